@@ -1,0 +1,30 @@
+# The front door. Every other task belongs to the task runner: `make help` lists them.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONSAFEPATH := 1
+
+.PHONY: help setup run test bench
+help: setup ## Lists what can be done
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@echo && poe --help | sed -n '/Configured tasks/,$$p'
+
+setup: $(VENV)/installed ## Makes .venv with everything pinned
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11, 3.12 or 3.13 is needed; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+run: setup ## Starts everything and shows a refinement (ONCE=1: stops after it)
+	@ideo dev $(if $(ONCE),--once)
+
+test: setup ## Runs every check and every test
+	@poe --quiet test
+
+bench: setup ## Runs every measurement
+	@poe --quiet bench

@@ -1,0 +1,114 @@
+"""The error tree. Domain errors say what is wrong; `server.wire.problems` maps them to statuses.
+
+    HubError
+    ├── InvalidArgument      a field is missing or wrong; `fields` names each
+    ├── Unauthenticated      no token, or not a valid one
+    ├── PermissionDenied     may see, may not do
+    ├── NotFound             there is none such, or it is not the caller's to see
+    ├── Conflict             the state does not allow it
+    ├── CursorOutOfRange     the cursor is below the floor or above the end
+    ├── Unprocessable        well-formed, but cannot be carried out
+    ├── TooLarge             a body or message above its limit
+    ├── RuntimeRefused       the runtime answered with an error
+    ├── RuntimeUnavailable   the runtime could not be reached
+    ├── DatabaseUnavailable  the database could not be reached
+    └── ShuttingDown         this replica is going away
+
+`LeaseLost` is not for callers: it tells a runner that another replica drives its run now.
+"""
+
+from __future__ import annotations
+
+
+class HubError(Exception):
+    """An error that a caller may be told. `str(error)` is a sentence for people without secrets."""
+
+    def __init__(self, message: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        #: Whole seconds after which a retry may succeed; None when a retry is useless.
+        self.retry_after_s = retry_after_s
+
+
+class InvalidArgument(HubError):
+    """A request field is missing or wrong.
+
+    `fields` maps the field's name as the contract spells it to what is wrong with it.
+    """
+
+    def __init__(self, fields: dict[str, str]) -> None:
+        super().__init__("; ".join(f"{name}: {wrong}" for name, wrong in fields.items()))
+        self.fields = fields
+
+
+class Unauthenticated(HubError):
+    """There is no token, or it is not valid."""
+
+
+class PermissionDenied(HubError):
+    """The caller may see the resource but not do this to it."""
+
+
+class NotFound(HubError):
+    """There is no such resource, or the caller may not know that there is."""
+
+
+class Conflict(HubError):
+    """The resource's state does not allow the call."""
+
+
+class CursorOutOfRange(HubError):
+    """A cursor outside the journal: `floor` is the lowest seq kept, `last_seq` the highest."""
+
+    def __init__(self, after: int, floor: int, last_seq: int) -> None:
+        super().__init__(
+            f"the cursor {after} is outside the journal, which holds seq {floor} to {last_seq}: "
+            f"start again from a cursor between {floor - 1} and {last_seq}"
+        )
+        self.floor = floor
+        self.last_seq = last_seq
+
+
+class Unprocessable(InvalidArgument):
+    """Each field is well-formed, but the request cannot be carried out as it stands."""
+
+
+class TooLarge(HubError):
+    """A body or message is larger than its limit."""
+
+
+class RuntimeRefused(HubError):
+    """The runtime answered a call with an error. `status` is its HTTP status."""
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class RuntimeUnavailable(HubError):
+    """The runtime could not be reached, or did not answer in time.
+
+    `sent` is False only when it is certain that the request never reached the runtime.
+    """
+
+    def __init__(self, message: str, *, sent: bool = True, retry_after_s: int = 5) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.sent = sent
+
+
+class DatabaseUnavailable(HubError):
+    """The database could not be reached; nothing was stored."""
+
+    def __init__(self, message: str = "the database is not available", *, retry_after_s: int = 5) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+
+
+class ShuttingDown(HubError):
+    """This replica is going away; another one takes the call."""
+
+    def __init__(self) -> None:
+        super().__init__("this replica is shutting down: connect again", retry_after_s=1)
+
+
+class LeaseLost(Exception):
+    """The run's lease belongs to someone else: stop writing, at once and silently."""

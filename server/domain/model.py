@@ -1,0 +1,126 @@
+"""Ids and records of the hub, free of storage and transport.
+
+Times are UTC-aware. A thread id is the run's id: the hub mints it and the runtime takes it as
+`job_id` (DESIGN section 5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+from server.domain.files import File
+
+
+class ProposalStatus(Enum):
+    """Where a proposal stands; the value is the word in the database and over HTTP."""
+
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether it never changes again."""
+        return self is not ProposalStatus.PROCESSING
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """An authenticated caller. `expires_at`: when the token ends, None for one without an end."""
+
+    user_id: UUID
+    subject: str
+    email: str | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a run did not complete: a stable code, and a sentence for people."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """What is refined. `files` (path to text) is empty in lists."""
+
+    id: UUID
+    name: str
+    owner_user_id: UUID
+    agent_definition: Mapping[str, Any]
+    current_draft_id: UUID
+    created_at: datetime
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Refinement:
+    """A request and the run that carries it out."""
+
+    thread_id: UUID
+    proposal_id: UUID
+    workflow_id: UUID
+    status: ProposalStatus
+    epoch: int
+    last_seq: int
+    floor: int
+    created_at: datetime
+    completed_at: datetime | None = None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """The result of a refinement. `files` is empty before the terminal status and in lists."""
+
+    id: UUID
+    draft_id: UUID
+    workflow_id: UUID
+    thread_id: str
+    status: ProposalStatus
+    user_prompt: str
+    created_at: datetime
+    created_by_user_id: UUID
+    context_file_path: str | None = None
+    context_selection: str | None = None
+    completed_at: datetime | None = None
+    resolved_by_user_id: UUID | None = None
+    resolved_at: datetime | None = None
+    failure: Failure | None = None
+    file_count: int = 0
+    files: Mapping[str, File] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of a list: `next_token` is None on the last one."""
+
+    items: tuple[Any, ...]
+    next_token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StartRefinement:
+    """The command to start a refinement, already checked field by field."""
+
+    workflow_id: UUID
+    user_prompt: str
+    context_file_path: str | None = None
+    context_selection: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreateWorkflow:
+    """The command to make a workflow, already checked field by field."""
+
+    name: str
+    agent_definition: Mapping[str, Any]
+    files: Mapping[str, str]

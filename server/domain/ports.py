@@ -1,0 +1,365 @@
+"""What the domain needs from outside, by role. Adapters are named by technology and role.
+
+All methods that reach a database raise DatabaseUnavailable when it cannot be reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from server.domain.events import Event, EventKind, Outcome
+from server.domain.files import File, FileSet
+from server.domain.lifecycle import RunStatus
+from server.domain.model import (
+    CreateWorkflow,
+    Failure,
+    Page,
+    Principal,
+    Proposal,
+    ProposalStatus,
+    Refinement,
+    StartRefinement,
+    Workflow,
+)
+from server.domain.segments import Segment
+
+# --- Time, ids, contract ---------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    """The time."""
+
+    def now(self) -> datetime:
+        """Now, UTC-aware."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that only grow."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+class Ids(Protocol):
+    """New identifiers."""
+
+    def new(self) -> UUID:
+        """An id that nothing has yet."""
+        ...
+
+
+class EventCodec(Protocol):
+    """Domain events to and from the contract's bytes."""
+
+    def encode(self, event: Event) -> bytes:
+        """The serialised `Event` message."""
+        ...
+
+    def decode(self, data: bytes) -> Event:
+        """The event of a serialised `Event` message."""
+        ...
+
+
+# --- The runtime -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """A job for the runtime (seed: JobRequest). `agent_definition` is not empty."""
+
+    trace_id: UUID
+    job_id: UUID
+    agent_definition: Mapping[str, Any]
+    input_payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeState:
+    """What the runtime says about a thread (seed: ExecutionState).
+
+    status: the runtime's word, `running`, `completed` or `failed`. files: None when it told none.
+    """
+
+    status: str
+    files: Mapping[str, File] | None = None
+    error: str | None = None
+
+
+class StreamClosed(Exception):
+    """The runtime's stream ended without an `end` frame, or broke. `str(error)` says how."""
+
+
+class Runtime(Protocol):
+    """deepagents-runtime."""
+
+    async def invoke(self, invocation: Invocation) -> None:
+        """Start a job. Not idempotent. Raises RuntimeUnavailable, RuntimeRefused."""
+        ...
+
+    async def state(self, thread_id: UUID) -> RuntimeState | None:
+        """What the runtime knows of the thread, None if nothing. Raises as `invoke`."""
+        ...
+
+    def stream(self, thread_id: UUID) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The thread's frames, each as its bytes on the wire, until the runtime closes.
+
+        Entering raises RuntimeUnavailable or RuntimeRefused; the iterator raises StreamClosed when
+        the connection breaks, and stops when the runtime closes it properly.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamError:
+    """What an `error` frame says. `context`: the runtime's word for the place, may be empty."""
+
+    message: str
+    context: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interpretation:
+    """What one frame means. Total: every frame has at least one kind, or `progress`.
+
+    kinds: the frame's events, in order. residue: belongs to the first of them.
+    progress: the text of a progress heartbeat, which is not journalled (then `kinds` is empty).
+    error: from an `error` frame. end: the frame is `end`.
+    polled: the frame is a poller's closing summary, whose `completed` is not a verdict.
+    """
+
+    kinds: tuple[EventKind, ...] = ()
+    residue: bytes = b""
+    progress: str | None = None
+    error: UpstreamError | None = None
+    end: bool = False
+    polled: bool = False
+
+
+class FrameInterpreter(Protocol):
+    """Frames of one run to events, in order. Never raises for any bytes."""
+
+    @property
+    def files(self) -> FileSet:
+        """The files as of the last frame."""
+        ...
+
+    @property
+    def awaiting_input(self) -> bool:
+        """Whether the last state frame asked a person for input."""
+        ...
+
+    def interpret(self, frame: bytes) -> Interpretation:
+        """What the next frame means. The terminal event of an `end` is the caller's to make."""
+        ...
+
+    def restore(self, kind: EventKind, residue: bytes) -> None:
+        """Take in an event that was journalled before, in order, to go on behind it."""
+        ...
+
+    def adopt(self, files: Mapping[str, File]) -> tuple[EventKind, ...]:
+        """Take files that came from the runtime's state answer; the events that tell the change."""
+        ...
+
+
+# --- Storage ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The sole right to drive a run for a while. `fence` makes a stale holder's writes fail."""
+
+    thread_id: UUID
+    fence: int
+    status: RunStatus
+    attempt: int
+    last_seq: int
+    epoch: int
+    invocation: Invocation
+    created_at: datetime
+    proposal_id: UUID
+    workflow_id: UUID
+    takeovers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class JournalHead:
+    """Where a thread's journal stands."""
+
+    last_seq: int
+    epoch: int
+    floor: int
+    terminal: bool
+
+
+class JournalLog(Protocol):
+    """The open journal of a leased run. One owner, one task."""
+
+    @property
+    def last_seq(self) -> int:
+        """Seq of the last event put, committed or not."""
+        ...
+
+    def put(self, event: bytes, residue: bytes, *, epoch: int) -> None:
+        """Queue event `last_seq + 1` for the next commit."""
+        ...
+
+    async def room(self) -> None:
+        """Wait until what is queued is below its bound. Raises LeaseLost."""
+        ...
+
+    async def flush(self) -> None:
+        """Wait until all that was put is committed. Raises LeaseLost."""
+        ...
+
+    async def finish(
+        self,
+        event: bytes,
+        residue: bytes,
+        *,
+        outcome: Outcome,
+        files: Mapping[str, File],
+        failure: Failure | None,
+    ) -> None:
+        """Commit, in one transaction, the terminal event, the proposal's files and its status.
+        Raises LeaseLost."""
+        ...
+
+
+class Journal(Protocol):
+    """The append-only, ordered events of each thread."""
+
+    def open(self, lease: Lease) -> JournalLog:
+        """The log of a run that the caller holds the lease of."""
+        ...
+
+    async def heads(self, thread_ids: Sequence[UUID]) -> Mapping[UUID, JournalHead]:
+        """Where the journals stand; a thread without one is left out."""
+        ...
+
+    async def read_after(self, thread_id: UUID, after: int, *, max_bytes: int) -> Sequence[Segment]:
+        """Committed segments behind the cursor, in order, without a gap: as many as fit in
+        `max_bytes`, at least one if there is any."""
+        ...
+
+
+class Runs(Protocol):
+    """The runs and their leases. Times are the database's own."""
+
+    async def set_status(self, lease: Lease, status: RunStatus, *, attempt: int) -> None:
+        """Record a state that is not terminal. Raises LeaseLost."""
+        ...
+
+    async def renew(self, leases: Sequence[tuple[UUID, int]]) -> Mapping[UUID, bool]:
+        """Prolong leases given as (thread, fence); those still held, each with whether somebody
+        asked to cancel the run."""
+        ...
+
+    async def release(self, lease: Lease) -> None:
+        """Give the lease up so that another replica can take the run at once."""
+        ...
+
+    async def take_expired(self, limit: int) -> Sequence[Lease]:
+        """Take over runs whose lease ran out, with a higher fence."""
+        ...
+
+    async def request_cancel(self, thread_id: UUID) -> None:
+        """Note that the run is to be cancelled, for its owner to see."""
+        ...
+
+
+class Proposals(Protocol):
+    """Refinements and their proposals. A caller sees only what it may see."""
+
+    async def start(
+        self,
+        principal: Principal,
+        command: StartRefinement,
+        *,
+        proposal_id: UUID,
+        invocation: Invocation,
+        draft_id: UUID,
+        first_event: bytes,
+        now: datetime,
+    ) -> Lease:
+        """Store proposal, access, run and event 1 in one transaction; the run's lease is ours."""
+        ...
+
+    async def refinement(self, principal: Principal, thread_id: UUID) -> Refinement | None:
+        """The refinement; None when there is none or the principal may not see it."""
+        ...
+
+    async def get(self, principal: Principal, proposal_id: UUID) -> Proposal | None:
+        """The proposal with its files; None as above."""
+        ...
+
+    async def list(
+        self,
+        principal: Principal,
+        *,
+        limit: int,
+        token: str | None,
+        workflow_id: UUID | None,
+        status: ProposalStatus | None,
+    ) -> Page:
+        """Proposals without files, newest first. Raises InvalidArgument for a token not of ours."""
+        ...
+
+    async def may_cancel(self, principal: Principal, thread_id: UUID) -> bool:
+        """Whether the principal, who may see the refinement, may cancel it."""
+        ...
+
+
+class Workflows(Protocol):
+    """Workflows and their drafts."""
+
+    async def create(
+        self,
+        principal: Principal,
+        command: CreateWorkflow,
+        *,
+        workflow_id: UUID,
+        draft_id: UUID,
+        now: datetime,
+    ) -> Workflow:
+        """Store a workflow with its first draft."""
+        ...
+
+    async def get(self, principal: Principal, workflow_id: UUID) -> Workflow | None:
+        """The workflow with its files; None when there is none or it is not the principal's."""
+        ...
+
+    async def list(self, principal: Principal, *, limit: int, token: str | None) -> Page:
+        """Workflows without files, newest first."""
+        ...
+
+
+class Users(Protocol):
+    """The people and services that have called."""
+
+    async def seen(self, principal: Principal, now: datetime) -> None:
+        """Make sure that the principal has a row. Cheap when it has."""
+        ...
+
+
+OnCommit = Callable[[UUID, Segment, JournalHead], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RunLimits:
+    """Time limits of a run, in seconds."""
+
+    longest_s: float = 1800.0
+    idle_s: float = 120.0
+    empty_result_grace_s: float = 30.0
+    reconnect_first_s: float = 0.2
+    reconnect_most_s: float = 5.0
+    heartbeat_s: float = 5.0
+    sweep_s: float = 5.0
+    profile: str = field(default="none")

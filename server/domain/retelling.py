@@ -1,0 +1,211 @@
+"""Retelling: the runtime's frames kept as differences, and given back in the seed's form.
+
+State frames repeat all messages and all files, token frames repeat all metadata. The journal keeps
+an event (what is new) and a residue beside it: what the frame's text has that the event does not,
+as a difference to the frame before it on the same track. Read in order from seq 1, events and
+residues give every frame back (ADR 0004).
+
+A residue is: one byte for the form, eight bytes of BLAKE2b of the frame, then one or two
+differences. A difference to the track's previous bytes is three parts: varint length of the kept
+head, varint length of the kept tail, varint length of the insertion and the insertion.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from enum import IntEnum
+from hashlib import blake2b
+
+from server.domain.events import FileChange, StateUpdate
+from server.domain.segments import read_varint, varint
+
+#: Stands in a skeleton for the messages value and for the files value. JSON text cannot hold NUL.
+MESSAGES_HOLE = b"\x00M"
+FILES_HOLE = b"\x00F"
+
+DIGEST_BYTES = 8
+
+
+def frame_digest(frame: bytes) -> bytes:
+    """Eight bytes that tell frames of one run apart, for aligning a replay with the journal."""
+    return blake2b(frame, digest_size=DIGEST_BYTES).digest()
+
+
+class Form(IntEnum):
+    """How a frame's text is found again."""
+
+    #: The frame's text is one difference on the token track.
+    TOKEN = 1
+    #: The frame is a skeleton (track) with the messages text (track) and the files in its holes.
+    STATE = 2
+    #: The frame's text is the event's own body (UpstreamFrame).
+    BODY = 3
+    #: The frame's text is in the residue, whole.
+    WHOLE = 4
+
+
+def _common_head(old: bytes, new: bytes, limit: int) -> int:
+    """Length of the common start, at most `limit`; by bisection, so that C compares."""
+    low, high = 0, limit
+    while low < high:
+        middle = (low + high + 1) // 2
+        if old[low:middle] == new[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def difference(old: bytes, new: bytes) -> bytes:
+    """What makes `new` out of `old`: kept head, kept tail, insertion."""
+    shorter = min(len(old), len(new))
+    if old[:shorter] == new[:shorter]:
+        head = shorter
+    else:
+        head = _common_head(old, new, shorter)
+    tail_limit = shorter - head
+    low, high = 0, tail_limit
+    old_end, new_end = len(old), len(new)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if old[old_end - middle : old_end - low] == new[new_end - middle : new_end - low]:
+            low = middle
+        else:
+            high = middle - 1
+    inserted = new[head : new_end - low]
+    return varint(head) + varint(low) + varint(len(inserted)) + inserted
+
+
+def _apply(old: bytes, residue: bytes, at: int) -> tuple[bytes, int]:
+    """The new bytes and the place behind the difference at `at`."""
+    head, at = read_varint(residue, at)
+    tail, at = read_varint(residue, at)
+    size, at = read_varint(residue, at)
+    end = at + size
+    return old[:head] + residue[at:end] + (old[len(old) - tail :] if tail else b""), end
+
+
+class Tracks:
+    """The previous bytes of each track; one object per run and reader, fed in order."""
+
+    def __init__(self) -> None:
+        self.token = b""
+        self.skeleton = b""
+        self.messages = b""
+
+    # Writing: what the adapter keeps beside an event.
+
+    def write_token(self, frame: bytes) -> bytes:
+        """The residue of a token frame."""
+        residue = bytes((Form.TOKEN,)) + frame_digest(frame) + difference(self.token, frame)
+        self.token = frame
+        return residue
+
+    def write_state(self, frame: bytes, skeleton: bytes, messages: bytes | None) -> bytes:
+        """The residue of a state frame: its skeleton, and its messages value if it has one."""
+        residue = bytes((Form.STATE,)) + frame_digest(frame) + difference(self.skeleton, skeleton)
+        self.skeleton = skeleton
+        if messages is not None:
+            residue += difference(self.messages, messages)
+            self.messages = messages
+        return residue
+
+    def write_body(self, frame: bytes) -> bytes:
+        """The residue of a frame whose event is the frame itself."""
+        return bytes((Form.BODY,)) + frame_digest(frame)
+
+    def write_whole(self, frame: bytes) -> bytes:
+        """The residue of a frame that no track covers, such as `end`."""
+        return bytes((Form.WHOLE,)) + frame_digest(frame) + frame
+
+    # Reading.
+
+    def read(self, residue: bytes) -> tuple[Form, bytes]:
+        """The form, and the frame's text as far as the residue knows it: TOKEN and WHOLE the text,
+        STATE the skeleton with its messages filled in and the files hole open, BODY nothing."""
+        form = Form(residue[0])
+        at = 1 + DIGEST_BYTES
+        if form is Form.TOKEN:
+            self.token, _ = _apply(self.token, residue, at)
+            return form, self.token
+        if form is Form.STATE:
+            self.skeleton, at = _apply(self.skeleton, residue, at)
+            if at < len(residue):
+                self.messages, _ = _apply(self.messages, residue, at)
+            return form, self.skeleton.replace(MESSAGES_HOLE, self.messages)
+        return form, residue[at:]
+
+
+def digest_of(residue: bytes) -> bytes | None:
+    """The digest of the frame that a residue belongs to; None for an event that the hub made."""
+    return residue[1 : 1 + DIGEST_BYTES] if residue else None
+
+
+def dump(value: object) -> bytes:
+    """JSON text in ASCII, so that lone surrogates and U+0000 travel as escapes."""
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+class Retelling:
+    """Gives a thread's frames back in the seed's form, fed with its events in order from seq 1.
+
+    The seed's form: the runtime's frame with `seq` added; in a state frame that has files, the whole
+    file map with `content` as a list of lines, whatever form the runtime used.
+    """
+
+    def __init__(self) -> None:
+        self._tracks = Tracks()
+        self._files: dict[str, bytes] = {}
+        #: The seq told last.
+        self.seq = 0
+
+    def needs_event(self, residue: bytes) -> bool:
+        """Whether `tell` needs the decoded event: a state frame's files, a kept frame's body."""
+        return bool(residue) and residue[0] in (Form.STATE, Form.BODY)
+
+    def tell(self, seq: int, residue: bytes, kind: object) -> bytes | None:
+        """The frame of event `seq`, or None for an event that the hub made.
+
+        `kind` is the event's kind, needed where `needs_event` says so.
+        """
+        if seq != self.seq + 1:
+            raise ValueError(f"a retelling goes in order: seq {seq} after {self.seq}")
+        self.seq = seq
+        if not residue:
+            return None
+        form, text = self._tracks.read(residue)
+        if form is Form.STATE and isinstance(kind, StateUpdate):
+            self._note(kind.files)
+            text = text.replace(FILES_HOLE, self._file_map())
+        elif form is Form.BODY:
+            text = getattr(kind, "body", b"")
+        return with_seq(text, seq)
+
+    def _note(self, changes: tuple[FileChange, ...]) -> None:
+        for change in changes:
+            if change.file is None:
+                self._files.pop(change.path, None)
+            else:
+                self._files[change.path] = dump(change.path) + b":" + dump(change.file.seed_form())
+
+    def _file_map(self) -> bytes:
+        return b"{" + b",".join(self._files.values()) + b"}"
+
+
+def with_seq(frame: bytes, seq: int) -> bytes:
+    """The frame with a `seq` member. A frame that is no JSON object is carried as a string under
+    `data.raw`, with `event_type` `unknown`, so that a seed reader still gets an object."""
+    stripped = frame.rstrip(b" \t\r\n")
+    if b'"seq"' not in stripped and stripped.startswith(b'{"') and stripped.endswith(b"}"):
+        return stripped[:-1] + b',"seq":%d}' % seq
+    try:
+        value = json.loads(frame)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, Mapping):
+        shown = frame.decode("utf-8", "replace")
+        value = {"event_type": "unknown", "data": {"raw": shown}}
+    return dump({**value, "seq": seq})
+
+
