@@ -1,0 +1,205 @@
+"""Writes gen/ from proto/ (the task `gen`), with generators that run on this machine.
+
+    python tools/gen.py            install the generators that are missing, then rewrite gen/
+    python tools/gen.py --check    change nothing; fail when gen/ differs from what would be written
+
+Python needs nothing beyond the development requirements. TypeScript needs node and npm, Go needs go;
+where they are missing, or their pinned generators cannot be installed, that language's stubs stay as
+they are and a line says so. `--check` installs nothing and uses no network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import filecmp
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TYPESCRIPT = ROOT / "tools" / "typescript"
+#: The pinned generators of the Go stubs; what the stubs import is pinned in tools/go/go.mod.
+GO_GENERATORS = {
+    "protoc-gen-go": "google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12",
+    "protoc-gen-go-grpc": "google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2",
+}
+#: Named by the versions, so that a changed pin is a generator that is not there yet.
+_GO_VERSIONS = [pin.rpartition("@")[2] for pin in GO_GENERATORS.values()]
+GO_BIN = ROOT / "tools" / ".cache" / "-".join(["go", *_GO_VERSIONS])
+
+
+class NotReady(Exception):
+    """A language's generators are not there; `str(error)` says what is missing."""
+
+
+def run(command: list[str], *, cwd: Path = ROOT, **environment: str) -> None:
+    """Run a command quietly. Raises SystemExit with its output when it fails."""
+    # buf finds plugins by name, and betterproto2's plugin finds ruff so.
+    folders = [Path(sys.executable).parent, TYPESCRIPT / "node_modules" / ".bin", GO_BIN]
+    path = os.pathsep.join([*map(str, folders), os.environ["PATH"]])
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, "PATH": path, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}")
+
+
+def python_ready() -> None:
+    """The Python generators are development requirements: always there."""
+
+
+def typescript_ready() -> None:
+    """Raises NotReady when the pinned TypeScript generator is not installed."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        raise NotReady("node and npm are not installed")
+    pins = json.loads((TYPESCRIPT / "package.json").read_text())["devDependencies"]
+    for package, version in pins.items():
+        installed = TYPESCRIPT / "node_modules" / package / "package.json"
+        if not installed.exists() or json.loads(installed.read_text())["version"] != version:
+            raise NotReady(f"{package} {version} is not installed")
+
+
+def go_ready() -> None:
+    """Raises NotReady when a pinned Go generator is not installed."""
+    if shutil.which("go") is None:
+        raise NotReady("go is not installed")
+    for name in GO_GENERATORS:
+        if shutil.which(name, path=str(GO_BIN)) is None:
+            raise NotReady(f"{name} is not installed")
+
+
+def install_typescript() -> None:
+    """Install what tools/typescript/package-lock.json pins."""
+    run(["npm", "ci", "--no-progress"], cwd=TYPESCRIPT)
+
+
+def install_go() -> None:
+    """Build the pinned Go generators into the cache folder."""
+    for pin in GO_GENERATORS.values():
+        run(["go", "install", pin], GOBIN=str(GO_BIN))
+
+
+def finish_python(out: Path) -> None:
+    """Remove the types of service modules that do not exist: files without a service have none."""
+    for types in out.rglob("*_pb2_grpc.pyi"):
+        if not types.with_suffix(".py").exists():
+            types.unlink()
+
+
+def finish_go(out: Path) -> None:
+    """Make the stubs a module of their own, with pinned requirements."""
+    for name in ("go.mod", "go.sum"):
+        shutil.copyfile(ROOT / "tools" / "go" / name, out / name)
+
+
+def nothing(*_: object) -> None:
+    """For a language that needs no such step."""
+
+
+@dataclass(frozen=True)
+class Language:
+    """A language of stubs: its folder in gen/, its buf template, and how to get its generators."""
+
+    name: str
+    template: str
+    ready: Callable[[], None]
+    install: Callable[[], None]
+    finish: Callable[[Path], None]
+
+    def generate(self, root: Path) -> None:
+        """Write the stubs to `root`/gen/`name`."""
+        run(["buf", "generate", "--template", self.template, "--output", str(root)])
+        self.finish(root / "gen" / self.name)
+
+
+LANGUAGES = (
+    Language("python", "buf.gen.yaml", python_ready, nothing, finish_python),
+    Language("typescript", "buf.gen.typescript.yaml", typescript_ready, install_typescript, nothing),
+    Language("go", "buf.gen.go.yaml", go_ready, install_go, finish_go),
+)
+
+
+def files(folder: Path) -> set[str]:
+    """Paths of the files below `folder`, without what Python leaves behind."""
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def differences(committed: Path, fresh: Path) -> list[str]:
+    """Paths that are in one folder only, or not the same in both."""
+    old, new = files(committed), files(fresh)
+    changed = {path for path in old & new if not filecmp.cmp(committed / path, fresh / path, shallow=False)}
+    return sorted((old ^ new) | changed)
+
+
+def write(language: Language) -> None:
+    """Replace the language's stubs."""
+    with tempfile.TemporaryDirectory() as folder:
+        language.generate(Path(folder))
+        target = ROOT / "gen" / language.name
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(Path(folder, "gen", language.name), target)
+    print(f"gen/{language.name}: written")
+
+
+def check(language: Language) -> bool:
+    """Whether the committed stubs are what would be written; says so."""
+    with tempfile.TemporaryDirectory() as folder:
+        language.generate(Path(folder))
+        found = differences(ROOT / "gen" / language.name, Path(folder, "gen", language.name))
+    for path in found:
+        print(f"gen/{language.name}/{path}: not what proto/ gives; run the task gen")
+    if not found:
+        print(f"gen/{language.name}: up to date")
+    return not found
+
+
+def prepare(language: Language, *, install: bool) -> str | None:
+    """Make the language's generators ready; None when they are, or why they cannot be."""
+    try:
+        language.ready()
+    except NotReady as missing:
+        if not install:
+            return str(missing)
+        try:
+            language.install()
+            language.ready()
+        except (NotReady, OSError, SystemExit) as problem:
+            return f"{missing}: {problem}"
+    return None
+
+
+def main() -> int:
+    """The command line; 0 when all is well, 1 for stubs that are not up to date."""
+    parser = argparse.ArgumentParser(description="Writes gen/ from proto/.")
+    parser.add_argument("--check", action="store_true", help="only compare, change nothing")
+    only_check = parser.parse_args().check
+    good = True
+    for language in LANGUAGES:
+        missing = prepare(language, install=not only_check)
+        if missing is not None:
+            print(f"gen/{language.name}: {'not compared' if only_check else 'left as it is'}: {missing}")
+        elif only_check:
+            good = check(language) and good
+        else:
+            write(language)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
