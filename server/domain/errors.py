@@ -29,6 +29,11 @@ class HubError(Exception):
         #: Whole seconds after which a retry may succeed; None when a retry is useless.
         self.retry_after_s = retry_after_s
 
+    def add_context(self, text: str) -> None:
+        """Append a sentence part for the caller."""
+        self.message = f"{self.message}; {text}"
+        self.args = (self.message,)
+
 
 class InvalidArgument(HubError):
     """A request field is missing or wrong.

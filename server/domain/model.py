@@ -20,6 +20,7 @@ class ProposalStatus(Enum):
     """Where a proposal stands; the value is the word in the database and over HTTP."""
 
     PROCESSING = "processing"
+    AWAITING_INPUT = "awaiting_input"
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -27,7 +28,7 @@ class ProposalStatus(Enum):
     @property
     def terminal(self) -> bool:
         """Whether it never changes again."""
-        return self is not ProposalStatus.PROCESSING
+        return self not in (ProposalStatus.PROCESSING, ProposalStatus.AWAITING_INPUT)
 
 
 @dataclass(frozen=True, slots=True)

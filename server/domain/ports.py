@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from server.domain.events import Event, EventKind, Outcome
@@ -256,6 +256,10 @@ class Runs(Protocol):
         """Record a state that is not terminal. Raises LeaseLost."""
         ...
 
+    async def await_input(self, lease: Lease) -> None:
+        """Show the proposal as awaiting a person's input. Raises LeaseLost."""
+        ...
+
     async def renew(self, leases: Sequence[tuple[UUID, int]]) -> Mapping[UUID, bool]:
         """Prolong leases given as (thread, fence); those still held, each with whether somebody
         asked to cancel the run."""
@@ -348,18 +352,39 @@ class Users(Protocol):
         ...
 
 
+#: Told about each committed segment of a local run, in order.
 OnCommit = Callable[[UUID, Segment, JournalHead], None]
 
 
 @dataclass(frozen=True, slots=True)
 class RunLimits:
-    """Time limits of a run, in seconds."""
+    """Limits of a run; times in seconds."""
 
+    #: From the start of a run to its forced end.
     longest_s: float = 1800.0
+    #: Silence of the runtime after which the connection is given up.
     idle_s: float = 120.0
+    #: How long `completed` without any file is doubted.
     empty_result_grace_s: float = 30.0
+    #: Between two looks at the runtime's state.
+    state_poll_s: float = 2.0
+    #: Answers of "unknown thread" after which the run is lost.
+    unknown_thread_asks: int = 5
+    #: Between the two looks at the state after an uncertain invoke.
+    uncertain_invoke_s: float = 2.0
+    #: Most POSTs for one run.
+    invoke_attempts: int = 2
+    #: First pause before a new connection; doubles up to the next.
     reconnect_first_s: float = 0.2
     reconnect_most_s: float = 5.0
-    heartbeat_s: float = 5.0
+    #: Between two tries while the database is away.
+    database_retry_s: float = 1.0
+    #: Between two renewals of the leases held.
+    renew_s: float = 5.0
+    #: Between two looks for runs that nobody drives.
     sweep_s: float = 5.0
-    profile: str = field(default="none")
+    #: Most runs taken over in one sweep.
+    sweep_runs: int = 20
+    #: What a new connection to the runtime gives: `none` (frames from now on, or nothing known) or
+    #: `full` (every frame from the first one, word for word).
+    profile: Literal["none", "full"] = "none"

@@ -14,10 +14,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from copy import copy
 from enum import IntEnum
 from hashlib import blake2b
 
-from server.domain.events import FileChange, StateUpdate
+from server.domain.events import (
+    EventKind,
+    FileChange,
+    FrameReason,
+    Outcome,
+    StateUpdate,
+    Terminal,
+    UpstreamFrame,
+)
 from server.domain.segments import read_varint, varint
 
 #: Stands in a skeleton for the messages value and for the files value. JSON text cannot hold NUL.
@@ -60,10 +69,7 @@ def _common_head(old: bytes, new: bytes, limit: int) -> int:
 def difference(old: bytes, new: bytes) -> bytes:
     """What makes `new` out of `old`: kept head, kept tail, insertion."""
     shorter = min(len(old), len(new))
-    if old[:shorter] == new[:shorter]:
-        head = shorter
-    else:
-        head = _common_head(old, new, shorter)
+    head = shorter if old[:shorter] == new[:shorter] else _common_head(old, new, shorter)
     tail_limit = shorter - head
     low, high = 0, tail_limit
     old_end, new_end = len(old), len(new)
@@ -151,36 +157,62 @@ class Retelling:
     """Gives a thread's frames back in the seed's form, fed with its events in order from seq 1.
 
     The seed's form: the runtime's frame with `seq` added; in a state frame that has files, the whole
-    file map with `content` as a list of lines, whatever form the runtime used.
+    file map with `content` as a list of lines, whatever form the runtime used. A run that ended
+    otherwise than the runtime said is told as an `error` frame and an `end` frame.
     """
 
     def __init__(self) -> None:
         self._tracks = Tracks()
         self._files: dict[str, bytes] = {}
+        self._error_told = False
         #: The seq told last.
         self.seq = 0
 
-    def needs_event(self, residue: bytes) -> bool:
-        """Whether `tell` needs the decoded event: a state frame's files, a kept frame's body."""
-        return bool(residue) and residue[0] in (Form.STATE, Form.BODY)
+    def copy(self) -> Retelling:
+        """One that goes on from here by itself."""
+        other = Retelling()
+        other._tracks = copy(self._tracks)
+        other._files = dict(self._files)
+        other._error_told = self._error_told
+        other.seq = self.seq
+        return other
 
-    def tell(self, seq: int, residue: bytes, kind: object) -> bytes | None:
-        """The frame of event `seq`, or None for an event that the hub made.
+    @staticmethod
+    def needs_event(residue: bytes) -> bool:
+        """Whether `tell` needs the event's kind: for all but token frames."""
+        return not residue or residue[0] != Form.TOKEN
+
+    def tell(self, seq: int, residue: bytes, kind: EventKind | None) -> list[bytes]:
+        """The frames of event `seq`: mostly one, none for what only the hub knows.
 
         `kind` is the event's kind, needed where `needs_event` says so.
         """
         if seq != self.seq + 1:
             raise ValueError(f"a retelling goes in order: seq {seq} after {self.seq}")
         self.seq = seq
+        if isinstance(kind, Terminal):
+            return self._last_words(seq, residue, kind)
         if not residue:
-            return None
-        form, text = self._tracks.read(residue)
-        if form is Form.STATE and isinstance(kind, StateUpdate):
+            if isinstance(kind, StateUpdate):
+                self._note(kind.files)
+                return [with_seq(self._own_state_frame(), seq)]
+            return []
+        _, text = self._tracks.read(residue)
+        if isinstance(kind, StateUpdate):
             self._note(kind.files)
             text = text.replace(FILES_HOLE, self._file_map())
-        elif form is Form.BODY:
-            text = getattr(kind, "body", b"")
-        return with_seq(text, seq)
+        elif isinstance(kind, UpstreamFrame):
+            text = kind.body
+            self._error_told |= kind.reason is FrameReason.ERROR_REPORT
+        return [with_seq(text, seq)]
+
+    def _last_words(self, seq: int, residue: bytes, terminal: Terminal) -> list[bytes]:
+        end = self._tracks.read(residue)[1] if residue else dump({"event_type": "end", "data": {}})
+        frames = [with_seq(end, seq)]
+        if terminal.outcome is not Outcome.COMPLETED and not self._error_told:
+            data = {"error": terminal.message, "context": terminal.reason}
+            frames.insert(0, dump({"event_type": "error", "data": data}))
+        return frames
 
     def _note(self, changes: tuple[FileChange, ...]) -> None:
         for change in changes:
@@ -191,6 +223,10 @@ class Retelling:
 
     def _file_map(self) -> bytes:
         return b"{" + b",".join(self._files.values()) + b"}"
+
+    def _own_state_frame(self) -> bytes:
+        """A state frame for files that the hub learnt without a frame."""
+        return b'{"event_type":"on_state_update","data":{"files":' + self._file_map() + b"}}"
 
 
 def with_seq(frame: bytes, seq: int) -> bytes:
@@ -207,5 +243,3 @@ def with_seq(frame: bytes, seq: int) -> bytes:
         shown = frame.decode("utf-8", "replace")
         value = {"event_type": "unknown", "data": {"raw": shown}}
     return dump({**value, "seq": seq})
-
-

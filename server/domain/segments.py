@@ -61,8 +61,6 @@ def framed_residue(residue: bytes) -> bytes:
 class Segment:
     """A contiguous run of committed events, shared by every follower on this replica."""
 
-    __slots__ = ("__dict__", "batch", "first_seq", "last_seq", "residues", "terminal")
-
     def __init__(
         self, first_seq: int, last_seq: int, batch: bytes, residues: bytes, *, terminal: bool = False
     ) -> None:
@@ -72,6 +70,11 @@ class Segment:
         self.residues = residues
         #: Whether the last event is the thread's terminal event.
         self.terminal = terminal
+        self._made: dict[object, Any] = {}
+        #: Bytes that it keeps in memory, renderings included.
+        self.size_bytes = len(batch) + len(residues)
+        #: Told how many bytes a new rendering added, for whoever bounds the memory.
+        self.grown: Callable[[int], None] | None = None
 
     @cached_property
     def _ends(self) -> list[int]:
@@ -133,14 +136,15 @@ class Segment:
 
     def once(self, key: object, make: Callable[[Segment], T]) -> T:
         """`make(self)`, made the first time and shared after: a rendering for one transport."""
-        made: dict[object, Any] = self.__dict__.setdefault("made", {})
-        if key not in made:
-            made[key] = make(self)
-        return made[key]  # type: ignore[no-any-return]
+        if key not in self._made:
+            rendering = make(self)
+            self._made[key] = rendering
+            if isinstance(rendering, bytes):
+                self.size_bytes += len(rendering)
+                if self.grown is not None:
+                    self.grown(len(rendering))
+        return self._made[key]  # type: ignore[no-any-return]
 
-    @property
-    def size_bytes(self) -> int:
-        """Bytes that it keeps in memory, renderings included."""
-        made = self.__dict__.get("made", {})
-        rendered = sum(len(value) for value in made.values() if isinstance(value, bytes))
-        return len(self.batch) + len(self.residues) + rendered
+    def made(self, key: object) -> Any | None:
+        """The rendering under `key` if it was made."""
+        return self._made.get(key)

@@ -1,0 +1,421 @@
+"""A drive: one run under one lease, from the invoke to the terminal event.
+
+1. What is journalled is what the runtime sent, in order; files, status and the terminal event are
+   committed together.
+2. Every run ends within a bound: the longest run, plus the time to take over a lost lease.
+3. A connection to the runtime may break at any time; what the runtime says about its state is then
+   weighed, never taken alone (DESIGN section 5).
+4. When the lease is lost, the run's task stops at once and writes nothing more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from server.domain.errors import (
+    DatabaseUnavailable,
+    HubError,
+    LeaseLost,
+    RuntimeRefused,
+    RuntimeUnavailable,
+    ShuttingDown,
+)
+from server.domain.events import (
+    Discontinuity,
+    DiscontinuityReason,
+    Event,
+    EventKind,
+    Outcome,
+    Terminal,
+)
+from server.domain.follow import Tails
+from server.domain.lifecycle import RunStatus
+from server.domain.model import Failure
+from server.domain.ports import (
+    Clock,
+    EventCodec,
+    FrameInterpreter,
+    Interpretation,
+    Journal,
+    Lease,
+    RunLimits,
+    Runs,
+    Runtime,
+    RuntimeState,
+    StreamClosed,
+    UpstreamError,
+)
+from server.domain.retelling import digest_of, frame_digest
+
+#: Frames taken in before other work gets a turn.
+TURN_FRAMES = 64
+
+
+class RunObserver:
+    """Told what happens to runs, for logs and metrics. Every method may do nothing."""
+
+    def finished(self, lease: Lease, outcome: Outcome, reason: str, seconds: float) -> None:
+        """A run reached its terminal status, `seconds` after it was started."""
+
+    def lost_upstream(self, lease: Lease, why: str) -> None:
+        """The connection to the runtime broke; it will be tried again."""
+
+    def taken(self, lease: Lease) -> None:
+        """A run was taken over from a replica that let go of it or died."""
+
+    def faulted(self, lease: Lease, fault: BaseException) -> None:
+        """A fault of the hub ended the run."""
+
+
+class Host(Protocol):
+    """What a drive takes from its runner."""
+
+    runtime: Runtime
+    journal: Journal
+    runs: Runs
+    codec: EventCodec
+    clock: Clock
+    tails: Tails
+    limits: RunLimits
+    observer: RunObserver
+    interpreter: Callable[[], FrameInterpreter]
+
+
+class Finished(Exception):
+    """Carries the verdict out of the reading of the stream."""
+
+    def __init__(
+        self, outcome: Outcome, *, reason: str = "", message: str = "", residue: bytes = b""
+    ) -> None:
+        super().__init__(reason)
+        self.outcome, self.reason, self.message, self.residue = outcome, reason, message, residue
+
+
+class Drive:
+    """One run under one lease."""
+
+    def __init__(self, runner: Host, lease: Lease) -> None:
+        self.runner = runner
+        self.lease = lease
+        self.invoked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # Nobody may be waiting: a failure is then told by the terminal event alone.
+        self.invoked.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self.cancelled = asyncio.Event()
+        self._log = runner.journal.open(lease)
+        self._interpreter = runner.interpreter()
+        self._epoch = lease.epoch
+        #: Digests of the frames journalled in this epoch, to align a replay with.
+        self._digests: list[bytes] = []
+        self._connections = 0
+        self._heard_at = runner.clock.monotonic()
+        self._error: UpstreamError | None = None
+        self._start_error: HubError | None = None
+        self._waiting = False
+
+    async def run(self) -> None:
+        """Drive the run to its end, or until the lease is lost."""
+        try:
+            await self._finish(await self._verdict())
+        except LeaseLost:
+            self._fail_start(RuntimeUnavailable("another replica took the run over"))
+        finally:
+            self._fail_start(ShuttingDown())
+
+    def _fail_start(self, error: HubError) -> None:
+        if not self.invoked.done():
+            self.invoked.set_exception(error)
+
+    async def _verdict(self) -> Finished:
+        """Drive the run until it is clear how it ends."""
+        work = asyncio.ensure_future(self._work())
+        cancel = asyncio.ensure_future(self.cancelled.wait())
+        try:
+            left = self.runner.limits.longest_s - self._age_s()
+            await asyncio.wait({work, cancel}, timeout=max(left, 0), return_when=asyncio.FIRST_COMPLETED)
+            if cancel.done() and not work.done():
+                return Finished(Outcome.CANCELLED, reason="cancelled", message="the run was cancelled")
+            if not work.done():
+                return self._overdue()
+            return work.result()
+        finally:
+            for task in (work, cancel):
+                task.cancel()
+            await asyncio.gather(work, cancel, return_exceptions=True)
+
+    def _overdue(self) -> Finished:
+        limit = f"{self.runner.limits.longest_s:.0f} s"
+        if self._interpreter.awaiting_input:
+            message = f"the agent asked for input and got none within {limit}"
+            return Finished(Outcome.FAILED, reason="input_not_given", message=message)
+        return Finished(
+            Outcome.FAILED, reason="deadline_exceeded", message=f"the run took longer than {limit}"
+        )
+
+    def _age_s(self) -> float:
+        return (self.runner.clock.now() - self.lease.created_at).total_seconds()
+
+    async def _work(self) -> Finished:
+        try:
+            await self._patiently(self._restore)
+            await self._invoke()
+            self._waiting = self._interpreter.awaiting_input
+            while True:
+                if self._waiting:
+                    await self._await_input()
+                why = await self._read_stream()
+                if self._waiting:
+                    continue
+                self.runner.observer.lost_upstream(self.lease, why)
+                await self._weigh_state()
+                await self._back_off()
+        except Finished as verdict:
+            return verdict
+        except LeaseLost:
+            raise
+        except Exception as fault:
+            self.runner.observer.faulted(self.lease, fault)
+            return Finished(Outcome.FAILED, reason="internal", message="a fault of the hub ended the run")
+
+    # --- Taking the run up -------------------------------------------------------------------
+
+    async def _restore(self) -> None:
+        """Take in what the journal has already, so as to go on behind it."""
+        self._interpreter = self.runner.interpreter()
+        self._digests.clear()
+        seq = 0
+        while seq < self.lease.last_seq:
+            for segment in await self.runner.tails.read_after(self.lease.thread_id, seq):
+                for event, residue in zip(segment.events(), segment.residue_list(), strict=True):
+                    kind = self.runner.codec.decode(event).kind
+                    if isinstance(kind, Discontinuity):
+                        self._digests.clear()
+                    digest = digest_of(residue)
+                    if digest is not None:
+                        self._digests.append(digest)
+                    self._interpreter.restore(kind, residue)
+                seq = segment.last_seq
+                await asyncio.sleep(0)
+
+    async def _invoke(self) -> None:
+        """Make sure that the runtime has the job; at most one POST per recorded attempt."""
+        lease = self.lease
+        if lease.status is RunStatus.RUNNING:
+            self.invoked.set_result(None)
+            return
+        attempt = lease.attempt
+        if lease.status is RunStatus.INVOKING:
+            if await self._known_to_runtime():
+                await self._set_status(RunStatus.RUNNING, attempt)
+                self.invoked.set_result(None)
+                return
+            if attempt >= self.runner.limits.invoke_attempts:
+                raise self._not_invoked(
+                    "invoke_uncertain", "the runtime may or may not have taken the run, and does not know it"
+                )
+        attempt += 1
+        await self._set_status(RunStatus.INVOKING, attempt)
+        try:
+            await self.runner.runtime.invoke(lease.invocation)
+        except RuntimeRefused as error:
+            raise self._not_invoked("runtime_refused", error.message, error) from None
+        except RuntimeUnavailable as error:
+            if not error.sent or not await self._known_to_runtime():
+                raise self._not_invoked("runtime_unavailable", error.message, error) from None
+        await self._set_status(RunStatus.RUNNING, attempt)
+        self.invoked.set_result(None)
+
+    async def _set_status(self, status: RunStatus, attempt: int) -> None:
+        await self._patiently(lambda: self.runner.runs.set_status(self.lease, status, attempt=attempt))
+
+    async def _patiently(self, call: Callable[[], Awaitable[None]]) -> None:
+        """Do it as soon as the database lets us: a run outlives an absence of the database."""
+        while True:
+            try:
+                await call()
+            except DatabaseUnavailable:
+                await self.runner.clock.sleep(self.runner.limits.database_retry_s)
+            else:
+                return
+
+    def _not_invoked(self, reason: str, message: str, error: HubError | None = None) -> Finished:
+        """Tell the starter, and the verdict. The terminal event is committed before the starter hears."""
+        self._start_error = error or RuntimeUnavailable(message)
+        return Finished(Outcome.FAILED, reason=reason, message=message)
+
+    async def _known_to_runtime(self) -> bool:
+        """Whether the runtime knows the thread, asked twice with a pause between."""
+        for pause_s in (0.0, self.runner.limits.uncertain_invoke_s):
+            await self.runner.clock.sleep(pause_s)
+            try:
+                if await self.runner.runtime.state(self.lease.thread_id) is not None:
+                    return True
+            except (RuntimeUnavailable, RuntimeRefused):
+                continue
+        return False
+
+    # --- Reading the stream ------------------------------------------------------------------
+
+    async def _read_stream(self) -> str:
+        """Read one connection until it is clear how the run ends (Finished) or it breaks; how."""
+        self._connections += 1
+        self._error = None
+        self._heard_at = self.runner.clock.monotonic()
+        read = asyncio.ensure_future(self._read_connection())
+        try:
+            while True:
+                silent_s = self.runner.clock.monotonic() - self._heard_at
+                left = self.runner.limits.idle_s - silent_s
+                if left <= 0:
+                    return f"the runtime was silent for {self.runner.limits.idle_s:.0f} s"
+                await asyncio.wait({read}, timeout=left)
+                if read.done():
+                    return read.result()
+        finally:
+            read.cancel()
+            await asyncio.gather(read, return_exceptions=True)
+
+    async def _read_connection(self) -> str:
+        full = self.runner.limits.profile == "full" and self._epoch == 1
+        fresh = self._connections == 1 and self.lease.status is not RunStatus.RUNNING
+        # A full replay repeats the journalled frames first: they are compared and dropped.
+        repeated = len(self._digests) if full else 0
+        joined = full or fresh
+        at = 0
+        polled = False
+        try:
+            async with self.runner.runtime.stream(self.lease.thread_id) as frames:
+                async for frame in frames:
+                    self._heard_at = self.runner.clock.monotonic()
+                    at += 1
+                    if at % TURN_FRAMES == 0:
+                        await asyncio.sleep(0)
+                    if at <= repeated and frame_digest(frame) == self._digests[at - 1]:
+                        continue
+                    meaning = self._interpreter.interpret(frame)
+                    if meaning.progress is not None:
+                        self.runner.tails.show_progress(self.lease.thread_id, meaning.progress)
+                        at -= 1
+                        continue
+                    if at <= repeated:
+                        self._mark(DiscontinuityReason.REPLAY_DIFFERED)
+                        repeated = 0
+                    elif not joined:
+                        self._mark(DiscontinuityReason.RECONNECTED)
+                    joined = True
+                    await self._take(meaning)
+                    if meaning.end:
+                        await self._weigh_end(meaning, polled=polled)
+                        return "the runtime ended its stream before the run was over"
+                    polled = meaning.polled
+        except (StreamClosed, RuntimeUnavailable, RuntimeRefused) as error:
+            return str(error)
+        return "the runtime closed its stream without an end"
+
+    async def _take(self, meaning: Interpretation) -> None:
+        if meaning.error is not None:
+            self._error = meaning.error
+        residue = meaning.residue
+        for kind in meaning.kinds:
+            self._put(kind, residue)
+            residue = b""
+        await self._log.room()
+
+    def _put(self, kind: EventKind, residue: bytes = b"") -> None:
+        digest = digest_of(residue)
+        if digest is not None:
+            self._digests.append(digest)
+        event = Event(self._log.last_seq + 1, self._epoch, self.runner.clock.now(), kind)
+        self._log.put(self.runner.codec.encode(event), residue, epoch=self._epoch)
+
+    def _mark(self, reason: DiscontinuityReason) -> None:
+        self._epoch += 1
+        self._digests.clear()
+        self._put(Discontinuity(reason))
+
+    # --- Verdicts ----------------------------------------------------------------------------
+
+    async def _weigh_end(self, meaning: Interpretation, *, polled: bool) -> None:
+        """What an `end` frame is worth. Raises Finished, or returns: then the stream is tried again."""
+        if self._error is not None:
+            if self._error.context == "streaming_timeout":
+                # The endpoint gave up, not the run.
+                await self._weigh_state()
+                return
+            raise Finished(
+                Outcome.FAILED, reason="upstream_error", message=self._error.message, residue=meaning.residue
+            )
+        if self._interpreter.awaiting_input:
+            self._waiting = True
+            return
+        if not polled:
+            raise Finished(Outcome.COMPLETED, residue=meaning.residue)
+        await self._weigh_state(meaning.residue)
+
+    async def _await_input(self) -> None:
+        """Keep the run until somebody cancels it or its time is over: nothing more will come."""
+        await self._log.flush()
+        await self._patiently(lambda: self.runner.runs.await_input(self.lease))
+        await asyncio.Event().wait()
+
+    async def _weigh_state(self, residue: bytes = b"") -> None:
+        """Ask the runtime about the thread. Raises Finished; returns when the run goes on.
+
+        `completed` without files is weighed for a while: the runtime says it too early.
+        """
+        limits, clock = self.runner.limits, self.runner.clock
+        until = clock.monotonic() + limits.empty_result_grace_s
+        unknown = 0
+        while True:
+            try:
+                state = await self.runner.runtime.state(self.lease.thread_id)
+            except (RuntimeUnavailable, RuntimeRefused):
+                return
+            if state is None:
+                unknown += 1
+                if unknown > limits.unknown_thread_asks:
+                    message = "the runtime no longer knows the run"
+                    raise Finished(Outcome.FAILED, reason="upstream_lost", message=message)
+            elif state.status == "failed":
+                self._adopt(state)
+                message = state.error or "the runtime says that the run failed"
+                raise Finished(Outcome.FAILED, reason="upstream_error", message=message)
+            elif state.status != "completed":
+                return
+            elif state.files:
+                self._adopt(state)
+                raise Finished(Outcome.COMPLETED, residue=residue)
+            elif clock.monotonic() >= until:
+                if self._interpreter.files.by_path:
+                    raise Finished(Outcome.COMPLETED, residue=residue)
+                message = "the runtime says that the run completed, but shows no file"
+                raise Finished(Outcome.FAILED, reason="empty_result", message=message, residue=residue)
+            await clock.sleep(min(limits.state_poll_s, max(until - clock.monotonic(), 0.01)))
+
+    def _adopt(self, state: RuntimeState) -> None:
+        """Take the files of a state answer; a stream that showed files already knows better."""
+        if state.files and (state.status == "completed" or not self._interpreter.files.by_path):
+            for kind in self._interpreter.adopt(state.files):
+                self._put(kind)
+
+    async def _back_off(self) -> None:
+        limits = self.runner.limits
+        pause_s = min(limits.reconnect_first_s * 2 ** (self._connections - 1), limits.reconnect_most_s)
+        await self.runner.clock.sleep(pause_s)
+
+    async def _finish(self, verdict: Finished) -> None:
+        files = self._interpreter.files.by_path
+        terminal = Terminal(verdict.outcome, verdict.reason, verdict.message, len(files))
+        event = Event(self._log.last_seq + 1, self._epoch, self.runner.clock.now(), terminal)
+        completed = verdict.outcome is Outcome.COMPLETED
+        await self._log.finish(
+            self.runner.codec.encode(event),
+            verdict.residue,
+            outcome=verdict.outcome,
+            files=files,
+            failure=None if completed else Failure(verdict.reason, verdict.message),
+        )
+        if not self.invoked.done():
+            self._fail_start(self._start_error or RuntimeUnavailable(verdict.message))
+        self.runner.observer.finished(self.lease, verdict.outcome, verdict.reason, self._age_s())

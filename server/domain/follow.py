@@ -1,0 +1,326 @@
+"""Follow: replay from a cursor, then tail, for any number of readers of a thread.
+
+1. Only committed events are delivered, in order, each once, from the journal or from the window.
+2. There is one `Tail` per thread and replica, with a window of the newest segments bounded in bytes.
+   A reader is a cursor into it: no queue and no task per reader. One that falls out of the window
+   reads from the journal until it is back.
+3. A tail is fed by the local journal writer when this replica drives the run; otherwise a single
+   loop per replica asks the journal where the followed threads stand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from server.domain.errors import CursorOutOfRange, DatabaseUnavailable, NotFound
+from server.domain.ports import Clock, EventCodec, Journal, JournalHead
+from server.domain.retelling import Retelling
+from server.domain.segments import Segment
+
+#: Most bytes of segments that one step hands out, and that one read of the journal returns.
+STEP_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """Nothing new for a while: a sign of life with the journal's end and the runtime's progress."""
+
+    last_seq: int
+    progress: str
+
+
+class Tail:
+    """The live end of one thread on this replica."""
+
+    def __init__(self, thread_id: UUID, window_bytes: int) -> None:
+        self.thread_id = thread_id
+        self.head = JournalHead(0, 1, 1, False)
+        #: Readers that hold it open.
+        self.readers = 0
+        #: Grows with each sign of life that is due.
+        self.beats = 0
+        self.progress = ""
+        #: The retelling that the seed's readers share, as far as they have come.
+        self.retelling: Retelling | None = None
+        self._window: deque[Segment] = deque()
+        self._window_bytes = window_bytes
+        self._bytes = 0
+        self._pulse = asyncio.Event()
+
+    def extend(self, segment: Segment, head: JournalHead) -> None:
+        """Take in the next committed segment and wake the readers."""
+        if self._window and self._window[-1].last_seq >= segment.last_seq:
+            return
+        if self._window and self._window[-1].last_seq + 1 != segment.first_seq:
+            self._window.clear()
+            self._bytes = 0
+        segment.grown = self._grown
+        self._window.append(segment)
+        self._grown(segment.size_bytes)
+        self.advance(head)
+
+    def _grown(self, size: int) -> None:
+        self._bytes += size
+        while self._bytes > self._window_bytes and len(self._window) > 1:
+            gone = self._window.popleft()
+            gone.grown = None
+            self._bytes -= gone.size_bytes
+
+    def advance(self, head: JournalHead) -> None:
+        """Note where the journal stands and wake the readers if it moved."""
+        if head.last_seq > self.head.last_seq or head.terminal != self.head.terminal:
+            self.head = head
+            self.wake()
+
+    def show_progress(self, text: str) -> None:
+        """Pass on a progress heartbeat of the runtime; it is not journalled."""
+        self.progress = text
+        self.beat()
+
+    def beat(self) -> None:
+        """Make every waiting reader give a sign of life."""
+        self.beats += 1
+        self.wake()
+
+    def wake(self) -> None:
+        """Wake every waiting reader."""
+        self._pulse.set()
+        self._pulse.clear()
+
+    async def wait(self) -> None:
+        """Wait for the next `wake`."""
+        await self._pulse.wait()
+
+    def after(self, seq: int) -> list[Segment] | None:
+        """The window's segments behind the cursor, up to a step; None when it no longer has them."""
+        window = self._window
+        if not window or window[0].first_seq > seq + 1:
+            return None
+        # Readers are near the end: look from there.
+        start = len(window) - 1
+        while start > 0 and window[start].first_seq > seq + 1:
+            start -= 1
+        found: list[Segment] = []
+        size = 0
+        for index in range(start, len(window)):
+            segment = window[index]
+            if segment.last_seq <= seq:
+                continue
+            if found and size + len(segment.batch) > STEP_BYTES:
+                break
+            found.append(segment.after(seq))
+            size += len(segment.batch)
+        return found
+
+    @property
+    def window_size(self) -> int:
+        """Bytes that the window holds."""
+        return self._bytes
+
+
+class Follower:
+    """One reader: a cursor. Made by `Tails.follow`; used by one task; close it when done."""
+
+    def __init__(self, tails: Tails, tail: Tail, after: int) -> None:
+        self._tails = tails
+        self.tail = tail
+        #: Seq of the last event handed out.
+        self.cursor = after
+        self._beats = tail.beats
+        self._closed = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether the terminal event was handed out: nothing will follow."""
+        return self.tail.head.terminal and self.cursor >= self.tail.head.last_seq
+
+    async def step(self) -> list[Segment] | Beat | None:
+        """The next segments, a sign of life, or None when the stream is complete.
+
+        Cancellation safe: what was not returned is returned by the next call.
+        """
+        while True:
+            if self.cursor < self.tail.head.last_seq:
+                segments = await self.available()
+                if segments:
+                    return segments
+            if self.complete:
+                return None
+            if self._beats != self.tail.beats:
+                self._beats = self.tail.beats
+                return Beat(self.tail.head.last_seq, self.tail.progress)
+            await self.tail.wait()
+
+    async def available(self) -> list[Segment]:
+        """The next segments that are committed already, at most a step; empty when there is none."""
+        segments = self.tail.after(self.cursor)
+        if segments is None:
+            read = await self._tails.read_after(self.tail.thread_id, self.cursor)
+            segments = [segment.after(self.cursor) for segment in read]
+        if segments:
+            self.cursor = segments[-1].last_seq
+        return segments
+
+    def close(self) -> None:
+        """Let go of the tail. May be called twice."""
+        if not self._closed:
+            self._closed = True
+            self._tails.leave(self.tail)
+
+
+class SeedFollower:
+    """A reader of the seed's frames, for sockets without a subprotocol.
+
+    The frames are made once per segment and shared. A reader whose segments nobody has told yet
+    retells the thread up to them from the journal, then hands its place to the others.
+    """
+
+    #: Under this key a segment keeps its frames.
+    FRAMES = "seed frames"
+
+    def __init__(self, follower: Follower, tails: Tails, codec: EventCodec) -> None:
+        self.follower = follower
+        self._tails = tails
+        self._codec = codec
+
+    async def frames(self, segment: Segment) -> list[bytes]:
+        """The frames of a segment that `follower` handed out."""
+        made: list[bytes] | None = segment.made(self.FRAMES)
+        if made is not None:
+            return made
+        retelling = await self._retelling_at(segment.first_seq - 1)
+        return segment.once(self.FRAMES, lambda shared: self._tell(retelling, shared))
+
+    async def _retelling_at(self, seq: int) -> Retelling:
+        """A retelling that stands at `seq`: the shared one, or one that was brought there."""
+        tail = self.follower.tail
+        shared = tail.retelling
+        if shared is not None and shared.seq == seq:
+            return shared
+        own = shared.copy() if shared is not None and shared.seq < seq else Retelling()
+        while own.seq < seq:
+            for segment in await self._tails.read_after(tail.thread_id, own.seq):
+                self._tell(own, segment.after(own.seq).up_to(seq))
+                if own.seq == seq:
+                    break
+        if tail.retelling is None or tail.retelling.seq < own.seq:
+            tail.retelling = own
+        return own
+
+    def _tell(self, retelling: Retelling, segment: Segment) -> list[bytes]:
+        frames: list[bytes] = []
+        rows = zip(segment.events(), segment.residue_list(), strict=True)
+        for seq, (event, residue) in enumerate(rows, segment.first_seq):
+            kind = self._codec.decode(event).kind if retelling.needs_event(residue) else None
+            frames.extend(retelling.tell(seq, residue, kind))
+        return frames
+
+
+class Tails:
+    """The tails of a replica."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        clock: Clock,
+        *,
+        window_bytes: int = 4 << 20,
+        poll_s: float = 0.25,
+        beat_s: float = 10.0,
+    ) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._window_bytes = window_bytes
+        self._poll_s = poll_s
+        self._beat_s = beat_s
+        self._tails: dict[UUID, Tail] = {}
+        #: Threads whose events the local journal writer brings.
+        self.local: set[UUID] = set()
+
+    def __len__(self) -> int:
+        return len(self._tails)
+
+    @property
+    def readers(self) -> int:
+        """Readers on this replica."""
+        return sum(tail.readers for tail in self._tails.values())
+
+    async def follow(self, thread_id: UUID, after: int) -> Follower:
+        """A reader of the events behind `after`. Raises CursorOutOfRange, NotFound."""
+        tail = self._tails.get(thread_id)
+        if tail is None:
+            tail = self._tails[thread_id] = Tail(thread_id, self._window_bytes)
+        # Registered before the head is read: what is committed meanwhile reaches the tail.
+        tail.readers += 1
+        try:
+            head = (await self._journal.heads([thread_id])).get(thread_id)
+            if head is None:
+                raise NotFound("there is no such refinement")
+            tail.advance(head)
+            if not head.floor - 1 <= after <= tail.head.last_seq:
+                raise CursorOutOfRange(after, head.floor, tail.head.last_seq)
+        except BaseException:
+            self.leave(tail)
+            raise
+        return Follower(self, tail, after)
+
+    def leave(self, tail: Tail) -> None:
+        """One reader less; a tail without readers is forgotten."""
+        tail.readers -= 1
+        if tail.readers == 0:
+            self._tails.pop(tail.thread_id, None)
+
+    def committed(self, thread_id: UUID, segment: Segment, head: JournalHead) -> None:
+        """The local journal writer committed a segment."""
+        tail = self._tails.get(thread_id)
+        if tail is not None:
+            tail.extend(segment, head)
+
+    def show_progress(self, thread_id: UUID, text: str) -> None:
+        """The runtime told its progress."""
+        tail = self._tails.get(thread_id)
+        if tail is not None:
+            tail.show_progress(text)
+
+    async def read_after(self, thread_id: UUID, after: int) -> Sequence[Segment]:
+        """A step of committed segments behind the cursor, from the journal."""
+        return await self._journal.read_after(thread_id, after, max_bytes=STEP_BYTES)
+
+    async def poll_forever(self) -> None:
+        """Bring what other replicas commit to the threads that are followed here."""
+        while True:
+            await self._clock.sleep(self._poll_s)
+            try:
+                await self.poll()
+            except DatabaseUnavailable:
+                continue
+
+    async def poll(self) -> None:
+        """Ask once where the followed threads stand, and fetch what is new."""
+        followed = [
+            thread_id
+            for thread_id, tail in self._tails.items()
+            if thread_id not in self.local and not tail.head.terminal
+        ]
+        if not followed:
+            return
+        for thread_id, head in (await self._journal.heads(followed)).items():
+            tail = self._tails.get(thread_id)
+            if tail is None or head.last_seq <= tail.head.last_seq:
+                continue
+            for segment in await self.read_after(thread_id, tail.head.last_seq):
+                last = segment.last_seq == head.last_seq
+                tail.extend(
+                    segment, head if last else JournalHead(segment.last_seq, head.epoch, head.floor, False)
+                )
+
+    async def beat_forever(self) -> None:
+        """Give every reader a sign of life when one is due."""
+        while True:
+            await self._clock.sleep(self._beat_s)
+            for tail in list(self._tails.values()):
+                tail.beat()

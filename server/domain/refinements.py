@@ -1,0 +1,183 @@
+"""Refinements: start one, see where it stands, follow its events, cancel it.
+
+A caller that may not see a refinement is told the same as for one that does not exist.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from server.domain.errors import NotFound, PermissionDenied, RuntimeRefused, RuntimeUnavailable, ShuttingDown
+from server.domain.events import Event, RunStarted
+from server.domain.follow import Beat, Follower, SeedFollower, Tails
+from server.domain.model import Principal, ProposalStatus, Refinement, StartRefinement, Workflow
+from server.domain.ports import Clock, EventCodec, Ids, Invocation, JournalHead, Proposals, Runs, Workflows
+from server.domain.runner import Runner
+from server.domain.segments import Segment
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """A page of events: `segments` hold at most the limit asked for. `complete`: nothing follows."""
+
+    segments: tuple[Segment, ...]
+    head: JournalHead
+    next_after: int
+    complete: bool
+
+
+class Refinements:
+    """The use cases around a refinement."""
+
+    def __init__(
+        self,
+        *,
+        proposals: Proposals,
+        workflows: Workflows,
+        runs: Runs,
+        runner: Runner,
+        tails: Tails,
+        codec: EventCodec,
+        clock: Clock,
+        ids: Ids,
+    ) -> None:
+        self._proposals, self._workflows, self._runs = proposals, workflows, runs
+        self._runner, self._tails, self._codec = runner, tails, codec
+        self._clock, self._ids = clock, ids
+        #: False once this replica is going away.
+        self.accepting = True
+
+    async def start(self, principal: Principal, command: StartRefinement) -> Refinement:
+        """Record the request and start its run; returns once the runtime took it.
+
+        Raises NotFound for a workflow that is not the principal's. When the runtime does not take
+        the run, its error is raised after the proposal was stored as failed. If the caller goes away
+        meanwhile, the run goes on.
+        """
+        if not self.accepting:
+            raise ShuttingDown
+        workflow = await self._workflows.get(principal, command.workflow_id)
+        if workflow is None:
+            raise NotFound("there is no such workflow")
+        now = self._clock.now()
+        proposal_id = self._ids.new()
+        invocation = self._invocation(workflow, command)
+        thread_id = invocation.job_id
+        started = RunStarted(thread_id, proposal_id, workflow.id)
+        lease = await self._proposals.start(
+            principal,
+            command,
+            proposal_id=proposal_id,
+            invocation=invocation,
+            draft_id=workflow.current_draft_id,
+            first_event=self._codec.encode(Event(1, 1, now, started)),
+            now=now,
+        )
+        try:
+            await asyncio.shield(self._runner.drive(lease))
+        except (RuntimeRefused, RuntimeUnavailable) as error:
+            error.add_context(f"proposal {proposal_id} was stored as failed")
+            raise
+        return Refinement(
+            thread_id=thread_id,
+            proposal_id=proposal_id,
+            workflow_id=workflow.id,
+            status=ProposalStatus.PROCESSING,
+            epoch=1,
+            last_seq=1,
+            floor=1,
+            created_at=now,
+        )
+
+    def _invocation(self, workflow: Workflow, command: StartRefinement) -> Invocation:
+        """The runtime's job. The prompt goes where the seed says and where the published runtime
+        looks (`agent_definition.user_request`); so do file and selection, for the same reason."""
+        context: dict[str, Any] = {}
+        if command.context_file_path is not None:
+            context["context_file_path"] = command.context_file_path
+        if command.context_selection is not None:
+            context["context_selection"] = command.context_selection
+        return Invocation(
+            trace_id=self._ids.new(),
+            job_id=self._ids.new(),
+            agent_definition={**workflow.agent_definition, "user_request": command.user_prompt, **context},
+            input_payload={"messages": [{"role": "user", "content": command.user_prompt}], **context},
+        )
+
+    async def get(self, principal: Principal, thread_id: UUID) -> Refinement:
+        """Where the refinement stands. Raises NotFound."""
+        refinement = await self._proposals.refinement(principal, thread_id)
+        if refinement is None:
+            raise NotFound("there is no such refinement")
+        return refinement
+
+    async def cancel(self, principal: Principal, thread_id: UUID) -> Refinement:
+        """Cancel the run; one that is over stays as it is. Raises NotFound, PermissionDenied.
+
+        A run that another replica drives is cancelled when that replica next renews its lease.
+        """
+        refinement = await self.get(principal, thread_id)
+        if refinement.status.terminal:
+            return refinement
+        if not await self._proposals.may_cancel(principal, thread_id):
+            raise PermissionDenied("only an owner or editor may cancel a refinement")
+        await self._runs.request_cancel(thread_id)
+        if self._runner.cancel(thread_id):
+            await self._runner.wait(thread_id)
+        return await self.get(principal, thread_id)
+
+    async def follow(self, principal: Principal, thread_id: UUID, after: int) -> Follower:
+        """A reader of the events behind `after`; close it when done.
+
+        Raises NotFound, CursorOutOfRange.
+        """
+        await self.get(principal, thread_id)
+        return await self._tails.follow(thread_id, after)
+
+    async def follow_seed(self, principal: Principal, thread_id: UUID, after: int) -> SeedFollower:
+        """A reader of the seed's frames behind `after`; as `follow`."""
+        return SeedFollower(await self.follow(principal, thread_id, after), self._tails, self._codec)
+
+    async def page(
+        self, principal: Principal, thread_id: UUID, *, after: int, limit: int, wait_s: float
+    ) -> EventPage:
+        """At most `limit` events behind the cursor, waiting up to `wait_s` for the first.
+
+        Raises as `follow`.
+        """
+        follower = await self.follow(principal, thread_id, after)
+        try:
+            found: list[Segment] = []
+            last = after
+            try:
+                async with asyncio.timeout(wait_s):
+                    while last < after + limit:
+                        step = await self._next(follower, wait=not found and wait_s > 0)
+                        if not step:
+                            break
+                        room = after + limit - last
+                        for segment in step:
+                            cut = segment.up_to(segment.first_seq + room - 1)
+                            found.append(cut)
+                            room -= cut.last_seq - cut.first_seq + 1
+                            last = cut.last_seq
+                            if room <= 0:
+                                break
+            except TimeoutError:
+                pass
+            head = follower.tail.head
+            return EventPage(tuple(found), head, last, head.terminal and last >= head.last_seq)
+        finally:
+            follower.close()
+
+    @staticmethod
+    async def _next(follower: Follower, *, wait: bool) -> list[Segment]:
+        if not wait:
+            return await follower.available() if follower.cursor < follower.tail.head.last_seq else []
+        while True:
+            step = await follower.step()
+            if not isinstance(step, Beat):
+                return step or []

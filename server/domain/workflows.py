@@ -1,0 +1,40 @@
+"""Workflows: what is refined, and the draft that refinements start from."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from server.domain.errors import NotFound
+from server.domain.model import CreateWorkflow, Page, Principal, Workflow
+from server.domain.ports import Clock, Ids, Workflows
+
+
+class WorkflowShelf:
+    """The use cases around a workflow."""
+
+    def __init__(self, *, workflows: Workflows, clock: Clock, ids: Ids) -> None:
+        self._workflows, self._clock, self._ids = workflows, clock, ids
+
+    async def create(self, principal: Principal, command: CreateWorkflow) -> Workflow:
+        """A new workflow of the principal's, with its first draft."""
+        return await self._workflows.create(
+            principal,
+            command,
+            workflow_id=self._ids.new(),
+            draft_id=self._ids.new(),
+            now=self._clock.now(),
+        )
+
+    async def get(self, principal: Principal, workflow_id: UUID) -> Workflow:
+        """The workflow with its current files. Raises NotFound, also for one of others."""
+        workflow = await self._workflows.get(principal, workflow_id)
+        if workflow is None:
+            raise NotFound("there is no such workflow")
+        return workflow
+
+    async def list(self, principal: Principal, *, limit: int, token: str | None = None) -> Page:
+        """The principal's workflows, without files, newest first.
+
+        Raises InvalidArgument for a token that is not from here.
+        """
+        return await self._workflows.list(principal, limit=limit, token=token)
