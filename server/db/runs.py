@@ -1,0 +1,140 @@
+"""Runs and their leases in PostgreSQL (ports.Runs). All times are the database's own, so that a
+replica whose clock is wrong neither keeps nor steals a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from uuid import UUID
+
+import asyncpg
+
+from server.db.errors import database_errors
+from server.db.invocations import invocation_from_jsonb
+from server.domain.errors import LeaseLost
+from server.domain.lifecycle import RunStatus
+from server.domain.ports import Lease
+
+_LIVE = "('pending', 'invoking', 'running')"
+
+_TAKE = f"""
+WITH due AS (
+  SELECT thread_id FROM runs
+  WHERE status IN {_LIVE} AND (lease_until IS NULL OR lease_until < now())
+  ORDER BY lease_until NULLS FIRST LIMIT $1 FOR UPDATE SKIP LOCKED
+), taken AS (
+  UPDATE runs r SET owner = $2, fence = r.fence + 1, lease_until = now() + $3::interval,
+    takeovers = CASE WHEN r.last_seq > r.takeover_seq THEN 1 ELSE r.takeovers + 1 END,
+    takeover_seq = r.last_seq
+  FROM due WHERE r.thread_id = due.thread_id
+  RETURNING r.*
+)
+SELECT taken.*, d.workflow_id FROM taken
+JOIN proposals p ON p.id = taken.proposal_id JOIN drafts d ON d.id = p.draft_id
+"""  # noqa: S608 - only constants
+
+_RENEW = f"""
+WITH held AS (
+  SELECT r.thread_id FROM runs r JOIN unnest($1::uuid[], $2::bigint[]) AS l(thread_id, fence)
+    ON r.thread_id = l.thread_id AND r.fence = l.fence
+  WHERE r.status IN {_LIVE}
+  -- A row that is locked is being appended to, which renews it.
+  FOR UPDATE OF r SKIP LOCKED
+)
+UPDATE runs r SET lease_until = now() + $3::interval FROM held WHERE r.thread_id = held.thread_id
+"""  # noqa: S608 - only constants
+
+_HELD = """
+SELECT r.thread_id, r.cancel_requested_at IS NOT NULL AS cancel
+FROM runs r JOIN unnest($1::uuid[], $2::bigint[]) AS l(thread_id, fence)
+  ON r.thread_id = l.thread_id AND r.fence = l.fence
+"""
+
+
+class PostgresRuns:
+    """The runs of all replicas, as the one named `owner` sees them."""
+
+    def __init__(self, pool: asyncpg.Pool, *, owner: str, lease_ttl_s: float) -> None:
+        self._pool = pool
+        self._owner = owner
+        self._ttl = timedelta(seconds=lease_ttl_s)
+
+    async def set_status(self, lease: Lease, status: RunStatus, *, attempt: int) -> None:
+        """Record a state that is not terminal. Raises LeaseLost."""
+        with database_errors():
+            done = await self._pool.fetchval(
+                f"UPDATE runs SET status = $3, attempt = $4, lease_until = now() + $5::interval "  # noqa: S608
+                f"WHERE thread_id = $1 AND fence = $2 AND status IN {_LIVE} RETURNING true",
+                lease.thread_id,
+                lease.fence,
+                status.value,
+                attempt,
+                self._ttl,
+            )
+        if not done:
+            raise LeaseLost
+
+    async def await_input(self, lease: Lease) -> None:
+        """Show the proposal as awaiting a person's input. Raises LeaseLost."""
+        with database_errors():
+            done = await self._pool.fetchval(
+                "UPDATE proposals p SET status = 'awaiting_input' FROM runs r "
+                "WHERE r.thread_id = $1 AND r.fence = $2 AND p.id = r.proposal_id "
+                "AND p.status IN ('processing', 'awaiting_input') RETURNING true",
+                lease.thread_id,
+                lease.fence,
+            )
+        if not done:
+            raise LeaseLost
+
+    async def renew(self, leases: Sequence[tuple[UUID, int]]) -> Mapping[UUID, bool]:
+        """Prolong leases given as (thread, fence); those still held, each with whether somebody
+        asked to cancel the run."""
+        if not leases:
+            return {}
+        threads, fences = [thread for thread, _ in leases], [fence for _, fence in leases]
+        with database_errors():
+            async with self._pool.acquire() as connection:
+                await connection.execute(_RENEW, threads, fences, self._ttl)
+                rows = await connection.fetch(_HELD, threads, fences)
+        return {row["thread_id"]: row["cancel"] for row in rows}
+
+    async def release(self, lease: Lease) -> None:
+        """Give the lease up so that another replica can take the run at once."""
+        with database_errors():
+            await self._pool.execute(
+                f"UPDATE runs SET owner = NULL, lease_until = NULL "  # noqa: S608 - only constants
+                f"WHERE thread_id = $1 AND fence = $2 AND status IN {_LIVE}",
+                lease.thread_id,
+                lease.fence,
+            )
+
+    async def take_expired(self, limit: int) -> Sequence[Lease]:
+        """Take over runs whose lease ran out, with a higher fence."""
+        with database_errors():
+            rows = await self._pool.fetch(_TAKE, limit, self._owner, self._ttl)
+        return [
+            Lease(
+                thread_id=row["thread_id"],
+                fence=row["fence"],
+                status=RunStatus(row["status"]),
+                attempt=row["attempt"],
+                last_seq=row["last_seq"],
+                epoch=row["epoch"],
+                invocation=invocation_from_jsonb(row["invocation"]),
+                created_at=row["created_at"],
+                proposal_id=row["proposal_id"],
+                workflow_id=row["workflow_id"],
+                takeovers=row["takeovers"],
+            )
+            for row in rows
+        ]
+
+    async def request_cancel(self, thread_id: UUID) -> None:
+        """Note that the run is to be cancelled, for its owner to see."""
+        with database_errors():
+            await self._pool.execute(
+                f"UPDATE runs SET cancel_requested_at = coalesce(cancel_requested_at, now()) "  # noqa: S608
+                f"WHERE thread_id = $1 AND status IN {_LIVE}",
+                thread_id,
+            )

@@ -1,0 +1,119 @@
+"""The settings, and the only reader of the environment (DESIGN section 4).
+
+All mistakes are reported at once, by the name of the environment variable and without its value.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class SettingsError(Exception):
+    """Settings that are wrong: `problems` has a sentence for each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+
+
+class Settings(BaseSettings):
+    """What the operator sets. Names are the environment's; see docs/reference/settings.md."""
+
+    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, frozen=True)
+
+    env: Literal["prod", "dev"] = Field("prod", alias="IDEO_ENV")
+    database_url: SecretStr | None = Field(None, alias="DATABASE_URL")
+    database_direct_url: SecretStr | None = Field(None, alias="DATABASE_DIRECT_URL")
+    runtime_url: str | None = Field(None, alias="DEEPAGENTS_RUNTIME_URL")
+    runtime_profile: Literal["none", "full"] = Field("none", alias="IDEO_RUNTIME_PROFILE")
+    data_dir: Path = Field(Path(".data"), alias="IDEO_DATA_DIR")
+    host: str = Field("127.0.0.1", alias="IDEO_HOST")
+    http_port: Port = Field(8080, alias="IDEO_HTTP_PORT")
+    grpc_port: Port = Field(50051, alias="IDEO_GRPC_PORT")
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("https://ide.bizmatters.com",), alias="IDEO_ALLOWED_ORIGINS"
+    )
+    jwt_secret: SecretStr | None = Field(None, alias="IDEO_JWT_SECRET")
+    jwks_url: str | None = Field(None, alias="IDEO_JWKS_URL")
+    jwt_issuer: str | None = Field(None, alias="IDEO_JWT_ISSUER")
+    jwt_audience: str | None = Field(None, alias="IDEO_JWT_AUDIENCE")
+    wakeup_url: SecretStr | None = Field(None, alias="IDEO_WAKEUP_URL")
+    database_pool: int = Field(10, alias="IDEO_DATABASE_POOL", ge=2, le=200)
+    lease_ttl_s: Seconds = Field(15.0, alias="IDEO_LEASE_TTL_S")
+    run_longest_s: Seconds = Field(1800.0, alias="IDEO_RUN_LONGEST_S")
+    run_idle_s: Seconds = Field(120.0, alias="IDEO_RUN_IDLE_S")
+    empty_result_grace_s: Seconds = Field(30.0, alias="IDEO_EMPTY_RESULT_GRACE_S")
+    window_mib: int = Field(4, alias="IDEO_WINDOW_MIB", ge=1, le=1024)
+    heartbeat_s: Seconds = Field(10.0, alias="IDEO_HEARTBEAT_S", le=15)
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("database_url", "database_direct_url")
+    @classmethod
+    def _postgres(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and urlsplit(value.get_secret_value()).scheme not in ("postgres", "postgresql"):
+            raise ValueError("must be a PostgreSQL address such as postgresql://user:password@host/name")
+        return value
+
+    @field_validator("runtime_url", "jwks_url")
+    @classmethod
+    def _http(cls, value: str | None) -> str | None:
+        if value and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname):
+            raise ValueError("must be an http:// or https:// address")
+        return value
+
+    @field_validator("jwt_secret")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and len(value.get_secret_value().encode()) < 32:
+            raise ValueError("must have at least 32 bytes")
+        return value
+
+    @model_validator(mode="after")
+    def _development_only(self) -> Self:
+        if self.jwt_secret and self.env != "dev":
+            raise ValueError("IDEO_JWT_SECRET works only with IDEO_ENV=dev: use IDEO_JWKS_URL")
+        return self
+
+    @property
+    def dev(self) -> bool:
+        """Whether this is development."""
+        return self.env == "dev"
+
+
+def load(*, require: tuple[str, ...] = (), **overrides: Any) -> Settings:
+    """The settings from the environment, `overrides` (by field name) first.
+
+    require: environment names that must be set. Raises SettingsError with every mistake.
+    """
+    problems: list[str] = []
+    fields = Settings.model_fields
+    given = {str(fields[name].alias): value for name, value in overrides.items() if value is not None}
+    settings: Settings | None = None
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        for problem in error.errors(include_input=False, include_url=False):
+            name = str(problem["loc"][0]) if problem["loc"] else ""
+            text = problem["msg"].removeprefix("Value error, ")
+            problems.append(f"{name}: {text}" if name else text)
+    if settings is not None:
+        by_alias = {str(field.alias): name for name, field in fields.items()}
+        problems.extend(f"{name}: is required" for name in require if not getattr(settings, by_alias[name]))
+    if problems or settings is None:
+        raise SettingsError(problems)
+    return settings
