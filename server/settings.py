@@ -5,6 +5,7 @@ All mistakes are reported at once, by the name of the environment variable and w
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -111,9 +112,9 @@ def load(*, require: tuple[str, ...] = (), **overrides: Any) -> Settings:
             name = str(problem["loc"][0]) if problem["loc"] else ""
             text = problem["msg"].removeprefix("Value error, ")
             problems.append(f"{name}: {text}" if name else text)
-    if settings is not None:
-        by_alias = {str(field.alias): name for name, field in fields.items()}
-        problems.extend(f"{name}: is required" for name in require if not getattr(settings, by_alias[name]))
+    problems.extend(
+        f"{name}: is required" for name in require if not (given.get(name) or os.environ.get(name))
+    )
     if problems or settings is None:
         raise SettingsError(problems)
     return settings
