@@ -1214,7 +1214,8 @@ type Token struct {
 	Name string `protobuf:"bytes,7,opt,name=name,proto3" json:"name,omitempty"`
 	// In a tool's answer: the call that it answers; otherwise empty.
 	ToolCallId string `protobuf:"bytes,8,opt,name=tool_call_id,json=toolCallId,proto3" json:"tool_call_id,omitempty"`
-	// True when the piece could not be taken apart and `text` is the runtime's own printed form.
+	// True when the piece could not be taken apart and `text` is the runtime's own printed form, or when
+	// characters that UTF-8 cannot carry were replaced by U+FFFD.
 	Uninterpreted bool `protobuf:"varint,9,opt,name=uninterpreted,proto3" json:"uninterpreted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -24,7 +24,8 @@ const (
 )
 
 // The reason of an error. Over gRPC it is the `reason` of google.rpc.ErrorInfo (without the prefix,
-// in lower case, domain `ide-orchestrator`); over HTTP it is the `code` of application/problem+json.
+// domain `ide-orchestrator`); over HTTP it is, in lower case, the `code` of application/problem+json.
+// ErrorInfo's metadata has that `code` too.
 type ProblemReason int32
 
 const (

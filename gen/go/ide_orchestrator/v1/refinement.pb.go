@@ -276,11 +276,13 @@ type StartRefinementRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The workflow to refine (UUID).
 	WorkflowId string `protobuf:"bytes,1,opt,name=workflow_id,json=workflowId,proto3" json:"workflow_id,omitempty"`
-	// What the person asks for: 1 to 65,536 characters.
+	// What the person asks for: 1 to 65,536 characters, not only white space.
 	UserPrompt string `protobuf:"bytes,2,opt,name=user_prompt,json=userPrompt,proto3" json:"user_prompt,omitempty"`
-	// The file that the request is about: at most 1,024 characters; absent when it is about none.
+	// The file that the request is about: at most 1,024 characters; absent or empty when it is
+	// about none.
 	ContextFilePath *string `protobuf:"bytes,3,opt,name=context_file_path,json=contextFilePath,proto3,oneof" json:"context_file_path,omitempty"`
-	// The lines that the request is about, as `lines A-B` or `line A` with 1 <= A <= B; absent for all.
+	// The lines that the request is about, as `lines A-B` or `line A` with 1 <= A <= B; absent or empty
+	// for all.
 	ContextSelection *string `protobuf:"bytes,4,opt,name=context_selection,json=contextSelection,proto3,oneof" json:"context_selection,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache

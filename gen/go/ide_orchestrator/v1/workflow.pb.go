@@ -186,8 +186,9 @@ type CreateWorkflowRequest struct {
 	// The name: 1 to 200 characters.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// What the runtime builds the agent from; absent or empty: a default definition with one node.
+	// At most 262,144 bytes as JSON and 30 levels deep.
 	AgentDefinition *structpb.Struct `protobuf:"bytes,2,opt,name=agent_definition,json=agentDefinition,proto3" json:"agent_definition,omitempty"`
-	// The first draft's files: at most 500, each path once.
+	// The first draft's files: at most 500 and 2 MiB of text. Each path once, at most 1,024 characters.
 	Files         []*SpecFile `protobuf:"bytes,3,rep,name=files,proto3" json:"files,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

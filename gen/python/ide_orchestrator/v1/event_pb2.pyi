@@ -614,7 +614,9 @@ class Token(_message.Message):
     tool_call_id: _builtins.str
     """In a tool's answer: the call that it answers; otherwise empty."""
     uninterpreted: _builtins.bool
-    """True when the piece could not be taken apart and `text` is the runtime's own printed form."""
+    """True when the piece could not be taken apart and `text` is the runtime's own printed form, or when
+    characters that UTF-8 cannot carry were replaced by U+FFFD.
+    """
     @_builtins.property
     def tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolCallPiece]:
         """Pieces of tool calls."""

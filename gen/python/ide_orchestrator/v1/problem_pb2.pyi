@@ -53,7 +53,8 @@ class _ProblemReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Problem
 
 class ProblemReason(_ProblemReason, metaclass=_ProblemReasonEnumTypeWrapper):
     """The reason of an error. Over gRPC it is the `reason` of google.rpc.ErrorInfo (without the prefix,
-    in lower case, domain `ide-orchestrator`); over HTTP it is the `code` of application/problem+json.
+    domain `ide-orchestrator`); over HTTP it is, in lower case, the `code` of application/problem+json.
+    ErrorInfo's metadata has that `code` too.
     """
 
 PROBLEM_REASON_UNSPECIFIED: ProblemReason.ValueType  # 0

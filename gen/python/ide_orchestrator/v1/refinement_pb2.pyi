@@ -160,11 +160,15 @@ class StartRefinementRequest(_message.Message):
     workflow_id: _builtins.str
     """The workflow to refine (UUID)."""
     user_prompt: _builtins.str
-    """What the person asks for: 1 to 65,536 characters."""
+    """What the person asks for: 1 to 65,536 characters, not only white space."""
     context_file_path: _builtins.str
-    """The file that the request is about: at most 1,024 characters; absent when it is about none."""
+    """The file that the request is about: at most 1,024 characters; absent or empty when it is
+    about none.
+    """
     context_selection: _builtins.str
-    """The lines that the request is about, as `lines A-B` or `line A` with 1 <= A <= B; absent for all."""
+    """The lines that the request is about, as `lines A-B` or `line A` with 1 <= A <= B; absent or empty
+    for all.
+    """
     def __init__(
         self,
         *,

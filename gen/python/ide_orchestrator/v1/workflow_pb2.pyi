@@ -111,11 +111,13 @@ class CreateWorkflowRequest(_message.Message):
     """The name: 1 to 200 characters."""
     @_builtins.property
     def agent_definition(self) -> _struct_pb2.Struct:
-        """What the runtime builds the agent from; absent or empty: a default definition with one node."""
+        """What the runtime builds the agent from; absent or empty: a default definition with one node.
+        At most 262,144 bytes as JSON and 30 levels deep.
+        """
 
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpecFile]:
-        """The first draft's files: at most 500, each path once."""
+        """The first draft's files: at most 500 and 2 MiB of text. Each path once, at most 1,024 characters."""
 
     def __init__(
         self,

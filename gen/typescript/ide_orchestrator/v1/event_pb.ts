@@ -560,7 +560,8 @@ export type Token = Message<"ide_orchestrator.v1.Token"> & {
   toolCallId: string;
 
   /**
-   * True when the piece could not be taken apart and `text` is the runtime's own printed form.
+   * True when the piece could not be taken apart and `text` is the runtime's own printed form, or when
+   * characters that UTF-8 cannot carry were replaced by U+FFFD.
    *
    * @generated from field: bool uninterpreted = 9;
    */

@@ -15,7 +15,8 @@ export const file_ide_orchestrator_v1_problem: GenFile = /*@__PURE__*/
 
 /**
  * The reason of an error. Over gRPC it is the `reason` of google.rpc.ErrorInfo (without the prefix,
- * in lower case, domain `ide-orchestrator`); over HTTP it is the `code` of application/problem+json.
+ * domain `ide-orchestrator`); over HTTP it is, in lower case, the `code` of application/problem+json.
+ * ErrorInfo's metadata has that `code` too.
  *
  * @generated from enum ide_orchestrator.v1.ProblemReason
  */

@@ -144,21 +144,23 @@ export type StartRefinementRequest = Message<"ide_orchestrator.v1.StartRefinemen
   workflowId: string;
 
   /**
-   * What the person asks for: 1 to 65,536 characters.
+   * What the person asks for: 1 to 65,536 characters, not only white space.
    *
    * @generated from field: string user_prompt = 2;
    */
   userPrompt: string;
 
   /**
-   * The file that the request is about: at most 1,024 characters; absent when it is about none.
+   * The file that the request is about: at most 1,024 characters; absent or empty when it is
+   * about none.
    *
    * @generated from field: optional string context_file_path = 3;
    */
   contextFilePath?: string | undefined;
 
   /**
-   * The lines that the request is about, as `lines A-B` or `line A` with 1 <= A <= B; absent for all.
+   * The lines that the request is about, as `lines A-B` or `line A` with 1 <= A <= B; absent or empty
+   * for all.
    *
    * @generated from field: optional string context_selection = 4;
    */

@@ -122,13 +122,14 @@ export type CreateWorkflowRequest = Message<"ide_orchestrator.v1.CreateWorkflowR
 
   /**
    * What the runtime builds the agent from; absent or empty: a default definition with one node.
+   * At most 262,144 bytes as JSON and 30 levels deep.
    *
    * @generated from field: google.protobuf.Struct agent_definition = 2;
    */
   agentDefinition?: JsonObject | undefined;
 
   /**
-   * The first draft's files: at most 500, each path once.
+   * The first draft's files: at most 500 and 2 MiB of text. Each path once, at most 1,024 characters.
    *
    * @generated from field: repeated ide_orchestrator.v1.SpecFile files = 3;
    */

@@ -248,7 +248,8 @@ class Outcome(betterproto2.Enum):
 class ProblemReason(betterproto2.Enum):
     """
     The reason of an error. Over gRPC it is the `reason` of google.rpc.ErrorInfo (without the prefix,
-    in lower case, domain `ide-orchestrator`); over HTTP it is the `code` of application/problem+json.
+    domain `ide-orchestrator`); over HTTP it is, in lower case, the `code` of application/problem+json.
+    ErrorInfo's metadata has that `code` too.
     """
 
     UNSPECIFIED = 0
@@ -567,11 +568,12 @@ class CreateWorkflowRequest(betterproto2.Message):
     )
     """
     What the runtime builds the agent from; absent or empty: a default definition with one node.
+    At most 262,144 bytes as JSON and 30 levels deep.
     """
 
     files: "list[SpecFile]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    The first draft's files: at most 500, each path once.
+    The first draft's files: at most 500 and 2 MiB of text. Each path once, at most 1,024 characters.
     """
 
 
@@ -1380,17 +1382,19 @@ class StartRefinementRequest(betterproto2.Message):
 
     user_prompt: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    What the person asks for: 1 to 65,536 characters.
+    What the person asks for: 1 to 65,536 characters, not only white space.
     """
 
     context_file_path: "str | None" = betterproto2.field(3, betterproto2.TYPE_STRING, optional=True)
     """
-    The file that the request is about: at most 1,024 characters; absent when it is about none.
+    The file that the request is about: at most 1,024 characters; absent or empty when it is
+    about none.
     """
 
     context_selection: "str | None" = betterproto2.field(4, betterproto2.TYPE_STRING, optional=True)
     """
-    The lines that the request is about, as `lines A-B` or `line A` with 1 <= A <= B; absent for all.
+    The lines that the request is about, as `lines A-B` or `line A` with 1 <= A <= B; absent or empty
+    for all.
     """
 
 
@@ -1574,7 +1578,8 @@ class Token(betterproto2.Message):
 
     uninterpreted: "bool" = betterproto2.field(9, betterproto2.TYPE_BOOL)
     """
-    True when the piece could not be taken apart and `text` is the runtime's own printed form.
+    True when the piece could not be taken apart and `text` is the runtime's own printed form, or when
+    characters that UTF-8 cannot carry were replaced by U+FFFD.
     """
 
 

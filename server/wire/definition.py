@@ -1,0 +1,106 @@
+"""Agent definitions: what a workflow may have, and what it has when it was made with none.
+
+The hub does not judge what a definition says: the runtime does. It only refuses what it could neither
+store (jsonb takes no U+0000 and no lone surrogate) nor send (protobuf's nesting has a limit).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.struct_pb2 import Value
+
+from server.wire import messages as m
+from server.wire.text import sendable
+
+#: Each JSON level is three of protobuf's in a Struct, of which it reads at most 100.
+MAX_DEPTH = 30
+MAX_BYTES = 256 * 1024
+#: Up to here every whole number is a double of its own.
+_EXACT = 2**53
+
+#: Used when a workflow is made without a definition: the runtime refuses an empty one with 422.
+DEFAULT_DEFINITION: Mapping[str, Any] = {
+    "tool_definitions": [],
+    "nodes": [
+        {
+            "id": "refiner",
+            "type": "Orchestrator",
+            "config": {
+                "name": "Refiner",
+                "system_prompt": (
+                    "You change the specification files of a workflow as the user asks. Read the files "
+                    "first, change what the request needs and nothing else, and write each changed file "
+                    "with the file tools."
+                ),
+                "model": {"provider": "openai", "model": "gpt-4.1-mini"},
+                "tools": [],
+            },
+        }
+    ],
+    "edges": [],
+}
+
+
+def check_definition(definition: object) -> tuple[Mapping[str, Any], str | None]:
+    """The definition to use, and what is wrong with the given one (None: nothing).
+
+    Absent or empty gives the default.
+    """
+    if definition is None or definition == {}:
+        return DEFAULT_DEFINITION, None
+    if not isinstance(definition, Mapping):
+        return {}, "must be a JSON object"
+    wrong = _wrong_value(definition)
+    if wrong is None:
+        try:
+            size = len(json.dumps(definition, ensure_ascii=False, allow_nan=False).encode())
+        except ValueError:
+            wrong = "must not hold NaN or infinite numbers"
+        else:
+            wrong = f"must have at most {MAX_BYTES} bytes of JSON" if size > MAX_BYTES else None
+    return definition, wrong
+
+
+def definition_of(struct: m.Struct) -> dict[str, Any]:
+    """A message's definition as JSON values.
+
+    A Struct knows doubles only: whole ones become integers again, as far as doubles hold them exactly.
+    """
+    return {name: _value_of(value) for name, value in struct.fields.items()}
+
+
+def _value_of(value: Value) -> Any:
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        return definition_of(value.struct_value)
+    if kind == "list_value":
+        return [_value_of(item) for item in value.list_value.values]
+    if kind == "number_value":
+        number = value.number_value
+        return int(number) if number.is_integer() and abs(number) <= _EXACT else number
+    return None if kind is None or kind == "null_value" else getattr(value, kind)
+
+
+def _wrong_value(root: object) -> str | None:
+    """Goes level by level, so that no depth of nesting can exhaust the stack."""
+    level = [root]
+    for _ in range(MAX_DEPTH):
+        texts = [value for value in level if isinstance(value, str)]
+        below: list[object] = []
+        for value in level:
+            if isinstance(value, Mapping):
+                texts.extend(map(str, value))
+                below.extend(value.values())
+            elif isinstance(value, list):
+                below.extend(value)
+        if any("\0" in text for text in texts):
+            return "must not hold U+0000"
+        if any(sendable(text) is not text for text in texts):
+            return "must not hold lone surrogates"
+        if not below:
+            return None
+        level = below
+    return f"must not be nested deeper than {MAX_DEPTH} levels"

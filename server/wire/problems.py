@@ -1,0 +1,253 @@
+"""The one table of errors: gRPC status, HTTP status, WebSocket close code, and whether to try again.
+
+An error that is not in the table is a fault of the hub: INTERNAL, and nothing of its text is told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from server.domain import errors
+from server.wire import messages as m
+from server.wire.text import sendable
+
+#: The `domain` of google.rpc.ErrorInfo.
+DOMAIN = "ide-orchestrator"
+#: The media type of `problem_json`.
+MEDIA_TYPE = "application/problem+json"
+_PREFIX = "PROBLEM_REASON_"
+
+
+class Reconnect(Enum):
+    """What a client should do after its stream was closed."""
+
+    NO = "no"
+    #: At once, with the last seq it has.
+    AT_ONCE = "at once"
+    #: After a pause that grows.
+    LATER = "later"
+    #: With a new token.
+    NEW_TOKEN = "with a new token"  # noqa: S105 (a word of advice, no secret)
+    #: From a cursor inside the journal.
+    NEW_CURSOR = "with another cursor"
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """A WebSocket close: its code and whether to come back."""
+
+    code: int
+    reconnect: Reconnect
+
+
+#: The terminal event was delivered.
+CLOSE_DONE = Close(1000, Reconnect.NO)
+#: The reader was too slow for too long.
+CLOSE_SLOW = Close(4408, Reconnect.AT_ONCE)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A row of the table. `error` is the seed's short text; `grpc` a number of google.rpc.Code."""
+
+    reason: m.ProblemReason.ValueType
+    grpc: int
+    http: int
+    title: str
+    error: str
+    close: Close
+
+    @property
+    def name(self) -> str:
+        """The contract's word in upper case, without its prefix: ErrorInfo's `reason`."""
+        return m.ProblemReason.Name(self.reason).removeprefix(_PREFIX)
+
+    @property
+    def code(self) -> str:
+        """The same in lower case: the `code` over HTTP."""
+        return self.name.lower()
+
+
+_REFUSED = Close(4400, Reconnect.NO)
+_LATER = Close(1013, Reconnect.LATER)
+_RUNTIME_AWAY = "Failed to connect to deepagents-runtime"
+_R = m.ProblemReason
+
+PROBLEMS: dict[type[errors.HubError], Problem] = {
+    errors.InvalidArgument: Problem(
+        _R.PROBLEM_REASON_INVALID_ARGUMENT,
+        code_pb2.INVALID_ARGUMENT,
+        400,
+        "A field is missing or wrong",
+        "Bad Request",
+        _REFUSED,
+    ),
+    errors.Unauthenticated: Problem(
+        _R.PROBLEM_REASON_UNAUTHENTICATED,
+        code_pb2.UNAUTHENTICATED,
+        401,
+        "No token, or not a valid one",
+        "Unauthorized",
+        Close(4401, Reconnect.NEW_TOKEN),
+    ),
+    errors.PermissionDenied: Problem(
+        _R.PROBLEM_REASON_PERMISSION_DENIED,
+        code_pb2.PERMISSION_DENIED,
+        403,
+        "Not allowed",
+        "Forbidden",
+        Close(4403, Reconnect.NO),
+    ),
+    errors.NotFound: Problem(
+        _R.PROBLEM_REASON_NOT_FOUND,
+        code_pb2.NOT_FOUND,
+        404,
+        "There is none such",
+        "Not Found",
+        Close(4404, Reconnect.NO),
+    ),
+    errors.Conflict: Problem(
+        _R.PROBLEM_REASON_CONFLICT,
+        code_pb2.FAILED_PRECONDITION,
+        409,
+        "The state does not allow it",
+        "Conflict",
+        _REFUSED,
+    ),
+    errors.CursorOutOfRange: Problem(
+        _R.PROBLEM_REASON_CURSOR_OUT_OF_RANGE,
+        code_pb2.OUT_OF_RANGE,
+        410,
+        "The cursor is outside the journal",
+        "Gone",
+        Close(4410, Reconnect.NEW_CURSOR),
+    ),
+    errors.Unprocessable: Problem(
+        _R.PROBLEM_REASON_UNPROCESSABLE,
+        code_pb2.INVALID_ARGUMENT,
+        422,
+        "The request cannot be carried out",
+        "Unprocessable Entity",
+        _REFUSED,
+    ),
+    errors.TooLarge: Problem(
+        _R.PROBLEM_REASON_TOO_LARGE,
+        code_pb2.RESOURCE_EXHAUSTED,
+        413,
+        "Larger than allowed",
+        "Content Too Large",
+        Close(1009, Reconnect.NO),
+    ),
+    errors.RuntimeRefused: Problem(
+        _R.PROBLEM_REASON_RUNTIME_REFUSED,
+        code_pb2.UNAVAILABLE,
+        502,
+        "The runtime answered with an error",
+        "Bad Gateway",
+        _LATER,
+    ),
+    errors.RuntimeUnavailable: Problem(
+        _R.PROBLEM_REASON_RUNTIME_UNAVAILABLE,
+        code_pb2.UNAVAILABLE,
+        503,
+        "The runtime could not be reached",
+        _RUNTIME_AWAY,
+        _LATER,
+    ),
+    errors.DatabaseUnavailable: Problem(
+        _R.PROBLEM_REASON_DATABASE_UNAVAILABLE,
+        code_pb2.UNAVAILABLE,
+        503,
+        "The database could not be reached",
+        "Service Unavailable",
+        _LATER,
+    ),
+    errors.ShuttingDown: Problem(
+        _R.PROBLEM_REASON_SHUTTING_DOWN,
+        code_pb2.UNAVAILABLE,
+        503,
+        "This replica is going away",
+        "Service Unavailable",
+        Close(1012, Reconnect.AT_ONCE),
+    ),
+}
+
+INTERNAL = Problem(
+    _R.PROBLEM_REASON_INTERNAL,
+    code_pb2.INTERNAL,
+    500,
+    "A fault of the hub",
+    "Internal Server Error",
+    Close(1011, Reconnect.AT_ONCE),
+)
+
+
+def problem_of(error: BaseException) -> Problem:
+    """The row of an error: its own class's, else its nearest ancestor's, else INTERNAL."""
+    for ancestor in type(error).__mro__:
+        if ancestor in PROBLEMS:
+            return PROBLEMS[ancestor]
+    return INTERNAL
+
+
+def detail_of(error: BaseException) -> str:
+    """What a caller may be told about the error."""
+    if isinstance(error, errors.HubError):
+        return sendable(error.message)
+    return "the hub failed to carry out the request; nothing more is told here"
+
+
+def problem_json(error: BaseException, *, instance: str, trace_id: str) -> dict[str, Any]:
+    """The problem details of an error (RFC 9457), with the hub's and the seed's members.
+
+    instance: the request's path, without its query. Members beyond the RFC's: code, trace_id, error
+    (seed); fields for a wrong request; floor and last_seq for a cursor outside the journal.
+    """
+    problem = problem_of(error)
+    details: dict[str, Any] = {
+        "type": f"/problems/{problem.code}",
+        "title": problem.title,
+        "status": problem.http,
+        "detail": detail_of(error),
+        "instance": instance,
+        "code": problem.code,
+        "trace_id": trace_id,
+        "error": problem.error,
+    }
+    if isinstance(error, errors.InvalidArgument):
+        details["fields"] = {sendable(name): sendable(wrong) for name, wrong in error.fields.items()}
+    if isinstance(error, errors.CursorOutOfRange):
+        details |= {"floor": error.floor, "last_seq": error.last_seq}
+    return details
+
+
+def grpc_status(error: BaseException) -> status_pb2.Status:
+    """The status of an error with google.rpc.ErrorInfo, and BadRequest or RetryInfo where they apply.
+
+    ErrorInfo's reason is the upper-case form that google.rpc asks for; its metadata has the HTTP `code`.
+    """
+    problem = problem_of(error)
+    info = error_details_pb2.ErrorInfo(reason=problem.name, domain=DOMAIN, metadata={"code": problem.code})
+    details = [info]
+    if isinstance(error, errors.CursorOutOfRange):
+        info.metadata.update({"floor": str(error.floor), "last_seq": str(error.last_seq)})
+    if isinstance(error, errors.InvalidArgument):
+        violations = error_details_pb2.BadRequest()
+        for name, wrong in error.fields.items():
+            violations.field_violations.add(field=sendable(name), description=sendable(wrong))
+        details.append(violations)
+    if isinstance(error, errors.HubError) and error.retry_after_s is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.seconds = error.retry_after_s
+        details.append(retry)
+    status = status_pb2.Status(code=problem.grpc, message=detail_of(error))
+    for detail in details:
+        packed = AnyMessage()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return status

@@ -1,0 +1,124 @@
+"""Segments as bytes for each transport: made once per segment, written to every follower.
+
+A segment's `batch` already is a serialised `EventBatch`, so the binary forms only put a head before
+it. The JSON forms hang on one list of proto-JSON events, in ASCII, shared by the page, SSE and the
+WebSocket subprotocol `ideo.v1`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+from server.domain.ports import JournalHead
+from server.domain.segments import Segment, varint
+from server.wire import messages as m
+from server.wire.resources import dumps, hello_message
+from server.wire.text import sendable
+
+#: Protobuf key of `WatchRefinementResponse.batch` (field 2, length-delimited).
+_BATCH_KEY = b"\x12"
+
+
+def event_batch_response(segment: Segment) -> bytes:
+    """The serialised `WatchRefinementResponse` that brings the segment's events."""
+    return segment.once(_BATCH_KEY, lambda s: _BATCH_KEY + varint(len(s.batch)) + s.batch)
+
+
+def event_batch_responses(segments: Sequence[Segment]) -> bytes:
+    """One serialised `WatchRefinementResponse` with the events of contiguous segments, at least one.
+
+    One message costs what any costs, so whoever has several segments at hand sends them as one.
+    """
+    if len(segments) == 1:
+        return event_batch_response(segments[0])
+    batch = b"".join([segment.batch for segment in segments])
+    return _BATCH_KEY + varint(len(batch)) + batch
+
+
+def message_json(message: Message) -> bytes:
+    """Proto-JSON with the contract's field names, compact, in ASCII."""
+    return dumps(MessageToDict(message, preserving_proto_field_name=True))
+
+
+def _full_json(message: Message) -> bytes:
+    """The same with every field, so that a reader who knows no proto-JSON finds each number there is."""
+    return dumps(
+        MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    )
+
+
+def event_jsons(segment: Segment) -> list[bytes]:
+    """The proto-JSON of each event, in order of seq."""
+    return segment.once(event_jsons, _event_jsons)
+
+
+def _event_jsons(segment: Segment) -> list[bytes]:
+    return [message_json(event) for event in m.EventBatch.FromString(segment.batch).events]
+
+
+def batch_json(segment: Segment) -> bytes:
+    """The `WatchRefinementResponse` that brings the segment's events, as proto-JSON."""
+    return segment.once(batch_json, lambda s: b'{"batch":{"events":[' + b",".join(event_jsons(s)) + b"]}}")
+
+
+def sse(segment: Segment) -> bytes:
+    """The segment's events as server-sent events: id the seq, event the kind's name, data the JSON."""
+    return segment.once(sse, _sse)
+
+
+def _sse(segment: Segment) -> bytes:
+    parts = []
+    events = m.EventBatch.FromString(segment.batch).events
+    for event, json in zip(events, event_jsons(segment), strict=True):
+        kind = (event.WhichOneof("kind") or "unknown").encode()
+        parts.append(b"id: %d\nevent: %b\ndata: %b\n\n" % (event.seq, kind, json))
+    return b"".join(parts)
+
+
+# --- Messages that are no events --------------------------------------------------------------
+
+
+def hello(head: JournalHead, *, recovered: bool = True) -> bytes:
+    """The first message of a stream, serialised."""
+    return m.WatchRefinementResponse(hello=hello_message(head, recovered=recovered)).SerializeToString()
+
+
+def hello_json(head: JournalHead, *, recovered: bool = True) -> bytes:
+    """The first message of a stream, as proto-JSON."""
+    return _full_json(m.WatchRefinementResponse(hello=hello_message(head, recovered=recovered)))
+
+
+def _heartbeat(last_seq: int, progress: str) -> m.WatchRefinementResponse:
+    return m.WatchRefinementResponse(heartbeat=m.Heartbeat(last_seq=last_seq, progress=sendable(progress)))
+
+
+def heartbeat(last_seq: int, progress: str = "") -> bytes:
+    """A sign of life, serialised."""
+    return _heartbeat(last_seq, progress).SerializeToString()
+
+
+def heartbeat_json(last_seq: int, progress: str = "") -> bytes:
+    """A sign of life, as proto-JSON."""
+    return _full_json(_heartbeat(last_seq, progress))
+
+
+def hello_sse(head: JournalHead, *, recovered: bool = True) -> bytes:
+    """The first message of a stream, as a server-sent event without an id: it moves no cursor."""
+    return b"event: hello\ndata: %b\n\n" % _full_json(hello_message(head, recovered=recovered))
+
+
+def heartbeat_sse(last_seq: int, progress: str = "") -> bytes:
+    """A sign of life, as a server-sent event without an id: it moves no cursor."""
+    message = _heartbeat(last_seq, progress).heartbeat
+    return b"event: heartbeat\ndata: %b\n\n" % _full_json(message)
+
+
+def events_page_json(segments: Sequence[Segment], head: JournalHead, *, complete: bool) -> bytes:
+    """The answer of a page of events (contract: ListEventsResponse), as proto-JSON with every field."""
+    events = b",".join([json for segment in segments for json in event_jsons(segment)])
+    position = _full_json(hello_message(head))
+    tail = b',"position":%b,"complete":%b}' % (position, b"true" if complete else b"false")
+    return b'{"events":[' + events + b"]" + tail

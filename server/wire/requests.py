@@ -1,0 +1,248 @@
+"""Checks of request fields, the same for every face; the limits are those of the contract.
+
+Everything wrong with a request is named at once: `InvalidArgument.fields` maps each field, spelled as
+the contract spells it, to what is wrong. A selection such as `lines 25-10` is well-formed and still no
+range: that is `Unprocessable`. Values of fields are never repeated in the texts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from uuid import UUID
+
+from server.domain.errors import Unprocessable
+from server.domain.model import CreateWorkflow, ProposalStatus, StartRefinement
+from server.wire import messages as m
+from server.wire.definition import check_definition, definition_of
+from server.wire.fields import Fields, uuid_or_not_found, wrong_characters, wrong_text
+from server.wire.resources import STATUS_OF
+
+MAX_PROMPT = 65_536
+MAX_PATH = 1_024
+MAX_SELECTION = 64
+MAX_NAME = 200
+MAX_FILES = 500
+MAX_FILES_BYTES = 2 * 1024 * 1024
+MAX_SEQ = 0xFFFFFFFF
+MAX_PAGE, DEFAULT_PAGE = 200, 50
+MAX_EVENTS, DEFAULT_EVENTS = 1_000, 100
+MAX_WAIT_S = 25
+
+T = TypeVar("T")
+
+_SELECTION = re.compile(r"line (?P<only>[0-9]+)|lines (?P<first>[0-9]+)-(?P<last>[0-9]+)")
+# --- Starting a refinement -------------------------------------------------------------------
+
+
+def start_refinement(workflow_id: UUID, body: object) -> StartRefinement:
+    """The command of a parsed JSON body. Raises InvalidArgument, Unprocessable."""
+    fields = Fields()
+    given = fields.json_object(body, ("user_prompt", "context_file_path", "context_selection"))
+    return _start(
+        fields,
+        workflow_id,
+        given.get("user_prompt"),
+        given.get("context_file_path"),
+        given.get("context_selection"),
+    )
+
+
+def start_refinement_message(request: m.StartRefinementRequest) -> StartRefinement:
+    """The command of a message. Raises InvalidArgument, Unprocessable, NotFound."""
+    workflow_id = uuid_or_not_found(request.workflow_id, "workflow")
+    path, selection = request.context_file_path, request.context_selection
+    return _start(Fields(), workflow_id, request.user_prompt, path, selection)
+
+
+def _start(
+    fields: Fields, workflow_id: UUID, prompt: object, path: object, selection: object
+) -> StartRefinement:
+    user_prompt = fields.text("user_prompt", prompt, MAX_PROMPT)
+    file_path = fields.text("context_file_path", path, MAX_PATH, needed=False)
+    lines = fields.text("context_selection", selection, MAX_SELECTION, needed=False)
+    no_range = False
+    if lines is not None:
+        match = _SELECTION.fullmatch(lines)
+        if match is None:
+            fields.wrong["context_selection"] = "must be `lines A-B` or `line A`"
+        else:
+            first = int(match["only"] or match["first"])
+            no_range = not 1 <= first <= int(match["last"] or first)
+    fields.check()
+    if no_range:
+        raise Unprocessable({"context_selection": "is no range: lines count from 1, the first one first"})
+    return StartRefinement(workflow_id, user_prompt or "", file_path, lines)
+
+
+# --- Making a workflow -----------------------------------------------------------------------
+
+
+def create_workflow(body: object) -> CreateWorkflow:
+    """The command of a parsed JSON body; `files` maps path to text. Raises InvalidArgument."""
+    fields = Fields()
+    given = fields.json_object(body, ("name", "agent_definition", "files"))
+    files: Any = given.get("files")
+    if files is None:
+        files = {}
+    if not isinstance(files, Mapping):
+        fields.wrong["files"] = "must be an object of path to text"
+        files = {}
+    return _create(fields, given.get("name"), given.get("agent_definition"), list(files.items()))
+
+
+def create_workflow_message(request: m.CreateWorkflowRequest) -> CreateWorkflow:
+    """The command of a message. Raises InvalidArgument."""
+    files = [(file.path, file.text) for file in request.files]
+    return _create(Fields(), request.name, definition_of(request.agent_definition), files)
+
+
+def _create(
+    fields: Fields, name: object, definition: object, files: Sequence[tuple[object, object]]
+) -> CreateWorkflow:
+    checked_name = fields.text("name", name, MAX_NAME)
+    checked_definition, wrong = check_definition(definition)
+    if wrong is not None:
+        fields.wrong["agent_definition"] = wrong
+    wrong = _wrong_files(files)
+    if wrong is not None:
+        fields.wrong.setdefault("files", wrong)
+    fields.check()
+    return CreateWorkflow(
+        checked_name or "", checked_definition, {str(path): str(text) for path, text in files}
+    )
+
+
+def _wrong_files(files: Sequence[tuple[object, object]]) -> str | None:
+    if len(files) > MAX_FILES:
+        return f"must be at most {MAX_FILES}"
+    seen: set[str] = set()
+    total = 0
+    for place, (path, text) in enumerate(files):
+        wrong = wrong_text(path, MAX_PATH, needed=True)
+        if wrong is None and not str(path).startswith("/"):
+            wrong = "must start with `/`"
+        if wrong is None and path in seen:
+            wrong = "is there twice"
+        if wrong is not None:
+            return f"the path of file {place} {wrong}"
+        seen.add(str(path))
+        if not isinstance(text, str):
+            return f"the text of file {place} must be a string"
+        wrong = wrong_characters(text)
+        if wrong is not None:
+            return f"the text of file {place} {wrong}"
+        total += len(text.encode())
+    if total > MAX_FILES_BYTES:
+        return f"must have at most {MAX_FILES_BYTES} bytes together"
+    return None
+
+
+# --- Pages -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PageArguments:
+    """Which page of a list: at most `limit` items, after `token` (None: the first page)."""
+
+    limit: int
+    token: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalsArguments:
+    """Which page of which proposals; None for no filter."""
+
+    page: PageArguments
+    workflow_id: UUID | None
+    status: ProposalStatus | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventsArguments:
+    """Which events: behind `after`, at most `limit`, waiting at most `wait_s` for the first."""
+
+    after: int
+    limit: int
+    wait_s: int
+
+
+def page_query(query: Mapping[str, str]) -> PageArguments:
+    """The page of `?limit=&cursor=`. Raises InvalidArgument."""
+    return _checked(lambda fields: _page_query(fields, query))
+
+
+def page_message(request: m.ListWorkflowsRequest) -> PageArguments:
+    """The page of a message. Raises InvalidArgument."""
+    return _checked(lambda fields: _page_message(fields, request))
+
+
+def proposals_query(query: Mapping[str, str]) -> ProposalsArguments:
+    """The page of `?limit=&cursor=&workflow_id=&status=`. Raises InvalidArgument."""
+    fields = Fields()
+    page = _page_query(fields, query)
+    workflow_id = fields.uuid("workflow_id", query.get("workflow_id", ""))
+    word = query.get("status", "")
+    status = next((known for known in ProposalStatus if known.value == word), None)
+    if word and status is None:
+        fields.wrong["status"] = "must be one of " + ", ".join(known.value for known in ProposalStatus)
+    fields.check()
+    return ProposalsArguments(page, workflow_id, status)
+
+
+def proposals_message(request: m.ListProposalsRequest) -> ProposalsArguments:
+    """The page of a message. Raises InvalidArgument."""
+    fields = Fields()
+    page = _page_message(fields, request)
+    workflow_id = fields.uuid("workflow_id", request.workflow_id)
+    status = STATUS_OF.get(request.status)
+    if request.status and status is None:
+        fields.wrong["status"] = "must be a known status"
+    fields.check()
+    return ProposalsArguments(page, workflow_id, status)
+
+
+def events_query(query: Mapping[str, str]) -> EventsArguments:
+    """The events of `?after=&limit=&wait=`. Raises InvalidArgument."""
+    return _checked(
+        lambda fields: EventsArguments(
+            fields.number("after", query.get("after"), MAX_SEQ),
+            fields.number("limit", query.get("limit"), MAX_EVENTS) or DEFAULT_EVENTS,
+            fields.number("wait", query.get("wait"), MAX_WAIT_S),
+        )
+    )
+
+
+def events_message(request: m.ListEventsRequest) -> EventsArguments:
+    """The events of a message. Raises InvalidArgument."""
+    return _checked(
+        lambda fields: EventsArguments(
+            request.after_seq,
+            fields.most("limit", request.limit, MAX_EVENTS) or DEFAULT_EVENTS,
+            fields.most("wait_seconds", request.wait_seconds, MAX_WAIT_S),
+        )
+    )
+
+
+def cursor(text: str | None, name: str = "after") -> int:
+    """The last seq that a reader has, out of a query or header; absent is 0. Raises InvalidArgument."""
+    return _checked(lambda fields: fields.number(name, text, MAX_SEQ))
+
+
+def _checked(make: Callable[[Fields], T]) -> T:
+    fields = Fields()
+    made = make(fields)
+    fields.check()
+    return made
+
+
+def _page_query(fields: Fields, query: Mapping[str, str]) -> PageArguments:
+    limit = fields.number("limit", query.get("limit"), MAX_PAGE) or DEFAULT_PAGE
+    return PageArguments(limit, query.get("cursor") or None)
+
+
+def _page_message(fields: Fields, request: m.ListWorkflowsRequest | m.ListProposalsRequest) -> PageArguments:
+    limit = fields.most("page_size", request.page_size, MAX_PAGE) or DEFAULT_PAGE
+    return PageArguments(limit, request.page_token or None)
