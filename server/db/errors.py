@@ -1,0 +1,60 @@
+"""Driver errors to domain errors.
+
+Only what means "the database cannot be reached, or did not answer" becomes DatabaseUnavailable.
+Everything else (a syntax error, a violated constraint) is a bug and passes as it is. What callers
+see holds no text of the driver's; the cause is chained for the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+
+from server.domain.errors import DatabaseUnavailable
+
+#: asyncpg reports a connection lost in the middle of a call as any of these. `InternalClientError`
+#: is neither a PostgresError nor an InterfaceError, and comes up when a server is killed.
+_LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,  # TimeoutError too
+)
+
+#: Answers of a server that cannot serve now.
+_REFUSED = (
+    asyncpg.TooManyConnectionsError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.IdleSessionTimeoutError,
+    asyncpg.QueryCanceledError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.OutOfMemoryError,
+    asyncpg.DiskFullError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.ReadOnlySQLTransactionError,  # what a demoted primary answers
+)
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether the error says that the database cannot be reached or cannot serve now."""
+    if isinstance(error, asyncpg.DataError):  # an InterfaceError when the driver refuses an argument
+        return False
+    if isinstance(error, asyncpg.InterfaceError) and "another operation" in str(error):
+        return False  # two tasks on one connection: a bug of ours
+    return isinstance(error, _LOST + _REFUSED)
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Raise DatabaseUnavailable for an error that `is_unavailable`; let every other one pass."""
+    try:
+        yield
+    except Exception as error:
+        if is_unavailable(error):
+            raise DatabaseUnavailable from error
+        raise

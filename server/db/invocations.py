@@ -1,0 +1,31 @@
+"""Invocations in the column `runs.invocation`: kept whole, so that any replica can send them."""
+
+from __future__ import annotations
+
+import json
+from uuid import UUID
+
+from server.domain.ports import Invocation
+
+
+def invocation_to_jsonb(invocation: Invocation) -> str:
+    """The text of a jsonb value. No string in it may hold U+0000 or a lone surrogate."""
+    return json.dumps(
+        {
+            "trace_id": str(invocation.trace_id),
+            "job_id": str(invocation.job_id),
+            "agent_definition": invocation.agent_definition,
+            "input_payload": invocation.input_payload,
+        }
+    )
+
+
+def invocation_from_jsonb(text: str) -> Invocation:
+    """The invocation of what `invocation_to_jsonb` made."""
+    form = json.loads(text)
+    return Invocation(
+        trace_id=UUID(form["trace_id"]),
+        job_id=UUID(form["job_id"]),
+        agent_definition=form["agent_definition"],
+        input_payload=form["input_payload"],
+    )

@@ -1,0 +1,36 @@
+"""Page tokens: the place of the last item in a list that is ordered by (created_at, id), newest first.
+
+To callers they are opaque text. A token names its list, so that one list's is refused by another.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import struct
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from server.domain.errors import InvalidArgument
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAYOUT = struct.Struct(">cq16s")
+
+
+def page_token(kind: bytes, created_at: datetime, item_id: UUID) -> str:
+    """The token of the place behind an item. `kind`: the list's own byte."""
+    microseconds = (created_at - _EPOCH) // timedelta(microseconds=1)
+    return base64.urlsafe_b64encode(_LAYOUT.pack(kind, microseconds, item_id.bytes)).decode().rstrip("=")
+
+
+def page_place(kind: bytes, token: str) -> tuple[datetime, UUID]:
+    """The place that a token names. Raises InvalidArgument for one that the list never gave out."""
+    try:
+        packed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        found, microseconds, item = _LAYOUT.unpack(packed)
+        place = _EPOCH + timedelta(microseconds=microseconds), UUID(bytes=item)
+    except (binascii.Error, ValueError, struct.error, OverflowError):
+        found, place = b"", (_EPOCH, UUID(int=0))
+    if found != kind or page_token(kind, *place) != token:
+        raise InvalidArgument({"cursor": "is not a cursor of this list"})
+    return place

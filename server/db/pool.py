@@ -1,0 +1,50 @@
+"""The pool of connections that every store of a process shares."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+from server.db.errors import database_errors
+
+#: Seconds that closing waits for connections in use; then it drops them.
+CLOSE_TIMEOUT_S = 5.0
+
+
+@asynccontextmanager
+async def open_pool(
+    dsn: str,
+    *,
+    min_size: int = 0,
+    max_size: int = 10,
+    statement_cache_size: int = 100,
+    connect_timeout_s: float = 5.0,
+    command_timeout_s: float = 10.0,
+    application_name: str = "ide-orchestrator",
+) -> AsyncIterator[Any]:
+    """An asyncpg pool, closed on leaving.
+
+    With `min_size` 0 it opens without a database. `statement_cache_size` 0 is for a transaction
+    pooler in between (pgbouncer). No codecs: jsonb is text to us. Raises DatabaseUnavailable.
+    """
+    with database_errors():
+        pool = await asyncpg.create_pool(
+            dsn,
+            min_size=min_size,
+            max_size=max_size,
+            statement_cache_size=statement_cache_size,
+            timeout=connect_timeout_s,
+            command_timeout=command_timeout_s,
+            server_settings={"application_name": application_name},
+        )
+    try:
+        yield pool
+    finally:
+        try:
+            await asyncio.wait_for(pool.close(), CLOSE_TIMEOUT_S)
+        except TimeoutError:
+            pool.terminate()

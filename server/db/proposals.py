@@ -1,0 +1,208 @@
+"""Proposals and their refinements in PostgreSQL (ports.Proposals).
+
+Every query that a caller asks for joins `proposal_access`, so a proposal that is not the caller's
+and one that does not exist give the same nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from server.db.errors import database_errors
+from server.db.file_json import files_from_jsonb
+from server.db.invocations import invocation_to_jsonb
+from server.db.page_tokens import page_place, page_token
+from server.domain.lifecycle import RunStatus
+from server.domain.model import (
+    Failure,
+    Page,
+    Principal,
+    Proposal,
+    ProposalStatus,
+    Refinement,
+    StartRefinement,
+)
+from server.domain.ports import Invocation, Lease
+from server.domain.segments import framed_event, framed_residue
+
+#: The byte of this list in page tokens.
+_LIST = b"p"
+
+#: One statement, so one transaction and one round trip.
+_START = """
+WITH proposal AS (
+  INSERT INTO proposals (id, draft_id, thread_id, user_prompt, context_file_path, context_selection,
+    created_at, created_by_user_id, base_version)
+  SELECT $1, d.id, $3::uuid::text, $4, $5, $6, $7, $8, d.version FROM drafts d WHERE d.id = $2
+), access AS (
+  INSERT INTO proposal_access (proposal_id, user_id, access_type, granted_at) VALUES ($1, $8, 'owner', $7)
+), run AS (
+  INSERT INTO runs (thread_id, proposal_id, owner, lease_until, last_seq, trace_id, invocation, created_at)
+  VALUES ($3, $1, $9, now() + $10::interval, 1, $11, $12::jsonb, $7)
+)
+INSERT INTO events (thread_id, first_seq, last_seq, batch, residues) VALUES ($3, 1, 1, $13, $14)
+"""
+
+_COLUMNS = """p.id, p.draft_id, d.workflow_id, p.thread_id, p.status, p.user_prompt, p.created_at,
+  p.created_by_user_id, p.context_file_path, p.context_selection, p.completed_at, p.resolved_by_user_id,
+  p.resolved_at, p.failure_reason, p.failure_message, p.file_count"""
+
+_SEEN_BY = """FROM proposals p JOIN drafts d ON d.id = p.draft_id
+JOIN proposal_access a ON a.proposal_id = p.id AND a.user_id = $1"""
+
+_GET = f"SELECT {_COLUMNS}, p.generated_files {_SEEN_BY} WHERE p.id = $2"
+
+_PAGE = f"""
+SELECT {_COLUMNS} {_SEEN_BY}
+WHERE ($2::uuid IS NULL OR d.workflow_id = $2) AND ($3::text IS NULL OR p.status = $3)
+  AND ($4::timestamptz IS NULL OR (p.created_at, p.id) < ($4, $5::uuid))
+ORDER BY p.created_at DESC, p.id DESC LIMIT $6
+"""
+
+_REFINEMENT = f"""
+SELECT r.thread_id, r.epoch, r.last_seq, r.floor, p.id, d.workflow_id, p.status, p.created_at,
+  p.completed_at, p.failure_reason, p.failure_message
+{_SEEN_BY} JOIN runs r ON r.proposal_id = p.id WHERE r.thread_id = $2
+"""
+
+_MAY_CANCEL = """
+SELECT true FROM runs r JOIN proposal_access a ON a.proposal_id = r.proposal_id
+WHERE r.thread_id = $2 AND a.user_id = $1 AND a.access_type IN ('owner', 'editor')
+"""
+
+
+class PostgresProposals:
+    """The proposals. Runs that it starts belong to `owner`, this replica, for `lease_ttl_s` seconds."""
+
+    def __init__(self, pool: asyncpg.Pool, *, owner: str, lease_ttl_s: float) -> None:
+        self._pool = pool
+        self._owner = owner
+        self._ttl = timedelta(seconds=lease_ttl_s)
+
+    async def start(
+        self,
+        principal: Principal,
+        command: StartRefinement,
+        *,
+        proposal_id: UUID,
+        invocation: Invocation,
+        draft_id: UUID,
+        first_event: bytes,
+        now: datetime,
+    ) -> Lease:
+        """Store proposal, access, run and event 1 in one transaction; the run's lease is ours.
+
+        When it raises DatabaseUnavailable the commit may have happened all the same: then nobody
+        holds the lease once it runs out, and the run is taken over like any other.
+        """
+        with database_errors():
+            await self._pool.execute(
+                _START,
+                proposal_id,
+                draft_id,
+                invocation.job_id,
+                command.user_prompt,
+                command.context_file_path,
+                command.context_selection,
+                now,
+                principal.user_id,
+                self._owner,
+                self._ttl,
+                invocation.trace_id,
+                invocation_to_jsonb(invocation),
+                framed_event(first_event),
+                framed_residue(b""),
+            )
+        return Lease(
+            thread_id=invocation.job_id,
+            fence=1,
+            status=RunStatus.PENDING,
+            attempt=0,
+            last_seq=1,
+            epoch=1,
+            invocation=invocation,
+            created_at=now,
+            proposal_id=proposal_id,
+            workflow_id=command.workflow_id,
+        )
+
+    async def refinement(self, principal: Principal, thread_id: UUID) -> Refinement | None:
+        """The refinement; None when there is none or the principal may not see it."""
+        with database_errors():
+            row = await self._pool.fetchrow(_REFINEMENT, principal.user_id, thread_id)
+        if row is None:
+            return None
+        return Refinement(
+            thread_id=row["thread_id"],
+            proposal_id=row["id"],
+            workflow_id=row["workflow_id"],
+            status=ProposalStatus(row["status"]),
+            epoch=row["epoch"],
+            last_seq=row["last_seq"],
+            floor=row["floor"],
+            created_at=row["created_at"],
+            completed_at=row["completed_at"],
+            failure=_failure(row),
+        )
+
+    async def get(self, principal: Principal, proposal_id: UUID) -> Proposal | None:
+        """The proposal with its files; None as above."""
+        with database_errors():
+            row = await self._pool.fetchrow(_GET, principal.user_id, proposal_id)
+        return None if row is None else _proposal(row, row["generated_files"])
+
+    async def list(
+        self,
+        principal: Principal,
+        *,
+        limit: int,
+        token: str | None,
+        workflow_id: UUID | None,
+        status: ProposalStatus | None,
+    ) -> Page:
+        """Proposals without files, newest first. Raises InvalidArgument for a token not of ours."""
+        before, before_id = page_place(_LIST, token) if token is not None else (None, None)
+        word = status.value if status is not None else None
+        with database_errors():
+            rows = await self._pool.fetch(
+                _PAGE, principal.user_id, workflow_id, word, before, before_id, limit + 1
+            )
+        items = tuple(_proposal(row, None) for row in rows[:limit])
+        more = len(rows) > limit and items
+        return Page(items, page_token(_LIST, items[-1].created_at, items[-1].id) if more else None)
+
+    async def may_cancel(self, principal: Principal, thread_id: UUID) -> bool:
+        """Whether the principal, who may see the refinement, may cancel it."""
+        with database_errors():
+            return bool(await self._pool.fetchval(_MAY_CANCEL, principal.user_id, thread_id))
+
+
+def _failure(row: Any) -> Failure | None:
+    reason = row["failure_reason"]
+    return None if reason is None else Failure(reason, row["failure_message"] or "")
+
+
+def _proposal(row: Any, files: str | None) -> Proposal:
+    """A proposal of a row with `_COLUMNS`."""
+    return Proposal(
+        id=row["id"],
+        draft_id=row["draft_id"],
+        workflow_id=row["workflow_id"],
+        thread_id=row["thread_id"],
+        status=ProposalStatus(row["status"]),
+        user_prompt=row["user_prompt"],
+        created_at=row["created_at"],
+        created_by_user_id=row["created_by_user_id"],
+        context_file_path=row["context_file_path"],
+        context_selection=row["context_selection"],
+        completed_at=row["completed_at"],
+        resolved_by_user_id=row["resolved_by_user_id"],
+        resolved_at=row["resolved_at"],
+        failure=_failure(row),
+        file_count=row["file_count"],
+        files=files_from_jsonb(files),
+    )

@@ -1,0 +1,40 @@
+"""Fixtures for every test. PostgreSQL starts with the first test that asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from server.db.pool import open_pool
+from tests.support.postgres import Postgres, running_postgres
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Postgres]:
+    """A server for the whole session."""
+    async with running_postgres(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def database(postgres: Postgres) -> AsyncIterator[str]:
+    """The DSN of a fresh database with the schema in it."""
+    async with postgres.fresh(migrated=True) as dsn:
+        yield dsn
+
+
+@pytest_asyncio.fixture
+async def empty_database(postgres: Postgres) -> AsyncIterator[str]:
+    """The DSN of a fresh database with nothing in it."""
+    async with postgres.fresh(migrated=False) as dsn:
+        yield dsn
+
+
+@pytest_asyncio.fixture
+async def pool(database: str) -> AsyncIterator[Any]:
+    """An asyncpg pool on `database`."""
+    async with open_pool(database) as opened:
+        yield opened
