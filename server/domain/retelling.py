@@ -6,17 +6,21 @@ as a difference to the frame before it on the same track. Read in order from seq
 residues give every frame back (ADR 0004).
 
 A residue is: one byte for the form, eight bytes of BLAKE2b of the frame, then one or two
-differences. A difference to the track's previous bytes is three parts: varint length of the kept
-head, varint length of the kept tail, varint length of the insertion and the insertion.
+differences. A difference to the track's previous bytes is: varint length of the kept head, varint
+length of the kept tail, varint of twice the length of the insertion plus one if it is deflated, and
+the insertion. A long insertion is deflated with the previous bytes as its dictionary: the frames of
+one run say the same things in another order.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import zlib
 from copy import copy
 from enum import IntEnum
 from hashlib import blake2b
+from math import isfinite
+from typing import Any
 
 from server.domain.events import (
     EventKind,
@@ -32,8 +36,17 @@ from server.domain.segments import read_varint, varint
 #: Stands in a skeleton for the messages value and for the files value. JSON text cannot hold NUL.
 MESSAGES_HOLE = b"\x00M"
 FILES_HOLE = b"\x00F"
+#: Stands in front of those members of the files value that are no files (UnreadFile), for the files
+#: beside them. Where a path is both, the frame said the unread one: it comes last, so it counts.
+MEMBERS_HOLE = b"\x00E"
 
 DIGEST_BYTES = 8
+
+#: Insertions from this size on are deflated; below it the effort is not worth it.
+DEFLATE_FROM_BYTES = 128
+#: Deflate without a head, and the most that it takes as a dictionary.
+_RAW = -15
+_DICTIONARY_BYTES = 1 << 15
 
 
 def frame_digest(frame: bytes) -> bytes:
@@ -52,6 +65,9 @@ class Form(IntEnum):
     BODY = 3
     #: The frame's text is in the residue, whole.
     WHOLE = 4
+
+
+_TOKEN = bytes((Form.TOKEN,))
 
 
 def _common_head(old: bytes, new: bytes, limit: int) -> int:
@@ -80,7 +96,11 @@ def difference(old: bytes, new: bytes) -> bytes:
         else:
             high = middle - 1
     inserted = new[head : new_end - low]
-    return varint(head) + varint(low) + varint(len(inserted)) + inserted
+    if len(inserted) < DEFLATE_FROM_BYTES:
+        return varint(head) + varint(low) + varint(len(inserted) << 1) + inserted
+    deflate = zlib.compressobj(wbits=_RAW, zdict=old[-_DICTIONARY_BYTES:])
+    inserted = deflate.compress(inserted) + deflate.flush()
+    return varint(head) + varint(low) + varint(len(inserted) << 1 | 1) + inserted
 
 
 def _apply(old: bytes, residue: bytes, at: int) -> tuple[bytes, int]:
@@ -88,8 +108,12 @@ def _apply(old: bytes, residue: bytes, at: int) -> tuple[bytes, int]:
     head, at = read_varint(residue, at)
     tail, at = read_varint(residue, at)
     size, at = read_varint(residue, at)
-    end = at + size
-    return old[:head] + residue[at:end] + (old[len(old) - tail :] if tail else b""), end
+    end = at + (size >> 1)
+    inserted = residue[at:end]
+    if size & 1:
+        inflate = zlib.decompressobj(wbits=_RAW, zdict=old[-_DICTIONARY_BYTES:])
+        inserted = inflate.decompress(inserted) + inflate.flush()
+    return old[:head] + inserted + (old[len(old) - tail :] if tail else b""), end
 
 
 class Tracks:
@@ -102,10 +126,13 @@ class Tracks:
 
     # Writing: what the adapter keeps beside an event.
 
-    def write_token(self, frame: bytes) -> bytes:
+    # `frame` is what came, which the digest is of; `text` is the same as proper JSON, if it is not.
+
+    def write_token(self, frame: bytes, text: bytes | None = None) -> bytes:
         """The residue of a token frame."""
-        residue = bytes((Form.TOKEN,)) + frame_digest(frame) + difference(self.token, frame)
-        self.token = frame
+        text = frame if text is None else text
+        residue = _TOKEN + frame_digest(frame) + difference(self.token, text)
+        self.token = text
         return residue
 
     def write_state(self, frame: bytes, skeleton: bytes, messages: bytes | None) -> bytes:
@@ -121,9 +148,9 @@ class Tracks:
         """The residue of a frame whose event is the frame itself."""
         return bytes((Form.BODY,)) + frame_digest(frame)
 
-    def write_whole(self, frame: bytes) -> bytes:
+    def write_whole(self, frame: bytes, text: bytes | None = None) -> bytes:
         """The residue of a frame that no track covers, such as `end`."""
-        return bytes((Form.WHOLE,)) + frame_digest(frame) + frame
+        return bytes((Form.WHOLE,)) + frame_digest(frame) + (frame if text is None else text)
 
     # Reading.
 
@@ -148,9 +175,23 @@ def digest_of(residue: bytes) -> bytes | None:
     return residue[1 : 1 + DIGEST_BYTES] if residue else None
 
 
+_DUMP = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def dump(value: object) -> bytes:
     """JSON text in ASCII, so that lone surrogates and U+0000 travel as escapes."""
-    return json.dumps(value, separators=(",", ":")).encode("ascii")
+    return _DUMP(value).encode("ascii")
+
+
+def load(text: str) -> Any:
+    """The value of a JSON text, with `NaN`, `Infinity` and numbers beyond a double's range as
+    strings, because JSON cannot carry them on. Raises ValueError, RecursionError."""
+    return json.loads(text, parse_constant=str, parse_float=_number)
+
+
+def _number(text: str) -> float | str:
+    value = float(text)
+    return value if isfinite(value) else text
 
 
 class Retelling:
@@ -200,10 +241,10 @@ class Retelling:
         _, text = self._tracks.read(residue)
         if isinstance(kind, StateUpdate):
             self._note(kind.files)
-            text = text.replace(FILES_HOLE, self._file_map())
+            text = self._filled(text)
         elif isinstance(kind, UpstreamFrame):
-            text = kind.body
             self._error_told |= kind.reason is FrameReason.ERROR_REPORT
+            return [with_seq(kind.body, seq, trusted=False)]
         return [with_seq(text, seq)]
 
     def _last_words(self, seq: int, residue: bytes, terminal: Terminal) -> list[bytes]:
@@ -221,6 +262,12 @@ class Retelling:
             else:
                 self._files[change.path] = dump(change.path) + b":" + dump(change.file.seed_form())
 
+    def _filled(self, text: bytes) -> bytes:
+        """The text of a state frame with the files in their hole."""
+        if MEMBERS_HOLE in text:
+            return text.replace(MEMBERS_HOLE, b"".join(file + b"," for file in self._files.values()))
+        return text.replace(FILES_HOLE, self._file_map()) if FILES_HOLE in text else text
+
     def _file_map(self) -> bytes:
         return b"{" + b",".join(self._files.values()) + b"}"
 
@@ -229,17 +276,20 @@ class Retelling:
         return b'{"event_type":"on_state_update","data":{"files":' + self._file_map() + b"}}"
 
 
-def with_seq(frame: bytes, seq: int) -> bytes:
-    """The frame with a `seq` member. A frame that is no JSON object is carried as a string under
-    `data.raw`, with `event_type` `unknown`, so that a seed reader still gets an object."""
+def with_seq(frame: bytes, seq: int, *, trusted: bool = True) -> bytes:
+    """The frame with a `seq` member, as proper JSON. A frame that is no JSON object is carried as a
+    string under `data.raw`, with `event_type` `unknown`, so that a seed reader still gets an object.
+
+    trusted: the frame is known to be a JSON object in proper JSON, so that it need not be read.
+    """
     stripped = frame.rstrip(b" \t\r\n")
-    if b'"seq"' not in stripped and stripped.startswith(b'{"') and stripped.endswith(b"}"):
+    if trusted and b'"seq"' not in stripped and stripped.startswith(b'{"') and stripped.endswith(b"}"):
         return stripped[:-1] + b',"seq":%d}' % seq
+    shown = frame.decode("utf-8", "replace")
     try:
-        value = json.loads(frame)
+        value = load(shown)
     except (ValueError, RecursionError):
         value = None
-    if not isinstance(value, Mapping):
-        shown = frame.decode("utf-8", "replace")
+    if not isinstance(value, dict):
         value = {"event_type": "unknown", "data": {"raw": shown}}
     return dump({**value, "seq": seq})
