@@ -96,6 +96,15 @@ class Settings(BaseSettings):
         return self.env == "dev"
 
 
+class ClientSettings(BaseSettings):
+    """What the commands that talk to a running hub take when no option says otherwise."""
+
+    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, frozen=True)
+
+    url: str = Field("http://127.0.0.1:8080", alias="IDEO_URL")
+    token: SecretStr | None = Field(None, alias="IDEO_TOKEN")
+
+
 def load(*, require: tuple[str, ...] = (), **overrides: Any) -> Settings:
     """The settings from the environment, `overrides` (by field name) first.
 

@@ -1,0 +1,115 @@
+"""A small client of the hub, for the command line: start a refinement, follow it, read its proposal.
+
+It follows over the WebSocket with subprotocol `ideo.v1` and resumes by itself from its cursor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+#: Close codes after which connecting again with the same cursor makes sense.
+RESUMABLE = frozenset({1001, 1006, 1011, 1012, 1013, 4408, 4429})
+#: Pauses before connecting again, in seconds: the first, and the most.
+RETRY_FIRST_S, RETRY_MOST_S = 0.2, 5.0
+#: Tries in a row that bring nothing before it gives up.
+TRIES = 20
+
+
+class ClientError(Exception):
+    """The hub refused, or cannot be reached. `unavailable`: a later try may succeed."""
+
+    def __init__(self, message: str, *, unavailable: bool = False) -> None:
+        super().__init__(message)
+        self.unavailable = unavailable
+
+
+class HubClient:
+    """Talks to one hub with one token."""
+
+    def __init__(self, url: str, token: str, http: httpx.AsyncClient) -> None:
+        self._url = url.rstrip("/")
+        self._token = token
+        self._http = http
+
+    async def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """One JSON call. Raises ClientError with the problem's detail."""
+        headers = {"Authorization": f"Bearer {self._token}"}
+        try:
+            answer = await self._http.request(method, self._url + path, json=body, headers=headers)
+        except httpx.HTTPError as error:
+            raise ClientError(
+                f"no answer from {self._url}: {type(error).__name__}", unavailable=True
+            ) from error
+        try:
+            value = answer.json()
+        except ValueError:
+            value = {}
+        if not isinstance(value, dict):
+            value = {}
+        if answer.is_error:
+            detail = value.get("detail") or value.get("title") or answer.reason_phrase
+            raise ClientError(
+                f"{answer.status_code}: {detail}", unavailable=answer.status_code in (502, 503, 429)
+            )
+        return value
+
+    async def follow(self, thread_id: str, after: int = 0) -> AsyncIterator[dict[str, Any]]:
+        """The messages of the stream (contract: WatchRefinementResponse as JSON) until the terminal event.
+
+        Raises ClientError when the hub refuses, or stays away.
+        """
+        address = "ws" + self._url.removeprefix("http") + f"/api/ws/refinements/{thread_id}"
+        tries = 0
+        while tries < TRIES:
+            tries += 1
+            try:
+                async with connect(
+                    f"{address}?after={after}",
+                    additional_headers={"Authorization": f"Bearer {self._token}"},
+                    subprotocols=["ideo.v1"],  # type: ignore[list-item]
+                    max_size=64 << 20,
+                    proxy=None,
+                    compression=None,
+                ) as socket:
+                    async for text in socket:
+                        message: dict[str, Any] = json.loads(text)
+                        tries = 0
+                        yield message
+                        for event in message.get("batch", {}).get("events", ()):
+                            after = event["seq"]
+                            if "terminal" in event:
+                                return
+            except InvalidStatus as error:
+                raise ClientError(_refusal(error)) from error
+            except ConnectionClosed as closed:
+                code = closed.rcvd.code if closed.rcvd else 1006
+                if code not in RESUMABLE:
+                    reason = closed.rcvd.reason if closed.rcvd else ""
+                    raise ClientError(f"the hub closed the stream ({code}): {reason}") from closed
+            except OSError:
+                pass
+            await asyncio.sleep(min(RETRY_FIRST_S * 2**tries, RETRY_MOST_S))
+        raise ClientError("the hub stays away", unavailable=True)
+
+
+def _refusal(error: InvalidStatus) -> str:
+    try:
+        problem = json.loads(error.response.body or b"{}")
+    except ValueError:
+        problem = {}
+    return f"{error.response.status_code}: {problem.get('detail') or 'the hub refused the stream'}"
+
+
+@asynccontextmanager
+async def open_client(url: str, token: str) -> AsyncIterator[HubClient]:
+    """A client with its connections."""
+    async with httpx.AsyncClient(trust_env=False, timeout=httpx.Timeout(60, connect=5)) as http:
+        yield HubClient(url, token, http)

@@ -1,0 +1,313 @@
+"""The composition root: settings to opened, ordered, closable parts. Nothing else wires.
+
+Parts are opened in order and closed in reverse. `Core` is the hub without faces: storage, runs and
+use cases. `Hub` adds the two faces and serves until it is told to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import structlog
+import uvicorn
+
+from server.auth.authenticator import Authenticator
+from server.auth.tokens import SharedSecret, TokenVerifier
+from server.db.errors import database_errors
+from server.db.journal import PostgresJournal
+from server.db.migrate import status as migration_status
+from server.db.pool import open_pool
+from server.db.proposals import PostgresProposals
+from server.db.runs import PostgresRuns
+from server.db.users import PostgresUsers
+from server.db.workflows import PostgresWorkflows
+from server.domain.errors import DatabaseUnavailable
+from server.domain.follow import Tails
+from server.domain.ports import RunLimits
+from server.domain.proposals import ProposalReview
+from server.domain.refinements import Refinements
+from server.domain.runner import Runner
+from server.domain.workflows import WorkflowShelf
+from server.grpc.app import GrpcServices, create_grpc_server
+from server.http.app import HttpServices, create_http_app
+from server.http.server import uvicorn_config
+from server.runtime.client import DeepagentsRuntime
+from server.runtime.frames import Interpreter
+from server.settings import Settings
+from server.system import RandomIds, SystemClock
+from server.telemetry import RunLog
+from server.wire.codec import ProtobufCodec
+
+#: Seconds that open calls have to end once the hub stops.
+DRAIN_S = 2.0
+#: Send buffer of a client's socket, in bytes: what a client that stopped reading can hold in the kernel.
+SEND_BUFFER_BYTES = 128 << 10
+#: Milliseconds after which the kernel gives up a client that acknowledges nothing.
+USER_TIMEOUT_MS = 10_000
+
+
+class NotMigrated(Exception):
+    """The database's schema is not the one that this version needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """The hub without its faces."""
+
+    pool: asyncpg.Pool
+    journal: PostgresJournal
+    tails: Tails
+    runner: Runner
+    runtime: DeepagentsRuntime
+    refinements: Refinements
+    proposals: ProposalReview
+    workflows: WorkflowShelf
+    authenticator: Authenticator
+    #: Runs until it is cancelled, or raises what a part of the hub failed with.
+    background: asyncio.Task[None]
+
+
+def run_limits(settings: Settings) -> RunLimits:
+    """The limits of runs that the settings ask for."""
+    return RunLimits(
+        longest_s=settings.run_longest_s,
+        idle_s=settings.run_idle_s,
+        empty_result_grace_s=settings.empty_result_grace_s,
+        renew_s=settings.lease_ttl_s / 3,
+        sweep_s=settings.lease_ttl_s / 3,
+        profile=settings.runtime_profile,
+    )
+
+
+@contextlib.asynccontextmanager
+async def open_core(
+    settings: Settings, *, dsn: str, runtime_url: str, verifier: TokenVerifier, replica: str | None = None
+) -> AsyncIterator[Core]:
+    """The hub's parts on a migrated database. `replica` names this process among its peers."""
+    clock, ids, codec = SystemClock(), RandomIds(), ProtobufCodec()
+    owner = replica or f"{socket.gethostname()}:{os.getpid()}:{ids.new().hex[:8]}"
+    async with contextlib.AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(open_pool(dsn, max_size=settings.database_pool))
+        runtime = await stack.enter_async_context(DeepagentsRuntime(runtime_url))
+        tails: Tails
+        journal = PostgresJournal(
+            pool,
+            on_commit=lambda thread, segment, head: tails.committed(thread, segment, head),
+            lease_ttl_s=settings.lease_ttl_s,
+        )
+        tails = Tails(journal, clock, window_bytes=settings.window_mib << 20, beat_s=settings.heartbeat_s)
+        runs = PostgresRuns(pool, owner=owner, lease_ttl_s=settings.lease_ttl_s)
+        await stack.enter_async_context(journal.writing())
+        runner = Runner(
+            runtime=runtime,
+            journal=journal,
+            runs=runs,
+            codec=codec,
+            clock=clock,
+            tails=tails,
+            interpreter=Interpreter,
+            limits=run_limits(settings),
+            observer=RunLog(),
+        )
+        stack.push_async_callback(runner.close)
+        proposals = PostgresProposals(pool, owner=owner, lease_ttl_s=settings.lease_ttl_s)
+        workflows = PostgresWorkflows(pool)
+        background = asyncio.create_task(
+            _together(
+                tails.poll_forever(),
+                tails.beat_forever(),
+                runner.keep_leases_forever(),
+                runner.sweep_forever(),
+            )
+        )
+        stack.push_async_callback(_stopped, background)
+        yield Core(
+            pool=pool,
+            journal=journal,
+            tails=tails,
+            runner=runner,
+            runtime=runtime,
+            refinements=Refinements(
+                proposals=proposals,
+                workflows=workflows,
+                runs=runs,
+                runner=runner,
+                tails=tails,
+                codec=codec,
+                clock=clock,
+                ids=ids,
+            ),
+            proposals=ProposalReview(proposals),
+            workflows=WorkflowShelf(workflows=workflows, clock=clock, ids=ids),
+            authenticator=Authenticator(verifier=verifier, users=PostgresUsers(pool), clock=clock),
+            background=background,
+        )
+
+
+async def _together(*parts: Coroutine[Any, Any, None]) -> None:
+    """Run the parts; one that fails ends all."""
+    async with asyncio.TaskGroup() as group:
+        for part in parts:
+            group.create_task(part)
+
+
+async def _stopped(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handling of its own: the hub decides when it stops."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to accept, and tell."""
+        await super().startup(sockets)
+        self.up.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        """Leave signals alone."""
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """The hub with both faces, serving."""
+
+    core: Core
+    http_address: str
+    grpc_address: str
+    #: Done when a part of the hub failed; holds the failure.
+    failed: asyncio.Future[None]
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """A listening TCP socket for clients. Bounds what a client that stopped reading can hold.
+
+    Raises OSError when the address is taken or is none of this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+        listener.bind((host, port))
+        listener.listen(1024)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def verifier_of(settings: Settings) -> TokenVerifier:
+    """The verifier that the settings ask for."""
+    if settings.jwt_secret is not None:
+        return SharedSecret(
+            settings.jwt_secret.get_secret_value(), settings.jwt_issuer, settings.jwt_audience
+        )
+    raise NotImplementedError("tokens need IDEO_JWT_SECRET with IDEO_ENV=dev in this version")
+
+
+async def check_schema(dsn: str) -> None:
+    """Raises NotMigrated when migrations are missing, DatabaseUnavailable."""
+    missing = [migration.name for migration in await migration_status(dsn) if not migration.applied]
+    if missing:
+        raise NotMigrated(f"{len(missing)} migrations are missing: run `ideo migrate up`")
+
+
+@contextlib.asynccontextmanager
+async def open_hub(
+    settings: Settings, *, dsn: str, runtime_url: str, verifier: TokenVerifier
+) -> AsyncIterator[Hub]:
+    """The hub, listening. On leaving it drains: new work is refused, runs are handed over."""
+    await check_schema(dsn)
+    async with contextlib.AsyncExitStack() as stack:
+        listener = listening_socket(settings.host, settings.http_port)
+        stack.callback(listener.close)
+        core = await stack.enter_async_context(
+            open_core(settings, dsn=dsn, runtime_url=runtime_url, verifier=verifier)
+        )
+        port = listener.getsockname()[1]
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        origins = settings.allowed_origins
+        if settings.dev:
+            origins += (f"http://{host}:{port}", f"http://localhost:{port}")
+        app = create_http_app(
+            HttpServices(
+                refinements=core.refinements,
+                proposals=core.proposals,
+                workflows=core.workflows,
+                authenticator=core.authenticator,
+                allowed_origins=origins,
+                ready=readiness(core),
+                draining=lambda: not core.refinements.accepting,
+                dev=settings.dev,
+            )
+        )
+        http = _Server(uvicorn_config(app, drain_s=DRAIN_S))
+        rpc = create_grpc_server(
+            GrpcServices(
+                refinements=core.refinements,
+                proposals=core.proposals,
+                workflows=core.workflows,
+                authenticator=core.authenticator,
+            ),
+            dev=settings.dev,
+        )
+        grpc_port = rpc.server.add_insecure_port(f"{host}:{settings.grpc_port}")
+        failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        core.background.add_done_callback(lambda task: _tell(task, failed))
+        await rpc.start()
+        serving = asyncio.create_task(http.serve(sockets=[listener]), name="http")
+        serving.add_done_callback(lambda task: _tell(task, failed))
+        stack.push_async_callback(_drain, core, http, serving, rpc)
+        await asyncio.wait({serving, asyncio.ensure_future(http.up.wait())}, return_when="FIRST_COMPLETED")
+        yield Hub(core, f"http://{host}:{port}", f"{host}:{grpc_port}", failed)
+
+
+def _tell(task: asyncio.Task[None], failed: asyncio.Future[None]) -> None:
+    if task.cancelled() or failed.done():
+        return
+    fault = task.exception()
+    if fault is not None:
+        structlog.stdlib.get_logger("server").error("part_failed", fault=type(fault).__name__)
+        failed.set_exception(fault)
+
+
+async def _drain(core: Core, http: _Server, serving: asyncio.Task[None], rpc: Any) -> None:
+    core.refinements.accepting = False
+    await rpc.drain()
+    await core.runner.close()
+    http.should_exit = True
+    await asyncio.gather(rpc.stop(DRAIN_S), serving, return_exceptions=True)
+
+
+def readiness(core: Core) -> Callable[[], Awaitable[list[str]]]:
+    """What says whether this replica can serve: the names of the checks that fail."""
+
+    async def failing() -> list[str]:
+        problems: list[str] = []
+        if not core.refinements.accepting:
+            problems.append("draining")
+        try:
+            with database_errors():
+                await core.pool.fetchval("SELECT 1", timeout=2)
+        except DatabaseUnavailable:
+            problems.append("database")
+        return problems
+
+    return failing
