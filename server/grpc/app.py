@@ -1,0 +1,107 @@
+"""The gRPC face: the three services of the contract, health, and reflection in development."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import grpc.aio
+from grpc_reflection.v1alpha import reflection
+
+from ide_orchestrator.v1 import proposal_pb2, refinement_pb2, workflow_pb2
+from ide_orchestrator.v1.proposal_pb2_grpc import add_ProposalServiceServicer_to_server
+from ide_orchestrator.v1.refinement_pb2_grpc import add_RefinementServiceServicer_to_server
+from ide_orchestrator.v1.workflow_pb2_grpc import add_WorkflowServiceServicer_to_server
+from server.auth.authenticator import Authenticator
+from server.domain.proposals import ProposalReview
+from server.domain.refinements import Refinements
+from server.domain.workflows import WorkflowShelf
+from server.grpc.health import Health
+from server.grpc.interceptors import OPEN_SERVICES, Authentication, ErrorTable
+from server.grpc.servicers import ProposalServicer, RefinementServicer, WorkflowServicer
+from server.grpc.watch import Watches
+
+#: The contract's services.
+SERVICES = tuple(
+    str(service.full_name)
+    for file in (refinement_pb2.DESCRIPTOR, proposal_pb2.DESCRIPTOR, workflow_pb2.DESCRIPTOR)
+    for service in file.services_by_name.values()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcServices:
+    """What the face calls, ready to use."""
+
+    refinements: Refinements
+    proposals: ProposalReview
+    workflows: WorkflowShelf
+    authenticator: Authenticator
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcFace:
+    """The face: bind `server` to addresses, then start, drain, stop."""
+
+    server: grpc.aio.Server
+    health: Health
+    watches: Watches
+
+    async def start(self) -> None:
+        """Take calls and say SERVING."""
+        await self.server.start()
+        await self.health.serving()
+
+    async def drain(self) -> None:
+        """Say NOT_SERVING; calls are still taken, since not everybody looks at once."""
+        await self.health.not_serving()
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuse new calls, end the watches with SHUTTING_DOWN, and cut what is left after `grace_s`."""
+        self.watches.end()
+        await self.server.stop(grace_s)
+
+
+def server_options(*, max_receive_bytes: int, reuse_port: bool) -> list[tuple[str, int]]:
+    """The channel arguments of grpc: limits, keepalive, and how a port is taken.
+
+    Without `reuse_port` a second hub on the port fails to bind, instead of sharing it silently.
+    """
+    return [
+        ("grpc.max_receive_message_length", max_receive_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.so_reuseport", int(reuse_port)),
+        # A connection whose other end is gone is found out within 45 s, watches or not.
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 15_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # By default a client that pings every 10 s on a quiet watch is cut off for it.
+        ("grpc.http2.min_ping_interval_without_data_ms", 9_000),
+    ]
+
+
+def create_grpc_server(
+    services: GrpcServices,
+    *,
+    dev: bool,
+    max_receive_bytes: int = 4 << 20,
+    write_s: float = 30.0,
+    reuse_port: bool = False,
+) -> GrpcFace:
+    """The face, not yet bound to an address.
+
+    dev: with reflection. max_receive_bytes: largest request; grpc refuses a larger one with
+    RESOURCE_EXHAUSTED. write_s: longest wait for a watch's reader to take a message.
+    """
+    server = grpc.aio.server(
+        interceptors=(ErrorTable(), Authentication(services.authenticator)),
+        options=server_options(max_receive_bytes=max_receive_bytes, reuse_port=reuse_port),
+    )
+    watches = Watches(services.refinements, write_s=write_s)
+    add_RefinementServiceServicer_to_server(RefinementServicer(services.refinements, watches), server)
+    add_ProposalServiceServicer_to_server(ProposalServicer(services.proposals), server)
+    add_WorkflowServiceServicer_to_server(WorkflowServicer(services.workflows), server)
+    health = Health(SERVICES)
+    health.add_to(server)
+    if dev:
+        reflection.enable_server_reflection((*SERVICES, *sorted(OPEN_SERVICES)), server)
+    return GrpcFace(server, health, watches)

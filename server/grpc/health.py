@@ -1,0 +1,32 @@
+"""Health (grpc.health.v1): one answer for the whole server and each of its services."""
+
+from __future__ import annotations
+
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+
+
+class Health:
+    """Says whether this replica takes calls; not before `serving` was called."""
+
+    def __init__(self, services: tuple[str, ...]) -> None:
+        #: The empty name stands for the server as a whole.
+        self._names = ("", *services)
+        self._servicer = health_aio.HealthServicer()
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Register the service."""
+        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+
+    async def serving(self) -> None:
+        """Say SERVING from now on."""
+        await self._set(health_pb2.HealthCheckResponse.SERVING)
+
+    async def not_serving(self) -> None:
+        """Say NOT_SERVING from now on, so that clients and load balancers go elsewhere."""
+        await self._set(health_pb2.HealthCheckResponse.NOT_SERVING)
+
+    async def _set(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        for name in self._names:
+            await self._servicer.set(name, status)

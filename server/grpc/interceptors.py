@@ -1,0 +1,141 @@
+"""What every call passes: the error table around it, then authentication.
+
+1. Every method needs a valid token, but for health and reflection (DESIGN section 4). A method that is
+   added later needs one too: only those two services are named here.
+2. An error reaches the caller as a google.rpc.Status of the one table; a fault of the hub as INTERNAL
+   with nothing of its text. grpc itself would send the text.
+3. A cancellation always goes on up: a handler that swallows it leaks (grpc issue 43360).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+from grpc_status import rpc_status
+
+from server.auth.authenticator import Authenticator
+from server.domain.errors import HubError, InvalidArgument
+from server.domain.model import Principal
+from server.wire.problems import grpc_status
+
+_logger = logging.getLogger(__name__)
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
+Continuation: TypeAlias = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
+
+#: Services that anyone may call.
+OPEN_SERVICES = frozenset(
+    str(file.services_by_name[name].full_name)
+    for file, name in (
+        (health_pb2.DESCRIPTOR, "Health"),
+        (reflection_pb2.DESCRIPTOR, "ServerReflection"),
+    )
+)
+
+_caller: ContextVar[Principal] = ContextVar("caller")
+
+
+def caller() -> Principal:
+    """Who makes the call that is being handled."""
+    return _caller.get()
+
+
+def _is_open(method: str) -> bool:
+    """Whether the method, `/package.Service/Method`, is of a service that anyone may call."""
+    return method[1:].partition("/")[0] in OPEN_SERVICES
+
+
+class Authentication(grpc.aio.ServerInterceptor):
+    """Finds out who calls, before the request is read."""
+
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        """The method's handler. Raises Unauthenticated, DatabaseUnavailable."""
+        if not _is_open(handler_call_details.method):
+            # Two tokens are as bad as none: nobody says which one is meant.
+            given = [
+                value for key, value in handler_call_details.invocation_metadata if key == "authorization"
+            ]
+            header = str(given[0]) if len(given) == 1 else None
+            _caller.set(await self._authenticator.authenticate_header(header))
+        return await continuation(handler_call_details)
+
+
+class ErrorTable(grpc.aio.ServerInterceptor):
+    """Tells errors as the one table says. Stands first, so that it sees those of all others.
+
+    It also takes parsing and serialising over from grpc, which would tell a failure's text; a handler
+    may therefore hand out bytes, which go out as they are.
+    """
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        """The method's handler, with the table around it."""
+        method = handler_call_details.method
+        if _is_open(method):
+            return await continuation(handler_call_details)
+        try:
+            handler = await continuation(handler_call_details)
+        except Exception as error:
+            return _refusal(error, method)
+        # No handler: grpc answers UNIMPLEMENTED.
+        return handler and _guarded(handler, method)
+
+
+def _refusal(error: Exception, method: str) -> Handler:
+    """A handler that does not look at the request."""
+
+    async def refuse(_: bytes, context: Context) -> NoReturn:
+        await _abort(context, error, method)
+
+    return grpc.unary_unary_rpc_method_handler(refuse)
+
+
+def _guarded(handler: Handler, method: str) -> Handler:
+    """The handler with raw bytes on both sides. All our methods take one message."""
+    # grpc's types say that each of these may be missing; generated code sets them all.
+    call: Any = handler.unary_stream if handler.response_streaming else handler.unary_unary
+    parse: Any = handler.request_deserializer
+    serialise: Any = handler.response_serializer
+
+    async def guarded(raw: bytes, context: Context) -> Any:
+        try:
+            made = await call(_parsed(parse, raw), context)
+            # A stream has written its messages by now and hands out nothing.
+            return made if made is None or isinstance(made, bytes) else serialise(made)
+        except grpc.aio.BaseError:
+            raise
+        except Exception as error:
+            await _abort(context, error, method)
+
+    if handler.response_streaming:
+        return grpc.unary_stream_rpc_method_handler(guarded)
+    return grpc.unary_unary_rpc_method_handler(guarded)
+
+
+def _parsed(parse: Callable[[bytes], Any], raw: bytes) -> Any:
+    try:
+        return parse(raw)
+    except DecodeError:
+        raise InvalidArgument({"body": "must be a serialised message of this method's request"}) from None
+
+
+async def _abort(context: Context, error: Exception, method: str) -> NoReturn:
+    if not isinstance(error, HubError):
+        _logger.error("grpc_call_failed", exc_info=error, extra={"method": method})
+    await context.abort_with_status(rpc_status.to_status(grpc_status(error)))
+    raise AssertionError("abort raises")

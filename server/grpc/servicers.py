@@ -1,0 +1,149 @@
+"""The unary methods: check the fields, call the use case, make the answer. Nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ide_orchestrator.v1.proposal_pb2_grpc import ProposalServiceServicer
+from ide_orchestrator.v1.refinement_pb2_grpc import RefinementServiceServicer
+from ide_orchestrator.v1.workflow_pb2_grpc import WorkflowServiceServicer
+from server.domain.proposals import ProposalReview
+from server.domain.refinements import EventPage, Refinements
+from server.domain.segments import Segment
+from server.domain.workflows import WorkflowShelf
+from server.grpc.interceptors import Context, caller
+from server.grpc.watch import Watches
+from server.wire import messages as m
+from server.wire import requests, resources
+from server.wire.fields import uuid_or_not_found
+
+#: Most bytes of events in one page, but for a single event that is larger: clients take 4 MiB.
+PAGE_BYTES = 3 << 20
+
+
+class RefinementServicer(RefinementServiceServicer):
+    """Start, follow and cancel refinements (contract: RefinementService)."""
+
+    def __init__(self, refinements: Refinements, watches: Watches) -> None:
+        self._refinements, self._watches = refinements, watches
+
+    async def StartRefinement(
+        self, request: m.StartRefinementRequest, context: Context
+    ) -> m.StartRefinementResponse:
+        """Contract: StartRefinement."""
+        command = requests.start_refinement_message(request)
+        refinement = await self._refinements.start(caller(), command)
+        return m.StartRefinementResponse(refinement=resources.refinement_message(refinement))
+
+    async def GetRefinement(
+        self, request: m.GetRefinementRequest, context: Context
+    ) -> m.GetRefinementResponse:
+        """Contract: GetRefinement."""
+        thread_id = uuid_or_not_found(request.thread_id, "refinement")
+        refinement = await self._refinements.get(caller(), thread_id)
+        return m.GetRefinementResponse(refinement=resources.refinement_message(refinement))
+
+    async def WatchRefinement(  # type: ignore[override]
+        self, request: m.WatchRefinementRequest, context: Context
+    ) -> None:
+        """Contract: WatchRefinement. Writes serialised messages instead of yielding messages."""
+        thread_id = uuid_or_not_found(request.thread_id, "refinement")
+        await self._watches.watch(caller(), thread_id, request.after_seq, context)
+
+    async def CancelRefinement(
+        self, request: m.CancelRefinementRequest, context: Context
+    ) -> m.CancelRefinementResponse:
+        """Contract: CancelRefinement."""
+        thread_id = uuid_or_not_found(request.thread_id, "refinement")
+        refinement = await self._refinements.cancel(caller(), thread_id)
+        return m.CancelRefinementResponse(refinement=resources.refinement_message(refinement))
+
+    async def ListEvents(  # type: ignore[override]
+        self, request: m.ListEventsRequest, context: Context
+    ) -> bytes:
+        """Contract: ListEvents. Hands out the serialised answer."""
+        thread_id = uuid_or_not_found(request.thread_id, "refinement")
+        wanted = requests.events_message(request)
+        page = await self._refinements.page(
+            caller(), thread_id, after=wanted.after, limit=wanted.limit, wait_s=wanted.wait_s
+        )
+        return _events_page(page)
+
+
+def _events_page(page: EventPage) -> bytes:
+    """The serialised `ListEventsResponse`.
+
+    Its field 1 is that of `EventBatch`, so that a segment's batch stands in it as it is.
+    """
+    segments = _fitting(page.segments)
+    tail = m.ListEventsResponse(
+        position=resources.hello_message(page.head),
+        complete=page.complete and len(segments) == len(page.segments),
+    )
+    return b"".join([*(segment.batch for segment in segments), tail.SerializeToString()])
+
+
+def _fitting(segments: Sequence[Segment]) -> Sequence[Segment]:
+    """The first segments that a client can receive in one message, at least one if there is any."""
+    size = 0
+    for count, segment in enumerate(segments):
+        size += len(segment.batch)
+        if count and size > PAGE_BYTES:
+            return segments[:count]
+    return segments
+
+
+class ProposalServicer(ProposalServiceServicer):
+    """Read proposals (contract: ProposalService)."""
+
+    def __init__(self, proposals: ProposalReview) -> None:
+        self._proposals = proposals
+
+    async def GetProposal(self, request: m.GetProposalRequest, context: Context) -> m.GetProposalResponse:
+        """Contract: GetProposal."""
+        proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
+        proposal = await self._proposals.get(caller(), proposal_id)
+        return m.GetProposalResponse(proposal=resources.proposal_message(proposal))
+
+    async def ListProposals(
+        self, request: m.ListProposalsRequest, context: Context
+    ) -> m.ListProposalsResponse:
+        """Contract: ListProposals."""
+        wanted = requests.proposals_message(request)
+        page = await self._proposals.list(
+            caller(),
+            limit=wanted.page.limit,
+            token=wanted.page.token,
+            workflow_id=wanted.workflow_id,
+            status=wanted.status,
+        )
+        return resources.proposals_message(page)
+
+
+class WorkflowServicer(WorkflowServiceServicer):
+    """Make and read workflows (contract: WorkflowService)."""
+
+    def __init__(self, workflows: WorkflowShelf) -> None:
+        self._workflows = workflows
+
+    async def CreateWorkflow(
+        self, request: m.CreateWorkflowRequest, context: Context
+    ) -> m.CreateWorkflowResponse:
+        """Contract: CreateWorkflow."""
+        command = requests.create_workflow_message(request)
+        workflow = await self._workflows.create(caller(), command)
+        return m.CreateWorkflowResponse(workflow=resources.workflow_message(workflow))
+
+    async def GetWorkflow(self, request: m.GetWorkflowRequest, context: Context) -> m.GetWorkflowResponse:
+        """Contract: GetWorkflow."""
+        workflow_id = uuid_or_not_found(request.workflow_id, "workflow")
+        workflow = await self._workflows.get(caller(), workflow_id)
+        return m.GetWorkflowResponse(workflow=resources.workflow_message(workflow))
+
+    async def ListWorkflows(
+        self, request: m.ListWorkflowsRequest, context: Context
+    ) -> m.ListWorkflowsResponse:
+        """Contract: ListWorkflows."""
+        wanted = requests.page_message(request)
+        page = await self._workflows.list(caller(), limit=wanted.limit, token=wanted.token)
+        return resources.workflows_message(page)

@@ -1,0 +1,88 @@
+"""WatchRefinement: a reader's steps as serialised messages.
+
+1. One message brings all events of a step: gRPC in Python costs per message, not per event (ADR 0007).
+   A step is bounded (`server.domain.follow.STEP_BYTES`), so a message is too, but for a single event
+   that is larger.
+2. The bytes of a segment go out as the journal has them; nothing is built or serialised per reader.
+3. A reader that takes nothing for a while is given up; its place among the readers is always freed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import UUID
+
+import grpc
+
+from server.domain.errors import ShuttingDown
+from server.domain.follow import Beat, Follower
+from server.domain.model import Principal
+from server.domain.refinements import Refinements
+from server.grpc.interceptors import Context
+from server.wire import rendering
+
+#: Trailing metadata: seq of the last event that was sent.
+LAST_SEQ = "last-seq"
+
+
+class _Stuck(Exception):
+    """The reader took nothing for too long."""
+
+
+class Watches:
+    """The open watches of this replica. write_s: longest wait for a reader to take a message."""
+
+    def __init__(self, refinements: Refinements, *, write_s: float) -> None:
+        self._refinements, self._write_s = refinements, write_s
+        self._open: set[asyncio.Timeout] = set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    async def watch(self, principal: Principal, thread_id: UUID, after: int, context: Context) -> None:
+        """Write all events behind `after` until the terminal one.
+
+        Raises NotFound, CursorOutOfRange, DatabaseUnavailable; ShuttingDown when ended by `end`.
+        """
+        follower = await self._refinements.follow(principal, thread_id, after)
+        try:
+            # Never due of itself: `end` makes it so.
+            async with asyncio.timeout(None) as limit:
+                self._open.add(limit)
+                try:
+                    await self._send(follower, context)
+                finally:
+                    self._open.discard(limit)
+        except TimeoutError:
+            raise ShuttingDown from None
+        except _Stuck:
+            # First: with a reader that takes nothing, the status may stay in its way for long.
+            follower.close()
+            await context.abort(
+                grpc.StatusCode.ABORTED,
+                f"the reader took nothing for {self._write_s:g} s: watch again from the last seq it has",
+            )
+        finally:
+            follower.close()
+
+    async def _send(self, follower: Follower, context: Context) -> None:
+        await self._write(context, rendering.hello(follower.tail.head))
+        while (step := await follower.step()) is not None:
+            if isinstance(step, Beat):
+                await self._write(context, rendering.heartbeat(step.last_seq, step.progress))
+            else:
+                await self._write(context, rendering.event_batch_responses(step))
+        context.set_trailing_metadata(((LAST_SEQ, str(follower.cursor)),))
+
+    async def _write(self, context: Context, message: bytes) -> None:
+        try:
+            async with asyncio.timeout(self._write_s):
+                await context.write(message)
+        except TimeoutError:
+            raise _Stuck from None
+
+    def end(self) -> None:
+        """End every watch, for its reader to go on elsewhere."""
+        now = asyncio.get_running_loop().time()
+        for limit in list(self._open):
+            limit.reschedule(now)
