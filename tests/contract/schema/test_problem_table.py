@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from pathlib import Path
+
+import pytest
+from google.rpc import code_pb2, error_details_pb2
+
+from server.domain import errors
+from server.domain.errors import HubError
+from server.wire import messages as m
+from server.wire.problems import INTERNAL, PROBLEMS, Problem, grpc_status, problem_json, problem_of
+
+ROWS = [*PROBLEMS.values(), INTERNAL]
+PROTO = Path(__file__).parents[3] / "proto" / "ide_orchestrator" / "v1" / "problem.proto"
+
+EXAMPLES: list[HubError] = [
+    errors.InvalidArgument({"user_prompt": "is missing", "colour\ud800": "is not a field of this request"}),
+    errors.Unauthenticated("there is no token"),
+    errors.PermissionDenied("only an owner may"),
+    errors.NotFound("there is no such proposal"),
+    errors.Conflict("it is over"),
+    errors.CursorOutOfRange(9, 3, 7),
+    errors.Unprocessable({"context_selection": "is no range"}),
+    errors.TooLarge("too large"),
+    errors.RuntimeRefused("the runtime said no", status=422),
+    errors.RuntimeUnavailable("no answer"),
+    errors.DatabaseUnavailable(),
+    errors.ShuttingDown(),
+]
+
+
+def subclasses(kind: type[HubError]) -> set[type[HubError]]:
+    direct = set(kind.__subclasses__())
+    return direct.union(*map(subclasses, direct))
+
+
+def test_every_error_has_a_row_and_every_row_an_error() -> None:
+    named = {kind for kind in subclasses(HubError) if kind.__module__ == errors.__name__}
+    assert named == set(PROBLEMS) == {type(example) for example in EXAMPLES}
+
+
+def test_every_reason_of_the_contract_has_exactly_one_row() -> None:
+    told = [row.reason for row in ROWS]
+    assert sorted(told) == sorted(set(m.ProblemReason.values()) - {0})
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.code)
+def test_the_contract_says_the_same_statuses(row: Problem) -> None:
+    comment = re.search(rf"((?:  // .*\n)+)  PROBLEM_REASON_{row.name} =", PROTO.read_text())
+    assert comment is not None
+    text = " ".join(comment[1].replace("//", "").split())
+    assert f"HTTP {row.http}, {code_pb2.Code.Name(row.grpc)}" in text
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.code)
+def test_a_row_is_well_formed(row: Problem) -> None:
+    assert 400 <= HTTPStatus(row.http) < 600
+    assert row.close.code in {1009, 1011, 1012, 1013} or 4000 <= row.close.code < 5000
+    assert row.code == row.name.lower()
+    assert row.title
+    assert row.error
+
+
+def test_the_seeds_words_are_kept() -> None:
+    words = {row.http: row.error for row in ROWS}
+    assert (words[401], words[403], words[404]) == ("Unauthorized", "Forbidden", "Not Found")
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+def test_http_and_grpc_tell_the_same(error: HubError) -> None:
+    problem = problem_json(error, instance="/api/x", trace_id="ab")
+    status = grpc_status(error)
+    info = error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(info)
+    assert info.domain == "ide-orchestrator"
+    assert info.reason == problem["code"].upper()
+    assert info.metadata["code"] == problem["code"]
+    assert problem["type"] == f"/problems/{problem['code']}"
+    assert (problem["instance"], problem["trace_id"]) == ("/api/x", "ab")
+    assert problem["detail"] == status.message
+    assert status.code == problem_of(error).grpc
+    retry = error_details_pb2.RetryInfo()
+    delays = [d for d in status.details if d.Unpack(retry)]
+    assert bool(delays) == (error.retry_after_s is not None)
+    assert retry.retry_delay.seconds == (error.retry_after_s or 0)
+
+
+def test_wrong_fields_are_named_on_both_sides() -> None:
+    error = EXAMPLES[0]
+    violations = error_details_pb2.BadRequest()
+    assert grpc_status(error).details[1].Unpack(violations)
+    told = {violation.field: violation.description for violation in violations.field_violations}
+    expected = {"user_prompt": "is missing", "colour\ufffd": "is not a field of this request"}
+    assert told == problem_json(error, instance="", trace_id="")["fields"] == expected
+
+
+def test_a_cursor_problem_says_where_the_journal_stands() -> None:
+    problem = problem_json(errors.CursorOutOfRange(9, 3, 7), instance="", trace_id="")
+    assert (problem["floor"], problem["last_seq"], problem["status"]) == (3, 7, 410)
+
+
+@pytest.mark.parametrize("error", [ValueError("secret"), errors.LeaseLost("secret"), HubError("secret")])
+def test_what_is_not_in_the_table_is_internal(error: Exception) -> None:
+    assert problem_of(error) is INTERNAL
+
+
+def test_a_fault_of_the_hub_tells_nothing_of_itself() -> None:
+    error = ValueError("secret")
+    assert "secret" not in str(problem_json(error, instance="", trace_id=""))
+    assert "secret" not in str(grpc_status(error))

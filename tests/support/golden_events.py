@@ -1,0 +1,136 @@
+"""The golden events: every kind, with the values that are easy to get wrong.
+
+Their files are in tests/contract/schema/golden: NAME.binpb the bytes, NAME.json the proto-JSON. Clients
+in any language can check themselves against them. `python -m tests.support.golden_events` writes them
+anew, which is right only for an addition: a changed file is a changed contract.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+from server.domain.events import (
+    AgentMessage,
+    Discontinuity,
+    DiscontinuityReason,
+    Event,
+    EventKind,
+    FileChange,
+    FrameReason,
+    InputRequested,
+    MessageChange,
+    Outcome,
+    Role,
+    RunStarted,
+    StateUpdate,
+    Terminal,
+    Todo,
+    Token,
+    ToolCall,
+    ToolCallPiece,
+    UnreadFile,
+    UpstreamFrame,
+)
+from server.domain.files import File, text_bytes
+from server.wire import messages as m
+from server.wire.codec import ProtobufCodec
+from server.wire.rendering import message_json
+
+FOLDER = Path(__file__).parent.parent / "contract" / "schema" / "golden"
+
+START = datetime(2026, 2, 28, 23, 59, 59, 123456, tzinfo=UTC)
+
+AWKWARD = 'tab\t quote " back\\slash </script> U+2028 \u2028 NUL \x00 emoji 😀 é'
+
+KINDS: dict[str, EventKind] = {
+    "run_started": RunStarted(UUID(int=1), UUID(int=2), UUID(int=2**128 - 1)),
+    "token": Token("run--1", Role.AI, "Hello", node="model"),
+    "token_tool_call": Token(
+        "run--1",
+        Role.AI,
+        tool_calls=(
+            ToolCallPiece(0, "call_1", "write_file", '{"path"'),
+            ToolCallPiece(4294967295, "", "", ""),
+        ),
+        last=True,
+    ),
+    "token_awkward": Token(text=AWKWARD, role=Role.TOOL, name="ls", tool_call_id="c", uninterpreted=True),
+    "token_empty": Token(),
+    "state_update": StateUpdate(
+        messages=(
+            MessageChange(0, AgentMessage("h1", Role.HUMAN, "Add web search")),
+            MessageChange(
+                7,
+                AgentMessage(
+                    "a1",
+                    Role.AI,
+                    "",
+                    (ToolCall("call_1", "write_file", '{"path":"/a.md"}'),),
+                    uninterpreted=True,
+                ),
+            ),
+            MessageChange(8, AgentMessage("t1", Role.TOOL, AWKWARD, (), "write_file", "call_1")),
+        ),
+        message_count=9,
+        todos=(Todo("Write the spec", "in_progress"), Todo("", "")),
+        files=(
+            FileChange("/a.md", File(b"# A\n\r\nline\n", True, "2025-01-01T00:00:00Z", "x"), added=True),
+            FileChange("/bytes.bin", File(bytes(range(256)), False), added=False),
+            FileChange("/empty.md", File(b""), added=True),
+            FileChange("/gone.md", None),
+            FileChange("no slash, 😀", File("é😀".encode())),
+        ),
+        extra={"structured_response": '{"a":null}', "b": "", "a": "1"},
+        unread_files=(UnreadFile("/odd", "17"),),
+    ),
+    "state_update_empty": StateUpdate(),
+    "state_update_no_todos_left": StateUpdate(todos=()),
+    "upstream_frame": UpstreamFrame(
+        "on_new_thing", FrameReason.UNKNOWN_TYPE, b'{"event_type":"on_new_thing"}'
+    ),
+    "upstream_frame_binary": UpstreamFrame("", FrameReason.MALFORMED, b"\xff\xfe\x00"),
+    "upstream_frame_empty": UpstreamFrame("", FrameReason.MALFORMED, b""),
+    "upstream_frame_error": UpstreamFrame("error", FrameReason.ERROR_REPORT, b'{"event_type":"error"}'),
+    "upstream_frame_after_end": UpstreamFrame("end", FrameReason.AFTER_END, b"{}"),
+    "input_requested": InputRequested("[Interrupt(value='Which one?')]"),
+    "input_requested_empty": InputRequested(""),
+    "discontinuity": Discontinuity(DiscontinuityReason.RECONNECTED),
+    "discontinuity_differed": Discontinuity(DiscontinuityReason.REPLAY_DIFFERED),
+    "terminal_completed": Terminal(Outcome.COMPLETED, file_count=3),
+    "terminal_failed": Terminal(Outcome.FAILED, "upstream_error", AWKWARD, 0),
+    "terminal_cancelled": Terminal(Outcome.CANCELLED, "cancelled", "Somebody cancelled it."),
+}
+
+EVENTS: dict[str, Event] = {
+    name: Event(seq, 1 + seq // 8, START + timedelta(milliseconds=877 * (seq - 1)), kind)
+    for seq, (name, kind) in enumerate(KINDS.items(), 1)
+}
+
+#: Sent with U+FFFD where the lone surrogates are: they have bytes, but do not decode to the same value.
+SANITIZED: dict[str, Event] = {
+    "token_sanitized": Event(100, 1, START, Token("m", Role.AI, "bad \ud800 text")),
+    "message_sanitized": Event(
+        101, 1, START, StateUpdate((MessageChange(0, AgentMessage(text="\udfff")),), 1)
+    ),
+    "file_sanitized": Event(
+        102, 1, START, StateUpdate(files=(FileChange("/\ud800", File(text_bytes("a\ud800b"))),))
+    ),
+}
+
+GOLDEN = {**EVENTS, **SANITIZED}
+
+
+def write() -> None:
+    """Write the files of every golden event, and remove those of none."""
+    for old in [*FOLDER.glob("*.binpb"), *FOLDER.glob("*.json")]:
+        old.unlink()
+    for name, event in GOLDEN.items():
+        data = ProtobufCodec().encode(event)
+        (FOLDER / f"{name}.binpb").write_bytes(data)
+        (FOLDER / f"{name}.json").write_bytes(message_json(m.Event.FromString(data)))
+
+
+if __name__ == "__main__":
+    write()

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.domain.events import AgentMessage, Event, MessageChange, Role, StateUpdate, Token, ToolCallPiece
+from server.wire import messages as m
+from server.wire.codec import ProtobufCodec
+from server.wire.text import get_time, rfc3339, sendable, set_time
+from tests.support import event_strategies as some
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 600_000, tzinfo=UTC)
+codec = ProtobufCodec()
+
+
+@given(some.events())
+def test_decoding_gives_the_event_back(event: Event) -> None:
+    assert codec.decode(codec.encode(event)) == event
+
+
+@given(some.events(text=some.ANY, number=st.integers()))
+def test_every_event_has_bytes_and_the_same_ones_each_time(event: Event) -> None:
+    data = codec.encode(event)
+    assert codec.encode(event) == data
+    # What comes out is clean, so from here on it is exact.
+    clean = codec.decode(data)
+    assert codec.decode(codec.encode(clean)) == clean
+
+
+def test_lone_surrogates_of_a_token_are_replaced_and_marked() -> None:
+    token = Token("m\ud800", Role.AI, "a\udfffb", (ToolCallPiece(0, "", "", "\ud800"),))
+    seen = codec.decode(codec.encode(Event(1, 1, NOW, token))).kind
+    assert seen == Token(
+        "m\ufffd", Role.AI, "a\ufffdb", (ToolCallPiece(0, "", "", "\ufffd"),), uninterpreted=True
+    )
+
+
+def test_lone_surrogates_of_a_message_are_replaced_and_marked() -> None:
+    update = StateUpdate((MessageChange(0, AgentMessage(text="a\ud800")),), 1)
+    seen = codec.decode(codec.encode(Event(1, 1, NOW, update))).kind
+    assert isinstance(seen, StateUpdate)
+    assert seen.messages[0].message == AgentMessage(text="a\ufffd", uninterpreted=True)
+
+
+def test_an_event_of_a_kind_that_this_version_does_not_know_is_refused() -> None:
+    with pytest.raises(ValueError, match="event 7 is of a kind"):
+        codec.decode(m.Event(seq=7).SerializeToString())
+
+
+@pytest.mark.parametrize("data", [b"\xff", b"\x0a", b"\x08"])
+def test_bytes_that_are_no_event_are_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"not a serialised event|of a kind"):
+        codec.decode(data)
+
+
+def test_words_of_a_newer_writer_are_read_as_the_nearest_harmless_one() -> None:
+    message = m.Event(seq=1, epoch=1, token=m.Token(role=99))  # type: ignore[arg-type]
+    assert codec.decode(message.SerializeToString()).kind == Token(role=Role.UNSPECIFIED)
+
+
+@given(some.ANY)
+def test_sendable_text_keeps_everything_that_utf_8_can_carry(text: str) -> None:
+    sent = sendable(text)
+    sent.encode()
+    if text == text.encode("utf-8", "ignore").decode():
+        assert sent is text
+
+
+@given(some.TIMES)
+def test_times_are_exact_to_the_microsecond_and_read_like_proto_json(time: datetime) -> None:
+    stamp = m.Timestamp()
+    set_time(stamp, time)
+    assert get_time(stamp) == time
+    assert rfc3339(time) == stamp.ToJsonString()

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+from google.protobuf import json_format
+
+from server.domain.events import Event, Outcome, Terminal, Token
+from server.domain.ports import JournalHead
+from server.domain.segments import Segment, framed_event
+from server.wire import messages as m
+from server.wire import rendering
+from server.wire.codec import ProtobufCodec
+from tests.support.golden_events import EVENTS
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+HEAD = JournalHead(last_seq=0, epoch=1, floor=1, terminal=False)
+
+
+def segment_of(events: list[Event]) -> Segment:
+    codec = ProtobufCodec()
+    batch = b"".join(framed_event(codec.encode(event)) for event in events)
+    return Segment(events[0].seq, events[-1].seq, batch, b"")
+
+
+SEGMENT = segment_of(list(EVENTS.values()))
+
+
+def messages(segment: Segment) -> list[m.Event]:
+    return [m.Event.FromString(event) for event in segment.events()]
+
+
+def test_the_binary_rendering_is_a_response_with_the_events() -> None:
+    response = m.WatchRefinementResponse.FromString(rendering.event_batch_response(SEGMENT))
+    assert list(response.batch.events) == messages(SEGMENT)
+    assert response.SerializeToString(deterministic=True) == rendering.event_batch_response(SEGMENT)
+
+
+def test_several_segments_make_one_response() -> None:
+    parts = [SEGMENT.up_to(5), SEGMENT.after(5)]
+    assert rendering.event_batch_responses(parts) == rendering.event_batch_response(SEGMENT)
+
+
+def test_the_json_rendering_is_the_same_response() -> None:
+    text = rendering.batch_json(SEGMENT)
+    text.decode("ascii")
+    parsed = json_format.Parse(text, m.WatchRefinementResponse())
+    assert list(parsed.batch.events) == messages(SEGMENT)
+
+
+def test_each_server_sent_event_has_seq_kind_and_json_on_one_line() -> None:
+    blocks = rendering.sse(SEGMENT).decode("ascii").removesuffix("\n\n").split("\n\n")
+    assert len(blocks) == len(EVENTS)
+    for block, message in zip(blocks, messages(SEGMENT), strict=True):
+        identity, kind, data = block.split("\n")
+        assert identity == f"id: {message.seq}"
+        assert kind == f"event: {message.WhichOneof('kind')}"
+        assert json_format.Parse(data.removeprefix("data: "), m.Event()) == message
+
+
+def test_renderings_are_made_once_and_shared() -> None:
+    segment = segment_of([Event(1, 1, NOW, Token(text="a")), Event(2, 1, NOW, Terminal(Outcome.COMPLETED))])
+    for render in (
+        rendering.event_batch_response,
+        rendering.event_jsons,
+        rendering.batch_json,
+        rendering.sse,
+    ):
+        assert render(segment) is render(segment)
+
+
+def test_hello_and_heartbeat_tell_every_number_even_zero() -> None:
+    assert json.loads(rendering.hello_json(HEAD)) == {
+        "hello": {"epoch": 1, "last_seq": 0, "floor": 1, "recovered": True}
+    }
+    assert json.loads(rendering.heartbeat_json(0)) == {"heartbeat": {"last_seq": 0, "progress": ""}}
+    assert m.WatchRefinementResponse.FromString(rendering.hello(HEAD)) == json_format.Parse(
+        rendering.hello_json(HEAD), m.WatchRefinementResponse()
+    )
+    assert m.WatchRefinementResponse.FromString(rendering.heartbeat(7, "50 %\ud800")) == json_format.Parse(
+        rendering.heartbeat_json(7, "50 %\ud800"), m.WatchRefinementResponse()
+    )
+
+
+def test_signs_of_life_over_sse_move_no_cursor() -> None:
+    assert rendering.heartbeat_sse(7) == b'event: heartbeat\ndata: {"last_seq":7,"progress":""}\n\n'
+    assert rendering.hello_sse(HEAD).startswith(b"event: hello\ndata: {")
+
+
+def test_a_page_of_events_is_the_contracts_response() -> None:
+    page = rendering.events_page_json([SEGMENT.up_to(5), SEGMENT.after(5)], HEAD, complete=True)
+    parsed = json_format.Parse(page, m.ListEventsResponse())
+    assert list(parsed.events) == messages(SEGMENT)
+    assert parsed.complete
+    empty = json.loads(rendering.events_page_json([], HEAD, complete=False))
+    assert (empty["events"], empty["complete"]) == ([], False)

@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.domain.errors import InvalidArgument, NotFound, Unprocessable
+from server.domain.model import ProposalStatus, StartRefinement
+from server.wire import messages as m
+from server.wire import requests
+from server.wire.definition import DEFAULT_DEFINITION, MAX_DEPTH
+from server.wire.fields import uuid_or_not_found
+
+WORKFLOW = UUID(int=7)
+PROMPT = {"user_prompt": "Add web search"}
+
+
+def nested(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(levels - 1):
+        value = {"a": value}
+    return value
+
+
+def wrong_fields(body: object) -> set[str]:
+    with pytest.raises(InvalidArgument) as caught:
+        requests.start_refinement(WORKFLOW, body)
+    assert type(caught.value) is InvalidArgument
+    return set(caught.value.fields)
+
+
+def test_a_full_start_becomes_its_command() -> None:
+    body = {**PROMPT, "context_file_path": "/a.md", "context_selection": "lines 10-25"}
+    assert requests.start_refinement(WORKFLOW, body) == StartRefinement(
+        WORKFLOW, "Add web search", "/a.md", "lines 10-25"
+    )
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_an_absent_null_or_empty_context_is_none(nothing: str | None) -> None:
+    body = {**PROMPT, "context_file_path": nothing, "context_selection": nothing}
+    assert requests.start_refinement(WORKFLOW, body) == StartRefinement(WORKFLOW, "Add web search")
+    assert requests.start_refinement(WORKFLOW, PROMPT) == StartRefinement(WORKFLOW, "Add web search")
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        ([], {"body"}),
+        (None, {"body"}),
+        ("text", {"body"}),
+        ({}, {"user_prompt"}),
+        ({"user_prompt": None}, {"user_prompt"}),
+        ({"user_prompt": ""}, {"user_prompt"}),
+        ({"user_prompt": " \n"}, {"user_prompt"}),
+        ({"user_prompt": 5}, {"user_prompt"}),
+        ({"user_prompt": ["a"]}, {"user_prompt"}),
+        ({"user_prompt": True}, {"user_prompt"}),
+        ({"user_prompt": "a" * 65_537}, {"user_prompt"}),
+        ({"user_prompt": "a\0"}, {"user_prompt"}),
+        ({"user_prompt": "a\ud800"}, {"user_prompt"}),
+        ({**PROMPT, "context_file_path": "a" * 1025}, {"context_file_path"}),
+        ({**PROMPT, "context_file_path": 1}, {"context_file_path"}),
+        ({**PROMPT, "context_selection": "10-25"}, {"context_selection"}),
+        ({**PROMPT, "context_selection": "lines 10"}, {"context_selection"}),
+        ({**PROMPT, "context_selection": "line 1-2"}, {"context_selection"}),
+        ({**PROMPT, "context_selection": "lines -1-2"}, {"context_selection"}),
+        ({**PROMPT, "context_selection": "lines 1-2\n"}, {"context_selection"}),
+        ({**PROMPT, "context_selection": "lines ١-٢"}, {"context_selection"}),
+        ({**PROMPT, "context_selection": "line " + "1" * 5000}, {"context_selection"}),
+        ({**PROMPT, "colour": 1}, {"colour"}),
+        ({**PROMPT, "a\ud800": 1}, {"a\ufffd"}),
+        (
+            {"user_prompt": "", "context_file_path": 1, "context_selection": "x", "y": 0},
+            {"user_prompt", "context_file_path", "context_selection", "y"},
+        ),
+    ],
+)
+def test_each_wrong_field_of_a_start_is_named(body: object, fields: set[str]) -> None:
+    assert wrong_fields(body) == fields
+
+
+def test_the_limits_themselves_are_allowed() -> None:
+    body = {"user_prompt": "😀" * 65_536, "context_file_path": "é" * 1024, "context_selection": "lines 1-1"}
+    assert requests.start_refinement(WORKFLOW, body).user_prompt == body["user_prompt"]
+
+
+@pytest.mark.parametrize("selection", ["lines 25-10", "line 0", "lines 0-5", "lines 0-0"])
+def test_a_selection_that_is_no_range_cannot_be_processed(selection: str) -> None:
+    with pytest.raises(Unprocessable) as caught:
+        requests.start_refinement(WORKFLOW, {**PROMPT, "context_selection": selection})
+    assert set(caught.value.fields) == {"context_selection"}
+
+
+def test_values_are_never_repeated_in_the_text() -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        requests.start_refinement(
+            WORKFLOW, {"user_prompt": "secret\0", "context_selection": "secret", "x": "secret"}
+        )
+    assert "secret" not in str(caught.value)
+
+
+def test_a_hundred_thousand_unknown_fields_are_not_all_repeated() -> None:
+    assert len(wrong_fields({**PROMPT, **{f"{n}" * 200: 0 for n in range(1000)}})) <= 20
+
+
+def test_a_message_and_json_give_the_same_command() -> None:
+    message = m.StartRefinementRequest(
+        workflow_id=str(WORKFLOW),
+        user_prompt="Add web search",
+        context_file_path="/a",
+        context_selection="line 3",
+    )
+    body = {**PROMPT, "context_file_path": "/a", "context_selection": "line 3"}
+    assert requests.start_refinement_message(message) == requests.start_refinement(WORKFLOW, body)
+
+
+def test_a_message_with_wrong_fields_is_refused_as_json_is() -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        requests.start_refinement_message(
+            m.StartRefinementRequest(workflow_id=str(WORKFLOW), context_selection="x")
+        )
+    assert set(caught.value.fields) == {"user_prompt", "context_selection"}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "{" + str(WORKFLOW) + "}", WORKFLOW.hex, f"urn:uuid:{WORKFLOW}", None, 7]
+)
+def test_what_is_no_uuid_is_not_found(text: object) -> None:
+    with pytest.raises(NotFound):
+        uuid_or_not_found(text, "workflow")
+
+
+def test_a_uuid_is_read_in_either_case() -> None:
+    text = "0198C0DE-0000-7000-8000-00000000ABCD"
+    assert uuid_or_not_found(text, "workflow") == uuid_or_not_found(text.lower(), "workflow") == UUID(text)
+
+
+# --- Workflows -------------------------------------------------------------------------------
+
+
+def test_a_full_workflow_becomes_its_command_from_both_forms() -> None:
+    definition: dict[str, Any] = {"nodes": [{"id": 1, "weight": 0.5, "on": True, "off": None}], "n": 2**53}
+    body = {"name": "W", "agent_definition": definition, "files": {"/a": "x", "/b": ""}}
+    message = m.CreateWorkflowRequest(
+        name="W", files=[m.SpecFile(path="/a", text="x"), m.SpecFile(path="/b")]
+    )
+    message.agent_definition.update(definition)
+    command = requests.create_workflow(body)
+    from_message = requests.create_workflow_message(message)
+    assert command == from_message
+    assert command.agent_definition == definition
+    assert isinstance(from_message.agent_definition["nodes"][0]["id"], int)
+
+
+@pytest.mark.parametrize("body", [{"name": "W"}, {"name": "W", "agent_definition": {}, "files": None}])
+def test_a_workflow_without_a_definition_gets_the_default(body: object) -> None:
+    command = requests.create_workflow(body)
+    assert command.agent_definition == DEFAULT_DEFINITION
+    assert requests.create_workflow_message(m.CreateWorkflowRequest(name="W")) == command
+    assert len(DEFAULT_DEFINITION["nodes"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"name": ""}, "name"),
+        ({"name": "n" * 201}, "name"),
+        ({"name": None}, "name"),
+        ({"agent_definition": []}, "agent_definition"),
+        ({"agent_definition": "x"}, "agent_definition"),
+        ({"agent_definition": {"a": "\0"}}, "agent_definition"),
+        ({"agent_definition": {"\ud800": [1]}}, "agent_definition"),
+        ({"agent_definition": {"a": float("nan")}}, "agent_definition"),
+        ({"agent_definition": {"a": "x" * 262_144}}, "agent_definition"),
+        ({"agent_definition": nested(MAX_DEPTH + 1)}, "agent_definition"),
+        ({"agent_definition": nested(50_000)}, "agent_definition"),
+        ({"files": []}, "files"),
+        ({"files": {"a": "x"}}, "files"),
+        ({"files": {"": "x"}}, "files"),
+        ({"files": {"/" + "a" * 1024: "x"}}, "files"),
+        ({"files": {"/a\0": "x"}}, "files"),
+        ({"files": {"/a\ud800": "x"}}, "files"),
+        ({"files": {"/a": 5}}, "files"),
+        ({"files": {"/a": "\0"}}, "files"),
+        ({"files": {"/a": "\ud800"}}, "files"),
+        ({"files": {f"/{n}": "" for n in range(501)}}, "files"),
+        ({"files": {"/a": "x" * 1024 * 1024, "/b": "é" * 512 * 1024 + "x"}}, "files"),
+        ({"id": "x"}, "id"),
+    ],
+    ids=range(23),
+)
+def test_each_wrong_field_of_a_workflow_is_named(change: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        requests.create_workflow({"name": "W", **change})
+    assert set(caught.value.fields) == {field}
+
+
+def test_a_definition_at_its_deepest_fits_into_a_message() -> None:
+    command = requests.create_workflow({"name": "W", "agent_definition": nested(MAX_DEPTH)})
+    page = m.ListWorkflowsResponse()
+    page.workflows.add().agent_definition.update(command.agent_definition)
+    assert m.ListWorkflowsResponse.FromString(page.SerializeToString()) == page
+
+
+def test_a_path_twice_in_a_message_is_refused() -> None:
+    files = [m.SpecFile(path="/a"), m.SpecFile(path="/a")]
+    with pytest.raises(InvalidArgument) as caught:
+        requests.create_workflow_message(m.CreateWorkflowRequest(name="W", files=files))
+    assert "twice" in caught.value.fields["files"]
+
+
+def test_infinity_in_a_message_is_refused() -> None:
+    message = m.CreateWorkflowRequest(name="W")
+    message.agent_definition.update({"a": float("inf")})
+    with pytest.raises(InvalidArgument):
+        requests.create_workflow_message(message)
+
+
+# --- Pages -----------------------------------------------------------------------------------
+
+
+def test_pages_have_defaults_and_limits() -> None:
+    assert requests.page_query({}) == requests.PageArguments(50, None)
+    assert requests.page_query({"limit": "200", "cursor": "x"}) == requests.PageArguments(200, "x")
+    assert requests.page_message(m.ListWorkflowsRequest()) == requests.PageArguments(50, None)
+    assert requests.events_query({}) == requests.EventsArguments(0, 100, 0)
+    assert requests.events_query({"after": "7", "limit": "1000", "wait": "25"}) == requests.EventsArguments(
+        7, 1000, 25
+    )
+    assert requests.events_message(m.ListEventsRequest(after_seq=7)) == requests.EventsArguments(7, 100, 0)
+    assert requests.cursor(None) == 0
+
+
+@pytest.mark.parametrize("number", ["-1", "1.0", "", " 1", "+1", "x", "٣", "1" * 11])
+def test_what_is_no_whole_number_is_named(number: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        requests.events_query({"after": number, "limit": number, "wait": number})
+    assert set(caught.value.fields) == {"after", "limit", "wait"}
+
+
+def test_numbers_above_their_limit_are_named() -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        requests.events_message(m.ListEventsRequest(limit=1001, wait_seconds=26))
+    assert set(caught.value.fields) == {"limit", "wait_seconds"}
+    with pytest.raises(InvalidArgument):
+        requests.cursor(str(2**32))
+    with pytest.raises(InvalidArgument):
+        requests.page_message(m.ListWorkflowsRequest(page_size=201))
+
+
+def test_proposals_are_filtered_alike_from_both_forms() -> None:
+    query = {"workflow_id": str(WORKFLOW), "status": "failed", "limit": "3"}
+    message = m.ListProposalsRequest(
+        workflow_id=str(WORKFLOW), status=m.ProposalStatus.PROPOSAL_STATUS_FAILED, page_size=3
+    )
+    expected = requests.ProposalsArguments(requests.PageArguments(3, None), WORKFLOW, ProposalStatus.FAILED)
+    assert requests.proposals_query(query) == requests.proposals_message(message) == expected
+
+
+def test_wrong_filters_are_named() -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        requests.proposals_query({"workflow_id": "x", "status": "x", "limit": "x"})
+    assert set(caught.value.fields) == {"workflow_id", "status", "limit"}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters()), inner, max_size=3),
+    max_leaves=10,
+)
+KEYS = st.sampled_from(
+    ["user_prompt", "context_file_path", "context_selection", "name", "agent_definition", "files", "x"]
+)
+
+
+@given(JSON | st.dictionaries(KEYS, JSON))
+def test_any_json_is_a_command_or_a_named_mistake(body: object) -> None:
+    for make in (lambda: requests.start_refinement(WORKFLOW, body), lambda: requests.create_workflow(body)):
+        mistakes = {"none": "none"}
+        try:
+            make()
+        except InvalidArgument as wrong:
+            mistakes = wrong.fields
+        assert mistakes
+        str(mistakes).encode()

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+from server.domain.files import File, text_bytes
+from server.domain.model import Failure, Page, Proposal, ProposalStatus, Refinement, Workflow
+from server.wire import messages as m
+from server.wire import resources
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+LATER = datetime(2026, 1, 2, 3, 4, 6, 500_000, tzinfo=UTC)
+ID = [UUID(int=n) for n in range(9)]
+
+REFINEMENT = Refinement(ID[1], ID[2], ID[3], ProposalStatus.PROCESSING, 1, 7, 1, NOW)
+PROPOSAL = Proposal(
+    id=ID[2],
+    draft_id=ID[4],
+    workflow_id=ID[3],
+    thread_id=str(ID[1]),
+    status=ProposalStatus.COMPLETED,
+    user_prompt="Add",
+    created_at=NOW,
+    created_by_user_id=ID[5],
+    context_file_path="/a",
+    completed_at=LATER,
+    file_count=2,
+    files={"/b": File(b"\xff", False), "/a": File(text_bytes("x\ny\ud800"), True, "t")},
+)
+WORKFLOW = Workflow(ID[3], "W", ID[5], {"nodes": [1]}, ID[4], NOW, {"/a": "x"})
+
+
+def test_a_start_answers_with_the_seeds_five_fields() -> None:
+    assert resources.started_json(REFINEMENT) == {
+        "proposal_id": str(ID[2]),
+        "thread_id": str(ID[1]),
+        "status": "processing",
+        "websocket_url": f"/api/ws/refinements/{ID[1]}",
+        "created_at": "2026-01-02T03:04:05Z",
+    }
+
+
+def test_a_refinement_as_json() -> None:
+    failed = replace(
+        REFINEMENT, status=ProposalStatus.FAILED, completed_at=LATER, failure=Failure("upstream_error", "no")
+    )
+    assert resources.refinement_json(failed) == {
+        "thread_id": str(ID[1]),
+        "proposal_id": str(ID[2]),
+        "workflow_id": str(ID[3]),
+        "status": "failed",
+        "epoch": 1,
+        "last_seq": 7,
+        "floor": 1,
+        "created_at": "2026-01-02T03:04:05Z",
+        "completed_at": "2026-01-02T03:04:06.500Z",
+        "failure": {"reason": "upstream_error", "message": "no"},
+        "websocket_url": f"/api/ws/refinements/{ID[1]}",
+        "events_url": f"/api/refinements/{ID[1]}/events",
+    }
+
+
+def test_a_proposal_as_json_can_be_dumped_with_lone_surrogates_in_it() -> None:
+    told = json.loads(resources.dumps(resources.proposal_json(PROPOSAL)))
+    assert told["generated_files"] == {
+        "/a": {"content": ["x", "y\ud800"], "created_at": "t"},
+        "/b": {"content": ["/w=="], "encoding": "base64"},
+    }
+    assert list(told["generated_files"]) == ["/a", "/b"]
+    assert told["file_count"] == 2
+    assert told["resolved_at"] is told["resolved_by_user_id"] is told["failure"] is None
+
+
+def test_files_are_null_before_the_end_and_in_lists_and_empty_when_there_are_none() -> None:
+    running = replace(PROPOSAL, status=ProposalStatus.PROCESSING, files={}, file_count=0)
+    empty = replace(PROPOSAL, status=ProposalStatus.FAILED, files={}, file_count=0)
+    assert resources.proposal_json(running)["generated_files"] is None
+    assert resources.proposal_json(empty)["generated_files"] == {}
+    listed = resources.proposals_json(Page((PROPOSAL,), "next"))
+    assert listed["items"][0]["generated_files"] is None
+    assert listed["next_cursor"] == "next"
+
+
+def test_messages_tell_what_json_tells() -> None:
+    proposal = resources.proposal_message(PROPOSAL)
+    assert [file.path for file in proposal.generated_files] == ["/a", "/b"]
+    assert proposal.generated_files[0].text == "x\ny\ufffd"
+    assert proposal.generated_files[0].sanitized
+    assert proposal.generated_files[0].size_bytes == 6
+    assert proposal.generated_files[1].binary == b"\xff"
+    assert not proposal.HasField("context_selection")
+    assert not proposal.HasField("failure")
+    assert not proposal.HasField("resolve_time")
+    assert proposal.complete_time.ToJsonString() == "2026-01-02T03:04:06.500Z"
+    refinement = resources.refinement_message(REFINEMENT)
+    assert refinement.status == m.ProposalStatus.PROPOSAL_STATUS_PROCESSING
+    assert not refinement.HasField("complete_time")
+    workflow = resources.workflow_message(WORKFLOW)
+    assert dict(workflow.agent_definition) == {"nodes": [1]}
+    assert resources.workflows_message(Page((WORKFLOW,))).next_page_token == ""
+    assert resources.workflow_json(WORKFLOW)["files"] == {"/a": "x"}
+
+
+def test_every_status_has_a_number_in_the_contract_and_back() -> None:
+    assert set(resources.STATUS_OF.values()) == set(ProposalStatus)
+    assert set(resources.STATUS_OF) == set(m.ProposalStatus.values()) - {0}
