@@ -1,0 +1,75 @@
+"""Recordings: what a client of the runtime's stream received, one JSON frame a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+#: The recordings that ship with the hub.
+SHIPPED = Path(__file__).parent / "recordings"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recorded run: its frames' texts, in order."""
+
+    name: str
+    frames: Sequence[str]
+
+    @classmethod
+    def read(cls, path: Path) -> Recording:
+        """The recording in a `.jsonl` file. Split at line feeds alone: U+2028 may stand in a frame."""
+        lines = path.read_bytes().decode().split("\n")
+        return cls(path.stem, tuple(line for line in lines if line.strip()))
+
+    @cached_property
+    def files(self) -> Sequence[Mapping[str, Any] | None]:
+        """The file map as of each frame, as the runtime wrote it; None before the first."""
+        found: list[Mapping[str, Any] | None] = []
+        now: Mapping[str, Any] | None = None
+        for frame in self.frames:
+            data = _data(frame, "on_state_update")
+            if isinstance(data.get("files"), dict):
+                now = data["files"]
+            found.append(now)
+        return found
+
+    @cached_property
+    def errors(self) -> Sequence[Mapping[str, Any] | None]:
+        """The error that was reported up to each frame, as an object; None while there is none."""
+        found: list[Mapping[str, Any] | None] = []
+        now: Mapping[str, Any] | None = None
+        for frame in self.frames:
+            error = _data(frame, "error").get("error")
+            if error is not None:
+                now = error if isinstance(error, dict) else {"message": str(error)}
+            found.append(now)
+        return found
+
+
+def _data(frame: str, event_type: str) -> dict[str, Any]:
+    """The data of a frame of that type; empty for any other."""
+    # Most frames are tokens: they need not be decoded to be passed over.
+    if f'"{event_type}"' not in frame[:200]:
+        return {}
+    try:
+        value = json.loads(frame)
+    except ValueError:
+        return {}
+    data = value.get("data") if isinstance(value, dict) and value.get("event_type") == event_type else None
+    return data if isinstance(data, dict) else {}
+
+
+def read_recordings(directory: Path | None = None) -> Mapping[str, Recording]:
+    """The recordings of a directory (every `*.jsonl`), or the shipped ones, by name.
+
+    Raises FileNotFoundError when there is none.
+    """
+    found = {path.stem: Recording.read(path) for path in sorted((directory or SHIPPED).glob("*.jsonl"))}
+    if not found:
+        raise FileNotFoundError(f"no recording (*.jsonl) in {directory or SHIPPED}")
+    return found

@@ -1,0 +1,407 @@
+"""Each shape that the runtime sends, one rule a test (DESIGN section 5)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from server.domain.events import (
+    AgentMessage,
+    EventKind,
+    FileChange,
+    FrameReason,
+    InputRequested,
+    MessageChange,
+    Role,
+    StateUpdate,
+    Todo,
+    Token,
+    ToolCall,
+    ToolCallPiece,
+    UnreadFile,
+    UpstreamFrame,
+)
+from server.domain.files import File
+from server.domain.ports import Interpretation, UpstreamError
+from server.domain.retelling import Retelling
+from server.runtime.frames import Interpreter
+
+
+@pytest.fixture
+def interpreter() -> Interpreter:
+    return Interpreter()
+
+
+def frame(event_type: str, **data: Any) -> bytes:
+    return json.dumps({"event_type": event_type, "data": data}).encode()
+
+
+def state(interpreter: Interpreter, **data: Any) -> StateUpdate:
+    update = interpreter.interpret(frame("on_state_update", **data)).kinds[0]
+    assert isinstance(update, StateUpdate)
+    return update
+
+
+def token(interpreter: Interpreter, **data: Any) -> EventKind:
+    return interpreter.interpret(frame("on_llm_stream", **data)).kinds[0]
+
+
+def printed(*messages: str) -> str:
+    return f"[{', '.join(messages)}]"
+
+
+# Files.
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["a\n", {"content": ["a", ""]}, {"content": "a\n"}, {"content": "a\n", "encoding": "utf-8"}],
+)
+def test_the_three_forms_of_a_file_are_one(interpreter: Interpreter, value: Any) -> None:
+    assert state(interpreter, files={"/a": value}).files == (FileChange("/a", File(b"a\n"), added=True),)
+
+
+def test_base64_is_a_binary_file_and_what_is_no_base64_stays_text(interpreter: Interpreter) -> None:
+    update = state(
+        interpreter,
+        files={
+            "/b": {"content": "/w==", "encoding": "base64"},
+            "/t": {"content": "?", "encoding": "base64"},
+        },
+    )
+    assert [change.file for change in update.files] == [File(b"\xff", is_text=False), File(b"?")]
+
+
+def test_a_whole_map_is_told_as_its_difference_in_path_order(interpreter: Interpreter) -> None:
+    state(interpreter, files={"/keep": "k", "/edit": "1", "/gone": "g", "/null": "n"})
+    update = state(interpreter, files={"/new": "n", "/keep": "k", "/edit": "2", "/null": None})
+    assert update.files == (
+        FileChange("/edit", File(b"2")),
+        FileChange("/gone", None),
+        FileChange("/new", File(b"n"), added=True),
+        FileChange("/null", None),
+    )
+
+
+def test_an_edit_of_the_times_alone_is_a_change(interpreter: Interpreter) -> None:
+    state(interpreter, files={"/a": {"content": "x", "modified_at": "1"}})
+    (change,) = state(interpreter, files={"/a": {"content": "x", "modified_at": "2"}}).files
+    assert change == FileChange("/a", File(b"x", modified_at="2"))
+
+
+def test_the_same_file_in_another_form_is_no_change(interpreter: Interpreter) -> None:
+    state(interpreter, files={"/a": "x\ny"})
+    assert state(interpreter, files={"/a": {"content": ["x", "y"]}}).files == ()
+
+
+def test_no_files_key_says_nothing_and_an_empty_map_deletes_all(interpreter: Interpreter) -> None:
+    assert not interpreter.files.seen
+    state(interpreter, files={"/a": "x"})
+    assert state(interpreter, messages="[]").files == ()
+    assert interpreter.files.by_path.keys() == {"/a"}
+    assert state(interpreter, files={}).files == (FileChange("/a", None),)
+    assert interpreter.files.seen
+    assert not interpreter.files.by_path
+
+
+@pytest.mark.parametrize("value", [None, "{'/a': <File>}", [], 3])
+def test_files_that_are_no_map_are_kept_beside_and_say_nothing(interpreter: Interpreter, value: Any) -> None:
+    state(interpreter, files={"/a": "x"})
+    update = state(interpreter, files=value)
+    assert update.files == ()
+    assert update.extra == {"files": json.dumps(value)}
+    assert interpreter.files.by_path.keys() == {"/a"}
+
+
+def test_an_entry_that_is_no_file_is_told_once_and_its_earlier_version_stays(
+    interpreter: Interpreter,
+) -> None:
+    state(interpreter, files={"/a": "x"})
+    update = state(interpreter, files={"/a": 7, "/b": {"size": 1}})
+    assert update.files == ()
+    assert update.unread_files == (UnreadFile("/a", "7"), UnreadFile("/b", '{"size": 1}'))
+    assert interpreter.files.by_path == {"/a": File(b"x")}
+    assert state(interpreter, files={"/a": 7, "/b": {"size": 1}}).unread_files == ()
+
+
+def test_a_path_is_an_opaque_key(interpreter: Interpreter) -> None:
+    paths = ["", "//", "../x", "caf\u00e9", "cafe\u0301", "a b%#\u0000", "\ud800"]
+    update = state(interpreter, files=dict.fromkeys(paths, "x"))
+    assert {change.path for change in update.files} == set(paths)
+
+
+def test_adopted_files_are_told_as_changes_and_in_the_seeds_form(interpreter: Interpreter) -> None:
+    state(interpreter, messages="hello", files={"/a": "x", "/b": "y"})
+    (update,) = interpreter.adopt({"/a": File(b"x"), "/c": File(b"z\n")})
+    assert update == StateUpdate(
+        message_count=1, files=(FileChange("/b", None), FileChange("/c", File(b"z\n"), added=True))
+    )
+    assert interpreter.adopt({"/a": File(b"x"), "/c": File(b"z\n")}) == ()
+    retelling = Retelling()
+    (told,) = retelling.tell(1, b"", StateUpdate(files=(FileChange("/a", File(b"x"), added=True),)))
+    assert json.loads(told)["data"] == {"files": {"/a": {"content": ["x"]}}}
+
+
+# Messages.
+
+
+def test_messages_are_taken_apart(interpreter: Interpreter) -> None:
+    update = state(
+        interpreter,
+        messages=printed(
+            "SystemMessage(content='be kind')",
+            "HumanMessage(content='a, [b]', additional_kwargs={'f': <function x at 0x1>}, id='1')",
+            "AIMessage(content=[{'text': 'x', 'type': 'text'}, 'y'], id='2', tool_calls=[{'name': 'f', "
+            "'args': {'p': \"it's\", 'n': None}, 'id': 'c1', 'type': 'tool_call'}])",
+            "ToolMessage(content='ok', name='f', id='3', tool_call_id='c1')",
+        ),
+    )
+    assert update.message_count == 4
+    assert [change.message for change in update.messages] == [
+        AgentMessage(role=Role.SYSTEM, text="be kind"),
+        AgentMessage(id="1", role=Role.HUMAN, text="a, [b]"),
+        AgentMessage(
+            id="2", role=Role.AI, text="xy", tool_calls=(ToolCall("c1", "f", '{"p": "it\'s", "n": null}'),)
+        ),
+        AgentMessage(id="3", role=Role.TOOL, text="ok", name="f", tool_call_id="c1"),
+    ]
+
+
+def test_only_new_and_changed_messages_are_told(interpreter: Interpreter) -> None:
+    one, two, other = "HumanMessage(content='1')", "AIMessage(content='2')", "AIMessage(content='3')"
+    state(interpreter, messages=printed(one))
+    assert state(interpreter, messages=printed(one, two)).messages == (
+        MessageChange(1, AgentMessage(role=Role.AI, text="2")),
+    )
+    assert state(interpreter, messages=printed(one, two)).messages == ()
+    assert state(interpreter, messages=printed(one, other)).messages == (
+        MessageChange(1, AgentMessage(role=Role.AI, text="3")),
+    )
+    cut = state(interpreter, messages=printed(one))
+    assert (cut.messages, cut.message_count) == ((), 1)
+    assert state(interpreter, files={}).message_count == 1
+
+
+def test_a_message_that_cannot_be_taken_apart_is_kept_printed_and_spoils_no_other(
+    interpreter: Interpreter,
+) -> None:
+    update = state(
+        interpreter, messages=printed("HumanMessage(content='1')", "<Odd (x>", "AIMessage(content=y)")
+    )
+    assert [change.message.uninterpreted for change in update.messages] == [True]
+    update = state(
+        interpreter, messages=printed("HumanMessage(content='1')", "<Odd x>", "AIMessage(content=y)")
+    )
+    assert [change.message for change in update.messages] == [
+        AgentMessage(role=Role.HUMAN, text="1"),
+        AgentMessage(text="<Odd x>", uninterpreted=True),
+        AgentMessage(text="AIMessage(content=y)", uninterpreted=True),
+    ]
+
+
+def test_plain_text_is_one_uninterpreted_message(interpreter: Interpreter) -> None:
+    assert state(interpreter, messages="Processing...").messages == (
+        MessageChange(0, AgentMessage(text="Processing...", uninterpreted=True)),
+    )
+
+
+def test_messages_as_json_are_read_in_the_seeds_and_the_frameworks_form(interpreter: Interpreter) -> None:
+    update = state(
+        interpreter,
+        messages=[
+            {"role": "user", "content": "hi"},
+            {
+                "type": "ai",
+                "data": {"content": "yo", "id": "2", "tool_calls": [{"name": "f", "args": {}, "id": "c"}]},
+            },
+            "plain",
+            {"role": 3},
+        ],
+    )
+    assert [change.message for change in update.messages] == [
+        AgentMessage(role=Role.HUMAN, text="hi"),
+        AgentMessage(id="2", role=Role.AI, text="yo", tool_calls=(ToolCall("c", "f", "{}"),)),
+        AgentMessage(text="plain", uninterpreted=True),
+        AgentMessage(text='{"role": 3}', uninterpreted=True),
+    ]
+
+
+def test_nothing_in_a_message_is_ever_run(interpreter: Interpreter) -> None:
+    update = state(interpreter, messages=printed("AIMessage(content=__import__('os').abort())"))
+    assert update.messages[0].message.uninterpreted
+
+
+def test_a_growing_conversation_costs_linear_time(interpreter: Interpreter) -> None:
+    """Two thousand frames, each with all messages so far: tens of millions of characters."""
+    messages = []
+    for number in range(2000):
+        messages.append(f"AIMessage(content='message {number} and some more of its text', id='{number}')")
+        assert len(state(interpreter, messages=printed(*messages)).messages) == 1
+
+
+# Todos, other keys, requests.
+
+
+def test_todos_are_told_when_they_change(interpreter: Interpreter) -> None:
+    todo = {"content": "write", "status": "pending"}
+    assert state(interpreter, todos=[todo]).todos == (Todo("write", "pending"),)
+    assert state(interpreter, todos=[todo]).todos is None
+    assert state(interpreter, messages="[]").todos is None
+    assert state(interpreter, todos=[]).todos == ()
+
+
+def test_todos_of_an_unknown_form_and_their_unknown_members_are_kept_beside(interpreter: Interpreter) -> None:
+    assert state(interpreter, todos="[Todo()]").extra == {"todos": '"[Todo()]"'}
+    update = state(interpreter, todos=[{"content": "a", "status": "b", "owner": "c"}])
+    assert update.todos == (Todo("a", "b"),)
+    assert json.loads(update.extra["todos"])[0]["owner"] == "c"
+
+
+def test_unknown_keys_are_told_when_new_or_different(interpreter: Interpreter) -> None:
+    assert state(interpreter, files={}, hitl_edited_tool_calls=[1], n=1).extra == {
+        "hitl_edited_tool_calls": "[1]",
+        "n": "1",
+    }
+    assert state(interpreter, files={}, hitl_edited_tool_calls=[1], n=2).extra == {"n": "2"}
+
+
+def test_an_interrupt_asks_for_input_once_until_the_state_goes_on(interpreter: Interpreter) -> None:
+    asked = frame("on_state_update", messages="[]", __interrupt__="(Interrupt(value={}, id='1'),)")
+    kinds = interpreter.interpret(asked).kinds
+    assert kinds[1:] == (InputRequested("(Interrupt(value={}, id='1'),)"),)
+    assert interpreter.awaiting_input
+    assert len(interpreter.interpret(asked).kinds) == 1
+    assert interpreter.awaiting_input
+    state(interpreter, messages="[]")
+    assert not interpreter.awaiting_input
+    assert len(interpreter.interpret(asked).kinds) == 2
+
+
+# Pollers.
+
+
+def test_a_progress_heartbeat_is_no_event(interpreter: Interpreter) -> None:
+    beat = frame("on_state_update", messages="Execution in progress... (3.0s)", status="running")
+    assert interpreter.interpret(beat) == Interpretation(progress="Execution in progress... (3.0s)")
+
+
+def test_a_pollers_summary_says_nothing_about_files_or_messages(interpreter: Interpreter) -> None:
+    state(interpreter, messages=printed("HumanMessage(content='1')"), files={"/a": "x"})
+    result = {"message": "Execution completed"}
+    meaning = interpreter.interpret(
+        frame("on_state_update", messages="Execution completed", files={}, result=result)
+    )
+    assert meaning.polled
+    (update,) = meaning.kinds
+    assert isinstance(update, StateUpdate)
+    assert (update.files, update.messages, update.message_count) == ((), (), 1)
+    assert update.extra == {"messages": '"Execution completed"', "result": json.dumps(result)}
+    assert interpreter.files.by_path.keys() == {"/a"}
+
+
+def test_a_summary_with_files_is_a_state_like_any_other(interpreter: Interpreter) -> None:
+    meaning = interpreter.interpret(frame("on_state_update", files={"/a": "x"}, status="completed"))
+    assert not meaning.polled
+    assert interpreter.files.by_path.keys() == {"/a"}
+
+
+# Tokens.
+
+
+def test_a_piece_of_text_has_its_message_and_node(interpreter: Interpreter) -> None:
+    raw = (
+        "(AIMessageChunk(content='it\\'s\\n', additional_kwargs={}, id='m', tool_call_chunks=[], "
+        "chunk_position='last'), {'langgraph_node': 'model', 'x': ('a', 1)})"
+    )
+    assert token(interpreter, raw_event=raw) == Token("m", Role.AI, "it's\n", node="model", last=True)
+
+
+def test_pieces_of_tool_calls_are_told(interpreter: Interpreter) -> None:
+    raw = (
+        "(AIMessageChunk(content='', id='m', tool_calls=[{'name': 'f', 'args': {}}], tool_call_chunks=["
+        "{'name': 'f', 'args': '{\"a', 'id': 'c', 'index': 1, 'type': 'tool_call_chunk'}, "
+        "{'name': None, 'args': None, 'id': None, 'index': None}]), {})"
+    )
+    assert token(interpreter, raw_event=raw) == Token(
+        "m", Role.AI, tool_calls=(ToolCallPiece(1, "c", "f", '{"a'), ToolCallPiece(0, "", "", ""))
+    )
+
+
+def test_text_that_looks_like_the_end_of_its_message_fools_nobody(interpreter: Interpreter) -> None:
+    text = "', id='evil', tool_call_chunks=[]), {'langgraph_node': 'evil'})"
+    for quoted in (text, text + '"', "plain", text):
+        raw = f"(AIMessageChunk(content={quoted!r}, id='m'), {{'langgraph_node': 'model'}})"
+        assert token(interpreter, raw_event=raw) == Token("m", Role.AI, quoted, node="model")
+
+
+def test_a_tools_answer_comes_whole(interpreter: Interpreter) -> None:
+    raw = "(ToolMessage(content='done', name='f', id='t', tool_call_id='c'), {'langgraph_node': 'tools'})"
+    assert token(interpreter, raw_event=raw) == Token(
+        "t", Role.TOOL, "done", node="tools", last=True, name="f", tool_call_id="c"
+    )
+
+
+@pytest.mark.parametrize(
+    "data", [{"raw_event": "odd"}, {"messages": "odd"}, {"content": "odd"}, {"text": "odd"}]
+)
+def test_plain_text_is_an_uninterpreted_token(interpreter: Interpreter, data: dict[str, Any]) -> None:
+    assert token(interpreter, **data) == Token(text="odd", uninterpreted=True)
+
+
+# Frames that stay as they are.
+
+
+@pytest.mark.parametrize(
+    ("body", "event_type", "reason"),
+    [
+        (b"", "", FrameReason.MALFORMED),
+        (b"[]", "", FrameReason.MALFORMED),
+        (b"\xff", "", FrameReason.MALFORMED),
+        (b'{"data":{}}', "", FrameReason.MALFORMED),
+        (b'{"event_type":1,"data":{}}', "", FrameReason.MALFORMED),
+        (b'{"event_type":"on_llm_stream","data":[]}', "on_llm_stream", FrameReason.MALFORMED),
+        (b'{"event_type":"on_llm_stream","data":{}}', "on_llm_stream", FrameReason.UNKNOWN_TYPE),
+        (b'{"event_type":"on_tool_start","data":{}}', "on_tool_start", FrameReason.UNKNOWN_TYPE),
+    ],
+)
+def test_a_frame_without_a_meaning_is_kept(
+    interpreter: Interpreter, body: bytes, event_type: str, reason: FrameReason
+) -> None:
+    assert interpreter.interpret(body).kinds == (UpstreamFrame(event_type, reason, body),)
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        ({"error": "late", "context": "streaming_timeout"}, UpstreamError("late", "streaming_timeout")),
+        ({"error": {"message": "broke", "type": "E"}}, UpstreamError("broke", "")),
+        ({"error": {"code": 7}}, UpstreamError('{"code": 7}', "")),
+        ({"error": "nul \0 and \ud800"}, UpstreamError("nul \ufffd and \ufffd", "")),
+        ("gone", UpstreamError("gone", "")),
+    ],
+)
+def test_an_error_frame_is_kept_and_its_message_told(
+    interpreter: Interpreter, data: Any, error: UpstreamError
+) -> None:
+    body = json.dumps({"event_type": "error", "data": data}).encode()
+    meaning = interpreter.interpret(body)
+    assert meaning.kinds == (UpstreamFrame("error", FrameReason.ERROR_REPORT, body),)
+    assert meaning.error == error
+
+
+@pytest.mark.parametrize("body", [b'{"event_type":"end","data":{}}', b'{"event_type":"end"}'])
+def test_the_end_is_left_to_the_caller(interpreter: Interpreter, body: bytes) -> None:
+    meaning = interpreter.interpret(body)
+    assert (meaning.kinds, meaning.end) == ((), True)
+    (told,) = Retelling().tell(1, meaning.residue, None)
+    assert json.loads(told) == {**json.loads(body), "seq": 1}
+
+
+def test_lone_surrogates_and_nan_reach_the_seeds_reader_as_proper_json(interpreter: Interpreter) -> None:
+    body = b'{"event_type":"on_state_update","data":{"files":{"/a":"\\ud800"},"x":NaN,"y":"\\u0000"}}'
+    meaning = interpreter.interpret(body)
+    assert interpreter.files.by_path["/a"].shown == ("\ufffd", True)
+    (told,) = Retelling().tell(1, meaning.residue, meaning.kinds[0])
+    assert json.loads(told)["data"] == {"files": {"/a": {"content": ["\ud800"]}}, "x": "NaN", "y": "\0"}

@@ -1,0 +1,256 @@
+"""Any bytes in: never an exception, never silence, and every frame comes back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from server.domain.events import EventKind, FrameReason, StateUpdate, UpstreamFrame
+from server.domain.files import FileSet
+from server.domain.retelling import Retelling
+from server.runtime.frames import Interpreter
+from tests.support.recordings import frames as recorded
+from tests.support.seed_form import in_seed_form, number
+
+TEXT = st.text(st.characters(), max_size=12)
+WORDS = st.sampled_from(
+    [
+        "",
+        "messages",
+        "files",
+        "todos",
+        "status",
+        "result",
+        "__interrupt__",
+        "raw_event",
+        "error",
+        "content",
+        "x",
+    ]
+)
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True, allow_infinity=True) | TEXT | WORDS
+)
+JSON = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT | WORDS, inner, max_size=3),
+    max_leaves=8,
+)
+PATHS = st.sampled_from(["/a", "/b", "/c.md"]) | TEXT
+FILE = st.one_of(
+    TEXT,
+    st.none(),
+    JSON,
+    st.fixed_dictionaries(
+        {"content": TEXT | st.lists(TEXT, max_size=3) | st.sampled_from(["QUJD", "/w==", "a\nb\n"])},
+        optional={
+            "encoding": st.sampled_from(["utf-8", "base64", None]),
+            "created_at": TEXT | st.none() | st.integers(),
+            "modified_at": TEXT | st.none(),
+        },
+    ),
+)
+PRINTED = st.sampled_from(
+    [
+        "[]",
+        "[HumanMessage(content='a', id='1')]",
+        "[HumanMessage(content='a', id='1'), AIMessage(content=\"it's\", id='2', tool_calls=[{'name': 'f', "
+        "'args': {'x': (1, None)}, 'id': 'c'}])]",
+        "[HumanMessage(content='a', id='1'), Odd(x=<object at 0x7f>), AIMessage(content=['a', {'type': "
+        "'text', 'text': 'b'}, {'type': 'image'}])]",
+        "[HumanMessage(content='\\ud800', id='1')]",
+        "[HumanMessage(content='a' 'b', id=1), 3]",
+        "[don't]",
+        "(AIMessageChunk(content='x', id='1'), {'langgraph_node': 'model'})",
+        "(AIMessageChunk(content='y', id='1'), {'langgraph_node': 'model'})",
+        "(AIMessageChunk(content='', tool_call_chunks=[{'args': 1, 'index': -1}]), {})",
+        "(ToolMessage(content=[1], name='t'), {'langgraph_node': <x>})",
+        "(" * 300,
+        "(X(content=" + "-" * 5000 + "1))",
+        "(X(content='\\d'), 1)",
+    ]
+)
+MESSAGES = (
+    PRINTED | TEXT | st.lists(JSON | st.fixed_dictionaries({"role": TEXT, "content": JSON}), max_size=3)
+)
+DATA = st.fixed_dictionaries(
+    {},
+    optional={
+        "messages": MESSAGES | JSON,
+        "files": st.dictionaries(PATHS, FILE, max_size=3) | JSON,
+        "todos": st.lists(
+            st.fixed_dictionaries({"content": TEXT, "status": TEXT}, optional={"id": SCALARS}), max_size=2
+        )
+        | JSON,
+        "__interrupt__": JSON,
+        "status": SCALARS,
+        "result": JSON,
+        "raw_event": PRINTED | JSON,
+        "error": JSON,
+        "x": JSON,
+    },
+)
+TYPES = st.sampled_from(["on_state_update", "on_llm_stream", "error", "end", "on_tool_start"])
+LIKELY = st.fixed_dictionaries({"event_type": TYPES, "data": DATA}, optional={"seq": SCALARS, "y": JSON})
+ODD = st.fixed_dictionaries({}, optional={"event_type": TYPES | JSON, "data": DATA | JSON, "y": JSON})
+#: Frames as Python's own writer spells them: escapes, NaN; and with raw characters.
+FRAMES = st.one_of(
+    LIKELY.map(lambda value: json.dumps(value).encode()),
+    LIKELY.map(lambda value: json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")),
+    LIKELY.map(lambda value: json.dumps(value, indent=1).encode()),
+    ODD.map(lambda value: json.dumps(value).encode()),
+    JSON.map(lambda value: json.dumps(value).encode()),
+    st.binary(max_size=40),
+    st.sampled_from([*recorded("short_run")[::5], *recorded("error_mid_stream")[::4]]),
+)
+
+
+class Journal:
+    """What a run's frames become, as the hub would keep it."""
+
+    def __init__(self) -> None:
+        self.interpreter = Interpreter()
+        self.records: list[tuple[EventKind | None, bytes]] = []
+        self.expected: list[Any] = []
+
+    def take(self, frame: bytes) -> None:
+        meaning = self.interpreter.interpret(frame)
+        if meaning.progress is not None:
+            assert not meaning.kinds
+            assert not meaning.residue
+            return
+        assert meaning.residue
+        assert bool(meaning.kinds) is not meaning.end
+        for index, kind in enumerate(meaning.kinds or (None,)):
+            self.records.append((kind, b"" if index else meaning.residue))
+        self.expected.append(in_seed_form(frame))
+
+    def told(self) -> list[Any]:
+        retelling, found = Retelling(), []
+        for seq, (kind, residue) in enumerate(self.records, start=1):
+            for frame in retelling.tell(seq, residue, kind):
+                value = json.loads(frame, parse_constant=_no_constant, parse_float=number)
+                assert value.pop("seq") == seq
+                found.append(value)
+        return found
+
+
+def _no_constant(name: str) -> None:
+    raise AssertionError(f"{name} is not JSON")
+
+
+@settings(deadline=None, max_examples=400)
+@given(st.lists(FRAMES, max_size=6))
+@example([b""])
+@example([b"\xff"])
+@example([b'{"event_type":"on_state_update","data":{"files":{"/a":null}}}'])
+@example([b'{"event_type":"on_state_update","data":{"files":{"/a":"x"}}}'] * 2)
+@example([b'{"event_type":"on_state_update","data":{"messages":"a","messages":"b"}}'])
+@example([b'{"event_type":"on_state_update","data":{"x":1e999,"y":1E-999}}'])
+@example([b'{"event_type":"on_state_update","data":{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}}"])
+@example([b"[" * 100_000])
+@example([b'{"a":' * 50_000])
+@example([b'{"event_type":"on_tool_start","data":{"x":1e999}}'])
+@example([b'{"event_type":"on_state_update","data":{"x":"\x00M"}}'])
+@example([b'{"event_type":"error"}', b'{"event_type":"end"}'])
+def test_any_frames_are_taken_in_and_told_back(frames: list[bytes]) -> None:
+    journal = Journal()
+    for frame in frames:
+        journal.take(frame)
+    assert journal.told() == journal.expected
+
+
+def test_a_number_that_no_reader_can_take_is_told_as_it_came() -> None:
+    digits = b"9" * 5000
+    journal = Interpreter()
+    retelling = Retelling()
+    for seq, event_type in enumerate([b"on_state_update", b"on_tool_start"], start=1):
+        meaning = journal.interpret(b'{"event_type":"%b","data":{"x":[%b]}}' % (event_type, digits))
+        (frame,) = retelling.tell(seq, meaning.residue, meaning.kinds[0])
+        assert digits in frame
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(FRAMES, max_size=6), st.lists(FRAMES, min_size=1, max_size=4))
+def test_a_restored_interpreter_gives_what_a_steady_one_gives(
+    before: list[bytes], after: list[bytes]
+) -> None:
+    steady, restored = Interpreter(), Interpreter()
+    for frame in before:
+        meaning = steady.interpret(frame)
+        for index, kind in enumerate(meaning.kinds):
+            restored.restore(kind, b"" if index else meaning.residue)
+    for frame in after:
+        assert restored.interpret(frame) == steady.interpret(frame)
+        assert restored.files == steady.files
+        assert restored.awaiting_input == steady.awaiting_input
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(FRAMES, max_size=6))
+def test_the_file_changes_add_up_to_the_files(frames: list[bytes]) -> None:
+    interpreter = Interpreter()
+    files: dict[str, Any] = {}
+    for frame in frames:
+        for kind in interpreter.interpret(frame).kinds:
+            if isinstance(kind, StateUpdate):
+                assert [change.path for change in kind.files] == sorted(change.path for change in kind.files)
+                for change in kind.files:
+                    assert change.added is (change.path not in files)
+                    if change.file is None:
+                        del files[change.path]
+                    else:
+                        assert files.get(change.path) != change.file
+                        files[change.path] = change.file
+    assert interpreter.files == FileSet(files, interpreter.files.seen)
+
+
+@given(st.binary(max_size=60))
+def test_bytes_that_are_no_frame_are_kept_as_they_came(frame: bytes) -> None:
+    (kind,) = Interpreter().interpret(frame).kinds
+    assert kind == UpstreamFrame("", FrameReason.MALFORMED, frame)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.lists(st.tuples(TEXT, st.sampled_from(["a", "b"]), st.sampled_from(["model", "tools"])), max_size=8)
+)
+def test_a_remembered_piece_is_read_as_a_fresh_one(pieces: list[tuple[str, str, str]]) -> None:
+    """The shortcuts for like frames change no result."""
+    memory = Interpreter()
+    for text, message_id, node in pieces:
+        raw = f"(AIMessageChunk(content={text!r}, id={message_id!r}), {{'langgraph_node': {node!r}}})"
+        frame = json.dumps({"event_type": "on_llm_stream", "data": {"raw_event": raw}}).encode()
+        (token,) = memory.interpret(frame).kinds
+        assert token == Interpreter().interpret(frame).kinds[0]
+        assert (token.text, token.message_id, token.node) == (text, message_id, node)  # type: ignore[union-attr]
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.lists(st.tuples(st.sampled_from(["Human", "AI", "Odd"]), TEXT), max_size=5), max_size=4))
+def test_a_message_list_is_read_the_same_whatever_came_before(
+    lists: list[list[tuple[str, str]]],
+) -> None:
+    """The incremental reading of a growing list changes no result."""
+    memory = Interpreter()
+    state: dict[int, Any] = {}
+    for messages in lists:
+        for upto in range(len(messages) + 1):
+            printed = ", ".join(f"{name}Message(content={text!r})" for name, text in messages[:upto])
+            frame = json.dumps(
+                {"event_type": "on_state_update", "data": {"messages": f"[{printed}]"}}
+            ).encode()
+            (update,) = memory.interpret(frame).kinds
+            (whole,) = Interpreter().interpret(frame).kinds
+            assert isinstance(update, StateUpdate)
+            assert isinstance(whole, StateUpdate)
+            assert update.message_count == whole.message_count == upto
+            state = {index: message for index, message in state.items() if index < upto}
+            for change in update.messages:
+                assert state.get(change.index) != change.message
+                state[change.index] = change.message
+            assert state == {change.index: change.message for change in whole.messages}
+            assert [state[index].text for index in range(upto)] == [text for _, text in messages[:upto]]
