@@ -31,18 +31,21 @@ import asyncpg
 DATABASE = "ide_orchestrator"
 ROLE = "ide_orchestrator"
 
+#: No port is opened; it is part of the socket's name.
+PORT = 5432
+
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 _POLL_S = 0.02
 
 #: `sun_path` holds 104 bytes on macOS, 108 on Linux, with the final NUL.
 _SOCKET_PATH_MAX = 103
-_SOCKET_NAME = ".s.PGSQL.5432"
+_SOCKET_NAME = f".s.PGSQL.{PORT}"
 
 #: Neither statements nor rows in the log: they hold prompts and files.
 _SETTINGS = {
     "listen_addresses": "",
-    "port": "5432",
+    "port": str(PORT),
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_error_verbosity": "terse",
@@ -67,9 +70,10 @@ class _Account:
 async def embedded(data_dir: Path, *, settings: Mapping[str, str] | None = None) -> AsyncIterator[str]:
     """Run the server on `data_dir`, made when it is missing; the DSN of its database.
 
-    The DSN is `postgresql://ROLE@/DATABASE?host=SOCKET_FOLDER`; only the operating system's user who
-    runs this process may connect. Leaving stops the server, with a checkpoint. So does this process's
-    end, however it comes (Linux; to be entered from the main thread: the kernel watches the thread).
+    The DSN is `postgresql://ROLE@/DATABASE?host=SOCKET_FOLDER&port=5432`; only the operating system's
+    user who runs this process may connect. Leaving stops the server, with a checkpoint. So does this
+    process's end, however it comes (Linux; to be entered from the main thread: the kernel watches the
+    thread).
     `settings`: more of PostgreSQL's. Raises EmbeddedServerError.
     """
     data_dir = _folder(data_dir)
@@ -94,7 +98,8 @@ async def embedded(data_dir: Path, *, settings: Mapping[str, str] | None = None)
 
 def dsn_of(socket_dir: Path, database: str) -> str:
     """The address of a database behind a socket folder."""
-    return f"postgresql://{ROLE}@/{quote(database, safe='')}?host={quote(str(socket_dir), safe='')}"
+    host = quote(str(socket_dir), safe="")
+    return f"postgresql://{ROLE}@/{quote(database, safe='')}?host={host}&port={PORT}"
 
 
 def _program(name: str) -> str:
@@ -198,8 +203,10 @@ def _write_access(cluster: Path, account: _Account) -> None:
 
 @contextmanager
 def _socket_dir(cluster: Path, account: _Account) -> Iterator[Path]:
-    """The cluster's own folder; where its path is too long for a socket, a short-lived one."""
-    if len(os.fsencode(cluster / _SOCKET_NAME)) <= _SOCKET_PATH_MAX:
+    """The cluster's own folder; a short-lived one where its path is too long for a socket, or holds
+    what separates hosts and ports in a DSN."""
+    plain = not set(str(cluster)) & set(",:")
+    if plain and len(os.fsencode(cluster / _SOCKET_NAME)) <= _SOCKET_PATH_MAX:
         yield cluster
         return
     short = Path(tempfile.mkdtemp(prefix="ideo-"))

@@ -11,9 +11,6 @@ import asyncpg
 
 from server.db.errors import database_errors
 
-#: Seconds that closing waits for connections in use; then it drops them.
-CLOSE_TIMEOUT_S = 5.0
-
 
 @asynccontextmanager
 async def open_pool(
@@ -24,12 +21,14 @@ async def open_pool(
     statement_cache_size: int = 100,
     connect_timeout_s: float = 5.0,
     command_timeout_s: float = 10.0,
+    close_timeout_s: float = 5.0,
     application_name: str = "ide-orchestrator",
 ) -> AsyncIterator[Any]:
     """An asyncpg pool, closed on leaving.
 
     With `min_size` 0 it opens without a database. `statement_cache_size` 0 is for a transaction
-    pooler in between (pgbouncer). No codecs: jsonb is text to us. Raises DatabaseUnavailable.
+    pooler in between (pgbouncer). Closing waits `close_timeout_s` for connections in use,
+    then drops them. No codecs: jsonb is text to us. Raises DatabaseUnavailable.
     """
     with database_errors():
         pool = await asyncpg.create_pool(
@@ -45,6 +44,6 @@ async def open_pool(
         yield pool
     finally:
         try:
-            await asyncio.wait_for(pool.close(), CLOSE_TIMEOUT_S)
+            await asyncio.wait_for(pool.close(), close_timeout_s)
         except TimeoutError:
             pool.terminate()

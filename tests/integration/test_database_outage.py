@@ -1,0 +1,133 @@
+"""What stores do while the database is away, and once it is back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from server.db import migrate
+from server.db.embedded import embedded
+from server.db.engine import ENGINE, NoConnection
+from server.db.pool import open_pool
+from server.db.proposals import PostgresProposals
+from server.db.tables import Users
+from server.db.users import PostgresUsers
+from server.db.workflows import PostgresWorkflows
+from server.domain.errors import DatabaseUnavailable
+from server.domain.model import Principal
+from tests.support.postgres import Postgres
+from tests.support.stored import NOON, a_run, a_user, a_workflow
+
+
+async def test_stores_say_unavailable_while_it_is_away_and_work_when_it_is_back(tmp_path: Path) -> None:
+    async with embedded(tmp_path) as dsn:
+        await migrate.up(dsn)
+    # Opened without a server; a start of the hub does not need one.
+    async with open_pool(dsn, min_size=0, connect_timeout_s=2) as pool:
+        proposals = PostgresProposals(pool, owner="r", lease_ttl_s=5)
+        workflows, users = PostgresWorkflows(pool), PostgresUsers(pool)
+        ann = Principal(uuid4(), "ann")
+
+        async def all_unavailable() -> None:
+            calls: list[Callable[[], Awaitable[Any]]] = [
+                lambda: proposals.get(ann, uuid4()),
+                lambda: proposals.refinement(ann, uuid4()),
+                lambda: proposals.list(ann, limit=1, token=None, workflow_id=None, status=None),
+                lambda: proposals.may_cancel(ann, uuid4()),
+                lambda: workflows.get(ann, uuid4()),
+                lambda: workflows.list(ann, limit=1, token=None),
+                lambda: a_workflow(pool, ann),
+                lambda: users.seen(Principal(uuid4(), "bob"), NOON),
+            ]
+            for call in calls:
+                with pytest.raises(DatabaseUnavailable):
+                    await call()
+
+        await all_unavailable()
+        async with embedded(tmp_path):
+            await users.seen(ann, NOON)
+            lease = await a_run(pool, ann, await a_workflow(pool, ann))
+        await all_unavailable()  # connections that were open are dead
+        async with embedded(tmp_path):
+            found = await proposals.get(ann, lease.proposal_id)
+            assert found is not None
+            assert found.id == lease.proposal_id
+
+
+async def test_a_killed_connection_is_replaced(database: str, postgres: Postgres) -> None:
+    async with open_pool(database, max_size=1) as pool:
+        users = PostgresUsers(pool)
+        waiting = asyncio.create_task(pool.execute("SELECT pg_sleep(60)"))
+        kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'"
+        admin = await asyncpg.connect(database)
+        try:
+            async with asyncio.timeout(20):
+                while not await admin.fetch(kill):  # noqa: ASYNC110 - the server has no event for it
+                    await asyncio.sleep(0.01)
+        finally:
+            await admin.close()
+        with pytest.raises(asyncpg.PostgresError):
+            await waiting
+        await users.seen(Principal(uuid4(), "ann"), NOON)
+
+
+async def test_a_query_that_takes_too_long_is_an_absent_database(database: str) -> None:
+    async with open_pool(database, max_size=2, command_timeout_s=0.2) as pool:
+        blocker = await asyncpg.connect(database)
+        try:
+            transaction = blocker.transaction()
+            await transaction.start()
+            await blocker.execute("LOCK TABLE users")
+            with pytest.raises(DatabaseUnavailable):
+                await PostgresUsers(pool).seen(Principal(uuid4(), "ann"), NOON)
+            await transaction.rollback()
+        finally:
+            await blocker.close()
+        await PostgresUsers(pool).seen(Principal(uuid4(), "bob"), NOON)
+
+
+async def test_a_pool_closes_though_a_connection_is_in_use(database: str) -> None:
+    async with asyncio.timeout(20):
+        async with open_pool(database, close_timeout_s=0.1) as pool:
+            connection = await pool.acquire()
+        with pytest.raises(asyncpg.InterfaceError):
+            await connection.fetchval("SELECT 1")
+
+
+async def test_the_pool_tells_the_server_who_it_is_and_may_do_without_prepared_statements(
+    database: str,
+) -> None:
+    async with open_pool(database, statement_cache_size=0, application_name="who") as pool:
+        assert await pool.fetchval("SELECT current_setting('application_name')") == "who"
+        ann = await a_user(pool)
+        await a_run(pool, ann, await a_workflow(pool, ann))
+        assert await pool.fetchval("SELECT count(*) FROM pg_prepared_statements") <= 1
+
+
+async def test_piccolo_queries_run_on_the_connection_that_the_task_lent(pool: Any) -> None:
+    with pytest.raises(NoConnection):
+        await Users.select()
+    async with pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        with ENGINE.on(connection):
+            await Users.insert(Users(id=uuid4(), subject="ann", created_at=NOON))
+            assert [row["subject"] for row in await Users.select(Users.subject)] == ["ann"]
+
+            async def elsewhere() -> None:
+                with ENGINE.on(connection):
+                    pass
+                async with pool.acquire() as other:
+                    with ENGINE.on(other):
+                        assert await Users.count() == 0
+
+            await asyncio.create_task(elsewhere())
+            assert await Users.count() == 1
+        await transaction.rollback()
+    assert await pool.fetchval("SELECT count(*) FROM users") == 0

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import psutil
+import pytest
+
+from server.db.embedded import EmbeddedServerError, embedded
+
+
+async def query(dsn: str, sql: str) -> Any:
+    connection = await asyncpg.connect(dsn, timeout=10)
+    try:
+        return await connection.fetchval(sql)
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def child(data_dir: Path) -> AsyncIterator[Process]:
+    """Another process that embeds a server; a process group of its own, as in a terminal."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.support.embedded_child", str(data_dir)),
+        stdout=PIPE,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def says(process: Process) -> tuple[str, str]:
+    assert process.stdout is not None
+    word, _, rest = (await process.stdout.readline()).decode().strip().partition(" ")
+    return word, rest
+
+
+def servers_on(data_dir: Path) -> list[int]:
+    """The pids of server processes with the folder on their command line."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            command = process.cmdline()
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+        if command and command[0].endswith("/postgres") and str(data_dir / "postgres") in command:
+            found.append(process.pid)
+    return found
+
+
+async def test_the_data_is_there_at_the_next_start(tmp_path: Path) -> None:
+    data_dir = tmp_path / "deep" / "data"
+    async with embedded(data_dir) as dsn:
+        await query(dsn, "CREATE TABLE kept AS SELECT 7 AS number")
+        assert await query(dsn, "SHOW fsync") == "on"
+        assert await query(dsn, "SHOW listen_addresses") == ""
+        assert await query(dsn, "SHOW server_encoding") == "UTF8"
+        assert dsn.startswith("postgresql://ide_orchestrator@/ide_orchestrator?host=")
+    assert servers_on(data_dir) == []
+    async with embedded(data_dir) as dsn:
+        assert await query(dsn, "SELECT number FROM kept") == 7
+
+
+async def test_a_second_use_of_the_folder_is_turned_away_and_the_first_goes_on(tmp_path: Path) -> None:
+    async with embedded(tmp_path) as dsn:
+        with pytest.raises(EmbeddedServerError, match="another process uses"):
+            async with embedded(tmp_path):
+                pass
+        async with child(tmp_path) as other:
+            word, why = await says(other)
+            assert (word, str(tmp_path) in why, "IDEO_DATA_DIR" in why) == ("refused", True, True)
+        assert await query(dsn, "SELECT 1") == 1
+
+
+async def test_of_two_that_start_together_on_a_new_folder_one_runs(tmp_path: Path) -> None:
+    async with child(tmp_path) as one, child(tmp_path) as two:
+        words = sorted([(await says(one))[0], (await says(two))[0]])
+        assert words == ["ready", "refused"]
+
+
+async def test_after_kill_9_the_next_start_has_what_was_committed(tmp_path: Path) -> None:
+    async with child(tmp_path) as process:
+        word, dsn = await says(process)
+        assert word == "ready"
+        await query(dsn, "CREATE TABLE kept AS SELECT 7 AS number")
+        process.kill()
+        await process.wait()
+        async with embedded(tmp_path) as dsn:
+            assert await query(dsn, "SELECT number FROM kept") == 7
+    assert servers_on(tmp_path) == []
+
+
+async def test_after_kill_9_of_hub_and_server_the_next_start_recovers(tmp_path: Path) -> None:
+    async with child(tmp_path) as process:
+        _, dsn = await says(process)
+        await query(dsn, "CREATE TABLE kept AS SELECT 7 AS number")
+        [server] = servers_on(tmp_path)
+        os.kill(server, signal.SIGKILL)
+        process.kill()
+        await process.wait()
+        async with embedded(tmp_path) as dsn:
+            assert await query(dsn, "SELECT number FROM kept") == 7
+
+
+async def test_ctrl_c_stops_the_hub_first_and_then_the_server(tmp_path: Path) -> None:
+    async with child(tmp_path) as process:
+        _, dsn = await says(process)
+        assert await query(dsn, "SELECT 1") == 1
+        os.killpg(process.pid, signal.SIGINT)
+        assert (await says(process))[0] == "alive"
+        assert (await says(process))[0] == "stopped"
+        assert await process.wait() == 0
+        assert servers_on(tmp_path) == []
+
+
+async def test_a_cancelled_start_leaves_no_process_and_no_half_made_cluster(tmp_path: Path) -> None:
+    async def start() -> None:
+        async with embedded(tmp_path):
+            pytest.fail("should have been cancelled before")
+
+    task = asyncio.create_task(start())
+    async with asyncio.timeout(20):
+        while not (tmp_path / "postgres.new" / "base").exists():  # noqa: ASYNC110 - initdb tells nobody
+            await asyncio.sleep(0.001)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not (tmp_path / "postgres").exists()
+    async with embedded(tmp_path) as dsn:
+        assert await query(dsn, "SELECT 1") == 1
+
+
+async def test_a_stale_pid_file_that_names_a_living_process_is_no_obstacle(tmp_path: Path) -> None:
+    async with embedded(tmp_path):
+        pid_file = (tmp_path / "postgres" / "postmaster.pid").read_text().split("\n")
+    pid_file[0] = str(os.getpid())
+    (tmp_path / "postgres" / "postmaster.pid").write_text("\n".join(pid_file))
+    async with embedded(tmp_path) as dsn:
+        assert await query(dsn, "SELECT 1") == 1
+
+
+async def test_a_server_that_outlived_its_hub_is_stopped_first(tmp_path: Path) -> None:
+    async with embedded(tmp_path):
+        pass
+    with (tmp_path / "server.lock").open("ab") as lock:  # what an old server would hold
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        old = await asyncio.create_subprocess_exec("sleep", "600", pass_fds=[lock.fileno()])
+    (tmp_path / "postgres" / "postmaster.pid").write_text(f"{old.pid}\n")
+    async with embedded(tmp_path) as dsn:
+        assert await old.wait() == -signal.SIGINT
+        assert await query(dsn, "SELECT 1") == 1
+
+
+@pytest.mark.parametrize("name", ["x" * 120, "a b,c\"d'e%20?&ü#@:"], ids=["long", "odd"])
+async def test_any_folder_name_will_do(tmp_path: Path, name: str) -> None:
+    async with embedded(tmp_path / name) as dsn:
+        assert await query(dsn, "SELECT current_database()") == "ide_orchestrator"
+
+
+async def test_a_start_that_fails_says_what_the_server_said(tmp_path: Path) -> None:
+    with pytest.raises(EmbeddedServerError, match="shared_buffers"):
+        async with embedded(tmp_path, settings={"shared_buffers": "a lot"}):
+            pass
+    async with embedded(tmp_path) as dsn:  # and the folder is free again
+        assert await query(dsn, "SELECT 1") == 1
+
+
+async def test_neither_statements_nor_rows_reach_the_log(tmp_path: Path) -> None:
+    async with embedded(tmp_path) as dsn:
+        await query(dsn, "CREATE TABLE t (id int PRIMARY KEY, prompt text CHECK (prompt <> 'secret-row'))")
+        with pytest.raises(asyncpg.CheckViolationError):
+            await query(dsn, "INSERT INTO t VALUES (1, 'secret-row')")
+    log = (tmp_path / "postgres.log").read_text()
+    assert "ERROR" in log
+    assert "secret-row" not in log
+
+
+async def test_the_users_own_libpq_settings_do_not_move_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("PGPORT", "6666"), ("PGDATA", "/nowhere"), ("PGHOST", "elsewhere")):
+        monkeypatch.setenv(name, value)
+    async with embedded(tmp_path) as dsn:
+        assert "elsewhere" not in dsn
+        assert (tmp_path / "postgres" / ".s.PGSQL.5432").is_socket() or "ideo-" in dsn
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+async def test_as_root_the_server_is_not_root_and_lets_root_alone_in(tmp_path: Path) -> None:
+    os.chmod(tmp_path, 0o700)  # a home folder: the server's user could not enter it
+    async with embedded(tmp_path / "data") as dsn:
+        [server] = servers_on(tmp_path / "data")
+        assert psutil.Process(server).uids().effective != 0
+        assert await query(dsn, "SELECT current_user") == "ide_orchestrator"
+        process = await asyncio.create_subprocess_exec(
+            *("setpriv", "--reuid=nobody", "--clear-groups", "--inh-caps=+dac_override"),
+            *("--ambient-caps=+dac_override", sys.executable, "-c"),
+            "import asyncio, asyncpg, sys; asyncio.run(asyncpg.connect(sys.argv[1]))",
+            dsn,
+            stderr=PIPE,
+        )
+        _, told = await process.communicate()
+        assert process.returncode != 0
+        assert b"Peer authentication failed" in told or b"peer authentication failed" in told.lower()

@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from server.db.file_json import files_from_jsonb, files_to_jsonb
+from server.db.invocations import invocation_from_jsonb
+from server.db.proposals import PostgresProposals
+from server.domain.errors import InvalidArgument
+from server.domain.files import File, text_bytes
+from server.domain.lifecycle import RunStatus
+from server.domain.model import Failure, Proposal, ProposalStatus, StartRefinement
+from server.domain.segments import Segment
+from tests.support.stored import NOON, a_run, a_user, a_workflow, an_invocation
+
+
+@pytest.fixture
+def proposals(pool: Any) -> PostgresProposals:
+    return PostgresProposals(pool, owner="replica-1", lease_ttl_s=15)
+
+
+async def test_a_start_stores_proposal_access_run_and_event_one(proposals: Any, pool: Any) -> None:
+    ann = await a_user(pool)
+    workflow = await a_workflow(pool, ann)
+    invocation, proposal_id = an_invocation(), uuid4()
+    lease = await proposals.start(
+        ann,
+        StartRefinement(workflow.id, "do it", "/a.md", "lines 1-2"),
+        proposal_id=proposal_id,
+        invocation=invocation,
+        draft_id=workflow.current_draft_id,
+        first_event=b"started",
+        now=NOON,
+    )
+    assert lease.thread_id == invocation.job_id
+    assert (lease.fence, lease.status, lease.last_seq, lease.attempt) == (1, RunStatus.PENDING, 1, 0)
+    assert (lease.proposal_id, lease.workflow_id) == (proposal_id, workflow.id)
+    assert (lease.invocation, lease.created_at) == (invocation, NOON)
+
+    run = await pool.fetchrow("SELECT *, lease_until - now() AS left FROM runs")
+    assert (run["thread_id"], run["status"], run["owner"], run["fence"]) == (
+        invocation.job_id,
+        "pending",
+        "replica-1",
+        1,
+    )
+    assert timedelta(seconds=10) < run["left"] <= timedelta(seconds=15)
+    assert invocation_from_jsonb(run["invocation"]) == invocation
+    event = await pool.fetchrow("SELECT * FROM events")
+    segment = Segment(event["first_seq"], event["last_seq"], event["batch"], event["residues"])
+    assert (segment.first_seq, segment.last_seq) == (1, 1)
+    assert (list(segment.events()), list(segment.residue_list())) == ([b"started"], [b""])
+
+    found = await proposals.get(ann, proposal_id)
+    assert found == Proposal(
+        id=proposal_id,
+        draft_id=workflow.current_draft_id,
+        workflow_id=workflow.id,
+        thread_id=str(invocation.job_id),
+        status=ProposalStatus.PROCESSING,
+        user_prompt="do it",
+        created_at=NOON,
+        created_by_user_id=ann.user_id,
+        context_file_path="/a.md",
+        context_selection="lines 1-2",
+    )
+    refinement = await proposals.refinement(ann, invocation.job_id)
+    assert refinement is not None
+    assert (refinement.proposal_id, refinement.last_seq, refinement.epoch, refinement.floor) == (
+        proposal_id,
+        1,
+        1,
+        1,
+    )
+    assert (refinement.status, refinement.failure, refinement.created_at) == (
+        ProposalStatus.PROCESSING,
+        None,
+        NOON,
+    )
+
+
+async def test_a_start_that_fails_stores_nothing(proposals: Any, pool: Any) -> None:
+    ann = await a_user(pool)
+    workflow = await a_workflow(pool, ann)
+    lease = await a_run(pool, ann, workflow)
+    with pytest.raises(asyncpg.UniqueViolationError):  # the same thread again
+        await proposals.start(
+            ann,
+            StartRefinement(workflow.id, "again"),
+            proposal_id=uuid4(),
+            invocation=lease.invocation,
+            draft_id=workflow.current_draft_id,
+            first_event=b"x",
+            now=NOON,
+        )
+    with pytest.raises(asyncpg.PostgresError):  # no such draft
+        await proposals.start(
+            ann,
+            StartRefinement(workflow.id, "again"),
+            proposal_id=uuid4(),
+            invocation=an_invocation(),
+            draft_id=uuid4(),
+            first_event=b"x",
+            now=NOON,
+        )
+    for table in ("proposals", "proposal_access", "runs", "events"):
+        assert await pool.fetchval(f"SELECT count(*) FROM {table}") == 1
+
+
+async def test_absent_and_foreign_look_the_same(proposals: Any, pool: Any) -> None:
+    ann, bob = await a_user(pool), await a_user(pool, "bob")
+    lease = await a_run(pool, ann, await a_workflow(pool, ann))
+    for principal, proposal_id, thread_id in (
+        (bob, lease.proposal_id, lease.thread_id),
+        (ann, uuid4(), uuid4()),
+    ):
+        assert await proposals.get(principal, proposal_id) is None
+        assert await proposals.refinement(principal, thread_id) is None
+        assert await proposals.may_cancel(principal, thread_id) is False
+    page = await proposals.list(bob, limit=10, token=None, workflow_id=None, status=None)
+    assert page.items == ()
+
+
+@pytest.mark.parametrize(("access", "may"), [("owner", True), ("editor", True), ("viewer", False)])
+async def test_a_viewer_sees_a_proposal_but_cannot_cancel_it(
+    proposals: Any, pool: Any, access: str, may: bool
+) -> None:
+    ann, bob = await a_user(pool), await a_user(pool, "bob")
+    lease = await a_run(pool, ann, await a_workflow(pool, ann))
+    await pool.execute(
+        "INSERT INTO proposal_access (proposal_id, user_id, access_type) VALUES ($1, $2, $3)",
+        lease.proposal_id,
+        bob.user_id,
+        access,
+    )
+    assert await proposals.get(bob, lease.proposal_id) == await proposals.get(ann, lease.proposal_id)
+    assert await proposals.may_cancel(bob, lease.thread_id) is may
+
+
+async def test_a_list_is_newest_first_and_its_pages_neither_skip_nor_repeat(
+    proposals: Any, pool: Any
+) -> None:
+    ann = await a_user(pool)
+    workflow = await a_workflow(pool, ann)
+    # Several at the same time: the id decides.
+    leases = [await a_run(pool, ann, workflow, minute=minute // 3) for minute in range(8)]
+    seen: list[Proposal] = []
+    token = None
+    while True:
+        page = await proposals.list(ann, limit=3, token=token, workflow_id=None, status=None)
+        seen += page.items
+        if page.next_token is None:
+            break
+        assert len(page.items) == 3
+        token = page.next_token
+    assert {item.id for item in seen} == {lease.proposal_id for lease in leases}
+    assert [(item.created_at, item.id) for item in seen] == sorted(
+        ((item.created_at, item.id) for item in seen), reverse=True
+    )
+    exact = await proposals.list(ann, limit=8, token=None, workflow_id=None, status=None)
+    assert (len(exact.items), exact.next_token) == (8, None)
+
+
+async def test_a_list_keeps_to_a_workflow_and_a_status(proposals: Any, pool: Any) -> None:
+    ann = await a_user(pool)
+    one, two = await a_workflow(pool, ann), await a_workflow(pool, ann)
+    first, second = await a_run(pool, ann, one), await a_run(pool, ann, two)
+    await pool.execute("UPDATE proposals SET status = 'failed' WHERE id = $1", second.proposal_id)
+
+    async def ids(**given: Any) -> set[Any]:
+        query = {"limit": 10, "token": None, "workflow_id": None, "status": None} | given
+        return {item.id for item in (await proposals.list(ann, **query)).items}
+
+    assert await ids(workflow_id=one.id) == {first.proposal_id}
+    assert await ids(status=ProposalStatus.FAILED) == {second.proposal_id}
+    assert await ids(workflow_id=one.id, status=ProposalStatus.FAILED) == set()
+
+
+async def test_a_foreign_page_token_is_an_invalid_argument(proposals: Any, pool: Any) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        await proposals.list(await a_user(pool), limit=3, token="x'; --", workflow_id=None, status=None)
+    assert set(refused.value.fields) == {"cursor"}
+
+
+async def test_a_finished_proposal_tells_its_files_and_failure(proposals: Any, pool: Any) -> None:
+    ann = await a_user(pool)
+    lease = await a_run(pool, ann, await a_workflow(pool, ann))
+    files = {"/a.md": File(b"one\ntwo\n"), "/b.png": File(b"\x89PNG\0", False), "/c\0": File(b"\0")}
+    await pool.execute(
+        "UPDATE proposals SET status = 'failed', completed_at = $2, generated_files = $3::jsonb, "
+        "file_count = 3, failure_reason = 'runtime_error', failure_message = 'it broke' WHERE id = $1",
+        lease.proposal_id,
+        NOON,
+        files_to_jsonb(files),
+    )
+    found = await proposals.get(ann, lease.proposal_id)
+    assert (found.files, found.file_count, found.completed_at) == (files, 3, NOON)
+    assert found.failure == Failure("runtime_error", "it broke")
+    page = await proposals.list(ann, limit=1, token=None, workflow_id=None, status=None)
+    assert (page.items[0].files, page.items[0].file_count) == ({}, 3)
+    refinement = await proposals.refinement(ann, lease.thread_id)
+    assert (refinement.failure, refinement.completed_at) == (found.failure, NOON)
+
+
+texts = st.text(st.characters(codec=None, exclude_categories=()))
+times = st.one_of(st.none(), texts)
+files = st.one_of(
+    st.builds(File, texts.map(text_bytes), st.just(True), times, times),
+    st.builds(File, st.binary(), st.just(False), times, times),
+)
+
+
+@given(st.dictionaries(texts, files, max_size=4))
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+async def test_postgresql_gives_any_files_back_equal(pool: Any, given_files: dict[str, File]) -> None:
+    stored = await pool.fetchval("SELECT $1::jsonb", files_to_jsonb(given_files))
+    assert files_from_jsonb(stored) == given_files
+
+
+# --- What the tables themselves hold to ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("terminal", ["completed", "failed", "cancelled"])
+async def test_a_terminal_status_never_changes(pool: Any, terminal: str) -> None:
+    ann = await a_user(pool)
+    await a_run(pool, ann, await a_workflow(pool, ann))
+    for table, other in (("runs", "running"), ("proposals", "processing")):
+        await pool.execute(f"UPDATE {table} SET status = $1", terminal)
+        await pool.execute(f"UPDATE {table} SET status = $1", terminal)  # to itself is no change
+        for status in {other, "completed", "failed", "cancelled"} - {terminal}:
+            with pytest.raises(asyncpg.CheckViolationError):
+                await pool.execute(f"UPDATE {table} SET status = $1", status)
+
+
+async def test_the_words_of_the_domain_are_the_words_of_the_database(pool: Any) -> None:
+    ann = await a_user(pool)
+    workflow = await a_workflow(pool, ann)
+    for run_status in RunStatus:
+        lease = await a_run(pool, ann, workflow)
+        await pool.execute(
+            "UPDATE runs SET status = $2 WHERE thread_id = $1", lease.thread_id, run_status.value
+        )
+    for status in ProposalStatus:
+        lease = await a_run(pool, ann, workflow)
+        await pool.execute("UPDATE proposals SET status = $2 WHERE id = $1", lease.proposal_id, status.value)
+        found = await PostgresProposals(pool, owner="r", lease_ttl_s=1).get(ann, lease.proposal_id)
+        assert found is not None
+        assert found.status is status
+    for table in ("runs", "proposals"):
+        with pytest.raises(asyncpg.CheckViolationError):
+            await pool.execute(
+                f"UPDATE {table} SET status = 'lost' WHERE status IN ('pending', 'processing')"
+            )
+
+
+async def test_a_run_has_one_terminal_event(pool: Any) -> None:
+    ann = await a_user(pool)
+    lease = await a_run(pool, ann, await a_workflow(pool, ann))
+    add = "INSERT INTO events VALUES ($1, $2, $3, '', '', true)"
+    await pool.execute(add, lease.thread_id, 2, 3)
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await pool.execute(add, lease.thread_id, 4, 4)
+    with pytest.raises(asyncpg.CheckViolationError):
+        await pool.execute("INSERT INTO events VALUES ($1, 5, 4, '', '', false)", lease.thread_id)

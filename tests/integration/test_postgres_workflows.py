@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from server.db.users import PostgresUsers
+from server.db.workflows import PostgresWorkflows
+from server.domain.errors import InvalidArgument, PermissionDenied
+from server.domain.model import Principal, Workflow
+from tests.support.stored import NOON, a_user, a_workflow
+
+
+@pytest.fixture
+def workflows(pool: Any) -> PostgresWorkflows:
+    return PostgresWorkflows(pool)
+
+
+async def test_a_workflow_comes_back_as_it_was_made(workflows: PostgresWorkflows, pool: Any) -> None:
+    ann = await a_user(pool)
+    definition = {"größe": [1, 2.5, None, {"{}": True}], "nodes": []}
+    files = {"/THE_SPEC/a.md": "# Ä\n", "/empty": ""}
+    made = await a_workflow(pool, ann, agent_definition=definition, files=files, name="Ünïcode {} $1")
+    assert await workflows.get(ann, made.id) == made
+    assert (made.agent_definition, made.files, made.created_at) == (definition, files, NOON)
+
+
+async def test_thousands_of_files_are_stored_at_once(workflows: PostgresWorkflows, pool: Any) -> None:
+    ann = await a_user(pool)
+    files = {f"/{number}": str(number) for number in range(10_000)}
+    made = await a_workflow(pool, ann, files=files)
+    assert (await workflows.get(ann, made.id)).files == files  # type: ignore[union-attr]
+
+
+async def test_files_are_those_of_the_drafts_version(workflows: PostgresWorkflows, pool: Any) -> None:
+    ann = await a_user(pool)
+    made = await a_workflow(pool, ann, files={"/kept": "1", "/changed": "1", "/gone": "1"})
+    draft = made.current_draft_id
+    for version in (2, 3):
+        await pool.execute(
+            "INSERT INTO draft_versions VALUES ($1, $2, now(), $3)", draft, version, ann.user_id
+        )
+    add = "INSERT INTO draft_files VALUES ($1, $2, $3, $4, $5)"
+    await pool.execute(add, draft, 2, "/changed", b"2", False)
+    await pool.execute(add, draft, 2, "/gone", None, True)
+    await pool.execute(add, draft, 3, "/gone", b"3", False)
+
+    async def at(version: int) -> Any:
+        await pool.execute("UPDATE drafts SET version = $2 WHERE id = $1", draft, version)
+        found = await workflows.get(ann, made.id)
+        assert found is not None
+        return found.files
+
+    assert await at(1) == {"/kept": "1", "/changed": "1", "/gone": "1"}
+    assert await at(2) == {"/kept": "1", "/changed": "2"}
+    assert await at(3) == {"/kept": "1", "/changed": "2", "/gone": "3"}
+
+
+async def test_another_users_workflow_is_as_one_that_does_not_exist(
+    workflows: PostgresWorkflows, pool: Any
+) -> None:
+    ann, bob = await a_user(pool), await a_user(pool, "bob")
+    made = await a_workflow(pool, ann)
+    assert await workflows.get(bob, made.id) is None
+    assert await workflows.get(ann, uuid4()) is None
+    assert (await workflows.list(bob, limit=5, token=None)).items == ()
+
+
+async def test_pages_of_workflows_neither_skip_nor_repeat(workflows: PostgresWorkflows, pool: Any) -> None:
+    ann = await a_user(pool)
+    made = [await a_workflow(pool, ann, minute=number // 3, files={"/a": "a"}) for number in range(8)]
+    seen: list[Workflow] = []
+    token = None
+    while True:
+        page = await workflows.list(ann, limit=3, token=token)
+        seen += page.items
+        token = page.next_token
+        if token is None:
+            break
+    assert [item.id for item in seen] == [
+        item.id for item in sorted(made, key=lambda item: (item.created_at, item.id), reverse=True)
+    ]
+    assert all(item.files == {} for item in seen)
+    with pytest.raises(InvalidArgument):
+        await workflows.list(ann, limit=3, token="!")
+
+
+async def test_a_workflow_that_fails_half_way_is_not_there(workflows: PostgresWorkflows, pool: Any) -> None:
+    ann = await a_user(pool)
+    with pytest.raises(Exception, match=r"null character|invalid byte"):
+        await a_workflow(pool, ann, files={"/a\0": "x"})
+    assert await pool.fetchval("SELECT count(*) FROM workflows") == 0
+
+
+async def test_a_user_that_calls_has_one_row_as_first_seen(pool: Any) -> None:
+    users = PostgresUsers(pool)
+    ann = Principal(uuid4(), "ann", "ann@example.com")
+    await users.seen(ann, NOON)
+    await users.seen(ann, NOON.replace(hour=13))
+    await PostgresUsers(pool).seen(ann, NOON.replace(hour=14))  # another replica
+    row = await pool.fetchrow("SELECT * FROM users")
+    assert (row["id"], row["subject"], row["email"], row["created_at"]) == (
+        ann.user_id,
+        "ann",
+        "ann@example.com",
+        NOON,
+    )
+    assert not row["is_service"]
+
+
+async def test_a_known_user_costs_no_query_and_few_are_remembered(pool: Any) -> None:
+    users = PostgresUsers(pool, remembered=2)
+    ann, bob, cid = (Principal(uuid4(), name) for name in ("ann", "bob", "cid"))
+    for user in (ann, bob):
+        await users.seen(user, NOON)
+    await pool.execute("DELETE FROM users")
+    await users.seen(ann, NOON)
+    assert await pool.fetchval("SELECT count(*) FROM users") == 0
+    await users.seen(cid, NOON)  # pushes out bob, who called longest ago
+    await users.seen(ann, NOON)
+    await users.seen(bob, NOON)
+    subjects = {row["subject"] for row in await pool.fetch("SELECT subject FROM users")}
+    assert subjects == {"bob", "cid"}
+
+
+async def test_a_subject_of_another_user_is_refused(pool: Any) -> None:
+    users = PostgresUsers(pool)
+    await users.seen(Principal(uuid4(), "ann"), NOON)
+    with pytest.raises(PermissionDenied):
+        await users.seen(Principal(uuid4(), "ann"), NOON)

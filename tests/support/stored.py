@@ -1,0 +1,63 @@
+"""Rows that tests of the stores stand on: users, workflows, started runs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from server.db.proposals import PostgresProposals
+from server.db.users import PostgresUsers
+from server.db.workflows import PostgresWorkflows
+from server.domain.model import CreateWorkflow, Principal, StartRefinement, Workflow
+from server.domain.ports import Invocation, Lease
+
+#: When the first of everything happens.
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+async def a_user(pool: Any, name: str = "ann") -> Principal:
+    """A principal that has called."""
+    principal = Principal(uuid4(), f"{name}-{uuid4()}", f"{name}@example.com")
+    await PostgresUsers(pool).seen(principal, NOON)
+    return principal
+
+
+async def a_workflow(pool: Any, principal: Principal, *, minute: int = 0, **fields: Any) -> Workflow:
+    """A workflow of the principal's, made `minute` minutes after noon."""
+    command = CreateWorkflow(**{"name": "demo", "agent_definition": {"version": 1}, "files": {}} | fields)
+    return await PostgresWorkflows(pool).create(
+        principal,
+        command,
+        workflow_id=uuid4(),
+        draft_id=uuid4(),
+        now=NOON + timedelta(minutes=minute),
+    )
+
+
+def an_invocation(thread_id: UUID | None = None) -> Invocation:
+    """A job for the runtime."""
+    return Invocation(uuid4(), thread_id or uuid4(), {"version": 1}, {"messages": [{"role": "user"}]})
+
+
+async def a_run(
+    pool: Any,
+    principal: Principal,
+    workflow: Workflow,
+    *,
+    minute: int = 0,
+    owner: str = "replica-1",
+    lease_ttl_s: float = 15.0,
+    first_event: bytes = b"first",
+    prompt: str = "do it",
+) -> Lease:
+    """A started run with event 1, and the lease on it."""
+    return await PostgresProposals(pool, owner=owner, lease_ttl_s=lease_ttl_s).start(
+        principal,
+        StartRefinement(workflow.id, prompt),
+        proposal_id=uuid4(),
+        invocation=an_invocation(),
+        draft_id=workflow.current_draft_id,
+        first_event=first_event,
+        now=NOON + timedelta(minutes=minute),
+    )
