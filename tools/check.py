@@ -76,7 +76,7 @@ def checks() -> dict[str, list[str] | str]:
         "types": ["mypy"],
         "generated code": [sys.executable, "tools/gen.py", "--check"],
         "import rules": ["lint-imports", "--no-logo"],
-        "docstrings": ["interrogate", "--quiet", "server"],
+        "docstrings": ["interrogate", "-vv", "--omit-covered-files", "server"],
         "format": ["ruff", "format", "--check", *PYTHON_FOLDERS],
         "lint": ["ruff", "check", *PYTHON_FOLDERS],
         "contract lint": ["buf", "lint"],
