@@ -139,10 +139,12 @@ class Segment:
         if key not in self._made:
             rendering = make(self)
             self._made[key] = rendering
-            if isinstance(rendering, bytes):
-                self.size_bytes += len(rendering)
-                if self.grown is not None:
-                    self.grown(len(rendering))
+            # A rendering is bytes, or a list of them: one per event or frame.
+            parts = rendering if isinstance(rendering, list) else [rendering]
+            size = sum(len(part) for part in parts if isinstance(part, bytes))
+            self.size_bytes += size
+            if size and self.grown is not None:
+                self.grown(size)
         return self._made[key]  # type: ignore[no-any-return]
 
     def made(self, key: object) -> Any | None:

@@ -69,6 +69,15 @@ def test_renderings_are_made_once_and_shared() -> None:
         assert render(segment) is render(segment)
 
 
+def test_a_segment_counts_the_bytes_of_its_renderings() -> None:
+    segment = segment_of([Event(1, 1, NOW, Token(text="a")), Event(2, 1, NOW, Terminal(Outcome.COMPLETED))])
+    told: list[int] = []
+    segment.grown = told.append
+    before = segment.size_bytes
+    made = [*rendering.event_jsons(segment), rendering.batch_json(segment), rendering.sse(segment)]
+    assert segment.size_bytes - before == sum(told) == sum(map(len, made))
+
+
 def test_hello_and_heartbeat_tell_every_number_even_zero() -> None:
     assert json.loads(rendering.hello_json(HEAD)) == {
         "hello": {"epoch": 1, "last_seq": 0, "floor": 1, "recovered": True}
