@@ -1,0 +1,262 @@
+"""Following on a real journal: every reader gets every committed event once, in order, from its cursor."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from server.db.journal import PostgresJournal, PostgresJournalLog
+from server.domain.errors import CursorOutOfRange, NotFound
+from server.domain.events import Event, EventKind, Outcome, RunStarted, Terminal, Token
+from server.domain.follow import Beat, Follower, SeedFollower, Tails
+from server.domain.ports import Lease
+from server.domain.segments import Segment
+from server.runtime.frames import Interpreter
+from server.system import SystemClock
+from server.wire.codec import ProtobufCodec
+from tests.support.recordings import frames as recorded_frames
+from tests.support.stored import NOON, a_run, a_user, a_workflow
+
+CODEC = ProtobufCodec()
+
+
+@dataclass
+class Setting:
+    """A journal with its writer, tails on it, and a started run."""
+
+    journal: PostgresJournal
+    tails: Tails
+    lease: Lease
+    log: PostgresJournalLog
+
+    @property
+    def thread_id(self) -> UUID:
+        return self.lease.thread_id
+
+    def put(self, kind: EventKind, residue: bytes = b"") -> None:
+        event = Event(self.log.last_seq + 1, 1, NOON, kind)
+        self.log.put(CODEC.encode(event), residue, epoch=1)
+
+    async def finish(self, residue: bytes = b"", *, outcome: Outcome = Outcome.COMPLETED) -> None:
+        terminal = Terminal(outcome, "" if outcome is Outcome.COMPLETED else "deadline_exceeded", "too long")
+        event = Event(self.log.last_seq + 1, 1, NOON, terminal)
+        await self.log.finish(CODEC.encode(event), residue, outcome=outcome, files={}, failure=None)
+
+
+@asynccontextmanager
+async def setting(pool: Any, *, window_bytes: int = 4 << 20, local: bool = True) -> AsyncIterator[Setting]:
+    tails: Tails
+    journal = PostgresJournal(
+        pool,
+        on_commit=lambda *told: tails.committed(*told) if local else None,
+        lease_ttl_s=15,
+    )
+    tails = Tails(journal, SystemClock(), window_bytes=window_bytes)
+    user = await a_user(pool)
+    first = CODEC.encode(Event(1, 1, NOON, RunStarted(uuid4(), uuid4(), uuid4())))
+    lease = await a_run(pool, user, await a_workflow(pool, user), first_event=first)
+    if local:
+        tails.local.add(lease.thread_id)
+    async with journal.writing():
+        yield Setting(journal, tails, lease, journal.open(lease))
+
+
+async def read_all(follower: Follower) -> list[Event]:
+    found: list[Event] = []
+    try:
+        while (step := await follower.step()) is not None:
+            if not isinstance(step, Beat):
+                found.extend(CODEC.decode(event) for segment in step for event in segment.events())
+    finally:
+        follower.close()
+    return found
+
+
+def texts(events: list[Event]) -> list[str]:
+    return [event.kind.text for event in events if isinstance(event.kind, Token)]
+
+
+async def test_readers_from_every_cursor_get_the_rest_once_while_it_is_written(pool: Any) -> None:
+    async with setting(pool) as on:
+        readers = [
+            asyncio.create_task(read_all(await on.tails.follow(on.thread_id, cursor))) for cursor in (0, 1)
+        ]
+        for number in range(2, 60):
+            on.put(Token(text=str(number)))
+            if number % 3 == 0:
+                await on.log.flush()
+                follower = await on.tails.follow(on.thread_id, on.log.committed - 1)
+                readers.append(asyncio.create_task(read_all(follower)))
+        await on.finish()
+        histories = await asyncio.gather(*readers)
+        for after in range(60):
+            histories.append(await read_all(await on.tails.follow(on.thread_id, after)))
+    whole = histories[0]
+    assert [event.seq for event in whole] == list(range(1, 61))
+    assert texts(whole) == [str(number) for number in range(2, 60)]
+    for history in histories:
+        assert history == whole[len(whole) - len(history) :]
+    assert [len(history) for history in histories[-60:]] == list(range(60, 0, -1))
+
+
+async def test_a_reader_that_falls_out_of_the_window_reads_from_the_journal(pool: Any) -> None:
+    async with setting(pool, window_bytes=2000) as on:
+        slow = await on.tails.follow(on.thread_id, 0)
+        for number in range(200):
+            on.put(Token(text=f"{number:050}"))
+            if number % 5 == 0:
+                await on.log.flush()
+        assert slow.tail.window_size < 4000
+        await on.finish()
+        history = await read_all(slow)
+    assert [event.seq for event in history] == list(range(1, 203))
+
+
+async def test_the_window_counts_what_is_rendered_in_it(pool: Any) -> None:
+    async with setting(pool, window_bytes=20_000) as on:
+        follower = await on.tails.follow(on.thread_id, 1)
+        for number in range(20):
+            on.put(Token(text=str(number)))
+            await on.log.flush()
+            step = await follower.step()
+            assert isinstance(step, list)
+            for segment in step:
+                segment.once("rendering", lambda _: bytes(3000))
+        assert follower.tail.window_size <= 20_000
+        follower.close()
+
+
+async def test_what_another_replica_commits_arrives_by_asking(pool: Any) -> None:
+    async with setting(pool, local=False) as on:
+        follower = await on.tails.follow(on.thread_id, 0)
+        reader = asyncio.create_task(read_all(follower))
+        for number in range(30):
+            on.put(Token(text=str(number)))
+            await on.log.flush()
+            await on.tails.poll()
+        await on.finish()
+        await on.tails.poll()
+        history = await reader
+    assert [event.seq for event in history] == list(range(1, 33))
+
+
+async def test_a_beat_wakes_a_waiting_reader_with_the_end_and_the_progress(pool: Any) -> None:
+    async with setting(pool) as on:
+        follower = await on.tails.follow(on.thread_id, 1)
+        waiting = asyncio.create_task(follower.step())
+        await asyncio.sleep(0)
+        on.tails.show_progress(on.thread_id, "still at it")
+        assert await waiting == Beat(1, "still at it")
+        follower.close()
+
+
+async def test_a_thread_without_readers_costs_nothing(pool: Any) -> None:
+    async with setting(pool) as on:
+        followers = [await on.tails.follow(on.thread_id, 0) for _ in range(3)]
+        assert (len(on.tails), on.tails.readers) == (1, 3)
+        for follower in followers:
+            follower.close()
+            follower.close()
+        assert (len(on.tails), on.tails.readers) == (0, 0)
+
+
+async def test_a_cursor_beyond_the_end_and_an_unknown_thread_are_refused(pool: Any) -> None:
+    async with setting(pool) as on:
+        with pytest.raises(CursorOutOfRange) as refused:
+            await on.tails.follow(on.thread_id, 2)
+        assert (refused.value.floor, refused.value.last_seq) == (1, 1)
+        with pytest.raises(NotFound):
+            await on.tails.follow(uuid4(), 0)
+        assert len(on.tails) == 0
+
+
+# --- The seed's frames -------------------------------------------------------------------------
+
+
+async def write_recording(on: Setting, name: str, *, flush_every: int = 5) -> None:
+    interpreter = Interpreter()
+    for number, frame in enumerate(recorded_frames(name)):
+        meaning = interpreter.interpret(frame)
+        if meaning.end:
+            await on.finish(meaning.residue)
+            return
+        residue = meaning.residue
+        for kind in meaning.kinds:
+            on.put(kind, residue)
+            residue = b""
+        if number % flush_every == 0:
+            await on.log.flush()
+
+
+async def read_frames(on: Setting, after: int) -> list[dict[str, Any]]:
+    follower = await on.tails.follow(on.thread_id, after)
+    seed = SeedFollower(follower, on.tails, CODEC)
+    found: list[bytes] = []
+    try:
+        while (step := await follower.step()) is not None:
+            if not isinstance(step, Beat):
+                for segment in step:
+                    found.extend(await seed.frames(segment))
+    finally:
+        follower.close()
+    return [json.loads(frame) for frame in found]
+
+
+async def test_seed_readers_from_every_cursor_get_the_recorded_frames(pool: Any) -> None:
+    recorded = [json.loads(frame) for frame in recorded_frames("short_run")]
+    async with setting(pool) as on:
+        live = [asyncio.create_task(read_frames(on, after)) for after in (0, 0, 1)]
+        await asyncio.sleep(0)
+        await write_recording(on, "short_run")
+        histories = await asyncio.gather(*live)
+        late = [await read_frames(on, after) for after in range(53)]
+    whole = histories[0]
+    assert [frame.pop("seq") for frame in whole] == list(range(2, 53))
+    # short_run keeps its files as lines: the seed's form is the recorded one.
+    assert whole == recorded
+    for history in [*histories[1:], *late]:
+        for frame in history:
+            frame.pop("seq", None)
+        assert history == whole[len(whole) - len(history) :]
+    assert [len(history) for history in late] == [51, *range(51, -1, -1)]
+
+
+async def test_a_segments_frames_are_made_once_for_all_seed_readers(pool: Any) -> None:
+    async with setting(pool) as on:
+        followers = [await on.tails.follow(on.thread_id, 0) for _ in range(3)]
+        await write_recording(on, "short_run")
+        made: list[list[int]] = []
+        for follower in followers:
+            seed = SeedFollower(follower, on.tails, CODEC)
+            ids: list[int] = []
+            while (step := await follower.step()) is not None:
+                assert not isinstance(step, Beat)
+                ids.extend([id(frame) for s in step if s.first_seq > 1 for frame in await seed.frames(s)])
+            made.append(ids)
+        assert made[0] == made[1] == made[2]
+        for follower in followers:
+            follower.close()
+
+
+async def test_a_run_that_the_hub_ends_is_told_as_error_and_end(pool: Any) -> None:
+    async with setting(pool) as on:
+        on.put(Token(text="x"), b"")
+        await on.finish(outcome=Outcome.FAILED)
+        frames = await read_frames(on, 0)
+    assert frames == [
+        {"event_type": "error", "data": {"error": "too long", "context": "deadline_exceeded"}},
+        {"event_type": "end", "data": {}, "seq": 3},
+    ]
+
+
+async def test_a_page_of_the_journal_is_cut_at_events(pool: Any) -> None:
+    segment = Segment(5, 7, b"\x0a\x01a\x0a\x01b\x0a\x01c", b"\x01x\x00\x01z")
+    assert segment.after(5).up_to(6).events() == [b"b"]
+    assert segment.after(5).up_to(6).residue_list() == [b""]
