@@ -229,10 +229,10 @@ def problem_json(error: BaseException, *, instance: str, trace_id: str) -> dict[
 def grpc_status(error: BaseException) -> status_pb2.Status:
     """The status of an error with google.rpc.ErrorInfo, and BadRequest or RetryInfo where they apply.
 
-    ErrorInfo's reason is the upper-case form that google.rpc asks for; its metadata has the HTTP `code`.
+    ErrorInfo's reason is the `code` that the same error has over HTTP (DESIGN section 4).
     """
     problem = problem_of(error)
-    info = error_details_pb2.ErrorInfo(reason=problem.name, domain=DOMAIN, metadata={"code": problem.code})
+    info = error_details_pb2.ErrorInfo(reason=problem.code, domain=DOMAIN)
     details = [info]
     if isinstance(error, errors.CursorOutOfRange):
         info.metadata.update({"floor": str(error.floor), "last_seq": str(error.last_seq)})

@@ -75,8 +75,7 @@ def test_http_and_grpc_tell_the_same(error: HubError) -> None:
     info = error_details_pb2.ErrorInfo()
     assert status.details[0].Unpack(info)
     assert info.domain == "ide-orchestrator"
-    assert info.reason == problem["code"].upper()
-    assert info.metadata["code"] == problem["code"]
+    assert info.reason == problem["code"]
     assert problem["type"] == f"/problems/{problem['code']}"
     assert (problem["instance"], problem["trace_id"]) == ("/api/x", "ab")
     assert problem["detail"] == status.message

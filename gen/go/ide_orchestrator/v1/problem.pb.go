@@ -23,9 +23,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// The reason of an error. Over gRPC it is the `reason` of google.rpc.ErrorInfo (without the prefix,
-// domain `ide-orchestrator`); over HTTP it is, in lower case, the `code` of application/problem+json.
-// ErrorInfo's metadata has that `code` too.
+// The reason of an error, in lower case and without the prefix: over gRPC the `reason` of
+// google.rpc.ErrorInfo (domain `ide-orchestrator`), over HTTP the `code` of application/problem+json.
 type ProblemReason int32
 
 const (

@@ -52,9 +52,8 @@ class _ProblemReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Problem
     """A fault of the hub. HTTP 500, INTERNAL."""
 
 class ProblemReason(_ProblemReason, metaclass=_ProblemReasonEnumTypeWrapper):
-    """The reason of an error. Over gRPC it is the `reason` of google.rpc.ErrorInfo (without the prefix,
-    domain `ide-orchestrator`); over HTTP it is, in lower case, the `code` of application/problem+json.
-    ErrorInfo's metadata has that `code` too.
+    """The reason of an error, in lower case and without the prefix: over gRPC the `reason` of
+    google.rpc.ErrorInfo (domain `ide-orchestrator`), over HTTP the `code` of application/problem+json.
     """
 
 PROBLEM_REASON_UNSPECIFIED: ProblemReason.ValueType  # 0

@@ -14,9 +14,8 @@ export const file_ide_orchestrator_v1_problem: GenFile = /*@__PURE__*/
   fileDesc("CiFpZGVfb3JjaGVzdHJhdG9yL3YxL3Byb2JsZW0ucHJvdG8SE2lkZV9vcmNoZXN0cmF0b3IudjEq9QMKDVByb2JsZW1SZWFzb24SHgoaUFJPQkxFTV9SRUFTT05fVU5TUEVDSUZJRUQQABIjCh9QUk9CTEVNX1JFQVNPTl9JTlZBTElEX0FSR1VNRU5UEAESIgoeUFJPQkxFTV9SRUFTT05fVU5BVVRIRU5USUNBVEVEEAISJAogUFJPQkxFTV9SRUFTT05fUEVSTUlTU0lPTl9ERU5JRUQQAxIcChhQUk9CTEVNX1JFQVNPTl9OT1RfRk9VTkQQBBIbChdQUk9CTEVNX1JFQVNPTl9DT05GTElDVBAFEiYKIlBST0JMRU1fUkVBU09OX0NVUlNPUl9PVVRfT0ZfUkFOR0UQBhIgChxQUk9CTEVNX1JFQVNPTl9VTlBST0NFU1NBQkxFEAcSHAoYUFJPQkxFTV9SRUFTT05fVE9PX0xBUkdFEAgSIgoeUFJPQkxFTV9SRUFTT05fUlVOVElNRV9SRUZVU0VEEAkSJgoiUFJPQkxFTV9SRUFTT05fUlVOVElNRV9VTkFWQUlMQUJMRRAKEicKI1BST0JMRU1fUkVBU09OX0RBVEFCQVNFX1VOQVZBSUxBQkxFEAsSIAocUFJPQkxFTV9SRUFTT05fU0hVVFRJTkdfRE9XThAMEhsKF1BST0JMRU1fUkVBU09OX0lOVEVSTkFMEA1iBnByb3RvMw");
 
 /**
- * The reason of an error. Over gRPC it is the `reason` of google.rpc.ErrorInfo (without the prefix,
- * domain `ide-orchestrator`); over HTTP it is, in lower case, the `code` of application/problem+json.
- * ErrorInfo's metadata has that `code` too.
+ * The reason of an error, in lower case and without the prefix: over gRPC the `reason` of
+ * google.rpc.ErrorInfo (domain `ide-orchestrator`), over HTTP the `code` of application/problem+json.
  *
  * @generated from enum ide_orchestrator.v1.ProblemReason
  */

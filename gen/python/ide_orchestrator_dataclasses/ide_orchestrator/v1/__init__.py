@@ -247,9 +247,8 @@ class Outcome(betterproto2.Enum):
 
 class ProblemReason(betterproto2.Enum):
     """
-    The reason of an error. Over gRPC it is the `reason` of google.rpc.ErrorInfo (without the prefix,
-    domain `ide-orchestrator`); over HTTP it is, in lower case, the `code` of application/problem+json.
-    ErrorInfo's metadata has that `code` too.
+    The reason of an error, in lower case and without the prefix: over gRPC the `reason` of
+    google.rpc.ErrorInfo (domain `ide-orchestrator`), over HTTP the `code` of application/problem+json.
     """
 
     UNSPECIFIED = 0
