@@ -1,0 +1,131 @@
+"""One corpus of cases over every face: the same call has the same outcome whichever way it comes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest_asyncio
+
+from tests.support.faces import CALLERS, Outcome, caller, watcher, watchers
+from tests.support.hub import RunningHub, finished, running_hub, start
+
+CASES = json.loads((Path(__file__).parent / "cases.json").read_text())
+WATCHED = "short_run"
+
+
+@pytest_asyncio.fixture
+async def hub(database: str) -> AsyncIterator[RunningHub]:
+    async with running_hub(database) as running:
+        yield running
+
+
+def _put_in(value: Any, known: dict[str, str]) -> Any:
+    """The value with `$name` replaced by what the setting calls so."""
+    if isinstance(value, dict):
+        return {key: _put_in(each, known) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_put_in(each, known) for each in value]
+    if isinstance(value, str) and value.startswith("$repeat:"):
+        text, _, times = value.removeprefix("$repeat:").partition("*")
+        return text * int(times)
+    return known.get(value, value) if isinstance(value, str) else value
+
+
+async def _known(hub: RunningHub) -> dict[str, str]:
+    """What cases may name: a workflow of the owner's with one finished refinement."""
+    async with hub.client() as client:
+        made = await client.call(
+            "POST", "/api/workflows", {"name": "demo", "files": {"/THE_SPEC/a.md": "# A\n"}}
+        )
+        started = await start(client, f"[[replay:{WATCHED}]]", made["id"])
+        await finished(client, started)
+    return {
+        "$workflow": made["id"],
+        "$thread": started["thread_id"],
+        "$proposal": started["proposal_id"],
+        "$nothing": "00000000-0000-4000-8000-000000000000",
+        "$owner": hub.token(),
+        "$stranger": hub.token("eve@example.com"),
+        "$expired": hub.token(minutes=-10),
+        "$nobody": "",
+    }
+
+
+async def test_every_case_has_the_outcome_that_the_corpus_says_on_every_face(hub: RunningHub) -> None:
+    known = await _known(hub)
+    wrong: list[str] = []
+    for case in CASES:
+        token = known[f"${case.get('as', 'owner')}"]
+        outcomes: dict[str, Outcome] = {}
+        for name in CALLERS:
+            async with caller(name, hub, token) as call:
+                outcomes[name] = await call(case["call"], _put_in(case.get("with", {}), known))
+        expected = Outcome.of_case(_put_in(case["gives"], known))
+        for name, outcome in outcomes.items():
+            difference = expected.difference(outcome)
+            if difference:
+                wrong.append(f"{case['name']} over {name}: {difference}")
+    assert not wrong, "\n".join(wrong)
+
+
+async def test_every_way_of_watching_ends_with_the_same_events(hub: RunningHub) -> None:
+    known = await _known(hub)
+    histories = {
+        name: [event async for event in watcher(name, hub, known["$owner"], known["$thread"], 0)]
+        for name in watchers(with_seed=False)
+    }
+    whole = histories.pop("rest")
+    assert [event["seq"] for event in whole] == list(range(1, 53))
+    for name, history in histories.items():
+        assert history == whole, name
+
+
+async def test_every_way_of_watching_resumes_at_every_seq(hub: RunningHub) -> None:
+    known = await _known(hub)
+    for name in watchers(with_seed=True):
+        whole = [event async for event in watcher(name, hub, known["$owner"], known["$thread"], 0)]
+        for after in range(53):
+            rest = [event async for event in watcher(name, hub, known["$owner"], known["$thread"], after)]
+            assert rest == [event for event in whole if event["seq"] > after], (name, after)
+
+
+async def test_live_watchers_of_every_kind_and_late_ones_end_with_the_same_events(hub: RunningHub) -> None:
+    import asyncio
+
+    async with hub.client() as client:
+        started = await start(client, f"[[replay:{WATCHED} speed=10]]")
+
+    async def watch(name: str) -> list[dict[str, Any]]:
+        return [event async for event in watcher(name, hub, hub.token(), started["thread_id"], 0)]
+
+    names = watchers(with_seed=True)
+    live = dict(zip(names, await asyncio.gather(*map(watch, names)), strict=True))
+    late = {name: await watch(name) for name in names}
+    assert live == late
+    typed = {name: history for name, history in live.items() if name != "ws-seed"}
+    assert all(history == typed["rest"] for history in typed.values())
+    assert [frame["seq"] for frame in live["ws-seed"]] == list(range(2, 53))
+
+
+async def test_a_client_that_reconnects_twenty_times_ends_with_the_same_events(hub: RunningHub) -> None:
+    async with hub.client() as client:
+        started = await start(client, "[[replay:long_run]]")
+        await finished(client, started)
+    whole = [event async for event in watcher("rest", hub, hub.token(), started["thread_id"], 0)]
+    for name in watchers(with_seed=False):
+        history: list[dict[str, Any]] = []
+        connections = 0
+        while not history or "terminal" not in history[-1]:
+            connections += 1
+            cursor = history[-1]["seq"] if history else 0
+            stream = watcher(name, hub, hub.token(), started["thread_id"], cursor)
+            async for event in stream:
+                history.append(event)
+                if event["seq"] >= cursor + 110:
+                    break
+            await stream.aclose()
+        assert connections > 20
+        assert history == whole, name

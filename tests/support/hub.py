@@ -1,0 +1,81 @@
+"""The whole hub in the test's process: real sockets, a real PostgreSQL, recorded runs as the runtime."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from server.auth.tokens import SharedSecret
+from server.client import HubClient, open_client
+from server.compose import Core, Hub, open_hub
+from server.dev import replay_runtime
+from server.settings import load
+
+SECRET = "a secret for tests that is long enough"
+
+
+@dataclass
+class RunningHub:
+    """A serving hub and what is needed to call it."""
+
+    hub: Hub
+    verifier: SharedSecret
+    runtime_url: str
+
+    @property
+    def core(self) -> Core:
+        return self.hub.core
+
+    @property
+    def http(self) -> str:
+        return self.hub.http_address
+
+    @property
+    def grpc(self) -> str:
+        return self.hub.grpc_address
+
+    def token(self, email: str = "ann@example.com", *, minutes: int = 10) -> str:
+        """A token; with `minutes` below zero one that has expired."""
+        return self.verifier.issue(email=email, lifetime=timedelta(minutes=minutes), now=datetime.now(UTC))
+
+    @asynccontextmanager
+    async def client(self, email: str = "ann@example.com") -> AsyncIterator[HubClient]:
+        """A client with a token of the user's."""
+        async with open_client(self.http, self.token(email)) as client:
+            yield client
+
+
+@asynccontextmanager
+async def running_hub(
+    dsn: str, *, runtime_url: str | None = None, recordings: Path | None = None, **settings: Any
+) -> AsyncIterator[RunningHub]:
+    """A hub on a migrated database; `settings` by field name."""
+    chosen = load(**{"env": "dev", "http_port": 0, "grpc_port": 0, "runtime_profile": "full"} | settings)
+    verifier = SharedSecret(SECRET)
+    async with replay_runtime(directory=recordings) as replay:
+        url = runtime_url or replay
+        async with open_hub(chosen, dsn=dsn, runtime_url=url, verifier=verifier) as hub:
+            yield RunningHub(hub, verifier, url)
+
+
+async def a_workflow(client: HubClient, **fields: Any) -> str:
+    """A workflow of the client's; its id."""
+    made = await client.call("POST", "/api/workflows", {"name": "demo"} | fields)
+    return str(made["id"])
+
+
+async def start(client: HubClient, prompt: str, workflow_id: str | None = None) -> dict[str, Any]:
+    """A started refinement: the start's answer."""
+    workflow_id = workflow_id or await a_workflow(client)
+    return await client.call("POST", f"/api/workflows/{workflow_id}/refinements", {"user_prompt": prompt})
+
+
+async def finished(client: HubClient, started: dict[str, Any]) -> dict[str, Any]:
+    """The proposal of a refinement, once it is over."""
+    async for _ in client.follow(started["thread_id"]):
+        pass
+    return await client.call("GET", f"/api/proposals/{started['proposal_id']}")
