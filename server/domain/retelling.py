@@ -285,11 +285,10 @@ def with_seq(frame: bytes, seq: int, *, trusted: bool = True) -> bytes:
     stripped = frame.rstrip(b" \t\r\n")
     if trusted and b'"seq"' not in stripped and stripped.startswith(b'{"') and stripped.endswith(b"}"):
         return stripped[:-1] + b',"seq":%d}' % seq
-    shown = frame.decode("utf-8", "replace")
     try:
-        value = load(shown)
+        value = load(frame.decode())
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        value = {"event_type": "unknown", "data": {"raw": shown}}
+        value = {"event_type": "unknown", "data": {"raw": frame.decode("utf-8", "replace")}}
     return dump({**value, "seq": seq})

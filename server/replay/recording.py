@@ -65,11 +65,13 @@ def _data(frame: str, event_type: str) -> dict[str, Any]:
 
 
 def read_recordings(directory: Path | None = None) -> Mapping[str, Recording]:
-    """The recordings of a directory (every `*.jsonl`), or the shipped ones, by name.
+    """The recordings of a directory (every `*.jsonl`), or the shipped ones, by name;
+    empty ones are passed over.
 
     Raises FileNotFoundError when there is none.
     """
-    found = {path.stem: Recording.read(path) for path in sorted((directory or SHIPPED).glob("*.jsonl"))}
+    read = [Recording.read(path) for path in sorted((directory or SHIPPED).glob("*.jsonl"))]
+    found = {recording.name: recording for recording in read if recording.frames}
     if not found:
         raise FileNotFoundError(f"no recording (*.jsonl) in {directory or SHIPPED}")
     return found

@@ -29,9 +29,6 @@ from server.runtime.tokens import TokenReader
 #: Values of `__interrupt__` that ask nothing.
 _NO_REQUEST = frozenset({b"null", b"[]", b'""', b'"[]"', b'"()"'})
 
-#: Longest error or progress text for people, in characters; the frame itself is kept whole.
-_LONGEST_TEXT = 2000
-
 
 class Interpreter:
     """The frames of one run, in order, to events. Implements `FrameInterpreter`."""
@@ -119,7 +116,7 @@ class Interpreter:
         if data.keys() == {"messages", "status"}:
             progress, status = jsontext.string(data["messages"]), jsontext.string(data["status"])
             if progress is not None and status is not None:
-                return Interpretation(progress=jsontext.shown(progress, _LONGEST_TEXT))
+                return Interpretation(progress=jsontext.shown(progress, jsontext.LONGEST_MESSAGE))
         rest, skeleton = dict(data), dict(data)
         files = jsontext.members(data["files"]) if "files" in data else None
         polled = _is_polled(data, files)
@@ -269,15 +266,10 @@ def _todos(text: bytes) -> tuple[tuple[Todo, ...] | None, bool]:
 
 
 def _error(top: Mapping[str, bytes]) -> UpstreamError:
-    """What an `error` frame says: `data.error` a string or an object with `message`, or else the
-    JSON text of what there is."""
+    """What an `error` frame says: `data.error`, or all of the data where there is none."""
     data = top.get("data", b"null")
     fields = jsontext.members(data) or {}
-    said = fields.get("error", data)
-    message = jsontext.string(said)
-    if message is None:
-        message = jsontext.string((jsontext.members(said) or {}).get("message"))
-    if message is None:
-        message = said.decode()
     context = jsontext.string(fields.get("context")) or ""
-    return UpstreamError(jsontext.shown(message, _LONGEST_TEXT), jsontext.shown(context, _LONGEST_TEXT))
+    return UpstreamError(
+        jsontext.message_of(fields.get("error", data)), jsontext.shown(context, jsontext.LONGEST_MESSAGE)
+    )

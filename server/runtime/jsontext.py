@@ -16,6 +16,9 @@ _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 _STRING = msgspec.json.Decoder(str)
 
+#: Longest error or progress text for people, in characters; the frame itself is kept whole.
+LONGEST_MESSAGE = 2000
+
 #: What the decoder raises for text that it does not take, however deep the fault is.
 _REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -97,3 +100,11 @@ def shown(text: str, longest: int | None = None) -> str:
     return (
         text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     )
+
+
+def message_of(error: bytes) -> str:
+    """What an error says, for people: it is a string, an object with `message`, or else JSON text."""
+    message = string(error)
+    if message is None:
+        message = string((members(error) or {}).get("message"))
+    return shown(error.decode() if message is None else message, LONGEST_MESSAGE)

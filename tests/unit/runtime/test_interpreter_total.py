@@ -146,6 +146,7 @@ def _no_constant(name: str) -> None:
 @given(st.lists(FRAMES, max_size=6))
 @example([b""])
 @example([b"\xff"])
+@example([b'{"event_type":"on_state_update","data":{"files":{"/a":"\xed\xa0\x80"}}}'])
 @example([b'{"event_type":"on_state_update","data":{"files":{"/a":null}}}'])
 @example([b'{"event_type":"on_state_update","data":{"files":{"/a":"x"}}}'] * 2)
 @example([b'{"event_type":"on_state_update","data":{"messages":"a","messages":"b"}}'])

@@ -1,0 +1,225 @@
+"""The client of deepagents-runtime's three endpoints (DESIGN sections 3 and 5)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
+from typing import Any
+from uuid import UUID
+
+import httpx
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+
+from server.domain.errors import RuntimeRefused, RuntimeUnavailable
+from server.domain.files import File, NotAFile, parse_file
+from server.domain.ports import Invocation, RuntimeState, StreamClosed
+from server.domain.retelling import dump
+from server.runtime import jsontext
+
+PREFIX = "/deepagents-runtime"
+
+#: 16 MiB of frame and some room for what is around it.
+MAX_FRAME_BYTES = (16 << 20) + (64 << 10)
+MAX_ANSWER_BYTES = 32 << 20
+
+_NORMAL_CLOSURE = 1000
+_TOO_BIG = 1009
+
+# The library logs each frame at DEBUG, and frames hold prompts and files.
+_FRAME_LOG = logging.getLogger(f"{__name__}.frames")
+_FRAME_LOG.setLevel(logging.WARNING)
+
+
+class _Connect(connect):
+    """Connects without following redirects: jobs go where the operator said, nowhere else."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """Take a redirect for the refusal that it is here."""
+        return exc
+
+
+class _Frames:
+    """The frames of an open connection. Ends at a proper close, raises StreamClosed at any other."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await self._connection.recv(decode=False)
+        except ConnectionClosed as closed:
+            received, sent = closed.rcvd, closed.sent
+            if received is not None and received.code == _NORMAL_CLOSURE:
+                raise StopAsyncIteration from None
+            if sent is not None and sent.code == _TOO_BIG:
+                raise StreamClosed("the runtime sent a frame that is too large") from None
+            if received is not None:
+                raise StreamClosed(f"the runtime closed its stream with code {received.code}") from None
+            raise StreamClosed("the connection to the runtime broke") from None
+
+
+class DeepagentsRuntime:
+    """deepagents-runtime over HTTP and WebSocket. Implements `Runtime`; one per process.
+
+    base_url: http or https, with or without the `/deepagents-runtime` suffix. Raises ValueError for
+    another scheme. The limits are in seconds and bytes: `connect_s` for reaching the runtime,
+    `read_s` between two pieces of an answer, `total_s` for a whole call, `handshake_s` for opening
+    a stream, which a runtime that is busy with a run answers late.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        connect_s: float = 5.0,
+        read_s: float = 30.0,
+        total_s: float = 60.0,
+        handshake_s: float = 60.0,
+        max_frame_bytes: int = MAX_FRAME_BYTES,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
+    ) -> None:
+        scheme, separator, rest = base_url.partition("://")
+        if scheme not in ("http", "https") or not separator or not rest.strip("/"):
+            raise ValueError("the runtime's address must be an http or https URL")
+        rest = rest.rstrip("/").removesuffix(PREFIX) + PREFIX
+        self._base = f"{scheme}://{rest}"
+        self._stream_base = f"{'wss' if scheme == 'https' else 'ws'}://{rest}"
+        self._total_s = total_s
+        self._handshake_s = handshake_s
+        self._max_frame_bytes = max_frame_bytes
+        self._max_answer_bytes = max_answer_bytes
+        self._client = httpx.AsyncClient(
+            timeout=httpx.Timeout(read_s, connect=connect_s),
+            follow_redirects=False,
+            trust_env=False,
+            # Calls are rare. A kept connection that the runtime has closed meanwhile would make it
+            # unclear whether a job was taken.
+            limits=httpx.Limits(max_keepalive_connections=0),
+            headers={"accept": "application/json", "accept-encoding": "identity"},
+        )
+
+    async def __aenter__(self) -> DeepagentsRuntime:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close what is open for calls. Streams belong to those who opened them."""
+        await self._client.aclose()
+
+    async def invoke(self, invocation: Invocation) -> None:
+        """Start a job (seed: JobRequest). Raises RuntimeUnavailable, RuntimeRefused."""
+        body = dump(
+            {
+                "trace_id": str(invocation.trace_id),
+                "job_id": str(invocation.job_id),
+                "agent_definition": invocation.agent_definition,
+                "input_payload": invocation.input_payload,
+            }
+        )
+        status, answer = await self._call("POST", "/invoke", body)
+        if not 200 <= status < 300:
+            raise RuntimeRefused(f"the runtime refused the job with HTTP {status}", status=status)
+        thread_id = jsontext.string((jsontext.members(answer) or {}).get("thread_id"))
+        if thread_id != str(invocation.job_id):
+            raise RuntimeRefused("the runtime answered for another thread than the job's", status=status)
+
+    async def state(self, thread_id: UUID) -> RuntimeState | None:
+        """What the runtime knows of the thread (seed: ExecutionState), None if nothing.
+
+        Entries of its file map that are no files are left out. Raises as `invoke`.
+        """
+        status, answer = await self._call("GET", f"/state/{thread_id}")
+        if status == httpx.codes.NOT_FOUND:
+            return None
+        if not 200 <= status < 300:
+            raise RuntimeRefused(f"the runtime answered about a run with HTTP {status}", status=status)
+        fields = jsontext.members(answer) or {}
+        word = jsontext.string(fields.get("status"))
+        if word is None:
+            raise RuntimeRefused("the runtime's answer about a run cannot be read", status=status)
+        error = fields.get("error", b"null")
+        return RuntimeState(
+            jsontext.shown(word, 100),
+            _files(fields.get("generated_files", b"null")),
+            None if error == b"null" else jsontext.message_of(error),
+        )
+
+    def stream(self, thread_id: UUID) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The thread's frames, each as its bytes on the wire."""
+        return self._stream(f"{self._stream_base}/stream/{thread_id}")
+
+    @asynccontextmanager
+    async def _stream(self, url: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        try:
+            connection = await _Connect(
+                url,
+                proxy=None,
+                compression=None,
+                max_size=self._max_frame_bytes,
+                open_timeout=self._handshake_s,
+                # A runtime that is busy answers no ping for a whole run. Pings keep the way open;
+                # silence is judged by whoever reads.
+                ping_interval=20,
+                ping_timeout=None,
+                # Frames that nobody will read may stand before the answer to a close.
+                close_timeout=0.2,
+                logger=_FRAME_LOG,
+            )
+        except InvalidStatus as refused:
+            status = refused.response.status_code
+            raise RuntimeRefused(
+                f"the runtime refused the stream with HTTP {status}", status=status
+            ) from None
+        except (InvalidHandshake, EOFError):
+            raise RuntimeUnavailable("the runtime answers no stream at its address") from None
+        except TimeoutError:
+            raise RuntimeUnavailable("the runtime did not open the stream in time") from None
+        except OSError:
+            raise RuntimeUnavailable("the runtime cannot be reached", sent=False) from None
+        async with connection:
+            yield _Frames(connection)
+
+    async def _call(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """The status and body of an answer. Raises RuntimeUnavailable; RuntimeRefused when too long."""
+        headers = {"content-type": "application/json"} if body is not None else {}
+        try:
+            async with (
+                asyncio.timeout(self._total_s),
+                self._client.stream(method, self._base + path, content=body, headers=headers) as response,
+            ):
+                answer = bytearray()
+                async for piece in response.aiter_raw():
+                    answer += piece
+                    if len(answer) > self._max_answer_bytes:
+                        raise RuntimeRefused("the runtime's answer is too long", status=response.status_code)
+                return response.status_code, bytes(answer)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
+            raise RuntimeUnavailable("the runtime cannot be reached", sent=False) from None
+        except (TimeoutError, httpx.TimeoutException):
+            raise RuntimeUnavailable("the runtime did not answer in time") from None
+        except httpx.HTTPError:
+            raise RuntimeUnavailable("the connection to the runtime broke") from None
+
+
+def _files(text: bytes) -> Mapping[str, File] | None:
+    entries: dict[str, Any] | None = jsontext.members(text)
+    if entries is None:
+        return None
+    files = {}
+    for path, value in entries.items():
+        try:
+            files[path] = parse_file(jsontext.loaded(value))
+        except NotAFile:
+            continue
+    return files
