@@ -1,0 +1,95 @@
+"""The HTTP face: REST, server-sent events and WebSockets in one Litestar application."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+
+from litestar import Litestar, Response, get
+from litestar.config.cors import CORSConfig
+from litestar.datastructures import Headers, MutableScopeHeaders
+from litestar.di import Provide
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.domain.errors import NotFound
+from server.http.bodies import bytes_response
+from server.http.described import openapi_document
+from server.http.refusals import problem_response, refuse_upgrade, trace_id_of, upgrade_required
+from server.http.routes import ROUTES
+from server.http.services import HttpServices
+from server.http.sockets import RefinementSocket
+
+__all__ = ["HttpServices", "create_http_app"]
+
+_SOCKET_PATH = re.compile(r"/api/ws/refinements/([^/]+)/?")
+
+#: On every answer: it is data, for its caller alone, and never a page.
+_SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-site",
+    "Referrer-Policy": "no-referrer",
+}
+#: The seed's, and ours.
+_CORS_METHODS = ["GET", "POST", "PUT", "DELETE", "OPTIONS"]
+_CORS_HEADERS = ["Origin", "Content-Type", "Authorization"]
+_CORS_MORE_HEADERS = ["Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID", "traceparent"]
+_CORS_MAX_AGE_S = 12 * 3600
+
+
+def create_http_app(services: HttpServices) -> Litestar:
+    """The face. Its streams need the protocols of `server.http.server.uvicorn_config`."""
+    document = openapi_document(ROUTES)
+
+    @get("/openapi.json")
+    async def openapi() -> Response[bytes]:
+        return bytes_response(document)
+
+    @get("/api/ws/refinements/{thread_id:str}")
+    async def socket_only(thread_id: str) -> Response[bytes]:
+        raise upgrade_required()
+
+    app = Litestar(
+        [*ROUTES, openapi, socket_only],
+        dependencies={"services": Provide(lambda: services, sync_to_thread=False)},
+        exception_handlers={Exception: partial(problem_response, dev=services.dev)},
+        before_send=[_secure],
+        cors_config=CORSConfig(
+            allow_origins=list(services.allowed_origins),
+            allow_methods=_CORS_METHODS,  # type: ignore[arg-type]
+            allow_headers=_CORS_HEADERS + _CORS_MORE_HEADERS,
+            allow_credentials=True,
+            expose_headers=["Location", "ETag", "Link", "Retry-After"],
+            max_age=_CORS_MAX_AGE_S,
+        ),
+        logging_config=None,
+        openapi_config=None,
+    )
+    # Litestar answers a failed upgrade without a body, so sockets go another way in.
+    app.asgi_handler = _with_sockets(app.asgi_handler, RefinementSocket(services))
+    return app
+
+
+def _with_sockets(http: ASGIApp, refinement: RefinementSocket) -> ASGIApp:
+    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.HTTP:
+            await http(scope, receive, send)
+            return
+        match = _SOCKET_PATH.fullmatch(scope["path"])
+        if match is not None:
+            await refinement.serve(match[1], scope, receive, send)
+        else:
+            await receive()
+            nothing = NotFound("there is nothing at this address")
+            await refuse_upgrade(scope, send, nothing, trace_id=trace_id_of(Headers.from_scope(scope)))
+
+    return handle
+
+
+async def _secure(message: Message, scope: Scope) -> None:
+    if message["type"] in ("http.response.start", "websocket.http.response.start"):
+        headers = MutableScopeHeaders.from_message(message)
+        for name, value in _SECURITY_HEADERS.items():
+            headers.setdefault(name, value)

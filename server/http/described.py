@@ -1,0 +1,255 @@
+"""The OpenAPI document (3.1): what each route takes and answers.
+
+Routes read requests themselves (`server.wire.requests`), so what they take is said here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from litestar import Litestar
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig, ResponseSpec
+from litestar.openapi.spec import (
+    Components,
+    OpenAPIMediaType,
+    OpenAPIType,
+    Operation,
+    Parameter,
+    RequestBody,
+    Schema,
+    SecurityScheme,
+)
+
+from server.domain.model import ProposalStatus
+from server.http import models
+from server.wire import requests
+from server.wire.problems import MEDIA_TYPE
+from server.wire.resources import dumps
+
+_JSON = "application/json"
+
+
+def _text(most: int, description: str, *, least: int = 0) -> Schema:
+    return Schema(type=OpenAPIType.STRING, min_length=least or None, max_length=most, description=description)
+
+
+def _optional(schema: Schema) -> Schema:
+    return Schema(one_of=[schema, Schema(type=OpenAPIType.NULL)])
+
+
+def _number(most: int, default: int, description: str, *, least: int = 0) -> Schema:
+    return Schema(
+        type=OpenAPIType.INTEGER, minimum=least, maximum=most, default=default, description=description
+    )
+
+
+_START = Schema(
+    type=OpenAPIType.OBJECT,
+    required=["user_prompt"],
+    additional_properties=False,
+    properties={
+        "user_prompt": _text(requests.MAX_PROMPT, "What the user asks for.", least=1),
+        "context_file_path": _optional(_text(requests.MAX_PATH, "The file that the user looks at.")),
+        "context_selection": _optional(
+            _text(requests.MAX_SELECTION, "The lines selected in it: `lines 10-25` or `line 7`.")
+        ),
+    },
+)
+_WORKFLOW = Schema(
+    type=OpenAPIType.OBJECT,
+    required=["name"],
+    additional_properties=False,
+    properties={
+        "name": _text(requests.MAX_NAME, "The workflow's name.", least=1),
+        "agent_definition": _optional(
+            Schema(type=OpenAPIType.OBJECT, description="For the runtime; left out: one that refines.")
+        ),
+        "files": _optional(
+            Schema(
+                type=OpenAPIType.OBJECT,
+                max_properties=requests.MAX_FILES,
+                additional_properties=Schema(type=OpenAPIType.STRING),
+                description="Path, starting with `/`, to text.",
+            )
+        ),
+    },
+)
+_PAGE = (
+    Parameter(
+        "limit",
+        "query",
+        schema=_number(requests.MAX_PAGE, requests.DEFAULT_PAGE, "Most items; 0 for the default."),
+    ),
+    Parameter(
+        "cursor",
+        "query",
+        schema=Schema(type=OpenAPIType.STRING, description="`next_cursor` of the page before."),
+    ),
+)
+_PROPOSALS = (
+    *_PAGE,
+    Parameter(
+        "workflow_id", "query", schema=Schema(type=OpenAPIType.STRING, description="Only of this one.")
+    ),
+    Parameter(
+        "status",
+        "query",
+        schema=Schema(type=OpenAPIType.STRING, enum=[status.value for status in ProposalStatus]),
+    ),
+)
+_EVENTS = (
+    Parameter("after", "query", schema=_number(requests.MAX_SEQ, 0, "The last seq that the caller has.")),
+    Parameter(
+        "limit",
+        "query",
+        schema=_number(requests.MAX_EVENTS, requests.DEFAULT_EVENTS, "Most events; 0 for the default."),
+    ),
+    Parameter(
+        "wait",
+        "query",
+        schema=_number(requests.MAX_WAIT_S, 0, "Seconds to wait for the first event."),
+    ),
+    Parameter(
+        "Last-Event-ID",
+        "header",
+        schema=_number(requests.MAX_SEQ, 0, "As `after`, for text/event-stream; the larger one counts."),
+    ),
+)
+
+_PROBLEMS: dict[int, tuple[type[models.Problem], str]] = {
+    400: (models.FieldProblem, "A field is missing or wrong; all are named"),
+    401: (models.Problem, "No token, or not a valid one"),
+    403: (models.Problem, "Not allowed"),
+    404: (models.Problem, "There is none such, or it is not the caller's to see"),
+    410: (models.CursorProblem, "The cursor is outside the journal"),
+    413: (models.Problem, "The body is too large"),
+    422: (models.FieldProblem, "Well-formed, but cannot be carried out"),
+    500: (models.Problem, "A fault of the hub"),
+    502: (models.Problem, "The runtime answered with an error"),
+    503: (models.Problem, "The runtime or the database is away, or this replica is; try again later"),
+}
+_ALWAYS = (401, 500, 503)
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a route takes and answers, beside its path and method."""
+
+    operation_id: str
+    tag: str
+    answers: dict[int, tuple[type, str]]
+    problems: tuple[int, ...] = ()
+    query: Sequence[Parameter] = ()
+    body: Schema | None = None
+    others: dict[int, ResponseSpec] = field(default_factory=dict)
+    open: bool = False
+
+
+CREATE_WORKFLOW = Described(
+    "createWorkflow", "workflows", {201: (models.Workflow, "Made")}, (400, 413), body=_WORKFLOW
+)
+LIST_WORKFLOWS = Described(
+    "listWorkflows", "workflows", {200: (models.WorkflowPage, "A page")}, (400,), query=_PAGE
+)
+GET_WORKFLOW = Described("getWorkflow", "workflows", {200: (models.Workflow, "The workflow")}, (404,))
+START_REFINEMENT = Described(
+    "startRefinement",
+    "refinements",
+    {202: (models.StartedRefinement, "Started; `Location` is the proposal's address")},
+    (400, 404, 413, 422, 502),
+    body=_START,
+)
+LIST_PROPOSALS = Described(
+    "listProposals", "proposals", {200: (models.ProposalPage, "A page")}, (400,), query=_PROPOSALS
+)
+GET_PROPOSAL = Described("getProposal", "proposals", {200: (models.Proposal, "The proposal")}, (404,))
+GET_REFINEMENT = Described(
+    "getRefinement", "refinements", {200: (models.Refinement, "The refinement")}, (404,)
+)
+CANCEL_REFINEMENT = Described(
+    "cancelRefinement",
+    "refinements",
+    {200: (models.Refinement, "The run is over"), 202: (models.Refinement, "The run is about to end")},
+    (403, 404, 413),
+)
+LIST_EVENTS = Described(
+    "listEvents",
+    "refinements",
+    {
+        200: (models.EventPage, "A page, or with `Accept: text/event-stream` every event until the last"),
+    },
+    (400, 404, 410),
+    query=_EVENTS,
+    others={204: ResponseSpec(None, description="Nothing follows `Last-Event-ID`: do not come back")},
+)
+HEALTH = Described("getHealth", "health", {200: (models.Health, "The process lives")}, open=True)
+READY = Described(
+    "getReady",
+    "health",
+    {200: (models.Ready, "The replica can serve")},
+    open=True,
+    others={503: ResponseSpec(models.NotReady, media_type=MEDIA_TYPE, description="It cannot")},
+)
+
+
+def operation(described: Described) -> dict[str, Any]:
+    """The arguments of a Litestar route decorator that say what the route takes and answers."""
+    responses = {
+        status: ResponseSpec(model, description=text, generate_examples=False)
+        for status, (model, text) in described.answers.items()
+    }
+    problems = described.problems + (() if described.open else _ALWAYS)
+    for status in sorted(problems):
+        model, text = _PROBLEMS[status]
+        responses[status] = ResponseSpec(model, description=text, media_type=MEDIA_TYPE)
+
+    @dataclass
+    class Said(Operation):
+        """Litestar's way to say more than the handler's signature does."""
+
+        def __post_init__(self) -> None:
+            self.parameters = [*(self.parameters or []), *described.query] or None
+            if described.body is not None:
+                content = {_JSON: OpenAPIMediaType(schema=described.body)}
+                self.request_body = RequestBody(content=content, required=True)
+            if described is LIST_EVENTS:
+                assert self.responses is not None
+                stream = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
+                self.responses["200"].content["text/event-stream"] = stream  # type: ignore[index,union-attr]
+
+    return {
+        "status_code": min(described.answers),
+        "operation_id": described.operation_id,
+        "operation_class": Said,
+        "tags": [described.tag],
+        "responses": responses | described.others,
+        "security": [] if described.open else [{"bearer": []}],
+    }
+
+
+def openapi_document(routes: Sequence[Any]) -> bytes:
+    """The document of the routes, as JSON.
+
+    An application of its own makes it: Litestar serves the document of an application only together
+    with pages of its own.
+    """
+    config = OpenAPIConfig(
+        title="IDE Orchestrator",
+        version="1",
+        description="Refinements of workflows by an agent, followed live. WebSocket and gRPC have "
+        "contracts of their own.",
+        use_handler_docstrings=True,
+        components=Components(
+            security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")}
+        ),
+    )
+    app = Litestar(
+        list(routes),
+        openapi_config=config,
+        dependencies={"services": Provide(lambda: None, sync_to_thread=False)},
+        logging_config=None,
+    )
+    return dumps(app.openapi_schema.to_schema())

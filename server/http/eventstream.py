@@ -1,0 +1,86 @@
+"""Server-sent events: a thread's events until the last, one ASGI send a step."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from litestar import Response
+from litestar.types import Receive, Scope, Send
+
+from server.domain.errors import ShuttingDown
+from server.domain.follow import Beat, Follower
+from server.http.connection import ClientGone, ReaderStuck, connection_of
+from server.http.patience import patiently
+from server.http.refusals import log, place_of
+from server.wire import rendering
+
+_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    # Each step is to be seen at once: no proxy may collect them.
+    (b"cache-control", b"no-store, no-transform"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class EventStream(Response[None]):
+    """Follows when it is sent: what is wrong until then is answered as a problem.
+
+    resumed: the client came back by itself with `Last-Event-ID`; if nothing follows, it is answered
+    204, which tells an EventSource to come no more.
+    """
+
+    def __init__(self, follow: Callable[[], Awaitable[Follower]], *, resumed: bool) -> None:
+        super().__init__(None)
+        self._follow, self._resumed = follow, resumed
+
+    def to_asgi_response(self, *args: Any, **kwargs: Any) -> Any:
+        """The ASGI application that sends it."""
+        return self._send
+
+    async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
+        follower = await self._follow()
+        try:
+            if self._resumed and follower.complete:
+                await send({"type": "http.response.start", "status": 204, "headers": []})
+            else:
+                await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
+                await self._stream(follower, scope, send)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except ReaderStuck:
+            log.info("reader_stuck", thread_id=str(follower.tail.thread_id))
+        except (ClientGone, OSError):
+            pass
+        finally:
+            follower.close()
+
+    async def _stream(self, follower: Follower, scope: Scope, send: Send) -> None:
+        connection = connection_of(scope)  # type: ignore[arg-type]
+
+        async def put(body: bytes) -> None:
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            await connection.drained()
+
+        try:
+            with connection.streaming():
+                await put(rendering.hello_sse(follower.tail.head))
+                while (step := await patiently(follower.step)) is not None:
+                    if isinstance(step, Beat):
+                        await put(rendering.heartbeat_sse(step.last_seq, step.progress))
+                    else:
+                        await put(b"".join(map(rendering.sse, step)))
+        except ShuttingDown:
+            # A proper end: the client comes back by itself, to another replica.
+            await connection.drained()
+        except ClientGone:
+            raise
+        except Exception as error:
+            log.error(
+                "event_stream_failed",
+                error=type(error).__name__,
+                where=place_of(error),
+                thread_id=str(follower.tail.thread_id),
+            )
+            # Cut, so that the end is not taken for the stream's.
+            connection.abort()
+            raise ClientGone from None

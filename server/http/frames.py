@@ -1,0 +1,130 @@
+"""WebSocket messages as the bytes on the wire, head included (RFC 6455 section 5.2).
+
+What a server sends is not masked, so the bytes are the same for every client: a segment's are made
+once and written to all of them (ADR 0006).
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import lru_cache
+
+from server.domain.follow import Beat, SeedFollower
+from server.domain.ports import JournalHead
+from server.domain.retelling import dump
+from server.domain.segments import Segment
+from server.http.handshake import Form
+from server.wire import rendering
+
+_TEXT = 0x81
+_BINARY = 0x82
+
+
+def frame_head(kind: int, size: int) -> bytes:
+    """The head of an unfragmented, unmasked frame."""
+    if size < 126:
+        return bytes((kind, size))
+    if size < 1 << 16:
+        return struct.pack("!BBH", kind, 126, size)
+    return struct.pack("!BBQ", kind, 127, size)
+
+
+def text_frame(payload: bytes) -> bytes:
+    """A text message; the payload is UTF-8."""
+    return frame_head(_TEXT, len(payload)) + payload
+
+
+def binary_frame(payload: bytes) -> bytes:
+    """A binary message."""
+    return frame_head(_BINARY, len(payload)) + payload
+
+
+@lru_cache(maxsize=64)
+def _beat_json(last_seq: int, progress: str) -> bytes:
+    return text_frame(rendering.heartbeat_json(last_seq, progress))
+
+
+@lru_cache(maxsize=64)
+def _beat_proto(last_seq: int, progress: str) -> bytes:
+    return binary_frame(rendering.heartbeat(last_seq, progress))
+
+
+@lru_cache(maxsize=64)
+def _progress_frame(progress: str) -> bytes:
+    return text_frame(
+        dump({"event_type": "on_state_update", "data": {"messages": progress, "status": "running"}})
+    )
+
+
+class JsonMessages:
+    """Subprotocol ideo.v1: each message is a WatchRefinementResponse as proto-JSON."""
+
+    def hello(self, head: JournalHead) -> bytes:
+        """The first message."""
+        return text_frame(rendering.hello_json(head))
+
+    async def segment(self, segment: Segment) -> bytes:
+        """The message that brings the segment's events."""
+        return segment.once(Form.JSON, lambda shared: text_frame(rendering.batch_json(shared)))
+
+    def beat(self, beat: Beat) -> bytes:
+        """A sign of life."""
+        return _beat_json(beat.last_seq, beat.progress)
+
+    def fault(self, error: str, context: str) -> bytes:
+        """The close says it all."""
+        return b""
+
+
+class ProtoMessages:
+    """Subprotocol ideo.v1.proto: the same as binary messages."""
+
+    def hello(self, head: JournalHead) -> bytes:
+        """The first message."""
+        return binary_frame(rendering.hello(head))
+
+    async def segment(self, segment: Segment) -> bytes:
+        """The message that brings the segment's events."""
+        return segment.once(Form.PROTO, lambda shared: binary_frame(rendering.event_batch_response(shared)))
+
+    def beat(self, beat: Beat) -> bytes:
+        """A sign of life."""
+        return _beat_proto(beat.last_seq, beat.progress)
+
+    def fault(self, error: str, context: str) -> bytes:
+        """The close says it all."""
+        return b""
+
+
+class SeedMessages:
+    """No subprotocol: the seed's frames, one message each; without a hello."""
+
+    def __init__(self, follower: SeedFollower) -> None:
+        self._follower = follower
+        self._progress = ""
+
+    def hello(self, head: JournalHead) -> bytes:
+        """The seed knows none."""
+        return b""
+
+    async def segment(self, segment: Segment) -> bytes:
+        """The frames of the segment's events."""
+        made: bytes | None = segment.made(Form.SEED)
+        if made is not None:
+            return made
+        frames = await self._follower.frames(segment)
+        return segment.once(Form.SEED, lambda shared: b"".join(map(text_frame, frames)))
+
+    def beat(self, beat: Beat) -> bytes:
+        """The runtime's progress when it changed. A plain sign of life is the socket's own ping."""
+        if beat.progress == self._progress:
+            return b""
+        self._progress = beat.progress
+        return _progress_frame(beat.progress)
+
+    def fault(self, error: str, context: str) -> bytes:
+        """The seed's error frame."""
+        return text_frame(dump({"event_type": "error", "data": {"error": error, "context": context}}))
+
+
+Messages = JsonMessages | ProtoMessages | SeedMessages

@@ -1,0 +1,176 @@
+"""The JSON bodies as types, for the OpenAPI document alone.
+
+What is sent is made by `server.wire.resources` and `server.wire.rendering`; a contract test holds that
+both have the same members.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+Status = Literal["processing", "awaiting_input", "completed", "failed", "cancelled"]
+
+
+@dataclass
+class Problem:
+    """Problem details (RFC 9457). `code` is stable; `error` is the seed's short text."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    trace_id: str
+    error: str
+
+
+@dataclass
+class FieldProblem(Problem):
+    """With `fields`: each wrong field's name, and what is wrong with it."""
+
+    fields: dict[str, str]
+
+
+@dataclass
+class CursorProblem(Problem):
+    """With the lowest seq that is kept and the highest there is."""
+
+    floor: int
+    last_seq: int
+
+
+@dataclass
+class NotReady(Problem):
+    """With the names of the checks that fail."""
+
+    failing: list[str]
+
+
+@dataclass
+class Failure:
+    """Why a run did not complete: a stable code and a sentence."""
+
+    reason: str
+    message: str
+
+
+@dataclass
+class File:
+    """A file in the seed's form: `content` is a list of lines, or base64 in one string when binary."""
+
+    content: list[str] | str
+    encoding: str | None = None
+    created_at: str | None = None
+    modified_at: str | None = None
+
+
+@dataclass
+class StartedRefinement:
+    """The seed's answer to a start."""
+
+    proposal_id: UUID
+    thread_id: UUID
+    status: Literal["processing"]
+    websocket_url: str
+    created_at: datetime
+
+
+@dataclass
+class Refinement:
+    """A request and the run that carries it out."""
+
+    thread_id: UUID
+    proposal_id: UUID
+    workflow_id: UUID
+    status: Status
+    epoch: int
+    last_seq: int
+    floor: int
+    created_at: datetime
+    completed_at: datetime | None
+    failure: Failure | None
+    websocket_url: str
+    events_url: str
+
+
+@dataclass
+class Proposal:
+    """The result of a refinement. `generated_files` is null before the run is over, and in lists."""
+
+    id: UUID
+    draft_id: UUID
+    workflow_id: UUID
+    thread_id: UUID
+    status: Status
+    user_prompt: str
+    context_file_path: str | None
+    context_selection: str | None
+    generated_files: dict[str, File] | None
+    file_count: int
+    created_at: datetime
+    completed_at: datetime | None
+    created_by_user_id: UUID
+    resolved_by_user_id: UUID | None
+    resolved_at: datetime | None
+    failure: Failure | None
+
+
+@dataclass
+class ProposalPage:
+    """A page of proposals; `next_cursor` is null on the last one."""
+
+    items: list[Proposal]
+    next_cursor: str | None
+
+
+@dataclass
+class Workflow:
+    """What is refined; `files` maps path to text and is empty in lists."""
+
+    id: UUID
+    name: str
+    owner_user_id: UUID
+    agent_definition: dict[str, Any]
+    current_draft_id: UUID
+    created_at: datetime
+    files: dict[str, str]
+
+
+@dataclass
+class WorkflowPage:
+    """A page of workflows; `next_cursor` is null on the last one."""
+
+    items: list[Workflow]
+    next_cursor: str | None
+
+
+@dataclass
+class EventPage:
+    """A page of events, each the proto-JSON of `ide_orchestrator.v1.Event`. `next_cursor` is the
+    `after` of the next page; when `complete`, there is none."""
+
+    items: list[dict[str, Any]]
+    next_cursor: int
+    complete: bool
+    epoch: int
+    last_seq: int
+    floor: int
+
+
+@dataclass
+class Health:
+    """The process lives."""
+
+    status: Literal["ok"]
+
+
+@dataclass
+class Ready:
+    """The replica can serve."""
+
+    status: Literal["ok"]
+    failing: list[str]

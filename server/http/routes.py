@@ -1,0 +1,212 @@
+"""The routes: from a request to a use case, and from its result to JSON."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import PathParameter, SkipValidation
+
+from server.domain.model import Page, Principal
+from server.domain.refinements import EventPage
+from server.http import described
+from server.http.bodies import MAX_BODY_BYTES, MAX_WORKFLOW_BYTES, bytes_response, json_body, json_response
+from server.http.described import operation
+from server.http.eventstream import EventStream
+from server.http.refusals import not_ready
+from server.http.services import HttpServices
+from server.wire import requests, resources
+from server.wire.fields import uuid_or_not_found
+from server.wire.rendering import event_jsons
+
+Services = NamedDependency[SkipValidation[HttpServices]]
+AnyRequest = Request[Any, Any, Any]
+_Id = Annotated[str, PathParameter(schema_extra={"format": "uuid"})]
+
+_SSE = "text/event-stream"
+
+
+async def _caller(request: AnyRequest, services: HttpServices) -> Principal:
+    return await services.authenticator.authenticate_header(request.headers.get("authorization"))
+
+
+def _query(request: AnyRequest) -> dict[str, str]:
+    return dict(request.query_params)
+
+
+def _list_response(request: AnyRequest, page: Page, json: dict[str, Any]) -> Response[bytes]:
+    headers = {}
+    if page.next_token is not None:
+        query = urlencode({**_query(request), "cursor": page.next_token})
+        headers["Link"] = f'<{request.url.path}?{query}>; rel="next"'
+    return json_response(json, headers=headers)
+
+
+# --- Workflows -------------------------------------------------------------------------------
+
+
+@post("/api/workflows", request_max_body_size=MAX_WORKFLOW_BYTES, **operation(described.CREATE_WORKFLOW))
+async def create_workflow(request: AnyRequest, services: Services) -> Response[bytes]:
+    """Make a workflow with its first draft."""
+    caller = await _caller(request, services)
+    command = requests.create_workflow(await json_body(request))
+    workflow = await services.workflows.create(caller, command)
+    location = {"Location": f"/api/workflows/{workflow.id}"}
+    return json_response(resources.workflow_json(workflow), status=201, headers=location)
+
+
+@get("/api/workflows", **operation(described.LIST_WORKFLOWS))
+async def list_workflows(request: AnyRequest, services: Services) -> Response[bytes]:
+    """The caller's workflows without files, newest first."""
+    caller = await _caller(request, services)
+    wanted = requests.page_query(_query(request))
+    page = await services.workflows.list(caller, limit=wanted.limit, token=wanted.token)
+    return _list_response(request, page, resources.workflows_json(page))
+
+
+@get("/api/workflows/{workflow_id:str}", **operation(described.GET_WORKFLOW))
+async def get_workflow(request: AnyRequest, services: Services, workflow_id: _Id) -> Response[bytes]:
+    """A workflow with the files of its current draft."""
+    caller = await _caller(request, services)
+    wanted = uuid_or_not_found(workflow_id, "workflow")
+    return json_response(resources.workflow_json(await services.workflows.get(caller, wanted)))
+
+
+@post(
+    "/api/workflows/{workflow_id:str}/refinements",
+    request_max_body_size=MAX_BODY_BYTES,
+    **operation(described.START_REFINEMENT),
+)
+async def start_refinement(request: AnyRequest, services: Services, workflow_id: _Id) -> Response[bytes]:
+    """Start a refinement of the workflow's files; answered once the runtime took it."""
+    caller = await _caller(request, services)
+    wanted = uuid_or_not_found(workflow_id, "workflow")
+    command = requests.start_refinement(wanted, await json_body(request))
+    started = await services.refinements.start(caller, command)
+    location = {"Location": resources.proposal_url(started.proposal_id)}
+    return json_response(resources.started_json(started), status=202, headers=location)
+
+
+# --- Proposals -------------------------------------------------------------------------------
+
+
+@get("/api/proposals", **operation(described.LIST_PROPOSALS))
+async def list_proposals(request: AnyRequest, services: Services) -> Response[bytes]:
+    """The proposals that the caller may see, without files, newest first."""
+    caller = await _caller(request, services)
+    wanted = requests.proposals_query(_query(request))
+    page = await services.proposals.list(
+        caller,
+        limit=wanted.page.limit,
+        token=wanted.page.token,
+        workflow_id=wanted.workflow_id,
+        status=wanted.status,
+    )
+    return _list_response(request, page, resources.proposals_json(page))
+
+
+@get("/api/proposals/{proposal_id:str}", **operation(described.GET_PROPOSAL))
+async def get_proposal(request: AnyRequest, services: Services, proposal_id: _Id) -> Response[bytes]:
+    """A proposal, with its files once the run is over."""
+    caller = await _caller(request, services)
+    wanted = uuid_or_not_found(proposal_id, "proposal")
+    return json_response(resources.proposal_json(await services.proposals.get(caller, wanted)))
+
+
+# --- Refinements -----------------------------------------------------------------------------
+
+
+@get("/api/refinements/{thread_id:str}", **operation(described.GET_REFINEMENT))
+async def get_refinement(request: AnyRequest, services: Services, thread_id: _Id) -> Response[bytes]:
+    """Where a refinement stands."""
+    caller = await _caller(request, services)
+    wanted = uuid_or_not_found(thread_id, "refinement")
+    return json_response(resources.refinement_json(await services.refinements.get(caller, wanted)))
+
+
+@post(
+    "/api/refinements/{thread_id:str}/cancel",
+    request_max_body_size=MAX_BODY_BYTES,
+    **operation(described.CANCEL_REFINEMENT),
+)
+async def cancel_refinement(request: AnyRequest, services: Services, thread_id: _Id) -> Response[bytes]:
+    """Cancel a run. 200 when it is over, 202 when another replica is still to end it."""
+    caller = await _caller(request, services)
+    wanted = uuid_or_not_found(thread_id, "refinement")
+    refinement = await services.refinements.cancel(caller, wanted)
+    status = 200 if refinement.status.terminal else 202
+    return json_response(resources.refinement_json(refinement), status=status)
+
+
+@get("/api/refinements/{thread_id:str}/events", **operation(described.LIST_EVENTS))
+async def list_events(request: AnyRequest, services: Services, thread_id: _Id) -> Response[Any]:
+    """A thread's events behind a cursor: a page that may wait for the first of them, or, for who
+    prefers text/event-stream, all of them until the terminal one."""
+    caller = await _caller(request, services)
+    wanted = uuid_or_not_found(thread_id, "refinement")
+    query = requests.events_query(_query(request))
+    if request.accept.best_match(["application/json", _SSE]) == _SSE:
+        last_id = request.headers.get("last-event-id")
+        after = max(query.after, requests.cursor(last_id or None, "Last-Event-ID"))
+        return EventStream(lambda: services.refinements.follow(caller, wanted, after), resumed=bool(last_id))
+    page = await services.refinements.page(
+        caller, wanted, after=query.after, limit=query.limit, wait_s=query.wait_s
+    )
+    return bytes_response(_page_json(page))
+
+
+def _page_json(page: EventPage) -> bytes:
+    """A page of events; each event's JSON is made once and shared."""
+    items = b",".join([json for segment in page.segments for json in event_jsons(segment)])
+    complete = b"true" if page.complete else b"false"
+    head = page.head
+    return b'{"items":[%b],"next_cursor":%d,"complete":%b,"epoch":%d,"last_seq":%d,"floor":%d}' % (
+        items,
+        page.next_after,
+        complete,
+        head.epoch,
+        head.last_seq,
+        head.floor,
+    )
+
+
+# --- Health ----------------------------------------------------------------------------------
+
+
+@get("/healthz", **operation(described.HEALTH))
+async def health() -> Response[bytes]:
+    """Whether the process lives."""
+    return json_response({"status": "ok"})
+
+
+@get("/api/health", include_in_schema=False)
+async def health_again() -> Response[bytes]:
+    """The same, where the seed has it."""
+    return json_response({"status": "ok"})
+
+
+@get("/readyz", **operation(described.READY))
+async def ready(services: Services) -> Response[bytes]:
+    """Whether this replica can serve; 503 names the checks that fail."""
+    failing = await services.ready()
+    if failing:
+        raise not_ready(failing)
+    return json_response({"status": "ok", "failing": []})
+
+
+ROUTES = [
+    create_workflow,
+    list_workflows,
+    get_workflow,
+    start_refinement,
+    list_proposals,
+    get_proposal,
+    get_refinement,
+    cancel_refinement,
+    list_events,
+    health,
+    health_again,
+    ready,
+]

@@ -1,0 +1,42 @@
+"""How uvicorn serves the HTTP face."""
+
+from __future__ import annotations
+
+import uvicorn
+from litestar import Litestar
+
+from server.http.protocols import HubHttpProtocol, HubSocketProtocol
+
+#: Largest message that a client may send on a WebSocket, in bytes.
+MAX_CLIENT_MESSAGE_BYTES = 4096
+#: Seconds that an idle kept-alive connection stays open.
+KEEP_ALIVE_S = 15
+
+
+def uvicorn_config(app: Litestar, *, drain_s: float, ping_s: float = 20.0) -> uvicorn.Config:
+    """The configuration for an embedded `uvicorn.Server`; sockets are given to its `serve`.
+
+    drain_s: how long answers under way may take once the server stops. ping_s: WebSocket pings, and
+    the longest wait for an answer to one, which on the seed's sockets are the only sign of life.
+    """
+    return uvicorn.Config(
+        app,
+        http=HubHttpProtocol,
+        ws=HubSocketProtocol,
+        lifespan="off",
+        loop="none",
+        interface="asgi3",
+        # Compression would make each client's bytes its own.
+        ws_per_message_deflate=False,
+        ws_max_size=MAX_CLIENT_MESSAGE_BYTES,
+        ws_ping_interval=ping_s,
+        ws_ping_timeout=ping_s,
+        # Addresses may carry a token in their query.
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=drain_s,  # type: ignore[arg-type]
+    )

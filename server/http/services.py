@@ -1,0 +1,29 @@
+"""What the HTTP face calls."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from server.auth.authenticator import Authenticator
+from server.domain.proposals import ProposalReview
+from server.domain.refinements import Refinements
+from server.domain.workflows import WorkflowShelf
+
+
+@dataclass(frozen=True, slots=True)
+class HttpServices:
+    """The use cases, ready to use.
+
+    allowed_origins: scheme, host and port of each origin whose pages may call. ready: the names of the
+    checks that fail. draining: whether this replica is going away. dev: log the texts of faults.
+    """
+
+    refinements: Refinements
+    proposals: ProposalReview
+    workflows: WorkflowShelf
+    authenticator: Authenticator
+    allowed_origins: tuple[str, ...]
+    ready: Callable[[], Awaitable[list[str]]]
+    draining: Callable[[], bool]
+    dev: bool = False

@@ -1,0 +1,156 @@
+"""WebSocket `/api/ws/refinements/{thread_id}`: admission, then a thread's events until the last.
+
+1. Whatever is wrong before the upgrade is answered as a problem, with the seed's statuses: a thread
+   that is not the caller's and one that does not exist are both 403.
+2. A stream ends by the terminal event (1000), by the client, or with the close code of the table; the
+   reason then carries the cursor where it is worth to come back.
+3. While the database is away, an open stream stays open.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from urllib.parse import parse_qs
+
+from litestar.datastructures import Headers
+from litestar.types import Receive, Scope, Send
+
+from server.domain.errors import HubError, NotFound, PermissionDenied, ShuttingDown
+from server.domain.follow import Beat, Follower
+from server.domain.segments import Segment
+from server.http.connection import ClientGone, Connection, ReaderStuck, connection_of
+from server.http.frames import JsonMessages, Messages, ProtoMessages, SeedMessages
+from server.http.handshake import Form, form_of, origin_allowed, token_of
+from server.http.patience import patiently
+from server.http.refusals import log, note_fault, place_of, refuse_upgrade, trace_id_of
+from server.http.services import HttpServices
+from server.wire.fields import uuid_or_not_found
+from server.wire.problems import CLOSE_DONE, INTERNAL, Reconnect, detail_of, problem_of
+from server.wire.requests import cursor
+
+#: From here on, what is to be written is written: a step may hold more.
+_WRITE_BYTES = 256 << 10
+_TEMPLATE = "/api/ws/refinements/{thread_id}"
+
+
+class RefinementSocket:
+    """The handler of the address's WebSockets."""
+
+    def __init__(self, services: HttpServices) -> None:
+        self._services = services
+
+    async def serve(self, thread_id: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """One socket, from its upgrade request to its close."""
+        await receive()
+        headers = Headers.from_scope(scope)
+        trace_id = trace_id_of(headers)
+        try:
+            form, follower, messages = await self._admit(thread_id, scope, headers)
+        except Exception as error:
+            note_fault(error, trace_id=trace_id, path_template=_TEMPLATE, dev=self._services.dev)
+            await refuse_upgrade(scope, send, error, trace_id=trace_id)
+            return
+        try:
+            connection = connection_of(scope)  # type: ignore[arg-type]
+            await send(
+                {"type": "websocket.accept", "subprotocol": form.value, "headers": []},
+            )
+            stream = _Stream(connection, follower, messages)
+            code, reason = await self._run(stream, thread_id, trace_id)
+            # A close waits in line like all else, but ASGI's has no deadline.
+            await connection.drained()
+            await send({"type": "websocket.close", "code": code, "reason": reason})
+        except ReaderStuck:
+            log.info("reader_stuck", thread_id=thread_id, trace_id=trace_id)
+        except (ClientGone, OSError):
+            pass  # ASGI tells a sender of a lost connection by an OSError
+        finally:
+            follower.close()
+
+    async def _admit(self, thread_id: str, scope: Scope, headers: Headers) -> tuple[Form, Follower, Messages]:
+        services = self._services
+        if services.draining():
+            raise ShuttingDown
+        if not origin_allowed(headers.getall("origin", []), services.allowed_origins):
+            raise PermissionDenied("this origin is not allowed")
+        offered: list[str] = list(scope["subprotocols"])  # type: ignore[typeddict-item]
+        query = parse_qs(scope["query_string"].decode("ascii", "replace"), keep_blank_values=True)
+        token = token_of(query.get("token", [None])[0], headers.get("authorization"), offered)
+        principal = await services.authenticator.authenticate(token)
+        after = cursor(query.get("after", [None])[0])
+        form = form_of(offered)
+        try:
+            thread = uuid_or_not_found(thread_id, "refinement")
+            if form is Form.SEED:
+                seed = await services.refinements.follow_seed(principal, thread, after)
+                return form, seed.follower, SeedMessages(seed)
+            follower = await services.refinements.follow(principal, thread, after)
+        except NotFound:
+            raise PermissionDenied("you may not follow this refinement, or there is none such") from None
+        return form, follower, JsonMessages() if form is Form.JSON else ProtoMessages()
+
+    async def _run(self, stream: _Stream, thread_id: str, trace_id: str) -> tuple[int, str]:
+        """Follow to the end; the close's code and reason. Raises ClientGone."""
+        try:
+            with stream.connection.streaming():
+                await stream.follow()
+        except ClientGone:
+            raise
+        except Exception as error:
+            return await self._farewell(stream, error, thread_id, trace_id)
+        return CLOSE_DONE.code, ""
+
+    async def _farewell(
+        self, stream: _Stream, error: Exception, thread_id: str, trace_id: str
+    ) -> tuple[int, str]:
+        problem = problem_of(error)
+        if not isinstance(error, ShuttingDown):
+            context = problem.code if isinstance(error, HubError) else INTERNAL.code
+            log.error(
+                "websocket_proxy_error",
+                context=context,
+                error=type(error).__name__,
+                where=place_of(error),
+                thread_id=thread_id,
+                trace_id=trace_id,
+            )
+            await stream.write(stream.messages.fault(detail_of(error), context))
+        again = problem.close.reconnect in (Reconnect.AT_ONCE, Reconnect.LATER)
+        return problem.close.code, f"after={stream.sent}" if again else ""
+
+
+class _Stream:
+    """The events of a follower on their way to one client."""
+
+    def __init__(self, connection: Connection, follower: Follower, messages: Messages) -> None:
+        self.connection, self.messages = connection, messages
+        self._follower = follower
+        #: Seq of the last event that was written.
+        self.sent = follower.cursor
+
+    async def follow(self) -> None:
+        """Write everything until the terminal event. Raises ClientGone, ReaderStuck."""
+        await self.write(self.messages.hello(self._follower.tail.head))
+        while (step := await patiently(self._follower.step)) is not None:
+            if isinstance(step, Beat):
+                await self.write(self.messages.beat(step))
+            else:
+                await self._write_segments(step)
+
+    async def _write_segments(self, segments: list[Segment]) -> None:
+        waiting: list[bytes] = []
+        size = 0
+        for segment in segments:
+            frames = await patiently(partial(self.messages.segment, segment))
+            waiting.append(frames)
+            size += len(frames)
+            if size >= _WRITE_BYTES or segment is segments[-1]:
+                await self.write(waiting[0] if len(waiting) == 1 else b"".join(waiting))
+                self.sent = segment.last_seq
+                waiting, size = [], 0
+
+    async def write(self, frames: bytes) -> None:
+        """Write framed messages and wait until the client took enough of them."""
+        if frames:
+            self.connection.write(frames)
+            await self.connection.drained()
