@@ -10,6 +10,7 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import Headers, MutableScopeHeaders
 from litestar.di import Provide
 from litestar.enums import ScopeType
+from litestar.params import FromPath
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.domain.errors import NotFound
@@ -48,7 +49,7 @@ def create_http_app(services: HttpServices) -> Litestar:
         return bytes_response(document)
 
     @get("/api/ws/refinements/{thread_id:str}")
-    async def socket_only(thread_id: str) -> Response[bytes]:
+    async def socket_only(thread_id: FromPath[str]) -> Response[bytes]:
         raise upgrade_required()
 
     app = Litestar(
