@@ -153,7 +153,8 @@ class Refinements:
             found: list[Segment] = []
             last = after
             try:
-                async with asyncio.timeout(wait_s):
+                # Without a wait there is no limit either: what is there is read.
+                async with asyncio.timeout(wait_s or None):
                     while last < after + limit:
                         step = await self._next(follower, wait=not found and wait_s > 0)
                         if not step:
