@@ -279,6 +279,12 @@ def test_an_interrupt_asks_for_input_once_until_the_state_goes_on(interpreter: I
     assert len(interpreter.interpret(asked).kinds) == 2
 
 
+def test_a_pollers_summary_does_not_take_a_request_back(interpreter: Interpreter) -> None:
+    state(interpreter, messages="[]", __interrupt__="(Interrupt(value={}, id='1'),)")
+    state(interpreter, messages="Execution completed", files={}, result={})
+    assert interpreter.awaiting_input
+
+
 # Pollers.
 
 
@@ -334,6 +340,17 @@ def test_text_that_looks_like_the_end_of_its_message_fools_nobody(interpreter: I
     for quoted in (text, text + '"', "plain", text):
         raw = f"(AIMessageChunk(content={quoted!r}, id='m'), {{'langgraph_node': 'model'}})"
         assert token(interpreter, raw_event=raw) == Token("m", Role.AI, quoted, node="model")
+
+
+def test_a_second_raw_event_beside_the_data_fools_nobody(interpreter: Interpreter) -> None:
+    raw = "(AIMessageChunk(content='{}', id='m'), {{}})"
+    for decoy in ("same", "other"):
+        body = {
+            "event_type": "on_llm_stream",
+            "beside": {"raw_event": raw.format(decoy)},
+            "data": {"raw_event": raw.format("same")},
+        }
+        assert interpreter.interpret(json.dumps(body).encode()).kinds == (Token("m", Role.AI, "same"),)
 
 
 def test_a_tools_answer_comes_whole(interpreter: Interpreter) -> None:
