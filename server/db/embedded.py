@@ -85,7 +85,7 @@ async def embedded(data_dir: Path, *, settings: Mapping[str, str] | None = None)
         account = _account(cluster)
         if not cluster.exists():
             await _initialise(cluster, account)
-        (cluster / "postmaster.pid").unlink(missing_ok=True)
+        _clear_traces(cluster)
         _write_access(cluster, account)
         socket_dir = stack.enter_context(_socket_dir(cluster, account))
         process = await _launch(data_dir, account, lock, {**_SETTINGS, **(settings or {})}, socket_dir)
@@ -188,6 +188,13 @@ async def _initialise(cluster: Path, account: _Account) -> None:
             output.seek(0)
             raise EmbeddedServerError(f"initdb failed: {_tail(output.read())}")
     unfinished.rename(cluster)
+
+
+def _clear_traces(cluster: Path) -> None:
+    """Remove what a killed server left. It holds a pid, and a start would be refused when some process
+    has that pid now, be it the killed server's own zombie. `server.lock` is the better witness."""
+    for name in ("postmaster.pid", _SOCKET_NAME, f"{_SOCKET_NAME}.lock"):
+        (cluster / name).unlink(missing_ok=True)
 
 
 def _write_access(cluster: Path, account: _Account) -> None:

@@ -17,5 +17,6 @@ from server.db.tables import TABLES
 DB = PostgresEngine(config={"dsn": os.environ.get("DATABASE_URL")})
 APP_REGISTRY = AppRegistry(apps=["server.db.piccolo_app"])
 
-for table in (*TABLES, Migration):
+Migration._meta.db = DB
+for table in TABLES:
     table._meta.db = DB

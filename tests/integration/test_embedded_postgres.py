@@ -103,6 +103,17 @@ async def test_after_kill_9_the_next_start_has_what_was_committed(tmp_path: Path
     assert servers_on(tmp_path) == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part of it")
+async def test_after_kill_9_the_server_ends_too_though_nobody_starts_again(tmp_path: Path) -> None:
+    async with child(tmp_path) as process:
+        assert (await says(process))[0] == "ready"
+        assert servers_on(tmp_path)
+        process.kill()
+        async with asyncio.timeout(20):
+            while servers_on(tmp_path):  # noqa: ASYNC110 - not our child, so nobody tells us
+                await asyncio.sleep(0.02)
+
+
 async def test_after_kill_9_of_hub_and_server_the_next_start_recovers(tmp_path: Path) -> None:
     async with child(tmp_path) as process:
         _, dsn = await says(process)
@@ -148,6 +159,7 @@ async def test_a_stale_pid_file_that_names_a_living_process_is_no_obstacle(tmp_p
         pid_file = (tmp_path / "postgres" / "postmaster.pid").read_text().split("\n")
     pid_file[0] = str(os.getpid())
     (tmp_path / "postgres" / "postmaster.pid").write_text("\n".join(pid_file))
+    (tmp_path / "postgres" / ".s.PGSQL.5432.lock").write_text("\n".join(pid_file))
     async with embedded(tmp_path) as dsn:
         assert await query(dsn, "SELECT 1") == 1
 
