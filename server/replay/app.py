@@ -132,6 +132,7 @@ def create_replay_app(
 
     @post(f"{PREFIX}/invoke")
     async def invoke(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
+        """Start a run."""
         try:
             thread_id = runtime.invoke(json.loads(await request.body()))
         except (BadJob, RecursionError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -141,6 +142,7 @@ def create_replay_app(
 
     @get(f"{PREFIX}/state/{{thread_id:str}}")
     async def state(thread_id: FromPath[str]) -> Response[dict[str, Any]]:
+        """Tell what is known of a thread."""
         found = runtime.state(thread_id)
         if found is None:
             return Response({"detail": f"Thread {thread_id} not found"}, status_code=404)
@@ -148,6 +150,7 @@ def create_replay_app(
 
     @websocket(f"{PREFIX}/stream/{{thread_id:str}}")
     async def stream(socket: WebSocket[Any, Any, Any], thread_id: FromPath[str]) -> None:
+        """Send a thread's frames, then close."""
         await socket.accept()
         sending = asyncio.ensure_future(runtime.stream(thread_id, socket))
         leaving = asyncio.ensure_future(_left(socket))
@@ -167,10 +170,12 @@ def create_replay_app(
 
     @get("/health")
     async def health() -> dict[str, str]:
+        """Say that the process lives."""
         return {"status": "healthy", "timestamp": _now()}
 
     @get("/ready")
     async def ready() -> dict[str, Any]:
+        """Say that jobs can be taken."""
         return {"status": "ready", "services": {"recordings": True}, "timestamp": _now()}
 
     return Litestar([invoke, state, stream, health, ready], openapi_config=None)

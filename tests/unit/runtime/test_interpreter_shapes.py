@@ -342,14 +342,12 @@ def test_text_that_looks_like_the_end_of_its_message_fools_nobody(interpreter: I
         assert token(interpreter, raw_event=raw) == Token("m", Role.AI, quoted, node="model")
 
 
-def test_a_second_raw_event_beside_the_data_fools_nobody(interpreter: Interpreter) -> None:
+@pytest.mark.parametrize("first", ["beside", "data"])
+def test_a_second_raw_event_beside_the_data_fools_nobody(interpreter: Interpreter, first: str) -> None:
     raw = "(AIMessageChunk(content='{}', id='m'), {{}})"
     for decoy in ("same", "other"):
-        body = {
-            "event_type": "on_llm_stream",
-            "beside": {"raw_event": raw.format(decoy)},
-            "data": {"raw_event": raw.format("same")},
-        }
+        parts = {"beside": {"raw_event": raw.format(decoy)}, "data": {"raw_event": raw.format("same")}}
+        body = {"event_type": "on_llm_stream", first: parts.pop(first), **parts}
         assert interpreter.interpret(json.dumps(body).encode()).kinds == (Token("m", Role.AI, "same"),)
 
 
