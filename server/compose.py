@@ -28,6 +28,7 @@ from server.db.proposals import PostgresProposals
 from server.db.runs import PostgresRuns
 from server.db.users import PostgresUsers
 from server.db.workflows import PostgresWorkflows
+from server.domain.crashpoints import arm, crash_point
 from server.domain.errors import DatabaseUnavailable
 from server.domain.follow import Tails
 from server.domain.ports import RunLimits
@@ -224,7 +225,7 @@ def verifier_of(settings: Settings) -> TokenVerifier:
 
 async def check_schema(dsn: str) -> None:
     """Raises NotMigrated when migrations are missing, DatabaseUnavailable."""
-    missing = [migration.name for migration in await migration_status(dsn) if not migration.applied]
+    missing = [migration.id for migration in await migration_status(dsn) if not migration.applied]
     if missing:
         raise NotMigrated(f"{len(missing)} migrations are missing: run `ideo migrate up`")
 
@@ -234,6 +235,8 @@ async def open_hub(
     settings: Settings, *, dsn: str, runtime_url: str, verifier: TokenVerifier
 ) -> AsyncIterator[Hub]:
     """The hub, listening. On leaving it drains: new work is refused, runs are handed over."""
+    if settings.crash_point is not None:
+        arm(settings.crash_point)
     await check_schema(dsn)
     async with contextlib.AsyncExitStack() as stack:
         listener = listening_socket(settings.host, settings.http_port)
@@ -289,6 +292,7 @@ def _tell(task: asyncio.Task[None], failed: asyncio.Future[None]) -> None:
 
 
 async def _drain(core: Core, http: _Server, serving: asyncio.Task[None], rpc: Any) -> None:
+    crash_point("draining")
     core.refinements.accepting = False
     await rpc.drain()
     await core.runner.close()

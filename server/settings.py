@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     empty_result_grace_s: Seconds = Field(30.0, alias="IDEO_EMPTY_RESULT_GRACE_S")
     window_mib: int = Field(4, alias="IDEO_WINDOW_MIB", ge=1, le=1024)
     heartbeat_s: Seconds = Field(10.0, alias="IDEO_HEARTBEAT_S", le=15)
+    crash_point: str | None = Field(None, alias="IDEO_CRASH_POINT", pattern=r"^[a-z_]+(:[1-9][0-9]*)?$")
 
     @field_validator("allowed_origins", mode="before")
     @classmethod
@@ -88,6 +89,8 @@ class Settings(BaseSettings):
     def _development_only(self) -> Self:
         if self.jwt_secret and self.env != "dev":
             raise ValueError("IDEO_JWT_SECRET works only with IDEO_ENV=dev: use IDEO_JWKS_URL")
+        if self.crash_point and self.env != "dev":
+            raise ValueError("IDEO_CRASH_POINT works only with IDEO_ENV=dev")
         return self
 
     @property

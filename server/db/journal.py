@@ -24,6 +24,7 @@ import asyncpg
 
 from server.db.errors import database_errors
 from server.db.file_json import files_to_jsonb
+from server.domain.crashpoints import crash_point
 from server.domain.errors import DatabaseUnavailable, LeaseLost
 from server.domain.events import Outcome
 from server.domain.files import File
@@ -220,12 +221,14 @@ class PostgresJournalLog:
             if not done:
                 self.lose()
                 raise LeaseLost
+            crash_point("after_finish")
             self.committed += 1
             segment = Segment(self.committed, self.committed, entry, kept, terminal=True)
             self._journal.on_commit(
                 self.thread_id, segment, JournalHead(self.committed, self._epoch, 1, True)
             )
             await self._journal.pack(self.thread_id)
+            crash_point("after_pack")
             return
 
 
@@ -293,8 +296,10 @@ class PostgresJournal:
         pause_s = RETRY_FIRST_S
         while batches:
             try:
+                crash_point("before_append")
                 with database_errors():
                     rows = await self._pool.fetch(_APPEND, *_columns(batches), self._ttl)
+                crash_point("after_append")
                 moved = {row["thread_id"] for row in rows}
                 for batch in batches:
                     if batch.log.thread_id in moved:
@@ -367,6 +372,7 @@ class PostgresJournal:
                         "SELECT fence, last_seq, status FROM runs WHERE thread_id = $1", thread_id
                     )
                     return row is not None and tuple(row) == (log.fence, base + 1, outcome.value)
+                crash_point("in_finish")
                 await connection.execute(_FINISH_EVENT, thread_id, base + 1, entry, residue)
                 await connection.execute(
                     _FINISH_PROPOSAL,
@@ -377,6 +383,7 @@ class PostgresJournal:
                     failure.reason if failure else None,
                     failure.message if failure else None,
                 )
+                crash_point("end_of_finish")
         return True
 
     async def pack(self, thread_id: UUID) -> None:

@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from server.domain.crashpoints import crash_point
 from server.domain.errors import (
     DatabaseUnavailable,
     HubError,
@@ -159,6 +160,8 @@ class Drive:
     async def _work(self) -> Finished:
         try:
             await self._patiently(self._restore)
+            if self.lease.takeovers:
+                crash_point("restored")
             await self._invoke()
             self._waiting = self._interpreter.awaiting_input
             while True:
@@ -168,6 +171,7 @@ class Drive:
                 if self._waiting:
                     continue
                 self.runner.observer.lost_upstream(self.lease, why)
+                crash_point("connection_lost")
                 await self._weigh_state()
                 await self._back_off()
         except Finished as verdict:
@@ -215,7 +219,9 @@ class Drive:
                     "invoke_uncertain", "the runtime may or may not have taken the run, and does not know it"
                 )
         attempt += 1
+        crash_point("before_invoking")
         await self._set_status(RunStatus.INVOKING, attempt)
+        crash_point("after_invoking")
         try:
             await self.runner.runtime.invoke(lease.invocation)
         except RuntimeRefused as error:
@@ -223,7 +229,9 @@ class Drive:
         except RuntimeUnavailable as error:
             if not error.sent or not await self._known_to_runtime():
                 raise self._not_invoked("runtime_unavailable", error.message, error) from None
+        crash_point("after_post")
         await self._set_status(RunStatus.RUNNING, attempt)
+        crash_point("after_running")
         self.invoked.set_result(None)
 
     async def _set_status(self, status: RunStatus, attempt: int) -> None:
@@ -286,6 +294,7 @@ class Drive:
         polled = False
         try:
             async with self.runner.runtime.stream(self.lease.thread_id) as frames:
+                crash_point("stream_open")
                 async for frame in frames:
                     self._heard_at = self.runner.clock.monotonic()
                     at += 1
@@ -305,6 +314,7 @@ class Drive:
                         self._mark(DiscontinuityReason.RECONNECTED)
                     joined = True
                     await self._take(meaning)
+                    crash_point("frame_taken")
                     if meaning.end:
                         await self._weigh_end(meaning, polled=polled)
                         return "the runtime ended its stream before the run was over"
@@ -333,6 +343,7 @@ class Drive:
         self._epoch += 1
         self._digests.clear()
         self._put(Discontinuity(reason))
+        crash_point("discontinuity")
 
     # --- Verdicts ----------------------------------------------------------------------------
 
@@ -357,6 +368,7 @@ class Drive:
         """Keep the run until somebody cancels it or its time is over: nothing more will come."""
         await self._log.flush()
         await self._patiently(lambda: self.runner.runs.await_input(self.lease))
+        crash_point("awaiting_input")
         await asyncio.Event().wait()
 
     async def _weigh_state(self, residue: bytes = b"") -> None:
@@ -372,6 +384,7 @@ class Drive:
                 state = await self.runner.runtime.state(self.lease.thread_id)
             except (RuntimeUnavailable, RuntimeRefused):
                 return
+            crash_point("state_asked")
             if state is None:
                 unknown += 1
                 if unknown > limits.unknown_thread_asks:
@@ -409,6 +422,7 @@ class Drive:
         terminal = Terminal(verdict.outcome, verdict.reason, verdict.message, len(files))
         event = Event(self._log.last_seq + 1, self._epoch, self.runner.clock.now(), terminal)
         completed = verdict.outcome is Outcome.COMPLETED
+        crash_point("before_finish")
         await self._log.finish(
             self.runner.codec.encode(event),
             verdict.residue,

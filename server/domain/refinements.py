@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from server.domain.crashpoints import crash_point
 from server.domain.errors import NotFound, PermissionDenied, RuntimeRefused, RuntimeUnavailable, ShuttingDown
 from server.domain.events import Event, RunStarted
 from server.domain.follow import Beat, Follower, SeedFollower, Tails
@@ -76,6 +77,7 @@ class Refinements:
             first_event=self._codec.encode(Event(1, 1, now, started)),
             now=now,
         )
+        crash_point("started")
         try:
             await asyncio.shield(self._runner.drive(lease))
         except (RuntimeRefused, RuntimeUnavailable) as error:

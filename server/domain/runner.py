@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Callable
 from uuid import UUID
 
+from server.domain.crashpoints import crash_point
 from server.domain.drive import Drive, RunObserver
 from server.domain.errors import DatabaseUnavailable
 from server.domain.follow import Tails
@@ -121,6 +122,7 @@ class Runner:
                 self._tasks[lease.thread_id].cancel()
                 await self.wait(lease.thread_id)
             self.observer.taken(lease)
+            crash_point("taken_over")
             self.drive(lease)
 
     async def close(self) -> None:
@@ -129,6 +131,8 @@ class Runner:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if drives:
+            crash_point("handing_over")
         for drive in drives:
             try:
                 await self.runs.release(drive.lease)

@@ -1,0 +1,63 @@
+"""Named places where a process can be made to die, for tests of what survives (docs/reference/faults.md).
+
+`crash_point("name")` does nothing unless that name was armed at start (IDEO_CRASH_POINT, development
+only). Then the nth pass through it ends the process at once, as `kill -9` would: nothing is flushed,
+closed or handed over.
+"""
+
+from __future__ import annotations
+
+import os
+
+#: As a shell tells of a process that SIGKILL ended.
+EXIT_CODE = 137
+
+#: Every point, in the order in which a run comes by, with what has happened there.
+POINTS = {
+    "started": "proposal, run and event 1 are committed; nobody drives the run yet",
+    "before_invoking": "the attempt is not recorded yet",
+    "after_invoking": "the attempt is recorded; nothing was posted",
+    "after_post": "the runtime took the job; `running` is not recorded yet",
+    "after_running": "`running` is recorded; the starter was not told",
+    "stream_open": "the stream is open; no frame was read on it",
+    "frame_taken": "a frame was read and queued; it is not committed",
+    "before_append": "a batch was collected; the statement was not sent",
+    "after_append": "the statement was answered; no reader was told",
+    "connection_lost": "the stream broke; it was not opened again",
+    "discontinuity": "a discontinuity is queued; it is not committed",
+    "state_asked": "the runtime told its state; nothing was decided",
+    "awaiting_input": "the proposal awaits input",
+    "before_finish": "the verdict is clear; the finishing transaction did not begin",
+    "in_finish": "inside the finishing transaction: the run's row is written, the event is not",
+    "end_of_finish": "inside the finishing transaction: all is written, nothing is committed",
+    "after_finish": "the finishing transaction is committed; no reader was told",
+    "after_pack": "the journal is packed; the starter and the log know nothing",
+    "taken_over": "a run was taken over; it is not driven yet",
+    "restored": "a run that was taken over has read its journal",
+    "draining": "the hub begins to drain",
+    "handing_over": "the runs are stopped; no lease is given up yet",
+}
+
+_armed = ""
+_left = 0
+
+
+def arm(spec: str) -> None:
+    """Arm one point: `name` or `name:nth`. Raises ValueError for what there is not."""
+    global _armed, _left
+    name, _, nth = spec.partition(":")
+    if name not in POINTS:
+        raise ValueError(f"no such crash point: {name[:40]!r}")
+    if nth and not (nth.isascii() and nth.isdigit() and int(nth) > 0):
+        raise ValueError("the pass at which to crash is a number above 0")
+    _armed, _left = name, int(nth or 1)
+
+
+def crash_point(name: str) -> None:
+    """A place that may be armed."""
+    global _left
+    if name != _armed:
+        return
+    _left -= 1
+    if _left == 0:
+        os._exit(EXIT_CODE)
