@@ -147,8 +147,8 @@ class _Grpc:
         if name == "get_proposal":
             one = proposal_pb2.GetProposalRequest(**given)
             proposal = (await self._proposals.GetProposal(one, metadata=self._metadata)).proposal
-            files = sorted(file.path for file in proposal.generated_files)
-            return {"status": _word(proposal.status), "thread_id": proposal.thread_id, "files": files}
+            paths = sorted(file.path for file in proposal.generated_files)
+            return {"status": _word(proposal.status), "thread_id": proposal.thread_id, "files": paths}
         if "status" in given:
             given["status"] = f"PROPOSAL_STATUS_{given['status'].upper()}"
         several = ParseDict(given, proposal_pb2.ListProposalsRequest())

@@ -54,7 +54,8 @@ async def running_hub(
     dsn: str, *, runtime_url: str | None = None, recordings: Path | None = None, **settings: Any
 ) -> AsyncIterator[RunningHub]:
     """A hub on a migrated database; `settings` by field name."""
-    chosen = load(**{"env": "dev", "http_port": 0, "grpc_port": 0, "runtime_profile": "full"} | settings)
+    defaults: dict[str, Any] = {"env": "dev", "http_port": 0, "grpc_port": 0, "runtime_profile": "full"}
+    chosen = load(**defaults | settings)
     verifier = SharedSecret(SECRET)
     async with replay_runtime(directory=recordings) as replay:
         url = runtime_url or replay
