@@ -104,8 +104,8 @@ class ClientSettings(BaseSettings):
 
     model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, frozen=True)
 
-    url: str = Field("http://127.0.0.1:8080", validation_alias="IDEO_URL")
-    token: SecretStr | None = Field(None, validation_alias="IDEO_TOKEN")
+    url: str = Field(default="http://127.0.0.1:8080", validation_alias="IDEO_URL")
+    token: SecretStr | None = Field(default=None, validation_alias="IDEO_TOKEN")
 
 
 def load(*, require: tuple[str, ...] = (), **overrides: Any) -> Settings:
