@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 from ide_orchestrator.v1.proposal_pb2_grpc import ProposalServiceServicer
 from ide_orchestrator.v1.refinement_pb2_grpc import RefinementServiceServicer
 from ide_orchestrator.v1.workflow_pb2_grpc import WorkflowServiceServicer
+from server.domain.errors import InvalidArgument
 from server.domain.proposals import ProposalReview
 from server.domain.refinements import EventPage, Refinements
 from server.domain.segments import Segment
@@ -93,6 +95,18 @@ def _fitting(segments: Sequence[Segment]) -> Sequence[Segment]:
     return segments
 
 
+@contextlib.contextmanager
+def _page_token_named() -> Iterator[None]:
+    """Names a token that is not from here as this contract does: the store knows it as `cursor`."""
+    try:
+        yield
+    except InvalidArgument as error:
+        names = {"cursor": "page_token"}
+        raise InvalidArgument(
+            {names.get(name, name): wrong for name, wrong in error.fields.items()}
+        ) from None
+
+
 class ProposalServicer(ProposalServiceServicer):
     """Read proposals (contract: ProposalService)."""
 
@@ -110,13 +124,14 @@ class ProposalServicer(ProposalServiceServicer):
     ) -> m.ListProposalsResponse:
         """Contract: ListProposals."""
         wanted = requests.proposals_message(request)
-        page = await self._proposals.list(
-            caller(),
-            limit=wanted.page.limit,
-            token=wanted.page.token,
-            workflow_id=wanted.workflow_id,
-            status=wanted.status,
-        )
+        with _page_token_named():
+            page = await self._proposals.list(
+                caller(),
+                limit=wanted.page.limit,
+                token=wanted.page.token,
+                workflow_id=wanted.workflow_id,
+                status=wanted.status,
+            )
         return resources.proposals_message(page)
 
 
@@ -145,5 +160,6 @@ class WorkflowServicer(WorkflowServiceServicer):
     ) -> m.ListWorkflowsResponse:
         """Contract: ListWorkflows."""
         wanted = requests.page_message(request)
-        page = await self._workflows.list(caller(), limit=wanted.limit, token=wanted.token)
+        with _page_token_named():
+            page = await self._workflows.list(caller(), limit=wanted.limit, token=wanted.token)
         return resources.workflows_message(page)

@@ -10,9 +10,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from uuid import UUID
 
 import grpc
+import grpc.aio
 
 from server.domain.errors import ShuttingDown
 from server.domain.follow import Beat, Follower
@@ -56,12 +58,14 @@ class Watches:
         except TimeoutError:
             raise ShuttingDown from None
         except _Stuck:
-            # First: with a reader that takes nothing, the status may stay in its way for long.
+            # The place first: the status waits behind what the reader did not take, until it goes on
+            # reading or goes away, and then grpc says that it could not be sent.
             follower.close()
-            await context.abort(
-                grpc.StatusCode.ABORTED,
-                f"the reader took nothing for {self._write_s:g} s: watch again from the last seq it has",
-            )
+            with contextlib.suppress(grpc.aio.InternalError):
+                await context.abort(
+                    grpc.StatusCode.ABORTED,
+                    f"the reader took nothing for {self._write_s:g} s: watch again from the last seq it has",
+                )
         finally:
             follower.close()
 
