@@ -1,0 +1,260 @@
+"""The checker of histories: what every observer saw, held against the final journal and the truth.
+
+Pure. It knows nothing of how the hub works; the rules are the promises (docs/reference/faults.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tests.support.faults.history import TERMINAL, Client, Connection, History, Journal, Truth, Unit
+
+#: Outcomes after which everything that the runtime published must be in the journal, or marked.
+_TOLD_ALL = frozenset({("completed", ""), ("failed", "upstream_error")})
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A broken promise.
+
+    rule: `lost`, `duplicated`, `order`, `rewritten`, `unfinished`, `refused`, `hello`, `get`,
+    `zombie`, `fence`, `epoch`, `terminal`, `verdict`, `files`, `hole`, `invoke`.
+    """
+
+    rule: str
+    detail: str
+    run: str = ""
+
+
+def check(history: History) -> list[Violation]:
+    """Everything that is wrong with a history."""
+    found: list[Violation] = []
+    for part in (
+        _journal(history.journal),
+        _verdict(history),
+        _upstream(history),
+        _writes(history),
+        *(_client(client, history.journal) for client in history.clients),
+        _hellos(history),
+        _gets(history),
+    ):
+        found.extend(Violation(rule, detail, history.name) for rule, detail in part)
+    return found
+
+
+def units_checked(history: History) -> int:
+    """How many units the clients were told, for the report."""
+    return sum(len(conn.told) for client in history.clients for conn in client.connections)
+
+
+Found = Iterator[tuple[str, str]]
+
+
+def _journal(journal: Journal) -> Found:
+    """Numbers without a gap, epochs that grow at discontinuities alone, one terminal event, last."""
+    for place, event in enumerate(journal.events, 1):
+        if event.seq != place:
+            rule = "lost" if event.seq > place else "duplicated"
+            yield rule, f"the journal has seq {event.seq} where {place} belongs"
+            break
+    if journal.last_seq != len(journal.events):
+        yield "lost", f"last_seq is {journal.last_seq}, the journal has {len(journal.events)} events"
+    epoch = 1
+    for event in journal.events:
+        epoch += event.kind == "discontinuity"
+        if event.epoch != epoch:
+            yield "epoch", f"seq {event.seq} has epoch {event.epoch}, not {epoch}"
+            break
+    terminals = [event.seq for event in journal.events if event.kind == "terminal"]
+    last = journal.events[-1].seq if journal.events else 0
+    if terminals != [last]:
+        yield "terminal", f"terminal events at {terminals}, the journal ends at {last}"
+    if not journal.outcome == journal.run_status == journal.proposal_status:
+        told = f"event {journal.outcome!r}, run {journal.run_status!r}, proposal {journal.proposal_status!r}"
+        yield "terminal", f"the outcomes differ: {told}"
+
+
+def _verdict(history: History) -> Found:
+    journal, truth = history.journal, history.truth
+    verdict = (journal.outcome, journal.reason)
+    if verdict not in history.verdicts:
+        yield "verdict", f"{verdict}, not {sorted(history.verdicts)}"
+    if truth.invokes > journal.attempt:
+        yield "invoke", f"{truth.invokes} invokes for {journal.attempt} recorded attempts"
+    if truth.invokes and journal.files != truth.files:
+        wrong = sorted(
+            path
+            for path in journal.files.keys() | truth.files.keys()
+            if journal.files.get(path) != truth.files.get(path)
+        )
+        yield "files", f"{len(wrong)} of {len(truth.files)} files differ: {wrong[:3]}"
+
+
+def _upstream(history: History) -> Found:
+    """The journal against the runtime's frames."""
+    journal, truth = history.journal, history.truth
+    epochs = _by_epoch(journal)
+    if history.exact:
+        got = epochs[0]
+        if len(epochs) > 1:
+            yield "hole", f"{len(epochs) - 1} discontinuities where none is allowed"
+            return
+        if got != truth.frames[: len(got)]:
+            at = next((i for i, (a, b) in enumerate(zip(got, truth.frames, strict=False)) if a != b), 0)
+            yield (
+                _how_differs(got, truth.frames),
+                f"the journal leaves the runtime's frames at frame {at + 1}",
+            )
+    else:
+        for number, got in enumerate(epochs, 1):
+            if not any(got == sent[: len(got)] for sent in truth.connections) and got:
+                best = max(truth.connections, key=lambda sent: _common(got, sent), default=[])
+                at = _common(got, best) + 1
+                yield _how_differs(got, best), f"epoch {number} is no one connection's frames: at frame {at}"
+    if (journal.outcome, journal.reason) in _TOLD_ALL and not _reaches_end(epochs[-1], history.exact, truth):
+        yield "lost", "frames behind the last journalled one are neither in the journal nor marked"
+
+
+def _reaches_end(got: list[str], exact: bool, truth: Truth) -> bool:
+    """Whether nothing is missing behind the last epoch's frames. What the runtime never sent to anyone
+    cannot be told (an `end` that it kept to itself)."""
+    if not got:
+        return not exact or not any(truth.connections)
+    if exact:
+        return len(got) >= max((len(sent) for sent in truth.connections), default=0)
+    # A snapshot, or the frame before an `end` that never came, is all there is.
+    ends = {sent[-1] for sent in truth.connections if sent} | set(truth.frames[-2:])
+    return got[-1] in ends and (got[-1] in truth.frames[-2:] or len(truth.connections) == 1)
+
+
+def _by_epoch(journal: Journal) -> list[list[str]]:
+    found: list[list[str]] = [[]]
+    for event in journal.events:
+        if event.kind == "discontinuity":
+            found.append([])
+        elif event.digest is not None:
+            found[-1].append(event.digest)
+    return found
+
+
+def _common(one: list[str], other: list[str]) -> int:
+    count = 0
+    for a, b in zip(one, other, strict=False):
+        if a != b:
+            break
+        count += 1
+    return count
+
+
+def _how_differs(got: list[str], sent: list[str]) -> str:
+    at = _common(got, sent)
+    if at < len(got) and at and got[at] in got[:at] and got[at] not in sent[at:]:
+        return "duplicated"
+    return "lost" if at < len(got) and got[at] in sent[at:] else "hole"
+
+
+def _writes(history: History) -> Found:
+    """One writer at a time: only the holder of the lease moves the journal, and fences only grow."""
+    fence = 0
+    over = False
+    for write in history.writes:
+        before, after = write.fence
+        if before < fence or after < before:
+            yield "fence", f"fence {before} to {after} after {fence}"
+        fence = max(fence, after)
+        moved = write.last_seq[0] != write.last_seq[1] or write.status[0] != write.status[1]
+        if over and (moved or before != after):
+            yield "terminal", f"{write.writer} changed a run that was over"
+        over = over or write.status[1] in TERMINAL
+        if after > before:
+            if after != before + 1 or moved or write.owner[1] != write.writer:
+                yield "fence", f"a takeover by {write.writer} for {write.owner[1]} from {before} to {after}"
+        elif moved and write.writer != write.owner[0]:
+            yield (
+                "zombie",
+                f"{write.writer} wrote seq {write.last_seq[1]} while {write.owner[0] or 'nobody'} held it",
+            )
+        if write.last_seq[1] < write.last_seq[0]:
+            yield "lost", f"last_seq went from {write.last_seq[0]} to {write.last_seq[1]}"
+
+
+def _client(client: Client, journal: Journal) -> Found:
+    """Each connection a slice of the journal, each behind the one before, up to the end."""
+    cursor = client.connections[0].after if client.connections else 0
+    for connection in client.connections:
+        if connection.refused:
+            yield "refused", f"{client.way}: {connection.ended}"
+        if connection.after != cursor:
+            yield "order", f"{client.way}: came back with {connection.after}, not {cursor}"
+        view = journal.frames if connection.seed else journal.units
+        yield from _slice(client.way, connection, view)
+        if connection.told:
+            cursor = connection.told[-1][0]
+    if not client.complete:
+        yield "unfinished", f"{client.way}: the last seq told is {cursor} of {journal.last_seq}"
+    elif cursor != journal.last_seq:
+        yield "terminal", f"{client.way}: took seq {cursor} for the end, which is {journal.last_seq}"
+
+
+def _slice(way: str, connection: Connection, view: list[Unit]) -> Found:
+    expected = [unit for unit in view if unit[0] > connection.after]
+    known = {seq for seq, _ in expected}
+    at = 0
+    last = connection.after
+    for seq, sha256, _ in connection.told:
+        if at < len(expected) and expected[at] == (seq, sha256):
+            at += 1
+        elif seq not in known:
+            yield ("duplicated" if seq <= last else "lost"), f"{way}: seq {seq} is not in what follows {last}"
+        elif at < len(expected) and seq == expected[at][0]:
+            yield "rewritten", f"{way}: seq {seq} is not what the journal has"
+            at += 1
+        elif at < len(expected) and seq > expected[at][0]:
+            yield "lost", f"{way}: seq {expected[at][0]} to {seq - 1} were not told"
+            at = next(index for index, unit in enumerate(expected) if unit[0] == seq) + 1
+        else:
+            yield "duplicated", f"{way}: seq {seq} again, after {last}"
+        last = max(last, seq)
+
+
+def _hellos(history: History) -> Found:
+    """A greeting knows everything that anybody was told before it was asked for."""
+    seen = sorted(
+        (at, seq)
+        for client in history.clients
+        for connection in client.connections
+        for seq, _, at in connection.told
+    )
+    best, highest = 0, []
+    for at, seq in seen:
+        best = max(best, seq)
+        highest.append((at, best))
+    for client in history.clients:
+        for connection in client.connections:
+            if connection.hello is None:
+                continue
+            before = [seq for at, seq in highest if at < connection.opened_at]
+            if before and connection.hello < before[-1]:
+                yield "hello", f"{client.way}: last_seq {connection.hello}, but {before[-1]} was told before"
+
+
+def _gets(history: History) -> Found:
+    """Once somebody was told the end, every read agrees with it."""
+    journal = history.journal
+    told = [
+        at
+        for client in history.clients
+        if client.complete
+        for seq, _, at in client.connections[-1].told
+        if seq == journal.last_seq
+    ]
+    if not told:
+        return
+    for get in history.gets:
+        if get.began_at <= min(told):
+            continue
+        if get.status != journal.outcome:
+            yield "get", f"{get.replica} said {get.status} after {journal.outcome} was told"
+        elif get.files != journal.files:
+            yield "get", f"{get.replica} gave other files than are stored"

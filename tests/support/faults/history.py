@@ -1,0 +1,120 @@
+"""What was observed of one run, from every side. Plain data, for the checker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tests.support.faults.scripts import FileDigests
+
+#: A unit that a client was told, by its seq and the SHA-256 of its canonical form.
+Unit = tuple[int, str]
+
+TERMINAL = frozenset({"completed", "failed", "cancelled"})
+
+
+@dataclass(slots=True)
+class JournalEvent:
+    """An event of the final journal. digest: of the runtime's frame it came from, None if of none."""
+
+    seq: int
+    sha256: str
+    epoch: int
+    kind: str
+    digest: str | None = None
+
+
+@dataclass(slots=True)
+class Journal:
+    """How a run stands in the database when all is over.
+
+    frames: the same journal in the seed's form, which has no unit for some events and two for one.
+    outcome, reason: of the terminal event; empty when there is none.
+    """
+
+    events: list[JournalEvent]
+    frames: list[Unit]
+    run_status: str
+    proposal_status: str
+    outcome: str
+    reason: str
+    attempt: int
+    last_seq: int
+    files: FileDigests
+
+    @property
+    def units(self) -> list[Unit]:
+        """The events as clients are told them."""
+        return [(event.seq, event.sha256) for event in self.events]
+
+
+@dataclass(slots=True)
+class Write:
+    """One change of a run's row: who wrote (a process), and what stood there before and after."""
+
+    writer: str
+    owner: tuple[str, str]
+    fence: tuple[int, int]
+    last_seq: tuple[int, int]
+    status: tuple[str, str]
+
+
+@dataclass(slots=True)
+class Connection:
+    """One connection of a client: from its opening to its end, whatever ended it.
+
+    after: the cursor it asked for. hello: the `last_seq` it was greeted with. seed: it tells frames in
+    the seed's form. told: what came, with the time. refused: it was told not to come back.
+    """
+
+    after: int
+    opened_at: float
+    seed: bool = False
+    hello: int | None = None
+    told: list[tuple[int, str, float]] = field(default_factory=list)
+    ended: str = ""
+    refused: bool = False
+
+
+@dataclass(slots=True)
+class Client:
+    """One client with all its connections, in order. complete: it was told the terminal event."""
+
+    way: str
+    connections: list[Connection] = field(default_factory=list)
+    complete: bool = False
+
+
+@dataclass(slots=True)
+class Get:
+    """A read of the proposal over HTTP. began_at: when it was sent."""
+
+    began_at: float
+    replica: str
+    status: str
+    files: FileDigests
+
+
+@dataclass(slots=True)
+class Truth:
+    """What the runtime really did: invokes, the frames of the newest execution, what it sent on each
+    connection, and the files that the agent left."""
+
+    invokes: int
+    frames: list[str]
+    connections: list[list[str]]
+    files: FileDigests
+
+
+@dataclass(slots=True)
+class History:
+    """One run. exact: the journal must be the runtime's frames, all of them; otherwise discontinuities
+    are allowed. verdicts: the (outcome, reason) pairs that are right."""
+
+    name: str
+    exact: bool
+    verdicts: set[tuple[str, str]]
+    journal: Journal
+    truth: Truth
+    clients: list[Client] = field(default_factory=list)
+    gets: list[Get] = field(default_factory=list)
+    writes: list[Write] = field(default_factory=list)

@@ -1,0 +1,121 @@
+"""Personas: the ways in which a runtime behaves, good and bad, chosen per job by its prompt.
+
+What the published runtime was seen to do, each apart: its channel has no history, its socket polls and
+lies, a run that fails tells nothing, an invoke that is repeated runs the agent again (ADR 0010).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
+
+Profile = Literal["full", "none"]
+Cut = Literal["close", "reset", "half", "1011"]
+
+_MARK = re.compile(r"\[\[persona:(\{.*?\})\]\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Persona:
+    """One behaviour; the default is the honest runtime, which replays the whole run to everyone."""
+
+    name: str = "honest"
+    script: str = "short_run"
+    #: `replay`: every connection gets every frame. `live`: frames from now on; late, a snapshot and
+    #: `end`. `poll`: signs of progress, then a summary without files.
+    kind: Literal["replay", "live", "poll"] = "replay"
+    #: Frames a second; 0 as fast as it goes.
+    rate: float = 0.0
+    #: What the state says: the truth; `completed` without files from the start; always 404.
+    state: Literal["honest", "lies", "unknown"] = "honest"
+    #: Behind this frame the run dies: neither `error` nor `end`.
+    dies: int = 0
+    #: The first `cuts` connections break behind their `cut`th frame.
+    cut: int = 0
+    how: Cut = "close"
+    cuts: int = 1
+    #: The first connection hangs: before the handshake's answer, behind it, in the middle of the
+    #: frame `hang_at`, or in place of the `end` frame (that one every time).
+    hang: Literal["", "accept", "accepted", "mid", "last"] = ""
+    hang_at: int = 1
+    #: The endpoint gives up after so many seconds, while the run goes on.
+    timeout_s: float = 0.0
+    #: An invoke is answered late; is taken, and the connection is cut; is cut, and nothing is taken;
+    #: is answered 500.
+    invoke: Literal["", "slow", "taken", "lost", "error"] = ""
+
+    @property
+    def prompt(self) -> str:
+        """The prompt that asks for it."""
+        default = Persona()
+        changed = {key: value for key, value in asdict(self).items() if value != getattr(default, key)}
+        return f"refine [[persona:{json.dumps(changed)}]]"
+
+    @classmethod
+    def of_prompt(cls, prompt: str) -> Persona:
+        """The persona that a prompt asks for; the honest one when it asks for none."""
+        found = _MARK.search(prompt)
+        given: dict[str, Any] = json.loads(found[1]) if found else {}
+        known = {field.name for field in fields(cls)}
+        return cls(**{key: value for key, value in given.items() if key in known})
+
+    def with_(self, **changes: Any) -> Persona:
+        """The same with changes."""
+        return replace(self, **changes)
+
+    def exact(self, profile: Profile) -> bool:
+        """Whether the journal must be the run's frames, all and in order, without a discontinuity."""
+        return profile == "full" and self.kind == "replay"
+
+    def fits(self, profile: Profile) -> bool:
+        """Whether an operator may declare the profile for it."""
+        return profile == "none" or self.kind == "replay"
+
+    @property
+    def verdicts(self) -> set[tuple[str, str]]:
+        """The outcomes, each with its reason, that are right for it."""
+        if self.invoke == "lost":
+            return {("failed", "runtime_unavailable"), ("failed", "invoke_uncertain")}
+        if self.invoke == "error":
+            return {("failed", "runtime_refused")}
+        if self.script.startswith("asks-"):
+            return {("failed", "input_not_given"), ("cancelled", "cancelled")}
+        if self.kind == "poll":
+            # A poller says completed with nothing: only an honest state can make it a success.
+            return {("completed", "")} if self.state == "honest" else {("failed", "empty_result")}
+        if self.dies:
+            lost = {"unknown": "upstream_lost", "lies": "empty_result"}
+            return {("failed", lost.get(self.state, "deadline_exceeded"))}
+        if self.script == "error_mid_stream":
+            return {("failed", "upstream_error")}
+        return {("completed", "")}
+
+
+HONEST = Persona()
+LIVE = Persona("live only", script="made-1-60", kind="live", rate=40)
+
+#: Every persona of the full campaign.
+PERSONAS = (
+    HONEST.with_(rate=100),
+    HONEST.with_(name="honest, made", script="made-2-80", rate=100),
+    HONEST.with_(name="failing run", script="error_mid_stream", rate=100),
+    LIVE,
+    Persona("poller", script="made-3-30", kind="poll", rate=20),
+    Persona("poller that lies", script="made-4-30", kind="poll", rate=20, state="lies"),
+    Persona("silent death", script="made-5-60", rate=60, dies=30),
+    Persona("death, forgotten", script="made-6-60", rate=60, dies=30, state="unknown"),
+    Persona("lying state", script="made-7-60", rate=60, state="lies"),
+    Persona("forgetful", script="made-8-60", rate=60, state="unknown"),
+    Persona("cut short", script="made-9-80", rate=40, timeout_s=0.5),
+    Persona("cut short, live", script="made-10-80", kind="live", rate=40, timeout_s=0.5),
+    Persona("drops", script="made-11-60", rate=60, cut=20, cuts=2, how="reset"),
+    Persona("hangs before accept", script="made-12-60", rate=60, hang="accept"),
+    Persona("hangs after accept", script="made-13-60", rate=60, hang="accepted"),
+    Persona("hangs in a frame", script="made-14-60", rate=60, hang="mid", hang_at=30),
+    Persona("hangs at the end", script="made-15-60", rate=60, hang="last"),
+    Persona("invoke cut", script="made-16-60", rate=60, invoke="taken"),
+    Persona("invoke slow", script="made-17-60", rate=60, invoke="slow"),
+    Persona("asks", script="asks-18-40", rate=60),
+)
