@@ -1,0 +1,341 @@
+"""The checker against seeded defects: each is caught, and honest histories pass."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.faults.checker import check
+from tests.support.faults.history import (
+    Client,
+    Connection,
+    Get,
+    History,
+    Journal,
+    JournalEvent,
+    Truth,
+    Write,
+)
+
+
+def honest(random_: random.Random, *, exact: bool) -> History:
+    """A history as a right hub leaves it: some cuts upstream, takeovers, clients that come and go."""
+    count = random_.randint(8, 40)
+    frames = [f"frame{n}" for n in range(count)]
+    events = [JournalEvent(1, "", 1, "run_started")]
+    connections: list[list[str]] = []
+    epoch = 1
+    cuts = sorted(random_.sample(range(1, count - 1), random_.randint(0, 3)))
+    start = 0
+    for cut in [*cuts, count]:
+        if exact:
+            connections.append(frames[:cut])
+            new = frames[start:cut]
+        else:
+            begin = start if not connections else min(start + random_.randint(0, 1), cut - 1)
+            connections.append(frames[begin:cut])
+            # What was sent behind a cut may have been lost on the way.
+            new = (
+                frames[begin:cut] if cut == count else frames[begin : max(cut - random_.randint(0, 1), begin)]
+            )
+            if len(connections) > 1 and new:
+                epoch += 1
+                events.append(JournalEvent(0, "", epoch, "discontinuity"))
+        events.extend(JournalEvent(0, "", epoch, "token", digest) for digest in new)
+        start = cut
+    events[-1].kind = "terminal"
+    for seq, event in enumerate(events, 1):
+        event.seq, event.sha256 = seq, f"hash{seq}.{random_.random()}"
+    frames_view = [
+        (event.seq, event.sha256 + "s")
+        for event in events
+        if event.kind not in ("run_started", "discontinuity")
+    ]
+    files = {f"/{n}": f"file{n}.{random_.random()}" for n in range(3)}
+    journal = Journal(
+        events, frames_view, "completed", "completed", "completed", "", 1, len(events), dict(files)
+    )
+    history = History("run", exact, {("completed", "")}, journal, Truth(1, frames, connections, dict(files)))
+    history.clients = [_client(random_, journal, seed=n == 2) for n in range(3)]
+    end = max(conn.told[-1][2] for client in history.clients for conn in client.connections if conn.told)
+    history.gets = [Get(end + n, "B", "completed", dict(files)) for n in range(3)]
+    history.writes = _writes(random_, journal)
+    return history
+
+
+def _client(random_: random.Random, journal: Journal, *, seed: bool) -> Client:
+    view = journal.frames if seed else journal.units
+    client = Client("seed" if seed else "events", complete=True)
+    at, cursor = 0, 0
+    while at < len(view) or not client.connections:
+        size = random_.randint(1, len(view) - at)
+        told = [(seq, sha256, float(seq)) for seq, sha256 in view[at : at + size]]
+        client.connections.append(Connection(cursor, float(cursor), seed, None if seed else len(view), told))
+        at, cursor = at + size, told[-1][0]
+    return client
+
+
+def _writes(random_: random.Random, journal: Journal) -> list[Write]:
+    writes: list[Write] = []
+    owner, fence, seq, status = "A", 1, 1, "running"
+    while seq < journal.last_seq:
+        if random_.random() < 0.3 and writes:
+            new = "B" if owner == "A" else "A"
+            writes.append(Write(new, (owner, new), (fence, fence + 1), (seq, seq), (status, status)))
+            owner, fence = new, fence + 1
+        to = min(seq + random_.randint(1, 5), journal.last_seq)
+        last = to == journal.last_seq
+        then = "completed" if last else status
+        writes.append(Write(owner, (owner, "" if last else owner), (fence, fence), (seq, to), (status, then)))
+        seq = to
+    return writes
+
+
+def _told(history: History) -> list[tuple[int, str, float]]:
+    """The longest connection's units: at least three of them, in every honest history."""
+    return max((conn.told for client in history.clients for conn in client.connections), key=len)
+
+
+# Each puts one defect into an honest history. Those of the hub's own making show up where a client, the
+# row's writes or the runtime's truth disagree with it.
+
+
+def drop_for_a_client(history: History) -> None:
+    del _told(history)[1]
+
+
+def duplicate_for_a_client(history: History) -> None:
+    told = _told(history)
+    told.insert(2, told[1])
+
+
+def swap_for_a_client(history: History) -> None:
+    told = _told(history)
+    told[0], told[1] = told[1], told[0]
+
+
+def rewrite_for_a_client(history: History) -> None:
+    told = _told(history)
+    told[1] = (told[1][0], "another", told[1][2])
+
+
+def truncate_for_a_client(history: History) -> None:
+    history.clients[0].connections[-1].told.pop()
+    history.clients[0].complete = False
+
+
+def false_end_for_a_client(history: History) -> None:
+    history.clients[0].connections[-1].told.pop()
+
+
+def skip_between_connections(history: History) -> None:
+    connection = history.clients[0].connections[-1]
+    history.clients[0].connections.append(Connection(connection.told[-1][0] - 2, 99.0, False, None, []))
+
+
+def refuse_for_good(history: History) -> None:
+    history.clients[0].connections[-1].refused = True
+
+
+def forget_what_was_told(history: History) -> None:
+    told = history.clients[0].connections[-1].told[-1]
+    history.clients[1].connections[0].hello = told[0] - 1
+    history.clients[1].connections[0].opened_at = told[2] + 1
+
+
+def renumber(history: History, start: int = 0) -> None:
+    """Number the journal anew, with the clients as witnesses of the new numbers."""
+    journal = history.journal
+    for seq, event in enumerate(journal.events, 1):
+        event.seq = seq
+        event.sha256 = f"new{seq}"
+    journal.last_seq = len(journal.events)
+    history.clients.clear()
+    history.gets.clear()
+    history.writes.clear()
+
+
+def _frames_of_last_epoch(history: History) -> list[int]:
+    """The places of events with a frame in the last epoch, but for the last and the first."""
+    last = history.journal.events[-1].epoch
+    places = [n for n, event in enumerate(history.journal.events) if event.digest and event.epoch == last]
+    return places[1:-1]
+
+
+def lose_a_frame_unmarked(history: History) -> None:
+    del history.journal.events[_frames_of_last_epoch(history)[0]]
+    renumber(history)
+
+
+def journal_a_frame_twice(history: History) -> None:
+    place = _frames_of_last_epoch(history)[0]
+    history.journal.events.insert(place + 1, copy.copy(history.journal.events[place]))
+    renumber(history)
+
+
+def swap_frames(history: History) -> None:
+    place = _frames_of_last_epoch(history)[0]
+    events = history.journal.events
+    events[place].digest, events[place + 1].digest = events[place + 1].digest, events[place].digest
+    renumber(history)
+
+
+def lose_the_last_frames_unmarked(history: History) -> None:
+    places = _frames_of_last_epoch(history)
+    history.journal.events[-1].digest = None
+    for place in reversed(places):
+        del history.journal.events[place]
+    renumber(history)
+
+
+def a_gap_in_the_journal(history: History) -> None:
+    del history.journal.events[len(history.journal.events) // 2]
+    history.journal.last_seq -= 1
+
+
+def unmark_a_discontinuity(history: History) -> None:
+    events = history.journal.events
+    place = next((n for n, event in enumerate(events) if event.kind == "discontinuity"), None)
+    if place is None:  # make one: the runtime's frames break off and begin anew, and nobody says so
+        history.truth.connections.insert(0, history.truth.frames[:3])
+        events[1:1] = [JournalEvent(0, "", 1, "token", digest) for digest in history.truth.frames[:3]]
+    else:
+        del events[place]
+        for event in events[place:]:
+            event.epoch -= 1
+    renumber(history)
+
+
+def epoch_goes_back(history: History) -> None:
+    history.journal.events[-2].epoch += 1
+
+
+def no_terminal(history: History) -> None:
+    history.journal.events[-1].kind = "token"
+
+
+def second_terminal(history: History) -> None:
+    history.journal.events[-2].kind = "terminal"
+
+
+def outcomes_differ(history: History) -> None:
+    history.journal.proposal_status = "processing"
+
+
+def wrong_verdict(history: History) -> None:
+    journal = history.journal
+    journal.outcome = journal.run_status = journal.proposal_status = "failed"
+    journal.reason = "internal"
+
+
+def wrong_file(history: History) -> None:
+    history.journal.files["/1"] = "another"
+
+
+def missing_file(history: History) -> None:
+    del history.journal.files["/1"]
+
+
+def unrecorded_invoke(history: History) -> None:
+    history.truth.invokes += 1
+
+
+def a_read_that_lags(history: History) -> None:
+    history.gets[-1].status = "processing"
+
+
+def a_read_with_other_files(history: History) -> None:
+    history.gets[-1].files = {}
+
+
+def _before_the_end(history: History, *writes: Write) -> None:
+    history.writes[-1:-1] = list(writes)
+
+
+def zombie_write_after_takeover(history: History) -> None:
+    last = history.writes[-1]
+    holder, fence, seq = last.owner[0], last.fence[0], last.last_seq[0]
+    _before_the_end(
+        history, Write("Z", (holder, holder), (fence, fence), (seq, seq + 1), ("running", "running"))
+    )
+
+
+def old_fence_comes_back(history: History) -> None:
+    last = history.writes[-1]
+    _before_the_end(
+        history,
+        Write("Z", (last.owner[0], "Z"), (last.fence[0], last.fence[0] + 1), (5, 5), ("running",) * 2),
+    )
+
+
+def write_after_the_end(history: History) -> None:
+    last = history.writes[-1]
+    seq, holder = last.last_seq[1], last.writer
+    history.writes.append(
+        Write(holder, (holder, holder), (last.fence[1],) * 2, (seq, seq + 1), ("completed", "completed"))
+    )
+
+
+def takeover_that_moves_the_journal(history: History) -> None:
+    last = history.writes[-1]
+    fence, seq = last.fence[0], last.last_seq[0]
+    _before_the_end(
+        history, Write("Z", (last.owner[0], "Z"), (fence, fence + 1), (seq, seq + 1), ("running", "running"))
+    )
+
+
+DEFECTS: dict[Callable[[History], None], set[str]] = {
+    drop_for_a_client: {"lost"},
+    duplicate_for_a_client: {"duplicated"},
+    swap_for_a_client: {"lost", "duplicated", "order"},
+    rewrite_for_a_client: {"rewritten"},
+    truncate_for_a_client: {"unfinished"},
+    false_end_for_a_client: {"terminal"},
+    skip_between_connections: {"order"},
+    refuse_for_good: {"refused"},
+    forget_what_was_told: {"hello"},
+    lose_a_frame_unmarked: {"lost"},
+    journal_a_frame_twice: {"duplicated", "hole"},
+    swap_frames: {"lost", "hole"},
+    lose_the_last_frames_unmarked: {"lost"},
+    a_gap_in_the_journal: {"lost"},
+    unmark_a_discontinuity: {"hole", "duplicated", "lost"},
+    epoch_goes_back: {"epoch"},
+    no_terminal: {"terminal"},
+    second_terminal: {"terminal"},
+    outcomes_differ: {"terminal"},
+    wrong_verdict: {"verdict"},
+    wrong_file: {"files"},
+    missing_file: {"files"},
+    unrecorded_invoke: {"invoke"},
+    a_read_that_lags: {"get"},
+    a_read_with_other_files: {"get"},
+    zombie_write_after_takeover: {"zombie"},
+    old_fence_comes_back: {"fence"},
+    write_after_the_end: {"terminal"},
+    takeover_that_moves_the_journal: {"fence"},
+}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**32), st.booleans())
+def test_an_honest_history_passes(seed: int, exact: bool) -> None:
+    assert check(honest(random.Random(seed), exact=exact)) == []
+
+
+@pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.__name__)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, 2**32), st.booleans())
+def test_a_seeded_defect_is_caught(defect: Callable[[History], None], seed: int, exact: bool) -> None:
+    history = honest(random.Random(seed), exact=exact)
+    while len(_frames_of_last_epoch(history)) < 3:  # room for every defect
+        seed += 1
+        history = honest(random.Random(seed), exact=exact)
+    defect(history)
+    rules = {violation.rule for violation in check(history)}
+    assert rules & DEFECTS[defect], f"caught as {rules}"
