@@ -59,7 +59,7 @@ def read_settings(*, require: tuple[str, ...] = (), **overrides: Any) -> Setting
 def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> NoReturn:
     """Run a command's coroutine; SIGINT and SIGTERM set its event. Exits with its code."""
 
-    async def guarded() -> int:
+    async def _guarded() -> int:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -68,7 +68,7 @@ def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> NoReturn:
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            sys.exit(runner.run(guarded()))
+            sys.exit(runner.run(_guarded()))
     except DatabaseUnavailable:
         fail("the database is not available: check DATABASE_URL", EXIT_AWAY)
     except NotMigrated as error:
@@ -105,10 +105,10 @@ def dev(once: bool, verbose: bool) -> None:
     configure_logging(dev=True, level=20 if verbose else 30)
     console = Console()
 
-    async def work(stop: asyncio.Event) -> int:
+    async def _work(stop: asyncio.Event) -> int:
         async with open_dev(settings, console) as demo:
 
-            async def show() -> int:
+            async def _show() -> int:
                 proposal = await demo_refinement(demo, console)
                 done = proposal["status"] == "completed" and bool(proposal["generated_files"])
                 if once or not done:
@@ -118,13 +118,13 @@ def dev(once: bool, verbose: bool) -> None:
                 return EXIT_FAILED
 
             try:
-                code = await until_stopped(show(), stop)
+                code = await until_stopped(_show(), stop)
             except ClientError as error:
                 click.echo(f"ideo: {error}", err=True)
                 return EXIT_FAILED
             return 0 if code == 130 else code
 
-    run(work)
+    run(_work)
 
 
 @main.command()
@@ -137,7 +137,7 @@ def serve(embedded_database: bool) -> None:
     settings = read_settings(require=tuple(required))
     configure_logging(dev=settings.dev)
 
-    async def work(stop: asyncio.Event) -> int:
+    async def _work(stop: asyncio.Event) -> int:
         async with contextlib.AsyncExitStack() as stack:
             if settings.database_url is None:
                 dsn = await stack.enter_async_context(embedded(settings.data_dir / "postgres"))
@@ -157,7 +157,7 @@ def serve(embedded_database: bool) -> None:
             code = await until_stopped(_failed(hub.failed), stop)
             return 0 if code == 130 else code
 
-    run(work)
+    run(_work)
 
 
 def read_env_is_prod() -> bool:
@@ -194,13 +194,13 @@ def replay_command(frames: Path | None, host: str, port: int, default: str) -> N
     """
     configure_logging(dev=True, level=30)
 
-    async def work(stop: asyncio.Event) -> int:
+    async def _work(stop: asyncio.Event) -> int:
         async with replay_runtime(host, port, directory=frames, default=default) as address:
             click.echo(f"runtime {address}/deepagents-runtime")
             await stop.wait()
         return 0
 
-    run(work)
+    run(_work)
 
 
 @main.command()
@@ -211,7 +211,7 @@ def migrate(direction: str, steps: int) -> None:
     settings = read_settings(require=("DATABASE_URL",))
     dsn = settings.database_url.get_secret_value() if settings.database_url else ""
 
-    async def work(_stop: asyncio.Event) -> int:
+    async def _work(_stop: asyncio.Event) -> int:
         if direction == "up":
             done = await migrations.up(dsn)
             click.echo("\n".join(f"applied {name}" for name in done) or "nothing to do")
@@ -220,10 +220,12 @@ def migrate(direction: str, steps: int) -> None:
             click.echo("\n".join(f"took back {name}" for name in done) or "nothing to do")
         else:
             for migration in await migrations.status(dsn):
-                click.echo(f"{'applied' if migration.applied else 'missing'}  {migration.id}  {migration.description}")
+                click.echo(
+                    f"{'applied' if migration.applied else 'missing'}  {migration.id}  {migration.description}"
+                )
         return 0
 
-    run(work)
+    run(_work)
 
 
 @main.command()
@@ -291,7 +293,7 @@ def refine(
         "context_selection": context_selection,
     }
 
-    async def work() -> int:
+    async def _work() -> int:
         async with open_client(address, secret) as client:
             workflow = workflow_id
             if workflow is None:
@@ -305,7 +307,7 @@ def refine(
                 show_files(proposal, console)
             return 0 if proposal["status"] == "completed" else EXIT_FAILED
 
-    run(lambda stop: _calling(work, stop))
+    run(lambda stop: _calling(_work, stop))
 
 
 @main.command()
@@ -319,12 +321,12 @@ def watch(thread: str, after: int, url: str | None, bearer: str | None, as_json:
     address, secret = _client_settings(url, bearer)
     console = Console()
 
-    async def work() -> int:
+    async def _work() -> int:
         async with open_client(address, secret) as client:
             done = await watch_live(client, thread, after=after, console=console, as_json=as_json)
             return 0 if done else EXIT_FAILED
 
-    run(lambda stop: _calling(work, stop))
+    run(lambda stop: _calling(_work, stop))
 
 
 async def _calling(work: Callable[[], Coroutine[Any, Any, int]], stop: asyncio.Event) -> int:

@@ -13,6 +13,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import structlog
@@ -27,14 +28,16 @@ from server.db.pool import open_pool
 from server.db.proposals import PostgresProposals
 from server.db.runs import PostgresRuns
 from server.db.users import PostgresUsers
+from server.db.wakeups import PostgresWakeups
 from server.db.workflows import PostgresWorkflows
 from server.domain.crashpoints import arm, crash_point
 from server.domain.errors import DatabaseUnavailable
 from server.domain.follow import Tails
-from server.domain.ports import RunLimits
+from server.domain.ports import JournalHead, RunLimits, Wakeups
 from server.domain.proposals import ProposalReview
 from server.domain.refinements import Refinements
 from server.domain.runner import Runner
+from server.domain.segments import Segment
 from server.domain.workflows import WorkflowShelf
 from server.grpc.app import GrpcServices, create_grpc_server
 from server.http.app import HttpServices, create_http_app
@@ -44,6 +47,7 @@ from server.runtime.frames import Interpreter
 from server.settings import Settings
 from server.system import RandomIds, SystemClock
 from server.telemetry import RunLog
+from server.wakeups.redis_streams import RedisWakeups
 from server.wire.codec import ProtobufCodec
 
 #: Seconds that open calls have to end once the hub stops.
@@ -71,6 +75,8 @@ class Core:
     proposals: ProposalReview
     workflows: WorkflowShelf
     authenticator: Authenticator
+    #: Hints between replicas. While it is not `healthy`, replicas poll more often and serve all the same.
+    wakeups: Wakeups
     #: Runs until it is cancelled, or raises what a part of the hub failed with.
     background: asyncio.Task[None]
 
@@ -87,6 +93,13 @@ def run_limits(settings: Settings) -> RunLimits:
     )
 
 
+def wakeups_of(settings: Settings, pool: asyncpg.Pool, direct_dsn: str) -> Wakeups:
+    """The carrier of wake-ups that the settings ask for (ADR 0011)."""
+    if settings.wakeup_url is not None:
+        return RedisWakeups(settings.wakeup_url.get_secret_value())
+    return PostgresWakeups(pool, direct_dsn)
+
+
 @contextlib.asynccontextmanager
 async def open_core(
     settings: Settings, *, dsn: str, runtime_url: str, verifier: TokenVerifier, replica: str | None = None
@@ -95,15 +108,36 @@ async def open_core(
     clock, ids, codec = SystemClock(), RandomIds(), ProtobufCodec()
     owner = replica or f"{socket.gethostname()}:{os.getpid()}:{ids.new().hex[:8]}"
     async with contextlib.AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(open_pool(dsn, max_size=settings.database_pool))
+        direct_dsn = settings.database_direct_url.get_secret_value() if settings.database_direct_url else dsn
+        pool = await stack.enter_async_context(
+            open_pool(
+                dsn,
+                max_size=settings.database_pool,
+                # Another way to the same database says that this one leads through a pooler, where a
+                # prepared statement may not be there any more.
+                statement_cache_size=100 if direct_dsn == dsn else 0,
+            )
+        )
+        wakeups = wakeups_of(settings, pool, direct_dsn)
         runtime = await stack.enter_async_context(DeepagentsRuntime(runtime_url))
         tails: Tails
+
+        def committed(thread_id: UUID, segment: Segment, head: JournalHead) -> None:
+            tails.committed(thread_id, segment, head)
+            wakeups.committed(thread_id, segment, head)
+
         journal = PostgresJournal(
             pool,
-            on_commit=lambda thread, segment, head: tails.committed(thread, segment, head),
+            on_commit=committed,
             lease_ttl_s=settings.lease_ttl_s,
         )
-        tails = Tails(journal, clock, window_bytes=settings.window_mib << 20, beat_s=settings.heartbeat_s)
+        tails = Tails(
+            journal,
+            clock,
+            window_bytes=settings.window_mib << 20,
+            wakeups=wakeups,
+            beat_s=settings.heartbeat_s,
+        )
         runs = PostgresRuns(pool, owner=owner, lease_ttl_s=settings.lease_ttl_s)
         await stack.enter_async_context(journal.writing())
         runner = Runner(
@@ -123,6 +157,8 @@ async def open_core(
         background = asyncio.create_task(
             _together(
                 tails.poll_forever(),
+                tails.catch_up_forever(),
+                wakeups.run_forever(tails),
                 tails.beat_forever(),
                 runner.keep_leases_forever(),
                 runner.sweep_forever(),
@@ -149,6 +185,7 @@ async def open_core(
             workflows=WorkflowShelf(workflows=workflows, clock=clock, ids=ids),
             authenticator=Authenticator(verifier=verifier, users=PostgresUsers(pool), clock=clock),
             background=background,
+            wakeups=wakeups,
         )
 
 
@@ -303,7 +340,7 @@ async def _drain(core: Core, http: _Server, serving: asyncio.Task[None], rpc: An
 def readiness(core: Core) -> Callable[[], Awaitable[list[str]]]:
     """What says whether this replica can serve: the names of the checks that fail."""
 
-    async def failing() -> list[str]:
+    async def _failing() -> list[str]:
         problems: list[str] = []
         if not core.refinements.accepting:
             problems.append("draining")
@@ -314,4 +351,4 @@ def readiness(core: Core) -> Callable[[], Awaitable[list[str]]]:
             problems.append("database")
         return problems
 
-    return failing
+    return _failing
