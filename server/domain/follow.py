@@ -4,25 +4,28 @@
 2. There is one `Tail` per thread and replica, with a window of the newest segments bounded in bytes.
    A reader is a cursor into it: no queue and no task per reader. One that falls out of the window
    reads from the journal until it is back.
-3. A tail is fed by the local journal writer when this replica drives the run; otherwise a single
-   loop per replica asks the journal where the followed threads stand.
+3. A tail is fed by the local journal writer when this replica drives the run; otherwise by wake-ups
+   from the replica that does (ADR 0011). A wake-up is a hint: one loop per replica reads the journal,
+   also when a poll finds what no wake-up told.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from server.domain.errors import CursorOutOfRange, DatabaseUnavailable, NotFound
-from server.domain.ports import Clock, EventCodec, Journal, JournalHead
+from server.domain.ports import Clock, EventCodec, Journal, JournalHead, Wakeups
 from server.domain.retelling import Retelling
 from server.domain.segments import Segment
 
 #: Most bytes of segments that one step hands out, and that one read of the journal returns.
 STEP_BYTES = 1 << 20
+#: Threads whose news is read from the journal at the same time.
+READS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,8 @@ class Tail:
             self._bytes -= gone.size_bytes
 
     def advance(self, head: JournalHead) -> None:
-        """Note where the journal stands and wake the readers if it moved."""
-        if head.last_seq > self.head.last_seq or head.terminal != self.head.terminal:
+        """Note where the journal stands and wake the readers if it moved. An older head is no news."""
+        if (head.last_seq, head.terminal) > (self.head.last_seq, self.head.terminal):
             self.head = head
             self.wake()
 
@@ -229,15 +232,22 @@ class Tails:
         clock: Clock,
         *,
         window_bytes: int = 4 << 20,
+        wakeups: Wakeups | None = None,
         poll_s: float = 0.25,
+        woken_poll_s: float = 1.0,
         beat_s: float = 10.0,
     ) -> None:
         self._journal = journal
         self._clock = clock
         self._window_bytes = window_bytes
-        self._poll_s = poll_s
+        self._wakeups = wakeups
+        #: Between two polls, and between two while wake-ups arrive.
+        self._poll_s, self._woken_poll_s = poll_s, woken_poll_s
         self._beat_s = beat_s
         self._tails: dict[UUID, Tail] = {}
+        #: Threads that may have news in the journal.
+        self._due: set[UUID] = set()
+        self._work = asyncio.Event()
         #: Threads whose events the local journal writer brings.
         self.local: set[UUID] = set()
 
@@ -266,6 +276,8 @@ class Tails:
         except BaseException:
             self.leave(tail)
             raise
+        if self._wakeups is not None and thread_id not in self.local and not tail.head.terminal:
+            self._wakeups.awaiting()
         return Follower(self, tail, after)
 
     def leave(self, tail: Tail) -> None:
@@ -290,33 +302,89 @@ class Tails:
         """A step of committed segments behind the cursor, from the journal."""
         return await self._journal.read_after(thread_id, after, max_bytes=STEP_BYTES)
 
+    # --- What other replicas commit ----------------------------------------------------------
+
+    def awaited(self) -> Mapping[UUID, int]:
+        """Threads followed here, driven elsewhere and not over, each with the last seq known here."""
+        return {
+            thread_id: tail.head.last_seq
+            for thread_id, tail in self._tails.items()
+            if thread_id not in self.local and not tail.head.terminal
+        }
+
+    def hinted(self, thread_id: UUID, last_seq: int) -> None:
+        """The thread's journal has come to `last_seq`: read it if that is news and anyone follows."""
+        tail = self._tails.get(thread_id)
+        if tail is not None and last_seq > tail.head.last_seq:
+            self._due.add(thread_id)
+            self._work.set()
+
+    def received(self, thread_id: UUID, segment: Segment, head: JournalHead) -> None:
+        """A committed segment came along with the hint: take it if it joins up, else read."""
+        tail = self._tails.get(thread_id)
+        if tail is None or segment.last_seq <= tail.head.last_seq:
+            return
+        if segment.first_seq <= tail.head.last_seq + 1:
+            tail.extend(segment.after(tail.head.last_seq), head)
+        else:
+            self.hinted(thread_id, segment.last_seq)
+
     async def poll_forever(self) -> None:
+        """Look now and then for what no wake-up told: often while wake-ups do not arrive."""
+        while True:
+            woken = self._wakeups is not None and self._wakeups.healthy
+            await self._clock.sleep(self._woken_poll_s if woken else self._poll_s)
+            # Threads driven here too: another replica may have taken one over unseen.
+            self._due.update(thread_id for thread_id, tail in self._tails.items() if not tail.head.terminal)
+            self._work.set()
+
+    async def catch_up_forever(self) -> None:
         """Bring what other replicas commit to the threads that are followed here."""
         while True:
-            await self._clock.sleep(self._poll_s)
+            await self._work.wait()
+            self._work.clear()
+            due, self._due = self._due, set()
             try:
-                await self.poll()
+                await self._catch_up(due)
             except DatabaseUnavailable:
+                # The next poll asks for all of them again.
                 continue
 
     async def poll(self) -> None:
-        """Ask once where the followed threads stand, and fetch what is new."""
-        followed = [
-            thread_id
-            for thread_id, tail in self._tails.items()
-            if thread_id not in self.local and not tail.head.terminal
-        ]
+        """Ask once where all followed threads stand, and fetch what is new."""
+        await self._catch_up([thread_id for thread_id, tail in self._tails.items() if not tail.head.terminal])
+
+    async def _catch_up(self, thread_ids: Iterable[UUID]) -> None:
+        followed = [thread_id for thread_id in thread_ids if thread_id in self._tails]
         if not followed:
             return
-        for thread_id, head in (await self._journal.heads(followed)).items():
-            tail = self._tails.get(thread_id)
-            if tail is None or head.last_seq <= tail.head.last_seq:
-                continue
-            for segment in await self.read_after(thread_id, tail.head.last_seq):
-                last = segment.last_seq == head.last_seq
-                tail.extend(
-                    segment, head if last else JournalHead(segment.last_seq, head.epoch, head.floor, False)
-                )
+        heads = await self._journal.heads(followed)
+        # One iterator for all readers: each takes the next thread that is left.
+        left = iter(heads.items())
+
+        async def read() -> None:
+            for thread_id, head in left:
+                await self._fetch(thread_id, head)
+
+        if len(heads) == 1:
+            await read()
+            return
+        done = await asyncio.gather(*(read() for _ in range(min(READS, len(heads)))), return_exceptions=True)
+        for fault in done:
+            if isinstance(fault, BaseException):
+                raise fault
+
+    async def _fetch(self, thread_id: UUID, head: JournalHead) -> None:
+        """Read what the tail lacks up to the head."""
+        while (tail := self._tails.get(thread_id)) is not None and tail.head.last_seq < head.last_seq:
+            segments = await self.read_after(thread_id, tail.head.last_seq)
+            if not segments:
+                return
+            for segment in segments:
+                # The journal may have gone on since the head was read: the segment knows its own end.
+                tail.extend(segment, JournalHead(segment.last_seq, head.epoch, head.floor, segment.terminal))
+        if tail is not None:
+            tail.advance(head)
 
     async def beat_forever(self) -> None:
         """Give every reader a sign of life when one is due."""
