@@ -130,6 +130,10 @@ class Drive:
 
     async def _verdict(self) -> Finished:
         """Drive the run until it is clear how it ends."""
+        if self.lease.takeovers > self.runner.limits.takeovers_most:
+            # Not even restored: that may be what kills every replica that tries.
+            message = f"{self.lease.takeovers} replicas in a row lost the run without getting it any further"
+            return Finished(Outcome.FAILED, reason="crash_loop", message=message)
         work = asyncio.ensure_future(self._work())
         cancel = asyncio.ensure_future(self.cancelled.wait())
         try:

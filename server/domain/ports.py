@@ -421,6 +421,8 @@ class RunLimits:
     #: First pause before a new connection; doubles up to the next.
     reconnect_first_s: float = 0.2
     reconnect_most_s: float = 5.0
+    #: Takeovers in a row without a new event after which a run is failed.
+    takeovers_most: int = 5
     #: Between two tries while the database is away.
     database_retry_s: float = 1.0
     #: Between two renewals of the leases held.
