@@ -1,0 +1,35 @@
+"""Measurement C: one run, followed live by more and more readers of the same WebSocket form."""
+
+from __future__ import annotations
+
+from bench.figures import Spread, Table
+from bench.stage import Stage
+
+#: Slow enough that every reader is there for most of the run: 20 frames a second by this.
+DIRECTIVE = "long_run speed=30"
+TARGETS = ("hub ideo.v1", "hub gRPC")
+
+
+async def measure_fanout(stage: Stage, readers: list[int], directive: str = DIRECTIVE) -> Table:
+    """A row for each number of readers. Raises Refused."""
+    rows: list[list[str | Spread]] = []
+    for target in TARGETS:
+        for count in readers:
+            before = stage.cpu_of(target)
+            reading = await stage.read(target, directive, readers=count)
+            cpu = stage.cpu_of(target) - before
+            rows.append(
+                [
+                    target,
+                    str(count),
+                    f"{reading.events:,}",
+                    f"{cpu:.2f}",
+                    f"{cpu / reading.events * 1e6:.1f}",
+                    f"{reading.events / reading.messages:.1f}",
+                ]
+            )
+    return Table(
+        f"C. One run at {directive.partition('speed=')[2] or 'full'} times its pace to many readers",
+        ["target", "readers", "events delivered", "hub CPU s", "hub CPU µs/event", "events/message"],
+        rows,
+    )

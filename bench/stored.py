@@ -1,0 +1,107 @@
+"""Measurement B: what a run's journal takes in the database, beside what the runtime sent and said.
+
+Distinct contents are what a run has to keep at the least: each version of a file, each message and
+each token's text, counted once, as UTF-8. State frames repeat them all the time.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import asyncpg
+
+from bench.figures import Spread, Table
+from bench.stage import Stage
+from server.domain.events import StateUpdate, Token
+from server.replay.recording import Recording, read_recordings
+from server.runtime.frames import Interpreter
+
+#: Through this target the runs are read.
+TARGET = "hub ideo.v1.proto"
+
+_SIZES = """
+SELECT count(*) AS rows, sum(pg_column_size(batch) + pg_column_size(residues)) AS columns,
+  sum(length(batch)) AS batch, sum(length(residues)) AS residues
+FROM events WHERE thread_id = ANY($1::uuid[])
+"""
+
+
+def distinct_bytes(recording: Recording) -> int:
+    """Bytes of the recording's distinct contents."""
+    interpreter = Interpreter()
+    once: set[tuple[str, ...] | tuple[str, str, bytes]] = set()
+    tokens = 0
+    for frame in recording.frames:
+        for kind in interpreter.interpret(frame.encode()).kinds:
+            if isinstance(kind, Token):
+                tokens += len(kind.text.encode("utf-8", "surrogatepass"))
+                tokens += sum(len(call.name + call.arguments) for call in kind.tool_calls)
+            elif isinstance(kind, StateUpdate):
+                for change in kind.files:
+                    if change.file is not None:
+                        once.add(("file", change.path, change.file.content))
+                for said in kind.messages:
+                    calls = "".join(call.name + call.arguments for call in said.message.tool_calls)
+                    once.add(("message", said.message.text + calls))
+    contents = (part for entry in once for part in entry[-1:])
+    return tokens + sum(
+        len(part if isinstance(part, bytes) else part.encode("utf-8", "surrogatepass")) for part in contents
+    )
+
+
+async def measure_stored(stage: Stage, runs: int) -> Table:
+    """A row for each recording, from `runs` runs of it. Raises Refused."""
+    rows: list[list[str | Spread]] = []
+    connection = await asyncpg.connect(stage.dsn)
+    try:
+        for name, recording in read_recordings().items():
+            before, seen = await _relation_bytes(connection), await _threads(connection)
+            await stage.read(TARGET, name, runs=runs, at_once=min(runs, 5))
+            threads = list(await _threads(connection) - seen)
+            sizes = await connection.fetchrow(_SIZES, threads)
+            grown = await _relation_bytes(connection) - before
+            raw = sum(len(frame.encode()) for frame in recording.frames)
+            distinct = distinct_bytes(recording)
+            stored = int(sizes["columns"]) / runs
+            rows.append(
+                [
+                    name,
+                    f"{len(recording.frames):,}",
+                    f"{raw:,}",
+                    f"{distinct:,}",
+                    f"{sizes['rows'] / runs:.1f}",
+                    f"{int(sizes['batch']) // runs:,} + {int(sizes['residues']) // runs:,}",
+                    f"{stored:,.0f}",
+                    f"{stored / distinct:.2f}",
+                    f"{stored / raw:.3f}",
+                    f"{grown / runs:,.0f}",
+                ]
+            )
+    finally:
+        await connection.close()
+    return Table(
+        f"B. A run's journal in bytes, mean of {runs} runs",
+        [
+            "recording",
+            "frames",
+            "sent by the runtime",
+            "distinct contents",
+            "rows",
+            "events + residues",
+            "columns as stored",
+            "÷ distinct",
+            "÷ sent",
+            "table and indexes",
+        ],
+        rows,
+    )
+
+
+async def _threads(connection: asyncpg.Connection) -> set[UUID]:
+    return {row["thread_id"] for row in await connection.fetch("SELECT thread_id FROM runs")}
+
+
+async def _relation_bytes(connection: asyncpg.Connection) -> int:
+    """Bytes of the journal's table with indexes and what is stored out of line, without what is free."""
+    await connection.execute("VACUUM (FULL) events")
+    return int(await connection.fetchval("SELECT pg_total_relation_size('events')"))
