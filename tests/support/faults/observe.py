@@ -1,0 +1,96 @@
+"""Reads what is left when a run is over: the journal, the row's writes, the stored files, the truth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import httpx
+
+from ide_orchestrator.v1 import event_pb2
+from server.domain.retelling import Retelling, digest_of
+from server.domain.segments import Segment
+from server.wire.codec import ProtobufCodec
+from tests.support.faults.history import Journal, JournalEvent, Truth, Unit, Write
+from tests.support.faults.recorder import event_sha256, frame_sha256
+from tests.support.faults.scripts import digests_of
+
+_CODEC = ProtobufCodec()
+
+
+async def read_journal(connection: asyncpg.Connection, thread_id: str) -> Journal:
+    """The run as the database has it."""
+    run = await connection.fetchrow(
+        "SELECT r.*, p.status AS proposal_status, p.generated_files FROM runs r "
+        "JOIN proposals p ON p.id = r.proposal_id WHERE r.thread_id = $1",
+        UUID(thread_id),
+    )
+    assert run is not None
+    rows = await connection.fetch(
+        "SELECT * FROM events WHERE thread_id = $1 ORDER BY first_seq", UUID(thread_id)
+    )
+    events: list[JournalEvent] = []
+    frames: list[Unit] = []
+    outcome = reason = ""
+    retelling = Retelling()
+    for row in rows:
+        segment = Segment(row["first_seq"], row["last_seq"], row["batch"], row["residues"])
+        for data, residue in zip(segment.events(), segment.residue_list(), strict=True):
+            event = event_pb2.Event.FromString(data)
+            kind = event.WhichOneof("kind") or ""
+            digest = digest_of(residue)
+            events.append(
+                JournalEvent(
+                    event.seq, event_sha256(event), event.epoch, kind, digest.hex() if digest else None
+                )
+            )
+            if kind == "terminal":
+                outcome = event_pb2.Outcome.Name(event.terminal.outcome).removeprefix("OUTCOME_").lower()
+                reason = event.terminal.reason
+            if event.seq == retelling.seq + 1:
+                told = retelling.tell(event.seq, residue, _CODEC.decode(data).kind)
+                frames.extend((event.seq, frame_sha256(json.loads(frame))) for frame in told)
+    return Journal(
+        events,
+        frames,
+        run["status"],
+        run["proposal_status"],
+        outcome,
+        reason,
+        run["attempt"],
+        run["last_seq"],
+        digests_of(json.loads(run["generated_files"] or "{}")),
+    )
+
+
+async def read_writes(
+    connection: asyncpg.Connection, thread_id: str, writers: Mapping[int, str]
+) -> list[Write]:
+    """The changes of the run's row, in order. `writers`: the process's name by its id, which is a part of
+    an owner's name."""
+
+    def named(owner: str) -> str:
+        return writers[int(owner.split(":")[1])] if owner else ""
+
+    rows = await connection.fetch(
+        "SELECT * FROM rig_writes WHERE thread_id = $1 ORDER BY id", UUID(thread_id)
+    )
+    return [
+        Write(
+            row["writer"],
+            (named(row["owner_before"]), named(row["owner_after"])),
+            (row["fence_before"], row["fence_after"]),
+            (row["last_before"], row["last_after"]),
+            (row["status_before"], row["status_after"]),
+        )
+        for row in rows
+    ]
+
+
+async def read_truth(http: httpx.AsyncClient, runtime: str, thread_id: str) -> Truth:
+    """What the runtime really did."""
+    told: dict[str, Any] = (await http.get(f"{runtime}/truth/{thread_id}")).json()
+    return Truth(told["invokes"], told["frames"], told["connections"], told["files"])

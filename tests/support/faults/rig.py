@@ -1,0 +1,285 @@
+"""The rig: PostgreSQL, the scripted runtime, replicas, runs with clients of every kind, and the check.
+
+`Ground` lasts for a whole session of tests; a `Rig` is one database with its replicas and runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+
+from server.auth.tokens import SharedSecret
+from tests.support.faults.checker import Violation, check, units_checked
+from tests.support.faults.database import Database, rig_database
+from tests.support.faults.history import TERMINAL, Get, History
+from tests.support.faults.observe import read_journal, read_truth, read_writes
+from tests.support.faults.personas import Persona, Profile
+from tests.support.faults.recorder import Address, Recorder
+from tests.support.faults.replicas import Replica, scripted_runtime
+from tests.support.faults.scripts import digests_of
+
+SECRET = "a secret for tests that is long enough"
+#: What makes faults short: see docs/reference/faults.md.
+QUICK = {"IDEO_LEASE_TTL_S": "2", "IDEO_RUN_IDLE_S": "2", "IDEO_EMPTY_RESULT_GRACE_S": "2"}
+
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Ground:
+    """What all rigs share."""
+
+    database: Database
+    runtime: str
+    folder: Path
+
+    @property
+    def token(self) -> str:
+        """A token of the one user."""
+        lifetime = timedelta(hours=6)
+        return SharedSecret(SECRET).issue(email="ann@example.com", lifetime=lifetime, now=datetime.now(UTC))
+
+
+@asynccontextmanager
+async def open_ground() -> AsyncIterator[Ground]:
+    """PostgreSQL and the scripted runtime, running."""
+    with tempfile.TemporaryDirectory(prefix="rig-logs-") as name:
+        folder = Path(name)
+        async with rig_database() as database, scripted_runtime(folder / "runtime.log") as runtime:
+            yield Ground(database, runtime, folder)
+
+
+@dataclass
+class Run:
+    """One run with its clients."""
+
+    persona: Persona
+    thread_id: str
+    proposal_id: str
+    recorders: list[Recorder]
+    tasks: list[asyncio.Task[Any]]
+    started_at: float
+    gets: list[Get] = field(default_factory=list)
+
+    @property
+    def over(self) -> bool:
+        """Whether a client was told the end."""
+        return any(recorder.client.complete for recorder in self.recorders)
+
+    def next_told(self, after: float) -> float | None:
+        """Seconds from `after` to the next unit that any client was told; None when nothing was left."""
+        times = [
+            at
+            for recorder in self.recorders
+            for connection in recorder.client.connections
+            for _, _, at in connection.told
+        ]
+        later = [at for at in times if at > after]
+        return min(later) - after if later and min(times) < after else None
+
+
+@dataclass
+class Result:
+    """What a fault did. tried, survived: points, or runs. recovery_s: to the next event, per run."""
+
+    fault: str
+    tried: int = 0
+    survived: int = 0
+    units: int = 0
+    discontinuities: int = 0
+    violations: list[Violation] = field(default_factory=list)
+    recovery_s: list[float] = field(default_factory=list)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, other: Result) -> None:
+        """Take in the result of another point."""
+        self.tried += other.tried
+        self.survived += other.survived
+        self.units += other.units
+        self.discontinuities += other.discontinuities
+        self.violations += other.violations
+        self.recovery_s += other.recovery_s
+        self.notes.update(other.notes)
+
+    def fail(self, rule: str, detail: str) -> None:
+        """Something that is no run's is wrong."""
+        self.violations.append(Violation(rule, detail, self.fault))
+
+
+class Rig:
+    """One database, its replicas and runs."""
+
+    def __init__(
+        self,
+        ground: Ground,
+        name: str,
+        profile: Profile,
+        settings: Mapping[str, str],
+        socket_dir: Path | None,
+    ) -> None:
+        self.ground, self.profile = ground, profile
+        self._name = name
+        self._dsn = ground.database.dsn(name, writer="WRITER", socket_dir=socket_dir)
+        self.replicas: dict[str, Replica] = {}
+        self.runs: list[Run] = []
+        self.http = httpx.AsyncClient(
+            headers={"Authorization": f"Bearer {ground.token}"}, trust_env=False, timeout=30
+        )
+        self._workflow = ""
+        self._environment = {
+            "IDEO_ENV": "dev",
+            "IDEO_JWT_SECRET": SECRET,
+            "DEEPAGENTS_RUNTIME_URL": ground.runtime,
+            "IDEO_RUNTIME_PROFILE": profile,
+            **settings,
+        }
+
+    async def start(self, *names: str, **settings: str) -> None:
+        """Start replicas, or start them again; `settings` for these processes alone."""
+        for name in names:
+            if name not in self.replicas:
+                self.replicas[name] = Replica(name, self.ground.folder / f"{self._name}.{name}.log")
+        await asyncio.gather(
+            *(self.replicas[name].start({**self._environment, **settings}, self._dsn) for name in names)
+        )
+
+    def addresses(self) -> Sequence[Address]:
+        """Where clients may go: the replicas that have a process."""
+        up = [replica.address for replica in self.replicas.values() if replica.up]
+        return up or [replica.address for replica in self.replicas.values()]
+
+    async def connect(self) -> asyncpg.Connection:
+        """A connection of the rig's own, past any proxy."""
+        return await asyncpg.connect(self.ground.database.dsn(self._name))
+
+    async def run(self, persona: Persona, *, via: str, ways: Sequence[str]) -> Run:
+        """Start a run on a replica and follow it in each of the ways.
+
+        When no answer comes, because the replica died, the run is looked up: a client with an
+        idempotency key would be told it.
+        """
+        base = self.replicas[via].address.http
+        if not self._workflow:
+            made = await self.http.post(f"{base}/api/workflows", json={"name": "rig"})
+            self._workflow = made.raise_for_status().json()["id"]
+        prompt = f"{persona.prompt} {next(_numbers)}"
+        started_at = time.monotonic()
+        with contextlib.suppress(httpx.HTTPError):
+            await self.http.post(
+                f"{base}/api/workflows/{self._workflow}/refinements", json={"user_prompt": prompt}
+            )
+        connection = await self.connect()
+        try:
+            row = await connection.fetchrow(
+                "SELECT id, thread_id FROM proposals WHERE user_prompt = $1", prompt
+            )
+        finally:
+            await connection.close()
+        assert row is not None, "the run was not even recorded"
+        thread_id = str(row["thread_id"])
+        number = len(self.runs)
+        recorders = [
+            Recorder(way, thread_id, self.ground.token, self.addresses, first=number + index)
+            for index, way in enumerate(ways)
+        ]
+        run = Run(persona, thread_id, str(row["id"]), recorders, [], started_at)
+        run.tasks = [asyncio.create_task(recorder.run()) for recorder in recorders]
+        self.runs.append(run)
+        return run
+
+    async def gets(self, run: Run) -> None:
+        """Read the proposal from every replica that answers."""
+        for replica in self.replicas.values():
+            if not replica.up:
+                continue
+            began_at = time.monotonic()
+            with contextlib.suppress(httpx.HTTPError):
+                answer = await self.http.get(
+                    f"{replica.address.http}/api/proposals/{run.proposal_id}", timeout=5
+                )
+                if answer.status_code == 200:
+                    told = answer.json()
+                    files = digests_of(told["generated_files"])
+                    run.gets.append(Get(began_at, replica.name, told["status"], files))
+
+    async def settle(self, fault: str, *, within_s: float) -> Result:
+        """Wait for the end of all runs, then check each of them."""
+        result = Result(fault)
+        tasks = [task for run in self.runs for task in run.tasks]
+        await asyncio.wait(tasks, timeout=within_s) if tasks else None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for task in tasks:
+            if not task.cancelled() and task.exception() is not None:
+                result.fail("recorder", repr(task.exception()))
+        for run in self.runs:
+            await self.gets(run)
+        connection = await self.connect()
+        try:
+            for run in self.runs:
+                await self._check(run, connection, result)
+        finally:
+            await connection.close()
+        return result
+
+    async def _check(self, run: Run, connection: asyncpg.Connection, result: Result) -> None:
+        writers: dict[int, str] = {}
+        for replica in self.replicas.values():
+            writers.update(replica.writers)
+        history = History(
+            f"{run.persona.name} ({self.profile})",
+            run.persona.exact(self.profile),
+            run.persona.verdicts,
+            await read_journal(connection, run.thread_id),
+            await read_truth(self.http, self.ground.runtime, run.thread_id),
+            [recorder.client for recorder in run.recorders],
+            run.gets,
+            await read_writes(connection, run.thread_id, writers),
+        )
+        found = check(history)
+        result.tried += 1
+        result.survived += not found and history.journal.run_status in TERMINAL
+        result.units += units_checked(history)
+        result.discontinuities += sum(event.kind == "discontinuity" for event in history.journal.events)
+        result.violations += found
+
+    def recoveries(self, since: float) -> list[float]:
+        """For each run that was not over at `since`: how long its clients waited for the next event."""
+        found = [run.next_told(since) for run in self.runs]
+        return [seconds for seconds in found if seconds is not None]
+
+    async def close(self) -> None:
+        """Kill everything."""
+        tasks = [task for run in self.runs for task in run.tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.http.aclose()
+        for replica in self.replicas.values():
+            await replica.kill()
+
+
+@asynccontextmanager
+async def open_rig(
+    ground: Ground, profile: Profile, *, socket_dir: Path | None = None, **settings: str
+) -> AsyncIterator[Rig]:
+    """A rig on a fresh database, with no replica yet. `socket_dir`: where the hubs find PostgreSQL."""
+    async with ground.database.fresh() as name:
+        rig = Rig(ground, name, profile, {**QUICK, **settings}, socket_dir)
+        try:
+            yield rig
+        finally:
+            await rig.close()
