@@ -1,0 +1,230 @@
+"""Recorded runs through the whole hub, over its real sockets, with nobody connected."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import pytest_asyncio
+
+from server.client import HubClient
+from server.domain.events import StateUpdate, Token
+from server.wire.codec import ProtobufCodec
+from tests.support.faces import watcher
+from tests.support.hub import RunningHub, a_workflow, running_hub, start
+from tests.support.recordings import NAMES, expected, frames
+from tests.support.stored_files import content_of, facts_of
+
+CODEC = ProtobufCodec()
+
+
+@pytest_asyncio.fixture
+async def hub(database: str) -> AsyncIterator[RunningHub]:
+    async with running_hub(database) as running:
+        yield running
+
+
+async def unattended(client: HubClient, started: dict[str, Any]) -> dict[str, Any]:
+    """The proposal once it is over, found out by asking: nobody follows the run."""
+    async with asyncio.timeout(60):
+        while True:
+            proposal = await client.call("GET", f"/api/proposals/{started['proposal_id']}")
+            if proposal["status"] != "processing":
+                return proposal
+            await asyncio.sleep(0.02)
+
+
+async def test_complete_refinement_workflow(hub: RunningHub) -> None:
+    """The seed's first test: initiate, let the runtime's events come, find files and status."""
+    async with hub.client() as client:
+        started = await start(client, "Add web search [[replay:short_run]]")
+        assert started["status"] == "processing"
+        assert started["thread_id"]
+        assert started["websocket_url"] == f"/api/ws/refinements/{started['thread_id']}"
+        proposal = await unattended(client, started)
+    assert proposal["status"] == "completed"
+    assert proposal["generated_files"]["/THE_SPEC/constitution.md"]["content"][0] == "# Constitution"
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_recording_ends_as_it_should_with_nobody_connected(hub: RunningHub, name: str) -> None:
+    async with hub.client() as client:
+        started = await start(client, f"[[replay:{name}]]")
+        proposal = await unattended(client, started)
+    assert proposal["status"] == expected(name)["outcome"]
+    assert facts_of(proposal["generated_files"]) == expected(name)["files"]
+    assert (proposal["failure"] is None) == (proposal["status"] == "completed")
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_the_seeds_frames_are_given_back_whole(hub: RunningHub, name: str) -> None:
+    async with hub.client() as client:
+        started = await start(client, f"[[replay:{name}]]")
+        await unattended(client, started)
+    told = [frame async for frame in watcher("ws-seed", hub, hub.token(), started["thread_id"], 0)]
+    recorded = [json.loads(frame) for frame in frames(name)]
+    assert [frame.pop("seq") for frame in told] == list(range(2, len(recorded) + 2))
+    for frame in recorded:
+        for file in frame["data"].get("files", {}).values():
+            if isinstance(file["content"], str):
+                file["content"] = file["content"].split("\n")
+                file.pop("encoding", None)
+    assert told == recorded
+
+
+async def test_two_long_runs_at_the_same_time_stay_apart(hub: RunningHub) -> None:
+    async with hub.client() as client:
+        workflow = await a_workflow(client)
+        one, two = await asyncio.gather(*(start(client, "[[replay:long_run]]", workflow) for _ in range(2)))
+        proposals = await asyncio.gather(unattended(client, one), unattended(client, two))
+    for proposal in proposals:
+        assert proposal["status"] == "completed"
+        assert facts_of(proposal["generated_files"]) == expected("long_run")["files"]
+    threads = [started["thread_id"] for started in (one, two)]
+    histories = [[e async for e in watcher("ws-json", hub, hub.token(), thread, 0)] for thread in threads]
+    assert [event["seq"] for event in histories[0]] == list(range(1, 2260))
+    for thread, history in zip(threads, histories, strict=True):
+        assert history[0]["run_started"]["run_id"] == thread
+    bare = [
+        [{k: v for k, v in event.items() if k not in ("create_time", "run_started")} for event in history]
+        for history in histories
+    ]
+    assert bare[0] == bare[1]
+
+
+async def _stored_bytes(hub: RunningHub, thread_id: str) -> int:
+    return int(
+        await hub.core.pool.fetchval(
+            "SELECT (SELECT sum(pg_column_size(e.*)) FROM events e WHERE e.thread_id = r.thread_id) "
+            "+ pg_column_size(r.*) + pg_column_size(p.*) "
+            "FROM runs r JOIN proposals p ON p.id = r.proposal_id WHERE r.thread_id = $1::uuid",
+            thread_id,
+        )
+    )
+
+
+async def _distinct_bytes(hub: RunningHub, thread_id: str) -> int:
+    """Each file version, message and token, counted once."""
+    size = 0
+    seen: set[object] = set()
+    for segment in await hub.core.tails.read_after(UUID(thread_id), 0):
+        for event in segment.events():
+            kind = CODEC.decode(event).kind
+            if isinstance(kind, Token):
+                size += len(kind.text.encode()) + sum(
+                    len(call.name + call.id + call.arguments) for call in kind.tool_calls
+                )
+                if kind.message_id not in seen:
+                    seen.add(kind.message_id)
+                    size += len(kind.message_id)
+            elif isinstance(kind, StateUpdate):
+                for change in kind.files:
+                    if change.file is not None:
+                        size += len(change.path) + len(change.file.content)
+                for changed in kind.messages:
+                    message = changed.message
+                    size += len(message.text.encode()) + sum(
+                        len(call.name + call.id + call.arguments) for call in message.tool_calls
+                    )
+    return size
+
+
+async def test_the_database_grows_with_what_changed_not_with_what_is_repeated(
+    database: str, tmp_path: Path
+) -> None:
+    """A run that repeats 200 KB of files in 40 state frames takes no more than 3 times what is distinct."""
+    texts = {f"/docs/{n}.md": base64.b64encode(bytes([n]) * 3).decode() + "x" * 5000 for n in range(40)}
+    written: list[str] = []
+    current: dict[str, Any] = {}
+    for path, text in texts.items():
+        current[path] = {"content": text, "encoding": "utf-8", "created_at": "2025-01-01T00:00:00+00:00"}
+        written.append(
+            json.dumps({"event_type": "on_state_update", "data": {"messages": "[]", "files": current}})
+        )
+    written.append('{"event_type":"end","data":{}}')
+    (tmp_path / "growing.jsonl").write_text("\n".join(written) + "\n")
+    async with running_hub(database, recordings=tmp_path) as hub, hub.client() as client:
+        started = await start(client, "[[replay:growing]]")
+        proposal = await unattended(client, started)
+        stored = await _stored_bytes(hub, started["thread_id"])
+    assert proposal["status"] == "completed"
+    assert len("".join(written)) > 4_000_000
+    assert stored <= 3 * sum(len(text) for text in texts.values())
+
+
+async def test_a_long_run_takes_no_more_than_three_times_its_distinct_contents(hub: RunningHub) -> None:
+    async with hub.client() as client:
+        started = await start(client, "[[replay:long_run]]")
+        await unattended(client, started)
+    await hub.core.runner.wait(UUID(started["thread_id"]))
+    stored = await _stored_bytes(hub, started["thread_id"])
+    assert stored <= 3 * await _distinct_bytes(hub, started["thread_id"])
+
+
+async def test_every_form_of_a_file_and_awkward_content_come_out_as_they_went_in(
+    database: str, tmp_path: Path
+) -> None:
+    binary = bytes(range(256))
+    files = {
+        "/plain.md": "plain\ntext",
+        "/lines.md": {"content": ["a", "b", ""], "created_at": "2025-01-01T00:00:00Z"},
+        "/text.md": {"content": "é\r\n\u2028x\u0085", "encoding": "utf-8"},
+        "/bare.md": {"content": "neither encoding nor times"},
+        "/binary": {"content": base64.b64encode(binary).decode(), "encoding": "base64"},
+        "/nul.md": {"content": "a\u0000b", "encoding": "utf-8"},
+        "/empty.md": {"content": [""]},
+        "/nothing.md": {"content": []},
+        "/Case.md": "1",
+        "/case.md": "2",
+        "/sp ace's %#\"é.md": "odd",
+        "/cafe\u0301.md": "nfd",
+        "/caf\u00e9.md": "nfc",
+    }
+    frame = {"event_type": "on_state_update", "data": {"messages": "[]", "files": files}}
+    lines = [json.dumps(frame, ensure_ascii=False), '{"event_type":"end","data":{}}']
+    (tmp_path / "mixed.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    async with running_hub(database, recordings=tmp_path) as hub, hub.client() as client:
+        started = await start(client, "[[replay:mixed]]")
+        proposal = await unattended(client, started)
+    assert proposal["status"] == "completed"
+    contents = {path: content_of(file) for path, file in proposal["generated_files"].items()}
+    assert contents == {
+        "/plain.md": b"plain\ntext",
+        "/lines.md": b"a\nb\n",
+        "/text.md": "é\r\n\u2028x\u0085".encode(),
+        "/bare.md": b"neither encoding nor times",
+        "/binary": binary,
+        "/nul.md": b"a\0b",
+        "/empty.md": b"",
+        "/nothing.md": b"",
+        "/Case.md": b"1",
+        "/case.md": b"2",
+        "/sp ace's %#\"é.md": b"odd",
+        "/cafe\u0301.md": b"nfd",
+        "/caf\u00e9.md": b"nfc",
+    }
+
+
+async def test_a_frame_of_sixteen_mebibytes_goes_through_to_every_reader(
+    database: str, tmp_path: Path
+) -> None:
+    large = "0123456789abcdef" * (1 << 20)
+    lines = [
+        json.dumps({"event_type": "on_state_update", "data": {"files": {"/large.txt": large[:-200]}}}),
+        '{"event_type":"end","data":{}}',
+    ]
+    (tmp_path / "large.jsonl").write_text("\n".join(lines) + "\n")
+    async with running_hub(database, recordings=tmp_path) as hub, hub.client() as client:
+        started = await start(client, "[[replay:large]]")
+        proposal = await unattended(client, started)
+        told = [e async for e in watcher("ws-json", hub, hub.token(), started["thread_id"], 0)]
+        seed = [e async for e in watcher("ws-seed", hub, hub.token(), started["thread_id"], 0)]
+    assert proposal["status"] == "completed"
+    assert told[1]["state_update"]["files"][0]["text"] == large[:-200]
+    assert seed[0]["data"]["files"]["/large.txt"]["content"] == [large[:-200]]
