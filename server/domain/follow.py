@@ -99,9 +99,10 @@ class Tail:
         await self._pulse.wait()
 
     def after(self, seq: int) -> list[Segment] | None:
-        """The window's segments behind the cursor, up to a step; None when it no longer has them."""
+        """The window's segments behind the cursor, up to a step; None when it has them no longer, or not
+        yet: a reader that joins may know of a later end than the window does."""
         window = self._window
-        if not window or window[0].first_seq > seq + 1:
+        if not window or window[0].first_seq > seq + 1 or window[-1].last_seq <= seq:
             return None
         # Readers are near the end: look from there.
         start = len(window) - 1

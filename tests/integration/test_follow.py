@@ -147,6 +147,20 @@ async def test_what_another_replica_commits_arrives_by_asking(pool: Any) -> None
     assert [event.seq for event in history] == list(range(1, 33))
 
 
+async def test_a_reader_that_joins_leaves_none_of_the_others_behind(pool: Any) -> None:
+    async with setting(pool, local=False) as s:
+        reader = await s.tails.follow(s.thread_id, 0)
+        reading = asyncio.ensure_future(read_all(reader))
+        s.put(Token(text="one"))
+        await s.log.flush()
+        # From here on the window has something, and it is not the end.
+        await s.tails.poll()
+        await s.finish()
+        (await s.tails.follow(s.thread_id, 0)).close()
+        async with asyncio.timeout(5):
+            assert [event.seq for event in await reading] == [1, 2, 3]
+
+
 async def test_a_beat_wakes_a_waiting_reader_with_the_end_and_the_progress(pool: Any) -> None:
     async with setting(pool) as on:
         follower = await on.tails.follow(on.thread_id, 1)
