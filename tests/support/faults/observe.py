@@ -51,8 +51,9 @@ async def read_journal(connection: asyncpg.Connection, thread_id: str) -> Journa
                 outcome = event_pb2.Outcome.Name(event.terminal.outcome).removeprefix("OUTCOME_").lower()
                 reason = event.terminal.reason
             if event.seq == retelling.seq + 1:
-                told = retelling.tell(event.seq, residue, _CODEC.decode(data).kind)
-                frames.extend((event.seq, frame_sha256(json.loads(frame))) for frame in told)
+                told = map(json.loads, retelling.tell(event.seq, residue, _CODEC.decode(data).kind))
+                # An error frame of the hub's own has no seq: the `end` behind it has.
+                frames.extend((event.seq, frame_sha256(frame)) for frame in told if "seq" in frame)
     return Journal(
         events,
         frames,

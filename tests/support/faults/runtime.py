@@ -75,6 +75,11 @@ class Job:
         return max(min(int(age * self.persona.rate) + 1, self.count), 0)
 
     @property
+    def hides_files(self) -> bool:
+        """Whether nobody is ever shown a file."""
+        return self.persona.kind == "poll" and self.persona.state != "honest"
+
+    @property
     def over(self) -> bool:
         """Whether the newest execution ended properly."""
         return not self.persona.dies and self.position() >= self.count
@@ -100,7 +105,8 @@ class Job:
             "invokes": self.invokes,
             "frames": self.script.digests[:taken],
             "connections": self.connections,
-            "files": digests_of(self.script.maps[taken - 1]),
+            # A poller shows files in its state alone.
+            "files": {} if self.hides_files else digests_of(self.script.maps[taken - 1]),
         }
 
 
