@@ -28,8 +28,10 @@ from server.domain.events import (
     DiscontinuityReason,
     Event,
     EventKind,
+    FrameReason,
     Outcome,
     Terminal,
+    UpstreamFrame,
 )
 from server.domain.follow import Tails
 from server.domain.lifecycle import RunStatus
@@ -52,6 +54,19 @@ from server.domain.retelling import digest_of, frame_digest
 
 #: Frames taken in before other work gets a turn.
 TURN_FRAMES = 64
+
+
+#: The context of the error by which the endpoint, not the run, gives up.
+_TIMEOUT = "streaming_timeout"
+
+
+def _of_the_endpoint(kind: EventKind) -> bool:
+    """Whether it is the endpoint's own word, which a replay of the run does not repeat."""
+    return (
+        isinstance(kind, UpstreamFrame)
+        and kind.reason is FrameReason.ERROR_REPORT
+        and f'"{_TIMEOUT}"'.encode() in kind.body
+    )
 
 
 class RunObserver:
@@ -200,7 +215,7 @@ class Drive:
                     if isinstance(kind, Discontinuity):
                         self._digests.clear()
                     digest = digest_of(residue)
-                    if digest is not None:
+                    if digest is not None and not _of_the_endpoint(kind):
                         self._digests.append(digest)
                     self._interpreter.restore(kind, residue)
                 seq = segment.last_seq
@@ -338,7 +353,7 @@ class Drive:
 
     def _put(self, kind: EventKind, residue: bytes = b"") -> None:
         digest = digest_of(residue)
-        if digest is not None:
+        if digest is not None and not _of_the_endpoint(kind):
             self._digests.append(digest)
         event = Event(self._log.last_seq + 1, self._epoch, self.runner.clock.now(), kind)
         self._log.put(self.runner.codec.encode(event), residue, epoch=self._epoch)
@@ -354,7 +369,7 @@ class Drive:
     async def _weigh_end(self, meaning: Interpretation, *, polled: bool) -> None:
         """What an `end` frame is worth. Raises Finished, or returns: then the stream is tried again."""
         if self._error is not None:
-            if self._error.context == "streaming_timeout":
+            if self._error.context == _TIMEOUT:
                 # The endpoint gave up, not the run.
                 await self._weigh_state()
                 return
