@@ -11,12 +11,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from typing import Any, NoReturn, Protocol
 
 from server.domain.crashpoints import crash_point
 from server.domain.errors import (
-    DatabaseUnavailable,
     HubError,
     LeaseLost,
     RuntimeRefused,
@@ -34,6 +34,7 @@ from server.domain.events import (
     UpstreamFrame,
 )
 from server.domain.follow import Tails
+from server.domain.invoking import Invoking, NotInvoked, patiently
 from server.domain.lifecycle import RunStatus
 from server.domain.model import Failure
 from server.domain.ports import (
@@ -125,7 +126,11 @@ class Drive:
         #: Digests of the frames journalled in this epoch, to align a replay with.
         self._digests: list[bytes] = []
         self._connections = 0
+        #: Whether nothing can have been missed when the first connection is read.
+        self._fresh = False
+        #: When the runtime was last heard or asked, and since when an open stream gave no frame.
         self._heard_at = runner.clock.monotonic()
+        self._quiet_since = self._heard_at
         self._error: UpstreamError | None = None
         self._start_error: HubError | None = None
         self._waiting = False
@@ -181,20 +186,27 @@ class Drive:
             await self._patiently(self._restore)
             if self.lease.takeovers:
                 crash_point("restored")
-            await self._invoke()
-            self._waiting = self._interpreter.awaiting_input
-            while True:
-                if self._waiting:
-                    await self._await_input()
-                why = await self._read_stream()
-                if self._waiting:
-                    continue
+            async with AsyncExitStack() as subscribed:
+                stream = self._stream()
+                if self._channel and self.lease.status is not RunStatus.RUNNING:
+                    stream = nullcontext(await self._subscribe(subscribed))
+                await self._invoke()
+                self._waiting = self._interpreter.awaiting_input
+                why = "" if self._waiting else await self._read_stream(stream)
+            while not self._waiting:
                 self.runner.observer.lost_upstream(self.lease, why)
                 crash_point("connection_lost")
-                await self._weigh_state()
+                if not self._channel:
+                    await self._weigh_state()
                 await self._back_off()
+                why = await self._read_stream(self._stream())
+            await self._await_input()
         except Finished as verdict:
             return verdict
+        except NotInvoked as failed:
+            # The starter hears of it when the terminal event is committed.
+            self._start_error = failed.error
+            return Finished(Outcome.FAILED, reason=failed.reason, message=failed.error.message)
         except LeaseLost:
             raise
         except Exception as fault:
@@ -222,78 +234,58 @@ class Drive:
                 await asyncio.sleep(0)
 
     async def _invoke(self) -> None:
-        """Make sure that the runtime has the job; at most one POST per recorded attempt."""
-        lease = self.lease
-        if lease.status is RunStatus.RUNNING:
-            self.invoked.set_result(None)
-            return
-        attempt = lease.attempt
-        if lease.status is RunStatus.INVOKING:
-            if await self._known_to_runtime():
-                await self._set_status(RunStatus.RUNNING, attempt)
-                self.invoked.set_result(None)
-                return
-            if attempt >= self.runner.limits.invoke_attempts:
-                raise self._not_invoked(
-                    "invoke_uncertain", "the runtime may or may not have taken the run, and does not know it"
-                )
-        attempt += 1
-        crash_point("before_invoking")
-        await self._set_status(RunStatus.INVOKING, attempt)
-        crash_point("after_invoking")
-        try:
-            await self.runner.runtime.invoke(lease.invocation)
-        except RuntimeRefused as error:
-            raise self._not_invoked("runtime_refused", error.message, error) from None
-        except RuntimeUnavailable as error:
-            if not error.sent or not await self._known_to_runtime():
-                raise self._not_invoked("runtime_unavailable", error.message, error) from None
-        crash_point("after_post")
-        await self._set_status(RunStatus.RUNNING, attempt)
-        crash_point("after_running")
+        """Make sure that the runtime has the job, and tell the starter."""
+        host = self.runner
+        invoking = Invoking(
+            self.lease, runtime=host.runtime, runs=host.runs, clock=host.clock, limits=host.limits
+        )
+        self._fresh = await invoking.ensure()
         self.invoked.set_result(None)
 
-    async def _set_status(self, status: RunStatus, attempt: int) -> None:
-        await self._patiently(lambda: self.runner.runs.set_status(self.lease, status, attempt=attempt))
-
     async def _patiently(self, call: Callable[[], Awaitable[None]]) -> None:
-        """Do it as soon as the database lets us: a run outlives an absence of the database."""
-        while True:
-            try:
-                await call()
-            except DatabaseUnavailable:
-                await self.runner.clock.sleep(self.runner.limits.database_retry_s)
-            else:
-                return
-
-    def _not_invoked(self, reason: str, message: str, error: HubError | None = None) -> Finished:
-        """Tell the starter, and the verdict. The terminal event is committed before the starter hears."""
-        self._start_error = error or RuntimeUnavailable(message)
-        return Finished(Outcome.FAILED, reason=reason, message=message)
-
-    async def _known_to_runtime(self) -> bool:
-        """Whether the runtime knows the thread, asked twice with a pause between."""
-        for pause_s in (0.0, self.runner.limits.uncertain_invoke_s):
-            await self.runner.clock.sleep(pause_s)
-            try:
-                if await self.runner.runtime.state(self.lease.thread_id) is not None:
-                    return True
-            except (RuntimeUnavailable, RuntimeRefused):
-                continue
-        return False
+        await patiently(call, self.runner.clock, self.runner.limits)
 
     # --- Reading the stream ------------------------------------------------------------------
 
-    async def _read_stream(self) -> str:
+    @property
+    def _channel(self) -> bool:
+        """Whether frames come over a channel without history (`Runtime.subscribes_first`)."""
+        return self.runner.runtime.subscribes_first
+
+    @property
+    def _from_first_frame(self) -> bool:
+        """Whether the connection gives the run from its first frame on."""
+        return self._fresh and self._connections == 1
+
+    def _stream(self) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        return self.runner.runtime.stream(self.lease.thread_id)
+
+    async def _subscribe(self, subscribed: AsyncExitStack) -> AsyncIterator[bytes]:
+        """Join the channel, which tells nothing twice, before the invoke."""
+        while True:
+            try:
+                return await subscribed.enter_async_context(self._stream())
+            except RuntimeUnavailable as error:
+                if not self.lease.takeovers:
+                    raise NotInvoked("runtime_unavailable", error) from None
+            await self.runner.clock.sleep(self.runner.limits.reconnect_most_s)
+
+    async def _read_stream(self, stream: AbstractAsyncContextManager[AsyncIterator[bytes]]) -> str:
         """Read one connection until it is clear how the run ends (Finished) or it breaks; how."""
         self._connections += 1
         self._error = None
         self._heard_at = self.runner.clock.monotonic()
-        read = asyncio.ensure_future(self._read_connection())
+        if self._channel and not self._from_first_frame:
+            # What was missed may be the end: the state is asked at once.
+            self._heard_at -= self.runner.limits.idle_s
+        read = asyncio.ensure_future(self._read_connection(stream))
         try:
             while True:
                 silent_s = self.runner.clock.monotonic() - self._heard_at
                 left = self.runner.limits.idle_s - silent_s
+                if left <= 0 and self._channel:
+                    await self._ask_while_listening(read)
+                    continue
                 if left <= 0:
                     return f"the runtime was silent for {self.runner.limits.idle_s:.0f} s"
                 await asyncio.wait({read}, timeout=left)
@@ -303,19 +295,33 @@ class Drive:
             read.cancel()
             await asyncio.gather(read, return_exceptions=True)
 
-    async def _read_connection(self) -> str:
+    async def _ask_while_listening(self, read: asyncio.Future[str]) -> None:
+        """Ask for the state and go on listening: who leaves a channel misses frames. Raises Finished."""
+        asked = asyncio.ensure_future(self._weigh_state())
+        both: set[asyncio.Future[Any]] = {read, asked}
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if read.done():
+                read.result()
+            await asked
+        finally:
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+        self._heard_at = self.runner.clock.monotonic()
+
+    async def _read_connection(self, stream: AbstractAsyncContextManager[AsyncIterator[bytes]]) -> str:
         full = self.runner.limits.profile == "full" and self._epoch == 1
-        fresh = self._connections == 1 and self.lease.status is not RunStatus.RUNNING
         # A full replay repeats the journalled frames first: they are compared and dropped.
         repeated = len(self._digests) if full else 0
-        joined = full or fresh
+        joined = full or self._from_first_frame
         at = 0
         polled = False
         try:
-            async with self.runner.runtime.stream(self.lease.thread_id) as frames:
+            async with stream as frames:
+                self._quiet_since = self.runner.clock.monotonic()
                 crash_point("stream_open")
                 async for frame in frames:
-                    self._heard_at = self.runner.clock.monotonic()
+                    self._heard_at = self._quiet_since = self.runner.clock.monotonic()
                     at += 1
                     if at % TURN_FRAMES == 0:
                         await asyncio.sleep(0)
@@ -383,12 +389,13 @@ class Drive:
             raise Finished(Outcome.COMPLETED, residue=meaning.residue)
         await self._weigh_state(meaning.residue)
 
-    async def _await_input(self) -> None:
+    async def _await_input(self) -> NoReturn:
         """Keep the run until somebody cancels it or its time is over: nothing more will come."""
         await self._log.flush()
         await self._patiently(lambda: self.runner.runs.await_input(self.lease))
         crash_point("awaiting_input")
-        await asyncio.Event().wait()
+        while True:
+            await asyncio.Event().wait()
 
     async def _weigh_state(self, residue: bytes = b"") -> None:
         """Ask the runtime about the thread. Raises Finished; returns when the run goes on.
@@ -418,12 +425,27 @@ class Drive:
             elif state.files:
                 self._adopt(state)
                 raise Finished(Outcome.COMPLETED, residue=residue)
+            elif self._channel:
+                self._weigh_silence()
+                return
             elif clock.monotonic() >= until:
                 if self._interpreter.files.by_path:
                     raise Finished(Outcome.COMPLETED, residue=residue)
                 message = "the runtime says that the run completed, but shows no file"
                 raise Finished(Outcome.FAILED, reason="empty_result", message=message, residue=residue)
             await clock.sleep(min(limits.state_poll_s, max(until - clock.monotonic(), 0.01)))
+
+    def _weigh_silence(self) -> None:
+        """What a quiet channel is worth while the state says completed and shows nothing: no success,
+        for that is told by an `end`. Raises Finished once it was quiet for long."""
+        quiet_s = self.runner.clock.monotonic() - self._quiet_since
+        if quiet_s < self.runner.limits.silent_s:
+            return
+        if self._from_first_frame:
+            message = f"the runtime sent no end and nothing else for {quiet_s:.0f} s"
+            raise Finished(Outcome.FAILED, reason="upstream_silent", message=message)
+        message = f"frames were lost, and the runtime sent nothing more for {quiet_s:.0f} s"
+        raise Finished(Outcome.FAILED, reason="upstream_lost", message=message)
 
     def _adopt(self, state: RuntimeState) -> None:
         """Take the files of a state answer; a stream that showed files already knows better."""

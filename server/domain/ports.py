@@ -99,6 +99,16 @@ class StreamClosed(Exception):
 class Runtime(Protocol):
     """deepagents-runtime."""
 
+    @property
+    def subscribes_first(self) -> bool:
+        """Whether frames come over a channel without history, which tells `end` of every success
+        and nothing of a failure: it is joined before the invoke, and silence says nothing (ADR 0013)."""
+        ...
+
+    def available(self) -> None:
+        """Raise RuntimeUnavailable while calls are refused without being tried. Only a look."""
+        ...
+
     async def invoke(self, invocation: Invocation) -> None:
         """Start a job. Not idempotent. Raises RuntimeUnavailable, RuntimeRefused."""
         ...
@@ -408,6 +418,8 @@ class RunLimits:
     longest_s: float = 1800.0
     #: Silence of the runtime after which the connection is given up.
     idle_s: float = 120.0
+    #: Silence of a channel that fails a run which the runtime calls completed without a file.
+    silent_s: float = 600.0
     #: How long `completed` without any file is doubted.
     empty_result_grace_s: float = 30.0
     #: Between two looks at the runtime's state.
@@ -421,6 +433,8 @@ class RunLimits:
     #: First pause before a new connection; doubles up to the next.
     reconnect_first_s: float = 0.2
     reconnect_most_s: float = 5.0
+    #: How long a replica that goes away waits for the runtime's answers to starts.
+    start_grace_s: float = 1.5
     #: Takeovers in a row without a new event after which a run is failed.
     takeovers_most: int = 5
     #: Between two tries while the database is away.

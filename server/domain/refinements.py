@@ -13,7 +13,7 @@ from uuid import UUID
 from server.domain.crashpoints import crash_point
 from server.domain.errors import NotFound, PermissionDenied, RuntimeRefused, RuntimeUnavailable, ShuttingDown
 from server.domain.events import Event, RunStarted
-from server.domain.follow import Beat, Follower, SeedFollower, Tails
+from server.domain.follow import Beat, Follower, GoElsewhere, SeedFollower, Tails
 from server.domain.model import Principal, ProposalStatus, Refinement, StartRefinement, Workflow
 from server.domain.ports import Clock, EventCodec, Ids, Invocation, JournalHead, Proposals, Runs, Workflows
 from server.domain.runner import Runner
@@ -56,13 +56,15 @@ class Refinements:
 
         Raises NotFound for a workflow that is not the principal's. When the runtime does not take
         the run, its error is raised after the proposal was stored as failed. If the caller goes away
-        meanwhile, the run goes on.
+        meanwhile, the run goes on. While the runtime is left alone, RuntimeUnavailable is raised and
+        nothing stored.
         """
         if not self.accepting:
             raise ShuttingDown
         workflow = await self._workflows.get(principal, command.workflow_id)
         if workflow is None:
             raise NotFound("there is no such workflow")
+        self._runner.runtime.available()
         now = self._clock.now()
         proposal_id = self._ids.new()
         invocation = self._invocation(workflow, command)
@@ -182,5 +184,5 @@ class Refinements:
             return await follower.available() if follower.cursor < follower.tail.head.last_seq else []
         while True:
             step = await follower.step()
-            if not isinstance(step, Beat):
+            if not isinstance(step, Beat | GoElsewhere):
                 return step or []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
@@ -19,6 +20,7 @@ from server.domain.files import File, NotAFile, parse_file
 from server.domain.ports import Invocation, RuntimeState, StreamClosed
 from server.domain.retelling import dump
 from server.runtime import jsontext
+from server.runtime.breaker import Breaker
 
 PREFIX = "/deepagents-runtime"
 
@@ -71,8 +73,12 @@ class DeepagentsRuntime:
     base_url: http or https, with or without the `/deepagents-runtime` suffix. Raises ValueError for
     another scheme. The limits are in seconds and bytes: `connect_s` for reaching the runtime,
     `read_s` between two pieces of an answer, `total_s` for a whole call, `handshake_s` for opening
-    a stream, which a runtime that is busy with a run answers late.
+    a stream, which a runtime that is busy with a run answers late. All calls go through `breaker`,
+    of a stream its opening.
     """
+
+    #: See `Runtime`: a WebSocket may be joined after the invoke.
+    subscribes_first = False
 
     def __init__(
         self,
@@ -84,6 +90,7 @@ class DeepagentsRuntime:
         handshake_s: float = 60.0,
         max_frame_bytes: int = MAX_FRAME_BYTES,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
+        breaker: Breaker | None = None,
     ) -> None:
         scheme, separator, rest = base_url.partition("://")
         if scheme not in ("http", "https") or not separator or not rest.strip("/"):
@@ -91,6 +98,7 @@ class DeepagentsRuntime:
         rest = rest.rstrip("/").removesuffix(PREFIX) + PREFIX
         self._base = f"{scheme}://{rest}"
         self._stream_base = f"{'wss' if scheme == 'https' else 'ws'}://{rest}"
+        self.breaker = breaker or Breaker(time.monotonic)
         self._total_s = total_s
         self._handshake_s = handshake_s
         self._max_frame_bytes = max_frame_bytes
@@ -117,8 +125,16 @@ class DeepagentsRuntime:
         """Close what is open for calls. Streams belong to those who opened them."""
         await self._client.aclose()
 
+    def available(self) -> None:
+        """Raise RuntimeUnavailable while calls are refused without being tried. Only looks."""
+        self.breaker.look()
+
     async def invoke(self, invocation: Invocation) -> None:
         """Start a job (seed: JobRequest). Raises RuntimeUnavailable, RuntimeRefused."""
+        with self.breaker.attempt():
+            await self._invoke(invocation)
+
+    async def _invoke(self, invocation: Invocation) -> None:
         body = dump(
             {
                 "trace_id": str(invocation.trace_id),
@@ -139,6 +155,10 @@ class DeepagentsRuntime:
 
         Entries of its file map that are no files are left out. Raises as `invoke`.
         """
+        with self.breaker.attempt():
+            return await self._state(thread_id)
+
+    async def _state(self, thread_id: UUID) -> RuntimeState | None:
         status, answer = await self._call("GET", f"/state/{thread_id}")
         if status == httpx.codes.NOT_FOUND:
             return None
@@ -161,8 +181,14 @@ class DeepagentsRuntime:
 
     @asynccontextmanager
     async def _stream(self, url: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        with self.breaker.attempt():
+            connection = await self._connected(url)
+        async with connection:
+            yield _Frames(connection)
+
+    async def _connected(self, url: str) -> ClientConnection:
         try:
-            connection = await _Connect(
+            return await _Connect(
                 url,
                 proxy=None,
                 compression=None,
@@ -187,8 +213,6 @@ class DeepagentsRuntime:
             raise RuntimeUnavailable("the runtime did not open the stream in time") from None
         except OSError:
             raise RuntimeUnavailable("the runtime cannot be reached", sent=False) from None
-        async with connection:
-            yield _Frames(connection)
 
     async def _call(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         """The status and body of an answer. Raises RuntimeUnavailable; RuntimeRefused when too long."""
