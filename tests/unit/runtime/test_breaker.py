@@ -1,0 +1,220 @@
+"""The breaker's rules, each by itself, on a clock that the test sets."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+
+from server.domain.errors import RuntimeRefused, RuntimeUnavailable
+from server.runtime.breaker import Breaker, Counts
+
+
+@dataclass
+class Setting:
+    now: float = 1000.0
+    breaker: Breaker = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.breaker = Breaker(lambda: self.now)
+
+    def answered(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.breaker.succeeded(self.breaker.admit())
+
+    def broken(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.breaker.failed(self.breaker.admit())
+
+    def refusal(self) -> RuntimeUnavailable:
+        with pytest.raises(RuntimeUnavailable) as refused:
+            self.breaker.admit()
+        assert not refused.value.sent
+        return refused.value
+
+    def half_open(self) -> None:
+        self.broken(6)
+        self.now += 30.01
+        assert self.breaker.state == "half_open"
+
+
+@pytest.fixture
+def on() -> Setting:
+    return Setting()
+
+
+def test_it_has_the_contracts_name_and_begins_closed(on: Setting) -> None:
+    assert (on.breaker.name, on.breaker.state, on.breaker.counts) == (
+        "deepagents-runtime",
+        "closed",
+        Counts(),
+    )
+
+
+@pytest.mark.parametrize(("failures", "state"), [(5, "closed"), (6, "open")])
+def test_more_than_five_failures_in_a_row_trip_it(on: Setting, failures: int, state: str) -> None:
+    on.broken(failures)
+    assert on.breaker.state == state
+
+
+def test_a_success_between_begins_the_row_anew(on: Setting) -> None:
+    on.broken(5)
+    on.answered()
+    on.broken(5)
+    assert on.breaker.state == "closed"
+    assert on.breaker.counts == Counts(11, 1, 10, 0, 5)
+
+
+@pytest.mark.parametrize(("pause_s", "counted"), [(60.0, 5), (60.01, 0)])
+def test_the_closed_state_forgets_its_counts_each_interval(on: Setting, pause_s: float, counted: int) -> None:
+    on.broken(5)
+    on.now += pause_s
+    assert on.breaker.counts.failures_in_a_row == counted
+
+
+def test_failures_on_both_sides_of_an_interval_do_not_add_up(on: Setting) -> None:
+    on.broken(5)
+    on.now += 61
+    on.broken(5)
+    assert on.breaker.state == "closed"
+
+
+@pytest.mark.parametrize(("pause_s", "state"), [(29.0, "open"), (30.0, "open"), (30.01, "half_open")])
+def test_it_stays_open_for_its_time(on: Setting, pause_s: float, state: str) -> None:
+    on.broken(6)
+    on.now += pause_s
+    assert on.breaker.state == state
+
+
+@pytest.mark.parametrize(
+    ("pause_s", "told_s"), [(0.0, 30), (0.5, 30), (1.0, 29), (28.7, 2), (29.5, 1), (30.0, 1)]
+)
+def test_open_it_says_how_many_whole_seconds_are_left(on: Setting, pause_s: float, told_s: int) -> None:
+    on.broken(6)
+    on.now += pause_s
+    assert on.refusal().retry_after_s == told_s
+
+
+def test_what_it_refused_does_not_prolong_it(on: Setting) -> None:
+    on.broken(6)
+    on.now += 29
+    on.refusal()
+    on.now += 1.01
+    assert on.breaker.state == "half_open"
+
+
+def test_half_open_it_lets_three_in_and_refuses_the_fourth(on: Setting) -> None:
+    on.half_open()
+    for _ in range(3):
+        on.breaker.admit()
+    assert on.refusal().retry_after_s == 1
+
+
+def test_three_successes_in_a_row_close_it(on: Setting) -> None:
+    on.half_open()
+    on.answered(2)
+    assert on.breaker.state == "half_open"
+    on.answered()
+    assert (on.breaker.state, on.breaker.counts) == ("closed", Counts())
+
+
+@pytest.mark.parametrize("successes", [0, 1, 2])
+def test_one_failure_opens_it_again_for_its_whole_time(on: Setting, successes: int) -> None:
+    on.half_open()
+    on.answered(successes)
+    on.broken()
+    assert on.breaker.state == "open"
+    assert on.refusal().retry_after_s == 30
+
+
+def test_outcomes_of_an_older_generation_say_nothing(on: Setting) -> None:
+    early = [on.breaker.admit() for _ in range(8)]
+    on.broken(6)
+    on.breaker.succeeded(early[0])
+    assert on.breaker.state == "open"
+    on.now += 31
+    on.breaker.failed(early[1])
+    on.breaker.withdrawn(early[2])
+    assert (on.breaker.state, on.breaker.counts) == ("half_open", Counts())
+    on.answered(3)
+    for generation in early[3:]:
+        on.breaker.failed(generation)
+    assert on.breaker.counts == Counts()
+
+
+def test_an_outcome_behind_the_interval_says_nothing(on: Setting) -> None:
+    early = on.breaker.admit()
+    on.now += 61
+    on.breaker.failed(early)
+    assert on.breaker.counts == Counts()
+
+
+def test_a_call_that_was_given_up_counts_as_neither_and_frees_its_place(on: Setting) -> None:
+    on.half_open()
+    calls = [on.breaker.admit() for _ in range(3)]
+    on.breaker.withdrawn(calls[0])
+    on.answered()
+    on.breaker.succeeded(calls[1])
+    assert on.breaker.state == "half_open"
+    on.breaker.succeeded(calls[2])
+    assert on.breaker.state == "closed"
+
+
+def test_a_look_takes_no_place(on: Setting) -> None:
+    on.half_open()
+    for _ in range(10):
+        on.breaker.look()
+    assert on.breaker.counts.requests == 0
+    on.answered(3)
+    assert on.breaker.state == "closed"
+
+
+def test_a_look_says_what_a_call_would_hear(on: Setting) -> None:
+    on.broken(6)
+    with pytest.raises(RuntimeUnavailable):
+        on.breaker.look()
+    on.now += 31
+    on.breaker.look()
+    for _ in range(3):
+        on.breaker.admit()
+    with pytest.raises(RuntimeUnavailable):
+        on.breaker.look()
+
+
+@pytest.mark.parametrize(
+    ("raised", "counts"),
+    [
+        (None, Counts(1, 1, 0, 1, 0)),
+        (RuntimeRefused("no", status=404), Counts(1, 1, 0, 1, 0)),
+        (RuntimeRefused("no", status=422), Counts(1, 1, 0, 1, 0)),
+        (RuntimeRefused("not ours", status=200), Counts(1, 1, 0, 1, 0)),
+        (RuntimeRefused("no", status=500), Counts(1, 0, 1, 0, 1)),
+        (RuntimeRefused("no", status=503), Counts(1, 0, 1, 0, 1)),
+        (RuntimeUnavailable("no", sent=False), Counts(1, 0, 1, 0, 1)),
+        (RuntimeUnavailable("late"), Counts(1, 0, 1, 0, 1)),
+        (ValueError("a fault"), Counts(1, 0, 1, 0, 1)),
+        (asyncio.CancelledError(), Counts()),
+        (KeyboardInterrupt(), Counts()),
+    ],
+    ids=repr,
+)
+def test_what_a_call_raises_is_its_outcome(on: Setting, raised: BaseException | None, counts: Counts) -> None:
+    def call() -> None:
+        with on.breaker.attempt():
+            if raised is not None:
+                raise raised
+
+    if raised is None:
+        call()
+    else:
+        with pytest.raises(type(raised)):
+            call()
+    assert on.breaker.counts == counts
+
+
+def test_a_call_that_is_not_let_in_is_not_made(on: Setting) -> None:
+    on.broken(6)
+    with pytest.raises(RuntimeUnavailable), on.breaker.attempt():
+        pytest.fail("the call was made")
+    assert on.breaker.counts == Counts()
