@@ -42,6 +42,7 @@ from server.domain.workflows import WorkflowShelf
 from server.grpc.app import GrpcServices, create_grpc_server
 from server.http.app import HttpServices, create_http_app
 from server.http.server import uvicorn_config
+from server.runtime.channel import PublishedRuntime
 from server.runtime.client import DeepagentsRuntime
 from server.runtime.frames import Interpreter
 from server.settings import Settings
@@ -88,6 +89,7 @@ def run_limits(settings: Settings) -> RunLimits:
         idle_s=settings.run_idle_s,
         empty_result_grace_s=settings.empty_result_grace_s,
         renew_s=settings.lease_ttl_s / 3,
+        silent_s=settings.run_silent_s,
         sweep_s=settings.lease_ttl_s / 3,
         profile=settings.runtime_profile,
     )
@@ -96,6 +98,13 @@ def run_limits(settings: Settings) -> RunLimits:
 def wakeups_of(settings: Settings, pool: asyncpg.Pool, direct_dsn: str) -> Wakeups:
     """The carrier of wake-ups that the settings ask for (ADR 0011)."""
     if settings.wakeup_url is not None:
+def runtime_of(settings: Settings, runtime_url: str) -> DeepagentsRuntime:
+    """The runtime, with the source of its frames that the settings ask for (ADR 0013)."""
+    if settings.runtime_events_url is not None:
+        return PublishedRuntime(runtime_url, settings.runtime_events_url.get_secret_value())
+    return DeepagentsRuntime(runtime_url)
+
+
         return RedisWakeups(settings.wakeup_url.get_secret_value())
     return PostgresWakeups(pool, direct_dsn)
 
@@ -119,7 +128,7 @@ async def open_core(
             )
         )
         wakeups = wakeups_of(settings, pool, direct_dsn)
-        runtime = await stack.enter_async_context(DeepagentsRuntime(runtime_url))
+        runtime = await stack.enter_async_context(runtime_of(settings, runtime_url))
         tails: Tails
 
         def committed(thread_id: UUID, segment: Segment, head: JournalHead) -> None:

@@ -36,6 +36,7 @@ class Settings(BaseSettings):
     database_direct_url: SecretStr | None = Field(None, alias="DATABASE_DIRECT_URL")
     runtime_url: str | None = Field(None, alias="DEEPAGENTS_RUNTIME_URL")
     runtime_profile: Literal["none", "full"] = Field("none", alias="IDEO_RUNTIME_PROFILE")
+    runtime_events_url: SecretStr | None = Field(None, alias="IDEO_RUNTIME_EVENTS_URL")
     data_dir: Path = Field(Path(".data"), alias="IDEO_DATA_DIR")
     host: str = Field("127.0.0.1", alias="IDEO_HOST")
     http_port: Port = Field(8080, alias="IDEO_HTTP_PORT")
@@ -52,6 +53,7 @@ class Settings(BaseSettings):
     lease_ttl_s: Seconds = Field(15.0, alias="IDEO_LEASE_TTL_S")
     run_longest_s: Seconds = Field(1800.0, alias="IDEO_RUN_LONGEST_S")
     run_idle_s: Seconds = Field(120.0, alias="IDEO_RUN_IDLE_S")
+    run_silent_s: Seconds = Field(600.0, alias="IDEO_RUN_SILENT_S")
     empty_result_grace_s: Seconds = Field(30.0, alias="IDEO_EMPTY_RESULT_GRACE_S")
     window_mib: int = Field(4, alias="IDEO_WINDOW_MIB", ge=1, le=1024)
     heartbeat_s: Seconds = Field(10.0, alias="IDEO_HEARTBEAT_S", le=15)
@@ -78,7 +80,7 @@ class Settings(BaseSettings):
             raise ValueError("must be an http:// or https:// address")
         return value
 
-    @field_validator("wakeup_url")
+    @field_validator("wakeup_url", "runtime_events_url")
     @classmethod
     def _redis(cls, value: SecretStr | None) -> SecretStr | None:
         if value:
@@ -103,6 +105,12 @@ class Settings(BaseSettings):
         return self
 
     @property
+    @model_validator(mode="after")
+    def _channel_has_no_history(self) -> Self:
+        if self.runtime_events_url and self.runtime_profile != "none":
+            raise ValueError("IDEO_RUNTIME_PROFILE must be none with IDEO_RUNTIME_EVENTS_URL")
+        return self
+
     def dev(self) -> bool:
         """Whether this is development."""
         return self.env == "dev"
