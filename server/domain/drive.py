@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from typing import Any, NoReturn, Protocol
@@ -134,6 +135,12 @@ class Drive:
         self._error: UpstreamError | None = None
         self._start_error: HubError | None = None
         self._waiting = False
+        #: Since when the runtime has said `completed` without files, and sent no frame but those that it
+        #: had sent before, in the epoch before.
+        self._doubted_at: float | None = None
+        self._before: frozenset[bytes] = frozenset()
+        #: How many frames of the run came at most, and how many when the stream last broke.
+        self._reached, self._reached_before = 0, -1
 
     async def run(self) -> None:
         """Drive the run to its end, or until the lease is lost."""
@@ -143,6 +150,16 @@ class Drive:
             self._fail_start(RuntimeUnavailable("another replica took the run over"))
         finally:
             self._fail_start(ShuttingDown())
+
+    async def let_go(self, within_s: float) -> None:
+        """Hand the run over, once `run` is over: commit what is queued, then give the lease up.
+
+        In this order: a commit renews the lease. Raises DatabaseUnavailable.
+        """
+        with contextlib.suppress(TimeoutError, LeaseLost):
+            async with asyncio.timeout(within_s):
+                await self._log.flush()
+        await self.runner.runs.release(self.lease)
 
     def _fail_start(self, error: HubError) -> None:
         if not self.invoked.done():
@@ -338,6 +355,9 @@ class Drive:
                     elif not joined:
                         self._mark(DiscontinuityReason.RECONNECTED)
                     joined = True
+                    if self._doubted_at is not None and frame_digest(frame) not in self._before:
+                        self._doubted_at = None
+                    self._reached = at
                     await self._take(meaning)
                     crash_point("frame_taken")
                     if meaning.end:
@@ -366,6 +386,7 @@ class Drive:
 
     def _mark(self, reason: DiscontinuityReason) -> None:
         self._epoch += 1
+        self._before = frozenset(self._digests)
         self._digests.clear()
         self._put(Discontinuity(reason))
         crash_point("discontinuity")
@@ -385,9 +406,21 @@ class Drive:
         if self._interpreter.awaiting_input:
             self._waiting = True
             return
-        if not polled:
-            raise Finished(Outcome.COMPLETED, residue=meaning.residue)
-        await self._weigh_state(meaning.residue)
+        if polled:
+            await self._weigh_state(meaning.residue)
+            return
+        if self._epoch > 1:
+            # The last file map may have been among the frames that were missed: the state has it, too.
+            await self._adopt_if_told()
+        raise Finished(Outcome.COMPLETED, residue=meaning.residue)
+
+    async def _adopt_if_told(self) -> None:
+        try:
+            state = await self.runner.runtime.state(self.lease.thread_id)
+        except (RuntimeUnavailable, RuntimeRefused):
+            return
+        if state is not None and state.status == "completed":
+            self._adopt(state)
 
     async def _await_input(self) -> NoReturn:
         """Keep the run until somebody cancels it or its time is over: nothing more will come."""
@@ -400,10 +433,13 @@ class Drive:
     async def _weigh_state(self, residue: bytes = b"") -> None:
         """Ask the runtime about the thread. Raises Finished; returns when the run goes on.
 
-        `completed` without files is weighed for a while: the runtime says it too early.
+        `completed` without files is doubted for a while: the runtime says it too early. Unless a poller
+        said so (then with its `residue`), the stream is what to look at meanwhile.
         """
         limits, clock = self.runner.limits, self.runner.clock
-        until = clock.monotonic() + limits.empty_result_grace_s
+        if self._doubted_at is None or residue:
+            self._doubted_at = clock.monotonic()
+        until = self._doubted_at + limits.empty_result_grace_s
         unknown = 0
         while True:
             try:
@@ -416,24 +452,43 @@ class Drive:
                 if unknown > limits.unknown_thread_asks:
                     message = "the runtime no longer knows the run"
                     raise Finished(Outcome.FAILED, reason="upstream_lost", message=message)
+            elif state.status in ("completed", "failed") and self._may_replay():
+                return
             elif state.status == "failed":
+                self._note_hole(residue)
                 self._adopt(state)
                 message = state.error or "the runtime says that the run failed"
                 raise Finished(Outcome.FAILED, reason="upstream_error", message=message)
             elif state.status != "completed":
                 return
             elif state.files:
+                self._note_hole(residue)
                 self._adopt(state)
                 raise Finished(Outcome.COMPLETED, residue=residue)
             elif self._channel:
                 self._weigh_silence()
                 return
             elif clock.monotonic() >= until:
+                self._note_hole(residue)
                 if self._interpreter.files.by_path:
                     raise Finished(Outcome.COMPLETED, residue=residue)
                 message = "the runtime says that the run completed, but shows no file"
                 raise Finished(Outcome.FAILED, reason="empty_result", message=message, residue=residue)
+            elif not residue and state is not None:
+                return
             await clock.sleep(min(limits.state_poll_s, max(until - clock.monotonic(), 0.01)))
+
+    def _may_replay(self) -> bool:
+        """Whether another connection is worth more than the state: one that repeats every frame, and
+        the last one that did so broke later than the one before it."""
+        further = self._reached > self._reached_before
+        self._reached_before = self._reached
+        return self.runner.limits.profile == "full" and self._epoch == 1 and further
+
+    def _note_hole(self, residue: bytes) -> None:
+        """The state decides: what the runtime sent behind the last frame, if anything, is missing."""
+        if not residue:
+            self._mark(DiscontinuityReason.RECONNECTED)
 
     def _weigh_silence(self) -> None:
         """What a quiet channel is worth while the state says completed and shows nothing: no success,
