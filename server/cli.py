@@ -220,9 +220,8 @@ def migrate(direction: str, steps: int) -> None:
             click.echo("\n".join(f"took back {name}" for name in done) or "nothing to do")
         else:
             for migration in await migrations.status(dsn):
-                click.echo(
-                    f"{'applied' if migration.applied else 'missing'}  {migration.id}  {migration.description}"
-                )
+                stands = "applied" if migration.applied else "missing"
+                click.echo(f"{stands}  {migration.id}  {migration.description}")
         return 0
 
     run(_work)

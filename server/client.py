@@ -67,6 +67,7 @@ class HubClient:
         Raises ClientError when the hub refuses, or stays away.
         """
         address = "ws" + self._url.removeprefix("http") + f"/api/ws/refinements/{thread_id}"
+        now = asyncio.get_running_loop().time
         tries = 0
         while tries < TRIES:
             tries += 1
@@ -79,16 +80,22 @@ class HubClient:
                     proxy=None,
                     compression=None,
                 ) as socket:
+                    leave_at: float | None = None
                     async for text in socket:
                         message: dict[str, Any] = json.loads(text)
                         tries = 0
                         yield message
+                        if "reconnect" in message:
+                            leave_at = now() + message["reconnect"].get("after_ms", 0) / 1000
                         for event in message.get("batch", {}).get("events", ()):
                             after = event["seq"]
                             if "terminal" in event:
                                 return
+                        if leave_at is not None and now() >= leave_at:
+                            break
             except InvalidStatus as error:
-                raise ClientError(_refusal(error)) from error
+                if error.response.status_code != 503:
+                    raise ClientError(_refusal(error)) from error
             except ConnectionClosed as closed:
                 code = closed.rcvd.code if closed.rcvd else 1006
                 if code not in RESUMABLE:

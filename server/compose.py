@@ -39,7 +39,7 @@ from server.domain.refinements import Refinements
 from server.domain.runner import Runner
 from server.domain.segments import Segment
 from server.domain.workflows import WorkflowShelf
-from server.grpc.app import GrpcServices, create_grpc_server
+from server.grpc.app import GrpcFace, GrpcServices, create_grpc_server
 from server.http.app import HttpServices, create_http_app
 from server.http.server import uvicorn_config
 from server.runtime.channel import PublishedRuntime
@@ -51,6 +51,8 @@ from server.telemetry import RunLog
 from server.wakeups.redis_streams import RedisWakeups
 from server.wire.codec import ProtobufCodec
 
+#: Seconds between two looks for runs that nobody drives.
+SWEEP_S = 1.0
 #: Seconds that open calls have to end once the hub stops.
 DRAIN_S = 2.0
 #: Send buffer of a client's socket, in bytes: what a client that stopped reading can hold in the kernel.
@@ -87,17 +89,15 @@ def run_limits(settings: Settings) -> RunLimits:
     return RunLimits(
         longest_s=settings.run_longest_s,
         idle_s=settings.run_idle_s,
+        silent_s=settings.run_silent_s,
         empty_result_grace_s=settings.empty_result_grace_s,
         renew_s=settings.lease_ttl_s / 3,
-        silent_s=settings.run_silent_s,
-        sweep_s=settings.lease_ttl_s / 3,
+        # A run that was handed over waits for the next sweep.
+        sweep_s=min(SWEEP_S, settings.lease_ttl_s / 3),
         profile=settings.runtime_profile,
     )
 
 
-def wakeups_of(settings: Settings, pool: asyncpg.Pool, direct_dsn: str) -> Wakeups:
-    """The carrier of wake-ups that the settings ask for (ADR 0011)."""
-    if settings.wakeup_url is not None:
 def runtime_of(settings: Settings, runtime_url: str) -> DeepagentsRuntime:
     """The runtime, with the source of its frames that the settings ask for (ADR 0013)."""
     if settings.runtime_events_url is not None:
@@ -105,6 +105,9 @@ def runtime_of(settings: Settings, runtime_url: str) -> DeepagentsRuntime:
     return DeepagentsRuntime(runtime_url)
 
 
+def wakeups_of(settings: Settings, pool: asyncpg.Pool, direct_dsn: str) -> Wakeups:
+    """The carrier of wake-ups that the settings ask for (ADR 0011)."""
+    if settings.wakeup_url is not None:
         return RedisWakeups(settings.wakeup_url.get_secret_value())
     return PostgresWakeups(pool, direct_dsn)
 
@@ -323,7 +326,7 @@ async def open_hub(
         await rpc.start()
         serving = asyncio.create_task(http.serve(sockets=[listener]), name="http")
         serving.add_done_callback(lambda task: _tell(task, failed))
-        stack.push_async_callback(_drain, core, http, serving, rpc)
+        stack.push_async_callback(_drain, core, http, serving, rpc, settings.drain_s)
         await asyncio.wait({serving, asyncio.ensure_future(http.up.wait())}, return_when="FIRST_COMPLETED")
         yield Hub(core, f"http://{host}:{port}", f"{host}:{grpc_port}", failed)
 
@@ -337,11 +340,15 @@ def _tell(task: asyncio.Task[None], failed: asyncio.Future[None]) -> None:
         failed.set_exception(fault)
 
 
-async def _drain(core: Core, http: _Server, serving: asyncio.Task[None], rpc: Any) -> None:
+async def _drain(
+    core: Core, http: _Server, serving: asyncio.Task[None], rpc: GrpcFace, over_s: float
+) -> None:
+    """Go away without a loss: refuse new work, hand the runs over, send the readers elsewhere, stop."""
     crash_point("draining")
     core.refinements.accepting = False
     await rpc.drain()
     await core.runner.close()
+    await core.tails.send_away(over_s)
     http.should_exit = True
     await asyncio.gather(rpc.stop(DRAIN_S), serving, return_exceptions=True)
 

@@ -78,6 +78,7 @@ async def open_dev(settings: Settings, console: Console) -> AsyncIterator[Demo]:
             runtime_url = await stack.enter_async_context(replay_runtime())
             # The recordings are repeated whole to every subscriber, and published nowhere else.
             settings = settings.model_copy(update={"runtime_profile": "full", "runtime_events_url": None})
+        settings = settings.model_copy(update={"drain_s": 0.0})
         secret = settings.jwt_secret or SecretStr(token_urlsafe(32))
         verifier = SharedSecret(secret.get_secret_value(), settings.jwt_issuer, settings.jwt_audience)
         hub = await stack.enter_async_context(

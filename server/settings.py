@@ -56,6 +56,7 @@ class Settings(BaseSettings):
     run_silent_s: Seconds = Field(600.0, alias="IDEO_RUN_SILENT_S")
     empty_result_grace_s: Seconds = Field(30.0, alias="IDEO_EMPTY_RESULT_GRACE_S")
     window_mib: int = Field(4, alias="IDEO_WINDOW_MIB", ge=1, le=1024)
+    drain_s: float = Field(10.0, alias="IDEO_DRAIN_S", ge=0, le=600)
     heartbeat_s: Seconds = Field(10.0, alias="IDEO_HEARTBEAT_S", le=15)
     crash_point: str | None = Field(None, alias="IDEO_CRASH_POINT", pattern=r"^[a-z_]+(:[1-9][0-9]*)?$")
 
@@ -104,13 +105,13 @@ class Settings(BaseSettings):
             raise ValueError("IDEO_CRASH_POINT works only with IDEO_ENV=dev")
         return self
 
-    @property
     @model_validator(mode="after")
     def _channel_has_no_history(self) -> Self:
         if self.runtime_events_url and self.runtime_profile != "none":
             raise ValueError("IDEO_RUNTIME_PROFILE must be none with IDEO_RUNTIME_EVENTS_URL")
         return self
 
+    @property
     def dev(self) -> bool:
         """Whether this is development."""
         return self.env == "dev"

@@ -103,7 +103,7 @@ class PostgresRuns:
         """Give the lease up so that another replica can take the run at once."""
         with database_errors():
             await self._pool.execute(
-                f"UPDATE runs SET owner = NULL, lease_until = NULL "  # noqa: S608 - only constants
+                f"UPDATE runs SET owner = NULL, lease_until = NULL, fence = fence + 1 "  # noqa: S608 - only constants
                 f"WHERE thread_id = $1 AND fence = $2 AND status IN {_LIVE}",
                 lease.thread_id,
                 lease.fence,

@@ -12,9 +12,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from random import random
 from uuid import UUID
 
 from server.domain.errors import CursorOutOfRange, DatabaseUnavailable, NotFound
@@ -34,6 +36,13 @@ class Beat:
 
     last_seq: int
     progress: str
+
+
+@dataclass(frozen=True, slots=True)
+class GoElsewhere:
+    """This replica goes away: follow again elsewhere after a while, which differs by reader."""
+
+    after_s: float
 
 
 class Tail:
@@ -136,14 +145,16 @@ class Follower:
         self.cursor = after
         self._beats = tail.beats
         self._closed = False
+        self._warned = False
 
     @property
     def complete(self) -> bool:
         """Whether the terminal event was handed out: nothing will follow."""
         return self.tail.head.terminal and self.cursor >= self.tail.head.last_seq
 
-    async def step(self) -> list[Segment] | Beat | None:
-        """The next segments, a sign of life, or None when the stream is complete.
+    async def step(self) -> list[Segment] | Beat | GoElsewhere | None:
+        """The next segments, a sign of life, or None when the stream is complete. Once, while this
+        replica goes away, the word to go elsewhere.
 
         Cancellation safe: what was not returned is returned by the next call.
         """
@@ -154,6 +165,9 @@ class Follower:
                     return segments
             if self.complete:
                 return None
+            if self._tails.leaving_s is not None and not self._warned:
+                self._warned = True
+                return GoElsewhere(self._tails.leaving_s * self._tails.chance())
             if self._beats != self.tail.beats:
                 self._beats = self.tail.beats
                 return Beat(self.tail.head.last_seq, self.tail.progress)
@@ -237,6 +251,7 @@ class Tails:
         poll_s: float = 0.25,
         woken_poll_s: float = 1.0,
         beat_s: float = 10.0,
+        chance: Callable[[], float] = random,
     ) -> None:
         self._journal = journal
         self._clock = clock
@@ -245,7 +260,12 @@ class Tails:
         #: Between two polls, and between two while wake-ups arrive.
         self._poll_s, self._woken_poll_s = poll_s, woken_poll_s
         self._beat_s = beat_s
+        #: Numbers from 0 to 1 that spread the readers of a replica that goes away.
+        self.chance = chance
+        #: Seconds over which readers are to leave; None while this replica stays.
+        self.leaving_s: float | None = None
         self._tails: dict[UUID, Tail] = {}
+        self._left = asyncio.Event()
         #: Threads that may have news in the journal.
         self._due: set[UUID] = set()
         self._work = asyncio.Event()
@@ -286,6 +306,19 @@ class Tails:
         tail.readers -= 1
         if tail.readers == 0:
             self._tails.pop(tail.thread_id, None)
+            if not self._tails:
+                self._left.set()
+
+    async def send_away(self, over_s: float) -> None:
+        """This replica goes away: ask every reader to go elsewhere, spread over so many seconds, and
+        wait for them to go, no longer than that."""
+        self.leaving_s = over_s
+        self._left.clear()
+        for tail in self._tails.values():
+            tail.wake()
+        if self._tails:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._left.wait(), over_s)
 
     def committed(self, thread_id: UUID, segment: Segment, head: JournalHead) -> None:
         """The local journal writer committed a segment."""

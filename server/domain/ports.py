@@ -276,7 +276,8 @@ class Runs(Protocol):
         ...
 
     async def release(self, lease: Lease) -> None:
-        """Give the lease up so that another replica can take the run at once."""
+        """Give the lease up so that another replica can take the run at once. The fence grows: what
+        this replica still sends is refused."""
         ...
 
     async def take_expired(self, limit: int) -> Sequence[Lease]:
@@ -435,6 +436,8 @@ class RunLimits:
     reconnect_most_s: float = 5.0
     #: How long a replica that goes away waits for the runtime's answers to starts.
     start_grace_s: float = 1.5
+    #: How long a run that is handed over may take to commit what is queued.
+    let_go_s: float = 1.0
     #: Takeovers in a row without a new event after which a run is failed.
     takeovers_most: int = 5
     #: Between two tries while the database is away.

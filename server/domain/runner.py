@@ -47,6 +47,7 @@ class Runner:
         self.runtime, self.journal, self.runs, self.codec = runtime, journal, runs, codec
         self.clock, self.tails, self.interpreter = clock, tails, interpreter
         self.limits, self.observer = limits, observer
+        self._closing = False
         self._drives: dict[UUID, Drive] = {}
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
 
@@ -116,7 +117,9 @@ class Runner:
             await self.clock.sleep(self.limits.sweep_s)
 
     async def sweep(self) -> None:
-        """Take over once, a bounded number of runs."""
+        """Take over once, a bounded number of runs; none once this replica goes away."""
+        if self._closing:
+            return
         for lease in await self.runs.take_expired(self.limits.sweep_runs):
             if lease.thread_id in self._drives:
                 self._tasks[lease.thread_id].cancel()
@@ -126,7 +129,12 @@ class Runner:
             self.drive(lease)
 
     async def close(self) -> None:
-        """Stop all runs and hand their leases over."""
+        """Stop all runs and hand their leases over. A start that waits for the runtime's answer gets
+        it first, within a bound: its caller would otherwise not know whether it has a run."""
+        self._closing = True
+        starting = [drive.invoked for drive in self._drives.values() if not drive.invoked.done()]
+        if starting:
+            await asyncio.wait(starting, timeout=self.limits.start_grace_s)
         drives, tasks = list(self._drives.values()), list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -135,6 +143,6 @@ class Runner:
             crash_point("handing_over")
         for drive in drives:
             try:
-                await self.runs.release(drive.lease)
+                await drive.let_go(self.limits.let_go_s)
             except DatabaseUnavailable:
                 return

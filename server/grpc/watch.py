@@ -17,7 +17,7 @@ import grpc
 import grpc.aio
 
 from server.domain.errors import ShuttingDown
-from server.domain.follow import Beat, Follower
+from server.domain.follow import Beat, Follower, GoElsewhere
 from server.domain.model import Principal
 from server.domain.refinements import Refinements
 from server.grpc.interceptors import Context
@@ -74,6 +74,8 @@ class Watches:
         while (step := await follower.step()) is not None:
             if isinstance(step, Beat):
                 await self._write(context, rendering.heartbeat(step.last_seq, step.progress))
+            elif isinstance(step, GoElsewhere):
+                await self._write(context, rendering.reconnect(step.after_s))
             else:
                 await self._write(context, rendering.event_batch_responses(step))
         context.set_trailing_metadata(((LAST_SEQ, str(follower.cursor)),))

@@ -9,7 +9,7 @@ from litestar import Response
 from litestar.types import Receive, Scope, Send
 
 from server.domain.errors import ShuttingDown
-from server.domain.follow import Beat, Follower
+from server.domain.follow import Beat, Follower, GoElsewhere
 from server.http.connection import ClientGone, ReaderStuck, connection_of
 from server.http.patience import patiently
 from server.http.refusals import log, place_of
@@ -67,6 +67,8 @@ class EventStream(Response[None]):
                 while (step := await patiently(follower.step)) is not None:
                     if isinstance(step, Beat):
                         await put(rendering.heartbeat_sse(step.last_seq, step.progress))
+                    elif isinstance(step, GoElsewhere):
+                        await put(rendering.reconnect_sse(step.after_s))
                     else:
                         await put(b"".join(map(rendering.sse, step)))
         except ShuttingDown:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from functools import lru_cache
 
-from server.domain.follow import Beat, SeedFollower
+from server.domain.follow import Beat, GoElsewhere, SeedFollower
 from server.domain.ports import JournalHead
 from server.domain.retelling import dump
 from server.domain.segments import Segment
@@ -71,6 +71,10 @@ class JsonMessages:
         """A sign of life."""
         return _beat_json(beat.last_seq, beat.progress)
 
+    def elsewhere(self, word: GoElsewhere) -> bytes:
+        """The word to go elsewhere."""
+        return text_frame(rendering.reconnect_json(word.after_s))
+
     def fault(self, error: str, context: str) -> bytes:
         """The close says it all."""
         return b""
@@ -90,6 +94,10 @@ class ProtoMessages:
     def beat(self, beat: Beat) -> bytes:
         """A sign of life."""
         return _beat_proto(beat.last_seq, beat.progress)
+
+    def elsewhere(self, word: GoElsewhere) -> bytes:
+        """The word to go elsewhere."""
+        return binary_frame(rendering.reconnect(word.after_s))
 
     def fault(self, error: str, context: str) -> bytes:
         """The close says it all."""
@@ -121,6 +129,10 @@ class SeedMessages:
             return b""
         self._progress = beat.progress
         return _progress_frame(beat.progress)
+
+    def elsewhere(self, word: GoElsewhere) -> bytes:
+        """The seed knows none: its readers come back when they are closed."""
+        return b""
 
     def fault(self, error: str, context: str) -> bytes:
         """The seed's error frame."""

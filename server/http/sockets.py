@@ -16,7 +16,7 @@ from litestar.datastructures import Headers
 from litestar.types import Receive, Scope, Send
 
 from server.domain.errors import HubError, NotFound, PermissionDenied, ShuttingDown
-from server.domain.follow import Beat, Follower
+from server.domain.follow import Beat, Follower, GoElsewhere
 from server.domain.segments import Segment
 from server.http.connection import ClientGone, Connection, ReaderStuck, connection_of
 from server.http.frames import JsonMessages, Messages, ProtoMessages, SeedMessages
@@ -134,6 +134,8 @@ class _Stream:
         while (step := await patiently(self._follower.step)) is not None:
             if isinstance(step, Beat):
                 await self.write(self.messages.beat(step))
+            elif isinstance(step, GoElsewhere):
+                await self.write(self.messages.elsewhere(step))
             else:
                 await self._write_segments(step)
 

@@ -105,6 +105,26 @@ def heartbeat_json(last_seq: int, progress: str = "") -> bytes:
     return _full_json(_heartbeat(last_seq, progress))
 
 
+def _reconnect(after_s: float) -> m.WatchRefinementResponse:
+    return m.WatchRefinementResponse(reconnect=m.Reconnect(after_ms=int(after_s * 1000)))
+
+
+def reconnect(after_s: float) -> bytes:
+    """The word to go elsewhere, serialised."""
+    return _reconnect(after_s).SerializeToString()
+
+
+def reconnect_json(after_s: float) -> bytes:
+    """The word to go elsewhere, as proto-JSON."""
+    return _full_json(_reconnect(after_s))
+
+
+def reconnect_sse(after_s: float) -> bytes:
+    """The word to go elsewhere, as a server-sent event; `retry` tells an EventSource how long to wait."""
+    message = _reconnect(after_s).reconnect
+    return b"retry: %d\nevent: reconnect\ndata: %b\n\n" % (message.after_ms, _full_json(message))
+
+
 def hello_sse(head: JournalHead, *, recovered: bool = True) -> bytes:
     """The first message of a stream, as a server-sent event without an id: it moves no cursor."""
     return b"event: hello\ndata: %b\n\n" % _full_json(hello_message(head, recovered=recovered))

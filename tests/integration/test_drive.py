@@ -16,7 +16,6 @@ from server.auth.tokens import SharedSecret
 from server.compose import Core, open_core
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 from server.domain.events import Discontinuity, Event, InputRequested, StateUpdate, Terminal, Token
-from server.domain.follow import Beat
 from server.domain.model import CreateWorkflow, Principal, Proposal, ProposalStatus, StartRefinement
 from server.settings import load
 from server.wire.codec import ProtobufCodec
@@ -120,7 +119,7 @@ class Setting:
         found: list[Event] = []
         try:
             while (step := await follower.step()) is not None:
-                if not isinstance(step, Beat):
+                if isinstance(step, list):
                     found.extend(CODEC.decode(event) for segment in step for event in segment.events())
         finally:
             follower.close()

@@ -16,7 +16,7 @@ from server.db.journal import PostgresJournal, PostgresJournalLog
 from server.domain.errors import CursorOutOfRange, NotFound
 from server.domain.events import Event, EventKind, Outcome, RunStarted, Terminal, Token
 from server.domain.follow import Beat, Follower, SeedFollower, Tails
-from server.domain.ports import Lease
+from server.domain.ports import JournalHead, Lease
 from server.domain.segments import Segment
 from server.runtime.frames import Interpreter
 from server.system import SystemClock
@@ -72,7 +72,7 @@ async def read_all(follower: Follower) -> list[Event]:
     found: list[Event] = []
     try:
         while (step := await follower.step()) is not None:
-            if not isinstance(step, Beat):
+            if isinstance(step, list):
                 found.extend(CODEC.decode(event) for segment in step for event in segment.events())
     finally:
         follower.close()
@@ -215,7 +215,7 @@ async def read_frames(on: Setting, after: int) -> list[dict[str, Any]]:
     found: list[bytes] = []
     try:
         while (step := await follower.step()) is not None:
-            if not isinstance(step, Beat):
+            if isinstance(step, list):
                 for segment in step:
                     found.extend(await seed.frames(segment))
     finally:
@@ -251,7 +251,7 @@ async def test_a_segments_frames_are_made_once_for_all_seed_readers(pool: Any) -
             seed = SeedFollower(follower, on.tails, CODEC)
             ids: list[int] = []
             while (step := await follower.step()) is not None:
-                assert not isinstance(step, Beat)
+                assert isinstance(step, list)
                 ids.extend([id(frame) for s in step if s.first_seq > 1 for frame in await seed.frames(s)])
             made.append(ids)
         assert made[0] == made[1] == made[2]
@@ -274,3 +274,55 @@ async def test_a_page_of_the_journal_is_cut_at_events(pool: Any) -> None:
     segment = Segment(5, 7, b"\x0a\x01a\x0a\x01b\x0a\x01c", b"\x01x\x00\x01z")
     assert segment.after(5).up_to(6).events() == [b"b"]
     assert segment.after(5).up_to(6).residue_list() == [b""]
+
+
+async def test_a_reader_that_joins_brings_no_other_to_a_stop(pool: Any) -> None:
+    """What a new reader finds in the journal reaches all, though the window ends before it."""
+    async with setting(pool, local=False) as on:
+        first = await on.tails.follow(on.thread_id, 0)
+        on.put(Token(text="in the window"))
+        await on.log.flush()
+        await on.tails.poll()
+        reader = asyncio.create_task(read_all(first))
+        on.put(Token(text="not in it"))
+        await on.finish()
+        joined = await on.tails.follow(on.thread_id, 2)
+        async with asyncio.timeout(10):
+            assert [event.seq for event in await reader] == [1, 2, 3, 4]
+            assert [event.seq for event in await read_all(joined)] == [3, 4]
+
+
+async def test_an_older_head_is_no_news(pool: Any) -> None:
+    async with setting(pool, local=False) as on:
+        follower = await on.tails.follow(on.thread_id, 0)
+        follower.tail.advance(JournalHead(5, 1, 1, True))
+        for older in (JournalHead(4, 1, 1, False), JournalHead(5, 1, 1, False)):
+            follower.tail.advance(older)
+            assert follower.tail.head == JournalHead(5, 1, 1, True)
+        follower.close()
+
+
+async def test_the_end_is_seen_though_it_came_after_the_head_was_read(pool: Any) -> None:
+    async with setting(pool, local=False) as on:
+        heads = on.journal.heads
+
+        async def stale(thread_ids: Any) -> Any:
+            found = await heads(thread_ids)
+            if not finished.is_set():
+                on.put(Token(text="x"))
+                await on.finish()
+                finished.set()
+            return found
+
+        finished = asyncio.Event()
+        on.put(Token(text="y"))
+        await on.log.flush()
+        finished.set()
+        reader = asyncio.create_task(read_all(await on.tails.follow(on.thread_id, 0)))
+        on.put(Token(text="z"))
+        await on.log.flush()
+        finished.clear()
+        on.journal.heads = stale  # type: ignore[method-assign]
+        await on.tails.poll()
+        async with asyncio.timeout(10):
+            assert [event.seq for event in await reader] == [1, 2, 3, 4, 5]

@@ -550,6 +550,7 @@ type WatchRefinementResponse struct {
 	//	*WatchRefinementResponse_Hello
 	//	*WatchRefinementResponse_Batch
 	//	*WatchRefinementResponse_Heartbeat
+	//	*WatchRefinementResponse_Reconnect
 	Kind          isWatchRefinementResponse_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -619,6 +620,15 @@ func (x *WatchRefinementResponse) GetHeartbeat() *Heartbeat {
 	return nil
 }
 
+func (x *WatchRefinementResponse) GetReconnect() *Reconnect {
+	if x != nil {
+		if x, ok := x.Kind.(*WatchRefinementResponse_Reconnect); ok {
+			return x.Reconnect
+		}
+	}
+	return nil
+}
+
 type isWatchRefinementResponse_Kind interface {
 	isWatchRefinementResponse_Kind()
 }
@@ -638,11 +648,18 @@ type WatchRefinementResponse_Heartbeat struct {
 	Heartbeat *Heartbeat `protobuf:"bytes,3,opt,name=heartbeat,proto3,oneof"`
 }
 
+type WatchRefinementResponse_Reconnect struct {
+	// This replica will go away soon.
+	Reconnect *Reconnect `protobuf:"bytes,4,opt,name=reconnect,proto3,oneof"`
+}
+
 func (*WatchRefinementResponse_Hello) isWatchRefinementResponse_Kind() {}
 
 func (*WatchRefinementResponse_Batch) isWatchRefinementResponse_Kind() {}
 
 func (*WatchRefinementResponse_Heartbeat) isWatchRefinementResponse_Kind() {}
+
+func (*WatchRefinementResponse_Reconnect) isWatchRefinementResponse_Kind() {}
 
 // Where the journal stood when the stream was opened.
 type Hello struct {
@@ -818,6 +835,53 @@ func (x *Heartbeat) GetProgress() string {
 	return ""
 }
 
+// This replica will go away soon; the stream goes on until it does, but a reader that watches again by
+// itself, from its cursor, is not cut off together with all others.
+type Reconnect struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How long to wait before watching again, in milliseconds; differs from reader to reader.
+	AfterMs       uint32 `protobuf:"varint,1,opt,name=after_ms,json=afterMs,proto3" json:"after_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reconnect) Reset() {
+	*x = Reconnect{}
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reconnect) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reconnect) ProtoMessage() {}
+
+func (x *Reconnect) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reconnect.ProtoReflect.Descriptor instead.
+func (*Reconnect) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Reconnect) GetAfterMs() uint32 {
+	if x != nil {
+		return x.AfterMs
+	}
+	return 0
+}
+
 // Request of CancelRefinement.
 type CancelRefinementRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -829,7 +893,7 @@ type CancelRefinementRequest struct {
 
 func (x *CancelRefinementRequest) Reset() {
 	*x = CancelRefinementRequest{}
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[11]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -841,7 +905,7 @@ func (x *CancelRefinementRequest) String() string {
 func (*CancelRefinementRequest) ProtoMessage() {}
 
 func (x *CancelRefinementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[11]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -854,7 +918,7 @@ func (x *CancelRefinementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRefinementRequest.ProtoReflect.Descriptor instead.
 func (*CancelRefinementRequest) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{11}
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CancelRefinementRequest) GetThreadId() string {
@@ -875,7 +939,7 @@ type CancelRefinementResponse struct {
 
 func (x *CancelRefinementResponse) Reset() {
 	*x = CancelRefinementResponse{}
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[12]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -887,7 +951,7 @@ func (x *CancelRefinementResponse) String() string {
 func (*CancelRefinementResponse) ProtoMessage() {}
 
 func (x *CancelRefinementResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[12]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -900,7 +964,7 @@ func (x *CancelRefinementResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRefinementResponse.ProtoReflect.Descriptor instead.
 func (*CancelRefinementResponse) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{12}
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CancelRefinementResponse) GetRefinement() *Refinement {
@@ -927,7 +991,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[13]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -939,7 +1003,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[13]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -952,7 +1016,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{13}
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListEventsRequest) GetThreadId() string {
@@ -998,7 +1062,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[14]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1010,7 +1074,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[14]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1023,7 +1087,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{14}
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Event {
@@ -1092,11 +1156,12 @@ const file_ide_orchestrator_v1_refinement_proto_rawDesc = "" +
 	"refinement\"R\n" +
 	"\x16WatchRefinementRequest\x12\x1b\n" +
 	"\tthread_id\x18\x01 \x01(\tR\bthreadId\x12\x1b\n" +
-	"\tafter_seq\x18\x02 \x01(\rR\bafterSeq\"\xce\x01\n" +
+	"\tafter_seq\x18\x02 \x01(\rR\bafterSeq\"\x8e\x02\n" +
 	"\x17WatchRefinementResponse\x122\n" +
 	"\x05hello\x18\x01 \x01(\v2\x1a.ide_orchestrator.v1.HelloH\x00R\x05hello\x127\n" +
 	"\x05batch\x18\x02 \x01(\v2\x1f.ide_orchestrator.v1.EventBatchH\x00R\x05batch\x12>\n" +
-	"\theartbeat\x18\x03 \x01(\v2\x1e.ide_orchestrator.v1.HeartbeatH\x00R\theartbeatB\x06\n" +
+	"\theartbeat\x18\x03 \x01(\v2\x1e.ide_orchestrator.v1.HeartbeatH\x00R\theartbeat\x12>\n" +
+	"\treconnect\x18\x04 \x01(\v2\x1e.ide_orchestrator.v1.ReconnectH\x00R\treconnectB\x06\n" +
 	"\x04kind\"l\n" +
 	"\x05Hello\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x19\n" +
@@ -1108,7 +1173,9 @@ const file_ide_orchestrator_v1_refinement_proto_rawDesc = "" +
 	"\x06events\x18\x01 \x03(\v2\x1a.ide_orchestrator.v1.EventR\x06events\"B\n" +
 	"\tHeartbeat\x12\x19\n" +
 	"\blast_seq\x18\x01 \x01(\rR\alastSeq\x12\x1a\n" +
-	"\bprogress\x18\x02 \x01(\tR\bprogress\"6\n" +
+	"\bprogress\x18\x02 \x01(\tR\bprogress\"&\n" +
+	"\tReconnect\x12\x19\n" +
+	"\bafter_ms\x18\x01 \x01(\rR\aafterMs\"6\n" +
 	"\x17CancelRefinementRequest\x12\x1b\n" +
 	"\tthread_id\x18\x01 \x01(\tR\bthreadId\"[\n" +
 	"\x18CancelRefinementResponse\x12?\n" +
@@ -1153,7 +1220,7 @@ func file_ide_orchestrator_v1_refinement_proto_rawDescGZIP() []byte {
 }
 
 var file_ide_orchestrator_v1_refinement_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_ide_orchestrator_v1_refinement_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_ide_orchestrator_v1_refinement_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_ide_orchestrator_v1_refinement_proto_goTypes = []any{
 	(ProposalStatus)(0),              // 0: ide_orchestrator.v1.ProposalStatus
 	(*Refinement)(nil),               // 1: ide_orchestrator.v1.Refinement
@@ -1167,42 +1234,44 @@ var file_ide_orchestrator_v1_refinement_proto_goTypes = []any{
 	(*Hello)(nil),                    // 9: ide_orchestrator.v1.Hello
 	(*EventBatch)(nil),               // 10: ide_orchestrator.v1.EventBatch
 	(*Heartbeat)(nil),                // 11: ide_orchestrator.v1.Heartbeat
-	(*CancelRefinementRequest)(nil),  // 12: ide_orchestrator.v1.CancelRefinementRequest
-	(*CancelRefinementResponse)(nil), // 13: ide_orchestrator.v1.CancelRefinementResponse
-	(*ListEventsRequest)(nil),        // 14: ide_orchestrator.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),       // 15: ide_orchestrator.v1.ListEventsResponse
-	(*timestamppb.Timestamp)(nil),    // 16: google.protobuf.Timestamp
-	(*Event)(nil),                    // 17: ide_orchestrator.v1.Event
+	(*Reconnect)(nil),                // 12: ide_orchestrator.v1.Reconnect
+	(*CancelRefinementRequest)(nil),  // 13: ide_orchestrator.v1.CancelRefinementRequest
+	(*CancelRefinementResponse)(nil), // 14: ide_orchestrator.v1.CancelRefinementResponse
+	(*ListEventsRequest)(nil),        // 15: ide_orchestrator.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),       // 16: ide_orchestrator.v1.ListEventsResponse
+	(*timestamppb.Timestamp)(nil),    // 17: google.protobuf.Timestamp
+	(*Event)(nil),                    // 18: ide_orchestrator.v1.Event
 }
 var file_ide_orchestrator_v1_refinement_proto_depIdxs = []int32{
 	0,  // 0: ide_orchestrator.v1.Refinement.status:type_name -> ide_orchestrator.v1.ProposalStatus
-	16, // 1: ide_orchestrator.v1.Refinement.create_time:type_name -> google.protobuf.Timestamp
-	16, // 2: ide_orchestrator.v1.Refinement.complete_time:type_name -> google.protobuf.Timestamp
+	17, // 1: ide_orchestrator.v1.Refinement.create_time:type_name -> google.protobuf.Timestamp
+	17, // 2: ide_orchestrator.v1.Refinement.complete_time:type_name -> google.protobuf.Timestamp
 	2,  // 3: ide_orchestrator.v1.Refinement.failure:type_name -> ide_orchestrator.v1.Failure
 	1,  // 4: ide_orchestrator.v1.StartRefinementResponse.refinement:type_name -> ide_orchestrator.v1.Refinement
 	1,  // 5: ide_orchestrator.v1.GetRefinementResponse.refinement:type_name -> ide_orchestrator.v1.Refinement
 	9,  // 6: ide_orchestrator.v1.WatchRefinementResponse.hello:type_name -> ide_orchestrator.v1.Hello
 	10, // 7: ide_orchestrator.v1.WatchRefinementResponse.batch:type_name -> ide_orchestrator.v1.EventBatch
 	11, // 8: ide_orchestrator.v1.WatchRefinementResponse.heartbeat:type_name -> ide_orchestrator.v1.Heartbeat
-	17, // 9: ide_orchestrator.v1.EventBatch.events:type_name -> ide_orchestrator.v1.Event
-	1,  // 10: ide_orchestrator.v1.CancelRefinementResponse.refinement:type_name -> ide_orchestrator.v1.Refinement
-	17, // 11: ide_orchestrator.v1.ListEventsResponse.events:type_name -> ide_orchestrator.v1.Event
-	9,  // 12: ide_orchestrator.v1.ListEventsResponse.position:type_name -> ide_orchestrator.v1.Hello
-	3,  // 13: ide_orchestrator.v1.RefinementService.StartRefinement:input_type -> ide_orchestrator.v1.StartRefinementRequest
-	5,  // 14: ide_orchestrator.v1.RefinementService.GetRefinement:input_type -> ide_orchestrator.v1.GetRefinementRequest
-	7,  // 15: ide_orchestrator.v1.RefinementService.WatchRefinement:input_type -> ide_orchestrator.v1.WatchRefinementRequest
-	12, // 16: ide_orchestrator.v1.RefinementService.CancelRefinement:input_type -> ide_orchestrator.v1.CancelRefinementRequest
-	14, // 17: ide_orchestrator.v1.RefinementService.ListEvents:input_type -> ide_orchestrator.v1.ListEventsRequest
-	4,  // 18: ide_orchestrator.v1.RefinementService.StartRefinement:output_type -> ide_orchestrator.v1.StartRefinementResponse
-	6,  // 19: ide_orchestrator.v1.RefinementService.GetRefinement:output_type -> ide_orchestrator.v1.GetRefinementResponse
-	8,  // 20: ide_orchestrator.v1.RefinementService.WatchRefinement:output_type -> ide_orchestrator.v1.WatchRefinementResponse
-	13, // 21: ide_orchestrator.v1.RefinementService.CancelRefinement:output_type -> ide_orchestrator.v1.CancelRefinementResponse
-	15, // 22: ide_orchestrator.v1.RefinementService.ListEvents:output_type -> ide_orchestrator.v1.ListEventsResponse
-	18, // [18:23] is the sub-list for method output_type
-	13, // [13:18] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	12, // 9: ide_orchestrator.v1.WatchRefinementResponse.reconnect:type_name -> ide_orchestrator.v1.Reconnect
+	18, // 10: ide_orchestrator.v1.EventBatch.events:type_name -> ide_orchestrator.v1.Event
+	1,  // 11: ide_orchestrator.v1.CancelRefinementResponse.refinement:type_name -> ide_orchestrator.v1.Refinement
+	18, // 12: ide_orchestrator.v1.ListEventsResponse.events:type_name -> ide_orchestrator.v1.Event
+	9,  // 13: ide_orchestrator.v1.ListEventsResponse.position:type_name -> ide_orchestrator.v1.Hello
+	3,  // 14: ide_orchestrator.v1.RefinementService.StartRefinement:input_type -> ide_orchestrator.v1.StartRefinementRequest
+	5,  // 15: ide_orchestrator.v1.RefinementService.GetRefinement:input_type -> ide_orchestrator.v1.GetRefinementRequest
+	7,  // 16: ide_orchestrator.v1.RefinementService.WatchRefinement:input_type -> ide_orchestrator.v1.WatchRefinementRequest
+	13, // 17: ide_orchestrator.v1.RefinementService.CancelRefinement:input_type -> ide_orchestrator.v1.CancelRefinementRequest
+	15, // 18: ide_orchestrator.v1.RefinementService.ListEvents:input_type -> ide_orchestrator.v1.ListEventsRequest
+	4,  // 19: ide_orchestrator.v1.RefinementService.StartRefinement:output_type -> ide_orchestrator.v1.StartRefinementResponse
+	6,  // 20: ide_orchestrator.v1.RefinementService.GetRefinement:output_type -> ide_orchestrator.v1.GetRefinementResponse
+	8,  // 21: ide_orchestrator.v1.RefinementService.WatchRefinement:output_type -> ide_orchestrator.v1.WatchRefinementResponse
+	14, // 22: ide_orchestrator.v1.RefinementService.CancelRefinement:output_type -> ide_orchestrator.v1.CancelRefinementResponse
+	16, // 23: ide_orchestrator.v1.RefinementService.ListEvents:output_type -> ide_orchestrator.v1.ListEventsResponse
+	19, // [19:24] is the sub-list for method output_type
+	14, // [14:19] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_ide_orchestrator_v1_refinement_proto_init() }
@@ -1216,6 +1285,7 @@ func file_ide_orchestrator_v1_refinement_proto_init() {
 		(*WatchRefinementResponse_Hello)(nil),
 		(*WatchRefinementResponse_Batch)(nil),
 		(*WatchRefinementResponse_Heartbeat)(nil),
+		(*WatchRefinementResponse_Reconnect)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1223,7 +1293,7 @@ func file_ide_orchestrator_v1_refinement_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ide_orchestrator_v1_refinement_proto_rawDesc), len(file_ide_orchestrator_v1_refinement_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -38,6 +38,7 @@ __all__ = (
     "ProblemReason",
     "Proposal",
     "ProposalStatus",
+    "Reconnect",
     "Refinement",
     "RunStarted",
     "SpecFile",
@@ -1258,6 +1259,22 @@ default_message_pool.register_message("ide_orchestrator.v1", "Proposal", Proposa
 
 
 @dataclass(eq=False, repr=False)
+class Reconnect(betterproto2.Message):
+    """
+    This replica will go away soon; the stream goes on until it does, but a reader that watches again by
+    itself, from its cursor, is not cut off together with all others.
+    """
+
+    after_ms: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
+    """
+    How long to wait before watching again, in milliseconds; differs from reader to reader.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "Reconnect", Reconnect)
+
+
+@dataclass(eq=False, repr=False)
 class Refinement(betterproto2.Message):
     """
     A user's request to change a workflow's spec files, and the run that carries it out.
@@ -1740,6 +1757,13 @@ class WatchRefinementResponse(betterproto2.Message):
     )
     """
     Sign of life while nothing happens.
+    """
+
+    reconnect: "Reconnect | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, optional=True, group="kind"
+    )
+    """
+    This replica will go away soon.
     """
 
 

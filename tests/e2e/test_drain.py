@@ -1,0 +1,116 @@
+"""A replica that is told to stop: its runs go on elsewhere at once, and no reader loses anything."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+
+from server.auth.tokens import SharedSecret
+from server.client import HubClient, open_client
+from tests.support.hub import start
+from tests.support.processes import SECRET, hub_environment, replay_process, running
+from tests.support.recordings import expected
+from tests.support.stored_files import facts_of
+
+
+def token() -> str:
+    lifetime = timedelta(hours=1)
+    return SharedSecret(SECRET).issue(email="ann@example.com", lifetime=lifetime, now=datetime.now(UTC))
+
+
+async def read_until(client: HubClient, thread_id: str, kind: str) -> list[dict[str, Any]]:
+    """The stream's messages up to the first of the kind, or to the end."""
+    found: list[dict[str, Any]] = []
+    async for message in client.follow(thread_id):
+        found.append(message)
+        if kind in message:
+            break
+    return found
+
+
+def seqs(messages: list[dict[str, Any]]) -> list[int]:
+    return [event["seq"] for message in messages for event in message.get("batch", {}).get("events", ())]
+
+
+async def test_a_stopping_replica_hands_runs_over_and_sends_its_readers_away(database: str) -> None:
+    async with replay_process() as runtime:
+        environment = hub_environment(
+            database, runtime, IDEO_RUNTIME_PROFILE="full", IDEO_LEASE_TTL_S="600", IDEO_DRAIN_S="3"
+        )
+        async with (
+            running("serve", environment=environment) as leaving,
+            running("serve", environment=environment) as staying,
+        ):
+            await leaving.serving("HTTP", "gRPC")
+            await staying.serving("HTTP", "gRPC")
+            async with (
+                open_client(leaving.addresses["HTTP"], token()) as here,
+                open_client(staying.addresses["HTTP"], token()) as there,
+                httpx.AsyncClient() as probe,
+            ):
+                started = await start(here, "[[replay:short_run speed=1]]")
+                reading = asyncio.create_task(read_until(here, started["thread_id"], "reconnect"))
+                await read_until(here, started["thread_id"], "batch")
+                stopping = asyncio.create_task(leaving.stop())
+                told_at = time.monotonic()
+                seen = await reading
+                assert "reconnect" in seen[-1]
+                assert seen[-1]["reconnect"].get("after_ms", 0) <= 3000
+                ready = await probe.get(f"{leaving.addresses['HTTP']}/readyz")
+                workflow = "00000000-0000-4000-8000-000000000000"
+                refused = await probe.post(
+                    f"{leaving.addresses['HTTP']}/api/workflows/{workflow}/refinements",
+                    json={"user_prompt": "x"},
+                    headers={"Authorization": f"Bearer {token()}"},
+                )
+                assert (ready.status_code, refused.status_code) == (503, 503)
+                assert "draining" in ready.text
+                # The lease lasts ten minutes: only the hand-over lets the other replica go on.
+                after = seqs(seen)[-1] if seqs(seen) else 0
+                rest: list[dict[str, Any]] = []
+                next_event_s: float | None = None
+                async for message in there.follow(started["thread_id"], after):
+                    rest.append(message)
+                    if next_event_s is None and "batch" in message:
+                        next_event_s = time.monotonic() - told_at
+                proposal = await there.call("GET", f"/api/proposals/{started['proposal_id']}")
+                assert await stopping == 0
+    assert seqs(seen) + seqs(rest) == list(range(1, 53))
+    assert not any("discontinuity" in event for m in rest for event in m.get("batch", {}).get("events", ()))
+    assert facts_of(proposal["generated_files"]) == expected("short_run")["files"]
+    assert next_event_s is not None
+    print(f"\nnext event {next_event_s:.2f} s after SIGTERM")
+
+
+async def test_a_reader_that_comes_back_by_itself_sees_one_stream_through_a_rolling_restart(
+    database: str,
+) -> None:
+    """One address, two processes one after the other: the second takes the port as soon as it is free."""
+    async with replay_process() as runtime:
+        environment = hub_environment(
+            database, runtime, IDEO_RUNTIME_PROFILE="full", IDEO_LEASE_TTL_S="600", IDEO_DRAIN_S="1"
+        )
+        async with running("serve", environment=environment) as old:
+            await old.serving("HTTP", "gRPC")
+            address = old.addresses["HTTP"]
+            async with open_client(address, token()) as client:
+                started = await start(client, "[[replay:short_run speed=1]]")
+                history: list[int] = []
+
+                async def read() -> None:
+                    async for message in client.follow(started["thread_id"]):
+                        history.extend(seqs([message]))
+
+                reading = asyncio.create_task(read())
+                await read_until(client, started["thread_id"], "batch")
+                assert await old.stop() == 0
+                again = {**environment, "IDEO_HTTP_PORT": address.rpartition(":")[2]}
+                async with running("serve", environment=again) as new:
+                    await new.serving("HTTP", "gRPC")
+                    async with asyncio.timeout(30):
+                        await reading
+    assert history == list(range(1, 53))

@@ -1,0 +1,153 @@
+"""The HTTP face alone: a hub of the tests' own, raw sockets, and streams read piece by piece."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from websockets.asyncio.client import ClientConnection, connect
+
+from server.compose import Core, listening_socket
+from server.http.app import HttpServices, create_http_app
+from server.http.server import uvicorn_config
+from tests.support.hub import RunningHub
+
+ORIGIN = "https://ide.bizmatters.com"
+
+
+async def _ready() -> list[str]:
+    return []
+
+
+@dataclass
+class HttpFace:
+    """A serving HTTP face over a hub's core."""
+
+    server: uvicorn.Server
+    address: str
+
+    @property
+    def streams(self) -> list[Any]:
+        """The server's connections (uvicorn's protocols)."""
+        return list(self.server.server_state.connections)
+
+
+@asynccontextmanager
+async def http_face(core: Core, *, send_deadline_s: float, **config: Any) -> AsyncIterator[HttpFace]:
+    """A second HTTP face over the hub's core, with times of its own."""
+    app = create_http_app(
+        HttpServices(
+            refinements=core.refinements,
+            proposals=core.proposals,
+            workflows=core.workflows,
+            authenticator=core.authenticator,
+            allowed_origins=(ORIGIN,),
+            ready=_ready,
+            draining=lambda: not core.refinements.accepting,
+        )
+    )
+    listener = listening_socket("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn_config(app, drain_s=2, send_deadline_s=send_deadline_s, **config))
+    serving = asyncio.create_task(server._serve(sockets=[listener]))
+    try:
+        await until(lambda: server.started)
+        yield HttpFace(server, f"http://127.0.0.1:{listener.getsockname()[1]}")
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def until(condition: Any, *, within_s: float = 15.0) -> None:
+    """Wait until the condition holds. Raises TimeoutError."""
+    async with asyncio.timeout(within_s):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def socket_address(http: str, thread_id: str, query: str = "") -> str:
+    """The WebSocket address of a thread."""
+    return "ws" + http.removeprefix("http") + f"/api/ws/refinements/{thread_id}{query}"
+
+
+@asynccontextmanager
+async def socket(
+    http: str, thread_id: str, token: str | None, *protocols: str, query: str = "", **options: Any
+) -> AsyncIterator[ClientConnection]:
+    """An open WebSocket; the token goes into the `Authorization` header."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    async with connect(
+        socket_address(http, thread_id, query),
+        additional_headers=headers,
+        subprotocols=list(protocols) or None,  # type: ignore[arg-type]
+        max_size=None,
+        proxy=None,
+        **options,
+    ) as opened:
+        yield opened
+
+
+async def upgrade(
+    http: str, path: str, headers: Mapping[str, str]
+) -> tuple[int, dict[str, str], dict[str, Any]]:
+    """Ask for an upgrade; the answer's status, headers and problem (empty for 101)."""
+    host, _, port = http.removeprefix("http://").rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    asked = {
+        "Host": f"{host}:{port}",
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    } | dict(headers)
+    head = "".join(f"{name}: {value}\r\n" for name, value in asked.items())
+    writer.write(f"GET {path} HTTP/1.1\r\n{head}\r\n".encode())
+    raw = (await reader.readuntil(b"\r\n\r\n")).decode()
+    status, *lines = raw.strip().split("\r\n")
+    told = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    code = int(status.split()[1])
+    body = await reader.readexactly(int(told.get("content-length", "0"))) if code != 101 else b""
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return code, told, json.loads(body) if body else {}
+
+
+@dataclass
+class ServerSentEvent:
+    """One event of a stream."""
+
+    name: str
+    id: int | None
+    data: dict[str, Any]
+
+
+async def server_sent_events(
+    hub: RunningHub, thread_id: str, *, after: int | None = None, last_id: int | None = None
+) -> list[ServerSentEvent]:
+    """Every event of a stream until the server ends it."""
+    headers = {"Authorization": f"Bearer {hub.token()}", "Accept": "text/event-stream"}
+    if last_id is not None:
+        headers["Last-Event-ID"] = str(last_id)
+    params = {} if after is None else {"after": after}
+    async with httpx.AsyncClient(base_url=hub.http, timeout=30) as http:
+        answer = await http.get(f"/api/refinements/{thread_id}/events", params=params, headers=headers)
+    answer.raise_for_status()
+    found = []
+    for block in answer.text.split("\n\n")[:-1]:
+        fields = dict(line.split(": ", 1) for line in block.split("\n"))
+        seq = int(fields["id"]) if "id" in fields else None
+        found.append(ServerSentEvent(fields["event"], seq, json.loads(fields["data"])))
+    return found
+
+
+def recording(directory: Path, name: str, frames: list[dict[str, Any]]) -> None:
+    """Write a recording for the replay runtime."""
+    text = "".join(json.dumps(frame) + "\n" for frame in frames)
+    (directory / f"{name}.jsonl").write_text(text)
