@@ -97,7 +97,7 @@ def _upstream(history: History) -> Found:
     epochs = _by_epoch(journal)
     if history.exact:
         got = epochs[0]
-        if len(epochs) > 1:
+        if len(epochs) > 1 and _end_was_sent(truth):
             yield "hole", f"{len(epochs) - 1} discontinuities where none is allowed"
             return
         if got != truth.frames[: len(got)]:
@@ -116,16 +116,18 @@ def _upstream(history: History) -> Found:
         yield "lost", "frames behind the last journalled one are neither in the journal nor marked"
 
 
+def _end_was_sent(truth: Truth) -> bool:
+    return any(truth.frames[-1] in sent for sent in truth.connections)
+
+
 def _reaches_end(got: list[str], exact: bool, truth: Truth) -> bool:
-    """Whether nothing is missing behind the last epoch's frames. What the runtime never sent to anyone
-    cannot be told (an `end` that it kept to itself)."""
+    """Whether nothing is missing behind the last epoch's frames: it reaches the last frame, or the one
+    before an `end` that the runtime never sent to anyone. Without any frame, it is all marked."""
     if not got:
         return not exact or not any(truth.connections)
     if exact:
-        return len(got) >= max((len(sent) for sent in truth.connections), default=0)
-    # A snapshot, or the frame before an `end` that never came, is all there is.
-    ends = {sent[-1] for sent in truth.connections if sent} | set(truth.frames[-2:])
-    return got[-1] in ends and (got[-1] in truth.frames[-2:] or len(truth.connections) == 1)
+        return len(got) >= len(truth.frames) - (not _end_was_sent(truth))
+    return got[-1] == truth.frames[-1] or (got[-1] in truth.frames[-2:] and not _end_was_sent(truth))
 
 
 def _by_epoch(journal: Journal) -> list[list[str]]:

@@ -11,8 +11,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import psutil
-
 from tests.support.faults.recorder import Address
 
 START_S = 60.0
@@ -36,8 +34,9 @@ def free_port() -> int:
 class Child:
     """A process of ours that says `NAME ADDRESS` when it serves."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
         self.process = process
+        self._log = log
         self.addresses: dict[str, str] = {}
 
     async def serving(self, *names: str) -> None:
@@ -47,7 +46,8 @@ class Child:
             while not self.addresses.keys() >= set(names):
                 line = (await self.process.stdout.readline()).decode()
                 if not line:
-                    raise AssertionError(f"the process ended with {await self.process.wait()}")
+                    said = self._log.read_text(errors="replace")[-2000:]
+                    raise AssertionError(f"the process ended with {await self.process.wait()}: {said}")
                 name, _, address = line.strip().partition(" ")
                 self.addresses[name] = address
 
@@ -74,7 +74,7 @@ async def spawn(*arguments: str, environment: Mapping[str, str], log: Path) -> C
             stderr=errors,
             env={**clean, "PYTHONPATH": ".:gen/python", **environment},
         )
-    return Child(process)
+    return Child(process, log)
 
 
 class Replica:
@@ -134,8 +134,9 @@ class Replica:
             await self._child.kill()
 
     def rss_mib(self) -> float:
-        """Resident memory."""
-        return float(psutil.Process(self.pid).memory_info().rss) / (1 << 20)
+        """Resident memory (Linux)."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
 @asynccontextmanager

@@ -131,7 +131,7 @@ class ScriptedRuntime:
             status, answer = await self._answer(method, path, body)
             text = json.dumps(answer).encode()
             line = f"HTTP/1.1 {status} Scripted\r\ncontent-length: {len(text)}\r\n"
-            writer.write(f"{line}content-type: application/json\r\n\r\n".encode() + text)
+            writer.write(f"{line}connection: close\r\n\r\n".encode() + text)
             await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError, Broken):
             pass

@@ -86,12 +86,14 @@ def _data(frame: bytes) -> dict[str, Any]:
 
 @lru_cache(maxsize=512)
 def script(name: str, generation: int = 1) -> Script:
-    """A recording by its name, or a made run: `made-SEED-COUNT`, or `asks-SEED-COUNT`, which ends with
-    a question. A made run differs by `generation`: the runtime's first, second, … execution of the job."""
+    """A recording by its name, or a made run: `made-SEED-COUNT`; `asks-SEED-COUNT`, which ends with a
+    question; `big-SEED-COUNT`, whose tokens are large. A made run differs by `generation`: the
+    runtime's first, second, … execution of the job.
+    """
     kind, _, rest = name.partition("-")
-    if kind in ("made", "asks") and rest:
+    if kind in ("made", "asks", "big") and rest:
         seed, count = map(int, rest.split("-"))
-        return Script(tuple(_made(seed, count, generation, asks=kind == "asks")))
+        return Script(tuple(_made(seed, count, generation, kind)))
     lines = (SHIPPED / f"{name}.jsonl").read_bytes().split(b"\n")
     return Script(tuple(line for line in lines if line.strip()))
 
@@ -100,7 +102,11 @@ def _frame(event_type: str, **data: Any) -> bytes:
     return json.dumps({"event_type": event_type, "data": data}, separators=(",", ":")).encode()
 
 
-def _made(seed: int, count: int, generation: int, *, asks: bool) -> list[bytes]:
+#: Characters that make a large token.
+_BIG = 8000
+
+
+def _made(seed: int, count: int, generation: int, kind: str) -> list[bytes]:
     """`count` frames: tokens, every sixth a state with the messages and files so far, and `end`."""
     frames: list[bytes] = []
     files: dict[str, Any] = {}
@@ -116,11 +122,12 @@ def _made(seed: int, count: int, generation: int, *, asks: bool) -> list[bytes]:
                 files.pop(next(iter(files)))
             frames.append(_frame("on_state_update", messages=messages, files=files))
         else:
-            chunk = f"(AIMessageChunk(content='{mark}:{index} ', id='m{mark}.{index // 6}'), {{}})"
+            text = f"{mark}:{index} " + "x" * (_BIG if kind == "big" else 0)
+            chunk = f"(AIMessageChunk(content='{text}', id='m{mark}.{index // 6}'), {{}})"
             frames.append(_frame("on_llm_stream", raw_event=chunk))
     files["/made/last.md"] = {"content": [f"the last of {mark}"]}
     last = {"messages": messages, "files": files}
-    if asks:
+    if kind == "asks":
         last["__interrupt__"] = "[Interrupt(value='Go on?')]"
     frames.append(_frame("on_state_update", **last))
     frames.append(_frame("end"))

@@ -1,0 +1,123 @@
+"""A replica dies at a named point; another takes its runs over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from server.domain.crashpoints import EXIT_CODE, POINTS
+from tests.support.faults.personas import PERSONAS, Persona, Profile
+from tests.support.faults.rig import Ground, Result, Rig, Run, open_rig
+
+#: The longest run of these cases: what a silent one takes to its end.
+LONGEST_S = 12
+#: Points that are reached when a run is taken over, and when a replica is stopped.
+_AT_TAKEOVER = frozenset({"taken_over", "restored"})
+_AT_STOP = frozenset({"draining", "handing_over"})
+#: Points that are reached when the runtime's stream breaks.
+_AT_BREAK = frozenset({"connection_lost", "discontinuity", "state_asked"})
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """One case: the nth pass through a point, while a persona's run goes on."""
+
+    point: str
+    persona: Persona
+    profile: Profile
+    nth: int = 1
+
+
+def every_crash() -> list[Crash]:
+    """Each point with each persona that may reach it, under each profile that fits the persona."""
+    found: list[Crash] = []
+    for point in POINTS:
+        for persona in PERSONAS:
+            if point == "awaiting_input" and not persona.script.startswith("asks"):
+                continue
+            for profile in ("full", "none"):
+                if not persona.fits(profile) or (
+                    persona.kind == "replay" and profile == "none" and len(found) % 2
+                ):
+                    continue  # the honest kind is tried under `none` at every other point
+                if point == "discontinuity" and profile == "full":
+                    continue  # an honest replay has none
+                found.append(Crash(point, persona, profile))
+                if point in ("frame_taken", "before_append", "after_append"):
+                    found.append(Crash(point, persona, profile, nth=9))
+    return found
+
+
+def sampled_crashes(personas: Sequence[Persona]) -> list[Crash]:
+    """Each point with each of a few personas."""
+    asks = next(persona for persona in PERSONAS if persona.script.startswith("asks"))
+    found = []
+    for point in POINTS:
+        for persona in [asks] if point == "awaiting_input" else personas:
+            profile: Profile = "full" if persona.fits("full") and point != "discontinuity" else "none"
+            nth = 9 if point in ("frame_taken", "before_append", "after_append") else 1
+            found.append(Crash(point, persona, profile, nth))
+    return found
+
+
+async def crash_case(ground: Ground, crash: Crash, ways: Sequence[str]) -> Result:
+    """Bring a replica to the point, see it die, let another go on, check the run."""
+    persona = crash.persona
+    if crash.point in _AT_BREAK and not persona.cut:
+        persona = persona.with_(cut=8, cuts=1)
+    async with open_rig(ground, crash.profile, IDEO_RUN_LONGEST_S=str(LONGEST_S)) as rig:
+        armed = f"{crash.point}:{crash.nth}"
+        if crash.point in _AT_TAKEOVER:
+            await asyncio.gather(rig.start("A"), rig.start("C", IDEO_CRASH_POINT=armed))
+            run = await rig.run(persona, via="A", ways=ways)
+            await _seen(run, 5)
+            await rig.replicas["A"].kill()
+            died_at = await _death(rig, "C", run)
+            await rig.start("B")
+        else:
+            await asyncio.gather(rig.start("A", IDEO_CRASH_POINT=armed), rig.start("B"))
+            run = await rig.run(persona, via="A", ways=ways)
+            if crash.point in _AT_STOP:
+                await _seen(run, 5)
+                rig.replicas["A"].signal(signal.SIGTERM)
+            died_at = await _death(rig, "A", run)
+        result = await rig.settle("crash at a named point", within_s=LONGEST_S + 15)
+        if died_at is None:
+            # The run took another way: it is checked all the same, but counts for nothing.
+            result.tried = result.survived = 0
+        else:
+            result.recovery_s = rig.recoveries(died_at)
+        label = f"{crash.point}:{crash.nth} × {crash.persona.name} ({crash.profile})"
+        result.notes[label] = "reached" if died_at else "not reached"
+        for number, violation in enumerate(result.violations):
+            result.violations[number] = type(violation)(violation.rule, violation.detail, label)
+        return result
+
+
+async def _seen(run: Run, seq: int) -> None:
+    """Wait until a client was told an event, or everything."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(10):
+            while not run.over and max(recorder.cursor for recorder in run.recorders) < seq:
+                await asyncio.sleep(0.02)
+
+
+async def _death(rig: Rig, name: str, run: Run) -> float | None:
+    """When the replica died at its point; None when the run was over before it came there."""
+    gone = asyncio.ensure_future(rig.replicas[name].gone())
+    over = asyncio.ensure_future(asyncio.wait(run.tasks))
+    both: set[asyncio.Future[Any]] = {gone, over}
+    await asyncio.wait(both, timeout=LONGEST_S + 15, return_when=asyncio.FIRST_COMPLETED)
+    if not gone.done():
+        # The last points come right behind the end.
+        await asyncio.wait({gone}, timeout=0.5)
+    if gone.done() and gone.result() == EXIT_CODE:
+        return time.monotonic()
+    gone.cancel()
+    over.cancel()
+    return None

@@ -1,0 +1,102 @@
+"""Readers that stop reading, among readers that do not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from websockets.asyncio.client import connect
+
+from tests.support.faults.personas import HONEST
+from tests.support.faults.rig import Ground, Result, Rig, Run, open_rig
+
+#: Frames a second, and seconds of each part.
+RATE = 20.0
+PART_S = 15.0
+
+
+@dataclass
+class Latencies:
+    """From an event's making to a reader's having it, in milliseconds."""
+
+    ms: list[float] = field(default_factory=list)
+
+    def at(self, share: float) -> float:
+        """The value below which `share` of all are."""
+        ordered = sorted(self.ms)
+        return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else 0.0
+
+
+async def _good(rig: Rig, run: Run, latencies: Latencies) -> int:
+    """Read to the end; the number of events."""
+    url = f"ws{rig.replicas['A'].address.http.removeprefix('http')}/api/ws/refinements/{run.thread_id}"
+    count = 0
+    async with connect(
+        url,
+        additional_headers={"Authorization": f"Bearer {rig.ground.token}"},
+        subprotocols=["ideo.v1"],  # type: ignore[list-item]
+        max_size=None,
+        proxy=None,
+        compression=None,
+    ) as reader:
+        async for message in reader:
+            now = time.time()
+            for event in json.loads(message).get("batch", {}).get("events", ()):
+                count += 1
+                made = datetime.fromisoformat(event["create_time"]).timestamp()
+                latencies.ms.append((now - made) * 1000)
+    return count
+
+
+async def _stuck(rig: Rig, run: Run) -> socket.socket:
+    """A client that is greeted and then reads no more."""
+    loop = asyncio.get_running_loop()
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.setblocking(False)
+    host, port = rig.replicas["A"].address.http.removeprefix("http://").split(":")
+    await loop.sock_connect(raw, (host, int(port)))
+    request = (
+        f"GET /api/ws/refinements/{run.thread_id} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+        f"Sec-WebSocket-Protocol: ideo.v1\r\nAuthorization: Bearer {rig.ground.token}\r\n\r\n"
+    )
+    await loop.sock_sendall(raw, request.encode())
+    await loop.sock_recv(raw, 1024)
+    return raw
+
+
+async def stuck_readers(ground: Ground, *, good: int, stuck: int) -> Result:
+    """The same load without and with stuck readers: memory of the hub, and latency of the good ones."""
+    result = Result(f"{stuck} stuck readers among {good} good")
+    async with open_rig(ground, "full") as rig:
+        await rig.start("A")
+        figures = {}
+        for label, count in (("warming", 0), ("without", 0), ("with", stuck)):
+            script = f"big-{len(rig.runs)}-{int(RATE * PART_S)}"
+            run = await rig.run(HONEST.with_(script=script, rate=RATE), via="A", ways=["grpc"])
+            latencies = Latencies()
+            reading = [asyncio.create_task(_good(rig, run, latencies)) for _ in range(good)]
+            sockets = [await _stuck(rig, run) for _ in range(count)]
+            peak = 0.0
+            while not all(task.done() for task in reading):
+                peak = max(peak, rig.replicas["A"].rss_mib())
+                await asyncio.wait(reading, timeout=0.5)
+            counts = {task.result() for task in reading}
+            if counts != {int(RATE * PART_S) + 1}:
+                result.fail("lost", f"{label}: readers had {sorted(counts)} events")
+            for raw in sockets:
+                raw.close()
+            figures[label] = (latencies.at(0.5), latencies.at(0.99), peak)
+        result.add(await rig.settle(result.fault, within_s=30))
+    for label, (p50, p99, peak) in figures.items():
+        result.notes[f"readers {label} stuck ones: p50 ms, p99 ms, hub's peak MiB"] = (
+            round(p50, 1),
+            round(p99, 1),
+            round(peak, 1),
+        )
+    return result

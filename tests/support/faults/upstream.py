@@ -1,0 +1,36 @@
+"""The way to the runtime breaks behind the kth frame."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from tests.support.faults.personas import Cut, Persona, Profile
+from tests.support.faults.rig import Ground, Result, open_rig
+from tests.support.faults.scripts import script
+
+#: Runs under way at a time.
+AT_ONCE = 25
+
+
+async def cut_at_frames(
+    ground: Ground, persona: Persona, profile: Profile, how: Cut, places: Iterable[int], ways: Sequence[str]
+) -> Result:
+    """A run for each place at which its first connection breaks."""
+    async with open_rig(ground, profile, IDEO_RUN_LONGEST_S="30") as rig:
+        await rig.start("A", "B")
+        room = asyncio.Semaphore(AT_ONCE)
+
+        async def one(place: int) -> None:
+            async with room:
+                cut = persona.with_(name=f"{persona.name} cut at {place}", cut=place, how=how)
+                run = await rig.run(cut, via="AB"[place % 2], ways=ways)
+                await asyncio.wait(run.tasks, timeout=40)
+
+        await asyncio.gather(*(one(place) for place in places))
+        return await rig.settle(f"upstream {how} at a frame", within_s=5)
+
+
+def every_frame(name: str) -> range:
+    """Every place in a script, the last frame included."""
+    return range(1, len(script(name).frames) + 1)
