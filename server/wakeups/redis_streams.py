@@ -108,7 +108,9 @@ class RedisWakeups:
     async def run_forever(self, woken: Wakeable) -> None:
         """Tell and listen; both start anew when one fails."""
         pause_s = RETRY_FIRST_S
-        while True:
+        task = asyncio.current_task()
+        # A group whose parts fail while it is cancelled forgets the cancellation (before Python 3.13).
+        while task is not None and not task.cancelling():
             why = ""
             try:
                 async with self._client() as sending, self._client() as reading, asyncio.TaskGroup() as group:
@@ -126,12 +128,16 @@ class RedisWakeups:
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[Redis]:
-        """A client with one connection, which never tries again by itself."""
+        """A client with one connection, which never tries again by itself.
+
+        Callers keep the time: with a timeout of the library's own, `asyncio.wait_for` inside it loses
+        a cancellation now and then on Python 3.11.
+        """
         client = Redis.from_url(
             self._url,
             single_connection_client=True,
             protocol=2,
-            socket_timeout=self._answer_s,
+            socket_timeout=None,
             socket_connect_timeout=self._answer_s,
             retry=Retry(NoBackoff(), 0),
             client_name="ide-orchestrator",
@@ -159,7 +165,8 @@ class RedisWakeups:
             if awaiting:
                 self._to_own_stream(pipeline, b"")
             # What the server refuses (an entry that it has already, no memory) is a hint less.
-            await pipeline.execute(raise_on_error=False)
+            async with asyncio.timeout(self._answer_s):
+                await pipeline.execute(raise_on_error=False)
             self.publications += bool(unpublished)
             await asyncio.sleep(self._pause_s)
 
@@ -174,8 +181,8 @@ class RedisWakeups:
             self._heard.clear()
             pipeline = client.pipeline(transaction=False)
             self._to_own_stream(pipeline, self._nonce)
-            await pipeline.execute()
             async with asyncio.timeout(self._answer_s):
+                await pipeline.execute()
                 await self._heard.wait()
             self._set_healthy(True)
             await asyncio.sleep(self._self_test_s)
@@ -193,7 +200,8 @@ class RedisWakeups:
             threads = {stream_of(thread_id): thread_id for thread_id in seen}
             places: dict[Any, Any] = {stream_of(thread_id): f"{seq}-0" for thread_id, seq in seen.items()}
             places[self._own_stream] = own_id
-            answer: Any = await client.xread(places, count=READ_ENTRIES, block=block_ms)
+            async with asyncio.timeout(self._answer_s):
+                answer: Any = await client.xread(places, count=READ_ENTRIES, block=block_ms)
             for name, entries in answer or ():
                 if name == self._own_stream:
                     own_id = entries[-1][0]

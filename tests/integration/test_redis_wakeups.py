@@ -1,0 +1,215 @@
+"""Wake-ups and the live window over a real Redis-protocol server; the journal stays the truth."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from server.domain.events import Token
+from server.domain.ports import JournalHead
+from server.domain.segments import Segment
+from server.wakeups.redis_streams import STREAM_ENTRIES, STREAM_TTL_S, RedisWakeups, stream_of
+from tests.support.redis_server import RedisServer, redis_server
+from tests.support.replicas import Replica, read_events, replica, until
+
+HEAD = JournalHead(1, 1, 1, False)
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[RedisServer]:
+    async with redis_server(tmp_path) as running:
+        yield running
+
+
+def over(server: RedisServer, **options: float) -> Callable[[Any], RedisWakeups]:
+    return lambda pool: RedisWakeups(server.url, **options)
+
+
+def counts(on: Replica) -> tuple[int, int]:
+    """Entries received whole, and as hints."""
+    assert isinstance(on.wakeups, RedisWakeups)
+    return on.wakeups.segments, on.wakeups.hints
+
+
+async def test_the_live_window_travels_without_a_read_of_the_database(
+    database: str, server: RedisServer
+) -> None:
+    async with replica(database, over(server)) as here, replica(database, over(server)) as there:
+        await asyncio.gather(here.told(), there.told())
+        run = await here.run()
+        followers = [await there.tails.follow(run.thread_id, 1) for _ in range(3)]
+        reads: list[int] = []
+        read_after = there.tails.read_after
+
+        async def counted(thread_id: Any, after: int) -> Any:
+            reads.append(after)
+            return await read_after(thread_id, after)
+
+        there.tails.read_after = counted  # type: ignore[method-assign]
+        readers = [asyncio.create_task(read_events(follower)) for follower in followers]
+        for number in range(40):
+            await run.say(str(number))
+        await run.finish()
+        async with asyncio.timeout(20):
+            histories = await asyncio.gather(*readers)
+        here_too = await read_events(await here.tails.follow(run.thread_id, 1))
+    assert [event.seq for event in histories[0]] == list(range(2, 43))
+    assert histories == [here_too] * 3
+    assert reads == []
+    assert counts(there)[0] > 0
+
+
+async def test_a_reader_that_joins_late_gets_the_whole_run(database: str, server: RedisServer) -> None:
+    async with replica(database, over(server)) as here, replica(database, over(server)) as there:
+        await asyncio.gather(here.told(), there.told())
+        run = await here.run()
+        readers = []
+        for number in range(20):
+            await run.say(str(number))
+            readers.append(
+                asyncio.create_task(read_events(await there.tails.follow(run.thread_id, number // 2)))
+            )
+        await run.finish()
+        async with asyncio.timeout(20):
+            histories = await asyncio.gather(*readers)
+    for number, history in enumerate(histories):
+        assert [event.seq for event in history] == list(range(number // 2 + 1, 23))
+
+
+async def test_a_large_segment_is_a_hint_and_is_read_from_the_journal(
+    database: str, server: RedisServer
+) -> None:
+    async with replica(database, over(server)) as here, replica(database, over(server)) as there:
+        await asyncio.gather(here.told(), there.told())
+        run = await here.run()
+        reader = asyncio.create_task(read_events(await there.tails.follow(run.thread_id, 1)))
+        await run.say("x" * (300 << 10))
+        await run.finish()
+        async with asyncio.timeout(20):
+            history = await reader
+    assert [event.seq for event in history] == [2, 3]
+    assert isinstance(history[0].kind, Token)
+    assert len(history[0].kind.text) == 300 << 10
+    assert counts(there)[1] >= 1
+
+
+async def test_a_gap_in_the_stream_is_filled_from_the_journal(database: str, server: RedisServer) -> None:
+    async with replica(database, over(server)) as here, replica(database, over(server)) as there:
+        await asyncio.gather(here.told(), there.told())
+        run = await here.run()
+        told = here.journal.on_commit
+        here.journal.on_commit = lambda *_: None
+        reader = asyncio.create_task(read_events(await there.tails.follow(run.thread_id, 1)))
+        for number in range(10):
+            await run.say(str(number))
+        here.journal.on_commit = told
+        await run.finish()
+        async with asyncio.timeout(20):
+            assert [event.seq for event in await reader] == list(range(2, 13))
+
+
+async def test_what_others_write_into_a_stream_is_at_most_a_hint(database: str, server: RedisServer) -> None:
+    async with replica(database, over(server)) as here, replica(database, over(server)) as there:
+        await asyncio.gather(here.told(), there.told())
+        run = await here.run()
+        reader = asyncio.create_task(read_events(await there.tails.follow(run.thread_id, 1)))
+        async with server.client() as client:
+            bad: list[dict[Any, Any]] = [
+                {b"v": b"9"},
+                {b"v": b"1", b"f": b"2", b"e": b"1", b"t": b"0", b"b": b"\x0a\x7fx", b"r": b"\x00"},
+                {b"v": b"1", b"f": b"x", b"e": b"1", b"t": b"0", b"b": b"\x0a\x01x", b"r": b"\x00"},
+            ]
+            for seq, fields in enumerate(bad, 2):
+                await client.xadd(stream_of(run.thread_id), fields, f"{seq}-0")
+        await until(lambda: counts(there)[1] == len(bad))
+        for number in range(5):
+            await run.say(str(number))
+        await run.finish()
+        async with asyncio.timeout(20):
+            assert [event.seq for event in await reader] == list(range(2, 8))
+
+
+async def test_streams_are_capped_and_expire(database: str, server: RedisServer) -> None:
+    async with replica(database, over(server, pause_s=0)) as here:
+        await here.told()
+        run = await here.run()
+        for number in range(400):
+            await run.say(str(number))
+        async with server.client() as client:
+            name = stream_of(run.thread_id)
+            await until(lambda: isinstance(here.wakeups, RedisWakeups) and here.wakeups.publications > 200)
+            # The server trims a node of 100 entries at a time.
+            assert await client.xlen(name) <= STREAM_ENTRIES + 100
+            keys = await client.keys("*")
+            assert len(keys) == 2
+            for key in keys:
+                assert 0 < await client.ttl(key) <= STREAM_TTL_S
+
+
+@pytest.mark.parametrize("how", ["kill", "freeze"])
+async def test_while_the_server_is_away_the_poll_carries_on_and_then_it_is_found_again(
+    database: str, server: RedisServer, how: str
+) -> None:
+    quick = over(server, self_test_s=0.2, answer_s=0.5, retry_most_s=0.2)
+    async with (
+        replica(database, quick, poll_s=0.05, woken_poll_s=0.5) as here,
+        replica(database, quick, poll_s=0.05, woken_poll_s=0.5) as there,
+    ):
+        await asyncio.gather(here.told(), there.told())
+        run = await here.run()
+        reader = asyncio.create_task(read_events(await there.tails.follow(run.thread_id, 1)))
+        await run.say("with it")
+        if how == "kill":
+            await server.kill()
+        else:
+            server.freeze()
+        await asyncio.gather(here.told(healthy=False), there.told(healthy=False))
+        for number in range(5):
+            await run.say(f"without it {number}")
+        last = await there.tails.follow(run.thread_id, 6)
+        assert [event.seq for event in await read_events(last, 1)] == [7]
+        if how == "kill":
+            await server.start()
+        else:
+            server.thaw()
+        await asyncio.gather(here.told(), there.told())
+        before = counts(there)[0]
+        await run.say("with it again")
+        await run.finish()
+        async with asyncio.timeout(20):
+            assert [event.seq for event in await reader] == list(range(2, 10))
+        await until(lambda: counts(there)[0] > before)
+
+
+async def test_a_server_that_is_not_there_stops_nothing_and_is_found_when_it_comes(
+    database: str, server: RedisServer
+) -> None:
+    await server.kill()
+    quick = over(server, retry_most_s=0.2)
+    async with replica(database, quick) as here, replica(database, quick, poll_s=0.05) as there:
+        run = await here.run()
+        reader = asyncio.create_task(read_events(await there.tails.follow(run.thread_id, 1)))
+        await run.say("x")
+        await until(lambda: there.tails.awaited()[run.thread_id] == 2)
+        await server.start()
+        await asyncio.gather(here.told(), there.told())
+        await run.finish()
+        async with asyncio.timeout(20):
+            assert [event.seq for event in await reader] == [2, 3]
+
+
+async def test_it_stops_whenever_it_is_told_to(database: str, server: RedisServer) -> None:
+    """A cancellation is never lost, wherever in the client library it strikes."""
+    for turns in range(40):
+        async with asyncio.timeout(20), replica(database, over(server, pause_s=0)) as here:
+            await here.told()
+            for number in range(3):
+                here.wakeups.committed(uuid4(), Segment(1, 1, b"\x0a\x00", b"\x00"), HEAD)
+                here.wakeups.awaiting()
+                for _ in range(turns * (number + 1) % 11):
+                    await asyncio.sleep(0)

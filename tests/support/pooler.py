@@ -1,0 +1,92 @@
+"""A real pgbouncer in transaction mode in front of a test's database."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+import pytest
+
+from tests.support.faults.proxy import proxy
+
+START_S = 20.0
+
+_CONFIGURATION = """
+[databases]
+* = host={folder} port=5432 user={role}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = {size}
+max_client_conn = 200
+logfile =
+pidfile =
+"""
+
+
+@asynccontextmanager
+async def pooler(dsn: str, *, size: int = 4) -> AsyncIterator[str]:
+    """The DSN of the same database through pgbouncer with `size` server connections; skips the test
+    where pgbouncer is not installed.
+
+    pgbouncer does not run as root, and the test server lets in only who runs the tests: a proxy on a
+    Unix socket is between them.
+    """
+    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
+    if program is None:
+        pytest.skip("no pgbouncer: install the package pgbouncer")
+    parts = urlsplit(dsn)
+    target = Path(parse_qs(parts.query)["host"][0]) / ".s.PGSQL.5432"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    folder = Path(tempfile.mkdtemp(prefix="ideo-pooler-", dir="/tmp"))
+    try:
+        folder.chmod(0o755)
+        way = folder / ".s.PGSQL.5432"
+        configuration = folder / "pgbouncer.ini"
+        configuration.write_text(
+            _CONFIGURATION.format(folder=folder, role=parts.username, port=port, size=size)
+        )
+        async with proxy(target, at=way):
+            way.chmod(0o777)
+            process = await asyncio.create_subprocess_exec(
+                program,
+                "-q",
+                *(["-u", "nobody"] if os.geteuid() == 0 else []),
+                str(configuration),
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+            try:
+                pooled = f"postgresql://{parts.username}@127.0.0.1:{port}{parts.path}"
+                await _until_it_serves(pooled)
+                yield pooled
+            finally:
+                process.kill()
+                await process.wait()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _until_it_serves(dsn: str) -> None:
+    async with asyncio.timeout(START_S):
+        while True:
+            try:
+                connection = await asyncpg.connect(dsn, statement_cache_size=0, timeout=2)
+            except (OSError, asyncpg.PostgresError):
+                await asyncio.sleep(0.02)
+            else:
+                await connection.close()
+                return

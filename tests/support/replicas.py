@@ -1,0 +1,124 @@
+"""Replicas without faces: journal, tails and wake-ups of several processes, all in the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+from server.db.journal import PostgresJournal, PostgresJournalLog
+from server.db.pool import open_pool
+from server.domain.events import Event, EventKind, Outcome, RunStarted, Terminal, Token
+from server.domain.follow import Follower, Tails
+from server.domain.ports import JournalHead, Wakeups
+from server.domain.segments import Segment
+from server.system import SystemClock
+from server.wire.codec import ProtobufCodec
+from tests.support.stored import NOON, a_run, a_user, a_workflow
+
+CODEC = ProtobufCodec()
+#: A poll that never comes within a test.
+NEVER_S = 3600.0
+
+
+@dataclass
+class Replica:
+    """What one process has."""
+
+    pool: Any
+    journal: PostgresJournal
+    tails: Tails
+    wakeups: Wakeups
+
+    async def run(self) -> LocalRun:
+        """A started run that this replica drives."""
+        user = await a_user(self.pool)
+        first = CODEC.encode(Event(1, 1, NOON, RunStarted(uuid4(), uuid4(), uuid4())))
+        lease = await a_run(self.pool, user, await a_workflow(self.pool, user), first_event=first)
+        self.tails.local.add(lease.thread_id)
+        return LocalRun(lease.thread_id, self.journal.open(lease))
+
+    async def told(self, *, healthy: bool = True) -> None:
+        """Wait until the wake-ups' self-test passes, or fails."""
+        await until(lambda: self.wakeups.healthy == healthy)
+
+
+@dataclass
+class LocalRun:
+    """A run, driven by the test."""
+
+    thread_id: UUID
+    log: PostgresJournalLog
+
+    def put(self, kind: EventKind) -> None:
+        """Queue an event."""
+        self.log.put(CODEC.encode(Event(self.log.last_seq + 1, 1, NOON, kind)), b"residue", epoch=1)
+
+    async def say(self, text: str) -> None:
+        """Commit a token."""
+        self.put(Token(text=text))
+        await self.log.flush()
+
+    async def finish(self) -> None:
+        """Commit the terminal event."""
+        event = Event(self.log.last_seq + 1, 1, NOON, Terminal(Outcome.COMPLETED, "", ""))
+        await self.log.finish(CODEC.encode(event), b"", outcome=Outcome.COMPLETED, files={}, failure=None)
+
+
+@asynccontextmanager
+async def replica(
+    dsn: str,
+    make: Callable[[Any], Wakeups],
+    *,
+    poll_s: float = NEVER_S,
+    woken_poll_s: float = NEVER_S,
+    on_commit: Callable[[UUID, Segment, JournalHead], None] | None = None,
+) -> AsyncIterator[Replica]:
+    """A replica with the wake-ups that `make` makes of its pool, and by default without a poll."""
+    async with open_pool(dsn) as pool:
+        wakeups = make(pool)
+        tails: Tails
+
+        def committed(thread_id: UUID, segment: Segment, head: JournalHead) -> None:
+            tails.committed(thread_id, segment, head)
+            wakeups.committed(thread_id, segment, head)
+
+        journal = PostgresJournal(pool, on_commit=on_commit or committed, lease_ttl_s=60)
+        tails = Tails(journal, SystemClock(), wakeups=wakeups, poll_s=poll_s, woken_poll_s=woken_poll_s)
+        async with journal.writing():
+            tasks = [
+                asyncio.create_task(part)
+                for part in (tails.poll_forever(), tails.catch_up_forever(), wakeups.run_forever(tails))
+            ]
+            try:
+                yield Replica(pool, journal, tails, wakeups)
+            finally:
+                early = [task for task in tasks if task.done()]
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                assert not early, early
+
+
+async def read_events(follower: Follower, count: int | None = None) -> list[Event]:
+    """The next `count` events, or all to the end."""
+    found: list[Event] = []
+    try:
+        while (count is None or len(found) < count) and (step := await follower.step()) is not None:
+            if isinstance(step, list):
+                found.extend(CODEC.decode(event) for segment in step for event in segment.events())
+    finally:
+        follower.close()
+    return found
+
+
+async def until(condition: Callable[[], bool], *, seconds: float = 20.0) -> None:
+    """Wait for what has no event of its own."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come about in time"
+        await asyncio.sleep(0.005)

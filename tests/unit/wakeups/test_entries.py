@@ -1,0 +1,88 @@
+"""Segments as entries of a stream: what comes out is what went in, or a hint to read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.domain.ports import JournalHead
+from server.domain.segments import Segment, framed_event, framed_residue
+from server.wakeups.entries import ENTRY_BYTES, Unpublished, entry_of, segment_of
+
+ROWS = st.lists(st.tuples(st.binary(max_size=300), st.binary(max_size=300)), min_size=1, max_size=20)
+
+
+def segment(first: int, rows: list[tuple[bytes, bytes]], *, terminal: bool = False) -> Segment:
+    batch = b"".join(framed_event(event) for event, _ in rows)
+    residues = b"".join(framed_residue(residue) for _, residue in rows)
+    return Segment(first, first + len(rows) - 1, batch, residues, terminal=terminal)
+
+
+def wire_form(fields: dict[Any, Any]) -> dict[bytes, bytes]:
+    """What a server gives back: bytes alone."""
+    return {key: value if isinstance(value, bytes) else str(value).encode() for key, value in fields.items()}
+
+
+def entry(*segments: Segment, epoch: int = 1, room: int = 1 << 30) -> tuple[dict[bytes, bytes], int]:
+    waiting = Unpublished(segments[0].first_seq)
+    for one in segments:
+        waiting.add(one, JournalHead(one.last_seq, epoch, 1, one.terminal), room=room)
+    return wire_form(entry_of(waiting)), waiting.last_seq
+
+
+@given(st.integers(1, 2**31), st.lists(ROWS, min_size=1, max_size=4), st.integers(1, 99), st.booleans())
+def test_contiguous_segments_come_back_as_one(
+    first: int, parts: list[list[tuple[bytes, bytes]]], epoch: int, terminal: bool
+) -> None:
+    segments, at = [], first
+    for number, rows in enumerate(parts, 1):
+        segments.append(segment(at, rows, terminal=terminal and number == len(parts)))
+        at += len(rows)
+    told = segment_of(*entry(*segments, epoch=epoch))
+    assert told is not None
+    whole, head = told
+    rows = [row for part in parts for row in part]
+    assert list(zip(whole.events(), whole.residue_list(), strict=True)) == rows
+    assert (whole.first_seq, whole.last_seq, whole.terminal) == (first, at - 1, terminal)
+    assert head == JournalHead(at - 1, epoch, 1, terminal)
+
+
+@given(ROWS, st.data())
+def test_an_entry_that_was_cut_or_misses_a_field_is_a_hint(
+    rows: list[tuple[bytes, bytes]], data: st.DataObject
+) -> None:
+    fields, last_seq = entry(segment(1, rows))
+    name = data.draw(st.sampled_from(sorted(fields)))
+    if name in (b"b", b"r") and fields[name]:
+        cut = data.draw(st.integers(0, len(fields[name]) - 1))
+        assert segment_of({**fields, name: fields[name][:cut]}, last_seq) is None
+    del fields[name]
+    assert segment_of(fields, last_seq) is None
+
+
+@given(ROWS, st.integers(0, 50))
+def test_an_entry_whose_seqs_do_not_fit_its_events_is_a_hint(
+    rows: list[tuple[bytes, bytes]], last_seq: int
+) -> None:
+    fields, right = entry(segment(1, rows))
+    assert (segment_of(fields, last_seq) is not None) == (last_seq == right)
+
+
+@given(st.dictionaries(st.sampled_from([b"v", b"f", b"e", b"t", b"b", b"r", b"x"]), st.binary(max_size=40)))
+def test_no_fields_of_any_shape_raise(fields: dict[bytes, bytes]) -> None:
+    segment_of({b"v": b"1", **fields}, 1)
+
+
+def test_another_version_is_a_hint() -> None:
+    fields, last_seq = entry(segment(1, [(b"a", b"")]))
+    assert segment_of({**fields, b"v": b"2"}, last_seq) is None
+
+
+def test_what_is_large_or_has_no_room_travels_as_a_hint() -> None:
+    small, large = segment(1, [(b"a", b"")]), segment(2, [(bytes(ENTRY_BYTES), b"")])
+    for fields, last_seq in (entry(small, large), entry(large), entry(small, room=1)):
+        assert segment_of(fields, last_seq) is None
+        assert not {b"b", b"r"} & fields.keys()
+    assert entry(small, large)[1] == 2
