@@ -1,0 +1,92 @@
+"""The hub without its faces on a runtime that the test plays: start a refinement, see how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+from server.auth.tokens import SharedSecret
+from server.compose import Core, open_core
+from server.domain.events import Event
+from server.domain.model import CreateWorkflow, Principal, Proposal, Refinement, StartRefinement
+from server.settings import load
+from server.wire.codec import ProtobufCodec
+from server.wire.definition import DEFAULT_DEFINITION
+from tests.support.hub import SECRET
+from tests.support.stored import a_user
+
+_CODEC = ProtobufCodec()
+
+
+async def until(condition: Callable[[], bool], *, within_s: float = 20.0) -> None:
+    """Wait for a condition by asking for it."""
+    async with asyncio.timeout(within_s):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@dataclass
+class Driven:
+    """A hub's core, a user, and a workflow of the user's."""
+
+    core: Core
+    user: Principal
+    workflow_id: UUID
+
+    async def start(self, prompt: str = "do it") -> Refinement:
+        """A started refinement."""
+        return await self.core.refinements.start(self.user, StartRefinement(self.workflow_id, prompt))
+
+    async def events(self, thread_id: UUID) -> list[Event]:
+        """All events of a thread, once it is over."""
+        follower = await self.core.refinements.follow(self.user, thread_id, 0)
+        found: list[Event] = []
+        try:
+            async with asyncio.timeout(30):
+                while (step := await follower.step()) is not None:
+                    if isinstance(step, list):
+                        found.extend(_CODEC.decode(event) for part in step for event in part.events())
+        finally:
+            follower.close()
+        return found
+
+    async def outcome(self, started: Refinement) -> tuple[Proposal, list[Event]]:
+        """The proposal and the events of a refinement, once it is over."""
+        events = await self.events(started.thread_id)
+        return await self.core.proposals.get(self.user, started.proposal_id), events
+
+
+@asynccontextmanager
+async def driven(
+    runtime_url: str, database: str, pool: Any, *, replica: str | None = None, **settings: Any
+) -> AsyncIterator[Driven]:
+    """A core whose runs are tried again quickly; `settings` by field name."""
+    limits: dict[str, Any] = settings.pop("limits", {})
+    defaults: dict[str, Any] = {"env": "dev", "empty_result_grace_s": 0.6}
+    chosen = load(**defaults | settings)
+    verifier = SharedSecret(SECRET)
+    async with open_core(
+        chosen, dsn=database, runtime_url=runtime_url, verifier=verifier, replica=replica
+    ) as core:
+        quick: dict[str, Any] = {
+            "state_poll_s": 0.05,
+            "uncertain_invoke_s": 0.05,
+            "reconnect_first_s": 0.01,
+            "reconnect_most_s": 0.05,
+            "unknown_thread_asks": 3,
+            "sweep_s": 0.1,
+        }
+        core.runner.limits = replace(core.runner.limits, **quick | limits)
+        user = await a_user(pool)
+        made = await core.workflows.create(user, CreateWorkflow("w", DEFAULT_DEFINITION, {}))
+        yield Driven(core, user, made.id)
+
+
+def verdict(proposal: Proposal) -> tuple[str, str | None, dict[str, str]]:
+    """Status, reason, and the texts of the files."""
+    reason = proposal.failure.reason if proposal.failure else None
+    return proposal.status.value, reason, {path: file.text for path, file in proposal.files.items()}

@@ -1,0 +1,131 @@
+"""A runtime that behaves as the published one does: its frames go to a channel and nowhere else.
+
+What it publishes is not kept, `end` is told of success alone, and its state says `completed` without files
+as soon as there is a checkpoint, whether the run goes on, failed or is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from tests.support.redis_server import RedisServer
+
+#: In a script: an exception in the run.
+FAILS = "fails"
+#: In a script: answer the POST only now; without it, it is answered at once.
+ANSWER = "answer"
+
+END: dict[str, Any] = {"event_type": "end", "data": {}}
+
+
+def shows(**contents: str) -> dict[str, Any]:
+    """A state frame with these files."""
+    files = {f"/{name}": {"content": text, "encoding": "utf-8"} for name, text in contents.items()}
+    return {"event_type": "on_state_update", "data": {"files": files}}
+
+
+@dataclass
+class PublishedRuntime:
+    """The runtime as an ASGI app.
+
+    `steps`: what a run does: publish a frame, wait for an asyncio.Event (a tool that takes its time),
+    ANSWER, or FAILS. `state`: `published` as above, or `honest`, or never heard of the run (`unknown`),
+    or an answer to give always.
+    """
+
+    redis: RedisServer
+    steps: Sequence[dict[str, Any] | asyncio.Event | str]
+    state: Literal["published", "honest", "unknown"] | dict[str, Any] = "published"
+    jobs: list[dict[str, Any]] = field(default_factory=list)
+    #: Steps behind the run.
+    done: int = 0
+    #: Looks at the state.
+    asked: int = 0
+    #: How many had subscribed to the channel when a POST came.
+    subscribers: list[int] = field(default_factory=list)
+    _checkpoint: bool = False
+    _over: bool = False
+    _runs: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def close(self) -> None:
+        """End the runs that are left."""
+        for run in self._runs:
+            run.cancel()
+        await asyncio.gather(*self._runs, return_exceptions=True)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one request."""
+        if scope["type"] == "lifespan":
+            return
+        if scope["type"] == "websocket":
+            raise AssertionError("the socket relays nothing: nobody has any business there")
+        if scope["method"] == "POST":
+            await self._invoke(receive, send)
+        else:
+            self.asked += 1
+            answer = self._state()
+            await _answer(send, 404 if answer is None else 200, answer or {"detail": "unknown"})
+
+    def _state(self) -> dict[str, Any] | None:
+        if isinstance(self.state, dict):
+            return self.state
+        if self.state == "unknown" or not self._checkpoint:
+            return None
+        status = "running" if self.state == "honest" and not self._over else "completed"
+        return {"status": status, "generated_files": {}, "result": None, "error": None}
+
+    async def _invoke(self, receive: Any, send: Any) -> None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        job = json.loads(body)
+        self.jobs.append(job)
+        channel = f"langgraph:stream:{job['job_id']}"
+        async with self.redis.client() as client:
+            self.subscribers.append((await client.pubsub_numsub(channel))[0][1])
+        answered = asyncio.Event()
+        if ANSWER not in self.steps:
+            answered.set()
+        self._runs.append(asyncio.create_task(self._run(channel, answered)))
+        await answered.wait()
+        await _answer(send, 200, {"thread_id": job["job_id"], "status": "started"})
+
+    async def _run(self, channel: str, answered: asyncio.Event) -> None:
+        self._checkpoint = True
+        async with Redis.from_url(self.redis.url, retry=Retry(NoBackoff(), 0)) as client:
+            for step in self.steps:
+                if isinstance(step, asyncio.Event):
+                    await step.wait()
+                elif step == ANSWER:
+                    answered.set()
+                elif step == FAILS:
+                    break
+                else:
+                    await self._publish(client, channel, step)
+                self.done += 1
+        self._over = True
+
+    @staticmethod
+    async def _publish(client: Redis, channel: str, frame: Any) -> None:
+        try:
+            await client.publish(channel, json.dumps(frame))
+        except (RedisError, OSError):
+            # What cannot be published is lost; the run goes on.
+            return
+
+
+async def _answer(send: Any, status: int, body: Any) -> None:
+    headers = [(b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps(body).encode()})
