@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
@@ -108,17 +108,17 @@ class RedisWakeups:
     async def run_forever(self, woken: Wakeable) -> None:
         """Tell and listen; both start anew when one fails."""
         pause_s = RETRY_FIRST_S
-        task = asyncio.current_task()
-        # A group whose parts fail while it is cancelled forgets the cancellation (before Python 3.13).
-        while task is not None and not task.cancelling():
+        while True:
             why = ""
             try:
-                async with self._client() as sending, self._client() as reading, asyncio.TaskGroup() as group:
-                    group.create_task(self._publish_forever(sending), name="wake-ups: publish")
-                    group.create_task(self._read_forever(reading, woken), name="wake-ups: read")
-                    group.create_task(self._test_forever(sending), name="wake-ups: self-test")
-            except* _AWAY as faults:
-                why = type(faults.exceptions[0]).__name__
+                async with self._client() as sending, self._client() as reading:
+                    await _until_one_fails(
+                        self._publish_forever(sending),
+                        self._read_forever(reading, woken),
+                        self._test_forever(sending),
+                    )
+            except _AWAY as fault:
+                why = type(fault).__name__
             if self.healthy:
                 pause_s = RETRY_FIRST_S
             self._set_healthy(False, why)
@@ -226,3 +226,17 @@ class RedisWakeups:
                 _logger.info("wakeups_arrive")
             else:
                 _logger.warning("wakeups_do_not_arrive: %s", why)
+
+
+async def _until_one_fails(*parts: Coroutine[Any, Any, None]) -> None:
+    """Run the parts until one raises; raise that. A TaskGroup that is cancelled while a part of it
+    fails forgets the cancellation (before Python 3.13), and this runs in a loop that goes on."""
+    tasks = [asyncio.ensure_future(part) for part in parts]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

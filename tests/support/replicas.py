@@ -76,10 +76,11 @@ async def replica(
     *,
     poll_s: float = NEVER_S,
     woken_poll_s: float = NEVER_S,
+    statement_cache_size: int = 100,
     on_commit: Callable[[UUID, Segment, JournalHead], None] | None = None,
 ) -> AsyncIterator[Replica]:
     """A replica with the wake-ups that `make` makes of its pool, and by default without a poll."""
-    async with open_pool(dsn) as pool:
+    async with open_pool(dsn, statement_cache_size=statement_cache_size) as pool:
         wakeups = make(pool)
         tails: Tails
 
