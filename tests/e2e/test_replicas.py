@@ -1,0 +1,107 @@
+"""Two replicas as real processes: each serves the other's runs, whatever carries the wake-ups."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from server.auth.tokens import SharedSecret
+from server.client import HubClient, open_client
+from tests.support.hub import finished, start
+from tests.support.pooler import pooler
+from tests.support.processes import SECRET, hub_environment, replay_process, running
+from tests.support.recordings import expected
+from tests.support.redis_server import redis_server
+from tests.support.stored_files import facts_of
+
+#: Events of the recording, with the one that the hub puts first.
+EVENTS = 52
+#: With a poll alone, every second while wake-ups seem to arrive, the median is half a second.
+LAG_S = 0.3
+
+
+@asynccontextmanager
+async def two_hubs(dsn: str, **settings: str) -> AsyncIterator[tuple[HubClient, HubClient]]:
+    """A client of each of two hub processes on one database and one runtime."""
+    secret = SharedSecret(SECRET)
+    token = secret.issue(email="ann@example.com", lifetime=timedelta(hours=1), now=datetime.now(UTC))
+    async with AsyncExitStack() as stack:
+        runtime = await stack.enter_async_context(replay_process())
+        environment = hub_environment(dsn, runtime, IDEO_RUNTIME_PROFILE="full", **settings)
+        hubs = [await stack.enter_async_context(running("serve", environment=environment)) for _ in range(2)]
+        for hub in hubs:
+            await hub.serving("HTTP", "gRPC")
+        here, there = [
+            await stack.enter_async_context(open_client(hub.addresses["HTTP"], token)) for hub in hubs
+        ]
+        yield here, there
+
+
+async def watched(client: HubClient, thread_id: str) -> tuple[list[dict[str, Any]], float]:
+    """Every event, and the median time that one took from its making to this reader."""
+    events: list[dict[str, Any]] = []
+    lags: list[float] = []
+    async for message in client.follow(thread_id):
+        for event in message.get("batch", {}).get("events", ()):
+            events.append(event)
+            lags.append((datetime.now(UTC) - datetime.fromisoformat(event["create_time"])).total_seconds())
+    return events, median(lags)
+
+
+async def run_is_the_same_on_both(here: HubClient, there: HubClient, prompt: str) -> float:
+    """Start a run on one replica and watch it on both; the median lag on the other one."""
+    started = await start(here, prompt)
+    (own, _), (other, lag_s) = await asyncio.gather(
+        watched(here, started["thread_id"]), watched(there, started["thread_id"])
+    )
+    assert own == other
+    assert [event["seq"] for event in own] == list(range(1, EVENTS + 1))
+    proposal = await finished(there, started)
+    assert facts_of(proposal["generated_files"]) == expected("short_run")["files"]
+    return lag_s
+
+
+async def test_notifications_bring_each_event_to_the_other_replica_at_once(database: str) -> None:
+    async with two_hubs(database) as (here, there):
+        assert await run_is_the_same_on_both(here, there, "[[replay:short_run speed=5]]") < LAG_S
+
+
+async def test_streams_bring_each_event_to_the_other_replica_at_once(database: str, tmp_path: Path) -> None:
+    async with (
+        redis_server(tmp_path) as server,
+        two_hubs(database, IDEO_WAKEUP_URL=server.url) as (here, there),
+    ):
+        assert await run_is_the_same_on_both(here, there, "[[replay:short_run speed=5]]") < LAG_S
+
+
+async def test_a_run_is_complete_on_both_though_the_streams_server_dies_in_it(
+    database: str, tmp_path: Path
+) -> None:
+    async with (
+        redis_server(tmp_path) as server,
+        two_hubs(database, IDEO_WAKEUP_URL=server.url) as (here, there),
+    ):
+        started = await start(here, "[[replay:short_run speed=3]]")
+        readers = [asyncio.create_task(watched(client, started["thread_id"])) for client in (here, there)]
+        steps = {10: server.kill, 20: server.start, 30: server.kill, 40: server.start}
+        async for message in here.follow(started["thread_id"]):
+            for event in message.get("batch", {}).get("events", ()):
+                if (step := steps.pop(event["seq"], None)) is not None:
+                    await step()
+        assert not steps
+        (own, _), (other, _) = await asyncio.gather(*readers)
+    assert own == other
+    assert [event["seq"] for event in own] == list(range(1, EVENTS + 1))
+
+
+async def test_two_replicas_behind_a_pooler_with_a_direct_way_for_listening(database: str) -> None:
+    async with (
+        pooler(database, size=8) as pooled,
+        two_hubs(pooled, DATABASE_DIRECT_URL=database) as (here, there),
+    ):
+        assert await run_is_the_same_on_both(here, there, "[[replay:short_run speed=5]]") < LAG_S
