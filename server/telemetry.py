@@ -13,8 +13,8 @@ from typing import Any, TextIO
 
 import structlog
 
-from server.domain.drive import RunObserver
 from server.domain.events import Outcome
+from server.domain.host import RunObserver
 from server.domain.ports import Lease
 
 #: Libraries that say too much at their usual level.

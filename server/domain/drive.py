@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 from server.domain.crashpoints import crash_point
 from server.domain.errors import (
@@ -34,20 +35,13 @@ from server.domain.events import (
     Terminal,
     UpstreamFrame,
 )
-from server.domain.follow import Tails
+from server.domain.host import Finished, Host
 from server.domain.invoking import Invoking, NotInvoked, patiently
 from server.domain.lifecycle import RunStatus
 from server.domain.model import Failure
 from server.domain.ports import (
-    Clock,
-    EventCodec,
-    FrameInterpreter,
     Interpretation,
-    Journal,
     Lease,
-    RunLimits,
-    Runs,
-    Runtime,
     RuntimeState,
     StreamClosed,
     UpstreamError,
@@ -71,46 +65,6 @@ def _of_the_endpoint(kind: EventKind) -> bool:
     )
 
 
-class RunObserver:
-    """Told what happens to runs, for logs and metrics. Every method may do nothing."""
-
-    def finished(self, lease: Lease, outcome: Outcome, reason: str, seconds: float) -> None:
-        """A run reached its terminal status, `seconds` after it was started."""
-
-    def lost_upstream(self, lease: Lease, why: str) -> None:
-        """The connection to the runtime broke; it will be tried again."""
-
-    def taken(self, lease: Lease) -> None:
-        """A run was taken over from a replica that let go of it or died."""
-
-    def faulted(self, lease: Lease, fault: BaseException) -> None:
-        """A fault of the hub ended the run."""
-
-
-class Host(Protocol):
-    """What a drive takes from its runner."""
-
-    runtime: Runtime
-    journal: Journal
-    runs: Runs
-    codec: EventCodec
-    clock: Clock
-    tails: Tails
-    limits: RunLimits
-    observer: RunObserver
-    interpreter: Callable[[], FrameInterpreter]
-
-
-class Finished(Exception):
-    """Carries the verdict out of the reading of the stream."""
-
-    def __init__(
-        self, outcome: Outcome, *, reason: str = "", message: str = "", residue: bytes = b""
-    ) -> None:
-        super().__init__(reason)
-        self.outcome, self.reason, self.message, self.residue = outcome, reason, message, residue
-
-
 class Drive:
     """One run under one lease."""
 
@@ -131,7 +85,7 @@ class Drive:
         self._fresh = False
         #: When the runtime was last heard or asked, and since when an open stream gave no frame.
         self._heard_at = runner.clock.monotonic()
-        self._quiet_since = self._heard_at
+        self._quiet_since = math.inf
         self._error: UpstreamError | None = None
         self._start_error: HubError | None = None
         self._waiting = False
@@ -291,7 +245,7 @@ class Drive:
         """Read one connection until it is clear how the run ends (Finished) or it breaks; how."""
         self._connections += 1
         self._error = None
-        self._heard_at = self.runner.clock.monotonic()
+        self._heard_at, self._quiet_since = self.runner.clock.monotonic(), math.inf
         if self._channel and not self._from_first_frame:
             # What was missed may be the end: the state is asked at once.
             self._heard_at -= self.runner.limits.idle_s
@@ -486,8 +440,9 @@ class Drive:
         return self.runner.limits.profile == "full" and self._epoch == 1 and further
 
     def _note_hole(self, residue: bytes) -> None:
-        """The state decides: what the runtime sent behind the last frame, if anything, is missing."""
-        if not residue:
+        """The state decides: what the runtime sent behind the last frame, if anything, is missing.
+        Who listens to a channel since before the invoke misses nothing."""
+        if not residue and not (self._channel and self._from_first_frame):
             self._mark(DiscontinuityReason.RECONNECTED)
 
     def _weigh_silence(self) -> None:
@@ -499,6 +454,7 @@ class Drive:
         if self._from_first_frame:
             message = f"the runtime sent no end and nothing else for {quiet_s:.0f} s"
             raise Finished(Outcome.FAILED, reason="upstream_silent", message=message)
+        self._note_hole(b"")
         message = f"frames were lost, and the runtime sent nothing more for {quiet_s:.0f} s"
         raise Finished(Outcome.FAILED, reason="upstream_lost", message=message)
 

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from uuid import UUID
 
 from server.domain.crashpoints import crash_point
-from server.domain.drive import Drive, RunObserver
+from server.domain.drive import Drive
 from server.domain.errors import DatabaseUnavailable
 from server.domain.follow import Tails
+from server.domain.host import RunObserver
 from server.domain.ports import (
     Clock,
     EventCodec,
