@@ -14,34 +14,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
 import asyncpg
 
 from server.db.errors import database_errors
-from server.db.file_json import files_to_jsonb
+from server.db.journal_log import RETRY_FIRST_S, RETRY_MOST_S, Batch, PostgresJournalLog
 from server.domain.crashpoints import crash_point
-from server.domain.errors import DatabaseUnavailable, LeaseLost
+from server.domain.errors import DatabaseUnavailable
 from server.domain.events import Outcome
-from server.domain.files import File
 from server.domain.model import Failure
 from server.domain.ports import JournalHead, Lease, OnCommit
-from server.domain.segments import Segment, framed_event, framed_residue
+from server.domain.segments import Segment
 
 _logger = logging.getLogger(__name__)
 
 #: Most bytes of one commit, but for a single event that is larger.
 COMMIT_BYTES = 256 << 10
-#: Bytes a run may have queued before its stream from the runtime is held back.
-ROOM_BYTES = 8 << 20
 #: Bytes of the rows that a finished run's journal is repacked into.
 PACKED_BYTES = 256 << 10
-#: Pauses between tries while the database is away, in seconds.
-RETRY_FIRST_S, RETRY_MOST_S = 0.05, 1.0
 
 _LIVE = "('pending', 'invoking', 'running')"
 
@@ -93,145 +86,6 @@ FROM placed GROUP BY thread_id, pack
 """  # noqa: S608 - only constants
 
 
-@dataclass(slots=True)
-class _Batch:
-    """What one run brings to one commit."""
-
-    log: PostgresJournalLog
-    base: int
-    last: int
-    batch: bytes
-    residues: bytes
-    epoch: int
-
-
-class PostgresJournalLog:
-    """The open journal of a leased run (ports.JournalLog)."""
-
-    def __init__(self, journal: PostgresJournal, lease: Lease) -> None:
-        self.thread_id = lease.thread_id
-        self.fence = lease.fence
-        self.lost = False
-        #: Seq of the last event that is committed.
-        self.committed = lease.last_seq
-        self._journal = journal
-        self._epoch = lease.epoch
-        self._queue: deque[tuple[bytes, bytes, int]] = deque()
-        self._queued_bytes = 0
-        self._last_seq = lease.last_seq
-        self._moved = asyncio.Event()
-
-    @property
-    def last_seq(self) -> int:
-        """Seq of the last event put, committed or not."""
-        return self._last_seq
-
-    @property
-    def waiting(self) -> bool:
-        """Whether there is something to commit."""
-        return bool(self._queue) and not self.lost
-
-    def put(self, event: bytes, residue: bytes, *, epoch: int) -> None:
-        """Queue event `last_seq + 1` for the next commit."""
-        entry, kept = framed_event(event), framed_residue(residue)
-        self._queue.append((entry, kept, epoch))
-        self._queued_bytes += len(entry) + len(kept)
-        self._last_seq += 1
-        self._journal.changed(self)
-
-    async def room(self) -> None:
-        """Wait until what is queued is below its bound. Raises LeaseLost."""
-        while self._queued_bytes > ROOM_BYTES and not self.lost:
-            await self._moved.wait()
-        self._check()
-
-    async def flush(self) -> None:
-        """Wait until all that was put is committed. Raises LeaseLost."""
-        while self.committed < self._last_seq and not self.lost:
-            await self._moved.wait()
-        self._check()
-
-    def _check(self) -> None:
-        if self.lost:
-            raise LeaseLost
-
-    def take(self, most_bytes: int) -> _Batch:
-        """The next events to commit: as many as fit, at least one."""
-        entries: list[bytes] = []
-        residues: list[bytes] = []
-        size = 0
-        epoch = self._epoch
-        while self._queue:
-            entry, kept, epoch_then = self._queue[0]
-            if entries and size + len(entry) + len(kept) > most_bytes:
-                break
-            self._queue.popleft()
-            entries.append(entry)
-            residues.append(kept)
-            size += len(entry) + len(kept)
-            epoch = epoch_then
-        last = self.committed + len(entries)
-        return _Batch(self, self.committed, last, b"".join(entries), b"".join(residues), epoch)
-
-    def settled(self, batch: _Batch) -> None:
-        """The batch is committed."""
-        self.committed = batch.last
-        self._epoch = batch.epoch
-        self._queued_bytes -= len(batch.batch) + len(batch.residues)
-        self._wake()
-
-    def lose(self) -> None:
-        """The lease is someone else's."""
-        self.lost = True
-        self._queue.clear()
-        self._queued_bytes = 0
-        self._wake()
-
-    def _wake(self) -> None:
-        self._moved.set()
-        self._moved.clear()
-
-    async def finish(
-        self,
-        event: bytes,
-        residue: bytes,
-        *,
-        outcome: Outcome,
-        files: Mapping[str, File],
-        failure: Failure | None,
-    ) -> None:
-        """Commit, in one transaction, the terminal event, the proposal's files and its status.
-
-        Raises LeaseLost. Waits for the database as long as it takes.
-        """
-        await self.flush()
-        self._last_seq += 1
-        generated = files_to_jsonb(files)
-        entry, kept = framed_event(event), framed_residue(residue)
-        pause_s = RETRY_FIRST_S
-        while True:
-            try:
-                done = await self._journal.finish(
-                    self, self._epoch, entry, kept, outcome, generated, len(files), failure
-                )
-            except DatabaseUnavailable:
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, RETRY_MOST_S)
-                continue
-            if not done:
-                self.lose()
-                raise LeaseLost
-            crash_point("after_finish")
-            self.committed += 1
-            segment = Segment(self.committed, self.committed, entry, kept, terminal=True)
-            self._journal.on_commit(
-                self.thread_id, segment, JournalHead(self.committed, self._epoch, 1, True)
-            )
-            await self._journal.pack(self.thread_id)
-            crash_point("after_pack")
-            return
-
-
 class PostgresJournal:
     """The journals of all threads (ports.Journal), with this process's writer."""
 
@@ -271,9 +125,9 @@ class PostgresJournal:
             if batches:
                 await self._commit(batches)
 
-    def _collect(self) -> list[_Batch]:
+    def _collect(self) -> list[Batch]:
         """The next commit: from each ready log in turn, up to the bound."""
-        batches: list[_Batch] = []
+        batches: list[Batch] = []
         left = COMMIT_BYTES
         for log in list(self._ready):
             del self._ready[log]
@@ -291,7 +145,7 @@ class PostgresJournal:
             self._work.clear()
         return batches
 
-    async def _commit(self, batches: list[_Batch]) -> None:
+    async def _commit(self, batches: list[Batch]) -> None:
         """Commit the batches, however often the database goes away meanwhile."""
         pause_s = RETRY_FIRST_S
         while batches:
@@ -319,7 +173,7 @@ class PostgresJournal:
                     batch.log.lose()
                 return
 
-    async def _weigh(self, batches: list[_Batch]) -> list[_Batch]:
+    async def _weigh(self, batches: list[Batch]) -> list[Batch]:
         """Find out which of the batches are committed after all; those to send again."""
         with database_errors():
             rows = await self._pool.fetch(
@@ -328,7 +182,7 @@ class PostgresJournal:
                 [batch.log.thread_id for batch in batches],
             )
         stands = {row["thread_id"]: (row["fence"], row["last_seq"]) for row in rows}
-        again: list[_Batch] = []
+        again: list[Batch] = []
         for batch in batches:
             fence_and_seq = stands.get(batch.log.thread_id)
             if fence_and_seq == (batch.log.fence, batch.last):
@@ -339,7 +193,7 @@ class PostgresJournal:
                 batch.log.lose()
         return again
 
-    def _settle(self, batch: _Batch) -> None:
+    def _settle(self, batch: Batch) -> None:
         batch.log.settled(batch)
         segment = Segment(batch.base + 1, batch.last, batch.batch, batch.residues)
         self.on_commit(batch.log.thread_id, segment, JournalHead(batch.last, batch.epoch, 1, False))
@@ -437,7 +291,7 @@ class PostgresJournal:
         ]
 
 
-def _columns(batches: list[_Batch]) -> tuple[list[object], ...]:
+def _columns(batches: list[Batch]) -> tuple[list[object], ...]:
     """The batches as the columns of the append statement."""
     return (
         [batch.log.thread_id for batch in batches],
