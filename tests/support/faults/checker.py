@@ -107,12 +107,10 @@ def _upstream(history: History) -> Found:
                 f"the journal leaves the runtime's frames at frame {at + 1}",
             )
     else:
-        for number, got in enumerate(epochs, 1):
-            if not any(got == sent[: len(got)] for sent in truth.connections) and got:
-                best = max(truth.connections, key=lambda sent: _common(got, sent), default=[])
-                at = _common(got, best) + 1
-                yield _how_differs(got, best), f"epoch {number} is no one connection's frames: at frame {at}"
-    if (journal.outcome, journal.reason) in _TOLD_ALL and not _reaches_end(epochs[-1], history.exact, truth):
+        yield from _epochs(epochs, truth.connections)
+    if (journal.outcome, journal.reason) in _TOLD_ALL and not _reaches_end(
+        epochs[0 if history.exact else -1], history.exact, truth
+    ):
         yield "lost", "frames behind the last journalled one are neither in the journal nor marked"
 
 
@@ -128,6 +126,25 @@ def _reaches_end(got: list[str], exact: bool, truth: Truth) -> bool:
     if exact:
         return len(got) >= len(truth.frames) - (not _end_was_sent(truth))
     return got[-1] == truth.frames[-1] or (got[-1] in truth.frames[-2:] and not _end_was_sent(truth))
+
+
+def _epochs(epochs: list[list[str]], connections: list[list[str]]) -> Found:
+    """Each epoch with frames is the beginning of a connection of its own, later than the one before; the
+    first one, of the first connection on which anything was sent."""
+    behind = 0
+    for number, got in enumerate(epochs, 1):
+        if not got:
+            continue
+        left = connections[behind:]
+        place = next((n for n, sent in enumerate(left) if got == sent[: len(got)]), None)
+        if place is None:
+            best = max(left, key=lambda sent: _common(got, sent), default=[])
+            at = _common(got, best) + 1
+            yield _how_differs(got, best), f"epoch {number} is no one connection's frames: at frame {at}"
+            return
+        if number == 1 and any(left[:place]):
+            yield "lost", "frames of an earlier connection are missing, and nothing says so"
+        behind += place + 1
 
 
 def _by_epoch(journal: Journal) -> list[list[str]]:
@@ -170,7 +187,9 @@ def _writes(history: History) -> Found:
             yield "terminal", f"{write.writer} changed a run that was over"
         over = over or write.status[1] in TERMINAL
         if after > before:
-            if after != before + 1 or moved or write.owner[1] != write.writer:
+            # Whoever gives a lease up raises the fence as well: its own late writes fail.
+            given_up = write.owner == (write.writer, "")
+            if after != before + 1 or moved or not (given_up or write.owner[1] == write.writer):
                 yield "fence", f"a takeover by {write.writer} for {write.owner[1]} from {before} to {after}"
         elif moved and write.writer != write.owner[0]:
             yield (

@@ -14,13 +14,15 @@ TERMINAL = frozenset({"completed", "failed", "cancelled"})
 
 @dataclass(slots=True)
 class JournalEvent:
-    """An event of the final journal. digest: of the runtime's frame it came from, None if of none."""
+    """An event of the final journal. digest: of the runtime's frame it came from, None if of none.
+    made_at: by the clock on the wall."""
 
     seq: int
     sha256: str
     epoch: int
     kind: str
     digest: str | None = None
+    made_at: float = 0.0
 
 
 @dataclass(slots=True)

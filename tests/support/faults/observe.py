@@ -46,7 +46,12 @@ async def read_journal(connection: asyncpg.Connection, thread_id: str) -> Journa
                 digest = None  # the endpoint's own word, no frame of the run
             events.append(
                 JournalEvent(
-                    event.seq, event_sha256(event), event.epoch, kind, digest.hex() if digest else None
+                    event.seq,
+                    event_sha256(event),
+                    event.epoch,
+                    kind,
+                    digest.hex() if digest else None,
+                    event.create_time.ToNanoseconds() / 1e9,
                 )
             )
             if kind == "terminal":

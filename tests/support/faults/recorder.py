@@ -83,11 +83,18 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
+class Reconnect:
+    """The hub is about to go away: come back, after a while."""
+
+    after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """The hub closed the stream as complete."""
 
 
-Item = Hello | Told | Done | None
+Item = Hello | Told | Reconnect | Done | None
 
 
 def event_sha256(event: event_pb2.Event) -> str:
@@ -168,9 +175,11 @@ class Recorder:
 
     async def _follow(self, connection: Connection, address: Address) -> None:
         async with aclosing(self._open(address, self._cursor)) as items:  # type: ignore[type-var]
+            leave_at: float | None = None
             while True:
+                left_s = self._quiet_s if leave_at is None else max(leave_at - time.monotonic(), 0)
                 try:
-                    async with asyncio.timeout(self._quiet_s):
+                    async with asyncio.timeout(left_s):
                         item = await anext(items)
                 except StopAsyncIteration:
                     return
@@ -182,6 +191,9 @@ class Recorder:
                     self._cursor = item.seq
                     self.told.set()
                     self.client.complete = self.client.complete or item.last
+                elif isinstance(item, Reconnect):
+                    if leave_at is None:
+                        leave_at = time.monotonic() + item.after_ms / 1000
                 elif isinstance(item, Done):
                     self.client.complete = True
 
@@ -235,6 +247,8 @@ class Recorder:
                         continue
                     if fields.get("event") == "hello":
                         yield Hello(int(json.loads(fields["data"]).get("last_seq", 0)))
+                    elif fields.get("event") == "reconnect":
+                        yield Reconnect(int(json.loads(fields["data"]).get("after_ms", 0)))
                     elif fields.get("event") not in ("heartbeat", None):
                         yield _of_json(json.loads(fields["data"]))
                     else:
@@ -329,12 +343,16 @@ def _units(way: str, message: str | bytes) -> list[Item]:
     told = json.loads(message)
     if "hello" in told:
         return [Hello(int(told["hello"].get("last_seq", 0)))]
+    if "reconnect" in told:
+        return [Reconnect(int(told["reconnect"].get("after_ms", 0)))]
     return [_of_json(event) for event in told.get("batch", {}).get("events", ())] or [None]
 
 
 def _of_response(message: refinement_pb2.WatchRefinementResponse) -> list[Item]:
     if message.WhichOneof("kind") == "hello":
         return [Hello(message.hello.last_seq)]
+    if message.WhichOneof("kind") == "reconnect":
+        return [Reconnect(message.reconnect.after_ms)]
     return [_told(event) for event in message.batch.events] or [None]
 
 

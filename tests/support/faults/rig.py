@@ -23,7 +23,7 @@ import httpx
 from server.auth.tokens import SharedSecret
 from tests.support.faults.checker import Violation, check, units_checked
 from tests.support.faults.database import Database, rig_database
-from tests.support.faults.history import TERMINAL, Get, History
+from tests.support.faults.history import TERMINAL, Get, History, JournalEvent
 from tests.support.faults.observe import read_journal, read_truth, read_writes
 from tests.support.faults.personas import Persona, Profile
 from tests.support.faults.recorder import Address, Recorder
@@ -72,6 +72,8 @@ class Run:
     tasks: list[asyncio.Task[Any]]
     started_at: float
     gets: list[Get] = field(default_factory=list)
+    #: The final journal's, once the run was checked.
+    events: list[JournalEvent] = field(default_factory=list)
 
     @property
     def over(self) -> bool:
@@ -79,15 +81,20 @@ class Run:
         return any(recorder.client.complete for recorder in self.recorders)
 
     def next_told(self, after: float) -> float | None:
-        """Seconds from `after` to the next unit that any client was told; None when nothing was left."""
+        """Seconds from `after` until a client was told an event that was made later; None when there was
+        none before, or none later. For a run that was checked."""
+        offset = time.time() - time.monotonic()
+        later = [event.seq for event in self.events if event.made_at - offset > after]
+        if not later or not self.events or self.events[0].made_at - offset > after:
+            return None
         times = [
             at
             for recorder in self.recorders
             for connection in recorder.client.connections
-            for _, _, at in connection.told
+            for seq, _, at in connection.told
+            if seq >= later[0]
         ]
-        later = [at for at in times if at > after]
-        return min(later) - after if later and min(times) < after else None
+        return min(times) - after if times else None
 
 
 @dataclass
@@ -249,6 +256,7 @@ class Rig:
             run.gets,
             await read_writes(connection, run.thread_id, writers),
         )
+        run.events = history.journal.events
         found = check(history)
         result.tried += 1
         result.survived += not found and history.journal.run_status in TERMINAL
