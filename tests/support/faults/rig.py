@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -125,6 +125,10 @@ class Result:
         self.violations.append(Violation(rule, detail, self.fault))
 
 
+class NotStarted(Exception):
+    """The hub stored nothing of a start that it did not answer."""
+
+
 class Rig:
     """One database, its replicas and runs."""
 
@@ -171,40 +175,51 @@ class Rig:
         """A connection of the rig's own, past any proxy."""
         return await asyncpg.connect(self.ground.database.dsn(self._name))
 
+    async def make_workflow(self, via: str) -> None:
+        """The workflow of all runs."""
+        made = await self.http.post(f"{self.replicas[via].address.http}/api/workflows", json={"name": "rig"})
+        self._workflow = made.raise_for_status().json()["id"]
+
     async def run(self, persona: Persona, *, via: str, ways: Sequence[str]) -> Run:
         """Start a run on a replica and follow it in each of the ways.
 
         When no answer comes, because the replica died, the run is looked up: a client with an
-        idempotency key would be told it.
+        idempotency key would be told it. Raises NotStarted when there is none.
         """
-        base = self.replicas[via].address.http
         if not self._workflow:
-            made = await self.http.post(f"{base}/api/workflows", json={"name": "rig"})
-            self._workflow = made.raise_for_status().json()["id"]
+            await self.make_workflow(via)
         prompt = f"{persona.prompt} {next(_numbers)}"
         started_at = time.monotonic()
+        url = f"{self.replicas[via].address.http}/api/workflows/{self._workflow}/refinements"
         with contextlib.suppress(httpx.HTTPError):
-            await self.http.post(
-                f"{base}/api/workflows/{self._workflow}/refinements", json={"user_prompt": prompt}
-            )
-        connection = await self.connect()
-        try:
-            row = await connection.fetchrow(
-                "SELECT id, thread_id FROM proposals WHERE user_prompt = $1", prompt
-            )
-        finally:
-            await connection.close()
-        assert row is not None, "the run was not even recorded"
-        thread_id = str(row["thread_id"])
+            await self.http.post(url, json={"user_prompt": prompt})
+        rows = await self._rows("SELECT id, thread_id FROM proposals WHERE user_prompt = $1", prompt)
+        if not rows:
+            raise NotStarted
+        thread_id = str(rows[0]["thread_id"])
         number = len(self.runs)
         recorders = [
             Recorder(way, thread_id, self.ground.token, self.addresses, first=number + index)
             for index, way in enumerate(ways)
         ]
-        run = Run(persona, thread_id, str(row["id"]), recorders, [], started_at)
+        run = Run(persona, thread_id, str(rows[0]["id"]), recorders, [], started_at)
         run.tasks = [asyncio.create_task(recorder.run()) for recorder in recorders]
         self.runs.append(run)
         return run
+
+    async def _rows(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+        """What the database says, as soon as it says anything."""
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    connection = await self.connect()
+                    try:
+                        found: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
+                        return found
+                    finally:
+                        await connection.close()
+                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                    await asyncio.sleep(0.1)
 
     async def gets(self, run: Run) -> None:
         """Read the proposal from every replica that answers."""
@@ -224,32 +239,44 @@ class Rig:
     async def settle(self, fault: str, *, within_s: float) -> Result:
         """Wait for the end of all runs, then check each of them."""
         result = Result(fault)
-        tasks = [task for run in self.runs for task in run.tasks]
-        await asyncio.wait(tasks, timeout=within_s) if tasks else None
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for task in tasks:
-            if not task.cancelled() and task.exception() is not None:
-                result.fail("recorder", repr(task.exception()))
-        for run in self.runs:
-            await self.gets(run)
+        await self.end(self.runs, within_s=within_s)
         connection = await self.connect()
         try:
             for run in self.runs:
-                await self._check(run, connection, result)
+                await self.check(run, connection, result)
         finally:
             await connection.close()
         return result
 
-    async def _check(self, run: Run, connection: asyncpg.Connection, result: Result) -> None:
+    async def end(self, runs: Sequence[Run], *, within_s: float) -> None:
+        """Wait for the end of runs, then read their proposals once more."""
+        tasks = [task for run in runs for task in run.tasks]
+        if tasks:
+            await asyncio.wait(tasks, timeout=within_s)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for run in runs:
+            await self.gets(run)
+
+    async def check(
+        self,
+        run: Run,
+        connection: asyncpg.Connection,
+        result: Result,
+        more_verdicts: Set[tuple[str, str]] = frozenset(),
+    ) -> None:
+        """Check one run that is over."""
         writers: dict[int, str] = {}
         for replica in self.replicas.values():
             writers.update(replica.writers)
+        for task in run.tasks:
+            if not task.cancelled() and (fault := task.exception()) is not None:
+                result.violations.append(Violation("recorder", repr(fault), run.persona.name))
         history = History(
             f"{run.persona.name} ({self.profile})",
             run.persona.exact(self.profile),
-            run.persona.verdicts,
+            run.persona.verdicts | more_verdicts,
             await read_journal(connection, run.thread_id),
             await read_truth(self.http, self.ground.runtime, run.thread_id),
             [recorder.client for recorder in run.recorders],

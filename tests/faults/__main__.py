@@ -1,0 +1,211 @@
+"""The full campaign: `make faults`, or `python -m tests.faults PART …`. See docs/reference/faults.md."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from tests.support.faults.crashes import crash_case, every_crash
+from tests.support.faults.mix import random_mix
+from tests.support.faults.outages import database_outage, database_way
+from tests.support.faults.ownership import owner_killed, owner_paused, owner_stopped, rolling_restart
+from tests.support.faults.personas import HONEST, PERSONAS, Cut, Persona, Profile
+from tests.support.faults.readers import stuck_readers
+from tests.support.faults.recorder import WAYS
+from tests.support.faults.report import as_json, as_table
+from tests.support.faults.rig import Ground, Result, open_ground, open_rig
+from tests.support.faults.upstream import cut_at_frames, every_frame
+
+PROFILES: tuple[Profile, ...] = ("full", "none")
+#: The lease as it is by default: the figures are for it.
+TTL_S = 15
+#: Crash cases at a time: each has two or three processes.
+CRASHES_AT_ONCE = 3
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says."""
+
+    minutes: float
+    seed: int
+
+
+def told(text: str) -> None:
+    """Say how far it is, beside the report."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+async def personas(ground: Ground, options: Options) -> list[Result]:
+    """Every persona, without any other fault, in every way of following."""
+    total = Result("no fault but the persona's")
+    for profile in PROFILES:
+        async with open_rig(ground, profile, IDEO_RUN_LONGEST_S="12") as rig:
+            await rig.start("A", "B")
+            for persona in PERSONAS:
+                if persona.fits(profile):
+                    await rig.run(persona, via="A", ways=WAYS)
+            total.add(await rig.settle("", within_s=60))
+    return [total]
+
+
+async def crashes(ground: Ground, options: Options) -> list[Result]:
+    """Every named point with every persona."""
+    room = asyncio.Semaphore(CRASHES_AT_ONCE)
+    total = Result("crash at a named point")
+    cases = every_crash()
+    done = 0
+
+    async def one(number: int) -> None:
+        nonlocal done
+        async with room:
+            ways = [WAYS[number % len(WAYS)], WAYS[(number + 3) % len(WAYS)]]
+            total.add(await crash_case(ground, cases[number], ways))
+        done += 1
+        if done % 25 == 0:
+            told(f"{done} of {len(cases)} crashes")
+
+    await asyncio.gather(*(one(number) for number in range(len(cases))))
+    return [total]
+
+
+async def upstream(ground: Ground, options: Options) -> list[Result]:
+    """The stream cut behind every frame of the short run."""
+    results: dict[str, Result] = {}
+    kinds: list[tuple[Persona, Profile]] = [
+        (HONEST, "full"),
+        (HONEST, "none"),
+        (HONEST.with_(rate=100), "full"),
+        (HONEST.with_(rate=100), "none"),
+        (HONEST.with_(name="live only", kind="live", rate=100), "none"),
+    ]
+    hows: tuple[Cut, ...] = ("close", "reset", "half", "1011")
+    for how in hows:
+        for persona, profile in kinds:
+            found = await cut_at_frames(
+                ground, persona, profile, how, every_frame("short_run"), ["ws-json", "grpc"]
+            )
+            results.setdefault(how, Result(found.fault)).add(found)
+    return list(results.values())
+
+
+async def ownership(ground: Ground, options: Options) -> list[Result]:
+    """The owner killed, paused, stopped."""
+    results = []
+    for make in (owner_killed, owner_paused, owner_stopped):
+        total: Result | None = None
+        for profile in PROFILES:
+            found = await make(ground, profile, WAYS, runs=8, ttl_s=TTL_S)
+            if total is None:
+                total = found
+            else:
+                total.add(found)
+        assert total is not None
+        results.append(total)
+    return results
+
+
+async def database(ground: Ground, options: Options) -> list[Result]:
+    """PostgreSQL restarted, away, without its connections."""
+    results = []
+    for profile in PROFILES:
+        results += [
+            await database_outage(ground, profile, WAYS, outage="restart", runs=20, times=3, ttl_s=TTL_S),
+            await database_outage(ground, profile, WAYS, outage="backends", runs=20, times=5, ttl_s=TTL_S),
+            await database_outage(ground, profile, WAYS, outage="away", runs=20, away_s=30, ttl_s=TTL_S),
+            await database_way(ground, profile, WAYS, how="close", runs=20),
+            await database_way(ground, profile, WAYS, how="swallow", runs=20),
+        ]
+    return merged(results)
+
+
+async def readers(ground: Ground, options: Options) -> list[Result]:
+    """Stuck readers."""
+    return [await stuck_readers(ground, good=100, stuck=100)]
+
+
+async def rolling(ground: Ground, options: Options) -> list[Result]:
+    """Rolling restarts."""
+    return merged(
+        [
+            await rolling_restart(ground, profile, WAYS, at_once=8, rounds=2, ttl_s=TTL_S)
+            for profile in PROFILES
+        ]
+    )
+
+
+async def mix(ground: Ground, options: Options) -> list[Result]:
+    """The random mix, half the time under each profile."""
+    return merged(
+        [
+            await random_mix(ground, profile, WAYS, minutes=options.minutes / 2, seed=options.seed)
+            for profile in PROFILES
+        ]
+    )
+
+
+def merged(results: list[Result]) -> list[Result]:
+    """Results of one fault as one."""
+    found: dict[str, Result] = {}
+    for result in results:
+        if result.fault in found:
+            found[result.fault].add(result)
+        else:
+            found[result.fault] = result
+    return list(found.values())
+
+
+PARTS: dict[str, Callable[[Ground, Options], Awaitable[list[Result]]]] = {
+    "personas": personas,
+    "crashes": crashes,
+    "upstream": upstream,
+    "ownership": ownership,
+    "database": database,
+    "readers": readers,
+    "rolling": rolling,
+    "mix": mix,
+}
+
+
+async def campaign(parts: list[str], options: Options) -> list[Result]:
+    """The parts, one after the other."""
+    results: list[Result] = []
+    async with open_ground() as ground:
+        for name in parts:
+            told(name)
+            results += await PARTS[name](ground, options)
+            told(f"{name}: {sum(len(result.violations) for result in results)} violations so far")
+    return results
+
+
+def main() -> int:
+    """Run it; 1 on any violation."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
+    parser.add_argument("--minutes", type=float, default=4.0, help="how long the random mix goes on")
+    parser.add_argument("--seed", type=int, default=None, help="of the random mix; printed")
+    parser.add_argument("--json", action="store_true", help="the report as JSON")
+    given = parser.parse_args()
+    unknown = set(given.parts) - PARTS.keys()
+    if unknown:
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    seed = given.seed if given.seed is not None else random.SystemRandom().randrange(1 << 32)
+    told(f"seed {seed}")
+    began = time.monotonic()
+    results = asyncio.run(campaign(given.parts or list(PARTS), Options(given.minutes, seed)))
+    seconds = round(time.monotonic() - began)
+    if given.json:
+        print(as_json(results, seed=seed, seconds=seconds))
+    else:
+        print(as_table(results))
+        print(f"seed {seed}, {seconds} s")
+    return 1 if any(result.violations for result in results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""A random mix of faults under a steady load, from a seed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import signal
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from urllib.parse import urlsplit
+
+import httpx
+
+from tests.support.faults.personas import PERSONAS, Profile
+from tests.support.faults.proxy import How, Proxy, proxy
+from tests.support.faults.rig import Ground, NotStarted, Result, Rig, Run, open_rig
+
+#: Verdicts that are right besides a persona's own, when any way may break at any time.
+_BROKEN_WAYS = frozenset({("failed", "runtime_unavailable"), ("failed", "invoke_uncertain")})
+_FORGOTTEN = frozenset({("failed", "upstream_lost")})
+#: These wait for a bound on purpose.
+_SLOW = frozenset({"silent death", "asks"})
+#: The replica that is never killed: its memory is read.
+WITNESS = "C"
+
+
+class Mix:
+    """The faults, and the load beneath them."""
+
+    def __init__(
+        self, rig: Rig, runtime_way: Proxy, database_way: Proxy, random_: random.Random, ways: Sequence[str]
+    ) -> None:
+        self._rig, self._random, self._ways = rig, random_, ways
+        self._runtime_way, self._database_way = runtime_way, database_way
+        self.result = Result("random mix")
+        self.over = asyncio.Event()
+        self.faults: dict[str, int] = {}
+        self.not_started = 0
+        #: (minutes since the start, MiB) of the witness.
+        self.memory: list[tuple[float, float]] = []
+
+    async def load(self) -> None:
+        """Runs of random personas, one behind the other, each checked when it is over."""
+        fitting = [one for one in PERSONAS if one.fits(self._rig.profile) and one.name not in _SLOW]
+        while not self.over.is_set():
+            persona = self._random.choice(fitting)
+            up = [name for name, replica in self._rig.replicas.items() if replica.up]
+            try:
+                run = await self._rig.run(
+                    persona, via=self._random.choice(up), ways=self._random.sample(self._ways, 2)
+                )
+            except NotStarted:
+                self.not_started += 1
+                await asyncio.sleep(0.5)
+                continue
+            await self._check(run)
+            self._rig.runs.remove(run)
+
+    async def _check(self, run: Run) -> None:
+        await self._rig.end([run], within_s=150)
+        more = _BROKEN_WAYS | (_FORGOTTEN if run.persona.state == "unknown" else frozenset())
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    connection = await self._rig.connect()
+                    break
+                except Exception:  # PostgreSQL may be away just now
+                    await asyncio.sleep(0.2)
+        found = Result("")
+        try:
+            await self._rig.check(run, connection, found, more)
+        except (OSError, httpx.HTTPError) as error:
+            found.fail("rig", repr(error))
+        finally:
+            with contextlib.suppress(Exception):
+                await connection.close()
+        self.result.add(found)
+
+    async def torment(self) -> None:
+        """One fault after the other."""
+        faults: list[Callable[[], Awaitable[str]]] = [
+            self._kill,
+            self._kill,
+            self._pause,
+            self._stop,
+            self._break_runtime,
+            self._break_runtime,
+            self._break_database,
+            self._stall,
+            self._kill_backends,
+        ]
+        while not self.over.is_set():
+            await asyncio.sleep(self._random.uniform(1, 4))
+            name = await self._random.choice(faults)()
+            self.faults[name] = self.faults.get(name, 0) + 1
+
+    async def watch_memory(self) -> None:
+        """Read the witness's memory now and then."""
+        began = time.monotonic()
+        while not self.over.is_set():
+            minutes = (time.monotonic() - began) / 60
+            self.memory.append((round(minutes, 1), round(self._rig.replicas[WITNESS].rss_mib(), 1)))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.over.wait(), 10)
+
+    def _victim(self) -> str:
+        return self._random.choice("AB")
+
+    async def _kill(self) -> str:
+        name = self._victim()
+        await self._rig.replicas[name].kill()
+        await self._rig.start(name)
+        return "kill -9"
+
+    async def _pause(self) -> str:
+        replica = self._rig.replicas[self._victim()]
+        replica.signal(signal.SIGSTOP)
+        await asyncio.sleep(self._random.uniform(0.5, 6))
+        replica.signal(signal.SIGCONT)
+        return "SIGSTOP, SIGCONT"
+
+    async def _stop(self) -> str:
+        name = self._victim()
+        self._rig.replicas[name].signal(signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._rig.replicas[name].gone(), 40)
+        await self._rig.replicas[name].kill()
+        await self._rig.start(name)
+        return "SIGTERM"
+
+    async def _break_runtime(self) -> str:
+        hows: list[How] = ["close", "reset", "half-close", "swallow"]
+        self._runtime_way.break_all(self._random.choice(hows))
+        return "way to the runtime broken"
+
+    async def _break_database(self) -> str:
+        hows: list[How] = ["close", "close", "swallow"]
+        self._database_way.break_all(self._random.choice(hows))
+        return "way to PostgreSQL broken"
+
+    async def _stall(self) -> str:
+        way = self._random.choice([self._runtime_way, self._database_way])
+        way.open.clear()
+        await asyncio.sleep(self._random.uniform(0.2, 3))
+        way.open.set()
+        return "way stalled"
+
+    async def _kill_backends(self) -> str:
+        await self._rig.ground.database.kill_backends()
+        return "all backends killed"
+
+
+async def random_mix(
+    ground: Ground, profile: Profile, ways: Sequence[str], *, minutes: float, seed: int, at_once: int = 6
+) -> Result:
+    """The mix for so long."""
+    folder = ground.folder / f"mix-{profile}"
+    folder.mkdir()
+    socket = folder / ".s.PGSQL.5432"
+    port = urlsplit(ground.runtime).port
+    assert port is not None
+    async with proxy(port) as runtime_way, proxy(ground.database.socket, at=socket) as database_way:
+        settings = {
+            "DEEPAGENTS_RUNTIME_URL": f"http://127.0.0.1:{runtime_way.place}",
+            "IDEO_EMPTY_RESULT_GRACE_S": "30",
+            "IDEO_RUN_LONGEST_S": "120",
+        }
+        async with open_rig(ground, profile, socket_dir=folder, **settings) as rig:
+            await rig.start("A", "B", WITNESS)
+            await rig.make_workflow(WITNESS)
+            mix = Mix(rig, runtime_way, database_way, random.Random(seed), ways)
+            tasks = [asyncio.create_task(mix.load()) for _ in range(at_once)]
+            others = [asyncio.create_task(mix.torment()), asyncio.create_task(mix.watch_memory())]
+            await asyncio.wait([*tasks, *others], timeout=minutes * 60, return_when=asyncio.FIRST_EXCEPTION)
+            mix.over.set()
+            await asyncio.wait(others, timeout=60)
+            await asyncio.wait(tasks, timeout=180)
+            for task in [*tasks, *others]:
+                if not task.done():
+                    task.cancel()
+                    mix.result.fail("unfinished", "a part of the mix did not end")
+                elif (fault := task.exception()) is not None:
+                    mix.result.fail("rig", repr(fault))
+            notes = mix.result.notes
+            notes[f"mix {profile}: faults"] = mix.faults
+            notes[f"mix {profile}: starts that stored nothing"] = mix.not_started
+            step = max(len(mix.memory) // 10, 1)
+            notes[f"mix {profile}: (minute, MiB) of a replica that stays"] = mix.memory[::step]
+            return mix.result
