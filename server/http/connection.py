@@ -44,7 +44,7 @@ class Connection:
         *,
         writable: Callable[[], bool],
         wait: Callable[[], Awaitable[object]],
-        deadline_s: float = SEND_DEADLINE_S,
+        deadline_s: float,
     ) -> None:
         self._transport = transport
         self._writable = writable

@@ -16,7 +16,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from uvicorn.server import ServerState
 
 from server.domain.errors import InvalidArgument
-from server.http.connection import EXTENSION, HIGH_WATER_BYTES, Connection
+from server.http.connection import EXTENSION, HIGH_WATER_BYTES, SEND_DEADLINE_S, Connection
 from server.wire.problems import MEDIA_TYPE, problem_json
 from server.wire.resources import dumps
 
@@ -30,6 +30,16 @@ MAX_HEAD_BYTES = 32 << 10
 # uvicorn logs a socket's address with its query, where a token may stand.
 _quiet = logging.getLogger("server.http.uvicorn")
 _quiet.setLevel(logging.WARNING)
+
+
+class HubConfig(Config):
+    """uvicorn's configuration with how long a client may take nothing, in seconds."""
+
+    send_deadline_s = SEND_DEADLINE_S
+
+
+def _deadline_s(config: Config) -> float:
+    return config.send_deadline_s if isinstance(config, HubConfig) else SEND_DEADLINE_S
 
 
 class HubSocketProtocol(WebSocketsSansIOProtocol):
@@ -56,7 +66,12 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
         """A connection was taken over from the HTTP protocol."""
         super().connection_made(transport)
         self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
-        self.stream = Connection(self.transport, writable=self.writable.is_set, wait=self.writable.wait)
+        self.stream = Connection(
+            self.transport,
+            writable=self.writable.is_set,
+            wait=self.writable.wait,
+            deadline_s=_deadline_s(self.config),
+        )
 
     async def run_asgi(self) -> None:
         """Run the application, then make sure that the connection ends."""
@@ -114,7 +129,12 @@ class HubHttpProtocol(HttpToolsProtocol):
         """A client connected."""
         super().connection_made(transport)
         flow = self.flow
-        self.stream = Connection(transport, writable=lambda: not flow.write_paused, wait=flow.drain)
+        self.stream = Connection(
+            transport,
+            writable=lambda: not flow.write_paused,
+            wait=flow.drain,
+            deadline_s=_deadline_s(self.config),
+        )
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import uvicorn
 from litestar import Litestar
 
-from server.http.protocols import HubHttpProtocol, HubSocketProtocol
+from server.http.connection import SEND_DEADLINE_S
+from server.http.protocols import HubConfig, HubHttpProtocol, HubSocketProtocol
 
 #: Largest message that a client may send on a WebSocket, in bytes.
 MAX_CLIENT_MESSAGE_BYTES = 4096
@@ -13,13 +14,16 @@ MAX_CLIENT_MESSAGE_BYTES = 4096
 KEEP_ALIVE_S = 15
 
 
-def uvicorn_config(app: Litestar, *, drain_s: float, ping_s: float = 20.0) -> uvicorn.Config:
+def uvicorn_config(
+    app: Litestar, *, drain_s: float, ping_s: float = 20.0, send_deadline_s: float = SEND_DEADLINE_S
+) -> uvicorn.Config:
     """The configuration for an embedded `uvicorn.Server`; sockets are given to its `serve`.
 
     drain_s: how long answers under way may take once the server stops. ping_s: WebSocket pings, and
     the longest wait for an answer to one, which on the seed's sockets are the only sign of life.
+    send_deadline_s: how long a stream's client may take nothing before its connection is cut.
     """
-    return uvicorn.Config(
+    config = HubConfig(
         app,
         http=HubHttpProtocol,
         ws=HubSocketProtocol,
@@ -40,3 +44,5 @@ def uvicorn_config(app: Litestar, *, drain_s: float, ping_s: float = 20.0) -> uv
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=drain_s,  # type: ignore[arg-type]
     )
+    config.send_deadline_s = send_deadline_s
+    return config

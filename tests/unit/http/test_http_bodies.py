@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import pytest
+
+from server.domain.errors import InvalidArgument
+from server.http.bodies import parse_json
+
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        (b"", "is missing"),
+        (b"{", "line 1, column 2"),
+        (b'{"a": 1,\n "hunter2": }', "line 2, column 13"),
+        (b"hunter2", "line 1, column 1"),
+        (b'{"a": "hunter2', "line 1, column 7"),
+        (b'{"a": "\xffhunter2"}', "byte 7"),
+        (b'{"a": NaN, "b": "hunter2"}', "finite"),
+        (b'{"a": -Infinity}', "finite"),
+        (b"[" * 100_000, "nested"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "number"),
+        ('{"a": 1}'.encode("utf-16"), "UTF-8"),
+        (b"\xef\xbb\xbf{}", "line 1, column 1"),
+    ],
+)
+def test_what_is_no_json_is_told_by_its_place_without_its_content(raw: bytes, says: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        parse_json(raw)
+    assert says in caught.value.fields["body"]
+    assert SECRET not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_lone_surrogates_are_read() -> None:
+    assert parse_json(b'{"a": "\\ud800"}') == {"a": "\ud800"}

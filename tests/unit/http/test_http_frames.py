@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from websockets.frames import Frame, Opcode
+
+from server.domain.follow import Beat
+from server.http.frames import JsonMessages, ProtoMessages, SeedMessages, binary_frame, text_frame
+from server.wire import messages as m
+
+SIZES = (0, 1, 125, 126, 127, 65_535, 65_536, 200_000)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_frames_are_byte_for_byte_those_of_the_library(size: int) -> None:
+    payload = b"x" * size
+    assert text_frame(payload) == Frame(Opcode.TEXT, payload).serialize(mask=False)
+    assert binary_frame(payload) == Frame(Opcode.BINARY, payload).serialize(mask=False)
+
+
+def _payload(frame: bytes) -> bytes:
+    return frame[2:] if frame[1] < 126 else frame[4:]
+
+
+def test_a_sign_of_life_carries_the_end_of_the_journal_and_the_progress() -> None:
+    beat = Beat(7, "thinking")
+    assert json.loads(_payload(JsonMessages().beat(beat))) == {
+        "heartbeat": {"last_seq": 7, "progress": "thinking"}
+    }
+    told = m.WatchRefinementResponse.FromString(_payload(ProtoMessages().beat(beat)))
+    assert (told.heartbeat.last_seq, told.heartbeat.progress) == (7, "thinking")
+
+
+def test_a_sign_of_life_is_made_once_for_all_readers() -> None:
+    assert JsonMessages().beat(Beat(8, "")) is JsonMessages().beat(Beat(8, ""))
+
+
+def test_the_seeds_socket_tells_progress_only_when_it_changed() -> None:
+    messages = SeedMessages(None)  # type: ignore[arg-type]  # follows nothing here
+    assert messages.beat(Beat(1, "")) == b""
+    told = json.loads(_payload(messages.beat(Beat(1, "step 1"))))
+    assert told == {"event_type": "on_state_update", "data": {"messages": "step 1", "status": "running"}}
+    assert messages.beat(Beat(2, "step 1")) == b""
+    assert messages.beat(Beat(2, "step 2")) != b""

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import inspect
+import json
+from typing import Any
+
+import pytest
+from litestar.exceptions import http_exceptions
+
+from server.domain import errors
+from server.http.refusals import meant, method_not_allowed, not_ready, told, trace_id_of, upgrade_required
+from server.wire.problems import PROBLEMS
+
+LITESTAR = [
+    error
+    for _, error in inspect.getmembers(http_exceptions, inspect.isclass)
+    if issubclass(error, http_exceptions.HTTPException) and error.__module__ == http_exceptions.__name__
+]
+TEXT = "hunter2 in the detail"
+MEMBERS = {"type", "title", "status", "detail", "instance", "code", "trace_id", "error"}
+
+
+def _made(kind: type[Exception]) -> Exception:
+    if kind is http_exceptions.TemplateNotFoundException:
+        return http_exceptions.TemplateNotFoundException(template_name=TEXT)
+    return kind(detail=TEXT, extra=[{"message": TEXT}])  # type: ignore[call-arg]
+
+
+def _answer(error: Exception) -> tuple[int, dict[str, str], dict[str, Any]]:
+    status, headers, body = told(meant(error), instance="/api/x", trace_id="0" * 32)
+    return status, headers, json.loads(body)
+
+
+@pytest.mark.parametrize("kind", LITESTAR)
+def test_every_error_of_litestar_is_a_problem_that_repeats_none_of_its_text(kind: type[Exception]) -> None:
+    error = _made(kind)
+    status, headers, problem = _answer(error)
+    assert headers["Content-Type"] == "application/problem+json"
+    assert problem.keys() >= MEMBERS
+    assert problem["status"] == status
+    assert 400 <= status < 600
+    assert TEXT not in json.dumps(problem)
+    expected = getattr(error, "status_code", 500)
+    assert status == expected if expected in (404, 405, 413) else status in (400, 500)
+
+
+def test_the_method_that_is_not_allowed_is_answered_with_those_that_are() -> None:
+    error = http_exceptions.MethodNotAllowedException(headers={"allow": "GET, POST"})
+    status, headers, problem = _answer(error)
+    assert (status, problem["code"], headers["Allow"]) == (405, "method_not_allowed", "GET, POST")
+
+
+@pytest.mark.parametrize("kind", PROBLEMS)
+def test_every_error_of_the_hub_has_the_status_of_the_table(kind: type[errors.HubError]) -> None:
+    made: dict[type, errors.HubError] = {
+        errors.InvalidArgument: errors.InvalidArgument({"a": "is wrong"}),
+        errors.Unprocessable: errors.Unprocessable({"a": "is wrong"}),
+        errors.CursorOutOfRange: errors.CursorOutOfRange(9, 1, 4),
+        errors.RuntimeRefused: errors.RuntimeRefused("no", status=422),
+        errors.ShuttingDown: errors.ShuttingDown(),
+    }
+    error = made.get(kind) or kind("a sentence")
+    status, headers, problem = _answer(error)
+    assert status == PROBLEMS[kind].http == problem["status"]
+    assert problem["code"] == PROBLEMS[kind].code
+    if error.retry_after_s is not None:
+        assert headers["Retry-After"] == str(error.retry_after_s)
+    assert ("WWW-Authenticate" in headers) == (status == 401)
+
+
+def test_a_fault_tells_nothing_of_itself() -> None:
+    status, _, problem = _answer(RuntimeError(TEXT))
+    assert (status, problem["code"]) == (500, "internal")
+    assert TEXT not in json.dumps(problem)
+
+
+def test_what_only_http_knows_has_the_members_of_every_problem() -> None:
+    for error in (method_not_allowed("GET"), upgrade_required(), not_ready(["database"])):
+        status, _, problem = _answer(error)
+        assert problem.keys() >= MEMBERS
+        assert problem["status"] == status
+    assert problem["failing"] == ["database"]
+
+
+@pytest.mark.parametrize("header", ["", "00-xyz-1-01", "00-" + "A" * 32 + "-" + "1" * 16 + "-01"])
+def test_a_trace_is_the_callers_if_well_formed_and_else_new(header: str) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    assert trace_id_of({"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}) == trace
+    made = trace_id_of({"traceparent": header})
+    assert len(made) == 32
+    assert made != trace
