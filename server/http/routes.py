@@ -10,7 +10,6 @@ from litestar.di import NamedDependency
 from litestar.params import PathParameter, SkipValidation
 
 from server.domain.model import Page, Principal
-from server.domain.refinements import EventPage
 from server.http import described
 from server.http.bodies import MAX_BODY_BYTES, MAX_WORKFLOW_BYTES, bytes_response, json_body, json_response
 from server.http.described import operation
@@ -19,7 +18,7 @@ from server.http.refusals import not_ready
 from server.http.services import HttpServices
 from server.wire import requests, resources
 from server.wire.fields import uuid_or_not_found
-from server.wire.rendering import event_jsons
+from server.wire.rendering import events_page_json
 
 Services = NamedDependency[SkipValidation[HttpServices]]
 AnyRequest = Request[Any, Any, Any]
@@ -154,22 +153,7 @@ async def list_events(request: AnyRequest, services: Services, thread_id: _Id) -
     page = await services.refinements.page(
         caller, wanted, after=query.after, limit=query.limit, wait_s=query.wait_s
     )
-    return bytes_response(_page_json(page))
-
-
-def _page_json(page: EventPage) -> bytes:
-    """A page of events; each event's JSON is made once and shared."""
-    items = b",".join([json for segment in page.segments for json in event_jsons(segment)])
-    complete = b"true" if page.complete else b"false"
-    head = page.head
-    return b'{"items":[%b],"next_cursor":%d,"complete":%b,"epoch":%d,"last_seq":%d,"floor":%d}' % (
-        items,
-        page.next_after,
-        complete,
-        head.epoch,
-        head.last_seq,
-        head.floor,
-    )
+    return bytes_response(events_page_json(page))
 
 
 # --- Health ----------------------------------------------------------------------------------

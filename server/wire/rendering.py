@@ -13,6 +13,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from server.domain.ports import JournalHead
+from server.domain.refinements import EventPage
 from server.domain.segments import Segment, varint
 from server.wire import messages as m
 from server.wire.resources import dumps, hello_message
@@ -136,9 +137,15 @@ def heartbeat_sse(last_seq: int, progress: str = "") -> bytes:
     return b"event: heartbeat\ndata: %b\n\n" % _full_json(message)
 
 
-def events_page_json(segments: Sequence[Segment], head: JournalHead, *, complete: bool) -> bytes:
-    """The answer of a page of events (contract: ListEventsResponse), as proto-JSON with every field."""
-    events = b",".join([json for segment in segments for json in event_jsons(segment)])
-    position = _full_json(hello_message(head))
-    tail = b',"position":%b,"complete":%b}' % (position, b"true" if complete else b"false")
-    return b'{"events":[' + events + b"]" + tail
+def events_page_json(page: EventPage) -> bytes:
+    """The answer of a page of events (docs/reference/http.md); each event's JSON is made once and shared."""
+    items = b",".join([json for segment in page.segments for json in event_jsons(segment)])
+    head = page.head
+    return b'{"items":[%b],"next_cursor":%d,"complete":%b,"epoch":%d,"last_seq":%d,"floor":%d}' % (
+        items,
+        page.next_after,
+        b"true" if page.complete else b"false",
+        head.epoch,
+        head.last_seq,
+        head.floor,
+    )

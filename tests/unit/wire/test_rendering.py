@@ -7,6 +7,7 @@ from google.protobuf import json_format
 
 from server.domain.events import Event, Outcome, Terminal, Token
 from server.domain.ports import JournalHead
+from server.domain.refinements import EventPage
 from server.domain.segments import Segment, framed_event
 from server.wire import messages as m
 from server.wire import rendering
@@ -96,10 +97,17 @@ def test_signs_of_life_over_sse_move_no_cursor() -> None:
     assert rendering.hello_sse(HEAD).startswith(b"event: hello\ndata: {")
 
 
-def test_a_page_of_events_is_the_contracts_response() -> None:
-    page = rendering.events_page_json([SEGMENT.up_to(5), SEGMENT.after(5)], HEAD, complete=True)
-    parsed = json_format.Parse(page, m.ListEventsResponse())
-    assert list(parsed.events) == messages(SEGMENT)
-    assert parsed.complete
-    empty = json.loads(rendering.events_page_json([], HEAD, complete=False))
-    assert (empty["events"], empty["complete"]) == ([], False)
+def test_a_page_of_events_has_the_events_the_next_cursor_and_the_head() -> None:
+    page = EventPage((SEGMENT.up_to(5), SEGMENT.after(5)), HEAD, SEGMENT.last_seq, complete=True)
+    told = json.loads(rendering.events_page_json(page))
+    events = [json_format.ParseDict(item, m.Event()) for item in told.pop("items")]
+    assert events == messages(SEGMENT)
+    assert told == {
+        "next_cursor": SEGMENT.last_seq,
+        "complete": True,
+        "epoch": HEAD.epoch,
+        "last_seq": HEAD.last_seq,
+        "floor": HEAD.floor,
+    }
+    empty = json.loads(rendering.events_page_json(EventPage((), HEAD, 9, complete=False)))
+    assert (empty["items"], empty["next_cursor"], empty["complete"]) == ([], 9, False)
