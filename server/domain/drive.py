@@ -32,6 +32,7 @@ from server.domain.events import (
     EventKind,
     FrameReason,
     Outcome,
+    StateUpdate,
     Terminal,
     UpstreamFrame,
 )
@@ -86,6 +87,8 @@ class Drive:
         #: When the runtime was last heard or asked, and since when an open stream gave no frame.
         self._heard_at = runner.clock.monotonic()
         self._quiet_since = math.inf
+        #: Whether a state frame came in this epoch.
+        self._shown = False
         self._error: UpstreamError | None = None
         self._start_error: HubError | None = None
         self._waiting = False
@@ -329,6 +332,7 @@ class Drive:
         for kind in meaning.kinds:
             self._put(kind, residue)
             residue = b""
+            self._shown = self._shown or isinstance(kind, StateUpdate)
         await self._log.room()
 
     def _put(self, kind: EventKind, residue: bytes = b"") -> None:
@@ -342,6 +346,7 @@ class Drive:
         self._epoch += 1
         self._before = frozenset(self._digests)
         self._digests.clear()
+        self._shown = False
         self._put(Discontinuity(reason))
         crash_point("discontinuity")
 
@@ -365,16 +370,22 @@ class Drive:
             return
         if self._epoch > 1:
             # The last file map may have been among the frames that were missed: the state has it, too.
-            await self._adopt_if_told()
+            told = await self._adopt_if_told()
+            if self._channel and not told and not self._shown:
+                message = "the run ended, but frames were lost, and with them perhaps its last files"
+                raise Finished(Outcome.FAILED, reason="upstream_lost", message=message)
         raise Finished(Outcome.COMPLETED, residue=meaning.residue)
 
-    async def _adopt_if_told(self) -> None:
+    async def _adopt_if_told(self) -> bool:
+        """Take the files of the state of a run that is over, if it has any; whether it has."""
         try:
             state = await self.runner.runtime.state(self.lease.thread_id)
         except (RuntimeUnavailable, RuntimeRefused):
-            return
-        if state is not None and state.status == "completed":
-            self._adopt(state)
+            return False
+        if state is None or state.status != "completed" or not state.files:
+            return False
+        self._adopt(state)
+        return True
 
     async def _await_input(self) -> NoReturn:
         """Keep the run until somebody cancels it or its time is over: nothing more will come."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -108,8 +109,9 @@ async def test_a_run_that_the_runtime_says_failed_is_failed(hub_on: Opener, redi
     said = {"status": "failed", "generated_files": None, "error": {"message": "it broke"}}
     runtime = PublishedRuntime(redis, [shows(a="1"), FAILS], state=said)
     async with hub_on(runtime) as on:
-        proposal, _ = await on.outcome(await on.start())
+        proposal, events = await on.outcome(await on.start())
     assert verdict(proposal) == ("failed", "upstream_error", {"/a": "1"})
+    assert kinds_of(events) == ["RunStarted", "StateUpdate", "Terminal"]
 
 
 async def test_a_run_that_the_runtime_never_had_is_failed(hub_on: Opener, redis: RedisServer) -> None:
@@ -152,10 +154,46 @@ async def test_an_end_that_was_lost_with_the_connection_is_no_success(
         lost.set()
         await until(lambda: runtime.done == 3)
         await redis.start()
-        proposal, _ = await on.outcome(started)
+        proposal, events = await on.outcome(started)
     assert verdict(proposal) == ("failed", "upstream_lost", {"/a": "1"})
+    assert kinds_of(events) == ["RunStarted", "StateUpdate", "Discontinuity", "Terminal"]
     assert proposal.failure is not None
     assert "frames were lost" in proposal.failure.message
+
+
+async def test_an_end_behind_a_hole_that_may_hold_the_last_files_is_no_success(
+    hub_on: Opener, redis: RedisServer
+) -> None:
+    lost, found = asyncio.Event(), asyncio.Event()
+    runtime = PublishedRuntime(redis, [shows(a="1"), lost, shows(a="2"), found, END])
+    async with hub_on(runtime) as on:
+        started = await on.start()
+        await _journalled(on, started, 2)
+        await redis.kill()
+        lost.set()
+        await until(lambda: runtime.done == 3)
+        await redis.start()
+        await _subscribed(redis, started)
+        found.set()
+        proposal, events = await on.outcome(started)
+    assert verdict(proposal) == ("failed", "upstream_lost", {"/a": "1"})
+    assert kinds_of(events) == ["RunStarted", "StateUpdate", "Discontinuity", "Terminal"]
+
+
+async def test_only_silence_that_was_listened_to_counts(hub_on: Opener, redis: RedisServer) -> None:
+    found = asyncio.Event()
+    runtime = PublishedRuntime(redis, [shows(a="1"), found, shows(a="2"), END])
+    async with hub_on(runtime, run_silent_s=0.6) as on:
+        started = await on.start()
+        await _journalled(on, started, 2)
+        await redis.kill()
+        away_since = time.monotonic()
+        await until(lambda: time.monotonic() > away_since + 1)
+        await redis.start()
+        await _subscribed(redis, started)
+        found.set()
+        proposal, _ = await on.outcome(started)
+    assert verdict(proposal) == ("completed", None, {"/a": "2"})
 
 
 async def test_a_runtime_that_shows_files_settles_a_run_whose_end_was_lost(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -103,26 +104,23 @@ class PublishedRuntime:
 
     async def _run(self, channel: str, answered: asyncio.Event) -> None:
         self._checkpoint = True
-        async with Redis.from_url(self.redis.url, retry=Retry(NoBackoff(), 0)) as client:
-            for step in self.steps:
-                if isinstance(step, asyncio.Event):
-                    await step.wait()
-                elif step == ANSWER:
-                    answered.set()
-                elif step == FAILS:
-                    break
-                else:
-                    await self._publish(client, channel, step)
-                self.done += 1
+        for step in self.steps:
+            if isinstance(step, asyncio.Event):
+                await step.wait()
+            elif step == ANSWER:
+                answered.set()
+            elif step == FAILS:
+                break
+            else:
+                await self._publish(channel, step)
+            self.done += 1
         self._over = True
 
-    @staticmethod
-    async def _publish(client: Redis, channel: str, frame: Any) -> None:
-        try:
-            await client.publish(channel, json.dumps(frame))
-        except (RedisError, OSError):
-            # What cannot be published is lost; the run goes on.
-            return
+    async def _publish(self, channel: str, frame: Any) -> None:
+        """Publish once. What cannot be published is lost, and the run goes on."""
+        with suppress(RedisError, OSError):
+            async with Redis.from_url(self.redis.url, retry=Retry(NoBackoff(), 0)) as client:
+                await client.publish(channel, json.dumps(frame))
 
 
 async def _answer(send: Any, status: int, body: Any) -> None:
