@@ -68,7 +68,7 @@ async def test_a_killed_connection_is_replaced(database: str, postgres: Postgres
         admin = await asyncpg.connect(database)
         try:
             async with asyncio.timeout(20):
-                while not await admin.fetch(kill):  # noqa: ASYNC110 - the server has no event for it
+                while not await admin.fetch(kill):
                     await asyncio.sleep(0.01)
         finally:
             await admin.close()

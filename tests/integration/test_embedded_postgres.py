@@ -110,7 +110,7 @@ async def test_after_kill_9_the_server_ends_too_though_nobody_starts_again(tmp_p
         assert servers_on(tmp_path)
         process.kill()
         async with asyncio.timeout(20):
-            while servers_on(tmp_path):  # noqa: ASYNC110 - not our child, so nobody tells us
+            while servers_on(tmp_path):
                 await asyncio.sleep(0.02)
 
 
@@ -144,7 +144,7 @@ async def test_a_cancelled_start_leaves_no_process_and_no_half_made_cluster(tmp_
 
     task = asyncio.create_task(start())
     async with asyncio.timeout(20):
-        while not (tmp_path / "postgres.new" / "base").exists():  # noqa: ASYNC110 - initdb tells nobody
+        while not (tmp_path / "postgres.new" / "base").exists():
             await asyncio.sleep(0.001)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
