@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
-from server.db.journal import PostgresJournal, PostgresJournalLog
+from server.db.journal import PostgresJournal
+from server.db.journal_log import PostgresJournalLog
 from server.db.pool import open_pool
 from server.domain.events import Event, EventKind, Outcome, RunStarted, Terminal, Token
 from server.domain.follow import Follower, Tails
