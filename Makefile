@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONSAFEPATH := 1
 
-.PHONY: help setup run test bench
+.PHONY: help setup run test bench faults
 help: setup ## Lists what can be done
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 	@echo && poe --help | sed -n '/Configured tasks/,$$p'
@@ -28,3 +28,6 @@ test: setup ## Runs every check and every test
 
 bench: setup ## Runs every measurement
 	@poe --quiet bench
+
+faults: setup ## Runs the full fault campaign (PARTS="crashes mix" MINUTES=30 SEED=1)
+	@poe --quiet faults $(PARTS) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))

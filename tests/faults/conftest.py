@@ -1,0 +1,16 @@
+"""The ground that the fast tier's rigs stand on: PostgreSQL and the scripted runtime, once for all."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from tests.support.faults.rig import Ground, open_ground
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def ground() -> AsyncIterator[Ground]:
+    """PostgreSQL and the scripted runtime, running."""
+    async with open_ground() as opened:
+        yield opened

@@ -1,0 +1,102 @@
+"""The fast tier: a sample of the campaign (docs/reference/faults.md), on every change.
+
+Leases are short here; the figures for the real one come from `make faults`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from tests.support.faults.crashes import crash_case, sampled_crashes
+from tests.support.faults.outages import database_outage
+from tests.support.faults.ownership import owner_killed, owner_paused, owner_stopped
+from tests.support.faults.personas import HONEST, LIVE, PERSONAS, Cut, Persona, Profile
+from tests.support.faults.recorder import WAYS
+from tests.support.faults.report import as_table
+from tests.support.faults.rig import Ground, Result, open_rig
+from tests.support.faults.upstream import cut_at_frames
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
+
+#: The lease of the fast tier, and what a takeover may take then: lease, sweep, and a loaded machine.
+TTL_S = 2.0
+TAKEOVER_S = 6.0
+
+
+def report(results: Sequence[Result]) -> None:
+    """Print the table; fail on any violation."""
+    table = as_table(results)
+    print(f"\n{table}")
+    assert not [violation for result in results for violation in result.violations], table
+
+
+@pytest.mark.parametrize("profile", ["full", "none"])
+async def test_every_persona_of_the_runtime_gets_its_verdict(ground: Ground, profile: Profile) -> None:
+    async with open_rig(ground, profile, IDEO_RUN_LONGEST_S="8") as rig:
+        await rig.start("A", "B")
+        for number, persona in enumerate(PERSONAS):
+            if persona.fits(profile):
+                ways = [WAYS[number % len(WAYS)], WAYS[(number + 3) % len(WAYS)]]
+                await rig.run(persona, via="AB"[number % 2], ways=ways)
+        report([await rig.settle("no fault but the persona's", within_s=40)])
+
+
+async def test_a_crash_at_any_point_loses_nothing(ground: Ground) -> None:
+    total = Result("crash at a named point")
+    room = asyncio.Semaphore(4)
+
+    async def one(number: int) -> None:
+        async with room:
+            ways = [WAYS[number % len(WAYS)], WAYS[(number + 3) % len(WAYS)]]
+            total.add(await crash_case(ground, cases[number], ways))
+
+    cases = sampled_crashes([HONEST.with_(rate=100), LIVE])
+    await asyncio.gather(*(one(number) for number in range(len(cases))))
+    report([total])
+    assert total.tried == len(cases), as_table([total])
+
+
+async def test_a_cut_on_the_way_to_the_runtime_loses_nothing_unmarked(ground: Ground) -> None:
+    kinds: list[tuple[Persona, Profile]] = [
+        (HONEST, "full"),
+        (HONEST.with_(rate=100), "full"),
+        (HONEST, "none"),
+        (HONEST.with_(name="live only", kind="live", rate=100), "none"),
+    ]
+    hows: tuple[Cut, ...] = ("close", "reset")
+    found = [
+        await cut_at_frames(ground, persona, profile, how, (1, 2, 25, 49, 50, 51), ["ws-json", "sse"])
+        for persona, profile in kinds
+        for how in hows
+    ]
+    report(found)
+
+
+@pytest.mark.parametrize("profile", ["full", "none"])
+async def test_runs_of_a_killed_or_paused_owner_go_on_elsewhere(ground: Ground, profile: Profile) -> None:
+    found = await asyncio.gather(
+        owner_killed(ground, profile, WAYS, runs=3, ttl_s=TTL_S),
+        owner_paused(ground, profile, WAYS, runs=3, ttl_s=TTL_S),
+    )
+    report(found)
+    for result in found:
+        assert len(result.recovery_s) == 3
+        assert max(result.recovery_s) < TAKEOVER_S
+
+
+async def test_a_stopped_owner_hands_its_runs_over(ground: Ground) -> None:
+    # The lease is long: only a hand-over lets them go on.
+    result = await owner_stopped(ground, "full", WAYS, runs=3, ttl_s=60)
+    report([result])
+    assert max(result.recovery_s) < TAKEOVER_S
+
+
+async def test_a_postgresql_that_loses_its_connections_or_restarts_loses_no_event(ground: Ground) -> None:
+    found = [
+        await database_outage(ground, "full", WAYS, outage="backends", runs=5, times=2),
+        await database_outage(ground, "none", WAYS, outage="restart", runs=5),
+    ]
+    report(found)
