@@ -32,7 +32,7 @@ class ClientGone(Exception):
 
 
 class ReaderStuck(ClientGone):
-    """The client took nothing for too long; its connection was cut."""
+    """The client took too little for too long: no more is written for it, and its connection ends."""
 
 
 class Connection:
@@ -108,7 +108,7 @@ class Connection:
         self._transport.write(data)
 
     async def drained(self) -> None:
-        """Wait until little enough waits to be sent. Raises ReaderStuck."""
+        """Wait until little enough waits to be sent. Raises ReaderStuck; the connection is still there."""
         while not self._writable():
             before = self.waiting_bytes
             try:
@@ -116,7 +116,6 @@ class Connection:
                     await self._wait()
             except TimeoutError:
                 if self.waiting_bytes > before - PROGRESS_BYTES:
-                    self.abort()
                     raise ReaderStuck from None
 
     def abort(self) -> None:

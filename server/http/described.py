@@ -159,7 +159,7 @@ START_REFINEMENT = Described(
     "startRefinement",
     "refinements",
     {202: (models.StartedRefinement, "Started; `Location` is the proposal's address")},
-    (400, 404, 413, 422, 502),
+    (400, 404, 409, 413, 422, 502),
     body=_START,
 )
 LIST_PROPOSALS = Described(

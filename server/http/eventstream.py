@@ -49,6 +49,7 @@ class EventStream(Response[None]):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except ReaderStuck:
             log.info("reader_stuck", thread_id=str(follower.tail.thread_id))
+            connection_of(scope).abort()  # type: ignore[arg-type]
         except (ClientGone, OSError):
             pass
         finally:

@@ -18,6 +18,7 @@ from server.wire import rendering
 
 _TEXT = 0x81
 _BINARY = 0x82
+_CLOSE = 0x88
 
 
 def frame_head(kind: int, size: int) -> bytes:
@@ -37,6 +38,12 @@ def text_frame(payload: bytes) -> bytes:
 def binary_frame(payload: bytes) -> bytes:
     """A binary message."""
     return frame_head(_BINARY, len(payload)) + payload
+
+
+def close_frame(code: int, reason: str) -> bytes:
+    """A close; the reason has at most 123 bytes."""
+    payload = struct.pack("!H", code) + reason.encode()
+    return frame_head(_CLOSE, len(payload)) + payload
 
 
 @lru_cache(maxsize=64)

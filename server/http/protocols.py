@@ -22,8 +22,6 @@ from server.wire.resources import dumps
 
 #: Seconds that a client has to answer a close before its connection is closed anyway.
 CLOSE_TIMEOUT_S = 1.0
-#: Seconds after which a connection that was closed and still holds bytes is cut.
-LINGER_S = 5.0
 #: Longest request line and headers together, in bytes.
 MAX_HEAD_BYTES = 32 << 10
 
@@ -78,7 +76,9 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
         self.scope["extensions"][EXTENSION] = self.stream  # type: ignore[assignment]
         await super().run_asgi()
         if not self.disconnected:
-            self._linger = self.loop.call_later(self.close_timeout + LINGER_S, self.stream.abort)
+            # What still waits has as long again as the stream had for it.
+            linger_s = self.close_timeout + _deadline_s(self.config)
+            self._linger = self.loop.call_later(linger_s, self.stream.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
@@ -86,6 +86,13 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
         if self._linger is not None:
             self._linger.cancel()
         self.stream.lost()
+
+    def handle_ping(self) -> None:
+        """Answer a ping, unless so much waits to be sent already that the client does not read."""
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()
 
     def handle_close(self, event: Any) -> None:
         """The client closes: nothing may be written behind the answer."""

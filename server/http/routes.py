@@ -83,9 +83,12 @@ async def start_refinement(request: AnyRequest, services: Services, workflow_id:
     caller = await _caller(request, services)
     wanted = uuid_or_not_found(workflow_id, "workflow")
     command = requests.start_refinement(wanted, await json_body(request))
-    started = await services.refinements.start(caller, command)
-    location = {"Location": resources.proposal_url(started.proposal_id)}
-    return json_response(resources.started_json(started), status=202, headers=location)
+    key = requests.idempotency_key(request.headers.get("idempotency-key"), "Idempotency-Key")
+    started = await services.refinements.start(caller, command, key=key)
+    headers = {"Location": resources.proposal_url(started.refinement.proposal_id)}
+    if started.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return json_response(resources.started_json(started.refinement), status=202, headers=headers)
 
 
 # --- Proposals -------------------------------------------------------------------------------

@@ -4,7 +4,9 @@
    that is not the caller's and one that does not exist are both 403.
 2. A stream ends by the terminal event (1000), by the client, or with the close code of the table; the
    reason then carries the cursor where it is worth to come back.
-3. While the database is away, an open stream stays open.
+3. A reader that takes too little for too long is closed with 4408. That close waits behind what the
+   reader did not take yet; if it does not take that either, the connection is cut (ADR 0006).
+4. While the database is away, an open stream stays open.
 """
 
 from __future__ import annotations
@@ -19,13 +21,13 @@ from server.domain.errors import HubError, NotFound, PermissionDenied, ShuttingD
 from server.domain.follow import Beat, Follower, GoElsewhere
 from server.domain.segments import Segment
 from server.http.connection import ClientGone, Connection, ReaderStuck, connection_of
-from server.http.frames import JsonMessages, Messages, ProtoMessages, SeedMessages
+from server.http.frames import JsonMessages, Messages, ProtoMessages, SeedMessages, close_frame
 from server.http.handshake import Form, form_of, origin_allowed, token_of
 from server.http.patience import patiently
 from server.http.refusals import log, note_fault, place_of, refuse_upgrade, trace_id_of
 from server.http.services import HttpServices
 from server.wire.fields import uuid_or_not_found
-from server.wire.problems import CLOSE_DONE, INTERNAL, Reconnect, detail_of, problem_of
+from server.wire.problems import CLOSE_DONE, CLOSE_SLOW, INTERNAL, Close, Reconnect, detail_of, problem_of
 from server.wire.requests import cursor
 
 #: From here on, what is to be written is written: a step may hold more.
@@ -55,13 +57,7 @@ class RefinementSocket:
             await send(
                 {"type": "websocket.accept", "subprotocol": form.value, "headers": []},
             )
-            stream = _Stream(connection, follower, messages)
-            code, reason = await self._run(stream, thread_id, trace_id)
-            # A close waits in line like all else, but ASGI's has no deadline.
-            await connection.drained()
-            await send({"type": "websocket.close", "code": code, "reason": reason})
-        except ReaderStuck:
-            log.info("reader_stuck", thread_id=thread_id, trace_id=trace_id)
+            await self._serve(_Stream(connection, follower, messages), send, thread_id, trace_id)
         except (ClientGone, OSError):
             pass  # ASGI tells a sender of a lost connection by an OSError
         finally:
@@ -89,8 +85,20 @@ class RefinementSocket:
             raise PermissionDenied("you may not follow this refinement, or there is none such") from None
         return form, follower, JsonMessages() if form is Form.JSON else ProtoMessages()
 
-    async def _run(self, stream: _Stream, thread_id: str, trace_id: str) -> tuple[int, str]:
-        """Follow to the end; the close's code and reason. Raises ClientGone."""
+    async def _serve(self, stream: _Stream, send: Send, thread_id: str, trace_id: str) -> None:
+        """Follow to the end, and close. Raises ClientGone, OSError."""
+        try:
+            close = await self._run(stream, thread_id, trace_id)
+            # A close waits in line like all else, but ASGI's has no deadline.
+            await stream.connection.drained()
+        except ReaderStuck:
+            log.info("reader_stuck", thread_id=thread_id, trace_id=trace_id)
+            stream.connection.write(close_frame(CLOSE_SLOW.code, stream.reason(CLOSE_SLOW)))
+            return
+        await send({"type": "websocket.close", "code": close.code, "reason": stream.reason(close)})
+
+    async def _run(self, stream: _Stream, thread_id: str, trace_id: str) -> Close:
+        """Follow to the end; the close that is due. Raises ClientGone."""
         try:
             with stream.connection.streaming():
                 await stream.follow()
@@ -98,11 +106,9 @@ class RefinementSocket:
             raise
         except Exception as error:
             return await self._farewell(stream, error, thread_id, trace_id)
-        return CLOSE_DONE.code, ""
+        return CLOSE_DONE
 
-    async def _farewell(
-        self, stream: _Stream, error: Exception, thread_id: str, trace_id: str
-    ) -> tuple[int, str]:
+    async def _farewell(self, stream: _Stream, error: Exception, thread_id: str, trace_id: str) -> Close:
         problem = problem_of(error)
         if not isinstance(error, ShuttingDown):
             context = problem.code if isinstance(error, HubError) else INTERNAL.code
@@ -115,8 +121,7 @@ class RefinementSocket:
                 trace_id=trace_id,
             )
             await stream.write(stream.messages.fault(detail_of(error), context))
-        again = problem.close.reconnect in (Reconnect.AT_ONCE, Reconnect.LATER)
-        return problem.close.code, f"after={stream.sent}" if again else ""
+        return problem.close
 
 
 class _Stream:
@@ -147,12 +152,21 @@ class _Stream:
             waiting.append(frames)
             size += len(frames)
             if size >= _WRITE_BYTES or segment is segments[-1]:
-                await self.write(waiting[0] if len(waiting) == 1 else b"".join(waiting))
+                # Noted before the wait, out of which a stopping server takes the handler.
+                self._put(waiting[0] if len(waiting) == 1 else b"".join(waiting))
                 self.sent = segment.last_seq
+                await self.connection.drained()
                 waiting, size = [], 0
 
     async def write(self, frames: bytes) -> None:
         """Write framed messages and wait until the client took enough of them."""
+        self._put(frames)
+        await self.connection.drained()
+
+    def _put(self, frames: bytes) -> None:
         if frames:
             self.connection.write(frames)
-            await self.connection.drained()
+
+    def reason(self, close: Close) -> str:
+        """A close's reason: the cursor, if the reader is to come back with it."""
+        return f"after={self.sent}" if close.reconnect in (Reconnect.AT_ONCE, Reconnect.LATER) else ""

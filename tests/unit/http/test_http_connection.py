@@ -80,10 +80,9 @@ async def test_a_stopping_server_ends_the_stream_that_is_open_and_knows_when_non
     assert not connection.stop()
 
 
-async def test_a_client_that_takes_nothing_is_cut_off_and_one_that_takes_little_is_not() -> None:
+async def test_a_client_that_takes_nothing_is_stuck_and_one_that_takes_little_is_not() -> None:
     transport, writable = _Transport(), asyncio.Event()
     transport.size = 1_000_000
-    connection = _connection(transport, writable, deadline_s=0.05)
     waits = 0
 
     async def take_some() -> None:
@@ -97,6 +96,13 @@ async def test_a_client_that_takes_nothing_is_cut_off_and_one_that_takes_little_
     with pytest.raises(ReaderStuck):
         await slow.drained()
     assert waits == 4
+    assert not transport.aborted
+
+
+def test_nothing_is_written_on_a_connection_that_was_cut() -> None:
+    transport = _Transport()
+    connection = _connection(transport, asyncio.Event())
+    connection.abort()
     assert transport.aborted
     with pytest.raises(ClientGone):
         connection.write(b"more")

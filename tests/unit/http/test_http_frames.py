@@ -1,12 +1,20 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 
 import pytest
-from websockets.frames import Frame, Opcode
+from websockets.frames import Close, Frame, Opcode
 
 from server.domain.follow import Beat
-from server.http.frames import JsonMessages, ProtoMessages, SeedMessages, binary_frame, text_frame
+from server.http.frames import (
+    JsonMessages,
+    ProtoMessages,
+    SeedMessages,
+    binary_frame,
+    close_frame,
+    text_frame,
+)
 from server.wire import messages as m
 
 SIZES = (0, 1, 125, 126, 127, 65_535, 65_536, 200_000)
@@ -17,6 +25,12 @@ def test_frames_are_byte_for_byte_those_of_the_library(size: int) -> None:
     payload = b"x" * size
     assert text_frame(payload) == Frame(Opcode.TEXT, payload).serialize(mask=False)
     assert binary_frame(payload) == Frame(Opcode.BINARY, payload).serialize(mask=False)
+
+
+@pytest.mark.parametrize(("code", "reason"), list(product((1012, 4408), ("", "after=4294967295"))))
+def test_a_close_is_byte_for_byte_that_of_the_library(code: int, reason: str) -> None:
+    expected = Frame(Opcode.CLOSE, Close(code, reason).serialize()).serialize(mask=False)
+    assert close_frame(code, reason) == expected
 
 
 def _payload(frame: bytes) -> bytes:
