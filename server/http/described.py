@@ -77,6 +77,17 @@ _WORKFLOW = Schema(
         ),
     },
 )
+_KEY = (
+    Parameter(
+        "Idempotency-Key",
+        "header",
+        schema=Schema(
+            type=OpenAPIType.STRING,
+            pattern="^[!-~]{1,255}$",
+            description="Names the request: sent again, it starts nothing twice. Good for 24 hours.",
+        ),
+    ),
+)
 _PAGE = (
     Parameter(
         "limit",
@@ -124,9 +135,11 @@ _PROBLEMS: dict[int, tuple[type[models.Problem], str]] = {
     401: (models.Problem, "No token, or not a valid one"),
     403: (models.Problem, "Not allowed"),
     404: (models.Problem, "There is none such, or it is not the caller's to see"),
+    409: (models.Problem, "The state does not allow it, or the same request is being carried out"),
+    409: (models.Problem, "The first request with this idempotency key is still being carried out"),
     410: (models.CursorProblem, "The cursor is outside the journal"),
     413: (models.Problem, "The body is too large"),
-    422: (models.FieldProblem, "Well-formed, but cannot be carried out"),
+    422: (models.Problem, "Cannot be carried out (with `fields`), or the idempotency key is another's"),
     500: (models.Problem, "A fault of the hub"),
     502: (models.Problem, "The runtime answered with an error"),
     503: (models.Problem, "The runtime or the database is away, or this replica is; try again later"),
@@ -161,6 +174,7 @@ START_REFINEMENT = Described(
     {202: (models.StartedRefinement, "Started; `Location` is the proposal's address")},
     (400, 404, 409, 413, 422, 502),
     body=_START,
+    query=_KEY,
 )
 LIST_PROPOSALS = Described(
     "listProposals", "proposals", {200: (models.ProposalPage, "A page")}, (400,), query=_PROPOSALS

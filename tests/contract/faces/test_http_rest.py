@@ -1,0 +1,447 @@
+"""REST: the seed's answers, what is refused and how, lists by page, methods, and headers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+
+from server.http.bodies import MAX_BODY_BYTES, MAX_WORKFLOW_BYTES
+from tests.support.hub import RunningHub, a_workflow, finished, running_hub, start
+
+ABSENT = "00000000-0000-4000-8000-000000000000"
+ORIGIN = "https://ide.bizmatters.com"
+SECRET = "hunter2"
+
+
+@pytest.fixture
+async def hub(database: str) -> AsyncIterator[RunningHub]:
+    async with running_hub(database) as running:
+        yield running
+
+
+@pytest.fixture
+async def http(hub: RunningHub) -> AsyncIterator[httpx.AsyncClient]:
+    headers = {"Authorization": f"Bearer {hub.token()}"}
+    async with httpx.AsyncClient(base_url=hub.http, headers=headers, timeout=30, trust_env=False) as client:
+        yield client
+
+
+def problem(answer: httpx.Response) -> dict[str, Any]:
+    """The problem of a refusal, with the members that each has."""
+    assert answer.headers["content-type"] == "application/problem+json"
+    told: dict[str, Any] = answer.json()
+    assert told.keys() >= {"type", "title", "status", "detail", "instance", "code", "trace_id", "error"}
+    assert told["status"] == answer.status_code
+    assert told["instance"] == answer.request.url.path
+    assert len(told["trace_id"]) == 32
+    return told
+
+
+async def test_a_start_and_its_proposal_have_the_seeds_form(hub: RunningHub, http: httpx.AsyncClient) -> None:
+    async with hub.client() as client:
+        workflow_id = await a_workflow(client)
+        started = await http.post(
+            f"/api/workflows/{workflow_id}/refinements",
+            json={
+                "user_prompt": "go on [[replay:short_run speed=10]]",
+                "context_file_path": "/a.md",
+                "context_selection": "lines 1-2",
+            },
+        )
+        assert started.status_code == 202
+        told = started.json()
+        assert list(told) == ["proposal_id", "thread_id", "status", "websocket_url", "created_at"]
+        assert started.headers["location"] == f"/api/proposals/{told['proposal_id']}"
+        assert told["status"] == "processing"
+        assert told["websocket_url"] == f"/api/ws/refinements/{told['thread_id']}"
+        assert told["created_at"].endswith("Z")
+        assert datetime.fromisoformat(told["created_at"]).utcoffset() is not None
+        assert UUID(told["thread_id"]) != UUID(told["proposal_id"])
+
+        running = (await http.get(started.headers["location"])).json()
+        assert (running["status"], running["generated_files"], running["completed_at"]) == (
+            "processing",
+            None,
+            None,
+        )
+        proposal = await finished(client, told)
+    assert proposal["id"] == told["proposal_id"]
+    assert proposal["thread_id"] == told["thread_id"]
+    assert proposal["status"] == "completed"
+    assert proposal["user_prompt"] == "go on [[replay:short_run speed=10]]"
+    assert (proposal["context_file_path"], proposal["context_selection"]) == ("/a.md", "lines 1-2")
+    assert proposal["created_at"] == told["created_at"]
+    assert proposal["completed_at"] > proposal["created_at"]
+    for path, file in proposal["generated_files"].items():
+        assert path.startswith("/")
+        assert all(isinstance(line, str) for line in file["content"])
+
+
+NAMED: list[tuple[bytes | dict[str, Any], int, set[str], str]] = [
+    ({}, 400, {"user_prompt"}, "is missing"),
+    ({"user_prompt": None}, 400, {"user_prompt"}, "is missing"),
+    ({"user_prompt": ""}, 400, {"user_prompt"}, "empty"),
+    ({"user_prompt": " \n"}, 400, {"user_prompt"}, "empty"),
+    ({"user_prompt": ["hunter2"]}, 400, {"user_prompt"}, "a string"),
+    ({"user_prompt": 7}, 400, {"user_prompt"}, "a string"),
+    ({"user_prompt": "x" * 65_537}, 400, {"user_prompt"}, "at most 65536"),
+    ({"user_prompt": "hunter2\0"}, 400, {"user_prompt"}, "U+0000"),
+    ({"user_prompt": "hunter2\ud800"}, 400, {"user_prompt"}, "surrogates"),
+    ({"user_prompt": "x", "context_file_path": "/" * 1_025}, 400, {"context_file_path"}, "at most 1024"),
+    ({"user_prompt": "x", "context_selection": "hunter2"}, 400, {"context_selection"}, "lines A-B"),
+    ({"user_prompt": "x", "context_selection": "lines 9-8"}, 422, {"context_selection"}, "no range"),
+    ({"user_prompt": "x", "context_selection": "line 0"}, 422, {"context_selection"}, "no range"),
+    ({"user_prompt": "x", "model": "hunter2"}, 400, {"model"}, "is not a field"),
+    (
+        {"user_prompt": 1, "context_file_path": 2, "thread_id": 3},
+        400,
+        {"user_prompt", "context_file_path", "thread_id"},
+        "",
+    ),
+    (b"", 400, {"body"}, "is missing"),
+    (b'"hunter2"', 400, {"body"}, "a JSON object"),
+    (b"[]", 400, {"body"}, "a JSON object"),
+    (b"null", 400, {"body"}, "a JSON object"),
+    (b'{"user_prompt": "x",\n  hunter2}', 400, {"body"}, "line 2, column 3"),
+    (b'{"user_prompt": "\xff"}', 400, {"body"}, "byte 17"),
+    (b'{"user_prompt": NaN}', 400, {"body"}, "finite"),
+    (b"[" * 50_000, 400, {"body"}, "nested"),
+    (b"user_prompt=hunter2", 400, {"body"}, "no JSON"),
+]
+
+
+async def test_what_is_wrong_with_a_start_is_named_and_starts_nothing(
+    hub: RunningHub, http: httpx.AsyncClient
+) -> None:
+    async with hub.client() as client:
+        workflow_id = await a_workflow(client)
+    for body, status, fields, says in NAMED:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        answer = await http.post(f"/api/workflows/{workflow_id}/refinements", content=content)
+        told = problem(answer)
+        case = content[:60]
+        assert answer.status_code == status, case
+        assert told["code"] == ("unprocessable" if status == 422 else "invalid_argument"), case
+        assert told["fields"].keys() == fields, case
+        assert all(says in wrong for wrong in told["fields"].values()), (case, told["fields"])
+        assert SECRET not in answer.text, case
+    assert (await http.get("/api/proposals")).json() == {"items": [], "next_cursor": None}
+
+
+async def test_a_body_is_json_whatever_its_content_type_says(
+    hub: RunningHub, http: httpx.AsyncClient
+) -> None:
+    for kind in ("application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=x", ""):
+        headers = {"Content-Type": kind} if kind else {}
+        made = await http.post("/api/workflows", content=b'{"name": "w"}', headers=headers)
+        assert (made.status_code, made.headers["content-type"]) == (201, "application/json")
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_body_that_is_too_large_is_refused_before_it_is_read_whole(
+    hub: RunningHub, http: httpx.AsyncClient, chunked: bool
+) -> None:
+    async def pieces(size: int) -> AsyncIterator[bytes]:
+        for _ in range(0, size, 16 << 10):
+            yield b"x" * (16 << 10)
+
+    async with hub.client() as client:
+        workflow_id = await a_workflow(client)
+    for path, most in (
+        (f"/api/workflows/{workflow_id}/refinements", MAX_BODY_BYTES),
+        ("/api/workflows", MAX_WORKFLOW_BYTES),
+    ):
+        answer = await http.post(path, content=pieces(most + 32768) if chunked else b"x" * (most + 1))
+        told = problem(answer)
+        assert (answer.status_code, told["code"]) == (413, "too_large")
+        # One that is just small enough is read and found to be no JSON.
+        assert problem(await http.post(path, content=b"x" * most))["code"] == "invalid_argument"
+
+
+async def test_ids_and_addresses_that_are_nothing_are_404(http: httpx.AsyncClient) -> None:
+    for path in (
+        f"/api/workflows/{ABSENT}",
+        "/api/workflows/no-uuid",
+        "/api/workflows/{" + ABSENT + "}",
+        f"/api/proposals/{ABSENT}",
+        "/api/proposals/%00",
+        f"/api/refinements/{ABSENT}",
+        f"/api/refinements/{ABSENT}/events",
+        "/api/nothing",
+        "/",
+        "/api/workflows/../../etc/passwd",
+        "/docs",
+        "/schema",
+    ):
+        answer = await http.get(path)
+        assert (answer.status_code, problem(answer)["code"]) == (404, "not_found"), path
+    started = await http.post(f"/api/workflows/{ABSENT}/refinements", json={"user_prompt": "x"})
+    assert problem(started)["code"] == "not_found"
+
+
+async def test_wrong_queries_are_named(hub: RunningHub, http: httpx.AsyncClient) -> None:
+    async with hub.client() as client:
+        started = await start(client, "[[replay:short_run]]")
+        await finished(client, started)
+    events = f"/api/refinements/{started['thread_id']}/events"
+    for path, field in (
+        ("/api/workflows?limit=201", "limit"),
+        ("/api/workflows?limit=-1", "limit"),
+        ("/api/workflows?limit=hunter2", "limit"),
+        ("/api/workflows?limit=1e3", "limit"),
+        ("/api/workflows?cursor=hunter2", "cursor"),
+        ("/api/proposals?status=hunter2", "status"),
+        ("/api/proposals?workflow_id=hunter2", "workflow_id"),
+        (f"{events}?after=-1", "after"),
+        (f"{events}?after=99999999999", "after"),
+        (f"{events}?after=%D9%A1", "after"),
+        (f"{events}?wait=26", "wait"),
+        (f"{events}?limit=1001", "limit"),
+    ):
+        answer = await http.get(path)
+        told = problem(answer)
+        assert (answer.status_code, set(told["fields"])) == (400, {field}), path
+        assert SECRET not in answer.text
+    gone = await http.get(f"{events}?after=53")
+    told = problem(gone)
+    assert (gone.status_code, told["code"]) == (410, "cursor_out_of_range")
+    assert (told["floor"], told["last_seq"]) == (1, 52)
+
+
+async def test_no_route_answers_without_a_token_and_none_tells_others_from_nothing(
+    hub: RunningHub, http: httpx.AsyncClient
+) -> None:
+    async with hub.client() as client:
+        workflow_id = await a_workflow(client)
+        started = await start(client, "[[replay:short_run]]", workflow_id)
+        await finished(client, started)
+
+    def calls(workflow: str, thread: str, proposal: str) -> list[tuple[str, str, dict[str, Any] | None]]:
+        return [
+            ("GET", f"/api/workflows/{workflow}", None),
+            ("POST", f"/api/workflows/{workflow}/refinements", {"user_prompt": "x"}),
+            ("GET", f"/api/proposals/{proposal}", None),
+            ("GET", f"/api/refinements/{thread}", None),
+            ("GET", f"/api/refinements/{thread}/events", None),
+            ("POST", f"/api/refinements/{thread}/cancel", None),
+        ]
+
+    lists = [("GET", "/api/workflows", None), ("GET", "/api/proposals", None)]
+    theirs = calls(workflow_id, started["thread_id"], started["proposal_id"])
+    valid = hub.token()
+    bad = [
+        {},
+        {"Authorization": ""},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer x.y.z"},
+        {"Authorization": f"Basic {valid}"},
+        {"Authorization": valid},
+        {"Authorization": f"Bearer {hub.token(minutes=-10)}"},
+        {"Authorization": f"Bearer {valid[:-4]}AAAA"},
+        {"Cookie": f"token={valid}"},
+    ]
+    async with httpx.AsyncClient(base_url=hub.http, timeout=30) as nobody:
+        for method, path, body in [*lists, ("POST", "/api/workflows", {"name": "w"}), *theirs]:
+            for headers in bad:
+                answer = await nobody.request(method, path, json=body, headers=headers)
+                assert (answer.status_code, problem(answer)["code"]) == (401, "unauthenticated"), path
+                assert answer.headers["www-authenticate"] == "Bearer"
+                assert valid not in answer.text
+            answer = await nobody.request(method, f"{path}?token={valid}", json=body)
+            assert answer.status_code == 401, "a token in an address is for WebSockets only"
+
+        eve = {"Authorization": f"Bearer {hub.token('eve@example.com')}"}
+        for mine, none in zip(theirs, calls(ABSENT, ABSENT, ABSENT), strict=True):
+            foreign = await nobody.request(mine[0], mine[1], json=mine[2], headers=eve)
+            absent = await nobody.request(none[0], none[1], json=none[2], headers=eve)
+            assert foreign.status_code == absent.status_code == 404
+            same = ("type", "title", "status", "detail", "code", "error")
+            assert [problem(foreign)[key] for key in same] == [problem(absent)[key] for key in same]
+        for method, path, _ in lists:
+            assert (await nobody.request(method, path, headers=eve)).json()["items"] == []
+    assert (await http.get(f"/api/proposals/{started['proposal_id']}")).json()["status"] == "completed"
+
+
+async def test_who_may_read_but_not_act_is_told_so(hub: RunningHub, http: httpx.AsyncClient) -> None:
+    async with hub.client() as client, hub.client("eve@example.com") as eve:
+        started = await start(client, "[[replay:short_run silent=20]]")
+        await eve.call("GET", "/api/proposals")
+        await hub.core.pool.execute(
+            "INSERT INTO proposal_access (proposal_id, user_id, access_type) "
+            "SELECT $1, id, 'viewer' FROM users WHERE email = 'eve@example.com'",
+            UUID(started["proposal_id"]),
+        )
+        thread = await eve.call("GET", f"/api/refinements/{started['thread_id']}")
+        assert thread["status"] == "processing"
+        headers = {"Authorization": f"Bearer {hub.token('eve@example.com')}"}
+        refused = await http.post(f"/api/refinements/{started['thread_id']}/cancel", headers=headers)
+        assert (refused.status_code, problem(refused)["code"]) == (403, "permission_denied")
+        cancelled = await http.post(f"/api/refinements/{started['thread_id']}/cancel")
+        assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
+
+
+async def test_a_method_that_an_address_has_not_is_answered_with_those_that_it_has(
+    http: httpx.AsyncClient,
+) -> None:
+    for method, path, allowed in (
+        ("DELETE", "/api/workflows", {"GET", "HEAD", "POST", "OPTIONS"}),
+        ("PUT", f"/api/workflows/{ABSENT}", {"GET", "HEAD", "OPTIONS"}),
+        ("GET", f"/api/workflows/{ABSENT}/refinements", {"POST", "OPTIONS"}),
+        ("GET", f"/api/refinements/{ABSENT}/cancel", {"POST", "OPTIONS"}),
+        ("POST", f"/api/ws/refinements/{ABSENT}", {"GET", "HEAD", "OPTIONS"}),
+        ("POST", "/healthz", {"GET", "HEAD", "OPTIONS"}),
+    ):
+        answer = await http.request(method, path)
+        assert (answer.status_code, problem(answer)["code"]) == (405, "method_not_allowed"), path
+        listed = {each.strip() for each in answer.headers["allow"].split(",")}
+        assert listed <= allowed, path
+        assert allowed - {"HEAD", "OPTIONS"} <= listed, path
+    options = await http.options(f"/api/workflows/{ABSENT}")
+    assert options.status_code == 204
+    assert "GET" in options.headers["allow"]
+
+
+async def test_head_answers_as_get_without_a_body(hub: RunningHub, http: httpx.AsyncClient) -> None:
+    async with hub.client() as client:
+        workflow_id = await a_workflow(client)
+    for path in ("/healthz", "/readyz", "/openapi.json", "/api/workflows", f"/api/workflows/{workflow_id}"):
+        got, head = await http.get(path), await http.head(path)
+        assert got.status_code == 200
+        if head.status_code == 405:
+            assert "HEAD" not in head.headers["allow"]
+            continue
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-type"] == got.headers["content-type"]
+
+
+async def test_a_websockets_address_asks_for_the_upgrade(http: httpx.AsyncClient) -> None:
+    answer = await http.get(f"/api/ws/refinements/{ABSENT}")
+    assert (answer.status_code, problem(answer)["code"]) == (426, "upgrade_required")
+    assert answer.headers["upgrade"] == "websocket"
+
+
+async def test_lists_are_walked_by_their_links_newest_first(hub: RunningHub, http: httpx.AsyncClient) -> None:
+    made = [(await http.post("/api/workflows", json={"name": f"w {n} & ü"})).json()["id"] for n in range(7)]
+    path: str | None = "/api/workflows?limit=3&other=%26%3D"
+    found: list[str] = []
+    pages = 0
+    while path is not None:
+        answer = await http.get(path)
+        page = answer.json()
+        assert list(page) == ["items", "next_cursor"]
+        found += [item["id"] for item in page["items"]]
+        assert all(item["files"] == {} for item in page["items"])
+        link = answer.links.get("next")
+        assert (link is None) == (page["next_cursor"] is None)
+        if link is not None:
+            assert httpx.URL(link["url"]).params["cursor"] == page["next_cursor"]
+            assert httpx.URL(link["url"]).params["other"] == "&="
+        path = link["url"] if link else None
+        pages += 1
+    assert found == made[::-1]
+    assert pages == 3
+
+
+async def test_a_page_of_events_waits_for_the_first(hub: RunningHub, http: httpx.AsyncClient) -> None:
+    async with hub.client() as client:
+        started = await start(client, "[[replay:short_run speed=1 silent=10]]")
+    events = f"/api/refinements/{started['thread_id']}/events"
+    page = (await http.get(events, params={"after": 0, "limit": 1, "wait": 20})).json()
+    assert list(page) == ["items", "next_cursor", "complete", "epoch", "last_seq", "floor"]
+    assert [event["seq"] for event in page["items"]] == [1]
+    assert (page["next_cursor"], page["complete"], page["epoch"], page["floor"]) == (1, False, 1, 1)
+    after = page["last_seq"]
+    later = (await http.get(events, params={"after": after, "wait": 20})).json()
+    assert later["items"][0]["seq"] == after + 1
+    assert later["next_cursor"] == later["items"][-1]["seq"]
+
+
+async def test_pages_of_the_ide_may_call_and_no_others(hub: RunningHub, http: httpx.AsyncClient) -> None:
+    asks = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type,idempotency-key",
+    }
+    path = f"/api/workflows/{ABSENT}/refinements"
+    preflight = await http.options(path, headers={"Origin": ORIGIN, **asks})
+    assert preflight.status_code in (200, 204)
+    told = preflight.headers
+    assert told["access-control-allow-origin"] == ORIGIN
+    assert told["access-control-allow-credentials"] == "true"
+    allowed = {each.strip().lower() for each in told["access-control-allow-headers"].split(",")}
+    assert allowed >= {"origin", "content-type", "authorization", "idempotency-key", "last-event-id"}
+    methods = {each.strip() for each in told["access-control-allow-methods"].split(",")}
+    assert methods >= {"GET", "POST", "PUT", "DELETE", "OPTIONS"}
+    assert told["access-control-max-age"] == str(12 * 3600)
+
+    # A refusal can be read by the page too, and so can the headers that it needs.
+    refused = await http.post(path, json={"user_prompt": "x"}, headers={"Origin": ORIGIN})
+    assert refused.status_code == 404
+    assert refused.headers["access-control-allow-origin"] == ORIGIN
+    exposed = {each.strip().lower() for each in refused.headers["access-control-expose-headers"].split(",")}
+    assert exposed >= {"location", "link", "retry-after", "etag"}
+
+    for origin in (
+        "null",
+        "*",
+        "https://evil.example",
+        f"{ORIGIN}.evil.example",
+        f"{ORIGIN}:8443",
+        "http://ide.bizmatters.com",
+        "https://evil-ide.bizmatters.com",
+    ):
+        for answer in (
+            await http.options(path, headers={"Origin": origin, **asks}),
+            await http.get("/api/workflows", headers={"Origin": origin}),
+        ):
+            assert answer.headers.get("access-control-allow-origin") in (None, ORIGIN), origin
+
+
+async def test_every_answer_is_data_for_its_caller_alone(hub: RunningHub, http: httpx.AsyncClient) -> None:
+    async with hub.client() as client:
+        started = await start(client, "[[replay:short_run]]")
+        await finished(client, started)
+    answers = await asyncio.gather(
+        http.get("/api/workflows"),
+        http.get("/api/nothing"),
+        http.delete("/api/workflows"),
+        http.post("/api/workflows", content=b"{"),
+        http.get("/healthz"),
+        http.get("/openapi.json"),
+        http.get(f"/api/ws/refinements/{ABSENT}"),
+        http.get(f"/api/refinements/{started['thread_id']}/events", headers={"Accept": "text/event-stream"}),
+    )
+    for answer in answers:
+        told = answer.headers
+        assert told["x-content-type-options"] == "nosniff"
+        assert "no-store" in told["cache-control"]
+        assert told["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+        assert told["referrer-policy"] == "no-referrer"
+        assert told["cross-origin-resource-policy"] == "same-site"
+        assert "server" not in told
+        assert "set-cookie" not in told
+
+
+async def test_a_problem_carries_the_callers_trace(http: httpx.AsyncClient) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+    assert problem(await http.get("/api/nothing", headers=headers))["trace_id"] == trace
+
+
+async def test_probes_need_no_token_and_a_draining_replica_is_not_ready(hub: RunningHub) -> None:
+    async with httpx.AsyncClient(base_url=hub.http) as nobody:
+        for path in ("/healthz", "/api/health"):
+            assert (await nobody.get(path)).json() == {"status": "ok"}
+        assert (await nobody.get("/readyz")).json() == {"status": "ok", "failing": []}
+        hub.core.refinements.accepting = False
+        answer = await nobody.get("/readyz")
+        told = problem(answer)
+        assert (answer.status_code, told["code"], told["failing"]) == (503, "not_ready", ["draining"])
+        assert answer.headers["retry-after"] == "1"
+        assert (await nobody.get("/healthz")).status_code == 200
