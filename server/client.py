@@ -10,6 +10,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import uuid4
 
 import httpx
 from websockets.asyncio.client import connect
@@ -21,6 +22,8 @@ RESUMABLE = frozenset({1001, 1006, 1011, 1012, 1013, 4408, 4429})
 RETRY_FIRST_S, RETRY_MOST_S = 0.2, 5.0
 #: Tries in a row that bring nothing before it gives up.
 TRIES = 20
+#: Tries to start a refinement while the hub or the runtime is away.
+START_TRIES = 5
 
 
 class ClientError(Exception):
@@ -39,9 +42,25 @@ class HubClient:
         self._token = token
         self._http = http
 
-    async def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    async def start(self, workflow_id: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Start a refinement once, however often the answer is lost. Raises ClientError."""
+        path, key = f"/api/workflows/{workflow_id}/refinements", str(uuid4())
+        for tried in range(START_TRIES):
+            try:
+                return await self.call("POST", path, body, key=key)
+            except ClientError as error:
+                if not error.unavailable or tried == START_TRIES - 1:
+                    raise
+            await asyncio.sleep(RETRY_FIRST_S * 2**tried)
+        raise AssertionError("unreachable")
+
+    async def call(
+        self, method: str, path: str, body: dict[str, Any] | None = None, *, key: str | None = None
+    ) -> dict[str, Any]:
         """One JSON call. Raises ClientError with the problem's detail."""
         headers = {"Authorization": f"Bearer {self._token}"}
+        if key is not None:
+            headers["Idempotency-Key"] = key
         try:
             answer = await self._http.request(method, self._url + path, json=body, headers=headers)
         except httpx.HTTPError as error:
@@ -56,9 +75,7 @@ class HubClient:
             value = {}
         if answer.is_error:
             detail = value.get("detail") or value.get("title") or answer.reason_phrase
-            raise ClientError(
-                f"{answer.status_code}: {detail}", unavailable=answer.status_code in (502, 503, 429)
-            )
+            raise ClientError(f"{answer.status_code}: {detail}", unavailable="retry-after" in answer.headers)
         return value
 
     async def follow(self, thread_id: str, after: int = 0) -> AsyncIterator[dict[str, Any]]:

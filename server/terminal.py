@@ -115,7 +115,7 @@ async def refine(
     client: HubClient, workflow_id: str, body: dict[str, Any], *, console: Console, as_json: bool = False
 ) -> dict[str, Any]:
     """Start a refinement, show it live, and return its proposal. Raises ClientError."""
-    started = await client.call("POST", f"/api/workflows/{workflow_id}/refinements", body)
+    started = await client.start(workflow_id, body)
     await watch(client, started["thread_id"], after=0, console=console, as_json=as_json)
     return await client.call("GET", f"/api/proposals/{started['proposal_id']}")
 

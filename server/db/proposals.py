@@ -16,9 +16,11 @@ from server.db.errors import database_errors
 from server.db.file_json import files_from_jsonb
 from server.db.invocations import invocation_to_jsonb
 from server.db.page_tokens import page_place, page_token
+from server.domain.errors import NotFound
 from server.domain.lifecycle import RunStatus
 from server.domain.model import (
     Failure,
+    IdempotencyKey,
     Page,
     Principal,
     Proposal,
@@ -26,7 +28,7 @@ from server.domain.model import (
     Refinement,
     StartRefinement,
 )
-from server.domain.ports import Invocation, Lease
+from server.domain.ports import EarlierStart, Invocation, Lease
 from server.domain.segments import framed_event, framed_residue
 
 #: The byte of this list in page tokens.
@@ -34,18 +36,49 @@ _LIST = b"p"
 
 #: One statement, so one transaction and one round trip.
 _START = """
-WITH proposal AS (
+WITH expired AS (
+  DELETE FROM idempotency_keys WHERE $15::text IS NOT NULL AND (user_id, route, key) IN (
+    SELECT user_id, route, key FROM idempotency_keys
+    WHERE expires_at < now() AND (user_id, route, key) <> ($8, $15, $16)
+    LIMIT 10 FOR UPDATE SKIP LOCKED)
+), named AS (
+  INSERT INTO idempotency_keys AS k (user_id, route, key, request_sha256, thread_id, expires_at)
+  SELECT $8, $15, $16, $17, $3, now() + interval '24 hours' FROM drafts
+  WHERE id = $2 AND $15::text IS NOT NULL
+  ON CONFLICT (user_id, route, key) DO UPDATE
+    SET request_sha256 = $17, thread_id = $3, created_at = now(), expires_at = now() + interval '24 hours'
+    WHERE k.expires_at < now() OR EXISTS (
+      SELECT FROM runs r JOIN proposals p ON p.id = r.proposal_id
+      WHERE r.thread_id = k.thread_id AND p.failure_reason = ANY($18::text[]))
+  RETURNING 1
+), proposal AS (
   INSERT INTO proposals (id, draft_id, thread_id, user_prompt, context_file_path, context_selection,
     created_at, created_by_user_id, base_version)
-  SELECT $1, d.id, $3::uuid::text, $4, $5, $6, $7, $8, d.version FROM drafts d WHERE d.id = $2
+  SELECT $1, d.id, $3::uuid::text, $4, $5, $6, $7, $8, d.version FROM drafts d
+  WHERE d.id = $2 AND ($15::text IS NULL OR EXISTS (SELECT FROM named))
+  RETURNING id
 ), access AS (
-  INSERT INTO proposal_access (proposal_id, user_id, access_type, granted_at) VALUES ($1, $8, 'owner', $7)
+  INSERT INTO proposal_access (proposal_id, user_id, access_type, granted_at)
+  SELECT id, $8, 'owner', $7 FROM proposal
 ), run AS (
   INSERT INTO runs (thread_id, proposal_id, owner, lease_until, last_seq, trace_id, invocation, created_at)
-  VALUES ($3, $1, $9, now() + $10::interval, 1, $11, $12::jsonb, $7)
+  SELECT $3, id, $9, now() + $10::interval, 1, $11, $12::jsonb, $7 FROM proposal
+), event AS (
+  INSERT INTO events (thread_id, first_seq, last_seq, batch, residues)
+  SELECT $3, 1, 1, $13, $14 FROM proposal
 )
-INSERT INTO events (thread_id, first_seq, last_seq, batch, residues) VALUES ($3, 1, 1, $13, $14)
+SELECT id FROM proposal
 """
+
+_EARLIER = """
+SELECT k.request_sha256, k.thread_id, r.proposal_id, r.created_at,
+  r.status NOT IN ('pending', 'invoking') AS taken
+FROM idempotency_keys k JOIN runs r ON r.thread_id = k.thread_id
+WHERE k.user_id = $1 AND k.route = $2 AND k.key = $3
+"""
+
+#: Failures of a run that the runtime never took: a repeated request may start it anew.
+_NOT_TAKEN = ["runtime_refused", "runtime_unavailable", "invoke_uncertain"]
 
 _COLUMNS = """p.id, p.draft_id, d.workflow_id, p.thread_id, p.status, p.user_prompt, p.created_at,
   p.created_by_user_id, p.context_file_path, p.context_selection, p.completed_at, p.resolved_by_user_id,
@@ -93,14 +126,18 @@ class PostgresProposals:
         draft_id: UUID,
         first_event: bytes,
         now: datetime,
-    ) -> Lease:
-        """Store proposal, access, run and event 1 in one transaction; the run's lease is ours.
+        key: IdempotencyKey | None = None,
+    ) -> Lease | EarlierStart:
+        """Store proposal, access, run, event 1 and key in one transaction; the run's lease is ours.
+
+        When the key stands for something, that, and nothing is stored. Raises NotFound for a draft that
+        is gone.
 
         When it raises DatabaseUnavailable the commit may have happened all the same: then nobody
         holds the lease once it runs out, and the run is taken over like any other.
         """
         with database_errors():
-            await self._pool.execute(
+            stored = await self._pool.fetchval(
                 _START,
                 proposal_id,
                 draft_id,
@@ -116,7 +153,13 @@ class PostgresProposals:
                 invocation_to_jsonb(invocation),
                 framed_event(first_event),
                 framed_residue(b""),
+                key.route if key else None,
+                key.key if key else None,
+                key.request_sha256 if key else None,
+                _NOT_TAKEN,
             )
+            if stored is None:
+                return await self._earlier(principal, key)
         return Lease(
             thread_id=invocation.job_id,
             fence=1,
@@ -129,6 +172,15 @@ class PostgresProposals:
             proposal_id=proposal_id,
             workflow_id=command.workflow_id,
         )
+
+    async def _earlier(self, principal: Principal, key: IdempotencyKey | None) -> EarlierStart:
+        """What the key stands for, after nothing was stored. Raises NotFound."""
+        row = None
+        if key is not None:
+            row = await self._pool.fetchrow(_EARLIER, principal.user_id, key.route, key.key)
+        if row is None:
+            raise NotFound("there is no such workflow")
+        return EarlierStart(**row)
 
     async def refinement(self, principal: Principal, thread_id: UUID) -> Refinement | None:
         """The refinement; None when there is none or the principal may not see it."""

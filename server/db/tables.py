@@ -15,7 +15,6 @@ from piccolo.columns import (
     Bytea,
     ForeignKey,
     Integer,
-    SmallInt,
     Text,
     Timestamptz,
     Varchar,
@@ -162,14 +161,13 @@ class Events(Table, tablename="events", db=ENGINE):
 
 
 class IdempotencyKeys(Table, tablename="idempotency_keys", db=ENGINE):
-    """Answers kept for repeated requests. Key: user_id, route, key. No `status`: still at work."""
+    """What a key of a caller's started, so that the same request starts it once. Key: user_id, route, key."""
 
     user_id = UUID(primary_key=True, default=None)
     route = Text(default=None)
     key = Text(default=None)
     request_sha256 = Bytea(default=None)
-    status = SmallInt(null=True, default=None)
-    response = Bytea(null=True, default=None)
+    thread_id = UUID(default=None)
     created_at = Timestamptz(default=TimestamptzNow())
     expires_at = Timestamptz(default=None)
 

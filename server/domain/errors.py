@@ -6,6 +6,7 @@
     ├── PermissionDenied     may see, may not do
     ├── NotFound             there is none such, or it is not the caller's to see
     ├── Conflict             the state does not allow it
+    ├── KeyReused            the idempotency key stands for another request
     ├── CursorOutOfRange     the cursor is below the floor or above the end
     ├── Unprocessable        well-formed, but cannot be carried out
     ├── TooLarge             a body or message above its limit
@@ -60,6 +61,13 @@ class NotFound(HubError):
 
 class Conflict(HubError):
     """The resource's state does not allow the call."""
+
+
+class KeyReused(HubError):
+    """The idempotency key was used for another request."""
+
+    def __init__(self) -> None:
+        super().__init__("this idempotency key was used for another request: take a new one")
 
 
 class CursorOutOfRange(HubError):

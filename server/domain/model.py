@@ -119,6 +119,15 @@ class StartRefinement:
 
 
 @dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """Names a request of one caller on one route; `request_sha256` tells two requests apart."""
+
+    route: str
+    key: str
+    request_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class CreateWorkflow:
     """The command to make a workflow, already checked field by field."""
 

@@ -18,6 +18,7 @@ from server.domain.lifecycle import RunStatus
 from server.domain.model import (
     CreateWorkflow,
     Failure,
+    IdempotencyKey,
     Page,
     Principal,
     Proposal,
@@ -289,6 +290,17 @@ class Runs(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class EarlierStart:
+    """What an idempotency key stands for already. `taken`: the runtime has the run, or had it."""
+
+    request_sha256: bytes
+    thread_id: UUID
+    proposal_id: UUID
+    created_at: datetime
+    taken: bool
+
+
 class Proposals(Protocol):
     """Refinements and their proposals. A caller sees only what it may see."""
 
@@ -302,8 +314,13 @@ class Proposals(Protocol):
         draft_id: UUID,
         first_event: bytes,
         now: datetime,
-    ) -> Lease:
-        """Store proposal, access, run and event 1 in one transaction; the run's lease is ours."""
+        key: IdempotencyKey | None = None,
+    ) -> Lease | EarlierStart:
+        """Store proposal, access, run, event 1 and key in one transaction; the run's lease is ours.
+
+        When the key stands for something, that, and nothing is stored. A key is free again after 24
+        hours, or when the runtime did not take its run.
+        """
         ...
 
     async def refinement(self, principal: Principal, thread_id: UUID) -> Refinement | None:

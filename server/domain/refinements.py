@@ -6,18 +6,59 @@ A caller that may not see a refinement is told the same as for one that does not
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
 from server.domain.crashpoints import crash_point
-from server.domain.errors import NotFound, PermissionDenied, RuntimeRefused, RuntimeUnavailable, ShuttingDown
+from server.domain.errors import (
+    Conflict,
+    KeyReused,
+    NotFound,
+    PermissionDenied,
+    RuntimeRefused,
+    RuntimeUnavailable,
+    ShuttingDown,
+)
 from server.domain.events import Event, RunStarted
 from server.domain.follow import Beat, Follower, GoElsewhere, SeedFollower, Tails
-from server.domain.model import Principal, ProposalStatus, Refinement, StartRefinement, Workflow
-from server.domain.ports import Clock, EventCodec, Ids, Invocation, JournalHead, Proposals, Runs, Workflows
+from server.domain.model import (
+    IdempotencyKey,
+    Principal,
+    ProposalStatus,
+    Refinement,
+    StartRefinement,
+    Workflow,
+)
+from server.domain.ports import (
+    Clock,
+    EarlierStart,
+    EventCodec,
+    Ids,
+    Invocation,
+    JournalHead,
+    Proposals,
+    Runs,
+    Workflows,
+)
 from server.domain.runner import Runner
 from server.domain.segments import Segment
+
+#: The route of every face's start: the same key names the same request on all of them.
+START_ROUTE = "start_refinement"
+#: Seconds after which a start that is still being carried out may be asked about again.
+IN_FLIGHT_RETRY_S = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A started refinement. `replayed`: by an earlier request with the same key; nothing was done now."""
+
+    refinement: Refinement
+    replayed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +92,13 @@ class Refinements:
         #: False once this replica is going away.
         self.accepting = True
 
-    async def start(self, principal: Principal, command: StartRefinement) -> Refinement:
+    async def start(
+        self, principal: Principal, command: StartRefinement, *, key: str | None = None
+    ) -> Started:
         """Record the request and start its run; returns once the runtime took it.
+
+        The same command with the same key, on any replica, starts nothing again. Raises KeyReused for
+        another command, Conflict while the first start is being carried out.
 
         Raises NotFound for a workflow that is not the principal's. When the runtime does not take
         the run, its error is raised after the proposal was stored as failed. If the caller goes away
@@ -78,23 +124,17 @@ class Refinements:
             draft_id=workflow.current_draft_id,
             first_event=self._codec.encode(Event(1, 1, now, started)),
             now=now,
+            key=_named(key, command),
         )
+        if isinstance(lease, EarlierStart):
+            return _again(lease, command)
         crash_point("started")
         try:
             await asyncio.shield(self._runner.drive(lease))
         except (RuntimeRefused, RuntimeUnavailable) as error:
             error.add_context(f"proposal {proposal_id} was stored as failed")
             raise
-        return Refinement(
-            thread_id=thread_id,
-            proposal_id=proposal_id,
-            workflow_id=workflow.id,
-            status=ProposalStatus.PROCESSING,
-            epoch=1,
-            last_seq=1,
-            floor=1,
-            created_at=now,
-        )
+        return Started(_as_started(thread_id, proposal_id, workflow.id, now))
 
     def _invocation(self, workflow: Workflow, command: StartRefinement) -> Invocation:
         """The runtime's job. The prompt goes where the seed says and where the published runtime
@@ -186,3 +226,37 @@ class Refinements:
             step = await follower.step()
             if not isinstance(step, Beat | GoElsewhere):
                 return step or []
+
+
+def _as_started(thread_id: UUID, proposal_id: UUID, workflow_id: UUID, at: datetime) -> Refinement:
+    """A refinement as its start answers it, whatever happened since."""
+    return Refinement(
+        thread_id=thread_id,
+        proposal_id=proposal_id,
+        workflow_id=workflow_id,
+        status=ProposalStatus.PROCESSING,
+        epoch=1,
+        last_seq=1,
+        floor=1,
+        created_at=at,
+    )
+
+
+def _named(key: str | None, command: StartRefinement) -> IdempotencyKey | None:
+    return None if key is None else IdempotencyKey(START_ROUTE, key, _digest(command))
+
+
+def _digest(command: StartRefinement) -> bytes:
+    context = [command.context_file_path, command.context_selection]
+    return sha256(json.dumps([str(command.workflow_id), command.user_prompt, *context]).encode()).digest()
+
+
+def _again(earlier: EarlierStart, command: StartRefinement) -> Started:
+    """What a repeated request is answered. Raises KeyReused, Conflict."""
+    if earlier.request_sha256 != _digest(command):
+        raise KeyReused
+    if not earlier.taken:
+        message = "the first request with this idempotency key is still being carried out"
+        raise Conflict(message, retry_after_s=IN_FLIGHT_RETRY_S)
+    first = _as_started(earlier.thread_id, earlier.proposal_id, command.workflow_id, earlier.created_at)
+    return Started(first, replayed=True)

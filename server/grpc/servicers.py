@@ -34,8 +34,11 @@ class RefinementServicer(RefinementServiceServicer):
     ) -> m.StartRefinementResponse:
         """Contract: StartRefinement."""
         command = requests.start_refinement_message(request)
-        refinement = await self._refinements.start(caller(), command)
-        return m.StartRefinementResponse(refinement=resources.refinement_message(refinement))
+        key = requests.idempotency_key(request.request_id, "request_id")
+        started = await self._refinements.start(caller(), command, key=key)
+        return m.StartRefinementResponse(
+            refinement=resources.refinement_message(started.refinement), replayed=started.replayed
+        )
 
     async def GetRefinement(
         self, request: m.GetRefinementRequest, context: Context

@@ -136,7 +136,6 @@ _PROBLEMS: dict[int, tuple[type[models.Problem], str]] = {
     403: (models.Problem, "Not allowed"),
     404: (models.Problem, "There is none such, or it is not the caller's to see"),
     409: (models.Problem, "The state does not allow it, or the same request is being carried out"),
-    409: (models.Problem, "The first request with this idempotency key is still being carried out"),
     410: (models.CursorProblem, "The cursor is outside the journal"),
     413: (models.Problem, "The body is too large"),
     422: (models.Problem, "Cannot be carried out (with `fields`), or the idempotency key is another's"),

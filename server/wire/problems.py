@@ -119,6 +119,14 @@ PROBLEMS: dict[type[errors.HubError], Problem] = {
         "Conflict",
         _REFUSED,
     ),
+    errors.KeyReused: Problem(
+        _R.PROBLEM_REASON_KEY_REUSED,
+        code_pb2.INVALID_ARGUMENT,
+        422,
+        "The idempotency key stands for another request",
+        "Unprocessable Entity",
+        _REFUSED,
+    ),
     errors.CursorOutOfRange: Problem(
         _R.PROBLEM_REASON_CURSOR_OUT_OF_RANGE,
         code_pb2.OUT_OF_RANGE,

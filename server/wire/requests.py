@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
-from server.domain.errors import Unprocessable
+from server.domain.errors import InvalidArgument, Unprocessable
 from server.domain.model import CreateWorkflow, ProposalStatus, StartRefinement
 from server.wire import messages as m
 from server.wire.definition import check_definition, definition_of
@@ -30,6 +30,7 @@ MAX_SEQ = 0xFFFFFFFF
 MAX_PAGE, DEFAULT_PAGE = 200, 50
 MAX_EVENTS, DEFAULT_EVENTS = 1_000, 100
 MAX_WAIT_S = 25
+MAX_KEY = 255
 
 T = TypeVar("T")
 
@@ -224,6 +225,15 @@ def events_message(request: m.ListEventsRequest) -> EventsArguments:
             fields.most("wait_seconds", request.wait_seconds, MAX_WAIT_S),
         )
     )
+
+
+def idempotency_key(text: str | None, name: str) -> str | None:
+    """A key of the caller's choice; None when there is none. Raises InvalidArgument."""
+    if not text:
+        return None
+    if len(text) > MAX_KEY or not all("!" <= character <= "~" for character in text):
+        raise InvalidArgument({name: f"must be 1 to {MAX_KEY} visible ASCII characters"})
+    return text
 
 
 def cursor(text: str | None, name: str = "after") -> int:

@@ -112,7 +112,8 @@ class Setting:
     workflow_id: UUID
 
     async def start(self, prompt: str = "do it") -> Any:
-        return await self.core.refinements.start(self.user, StartRefinement(self.workflow_id, prompt))
+        command = StartRefinement(self.workflow_id, prompt)
+        return (await self.core.refinements.start(self.user, command)).refinement
 
     async def events(self, thread_id: UUID) -> list[Event]:
         follower = await self.core.refinements.follow(self.user, thread_id, 0)
@@ -373,7 +374,7 @@ async def test_cancelling_stops_the_run_and_keeps_its_files(setting: Opener) -> 
 async def test_the_job_has_the_prompt_where_the_seed_and_the_published_runtime_look(setting: Opener) -> None:
     async with setting(Script([[END]])) as on:
         command = StartRefinement(on.workflow_id, "do it", "/THE_CAST/a.md", "lines 1-2")
-        started = await on.core.refinements.start(on.user, command)
+        started = (await on.core.refinements.start(on.user, command)).refinement
     job = on.script.jobs[0]
     assert job["job_id"] == str(started.thread_id)
     assert job["input_payload"]["messages"] == [{"role": "user", "content": "do it"}]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from server.db.file_json import files_from_jsonb, files_to_jsonb
 from server.db.invocations import invocation_from_jsonb
 from server.db.proposals import PostgresProposals
-from server.domain.errors import InvalidArgument
+from server.domain.errors import InvalidArgument, NotFound
 from server.domain.files import File, text_bytes
 from server.domain.lifecycle import RunStatus
 from server.domain.model import Failure, Proposal, ProposalStatus, StartRefinement
@@ -99,7 +99,7 @@ async def test_a_start_that_fails_stores_nothing(proposals: Any, pool: Any) -> N
             first_event=b"x",
             now=NOON,
         )
-    with pytest.raises(asyncpg.PostgresError):  # no such draft
+    with pytest.raises(NotFound):  # no such draft
         await proposals.start(
             ann,
             StartRefinement(workflow.id, "again"),

@@ -39,7 +39,8 @@ class Driven:
 
     async def start(self, prompt: str = "do it") -> Refinement:
         """A started refinement."""
-        return await self.core.refinements.start(self.user, StartRefinement(self.workflow_id, prompt))
+        started = await self.core.refinements.start(self.user, StartRefinement(self.workflow_id, prompt))
+        return started.refinement
 
     async def events(self, thread_id: UUID) -> list[Event]:
         """All events of a thread, once it is over."""

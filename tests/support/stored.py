@@ -52,7 +52,7 @@ async def a_run(
     prompt: str = "do it",
 ) -> Lease:
     """A started run with event 1, and the lease on it."""
-    return await PostgresProposals(pool, owner=owner, lease_ttl_s=lease_ttl_s).start(
+    lease = await PostgresProposals(pool, owner=owner, lease_ttl_s=lease_ttl_s).start(
         principal,
         StartRefinement(workflow.id, prompt),
         proposal_id=uuid4(),
@@ -61,3 +61,5 @@ async def a_run(
         first_event=first_event,
         now=NOON + timedelta(minutes=minute),
     )
+    assert isinstance(lease, Lease)
+    return lease

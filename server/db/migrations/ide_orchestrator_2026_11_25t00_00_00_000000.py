@@ -155,8 +155,7 @@ UP = (
         route text NOT NULL,
         key text NOT NULL,
         request_sha256 bytea NOT NULL,
-        status smallint,
-        response bytea,
+        thread_id uuid NOT NULL,
         created_at timestamptz NOT NULL DEFAULT now(),
         expires_at timestamptz NOT NULL,
         PRIMARY KEY (user_id, route, key)

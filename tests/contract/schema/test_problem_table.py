@@ -21,6 +21,7 @@ EXAMPLES: list[HubError] = [
     errors.PermissionDenied("only an owner may"),
     errors.NotFound("there is no such proposal"),
     errors.Conflict("it is over"),
+    errors.KeyReused(),
     errors.CursorOutOfRange(9, 3, 7),
     errors.Unprocessable({"context_selection": "is no range"}),
     errors.TooLarge("too large"),

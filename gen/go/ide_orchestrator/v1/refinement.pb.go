@@ -284,8 +284,14 @@ type StartRefinementRequest struct {
 	// The lines that the request is about, as `lines A-B` or `line A` with 1 <= A <= B; absent or empty
 	// for all.
 	ContextSelection *string `protobuf:"bytes,4,opt,name=context_selection,json=contextSelection,proto3,oneof" json:"context_selection,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Names the request, so that sending it again starts nothing twice: 1 to 255 visible ASCII characters,
+	// of the caller's choice, good for 24 hours; empty for none. The same as the header `Idempotency-Key`
+	// over HTTP. With another request under the same name: INVALID_ARGUMENT (`key_reused`); while the
+	// first is still being carried out: FAILED_PRECONDITION with RetryInfo. When the runtime did not take
+	// the run, the name is free again.
+	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StartRefinementRequest) Reset() {
@@ -346,11 +352,20 @@ func (x *StartRefinementRequest) GetContextSelection() string {
 	return ""
 }
 
+func (x *StartRefinementRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
 // Response of StartRefinement.
 type StartRefinementResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The refinement, processing.
-	Refinement    *Refinement `protobuf:"bytes,1,opt,name=refinement,proto3" json:"refinement,omitempty"`
+	// The refinement, processing; of a repeated request, as it was when it was started.
+	Refinement *Refinement `protobuf:"bytes,1,opt,name=refinement,proto3" json:"refinement,omitempty"`
+	// True when the request was made before and nothing was started now.
+	Replayed      bool `protobuf:"varint,2,opt,name=replayed,proto3" json:"replayed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -390,6 +405,13 @@ func (x *StartRefinementResponse) GetRefinement() *Refinement {
 		return x.Refinement
 	}
 	return nil
+}
+
+func (x *StartRefinementResponse) GetReplayed() bool {
+	if x != nil {
+		return x.Replayed
+	}
+	return false
 }
 
 // Request of GetRefinement.
@@ -1134,20 +1156,23 @@ const file_ide_orchestrator_v1_refinement_proto_rawDesc = "" +
 	" \x01(\v2\x1c.ide_orchestrator.v1.FailureR\afailure\";\n" +
 	"\aFailure\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage\"\xe9\x01\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"\x88\x02\n" +
 	"\x16StartRefinementRequest\x12\x1f\n" +
 	"\vworkflow_id\x18\x01 \x01(\tR\n" +
 	"workflowId\x12\x1f\n" +
 	"\vuser_prompt\x18\x02 \x01(\tR\n" +
 	"userPrompt\x12/\n" +
 	"\x11context_file_path\x18\x03 \x01(\tH\x00R\x0fcontextFilePath\x88\x01\x01\x120\n" +
-	"\x11context_selection\x18\x04 \x01(\tH\x01R\x10contextSelection\x88\x01\x01B\x14\n" +
+	"\x11context_selection\x18\x04 \x01(\tH\x01R\x10contextSelection\x88\x01\x01\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x05 \x01(\tR\trequestIdB\x14\n" +
 	"\x12_context_file_pathB\x14\n" +
-	"\x12_context_selection\"Z\n" +
+	"\x12_context_selection\"v\n" +
 	"\x17StartRefinementResponse\x12?\n" +
 	"\n" +
 	"refinement\x18\x01 \x01(\v2\x1f.ide_orchestrator.v1.RefinementR\n" +
-	"refinement\"3\n" +
+	"refinement\x12\x1a\n" +
+	"\breplayed\x18\x02 \x01(\bR\breplayed\"3\n" +
 	"\x14GetRefinementRequest\x12\x1b\n" +
 	"\tthread_id\x18\x01 \x01(\tR\bthreadId\"X\n" +
 	"\x15GetRefinementResponse\x12?\n" +

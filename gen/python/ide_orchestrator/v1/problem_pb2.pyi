@@ -50,6 +50,8 @@ class _ProblemReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Problem
     """The replica is going away. HTTP 503, UNAVAILABLE; connect again at once."""
     PROBLEM_REASON_INTERNAL: _ProblemReason.ValueType  # 13
     """A fault of the hub. HTTP 500, INTERNAL."""
+    PROBLEM_REASON_KEY_REUSED: _ProblemReason.ValueType  # 14
+    """The idempotency key was used for another request. HTTP 422, INVALID_ARGUMENT."""
 
 class ProblemReason(_ProblemReason, metaclass=_ProblemReasonEnumTypeWrapper):
     """The reason of an error, in lower case and without the prefix: over gRPC the `reason` of
@@ -84,4 +86,6 @@ PROBLEM_REASON_SHUTTING_DOWN: ProblemReason.ValueType  # 12
 """The replica is going away. HTTP 503, UNAVAILABLE; connect again at once."""
 PROBLEM_REASON_INTERNAL: ProblemReason.ValueType  # 13
 """A fault of the hub. HTTP 500, INTERNAL."""
+PROBLEM_REASON_KEY_REUSED: ProblemReason.ValueType  # 14
+"""The idempotency key was used for another request. HTTP 422, INVALID_ARGUMENT."""
 Global___ProblemReason: _TypeAlias = ProblemReason  # noqa: Y015

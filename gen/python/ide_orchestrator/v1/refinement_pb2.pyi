@@ -157,6 +157,7 @@ class StartRefinementRequest(_message.Message):
     USER_PROMPT_FIELD_NUMBER: _builtins.int
     CONTEXT_FILE_PATH_FIELD_NUMBER: _builtins.int
     CONTEXT_SELECTION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     workflow_id: _builtins.str
     """The workflow to refine (UUID)."""
     user_prompt: _builtins.str
@@ -169,6 +170,13 @@ class StartRefinementRequest(_message.Message):
     """The lines that the request is about, as `lines A-B` or `line A` with 1 <= A <= B; absent or empty
     for all.
     """
+    request_id: _builtins.str
+    """Names the request, so that sending it again starts nothing twice: 1 to 255 visible ASCII characters,
+    of the caller's choice, good for 24 hours; empty for none. The same as the header `Idempotency-Key`
+    over HTTP. With another request under the same name: INVALID_ARGUMENT (`key_reused`); while the
+    first is still being carried out: FAILED_PRECONDITION with RetryInfo. When the runtime did not take
+    the run, the name is free again.
+    """
     def __init__(
         self,
         *,
@@ -176,10 +184,11 @@ class StartRefinementRequest(_message.Message):
         user_prompt: _builtins.str = ...,
         context_file_path: _builtins.str | None = ...,
         context_selection: _builtins.str | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_context_file_path", b"_context_file_path", "_context_selection", b"_context_selection", "context_file_path", b"context_file_path", "context_selection", b"context_selection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_file_path", b"_context_file_path", "_context_selection", b"_context_selection", "context_file_path", b"context_file_path", "context_selection", b"context_selection", "user_prompt", b"user_prompt", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_file_path", b"_context_file_path", "_context_selection", b"_context_selection", "context_file_path", b"context_file_path", "context_selection", b"context_selection", "request_id", b"request_id", "user_prompt", b"user_prompt", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__context_file_path: _TypeAlias = _typing.Literal["context_file_path"]  # noqa: Y015
     _WhichOneofArgType__context_file_path: _TypeAlias = _typing.Literal["_context_file_path", b"_context_file_path"]  # noqa: Y015
@@ -199,18 +208,22 @@ class StartRefinementResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REFINEMENT_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    replayed: _builtins.bool
+    """True when the request was made before and nothing was started now."""
     @_builtins.property
     def refinement(self) -> Global___Refinement:
-        """The refinement, processing."""
+        """The refinement, processing; of a repeated request, as it was when it was started."""
 
     def __init__(
         self,
         *,
         refinement: Global___Refinement | None = ...,
+        replayed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["refinement", b"refinement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["refinement", b"refinement"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refinement", b"refinement", "replayed", b"replayed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

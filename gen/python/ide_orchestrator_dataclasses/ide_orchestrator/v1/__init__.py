@@ -322,6 +322,11 @@ class ProblemReason(betterproto2.Enum):
     A fault of the hub. HTTP 500, INTERNAL.
     """
 
+    KEY_REUSED = 14
+    """
+    The idempotency key was used for another request. HTTP 422, INVALID_ARGUMENT.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -339,6 +344,7 @@ class ProblemReason(betterproto2.Enum):
             11: "PROBLEM_REASON_DATABASE_UNAVAILABLE",
             12: "PROBLEM_REASON_SHUTTING_DOWN",
             13: "PROBLEM_REASON_INTERNAL",
+            14: "PROBLEM_REASON_KEY_REUSED",
         }
 
     @classmethod
@@ -358,6 +364,7 @@ class ProblemReason(betterproto2.Enum):
             "PROBLEM_REASON_DATABASE_UNAVAILABLE": 11,
             "PROBLEM_REASON_SHUTTING_DOWN": 12,
             "PROBLEM_REASON_INTERNAL": 13,
+            "PROBLEM_REASON_KEY_REUSED": 14,
         }
 
 
@@ -1413,6 +1420,15 @@ class StartRefinementRequest(betterproto2.Message):
     for all.
     """
 
+    request_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    Names the request, so that sending it again starts nothing twice: 1 to 255 visible ASCII characters,
+    of the caller's choice, good for 24 hours; empty for none. The same as the header `Idempotency-Key`
+    over HTTP. With another request under the same name: INVALID_ARGUMENT (`key_reused`); while the
+    first is still being carried out: FAILED_PRECONDITION with RetryInfo. When the runtime did not take
+    the run, the name is free again.
+    """
+
 
 default_message_pool.register_message("ide_orchestrator.v1", "StartRefinementRequest", StartRefinementRequest)
 
@@ -1425,7 +1441,12 @@ class StartRefinementResponse(betterproto2.Message):
 
     refinement: "Refinement | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    The refinement, processing.
+    The refinement, processing; of a repeated request, as it was when it was started.
+    """
+
+    replayed: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+    """
+    True when the request was made before and nothing was started now.
     """
 
 
