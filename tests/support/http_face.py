@@ -31,17 +31,24 @@ class HttpFace:
     """A serving HTTP face over a hub's core."""
 
     server: uvicorn.Server
-    address: str
+    http: str
 
     @property
-    def streams(self) -> list[Any]:
+    def connections(self) -> list[Any]:
         """The server's connections (uvicorn's protocols)."""
         return list(self.server.server_state.connections)
 
+    async def until_connections(self, count: int, *, within_s: float = 10) -> None:
+        """Wait until there are so many connections, and as many calls under way at most."""
+        state = self.server.server_state
+        await until(lambda: len(state.connections) == count and len(state.tasks) <= count, within_s=within_s)
+
 
 @asynccontextmanager
-async def http_face(core: Core, *, send_deadline_s: float, **config: Any) -> AsyncIterator[HttpFace]:
-    """A second HTTP face over the hub's core, with times of its own."""
+async def http_face(
+    core: Core, *, socket_protocol: type[Any] | None = None, **times: float
+) -> AsyncIterator[HttpFace]:
+    """A second HTTP face over the hub's core, with times of its own (`uvicorn_config`)."""
     app = create_http_app(
         HttpServices(
             refinements=core.refinements,
@@ -54,7 +61,10 @@ async def http_face(core: Core, *, send_deadline_s: float, **config: Any) -> Asy
         )
     )
     listener = listening_socket("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn_config(app, drain_s=2, send_deadline_s=send_deadline_s, **config))
+    config = uvicorn_config(app, drain_s=2, **times)
+    if socket_protocol is not None:
+        config.ws = socket_protocol
+    server = uvicorn.Server(config)
     serving = asyncio.create_task(server._serve(sockets=[listener]))
     try:
         await until(lambda: server.started)
@@ -96,7 +106,7 @@ async def socket(
 async def upgrade(
     http: str, path: str, headers: Mapping[str, str]
 ) -> tuple[int, dict[str, str], dict[str, Any]]:
-    """Ask for an upgrade; the answer's status, headers and problem (empty for 101)."""
+    """Ask for an upgrade; the answer's status, headers and problem, empty if it is none."""
     host, _, port = http.removeprefix("http://").rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     asked = {
@@ -116,7 +126,8 @@ async def upgrade(
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()
-    return code, told, json.loads(body) if body else {}
+    is_problem = told.get("content-type") == "application/problem+json"
+    return code, told, json.loads(body) if is_problem else {}
 
 
 @dataclass
