@@ -6,14 +6,20 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from server.domain.events import Token
 from server.domain.ports import JournalHead
 from server.domain.segments import Segment
-from server.wakeups.redis_streams import STREAM_ENTRIES, STREAM_TTL_S, RedisWakeups, stream_of
+from server.wakeups.redis_streams import (
+    STREAM_ENTRIES,
+    STREAM_TTL_S,
+    UNPUBLISHED_BYTES,
+    RedisWakeups,
+    stream_of,
+)
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.replicas import Replica, read_events, replica, until
 
@@ -36,6 +42,19 @@ def counts(on: Replica) -> tuple[int, int]:
     return on.wakeups.segments, on.wakeups.hints
 
 
+def reads_of(on: Replica) -> list[int]:
+    """The cursors behind which the journal is read from now on."""
+    reads: list[int] = []
+    read_after = on.tails.read_after
+
+    async def counted(thread_id: Any, after: int) -> Any:
+        reads.append(after)
+        return await read_after(thread_id, after)
+
+    on.tails.read_after = counted  # type: ignore[method-assign]
+    return reads
+
+
 async def test_the_live_window_travels_without_a_read_of_the_database(
     database: str, server: RedisServer
 ) -> None:
@@ -43,14 +62,7 @@ async def test_the_live_window_travels_without_a_read_of_the_database(
         await asyncio.gather(here.told(), there.told())
         run = await here.run()
         followers = [await there.tails.follow(run.thread_id, 1) for _ in range(3)]
-        reads: list[int] = []
-        read_after = there.tails.read_after
-
-        async def counted(thread_id: Any, after: int) -> Any:
-            reads.append(after)
-            return await read_after(thread_id, after)
-
-        there.tails.read_after = counted  # type: ignore[method-assign]
+        reads = reads_of(there)
         readers = [asyncio.create_task(read_events(follower)) for follower in followers]
         for number in range(40):
             await run.say(str(number))
@@ -65,7 +77,11 @@ async def test_the_live_window_travels_without_a_read_of_the_database(
 
 
 async def test_a_reader_that_joins_late_gets_the_whole_run(database: str, server: RedisServer) -> None:
-    async with replica(database, over(server)) as here, replica(database, over(server)) as there:
+    # The reading call blocks for longer than the test may take: a new thread has to end it.
+    async with (
+        replica(database, over(server)) as here,
+        replica(database, over(server, answer_s=120)) as there,
+    ):
         await asyncio.gather(here.told(), there.told())
         run = await here.run()
         readers = []
@@ -104,13 +120,54 @@ async def test_a_gap_in_the_stream_is_filled_from_the_journal(database: str, ser
         run = await here.run()
         told = here.journal.on_commit
         here.journal.on_commit = lambda *_: None
-        reader = asyncio.create_task(read_events(await there.tails.follow(run.thread_id, 1)))
+        reads = reads_of(there)
+        readers = [
+            asyncio.create_task(read_events(await there.tails.follow(run.thread_id, 1))) for _ in range(5)
+        ]
         for number in range(10):
             await run.say(str(number))
         here.journal.on_commit = told
         await run.finish()
         async with asyncio.timeout(20):
-            assert [event.seq for event in await reader] == list(range(2, 13))
+            histories = await asyncio.gather(*readers)
+    assert [[event.seq for event in history] for history in histories] == [list(range(2, 13))] * 5
+    # Once for all readers.
+    assert reads == [1]
+
+
+async def entries(server: RedisServer, thread_ids: list[UUID]) -> list[dict[bytes, bytes]]:
+    async with server.client() as client:
+        found: list[dict[bytes, bytes]] = []
+        for thread_id in thread_ids:
+            answer: Any = await client.xrange(stream_of(thread_id))
+            found.extend(fields for _, fields in answer)
+        return found
+
+
+async def test_segments_that_do_not_join_are_not_told_as_one(database: str, server: RedisServer) -> None:
+    async with replica(database, over(server)) as here:
+        await here.told()
+        thread_id, wakeups = uuid4(), here.wakeups
+        assert isinstance(wakeups, RedisWakeups)
+        for seq in (1, 2, 5, 6):
+            wakeups.committed(thread_id, Segment(seq, seq, b"\x0a\x00", b"\x00"), HEAD)
+        await until(lambda: wakeups.publications == 1)
+        told = await entries(server, [thread_id])
+    assert [(fields[b"f"], fields[b"b"]) for fields in told] == [(b"5", b"\x0a\x00" * 2)]
+
+
+async def test_what_waits_to_be_told_is_bounded_over_all_threads(database: str, server: RedisServer) -> None:
+    size = 200 << 10
+    async with replica(database, over(server)) as here:
+        await here.told()
+        threads, wakeups = [uuid4() for _ in range(60)], here.wakeups
+        assert isinstance(wakeups, RedisWakeups)
+        for thread_id in threads:
+            wakeups.committed(thread_id, Segment(1, 1, bytes(size), b""), HEAD)
+        await until(lambda: wakeups.publications == 1)
+        told = await entries(server, threads)
+    assert len(told) == len(threads)
+    assert sum(b"b" in fields for fields in told) == UNPUBLISHED_BYTES // size
 
 
 async def test_what_others_write_into_a_stream_is_at_most_a_hint(database: str, server: RedisServer) -> None:
