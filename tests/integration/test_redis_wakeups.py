@@ -80,7 +80,7 @@ async def test_a_reader_that_joins_late_gets_the_whole_run(database: str, server
     # The reading call blocks for longer than the test may take: a new thread has to end it.
     async with (
         replica(database, over(server)) as here,
-        replica(database, over(server, answer_s=120)) as there,
+        replica(database, over(server, answer_s=120, self_test_s=120)) as there,
     ):
         await asyncio.gather(here.told(), there.told())
         run = await here.run()
