@@ -134,13 +134,13 @@ async def open_core(
         runtime = await stack.enter_async_context(runtime_of(settings, runtime_url))
         tails: Tails
 
-        def committed(thread_id: UUID, segment: Segment, head: JournalHead) -> None:
+        def _committed(thread_id: UUID, segment: Segment, head: JournalHead) -> None:
             tails.committed(thread_id, segment, head)
             wakeups.committed(thread_id, segment, head)
 
         journal = PostgresJournal(
             pool,
-            on_commit=committed,
+            on_commit=_committed,
             lease_ttl_s=settings.lease_ttl_s,
         )
         tails = Tails(

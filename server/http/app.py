@@ -46,10 +46,12 @@ def create_http_app(services: HttpServices) -> Litestar:
 
     @get("/openapi.json")
     async def openapi() -> Response[bytes]:
+        """The description of the routes."""
         return bytes_response(document)
 
     @get("/api/ws/refinements/{thread_id:str}")
     async def socket_only(thread_id: FromPath[str]) -> Response[bytes]:
+        """Tell who comes without an upgrade."""
         raise upgrade_required()
 
     app = Litestar(
