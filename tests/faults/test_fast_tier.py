@@ -21,6 +21,7 @@ from tests.support.faults.upstream import cut_at_frames
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 
+PROFILES: tuple[Profile, ...] = ("full", "none")
 #: The lease of the fast tier, and what a takeover may take then: lease, sweep, and a loaded machine.
 TTL_S = 2.0
 TAKEOVER_S = 6.0
@@ -33,15 +34,17 @@ def report(results: Sequence[Result]) -> None:
     assert not [violation for result in results for violation in result.violations], table
 
 
-@pytest.mark.parametrize("profile", ["full", "none"])
-async def test_every_persona_of_the_runtime_gets_its_verdict(ground: Ground, profile: Profile) -> None:
-    async with open_rig(ground, profile, IDEO_RUN_LONGEST_S="8") as rig:
-        await rig.start("A", "B")
-        for number, persona in enumerate(PERSONAS):
-            if persona.fits(profile):
-                ways = [WAYS[number % len(WAYS)], WAYS[(number + 3) % len(WAYS)]]
-                await rig.run(persona, via="AB"[number % 2], ways=ways)
-        report([await rig.settle("no fault but the persona's", within_s=40)])
+async def test_every_persona_of_the_runtime_gets_its_verdict(ground: Ground) -> None:
+    async def all_of(profile: Profile) -> Result:
+        async with open_rig(ground, profile, IDEO_RUN_LONGEST_S="8") as rig:
+            await rig.start("A", "B")
+            for number, persona in enumerate(PERSONAS):
+                if persona.fits(profile):
+                    ways = [WAYS[number % len(WAYS)], WAYS[(number + 3) % len(WAYS)]]
+                    await rig.run(persona, via="AB"[number % 2], ways=ways)
+            return await rig.settle(f"no fault but the persona's ({profile})", within_s=40)
+
+    report(await asyncio.gather(*map(all_of, PROFILES)))
 
 
 async def test_a_crash_at_any_point_loses_nothing(ground: Ground) -> None:
@@ -75,11 +78,13 @@ async def test_a_cut_on_the_way_to_the_runtime_loses_nothing_unmarked(ground: Gr
     report(found)
 
 
-@pytest.mark.parametrize("profile", ["full", "none"])
-async def test_runs_of_a_killed_or_paused_owner_go_on_elsewhere(ground: Ground, profile: Profile) -> None:
+async def test_runs_of_a_killed_or_paused_owner_go_on_elsewhere(ground: Ground) -> None:
     found = await asyncio.gather(
-        owner_killed(ground, profile, WAYS, runs=3, ttl_s=TTL_S),
-        owner_paused(ground, profile, WAYS, runs=3, ttl_s=TTL_S),
+        *(
+            fault(ground, profile, WAYS, runs=3, ttl_s=TTL_S)
+            for profile in PROFILES
+            for fault in (owner_killed, owner_paused)
+        )
     )
     report(found)
     for result in found:

@@ -33,7 +33,7 @@ async def database_outage(
     )
     async with open_rig(ground, profile, IDEO_LEASE_TTL_S=str(ttl_s)) as rig:
         await rig.start("A", "B")
-        await start_runs(rig, runs, 8 + away_s + 2 * times, ways)
+        await start_runs(rig, runs, 5 + away_s + 2 * times, ways)
         killed = 0
         since = 0.0
         for _ in range(times):

@@ -126,7 +126,7 @@ class Result:
 
 
 class NotStarted(Exception):
-    """The hub stored nothing of a start that it did not answer."""
+    """The hub stored nothing of a start; the text has what it said."""
 
 
 class Rig:
@@ -191,11 +191,13 @@ class Rig:
         prompt = f"{persona.prompt} {next(_numbers)}"
         started_at = time.monotonic()
         url = f"{self.replicas[via].address.http}/api/workflows/{self._workflow}/refinements"
+        said = "nothing"
         with contextlib.suppress(httpx.HTTPError):
-            await self.http.post(url, json={"user_prompt": prompt})
+            answer = await self.http.post(url, json={"user_prompt": prompt})
+            said = f"{answer.status_code} {answer.text[:200]}"
         rows = await self._rows("SELECT id, thread_id FROM proposals WHERE user_prompt = $1", prompt)
         if not rows:
-            raise NotStarted
+            raise NotStarted(f"the hub said {said}")
         thread_id = str(rows[0]["thread_id"])
         number = len(self.runs)
         recorders = [
