@@ -1,4 +1,4 @@
-"""The HTTP face alone: a hub of the tests' own, raw sockets, and streams read piece by piece."""
+"""The HTTP face with times of its own, and WebSockets opened the usual way and by hand."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import httpx
 import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 
 from server.compose import Core, listening_socket
 from server.http.app import HttpServices, create_http_app
 from server.http.server import uvicorn_config
-from tests.support.hub import RunningHub
 
 ORIGIN = "https://ide.bizmatters.com"
 
@@ -128,37 +125,3 @@ async def upgrade(
         await writer.wait_closed()
     is_problem = told.get("content-type") == "application/problem+json"
     return code, told, json.loads(body) if is_problem else {}
-
-
-@dataclass
-class ServerSentEvent:
-    """One event of a stream."""
-
-    name: str
-    id: int | None
-    data: dict[str, Any]
-
-
-async def server_sent_events(
-    hub: RunningHub, thread_id: str, *, after: int | None = None, last_id: int | None = None
-) -> list[ServerSentEvent]:
-    """Every event of a stream until the server ends it."""
-    headers = {"Authorization": f"Bearer {hub.token()}", "Accept": "text/event-stream"}
-    if last_id is not None:
-        headers["Last-Event-ID"] = str(last_id)
-    params = {} if after is None else {"after": after}
-    async with httpx.AsyncClient(base_url=hub.http, timeout=30) as http:
-        answer = await http.get(f"/api/refinements/{thread_id}/events", params=params, headers=headers)
-    answer.raise_for_status()
-    found = []
-    for block in answer.text.split("\n\n")[:-1]:
-        fields = dict(line.split(": ", 1) for line in block.split("\n"))
-        seq = int(fields["id"]) if "id" in fields else None
-        found.append(ServerSentEvent(fields["event"], seq, json.loads(fields["data"])))
-    return found
-
-
-def recording(directory: Path, name: str, frames: list[dict[str, Any]]) -> None:
-    """Write a recording for the replay runtime."""
-    text = "".join(json.dumps(frame) + "\n" for frame in frames)
-    (directory / f"{name}.jsonl").write_text(text)

@@ -1,0 +1,193 @@
+"""Readers that do not read: what they cost, what they are told, and that nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket as sockets
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+import uvloop
+from websockets.asyncio.client import ClientConnection
+from websockets.frames import Frame, Opcode
+
+from server.domain.follow import STEP_BYTES
+from server.http.connection import HIGH_WATER_BYTES
+from tests.support.http_face import HttpFace, http_face, socket
+from tests.support.hub import RunningHub, running_hub, start
+
+#: 2,258 frames, 2.4 MB in the seed's form: more than the kernel and the hub hold for one reader.
+LONG = "[[replay:long_run]]"
+EVENTS = 2_259
+DEADLINE_S = 0.5
+#: Most bytes that wait in the process for one reader: a step more than where its handler is held up.
+MOST_WAITING = HIGH_WATER_BYTES + STEP_BYTES + (64 << 10)
+
+Loop = Callable[[], asyncio.AbstractEventLoop]
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def on_loop(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, None]], Any]:
+    """Runs on an event loop of its own: the hub's is uvloop, whose transports differ."""
+
+    async def run(coroutine: Coroutine[Any, Any, None]) -> None:
+        def in_thread() -> None:
+            with asyncio.Runner(loop_factory=request.param) as runner:
+                runner.run(coroutine)
+
+        await asyncio.to_thread(in_thread)
+
+    return run
+
+
+def small_socket(face: HttpFace) -> sockets.socket:
+    """A connected socket that holds little."""
+    host, _, port = face.http.removeprefix("http://").rpartition(":")
+    made = sockets.socket()
+    made.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 8192)
+    made.connect((host, int(port)))
+    made.setblocking(False)
+    return made
+
+
+@asynccontextmanager
+async def stuck_socket(
+    face: HttpFace, thread: str, token: str, *protocols: str, query: str = ""
+) -> AsyncIterator[ClientConnection]:
+    """A WebSocket whose client has stopped to read."""
+    async with socket(
+        face.http,
+        thread,
+        token,
+        *protocols,
+        query=query,
+        sock=small_socket(face),
+        max_queue=1,
+        ping_interval=None,
+        close_timeout=0.1,
+    ) as opened:
+        opened.transport.pause_reading()
+        try:
+            yield opened
+        finally:
+            opened.transport.abort()
+
+
+@asynccontextmanager
+async def stuck_stream(face: HttpFace, thread: str, token: str) -> AsyncIterator[None]:
+    """The same over server-sent events."""
+    with small_socket(face) as raw:
+        head = (
+            f"GET /api/refinements/{thread}/events HTTP/1.1",
+            "Host: x",
+            "Accept: text/event-stream",
+            f"Authorization: Bearer {token}",
+        )
+        await asyncio.get_running_loop().sock_sendall(raw, "\r\n".join((*head, "", "")).encode())
+        yield
+
+
+async def read_seqs(opened: ClientConnection) -> list[int]:
+    """The seqs of a reader of ideo.v1, to the end."""
+    return [
+        event["seq"]
+        async for message in opened
+        for event in json.loads(message).get("batch", {}).get("events", ())
+    ]
+
+
+@asynccontextmanager
+async def hub_and_face(database: str, deadline_s: float) -> AsyncIterator[tuple[RunningHub, HttpFace]]:
+    """A hub, and a face whose readers have so long to take something."""
+    async with running_hub(database) as hub, http_face(hub.core, send_deadline_s=deadline_s) as face:
+        yield hub, face
+
+
+async def test_who_never_reads_is_cut_off_holds_little_until_then_and_nobody_else_notices(
+    database: str, on_loop: Any
+) -> None:
+    async def run() -> None:
+        async with hub_and_face(database, DEADLINE_S) as (hub, face):
+            async with hub.client() as client:
+                started = await start(client, LONG)
+            thread, token = started["thread_id"], hub.token()
+            most = 0
+
+            async def watch() -> None:
+                nonlocal most
+                while True:
+                    waiting = [each.stream.waiting_bytes for each in face.connections]
+                    most = max([most, *waiting])
+                    await asyncio.sleep(0.002)
+
+            watching = asyncio.create_task(watch())
+            async with (
+                stuck_socket(face, thread, token),
+                stuck_socket(face, thread, token, "ideo.v1"),
+                stuck_socket(face, thread, token, "ideo.v1.proto"),
+                stuck_stream(face, thread, token),
+                socket(face.http, thread, token, "ideo.v1") as good,
+            ):
+                async with asyncio.timeout(30):
+                    assert await read_seqs(good) == list(range(1, EVENTS + 1))
+                assert good.close_code == 1000
+                # The close, and what is before it, may wait as long again.
+                await face.until_connections(0)
+            watching.cancel()
+            assert HIGH_WATER_BYTES < most <= MOST_WAITING
+            assert hub.core.tails.readers == 0
+
+    await on_loop(run())
+
+
+async def test_who_reads_again_in_time_is_told_where_to_go_on(database: str, on_loop: Any) -> None:
+    async def run() -> None:
+        async with hub_and_face(database, DEADLINE_S) as (hub, face):
+            async with hub.client() as client:
+                started = await start(client, LONG)
+            thread, token = started["thread_id"], hub.token()
+            async with stuck_socket(face, thread, token) as slow:
+                # No longer followed, and not yet cut.
+                async with asyncio.timeout(10):
+                    while not hub.core.tails.readers:
+                        await asyncio.sleep(0.001)
+                    while hub.core.tails.readers:
+                        await asyncio.sleep(0.001)
+                slow.transport.resume_reading()
+                seqs = []
+                with suppress(Exception):
+                    while True:
+                        seqs.append(json.loads(await slow.recv())["seq"])
+                code, reason = slow.close_code, slow.close_reason
+            assert (code, reason) == (4408, f"after={seqs[-1]}")
+            assert seqs == list(range(2, seqs[-1] + 1))
+            assert seqs[-1] < EVENTS
+            async with socket(face.http, thread, token, query=f"?{reason}") as again:
+                rest = [json.loads(message)["seq"] async for message in again]
+            assert seqs + rest == list(range(2, EVENTS + 1))
+
+    await on_loop(run())
+
+
+async def test_pings_of_who_does_not_read_cost_no_memory(database: str, on_loop: Any) -> None:
+    async def run() -> None:
+        async with hub_and_face(database, 5) as (hub, face):
+            async with hub.client() as client:
+                started = await start(client, "[[replay:short_run silent=10]]")
+            async with stuck_socket(face, started["thread_id"], hub.token()) as opened:
+                ping = Frame(Opcode.PING, os.urandom(125)).serialize(mask=True) * 500
+                (served,) = face.connections
+                most = 0
+                for _ in range(100):
+                    opened.transport.write(ping)
+                    async with asyncio.timeout(10):
+                        while opened.transport.get_write_buffer_size():
+                            await asyncio.sleep(0.001)
+                    most = max(most, served.stream.waiting_bytes)
+                assert HIGH_WATER_BYTES < most < 2 * HIGH_WATER_BYTES
+
+    await on_loop(run())
