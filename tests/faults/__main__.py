@@ -178,8 +178,12 @@ async def campaign(parts: list[str], options: Options) -> list[Result]:
     async with open_ground() as ground:
         for name in parts:
             told(name)
-            results += await PARTS[name](ground, options)
-            told(f"{name}: {sum(len(result.violations) for result in results)} violations so far")
+            found = await PARTS[name](ground, options)
+            for result in found:
+                for violation in result.violations:
+                    told(f"VIOLATION {violation.run}: {violation.rule}: {violation.detail}")
+            told(f"{name}: {sum(len(result.violations) for result in found)} violations")
+            results += found
     return results
 
 

@@ -19,6 +19,8 @@ LONGEST_S = 12
 #: Points that are reached when a run is taken over, and when a replica is stopped.
 _AT_TAKEOVER = frozenset({"taken_over", "restored"})
 _AT_STOP = frozenset({"draining", "handing_over"})
+#: Points that are passed with every frame or commit.
+_OFTEN = frozenset({"frame_taken", "before_append", "after_append"})
 #: Points that are reached when the runtime's stream breaks.
 _AT_BREAK = frozenset({"connection_lost", "discontinuity", "state_asked"})
 
@@ -34,22 +36,18 @@ class Crash:
 
 
 def every_crash() -> list[Crash]:
-    """Each point with each persona that may reach it, under each profile that fits the persona."""
+    """Each point with each persona that may reach it. A persona that fits both profiles is tried under
+    one at a point and under the other at the next."""
     found: list[Crash] = []
-    for point in POINTS:
-        for persona in PERSONAS:
+    for place, point in enumerate(POINTS):
+        for number, persona in enumerate(PERSONAS):
             if point == "awaiting_input" and not persona.script.startswith("asks"):
                 continue
-            for profile in ("full", "none"):
-                if not persona.fits(profile) or (
-                    persona.kind == "replay" and profile == "none" and len(found) % 2
-                ):
-                    continue  # the honest kind is tried under `none` at every other point
-                if point == "discontinuity" and profile == "full":
-                    continue  # an honest replay has none
-                found.append(Crash(point, persona, profile))
-                if point in ("frame_taken", "before_append", "after_append"):
-                    found.append(Crash(point, persona, profile, nth=9))
+            # An honest replay has no discontinuity.
+            full = persona.fits("full") and (place + number) % 2 == 0 and point != "discontinuity"
+            found.append(Crash(point, persona, "full" if full else "none"))
+            if point in _OFTEN and persona.kind != "poll":
+                found.append(Crash(point, persona, "full" if full else "none", nth=9))
     return found
 
 
@@ -60,7 +58,7 @@ def sampled_crashes(personas: Sequence[Persona]) -> list[Crash]:
     for point in POINTS:
         for persona in [asks] if point == "awaiting_input" else personas:
             profile: Profile = "full" if persona.fits("full") and point != "discontinuity" else "none"
-            nth = 9 if point in ("frame_taken", "before_append", "after_append") else 1
+            nth = 9 if point in _OFTEN else 1
             found.append(Crash(point, persona, profile, nth))
     return found
 
