@@ -7,6 +7,7 @@ is read slowly holds up no other.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -50,7 +51,8 @@ class _Messages:
             try:
                 answer = await self._connection.read_response(timeout=self._quiet_s)
                 if answer is None and not unanswered:
-                    await self._connection.send_command("PING", check_health=False)
+                    async with asyncio.timeout(self._quiet_s):
+                        await self._connection.send_command("PING", check_health=False)
             except _AWAY:
                 raise StreamClosed("the connection to the runtime's events broke") from None
             if answer is None:
@@ -70,7 +72,7 @@ class PublishedRuntime(DeepagentsRuntime):
     """deepagents-runtime whose frames come over its channel. Implements `Runtime`; one per process.
 
     events_url: redis:// or rediss://, with user and password where the server asks for them.
-    answer_s: for connecting and for each of the first answers. quiet_s: silence after which the server
+    answer_s: until a subscription is confirmed. quiet_s: silence after which the server
     is asked whether it is there; as much again without an answer, and the connection is given up.
     Otherwise as DeepagentsRuntime. What comes over the channel is believed: it belongs inside the hub's
     own trust.
@@ -92,15 +94,17 @@ class PublishedRuntime(DeepagentsRuntime):
         self._connect_with: dict[str, Any] = {
             **parse_url(events_url),
             "protocol": 2,
-            "socket_timeout": answer_s,
-            "socket_connect_timeout": answer_s,
+            # With a timeout of the library's own, `asyncio.wait_for` inside it loses a cancellation
+            # now and then on Python 3.11.
+            "socket_timeout": None,
+            "socket_connect_timeout": None,
             "retry": Retry(NoBackoff(), 0),
             "client_name": "ide-orchestrator",
         }
         self._connection_class = self._connect_with.pop("connection_class", Connection)
         # A subscriber has no use for a database of the server's.
         self._connect_with.pop("db", None)
-        self._quiet_s = quiet_s
+        self._answer_s, self._quiet_s = answer_s, quiet_s
 
     @asynccontextmanager
     async def stream(self, thread_id: UUID) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -111,9 +115,10 @@ class PublishedRuntime(DeepagentsRuntime):
         connection: Connection = self._connection_class(**self._connect_with)
         try:
             try:
-                await connection.connect()  # type: ignore[no-untyped-call]
-                await connection.send_command("SUBSCRIBE", channel_of(thread_id), check_health=False)
-                answer = await connection.read_response()
+                async with asyncio.timeout(self._answer_s):
+                    await connection.connect()  # type: ignore[no-untyped-call]
+                    await connection.send_command("SUBSCRIBE", channel_of(thread_id), check_health=False)
+                    answer = await connection.read_response()
             except _AWAY:
                 answer = None
             if not answer or answer[0] != _SUBSCRIBED:

@@ -229,3 +229,16 @@ async def test_the_server_ends_a_reader_that_lags_and_here_nothing_piles_up(
             await _read_all(frames)
     assert sent > 16
     assert held < MIB
+
+
+async def test_who_gives_up_reading_is_let_go_at_once(server: RedisServer) -> None:
+    """Even at the moment when the server is asked whether it is there: no cancellation is lost."""
+    async with runtime_on(server, quiet_s=0.02) as runtime:
+        for turn in range(100):
+            async with runtime.stream(THREAD) as frames:
+                coming = asyncio.ensure_future(anext(frames))
+                await asyncio.wait({coming}, timeout=0.0195 + turn % 40 * 0.00003)
+                coming.cancel()
+                done, _ = await asyncio.wait({coming}, timeout=2)
+                assert done
+                await asyncio.gather(coming, return_exceptions=True)
