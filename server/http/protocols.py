@@ -87,6 +87,13 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
             self._linger.cancel()
         self.stream.lost()
 
+    def data_received(self, data: bytes) -> None:
+        """Bytes came in, first of all the upgrade request that the HTTP protocol passes on."""
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.transport.is_closing():
+            # The library's limits are narrower than HTTP's; uvicorn would leave the client waiting.
+            self._refuse_upgrade()
+
     def handle_ping(self) -> None:
         """Answer a ping, unless so much waits to be sent already that the client does not read."""
         if self.writable.is_set():
@@ -112,10 +119,14 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
         """The client breaks the protocol."""
         if self.conn.close_sent is None:
             # Before the upgrade there is no close to send, which uvicorn takes for granted.
-            self.transport.write(_bad_request("the upgrade request is malformed"))
-            self.transport.close()
-        else:
-            super().handle_parser_exception()
+            self._refuse_upgrade()
+            return
+        super().handle_parser_exception()
+        self.stream.lost()
+
+    def _refuse_upgrade(self) -> None:
+        self.transport.write(_bad_request("the upgrade request is malformed, or too large"))
+        self.transport.close()
         self.stream.lost()
 
     def shutdown(self) -> None:
