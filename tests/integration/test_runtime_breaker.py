@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
-from server.domain.ports import Invocation
+from server.domain.upstream import Invocation
 from server.runtime.breaker import Breaker
 from server.runtime.client import DeepagentsRuntime
 from tests.support.driven import Driven, driven, until, verdict
@@ -276,9 +276,12 @@ async def test_a_run_under_way_outlives_an_open_breaker(database: str, pool: Any
     assert sum(type(event.kind).__name__ == "Discontinuity" for event in events) == 1
 
 
-@pytest.mark.parametrize(("status", "attempt", "posts"), [("pending", 0, 1), ("invoking", 1, 1)])
+@pytest.mark.parametrize(
+    ("status", "attempt", "known", "posts"),
+    [("pending", 0, False, 1), ("invoking", 1, False, 1), ("invoking", 1, True, 0)],
+)
 async def test_a_run_that_is_taken_over_waits_for_the_breaker_before_its_invoke(
-    database: str, pool: Any, status: str, attempt: int, posts: int
+    database: str, pool: Any, status: str, attempt: int, known: bool, posts: int
 ) -> None:
     app, clock = Fickle(), Clock()
     async with asgi_server(app) as url:
@@ -289,7 +292,7 @@ async def test_a_run_that_is_taken_over_waits_for_the_breaker_before_its_invoke(
             status,
             attempt,
         )
-        before, app.known = len(app.calls), False
+        before, app.known = len(app.calls), known
         async with driven(url, database, pool, replica="two", lease_ttl_s=30) as two:
             two.user = one.user
             runtime = two.core.runtime
