@@ -33,7 +33,8 @@ from server.db.workflows import PostgresWorkflows
 from server.domain.crashpoints import arm, crash_point
 from server.domain.errors import DatabaseUnavailable
 from server.domain.follow import Tails
-from server.domain.ports import JournalHead, RunLimits, Wakeups
+from server.domain.limits import RunLimits
+from server.domain.ports import JournalHead, Wakeups
 from server.domain.proposals import ProposalReview
 from server.domain.refinements import Refinements
 from server.domain.runner import Runner

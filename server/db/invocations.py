@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from uuid import UUID
 
-from server.domain.ports import Invocation
+from server.domain.upstream import Invocation
 
 
 def invocation_to_jsonb(invocation: Invocation) -> str:

@@ -28,8 +28,9 @@ from server.domain.model import (
     Refinement,
     StartRefinement,
 )
-from server.domain.ports import EarlierStart, Invocation, Lease
+from server.domain.ports import EarlierStart, Lease
 from server.domain.segments import framed_event, framed_residue
+from server.domain.upstream import Invocation
 
 #: The byte of this list in page tokens.
 _LIST = b"p"
@@ -72,12 +73,14 @@ SELECT id FROM proposal
 
 _EARLIER = """
 SELECT k.request_sha256, k.thread_id, r.proposal_id, r.created_at,
-  r.status NOT IN ('pending', 'invoking') AS taken
-FROM idempotency_keys k JOIN runs r ON r.thread_id = k.thread_id
+  r.status NOT IN ('pending', 'invoking') AND NOT n.never AS taken, k.expires_at < now() OR n.never AS free
+FROM idempotency_keys k JOIN runs r ON r.thread_id = k.thread_id JOIN proposals p ON p.id = r.proposal_id,
+  LATERAL (SELECT p.failure_reason IS NOT NULL AND p.failure_reason = ANY($4::text[]) AS never) n
 WHERE k.user_id = $1 AND k.route = $2 AND k.key = $3
 """
 
-#: Failures of a run that the runtime never took: a repeated request may start it anew.
+#: Failures of a run that the runtime never took. Its starter was told an error: the same request again
+#: must be able to succeed, so it starts a run anew.
 _NOT_TAKEN = ["runtime_refused", "runtime_unavailable", "invoke_uncertain"]
 
 _COLUMNS = """p.id, p.draft_id, d.workflow_id, p.thread_id, p.status, p.user_prompt, p.created_at,
@@ -158,8 +161,11 @@ class PostgresProposals:
                 key.request_sha256 if key else None,
                 _NOT_TAKEN,
             )
-            if stored is None:
-                return await self._earlier(principal, key)
+        if stored is None:
+            earlier = await self.earlier(principal, key) if key else None
+            if earlier is None:
+                raise NotFound("there is no such workflow")
+            return earlier
         return Lease(
             thread_id=invocation.job_id,
             fence=1,
@@ -173,14 +179,11 @@ class PostgresProposals:
             workflow_id=command.workflow_id,
         )
 
-    async def _earlier(self, principal: Principal, key: IdempotencyKey | None) -> EarlierStart:
-        """What the key stands for, after nothing was stored. Raises NotFound."""
-        row = None
-        if key is not None:
-            row = await self._pool.fetchrow(_EARLIER, principal.user_id, key.route, key.key)
-        if row is None:
-            raise NotFound("there is no such workflow")
-        return EarlierStart(**row)
+    async def earlier(self, principal: Principal, key: IdempotencyKey) -> EarlierStart | None:
+        """What the principal's key stands for, or stood for; None when it was never used."""
+        with database_errors():
+            row = await self._pool.fetchrow(_EARLIER, principal.user_id, key.route, key.key, _NOT_TAKEN)
+        return None if row is None else EarlierStart(**row)
 
     async def refinement(self, principal: Principal, thread_id: UUID) -> Refinement | None:
         """The refinement; None when there is none or the principal may not see it."""

@@ -40,14 +40,9 @@ from server.domain.host import Finished, Host
 from server.domain.invoking import Invoking, NotInvoked, patiently
 from server.domain.lifecycle import RunStatus
 from server.domain.model import Failure
-from server.domain.ports import (
-    Interpretation,
-    Lease,
-    RuntimeState,
-    StreamClosed,
-    UpstreamError,
-)
+from server.domain.ports import Lease
 from server.domain.retelling import digest_of, frame_digest
+from server.domain.upstream import Interpretation, RuntimeState, StreamClosed, UpstreamError
 
 #: Frames taken in before other work gets a turn.
 TURN_FRAMES = 64

@@ -13,126 +13,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from random import random
 from uuid import UUID
 
 from server.domain.errors import CursorOutOfRange, DatabaseUnavailable, NotFound
-from server.domain.ports import Clock, EventCodec, Journal, JournalHead, Wakeups
-from server.domain.retelling import Retelling
+from server.domain.ports import Clock, Journal, JournalHead, Wakeups
 from server.domain.segments import Segment
+from server.domain.tail import STEP_BYTES, Beat, GoElsewhere, Tail
 
-#: Most bytes of segments that one step hands out, and that one read of the journal returns.
-STEP_BYTES = 1 << 20
-#: Threads whose news is read from the journal at the same time.
-READS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Beat:
-    """Nothing new for a while: a sign of life with the journal's end and the runtime's progress."""
-
-    last_seq: int
-    progress: str
-
-
-@dataclass(frozen=True, slots=True)
-class GoElsewhere:
-    """This replica goes away: follow again elsewhere after a while, which differs by reader."""
-
-    after_s: float
-
-
-class Tail:
-    """The live end of one thread on this replica."""
-
-    def __init__(self, thread_id: UUID, window_bytes: int) -> None:
-        self.thread_id = thread_id
-        self.head = JournalHead(0, 1, 1, False)
-        #: Readers that hold it open.
-        self.readers = 0
-        #: Grows with each sign of life that is due.
-        self.beats = 0
-        self.progress = ""
-        #: The retelling that the seed's readers share, as far as they have come.
-        self.retelling: Retelling | None = None
-        self._window: deque[Segment] = deque()
-        self._window_bytes = window_bytes
-        self._bytes = 0
-        self._pulse = asyncio.Event()
-
-    def extend(self, segment: Segment, head: JournalHead) -> None:
-        """Take in the next committed segment and wake the readers."""
-        if self._window and self._window[-1].last_seq >= segment.last_seq:
-            return
-        if self._window and self._window[-1].last_seq + 1 != segment.first_seq:
-            self._window.clear()
-            self._bytes = 0
-        segment.grown = self._grown
-        self._window.append(segment)
-        self._grown(segment.size_bytes)
-        self.advance(head)
-
-    def _grown(self, size: int) -> None:
-        self._bytes += size
-        while self._bytes > self._window_bytes and len(self._window) > 1:
-            gone = self._window.popleft()
-            gone.grown = None
-            self._bytes -= gone.size_bytes
-
-    def advance(self, head: JournalHead) -> None:
-        """Note where the journal stands and wake the readers if it moved. An older head is no news."""
-        if (head.last_seq, head.terminal) > (self.head.last_seq, self.head.terminal):
-            self.head = head
-            self.wake()
-
-    def show_progress(self, text: str) -> None:
-        """Pass on a progress heartbeat of the runtime; it is not journalled."""
-        self.progress = text
-        self.beat()
-
-    def beat(self) -> None:
-        """Make every waiting reader give a sign of life."""
-        self.beats += 1
-        self.wake()
-
-    def wake(self) -> None:
-        """Wake every waiting reader."""
-        self._pulse.set()
-        self._pulse.clear()
-
-    async def wait(self) -> None:
-        """Wait for the next `wake`."""
-        await self._pulse.wait()
-
-    def after(self, seq: int) -> list[Segment] | None:
-        """The window's segments behind the cursor, up to a step; None when it has them no longer, or not
-        yet: a reader that joins may know of a later end than the window does."""
-        window = self._window
-        if not window or window[0].first_seq > seq + 1 or window[-1].last_seq <= seq:
-            return None
-        # Readers are near the end: look from there.
-        start = len(window) - 1
-        while start > 0 and window[start].first_seq > seq + 1:
-            start -= 1
-        found: list[Segment] = []
-        size = 0
-        for index in range(start, len(window)):
-            segment = window[index]
-            if segment.last_seq <= seq:
-                continue
-            if found and size + len(segment.batch) > STEP_BYTES:
-                break
-            found.append(segment.after(seq))
-            size += len(segment.batch)
-        return found
-
-    @property
-    def window_size(self) -> int:
-        """Bytes that the window holds."""
-        return self._bytes
+#: Threads that are read from the journal at the same time, when wake-ups or a poll tell of several.
+_READS = 4
 
 
 class Follower:
@@ -188,54 +79,6 @@ class Follower:
         if not self._closed:
             self._closed = True
             self._tails.leave(self.tail)
-
-
-class SeedFollower:
-    """A reader of the seed's frames, for sockets without a subprotocol.
-
-    The frames are made once per segment and shared. A reader whose segments nobody has told yet
-    retells the thread up to them from the journal, then hands its place to the others.
-    """
-
-    #: Under this key a segment keeps its frames.
-    FRAMES = "seed frames"
-
-    def __init__(self, follower: Follower, tails: Tails, codec: EventCodec) -> None:
-        self.follower = follower
-        self._tails = tails
-        self._codec = codec
-
-    async def frames(self, segment: Segment) -> list[bytes]:
-        """The frames of a segment that `follower` handed out."""
-        made: list[bytes] | None = segment.made(self.FRAMES)
-        if made is not None:
-            return made
-        retelling = await self._retelling_at(segment.first_seq - 1)
-        return segment.once(self.FRAMES, lambda shared: self._tell(retelling, shared))
-
-    async def _retelling_at(self, seq: int) -> Retelling:
-        """A retelling that stands at `seq`: the shared one, or one that was brought there."""
-        tail = self.follower.tail
-        shared = tail.retelling
-        if shared is not None and shared.seq == seq:
-            return shared
-        own = shared.copy() if shared is not None and shared.seq < seq else Retelling()
-        while own.seq < seq:
-            for segment in await self._tails.read_after(tail.thread_id, own.seq):
-                self._tell(own, segment.after(own.seq).up_to(seq))
-                if own.seq == seq:
-                    break
-        if tail.retelling is None or tail.retelling.seq < own.seq:
-            tail.retelling = own
-        return own
-
-    def _tell(self, retelling: Retelling, segment: Segment) -> list[bytes]:
-        frames: list[bytes] = []
-        rows = zip(segment.events(), segment.residue_list(), strict=True)
-        for seq, (event, residue) in enumerate(rows, segment.first_seq):
-            kind = self._codec.decode(event).kind if retelling.needs_event(residue) else None
-            frames.extend(retelling.tell(seq, residue, kind))
-        return frames
 
 
 class Tails:
@@ -403,7 +246,7 @@ class Tails:
         if len(heads) == 1:
             await read()
             return
-        done = await asyncio.gather(*(read() for _ in range(min(READS, len(heads)))), return_exceptions=True)
+        done = await asyncio.gather(*(read() for _ in range(min(_READS, len(heads)))), return_exceptions=True)
         for fault in done:
             if isinstance(fault, BaseException):
                 raise fault

@@ -7,7 +7,9 @@ from typing import Protocol
 
 from server.domain.events import Outcome
 from server.domain.follow import Tails
-from server.domain.ports import Clock, EventCodec, FrameInterpreter, Journal, Lease, RunLimits, Runs, Runtime
+from server.domain.limits import RunLimits
+from server.domain.ports import Clock, EventCodec, Journal, Lease, Runs
+from server.domain.upstream import FrameInterpreter, Runtime
 
 
 class RunObserver:

@@ -13,7 +13,9 @@ from collections.abc import Awaitable, Callable
 from server.domain.crashpoints import crash_point
 from server.domain.errors import DatabaseUnavailable, HubError, RuntimeRefused, RuntimeUnavailable
 from server.domain.lifecycle import RunStatus
-from server.domain.ports import Clock, Lease, RunLimits, Runs, Runtime
+from server.domain.limits import RunLimits
+from server.domain.ports import Clock, Lease, Runs
+from server.domain.upstream import Runtime
 
 
 class NotInvoked(Exception):

@@ -5,15 +5,14 @@ All methods that reach a database raise DatabaseUnavailable when it cannot be re
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Protocol
 from uuid import UUID
 
-from server.domain.events import Event, EventKind, Outcome
-from server.domain.files import File, FileSet
+from server.domain.events import Event, Outcome
+from server.domain.files import File
 from server.domain.lifecycle import RunStatus
 from server.domain.model import (
     CreateWorkflow,
@@ -28,6 +27,7 @@ from server.domain.model import (
     Workflow,
 )
 from server.domain.segments import Segment
+from server.domain.upstream import Invocation
 
 # --- Time, ids, contract ---------------------------------------------------------------------
 
@@ -65,117 +65,6 @@ class EventCodec(Protocol):
 
     def decode(self, data: bytes) -> Event:
         """The event of a serialised `Event` message."""
-        ...
-
-
-# --- The runtime -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Invocation:
-    """A job for the runtime (seed: JobRequest). `agent_definition` is not empty."""
-
-    trace_id: UUID
-    job_id: UUID
-    agent_definition: Mapping[str, Any]
-    input_payload: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class RuntimeState:
-    """What the runtime says about a thread (seed: ExecutionState).
-
-    status: the runtime's word, `running`, `completed` or `failed`. files: None when it told none.
-    """
-
-    status: str
-    files: Mapping[str, File] | None = None
-    error: str | None = None
-
-
-class StreamClosed(Exception):
-    """The runtime's stream ended without an `end` frame, or broke. `str(error)` says how."""
-
-
-class Runtime(Protocol):
-    """deepagents-runtime."""
-
-    @property
-    def subscribes_first(self) -> bool:
-        """Whether frames come over a channel without history, which tells `end` of every success
-        and nothing of a failure: it is joined before the invoke, and silence says nothing (ADR 0013)."""
-        ...
-
-    def available(self) -> None:
-        """Raise RuntimeUnavailable while calls are refused without being tried. Only a look."""
-        ...
-
-    async def invoke(self, invocation: Invocation) -> None:
-        """Start a job. Not idempotent. Raises RuntimeUnavailable, RuntimeRefused."""
-        ...
-
-    async def state(self, thread_id: UUID) -> RuntimeState | None:
-        """What the runtime knows of the thread, None if nothing. Raises as `invoke`."""
-        ...
-
-    def stream(self, thread_id: UUID) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """The thread's frames, each as its bytes on the wire, until the runtime closes.
-
-        Entering raises RuntimeUnavailable or RuntimeRefused; the iterator raises StreamClosed when
-        the connection breaks, and stops when the runtime closes it properly.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamError:
-    """What an `error` frame says. `context`: the runtime's word for the place, may be empty."""
-
-    message: str
-    context: str
-
-
-@dataclass(frozen=True, slots=True)
-class Interpretation:
-    """What one frame means. Total: every frame has at least one kind, or `progress`.
-
-    kinds: the frame's events, in order. residue: belongs to the first of them.
-    progress: the text of a progress heartbeat, which is not journalled (then `kinds` is empty).
-    error: from an `error` frame. end: the frame is `end`.
-    polled: the frame is a poller's closing summary, whose `completed` is not a verdict.
-    """
-
-    kinds: tuple[EventKind, ...] = ()
-    residue: bytes = b""
-    progress: str | None = None
-    error: UpstreamError | None = None
-    end: bool = False
-    polled: bool = False
-
-
-class FrameInterpreter(Protocol):
-    """Frames of one run to events, in order. Never raises for any bytes."""
-
-    @property
-    def files(self) -> FileSet:
-        """The files as of the last frame."""
-        ...
-
-    @property
-    def awaiting_input(self) -> bool:
-        """Whether the last state frame asked a person for input."""
-        ...
-
-    def interpret(self, frame: bytes) -> Interpretation:
-        """What the next frame means. The terminal event of an `end` is the caller's to make."""
-        ...
-
-    def restore(self, kind: EventKind, residue: bytes) -> None:
-        """Take in an event that was journalled before, in order, to go on behind it."""
-        ...
-
-    def adopt(self, files: Mapping[str, File]) -> tuple[EventKind, ...]:
-        """Take files that came from the runtime's state answer; the events that tell the change."""
         ...
 
 
@@ -292,13 +181,15 @@ class Runs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EarlierStart:
-    """What an idempotency key stands for already. `taken`: the runtime has the run, or had it."""
+    """What an idempotency key stood for. `taken`: the runtime has the run, or had it. `free`: the key
+    stands for nothing any more."""
 
     request_sha256: bytes
     thread_id: UUID
     proposal_id: UUID
     created_at: datetime
     taken: bool
+    free: bool
 
 
 class Proposals(Protocol):
@@ -321,6 +212,10 @@ class Proposals(Protocol):
         When the key stands for something, that, and nothing is stored. A key is free again after 24
         hours, or when the runtime did not take its run.
         """
+        ...
+
+    async def earlier(self, principal: Principal, key: IdempotencyKey) -> EarlierStart | None:
+        """What the principal's key stands for, or stood for; None when it was never used."""
         ...
 
     async def refinement(self, principal: Principal, thread_id: UUID) -> Refinement | None:
@@ -426,45 +321,3 @@ class Wakeups(Protocol):
     async def run_forever(self, woken: Wakeable) -> None:
         """Tell and listen, through every absence of whatever carries the hints."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class RunLimits:
-    """Limits of a run; times in seconds."""
-
-    #: From the start of a run to its forced end.
-    longest_s: float = 1800.0
-    #: Silence of the runtime after which the connection is given up.
-    idle_s: float = 120.0
-    #: Silence of a channel that fails a run which the runtime calls completed without a file.
-    silent_s: float = 600.0
-    #: How long `completed` without any file is doubted.
-    empty_result_grace_s: float = 30.0
-    #: Between two looks at the runtime's state.
-    state_poll_s: float = 2.0
-    #: Answers of "unknown thread" after which the run is lost.
-    unknown_thread_asks: int = 5
-    #: Between the two looks at the state after an uncertain invoke.
-    uncertain_invoke_s: float = 2.0
-    #: Most POSTs for one run.
-    invoke_attempts: int = 2
-    #: First pause before a new connection; doubles up to the next.
-    reconnect_first_s: float = 0.2
-    reconnect_most_s: float = 5.0
-    #: How long a replica that goes away waits for the runtime's answers to starts.
-    start_grace_s: float = 1.5
-    #: How long a run that is handed over may take to commit what is queued.
-    let_go_s: float = 1.0
-    #: Takeovers in a row without a new event after which a run is failed.
-    takeovers_most: int = 5
-    #: Between two tries while the database is away.
-    database_retry_s: float = 1.0
-    #: Between two renewals of the leases held.
-    renew_s: float = 5.0
-    #: Between two looks for runs that nobody drives.
-    sweep_s: float = 5.0
-    #: Most runs taken over in one sweep.
-    sweep_runs: int = 20
-    #: What a new connection to the runtime gives: `none` (frames from now on, or nothing known) or
-    #: `full` (every frame from the first one, word for word).
-    profile: Literal["none", "full"] = "none"

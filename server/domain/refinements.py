@@ -24,7 +24,7 @@ from server.domain.errors import (
     ShuttingDown,
 )
 from server.domain.events import Event, RunStarted
-from server.domain.follow import Beat, Follower, GoElsewhere, SeedFollower, Tails
+from server.domain.follow import Follower, Tails
 from server.domain.model import (
     IdempotencyKey,
     Principal,
@@ -33,19 +33,12 @@ from server.domain.model import (
     StartRefinement,
     Workflow,
 )
-from server.domain.ports import (
-    Clock,
-    EarlierStart,
-    EventCodec,
-    Ids,
-    Invocation,
-    JournalHead,
-    Proposals,
-    Runs,
-    Workflows,
-)
+from server.domain.ports import Clock, EarlierStart, EventCodec, Ids, JournalHead, Proposals, Runs, Workflows
 from server.domain.runner import Runner
+from server.domain.seed_follower import SeedFollower
 from server.domain.segments import Segment
+from server.domain.tail import Beat, GoElsewhere
+from server.domain.upstream import Invocation
 
 #: The route of every face's start: the same key names the same request on all of them.
 START_ROUTE = "start_refinement"
@@ -97,8 +90,9 @@ class Refinements:
     ) -> Started:
         """Record the request and start its run; returns once the runtime took it.
 
-        The same command with the same key, on any replica, starts nothing again. Raises KeyReused for
-        another command, Conflict while the first start is being carried out.
+        The same command with the same key, on any replica, starts nothing again, even while nothing
+        can be started. Raises KeyReused for another command, Conflict while the first start is being
+        carried out.
 
         Raises NotFound for a workflow that is not the principal's. When the runtime does not take
         the run, its error is raised after the proposal was stored as failed. If the caller goes away
@@ -110,13 +104,18 @@ class Refinements:
         workflow = await self._workflows.get(principal, command.workflow_id)
         if workflow is None:
             raise NotFound("there is no such workflow")
+        named = None if key is None else IdempotencyKey(START_ROUTE, key, _digest(command))
+        if named is not None:
+            earlier = await self._proposals.earlier(principal, named)
+            if earlier is not None and not earlier.free:
+                return _again(earlier, named, command)
         self._runner.runtime.available()
         now = self._clock.now()
         proposal_id = self._ids.new()
         invocation = self._invocation(workflow, command)
         thread_id = invocation.job_id
         started = RunStarted(thread_id, proposal_id, workflow.id)
-        lease = await self._proposals.start(
+        stored = await self._proposals.start(
             principal,
             command,
             proposal_id=proposal_id,
@@ -124,13 +123,13 @@ class Refinements:
             draft_id=workflow.current_draft_id,
             first_event=self._codec.encode(Event(1, 1, now, started)),
             now=now,
-            key=_named(key, command),
+            key=named,
         )
-        if isinstance(lease, EarlierStart):
-            return _again(lease, command)
+        if named is not None and isinstance(stored, EarlierStart):
+            return _again(stored, named, command)
         crash_point("started")
         try:
-            await asyncio.shield(self._runner.drive(lease))
+            await asyncio.shield(self._runner.drive(stored))
         except (RuntimeRefused, RuntimeUnavailable) as error:
             error.add_context(f"proposal {proposal_id} was stored as failed")
             raise
@@ -242,18 +241,14 @@ def _as_started(thread_id: UUID, proposal_id: UUID, workflow_id: UUID, at: datet
     )
 
 
-def _named(key: str | None, command: StartRefinement) -> IdempotencyKey | None:
-    return None if key is None else IdempotencyKey(START_ROUTE, key, _digest(command))
-
-
 def _digest(command: StartRefinement) -> bytes:
     context = [command.context_file_path, command.context_selection]
     return sha256(json.dumps([str(command.workflow_id), command.user_prompt, *context]).encode()).digest()
 
 
-def _again(earlier: EarlierStart, command: StartRefinement) -> Started:
+def _again(earlier: EarlierStart, named: IdempotencyKey, command: StartRefinement) -> Started:
     """What a repeated request is answered. Raises KeyReused, Conflict."""
-    if earlier.request_sha256 != _digest(command):
+    if earlier.request_sha256 != named.request_sha256:
         raise KeyReused
     if not earlier.taken:
         message = "the first request with this idempotency key is still being carried out"

@@ -17,16 +17,9 @@ from server.domain.drive import Drive
 from server.domain.errors import DatabaseUnavailable
 from server.domain.follow import Tails
 from server.domain.host import RunObserver
-from server.domain.ports import (
-    Clock,
-    EventCodec,
-    FrameInterpreter,
-    Journal,
-    Lease,
-    RunLimits,
-    Runs,
-    Runtime,
-)
+from server.domain.limits import RunLimits
+from server.domain.ports import Clock, EventCodec, Journal, Lease, Runs
+from server.domain.upstream import FrameInterpreter, Runtime
 
 
 class Runner:

@@ -34,7 +34,7 @@ class RefinementServicer(RefinementServiceServicer):
     ) -> m.StartRefinementResponse:
         """Contract: StartRefinement."""
         command = requests.start_refinement_message(request)
-        key = requests.idempotency_key(request.request_id, "request_id")
+        key = requests.idempotency_key(request.request_id or None, "request_id")
         started = await self._refinements.start(caller(), command, key=key)
         return m.StartRefinementResponse(
             refinement=resources.refinement_message(started.refinement), replayed=started.replayed

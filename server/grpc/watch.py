@@ -17,9 +17,10 @@ import grpc
 import grpc.aio
 
 from server.domain.errors import ShuttingDown
-from server.domain.follow import Beat, Follower, GoElsewhere
+from server.domain.follow import Follower
 from server.domain.model import Principal
 from server.domain.refinements import Refinements
+from server.domain.tail import Beat, GoElsewhere
 from server.grpc.interceptors import Context
 from server.wire import rendering
 

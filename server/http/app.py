@@ -64,7 +64,7 @@ def create_http_app(services: HttpServices) -> Litestar:
             allow_methods=_CORS_METHODS,  # type: ignore[arg-type]
             allow_headers=_CORS_HEADERS + _CORS_MORE_HEADERS,
             allow_credentials=True,
-            expose_headers=["Location", "ETag", "Link", "Retry-After"],
+            expose_headers=["Location", "ETag", "Link", "Retry-After", "Idempotency-Replayed"],
             max_age=_CORS_MAX_AGE_S,
         ),
         logging_config=None,

@@ -9,7 +9,8 @@ from litestar import Response
 from litestar.types import Receive, Scope, Send
 
 from server.domain.errors import ShuttingDown
-from server.domain.follow import Beat, Follower, GoElsewhere
+from server.domain.follow import Follower
+from server.domain.tail import Beat, GoElsewhere
 from server.http.connection import ClientGone, ReaderStuck, connection_of
 from server.http.patience import patiently
 from server.http.refusals import log, place_of

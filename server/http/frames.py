@@ -9,10 +9,11 @@ from __future__ import annotations
 import struct
 from functools import lru_cache
 
-from server.domain.follow import Beat, GoElsewhere, SeedFollower
 from server.domain.ports import JournalHead
 from server.domain.retelling import dump
+from server.domain.seed_follower import SeedFollower
 from server.domain.segments import Segment
+from server.domain.tail import Beat, GoElsewhere
 from server.http.handshake import Form
 from server.wire import rendering
 

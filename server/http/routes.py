@@ -83,7 +83,9 @@ async def start_refinement(request: AnyRequest, services: Services, workflow_id:
     caller = await _caller(request, services)
     wanted = uuid_or_not_found(workflow_id, "workflow")
     command = requests.start_refinement(wanted, await json_body(request))
-    key = requests.idempotency_key(request.headers.get("idempotency-key"), "Idempotency-Key")
+    keys = request.headers.getall("idempotency-key", [])
+    # Two lines of a header are one list, so no key.
+    key = requests.idempotency_key(", ".join(keys) if keys else None, "Idempotency-Key")
     started = await services.refinements.start(caller, command, key=key)
     headers = {"Location": resources.proposal_url(started.refinement.proposal_id)}
     if started.replayed:

@@ -18,8 +18,9 @@ from litestar.datastructures import Headers
 from litestar.types import Receive, Scope, Send
 
 from server.domain.errors import HubError, NotFound, PermissionDenied, ShuttingDown
-from server.domain.follow import Beat, Follower, GoElsewhere
+from server.domain.follow import Follower
 from server.domain.segments import Segment
+from server.domain.tail import Beat, GoElsewhere
 from server.http.connection import ClientGone, Connection, ReaderStuck, connection_of
 from server.http.frames import JsonMessages, Messages, ProtoMessages, SeedMessages, close_frame
 from server.http.handshake import Form, form_of, origin_allowed, token_of

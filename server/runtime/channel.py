@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from server.domain.errors import RuntimeUnavailable
-from server.domain.ports import StreamClosed
+from server.domain.upstream import StreamClosed
 from server.runtime.client import MAX_FRAME_BYTES, DeepagentsRuntime
 
 _AWAY = (RedisError, OSError, TimeoutError)

@@ -17,8 +17,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 from server.domain.files import File, NotAFile, parse_file
-from server.domain.ports import Invocation, RuntimeState, StreamClosed
 from server.domain.retelling import dump
+from server.domain.upstream import Invocation, RuntimeState, StreamClosed
 from server.runtime import jsontext
 from server.runtime.breaker import Breaker
 

@@ -20,8 +20,8 @@ from server.domain.events import (
     UpstreamFrame,
 )
 from server.domain.files import File, FileSet, NotAFile, parse_file
-from server.domain.ports import Interpretation, UpstreamError
 from server.domain.retelling import FILES_HOLE, MEMBERS_HOLE, MESSAGES_HOLE, Form, Tracks, dump
+from server.domain.upstream import Interpretation, UpstreamError
 from server.runtime import jsontext
 from server.runtime.messages import MessageList
 from server.runtime.tokens import TokenReader

@@ -229,9 +229,9 @@ def events_message(request: m.ListEventsRequest) -> EventsArguments:
 
 def idempotency_key(text: str | None, name: str) -> str | None:
     """A key of the caller's choice; None when there is none. Raises InvalidArgument."""
-    if not text:
+    if text is None:
         return None
-    if len(text) > MAX_KEY or not all("!" <= character <= "~" for character in text):
+    if not 1 <= len(text) <= MAX_KEY or not all("!" <= character <= "~" for character in text):
         raise InvalidArgument({name: f"must be 1 to {MAX_KEY} visible ASCII characters"})
     return text
 

@@ -15,9 +15,11 @@ import pytest
 from server.db.journal import PostgresJournal, PostgresJournalLog
 from server.domain.errors import CursorOutOfRange, NotFound
 from server.domain.events import Event, EventKind, Outcome, RunStarted, Terminal, Token
-from server.domain.follow import Beat, Follower, SeedFollower, Tails
+from server.domain.follow import Follower, Tails
 from server.domain.ports import JournalHead, Lease
+from server.domain.seed_follower import SeedFollower
 from server.domain.segments import Segment
+from server.domain.tail import Beat
 from server.runtime.frames import Interpreter
 from server.system import SystemClock
 from server.wire.codec import ProtobufCodec

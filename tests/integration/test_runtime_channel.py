@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from server.domain.errors import RuntimeUnavailable
-from server.domain.ports import StreamClosed
+from server.domain.upstream import StreamClosed
 from server.runtime.channel import PublishedRuntime, channel_of
 from tests.support.redis_server import RedisServer, redis_server
 

@@ -15,7 +15,7 @@ from websockets.http11 import Request, Response
 
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 from server.domain.files import File
-from server.domain.ports import Invocation, RuntimeState, StreamClosed
+from server.domain.upstream import Invocation, RuntimeState, StreamClosed
 from server.replay.app import create_replay_app
 from server.runtime.client import DeepagentsRuntime
 from tests.support.recordings import frames

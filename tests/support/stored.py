@@ -10,7 +10,8 @@ from server.db.proposals import PostgresProposals
 from server.db.users import PostgresUsers
 from server.db.workflows import PostgresWorkflows
 from server.domain.model import CreateWorkflow, Principal, StartRefinement, Workflow
-from server.domain.ports import Invocation, Lease
+from server.domain.ports import Lease
+from server.domain.upstream import Invocation
 
 #: When the first of everything happens.
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

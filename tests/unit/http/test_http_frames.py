@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 from websockets.frames import Close, Frame, Opcode
 
-from server.domain.follow import Beat
+from server.domain.tail import Beat
 from server.http.frames import (
     JsonMessages,
     ProtoMessages,

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from server.domain.events import AgentMessage, Role, StateUpdate, Token, UpstreamFrame
-from server.domain.ports import Interpretation
 from server.domain.retelling import Retelling
 from server.domain.segments import Segment, framed_event, framed_residue
+from server.domain.upstream import Interpretation
 from server.runtime.frames import Interpreter
 from tests.support.recordings import NAMES, expected, frames
 from tests.support.seed_form import in_seed_form

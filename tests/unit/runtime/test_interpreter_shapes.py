@@ -24,8 +24,8 @@ from server.domain.events import (
     UpstreamFrame,
 )
 from server.domain.files import File
-from server.domain.ports import Interpretation, UpstreamError
 from server.domain.retelling import Retelling
+from server.domain.upstream import Interpretation, UpstreamError
 from server.runtime.frames import Interpreter
 
 
