@@ -228,8 +228,11 @@ def operation(described: Described) -> dict[str, Any]:
             if described.body is not None:
                 content = {_JSON: OpenAPIMediaType(schema=described.body)}
                 self.request_body = RequestBody(content=content, required=True)
+            assert self.responses is not None
+            # Litestar adds a 400 of its own form, for path parameters, which are checked here otherwise.
+            for status in self.responses.keys() - {str(each) for each in responses | described.others}:
+                del self.responses[status]
             if described is LIST_EVENTS:
-                assert self.responses is not None
                 stream = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
                 self.responses["200"].content["text/event-stream"] = stream  # type: ignore[index,union-attr]
 

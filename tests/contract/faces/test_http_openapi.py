@@ -1,0 +1,211 @@
+"""The OpenAPI document: well-formed, complete, and true to what is answered."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from server.http.routes import ROUTES
+from tests.support.hub import RunningHub, finished, running_hub, start
+
+ABSENT = "00000000-0000-4000-8000-000000000000"
+METHODS = {"get", "post", "put", "delete", "patch"}
+
+
+@pytest.fixture
+async def hub(database: str) -> AsyncIterator[RunningHub]:
+    async with running_hub(database) as running:
+        yield running
+
+
+@pytest.fixture
+async def http(hub: RunningHub) -> AsyncIterator[httpx.AsyncClient]:
+    headers = {"Authorization": f"Bearer {hub.token()}"}
+    async with httpx.AsyncClient(base_url=hub.http, headers=headers, timeout=30, trust_env=False) as client:
+        yield client
+
+
+async def read(http: httpx.AsyncClient) -> dict[str, Any]:
+    """The document; anyone may read it."""
+    answer = await http.get("/openapi.json", headers={"Authorization": ""})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    document: dict[str, Any] = answer.json()
+    return document
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Each operation with its path and method."""
+    for path, item in document["paths"].items():
+        for method in METHODS & item.keys():
+            yield path, method, item[method]
+
+
+def references(value: Any) -> Iterator[str]:
+    """Every `$ref` in a value."""
+    if isinstance(value, dict):
+        if isinstance(value.get("$ref"), str):
+            yield value["$ref"]
+        for each in value.values():
+            yield from references(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from references(each)
+
+
+def resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema that a reference leads to."""
+    while "$ref" in schema:
+        found: Any = document
+        for step in schema["$ref"].removeprefix("#/").split("/"):
+            found = found[step]
+        schema = found
+    return schema
+
+
+async def test_the_document_is_well_formed(http: httpx.AsyncClient) -> None:
+    document = await read(http)
+    assert document["openapi"].startswith("3.1.")
+    assert document["info"].keys() >= {"title", "version"}
+    for reference in references(document):
+        assert resolved(document, {"$ref": reference}), reference
+    ids = [operation["operationId"] for _, _, operation in operations(document)]
+    assert len(ids) == len(set(ids)) > 9
+    for path, method, operation in operations(document):
+        case = f"{method} {path}"
+        in_path = {each["name"] for each in operation.get("parameters", ()) if each["in"] == "path"}
+        assert in_path == {part[1:-1] for part in path.split("/") if part.startswith("{")}, case
+        names = [(each["name"], each["in"]) for each in operation.get("parameters", ())]
+        assert len(names) == len(set(names)), case
+        for each in operation.get("parameters", ()):
+            assert each["schema"], case
+            assert each["required"] is (each["in"] == "path"), case
+        assert operation["summary"], case
+        for status, answer in operation["responses"].items():
+            assert status.isdigit(), case
+            assert answer["description"], case
+        assert ("requestBody" in operation) == (
+            operation["operationId"] in ("createWorkflow", "startRefinement")
+        )
+
+
+async def test_every_route_is_in_it_with_what_it_may_answer(http: httpx.AsyncClient) -> None:
+    document = await read(http)
+    served = {
+        (path.replace(":str", ""), method.lower())
+        for route in ROUTES
+        for path in route.paths
+        for method in route.http_methods
+        if route.include_in_schema is not False
+    }
+    assert served == {(path, method) for path, method, _ in operations(document)}
+    for path, method, operation in operations(document):
+        case = f"{method} {path}"
+        statuses = set(operation["responses"])
+        if operation["tags"] == ["health"]:
+            assert not operation.get("security"), case
+            continue
+        assert operation["security"] == [{"bearer": []}], case
+        assert statuses >= {"401", "500", "503"}, case
+        assert ("404" in statuses) == ("{" in path), case
+        assert ("413" in statuses) == (method == "post"), case
+        for status, answer in operation["responses"].items():
+            if int(status) < 400:
+                continue
+            assert list(answer["content"]) == ["application/problem+json"], case
+            problem = resolved(document, answer["content"]["application/problem+json"]["schema"])
+            required = {"type", "title", "status", "detail", "instance", "code", "trace_id", "error"}
+            assert set(problem["required"]) >= required, case
+    assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    events = document["paths"]["/api/refinements/{thread_id}/events"]["get"]
+    assert events["responses"]["200"]["content"].keys() == {"application/json", "text/event-stream"}
+    assert {each["name"] for each in events["parameters"]} >= {"after", "limit", "wait", "Last-Event-ID"}
+
+
+async def test_answers_have_the_members_that_it_says(hub: RunningHub, http: httpx.AsyncClient) -> None:
+    document = await read(http)
+    async with hub.client() as client:
+        started = await start(client, "[[replay:short_run]]")
+        await finished(client, started)
+    workflow = (await http.get("/api/workflows")).json()["items"][0]["id"]
+    names = {
+        "{workflow_id}": workflow,
+        "{thread_id}": started["thread_id"],
+        "{proposal_id}": started["proposal_id"],
+    }
+    bodies: dict[str, Any] = {
+        "createWorkflow": {"name": "w", "files": {"/a": "b"}},
+        "startRefinement": {"user_prompt": "[[replay:short_run]]"},
+    }
+    for path, method, operation in operations(document):
+        address = path
+        for name, value in names.items():
+            address = address.replace(name, value)
+        answer = await http.request(method, address, json=bodies.get(operation["operationId"]))
+        case = f"{method} {path}"
+        assert str(answer.status_code) in operation["responses"], case
+        assert answer.status_code < 300, case
+        check(document, said(operation, answer.status_code, "application/json"), answer.json(), case)
+
+        if "{" in path:
+            for name in names:
+                path = path.replace(name, ABSENT)
+            refused = await http.request(method, path, json=bodies.get(operation["operationId"]))
+            assert refused.status_code == 404
+            check(document, said(operation, 404, "application/problem+json"), refused.json(), case)
+
+
+def said(operation: dict[str, Any], status: int, media_type: str) -> dict[str, Any]:
+    """The schema of an answer."""
+    schema: dict[str, Any] = operation["responses"][str(status)]["content"][media_type]["schema"]
+    return schema
+
+
+def check(document: dict[str, Any], schema: dict[str, Any], value: Any, case: str) -> None:
+    """Hold a value against a schema: members, and kinds of values, as far as the document uses them."""
+    schema = resolved(document, schema)
+    alternatives = schema.get("oneOf") or schema.get("anyOf")
+    if alternatives:
+        kinds = [resolved(document, each).get("type") for each in alternatives]
+        if value is None:
+            assert "null" in kinds, case
+            return
+        (schema,) = [
+            resolved(document, each)
+            for each, kind in zip(alternatives, kinds, strict=True)
+            if fits(kind, value)
+        ]
+    assert fits(schema.get("type"), value), (case, schema, value)
+    assert value in schema.get("enum", [value]), case
+    if isinstance(value, list):
+        for each in value:
+            check(document, schema["items"], each, case)
+    if isinstance(value, dict):
+        members = schema.get("properties", {})
+        others = schema.get("additionalProperties")
+        assert set(schema.get("required", ())) <= value.keys(), (case, schema, value.keys())
+        if members:
+            assert value.keys() <= members.keys(), (case, value.keys() - members.keys())
+        for name, each in value.items():
+            if name in members:
+                check(document, members[name], each, f"{case} {name}")
+            elif isinstance(others, dict) and others:
+                check(document, others, each, f"{case} {name}")
+
+
+def fits(kind: str | list[str] | None, value: Any) -> bool:
+    """Whether a value is of a schema's type."""
+    if isinstance(kind, list):
+        return any(fits(each, value) for each in kind)
+    types: dict[str, Any] = {
+        "object": dict,
+        "array": list,
+        "string": str,
+        "integer": int,
+        "number": (int, float),
+        "boolean": bool,
+        "null": type(None),
+    }
+    return kind is None or (isinstance(value, types[kind]) and (kind == "boolean" or value is not True))

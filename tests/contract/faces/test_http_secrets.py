@@ -1,0 +1,90 @@
+"""What callers show, ask for and send never reaches the log of a hub as it is shipped."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from server.auth.tokens import SharedSecret
+from server.http.server import MAX_CLIENT_MESSAGE_BYTES
+from tests.support.http_face import socket, upgrade
+from tests.support.processes import SECRET, hub_environment, replay_process, running
+
+#: Stands in everything that a caller may write.
+CANARY = "kingfisher-4711"
+
+
+async def test_no_token_prompt_file_or_query_is_logged(
+    database: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    hour = timedelta(hours=1)
+    token = SharedSecret(SECRET).issue(email="ann@example.com", lifetime=hour, now=datetime.now(UTC))
+    stranger = SharedSecret("another secret that the hub has not").issue(
+        email="eve@example.com", lifetime=hour, now=datetime.now(UTC)
+    )
+    async with (
+        replay_process() as runtime,
+        running("serve", environment=hub_environment(database, runtime)) as hub,
+    ):
+        await hub.serving("HTTP", "gRPC")
+        address = hub.addresses["HTTP"]
+        async with httpx.AsyncClient(base_url=address, timeout=30, trust_env=False) as http:
+            http.headers["Authorization"] = f"Bearer {token}"
+            made = await http.post(
+                "/api/workflows", json={"name": CANARY, "files": {f"/{CANARY}.md": CANARY}}
+            )
+            refinements = f"/api/workflows/{made.json()['id']}/refinements"
+            prompt = {"user_prompt": f"{CANARY} [[replay:short_run]]", "context_file_path": CANARY}
+            started = (await http.post(refinements, json=prompt)).json()
+            thread = started["thread_id"]
+            path = f"/api/ws/refinements/{thread}"
+
+            # All that a caller does right, the token in each of its places.
+            async with socket(address, thread, None, "ideo.v1", query=f"?token={token}&x={CANARY}") as opened:
+                async for _ in opened:
+                    pass
+            async with socket(address, thread, None, "ideo.v1.proto", f"bearer.{token}") as opened:
+                async for _ in opened:
+                    pass
+            events = f"/api/refinements/{thread}/events"
+            await http.get(events, params={"x": CANARY}, headers={"Accept": "text/event-stream"})
+
+            # And all that a caller does wrong.
+            await http.post(refinements, content=json.dumps({CANARY: CANARY}))
+            await http.post(refinements, content=f'{{"user_prompt": "{CANARY}'.encode())
+            await http.post(refinements, json={"user_prompt": f"[[replay:{CANARY}]]"})
+            await http.get(f"/api/{CANARY}?token={token}")
+            await http.get(events, params={"after": CANARY})
+            await http.get("/api/workflows", headers={"Authorization": f"Bearer {stranger}"})
+            await http.get("/api/workflows", headers={"Authorization": f"Bearer {CANARY}"})
+        for query, headers in (
+            (f"?token={stranger}", {}),
+            (f"?token={CANARY}", {}),
+            ("", {"Sec-WebSocket-Protocol": f"ideo.v1, bearer.{stranger}"}),
+            (f"?token={token}&after={CANARY}", {}),
+            (f"?token={token}", {"Origin": f"https://{CANARY}.example"}),
+            (f"?token={token}", {"Sec-WebSocket-Version": CANARY}),
+            (f"?token={token}", {"Sec-WebSocket-Key": CANARY}),
+            (f"?token={token}", {"X-Long": CANARY * 1000}),
+        ):
+            assert (await upgrade(address, path + query, headers))[0] >= 400
+        async with socket(address, thread, None, query=f"?token={token}&after=51") as opened:
+            with suppress(ConnectionClosed):
+                await opened.send(CANARY * (MAX_CLIENT_MESSAGE_BYTES // 10))
+                await asyncio.wait_for(opened.wait_closed(), 10)
+        for head in (f"{CANARY}\r\n\r\n", f"GET /{CANARY}?token={token} HTTP/9.9\r\n\r\n"):
+            reader, writer = await asyncio.open_connection(*address.removeprefix("http://").split(":"))
+            writer.write(head.encode())
+            await asyncio.wait_for(reader.read(), 10)
+            writer.close()
+        assert await hub.stop() == 0
+    told = capfd.readouterr().err
+    assert "run_finished" in told, "the log was not read"
+    for secret in (CANARY, token, stranger, *token.split("."), *stranger.split(".")):
+        assert secret not in told
