@@ -91,8 +91,8 @@ class Drive:
         #: had sent before, in the epoch before.
         self._doubted_at: float | None = None
         self._before: frozenset[bytes] = frozenset()
-        #: How many frames of the run came at most, and how many when the stream last broke.
-        self._reached, self._reached_before = 0, -1
+        #: Whether such another frame came since the stream last broke.
+        self._news = True
 
     async def run(self) -> None:
         """Drive the run to its end, or until the lease is lost."""
@@ -307,9 +307,8 @@ class Drive:
                     elif not joined:
                         self._mark(DiscontinuityReason.RECONNECTED)
                     joined = True
-                    if self._doubted_at is not None and frame_digest(frame) not in self._before:
-                        self._doubted_at = None
-                    self._reached = at
+                    if digest_of(meaning.residue) not in self._before:
+                        self._doubted_at, self._news = None, True
                     await self._take(meaning)
                     crash_point("frame_taken")
                     if meaning.end:
@@ -410,9 +409,11 @@ class Drive:
             if state is None:
                 unknown += 1
                 if unknown > limits.unknown_thread_asks:
+                    if self._stream_told_more():
+                        return
                     message = "the runtime no longer knows the run"
                     raise Finished(Outcome.FAILED, reason="upstream_lost", message=message)
-            elif state.status in ("completed", "failed") and self._may_replay():
+            elif state.status in ("completed", "failed") and self._replays and self._stream_told_more():
                 return
             elif state.status == "failed":
                 self._note_hole(residue)
@@ -438,12 +439,15 @@ class Drive:
                 return
             await clock.sleep(min(limits.state_poll_s, max(until - clock.monotonic(), 0.01)))
 
-    def _may_replay(self) -> bool:
-        """Whether another connection is worth more than the state: one that repeats every frame, and
-        the last one that did so broke later than the one before it."""
-        further = self._reached > self._reached_before
-        self._reached_before = self._reached
-        return self.runner.limits.profile == "full" and self._epoch == 1 and further
+    @property
+    def _replays(self) -> bool:
+        """Whether another connection repeats every frame, and so tells all that the state does not."""
+        return self.runner.limits.profile == "full" and self._epoch == 1
+
+    def _stream_told_more(self) -> bool:
+        """Whether the stream brought anything since this was last asked: then it is worth another look."""
+        news, self._news = self._news, False
+        return news
 
     def _note_hole(self, residue: bytes) -> None:
         """The state decides: what the runtime sent behind the last frame, if anything, is missing.

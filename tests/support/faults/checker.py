@@ -84,9 +84,9 @@ def _verdict(history: History) -> Found:
         yield "verdict", f"{verdict}, not {sorted(history.verdicts)}"
     if truth.invokes > journal.attempt:
         yield "invoke", f"{truth.invokes} invokes for {journal.attempt} recorded attempts"
-    marked = any(event.kind == "discontinuity" for event in journal.events)
-    # A run that failed keeps what was seen of it: all, where nothing was missed.
-    owed = journal.outcome == "completed" or not marked
+    # A run that failed keeps what was seen of it: all, once its last frames were seen.
+    seen = {event.digest for event in journal.events}
+    owed = journal.outcome == "completed" or bool(seen & set(truth.frames[-2:]))
     if truth.invokes and owed and journal.reason not in _NOT_INVOKED and journal.files != truth.files:
         wrong = sorted(
             path

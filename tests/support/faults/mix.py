@@ -18,7 +18,11 @@ from tests.support.faults.rig import Ground, NotStarted, Result, Rig, Run, open_
 
 #: Verdicts that are right besides a persona's own, when any way may break at any time.
 _BROKEN_WAYS = frozenset({("failed", "runtime_unavailable"), ("failed", "invoke_uncertain")})
-_FORGOTTEN = frozenset({("failed", "upstream_lost")})
+#: A new owner weighs a lie from the beginning: it may take until the run's time is over.
+_OF_STATE = {
+    "unknown": frozenset({("failed", "upstream_lost")}),
+    "lies": frozenset({("failed", "deadline_exceeded")}),
+}
 #: These wait for a bound on purpose.
 _SLOW = frozenset({"silent death", "asks"})
 #: The replica that is never killed: its memory is read.
@@ -59,7 +63,7 @@ class Mix:
 
     async def _check(self, run: Run) -> None:
         await self._rig.end([run], within_s=150)
-        more = _BROKEN_WAYS | (_FORGOTTEN if run.persona.state == "unknown" else frozenset())
+        more = _BROKEN_WAYS | _OF_STATE.get(run.persona.state, frozenset())
         async with asyncio.timeout(60):
             while True:
                 try:

@@ -108,6 +108,8 @@ PERSONAS = (
     Persona("death, forgotten", script="made-6-60", rate=60, dies=30, state="unknown"),
     Persona("lying state", script="made-7-60", rate=60, state="lies"),
     Persona("forgetful", script="made-8-60", rate=60, state="unknown"),
+    Persona("forgetful, drops", script="made-19-60", rate=60, state="unknown", cut=20, how="reset"),
+    Persona("lying state, drops", script="made-20-60", rate=60, state="lies", cut=20, how="1011"),
     Persona("cut short", script="made-9-80", rate=40, timeout_s=0.5),
     Persona("cut short, live", script="made-10-80", kind="live", rate=40, timeout_s=0.5),
     Persona("drops", script="made-11-60", rate=60, cut=20, cuts=2, how="reset"),
