@@ -178,7 +178,7 @@ def create_replay_app(
         """Say that jobs can be taken."""
         return {"status": "ready", "services": {"recordings": True}, "timestamp": _now()}
 
-    return Litestar([invoke, state, stream, health, ready], openapi_config=None)
+    return Litestar([invoke, state, stream, health, ready], openapi_config=None, logging_config=None)
 
 
 async def _left(socket: WebSocket[Any, Any, Any]) -> None:
