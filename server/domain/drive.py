@@ -26,39 +26,19 @@ from server.domain.errors import (
     ShuttingDown,
 )
 from server.domain.events import (
-    Discontinuity,
     DiscontinuityReason,
-    Event,
-    EventKind,
-    FrameReason,
     Outcome,
-    StateUpdate,
-    Terminal,
-    UpstreamFrame,
 )
 from server.domain.host import Finished, Host
 from server.domain.invoking import Invoking, NotInvoked, patiently
 from server.domain.lifecycle import RunStatus
-from server.domain.model import Failure
 from server.domain.ports import Lease
+from server.domain.record import ENDPOINT_TIMEOUT, RunRecord
 from server.domain.retelling import digest_of, frame_digest
 from server.domain.upstream import Interpretation, RuntimeState, StreamClosed, UpstreamError
 
 #: Frames taken in before other work gets a turn.
 TURN_FRAMES = 64
-
-
-#: The context of the error by which the endpoint, not the run, gives up.
-_TIMEOUT = "streaming_timeout"
-
-
-def _of_the_endpoint(kind: EventKind) -> bool:
-    """Whether it is the endpoint's own word, which a replay of the run does not repeat."""
-    return (
-        isinstance(kind, UpstreamFrame)
-        and kind.reason is FrameReason.ERROR_REPORT
-        and f'"{_TIMEOUT}"'.encode() in kind.body
-    )
 
 
 class Drive:
@@ -71,26 +51,19 @@ class Drive:
         # Nobody may be waiting: a failure is then told by the terminal event alone.
         self.invoked.add_done_callback(lambda done: done.cancelled() or done.exception())
         self.cancelled = asyncio.Event()
-        self._log = runner.journal.open(lease)
-        self._interpreter = runner.interpreter()
-        self._epoch = lease.epoch
-        #: Digests of the frames journalled in this epoch, to align a replay with.
-        self._digests: list[bytes] = []
+        self._record = RunRecord(runner, lease)
         self._connections = 0
         #: Whether nothing can have been missed when the first connection is read.
         self._fresh = False
         #: When the runtime was last heard or asked, and since when an open stream gave no frame.
         self._heard_at = runner.clock.monotonic()
         self._quiet_since = math.inf
-        #: Whether a state frame came in this epoch.
-        self._shown = False
         self._error: UpstreamError | None = None
         self._start_error: HubError | None = None
         self._waiting = False
         #: Since when the runtime has said `completed` without files, and sent no frame but those that it
         #: had sent before, in the epoch before.
         self._doubted_at: float | None = None
-        self._before: frozenset[bytes] = frozenset()
         #: Whether such another frame came since the stream last broke.
         self._news = True
 
@@ -110,7 +83,7 @@ class Drive:
         """
         with contextlib.suppress(TimeoutError, LeaseLost):
             async with asyncio.timeout(within_s):
-                await self._log.flush()
+                await self._record.flush()
         await self.runner.runs.release(self.lease)
 
     def _fail_start(self, error: HubError) -> None:
@@ -140,7 +113,7 @@ class Drive:
 
     def _overdue(self) -> Finished:
         limit = f"{self.runner.limits.longest_s:.0f} s"
-        if self._interpreter.awaiting_input:
+        if self._record.awaiting_input:
             message = f"the agent asked for input and got none within {limit}"
             return Finished(Outcome.FAILED, reason="input_not_given", message=message)
         return Finished(
@@ -152,7 +125,7 @@ class Drive:
 
     async def _work(self) -> Finished:
         try:
-            await self._patiently(self._restore)
+            await self._patiently(self._record.restore)
             if self.lease.takeovers:
                 crash_point("restored")
             async with AsyncExitStack() as subscribed:
@@ -160,7 +133,7 @@ class Drive:
                 if self._channel and self.lease.status is not RunStatus.RUNNING:
                     stream = nullcontext(await self._subscribe(subscribed))
                 await self._invoke()
-                self._waiting = self._interpreter.awaiting_input
+                self._waiting = self._record.awaiting_input
                 why = "" if self._waiting else await self._read_stream(stream)
             while not self._waiting:
                 self.runner.observer.lost_upstream(self.lease, why)
@@ -183,24 +156,6 @@ class Drive:
             return Finished(Outcome.FAILED, reason="internal", message="a fault of the hub ended the run")
 
     # --- Taking the run up -------------------------------------------------------------------
-
-    async def _restore(self) -> None:
-        """Take in what the journal has already, so as to go on behind it."""
-        self._interpreter = self.runner.interpreter()
-        self._digests.clear()
-        seq = 0
-        while seq < self.lease.last_seq:
-            for segment in await self.runner.tails.read_after(self.lease.thread_id, seq):
-                for event, residue in zip(segment.events(), segment.residue_list(), strict=True):
-                    kind = self.runner.codec.decode(event).kind
-                    if isinstance(kind, Discontinuity):
-                        self._digests.clear()
-                    digest = digest_of(residue)
-                    if digest is not None and not _of_the_endpoint(kind):
-                        self._digests.append(digest)
-                    self._interpreter.restore(kind, residue)
-                seq = segment.last_seq
-                await asyncio.sleep(0)
 
     async def _invoke(self) -> None:
         """Make sure that the runtime has the job, and tell the starter."""
@@ -279,9 +234,9 @@ class Drive:
         self._heard_at = self.runner.clock.monotonic()
 
     async def _read_connection(self, stream: AbstractAsyncContextManager[AsyncIterator[bytes]]) -> str:
-        full = self.runner.limits.profile == "full" and self._epoch == 1
+        full = self.runner.limits.profile == "full" and self._record.epoch == 1
         # A full replay repeats the journalled frames first: they are compared and dropped.
-        repeated = len(self._digests) if full else 0
+        repeated = len(self._record.digests) if full else 0
         joined = full or self._from_first_frame
         at = 0
         polled = False
@@ -294,22 +249,24 @@ class Drive:
                     at += 1
                     if at % TURN_FRAMES == 0:
                         await asyncio.sleep(0)
-                    if at <= repeated and frame_digest(frame) == self._digests[at - 1]:
+                    if at <= repeated and frame_digest(frame) == self._record.digests[at - 1]:
                         continue
-                    meaning = self._interpreter.interpret(frame)
+                    meaning = self._record.interpret(frame)
                     if meaning.progress is not None:
                         self.runner.tails.show_progress(self.lease.thread_id, meaning.progress)
                         at -= 1
                         continue
                     if at <= repeated:
-                        self._mark(DiscontinuityReason.REPLAY_DIFFERED)
+                        self._record.mark(DiscontinuityReason.REPLAY_DIFFERED)
                         repeated = 0
                     elif not joined:
-                        self._mark(DiscontinuityReason.RECONNECTED)
+                        self._record.mark(DiscontinuityReason.RECONNECTED)
                     joined = True
-                    if digest_of(meaning.residue) not in self._before:
+                    if digest_of(meaning.residue) not in self._record.before:
                         self._doubted_at, self._news = None, True
-                    await self._take(meaning)
+                    if meaning.error is not None:
+                        self._error = meaning.error
+                    await self._record.take(meaning)
                     crash_point("frame_taken")
                     if meaning.end:
                         await self._weigh_end(meaning, polled=polled)
@@ -319,53 +276,28 @@ class Drive:
             return str(error)
         return "the runtime closed its stream without an end"
 
-    async def _take(self, meaning: Interpretation) -> None:
-        if meaning.error is not None:
-            self._error = meaning.error
-        residue = meaning.residue
-        for kind in meaning.kinds:
-            self._put(kind, residue)
-            residue = b""
-            self._shown = self._shown or isinstance(kind, StateUpdate)
-        await self._log.room()
-
-    def _put(self, kind: EventKind, residue: bytes = b"") -> None:
-        digest = digest_of(residue)
-        if digest is not None and not _of_the_endpoint(kind):
-            self._digests.append(digest)
-        event = Event(self._log.last_seq + 1, self._epoch, self.runner.clock.now(), kind)
-        self._log.put(self.runner.codec.encode(event), residue, epoch=self._epoch)
-
-    def _mark(self, reason: DiscontinuityReason) -> None:
-        self._epoch += 1
-        self._before = frozenset(self._digests)
-        self._digests.clear()
-        self._shown = False
-        self._put(Discontinuity(reason))
-        crash_point("discontinuity")
-
     # --- Verdicts ----------------------------------------------------------------------------
 
     async def _weigh_end(self, meaning: Interpretation, *, polled: bool) -> None:
         """What an `end` frame is worth. Raises Finished, or returns: then the stream is tried again."""
         if self._error is not None:
-            if self._error.context == _TIMEOUT:
+            if self._error.context == ENDPOINT_TIMEOUT:
                 # The endpoint gave up, not the run.
                 await self._weigh_state()
                 return
             raise Finished(
                 Outcome.FAILED, reason="upstream_error", message=self._error.message, residue=meaning.residue
             )
-        if self._interpreter.awaiting_input:
+        if self._record.awaiting_input:
             self._waiting = True
             return
         if polled:
             await self._weigh_state(meaning.residue)
             return
-        if self._epoch > 1:
+        if self._record.epoch > 1:
             # The last file map may have been among the frames that were missed: the state has it, too.
             told = await self._adopt_if_told()
-            if self._channel and not told and not self._shown:
+            if self._channel and not told and not self._record.shown:
                 message = "the run ended, but frames were lost, and with them perhaps its last files"
                 raise Finished(Outcome.FAILED, reason="upstream_lost", message=message)
         raise Finished(Outcome.COMPLETED, residue=meaning.residue)
@@ -383,7 +315,7 @@ class Drive:
 
     async def _await_input(self) -> NoReturn:
         """Keep the run until somebody cancels it or its time is over: nothing more will come."""
-        await self._log.flush()
+        await self._record.flush()
         await self._patiently(lambda: self.runner.runs.await_input(self.lease))
         crash_point("awaiting_input")
         while True:
@@ -431,7 +363,7 @@ class Drive:
                 return
             elif clock.monotonic() >= until:
                 self._note_hole(residue)
-                if self._interpreter.files.by_path:
+                if self._record.files:
                     raise Finished(Outcome.COMPLETED, residue=residue)
                 message = "the runtime says that the run completed, but shows no file"
                 raise Finished(Outcome.FAILED, reason="empty_result", message=message, residue=residue)
@@ -442,7 +374,7 @@ class Drive:
     @property
     def _replays(self) -> bool:
         """Whether another connection repeats every frame, and so tells all that the state does not."""
-        return self.runner.limits.profile == "full" and self._epoch == 1
+        return self.runner.limits.profile == "full" and self._record.epoch == 1
 
     def _stream_told_more(self) -> bool:
         """Whether the stream brought anything since this was last asked: then it is worth another look."""
@@ -453,7 +385,7 @@ class Drive:
         """The state decides: what the runtime sent behind the last frame, if anything, is missing.
         Who listens to a channel since before the invoke misses nothing."""
         if not residue and not (self._channel and self._from_first_frame):
-            self._mark(DiscontinuityReason.RECONNECTED)
+            self._record.mark(DiscontinuityReason.RECONNECTED)
 
     def _weigh_silence(self) -> None:
         """What a quiet channel is worth while the state says completed and shows nothing: no success,
@@ -470,9 +402,8 @@ class Drive:
 
     def _adopt(self, state: RuntimeState) -> None:
         """Take the files of a state answer; a stream that showed files already knows better."""
-        if state.files and (state.status == "completed" or not self._interpreter.files.by_path):
-            for kind in self._interpreter.adopt(state.files):
-                self._put(kind)
+        if state.files and (state.status == "completed" or not self._record.files):
+            self._record.adopt(state.files)
 
     async def _back_off(self) -> None:
         limits = self.runner.limits
@@ -480,18 +411,8 @@ class Drive:
         await self.runner.clock.sleep(pause_s)
 
     async def _finish(self, verdict: Finished) -> None:
-        files = self._interpreter.files.by_path
-        terminal = Terminal(verdict.outcome, verdict.reason, verdict.message, len(files))
-        event = Event(self._log.last_seq + 1, self._epoch, self.runner.clock.now(), terminal)
-        completed = verdict.outcome is Outcome.COMPLETED
         crash_point("before_finish")
-        await self._log.finish(
-            self.runner.codec.encode(event),
-            verdict.residue,
-            outcome=verdict.outcome,
-            files=files,
-            failure=None if completed else Failure(verdict.reason, verdict.message),
-        )
+        await self._record.finish(verdict)
         if not self.invoked.done():
             self._fail_start(self._start_error or RuntimeUnavailable(verdict.message))
         self.runner.observer.finished(self.lease, verdict.outcome, verdict.reason, self._age_s())

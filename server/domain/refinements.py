@@ -108,7 +108,7 @@ class Refinements:
         if named is not None:
             earlier = await self._proposals.earlier(principal, named)
             if earlier is not None and not earlier.free:
-                return _again(earlier, named, command)
+                return _again(earlier, command)
         self._runner.runtime.available()
         now = self._clock.now()
         proposal_id = self._ids.new()
@@ -125,8 +125,8 @@ class Refinements:
             now=now,
             key=named,
         )
-        if named is not None and isinstance(stored, EarlierStart):
-            return _again(stored, named, command)
+        if isinstance(stored, EarlierStart):
+            return _again(stored, command)
         crash_point("started")
         try:
             await asyncio.shield(self._runner.drive(stored))
@@ -246,9 +246,9 @@ def _digest(command: StartRefinement) -> bytes:
     return sha256(json.dumps([str(command.workflow_id), command.user_prompt, *context]).encode()).digest()
 
 
-def _again(earlier: EarlierStart, named: IdempotencyKey, command: StartRefinement) -> Started:
+def _again(earlier: EarlierStart, command: StartRefinement) -> Started:
     """What a repeated request is answered. Raises KeyReused, Conflict."""
-    if earlier.request_sha256 != named.request_sha256:
+    if earlier.request_sha256 != _digest(command):
         raise KeyReused
     if not earlier.taken:
         message = "the first request with this idempotency key is still being carried out"
