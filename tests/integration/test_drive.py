@@ -6,23 +6,22 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from server.auth.tokens import SharedSecret
-from server.compose import Core, open_core
+from server.compose import open_core
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 from server.domain.events import Discontinuity, Event, InputRequested, StateUpdate, Terminal, Token
-from server.domain.model import CreateWorkflow, Principal, Proposal, ProposalStatus, StartRefinement
+from server.domain.model import Proposal, ProposalStatus, StartRefinement
 from server.settings import load
 from server.wire.codec import ProtobufCodec
-from server.wire.definition import DEFAULT_DEFINITION
+from tests.support.driven import Driven, driven, verdict
 from tests.support.hub import SECRET
 from tests.support.scripted_runtime import asgi_server
-from tests.support.stored import a_user
 
 CODEC = ProtobufCodec()
 END = {"event_type": "end", "data": {}}
@@ -105,33 +104,14 @@ async def _answer(send: Any, status: int, body: Any) -> None:
 
 
 @dataclass
-class Setting:
-    core: Core
+class Setting(Driven):
+    """A hub's core on a runtime that plays a script."""
+
     script: Script
-    user: Principal
-    workflow_id: UUID
-
-    async def start(self, prompt: str = "do it") -> Any:
-        command = StartRefinement(self.workflow_id, prompt)
-        return (await self.core.refinements.start(self.user, command)).refinement
-
-    async def events(self, thread_id: UUID) -> list[Event]:
-        follower = await self.core.refinements.follow(self.user, thread_id, 0)
-        found: list[Event] = []
-        try:
-            while (step := await follower.step()) is not None:
-                if isinstance(step, list):
-                    found.extend(CODEC.decode(event) for segment in step for event in segment.events())
-        finally:
-            follower.close()
-        return found
 
     async def finished(self, prompt: str = "do it") -> tuple[Proposal, list[Event]]:
         """Start a refinement; its proposal and events once it is over."""
-        started = await self.start(prompt)
-        async with asyncio.timeout(30):
-            events = await self.events(started.thread_id)
-        return await self.core.proposals.get(self.user, started.proposal_id), events
+        return await self.outcome(await self.start(prompt))
 
 
 Opener = Callable[..., Any]
@@ -141,30 +121,13 @@ Opener = Callable[..., Any]
 def setting(database: str, pool: Any) -> Opener:
     @asynccontextmanager
     async def opened(script: Script, **settings: Any) -> AsyncIterator[Setting]:
-        chosen = load(**{"env": "dev", "empty_result_grace_s": 0.6, "run_idle_s": 30.0} | settings)
-        verifier = SharedSecret(SECRET)
         async with (
             asgi_server(script) as url,
-            open_core(chosen, dsn=database, runtime_url=url, verifier=verifier) as core,
+            driven(url, database, pool, **{"run_idle_s": 30.0} | settings) as on,
         ):
-            core.runner.limits = replace(
-                core.runner.limits,
-                state_poll_s=0.05,
-                uncertain_invoke_s=0.05,
-                reconnect_first_s=0.01,
-                reconnect_most_s=0.05,
-                unknown_thread_asks=3,
-            )
-            user = await a_user(pool)
-            made = await core.workflows.create(user, CreateWorkflow("w", DEFAULT_DEFINITION, {}))
-            yield Setting(core, script, user, made.id)
+            yield Setting(on.core, on.user, on.workflow_id, script)
 
     return opened
-
-
-def verdict(proposal: Proposal) -> tuple[str, str | None, dict[str, str]]:
-    reason = proposal.failure.reason if proposal.failure else None
-    return proposal.status.value, reason, {path: file.text for path, file in proposal.files.items()}
 
 
 async def test_an_end_after_files_is_completed_with_the_last_map(setting: Opener) -> None:
