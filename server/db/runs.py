@@ -24,7 +24,9 @@ WITH due AS (
   ORDER BY lease_until NULLS FIRST LIMIT $1 FOR UPDATE SKIP LOCKED
 ), taken AS (
   UPDATE runs r SET owner = $2, fence = r.fence + 1, lease_until = now() + $3::interval,
-    takeovers = CASE WHEN r.last_seq > r.takeover_seq THEN 1 ELSE r.takeovers + 1 END,
+    -- A lease that was handed over says nothing against the run: nobody died of it.
+    takeovers = CASE WHEN r.last_seq > r.takeover_seq THEN 1 WHEN r.owner IS NULL
+      THEN greatest(r.takeovers, 1) ELSE r.takeovers + 1 END,
     takeover_seq = r.last_seq
   FROM due WHERE r.thread_id = due.thread_id
   RETURNING r.*

@@ -280,3 +280,15 @@ async def test_takeovers_without_progress_are_counted(pool: Any) -> None:
     await pool.execute("UPDATE runs SET last_seq = 7, lease_until = now() - interval '1 s'")
     counts.append((await runs.take_expired(1))[0].takeovers)
     assert counts == [1, 2, 3, 1]
+
+
+async def test_leases_that_are_handed_over_are_no_crash_loop(pool: Any) -> None:
+    await a_lease(pool)
+    runs = PostgresRuns(pool, owner="r1", lease_ttl_s=15)
+    await pool.execute("UPDATE runs SET lease_until = now() - interval '1 s'")
+    counts = []
+    for _ in range(8):
+        lease = (await runs.take_expired(1))[0]
+        counts.append(lease.takeovers)
+        await runs.release(lease)
+    assert counts == [1] * 8

@@ -156,7 +156,7 @@ class Mix:
 
 
 async def random_mix(
-    ground: Ground, profile: Profile, ways: Sequence[str], *, minutes: float, seed: int, at_once: int = 6
+    ground: Ground, profile: Profile, ways: Sequence[str], *, minutes: float, seed: int, at_once: int = 10
 ) -> Result:
     """The mix for so long."""
     folder = ground.folder / f"mix-{profile}"
@@ -167,6 +167,8 @@ async def random_mix(
     async with proxy(port) as runtime_way, proxy(ground.database.socket, at=socket) as database_way:
         settings = {
             "DEEPAGENTS_RUNTIME_URL": f"http://127.0.0.1:{runtime_way.place}",
+            # The defaults: a lease shorter than a database call may take makes takeovers of its own.
+            "IDEO_LEASE_TTL_S": "15",
             "IDEO_EMPTY_RESULT_GRACE_S": "30",
             "IDEO_RUN_LONGEST_S": "120",
         }
