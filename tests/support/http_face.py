@@ -1,4 +1,4 @@
-"""The HTTP face with times of its own, and WebSockets opened the usual way and by hand."""
+"""The HTTP face with times of its own, WebSockets opened the usual way and by hand, and refusals."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -125,3 +126,14 @@ async def upgrade(
         await writer.wait_closed()
     is_problem = told.get("content-type") == "application/problem+json"
     return code, told, json.loads(body) if is_problem else {}
+
+
+def problem(answer: httpx.Response) -> dict[str, Any]:
+    """The problem of a refusal, with the members that each has."""
+    assert answer.headers["content-type"] == "application/problem+json"
+    told: dict[str, Any] = answer.json()
+    assert told.keys() >= {"type", "title", "status", "detail", "instance", "code", "trace_id", "error"}
+    assert told["status"] == answer.status_code
+    assert told["instance"] == answer.request.url.path
+    assert len(told["trace_id"]) == 32
+    return told
