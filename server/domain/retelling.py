@@ -228,28 +228,29 @@ class Retelling:
 
         `kind` is the event's kind, needed where `needs_event` says so.
         """
+        text = self.pass_by(seq, residue, kind)
+        if isinstance(kind, Terminal):
+            return self._last_words(seq, text, kind)
+        if isinstance(kind, UpstreamFrame):
+            return [with_seq(kind.body, seq, trusted=False)]
+        if isinstance(kind, StateUpdate):
+            return [with_seq(self._filled(text) if residue else self._own_state_frame(), seq)]
+        return [with_seq(text, seq)] if residue else []
+
+    def pass_by(self, seq: int, residue: bytes, kind: EventKind | None) -> bytes:
+        """Go past event `seq` without making its frames; what its residue knows of the frame's text."""
         if seq != self.seq + 1:
             raise ValueError(f"a retelling goes in order: seq {seq} after {self.seq}")
         self.seq = seq
-        if isinstance(kind, Terminal):
-            return self._last_words(seq, residue, kind)
-        if not residue:
-            if isinstance(kind, StateUpdate):
-                self._note(kind.files)
-                return [with_seq(self._own_state_frame(), seq)]
-            return []
-        _, text = self._tracks.read(residue)
+        text = self._tracks.read(residue)[1] if residue else b""
         if isinstance(kind, StateUpdate):
             self._note(kind.files)
-            text = self._filled(text)
         elif isinstance(kind, UpstreamFrame):
             self._error_told |= kind.reason is FrameReason.ERROR_REPORT
-            return [with_seq(kind.body, seq, trusted=False)]
-        return [with_seq(text, seq)]
+        return text
 
-    def _last_words(self, seq: int, residue: bytes, terminal: Terminal) -> list[bytes]:
-        end = self._tracks.read(residue)[1] if residue else dump({"event_type": "end", "data": {}})
-        frames = [with_seq(end, seq)]
+    def _last_words(self, seq: int, end: bytes, terminal: Terminal) -> list[bytes]:
+        frames = [with_seq(end or dump({"event_type": "end", "data": {}}), seq)]
         if terminal.outcome is not Outcome.COMPLETED and not self._error_told:
             data = {"error": terminal.message, "context": terminal.reason}
             frames.insert(0, dump({"event_type": "error", "data": data}))

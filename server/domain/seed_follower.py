@@ -1,7 +1,16 @@
-"""Following in the seed's form: the frames of a thread, made once for all who read them."""
+"""Following in the seed's form: a thread's frames, told one by one from its events and residues.
+
+1. The runtime's state frames repeat everything, so the frames of a segment may be far larger than the
+   segment: they are made one at a time, and whoever keeps them bounds what is kept.
+2. To tell the frames behind a cursor, what is before it must be known. A reader keeps its own retelling
+   where it stands, and leaves it to the others when it is ahead of theirs.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from server.domain.events import EventKind
 from server.domain.follow import Follower, Tails
 from server.domain.ports import EventCodec
 from server.domain.retelling import Retelling
@@ -9,48 +18,48 @@ from server.domain.segments import Segment
 
 
 class SeedFollower:
-    """A reader of the seed's frames, for sockets without a subprotocol.
-
-    The frames are made once per segment and shared. A reader whose segments nobody has told yet
-    retells the thread up to them from the journal, then hands its place to the others.
-    """
-
-    #: Under this key a segment keeps its frames.
-    FRAMES = "seed frames"
+    """A reader of the seed's frames, for sockets without a subprotocol."""
 
     def __init__(self, follower: Follower, tails: Tails, codec: EventCodec) -> None:
         self.follower = follower
         self._tails = tails
         self._codec = codec
+        self._own: Retelling | None = None
 
-    async def frames(self, segment: Segment) -> list[bytes]:
-        """The frames of a segment that `follower` handed out."""
-        made: list[bytes] | None = segment.made(self.FRAMES)
-        if made is not None:
-            return made
-        retelling = await self._retelling_at(segment.first_seq - 1)
-        return segment.once(self.FRAMES, lambda shared: self._tell(retelling, shared))
-
-    async def _retelling_at(self, seq: int) -> Retelling:
-        """A retelling that stands at `seq`: the shared one, or one that was brought there."""
-        tail = self.follower.tail
-        shared = tail.retelling
-        if shared is not None and shared.seq == seq:
-            return shared
-        own = shared.copy() if shared is not None and shared.seq < seq else Retelling()
+    async def prepare(self, segment: Segment) -> None:
+        """Stand before the segment, so that `tell` can tell it. May read the journal."""
+        seq = segment.first_seq - 1
+        own = self._nearest(seq)
         while own.seq < seq:
-            for segment in await self._tails.read_after(tail.thread_id, own.seq):
-                self._tell(own, segment.after(own.seq).up_to(seq))
+            for passed in await self._tails.read_after(self.follower.tail.thread_id, own.seq):
+                for at, residue, kind in self._events(passed.after(own.seq).up_to(seq), own):
+                    own.pass_by(at, residue, kind)
                 if own.seq == seq:
                     break
-        if tail.retelling is None or tail.retelling.seq < own.seq:
-            tail.retelling = own
-        return own
+        self._own = own
 
-    def _tell(self, retelling: Retelling, segment: Segment) -> list[bytes]:
-        frames: list[bytes] = []
+    def _nearest(self, seq: int) -> Retelling:
+        """A retelling of this reader's that stands at `seq` or as little before it as is known."""
+        own, shared = self._own, self.follower.tail.retelling
+        if own is not None and own.seq == seq:
+            return own
+        if shared is not None and shared.seq <= seq and (own is None or not shared.seq <= own.seq <= seq):
+            return shared.copy()
+        return own if own is not None and own.seq <= seq else Retelling()
+
+    def tell(self, segment: Segment) -> Iterator[bytes]:
+        """The frames of the segment before which `prepare` put this reader, one at a time."""
+        own = self._own
+        if own is None:
+            raise ValueError("prepare comes first")
+        for at, residue, kind in self._events(segment, own):
+            yield from own.tell(at, residue, kind)
+        shared = self.follower.tail.retelling
+        if shared is None or shared.seq < own.seq:
+            # Others copy it where it stands; only this reader moves it.
+            self.follower.tail.retelling = own
+
+    def _events(self, segment: Segment, own: Retelling) -> Iterator[tuple[int, bytes, EventKind | None]]:
         rows = zip(segment.events(), segment.residue_list(), strict=True)
         for seq, (event, residue) in enumerate(rows, segment.first_seq):
-            kind = self._codec.decode(event).kind if retelling.needs_event(residue) else None
-            frames.extend(retelling.tell(seq, residue, kind))
-        return frames
+            yield seq, residue, self._codec.decode(event).kind if own.needs_event(residue) else None

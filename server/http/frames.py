@@ -7,7 +7,8 @@ once and written to all of them (ADR 0006).
 from __future__ import annotations
 
 import struct
-from functools import lru_cache
+from collections.abc import AsyncIterator
+from functools import lru_cache, partial
 
 from server.domain.ports import JournalHead
 from server.domain.retelling import dump
@@ -15,7 +16,11 @@ from server.domain.seed_follower import SeedFollower
 from server.domain.segments import Segment
 from server.domain.tail import Beat, GoElsewhere
 from server.http.handshake import Form
+from server.http.patience import patiently
 from server.wire import rendering
+
+#: Bytes of the seed's frames that are made before they are written, and that are kept for others.
+PIECE_BYTES, SHARED_BYTES = 256 << 10, 1 << 20
 
 _TEXT = 0x81
 _BINARY = 0x82
@@ -71,9 +76,9 @@ class JsonMessages:
         """The first message."""
         return text_frame(rendering.hello_json(head))
 
-    async def segment(self, segment: Segment) -> bytes:
+    async def segment(self, segment: Segment) -> AsyncIterator[bytes]:
         """The message that brings the segment's events."""
-        return segment.once(Form.JSON, lambda shared: text_frame(rendering.batch_json(shared)))
+        yield segment.once(Form.JSON, lambda shared: text_frame(rendering.batch_json(shared)))
 
     def beat(self, beat: Beat) -> bytes:
         """A sign of life."""
@@ -95,9 +100,9 @@ class ProtoMessages:
         """The first message."""
         return binary_frame(rendering.hello(head))
 
-    async def segment(self, segment: Segment) -> bytes:
+    async def segment(self, segment: Segment) -> AsyncIterator[bytes]:
         """The message that brings the segment's events."""
-        return segment.once(Form.PROTO, lambda shared: binary_frame(rendering.event_batch_response(shared)))
+        yield segment.once(Form.PROTO, lambda shared: binary_frame(rendering.event_batch_response(shared)))
 
     def beat(self, beat: Beat) -> bytes:
         """A sign of life."""
@@ -123,13 +128,32 @@ class SeedMessages:
         """The seed knows none."""
         return b""
 
-    async def segment(self, segment: Segment) -> bytes:
-        """The frames of the segment's events."""
+    async def segment(self, segment: Segment) -> AsyncIterator[bytes]:
+        """The frames of the segment's events, in pieces: shared if they are few, else made for this
+        reader, since state frames repeat everything."""
         made: bytes | None = segment.made(Form.SEED)
         if made is not None:
-            return made
-        frames = await self._follower.frames(segment)
-        return segment.once(Form.SEED, lambda shared: b"".join(map(text_frame, frames)))
+            yield made
+            return
+        await patiently(partial(self._follower.prepare, segment))
+        kept: list[bytes] | None = []
+        waiting: list[bytes] = []
+        size = total = 0
+        for frame in map(text_frame, self._follower.tell(segment)):
+            waiting.append(frame)
+            size += len(frame)
+            if size >= PIECE_BYTES:
+                total += size
+                piece = b"".join(waiting)
+                kept = [*kept, piece] if kept is not None and total <= SHARED_BYTES else None
+                yield piece
+                waiting, size = [], 0
+        piece = b"".join(waiting)
+        if kept is not None:
+            whole = b"".join([*kept, piece]) if kept else piece
+            segment.once(Form.SEED, lambda _: whole)
+        if piece:
+            yield piece
 
     def beat(self, beat: Beat) -> bytes:
         """The runtime's progress when it changed. A plain sign of life is the socket's own ping."""

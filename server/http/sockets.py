@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from urllib.parse import parse_qs
 
 from litestar.datastructures import Headers
@@ -148,16 +147,22 @@ class _Stream:
     async def _write_segments(self, segments: list[Segment]) -> None:
         waiting: list[bytes] = []
         size = 0
+        whole = self.sent
         for segment in segments:
-            frames = await patiently(partial(self.messages.segment, segment))
-            waiting.append(frames)
-            size += len(frames)
-            if size >= _WRITE_BYTES or segment is segments[-1]:
-                # Noted before the wait, out of which a stopping server takes the handler.
-                self._put(waiting[0] if len(waiting) == 1 else b"".join(waiting))
-                self.sent = segment.last_seq
-                await self.connection.drained()
-                waiting, size = [], 0
+            async for frames in self.messages.segment(segment):
+                if size >= _WRITE_BYTES:
+                    await self._write_joined(waiting, whole)
+                    waiting, size = [], 0
+                waiting.append(frames)
+                size += len(frames)
+            whole = segment.last_seq
+        await self._write_joined(waiting, whole)
+
+    async def _write_joined(self, frames: list[bytes], last_seq: int) -> None:
+        self._put(frames[0] if len(frames) == 1 else b"".join(frames))
+        # Noted before the wait, out of which a stopping server takes the handler.
+        self.sent = last_seq
+        await self.connection.drained()
 
     async def write(self, frames: bytes) -> None:
         """Write framed messages and wait until the client took enough of them."""
