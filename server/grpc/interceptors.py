@@ -63,15 +63,20 @@ class Authentication(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
-        """The method's handler. Raises Unauthenticated, DatabaseUnavailable."""
-        if not _is_open(handler_call_details.method):
+        """The method's handler. Raises Unauthenticated, DatabaseUnavailable.
+
+        A method that there is not stays UNIMPLEMENTED for everybody: tools try several versions of
+        reflection, and take no other answer for a no.
+        """
+        handler = await continuation(handler_call_details)
+        if handler is not None and not _is_open(handler_call_details.method):
             # Two tokens are as bad as none: nobody says which one is meant.
             given = [
                 value for key, value in handler_call_details.invocation_metadata if key == "authorization"
             ]
             header = str(given[0]) if len(given) == 1 else None
             _caller.set(await self._authenticator.authenticate_header(header))
-        return await continuation(handler_call_details)
+        return handler
 
 
 class ErrorTable(grpc.aio.ServerInterceptor):

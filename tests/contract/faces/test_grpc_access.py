@@ -173,3 +173,14 @@ async def test_a_second_hub_on_the_port_fails_to_bind(hub: GrpcHub) -> None:
     with pytest.raises(RuntimeError, match="Failed to bind"):
         second.server.add_insecure_port(hub.address)
     await second.server.stop(0)
+
+
+async def test_a_method_that_there_is_not_is_unimplemented_for_everybody(hub: GrpcHub) -> None:
+    for method in (
+        "/ide_orchestrator.v1.RefinementService/Nothing",
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    ):
+        call = hub.channel.unary_unary(method)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(b"")
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
