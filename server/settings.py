@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(None, alias="DATABASE_URL")
     database_direct_url: SecretStr | None = Field(None, alias="DATABASE_DIRECT_URL")
     runtime_url: str | None = Field(None, alias="DEEPAGENTS_RUNTIME_URL")
-    runtime_profile: Literal["none", "full"] = Field("none", alias="IDEO_RUNTIME_PROFILE")
+    runtime_profile: Literal["none", "full", "ids"] = Field("none", alias="IDEO_RUNTIME_PROFILE")
     runtime_events_url: SecretStr | None = Field(None, alias="IDEO_RUNTIME_EVENTS_URL")
     data_dir: Path = Field(Path(".data"), alias="IDEO_DATA_DIR")
     host: str = Field("127.0.0.1", alias="IDEO_HOST")

@@ -43,6 +43,6 @@ class RunLimits:
     sweep_s: float = 5.0
     #: Most runs taken over in one sweep.
     sweep_runs: int = 20
-    #: What a new connection to the runtime gives: `none` (frames from now on, or nothing known) or
-    #: `full` (every frame from the first one, word for word).
-    profile: Literal["none", "full"] = "none"
+    #: What a new connection to the runtime gives: `none` (frames from now on, or nothing known), `full`
+    #: (every frame from the first one, word for word) or `ids` (some frames again; no two are equal).
+    profile: Literal["none", "full", "ids"] = "none"

@@ -284,6 +284,32 @@ async def test_a_full_replay_that_differs_is_marked_once_and_nothing_is_lost(set
     assert [event.kind.text for event in events if isinstance(event.kind, Token)] == ["a", "b", "X"]
 
 
+def numbered(number: int, **data: Any) -> dict[str, Any]:
+    frame = state_frame(**data) if data else token(str(number))
+    return {**frame, "id": number}
+
+
+async def test_frames_with_ids_join_up_wherever_the_connection_begins(setting: Opener) -> None:
+    running = {"status": "running", "generated_files": None}
+    frames = [numbered(1), numbered(2), numbered(3), numbered(4, files=files(a="1"))]
+    script = Script([[*frames[:3], CLOSE], [*frames[1:], END]], states=[running])
+    async with setting(script, runtime_profile="ids") as on:
+        proposal, events = await on.finished()
+    assert verdict(proposal) == ("completed", None, {"/a": "1"})
+    kinds = [type(event.kind).__name__ for event in events]
+    assert kinds == ["RunStarted", "Token", "Token", "Token", "StateUpdate", "Terminal"]
+
+
+async def test_frames_with_ids_that_leave_a_hole_are_marked(setting: Opener) -> None:
+    running = {"status": "running", "generated_files": None}
+    frames = [numbered(1), numbered(2), numbered(3), numbered(4, files=files(a="1"))]
+    script = Script([[*frames[:2], CLOSE], [frames[0], *frames[3:], END]], states=[running])
+    async with setting(script, runtime_profile="ids") as on:
+        _, events = await on.finished()
+    kinds = [type(event.kind).__name__ for event in events]
+    assert kinds == ["RunStarted", "Token", "Token", "Discontinuity", "StateUpdate", "Terminal"]
+
+
 async def test_a_run_over_its_time_is_failed_with_its_files(setting: Opener) -> None:
     script = Script([[state_frame(files=files(a="1")), SILENCE]])
     async with setting(script, run_longest_s=0.5) as on:
