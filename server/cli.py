@@ -51,9 +51,14 @@ def read_settings(*, require: tuple[str, ...] = (), **overrides: Any) -> Setting
     try:
         return settings_module.load(require=require, **overrides)
     except SettingsError as error:
-        for problem in error.problems:
-            click.echo(f"ideo: {problem}", err=True)
-        sys.exit(EXIT_USAGE)
+        wrong_settings(error)
+
+
+def wrong_settings(error: SettingsError) -> NoReturn:
+    """Say every mistake and leave with 2."""
+    for problem in error.problems:
+        click.echo(f"ideo: {problem}", err=True)
+    sys.exit(EXIT_USAGE)
 
 
 def run(main: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> NoReturn:
@@ -135,6 +140,10 @@ def serve(embedded_database: bool) -> None:
     if not embedded_database and read_env_is_prod():
         required.insert(0, "DATABASE_URL")
     settings = read_settings(require=tuple(required))
+    try:
+        verifier = verifier_of(settings)
+    except SettingsError as error:
+        wrong_settings(error)
     configure_logging(dev=settings.dev)
 
     async def _work(stop: asyncio.Event) -> int:
@@ -149,7 +158,7 @@ def serve(embedded_database: bool) -> None:
                     settings,
                     dsn=dsn,
                     runtime_url=settings.runtime_url or "",
-                    verifier=verifier_of(settings),
+                    verifier=verifier,
                 )
             )
             click.echo(f"HTTP {hub.http_address}")

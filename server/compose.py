@@ -46,7 +46,7 @@ from server.http.server import uvicorn_config
 from server.runtime.channel import PublishedRuntime
 from server.runtime.client import DeepagentsRuntime
 from server.runtime.frames import Interpreter
-from server.settings import Settings
+from server.settings import Settings, SettingsError
 from server.system import RandomIds, SystemClock
 from server.telemetry import RunLog
 from server.wakeups.redis_streams import RedisWakeups
@@ -265,12 +265,17 @@ def listening_socket(host: str, port: int) -> socket.socket:
 
 
 def verifier_of(settings: Settings) -> TokenVerifier:
-    """The verifier that the settings ask for."""
+    """The verifier that the settings ask for. Raises SettingsError when they ask for none."""
     if settings.jwt_secret is not None:
         return SharedSecret(
             settings.jwt_secret.get_secret_value(), settings.jwt_issuer, settings.jwt_audience
         )
-    raise NotImplementedError("tokens need IDEO_JWT_SECRET with IDEO_ENV=dev in this version")
+    raise SettingsError(
+        [
+            "IDEO_JWT_SECRET: is required with IDEO_ENV=dev; tokens of other issuers (IDEO_JWKS_URL) are not "
+            "checked by this version yet"
+        ]
+    )
 
 
 async def check_schema(dsn: str) -> None:

@@ -143,6 +143,16 @@ async def test_wrong_settings_are_all_named_at_once() -> None:
     assert "short" not in output.replace("short a", "")
 
 
+async def test_serving_without_a_key_says_which_setting_is_missing(database: str) -> None:
+    environment = hub_environment(database, "http://127.0.0.1:9")
+    del environment["IDEO_JWT_SECRET"]
+    for env in ("dev", "prod"):
+        code, output = await command("serve", environment={**environment, "IDEO_ENV": env})
+        assert code == 2
+        assert "IDEO_JWT_SECRET" in output
+        assert "Traceback" not in output
+
+
 async def test_serving_on_a_database_without_the_schema_says_what_to_do(empty_database: str) -> None:
     environment = hub_environment(empty_database, "http://127.0.0.1:9")
     code, output = await command("serve", environment=environment)
