@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 
-from server.auth.tokens import SharedSecret
 from server.client import HubClient, open_client
 from tests.support.hub import start
-from tests.support.processes import SECRET, hub_environment, replay_process, running
+from tests.support.processes import hub_environment, replay_process, running, token
 from tests.support.recordings import expected
 from tests.support.stored_files import facts_of
-
-
-def token() -> str:
-    lifetime = timedelta(hours=1)
-    return SharedSecret(SECRET).issue(email="ann@example.com", lifetime=lifetime, now=datetime.now(UTC))
 
 
 async def read_until(client: HubClient, thread_id: str, kind: str) -> list[dict[str, Any]]:

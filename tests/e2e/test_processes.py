@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,9 @@ import pytest
 from server.auth.tokens import SharedSecret
 from server.client import HubClient, open_client
 from tests.support.hub import finished, start
-from tests.support.processes import SECRET, hub_environment, replay_process, running
+from tests.support.processes import SECRET, hub_environment, replay_process, running, token
 from tests.support.recordings import expected
 from tests.support.stored_files import facts_of
-
-
-def token() -> str:
-    lifetime = timedelta(hours=1)
-    return SharedSecret(SECRET).issue(email="ann@example.com", lifetime=lifetime, now=datetime.now(UTC))
 
 
 async def events_of(client: HubClient, thread_id: str, after: int = 0) -> list[dict[str, Any]]:

@@ -8,10 +8,18 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+from server.auth.tokens import SharedSecret
 
 #: Seconds that a process has to say that it serves.
 START_S = 30.0
 SECRET = "a secret for tests that is long enough"
+
+
+def token(email: str = "ann@example.com") -> str:
+    """A token that hub processes accept."""
+    return SharedSecret(SECRET).issue(email=email, lifetime=timedelta(hours=1), now=datetime.now(UTC))
 
 
 class Process:
