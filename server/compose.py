@@ -43,6 +43,7 @@ from server.domain.workflows import WorkflowShelf
 from server.grpc.app import GrpcFace, GrpcServices, create_grpc_server
 from server.http.app import HttpServices, create_http_app
 from server.http.server import uvicorn_config
+from server.metrics import HubMetrics
 from server.runtime.channel import PublishedRuntime
 from server.runtime.client import DeepagentsRuntime
 from server.runtime.frames import Interpreter
@@ -143,6 +144,7 @@ async def open_core(
             pool,
             on_commit=_committed,
             lease_ttl_s=settings.lease_ttl_s,
+            room_bytes=settings.queue_mib << 20,
         )
         tails = Tails(
             journal,
@@ -313,10 +315,11 @@ async def open_hub(
                 allowed_origins=origins,
                 ready=readiness(core),
                 draining=lambda: not core.refinements.accepting,
+                metrics=HubMetrics(readings(core, settings)).exposition,
                 dev=settings.dev,
             )
         )
-        http = _Server(uvicorn_config(app, drain_s=DRAIN_S))
+        http = _Server(uvicorn_config(app, drain_s=DRAIN_S, send_deadline_s=settings.send_deadline_s))
         rpc = create_grpc_server(
             GrpcServices(
                 refinements=core.refinements,
@@ -357,6 +360,25 @@ async def _drain(
     await core.tails.send_away(over_s)
     http.should_exit = True
     await asyncio.gather(rpc.stop(DRAIN_S), serving, return_exceptions=True)
+
+
+def readings(core: Core, settings: Settings) -> dict[str, Callable[[], float]]:
+    """What the metrics read when they are asked for, by name."""
+    breaker = core.runtime.breaker
+    return {
+        "runs_live": lambda: core.runner.live,
+        "followers": lambda: core.tails.readers,
+        "followed_threads": lambda: len(core.tails),
+        "window_bytes": lambda: core.tails.window_bytes,
+        "window_limit_bytes": lambda: settings.window_mib << 20,
+        "journal_queued_bytes": lambda: core.journal.queued_bytes,
+        "journal_queue_limit_bytes": lambda: settings.queue_mib << 20,
+        "breaker_open": lambda: {"closed": 0.0, "half_open": 0.5}.get(breaker.state, 1.0),
+        "wakeups_healthy": lambda: core.wakeups.healthy,
+        "database_connections": core.pool.get_size,
+        "database_connections_limit": core.pool.get_max_size,
+        "accepting": lambda: core.refinements.accepting,
+    }
 
 
 def readiness(core: Core) -> Callable[[], Awaitable[list[str]]]:

@@ -55,6 +55,8 @@ class Settings(BaseSettings):
     run_idle_s: Seconds = Field(120.0, alias="IDEO_RUN_IDLE_S")
     run_silent_s: Seconds = Field(600.0, alias="IDEO_RUN_SILENT_S")
     empty_result_grace_s: Seconds = Field(30.0, alias="IDEO_EMPTY_RESULT_GRACE_S")
+    queue_mib: int = Field(8, alias="IDEO_QUEUE_MIB", ge=1, le=1024)
+    send_deadline_s: Seconds = Field(10.0, alias="IDEO_SEND_DEADLINE_S")
     window_mib: int = Field(4, alias="IDEO_WINDOW_MIB", ge=1, le=1024)
     drain_s: float = Field(10.0, alias="IDEO_DRAIN_S", ge=0, le=600)
     heartbeat_s: Seconds = Field(10.0, alias="IDEO_HEARTBEAT_S", le=15)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import weakref
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
@@ -89,10 +90,14 @@ FROM placed GROUP BY thread_id, pack
 class PostgresJournal:
     """The journals of all threads (ports.Journal), with this process's writer."""
 
-    def __init__(self, pool: asyncpg.Pool, *, on_commit: OnCommit, lease_ttl_s: float) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, *, on_commit: OnCommit, lease_ttl_s: float, room_bytes: int = 8 << 20
+    ) -> None:
         self._pool = pool
         self._ttl = timedelta(seconds=lease_ttl_s)
         self.on_commit = on_commit
+        self.room_bytes = room_bytes
+        self._logs: weakref.WeakSet[PostgresJournalLog] = weakref.WeakSet()
         #: Logs with something to commit, oldest first.
         self._ready: dict[PostgresJournalLog, None] = {}
         self._work = asyncio.Event()
@@ -109,7 +114,14 @@ class PostgresJournal:
 
     def open(self, lease: Lease) -> PostgresJournalLog:
         """The log of a run that the caller holds the lease of."""
-        return PostgresJournalLog(self, lease)
+        log = PostgresJournalLog(self, lease)
+        self._logs.add(log)
+        return log
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes of all runs that wait to be committed."""
+        return sum(log.queued_bytes for log in self._logs)
 
     def changed(self, log: PostgresJournalLog) -> None:
         """A log has something to commit."""

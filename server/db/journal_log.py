@@ -18,8 +18,6 @@ from server.domain.model import Failure
 from server.domain.ports import JournalHead, Lease, OnCommit
 from server.domain.segments import Segment, framed_event, framed_residue
 
-#: Bytes a run may have queued before its stream from the runtime is held back.
-ROOM_BYTES = 8 << 20
 #: Pauses between tries while the database is away, in seconds.
 RETRY_FIRST_S, RETRY_MOST_S = 0.05, 1.0
 
@@ -28,6 +26,8 @@ class Writer(Protocol):
     """What a log needs of its journal."""
 
     on_commit: OnCommit
+    #: Bytes a run may have queued before its stream from the runtime is held back.
+    room_bytes: int
 
     def changed(self, log: PostgresJournalLog) -> None:
         """A log has something to commit."""
@@ -73,7 +73,8 @@ class PostgresJournalLog:
         self._journal = journal
         self._epoch = lease.epoch
         self._queue: deque[tuple[bytes, bytes, int]] = deque()
-        self._queued_bytes = 0
+        #: Bytes that were put and are not committed.
+        self.queued_bytes = 0
         self._last_seq = lease.last_seq
         self._moved = asyncio.Event()
 
@@ -91,13 +92,13 @@ class PostgresJournalLog:
         """Queue event `last_seq + 1` for the next commit."""
         entry, kept = framed_event(event), framed_residue(residue)
         self._queue.append((entry, kept, epoch))
-        self._queued_bytes += len(entry) + len(kept)
+        self.queued_bytes += len(entry) + len(kept)
         self._last_seq += 1
         self._journal.changed(self)
 
     async def room(self) -> None:
         """Wait until what is queued is below its bound. Raises LeaseLost."""
-        while self._queued_bytes > ROOM_BYTES and not self.lost:
+        while self.queued_bytes > self._journal.room_bytes and not self.lost:
             await self._moved.wait()
         self._check()
 
@@ -133,14 +134,14 @@ class PostgresJournalLog:
         """The batch is committed."""
         self.committed = batch.last
         self._epoch = batch.epoch
-        self._queued_bytes -= len(batch.batch) + len(batch.residues)
+        self.queued_bytes -= len(batch.batch) + len(batch.residues)
         self._wake()
 
     def lose(self) -> None:
         """The lease is someone else's."""
         self.lost = True
         self._queue.clear()
-        self._queued_bytes = 0
+        self.queued_bytes = 0
         self._wake()
 
     def _wake(self) -> None:

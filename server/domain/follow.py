@@ -119,6 +119,11 @@ class Tails:
         return len(self._tails)
 
     @property
+    def window_bytes(self) -> int:
+        """Bytes that the windows of all followed threads hold."""
+        return sum(tail.window_size for tail in self._tails.values())
+
+    @property
     def readers(self) -> int:
         """Readers on this replica."""
         return sum(tail.readers for tail in self._tails.values())

@@ -185,7 +185,15 @@ async def ready(services: Services) -> Response[bytes]:
     return json_response({"status": "ok", "failing": []})
 
 
+@get("/metrics", include_in_schema=False)
+async def metrics(services: Services) -> Response[bytes]:
+    """The metrics, in Prometheus' text format."""
+    exposition, media_type = services.metrics()
+    return Response(exposition, media_type=media_type)
+
+
 ROUTES = [
+    metrics,
     create_workflow,
     list_workflows,
     get_workflow,

@@ -16,7 +16,8 @@ class HttpServices:
     """The use cases, ready to use.
 
     allowed_origins: scheme, host and port of each origin whose pages may call. ready: the names of the
-    checks that fail. draining: whether this replica is going away. dev: log the texts of faults.
+    checks that fail. draining: whether this replica is going away. metrics: their exposition and its media
+    type. dev: log the texts of faults.
     """
 
     refinements: Refinements
@@ -26,4 +27,5 @@ class HttpServices:
     allowed_origins: tuple[str, ...]
     ready: Callable[[], Awaitable[list[str]]]
     draining: Callable[[], bool]
+    metrics: Callable[[], tuple[bytes, str]]
     dev: bool = False

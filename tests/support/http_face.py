@@ -56,6 +56,7 @@ async def http_face(
             allowed_origins=(ORIGIN,),
             ready=_ready,
             draining=lambda: not core.refinements.accepting,
+            metrics=lambda: (b"", "text/plain"),
         )
     )
     listener = listening_socket("127.0.0.1", 0)
