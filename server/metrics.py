@@ -21,7 +21,7 @@ GAUGES = {
     "window_bytes": "Memory of the windows of newest events, all followed threads together",
     "window_limit_bytes": "Limit of one followed thread's window (IDEO_WINDOW_MIB)",
     "journal_queued_bytes": "Events received and not committed yet, all runs together",
-    "journal_queue_limit_bytes": "Limit of one run's queue; beyond it its stream is held back (IDEO_QUEUE_MIB)",
+    "journal_queue_limit_bytes": "Limit of one run's queue; beyond it, its stream waits (IDEO_QUEUE_MIB)",
     "breaker_open": "Breaker of the calls to the runtime: 0 closed, 0.5 half open, 1 open",
     "wakeups_healthy": "1 while wake-ups from other replicas arrive, 0 while only the poll finds news",
     "database_connections": "Connections to PostgreSQL",

@@ -13,6 +13,7 @@
     ├── RuntimeRefused       the runtime answered with an error
     ├── RuntimeUnavailable   the runtime could not be reached
     ├── DatabaseUnavailable  the database could not be reached
+    ├── KeysUnavailable      the issuer's keys could not be fetched
     └── ShuttingDown         this replica is going away
 
 `LeaseLost` is not for callers: it tells a runner that another replica drives its run now.
@@ -114,6 +115,13 @@ class DatabaseUnavailable(HubError):
 
     def __init__(self, message: str = "the database is not available", *, retry_after_s: int = 5) -> None:
         super().__init__(message, retry_after_s=retry_after_s)
+
+
+class KeysUnavailable(HubError):
+    """The keys that tokens are checked with could not be fetched: whether the caller's is good is not known."""
+
+    def __init__(self, *, retry_after_s: int) -> None:
+        super().__init__("the keys that check tokens could not be fetched", retry_after_s=retry_after_s)
 
 
 class ShuttingDown(HubError):

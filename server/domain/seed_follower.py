@@ -47,13 +47,14 @@ class SeedFollower:
             return shared.copy()
         return own if own is not None and own.seq <= seq else Retelling()
 
-    def tell(self, segment: Segment) -> Iterator[bytes]:
-        """The frames of the segment before which `prepare` put this reader, one at a time."""
+    def tell(self, segment: Segment) -> Iterator[tuple[int, list[bytes]]]:
+        """Seq and frames of each event of the segment before which `prepare` put this reader; mostly
+        one frame an event, made when it is asked for."""
         own = self._own
         if own is None:
             raise ValueError("prepare comes first")
         for at, residue, kind in self._events(segment, own):
-            yield from own.tell(at, residue, kind)
+            yield at, own.tell(at, residue, kind)
         shared = self.follower.tail.retelling
         if shared is None or shared.seq < own.seq:
             # Others copy it where it stands; only this reader moves it.

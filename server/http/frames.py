@@ -69,6 +69,10 @@ def _progress_frame(progress: str) -> bytes:
     )
 
 
+#: Framed messages, and the seq of the last event that they bring whole.
+Piece = tuple[bytes, int]
+
+
 class JsonMessages:
     """Subprotocol ideo.v1: each message is a WatchRefinementResponse as proto-JSON."""
 
@@ -76,9 +80,10 @@ class JsonMessages:
         """The first message."""
         return text_frame(rendering.hello_json(head))
 
-    async def segment(self, segment: Segment) -> AsyncIterator[bytes]:
+    async def segment(self, segment: Segment) -> AsyncIterator[Piece]:
         """The message that brings the segment's events."""
-        yield segment.once(Form.JSON, lambda shared: text_frame(rendering.batch_json(shared)))
+        frames = segment.once(Form.JSON, lambda shared: text_frame(rendering.batch_json(shared)))
+        yield frames, segment.last_seq
 
     def beat(self, beat: Beat) -> bytes:
         """A sign of life."""
@@ -100,9 +105,10 @@ class ProtoMessages:
         """The first message."""
         return binary_frame(rendering.hello(head))
 
-    async def segment(self, segment: Segment) -> AsyncIterator[bytes]:
+    async def segment(self, segment: Segment) -> AsyncIterator[Piece]:
         """The message that brings the segment's events."""
-        yield segment.once(Form.PROTO, lambda shared: binary_frame(rendering.event_batch_response(shared)))
+        frames = segment.once(Form.PROTO, lambda shared: binary_frame(rendering.event_batch_response(shared)))
+        yield frames, segment.last_seq
 
     def beat(self, beat: Beat) -> bytes:
         """A sign of life."""
@@ -128,32 +134,30 @@ class SeedMessages:
         """The seed knows none."""
         return b""
 
-    async def segment(self, segment: Segment) -> AsyncIterator[bytes]:
+    async def segment(self, segment: Segment) -> AsyncIterator[Piece]:
         """The frames of the segment's events, in pieces: shared if they are few, else made for this
         reader, since state frames repeat everything."""
         made: bytes | None = segment.made(Form.SEED)
         if made is not None:
-            yield made
+            yield made, segment.last_seq
             return
         await patiently(partial(self._follower.prepare, segment))
         kept: list[bytes] | None = []
         waiting: list[bytes] = []
         size = total = 0
-        for frame in map(text_frame, self._follower.tell(segment)):
-            waiting.append(frame)
-            size += len(frame)
-            if size >= PIECE_BYTES:
-                total += size
-                piece = b"".join(waiting)
-                kept = [*kept, piece] if kept is not None and total <= SHARED_BYTES else None
-                yield piece
-                waiting, size = [], 0
-        piece = b"".join(waiting)
-        if kept is not None:
-            whole = b"".join([*kept, piece]) if kept else piece
-            segment.once(Form.SEED, lambda _: whole)
-        if piece:
-            yield piece
+        for seq, frames in self._follower.tell(segment):
+            for frame in map(text_frame, frames):
+                waiting.append(frame)
+                size += len(frame)
+            if size < PIECE_BYTES and seq < segment.last_seq:
+                continue
+            piece, total = b"".join(waiting), total + size
+            kept = [*kept, piece] if kept is not None and total <= SHARED_BYTES else None
+            if seq == segment.last_seq and kept is not None:
+                whole = kept[0] if len(kept) == 1 else b"".join(kept)
+                segment.once(Form.SEED, lambda _, whole=whole: whole)  # type: ignore[misc]
+            yield piece, seq
+            waiting, size = [], 0
 
     def beat(self, beat: Beat) -> bytes:
         """The runtime's progress when it changed. A plain sign of life is the socket's own ping."""

@@ -147,16 +147,17 @@ class _Stream:
     async def _write_segments(self, segments: list[Segment]) -> None:
         waiting: list[bytes] = []
         size = 0
-        whole = self.sent
+        last_seq = self.sent
         for segment in segments:
-            async for frames in self.messages.segment(segment):
-                if size >= _WRITE_BYTES:
-                    await self._write_joined(waiting, whole)
-                    waiting, size = [], 0
+            async for frames, seq in self.messages.segment(segment):
                 waiting.append(frames)
                 size += len(frames)
-            whole = segment.last_seq
-        await self._write_joined(waiting, whole)
+                last_seq = seq
+                if size >= _WRITE_BYTES:
+                    await self._write_joined(waiting, last_seq)
+                    waiting, size = [], 0
+        if waiting:
+            await self._write_joined(waiting, last_seq)
 
     async def _write_joined(self, frames: list[bytes], last_seq: int) -> None:
         self._put(frames[0] if len(frames) == 1 else b"".join(frames))

@@ -175,6 +175,14 @@ PROBLEMS: dict[type[errors.HubError], Problem] = {
         "Service Unavailable",
         _LATER,
     ),
+    errors.KeysUnavailable: Problem(
+        _R.PROBLEM_REASON_KEYS_UNAVAILABLE,
+        code_pb2.UNAVAILABLE,
+        503,
+        "The keys that check tokens could not be fetched",
+        "Service Unavailable",
+        _LATER,
+    ),
     errors.ShuttingDown: Problem(
         _R.PROBLEM_REASON_SHUTTING_DOWN,
         code_pb2.UNAVAILABLE,
