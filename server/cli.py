@@ -46,10 +46,12 @@ def fail(message: str, code: int = EXIT_FAILED) -> NoReturn:
     sys.exit(code)
 
 
-def read_settings(*, require: tuple[str, ...] = (), **overrides: Any) -> Settings:
+def read_settings(
+    *, require: tuple[str, ...] = (), in_prod: tuple[str, ...] = (), **overrides: Any
+) -> Settings:
     """The settings, or every mistake in them and exit 2."""
     try:
-        return settings_module.load(require=require, **overrides)
+        return settings_module.load(require=require, in_prod=in_prod, **overrides)
     except SettingsError as error:
         wrong_settings(error)
 
@@ -136,10 +138,10 @@ def dev(once: bool, verbose: bool) -> None:
 @click.option("--embedded-database", is_flag=True, help="Use an embedded PostgreSQL in IDEO_DATA_DIR.")
 def serve(embedded_database: bool) -> None:
     """Serve in production: HTTP and gRPC, on a migrated database."""
-    required = ["DEEPAGENTS_RUNTIME_URL"]
-    if not embedded_database and read_env_is_prod():
-        required.insert(0, "DATABASE_URL")
-    settings = read_settings(require=tuple(required))
+    settings = read_settings(
+        require=("DEEPAGENTS_RUNTIME_URL",),
+        in_prod=("IDEO_JWKS_URL",) if embedded_database else ("DATABASE_URL", "IDEO_JWKS_URL"),
+    )
     try:
         verifier = verifier_of(settings)
     except SettingsError as error:
@@ -167,14 +169,6 @@ def serve(embedded_database: bool) -> None:
             return 0 if code == 130 else code
 
     run(_work)
-
-
-def read_env_is_prod() -> bool:
-    """Whether the settings ask for production; other mistakes are told later."""
-    try:
-        return not settings_module.load().dev
-    except SettingsError:
-        return True
 
 
 async def _failed(failed: asyncio.Future[None]) -> int:

@@ -20,6 +20,7 @@ import structlog
 import uvicorn
 
 from server.auth.authenticator import Authenticator
+from server.auth.keyset import KeySet
 from server.auth.tokens import SharedSecret, TokenVerifier
 from server.db.errors import database_errors
 from server.db.journal import PostgresJournal
@@ -132,6 +133,7 @@ async def open_core(
                 statement_cache_size=100 if direct_dsn == dsn else 0,
             )
         )
+        await stack.enter_async_context(verifier.running())
         wakeups = wakeups_of(settings, pool, direct_dsn)
         runtime = await stack.enter_async_context(runtime_of(settings, runtime_url))
         tails: Tails
@@ -267,17 +269,21 @@ def listening_socket(host: str, port: int) -> socket.socket:
 
 
 def verifier_of(settings: Settings) -> TokenVerifier:
-    """The verifier that the settings ask for. Raises SettingsError when they ask for none."""
+    """The verifier that the settings ask for. Raises SettingsError when they ask for none, or for two."""
+    if settings.jwks_url and settings.jwt_secret is not None:
+        raise SettingsError(["IDEO_JWKS_URL: works only without IDEO_JWT_SECRET"])
+    if settings.jwks_url:
+        return KeySet(
+            settings.jwks_url,
+            issuer=settings.jwt_issuer or "",
+            audience=settings.jwt_audience or "",
+            clock=SystemClock(),
+        )
     if settings.jwt_secret is not None:
         return SharedSecret(
             settings.jwt_secret.get_secret_value(), settings.jwt_issuer, settings.jwt_audience
         )
-    raise SettingsError(
-        [
-            "IDEO_JWT_SECRET: is required with IDEO_ENV=dev; tokens of other issuers (IDEO_JWKS_URL) are not "
-            "checked by this version yet"
-        ]
-    )
+    raise SettingsError(["IDEO_JWKS_URL: is required, or IDEO_JWT_SECRET with IDEO_ENV=dev"])
 
 
 async def check_schema(dsn: str) -> None:
@@ -388,6 +394,8 @@ def readiness(core: Core) -> Callable[[], Awaitable[list[str]]]:
         problems: list[str] = []
         if not core.refinements.accepting:
             problems.append("draining")
+        if not core.authenticator.ready:
+            problems.append("keys")
         try:
             with database_errors():
                 await core.pool.fetchval("SELECT 1", timeout=2)

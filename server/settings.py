@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -76,6 +76,15 @@ class Settings(BaseSettings):
             raise ValueError("must be a PostgreSQL address such as postgresql://user:password@host/name")
         return value
 
+    @field_validator("jwks_url")
+    @classmethod
+    def _not_tampered_with(cls, value: str | None, info: ValidationInfo) -> str | None:
+        address = urlsplit(value or "")
+        here = address.hostname in ("127.0.0.1", "::1", "localhost") and info.data.get("env") == "dev"
+        if value and address.scheme != "https" and not (here and address.scheme == "http"):
+            raise ValueError("must be an https:// address (IDEO_ENV=dev: or http:// on this machine)")
+        return value
+
     @field_validator("runtime_url", "jwks_url")
     @classmethod
     def _http(cls, value: str | None) -> str | None:
@@ -128,10 +137,15 @@ class ClientSettings(BaseSettings):
     token: SecretStr | None = Field(default=None, validation_alias="IDEO_TOKEN")
 
 
-def load(*, require: tuple[str, ...] = (), **overrides: Any) -> Settings:
+#: What a setting is worth nothing without.
+_TOGETHER = {"IDEO_JWKS_URL": ("IDEO_JWT_ISSUER", "IDEO_JWT_AUDIENCE")}
+
+
+def load(*, require: tuple[str, ...] = (), in_prod: tuple[str, ...] = (), **overrides: Any) -> Settings:
     """The settings from the environment, `overrides` (by field name) first.
 
-    require: environment names that must be set. Raises SettingsError with every mistake.
+    require, in_prod: environment names that must be set, always or without IDEO_ENV=dev; with each go
+    those that it is worth nothing without. Raises SettingsError with every mistake.
     """
     problems: list[str] = []
     fields = Settings.model_fields
@@ -144,9 +158,13 @@ def load(*, require: tuple[str, ...] = (), **overrides: Any) -> Settings:
             name = str(problem["loc"][0]) if problem["loc"] else ""
             text = problem["msg"].removeprefix("Value error, ")
             problems.append(f"{name}: {text}" if name else text)
-    problems.extend(
-        f"{name}: is required" for name in require if not (given.get(name) or os.environ.get(name))
-    )
+
+    def _set(name: str) -> Any:
+        return given.get(name) or os.environ.get(name)
+
+    wanted = [*(in_prod if _set("IDEO_ENV") != "dev" else ()), *require]
+    wanted += [each for name, others in _TOGETHER.items() if name in wanted or _set(name) for each in others]
+    problems.extend(f"{name}: is required" for name in wanted if not _set(name))
     if problems or settings is None:
         raise SettingsError(problems)
     return settings

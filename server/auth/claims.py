@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn
+from typing import Any, TypeGuard
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import jwt
@@ -38,9 +38,9 @@ class Header:
     kid: str | None
 
 
-def refuse() -> NoReturn:
-    """Refuse a token without a word about what is wrong with it. Raises Unauthenticated."""
-    raise Unauthenticated("the token is not valid") from None
+def invalid() -> Unauthenticated:
+    """The error of most wrong tokens, without a word about what is wrong."""
+    return Unauthenticated("the token is not valid")
 
 
 def header_of(token: str) -> Header:
@@ -48,19 +48,19 @@ def header_of(token: str) -> Header:
     if len(token) > MAX_TOKEN_CHARS:
         raise Unauthenticated("the token is too long")
     if not _COMPACT.fullmatch(token):
-        refuse()
+        raise invalid() from None
     try:
         header = jwt.get_unverified_header(token)
     except (jwt.InvalidTokenError, ValueError, RecursionError):
-        refuse()
+        raise invalid() from None
     # No extension is understood here, and one that is critical must be (RFC 7515 section 4.1.11).
     if "crit" in header or "b64" in header:
-        refuse()
+        raise invalid() from None
     kind, algorithm = header.get("typ", "JWT"), header.get("alg")
     if not isinstance(kind, str) or kind.lower().removeprefix("application/") not in TYPES:
-        refuse()
+        raise invalid() from None
     if not isinstance(algorithm, str):
-        refuse()
+        raise invalid() from None
     return Header(algorithm, header.get("kid"))
 
 
@@ -73,7 +73,7 @@ def principal_of(
     audience: str | None,
     now: datetime,
 ) -> Principal:
-    """The caller of a token, checked against the one key that it can be signed with, and `algorithm`, the key's.
+    """The caller of a token that `key` must have signed, with `algorithm`, the key's own.
 
     issuer, audience: required of the token when given. Raises Unauthenticated.
     """
@@ -96,11 +96,11 @@ def principal_of(
             },
         )
     except (jwt.PyJWTError, ValueError, RecursionError):
-        refuse()
+        raise invalid() from None
     expires_at = _moment(claims["exp"])
     for name in ("nbf", "iat"):
         if name in claims and _moment(claims[name]) > now + LEEWAY:
-            refuse()
+            raise invalid() from None
     if expires_at <= now - LEEWAY:
         raise Unauthenticated("the token has expired: get a new one")
     subject = claims["sub"]
@@ -116,7 +116,7 @@ def principal_of(
 
 
 def user_id_of(subject: str, issuer: str | None) -> UUID:
-    """The user id of a token's subject: the subject itself if it is a UUID in its usual form, else one made of it.
+    """The user id of a token's subject: itself if it is a UUID in its usual form, else one made of it.
 
     One subject, one id: the other ways to write a UUID are subjects of their own.
     """
@@ -132,13 +132,13 @@ def user_id_of(subject: str, issuer: str | None) -> UUID:
 def _moment(value: object) -> datetime:
     """A NumericDate (RFC 7519 section 2). Raises Unauthenticated for what is none, or beyond any calendar."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        refuse()
+        raise invalid() from None
     try:
         return datetime.fromtimestamp(value, UTC)
     except (OverflowError, ValueError, OSError):
-        refuse()
+        raise invalid() from None
 
 
-def _readable(value: object, longest: int) -> bool:
-    """Whether it is a text of 1 to `longest` characters that can be stored and shown: no controls, no surrogates."""
+def _readable(value: object, longest: int) -> TypeGuard[str]:
+    """Whether it is a text of 1 to `longest` characters without controls and surrogates."""
     return isinstance(value, str) and 0 < len(value) <= longest and value.isprintable()

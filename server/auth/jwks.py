@@ -1,4 +1,4 @@
-"""JSON Web Keys (RFC 7517, RFC 8037): which of an issuer's keys the hub takes, and which one a token names. Pure.
+"""JSON Web Keys (RFC 7517, RFC 8037): which of an issuer's keys are taken, and which a token names. Pure.
 
 The key decides the algorithm. Of a key only its public members are read; one that carries its private half
 by mistake is used as the public key that it also is.
@@ -30,7 +30,7 @@ class BadKeySet(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """A kind of keys: its algorithm, its curve if it has one, and the members that make up its public half."""
+    """A kind of keys: its algorithm, its curve if it has one, and the members of its public half."""
 
     algorithm: str
     curve: str | None

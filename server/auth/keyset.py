@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 import httpx
 import structlog
 
-from server.auth.claims import Header, header_of, principal_of, refuse
+from server.auth.claims import Header, header_of, invalid, principal_of
 from server.auth.jwks import ALGORITHMS, BadKeySet, Key, key_for, keys_in
 from server.domain.errors import KeysUnavailable
 from server.domain.model import Principal
@@ -53,7 +53,7 @@ class KeySet:
         self._client: httpx.AsyncClient | None = None
         self._keys: tuple[Key, ...] = ()
         self._fetching: asyncio.Task[None] | None = None
-        #: Monotonic times: of the last fetch that succeeded, the last that ended, the last for an unknown kid.
+        #: Monotonic times: of the last fetch that succeeded, that ended, that an unknown kid asked for.
         self._fetched_at = self._ended_at = self._asked_at = -math.inf
         #: Fetches that failed since one succeeded.
         self._failures = 0
@@ -74,9 +74,9 @@ class KeySet:
             headers={"Accept": "application/json", "Accept-Encoding": "identity"},
         ) as client:
             self._client = client
-            await self._fetch()
             refreshing = asyncio.create_task(self._refresh_forever(), name="keys")
             try:
+                await self._fetch()
                 yield
             finally:
                 left = [task for task in (refreshing, self._fetching) if task is not None]
@@ -88,11 +88,11 @@ class KeySet:
     async def verify(self, token: str) -> Principal:
         """The caller that the token stands for.
 
-        Raises Unauthenticated; KeysUnavailable when the issuer is away and no key, or not the token's, is known.
+        Raises Unauthenticated; KeysUnavailable when the issuer is away and the token's key is not known.
         """
         header = header_of(token)
         if header.algorithm not in ALGORITHMS:
-            refuse()
+            raise invalid() from None
         key = await self._key(header)
         return principal_of(
             token,
@@ -113,10 +113,10 @@ class KeySet:
         if self._failures or not self.ready:
             # The key may be a new one: whether the token is good cannot be told.
             raise KeysUnavailable(retry_after_s=math.ceil(self._pause_s()) + 1)
-        refuse()
+        raise invalid() from None
 
     async def _looked_again(self) -> bool:
-        """Fetch for a kid that is not known, or wait for the fetch that is under way. False: not again yet."""
+        """Fetch for a kid that is not known, or wait for who fetches already. False: not again yet."""
         if self._fetching is None:
             now = self._clock.monotonic()
             if self._client is None or now - self._asked_at < COOLDOWN_S:
@@ -132,7 +132,7 @@ class KeySet:
             await (self._clock.sleep(pause_s) if pause_s > 0 else self._fetch())
 
     def _pause_s(self) -> float:
-        """Seconds until the next fetch is due: soon while there is no key, at leisure when nothing is amiss."""
+        """Seconds until the next fetch is due: soon while there is no key, later when nothing is amiss."""
         if not self._failures:
             due = self._fetched_at + REFRESH_S
         elif self.ready:

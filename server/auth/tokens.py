@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import jwt
 
-from server.auth.claims import header_of, principal_of, refuse
+from server.auth.claims import header_of, invalid, principal_of
 from server.domain.model import Principal
 
 #: Shortest HS256 key, in bytes (RFC 7518 section 3.2).
@@ -65,7 +65,7 @@ class SharedSecret:
     async def verify(self, token: str) -> Principal:
         """The caller that the token stands for. Raises Unauthenticated."""
         if header_of(token).algorithm != _ALGORITHM:
-            refuse()
+            raise invalid() from None
         return principal_of(
             token,
             self.secret,

@@ -118,7 +118,7 @@ class DatabaseUnavailable(HubError):
 
 
 class KeysUnavailable(HubError):
-    """The keys that tokens are checked with could not be fetched: whether the caller's is good is not known."""
+    """The keys that tokens are checked with could not be fetched: the caller's may be good or not."""
 
     def __init__(self, *, retry_after_s: int) -> None:
         super().__init__("the keys that check tokens could not be fetched", retry_after_s=retry_after_s)

@@ -271,7 +271,10 @@ class Users(Protocol):
     """The people and services that have called."""
 
     async def seen(self, principal: Principal, now: datetime) -> None:
-        """Make sure that the principal has a row. Cheap when it has."""
+        """Make sure that the principal has a row. Cheap when it was seen lately.
+
+        Raises PermissionDenied for a disabled user, and for a subject that is another user's.
+        """
         ...
 
 

@@ -52,6 +52,8 @@ class _ProblemReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Problem
     """A fault of the hub. HTTP 500, INTERNAL."""
     PROBLEM_REASON_KEY_REUSED: _ProblemReason.ValueType  # 14
     """The idempotency key was used for another request. HTTP 422, INVALID_ARGUMENT."""
+    PROBLEM_REASON_KEYS_UNAVAILABLE: _ProblemReason.ValueType  # 15
+    """The keys that tokens are checked with could not be fetched. HTTP 503, UNAVAILABLE; try again later."""
 
 class ProblemReason(_ProblemReason, metaclass=_ProblemReasonEnumTypeWrapper):
     """The reason of an error, in lower case and without the prefix: over gRPC the `reason` of
@@ -88,4 +90,6 @@ PROBLEM_REASON_INTERNAL: ProblemReason.ValueType  # 13
 """A fault of the hub. HTTP 500, INTERNAL."""
 PROBLEM_REASON_KEY_REUSED: ProblemReason.ValueType  # 14
 """The idempotency key was used for another request. HTTP 422, INVALID_ARGUMENT."""
+PROBLEM_REASON_KEYS_UNAVAILABLE: ProblemReason.ValueType  # 15
+"""The keys that tokens are checked with could not be fetched. HTTP 503, UNAVAILABLE; try again later."""
 Global___ProblemReason: _TypeAlias = ProblemReason  # noqa: Y015

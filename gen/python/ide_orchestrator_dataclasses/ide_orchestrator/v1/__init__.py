@@ -327,6 +327,11 @@ class ProblemReason(betterproto2.Enum):
     The idempotency key was used for another request. HTTP 422, INVALID_ARGUMENT.
     """
 
+    KEYS_UNAVAILABLE = 15
+    """
+    The keys that tokens are checked with could not be fetched. HTTP 503, UNAVAILABLE; try again later.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -345,6 +350,7 @@ class ProblemReason(betterproto2.Enum):
             12: "PROBLEM_REASON_SHUTTING_DOWN",
             13: "PROBLEM_REASON_INTERNAL",
             14: "PROBLEM_REASON_KEY_REUSED",
+            15: "PROBLEM_REASON_KEYS_UNAVAILABLE",
         }
 
     @classmethod
@@ -365,6 +371,7 @@ class ProblemReason(betterproto2.Enum):
             "PROBLEM_REASON_SHUTTING_DOWN": 12,
             "PROBLEM_REASON_INTERNAL": 13,
             "PROBLEM_REASON_KEY_REUSED": 14,
+            "PROBLEM_REASON_KEYS_UNAVAILABLE": 15,
         }
 
 
