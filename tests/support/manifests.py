@@ -47,7 +47,9 @@ def _schemas() -> dict[str, Draft202012Validator]:
     for file in sorted(SCHEMAS.iterdir()):
         if file.suffix == ".md":
             continue
-        document = yaml.safe_load(file.read_text()) if file.suffix == ".yaml" else json.loads(file.read_text())
+        document = (
+            yaml.safe_load(file.read_text()) if file.suffix == ".yaml" else json.loads(file.read_text())
+        )
         for kind, name in document["kinds"].items():
             found[kind] = Draft202012Validator(
                 {"$ref": f"#/$defs/{name.replace('/', '~1')}", "$defs": document["$defs"]}

@@ -33,7 +33,12 @@ def as_crd(xrd: Any, names: dict[str, str], scope: str) -> dict[str, Any]:
     """The CustomResourceDefinition that Crossplane makes of it."""
     group = xrd["spec"]["group"]
     versions = [
-        {"name": one["name"], "served": one["served"], "storage": one["referenceable"], "schema": one["schema"]}
+        {
+            "name": one["name"],
+            "served": one["served"],
+            "storage": one["referenceable"],
+            "schema": one["schema"],
+        }
         for one in xrd["spec"]["versions"]
     ]
     return {
@@ -83,7 +88,9 @@ def test_the_namespaced_definition_has_the_same_schema_without_a_claim() -> None
     ("version", "names", "scope"),
     [("v1", "names", "Cluster"), ("v1", "claimNames", "Namespaced"), ("v2", "names", "Namespaced")],
 )
-def test_kubernetes_takes_the_resource_definitions_that_come_of_it(version: str, names: str, scope: str) -> None:
+def test_kubernetes_takes_the_resource_definitions_that_come_of_it(
+    version: str, names: str, scope: str
+) -> None:
     """`example` too: JSONSchemaProps has it."""
     xrd = definition(version)
     assert problems(as_crd(xrd, xrd["spec"][names], scope)) == []
@@ -98,12 +105,17 @@ def test_the_schema_is_structural(version: str) -> None:
     assert set(spec["required"]) <= set(spec["properties"])
     for name, field in spec["properties"].items():
         assert field["type"] in ("string", "integer"), name
-        for value in [*field.get("enum", []), *(field[key] for key in ("default", "example") if key in field)]:
+        for value in [
+            *field.get("enum", []),
+            *(field[key] for key in ("default", "example") if key in field),
+        ]:
             assert list(Draft202012Validator(field).iter_errors(value)) == [], name
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-@pytest.mark.parametrize("file", sorted((CROSSPLANE / "examples").glob("claim*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "file", sorted((CROSSPLANE / "examples").glob("claim*.yaml")), ids=lambda path: path.stem
+)
 def test_the_example_claims_are_taken(version: str, file: Path) -> None:
     [claim] = load(file)
     assert refusals(version, claim) == []
