@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from server.db.users import PostgresUsers
+from server.db.users import TRUSTED_FOR, PostgresUsers
 from server.domain.errors import PermissionDenied
 from server.domain.model import Principal
 from tests.support.stored import NOON
@@ -25,3 +26,31 @@ async def test_a_subject_of_another_users_is_refused(pool: Any) -> None:
     await PostgresUsers(pool).seen(Principal(uuid4(), subject), NOON)
     with pytest.raises(PermissionDenied):
         await PostgresUsers(pool).seen(Principal(uuid4(), subject), NOON)
+
+
+async def test_a_subject_that_looks_like_another_users_id_is_refused(pool: Any) -> None:
+    users, ann = PostgresUsers(pool), Principal(uuid4(), f"ann-{uuid4()}")
+    await users.seen(ann, NOON)
+    for _ in range(2):
+        with pytest.raises(PermissionDenied):
+            await users.seen(Principal(ann.user_id, str(ann.user_id)), NOON)
+
+
+async def test_a_disabled_user_is_refused_within_a_minute_and_taken_again_once_enabled(pool: Any) -> None:
+    users, ann = PostgresUsers(pool), Principal(uuid4(), f"ann-{uuid4()}")
+    await users.seen(ann, NOON)
+    await pool.execute("UPDATE users SET disabled_at = now() WHERE id = $1", ann.user_id)
+    assert timedelta(seconds=60) >= TRUSTED_FOR
+    with pytest.raises(PermissionDenied):
+        await users.seen(ann, NOON + TRUSTED_FOR)
+    with pytest.raises(PermissionDenied):
+        await PostgresUsers(pool).seen(ann, NOON)
+    await pool.execute("UPDATE users SET disabled_at = NULL WHERE id = $1", ann.user_id)
+    await users.seen(ann, NOON + TRUSTED_FOR)
+
+
+async def test_a_user_who_was_seen_lately_is_not_looked_up_again(pool: Any) -> None:
+    users, ann = PostgresUsers(pool), Principal(uuid4(), f"ann-{uuid4()}")
+    await users.seen(ann, NOON)
+    await pool.close()
+    await users.seen(ann, NOON + TRUSTED_FOR - timedelta(seconds=1))

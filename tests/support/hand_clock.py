@@ -1,0 +1,38 @@
+"""A clock that a test moves by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+
+class HandClock:
+    """Stands still until it is moved (ports.Clock)."""
+
+    def __init__(self) -> None:
+        self._start = datetime.now(UTC).replace(microsecond=0)
+        self._seconds = 0.0
+        self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
+
+    def now(self) -> datetime:
+        """Now, UTC-aware."""
+        return self._start + timedelta(seconds=self._seconds)
+
+    def monotonic(self) -> float:
+        """Seconds since the test began, as moved."""
+        return self._seconds
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until the clock was moved so far."""
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._sleepers.append((self._seconds + seconds, woken))
+        await woken
+
+    def move(self, seconds: float) -> None:
+        """Move it, and wake whose time has come."""
+        self._seconds += seconds
+        due = [sleeper for sleeper in self._sleepers if sleeper[0] <= self._seconds]
+        self._sleepers = [sleeper for sleeper in self._sleepers if sleeper[0] > self._seconds]
+        for _, woken in due:
+            if not woken.done():
+                woken.set_result(None)

@@ -1,0 +1,67 @@
+"""Tokens of development, user ids, and that no token is too odd to refuse."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import jwt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.auth.claims import header_of, user_id_of
+from server.auth.tokens import SharedSecret
+from server.domain.errors import Unauthenticated
+from tests.support.issuer import compact
+
+SECRET = "a secret for tests that is long enough"
+NAMED = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
+
+
+def shared(**claims: Any) -> str:
+    now = int(datetime.now(UTC).timestamp())
+    return jwt.encode({"sub": "ann", "exp": now + 60, **claims}, SECRET, algorithm="HS256")
+
+
+async def test_what_is_issued_is_accepted() -> None:
+    for verifier in (SharedSecret(SECRET), SharedSecret(SECRET, "me", "hub")):
+        token = verifier.issue(email="ann@example.com", lifetime=timedelta(minutes=5), now=datetime.now(UTC))
+        principal = await verifier.verify(token)
+        assert (principal.subject, principal.email) == ("ann@example.com", "ann@example.com")
+        assert verifier.ready
+
+
+async def test_issuer_and_audience_are_required_where_they_are_set() -> None:
+    verifier = SharedSecret(SECRET, "me", "hub")
+    assert (await verifier.verify(shared(iss="me", aud="hub"))).subject == "ann"
+    for claims in ({}, {"iss": "me"}, {"aud": "hub"}, {"iss": "you", "aud": "hub"}):
+        with pytest.raises(Unauthenticated):
+            await verifier.verify(shared(**claims))
+
+
+@pytest.mark.parametrize("exp", [10**12, 10**40, -(10**40), 1e308, "4000000000", True], ids=str)
+async def test_a_time_that_is_none_is_refused(exp: Any) -> None:
+    with pytest.raises(Unauthenticated):
+        await SharedSecret(SECRET).verify(compact({"alg": "HS256"}, {"sub": "ann", "exp": exp}, _sign))
+
+
+def _sign(data: bytes) -> bytes:
+    return jwt.get_algorithm_by_name("HS256").sign(data, SECRET.encode())
+
+
+def test_only_the_usual_form_of_a_uuid_is_the_user_id() -> None:
+    assert user_id_of(NAMED, "me") == UUID(NAMED)
+    others = {f"{{{NAMED}}}", f"urn:uuid:{NAMED}", NAMED.upper(), NAMED.replace("-", "")}
+    ids = {user_id_of(other, "me") for other in others}
+    assert len(ids) == len(others)
+    assert UUID(NAMED) not in ids
+    assert user_id_of("ann", "me") != user_id_of("ann", "you")
+
+
+@given(st.text(max_size=200) | st.from_regex(r"[\w-]{0,40}\.[\w-]{0,40}\.[\w-]{0,40}"))
+def test_any_text_is_a_header_or_refused(token: str) -> None:
+    with contextlib.suppress(Unauthenticated):
+        header_of(token)
