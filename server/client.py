@@ -22,16 +22,24 @@ RESUMABLE = frozenset({1001, 1006, 1011, 1012, 1013, 4408, 4429})
 RETRY_FIRST_S, RETRY_MOST_S = 0.2, 5.0
 #: Tries in a row that bring nothing before it gives up.
 TRIES = 20
-#: Tries to start a refinement while the hub or the runtime is away.
-START_TRIES = 5
+#: How long a start is tried again, in seconds: a run whose replica died is taken over within 20.
+START_PATIENCE_S = 30.0
 
 
 class ClientError(Exception):
-    """The hub refused, or cannot be reached. `unavailable`: a later try may succeed."""
+    """The hub refused, or cannot be reached. `unavailable`: a later try may succeed, `retry_after_s` from
+    now. `code`: the problem's, empty when the hub told none."""
 
-    def __init__(self, message: str, *, unavailable: bool = False) -> None:
+    def __init__(
+        self, message: str, *, unavailable: bool = False, code: str = "", retry_after_s: int = 0
+    ) -> None:
         super().__init__(message)
-        self.unavailable = unavailable
+        self.unavailable, self.code, self.retry_after_s = unavailable, code, retry_after_s
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether it is open what the request came to, or soon will be: not when the runtime failed it."""
+        return self.unavailable and not self.code.startswith("runtime_")
 
 
 class HubClient:
@@ -45,14 +53,17 @@ class HubClient:
     async def start(self, workflow_id: str, body: dict[str, Any]) -> dict[str, Any]:
         """Start a refinement once, however often the answer is lost. Raises ClientError."""
         path, key = f"/api/workflows/{workflow_id}/refinements", str(uuid4())
-        for tried in range(START_TRIES):
+        now = asyncio.get_running_loop().time
+        until, pause_s = now() + START_PATIENCE_S, RETRY_FIRST_S
+        while True:
             try:
                 return await self.call("POST", path, body, key=key)
             except ClientError as error:
-                if not error.unavailable or tried == START_TRIES - 1:
+                wait_s = max(pause_s, error.retry_after_s)
+                if not error.unsettled or now() + wait_s > until:
                     raise
-            await asyncio.sleep(RETRY_FIRST_S * 2**tried)
-        raise AssertionError("unreachable")
+            await asyncio.sleep(wait_s)
+            pause_s = min(pause_s * 2, RETRY_MOST_S)
 
     async def call(
         self, method: str, path: str, body: dict[str, Any] | None = None, *, key: str | None = None
@@ -75,7 +86,15 @@ class HubClient:
             value = {}
         if answer.is_error:
             detail = value.get("detail") or value.get("title") or answer.reason_phrase
-            raise ClientError(f"{answer.status_code}: {detail}", unavailable="retry-after" in answer.headers)
+            code, after = str(value.get("code", "")), answer.headers.get("retry-after")
+            # Without a code it is no answer of the hub's, but of a proxy's before it.
+            away = after is not None or (not code and answer.status_code in (429, 502, 503, 504))
+            raise ClientError(
+                f"{answer.status_code}: {detail}",
+                unavailable=away,
+                code=code,
+                retry_after_s=int(after) if after and after.isdecimal() else 0,
+            )
         return value
 
     async def follow(self, thread_id: str, after: int = 0) -> AsyncIterator[dict[str, Any]]:

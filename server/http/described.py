@@ -170,7 +170,13 @@ GET_WORKFLOW = Described("getWorkflow", "workflows", {200: (models.Workflow, "Th
 START_REFINEMENT = Described(
     "startRefinement",
     "refinements",
-    {202: (models.StartedRefinement, "Started; `Location` is the proposal's address")},
+    {
+        202: (
+            models.StartedRefinement,
+            "Started; `Location` is the proposal's address. With "
+            "`Idempotency-Replayed: true` by an earlier request with the same key, and answered as then",
+        )
+    },
     (400, 404, 409, 413, 422, 502),
     body=_START,
     query=_KEY,

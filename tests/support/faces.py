@@ -61,6 +61,10 @@ class Outcome:
 # --- Calls over HTTP ---------------------------------------------------------------------------
 
 
+#: What HTTP calls otherwise than gRPC, in the words of gRPC.
+_FIELDS = {"Idempotency-Key": "request_id"}
+
+
 class _Rest:
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
@@ -82,16 +86,22 @@ class _Rest:
             rest.pop(used, None)
         if "page_token" in rest:
             rest["cursor"] = rest.pop("page_token")
+        headers = {"Idempotency-Key": rest.pop("request_id")} if "request_id" in rest else {}
         if method == "POST":
-            answer = await self._http.post(path, json=rest if name in ("start", "create_workflow") else None)
+            sent = rest if name in ("start", "create_workflow") else None
+            answer = await self._http.post(path, json=sent, headers=headers)
         else:
             answer = await self._http.get(path, params=rest)
         body = answer.json()
         if answer.is_error:
             assert answer.headers["content-type"].startswith("application/problem+json")
             assert body["status"] == answer.status_code
-            fields = frozenset(body["fields"]) if "fields" in body else None
+            fields = None
+            if "fields" in body:
+                fields = frozenset(_FIELDS.get(named, named) for named in body["fields"])
             return Outcome(code=body["code"], fields=fields)
+        if name == "start":
+            body["replayed"] = "idempotency-replayed" in answer.headers
         if name in ("list_workflows", "list_proposals"):
             return Outcome({"count": len(body["items"])})
         if name == "list_events":
@@ -131,7 +141,8 @@ class _Grpc:
             return {"count": len(found.workflows)}
         if name == "start":
             start = refinement_pb2.StartRefinementRequest(**given)
-            return _refinement(await self._refinements.StartRefinement(start, metadata=self._metadata))
+            started = await self._refinements.StartRefinement(start, metadata=self._metadata)
+            return {**_refinement(started), "replayed": started.replayed}
         if name == "get":
             get = refinement_pb2.GetRefinementRequest(**given)
             return _refinement(await self._refinements.GetRefinement(get, metadata=self._metadata))

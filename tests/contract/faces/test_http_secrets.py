@@ -59,6 +59,10 @@ async def test_no_token_prompt_file_or_query_is_logged(
             await http.post(refinements, content=json.dumps({CANARY: CANARY}))
             await http.post(refinements, content=f'{{"user_prompt": "{CANARY}'.encode())
             await http.post(refinements, json={"user_prompt": f"[[replay:{CANARY}]]"})
+            keyed = {"Idempotency-Key": CANARY}
+            for asked in (CANARY, CANARY, "another", f"[[replay:{CANARY}]]"):
+                await http.post(refinements, json={"user_prompt": asked}, headers=keyed)
+            await http.post(refinements, json=prompt, headers={"Idempotency-Key": f"{CANARY} {CANARY}"})
             await http.get(f"/api/{CANARY}?token={token}")
             await http.get(events, params={"after": CANARY})
             await http.get("/api/workflows", headers={"Authorization": f"Bearer {stranger}"})
