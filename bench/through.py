@@ -67,13 +67,15 @@ def _table(load: Load, samples: dict[str, list[Sample]]) -> Table:
     peer = samples[PEER]
     rows: list[list[str | Spread]] = []
     for target, taken in samples.items():
+        # A short load may take the peer less CPU than the system's clock can tell: then no ratio.
+        ratios = [s.cpu_s / p.cpu_s for s, p in zip(taken, peer, strict=True) if p.cpu_s]
         rows.append(
             [
                 target,
                 Spread.of([s.events_per_s for s in taken]),
                 Spread.of([s.events_per_s / p.events_per_s for s, p in zip(taken, peer, strict=True)]),
                 Spread.of([s.cpu_s for s in taken]),
-                Spread.of([s.cpu_s / p.cpu_s for s, p in zip(taken, peer, strict=True)]),
+                Spread.of(ratios) if ratios else "-",
                 Spread.of([s.postgres_cpu_s for s in taken]) if target != PEER else "-",
                 Spread.of([s.events_per_message for s in taken]),
             ]
