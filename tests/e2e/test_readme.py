@@ -7,6 +7,8 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.processes import running
 
 ROOT = Path(__file__).parents[2]
@@ -19,6 +21,7 @@ def commands() -> str:
     return "\n".join(line for line in lines if not line.startswith("export "))
 
 
+@pytest.mark.timeout(300)
 async def test_what_the_readme_says_works_when_it_is_pasted(tmp_path: Path) -> None:
     environment = {"IDEO_DATA_DIR": str(tmp_path / "data"), "IDEO_HTTP_PORT": "0", "IDEO_GRPC_PORT": "0"}
     async with running("dev", environment=environment) as dev:
@@ -36,7 +39,7 @@ async def test_what_the_readme_says_works_when_it_is_pasted(tmp_path: Path) -> N
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(200):
             output = (await shell.communicate())[0].decode()
         assert await dev.stop() == 0
     assert shell.returncode == 0, output
