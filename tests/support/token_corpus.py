@@ -307,7 +307,8 @@ def _wrong_claims(now: datetime) -> dict[str, str]:
         for value in values:
             tokens[f"{name} {ascii(value)[:40]}"] = by.token("ec-1", now, **{name: value})
     # At a moment that moves on, these may cross the edge.
-    for name, value in {"exp": at - 30, "nbf": at + 31, "iat": at + 31}.items():
+    edges: dict[str, Any] = {"exp": at - 30, "nbf": at + 31, "iat": at + 31}
+    for name, value in edges.items():
         tokens[f"{name} just outside the leeway"] = by.token("ec-1", now, **{name: value})
     deep = "[" * 1500 + "]" * 1500
     good = json.dumps(by.claims(now))[:-1]
