@@ -25,7 +25,7 @@ PROFILES: tuple[Profile, ...] = ("full", "none")
 #: The lease as it is by default: the figures are for it.
 TTL_S = 15
 #: Crash cases at a time: each has two or three processes.
-CRASHES_AT_ONCE = 3
+CRASHES_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ async def crashes(ground: Ground, options: Options) -> list[Result]:
             total.add(await crash_case(ground, cases[number], ways))
         done += 1
         if done % 25 == 0:
-            told(f"{done} of {len(cases)} crashes")
+            told(f"{done} of {len(cases)} crashes, {len(total.violations)} violations")
 
     await asyncio.gather(*(one(number) for number in range(len(cases))))
     return [total]

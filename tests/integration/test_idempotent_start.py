@@ -3,31 +3,97 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
+import grpc
+import grpc.aio
 import httpx
 import pytest
 
 from server.auth.tokens import SharedSecret
+from server.client import ClientError, open_client
 from server.compose import open_core
 from server.db.proposals import PostgresProposals
-from server.domain.errors import Conflict, KeyReused, RuntimeRefused
-from server.domain.model import CreateWorkflow, IdempotencyKey, StartRefinement
+from server.domain.errors import Conflict, KeyReused, RuntimeRefused, RuntimeUnavailable
+from server.domain.model import CreateWorkflow, IdempotencyKey, Principal, StartRefinement
 from server.domain.ports import EarlierStart, Lease
 from server.domain.refinements import Refinements, Started
+from server.runtime.breaker import Breaker
 from server.settings import load
+from server.wire import messages as m
 from server.wire.definition import DEFAULT_DEFINITION
+from tests.support.driven import driven, until
 from tests.support.faces import caller
+from tests.support.grpc_face import Caller, refusal_of
 from tests.support.hub import SECRET, a_workflow, finished, running_hub
-from tests.support.stored import NOON, a_run, a_user, an_invocation
+from tests.support.scripted_runtime import answer, asgi_server, http_server
+from tests.support.stored import NOON, a_user, an_invocation
 from tests.support.stored import a_workflow as a_stored_workflow
 
 
 async def _runs(pool: Any) -> int:
     return int(await pool.fetchval("SELECT count(*) FROM runs"))
+
+
+async def _starter(pool: Any, user: Principal) -> Callable[[str], Awaitable[Lease | EarlierStart]]:
+    """Stores the start of one command under a key."""
+    workflow = await a_stored_workflow(pool, user)
+    proposals = PostgresProposals(pool, owner="r", lease_ttl_s=60)
+
+    async def start(key: str) -> Lease | EarlierStart:
+        return await proposals.start(
+            user,
+            StartRefinement(workflow.id, "x"),
+            proposal_id=uuid4(),
+            invocation=an_invocation(),
+            draft_id=workflow.current_draft_id,
+            first_event=b"first",
+            now=NOON,
+            key=IdempotencyKey("start_refinement", key, sha256(b"x").digest()),
+        )
+
+    return start
+
+
+@dataclass
+class Slow:
+    """A runtime as an ASGI app that answers an invoke once `answers` is set; its runs say nothing.
+
+    status: of that answer. jobs: invokes that came.
+    """
+
+    status: int = 200
+    jobs: int = 0
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            return
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.accept"})
+            while (await receive())["type"] != "websocket.disconnect":
+                pass
+            return
+        status, told = 200, {"status": "running", "generated_files": None}
+        if scope["method"] == "POST":
+            body, more = b"", True
+            while more:
+                message = await receive()
+                body += message.get("body", b"")
+                more = message.get("more_body", False)
+            self.jobs += 1
+            await self.answers.wait()
+            status, told = self.status, {"thread_id": json.loads(body)["job_id"], "status": "started"}
+        headers = [(b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": json.dumps(told).encode()})
 
 
 async def test_the_same_request_again_gets_the_same_answer_on_every_face(database: str, pool: Any) -> None:
@@ -64,6 +130,16 @@ async def test_a_key_that_is_none_is_named(database: str, key: str) -> None:
     assert list(answer.json()["fields"]) == ["Idempotency-Key"]
 
 
+@pytest.mark.parametrize("keys", [[""], ["a", "b"], ["a", "a"]])
+async def test_an_empty_key_and_two_keys_are_none_either(database: str, keys: list[str]) -> None:
+    async with running_hub(database) as hub, hub.client() as client:
+        workflow = await a_workflow(client)
+        headers = [("Authorization", f"Bearer {hub.token()}"), *(("Idempotency-Key", key) for key in keys)]
+        async with httpx.AsyncClient(base_url=hub.http, headers=headers, trust_env=False) as http:
+            refused = await http.post(f"/api/workflows/{workflow}/refinements", json={"user_prompt": "x"})
+    assert (refused.status_code, list(refused.json()["fields"])) == (400, ["Idempotency-Key"])
+
+
 async def test_twenty_at_once_on_two_replicas_start_one_run(database: str, pool: Any) -> None:
     verifier = SharedSecret(SECRET)
     async with running_hub(database) as hub:
@@ -89,24 +165,150 @@ async def test_twenty_at_once_on_two_replicas_start_one_run(database: str, pool:
 
 
 async def test_while_the_first_is_in_flight_the_second_is_asked_to_wait(database: str, pool: Any) -> None:
-    """A replica that died behind its commit leaves a run that nobody has sent yet."""
+    runtime = Slow()
+    async with (
+        asgi_server(runtime) as url,
+        running_hub(database, runtime_url=url) as hub,
+        hub.client() as ann,
+    ):
+        path = f"/api/workflows/{(workflow := await a_workflow(ann))}/refinements"
+        headers = {"Authorization": f"Bearer {hub.token()}", "Idempotency-Key": "k"}
+        async with (
+            httpx.AsyncClient(base_url=hub.http, headers=headers, trust_env=False) as http,
+            grpc.aio.insecure_channel(hub.grpc) as channel,
+        ):
+            over_grpc = Caller(channel, hub.token())
+            request = m.StartRefinementRequest(workflow_id=workflow, user_prompt="do it", request_id="k")
+
+            def start(prompt: str = "do it") -> Any:
+                return http.post(path, json={"user_prompt": prompt})
+
+            first = asyncio.create_task(start())
+            await until(lambda: runtime.jobs == 1)
+            busy, other = await start(), await start("do more")
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await over_grpc.refinements.StartRefinement(request, metadata=over_grpc.metadata)
+            runtime.answers.set()
+            started, again = await first, await start()
+            same = await over_grpc.refinements.StartRefinement(request, metadata=over_grpc.metadata)
+    assert (busy.status_code, busy.json()["code"], busy.headers["retry-after"]) == (409, "conflict", "1")
+    assert (other.status_code, other.json()["code"]) == (422, "key_reused")
+    refusal = refusal_of(refused.value)
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "conflict")
+    assert refusal.retry_after_s == 1
+    assert (started.status_code, again.json()) == (202, started.json())
+    assert (same.refinement.thread_id, same.replayed) == (started.json()["thread_id"], True)
+    assert runtime.jobs == await _runs(pool) == 1
+
+
+async def test_a_key_that_became_free_is_taken_by_one_of_twenty(database: str, pool: Any) -> None:
+    runtime = Slow(status=422)
+    runtime.answers.set()
+    async with (
+        asgi_server(runtime) as url,
+        driven(url, database, pool) as one,
+        driven(url, database, pool) as two,
+    ):
+        command = StartRefinement(one.workflow_id, "do it")
+        with pytest.raises(RuntimeRefused):
+            await one.core.refinements.start(one.user, command, key="k")
+        runtime.status = 200
+
+        async def attempt(refinements: Refinements) -> Started:
+            while True:
+                try:
+                    return await refinements.start(one.user, command, key="k")
+                except Conflict:
+                    await asyncio.sleep(0.01)
+
+        cores = [one.core, two.core] * 10
+        answers = await asyncio.gather(*(attempt(core.refinements) for core in cores))
+    assert len({answer.refinement for answer in answers}) == 1
+    assert Counter(answer.replayed for answer in answers) == {True: 19, False: 1}
+    assert runtime.jobs == await _runs(pool) == 2
+
+
+async def test_what_was_started_is_told_while_nothing_can_be_started(database: str, pool: Any) -> None:
+    runtime = Slow()
+    runtime.answers.set()
+    async with asgi_server(runtime) as url, driven(url, database, pool) as on:
+        command = StartRefinement(on.workflow_id, "do it")
+        first = await on.core.refinements.start(on.user, command, key="k")
+        breaker = on.core.runtime.breaker = Breaker(lambda: 0.0)
+        for _ in range(6):
+            breaker.failed(breaker.admit())
+        with pytest.raises(RuntimeUnavailable):
+            await on.core.refinements.start(on.user, command, key="another")
+        again = await on.core.refinements.start(on.user, command, key="k")
+    assert (again.refinement, again.replayed) == (first.refinement, True)
+
+
+@pytest.mark.parametrize(
+    ("reason", "free"),
+    [
+        ("runtime_refused", True),
+        ("runtime_unavailable", True),
+        ("invoke_uncertain", True),
+        ("upstream_error", False),
+        ("deadline_exceeded", False),
+        ("cancelled", False),
+    ],
+)
+async def test_only_a_run_that_the_runtime_never_took_frees_its_key(
+    pool: Any, reason: str, free: bool
+) -> None:
     user = await a_user(pool)
-    workflow = await a_stored_workflow(pool, user)
-    async with running_hub(database) as hub:
-        command = StartRefinement(workflow.id, "do it")
-        await hub.core.refinements.start(user, command, key="k")
-        # The trigger guards terminal states alone: before it is over, a run may be set back here.
-        await pool.execute(
-            "UPDATE idempotency_keys SET thread_id = $1", await _a_pending_run(pool, user, workflow)
-        )
-        with pytest.raises(Conflict) as busy:
-            await hub.core.refinements.start(user, command, key="k")
-    assert busy.value.retry_after_s == 1
+    start = await _starter(pool, user)
+    first = await start("k")
+    assert isinstance(first, Lease)
+    status = "cancelled" if reason == "cancelled" else "failed"
+    await pool.execute("UPDATE runs SET status = $1, finished_at = now()", status)
+    await pool.execute(
+        "UPDATE proposals SET status = $1, failure_reason = $2, completed_at = now()", status, reason
+    )
+    again = await start("k")
+    if free:
+        assert isinstance(again, Lease)
+        assert again.thread_id != first.thread_id
+    else:
+        assert isinstance(again, EarlierStart)
+        assert (again.thread_id, again.taken, again.free) == (first.thread_id, True, False)
 
 
-async def _a_pending_run(pool: Any, user: Any, workflow: Any) -> Any:
-    lease = await a_run(pool, user, workflow, lease_ttl_s=600)
-    return lease.thread_id
+async def test_a_client_whose_answer_was_lost_starts_one_run(database: str, pool: Any) -> None:
+    async with running_hub(database) as hub, hub.client() as client:
+        workflow = await a_workflow(client)
+        keys: list[bytes] = []
+
+        async def lossy(head: bytes, body: bytes, _: asyncio.StreamWriter) -> bytes:
+            """Passes requests on, and loses the first answer."""
+            fields = dict(line.split(b": ", 1) for line in head.strip().split(b"\r\n")[1:])
+            named = {name.decode().lower(): value for name, value in fields.items()}
+            keys.append(named["idempotency-key"])
+            passed = ("authorization", "content-type", "idempotency-key")
+            async with httpx.AsyncClient(trust_env=False) as http:
+                got = await http.post(
+                    hub.http + head.split(b" ")[1].decode(),
+                    content=body,
+                    headers={name: named[name].decode() for name in passed},
+                )
+            return b"" if len(keys) == 1 else answer(got.status_code, got.content)
+
+        async with http_server(lossy) as address, open_client(address, hub.token()) as unlucky:
+            started = await unlucky.start(workflow, {"user_prompt": "do it"})
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
+    assert str(await pool.fetchval("SELECT thread_id FROM runs")) == started["thread_id"]
+    assert await _runs(pool) == 1
+
+
+async def test_a_client_does_not_repeat_what_the_runtime_failed(database: str, pool: Any) -> None:
+    async with running_hub(database) as hub, hub.client() as client:
+        workflow = await a_workflow(client)
+        with pytest.raises(ClientError) as failed:
+            await client.start(workflow, {"user_prompt": "[[replay:no_such_recording]]"})
+    assert (failed.value.code, failed.value.unsettled) == ("runtime_refused", False)
+    assert await _runs(pool) == 1
 
 
 async def test_a_key_whose_run_the_runtime_did_not_take_is_free_again(database: str, pool: Any) -> None:
@@ -134,21 +336,7 @@ async def test_keys_are_the_callers_own(database: str, pool: Any) -> None:
 
 async def test_an_expired_key_is_free_and_old_ones_are_removed(pool: Any) -> None:
     user = await a_user(pool)
-    workflow = await a_stored_workflow(pool, user)
-    proposals = PostgresProposals(pool, owner="r", lease_ttl_s=60)
-
-    async def start(key: str) -> Lease | EarlierStart:
-        return await proposals.start(
-            user,
-            StartRefinement(workflow.id, "x"),
-            proposal_id=uuid4(),
-            invocation=an_invocation(),
-            draft_id=workflow.current_draft_id,
-            first_event=b"first",
-            now=NOON,
-            key=IdempotencyKey("start_refinement", key, sha256(b"x").digest()),
-        )
-
+    start = await _starter(pool, user)
     for key in ("a", "b", "c"):
         assert isinstance(await start(key), Lease)
     assert isinstance(await start("a"), EarlierStart)

@@ -1,0 +1,61 @@
+"""A hub dies between the commit of a start and its answer: the start is sent again to another one."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from server.auth.tokens import SharedSecret
+from server.client import ClientError, open_client
+from server.domain.crashpoints import EXIT_CODE
+from tests.support.hub import a_workflow, finished
+from tests.support.processes import SECRET, hub_environment, replay_process, running
+from tests.support.recordings import expected
+from tests.support.stored_files import facts_of
+
+
+@pytest.mark.parametrize("point", ["started", "after_invoking", "after_post", "after_running"])
+async def test_a_start_whose_hub_died_is_carried_out_once(database: str, pool: Any, point: str) -> None:
+    token = SharedSecret(SECRET).issue(
+        email="ann@example.com", lifetime=timedelta(hours=1), now=datetime.now(UTC)
+    )
+    body = {"user_prompt": "[[replay:short_run]]"}
+    async with replay_process() as runtime:
+        environment = hub_environment(database, runtime, IDEO_RUNTIME_PROFILE="full")
+        async with running("serve", environment={**environment, "IDEO_CRASH_POINT": point}) as hub:
+            await hub.serving("HTTP", "gRPC")
+            async with open_client(hub.addresses["HTTP"], token) as client:
+                path = f"/api/workflows/{await a_workflow(client)}/refinements"
+                with pytest.raises(ClientError) as lost:
+                    await client.call("POST", path, body, key="k")
+            assert await hub.stop() == EXIT_CODE
+        assert lost.value.unsettled
+        stored = await pool.fetchrow("SELECT thread_id, proposal_id FROM runs")
+        async with running("serve", environment=environment) as hub:
+            await hub.serving("HTTP", "gRPC")
+            async with open_client(hub.addresses["HTTP"], token) as client:
+                started = await _until_told(client, path, body)
+                again = await client.call("POST", path, body, key="k")
+                proposal = await finished(client, started)
+    assert (started["thread_id"], started["proposal_id"]) == tuple(map(str, stored))
+    assert again == started
+    assert proposal["status"] == "completed"
+    assert facts_of(proposal["generated_files"]) == expected("short_run")["files"]
+    assert await pool.fetchval("SELECT count(*) FROM runs") == 1
+
+
+async def _until_told(client: Any, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The answer, which comes when the run is taken over; 409 until then."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                answer: dict[str, Any] = await client.call("POST", path, body, key="k")
+            except ClientError as busy:
+                if (busy.code, busy.retry_after_s) != ("conflict", 1):
+                    raise
+                await asyncio.sleep(0.1)
+            else:
+                return answer
