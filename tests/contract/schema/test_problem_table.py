@@ -28,6 +28,7 @@ EXAMPLES: list[HubError] = [
     errors.RuntimeRefused("the runtime said no", status=422),
     errors.RuntimeUnavailable("no answer"),
     errors.DatabaseUnavailable(),
+    errors.KeysUnavailable(retry_after_s=3),
     errors.ShuttingDown(),
 ]
 
