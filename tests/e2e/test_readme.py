@@ -26,10 +26,11 @@ async def test_what_the_readme_says_works_when_it_is_pasted(tmp_path: Path) -> N
     environment = {"IDEO_DATA_DIR": str(tmp_path / "data"), "IDEO_HTTP_PORT": "0", "IDEO_GRPC_PORT": "0"}
     async with running("dev", environment=environment) as dev:
         await dev.serving("HTTP", "gRPC", "export")
-        script = commands().replace(".venv/bin/", f"{Path(sys.executable).parent}/")
+        # This first: the interpreter may lie below /tmp itself.
+        script = commands().replace("/tmp/", f"{tmp_path}/")
+        script = script.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
         assert "http://127.0.0.1:50051" in script
         script = script.replace("http://127.0.0.1:50051", f"http://{dev.addresses['gRPC'].strip()}")
-        script = script.replace("/tmp/", f"{tmp_path}/")
         shell = await asyncio.create_subprocess_exec(
             "bash",
             "-euc",
