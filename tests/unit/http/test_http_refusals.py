@@ -57,6 +57,7 @@ def test_every_error_of_the_hub_has_the_status_of_the_table(kind: type[errors.Hu
         errors.Unprocessable: errors.Unprocessable({"a": "is wrong"}),
         errors.CursorOutOfRange: errors.CursorOutOfRange(9, 1, 4),
         errors.RuntimeRefused: errors.RuntimeRefused("no", status=422),
+        errors.KeysUnavailable: errors.KeysUnavailable(retry_after_s=7),
     }
     says_itself = not inspect.signature(kind).parameters
     error = made.get(kind) or (kind() if says_itself else kind("a sentence"))  # type: ignore[call-arg]
