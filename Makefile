@@ -7,9 +7,9 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONSAFEPATH := 1
 
 .PHONY: help setup run test bench faults
-help: setup ## Lists what can be done
+help: ## Lists what can be done
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
-	@echo && poe --help | sed -n '/Configured tasks/,$$p'
+	@if [ -x $(BIN)/poe ]; then echo; poe --help | sed -n '/Configured tasks/,$$p'; else echo; echo '  The other tasks are listed after make setup.'; fi
 
 setup: $(VENV)/installed ## Makes .venv with everything pinned
 

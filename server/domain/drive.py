@@ -51,6 +51,7 @@ class Drive:
         # Nobody may be waiting: a failure is then told by the terminal event alone.
         self.invoked.add_done_callback(lambda done: done.cancelled() or done.exception())
         self.cancelled = asyncio.Event()
+        self._restored = asyncio.Event()
         self._record = RunRecord(runner, lease)
         self._connections = 0
         #: Whether nothing can have been missed when the first connection is read.
@@ -98,7 +99,10 @@ class Drive:
             return Finished(Outcome.FAILED, reason="crash_loop", message=message)
         work = asyncio.ensure_future(self._work())
         cancel = asyncio.ensure_future(self.cancelled.wait())
+        restored = asyncio.ensure_future(self._restored.wait())
         try:
+            # However late it is: what the journal has decides which files are stored, and how it ends.
+            await asyncio.wait({work, restored}, return_when=asyncio.FIRST_COMPLETED)
             left = self.runner.limits.longest_s - self._age_s()
             await asyncio.wait({work, cancel}, timeout=max(left, 0), return_when=asyncio.FIRST_COMPLETED)
             if cancel.done() and not work.done():
@@ -107,9 +111,9 @@ class Drive:
                 return self._overdue()
             return work.result()
         finally:
-            for task in (work, cancel):
+            for task in (work, cancel, restored):
                 task.cancel()
-            await asyncio.gather(work, cancel, return_exceptions=True)
+            await asyncio.gather(work, cancel, restored, return_exceptions=True)
 
     def _overdue(self) -> Finished:
         limit = f"{self.runner.limits.longest_s:.0f} s"
@@ -126,6 +130,7 @@ class Drive:
     async def _work(self) -> Finished:
         try:
             await self._patiently(self._record.restore)
+            self._restored.set()
             if self.lease.takeovers:
                 crash_point("restored")
             async with AsyncExitStack() as subscribed:
@@ -253,9 +258,12 @@ class Drive:
                     if at % TURN_FRAMES == 0:
                         await asyncio.sleep(0)
                     if at <= repeated and frame_digest(frame) == self._record.digests[at - 1]:
+                        # An error that is told again is no less an error.
+                        self._error = self._record.errors.get(self._record.digests[at - 1], self._error)
                         continue
                     if known and (digest := frame_digest(frame)) in known:
                         joined = joined or digest == self._record.digests[-1]
+                        self._error = self._record.errors.get(digest, self._error)
                         continue
                     meaning = self._record.interpret(frame)
                     if meaning.progress is not None:

@@ -22,7 +22,7 @@ from server.domain.host import Finished, Host
 from server.domain.model import Failure
 from server.domain.ports import Lease
 from server.domain.retelling import digest_of
-from server.domain.upstream import Interpretation
+from server.domain.upstream import Interpretation, UpstreamError
 
 #: The context of the error by which the endpoint, not the run, gives up.
 ENDPOINT_TIMEOUT = "streaming_timeout"
@@ -49,6 +49,8 @@ class RunRecord:
         self.epoch = lease.epoch
         #: Digests of the frames journalled in this epoch, to align a replay with.
         self.digests: list[bytes] = []
+        #: What the error frames among them say, by digest.
+        self.errors: dict[bytes, UpstreamError] = {}
         #: The digests of the epoch before.
         self.before: frozenset[bytes] = frozenset()
         #: Whether a state frame came in this epoch.
@@ -131,6 +133,10 @@ class RunRecord:
         digest = digest_of(residue)
         if digest is not None and not _of_the_endpoint(kind):
             self.digests.append(digest)
+            if isinstance(kind, UpstreamFrame) and kind.reason is FrameReason.ERROR_REPORT:
+                error = self._host.interpreter().interpret(kind.body).error
+                if error is not None:
+                    self.errors[digest] = error
 
     def _encoded(self, kind: EventKind) -> bytes:
         event = Event(self._log.last_seq + 1, self.epoch, self._host.clock.now(), kind)

@@ -310,6 +310,37 @@ async def test_frames_with_ids_that_leave_a_hole_are_marked(setting: Opener) -> 
     assert kinds == ["RunStarted", "Token", "Token", "Discontinuity", "StateUpdate", "Terminal"]
 
 
+async def test_an_error_that_a_full_replay_repeats_is_still_an_error(setting: Opener) -> None:
+    error = {"event_type": "error", "data": {"error": {"message": "it broke"}, "context": "execution_failed"}}
+    frames = [state_frame(files=files(a="1")), error]
+    running = {"status": "running", "generated_files": None}
+    script = Script([[*frames, CLOSE], [*frames, END]], states=[running])
+    async with setting(script, runtime_profile="full") as on:
+        proposal, _ = await on.finished()
+    assert verdict(proposal) == ("failed", "upstream_error", {"/a": "1"})
+    assert proposal.failure is not None
+    assert proposal.failure.message == "it broke"
+
+
+async def test_a_run_taken_over_after_its_time_keeps_the_files_of_its_journal(
+    setting: Opener, database: str, pool: Any
+) -> None:
+    script = Script([[state_frame(files=files(a="1")), SILENCE]])
+    async with setting(script) as on:
+        started = await on.start()
+        follower = await on.core.refinements.follow(on.user, started.thread_id, 1)
+        await follower.step()
+        follower.close()
+    await pool.execute("UPDATE runs SET created_at = now() - interval '1 hour'")
+    async with asgi_server(script) as url, driven(url, database, pool) as later:
+        async with asyncio.timeout(20):
+            while not (
+                proposal := await later.core.proposals.get(on.user, started.proposal_id)
+            ).status.terminal:
+                await asyncio.sleep(0.02)
+    assert verdict(proposal) == ("failed", "deadline_exceeded", {"/a": "1"})
+
+
 async def test_a_run_over_its_time_is_failed_with_its_files(setting: Opener) -> None:
     script = Script([[state_frame(files=files(a="1")), SILENCE]])
     async with setting(script, run_longest_s=0.5) as on:

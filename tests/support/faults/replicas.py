@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from itertools import chain, cycle, islice
 from pathlib import Path
 
 from tests.support.faults.recorder import Address
@@ -16,12 +17,13 @@ from tests.support.faults.recorder import Address
 START_S = 60.0
 #: Below the ports that the kernel gives to outgoing connections, so that nobody takes one while its
 #: replica is away.
-_PORTS = iter(range(20_000 + os.getpid() % 100 * 100, 32_000))
+_FIRST = os.getpid() % 100 * 100
+_PORTS = cycle(chain(range(20_000 + _FIRST, 32_000), range(20_000, 20_000 + _FIRST)))
 
 
 def free_port() -> int:
     """A port that nothing listens on."""
-    for port in _PORTS:
+    for port in islice(_PORTS, 12_000):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
