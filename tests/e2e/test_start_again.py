@@ -31,7 +31,7 @@ async def test_a_start_whose_hub_died_is_carried_out_once(database: str, pool: A
                 path = f"/api/workflows/{await a_workflow(client)}/refinements"
                 with pytest.raises(ClientError) as lost:
                     await client.call("POST", path, body, key="k")
-            assert await hub.stop() == EXIT_CODE
+            assert await hub.ended() == EXIT_CODE
         assert lost.value.unsettled
         stored = await pool.fetchrow("SELECT thread_id, proposal_id FROM runs")
         async with running("serve", environment=environment) as hub:

@@ -53,6 +53,11 @@ class Process:
         """SIGTERM, and its exit code."""
         if self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
+        return await self.ended()
+
+    async def ended(self) -> int:
+        """Its exit code, once it ended by itself. No signal: to send one asks for the code of a process
+        that is just ending, and asyncio, which asks too, is then told of none."""
         async with asyncio.timeout(20):
             return await self._process.wait()
 
