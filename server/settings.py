@@ -24,6 +24,8 @@ class SettingsError(Exception):
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
+#: A lease must outlive a call to the database that takes as long as it may.
+SHORTEST_LEASE_S = 12.0
 
 
 class Settings(BaseSettings):
@@ -114,6 +116,11 @@ class Settings(BaseSettings):
             raise ValueError("IDEO_JWT_SECRET works only with IDEO_ENV=dev: use IDEO_JWKS_URL")
         if self.crash_point and self.env != "dev":
             raise ValueError("IDEO_CRASH_POINT works only with IDEO_ENV=dev")
+        if self.lease_ttl_s < SHORTEST_LEASE_S and self.env != "dev":
+            raise ValueError(
+                f"IDEO_LEASE_TTL_S below {SHORTEST_LEASE_S:.0f} works only with IDEO_ENV=dev: a call to the "
+                "database may take 10 s, and a run would be taken over meanwhile"
+            )
         return self
 
     @model_validator(mode="after")

@@ -65,8 +65,13 @@ class Drive:
         #: Since when the runtime has said `completed` without files, and sent no frame but those that it
         #: had sent before, in the epoch before.
         self._doubted_at: float | None = None
-        #: Whether such another frame came since the stream last broke.
+        #: Whether such another frame came since the stream last broke; how many connections in a row
+        #: brought none; and whether the last one could have, and was silent.
         self._news = True
+        self._barren = 0
+        self._had_nothing = False
+        #: Whether all that the journal has came again on this connection, if it comes again.
+        self._caught_up = True
 
     async def run(self) -> None:
         """Drive the run to its end, or until the lease is lost."""
@@ -203,6 +208,7 @@ class Drive:
         """Read one connection until it is clear how the run ends (Finished) or it breaks; how."""
         self._connections += 1
         self._error = None
+        self._had_nothing = False
         self._heard_at, self._quiet_since = self.runner.clock.monotonic(), math.inf
         if self._channel and not self._from_first_frame:
             # What was missed may be the end: the state is asked at once.
@@ -216,6 +222,7 @@ class Drive:
                     await self._ask_while_listening(read)
                     continue
                 if left <= 0:
+                    self._had_nothing = self._caught_up
                     return f"the runtime was silent for {self.runner.limits.idle_s:.0f} s"
                 await asyncio.wait({read}, timeout=left)
                 if read.done():
@@ -246,6 +253,7 @@ class Drive:
         # Frames with ids differ, so equal ones are the same frame, wherever the connection begins; it
         # joins up if the last one that is journalled comes again.
         known = frozenset(self._record.digests if self.runner.limits.profile == "ids" else ())
+        self._caught_up = not repeated and not known
         at = 0
         polled = False
         try:
@@ -260,9 +268,11 @@ class Drive:
                     if at <= repeated and frame_digest(frame) == self._record.digests[at - 1]:
                         # An error that is told again is no less an error.
                         self._error = self._record.errors.get(self._record.digests[at - 1], self._error)
+                        self._caught_up = at == repeated
                         continue
                     if known and (digest := frame_digest(frame)) in known:
                         joined = joined or digest == self._record.digests[-1]
+                        self._caught_up = joined
                         self._error = self._record.errors.get(digest, self._error)
                         continue
                     meaning = self._record.interpret(frame)
@@ -272,7 +282,7 @@ class Drive:
                         continue
                     if at <= repeated:
                         self._record.mark(DiscontinuityReason.REPLAY_DIFFERED)
-                        repeated = 0
+                        repeated, self._caught_up = 0, True
                     elif not joined:
                         self._record.mark(DiscontinuityReason.RECONNECTED)
                     joined = True
@@ -355,11 +365,11 @@ class Drive:
             if state is None:
                 unknown += 1
                 if unknown > limits.unknown_thread_asks:
-                    if self._stream_told_more():
+                    if self._stream_may_tell_more():
                         return
                     message = "the runtime no longer knows the run"
                     raise Finished(Outcome.FAILED, reason="upstream_lost", message=message)
-            elif state.status in ("completed", "failed") and self._replays and self._stream_told_more():
+            elif state.status in ("completed", "failed") and self._replays and self._stream_may_tell_more():
                 return
             elif state.status == "failed":
                 self._note_hole(residue)
@@ -387,13 +397,18 @@ class Drive:
 
     @property
     def _replays(self) -> bool:
-        """Whether another connection repeats every frame, and so tells all that the state does not."""
-        return self.runner.limits.profile == "full" and self._record.epoch == 1
+        """Whether another connection goes on behind the last frame, and so tells what the state does not."""
+        profile = self.runner.limits.profile
+        return profile == "ids" or (profile == "full" and self._record.epoch == 1)
 
-    def _stream_told_more(self) -> bool:
-        """Whether the stream brought anything since this was last asked: then it is worth another look."""
+    def _stream_may_tell_more(self) -> bool:
+        """Whether the stream is worth another look: it brought something new since this was last asked,
+        or it broke before it was silent, and that not too often in a row."""
         news, self._news = self._news, False
-        return news
+        self._barren = 0 if news else self._barren + 1
+        if self._had_nothing:
+            return news
+        return self._barren < self.runner.limits.barren_streams
 
     def _note_hole(self, residue: bytes) -> None:
         """The state decides: what the runtime sent behind the last frame, if anything, is missing.

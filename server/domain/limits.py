@@ -22,6 +22,8 @@ class RunLimits:
     state_poll_s: float = 2.0
     #: Answers of "unknown thread" after which the run is lost.
     unknown_thread_asks: int = 5
+    #: Connections in a row that broke without anything new after which the state decides.
+    barren_streams: int = 3
     #: Between the two looks at the state after an uncertain invoke.
     uncertain_invoke_s: float = 2.0
     #: Most POSTs for one run.

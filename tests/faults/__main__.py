@@ -22,6 +22,7 @@ from tests.support.faults.rig import Ground, Result, open_ground, open_rig
 from tests.support.faults.upstream import cut_at_frames, every_frame
 
 PROFILES: tuple[Profile, ...] = ("full", "none")
+EVERY_PROFILE: tuple[Profile, ...] = (*PROFILES, "ids")
 #: The lease as it is by default: the figures are for it.
 TTL_S = 15
 #: Crash cases at a time: each has two or three processes.
@@ -44,7 +45,7 @@ def told(text: str) -> None:
 async def personas(ground: Ground, options: Options) -> list[Result]:
     """Every persona, without any other fault, in every way of following."""
     total = Result("no fault but the persona's")
-    for profile in PROFILES:
+    for profile in EVERY_PROFILE:
         async with open_rig(ground, profile, IDEO_RUN_LONGEST_S="12") as rig:
             await rig.start("A", "B")
             for persona in PERSONAS:
@@ -75,7 +76,7 @@ async def crashes(ground: Ground, options: Options) -> list[Result]:
 
 
 async def upstream(ground: Ground, options: Options) -> list[Result]:
-    """The stream cut behind every frame of the short run."""
+    """The stream cut behind every frame of a run."""
     results: dict[str, Result] = {}
     kinds: list[tuple[Persona, Profile]] = [
         (HONEST, "full"),
@@ -83,12 +84,13 @@ async def upstream(ground: Ground, options: Options) -> list[Result]:
         (HONEST.with_(rate=100), "full"),
         (HONEST.with_(rate=100), "none"),
         (HONEST.with_(name="live only", kind="live", rate=100), "none"),
+        (HONEST.with_(name="frames with ids", script="made-21-51", rate=100), "ids"),
     ]
     hows: tuple[Cut, ...] = ("close", "reset", "half", "1011")
     for how in hows:
         for persona, profile in kinds:
             found = await cut_at_frames(
-                ground, persona, profile, how, every_frame("short_run"), ["ws-json", "grpc"]
+                ground, persona, profile, how, every_frame(persona.script), ["ws-json", "grpc"]
             )
             results.setdefault(how, Result(found.fault)).add(found)
     return list(results.values())

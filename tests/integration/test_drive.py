@@ -284,6 +284,40 @@ async def test_a_full_replay_that_differs_is_marked_once_and_nothing_is_lost(set
     assert [event.kind.text for event in events if isinstance(event.kind, Token)] == ["a", "b", "X"]
 
 
+async def test_replays_that_break_early_are_tried_again_before_a_state_decides(setting: Opener) -> None:
+    frames = [token("a"), state_frame(files=files(a="1")), token("b")]
+    over = {"status": "completed", "generated_files": files(a="1")}
+    broken = [*frames[:2], CLOSE]
+    script = Script([broken, broken, [frames[0], CLOSE], [*frames, END]], states=[over])
+    async with setting(script, runtime_profile="full") as on:
+        proposal, events = await on.finished()
+    assert verdict(proposal) == ("completed", None, {"/a": "1"})
+    kinds = [type(event.kind).__name__ for event in events]
+    assert kinds == ["RunStarted", "Token", "StateUpdate", "Token", "Terminal"]
+
+
+async def test_replays_that_always_break_leave_the_verdict_to_the_state_behind_a_mark(
+    setting: Opener,
+) -> None:
+    over = {"status": "completed", "generated_files": files(a="2")}
+    script = Script([[state_frame(files=files(a="1")), CLOSE]], states=[over])
+    async with setting(script, runtime_profile="full") as on:
+        proposal, events = await on.finished()
+    assert verdict(proposal) == ("completed", None, {"/a": "2"})
+    kinds = [type(event.kind).__name__ for event in events]
+    assert kinds == ["RunStarted", "StateUpdate", "Discontinuity", "StateUpdate", "Terminal"]
+    assert script.connections == 4
+
+
+async def test_a_replay_that_repeats_all_and_is_silent_has_nothing_more(setting: Opener) -> None:
+    over = {"status": "completed", "generated_files": files(a="1")}
+    script = Script([[state_frame(files=files(a="1")), SILENCE]], states=[over])
+    async with setting(script, runtime_profile="full", run_idle_s=0.3) as on:
+        proposal, _ = await on.finished()
+    assert verdict(proposal) == ("completed", None, {"/a": "1"})
+    assert script.connections == 2
+
+
 def numbered(number: int, **data: Any) -> dict[str, Any]:
     frame = state_frame(**data) if data else token(str(number))
     return {**frame, "id": number}
@@ -308,6 +342,16 @@ async def test_frames_with_ids_that_leave_a_hole_are_marked(setting: Opener) -> 
         _, events = await on.finished()
     kinds = [type(event.kind).__name__ for event in events]
     assert kinds == ["RunStarted", "Token", "Token", "Discontinuity", "StateUpdate", "Terminal"]
+
+
+async def test_frames_with_ids_are_asked_for_again_before_a_state_decides(setting: Opener) -> None:
+    over = {"status": "completed", "generated_files": files(a="1")}
+    frames = [numbered(1), numbered(2), numbered(3), numbered(4, files=files(a="1"))]
+    script = Script([[*frames[:2], CLOSE], [frames[1], CLOSE], [*frames[1:], END]], states=[over])
+    async with setting(script, runtime_profile="ids") as on:
+        _, events = await on.finished()
+    kinds = [type(event.kind).__name__ for event in events]
+    assert kinds == ["RunStarted", "Token", "Token", "Token", "StateUpdate", "Terminal"]
 
 
 async def test_an_error_that_a_full_replay_repeats_is_still_an_error(setting: Opener) -> None:

@@ -147,7 +147,7 @@ def _epochs(epochs: list[list[str]], connections: list[list[str]]) -> Found:
             at = _common(got, best) + 1
             yield _how_differs(got, best), f"epoch {number} is no one connection's frames: at frame {at}"
             return
-        if number == 1 and any(left[:place]):
+        if number == 1 and any(sent != got[: len(sent)] for sent in left[:place]):
             yield "lost", "frames of an earlier connection are missing, and nothing says so"
         behind += place + 1
 

@@ -14,8 +14,9 @@ from server.domain.crashpoints import EXIT_CODE, POINTS
 from tests.support.faults.personas import PERSONAS, Persona, Profile
 from tests.support.faults.rig import Ground, Result, Rig, Run, open_rig
 
-#: The longest run of these cases: what a silent one takes to its end.
-LONGEST_S = 12
+#: The longest run of these cases, and of those that only this bound can end.
+LONGEST_S = 40
+LONGEST_SILENT_S = 12
 #: Points that are reached when a run is taken over, and when a replica is stopped.
 _AT_TAKEOVER = frozenset({"taken_over", "restored"})
 _AT_STOP = frozenset({"draining", "handing_over"})
@@ -33,6 +34,12 @@ class Crash:
     persona: Persona
     profile: Profile
     nth: int = 1
+
+    @property
+    def longest_s(self) -> int:
+        """The bound of the run's time."""
+        bounded = {"deadline_exceeded", "input_not_given"} & {reason for _, reason in self.persona.verdicts}
+        return LONGEST_SILENT_S if bounded else LONGEST_S
 
 
 def every_crash() -> list[Crash]:
@@ -65,17 +72,17 @@ def sampled_crashes(personas: Sequence[Persona]) -> list[Crash]:
 
 async def crash_case(ground: Ground, crash: Crash, ways: Sequence[str]) -> Result:
     """Bring a replica to the point, see it die, let another go on, check the run."""
-    persona = crash.persona
+    persona, longest_s = crash.persona, crash.longest_s
     if crash.point in _AT_BREAK and not persona.cut:
         persona = persona.with_(cut=8, cuts=1)
-    async with open_rig(ground, crash.profile, IDEO_RUN_LONGEST_S=str(LONGEST_S)) as rig:
+    async with open_rig(ground, crash.profile, IDEO_RUN_LONGEST_S=str(longest_s)) as rig:
         armed = f"{crash.point}:{crash.nth}"
         if crash.point in _AT_TAKEOVER:
             await asyncio.gather(rig.start("A"), rig.start("C", IDEO_CRASH_POINT=armed))
             run = await rig.run(persona, via="A", ways=ways)
             await _seen(run, 5)
             await rig.replicas["A"].kill()
-            died_at = await _death(rig, "C", run)
+            died_at = await _death(rig, "C", run, longest_s + 15)
             await rig.start("B")
         else:
             await asyncio.gather(rig.start("A", IDEO_CRASH_POINT=armed), rig.start("B"))
@@ -83,8 +90,8 @@ async def crash_case(ground: Ground, crash: Crash, ways: Sequence[str]) -> Resul
             if crash.point in _AT_STOP:
                 await _seen(run, 5)
                 rig.replicas["A"].signal(signal.SIGTERM)
-            died_at = await _death(rig, "A", run)
-        result = await rig.settle("crash at a named point", within_s=LONGEST_S + 15)
+            died_at = await _death(rig, "A", run, longest_s + 15)
+        result = await rig.settle("crash at a named point", within_s=longest_s + 15)
         if died_at is None:
             # The run took another way: it is checked all the same, but counts for nothing.
             result.tried = result.survived = 0
@@ -105,12 +112,12 @@ async def _seen(run: Run, seq: int) -> None:
                 await asyncio.sleep(0.02)
 
 
-async def _death(rig: Rig, name: str, run: Run) -> float | None:
+async def _death(rig: Rig, name: str, run: Run, within_s: float) -> float | None:
     """When the replica died at its point; None when the run was over before it came there."""
     gone = asyncio.ensure_future(rig.replicas[name].gone())
     over = asyncio.ensure_future(asyncio.wait(run.tasks))
     both: set[asyncio.Future[Any]] = {gone, over}
-    await asyncio.wait(both, timeout=LONGEST_S + 15, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait(both, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
     if not gone.done():
         # The last points come right behind the end.
         await asyncio.wait({gone}, timeout=0.5)

@@ -11,7 +11,7 @@ import re
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
-Profile = Literal["full", "none"]
+Profile = Literal["full", "ids", "none"]
 Cut = Literal["close", "reset", "half", "1011"]
 
 _MARK = re.compile(r"\[\[persona:(\{.*?\})\]\]")
@@ -67,10 +67,16 @@ class Persona:
 
     def exact(self, profile: Profile) -> bool:
         """Whether the journal must be the run's frames, all and in order, without a discontinuity."""
+        if profile == "ids":
+            # Where nothing is journalled yet, there is nothing to join.
+            return self.fits(profile) and self.invoke == "" and not self.hang.startswith("accept")
         return profile == "full" and self.kind == "replay"
 
     def fits(self, profile: Profile) -> bool:
         """Whether an operator may declare the profile for it."""
+        if profile == "ids":
+            # No two frames of a made run are equal, as if each carried an id.
+            return self.kind == "replay" and self.script.startswith("made-")
         return profile == "none" or self.kind == "replay"
 
     @property

@@ -72,3 +72,13 @@ def test_a_shared_secret_is_for_development_and_stands_alone() -> None:
     assert "IDEO_JWT_SECRET" in problems(env="prod", jwt_secret=SECRET)
     assert "IDEO_JWT_SECRET" in problems(env="dev", jwt_secret=SECRET, **JWKS, **NAMED)
     assert "IDEO_JWKS_URL" in problems(env="dev")
+
+
+@pytest.mark.parametrize(("env", "seconds"), [("prod", 12), ("dev", 1)])
+def test_a_lease_may_be_short_in_development_alone(env: str, seconds: float) -> None:
+    assert load(env=env, lease_ttl_s=seconds).lease_ttl_s == seconds
+
+
+def test_a_lease_outlives_a_slow_call_to_the_database() -> None:
+    with pytest.raises(SettingsError, match="IDEO_LEASE_TTL_S"):
+        load(env="prod", lease_ttl_s=11.9)
