@@ -28,9 +28,11 @@ from server.db.migrate import status as migration_status
 from server.db.pool import open_pool
 from server.db.proposals import PostgresProposals
 from server.db.runs import PostgresRuns
+from server.db.tickets import PostgresTickets
 from server.db.users import PostgresUsers
 from server.db.wakeups import PostgresWakeups
 from server.db.workflows import PostgresWorkflows
+from server.domain.admission import Admissions
 from server.domain.crashpoints import arm, crash_point
 from server.domain.errors import DatabaseUnavailable
 from server.domain.follow import Tails
@@ -40,6 +42,7 @@ from server.domain.proposals import ProposalReview
 from server.domain.refinements import Refinements
 from server.domain.runner import Runner
 from server.domain.segments import Segment
+from server.domain.tickets import Tickets
 from server.domain.workflows import WorkflowShelf
 from server.grpc.app import GrpcFace, GrpcServices, create_grpc_server
 from server.http.app import HttpServices, create_http_app
@@ -81,6 +84,8 @@ class Core:
     proposals: ProposalReview
     workflows: WorkflowShelf
     authenticator: Authenticator
+    tickets: Tickets
+    admissions: Admissions
     #: Hints between replicas. While it is not `healthy`, replicas poll more often and serve all the same.
     wakeups: Wakeups
     #: Runs until it is cancelled, or raises what a part of the hub failed with.
@@ -171,12 +176,14 @@ async def open_core(
         stack.push_async_callback(runner.close)
         proposals = PostgresProposals(pool, owner=owner, lease_ttl_s=settings.lease_ttl_s)
         workflows = PostgresWorkflows(pool)
+        admissions = Admissions(proposals, clock)
         background = asyncio.create_task(
             _together(
                 tails.poll_forever(),
                 tails.catch_up_forever(),
                 wakeups.run_forever(tails),
                 tails.beat_forever(),
+                admissions.recheck_forever(),
                 runner.keep_leases_forever(),
                 runner.sweep_forever(),
             )
@@ -194,6 +201,7 @@ async def open_core(
                 runs=runs,
                 runner=runner,
                 tails=tails,
+                admissions=admissions,
                 codec=codec,
                 clock=clock,
                 ids=ids,
@@ -201,6 +209,8 @@ async def open_core(
             proposals=ProposalReview(proposals),
             workflows=WorkflowShelf(workflows=workflows, clock=clock, ids=ids),
             authenticator=Authenticator(verifier=verifier, users=PostgresUsers(pool), clock=clock),
+            admissions=admissions,
+            tickets=Tickets(store=PostgresTickets(pool), proposals=proposals),
             background=background,
             wakeups=wakeups,
         )
@@ -318,6 +328,8 @@ async def open_hub(
                 proposals=core.proposals,
                 workflows=core.workflows,
                 authenticator=core.authenticator,
+                tickets=core.tickets,
+                query_token=settings.query_token,
                 allowed_origins=origins,
                 ready=readiness(core),
                 draining=lambda: not core.refinements.accepting,

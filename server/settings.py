@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         ("https://ide.bizmatters.com",), alias="IDEO_ALLOWED_ORIGINS"
     )
+    query_token: bool = Field(True, alias="IDEO_QUERY_TOKEN")
     jwt_secret: SecretStr | None = Field(None, alias="IDEO_JWT_SECRET")
     jwks_url: str | None = Field(None, alias="IDEO_JWKS_URL")
     jwt_issuer: str | None = Field(None, alias="IDEO_JWT_ISSUER")

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, TypeGuard
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import jwt
 
+from server.domain.admission import LEEWAY
 from server.domain.errors import Unauthenticated
 from server.domain.model import Principal
 
@@ -22,8 +23,6 @@ from server.domain.model import Principal
 MAX_TOKEN_CHARS = 8192
 #: Longest subject (OpenID Connect Core 1.0 section 2) and email (RFC 5321), in characters.
 MAX_SUBJECT_CHARS, MAX_EMAIL_CHARS = 255, 320
-#: Tolerance for clocks that differ.
-LEEWAY = timedelta(seconds=30)
 #: `typ` of a token that stands for a caller (RFC 7519, RFC 9068); an issuer signs other kinds, too.
 TYPES = frozenset({"jwt", "at+jwt"})
 

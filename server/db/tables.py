@@ -172,6 +172,17 @@ class IdempotencyKeys(Table, tablename="idempotency_keys", db=ENGINE):
     expires_at = Timestamptz(default=None)
 
 
+class Tickets(Table, tablename="tickets", db=ENGINE):
+    """Tickets for WebSockets that nobody has shown yet, by their hash. `token_expires_at`: when the token
+    ends that one was got with."""
+
+    sha256 = Bytea(primary_key=True, default=None)
+    user_id = ForeignKey(Users, null=False, default=None)
+    thread_id = UUID(default=None)
+    token_expires_at = Timestamptz(null=True, default=None)
+    expires_at = Timestamptz(default=None)
+
+
 #: Every table, in an order in which each refers only to earlier ones.
 TABLES: tuple[type[Table], ...] = (
     Users,
@@ -184,4 +195,5 @@ TABLES: tuple[type[Table], ...] = (
     Runs,
     Events,
     IdempotencyKeys,
+    Tickets,
 )

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import random
 from uuid import UUID
 
+from server.domain.admission import Admission
 from server.domain.errors import CursorOutOfRange, DatabaseUnavailable, NotFound
 from server.domain.ports import Clock, Journal, JournalHead, Wakeups
 from server.domain.segments import Segment
@@ -29,9 +30,13 @@ _READS = 4
 class Follower:
     """One reader: a cursor. Made by `Tails.follow`; used by one task; close it when done."""
 
-    def __init__(self, tails: Tails, tail: Tail, after: int) -> None:
+    def __init__(self, tails: Tails, tail: Tail, after: int, admission: Admission | None = None) -> None:
         self._tails = tails
         self.tail = tail
+        #: None for the hub's own readers, who may see everything.
+        self._admission = admission
+        if admission is not None:
+            admission.revoked = tail.wake
         #: Seq of the last event handed out.
         self.cursor = after
         self._beats = tail.beats
@@ -47,9 +52,12 @@ class Follower:
         """The next segments, a sign of life, or None when the stream is complete. Once, while this
         replica goes away, the word to go elsewhere.
 
-        Cancellation safe: what was not returned is returned by the next call.
+        Cancellation safe: what was not returned is returned by the next call. Raises Unauthenticated,
+        PermissionDenied once the reader may no longer follow.
         """
         while True:
+            if self._admission is not None:
+                self._admission.check()
             if self.cursor < self.tail.head.last_seq:
                 segments = await self.available()
                 if segments:
@@ -79,6 +87,8 @@ class Follower:
         if not self._closed:
             self._closed = True
             self._tails.leave(self.tail)
+            if self._admission is not None:
+                self._admission.close()
 
 
 class Tails:
@@ -128,8 +138,9 @@ class Tails:
         """Readers on this replica."""
         return sum(tail.readers for tail in self._tails.values())
 
-    async def follow(self, thread_id: UUID, after: int) -> Follower:
-        """A reader of the events behind `after`. Raises CursorOutOfRange, NotFound."""
+    async def follow(self, thread_id: UUID, after: int, admission: Admission | None = None) -> Follower:
+        """A reader of the events behind `after`, as long as it is admitted; the reader closes its
+        admission. Raises CursorOutOfRange, NotFound."""
         tail = self._tails.get(thread_id)
         if tail is None:
             tail = self._tails[thread_id] = Tail(thread_id, self._window_bytes)
@@ -147,7 +158,7 @@ class Tails:
             raise
         if self._wakeups is not None and thread_id not in self.local and not tail.head.terminal:
             self._wakeups.awaiting()
-        return Follower(self, tail, after)
+        return Follower(self, tail, after, admission)
 
     def leave(self, tail: Tail) -> None:
         """One reader less; a tail without readers is forgotten."""

@@ -13,6 +13,7 @@ from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
+from server.domain.admission import Admissions
 from server.domain.crashpoints import crash_point
 from server.domain.errors import (
     Conflict,
@@ -75,13 +76,14 @@ class Refinements:
         runs: Runs,
         runner: Runner,
         tails: Tails,
+        admissions: Admissions,
         codec: EventCodec,
         clock: Clock,
         ids: Ids,
     ) -> None:
         self._proposals, self._workflows, self._runs = proposals, workflows, runs
         self._runner, self._tails, self._codec = runner, tails, codec
-        self._clock, self._ids = clock, ids
+        self._clock, self._ids, self._admissions = clock, ids, admissions
         #: False once this replica is going away.
         self.accepting = True
 
@@ -175,10 +177,17 @@ class Refinements:
     async def follow(self, principal: Principal, thread_id: UUID, after: int) -> Follower:
         """A reader of the events behind `after`; close it when done.
 
-        Raises NotFound, CursorOutOfRange.
+        Raises NotFound, CursorOutOfRange. The reader's steps raise Unauthenticated, PermissionDenied once
+        the principal may no longer follow.
         """
-        await self.get(principal, thread_id)
-        return await self._tails.follow(thread_id, after)
+        # Before access is looked up: what is withdrawn meanwhile is noticed at the next look.
+        admission = self._admissions.admit(principal, thread_id)
+        try:
+            await self.get(principal, thread_id)
+            return await self._tails.follow(thread_id, after, admission)
+        except BaseException:
+            admission.close()
+            raise
 
     async def follow_seed(self, principal: Principal, thread_id: UUID, after: int) -> SeedFollower:
         """A reader of the seed's frames behind `after`; as `follow`."""

@@ -194,6 +194,18 @@ CANCEL_REFINEMENT = Described(
     {200: (models.Refinement, "The run is over"), 202: (models.Refinement, "The run is about to end")},
     (403, 404, 413),
 )
+CREATE_TICKET = Described(
+    "createTicket",
+    "refinements",
+    {201: (models.Ticket, "Made; it is told once")},
+    (400, 404, 413),
+    body=Schema(
+        type=OpenAPIType.OBJECT,
+        required=["thread_id"],
+        additional_properties=False,
+        properties={"thread_id": _text(requests.MAX_ID, "The refinement to follow.", least=1)},
+    ),
+)
 LIST_EVENTS = Described(
     "listEvents",
     "refinements",

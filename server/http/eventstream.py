@@ -8,7 +8,7 @@ from typing import Any
 from litestar import Response
 from litestar.types import Receive, Scope, Send
 
-from server.domain.errors import ShuttingDown
+from server.domain.errors import PermissionDenied, ShuttingDown, Unauthenticated
 from server.domain.follow import Follower
 from server.domain.tail import Beat, GoElsewhere
 from server.http.connection import ClientGone, ReaderStuck, connection_of
@@ -73,8 +73,8 @@ class EventStream(Response[None]):
                         await put(rendering.reconnect_sse(step.after_s))
                     else:
                         await put(b"".join(map(rendering.sse, step)))
-        except ShuttingDown:
-            # A proper end: the client comes back by itself, to another replica.
+        except (ShuttingDown, Unauthenticated, PermissionDenied):
+            # A proper end: the client comes back by itself, to another replica, or to be told why not.
             await connection.drained()
         except ClientGone:
             raise

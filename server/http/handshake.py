@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64decode
 from collections.abc import Collection, Sequence
 from enum import Enum
 
@@ -9,32 +10,45 @@ from enum import Enum
 BEARER_PREFIX = "bearer."
 
 
+#: The seed's frames by name, for a browser that offers a token: it takes no answer without a subprotocol.
+SEED_PROTOCOL = "ideo.seed"
+
+
 class Form(Enum):
-    """The form of a socket's messages; the value is its subprotocol, None for the seed's frames."""
+    """The form of a socket's messages."""
 
-    SEED = None
-    JSON = "ideo.v1"
-    PROTO = "ideo.v1.proto"
-
-
-_FORMS = {form.value: form for form in (Form.JSON, Form.PROTO)}
+    SEED = "seed"
+    JSON = "json"
+    PROTO = "proto"
 
 
-def form_of(offered: Sequence[str]) -> Form:
-    """The first subprotocol that is known; the seed's frames when none is."""
-    return next((_FORMS[name] for name in offered if name in _FORMS), Form.SEED)
+_FORMS = {SEED_PROTOCOL: Form.SEED, "ideo.v1": Form.JSON, "ideo.v1.proto": Form.PROTO}
+
+
+def form_of(offered: Sequence[str]) -> tuple[Form, str | None]:
+    """The form of the first subprotocol that is known, and its name; the seed's, unnamed, when none is."""
+    return next(((_FORMS[name], name) for name in offered if name in _FORMS), (Form.SEED, None))
 
 
 def token_of(query_token: str | None, authorization: str | None, offered: Sequence[str]) -> str | None:
-    """The token: of the query (seed), else of the `Authorization` header, else of a subprotocol."""
-    if query_token:
-        return query_token
-    if authorization is not None and authorization[:7].lower() == "bearer ":
-        return authorization[7:].strip()
+    """The token: of a subprotocol, as it is or in base64url, else of the `Authorization` header, else of
+    the query (seed)."""
     for name in offered:
         if name.startswith(BEARER_PREFIX):
-            return name.removeprefix(BEARER_PREFIX)
-    return None
+            return _unwrapped(name.removeprefix(BEARER_PREFIX))
+    if authorization is not None and authorization[:7].lower() == "bearer ":
+        return authorization[7:].strip()
+    return query_token
+
+
+def _unwrapped(text: str) -> str:
+    """A token out of base64url without padding, in which it has no dots; any other as it is."""
+    if "." in text:
+        return text
+    try:
+        return urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("ascii")
+    except ValueError:
+        return text
 
 
 def origin_allowed(origins: Sequence[str], allowed: Collection[str]) -> bool:

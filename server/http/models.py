@@ -80,6 +80,16 @@ class StartedRefinement:
 
 
 @dataclass
+class Ticket:
+    """Good once, for this thread, until `expires_at`; `websocket_url` carries it."""
+
+    ticket: str
+    thread_id: UUID
+    expires_at: datetime
+    websocket_url: str
+
+
+@dataclass
 class Refinement:
     """A request and the run that carries it out."""
 

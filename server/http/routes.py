@@ -144,6 +144,14 @@ async def cancel_refinement(request: AnyRequest, services: Services, thread_id: 
     return json_response(resources.refinement_json(refinement), status=status)
 
 
+@post("/api/ws/tickets", request_max_body_size=MAX_BODY_BYTES, **operation(described.CREATE_TICKET))
+async def create_ticket(request: AnyRequest, services: Services) -> Response[bytes]:
+    """Make a ticket that opens one WebSocket of one refinement, once, within 30 seconds."""
+    caller = await _caller(request, services)
+    thread_id = requests.ticket(await json_body(request))
+    return json_response(resources.ticket_json(await services.tickets.issue(caller, thread_id)), status=201)
+
+
 @get("/api/refinements/{thread_id:str}/events", **operation(described.LIST_EVENTS))
 async def list_events(request: AnyRequest, services: Services, thread_id: _Id) -> Response[Any]:
     """A thread's events behind a cursor: a page that may wait for the first of them, or, for who
@@ -202,6 +210,7 @@ ROUTES = [
     get_proposal,
     get_refinement,
     cancel_refinement,
+    create_ticket,
     list_events,
     health,
     health_again,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from server.auth.authenticator import Authenticator
 from server.domain.proposals import ProposalReview
 from server.domain.refinements import Refinements
+from server.domain.tickets import Tickets
 from server.domain.workflows import WorkflowShelf
 
 
@@ -15,7 +16,8 @@ from server.domain.workflows import WorkflowShelf
 class HttpServices:
     """The use cases, ready to use.
 
-    allowed_origins: scheme, host and port of each origin whose pages may call. ready: the names of the
+    allowed_origins: scheme, host and port of each origin whose pages may call. query_token: whether a
+    WebSocket's address may carry the token, as the seed's does. ready: the names of the
     checks that fail. draining: whether this replica is going away. metrics: their exposition and its media
     type. dev: log the texts of faults.
     """
@@ -24,7 +26,9 @@ class HttpServices:
     proposals: ProposalReview
     workflows: WorkflowShelf
     authenticator: Authenticator
+    tickets: Tickets
     allowed_origins: tuple[str, ...]
+    query_token: bool
     ready: Callable[[], Awaitable[list[str]]]
     draining: Callable[[], bool]
     metrics: Callable[[], tuple[bytes, str]]

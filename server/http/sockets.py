@@ -11,13 +11,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import parse_qs
 
 from litestar.datastructures import Headers
 from litestar.types import Receive, Scope, Send
 
-from server.domain.errors import HubError, NotFound, PermissionDenied, ShuttingDown
+from server.domain.errors import HubError, NotFound, PermissionDenied, ShuttingDown, Unauthenticated
 from server.domain.follow import Follower
+from server.domain.model import Principal
 from server.domain.segments import Segment
 from server.domain.tail import Beat, GoElsewhere
 from server.http.connection import ClientGone, Connection, ReaderStuck, connection_of
@@ -30,8 +32,11 @@ from server.wire.fields import uuid_or_not_found
 from server.wire.problems import CLOSE_DONE, CLOSE_SLOW, INTERNAL, Close, Reconnect, detail_of, problem_of
 from server.wire.requests import cursor
 
+#: Advice after which a reader goes on from its cursor.
+_COME_BACK = (Reconnect.AT_ONCE, Reconnect.LATER, Reconnect.NEW_TOKEN)
 #: From here on, what is to be written is written: a step may hold more.
 _WRITE_BYTES = 256 << 10
+_NOT_YOURS = "you may not follow this refinement, or there is none such"
 _TEMPLATE = "/api/ws/refinements/{thread_id}"
 
 
@@ -47,7 +52,7 @@ class RefinementSocket:
         headers = Headers.from_scope(scope)
         trace_id = trace_id_of(headers)
         try:
-            form, follower, messages = await self._admit(thread_id, scope, headers)
+            subprotocol, follower, messages = await self._admit(thread_id, scope, headers)
         except Exception as error:
             note_fault(error, trace_id=trace_id, path_template=_TEMPLATE, dev=self._services.dev)
             await refuse_upgrade(scope, send, error, trace_id=trace_id)
@@ -55,7 +60,7 @@ class RefinementSocket:
         try:
             connection = connection_of(scope)  # type: ignore[arg-type]
             await send(
-                {"type": "websocket.accept", "subprotocol": form.value, "headers": []},
+                {"type": "websocket.accept", "subprotocol": subprotocol, "headers": []},
             )
             await self._serve(_Stream(connection, follower, messages), send, thread_id, trace_id)
         except (ClientGone, OSError):
@@ -63,7 +68,9 @@ class RefinementSocket:
         finally:
             follower.close()
 
-    async def _admit(self, thread_id: str, scope: Scope, headers: Headers) -> tuple[Form, Follower, Messages]:
+    async def _admit(
+        self, thread_id: str, scope: Scope, headers: Headers
+    ) -> tuple[str | None, Follower, Messages]:
         services = self._services
         if services.draining():
             raise ShuttingDown
@@ -71,19 +78,34 @@ class RefinementSocket:
             raise PermissionDenied("this origin is not allowed")
         offered: list[str] = list(scope["subprotocols"])  # type: ignore[typeddict-item]
         query = parse_qs(scope["query_string"].decode("ascii", "replace"), keep_blank_values=True)
-        token = token_of(query.get("token", [None])[0], headers.get("authorization"), offered)
-        principal = await services.authenticator.authenticate(token)
+        principal = await self._caller(thread_id, query, headers, offered)
         after = cursor(query.get("after", [None])[0])
-        form = form_of(offered)
+        form, subprotocol = form_of(offered)
         try:
             thread = uuid_or_not_found(thread_id, "refinement")
             if form is Form.SEED:
                 seed = await services.refinements.follow_seed(principal, thread, after)
-                return form, seed.follower, SeedMessages(seed)
+                return subprotocol, seed.follower, SeedMessages(seed)
             follower = await services.refinements.follow(principal, thread, after)
         except NotFound:
-            raise PermissionDenied("you may not follow this refinement, or there is none such") from None
-        return form, follower, JsonMessages() if form is Form.JSON else ProtoMessages()
+            raise PermissionDenied(_NOT_YOURS) from None
+        return subprotocol, follower, JsonMessages() if form is Form.JSON else ProtoMessages()
+
+    async def _caller(
+        self, thread_id: str, query: Mapping[str, list[str]], headers: Headers, offered: list[str]
+    ) -> Principal:
+        """Who comes, by a ticket or a token. Raises Unauthenticated, PermissionDenied."""
+        services = self._services
+        ticket = query.get("ticket", [""])[0]
+        if ticket:
+            try:
+                thread = uuid_or_not_found(thread_id, "refinement")
+            except NotFound:
+                raise PermissionDenied(_NOT_YOURS) from None
+            return await services.tickets.redeem(ticket, thread)
+        in_query = query.get("token", [None])[0] if services.query_token else None
+        token = token_of(in_query, headers.get("authorization"), offered)
+        return await services.authenticator.authenticate(token)
 
     async def _serve(self, stream: _Stream, send: Send, thread_id: str, trace_id: str) -> None:
         """Follow to the end, and close. Raises ClientGone, OSError."""
@@ -110,7 +132,10 @@ class RefinementSocket:
 
     async def _farewell(self, stream: _Stream, error: Exception, thread_id: str, trace_id: str) -> Close:
         problem = problem_of(error)
-        if not isinstance(error, ShuttingDown):
+        if isinstance(error, Unauthenticated | PermissionDenied):
+            log.info("admission_ended", error=problem.code, thread_id=thread_id, trace_id=trace_id)
+            await stream.write(stream.messages.fault(detail_of(error), problem.code))
+        elif not isinstance(error, ShuttingDown):
             context = problem.code if isinstance(error, HubError) else INTERNAL.code
             log.error(
                 "websocket_proxy_error",
@@ -176,4 +201,4 @@ class _Stream:
 
     def reason(self, close: Close) -> str:
         """A close's reason: the cursor, if the reader is to come back with it."""
-        return f"after={self.sent}" if close.reconnect in (Reconnect.AT_ONCE, Reconnect.LATER) else ""
+        return f"after={self.sent}" if close.reconnect in _COME_BACK else ""

@@ -31,6 +31,7 @@ MAX_PAGE, DEFAULT_PAGE = 200, 50
 MAX_EVENTS, DEFAULT_EVENTS = 1_000, 100
 MAX_WAIT_S = 25
 MAX_KEY = 255
+MAX_ID = 36
 
 T = TypeVar("T")
 
@@ -56,6 +57,15 @@ def start_refinement_message(request: m.StartRefinementRequest) -> StartRefineme
     workflow_id = uuid_or_not_found(request.workflow_id, "workflow")
     path, selection = request.context_file_path, request.context_selection
     return _start(Fields(), workflow_id, request.user_prompt, path, selection)
+
+
+def ticket(body: object) -> UUID:
+    """The thread that a ticket is asked for. Raises InvalidArgument, NotFound."""
+    fields = Fields()
+    given = fields.json_object(body, ("thread_id",))
+    thread_id = fields.text("thread_id", given.get("thread_id"), MAX_ID)
+    fields.check()
+    return uuid_or_not_found(thread_id, "refinement")
 
 
 def _start(

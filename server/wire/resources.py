@@ -13,6 +13,7 @@ from uuid import UUID
 
 from server.domain.model import Failure, Page, Proposal, ProposalStatus, Refinement, Workflow
 from server.domain.ports import JournalHead
+from server.domain.tickets import Ticket
 from server.wire import messages as m
 from server.wire.codec import fill_content
 from server.wire.text import rfc3339, sendable, set_time
@@ -155,6 +156,16 @@ def started_json(refinement: Refinement) -> dict[str, Any]:
         "status": refinement.status.value,
         "websocket_url": websocket_url(refinement.thread_id),
         "created_at": rfc3339(refinement.created_at),
+    }
+
+
+def ticket_json(ticket: Ticket) -> dict[str, Any]:
+    """A new ticket, and the address that it opens."""
+    return {
+        "ticket": ticket.ticket,
+        "thread_id": str(ticket.thread_id),
+        "expires_at": _time(ticket.expires_at),
+        "websocket_url": f"{websocket_url(ticket.thread_id)}?ticket={ticket.ticket}",
     }
 
 

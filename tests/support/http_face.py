@@ -53,6 +53,8 @@ async def http_face(
             proposals=core.proposals,
             workflows=core.workflows,
             authenticator=core.authenticator,
+            tickets=core.tickets,
+            query_token=True,
             allowed_origins=(ORIGIN,),
             ready=_ready,
             draining=lambda: not core.refinements.accepting,

@@ -168,13 +168,14 @@ async def test_a_token_may_come_in_three_ways_and_is_never_sent_back(hub: Runnin
         ("", {"Sec-WebSocket-Protocol": bearer}, None),
         ("", {"Sec-WebSocket-Protocol": f"ideo.v1, {bearer}"}, "ideo.v1"),
         ("", {"Sec-WebSocket-Protocol": f"{bearer},ideo.v1.proto"}, "ideo.v1.proto"),
+        ("", {"Sec-WebSocket-Protocol": f"ideo.seed, {bearer}"}, "ideo.seed"),
     ):
         status, told, _ = await upgrade(hub.http, path + query, headers)
         assert status == 101
         assert told.get("sec-websocket-protocol") == chosen
         assert token not in str(told)
-    # The seed's way counts first, also when it is the wrong one.
-    status, _, told = await upgrade(hub.http, path + "?token=x.y.z", {"Authorization": f"Bearer {token}"})
+    # The seed's way counts last, also when it is the right one.
+    status, _, told = await upgrade(hub.http, f"{path}?token={token}", {"Authorization": "Bearer x.y.z"})
     assert (status, told["code"]) == (401, "unauthenticated")
 
 

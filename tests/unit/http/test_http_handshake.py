@@ -18,25 +18,34 @@ from server.http.handshake import Form, form_of, origin_allowed, token_of
         (["ideo.v2", "chat"], Form.SEED),
         (["ideo.v2", "ideo.v1"], Form.JSON),
         (["IDEO.V1"], Form.SEED),
+        (["ideo.seed", "bearer.a.b.c"], Form.SEED),
+        (["ideo.seed", "ideo.v1"], Form.SEED),
     ],
 )
 def test_the_first_known_subprotocol_counts(offered: list[str], form: Form) -> None:
-    assert form_of(offered) is form
+    chosen, name = form_of(offered)
+    assert chosen is form
+    assert name is None or name in offered
 
 
 @pytest.mark.parametrize(
     ("query", "header", "offered", "token"),
     [
         (None, None, [], None),
-        ("q", "Bearer h", ["bearer.p"], "q"),
-        ("", "Bearer h", ["bearer.p"], "h"),
+        ("q", "Bearer h", ["bearer.p.q.r"], "p.q.r"),
+        ("q", "Bearer h", ["ideo.v1"], "h"),
+        ("q", None, [], "q"),
+        ("q", "Basic eA==", [], "q"),
         (None, "bearer  h ", [], "h"),
-        (None, "Basic eA==", ["bearer.p"], "p"),
+        (None, None, ["bearer.YS5iLmM"], "a.b.c"),
+        (None, None, ["bearer.YS5iLmM="], "a.b.c"),
+        (None, None, ["bearer.%%%"], ""),
+        (None, None, ["bearer.gICA"], "gICA"),
         (None, None, ["ideo.v1", "bearer.a.b-c_d"], "a.b-c_d"),
         (None, None, ["bearer."], ""),
     ],
 )
-def test_the_token_is_looked_for_in_the_query_then_the_header_then_the_subprotocol(
+def test_the_token_is_looked_for_in_the_subprotocol_then_the_header_then_the_query(
     query: str | None, header: str | None, offered: list[str], token: str | None
 ) -> None:
     assert token_of(query, header, offered) == token

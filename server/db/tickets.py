@@ -1,0 +1,54 @@
+"""Tickets in PostgreSQL (domain.tickets.TicketStore): a row each, taken out by the one who shows it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+
+from server.db.errors import database_errors
+from server.domain.model import Principal
+
+#: Rows of others that expired go along, a few each time, so that the table stays small.
+_PUT = """
+WITH expired AS (
+  DELETE FROM tickets WHERE sha256 IN (
+    SELECT sha256 FROM tickets WHERE expires_at < now() LIMIT 20 FOR UPDATE SKIP LOCKED)
+)
+INSERT INTO tickets (sha256, user_id, thread_id, token_expires_at, expires_at)
+VALUES ($1, $2, $3, $4, now() + $5::interval) RETURNING expires_at
+"""
+
+_TAKE = """
+WITH taken AS (
+  DELETE FROM tickets WHERE sha256 = $1 RETURNING user_id, thread_id, token_expires_at, expires_at
+)
+SELECT u.id, u.subject, u.email, t.token_expires_at FROM taken t JOIN users u ON u.id = t.user_id
+WHERE t.thread_id = $2 AND t.expires_at > now() AND u.disabled_at IS NULL
+"""
+
+
+class PostgresTickets:
+    """The tickets that nobody has shown yet."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def put(
+        self, sha256: bytes, principal: Principal, thread_id: UUID, lifetime: timedelta
+    ) -> datetime:
+        """Keep a ticket; when it expires."""
+        with database_errors():
+            expires_at: datetime = await self._pool.fetchval(
+                _PUT, sha256, principal.user_id, thread_id, principal.expires_at, lifetime
+            )
+        return expires_at
+
+    async def take(self, sha256: bytes, thread_id: UUID) -> Principal | None:
+        """Whose ticket it was, if it was good for the thread; it is used up either way."""
+        with database_errors():
+            row = await self._pool.fetchrow(_TAKE, sha256, thread_id)
+        if row is None:
+            return None
+        return Principal(row["id"], row["subject"], row["email"], row["token_expires_at"])

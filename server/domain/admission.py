@@ -1,0 +1,92 @@
+"""Admission: how long a reader may go on following, once it was let in (ADR 0016).
+
+1. A reader whose token ends is told no event after that, but for the tolerance between clocks.
+2. A reader who loses access, or whose user is disabled, is told so within `RECHECK_S` and a sign of life:
+   one query per replica asks for all readers at once.
+3. While the database is away, nobody loses access: an open stream stays open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Protocol
+from uuid import UUID
+
+from server.domain.errors import DatabaseUnavailable, PermissionDenied, Unauthenticated
+from server.domain.model import Principal
+from server.domain.ports import Clock
+
+#: Tolerance for clocks that differ, in what tokens say of time.
+LEEWAY = timedelta(seconds=30)
+#: Between two looks at whether all readers may still follow, in seconds.
+RECHECK_S = 20.0
+
+#: A user and the thread that it follows.
+Pair = tuple[UUID, UUID]
+
+
+class Access(Protocol):
+    """Who may see which thread."""
+
+    async def still(self, pairs: Sequence[Pair]) -> set[Pair]:
+        """Those of the pairs whose user is not disabled and may see the thread."""
+        ...
+
+
+class Admission:
+    """One reader's leave to follow. `revoked`: called when it is lost, to wake the reader."""
+
+    def __init__(self, admissions: Admissions, principal: Principal, thread_id: UUID) -> None:
+        self._admissions = admissions
+        self._ends_at = None if principal.expires_at is None else principal.expires_at + LEEWAY
+        self.pair: Pair = (principal.user_id, thread_id)
+        self.lost = False
+        self.revoked: Callable[[], None] = lambda: None
+
+    def check(self) -> None:
+        """Raise Unauthenticated once the token has ended, PermissionDenied once access is lost."""
+        if self.lost:
+            raise PermissionDenied("you may no longer follow this refinement")
+        if self._ends_at is not None and self._admissions.clock.now() > self._ends_at:
+            raise Unauthenticated(
+                "the token has expired: come back with a new one, and the last seq you have"
+            )
+
+    def close(self) -> None:
+        """The reader is gone. May be called twice."""
+        self._admissions.open.discard(self)
+
+
+class Admissions:
+    """The readers of this replica."""
+
+    def __init__(self, access: Access, clock: Clock, *, recheck_s: float = RECHECK_S) -> None:
+        self._access, self.clock, self._recheck_s = access, clock, recheck_s
+        self.open: set[Admission] = set()
+
+    def admit(self, principal: Principal, thread_id: UUID) -> Admission:
+        """The admission of a reader that was found to have access; close it with the reader."""
+        admission = Admission(self, principal, thread_id)
+        self.open.add(admission)
+        return admission
+
+    async def recheck(self) -> None:
+        """Ask whether all may go on, and tell those that may not. Raises DatabaseUnavailable."""
+        asked = list(self.open)
+        if not asked:
+            return
+        still = await self._access.still(list({admission.pair for admission in asked}))
+        for admission in asked:
+            if admission.pair not in still:
+                admission.lost = True
+                admission.revoked()
+
+    async def recheck_forever(self) -> None:
+        """Ask now and then."""
+        while True:
+            await self.clock.sleep(self._recheck_s)
+            try:
+                await self.recheck()
+            except DatabaseUnavailable:
+                continue

@@ -1,0 +1,268 @@
+"""How readers are let in by tickets, and how long they may stay, on every transport."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import grpc
+import grpc.aio
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from ide_orchestrator.v1 import refinement_pb2, refinement_pb2_grpc
+from server.domain.errors import Unauthenticated
+from tests.support.driven import until
+from tests.support.http_face import http_face, problem, socket, upgrade
+from tests.support.hub import RunningHub, running_hub, start
+
+ABSENT = "00000000-0000-4000-8000-000000000000"
+#: Behind these frames, which end in event 11, the run says nothing more.
+QUIET = "[[replay:short_run silent=10]]"
+ANN = "ann@example.com"
+
+
+@pytest.fixture
+async def hub(database: str) -> AsyncIterator[RunningHub]:
+    async with running_hub(database, heartbeat_s=0.1) as running:
+        yield running
+
+
+async def quiet_thread(hub: RunningHub) -> str:
+    """A refinement that is under way and says nothing more behind event 11."""
+    async with hub.client() as client:
+        started = await start(client, QUIET)
+        async for message in client.follow(started["thread_id"]):
+            if message.get("batch", {}).get("events", [{}])[-1].get("seq") == 11:
+                return str(started["thread_id"])
+    raise AssertionError("the run ended")
+
+
+def caller(hub: RunningHub, token: str) -> httpx.AsyncClient:
+    """An HTTP client with a token."""
+    return httpx.AsyncClient(
+        base_url=hub.http, headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=30
+    )
+
+
+async def ticket_of(hub: RunningHub, thread: str, token: str | None = None) -> str:
+    """A new ticket."""
+    async with caller(hub, token or hub.token()) as client:
+        made = await client.post("/api/ws/tickets", json={"thread_id": thread})
+    assert made.status_code == 201
+    return str(made.json()["ticket"])
+
+
+def nearly_expired(hub: RunningHub) -> str:
+    """A token that the tolerance between clocks lets in for a second or two more."""
+    return hub.verifier.issue(email=ANN, lifetime=timedelta(seconds=-28), now=datetime.now(UTC))
+
+
+# --- Tickets ------------------------------------------------------------------------------------
+
+
+async def test_a_ticket_opens_its_thread_once(hub: RunningHub) -> None:
+    thread = await quiet_thread(hub)
+    ticket = await ticket_of(hub, thread)
+    path = f"/api/ws/refinements/{thread}?ticket={ticket}"
+    for protocol in ({}, {"Sec-WebSocket-Protocol": "ideo.v1"}):
+        status, told, refusal = await upgrade(hub.http, path, protocol)
+        if not protocol:
+            assert status == 101
+            continue
+        assert (status, refusal["code"]) == (401, "unauthenticated")
+        assert ticket not in str(refusal) + str(told)
+
+
+async def test_a_ticket_names_its_address_and_end(hub: RunningHub) -> None:
+    thread = await quiet_thread(hub)
+    async with caller(hub, hub.token()) as client:
+        answer = await client.post("/api/ws/tickets", json={"thread_id": thread})
+    made = answer.json()
+    assert answer.headers["cache-control"] == "no-store"
+    assert made["thread_id"] == thread
+    assert made["websocket_url"] == f"/api/ws/refinements/{thread}?ticket={made['ticket']}"
+    left = datetime.fromisoformat(made["expires_at"]) - datetime.now(UTC)
+    assert timedelta(seconds=20) < left <= timedelta(seconds=31)
+    async with socket(hub.http, thread, None, "ideo.v1", query=f"?ticket={made['ticket']}") as opened:
+        assert "hello" in str(await opened.recv())
+
+
+async def test_the_store_has_no_ticket_but_its_hash(hub: RunningHub) -> None:
+    ticket = await ticket_of(hub, await quiet_thread(hub))
+    rows = await hub.core.pool.fetch("SELECT t.*::text AS row FROM tickets t")
+    assert len(rows) == 1
+    assert ticket not in rows[0]["row"]
+    assert ticket.encode().hex() not in rows[0]["row"]
+
+
+async def test_a_ticket_that_is_used_up_expired_or_of_another_thread_is_not_good(hub: RunningHub) -> None:
+    thread, other = await quiet_thread(hub), await quiet_thread(hub)
+    elsewhere = await ticket_of(hub, other)
+    late = await ticket_of(hub, thread)
+    await hub.core.pool.execute(
+        "UPDATE tickets SET expires_at = now() - interval '1 second' WHERE thread_id = $1", UUID(thread)
+    )
+    disabled = await ticket_of(hub, thread)
+    refusals = []
+    for ticket in (elsewhere, elsewhere, late, "x", "%C3%A9%00", "%ED%A0%80", "x" * 5000):
+        status, _, told = await upgrade(hub.http, f"/api/ws/refinements/{thread}?ticket={ticket}", {})
+        refusals.append((status, told["code"], told["detail"]))
+    await hub.core.pool.execute("UPDATE users SET disabled_at = now()")
+    status, _, told = await upgrade(hub.http, f"/api/ws/refinements/{thread}?ticket={disabled}", {})
+    refusals.append((status, told["code"], told["detail"]))
+    # Shown for the wrong thread, it is used up for the right one.
+    status, _, told = await upgrade(hub.http, f"/api/ws/refinements/{other}?ticket={elsewhere}", {})
+    refusals.append((status, told["code"], told["detail"]))
+    assert len(set(refusals)) == 1
+    assert refusals[0][:2] == (401, "unauthenticated")
+
+
+async def test_of_fifty_that_show_a_ticket_at_once_on_two_replicas_one_gets_in(
+    hub: RunningHub, database: str
+) -> None:
+    thread = await quiet_thread(hub)
+    ticket = await ticket_of(hub, thread)
+    async with running_hub(database) as other:
+        tries = [(hub, other)[number % 2].core.tickets.redeem(ticket, UUID(thread)) for number in range(50)]
+        done = await asyncio.gather(*tries, return_exceptions=True)
+    assert sum(not isinstance(one, BaseException) for one in done) == 1
+    assert sum(isinstance(one, Unauthenticated) for one in done) == 49
+
+
+async def test_a_ticket_is_for_who_may_see_the_thread(hub: RunningHub) -> None:
+    thread = await quiet_thread(hub)
+    answers = []
+    async with caller(hub, hub.token("eve@example.com")) as eve, caller(hub, hub.token()) as ann:
+        for client, wanted in ((eve, thread), (ann, ABSENT), (ann, "x")):
+            answer = await client.post("/api/ws/tickets", json={"thread_id": wanted})
+            answers.append((answer.status_code, problem(answer)["code"], problem(answer)["detail"]))
+        wrong = await ann.post("/api/ws/tickets", json={"thread_id": thread, "user_id": ABSENT})
+        assert problem(wrong)["fields"].keys() == {"user_id"}
+        missing = await ann.post("/api/ws/tickets", json={})
+        assert problem(missing)["fields"].keys() == {"thread_id"}
+    assert set(answers) == {(404, "not_found", answers[0][2])}
+
+
+async def test_tickets_that_nobody_showed_are_swept(hub: RunningHub) -> None:
+    thread = await quiet_thread(hub)
+    for _ in range(3):
+        await ticket_of(hub, thread)
+    await hub.core.pool.execute("UPDATE tickets SET expires_at = now() - interval '1 second'")
+    await ticket_of(hub, thread)
+    assert await hub.core.pool.fetchval("SELECT count(*) FROM tickets") == 1
+
+
+async def test_a_token_in_the_address_can_be_switched_off(database: str) -> None:
+    async with running_hub(database, query_token=False) as hub:
+        thread = await quiet_thread(hub)
+        status, _, told = await upgrade(hub.http, f"/api/ws/refinements/{thread}?token={hub.token()}", {})
+        assert (status, told["code"]) == (401, "unauthenticated")
+
+
+# --- How long a reader may stay ----------------------------------------------------------------
+
+
+async def ends(hub: RunningHub, thread: str, **shown: Any) -> dict[str, Any]:
+    """How each kind of stream ends that is opened behind event 10 by now."""
+    token = shown["token"]
+    found: dict[str, Any] = {}
+
+    async def _socket(name: str, shown: str | None, *protocols: str, query: str) -> None:
+        async with socket(hub.http, thread, shown, *protocols, query=query) as opened:
+            with suppress(ConnectionClosed):
+                while True:
+                    await opened.recv()
+            found[name] = (opened.close_code, opened.close_reason)
+
+    async def _sse() -> None:
+        async with caller(hub, token) as client:
+            headers = {"Accept": "text/event-stream"}
+            url = f"/api/refinements/{thread}/events?after=10"
+            async with client.stream("GET", url, headers=headers) as answer:
+                assert answer.status_code == 200
+                text = "".join([part async for part in answer.aiter_text()])
+            found["sse"] = "id: 11" in text
+
+    async def _grpc() -> None:
+        async with grpc.aio.insecure_channel(hub.grpc) as channel:
+            stub = refinement_pb2_grpc.RefinementServiceStub(channel)
+            request = refinement_pb2.WatchRefinementRequest(thread_id=thread, after_seq=10)
+            with pytest.raises(grpc.aio.AioRpcError) as failed:
+                async for _ in stub.WatchRefinement(
+                    request, metadata=(("authorization", f"Bearer {token}"),)
+                ):
+                    pass
+            found["grpc"] = failed.value.code()
+
+    ticket = await ticket_of(hub, thread, token)
+    streams = [
+        asyncio.create_task(each)
+        for each in (
+            _socket("seed", token, query="?after=10"),
+            _socket("json", token, "ideo.v1", query="?after=10"),
+            _socket("proto", token, "ideo.v1.proto", query="?after=10"),
+            _socket("ticket", None, "ideo.v1", query=f"?after=10&ticket={ticket}"),
+            _sse(),
+            _grpc(),
+        )
+    ]
+    await until(lambda: hub.core.tails.readers == len(streams) or all(each.done() for each in streams))
+    if "meanwhile" in shown:
+        await shown["meanwhile"]()
+    async with asyncio.timeout(20):
+        await asyncio.gather(*streams)
+    assert hub.core.tails.readers == 0
+    assert not hub.core.admissions.open
+    return found
+
+
+async def test_no_stream_outlives_its_token(hub: RunningHub) -> None:
+    thread = await quiet_thread(hub)
+    found = await ends(hub, thread, token=nearly_expired(hub))
+    assert found == {
+        **dict.fromkeys(("seed", "json", "proto", "ticket"), (4401, "after=11")),
+        "sse": True,
+        "grpc": grpc.StatusCode.UNAUTHENTICATED,
+    }
+    # It goes on with a new one.
+    async with socket(hub.http, thread, hub.token(), "ideo.v1", query="?after=11") as opened:
+        assert "hello" in str(await opened.recv())
+
+
+@pytest.mark.parametrize(
+    "lost",
+    ["DELETE FROM proposal_access", "UPDATE users SET disabled_at = now()"],
+    ids=["access", "account"],
+)
+async def test_who_loses_access_is_told_nothing_more(hub: RunningHub, lost: str) -> None:
+    thread = await quiet_thread(hub)
+
+    async def _withdrawn() -> None:
+        await hub.core.admissions.recheck()
+        assert hub.core.tails.readers == 6
+        await hub.core.pool.execute(lost)
+        await hub.core.admissions.recheck()
+
+    found = await ends(hub, thread, token=hub.token(), meanwhile=_withdrawn)
+    assert found == {
+        **dict.fromkeys(("seed", "json", "proto", "ticket"), (4403, "")),
+        "sse": True,
+        "grpc": grpc.StatusCode.PERMISSION_DENIED,
+    }
+
+
+async def test_a_reader_that_left_is_asked_about_no_more(hub: RunningHub) -> None:
+    thread = await quiet_thread(hub)
+    async with http_face(hub.core) as face, socket(face.http, thread, hub.token(), "ideo.v1") as opened:
+        await opened.recv()
+        assert len(hub.core.admissions.open) == 1
+    await until(lambda: not hub.core.admissions.open)
+    async with caller(hub, hub.token("eve@example.com")) as eve:
+        assert (await eve.get(f"/api/refinements/{thread}/events")).status_code == 404
+    assert not hub.core.admissions.open
