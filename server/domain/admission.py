@@ -9,11 +9,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
-from server.domain.errors import DatabaseUnavailable, PermissionDenied, Unauthenticated
+from server.domain.errors import DatabaseUnavailable, HubError, PermissionDenied, Unauthenticated
 from server.domain.model import Principal
 from server.domain.ports import Clock
 
@@ -35,27 +35,43 @@ class Access(Protocol):
 
 
 class Admission:
-    """One reader's leave to follow. `revoked`: called when it is lost, to wake the reader."""
+    """One reader's leave to follow. `revoked`: called when it ends, to wake the reader."""
 
     def __init__(self, admissions: Admissions, principal: Principal, thread_id: UUID) -> None:
         self._admissions = admissions
-        self._ends_at = None if principal.expires_at is None else principal.expires_at + LEEWAY
+        self._ends_at = _end_of(principal)
+        self._ended: HubError | None = None
         self.pair: Pair = (principal.user_id, thread_id)
-        self.lost = False
         self.revoked: Callable[[], None] = lambda: None
 
     def check(self) -> None:
-        """Raise Unauthenticated once the token has ended, PermissionDenied once access is lost."""
-        if self.lost:
-            raise PermissionDenied("you may no longer follow this refinement")
+        """Raise Unauthenticated once the token has ended, PermissionDenied once access is lost; or
+        what it was ended with."""
+        if self._ended is not None:
+            raise self._ended
         if self._ends_at is not None and self._admissions.clock.now() > self._ends_at:
             raise Unauthenticated(
                 "the token has expired: come back with a new one, and the last seq you have"
             )
 
+    def renew(self, principal: Principal) -> None:
+        """Another token was shown: go on until that one's end. Raises PermissionDenied for another user's."""
+        if principal.user_id != self.pair[0]:
+            raise PermissionDenied("the new token belongs to another user")
+        self._ends_at = _end_of(principal)
+
+    def end(self, error: HubError) -> None:
+        """Let the reader follow no longer."""
+        self._ended = error
+        self.revoked()
+
     def close(self) -> None:
         """The reader is gone. May be called twice."""
         self._admissions.open.discard(self)
+
+
+def _end_of(principal: Principal) -> datetime | None:
+    return None if principal.expires_at is None else principal.expires_at + LEEWAY
 
 
 class Admissions:
@@ -79,8 +95,7 @@ class Admissions:
         still = await self._access.still(list({admission.pair for admission in asked}))
         for admission in asked:
             if admission.pair not in still:
-                admission.lost = True
-                admission.revoked()
+                admission.end(PermissionDenied("you may no longer follow this refinement"))
 
     async def recheck_forever(self) -> None:
         """Ask now and then."""

@@ -34,7 +34,7 @@ class Follower:
         self._tails = tails
         self.tail = tail
         #: None for the hub's own readers, who may see everything.
-        self._admission = admission
+        self.admission = admission
         if admission is not None:
             admission.revoked = tail.wake
         #: Seq of the last event handed out.
@@ -56,8 +56,8 @@ class Follower:
         PermissionDenied once the reader may no longer follow.
         """
         while True:
-            if self._admission is not None:
-                self._admission.check()
+            if self.admission is not None:
+                self.admission.check()
             if self.cursor < self.tail.head.last_seq:
                 segments = await self.available()
                 if segments:
@@ -87,8 +87,8 @@ class Follower:
         if not self._closed:
             self._closed = True
             self._tails.leave(self.tail)
-            if self._admission is not None:
-                self._admission.close()
+            if self.admission is not None:
+                self.admission.close()
 
 
 class Tails:

@@ -52,6 +52,8 @@ class Connection:
         self._deadline_s = deadline_s
         self._task: asyncio.Task[Any] | None = None
         self._why: Exception | None = None
+        #: Told each message of a socket's client; none is waited for.
+        self.said: Callable[[bytes], None] = lambda message: None
 
     @property
     def waiting_bytes(self) -> int:

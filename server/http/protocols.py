@@ -43,8 +43,8 @@ def _deadline_s(config: Config) -> float:
 class HubSocketProtocol(WebSocketsSansIOProtocol):
     """A WebSocket whose handler may write frames itself.
 
-    What clients say is read and dropped, so that their closes and pongs are always seen; a message
-    above `ws_max_size` is answered with a close of 1009.
+    What clients say is read at once, so that their closes and pongs are always seen, and handed to
+    `Connection.said`; a message above `ws_max_size` is answered with a close of 1009.
     """
 
     def __init__(
@@ -112,8 +112,9 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
         self.stream.lost()
 
     def send_receive_event_to_app(self) -> None:
-        """Drop a message of the client's."""
-        self.frames = []
+        """Hand over a message of the client's; nothing waits for it."""
+        message, self.frames = b"".join(self.frames), []
+        self.stream.said(message)
 
     def handle_parser_exception(self) -> None:
         """The client breaks the protocol."""

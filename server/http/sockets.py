@@ -11,12 +11,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from urllib.parse import parse_qs
 
 from litestar.datastructures import Headers
 from litestar.types import Receive, Scope, Send
 
+from server.domain.admission import Admission
 from server.domain.errors import HubError, NotFound, PermissionDenied, ShuttingDown, Unauthenticated
 from server.domain.follow import Follower
 from server.domain.model import Principal
@@ -27,6 +29,7 @@ from server.http.frames import JsonMessages, Messages, ProtoMessages, SeedMessag
 from server.http.handshake import Form, form_of, origin_allowed, token_of
 from server.http.patience import patiently
 from server.http.refusals import log, note_fault, place_of, refuse_upgrade, trace_id_of
+from server.http.renewal import Renewal
 from server.http.services import HttpServices
 from server.wire.fields import uuid_or_not_found
 from server.wire.problems import CLOSE_DONE, CLOSE_SLOW, INTERNAL, Close, Reconnect, detail_of, problem_of
@@ -121,6 +124,8 @@ class RefinementSocket:
 
     async def _run(self, stream: _Stream, thread_id: str, trace_id: str) -> Close:
         """Follow to the end; the close that is due. Raises ClientGone."""
+        renewal = Renewal(self._services.authenticator, stream.admission, asyncio.get_running_loop().time)
+        stream.connection.said = renewal.said
         try:
             with stream.connection.streaming():
                 await stream.follow()
@@ -128,13 +133,15 @@ class RefinementSocket:
             raise
         except Exception as error:
             return await self._farewell(stream, error, thread_id, trace_id)
+        finally:
+            renewal.close()
         return CLOSE_DONE
 
     async def _farewell(self, stream: _Stream, error: Exception, thread_id: str, trace_id: str) -> Close:
         problem = problem_of(error)
         if isinstance(error, Unauthenticated | PermissionDenied):
+            # No word in the seed's frames: there it would read as a fault of the run.
             log.info("admission_ended", error=problem.code, thread_id=thread_id, trace_id=trace_id)
-            await stream.write(stream.messages.fault(detail_of(error), problem.code))
         elif not isinstance(error, ShuttingDown):
             context = problem.code if isinstance(error, HubError) else INTERNAL.code
             log.error(
@@ -157,6 +164,12 @@ class _Stream:
         self._follower = follower
         #: Seq of the last event that was written.
         self.sent = follower.cursor
+
+    @property
+    def admission(self) -> Admission:
+        """The reader's leave to follow."""
+        assert self._follower.admission is not None
+        return self._follower.admission
 
     async def follow(self) -> None:
         """Write everything until the terminal event. Raises ClientGone, ReaderStuck."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ import grpc.aio
 import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
 
 from ide_orchestrator.v1 import refinement_pb2, refinement_pb2_grpc
 from server.domain.errors import Unauthenticated
@@ -233,6 +235,59 @@ async def test_no_stream_outlives_its_token(hub: RunningHub) -> None:
     # It goes on with a new one.
     async with socket(hub.http, thread, hub.token(), "ideo.v1", query="?after=11") as opened:
         assert "hello" in str(await opened.recv())
+
+
+async def test_a_new_token_of_the_same_user_prolongs_a_socket(hub: RunningHub) -> None:
+    thread = await quiet_thread(hub)
+    # The seed's frames have no sign of life to count.
+    for protocol in ("ideo.v1", "ideo.v1.proto"):
+        async with socket(hub.http, thread, nearly_expired(hub), protocol, query="?after=10") as opened:
+            await opened.send("nothing to do with it")
+            await opened.send(json.dumps({"type": "auth", "token": hub.token()}))
+            # The old token is over before so many signs of life have come.
+            async with asyncio.timeout(20):
+                for _ in range(40):
+                    await opened.recv()
+            assert opened.state is State.OPEN
+
+
+@pytest.mark.parametrize(
+    ("email", "minutes", "code"), [("eve@example.com", 10, 4403), (ANN, -10, 4401)], ids=["other", "old"]
+)
+async def test_a_new_token_that_is_another_users_or_not_valid_ends_a_socket(
+    hub: RunningHub, email: str, minutes: int, code: int
+) -> None:
+    thread = await quiet_thread(hub)
+    async with socket(hub.http, thread, hub.token(), "ideo.v1", query="?after=10") as opened:
+        await opened.send(json.dumps({"type": "auth", "token": hub.token(email, minutes=minutes)}))
+        with suppress(ConnectionClosed):
+            async with asyncio.timeout(10):
+                while True:
+                    await opened.recv()
+        assert opened.close_code == code
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "{",
+        '{"type":"auth"}',
+        '{"type":"auth","token":1}',
+        '{"type":"auth","token":{}}',
+        '[{"type":"auth"}]',
+        '{"type":["auth"]}',
+        '{"auth":' * 400,
+        '{"type":"other","auth":1,"token":"x"}',
+        b'{\xff"auth"',
+    ],
+)
+async def test_whatever_else_a_client_says_changes_nothing(hub: RunningHub, message: str | bytes) -> None:
+    thread = await quiet_thread(hub)
+    async with socket(hub.http, thread, hub.token(), "ideo.v1", query="?after=10") as opened:
+        await opened.send(message)
+        for _ in range(5):
+            await opened.recv()
+        assert opened.state is State.OPEN
 
 
 @pytest.mark.parametrize(
