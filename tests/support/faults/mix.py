@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
 
+import asyncpg
 import httpx
 
 from tests.support.faults.personas import PERSONAS, Profile
@@ -67,19 +68,24 @@ class Mix:
         async with asyncio.timeout(60):
             while True:
                 try:
-                    connection = await self._rig.connect()
-                    break
-                except Exception:  # PostgreSQL may be away just now
+                    self.result.add(await self._checked(run, more))
+                    return
+                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                    # The rig's own connection is hit by the faults as well.
                     await asyncio.sleep(0.2)
+
+    async def _checked(self, run: Run, more: frozenset[tuple[str, str]]) -> Result:
+        """The check of a run. Raises what a broken connection of the rig's raises."""
         found = Result("")
+        connection = await self._rig.connect()
         try:
             await self._rig.check(run, connection, found, more)
-        except (OSError, httpx.HTTPError) as error:
+        except httpx.HTTPError as error:
             found.fail("rig", repr(error))
         finally:
             with contextlib.suppress(Exception):
                 await connection.close()
-        self.result.add(found)
+        return found
 
     async def torment(self) -> None:
         """One fault after the other."""
