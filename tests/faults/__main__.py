@@ -142,13 +142,14 @@ async def rolling(ground: Ground, options: Options) -> list[Result]:
 
 
 async def mix(ground: Ground, options: Options) -> list[Result]:
-    """The random mix, half the time under each profile."""
-    return merged(
-        [
-            await random_mix(ground, profile, WAYS, minutes=options.minutes / 2, seed=options.seed)
+    """The random mix, half the minutes under each profile, side by side."""
+    found = await asyncio.gather(
+        *(
+            random_mix(ground, profile, WAYS, minutes=options.minutes / 2, seed=options.seed)
             for profile in PROFILES
-        ]
+        )
     )
+    return merged(list(found))
 
 
 def merged(results: list[Result]) -> list[Result]:
