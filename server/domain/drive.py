@@ -219,6 +219,8 @@ class Drive:
                 silent_s = self.runner.clock.monotonic() - self._heard_at
                 left = self.runner.limits.idle_s - silent_s
                 if left <= 0 and self._channel:
+                    # Listening goes on all the while: what is not heard was not sent.
+                    self._had_nothing = True
                     await self._ask_while_listening(read)
                     continue
                 if left <= 0:
