@@ -65,6 +65,9 @@ class Drive:
         #: Since when the runtime has said `completed` without files, and sent no frame but those that it
         #: had sent before, in the epoch before.
         self._doubted_at: float | None = None
+        #: How often the runtime has said that it does not know the thread, since it last knew it. A
+        #: break does not start the count anew, else steady faults would put the verdict off for ever.
+        self._unknown = 0
         #: Whether such another frame came since the stream last broke; how many connections in a row
         #: brought none; and whether the last one could have, and was silent.
         self._news = True
@@ -289,7 +292,7 @@ class Drive:
                         self._record.mark(DiscontinuityReason.RECONNECTED)
                     joined = True
                     if digest_of(meaning.residue) not in self._record.before:
-                        self._doubted_at, self._news = None, True
+                        self._doubted_at, self._news, self._unknown = None, True, 0
                     if meaning.error is not None:
                         self._error = meaning.error
                     await self._record.take(meaning)
@@ -357,16 +360,15 @@ class Drive:
         if self._doubted_at is None or residue:
             self._doubted_at = clock.monotonic()
         until = self._doubted_at + limits.empty_result_grace_s
-        unknown = 0
         while True:
             try:
                 state = await self.runner.runtime.state(self.lease.thread_id)
             except (RuntimeUnavailable, RuntimeRefused):
                 return
             crash_point("state_asked")
+            self._unknown = 0 if state is not None else self._unknown + 1
             if state is None:
-                unknown += 1
-                if unknown > limits.unknown_thread_asks:
+                if self._unknown > limits.unknown_thread_asks:
                     if self._stream_may_tell_more():
                         return
                     message = "the runtime no longer knows the run"

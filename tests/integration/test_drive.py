@@ -47,12 +47,13 @@ CLOSE, SILENCE = "close", "silence"
 class Script:
     """A runtime as an ASGI app. `streams`: what each connection sends, the last one for all later.
 
-    `states`: what each look at the state answers, the last one for all later; None is 404.
+    `states`: what each look at the state answers, the last one for all later; None is 404, a number
+    another status.
     `invokes`: the status of each POST, the last one for all later.
     """
 
     streams: list[list[Any]]
-    states: list[dict[str, Any] | None] = field(default_factory=lambda: [None])
+    states: list[dict[str, Any] | int | None] = field(default_factory=lambda: [None])
     invokes: list[int] = field(default_factory=lambda: [200])
     jobs: list[dict[str, Any]] = field(default_factory=list)
     connections: int = 0
@@ -68,7 +69,8 @@ class Script:
         else:
             state = self.states[min(self.asked, len(self.states) - 1)]
             self.asked += 1
-            await _answer(send, 404 if state is None else 200, state or {"detail": "unknown"})
+            status = 404 if state is None else state if isinstance(state, int) else 200
+            await _answer(send, status, state if isinstance(state, dict) else {"detail": "unknown"})
 
     async def _invoke(self, receive: Any, send: Any) -> None:
         body = b""
@@ -244,6 +246,15 @@ async def test_a_run_that_the_runtime_forgot_is_failed(setting: Opener) -> None:
     async with setting(Script([[state_frame(files=files(a="1")), CLOSE]], states=[None])) as on:
         proposal, _ = await on.finished()
     assert verdict(proposal) == ("failed", "upstream_lost", {"/a": "1"})
+
+
+async def test_faults_between_the_answers_do_not_put_off_that_a_run_was_forgotten(setting: Opener) -> None:
+    script = Script([[state_frame(files=files(a="1")), CLOSE]], states=[None, 500] * 40)
+    async with setting(script) as on:
+        proposal, _ = await on.finished()
+        limits = on.core.runner.limits
+    assert verdict(proposal) == ("failed", "upstream_lost", {"/a": "1"})
+    assert script.asked <= 2 * (limits.unknown_thread_asks + 1 + limits.barren_streams)
 
 
 async def test_a_run_that_goes_on_is_followed_again_with_a_mark(setting: Opener) -> None:
