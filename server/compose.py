@@ -22,6 +22,7 @@ import uvicorn
 from server.auth.authenticator import Authenticator
 from server.auth.keyset import KeySet
 from server.auth.tokens import SharedSecret, TokenVerifier
+from server.db.access import PostgresAccess
 from server.db.errors import database_errors
 from server.db.journal import PostgresJournal
 from server.db.migrate import status as migration_status
@@ -32,6 +33,7 @@ from server.db.tickets import PostgresTickets
 from server.db.users import PostgresUsers
 from server.db.wakeups import PostgresWakeups
 from server.db.workflows import PostgresWorkflows
+from server.domain.access import ProposalAccess
 from server.domain.admission import Admissions
 from server.domain.crashpoints import arm, crash_point
 from server.domain.errors import DatabaseUnavailable
@@ -82,6 +84,7 @@ class Core:
     runtime: DeepagentsRuntime
     refinements: Refinements
     proposals: ProposalReview
+    access: ProposalAccess
     workflows: WorkflowShelf
     authenticator: Authenticator
     tickets: Tickets
@@ -176,7 +179,8 @@ async def open_core(
         stack.push_async_callback(runner.close)
         proposals = PostgresProposals(pool, owner=owner, lease_ttl_s=settings.lease_ttl_s)
         workflows = PostgresWorkflows(pool)
-        admissions = Admissions(proposals, clock)
+        access = PostgresAccess(pool)
+        admissions = Admissions(access, clock)
         background = asyncio.create_task(
             _together(
                 tails.poll_forever(),
@@ -197,6 +201,7 @@ async def open_core(
             runtime=runtime,
             refinements=Refinements(
                 proposals=proposals,
+                access=access,
                 workflows=workflows,
                 runs=runs,
                 runner=runner,
@@ -208,7 +213,10 @@ async def open_core(
             ),
             proposals=ProposalReview(proposals),
             workflows=WorkflowShelf(workflows=workflows, clock=clock, ids=ids),
-            authenticator=Authenticator(verifier=verifier, users=PostgresUsers(pool), clock=clock),
+            access=ProposalAccess(store=access, ids=ids),
+            authenticator=Authenticator(
+                verifier=verifier, users=PostgresUsers(pool), links=access, clock=clock
+            ),
             admissions=admissions,
             tickets=Tickets(store=PostgresTickets(pool), proposals=proposals),
             background=background,
@@ -326,6 +334,7 @@ async def open_hub(
             HttpServices(
                 refinements=core.refinements,
                 proposals=core.proposals,
+                access=core.access,
                 workflows=core.workflows,
                 authenticator=core.authenticator,
                 tickets=core.tickets,
@@ -342,6 +351,7 @@ async def open_hub(
             GrpcServices(
                 refinements=core.refinements,
                 proposals=core.proposals,
+                access=core.access,
                 workflows=core.workflows,
                 authenticator=core.authenticator,
             ),

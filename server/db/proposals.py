@@ -1,12 +1,11 @@
 """Proposals and their refinements in PostgreSQL (ports.Proposals).
 
-Every query that a caller asks for joins `proposal_access`, so a proposal that is not the caller's
-and one that does not exist give the same nothing.
+Every query that a caller asks for joins the view `proposal_callers` (`server.db.access`), so a proposal
+that is not the caller's and one that does not exist give the same nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -17,7 +16,6 @@ from server.db.errors import database_errors
 from server.db.file_json import files_from_jsonb
 from server.db.invocations import invocation_to_jsonb
 from server.db.page_tokens import page_place, page_token
-from server.domain.admission import Pair
 from server.domain.errors import NotFound
 from server.domain.lifecycle import RunStatus
 from server.domain.model import (
@@ -90,7 +88,7 @@ _COLUMNS = """p.id, p.draft_id, d.workflow_id, p.thread_id, p.status, p.user_pro
   p.resolved_at, p.failure_reason, p.failure_message, p.file_count"""
 
 _SEEN_BY = """FROM proposals p JOIN drafts d ON d.id = p.draft_id
-JOIN proposal_access a ON a.proposal_id = p.id AND a.user_id = $1"""
+JOIN proposal_callers a ON a.proposal_id = p.id AND a.caller_id = $1"""
 
 _GET = f"SELECT {_COLUMNS}, p.generated_files {_SEEN_BY} WHERE p.id = $2"
 
@@ -105,18 +103,6 @@ _REFINEMENT = f"""
 SELECT r.thread_id, r.epoch, r.last_seq, r.floor, p.id, d.workflow_id, p.status, p.created_at,
   p.completed_at, p.failure_reason, p.failure_message
 {_SEEN_BY} JOIN runs r ON r.proposal_id = p.id WHERE r.thread_id = $2
-"""
-
-_STILL = """
-SELECT w.user_id, w.thread_id FROM unnest($1::uuid[], $2::uuid[]) w (user_id, thread_id)
-JOIN runs r ON r.thread_id = w.thread_id
-JOIN proposal_access a ON a.proposal_id = r.proposal_id AND a.user_id = w.user_id
-JOIN users u ON u.id = w.user_id AND u.disabled_at IS NULL
-"""
-
-_MAY_CANCEL = """
-SELECT true FROM runs r JOIN proposal_access a ON a.proposal_id = r.proposal_id
-WHERE r.thread_id = $2 AND a.user_id = $1 AND a.access_type IN ('owner', 'editor')
 """
 
 
@@ -238,18 +224,6 @@ class PostgresProposals:
         items = tuple(_proposal(row, None) for row in rows[:limit])
         more = len(rows) > limit and items
         return Page(items, page_token(_LIST, items[-1].created_at, items[-1].id) if more else None)
-
-    async def still(self, pairs: Sequence[Pair]) -> set[Pair]:
-        """Those of the (user, thread) pairs whose user is not disabled and may see the thread."""
-        users, threads = [user for user, _ in pairs], [thread for _, thread in pairs]
-        with database_errors():
-            rows = await self._pool.fetch(_STILL, users, threads)
-        return {(row["user_id"], row["thread_id"]) for row in rows}
-
-    async def may_cancel(self, principal: Principal, thread_id: UUID) -> bool:
-        """Whether the principal, who may see the refinement, may cancel it."""
-        with database_errors():
-            return bool(await self._pool.fetchval(_MAY_CANCEL, principal.user_id, thread_id))
 
 
 def _failure(row: Any) -> Failure | None:

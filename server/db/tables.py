@@ -119,6 +119,19 @@ class ProposalAccess(Table, tablename="proposal_access", db=ENGINE):
     granted_at = Timestamptz(default=TimestamptzNow())
 
 
+class ShareLinks(Table, tablename="share_links", db=ENGINE):
+    """Links that show a proposal to anyone who has them, by their secrets' hash. A link that is withdrawn is
+    gone. The view `proposal_callers` has links beside `proposal_access`."""
+
+    id = UUID(primary_key=True, default=None)
+    proposal_id = ForeignKey(Proposals, null=False, default=None)
+    sha256 = Bytea(unique=True, default=None)
+    after_seq = Integer(default=0)
+    created_by_user_id = ForeignKey(Users, null=False, default=None)
+    created_at = Timestamptz(default=TimestamptzNow())
+    expires_at = Timestamptz(default=None)
+
+
 class Runs(Table, tablename="runs", db=ENGINE):
     """A run, its lease, and where its journal stands.
 
@@ -192,6 +205,7 @@ TABLES: tuple[type[Table], ...] = (
     DraftFiles,
     Proposals,
     ProposalAccess,
+    ShareLinks,
     Runs,
     Events,
     IdempotencyKeys,

@@ -22,7 +22,7 @@ LEEWAY = timedelta(seconds=30)
 #: Between two looks at whether all readers may still follow, in seconds.
 RECHECK_S = 20.0
 
-#: A user and the thread that it follows.
+#: A caller (a user, or a share link) and the thread that it follows.
 Pair = tuple[UUID, UUID]
 
 
@@ -30,7 +30,7 @@ class Access(Protocol):
     """Who may see which thread."""
 
     async def still(self, pairs: Sequence[Pair]) -> set[Pair]:
-        """Those of the pairs whose user is not disabled and may see the thread."""
+        """Those of the pairs whose caller is no disabled user and may see the thread."""
         ...
 
 

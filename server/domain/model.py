@@ -33,12 +33,17 @@ class ProposalStatus(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated caller. `expires_at`: when the token ends, None for one without an end."""
+    """An authenticated caller. `expires_at`: when the token ends, None for one without an end.
+
+    Of a share link, `user_id` is the link's, `subject` is empty, and events are shown from behind
+    `after_seq` only.
+    """
 
     user_id: UUID
     subject: str
     email: str | None = None
     expires_at: datetime | None = None
+    after_seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -238,10 +238,6 @@ class Proposals(Protocol):
         """Proposals without files, newest first. Raises InvalidArgument for a token not of ours."""
         ...
 
-    async def may_cancel(self, principal: Principal, thread_id: UUID) -> bool:
-        """Whether the principal, who may see the refinement, may cancel it."""
-        ...
-
 
 class Workflows(Protocol):
     """Workflows and their drafts."""

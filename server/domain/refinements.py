@@ -13,6 +13,7 @@ from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
+from server.domain.access import AccessStore
 from server.domain.admission import Admissions
 from server.domain.crashpoints import crash_point
 from server.domain.errors import (
@@ -72,6 +73,7 @@ class Refinements:
         self,
         *,
         proposals: Proposals,
+        access: AccessStore,
         workflows: Workflows,
         runs: Runs,
         runner: Runner,
@@ -81,7 +83,8 @@ class Refinements:
         clock: Clock,
         ids: Ids,
     ) -> None:
-        self._proposals, self._workflows, self._runs = proposals, workflows, runs
+        self._proposals, self._access = proposals, access
+        self._workflows, self._runs = workflows, runs
         self._runner, self._tails, self._codec = runner, tails, codec
         self._clock, self._ids, self._admissions = clock, ids, admissions
         #: False once this replica is going away.
@@ -165,17 +168,18 @@ class Refinements:
         A run that another replica drives is cancelled when that replica next renews its lease.
         """
         refinement = await self.get(principal, thread_id)
+        access_type = await self._access.access_type(principal, refinement.proposal_id)
+        if access_type is None or not access_type.acts:
+            raise PermissionDenied("only an owner or editor may cancel a refinement")
         if refinement.status.terminal:
             return refinement
-        if not await self._proposals.may_cancel(principal, thread_id):
-            raise PermissionDenied("only an owner or editor may cancel a refinement")
         await self._runs.request_cancel(thread_id)
         if self._runner.cancel(thread_id):
             await self._runner.wait(thread_id)
         return await self.get(principal, thread_id)
 
     async def follow(self, principal: Principal, thread_id: UUID, after: int) -> Follower:
-        """A reader of the events behind `after`; close it when done.
+        """A reader of the events behind `after`, or behind what a share link hides; close it when done.
 
         Raises NotFound, CursorOutOfRange. The reader's steps raise Unauthenticated, PermissionDenied once
         the principal may no longer follow.
@@ -184,7 +188,7 @@ class Refinements:
         admission = self._admissions.admit(principal, thread_id)
         try:
             await self.get(principal, thread_id)
-            return await self._tails.follow(thread_id, after, admission)
+            return await self._tails.follow(thread_id, max(after, principal.after_seq), admission)
         except BaseException:
             admission.close()
             raise
@@ -200,6 +204,7 @@ class Refinements:
 
         Raises as `follow`.
         """
+        after = max(after, principal.after_seq)
         follower = await self.follow(principal, thread_id, after)
         try:
             found: list[Segment] = []

@@ -1,4 +1,4 @@
-"""The gRPC face: the three services of the contract, health, and reflection in development."""
+"""The gRPC face: the services of the contract, health, and reflection in development."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from dataclasses import dataclass
 import grpc.aio
 from grpc_reflection.v1alpha import reflection
 
-from ide_orchestrator.v1 import proposal_pb2, refinement_pb2, workflow_pb2
+from ide_orchestrator.v1 import access_pb2, proposal_pb2, refinement_pb2, workflow_pb2
+from ide_orchestrator.v1.access_pb2_grpc import add_AccessServiceServicer_to_server
 from ide_orchestrator.v1.proposal_pb2_grpc import add_ProposalServiceServicer_to_server
 from ide_orchestrator.v1.refinement_pb2_grpc import add_RefinementServiceServicer_to_server
 from ide_orchestrator.v1.workflow_pb2_grpc import add_WorkflowServiceServicer_to_server
 from server.auth.authenticator import Authenticator
+from server.domain.access import ProposalAccess
 from server.domain.proposals import ProposalReview
 from server.domain.refinements import Refinements
 from server.domain.workflows import WorkflowShelf
 from server.grpc.health import Health
 from server.grpc.interceptors import OPEN_SERVICES, Authentication, ErrorTable
-from server.grpc.servicers import ProposalServicer, RefinementServicer, WorkflowServicer
+from server.grpc.servicers import AccessServicer, ProposalServicer, RefinementServicer, WorkflowServicer
 from server.grpc.watch import Watches
 
 #: The contract's services.
 SERVICES = tuple(
     str(service.full_name)
-    for file in (refinement_pb2.DESCRIPTOR, proposal_pb2.DESCRIPTOR, workflow_pb2.DESCRIPTOR)
+    for file in (each.DESCRIPTOR for each in (refinement_pb2, proposal_pb2, access_pb2, workflow_pb2))
     for service in file.services_by_name.values()
 )
 
@@ -34,6 +36,7 @@ class GrpcServices:
 
     refinements: Refinements
     proposals: ProposalReview
+    access: ProposalAccess
     workflows: WorkflowShelf
     authenticator: Authenticator
 
@@ -99,6 +102,7 @@ def create_grpc_server(
     watches = Watches(services.refinements, write_s=write_s)
     add_RefinementServiceServicer_to_server(RefinementServicer(services.refinements, watches), server)
     add_ProposalServiceServicer_to_server(ProposalServicer(services.proposals), server)
+    add_AccessServiceServicer_to_server(AccessServicer(services.access), server)
     add_WorkflowServiceServicer_to_server(WorkflowServicer(services.workflows), server)
     health = Health(SERVICES)
     health.add_to(server)

@@ -21,6 +21,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_status import rpc_status
 
+from ide_orchestrator.v1 import proposal_pb2, refinement_pb2
 from server.auth.authenticator import Authenticator
 from server.domain.errors import HubError, InvalidArgument
 from server.domain.model import Principal
@@ -39,6 +40,19 @@ OPEN_SERVICES = frozenset(
         (health_pb2.DESCRIPTOR, "Health"),
         (reflection_pb2.DESCRIPTOR, "ServerReflection"),
     )
+)
+
+#: Methods that do nothing but read one proposal, or its refinement: a share link is enough for these alone.
+READING_METHODS = frozenset(
+    f"/{service.full_name}/{service.methods_by_name[method].name}"
+    for service, methods in (
+        (
+            refinement_pb2.DESCRIPTOR.services_by_name["RefinementService"],
+            ("GetRefinement", "WatchRefinement", "ListEvents"),
+        ),
+        (proposal_pb2.DESCRIPTOR.services_by_name["ProposalService"], ("GetProposal", "ListProposals")),
+    )
+    for method in methods
 )
 
 _caller: ContextVar[Principal] = ContextVar("caller")
@@ -75,7 +89,8 @@ class Authentication(grpc.aio.ServerInterceptor):
                 value for key, value in handler_call_details.invocation_metadata if key == "authorization"
             ]
             header = str(given[0]) if len(given) == 1 else None
-            _caller.set(await self._authenticator.authenticate_header(header))
+            reads = handler_call_details.method in READING_METHODS
+            _caller.set(await self._authenticator.authenticate_header(header, reads=reads))
         return handler
 
 

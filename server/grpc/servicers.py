@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 
+from ide_orchestrator.v1.access_pb2_grpc import AccessServiceServicer
 from ide_orchestrator.v1.proposal_pb2_grpc import ProposalServiceServicer
 from ide_orchestrator.v1.refinement_pb2_grpc import RefinementServiceServicer
 from ide_orchestrator.v1.workflow_pb2_grpc import WorkflowServiceServicer
+from server.domain.access import ProposalAccess
 from server.domain.errors import InvalidArgument
 from server.domain.proposals import ProposalReview
 from server.domain.refinements import EventPage, Refinements
@@ -166,3 +168,55 @@ class WorkflowServicer(WorkflowServiceServicer):
         with _page_token_named():
             page = await self._workflows.list(caller(), limit=wanted.limit, token=wanted.token)
         return resources.workflows_message(page)
+
+
+class AccessServicer(AccessServiceServicer):
+    """Who may see a proposal (contract: AccessService)."""
+
+    def __init__(self, access: ProposalAccess) -> None:
+        self._access = access
+
+    async def ListGrants(self, request: m.ListGrantsRequest, context: Context) -> m.ListGrantsResponse:
+        """Contract: ListGrants."""
+        proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
+        return resources.grants_message(await self._access.grants(caller(), proposal_id))
+
+    async def GrantAccess(self, request: m.GrantAccessRequest, context: Context) -> m.GrantAccessResponse:
+        """Contract: GrantAccess."""
+        proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
+        user_id = uuid_or_not_found(request.user_id, "user")
+        access_type = requests.access_type_message(request.access_type)
+        grant = await self._access.grant(caller(), proposal_id, user_id, access_type)
+        return m.GrantAccessResponse(grant=resources.grant_message(grant))
+
+    async def RevokeAccess(self, request: m.RevokeAccessRequest, context: Context) -> m.RevokeAccessResponse:
+        """Contract: RevokeAccess."""
+        proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
+        await self._access.revoke(caller(), proposal_id, uuid_or_not_found(request.user_id, "user"))
+        return m.RevokeAccessResponse()
+
+    async def ListShareLinks(
+        self, request: m.ListShareLinksRequest, context: Context
+    ) -> m.ListShareLinksResponse:
+        """Contract: ListShareLinks."""
+        proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
+        return resources.share_links_message(await self._access.links(caller(), proposal_id))
+
+    async def CreateShareLink(
+        self, request: m.CreateShareLinkRequest, context: Context
+    ) -> m.CreateShareLinkResponse:
+        """Contract: CreateShareLink."""
+        proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
+        asked = requests.share_link_message(request)
+        link = await self._access.share(
+            caller(), proposal_id, after_seq=asked.after_seq, lifetime=asked.lifetime
+        )
+        return m.CreateShareLinkResponse(share_link=resources.share_link_message(link))
+
+    async def RevokeShareLink(
+        self, request: m.RevokeShareLinkRequest, context: Context
+    ) -> m.RevokeShareLinkResponse:
+        """Contract: RevokeShareLink."""
+        proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
+        await self._access.revoke_link(caller(), proposal_id, uuid_or_not_found(request.link_id, "link"))
+        return m.RevokeShareLinkResponse()

@@ -23,6 +23,7 @@ from litestar.openapi.spec import (
     SecurityScheme,
 )
 
+from server.domain.access import AccessType
 from server.domain.model import ProposalStatus
 from server.http import models
 from server.wire import requests
@@ -152,7 +153,7 @@ class Described:
 
     operation_id: str
     tag: str
-    answers: dict[int, tuple[type, str]]
+    answers: dict[int, tuple[type | None, str]]
     problems: tuple[int, ...] = ()
     query: Sequence[Parameter] = ()
     body: Schema | None = None
@@ -185,6 +186,47 @@ LIST_PROPOSALS = Described(
     "listProposals", "proposals", {200: (models.ProposalPage, "A page")}, (400,), query=_PROPOSALS
 )
 GET_PROPOSAL = Described("getProposal", "proposals", {200: (models.Proposal, "The proposal")}, (404,))
+LIST_GRANTS = Described("listGrants", "access", {200: (models.Grants, "All of them")}, (403, 404))
+GRANT_ACCESS = Described(
+    "grantAccess",
+    "access",
+    {200: (models.Grant, "Granted")},
+    (400, 403, 404, 409, 413),
+    body=Schema(
+        type=OpenAPIType.OBJECT,
+        required=["access_type"],
+        additional_properties=False,
+        properties={
+            "access_type": Schema(type=OpenAPIType.STRING, enum=[each.value for each in AccessType]),
+        },
+    ),
+)
+REVOKE_ACCESS = Described("revokeAccess", "access", {204: (None, "It has none now")}, (403, 404, 409))
+LIST_SHARE_LINKS = Described(
+    "listShareLinks", "access", {200: (models.ShareLinks, "All of them")}, (403, 404)
+)
+CREATE_SHARE_LINK = Described(
+    "createShareLink",
+    "access",
+    {201: (models.ShareLink, "Made; its secret is told once")},
+    (400, 403, 404, 409, 410, 413),
+    body=Schema(
+        type=OpenAPIType.OBJECT,
+        additional_properties=False,
+        properties={
+            "after_seq": _optional(_number(requests.MAX_SEQ, 0, "Show the events behind this one only.")),
+            "expires_in_s": _optional(
+                _number(
+                    requests.MAX_SHARE_S,
+                    requests.DEFAULT_SHARE_S,
+                    "Seconds for which it is good.",
+                    least=requests.MIN_SHARE_S,
+                )
+            ),
+        },
+    ),
+)
+REVOKE_SHARE_LINK = Described("revokeShareLink", "access", {204: (None, "It shows nothing now")}, (403, 404))
 GET_REFINEMENT = Described(
     "getRefinement", "refinements", {200: (models.Refinement, "The refinement")}, (404,)
 )

@@ -6,6 +6,8 @@ from base64 import urlsafe_b64decode
 from collections.abc import Collection, Sequence
 from enum import Enum
 
+from server.domain.access import SHARE_PREFIX
+
 #: Subprotocols that carry a token instead of naming a form; never echoed.
 BEARER_PREFIX = "bearer."
 
@@ -42,8 +44,9 @@ def token_of(query_token: str | None, authorization: str | None, offered: Sequen
 
 
 def _unwrapped(text: str) -> str:
-    """A token out of base64url without padding, in which it has no dots; any other as it is."""
-    if "." in text:
+    """A token out of base64url without padding, in which it has no dots; any other, and a share link's
+    secret, as it is."""
+    if "." in text or text.startswith(SHARE_PREFIX):
         return text
     try:
         return urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("ascii")

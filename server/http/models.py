@@ -137,6 +137,52 @@ class ProposalPage:
     next_cursor: str | None
 
 
+AccessType = Literal["owner", "editor", "viewer"]
+
+
+@dataclass
+class Grant:
+    """One user's access to a proposal."""
+
+    proposal_id: UUID
+    user_id: UUID
+    access_type: AccessType
+    email: str | None
+    granted_at: datetime
+
+
+@dataclass
+class Grants:
+    """Who has access, owners first."""
+
+    items: list[Grant]
+
+
+@dataclass
+class ShareLink:
+    """Shows a proposal to anyone who brings `secret` as a bearer token, and of its events those behind
+    `after_seq`. `secret` is told once, when the link is made, else null."""
+
+    id: UUID
+    proposal_id: UUID
+    thread_id: UUID
+    after_seq: int
+    created_by_user_id: UUID
+    created_at: datetime
+    expires_at: datetime
+    secret: str | None
+    proposal_url: str
+    websocket_url: str
+    events_url: str
+
+
+@dataclass
+class ShareLinks:
+    """The links that are good now, newest first."""
+
+    items: list[ShareLink]
+
+
 @dataclass
 class Workflow:
     """What is refined; `files` maps path to text and is empty in lists."""

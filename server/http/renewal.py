@@ -38,7 +38,7 @@ class Renewal:
 
     async def _renew(self, token: str) -> None:
         try:
-            self._admission.renew(await self._authenticator.authenticate(token))
+            self._admission.renew(await self._authenticator.authenticate(token, reads=True))
         except (DatabaseUnavailable, KeysUnavailable):
             return
         except HubError as error:

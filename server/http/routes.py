@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from litestar import Request, Response, get, post
+from litestar import Request, Response, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import PathParameter, SkipValidation
 
@@ -29,6 +29,11 @@ _SSE = "text/event-stream"
 
 async def _caller(request: AnyRequest, services: HttpServices) -> Principal:
     return await services.authenticator.authenticate_header(request.headers.get("authorization"))
+
+
+async def _reader(request: AnyRequest, services: HttpServices) -> Principal:
+    """The caller, who may be a share link: for routes that only read one proposal or its refinement."""
+    return await services.authenticator.authenticate_header(request.headers.get("authorization"), reads=True)
 
 
 def _query(request: AnyRequest) -> dict[str, str]:
@@ -99,7 +104,7 @@ async def start_refinement(request: AnyRequest, services: Services, workflow_id:
 @get("/api/proposals", **operation(described.LIST_PROPOSALS))
 async def list_proposals(request: AnyRequest, services: Services) -> Response[bytes]:
     """The proposals that the caller may see, without files, newest first."""
-    caller = await _caller(request, services)
+    caller = await _reader(request, services)
     wanted = requests.proposals_query(_query(request))
     page = await services.proposals.list(
         caller,
@@ -114,9 +119,73 @@ async def list_proposals(request: AnyRequest, services: Services) -> Response[by
 @get("/api/proposals/{proposal_id:str}", **operation(described.GET_PROPOSAL))
 async def get_proposal(request: AnyRequest, services: Services, proposal_id: _Id) -> Response[bytes]:
     """A proposal, with its files once the run is over."""
-    caller = await _caller(request, services)
+    caller = await _reader(request, services)
     wanted = uuid_or_not_found(proposal_id, "proposal")
     return json_response(resources.proposal_json(await services.proposals.get(caller, wanted)))
+
+
+# --- Access ----------------------------------------------------------------------------------
+
+
+@get("/api/proposals/{proposal_id:str}/access", **operation(described.LIST_GRANTS))
+async def list_grants(request: AnyRequest, services: Services, proposal_id: _Id) -> Response[bytes]:
+    """Who has access to a proposal; for its owners."""
+    caller = await _caller(request, services)
+    wanted = uuid_or_not_found(proposal_id, "proposal")
+    return json_response(resources.grants_json(await services.access.grants(caller, wanted)))
+
+
+@put(
+    "/api/proposals/{proposal_id:str}/access/{user_id:str}",
+    request_max_body_size=MAX_BODY_BYTES,
+    **operation(described.GRANT_ACCESS),
+)
+async def grant_access(
+    request: AnyRequest, services: Services, proposal_id: _Id, user_id: _Id
+) -> Response[bytes]:
+    """Give a user access to a proposal, or other access than before; for its owners."""
+    caller = await _caller(request, services)
+    wanted, user = uuid_or_not_found(proposal_id, "proposal"), uuid_or_not_found(user_id, "user")
+    access_type = requests.access_type(await json_body(request))
+    return json_response(resources.grant_json(await services.access.grant(caller, wanted, user, access_type)))
+
+
+@delete("/api/proposals/{proposal_id:str}/access/{user_id:str}", **operation(described.REVOKE_ACCESS))
+async def revoke_access(request: AnyRequest, services: Services, proposal_id: _Id, user_id: _Id) -> None:
+    """Take a user's access to a proposal away; for its owners, and for oneself."""
+    caller = await _caller(request, services)
+    wanted, user = uuid_or_not_found(proposal_id, "proposal"), uuid_or_not_found(user_id, "user")
+    await services.access.revoke(caller, wanted, user)
+
+
+@get("/api/proposals/{proposal_id:str}/shares", **operation(described.LIST_SHARE_LINKS))
+async def list_share_links(request: AnyRequest, services: Services, proposal_id: _Id) -> Response[bytes]:
+    """The share links of a proposal that are good now, without their secrets; for its owners."""
+    caller = await _caller(request, services)
+    wanted = uuid_or_not_found(proposal_id, "proposal")
+    return json_response(resources.share_links_json(await services.access.links(caller, wanted)))
+
+
+@post(
+    "/api/proposals/{proposal_id:str}/shares",
+    request_max_body_size=MAX_BODY_BYTES,
+    **operation(described.CREATE_SHARE_LINK),
+)
+async def create_share_link(request: AnyRequest, services: Services, proposal_id: _Id) -> Response[bytes]:
+    """Make a link that shows a proposal to anyone who has it, without letting them act; for its owners."""
+    caller = await _caller(request, services)
+    wanted = uuid_or_not_found(proposal_id, "proposal")
+    asked = requests.share_link(await json_body(request))
+    link = await services.access.share(caller, wanted, after_seq=asked.after_seq, lifetime=asked.lifetime)
+    return json_response(resources.share_link_json(link), status=201)
+
+
+@delete("/api/proposals/{proposal_id:str}/shares/{link_id:str}", **operation(described.REVOKE_SHARE_LINK))
+async def revoke_share_link(request: AnyRequest, services: Services, proposal_id: _Id, link_id: _Id) -> None:
+    """Withdraw a share link; for the proposal's owners."""
+    caller = await _caller(request, services)
+    wanted, link = uuid_or_not_found(proposal_id, "proposal"), uuid_or_not_found(link_id, "link")
+    await services.access.revoke_link(caller, wanted, link)
 
 
 # --- Refinements -----------------------------------------------------------------------------
@@ -125,7 +194,7 @@ async def get_proposal(request: AnyRequest, services: Services, proposal_id: _Id
 @get("/api/refinements/{thread_id:str}", **operation(described.GET_REFINEMENT))
 async def get_refinement(request: AnyRequest, services: Services, thread_id: _Id) -> Response[bytes]:
     """Where a refinement stands."""
-    caller = await _caller(request, services)
+    caller = await _reader(request, services)
     wanted = uuid_or_not_found(thread_id, "refinement")
     return json_response(resources.refinement_json(await services.refinements.get(caller, wanted)))
 
@@ -156,7 +225,7 @@ async def create_ticket(request: AnyRequest, services: Services) -> Response[byt
 async def list_events(request: AnyRequest, services: Services, thread_id: _Id) -> Response[Any]:
     """A thread's events behind a cursor: a page that may wait for the first of them, or, for who
     prefers text/event-stream, all of them until the terminal one."""
-    caller = await _caller(request, services)
+    caller = await _reader(request, services)
     wanted = uuid_or_not_found(thread_id, "refinement")
     query = requests.events_query(_query(request))
     if request.accept.best_match(["application/json", _SSE]) == _SSE:
@@ -208,6 +277,12 @@ ROUTES = [
     start_refinement,
     list_proposals,
     get_proposal,
+    list_grants,
+    grant_access,
+    revoke_access,
+    list_share_links,
+    create_share_link,
+    revoke_share_link,
     get_refinement,
     cancel_refinement,
     create_ticket,

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from server.auth.authenticator import Authenticator
+from server.domain.access import ProposalAccess
 from server.domain.proposals import ProposalReview
 from server.domain.refinements import Refinements
 from server.domain.tickets import Tickets
@@ -24,6 +25,7 @@ class HttpServices:
 
     refinements: Refinements
     proposals: ProposalReview
+    access: ProposalAccess
     workflows: WorkflowShelf
     authenticator: Authenticator
     tickets: Tickets

@@ -108,7 +108,7 @@ class RefinementSocket:
             return await services.tickets.redeem(ticket, thread)
         in_query = query.get("token", [None])[0] if services.query_token else None
         token = token_of(in_query, headers.get("authorization"), offered)
-        return await services.authenticator.authenticate(token)
+        return await services.authenticator.authenticate(token, reads=True)
 
     async def _serve(self, stream: _Stream, send: Send, thread_id: str, trace_id: str) -> None:
         """Follow to the end, and close. Raises ClientGone, OSError."""

@@ -65,6 +65,15 @@ class Fields:
             return 0
         return int(value)
 
+    def integer(self, name: str, value: object, least: int, most: int) -> int | None:
+        """A whole number of a JSON body; None when it is wrong, or null."""
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            self.wrong[name] = f"must be a whole number from {least} to {most}"
+            return None
+        return value
+
     def most(self, name: str, value: int, most: int) -> int:
         """A number of a message, which cannot be negative."""
         if value > most:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
+from server.domain.access import MAX_SHARE_LIFETIME, SHARE_LIFETIME, AccessType
 from server.domain.errors import InvalidArgument, Unprocessable
 from server.domain.model import CreateWorkflow, ProposalStatus, StartRefinement
 from server.wire import messages as m
 from server.wire.definition import check_definition, definition_of
 from server.wire.fields import Fields, uuid_or_not_found, wrong_characters, wrong_text
-from server.wire.resources import STATUS_OF
+from server.wire.resources import ACCESS_TYPE_OF, STATUS_OF
 
 MAX_PROMPT = 65_536
 MAX_PATH = 1_024
@@ -32,6 +34,10 @@ MAX_EVENTS, DEFAULT_EVENTS = 1_000, 100
 MAX_WAIT_S = 25
 MAX_KEY = 255
 MAX_ID = 36
+MIN_SHARE_S = 60
+MAX_SHARE_S, DEFAULT_SHARE_S = (
+    round(lifetime.total_seconds()) for lifetime in (MAX_SHARE_LIFETIME, SHARE_LIFETIME)
+)
 
 T = TypeVar("T")
 
@@ -66,6 +72,55 @@ def ticket(body: object) -> UUID:
     thread_id = fields.text("thread_id", given.get("thread_id"), MAX_ID)
     fields.check()
     return uuid_or_not_found(thread_id, "refinement")
+
+
+def access_type(body: object) -> AccessType:
+    """What a parsed JSON body grants. Raises InvalidArgument."""
+    fields = Fields()
+    given = fields.json_object(body, ("access_type",))
+    word = fields.text("access_type", given.get("access_type"), MAX_ID)
+    found = next((known for known in AccessType if known.value == word), None)
+    if found is None:
+        words = ", ".join(known.value for known in AccessType)
+        fields.wrong.setdefault("access_type", f"must be one of {words}")
+    fields.check()
+    assert found is not None
+    return found
+
+
+def access_type_message(number: m.AccessType.ValueType) -> AccessType:
+    """What a message grants. Raises InvalidArgument."""
+    found = ACCESS_TYPE_OF.get(number)
+    if found is None:
+        raise InvalidArgument({"access_type": "must be a known type of access"})
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class ShareArguments:
+    """A share link to make: what it shows of the events begins behind `after_seq`."""
+
+    after_seq: int
+    lifetime: timedelta
+
+
+def share_link(body: object) -> ShareArguments:
+    """The link of a parsed JSON body. Raises InvalidArgument."""
+    fields = Fields()
+    given = fields.json_object(body, ("after_seq", "expires_in_s"))
+    after = fields.integer("after_seq", given.get("after_seq"), 0, MAX_SEQ)
+    seconds = fields.integer("expires_in_s", given.get("expires_in_s"), MIN_SHARE_S, MAX_SHARE_S)
+    fields.check()
+    return ShareArguments(after or 0, timedelta(seconds=seconds or DEFAULT_SHARE_S))
+
+
+def share_link_message(request: m.CreateShareLinkRequest) -> ShareArguments:
+    """The link of a message. Raises InvalidArgument."""
+    fields = Fields()
+    seconds = request.expires_in_seconds or DEFAULT_SHARE_S
+    fields.integer("expires_in_seconds", seconds, MIN_SHARE_S, MAX_SHARE_S)
+    fields.check()
+    return ShareArguments(request.after_seq, timedelta(seconds=seconds))
 
 
 def _start(

@@ -7,10 +7,12 @@ which JSON carries as escapes and UTF-8 does not.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from server.domain.access import AccessType, Grant, ShareLink
 from server.domain.model import Failure, Page, Proposal, ProposalStatus, Refinement, Workflow
 from server.domain.ports import JournalHead
 from server.domain.tickets import Ticket
@@ -21,6 +23,9 @@ from server.wire.text import rfc3339, sendable, set_time
 _STATUS = {status: m.ProposalStatus.Value(f"PROPOSAL_STATUS_{status.name}") for status in ProposalStatus}
 #: The domain's status by the contract's number; the unspecified one has none.
 STATUS_OF = {int(number): status for status, number in _STATUS.items()}
+_ACCESS_TYPE = {each: m.AccessType.Value(f"ACCESS_TYPE_{each.name}") for each in AccessType}
+#: The domain's type of access by the contract's number; the unspecified one has none.
+ACCESS_TYPE_OF = {int(number): each for each, number in _ACCESS_TYPE.items()}
 
 
 def dumps(value: object) -> bytes:
@@ -116,6 +121,45 @@ def workflows_message(page: Page) -> m.ListWorkflowsResponse:
     return m.ListWorkflowsResponse(
         workflows=map(workflow_message, page.items), next_page_token=page.next_token or ""
     )
+
+
+def grant_message(grant: Grant) -> m.Grant:
+    """One user's access (contract: Grant)."""
+    message = m.Grant(
+        proposal_id=str(grant.proposal_id),
+        user_id=str(grant.user_id),
+        access_type=_ACCESS_TYPE[grant.access_type],
+    )
+    if grant.email is not None:
+        message.email = sendable(grant.email)
+    set_time(message.grant_time, grant.granted_at)
+    return message
+
+
+def grants_message(grants: Sequence[Grant]) -> m.ListGrantsResponse:
+    """Who has access."""
+    return m.ListGrantsResponse(grants=map(grant_message, grants))
+
+
+def share_link_message(link: ShareLink) -> m.ShareLink:
+    """A share link, with its secret if the record has it (contract: ShareLink)."""
+    message = m.ShareLink(
+        id=str(link.id),
+        proposal_id=str(link.proposal_id),
+        thread_id=str(link.thread_id),
+        after_seq=link.after_seq,
+        created_by_user_id=str(link.created_by_user_id),
+    )
+    if link.secret is not None:
+        message.secret = link.secret
+    set_time(message.create_time, link.created_at)
+    set_time(message.expire_time, link.expires_at)
+    return message
+
+
+def share_links_message(links: Sequence[ShareLink]) -> m.ListShareLinksResponse:
+    """The links that are good."""
+    return m.ListShareLinksResponse(share_links=map(share_link_message, links))
 
 
 # --- JSON ------------------------------------------------------------------------------------
@@ -236,3 +280,41 @@ def proposals_json(page: Page) -> dict[str, Any]:
 def workflows_json(page: Page) -> dict[str, Any]:
     """A page of workflows, without files; `next_cursor` is null on the last one."""
     return {"items": [workflow_json(item) for item in page.items], "next_cursor": page.next_token}
+
+
+def grant_json(grant: Grant) -> dict[str, Any]:
+    """One user's access."""
+    return {
+        "proposal_id": str(grant.proposal_id),
+        "user_id": str(grant.user_id),
+        "access_type": grant.access_type.value,
+        "email": grant.email,
+        "granted_at": rfc3339(grant.granted_at),
+    }
+
+
+def grants_json(grants: Sequence[Grant]) -> dict[str, Any]:
+    """Who has access."""
+    return {"items": [grant_json(grant) for grant in grants]}
+
+
+def share_link_json(link: ShareLink) -> dict[str, Any]:
+    """A share link, and the addresses that it opens; `secret` is null but when it is made."""
+    return {
+        "id": str(link.id),
+        "proposal_id": str(link.proposal_id),
+        "thread_id": str(link.thread_id),
+        "after_seq": link.after_seq,
+        "created_by_user_id": str(link.created_by_user_id),
+        "created_at": rfc3339(link.created_at),
+        "expires_at": rfc3339(link.expires_at),
+        "secret": link.secret,
+        "proposal_url": proposal_url(link.proposal_id),
+        "websocket_url": websocket_url(link.thread_id),
+        "events_url": events_url(link.thread_id),
+    }
+
+
+def share_links_json(links: Sequence[ShareLink]) -> dict[str, Any]:
+    """The links that are good."""
+    return {"items": [share_link_json(link) for link in links]}

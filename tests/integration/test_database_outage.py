@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from server.db import migrate
+from server.db.access import PostgresAccess
 from server.db.embedded import embedded
 from server.db.engine import ENGINE, NoConnection
 from server.db.pool import open_pool
@@ -19,6 +20,7 @@ from server.db.proposals import PostgresProposals
 from server.db.tables import Users
 from server.db.users import PostgresUsers
 from server.db.workflows import PostgresWorkflows
+from server.domain.access import AccessType
 from server.domain.errors import DatabaseUnavailable
 from server.domain.model import Principal
 from tests.support.postgres import Postgres
@@ -31,6 +33,7 @@ async def test_stores_say_unavailable_while_it_is_away_and_work_when_it_is_back(
     # Opened without a server; a start of the hub does not need one.
     async with open_pool(dsn, min_size=0, connect_timeout_s=2) as pool:
         proposals = PostgresProposals(pool, owner="r", lease_ttl_s=5)
+        access = PostgresAccess(pool)
         workflows, users = PostgresWorkflows(pool), PostgresUsers(pool)
         ann = Principal(uuid4(), "ann")
 
@@ -39,7 +42,10 @@ async def test_stores_say_unavailable_while_it_is_away_and_work_when_it_is_back(
                 lambda: proposals.get(ann, uuid4()),
                 lambda: proposals.refinement(ann, uuid4()),
                 lambda: proposals.list(ann, limit=1, token=None, workflow_id=None, status=None),
-                lambda: proposals.may_cancel(ann, uuid4()),
+                lambda: access.access_type(ann, uuid4()),
+                lambda: access.still([(uuid4(), uuid4())]),
+                lambda: access.grant(ann, uuid4(), uuid4(), AccessType.VIEWER),
+                lambda: access.open_link(b"x" * 32),
                 lambda: workflows.get(ann, uuid4()),
                 lambda: workflows.list(ann, limit=1, token=None),
                 lambda: a_workflow(pool, ann),

@@ -122,25 +122,8 @@ async def test_absent_and_foreign_look_the_same(proposals: Any, pool: Any) -> No
     ):
         assert await proposals.get(principal, proposal_id) is None
         assert await proposals.refinement(principal, thread_id) is None
-        assert await proposals.may_cancel(principal, thread_id) is False
     page = await proposals.list(bob, limit=10, token=None, workflow_id=None, status=None)
     assert page.items == ()
-
-
-@pytest.mark.parametrize(("access", "may"), [("owner", True), ("editor", True), ("viewer", False)])
-async def test_a_viewer_sees_a_proposal_but_cannot_cancel_it(
-    proposals: Any, pool: Any, access: str, may: bool
-) -> None:
-    ann, bob = await a_user(pool), await a_user(pool, "bob")
-    lease = await a_run(pool, ann, await a_workflow(pool, ann))
-    await pool.execute(
-        "INSERT INTO proposal_access (proposal_id, user_id, access_type) VALUES ($1, $2, $3)",
-        lease.proposal_id,
-        bob.user_id,
-        access,
-    )
-    assert await proposals.get(bob, lease.proposal_id) == await proposals.get(ann, lease.proposal_id)
-    assert await proposals.may_cancel(bob, lease.thread_id) is may
 
 
 async def test_a_list_is_newest_first_and_its_pages_neither_skip_nor_repeat(

@@ -92,7 +92,7 @@ async def open_grpc_hub(
         open_core(settings, dsn=dsn, runtime_url=runtime_url or replay_url, verifier=verifier) as core,
     ):
         face = create_grpc_server(
-            GrpcServices(core.refinements, core.proposals, core.workflows, core.authenticator),
+            GrpcServices(core.refinements, core.proposals, core.access, core.workflows, core.authenticator),
             dev=dev,
             write_s=write_s,
         )

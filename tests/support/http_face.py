@@ -51,6 +51,7 @@ async def http_face(
         HttpServices(
             refinements=core.refinements,
             proposals=core.proposals,
+            access=core.access,
             workflows=core.workflows,
             authenticator=core.authenticator,
             tickets=core.tickets,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,16 +14,24 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from ide_orchestrator.v1 import proposal_pb2, refinement_pb2, workflow_pb2
+from ide_orchestrator import v1
 from server.auth.tokens import SharedSecret
 from server.grpc.app import SERVICES, GrpcServices, create_grpc_server
 from server.wire import messages as m
 from tests.support.grpc_face import GrpcHub, open_grpc_hub, refusal_of
 
+#: Every service of the contract's folder of generated modules.
+CONTRACT = [
+    service
+    for module in pkgutil.iter_modules(v1.__path__)
+    if module.name.endswith("_pb2")
+    for service in importlib.import_module(
+        f"{v1.__name__}.{module.name}"
+    ).DESCRIPTOR.services_by_name.values()
+]
 METHODS = [
     (f"/{service.full_name}/{method.name}", method.server_streaming)
-    for file in (refinement_pb2, proposal_pb2, workflow_pb2)
-    for service in file.DESCRIPTOR.services_by_name.values()
+    for service in CONTRACT
     for method in service.methods
 ]
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -44,7 +54,8 @@ async def call_raw(channel: grpc.aio.Channel, method: str, streams: bool, metada
 
 
 def test_the_contract_has_the_methods_that_are_walked() -> None:
-    assert len(METHODS) == 10
+    assert {service.full_name for service in CONTRACT} == set(SERVICES)
+    assert len(METHODS) == 16
     assert sum(streams for _, streams in METHODS) == 1
 
 
@@ -131,7 +142,7 @@ async def test_health_needs_no_token_and_says_when_the_replica_drains(hub: GrpcH
             for name in names
         ]
 
-    assert await states() == [SERVING] * 4
+    assert await states() == [SERVING] * 5
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await health.Check(health_pb2.HealthCheckRequest(service="other"))  # type: ignore[misc]
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
@@ -140,7 +151,7 @@ async def test_health_needs_no_token_and_says_when_the_replica_drains(hub: GrpcH
     assert (await watched.read()).status == SERVING  # type: ignore[attr-defined]
     await hub.face.drain()
     assert (await watched.read()).status == NOT_SERVING  # type: ignore[attr-defined]
-    assert await states() == [NOT_SERVING] * 4
+    assert await states() == [NOT_SERVING] * 5
     watched.cancel()
     # What is under way and who did not look yet is still served.
     assert await hub.caller().workflow()
@@ -168,7 +179,8 @@ async def test_there_is_no_reflection_in_production(database: str) -> None:
 async def test_a_second_hub_on_the_port_fails_to_bind(hub: GrpcHub) -> None:
     core = hub.core
     second = create_grpc_server(
-        GrpcServices(core.refinements, core.proposals, core.workflows, core.authenticator), dev=True
+        GrpcServices(core.refinements, core.proposals, core.access, core.workflows, core.authenticator),
+        dev=True,
     )
     with pytest.raises(RuntimeError, match="Failed to bind"):
         second.server.add_insecure_port(hub.address)

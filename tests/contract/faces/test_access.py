@@ -1,0 +1,402 @@
+"""Who may what: every kind of caller, every verb, every transport, one table."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from ide_orchestrator.v1 import (
+    access_pb2_grpc,
+    proposal_pb2_grpc,
+    refinement_pb2_grpc,
+    workflow_pb2_grpc,
+)
+from server.wire import messages as m
+from tests.support.grpc_face import refusal_of
+from tests.support.http_face import problem, socket, until, upgrade
+from tests.support.hub import RunningHub, finished, running_hub, start
+
+OK, DENIED, HIDDEN, UNKNOWN = "ok", "permission_denied", "not_found", "unauthenticated"
+#: Columns of the table. `withdrawn`: a share link that was. `nobody`: no token. `forged`: signed by others.
+CALLERS = ("owner", "editor", "viewer", "stranger", "disabled", "link", "withdrawn", "nobody", "forged")
+#: What each caller is answered, by kind of verb.
+TABLE: dict[str, tuple[str, ...]] = {
+    "read": (OK, OK, OK, HIDDEN, DENIED, OK, UNKNOWN, UNKNOWN, UNKNOWN),
+    # A list shows what may be read, and is refused to nobody who has a token.
+    "listed": (OK, OK, OK, HIDDEN, DENIED, OK, UNKNOWN, UNKNOWN, UNKNOWN),
+    "ticket": (OK, OK, OK, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
+    "act": (OK, OK, DENIED, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
+    "manage": (OK, DENIED, DENIED, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
+    # A workflow is its owner's alone, whoever sees a proposal of it.
+    "workflow": (OK, HIDDEN, HIDDEN, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
+    "anyone": (OK, OK, OK, OK, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
+}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A finished refinement, who is who, and the ways to call."""
+
+    hub: RunningHub
+    tokens: dict[str, str | None]
+    users: dict[str, str]
+    thread: str
+    proposal: str
+    workflow: str
+    channel: grpc.aio.Channel
+
+    def http(self, who: str) -> httpx.AsyncClient:
+        """An HTTP client of a caller's."""
+        token = self.tokens[who]
+        headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        return httpx.AsyncClient(base_url=self.hub.http, headers=headers, trust_env=False, timeout=30)
+
+    def metadata(self, who: str) -> tuple[tuple[str, str], ...]:
+        """A caller's metadata."""
+        token = self.tokens[who]
+        return (("authorization", f"Bearer {token}"),) if token is not None else ()
+
+
+@pytest.fixture
+async def scene(database: str) -> AsyncIterator[Scene]:
+    async with running_hub(database, heartbeat_s=0.1) as hub:
+        emails = {who: f"{who}@example.com" for who in ("owner", "editor", "viewer", "stranger", "disabled")}
+        tokens: dict[str, str | None] = {who: hub.token(email) for who, email in emails.items()}
+        async with hub.client(emails["owner"]) as client:
+            started = await start(client, "[[replay:short_run]]")
+            await finished(client, started)
+            workflow = (await client.call("GET", "/api/workflows"))["items"][0]["id"]
+        for email in emails.values():
+            async with hub.client(email) as client:
+                await client.call("GET", "/api/proposals")
+        rows = await hub.core.pool.fetch("SELECT id::text, email FROM users")
+        ids = {row["email"]: row["id"] for row in rows}
+        users = {who: ids[email] for who, email in emails.items()}
+        async with grpc.aio.insecure_channel(hub.grpc) as channel:
+            made = Scene(hub, tokens, users, started["thread_id"], started["proposal_id"], workflow, channel)
+            async with made.http("owner") as owner:
+                for who, access_type in (("editor", "editor"), ("viewer", "viewer"), ("disabled", "owner")):
+                    path = f"/api/proposals/{made.proposal}/access/{users[who]}"
+                    granted = await owner.put(path, json={"access_type": access_type})
+                    assert granted.json()["access_type"] == access_type
+                links = f"/api/proposals/{made.proposal}/shares"
+                for who in ("link", "withdrawn"):
+                    link = (await owner.post(links, json={})).json()
+                    tokens[who] = link["secret"]
+                assert (await owner.delete(f"{links}/{link['id']}")).status_code == 204
+            tokens["nobody"] = None
+            tokens["forged"] = hub.token()[:-6] + "AAAAAA"
+            await hub.core.pool.execute(
+                "UPDATE users SET disabled_at = now() WHERE email = $1", emails["disabled"]
+            )
+            # What this replica remembers of a user is half a minute old at most; the test is not to wait.
+            async with (
+                running_hub(database, heartbeat_s=0.1) as fresh,
+                grpc.aio.insecure_channel(fresh.grpc) as other,
+            ):
+                yield Scene(fresh, tokens, users, made.thread, made.proposal, made.workflow, other)
+
+
+# --- One call on each transport ------------------------------------------------------------------
+
+Call = Callable[[Scene, str], Awaitable[str]]
+
+
+def rest(method: str, path: str, body: Any = None, *, listed: bool = False) -> Call:
+    """A verb over HTTP."""
+
+    async def _call(scene: Scene, who: str) -> str:
+        address = path.format(
+            proposal=scene.proposal,
+            thread=scene.thread,
+            workflow=scene.workflow,
+            viewer=scene.users["viewer"],
+            nobody=scene.users["stranger"],
+        )
+        named = json.loads(json.dumps(body).replace("{thread}", scene.thread))
+        async with scene.http(who) as client:
+            answer = await client.request(method, address, json=named)
+        if answer.is_success:
+            return HIDDEN if listed and not answer.json()["items"] else OK
+        return str(problem(answer)["code"])
+
+    return _call
+
+
+def rpc(stub: Any, method: str, *, listed: str = "", **fields: Any) -> Call:
+    """A verb over gRPC."""
+
+    async def _call(scene: Scene, who: str) -> str:
+        ids = {
+            "proposal_id": scene.proposal,
+            "thread_id": scene.thread,
+            "workflow_id": scene.workflow,
+            "user_id": scene.users["stranger"],
+        }
+        kind = getattr(m, f"{method}Request")
+        named = {name: ids[name] for name in kind.DESCRIPTOR.fields_by_name if name in ids and not listed}
+        call = getattr(stub(scene.channel), method)(kind(**named | fields), metadata=scene.metadata(who))
+        try:
+            if method.startswith("Watch"):
+                async for _ in call:
+                    pass
+                return OK
+            answer = await call
+        except grpc.aio.AioRpcError as error:
+            return refusal_of(error).reason
+        return HIDDEN if listed and not getattr(answer, listed) else OK
+
+    return _call
+
+
+def opened(*protocols: str, by: str) -> Call:
+    """Following by WebSocket, with the token in each place that it may be in."""
+
+    async def _call(scene: Scene, who: str) -> str:
+        token = scene.tokens[who]
+        path = f"/api/ws/refinements/{scene.thread}"
+        offered = list(protocols)
+        headers: dict[str, str] = {}
+        if token is not None and by == "query":
+            path += f"?token={token}"
+        elif token is not None and by == "subprotocol":
+            offered.append(f"bearer.{token}")
+        elif token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        if offered:
+            headers["Sec-WebSocket-Protocol"] = ", ".join(offered)
+        status, _, refusal = await upgrade(scene.hub.http, path, headers)
+        if status == 101:
+            return OK
+        # The seed tells 403 for what is not the caller's, and for what is not there.
+        return HIDDEN if "refinement" in refusal["detail"] and status == 403 else str(refusal["code"])
+
+    return _call
+
+
+async def _sse(scene: Scene, who: str) -> str:
+    async with scene.http(who) as client:
+        url = f"/api/refinements/{scene.thread}/events"
+        answer = await client.get(url, headers={"Accept": "text/event-stream"})
+    if answer.status_code == 200:
+        assert '"terminal"' in answer.text
+        return OK
+    return str(problem(answer)["code"])
+
+
+_PROPOSALS, _REFINEMENTS = proposal_pb2_grpc.ProposalServiceStub, refinement_pb2_grpc.RefinementServiceStub
+_WORKFLOWS, _ACCESS = workflow_pb2_grpc.WorkflowServiceStub, access_pb2_grpc.AccessServiceStub
+
+#: Every verb on every transport that has it, with its kind.
+VERBS: dict[str, tuple[str, Call]] = {
+    "REST GetProposal": ("read", rest("GET", "/api/proposals/{proposal}")),
+    "gRPC GetProposal": ("read", rpc(_PROPOSALS, "GetProposal")),
+    "REST ListProposals": ("listed", rest("GET", "/api/proposals", listed=True)),
+    "gRPC ListProposals": ("listed", rpc(_PROPOSALS, "ListProposals", listed="proposals")),
+    "REST GetRefinement": ("read", rest("GET", "/api/refinements/{thread}")),
+    "gRPC GetRefinement": ("read", rpc(_REFINEMENTS, "GetRefinement")),
+    "REST ListEvents": ("read", rest("GET", "/api/refinements/{thread}/events")),
+    "gRPC ListEvents": ("read", rpc(_REFINEMENTS, "ListEvents")),
+    "SSE follow": ("read", _sse),
+    "gRPC WatchRefinement": ("read", rpc(_REFINEMENTS, "WatchRefinement")),
+    "WebSocket, token in the query": ("read", opened(by="query")),
+    "WebSocket, token as subprotocol": ("read", opened("ideo.v1", by="subprotocol")),
+    "WebSocket, token in the header": ("read", opened("ideo.v1.proto", by="header")),
+    "REST CreateTicket": ("ticket", rest("POST", "/api/ws/tickets", {"thread_id": "{thread}"})),
+    "REST CancelRefinement": ("act", rest("POST", "/api/refinements/{thread}/cancel")),
+    "gRPC CancelRefinement": ("act", rpc(_REFINEMENTS, "CancelRefinement")),
+    "REST ListGrants": ("manage", rest("GET", "/api/proposals/{proposal}/access")),
+    "gRPC ListGrants": ("manage", rpc(_ACCESS, "ListGrants")),
+    "REST GrantAccess": (
+        "manage",
+        rest("PUT", "/api/proposals/{proposal}/access/{viewer}", {"access_type": "viewer"}),
+    ),
+    "gRPC GrantAccess of an unknown user's": (
+        "manage",
+        # The owner's answer is not OK: see the test.
+        rpc(_ACCESS, "GrantAccess", user_id="00000000-0000-4000-8000-000000000000", access_type=3),
+    ),
+    "REST ListShareLinks": ("manage", rest("GET", "/api/proposals/{proposal}/shares")),
+    "gRPC ListShareLinks": ("manage", rpc(_ACCESS, "ListShareLinks")),
+    "REST CreateShareLink": ("manage", rest("POST", "/api/proposals/{proposal}/shares", {})),
+    "gRPC CreateShareLink": ("manage", rpc(_ACCESS, "CreateShareLink")),
+    "REST RevokeShareLink of none": (
+        "manage",
+        rest("DELETE", "/api/proposals/{proposal}/shares/00000000-0000-4000-8000-000000000000"),
+    ),
+    "gRPC RevokeShareLink of none": (
+        "manage",
+        rpc(_ACCESS, "RevokeShareLink", link_id="00000000-0000-4000-8000-000000000000"),
+    ),
+    "REST GetWorkflow": ("workflow", rest("GET", "/api/workflows/{workflow}")),
+    "gRPC GetWorkflow": ("workflow", rpc(_WORKFLOWS, "GetWorkflow")),
+    "REST StartRefinement": (
+        "workflow",
+        rest("POST", "/api/workflows/{workflow}/refinements", {"user_prompt": "[[replay:short_run]]"}),
+    ),
+    "gRPC StartRefinement": (
+        "workflow",
+        rpc(_REFINEMENTS, "StartRefinement", user_prompt="[[replay:short_run]]"),
+    ),
+    "REST ListWorkflows": ("anyone", rest("GET", "/api/workflows")),
+    "gRPC ListWorkflows": ("anyone", rpc(_WORKFLOWS, "ListWorkflows")),
+    "REST CreateWorkflow": ("anyone", rest("POST", "/api/workflows", {"name": "w"})),
+    "gRPC CreateWorkflow": ("anyone", rpc(_WORKFLOWS, "CreateWorkflow", name="w")),
+    # Last, since it changes who may what: the stranger has no access that could be taken away.
+    "REST RevokeAccess": ("manage", rest("DELETE", "/api/proposals/{proposal}/access/{nobody}")),
+    "gRPC RevokeAccess": ("manage", rpc(_ACCESS, "RevokeAccess")),
+}
+
+#: Where an owner finds nothing to withdraw, or nobody to grant to.
+_NOTHING_THERE = {
+    "gRPC GrantAccess of an unknown user's",
+    "REST RevokeShareLink of none",
+    "gRPC RevokeShareLink of none",
+}
+
+
+async def test_every_caller_is_answered_by_the_table_on_every_transport(scene: Scene) -> None:
+    expected, found = {}, {}
+    for name, (kind, call) in VERBS.items():
+        for who, told in zip(CALLERS, TABLE[kind], strict=True):
+            cell = f"{name} by {who}"
+            expected[cell] = HIDDEN if told == OK and name in _NOTHING_THERE else told
+            # Everybody may give up what they have; who has nothing is told so.
+            found[cell] = await call(scene, who)
+    assert len(expected) == len(VERBS) * len(CALLERS) > 300
+    assert found == expected
+
+
+def test_every_method_of_the_contract_and_every_route_is_in_the_table() -> None:
+    named = {name.split()[1] for name in VERBS if name.startswith("gRPC")}
+    methods = {
+        method.name
+        for service in ("Proposal", "Refinement", "Workflow", "Access")
+        for method in m.Event.DESCRIPTOR.file.pool.FindServiceByName(
+            f"ide_orchestrator.v1.{service}Service"
+        ).methods
+    }
+    assert named == methods
+
+
+async def test_everybody_may_give_up_their_own_access(scene: Scene) -> None:
+    for who in ("viewer", "editor"):
+        path = f"/api/proposals/{scene.proposal}/access/{scene.users[who]}"
+        async with scene.http(who) as client:
+            assert (await client.delete(path)).status_code == 204
+            assert problem(await client.delete(path))["code"] == HIDDEN
+            assert problem(await client.get(f"/api/proposals/{scene.proposal}"))["code"] == HIDDEN
+
+
+async def test_the_last_owner_can_be_neither_removed_nor_lowered(scene: Scene) -> None:
+    base = f"/api/proposals/{scene.proposal}/access"
+    async with scene.http("owner") as client:
+        assert (await client.delete(f"{base}/{scene.users['disabled']}")).status_code == 204
+        refused = [
+            await client.delete(f"{base}/{scene.users['owner']}"),
+            await client.put(f"{base}/{scene.users['owner']}", json={"access_type": "viewer"}),
+        ]
+        assert [(each.status_code, problem(each)["code"]) for each in refused] == [(409, "conflict")] * 2
+        promoted = await client.put(f"{base}/{scene.users['editor']}", json={"access_type": "owner"})
+        assert promoted.json()["email"] == "editor@example.com"
+        assert (await client.delete(f"{base}/{scene.users['owner']}")).status_code == 204
+
+
+async def test_wrong_grants_and_links_are_told_field_by_field(scene: Scene) -> None:
+    base = f"/api/proposals/{scene.proposal}"
+    async with scene.http("owner") as client:
+        for body, fields in (
+            ({}, {"access_type"}),
+            ({"access_type": "root"}, {"access_type"}),
+            ({"access_type": 1, "more": 2}, {"access_type", "more"}),
+        ):
+            answer = await client.put(f"{base}/access/{scene.users['viewer']}", json=body)
+            assert (answer.status_code, problem(answer)["fields"].keys()) == (400, fields)
+        for body, fields in (
+            ({"after_seq": -1, "expires_in_s": 59}, {"after_seq", "expires_in_s"}),
+            ({"after_seq": True, "expires_in_s": "60"}, {"after_seq", "expires_in_s"}),
+            ({"after_seq": 1.0, "expires_in_s": 7_776_001}, {"after_seq", "expires_in_s"}),
+        ):
+            answer = await client.post(f"{base}/shares", json=body)
+            assert (answer.status_code, problem(answer)["fields"].keys()) == (400, fields)
+        answer = await client.post(f"{base}/shares", json={"after_seq": 1_000_000})
+        assert (answer.status_code, problem(answer)["code"]) == (410, "cursor_out_of_range")
+        answer = await client.put(f"{base}/access/x", json={"access_type": "viewer"})
+        assert (answer.status_code, problem(answer)["code"]) == (404, "not_found")
+
+
+# --- Share links ---------------------------------------------------------------------------------
+
+
+async def test_a_links_secret_is_told_once_and_kept_as_a_hash(scene: Scene) -> None:
+    async with scene.http("owner") as client:
+        made = await client.post(f"/api/proposals/{scene.proposal}/shares", json={"expires_in_s": 60})
+        secret = made.json()["secret"]
+        assert secret.startswith("ideo_share_")
+        listed = await client.get(f"/api/proposals/{scene.proposal}/shares")
+    assert secret not in listed.text
+    assert [each["secret"] for each in listed.json()["items"]] == [None, None]
+    rows = await scene.hub.core.pool.fetch("SELECT l.*::text AS row FROM share_links l")
+    assert all(secret not in row["row"] for row in rows)
+
+
+async def test_a_link_shows_the_events_behind_its_cursor_on_every_transport(scene: Scene) -> None:
+    async with scene.http("owner") as client:
+        made = await client.post(f"/api/proposals/{scene.proposal}/shares", json={"after_seq": 7})
+        whole = (await client.get(f"/api/refinements/{scene.thread}/events?limit=1000")).json()["items"]
+    expected = [each["seq"] for each in whole if each["seq"] > 7]
+    assert len(expected) > 3
+    scene.tokens["link"] = made.json()["secret"]
+    found = {}
+    async with scene.http("link") as client:
+        page = (await client.get(f"/api/refinements/{scene.thread}/events?after=2&limit=1000")).json()
+        found["page"] = [each["seq"] for each in page["items"]]
+        sse = await client.get(
+            f"/api/refinements/{scene.thread}/events", headers={"Accept": "text/event-stream"}
+        )
+        found["sse"] = [int(line[4:]) for line in sse.text.splitlines() if line.startswith("id: ")]
+    async with socket(scene.hub.http, scene.thread, made.json()["secret"], "ideo.v1") as stream:
+        messages = []
+        with suppress(ConnectionClosed):
+            while True:
+                messages.append(json.loads(await stream.recv()))
+    batches = [message["batch"]["events"] for message in messages if "batch" in message]
+    found["socket"] = [event["seq"] for batch in batches for event in batch]
+    stub: Any = _REFINEMENTS(scene.channel)
+    watched = stub.WatchRefinement(
+        m.WatchRefinementRequest(thread_id=scene.thread), metadata=scene.metadata("link")
+    )
+    found["grpc"] = [event.seq async for response in watched for event in response.batch.events]
+    assert found == dict.fromkeys(found, expected)
+
+
+@pytest.mark.parametrize("ending", ["withdrawn", "expired"])
+async def test_a_link_that_ends_ends_the_streams_that_it_opened(scene: Scene, ending: str) -> None:
+    hub = scene.hub
+    async with hub.client("owner@example.com") as client:
+        started = await start(client, "[[replay:short_run silent=10]]", scene.workflow)
+    base = f"/api/proposals/{started['proposal_id']}/shares"
+    async with scene.http("owner") as owner:
+        link = (await owner.post(base, json={"expires_in_s": 60})).json()
+        async with socket(hub.http, started["thread_id"], link["secret"], "ideo.v1") as stream:
+            await until(lambda: hub.core.tails.readers == 1)
+            if ending == "withdrawn":
+                assert (await owner.delete(f"{base}/{link['id']}")).status_code == 204
+            else:
+                await hub.core.pool.execute("UPDATE share_links SET expires_at = now()")
+            await hub.core.admissions.recheck()
+            async with asyncio.timeout(20):
+                with suppress(ConnectionClosed):
+                    while True:
+                        await stream.recv()
+            assert stream.close_code == 4403

@@ -1,0 +1,200 @@
+"""Grants and share links in PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from server.db.access import PostgresAccess
+from server.db.proposals import PostgresProposals
+from server.domain.access import AccessType, share_digest
+from server.domain.errors import Conflict, CursorOutOfRange, NotFound, PermissionDenied
+from server.domain.model import Principal
+from tests.support.stored import a_run, a_user, a_workflow
+
+HOUR = timedelta(hours=1)
+OWNER, EDITOR, VIEWER = AccessType.OWNER, AccessType.EDITOR, AccessType.VIEWER
+
+
+@pytest.fixture
+def access(pool: Any) -> PostgresAccess:
+    return PostgresAccess(pool)
+
+
+async def a_proposal(pool: Any, owner: Principal) -> Any:
+    """The lease of a started run."""
+    return await a_run(pool, owner, await a_workflow(pool, owner))
+
+
+async def add_link(access: PostgresAccess, by: Principal, proposal_id: Any, **options: Any) -> Any:
+    """A new link, and its secret's digest."""
+    sha256 = share_digest(str(uuid4()))
+    chosen: dict[str, Any] = {"after_seq": 0, "lifetime": HOUR} | options
+    return await access.add_link(by, proposal_id, link_id=uuid4(), sha256=sha256, **chosen), sha256
+
+
+async def test_a_user_may_do_what_was_granted_last(access: PostgresAccess, pool: Any) -> None:
+    ann, bob = await a_user(pool), await a_user(pool, "bob")
+    lease = await a_proposal(pool, ann)
+    proposals = PostgresProposals(pool, owner="r", lease_ttl_s=15)
+    assert await access.access_type(bob, lease.proposal_id) is None
+    for access_type in (VIEWER, EDITOR, OWNER, VIEWER):
+        granted = await access.grant(ann, lease.proposal_id, bob.user_id, access_type)
+        assert await access.grant(ann, lease.proposal_id, bob.user_id, access_type) == granted
+        assert (granted.access_type, granted.email) == (access_type, "bob@example.com")
+        assert await access.access_type(bob, lease.proposal_id) is access_type
+        assert await proposals.get(bob, lease.proposal_id) == await proposals.get(ann, lease.proposal_id)
+    assert [grant.user_id for grant in await access.grants(ann, lease.proposal_id)] == [
+        ann.user_id,
+        bob.user_id,
+    ]
+    await access.revoke(ann, lease.proposal_id, bob.user_id)
+    await access.revoke(ann, lease.proposal_id, bob.user_id)
+    assert await access.access_type(bob, lease.proposal_id) is None
+    assert await proposals.get(bob, lease.proposal_id) is None
+
+
+async def test_a_grant_is_for_users_that_have_called(access: PostgresAccess, pool: Any) -> None:
+    ann = await a_user(pool)
+    lease = await a_proposal(pool, ann)
+    with pytest.raises(NotFound):
+        await access.grant(ann, lease.proposal_id, uuid4(), VIEWER)
+    assert len(await access.grants(ann, lease.proposal_id)) == 1
+
+
+@pytest.mark.parametrize("access_type", [VIEWER, EDITOR, None])
+async def test_only_owners_manage_access(
+    access: PostgresAccess, pool: Any, access_type: AccessType | None
+) -> None:
+    ann, bob = await a_user(pool), await a_user(pool, "bob")
+    lease = await a_proposal(pool, ann)
+    link, _ = await add_link(access, ann, lease.proposal_id)
+    if access_type is not None:
+        await access.grant(ann, lease.proposal_id, bob.user_id, access_type)
+    for call in (
+        access.grants(bob, lease.proposal_id),
+        access.grant(bob, lease.proposal_id, bob.user_id, OWNER),
+        access.revoke(bob, lease.proposal_id, ann.user_id),
+        access.links(bob, lease.proposal_id),
+        add_link(access, bob, lease.proposal_id),
+        access.revoke_link(bob, lease.proposal_id, link.id),
+    ):
+        with pytest.raises(PermissionDenied if access_type else NotFound):
+            await call
+    assert await access.access_type(bob, lease.proposal_id) is access_type
+    assert await access.access_type(ann, lease.proposal_id) is OWNER
+    assert await access.links(ann, lease.proposal_id) == [link]
+
+
+async def test_everybody_may_leave_but_the_last_owner(access: PostgresAccess, pool: Any) -> None:
+    ann, bob = await a_user(pool), await a_user(pool, "bob")
+    lease = await a_proposal(pool, ann)
+    await access.grant(ann, lease.proposal_id, bob.user_id, VIEWER)
+    for call in (
+        access.revoke(ann, lease.proposal_id, ann.user_id),
+        access.grant(ann, lease.proposal_id, ann.user_id, EDITOR),
+    ):
+        with pytest.raises(Conflict):
+            await call
+    await access.revoke(bob, lease.proposal_id, bob.user_id)
+    with pytest.raises(NotFound):
+        await access.revoke(bob, lease.proposal_id, bob.user_id)
+    await access.grant(ann, lease.proposal_id, bob.user_id, OWNER)
+    await access.revoke(ann, lease.proposal_id, ann.user_id)
+    assert await access.access_type(ann, lease.proposal_id) is None
+    with pytest.raises(Conflict):
+        await access.revoke(bob, lease.proposal_id, bob.user_id)
+
+
+async def test_owners_that_remove_each_other_at_once_leave_one(access: PostgresAccess, pool: Any) -> None:
+    ann = await a_user(pool)
+    lease = await a_proposal(pool, ann)
+    owners = [ann, *[await a_user(pool, f"owner{number}") for number in range(5)]]
+    for owner in owners[1:]:
+        await access.grant(ann, lease.proposal_id, owner.user_id, OWNER)
+    for _ in range(5):
+        pairs = [(by, whom) for by in owners for whom in owners]
+        await asyncio.gather(
+            *(access.revoke(by, lease.proposal_id, whom.user_id) for by, whom in pairs),
+            return_exceptions=True,
+        )
+        left = [each for each in owners if await access.access_type(each, lease.proposal_id) is OWNER]
+        assert len(left) == 1
+        for owner in owners:
+            await access.grant(left[0], lease.proposal_id, owner.user_id, OWNER)
+
+
+async def test_grants_and_links_are_bounded(pool: Any) -> None:
+    access = PostgresAccess(pool, grants_most=2, links_most=2)
+    ann, bob, eve = await a_user(pool), await a_user(pool, "bob"), await a_user(pool, "eve")
+    lease = await a_proposal(pool, ann)
+    await access.grant(ann, lease.proposal_id, bob.user_id, VIEWER)
+    with pytest.raises(Conflict):
+        await access.grant(ann, lease.proposal_id, eve.user_id, VIEWER)
+    await access.grant(ann, lease.proposal_id, bob.user_id, EDITOR)
+    for _ in range(2):
+        await add_link(access, ann, lease.proposal_id)
+    with pytest.raises(Conflict):
+        await add_link(access, ann, lease.proposal_id)
+
+
+async def test_a_link_stands_for_a_reader_of_its_proposal_until_it_ends(
+    access: PostgresAccess, pool: Any
+) -> None:
+    ann = await a_user(pool)
+    lease, other = await a_proposal(pool, ann), await a_proposal(pool, ann)
+    proposals = PostgresProposals(pool, owner="r", lease_ttl_s=15)
+    link, sha256 = await add_link(access, ann, lease.proposal_id, after_seq=1)
+    assert (link.thread_id, link.secret) == (lease.thread_id, None)
+    reader = await access.open_link(sha256)
+    assert reader is not None
+    assert (reader.after_seq, reader.expires_at) == (1, link.expires_at)
+    assert await access.access_type(reader, lease.proposal_id) is VIEWER
+    assert await proposals.get(reader, lease.proposal_id) is not None
+    assert await proposals.refinement(reader, lease.thread_id) is not None
+    assert await proposals.get(reader, other.proposal_id) is None
+    page = await proposals.list(reader, limit=10, token=None, workflow_id=None, status=None)
+    assert [each.id for each in page.items] == [lease.proposal_id]
+    pairs = [(reader.user_id, lease.thread_id), (reader.user_id, other.thread_id)]
+    assert await access.still(pairs) == set(pairs[:1])
+    await access.revoke_link(ann, lease.proposal_id, link.id)
+    assert await access.open_link(sha256) is None
+    assert await access.still(pairs) == set()
+    assert await proposals.get(reader, lease.proposal_id) is None
+    with pytest.raises(NotFound):
+        await access.revoke_link(ann, lease.proposal_id, link.id)
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "UPDATE share_links SET expires_at = now() - interval '1 second'",
+        "UPDATE users SET disabled_at = now()",
+    ],
+)
+async def test_a_link_ends_with_its_time_and_with_who_made_it(
+    access: PostgresAccess, pool: Any, ending: str
+) -> None:
+    ann = await a_user(pool)
+    lease = await a_proposal(pool, ann)
+    link, sha256 = await add_link(access, ann, lease.proposal_id)
+    await pool.execute(ending)
+    assert await access.open_link(sha256) is None
+    assert await access.still([(link.id, lease.thread_id)]) == set()
+
+
+async def test_a_link_is_withdrawn_by_its_own_proposal_and_begins_inside_the_journal(
+    access: PostgresAccess, pool: Any
+) -> None:
+    ann = await a_user(pool)
+    lease, other = await a_proposal(pool, ann), await a_proposal(pool, ann)
+    link, sha256 = await add_link(access, ann, lease.proposal_id)
+    with pytest.raises(NotFound):
+        await access.revoke_link(ann, other.proposal_id, link.id)
+    assert await access.open_link(sha256) is not None
+    with pytest.raises(CursorOutOfRange):
+        await add_link(access, ann, lease.proposal_id, after_seq=2)
