@@ -21,6 +21,8 @@ from ide_orchestrator.v1 import (
     refinement_pb2_grpc,
     workflow_pb2_grpc,
 )
+from server.http.described import openapi_document
+from server.http.routes import ROUTES
 from server.wire import messages as m
 from tests.support.grpc_face import refusal_of
 from tests.support.http_face import problem, socket, until, upgrade
@@ -287,6 +289,10 @@ def test_every_method_of_the_contract_and_every_route_is_in_the_table() -> None:
         ).methods
     }
     assert named == methods
+    named = {name.split()[1].lower() for name in VERBS if name.startswith("REST")}
+    document = json.loads(openapi_document(ROUTES))
+    operations = [each for path in document["paths"].values() for each in path.values()]
+    assert named == {each["operationId"].lower() for each in operations if each.get("security")}
 
 
 async def test_everybody_may_give_up_their_own_access(scene: Scene) -> None:
