@@ -176,6 +176,10 @@ async def open_stage() -> AsyncIterator[Stage]:
                 IDEO_RUNTIME_PROFILE="full",
                 IDEO_HTTP_PORT="0",
                 IDEO_GRPC_PORT="0",
+                # One user does it all; streams are counted as in production, but for their limit.
+                IDEO_LIVE_RUNS="0",
+                IDEO_CREATES_PER_MINUTE="0",
+                IDEO_STREAMS="100000",
             )
         )
         token = SharedSecret(SECRET).issue(

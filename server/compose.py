@@ -28,6 +28,7 @@ from server.db.journal import PostgresJournal
 from server.db.migrate import status as migration_status
 from server.db.pool import open_pool
 from server.db.proposals import PostgresProposals
+from server.db.quotas import PostgresQuotas
 from server.db.runs import PostgresRuns
 from server.db.tickets import PostgresTickets
 from server.db.users import PostgresUsers
@@ -41,6 +42,7 @@ from server.domain.follow import Tails
 from server.domain.limits import RunLimits
 from server.domain.ports import JournalHead, Wakeups
 from server.domain.proposals import ProposalReview
+from server.domain.quotas import QuotaLimits, Quotas
 from server.domain.refinements import Refinements
 from server.domain.runner import Runner
 from server.domain.segments import Segment
@@ -89,6 +91,7 @@ class Core:
     authenticator: Authenticator
     tickets: Tickets
     admissions: Admissions
+    quotas: Quotas
     #: Hints between replicas. While it is not `healthy`, replicas poll more often and serve all the same.
     wakeups: Wakeups
     #: Runs until it is cancelled, or raises what a part of the hub failed with.
@@ -106,6 +109,13 @@ def run_limits(settings: Settings) -> RunLimits:
         # A run that was handed over waits for the next sweep.
         sweep_s=min(SWEEP_S, settings.lease_ttl_s / 3),
         profile=settings.runtime_profile,
+    )
+
+
+def quota_limits(settings: Settings) -> QuotaLimits:
+    """What one caller may do at a time, as the settings say."""
+    return QuotaLimits(
+        live_runs=settings.live_runs, creates=settings.creates_per_minute, streams=settings.streams
     )
 
 
@@ -181,6 +191,7 @@ async def open_core(
         workflows = PostgresWorkflows(pool)
         access = PostgresAccess(pool)
         admissions = Admissions(access, clock)
+        quotas = Quotas(PostgresQuotas(pool, replica=owner), clock, quota_limits(settings))
         background = asyncio.create_task(
             _together(
                 tails.poll_forever(),
@@ -188,6 +199,7 @@ async def open_core(
                 wakeups.run_forever(tails),
                 tails.beat_forever(),
                 admissions.recheck_forever(),
+                quotas.tell_forever(),
                 runner.keep_leases_forever(),
                 runner.sweep_forever(),
             )
@@ -207,17 +219,19 @@ async def open_core(
                 runner=runner,
                 tails=tails,
                 admissions=admissions,
+                quotas=quotas,
                 codec=codec,
                 clock=clock,
                 ids=ids,
             ),
             proposals=ProposalReview(proposals),
-            workflows=WorkflowShelf(workflows=workflows, clock=clock, ids=ids),
+            workflows=WorkflowShelf(workflows=workflows, quotas=quotas, clock=clock, ids=ids),
             access=ProposalAccess(store=access, ids=ids),
             authenticator=Authenticator(
                 verifier=verifier, users=PostgresUsers(pool), links=access, clock=clock
             ),
             admissions=admissions,
+            quotas=quotas,
             tickets=Tickets(store=PostgresTickets(pool), proposals=proposals),
             background=background,
             wakeups=wakeups,
@@ -346,7 +360,14 @@ async def open_hub(
                 dev=settings.dev,
             )
         )
-        http = _Server(uvicorn_config(app, drain_s=DRAIN_S, send_deadline_s=settings.send_deadline_s))
+        http = _Server(
+            uvicorn_config(
+                app,
+                drain_s=DRAIN_S,
+                send_deadline_s=settings.send_deadline_s,
+                connections_most=settings.connections,
+            )
+        )
         rpc = create_grpc_server(
             GrpcServices(
                 refinements=core.refinements,

@@ -63,6 +63,10 @@ class Settings(BaseSettings):
     window_mib: int = Field(4, alias="IDEO_WINDOW_MIB", ge=1, le=1024)
     drain_s: float = Field(10.0, alias="IDEO_DRAIN_S", ge=0, le=600)
     heartbeat_s: Seconds = Field(10.0, alias="IDEO_HEARTBEAT_S", le=15)
+    live_runs: int = Field(50, alias="IDEO_LIVE_RUNS", ge=0, le=1_000_000)
+    creates_per_minute: int = Field(120, alias="IDEO_CREATES_PER_MINUTE", ge=0, le=1_000_000)
+    streams: int = Field(500, alias="IDEO_STREAMS", ge=0, le=1_000_000)
+    connections: int = Field(10_000, alias="IDEO_CONNECTIONS", ge=1, le=1_000_000)
     crash_point: str | None = Field(None, alias="IDEO_CRASH_POINT", pattern=r"^[a-z_]+(:[1-9][0-9]*)?$")
 
     @field_validator("allowed_origins", mode="before")

@@ -16,7 +16,7 @@ from server.db.errors import database_errors
 from server.db.file_json import files_from_jsonb
 from server.db.invocations import invocation_to_jsonb
 from server.db.page_tokens import page_place, page_token
-from server.domain.errors import NotFound
+from server.domain.errors import LimitReached, NotFound
 from server.domain.lifecycle import RunStatus
 from server.domain.model import (
     Failure,
@@ -29,13 +29,14 @@ from server.domain.model import (
     StartRefinement,
 )
 from server.domain.ports import EarlierStart, Lease
+from server.domain.quotas import RUNS_RETRY_S
 from server.domain.segments import framed_event, framed_residue
 from server.domain.upstream import Invocation
 
 #: The byte of this list in page tokens.
 _LIST = b"p"
 
-#: One statement, so one transaction and one round trip.
+#: One statement for all that a start stores.
 _START = """
 WITH expired AS (
   DELETE FROM idempotency_keys WHERE $15::text IS NOT NULL AND (user_id, route, key) IN (
@@ -69,6 +70,13 @@ WITH expired AS (
   SELECT $3, 1, 1, $13, $14 FROM proposal
 )
 SELECT id FROM proposal
+"""
+
+#: Of a caller's starts; else two at once would count the same runs.
+_ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('start ' || $1::uuid::text, 0))"
+
+_LIVE = """
+SELECT count(*) FROM proposals WHERE created_by_user_id = $1 AND status IN ('processing', 'awaiting_input')
 """
 
 _EARLIER = """
@@ -125,37 +133,41 @@ class PostgresProposals:
         first_event: bytes,
         now: datetime,
         key: IdempotencyKey | None = None,
+        live_most: int = 0,
     ) -> Lease | EarlierStart:
         """Store proposal, access, run, event 1 and key in one transaction; the run's lease is ours.
 
         When the key stands for something, that, and nothing is stored. Raises NotFound for a draft that
-        is gone.
+        is gone, LimitReached when the principal has `live_most` runs that are not over (0: no limit).
 
         When it raises DatabaseUnavailable the commit may have happened all the same: then nobody
         holds the lease once it runs out, and the run is taken over like any other.
         """
         with database_errors():
-            stored = await self._pool.fetchval(
-                _START,
-                proposal_id,
-                draft_id,
-                invocation.job_id,
-                command.user_prompt,
-                command.context_file_path,
-                command.context_selection,
-                now,
-                principal.user_id,
-                self._owner,
-                self._ttl,
-                invocation.trace_id,
-                invocation_to_jsonb(invocation),
-                framed_event(first_event),
-                framed_residue(b""),
-                key.route if key else None,
-                key.key if key else None,
-                key.request_sha256 if key else None,
-                _NOT_TAKEN,
-            )
+            async with self._pool.acquire() as connection, connection.transaction():
+                if live_most:
+                    await _check_live(connection, principal, live_most)
+                stored = await connection.fetchval(
+                    _START,
+                    proposal_id,
+                    draft_id,
+                    invocation.job_id,
+                    command.user_prompt,
+                    command.context_file_path,
+                    command.context_selection,
+                    now,
+                    principal.user_id,
+                    self._owner,
+                    self._ttl,
+                    invocation.trace_id,
+                    invocation_to_jsonb(invocation),
+                    framed_event(first_event),
+                    framed_residue(b""),
+                    key.route if key else None,
+                    key.key if key else None,
+                    key.request_sha256 if key else None,
+                    _NOT_TAKEN,
+                )
         if stored is None:
             earlier = await self.earlier(principal, key) if key else None
             if earlier is None:
@@ -224,6 +236,15 @@ class PostgresProposals:
         items = tuple(_proposal(row, None) for row in rows[:limit])
         more = len(rows) > limit and items
         return Page(items, page_token(_LIST, items[-1].created_at, items[-1].id) if more else None)
+
+
+async def _check_live(connection: Any, principal: Principal, most: int) -> None:
+    """Raises LimitReached when the principal has as many runs that are not over as it may; else nobody
+    starts another for it before the transaction ends."""
+    await connection.execute(_ONE_AT_A_TIME, principal.user_id)
+    if await connection.fetchval(_LIVE, principal.user_id) >= most:
+        message = f"at most {most} runs may be live at a time: cancel one, or wait for one to end"
+        raise LimitReached(message, retry_after_s=RUNS_RETRY_S)
 
 
 def _failure(row: Any) -> Failure | None:

@@ -196,6 +196,22 @@ class Tickets(Table, tablename="tickets", db=ENGINE):
     expires_at = Timestamptz(default=None)
 
 
+class Quotas(Table, tablename="quotas", db=ENGINE):
+    """What a caller made in the minute that began at `minute_began_at`, and its open streams by replica."""
+
+    caller_id = UUID(primary_key=True, default=None)
+    minute_began_at = Timestamptz(default=TimestamptzNow())
+    creates = Integer(default=0)
+    streams = JSONB(default="{}")
+
+
+class Replicas(Table, tablename="replicas", db=ENGINE):
+    """The replicas, and when each last said that it lives."""
+
+    name = Text(primary_key=True, default=None)
+    seen_at = Timestamptz(default=None)
+
+
 #: Every table, in an order in which each refers only to earlier ones.
 TABLES: tuple[type[Table], ...] = (
     Users,
@@ -210,4 +226,6 @@ TABLES: tuple[type[Table], ...] = (
     Events,
     IdempotencyKeys,
     Tickets,
+    Quotas,
+    Replicas,
 )

@@ -43,6 +43,8 @@ class Admission:
         self._ended: HubError | None = None
         self.pair: Pair = (principal.user_id, thread_id)
         self.revoked: Callable[[], None] = lambda: None
+        #: Called once, when the reader is gone.
+        self.closed: Callable[[], None] = lambda: None
 
     def check(self) -> None:
         """Raise Unauthenticated once the token has ended, PermissionDenied once access is lost; or
@@ -67,7 +69,9 @@ class Admission:
 
     def close(self) -> None:
         """The reader is gone. May be called twice."""
-        self._admissions.open.discard(self)
+        if self in self._admissions.open:
+            self._admissions.open.discard(self)
+            self.closed()
 
 
 def _end_of(principal: Principal) -> datetime | None:

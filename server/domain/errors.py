@@ -10,6 +10,8 @@
     ├── CursorOutOfRange     the cursor is below the floor or above the end
     ├── Unprocessable        well-formed, but cannot be carried out
     ├── TooLarge             a body or message above its limit
+    ├── LimitReached         the caller does as much as it may at a time
+    ├── ReaderTooSlow        the reader took too little for too long
     ├── RuntimeRefused       the runtime answered with an error
     ├── RuntimeUnavailable   the runtime could not be reached
     ├── DatabaseUnavailable  the database could not be reached
@@ -89,6 +91,14 @@ class Unprocessable(InvalidArgument):
 
 class TooLarge(HubError):
     """A body or message is larger than its limit."""
+
+
+class LimitReached(HubError):
+    """The caller does, or has, as much as it may at a time."""
+
+
+class ReaderTooSlow(HubError):
+    """A stream's reader took too little for too long: it may come back with the last seq it has."""
 
 
 class RuntimeRefused(HubError):

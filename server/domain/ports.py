@@ -206,11 +206,13 @@ class Proposals(Protocol):
         first_event: bytes,
         now: datetime,
         key: IdempotencyKey | None = None,
+        live_most: int = 0,
     ) -> Lease | EarlierStart:
         """Store proposal, access, run, event 1 and key in one transaction; the run's lease is ours.
 
         When the key stands for something, that, and nothing is stored. A key is free again after 24
-        hours, or when the runtime did not take its run.
+        hours, or when the runtime did not take its run. Raises LimitReached when the principal has
+        `live_most` runs that are not over, 0 for no limit.
         """
         ...
 

@@ -6,7 +6,9 @@ A caller that may not see a refinement is told the same as for one that does not
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -36,6 +38,7 @@ from server.domain.model import (
     Workflow,
 )
 from server.domain.ports import Clock, EarlierStart, EventCodec, Ids, JournalHead, Proposals, Runs, Workflows
+from server.domain.quotas import Quotas
 from server.domain.runner import Runner
 from server.domain.seed_follower import SeedFollower
 from server.domain.segments import Segment
@@ -79,6 +82,7 @@ class Refinements:
         runner: Runner,
         tails: Tails,
         admissions: Admissions,
+        quotas: Quotas,
         codec: EventCodec,
         clock: Clock,
         ids: Ids,
@@ -86,7 +90,7 @@ class Refinements:
         self._proposals, self._access = proposals, access
         self._workflows, self._runs = workflows, runs
         self._runner, self._tails, self._codec = runner, tails, codec
-        self._clock, self._ids, self._admissions = clock, ids, admissions
+        self._clock, self._ids, self._admissions, self._quotas = clock, ids, admissions, quotas
         #: False once this replica is going away.
         self.accepting = True
 
@@ -102,7 +106,7 @@ class Refinements:
         Raises NotFound for a workflow that is not the principal's. When the runtime does not take
         the run, its error is raised after the proposal was stored as failed. If the caller goes away
         meanwhile, the run goes on. While the runtime is left alone, RuntimeUnavailable is raised and
-        nothing stored.
+        nothing stored. Raises LimitReached for who starts too many, or has too many that are live.
         """
         if not self.accepting:
             raise ShuttingDown
@@ -115,6 +119,7 @@ class Refinements:
             if earlier is not None and not earlier.free:
                 return _again(earlier, command)
         self._runner.runtime.available()
+        await self._quotas.create(principal.user_id)
         now = self._clock.now()
         proposal_id = self._ids.new()
         invocation = self._invocation(workflow, command)
@@ -129,6 +134,7 @@ class Refinements:
             first_event=self._codec.encode(Event(1, 1, now, started)),
             now=now,
             key=named,
+            live_most=self._quotas.limits.live_runs,
         )
         if isinstance(stored, EarlierStart):
             return _again(stored, command)
@@ -181,11 +187,22 @@ class Refinements:
     async def follow(self, principal: Principal, thread_id: UUID, after: int) -> Follower:
         """A reader of the events behind `after`, or behind what a share link hides; close it when done.
 
-        Raises NotFound, CursorOutOfRange. The reader's steps raise Unauthenticated, PermissionDenied once
-        the principal may no longer follow.
+        Raises NotFound, CursorOutOfRange, LimitReached. The reader's steps raise Unauthenticated,
+        PermissionDenied once the principal may no longer follow.
         """
+        caller = principal.user_id
+        await self._quotas.open_stream(caller)
+        return await self._followed(
+            principal, thread_id, after, closed=lambda: self._quotas.close_stream(caller)
+        )
+
+    async def _followed(
+        self, principal: Principal, thread_id: UUID, after: int, *, closed: Callable[[], None]
+    ) -> Follower:
+        """A reader; `closed` is called once, when it is closed, or could not be opened."""
         # Before access is looked up: what is withdrawn meanwhile is noticed at the next look.
         admission = self._admissions.admit(principal, thread_id)
+        admission.closed = closed
         try:
             await self.get(principal, thread_id)
             return await self._tails.follow(thread_id, max(after, principal.after_seq), admission)
@@ -205,7 +222,10 @@ class Refinements:
         Raises as `follow`.
         """
         after = max(after, principal.after_seq)
-        follower = await self.follow(principal, thread_id, after)
+        with contextlib.ExitStack() as waits:
+            if wait_s:
+                waits.enter_context(self._quotas.waiting(principal.user_id))
+            follower = await self._followed(principal, thread_id, after, closed=waits.pop_all().close)
         try:
             found: list[Segment] = []
             last = after

@@ -7,16 +7,18 @@ from uuid import UUID
 from server.domain.errors import NotFound
 from server.domain.model import CreateWorkflow, Page, Principal, Workflow
 from server.domain.ports import Clock, Ids, Workflows
+from server.domain.quotas import Quotas
 
 
 class WorkflowShelf:
     """The use cases around a workflow."""
 
-    def __init__(self, *, workflows: Workflows, clock: Clock, ids: Ids) -> None:
-        self._workflows, self._clock, self._ids = workflows, clock, ids
+    def __init__(self, *, workflows: Workflows, quotas: Quotas, clock: Clock, ids: Ids) -> None:
+        self._workflows, self._quotas, self._clock, self._ids = workflows, quotas, clock, ids
 
     async def create(self, principal: Principal, command: CreateWorkflow) -> Workflow:
-        """A new workflow of the principal's, with its first draft."""
+        """A new workflow of the principal's, with its first draft. Raises LimitReached."""
+        await self._quotas.create(principal.user_id)
         return await self._workflows.create(
             principal,
             command,

@@ -15,14 +15,16 @@ from uuid import UUID
 
 import grpc
 import grpc.aio
+from grpc_status import rpc_status
 
-from server.domain.errors import ShuttingDown
+from server.domain.errors import ReaderTooSlow, ShuttingDown
 from server.domain.follow import Follower
 from server.domain.model import Principal
 from server.domain.refinements import Refinements
 from server.domain.tail import Beat, GoElsewhere
 from server.grpc.interceptors import Context
 from server.wire import rendering
+from server.wire.problems import grpc_status
 
 #: Trailing metadata: seq of the last event that was sent.
 LAST_SEQ = "last-seq"
@@ -63,10 +65,8 @@ class Watches:
             # reading or goes away, and then grpc says that it could not be sent.
             follower.close()
             with contextlib.suppress(grpc.aio.InternalError):
-                await context.abort(
-                    grpc.StatusCode.ABORTED,
-                    f"the reader took nothing for {self._write_s:g} s: watch again from the last seq it has",
-                )
+                told = f"the reader took nothing for {self._write_s:g} s: watch again from its last seq"
+                await context.abort_with_status(rpc_status.to_status(grpc_status(ReaderTooSlow(told))))
         finally:
             follower.close()
 

@@ -140,6 +140,10 @@ _PROBLEMS: dict[int, tuple[type[models.Problem], str]] = {
     410: (models.CursorProblem, "The cursor is outside the journal"),
     413: (models.Problem, "The body is too large"),
     422: (models.Problem, "Cannot be carried out (with `fields`), or the idempotency key is another's"),
+    429: (
+        models.Problem,
+        "The caller does as much as it may at a time; try again later",
+    ),
     500: (models.Problem, "A fault of the hub"),
     502: (models.Problem, "The runtime answered with an error"),
     503: (models.Problem, "The runtime or the database is away, or this replica is; try again later"),
@@ -162,7 +166,7 @@ class Described:
 
 
 CREATE_WORKFLOW = Described(
-    "createWorkflow", "workflows", {201: (models.Workflow, "Made")}, (400, 413), body=_WORKFLOW
+    "createWorkflow", "workflows", {201: (models.Workflow, "Made")}, (400, 413, 429), body=_WORKFLOW
 )
 LIST_WORKFLOWS = Described(
     "listWorkflows", "workflows", {200: (models.WorkflowPage, "A page")}, (400,), query=_PAGE
@@ -178,7 +182,7 @@ START_REFINEMENT = Described(
             "`Idempotency-Replayed: true` by an earlier request with the same key, and answered as then",
         )
     },
-    (400, 404, 409, 413, 422, 502),
+    (400, 404, 409, 413, 422, 429, 502),
     body=_START,
     query=_KEY,
 )
@@ -254,7 +258,7 @@ LIST_EVENTS = Described(
     {
         200: (models.EventPage, "A page, or with `Accept: text/event-stream` every event until the last"),
     },
-    (400, 404, 410),
+    (400, 404, 410, 429),
     query=_EVENTS,
     others={204: ResponseSpec(None, description="Nothing follows `Last-Event-ID`: do not come back")},
 )

@@ -15,15 +15,19 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
-from server.domain.errors import InvalidArgument
+from server.domain.errors import HubError, InvalidArgument, LimitReached, ReaderTooSlow
 from server.http.connection import EXTENSION, HIGH_WATER_BYTES, SEND_DEADLINE_S, Connection
-from server.wire.problems import MEDIA_TYPE, problem_json
+from server.wire.problems import MEDIA_TYPE, problem_json, problem_of
 from server.wire.resources import dumps
 
 #: Seconds that a client has to answer a close before its connection is closed anyway.
 CLOSE_TIMEOUT_S = 1.0
 #: Longest request line and headers together, in bytes.
 MAX_HEAD_BYTES = 32 << 10
+#: Seconds in which a request's head, and then its body, must have come.
+HEAD_DEADLINE_S, BODY_DEADLINE_S = 10.0, 30.0
+#: Most connections at a time, and seconds after which one that was too many may try again.
+CONNECTIONS_MOST, CONNECTIONS_RETRY_S = 10_000, 5
 
 # uvicorn logs a socket's address with its query, where a token may stand.
 _quiet = logging.getLogger("server.http.uvicorn")
@@ -31,13 +35,16 @@ _quiet.setLevel(logging.WARNING)
 
 
 class HubConfig(Config):
-    """uvicorn's configuration with how long a client may take nothing, in seconds."""
+    """uvicorn's configuration with what one client may do: see `server.http.server.uvicorn_config`."""
 
     send_deadline_s = SEND_DEADLINE_S
+    head_deadline_s, body_deadline_s = HEAD_DEADLINE_S, BODY_DEADLINE_S
+    connections_most = CONNECTIONS_MOST
 
 
-def _deadline_s(config: Config) -> float:
-    return config.send_deadline_s if isinstance(config, HubConfig) else SEND_DEADLINE_S
+def _ours(config: Config) -> HubConfig:
+    assert isinstance(config, HubConfig)
+    return config
 
 
 class HubSocketProtocol(WebSocketsSansIOProtocol):
@@ -68,7 +75,7 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
             self.transport,
             writable=self.writable.is_set,
             wait=self.writable.wait,
-            deadline_s=_deadline_s(self.config),
+            deadline_s=_ours(self.config).send_deadline_s,
         )
 
     async def run_asgi(self) -> None:
@@ -77,7 +84,7 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
         await super().run_asgi()
         if not self.disconnected:
             # What still waits has as long again as the stream had for it.
-            linger_s = self.close_timeout + _deadline_s(self.config)
+            linger_s = self.close_timeout + _ours(self.config).send_deadline_s
             self._linger = self.loop.call_later(linger_s, self.stream.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -126,7 +133,8 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
         self.stream.lost()
 
     def _refuse_upgrade(self) -> None:
-        self.transport.write(_bad_request("the upgrade request is malformed, or too large"))
+        wrong = "the upgrade request is malformed, or too large"
+        self.transport.write(_refusal(InvalidArgument({"request": wrong})))
         self.transport.close()
         self.stream.lost()
 
@@ -138,31 +146,39 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
 
 
 class HubHttpProtocol(HttpToolsProtocol):
-    """HTTP/1.1 with a bound on the size of heads, and streams that learn of their client's end."""
+    """HTTP/1.1 with bounds on heads, on the time that a request takes to come, and on connections; streams
+    learn of their client's end."""
 
     stream: Connection
     _head_bytes = 0
     _in_head = False
+    _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client connected."""
         super().connection_made(transport)
+        self._must_come_within(_ours(self.config).head_deadline_s)
         flow = self.flow
         self.stream = Connection(
             transport,
             writable=lambda: not flow.write_paused,
             wait=flow.drain,
-            deadline_s=_deadline_s(self.config),
+            deadline_s=_ours(self.config).send_deadline_s,
         )
+        if len(self.connections) > _ours(self.config).connections_most:
+            told = "this replica has as many connections as it may"
+            self._refuse(LimitReached(told, retry_after_s=CONNECTIONS_RETRY_S))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         super().connection_lost(exc)
+        self._has_come()
         self.stream.lost()
 
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
+        self._must_come_within(_ours(self.config).head_deadline_s)
         self._in_head, self._head_bytes = True, 0
         self.scope["extensions"] = {EXTENSION: self.stream}  # type: ignore[dict-item]
 
@@ -172,7 +188,34 @@ class HubHttpProtocol(HttpToolsProtocol):
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES:
             # The parser's callbacks refuse by raising; it is answered with 400.
             raise ValueError("the head is too large")
+        self._must_come_within(_ours(self.config).body_deadline_s)
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """A request is there, or all of it that is HTTP before an upgrade."""
+        self._has_come()
+        super().on_message_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over."""
+        self._has_come()
+        super().handle_websocket_upgrade()
+
+    def _must_come_within(self, seconds: float) -> None:
+        self._has_come()
+        self._deadline = self.loop.call_later(seconds, self._too_slow)
+
+    def _has_come(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_slow(self) -> None:
+        """The client is given up. What it sent of a request stands for nothing."""
+        if not self.transport.is_closing():
+            if self.cycle is None or not self.cycle.response_started:
+                self._refuse(ReaderTooSlow("the request took too long to come"))
+            self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Bytes came in."""
@@ -185,7 +228,12 @@ class HubHttpProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, and close."""
-        self.transport.write(_bad_request("the request line or the headers are malformed, or too large"))
+        self._has_come()
+        wrong = "the request line or the headers are malformed, or too large"
+        self._refuse(InvalidArgument({"request": wrong}))
+
+    def _refuse(self, error: HubError) -> None:
+        self.transport.write(_refusal(error))
         self.transport.close()
 
     def shutdown(self) -> None:
@@ -194,11 +242,9 @@ class HubHttpProtocol(HttpToolsProtocol):
         self.stream.stop()
 
 
-def _bad_request(wrong: str) -> bytes:
-    error = InvalidArgument({"request": wrong})
+def _refusal(error: HubError) -> bytes:
     body = dumps(problem_json(error, instance="", trace_id=""))
-    return (
-        STATUS_LINE[400]
-        + f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n".encode()
-        + body
-    )
+    head = f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n"
+    if error.retry_after_s is not None:
+        head += f"retry-after: {error.retry_after_s}\r\n"
+    return STATUS_LINE[problem_of(error).http] + f"{head}\r\n".encode() + body

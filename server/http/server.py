@@ -6,7 +6,14 @@ import uvicorn
 from litestar import Litestar
 
 from server.http.connection import SEND_DEADLINE_S
-from server.http.protocols import HubConfig, HubHttpProtocol, HubSocketProtocol
+from server.http.protocols import (
+    BODY_DEADLINE_S,
+    CONNECTIONS_MOST,
+    HEAD_DEADLINE_S,
+    HubConfig,
+    HubHttpProtocol,
+    HubSocketProtocol,
+)
 
 #: Largest message that a client may send on a WebSocket, in bytes.
 MAX_CLIENT_MESSAGE_BYTES = 4096
@@ -15,13 +22,22 @@ KEEP_ALIVE_S = 15
 
 
 def uvicorn_config(
-    app: Litestar, *, drain_s: float, ping_s: float = 20.0, send_deadline_s: float = SEND_DEADLINE_S
+    app: Litestar,
+    *,
+    drain_s: float,
+    ping_s: float = 20.0,
+    send_deadline_s: float = SEND_DEADLINE_S,
+    head_deadline_s: float = HEAD_DEADLINE_S,
+    body_deadline_s: float = BODY_DEADLINE_S,
+    connections_most: int = CONNECTIONS_MOST,
 ) -> uvicorn.Config:
     """The configuration for an embedded `uvicorn.Server`; sockets are given to its `serve`.
 
     drain_s: how long answers under way may take once the server stops. ping_s: WebSocket pings, and
     the longest wait for an answer to one, which on the seed's sockets are the only sign of life.
     send_deadline_s: how long a stream's client may take nothing before its connection is cut.
+    head_deadline_s, body_deadline_s: how long a request's head, and then its body, may take to come.
+    connections_most: most connections at a time; more are answered with 503.
     """
     config = HubConfig(
         app,
@@ -45,4 +61,6 @@ def uvicorn_config(
         timeout_graceful_shutdown=drain_s,  # type: ignore[arg-type]
     )
     config.send_deadline_s = send_deadline_s
+    config.head_deadline_s, config.body_deadline_s = head_deadline_s, body_deadline_s
+    config.connections_most = connections_most
     return config

@@ -151,6 +151,22 @@ PROBLEMS: dict[type[errors.HubError], Problem] = {
         "Content Too Large",
         Close(1009, Reconnect.NO),
     ),
+    errors.LimitReached: Problem(
+        _R.PROBLEM_REASON_LIMIT_REACHED,
+        code_pb2.RESOURCE_EXHAUSTED,
+        429,
+        "The caller does as much as it may at a time",
+        "Too Many Requests",
+        _LATER,
+    ),
+    errors.ReaderTooSlow: Problem(
+        _R.PROBLEM_REASON_READER_TOO_SLOW,
+        code_pb2.ABORTED,
+        408,
+        "The reader was too slow for too long",
+        "Request Timeout",
+        CLOSE_SLOW,
+    ),
     errors.RuntimeRefused: Problem(
         _R.PROBLEM_REASON_RUNTIME_REFUSED,
         code_pb2.UNAVAILABLE,

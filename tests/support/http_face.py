@@ -44,7 +44,7 @@ class HttpFace:
 
 @asynccontextmanager
 async def http_face(
-    core: Core, *, socket_protocol: type[Any] | None = None, **times: float
+    core: Core, *, socket_protocol: type[Any] | None = None, **times: Any
 ) -> AsyncIterator[HttpFace]:
     """A second HTTP face over the hub's core, with times of its own (`uvicorn_config`)."""
     app = create_http_app(

@@ -174,7 +174,8 @@ async def test_a_reader_that_takes_nothing_is_given_up_and_others_are_not(databa
             assert await ann.events(refinement.thread_id) == everything
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await rest_of(stuck)
-            assert caught.value.code() is grpc.StatusCode.ABORTED
+            refusal = refusal_of(caught.value)
+            assert (refusal.code, refusal.reason) == (grpc.StatusCode.ABORTED, "reader_too_slow")
             assert "watch again" in (caught.value.details() or "")
         await until(lambda: not handlers(), "the handler's end")
 

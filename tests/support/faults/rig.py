@@ -154,6 +154,8 @@ class Rig:
             "IDEO_JWT_SECRET": SECRET,
             "DEEPAGENTS_RUNTIME_URL": ground.runtime,
             "IDEO_RUNTIME_PROFILE": profile,
+            # One user does it all.
+            **dict.fromkeys(("IDEO_LIVE_RUNS", "IDEO_CREATES_PER_MINUTE", "IDEO_STREAMS"), "0"),
             **settings,
         }
 

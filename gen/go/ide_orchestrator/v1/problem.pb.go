@@ -60,6 +60,11 @@ const (
 	ProblemReason_PROBLEM_REASON_KEY_REUSED ProblemReason = 14
 	// The keys that tokens are checked with could not be fetched. HTTP 503, UNAVAILABLE; try again later.
 	ProblemReason_PROBLEM_REASON_KEYS_UNAVAILABLE ProblemReason = 15
+	// The caller does, or has, as much as it may at a time. HTTP 429, RESOURCE_EXHAUSTED; try again later.
+	ProblemReason_PROBLEM_REASON_LIMIT_REACHED ProblemReason = 16
+	// The other side was too slow: a stream's reader that took too little, or a request that did not come to
+	// its end. HTTP 408, ABORTED; watch again from the last seq.
+	ProblemReason_PROBLEM_REASON_READER_TOO_SLOW ProblemReason = 17
 )
 
 // Enum value maps for ProblemReason.
@@ -81,6 +86,8 @@ var (
 		13: "PROBLEM_REASON_INTERNAL",
 		14: "PROBLEM_REASON_KEY_REUSED",
 		15: "PROBLEM_REASON_KEYS_UNAVAILABLE",
+		16: "PROBLEM_REASON_LIMIT_REACHED",
+		17: "PROBLEM_REASON_READER_TOO_SLOW",
 	}
 	ProblemReason_value = map[string]int32{
 		"PROBLEM_REASON_UNSPECIFIED":          0,
@@ -99,6 +106,8 @@ var (
 		"PROBLEM_REASON_INTERNAL":             13,
 		"PROBLEM_REASON_KEY_REUSED":           14,
 		"PROBLEM_REASON_KEYS_UNAVAILABLE":     15,
+		"PROBLEM_REASON_LIMIT_REACHED":        16,
+		"PROBLEM_REASON_READER_TOO_SLOW":      17,
 	}
 )
 
@@ -133,7 +142,7 @@ var File_ide_orchestrator_v1_problem_proto protoreflect.FileDescriptor
 
 const file_ide_orchestrator_v1_problem_proto_rawDesc = "" +
 	"\n" +
-	"!ide_orchestrator/v1/problem.proto\x12\x13ide_orchestrator.v1*\xb9\x04\n" +
+	"!ide_orchestrator/v1/problem.proto\x12\x13ide_orchestrator.v1*\xff\x04\n" +
 	"\rProblemReason\x12\x1e\n" +
 	"\x1aPROBLEM_REASON_UNSPECIFIED\x10\x00\x12#\n" +
 	"\x1fPROBLEM_REASON_INVALID_ARGUMENT\x10\x01\x12\"\n" +
@@ -151,7 +160,9 @@ const file_ide_orchestrator_v1_problem_proto_rawDesc = "" +
 	"\x1cPROBLEM_REASON_SHUTTING_DOWN\x10\f\x12\x1b\n" +
 	"\x17PROBLEM_REASON_INTERNAL\x10\r\x12\x1d\n" +
 	"\x19PROBLEM_REASON_KEY_REUSED\x10\x0e\x12#\n" +
-	"\x1fPROBLEM_REASON_KEYS_UNAVAILABLE\x10\x0fB\xe5\x01\n" +
+	"\x1fPROBLEM_REASON_KEYS_UNAVAILABLE\x10\x0f\x12 \n" +
+	"\x1cPROBLEM_REASON_LIMIT_REACHED\x10\x10\x12\"\n" +
+	"\x1ePROBLEM_REASON_READER_TOO_SLOW\x10\x11B\xe5\x01\n" +
 	"\x17com.ide_orchestrator.v1B\fProblemProtoP\x01ZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1\xa2\x02\x03IXX\xaa\x02\x12IdeOrchestrator.V1\xca\x02\x12IdeOrchestrator\\V1\xe2\x02\x1eIdeOrchestrator\\V1\\GPBMetadata\xea\x02\x13IdeOrchestrator::V1b\x06proto3"
 
 var (

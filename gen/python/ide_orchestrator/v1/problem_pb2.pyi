@@ -54,6 +54,12 @@ class _ProblemReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Problem
     """The idempotency key was used for another request. HTTP 422, INVALID_ARGUMENT."""
     PROBLEM_REASON_KEYS_UNAVAILABLE: _ProblemReason.ValueType  # 15
     """The keys that tokens are checked with could not be fetched. HTTP 503, UNAVAILABLE; try again later."""
+    PROBLEM_REASON_LIMIT_REACHED: _ProblemReason.ValueType  # 16
+    """The caller does, or has, as much as it may at a time. HTTP 429, RESOURCE_EXHAUSTED; try again later."""
+    PROBLEM_REASON_READER_TOO_SLOW: _ProblemReason.ValueType  # 17
+    """The other side was too slow: a stream's reader that took too little, or a request that did not come to
+    its end. HTTP 408, ABORTED; watch again from the last seq.
+    """
 
 class ProblemReason(_ProblemReason, metaclass=_ProblemReasonEnumTypeWrapper):
     """The reason of an error, in lower case and without the prefix: over gRPC the `reason` of
@@ -92,4 +98,10 @@ PROBLEM_REASON_KEY_REUSED: ProblemReason.ValueType  # 14
 """The idempotency key was used for another request. HTTP 422, INVALID_ARGUMENT."""
 PROBLEM_REASON_KEYS_UNAVAILABLE: ProblemReason.ValueType  # 15
 """The keys that tokens are checked with could not be fetched. HTTP 503, UNAVAILABLE; try again later."""
+PROBLEM_REASON_LIMIT_REACHED: ProblemReason.ValueType  # 16
+"""The caller does, or has, as much as it may at a time. HTTP 429, RESOURCE_EXHAUSTED; try again later."""
+PROBLEM_REASON_READER_TOO_SLOW: ProblemReason.ValueType  # 17
+"""The other side was too slow: a stream's reader that took too little, or a request that did not come to
+its end. HTTP 408, ABORTED; watch again from the last seq.
+"""
 Global___ProblemReason: _TypeAlias = ProblemReason  # noqa: Y015

@@ -391,6 +391,17 @@ class ProblemReason(betterproto2.Enum):
     The keys that tokens are checked with could not be fetched. HTTP 503, UNAVAILABLE; try again later.
     """
 
+    LIMIT_REACHED = 16
+    """
+    The caller does, or has, as much as it may at a time. HTTP 429, RESOURCE_EXHAUSTED; try again later.
+    """
+
+    READER_TOO_SLOW = 17
+    """
+    The other side was too slow: a stream's reader that took too little, or a request that did not come to
+    its end. HTTP 408, ABORTED; watch again from the last seq.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -410,6 +421,8 @@ class ProblemReason(betterproto2.Enum):
             13: "PROBLEM_REASON_INTERNAL",
             14: "PROBLEM_REASON_KEY_REUSED",
             15: "PROBLEM_REASON_KEYS_UNAVAILABLE",
+            16: "PROBLEM_REASON_LIMIT_REACHED",
+            17: "PROBLEM_REASON_READER_TOO_SLOW",
         }
 
     @classmethod
@@ -431,6 +444,8 @@ class ProblemReason(betterproto2.Enum):
             "PROBLEM_REASON_INTERNAL": 13,
             "PROBLEM_REASON_KEY_REUSED": 14,
             "PROBLEM_REASON_KEYS_UNAVAILABLE": 15,
+            "PROBLEM_REASON_LIMIT_REACHED": 16,
+            "PROBLEM_REASON_READER_TOO_SLOW": 17,
         }
 
 

@@ -1,0 +1,99 @@
+"""What callers have open and made lately, for all replicas (quotas.QuotaStore).
+
+A row a caller, locked by the statement that counts in it: a limit is looked at on the row's newest version,
+so it holds whatever replicas do at once. The tables are unlogged: after a crash of the database they are
+empty, replicas tell anew what they have open, and a minute begins anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from uuid import UUID
+
+import asyncpg
+
+from server.db.errors import database_errors
+from server.domain.quotas import DEAD_AFTER_S
+
+_DEAD_AFTER = timedelta(seconds=DEAD_AFTER_S)
+
+_COUNT_CREATE = """
+INSERT INTO quotas AS q (caller_id, minute_began_at, creates) VALUES ($1, now(), 1)
+ON CONFLICT (caller_id) DO UPDATE SET
+  creates = CASE WHEN q.minute_began_at > now() - interval '1 minute' THEN q.creates + 1 ELSE 1 END,
+  minute_began_at = CASE WHEN q.minute_began_at > now() - interval '1 minute' THEN q.minute_began_at
+    ELSE now() END
+WHERE q.creates < $2 OR q.minute_began_at <= now() - interval '1 minute'
+RETURNING true
+"""
+
+_ROOM_IN = """
+SELECT ceil(extract(epoch FROM minute_began_at + interval '1 minute' - now()))::integer FROM quotas
+WHERE caller_id = $1
+"""
+
+#: What dead replicas had open is dropped on the way.
+_COUNT_STREAM = """
+INSERT INTO quotas AS q (caller_id, streams) VALUES ($1, jsonb_build_object($2::text, 1))
+ON CONFLICT (caller_id) DO UPDATE SET streams = (
+    SELECT coalesce(jsonb_object_agg(e.key, e.value), '{}') FROM jsonb_each(q.streams) e
+    JOIN replicas r ON r.name = e.key AND r.seen_at > now() - $4::interval
+    WHERE e.key <> $2
+  ) || jsonb_build_object($2::text, coalesce((q.streams ->> $2)::integer, 0) + 1)
+WHERE $3 > (
+  SELECT coalesce(sum(e.value::integer), 0) FROM jsonb_each_text(q.streams) e
+  WHERE e.key = $2 OR EXISTS (
+    SELECT FROM replicas r WHERE r.name = e.key AND r.seen_at > now() - $4::interval))
+RETURNING true
+"""
+
+_BEAT = """
+WITH buried AS (
+  DELETE FROM replicas WHERE seen_at < now() - interval '1 hour' AND name <> $1
+), forgotten AS (
+  DELETE FROM quotas WHERE caller_id IN (
+    SELECT caller_id FROM quotas WHERE minute_began_at < now() - interval '1 hour' AND streams = '{}'
+    LIMIT 100 FOR UPDATE SKIP LOCKED)
+)
+INSERT INTO replicas AS r (name, seen_at) VALUES ($1, now())
+ON CONFLICT (name) DO UPDATE SET seen_at = now() RETURNING xmax <> 0
+"""
+
+#: In one order, so that two replicas never wait for each other.
+_TELL_STREAMS = """
+INSERT INTO quotas AS q (caller_id, streams)
+SELECT w.caller_id, CASE WHEN w.count > 0 THEN jsonb_build_object($1::text, w.count) ELSE '{}' END
+FROM unnest($2::uuid[], $3::integer[]) w (caller_id, count) ORDER BY w.caller_id
+ON CONFLICT (caller_id) DO UPDATE SET streams = (q.streams - $1) || excluded.streams
+"""
+
+
+class PostgresQuotas:
+    """The counts. `replica` names this process among its peers."""
+
+    def __init__(self, pool: asyncpg.Pool, *, replica: str) -> None:
+        self._pool, self._replica = pool, replica
+
+    async def count_create(self, caller: UUID, most: int) -> int | None:
+        """Count one more thing made in this minute, or say in how many seconds there is room again."""
+        with database_errors():
+            if await self._pool.fetchval(_COUNT_CREATE, caller, most):
+                return None
+            return max(await self._pool.fetchval(_ROOM_IN, caller) or 1, 1)
+
+    async def count_stream(self, caller: UUID, most: int) -> bool:
+        """Count one more open stream of this replica's, if all replicas together may have one more."""
+        with database_errors():
+            counted = await self._pool.fetchval(_COUNT_STREAM, caller, self._replica, most, _DEAD_AFTER)
+        return bool(counted)
+
+    async def beat(self) -> bool:
+        """Say that this replica lives; whether that was known. Forgets dead replicas and idle callers."""
+        with database_errors():
+            return bool(await self._pool.fetchval(_BEAT, self._replica))
+
+    async def tell_streams(self, counts: Mapping[UUID, int]) -> None:
+        """How many streams of these callers are open on this replica."""
+        with database_errors():
+            await self._pool.execute(_TELL_STREAMS, self._replica, list(counts), list(counts.values()))

@@ -1,0 +1,213 @@
+"""What one caller may do at a time, on every transport, and what a client may take for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, suppress
+from typing import Any
+
+import grpc
+import grpc.aio
+import httpx
+import pytest
+
+from ide_orchestrator.v1 import refinement_pb2_grpc, workflow_pb2_grpc
+from server.wire import messages as m
+from tests.support.grpc_face import refusal_of
+from tests.support.http_face import HttpFace, http_face, problem, socket, until, upgrade
+from tests.support.hub import RunningHub, a_workflow, running_hub, start
+
+QUIET = "[[replay:short_run silent=20]]"
+
+
+@pytest.fixture
+async def replicas(database: str) -> AsyncIterator[list[RunningHub]]:
+    limits: dict[str, Any] = {"live_runs": 2, "streams": 3, "heartbeat_s": 0.2}
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(running_hub(database, **limits)) for _ in range(2)]
+
+
+def http(hub: RunningHub, email: str = "ann@example.com") -> httpx.AsyncClient:
+    """An HTTP client of a user's."""
+    headers = {"Authorization": f"Bearer {hub.token(email)}"}
+    return httpx.AsyncClient(base_url=hub.http, headers=headers, timeout=30, trust_env=False)
+
+
+def metadata(hub: RunningHub) -> Any:
+    """A caller's metadata."""
+    return (("authorization", f"Bearer {hub.token()}"),)
+
+
+def refused(answer: httpx.Response) -> None:
+    """It is refused for a while."""
+    assert (answer.status_code, problem(answer)["code"]) == (429, "limit_reached")
+    assert 1 <= int(answer.headers["retry-after"]) <= 60
+
+
+async def test_a_caller_with_enough_live_runs_is_told_to_wait_and_nobody_else_is(
+    replicas: list[RunningHub],
+) -> None:
+    one, two = replicas
+    async with one.client() as client:
+        workflow = await a_workflow(client)
+        started = [await start(client, QUIET, workflow) for _ in range(2)]
+    body = {"user_prompt": QUIET}
+    async with http(two) as ann:
+        refused(await ann.post(f"/api/workflows/{workflow}/refinements", json=body))
+    async with grpc.aio.insecure_channel(two.grpc) as channel:
+        stub: Any = refinement_pb2_grpc.RefinementServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.StartRefinement(
+                m.StartRefinementRequest(workflow_id=workflow, user_prompt=QUIET), metadata=metadata(two)
+            )
+    refusal = refusal_of(caught.value)
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "limit_reached")
+    assert (refusal.retry_after_s or 0) >= 1
+    async with two.client("bob@example.com") as bob:
+        assert await start(bob, QUIET)
+    async with http(one) as ann:
+        assert (await ann.post(f"/api/refinements/{started[0]['thread_id']}/cancel")).status_code == 200
+        again = await ann.post(f"/api/workflows/{workflow}/refinements", json=body)
+        assert again.status_code == 202
+
+
+async def test_a_caller_makes_so_many_a_minute_over_all_faces_and_replicas(database: str) -> None:
+    limits: dict[str, Any] = {"creates_per_minute": 4}
+    async with running_hub(database, **limits) as one, running_hub(database, **limits) as two:
+        async with http(one) as ann, http(two) as again:
+            for client in (ann, again):
+                assert (await client.post("/api/workflows", json={"name": "w"})).status_code == 201
+            async with grpc.aio.insecure_channel(one.grpc) as channel:
+                stub: Any = workflow_pb2_grpc.WorkflowServiceStub(channel)
+                made = await stub.CreateWorkflow(m.CreateWorkflowRequest(name="w"), metadata=metadata(one))
+            path = f"/api/workflows/{made.workflow.id}/refinements"
+            body = {"user_prompt": "[[replay:short_run]]"}
+            key = {"Idempotency-Key": "once"}
+            first = await ann.post(path, json=body, headers=key)
+            assert first.status_code == 202
+            refused(await again.post("/api/workflows", json={"name": "w"}))
+            refused(await ann.post(path, json=body))
+            # What was started before is told all the same.
+            repeated = await again.post(path, json=body, headers=key)
+            assert repeated.json() == first.json()
+            # Reading is no making.
+            assert (await ann.get("/api/workflows")).status_code == 200
+        async with http(two, "bob@example.com") as bob:
+            assert (await bob.post("/api/workflows", json={"name": "w"})).status_code == 201
+
+
+async def test_a_caller_has_so_many_streams_over_all_faces_and_replicas(replicas: list[RunningHub]) -> None:
+    one, two = replicas
+    async with one.client() as client:
+        thread = (await start(client, QUIET))["thread_id"]
+    async with http(two) as ann, AsyncExitStack() as streams:
+        await streams.enter_async_context(socket(one.http, thread, one.token()))
+        await streams.enter_async_context(socket(two.http, thread, two.token(), "ideo.v1"))
+        channel = await streams.enter_async_context(grpc.aio.insecure_channel(two.grpc))
+        stub: Any = refinement_pb2_grpc.RefinementServiceStub(channel)
+        request = m.WatchRefinementRequest(thread_id=thread)
+        third = stub.WatchRefinement(request, metadata=metadata(two))
+        assert (await third.read()).HasField("hello")
+
+        status, headers, told = await upgrade(
+            one.http, f"/api/ws/refinements/{thread}?token={one.token()}", {}
+        )
+        assert (status, told["code"], headers["retry-after"]) == (429, "limit_reached", "5")
+        refused(await ann.get(f"/api/refinements/{thread}/events", headers={"Accept": "text/event-stream"}))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.WatchRefinement(request, metadata=metadata(two)).read()
+        assert refusal_of(caught.value).reason == "limit_reached"
+        # A page is no stream; another caller is not affected: only told that it is not there.
+        assert (await ann.get(f"/api/refinements/{thread}/events")).status_code == 200
+        async with http(two, "bob@example.com") as bob:
+            assert (await bob.get(f"/api/refinements/{thread}/events")).status_code == 404
+        third.cancel()
+        await until(lambda: two.core.tails.readers == 1)
+        await two.core.quotas.tell()
+        async with socket(one.http, thread, one.token()):
+            pass
+
+
+# --- Slow and many clients ----------------------------------------------------------------------
+
+
+async def answer_of(face: HttpFace, *parts: bytes) -> tuple[int, bytes]:
+    """What a client that sends these parts and then nothing is answered: status and all until the end."""
+    host, _, port = face.http.removeprefix("http://").rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+        async with asyncio.timeout(10):
+            told = await reader.read()
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+    return int(told.split()[1]) if told else 0, told
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (),
+        (b"GET /healthz HT",),
+        (b"GET /healthz HTTP/1.1\r\n", b"Host: x\r\n", b"X-Slow: "),
+        (b"POST /api/workflows HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n", b'{"na'),
+        (b"POST /api/workflows HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", b"5\r\n{"),
+        (b"GET /api/ws/refinements/x HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: webs",),
+    ],
+    ids=["nothing", "request line", "headers", "body", "chunked body", "upgrade"],
+)
+async def test_a_request_that_does_not_come_to_its_end_is_given_up(
+    database: str, parts: tuple[bytes, ...]
+) -> None:
+    async with (
+        running_hub(database) as hub,
+        http_face(hub.core, head_deadline_s=0.3, body_deadline_s=0.3) as face,
+    ):
+        head = (b"authorization: Bearer " + hub.token().encode() + b"\r\nHost: x\r\n",)
+        sent = tuple(part.replace(b"Host: x\r\n", head[0]) for part in parts)
+        status, told = await answer_of(face, *sent)
+        assert (status, b'"code":"reader_too_slow"' in told) == (408, True)
+        await face.until_connections(0)
+        # Who is quick is not hurried: many requests on one connection, for longer than one may take.
+        async with httpx.AsyncClient(base_url=face.http, trust_env=False) as client:
+            loop = asyncio.get_running_loop()
+            until_then = loop.time() + 0.7
+            while loop.time() < until_then:
+                assert (await client.get("/healthz")).status_code == 200
+
+
+async def test_streams_are_not_hurried(database: str) -> None:
+    async with (
+        running_hub(database, heartbeat_s=0.1) as hub,
+        http_face(hub.core, head_deadline_s=0.2, body_deadline_s=0.2) as face,
+        hub.client() as client,
+    ):
+        thread = (await start(client, "[[replay:short_run silent=20]]"))["thread_id"]
+        async with socket(face.http, thread, hub.token(), "ideo.v1") as opened, http(hub) as ann:
+            url = f"{face.http}/api/refinements/{thread}/events"
+            async with ann.stream("GET", url, headers={"Accept": "text/event-stream"}) as answer:
+                lines = answer.aiter_lines()
+                for _ in range(12):
+                    assert await opened.recv()
+                    assert await anext(lines) is not None
+
+
+async def test_a_connection_too_many_is_answered_and_the_others_stay(database: str) -> None:
+    async with running_hub(database) as hub, http_face(hub.core, connections_most=2) as face:
+        async with (
+            httpx.AsyncClient(base_url=face.http, trust_env=False) as one,
+            httpx.AsyncClient(base_url=face.http, trust_env=False) as two,
+        ):
+            assert (await one.get("/healthz")).status_code == 200
+            assert (await two.get("/healthz")).status_code == 200
+            status, told = await answer_of(face)
+            assert (status, b'"code":"limit_reached"' in told, b"retry-after: 5" in told) == (429, True, True)
+            assert (await one.get("/healthz")).status_code == 200
+        await face.until_connections(0)
+        async with httpx.AsyncClient(base_url=face.http, trust_env=False) as three:
+            assert (await three.get("/healthz")).status_code == 200

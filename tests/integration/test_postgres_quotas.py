@@ -1,0 +1,159 @@
+"""Quotas across replicas, on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from server.db.proposals import PostgresProposals
+from server.db.quotas import PostgresQuotas
+from server.domain.errors import LimitReached
+from server.domain.model import StartRefinement
+from server.domain.quotas import QuotaLimits, Quotas
+from server.system import SystemClock
+from tests.support.stored import NOON, a_user, a_workflow, an_invocation
+
+CALLER = UUID("10000000-0000-4000-8000-000000000000")
+
+
+def replicas(pool: Any, **limits: int) -> list[Quotas]:
+    """Two replicas with quotas."""
+    made = QuotaLimits(**limits)
+    return [Quotas(PostgresQuotas(pool, replica=name), SystemClock(), made) for name in ("one", "two")]
+
+
+async def told(*quotas: Quotas) -> None:
+    """Each replica says that it lives, and what it has open."""
+    for each in quotas:
+        await each.tell()
+
+
+async def outcomes(calls: list[Any]) -> tuple[int, int]:
+    """How many calls were let in, and how many refused."""
+    done = await asyncio.gather(*calls, return_exceptions=True)
+    refused = [each for each in done if isinstance(each, LimitReached)]
+    assert all(each is None for each in done if each not in refused)
+    assert all(each.retry_after_s is not None and each.retry_after_s >= 1 for each in refused)
+    return len(done) - len(refused), len(refused)
+
+
+async def test_two_replicas_together_let_a_caller_make_no_more_than_one_would(pool: Any) -> None:
+    one, two = replicas(pool, creates=10)
+    await told(one, two)
+    calls = [each.create(CALLER) for _ in range(20) for each in (one, two)]
+    assert await outcomes(calls) == (10, 30)
+    assert await outcomes([two.create(uuid4())]) == (1, 0)
+
+
+async def test_a_minute_later_there_is_room_again(pool: Any) -> None:
+    one, _ = replicas(pool, creates=1)
+    assert await outcomes([one.create(CALLER)]) == (1, 0)
+    with pytest.raises(LimitReached) as refused:
+        await one.create(CALLER)
+    assert 55 <= (refused.value.retry_after_s or 0) <= 60
+    await pool.execute("UPDATE quotas SET minute_began_at = minute_began_at - interval '61 seconds'")
+    assert await outcomes([one.create(CALLER)]) == (1, 0)
+    assert await outcomes([one.create(CALLER)]) == (0, 1)
+
+
+async def test_two_replicas_together_open_no_more_streams_than_one_would(pool: Any) -> None:
+    one, two = replicas(pool, streams=10)
+    await told(one, two)
+    assert await outcomes([each.open_stream(CALLER) for _ in range(10) for each in (one, two)]) == (10, 10)
+    assert await outcomes([one.open_stream(uuid4())]) == (1, 0)
+    # Whatever each has by now, what one closes the other may open once it was told.
+    closed = 0
+    for each in (one, two):
+        while each._open[CALLER] and closed < 5:
+            each.close_stream(CALLER)
+            closed += 1
+    await told(one, two)
+    assert await outcomes([each.open_stream(CALLER) for _ in range(5) for each in (one, two)]) == (5, 5)
+
+
+async def test_what_a_dead_replica_had_open_counts_no_more(pool: Any) -> None:
+    one, two = replicas(pool, streams=3)
+    await told(one, two)
+    assert await outcomes([one.open_stream(CALLER) for _ in range(3)]) == (3, 0)
+    assert await outcomes([two.open_stream(CALLER)]) == (0, 1)
+    await pool.execute("UPDATE replicas SET seen_at = now() - interval '16 seconds' WHERE name = 'one'")
+    assert await outcomes([two.open_stream(CALLER) for _ in range(4)]) == (3, 1)
+    assert await pool.fetchval("SELECT streams FROM quotas") == '{"two": 3}'
+
+
+async def test_after_a_crash_of_the_database_replicas_tell_what_they_have(pool: Any) -> None:
+    one, two = replicas(pool, streams=3)
+    await told(one, two)
+    assert await outcomes([one.open_stream(CALLER) for _ in range(2)]) == (2, 0)
+    await pool.execute("TRUNCATE quotas, replicas")  # what a crash does to unlogged tables
+    await told(one, two)
+    assert await outcomes([two.open_stream(CALLER) for _ in range(3)]) == (1, 2)
+
+
+async def test_a_stream_that_could_not_be_counted_is_not_counted(pool: Any) -> None:
+    one, two = replicas(pool, streams=2)
+    await told(one, two)
+    for _ in range(3):
+        assert await outcomes([one.open_stream(CALLER) for _ in range(2)]) == (2, 0)
+        assert await outcomes([one.open_stream(CALLER)]) == (0, 1)
+        for _ in range(2):
+            one.close_stream(CALLER)
+        await told(one)
+    assert await pool.fetchval("SELECT streams FROM quotas") == "{}"
+    await pool.execute("UPDATE quotas SET minute_began_at = now() - interval '2 hours'")
+    await told(one)
+    assert await pool.fetchval("SELECT count(*) FROM quotas") == 0
+
+
+async def test_calls_that_wait_are_bounded(pool: Any) -> None:
+    one, _ = replicas(pool, streams=2)
+    with one.waiting(CALLER), one.waiting(CALLER):
+        with pytest.raises(LimitReached), one.waiting(CALLER):
+            pass
+        with one.waiting(uuid4()):
+            pass
+    with one.waiting(CALLER):
+        pass
+
+
+async def test_without_a_limit_nothing_is_counted(pool: Any) -> None:
+    one, _ = replicas(pool, creates=0, streams=0)
+    await one.create(CALLER)
+    await one.open_stream(CALLER)
+    one.close_stream(CALLER)
+    await one.tell()
+    assert await pool.fetchval("SELECT count(*) FROM quotas") == 0
+
+
+async def test_starts_at_once_never_leave_a_caller_with_too_many_live_runs(pool: Any) -> None:
+    ann, bob = await a_user(pool), await a_user(pool, "bob")
+    workflows = {user: await a_workflow(pool, user) for user in (ann, bob)}
+    stores = [PostgresProposals(pool, owner=name, lease_ttl_s=15) for name in ("one", "two")]
+
+    def start(number: int, user: Any) -> Any:
+        return stores[number % 2].start(
+            user,
+            StartRefinement(workflows[user].id, "do it"),
+            proposal_id=uuid4(),
+            invocation=an_invocation(),
+            draft_id=workflows[user].current_draft_id,
+            first_event=b"first",
+            now=NOON,
+            live_most=5,
+        )
+
+    done = await asyncio.gather(*(start(number, ann) for number in range(20)), return_exceptions=True)
+    assert sum(isinstance(each, LimitReached) for each in done) == 15
+    assert await pool.fetchval("SELECT count(*) FROM runs") == 5
+    await start(0, bob)
+    await pool.execute(
+        "UPDATE proposals SET status = 'completed' "
+        "WHERE id = (SELECT id FROM proposals WHERE created_by_user_id = $1 LIMIT 1)",
+        ann.user_id,
+    )
+    await start(0, ann)
+    with pytest.raises(LimitReached):
+        await start(1, ann)
