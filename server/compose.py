@@ -48,7 +48,8 @@ from server.domain.runner import Runner
 from server.domain.segments import Segment
 from server.domain.tickets import Tickets
 from server.domain.workflows import WorkflowShelf
-from server.grpc.app import GrpcFace, GrpcServices, create_grpc_server
+from server.grpc.app import GrpcFace, GrpcLimits, GrpcServices, create_grpc_server
+from server.grpc.transport import Tls, server_credentials
 from server.http.app import HttpServices, create_http_app
 from server.http.server import uvicorn_config
 from server.metrics import HubMetrics
@@ -377,8 +378,10 @@ async def open_hub(
                 authenticator=core.authenticator,
             ),
             dev=settings.dev,
+            limits=GrpcLimits(calls=settings.grpc_calls, connection_age_s=settings.grpc_connection_age_s),
+            peers=frozenset(settings.grpc_peers),
         )
-        grpc_port = rpc.server.add_insecure_port(f"{host}:{settings.grpc_port}")
+        grpc_port = _bound(rpc, f"{host}:{settings.grpc_port}", tls_of(settings))
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         core.background.add_done_callback(lambda task: _tell(task, failed))
         await rpc.start()
@@ -387,6 +390,20 @@ async def open_hub(
         stack.push_async_callback(_drain, core, http, serving, rpc, settings.drain_s)
         await asyncio.wait({serving, asyncio.ensure_future(http.up.wait())}, return_when="FIRST_COMPLETED")
         yield Hub(core, f"http://{host}:{port}", f"{host}:{grpc_port}", failed)
+
+
+def tls_of(settings: Settings) -> Tls | None:
+    """The gRPC port's TLS that the settings ask for."""
+    if settings.grpc_certificate is None or settings.grpc_key is None:
+        return None
+    return Tls(settings.grpc_certificate, settings.grpc_key, settings.grpc_client_ca)
+
+
+def _bound(rpc: GrpcFace, address: str, tls: Tls | None) -> int:
+    """Bind the face; the port."""
+    if tls is None:
+        return rpc.server.add_insecure_port(address)
+    return rpc.server.add_secure_port(address, server_credentials(tls))
 
 
 def _tell(task: asyncio.Task[None], failed: asyncio.Future[None]) -> None:

@@ -43,6 +43,12 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", alias="IDEO_HOST")
     http_port: Port = Field(8080, alias="IDEO_HTTP_PORT")
     grpc_port: Port = Field(50051, alias="IDEO_GRPC_PORT")
+    grpc_certificate: Path | None = Field(None, alias="IDEO_GRPC_CERTIFICATE")
+    grpc_key: Path | None = Field(None, alias="IDEO_GRPC_KEY")
+    grpc_client_ca: Path | None = Field(None, alias="IDEO_GRPC_CLIENT_CA")
+    grpc_peers: Annotated[tuple[str, ...], NoDecode] = Field((), alias="IDEO_GRPC_PEERS")
+    grpc_calls: int = Field(10_000, alias="IDEO_GRPC_CALLS", ge=1, le=1_000_000)
+    grpc_connection_age_s: Seconds = Field(3600.0, alias="IDEO_GRPC_CONNECTION_AGE_S")
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         ("https://ide.bizmatters.com",), alias="IDEO_ALLOWED_ORIGINS"
     )
@@ -74,6 +80,20 @@ class Settings(BaseSettings):
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("grpc_peers", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("grpc_certificate", "grpc_key", "grpc_client_ca")
+    @classmethod
+    def _readable(cls, value: Path | None) -> Path | None:
+        if value and not (value.is_file() and os.access(value, os.R_OK)):
+            raise ValueError("must be a file that can be read")
         return value
 
     @field_validator("database_url", "database_direct_url")
@@ -150,7 +170,13 @@ class ClientSettings(BaseSettings):
 
 
 #: What a setting is worth nothing without.
-_TOGETHER = {"IDEO_JWKS_URL": ("IDEO_JWT_ISSUER", "IDEO_JWT_AUDIENCE")}
+_TOGETHER = {
+    "IDEO_JWKS_URL": ("IDEO_JWT_ISSUER", "IDEO_JWT_AUDIENCE"),
+    "IDEO_GRPC_CERTIFICATE": ("IDEO_GRPC_KEY",),
+    "IDEO_GRPC_KEY": ("IDEO_GRPC_CERTIFICATE",),
+    "IDEO_GRPC_CLIENT_CA": ("IDEO_GRPC_CERTIFICATE",),
+    "IDEO_GRPC_PEERS": ("IDEO_GRPC_CLIENT_CA",),
+}
 
 
 def load(*, require: tuple[str, ...] = (), in_prod: tuple[str, ...] = (), **overrides: Any) -> Settings:
@@ -175,8 +201,10 @@ def load(*, require: tuple[str, ...] = (), in_prod: tuple[str, ...] = (), **over
         return given.get(name) or os.environ.get(name)
 
     wanted = [*(in_prod if _set("IDEO_ENV") != "dev" else ()), *require]
-    wanted += [each for name, others in _TOGETHER.items() if name in wanted or _set(name) for each in others]
-    problems.extend(f"{name}: is required" for name in wanted if not _set(name))
+    for name, others in _TOGETHER.items():
+        if name in wanted or _set(name):
+            wanted += others
+    problems.extend(f"{name}: is required" for name in dict.fromkeys(wanted) if not _set(name))
     if problems or settings is None:
         raise SettingsError(problems)
     return settings

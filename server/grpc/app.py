@@ -64,15 +64,39 @@ class GrpcFace:
         await self.server.stop(grace_s)
 
 
-def server_options(*, max_receive_bytes: int, reuse_port: bool) -> list[tuple[str, int]]:
+@dataclass(frozen=True, slots=True)
+class GrpcLimits:
+    """What clients may take. receive_bytes: largest request. write_s: longest wait for a watch's reader to
+    take a message. calls: most at a time on this replica, and streams: on one connection.
+    connection_age_s: after which a connection is asked to go, for clients to spread over replicas; its calls
+    have `connection_grace_s` to end."""
+
+    receive_bytes: int = 4 << 20
+    write_s: float = 30.0
+    calls: int = 10_000
+    streams: int = 2_000
+    connection_age_s: float = 3600.0
+    connection_grace_s: float = 600.0
+
+
+DEFAULT_LIMITS = GrpcLimits()
+
+
+def server_options(limits: GrpcLimits, *, reuse_port: bool) -> list[tuple[str, int]]:
     """The channel arguments of grpc: limits, keepalive, and how a port is taken.
 
     Without `reuse_port` a second hub on the port fails to bind, instead of sharing it silently.
     """
     return [
-        ("grpc.max_receive_message_length", max_receive_bytes),
+        ("grpc.max_receive_message_length", limits.receive_bytes),
         ("grpc.max_send_message_length", -1),
         ("grpc.so_reuseport", int(reuse_port)),
+        ("grpc.max_concurrent_streams", limits.streams),
+        ("grpc.max_connection_age_ms", round(limits.connection_age_s * 1000)),
+        ("grpc.max_connection_age_grace_ms", round(limits.connection_grace_s * 1000)),
+        # Nobody needs more than a token and a trace.
+        ("grpc.max_metadata_size", 16 << 10),
+        ("grpc.absolute_max_metadata_size", 16 << 10),
         # A connection whose other end is gone is found out within 45 s, watches or not.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 15_000),
@@ -86,20 +110,21 @@ def create_grpc_server(
     services: GrpcServices,
     *,
     dev: bool,
-    max_receive_bytes: int = 4 << 20,
-    write_s: float = 30.0,
+    limits: GrpcLimits = DEFAULT_LIMITS,
+    peers: frozenset[str] = frozenset(),
     reuse_port: bool = False,
 ) -> GrpcFace:
     """The face, not yet bound to an address.
 
-    dev: with reflection. max_receive_bytes: largest request; grpc refuses a larger one with
-    RESOURCE_EXHAUSTED. write_s: longest wait for a watch's reader to take a message.
+    dev: with reflection. limits: grpc itself refuses what is above them, with RESOURCE_EXHAUSTED. peers:
+    names of certificates that may call, empty for all.
     """
     server = grpc.aio.server(
-        interceptors=(ErrorTable(), Authentication(services.authenticator)),
-        options=server_options(max_receive_bytes=max_receive_bytes, reuse_port=reuse_port),
+        interceptors=(ErrorTable(peers), Authentication(services.authenticator)),
+        options=server_options(limits, reuse_port=reuse_port),
+        maximum_concurrent_rpcs=limits.calls,
     )
-    watches = Watches(services.refinements, write_s=write_s)
+    watches = Watches(services.refinements, write_s=limits.write_s)
     add_RefinementServiceServicer_to_server(RefinementServicer(services.refinements, watches), server)
     add_ProposalServiceServicer_to_server(ProposalServicer(services.proposals), server)
     add_AccessServiceServicer_to_server(AccessServicer(services.access), server)

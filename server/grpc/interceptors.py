@@ -25,6 +25,7 @@ from ide_orchestrator.v1 import proposal_pb2, refinement_pb2
 from server.auth.authenticator import Authenticator
 from server.domain.errors import HubError, InvalidArgument
 from server.domain.model import Principal
+from server.grpc.transport import check_peer
 from server.wire.problems import grpc_status
 
 _logger = logging.getLogger(__name__)
@@ -98,8 +99,12 @@ class ErrorTable(grpc.aio.ServerInterceptor):
     """Tells errors as the one table says. Stands first, so that it sees those of all others.
 
     It also takes parsing and serialising over from grpc, which would tell a failure's text; a handler
-    may therefore hand out bytes, which go out as they are.
+    may therefore hand out bytes, which go out as they are. `peers`: names of certificates that may call;
+    empty for all.
     """
+
+    def __init__(self, peers: frozenset[str] = frozenset()) -> None:
+        self._peers = peers
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -113,7 +118,7 @@ class ErrorTable(grpc.aio.ServerInterceptor):
         except Exception as error:
             return _refusal(error, method)
         # No handler: grpc answers UNIMPLEMENTED.
-        return handler and _guarded(handler, method)
+        return handler and _guarded(handler, method, self._peers)
 
 
 def _refusal(error: Exception, method: str) -> Handler:
@@ -125,7 +130,7 @@ def _refusal(error: Exception, method: str) -> Handler:
     return grpc.unary_unary_rpc_method_handler(refuse)
 
 
-def _guarded(handler: Handler, method: str) -> Handler:
+def _guarded(handler: Handler, method: str, peers: frozenset[str]) -> Handler:
     """The handler with raw bytes on both sides. All our methods take one message."""
     # grpc's types say that each of these may be missing; generated code sets them all.
     call: Any = handler.unary_stream if handler.response_streaming else handler.unary_unary
@@ -134,6 +139,7 @@ def _guarded(handler: Handler, method: str) -> Handler:
 
     async def guarded(raw: bytes, context: Context) -> Any:
         try:
+            check_peer(context.auth_context(), peers)
             made = await call(_parsed(parse, raw), context)
             # A stream has written its messages by now and hands out nothing.
             return made if made is None or isinstance(made, bytes) else serialise(made)

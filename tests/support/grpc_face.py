@@ -21,7 +21,7 @@ from server import settings as settings_module
 from server.auth.tokens import SharedSecret
 from server.compose import Core, open_core
 from server.dev import replay_runtime
-from server.grpc.app import GrpcFace, GrpcServices, create_grpc_server
+from server.grpc.app import GrpcFace, GrpcLimits, GrpcServices, create_grpc_server
 from server.wire import messages as m
 
 SECRET = "a secret of the tests, long enough to be one"
@@ -82,7 +82,7 @@ class GrpcHub:
 
 @asynccontextmanager
 async def open_grpc_hub(
-    dsn: str, *, dev: bool = True, write_s: float = 30.0, runtime_url: str | None = None
+    dsn: str, *, dev: bool = True, write_s: float = 30.0, runtime_url: str | None = None, **limits: Any
 ) -> AsyncIterator[GrpcHub]:
     """The hub on a database; its runtime replays the shipped recordings unless one is named."""
     verifier = SharedSecret(SECRET)
@@ -94,7 +94,7 @@ async def open_grpc_hub(
         face = create_grpc_server(
             GrpcServices(core.refinements, core.proposals, core.access, core.workflows, core.authenticator),
             dev=dev,
-            write_s=write_s,
+            limits=GrpcLimits(write_s=write_s, **limits),
         )
         address = f"127.0.0.1:{face.server.add_insecure_port('127.0.0.1:0')}"
         await face.start()
