@@ -1,21 +1,23 @@
-"""Files in the column `proposals.generated_files`: path to the seed's form, and back, without loss.
+"""Files in the columns `proposals.generated_files` and `rejected_files`, and back, without loss.
 
 jsonb holds neither U+0000 nor lone surrogates. What has any of them is kept as the base64 of its
 bytes (a text's as `server.domain.files.text_bytes` makes them):
 
 - a file's fields, and then `escaped` lists their names:
   `{"content": ["YQBi"], "encoding": "base64", "escaped": ["content"]}` is the text `a`, U+0000, `b`;
-- a path, behind the prefix `base64:`, as is a path that starts with that prefix itself.
+- a path, a rejected one too, behind the prefix `base64:`, as is a path that starts with that prefix.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from server.domain.files import File, parse_file, text_bytes
+from server.domain.paths import PathFault, RejectedFile
 
 #: Marks an escaped path.
 PREFIX = "base64:"
@@ -31,6 +33,28 @@ def files_from_jsonb(text: str | None) -> dict[str, File]:
     if text is None:
         return {}
     return {_path_from_json(path): _file_from_json(form) for path, form in json.loads(text).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFiles:
+    """What a finished proposal keeps of its files: the columns' values."""
+
+    generated: str
+    count: int
+    rejected: str | None
+
+
+def rejected_to_jsonb(rejected: Sequence[RejectedFile]) -> str | None:
+    """The text of a jsonb value, `[[path, code], …]`; None for none."""
+    if not rejected:
+        return None
+    return json.dumps([[_path_to_json(each.path), each.fault.value] for each in rejected])
+
+
+def rejected_from_jsonb(text: str | None) -> tuple[RejectedFile, ...]:
+    """The files of what `rejected_to_jsonb` made."""
+    told = json.loads(text) if text is not None else ()
+    return tuple(RejectedFile(_path_from_json(path), PathFault(code)) for path, code in told)
 
 
 def _fits(data: bytes) -> bool:

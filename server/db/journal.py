@@ -22,6 +22,7 @@ from uuid import UUID
 import asyncpg
 
 from server.db.errors import database_errors
+from server.db.file_json import StoredFiles
 from server.db.journal_log import RETRY_FIRST_S, RETRY_MOST_S, Batch, PostgresJournalLog
 from server.domain.crashpoints import crash_point
 from server.domain.errors import DatabaseUnavailable
@@ -68,8 +69,8 @@ VALUES ($1, $2, $2, $3, $4, true)
 """
 
 _FINISH_PROPOSAL = """
-UPDATE proposals SET status = $2, generated_files = $3::jsonb, file_count = $4, failure_reason = $5,
-  failure_message = $6, completed_at = now()
+UPDATE proposals SET status = $2, generated_files = $3::jsonb, file_count = $4, rejected_files = $5::jsonb,
+  failure_reason = $6, failure_message = $7, completed_at = now()
 WHERE id = $1
 """
 
@@ -219,8 +220,7 @@ class PostgresJournal:
         entry: bytes,
         residue: bytes,
         outcome: Outcome,
-        generated: str,
-        file_count: int,
+        files: StoredFiles,
         failure: Failure | None,
     ) -> bool:
         """The finishing transaction, once; False when the lease is someone else's.
@@ -244,8 +244,9 @@ class PostgresJournal:
                     _FINISH_PROPOSAL,
                     proposal_id,
                     outcome.value,
-                    generated,
-                    file_count,
+                    files.generated,
+                    files.count,
+                    files.rejected,
                     failure.reason if failure else None,
                     failure.message if failure else None,
                 )

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from server.db.file_json import files_to_jsonb
+from server.db.file_json import StoredFiles, files_to_jsonb, rejected_to_jsonb
 from server.domain.crashpoints import crash_point
 from server.domain.errors import DatabaseUnavailable, LeaseLost
 from server.domain.events import Outcome
 from server.domain.files import File
 from server.domain.model import Failure
+from server.domain.paths import RejectedFile
 from server.domain.ports import JournalHead, Lease, OnCommit
 from server.domain.segments import Segment, framed_event, framed_residue
 
@@ -39,8 +40,7 @@ class Writer(Protocol):
         entry: bytes,
         residue: bytes,
         outcome: Outcome,
-        generated: str,
-        file_count: int,
+        files: StoredFiles,
         failure: Failure | None,
     ) -> bool:
         """The finishing transaction, once; False when the lease is someone else's."""
@@ -155,6 +155,7 @@ class PostgresJournalLog:
         *,
         outcome: Outcome,
         files: Mapping[str, File],
+        rejected: Sequence[RejectedFile] = (),
         failure: Failure | None,
     ) -> None:
         """Commit, in one transaction, the terminal event, the proposal's files and its status.
@@ -163,14 +164,12 @@ class PostgresJournalLog:
         """
         await self.flush()
         self._last_seq += 1
-        generated = files_to_jsonb(files)
+        stored = StoredFiles(files_to_jsonb(files), len(files), rejected_to_jsonb(rejected))
         entry, kept = framed_event(event), framed_residue(residue)
         pause_s = RETRY_FIRST_S
         while True:
             try:
-                done = await self._journal.finish(
-                    self, self._epoch, entry, kept, outcome, generated, len(files), failure
-                )
+                done = await self._journal.finish(self, self._epoch, entry, kept, outcome, stored, failure)
             except DatabaseUnavailable:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, RETRY_MOST_S)

@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from server.db.errors import database_errors
-from server.db.file_json import files_from_jsonb
+from server.db.file_json import files_from_jsonb, rejected_from_jsonb
 from server.db.invocations import invocation_to_jsonb
 from server.db.page_tokens import page_place, page_token
 from server.domain.errors import LimitReached, NotFound
@@ -98,7 +98,7 @@ _COLUMNS = """p.id, p.draft_id, d.workflow_id, p.thread_id, p.status, p.user_pro
 _SEEN_BY = """FROM proposals p JOIN drafts d ON d.id = p.draft_id
 JOIN proposal_callers a ON a.proposal_id = p.id AND a.caller_id = $1"""
 
-_GET = f"SELECT {_COLUMNS}, p.generated_files {_SEEN_BY} WHERE p.id = $2"
+_GET = f"SELECT {_COLUMNS}, p.generated_files, p.rejected_files {_SEEN_BY} WHERE p.id = $2"
 
 _PAGE = f"""
 SELECT {_COLUMNS} {_SEEN_BY}
@@ -215,7 +215,7 @@ class PostgresProposals:
         """The proposal with its files; None as above."""
         with database_errors():
             row = await self._pool.fetchrow(_GET, principal.user_id, proposal_id)
-        return None if row is None else _proposal(row, row["generated_files"])
+        return None if row is None else _proposal(row, row["generated_files"], row["rejected_files"])
 
     async def list(
         self,
@@ -233,7 +233,7 @@ class PostgresProposals:
             rows = await self._pool.fetch(
                 _PAGE, principal.user_id, workflow_id, word, before, before_id, limit + 1
             )
-        items = tuple(_proposal(row, None) for row in rows[:limit])
+        items = tuple(_proposal(row) for row in rows[:limit])
         more = len(rows) > limit and items
         return Page(items, page_token(_LIST, items[-1].created_at, items[-1].id) if more else None)
 
@@ -252,7 +252,7 @@ def _failure(row: Any) -> Failure | None:
     return None if reason is None else Failure(reason, row["failure_message"] or "")
 
 
-def _proposal(row: Any, files: str | None) -> Proposal:
+def _proposal(row: Any, files: str | None = None, rejected: str | None = None) -> Proposal:
     """A proposal of a row with `_COLUMNS`."""
     return Proposal(
         id=row["id"],
@@ -271,4 +271,5 @@ def _proposal(row: Any, files: str | None) -> Proposal:
         failure=_failure(row),
         file_count=row["file_count"],
         files=files_from_jsonb(files),
+        rejected_files=rejected_from_jsonb(rejected),
     )

@@ -87,7 +87,7 @@ class DraftFiles(Table, tablename="draft_files", db=ENGINE):
 class Proposals(Table, tablename="proposals", db=ENGINE):
     """The result of a refinement.
 
-    generated_files: path to file, see `server.db.file_json`. base_version: the draft's version that
+    generated_files, rejected_files: see `server.db.file_json`. base_version: the draft's version that
     the run started from. failure_reason: a stable code; failure_message: a sentence for people.
     """
 
@@ -108,6 +108,7 @@ class Proposals(Table, tablename="proposals", db=ENGINE):
     failure_message = Text(null=True, default=None)
     file_count = Integer(default=0)
     base_version = Integer(default=1)
+    rejected_files = JSONB(null=True, default=None)
 
 
 class ProposalAccess(Table, tablename="proposal_access", db=ENGINE):

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from server.domain.files import File
+from server.domain.paths import RejectedFile
 
 
 class ProposalStatus(Enum):
@@ -85,7 +86,8 @@ class Refinement:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """The result of a refinement. `files` is empty before the terminal status and in lists."""
+    """The result of a refinement. `files` and `rejected_files`, those that the run made and that may not
+    leave as files (`server.domain.paths`), are empty before the terminal status and in lists."""
 
     id: UUID
     draft_id: UUID
@@ -103,6 +105,7 @@ class Proposal:
     failure: Failure | None = None
     file_count: int = 0
     files: Mapping[str, File] = field(default_factory=dict)
+    rejected_files: tuple[RejectedFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

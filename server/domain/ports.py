@@ -26,6 +26,7 @@ from server.domain.model import (
     StartRefinement,
     Workflow,
 )
+from server.domain.paths import RejectedFile
 from server.domain.segments import Segment
 from server.domain.upstream import Invocation
 
@@ -125,6 +126,7 @@ class JournalLog(Protocol):
         *,
         outcome: Outcome,
         files: Mapping[str, File],
+        rejected: Sequence[RejectedFile] = (),
         failure: Failure | None,
     ) -> None:
         """Commit, in one transaction, the terminal event, the proposal's files and its status.

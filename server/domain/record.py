@@ -20,6 +20,7 @@ from server.domain.events import (
 from server.domain.files import File
 from server.domain.host import Finished, Host
 from server.domain.model import Failure
+from server.domain.paths import sort_out
 from server.domain.ports import Lease
 from server.domain.retelling import digest_of
 from server.domain.upstream import Interpretation, UpstreamError
@@ -115,13 +116,15 @@ class RunRecord:
 
     async def finish(self, verdict: Finished) -> None:
         """Commit terminal event, files and status together. Raises LeaseLost."""
-        terminal = Terminal(verdict.outcome, verdict.reason, verdict.message, len(self.files))
+        files, rejected = sort_out(self.files)
+        terminal = Terminal(verdict.outcome, verdict.reason, verdict.message, len(files))
         completed = verdict.outcome is Outcome.COMPLETED
         await self._log.finish(
             self._encoded(terminal),
             verdict.residue,
             outcome=verdict.outcome,
-            files=self.files,
+            files=files,
+            rejected=rejected,
             failure=None if completed else Failure(verdict.reason, verdict.message),
         )
 

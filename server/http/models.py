@@ -69,6 +69,14 @@ class File:
 
 
 @dataclass
+class RejectedFile:
+    """A file that the run made and that may not leave as a file, because of its path; `reason` is stable."""
+
+    path: str
+    reason: str
+
+
+@dataclass
 class StartedRefinement:
     """The seed's answer to a start."""
 
@@ -109,7 +117,8 @@ class Refinement:
 
 @dataclass
 class Proposal:
-    """The result of a refinement. `generated_files` is null before the run is over, and in lists."""
+    """The result of a refinement. `generated_files` and `rejected_files` are null before the run is over,
+    and in lists."""
 
     id: UUID
     draft_id: UUID
@@ -120,6 +129,7 @@ class Proposal:
     context_file_path: str | None
     context_selection: str | None
     generated_files: dict[str, File] | None
+    rejected_files: list[RejectedFile] | None
     file_count: int
     created_at: datetime
     completed_at: datetime | None

@@ -57,6 +57,7 @@ from ide_orchestrator.v1.proposal_pb2 import (
     ListProposalsRequest,
     ListProposalsResponse,
     Proposal,
+    RejectedFile,
 )
 from ide_orchestrator.v1.refinement_pb2 import (
     CancelRefinementRequest,
@@ -135,6 +136,7 @@ __all__ = [
     "ProposalStatus",
     "Reconnect",
     "Refinement",
+    "RejectedFile",
     "RevokeAccessRequest",
     "RevokeAccessResponse",
     "RevokeShareLinkRequest",

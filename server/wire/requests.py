@@ -17,6 +17,7 @@ from uuid import UUID
 from server.domain.access import MAX_SHARE_LIFETIME, SHARE_LIFETIME, AccessType
 from server.domain.errors import InvalidArgument, Unprocessable
 from server.domain.model import CreateWorkflow, ProposalStatus, StartRefinement
+from server.domain.paths import PathFault, path_fault, path_key
 from server.wire import messages as m
 from server.wire.definition import check_definition, definition_of
 from server.wire.fields import Fields, uuid_or_not_found, wrong_characters, wrong_text
@@ -188,13 +189,16 @@ def _wrong_files(files: Sequence[tuple[object, object]]) -> str | None:
     total = 0
     for place, (path, text) in enumerate(files):
         wrong = wrong_text(path, MAX_PATH, needed=True)
-        if wrong is None and not str(path).startswith("/"):
+        fault = path_fault(str(path)) if wrong is None else None
+        if fault is PathFault.NOT_ABSOLUTE:
             wrong = "must start with `/`"
-        if wrong is None and path in seen:
+        elif fault is not None:
+            wrong = f"must be one that every system takes: {fault.value}"
+        elif wrong is None and path_key(str(path)) in seen:
             wrong = "is there twice"
         if wrong is not None:
             return f"the path of file {place} {wrong}"
-        seen.add(str(path))
+        seen.add(path_key(str(path)))
         if not isinstance(text, str):
             return f"the text of file {place} must be a string"
         wrong = wrong_characters(text)

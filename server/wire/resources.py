@@ -14,6 +14,7 @@ from uuid import UUID
 
 from server.domain.access import AccessType, Grant, ShareLink
 from server.domain.model import Failure, Page, Proposal, ProposalStatus, Refinement, Workflow
+from server.domain.paths import RejectedFile
 from server.domain.ports import JournalHead
 from server.domain.tickets import Ticket
 from server.wire import messages as m
@@ -21,6 +22,8 @@ from server.wire.codec import fill_content
 from server.wire.text import rfc3339, sendable, set_time
 
 _STATUS = {status: m.ProposalStatus.Value(f"PROPOSAL_STATUS_{status.name}") for status in ProposalStatus}
+#: How much of a rejected path is told, in characters.
+MAX_REJECTED_CHARS = 1024
 #: The domain's status by the contract's number; the unspecified one has none.
 STATUS_OF = {int(number): status for status, number in _STATUS.items()}
 _ACCESS_TYPE = {each: m.AccessType.Value(f"ACCESS_TYPE_{each.name}") for each in AccessType}
@@ -64,6 +67,11 @@ def refinement_message(refinement: Refinement) -> m.Refinement:
     return message
 
 
+def _clipped(rejected: RejectedFile) -> str:
+    """Its path, as far as anybody needs it: a rejected one may be of any length."""
+    return rejected.path[:MAX_REJECTED_CHARS]
+
+
 def proposal_message(proposal: Proposal) -> m.Proposal:
     """A proposal with the files that the record has, in path order (contract: Proposal)."""
     message = m.Proposal(
@@ -82,6 +90,8 @@ def proposal_message(proposal: Proposal) -> m.Proposal:
         message.context_selection = sendable(proposal.context_selection)
     for path in sorted(proposal.files):
         fill_content(message.generated_files.add(path=sendable(path)), proposal.files[path])
+    for rejected in proposal.rejected_files:
+        message.rejected_files.add(path=sendable(_clipped(rejected)), reason=rejected.fault.value)
     set_time(message.create_time, proposal.created_at)
     if proposal.completed_at is not None:
         set_time(message.complete_time, proposal.completed_at)
@@ -232,9 +242,11 @@ def refinement_json(refinement: Refinement) -> dict[str, Any]:
 
 
 def proposal_json(proposal: Proposal, *, listed: bool = False) -> dict[str, Any]:
-    """The seed's proposal and more. `generated_files` is null before the terminal status and in lists."""
-    files = None
+    """The seed's proposal and more. `generated_files` and `rejected_files` are null before the terminal
+    status and in lists."""
+    files = rejected = None
     if proposal.status.terminal and not listed:
+        rejected = [{"path": _clipped(each), "reason": each.fault.value} for each in proposal.rejected_files]
         files = {path: proposal.files[path].seed_form() for path in sorted(proposal.files)}
     return {
         "id": str(proposal.id),
@@ -246,6 +258,7 @@ def proposal_json(proposal: Proposal, *, listed: bool = False) -> dict[str, Any]
         "context_file_path": proposal.context_file_path,
         "context_selection": proposal.context_selection,
         "generated_files": files,
+        "rejected_files": rejected,
         "file_count": proposal.file_count,
         "created_at": rfc3339(proposal.created_at),
         "completed_at": _time(proposal.completed_at),

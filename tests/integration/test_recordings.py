@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import grpc.aio
 import pytest
 import pytest_asyncio
 
+from ide_orchestrator.v1 import proposal_pb2_grpc
 from server.client import HubClient
 from server.domain.events import StateUpdate, Token
+from server.wire import messages as m
 from server.wire.codec import ProtobufCodec
 from tests.support.faces import watcher
 from tests.support.hub import RunningHub, a_workflow, running_hub, start
@@ -177,7 +180,7 @@ async def test_every_form_of_a_file_and_awkward_content_come_out_as_they_went_in
         "/text.md": {"content": "é\r\n\u2028x\u0085", "encoding": "utf-8"},
         "/bare.md": {"content": "neither encoding nor times"},
         "/binary": {"content": base64.b64encode(binary).decode(), "encoding": "base64"},
-        "/nul.md": {"content": "a\u0000b", "encoding": "utf-8"},
+        "/zero.md": {"content": "a\u0000b", "encoding": "utf-8"},
         "/empty.md": {"content": [""]},
         "/nothing.md": {"content": []},
         "/Case.md": "1",
@@ -200,15 +203,57 @@ async def test_every_form_of_a_file_and_awkward_content_come_out_as_they_went_in
         "/text.md": "é\r\n\u2028x\u0085".encode(),
         "/bare.md": b"neither encoding nor times",
         "/binary": binary,
-        "/nul.md": b"a\0b",
+        "/zero.md": b"a\0b",
         "/empty.md": b"",
         "/nothing.md": b"",
         "/Case.md": b"1",
-        "/case.md": b"2",
         "/sp ace's %#\"é.md": b"odd",
-        "/cafe\u0301.md": b"nfd",
         "/caf\u00e9.md": b"nfc",
     }
+    assert proposal["rejected_files"] == [
+        {"path": "/cafe\u0301.md", "reason": "not_normalized"},
+        {"path": "/case.md", "reason": "collision"},
+    ]
+
+
+async def test_rejected_files_are_told_alike_on_both_faces_and_the_events_have_them_all(
+    database: str, tmp_path: Path
+) -> None:
+    paths = ["../../x", "/../y", "/a\u0000b", "/\ud800", "/" + "z" * 2000, "/kept.md"]
+    frame = {"event_type": "on_state_update", "data": {"files": dict.fromkeys(paths, "\ud800\u0000")}}
+    lines = [json.dumps(frame), '{"event_type":"end","data":{}}']
+    (tmp_path / "hostile.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    async with running_hub(database, recordings=tmp_path) as hub, hub.client() as client:
+        started = await start(client, "[[replay:hostile]]")
+        proposal = await unattended(client, started)
+        page = await client.call("GET", f"/api/refinements/{started['thread_id']}/events?limit=1000")
+        listed = (await client.call("GET", "/api/proposals"))["items"][0]
+        async with grpc.aio.insecure_channel(hub.grpc) as channel:
+            stub: Any = proposal_pb2_grpc.ProposalServiceStub(channel)
+            told = await stub.GetProposal(
+                m.GetProposalRequest(proposal_id=started["proposal_id"]),
+                metadata=(("authorization", f"Bearer {hub.token()}"),),
+            )
+    assert (proposal["status"], proposal["file_count"]) == ("completed", 1)
+    # JSON carries the text exactly; a message says where it could not.
+    assert proposal["generated_files"] == {"/kept.md": {"content": ["\ud800\u0000"]}}
+    assert [(each.path, each.text, each.sanitized) for each in told.proposal.generated_files] == [
+        ("/kept.md", "\ufffd\u0000", True)
+    ]
+    rejected = [(each["path"], each["reason"]) for each in proposal["rejected_files"]]
+    assert rejected == [
+        ("../../x", "not_absolute"),
+        ("/../y", "dot_segment"),
+        ("/a\u0000b", "control_character"),
+        ("/" + "z" * 1023, "too_long"),
+        ("/\ud800", "lone_surrogate"),
+    ]
+    assert [(each.path, each.reason) for each in told.proposal.rejected_files] == [
+        (path.replace("\ud800", "\ufffd"), reason) for path, reason in rejected
+    ]
+    assert (listed["generated_files"], listed["rejected_files"]) == (None, None)
+    updates = [event["state_update"] for event in page["items"] if "state_update" in event]
+    assert sum(len(update.get("files", ())) for update in updates) == len(paths)
 
 
 async def test_a_frame_of_sixteen_mebibytes_goes_through_to_every_reader(

@@ -25,6 +25,8 @@ EXAMPLES: list[HubError] = [
     errors.CursorOutOfRange(9, 3, 7),
     errors.Unprocessable({"context_selection": "is no range"}),
     errors.TooLarge("too large"),
+    errors.LimitReached("at most 5", retry_after_s=3),
+    errors.ReaderTooSlow("took nothing"),
     errors.RuntimeRefused("the runtime said no", status=422),
     errors.RuntimeUnavailable("no answer"),
     errors.DatabaseUnavailable(),

@@ -58,7 +58,10 @@ type Proposal struct {
 	// When it was accepted or rejected (UTC); absent before.
 	ResolveTime *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=resolve_time,json=resolveTime,proto3" json:"resolve_time,omitempty"`
 	// Why it failed; absent otherwise.
-	Failure       *Failure `protobuf:"bytes,16,opt,name=failure,proto3" json:"failure,omitempty"`
+	Failure *Failure `protobuf:"bytes,16,opt,name=failure,proto3" json:"failure,omitempty"`
+	// Files that the run made and that are not among `generated_files`, because of their paths, in path order;
+	// empty before the terminal status and in lists.
+	RejectedFiles []*RejectedFile `protobuf:"bytes,17,rep,name=rejected_files,json=rejectedFiles,proto3" json:"rejected_files,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -205,6 +208,68 @@ func (x *Proposal) GetFailure() *Failure {
 	return nil
 }
 
+func (x *Proposal) GetRejectedFiles() []*RejectedFile {
+	if x != nil {
+		return x.RejectedFiles
+	}
+	return nil
+}
+
+// A file that the run made and the proposal does not have. The events of the run have it.
+type RejectedFile struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The path, as the runtime spells it but for what UTF-8 cannot carry; at most its first 1,024 characters.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// Why: a stable code, such as `not_absolute`, `dot_segment` or `collision`.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RejectedFile) Reset() {
+	*x = RejectedFile{}
+	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RejectedFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RejectedFile) ProtoMessage() {}
+
+func (x *RejectedFile) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RejectedFile.ProtoReflect.Descriptor instead.
+func (*RejectedFile) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_proposal_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *RejectedFile) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *RejectedFile) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // A file of a proposal.
 type GeneratedFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -233,7 +298,7 @@ type GeneratedFile struct {
 
 func (x *GeneratedFile) Reset() {
 	*x = GeneratedFile{}
-	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[1]
+	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -245,7 +310,7 @@ func (x *GeneratedFile) String() string {
 func (*GeneratedFile) ProtoMessage() {}
 
 func (x *GeneratedFile) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[1]
+	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -258,7 +323,7 @@ func (x *GeneratedFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GeneratedFile.ProtoReflect.Descriptor instead.
 func (*GeneratedFile) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_proposal_proto_rawDescGZIP(), []int{1}
+	return file_ide_orchestrator_v1_proposal_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *GeneratedFile) GetPath() string {
@@ -357,7 +422,7 @@ type GetProposalRequest struct {
 
 func (x *GetProposalRequest) Reset() {
 	*x = GetProposalRequest{}
-	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[2]
+	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -369,7 +434,7 @@ func (x *GetProposalRequest) String() string {
 func (*GetProposalRequest) ProtoMessage() {}
 
 func (x *GetProposalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[2]
+	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -382,7 +447,7 @@ func (x *GetProposalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProposalRequest.ProtoReflect.Descriptor instead.
 func (*GetProposalRequest) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_proposal_proto_rawDescGZIP(), []int{2}
+	return file_ide_orchestrator_v1_proposal_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *GetProposalRequest) GetProposalId() string {
@@ -403,7 +468,7 @@ type GetProposalResponse struct {
 
 func (x *GetProposalResponse) Reset() {
 	*x = GetProposalResponse{}
-	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[3]
+	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -415,7 +480,7 @@ func (x *GetProposalResponse) String() string {
 func (*GetProposalResponse) ProtoMessage() {}
 
 func (x *GetProposalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[3]
+	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -428,7 +493,7 @@ func (x *GetProposalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProposalResponse.ProtoReflect.Descriptor instead.
 func (*GetProposalResponse) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_proposal_proto_rawDescGZIP(), []int{3}
+	return file_ide_orchestrator_v1_proposal_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetProposalResponse) GetProposal() *Proposal {
@@ -455,7 +520,7 @@ type ListProposalsRequest struct {
 
 func (x *ListProposalsRequest) Reset() {
 	*x = ListProposalsRequest{}
-	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[4]
+	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -467,7 +532,7 @@ func (x *ListProposalsRequest) String() string {
 func (*ListProposalsRequest) ProtoMessage() {}
 
 func (x *ListProposalsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[4]
+	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -480,7 +545,7 @@ func (x *ListProposalsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProposalsRequest.ProtoReflect.Descriptor instead.
 func (*ListProposalsRequest) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_proposal_proto_rawDescGZIP(), []int{4}
+	return file_ide_orchestrator_v1_proposal_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListProposalsRequest) GetPageSize() uint32 {
@@ -524,7 +589,7 @@ type ListProposalsResponse struct {
 
 func (x *ListProposalsResponse) Reset() {
 	*x = ListProposalsResponse{}
-	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[5]
+	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -536,7 +601,7 @@ func (x *ListProposalsResponse) String() string {
 func (*ListProposalsResponse) ProtoMessage() {}
 
 func (x *ListProposalsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[5]
+	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -549,7 +614,7 @@ func (x *ListProposalsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProposalsResponse.ProtoReflect.Descriptor instead.
 func (*ListProposalsResponse) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_proposal_proto_rawDescGZIP(), []int{5}
+	return file_ide_orchestrator_v1_proposal_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListProposalsResponse) GetProposals() []*Proposal {
@@ -570,7 +635,7 @@ var File_ide_orchestrator_v1_proposal_proto protoreflect.FileDescriptor
 
 const file_ide_orchestrator_v1_proposal_proto_rawDesc = "" +
 	"\n" +
-	"\"ide_orchestrator/v1/proposal.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$ide_orchestrator/v1/refinement.proto\"\xba\x06\n" +
+	"\"ide_orchestrator/v1/proposal.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$ide_orchestrator/v1/refinement.proto\"\x84\a\n" +
 	"\bProposal\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x19\n" +
 	"\bdraft_id\x18\x02 \x01(\tR\adraftId\x12\x1f\n" +
@@ -592,10 +657,14 @@ const file_ide_orchestrator_v1_proposal_proto_rawDesc = "" +
 	"\x12created_by_user_id\x18\r \x01(\tR\x0fcreatedByUserId\x122\n" +
 	"\x13resolved_by_user_id\x18\x0e \x01(\tH\x02R\x10resolvedByUserId\x88\x01\x01\x12=\n" +
 	"\fresolve_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\vresolveTime\x126\n" +
-	"\afailure\x18\x10 \x01(\v2\x1c.ide_orchestrator.v1.FailureR\afailureB\x14\n" +
+	"\afailure\x18\x10 \x01(\v2\x1c.ide_orchestrator.v1.FailureR\afailure\x12H\n" +
+	"\x0erejected_files\x18\x11 \x03(\v2!.ide_orchestrator.v1.RejectedFileR\rrejectedFilesB\x14\n" +
 	"\x12_context_file_pathB\x14\n" +
 	"\x12_context_selectionB\x16\n" +
-	"\x14_resolved_by_user_id\"\xf3\x01\n" +
+	"\x14_resolved_by_user_id\":\n" +
+	"\fRejectedFile\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xf3\x01\n" +
 	"\rGeneratedFile\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x14\n" +
 	"\x04text\x18\x02 \x01(\tH\x00R\x04text\x12\x18\n" +
@@ -641,37 +710,39 @@ func file_ide_orchestrator_v1_proposal_proto_rawDescGZIP() []byte {
 	return file_ide_orchestrator_v1_proposal_proto_rawDescData
 }
 
-var file_ide_orchestrator_v1_proposal_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_ide_orchestrator_v1_proposal_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_ide_orchestrator_v1_proposal_proto_goTypes = []any{
 	(*Proposal)(nil),              // 0: ide_orchestrator.v1.Proposal
-	(*GeneratedFile)(nil),         // 1: ide_orchestrator.v1.GeneratedFile
-	(*GetProposalRequest)(nil),    // 2: ide_orchestrator.v1.GetProposalRequest
-	(*GetProposalResponse)(nil),   // 3: ide_orchestrator.v1.GetProposalResponse
-	(*ListProposalsRequest)(nil),  // 4: ide_orchestrator.v1.ListProposalsRequest
-	(*ListProposalsResponse)(nil), // 5: ide_orchestrator.v1.ListProposalsResponse
-	(ProposalStatus)(0),           // 6: ide_orchestrator.v1.ProposalStatus
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
-	(*Failure)(nil),               // 8: ide_orchestrator.v1.Failure
+	(*RejectedFile)(nil),          // 1: ide_orchestrator.v1.RejectedFile
+	(*GeneratedFile)(nil),         // 2: ide_orchestrator.v1.GeneratedFile
+	(*GetProposalRequest)(nil),    // 3: ide_orchestrator.v1.GetProposalRequest
+	(*GetProposalResponse)(nil),   // 4: ide_orchestrator.v1.GetProposalResponse
+	(*ListProposalsRequest)(nil),  // 5: ide_orchestrator.v1.ListProposalsRequest
+	(*ListProposalsResponse)(nil), // 6: ide_orchestrator.v1.ListProposalsResponse
+	(ProposalStatus)(0),           // 7: ide_orchestrator.v1.ProposalStatus
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
+	(*Failure)(nil),               // 9: ide_orchestrator.v1.Failure
 }
 var file_ide_orchestrator_v1_proposal_proto_depIdxs = []int32{
-	6,  // 0: ide_orchestrator.v1.Proposal.status:type_name -> ide_orchestrator.v1.ProposalStatus
-	1,  // 1: ide_orchestrator.v1.Proposal.generated_files:type_name -> ide_orchestrator.v1.GeneratedFile
-	7,  // 2: ide_orchestrator.v1.Proposal.create_time:type_name -> google.protobuf.Timestamp
-	7,  // 3: ide_orchestrator.v1.Proposal.complete_time:type_name -> google.protobuf.Timestamp
-	7,  // 4: ide_orchestrator.v1.Proposal.resolve_time:type_name -> google.protobuf.Timestamp
-	8,  // 5: ide_orchestrator.v1.Proposal.failure:type_name -> ide_orchestrator.v1.Failure
-	0,  // 6: ide_orchestrator.v1.GetProposalResponse.proposal:type_name -> ide_orchestrator.v1.Proposal
-	6,  // 7: ide_orchestrator.v1.ListProposalsRequest.status:type_name -> ide_orchestrator.v1.ProposalStatus
-	0,  // 8: ide_orchestrator.v1.ListProposalsResponse.proposals:type_name -> ide_orchestrator.v1.Proposal
-	2,  // 9: ide_orchestrator.v1.ProposalService.GetProposal:input_type -> ide_orchestrator.v1.GetProposalRequest
-	4,  // 10: ide_orchestrator.v1.ProposalService.ListProposals:input_type -> ide_orchestrator.v1.ListProposalsRequest
-	3,  // 11: ide_orchestrator.v1.ProposalService.GetProposal:output_type -> ide_orchestrator.v1.GetProposalResponse
-	5,  // 12: ide_orchestrator.v1.ProposalService.ListProposals:output_type -> ide_orchestrator.v1.ListProposalsResponse
-	11, // [11:13] is the sub-list for method output_type
-	9,  // [9:11] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	7,  // 0: ide_orchestrator.v1.Proposal.status:type_name -> ide_orchestrator.v1.ProposalStatus
+	2,  // 1: ide_orchestrator.v1.Proposal.generated_files:type_name -> ide_orchestrator.v1.GeneratedFile
+	8,  // 2: ide_orchestrator.v1.Proposal.create_time:type_name -> google.protobuf.Timestamp
+	8,  // 3: ide_orchestrator.v1.Proposal.complete_time:type_name -> google.protobuf.Timestamp
+	8,  // 4: ide_orchestrator.v1.Proposal.resolve_time:type_name -> google.protobuf.Timestamp
+	9,  // 5: ide_orchestrator.v1.Proposal.failure:type_name -> ide_orchestrator.v1.Failure
+	1,  // 6: ide_orchestrator.v1.Proposal.rejected_files:type_name -> ide_orchestrator.v1.RejectedFile
+	0,  // 7: ide_orchestrator.v1.GetProposalResponse.proposal:type_name -> ide_orchestrator.v1.Proposal
+	7,  // 8: ide_orchestrator.v1.ListProposalsRequest.status:type_name -> ide_orchestrator.v1.ProposalStatus
+	0,  // 9: ide_orchestrator.v1.ListProposalsResponse.proposals:type_name -> ide_orchestrator.v1.Proposal
+	3,  // 10: ide_orchestrator.v1.ProposalService.GetProposal:input_type -> ide_orchestrator.v1.GetProposalRequest
+	5,  // 11: ide_orchestrator.v1.ProposalService.ListProposals:input_type -> ide_orchestrator.v1.ListProposalsRequest
+	4,  // 12: ide_orchestrator.v1.ProposalService.GetProposal:output_type -> ide_orchestrator.v1.GetProposalResponse
+	6,  // 13: ide_orchestrator.v1.ProposalService.ListProposals:output_type -> ide_orchestrator.v1.ListProposalsResponse
+	12, // [12:14] is the sub-list for method output_type
+	10, // [10:12] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_ide_orchestrator_v1_proposal_proto_init() }
@@ -681,7 +752,7 @@ func file_ide_orchestrator_v1_proposal_proto_init() {
 	}
 	file_ide_orchestrator_v1_refinement_proto_init()
 	file_ide_orchestrator_v1_proposal_proto_msgTypes[0].OneofWrappers = []any{}
-	file_ide_orchestrator_v1_proposal_proto_msgTypes[1].OneofWrappers = []any{
+	file_ide_orchestrator_v1_proposal_proto_msgTypes[2].OneofWrappers = []any{
 		(*GeneratedFile_Text)(nil),
 		(*GeneratedFile_Binary)(nil),
 	}
@@ -691,7 +762,7 @@ func file_ide_orchestrator_v1_proposal_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ide_orchestrator_v1_proposal_proto_rawDesc), len(file_ide_orchestrator_v1_proposal_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

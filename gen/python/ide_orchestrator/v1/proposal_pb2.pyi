@@ -42,6 +42,7 @@ class Proposal(_message.Message):
     RESOLVED_BY_USER_ID_FIELD_NUMBER: _builtins.int
     RESOLVE_TIME_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    REJECTED_FILES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The proposal's id (UUID)."""
     draft_id: _builtins.str
@@ -84,6 +85,12 @@ class Proposal(_message.Message):
     def failure(self) -> _refinement_pb2.Failure:
         """Why it failed; absent otherwise."""
 
+    @_builtins.property
+    def rejected_files(self) -> _containers.RepeatedCompositeFieldContainer[Global___RejectedFile]:
+        """Files that the run made and that are not among `generated_files`, because of their paths, in path order;
+        empty before the terminal status and in lists.
+        """
+
     def __init__(
         self,
         *,
@@ -103,10 +110,11 @@ class Proposal(_message.Message):
         resolved_by_user_id: _builtins.str | None = ...,
         resolve_time: _timestamp_pb2.Timestamp | None = ...,
         failure: _refinement_pb2.Failure | None = ...,
+        rejected_files: _abc.Iterable[Global___RejectedFile] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_context_file_path", b"_context_file_path", "_context_selection", b"_context_selection", "_resolved_by_user_id", b"_resolved_by_user_id", "complete_time", b"complete_time", "context_file_path", b"context_file_path", "context_selection", b"context_selection", "create_time", b"create_time", "failure", b"failure", "resolve_time", b"resolve_time", "resolved_by_user_id", b"resolved_by_user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_file_path", b"_context_file_path", "_context_selection", b"_context_selection", "_resolved_by_user_id", b"_resolved_by_user_id", "complete_time", b"complete_time", "context_file_path", b"context_file_path", "context_selection", b"context_selection", "create_time", b"create_time", "created_by_user_id", b"created_by_user_id", "draft_id", b"draft_id", "failure", b"failure", "file_count", b"file_count", "generated_files", b"generated_files", "id", b"id", "resolve_time", b"resolve_time", "resolved_by_user_id", b"resolved_by_user_id", "status", b"status", "thread_id", b"thread_id", "user_prompt", b"user_prompt", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_file_path", b"_context_file_path", "_context_selection", b"_context_selection", "_resolved_by_user_id", b"_resolved_by_user_id", "complete_time", b"complete_time", "context_file_path", b"context_file_path", "context_selection", b"context_selection", "create_time", b"create_time", "created_by_user_id", b"created_by_user_id", "draft_id", b"draft_id", "failure", b"failure", "file_count", b"file_count", "generated_files", b"generated_files", "id", b"id", "rejected_files", b"rejected_files", "resolve_time", b"resolve_time", "resolved_by_user_id", b"resolved_by_user_id", "status", b"status", "thread_id", b"thread_id", "user_prompt", b"user_prompt", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__context_file_path: _TypeAlias = _typing.Literal["context_file_path"]  # noqa: Y015
     _WhichOneofArgType__context_file_path: _TypeAlias = _typing.Literal["_context_file_path", b"_context_file_path"]  # noqa: Y015
@@ -122,6 +130,32 @@ class Proposal(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__resolved_by_user_id) -> _WhichOneofReturnType__resolved_by_user_id | None: ...
 
 Global___Proposal: _TypeAlias = Proposal  # noqa: Y015
+
+@_typing.final
+class RejectedFile(_message.Message):
+    """A file that the run made and the proposal does not have. The events of the run have it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """The path, as the runtime spells it but for what UTF-8 cannot carry; at most its first 1,024 characters."""
+    reason: _builtins.str
+    """Why: a stable code, such as `not_absolute`, `dot_segment` or `collision`."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RejectedFile: _TypeAlias = RejectedFile  # noqa: Y015
 
 @_typing.final
 class GeneratedFile(_message.Message):

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file ide_orchestrator/v1/proposal.proto.
  */
 export const file_ide_orchestrator_v1_proposal: GenFile = /*@__PURE__*/
-  fileDesc("CiJpZGVfb3JjaGVzdHJhdG9yL3YxL3Byb3Bvc2FsLnByb3RvEhNpZGVfb3JjaGVzdHJhdG9yLnYxIvIECghQcm9wb3NhbBIKCgJpZBgBIAEoCRIQCghkcmFmdF9pZBgCIAEoCRITCgt3b3JrZmxvd19pZBgDIAEoCRIRCgl0aHJlYWRfaWQYBCABKAkSMwoGc3RhdHVzGAUgASgOMiMuaWRlX29yY2hlc3RyYXRvci52MS5Qcm9wb3NhbFN0YXR1cxITCgt1c2VyX3Byb21wdBgGIAEoCRIeChFjb250ZXh0X2ZpbGVfcGF0aBgHIAEoCUgAiAEBEh4KEWNvbnRleHRfc2VsZWN0aW9uGAggASgJSAGIAQESOwoPZ2VuZXJhdGVkX2ZpbGVzGAkgAygLMiIuaWRlX29yY2hlc3RyYXRvci52MS5HZW5lcmF0ZWRGaWxlEhIKCmZpbGVfY291bnQYCiABKA0SLwoLY3JlYXRlX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDWNvbXBsZXRlX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhoKEmNyZWF0ZWRfYnlfdXNlcl9pZBgNIAEoCRIgChNyZXNvbHZlZF9ieV91c2VyX2lkGA4gASgJSAKIAQESMAoMcmVzb2x2ZV90aW1lGA8gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCgdmYWlsdXJlGBAgASgLMhwuaWRlX29yY2hlc3RyYXRvci52MS5GYWlsdXJlQhQKEl9jb250ZXh0X2ZpbGVfcGF0aEIUChJfY29udGV4dF9zZWxlY3Rpb25CFgoUX3Jlc29sdmVkX2J5X3VzZXJfaWQiqgEKDUdlbmVyYXRlZEZpbGUSDAoEcGF0aBgBIAEoCRIOCgR0ZXh0GAIgASgJSAASEAoGYmluYXJ5GAMgASgMSAASDgoGc2hhMjU2GAQgASgJEhIKCnNpemVfYnl0ZXMYBSABKAQSEgoKY3JlYXRlZF9hdBgGIAEoCRITCgttb2RpZmllZF9hdBgHIAEoCRIRCglzYW5pdGl6ZWQYCCABKAhCCQoHY29udGVudCIpChJHZXRQcm9wb3NhbFJlcXVlc3QSEwoLcHJvcG9zYWxfaWQYASABKAkiRgoTR2V0UHJvcG9zYWxSZXNwb25zZRIvCghwcm9wb3NhbBgBIAEoCzIdLmlkZV9vcmNoZXN0cmF0b3IudjEuUHJvcG9zYWwihwEKFExpc3RQcm9wb3NhbHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJEhMKC3dvcmtmbG93X2lkGAMgASgJEjMKBnN0YXR1cxgEIAEoDjIjLmlkZV9vcmNoZXN0cmF0b3IudjEuUHJvcG9zYWxTdGF0dXMiYgoVTGlzdFByb3Bvc2Fsc1Jlc3BvbnNlEjAKCXByb3Bvc2FscxgBIAMoCzIdLmlkZV9vcmNoZXN0cmF0b3IudjEuUHJvcG9zYWwSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJMtsBCg9Qcm9wb3NhbFNlcnZpY2USYAoLR2V0UHJvcG9zYWwSJy5pZGVfb3JjaGVzdHJhdG9yLnYxLkdldFByb3Bvc2FsUmVxdWVzdBooLmlkZV9vcmNoZXN0cmF0b3IudjEuR2V0UHJvcG9zYWxSZXNwb25zZRJmCg1MaXN0UHJvcG9zYWxzEikuaWRlX29yY2hlc3RyYXRvci52MS5MaXN0UHJvcG9zYWxzUmVxdWVzdBoqLmlkZV9vcmNoZXN0cmF0b3IudjEuTGlzdFByb3Bvc2Fsc1Jlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_timestamp, file_ide_orchestrator_v1_refinement]);
+  fileDesc("CiJpZGVfb3JjaGVzdHJhdG9yL3YxL3Byb3Bvc2FsLnByb3RvEhNpZGVfb3JjaGVzdHJhdG9yLnYxIq0FCghQcm9wb3NhbBIKCgJpZBgBIAEoCRIQCghkcmFmdF9pZBgCIAEoCRITCgt3b3JrZmxvd19pZBgDIAEoCRIRCgl0aHJlYWRfaWQYBCABKAkSMwoGc3RhdHVzGAUgASgOMiMuaWRlX29yY2hlc3RyYXRvci52MS5Qcm9wb3NhbFN0YXR1cxITCgt1c2VyX3Byb21wdBgGIAEoCRIeChFjb250ZXh0X2ZpbGVfcGF0aBgHIAEoCUgAiAEBEh4KEWNvbnRleHRfc2VsZWN0aW9uGAggASgJSAGIAQESOwoPZ2VuZXJhdGVkX2ZpbGVzGAkgAygLMiIuaWRlX29yY2hlc3RyYXRvci52MS5HZW5lcmF0ZWRGaWxlEhIKCmZpbGVfY291bnQYCiABKA0SLwoLY3JlYXRlX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDWNvbXBsZXRlX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhoKEmNyZWF0ZWRfYnlfdXNlcl9pZBgNIAEoCRIgChNyZXNvbHZlZF9ieV91c2VyX2lkGA4gASgJSAKIAQESMAoMcmVzb2x2ZV90aW1lGA8gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCgdmYWlsdXJlGBAgASgLMhwuaWRlX29yY2hlc3RyYXRvci52MS5GYWlsdXJlEjkKDnJlamVjdGVkX2ZpbGVzGBEgAygLMiEuaWRlX29yY2hlc3RyYXRvci52MS5SZWplY3RlZEZpbGVCFAoSX2NvbnRleHRfZmlsZV9wYXRoQhQKEl9jb250ZXh0X3NlbGVjdGlvbkIWChRfcmVzb2x2ZWRfYnlfdXNlcl9pZCIsCgxSZWplY3RlZEZpbGUSDAoEcGF0aBgBIAEoCRIOCgZyZWFzb24YAiABKAkiqgEKDUdlbmVyYXRlZEZpbGUSDAoEcGF0aBgBIAEoCRIOCgR0ZXh0GAIgASgJSAASEAoGYmluYXJ5GAMgASgMSAASDgoGc2hhMjU2GAQgASgJEhIKCnNpemVfYnl0ZXMYBSABKAQSEgoKY3JlYXRlZF9hdBgGIAEoCRITCgttb2RpZmllZF9hdBgHIAEoCRIRCglzYW5pdGl6ZWQYCCABKAhCCQoHY29udGVudCIpChJHZXRQcm9wb3NhbFJlcXVlc3QSEwoLcHJvcG9zYWxfaWQYASABKAkiRgoTR2V0UHJvcG9zYWxSZXNwb25zZRIvCghwcm9wb3NhbBgBIAEoCzIdLmlkZV9vcmNoZXN0cmF0b3IudjEuUHJvcG9zYWwihwEKFExpc3RQcm9wb3NhbHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJEhMKC3dvcmtmbG93X2lkGAMgASgJEjMKBnN0YXR1cxgEIAEoDjIjLmlkZV9vcmNoZXN0cmF0b3IudjEuUHJvcG9zYWxTdGF0dXMiYgoVTGlzdFByb3Bvc2Fsc1Jlc3BvbnNlEjAKCXByb3Bvc2FscxgBIAMoCzIdLmlkZV9vcmNoZXN0cmF0b3IudjEuUHJvcG9zYWwSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJMtsBCg9Qcm9wb3NhbFNlcnZpY2USYAoLR2V0UHJvcG9zYWwSJy5pZGVfb3JjaGVzdHJhdG9yLnYxLkdldFByb3Bvc2FsUmVxdWVzdBooLmlkZV9vcmNoZXN0cmF0b3IudjEuR2V0UHJvcG9zYWxSZXNwb25zZRJmCg1MaXN0UHJvcG9zYWxzEikuaWRlX29yY2hlc3RyYXRvci52MS5MaXN0UHJvcG9zYWxzUmVxdWVzdBoqLmlkZV9vcmNoZXN0cmF0b3IudjEuTGlzdFByb3Bvc2Fsc1Jlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_timestamp, file_ide_orchestrator_v1_refinement]);
 
 /**
  * The result of a refinement.
@@ -135,6 +135,14 @@ export type Proposal = Message<"ide_orchestrator.v1.Proposal"> & {
    * @generated from field: ide_orchestrator.v1.Failure failure = 16;
    */
   failure?: Failure | undefined;
+
+  /**
+   * Files that the run made and that are not among `generated_files`, because of their paths, in path order;
+   * empty before the terminal status and in lists.
+   *
+   * @generated from field: repeated ide_orchestrator.v1.RejectedFile rejected_files = 17;
+   */
+  rejectedFiles: RejectedFile[];
 };
 
 /**
@@ -143,6 +151,34 @@ export type Proposal = Message<"ide_orchestrator.v1.Proposal"> & {
  */
 export const ProposalSchema: GenMessage<Proposal> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_proposal, 0);
+
+/**
+ * A file that the run made and the proposal does not have. The events of the run have it.
+ *
+ * @generated from message ide_orchestrator.v1.RejectedFile
+ */
+export type RejectedFile = Message<"ide_orchestrator.v1.RejectedFile"> & {
+  /**
+   * The path, as the runtime spells it but for what UTF-8 cannot carry; at most its first 1,024 characters.
+   *
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * Why: a stable code, such as `not_absolute`, `dot_segment` or `collision`.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.RejectedFile.
+ * Use `create(RejectedFileSchema)` to create a new message.
+ */
+export const RejectedFileSchema: GenMessage<RejectedFile> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_proposal, 1);
 
 /**
  * A file of a proposal.
@@ -221,7 +257,7 @@ export type GeneratedFile = Message<"ide_orchestrator.v1.GeneratedFile"> & {
  * Use `create(GeneratedFileSchema)` to create a new message.
  */
 export const GeneratedFileSchema: GenMessage<GeneratedFile> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_proposal, 1);
+  messageDesc(file_ide_orchestrator_v1_proposal, 2);
 
 /**
  * Request of GetProposal.
@@ -242,7 +278,7 @@ export type GetProposalRequest = Message<"ide_orchestrator.v1.GetProposalRequest
  * Use `create(GetProposalRequestSchema)` to create a new message.
  */
 export const GetProposalRequestSchema: GenMessage<GetProposalRequest> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_proposal, 2);
+  messageDesc(file_ide_orchestrator_v1_proposal, 3);
 
 /**
  * Response of GetProposal.
@@ -263,7 +299,7 @@ export type GetProposalResponse = Message<"ide_orchestrator.v1.GetProposalRespon
  * Use `create(GetProposalResponseSchema)` to create a new message.
  */
 export const GetProposalResponseSchema: GenMessage<GetProposalResponse> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_proposal, 3);
+  messageDesc(file_ide_orchestrator_v1_proposal, 4);
 
 /**
  * Request of ListProposals.
@@ -305,7 +341,7 @@ export type ListProposalsRequest = Message<"ide_orchestrator.v1.ListProposalsReq
  * Use `create(ListProposalsRequestSchema)` to create a new message.
  */
 export const ListProposalsRequestSchema: GenMessage<ListProposalsRequest> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_proposal, 4);
+  messageDesc(file_ide_orchestrator_v1_proposal, 5);
 
 /**
  * Response of ListProposals.
@@ -333,7 +369,7 @@ export type ListProposalsResponse = Message<"ide_orchestrator.v1.ListProposalsRe
  * Use `create(ListProposalsResponseSchema)` to create a new message.
  */
 export const ListProposalsResponseSchema: GenMessage<ListProposalsResponse> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_proposal, 5);
+  messageDesc(file_ide_orchestrator_v1_proposal, 6);
 
 /**
  * Read proposals.

@@ -50,6 +50,7 @@ __all__ = (
     "ProposalStatus",
     "Reconnect",
     "Refinement",
+    "RejectedFile",
     "RevokeAccessRequest",
     "RevokeAccessResponse",
     "RevokeShareLinkRequest",
@@ -1525,6 +1526,12 @@ class Proposal(betterproto2.Message):
     Why it failed; absent otherwise.
     """
 
+    rejected_files: "list[RejectedFile]" = betterproto2.field(17, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Files that the run made and that are not among `generated_files`, because of their paths, in path order;
+    empty before the terminal status and in lists.
+    """
+
 
 default_message_pool.register_message("ide_orchestrator.v1", "Proposal", Proposal)
 
@@ -1609,6 +1616,26 @@ class Refinement(betterproto2.Message):
 
 
 default_message_pool.register_message("ide_orchestrator.v1", "Refinement", Refinement)
+
+
+@dataclass(eq=False, repr=False)
+class RejectedFile(betterproto2.Message):
+    """
+    A file that the run made and the proposal does not have. The events of the run have it.
+    """
+
+    path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The path, as the runtime spells it but for what UTF-8 cannot carry; at most its first 1,024 characters.
+    """
+
+    reason: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Why: a stable code, such as `not_absolute`, `dot_segment` or `collision`.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "RejectedFile", RejectedFile)
 
 
 @dataclass(eq=False, repr=False)
