@@ -185,8 +185,12 @@ _SEGMENTS = st.one_of(
 _PATHS = st.lists(_SEGMENTS, min_size=1, max_size=4).map(lambda segments: "/" + "/".join(segments))
 
 
+#: Few enough to meet.
+_NEIGHBOURS = st.sampled_from(["/a", "/A", "/a/b", "/A/b", "/A/B/c", "/é", "/É/x"])
+
+
 @settings(max_examples=300)
-@given(st.lists(_PATHS, max_size=12))
+@given(st.lists(st.one_of(_PATHS, _NEIGHBOURS), max_size=12))
 def test_whatever_is_kept_can_be_written_below_a_folder_and_leaves_it_never(paths: list[str]) -> None:
     files = {path: File(path.encode("utf-8", "surrogatepass")) for path in paths}
     kept, rejected = sort_out(files)
