@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONSAFEPATH := 1
 
-.PHONY: help setup run test bench faults
+.PHONY: help setup run test bench faults hostile
 help: ## Lists what can be done
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 	@if [ -x $(BIN)/poe ]; then echo; poe --help | sed -n '/Configured tasks/,$$p'; else echo; echo '  The other tasks are listed after make setup.'; fi
@@ -31,3 +31,7 @@ bench: setup ## Runs every measurement
 
 faults: setup ## Runs the full fault campaign (PARTS="crashes mix" MINUTES=30 SEED=1)
 	@poe --quiet faults $(PARTS) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
+hostile: setup ## Runs the campaign of hostile input (PARTS="fuzz browser" SECONDS=300)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[hostile]'
+	@poe --quiet hostile $(PARTS) $(if $(SECONDS),--seconds $(SECONDS))

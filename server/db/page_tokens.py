@@ -15,12 +15,17 @@ from server.domain.errors import InvalidArgument
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAYOUT = struct.Struct(">cq16s")
+#: Microseconds of the first and the last moment that there is.
+_FIRST, _LAST = (
+    (moment.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+    for moment in (datetime.min, datetime.max)  # noqa: DTZ901 (given a time zone here)
+)
 
 
 def page_token(kind: bytes, created_at: datetime, item_id: UUID) -> str:
     """The token of the place behind an item. `kind`: the list's own byte."""
     microseconds = (created_at - _EPOCH) // timedelta(microseconds=1)
-    return base64.urlsafe_b64encode(_LAYOUT.pack(kind, microseconds, item_id.bytes)).decode().rstrip("=")
+    return _text(_LAYOUT.pack(kind, microseconds, item_id.bytes))
 
 
 def page_place(kind: bytes, token: str) -> tuple[datetime, UUID]:
@@ -28,9 +33,14 @@ def page_place(kind: bytes, token: str) -> tuple[datetime, UUID]:
     try:
         packed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         found, microseconds, item = _LAYOUT.unpack(packed)
-        place = _EPOCH + timedelta(microseconds=microseconds), UUID(bytes=item)
-    except (binascii.Error, ValueError, struct.error, OverflowError):
-        found, place = b"", (_EPOCH, UUID(int=0))
-    if found != kind or page_token(kind, *place) != token:
+    except (binascii.Error, ValueError, struct.error):
+        found, packed = b"", b""
+    if found != kind or _text(packed) != token:
         raise InvalidArgument({"cursor": "is not a cursor of this list"})
-    return place
+    # A place that no item can have is before the first or behind the last one.
+    microseconds = min(max(microseconds, _FIRST), _LAST)
+    return _EPOCH + timedelta(microseconds=microseconds), UUID(bytes=item)
+
+
+def _text(packed: bytes) -> str:
+    return base64.urlsafe_b64encode(packed).decode().rstrip("=")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import partial
 
 from litestar import Litestar, Response, get
@@ -10,6 +11,7 @@ from litestar.config.cors import CORSConfig
 from litestar.datastructures import Headers, MutableScopeHeaders
 from litestar.di import Provide
 from litestar.enums import ScopeType
+from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -75,6 +77,18 @@ def create_http_app(services: HttpServices) -> Litestar:
     return app
 
 
+def _allowed(routes: Sequence[HTTPRouteHandler]) -> dict[str, str]:
+    """The methods of each address, as the header `Allow` has them."""
+    methods: dict[str, set[str]] = {}
+    for each in routes:
+        for path in each.paths:
+            methods.setdefault(path.replace(":str}", "}"), {"OPTIONS"}).update(each.http_methods)
+    return {path: ", ".join(sorted(found)) for path, found in methods.items()}
+
+
+_ALLOWED = _allowed(ROUTES)
+
+
 def _with_sockets(http: ASGIApp, refinement: RefinementSocket) -> ASGIApp:
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
@@ -96,3 +110,7 @@ async def _secure(message: Message, scope: Scope) -> None:
         headers = MutableScopeHeaders.from_message(message)
         for name, value in _SECURITY_HEADERS.items():
             headers.setdefault(name, value)
+        # Litestar's own answer forgets methods of an address that has several handlers.
+        allowed = _ALLOWED.get(str(scope.get("path_template")))
+        if allowed is not None and "Allow" in headers:
+            headers["Allow"] = allowed

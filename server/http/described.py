@@ -14,6 +14,7 @@ from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.spec import (
     Components,
+    OpenAPIFormat,
     OpenAPIMediaType,
     OpenAPIType,
     Operation,
@@ -33,8 +34,19 @@ from server.wire.resources import dumps
 _JSON = "application/json"
 
 
-def _text(most: int, description: str, *, least: int = 0) -> Schema:
-    return Schema(type=OpenAPIType.STRING, min_length=least or None, max_length=most, description=description)
+#: Text without U+0000; and with something beside white space, too.
+_STORABLE = "^[^\\u0000]*$"
+_WORDS = "^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$"
+
+
+def _text(most: int, description: str, *, least: int = 0, pattern: str | None = None) -> Schema:
+    return Schema(
+        type=OpenAPIType.STRING,
+        min_length=least or None,
+        max_length=most,
+        pattern=pattern,
+        description=description,
+    )
 
 
 def _optional(schema: Schema) -> Schema:
@@ -52,10 +64,16 @@ _START = Schema(
     required=["user_prompt"],
     additional_properties=False,
     properties={
-        "user_prompt": _text(requests.MAX_PROMPT, "What the user asks for.", least=1),
-        "context_file_path": _optional(_text(requests.MAX_PATH, "The file that the user looks at.")),
+        "user_prompt": _text(requests.MAX_PROMPT, "What the user asks for.", least=1, pattern=_WORDS),
+        "context_file_path": _optional(
+            _text(requests.MAX_PATH, "The file that the user looks at.", pattern=_STORABLE)
+        ),
         "context_selection": _optional(
-            _text(requests.MAX_SELECTION, "The lines selected in it: `lines 10-25` or `line 7`.")
+            _text(
+                requests.MAX_SELECTION,
+                "The lines selected in it: `lines 10-25` or `line 7`.",
+                pattern="^(line [0-9]+|lines [0-9]+-[0-9]+)?$",
+            )
         ),
     },
 )
@@ -64,7 +82,7 @@ _WORKFLOW = Schema(
     required=["name"],
     additional_properties=False,
     properties={
-        "name": _text(requests.MAX_NAME, "The workflow's name.", least=1),
+        "name": _text(requests.MAX_NAME, "The workflow's name.", least=1, pattern=_WORDS),
         "agent_definition": _optional(
             Schema(type=OpenAPIType.OBJECT, description="For the runtime; left out: one that refines.")
         ),
@@ -72,7 +90,8 @@ _WORKFLOW = Schema(
             Schema(
                 type=OpenAPIType.OBJECT,
                 max_properties=requests.MAX_FILES,
-                additional_properties=Schema(type=OpenAPIType.STRING),
+                property_names=Schema(pattern="^/[^\\u0000]*$", max_length=requests.MAX_PATH),
+                additional_properties=Schema(type=OpenAPIType.STRING, pattern=_STORABLE),
                 description="Path, starting with `/`, to text.",
             )
         ),
@@ -89,22 +108,36 @@ _KEY = (
         ),
     ),
 )
-_PAGE = (
-    Parameter(
-        "limit",
-        "query",
-        schema=_number(requests.MAX_PAGE, requests.DEFAULT_PAGE, "Most items; 0 for the default."),
-    ),
-    Parameter(
-        "cursor",
-        "query",
-        schema=Schema(type=OpenAPIType.STRING, description="`next_cursor` of the page before."),
-    ),
-)
+#: What page tokens look like: base64url of 25 bytes, the first of which names the list.
+_PLACE = "^{}[A-Za-z0-9_-]{{31}}[AQgw]$"
+
+
+def _page(list_byte: str) -> tuple[Parameter, ...]:
+    return (
+        Parameter(
+            "limit",
+            "query",
+            schema=_number(requests.MAX_PAGE, requests.DEFAULT_PAGE, "Most items; 0 for the default."),
+        ),
+        Parameter(
+            "cursor",
+            "query",
+            schema=Schema(
+                type=OpenAPIType.STRING,
+                pattern=_PLACE.format(list_byte),
+                description="`next_cursor` of the page before; opaque.",
+            ),
+        ),
+    )
+
+
+_WORKFLOWS = _page("d[w-z0-9_-]")
 _PROPOSALS = (
-    *_PAGE,
+    *_page("c[A-P]"),
     Parameter(
-        "workflow_id", "query", schema=Schema(type=OpenAPIType.STRING, description="Only of this one.")
+        "workflow_id",
+        "query",
+        schema=Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.UUID, description="Only of this one."),
     ),
     Parameter(
         "status",
@@ -166,10 +199,10 @@ class Described:
 
 
 CREATE_WORKFLOW = Described(
-    "createWorkflow", "workflows", {201: (models.Workflow, "Made")}, (400, 413, 429), body=_WORKFLOW
+    "createWorkflow", "workflows", {201: (models.Workflow, "Made")}, (400, 413, 422, 429), body=_WORKFLOW
 )
 LIST_WORKFLOWS = Described(
-    "listWorkflows", "workflows", {200: (models.WorkflowPage, "A page")}, (400,), query=_PAGE
+    "listWorkflows", "workflows", {200: (models.WorkflowPage, "A page")}, (400,), query=_WORKFLOWS
 )
 GET_WORKFLOW = Described("getWorkflow", "workflows", {200: (models.Workflow, "The workflow")}, (404,))
 START_REFINEMENT = Described(

@@ -14,6 +14,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
+from websockets.frames import CloseCode
 
 from server.domain.errors import HubError, InvalidArgument, LimitReached, ReaderTooSlow
 from server.http.connection import EXTENSION, HIGH_WATER_BYTES, SEND_DEADLINE_S, Connection
@@ -119,8 +120,15 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
         self.stream.lost()
 
     def send_receive_event_to_app(self) -> None:
-        """Hand over a message of the client's; nothing waits for it."""
+        """Hand over a message of the client's; nothing waits for it. Text is UTF-8 (RFC 6455 section 8.1)."""
         message, self.frames = b"".join(self.frames), []
+        if self.curr_msg_data_type == "text":
+            try:
+                message.decode()
+            except UnicodeDecodeError:
+                self.conn.fail(CloseCode.INVALID_DATA)
+                self.handle_parser_exception()
+                return
         self.stream.said(message)
 
     def handle_parser_exception(self) -> None:

@@ -30,7 +30,7 @@ class Renewal:
 
     def said(self, message: bytes) -> None:
         """Take in a message. Never waits or fails."""
-        token = _token(message)
+        token = said_token(message)
         if token is None or self._now() < self._next_at or (self._task and not self._task.done()):
             return
         self._next_at = self._now() + PAUSE_S
@@ -50,7 +50,7 @@ class Renewal:
             self._task.cancel()
 
 
-def _token(message: bytes) -> str | None:
+def said_token(message: bytes) -> str | None:
     """The token of an `auth` message; None for any other."""
     if not message.startswith(b"{") or b'"auth"' not in message:
         return None

@@ -69,10 +69,12 @@ class Fields:
         """A whole number of a JSON body; None when it is wrong, or null."""
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        # To JSON, 60.0 is as whole as 60.
+        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        if isinstance(value, bool) or not whole or not least <= value <= most:  # type: ignore[operator]
             self.wrong[name] = f"must be a whole number from {least} to {most}"
             return None
-        return value
+        return int(value)  # type: ignore[call-overload,no-any-return]
 
     def most(self, name: str, value: int, most: int) -> int:
         """A number of a message, which cannot be negative."""

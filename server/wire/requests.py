@@ -16,8 +16,9 @@ from uuid import UUID
 
 from server.domain.access import MAX_SHARE_LIFETIME, SHARE_LIFETIME, AccessType
 from server.domain.errors import InvalidArgument, Unprocessable
+from server.domain.files import File
 from server.domain.model import CreateWorkflow, ProposalStatus, StartRefinement
-from server.domain.paths import PathFault, path_fault, path_key
+from server.domain.paths import sort_out
 from server.wire import messages as m
 from server.wire.definition import check_definition, definition_of
 from server.wire.fields import Fields, uuid_or_not_found, wrong_characters, wrong_text
@@ -148,7 +149,8 @@ def _start(
 
 
 def create_workflow(body: object) -> CreateWorkflow:
-    """The command of a parsed JSON body; `files` maps path to text. Raises InvalidArgument."""
+    """The command of a parsed JSON body; `files` maps path to text. Raises InvalidArgument, Unprocessable for
+    paths that not every system takes."""
     fields = Fields()
     given = fields.json_object(body, ("name", "agent_definition", "files"))
     files: Any = given.get("files")
@@ -161,7 +163,7 @@ def create_workflow(body: object) -> CreateWorkflow:
 
 
 def create_workflow_message(request: m.CreateWorkflowRequest) -> CreateWorkflow:
-    """The command of a message. Raises InvalidArgument."""
+    """The command of a message. Raises InvalidArgument, Unprocessable."""
     files = [(file.path, file.text) for file in request.files]
     return _create(Fields(), request.name, definition_of(request.agent_definition), files)
 
@@ -177,9 +179,13 @@ def _create(
     if wrong is not None:
         fields.wrong.setdefault("files", wrong)
     fields.check()
-    return CreateWorkflow(
-        checked_name or "", checked_definition, {str(path): str(text) for path, text in files}
-    )
+    made = {str(path): str(text) for path, text in files}
+    _, rejected = sort_out({path: File(b"") for path in made})
+    if rejected:
+        place = list(made).index(rejected[0].path)
+        wrong = f"the path of file {place} is not one that every system takes: {rejected[0].fault.value}"
+        raise Unprocessable({"files": wrong})
+    return CreateWorkflow(checked_name or "", checked_definition, made)
 
 
 def _wrong_files(files: Sequence[tuple[object, object]]) -> str | None:
@@ -189,16 +195,13 @@ def _wrong_files(files: Sequence[tuple[object, object]]) -> str | None:
     total = 0
     for place, (path, text) in enumerate(files):
         wrong = wrong_text(path, MAX_PATH, needed=True)
-        fault = path_fault(str(path)) if wrong is None else None
-        if fault is PathFault.NOT_ABSOLUTE:
+        if wrong is None and not str(path).startswith("/"):
             wrong = "must start with `/`"
-        elif fault is not None:
-            wrong = f"must be one that every system takes: {fault.value}"
-        elif wrong is None and path_key(str(path)) in seen:
+        if wrong is None and path in seen:
             wrong = "is there twice"
         if wrong is not None:
             return f"the path of file {place} {wrong}"
-        seen.add(path_key(str(path)))
+        seen.add(str(path))
         if not isinstance(text, str):
             return f"the text of file {place} must be a string"
         wrong = wrong_characters(text)
@@ -254,9 +257,11 @@ def proposals_query(query: Mapping[str, str]) -> ProposalsArguments:
     fields = Fields()
     page = _page_query(fields, query)
     workflow_id = fields.uuid("workflow_id", query.get("workflow_id", ""))
-    word = query.get("status", "")
+    if query.get("workflow_id") == "":
+        fields.wrong["workflow_id"] = "must be a UUID"
+    word = query.get("status")
     status = next((known for known in ProposalStatus if known.value == word), None)
-    if word and status is None:
+    if word is not None and status is None:
         fields.wrong["status"] = "must be one of " + ", ".join(known.value for known in ProposalStatus)
     fields.check()
     return ProposalsArguments(page, workflow_id, status)
@@ -319,7 +324,7 @@ def _checked(make: Callable[[Fields], T]) -> T:
 
 def _page_query(fields: Fields, query: Mapping[str, str]) -> PageArguments:
     limit = fields.number("limit", query.get("limit"), MAX_PAGE) or DEFAULT_PAGE
-    return PageArguments(limit, query.get("cursor") or None)
+    return PageArguments(limit, query.get("cursor"))
 
 
 def _page_message(fields: Fields, request: m.ListWorkflowsRequest | m.ListProposalsRequest) -> PageArguments:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from server.auth.tokens import SharedSecret
 
@@ -83,9 +84,10 @@ async def running(*arguments: str, environment: Mapping[str, str]) -> AsyncItera
 
 
 @asynccontextmanager
-async def replay_process() -> AsyncIterator[str]:
-    """The replay runtime; its address."""
-    async with running("replay-runtime", "--port", "0", environment={}) as process:
+async def replay_process(recordings: Path | None = None) -> AsyncIterator[str]:
+    """The replay runtime on the shipped recordings, or on those of a folder; its address."""
+    frames = () if recordings is None else ("--frames", str(recordings))
+    async with running("replay-runtime", "--port", "0", *frames, environment={}) as process:
         await process.serving("runtime")
         yield process.addresses["runtime"]
 

@@ -359,3 +359,12 @@ async def test_a_fault_of_the_hub_closes_with_the_cursor_and_tells_nothing_of_it
         assert told["data"]["context"] == "internal"
         assert "hunter2" not in told["data"]["error"]
         assert await closed(opened) == (1011, "after=0")
+
+
+@pytest.mark.parametrize("pieces", [[b"\xff"], [b"caf\xc3", b"\x28"], [b"\xed\xa0\x80"]])
+async def test_text_that_is_no_utf8_ends_the_socket(hub: RunningHub, pieces: list[bytes]) -> None:
+    async with socket(hub.http, await quiet_thread(hub), hub.token(), "ideo.v1") as opened:
+        await opened.send(pieces, text=True)
+        async with asyncio.timeout(10):
+            await opened.wait_closed()
+        assert opened.close_code == 1007

@@ -1,0 +1,167 @@
+"""The campaign of hostile input: `make hostile`, or `python -m tests.hostile PART …`. See
+docs/reference/hostile.md."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.support.hostile.autobahn import EXCEPTIONS, run_autobahn
+from tests.support.hostile.browser import run_payloads
+from tests.support.hostile.stage import open_stage
+
+#: Readers of hostile bytes that are fuzzed (tests/support/hostile/fuzzing.py).
+FUZZED = ("frames", "tokens", "paths", "client", "bodies", "cursors")
+_HERE = Path(__file__).parents[1] / "support" / "hostile"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says."""
+
+    seconds: int
+    examples: int
+    seed: int
+
+
+@dataclass
+class Outcome:
+    """One line of the table. `skipped`: why, if it was."""
+
+    name: str
+    tried: int = 0
+    failures: list[str] = field(default_factory=list)
+    told: str = ""
+    skipped: bool = False
+
+
+async def _output(*command: str, errors_too: bool = True) -> tuple[int, str]:
+    """A command's exit code and what it said."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT if errors_too else asyncio.subprocess.DEVNULL,
+    )
+    said, _ = await process.communicate()
+    return process.returncode or 0, said.decode(errors="replace")
+
+
+async def fuzz(options: Options) -> list[Outcome]:
+    """Every reader of hostile bytes, guided by coverage."""
+    outcomes = []
+    with TemporaryDirectory(prefix="fuzz-") as made:
+        for target in FUZZED:
+            outcome = Outcome(f"fuzzed: {target}")
+            code, said = await _output(
+                *(sys.executable, "-m", "tests.support.hostile.fuzzing", target, str(options.seconds)),
+                *(f"{made}/{target}", f"-seed={options.seed}"),
+            )
+            executed = re.search(r"number_of_executed_units: (\d+)", said)
+            covered = re.findall(r"cov: (\d+) ft: (\d+) corp: (\d+)", said)
+            outcome.tried = int(executed[1]) if executed else 0
+            if "No module named 'atheris'" in said:
+                outcome.skipped, outcome.told = True, "there is no atheris: pip install -e '.[hostile]'"
+            elif code or not covered:
+                outcome.failures.append(said[-2000:])
+            else:
+                outcome.told = f"{covered[-1][0]} edges, {covered[-1][2]} inputs kept"
+            outcomes.append(outcome)
+    return outcomes
+
+
+async def schema(options: Options) -> list[Outcome]:
+    """Schemathesis on the OpenAPI document, all checks, chains of calls included."""
+    outcome = Outcome("Schemathesis")
+    async with open_stage() as stage:
+        code, said = await _output(
+            *("schemathesis", "--config-file", str(_HERE / "schemathesis.toml"), "run"),
+            *(f"{stage.http}/openapi.json", "-H", f"Authorization: Bearer {stage.token}"),
+            *("--checks", "all", "--max-examples", str(options.examples), "--seed", str(options.seed)),
+            *("--continue-on-failure", "--no-color", "--warnings", "off", "--suppress-health-check", "all"),
+        )
+    generated = re.search(r"(\d+) generated", said)
+    tested = re.search(r"Tested: (\d+)", said)
+    outcome.tried = int(generated[1]) if generated else 0
+    outcome.told = f"{tested[1] if tested else 0} operations"
+    if code:
+        outcome.failures = re.findall(r"^- (.*)$", said, re.MULTILINE) or [said[-2000:]]
+    return [outcome]
+
+
+async def autobahn(options: Options) -> list[Outcome]:
+    """Autobahn's WebSocket cases."""
+    found = await run_autobahn()
+    if isinstance(found, str):
+        return [Outcome("Autobahn", told=found, skipped=True)]
+    suite, behaved, failed = found
+    outcome = Outcome(f"Autobahn ({suite})", sum(behaved.values()))
+    outcome.told = ", ".join(f"{count} {how}" for how, count in behaved.most_common())
+    for case, how in failed.items():
+        if case in EXCEPTIONS:
+            outcome.told += f"; {case} is excepted: {EXCEPTIONS[case]}"
+        else:
+            outcome.failures.append(f"{case}: {how}")
+    return [outcome]
+
+
+async def browser(options: Options) -> list[Outcome]:
+    """Script payloads in a real browser."""
+    found = await run_payloads()
+    if isinstance(found, str):
+        return [Outcome("scripts in a browser", told=found, skipped=True)]
+    outcome = Outcome("scripts in a browser", found.payloads)
+    outcome.told = f"{found.pages} pages of the hub's, {len(found.ran)} ran"
+    outcome.told += f"; as pages of the campaign's own {len(found.control)} ran"
+    outcome.failures += [f"payload {number} ran" for number in sorted(found.ran)]
+    if len(found.control) < found.payloads:
+        outcome.failures.append("some payloads do not even run as web pages: what they show is nothing")
+    return [outcome]
+
+
+PARTS: dict[str, Callable[[Options], Awaitable[list[Outcome]]]] = {
+    each.__name__: each for each in (fuzz, schema, autobahn, browser)
+}
+
+
+async def campaign(names: list[str], options: Options) -> list[Outcome]:
+    """The parts, one after the other."""
+    outcomes = []
+    for name in names:
+        print(f"{time.strftime('%H:%M:%S')} {name}", file=sys.stderr, flush=True)
+        outcomes += await PARTS[name](options)
+    return outcomes
+
+
+def main() -> int:
+    """Run what is asked for; 1 if anything failed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.hostile", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all if none")
+    parser.add_argument("--seconds", type=int, default=60, help="for each fuzzed reader (60)")
+    parser.add_argument("--examples", type=int, default=100, help="for each operation and check (100)")
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    unknown = [part for part in given.parts if part not in PARTS]
+    if unknown:
+        parser.error(f"there is no part {unknown[0]}: choose of {', '.join(PARTS)}")
+    options = Options(given.seconds, given.examples, given.seed)
+    outcomes = asyncio.run(campaign(given.parts or list(PARTS), options))
+    width = max(len(outcome.name) for outcome in outcomes)
+    for outcome in outcomes:
+        tried = "skipped" if outcome.skipped else f"{outcome.tried:,}"
+        failed = "" if outcome.skipped else f"{len(outcome.failures)} failed"
+        print(f"{outcome.name:{width}}  {tried:>12}  {failed:>9}  {outcome.told}")
+    for outcome in outcomes:
+        for failure in outcome.failures:
+            print(f"\n{outcome.name}: {failure}")
+    return int(any(outcome.failures for outcome in outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
