@@ -15,7 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from tests.support.manifests import DEPLOY, KUBERNETES, ROOT, built, one
-from tools.lock_image import LEFT_OUT, PYTHON, canonical
+from tools.lock import LEFT_OUT, PYTHON, canonical
 
 CONTAINERFILE = DEPLOY / "image" / "Containerfile"
 LOCKED = re.compile(r"^([a-z0-9-]+)==(\S+) \\$", re.MULTILINE)
@@ -93,7 +93,7 @@ def test_the_build_copies_what_is_there_and_the_ignore_file_lets_in() -> None:
 
 
 def test_the_locked_files_are_what_the_project_needs() -> None:
-    """If not: python tools/lock_image.py."""
+    """If not: python tools/lock.py."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     constraints = {
         canonical(name): version
@@ -129,6 +129,19 @@ def test_the_locked_files_are_what_the_project_needs() -> None:
     for name, version in found.items():
         assert constraints.get(name, version) == version, name
     assert locked("build-requirements.txt")["hatchling"] == constraints["hatchling"]
+
+
+def test_what_the_checks_run_on_is_locked_to_the_pinned_versions() -> None:
+    """If not: python tools/lock.py."""
+    lines = (ROOT / "requirements.lock").read_text()
+    found = dict(re.findall(r"^(\S+)==(\S+) \\$", lines, re.MULTILINE))
+    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
+    pinned = {canonical(name): version for name, version in pinned.items()}
+    assert found.items() <= pinned.items()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["dev"]]
+    assert {canonical(Requirement(text).name) for text in wanted} <= found.keys()
+    assert lines.count("--hash=sha256:") >= len(found)
 
 
 @pytest.fixture(scope="module")
