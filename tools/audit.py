@@ -1,9 +1,9 @@
 """Looks for known weaknesses in what is installed, and writes what that is: `python tools/audit.py`.
 
-pip-audit asks the package index's advisories about each pinned version of requirements.lock and of the image; a known
-weakness ends it with 1. Where no advisories can be had it says so: then nothing was looked at. The bills
-of materials (CycloneDX 1.6, JSON) are written to build/sbom/, one for each lock. The two tools get an environment of their own,
-since nothing of theirs belongs into the project's.
+pip-audit asks the package index's advisories about each pinned version of requirements.lock and of the
+image; a known weakness ends it with 1. Where no advisories can be had it says so: then nothing was looked
+at. The bills of materials (CycloneDX 1.6, JSON) are written to build/sbom/, one for each lock. The two tools
+get an environment of their own, since nothing of theirs belongs into the project's.
 """
 
 from __future__ import annotations

