@@ -39,6 +39,7 @@ from server.domain.admission import Admissions
 from server.domain.crashpoints import arm, crash_point
 from server.domain.errors import DatabaseUnavailable
 from server.domain.follow import Tails
+from server.domain.host import RunObservers
 from server.domain.limits import RunLimits
 from server.domain.ports import JournalHead, Wakeups
 from server.domain.proposals import ProposalReview
@@ -52,7 +53,7 @@ from server.grpc.app import GrpcFace, GrpcLimits, GrpcServices, create_grpc_serv
 from server.grpc.transport import Tls, server_credentials
 from server.http.app import HttpServices, create_http_app
 from server.http.server import uvicorn_config
-from server.metrics import HubMetrics
+from server.metrics import Counts, HubMetrics
 from server.runtime.channel import PublishedRuntime
 from server.runtime.client import DeepagentsRuntime
 from server.runtime.frames import Interpreter
@@ -93,6 +94,7 @@ class Core:
     tickets: Tickets
     admissions: Admissions
     quotas: Quotas
+    counts: Counts
     #: Hints between replicas. While it is not `healthy`, replicas poll more often and serve all the same.
     wakeups: Wakeups
     #: Runs until it is cancelled, or raises what a part of the hub failed with.
@@ -120,11 +122,12 @@ def quota_limits(settings: Settings) -> QuotaLimits:
     )
 
 
-def runtime_of(settings: Settings, runtime_url: str) -> DeepagentsRuntime:
+def runtime_of(settings: Settings, runtime_url: str, counts: Counts) -> DeepagentsRuntime:
     """The runtime, with the source of its frames that the settings ask for (ADR 0013)."""
     if settings.runtime_events_url is not None:
-        return PublishedRuntime(runtime_url, settings.runtime_events_url.get_secret_value())
-    return DeepagentsRuntime(runtime_url)
+        events_url = settings.runtime_events_url.get_secret_value()
+        return PublishedRuntime(runtime_url, events_url, answered=counts.answered)
+    return DeepagentsRuntime(runtime_url, answered=counts.answered)
 
 
 def wakeups_of(settings: Settings, pool: asyncpg.Pool, direct_dsn: str) -> Wakeups:
@@ -139,7 +142,7 @@ async def open_core(
     settings: Settings, *, dsn: str, runtime_url: str, verifier: TokenVerifier, replica: str | None = None
 ) -> AsyncIterator[Core]:
     """The hub's parts on a migrated database. `replica` names this process among its peers."""
-    clock, ids, codec = SystemClock(), RandomIds(), ProtobufCodec()
+    clock, ids, codec, counts = SystemClock(), RandomIds(), ProtobufCodec(), Counts()
     owner = replica or f"{socket.gethostname()}:{os.getpid()}:{ids.new().hex[:8]}"
     async with contextlib.AsyncExitStack() as stack:
         direct_dsn = settings.database_direct_url.get_secret_value() if settings.database_direct_url else dsn
@@ -154,7 +157,7 @@ async def open_core(
         )
         await stack.enter_async_context(verifier.running())
         wakeups = wakeups_of(settings, pool, direct_dsn)
-        runtime = await stack.enter_async_context(runtime_of(settings, runtime_url))
+        runtime = await stack.enter_async_context(runtime_of(settings, runtime_url, counts))
         tails: Tails
 
         def _committed(thread_id: UUID, segment: Segment, head: JournalHead) -> None:
@@ -166,6 +169,7 @@ async def open_core(
             on_commit=_committed,
             lease_ttl_s=settings.lease_ttl_s,
             room_bytes=settings.queue_mib << 20,
+            on_commit_time=counts.committed,
         )
         tails = Tails(
             journal,
@@ -185,7 +189,7 @@ async def open_core(
             tails=tails,
             interpreter=Interpreter,
             limits=run_limits(settings),
-            observer=RunLog(),
+            observer=RunObservers(RunLog(), counts),
         )
         stack.push_async_callback(runner.close)
         proposals = PostgresProposals(pool, owner=owner, lease_ttl_s=settings.lease_ttl_s)
@@ -236,6 +240,7 @@ async def open_core(
             tickets=Tickets(store=PostgresTickets(pool), proposals=proposals),
             background=background,
             wakeups=wakeups,
+            counts=counts,
         )
 
 
@@ -357,7 +362,10 @@ async def open_hub(
                 allowed_origins=origins,
                 ready=readiness(core),
                 draining=lambda: not core.refinements.accepting,
-                metrics=HubMetrics(readings(core, settings)).exposition,
+                metrics=HubMetrics(
+                    readings(core, settings), core.counts, threads=settings.metrics_threads
+                ).exposition,
+                readers=core.counts,
                 dev=settings.dev,
             )
         )
@@ -376,6 +384,7 @@ async def open_hub(
                 access=core.access,
                 workflows=core.workflows,
                 authenticator=core.authenticator,
+                readers=core.counts,
             ),
             dev=settings.dev,
             limits=GrpcLimits(calls=settings.grpc_calls, connection_age_s=settings.grpc_connection_age_s),
@@ -442,6 +451,7 @@ def readings(core: Core, settings: Settings) -> dict[str, Callable[[], float]]:
         "breaker_open": lambda: {"closed": 0.0, "half_open": 0.5}.get(breaker.state, 1.0),
         "wakeups_healthy": lambda: core.wakeups.healthy,
         "database_connections": core.pool.get_size,
+        "database_connections_idle": core.pool.get_idle_size,
         "database_connections_limit": core.pool.get_max_size,
         "accepting": lambda: core.refinements.accepting,
     }

@@ -73,6 +73,7 @@ class Settings(BaseSettings):
     creates_per_minute: int = Field(120, alias="IDEO_CREATES_PER_MINUTE", ge=0, le=1_000_000)
     streams: int = Field(500, alias="IDEO_STREAMS", ge=0, le=1_000_000)
     connections: int = Field(10_000, alias="IDEO_CONNECTIONS", ge=1, le=1_000_000)
+    metrics_threads: bool = Field(False, alias="IDEO_METRICS_THREADS")
     crash_point: str | None = Field(None, alias="IDEO_CRASH_POINT", pattern=r"^[a-z_]+(:[1-9][0-9]*)?$")
 
     @field_validator("allowed_origins", mode="before")

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 import weakref
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
@@ -28,7 +29,7 @@ from server.domain.crashpoints import crash_point
 from server.domain.errors import DatabaseUnavailable
 from server.domain.events import Outcome
 from server.domain.model import Failure
-from server.domain.ports import JournalHead, Lease, OnCommit
+from server.domain.ports import JournalHead, Lease, OnCommit, OnCommitTime
 from server.domain.segments import Segment
 
 _logger = logging.getLogger(__name__)
@@ -92,11 +93,18 @@ class PostgresJournal:
     """The journals of all threads (ports.Journal), with this process's writer."""
 
     def __init__(
-        self, pool: asyncpg.Pool, *, on_commit: OnCommit, lease_ttl_s: float, room_bytes: int = 8 << 20
+        self,
+        pool: asyncpg.Pool,
+        *,
+        on_commit: OnCommit,
+        lease_ttl_s: float,
+        room_bytes: int = 8 << 20,
+        on_commit_time: OnCommitTime = lambda seconds, lag_s: None,
     ) -> None:
         self._pool = pool
         self._ttl = timedelta(seconds=lease_ttl_s)
         self.on_commit = on_commit
+        self._on_commit_time = on_commit_time
         self.room_bytes = room_bytes
         self._logs: weakref.WeakSet[PostgresJournalLog] = weakref.WeakSet()
         #: Logs with something to commit, oldest first.
@@ -164,8 +172,10 @@ class PostgresJournal:
         while batches:
             try:
                 crash_point("before_append")
+                began = time.monotonic()
                 with database_errors():
                     rows = await self._pool.fetch(_APPEND, *_columns(batches), self._ttl)
+                self._measure(batches, began)
                 crash_point("after_append")
                 moved = {row["thread_id"] for row in rows}
                 for batch in batches:
@@ -185,6 +195,11 @@ class PostgresJournal:
                 for batch in batches:
                     batch.log.lose()
                 return
+
+    def _measure(self, batches: list[Batch], began: float) -> None:
+        """Tell how long a commit took that came back, and how long the oldest event had waited for it."""
+        now = time.monotonic()
+        self._on_commit_time(now - began, now - min(batch.put_at for batch in batches))
 
     async def _weigh(self, batches: list[Batch]) -> list[Batch]:
         """Find out which of the batches are committed after all; those to send again."""

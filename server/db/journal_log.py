@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,6 +60,8 @@ class Batch:
     batch: bytes
     residues: bytes
     epoch: int
+    #: When the first of them was put, in seconds of `time.monotonic`.
+    put_at: float
 
 
 class PostgresJournalLog:
@@ -77,6 +80,8 @@ class PostgresJournalLog:
         self.queued_bytes = 0
         self._last_seq = lease.last_seq
         self._moved = asyncio.Event()
+        #: When the first of what is queued was put; or was left over by the batch before.
+        self._put_at = 0.0
 
     @property
     def last_seq(self) -> int:
@@ -91,6 +96,8 @@ class PostgresJournalLog:
     def put(self, event: bytes, residue: bytes, *, epoch: int) -> None:
         """Queue event `last_seq + 1` for the next commit."""
         entry, kept = framed_event(event), framed_residue(residue)
+        if not self._queue:
+            self._put_at = time.monotonic()
         self._queue.append((entry, kept, epoch))
         self.queued_bytes += len(entry) + len(kept)
         self._last_seq += 1
@@ -128,7 +135,8 @@ class PostgresJournalLog:
             size += len(entry) + len(kept)
             epoch = epoch_then
         last = self.committed + len(entries)
-        return Batch(self, self.committed, last, b"".join(entries), b"".join(residues), epoch)
+        put_at, self._put_at = self._put_at, time.monotonic()
+        return Batch(self, self.committed, last, b"".join(entries), b"".join(residues), epoch, put_at)
 
     def settled(self, batch: Batch) -> None:
         """The batch is committed."""

@@ -278,6 +278,31 @@ class Users(Protocol):
         ...
 
 
+# --- Observation -----------------------------------------------------------------------------
+
+#: The ways of following, and the forms of a WebSocket's messages.
+TRANSPORTS, FORMS = ("websocket", "sse", "grpc"), ("seed", "json", "proto")
+
+
+class ReaderObserver(Protocol):
+    """Told what happens to readers. Every method is cheap."""
+
+    def opened(self, form: str, thread_id: UUID) -> None:
+        """A WebSocket with messages of a form was opened."""
+        ...
+
+    def closed(self, form: str, thread_id: UUID) -> None:
+        """It is closed."""
+        ...
+
+    def stuck(self, transport: str) -> None:
+        """A reader took too little for too long."""
+        ...
+
+
+#: Told the time of a commit to the journal, and how long the oldest of its events had waited, in seconds.
+OnCommitTime = Callable[[float, float], None]
+
 #: Told about each committed segment of a local run, in order.
 OnCommit = Callable[[UUID, Segment, JournalHead], None]
 

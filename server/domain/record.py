@@ -94,6 +94,8 @@ class RunRecord:
             self._put(kind, residue)
             residue = b""
             self.shown = self.shown or isinstance(kind, StateUpdate)
+            if isinstance(kind, UpstreamFrame):
+                self._host.observer.uninterpreted(self._lease, kind.reason)
         await self._log.room()
 
     def adopt(self, files: Mapping[str, File]) -> None:
@@ -108,6 +110,7 @@ class RunRecord:
         self.digests.clear()
         self.shown = False
         self._put(Discontinuity(reason))
+        self._host.observer.discontinued(self._lease, reason)
         crash_point("discontinuity")
 
     async def flush(self) -> None:

@@ -14,6 +14,7 @@ from ide_orchestrator.v1.refinement_pb2_grpc import add_RefinementServiceService
 from ide_orchestrator.v1.workflow_pb2_grpc import add_WorkflowServiceServicer_to_server
 from server.auth.authenticator import Authenticator
 from server.domain.access import ProposalAccess
+from server.domain.ports import ReaderObserver
 from server.domain.proposals import ProposalReview
 from server.domain.refinements import Refinements
 from server.domain.workflows import WorkflowShelf
@@ -39,6 +40,7 @@ class GrpcServices:
     access: ProposalAccess
     workflows: WorkflowShelf
     authenticator: Authenticator
+    readers: ReaderObserver
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ def create_grpc_server(
         options=server_options(limits, reuse_port=reuse_port),
         maximum_concurrent_rpcs=limits.calls,
     )
-    watches = Watches(services.refinements, write_s=limits.write_s)
+    watches = Watches(services.refinements, services.readers, write_s=limits.write_s)
     add_RefinementServiceServicer_to_server(RefinementServicer(services.refinements, watches), server)
     add_ProposalServiceServicer_to_server(ProposalServicer(services.proposals), server)
     add_AccessServiceServicer_to_server(AccessServicer(services.access), server)

@@ -20,6 +20,7 @@ from grpc_status import rpc_status
 from server.domain.errors import ReaderTooSlow, ShuttingDown
 from server.domain.follow import Follower
 from server.domain.model import Principal
+from server.domain.ports import ReaderObserver
 from server.domain.refinements import Refinements
 from server.domain.tail import Beat, GoElsewhere
 from server.grpc.interceptors import Context
@@ -37,8 +38,8 @@ class _Stuck(Exception):
 class Watches:
     """The open watches of this replica. write_s: longest wait for a reader to take a message."""
 
-    def __init__(self, refinements: Refinements, *, write_s: float) -> None:
-        self._refinements, self._write_s = refinements, write_s
+    def __init__(self, refinements: Refinements, readers: ReaderObserver, *, write_s: float) -> None:
+        self._refinements, self._readers, self._write_s = refinements, readers, write_s
         self._open: set[asyncio.Timeout] = set()
 
     def __len__(self) -> int:
@@ -64,6 +65,7 @@ class Watches:
             # The place first: the status waits behind what the reader did not take, until it goes on
             # reading or goes away, and then grpc says that it could not be sent.
             follower.close()
+            self._readers.stuck("grpc")
             with contextlib.suppress(grpc.aio.InternalError):
                 told = f"the reader took nothing for {self._write_s:g} s: watch again from its last seq"
                 await context.abort_with_status(rpc_status.to_status(grpc_status(ReaderTooSlow(told))))

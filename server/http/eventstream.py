@@ -10,6 +10,7 @@ from litestar.types import Receive, Scope, Send
 
 from server.domain.errors import PermissionDenied, ShuttingDown, Unauthenticated
 from server.domain.follow import Follower
+from server.domain.ports import ReaderObserver
 from server.domain.tail import Beat, GoElsewhere
 from server.http.connection import ClientGone, ReaderStuck, connection_of
 from server.http.patience import patiently
@@ -31,9 +32,11 @@ class EventStream(Response[None]):
     204, which tells an EventSource to come no more.
     """
 
-    def __init__(self, follow: Callable[[], Awaitable[Follower]], *, resumed: bool) -> None:
+    def __init__(
+        self, follow: Callable[[], Awaitable[Follower]], *, resumed: bool, readers: ReaderObserver
+    ) -> None:
         super().__init__(None)
-        self._follow, self._resumed = follow, resumed
+        self._follow, self._resumed, self._readers = follow, resumed, readers
 
     def to_asgi_response(self, *args: Any, **kwargs: Any) -> Any:
         """The ASGI application that sends it."""
@@ -50,6 +53,7 @@ class EventStream(Response[None]):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except ReaderStuck:
             log.info("reader_stuck", thread_id=str(follower.tail.thread_id))
+            self._readers.stuck("sse")
             connection_of(scope).abort()  # type: ignore[arg-type]
         except (ClientGone, OSError):
             pass

@@ -76,6 +76,8 @@ Piece = tuple[bytes, int]
 class JsonMessages:
     """Subprotocol ideo.v1: each message is a WatchRefinementResponse as proto-JSON."""
 
+    form = Form.JSON
+
     def hello(self, head: JournalHead) -> bytes:
         """The first message."""
         return text_frame(rendering.hello_json(head))
@@ -101,6 +103,8 @@ class JsonMessages:
 class ProtoMessages:
     """Subprotocol ideo.v1.proto: the same as binary messages."""
 
+    form = Form.PROTO
+
     def hello(self, head: JournalHead) -> bytes:
         """The first message."""
         return binary_frame(rendering.hello(head))
@@ -125,6 +129,8 @@ class ProtoMessages:
 
 class SeedMessages:
     """No subprotocol: the seed's frames, one message each; without a hello."""
+
+    form = Form.SEED
 
     def __init__(self, follower: SeedFollower) -> None:
         self._follower = follower

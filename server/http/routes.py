@@ -231,7 +231,11 @@ async def list_events(request: AnyRequest, services: Services, thread_id: _Id) -
     if request.accept.best_match(["application/json", _SSE]) == _SSE:
         last_id = request.headers.get("last-event-id")
         after = max(query.after, requests.cursor(last_id or None, "Last-Event-ID"))
-        return EventStream(lambda: services.refinements.follow(caller, wanted, after), resumed=bool(last_id))
+        return EventStream(
+            lambda: services.refinements.follow(caller, wanted, after),
+            resumed=bool(last_id),
+            readers=services.readers,
+        )
     page = await services.refinements.page(
         caller, wanted, after=query.after, limit=query.limit, wait_s=query.wait_s
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from server.auth.authenticator import Authenticator
 from server.domain.access import ProposalAccess
+from server.domain.ports import ReaderObserver
 from server.domain.proposals import ProposalReview
 from server.domain.refinements import Refinements
 from server.domain.tickets import Tickets
@@ -20,7 +21,7 @@ class HttpServices:
     allowed_origins: scheme, host and port of each origin whose pages may call. query_token: whether a
     WebSocket's address may carry the token, as the seed's does. ready: the names of the
     checks that fail. draining: whether this replica is going away. metrics: their exposition and its media
-    type. dev: log the texts of faults.
+    type. readers: told what happens to them. dev: log the texts of faults.
     """
 
     refinements: Refinements
@@ -34,4 +35,5 @@ class HttpServices:
     ready: Callable[[], Awaitable[list[str]]]
     draining: Callable[[], bool]
     metrics: Callable[[], tuple[bytes, str]]
+    readers: ReaderObserver
     dev: bool = False

@@ -65,7 +65,11 @@ class RefinementSocket:
             await send(
                 {"type": "websocket.accept", "subprotocol": subprotocol, "headers": []},
             )
-            await self._serve(_Stream(connection, follower, messages), send, thread_id, trace_id)
+            self._services.readers.opened(messages.form.value, follower.tail.thread_id)
+            try:
+                await self._serve(_Stream(connection, follower, messages), send, thread_id, trace_id)
+            finally:
+                self._services.readers.closed(messages.form.value, follower.tail.thread_id)
         except (ClientGone, OSError):
             pass  # ASGI tells a sender of a lost connection by an OSError
         finally:
@@ -118,6 +122,7 @@ class RefinementSocket:
             await stream.connection.drained()
         except ReaderStuck:
             log.info("reader_stuck", thread_id=thread_id, trace_id=trace_id)
+            self._services.readers.stuck("websocket")
             stream.connection.write(close_frame(CLOSE_SLOW.code, stream.reason(CLOSE_SLOW)))
             return
         await send({"type": "websocket.close", "code": close.code, "reason": stream.reason(close)})

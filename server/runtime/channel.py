@@ -24,6 +24,8 @@ from server.runtime.client import MAX_FRAME_BYTES, DeepagentsRuntime
 
 _AWAY = (RedisError, OSError, TimeoutError)
 _MESSAGE, _SUBSCRIBED = b"message", b"subscribe"
+#: The status that a subscription counts as.
+_JOINED = 200
 
 
 def channel_of(thread_id: UUID) -> str:
@@ -121,7 +123,9 @@ class PublishedRuntime(DeepagentsRuntime):
                     answer = await connection.read_response()
             except _AWAY:
                 answer = None
-            if not answer or answer[0] != _SUBSCRIBED:
+            subscribed = bool(answer) and answer[0] == _SUBSCRIBED
+            self._answered("stream", _JOINED if subscribed else None)
+            if not subscribed:
                 raise RuntimeUnavailable("the runtime's events cannot be subscribed to", sent=False)
             yield _Messages(connection, quiet_s=self._quiet_s, max_bytes=self._max_frame_bytes)
         finally:

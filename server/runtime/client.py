@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any
@@ -74,7 +74,7 @@ class DeepagentsRuntime:
     another scheme. The limits are in seconds and bytes: `connect_s` for reaching the runtime,
     `read_s` between two pieces of an answer, `total_s` for a whole call, `handshake_s` for opening
     a stream, which a runtime that is busy with a run answers late. All calls go through `breaker`,
-    of a stream its opening.
+    of a stream its opening. `answered` is told each answer's endpoint and status, None for none.
     """
 
     #: See `Runtime`: a WebSocket may be joined after the invoke.
@@ -91,6 +91,7 @@ class DeepagentsRuntime:
         max_frame_bytes: int = MAX_FRAME_BYTES,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
         breaker: Breaker | None = None,
+        answered: Callable[[str, int | None], None] = lambda endpoint, status: None,
     ) -> None:
         scheme, separator, rest = base_url.partition("://")
         if scheme not in ("http", "https") or not separator or not rest.strip("/"):
@@ -100,6 +101,7 @@ class DeepagentsRuntime:
         self._stream_base = f"{'wss' if scheme == 'https' else 'ws'}://{rest}"
         self.breaker = breaker or Breaker(time.monotonic)
         self._total_s = total_s
+        self._answered = answered
         self._handshake_s = handshake_s
         self._max_frame_bytes = max_frame_bytes
         self._max_answer_bytes = max_answer_bytes
@@ -143,7 +145,7 @@ class DeepagentsRuntime:
                 "input_payload": invocation.input_payload,
             }
         )
-        status, answer = await self._call("POST", "/invoke", body)
+        status, answer = await self._call("invoke", "POST", "/invoke", body)
         if not 200 <= status < 300:
             raise RuntimeRefused(f"the runtime refused the job with HTTP {status}", status=status)
         thread_id = jsontext.string((jsontext.members(answer) or {}).get("thread_id"))
@@ -159,7 +161,7 @@ class DeepagentsRuntime:
             return await self._state(thread_id)
 
     async def _state(self, thread_id: UUID) -> RuntimeState | None:
-        status, answer = await self._call("GET", f"/state/{thread_id}")
+        status, answer = await self._call("state", "GET", f"/state/{thread_id}")
         if status == httpx.codes.NOT_FOUND:
             return None
         if not 200 <= status < 300:
@@ -187,8 +189,9 @@ class DeepagentsRuntime:
             yield _Frames(connection)
 
     async def _connected(self, url: str) -> ClientConnection:
+        status: int | None = None
         try:
-            return await _Connect(
+            connection = await _Connect(
                 url,
                 proxy=None,
                 compression=None,
@@ -202,6 +205,8 @@ class DeepagentsRuntime:
                 close_timeout=0.2,
                 logger=_FRAME_LOG,
             )
+            status = connection.response.status_code if connection.response else None
+            return connection
         except InvalidStatus as refused:
             status = refused.response.status_code
             raise RuntimeRefused(
@@ -213,15 +218,21 @@ class DeepagentsRuntime:
             raise RuntimeUnavailable("the runtime did not open the stream in time") from None
         except OSError:
             raise RuntimeUnavailable("the runtime cannot be reached", sent=False) from None
+        finally:
+            self._answered("stream", status)
 
-    async def _call(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+    async def _call(
+        self, endpoint: str, method: str, path: str, body: bytes | None = None
+    ) -> tuple[int, bytes]:
         """The status and body of an answer. Raises RuntimeUnavailable; RuntimeRefused when too long."""
         headers = {"content-type": "application/json"} if body is not None else {}
+        status: int | None = None
         try:
             async with (
                 asyncio.timeout(self._total_s),
                 self._client.stream(method, self._base + path, content=body, headers=headers) as response,
             ):
+                status = response.status_code
                 answer = bytearray()
                 async for piece in response.aiter_raw():
                     answer += piece
@@ -234,6 +245,8 @@ class DeepagentsRuntime:
             raise RuntimeUnavailable("the runtime did not answer in time") from None
         except httpx.HTTPError:
             raise RuntimeUnavailable("the connection to the runtime broke") from None
+        finally:
+            self._answered(endpoint, status)
 
 
 def _files(text: bytes) -> Mapping[str, File] | None:

@@ -1,19 +1,45 @@
-"""What `/metrics` says of a hub that works."""
+"""What `/metrics` says of a hub that works, and what watches it."""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
-from uuid import UUID
+from typing import Any
+from uuid import UUID, uuid4
 
 import httpx
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
-from server.metrics import GAUGES
+from server.metrics import COUNTERS, GAUGES, HISTOGRAMS, PREFIX, SOCKETS
+from tests.support.http_face import socket, until
 from tests.support.hub import a_workflow, finished, running_hub, start
 
+ROOT = Path(__file__).parents[2]
+Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
-def values(text: str) -> dict[str, float]:
-    return {m[1]: float(m[2]) for m in re.finditer(r"^ide_orchestrator_(\w+) (\S+)$", text, re.MULTILINE)}
+
+def series(text: str) -> Series:
+    """Every series of an exposition, by name and labels."""
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if not sample.name.endswith("_created")
+    }
+
+
+async def scrape(http: httpx.AsyncClient) -> Series:
+    """What the hub says now."""
+    answer = await http.get("/metrics")
+    assert "text/plain" in answer.headers["content-type"]
+    return series(answer.text)
+
+
+def value(read: Series, name: str, **labels: str) -> float:
+    """One series' value."""
+    return read[PREFIX + name, tuple(sorted(labels.items()))]
 
 
 async def test_every_bound_on_memory_has_a_limit_and_a_reading(database: str) -> None:
@@ -27,28 +53,132 @@ async def test_every_bound_on_memory_has_a_limit_and_a_reading(database: str) ->
         follower = await hub.core.tails.follow(UUID(started["thread_id"]), 0)
         while hub.core.tails.window_bytes == 0:
             await follower.step()
-        answer = await http.get("/metrics")
+        read = await scrape(http)
+        text = (await http.get("/metrics")).text
         follower.close()
-    read = values(answer.text)
-    assert read.keys() == GAUGES.keys()
-    assert (read["runs_live"], read["followers"], read["followed_threads"]) == (1, 1, 1)
-    assert (read["window_limit_bytes"], read["journal_queue_limit_bytes"]) == (2 << 20, 3 << 20)
-    assert 0 < read["window_bytes"] <= 2 << 20
-    assert (read["accepting"], read["breaker_open"]) == (1, 0)
-    assert "text/plain" in answer.headers["content-type"]
-    assert started["thread_id"] not in answer.text
+    gauges = {name: value(read, name) for name in GAUGES}
+    assert (gauges["runs_live"], gauges["followers"], gauges["followed_threads"]) == (1, 1, 1)
+    assert (gauges["window_limit_bytes"], gauges["journal_queue_limit_bytes"]) == (2 << 20, 3 << 20)
+    assert 0 < gauges["window_bytes"] <= 2 << 20
+    assert (gauges["accepting"], gauges["breaker_open"]) == (1, 0)
+    assert gauges["database_connections_idle"] <= gauges["database_connections"]
+    assert started["thread_id"] not in text
 
 
-async def test_the_number_of_series_does_not_grow_with_use(database: str) -> None:
-    async with running_hub(database) as hub, httpx.AsyncClient(base_url=hub.http) as http:
-        before = values((await http.get("/metrics")).text)
-        for number in range(50):
+async def test_what_happens_is_counted(database: str) -> None:
+    async with (
+        running_hub(database) as hub,
+        hub.client() as client,
+        httpx.AsyncClient(base_url=hub.http) as http,
+    ):
+        for name in ("short_run", "error_mid_stream", "short_run"):
+            await finished(client, await start(client, f"[[replay:{name}]]"))
+        started = await start(client, "[[replay:short_run silent=20]]")
+        async with socket(hub.http, started["thread_id"], hub.token(), "ideo.v1"):
+            await until(lambda: hub.core.tails.readers == 1)
+            during = await scrape(http)
+        await until(lambda: hub.core.tails.readers == 0)
+        read = await scrape(http)
+    assert value(read, "refinement_duration_seconds_count", status="completed") == 2
+    assert value(read, "refinement_duration_seconds_count", status="failed") == 1
+    assert 0 < value(read, "refinement_duration_seconds_sum", status="completed") < 60
+    requests = "deepagents_runtime_requests_total"
+    assert value(read, requests, endpoint="invoke", status="200") == 4
+    assert value(read, requests, endpoint="stream", status="101") == 4
+    assert value(read, requests, endpoint="stream", status="none") == 0
+    assert value(read, "frames_uninterpreted_total", reason="error_report") == 1
+    assert value(read, "journal_commit_seconds_count") > 3
+    lag, commit = value(read, "ingest_lag_seconds_sum"), value(read, "journal_commit_seconds_sum")
+    assert lag >= commit > 0
+    assert [value(during, "websocket_connections", form=form) for form in ("seed", "json", "proto")] == [
+        0,
+        1,
+        0,
+    ]
+    assert value(read, "websocket_connections", form="json") == 0
+
+
+async def test_sockets_are_labelled_with_threads_only_by_choice(database: str) -> None:
+    async with (
+        running_hub(database, metrics_threads=True) as hub,
+        hub.client() as client,
+        httpx.AsyncClient(base_url=hub.http) as http,
+    ):
+        thread = (await start(client, "[[replay:short_run silent=20]]"))["thread_id"]
+        async with socket(hub.http, thread, hub.token()):
+            await until(lambda: hub.core.tails.readers == 1)
+            read = await scrape(http)
+        assert value(read, "websocket_connections", form="seed", thread_id=thread) == 1
+        await until(lambda: hub.core.tails.readers == 0)
+        assert not [name for name, _ in await scrape(http) if name.endswith("websocket_connections")]
+
+
+async def test_the_number_of_series_does_not_grow_with_use_and_every_metric_is_there(database: str) -> None:
+    async with (
+        running_hub(database, creates_per_minute=0, live_runs=0) as hub,
+        hub.client() as client,
+        httpx.AsyncClient(base_url=hub.http, headers={"Authorization": f"Bearer {hub.token()}"}) as http,
+    ):
+        before = await scrape(http)
+        workflow = await a_workflow(client)
+        for number in range(200):
             await http.get(f"/nothing/{number}")
-        after = values((await http.get("/metrics")).text)
+            await http.get(f"/api/refinements/{uuid4()}/events?after={number}")
+        for _ in range(20):
+            await finished(client, await start(client, "[[replay:short_run]]", workflow))
+        after = await scrape(http)
     assert before.keys() == after.keys()
+    assert len(after) <= 400
+    names = {name for name, _ in after}
+    histograms = {f"{name}_{part}" for name in HISTOGRAMS for part in ("bucket", "count", "sum")}
+    assert names == {PREFIX + name for name in (*GAUGES, *COUNTERS, *histograms, SOCKETS[0])}
 
 
 def test_every_metric_is_in_the_reference() -> None:
-    reference = (Path(__file__).parents[2] / "docs" / "reference" / "metrics.md").read_text()
+    reference = (ROOT / "docs" / "reference" / "metrics.md").read_text()
     for name, text in GAUGES.items():
-        assert f"| `ide_orchestrator_{name}` | {text} |" in reference
+        assert f"| `{PREFIX}{name}` | {text} |" in reference
+    for name, (text, *_) in {**COUNTERS, **HISTOGRAMS}.items():
+        assert f"| `{PREFIX}{name}` | {text} |" in reference
+    named = set(re.findall(r"`ide_orchestrator_(\w+)`", reference))
+    assert named == {*GAUGES, *COUNTERS, *HISTOGRAMS, SOCKETS[0]}
+
+
+# --- What watches it ------------------------------------------------------------------------------
+
+#: Series that others than the hub give: the scrape itself.
+OTHERS = {"up"}
+
+
+def used(expression: str) -> set[str]:
+    """The metrics of an expression."""
+    return set(re.findall(r"\b(ide_orchestrator_\w+)", expression))
+
+
+def known() -> set[str]:
+    """Every series' name."""
+    histograms = {f"{name}_{part}" for name in HISTOGRAMS for part in ("bucket", "count", "sum")}
+    return {PREFIX + name for name in (*GAUGES, *COUNTERS, *histograms, SOCKETS[0])}
+
+
+def test_every_alert_uses_metrics_that_exist_and_says_what_to_do() -> None:
+    groups = yaml.safe_load((ROOT / "deploy" / "monitoring" / "alerts.yaml").read_text())["spec"]["groups"]
+    rules: list[dict[str, Any]] = [rule for group in groups for rule in group["rules"]]
+    runbook = (ROOT / "docs" / "howto" / "alerts.md").read_text()
+    assert len(rules) >= 8
+    for rule in rules:
+        assert used(rule["expr"]) <= known(), rule["alert"]
+        assert used(rule["expr"]) or "up" in rule["expr"]
+        assert rule["labels"]["severity"] in ("page", "ticket")
+        assert rule["annotations"]["summary"]
+        assert rule["annotations"]["runbook"].endswith(f"#{rule['alert'].lower()}")
+        assert f"## {rule['alert']}\n" in runbook
+
+
+def test_every_panel_of_the_dashboard_uses_metrics_that_exist() -> None:
+    board = json.loads((ROOT / "deploy" / "monitoring" / "dashboard.json").read_text())
+    expressions = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
+    assert len(expressions) >= 10
+    for expression in expressions:
+        assert used(expression)
+        assert used(expression) <= known(), expression

@@ -80,6 +80,18 @@ class GrpcHub:
         return Caller(channel or self.channel, token)
 
 
+def services_of(core: Core) -> GrpcServices:
+    """What the face calls, of a hub's core."""
+    return GrpcServices(
+        core.refinements,
+        core.proposals,
+        core.access,
+        core.workflows,
+        core.authenticator,
+        core.counts,
+    )
+
+
 @asynccontextmanager
 async def open_grpc_hub(
     dsn: str, *, dev: bool = True, write_s: float = 30.0, runtime_url: str | None = None, **limits: Any
@@ -92,7 +104,7 @@ async def open_grpc_hub(
         open_core(settings, dsn=dsn, runtime_url=runtime_url or replay_url, verifier=verifier) as core,
     ):
         face = create_grpc_server(
-            GrpcServices(core.refinements, core.proposals, core.access, core.workflows, core.authenticator),
+            services_of(core),
             dev=dev,
             limits=GrpcLimits(write_s=write_s, **limits),
         )

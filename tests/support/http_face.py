@@ -60,6 +60,7 @@ async def http_face(
             ready=_ready,
             draining=lambda: not core.refinements.accepting,
             metrics=lambda: (b"", "text/plain"),
+            readers=core.counts,
         )
     )
     listener = listening_socket("127.0.0.1", 0)

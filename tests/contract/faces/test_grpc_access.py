@@ -16,9 +16,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from ide_orchestrator import v1
 from server.auth.tokens import SharedSecret
-from server.grpc.app import SERVICES, GrpcServices, create_grpc_server
+from server.grpc.app import SERVICES, create_grpc_server
 from server.wire import messages as m
-from tests.support.grpc_face import GrpcHub, open_grpc_hub, refusal_of
+from tests.support.grpc_face import GrpcHub, open_grpc_hub, refusal_of, services_of
 
 #: Every service of the contract's folder of generated modules.
 CONTRACT = [
@@ -179,7 +179,7 @@ async def test_there_is_no_reflection_in_production(database: str) -> None:
 async def test_a_second_hub_on_the_port_fails_to_bind(hub: GrpcHub) -> None:
     core = hub.core
     second = create_grpc_server(
-        GrpcServices(core.refinements, core.proposals, core.access, core.workflows, core.authenticator),
+        services_of(core),
         dev=True,
     )
     with pytest.raises(RuntimeError, match="Failed to bind"):
