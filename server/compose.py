@@ -60,6 +60,7 @@ from server.runtime.frames import Interpreter
 from server.settings import Settings, SettingsError
 from server.system import RandomIds, SystemClock
 from server.telemetry import RunLog
+from server.tracing import RunTraces, traced_asgi, tracing
 from server.wakeups.redis_streams import RedisWakeups
 from server.wire.codec import ProtobufCodec
 
@@ -164,6 +165,8 @@ async def open_core(
             tails.committed(thread_id, segment, head)
             wakeups.committed(thread_id, segment, head)
 
+        traces = (RunTraces(),) if settings.traces else ()
+        observer = RunObservers(RunLog(), counts, *traces)
         journal = PostgresJournal(
             pool,
             on_commit=_committed,
@@ -189,7 +192,7 @@ async def open_core(
             tails=tails,
             interpreter=Interpreter,
             limits=run_limits(settings),
-            observer=RunObservers(RunLog(), counts),
+            observer=observer,
         )
         stack.push_async_callback(runner.close)
         proposals = PostgresProposals(pool, owner=owner, lease_ttl_s=settings.lease_ttl_s)
@@ -225,6 +228,7 @@ async def open_core(
                 tails=tails,
                 admissions=admissions,
                 quotas=quotas,
+                observer=observer,
                 codec=codec,
                 clock=clock,
                 ids=ids,
@@ -340,6 +344,8 @@ async def open_hub(
         arm(settings.crash_point)
     await check_schema(dsn)
     async with contextlib.AsyncExitStack() as stack:
+        if settings.traces:
+            stack.enter_context(tracing(replica=f"{socket.gethostname()}:{os.getpid()}"))
         listener = listening_socket(settings.host, settings.http_port)
         stack.callback(listener.close)
         core = await stack.enter_async_context(
@@ -371,7 +377,7 @@ async def open_hub(
         )
         http = _Server(
             uvicorn_config(
-                app,
+                traced_asgi(app) if settings.traces else app,
                 drain_s=DRAIN_S,
                 send_deadline_s=settings.send_deadline_s,
                 connections_most=settings.connections,
@@ -387,6 +393,7 @@ async def open_hub(
                 readers=core.counts,
             ),
             dev=settings.dev,
+            traced=settings.traces,
             limits=GrpcLimits(calls=settings.grpc_calls, connection_age_s=settings.grpc_connection_age_s),
             peers=frozenset(settings.grpc_peers),
         )

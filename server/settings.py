@@ -73,6 +73,9 @@ class Settings(BaseSettings):
     creates_per_minute: int = Field(120, alias="IDEO_CREATES_PER_MINUTE", ge=0, le=1_000_000)
     streams: int = Field(500, alias="IDEO_STREAMS", ge=0, le=1_000_000)
     connections: int = Field(10_000, alias="IDEO_CONNECTIONS", ge=1, le=1_000_000)
+    otlp_endpoint: str | None = Field(None, alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+    otlp_traces_endpoint: str | None = Field(None, alias="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    otel_disabled: bool = Field(False, alias="OTEL_SDK_DISABLED")
     metrics_threads: bool = Field(False, alias="IDEO_METRICS_THREADS")
     crash_point: str | None = Field(None, alias="IDEO_CRASH_POINT", pattern=r"^[a-z_]+(:[1-9][0-9]*)?$")
 
@@ -154,6 +157,11 @@ class Settings(BaseSettings):
         if self.runtime_events_url and self.runtime_profile != "none":
             raise ValueError("IDEO_RUNTIME_PROFILE must be none with IDEO_RUNTIME_EVENTS_URL")
         return self
+
+    @property
+    def traces(self) -> bool:
+        """Whether traces are made: whether there is somewhere to send them."""
+        return not self.otel_disabled and bool(self.otlp_endpoint or self.otlp_traces_endpoint)
 
     @property
     def dev(self) -> bool:

@@ -16,6 +16,7 @@ def invocation_to_jsonb(invocation: Invocation) -> str:
             "job_id": str(invocation.job_id),
             "agent_definition": invocation.agent_definition,
             "input_payload": invocation.input_payload,
+            "traceparent": invocation.traceparent,
         }
     )
 
@@ -28,4 +29,6 @@ def invocation_from_jsonb(text: str) -> Invocation:
         job_id=UUID(form["job_id"]),
         agent_definition=form["agent_definition"],
         input_payload=form["input_payload"],
+        # Runs of earlier releases have none.
+        traceparent=form.get("traceparent", ""),
     )

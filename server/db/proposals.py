@@ -109,7 +109,7 @@ ORDER BY p.created_at DESC, p.id DESC LIMIT $6
 
 _REFINEMENT = f"""
 SELECT r.thread_id, r.epoch, r.last_seq, r.floor, p.id, d.workflow_id, p.status, p.created_at,
-  p.completed_at, p.failure_reason, p.failure_message
+  p.completed_at, p.failure_reason, p.failure_message, r.invocation ->> 'traceparent' AS traceparent
 {_SEEN_BY} JOIN runs r ON r.proposal_id = p.id WHERE r.thread_id = $2
 """
 
@@ -209,6 +209,7 @@ class PostgresProposals:
             created_at=row["created_at"],
             completed_at=row["completed_at"],
             failure=_failure(row),
+            traceparent=row["traceparent"] or "",
         )
 
     async def get(self, principal: Principal, proposal_id: UUID) -> Proposal | None:

@@ -79,7 +79,8 @@ class Drive:
     async def run(self) -> None:
         """Drive the run to its end, or until the lease is lost."""
         try:
-            await self._finish(await self._verdict())
+            with self.runner.observer.driving(self.lease):
+                await self._finish(await self._verdict())
         except LeaseLost:
             self._fail_start(RuntimeUnavailable("another replica took the run over"))
         finally:

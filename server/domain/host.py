@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Protocol
+from uuid import UUID
 
 from server.domain.events import DiscontinuityReason, FrameReason, Outcome
 from server.domain.follow import Tails
@@ -32,6 +34,22 @@ class RunObserver:
 
     def uninterpreted(self, lease: Lease, reason: FrameReason) -> None:
         """A frame of the runtime was kept as it came."""
+
+    def traceparent(self) -> str:
+        """The trace that a run that is started now belongs to (W3C); empty for none."""
+        return ""
+
+    def driving(self, lease: Lease) -> AbstractContextManager[None]:
+        """A run is driven under a lease while the context is open."""
+        return nullcontext()
+
+    def following(self, thread_id: UUID, traceparent: str) -> Callable[[], None]:
+        """A reader begins to follow a run of a trace; called when it is gone."""
+        return _nothing
+
+
+def _nothing() -> None:
+    """Nobody is to be told."""
 
 
 class RunObservers(RunObserver):
@@ -69,6 +87,28 @@ class RunObservers(RunObserver):
         """Tell all."""
         for each in self._observers:
             each.uninterpreted(lease, reason)
+
+    def traceparent(self) -> str:
+        """What the first says that knows."""
+        return next(filter(None, (each.traceparent() for each in self._observers)), "")
+
+    @contextmanager
+    def driving(self, lease: Lease) -> Iterator[None]:
+        """Tell all."""
+        with ExitStack() as stack:
+            for each in self._observers:
+                stack.enter_context(each.driving(lease))
+            yield
+
+    def following(self, thread_id: UUID, traceparent: str) -> Callable[[], None]:
+        """Tell all."""
+        enders = [each.following(thread_id, traceparent) for each in self._observers]
+
+        def _gone() -> None:
+            for end in enders:
+                end()
+
+        return _gone
 
 
 class Host(Protocol):

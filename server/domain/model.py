@@ -70,7 +70,7 @@ class Workflow:
 
 @dataclass(frozen=True, slots=True)
 class Refinement:
-    """A request and the run that carries it out."""
+    """A request and the run that carries it out. `traceparent`: the trace that the run belongs to (W3C)."""
 
     thread_id: UUID
     proposal_id: UUID
@@ -82,6 +82,7 @@ class Refinement:
     created_at: datetime
     completed_at: datetime | None = None
     failure: Failure | None = None
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

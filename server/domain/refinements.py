@@ -29,6 +29,7 @@ from server.domain.errors import (
 )
 from server.domain.events import Event, RunStarted
 from server.domain.follow import Follower, Tails
+from server.domain.host import RunObserver
 from server.domain.model import (
     IdempotencyKey,
     Principal,
@@ -83,6 +84,7 @@ class Refinements:
         tails: Tails,
         admissions: Admissions,
         quotas: Quotas,
+        observer: RunObserver,
         codec: EventCodec,
         clock: Clock,
         ids: Ids,
@@ -91,6 +93,7 @@ class Refinements:
         self._workflows, self._runs = workflows, runs
         self._runner, self._tails, self._codec = runner, tails, codec
         self._clock, self._ids, self._admissions, self._quotas = clock, ids, admissions, quotas
+        self._observer = observer
         #: False once this replica is going away.
         self.accepting = True
 
@@ -154,8 +157,11 @@ class Refinements:
             context["context_file_path"] = command.context_file_path
         if command.context_selection is not None:
             context["context_selection"] = command.context_selection
+        traceparent = self._observer.traceparent()
         return Invocation(
-            trace_id=self._ids.new(),
+            # A trace's id is 16 bytes, as is a UUID.
+            trace_id=UUID(traceparent.split("-")[1]) if traceparent else self._ids.new(),
+            traceparent=traceparent,
             job_id=self._ids.new(),
             agent_definition={**workflow.agent_definition, "user_request": command.user_prompt, **context},
             input_payload={"messages": [{"role": "user", "content": command.user_prompt}], **context},
@@ -204,7 +210,8 @@ class Refinements:
         admission = self._admissions.admit(principal, thread_id)
         admission.closed = closed
         try:
-            await self.get(principal, thread_id)
+            refinement = await self.get(principal, thread_id)
+            admission.closed = _both(closed, self._observer.following(thread_id, refinement.traceparent))
             return await self._tails.follow(thread_id, max(after, principal.after_seq), admission)
         except BaseException:
             admission.close()
@@ -259,6 +266,16 @@ class Refinements:
             step = await follower.step()
             if not isinstance(step, Beat | GoElsewhere):
                 return step or []
+
+
+def _both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
+    """Calls both."""
+
+    def _call() -> None:
+        first()
+        second()
+
+    return _call
 
 
 def _as_started(thread_id: UUID, proposal_id: UUID, workflow_id: UUID, at: datetime) -> Refinement:

@@ -14,12 +14,14 @@ from server.domain.files import File, FileSet
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """A job for the runtime (seed: JobRequest). `agent_definition` is not empty."""
+    """A job for the runtime (seed: JobRequest). `agent_definition` is not empty. `traceparent`: the trace
+    that it belongs to (W3C), empty for none; not part of the job."""
 
     trace_id: UUID
     job_id: UUID
     agent_definition: Mapping[str, Any]
     input_payload: Mapping[str, Any]
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import grpc.aio
 from grpc_reflection.v1alpha import reflection
+from opentelemetry.instrumentation.grpc import aio_server_interceptor
 
 from ide_orchestrator.v1 import access_pb2, proposal_pb2, refinement_pb2, workflow_pb2
 from ide_orchestrator.v1.access_pb2_grpc import add_AccessServiceServicer_to_server
@@ -19,7 +20,7 @@ from server.domain.proposals import ProposalReview
 from server.domain.refinements import Refinements
 from server.domain.workflows import WorkflowShelf
 from server.grpc.health import Health
-from server.grpc.interceptors import OPEN_SERVICES, Authentication, ErrorTable
+from server.grpc.interceptors import OPEN_SERVICES, Authentication, ErrorTable, Generated
 from server.grpc.servicers import AccessServicer, ProposalServicer, RefinementServicer, WorkflowServicer
 from server.grpc.watch import Watches
 
@@ -84,6 +85,12 @@ class GrpcLimits:
 DEFAULT_LIMITS = GrpcLimits()
 
 
+def _traced() -> grpc.aio.ServerInterceptor:
+    """A span for each call; the library has no types."""
+    made: grpc.aio.ServerInterceptor = aio_server_interceptor()  # type: ignore[no-untyped-call]
+    return made
+
+
 def server_options(limits: GrpcLimits, *, reuse_port: bool) -> list[tuple[str, int]]:
     """The channel arguments of grpc: limits, keepalive, and how a port is taken.
 
@@ -114,15 +121,20 @@ def create_grpc_server(
     dev: bool,
     limits: GrpcLimits = DEFAULT_LIMITS,
     peers: frozenset[str] = frozenset(),
+    traced: bool = False,
     reuse_port: bool = False,
 ) -> GrpcFace:
     """The face, not yet bound to an address.
 
     dev: with reflection. limits: grpc itself refuses what is above them, with RESOURCE_EXHAUSTED. peers:
-    names of certificates that may call, empty for all.
+    names of certificates that may call, empty for all. traced: with a span for each call.
     """
     server = grpc.aio.server(
-        interceptors=(ErrorTable(peers), Authentication(services.authenticator)),
+        interceptors=(
+            *((_traced(), Generated()) if traced else ()),
+            ErrorTable(peers),
+            Authentication(services.authenticator),
+        ),
         options=server_options(limits, reuse_port=reuse_port),
         maximum_concurrent_rpcs=limits.calls,
     )

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any, NoReturn, TypeAlias
 
@@ -93,6 +93,28 @@ class Authentication(grpc.aio.ServerInterceptor):
             reads = handler_call_details.method in READING_METHODS
             _caller.set(await self._authenticator.authenticate_header(header, reads=reads))
         return handler
+
+
+class Generated(grpc.aio.ServerInterceptor):
+    """Shows the streams of this face, which write their messages themselves, as the generators that
+    OpenTelemetry's interceptor takes all streams for."""
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        """The method's handler; a stream's as a generator that hands out nothing."""
+        handler = await continuation(handler_call_details)
+        if handler is None or not handler.response_streaming or _is_open(handler_call_details.method):
+            return handler
+        write: Any = handler.unary_stream
+
+        async def _generated(raw: bytes, context: Context) -> AsyncIterator[bytes]:
+            await write(raw, context)
+            handed_out: tuple[bytes, ...] = ()
+            for message in handed_out:
+                yield message
+
+        return grpc.unary_stream_rpc_method_handler(_generated)
 
 
 class ErrorTable(grpc.aio.ServerInterceptor):

@@ -12,6 +12,9 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+from opentelemetry import trace
+from opentelemetry.propagate import inject
+from opentelemetry.trace import Span, SpanKind
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
@@ -28,6 +31,7 @@ PREFIX = "/deepagents-runtime"
 MAX_FRAME_BYTES = (16 << 20) + (64 << 10)
 MAX_ANSWER_BYTES = 32 << 20
 
+_tracer = trace.get_tracer("ide_orchestrator")
 _NORMAL_CLOSURE = 1000
 _TOO_BIG = 1009
 
@@ -137,6 +141,13 @@ class DeepagentsRuntime:
             await self._invoke(invocation)
 
     async def _invoke(self, invocation: Invocation) -> None:
+        ids = {"job_id": str(invocation.job_id), "trace_id": str(invocation.trace_id)}
+        with _tracer.start_as_current_span(
+            "deepagents_runtime.invoke", kind=SpanKind.CLIENT, attributes=ids
+        ) as span:
+            await self._send(invocation, span)
+
+    async def _send(self, invocation: Invocation, span: Span) -> None:
         body = dump(
             {
                 "trace_id": str(invocation.trace_id),
@@ -146,6 +157,7 @@ class DeepagentsRuntime:
             }
         )
         status, answer = await self._call("invoke", "POST", "/invoke", body)
+        span.set_attribute("http.status_code", status)
         if not 200 <= status < 300:
             raise RuntimeRefused(f"the runtime refused the job with HTTP {status}", status=status)
         thread_id = jsontext.string((jsontext.members(answer) or {}).get("thread_id"))
@@ -226,6 +238,7 @@ class DeepagentsRuntime:
     ) -> tuple[int, bytes]:
         """The status and body of an answer. Raises RuntimeUnavailable; RuntimeRefused when too long."""
         headers = {"content-type": "application/json"} if body is not None else {}
+        inject(headers)
         status: int | None = None
         try:
             async with (

@@ -121,8 +121,9 @@ async def test_a_run_that_the_runtime_never_had_is_failed(hub_on: Opener, redis:
         proposal, _ = await on.outcome(await on.start())
         asks = on.core.runner.limits.unknown_thread_asks + 1
     assert verdict(proposal) == ("failed", "upstream_lost", {})
-    # Once, and once more after a further silence: whoever listens all the while has nothing to catch up on.
-    assert runtime.asked == 2 * asks
+    # As often as it takes, and once more after a further silence: whoever listens all the while has nothing
+    # to catch up on.
+    assert runtime.asked == asks + 1
 
 
 async def test_a_connection_lost_in_the_middle_is_marked_and_the_run_goes_on(

@@ -1,0 +1,122 @@
+"""One refinement is one trace, over two replicas that are processes of their own."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+
+import grpc.aio
+import httpx
+
+from ide_orchestrator.v1 import refinement_pb2_grpc
+from server.auth.tokens import SharedSecret
+from server.wire import messages as m
+from tests.support.collector import Collector, running_collector
+from tests.support.http_face import socket
+from tests.support.processes import SECRET, hub_environment, replay_process, running
+
+#: Stands in everything that a user may write.
+CANARY = "kingfisher-4711"
+#: The trace that the caller's own request belongs to.
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+async def traced_refinement(database: str, collector: Collector) -> tuple[str, str]:
+    """A refinement that one replica runs, watched by WebSocket there and over gRPC at another; its thread,
+    and the token that was used."""
+    token = SharedSecret(SECRET).issue(
+        email="ann@example.com", lifetime=timedelta(hours=1), now=datetime.now(UTC)
+    )
+    async with AsyncExitStack() as stack:
+        runtime = await stack.enter_async_context(replay_process())
+        tracing = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.address, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+        environment = hub_environment(database, runtime, **tracing)
+        hubs = [await stack.enter_async_context(running("serve", environment=environment)) for _ in range(2)]
+        for hub in hubs:
+            await hub.serving("HTTP", "gRPC")
+        one, two = hubs
+        headers = {"Authorization": f"Bearer {token}", "traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
+        async with httpx.AsyncClient(
+            base_url=one.addresses["HTTP"], headers=headers, trust_env=False, timeout=30
+        ) as http:
+            made = await http.post("/api/workflows", json={"name": CANARY, "files": {"/a.md": CANARY}})
+            started = await http.post(
+                f"/api/workflows/{made.json()['id']}/refinements",
+                json={"user_prompt": f"[[replay:short_run]] {CANARY}"},
+            )
+            thread = str(started.json()["thread_id"])
+            await http.get(f"/api/proposals?cursor={CANARY}")
+        query = f"?token={token}&x={CANARY}"
+        async with socket(one.addresses["HTTP"], thread, None, "ideo.v1", query=query) as opened:
+            async for _ in opened:
+                pass
+        async with grpc.aio.insecure_channel(two.addresses["gRPC"]) as channel:
+            stub = refinement_pb2_grpc.RefinementServiceStub(channel)
+            watch = stub.WatchRefinement(
+                m.WatchRefinementRequest(thread_id=thread), metadata=(("authorization", f"Bearer {token}"),)
+            )
+            seqs = [event.seq async for response in watch for event in response.batch.events]
+        assert seqs == list(range(1, 53))
+        for hub in hubs:
+            # On its way out each sends what waits.
+            assert await hub.stop() == 0
+    return thread, token
+
+
+async def test_a_refinement_watched_on_two_replicas_is_one_connected_trace(database: str) -> None:
+    async with running_collector() as collector:
+        thread, token = await traced_refinement(database, collector)
+    own = {span.span_id: span for span in collector.spans if span.trace_id == TRACE}
+    [invoke] = collector.named("deepagents_runtime.invoke")
+    [ingest] = collector.named("refinement.ingest")
+    deliveries = collector.named("refinement.deliver")
+    assert invoke.attributes["job_id"] == thread
+    assert invoke.attributes["trace_id"].replace("-", "") == TRACE  # type: ignore[union-attr]
+    assert (invoke.attributes["http.status_code"], invoke.failed) == (200, False)
+    assert (ingest.attributes["thread_id"], ingest.attributes["refinement.outcome"]) == (thread, "completed")
+    # Connected: each span's parent is in the trace, up to the start's request, whose parent is the caller.
+    assert own[invoke.parent_id] == ingest
+    start = own[ingest.parent_id]
+    assert start.parent_id == "b7ad6b7169203331"
+    assert start.attributes["http.status_code"] == 202
+    assert [own[span.parent_id] for span in deliveries] == [start, start]
+    assert {span.trace_id for span in deliveries} == {TRACE}
+    # From both replicas, and linked to the readers' own requests.
+    assert len({span.where for span in deliveries}) == 2
+    readers = {span.span_id: span for span in collector.spans}
+    names = {readers[span.links[0]].name for span in deliveries}
+    assert len(names) == 2
+    assert any("WatchRefinement" in name for name in names)
+    # And nothing of what the user wrote or showed.
+    for secret in (CANARY, token, *token.split(".")):
+        found = [
+            (span.name, name)
+            for span in collector.spans
+            for name, value in span.attributes.items()
+            if secret in str(value)
+        ]
+        assert not found
+        assert not [text for text in collector.raw if secret in text]
+    assert len(collector.spans) < 30
+
+
+async def test_an_invoke_that_fails_is_an_error_of_its_span(database: str) -> None:
+    token = SharedSecret(SECRET).issue(
+        email="ann@example.com", lifetime=timedelta(hours=1), now=datetime.now(UTC)
+    )
+    async with running_collector() as collector:
+        environment = hub_environment(
+            database, "http://127.0.0.1:9", OTEL_EXPORTER_OTLP_ENDPOINT=collector.address
+        )
+        async with running("serve", environment=environment) as hub:
+            await hub.serving("HTTP", "gRPC")
+            async with httpx.AsyncClient(
+                base_url=hub.addresses["HTTP"], headers={"Authorization": f"Bearer {token}"}, trust_env=False
+            ) as http:
+                made = await http.post("/api/workflows", json={"name": "w"})
+                path = f"/api/workflows/{made.json()['id']}/refinements"
+                assert (await http.post(path, json={"user_prompt": "x"})).status_code == 503
+            assert await hub.stop() == 0
+        spans = collector.named("deepagents_runtime.invoke")
+    assert spans
+    assert all(span.failed and "http.status_code" not in span.attributes for span in spans)
