@@ -12,6 +12,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -29,6 +30,7 @@ from server.db.migrate import status as migration_status
 from server.db.pool import open_pool
 from server.db.proposals import PostgresProposals
 from server.db.quotas import PostgresQuotas
+from server.db.retention import PostgresRetention
 from server.db.runs import PostgresRuns
 from server.db.tickets import PostgresTickets
 from server.db.users import PostgresUsers
@@ -45,6 +47,7 @@ from server.domain.ports import JournalHead, Wakeups
 from server.domain.proposals import ProposalReview
 from server.domain.quotas import QuotaLimits, Quotas
 from server.domain.refinements import Refinements
+from server.domain.retention import Retention
 from server.domain.runner import Runner
 from server.domain.segments import Segment
 from server.domain.tickets import Tickets
@@ -96,6 +99,7 @@ class Core:
     admissions: Admissions
     quotas: Quotas
     counts: Counts
+    retention: Retention
     #: Hints between replicas. While it is not `healthy`, replicas poll more often and serve all the same.
     wakeups: Wakeups
     #: Runs until it is cancelled, or raises what a part of the hub failed with.
@@ -199,6 +203,9 @@ async def open_core(
         workflows = PostgresWorkflows(pool)
         access = PostgresAccess(pool)
         admissions = Admissions(access, clock)
+        retention = Retention(
+            PostgresRetention(pool), clock, timedelta(days=settings.journal_days), removed=counts.removed
+        )
         quotas = Quotas(PostgresQuotas(pool, replica=owner), clock, quota_limits(settings))
         background = asyncio.create_task(
             _together(
@@ -208,6 +215,7 @@ async def open_core(
                 tails.beat_forever(),
                 admissions.recheck_forever(),
                 quotas.tell_forever(),
+                retention.look_forever(),
                 runner.keep_leases_forever(),
                 runner.sweep_forever(),
             )
@@ -245,6 +253,7 @@ async def open_core(
             background=background,
             wakeups=wakeups,
             counts=counts,
+            retention=retention,
         )
 
 

@@ -61,6 +61,7 @@ COUNTERS: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
         "Frames of the runtime that were kept as they came, uninterpreted",
         {"reason": tuple(reason.name.lower() for reason in FrameReason)},
     ),
+    "journals_removed_total": ("Journals of ended runs that were removed after their time", {}),
     "run_faults_total": ("Runs that a fault of the hub ended", {}),
     "slow_readers_closed_total": (
         "Readers that took too little for too long and were closed",
@@ -141,6 +142,10 @@ class Counts(RunObserver):
         """A batch of events was committed, `lag_s` after the first of them came."""
         self._histograms["journal_commit_seconds"].observe(seconds)
         self._histograms["ingest_lag_seconds"].observe(lag_s)
+
+    def removed(self, count: int) -> None:
+        """Journals were removed after their time."""
+        self._counters["journals_removed_total"].inc(count)
 
     def opened(self, form: str, thread_id: UUID) -> None:
         """A WebSocket was opened."""

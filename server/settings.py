@@ -76,6 +76,7 @@ class Settings(BaseSettings):
     otlp_endpoint: str | None = Field(None, alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     otlp_traces_endpoint: str | None = Field(None, alias="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
     otel_disabled: bool = Field(False, alias="OTEL_SDK_DISABLED")
+    journal_days: float = Field(90.0, alias="IDEO_JOURNAL_DAYS", ge=0, le=36500)
     metrics_threads: bool = Field(False, alias="IDEO_METRICS_THREADS")
     crash_point: str | None = Field(None, alias="IDEO_CRASH_POINT", pattern=r"^[a-z_]+(:[1-9][0-9]*)?$")
 

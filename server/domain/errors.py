@@ -77,10 +77,17 @@ class CursorOutOfRange(HubError):
     """A cursor outside the journal: `floor` is the lowest seq kept, `last_seq` the highest."""
 
     def __init__(self, after: int, floor: int, last_seq: int) -> None:
-        super().__init__(
-            f"the cursor {after} is outside the journal, which holds seq {floor} to {last_seq}: "
-            f"start again from a cursor between {floor - 1} and {last_seq}"
-        )
+        if floor > last_seq:
+            message = (
+                f"the run's {last_seq} events were removed after their time; its proposal is kept, and the "
+                f"only cursor is {last_seq}"
+            )
+        else:
+            message = (
+                f"the cursor {after} is outside the journal, which holds seq {floor} to {last_seq}: "
+                f"start again from a cursor between {floor - 1} and {last_seq}"
+            )
+        super().__init__(message)
         self.floor = floor
         self.last_seq = last_seq
 

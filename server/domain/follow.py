@@ -73,10 +73,15 @@ class Follower:
             await self.tail.wait()
 
     async def available(self) -> list[Segment]:
-        """The next segments that are committed already, at most a step; empty when there is none."""
+        """The next segments that are committed already, at most a step; empty when there is none.
+
+        Raises CursorOutOfRange when they were removed meanwhile (`server.domain.retention`).
+        """
         segments = self.tail.after(self.cursor)
         if segments is None:
             read = await self._tails.read_after(self.tail.thread_id, self.cursor)
+            if self.cursor < self.tail.head.last_seq and not (read and read[0].first_seq <= self.cursor + 1):
+                await self._tails.check_kept(self.tail.thread_id, self.cursor)
             segments = [segment.after(self.cursor) for segment in read]
         if segments:
             self.cursor = segments[-1].last_seq
@@ -190,6 +195,12 @@ class Tails:
         tail = self._tails.get(thread_id)
         if tail is not None:
             tail.show_progress(text)
+
+    async def check_kept(self, thread_id: UUID, after: int) -> None:
+        """Raises CursorOutOfRange when events behind the cursor are no longer kept."""
+        head = (await self._journal.heads([thread_id])).get(thread_id)
+        if head is not None and after < head.floor - 1:
+            raise CursorOutOfRange(after, head.floor, head.last_seq)
 
     async def read_after(self, thread_id: UUID, after: int) -> Sequence[Segment]:
         """A step of committed segments behind the cursor, from the journal."""

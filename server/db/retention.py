@@ -1,0 +1,33 @@
+"""Journals whose time is over, in PostgreSQL (retention.RetentionStore)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import asyncpg
+
+from server.db.errors import database_errors
+
+#: The floor behind the last event says that none is left. Replicas that look at once skip each other's rows.
+_REMOVE = """
+WITH due AS (
+  SELECT thread_id FROM runs
+  WHERE finished_at < now() - $1::interval AND floor <= last_seq
+  ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED
+), gone AS (
+  DELETE FROM events USING due WHERE events.thread_id = due.thread_id
+)
+UPDATE runs SET floor = last_seq + 1 FROM due WHERE runs.thread_id = due.thread_id RETURNING 1
+"""
+
+
+class PostgresRetention:
+    """The journals of runs that are over."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def remove(self, older_than: timedelta, limit: int) -> int:
+        """Remove the events of at most `limit` runs that ended so long ago, oldest first; how many."""
+        with database_errors():
+            return len(await self._pool.fetch(_REMOVE, older_than, limit))

@@ -1,0 +1,134 @@
+"""Journals are removed after their time, and nobody ever gets a gap."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import grpc
+import grpc.aio
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from ide_orchestrator.v1 import refinement_pb2_grpc
+from server.db.retention import PostgresRetention
+from server.domain.errors import CursorOutOfRange
+from server.wire import messages as m
+from tests.support.grpc_face import refusal_of
+from tests.support.http_face import problem, socket, upgrade
+from tests.support.hub import RunningHub, a_workflow, finished, running_hub, start
+
+DAYS = timedelta(days=90)
+AGED = "UPDATE runs SET finished_at = finished_at - interval '91 days' WHERE thread_id = $1"
+
+
+async def a_run(hub: RunningHub, prompt: str = "[[replay:short_run]]") -> dict[str, Any]:
+    """A refinement that is over: what its start answered."""
+    async with hub.client() as client:
+        started = await start(client, prompt)
+        await finished(client, started)
+    return started
+
+
+async def kept(hub: RunningHub, thread: str) -> int:
+    """Rows of events that are kept."""
+    count: int = await hub.core.pool.fetchval(
+        "SELECT count(*) FROM events WHERE thread_id = $1", UUID(thread)
+    )
+    return count
+
+
+async def test_only_runs_that_ended_long_ago_lose_their_events_and_proposals_stay(database: str) -> None:
+    async with running_hub(database) as hub, hub.client() as client:
+        old, fresh = await a_run(hub), await a_run(hub)
+        live = await start(client, "[[replay:short_run silent=20]]", await a_workflow(client))
+        before = await client.call("GET", f"/api/proposals/{old['proposal_id']}")
+        await hub.core.pool.execute(AGED, UUID(old["thread_id"]))
+        await hub.core.pool.execute("UPDATE runs SET created_at = created_at - interval '91 days'")
+        assert await hub.core.retention.look() == 1
+        assert await hub.core.retention.look() == 0
+        assert await kept(hub, old["thread_id"]) == 0
+        assert await kept(hub, fresh["thread_id"]) > 0
+        assert await kept(hub, live["thread_id"]) > 0
+        assert await client.call("GET", f"/api/proposals/{old['proposal_id']}") == before
+        refinement = await client.call("GET", f"/api/refinements/{old['thread_id']}")
+        assert (refinement["floor"], refinement["last_seq"]) == (53, 52)
+
+
+async def test_replicas_that_look_at_once_remove_each_journal_once(database: str) -> None:
+    async with running_hub(database) as hub:
+        threads = [(await a_run(hub))["thread_id"] for _ in range(6)]
+        for thread in threads:
+            await hub.core.pool.execute(AGED, UUID(thread))
+        stores = [PostgresRetention(hub.core.pool) for _ in range(4)]
+        counts = await asyncio.gather(*(store.remove(DAYS, 2) for store in stores))
+        assert sum(counts) == 6
+        assert max(counts) <= 2
+
+
+async def test_an_expired_cursor_is_told_the_floor_on_every_transport(database: str) -> None:
+    async with running_hub(database) as hub:
+        thread = (await a_run(hub))["thread_id"]
+        await hub.core.pool.execute(AGED, UUID(thread))
+        assert await hub.core.retention.look() == 1
+        headers = {"Authorization": f"Bearer {hub.token()}"}
+        path = f"/api/refinements/{thread}/events?after=7"
+        found: dict[str, Any] = {}
+        async with httpx.AsyncClient(base_url=hub.http, headers=headers, trust_env=False) as http:
+            for name, accept in (("page", "application/json"), ("sse", "text/event-stream")):
+                answer = await http.get(path, headers={"Accept": accept})
+                told = problem(answer)
+                found[name] = (answer.status_code, told["code"], told["floor"], told["last_seq"])
+            # The one cursor that is left says that the run is over.
+            page = (await http.get(f"/api/refinements/{thread}/events?after=52")).json()
+            assert (page["items"], page["complete"]) == ([], True)
+        for name, protocol in (("seed", {}), ("typed", {"Sec-WebSocket-Protocol": "ideo.v1"})):
+            status, _, told = await upgrade(
+                hub.http, f"/api/ws/refinements/{thread}?after=7&token={hub.token()}", protocol
+            )
+            found[name] = (status, told["code"], told["floor"], told["last_seq"])
+        assert found == dict.fromkeys(found, (410, "cursor_out_of_range", 53, 52))
+        for protocols in ((), ("ideo.v1",)):
+            async with socket(hub.http, thread, hub.token(), *protocols, query="?after=52") as opened:
+                with suppress(ConnectionClosed):
+                    while True:
+                        await opened.recv()
+                assert opened.close_code == 1000
+        async with grpc.aio.insecure_channel(hub.grpc) as channel:
+            stub: Any = refinement_pb2_grpc.RefinementServiceStub(channel)
+            metadata = (("authorization", f"Bearer {hub.token()}"),)
+            for call in (
+                stub.WatchRefinement(
+                    m.WatchRefinementRequest(thread_id=thread, after_seq=7), metadata=metadata
+                ).read(),
+                stub.ListEvents(m.ListEventsRequest(thread_id=thread, after_seq=7), metadata=metadata),
+            ):
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await call
+                refusal = refusal_of(caught.value)
+                assert (refusal.code, refusal.metadata["floor"]) == (grpc.StatusCode.OUT_OF_RANGE, "53")
+
+
+async def test_a_reader_whose_events_are_removed_meanwhile_is_told_and_gets_no_gap(database: str) -> None:
+    async with running_hub(database) as hub:
+        thread = UUID((await a_run(hub))["thread_id"])
+        follower = await hub.core.tails.follow(thread, 7)
+        try:
+            await hub.core.pool.execute(AGED, thread)
+            assert await hub.core.retention.look() == 1
+            async with asyncio.timeout(5):
+                with pytest.raises(CursorOutOfRange) as told:
+                    await follower.step()
+            assert (told.value.floor, told.value.last_seq) == (53, 52)
+        finally:
+            follower.close()
+
+
+async def test_events_are_kept_for_ever_by_choice(database: str) -> None:
+    async with running_hub(database, journal_days=0) as hub:
+        async with asyncio.timeout(5):
+            await hub.core.retention.look_forever()
