@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import re
 import signal
 import sys
@@ -27,6 +28,7 @@ from server.compose import NotMigrated, open_hub, verifier_of
 from server.db import migrate as migrations
 from server.db.embedded import embedded
 from server.dev import demo_refinement, open_dev, replay_runtime, show_addresses
+from server.doctor import Finding, examine, of_settings
 from server.domain.errors import DatabaseUnavailable
 from server.settings import ClientSettings, Settings, SettingsError
 from server.telemetry import configure_logging
@@ -204,6 +206,51 @@ def replay_command(frames: Path | None, host: str, port: int, default: str) -> N
         return 0
 
     run(_work)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print findings as JSON, one a line.")
+def doctor(as_json: bool) -> None:
+    """Look at all that the hub needs, and say what is wrong and how to mend it. Changes nothing."""
+    configure_logging(dev=True, level=50)
+    try:
+        settings = settings_module.load(
+            require=("DEEPAGENTS_RUNTIME_URL",), in_prod=("DATABASE_URL", "IDEO_JWKS_URL")
+        )
+    except SettingsError as error:
+        for finding in of_settings(error):
+            _show(finding, as_json=as_json)
+        sys.exit(EXIT_USAGE)
+
+    async def _work(stop: asyncio.Event) -> int:
+        async with contextlib.AsyncExitStack() as stack:
+            if settings.database_url is None:
+                dsn = await stack.enter_async_context(embedded(settings.data_dir / "postgres"))
+            else:
+                dsn = settings.database_url.get_secret_value()
+
+            async def _examine() -> int:
+                ill = 0
+                async for finding in examine(settings, dsn):
+                    _show(finding, as_json=as_json)
+                    ill += not finding.well
+                if not as_json:
+                    click.echo("all is well" if not ill else f"{ill} to mend")
+                return EXIT_FAILED if ill else 0
+
+            return await until_stopped(_examine(), stop)
+
+    run(_work)
+
+
+def _show(finding: Finding, *, as_json: bool) -> None:
+    if as_json:
+        told = {"check": finding.check, "well": finding.well, "told": finding.told, "mend": finding.mend}
+        click.echo(json.dumps(told))
+        return
+    click.echo(f"{'ok' if finding.well else 'BAD':3}  {finding.check:12} {finding.told}")
+    if not finding.well:
+        click.echo(f"     {'':12} mend: {finding.mend}")
 
 
 @main.command()
