@@ -74,6 +74,7 @@ def checks() -> dict[str, list[str] | str]:
     """Name to command, the longest first; a text in place of a command says why it is skipped."""
     return {
         "types": ["mypy"],
+        "docs": [sys.executable, "tools/docs.py", "--check"],
         "generated code": [sys.executable, "tools/gen.py", "--check"],
         "import rules": ["lint-imports", "--no-logo"],
         "docstrings": ["interrogate", "-vv", "--omit-covered-files", "server"],
