@@ -1,7 +1,7 @@
 """The pages that are made out of sources, and the site.
 
-`python tools/docs.py` writes the pages and builds the site into build/site; with --check it only compares, and
-fails on a stale page or a link that leads nowhere.
+`python tools/docs.py` writes the pages and builds the site into build/site; with --check it only compares,
+and fails on a stale page or a link that leads nowhere.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ CONTRACT = ROOT / "proto" / "ide_orchestrator" / "v1" / "event.proto"
 
 _EVENTS = """# Events
 
-What a thread's journal holds and every transport delivers: binary over gRPC and `ideo.v1.proto`, as proto-JSON
-over `ideo.v1`, SSE and pages. Written out of `proto/ide_orchestrator/v1/event.proto` by `tools/docs.py`.
+What a thread's journal holds and every transport delivers: binary over gRPC and `ideo.v1.proto`, as
+proto-JSON over `ideo.v1`, SSE and pages. Written out of `proto/ide_orchestrator/v1/event.proto` by `tools/docs.py`.
 """
 _DECISIONS = """# Decisions
 
