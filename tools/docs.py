@@ -19,7 +19,7 @@ CONTRACT = ROOT / "proto" / "ide_orchestrator" / "v1" / "event.proto"
 _EVENTS = """# Events
 
 What a thread's journal holds and every transport delivers: binary over gRPC and `ideo.v1.proto`, as
-proto-JSON over `ideo.v1`, SSE and pages. Written out of `proto/ide_orchestrator/v1/event.proto` by `tools/docs.py`.
+proto-JSON over `ideo.v1`, SSE and pages. Written out of `event.proto` by `tools/docs.py`.
 """
 _DECISIONS = """# Decisions
 
