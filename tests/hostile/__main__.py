@@ -104,8 +104,9 @@ async def autobahn(options: Options) -> list[Outcome]:
     outcome = Outcome(f"Autobahn ({suite})", sum(behaved.values()))
     outcome.told = ", ".join(f"{count} {how}" for how, count in behaved.most_common())
     for case, how in failed.items():
-        if case in EXCEPTIONS:
-            outcome.told += f"; {case} is excepted: {EXCEPTIONS[case]}"
+        allowed, why = EXCEPTIONS.get(case, ("", ""))
+        if how == allowed:
+            outcome.told += f"; {case} is excepted: {why}"
         else:
             outcome.failures.append(f"{case}: {how}")
     return [outcome]
@@ -117,9 +118,13 @@ async def browser(options: Options) -> list[Outcome]:
     if isinstance(found, str):
         return [Outcome("scripts in a browser", told=found, skipped=True)]
     outcome = Outcome("scripts in a browser", found.payloads)
-    outcome.told = f"{found.pages} pages of the hub's, {len(found.ran)} ran"
+    outcome.told = (
+        f"{found.pages} pages of the hub's, {len(found.ran)} ran, {len(found.elsewhere)} asked elsewhere"
+    )
     outcome.told += f"; as pages of the campaign's own {len(found.control)} ran"
     outcome.failures += [f"payload {number} ran" for number in sorted(found.ran)]
+    outcome.failures += [f"asked for {address}" for address in sorted(found.elsewhere)]
+    outcome.failures += [f"not shown: {page}" for page in found.unseen]
     if len(found.control) < found.payloads:
         outcome.failures.append("some payloads do not even run as web pages: what they show is nothing")
     return [outcome]

@@ -90,8 +90,11 @@ class Findings:
 
     payloads: int = 0
     control: set[int] = field(default_factory=set)
-    ran: set[int] = field(default_factory=set)
+    ran: set[str] = field(default_factory=set)
     pages: int = 0
+    #: Addresses beyond the hub that its pages asked for, and pages that did not load or carried no payload.
+    elsewhere: set[str] = field(default_factory=set)
+    unseen: list[str] = field(default_factory=list)
 
 
 class Browser:
@@ -104,6 +107,9 @@ class Browser:
         self._session: str | None = None
         self._loaded = asyncio.Event()
         self.dialogs: list[str] = []
+        #: What the page asked for since it was visited, and the status of what was visited.
+        self.asked: list[str] = []
+        self.status = 0
 
     async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """A command's result."""
@@ -128,6 +134,11 @@ class Browser:
                 session = {"sessionId": self._session} if self._session else {}
                 accept = {"id": next(self._numbers), "method": "Page.handleJavaScriptDialog"}
                 await self._connection.send(json.dumps(accept | {"params": {"accept": True}} | session))
+            elif told.get("method") == "Network.requestWillBeSent":
+                self.asked.append(told["params"]["request"]["url"])
+            elif told.get("method") == "Network.responseReceived":
+                if told["params"]["type"] == "Document":
+                    self.status = told["params"]["response"]["status"]
             elif told.get("method") == "Page.loadEventFired":
                 self._loaded.set()
 
@@ -140,11 +151,11 @@ class Browser:
             await self.call(f"{domain}.enable")
         await self.call("Page.bringToFront")
 
-    async def visit(self, url: str, *, token: str | None = None) -> None:
-        """Open an address as somebody who has a token, and let what is there run."""
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+    async def visit(self, url: str, **headers: str) -> str:
+        """Open an address with these headers, and let what is there run; what the page shows then."""
         await self.call("Network.setExtraHTTPHeaders", headers=headers)
         self._loaded.clear()
+        self.asked, self.status = [], 0
         await self.call("Page.navigate", url=url)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(5):
@@ -152,6 +163,8 @@ class Browser:
         # What a load sets off, animations too, has begun by then: the page's own clock says so.
         pause = "new Promise(done => setTimeout(done, 60))"
         await self.call("Runtime.evaluate", expression=pause, awaitPromise=True)
+        shown = await self.call("Runtime.evaluate", expression="document.documentElement.textContent")
+        return str(shown.get("result", {}).get("value", ""))
 
 
 @contextlib.asynccontextmanager
@@ -238,15 +251,22 @@ async def run_payloads() -> Findings | str:
                     found.control.add(number)
             browser.dialogs.clear()
             pages = await _pages(stage.http, stage.token)
-            for page in pages:
-                await browser.visit(f"{stage.http}{page}", token=stage.token)
+            for page, accept in pages:
+                shown = await browser.visit(
+                    f"{stage.http}{page}", Authorization=f"Bearer {stage.token}", Accept=accept
+                )
+                # What is shown says that it is an answer of the hub's, and that the payloads came along.
+                if not browser.status or ("alert(" not in shown and "problems/" not in shown):
+                    found.unseen.append(f"{page[:60]} ({browser.status})")
+                found.elsewhere.update(url for url in browser.asked if not url.startswith(stage.http))
             found.pages = len(pages)
-            found.ran = {int(said) for said in browser.dialogs}
+            found.ran = set(browser.dialogs)
     return found
 
 
-async def _pages(address: str, token: str) -> list[str]:
-    """The addresses of what carries payloads: answers of every kind, and refusals that name a payload."""
+async def _pages(address: str, token: str) -> list[tuple[str, str]]:
+    """The addresses of what carries payloads, answers of every kind and refusals that name a payload, each
+    with what the browser says it accepts."""
     every = "".join(map(_payload, range(len(PAYLOADS))))
     headers = {"Authorization": f"Bearer {token}"}
     async with httpx.AsyncClient(base_url=address, headers=headers, trust_env=False, timeout=30) as http:
@@ -260,8 +280,8 @@ async def _pages(address: str, token: str) -> list[str]:
         events = f"/api/refinements/{ids['thread_id']}/events"
         told = await http.get(events, headers={"Accept": "text/event-stream"})
         assert '"terminal"' in told.text, "the run did not end"
-    pages = [f"/api/proposals/{ids['proposal_id']}", "/api/proposals", "/api/workflows", "/openapi.json"]
-    pages += [f"/api/workflows/{workflow}", f"/api/refinements/{ids['thread_id']}", f"{events}?limit=1000"]
+    pages = [f"/api/proposals/{ids['proposal_id']}", "/api/proposals", "/api/workflows"]
+    pages += [f"/api/workflows/{workflow}", f"{events}?limit=1000"]
     for number in range(len(PAYLOADS)):
         text = quote(_payload(number), safe="")
         pages += [
@@ -270,4 +290,4 @@ async def _pages(address: str, token: str) -> list[str]:
             f"/api/proposals?status={text}",
             f"{events}?after={text}",
         ]
-    return pages
+    return [*((page, "text/html") for page in pages), (events, "text/event-stream")]
