@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 import structlog
+from opentelemetry import trace
 
 from server.domain.events import Outcome
 from server.domain.host import RunObserver
@@ -73,6 +74,15 @@ def _without_secrets(name: str, value: Any) -> Any:
     return value
 
 
+def _add_trace(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """The trace that the entry belongs to, while there are traces."""
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        entry.setdefault("trace_id", f"{context.trace_id:032x}")
+        entry.setdefault("span_id", f"{context.span_id:016x}")
+    return entry
+
+
 def _name_fault(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """An exception as its class and its path through the code: its text may quote anything."""
     given = entry.pop("exc_info", None)
@@ -92,6 +102,7 @@ def configure_logging(*, dev: bool, stream: TextIO | None = None, level: int = l
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add_trace,
         structlog.processors.format_exc_info if dev else _name_fault,
         redact,
     )
@@ -134,16 +145,26 @@ class RunLog(RunObserver):
             outcome=outcome.value,
             reason=reason,
             seconds=round(seconds, 3),
+            trace_id=lease.invocation.trace_id.hex,
         )
 
     def lost_upstream(self, lease: Lease, why: str) -> None:
         """The connection to the runtime broke; it will be tried again."""
-        self._log.warning("runtime_stream_lost", thread_id=str(lease.thread_id), why=why)
+        self._log.warning(
+            "runtime_stream_lost",
+            thread_id=str(lease.thread_id),
+            why=why,
+            trace_id=lease.invocation.trace_id.hex,
+        )
 
     def taken(self, lease: Lease) -> None:
         """A run was taken over from a replica that let go of it or died."""
         self._log.warning(
-            "run_taken_over", thread_id=str(lease.thread_id), fence=lease.fence, takeovers=lease.takeovers
+            "run_taken_over",
+            thread_id=str(lease.thread_id),
+            fence=lease.fence,
+            takeovers=lease.takeovers,
+            trace_id=lease.invocation.trace_id.hex,
         )
 
     def faulted(self, lease: Lease, fault: BaseException) -> None:
@@ -153,6 +174,7 @@ class RunLog(RunObserver):
             thread_id=str(lease.thread_id),
             fault=type(fault).__name__,
             where=places_of(fault.__traceback__),
+            trace_id=lease.invocation.trace_id.hex,
         )
 
 

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
+
+from server.domain.ports import Clock
+
+#: Between two looks at the checks, in seconds, and failures in a row after which calls should go elsewhere:
+#: a database that restarts is waited for.
+LOOK_S, FAILURES = 5.0, 6
 
 
 class Health:
@@ -18,6 +26,20 @@ class Health:
     def add_to(self, server: grpc.aio.Server) -> None:
         """Register the service."""
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+
+    async def follow(
+        self, ready: Callable[[], Awaitable[list[str]]], clock: Clock, *, failures: int = FAILURES
+    ) -> None:
+        """Say what the checks of `/readyz` say, for ever: NOT_SERVING when so many looks in a row failed,
+        as the readiness probe has it, SERVING as soon as one is well."""
+        failed = 0
+        while True:
+            await clock.sleep(LOOK_S)
+            failed = failed + 1 if await ready() else 0
+            if failed == 0:
+                await self.serving()
+            elif failed >= failures:
+                await self.not_serving()
 
     async def serving(self) -> None:
         """Say SERVING from now on."""

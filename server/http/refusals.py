@@ -16,6 +16,7 @@ import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.types import Scope, Send
+from opentelemetry import trace
 
 from server.domain.errors import HubError, InvalidArgument, NotFound, TooLarge, Unauthenticated
 from server.wire.problems import INTERNAL, MEDIA_TYPE, problem_json, problem_of
@@ -69,7 +70,11 @@ def not_ready(failing: list[str]) -> HttpOnly:
 
 
 def trace_id_of(headers: Mapping[str, str]) -> str:
-    """The trace that the caller named (W3C `traceparent`), or a new one, as 32 hex digits."""
+    """The trace that the request belongs to, as 32 hex digits: the one that is recorded, else the one that
+    the caller named (W3C `traceparent`), else a new one."""
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        return f"{context.trace_id:032x}"
     match = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
     return match[1] if match else uuid4().hex
 

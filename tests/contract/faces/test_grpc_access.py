@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import pkgutil
 from collections.abc import AsyncIterator
@@ -17,8 +18,11 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from ide_orchestrator import v1
 from server.auth.tokens import SharedSecret
 from server.grpc.app import SERVICES, create_grpc_server
+from server.grpc.health import LOOK_S
 from server.wire import messages as m
+from tests.support.driven import until
 from tests.support.grpc_face import GrpcHub, open_grpc_hub, refusal_of, services_of
+from tests.support.hand_clock import HandClock
 
 #: Every service of the contract's folder of generated modules.
 CONTRACT = [
@@ -155,6 +159,27 @@ async def test_health_needs_no_token_and_says_when_the_replica_drains(hub: GrpcH
     watched.cancel()
     # What is under way and who did not look yet is still served.
     assert await hub.caller().workflow()
+
+
+async def test_health_says_what_the_readiness_checks_say(hub: GrpcHub) -> None:
+    looks = [[], ["database"], ["database"], ["database"], ["database"], []]
+    clock = HandClock()
+    at = 0
+
+    async def _ready() -> list[str]:
+        return looks[at]
+
+    health: Any = health_pb2_grpc.HealthStub(hub.channel)
+    following = asyncio.create_task(hub.face.health.follow(_ready, clock, failures=3))
+    told = []
+    for at in range(len(looks)):  # noqa: B007
+        await until(lambda: bool(clock._sleepers))
+        clock.move(LOOK_S)
+        # It has looked when it waits again.
+        await until(lambda: bool(clock._sleepers))
+        told.append((await health.Check(health_pb2.HealthCheckRequest(service=SERVICES[0]))).status)
+    following.cancel()
+    assert told == [SERVING, SERVING, SERVING, NOT_SERVING, NOT_SERVING, SERVING]
 
 
 async def reflected(channel: grpc.aio.Channel) -> list[str]:
