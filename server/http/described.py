@@ -36,6 +36,7 @@ _JSON = "application/json"
 
 #: Text without U+0000; and with something beside white space, too.
 _STORABLE = "^[^\\u0000]*$"
+_UUID = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 _WORDS = "^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$"
 
 
@@ -282,7 +283,7 @@ CREATE_TICKET = Described(
         type=OpenAPIType.OBJECT,
         required=["thread_id"],
         additional_properties=False,
-        properties={"thread_id": _text(requests.MAX_ID, "The refinement to follow.", least=1)},
+        properties={"thread_id": _text(requests.MAX_ID, "The refinement to follow.", pattern=_UUID)},
     ),
 )
 LIST_EVENTS = Described(

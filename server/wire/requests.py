@@ -150,7 +150,7 @@ def _start(
 
 def create_workflow(body: object) -> CreateWorkflow:
     """The command of a parsed JSON body; `files` maps path to text. Raises InvalidArgument, Unprocessable for
-    paths that not every system takes."""
+    paths that not every system takes, and definitions that cannot be kept."""
     fields = Fields()
     given = fields.json_object(body, ("name", "agent_definition", "files"))
     files: Any = given.get("files")
@@ -173,12 +173,16 @@ def _create(
 ) -> CreateWorkflow:
     checked_name = fields.text("name", name, MAX_NAME)
     checked_definition, wrong = check_definition(definition)
-    if wrong is not None:
+    # An object is what the field takes; what stands inside it may still be more than can be kept.
+    unfit = {"agent_definition": wrong} if wrong is not None and isinstance(definition, Mapping) else {}
+    if wrong is not None and not unfit:
         fields.wrong["agent_definition"] = wrong
     wrong = _wrong_files(files)
     if wrong is not None:
         fields.wrong.setdefault("files", wrong)
     fields.check()
+    if unfit:
+        raise Unprocessable(unfit)
     made = {str(path): str(text) for path, text in files}
     _, rejected = sort_out({path: File(b"") for path in made})
     if rejected:
