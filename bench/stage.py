@@ -21,8 +21,8 @@ import psutil  # type: ignore[import-untyped]
 from bench.readers import Addresses
 from bench.reading import Job, Reading
 from server.auth.tokens import SharedSecret
-from server.db.embedded import embedded
 from server.db.migrate import up
+from server.embedded_postgres.server import embedded
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "a secret of the bench, long enough to be one"
@@ -177,9 +177,9 @@ async def open_stage() -> AsyncIterator[Stage]:
                 IDEO_HTTP_PORT="0",
                 IDEO_GRPC_PORT="0",
                 # One user does it all; streams are counted as in production, but for their limit.
-                IDEO_LIVE_RUNS="0",
-                IDEO_CREATES_PER_MINUTE="0",
-                IDEO_STREAMS="100000",
+                IDEO_MAX_ACTIVE_RUNS="0",
+                IDEO_MAX_CREATES_PER_MINUTE="0",
+                IDEO_MAX_STREAMS="100000",
             )
         )
         token = SharedSecret(SECRET).issue(

@@ -12,7 +12,7 @@ import asyncpg
 
 from bench.figures import Spread, Table
 from bench.stage import Stage
-from server.domain.events import StateUpdate, Token
+from server.domain.journal.events import StateUpdate, Token
 from server.replay.recording import Recording, read_recordings
 from server.runtime.frames import Interpreter
 
@@ -87,7 +87,7 @@ async def measure_stored(stage: Stage, runs: int) -> Table:
             "sent by the runtime",
             "distinct contents",
             "rows",
-            "events + residues",
+            "events + deltas",
             "columns as stored",
             "÷ distinct",
             "÷ sent",

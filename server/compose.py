@@ -23,48 +23,49 @@ import uvicorn
 from server.auth.authenticator import Authenticator
 from server.auth.keyset import KeySet
 from server.auth.tokens import SharedSecret, TokenVerifier
-from server.db.access import PostgresAccess
+from server.clock import RandomIds, SystemClock
+from server.db.access import PostgresAccessStore
 from server.db.errors import database_errors
 from server.db.journal import PostgresJournal
 from server.db.migrate import status as migration_status
 from server.db.pool import open_pool
-from server.db.proposals import PostgresProposals
-from server.db.quotas import PostgresQuotas
-from server.db.retention import PostgresRetention
-from server.db.runs import PostgresRuns
-from server.db.tickets import PostgresTickets
-from server.db.users import PostgresUsers
-from server.db.wakeups import PostgresWakeups
-from server.db.workflows import PostgresWorkflows
-from server.domain.access import ProposalAccess
-from server.domain.admission import Admissions
-from server.domain.crashpoints import arm, crash_point
+from server.db.proposals import PostgresProposalStore
+from server.db.quotas import PostgresQuotaStore
+from server.db.retention import PostgresRetentionStore
+from server.db.runs import PostgresRunStore
+from server.db.tickets import PostgresTicketStore
+from server.db.users import PostgresUserStore
+from server.db.workflows import PostgresWorkflowStore
+from server.domain.access.quotas import QuotaLimits, Quotas
+from server.domain.access.sharing import ProposalAccess
+from server.domain.access.stream_authorization import AuthorizationRegistry
+from server.domain.access.tickets import Tickets
+from server.domain.crash_points import arm, crash_point
 from server.domain.errors import DatabaseUnavailable
-from server.domain.follow import Tails
-from server.domain.host import RunObservers
-from server.domain.limits import RunLimits
-from server.domain.ports import JournalHead, Wakeups
-from server.domain.proposals import ProposalReview
-from server.domain.quotas import QuotaLimits, Quotas
+from server.domain.journal.journal import JournalHead
+from server.domain.journal.retention import Retention
+from server.domain.journal.segments import Segment
+from server.domain.proposals.service import ProposalService
 from server.domain.refinements import Refinements
-from server.domain.retention import Retention
-from server.domain.runner import Runner
-from server.domain.segments import Segment
-from server.domain.tickets import Tickets
-from server.domain.workflows import WorkflowShelf
+from server.domain.runs.limits import RunLimits
+from server.domain.runs.observer import RunObservers
+from server.domain.runs.runner import Runner
+from server.domain.streams.broadcaster import Broadcaster
+from server.domain.streams.wakeups import Wakeups
+from server.domain.workflows import WorkflowService
 from server.grpc.app import GrpcFace, GrpcLimits, GrpcServices, create_grpc_server
 from server.grpc.transport import Tls, server_credentials
 from server.http.app import HttpServices, create_http_app
 from server.http.server import uvicorn_config
-from server.metrics import Counts, HubMetrics
+from server.observability.logs import RunLog
+from server.observability.metrics import HubMetrics, Metrics
+from server.observability.traces import RunTraces, traced_asgi, tracing
 from server.runtime.channel import PublishedRuntime
 from server.runtime.client import DeepagentsRuntime
 from server.runtime.frames import Interpreter
 from server.settings import Settings, SettingsError
-from server.system import RandomIds, SystemClock
-from server.telemetry import RunLog
-from server.tracing import RunTraces, traced_asgi, tracing
-from server.wakeups.redis_streams import RedisWakeups
+from server.wakeups.postgres import PostgresWakeups
+from server.wakeups.redis import RedisWakeups
 from server.wire.codec import ProtobufCodec
 
 #: Seconds between two looks for runs that nobody drives.
@@ -87,18 +88,18 @@ class Core:
 
     pool: asyncpg.Pool
     journal: PostgresJournal
-    tails: Tails
+    tails: Broadcaster
     runner: Runner
     runtime: DeepagentsRuntime
     refinements: Refinements
-    proposals: ProposalReview
+    proposals: ProposalService
     access: ProposalAccess
-    workflows: WorkflowShelf
+    workflows: WorkflowService
     authenticator: Authenticator
     tickets: Tickets
-    admissions: Admissions
+    admissions: AuthorizationRegistry
     quotas: Quotas
-    counts: Counts
+    counts: Metrics
     retention: Retention
     #: Hints between replicas. While it is not `healthy`, replicas poll more often and serve all the same.
     wakeups: Wakeups
@@ -109,7 +110,7 @@ class Core:
 def run_limits(settings: Settings) -> RunLimits:
     """The limits of runs that the settings ask for."""
     return RunLimits(
-        longest_s=settings.run_longest_s,
+        max_duration_s=settings.run_max_duration_s,
         idle_s=settings.run_idle_s,
         silent_s=settings.run_silent_s,
         empty_result_grace_s=settings.empty_result_grace_s,
@@ -123,11 +124,13 @@ def run_limits(settings: Settings) -> RunLimits:
 def quota_limits(settings: Settings) -> QuotaLimits:
     """What one caller may do at a time, as the settings say."""
     return QuotaLimits(
-        live_runs=settings.live_runs, creates=settings.creates_per_minute, streams=settings.streams
+        max_active_runs=settings.max_active_runs,
+        max_creates_per_minute=settings.max_creates_per_minute,
+        max_streams=settings.max_streams,
     )
 
 
-def runtime_of(settings: Settings, runtime_url: str, counts: Counts) -> DeepagentsRuntime:
+def runtime_of(settings: Settings, runtime_url: str, counts: Metrics) -> DeepagentsRuntime:
     """The runtime, with the source of its frames that the settings ask for (ADR 0013)."""
     if settings.runtime_events_url is not None:
         events_url = settings.runtime_events_url.get_secret_value()
@@ -147,14 +150,14 @@ async def open_core(
     settings: Settings, *, dsn: str, runtime_url: str, verifier: TokenVerifier, replica: str | None = None
 ) -> AsyncIterator[Core]:
     """The hub's parts on a migrated database. `replica` names this process among its peers."""
-    clock, ids, codec, counts = SystemClock(), RandomIds(), ProtobufCodec(), Counts()
+    clock, ids, codec, counts = SystemClock(), RandomIds(), ProtobufCodec(), Metrics()
     owner = replica or f"{socket.gethostname()}:{os.getpid()}:{ids.new().hex[:8]}"
     async with contextlib.AsyncExitStack() as stack:
         direct_dsn = settings.database_direct_url.get_secret_value() if settings.database_direct_url else dsn
         pool = await stack.enter_async_context(
             open_pool(
                 dsn,
-                max_size=settings.database_pool,
+                max_size=settings.database_max_connections,
                 # Another way to the same database says that this one leads through a pooler, where a
                 # prepared statement may not be there any more.
                 statement_cache_size=100 if direct_dsn == dsn else 0,
@@ -163,7 +166,7 @@ async def open_core(
         await stack.enter_async_context(verifier.running())
         wakeups = wakeups_of(settings, pool, direct_dsn)
         runtime = await stack.enter_async_context(runtime_of(settings, runtime_url, counts))
-        tails: Tails
+        tails: Broadcaster
 
         def _committed(thread_id: UUID, segment: Segment, head: JournalHead) -> None:
             tails.committed(thread_id, segment, head)
@@ -175,17 +178,17 @@ async def open_core(
             pool,
             on_commit=_committed,
             lease_ttl_s=settings.lease_ttl_s,
-            room_bytes=settings.queue_mib << 20,
+            max_queued_bytes=settings.max_queue_mib << 20,
             on_commit_time=counts.committed,
         )
-        tails = Tails(
+        tails = Broadcaster(
             journal,
             clock,
-            window_bytes=settings.window_mib << 20,
+            window_bytes=settings.max_window_mib << 20,
             wakeups=wakeups,
             beat_s=settings.heartbeat_s,
         )
-        runs = PostgresRuns(pool, owner=owner, lease_ttl_s=settings.lease_ttl_s)
+        runs = PostgresRunStore(pool, owner=owner, lease_ttl_s=settings.lease_ttl_s)
         await stack.enter_async_context(journal.writing())
         runner = Runner(
             runtime=runtime,
@@ -199,14 +202,17 @@ async def open_core(
             observer=observer,
         )
         stack.push_async_callback(runner.close)
-        proposals = PostgresProposals(pool, owner=owner, lease_ttl_s=settings.lease_ttl_s)
-        workflows = PostgresWorkflows(pool)
-        access = PostgresAccess(pool)
-        admissions = Admissions(access, clock)
+        proposals = PostgresProposalStore(pool, owner=owner, lease_ttl_s=settings.lease_ttl_s)
+        workflows = PostgresWorkflowStore(pool)
+        access = PostgresAccessStore(pool)
+        admissions = AuthorizationRegistry(access, clock)
         retention = Retention(
-            PostgresRetention(pool), clock, timedelta(days=settings.journal_days), removed=counts.removed
+            PostgresRetentionStore(pool),
+            clock,
+            timedelta(days=settings.journal_retention_days),
+            removed=counts.removed,
         )
-        quotas = Quotas(PostgresQuotas(pool, replica=owner), clock, quota_limits(settings))
+        quotas = Quotas(PostgresQuotaStore(pool, replica=owner), clock, quota_limits(settings))
         background = asyncio.create_task(
             _together(
                 tails.poll_forever(),
@@ -241,15 +247,15 @@ async def open_core(
                 clock=clock,
                 ids=ids,
             ),
-            proposals=ProposalReview(proposals),
-            workflows=WorkflowShelf(workflows=workflows, quotas=quotas, clock=clock, ids=ids),
+            proposals=ProposalService(proposals),
+            workflows=WorkflowService(workflows=workflows, quotas=quotas, clock=clock, ids=ids),
             access=ProposalAccess(store=access, ids=ids),
             authenticator=Authenticator(
-                verifier=verifier, users=PostgresUsers(pool), links=access, clock=clock
+                verifier=verifier, users=PostgresUserStore(pool), links=access, clock=clock
             ),
             admissions=admissions,
             quotas=quotas,
-            tickets=Tickets(store=PostgresTickets(pool), proposals=proposals),
+            tickets=Tickets(store=PostgresTicketStore(pool), proposals=proposals),
             background=background,
             wakeups=wakeups,
             counts=counts,
@@ -389,7 +395,7 @@ async def open_hub(
                 traced_asgi(app) if settings.traces else app,
                 drain_s=DRAIN_S,
                 send_deadline_s=settings.send_deadline_s,
-                connections_most=settings.connections,
+                max_connections=settings.max_connections,
             )
         )
         rpc = create_grpc_server(
@@ -403,8 +409,10 @@ async def open_hub(
             ),
             dev=settings.dev,
             traced=settings.traces,
-            limits=GrpcLimits(calls=settings.grpc_calls, connection_age_s=settings.grpc_connection_age_s),
-            peers=frozenset(settings.grpc_peers),
+            limits=GrpcLimits(
+                calls=settings.grpc_max_calls, connection_age_s=settings.grpc_max_connection_age_s
+            ),
+            peers=frozenset(settings.grpc_allowed_sans),
         )
         grpc_port = _bound(rpc, f"{host}:{settings.grpc_port}", tls_of(settings))
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -451,7 +459,7 @@ async def _drain(
     core.refinements.accepting = False
     await rpc.drain()
     await core.runner.close()
-    await core.tails.send_away(over_s)
+    await core.tails.drain(over_s)
     http.should_exit = True
     await asyncio.gather(rpc.stop(DRAIN_S), serving, return_exceptions=True)
 
@@ -464,9 +472,9 @@ def readings(core: Core, settings: Settings) -> dict[str, Callable[[], float]]:
         "followers": lambda: core.tails.readers,
         "followed_threads": lambda: len(core.tails),
         "window_bytes": lambda: core.tails.window_bytes,
-        "window_limit_bytes": lambda: settings.window_mib << 20,
+        "window_limit_bytes": lambda: settings.max_window_mib << 20,
         "journal_queued_bytes": lambda: core.journal.queued_bytes,
-        "journal_queue_limit_bytes": lambda: settings.queue_mib << 20,
+        "journal_queue_limit_bytes": lambda: settings.max_queue_mib << 20,
         "breaker_open": lambda: {"closed": 0.0, "half_open": 0.5}.get(breaker.state, 1.0),
         "wakeups_healthy": lambda: core.wakeups.healthy,
         "database_connections": core.pool.get_size,

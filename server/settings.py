@@ -46,9 +46,9 @@ class Settings(BaseSettings):
     grpc_certificate: Path | None = Field(None, alias="IDEO_GRPC_CERTIFICATE")
     grpc_key: Path | None = Field(None, alias="IDEO_GRPC_KEY")
     grpc_client_ca: Path | None = Field(None, alias="IDEO_GRPC_CLIENT_CA")
-    grpc_peers: Annotated[tuple[str, ...], NoDecode] = Field((), alias="IDEO_GRPC_PEERS")
-    grpc_calls: int = Field(10_000, alias="IDEO_GRPC_CALLS", ge=1, le=1_000_000)
-    grpc_connection_age_s: Seconds = Field(3600.0, alias="IDEO_GRPC_CONNECTION_AGE_S")
+    grpc_allowed_sans: Annotated[tuple[str, ...], NoDecode] = Field((), alias="IDEO_GRPC_ALLOWED_SANS")
+    grpc_max_calls: int = Field(10_000, alias="IDEO_GRPC_MAX_CALLS", ge=1, le=1_000_000)
+    grpc_max_connection_age_s: Seconds = Field(3600.0, alias="IDEO_GRPC_MAX_CONNECTION_AGE_S")
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         ("https://ide.bizmatters.com",), alias="IDEO_ALLOWED_ORIGINS"
     )
@@ -58,25 +58,25 @@ class Settings(BaseSettings):
     jwt_issuer: str | None = Field(None, alias="IDEO_JWT_ISSUER")
     jwt_audience: str | None = Field(None, alias="IDEO_JWT_AUDIENCE")
     wakeup_url: SecretStr | None = Field(None, alias="IDEO_WAKEUP_URL")
-    database_pool: int = Field(10, alias="IDEO_DATABASE_POOL", ge=2, le=200)
+    database_max_connections: int = Field(10, alias="IDEO_DATABASE_MAX_CONNECTIONS", ge=2, le=200)
     lease_ttl_s: Seconds = Field(15.0, alias="IDEO_LEASE_TTL_S")
-    run_longest_s: Seconds = Field(1800.0, alias="IDEO_RUN_LONGEST_S")
+    run_max_duration_s: Seconds = Field(1800.0, alias="IDEO_RUN_MAX_DURATION_S")
     run_idle_s: Seconds = Field(120.0, alias="IDEO_RUN_IDLE_S")
     run_silent_s: Seconds = Field(600.0, alias="IDEO_RUN_SILENT_S")
     empty_result_grace_s: Seconds = Field(30.0, alias="IDEO_EMPTY_RESULT_GRACE_S")
-    queue_mib: int = Field(8, alias="IDEO_QUEUE_MIB", ge=1, le=1024)
+    max_queue_mib: int = Field(8, alias="IDEO_MAX_QUEUE_MIB", ge=1, le=1024)
     send_deadline_s: Seconds = Field(10.0, alias="IDEO_SEND_DEADLINE_S")
-    window_mib: int = Field(4, alias="IDEO_WINDOW_MIB", ge=1, le=1024)
+    max_window_mib: int = Field(4, alias="IDEO_MAX_WINDOW_MIB", ge=1, le=1024)
     drain_s: float = Field(10.0, alias="IDEO_DRAIN_S", ge=0, le=600)
     heartbeat_s: Seconds = Field(10.0, alias="IDEO_HEARTBEAT_S", le=15)
-    live_runs: int = Field(50, alias="IDEO_LIVE_RUNS", ge=0, le=1_000_000)
-    creates_per_minute: int = Field(120, alias="IDEO_CREATES_PER_MINUTE", ge=0, le=1_000_000)
-    streams: int = Field(500, alias="IDEO_STREAMS", ge=0, le=1_000_000)
-    connections: int = Field(10_000, alias="IDEO_CONNECTIONS", ge=1, le=1_000_000)
+    max_active_runs: int = Field(50, alias="IDEO_MAX_ACTIVE_RUNS", ge=0, le=1_000_000)
+    max_creates_per_minute: int = Field(120, alias="IDEO_MAX_CREATES_PER_MINUTE", ge=0, le=1_000_000)
+    max_streams: int = Field(500, alias="IDEO_MAX_STREAMS", ge=0, le=1_000_000)
+    max_connections: int = Field(10_000, alias="IDEO_MAX_CONNECTIONS", ge=1, le=1_000_000)
     otlp_endpoint: str | None = Field(None, alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     otlp_traces_endpoint: str | None = Field(None, alias="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
     otel_disabled: bool = Field(False, alias="OTEL_SDK_DISABLED")
-    journal_days: float = Field(90.0, alias="IDEO_JOURNAL_DAYS", ge=0, le=36500)
+    journal_retention_days: float = Field(90.0, alias="IDEO_JOURNAL_RETENTION_DAYS", ge=0, le=36500)
     metrics_threads: bool = Field(False, alias="IDEO_METRICS_THREADS")
     crash_point: str | None = Field(None, alias="IDEO_CRASH_POINT", pattern=r"^[a-z_]+(:[1-9][0-9]*)?$")
 
@@ -87,7 +87,7 @@ class Settings(BaseSettings):
             return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("grpc_peers", mode="before")
+    @field_validator("grpc_allowed_sans", mode="before")
     @classmethod
     def _names(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -179,13 +179,29 @@ class ClientSettings(BaseSettings):
     token: SecretStr | None = Field(default=None, validation_alias="IDEO_TOKEN")
 
 
-#: What a setting is worth nothing without.
+#: Names of the first release, which are read where the present name is not set.
+RENAMED = {
+    "IDEO_RUN_LONGEST_S": "IDEO_RUN_MAX_DURATION_S",
+    "IDEO_LIVE_RUNS": "IDEO_MAX_ACTIVE_RUNS",
+    "IDEO_STREAMS": "IDEO_MAX_STREAMS",
+    "IDEO_CONNECTIONS": "IDEO_MAX_CONNECTIONS",
+    "IDEO_GRPC_CALLS": "IDEO_GRPC_MAX_CALLS",
+    "IDEO_GRPC_PEERS": "IDEO_GRPC_ALLOWED_SANS",
+    "IDEO_GRPC_CONNECTION_AGE_S": "IDEO_GRPC_MAX_CONNECTION_AGE_S",
+    "IDEO_CREATES_PER_MINUTE": "IDEO_MAX_CREATES_PER_MINUTE",
+    "IDEO_DATABASE_POOL": "IDEO_DATABASE_MAX_CONNECTIONS",
+    "IDEO_JOURNAL_DAYS": "IDEO_JOURNAL_RETENTION_DAYS",
+    "IDEO_QUEUE_MIB": "IDEO_MAX_QUEUE_MIB",
+    "IDEO_WINDOW_MIB": "IDEO_MAX_WINDOW_MIB",
+}
+
+#: Settings that need others beside them.
 _TOGETHER = {
     "IDEO_JWKS_URL": ("IDEO_JWT_ISSUER", "IDEO_JWT_AUDIENCE"),
     "IDEO_GRPC_CERTIFICATE": ("IDEO_GRPC_KEY",),
     "IDEO_GRPC_KEY": ("IDEO_GRPC_CERTIFICATE",),
     "IDEO_GRPC_CLIENT_CA": ("IDEO_GRPC_CERTIFICATE",),
-    "IDEO_GRPC_PEERS": ("IDEO_GRPC_CLIENT_CA",),
+    "IDEO_GRPC_ALLOWED_SANS": ("IDEO_GRPC_CLIENT_CA",),
 }
 
 
@@ -197,7 +213,10 @@ def load(*, require: tuple[str, ...] = (), in_prod: tuple[str, ...] = (), **over
     """
     problems: list[str] = []
     fields = Settings.model_fields
-    given = {str(fields[name].alias): value for name, value in overrides.items() if value is not None}
+    given = {
+        new: os.environ[old] for old, new in RENAMED.items() if old in os.environ and new not in os.environ
+    }
+    given |= {str(fields[name].alias): value for name, value in overrides.items() if value is not None}
     settings: Settings | None = None
     try:
         settings = Settings(**given)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from server.auth.tokens import TokenVerifier
-from server.domain.access import MAX_SHARE_CHARS, SHARE_PREFIX, AccessStore, share_digest
+from server.domain.access.sharing import MAX_SHARE_CHARS, SHARE_PREFIX, AccessStore, hash_secret
+from server.domain.access.users import Users
+from server.domain.clock import Clock
 from server.domain.errors import PermissionDenied, Unauthenticated
 from server.domain.model import Principal
-from server.domain.ports import Clock, Users
 
 BEARER = "bearer "
 
@@ -44,7 +45,7 @@ class Authenticator:
     async def _opened(self, secret: str) -> Principal:
         found = None
         if len(secret) <= MAX_SHARE_CHARS:
-            found = await self._links.open_link(share_digest(secret))
+            found = await self._links.resolve_link(hash_secret(secret))
         if found is None:
             raise Unauthenticated("the share link is not valid, or was withdrawn")
         return found

@@ -15,7 +15,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 import jwt
 
-from server.domain.admission import LEEWAY
+from server.domain.access.stream_authorization import LEEWAY
 from server.domain.errors import Unauthenticated
 from server.domain.model import Principal
 

@@ -17,9 +17,9 @@ import structlog
 
 from server.auth.claims import Header, header_of, invalid, principal_of
 from server.auth.jwks import ALGORITHMS, BadKeySet, Key, key_for, keys_in
+from server.domain.clock import Clock
 from server.domain.errors import KeysUnavailable
 from server.domain.model import Principal
-from server.domain.ports import Clock
 
 #: Seconds between a fetch and the next when nothing is amiss.
 REFRESH_S = 300.0

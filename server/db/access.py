@@ -16,15 +16,15 @@ from uuid import UUID
 import asyncpg
 
 from server.db.errors import database_errors
-from server.domain.access import (
+from server.domain.access.sharing import (
     MAX_GRANTS,
     MAX_SHARE_LINKS,
     AccessType,
     Grant,
     ShareLink,
-    must_own,
+    require_owner,
 )
-from server.domain.admission import Pair
+from server.domain.access.stream_authorization import Pair
 from server.domain.errors import Conflict, CursorOutOfRange, NotFound
 from server.domain.model import Principal
 
@@ -82,13 +82,13 @@ JOIN proposal_callers a ON a.proposal_id = l.proposal_id AND a.caller_id = l.id 
 """
 
 
-class PostgresAccess:
+class PostgresAccessStore:
     """The grants and the share links; at most so many for one proposal."""
 
     def __init__(
-        self, pool: asyncpg.Pool, *, grants_most: int = MAX_GRANTS, links_most: int = MAX_SHARE_LINKS
+        self, pool: asyncpg.Pool, *, max_grants: int = MAX_GRANTS, links_most: int = MAX_SHARE_LINKS
     ) -> None:
-        self._pool, self._grants_most, self._links_most = pool, grants_most, links_most
+        self._pool, self._grants_most, self._links_most = pool, max_grants, links_most
 
     # --- Reading ---------------------------------------------------------------------------------
 
@@ -107,17 +107,17 @@ class PostgresAccess:
 
     async def grants(self, by: Principal, proposal_id: UUID) -> Sequence[Grant]:
         """Who has access, owners first, then by time."""
-        must_own(await self.access_type(by, proposal_id))
+        require_owner(await self.access_type(by, proposal_id))
         with database_errors():
             return [_grant(row) for row in await self._pool.fetch(_GRANTS, proposal_id)]
 
     async def links(self, by: Principal, proposal_id: UUID) -> Sequence[ShareLink]:
         """The links that are good now, newest first."""
-        must_own(await self.access_type(by, proposal_id))
+        require_owner(await self.access_type(by, proposal_id))
         with database_errors():
             return [ShareLink(**row) for row in await self._pool.fetch(_LINKS, proposal_id)]
 
-    async def open_link(self, sha256: bytes) -> Principal | None:
+    async def resolve_link(self, sha256: bytes) -> Principal | None:
         """The caller that a link's secret stands for; None when it is not good, or no longer."""
         with database_errors():
             row = await self._pool.fetchrow(_OPEN_LINK, sha256)
@@ -190,7 +190,7 @@ class PostgresAccess:
                 owners = {row["user_id"] for row in await connection.fetch(_OWNERS, proposal_id)}
                 word = await connection.fetchval(_ACCESS_TYPE, proposal_id, by.user_id)
                 if word is None or not leaving:
-                    must_own(None if word is None else AccessType(word))
+                    require_owner(None if word is None else AccessType(word))
                 yield connection, owners
 
 

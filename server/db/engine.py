@@ -15,7 +15,7 @@ from piccolo.engine.postgres import PostgresEngine
 
 
 class NoConnection(RuntimeError):
-    """A Piccolo query ran outside `LentEngine.on`."""
+    """A Piccolo query ran outside `BorrowedConnectionEngine.on`."""
 
 
 class _Lent:
@@ -25,7 +25,7 @@ class _Lent:
         self.connection = connection
 
 
-class LentEngine(PostgresEngine):
+class BorrowedConnectionEngine(PostgresEngine):
     """Runs Piccolo queries on the connection that the task has lent with `on`."""
 
     def __init__(self) -> None:
@@ -49,4 +49,4 @@ class LentEngine(PostgresEngine):
 
 
 #: The engine of every table class. It holds no state but the task's loan.
-ENGINE = LentEngine()
+ENGINE = BorrowedConnectionEngine()

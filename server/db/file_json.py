@@ -1,7 +1,7 @@
 """Files in the columns `proposals.generated_files` and `rejected_files`, and back, without loss.
 
 jsonb holds neither U+0000 nor lone surrogates. What has any of them is kept as the base64 of its
-bytes (a text's as `server.domain.files.text_bytes` makes them):
+bytes (a text's as `server.domain.proposals.files.text_bytes` makes them):
 
 - a file's fields, and then `escaped` lists their names:
   `{"content": ["YQBi"], "encoding": "base64", "escaped": ["content"]}` is the text `a`, U+0000, `b`;
@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from server.domain.files import File, parse_file, text_bytes
-from server.domain.paths import PathFault, RejectedFile
+from server.domain.proposals.files import File, parse_file, text_bytes
+from server.domain.proposals.paths import PathFault, RejectedFile
 
 #: Marks an escaped path.
 PREFIX = "base64:"
@@ -99,7 +99,7 @@ def _file_to_json(file: File) -> dict[str, Any]:
             escaped[name] = _escape(text_bytes(time))
     if "content" in escaped:
         file = File(file.content, False, file.created_at, file.modified_at)
-    form = file.seed_form()
+    form = file.legacy_form()
     return {**form, **escaped, "escaped": list(escaped)} if escaped else form
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from uuid import UUID
 
-from server.domain.upstream import Invocation
+from server.domain.runs.runtime import Invocation
 
 
 def invocation_to_jsonb(invocation: Invocation) -> str:

@@ -24,13 +24,14 @@ import asyncpg
 
 from server.db.errors import database_errors
 from server.db.file_json import StoredFiles
-from server.db.journal_log import RETRY_FIRST_S, RETRY_MOST_S, Batch, PostgresJournalLog
-from server.domain.crashpoints import crash_point
+from server.db.journal_log import MAX_RETRY_S, RETRY_FIRST_S, Batch, PostgresJournalLog
+from server.domain.crash_points import crash_point
 from server.domain.errors import DatabaseUnavailable
-from server.domain.events import Outcome
+from server.domain.journal.events import Outcome
+from server.domain.journal.journal import JournalHead, OnCommit, OnCommitTime
+from server.domain.journal.segments import Segment
 from server.domain.model import Failure
-from server.domain.ports import JournalHead, Lease, OnCommit, OnCommitTime
-from server.domain.segments import Segment
+from server.domain.runs.lease import Lease
 
 _logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ WITH input AS (
   RETURNING r.thread_id
 ), added AS (
   INSERT INTO events (thread_id, first_seq, last_seq, batch, residues)
-  SELECT i.thread_id, i.base + 1, i.last, i.batch, i.residues FROM input i JOIN moved USING (thread_id)
+  SELECT i.thread_id, i.base + 1, i.last, i.batch, i.delta_batch FROM input i JOIN moved USING (thread_id)
 )
 SELECT thread_id FROM moved
 """  # noqa: S608 - only constants
@@ -98,14 +99,14 @@ class PostgresJournal:
         *,
         on_commit: OnCommit,
         lease_ttl_s: float,
-        room_bytes: int = 8 << 20,
+        max_queued_bytes: int = 8 << 20,
         on_commit_time: OnCommitTime = lambda seconds, lag_s: None,
     ) -> None:
         self._pool = pool
         self._ttl = timedelta(seconds=lease_ttl_s)
         self.on_commit = on_commit
         self._on_commit_time = on_commit_time
-        self.room_bytes = room_bytes
+        self.max_queued_bytes = max_queued_bytes
         self._logs: weakref.WeakSet[PostgresJournalLog] = weakref.WeakSet()
         #: Logs with something to commit, oldest first.
         self._ready: dict[PostgresJournalLog, None] = {}
@@ -156,7 +157,7 @@ class PostgresJournal:
                 continue
             batch = log.take(left)
             batches.append(batch)
-            left -= len(batch.batch) + len(batch.residues)
+            left -= len(batch.batch) + len(batch.delta_batch)
             if log.waiting:
                 # Behind the others, for the next commit.
                 self._ready[log] = None
@@ -186,7 +187,7 @@ class PostgresJournal:
                     batches = await self._weigh(batches)
             except (DatabaseUnavailable, asyncpg.DeadlockDetectedError):
                 await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, RETRY_MOST_S)
+                pause_s = min(pause_s * 2, MAX_RETRY_S)
                 with contextlib.suppress(DatabaseUnavailable):
                     batches = await self._weigh(batches)
             except Exception:
@@ -223,7 +224,7 @@ class PostgresJournal:
 
     def _settle(self, batch: Batch) -> None:
         batch.log.settled(batch)
-        segment = Segment(batch.base + 1, batch.last, batch.batch, batch.residues)
+        segment = Segment(batch.base + 1, batch.last, batch.batch, batch.delta_batch)
         self.on_commit(batch.log.thread_id, segment, JournalHead(batch.last, batch.epoch, 1, False))
 
     # --- The end of a run --------------------------------------------------------------------
@@ -233,7 +234,7 @@ class PostgresJournal:
         log: PostgresJournalLog,
         epoch: int,
         entry: bytes,
-        residue: bytes,
+        delta: bytes,
         outcome: Outcome,
         files: StoredFiles,
         failure: Failure | None,
@@ -254,7 +255,7 @@ class PostgresJournal:
                     )
                     return row is not None and tuple(row) == (log.fence, base + 1, outcome.value)
                 crash_point("in_finish")
-                await connection.execute(_FINISH_EVENT, thread_id, base + 1, entry, residue)
+                await connection.execute(_FINISH_EVENT, thread_id, base + 1, entry, delta)
                 await connection.execute(
                     _FINISH_PROPOSAL,
                     proposal_id,
@@ -328,5 +329,5 @@ def _columns(batches: list[Batch]) -> tuple[list[object], ...]:
         [batch.last for batch in batches],
         [batch.epoch for batch in batches],
         [batch.batch for batch in batches],
-        [batch.residues for batch in batches],
+        [batch.delta_batch for batch in batches],
     )

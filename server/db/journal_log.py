@@ -11,17 +11,18 @@ from typing import Protocol
 from uuid import UUID
 
 from server.db.file_json import StoredFiles, files_to_jsonb, rejected_to_jsonb
-from server.domain.crashpoints import crash_point
+from server.domain.crash_points import crash_point
 from server.domain.errors import DatabaseUnavailable, LeaseLost
-from server.domain.events import Outcome
-from server.domain.files import File
+from server.domain.journal.events import Outcome
+from server.domain.journal.journal import JournalHead, OnCommit
+from server.domain.journal.segments import Segment, framed_delta, framed_event
 from server.domain.model import Failure
-from server.domain.paths import RejectedFile
-from server.domain.ports import JournalHead, Lease, OnCommit
-from server.domain.segments import Segment, framed_event, framed_residue
+from server.domain.proposals.files import File
+from server.domain.proposals.paths import RejectedFile
+from server.domain.runs.lease import Lease
 
 #: Pauses between tries while the database is away, in seconds.
-RETRY_FIRST_S, RETRY_MOST_S = 0.05, 1.0
+RETRY_FIRST_S, MAX_RETRY_S = 0.05, 1.0
 
 
 class Writer(Protocol):
@@ -29,7 +30,7 @@ class Writer(Protocol):
 
     on_commit: OnCommit
     #: Bytes a run may have queued before its stream from the runtime is held back.
-    room_bytes: int
+    max_queued_bytes: int
 
     def changed(self, log: PostgresJournalLog) -> None:
         """A log has something to commit."""
@@ -39,7 +40,7 @@ class Writer(Protocol):
         log: PostgresJournalLog,
         epoch: int,
         entry: bytes,
-        residue: bytes,
+        delta: bytes,
         outcome: Outcome,
         files: StoredFiles,
         failure: Failure | None,
@@ -58,7 +59,7 @@ class Batch:
     base: int
     last: int
     batch: bytes
-    residues: bytes
+    delta_batch: bytes
     epoch: int
     #: When the first of them was put, in seconds of `time.monotonic`.
     put_at: float
@@ -93,9 +94,9 @@ class PostgresJournalLog:
         """Whether there is something to commit."""
         return bool(self._queue) and not self.lost
 
-    def put(self, event: bytes, residue: bytes, *, epoch: int) -> None:
+    def put(self, event: bytes, delta: bytes, *, epoch: int) -> None:
         """Queue event `last_seq + 1` for the next commit."""
-        entry, kept = framed_event(event), framed_residue(residue)
+        entry, kept = framed_event(event), framed_delta(delta)
         if not self._queue:
             self._put_at = time.monotonic()
         self._queue.append((entry, kept, epoch))
@@ -105,7 +106,7 @@ class PostgresJournalLog:
 
     async def room(self) -> None:
         """Wait until what is queued is below its bound. Raises LeaseLost."""
-        while self.queued_bytes > self._journal.room_bytes and not self.lost:
+        while self.queued_bytes > self._journal.max_queued_bytes and not self.lost:
             await self._moved.wait()
         self._check()
 
@@ -122,7 +123,7 @@ class PostgresJournalLog:
     def take(self, most_bytes: int) -> Batch:
         """The next events to commit: as many as fit, at least one."""
         entries: list[bytes] = []
-        residues: list[bytes] = []
+        deltas: list[bytes] = []
         size = 0
         epoch = self._epoch
         while self._queue:
@@ -131,18 +132,18 @@ class PostgresJournalLog:
                 break
             self._queue.popleft()
             entries.append(entry)
-            residues.append(kept)
+            deltas.append(kept)
             size += len(entry) + len(kept)
             epoch = epoch_then
         last = self.committed + len(entries)
         put_at, self._put_at = self._put_at, time.monotonic()
-        return Batch(self, self.committed, last, b"".join(entries), b"".join(residues), epoch, put_at)
+        return Batch(self, self.committed, last, b"".join(entries), b"".join(deltas), epoch, put_at)
 
     def settled(self, batch: Batch) -> None:
         """The batch is committed."""
         self.committed = batch.last
         self._epoch = batch.epoch
-        self.queued_bytes -= len(batch.batch) + len(batch.residues)
+        self.queued_bytes -= len(batch.batch) + len(batch.delta_batch)
         self._wake()
 
     def lose(self) -> None:
@@ -159,7 +160,7 @@ class PostgresJournalLog:
     async def finish(
         self,
         event: bytes,
-        residue: bytes,
+        delta: bytes,
         *,
         outcome: Outcome,
         files: Mapping[str, File],
@@ -173,14 +174,14 @@ class PostgresJournalLog:
         await self.flush()
         self._last_seq += 1
         stored = StoredFiles(files_to_jsonb(files), len(files), rejected_to_jsonb(rejected))
-        entry, kept = framed_event(event), framed_residue(residue)
+        entry, kept = framed_event(event), framed_delta(delta)
         pause_s = RETRY_FIRST_S
         while True:
             try:
                 done = await self._journal.finish(self, self._epoch, entry, kept, outcome, stored, failure)
             except DatabaseUnavailable:
                 await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, RETRY_MOST_S)
+                pause_s = min(pause_s * 2, MAX_RETRY_S)
                 continue
             if not done:
                 self.lose()

@@ -16,8 +16,9 @@ from server.db.errors import database_errors
 from server.db.file_json import files_from_jsonb, rejected_from_jsonb
 from server.db.invocations import invocation_to_jsonb
 from server.db.page_tokens import page_place, page_token
+from server.domain.access.quotas import RUNS_RETRY_S
 from server.domain.errors import LimitReached, NotFound
-from server.domain.lifecycle import RunStatus
+from server.domain.journal.segments import framed_delta, framed_event
 from server.domain.model import (
     Failure,
     IdempotencyKey,
@@ -28,10 +29,10 @@ from server.domain.model import (
     Refinement,
     StartRefinement,
 )
-from server.domain.ports import EarlierStart, Lease
-from server.domain.quotas import RUNS_RETRY_S
-from server.domain.segments import framed_event, framed_residue
-from server.domain.upstream import Invocation
+from server.domain.proposals.store import EarlierStart
+from server.domain.runs.lease import Lease
+from server.domain.runs.runtime import Invocation
+from server.domain.runs.status import RunStatus
 
 #: The byte of this list in page tokens.
 _LIST = b"p"
@@ -114,7 +115,7 @@ SELECT r.thread_id, r.epoch, r.last_seq, r.floor, p.id, d.workflow_id, p.status,
 """
 
 
-class PostgresProposals:
+class PostgresProposalStore:
     """The proposals. Runs that it starts belong to `owner`, this replica, for `lease_ttl_s` seconds."""
 
     def __init__(self, pool: asyncpg.Pool, *, owner: str, lease_ttl_s: float) -> None:
@@ -133,20 +134,20 @@ class PostgresProposals:
         first_event: bytes,
         now: datetime,
         key: IdempotencyKey | None = None,
-        live_most: int = 0,
+        max_active_runs: int = 0,
     ) -> Lease | EarlierStart:
         """Store proposal, access, run, event 1 and key in one transaction; the run's lease is ours.
 
         When the key stands for something, that, and nothing is stored. Raises NotFound for a draft that
-        is gone, LimitReached when the principal has `live_most` runs that are not over (0: no limit).
+        is gone, LimitReached when the principal has `max_active_runs` runs that are not over (0: no limit).
 
         When it raises DatabaseUnavailable the commit may have happened all the same: then nobody
         holds the lease once it runs out, and the run is taken over like any other.
         """
         with database_errors():
             async with self._pool.acquire() as connection, connection.transaction():
-                if live_most:
-                    await _check_live(connection, principal, live_most)
+                if max_active_runs:
+                    await _check_live(connection, principal, max_active_runs)
                 stored = await connection.fetchval(
                     _START,
                     proposal_id,
@@ -162,7 +163,7 @@ class PostgresProposals:
                     invocation.trace_id,
                     invocation_to_jsonb(invocation),
                     framed_event(first_event),
-                    framed_residue(b""),
+                    framed_delta(b""),
                     key.route if key else None,
                     key.key if key else None,
                     key.request_sha256 if key else None,

@@ -14,7 +14,7 @@ from uuid import UUID
 import asyncpg
 
 from server.db.errors import database_errors
-from server.domain.quotas import DEAD_AFTER_S
+from server.domain.access.quotas import DEAD_AFTER_S
 
 _DEAD_AFTER = timedelta(seconds=DEAD_AFTER_S)
 
@@ -69,7 +69,7 @@ ON CONFLICT (caller_id) DO UPDATE SET streams = (q.streams - $1) || excluded.str
 """
 
 
-class PostgresQuotas:
+class PostgresQuotaStore:
     """The counts. `replica` names this process among its peers."""
 
     def __init__(self, pool: asyncpg.Pool, *, replica: str) -> None:

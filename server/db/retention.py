@@ -21,7 +21,7 @@ UPDATE runs SET floor = last_seq + 1 FROM due WHERE runs.thread_id = due.thread_
 """
 
 
-class PostgresRetention:
+class PostgresRetentionStore:
     """The journals of runs that are over."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:

@@ -12,8 +12,8 @@ import asyncpg
 from server.db.errors import database_errors
 from server.db.invocations import invocation_from_jsonb
 from server.domain.errors import LeaseLost
-from server.domain.lifecycle import RunStatus
-from server.domain.ports import Lease
+from server.domain.runs.lease import Lease
+from server.domain.runs.status import RunStatus
 
 _LIVE = "('pending', 'invoking', 'running')"
 
@@ -53,7 +53,7 @@ FROM runs r JOIN unnest($1::uuid[], $2::bigint[]) AS l(thread_id, fence)
 """
 
 
-class PostgresRuns:
+class PostgresRunStore:
     """The runs of all replicas, as the one named `owner` sees them."""
 
     def __init__(self, pool: asyncpg.Pool, *, owner: str, lease_ttl_s: float) -> None:
@@ -111,7 +111,7 @@ class PostgresRuns:
                 lease.fence,
             )
 
-    async def take_expired(self, limit: int) -> Sequence[Lease]:
+    async def claim_expired(self, limit: int) -> Sequence[Lease]:
         """Take over runs whose lease ran out, with a higher fence."""
         with database_errors():
             rows = await self._pool.fetch(_TAKE, limit, self._owner, self._ttl)

@@ -136,7 +136,7 @@ class ShareLinks(Table, tablename="share_links", db=ENGINE):
 class Runs(Table, tablename="runs", db=ENGINE):
     """A run, its lease, and where its journal stands.
 
-    status: a word of `server.domain.lifecycle`. attempt: invokes recorded so far. owner: the replica
+    status: a word of `server.domain.runs.status`. attempt: invokes recorded so far. owner: the replica
     that drives it until lease_until. fence: grows with each owner. last_seq, epoch, floor: of the
     journal. takeovers: since takeover_seq, the last_seq at the last takeover that found progress.
     """
@@ -161,7 +161,7 @@ class Runs(Table, tablename="runs", db=ENGINE):
 
 
 class Events(Table, tablename="events", db=ENGINE):
-    """One committed batch of a run's events, see `server.domain.segments`. Key: thread_id, first_seq.
+    """One committed batch of a run's events, see `server.domain.journal.segments`. Key: thread_id, first_seq.
 
     terminal: whether the last of them is the run's terminal event.
     """

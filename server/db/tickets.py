@@ -29,7 +29,7 @@ WHERE t.thread_id = $2 AND t.expires_at > now() AND u.disabled_at IS NULL
 """
 
 
-class PostgresTickets:
+class PostgresTicketStore:
     """The tickets that nobody has shown yet."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:

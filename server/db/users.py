@@ -20,7 +20,7 @@ from server.domain.model import Principal
 TRUSTED_FOR = timedelta(seconds=30)
 
 
-class PostgresUsers:
+class PostgresUserStore:
     """The users. Remembers the `remembered` that called last, and asks the database for each now and then."""
 
     def __init__(self, pool: asyncpg.Pool, *, remembered: int = 10_000) -> None:

@@ -37,7 +37,7 @@ SELECT path, content FROM (
 """
 
 
-class PostgresWorkflows:
+class PostgresWorkflowStore:
     """The workflows. Each belongs to the principal that made it."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:

@@ -13,8 +13,8 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from server.domain.files import File
-from server.domain.paths import RejectedFile
+from server.domain.proposals.files import File
+from server.domain.proposals.paths import RejectedFile
 
 
 class ProposalStatus(Enum):
@@ -88,7 +88,7 @@ class Refinement:
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """The result of a refinement. `files` and `rejected_files`, those that the run made and that may not
-    leave as files (`server.domain.paths`), are empty before the terminal status and in lists."""
+    leave as files (`server.domain.proposals.paths`), are empty before the terminal status and in lists."""
 
     id: UUID
     draft_id: UUID

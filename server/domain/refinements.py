@@ -15,9 +15,11 @@ from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
-from server.domain.access import AccessStore
-from server.domain.admission import Admissions
-from server.domain.crashpoints import crash_point
+from server.domain.access.quotas import Quotas
+from server.domain.access.sharing import AccessStore
+from server.domain.access.stream_authorization import AuthorizationRegistry
+from server.domain.clock import Clock, Ids
+from server.domain.crash_points import crash_point
 from server.domain.errors import (
     Conflict,
     KeyReused,
@@ -27,9 +29,9 @@ from server.domain.errors import (
     RuntimeUnavailable,
     ShuttingDown,
 )
-from server.domain.events import Event, RunStarted
-from server.domain.follow import Follower, Tails
-from server.domain.host import RunObserver
+from server.domain.journal.events import Event, RunStarted
+from server.domain.journal.journal import EventCodec, JournalHead
+from server.domain.journal.segments import Segment
 from server.domain.model import (
     IdempotencyKey,
     Principal,
@@ -38,13 +40,15 @@ from server.domain.model import (
     StartRefinement,
     Workflow,
 )
-from server.domain.ports import Clock, EarlierStart, EventCodec, Ids, JournalHead, Proposals, Runs, Workflows
-from server.domain.quotas import Quotas
-from server.domain.runner import Runner
-from server.domain.seed_follower import SeedFollower
-from server.domain.segments import Segment
-from server.domain.tail import Beat, GoElsewhere
-from server.domain.upstream import Invocation
+from server.domain.proposals.store import EarlierStart, Proposals
+from server.domain.runs.lease import Runs
+from server.domain.runs.observer import RunObserver
+from server.domain.runs.runner import Runner
+from server.domain.runs.runtime import Invocation
+from server.domain.streams.broadcaster import Broadcaster, Subscription
+from server.domain.streams.legacy_frames import LegacyFrameSubscription
+from server.domain.streams.topic import Heartbeat, ReconnectElsewhere
+from server.domain.workflows import Workflows
 
 #: The route of every face's start: the same key names the same request on all of them.
 START_ROUTE = "start_refinement"
@@ -81,8 +85,8 @@ class Refinements:
         workflows: Workflows,
         runs: Runs,
         runner: Runner,
-        tails: Tails,
-        admissions: Admissions,
+        tails: Broadcaster,
+        admissions: AuthorizationRegistry,
         quotas: Quotas,
         observer: RunObserver,
         codec: EventCodec,
@@ -137,7 +141,7 @@ class Refinements:
             first_event=self._codec.encode(Event(1, 1, now, started)),
             now=now,
             key=named,
-            live_most=self._quotas.limits.live_runs,
+            max_active_runs=self._quotas.limits.max_active_runs,
         )
         if isinstance(stored, EarlierStart):
             return _again(stored, command)
@@ -190,7 +194,7 @@ class Refinements:
             await self._runner.wait(thread_id)
         return await self.get(principal, thread_id)
 
-    async def follow(self, principal: Principal, thread_id: UUID, after: int) -> Follower:
+    async def follow(self, principal: Principal, thread_id: UUID, after: int) -> Subscription:
         """A reader of the events behind `after`, or behind what a share link hides; close it when done.
 
         Raises NotFound, CursorOutOfRange, LimitReached. The reader's steps raise Unauthenticated,
@@ -204,7 +208,7 @@ class Refinements:
 
     async def _followed(
         self, principal: Principal, thread_id: UUID, after: int, *, closed: Callable[[], None]
-    ) -> Follower:
+    ) -> Subscription:
         """A reader; `closed` is called once, when it is closed, or could not be opened."""
         # Before access is looked up: what is withdrawn meanwhile is noticed at the next look.
         admission = self._admissions.admit(principal, thread_id)
@@ -217,9 +221,13 @@ class Refinements:
             admission.close()
             raise
 
-    async def follow_seed(self, principal: Principal, thread_id: UUID, after: int) -> SeedFollower:
+    async def follow_legacy_frames(
+        self, principal: Principal, thread_id: UUID, after: int
+    ) -> LegacyFrameSubscription:
         """A reader of the seed's frames behind `after`; as `follow`."""
-        return SeedFollower(await self.follow(principal, thread_id, after), self._tails, self._codec)
+        return LegacyFrameSubscription(
+            await self.follow(principal, thread_id, after), self._tails, self._codec
+        )
 
     async def page(
         self, principal: Principal, thread_id: UUID, *, after: int, limit: int, wait_s: float
@@ -259,12 +267,12 @@ class Refinements:
             follower.close()
 
     @staticmethod
-    async def _next(follower: Follower, *, wait: bool) -> list[Segment]:
+    async def _next(follower: Subscription, *, wait: bool) -> list[Segment]:
         if not wait:
             return await follower.available() if follower.cursor < follower.tail.head.last_seq else []
         while True:
             step = await follower.step()
-            if not isinstance(step, Beat | GoElsewhere):
+            if not isinstance(step, Heartbeat | ReconnectElsewhere):
                 return step or []
 
 

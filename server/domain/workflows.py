@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Protocol
 from uuid import UUID
 
+from server.domain.access.quotas import Quotas
+from server.domain.clock import Clock, Ids
 from server.domain.errors import NotFound
 from server.domain.model import CreateWorkflow, Page, Principal, Workflow
-from server.domain.ports import Clock, Ids, Workflows
-from server.domain.quotas import Quotas
 
 
-class WorkflowShelf:
+class Workflows(Protocol):
+    """Workflows and their drafts."""
+
+    async def create(
+        self,
+        principal: Principal,
+        command: CreateWorkflow,
+        *,
+        workflow_id: UUID,
+        draft_id: UUID,
+        now: datetime,
+    ) -> Workflow:
+        """Store a workflow with its first draft."""
+        ...
+
+    async def get(self, principal: Principal, workflow_id: UUID) -> Workflow | None:
+        """The workflow with its files; None when there is none or it is not the principal's."""
+        ...
+
+    async def list(self, principal: Principal, *, limit: int, token: str | None) -> Page:
+        """Workflows without files, newest first."""
+        ...
+
+
+class WorkflowService:
     """The use cases around a workflow."""
 
     def __init__(self, *, workflows: Workflows, quotas: Quotas, clock: Clock, ids: Ids) -> None:

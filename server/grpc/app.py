@@ -14,15 +14,15 @@ from ide_orchestrator.v1.proposal_pb2_grpc import add_ProposalServiceServicer_to
 from ide_orchestrator.v1.refinement_pb2_grpc import add_RefinementServiceServicer_to_server
 from ide_orchestrator.v1.workflow_pb2_grpc import add_WorkflowServiceServicer_to_server
 from server.auth.authenticator import Authenticator
-from server.domain.access import ProposalAccess
-from server.domain.ports import ReaderObserver
-from server.domain.proposals import ProposalReview
+from server.domain.access.sharing import ProposalAccess
+from server.domain.proposals.service import ProposalService
 from server.domain.refinements import Refinements
-from server.domain.workflows import WorkflowShelf
+from server.domain.streams.observer import ReaderObserver
+from server.domain.workflows import WorkflowService
 from server.grpc.health import Health
-from server.grpc.interceptors import OPEN_SERVICES, Authentication, ErrorTable, Generated
+from server.grpc.interceptors import OPEN_SERVICES, AsGeneratorInterceptor, Authentication, ErrorInterceptor
 from server.grpc.servicers import AccessServicer, ProposalServicer, RefinementServicer, WorkflowServicer
-from server.grpc.watch import Watches
+from server.grpc.watch import WatchRegistry
 
 #: The contract's services.
 SERVICES = tuple(
@@ -37,9 +37,9 @@ class GrpcServices:
     """What the face calls, ready to use."""
 
     refinements: Refinements
-    proposals: ProposalReview
+    proposals: ProposalService
     access: ProposalAccess
-    workflows: WorkflowShelf
+    workflows: WorkflowService
     authenticator: Authenticator
     readers: ReaderObserver
 
@@ -50,7 +50,7 @@ class GrpcFace:
 
     server: grpc.aio.Server
     health: Health
-    watches: Watches
+    watches: WatchRegistry
 
     async def start(self) -> None:
         """Take calls and say SERVING."""
@@ -131,14 +131,14 @@ def create_grpc_server(
     """
     server = grpc.aio.server(
         interceptors=(
-            *((_traced(), Generated()) if traced else ()),
-            ErrorTable(peers),
+            *((_traced(), AsGeneratorInterceptor()) if traced else ()),
+            ErrorInterceptor(peers),
             Authentication(services.authenticator),
         ),
         options=server_options(limits, reuse_port=reuse_port),
         maximum_concurrent_rpcs=limits.calls,
     )
-    watches = Watches(services.refinements, services.readers, write_s=limits.write_s)
+    watches = WatchRegistry(services.refinements, services.readers, write_s=limits.write_s)
     add_RefinementServiceServicer_to_server(RefinementServicer(services.refinements, watches), server)
     add_ProposalServiceServicer_to_server(ProposalServicer(services.proposals), server)
     add_AccessServiceServicer_to_server(AccessServicer(services.access), server)

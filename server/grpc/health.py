@@ -8,7 +8,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
-from server.domain.ports import Clock
+from server.domain.clock import Clock
 
 #: Between two looks at the checks, in seconds, and failures in a row after which calls should go elsewhere:
 #: a database that restarts is waited for.

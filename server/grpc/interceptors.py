@@ -95,7 +95,7 @@ class Authentication(grpc.aio.ServerInterceptor):
         return handler
 
 
-class Generated(grpc.aio.ServerInterceptor):
+class AsGeneratorInterceptor(grpc.aio.ServerInterceptor):
     """Shows the streams of this face, which write their messages themselves, as the generators that
     OpenTelemetry's interceptor takes all streams for."""
 
@@ -117,7 +117,7 @@ class Generated(grpc.aio.ServerInterceptor):
         return grpc.unary_stream_rpc_method_handler(_generated)
 
 
-class ErrorTable(grpc.aio.ServerInterceptor):
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """Tells errors as the one table says. Stands first, so that it sees those of all others.
 
     It also takes parsing and serialising over from grpc, which would tell a failure's text; a handler

@@ -9,14 +9,14 @@ from ide_orchestrator.v1.access_pb2_grpc import AccessServiceServicer
 from ide_orchestrator.v1.proposal_pb2_grpc import ProposalServiceServicer
 from ide_orchestrator.v1.refinement_pb2_grpc import RefinementServiceServicer
 from ide_orchestrator.v1.workflow_pb2_grpc import WorkflowServiceServicer
-from server.domain.access import ProposalAccess
+from server.domain.access.sharing import ProposalAccess
 from server.domain.errors import InvalidArgument
-from server.domain.proposals import ProposalReview
+from server.domain.journal.segments import Segment
+from server.domain.proposals.service import ProposalService
 from server.domain.refinements import EventPage, Refinements
-from server.domain.segments import Segment
-from server.domain.workflows import WorkflowShelf
+from server.domain.workflows import WorkflowService
 from server.grpc.interceptors import Context, caller
-from server.grpc.watch import Watches
+from server.grpc.watch import WatchRegistry
 from server.wire import messages as m
 from server.wire import requests, resources
 from server.wire.fields import uuid_or_not_found
@@ -28,7 +28,7 @@ PAGE_BYTES = 3 << 20
 class RefinementServicer(RefinementServiceServicer):
     """Start, follow and cancel refinements (contract: RefinementService)."""
 
-    def __init__(self, refinements: Refinements, watches: Watches) -> None:
+    def __init__(self, refinements: Refinements, watches: WatchRegistry) -> None:
         self._refinements, self._watches = refinements, watches
 
     async def StartRefinement(
@@ -115,7 +115,7 @@ def _page_token_named() -> Iterator[None]:
 class ProposalServicer(ProposalServiceServicer):
     """Read proposals (contract: ProposalService)."""
 
-    def __init__(self, proposals: ProposalReview) -> None:
+    def __init__(self, proposals: ProposalService) -> None:
         self._proposals = proposals
 
     async def GetProposal(self, request: m.GetProposalRequest, context: Context) -> m.GetProposalResponse:
@@ -143,7 +143,7 @@ class ProposalServicer(ProposalServiceServicer):
 class WorkflowServicer(WorkflowServiceServicer):
     """Make and read workflows (contract: WorkflowService)."""
 
-    def __init__(self, workflows: WorkflowShelf) -> None:
+    def __init__(self, workflows: WorkflowService) -> None:
         self._workflows = workflows
 
     async def CreateWorkflow(

@@ -1,8 +1,7 @@
 """WatchRefinement: a reader's steps as serialised messages.
 
 1. One message brings all events of a step: gRPC in Python costs per message, not per event (ADR 0007).
-   A step is bounded (`server.domain.follow.STEP_BYTES`), so a message is too, but for a single event
-   that is larger.
+   A step is bounded (`STEP_BYTES`), so a message is too, but for a single event that is larger.
 2. The bytes of a segment go out as the journal has them; nothing is built or serialised per reader.
 3. A reader that takes nothing for a while is given up; its place among the readers is always freed.
 """
@@ -18,11 +17,11 @@ import grpc.aio
 from grpc_status import rpc_status
 
 from server.domain.errors import ReaderTooSlow, ShuttingDown
-from server.domain.follow import Follower
 from server.domain.model import Principal
-from server.domain.ports import ReaderObserver
 from server.domain.refinements import Refinements
-from server.domain.tail import Beat, GoElsewhere
+from server.domain.streams.broadcaster import Subscription
+from server.domain.streams.observer import ReaderObserver
+from server.domain.streams.topic import Heartbeat, ReconnectElsewhere
 from server.grpc.interceptors import Context
 from server.wire import rendering
 from server.wire.problems import grpc_status
@@ -35,7 +34,7 @@ class _Stuck(Exception):
     """The reader took nothing for too long."""
 
 
-class Watches:
+class WatchRegistry:
     """The open watches of this replica. write_s: longest wait for a reader to take a message."""
 
     def __init__(self, refinements: Refinements, readers: ReaderObserver, *, write_s: float) -> None:
@@ -72,12 +71,12 @@ class Watches:
         finally:
             follower.close()
 
-    async def _send(self, follower: Follower, context: Context) -> None:
+    async def _send(self, follower: Subscription, context: Context) -> None:
         await self._write(context, rendering.hello(follower.tail.head))
         while (step := await follower.step()) is not None:
-            if isinstance(step, Beat):
+            if isinstance(step, Heartbeat):
                 await self._write(context, rendering.heartbeat(step.last_seq, step.progress))
-            elif isinstance(step, GoElsewhere):
+            elif isinstance(step, ReconnectElsewhere):
                 await self._write(context, rendering.reconnect(step.after_s))
             else:
                 await self._write(context, rendering.event_batch_responses(step))

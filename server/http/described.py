@@ -24,7 +24,7 @@ from litestar.openapi.spec import (
     SecurityScheme,
 )
 
-from server.domain.access import AccessType
+from server.domain.access.sharing import AccessType
 from server.domain.model import ProposalStatus
 from server.http import models
 from server.wire import requests

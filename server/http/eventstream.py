@@ -9,9 +9,9 @@ from litestar import Response
 from litestar.types import Receive, Scope, Send
 
 from server.domain.errors import PermissionDenied, ShuttingDown, Unauthenticated
-from server.domain.follow import Follower
-from server.domain.ports import ReaderObserver
-from server.domain.tail import Beat, GoElsewhere
+from server.domain.streams.broadcaster import Subscription
+from server.domain.streams.observer import ReaderObserver
+from server.domain.streams.topic import Heartbeat, ReconnectElsewhere
 from server.http.connection import ClientGone, ReaderStuck, connection_of
 from server.http.patience import patiently
 from server.http.refusals import log, place_of
@@ -33,7 +33,7 @@ class EventStream(Response[None]):
     """
 
     def __init__(
-        self, follow: Callable[[], Awaitable[Follower]], *, resumed: bool, readers: ReaderObserver
+        self, follow: Callable[[], Awaitable[Subscription]], *, resumed: bool, readers: ReaderObserver
     ) -> None:
         super().__init__(None)
         self._follow, self._resumed, self._readers = follow, resumed, readers
@@ -60,7 +60,7 @@ class EventStream(Response[None]):
         finally:
             follower.close()
 
-    async def _stream(self, follower: Follower, scope: Scope, send: Send) -> None:
+    async def _stream(self, follower: Subscription, scope: Scope, send: Send) -> None:
         connection = connection_of(scope)  # type: ignore[arg-type]
 
         async def put(body: bytes) -> None:
@@ -71,9 +71,9 @@ class EventStream(Response[None]):
             with connection.streaming():
                 await put(rendering.hello_sse(follower.tail.head))
                 while (step := await patiently(follower.step)) is not None:
-                    if isinstance(step, Beat):
+                    if isinstance(step, Heartbeat):
                         await put(rendering.heartbeat_sse(step.last_seq, step.progress))
-                    elif isinstance(step, GoElsewhere):
+                    elif isinstance(step, ReconnectElsewhere):
                         await put(rendering.reconnect_sse(step.after_s))
                     else:
                         await put(b"".join(map(rendering.sse, step)))

@@ -10,11 +10,11 @@ import struct
 from collections.abc import AsyncIterator
 from functools import lru_cache, partial
 
-from server.domain.ports import JournalHead
-from server.domain.retelling import dump
-from server.domain.seed_follower import SeedFollower
-from server.domain.segments import Segment
-from server.domain.tail import Beat, GoElsewhere
+from server.domain.journal.frame_reconstruction import dump
+from server.domain.journal.journal import JournalHead
+from server.domain.journal.segments import Segment
+from server.domain.streams.legacy_frames import LegacyFrameSubscription
+from server.domain.streams.topic import Heartbeat, ReconnectElsewhere
 from server.http.handshake import Form
 from server.http.patience import patiently
 from server.wire import rendering
@@ -73,7 +73,7 @@ def _progress_frame(progress: str) -> bytes:
 Piece = tuple[bytes, int]
 
 
-class JsonMessages:
+class JsonEventEncoder:
     """Subprotocol ideo.v1: each message is a WatchRefinementResponse as proto-JSON."""
 
     form = Form.JSON
@@ -87,11 +87,11 @@ class JsonMessages:
         frames = segment.once(Form.JSON, lambda shared: text_frame(rendering.batch_json(shared)))
         yield frames, segment.last_seq
 
-    def beat(self, beat: Beat) -> bytes:
+    def beat(self, beat: Heartbeat) -> bytes:
         """A sign of life."""
         return _beat_json(beat.last_seq, beat.progress)
 
-    def elsewhere(self, word: GoElsewhere) -> bytes:
+    def elsewhere(self, word: ReconnectElsewhere) -> bytes:
         """The word to go elsewhere."""
         return text_frame(rendering.reconnect_json(word.after_s))
 
@@ -100,7 +100,7 @@ class JsonMessages:
         return b""
 
 
-class ProtoMessages:
+class ProtoEventEncoder:
     """Subprotocol ideo.v1.proto: the same as binary messages."""
 
     form = Form.PROTO
@@ -114,11 +114,11 @@ class ProtoMessages:
         frames = segment.once(Form.PROTO, lambda shared: binary_frame(rendering.event_batch_response(shared)))
         yield frames, segment.last_seq
 
-    def beat(self, beat: Beat) -> bytes:
+    def beat(self, beat: Heartbeat) -> bytes:
         """A sign of life."""
         return _beat_proto(beat.last_seq, beat.progress)
 
-    def elsewhere(self, word: GoElsewhere) -> bytes:
+    def elsewhere(self, word: ReconnectElsewhere) -> bytes:
         """The word to go elsewhere."""
         return binary_frame(rendering.reconnect(word.after_s))
 
@@ -127,12 +127,12 @@ class ProtoMessages:
         return b""
 
 
-class SeedMessages:
+class LegacyFrameEncoder:
     """No subprotocol: the seed's frames, one message each; without a hello."""
 
     form = Form.SEED
 
-    def __init__(self, follower: SeedFollower) -> None:
+    def __init__(self, follower: LegacyFrameSubscription) -> None:
         self._follower = follower
         self._progress = ""
 
@@ -165,14 +165,14 @@ class SeedMessages:
             yield piece, seq
             waiting, size = [], 0
 
-    def beat(self, beat: Beat) -> bytes:
+    def beat(self, beat: Heartbeat) -> bytes:
         """The runtime's progress when it changed. A plain sign of life is the socket's own ping."""
         if beat.progress == self._progress:
             return b""
         self._progress = beat.progress
         return _progress_frame(beat.progress)
 
-    def elsewhere(self, word: GoElsewhere) -> bytes:
+    def elsewhere(self, word: ReconnectElsewhere) -> bytes:
         """The seed knows none: its readers come back when they are closed."""
         return b""
 
@@ -181,4 +181,4 @@ class SeedMessages:
         return text_frame(dump({"event_type": "error", "data": {"error": error, "context": context}}))
 
 
-Messages = JsonMessages | ProtoMessages | SeedMessages
+Messages = JsonEventEncoder | ProtoEventEncoder | LegacyFrameEncoder

@@ -6,14 +6,14 @@ from base64 import urlsafe_b64decode
 from collections.abc import Collection, Sequence
 from enum import Enum
 
-from server.domain.access import SHARE_PREFIX
+from server.domain.access.sharing import SHARE_PREFIX
 
 #: Subprotocols that carry a token instead of naming a form; never echoed.
 BEARER_PREFIX = "bearer."
 
 
 #: The seed's frames by name, for a browser that offers a token: it takes no answer without a subprotocol.
-SEED_PROTOCOL = "ideo.seed"
+SEED_PROTOCOL = "ideo.legacy"
 
 
 class Form(Enum):

@@ -40,7 +40,7 @@ class HubConfig(Config):
 
     send_deadline_s = SEND_DEADLINE_S
     head_deadline_s, body_deadline_s = HEAD_DEADLINE_S, BODY_DEADLINE_S
-    connections_most = CONNECTIONS_MOST
+    max_connections = CONNECTIONS_MOST
 
 
 def _ours(config: Config) -> HubConfig:
@@ -173,7 +173,7 @@ class HubHttpProtocol(HttpToolsProtocol):
             wait=flow.drain,
             deadline_s=_ours(self.config).send_deadline_s,
         )
-        if len(self.connections) > _ours(self.config).connections_most:
+        if len(self.connections) > _ours(self.config).max_connections:
             told = "this replica has as many connections as it may"
             self._refuse(LimitReached(told, retry_after_s=CONNECTIONS_RETRY_S))
 

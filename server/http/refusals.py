@@ -27,7 +27,7 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}"
 log = structlog.stdlib.get_logger("server.http")
 
 
-class HttpOnly(Exception):
+class HttpError(Exception):
     """A refusal that only HTTP knows."""
 
     def __init__(
@@ -52,21 +52,21 @@ class HttpOnly(Exception):
         }
 
 
-def method_not_allowed(allow: str) -> HttpOnly:
+def method_not_allowed(allow: str) -> HttpError:
     """405: `allow` names the methods that are."""
-    return HttpOnly(405, "method_not_allowed", "This address does not take this method", {"Allow": allow})
+    return HttpError(405, "method_not_allowed", "This address does not take this method", {"Allow": allow})
 
 
-def upgrade_required() -> HttpOnly:
+def upgrade_required() -> HttpError:
     """426: the address is a WebSocket's."""
     headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
-    return HttpOnly(426, "upgrade_required", "This address is for WebSockets only", headers)
+    return HttpError(426, "upgrade_required", "This address is for WebSockets only", headers)
 
 
-def not_ready(failing: list[str]) -> HttpOnly:
+def not_ready(failing: list[str]) -> HttpError:
     """503: names the checks that fail."""
     headers = {"Retry-After": "1"}
-    return HttpOnly(503, "not_ready", "This replica cannot serve now", headers, failing=failing)
+    return HttpError(503, "not_ready", "This replica cannot serve now", headers, failing=failing)
 
 
 def trace_id_of(headers: Mapping[str, str]) -> str:
@@ -98,7 +98,7 @@ def meant(error: Exception) -> Exception:
 def told(error: Exception, *, instance: str, trace_id: str) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of the answer to an error."""
     headers = {"Content-Type": MEDIA_TYPE}
-    if isinstance(error, HttpOnly):
+    if isinstance(error, HttpError):
         headers |= error.headers
         return error.status, headers, dumps(error.json(instance=instance, trace_id=trace_id))
     if isinstance(error, Unauthenticated):
@@ -111,7 +111,7 @@ def told(error: Exception, *, instance: str, trace_id: str) -> tuple[int, dict[s
 
 def note_fault(error: BaseException, *, trace_id: str, path_template: str, dev: bool) -> None:
     """Log an error that is a fault of the hub; its text only in development, since it may hold content."""
-    if not isinstance(error, HttpOnly) and problem_of(error) is INTERNAL:
+    if not isinstance(error, HttpError) and problem_of(error) is INTERNAL:
         log.error(
             "request_failed",
             fault=type(error).__name__,

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable
 
 from server.auth.authenticator import Authenticator
-from server.domain.admission import Admission
+from server.domain.access.stream_authorization import StreamAuthorization
 from server.domain.errors import DatabaseUnavailable, HubError, KeysUnavailable
 
 #: Seconds between two tokens that are looked at.
@@ -23,7 +23,9 @@ PAUSE_S = 1.0
 class Renewal:
     """What one client says, as far as it is about its token. `now`: seconds that only grow."""
 
-    def __init__(self, authenticator: Authenticator, admission: Admission, now: Callable[[], float]) -> None:
+    def __init__(
+        self, authenticator: Authenticator, admission: StreamAuthorization, now: Callable[[], float]
+    ) -> None:
         self._authenticator, self._admission, self._now = authenticator, admission, now
         self._task: asyncio.Task[None] | None = None
         self._next_at = 0.0

@@ -29,7 +29,7 @@ def uvicorn_config(
     send_deadline_s: float = SEND_DEADLINE_S,
     head_deadline_s: float = HEAD_DEADLINE_S,
     body_deadline_s: float = BODY_DEADLINE_S,
-    connections_most: int = CONNECTIONS_MOST,
+    max_connections: int = CONNECTIONS_MOST,
 ) -> uvicorn.Config:
     """The configuration for an embedded `uvicorn.Server`; sockets are given to its `serve`.
 
@@ -37,7 +37,7 @@ def uvicorn_config(
     the longest wait for an answer to one, which on the seed's sockets are the only sign of life.
     send_deadline_s: how long a stream's client may take nothing before its connection is cut.
     head_deadline_s, body_deadline_s: how long a request's head, and then its body, may take to come.
-    connections_most: most connections at a time; more are answered with 503.
+    max_connections: most connections at a time; more are answered with 503.
     """
     config = HubConfig(
         app,
@@ -62,5 +62,5 @@ def uvicorn_config(
     )
     config.send_deadline_s = send_deadline_s
     config.head_deadline_s, config.body_deadline_s = head_deadline_s, body_deadline_s
-    config.connections_most = connections_most
+    config.max_connections = max_connections
     return config

@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from server.auth.authenticator import Authenticator
-from server.domain.access import ProposalAccess
-from server.domain.ports import ReaderObserver
-from server.domain.proposals import ProposalReview
+from server.domain.access.sharing import ProposalAccess
+from server.domain.access.tickets import Tickets
+from server.domain.proposals.service import ProposalService
 from server.domain.refinements import Refinements
-from server.domain.tickets import Tickets
-from server.domain.workflows import WorkflowShelf
+from server.domain.streams.observer import ReaderObserver
+from server.domain.workflows import WorkflowService
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,9 @@ class HttpServices:
     """
 
     refinements: Refinements
-    proposals: ProposalReview
+    proposals: ProposalService
     access: ProposalAccess
-    workflows: WorkflowShelf
+    workflows: WorkflowService
     authenticator: Authenticator
     tickets: Tickets
     allowed_origins: tuple[str, ...]

@@ -18,14 +18,14 @@ from urllib.parse import parse_qs
 from litestar.datastructures import Headers
 from litestar.types import Receive, Scope, Send
 
-from server.domain.admission import Admission
+from server.domain.access.stream_authorization import StreamAuthorization
 from server.domain.errors import HubError, NotFound, PermissionDenied, ShuttingDown, Unauthenticated
-from server.domain.follow import Follower
+from server.domain.journal.segments import Segment
 from server.domain.model import Principal
-from server.domain.segments import Segment
-from server.domain.tail import Beat, GoElsewhere
+from server.domain.streams.broadcaster import Subscription
+from server.domain.streams.topic import Heartbeat, ReconnectElsewhere
 from server.http.connection import ClientGone, Connection, ReaderStuck, connection_of
-from server.http.frames import JsonMessages, Messages, ProtoMessages, SeedMessages, close_frame
+from server.http.frames import JsonEventEncoder, LegacyFrameEncoder, Messages, ProtoEventEncoder, close_frame
 from server.http.handshake import Form, form_of, origin_allowed, token_of
 from server.http.patience import patiently
 from server.http.refusals import log, note_fault, place_of, refuse_upgrade, trace_id_of
@@ -77,7 +77,7 @@ class RefinementSocket:
 
     async def _admit(
         self, thread_id: str, scope: Scope, headers: Headers
-    ) -> tuple[str | None, Follower, Messages]:
+    ) -> tuple[str | None, Subscription, Messages]:
         services = self._services
         if services.draining():
             raise ShuttingDown
@@ -91,12 +91,12 @@ class RefinementSocket:
         try:
             thread = uuid_or_not_found(thread_id, "refinement")
             if form is Form.SEED:
-                seed = await services.refinements.follow_seed(principal, thread, after)
-                return subprotocol, seed.follower, SeedMessages(seed)
+                seed = await services.refinements.follow_legacy_frames(principal, thread, after)
+                return subprotocol, seed.follower, LegacyFrameEncoder(seed)
             follower = await services.refinements.follow(principal, thread, after)
         except NotFound:
             raise PermissionDenied(_NOT_YOURS) from None
-        return subprotocol, follower, JsonMessages() if form is Form.JSON else ProtoMessages()
+        return subprotocol, follower, JsonEventEncoder() if form is Form.JSON else ProtoEventEncoder()
 
     async def _caller(
         self, thread_id: str, query: Mapping[str, list[str]], headers: Headers, offered: list[str]
@@ -164,14 +164,14 @@ class RefinementSocket:
 class _Stream:
     """The events of a follower on their way to one client."""
 
-    def __init__(self, connection: Connection, follower: Follower, messages: Messages) -> None:
+    def __init__(self, connection: Connection, follower: Subscription, messages: Messages) -> None:
         self.connection, self.messages = connection, messages
         self._follower = follower
         #: Seq of the last event that was written.
         self.sent = follower.cursor
 
     @property
-    def admission(self) -> Admission:
+    def admission(self) -> StreamAuthorization:
         """The reader's leave to follow."""
         assert self._follower.admission is not None
         return self._follower.admission
@@ -180,9 +180,9 @@ class _Stream:
         """Write everything until the terminal event. Raises ClientGone, ReaderStuck."""
         await self.write(self.messages.hello(self._follower.tail.head))
         while (step := await patiently(self._follower.step)) is not None:
-            if isinstance(step, Beat):
+            if isinstance(step, Heartbeat):
                 await self.write(self.messages.beat(step))
-            elif isinstance(step, GoElsewhere):
+            elif isinstance(step, ReconnectElsewhere):
                 await self.write(self.messages.elsewhere(step))
             else:
                 await self._write_segments(step)

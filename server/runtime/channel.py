@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from server.domain.errors import RuntimeUnavailable
-from server.domain.upstream import StreamClosed
+from server.domain.runs.runtime import StreamClosed
 from server.runtime.client import MAX_FRAME_BYTES, DeepagentsRuntime
 
 _AWAY = (RedisError, OSError, TimeoutError)
@@ -80,7 +80,7 @@ class PublishedRuntime(DeepagentsRuntime):
     own trust.
     """
 
-    subscribes_first = True
+    push_only = True
 
     def __init__(
         self,

@@ -19,9 +19,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
-from server.domain.files import File, NotAFile, parse_file
-from server.domain.retelling import dump
-from server.domain.upstream import Invocation, RuntimeState, StreamClosed
+from server.domain.journal.frame_reconstruction import dump
+from server.domain.proposals.files import File, NotAFile, parse_file
+from server.domain.runs.runtime import Invocation, RuntimeState, StreamClosed
 from server.runtime import jsontext
 from server.runtime.breaker import Breaker
 
@@ -82,7 +82,7 @@ class DeepagentsRuntime:
     """
 
     #: See `Runtime`: a WebSocket may be joined after the invoke.
-    subscribes_first = False
+    push_only = False
 
     def __init__(
         self,

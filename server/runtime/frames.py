@@ -1,14 +1,14 @@
 """The runtime's frames, read: bytes to typed events (DESIGN section 5; ADR 0004).
 
 Pure and total: any bytes give at least one event, a progress text or the end, never an exception,
-and beside each first event the residue that gives the frame back.
+and beside each first event the delta that gives the frame back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from server.domain.events import (
+from server.domain.journal.events import (
     EventKind,
     FileChange,
     FrameReason,
@@ -19,9 +19,16 @@ from server.domain.events import (
     UnreadFile,
     UpstreamFrame,
 )
-from server.domain.files import File, FileSet, NotAFile, parse_file
-from server.domain.retelling import FILES_HOLE, MEMBERS_HOLE, MESSAGES_HOLE, Form, Tracks, dump
-from server.domain.upstream import Interpretation, UpstreamError
+from server.domain.journal.frame_reconstruction import (
+    FILES_PLACEHOLDER,
+    MEMBERS_PLACEHOLDER,
+    MESSAGES_PLACEHOLDER,
+    DeltaContext,
+    Form,
+    dump,
+)
+from server.domain.proposals.files import File, FileSet, NotAFile, parse_file
+from server.domain.runs.runtime import Interpretation, UpstreamError
 from server.runtime import jsontext
 from server.runtime.messages import MessageList
 from server.runtime.tokens import TokenReader
@@ -34,7 +41,7 @@ class Interpreter:
     """The frames of one run, in order, to events. Implements `FrameInterpreter`."""
 
     def __init__(self) -> None:
-        self._tracks = Tracks()
+        self._tracks = DeltaContext()
         self._tokens = TokenReader()
         self._messages = MessageList()
         self._files: dict[str, File] = {}
@@ -70,7 +77,7 @@ class Interpreter:
             return self._kept(frame, "", FrameReason.MALFORMED)
         event_type = jsontext.string(top.get("event_type"))
         if event_type == "end":
-            return Interpretation(residue=self._tracks.write_whole(frame, jsontext.written(top)), end=True)
+            return Interpretation(delta=self._tracks.write_whole(frame, jsontext.written(top)), end=True)
         if event_type == "error":
             return self._kept(frame, event_type, FrameReason.ERROR_REPORT, _error(top))
         data = jsontext.members(top["data"]) if "data" in top else None
@@ -86,9 +93,9 @@ class Interpreter:
             return self._state(frame, top, data)
         return self._kept(frame, event_type, FrameReason.UNKNOWN_TYPE)
 
-    def restore(self, kind: EventKind, residue: bytes) -> None:
+    def restore(self, kind: EventKind, delta: bytes) -> None:
         """Take in a journalled event, in order."""
-        form = self._tracks.read(residue)[0] if residue else None
+        form = self._tracks.read(delta)[0] if delta else None
         if isinstance(kind, StateUpdate):
             if form is Form.STATE:
                 self._recall()
@@ -127,7 +134,7 @@ class Interpreter:
         listed = MessageList.covers(raw, polled)
         if listed:
             messages = self._messages.read(raw)
-            skeleton["messages"] = MESSAGES_HOLE
+            skeleton["messages"] = MESSAGES_PLACEHOLDER
             del rest["messages"]
 
         changes: tuple[FileChange, ...] = ()
@@ -140,7 +147,7 @@ class Interpreter:
 
         todos, extra, request = self._read_rest(rest, polled)
         update = StateUpdate(messages, len(self._messages.messages), todos, changes, extra, unread)
-        residue = self._tracks.write_state(
+        delta = self._tracks.write_state(
             frame,
             jsontext.written({**top, "data": jsontext.written(skeleton)}),
             raw if listed else None,
@@ -148,7 +155,7 @@ class Interpreter:
         kinds: tuple[EventKind, ...] = (update,)
         if request is not None:
             kinds += (InputRequested(request),)
-        return Interpretation(kinds, residue, polled=polled)
+        return Interpretation(kinds, delta, polled=polled)
 
     def _read_files(self, entries: dict[str, bytes]) -> tuple[tuple[FileChange, ...], tuple[UnreadFile, ...]]:
         """Take in a whole file map: what changed, and the entries that are new and no files."""
@@ -220,9 +227,13 @@ class Interpreter:
     def _recall(self) -> None:
         """Take in all but the files from the state frame that the tracks hold."""
         skeleton = self._tracks.skeleton
-        has_messages = MESSAGES_HOLE in skeleton
-        has_files = FILES_HOLE in skeleton or MEMBERS_HOLE in skeleton
-        text = skeleton.replace(MESSAGES_HOLE, b"0").replace(FILES_HOLE, b"{}").replace(MEMBERS_HOLE, b"")
+        has_messages = MESSAGES_PLACEHOLDER in skeleton
+        has_files = FILES_PLACEHOLDER in skeleton or MEMBERS_PLACEHOLDER in skeleton
+        text = (
+            skeleton.replace(MESSAGES_PLACEHOLDER, b"0")
+            .replace(FILES_PLACEHOLDER, b"{}")
+            .replace(MEMBERS_PLACEHOLDER, b"")
+        )
         rest = jsontext.members((jsontext.members(text) or {})["data"]) or {}
         if has_messages:
             self._messages.read(self._tracks.messages)
@@ -245,8 +256,13 @@ def _is_polled(data: Mapping[str, bytes], files: dict[str, bytes] | None) -> boo
 
 def _files_skeleton(unread: Mapping[str, bytes]) -> bytes:
     if not unread:
-        return FILES_HOLE
-    return b"{" + MEMBERS_HOLE + b",".join(dump(path) + b":" + text for path, text in unread.items()) + b"}"
+        return FILES_PLACEHOLDER
+    return (
+        b"{"
+        + MEMBERS_PLACEHOLDER
+        + b",".join(dump(path) + b":" + text for path, text in unread.items())
+        + b"}"
+    )
 
 
 def _todos(text: bytes) -> tuple[tuple[Todo, ...] | None, bool]:

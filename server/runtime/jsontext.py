@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from server.domain.retelling import dump, load
+from server.domain.journal.frame_reconstruction import dump, load
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])

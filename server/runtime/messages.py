@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from server.domain.events import AgentMessage, MessageChange, Role, ToolCall
+from server.domain.journal.events import AgentMessage, MessageChange, Role, ToolCall
 from server.runtime import jsontext, printed
 
 #: The framework's class names, without the `Chunk` that pieces carry, and the seed's words.

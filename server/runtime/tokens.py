@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from server.domain.events import Role, Token, ToolCallPiece
+from server.domain.journal.events import Role, Token, ToolCallPiece
 from server.runtime import jsontext, printed
 from server.runtime.messages import content_text, role_of
 

@@ -1,7 +1,7 @@
 """A committed segment as an entry of a Redis stream, and back.
 
 Fields of an entry whose id is `LAST-0`: `v` the version of this form, `f` first seq, `e` epoch, `t` 1 for
-the terminal event, `b` batch, `r` residues. An entry with neither `b` nor `r` is a hint to read.
+the terminal event, `b` batch, `r` deltas. An entry with neither `b` nor `r` is a hint to read.
 """
 
 from __future__ import annotations
@@ -9,24 +9,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from server.domain.ports import JournalHead
-from server.domain.segments import Segment, framed_event, framed_residue
+from server.domain.journal.journal import JournalHead
+from server.domain.journal.segments import Segment, framed_delta, framed_event
 
 VERSION = b"1"
 #: Bytes of a segment beyond which only the hint travels.
 ENTRY_BYTES = 256 << 10
 
 
-class Unpublished:
+class PendingEntry:
     """What one thread brings to the next publication: contiguous segments, which become one entry."""
 
-    __slots__ = ("batches", "epoch", "first_seq", "last_seq", "residues", "size_bytes", "terminal", "whole")
+    __slots__ = (
+        "batches",
+        "delta_batch",
+        "epoch",
+        "first_seq",
+        "last_seq",
+        "size_bytes",
+        "terminal",
+        "whole",
+    )
 
     def __init__(self, first_seq: int) -> None:
         self.first_seq = first_seq
         self.last_seq = first_seq - 1
         self.batches: list[bytes] = []
-        self.residues: list[bytes] = []
+        self.delta_batch: list[bytes] = []
         self.size_bytes = 0
         self.epoch = 0
         self.terminal = False
@@ -36,19 +45,19 @@ class Unpublished:
     def add(self, segment: Segment, head: JournalHead, *, room: int) -> None:
         """Take the next segment; its bytes only if they fit in `room` and the entry stays small."""
         self.last_seq, self.epoch, self.terminal = segment.last_seq, head.epoch, segment.terminal
-        size = len(segment.batch) + len(segment.residues)
+        size = len(segment.batch) + len(segment.delta_batch)
         if not self.whole:
             return
         if size > room or self.size_bytes + size > ENTRY_BYTES:
             self.whole = False
-            self.batches, self.residues, self.size_bytes = [], [], 0
+            self.batches, self.delta_batch, self.size_bytes = [], [], 0
             return
         self.batches.append(segment.batch)
-        self.residues.append(segment.residues)
+        self.delta_batch.append(segment.delta_batch)
         self.size_bytes += size
 
 
-def entry_of(unpublished: Unpublished) -> dict[Any, Any]:
+def entry_of(unpublished: PendingEntry) -> dict[Any, Any]:
     """Its fields, as bytes or numbers."""
     fields: dict[Any, Any] = {
         b"v": VERSION,
@@ -57,7 +66,7 @@ def entry_of(unpublished: Unpublished) -> dict[Any, Any]:
         b"t": int(unpublished.terminal),
     }
     if unpublished.whole:
-        fields |= {b"b": b"".join(unpublished.batches), b"r": b"".join(unpublished.residues)}
+        fields |= {b"b": b"".join(unpublished.batches), b"r": b"".join(unpublished.delta_batch)}
     return fields
 
 
@@ -69,13 +78,13 @@ def segment_of(fields: Mapping[bytes, bytes], last_seq: int) -> tuple[Segment, J
         terminal = fields[b"t"] == b"1"
         segment = Segment(int(fields[b"f"]), last_seq, fields[b"b"], fields[b"r"], terminal=terminal)
         count = last_seq - segment.first_seq + 1
-        events, residues = segment.events(), segment.residue_list()
-        if not count == len(events) == len(residues):
+        events, deltas = segment.events(), segment.deltas()
+        if not count == len(events) == len(deltas):
             return None
         # Cut short somewhere, a last entry would still read as a shorter one.
         if b"".join(map(framed_event, events)) != segment.batch:
             return None
-        if b"".join(map(framed_residue, residues)) != segment.residues:
+        if b"".join(map(framed_delta, deltas)) != segment.delta_batch:
             return None
         return segment, JournalHead(last_seq, int(fields[b"e"]), 1, terminal)
     except (KeyError, ValueError, IndexError):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from server.domain.events import (
+from server.domain.journal.events import (
     AgentMessage,
     Discontinuity,
     DiscontinuityReason,
@@ -35,7 +35,7 @@ from server.domain.events import (
     UnreadFile,
     UpstreamFrame,
 )
-from server.domain.files import File, text_bytes
+from server.domain.proposals.files import File, text_bytes
 from server.wire import messages as m
 from server.wire.text import get_time, sendable, set_time
 

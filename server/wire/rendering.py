@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
-from server.domain.ports import JournalHead
+from server.domain.journal.journal import JournalHead
+from server.domain.journal.segments import Segment, varint
 from server.domain.refinements import EventPage
-from server.domain.segments import Segment, varint
 from server.wire import messages as m
 from server.wire.resources import dumps, hello_message
 from server.wire.text import sendable

@@ -14,11 +14,11 @@ from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
-from server.domain.access import MAX_SHARE_LIFETIME, SHARE_LIFETIME, AccessType
+from server.domain.access.sharing import MAX_SHARE_LIFETIME, SHARE_LIFETIME, AccessType
 from server.domain.errors import InvalidArgument, Unprocessable
-from server.domain.files import File
 from server.domain.model import CreateWorkflow, ProposalStatus, StartRefinement
-from server.domain.paths import sort_out
+from server.domain.proposals.files import File
+from server.domain.proposals.paths import partition_files
 from server.wire import messages as m
 from server.wire.definition import check_definition, definition_of
 from server.wire.fields import Fields, uuid_or_not_found, wrong_characters, wrong_text
@@ -184,7 +184,7 @@ def _create(
     if unfit:
         raise Unprocessable(unfit)
     made = {str(path): str(text) for path, text in files}
-    _, rejected = sort_out({path: File(b"") for path in made})
+    _, rejected = partition_files({path: File(b"") for path in made})
     if rejected:
         place = list(made).index(rejected[0].path)
         wrong = f"the path of file {place} is not one that every system takes: {rejected[0].fault.value}"

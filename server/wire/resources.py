@@ -12,11 +12,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from server.domain.access import AccessType, Grant, ShareLink
+from server.domain.access.sharing import AccessType, Grant, ShareLink
+from server.domain.access.tickets import Ticket
+from server.domain.journal.journal import JournalHead
 from server.domain.model import Failure, Page, Proposal, ProposalStatus, Refinement, Workflow
-from server.domain.paths import RejectedFile
-from server.domain.ports import JournalHead
-from server.domain.tickets import Ticket
+from server.domain.proposals.paths import RejectedFile
 from server.wire import messages as m
 from server.wire.codec import fill_content
 from server.wire.text import rfc3339, sendable, set_time
@@ -247,7 +247,7 @@ def proposal_json(proposal: Proposal, *, listed: bool = False) -> dict[str, Any]
     files = rejected = None
     if proposal.status.terminal and not listed:
         rejected = [{"path": _clipped(each), "reason": each.fault.value} for each in proposal.rejected_files]
-        files = {path: proposal.files[path].seed_form() for path in sorted(proposal.files)}
+        files = {path: proposal.files[path].legacy_form() for path in sorted(proposal.files)}
     return {
         "id": str(proposal.id),
         "draft_id": str(proposal.draft_id),

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from server.auth.tokens import SharedSecret
-from server.client import ClientError, open_client
-from server.domain.crashpoints import EXIT_CODE
+from server.cli.client import ClientError, open_client
+from server.domain.crash_points import EXIT_CODE
 from tests.support.hub import a_workflow, finished
 from tests.support.processes import SECRET, hub_environment, replay_process, running
 from tests.support.recordings import expected

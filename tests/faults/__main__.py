@@ -46,7 +46,7 @@ async def personas(ground: Ground, options: Options) -> list[Result]:
     """Every persona, without any other fault, in every way of following."""
     total = Result("no fault but the persona's")
     for profile in EVERY_PROFILE:
-        async with open_rig(ground, profile, IDEO_RUN_LONGEST_S="12") as rig:
+        async with open_rig(ground, profile, IDEO_RUN_MAX_DURATION_S="12") as rig:
             await rig.start("A", "B")
             for persona in PERSONAS:
                 if persona.fits(profile):

@@ -36,7 +36,7 @@ def report(results: Sequence[Result]) -> None:
 
 async def test_every_persona_of_the_runtime_gets_its_verdict(ground: Ground) -> None:
     async def all_of(profile: Profile) -> Result:
-        async with open_rig(ground, profile, IDEO_RUN_LONGEST_S="8") as rig:
+        async with open_rig(ground, profile, IDEO_RUN_MAX_DURATION_S="8") as rig:
             await rig.start("A", "B")
             for number, persona in enumerate(PERSONAS):
                 if persona.fits(profile):

@@ -12,17 +12,17 @@ import asyncpg
 import pytest
 
 from server.db import migrate
-from server.db.access import PostgresAccess
-from server.db.embedded import embedded
+from server.db.access import PostgresAccessStore
 from server.db.engine import ENGINE, NoConnection
 from server.db.pool import open_pool
-from server.db.proposals import PostgresProposals
+from server.db.proposals import PostgresProposalStore
 from server.db.tables import Users
-from server.db.users import PostgresUsers
-from server.db.workflows import PostgresWorkflows
-from server.domain.access import AccessType
+from server.db.users import PostgresUserStore
+from server.db.workflows import PostgresWorkflowStore
+from server.domain.access.sharing import AccessType
 from server.domain.errors import DatabaseUnavailable
 from server.domain.model import Principal
+from server.embedded_postgres.server import embedded
 from tests.support.postgres import Postgres
 from tests.support.stored import NOON, a_run, a_user, a_workflow
 
@@ -32,9 +32,9 @@ async def test_stores_say_unavailable_while_it_is_away_and_work_when_it_is_back(
         await migrate.up(dsn)
     # Opened without a server; a start of the hub does not need one.
     async with open_pool(dsn, min_size=0, connect_timeout_s=2) as pool:
-        proposals = PostgresProposals(pool, owner="r", lease_ttl_s=5)
-        access = PostgresAccess(pool)
-        workflows, users = PostgresWorkflows(pool), PostgresUsers(pool)
+        proposals = PostgresProposalStore(pool, owner="r", lease_ttl_s=5)
+        access = PostgresAccessStore(pool)
+        workflows, users = PostgresWorkflowStore(pool), PostgresUserStore(pool)
         ann = Principal(uuid4(), "ann")
 
         async def all_unavailable() -> None:
@@ -45,7 +45,7 @@ async def test_stores_say_unavailable_while_it_is_away_and_work_when_it_is_back(
                 lambda: access.access_type(ann, uuid4()),
                 lambda: access.still([(uuid4(), uuid4())]),
                 lambda: access.grant(ann, uuid4(), uuid4(), AccessType.VIEWER),
-                lambda: access.open_link(b"x" * 32),
+                lambda: access.resolve_link(b"x" * 32),
                 lambda: workflows.get(ann, uuid4()),
                 lambda: workflows.list(ann, limit=1, token=None),
                 lambda: a_workflow(pool, ann),
@@ -68,7 +68,7 @@ async def test_stores_say_unavailable_while_it_is_away_and_work_when_it_is_back(
 
 async def test_a_killed_connection_is_replaced(database: str, postgres: Postgres) -> None:
     async with open_pool(database, max_size=1) as pool:
-        users = PostgresUsers(pool)
+        users = PostgresUserStore(pool)
         waiting = asyncio.create_task(pool.execute("SELECT pg_sleep(60)"))
         kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'"
         admin = await asyncpg.connect(database)
@@ -91,11 +91,11 @@ async def test_a_query_that_takes_too_long_is_an_absent_database(database: str) 
             await transaction.start()
             await blocker.execute("LOCK TABLE users")
             with pytest.raises(DatabaseUnavailable):
-                await PostgresUsers(pool).seen(Principal(uuid4(), "ann"), NOON)
+                await PostgresUserStore(pool).seen(Principal(uuid4(), "ann"), NOON)
             await transaction.rollback()
         finally:
             await blocker.close()
-        await PostgresUsers(pool).seen(Principal(uuid4(), "bob"), NOON)
+        await PostgresUserStore(pool).seen(Principal(uuid4(), "bob"), NOON)
 
 
 async def test_a_pool_closes_though_a_connection_is_in_use(database: str) -> None:

@@ -14,9 +14,9 @@ import asyncpg
 import pytest
 from click.testing import CliRunner
 
-from server.cli import main
-from server.dev import replay_runtime
-from server.doctor import Finding, examine
+from server.cli.dev import replay_runtime
+from server.cli.doctor import Finding, examine
+from server.cli.main import main
 from server.settings import load
 from tests.support.certificates import Authority, write
 from tests.support.hub import SECRET, running_hub
@@ -92,9 +92,9 @@ async def test_tables_that_the_database_user_may_not_write(database: str, runtim
 
 
 async def test_a_pool_that_the_server_has_no_room_for(database: str, runtime: str) -> None:
-    wrong = await ill(database, runtime, database_pool=150)
+    wrong = await ill(database, runtime, database_max_connections=150)
     assert wrong.keys() == {"connections"}
-    assert "IDEO_DATABASE_POOL" in wrong["connections"]
+    assert "IDEO_DATABASE_MAX_CONNECTIONS" in wrong["connections"]
 
 
 async def test_a_way_to_listen_that_leads_elsewhere(database: str, empty_database: str, runtime: str) -> None:

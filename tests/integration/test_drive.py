@@ -15,7 +15,7 @@ import pytest
 from server.auth.tokens import SharedSecret
 from server.compose import open_core
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
-from server.domain.events import Discontinuity, Event, InputRequested, StateUpdate, Terminal, Token
+from server.domain.journal.events import Discontinuity, Event, InputRequested, StateUpdate, Terminal, Token
 from server.domain.model import Proposal, ProposalStatus, StartRefinement
 from server.settings import load
 from server.wire.codec import ProtobufCodec
@@ -254,7 +254,7 @@ async def test_faults_between_the_answers_do_not_put_off_that_a_run_was_forgotte
         proposal, _ = await on.finished()
         limits = on.core.runner.limits
     assert verdict(proposal) == ("failed", "upstream_lost", {"/a": "1"})
-    assert script.asked <= 2 * (limits.unknown_thread_asks + 1 + limits.barren_streams)
+    assert script.asked <= 2 * (limits.max_unknown_thread_answers + 1 + limits.max_fruitless_reconnects)
 
 
 async def test_a_run_that_goes_on_is_followed_again_with_a_mark(setting: Opener) -> None:
@@ -398,7 +398,7 @@ async def test_a_run_taken_over_after_its_time_keeps_the_files_of_its_journal(
 
 async def test_a_run_over_its_time_is_failed_with_its_files(setting: Opener) -> None:
     script = Script([[state_frame(files=files(a="1")), SILENCE]])
-    async with setting(script, run_longest_s=0.5) as on:
+    async with setting(script, run_max_duration_s=0.5) as on:
         proposal, _ = await on.finished()
     assert verdict(proposal) == ("failed", "deadline_exceeded", {"/a": "1"})
 
@@ -425,7 +425,7 @@ async def test_an_agent_that_asks_leaves_the_proposal_awaiting_input_until_it_is
 
 async def test_an_agent_that_asks_and_gets_no_answer_in_time_is_failed(setting: Opener) -> None:
     asks = state_frame(files=files(a="1"), __interrupt__="[Interrupt(value='ok?')]")
-    async with setting(Script([[asks, END]]), run_longest_s=0.6) as on:
+    async with setting(Script([[asks, END]]), run_max_duration_s=0.6) as on:
         proposal, _ = await on.finished()
     assert verdict(proposal) == ("failed", "input_not_given", {"/a": "1"})
 
@@ -443,7 +443,7 @@ async def test_cancelling_stops_the_run_and_keeps_its_files(setting: Opener) -> 
     assert verdict(proposal) == ("cancelled", "cancelled", {"/a": "1"})
 
 
-# --- Invoking ------------------------------------------------------------------------------------
+# --- Invoker ------------------------------------------------------------------------------------
 
 
 async def test_the_job_has_the_prompt_where_the_seed_and_the_published_runtime_look(setting: Opener) -> None:

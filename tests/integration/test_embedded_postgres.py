@@ -15,7 +15,7 @@ import asyncpg
 import psutil
 import pytest
 
-from server.db.embedded import EmbeddedServerError, embedded
+from server.embedded_postgres.server import EmbeddedServerError, embedded
 
 
 async def query(dsn: str, sql: str) -> Any:

@@ -13,16 +13,17 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from server.clock import SystemClock
 from server.db.journal import PostgresJournal, PostgresJournalLog
 from server.domain.errors import CursorOutOfRange, NotFound
-from server.domain.events import Event, EventKind, Outcome, RunStarted, Terminal, Token
-from server.domain.follow import Follower, Tails
-from server.domain.ports import JournalHead, Lease
-from server.domain.seed_follower import SeedFollower
-from server.domain.segments import Segment
-from server.domain.tail import Beat
+from server.domain.journal.events import Event, EventKind, Outcome, RunStarted, Terminal, Token
+from server.domain.journal.journal import JournalHead
+from server.domain.journal.segments import Segment
+from server.domain.runs.lease import Lease
+from server.domain.streams.broadcaster import Broadcaster, Subscription
+from server.domain.streams.legacy_frames import LegacyFrameSubscription
+from server.domain.streams.topic import Heartbeat
 from server.runtime.frames import Interpreter
-from server.system import SystemClock
 from server.wire.codec import ProtobufCodec
 from tests.support.recordings import frames as recorded_frames
 from tests.support.stored import NOON, a_run, a_user, a_workflow
@@ -35,7 +36,7 @@ class Setting:
     """A journal with its writer, tails on it, and a started run."""
 
     journal: PostgresJournal
-    tails: Tails
+    tails: Broadcaster
     lease: Lease
     log: PostgresJournalLog
 
@@ -43,25 +44,25 @@ class Setting:
     def thread_id(self) -> UUID:
         return self.lease.thread_id
 
-    def put(self, kind: EventKind, residue: bytes = b"") -> None:
+    def put(self, kind: EventKind, delta: bytes = b"") -> None:
         event = Event(self.log.last_seq + 1, 1, NOON, kind)
-        self.log.put(CODEC.encode(event), residue, epoch=1)
+        self.log.put(CODEC.encode(event), delta, epoch=1)
 
-    async def finish(self, residue: bytes = b"", *, outcome: Outcome = Outcome.COMPLETED) -> None:
+    async def finish(self, delta: bytes = b"", *, outcome: Outcome = Outcome.COMPLETED) -> None:
         terminal = Terminal(outcome, "" if outcome is Outcome.COMPLETED else "deadline_exceeded", "too long")
         event = Event(self.log.last_seq + 1, 1, NOON, terminal)
-        await self.log.finish(CODEC.encode(event), residue, outcome=outcome, files={}, failure=None)
+        await self.log.finish(CODEC.encode(event), delta, outcome=outcome, files={}, failure=None)
 
 
 @asynccontextmanager
 async def setting(pool: Any, *, window_bytes: int = 4 << 20, local: bool = True) -> AsyncIterator[Setting]:
-    tails: Tails
+    tails: Broadcaster
     journal = PostgresJournal(
         pool,
         on_commit=lambda *told: tails.committed(*told) if local else None,
         lease_ttl_s=15,
     )
-    tails = Tails(journal, SystemClock(), window_bytes=window_bytes)
+    tails = Broadcaster(journal, SystemClock(), window_bytes=window_bytes)
     user = await a_user(pool)
     first = CODEC.encode(Event(1, 1, NOON, RunStarted(uuid4(), uuid4(), uuid4())))
     lease = await a_run(pool, user, await a_workflow(pool, user), first_event=first)
@@ -71,7 +72,7 @@ async def setting(pool: Any, *, window_bytes: int = 4 << 20, local: bool = True)
         yield Setting(journal, tails, lease, journal.open(lease))
 
 
-async def read_all(follower: Follower) -> list[Event]:
+async def read_all(follower: Subscription) -> list[Event]:
     found: list[Event] = []
     try:
         while (step := await follower.step()) is not None:
@@ -170,7 +171,7 @@ async def test_a_beat_wakes_a_waiting_reader_with_the_end_and_the_progress(pool:
         waiting = asyncio.create_task(follower.step())
         await asyncio.sleep(0)
         on.tails.show_progress(on.thread_id, "still at it")
-        assert await waiting == Beat(1, "still at it")
+        assert await waiting == Heartbeat(1, "still at it")
         follower.close()
 
 
@@ -202,19 +203,19 @@ async def write_recording(on: Setting, name: str, *, flush_every: int = 5) -> No
     for number, frame in enumerate(recorded_frames(name)):
         meaning = interpreter.interpret(frame)
         if meaning.end:
-            await on.finish(meaning.residue)
+            await on.finish(meaning.delta)
             return
-        residue = meaning.residue
+        delta = meaning.delta
         for kind in meaning.kinds:
-            on.put(kind, residue)
-            residue = b""
+            on.put(kind, delta)
+            delta = b""
         if number % flush_every == 0:
             await on.log.flush()
 
 
 async def read_frames(on: Setting, after: int) -> list[dict[str, Any]]:
     follower = await on.tails.follow(on.thread_id, after)
-    seed = SeedFollower(follower, on.tails, CODEC)
+    seed = LegacyFrameSubscription(follower, on.tails, CODEC)
     found: list[bytes] = []
     try:
         while (step := await follower.step()) is not None:
@@ -251,7 +252,7 @@ async def test_a_late_seed_reader_goes_on_from_where_another_one_stands(pool: An
         await write_recording(on, "short_run")
         first = await read_frames(on, 0)
         follower = await on.tails.follow(on.thread_id, 30)
-        seed = SeedFollower(follower, on.tails, CODEC)
+        seed = LegacyFrameSubscription(follower, on.tails, CODEC)
         keeper = await on.tails.follow(on.thread_id, 0)
         told: list[bytes] = []
         while (step := await follower.step()) is not None:
@@ -277,10 +278,10 @@ async def test_a_seed_reader_makes_one_frame_at_a_time(pool: Any) -> None:
             meaning = interpreter.interpret(
                 json.dumps({"event_type": "on_state_update", "data": data}).encode()
             )
-            on.put(meaning.kinds[0], meaning.residue)
+            on.put(meaning.kinds[0], meaning.delta)
         await on.finish()
         follower = await on.tails.follow(on.thread_id, 0)
-        seed = SeedFollower(follower, on.tails, CODEC)
+        seed = LegacyFrameSubscription(follower, on.tails, CODEC)
         tracemalloc.start()
         told = size = 0
         while (step := await follower.step()) is not None:
@@ -311,7 +312,7 @@ async def test_a_run_that_the_hub_ends_is_told_as_error_and_end(pool: Any) -> No
 async def test_a_page_of_the_journal_is_cut_at_events(pool: Any) -> None:
     segment = Segment(5, 7, b"\x0a\x01a\x0a\x01b\x0a\x01c", b"\x01x\x00\x01z")
     assert segment.after(5).up_to(6).events() == [b"b"]
-    assert segment.after(5).up_to(6).residue_list() == [b""]
+    assert segment.after(5).up_to(6).deltas() == [b""]
 
 
 async def test_a_reader_that_joins_brings_no_other_to_a_stop(pool: Any) -> None:

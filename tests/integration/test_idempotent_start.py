@@ -17,13 +17,14 @@ import httpx
 import pytest
 
 from server.auth.tokens import SharedSecret
-from server.client import ClientError, open_client
+from server.cli.client import ClientError, open_client
 from server.compose import open_core
-from server.db.proposals import PostgresProposals
+from server.db.proposals import PostgresProposalStore
 from server.domain.errors import Conflict, KeyReused, RuntimeRefused, RuntimeUnavailable
 from server.domain.model import CreateWorkflow, IdempotencyKey, Principal, StartRefinement
-from server.domain.ports import EarlierStart, Lease
+from server.domain.proposals.store import EarlierStart
 from server.domain.refinements import Refinements, Started
+from server.domain.runs.lease import Lease
 from server.runtime.breaker import Breaker
 from server.settings import load
 from server.wire import messages as m
@@ -44,7 +45,7 @@ async def _runs(pool: Any) -> int:
 async def _starter(pool: Any, user: Principal) -> Callable[[str], Awaitable[Lease | EarlierStart]]:
     """Stores the start of one command under a key."""
     workflow = await a_stored_workflow(pool, user)
-    proposals = PostgresProposals(pool, owner="r", lease_ttl_s=60)
+    proposals = PostgresProposalStore(pool, owner="r", lease_ttl_s=60)
 
     async def start(key: str) -> Lease | EarlierStart:
         return await proposals.start(

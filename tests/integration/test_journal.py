@@ -15,14 +15,15 @@ import pytest
 from server.db.file_json import files_from_jsonb
 from server.db.journal import PostgresJournal
 from server.db.pool import open_pool
-from server.db.runs import PostgresRuns
+from server.db.runs import PostgresRunStore
 from server.domain.errors import LeaseLost
-from server.domain.events import Outcome
-from server.domain.files import File
-from server.domain.lifecycle import RunStatus
+from server.domain.journal.events import Outcome
+from server.domain.journal.journal import JournalHead
+from server.domain.journal.segments import Segment
 from server.domain.model import Failure
-from server.domain.ports import JournalHead, Lease
-from server.domain.segments import Segment
+from server.domain.proposals.files import File
+from server.domain.runs.lease import Lease
+from server.domain.runs.status import RunStatus
 from tests.support.stored import a_run, a_user, a_workflow
 
 
@@ -52,7 +53,7 @@ async def writing(pool: Any) -> AsyncIterator[tuple[PostgresJournal, Told]]:
 async def a_lease(pool: Any) -> Lease:
     user = await a_user(pool)
     lease = await a_run(pool, user, await a_workflow(pool, user))
-    runs = PostgresRuns(pool, owner="replica-1", lease_ttl_s=15)
+    runs = PostgresRunStore(pool, owner="replica-1", lease_ttl_s=15)
     await runs.set_status(lease, RunStatus.INVOKING, attempt=1)
     await runs.set_status(lease, RunStatus.RUNNING, attempt=1)
     return lease
@@ -68,18 +69,18 @@ async def everything(journal: PostgresJournal, thread_id: UUID, after: int = 0) 
         after = found[-1].last_seq
 
 
-async def test_what_was_put_is_told_and_read_in_order_with_its_residue(pool: Any) -> None:
+async def test_what_was_put_is_told_and_read_in_order_with_its_delta(pool: Any) -> None:
     lease = await a_lease(pool)
     async with writing(pool) as (journal, told):
         log = journal.open(lease)
         for number in range(500):
-            log.put(b"event %d" % number, b"residue %d" % number, epoch=1)
+            log.put(b"event %d" % number, b"delta %d" % number, epoch=1)
         await log.flush()
         segments = await everything(journal, lease.thread_id, 1)
     events = [event for segment in segments for event in segment.events()]
-    residues = [residue for segment in segments for residue in segment.residue_list()]
+    deltas = [delta for segment in segments for delta in segment.deltas()]
     assert events == [b"event %d" % number for number in range(500)] == told.events(lease.thread_id)
-    assert residues == [b"residue %d" % number for number in range(500)]
+    assert deltas == [b"delta %d" % number for number in range(500)]
     assert told.heads[lease.thread_id] == JournalHead(501, 1, 1, False)
     assert [segment.first_seq for segment in segments] == [2] + [s.last_seq + 1 for s in segments[:-1]]
 
@@ -233,10 +234,10 @@ async def test_nothing_is_lost_or_written_twice_while_connections_are_killed(
 
 async def test_a_run_whose_lease_ran_out_is_taken_once_with_a_higher_fence(pool: Any) -> None:
     lease = await a_lease(pool)
-    first, second = (PostgresRuns(pool, owner=name, lease_ttl_s=15) for name in ("r2", "r3"))
-    assert await first.take_expired(10) == []
+    first, second = (PostgresRunStore(pool, owner=name, lease_ttl_s=15) for name in ("r2", "r3"))
+    assert await first.claim_expired(10) == []
     await pool.execute("UPDATE runs SET lease_until = now() - interval '1 s'")
-    taken = [*await first.take_expired(10), *await second.take_expired(10)]
+    taken = [*await first.claim_expired(10), *await second.claim_expired(10)]
     assert [(t.thread_id, t.fence, t.status) for t in taken] == [
         (lease.thread_id, lease.fence + 1, RunStatus.RUNNING)
     ]
@@ -246,14 +247,14 @@ async def test_a_run_whose_lease_ran_out_is_taken_once_with_a_higher_fence(pool:
 
 async def test_a_released_run_can_be_taken_at_once(pool: Any) -> None:
     lease = await a_lease(pool)
-    runs = PostgresRuns(pool, owner="r1", lease_ttl_s=15)
+    runs = PostgresRunStore(pool, owner="r1", lease_ttl_s=15)
     await runs.release(lease)
-    assert [taken.thread_id for taken in await runs.take_expired(10)] == [lease.thread_id]
+    assert [taken.thread_id for taken in await runs.claim_expired(10)] == [lease.thread_id]
 
 
 async def test_renewing_tells_which_leases_are_held_and_which_runs_are_to_be_cancelled(pool: Any) -> None:
     mine, lost, asked = [await a_lease(pool) for _ in range(3)]
-    runs = PostgresRuns(pool, owner="r1", lease_ttl_s=15)
+    runs = PostgresRunStore(pool, owner="r1", lease_ttl_s=15)
     await pool.execute("UPDATE runs SET fence = 9 WHERE thread_id = $1", lost.thread_id)
     await runs.request_cancel(asked.thread_id)
     held = await runs.renew([(lease.thread_id, lease.fence) for lease in (mine, lost, asked)])
@@ -262,7 +263,7 @@ async def test_renewing_tells_which_leases_are_held_and_which_runs_are_to_be_can
 
 async def test_a_lost_lease_cannot_change_the_runs_status(pool: Any) -> None:
     lease = await a_lease(pool)
-    runs = PostgresRuns(pool, owner="r1", lease_ttl_s=15)
+    runs = PostgresRunStore(pool, owner="r1", lease_ttl_s=15)
     stale = replace(lease, fence=lease.fence - 1)
     with pytest.raises(LeaseLost):
         await runs.set_status(stale, RunStatus.INVOKING, attempt=2)
@@ -272,23 +273,23 @@ async def test_a_lost_lease_cannot_change_the_runs_status(pool: Any) -> None:
 
 async def test_takeovers_without_progress_are_counted(pool: Any) -> None:
     await a_lease(pool)
-    runs = PostgresRuns(pool, owner="r1", lease_ttl_s=15)
+    runs = PostgresRunStore(pool, owner="r1", lease_ttl_s=15)
     counts = []
     for _ in range(3):
         await pool.execute("UPDATE runs SET lease_until = now() - interval '1 s'")
-        counts.append((await runs.take_expired(1))[0].takeovers)
+        counts.append((await runs.claim_expired(1))[0].takeovers)
     await pool.execute("UPDATE runs SET last_seq = 7, lease_until = now() - interval '1 s'")
-    counts.append((await runs.take_expired(1))[0].takeovers)
+    counts.append((await runs.claim_expired(1))[0].takeovers)
     assert counts == [1, 2, 3, 1]
 
 
 async def test_leases_that_are_handed_over_are_no_crash_loop(pool: Any) -> None:
     await a_lease(pool)
-    runs = PostgresRuns(pool, owner="r1", lease_ttl_s=15)
+    runs = PostgresRunStore(pool, owner="r1", lease_ttl_s=15)
     await pool.execute("UPDATE runs SET lease_until = now() - interval '1 s'")
     counts = []
     for _ in range(8):
-        lease = (await runs.take_expired(1))[0]
+        lease = (await runs.claim_expired(1))[0]
         counts.append(lease.takeovers)
         await runs.release(lease)
     assert counts == [1] * 8

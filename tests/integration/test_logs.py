@@ -15,7 +15,7 @@ CANARY = "kingfisher-4711"
 
 _LOGS = r"""
 import logging, sys, structlog
-from server.telemetry import configure_logging
+from server.observability.logs import configure_logging
 configure_logging(dev=%(dev)r, stream=sys.stdout)
 ours, theirs = structlog.stdlib.get_logger("server.test"), logging.getLogger("library")
 jwt, canary = %(jwt)r, %(canary)r

@@ -12,7 +12,7 @@ import httpx
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from server.metrics import COUNTERS, GAUGES, HISTOGRAMS, PREFIX, SOCKETS
+from server.observability.metrics import COUNTERS, GAUGES, HISTOGRAMS, PREFIX, SOCKETS
 from tests.support.http_face import socket, until
 from tests.support.hub import a_workflow, finished, running_hub, start
 
@@ -44,7 +44,7 @@ def value(read: Series, name: str, **labels: str) -> float:
 
 async def test_every_bound_on_memory_has_a_limit_and_a_reading(database: str) -> None:
     async with (
-        running_hub(database, queue_mib=3, window_mib=2) as hub,
+        running_hub(database, max_queue_mib=3, max_window_mib=2) as hub,
         hub.client() as client,
         httpx.AsyncClient(base_url=hub.http) as http,
     ):
@@ -115,7 +115,7 @@ async def test_sockets_are_labelled_with_threads_only_by_choice(database: str) -
 
 async def test_the_number_of_series_does_not_grow_with_use_and_every_metric_is_there(database: str) -> None:
     async with (
-        running_hub(database, creates_per_minute=0, live_runs=0) as hub,
+        running_hub(database, max_creates_per_minute=0, max_active_runs=0) as hub,
         hub.client() as client,
         httpx.AsyncClient(base_url=hub.http, headers={"Authorization": f"Bearer {hub.token()}"}) as http,
     ):

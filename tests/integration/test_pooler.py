@@ -11,9 +11,9 @@ from pydantic import SecretStr
 
 from server.db import migrate
 from server.db.pool import open_pool
-from server.db.proposals import PostgresProposals
-from server.db.runs import PostgresRuns
-from server.db.wakeups import PostgresWakeups
+from server.db.proposals import PostgresProposalStore
+from server.db.runs import PostgresRunStore
+from server.wakeups.postgres import PostgresWakeups
 from tests.support.hub import finished, running_hub, start
 from tests.support.pooler import pooler
 from tests.support.postgres import Postgres
@@ -29,8 +29,8 @@ async def pooled(database: str) -> AsyncIterator[str]:
 
 async def test_stores_work_side_by_side_without_prepared_statements(pooled: str) -> None:
     async with open_pool(pooled, max_size=20, statement_cache_size=0) as pool:
-        runs = PostgresRuns(pool, owner="replica-1", lease_ttl_s=15)
-        proposals = PostgresProposals(pool, owner="replica-1", lease_ttl_s=15)
+        runs = PostgresRunStore(pool, owner="replica-1", lease_ttl_s=15)
+        proposals = PostgresProposalStore(pool, owner="replica-1", lease_ttl_s=15)
 
         async def one() -> None:
             user = await a_user(pool)
@@ -70,7 +70,7 @@ async def test_wake_ups_go_over_the_direct_way(database: str, pooled: str) -> No
 
 async def test_listening_through_it_is_found_out_and_the_poll_carries_on(pooled: str) -> None:
     def wrong(pool: object) -> PostgresWakeups:
-        return PostgresWakeups(pool, pooled, answer_s=0.3, retry_most_s=0.1)
+        return PostgresWakeups(pool, pooled, answer_s=0.3, max_retry_s=0.1)
 
     async with (
         replica(pooled, wrong, statement_cache_size=0) as here,
@@ -92,7 +92,7 @@ async def test_listening_through_it_is_found_out_and_the_poll_carries_on(pooled:
 
 async def test_the_hub_works_through_it(database: str, pooled: str) -> None:
     async with running_hub(
-        pooled, database_direct_url=SecretStr(database), lease_ttl_s=5, database_pool=8
+        pooled, database_direct_url=SecretStr(database), lease_ttl_s=5, database_max_connections=8
     ) as hub:
         await until(lambda: hub.core.wakeups.healthy)
         async with hub.client(f"{uuid4()}@example.com") as client:

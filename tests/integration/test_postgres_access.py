@@ -9,9 +9,9 @@ from uuid import uuid4
 
 import pytest
 
-from server.db.access import PostgresAccess
-from server.db.proposals import PostgresProposals
-from server.domain.access import AccessType, share_digest
+from server.db.access import PostgresAccessStore
+from server.db.proposals import PostgresProposalStore
+from server.domain.access.sharing import AccessType, hash_secret
 from server.domain.errors import Conflict, CursorOutOfRange, NotFound, PermissionDenied
 from server.domain.model import Principal
 from tests.support.stored import a_run, a_user, a_workflow
@@ -21,8 +21,8 @@ OWNER, EDITOR, VIEWER = AccessType.OWNER, AccessType.EDITOR, AccessType.VIEWER
 
 
 @pytest.fixture
-def access(pool: Any) -> PostgresAccess:
-    return PostgresAccess(pool)
+def access(pool: Any) -> PostgresAccessStore:
+    return PostgresAccessStore(pool)
 
 
 async def a_proposal(pool: Any, owner: Principal) -> Any:
@@ -30,17 +30,17 @@ async def a_proposal(pool: Any, owner: Principal) -> Any:
     return await a_run(pool, owner, await a_workflow(pool, owner))
 
 
-async def add_link(access: PostgresAccess, by: Principal, proposal_id: Any, **options: Any) -> Any:
+async def add_link(access: PostgresAccessStore, by: Principal, proposal_id: Any, **options: Any) -> Any:
     """A new link, and its secret's digest."""
-    sha256 = share_digest(str(uuid4()))
+    sha256 = hash_secret(str(uuid4()))
     chosen: dict[str, Any] = {"after_seq": 0, "lifetime": HOUR} | options
     return await access.add_link(by, proposal_id, link_id=uuid4(), sha256=sha256, **chosen), sha256
 
 
-async def test_a_user_may_do_what_was_granted_last(access: PostgresAccess, pool: Any) -> None:
+async def test_a_user_may_do_what_was_granted_last(access: PostgresAccessStore, pool: Any) -> None:
     ann, bob = await a_user(pool), await a_user(pool, "bob")
     lease = await a_proposal(pool, ann)
-    proposals = PostgresProposals(pool, owner="r", lease_ttl_s=15)
+    proposals = PostgresProposalStore(pool, owner="r", lease_ttl_s=15)
     assert await access.access_type(bob, lease.proposal_id) is None
     for access_type in (VIEWER, EDITOR, OWNER, VIEWER):
         granted = await access.grant(ann, lease.proposal_id, bob.user_id, access_type)
@@ -58,7 +58,7 @@ async def test_a_user_may_do_what_was_granted_last(access: PostgresAccess, pool:
     assert await proposals.get(bob, lease.proposal_id) is None
 
 
-async def test_a_grant_is_for_users_that_have_called(access: PostgresAccess, pool: Any) -> None:
+async def test_a_grant_is_for_users_that_have_called(access: PostgresAccessStore, pool: Any) -> None:
     ann = await a_user(pool)
     lease = await a_proposal(pool, ann)
     with pytest.raises(NotFound):
@@ -68,7 +68,7 @@ async def test_a_grant_is_for_users_that_have_called(access: PostgresAccess, poo
 
 @pytest.mark.parametrize("access_type", [VIEWER, EDITOR, None])
 async def test_only_owners_manage_access(
-    access: PostgresAccess, pool: Any, access_type: AccessType | None
+    access: PostgresAccessStore, pool: Any, access_type: AccessType | None
 ) -> None:
     ann, bob = await a_user(pool), await a_user(pool, "bob")
     lease = await a_proposal(pool, ann)
@@ -90,7 +90,7 @@ async def test_only_owners_manage_access(
     assert await access.links(ann, lease.proposal_id) == [link]
 
 
-async def test_everybody_may_leave_but_the_last_owner(access: PostgresAccess, pool: Any) -> None:
+async def test_everybody_may_leave_but_the_last_owner(access: PostgresAccessStore, pool: Any) -> None:
     ann, bob = await a_user(pool), await a_user(pool, "bob")
     lease = await a_proposal(pool, ann)
     await access.grant(ann, lease.proposal_id, bob.user_id, VIEWER)
@@ -110,7 +110,9 @@ async def test_everybody_may_leave_but_the_last_owner(access: PostgresAccess, po
         await access.revoke(bob, lease.proposal_id, bob.user_id)
 
 
-async def test_owners_that_remove_each_other_at_once_leave_one(access: PostgresAccess, pool: Any) -> None:
+async def test_owners_that_remove_each_other_at_once_leave_one(
+    access: PostgresAccessStore, pool: Any
+) -> None:
     ann = await a_user(pool)
     lease = await a_proposal(pool, ann)
     owners = [ann, *[await a_user(pool, f"owner{number}") for number in range(5)]]
@@ -129,7 +131,7 @@ async def test_owners_that_remove_each_other_at_once_leave_one(access: PostgresA
 
 
 async def test_grants_and_links_are_bounded(pool: Any) -> None:
-    access = PostgresAccess(pool, grants_most=2, links_most=2)
+    access = PostgresAccessStore(pool, max_grants=2, links_most=2)
     ann, bob, eve = await a_user(pool), await a_user(pool, "bob"), await a_user(pool, "eve")
     lease = await a_proposal(pool, ann)
     await access.grant(ann, lease.proposal_id, bob.user_id, VIEWER)
@@ -143,14 +145,14 @@ async def test_grants_and_links_are_bounded(pool: Any) -> None:
 
 
 async def test_a_link_stands_for_a_reader_of_its_proposal_until_it_ends(
-    access: PostgresAccess, pool: Any
+    access: PostgresAccessStore, pool: Any
 ) -> None:
     ann = await a_user(pool)
     lease, other = await a_proposal(pool, ann), await a_proposal(pool, ann)
-    proposals = PostgresProposals(pool, owner="r", lease_ttl_s=15)
+    proposals = PostgresProposalStore(pool, owner="r", lease_ttl_s=15)
     link, sha256 = await add_link(access, ann, lease.proposal_id, after_seq=1)
     assert (link.thread_id, link.secret) == (lease.thread_id, None)
-    reader = await access.open_link(sha256)
+    reader = await access.resolve_link(sha256)
     assert reader is not None
     assert (reader.after_seq, reader.expires_at) == (1, link.expires_at)
     assert await access.access_type(reader, lease.proposal_id) is VIEWER
@@ -162,7 +164,7 @@ async def test_a_link_stands_for_a_reader_of_its_proposal_until_it_ends(
     pairs = [(reader.user_id, lease.thread_id), (reader.user_id, other.thread_id)]
     assert await access.still(pairs) == set(pairs[:1])
     await access.revoke_link(ann, lease.proposal_id, link.id)
-    assert await access.open_link(sha256) is None
+    assert await access.resolve_link(sha256) is None
     assert await access.still(pairs) == set()
     assert await proposals.get(reader, lease.proposal_id) is None
     with pytest.raises(NotFound):
@@ -177,24 +179,24 @@ async def test_a_link_stands_for_a_reader_of_its_proposal_until_it_ends(
     ],
 )
 async def test_a_link_ends_with_its_time_and_with_who_made_it(
-    access: PostgresAccess, pool: Any, ending: str
+    access: PostgresAccessStore, pool: Any, ending: str
 ) -> None:
     ann = await a_user(pool)
     lease = await a_proposal(pool, ann)
     link, sha256 = await add_link(access, ann, lease.proposal_id)
     await pool.execute(ending)
-    assert await access.open_link(sha256) is None
+    assert await access.resolve_link(sha256) is None
     assert await access.still([(link.id, lease.thread_id)]) == set()
 
 
 async def test_a_link_is_withdrawn_by_its_own_proposal_and_begins_inside_the_journal(
-    access: PostgresAccess, pool: Any
+    access: PostgresAccessStore, pool: Any
 ) -> None:
     ann = await a_user(pool)
     lease, other = await a_proposal(pool, ann), await a_proposal(pool, ann)
     link, sha256 = await add_link(access, ann, lease.proposal_id)
     with pytest.raises(NotFound):
         await access.revoke_link(ann, other.proposal_id, link.id)
-    assert await access.open_link(sha256) is not None
+    assert await access.resolve_link(sha256) is not None
     with pytest.raises(CursorOutOfRange):
         await add_link(access, ann, lease.proposal_id, after_seq=2)

@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 
 from server.db.file_json import files_from_jsonb, files_to_jsonb
 from server.db.invocations import invocation_from_jsonb
-from server.db.proposals import PostgresProposals
+from server.db.proposals import PostgresProposalStore
 from server.domain.errors import InvalidArgument, NotFound
-from server.domain.files import File, text_bytes
-from server.domain.lifecycle import RunStatus
+from server.domain.journal.segments import Segment
 from server.domain.model import Failure, Proposal, ProposalStatus, StartRefinement
-from server.domain.segments import Segment
+from server.domain.proposals.files import File, text_bytes
+from server.domain.runs.status import RunStatus
 from tests.support.stored import NOON, a_run, a_user, a_workflow, an_invocation
 
 
 @pytest.fixture
-def proposals(pool: Any) -> PostgresProposals:
-    return PostgresProposals(pool, owner="replica-1", lease_ttl_s=15)
+def proposals(pool: Any) -> PostgresProposalStore:
+    return PostgresProposalStore(pool, owner="replica-1", lease_ttl_s=15)
 
 
 async def test_a_start_stores_proposal_access_run_and_event_one(proposals: Any, pool: Any) -> None:
@@ -55,7 +55,7 @@ async def test_a_start_stores_proposal_access_run_and_event_one(proposals: Any, 
     event = await pool.fetchrow("SELECT * FROM events")
     segment = Segment(event["first_seq"], event["last_seq"], event["batch"], event["residues"])
     assert (segment.first_seq, segment.last_seq) == (1, 1)
-    assert (list(segment.events()), list(segment.residue_list())) == ([b"started"], [b""])
+    assert (list(segment.events()), list(segment.deltas())) == ([b"started"], [b""])
 
     found = await proposals.get(ann, proposal_id)
     assert found == Proposal(
@@ -232,7 +232,7 @@ async def test_the_words_of_the_domain_are_the_words_of_the_database(pool: Any) 
     for status in ProposalStatus:
         lease = await a_run(pool, ann, workflow)
         await pool.execute("UPDATE proposals SET status = $2 WHERE id = $1", lease.proposal_id, status.value)
-        found = await PostgresProposals(pool, owner="r", lease_ttl_s=1).get(ann, lease.proposal_id)
+        found = await PostgresProposalStore(pool, owner="r", lease_ttl_s=1).get(ann, lease.proposal_id)
         assert found is not None
         assert found.status is status
     for table in ("runs", "proposals"):

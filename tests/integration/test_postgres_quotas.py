@@ -8,12 +8,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from server.db.proposals import PostgresProposals
-from server.db.quotas import PostgresQuotas
+from server.clock import SystemClock
+from server.db.proposals import PostgresProposalStore
+from server.db.quotas import PostgresQuotaStore
+from server.domain.access.quotas import QuotaLimits, Quotas
 from server.domain.errors import LimitReached
 from server.domain.model import StartRefinement
-from server.domain.quotas import QuotaLimits, Quotas
-from server.system import SystemClock
 from tests.support.stored import NOON, a_user, a_workflow, an_invocation
 
 CALLER = UUID("10000000-0000-4000-8000-000000000000")
@@ -22,7 +22,7 @@ CALLER = UUID("10000000-0000-4000-8000-000000000000")
 def replicas(pool: Any, **limits: int) -> list[Quotas]:
     """Two replicas with quotas."""
     made = QuotaLimits(**limits)
-    return [Quotas(PostgresQuotas(pool, replica=name), SystemClock(), made) for name in ("one", "two")]
+    return [Quotas(PostgresQuotaStore(pool, replica=name), SystemClock(), made) for name in ("one", "two")]
 
 
 async def told(*quotas: Quotas) -> None:
@@ -41,7 +41,7 @@ async def outcomes(calls: list[Any]) -> tuple[int, int]:
 
 
 async def test_two_replicas_together_let_a_caller_make_no_more_than_one_would(pool: Any) -> None:
-    one, two = replicas(pool, creates=10)
+    one, two = replicas(pool, max_creates_per_minute=10)
     await told(one, two)
     calls = [each.create(CALLER) for _ in range(20) for each in (one, two)]
     assert await outcomes(calls) == (10, 30)
@@ -49,7 +49,7 @@ async def test_two_replicas_together_let_a_caller_make_no_more_than_one_would(po
 
 
 async def test_a_minute_later_there_is_room_again(pool: Any) -> None:
-    one, _ = replicas(pool, creates=1)
+    one, _ = replicas(pool, max_creates_per_minute=1)
     assert await outcomes([one.create(CALLER)]) == (1, 0)
     with pytest.raises(LimitReached) as refused:
         await one.create(CALLER)
@@ -60,7 +60,7 @@ async def test_a_minute_later_there_is_room_again(pool: Any) -> None:
 
 
 async def test_two_replicas_together_open_no_more_streams_than_one_would(pool: Any) -> None:
-    one, two = replicas(pool, streams=10)
+    one, two = replicas(pool, max_streams=10)
     await told(one, two)
     assert await outcomes([each.open_stream(CALLER) for _ in range(10) for each in (one, two)]) == (10, 10)
     assert await outcomes([one.open_stream(uuid4())]) == (1, 0)
@@ -75,7 +75,7 @@ async def test_two_replicas_together_open_no_more_streams_than_one_would(pool: A
 
 
 async def test_what_a_dead_replica_had_open_counts_no_more(pool: Any) -> None:
-    one, two = replicas(pool, streams=3)
+    one, two = replicas(pool, max_streams=3)
     await told(one, two)
     assert await outcomes([one.open_stream(CALLER) for _ in range(3)]) == (3, 0)
     assert await outcomes([two.open_stream(CALLER)]) == (0, 1)
@@ -85,7 +85,7 @@ async def test_what_a_dead_replica_had_open_counts_no_more(pool: Any) -> None:
 
 
 async def test_after_a_crash_of_the_database_replicas_tell_what_they_have(pool: Any) -> None:
-    one, two = replicas(pool, streams=3)
+    one, two = replicas(pool, max_streams=3)
     await told(one, two)
     assert await outcomes([one.open_stream(CALLER) for _ in range(2)]) == (2, 0)
     await pool.execute("TRUNCATE quotas, replicas")  # what a crash does to unlogged tables
@@ -94,7 +94,7 @@ async def test_after_a_crash_of_the_database_replicas_tell_what_they_have(pool: 
 
 
 async def test_a_stream_that_could_not_be_counted_is_not_counted(pool: Any) -> None:
-    one, two = replicas(pool, streams=2)
+    one, two = replicas(pool, max_streams=2)
     await told(one, two)
     for _ in range(3):
         assert await outcomes([one.open_stream(CALLER) for _ in range(2)]) == (2, 0)
@@ -109,7 +109,7 @@ async def test_a_stream_that_could_not_be_counted_is_not_counted(pool: Any) -> N
 
 
 async def test_calls_that_wait_are_bounded(pool: Any) -> None:
-    one, _ = replicas(pool, streams=2)
+    one, _ = replicas(pool, max_streams=2)
     with one.waiting(CALLER), one.waiting(CALLER):
         with pytest.raises(LimitReached), one.waiting(CALLER):
             pass
@@ -120,7 +120,7 @@ async def test_calls_that_wait_are_bounded(pool: Any) -> None:
 
 
 async def test_without_a_limit_nothing_is_counted(pool: Any) -> None:
-    one, _ = replicas(pool, creates=0, streams=0)
+    one, _ = replicas(pool, max_creates_per_minute=0, max_streams=0)
     await one.create(CALLER)
     await one.open_stream(CALLER)
     one.close_stream(CALLER)
@@ -131,7 +131,7 @@ async def test_without_a_limit_nothing_is_counted(pool: Any) -> None:
 async def test_starts_at_once_never_leave_a_caller_with_too_many_live_runs(pool: Any) -> None:
     ann, bob = await a_user(pool), await a_user(pool, "bob")
     workflows = {user: await a_workflow(pool, user) for user in (ann, bob)}
-    stores = [PostgresProposals(pool, owner=name, lease_ttl_s=15) for name in ("one", "two")]
+    stores = [PostgresProposalStore(pool, owner=name, lease_ttl_s=15) for name in ("one", "two")]
 
     def start(number: int, user: Any) -> Any:
         return stores[number % 2].start(
@@ -142,7 +142,7 @@ async def test_starts_at_once_never_leave_a_caller_with_too_many_live_runs(pool:
             draft_id=workflows[user].current_draft_id,
             first_event=b"first",
             now=NOON,
-            live_most=5,
+            max_active_runs=5,
         )
 
     done = await asyncio.gather(*(start(number, ann) for number in range(20)), return_exceptions=True)

@@ -5,19 +5,19 @@ from uuid import uuid4
 
 import pytest
 
-from server.db.users import PostgresUsers
-from server.db.workflows import PostgresWorkflows
+from server.db.users import PostgresUserStore
+from server.db.workflows import PostgresWorkflowStore
 from server.domain.errors import InvalidArgument, PermissionDenied
 from server.domain.model import Principal, Workflow
 from tests.support.stored import NOON, a_user, a_workflow
 
 
 @pytest.fixture
-def workflows(pool: Any) -> PostgresWorkflows:
-    return PostgresWorkflows(pool)
+def workflows(pool: Any) -> PostgresWorkflowStore:
+    return PostgresWorkflowStore(pool)
 
 
-async def test_a_workflow_comes_back_as_it_was_made(workflows: PostgresWorkflows, pool: Any) -> None:
+async def test_a_workflow_comes_back_as_it_was_made(workflows: PostgresWorkflowStore, pool: Any) -> None:
     ann = await a_user(pool)
     definition = {"größe": [1, 2.5, None, {"{}": True}], "nodes": []}
     files = {"/THE_SPEC/a.md": "# Ä\n", "/empty": ""}
@@ -26,14 +26,14 @@ async def test_a_workflow_comes_back_as_it_was_made(workflows: PostgresWorkflows
     assert (made.agent_definition, made.files, made.created_at) == (definition, files, NOON)
 
 
-async def test_thousands_of_files_are_stored_at_once(workflows: PostgresWorkflows, pool: Any) -> None:
+async def test_thousands_of_files_are_stored_at_once(workflows: PostgresWorkflowStore, pool: Any) -> None:
     ann = await a_user(pool)
     files = {f"/{number}": str(number) for number in range(10_000)}
     made = await a_workflow(pool, ann, files=files)
     assert (await workflows.get(ann, made.id)).files == files  # type: ignore[union-attr]
 
 
-async def test_files_are_those_of_the_drafts_version(workflows: PostgresWorkflows, pool: Any) -> None:
+async def test_files_are_those_of_the_drafts_version(workflows: PostgresWorkflowStore, pool: Any) -> None:
     ann = await a_user(pool)
     made = await a_workflow(pool, ann, files={"/kept": "1", "/changed": "1", "/gone": "1"})
     draft = made.current_draft_id
@@ -58,7 +58,7 @@ async def test_files_are_those_of_the_drafts_version(workflows: PostgresWorkflow
 
 
 async def test_another_users_workflow_is_as_one_that_does_not_exist(
-    workflows: PostgresWorkflows, pool: Any
+    workflows: PostgresWorkflowStore, pool: Any
 ) -> None:
     ann, bob = await a_user(pool), await a_user(pool, "bob")
     made = await a_workflow(pool, ann)
@@ -67,7 +67,9 @@ async def test_another_users_workflow_is_as_one_that_does_not_exist(
     assert (await workflows.list(bob, limit=5, token=None)).items == ()
 
 
-async def test_pages_of_workflows_neither_skip_nor_repeat(workflows: PostgresWorkflows, pool: Any) -> None:
+async def test_pages_of_workflows_neither_skip_nor_repeat(
+    workflows: PostgresWorkflowStore, pool: Any
+) -> None:
     ann = await a_user(pool)
     made = [await a_workflow(pool, ann, minute=number // 3, files={"/a": "a"}) for number in range(8)]
     seen: list[Workflow] = []
@@ -86,7 +88,9 @@ async def test_pages_of_workflows_neither_skip_nor_repeat(workflows: PostgresWor
         await workflows.list(ann, limit=3, token="!")
 
 
-async def test_a_workflow_that_fails_half_way_is_not_there(workflows: PostgresWorkflows, pool: Any) -> None:
+async def test_a_workflow_that_fails_half_way_is_not_there(
+    workflows: PostgresWorkflowStore, pool: Any
+) -> None:
     ann = await a_user(pool)
     with pytest.raises(Exception, match=r"null character|invalid byte"):
         await a_workflow(pool, ann, files={"/a\0": "x"})
@@ -94,11 +98,11 @@ async def test_a_workflow_that_fails_half_way_is_not_there(workflows: PostgresWo
 
 
 async def test_a_user_that_calls_has_one_row_as_first_seen(pool: Any) -> None:
-    users = PostgresUsers(pool)
+    users = PostgresUserStore(pool)
     ann = Principal(uuid4(), "ann", "ann@example.com")
     await users.seen(ann, NOON)
     await users.seen(ann, NOON.replace(hour=13))
-    await PostgresUsers(pool).seen(ann, NOON.replace(hour=14))  # another replica
+    await PostgresUserStore(pool).seen(ann, NOON.replace(hour=14))  # another replica
     row = await pool.fetchrow("SELECT * FROM users")
     assert (row["id"], row["subject"], row["email"], row["created_at"]) == (
         ann.user_id,
@@ -110,7 +114,7 @@ async def test_a_user_that_calls_has_one_row_as_first_seen(pool: Any) -> None:
 
 
 async def test_a_known_user_costs_no_query_and_few_are_remembered(pool: Any) -> None:
-    users = PostgresUsers(pool, remembered=2)
+    users = PostgresUserStore(pool, remembered=2)
     ann, bob, cid = (Principal(uuid4(), name) for name in ("ann", "bob", "cid"))
     for user in (ann, bob):
         await users.seen(user, NOON)
@@ -125,7 +129,7 @@ async def test_a_known_user_costs_no_query_and_few_are_remembered(pool: Any) -> 
 
 
 async def test_a_subject_of_another_user_is_refused(pool: Any) -> None:
-    users = PostgresUsers(pool)
+    users = PostgresUserStore(pool)
     await users.seen(Principal(uuid4(), "ann"), NOON)
     with pytest.raises(PermissionDenied):
         await users.seen(Principal(uuid4(), "ann"), NOON)

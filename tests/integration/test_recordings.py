@@ -15,8 +15,8 @@ import pytest
 import pytest_asyncio
 
 from ide_orchestrator.v1 import proposal_pb2_grpc
-from server.client import HubClient
-from server.domain.events import StateUpdate, Token
+from server.cli.client import HubClient
+from server.domain.journal.events import StateUpdate, Token
 from server.wire import messages as m
 from server.wire.codec import ProtobufCodec
 from tests.support.faces import watcher

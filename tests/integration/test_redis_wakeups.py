@@ -10,10 +10,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from server.domain.events import Token
-from server.domain.ports import JournalHead
-from server.domain.segments import Segment
-from server.wakeups.redis_streams import (
+from server.domain.journal.events import Token
+from server.domain.journal.journal import JournalHead
+from server.domain.journal.segments import Segment
+from server.wakeups.redis import (
     STREAM_ENTRIES,
     STREAM_TTL_S,
     UNPUBLISHED_BYTES,
@@ -136,7 +136,7 @@ async def test_a_gap_in_the_stream_is_filled_from_the_journal(database: str, ser
 
 
 async def entries(server: RedisServer, thread_ids: list[UUID]) -> list[dict[bytes, bytes]]:
-    async with server.client() as client:
+    async with server.cli.client() as client:
         found: list[dict[bytes, bytes]] = []
         for thread_id in thread_ids:
             answer: Any = await client.xrange(stream_of(thread_id))
@@ -175,7 +175,7 @@ async def test_what_others_write_into_a_stream_is_at_most_a_hint(database: str, 
         await asyncio.gather(here.told(), there.told())
         run = await here.run()
         reader = asyncio.create_task(read_events(await there.tails.follow(run.thread_id, 1)))
-        async with server.client() as client:
+        async with server.cli.client() as client:
             bad: list[dict[Any, Any]] = [
                 {b"v": b"9"},
                 {b"v": b"1", b"f": b"2", b"e": b"1", b"t": b"0", b"b": b"\x0a\x7fx", b"r": b"\x00"},
@@ -197,7 +197,7 @@ async def test_streams_are_capped_and_expire(database: str, server: RedisServer)
         run = await here.run()
         for number in range(400):
             await run.say(str(number))
-        async with server.client() as client:
+        async with server.cli.client() as client:
             name = stream_of(run.thread_id)
             await until(lambda: isinstance(here.wakeups, RedisWakeups) and here.wakeups.publications > 200)
             # The server trims a node of 100 entries at a time.
@@ -212,7 +212,7 @@ async def test_streams_are_capped_and_expire(database: str, server: RedisServer)
 async def test_while_the_server_is_away_the_poll_carries_on_and_then_it_is_found_again(
     database: str, server: RedisServer, how: str
 ) -> None:
-    quick = over(server, self_test_s=0.2, answer_s=0.5, retry_most_s=0.2)
+    quick = over(server, self_test_s=0.2, answer_s=0.5, max_retry_s=0.2)
     async with (
         replica(database, quick, poll_s=0.05, woken_poll_s=0.5) as here,
         replica(database, quick, poll_s=0.05, woken_poll_s=0.5) as there,
@@ -247,7 +247,7 @@ async def test_a_server_that_is_not_there_stops_nothing_and_is_found_when_it_com
     database: str, server: RedisServer
 ) -> None:
     await server.kill()
-    quick = over(server, retry_most_s=0.2)
+    quick = over(server, max_retry_s=0.2)
     async with replica(database, quick) as here, replica(database, quick, poll_s=0.05) as there:
         run = await here.run()
         reader = asyncio.create_task(read_events(await there.tails.follow(run.thread_id, 1)))

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from server.domain.errors import RuntimeRefused
-from server.domain.upstream import Invocation, StreamClosed
+from server.domain.runs.runtime import Invocation, StreamClosed
 from server.replay.app import create_replay_app
 from server.runtime.client import DeepagentsRuntime
 from server.runtime.frames import Interpreter

@@ -15,7 +15,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from ide_orchestrator.v1 import refinement_pb2_grpc
-from server.db.retention import PostgresRetention
+from server.db.retention import PostgresRetentionStore
 from server.domain.errors import CursorOutOfRange
 from server.wire import messages as m
 from tests.support.grpc_face import refusal_of
@@ -64,7 +64,7 @@ async def test_replicas_that_look_at_once_remove_each_journal_once(database: str
         threads = [(await a_run(hub))["thread_id"] for _ in range(6)]
         for thread in threads:
             await hub.core.pool.execute(AGED, UUID(thread))
-        stores = [PostgresRetention(hub.core.pool) for _ in range(4)]
+        stores = [PostgresRetentionStore(hub.core.pool) for _ in range(4)]
         counts = await asyncio.gather(*(store.remove(DAYS, 2) for store in stores))
         assert sum(counts) == 6
         assert max(counts) <= 2
@@ -129,6 +129,6 @@ async def test_a_reader_whose_events_are_removed_meanwhile_is_told_and_gets_no_g
 
 
 async def test_events_are_kept_for_ever_by_choice(database: str) -> None:
-    async with running_hub(database, journal_days=0) as hub:
+    async with running_hub(database, journal_retention_days=0) as hub:
         async with asyncio.timeout(5):
             await hub.core.retention.look_forever()

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
-from server.domain.upstream import Invocation
+from server.domain.runs.runtime import Invocation
 from server.runtime.breaker import Breaker
 from server.runtime.client import DeepagentsRuntime
 from tests.support.driven import Driven, driven, until, verdict

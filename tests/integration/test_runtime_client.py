@@ -14,8 +14,8 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
-from server.domain.files import File
-from server.domain.upstream import Invocation, RuntimeState, StreamClosed
+from server.domain.proposals.files import File
+from server.domain.runs.runtime import Invocation, RuntimeState, StreamClosed
 from server.replay.app import create_replay_app
 from server.runtime.client import DeepagentsRuntime
 from tests.support.recordings import frames

@@ -13,9 +13,9 @@ from uuid import UUID, uuid4
 import asyncpg
 
 from server.db.pool import open_pool
-from server.db.wakeups import CHANNEL, SELF_TEST_S, PostgresWakeups, hints_of
-from server.domain.ports import JournalHead
-from server.domain.segments import Segment
+from server.domain.journal.journal import JournalHead
+from server.domain.journal.segments import Segment
+from server.wakeups.postgres import CHANNEL, SELF_TEST_S, PostgresWakeups, hints_of
 from tests.support.faults.proxy import proxy
 from tests.support.replicas import NEVER_S, read_events, replica, until
 
@@ -39,7 +39,7 @@ async def listening_backends(dsn: str) -> list[int]:
 
 
 class Heard:
-    """A Wakeable that writes down the hints."""
+    """A WakeupListener that writes down the hints."""
 
     def __init__(self) -> None:
         self.hints: list[tuple[UUID, int]] = []

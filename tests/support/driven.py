@@ -11,7 +11,7 @@ from uuid import UUID
 
 from server.auth.tokens import SharedSecret
 from server.compose import Core, open_core
-from server.domain.events import Event
+from server.domain.journal.events import Event
 from server.domain.model import CreateWorkflow, Principal, Proposal, Refinement, StartRefinement
 from server.settings import load
 from server.wire.codec import ProtobufCodec
@@ -77,8 +77,8 @@ async def driven(
             "state_poll_s": 0.05,
             "uncertain_invoke_s": 0.05,
             "reconnect_first_s": 0.01,
-            "reconnect_most_s": 0.05,
-            "unknown_thread_asks": 3,
+            "max_reconnect_s": 0.05,
+            "max_unknown_thread_answers": 3,
             "sweep_s": 0.1,
         }
         core.runner.limits = replace(core.runner.limits, **quick | limits)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import asyncpg
 
-from server.db.embedded import EmbeddedServerError, embedded
+from server.embedded_postgres.server import EmbeddedServerError, embedded
 
 
 async def main(data_dir: Path) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from server.domain.events import (
+from server.domain.journal.events import (
     AgentMessage,
     Discontinuity,
     DiscontinuityReason,
@@ -28,7 +28,7 @@ from server.domain.events import (
     UnreadFile,
     UpstreamFrame,
 )
-from server.domain.files import File, text_bytes
+from server.domain.proposals.files import File, text_bytes
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: From 1970 to 2200, to the microsecond.

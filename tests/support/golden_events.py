@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
-from server.domain.events import (
+from server.domain.journal.events import (
     AgentMessage,
     Discontinuity,
     DiscontinuityReason,
@@ -33,7 +33,7 @@ from server.domain.events import (
     UnreadFile,
     UpstreamFrame,
 )
-from server.domain.files import File, text_bytes
+from server.domain.proposals.files import File, text_bytes
 from server.wire import messages as m
 from server.wire.codec import ProtobufCodec
 from server.wire.rendering import message_json

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 
 from server.db import migrate
-from server.db.embedded import DATABASE, embedded
+from server.embedded_postgres.server import DATABASE, embedded
 
 #: Tests make many databases and keep none: no waiting for the disk.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
+from server.clock import SystemClock
 from server.db.journal import PostgresJournal
 from server.db.journal_log import PostgresJournalLog
 from server.db.pool import open_pool
-from server.domain.events import Event, EventKind, Outcome, RunStarted, Terminal, Token
-from server.domain.follow import Follower, Tails
-from server.domain.ports import JournalHead, Wakeups
-from server.domain.segments import Segment
-from server.system import SystemClock
+from server.domain.journal.events import Event, EventKind, Outcome, RunStarted, Terminal, Token
+from server.domain.journal.journal import JournalHead
+from server.domain.journal.segments import Segment
+from server.domain.streams.broadcaster import Broadcaster, Subscription
+from server.domain.streams.wakeups import Wakeups
 from server.wire.codec import ProtobufCodec
 from tests.support.stored import NOON, a_run, a_user, a_workflow
 
@@ -32,7 +33,7 @@ class Replica:
 
     pool: Any
     journal: PostgresJournal
-    tails: Tails
+    tails: Broadcaster
     wakeups: Wakeups
 
     async def run(self) -> LocalRun:
@@ -57,7 +58,7 @@ class LocalRun:
 
     def put(self, kind: EventKind) -> None:
         """Queue an event."""
-        self.log.put(CODEC.encode(Event(self.log.last_seq + 1, 1, NOON, kind)), b"residue", epoch=1)
+        self.log.put(CODEC.encode(Event(self.log.last_seq + 1, 1, NOON, kind)), b"delta", epoch=1)
 
     async def say(self, text: str) -> None:
         """Commit a token."""
@@ -83,14 +84,14 @@ async def replica(
     """A replica with the wake-ups that `make` makes of its pool, and by default without a poll."""
     async with open_pool(dsn, statement_cache_size=statement_cache_size) as pool:
         wakeups = make(pool)
-        tails: Tails
+        tails: Broadcaster
 
         def committed(thread_id: UUID, segment: Segment, head: JournalHead) -> None:
             tails.committed(thread_id, segment, head)
             wakeups.committed(thread_id, segment, head)
 
         journal = PostgresJournal(pool, on_commit=on_commit or committed, lease_ttl_s=60)
-        tails = Tails(journal, SystemClock(), wakeups=wakeups, poll_s=poll_s, woken_poll_s=woken_poll_s)
+        tails = Broadcaster(journal, SystemClock(), wakeups=wakeups, poll_s=poll_s, woken_poll_s=woken_poll_s)
         async with journal.writing():
             tasks = [
                 asyncio.create_task(part)
@@ -106,7 +107,7 @@ async def replica(
                 assert not early, early
 
 
-async def read_events(follower: Follower, count: int | None = None) -> list[Event]:
+async def read_events(follower: Subscription, count: int | None = None) -> list[Event]:
     """The next `count` events, or all to the end."""
     found: list[Event] = []
     try:

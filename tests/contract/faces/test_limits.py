@@ -23,7 +23,7 @@ QUIET = "[[replay:short_run silent=20]]"
 
 @pytest.fixture
 async def replicas(database: str) -> AsyncIterator[list[RunningHub]]:
-    limits: dict[str, Any] = {"live_runs": 2, "streams": 3, "heartbeat_s": 0.2}
+    limits: dict[str, Any] = {"max_active_runs": 2, "max_streams": 3, "heartbeat_s": 0.2}
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(running_hub(database, **limits)) for _ in range(2)]
 
@@ -73,7 +73,7 @@ async def test_a_caller_with_enough_live_runs_is_told_to_wait_and_nobody_else_is
 
 
 async def test_a_caller_makes_so_many_a_minute_over_all_faces_and_replicas(database: str) -> None:
-    limits: dict[str, Any] = {"creates_per_minute": 4}
+    limits: dict[str, Any] = {"max_creates_per_minute": 4}
     async with running_hub(database, **limits) as one, running_hub(database, **limits) as two:
         async with http(one) as ann, http(two) as again:
             for client in (ann, again):
@@ -198,7 +198,7 @@ async def test_streams_are_not_hurried(database: str) -> None:
 
 
 async def test_a_connection_too_many_is_answered_and_the_others_stay(database: str) -> None:
-    async with running_hub(database) as hub, http_face(hub.core, connections_most=2) as face:
+    async with running_hub(database) as hub, http_face(hub.core, max_connections=2) as face:
         async with (
             httpx.AsyncClient(base_url=face.http, trust_env=False) as one,
             httpx.AsyncClient(base_url=face.http, trust_env=False) as two,

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from hypothesis import given
 
 from ide_orchestrator_dataclasses.ide_orchestrator import v1 as dataclasses_v1
-from server.domain.events import Event
+from server.domain.journal.events import Event
 from server.wire import messages as m
 from server.wire.codec import ProtobufCodec
 from server.wire.text import get_time

@@ -5,7 +5,7 @@ import json
 import pytest
 from google.protobuf import json_format
 
-from server.domain import events
+from server.domain.journal import events
 from server.wire import messages as m
 from server.wire.codec import ProtobufCodec
 from server.wire.rendering import message_json

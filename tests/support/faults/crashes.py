@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from server.domain.crashpoints import EXIT_CODE, POINTS
+from server.domain.crash_points import EXIT_CODE, POINTS
 from tests.support.faults.personas import PERSONAS, Persona, Profile
 from tests.support.faults.rig import Ground, Result, Rig, Run, open_rig
 
@@ -38,7 +38,7 @@ class Crash:
     nth: int = 1
 
     @property
-    def longest_s(self) -> int:
+    def max_duration_s(self) -> int:
         """The bound of the run's time."""
         bounded = {"deadline_exceeded", "input_not_given"} & {reason for _, reason in self.persona.verdicts}
         return LONGEST_SILENT_S if bounded else LONGEST_S
@@ -74,20 +74,20 @@ def sampled_crashes(personas: Sequence[Persona]) -> list[Crash]:
 
 async def crash_case(ground: Ground, crash: Crash, ways: Sequence[str]) -> Result:
     """Bring a replica to the point, see it die, let another go on, check the run."""
-    persona, longest_s = crash.persona, crash.longest_s
+    persona, max_duration_s = crash.persona, crash.max_duration_s
     if crash.point in _AT_BREAK and not persona.cut:
         persona = persona.with_(cut=8, cuts=1)
     if crash.point in _AT_TAKEOVER and persona.rate > SLOW_RATE:
         # It must still go on when its owner is killed, on a busy machine, too.
         persona = persona.with_(rate=SLOW_RATE)
-    async with open_rig(ground, crash.profile, IDEO_RUN_LONGEST_S=str(longest_s)) as rig:
+    async with open_rig(ground, crash.profile, IDEO_RUN_MAX_DURATION_S=str(max_duration_s)) as rig:
         armed = f"{crash.point}:{crash.nth}"
         if crash.point in _AT_TAKEOVER:
             await asyncio.gather(rig.start("A"), rig.start("C", IDEO_CRASH_POINT=armed))
             run = await rig.run(persona, via="A", ways=ways)
             await _seen(run, 5)
             await rig.replicas["A"].kill()
-            died_at = await _death(rig, "C", run, longest_s + 15)
+            died_at = await _death(rig, "C", run, max_duration_s + 15)
             await rig.start("B")
         else:
             await asyncio.gather(rig.start("A", IDEO_CRASH_POINT=armed), rig.start("B"))
@@ -95,8 +95,8 @@ async def crash_case(ground: Ground, crash: Crash, ways: Sequence[str]) -> Resul
             if crash.point in _AT_STOP:
                 await _seen(run, 5)
                 rig.replicas["A"].signal(signal.SIGTERM)
-            died_at = await _death(rig, "A", run, longest_s + 15)
-        result = await rig.settle("crash at a named point", within_s=longest_s + 15)
+            died_at = await _death(rig, "A", run, max_duration_s + 15)
+        result = await rig.settle("crash at a named point", within_s=max_duration_s + 15)
         if died_at is None:
             # The run took another way: it is checked all the same, but counts for nothing.
             result.tried = result.survived = 0

@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 import asyncpg
 
 from server.db import migrate
-from server.db.embedded import DATABASE, embedded
+from server.embedded_postgres.server import DATABASE, embedded
 
 #: No waiting for the disk: the machine does not lose power here. Commits are commits all the same: a
 #: killed server must know them.

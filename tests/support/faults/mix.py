@@ -176,7 +176,7 @@ async def random_mix(
             # The defaults: a lease shorter than a database call may take makes takeovers of its own.
             "IDEO_LEASE_TTL_S": "15",
             "IDEO_EMPTY_RESULT_GRACE_S": "30",
-            "IDEO_RUN_LONGEST_S": "120",
+            "IDEO_RUN_MAX_DURATION_S": "120",
         }
         async with open_rig(ground, profile, socket_dir=folder, **settings) as rig:
             await rig.start("A", "B", WITNESS)

@@ -11,8 +11,8 @@ import asyncpg
 import httpx
 
 from ide_orchestrator.v1 import event_pb2
-from server.domain.retelling import Retelling, digest_of
-from server.domain.segments import Segment
+from server.domain.journal.frame_reconstruction import FrameReconstructor, digest_of
+from server.domain.journal.segments import Segment
 from server.wire.codec import ProtobufCodec
 from tests.support.faults.history import Journal, JournalEvent, Truth, Unit, Write
 from tests.support.faults.recorder import event_sha256, frame_sha256
@@ -35,13 +35,13 @@ async def read_journal(connection: asyncpg.Connection, thread_id: str) -> Journa
     events: list[JournalEvent] = []
     frames: list[Unit] = []
     outcome = reason = ""
-    retelling = Retelling()
+    retelling = FrameReconstructor()
     for row in rows:
         segment = Segment(row["first_seq"], row["last_seq"], row["batch"], row["residues"])
-        for data, residue in zip(segment.events(), segment.residue_list(), strict=True):
+        for data, delta in zip(segment.events(), segment.deltas(), strict=True):
             event = event_pb2.Event.FromString(data)
             kind = event.WhichOneof("kind") or ""
-            digest = digest_of(residue)
+            digest = digest_of(delta)
             if '"streaming_timeout"' in event.upstream_frame.text:
                 digest = None  # the endpoint's own word, no frame of the run
             events.append(
@@ -58,7 +58,7 @@ async def read_journal(connection: asyncpg.Connection, thread_id: str) -> Journa
                 outcome = event_pb2.Outcome.Name(event.terminal.outcome).removeprefix("OUTCOME_").lower()
                 reason = event.terminal.reason
             if event.seq == retelling.seq + 1:
-                told = map(json.loads, retelling.tell(event.seq, residue, _CODEC.decode(data).kind))
+                told = map(json.loads, retelling.tell(event.seq, delta, _CODEC.decode(data).kind))
                 # An error frame of the hub's own has no seq: the `end` behind it has.
                 frames.extend((event.seq, frame_sha256(frame)) for frame in told if "seq" in frame)
     return Journal(

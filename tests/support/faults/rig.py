@@ -155,7 +155,7 @@ class Rig:
             "DEEPAGENTS_RUNTIME_URL": ground.runtime,
             "IDEO_RUNTIME_PROFILE": profile,
             # One user does it all.
-            **dict.fromkeys(("IDEO_LIVE_RUNS", "IDEO_CREATES_PER_MINUTE", "IDEO_STREAMS"), "0"),
+            **dict.fromkeys(("IDEO_MAX_ACTIVE_RUNS", "IDEO_MAX_CREATES_PER_MINUTE", "IDEO_MAX_STREAMS"), "0"),
             **settings,
         }
 

@@ -21,7 +21,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-from server.domain.retelling import frame_digest
+from server.domain.journal.frame_reconstruction import frame_digest
 from tests.support.faults.personas import Persona
 from tests.support.faults.scripts import Script, digests_of, script
 

@@ -17,7 +17,7 @@ async def cut_at_frames(
     ground: Ground, persona: Persona, profile: Profile, how: Cut, places: Iterable[int], ways: Sequence[str]
 ) -> Result:
     """A run for each place at which its first connection breaks."""
-    async with open_rig(ground, profile, IDEO_RUN_LONGEST_S="30") as rig:
+    async with open_rig(ground, profile, IDEO_RUN_MAX_DURATION_S="30") as rig:
         await rig.start("A", "B")
         room = asyncio.Semaphore(AT_ONCE)
 

@@ -22,10 +22,10 @@ with atheris.instrument_imports(include=["server", "jwt"], enable_loader_overrid
     from server.auth.tokens import SharedSecret
     from server.db.page_tokens import page_place
     from server.domain.errors import HubError, InvalidArgument, Unauthenticated
-    from server.domain.events import Event
-    from server.domain.files import File
-    from server.domain.paths import path_key, sort_out
-    from server.domain.retelling import Retelling
+    from server.domain.journal.events import Event
+    from server.domain.journal.frame_reconstruction import FrameReconstructor
+    from server.domain.proposals.files import File
+    from server.domain.proposals.paths import partition_files, path_key
     from server.http.bodies import parse_json
     from server.http.handshake import form_of, origin_allowed, token_of
     from server.http.renewal import said_token
@@ -55,15 +55,15 @@ def _text(data: bytes) -> str:
 
 def frames(data: bytes) -> None:
     """The runtime's frames, one a line: read, encoded, told back, and none raises."""
-    interpreter, retelling, seq = Interpreter(), Retelling(), 0
+    interpreter, retelling, seq = Interpreter(), FrameReconstructor(), 0
     for frame in data.split(b"\n"):
         meaning = interpreter.interpret(frame)
-        for index, kind in enumerate(meaning.kinds or ((None,) if meaning.residue else ())):
+        for index, kind in enumerate(meaning.kinds or ((None,) if meaning.delta else ())):
             seq += 1
             if kind is not None:
                 event = Event(seq, 1, _NOON, kind)
                 assert _CODEC.decode(_CODEC.encode(event)).seq == seq
-            for told in retelling.tell(seq, b"" if index else meaning.residue, kind):
+            for told in retelling.tell(seq, b"" if index else meaning.delta, kind):
                 assert json.loads(told)["seq"] == seq
 
 
@@ -89,7 +89,7 @@ def tokens(data: bytes) -> None:
 def paths(data: bytes) -> None:
     """File names, one a line: none is lost, and those that are kept are safe and differ."""
     names = _text(data).split("\n")
-    kept, rejected = sort_out({name: File(b"") for name in names})
+    kept, rejected = partition_files({name: File(b"") for name in names})
     assert len(kept) + len(rejected) == len(set(names))
     keys = {path_key(path) for path in kept}
     assert len(keys) == len(kept)

@@ -30,7 +30,9 @@ async def open_stage(recordings: Path | None = None) -> AsyncIterator[Stage]:
         email="ann@example.com", lifetime=timedelta(hours=8), now=datetime.now(UTC)
     )
     # One user does it all.
-    unlimited = dict.fromkeys(("IDEO_LIVE_RUNS", "IDEO_CREATES_PER_MINUTE", "IDEO_STREAMS"), "0")
+    unlimited = dict.fromkeys(
+        ("IDEO_MAX_ACTIVE_RUNS", "IDEO_MAX_CREATES_PER_MINUTE", "IDEO_MAX_STREAMS"), "0"
+    )
     with TemporaryDirectory(prefix="hostile-") as folder:
         async with (
             running_postgres(Path(folder)) as postgres,

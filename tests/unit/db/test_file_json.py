@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.db.file_json import PREFIX, files_from_jsonb, files_to_jsonb
-from server.domain.files import File, text_bytes
+from server.domain.proposals.files import File, text_bytes
 
 #: Any text at all: with U+0000, lone surrogates, and what looks like our own marks.
 odd = st.sampled_from(

@@ -7,7 +7,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.db.wakeups import NONCE, PAYLOAD_BYTES, hints_of, payloads_of
+from server.wakeups.postgres import NONCE, PAYLOAD_BYTES, hints_of, payloads_of
 
 #: PostgreSQL takes payloads shorter than this.
 POSTGRES_BYTES = 8000

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.domain.files import File, NotAFile, parse_file
+from server.domain.proposals.files import File, NotAFile, parse_file
 
 TEXT = st.text(st.characters(), max_size=20)
 TIME = st.none() | TEXT
@@ -51,14 +51,14 @@ def test_a_text_file_in_the_seeds_form_is_the_same_file(
     text: str, made: str | None, changed: str | None
 ) -> None:
     file = File(text.encode("utf-8", "surrogatepass"), True, made, changed)
-    form = file.seed_form()
+    form = file.legacy_form()
     assert form["content"] == text.split("\n")
     assert parse_file(form) == file
 
 
 @given(st.binary(max_size=40), TIME)
 def test_a_binary_file_in_the_seeds_form_says_its_encoding(content: bytes, made: str | None) -> None:
-    form = File(content, False, made).seed_form()
+    form = File(content, False, made).legacy_form()
     assert form["encoding"] == "base64"
     assert base64.b64decode("\n".join(form["content"])) == content
     assert ("created_at" in form) is (made is not None)

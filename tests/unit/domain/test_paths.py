@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.domain.files import File
-from server.domain.paths import (
+from server.domain.proposals.files import File
+from server.domain.proposals.paths import (
     MAX_PATH_BYTES,
     MAX_SEGMENT_BYTES,
     PathFault,
     RejectedFile,
+    partition_files,
     path_fault,
     path_key,
-    sort_out,
 )
 from tests.support.recordings import NAMES, frames
 
@@ -144,7 +144,7 @@ def test_no_path_of_a_recorded_run_is_refused() -> None:
 
 def outcome(*paths: str, **limits: int) -> tuple[list[str], list[tuple[str, PathFault]]]:
     """The paths that are kept, and the others."""
-    kept, rejected = sort_out({path: File(b"12345") for path in paths}, **limits)
+    kept, rejected = partition_files({path: File(b"12345") for path in paths}, **limits)
     return list(kept), [(each.path, each.fault) for each in rejected]
 
 
@@ -170,7 +170,7 @@ def test_a_rejected_file_stands_in_nobodys_way() -> None:
 def test_files_beyond_the_limits_are_rejected_and_smaller_ones_behind_them_kept() -> None:
     assert outcome("/a", "/b", "/c", most=2) == (["/a", "/b"], [("/c", F.TOO_MANY_FILES)])
     files = {"/a": File(b"1234"), "/b": File(b"123456789"), "/c": File(b"1")}
-    kept, rejected = sort_out(files, most_bytes=6)
+    kept, rejected = partition_files(files, most_bytes=6)
     assert list(kept) == ["/a", "/c"]
     assert rejected == (RejectedFile("/b", F.TOO_LARGE),)
 
@@ -193,7 +193,7 @@ _NEIGHBOURS = st.sampled_from(["/a", "/A", "/a/b", "/A/b", "/A/B/c", "/é", "/É
 @given(st.lists(st.one_of(_PATHS, _NEIGHBOURS), max_size=12))
 def test_whatever_is_kept_can_be_written_below_a_folder_and_leaves_it_never(paths: list[str]) -> None:
     files = {path: File(path.encode("utf-8", "surrogatepass")) for path in paths}
-    kept, rejected = sort_out(files)
+    kept, rejected = partition_files(files)
     assert {*kept, *(each.path for each in rejected)} == set(files)
     assert len(kept) + len(rejected) == len(files)
     keys = {path_key(path) for path in kept}

@@ -1,4 +1,4 @@
-"""Retelling: differences, tracks, and the frames given back."""
+"""FrameReconstructor: differences, tracks, and the frames given back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.domain.events import (
+from server.domain.journal.events import (
     FileChange,
     FrameReason,
     Outcome,
@@ -18,31 +18,35 @@ from server.domain.events import (
     UnreadFile,
     UpstreamFrame,
 )
-from server.domain.files import File
-from server.domain.retelling import (
+from server.domain.journal.frame_reconstruction import (
     DEFLATE_FROM_BYTES,
-    FILES_HOLE,
-    MEMBERS_HOLE,
-    MESSAGES_HOLE,
+    FILES_PLACEHOLDER,
+    MEMBERS_PLACEHOLDER,
+    MESSAGES_PLACEHOLDER,
+    DeltaContext,
     Form,
-    Retelling,
-    Tracks,
+    FrameReconstructor,
     difference,
     digest_of,
     frame_digest,
     load,
     with_seq,
 )
+from server.domain.proposals.files import File
 
 FEW = st.text("ab", max_size=12).map(str.encode) | st.binary(max_size=400)
 SKELETON = (
-    b'{"event_type":"on_state_update","data":{"messages":' + MESSAGES_HOLE + b',"files":' + FILES_HOLE + b"}}"
+    b'{"event_type":"on_state_update","data":{"messages":'
+    + MESSAGES_PLACEHOLDER
+    + b',"files":'
+    + FILES_PLACEHOLDER
+    + b"}}"
 )
 
 
 @given(st.lists(FEW, max_size=8))
 def test_a_track_gives_back_what_was_written(frames: list[bytes]) -> None:
-    writer, reader = Tracks(), Tracks()
+    writer, reader = DeltaContext(), DeltaContext()
     for frame in frames:
         assert reader.read(writer.write_token(frame)) == (Form.TOKEN, frame)
 
@@ -57,43 +61,45 @@ def test_a_difference_is_no_longer_than_what_is_new(head: bytes, tail: bytes, si
 def test_a_state_frame_comes_back_with_its_messages_and_the_hole_for_files(
     states: list[tuple[bytes, bytes | None]],
 ) -> None:
-    writer, reader = Tracks(), Tracks()
+    writer, reader = DeltaContext(), DeltaContext()
     for rest, messages in states:
-        skeleton = rest.replace(b"\0", b"") + (b"" if messages is None else MESSAGES_HOLE) + FILES_HOLE
-        residue = writer.write_state(b"frame", skeleton, messages)
-        expected = skeleton if messages is None else skeleton.replace(MESSAGES_HOLE, messages)
-        assert reader.read(residue) == (Form.STATE, expected)
+        skeleton = (
+            rest.replace(b"\0", b"") + (b"" if messages is None else MESSAGES_PLACEHOLDER) + FILES_PLACEHOLDER
+        )
+        delta = writer.write_state(b"frame", skeleton, messages)
+        expected = skeleton if messages is None else skeleton.replace(MESSAGES_PLACEHOLDER, messages)
+        assert reader.read(delta) == (Form.STATE, expected)
 
 
 def test_the_digest_is_of_the_frame_as_it_came() -> None:
-    for residue in (
-        Tracks().write_token(b"frame", b"proper"),
-        Tracks().write_whole(b"frame", b"proper"),
-        Tracks().write_body(b"frame"),
-        Tracks().write_state(b"frame", b"skeleton", None),
+    for delta in (
+        DeltaContext().write_token(b"frame", b"proper"),
+        DeltaContext().write_whole(b"frame", b"proper"),
+        DeltaContext().write_body(b"frame"),
+        DeltaContext().write_state(b"frame", b"skeleton", None),
     ):
-        assert digest_of(residue) == frame_digest(b"frame")
+        assert digest_of(delta) == frame_digest(b"frame")
     assert digest_of(b"") is None
 
 
 def test_a_copy_goes_on_by_itself() -> None:
-    tracks = Tracks()
-    residues = [tracks.write_token(b'{"a":%d}' % number) for number in range(3)]
-    told = Retelling()
-    told.tell(1, residues[0], Token())
+    tracks = DeltaContext()
+    deltas = [tracks.write_token(b'{"a":%d}' % number) for number in range(3)]
+    told = FrameReconstructor()
+    told.tell(1, deltas[0], Token())
     other = told.copy()
-    assert told.tell(2, residues[1], Token()) == other.tell(2, residues[1], Token()) == [b'{"a":1,"seq":2}']
-    assert told.tell(3, residues[2], Token()) == [b'{"a":2,"seq":3}']
+    assert told.tell(2, deltas[1], Token()) == other.tell(2, deltas[1], Token()) == [b'{"a":1,"seq":2}']
+    assert told.tell(3, deltas[2], Token()) == [b'{"a":2,"seq":3}']
     assert other.seq == 2
 
 
 def test_a_retelling_goes_in_order() -> None:
     with pytest.raises(ValueError, match="in order"):
-        Retelling().tell(2, b"", None)
+        FrameReconstructor().tell(2, b"", None)
 
 
 def test_files_are_told_whole_though_kept_as_changes() -> None:
-    tracks, retelling = Tracks(), Retelling()
+    tracks, retelling = DeltaContext(), FrameReconstructor()
     steps = [
         (
             FileChange("/a", File(b"1\n"), added=True),
@@ -115,14 +121,14 @@ def test_files_are_told_whole_though_kept_as_changes() -> None:
 
 @pytest.mark.parametrize("files", [(), (FileChange("/odd", File(b"x"), added=True),)])
 def test_an_entry_that_is_no_file_is_told_as_it_came(files: tuple[FileChange, ...]) -> None:
-    skeleton = b'{"event_type":"on_state_update","data":{"files":{' + MEMBERS_HOLE + b'"/odd":7}}}'
+    skeleton = b'{"event_type":"on_state_update","data":{"files":{' + MEMBERS_PLACEHOLDER + b'"/odd":7}}}'
     kind = StateUpdate(files=files, unread_files=(UnreadFile("/odd", "7"),))
-    (frame,) = Retelling().tell(1, Tracks().write_state(b"x", skeleton, None), kind)
+    (frame,) = FrameReconstructor().tell(1, DeltaContext().write_state(b"x", skeleton, None), kind)
     assert json.loads(frame)["data"] == {"files": {"/odd": 7}}
 
 
 def test_files_that_the_hub_learnt_without_a_frame_are_told_by_a_frame_of_its_own() -> None:
-    retelling = Retelling()
+    retelling = FrameReconstructor()
     (frame,) = retelling.tell(1, b"", StateUpdate(files=(FileChange("/a", File(b"x"), added=True),)))
     assert json.loads(frame) == {
         "event_type": "on_state_update",
@@ -133,7 +139,7 @@ def test_files_that_the_hub_learnt_without_a_frame_are_told_by_a_frame_of_its_ow
 
 def test_a_failure_that_the_runtime_did_not_report_is_told_before_the_end() -> None:
     failed = Terminal(Outcome.FAILED, "deadline_exceeded", "too long")
-    error, end = map(json.loads, Retelling().tell(1, b"", failed))
+    error, end = map(json.loads, FrameReconstructor().tell(1, b"", failed))
     # Two frames of one event: only the last one moves the reader's cursor.
     assert error == {
         "event_type": "error",
@@ -143,7 +149,7 @@ def test_a_failure_that_the_runtime_did_not_report_is_told_before_the_end() -> N
 
 
 def test_a_failure_that_the_runtime_reported_is_told_once() -> None:
-    retelling, tracks = Retelling(), Tracks()
+    retelling, tracks = FrameReconstructor(), DeltaContext()
     body = b'{"event_type":"error","data":{}}'
     retelling.tell(1, tracks.write_body(body), UpstreamFrame("error", FrameReason.ERROR_REPORT, body))
     end = tracks.write_whole(b'{"event_type":"end","data":{}}')

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.domain.segments import Segment, framed_event, framed_residue, read_varint, varint
+from server.domain.journal.segments import Segment, framed_delta, framed_event, read_varint, varint
 
 RECORDS = st.lists(st.tuples(st.binary(max_size=300), st.binary(max_size=300)), min_size=1, max_size=8)
 
@@ -16,13 +16,13 @@ def packed(records: list[tuple[bytes, bytes]], first_seq: int = 1, *, terminal: 
         first_seq,
         first_seq + len(records) - 1,
         b"".join(framed_event(event) for event, _ in records),
-        b"".join(framed_residue(residue) for _, residue in records),
+        b"".join(framed_delta(delta) for _, delta in records),
         terminal=terminal,
     )
 
 
 def records_of(segment: Segment) -> list[tuple[bytes, bytes]]:
-    return list(zip(segment.events(), segment.residue_list(), strict=True))
+    return list(zip(segment.events(), segment.deltas(), strict=True))
 
 
 @given(st.integers(0, 2**70), st.binary(max_size=3))
@@ -38,7 +38,7 @@ def test_a_varint_that_is_cut_short_is_noticed(number: int) -> None:
 
 
 @given(RECORDS)
-def test_events_and_residues_come_out_as_they_went_in(records: list[tuple[bytes, bytes]]) -> None:
+def test_events_and_deltas_come_out_as_they_went_in(records: list[tuple[bytes, bytes]]) -> None:
     assert records_of(packed(records)) == records
 
 

@@ -6,11 +6,11 @@ from itertools import product
 import pytest
 from websockets.frames import Close, Frame, Opcode
 
-from server.domain.tail import Beat
+from server.domain.streams.topic import Heartbeat
 from server.http.frames import (
-    JsonMessages,
-    ProtoMessages,
-    SeedMessages,
+    JsonEventEncoder,
+    LegacyFrameEncoder,
+    ProtoEventEncoder,
     binary_frame,
     close_frame,
     text_frame,
@@ -38,22 +38,22 @@ def _payload(frame: bytes) -> bytes:
 
 
 def test_a_sign_of_life_carries_the_end_of_the_journal_and_the_progress() -> None:
-    beat = Beat(7, "thinking")
-    assert json.loads(_payload(JsonMessages().beat(beat))) == {
+    beat = Heartbeat(7, "thinking")
+    assert json.loads(_payload(JsonEventEncoder().beat(beat))) == {
         "heartbeat": {"last_seq": 7, "progress": "thinking"}
     }
-    told = m.WatchRefinementResponse.FromString(_payload(ProtoMessages().beat(beat)))
+    told = m.WatchRefinementResponse.FromString(_payload(ProtoEventEncoder().beat(beat)))
     assert (told.heartbeat.last_seq, told.heartbeat.progress) == (7, "thinking")
 
 
 def test_a_sign_of_life_is_made_once_for_all_readers() -> None:
-    assert JsonMessages().beat(Beat(8, "")) is JsonMessages().beat(Beat(8, ""))
+    assert JsonEventEncoder().beat(Heartbeat(8, "")) is JsonEventEncoder().beat(Heartbeat(8, ""))
 
 
 def test_the_seeds_socket_tells_progress_only_when_it_changed() -> None:
-    messages = SeedMessages(None)  # type: ignore[arg-type]  # follows nothing here
-    assert messages.beat(Beat(1, "")) == b""
-    told = json.loads(_payload(messages.beat(Beat(1, "step 1"))))
+    messages = LegacyFrameEncoder(None)  # type: ignore[arg-type]  # follows nothing here
+    assert messages.beat(Heartbeat(1, "")) == b""
+    told = json.loads(_payload(messages.beat(Heartbeat(1, "step 1"))))
     assert told == {"event_type": "on_state_update", "data": {"messages": "step 1", "status": "running"}}
-    assert messages.beat(Beat(2, "step 1")) == b""
-    assert messages.beat(Beat(2, "step 2")) != b""
+    assert messages.beat(Heartbeat(2, "step 1")) == b""
+    assert messages.beat(Heartbeat(2, "step 2")) != b""

@@ -18,8 +18,8 @@ from server.http.handshake import Form, form_of, origin_allowed, token_of
         (["ideo.v2", "chat"], Form.SEED),
         (["ideo.v2", "ideo.v1"], Form.JSON),
         (["IDEO.V1"], Form.SEED),
-        (["ideo.seed", "bearer.a.b.c"], Form.SEED),
-        (["ideo.seed", "ideo.v1"], Form.SEED),
+        (["ideo.legacy", "bearer.a.b.c"], Form.SEED),
+        (["ideo.legacy", "ideo.v1"], Form.SEED),
     ],
 )
 def test_the_first_known_subprotocol_counts(offered: list[str], form: Form) -> None:

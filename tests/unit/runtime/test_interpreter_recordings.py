@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from server.domain.events import AgentMessage, Role, StateUpdate, Token, UpstreamFrame
-from server.domain.retelling import Retelling
-from server.domain.segments import Segment, framed_event, framed_residue
-from server.domain.upstream import Interpretation
+from server.domain.journal.events import AgentMessage, Role, StateUpdate, Token, UpstreamFrame
+from server.domain.journal.frame_reconstruction import FrameReconstructor
+from server.domain.journal.segments import Segment, framed_delta, framed_event
+from server.domain.runs.runtime import Interpretation
 from server.runtime.frames import Interpreter
+from tests.support.legacy_form import in_seed_form
 from tests.support.recordings import NAMES, expected, frames
-from tests.support.seed_form import in_seed_form
 
 
 def interpreted(name: str) -> tuple[Interpreter, list[Interpretation]]:
@@ -96,26 +96,26 @@ def test_the_pieces_of_a_message_add_up_to_what_the_state_says(name: str) -> Non
 def told(meanings: list[Interpretation], *, through_segments: bool) -> list[Any]:
     """The frames that a retelling gives back, with their seq taken off and checked."""
     kinds: list[Any] = []
-    residues: list[bytes] = []
+    deltas: list[bytes] = []
     for meaning in meanings:
         kinds += meaning.kinds or (None,)
-        residues += [meaning.residue, *(b"" for _ in meaning.kinds[1:])]
+        deltas += [meaning.delta, *(b"" for _ in meaning.kinds[1:])]
     if through_segments:
         packed: list[bytes] = []
         for start in range(0, len(kinds), 7):
-            part = residues[start : start + 7]
+            part = deltas[start : start + 7]
             batch = b"".join(framed_event(b"%d" % index) for index in range(len(part)))
             segment = Segment(
-                start + 1, start + len(part), batch, b"".join(framed_residue(residue) for residue in part)
+                start + 1, start + len(part), batch, b"".join(framed_delta(delta) for delta in part)
             )
-            packed += segment.up_to(start + 3).residue_list()
+            packed += segment.up_to(start + 3).deltas()
             if segment.last_seq > start + 3:
-                packed += segment.after(start + 3).residue_list()
-        assert packed == residues
-    retelling = Retelling()
+                packed += segment.after(start + 3).deltas()
+        assert packed == deltas
+    retelling = FrameReconstructor()
     found = []
-    for seq, (kind, residue) in enumerate(zip(kinds, residues, strict=True), start=1):
-        for frame in retelling.tell(seq, residue, kind if retelling.needs_event(residue) else None):
+    for seq, (kind, delta) in enumerate(zip(kinds, deltas, strict=True), start=1):
+        for frame in retelling.tell(seq, delta, kind if retelling.needs_event(delta) else None):
             value = json.loads(frame)
             assert value.pop("seq") == seq
             found.append(value)
@@ -134,7 +134,7 @@ def test_every_frame_comes_back_in_the_seeds_form(name: str, through_segments: b
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_kept_of_a_run_is_a_fraction_of_its_frames(name: str) -> None:
     _, meanings = interpreted(name)
-    kept = sum(len(meaning.residue) for meaning in meanings)
+    kept = sum(len(meaning.delta) for meaning in meanings)
     assert kept * 8 < sum(map(len, frames(name)))
 
 
@@ -144,7 +144,7 @@ def meanings_from(name: str, at: int) -> None:
     for frame in frames(name)[:at]:
         meaning = steady.interpret(frame)
         for index, kind in enumerate(meaning.kinds):
-            restored.restore(kind, b"" if index else meaning.residue)
+            restored.restore(kind, b"" if index else meaning.delta)
     assert restored.files == steady.files
     assert restored.awaiting_input == steady.awaiting_input
     for frame in frames(name)[at : at + 120] + frames(name)[-3:]:

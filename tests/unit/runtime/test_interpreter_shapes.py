@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from server.domain.events import (
+from server.domain.journal.events import (
     AgentMessage,
     EventKind,
     FileChange,
@@ -23,9 +23,9 @@ from server.domain.events import (
     UnreadFile,
     UpstreamFrame,
 )
-from server.domain.files import File
-from server.domain.retelling import Retelling
-from server.domain.upstream import Interpretation, UpstreamError
+from server.domain.journal.frame_reconstruction import FrameReconstructor
+from server.domain.proposals.files import File
+from server.domain.runs.runtime import Interpretation, UpstreamError
 from server.runtime.frames import Interpreter
 
 
@@ -139,7 +139,7 @@ def test_adopted_files_are_told_as_changes_and_in_the_seeds_form(interpreter: In
         message_count=1, files=(FileChange("/b", None), FileChange("/c", File(b"z\n"), added=True))
     )
     assert interpreter.adopt({"/a": File(b"x"), "/c": File(b"z\n")}) == ()
-    retelling = Retelling()
+    retelling = FrameReconstructor()
     (told,) = retelling.tell(1, b"", StateUpdate(files=(FileChange("/a", File(b"x"), added=True),)))
     assert json.loads(told)["data"] == {"files": {"/a": {"content": ["x"]}}}
 
@@ -410,7 +410,7 @@ def test_an_error_frame_is_kept_and_its_message_told(
 def test_the_end_is_left_to_the_caller(interpreter: Interpreter, body: bytes) -> None:
     meaning = interpreter.interpret(body)
     assert (meaning.kinds, meaning.end) == ((), True)
-    (told,) = Retelling().tell(1, meaning.residue, None)
+    (told,) = FrameReconstructor().tell(1, meaning.delta, None)
     assert json.loads(told) == {**json.loads(body), "seq": 1}
 
 
@@ -418,5 +418,5 @@ def test_lone_surrogates_and_nan_reach_the_seeds_reader_as_proper_json(interpret
     body = b'{"event_type":"on_state_update","data":{"files":{"/a":"\\ud800"},"x":NaN,"y":"\\u0000"}}'
     meaning = interpreter.interpret(body)
     assert interpreter.files.by_path["/a"].shown == ("\ufffd", True)
-    (told,) = Retelling().tell(1, meaning.residue, meaning.kinds[0])
+    (told,) = FrameReconstructor().tell(1, meaning.delta, meaning.kinds[0])
     assert json.loads(told)["data"] == {"files": {"/a": {"content": ["\ud800"]}}, "x": "NaN", "y": "\0"}

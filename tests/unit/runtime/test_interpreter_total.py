@@ -7,13 +7,13 @@ from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.support.legacy_form import in_seed_form, number
 
-from server.domain.events import EventKind, FrameReason, StateUpdate, UpstreamFrame
-from server.domain.files import FileSet
-from server.domain.retelling import Retelling
+from server.domain.journal.events import EventKind, FrameReason, StateUpdate, UpstreamFrame
+from server.domain.journal.frame_reconstruction import FrameReconstructor
+from server.domain.proposals.files import FileSet
 from server.runtime.frames import Interpreter
 from tests.support.recordings import frames as recorded
-from tests.support.seed_form import in_seed_form, number
 
 TEXT = st.text(st.characters(), max_size=12)
 WORDS = st.sampled_from(
@@ -120,18 +120,18 @@ class Journal:
         meaning = self.interpreter.interpret(frame)
         if meaning.progress is not None:
             assert not meaning.kinds
-            assert not meaning.residue
+            assert not meaning.delta
             return
-        assert meaning.residue
+        assert meaning.delta
         assert bool(meaning.kinds) is not meaning.end
         for index, kind in enumerate(meaning.kinds or (None,)):
-            self.records.append((kind, b"" if index else meaning.residue))
+            self.records.append((kind, b"" if index else meaning.delta))
         self.expected.append(in_seed_form(frame))
 
     def told(self) -> list[Any]:
-        retelling, found = Retelling(), []
-        for seq, (kind, residue) in enumerate(self.records, start=1):
-            for frame in retelling.tell(seq, residue, kind):
+        retelling, found = FrameReconstructor(), []
+        for seq, (kind, delta) in enumerate(self.records, start=1):
+            for frame in retelling.tell(seq, delta, kind):
                 value = json.loads(frame, parse_constant=_no_constant, parse_float=number)
                 assert value.pop("seq") == seq
                 found.append(value)
@@ -167,10 +167,10 @@ def test_any_frames_are_taken_in_and_told_back(frames: list[bytes]) -> None:
 def test_a_number_that_no_reader_can_take_is_told_as_it_came() -> None:
     digits = b"9" * 5000
     journal = Interpreter()
-    retelling = Retelling()
+    retelling = FrameReconstructor()
     for seq, event_type in enumerate([b"on_state_update", b"on_tool_start"], start=1):
         meaning = journal.interpret(b'{"event_type":"%b","data":{"x":[%b]}}' % (event_type, digits))
-        (frame,) = retelling.tell(seq, meaning.residue, meaning.kinds[0])
+        (frame,) = retelling.tell(seq, meaning.delta, meaning.kinds[0])
         assert digits in frame
 
 
@@ -183,7 +183,7 @@ def test_a_restored_interpreter_gives_what_a_steady_one_gives(
     for frame in before:
         meaning = steady.interpret(frame)
         for index, kind in enumerate(meaning.kinds):
-            restored.restore(kind, b"" if index else meaning.residue)
+            restored.restore(kind, b"" if index else meaning.delta)
     for frame in after:
         assert restored.interpret(frame) == steady.interpret(frame)
         assert restored.files == steady.files

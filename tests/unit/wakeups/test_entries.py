@@ -7,17 +7,17 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.domain.ports import JournalHead
-from server.domain.segments import Segment, framed_event, framed_residue
-from server.wakeups.entries import ENTRY_BYTES, Unpublished, entry_of, segment_of
+from server.domain.journal.journal import JournalHead
+from server.domain.journal.segments import Segment, framed_delta, framed_event
+from server.wakeups.entries import ENTRY_BYTES, PendingEntry, entry_of, segment_of
 
 ROWS = st.lists(st.tuples(st.binary(max_size=300), st.binary(max_size=300)), min_size=1, max_size=20)
 
 
 def segment(first: int, rows: list[tuple[bytes, bytes]], *, terminal: bool = False) -> Segment:
     batch = b"".join(framed_event(event) for event, _ in rows)
-    residues = b"".join(framed_residue(residue) for _, residue in rows)
-    return Segment(first, first + len(rows) - 1, batch, residues, terminal=terminal)
+    deltas = b"".join(framed_delta(delta) for _, delta in rows)
+    return Segment(first, first + len(rows) - 1, batch, deltas, terminal=terminal)
 
 
 def wire_form(fields: dict[Any, Any]) -> dict[bytes, bytes]:
@@ -26,7 +26,7 @@ def wire_form(fields: dict[Any, Any]) -> dict[bytes, bytes]:
 
 
 def entry(*segments: Segment, epoch: int = 1, room: int = 1 << 30) -> tuple[dict[bytes, bytes], int]:
-    waiting = Unpublished(segments[0].first_seq)
+    waiting = PendingEntry(segments[0].first_seq)
     for one in segments:
         waiting.add(one, JournalHead(one.last_seq, epoch, 1, one.terminal), room=room)
     return wire_form(entry_of(waiting)), waiting.last_seq
@@ -44,7 +44,7 @@ def test_contiguous_segments_come_back_as_one(
     assert told is not None
     whole, head = told
     rows = [row for part in parts for row in part]
-    assert list(zip(whole.events(), whole.residue_list(), strict=True)) == rows
+    assert list(zip(whole.events(), whole.deltas(), strict=True)) == rows
     assert (whole.first_seq, whole.last_seq, whole.terminal) == (first, at - 1, terminal)
     assert head == JournalHead(at - 1, epoch, 1, terminal)
 

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.domain.events import AgentMessage, Event, MessageChange, Role, StateUpdate, Token, ToolCallPiece
+from server.domain.journal.events import (
+    AgentMessage,
+    Event,
+    MessageChange,
+    Role,
+    StateUpdate,
+    Token,
+    ToolCallPiece,
+)
 from server.wire import messages as m
 from server.wire.codec import ProtobufCodec
 from server.wire.text import get_time, rfc3339, sendable, set_time

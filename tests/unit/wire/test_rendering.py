@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 from google.protobuf import json_format
 
-from server.domain.events import Event, Outcome, Terminal, Token
-from server.domain.ports import JournalHead
+from server.domain.journal.events import Event, Outcome, Terminal, Token
+from server.domain.journal.journal import JournalHead
+from server.domain.journal.segments import Segment, framed_event
 from server.domain.refinements import EventPage
-from server.domain.segments import Segment, framed_event
 from server.wire import messages as m
 from server.wire import rendering
 from server.wire.codec import ProtobufCodec

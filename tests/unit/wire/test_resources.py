@@ -5,8 +5,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
-from server.domain.files import File, text_bytes
 from server.domain.model import Failure, Page, Proposal, ProposalStatus, Refinement, Workflow
+from server.domain.proposals.files import File, text_bytes
 from server.wire import messages as m
 from server.wire import resources
 

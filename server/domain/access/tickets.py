@@ -1,0 +1,85 @@
+"""Tickets: a browser's way into a WebSocket without a token in its address (ADR 0016).
+
+A ticket is good once, for `LIFETIME`, for one user and one thread. It is a secret: stores keep its hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from secrets import token_urlsafe
+from typing import Protocol
+from uuid import UUID
+
+from server.domain.errors import NotFound, Unauthenticated
+from server.domain.model import Principal
+from server.domain.proposals.store import Proposals
+
+LIFETIME = timedelta(seconds=30)
+#: Longest text that can be a ticket, in characters.
+MAX_TICKET_CHARS = 64
+
+
+def _secret() -> str:
+    return token_urlsafe(32)  # 256 bits
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A new ticket. `expires_at` is by the store's clock."""
+
+    ticket: str
+    thread_id: UUID
+    expires_at: datetime
+
+
+class TicketStore(Protocol):
+    """Where tickets wait. Times are the store's own."""
+
+    async def put(
+        self, sha256: bytes, principal: Principal, thread_id: UUID, lifetime: timedelta
+    ) -> datetime:
+        """Keep a ticket; when it expires."""
+        ...
+
+    async def take(self, sha256: bytes, thread_id: UUID) -> Principal | None:
+        """Whose ticket it was, if it was good for the thread; nobody else is ever told the same.
+
+        Whatever is shown is used up, also for another thread. Whoever was disabled meanwhile is nobody.
+        """
+        ...
+
+
+class Tickets:
+    """Giving tickets out, and taking them back. `secret` makes a new one of at least 256 random bits."""
+
+    def __init__(
+        self, *, store: TicketStore, proposals: Proposals, secret: Callable[[], str] = _secret
+    ) -> None:
+        self._store, self._proposals, self._secret = store, proposals, secret
+
+    async def issue(self, principal: Principal, thread_id: UUID) -> Ticket:
+        """A ticket to follow the thread. Raises NotFound when the principal may not see it."""
+        if await self._proposals.refinement(principal, thread_id) is None:
+            raise NotFound("there is no such refinement")
+        ticket = self._secret()
+        expires_at = await self._store.put(_digest(ticket), principal, thread_id, LIFETIME)
+        return Ticket(ticket, thread_id, expires_at)
+
+    async def redeem(self, ticket: str, thread_id: UUID) -> Principal:
+        """The caller that the ticket stands for, until the token that it was got with ends.
+
+        Raises Unauthenticated, with the same words for every ticket that is not good.
+        """
+        found = None
+        if 0 < len(ticket) <= MAX_TICKET_CHARS:
+            found = await self._store.take(_digest(ticket), thread_id)
+        if found is None:
+            raise Unauthenticated("the ticket is not valid, or was used: get a new one")
+        return found
+
+
+def _digest(ticket: str) -> bytes:
+    return sha256(ticket.encode("utf-8", "replace")).digest()

@@ -1,0 +1,19 @@
+"""The store of the people and services that have called."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+from server.domain.model import Principal
+
+
+class Users(Protocol):
+    """The people and services that have called."""
+
+    async def seen(self, principal: Principal, now: datetime) -> None:
+        """Make sure that the principal has a row. Cheap when it was seen lately.
+
+        Raises PermissionDenied for a disabled user, and for a subject that is another user's.
+        """
+        ...

@@ -1,0 +1,31 @@
+"""The time, as the domain sees it: injected, so that tests decide what time it is."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+
+class Clock(Protocol):
+    """The time."""
+
+    def now(self) -> datetime:
+        """Now, UTC-aware."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that only grow."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+class Ids(Protocol):
+    """New identifiers."""
+
+    def new(self) -> UUID:
+        """An id that nothing has yet."""
+        ...

@@ -1,0 +1,198 @@
+"""The closed set of events (contract: `event.proto`), as plain values.
+
+Strings here may hold lone surrogates only where said; the codec in `server.wire` replaces them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import TypeAlias
+from uuid import UUID
+
+from server.domain.proposals.files import File
+
+
+class Role(Enum):
+    """Who speaks (contract: MessageRole)."""
+
+    UNSPECIFIED = 0
+    HUMAN = 1
+    AI = 2
+    TOOL = 3
+    SYSTEM = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A complete tool call. `arguments` is JSON text, or the runtime's printed form."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallPiece:
+    """A piece of a tool call (contract: ToolCallPiece)."""
+
+    index: int
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentMessage:
+    """A message of the agent's conversation (contract: AgentMessage)."""
+
+    id: str = ""
+    role: Role = Role.UNSPECIFIED
+    text: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    name: str = ""
+    tool_call_id: str = ""
+    uninterpreted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MessageChange:
+    """What stands at `index` (from 0) of the message list now."""
+
+    index: int
+    message: AgentMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Todo:
+    """One item of the todo list; `status` is the runtime's word."""
+
+    content: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """A file that differs from the state before; `file` is None when it was deleted."""
+
+    path: str
+    file: File | None
+    added: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadFile:
+    """An entry of the runtime's file map that is no file; `json` is its value's JSON text."""
+
+    path: str
+    json: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """The run was recorded (contract: RunStarted)."""
+
+    run_id: UUID
+    proposal_id: UUID
+    workflow_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class StateUpdate:
+    """The difference between two states (contract: StateUpdate). `todos` None: as before."""
+
+    messages: tuple[MessageChange, ...] = ()
+    message_count: int = 0
+    todos: tuple[Todo, ...] | None = None
+    files: tuple[FileChange, ...] = ()
+    extra: Mapping[str, str] = field(default_factory=dict)
+    unread_files: tuple[UnreadFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A piece of what is being said (contract: Token)."""
+
+    message_id: str = ""
+    role: Role = Role.UNSPECIFIED
+    text: str = ""
+    tool_calls: tuple[ToolCallPiece, ...] = ()
+    node: str = ""
+    last: bool = False
+    name: str = ""
+    tool_call_id: str = ""
+    uninterpreted: bool = False
+
+
+class FrameReason(Enum):
+    """Why a frame was kept uninterpreted (contract: UpstreamFrameReason)."""
+
+    UNKNOWN_TYPE = 1
+    MALFORMED = 2
+    ERROR_REPORT = 3
+    AFTER_END = 4
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamFrame:
+    """A frame kept as it came: `body` is its bytes on the wire (contract: UpstreamFrame)."""
+
+    event_type: str
+    reason: FrameReason
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class InputRequested:
+    """The agent waits for an answer; `request` is the runtime's printed form."""
+
+    request: str
+
+
+class DiscontinuityReason(Enum):
+    """Why continuity cannot be promised (contract: DiscontinuityReason)."""
+
+    RECONNECTED = 1
+    REPLAY_DIFFERED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Discontinuity:
+    """What came before and what comes after may not join up."""
+
+    reason: DiscontinuityReason
+
+
+class Outcome(Enum):
+    """How a run ended (contract: Outcome); the value is the proposal's status word."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """The run is over: exactly one a thread, and its last event. `reason` is empty when completed."""
+
+    outcome: Outcome
+    reason: str = ""
+    message: str = ""
+    file_count: int = 0
+
+
+EventKind: TypeAlias = (
+    RunStarted | StateUpdate | Token | UpstreamFrame | InputRequested | Discontinuity | Terminal
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A numbered event: seq from 1 without gaps, epoch from 1, time UTC-aware."""
+
+    seq: int
+    epoch: int
+    time: datetime
+    kind: EventKind

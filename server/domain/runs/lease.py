@@ -1,0 +1,62 @@
+"""Leases: the time-limited sole right to drive a run, and the store that hands them out.
+
+All methods that reach the database raise DatabaseUnavailable while it cannot be reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from server.domain.runs.runtime import Invocation
+from server.domain.runs.status import RunStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The sole right to drive a run for a while. `fence` makes a stale holder's writes fail."""
+
+    thread_id: UUID
+    fence: int
+    status: RunStatus
+    attempt: int
+    last_seq: int
+    epoch: int
+    invocation: Invocation
+    created_at: datetime
+    proposal_id: UUID
+    workflow_id: UUID
+    takeovers: int = 0
+
+
+class Runs(Protocol):
+    """The runs and their leases. Times are the database's own."""
+
+    async def set_status(self, lease: Lease, status: RunStatus, *, attempt: int) -> None:
+        """Record a state that is not terminal. Raises LeaseLost."""
+        ...
+
+    async def await_input(self, lease: Lease) -> None:
+        """Show the proposal as awaiting a person's input. Raises LeaseLost."""
+        ...
+
+    async def renew(self, leases: Sequence[tuple[UUID, int]]) -> Mapping[UUID, bool]:
+        """Prolong leases given as (thread, fence); those still held, each with whether somebody
+        asked to cancel the run."""
+        ...
+
+    async def release(self, lease: Lease) -> None:
+        """Give the lease up so that another replica can take the run at once. The fence grows: what
+        this replica still sends is refused."""
+        ...
+
+    async def claim_expired(self, limit: int) -> Sequence[Lease]:
+        """Take over runs whose lease ran out, with a higher fence."""
+        ...
+
+    async def request_cancel(self, thread_id: UUID) -> None:
+        """Note that the run is to be cancelled, for its owner to see."""
+        ...

@@ -1,0 +1,25 @@
+"""What readers do, for metrics."""
+
+from __future__ import annotations
+
+from typing import Protocol
+from uuid import UUID
+
+#: The ways of following, and the forms of a WebSocket's messages.
+TRANSPORTS, FORMS = ("websocket", "sse", "grpc"), ("seed", "json", "proto")
+
+
+class ReaderObserver(Protocol):
+    """Told what happens to readers. Every method is cheap."""
+
+    def opened(self, form: str, thread_id: UUID) -> None:
+        """A WebSocket with messages of a form was opened."""
+        ...
+
+    def closed(self, form: str, thread_id: UUID) -> None:
+        """It is closed."""
+        ...
+
+    def stuck(self, transport: str) -> None:
+        """A reader took too little for too long."""
+        ...

@@ -1,0 +1,58 @@
+"""Run as a script: become another user, end with the parent, exec a program.
+
+    python -I -S launch.py PARENT_PID UID GID PROGRAM [ARGUMENT …]
+
+PostgreSQL refuses to run as root, so root has to give it another user. That user may not be able to
+enter the folders that lead to the program and to the data (a home folder is often 0700). Rather than
+change the modes of folders that are not ours, the one capability for it is kept (Linux; without it
+the launch goes on and works where the folders are open).
+
+On Linux the kernel sends SIGINT, PostgreSQL's fast shutdown, when the parent is gone, however it
+ended. Own process, own file: nothing of this may happen between fork and exec in a threaded parent.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import struct
+import sys
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_KEEPCAPS = 8
+_PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_RAISE = 2
+_CAPABILITY_VERSION_3 = 0x20080522
+_CAP_DAC_OVERRIDE = 1
+
+
+def become(libc: ctypes.CDLL, uid: int, gid: int) -> None:
+    """Change the user, from root, keeping access to files alone."""
+    linux = sys.platform == "linux"
+    if linux:
+        libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
+    os.setgroups([])
+    os.setgid(gid)
+    os.setuid(uid)
+    if linux:
+        only = 1 << _CAP_DAC_OVERRIDE
+        header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+        if libc.capset(header, struct.pack("=6I", only, only, only, 0, 0, 0)) == 0:
+            libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _CAP_DAC_OVERRIDE, 0, 0)
+
+
+def main(parent: int, uid: int, gid: int, command: list[str]) -> None:
+    """See the module. Does not return."""
+    libc = ctypes.CDLL(None)
+    if uid != os.geteuid():
+        become(libc, uid, gid)
+    if sys.platform == "linux":
+        libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGINT), 0, 0, 0)  # after setuid, which clears it
+    if os.getppid() != parent:
+        sys.exit("the parent is gone")
+    os.execv(command[0], command)  # noqa: S606 - no shell is the point
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])
