@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import structlog
@@ -42,13 +41,12 @@ from server.domain.access.stream_authorization import AuthorizationRegistry
 from server.domain.access.tickets import Tickets
 from server.domain.crash_points import arm, crash_point
 from server.domain.errors import DatabaseUnavailable
-from server.domain.journal.journal import JournalHead
 from server.domain.journal.retention import Retention
-from server.domain.journal.segments import Segment
 from server.domain.proposals.service import ProposalService
 from server.domain.refinements import Refinements
 from server.domain.runs.limits import RunLimits
 from server.domain.runs.observer import RunObservers
+from server.domain.runs.registry import RunRegistry
 from server.domain.runs.runner import Runner
 from server.domain.streams.broadcaster import Broadcaster
 from server.domain.streams.wakeups import Wakeups
@@ -166,17 +164,12 @@ async def open_core(
         await stack.enter_async_context(verifier.running())
         wakeups = wakeups_of(settings, pool, direct_dsn)
         runtime = await stack.enter_async_context(runtime_of(settings, runtime_url, counts))
-        tails: Broadcaster
-
-        def _committed(thread_id: UUID, segment: Segment, head: JournalHead) -> None:
-            tails.committed(thread_id, segment, head)
-            wakeups.committed(thread_id, segment, head)
-
         traces = (RunTraces(),) if settings.traces else ()
         observer = RunObservers(RunLog(), counts, *traces)
+        registry = RunRegistry()
         journal = PostgresJournal(
             pool,
-            on_commit=_committed,
+            clock,
             lease_ttl_s=settings.lease_ttl_s,
             max_queued_bytes=settings.max_queue_mib << 20,
             on_commit_time=counts.committed,
@@ -184,10 +177,13 @@ async def open_core(
         tails = Broadcaster(
             journal,
             clock,
+            is_local=registry.owns,
             window_bytes=settings.max_window_mib << 20,
             wakeups=wakeups,
             beat_s=settings.heartbeat_s,
         )
+        journal.subscribe(tails.committed)
+        journal.subscribe(wakeups.committed)
         runs = PostgresRunStore(pool, owner=owner, lease_ttl_s=settings.lease_ttl_s)
         await stack.enter_async_context(journal.writing())
         runner = Runner(
@@ -196,7 +192,8 @@ async def open_core(
             runs=runs,
             codec=codec,
             clock=clock,
-            tails=tails,
+            registry=registry,
+            on_progress=tails.show_progress,
             interpreter=Interpreter,
             limits=run_limits(settings),
             observer=observer,

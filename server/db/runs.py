@@ -15,12 +15,13 @@ from server.domain.errors import LeaseLost
 from server.domain.runs.lease import Lease
 from server.domain.runs.status import RunStatus
 
-_LIVE = "('pending', 'invoking', 'running')"
+#: The statuses of runs that are not over, as an SQL list.
+ACTIVE_STATUSES = "('pending', 'invoking', 'running')"
 
 _TAKE = f"""
 WITH due AS (
   SELECT thread_id FROM runs
-  WHERE status IN {_LIVE} AND (lease_until IS NULL OR lease_until < now())
+  WHERE status IN {ACTIVE_STATUSES} AND (lease_until IS NULL OR lease_until < now())
   ORDER BY lease_until NULLS FIRST LIMIT $1 FOR UPDATE SKIP LOCKED
 ), taken AS (
   UPDATE runs r SET owner = $2, fence = r.fence + 1, lease_until = now() + $3::interval,
@@ -39,7 +40,7 @@ _RENEW = f"""
 WITH held AS (
   SELECT r.thread_id FROM runs r JOIN unnest($1::uuid[], $2::bigint[]) AS l(thread_id, fence)
     ON r.thread_id = l.thread_id AND r.fence = l.fence
-  WHERE r.status IN {_LIVE}
+  WHERE r.status IN {ACTIVE_STATUSES}
   -- A row that is locked is being appended to, which renews it.
   FOR UPDATE OF r SKIP LOCKED
 )
@@ -66,7 +67,7 @@ class PostgresRunStore:
         with database_errors():
             done = await self._pool.fetchval(
                 f"UPDATE runs SET status = $3, attempt = $4, lease_until = now() + $5::interval "  # noqa: S608
-                f"WHERE thread_id = $1 AND fence = $2 AND status IN {_LIVE} RETURNING true",
+                f"WHERE thread_id = $1 AND fence = $2 AND status IN {ACTIVE_STATUSES} RETURNING true",
                 lease.thread_id,
                 lease.fence,
                 status.value,
@@ -106,7 +107,7 @@ class PostgresRunStore:
         with database_errors():
             await self._pool.execute(
                 f"UPDATE runs SET owner = NULL, lease_until = NULL, fence = fence + 1 "  # noqa: S608 - only constants
-                f"WHERE thread_id = $1 AND fence = $2 AND status IN {_LIVE}",
+                f"WHERE thread_id = $1 AND fence = $2 AND status IN {ACTIVE_STATUSES}",
                 lease.thread_id,
                 lease.fence,
             )
@@ -137,6 +138,6 @@ class PostgresRunStore:
         with database_errors():
             await self._pool.execute(
                 f"UPDATE runs SET cancel_requested_at = coalesce(cancel_requested_at, now()) "  # noqa: S608
-                f"WHERE thread_id = $1 AND status IN {_LIVE}",
+                f"WHERE thread_id = $1 AND status IN {ACTIVE_STATUSES}",
                 thread_id,
             )

@@ -14,10 +14,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from server.clock import SystemClock
-from server.db.journal import PostgresJournal, PostgresJournalLog
+from server.db.journal import PostgresJournal
 from server.domain.errors import CursorOutOfRange, NotFound
 from server.domain.journal.events import Event, EventKind, Outcome, RunStarted, Terminal, Token
 from server.domain.journal.journal import JournalHead
+from server.domain.journal.log import JournalLog
 from server.domain.journal.segments import Segment
 from server.domain.runs.lease import Lease
 from server.domain.streams.broadcaster import Broadcaster, Subscription
@@ -38,7 +39,7 @@ class Setting:
     journal: PostgresJournal
     tails: Broadcaster
     lease: Lease
-    log: PostgresJournalLog
+    log: JournalLog
 
     @property
     def thread_id(self) -> UUID:
@@ -51,23 +52,21 @@ class Setting:
     async def finish(self, delta: bytes = b"", *, outcome: Outcome = Outcome.COMPLETED) -> None:
         terminal = Terminal(outcome, "" if outcome is Outcome.COMPLETED else "deadline_exceeded", "too long")
         event = Event(self.log.last_seq + 1, 1, NOON, terminal)
-        await self.log.finish(CODEC.encode(event), delta, outcome=outcome, files={}, failure=None)
+        await self.journal.finish(
+            self.log, CODEC.encode(event), delta, outcome=outcome, files={}, failure=None
+        )
 
 
 @asynccontextmanager
 async def setting(pool: Any, *, window_bytes: int = 4 << 20, local: bool = True) -> AsyncIterator[Setting]:
-    tails: Broadcaster
-    journal = PostgresJournal(
-        pool,
-        on_commit=lambda *told: tails.committed(*told) if local else None,
-        lease_ttl_s=15,
-    )
-    tails = Broadcaster(journal, SystemClock(), window_bytes=window_bytes)
+    clock = SystemClock()
+    journal = PostgresJournal(pool, clock, lease_ttl_s=15)
+    tails = Broadcaster(journal, clock, is_local=lambda thread_id: local, window_bytes=window_bytes)
+    if local:
+        journal.subscribe(tails.committed)
     user = await a_user(pool)
     first = CODEC.encode(Event(1, 1, NOON, RunStarted(uuid4(), uuid4(), uuid4())))
     lease = await a_run(pool, user, await a_workflow(pool, user), first_event=first)
-    if local:
-        tails.local.add(lease.thread_id)
     async with journal.writing():
         yield Setting(journal, tails, lease, journal.open(lease))
 

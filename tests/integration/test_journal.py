@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from server.clock import SystemClock
 from server.db.file_json import files_from_jsonb
 from server.db.journal import PostgresJournal
 from server.db.pool import open_pool
@@ -45,7 +46,8 @@ class Told:
 @asynccontextmanager
 async def writing(pool: Any) -> AsyncIterator[tuple[PostgresJournal, Told]]:
     told = Told()
-    journal = PostgresJournal(pool, on_commit=told, lease_ttl_s=15)
+    journal = PostgresJournal(pool, SystemClock(), lease_ttl_s=15)
+    journal.subscribe(told)
     async with journal.writing():
         yield journal, told
 
@@ -122,7 +124,7 @@ async def test_the_holder_of_an_old_fence_writes_nothing_and_stops(pool: Any) ->
         with pytest.raises(LeaseLost):
             await log.flush()
         with pytest.raises(LeaseLost):
-            await log.finish(b"end", b"", outcome=Outcome.COMPLETED, files={}, failure=None)
+            await journal.finish(log, b"end", b"", outcome=Outcome.COMPLETED, files={}, failure=None)
         assert told.events(lease.thread_id) == []
         assert len(await everything(journal, lease.thread_id)) == 1
 
@@ -132,7 +134,7 @@ async def test_an_old_fence_cannot_finish_a_run(pool: Any) -> None:
     async with writing(pool) as (journal, _):
         log = journal.open(replace(lease, fence=lease.fence - 1))
         with pytest.raises(LeaseLost):
-            await log.finish(b"end", b"", outcome=Outcome.COMPLETED, files={}, failure=None)
+            await journal.finish(log, b"end", b"", outcome=Outcome.COMPLETED, files={}, failure=None)
     assert (
         await pool.fetchval("SELECT status FROM proposals WHERE id = $1", lease.proposal_id) == "processing"
     )
@@ -144,8 +146,13 @@ async def test_finishing_stores_event_files_and_status_together(pool: Any) -> No
     async with writing(pool) as (journal, told):
         log = journal.open(lease)
         log.put(b"token", b"", epoch=2)
-        await log.finish(
-            b"end", b"r", outcome=Outcome.FAILED, files=files, failure=Failure("upstream_error", "it broke")
+        await journal.finish(
+            log,
+            b"end",
+            b"r",
+            outcome=Outcome.FAILED,
+            files=files,
+            failure=Failure("upstream_error", "it broke"),
         )
         assert told.events(lease.thread_id) == [b"token", b"end"]
         assert told.heads[lease.thread_id] == JournalHead(3, 2, 1, True)
@@ -163,7 +170,7 @@ async def test_a_finished_run_takes_no_more_events(pool: Any) -> None:
     lease = await a_lease(pool)
     async with writing(pool) as (journal, _):
         log = journal.open(lease)
-        await log.finish(b"end", b"", outcome=Outcome.COMPLETED, files={}, failure=None)
+        await journal.finish(log, b"end", b"", outcome=Outcome.COMPLETED, files={}, failure=None)
         late = journal.open(replace(lease, last_seq=2))
         late.put(b"zombie", b"", epoch=1)
         with pytest.raises(LeaseLost):
@@ -178,7 +185,7 @@ async def test_a_finished_journal_is_packed_into_few_rows_with_the_same_events(p
             log.put(b"%d" % number, b"", epoch=1)
             if number % 10 == 0:
                 await log.flush()
-        await log.finish(b"end", b"", outcome=Outcome.COMPLETED, files={}, failure=None)
+        await journal.finish(log, b"end", b"", outcome=Outcome.COMPLETED, files={}, failure=None)
         rows = await pool.fetchval("SELECT count(*) FROM events WHERE thread_id = $1", lease.thread_id)
         events = [e for s in await everything(journal, lease.thread_id) for e in s.events()]
     assert rows == 1
@@ -192,7 +199,7 @@ async def test_an_event_larger_than_a_commit_goes_through(pool: Any) -> None:
         log = journal.open(lease)
         log.put(large, b"", epoch=1)
         log.put(b"small", b"", epoch=1)
-        await log.room()
+        await log.wait_for_capacity()
         await log.flush()
         segments = await everything(journal, lease.thread_id, 1)
     assert [event for s in segments for event in s.events()] == [large, b"small"]

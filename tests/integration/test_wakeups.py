@@ -195,11 +195,8 @@ async def test_a_half_open_listening_connection_is_found_out_and_made_anew(
 
 
 async def test_lost_notifications_fall_back_to_the_poll(database: str) -> None:
-    def mute(*_: object) -> None:
-        """Commits are told to nobody."""
-
     async with (
-        replica(database, over(database), on_commit=mute) as here,
+        replica(database, over(database), muted=lambda: True) as here,
         replica(database, over(database), poll_s=0.1, woken_poll_s=0.1) as there,
     ):
         await asyncio.gather(here.told(), there.told())

@@ -12,11 +12,12 @@ from uuid import UUID, uuid4
 
 from server.clock import SystemClock
 from server.db.journal import PostgresJournal
-from server.db.journal_log import PostgresJournalLog
 from server.db.pool import open_pool
 from server.domain.journal.events import Event, EventKind, Outcome, RunStarted, Terminal, Token
 from server.domain.journal.journal import JournalHead
+from server.domain.journal.log import JournalLog
 from server.domain.journal.segments import Segment
+from server.domain.runs.registry import RunRegistry
 from server.domain.streams.broadcaster import Broadcaster, Subscription
 from server.domain.streams.wakeups import Wakeups
 from server.wire.codec import ProtobufCodec
@@ -35,14 +36,15 @@ class Replica:
     journal: PostgresJournal
     tails: Broadcaster
     wakeups: Wakeups
+    registry: RunRegistry
 
     async def run(self) -> LocalRun:
         """A started run that this replica drives."""
         user = await a_user(self.pool)
         first = CODEC.encode(Event(1, 1, NOON, RunStarted(uuid4(), uuid4(), uuid4())))
         lease = await a_run(self.pool, user, await a_workflow(self.pool, user), first_event=first)
-        self.tails.local.add(lease.thread_id)
-        return LocalRun(lease.thread_id, self.journal.open(lease))
+        self.registry.add(lease.thread_id)
+        return LocalRun(lease.thread_id, self.journal, self.journal.open(lease))
 
     async def told(self, *, healthy: bool = True) -> None:
         """Wait until the wake-ups' self-test passes, or fails."""
@@ -54,7 +56,8 @@ class LocalRun:
     """A run, driven by the test."""
 
     thread_id: UUID
-    log: PostgresJournalLog
+    journal: PostgresJournal
+    log: JournalLog
 
     def put(self, kind: EventKind) -> None:
         """Queue an event."""
@@ -68,7 +71,9 @@ class LocalRun:
     async def finish(self) -> None:
         """Commit the terminal event."""
         event = Event(self.log.last_seq + 1, 1, NOON, Terminal(Outcome.COMPLETED, "", ""))
-        await self.log.finish(CODEC.encode(event), b"", outcome=Outcome.COMPLETED, files={}, failure=None)
+        await self.journal.finish(
+            self.log, CODEC.encode(event), b"", outcome=Outcome.COMPLETED, files={}, failure=None
+        )
 
 
 @asynccontextmanager
@@ -79,26 +84,38 @@ async def replica(
     poll_s: float = NEVER_S,
     woken_poll_s: float = NEVER_S,
     statement_cache_size: int = 100,
-    on_commit: Callable[[UUID, Segment, JournalHead], None] | None = None,
+    muted: Callable[[], bool] = lambda: False,
 ) -> AsyncIterator[Replica]:
-    """A replica with the wake-ups that `make` makes of its pool, and by default without a poll."""
+    """A replica with the wake-ups that `make` makes of its pool, and by default without a poll.
+
+    While it is `muted`, it tells nobody of its commits.
+    """
     async with open_pool(dsn, statement_cache_size=statement_cache_size) as pool:
         wakeups = make(pool)
-        tails: Broadcaster
+        clock, registry = SystemClock(), RunRegistry()
+        journal = PostgresJournal(pool, clock, lease_ttl_s=60)
+        tails = Broadcaster(
+            journal,
+            clock,
+            is_local=registry.owns,
+            wakeups=wakeups,
+            poll_s=poll_s,
+            woken_poll_s=woken_poll_s,
+        )
 
-        def committed(thread_id: UUID, segment: Segment, head: JournalHead) -> None:
-            tails.committed(thread_id, segment, head)
-            wakeups.committed(thread_id, segment, head)
+        def tell_all(thread_id: UUID, segment: Segment, head: JournalHead) -> None:
+            if not muted():
+                tails.committed(thread_id, segment, head)
+                wakeups.committed(thread_id, segment, head)
 
-        journal = PostgresJournal(pool, on_commit=on_commit or committed, lease_ttl_s=60)
-        tails = Broadcaster(journal, SystemClock(), wakeups=wakeups, poll_s=poll_s, woken_poll_s=woken_poll_s)
+        journal.subscribe(tell_all)
         async with journal.writing():
             tasks = [
                 asyncio.create_task(part)
                 for part in (tails.poll_forever(), tails.catch_up_forever(), wakeups.run_forever(tails))
             ]
             try:
-                yield Replica(pool, journal, tails, wakeups)
+                yield Replica(pool, journal, tails, wakeups, registry)
             finally:
                 early = [task for task in tasks if task.done()]
                 for task in tasks:

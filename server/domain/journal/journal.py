@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 from uuid import UUID
 
 from server.domain.journal.events import Event, Outcome
+from server.domain.journal.log import JournalLog
 from server.domain.journal.segments import Segment
 from server.domain.model import Failure
 from server.domain.proposals.files import File
@@ -32,7 +33,7 @@ class EventCodec(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class JournalHead:
-    """Where a thread's journal stands."""
+    """The state of a thread's journal: its newest seq and epoch, and `floor`, the lowest seq kept."""
 
     last_seq: int
     epoch: int
@@ -40,28 +41,38 @@ class JournalHead:
     terminal: bool
 
 
-class JournalLog(Protocol):
-    """The open journal of a leased run. One owner, one task."""
+#: Called with each committed segment of a run of this process, in order of seq, and with the journal's head
+#: after it.
+CommitListener: TypeAlias = Callable[[UUID, Segment, JournalHead], None]
 
-    @property
-    def last_seq(self) -> int:
-        """Seq of the last event put, committed or not."""
+
+class JournalReader(Protocol):
+    """The committed events of all threads."""
+
+    async def heads(self, thread_ids: Sequence[UUID]) -> Mapping[UUID, JournalHead]:
+        """The head of each thread's journal; a thread without a journal is left out."""
         ...
 
-    def put(self, event: bytes, delta: bytes, *, epoch: int) -> None:
-        """Queue event `last_seq + 1` for the next commit."""
+    async def read_after(self, thread_id: UUID, after: int, *, max_bytes: int) -> Sequence[Segment]:
+        """Committed segments after the cursor, in order and without a gap: as many as fit in
+        `max_bytes`, at least one if there is any."""
         ...
 
-    async def room(self) -> None:
-        """Wait until what is queued is below its bound. Raises LeaseLost."""
+
+class Journal(JournalReader, Protocol):
+    """The append-only, ordered events of each thread, with the writer of this process."""
+
+    def subscribe(self, listener: CommitListener) -> None:
+        """Call the listener after each commit from now on. It must not wait or fail."""
         ...
 
-    async def flush(self) -> None:
-        """Wait until all that was put is committed. Raises LeaseLost."""
+    def open(self, lease: Lease) -> JournalLog:
+        """The log of a run whose lease the caller holds."""
         ...
 
     async def finish(
         self,
+        log: JournalLog,
         event: bytes,
         delta: bytes,
         *,
@@ -70,30 +81,8 @@ class JournalLog(Protocol):
         rejected: Sequence[RejectedFile] = (),
         failure: Failure | None,
     ) -> None:
-        """Commit, in one transaction, the terminal event, the proposal's files and its status.
-        Raises LeaseLost."""
+        """Flush the log, then commit terminal event, files and status of the proposal in one transaction.
+
+        Waits for the database as long as it takes. Raises LeaseLost.
+        """
         ...
-
-
-class Journal(Protocol):
-    """The append-only, ordered events of each thread."""
-
-    def open(self, lease: Lease) -> JournalLog:
-        """The log of a run that the caller holds the lease of."""
-        ...
-
-    async def heads(self, thread_ids: Sequence[UUID]) -> Mapping[UUID, JournalHead]:
-        """Where the journals stand; a thread without one is left out."""
-        ...
-
-    async def read_after(self, thread_id: UUID, after: int, *, max_bytes: int) -> Sequence[Segment]:
-        """Committed segments behind the cursor, in order, without a gap: as many as fit in
-        `max_bytes`, at least one if there is any."""
-        ...
-
-
-#: Told the time of a commit to the journal, and how long the oldest of its events had waited, in seconds.
-OnCommitTime = Callable[[float, float], None]
-
-#: Told about each committed segment of a local run, in order.
-OnCommit = Callable[[UUID, Segment, JournalHead], None]

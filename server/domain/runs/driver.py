@@ -283,7 +283,7 @@ class Drive:
                         continue
                     meaning = self._record.interpret(frame)
                     if meaning.progress is not None:
-                        self.runner.tails.show_progress(self.lease.thread_id, meaning.progress)
+                        self.runner.on_progress(self.lease.thread_id, meaning.progress)
                         at -= 1
                         continue
                     if at <= repeated:

@@ -27,6 +27,8 @@ from server.domain.runs.runtime import Interpretation, UpstreamError
 
 #: The context of the error by which the endpoint, not the run, gives up.
 ENDPOINT_TIMEOUT = "streaming_timeout"
+#: Bytes of one read of the journal.
+RESTORE_BYTES = 1 << 20
 
 
 def _of_the_endpoint(kind: EventKind) -> bool:
@@ -46,6 +48,7 @@ class RunJournalWriter:
         self._lease = lease
         self._log = host.journal.open(lease)
         self._interpreter = host.interpreter()
+        self._restored_seq = 0
         #: Grows with each discontinuity.
         self.epoch = lease.epoch
         #: Digests of the frames journalled in this epoch, to align a replay with.
@@ -68,19 +71,23 @@ class RunJournalWriter:
         return self._interpreter.awaiting_input
 
     async def restore(self) -> None:
-        """Take in what the journal has already, so as to go on behind it."""
-        self._interpreter = self._host.interpreter()
-        self.digests.clear()
-        seq = 0
-        while seq < self._lease.last_seq:
-            for segment in await self._host.tails.read_after(self._lease.thread_id, seq):
+        """Take in what the journal has already, to go on after it; nothing when the lease is fresh.
+
+        Goes on where it stopped when it is called again after DatabaseUnavailable.
+        """
+        if self._lease.fresh:
+            return
+        while self._restored_seq < self._lease.last_seq:
+            for segment in await self._host.journal.read_after(
+                self._lease.thread_id, self._restored_seq, max_bytes=RESTORE_BYTES
+            ):
                 for event, delta in zip(segment.events(), segment.deltas(), strict=True):
                     kind = self._host.codec.decode(event).kind
                     if isinstance(kind, Discontinuity):
                         self.digests.clear()
                     self._note(kind, delta)
                     self._interpreter.restore(kind, delta)
-                seq = segment.last_seq
+                self._restored_seq = segment.last_seq
                 await asyncio.sleep(0)
 
     def interpret(self, frame: bytes) -> Interpretation:
@@ -96,7 +103,7 @@ class RunJournalWriter:
             self.shown = self.shown or isinstance(kind, StateUpdate)
             if isinstance(kind, UpstreamFrame):
                 self._host.observer.uninterpreted(self._lease, kind.reason)
-        await self._log.room()
+        await self._log.wait_for_capacity()
 
     def adopt(self, files: Mapping[str, File]) -> None:
         """Journal files that came without a frame."""
@@ -122,7 +129,8 @@ class RunJournalWriter:
         files, rejected = partition_files(self.files)
         terminal = Terminal(verdict.outcome, verdict.reason, verdict.message, len(files))
         completed = verdict.outcome is Outcome.COMPLETED
-        await self._log.finish(
+        await self._host.journal.finish(
+            self._log,
             self._encoded(terminal),
             verdict.delta,
             outcome=verdict.outcome,

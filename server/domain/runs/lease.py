@@ -31,6 +31,11 @@ class Lease:
     workflow_id: UUID
     takeovers: int = 0
 
+    @property
+    def fresh(self) -> bool:
+        """Whether the journal holds nothing but the event of the run's start."""
+        return self.last_seq == 1
+
 
 class Runs(Protocol):
     """The runs and their leases. Times are the database's own."""

@@ -13,7 +13,6 @@ from server.domain.journal.journal import EventCodec, Journal
 from server.domain.runs.lease import Lease, Runs
 from server.domain.runs.limits import RunLimits
 from server.domain.runs.runtime import FrameInterpreter, Runtime
-from server.domain.streams.broadcaster import Broadcaster
 
 
 class RunObserver:
@@ -121,7 +120,7 @@ class RunContext(Protocol):
     runs: Runs
     codec: EventCodec
     clock: Clock
-    tails: Broadcaster
+    on_progress: Callable[[UUID, str], None]
     limits: RunLimits
     observer: RunObserver
     interpreter: Callable[[], FrameInterpreter]

@@ -20,8 +20,8 @@ from server.domain.runs.driver import Drive
 from server.domain.runs.lease import Lease, Runs
 from server.domain.runs.limits import RunLimits
 from server.domain.runs.observer import RunObserver
+from server.domain.runs.registry import RunRegistry
 from server.domain.runs.runtime import FrameInterpreter, Runtime
-from server.domain.streams.broadcaster import Broadcaster
 
 
 class Runner:
@@ -35,14 +35,16 @@ class Runner:
         runs: Runs,
         codec: EventCodec,
         clock: Clock,
-        tails: Broadcaster,
+        registry: RunRegistry,
+        on_progress: Callable[[UUID, str], None],
         interpreter: Callable[[], FrameInterpreter],
         limits: RunLimits,
         observer: RunObserver,
     ) -> None:
         self.runtime, self.journal, self.runs, self.codec = runtime, journal, runs, codec
-        self.clock, self.tails, self.interpreter = clock, tails, interpreter
+        self.clock, self.on_progress, self.interpreter = clock, on_progress, interpreter
         self.limits, self.observer = limits, observer
+        self._registry = registry
         self._closing = False
         self._drives: dict[UUID, Drive] = {}
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
@@ -56,7 +58,7 @@ class Runner:
         """Drive a run from now on. The future is done when the runtime took it, or says why not."""
         drive = Drive(self, lease)
         self._drives[lease.thread_id] = drive
-        self.tails.local.add(lease.thread_id)
+        self._registry.add(lease.thread_id)
         task = asyncio.get_running_loop().create_task(drive.run(), name=f"run {lease.thread_id}")
         self._tasks[lease.thread_id] = task
         task.add_done_callback(lambda done: self._ended(drive, done))
@@ -66,7 +68,7 @@ class Runner:
         thread_id = drive.lease.thread_id
         if self._drives.get(thread_id) is drive:
             del self._drives[thread_id], self._tasks[thread_id]
-            self.tails.local.discard(thread_id)
+            self._registry.discard(thread_id)
         if not task.cancelled() and (fault := task.exception()) is not None:
             self.observer.faulted(drive.lease, fault)
 

@@ -20,7 +20,7 @@ from uuid import UUID
 from server.domain.access.stream_authorization import StreamAuthorization
 from server.domain.clock import Clock
 from server.domain.errors import CursorOutOfRange, DatabaseUnavailable, NotFound
-from server.domain.journal.journal import Journal, JournalHead
+from server.domain.journal.journal import JournalHead, JournalReader
 from server.domain.journal.segments import Segment
 from server.domain.streams.topic import STEP_BYTES, Heartbeat, ReconnectElsewhere, Topic
 from server.domain.streams.wakeups import Wakeups
@@ -105,9 +105,10 @@ class Broadcaster:
 
     def __init__(
         self,
-        journal: Journal,
+        journal: JournalReader,
         clock: Clock,
         *,
+        is_local: Callable[[UUID], bool] = lambda thread_id: False,
         window_bytes: int = 4 << 20,
         wakeups: Wakeups | None = None,
         poll_s: float = 0.25,
@@ -118,6 +119,8 @@ class Broadcaster:
         self._journal = journal
         self._clock = clock
         self._window_bytes = window_bytes
+        #: Whether the journal writer of this process commits a thread's events.
+        self._is_local = is_local
         self._wakeups = wakeups
         #: Between two polls, and between two while wake-ups arrive.
         self._poll_s, self._woken_poll_s = poll_s, woken_poll_s
@@ -131,8 +134,6 @@ class Broadcaster:
         #: Threads that may have news in the journal.
         self._due: set[UUID] = set()
         self._work = asyncio.Event()
-        #: Threads whose events the local journal writer brings.
-        self.local: set[UUID] = set()
 
     def __len__(self) -> int:
         return len(self._tails)
@@ -167,7 +168,7 @@ class Broadcaster:
         except BaseException:
             self.leave(tail)
             raise
-        if self._wakeups is not None and thread_id not in self.local and not tail.head.terminal:
+        if self._wakeups is not None and not self._is_local(thread_id) and not tail.head.terminal:
             self._wakeups.awaiting()
         return Subscription(self, tail, after, admission)
 
@@ -219,7 +220,7 @@ class Broadcaster:
         return {
             thread_id: tail.head.last_seq
             for thread_id, tail in self._tails.items()
-            if thread_id not in self.local and not tail.head.terminal
+            if not self._is_local(thread_id) and not tail.head.terminal
         }
 
     def hinted(self, thread_id: UUID, last_seq: int) -> None:

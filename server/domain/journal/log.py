@@ -1,0 +1,176 @@
+"""The log of one leased run: a passive queue of events between the run and the writer of the journal.
+
+The run puts events in and waits; the writer takes batches out and marks them committed or lost. A log
+calls nobody: it only announces itself in `ReadyLogs`, where the writer looks for work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+from server.domain.clock import Clock
+from server.domain.errors import LeaseLost
+from server.domain.journal.segments import framed_delta, framed_event
+from server.domain.runs.lease import Lease
+
+
+class ReadyLogs:
+    """The logs that have something to commit, oldest first."""
+
+    def __init__(self) -> None:
+        self._logs: dict[JournalLog, None] = {}
+        self._filled = asyncio.Event()
+
+    def add(self, log: JournalLog) -> None:
+        """Add a log at the end, unless it is already here."""
+        self._logs[log] = None
+        self._filled.set()
+
+    async def wait(self) -> None:
+        """Wait until there is a log."""
+        await self._filled.wait()
+
+    def take_batches(self, max_bytes: int) -> list[Batch]:
+        """Batches from each log in turn, up to `max_bytes` in total; a single larger event counts as one.
+
+        A log that still has events goes to the end of the line.
+        """
+        batches: list[Batch] = []
+        left = max_bytes
+        for log in list(self._logs):
+            del self._logs[log]
+            if not log.has_pending:
+                continue
+            batch = log.take(left)
+            batches.append(batch)
+            left -= batch.size_bytes
+            if log.has_pending:
+                self._logs[log] = None
+            if left <= 0:
+                break
+        if not self._logs:
+            self._filled.clear()
+        return batches
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The part of one commit that comes from one run: events `base + 1` to `last`."""
+
+    log: JournalLog
+    base: int
+    last: int
+    batch: bytes
+    delta_batch: bytes
+    epoch: int
+    #: When the oldest of the events was put, in seconds of the clock's `monotonic`.
+    put_at: float
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of events and deltas."""
+        return len(self.batch) + len(self.delta_batch)
+
+
+class JournalLog:
+    """The open journal of a leased run. One run puts, one writer takes."""
+
+    def __init__(self, lease: Lease, ready: ReadyLogs, clock: Clock, *, max_queued_bytes: int) -> None:
+        self.thread_id = lease.thread_id
+        self.fence = lease.fence
+        #: Whether another replica holds the lease now.
+        self.lost = False
+        #: Seq of the last committed event.
+        self.committed = lease.last_seq
+        #: Seq of the last event put, committed or not.
+        self.last_seq = lease.last_seq
+        #: Epoch of the last committed event.
+        self.epoch = lease.epoch
+        #: Bytes that were put and are not committed.
+        self.queued_bytes = 0
+        self._max_queued_bytes = max_queued_bytes
+        self._ready = ready
+        self._clock = clock
+        self._queue: deque[tuple[bytes, bytes, int]] = deque()
+        self._changed = asyncio.Event()
+        #: When the oldest queued event was put, or was left over by the batch before.
+        self._put_at = 0.0
+
+    # --- For the run -------------------------------------------------------------------------
+
+    def put(self, event: bytes, delta: bytes, *, epoch: int) -> None:
+        """Queue event `last_seq + 1` for the next commit."""
+        entry, kept = framed_event(event), framed_delta(delta)
+        if not self._queue:
+            self._put_at = self._clock.monotonic()
+        self._queue.append((entry, kept, epoch))
+        self.queued_bytes += len(entry) + len(kept)
+        self.last_seq += 1
+        self._ready.add(self)
+
+    async def wait_for_capacity(self) -> None:
+        """Wait until at most `max_queued_bytes` are queued. Raises LeaseLost."""
+        while self.queued_bytes > self._max_queued_bytes and not self.lost:
+            await self._changed.wait()
+        self._check_lease()
+
+    async def flush(self) -> None:
+        """Wait until everything put is committed. Raises LeaseLost."""
+        while self.committed < self.last_seq and not self.lost:
+            await self._changed.wait()
+        self._check_lease()
+
+    def _check_lease(self) -> None:
+        if self.lost:
+            raise LeaseLost
+
+    # --- For the writer ----------------------------------------------------------------------
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether there is something to commit."""
+        return bool(self._queue) and not self.lost
+
+    def take(self, max_bytes: int) -> Batch:
+        """The next events to commit: as many as fit, at least one."""
+        entries: list[bytes] = []
+        deltas: list[bytes] = []
+        size = 0
+        epoch = self.epoch
+        while self._queue:
+            entry, kept, entry_epoch = self._queue[0]
+            if entries and size + len(entry) + len(kept) > max_bytes:
+                break
+            self._queue.popleft()
+            entries.append(entry)
+            deltas.append(kept)
+            size += len(entry) + len(kept)
+            epoch = entry_epoch
+        last = self.committed + len(entries)
+        put_at, self._put_at = self._put_at, self._clock.monotonic()
+        return Batch(self, self.committed, last, b"".join(entries), b"".join(deltas), epoch, put_at)
+
+    def mark_committed(self, batch: Batch) -> None:
+        """The batch is committed."""
+        self.committed = batch.last
+        self.epoch = batch.epoch
+        self.queued_bytes -= batch.size_bytes
+        self._wake_waiters()
+
+    def mark_finished(self) -> None:
+        """The terminal event, which never was in the queue, is committed after all others."""
+        self.committed += 1
+        self.last_seq = self.committed
+
+    def mark_lost(self) -> None:
+        """Another replica holds the lease: drop what is queued."""
+        self.lost = True
+        self._queue.clear()
+        self.queued_bytes = 0
+        self._wake_waiters()
+
+    def _wake_waiters(self) -> None:
+        self._changed.set()
+        self._changed.clear()
