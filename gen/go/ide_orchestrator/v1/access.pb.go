@@ -4,7 +4,7 @@
 // 	protoc        (unknown)
 // source: ide_orchestrator/v1/access.proto
 
-// Access: who may see a proposal and act on it, and links that show it to anyone who has them.
+// Access: who may see a proposal and act on it, and links that show it to anybody who holds them.
 
 package ideorchestratorv1
 
@@ -24,13 +24,13 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// What somebody may do with a proposal, its refinement and its events.
+// What a user may do with a proposal, its refinement and its events.
 type AccessType int32
 
 const (
 	// Unknown to this version.
 	AccessType_ACCESS_TYPE_UNSPECIFIED AccessType = 0
-	// Everything, granting and withdrawing access included.
+	// Everything, including granting and revoking access.
 	AccessType_ACCESS_TYPE_OWNER AccessType = 1
 	// Read, and cancel the run.
 	AccessType_ACCESS_TYPE_EDITOR AccessType = 2
@@ -90,9 +90,9 @@ type Grant struct {
 	UserId string `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	// What the user may do.
 	AccessType AccessType `protobuf:"varint,3,opt,name=access_type,json=accessType,proto3,enum=ide_orchestrator.v1.AccessType" json:"access_type,omitempty"`
-	// The user's address as the token told it; absent when it told none.
+	// The user's e-mail address from the user's token; absent when the token has none.
 	Email *string `protobuf:"bytes,4,opt,name=email,proto3,oneof" json:"email,omitempty"`
-	// Since when the user may do this (UTC).
+	// When this access was granted or last changed (UTC).
 	GrantTime     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=grant_time,json=grantTime,proto3" json:"grant_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -163,25 +163,25 @@ func (x *Grant) GetGrantTime() *timestamppb.Timestamp {
 	return nil
 }
 
-// A link that shows a proposal, its refinement and its events to anyone who brings its secret as a bearer
-// token, and lets nobody act.
+// A link that shows a proposal, its refinement and its events, read-only, to anybody who presents its
+// secret as a bearer token.
 type ShareLink struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The link's id (UUID); no secret.
+	// The link's id (UUID); not a secret.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The proposal that it shows (UUID).
 	ProposalId string `protobuf:"bytes,2,opt,name=proposal_id,json=proposalId,proto3" json:"proposal_id,omitempty"`
-	// The thread of the events that it shows (UUID).
+	// The thread whose events it shows (UUID).
 	ThreadId string `protobuf:"bytes,3,opt,name=thread_id,json=threadId,proto3" json:"thread_id,omitempty"`
-	// It shows the events behind this seq only; 0 shows all.
+	// The link shows only events after this seq; 0 for all events.
 	AfterSeq uint32 `protobuf:"varint,4,opt,name=after_seq,json=afterSeq,proto3" json:"after_seq,omitempty"`
-	// Who made it (UUID).
+	// The user who created it (UUID).
 	CreatedByUserId string `protobuf:"bytes,5,opt,name=created_by_user_id,json=createdByUserId,proto3" json:"created_by_user_id,omitempty"`
-	// When it was made (UTC).
+	// When it was created (UTC).
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// When it ends (UTC), and with it every stream that it opened.
+	// When it expires (UTC). Streams opened with it end then.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
-	// The secret, beginning with `ideo_share_`: told once, when the link is made, and absent otherwise.
+	// The secret, which begins with `ideo_share_`. Present only in the response that creates the link.
 	Secret        *string `protobuf:"bytes,8,opt,name=secret,proto3,oneof" json:"secret,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -322,7 +322,7 @@ func (x *ListGrantsRequest) GetProposalId() string {
 // Response of ListGrants.
 type ListGrantsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The grants; at most 200.
+	// The grants: at most 200.
 	Grants        []*Grant `protobuf:"bytes,1,rep,name=grants,proto3" json:"grants,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -370,7 +370,7 @@ type GrantAccessRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The proposal (UUID).
 	ProposalId string `protobuf:"bytes,1,opt,name=proposal_id,json=proposalId,proto3" json:"proposal_id,omitempty"`
-	// The user (UUID), who has called before.
+	// The user (UUID); must have called the hub before.
 	UserId string `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	// What the user may do from now on.
 	AccessType    AccessType `protobuf:"varint,3,opt,name=access_type,json=accessType,proto3,enum=ide_orchestrator.v1.AccessType" json:"access_type,omitempty"`
@@ -616,7 +616,7 @@ func (x *ListShareLinksRequest) GetProposalId() string {
 // Response of ListShareLinks.
 type ListShareLinksResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The links; at most 50.
+	// The links: at most 50.
 	ShareLinks    []*ShareLink `protobuf:"bytes,1,rep,name=share_links,json=shareLinks,proto3" json:"share_links,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -664,9 +664,9 @@ type CreateShareLinkRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The proposal (UUID).
 	ProposalId string `protobuf:"bytes,1,opt,name=proposal_id,json=proposalId,proto3" json:"proposal_id,omitempty"`
-	// Show the events behind this seq only; 0 for all.
+	// Show only events after this seq; 0 for all events.
 	AfterSeq uint32 `protobuf:"varint,2,opt,name=after_seq,json=afterSeq,proto3" json:"after_seq,omitempty"`
-	// For how long it is good: 60 to 7,776,000 seconds; 0 means 604,800, a week.
+	// Lifetime in seconds: 60 to 7,776,000 (90 days); 0 means 604,800 (a week).
 	ExpiresInSeconds uint32 `protobuf:"varint,3,opt,name=expires_in_seconds,json=expiresInSeconds,proto3" json:"expires_in_seconds,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache

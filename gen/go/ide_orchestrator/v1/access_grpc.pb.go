@@ -4,7 +4,7 @@
 // - protoc             (unknown)
 // source: ide_orchestrator/v1/access.proto
 
-// Access: who may see a proposal and act on it, and links that show it to anyone who has them.
+// Access: who may see a proposal and act on it, and links that show it to anybody who holds them.
 
 package ideorchestratorv1
 
@@ -33,24 +33,25 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Grant and withdraw access to proposals. All methods are for owners, but that everybody may give up their
-// own access. NOT_FOUND: no such proposal, or not the caller's to see. PERMISSION_DENIED: the caller may see
-// it, but is no owner. Who loses access is sent away from open streams within a minute.
+// Grants and revokes access to proposals. All methods require an owner, except that users may revoke
+// their own access. NOT_FOUND: the proposal does not exist, or the caller may not see it.
+// PERMISSION_DENIED: the caller may see it but is not an owner. The open streams of a user who loses access
+// end within a minute.
 type AccessServiceClient interface {
 	// Lists who has access, owners first.
 	ListGrants(ctx context.Context, in *ListGrantsRequest, opts ...grpc.CallOption) (*ListGrantsResponse, error)
-	// Gives a user access, or other access than before; the same again changes nothing. NOT_FOUND: also for
-	// a user that never called. FAILED_PRECONDITION: no owner would be left, or there are too many grants.
+	// Grants a user access, or changes the access type. Idempotent. NOT_FOUND: also when the user has never
+	// called the hub. FAILED_PRECONDITION: no owner would be left, or the proposal has too many grants.
 	GrantAccess(ctx context.Context, in *GrantAccessRequest, opts ...grpc.CallOption) (*GrantAccessResponse, error)
-	// Takes a user's access away; nothing happens when there is none. FAILED_PRECONDITION: no owner would
-	// be left.
+	// Revokes a user's access; does nothing when the user has none. FAILED_PRECONDITION: no owner would be
+	// left.
 	RevokeAccess(ctx context.Context, in *RevokeAccessRequest, opts ...grpc.CallOption) (*RevokeAccessResponse, error)
-	// Lists the share links that are good now, newest first, without their secrets.
+	// Lists the valid share links, newest first, without their secrets.
 	ListShareLinks(ctx context.Context, in *ListShareLinksRequest, opts ...grpc.CallOption) (*ListShareLinksResponse, error)
-	// Makes a share link. FAILED_PRECONDITION: there are too many. OUT_OF_RANGE: the cursor is behind the
-	// journal's end.
+	// Creates a share link. FAILED_PRECONDITION: the proposal has too many links. OUT_OF_RANGE: the cursor
+	// is past the end of the journal.
 	CreateShareLink(ctx context.Context, in *CreateShareLinkRequest, opts ...grpc.CallOption) (*CreateShareLinkResponse, error)
-	// Withdraws a share link. NOT_FOUND: also for a link that the proposal does not have, or no more.
+	// Revokes a share link. NOT_FOUND: also when the proposal has no such valid link.
 	RevokeShareLink(ctx context.Context, in *RevokeShareLinkRequest, opts ...grpc.CallOption) (*RevokeShareLinkResponse, error)
 }
 
@@ -126,24 +127,25 @@ func (c *accessServiceClient) RevokeShareLink(ctx context.Context, in *RevokeSha
 // All implementations must embed UnimplementedAccessServiceServer
 // for forward compatibility.
 //
-// Grant and withdraw access to proposals. All methods are for owners, but that everybody may give up their
-// own access. NOT_FOUND: no such proposal, or not the caller's to see. PERMISSION_DENIED: the caller may see
-// it, but is no owner. Who loses access is sent away from open streams within a minute.
+// Grants and revokes access to proposals. All methods require an owner, except that users may revoke
+// their own access. NOT_FOUND: the proposal does not exist, or the caller may not see it.
+// PERMISSION_DENIED: the caller may see it but is not an owner. The open streams of a user who loses access
+// end within a minute.
 type AccessServiceServer interface {
 	// Lists who has access, owners first.
 	ListGrants(context.Context, *ListGrantsRequest) (*ListGrantsResponse, error)
-	// Gives a user access, or other access than before; the same again changes nothing. NOT_FOUND: also for
-	// a user that never called. FAILED_PRECONDITION: no owner would be left, or there are too many grants.
+	// Grants a user access, or changes the access type. Idempotent. NOT_FOUND: also when the user has never
+	// called the hub. FAILED_PRECONDITION: no owner would be left, or the proposal has too many grants.
 	GrantAccess(context.Context, *GrantAccessRequest) (*GrantAccessResponse, error)
-	// Takes a user's access away; nothing happens when there is none. FAILED_PRECONDITION: no owner would
-	// be left.
+	// Revokes a user's access; does nothing when the user has none. FAILED_PRECONDITION: no owner would be
+	// left.
 	RevokeAccess(context.Context, *RevokeAccessRequest) (*RevokeAccessResponse, error)
-	// Lists the share links that are good now, newest first, without their secrets.
+	// Lists the valid share links, newest first, without their secrets.
 	ListShareLinks(context.Context, *ListShareLinksRequest) (*ListShareLinksResponse, error)
-	// Makes a share link. FAILED_PRECONDITION: there are too many. OUT_OF_RANGE: the cursor is behind the
-	// journal's end.
+	// Creates a share link. FAILED_PRECONDITION: the proposal has too many links. OUT_OF_RANGE: the cursor
+	// is past the end of the journal.
 	CreateShareLink(context.Context, *CreateShareLinkRequest) (*CreateShareLinkResponse, error)
-	// Withdraws a share link. NOT_FOUND: also for a link that the proposal does not have, or no more.
+	// Revokes a share link. NOT_FOUND: also when the proposal has no such valid link.
 	RevokeShareLink(context.Context, *RevokeShareLinkRequest) (*RevokeShareLinkResponse, error)
 	mustEmbedUnimplementedAccessServiceServer()
 }

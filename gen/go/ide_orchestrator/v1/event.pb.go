@@ -24,13 +24,13 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Who speaks in a message.
+// The role of a message's author.
 type MessageRole int32
 
 const (
-	// Unknown to this version, or not told by the runtime.
+	// Unknown to this version, or not given by the runtime.
 	MessageRole_MESSAGE_ROLE_UNSPECIFIED MessageRole = 0
-	// The person.
+	// A person.
 	MessageRole_MESSAGE_ROLE_HUMAN MessageRole = 1
 	// The model.
 	MessageRole_MESSAGE_ROLE_AI MessageRole = 2
@@ -85,17 +85,17 @@ func (MessageRole) EnumDescriptor() ([]byte, []int) {
 	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{0}
 }
 
-// What became of a file.
+// How a file changed.
 type FileChangeKind int32
 
 const (
 	// Unknown to this version.
 	FileChangeKind_FILE_CHANGE_KIND_UNSPECIFIED FileChangeKind = 0
-	// It was not there before.
+	// The file is new.
 	FileChangeKind_FILE_CHANGE_KIND_ADDED FileChangeKind = 1
-	// Its content or its times differ.
+	// Its content or its times changed.
 	FileChangeKind_FILE_CHANGE_KIND_MODIFIED FileChangeKind = 2
-	// It is gone.
+	// The file was deleted.
 	FileChangeKind_FILE_CHANGE_KIND_DELETED FileChangeKind = 3
 )
 
@@ -142,17 +142,17 @@ func (FileChangeKind) EnumDescriptor() ([]byte, []int) {
 	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{1}
 }
 
-// Why a frame was kept uninterpreted.
+// Why a frame is kept uninterpreted.
 type UpstreamFrameReason int32
 
 const (
 	// Unknown to this version.
 	UpstreamFrameReason_UPSTREAM_FRAME_REASON_UNSPECIFIED UpstreamFrameReason = 0
-	// Its type is not one that the hub gives a meaning to.
+	// The hub does not know its `event_type`.
 	UpstreamFrameReason_UPSTREAM_FRAME_REASON_UNKNOWN_TYPE UpstreamFrameReason = 1
-	// It is not a JSON object with an `event_type` and a `data` object.
+	// It is not a JSON object with a string `event_type` and an object `data`.
 	UpstreamFrameReason_UPSTREAM_FRAME_REASON_MALFORMED UpstreamFrameReason = 2
-	// The runtime reports an error; the terminal event has the verdict.
+	// The runtime reports an error; the terminal event has the run's outcome.
 	UpstreamFrameReason_UPSTREAM_FRAME_REASON_ERROR_REPORT UpstreamFrameReason = 3
 	// It came after the frame that ended the run.
 	UpstreamFrameReason_UPSTREAM_FRAME_REASON_AFTER_END UpstreamFrameReason = 4
@@ -203,15 +203,15 @@ func (UpstreamFrameReason) EnumDescriptor() ([]byte, []int) {
 	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{2}
 }
 
-// Why continuity cannot be promised.
+// Why continuity with the runtime's stream is not certain.
 type DiscontinuityReason int32
 
 const (
 	// Unknown to this version.
 	DiscontinuityReason_DISCONTINUITY_REASON_UNSPECIFIED DiscontinuityReason = 0
-	// The connection to the runtime was lost and the runtime does not repeat what it sent.
+	// The connection to the runtime was lost, and the runtime does not repeat earlier frames.
 	DiscontinuityReason_DISCONTINUITY_REASON_RECONNECTED DiscontinuityReason = 1
-	// The runtime repeated what it had sent, but not word for word.
+	// The runtime repeated earlier frames, but not identically.
 	DiscontinuityReason_DISCONTINUITY_REASON_REPLAY_DIFFERED DiscontinuityReason = 2
 )
 
@@ -264,9 +264,9 @@ const (
 	Outcome_OUTCOME_UNSPECIFIED Outcome = 0
 	// The agent finished; the proposal's files are stored.
 	Outcome_OUTCOME_COMPLETED Outcome = 1
-	// The run failed; the files written until then are stored.
+	// The run failed; the files written so far are stored.
 	Outcome_OUTCOME_FAILED Outcome = 2
-	// Somebody cancelled it; the files written until then are stored.
+	// A user cancelled the run; the files written so far are stored.
 	Outcome_OUTCOME_CANCELLED Outcome = 3
 )
 
@@ -320,10 +320,11 @@ type Event struct {
 	Seq uint32 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
 	// Grows by one at each discontinuity; 1 for a thread that never had one.
 	Epoch uint32 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// When the hub took the event in (UTC). Not strictly increasing between replicas.
+	// When the hub received the frame, or made the event itself (UTC). Clocks of replicas differ: not
+	// strictly increasing.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// What happened. Absent when the reader is older than the writer: such an event can be skipped,
-	// except that a client which rebuilds files or messages should then read the proposal instead.
+	// What happened. Absent when the reader knows fewer kinds than the writer: skip such an event. A client
+	// that rebuilds files or messages from events reads the proposal instead.
 	//
 	// Types that are valid to be assigned to Kind:
 	//
@@ -465,22 +466,22 @@ type isEvent_Kind interface {
 }
 
 type Event_RunStarted struct {
-	// The run was recorded and is about to be sent to the runtime; always the first event.
+	// The run is stored and is about to be sent to the runtime. Always the first event.
 	RunStarted *RunStarted `protobuf:"bytes,10,opt,name=run_started,json=runStarted,proto3,oneof"`
 }
 
 type Event_StateUpdate struct {
-	// The agent's state moved: messages, todos, files.
+	// The agent's state changed: messages, todos, files.
 	StateUpdate *StateUpdate `protobuf:"bytes,11,opt,name=state_update,json=stateUpdate,proto3,oneof"`
 }
 
 type Event_Token struct {
-	// A piece of what the model or a tool is saying.
+	// A piece of the text or tool calls that the model or a tool is producing.
 	Token *Token `protobuf:"bytes,12,opt,name=token,proto3,oneof"`
 }
 
 type Event_UpstreamFrame struct {
-	// Something the runtime sent that has no type of its own here.
+	// A frame of the runtime that has no event kind of its own.
 	UpstreamFrame *UpstreamFrame `protobuf:"bytes,13,opt,name=upstream_frame,json=upstreamFrame,proto3,oneof"`
 }
 
@@ -490,12 +491,12 @@ type Event_InputRequested struct {
 }
 
 type Event_Discontinuity struct {
-	// What the runtime sent between the previous event and the next one may be incomplete.
+	// Frames of the runtime may be missing between the previous event and the next one.
 	Discontinuity *Discontinuity `protobuf:"bytes,15,opt,name=discontinuity,proto3,oneof"`
 }
 
 type Event_Terminal struct {
-	// The run is over; exactly one a thread, and the last event.
+	// The run has ended. Exactly one per thread, and always the last event.
 	Terminal *Terminal `protobuf:"bytes,16,opt,name=terminal,proto3,oneof"`
 }
 
@@ -513,7 +514,7 @@ func (*Event_Discontinuity) isEvent_Kind() {}
 
 func (*Event_Terminal) isEvent_Kind() {}
 
-// The run was recorded together with its proposal.
+// The run and its proposal were stored, in one transaction.
 type RunStarted struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The run's id (UUID); the runtime knows it as `job_id`.
@@ -577,20 +578,20 @@ func (x *RunStarted) GetWorkflowId() string {
 	return ""
 }
 
-// The difference between the agent's state and the state before it.
+// What changed in the agent's state since the previous state update.
 type StateUpdate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Messages that are new or differ, in order of their index.
+	// New and changed messages, in order of their index.
 	Messages []*MessageChange `protobuf:"bytes,1,rep,name=messages,proto3" json:"messages,omitempty"`
-	// How many messages the state has now. Fewer than before: the list was cut to this length.
+	// Number of messages in the state now. Fewer than before: the list was cut to this length.
 	MessageCount uint32 `protobuf:"varint,2,opt,name=message_count,json=messageCount,proto3" json:"message_count,omitempty"`
-	// The whole todo list; absent when it is as it was.
+	// The whole todo list; absent when it did not change.
 	Todos *TodoList `protobuf:"bytes,3,opt,name=todos,proto3" json:"todos,omitempty"`
 	// Files that were added, modified or deleted, in path order.
 	Files []*FileChange `protobuf:"bytes,4,rep,name=files,proto3" json:"files,omitempty"`
-	// Other keys of the runtime's state that are new or differ, each as its JSON text.
+	// Other new or changed keys of the runtime's state: key to JSON text.
 	Extra map[string]string `protobuf:"bytes,5,rep,name=extra,proto3" json:"extra,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// Entries of the runtime's file map that could not be read as a file.
+	// Entries of the runtime's file map that could not be read as files.
 	UnreadFiles   []*UnreadFile `protobuf:"bytes,6,rep,name=unread_files,json=unreadFiles,proto3" json:"unread_files,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -668,12 +669,12 @@ func (x *StateUpdate) GetUnreadFiles() []*UnreadFile {
 	return nil
 }
 
-// One place of the agent's message list.
+// One changed position of the agent's message list.
 type MessageChange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Place in the list, from 0.
+	// Position in the list, from 0.
 	Index uint32 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
-	// What stands there now.
+	// The message at this position now.
 	Message       *AgentMessage `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -726,20 +727,20 @@ func (x *MessageChange) GetMessage() *AgentMessage {
 // A message of the agent's conversation.
 type AgentMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The runtime's id of the message; empty when it gave none.
+	// The runtime's id of the message; empty when it has none.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Who speaks.
+	// The author's role.
 	Role MessageRole `protobuf:"varint,2,opt,name=role,proto3,enum=ide_orchestrator.v1.MessageRole" json:"role,omitempty"`
 	// The text; empty for a message that only calls tools.
 	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
-	// Tools that the message calls.
+	// The tool calls in the message.
 	ToolCalls []*ToolCall `protobuf:"bytes,4,rep,name=tool_calls,json=toolCalls,proto3" json:"tool_calls,omitempty"`
-	// The tool's name, in a tool's answer; otherwise empty.
+	// In a tool's answer: the tool's name; otherwise empty.
 	Name string `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
-	// Which call a tool's answer belongs to; otherwise empty.
+	// In a tool's answer: the id of the call that it answers; otherwise empty.
 	ToolCallId string `protobuf:"bytes,6,opt,name=tool_call_id,json=toolCallId,proto3" json:"tool_call_id,omitempty"`
-	// True when `text` is the runtime's own printed form of a message that could not be taken apart,
-	// or when characters that UTF-8 cannot carry were replaced in it by U+FFFD.
+	// True when the message could not be parsed and `text` is the runtime's printed form of it, or when
+	// characters that UTF-8 cannot encode were replaced by U+FFFD in `text`.
 	Uninterpreted bool `protobuf:"varint,7,opt,name=uninterpreted,proto3" json:"uninterpreted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -824,14 +825,14 @@ func (x *AgentMessage) GetUninterpreted() bool {
 	return false
 }
 
-// A call of a tool, complete.
+// A complete call of a tool.
 type ToolCall struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The call's id.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The tool's name.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// The arguments as JSON text; the runtime's own printed form when they are not JSON.
+	// The arguments as JSON text, or in the runtime's printed form when they are not JSON.
 	Arguments     string `protobuf:"bytes,3,opt,name=arguments,proto3" json:"arguments,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -934,12 +935,12 @@ func (x *TodoList) GetItems() []*Todo {
 	return nil
 }
 
-// One item of the todo list.
+// One item of a todo list.
 type Todo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What is to be done.
 	Content string `protobuf:"bytes,1,opt,name=content,proto3" json:"content,omitempty"`
-	// The runtime's word, such as `pending`, `in_progress` or `completed`; others may come.
+	// The status as the runtime spells it, such as `pending`, `in_progress` or `completed`; an open set.
 	Status        string `protobuf:"bytes,2,opt,name=status,proto3" json:"status,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -989,29 +990,29 @@ func (x *Todo) GetStatus() string {
 	return ""
 }
 
-// A file that differs from the state before.
+// A file that changed since the previous state update.
 type FileChange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The file's path: an opaque key, exactly as the runtime spells it.
+	// The path, exactly as the runtime spells it; an opaque key.
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	// What became of it.
+	// How it changed.
 	Kind FileChangeKind `protobuf:"varint,2,opt,name=kind,proto3,enum=ide_orchestrator.v1.FileChangeKind" json:"kind,omitempty"`
-	// The content now; absent when the file was deleted.
+	// The new content; absent when the file was deleted.
 	//
 	// Types that are valid to be assigned to Content:
 	//
 	//	*FileChange_Text
 	//	*FileChange_Binary
 	Content isFileChange_Content `protobuf_oneof:"content"`
-	// SHA-256 of the content's bytes (text as UTF-8) in lower-case hex; empty when deleted.
+	// SHA-256 of the content (text as UTF-8) in lower-case hex; empty when deleted.
 	Sha256 string `protobuf:"bytes,5,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	// Size of the content in bytes; 0 when deleted.
 	SizeBytes uint64 `protobuf:"varint,6,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
-	// When the runtime says that the file was made, in the runtime's own spelling; empty when not told.
+	// Creation time as the runtime spells it; empty when the runtime gives none.
 	CreatedAt string `protobuf:"bytes,7,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	// When the runtime says that the file was last changed, in its own spelling; empty when not told.
+	// Time of the last change as the runtime spells it; empty when the runtime gives none.
 	ModifiedAt string `protobuf:"bytes,8,opt,name=modified_at,json=modifiedAt,proto3" json:"modified_at,omitempty"`
-	// True when characters that UTF-8 cannot carry (lone surrogates) were replaced by U+FFFD.
+	// True when characters that UTF-8 cannot encode (lone surrogates) were replaced by U+FFFD.
 	Sanitized     bool `protobuf:"varint,9,opt,name=sanitized,proto3" json:"sanitized,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1126,12 +1127,12 @@ type isFileChange_Content interface {
 }
 
 type FileChange_Text struct {
-	// Text, with the line ends that the runtime sent.
+	// Text, with the runtime's line ends.
 	Text string `protobuf:"bytes,3,opt,name=text,proto3,oneof"`
 }
 
 type FileChange_Binary struct {
-	// Bytes of a file that is not text.
+	// The bytes of a file that is not text.
 	Binary []byte `protobuf:"bytes,4,opt,name=binary,proto3,oneof"`
 }
 
@@ -1139,7 +1140,7 @@ func (*FileChange_Text) isFileChange_Content() {}
 
 func (*FileChange_Binary) isFileChange_Content() {}
 
-// An entry of the runtime's file map that is no file in any known form.
+// An entry of the runtime's file map that is not a file in any known form.
 type UnreadFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The entry's key.
@@ -1194,28 +1195,28 @@ func (x *UnreadFile) GetJson() string {
 	return ""
 }
 
-// A piece of text, or of a tool call, as it is being produced. Provisional: the message's final
-// text is the one in the next state update that has the same message id.
+// A piece of text or of a tool call while it is being produced. Provisional: the final text is the one in
+// the next state update that has the same message id.
 type Token struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The message that the piece belongs to; empty when the runtime did not tell.
+	// The id of the message that the piece belongs to; empty when the runtime gives none.
 	MessageId string `protobuf:"bytes,1,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
-	// Who speaks.
+	// The author's role.
 	Role MessageRole `protobuf:"varint,2,opt,name=role,proto3,enum=ide_orchestrator.v1.MessageRole" json:"role,omitempty"`
-	// The piece of text; may be empty.
+	// The next characters of the text; may be empty.
 	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
 	// Pieces of tool calls.
 	ToolCalls []*ToolCallPiece `protobuf:"bytes,4,rep,name=tool_calls,json=toolCalls,proto3" json:"tool_calls,omitempty"`
-	// The graph node that produced it, such as `model` or `tools`; empty when not told.
+	// The graph node that produced it, such as `model` or `tools`; empty when the runtime gives none.
 	Node string `protobuf:"bytes,5,opt,name=node,proto3" json:"node,omitempty"`
 	// True for the last piece of its message.
 	Last bool `protobuf:"varint,6,opt,name=last,proto3" json:"last,omitempty"`
 	// In a tool's answer: the tool's name; otherwise empty.
 	Name string `protobuf:"bytes,7,opt,name=name,proto3" json:"name,omitempty"`
-	// In a tool's answer: the call that it answers; otherwise empty.
+	// In a tool's answer: the id of the call that it answers; otherwise empty.
 	ToolCallId string `protobuf:"bytes,8,opt,name=tool_call_id,json=toolCallId,proto3" json:"tool_call_id,omitempty"`
-	// True when the piece could not be taken apart and `text` is the runtime's own printed form, or when
-	// characters that UTF-8 cannot carry were replaced by U+FFFD.
+	// True when the piece could not be parsed and `text` is the runtime's printed form of it, or when
+	// characters that UTF-8 cannot encode were replaced by U+FFFD.
 	Uninterpreted bool `protobuf:"varint,9,opt,name=uninterpreted,proto3" json:"uninterpreted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1317,7 +1318,7 @@ func (x *Token) GetUninterpreted() bool {
 // A piece of a tool call.
 type ToolCallPiece struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which of the message's calls it belongs to, from 0.
+	// Which of the message's tool calls it belongs to, from 0.
 	Index uint32 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
 	// The call's id; empty after the first piece.
 	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
@@ -1387,12 +1388,12 @@ func (x *ToolCallPiece) GetArguments() string {
 	return ""
 }
 
-// A frame of the runtime, kept as it came.
+// A frame of the runtime that is kept as received.
 type UpstreamFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The frame's `event_type`; empty when it has none.
 	EventType string `protobuf:"bytes,1,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`
-	// Why it has no type of its own.
+	// Why it has no event kind of its own.
 	Reason UpstreamFrameReason `protobuf:"varint,2,opt,name=reason,proto3,enum=ide_orchestrator.v1.UpstreamFrameReason" json:"reason,omitempty"`
 	// The frame.
 	//
@@ -1479,7 +1480,7 @@ type isUpstreamFrame_Body interface {
 }
 
 type UpstreamFrame_Text struct {
-	// The frame's text, verbatim; a JSON object unless `reason` says that it is none.
+	// The frame's text, verbatim; a JSON object unless `reason` is MALFORMED.
 	Text string `protobuf:"bytes,3,opt,name=text,proto3,oneof"`
 }
 
@@ -1492,10 +1493,10 @@ func (*UpstreamFrame_Text) isUpstreamFrame_Body() {}
 
 func (*UpstreamFrame_Binary) isUpstreamFrame_Body() {}
 
-// The agent stopped to ask a person.
+// The agent stopped and asks a person.
 type InputRequested struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The questions, in the runtime's own printed form.
+	// The questions, in the runtime's printed form.
 	Request       string `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1538,10 +1539,10 @@ func (x *InputRequested) GetRequest() string {
 	return ""
 }
 
-// What came from the runtime before this event and what comes after may not join up.
+// Frames of the runtime may be missing or repeated between the events before this one and those after it.
 type Discontinuity struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Why.
+	// The reason.
 	Reason        DiscontinuityReason `protobuf:"varint,1,opt,name=reason,proto3,enum=ide_orchestrator.v1.DiscontinuityReason" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1584,16 +1585,16 @@ func (x *Discontinuity) GetReason() DiscontinuityReason {
 	return DiscontinuityReason_DISCONTINUITY_REASON_UNSPECIFIED
 }
 
-// The run is over.
+// The run has ended.
 type Terminal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How it ended.
 	Outcome Outcome `protobuf:"varint,1,opt,name=outcome,proto3,enum=ide_orchestrator.v1.Outcome" json:"outcome,omitempty"`
-	// Stable code of the reason, such as `upstream_error` or `deadline_exceeded`; empty when completed.
+	// Stable code, such as `upstream_error` or `deadline_exceeded`; empty when completed.
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	// The reason for a person to read; empty when completed.
+	// The reason in words, for people; empty when completed.
 	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
-	// How many files the proposal has.
+	// Number of files in the proposal.
 	FileCount     uint32 `protobuf:"varint,4,opt,name=file_count,json=fileCount,proto3" json:"file_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

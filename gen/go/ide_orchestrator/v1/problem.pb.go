@@ -4,7 +4,7 @@
 // 	protoc        (unknown)
 // source: ide_orchestrator/v1/problem.proto
 
-// Problems: what an error says, the same on every transport.
+// Problems: the reasons of errors, the same on every transport.
 
 package ideorchestratorv1
 
@@ -23,26 +23,27 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// The reason of an error, in lower case and without the prefix: over gRPC the `reason` of
-// google.rpc.ErrorInfo (domain `ide-orchestrator`), over HTTP the `code` of application/problem+json.
+// Why a call failed. The value's name in lower case without the prefix is the `reason` of
+// google.rpc.ErrorInfo (domain `ide-orchestrator`) over gRPC and the `code` of application/problem+json over
+// HTTP.
 type ProblemReason int32
 
 const (
 	// Unknown to this version.
 	ProblemReason_PROBLEM_REASON_UNSPECIFIED ProblemReason = 0
-	// A field is missing or wrong; the details name each. HTTP 400, INVALID_ARGUMENT.
+	// Fields are missing or invalid; the details name every one. HTTP 400, INVALID_ARGUMENT.
 	ProblemReason_PROBLEM_REASON_INVALID_ARGUMENT ProblemReason = 1
-	// No token, or not a valid one. HTTP 401, UNAUTHENTICATED.
+	// The token is missing or invalid. HTTP 401, UNAUTHENTICATED.
 	ProblemReason_PROBLEM_REASON_UNAUTHENTICATED ProblemReason = 2
-	// The caller may see it but not do this. HTTP 403, PERMISSION_DENIED.
+	// The caller may see the resource but not do this. HTTP 403, PERMISSION_DENIED.
 	ProblemReason_PROBLEM_REASON_PERMISSION_DENIED ProblemReason = 3
-	// There is none such, or it is not the caller's to see. HTTP 404, NOT_FOUND.
+	// The resource does not exist, or the caller may not see it. HTTP 404, NOT_FOUND.
 	ProblemReason_PROBLEM_REASON_NOT_FOUND ProblemReason = 4
-	// The state does not allow it. HTTP 409, FAILED_PRECONDITION.
+	// The current state does not allow the call. HTTP 409, FAILED_PRECONDITION.
 	ProblemReason_PROBLEM_REASON_CONFLICT ProblemReason = 5
-	// The cursor is outside what the journal holds. HTTP 410, OUT_OF_RANGE.
+	// The cursor is outside the journal. HTTP 410, OUT_OF_RANGE.
 	ProblemReason_PROBLEM_REASON_CURSOR_OUT_OF_RANGE ProblemReason = 6
-	// The well-formed request cannot be carried out. HTTP 422, INVALID_ARGUMENT.
+	// The request is well formed but cannot be carried out. HTTP 422, INVALID_ARGUMENT.
 	ProblemReason_PROBLEM_REASON_UNPROCESSABLE ProblemReason = 7
 	// The body or message is larger than allowed. HTTP 413, RESOURCE_EXHAUSTED.
 	ProblemReason_PROBLEM_REASON_TOO_LARGE ProblemReason = 8
@@ -52,18 +53,18 @@ const (
 	ProblemReason_PROBLEM_REASON_RUNTIME_UNAVAILABLE ProblemReason = 10
 	// The database could not be reached. HTTP 503, UNAVAILABLE; try again later.
 	ProblemReason_PROBLEM_REASON_DATABASE_UNAVAILABLE ProblemReason = 11
-	// The replica is going away. HTTP 503, UNAVAILABLE; connect again at once.
+	// The replica is shutting down. HTTP 503, UNAVAILABLE; connect again at once.
 	ProblemReason_PROBLEM_REASON_SHUTTING_DOWN ProblemReason = 12
 	// A fault of the hub. HTTP 500, INTERNAL.
 	ProblemReason_PROBLEM_REASON_INTERNAL ProblemReason = 13
-	// The idempotency key was used for another request. HTTP 422, INVALID_ARGUMENT.
+	// The idempotency key was used for a different request. HTTP 422, INVALID_ARGUMENT.
 	ProblemReason_PROBLEM_REASON_KEY_REUSED ProblemReason = 14
-	// The keys that tokens are checked with could not be fetched. HTTP 503, UNAVAILABLE; try again later.
+	// The keys to check the token with could not be fetched. HTTP 503, UNAVAILABLE; try again later.
 	ProblemReason_PROBLEM_REASON_KEYS_UNAVAILABLE ProblemReason = 15
-	// The caller does, or has, as much as it may at a time. HTTP 429, RESOURCE_EXHAUSTED; try again later.
+	// The caller has reached a limit. HTTP 429, RESOURCE_EXHAUSTED; try again later.
 	ProblemReason_PROBLEM_REASON_LIMIT_REACHED ProblemReason = 16
-	// The other side was too slow: a stream's reader that took too little, or a request that did not come to
-	// its end. HTTP 408, ABORTED; watch again from the last seq.
+	// The client was too slow: the reader of a stream took too little data, or a request did not arrive
+	// completely. HTTP 408, ABORTED; a reader watches again from its last seq.
 	ProblemReason_PROBLEM_REASON_READER_TOO_SLOW ProblemReason = 17
 )
 

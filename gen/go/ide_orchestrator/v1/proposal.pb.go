@@ -4,7 +4,7 @@
 // 	protoc        (unknown)
 // source: ide_orchestrator/v1/proposal.proto
 
-// Proposals: the files that a refinement made, awaiting review.
+// Proposals: the files that a refinement produced, awaiting review.
 
 package ideorchestratorv1
 
@@ -29,38 +29,38 @@ type Proposal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The proposal's id (UUID).
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// The draft that it would change (UUID).
+	// The draft that accepting it changes (UUID).
 	DraftId string `protobuf:"bytes,2,opt,name=draft_id,json=draftId,proto3" json:"draft_id,omitempty"`
 	// The workflow that the draft belongs to (UUID).
 	WorkflowId string `protobuf:"bytes,3,opt,name=workflow_id,json=workflowId,proto3" json:"workflow_id,omitempty"`
-	// The thread of the run that fills it (UUID).
+	// The thread of the run that produces its files (UUID).
 	ThreadId string `protobuf:"bytes,4,opt,name=thread_id,json=threadId,proto3" json:"thread_id,omitempty"`
-	// Where it stands.
+	// The current status.
 	Status ProposalStatus `protobuf:"varint,5,opt,name=status,proto3,enum=ide_orchestrator.v1.ProposalStatus" json:"status,omitempty"`
-	// What the person asked for.
+	// The user's request.
 	UserPrompt string `protobuf:"bytes,6,opt,name=user_prompt,json=userPrompt,proto3" json:"user_prompt,omitempty"`
-	// The file that the request was about; absent when it was about none.
+	// The file that the request is about; absent when it is about none.
 	ContextFilePath *string `protobuf:"bytes,7,opt,name=context_file_path,json=contextFilePath,proto3,oneof" json:"context_file_path,omitempty"`
-	// The lines that the request was about; absent for all.
+	// The lines that the request is about, as `lines A-B` or `line A`; absent for all.
 	ContextSelection *string `protobuf:"bytes,8,opt,name=context_selection,json=contextSelection,proto3,oneof" json:"context_selection,omitempty"`
-	// The files, in path order; empty before the terminal status and in lists.
+	// The files, in path order; empty before the terminal status, and in lists.
 	GeneratedFiles []*GeneratedFile `protobuf:"bytes,9,rep,name=generated_files,json=generatedFiles,proto3" json:"generated_files,omitempty"`
-	// How many files it has; 0 before the terminal status.
+	// Number of files; 0 before the terminal status.
 	FileCount uint32 `protobuf:"varint,10,opt,name=file_count,json=fileCount,proto3" json:"file_count,omitempty"`
-	// When it was asked for (UTC).
+	// When the refinement was started (UTC).
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// When it reached its terminal status (UTC); absent before.
+	// When it reached its terminal status (UTC); absent before that.
 	CompleteTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=complete_time,json=completeTime,proto3" json:"complete_time,omitempty"`
-	// Who asked for it (UUID).
+	// The user who started the refinement (UUID).
 	CreatedByUserId string `protobuf:"bytes,13,opt,name=created_by_user_id,json=createdByUserId,proto3" json:"created_by_user_id,omitempty"`
-	// Who accepted or rejected it (UUID); absent before.
+	// The user who accepted or rejected it (UUID); absent before that.
 	ResolvedByUserId *string `protobuf:"bytes,14,opt,name=resolved_by_user_id,json=resolvedByUserId,proto3,oneof" json:"resolved_by_user_id,omitempty"`
-	// When it was accepted or rejected (UTC); absent before.
+	// When it was accepted or rejected (UTC); absent before that.
 	ResolveTime *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=resolve_time,json=resolveTime,proto3" json:"resolve_time,omitempty"`
-	// Why it failed; absent otherwise.
+	// Why it failed; absent unless the status is FAILED.
 	Failure *Failure `protobuf:"bytes,16,opt,name=failure,proto3" json:"failure,omitempty"`
-	// Files that the run made and that are not among `generated_files`, because of their paths, in path order;
-	// empty before the terminal status and in lists.
+	// Files that the run produced and that `generated_files` leaves out because of their paths, in path
+	// order; empty before the terminal status, and in lists.
 	RejectedFiles []*RejectedFile `protobuf:"bytes,17,rep,name=rejected_files,json=rejectedFiles,proto3" json:"rejected_files,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -215,12 +215,13 @@ func (x *Proposal) GetRejectedFiles() []*RejectedFile {
 	return nil
 }
 
-// A file that the run made and the proposal does not have. The events of the run have it.
+// A file that the run produced and the proposal leaves out. The run's events contain it.
 type RejectedFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The path, as the runtime spells it but for what UTF-8 cannot carry; at most its first 1,024 characters.
+	// The path as the runtime spells it, with U+FFFD for characters that UTF-8 cannot encode; at most its
+	// first 1,024 characters.
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	// Why: a stable code, such as `not_absolute`, `dot_segment` or `collision`.
+	// The reason: a stable code, such as `not_absolute`, `dot_segment` or `collision`.
 	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -282,15 +283,15 @@ type GeneratedFile struct {
 	//	*GeneratedFile_Text
 	//	*GeneratedFile_Binary
 	Content isGeneratedFile_Content `protobuf_oneof:"content"`
-	// SHA-256 of the content's bytes (text as UTF-8) in lower-case hex.
+	// SHA-256 of the content (text as UTF-8) in lower-case hex.
 	Sha256 string `protobuf:"bytes,4,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	// Size of the content in bytes.
 	SizeBytes uint64 `protobuf:"varint,5,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
-	// When the runtime says that it was made, in its own spelling; empty when not told.
+	// Creation time as the runtime spells it; empty when the runtime gives none.
 	CreatedAt string `protobuf:"bytes,6,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	// When the runtime says that it was last changed, in its own spelling; empty when not told.
+	// Time of the last change as the runtime spells it; empty when the runtime gives none.
 	ModifiedAt string `protobuf:"bytes,7,opt,name=modified_at,json=modifiedAt,proto3" json:"modified_at,omitempty"`
-	// True when characters that UTF-8 cannot carry were replaced by U+FFFD.
+	// True when characters that UTF-8 cannot encode (lone surrogates) were replaced by U+FFFD.
 	Sanitized     bool `protobuf:"varint,8,opt,name=sanitized,proto3" json:"sanitized,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -398,12 +399,12 @@ type isGeneratedFile_Content interface {
 }
 
 type GeneratedFile_Text struct {
-	// Text, with the line ends that the runtime sent.
+	// Text, with the runtime's line ends.
 	Text string `protobuf:"bytes,2,opt,name=text,proto3,oneof"`
 }
 
 type GeneratedFile_Binary struct {
-	// Bytes of a file that is not text.
+	// The bytes of a file that is not text.
 	Binary []byte `protobuf:"bytes,3,opt,name=binary,proto3,oneof"`
 }
 
@@ -506,13 +507,13 @@ func (x *GetProposalResponse) GetProposal() *Proposal {
 // Request of ListProposals.
 type ListProposalsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Most proposals to return: 1 to 200; 0 means 50.
+	// Maximum number of proposals to return: 1 to 200; 0 means 50.
 	PageSize uint32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// From the previous page; empty for the first. Opaque.
+	// `next_page_token` of the previous page; empty for the first. Opaque.
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Only those of this workflow (UUID); empty for all.
+	// Only proposals of this workflow (UUID); empty for all.
 	WorkflowId string `protobuf:"bytes,3,opt,name=workflow_id,json=workflowId,proto3" json:"workflow_id,omitempty"`
-	// Only those of this status; unspecified for all.
+	// Only proposals of this status; unspecified for all.
 	Status        ProposalStatus `protobuf:"varint,4,opt,name=status,proto3,enum=ide_orchestrator.v1.ProposalStatus" json:"status,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -581,7 +582,7 @@ type ListProposalsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The proposals.
 	Proposals []*Proposal `protobuf:"bytes,1,rep,name=proposals,proto3" json:"proposals,omitempty"`
-	// For the next page; empty when there is none.
+	// `page_token` for the next page; empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

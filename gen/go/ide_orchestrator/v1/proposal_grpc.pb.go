@@ -4,7 +4,7 @@
 // - protoc             (unknown)
 // source: ide_orchestrator/v1/proposal.proto
 
-// Proposals: the files that a refinement made, awaiting review.
+// Proposals: the files that a refinement produced, awaiting review.
 
 package ideorchestratorv1
 
@@ -29,11 +29,11 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Read proposals.
+// Reads proposals.
 type ProposalServiceClient interface {
-	// Reads a proposal with its files. NOT_FOUND: none such, or not the caller's to see.
+	// Reads a proposal with its files. NOT_FOUND: it does not exist, or the caller may not see it.
 	GetProposal(ctx context.Context, in *GetProposalRequest, opts ...grpc.CallOption) (*GetProposalResponse, error)
-	// Lists the caller's proposals without their files, newest first.
+	// Lists the proposals that the caller may see, without their files, newest first.
 	ListProposals(ctx context.Context, in *ListProposalsRequest, opts ...grpc.CallOption) (*ListProposalsResponse, error)
 }
 
@@ -69,11 +69,11 @@ func (c *proposalServiceClient) ListProposals(ctx context.Context, in *ListPropo
 // All implementations must embed UnimplementedProposalServiceServer
 // for forward compatibility.
 //
-// Read proposals.
+// Reads proposals.
 type ProposalServiceServer interface {
-	// Reads a proposal with its files. NOT_FOUND: none such, or not the caller's to see.
+	// Reads a proposal with its files. NOT_FOUND: it does not exist, or the caller may not see it.
 	GetProposal(context.Context, *GetProposalRequest) (*GetProposalResponse, error)
-	// Lists the caller's proposals without their files, newest first.
+	// Lists the proposals that the caller may see, without their files, newest first.
 	ListProposals(context.Context, *ListProposalsRequest) (*ListProposalsResponse, error)
 	mustEmbedUnimplementedProposalServiceServer()
 }

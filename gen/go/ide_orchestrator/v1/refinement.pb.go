@@ -24,21 +24,21 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Where a refinement, and so its proposal, stands.
+// The status of a refinement and of its proposal.
 type ProposalStatus int32
 
 const (
 	// Unknown to this version.
 	ProposalStatus_PROPOSAL_STATUS_UNSPECIFIED ProposalStatus = 0
-	// The agent works.
+	// The agent is working.
 	ProposalStatus_PROPOSAL_STATUS_PROCESSING ProposalStatus = 1
 	// The agent finished; the files await review. Terminal.
 	ProposalStatus_PROPOSAL_STATUS_COMPLETED ProposalStatus = 2
 	// The run failed. Terminal.
 	ProposalStatus_PROPOSAL_STATUS_FAILED ProposalStatus = 3
-	// Somebody cancelled the run. Terminal.
+	// A user cancelled the run. Terminal.
 	ProposalStatus_PROPOSAL_STATUS_CANCELLED ProposalStatus = 4
-	// The agent asked a person and waits; it fails when no answer comes in time.
+	// The agent asked a person and is waiting; the run fails when no answer comes in time.
 	ProposalStatus_PROPOSAL_STATUS_AWAITING_INPUT ProposalStatus = 5
 )
 
@@ -92,25 +92,25 @@ func (ProposalStatus) EnumDescriptor() ([]byte, []int) {
 // A user's request to change a workflow's spec files, and the run that carries it out.
 type Refinement struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The thread of the runtime that carries the refinement (UUID); the key for following its events.
+	// The runtime's thread that carries out the refinement (UUID); the key for following its events.
 	ThreadId string `protobuf:"bytes,1,opt,name=thread_id,json=threadId,proto3" json:"thread_id,omitempty"`
-	// The proposal that the refinement fills (UUID).
+	// The proposal that the refinement produces (UUID).
 	ProposalId string `protobuf:"bytes,2,opt,name=proposal_id,json=proposalId,proto3" json:"proposal_id,omitempty"`
 	// The workflow that is being refined (UUID).
 	WorkflowId string `protobuf:"bytes,3,opt,name=workflow_id,json=workflowId,proto3" json:"workflow_id,omitempty"`
-	// Where the refinement stands.
+	// The current status.
 	Status ProposalStatus `protobuf:"varint,4,opt,name=status,proto3,enum=ide_orchestrator.v1.ProposalStatus" json:"status,omitempty"`
-	// Grows by one at each discontinuity; from 1.
+	// Starts at 1 and grows by one at each discontinuity.
 	Epoch uint32 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// Highest seq in the journal; 0 when it is empty.
+	// The highest seq in the journal; 0 when the journal is empty.
 	LastSeq uint32 `protobuf:"varint,6,opt,name=last_seq,json=lastSeq,proto3" json:"last_seq,omitempty"`
-	// Lowest seq that can still be read; 1 when nothing was removed.
+	// The lowest seq that can still be read; 1 when nothing was removed.
 	Floor uint32 `protobuf:"varint,7,opt,name=floor,proto3" json:"floor,omitempty"`
-	// When it was started (UTC).
+	// When the refinement was started (UTC).
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// When it reached its terminal status (UTC); absent before.
+	// When it reached its terminal status (UTC); absent before that.
 	CompleteTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=complete_time,json=completeTime,proto3" json:"complete_time,omitempty"`
-	// Why it failed; absent otherwise.
+	// Why it failed; absent unless the status is FAILED.
 	Failure       *Failure `protobuf:"bytes,10,opt,name=failure,proto3" json:"failure,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -221,7 +221,7 @@ type Failure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Stable code, such as `upstream_error`, `runtime_unavailable` or `deadline_exceeded`.
 	Reason string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
-	// The reason for a person to read.
+	// The reason in words, for people.
 	Message       string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -276,19 +276,19 @@ type StartRefinementRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The workflow to refine (UUID).
 	WorkflowId string `protobuf:"bytes,1,opt,name=workflow_id,json=workflowId,proto3" json:"workflow_id,omitempty"`
-	// What the person asks for: 1 to 65,536 characters, not only white space.
+	// The user's request: 1 to 65,536 characters, not only white space.
 	UserPrompt string `protobuf:"bytes,2,opt,name=user_prompt,json=userPrompt,proto3" json:"user_prompt,omitempty"`
-	// The file that the request is about: at most 1,024 characters; absent or empty when it is
+	// The path of the file that the request is about: at most 1,024 characters; absent or empty when it is
 	// about none.
 	ContextFilePath *string `protobuf:"bytes,3,opt,name=context_file_path,json=contextFilePath,proto3,oneof" json:"context_file_path,omitempty"`
-	// The lines that the request is about, as `lines A-B` or `line A` with 1 <= A <= B; absent or empty
-	// for all.
+	// The lines of that file that the request is about, as `lines A-B` or `line A` with 1 <= A <= B; absent or
+	// empty for all.
 	ContextSelection *string `protobuf:"bytes,4,opt,name=context_selection,json=contextSelection,proto3,oneof" json:"context_selection,omitempty"`
-	// Names the request, so that sending it again starts nothing twice: 1 to 255 visible ASCII characters,
-	// of the caller's choice, good for 24 hours; empty for none. The same as the header `Idempotency-Key`
-	// over HTTP. With another request under the same name: INVALID_ARGUMENT (`key_reused`); while the
-	// first is still being carried out: FAILED_PRECONDITION with RetryInfo. When the runtime did not take
-	// the run, the name is free again.
+	// Idempotency key of the request: 1 to 255 visible ASCII characters, chosen by the caller, valid for 24
+	// hours; empty for none. Sending the same request again with the same key does not start a second run.
+	// Over HTTP it is the header `Idempotency-Key`. A different request with the key: INVALID_ARGUMENT
+	// (`key_reused`). While the first request is still being processed: FAILED_PRECONDITION with RetryInfo.
+	// When the runtime does not accept the run, the key can be used again.
 	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -362,9 +362,9 @@ func (x *StartRefinementRequest) GetRequestId() string {
 // Response of StartRefinement.
 type StartRefinementResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The refinement, processing; of a repeated request, as it was when it was started.
+	// The refinement as it was when it was started, also for a repeated request.
 	Refinement *Refinement `protobuf:"bytes,1,opt,name=refinement,proto3" json:"refinement,omitempty"`
-	// True when the request was made before and nothing was started now.
+	// True when this repeats an earlier request and no run was started now.
 	Replayed      bool `protobuf:"varint,2,opt,name=replayed,proto3" json:"replayed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -511,7 +511,7 @@ type WatchRefinementRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The thread (UUID).
 	ThreadId string `protobuf:"bytes,1,opt,name=thread_id,json=threadId,proto3" json:"thread_id,omitempty"`
-	// The last seq that the caller has; 0 for all. Events after it are sent.
+	// The last seq that the caller has; only later events are sent. 0 for all events.
 	AfterSeq      uint32 `protobuf:"varint,2,opt,name=after_seq,json=afterSeq,proto3" json:"after_seq,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -561,11 +561,11 @@ func (x *WatchRefinementRequest) GetAfterSeq() uint32 {
 	return 0
 }
 
-// One message of a followed stream; also the message of the WebSocket subprotocols `ideo.v1` (as
-// proto-JSON) and `ideo.v1.proto` (as binary).
+// One message of a watch stream, and of the WebSocket subprotocols `ideo.v1` (as proto-JSON) and
+// `ideo.v1.proto` (binary).
 type WatchRefinementResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What the message brings. Absent when the reader is older than the writer: skip it.
+	// The content. Absent when the reader knows fewer kinds than the writer: skip the message.
 	//
 	// Types that are valid to be assigned to Kind:
 	//
@@ -656,7 +656,7 @@ type isWatchRefinementResponse_Kind interface {
 }
 
 type WatchRefinementResponse_Hello struct {
-	// Where the journal stands; always the first message, and only that.
+	// The position of the journal. Always the first message, and sent once.
 	Hello *Hello `protobuf:"bytes,1,opt,name=hello,proto3,oneof"`
 }
 
@@ -666,12 +666,12 @@ type WatchRefinementResponse_Batch struct {
 }
 
 type WatchRefinementResponse_Heartbeat struct {
-	// Sign of life while nothing happens.
+	// Sent while there are no events.
 	Heartbeat *Heartbeat `protobuf:"bytes,3,opt,name=heartbeat,proto3,oneof"`
 }
 
 type WatchRefinementResponse_Reconnect struct {
-	// This replica will go away soon.
+	// Asks the reader to connect again, because this replica is shutting down.
 	Reconnect *Reconnect `protobuf:"bytes,4,opt,name=reconnect,proto3,oneof"`
 }
 
@@ -683,16 +683,16 @@ func (*WatchRefinementResponse_Heartbeat) isWatchRefinementResponse_Kind() {}
 
 func (*WatchRefinementResponse_Reconnect) isWatchRefinementResponse_Kind() {}
 
-// Where the journal stood when the stream was opened.
+// The position of the journal when the stream was opened or the page was read.
 type Hello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The journal's epoch.
+	// The current epoch.
 	Epoch uint32 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// Highest seq in the journal; the stream goes on after it.
+	// The highest seq in the journal; 0 when the journal is empty.
 	LastSeq uint32 `protobuf:"varint,2,opt,name=last_seq,json=lastSeq,proto3" json:"last_seq,omitempty"`
-	// Lowest seq that can still be read.
+	// The lowest seq that can still be read; 1 when nothing was removed.
 	Floor uint32 `protobuf:"varint,3,opt,name=floor,proto3" json:"floor,omitempty"`
-	// True when every event after the caller's cursor will be delivered.
+	// True: every event after the caller's cursor will be delivered.
 	Recovered     bool `protobuf:"varint,4,opt,name=recovered,proto3" json:"recovered,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -756,7 +756,7 @@ func (x *Hello) GetRecovered() bool {
 	return false
 }
 
-// Events in order of seq, at least one.
+// One or more events, in order of seq.
 type EventBatch struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The events.
@@ -802,12 +802,12 @@ func (x *EventBatch) GetEvents() []*Event {
 	return nil
 }
 
-// Sign of life: at most 15 seconds pass without any message.
+// Keeps the stream alive: at most 15 seconds pass without any message.
 type Heartbeat struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Highest seq in the journal: a reader whose own is lower has not had all yet.
+	// The highest seq in the journal. A reader whose last seq is lower has events still to come.
 	LastSeq uint32 `protobuf:"varint,1,opt,name=last_seq,json=lastSeq,proto3" json:"last_seq,omitempty"`
-	// What the runtime says about its progress, for a person to read; empty when it says nothing.
+	// The runtime's latest report of progress, for people; empty when there is none.
 	Progress      string `protobuf:"bytes,2,opt,name=progress,proto3" json:"progress,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -857,11 +857,11 @@ func (x *Heartbeat) GetProgress() string {
 	return ""
 }
 
-// This replica will go away soon; the stream goes on until it does, but a reader that watches again by
-// itself, from its cursor, is not cut off together with all others.
+// Asks the reader to watch again from its cursor, because this replica is shutting down. The stream goes on
+// until then. Readers are given different delays, so that they do not all connect again at once.
 type Reconnect struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How long to wait before watching again, in milliseconds; differs from reader to reader.
+	// How long to wait before watching again, in milliseconds.
 	AfterMs       uint32 `protobuf:"varint,1,opt,name=after_ms,json=afterMs,proto3" json:"after_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -953,7 +953,7 @@ func (x *CancelRefinementRequest) GetThreadId() string {
 // Response of CancelRefinement.
 type CancelRefinementResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The refinement, as it stands after the call.
+	// The refinement after the call.
 	Refinement    *Refinement `protobuf:"bytes,1,opt,name=refinement,proto3" json:"refinement,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1001,9 +1001,9 @@ type ListEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The thread (UUID).
 	ThreadId string `protobuf:"bytes,1,opt,name=thread_id,json=threadId,proto3" json:"thread_id,omitempty"`
-	// The last seq that the caller has; 0 for all. Events after it are returned.
+	// The last seq that the caller has; only later events are returned. 0 for all events.
 	AfterSeq uint32 `protobuf:"varint,2,opt,name=after_seq,json=afterSeq,proto3" json:"after_seq,omitempty"`
-	// Most events to return: 1 to 1,000; 0 means 100.
+	// Maximum number of events to return: 1 to 1,000; 0 means 100.
 	Limit uint32 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
 	// How long to wait for the first event when there is none yet, in seconds: 0 to 25.
 	WaitSeconds   uint32 `protobuf:"varint,4,opt,name=wait_seconds,json=waitSeconds,proto3" json:"wait_seconds,omitempty"`
@@ -1072,11 +1072,11 @@ func (x *ListEventsRequest) GetWaitSeconds() uint32 {
 // Response of ListEvents.
 type ListEventsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The events in order of seq; empty when there is none after the cursor.
+	// The events, in order of seq; empty when there is none after the cursor.
 	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
-	// Where the journal stands.
+	// The position of the journal.
 	Position *Hello `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"`
-	// True when the terminal event is among those returned or was before them: nothing will follow.
+	// True when no event will follow: the terminal event is among those returned, or is at the cursor.
 	Complete      bool `protobuf:"varint,3,opt,name=complete,proto3" json:"complete,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

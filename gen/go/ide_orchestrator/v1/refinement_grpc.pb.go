@@ -32,21 +32,21 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Start, follow and cancel refinements.
+// Starts, follows and cancels refinements.
 type RefinementServiceClient interface {
-	// Records the request, starts the run on the runtime and returns once the runtime took it.
-	// NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is wrong. UNAVAILABLE: the runtime did
-	// not take the run; the proposal, if named in the details, says failed.
+	// Stores the request, starts the run on the runtime and returns once the runtime has accepted it.
+	// NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is invalid. UNAVAILABLE: the runtime did not
+	// accept the run; when the details name a proposal, its status is failed.
 	StartRefinement(ctx context.Context, in *StartRefinementRequest, opts ...grpc.CallOption) (*StartRefinementResponse, error)
-	// Reads where a refinement stands. NOT_FOUND: no such thread, or not the caller's to see.
+	// Reads a refinement's status. NOT_FOUND: the thread does not exist, or the caller may not see it.
 	GetRefinement(ctx context.Context, in *GetRefinementRequest, opts ...grpc.CallOption) (*GetRefinementResponse, error)
-	// Follows a refinement's events: all after the cursor, then each as it is committed, until the
-	// terminal event, after which the stream ends with OK. OUT_OF_RANGE: the cursor is below the floor
-	// or above the journal's end.
+	// Follows a refinement: streams all events after the cursor, then each new event as it is committed. After
+	// the terminal event the stream ends with OK. OUT_OF_RANGE: the cursor is below the floor or past the end
+	// of the journal.
 	WatchRefinement(ctx context.Context, in *WatchRefinementRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRefinementResponse], error)
-	// Cancels the run. Cancelling one that is over changes nothing and returns it as it is.
+	// Cancels the run. When the run has already ended, changes nothing and returns the refinement.
 	CancelRefinement(ctx context.Context, in *CancelRefinementRequest, opts ...grpc.CallOption) (*CancelRefinementResponse, error)
-	// Reads a page of events, waiting for the first if asked to.
+	// Reads a page of events. When there is none yet, waits for the first for up to `wait_seconds`.
 	ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error)
 }
 
@@ -121,21 +121,21 @@ func (c *refinementServiceClient) ListEvents(ctx context.Context, in *ListEvents
 // All implementations must embed UnimplementedRefinementServiceServer
 // for forward compatibility.
 //
-// Start, follow and cancel refinements.
+// Starts, follows and cancels refinements.
 type RefinementServiceServer interface {
-	// Records the request, starts the run on the runtime and returns once the runtime took it.
-	// NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is wrong. UNAVAILABLE: the runtime did
-	// not take the run; the proposal, if named in the details, says failed.
+	// Stores the request, starts the run on the runtime and returns once the runtime has accepted it.
+	// NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is invalid. UNAVAILABLE: the runtime did not
+	// accept the run; when the details name a proposal, its status is failed.
 	StartRefinement(context.Context, *StartRefinementRequest) (*StartRefinementResponse, error)
-	// Reads where a refinement stands. NOT_FOUND: no such thread, or not the caller's to see.
+	// Reads a refinement's status. NOT_FOUND: the thread does not exist, or the caller may not see it.
 	GetRefinement(context.Context, *GetRefinementRequest) (*GetRefinementResponse, error)
-	// Follows a refinement's events: all after the cursor, then each as it is committed, until the
-	// terminal event, after which the stream ends with OK. OUT_OF_RANGE: the cursor is below the floor
-	// or above the journal's end.
+	// Follows a refinement: streams all events after the cursor, then each new event as it is committed. After
+	// the terminal event the stream ends with OK. OUT_OF_RANGE: the cursor is below the floor or past the end
+	// of the journal.
 	WatchRefinement(*WatchRefinementRequest, grpc.ServerStreamingServer[WatchRefinementResponse]) error
-	// Cancels the run. Cancelling one that is over changes nothing and returns it as it is.
+	// Cancels the run. When the run has already ended, changes nothing and returns the refinement.
 	CancelRefinement(context.Context, *CancelRefinementRequest) (*CancelRefinementResponse, error)
-	// Reads a page of events, waiting for the first if asked to.
+	// Reads a page of events. When there is none yet, waits for the first for up to `wait_seconds`.
 	ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error)
 	mustEmbedUnimplementedRefinementServiceServer()
 }

@@ -4,7 +4,7 @@
 // 	protoc        (unknown)
 // source: ide_orchestrator/v1/workflow.proto
 
-// Workflows: what is refined.
+// Workflows: the subjects of refinements.
 
 package ideorchestratorv1
 
@@ -25,20 +25,20 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// A workflow of a user: an agent definition and a draft of its spec files.
+// A user's workflow: an agent definition and a draft of its spec files.
 type Workflow struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The workflow's id (UUID).
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Its name, for people.
+	// The name, for people.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// Who owns it (UUID).
+	// The owner (UUID).
 	OwnerUserId string `protobuf:"bytes,3,opt,name=owner_user_id,json=ownerUserId,proto3" json:"owner_user_id,omitempty"`
-	// What the runtime is given to build the agent from; never empty.
+	// The definition from which the runtime builds the agent; never empty.
 	AgentDefinition *structpb.Struct `protobuf:"bytes,4,opt,name=agent_definition,json=agentDefinition,proto3" json:"agent_definition,omitempty"`
 	// The draft that refinements start from (UUID).
 	CurrentDraftId string `protobuf:"bytes,5,opt,name=current_draft_id,json=currentDraftId,proto3" json:"current_draft_id,omitempty"`
-	// When it was made (UTC).
+	// When it was created (UTC).
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// The current draft's files, in path order; empty in lists.
 	Files         []*SpecFile `protobuf:"bytes,7,rep,name=files,proto3" json:"files,omitempty"`
@@ -128,7 +128,7 @@ func (x *Workflow) GetFiles() []*SpecFile {
 // A spec file of a draft.
 type SpecFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The path: starts with `/`.
+	// The path; starts with `/`.
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
 	// The text.
 	Text          string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
@@ -185,10 +185,11 @@ type CreateWorkflowRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The name: 1 to 200 characters.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// What the runtime builds the agent from; absent or empty: a default definition with one node.
-	// At most 262,144 bytes as JSON and 30 levels deep.
+	// The definition from which the runtime builds the agent: at most 262,144 bytes as JSON and 30 levels
+	// deep. Absent or empty: a default definition with one node.
 	AgentDefinition *structpb.Struct `protobuf:"bytes,2,opt,name=agent_definition,json=agentDefinition,proto3" json:"agent_definition,omitempty"`
-	// The first draft's files: at most 500 and 2 MiB of text. Each path once, at most 1,024 characters.
+	// The first draft's files: at most 500 files and 2 MiB of text together. Paths are distinct, each at most
+	// 1,024 characters.
 	Files         []*SpecFile `protobuf:"bytes,3,rep,name=files,proto3" json:"files,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -386,9 +387,9 @@ func (x *GetWorkflowResponse) GetWorkflow() *Workflow {
 // Request of ListWorkflows.
 type ListWorkflowsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Most workflows to return: 1 to 200; 0 means 50.
+	// Maximum number of workflows to return: 1 to 200; 0 means 50.
 	PageSize uint32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// From the previous page; empty for the first. Opaque.
+	// `next_page_token` of the previous page; empty for the first. Opaque.
 	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -443,7 +444,7 @@ type ListWorkflowsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The workflows.
 	Workflows []*Workflow `protobuf:"bytes,1,rep,name=workflows,proto3" json:"workflows,omitempty"`
-	// For the next page; empty when there is none.
+	// `page_token` for the next page; empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

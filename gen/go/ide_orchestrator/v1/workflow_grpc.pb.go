@@ -4,7 +4,7 @@
 // - protoc             (unknown)
 // source: ide_orchestrator/v1/workflow.proto
 
-// Workflows: what is refined.
+// Workflows: the subjects of refinements.
 
 package ideorchestratorv1
 
@@ -30,11 +30,11 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Make and read workflows.
+// Creates and reads workflows.
 type WorkflowServiceClient interface {
-	// Makes a workflow with its first draft. INVALID_ARGUMENT: a field is wrong.
+	// Creates a workflow with its first draft. INVALID_ARGUMENT: a field is invalid.
 	CreateWorkflow(ctx context.Context, in *CreateWorkflowRequest, opts ...grpc.CallOption) (*CreateWorkflowResponse, error)
-	// Reads a workflow with its current draft's files. NOT_FOUND: none such, or not the caller's.
+	// Reads a workflow with its current draft's files. NOT_FOUND: it does not exist, or is another user's.
 	GetWorkflow(ctx context.Context, in *GetWorkflowRequest, opts ...grpc.CallOption) (*GetWorkflowResponse, error)
 	// Lists the caller's workflows without files, newest first.
 	ListWorkflows(ctx context.Context, in *ListWorkflowsRequest, opts ...grpc.CallOption) (*ListWorkflowsResponse, error)
@@ -82,11 +82,11 @@ func (c *workflowServiceClient) ListWorkflows(ctx context.Context, in *ListWorkf
 // All implementations must embed UnimplementedWorkflowServiceServer
 // for forward compatibility.
 //
-// Make and read workflows.
+// Creates and reads workflows.
 type WorkflowServiceServer interface {
-	// Makes a workflow with its first draft. INVALID_ARGUMENT: a field is wrong.
+	// Creates a workflow with its first draft. INVALID_ARGUMENT: a field is invalid.
 	CreateWorkflow(context.Context, *CreateWorkflowRequest) (*CreateWorkflowResponse, error)
-	// Reads a workflow with its current draft's files. NOT_FOUND: none such, or not the caller's.
+	// Reads a workflow with its current draft's files. NOT_FOUND: it does not exist, or is another user's.
 	GetWorkflow(context.Context, *GetWorkflowRequest) (*GetWorkflowResponse, error)
 	// Lists the caller's workflows without files, newest first.
 	ListWorkflows(context.Context, *ListWorkflowsRequest) (*ListWorkflowsResponse, error)

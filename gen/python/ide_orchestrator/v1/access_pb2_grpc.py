@@ -26,9 +26,10 @@ if _version_not_supported:
 
 
 class AccessServiceStub:
-    """Grant and withdraw access to proposals. All methods are for owners, but that everybody may give up their
-    own access. NOT_FOUND: no such proposal, or not the caller's to see. PERMISSION_DENIED: the caller may see
-    it, but is no owner. Who loses access is sent away from open streams within a minute.
+    """Grants and revokes access to proposals. All methods require an owner, except that users may revoke
+    their own access. NOT_FOUND: the proposal does not exist, or the caller may not see it.
+    PERMISSION_DENIED: the caller may see it but is not an owner. The open streams of a user who loses access
+    end within a minute.
     """
 
     def __init__(self, channel):
@@ -70,9 +71,10 @@ class AccessServiceStub:
 
 
 class AccessServiceServicer:
-    """Grant and withdraw access to proposals. All methods are for owners, but that everybody may give up their
-    own access. NOT_FOUND: no such proposal, or not the caller's to see. PERMISSION_DENIED: the caller may see
-    it, but is no owner. Who loses access is sent away from open streams within a minute.
+    """Grants and revokes access to proposals. All methods require an owner, except that users may revoke
+    their own access. NOT_FOUND: the proposal does not exist, or the caller may not see it.
+    PERMISSION_DENIED: the caller may see it but is not an owner. The open streams of a user who loses access
+    end within a minute.
     """
 
     def ListGrants(self, request, context):
@@ -83,38 +85,38 @@ class AccessServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GrantAccess(self, request, context):
-        """Gives a user access, or other access than before; the same again changes nothing. NOT_FOUND: also for
-        a user that never called. FAILED_PRECONDITION: no owner would be left, or there are too many grants.
+        """Grants a user access, or changes the access type. Idempotent. NOT_FOUND: also when the user has never
+        called the hub. FAILED_PRECONDITION: no owner would be left, or the proposal has too many grants.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeAccess(self, request, context):
-        """Takes a user's access away; nothing happens when there is none. FAILED_PRECONDITION: no owner would
-        be left.
+        """Revokes a user's access; does nothing when the user has none. FAILED_PRECONDITION: no owner would be
+        left.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListShareLinks(self, request, context):
-        """Lists the share links that are good now, newest first, without their secrets.
+        """Lists the valid share links, newest first, without their secrets.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateShareLink(self, request, context):
-        """Makes a share link. FAILED_PRECONDITION: there are too many. OUT_OF_RANGE: the cursor is behind the
-        journal's end.
+        """Creates a share link. FAILED_PRECONDITION: the proposal has too many links. OUT_OF_RANGE: the cursor
+        is past the end of the journal.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeShareLink(self, request, context):
-        """Withdraws a share link. NOT_FOUND: also for a link that the proposal does not have, or no more.
+        """Revokes a share link. NOT_FOUND: also when the proposal has no such valid link.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -162,9 +164,10 @@ def add_AccessServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AccessService:
-    """Grant and withdraw access to proposals. All methods are for owners, but that everybody may give up their
-    own access. NOT_FOUND: no such proposal, or not the caller's to see. PERMISSION_DENIED: the caller may see
-    it, but is no owner. Who loses access is sent away from open streams within a minute.
+    """Grants and revokes access to proposals. All methods require an owner, except that users may revoke
+    their own access. NOT_FOUND: the proposal does not exist, or the caller may not see it.
+    PERMISSION_DENIED: the caller may see it but is not an owner. The open streams of a user who loses access
+    end within a minute.
     """
 
     @staticmethod

@@ -27,9 +27,9 @@ class _MessageRole:
 class _MessageRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MessageRole.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     MESSAGE_ROLE_UNSPECIFIED: _MessageRole.ValueType  # 0
-    """Unknown to this version, or not told by the runtime."""
+    """Unknown to this version, or not given by the runtime."""
     MESSAGE_ROLE_HUMAN: _MessageRole.ValueType  # 1
-    """The person."""
+    """A person."""
     MESSAGE_ROLE_AI: _MessageRole.ValueType  # 2
     """The model."""
     MESSAGE_ROLE_TOOL: _MessageRole.ValueType  # 3
@@ -38,12 +38,12 @@ class _MessageRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MessageRo
     """The instructions given to the model."""
 
 class MessageRole(_MessageRole, metaclass=_MessageRoleEnumTypeWrapper):
-    """Who speaks in a message."""
+    """The role of a message's author."""
 
 MESSAGE_ROLE_UNSPECIFIED: MessageRole.ValueType  # 0
-"""Unknown to this version, or not told by the runtime."""
+"""Unknown to this version, or not given by the runtime."""
 MESSAGE_ROLE_HUMAN: MessageRole.ValueType  # 1
-"""The person."""
+"""A person."""
 MESSAGE_ROLE_AI: MessageRole.ValueType  # 2
 """The model."""
 MESSAGE_ROLE_TOOL: MessageRole.ValueType  # 3
@@ -61,23 +61,23 @@ class _FileChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FileCh
     FILE_CHANGE_KIND_UNSPECIFIED: _FileChangeKind.ValueType  # 0
     """Unknown to this version."""
     FILE_CHANGE_KIND_ADDED: _FileChangeKind.ValueType  # 1
-    """It was not there before."""
+    """The file is new."""
     FILE_CHANGE_KIND_MODIFIED: _FileChangeKind.ValueType  # 2
-    """Its content or its times differ."""
+    """Its content or its times changed."""
     FILE_CHANGE_KIND_DELETED: _FileChangeKind.ValueType  # 3
-    """It is gone."""
+    """The file was deleted."""
 
 class FileChangeKind(_FileChangeKind, metaclass=_FileChangeKindEnumTypeWrapper):
-    """What became of a file."""
+    """How a file changed."""
 
 FILE_CHANGE_KIND_UNSPECIFIED: FileChangeKind.ValueType  # 0
 """Unknown to this version."""
 FILE_CHANGE_KIND_ADDED: FileChangeKind.ValueType  # 1
-"""It was not there before."""
+"""The file is new."""
 FILE_CHANGE_KIND_MODIFIED: FileChangeKind.ValueType  # 2
-"""Its content or its times differ."""
+"""Its content or its times changed."""
 FILE_CHANGE_KIND_DELETED: FileChangeKind.ValueType  # 3
-"""It is gone."""
+"""The file was deleted."""
 Global___FileChangeKind: _TypeAlias = FileChangeKind  # noqa: Y015
 
 class _UpstreamFrameReason:
@@ -89,25 +89,25 @@ class _UpstreamFrameReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_U
     UPSTREAM_FRAME_REASON_UNSPECIFIED: _UpstreamFrameReason.ValueType  # 0
     """Unknown to this version."""
     UPSTREAM_FRAME_REASON_UNKNOWN_TYPE: _UpstreamFrameReason.ValueType  # 1
-    """Its type is not one that the hub gives a meaning to."""
+    """The hub does not know its `event_type`."""
     UPSTREAM_FRAME_REASON_MALFORMED: _UpstreamFrameReason.ValueType  # 2
-    """It is not a JSON object with an `event_type` and a `data` object."""
+    """It is not a JSON object with a string `event_type` and an object `data`."""
     UPSTREAM_FRAME_REASON_ERROR_REPORT: _UpstreamFrameReason.ValueType  # 3
-    """The runtime reports an error; the terminal event has the verdict."""
+    """The runtime reports an error; the terminal event has the run's outcome."""
     UPSTREAM_FRAME_REASON_AFTER_END: _UpstreamFrameReason.ValueType  # 4
     """It came after the frame that ended the run."""
 
 class UpstreamFrameReason(_UpstreamFrameReason, metaclass=_UpstreamFrameReasonEnumTypeWrapper):
-    """Why a frame was kept uninterpreted."""
+    """Why a frame is kept uninterpreted."""
 
 UPSTREAM_FRAME_REASON_UNSPECIFIED: UpstreamFrameReason.ValueType  # 0
 """Unknown to this version."""
 UPSTREAM_FRAME_REASON_UNKNOWN_TYPE: UpstreamFrameReason.ValueType  # 1
-"""Its type is not one that the hub gives a meaning to."""
+"""The hub does not know its `event_type`."""
 UPSTREAM_FRAME_REASON_MALFORMED: UpstreamFrameReason.ValueType  # 2
-"""It is not a JSON object with an `event_type` and a `data` object."""
+"""It is not a JSON object with a string `event_type` and an object `data`."""
 UPSTREAM_FRAME_REASON_ERROR_REPORT: UpstreamFrameReason.ValueType  # 3
-"""The runtime reports an error; the terminal event has the verdict."""
+"""The runtime reports an error; the terminal event has the run's outcome."""
 UPSTREAM_FRAME_REASON_AFTER_END: UpstreamFrameReason.ValueType  # 4
 """It came after the frame that ended the run."""
 Global___UpstreamFrameReason: _TypeAlias = UpstreamFrameReason  # noqa: Y015
@@ -121,19 +121,19 @@ class _DiscontinuityReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_D
     DISCONTINUITY_REASON_UNSPECIFIED: _DiscontinuityReason.ValueType  # 0
     """Unknown to this version."""
     DISCONTINUITY_REASON_RECONNECTED: _DiscontinuityReason.ValueType  # 1
-    """The connection to the runtime was lost and the runtime does not repeat what it sent."""
+    """The connection to the runtime was lost, and the runtime does not repeat earlier frames."""
     DISCONTINUITY_REASON_REPLAY_DIFFERED: _DiscontinuityReason.ValueType  # 2
-    """The runtime repeated what it had sent, but not word for word."""
+    """The runtime repeated earlier frames, but not identically."""
 
 class DiscontinuityReason(_DiscontinuityReason, metaclass=_DiscontinuityReasonEnumTypeWrapper):
-    """Why continuity cannot be promised."""
+    """Why continuity with the runtime's stream is not certain."""
 
 DISCONTINUITY_REASON_UNSPECIFIED: DiscontinuityReason.ValueType  # 0
 """Unknown to this version."""
 DISCONTINUITY_REASON_RECONNECTED: DiscontinuityReason.ValueType  # 1
-"""The connection to the runtime was lost and the runtime does not repeat what it sent."""
+"""The connection to the runtime was lost, and the runtime does not repeat earlier frames."""
 DISCONTINUITY_REASON_REPLAY_DIFFERED: DiscontinuityReason.ValueType  # 2
-"""The runtime repeated what it had sent, but not word for word."""
+"""The runtime repeated earlier frames, but not identically."""
 Global___DiscontinuityReason: _TypeAlias = DiscontinuityReason  # noqa: Y015
 
 class _Outcome:
@@ -147,9 +147,9 @@ class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome.Value
     OUTCOME_COMPLETED: _Outcome.ValueType  # 1
     """The agent finished; the proposal's files are stored."""
     OUTCOME_FAILED: _Outcome.ValueType  # 2
-    """The run failed; the files written until then are stored."""
+    """The run failed; the files written so far are stored."""
     OUTCOME_CANCELLED: _Outcome.ValueType  # 3
-    """Somebody cancelled it; the files written until then are stored."""
+    """A user cancelled the run; the files written so far are stored."""
 
 class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
     """How a run ended."""
@@ -159,9 +159,9 @@ OUTCOME_UNSPECIFIED: Outcome.ValueType  # 0
 OUTCOME_COMPLETED: Outcome.ValueType  # 1
 """The agent finished; the proposal's files are stored."""
 OUTCOME_FAILED: Outcome.ValueType  # 2
-"""The run failed; the files written until then are stored."""
+"""The run failed; the files written so far are stored."""
 OUTCOME_CANCELLED: Outcome.ValueType  # 3
-"""Somebody cancelled it; the files written until then are stored."""
+"""A user cancelled the run; the files written so far are stored."""
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
 @_typing.final
@@ -186,23 +186,25 @@ class Event(_message.Message):
     """Grows by one at each discontinuity; 1 for a thread that never had one."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When the hub took the event in (UTC). Not strictly increasing between replicas."""
+        """When the hub received the frame, or made the event itself (UTC). Clocks of replicas differ: not
+        strictly increasing.
+        """
 
     @_builtins.property
     def run_started(self) -> Global___RunStarted:
-        """The run was recorded and is about to be sent to the runtime; always the first event."""
+        """The run is stored and is about to be sent to the runtime. Always the first event."""
 
     @_builtins.property
     def state_update(self) -> Global___StateUpdate:
-        """The agent's state moved: messages, todos, files."""
+        """The agent's state changed: messages, todos, files."""
 
     @_builtins.property
     def token(self) -> Global___Token:
-        """A piece of what the model or a tool is saying."""
+        """A piece of the text or tool calls that the model or a tool is producing."""
 
     @_builtins.property
     def upstream_frame(self) -> Global___UpstreamFrame:
-        """Something the runtime sent that has no type of its own here."""
+        """A frame of the runtime that has no event kind of its own."""
 
     @_builtins.property
     def input_requested(self) -> Global___InputRequested:
@@ -210,11 +212,11 @@ class Event(_message.Message):
 
     @_builtins.property
     def discontinuity(self) -> Global___Discontinuity:
-        """What the runtime sent between the previous event and the next one may be incomplete."""
+        """Frames of the runtime may be missing between the previous event and the next one."""
 
     @_builtins.property
     def terminal(self) -> Global___Terminal:
-        """The run is over; exactly one a thread, and the last event."""
+        """The run has ended. Exactly one per thread, and always the last event."""
 
     def __init__(
         self,
@@ -242,7 +244,7 @@ Global___Event: _TypeAlias = Event  # noqa: Y015
 
 @_typing.final
 class RunStarted(_message.Message):
-    """The run was recorded together with its proposal."""
+    """The run and its proposal were stored, in one transaction."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -272,7 +274,7 @@ Global___RunStarted: _TypeAlias = RunStarted  # noqa: Y015
 
 @_typing.final
 class StateUpdate(_message.Message):
-    """The difference between the agent's state and the state before it."""
+    """What changed in the agent's state since the previous state update."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -303,14 +305,14 @@ class StateUpdate(_message.Message):
     EXTRA_FIELD_NUMBER: _builtins.int
     UNREAD_FILES_FIELD_NUMBER: _builtins.int
     message_count: _builtins.int
-    """How many messages the state has now. Fewer than before: the list was cut to this length."""
+    """Number of messages in the state now. Fewer than before: the list was cut to this length."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___MessageChange]:
-        """Messages that are new or differ, in order of their index."""
+        """New and changed messages, in order of their index."""
 
     @_builtins.property
     def todos(self) -> Global___TodoList:
-        """The whole todo list; absent when it is as it was."""
+        """The whole todo list; absent when it did not change."""
 
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileChange]:
@@ -318,11 +320,11 @@ class StateUpdate(_message.Message):
 
     @_builtins.property
     def extra(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Other keys of the runtime's state that are new or differ, each as its JSON text."""
+        """Other new or changed keys of the runtime's state: key to JSON text."""
 
     @_builtins.property
     def unread_files(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnreadFile]:
-        """Entries of the runtime's file map that could not be read as a file."""
+        """Entries of the runtime's file map that could not be read as files."""
 
     def __init__(
         self,
@@ -344,17 +346,17 @@ Global___StateUpdate: _TypeAlias = StateUpdate  # noqa: Y015
 
 @_typing.final
 class MessageChange(_message.Message):
-    """One place of the agent's message list."""
+    """One changed position of the agent's message list."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     INDEX_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     index: _builtins.int
-    """Place in the list, from 0."""
+    """Position in the list, from 0."""
     @_builtins.property
     def message(self) -> Global___AgentMessage:
-        """What stands there now."""
+        """The message at this position now."""
 
     def __init__(
         self,
@@ -384,22 +386,22 @@ class AgentMessage(_message.Message):
     TOOL_CALL_ID_FIELD_NUMBER: _builtins.int
     UNINTERPRETED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """The runtime's id of the message; empty when it gave none."""
+    """The runtime's id of the message; empty when it has none."""
     role: Global___MessageRole.ValueType
-    """Who speaks."""
+    """The author's role."""
     text: _builtins.str
     """The text; empty for a message that only calls tools."""
     name: _builtins.str
-    """The tool's name, in a tool's answer; otherwise empty."""
+    """In a tool's answer: the tool's name; otherwise empty."""
     tool_call_id: _builtins.str
-    """Which call a tool's answer belongs to; otherwise empty."""
+    """In a tool's answer: the id of the call that it answers; otherwise empty."""
     uninterpreted: _builtins.bool
-    """True when `text` is the runtime's own printed form of a message that could not be taken apart,
-    or when characters that UTF-8 cannot carry were replaced in it by U+FFFD.
+    """True when the message could not be parsed and `text` is the runtime's printed form of it, or when
+    characters that UTF-8 cannot encode were replaced by U+FFFD in `text`.
     """
     @_builtins.property
     def tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolCall]:
-        """Tools that the message calls."""
+        """The tool calls in the message."""
 
     def __init__(
         self,
@@ -422,7 +424,7 @@ Global___AgentMessage: _TypeAlias = AgentMessage  # noqa: Y015
 
 @_typing.final
 class ToolCall(_message.Message):
-    """A call of a tool, complete."""
+    """A complete call of a tool."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -434,7 +436,7 @@ class ToolCall(_message.Message):
     name: _builtins.str
     """The tool's name."""
     arguments: _builtins.str
-    """The arguments as JSON text; the runtime's own printed form when they are not JSON."""
+    """The arguments as JSON text, or in the runtime's printed form when they are not JSON."""
     def __init__(
         self,
         *,
@@ -476,7 +478,7 @@ Global___TodoList: _TypeAlias = TodoList  # noqa: Y015
 
 @_typing.final
 class Todo(_message.Message):
-    """One item of the todo list."""
+    """One item of a todo list."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -485,7 +487,7 @@ class Todo(_message.Message):
     content: _builtins.str
     """What is to be done."""
     status: _builtins.str
-    """The runtime's word, such as `pending`, `in_progress` or `completed`; others may come."""
+    """The status as the runtime spells it, such as `pending`, `in_progress` or `completed`; an open set."""
     def __init__(
         self,
         *,
@@ -502,7 +504,7 @@ Global___Todo: _TypeAlias = Todo  # noqa: Y015
 
 @_typing.final
 class FileChange(_message.Message):
-    """A file that differs from the state before."""
+    """A file that changed since the previous state update."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -516,23 +518,23 @@ class FileChange(_message.Message):
     MODIFIED_AT_FIELD_NUMBER: _builtins.int
     SANITIZED_FIELD_NUMBER: _builtins.int
     path: _builtins.str
-    """The file's path: an opaque key, exactly as the runtime spells it."""
+    """The path, exactly as the runtime spells it; an opaque key."""
     kind: Global___FileChangeKind.ValueType
-    """What became of it."""
+    """How it changed."""
     text: _builtins.str
-    """Text, with the line ends that the runtime sent."""
+    """Text, with the runtime's line ends."""
     binary: _builtins.bytes
-    """Bytes of a file that is not text."""
+    """The bytes of a file that is not text."""
     sha256: _builtins.str
-    """SHA-256 of the content's bytes (text as UTF-8) in lower-case hex; empty when deleted."""
+    """SHA-256 of the content (text as UTF-8) in lower-case hex; empty when deleted."""
     size_bytes: _builtins.int
     """Size of the content in bytes; 0 when deleted."""
     created_at: _builtins.str
-    """When the runtime says that the file was made, in the runtime's own spelling; empty when not told."""
+    """Creation time as the runtime spells it; empty when the runtime gives none."""
     modified_at: _builtins.str
-    """When the runtime says that the file was last changed, in its own spelling; empty when not told."""
+    """Time of the last change as the runtime spells it; empty when the runtime gives none."""
     sanitized: _builtins.bool
-    """True when characters that UTF-8 cannot carry (lone surrogates) were replaced by U+FFFD."""
+    """True when characters that UTF-8 cannot encode (lone surrogates) were replaced by U+FFFD."""
     def __init__(
         self,
         *,
@@ -558,7 +560,7 @@ Global___FileChange: _TypeAlias = FileChange  # noqa: Y015
 
 @_typing.final
 class UnreadFile(_message.Message):
-    """An entry of the runtime's file map that is no file in any known form."""
+    """An entry of the runtime's file map that is not a file in any known form."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -584,8 +586,8 @@ Global___UnreadFile: _TypeAlias = UnreadFile  # noqa: Y015
 
 @_typing.final
 class Token(_message.Message):
-    """A piece of text, or of a tool call, as it is being produced. Provisional: the message's final
-    text is the one in the next state update that has the same message id.
+    """A piece of text or of a tool call while it is being produced. Provisional: the final text is the one in
+    the next state update that has the same message id.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -600,22 +602,22 @@ class Token(_message.Message):
     TOOL_CALL_ID_FIELD_NUMBER: _builtins.int
     UNINTERPRETED_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
-    """The message that the piece belongs to; empty when the runtime did not tell."""
+    """The id of the message that the piece belongs to; empty when the runtime gives none."""
     role: Global___MessageRole.ValueType
-    """Who speaks."""
+    """The author's role."""
     text: _builtins.str
-    """The piece of text; may be empty."""
+    """The next characters of the text; may be empty."""
     node: _builtins.str
-    """The graph node that produced it, such as `model` or `tools`; empty when not told."""
+    """The graph node that produced it, such as `model` or `tools`; empty when the runtime gives none."""
     last: _builtins.bool
     """True for the last piece of its message."""
     name: _builtins.str
     """In a tool's answer: the tool's name; otherwise empty."""
     tool_call_id: _builtins.str
-    """In a tool's answer: the call that it answers; otherwise empty."""
+    """In a tool's answer: the id of the call that it answers; otherwise empty."""
     uninterpreted: _builtins.bool
-    """True when the piece could not be taken apart and `text` is the runtime's own printed form, or when
-    characters that UTF-8 cannot carry were replaced by U+FFFD.
+    """True when the piece could not be parsed and `text` is the runtime's printed form of it, or when
+    characters that UTF-8 cannot encode were replaced by U+FFFD.
     """
     @_builtins.property
     def tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolCallPiece]:
@@ -653,7 +655,7 @@ class ToolCallPiece(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     ARGUMENTS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
-    """Which of the message's calls it belongs to, from 0."""
+    """Which of the message's tool calls it belongs to, from 0."""
     id: _builtins.str
     """The call's id; empty after the first piece."""
     name: _builtins.str
@@ -678,7 +680,7 @@ Global___ToolCallPiece: _TypeAlias = ToolCallPiece  # noqa: Y015
 
 @_typing.final
 class UpstreamFrame(_message.Message):
-    """A frame of the runtime, kept as it came."""
+    """A frame of the runtime that is kept as received."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -689,9 +691,9 @@ class UpstreamFrame(_message.Message):
     event_type: _builtins.str
     """The frame's `event_type`; empty when it has none."""
     reason: Global___UpstreamFrameReason.ValueType
-    """Why it has no type of its own."""
+    """Why it has no event kind of its own."""
     text: _builtins.str
-    """The frame's text, verbatim; a JSON object unless `reason` says that it is none."""
+    """The frame's text, verbatim; a JSON object unless `reason` is MALFORMED."""
     binary: _builtins.bytes
     """The frame's bytes, when they are not UTF-8 text."""
     def __init__(
@@ -714,13 +716,13 @@ Global___UpstreamFrame: _TypeAlias = UpstreamFrame  # noqa: Y015
 
 @_typing.final
 class InputRequested(_message.Message):
-    """The agent stopped to ask a person."""
+    """The agent stopped and asks a person."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUEST_FIELD_NUMBER: _builtins.int
     request: _builtins.str
-    """The questions, in the runtime's own printed form."""
+    """The questions, in the runtime's printed form."""
     def __init__(
         self,
         *,
@@ -736,13 +738,13 @@ Global___InputRequested: _TypeAlias = InputRequested  # noqa: Y015
 
 @_typing.final
 class Discontinuity(_message.Message):
-    """What came from the runtime before this event and what comes after may not join up."""
+    """Frames of the runtime may be missing or repeated between the events before this one and those after it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REASON_FIELD_NUMBER: _builtins.int
     reason: Global___DiscontinuityReason.ValueType
-    """Why."""
+    """The reason."""
     def __init__(
         self,
         *,
@@ -758,7 +760,7 @@ Global___Discontinuity: _TypeAlias = Discontinuity  # noqa: Y015
 
 @_typing.final
 class Terminal(_message.Message):
-    """The run is over."""
+    """The run has ended."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -769,11 +771,11 @@ class Terminal(_message.Message):
     outcome: Global___Outcome.ValueType
     """How it ended."""
     reason: _builtins.str
-    """Stable code of the reason, such as `upstream_error` or `deadline_exceeded`; empty when completed."""
+    """Stable code, such as `upstream_error` or `deadline_exceeded`; empty when completed."""
     message: _builtins.str
-    """The reason for a person to read; empty when completed."""
+    """The reason in words, for people; empty when completed."""
     file_count: _builtins.int
-    """How many files the proposal has."""
+    """Number of files in the proposal."""
     def __init__(
         self,
         *,

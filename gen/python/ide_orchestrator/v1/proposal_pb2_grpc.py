@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ProposalServiceStub:
-    """Read proposals.
+    """Reads proposals.
     """
 
     def __init__(self, channel):
@@ -48,18 +48,18 @@ class ProposalServiceStub:
 
 
 class ProposalServiceServicer:
-    """Read proposals.
+    """Reads proposals.
     """
 
     def GetProposal(self, request, context):
-        """Reads a proposal with its files. NOT_FOUND: none such, or not the caller's to see.
+        """Reads a proposal with its files. NOT_FOUND: it does not exist, or the caller may not see it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListProposals(self, request, context):
-        """Lists the caller's proposals without their files, newest first.
+        """Lists the proposals that the caller may see, without their files, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,7 +87,7 @@ def add_ProposalServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ProposalService:
-    """Read proposals.
+    """Reads proposals.
     """
 
     @staticmethod

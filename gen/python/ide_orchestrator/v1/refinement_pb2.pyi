@@ -30,31 +30,31 @@ class _ProposalStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Propos
     PROPOSAL_STATUS_UNSPECIFIED: _ProposalStatus.ValueType  # 0
     """Unknown to this version."""
     PROPOSAL_STATUS_PROCESSING: _ProposalStatus.ValueType  # 1
-    """The agent works."""
+    """The agent is working."""
     PROPOSAL_STATUS_COMPLETED: _ProposalStatus.ValueType  # 2
     """The agent finished; the files await review. Terminal."""
     PROPOSAL_STATUS_FAILED: _ProposalStatus.ValueType  # 3
     """The run failed. Terminal."""
     PROPOSAL_STATUS_CANCELLED: _ProposalStatus.ValueType  # 4
-    """Somebody cancelled the run. Terminal."""
+    """A user cancelled the run. Terminal."""
     PROPOSAL_STATUS_AWAITING_INPUT: _ProposalStatus.ValueType  # 5
-    """The agent asked a person and waits; it fails when no answer comes in time."""
+    """The agent asked a person and is waiting; the run fails when no answer comes in time."""
 
 class ProposalStatus(_ProposalStatus, metaclass=_ProposalStatusEnumTypeWrapper):
-    """Where a refinement, and so its proposal, stands."""
+    """The status of a refinement and of its proposal."""
 
 PROPOSAL_STATUS_UNSPECIFIED: ProposalStatus.ValueType  # 0
 """Unknown to this version."""
 PROPOSAL_STATUS_PROCESSING: ProposalStatus.ValueType  # 1
-"""The agent works."""
+"""The agent is working."""
 PROPOSAL_STATUS_COMPLETED: ProposalStatus.ValueType  # 2
 """The agent finished; the files await review. Terminal."""
 PROPOSAL_STATUS_FAILED: ProposalStatus.ValueType  # 3
 """The run failed. Terminal."""
 PROPOSAL_STATUS_CANCELLED: ProposalStatus.ValueType  # 4
-"""Somebody cancelled the run. Terminal."""
+"""A user cancelled the run. Terminal."""
 PROPOSAL_STATUS_AWAITING_INPUT: ProposalStatus.ValueType  # 5
-"""The agent asked a person and waits; it fails when no answer comes in time."""
+"""The agent asked a person and is waiting; the run fails when no answer comes in time."""
 Global___ProposalStatus: _TypeAlias = ProposalStatus  # noqa: Y015
 
 @_typing.final
@@ -74,30 +74,30 @@ class Refinement(_message.Message):
     COMPLETE_TIME_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     thread_id: _builtins.str
-    """The thread of the runtime that carries the refinement (UUID); the key for following its events."""
+    """The runtime's thread that carries out the refinement (UUID); the key for following its events."""
     proposal_id: _builtins.str
-    """The proposal that the refinement fills (UUID)."""
+    """The proposal that the refinement produces (UUID)."""
     workflow_id: _builtins.str
     """The workflow that is being refined (UUID)."""
     status: Global___ProposalStatus.ValueType
-    """Where the refinement stands."""
+    """The current status."""
     epoch: _builtins.int
-    """Grows by one at each discontinuity; from 1."""
+    """Starts at 1 and grows by one at each discontinuity."""
     last_seq: _builtins.int
-    """Highest seq in the journal; 0 when it is empty."""
+    """The highest seq in the journal; 0 when the journal is empty."""
     floor: _builtins.int
-    """Lowest seq that can still be read; 1 when nothing was removed."""
+    """The lowest seq that can still be read; 1 when nothing was removed."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was started (UTC)."""
+        """When the refinement was started (UTC)."""
 
     @_builtins.property
     def complete_time(self) -> _timestamp_pb2.Timestamp:
-        """When it reached its terminal status (UTC); absent before."""
+        """When it reached its terminal status (UTC); absent before that."""
 
     @_builtins.property
     def failure(self) -> Global___Failure:
-        """Why it failed; absent otherwise."""
+        """Why it failed; absent unless the status is FAILED."""
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class Failure(_message.Message):
     reason: _builtins.str
     """Stable code, such as `upstream_error`, `runtime_unavailable` or `deadline_exceeded`."""
     message: _builtins.str
-    """The reason for a person to read."""
+    """The reason in words, for people."""
     def __init__(
         self,
         *,
@@ -161,21 +161,21 @@ class StartRefinementRequest(_message.Message):
     workflow_id: _builtins.str
     """The workflow to refine (UUID)."""
     user_prompt: _builtins.str
-    """What the person asks for: 1 to 65,536 characters, not only white space."""
+    """The user's request: 1 to 65,536 characters, not only white space."""
     context_file_path: _builtins.str
-    """The file that the request is about: at most 1,024 characters; absent or empty when it is
+    """The path of the file that the request is about: at most 1,024 characters; absent or empty when it is
     about none.
     """
     context_selection: _builtins.str
-    """The lines that the request is about, as `lines A-B` or `line A` with 1 <= A <= B; absent or empty
-    for all.
+    """The lines of that file that the request is about, as `lines A-B` or `line A` with 1 <= A <= B; absent or
+    empty for all.
     """
     request_id: _builtins.str
-    """Names the request, so that sending it again starts nothing twice: 1 to 255 visible ASCII characters,
-    of the caller's choice, good for 24 hours; empty for none. The same as the header `Idempotency-Key`
-    over HTTP. With another request under the same name: INVALID_ARGUMENT (`key_reused`); while the
-    first is still being carried out: FAILED_PRECONDITION with RetryInfo. When the runtime did not take
-    the run, the name is free again.
+    """Idempotency key of the request: 1 to 255 visible ASCII characters, chosen by the caller, valid for 24
+    hours; empty for none. Sending the same request again with the same key does not start a second run.
+    Over HTTP it is the header `Idempotency-Key`. A different request with the key: INVALID_ARGUMENT
+    (`key_reused`). While the first request is still being processed: FAILED_PRECONDITION with RetryInfo.
+    When the runtime does not accept the run, the key can be used again.
     """
     def __init__(
         self,
@@ -210,10 +210,10 @@ class StartRefinementResponse(_message.Message):
     REFINEMENT_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
     replayed: _builtins.bool
-    """True when the request was made before and nothing was started now."""
+    """True when this repeats an earlier request and no run was started now."""
     @_builtins.property
     def refinement(self) -> Global___Refinement:
-        """The refinement, processing; of a repeated request, as it was when it was started."""
+        """The refinement as it was when it was started, also for a repeated request."""
 
     def __init__(
         self,
@@ -286,7 +286,7 @@ class WatchRefinementRequest(_message.Message):
     thread_id: _builtins.str
     """The thread (UUID)."""
     after_seq: _builtins.int
-    """The last seq that the caller has; 0 for all. Events after it are sent."""
+    """The last seq that the caller has; only later events are sent. 0 for all events."""
     def __init__(
         self,
         *,
@@ -303,8 +303,8 @@ Global___WatchRefinementRequest: _TypeAlias = WatchRefinementRequest  # noqa: Y0
 
 @_typing.final
 class WatchRefinementResponse(_message.Message):
-    """One message of a followed stream; also the message of the WebSocket subprotocols `ideo.v1` (as
-    proto-JSON) and `ideo.v1.proto` (as binary).
+    """One message of a watch stream, and of the WebSocket subprotocols `ideo.v1` (as proto-JSON) and
+    `ideo.v1.proto` (binary).
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -315,7 +315,7 @@ class WatchRefinementResponse(_message.Message):
     RECONNECT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello:
-        """Where the journal stands; always the first message, and only that."""
+        """The position of the journal. Always the first message, and sent once."""
 
     @_builtins.property
     def batch(self) -> Global___EventBatch:
@@ -323,11 +323,11 @@ class WatchRefinementResponse(_message.Message):
 
     @_builtins.property
     def heartbeat(self) -> Global___Heartbeat:
-        """Sign of life while nothing happens."""
+        """Sent while there are no events."""
 
     @_builtins.property
     def reconnect(self) -> Global___Reconnect:
-        """This replica will go away soon."""
+        """Asks the reader to connect again, because this replica is shutting down."""
 
     def __init__(
         self,
@@ -349,7 +349,7 @@ Global___WatchRefinementResponse: _TypeAlias = WatchRefinementResponse  # noqa: 
 
 @_typing.final
 class Hello(_message.Message):
-    """Where the journal stood when the stream was opened."""
+    """The position of the journal when the stream was opened or the page was read."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -358,13 +358,13 @@ class Hello(_message.Message):
     FLOOR_FIELD_NUMBER: _builtins.int
     RECOVERED_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
-    """The journal's epoch."""
+    """The current epoch."""
     last_seq: _builtins.int
-    """Highest seq in the journal; the stream goes on after it."""
+    """The highest seq in the journal; 0 when the journal is empty."""
     floor: _builtins.int
-    """Lowest seq that can still be read."""
+    """The lowest seq that can still be read; 1 when nothing was removed."""
     recovered: _builtins.bool
-    """True when every event after the caller's cursor will be delivered."""
+    """True: every event after the caller's cursor will be delivered."""
     def __init__(
         self,
         *,
@@ -383,7 +383,7 @@ Global___Hello: _TypeAlias = Hello  # noqa: Y015
 
 @_typing.final
 class EventBatch(_message.Message):
-    """Events in order of seq, at least one."""
+    """One or more events, in order of seq."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -407,16 +407,16 @@ Global___EventBatch: _TypeAlias = EventBatch  # noqa: Y015
 
 @_typing.final
 class Heartbeat(_message.Message):
-    """Sign of life: at most 15 seconds pass without any message."""
+    """Keeps the stream alive: at most 15 seconds pass without any message."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     LAST_SEQ_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     last_seq: _builtins.int
-    """Highest seq in the journal: a reader whose own is lower has not had all yet."""
+    """The highest seq in the journal. A reader whose last seq is lower has events still to come."""
     progress: _builtins.str
-    """What the runtime says about its progress, for a person to read; empty when it says nothing."""
+    """The runtime's latest report of progress, for people; empty when there is none."""
     def __init__(
         self,
         *,
@@ -433,15 +433,15 @@ Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
 
 @_typing.final
 class Reconnect(_message.Message):
-    """This replica will go away soon; the stream goes on until it does, but a reader that watches again by
-    itself, from its cursor, is not cut off together with all others.
+    """Asks the reader to watch again from its cursor, because this replica is shutting down. The stream goes on
+    until then. Readers are given different delays, so that they do not all connect again at once.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     AFTER_MS_FIELD_NUMBER: _builtins.int
     after_ms: _builtins.int
-    """How long to wait before watching again, in milliseconds; differs from reader to reader."""
+    """How long to wait before watching again, in milliseconds."""
     def __init__(
         self,
         *,
@@ -486,7 +486,7 @@ class CancelRefinementResponse(_message.Message):
     REFINEMENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def refinement(self) -> Global___Refinement:
-        """The refinement, as it stands after the call."""
+        """The refinement after the call."""
 
     def __init__(
         self,
@@ -514,9 +514,9 @@ class ListEventsRequest(_message.Message):
     thread_id: _builtins.str
     """The thread (UUID)."""
     after_seq: _builtins.int
-    """The last seq that the caller has; 0 for all. Events after it are returned."""
+    """The last seq that the caller has; only later events are returned. 0 for all events."""
     limit: _builtins.int
-    """Most events to return: 1 to 1,000; 0 means 100."""
+    """Maximum number of events to return: 1 to 1,000; 0 means 100."""
     wait_seconds: _builtins.int
     """How long to wait for the first event when there is none yet, in seconds: 0 to 25."""
     def __init__(
@@ -545,14 +545,14 @@ class ListEventsResponse(_message.Message):
     POSITION_FIELD_NUMBER: _builtins.int
     COMPLETE_FIELD_NUMBER: _builtins.int
     complete: _builtins.bool
-    """True when the terminal event is among those returned or was before them: nothing will follow."""
+    """True when no event will follow: the terminal event is among those returned, or is at the cursor."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]:
-        """The events in order of seq; empty when there is none after the cursor."""
+        """The events, in order of seq; empty when there is none after the cursor."""
 
     @_builtins.property
     def position(self) -> Global___Hello:
-        """Where the journal stands."""
+        """The position of the journal."""
 
     def __init__(
         self,

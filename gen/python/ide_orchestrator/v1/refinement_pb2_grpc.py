@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class RefinementServiceStub:
-    """Start, follow and cancel refinements.
+    """Starts, follows and cancels refinements.
     """
 
     def __init__(self, channel):
@@ -63,43 +63,43 @@ class RefinementServiceStub:
 
 
 class RefinementServiceServicer:
-    """Start, follow and cancel refinements.
+    """Starts, follows and cancels refinements.
     """
 
     def StartRefinement(self, request, context):
-        """Records the request, starts the run on the runtime and returns once the runtime took it.
-        NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is wrong. UNAVAILABLE: the runtime did
-        not take the run; the proposal, if named in the details, says failed.
+        """Stores the request, starts the run on the runtime and returns once the runtime has accepted it.
+        NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is invalid. UNAVAILABLE: the runtime did not
+        accept the run; when the details name a proposal, its status is failed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetRefinement(self, request, context):
-        """Reads where a refinement stands. NOT_FOUND: no such thread, or not the caller's to see.
+        """Reads a refinement's status. NOT_FOUND: the thread does not exist, or the caller may not see it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchRefinement(self, request, context):
-        """Follows a refinement's events: all after the cursor, then each as it is committed, until the
-        terminal event, after which the stream ends with OK. OUT_OF_RANGE: the cursor is below the floor
-        or above the journal's end.
+        """Follows a refinement: streams all events after the cursor, then each new event as it is committed. After
+        the terminal event the stream ends with OK. OUT_OF_RANGE: the cursor is below the floor or past the end
+        of the journal.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelRefinement(self, request, context):
-        """Cancels the run. Cancelling one that is over changes nothing and returns it as it is.
+        """Cancels the run. When the run has already ended, changes nothing and returns the refinement.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListEvents(self, request, context):
-        """Reads a page of events, waiting for the first if asked to.
+        """Reads a page of events. When there is none yet, waits for the first for up to `wait_seconds`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -142,7 +142,7 @@ def add_RefinementServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RefinementService:
-    """Start, follow and cancel refinements.
+    """Starts, follows and cancels refinements.
     """
 
     @staticmethod

@@ -27,53 +27,53 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RefinementServiceStub:
-    """Start, follow and cancel refinements."""
+    """Starts, follows and cancels refinements."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RefinementServiceAsyncStub: ...
     StartRefinement: _grpc.UnaryUnaryMultiCallable[_refinement_pb2.StartRefinementRequest, _refinement_pb2.StartRefinementResponse]
-    """Records the request, starts the run on the runtime and returns once the runtime took it.
-    NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is wrong. UNAVAILABLE: the runtime did
-    not take the run; the proposal, if named in the details, says failed.
+    """Stores the request, starts the run on the runtime and returns once the runtime has accepted it.
+    NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is invalid. UNAVAILABLE: the runtime did not
+    accept the run; when the details name a proposal, its status is failed.
     """
     GetRefinement: _grpc.UnaryUnaryMultiCallable[_refinement_pb2.GetRefinementRequest, _refinement_pb2.GetRefinementResponse]
-    """Reads where a refinement stands. NOT_FOUND: no such thread, or not the caller's to see."""
+    """Reads a refinement's status. NOT_FOUND: the thread does not exist, or the caller may not see it."""
     WatchRefinement: _grpc.UnaryStreamMultiCallable[_refinement_pb2.WatchRefinementRequest, _refinement_pb2.WatchRefinementResponse]
-    """Follows a refinement's events: all after the cursor, then each as it is committed, until the
-    terminal event, after which the stream ends with OK. OUT_OF_RANGE: the cursor is below the floor
-    or above the journal's end.
+    """Follows a refinement: streams all events after the cursor, then each new event as it is committed. After
+    the terminal event the stream ends with OK. OUT_OF_RANGE: the cursor is below the floor or past the end
+    of the journal.
     """
     CancelRefinement: _grpc.UnaryUnaryMultiCallable[_refinement_pb2.CancelRefinementRequest, _refinement_pb2.CancelRefinementResponse]
-    """Cancels the run. Cancelling one that is over changes nothing and returns it as it is."""
+    """Cancels the run. When the run has already ended, changes nothing and returns the refinement."""
     ListEvents: _grpc.UnaryUnaryMultiCallable[_refinement_pb2.ListEventsRequest, _refinement_pb2.ListEventsResponse]
-    """Reads a page of events, waiting for the first if asked to."""
+    """Reads a page of events. When there is none yet, waits for the first for up to `wait_seconds`."""
 
 @_typing.type_check_only
 class RefinementServiceAsyncStub(RefinementServiceStub):
-    """Start, follow and cancel refinements."""
+    """Starts, follows and cancels refinements."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartRefinement: _aio.UnaryUnaryMultiCallable[_refinement_pb2.StartRefinementRequest, _refinement_pb2.StartRefinementResponse]  # type: ignore[assignment]
-    """Records the request, starts the run on the runtime and returns once the runtime took it.
-    NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is wrong. UNAVAILABLE: the runtime did
-    not take the run; the proposal, if named in the details, says failed.
+    """Stores the request, starts the run on the runtime and returns once the runtime has accepted it.
+    NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is invalid. UNAVAILABLE: the runtime did not
+    accept the run; when the details name a proposal, its status is failed.
     """
     GetRefinement: _aio.UnaryUnaryMultiCallable[_refinement_pb2.GetRefinementRequest, _refinement_pb2.GetRefinementResponse]  # type: ignore[assignment]
-    """Reads where a refinement stands. NOT_FOUND: no such thread, or not the caller's to see."""
+    """Reads a refinement's status. NOT_FOUND: the thread does not exist, or the caller may not see it."""
     WatchRefinement: _aio.UnaryStreamMultiCallable[_refinement_pb2.WatchRefinementRequest, _refinement_pb2.WatchRefinementResponse]  # type: ignore[assignment]
-    """Follows a refinement's events: all after the cursor, then each as it is committed, until the
-    terminal event, after which the stream ends with OK. OUT_OF_RANGE: the cursor is below the floor
-    or above the journal's end.
+    """Follows a refinement: streams all events after the cursor, then each new event as it is committed. After
+    the terminal event the stream ends with OK. OUT_OF_RANGE: the cursor is below the floor or past the end
+    of the journal.
     """
     CancelRefinement: _aio.UnaryUnaryMultiCallable[_refinement_pb2.CancelRefinementRequest, _refinement_pb2.CancelRefinementResponse]  # type: ignore[assignment]
-    """Cancels the run. Cancelling one that is over changes nothing and returns it as it is."""
+    """Cancels the run. When the run has already ended, changes nothing and returns the refinement."""
     ListEvents: _aio.UnaryUnaryMultiCallable[_refinement_pb2.ListEventsRequest, _refinement_pb2.ListEventsResponse]  # type: ignore[assignment]
-    """Reads a page of events, waiting for the first if asked to."""
+    """Reads a page of events. When there is none yet, waits for the first for up to `wait_seconds`."""
 
 class RefinementServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Start, follow and cancel refinements."""
+    """Starts, follows and cancels refinements."""
 
     @_abc_1.abstractmethod
     def StartRefinement(
@@ -81,9 +81,9 @@ class RefinementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _refinement_pb2.StartRefinementRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_refinement_pb2.StartRefinementResponse, _abc.Awaitable[_refinement_pb2.StartRefinementResponse]]:
-        """Records the request, starts the run on the runtime and returns once the runtime took it.
-        NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is wrong. UNAVAILABLE: the runtime did
-        not take the run; the proposal, if named in the details, says failed.
+        """Stores the request, starts the run on the runtime and returns once the runtime has accepted it.
+        NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is invalid. UNAVAILABLE: the runtime did not
+        accept the run; when the details name a proposal, its status is failed.
         """
 
     @_abc_1.abstractmethod
@@ -92,7 +92,7 @@ class RefinementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _refinement_pb2.GetRefinementRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_refinement_pb2.GetRefinementResponse, _abc.Awaitable[_refinement_pb2.GetRefinementResponse]]:
-        """Reads where a refinement stands. NOT_FOUND: no such thread, or not the caller's to see."""
+        """Reads a refinement's status. NOT_FOUND: the thread does not exist, or the caller may not see it."""
 
     @_abc_1.abstractmethod
     def WatchRefinement(
@@ -100,9 +100,9 @@ class RefinementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _refinement_pb2.WatchRefinementRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_refinement_pb2.WatchRefinementResponse], _abc.AsyncIterator[_refinement_pb2.WatchRefinementResponse]]:
-        """Follows a refinement's events: all after the cursor, then each as it is committed, until the
-        terminal event, after which the stream ends with OK. OUT_OF_RANGE: the cursor is below the floor
-        or above the journal's end.
+        """Follows a refinement: streams all events after the cursor, then each new event as it is committed. After
+        the terminal event the stream ends with OK. OUT_OF_RANGE: the cursor is below the floor or past the end
+        of the journal.
         """
 
     @_abc_1.abstractmethod
@@ -111,7 +111,7 @@ class RefinementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _refinement_pb2.CancelRefinementRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_refinement_pb2.CancelRefinementResponse, _abc.Awaitable[_refinement_pb2.CancelRefinementResponse]]:
-        """Cancels the run. Cancelling one that is over changes nothing and returns it as it is."""
+        """Cancels the run. When the run has already ended, changes nothing and returns the refinement."""
 
     @_abc_1.abstractmethod
     def ListEvents(
@@ -119,6 +119,6 @@ class RefinementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _refinement_pb2.ListEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_refinement_pb2.ListEventsResponse, _abc.Awaitable[_refinement_pb2.ListEventsResponse]]:
-        """Reads a page of events, waiting for the first if asked to."""
+        """Reads a page of events. When there is none yet, waits for the first for up to `wait_seconds`."""
 
 def add_RefinementServiceServicer_to_server(servicer: RefinementServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

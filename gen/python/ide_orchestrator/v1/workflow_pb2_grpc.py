@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class WorkflowServiceStub:
-    """Make and read workflows.
+    """Creates and reads workflows.
     """
 
     def __init__(self, channel):
@@ -53,18 +53,18 @@ class WorkflowServiceStub:
 
 
 class WorkflowServiceServicer:
-    """Make and read workflows.
+    """Creates and reads workflows.
     """
 
     def CreateWorkflow(self, request, context):
-        """Makes a workflow with its first draft. INVALID_ARGUMENT: a field is wrong.
+        """Creates a workflow with its first draft. INVALID_ARGUMENT: a field is invalid.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetWorkflow(self, request, context):
-        """Reads a workflow with its current draft's files. NOT_FOUND: none such, or not the caller's.
+        """Reads a workflow with its current draft's files. NOT_FOUND: it does not exist, or is another user's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,7 +104,7 @@ def add_WorkflowServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WorkflowService:
-    """Make and read workflows.
+    """Creates and reads workflows.
     """
 
     @staticmethod

@@ -2,7 +2,7 @@
 // @generated from file ide_orchestrator/v1/access.proto (package ide_orchestrator.v1, syntax proto3)
 /* eslint-disable */
 
-// Access: who may see a proposal and act on it, and links that show it to anyone who has them.
+// Access: who may see a proposal and act on it, and links that show it to anybody who holds them.
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
@@ -44,14 +44,14 @@ export type Grant = Message<"ide_orchestrator.v1.Grant"> & {
   accessType: AccessType;
 
   /**
-   * The user's address as the token told it; absent when it told none.
+   * The user's e-mail address from the user's token; absent when the token has none.
    *
    * @generated from field: optional string email = 4;
    */
   email?: string | undefined;
 
   /**
-   * Since when the user may do this (UTC).
+   * When this access was granted or last changed (UTC).
    *
    * @generated from field: google.protobuf.Timestamp grant_time = 5;
    */
@@ -66,14 +66,14 @@ export const GrantSchema: GenMessage<Grant> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_access, 0);
 
 /**
- * A link that shows a proposal, its refinement and its events to anyone who brings its secret as a bearer
- * token, and lets nobody act.
+ * A link that shows a proposal, its refinement and its events, read-only, to anybody who presents its
+ * secret as a bearer token.
  *
  * @generated from message ide_orchestrator.v1.ShareLink
  */
 export type ShareLink = Message<"ide_orchestrator.v1.ShareLink"> & {
   /**
-   * The link's id (UUID); no secret.
+   * The link's id (UUID); not a secret.
    *
    * @generated from field: string id = 1;
    */
@@ -87,42 +87,42 @@ export type ShareLink = Message<"ide_orchestrator.v1.ShareLink"> & {
   proposalId: string;
 
   /**
-   * The thread of the events that it shows (UUID).
+   * The thread whose events it shows (UUID).
    *
    * @generated from field: string thread_id = 3;
    */
   threadId: string;
 
   /**
-   * It shows the events behind this seq only; 0 shows all.
+   * The link shows only events after this seq; 0 for all events.
    *
    * @generated from field: uint32 after_seq = 4;
    */
   afterSeq: number;
 
   /**
-   * Who made it (UUID).
+   * The user who created it (UUID).
    *
    * @generated from field: string created_by_user_id = 5;
    */
   createdByUserId: string;
 
   /**
-   * When it was made (UTC).
+   * When it was created (UTC).
    *
    * @generated from field: google.protobuf.Timestamp create_time = 6;
    */
   createTime?: Timestamp | undefined;
 
   /**
-   * When it ends (UTC), and with it every stream that it opened.
+   * When it expires (UTC). Streams opened with it end then.
    *
    * @generated from field: google.protobuf.Timestamp expire_time = 7;
    */
   expireTime?: Timestamp | undefined;
 
   /**
-   * The secret, beginning with `ideo_share_`: told once, when the link is made, and absent otherwise.
+   * The secret, which begins with `ideo_share_`. Present only in the response that creates the link.
    *
    * @generated from field: optional string secret = 8;
    */
@@ -164,7 +164,7 @@ export const ListGrantsRequestSchema: GenMessage<ListGrantsRequest> = /*@__PURE_
  */
 export type ListGrantsResponse = Message<"ide_orchestrator.v1.ListGrantsResponse"> & {
   /**
-   * The grants; at most 200.
+   * The grants: at most 200.
    *
    * @generated from field: repeated ide_orchestrator.v1.Grant grants = 1;
    */
@@ -192,7 +192,7 @@ export type GrantAccessRequest = Message<"ide_orchestrator.v1.GrantAccessRequest
   proposalId: string;
 
   /**
-   * The user (UUID), who has called before.
+   * The user (UUID); must have called the hub before.
    *
    * @generated from field: string user_id = 2;
    */
@@ -305,7 +305,7 @@ export const ListShareLinksRequestSchema: GenMessage<ListShareLinksRequest> = /*
  */
 export type ListShareLinksResponse = Message<"ide_orchestrator.v1.ListShareLinksResponse"> & {
   /**
-   * The links; at most 50.
+   * The links: at most 50.
    *
    * @generated from field: repeated ide_orchestrator.v1.ShareLink share_links = 1;
    */
@@ -333,14 +333,14 @@ export type CreateShareLinkRequest = Message<"ide_orchestrator.v1.CreateShareLin
   proposalId: string;
 
   /**
-   * Show the events behind this seq only; 0 for all.
+   * Show only events after this seq; 0 for all events.
    *
    * @generated from field: uint32 after_seq = 2;
    */
   afterSeq: number;
 
   /**
-   * For how long it is good: 60 to 7,776,000 seconds; 0 means 604,800, a week.
+   * Lifetime in seconds: 60 to 7,776,000 (90 days); 0 means 604,800 (a week).
    *
    * @generated from field: uint32 expires_in_seconds = 3;
    */
@@ -419,7 +419,7 @@ export const RevokeShareLinkResponseSchema: GenMessage<RevokeShareLinkResponse> 
   messageDesc(file_ide_orchestrator_v1_access, 13);
 
 /**
- * What somebody may do with a proposal, its refinement and its events.
+ * What a user may do with a proposal, its refinement and its events.
  *
  * @generated from enum ide_orchestrator.v1.AccessType
  */
@@ -432,7 +432,7 @@ export enum AccessType {
   UNSPECIFIED = 0,
 
   /**
-   * Everything, granting and withdrawing access included.
+   * Everything, including granting and revoking access.
    *
    * @generated from enum value: ACCESS_TYPE_OWNER = 1;
    */
@@ -460,9 +460,10 @@ export const AccessTypeSchema: GenEnum<AccessType> = /*@__PURE__*/
   enumDesc(file_ide_orchestrator_v1_access, 0);
 
 /**
- * Grant and withdraw access to proposals. All methods are for owners, but that everybody may give up their
- * own access. NOT_FOUND: no such proposal, or not the caller's to see. PERMISSION_DENIED: the caller may see
- * it, but is no owner. Who loses access is sent away from open streams within a minute.
+ * Grants and revokes access to proposals. All methods require an owner, except that users may revoke
+ * their own access. NOT_FOUND: the proposal does not exist, or the caller may not see it.
+ * PERMISSION_DENIED: the caller may see it but is not an owner. The open streams of a user who loses access
+ * end within a minute.
  *
  * @generated from service ide_orchestrator.v1.AccessService
  */
@@ -478,8 +479,8 @@ export const AccessService: GenService<{
     output: typeof ListGrantsResponseSchema;
   },
   /**
-   * Gives a user access, or other access than before; the same again changes nothing. NOT_FOUND: also for
-   * a user that never called. FAILED_PRECONDITION: no owner would be left, or there are too many grants.
+   * Grants a user access, or changes the access type. Idempotent. NOT_FOUND: also when the user has never
+   * called the hub. FAILED_PRECONDITION: no owner would be left, or the proposal has too many grants.
    *
    * @generated from rpc ide_orchestrator.v1.AccessService.GrantAccess
    */
@@ -489,8 +490,8 @@ export const AccessService: GenService<{
     output: typeof GrantAccessResponseSchema;
   },
   /**
-   * Takes a user's access away; nothing happens when there is none. FAILED_PRECONDITION: no owner would
-   * be left.
+   * Revokes a user's access; does nothing when the user has none. FAILED_PRECONDITION: no owner would be
+   * left.
    *
    * @generated from rpc ide_orchestrator.v1.AccessService.RevokeAccess
    */
@@ -500,7 +501,7 @@ export const AccessService: GenService<{
     output: typeof RevokeAccessResponseSchema;
   },
   /**
-   * Lists the share links that are good now, newest first, without their secrets.
+   * Lists the valid share links, newest first, without their secrets.
    *
    * @generated from rpc ide_orchestrator.v1.AccessService.ListShareLinks
    */
@@ -510,8 +511,8 @@ export const AccessService: GenService<{
     output: typeof ListShareLinksResponseSchema;
   },
   /**
-   * Makes a share link. FAILED_PRECONDITION: there are too many. OUT_OF_RANGE: the cursor is behind the
-   * journal's end.
+   * Creates a share link. FAILED_PRECONDITION: the proposal has too many links. OUT_OF_RANGE: the cursor
+   * is past the end of the journal.
    *
    * @generated from rpc ide_orchestrator.v1.AccessService.CreateShareLink
    */
@@ -521,7 +522,7 @@ export const AccessService: GenService<{
     output: typeof CreateShareLinkResponseSchema;
   },
   /**
-   * Withdraws a share link. NOT_FOUND: also for a link that the proposal does not have, or no more.
+   * Revokes a share link. NOT_FOUND: also when the proposal has no such valid link.
    *
    * @generated from rpc ide_orchestrator.v1.AccessService.RevokeShareLink
    */

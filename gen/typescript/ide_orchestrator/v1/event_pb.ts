@@ -37,21 +37,22 @@ export type Event = Message<"ide_orchestrator.v1.Event"> & {
   epoch: number;
 
   /**
-   * When the hub took the event in (UTC). Not strictly increasing between replicas.
+   * When the hub received the frame, or made the event itself (UTC). Clocks of replicas differ: not
+   * strictly increasing.
    *
    * @generated from field: google.protobuf.Timestamp create_time = 3;
    */
   createTime?: Timestamp | undefined;
 
   /**
-   * What happened. Absent when the reader is older than the writer: such an event can be skipped,
-   * except that a client which rebuilds files or messages should then read the proposal instead.
+   * What happened. Absent when the reader knows fewer kinds than the writer: skip such an event. A client
+   * that rebuilds files or messages from events reads the proposal instead.
    *
    * @generated from oneof ide_orchestrator.v1.Event.kind
    */
   kind: {
     /**
-     * The run was recorded and is about to be sent to the runtime; always the first event.
+     * The run is stored and is about to be sent to the runtime. Always the first event.
      *
      * @generated from field: ide_orchestrator.v1.RunStarted run_started = 10;
      */
@@ -59,7 +60,7 @@ export type Event = Message<"ide_orchestrator.v1.Event"> & {
     case: "runStarted";
   } | {
     /**
-     * The agent's state moved: messages, todos, files.
+     * The agent's state changed: messages, todos, files.
      *
      * @generated from field: ide_orchestrator.v1.StateUpdate state_update = 11;
      */
@@ -67,7 +68,7 @@ export type Event = Message<"ide_orchestrator.v1.Event"> & {
     case: "stateUpdate";
   } | {
     /**
-     * A piece of what the model or a tool is saying.
+     * A piece of the text or tool calls that the model or a tool is producing.
      *
      * @generated from field: ide_orchestrator.v1.Token token = 12;
      */
@@ -75,7 +76,7 @@ export type Event = Message<"ide_orchestrator.v1.Event"> & {
     case: "token";
   } | {
     /**
-     * Something the runtime sent that has no type of its own here.
+     * A frame of the runtime that has no event kind of its own.
      *
      * @generated from field: ide_orchestrator.v1.UpstreamFrame upstream_frame = 13;
      */
@@ -91,7 +92,7 @@ export type Event = Message<"ide_orchestrator.v1.Event"> & {
     case: "inputRequested";
   } | {
     /**
-     * What the runtime sent between the previous event and the next one may be incomplete.
+     * Frames of the runtime may be missing between the previous event and the next one.
      *
      * @generated from field: ide_orchestrator.v1.Discontinuity discontinuity = 15;
      */
@@ -99,7 +100,7 @@ export type Event = Message<"ide_orchestrator.v1.Event"> & {
     case: "discontinuity";
   } | {
     /**
-     * The run is over; exactly one a thread, and the last event.
+     * The run has ended. Exactly one per thread, and always the last event.
      *
      * @generated from field: ide_orchestrator.v1.Terminal terminal = 16;
      */
@@ -116,7 +117,7 @@ export const EventSchema: GenMessage<Event> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_event, 0);
 
 /**
- * The run was recorded together with its proposal.
+ * The run and its proposal were stored, in one transaction.
  *
  * @generated from message ide_orchestrator.v1.RunStarted
  */
@@ -151,27 +152,27 @@ export const RunStartedSchema: GenMessage<RunStarted> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_event, 1);
 
 /**
- * The difference between the agent's state and the state before it.
+ * What changed in the agent's state since the previous state update.
  *
  * @generated from message ide_orchestrator.v1.StateUpdate
  */
 export type StateUpdate = Message<"ide_orchestrator.v1.StateUpdate"> & {
   /**
-   * Messages that are new or differ, in order of their index.
+   * New and changed messages, in order of their index.
    *
    * @generated from field: repeated ide_orchestrator.v1.MessageChange messages = 1;
    */
   messages: MessageChange[];
 
   /**
-   * How many messages the state has now. Fewer than before: the list was cut to this length.
+   * Number of messages in the state now. Fewer than before: the list was cut to this length.
    *
    * @generated from field: uint32 message_count = 2;
    */
   messageCount: number;
 
   /**
-   * The whole todo list; absent when it is as it was.
+   * The whole todo list; absent when it did not change.
    *
    * @generated from field: ide_orchestrator.v1.TodoList todos = 3;
    */
@@ -185,14 +186,14 @@ export type StateUpdate = Message<"ide_orchestrator.v1.StateUpdate"> & {
   files: FileChange[];
 
   /**
-   * Other keys of the runtime's state that are new or differ, each as its JSON text.
+   * Other new or changed keys of the runtime's state: key to JSON text.
    *
    * @generated from field: map<string, string> extra = 5;
    */
   extra: { [key: string]: string };
 
   /**
-   * Entries of the runtime's file map that could not be read as a file.
+   * Entries of the runtime's file map that could not be read as files.
    *
    * @generated from field: repeated ide_orchestrator.v1.UnreadFile unread_files = 6;
    */
@@ -207,20 +208,20 @@ export const StateUpdateSchema: GenMessage<StateUpdate> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_event, 2);
 
 /**
- * One place of the agent's message list.
+ * One changed position of the agent's message list.
  *
  * @generated from message ide_orchestrator.v1.MessageChange
  */
 export type MessageChange = Message<"ide_orchestrator.v1.MessageChange"> & {
   /**
-   * Place in the list, from 0.
+   * Position in the list, from 0.
    *
    * @generated from field: uint32 index = 1;
    */
   index: number;
 
   /**
-   * What stands there now.
+   * The message at this position now.
    *
    * @generated from field: ide_orchestrator.v1.AgentMessage message = 2;
    */
@@ -241,14 +242,14 @@ export const MessageChangeSchema: GenMessage<MessageChange> = /*@__PURE__*/
  */
 export type AgentMessage = Message<"ide_orchestrator.v1.AgentMessage"> & {
   /**
-   * The runtime's id of the message; empty when it gave none.
+   * The runtime's id of the message; empty when it has none.
    *
    * @generated from field: string id = 1;
    */
   id: string;
 
   /**
-   * Who speaks.
+   * The author's role.
    *
    * @generated from field: ide_orchestrator.v1.MessageRole role = 2;
    */
@@ -262,29 +263,29 @@ export type AgentMessage = Message<"ide_orchestrator.v1.AgentMessage"> & {
   text: string;
 
   /**
-   * Tools that the message calls.
+   * The tool calls in the message.
    *
    * @generated from field: repeated ide_orchestrator.v1.ToolCall tool_calls = 4;
    */
   toolCalls: ToolCall[];
 
   /**
-   * The tool's name, in a tool's answer; otherwise empty.
+   * In a tool's answer: the tool's name; otherwise empty.
    *
    * @generated from field: string name = 5;
    */
   name: string;
 
   /**
-   * Which call a tool's answer belongs to; otherwise empty.
+   * In a tool's answer: the id of the call that it answers; otherwise empty.
    *
    * @generated from field: string tool_call_id = 6;
    */
   toolCallId: string;
 
   /**
-   * True when `text` is the runtime's own printed form of a message that could not be taken apart,
-   * or when characters that UTF-8 cannot carry were replaced in it by U+FFFD.
+   * True when the message could not be parsed and `text` is the runtime's printed form of it, or when
+   * characters that UTF-8 cannot encode were replaced by U+FFFD in `text`.
    *
    * @generated from field: bool uninterpreted = 7;
    */
@@ -299,7 +300,7 @@ export const AgentMessageSchema: GenMessage<AgentMessage> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_event, 4);
 
 /**
- * A call of a tool, complete.
+ * A complete call of a tool.
  *
  * @generated from message ide_orchestrator.v1.ToolCall
  */
@@ -319,7 +320,7 @@ export type ToolCall = Message<"ide_orchestrator.v1.ToolCall"> & {
   name: string;
 
   /**
-   * The arguments as JSON text; the runtime's own printed form when they are not JSON.
+   * The arguments as JSON text, or in the runtime's printed form when they are not JSON.
    *
    * @generated from field: string arguments = 3;
    */
@@ -355,7 +356,7 @@ export const TodoListSchema: GenMessage<TodoList> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_event, 6);
 
 /**
- * One item of the todo list.
+ * One item of a todo list.
  *
  * @generated from message ide_orchestrator.v1.Todo
  */
@@ -368,7 +369,7 @@ export type Todo = Message<"ide_orchestrator.v1.Todo"> & {
   content: string;
 
   /**
-   * The runtime's word, such as `pending`, `in_progress` or `completed`; others may come.
+   * The status as the runtime spells it, such as `pending`, `in_progress` or `completed`; an open set.
    *
    * @generated from field: string status = 2;
    */
@@ -383,33 +384,33 @@ export const TodoSchema: GenMessage<Todo> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_event, 7);
 
 /**
- * A file that differs from the state before.
+ * A file that changed since the previous state update.
  *
  * @generated from message ide_orchestrator.v1.FileChange
  */
 export type FileChange = Message<"ide_orchestrator.v1.FileChange"> & {
   /**
-   * The file's path: an opaque key, exactly as the runtime spells it.
+   * The path, exactly as the runtime spells it; an opaque key.
    *
    * @generated from field: string path = 1;
    */
   path: string;
 
   /**
-   * What became of it.
+   * How it changed.
    *
    * @generated from field: ide_orchestrator.v1.FileChangeKind kind = 2;
    */
   kind: FileChangeKind;
 
   /**
-   * The content now; absent when the file was deleted.
+   * The new content; absent when the file was deleted.
    *
    * @generated from oneof ide_orchestrator.v1.FileChange.content
    */
   content: {
     /**
-     * Text, with the line ends that the runtime sent.
+     * Text, with the runtime's line ends.
      *
      * @generated from field: string text = 3;
      */
@@ -417,7 +418,7 @@ export type FileChange = Message<"ide_orchestrator.v1.FileChange"> & {
     case: "text";
   } | {
     /**
-     * Bytes of a file that is not text.
+     * The bytes of a file that is not text.
      *
      * @generated from field: bytes binary = 4;
      */
@@ -426,7 +427,7 @@ export type FileChange = Message<"ide_orchestrator.v1.FileChange"> & {
   } | { case: undefined; value?: undefined };
 
   /**
-   * SHA-256 of the content's bytes (text as UTF-8) in lower-case hex; empty when deleted.
+   * SHA-256 of the content (text as UTF-8) in lower-case hex; empty when deleted.
    *
    * @generated from field: string sha256 = 5;
    */
@@ -440,21 +441,21 @@ export type FileChange = Message<"ide_orchestrator.v1.FileChange"> & {
   sizeBytes: bigint;
 
   /**
-   * When the runtime says that the file was made, in the runtime's own spelling; empty when not told.
+   * Creation time as the runtime spells it; empty when the runtime gives none.
    *
    * @generated from field: string created_at = 7;
    */
   createdAt: string;
 
   /**
-   * When the runtime says that the file was last changed, in its own spelling; empty when not told.
+   * Time of the last change as the runtime spells it; empty when the runtime gives none.
    *
    * @generated from field: string modified_at = 8;
    */
   modifiedAt: string;
 
   /**
-   * True when characters that UTF-8 cannot carry (lone surrogates) were replaced by U+FFFD.
+   * True when characters that UTF-8 cannot encode (lone surrogates) were replaced by U+FFFD.
    *
    * @generated from field: bool sanitized = 9;
    */
@@ -469,7 +470,7 @@ export const FileChangeSchema: GenMessage<FileChange> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_event, 8);
 
 /**
- * An entry of the runtime's file map that is no file in any known form.
+ * An entry of the runtime's file map that is not a file in any known form.
  *
  * @generated from message ide_orchestrator.v1.UnreadFile
  */
@@ -497,28 +498,28 @@ export const UnreadFileSchema: GenMessage<UnreadFile> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_event, 9);
 
 /**
- * A piece of text, or of a tool call, as it is being produced. Provisional: the message's final
- * text is the one in the next state update that has the same message id.
+ * A piece of text or of a tool call while it is being produced. Provisional: the final text is the one in
+ * the next state update that has the same message id.
  *
  * @generated from message ide_orchestrator.v1.Token
  */
 export type Token = Message<"ide_orchestrator.v1.Token"> & {
   /**
-   * The message that the piece belongs to; empty when the runtime did not tell.
+   * The id of the message that the piece belongs to; empty when the runtime gives none.
    *
    * @generated from field: string message_id = 1;
    */
   messageId: string;
 
   /**
-   * Who speaks.
+   * The author's role.
    *
    * @generated from field: ide_orchestrator.v1.MessageRole role = 2;
    */
   role: MessageRole;
 
   /**
-   * The piece of text; may be empty.
+   * The next characters of the text; may be empty.
    *
    * @generated from field: string text = 3;
    */
@@ -532,7 +533,7 @@ export type Token = Message<"ide_orchestrator.v1.Token"> & {
   toolCalls: ToolCallPiece[];
 
   /**
-   * The graph node that produced it, such as `model` or `tools`; empty when not told.
+   * The graph node that produced it, such as `model` or `tools`; empty when the runtime gives none.
    *
    * @generated from field: string node = 5;
    */
@@ -553,15 +554,15 @@ export type Token = Message<"ide_orchestrator.v1.Token"> & {
   name: string;
 
   /**
-   * In a tool's answer: the call that it answers; otherwise empty.
+   * In a tool's answer: the id of the call that it answers; otherwise empty.
    *
    * @generated from field: string tool_call_id = 8;
    */
   toolCallId: string;
 
   /**
-   * True when the piece could not be taken apart and `text` is the runtime's own printed form, or when
-   * characters that UTF-8 cannot carry were replaced by U+FFFD.
+   * True when the piece could not be parsed and `text` is the runtime's printed form of it, or when
+   * characters that UTF-8 cannot encode were replaced by U+FFFD.
    *
    * @generated from field: bool uninterpreted = 9;
    */
@@ -582,7 +583,7 @@ export const TokenSchema: GenMessage<Token> = /*@__PURE__*/
  */
 export type ToolCallPiece = Message<"ide_orchestrator.v1.ToolCallPiece"> & {
   /**
-   * Which of the message's calls it belongs to, from 0.
+   * Which of the message's tool calls it belongs to, from 0.
    *
    * @generated from field: uint32 index = 1;
    */
@@ -618,7 +619,7 @@ export const ToolCallPieceSchema: GenMessage<ToolCallPiece> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_event, 11);
 
 /**
- * A frame of the runtime, kept as it came.
+ * A frame of the runtime that is kept as received.
  *
  * @generated from message ide_orchestrator.v1.UpstreamFrame
  */
@@ -631,7 +632,7 @@ export type UpstreamFrame = Message<"ide_orchestrator.v1.UpstreamFrame"> & {
   eventType: string;
 
   /**
-   * Why it has no type of its own.
+   * Why it has no event kind of its own.
    *
    * @generated from field: ide_orchestrator.v1.UpstreamFrameReason reason = 2;
    */
@@ -644,7 +645,7 @@ export type UpstreamFrame = Message<"ide_orchestrator.v1.UpstreamFrame"> & {
    */
   body: {
     /**
-     * The frame's text, verbatim; a JSON object unless `reason` says that it is none.
+     * The frame's text, verbatim; a JSON object unless `reason` is MALFORMED.
      *
      * @generated from field: string text = 3;
      */
@@ -669,13 +670,13 @@ export const UpstreamFrameSchema: GenMessage<UpstreamFrame> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_event, 12);
 
 /**
- * The agent stopped to ask a person.
+ * The agent stopped and asks a person.
  *
  * @generated from message ide_orchestrator.v1.InputRequested
  */
 export type InputRequested = Message<"ide_orchestrator.v1.InputRequested"> & {
   /**
-   * The questions, in the runtime's own printed form.
+   * The questions, in the runtime's printed form.
    *
    * @generated from field: string request = 1;
    */
@@ -690,13 +691,13 @@ export const InputRequestedSchema: GenMessage<InputRequested> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_event, 13);
 
 /**
- * What came from the runtime before this event and what comes after may not join up.
+ * Frames of the runtime may be missing or repeated between the events before this one and those after it.
  *
  * @generated from message ide_orchestrator.v1.Discontinuity
  */
 export type Discontinuity = Message<"ide_orchestrator.v1.Discontinuity"> & {
   /**
-   * Why.
+   * The reason.
    *
    * @generated from field: ide_orchestrator.v1.DiscontinuityReason reason = 1;
    */
@@ -711,7 +712,7 @@ export const DiscontinuitySchema: GenMessage<Discontinuity> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_event, 14);
 
 /**
- * The run is over.
+ * The run has ended.
  *
  * @generated from message ide_orchestrator.v1.Terminal
  */
@@ -724,21 +725,21 @@ export type Terminal = Message<"ide_orchestrator.v1.Terminal"> & {
   outcome: Outcome;
 
   /**
-   * Stable code of the reason, such as `upstream_error` or `deadline_exceeded`; empty when completed.
+   * Stable code, such as `upstream_error` or `deadline_exceeded`; empty when completed.
    *
    * @generated from field: string reason = 2;
    */
   reason: string;
 
   /**
-   * The reason for a person to read; empty when completed.
+   * The reason in words, for people; empty when completed.
    *
    * @generated from field: string message = 3;
    */
   message: string;
 
   /**
-   * How many files the proposal has.
+   * Number of files in the proposal.
    *
    * @generated from field: uint32 file_count = 4;
    */
@@ -753,20 +754,20 @@ export const TerminalSchema: GenMessage<Terminal> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_event, 15);
 
 /**
- * Who speaks in a message.
+ * The role of a message's author.
  *
  * @generated from enum ide_orchestrator.v1.MessageRole
  */
 export enum MessageRole {
   /**
-   * Unknown to this version, or not told by the runtime.
+   * Unknown to this version, or not given by the runtime.
    *
    * @generated from enum value: MESSAGE_ROLE_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * The person.
+   * A person.
    *
    * @generated from enum value: MESSAGE_ROLE_HUMAN = 1;
    */
@@ -801,7 +802,7 @@ export const MessageRoleSchema: GenEnum<MessageRole> = /*@__PURE__*/
   enumDesc(file_ide_orchestrator_v1_event, 0);
 
 /**
- * What became of a file.
+ * How a file changed.
  *
  * @generated from enum ide_orchestrator.v1.FileChangeKind
  */
@@ -814,21 +815,21 @@ export enum FileChangeKind {
   UNSPECIFIED = 0,
 
   /**
-   * It was not there before.
+   * The file is new.
    *
    * @generated from enum value: FILE_CHANGE_KIND_ADDED = 1;
    */
   ADDED = 1,
 
   /**
-   * Its content or its times differ.
+   * Its content or its times changed.
    *
    * @generated from enum value: FILE_CHANGE_KIND_MODIFIED = 2;
    */
   MODIFIED = 2,
 
   /**
-   * It is gone.
+   * The file was deleted.
    *
    * @generated from enum value: FILE_CHANGE_KIND_DELETED = 3;
    */
@@ -842,7 +843,7 @@ export const FileChangeKindSchema: GenEnum<FileChangeKind> = /*@__PURE__*/
   enumDesc(file_ide_orchestrator_v1_event, 1);
 
 /**
- * Why a frame was kept uninterpreted.
+ * Why a frame is kept uninterpreted.
  *
  * @generated from enum ide_orchestrator.v1.UpstreamFrameReason
  */
@@ -855,21 +856,21 @@ export enum UpstreamFrameReason {
   UNSPECIFIED = 0,
 
   /**
-   * Its type is not one that the hub gives a meaning to.
+   * The hub does not know its `event_type`.
    *
    * @generated from enum value: UPSTREAM_FRAME_REASON_UNKNOWN_TYPE = 1;
    */
   UNKNOWN_TYPE = 1,
 
   /**
-   * It is not a JSON object with an `event_type` and a `data` object.
+   * It is not a JSON object with a string `event_type` and an object `data`.
    *
    * @generated from enum value: UPSTREAM_FRAME_REASON_MALFORMED = 2;
    */
   MALFORMED = 2,
 
   /**
-   * The runtime reports an error; the terminal event has the verdict.
+   * The runtime reports an error; the terminal event has the run's outcome.
    *
    * @generated from enum value: UPSTREAM_FRAME_REASON_ERROR_REPORT = 3;
    */
@@ -890,7 +891,7 @@ export const UpstreamFrameReasonSchema: GenEnum<UpstreamFrameReason> = /*@__PURE
   enumDesc(file_ide_orchestrator_v1_event, 2);
 
 /**
- * Why continuity cannot be promised.
+ * Why continuity with the runtime's stream is not certain.
  *
  * @generated from enum ide_orchestrator.v1.DiscontinuityReason
  */
@@ -903,14 +904,14 @@ export enum DiscontinuityReason {
   UNSPECIFIED = 0,
 
   /**
-   * The connection to the runtime was lost and the runtime does not repeat what it sent.
+   * The connection to the runtime was lost, and the runtime does not repeat earlier frames.
    *
    * @generated from enum value: DISCONTINUITY_REASON_RECONNECTED = 1;
    */
   RECONNECTED = 1,
 
   /**
-   * The runtime repeated what it had sent, but not word for word.
+   * The runtime repeated earlier frames, but not identically.
    *
    * @generated from enum value: DISCONTINUITY_REASON_REPLAY_DIFFERED = 2;
    */
@@ -944,14 +945,14 @@ export enum Outcome {
   COMPLETED = 1,
 
   /**
-   * The run failed; the files written until then are stored.
+   * The run failed; the files written so far are stored.
    *
    * @generated from enum value: OUTCOME_FAILED = 2;
    */
   FAILED = 2,
 
   /**
-   * Somebody cancelled it; the files written until then are stored.
+   * A user cancelled the run; the files written so far are stored.
    *
    * @generated from enum value: OUTCOME_CANCELLED = 3;
    */

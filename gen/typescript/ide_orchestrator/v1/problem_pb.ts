@@ -2,7 +2,7 @@
 // @generated from file ide_orchestrator/v1/problem.proto (package ide_orchestrator.v1, syntax proto3)
 /* eslint-disable */
 
-// Problems: what an error says, the same on every transport.
+// Problems: the reasons of errors, the same on every transport.
 
 import type { GenEnum, GenFile } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc } from "@bufbuild/protobuf/codegenv2";
@@ -14,8 +14,9 @@ export const file_ide_orchestrator_v1_problem: GenFile = /*@__PURE__*/
   fileDesc("CiFpZGVfb3JjaGVzdHJhdG9yL3YxL3Byb2JsZW0ucHJvdG8SE2lkZV9vcmNoZXN0cmF0b3IudjEq/wQKDVByb2JsZW1SZWFzb24SHgoaUFJPQkxFTV9SRUFTT05fVU5TUEVDSUZJRUQQABIjCh9QUk9CTEVNX1JFQVNPTl9JTlZBTElEX0FSR1VNRU5UEAESIgoeUFJPQkxFTV9SRUFTT05fVU5BVVRIRU5USUNBVEVEEAISJAogUFJPQkxFTV9SRUFTT05fUEVSTUlTU0lPTl9ERU5JRUQQAxIcChhQUk9CTEVNX1JFQVNPTl9OT1RfRk9VTkQQBBIbChdQUk9CTEVNX1JFQVNPTl9DT05GTElDVBAFEiYKIlBST0JMRU1fUkVBU09OX0NVUlNPUl9PVVRfT0ZfUkFOR0UQBhIgChxQUk9CTEVNX1JFQVNPTl9VTlBST0NFU1NBQkxFEAcSHAoYUFJPQkxFTV9SRUFTT05fVE9PX0xBUkdFEAgSIgoeUFJPQkxFTV9SRUFTT05fUlVOVElNRV9SRUZVU0VEEAkSJgoiUFJPQkxFTV9SRUFTT05fUlVOVElNRV9VTkFWQUlMQUJMRRAKEicKI1BST0JMRU1fUkVBU09OX0RBVEFCQVNFX1VOQVZBSUxBQkxFEAsSIAocUFJPQkxFTV9SRUFTT05fU0hVVFRJTkdfRE9XThAMEhsKF1BST0JMRU1fUkVBU09OX0lOVEVSTkFMEA0SHQoZUFJPQkxFTV9SRUFTT05fS0VZX1JFVVNFRBAOEiMKH1BST0JMRU1fUkVBU09OX0tFWVNfVU5BVkFJTEFCTEUQDxIgChxQUk9CTEVNX1JFQVNPTl9MSU1JVF9SRUFDSEVEEBASIgoeUFJPQkxFTV9SRUFTT05fUkVBREVSX1RPT19TTE9XEBFiBnByb3RvMw");
 
 /**
- * The reason of an error, in lower case and without the prefix: over gRPC the `reason` of
- * google.rpc.ErrorInfo (domain `ide-orchestrator`), over HTTP the `code` of application/problem+json.
+ * Why a call failed. The value's name in lower case without the prefix is the `reason` of
+ * google.rpc.ErrorInfo (domain `ide-orchestrator`) over gRPC and the `code` of application/problem+json over
+ * HTTP.
  *
  * @generated from enum ide_orchestrator.v1.ProblemReason
  */
@@ -28,49 +29,49 @@ export enum ProblemReason {
   UNSPECIFIED = 0,
 
   /**
-   * A field is missing or wrong; the details name each. HTTP 400, INVALID_ARGUMENT.
+   * Fields are missing or invalid; the details name every one. HTTP 400, INVALID_ARGUMENT.
    *
    * @generated from enum value: PROBLEM_REASON_INVALID_ARGUMENT = 1;
    */
   INVALID_ARGUMENT = 1,
 
   /**
-   * No token, or not a valid one. HTTP 401, UNAUTHENTICATED.
+   * The token is missing or invalid. HTTP 401, UNAUTHENTICATED.
    *
    * @generated from enum value: PROBLEM_REASON_UNAUTHENTICATED = 2;
    */
   UNAUTHENTICATED = 2,
 
   /**
-   * The caller may see it but not do this. HTTP 403, PERMISSION_DENIED.
+   * The caller may see the resource but not do this. HTTP 403, PERMISSION_DENIED.
    *
    * @generated from enum value: PROBLEM_REASON_PERMISSION_DENIED = 3;
    */
   PERMISSION_DENIED = 3,
 
   /**
-   * There is none such, or it is not the caller's to see. HTTP 404, NOT_FOUND.
+   * The resource does not exist, or the caller may not see it. HTTP 404, NOT_FOUND.
    *
    * @generated from enum value: PROBLEM_REASON_NOT_FOUND = 4;
    */
   NOT_FOUND = 4,
 
   /**
-   * The state does not allow it. HTTP 409, FAILED_PRECONDITION.
+   * The current state does not allow the call. HTTP 409, FAILED_PRECONDITION.
    *
    * @generated from enum value: PROBLEM_REASON_CONFLICT = 5;
    */
   CONFLICT = 5,
 
   /**
-   * The cursor is outside what the journal holds. HTTP 410, OUT_OF_RANGE.
+   * The cursor is outside the journal. HTTP 410, OUT_OF_RANGE.
    *
    * @generated from enum value: PROBLEM_REASON_CURSOR_OUT_OF_RANGE = 6;
    */
   CURSOR_OUT_OF_RANGE = 6,
 
   /**
-   * The well-formed request cannot be carried out. HTTP 422, INVALID_ARGUMENT.
+   * The request is well formed but cannot be carried out. HTTP 422, INVALID_ARGUMENT.
    *
    * @generated from enum value: PROBLEM_REASON_UNPROCESSABLE = 7;
    */
@@ -105,7 +106,7 @@ export enum ProblemReason {
   DATABASE_UNAVAILABLE = 11,
 
   /**
-   * The replica is going away. HTTP 503, UNAVAILABLE; connect again at once.
+   * The replica is shutting down. HTTP 503, UNAVAILABLE; connect again at once.
    *
    * @generated from enum value: PROBLEM_REASON_SHUTTING_DOWN = 12;
    */
@@ -119,29 +120,29 @@ export enum ProblemReason {
   INTERNAL = 13,
 
   /**
-   * The idempotency key was used for another request. HTTP 422, INVALID_ARGUMENT.
+   * The idempotency key was used for a different request. HTTP 422, INVALID_ARGUMENT.
    *
    * @generated from enum value: PROBLEM_REASON_KEY_REUSED = 14;
    */
   KEY_REUSED = 14,
 
   /**
-   * The keys that tokens are checked with could not be fetched. HTTP 503, UNAVAILABLE; try again later.
+   * The keys to check the token with could not be fetched. HTTP 503, UNAVAILABLE; try again later.
    *
    * @generated from enum value: PROBLEM_REASON_KEYS_UNAVAILABLE = 15;
    */
   KEYS_UNAVAILABLE = 15,
 
   /**
-   * The caller does, or has, as much as it may at a time. HTTP 429, RESOURCE_EXHAUSTED; try again later.
+   * The caller has reached a limit. HTTP 429, RESOURCE_EXHAUSTED; try again later.
    *
    * @generated from enum value: PROBLEM_REASON_LIMIT_REACHED = 16;
    */
   LIMIT_REACHED = 16,
 
   /**
-   * The other side was too slow: a stream's reader that took too little, or a request that did not come to
-   * its end. HTTP 408, ABORTED; watch again from the last seq.
+   * The client was too slow: the reader of a stream took too little data, or a request did not arrive
+   * completely. HTTP 408, ABORTED; a reader watches again from its last seq.
    *
    * @generated from enum value: PROBLEM_REASON_READER_TOO_SLOW = 17;
    */

@@ -2,7 +2,7 @@
 // @generated from file ide_orchestrator/v1/proposal.proto (package ide_orchestrator.v1, syntax proto3)
 /* eslint-disable */
 
-// Proposals: the files that a refinement made, awaiting review.
+// Proposals: the files that a refinement produced, awaiting review.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
@@ -32,7 +32,7 @@ export type Proposal = Message<"ide_orchestrator.v1.Proposal"> & {
   id: string;
 
   /**
-   * The draft that it would change (UUID).
+   * The draft that accepting it changes (UUID).
    *
    * @generated from field: string draft_id = 2;
    */
@@ -46,99 +46,99 @@ export type Proposal = Message<"ide_orchestrator.v1.Proposal"> & {
   workflowId: string;
 
   /**
-   * The thread of the run that fills it (UUID).
+   * The thread of the run that produces its files (UUID).
    *
    * @generated from field: string thread_id = 4;
    */
   threadId: string;
 
   /**
-   * Where it stands.
+   * The current status.
    *
    * @generated from field: ide_orchestrator.v1.ProposalStatus status = 5;
    */
   status: ProposalStatus;
 
   /**
-   * What the person asked for.
+   * The user's request.
    *
    * @generated from field: string user_prompt = 6;
    */
   userPrompt: string;
 
   /**
-   * The file that the request was about; absent when it was about none.
+   * The file that the request is about; absent when it is about none.
    *
    * @generated from field: optional string context_file_path = 7;
    */
   contextFilePath?: string | undefined;
 
   /**
-   * The lines that the request was about; absent for all.
+   * The lines that the request is about, as `lines A-B` or `line A`; absent for all.
    *
    * @generated from field: optional string context_selection = 8;
    */
   contextSelection?: string | undefined;
 
   /**
-   * The files, in path order; empty before the terminal status and in lists.
+   * The files, in path order; empty before the terminal status, and in lists.
    *
    * @generated from field: repeated ide_orchestrator.v1.GeneratedFile generated_files = 9;
    */
   generatedFiles: GeneratedFile[];
 
   /**
-   * How many files it has; 0 before the terminal status.
+   * Number of files; 0 before the terminal status.
    *
    * @generated from field: uint32 file_count = 10;
    */
   fileCount: number;
 
   /**
-   * When it was asked for (UTC).
+   * When the refinement was started (UTC).
    *
    * @generated from field: google.protobuf.Timestamp create_time = 11;
    */
   createTime?: Timestamp | undefined;
 
   /**
-   * When it reached its terminal status (UTC); absent before.
+   * When it reached its terminal status (UTC); absent before that.
    *
    * @generated from field: google.protobuf.Timestamp complete_time = 12;
    */
   completeTime?: Timestamp | undefined;
 
   /**
-   * Who asked for it (UUID).
+   * The user who started the refinement (UUID).
    *
    * @generated from field: string created_by_user_id = 13;
    */
   createdByUserId: string;
 
   /**
-   * Who accepted or rejected it (UUID); absent before.
+   * The user who accepted or rejected it (UUID); absent before that.
    *
    * @generated from field: optional string resolved_by_user_id = 14;
    */
   resolvedByUserId?: string | undefined;
 
   /**
-   * When it was accepted or rejected (UTC); absent before.
+   * When it was accepted or rejected (UTC); absent before that.
    *
    * @generated from field: google.protobuf.Timestamp resolve_time = 15;
    */
   resolveTime?: Timestamp | undefined;
 
   /**
-   * Why it failed; absent otherwise.
+   * Why it failed; absent unless the status is FAILED.
    *
    * @generated from field: ide_orchestrator.v1.Failure failure = 16;
    */
   failure?: Failure | undefined;
 
   /**
-   * Files that the run made and that are not among `generated_files`, because of their paths, in path order;
-   * empty before the terminal status and in lists.
+   * Files that the run produced and that `generated_files` leaves out because of their paths, in path
+   * order; empty before the terminal status, and in lists.
    *
    * @generated from field: repeated ide_orchestrator.v1.RejectedFile rejected_files = 17;
    */
@@ -153,20 +153,21 @@ export const ProposalSchema: GenMessage<Proposal> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_proposal, 0);
 
 /**
- * A file that the run made and the proposal does not have. The events of the run have it.
+ * A file that the run produced and the proposal leaves out. The run's events contain it.
  *
  * @generated from message ide_orchestrator.v1.RejectedFile
  */
 export type RejectedFile = Message<"ide_orchestrator.v1.RejectedFile"> & {
   /**
-   * The path, as the runtime spells it but for what UTF-8 cannot carry; at most its first 1,024 characters.
+   * The path as the runtime spells it, with U+FFFD for characters that UTF-8 cannot encode; at most its
+   * first 1,024 characters.
    *
    * @generated from field: string path = 1;
    */
   path: string;
 
   /**
-   * Why: a stable code, such as `not_absolute`, `dot_segment` or `collision`.
+   * The reason: a stable code, such as `not_absolute`, `dot_segment` or `collision`.
    *
    * @generated from field: string reason = 2;
    */
@@ -200,7 +201,7 @@ export type GeneratedFile = Message<"ide_orchestrator.v1.GeneratedFile"> & {
    */
   content: {
     /**
-     * Text, with the line ends that the runtime sent.
+     * Text, with the runtime's line ends.
      *
      * @generated from field: string text = 2;
      */
@@ -208,7 +209,7 @@ export type GeneratedFile = Message<"ide_orchestrator.v1.GeneratedFile"> & {
     case: "text";
   } | {
     /**
-     * Bytes of a file that is not text.
+     * The bytes of a file that is not text.
      *
      * @generated from field: bytes binary = 3;
      */
@@ -217,7 +218,7 @@ export type GeneratedFile = Message<"ide_orchestrator.v1.GeneratedFile"> & {
   } | { case: undefined; value?: undefined };
 
   /**
-   * SHA-256 of the content's bytes (text as UTF-8) in lower-case hex.
+   * SHA-256 of the content (text as UTF-8) in lower-case hex.
    *
    * @generated from field: string sha256 = 4;
    */
@@ -231,21 +232,21 @@ export type GeneratedFile = Message<"ide_orchestrator.v1.GeneratedFile"> & {
   sizeBytes: bigint;
 
   /**
-   * When the runtime says that it was made, in its own spelling; empty when not told.
+   * Creation time as the runtime spells it; empty when the runtime gives none.
    *
    * @generated from field: string created_at = 6;
    */
   createdAt: string;
 
   /**
-   * When the runtime says that it was last changed, in its own spelling; empty when not told.
+   * Time of the last change as the runtime spells it; empty when the runtime gives none.
    *
    * @generated from field: string modified_at = 7;
    */
   modifiedAt: string;
 
   /**
-   * True when characters that UTF-8 cannot carry were replaced by U+FFFD.
+   * True when characters that UTF-8 cannot encode (lone surrogates) were replaced by U+FFFD.
    *
    * @generated from field: bool sanitized = 8;
    */
@@ -308,28 +309,28 @@ export const GetProposalResponseSchema: GenMessage<GetProposalResponse> = /*@__P
  */
 export type ListProposalsRequest = Message<"ide_orchestrator.v1.ListProposalsRequest"> & {
   /**
-   * Most proposals to return: 1 to 200; 0 means 50.
+   * Maximum number of proposals to return: 1 to 200; 0 means 50.
    *
    * @generated from field: uint32 page_size = 1;
    */
   pageSize: number;
 
   /**
-   * From the previous page; empty for the first. Opaque.
+   * `next_page_token` of the previous page; empty for the first. Opaque.
    *
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
 
   /**
-   * Only those of this workflow (UUID); empty for all.
+   * Only proposals of this workflow (UUID); empty for all.
    *
    * @generated from field: string workflow_id = 3;
    */
   workflowId: string;
 
   /**
-   * Only those of this status; unspecified for all.
+   * Only proposals of this status; unspecified for all.
    *
    * @generated from field: ide_orchestrator.v1.ProposalStatus status = 4;
    */
@@ -357,7 +358,7 @@ export type ListProposalsResponse = Message<"ide_orchestrator.v1.ListProposalsRe
   proposals: Proposal[];
 
   /**
-   * For the next page; empty when there is none.
+   * `page_token` for the next page; empty on the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -372,13 +373,13 @@ export const ListProposalsResponseSchema: GenMessage<ListProposalsResponse> = /*
   messageDesc(file_ide_orchestrator_v1_proposal, 6);
 
 /**
- * Read proposals.
+ * Reads proposals.
  *
  * @generated from service ide_orchestrator.v1.ProposalService
  */
 export const ProposalService: GenService<{
   /**
-   * Reads a proposal with its files. NOT_FOUND: none such, or not the caller's to see.
+   * Reads a proposal with its files. NOT_FOUND: it does not exist, or the caller may not see it.
    *
    * @generated from rpc ide_orchestrator.v1.ProposalService.GetProposal
    */
@@ -388,7 +389,7 @@ export const ProposalService: GenService<{
     output: typeof GetProposalResponseSchema;
   },
   /**
-   * Lists the caller's proposals without their files, newest first.
+   * Lists the proposals that the caller may see, without their files, newest first.
    *
    * @generated from rpc ide_orchestrator.v1.ProposalService.ListProposals
    */

@@ -25,14 +25,14 @@ export const file_ide_orchestrator_v1_refinement: GenFile = /*@__PURE__*/
  */
 export type Refinement = Message<"ide_orchestrator.v1.Refinement"> & {
   /**
-   * The thread of the runtime that carries the refinement (UUID); the key for following its events.
+   * The runtime's thread that carries out the refinement (UUID); the key for following its events.
    *
    * @generated from field: string thread_id = 1;
    */
   threadId: string;
 
   /**
-   * The proposal that the refinement fills (UUID).
+   * The proposal that the refinement produces (UUID).
    *
    * @generated from field: string proposal_id = 2;
    */
@@ -46,49 +46,49 @@ export type Refinement = Message<"ide_orchestrator.v1.Refinement"> & {
   workflowId: string;
 
   /**
-   * Where the refinement stands.
+   * The current status.
    *
    * @generated from field: ide_orchestrator.v1.ProposalStatus status = 4;
    */
   status: ProposalStatus;
 
   /**
-   * Grows by one at each discontinuity; from 1.
+   * Starts at 1 and grows by one at each discontinuity.
    *
    * @generated from field: uint32 epoch = 5;
    */
   epoch: number;
 
   /**
-   * Highest seq in the journal; 0 when it is empty.
+   * The highest seq in the journal; 0 when the journal is empty.
    *
    * @generated from field: uint32 last_seq = 6;
    */
   lastSeq: number;
 
   /**
-   * Lowest seq that can still be read; 1 when nothing was removed.
+   * The lowest seq that can still be read; 1 when nothing was removed.
    *
    * @generated from field: uint32 floor = 7;
    */
   floor: number;
 
   /**
-   * When it was started (UTC).
+   * When the refinement was started (UTC).
    *
    * @generated from field: google.protobuf.Timestamp create_time = 8;
    */
   createTime?: Timestamp | undefined;
 
   /**
-   * When it reached its terminal status (UTC); absent before.
+   * When it reached its terminal status (UTC); absent before that.
    *
    * @generated from field: google.protobuf.Timestamp complete_time = 9;
    */
   completeTime?: Timestamp | undefined;
 
   /**
-   * Why it failed; absent otherwise.
+   * Why it failed; absent unless the status is FAILED.
    *
    * @generated from field: ide_orchestrator.v1.Failure failure = 10;
    */
@@ -116,7 +116,7 @@ export type Failure = Message<"ide_orchestrator.v1.Failure"> & {
   reason: string;
 
   /**
-   * The reason for a person to read.
+   * The reason in words, for people.
    *
    * @generated from field: string message = 2;
    */
@@ -144,14 +144,14 @@ export type StartRefinementRequest = Message<"ide_orchestrator.v1.StartRefinemen
   workflowId: string;
 
   /**
-   * What the person asks for: 1 to 65,536 characters, not only white space.
+   * The user's request: 1 to 65,536 characters, not only white space.
    *
    * @generated from field: string user_prompt = 2;
    */
   userPrompt: string;
 
   /**
-   * The file that the request is about: at most 1,024 characters; absent or empty when it is
+   * The path of the file that the request is about: at most 1,024 characters; absent or empty when it is
    * about none.
    *
    * @generated from field: optional string context_file_path = 3;
@@ -159,19 +159,19 @@ export type StartRefinementRequest = Message<"ide_orchestrator.v1.StartRefinemen
   contextFilePath?: string | undefined;
 
   /**
-   * The lines that the request is about, as `lines A-B` or `line A` with 1 <= A <= B; absent or empty
-   * for all.
+   * The lines of that file that the request is about, as `lines A-B` or `line A` with 1 <= A <= B; absent or
+   * empty for all.
    *
    * @generated from field: optional string context_selection = 4;
    */
   contextSelection?: string | undefined;
 
   /**
-   * Names the request, so that sending it again starts nothing twice: 1 to 255 visible ASCII characters,
-   * of the caller's choice, good for 24 hours; empty for none. The same as the header `Idempotency-Key`
-   * over HTTP. With another request under the same name: INVALID_ARGUMENT (`key_reused`); while the
-   * first is still being carried out: FAILED_PRECONDITION with RetryInfo. When the runtime did not take
-   * the run, the name is free again.
+   * Idempotency key of the request: 1 to 255 visible ASCII characters, chosen by the caller, valid for 24
+   * hours; empty for none. Sending the same request again with the same key does not start a second run.
+   * Over HTTP it is the header `Idempotency-Key`. A different request with the key: INVALID_ARGUMENT
+   * (`key_reused`). While the first request is still being processed: FAILED_PRECONDITION with RetryInfo.
+   * When the runtime does not accept the run, the key can be used again.
    *
    * @generated from field: string request_id = 5;
    */
@@ -192,14 +192,14 @@ export const StartRefinementRequestSchema: GenMessage<StartRefinementRequest> = 
  */
 export type StartRefinementResponse = Message<"ide_orchestrator.v1.StartRefinementResponse"> & {
   /**
-   * The refinement, processing; of a repeated request, as it was when it was started.
+   * The refinement as it was when it was started, also for a repeated request.
    *
    * @generated from field: ide_orchestrator.v1.Refinement refinement = 1;
    */
   refinement?: Refinement | undefined;
 
   /**
-   * True when the request was made before and nothing was started now.
+   * True when this repeats an earlier request and no run was started now.
    *
    * @generated from field: bool replayed = 2;
    */
@@ -269,7 +269,7 @@ export type WatchRefinementRequest = Message<"ide_orchestrator.v1.WatchRefinemen
   threadId: string;
 
   /**
-   * The last seq that the caller has; 0 for all. Events after it are sent.
+   * The last seq that the caller has; only later events are sent. 0 for all events.
    *
    * @generated from field: uint32 after_seq = 2;
    */
@@ -284,20 +284,20 @@ export const WatchRefinementRequestSchema: GenMessage<WatchRefinementRequest> = 
   messageDesc(file_ide_orchestrator_v1_refinement, 6);
 
 /**
- * One message of a followed stream; also the message of the WebSocket subprotocols `ideo.v1` (as
- * proto-JSON) and `ideo.v1.proto` (as binary).
+ * One message of a watch stream, and of the WebSocket subprotocols `ideo.v1` (as proto-JSON) and
+ * `ideo.v1.proto` (binary).
  *
  * @generated from message ide_orchestrator.v1.WatchRefinementResponse
  */
 export type WatchRefinementResponse = Message<"ide_orchestrator.v1.WatchRefinementResponse"> & {
   /**
-   * What the message brings. Absent when the reader is older than the writer: skip it.
+   * The content. Absent when the reader knows fewer kinds than the writer: skip the message.
    *
    * @generated from oneof ide_orchestrator.v1.WatchRefinementResponse.kind
    */
   kind: {
     /**
-     * Where the journal stands; always the first message, and only that.
+     * The position of the journal. Always the first message, and sent once.
      *
      * @generated from field: ide_orchestrator.v1.Hello hello = 1;
      */
@@ -313,7 +313,7 @@ export type WatchRefinementResponse = Message<"ide_orchestrator.v1.WatchRefineme
     case: "batch";
   } | {
     /**
-     * Sign of life while nothing happens.
+     * Sent while there are no events.
      *
      * @generated from field: ide_orchestrator.v1.Heartbeat heartbeat = 3;
      */
@@ -321,7 +321,7 @@ export type WatchRefinementResponse = Message<"ide_orchestrator.v1.WatchRefineme
     case: "heartbeat";
   } | {
     /**
-     * This replica will go away soon.
+     * Asks the reader to connect again, because this replica is shutting down.
      *
      * @generated from field: ide_orchestrator.v1.Reconnect reconnect = 4;
      */
@@ -338,34 +338,34 @@ export const WatchRefinementResponseSchema: GenMessage<WatchRefinementResponse> 
   messageDesc(file_ide_orchestrator_v1_refinement, 7);
 
 /**
- * Where the journal stood when the stream was opened.
+ * The position of the journal when the stream was opened or the page was read.
  *
  * @generated from message ide_orchestrator.v1.Hello
  */
 export type Hello = Message<"ide_orchestrator.v1.Hello"> & {
   /**
-   * The journal's epoch.
+   * The current epoch.
    *
    * @generated from field: uint32 epoch = 1;
    */
   epoch: number;
 
   /**
-   * Highest seq in the journal; the stream goes on after it.
+   * The highest seq in the journal; 0 when the journal is empty.
    *
    * @generated from field: uint32 last_seq = 2;
    */
   lastSeq: number;
 
   /**
-   * Lowest seq that can still be read.
+   * The lowest seq that can still be read; 1 when nothing was removed.
    *
    * @generated from field: uint32 floor = 3;
    */
   floor: number;
 
   /**
-   * True when every event after the caller's cursor will be delivered.
+   * True: every event after the caller's cursor will be delivered.
    *
    * @generated from field: bool recovered = 4;
    */
@@ -380,7 +380,7 @@ export const HelloSchema: GenMessage<Hello> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_refinement, 8);
 
 /**
- * Events in order of seq, at least one.
+ * One or more events, in order of seq.
  *
  * @generated from message ide_orchestrator.v1.EventBatch
  */
@@ -401,20 +401,20 @@ export const EventBatchSchema: GenMessage<EventBatch> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_refinement, 9);
 
 /**
- * Sign of life: at most 15 seconds pass without any message.
+ * Keeps the stream alive: at most 15 seconds pass without any message.
  *
  * @generated from message ide_orchestrator.v1.Heartbeat
  */
 export type Heartbeat = Message<"ide_orchestrator.v1.Heartbeat"> & {
   /**
-   * Highest seq in the journal: a reader whose own is lower has not had all yet.
+   * The highest seq in the journal. A reader whose last seq is lower has events still to come.
    *
    * @generated from field: uint32 last_seq = 1;
    */
   lastSeq: number;
 
   /**
-   * What the runtime says about its progress, for a person to read; empty when it says nothing.
+   * The runtime's latest report of progress, for people; empty when there is none.
    *
    * @generated from field: string progress = 2;
    */
@@ -429,14 +429,14 @@ export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_refinement, 10);
 
 /**
- * This replica will go away soon; the stream goes on until it does, but a reader that watches again by
- * itself, from its cursor, is not cut off together with all others.
+ * Asks the reader to watch again from its cursor, because this replica is shutting down. The stream goes on
+ * until then. Readers are given different delays, so that they do not all connect again at once.
  *
  * @generated from message ide_orchestrator.v1.Reconnect
  */
 export type Reconnect = Message<"ide_orchestrator.v1.Reconnect"> & {
   /**
-   * How long to wait before watching again, in milliseconds; differs from reader to reader.
+   * How long to wait before watching again, in milliseconds.
    *
    * @generated from field: uint32 after_ms = 1;
    */
@@ -478,7 +478,7 @@ export const CancelRefinementRequestSchema: GenMessage<CancelRefinementRequest> 
  */
 export type CancelRefinementResponse = Message<"ide_orchestrator.v1.CancelRefinementResponse"> & {
   /**
-   * The refinement, as it stands after the call.
+   * The refinement after the call.
    *
    * @generated from field: ide_orchestrator.v1.Refinement refinement = 1;
    */
@@ -506,14 +506,14 @@ export type ListEventsRequest = Message<"ide_orchestrator.v1.ListEventsRequest">
   threadId: string;
 
   /**
-   * The last seq that the caller has; 0 for all. Events after it are returned.
+   * The last seq that the caller has; only later events are returned. 0 for all events.
    *
    * @generated from field: uint32 after_seq = 2;
    */
   afterSeq: number;
 
   /**
-   * Most events to return: 1 to 1,000; 0 means 100.
+   * Maximum number of events to return: 1 to 1,000; 0 means 100.
    *
    * @generated from field: uint32 limit = 3;
    */
@@ -541,21 +541,21 @@ export const ListEventsRequestSchema: GenMessage<ListEventsRequest> = /*@__PURE_
  */
 export type ListEventsResponse = Message<"ide_orchestrator.v1.ListEventsResponse"> & {
   /**
-   * The events in order of seq; empty when there is none after the cursor.
+   * The events, in order of seq; empty when there is none after the cursor.
    *
    * @generated from field: repeated ide_orchestrator.v1.Event events = 1;
    */
   events: Event[];
 
   /**
-   * Where the journal stands.
+   * The position of the journal.
    *
    * @generated from field: ide_orchestrator.v1.Hello position = 2;
    */
   position?: Hello | undefined;
 
   /**
-   * True when the terminal event is among those returned or was before them: nothing will follow.
+   * True when no event will follow: the terminal event is among those returned, or is at the cursor.
    *
    * @generated from field: bool complete = 3;
    */
@@ -570,7 +570,7 @@ export const ListEventsResponseSchema: GenMessage<ListEventsResponse> = /*@__PUR
   messageDesc(file_ide_orchestrator_v1_refinement, 15);
 
 /**
- * Where a refinement, and so its proposal, stands.
+ * The status of a refinement and of its proposal.
  *
  * @generated from enum ide_orchestrator.v1.ProposalStatus
  */
@@ -583,7 +583,7 @@ export enum ProposalStatus {
   UNSPECIFIED = 0,
 
   /**
-   * The agent works.
+   * The agent is working.
    *
    * @generated from enum value: PROPOSAL_STATUS_PROCESSING = 1;
    */
@@ -604,14 +604,14 @@ export enum ProposalStatus {
   FAILED = 3,
 
   /**
-   * Somebody cancelled the run. Terminal.
+   * A user cancelled the run. Terminal.
    *
    * @generated from enum value: PROPOSAL_STATUS_CANCELLED = 4;
    */
   CANCELLED = 4,
 
   /**
-   * The agent asked a person and waits; it fails when no answer comes in time.
+   * The agent asked a person and is waiting; the run fails when no answer comes in time.
    *
    * @generated from enum value: PROPOSAL_STATUS_AWAITING_INPUT = 5;
    */
@@ -625,15 +625,15 @@ export const ProposalStatusSchema: GenEnum<ProposalStatus> = /*@__PURE__*/
   enumDesc(file_ide_orchestrator_v1_refinement, 0);
 
 /**
- * Start, follow and cancel refinements.
+ * Starts, follows and cancels refinements.
  *
  * @generated from service ide_orchestrator.v1.RefinementService
  */
 export const RefinementService: GenService<{
   /**
-   * Records the request, starts the run on the runtime and returns once the runtime took it.
-   * NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is wrong. UNAVAILABLE: the runtime did
-   * not take the run; the proposal, if named in the details, says failed.
+   * Stores the request, starts the run on the runtime and returns once the runtime has accepted it.
+   * NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is invalid. UNAVAILABLE: the runtime did not
+   * accept the run; when the details name a proposal, its status is failed.
    *
    * @generated from rpc ide_orchestrator.v1.RefinementService.StartRefinement
    */
@@ -643,7 +643,7 @@ export const RefinementService: GenService<{
     output: typeof StartRefinementResponseSchema;
   },
   /**
-   * Reads where a refinement stands. NOT_FOUND: no such thread, or not the caller's to see.
+   * Reads a refinement's status. NOT_FOUND: the thread does not exist, or the caller may not see it.
    *
    * @generated from rpc ide_orchestrator.v1.RefinementService.GetRefinement
    */
@@ -653,9 +653,9 @@ export const RefinementService: GenService<{
     output: typeof GetRefinementResponseSchema;
   },
   /**
-   * Follows a refinement's events: all after the cursor, then each as it is committed, until the
-   * terminal event, after which the stream ends with OK. OUT_OF_RANGE: the cursor is below the floor
-   * or above the journal's end.
+   * Follows a refinement: streams all events after the cursor, then each new event as it is committed. After
+   * the terminal event the stream ends with OK. OUT_OF_RANGE: the cursor is below the floor or past the end
+   * of the journal.
    *
    * @generated from rpc ide_orchestrator.v1.RefinementService.WatchRefinement
    */
@@ -665,7 +665,7 @@ export const RefinementService: GenService<{
     output: typeof WatchRefinementResponseSchema;
   },
   /**
-   * Cancels the run. Cancelling one that is over changes nothing and returns it as it is.
+   * Cancels the run. When the run has already ended, changes nothing and returns the refinement.
    *
    * @generated from rpc ide_orchestrator.v1.RefinementService.CancelRefinement
    */
@@ -675,7 +675,7 @@ export const RefinementService: GenService<{
     output: typeof CancelRefinementResponseSchema;
   },
   /**
-   * Reads a page of events, waiting for the first if asked to.
+   * Reads a page of events. When there is none yet, waits for the first for up to `wait_seconds`.
    *
    * @generated from rpc ide_orchestrator.v1.RefinementService.ListEvents
    */

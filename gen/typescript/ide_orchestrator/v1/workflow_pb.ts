@@ -2,7 +2,7 @@
 // @generated from file ide_orchestrator/v1/workflow.proto (package ide_orchestrator.v1, syntax proto3)
 /* eslint-disable */
 
-// Workflows: what is refined.
+// Workflows: the subjects of refinements.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
@@ -17,7 +17,7 @@ export const file_ide_orchestrator_v1_workflow: GenFile = /*@__PURE__*/
   fileDesc("CiJpZGVfb3JjaGVzdHJhdG9yL3YxL3dvcmtmbG93LnByb3RvEhNpZGVfb3JjaGVzdHJhdG9yLnYxIucBCghXb3JrZmxvdxIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEhUKDW93bmVyX3VzZXJfaWQYAyABKAkSMQoQYWdlbnRfZGVmaW5pdGlvbhgEIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSGAoQY3VycmVudF9kcmFmdF9pZBgFIAEoCRIvCgtjcmVhdGVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoFZmlsZXMYByADKAsyHS5pZGVfb3JjaGVzdHJhdG9yLnYxLlNwZWNGaWxlIiYKCFNwZWNGaWxlEgwKBHBhdGgYASABKAkSDAoEdGV4dBgCIAEoCSKGAQoVQ3JlYXRlV29ya2Zsb3dSZXF1ZXN0EgwKBG5hbWUYASABKAkSMQoQYWdlbnRfZGVmaW5pdGlvbhgCIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSLAoFZmlsZXMYAyADKAsyHS5pZGVfb3JjaGVzdHJhdG9yLnYxLlNwZWNGaWxlIkkKFkNyZWF0ZVdvcmtmbG93UmVzcG9uc2USLwoId29ya2Zsb3cYASABKAsyHS5pZGVfb3JjaGVzdHJhdG9yLnYxLldvcmtmbG93IikKEkdldFdvcmtmbG93UmVxdWVzdBITCgt3b3JrZmxvd19pZBgBIAEoCSJGChNHZXRXb3JrZmxvd1Jlc3BvbnNlEi8KCHdvcmtmbG93GAEgASgLMh0uaWRlX29yY2hlc3RyYXRvci52MS5Xb3JrZmxvdyI9ChRMaXN0V29ya2Zsb3dzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCSJiChVMaXN0V29ya2Zsb3dzUmVzcG9uc2USMAoJd29ya2Zsb3dzGAEgAygLMh0uaWRlX29yY2hlc3RyYXRvci52MS5Xb3JrZmxvdxIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkyxgIKD1dvcmtmbG93U2VydmljZRJpCg5DcmVhdGVXb3JrZmxvdxIqLmlkZV9vcmNoZXN0cmF0b3IudjEuQ3JlYXRlV29ya2Zsb3dSZXF1ZXN0GisuaWRlX29yY2hlc3RyYXRvci52MS5DcmVhdGVXb3JrZmxvd1Jlc3BvbnNlEmAKC0dldFdvcmtmbG93EicuaWRlX29yY2hlc3RyYXRvci52MS5HZXRXb3JrZmxvd1JlcXVlc3QaKC5pZGVfb3JjaGVzdHJhdG9yLnYxLkdldFdvcmtmbG93UmVzcG9uc2USZgoNTGlzdFdvcmtmbG93cxIpLmlkZV9vcmNoZXN0cmF0b3IudjEuTGlzdFdvcmtmbG93c1JlcXVlc3QaKi5pZGVfb3JjaGVzdHJhdG9yLnYxLkxpc3RXb3JrZmxvd3NSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_struct, file_google_protobuf_timestamp]);
 
 /**
- * A workflow of a user: an agent definition and a draft of its spec files.
+ * A user's workflow: an agent definition and a draft of its spec files.
  *
  * @generated from message ide_orchestrator.v1.Workflow
  */
@@ -30,21 +30,21 @@ export type Workflow = Message<"ide_orchestrator.v1.Workflow"> & {
   id: string;
 
   /**
-   * Its name, for people.
+   * The name, for people.
    *
    * @generated from field: string name = 2;
    */
   name: string;
 
   /**
-   * Who owns it (UUID).
+   * The owner (UUID).
    *
    * @generated from field: string owner_user_id = 3;
    */
   ownerUserId: string;
 
   /**
-   * What the runtime is given to build the agent from; never empty.
+   * The definition from which the runtime builds the agent; never empty.
    *
    * @generated from field: google.protobuf.Struct agent_definition = 4;
    */
@@ -58,7 +58,7 @@ export type Workflow = Message<"ide_orchestrator.v1.Workflow"> & {
   currentDraftId: string;
 
   /**
-   * When it was made (UTC).
+   * When it was created (UTC).
    *
    * @generated from field: google.protobuf.Timestamp create_time = 6;
    */
@@ -86,7 +86,7 @@ export const WorkflowSchema: GenMessage<Workflow> = /*@__PURE__*/
  */
 export type SpecFile = Message<"ide_orchestrator.v1.SpecFile"> & {
   /**
-   * The path: starts with `/`.
+   * The path; starts with `/`.
    *
    * @generated from field: string path = 1;
    */
@@ -121,15 +121,16 @@ export type CreateWorkflowRequest = Message<"ide_orchestrator.v1.CreateWorkflowR
   name: string;
 
   /**
-   * What the runtime builds the agent from; absent or empty: a default definition with one node.
-   * At most 262,144 bytes as JSON and 30 levels deep.
+   * The definition from which the runtime builds the agent: at most 262,144 bytes as JSON and 30 levels
+   * deep. Absent or empty: a default definition with one node.
    *
    * @generated from field: google.protobuf.Struct agent_definition = 2;
    */
   agentDefinition?: JsonObject | undefined;
 
   /**
-   * The first draft's files: at most 500 and 2 MiB of text. Each path once, at most 1,024 characters.
+   * The first draft's files: at most 500 files and 2 MiB of text together. Paths are distinct, each at most
+   * 1,024 characters.
    *
    * @generated from field: repeated ide_orchestrator.v1.SpecFile files = 3;
    */
@@ -213,14 +214,14 @@ export const GetWorkflowResponseSchema: GenMessage<GetWorkflowResponse> = /*@__P
  */
 export type ListWorkflowsRequest = Message<"ide_orchestrator.v1.ListWorkflowsRequest"> & {
   /**
-   * Most workflows to return: 1 to 200; 0 means 50.
+   * Maximum number of workflows to return: 1 to 200; 0 means 50.
    *
    * @generated from field: uint32 page_size = 1;
    */
   pageSize: number;
 
   /**
-   * From the previous page; empty for the first. Opaque.
+   * `next_page_token` of the previous page; empty for the first. Opaque.
    *
    * @generated from field: string page_token = 2;
    */
@@ -248,7 +249,7 @@ export type ListWorkflowsResponse = Message<"ide_orchestrator.v1.ListWorkflowsRe
   workflows: Workflow[];
 
   /**
-   * For the next page; empty when there is none.
+   * `page_token` for the next page; empty on the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -263,13 +264,13 @@ export const ListWorkflowsResponseSchema: GenMessage<ListWorkflowsResponse> = /*
   messageDesc(file_ide_orchestrator_v1_workflow, 7);
 
 /**
- * Make and read workflows.
+ * Creates and reads workflows.
  *
  * @generated from service ide_orchestrator.v1.WorkflowService
  */
 export const WorkflowService: GenService<{
   /**
-   * Makes a workflow with its first draft. INVALID_ARGUMENT: a field is wrong.
+   * Creates a workflow with its first draft. INVALID_ARGUMENT: a field is invalid.
    *
    * @generated from rpc ide_orchestrator.v1.WorkflowService.CreateWorkflow
    */
@@ -279,7 +280,7 @@ export const WorkflowService: GenService<{
     output: typeof CreateWorkflowResponseSchema;
   },
   /**
-   * Reads a workflow with its current draft's files. NOT_FOUND: none such, or not the caller's.
+   * Reads a workflow with its current draft's files. NOT_FOUND: it does not exist, or is another user's.
    *
    * @generated from rpc ide_orchestrator.v1.WorkflowService.GetWorkflow
    */

@@ -88,7 +88,7 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 class AccessType(betterproto2.Enum):
     """
-    What somebody may do with a proposal, its refinement and its events.
+    What a user may do with a proposal, its refinement and its events.
     """
 
     UNSPECIFIED = 0
@@ -98,7 +98,7 @@ class AccessType(betterproto2.Enum):
 
     OWNER = 1
     """
-    Everything, granting and withdrawing access included.
+    Everything, including granting and revoking access.
     """
 
     EDITOR = 2
@@ -132,7 +132,7 @@ class AccessType(betterproto2.Enum):
 
 class DiscontinuityReason(betterproto2.Enum):
     """
-    Why continuity cannot be promised.
+    Why continuity with the runtime's stream is not certain.
     """
 
     UNSPECIFIED = 0
@@ -142,12 +142,12 @@ class DiscontinuityReason(betterproto2.Enum):
 
     RECONNECTED = 1
     """
-    The connection to the runtime was lost and the runtime does not repeat what it sent.
+    The connection to the runtime was lost, and the runtime does not repeat earlier frames.
     """
 
     REPLAY_DIFFERED = 2
     """
-    The runtime repeated what it had sent, but not word for word.
+    The runtime repeated earlier frames, but not identically.
     """
 
     @classmethod
@@ -169,7 +169,7 @@ class DiscontinuityReason(betterproto2.Enum):
 
 class FileChangeKind(betterproto2.Enum):
     """
-    What became of a file.
+    How a file changed.
     """
 
     UNSPECIFIED = 0
@@ -179,17 +179,17 @@ class FileChangeKind(betterproto2.Enum):
 
     ADDED = 1
     """
-    It was not there before.
+    The file is new.
     """
 
     MODIFIED = 2
     """
-    Its content or its times differ.
+    Its content or its times changed.
     """
 
     DELETED = 3
     """
-    It is gone.
+    The file was deleted.
     """
 
     @classmethod
@@ -213,17 +213,17 @@ class FileChangeKind(betterproto2.Enum):
 
 class MessageRole(betterproto2.Enum):
     """
-    Who speaks in a message.
+    The role of a message's author.
     """
 
     UNSPECIFIED = 0
     """
-    Unknown to this version, or not told by the runtime.
+    Unknown to this version, or not given by the runtime.
     """
 
     HUMAN = 1
     """
-    The person.
+    A person.
     """
 
     AI = 2
@@ -279,12 +279,12 @@ class Outcome(betterproto2.Enum):
 
     FAILED = 2
     """
-    The run failed; the files written until then are stored.
+    The run failed; the files written so far are stored.
     """
 
     CANCELLED = 3
     """
-    Somebody cancelled it; the files written until then are stored.
+    A user cancelled the run; the files written so far are stored.
     """
 
     @classmethod
@@ -308,8 +308,9 @@ class Outcome(betterproto2.Enum):
 
 class ProblemReason(betterproto2.Enum):
     """
-    The reason of an error, in lower case and without the prefix: over gRPC the `reason` of
-    google.rpc.ErrorInfo (domain `ide-orchestrator`), over HTTP the `code` of application/problem+json.
+    Why a call failed. The value's name in lower case without the prefix is the `reason` of
+    google.rpc.ErrorInfo (domain `ide-orchestrator`) over gRPC and the `code` of application/problem+json over
+    HTTP.
     """
 
     UNSPECIFIED = 0
@@ -319,37 +320,37 @@ class ProblemReason(betterproto2.Enum):
 
     INVALID_ARGUMENT = 1
     """
-    A field is missing or wrong; the details name each. HTTP 400, INVALID_ARGUMENT.
+    Fields are missing or invalid; the details name every one. HTTP 400, INVALID_ARGUMENT.
     """
 
     UNAUTHENTICATED = 2
     """
-    No token, or not a valid one. HTTP 401, UNAUTHENTICATED.
+    The token is missing or invalid. HTTP 401, UNAUTHENTICATED.
     """
 
     PERMISSION_DENIED = 3
     """
-    The caller may see it but not do this. HTTP 403, PERMISSION_DENIED.
+    The caller may see the resource but not do this. HTTP 403, PERMISSION_DENIED.
     """
 
     NOT_FOUND = 4
     """
-    There is none such, or it is not the caller's to see. HTTP 404, NOT_FOUND.
+    The resource does not exist, or the caller may not see it. HTTP 404, NOT_FOUND.
     """
 
     CONFLICT = 5
     """
-    The state does not allow it. HTTP 409, FAILED_PRECONDITION.
+    The current state does not allow the call. HTTP 409, FAILED_PRECONDITION.
     """
 
     CURSOR_OUT_OF_RANGE = 6
     """
-    The cursor is outside what the journal holds. HTTP 410, OUT_OF_RANGE.
+    The cursor is outside the journal. HTTP 410, OUT_OF_RANGE.
     """
 
     UNPROCESSABLE = 7
     """
-    The well-formed request cannot be carried out. HTTP 422, INVALID_ARGUMENT.
+    The request is well formed but cannot be carried out. HTTP 422, INVALID_ARGUMENT.
     """
 
     TOO_LARGE = 8
@@ -374,7 +375,7 @@ class ProblemReason(betterproto2.Enum):
 
     SHUTTING_DOWN = 12
     """
-    The replica is going away. HTTP 503, UNAVAILABLE; connect again at once.
+    The replica is shutting down. HTTP 503, UNAVAILABLE; connect again at once.
     """
 
     INTERNAL = 13
@@ -384,23 +385,23 @@ class ProblemReason(betterproto2.Enum):
 
     KEY_REUSED = 14
     """
-    The idempotency key was used for another request. HTTP 422, INVALID_ARGUMENT.
+    The idempotency key was used for a different request. HTTP 422, INVALID_ARGUMENT.
     """
 
     KEYS_UNAVAILABLE = 15
     """
-    The keys that tokens are checked with could not be fetched. HTTP 503, UNAVAILABLE; try again later.
+    The keys to check the token with could not be fetched. HTTP 503, UNAVAILABLE; try again later.
     """
 
     LIMIT_REACHED = 16
     """
-    The caller does, or has, as much as it may at a time. HTTP 429, RESOURCE_EXHAUSTED; try again later.
+    The caller has reached a limit. HTTP 429, RESOURCE_EXHAUSTED; try again later.
     """
 
     READER_TOO_SLOW = 17
     """
-    The other side was too slow: a stream's reader that took too little, or a request that did not come to
-    its end. HTTP 408, ABORTED; watch again from the last seq.
+    The client was too slow: the reader of a stream took too little data, or a request did not arrive
+    completely. HTTP 408, ABORTED; a reader watches again from its last seq.
     """
 
     @classmethod
@@ -452,7 +453,7 @@ class ProblemReason(betterproto2.Enum):
 
 class ProposalStatus(betterproto2.Enum):
     """
-    Where a refinement, and so its proposal, stands.
+    The status of a refinement and of its proposal.
     """
 
     UNSPECIFIED = 0
@@ -462,7 +463,7 @@ class ProposalStatus(betterproto2.Enum):
 
     PROCESSING = 1
     """
-    The agent works.
+    The agent is working.
     """
 
     COMPLETED = 2
@@ -477,12 +478,12 @@ class ProposalStatus(betterproto2.Enum):
 
     CANCELLED = 4
     """
-    Somebody cancelled the run. Terminal.
+    A user cancelled the run. Terminal.
     """
 
     AWAITING_INPUT = 5
     """
-    The agent asked a person and waits; it fails when no answer comes in time.
+    The agent asked a person and is waiting; the run fails when no answer comes in time.
     """
 
     @classmethod
@@ -510,7 +511,7 @@ class ProposalStatus(betterproto2.Enum):
 
 class UpstreamFrameReason(betterproto2.Enum):
     """
-    Why a frame was kept uninterpreted.
+    Why a frame is kept uninterpreted.
     """
 
     UNSPECIFIED = 0
@@ -520,17 +521,17 @@ class UpstreamFrameReason(betterproto2.Enum):
 
     UNKNOWN_TYPE = 1
     """
-    Its type is not one that the hub gives a meaning to.
+    The hub does not know its `event_type`.
     """
 
     MALFORMED = 2
     """
-    It is not a JSON object with an `event_type` and a `data` object.
+    It is not a JSON object with a string `event_type` and an object `data`.
     """
 
     ERROR_REPORT = 3
     """
-    The runtime reports an error; the terminal event has the verdict.
+    The runtime reports an error; the terminal event has the run's outcome.
     """
 
     AFTER_END = 4
@@ -567,14 +568,14 @@ class AgentMessage(betterproto2.Message):
 
     id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The runtime's id of the message; empty when it gave none.
+    The runtime's id of the message; empty when it has none.
     """
 
     role: "MessageRole" = betterproto2.field(
         2, betterproto2.TYPE_ENUM, default_factory=lambda: MessageRole(0)
     )
     """
-    Who speaks.
+    The author's role.
     """
 
     text: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
@@ -584,23 +585,23 @@ class AgentMessage(betterproto2.Message):
 
     tool_calls: "list[ToolCall]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    Tools that the message calls.
+    The tool calls in the message.
     """
 
     name: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    The tool's name, in a tool's answer; otherwise empty.
+    In a tool's answer: the tool's name; otherwise empty.
     """
 
     tool_call_id: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    Which call a tool's answer belongs to; otherwise empty.
+    In a tool's answer: the id of the call that it answers; otherwise empty.
     """
 
     uninterpreted: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
     """
-    True when `text` is the runtime's own printed form of a message that could not be taken apart,
-    or when characters that UTF-8 cannot carry were replaced in it by U+FFFD.
+    True when the message could not be parsed and `text` is the runtime's printed form of it, or when
+    characters that UTF-8 cannot encode were replaced by U+FFFD in `text`.
     """
 
 
@@ -632,7 +633,7 @@ class CancelRefinementResponse(betterproto2.Message):
 
     refinement: "Refinement | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    The refinement, as it stands after the call.
+    The refinement after the call.
     """
 
 
@@ -654,12 +655,12 @@ class CreateShareLinkRequest(betterproto2.Message):
 
     after_seq: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
     """
-    Show the events behind this seq only; 0 for all.
+    Show only events after this seq; 0 for all events.
     """
 
     expires_in_seconds: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
     """
-    For how long it is good: 60 to 7,776,000 seconds; 0 means 604,800, a week.
+    Lifetime in seconds: 60 to 7,776,000 (90 days); 0 means 604,800 (a week).
     """
 
 
@@ -698,13 +699,14 @@ class CreateWorkflowRequest(betterproto2.Message):
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What the runtime builds the agent from; absent or empty: a default definition with one node.
-    At most 262,144 bytes as JSON and 30 levels deep.
+    The definition from which the runtime builds the agent: at most 262,144 bytes as JSON and 30 levels
+    deep. Absent or empty: a default definition with one node.
     """
 
     files: "list[SpecFile]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    The first draft's files: at most 500 and 2 MiB of text. Each path once, at most 1,024 characters.
+    The first draft's files: at most 500 files and 2 MiB of text together. Paths are distinct, each at most
+    1,024 characters.
     """
 
 
@@ -729,14 +731,14 @@ default_message_pool.register_message("ide_orchestrator.v1", "CreateWorkflowResp
 @dataclass(eq=False, repr=False)
 class Discontinuity(betterproto2.Message):
     """
-    What came from the runtime before this event and what comes after may not join up.
+    Frames of the runtime may be missing or repeated between the events before this one and those after it.
     """
 
     reason: "DiscontinuityReason" = betterproto2.field(
         1, betterproto2.TYPE_ENUM, default_factory=lambda: DiscontinuityReason(0)
     )
     """
-    Why.
+    The reason.
     """
 
 
@@ -749,8 +751,8 @@ class Event(betterproto2.Message):
     One journalled, numbered fact about a thread. Once delivered, the content of a seq never changes.
 
     Oneofs:
-        - kind: What happened. Absent when the reader is older than the writer: such an event can be skipped,
-            except that a client which rebuilds files or messages should then read the proposal instead.
+        - kind: What happened. Absent when the reader knows fewer kinds than the writer: skip such an event. A client
+            that rebuilds files or messages from events reads the proposal instead.
     """
 
     seq: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
@@ -767,33 +769,34 @@ class Event(betterproto2.Message):
         3, betterproto2.TYPE_MESSAGE, unwrap=lambda: __google__protobuf__.Timestamp, optional=True
     )
     """
-    When the hub took the event in (UTC). Not strictly increasing between replicas.
+    When the hub received the frame, or made the event itself (UTC). Clocks of replicas differ: not
+    strictly increasing.
     """
 
     run_started: "RunStarted | None" = betterproto2.field(
         10, betterproto2.TYPE_MESSAGE, optional=True, group="kind"
     )
     """
-    The run was recorded and is about to be sent to the runtime; always the first event.
+    The run is stored and is about to be sent to the runtime. Always the first event.
     """
 
     state_update: "StateUpdate | None" = betterproto2.field(
         11, betterproto2.TYPE_MESSAGE, optional=True, group="kind"
     )
     """
-    The agent's state moved: messages, todos, files.
+    The agent's state changed: messages, todos, files.
     """
 
     token: "Token | None" = betterproto2.field(12, betterproto2.TYPE_MESSAGE, optional=True, group="kind")
     """
-    A piece of what the model or a tool is saying.
+    A piece of the text or tool calls that the model or a tool is producing.
     """
 
     upstream_frame: "UpstreamFrame | None" = betterproto2.field(
         13, betterproto2.TYPE_MESSAGE, optional=True, group="kind"
     )
     """
-    Something the runtime sent that has no type of its own here.
+    A frame of the runtime that has no event kind of its own.
     """
 
     input_requested: "InputRequested | None" = betterproto2.field(
@@ -807,14 +810,14 @@ class Event(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True, group="kind"
     )
     """
-    What the runtime sent between the previous event and the next one may be incomplete.
+    Frames of the runtime may be missing between the previous event and the next one.
     """
 
     terminal: "Terminal | None" = betterproto2.field(
         16, betterproto2.TYPE_MESSAGE, optional=True, group="kind"
     )
     """
-    The run is over; exactly one a thread, and the last event.
+    The run has ended. Exactly one per thread, and always the last event.
     """
 
 
@@ -824,7 +827,7 @@ default_message_pool.register_message("ide_orchestrator.v1", "Event", Event)
 @dataclass(eq=False, repr=False)
 class EventBatch(betterproto2.Message):
     """
-    Events in order of seq, at least one.
+    One or more events, in order of seq.
     """
 
     events: "list[Event]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
@@ -849,7 +852,7 @@ class Failure(betterproto2.Message):
 
     message: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The reason for a person to read.
+    The reason in words, for people.
     """
 
 
@@ -859,37 +862,37 @@ default_message_pool.register_message("ide_orchestrator.v1", "Failure", Failure)
 @dataclass(eq=False, repr=False)
 class FileChange(betterproto2.Message):
     """
-    A file that differs from the state before.
+    A file that changed since the previous state update.
 
     Oneofs:
-        - content: The content now; absent when the file was deleted.
+        - content: The new content; absent when the file was deleted.
     """
 
     path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The file's path: an opaque key, exactly as the runtime spells it.
+    The path, exactly as the runtime spells it; an opaque key.
     """
 
     kind: "FileChangeKind" = betterproto2.field(
         2, betterproto2.TYPE_ENUM, default_factory=lambda: FileChangeKind(0)
     )
     """
-    What became of it.
+    How it changed.
     """
 
     text: "str | None" = betterproto2.field(3, betterproto2.TYPE_STRING, optional=True, group="content")
     """
-    Text, with the line ends that the runtime sent.
+    Text, with the runtime's line ends.
     """
 
     binary: "bytes | None" = betterproto2.field(4, betterproto2.TYPE_BYTES, optional=True, group="content")
     """
-    Bytes of a file that is not text.
+    The bytes of a file that is not text.
     """
 
     sha256: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    SHA-256 of the content's bytes (text as UTF-8) in lower-case hex; empty when deleted.
+    SHA-256 of the content (text as UTF-8) in lower-case hex; empty when deleted.
     """
 
     size_bytes: "int" = betterproto2.field(6, betterproto2.TYPE_UINT64)
@@ -899,17 +902,17 @@ class FileChange(betterproto2.Message):
 
     created_at: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
     """
-    When the runtime says that the file was made, in the runtime's own spelling; empty when not told.
+    Creation time as the runtime spells it; empty when the runtime gives none.
     """
 
     modified_at: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
     """
-    When the runtime says that the file was last changed, in its own spelling; empty when not told.
+    Time of the last change as the runtime spells it; empty when the runtime gives none.
     """
 
     sanitized: "bool" = betterproto2.field(9, betterproto2.TYPE_BOOL)
     """
-    True when characters that UTF-8 cannot carry (lone surrogates) were replaced by U+FFFD.
+    True when characters that UTF-8 cannot encode (lone surrogates) were replaced by U+FFFD.
     """
 
 
@@ -932,17 +935,17 @@ class GeneratedFile(betterproto2.Message):
 
     text: "str | None" = betterproto2.field(2, betterproto2.TYPE_STRING, optional=True, group="content")
     """
-    Text, with the line ends that the runtime sent.
+    Text, with the runtime's line ends.
     """
 
     binary: "bytes | None" = betterproto2.field(3, betterproto2.TYPE_BYTES, optional=True, group="content")
     """
-    Bytes of a file that is not text.
+    The bytes of a file that is not text.
     """
 
     sha256: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    SHA-256 of the content's bytes (text as UTF-8) in lower-case hex.
+    SHA-256 of the content (text as UTF-8) in lower-case hex.
     """
 
     size_bytes: "int" = betterproto2.field(5, betterproto2.TYPE_UINT64)
@@ -952,17 +955,17 @@ class GeneratedFile(betterproto2.Message):
 
     created_at: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    When the runtime says that it was made, in its own spelling; empty when not told.
+    Creation time as the runtime spells it; empty when the runtime gives none.
     """
 
     modified_at: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
     """
-    When the runtime says that it was last changed, in its own spelling; empty when not told.
+    Time of the last change as the runtime spells it; empty when the runtime gives none.
     """
 
     sanitized: "bool" = betterproto2.field(8, betterproto2.TYPE_BOOL)
     """
-    True when characters that UTF-8 cannot carry were replaced by U+FFFD.
+    True when characters that UTF-8 cannot encode (lone surrogates) were replaced by U+FFFD.
     """
 
 
@@ -1084,14 +1087,14 @@ class Grant(betterproto2.Message):
 
     email: "str | None" = betterproto2.field(4, betterproto2.TYPE_STRING, optional=True)
     """
-    The user's address as the token told it; absent when it told none.
+    The user's e-mail address from the user's token; absent when the token has none.
     """
 
     grant_time: "datetime.datetime | None" = betterproto2.field(
         5, betterproto2.TYPE_MESSAGE, unwrap=lambda: __google__protobuf__.Timestamp, optional=True
     )
     """
-    Since when the user may do this (UTC).
+    When this access was granted or last changed (UTC).
     """
 
 
@@ -1111,7 +1114,7 @@ class GrantAccessRequest(betterproto2.Message):
 
     user_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The user (UUID), who has called before.
+    The user (UUID); must have called the hub before.
     """
 
     access_type: "AccessType" = betterproto2.field(
@@ -1143,17 +1146,17 @@ default_message_pool.register_message("ide_orchestrator.v1", "GrantAccessRespons
 @dataclass(eq=False, repr=False)
 class Heartbeat(betterproto2.Message):
     """
-    Sign of life: at most 15 seconds pass without any message.
+    Keeps the stream alive: at most 15 seconds pass without any message.
     """
 
     last_seq: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
     """
-    Highest seq in the journal: a reader whose own is lower has not had all yet.
+    The highest seq in the journal. A reader whose last seq is lower has events still to come.
     """
 
     progress: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    What the runtime says about its progress, for a person to read; empty when it says nothing.
+    The runtime's latest report of progress, for people; empty when there is none.
     """
 
 
@@ -1163,27 +1166,27 @@ default_message_pool.register_message("ide_orchestrator.v1", "Heartbeat", Heartb
 @dataclass(eq=False, repr=False)
 class Hello(betterproto2.Message):
     """
-    Where the journal stood when the stream was opened.
+    The position of the journal when the stream was opened or the page was read.
     """
 
     epoch: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
     """
-    The journal's epoch.
+    The current epoch.
     """
 
     last_seq: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
     """
-    Highest seq in the journal; the stream goes on after it.
+    The highest seq in the journal; 0 when the journal is empty.
     """
 
     floor: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
     """
-    Lowest seq that can still be read.
+    The lowest seq that can still be read; 1 when nothing was removed.
     """
 
     recovered: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
     """
-    True when every event after the caller's cursor will be delivered.
+    True: every event after the caller's cursor will be delivered.
     """
 
 
@@ -1193,12 +1196,12 @@ default_message_pool.register_message("ide_orchestrator.v1", "Hello", Hello)
 @dataclass(eq=False, repr=False)
 class InputRequested(betterproto2.Message):
     """
-    The agent stopped to ask a person.
+    The agent stopped and asks a person.
     """
 
     request: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The questions, in the runtime's own printed form.
+    The questions, in the runtime's printed form.
     """
 
 
@@ -1218,12 +1221,12 @@ class ListEventsRequest(betterproto2.Message):
 
     after_seq: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
     """
-    The last seq that the caller has; 0 for all. Events after it are returned.
+    The last seq that the caller has; only later events are returned. 0 for all events.
     """
 
     limit: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
     """
-    Most events to return: 1 to 1,000; 0 means 100.
+    Maximum number of events to return: 1 to 1,000; 0 means 100.
     """
 
     wait_seconds: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
@@ -1243,17 +1246,17 @@ class ListEventsResponse(betterproto2.Message):
 
     events: "list[Event]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    The events in order of seq; empty when there is none after the cursor.
+    The events, in order of seq; empty when there is none after the cursor.
     """
 
     position: "Hello | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    Where the journal stands.
+    The position of the journal.
     """
 
     complete: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
     """
-    True when the terminal event is among those returned or was before them: nothing will follow.
+    True when no event will follow: the terminal event is among those returned, or is at the cursor.
     """
 
 
@@ -1283,7 +1286,7 @@ class ListGrantsResponse(betterproto2.Message):
 
     grants: "list[Grant]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    The grants; at most 200.
+    The grants: at most 200.
     """
 
 
@@ -1298,24 +1301,24 @@ class ListProposalsRequest(betterproto2.Message):
 
     page_size: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
     """
-    Most proposals to return: 1 to 200; 0 means 50.
+    Maximum number of proposals to return: 1 to 200; 0 means 50.
     """
 
     page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    From the previous page; empty for the first. Opaque.
+    `next_page_token` of the previous page; empty for the first. Opaque.
     """
 
     workflow_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Only those of this workflow (UUID); empty for all.
+    Only proposals of this workflow (UUID); empty for all.
     """
 
     status: "ProposalStatus" = betterproto2.field(
         4, betterproto2.TYPE_ENUM, default_factory=lambda: ProposalStatus(0)
     )
     """
-    Only those of this status; unspecified for all.
+    Only proposals of this status; unspecified for all.
     """
 
 
@@ -1335,7 +1338,7 @@ class ListProposalsResponse(betterproto2.Message):
 
     next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    For the next page; empty when there is none.
+    `page_token` for the next page; empty on the last page.
     """
 
 
@@ -1365,7 +1368,7 @@ class ListShareLinksResponse(betterproto2.Message):
 
     share_links: "list[ShareLink]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    The links; at most 50.
+    The links: at most 50.
     """
 
 
@@ -1380,12 +1383,12 @@ class ListWorkflowsRequest(betterproto2.Message):
 
     page_size: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
     """
-    Most workflows to return: 1 to 200; 0 means 50.
+    Maximum number of workflows to return: 1 to 200; 0 means 50.
     """
 
     page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    From the previous page; empty for the first. Opaque.
+    `next_page_token` of the previous page; empty for the first. Opaque.
     """
 
 
@@ -1405,7 +1408,7 @@ class ListWorkflowsResponse(betterproto2.Message):
 
     next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    For the next page; empty when there is none.
+    `page_token` for the next page; empty on the last page.
     """
 
 
@@ -1415,17 +1418,17 @@ default_message_pool.register_message("ide_orchestrator.v1", "ListWorkflowsRespo
 @dataclass(eq=False, repr=False)
 class MessageChange(betterproto2.Message):
     """
-    One place of the agent's message list.
+    One changed position of the agent's message list.
     """
 
     index: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
     """
-    Place in the list, from 0.
+    Position in the list, from 0.
     """
 
     message: "AgentMessage | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    What stands there now.
+    The message at this position now.
     """
 
 
@@ -1445,7 +1448,7 @@ class Proposal(betterproto2.Message):
 
     draft_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The draft that it would change (UUID).
+    The draft that accepting it changes (UUID).
     """
 
     workflow_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
@@ -1455,81 +1458,81 @@ class Proposal(betterproto2.Message):
 
     thread_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    The thread of the run that fills it (UUID).
+    The thread of the run that produces its files (UUID).
     """
 
     status: "ProposalStatus" = betterproto2.field(
         5, betterproto2.TYPE_ENUM, default_factory=lambda: ProposalStatus(0)
     )
     """
-    Where it stands.
+    The current status.
     """
 
     user_prompt: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    What the person asked for.
+    The user's request.
     """
 
     context_file_path: "str | None" = betterproto2.field(7, betterproto2.TYPE_STRING, optional=True)
     """
-    The file that the request was about; absent when it was about none.
+    The file that the request is about; absent when it is about none.
     """
 
     context_selection: "str | None" = betterproto2.field(8, betterproto2.TYPE_STRING, optional=True)
     """
-    The lines that the request was about; absent for all.
+    The lines that the request is about, as `lines A-B` or `line A`; absent for all.
     """
 
     generated_files: "list[GeneratedFile]" = betterproto2.field(9, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    The files, in path order; empty before the terminal status and in lists.
+    The files, in path order; empty before the terminal status, and in lists.
     """
 
     file_count: "int" = betterproto2.field(10, betterproto2.TYPE_UINT32)
     """
-    How many files it has; 0 before the terminal status.
+    Number of files; 0 before the terminal status.
     """
 
     create_time: "datetime.datetime | None" = betterproto2.field(
         11, betterproto2.TYPE_MESSAGE, unwrap=lambda: __google__protobuf__.Timestamp, optional=True
     )
     """
-    When it was asked for (UTC).
+    When the refinement was started (UTC).
     """
 
     complete_time: "datetime.datetime | None" = betterproto2.field(
         12, betterproto2.TYPE_MESSAGE, unwrap=lambda: __google__protobuf__.Timestamp, optional=True
     )
     """
-    When it reached its terminal status (UTC); absent before.
+    When it reached its terminal status (UTC); absent before that.
     """
 
     created_by_user_id: "str" = betterproto2.field(13, betterproto2.TYPE_STRING)
     """
-    Who asked for it (UUID).
+    The user who started the refinement (UUID).
     """
 
     resolved_by_user_id: "str | None" = betterproto2.field(14, betterproto2.TYPE_STRING, optional=True)
     """
-    Who accepted or rejected it (UUID); absent before.
+    The user who accepted or rejected it (UUID); absent before that.
     """
 
     resolve_time: "datetime.datetime | None" = betterproto2.field(
         15, betterproto2.TYPE_MESSAGE, unwrap=lambda: __google__protobuf__.Timestamp, optional=True
     )
     """
-    When it was accepted or rejected (UTC); absent before.
+    When it was accepted or rejected (UTC); absent before that.
     """
 
     failure: "Failure | None" = betterproto2.field(16, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    Why it failed; absent otherwise.
+    Why it failed; absent unless the status is FAILED.
     """
 
     rejected_files: "list[RejectedFile]" = betterproto2.field(17, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    Files that the run made and that are not among `generated_files`, because of their paths, in path order;
-    empty before the terminal status and in lists.
+    Files that the run produced and that `generated_files` leaves out because of their paths, in path
+    order; empty before the terminal status, and in lists.
     """
 
 
@@ -1539,13 +1542,13 @@ default_message_pool.register_message("ide_orchestrator.v1", "Proposal", Proposa
 @dataclass(eq=False, repr=False)
 class Reconnect(betterproto2.Message):
     """
-    This replica will go away soon; the stream goes on until it does, but a reader that watches again by
-    itself, from its cursor, is not cut off together with all others.
+    Asks the reader to watch again from its cursor, because this replica is shutting down. The stream goes on
+    until then. Readers are given different delays, so that they do not all connect again at once.
     """
 
     after_ms: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
     """
-    How long to wait before watching again, in milliseconds; differs from reader to reader.
+    How long to wait before watching again, in milliseconds.
     """
 
 
@@ -1560,12 +1563,12 @@ class Refinement(betterproto2.Message):
 
     thread_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The thread of the runtime that carries the refinement (UUID); the key for following its events.
+    The runtime's thread that carries out the refinement (UUID); the key for following its events.
     """
 
     proposal_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The proposal that the refinement fills (UUID).
+    The proposal that the refinement produces (UUID).
     """
 
     workflow_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
@@ -1577,41 +1580,41 @@ class Refinement(betterproto2.Message):
         4, betterproto2.TYPE_ENUM, default_factory=lambda: ProposalStatus(0)
     )
     """
-    Where the refinement stands.
+    The current status.
     """
 
     epoch: "int" = betterproto2.field(5, betterproto2.TYPE_UINT32)
     """
-    Grows by one at each discontinuity; from 1.
+    Starts at 1 and grows by one at each discontinuity.
     """
 
     last_seq: "int" = betterproto2.field(6, betterproto2.TYPE_UINT32)
     """
-    Highest seq in the journal; 0 when it is empty.
+    The highest seq in the journal; 0 when the journal is empty.
     """
 
     floor: "int" = betterproto2.field(7, betterproto2.TYPE_UINT32)
     """
-    Lowest seq that can still be read; 1 when nothing was removed.
+    The lowest seq that can still be read; 1 when nothing was removed.
     """
 
     create_time: "datetime.datetime | None" = betterproto2.field(
         8, betterproto2.TYPE_MESSAGE, unwrap=lambda: __google__protobuf__.Timestamp, optional=True
     )
     """
-    When it was started (UTC).
+    When the refinement was started (UTC).
     """
 
     complete_time: "datetime.datetime | None" = betterproto2.field(
         9, betterproto2.TYPE_MESSAGE, unwrap=lambda: __google__protobuf__.Timestamp, optional=True
     )
     """
-    When it reached its terminal status (UTC); absent before.
+    When it reached its terminal status (UTC); absent before that.
     """
 
     failure: "Failure | None" = betterproto2.field(10, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    Why it failed; absent otherwise.
+    Why it failed; absent unless the status is FAILED.
     """
 
 
@@ -1621,17 +1624,18 @@ default_message_pool.register_message("ide_orchestrator.v1", "Refinement", Refin
 @dataclass(eq=False, repr=False)
 class RejectedFile(betterproto2.Message):
     """
-    A file that the run made and the proposal does not have. The events of the run have it.
+    A file that the run produced and the proposal leaves out. The run's events contain it.
     """
 
     path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The path, as the runtime spells it but for what UTF-8 cannot carry; at most its first 1,024 characters.
+    The path as the runtime spells it, with U+FFFD for characters that UTF-8 cannot encode; at most its
+    first 1,024 characters.
     """
 
     reason: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    Why: a stable code, such as `not_absolute`, `dot_segment` or `collision`.
+    The reason: a stable code, such as `not_absolute`, `dot_segment` or `collision`.
     """
 
 
@@ -1707,7 +1711,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class RunStarted(betterproto2.Message):
     """
-    The run was recorded together with its proposal.
+    The run and its proposal were stored, in one transaction.
     """
 
     run_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -1732,13 +1736,13 @@ default_message_pool.register_message("ide_orchestrator.v1", "RunStarted", RunSt
 @dataclass(eq=False, repr=False)
 class ShareLink(betterproto2.Message):
     """
-    A link that shows a proposal, its refinement and its events to anyone who brings its secret as a bearer
-    token, and lets nobody act.
+    A link that shows a proposal, its refinement and its events, read-only, to anybody who presents its
+    secret as a bearer token.
     """
 
     id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The link's id (UUID); no secret.
+    The link's id (UUID); not a secret.
     """
 
     proposal_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -1748,36 +1752,36 @@ class ShareLink(betterproto2.Message):
 
     thread_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The thread of the events that it shows (UUID).
+    The thread whose events it shows (UUID).
     """
 
     after_seq: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
     """
-    It shows the events behind this seq only; 0 shows all.
+    The link shows only events after this seq; 0 for all events.
     """
 
     created_by_user_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    Who made it (UUID).
+    The user who created it (UUID).
     """
 
     create_time: "datetime.datetime | None" = betterproto2.field(
         6, betterproto2.TYPE_MESSAGE, unwrap=lambda: __google__protobuf__.Timestamp, optional=True
     )
     """
-    When it was made (UTC).
+    When it was created (UTC).
     """
 
     expire_time: "datetime.datetime | None" = betterproto2.field(
         7, betterproto2.TYPE_MESSAGE, unwrap=lambda: __google__protobuf__.Timestamp, optional=True
     )
     """
-    When it ends (UTC), and with it every stream that it opened.
+    When it expires (UTC). Streams opened with it end then.
     """
 
     secret: "str | None" = betterproto2.field(8, betterproto2.TYPE_STRING, optional=True)
     """
-    The secret, beginning with `ideo_share_`: told once, when the link is made, and absent otherwise.
+    The secret, which begins with `ideo_share_`. Present only in the response that creates the link.
     """
 
 
@@ -1792,7 +1796,7 @@ class SpecFile(betterproto2.Message):
 
     path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The path: starts with `/`.
+    The path; starts with `/`.
     """
 
     text: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -1817,28 +1821,28 @@ class StartRefinementRequest(betterproto2.Message):
 
     user_prompt: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    What the person asks for: 1 to 65,536 characters, not only white space.
+    The user's request: 1 to 65,536 characters, not only white space.
     """
 
     context_file_path: "str | None" = betterproto2.field(3, betterproto2.TYPE_STRING, optional=True)
     """
-    The file that the request is about: at most 1,024 characters; absent or empty when it is
+    The path of the file that the request is about: at most 1,024 characters; absent or empty when it is
     about none.
     """
 
     context_selection: "str | None" = betterproto2.field(4, betterproto2.TYPE_STRING, optional=True)
     """
-    The lines that the request is about, as `lines A-B` or `line A` with 1 <= A <= B; absent or empty
-    for all.
+    The lines of that file that the request is about, as `lines A-B` or `line A` with 1 <= A <= B; absent or
+    empty for all.
     """
 
     request_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    Names the request, so that sending it again starts nothing twice: 1 to 255 visible ASCII characters,
-    of the caller's choice, good for 24 hours; empty for none. The same as the header `Idempotency-Key`
-    over HTTP. With another request under the same name: INVALID_ARGUMENT (`key_reused`); while the
-    first is still being carried out: FAILED_PRECONDITION with RetryInfo. When the runtime did not take
-    the run, the name is free again.
+    Idempotency key of the request: 1 to 255 visible ASCII characters, chosen by the caller, valid for 24
+    hours; empty for none. Sending the same request again with the same key does not start a second run.
+    Over HTTP it is the header `Idempotency-Key`. A different request with the key: INVALID_ARGUMENT
+    (`key_reused`). While the first request is still being processed: FAILED_PRECONDITION with RetryInfo.
+    When the runtime does not accept the run, the key can be used again.
     """
 
 
@@ -1853,12 +1857,12 @@ class StartRefinementResponse(betterproto2.Message):
 
     refinement: "Refinement | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    The refinement, processing; of a repeated request, as it was when it was started.
+    The refinement as it was when it was started, also for a repeated request.
     """
 
     replayed: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
     """
-    True when the request was made before and nothing was started now.
+    True when this repeats an earlier request and no run was started now.
     """
 
 
@@ -1870,22 +1874,22 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class StateUpdate(betterproto2.Message):
     """
-    The difference between the agent's state and the state before it.
+    What changed in the agent's state since the previous state update.
     """
 
     messages: "list[MessageChange]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    Messages that are new or differ, in order of their index.
+    New and changed messages, in order of their index.
     """
 
     message_count: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
     """
-    How many messages the state has now. Fewer than before: the list was cut to this length.
+    Number of messages in the state now. Fewer than before: the list was cut to this length.
     """
 
     todos: "TodoList | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    The whole todo list; absent when it is as it was.
+    The whole todo list; absent when it did not change.
     """
 
     files: "list[FileChange]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
@@ -1899,12 +1903,12 @@ class StateUpdate(betterproto2.Message):
         map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
     )
     """
-    Other keys of the runtime's state that are new or differ, each as its JSON text.
+    Other new or changed keys of the runtime's state: key to JSON text.
     """
 
     unread_files: "list[UnreadFile]" = betterproto2.field(6, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    Entries of the runtime's file map that could not be read as a file.
+    Entries of the runtime's file map that could not be read as files.
     """
 
 
@@ -1914,7 +1918,7 @@ default_message_pool.register_message("ide_orchestrator.v1", "StateUpdate", Stat
 @dataclass(eq=False, repr=False)
 class Terminal(betterproto2.Message):
     """
-    The run is over.
+    The run has ended.
     """
 
     outcome: "Outcome" = betterproto2.field(1, betterproto2.TYPE_ENUM, default_factory=lambda: Outcome(0))
@@ -1924,17 +1928,17 @@ class Terminal(betterproto2.Message):
 
     reason: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    Stable code of the reason, such as `upstream_error` or `deadline_exceeded`; empty when completed.
+    Stable code, such as `upstream_error` or `deadline_exceeded`; empty when completed.
     """
 
     message: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The reason for a person to read; empty when completed.
+    The reason in words, for people; empty when completed.
     """
 
     file_count: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
     """
-    How many files the proposal has.
+    Number of files in the proposal.
     """
 
 
@@ -1944,7 +1948,7 @@ default_message_pool.register_message("ide_orchestrator.v1", "Terminal", Termina
 @dataclass(eq=False, repr=False)
 class Todo(betterproto2.Message):
     """
-    One item of the todo list.
+    One item of a todo list.
     """
 
     content: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -1954,7 +1958,7 @@ class Todo(betterproto2.Message):
 
     status: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The runtime's word, such as `pending`, `in_progress` or `completed`; others may come.
+    The status as the runtime spells it, such as `pending`, `in_progress` or `completed`; an open set.
     """
 
 
@@ -1979,25 +1983,25 @@ default_message_pool.register_message("ide_orchestrator.v1", "TodoList", TodoLis
 @dataclass(eq=False, repr=False)
 class Token(betterproto2.Message):
     """
-    A piece of text, or of a tool call, as it is being produced. Provisional: the message's final
-    text is the one in the next state update that has the same message id.
+    A piece of text or of a tool call while it is being produced. Provisional: the final text is the one in
+    the next state update that has the same message id.
     """
 
     message_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The message that the piece belongs to; empty when the runtime did not tell.
+    The id of the message that the piece belongs to; empty when the runtime gives none.
     """
 
     role: "MessageRole" = betterproto2.field(
         2, betterproto2.TYPE_ENUM, default_factory=lambda: MessageRole(0)
     )
     """
-    Who speaks.
+    The author's role.
     """
 
     text: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The piece of text; may be empty.
+    The next characters of the text; may be empty.
     """
 
     tool_calls: "list[ToolCallPiece]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
@@ -2007,7 +2011,7 @@ class Token(betterproto2.Message):
 
     node: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    The graph node that produced it, such as `model` or `tools`; empty when not told.
+    The graph node that produced it, such as `model` or `tools`; empty when the runtime gives none.
     """
 
     last: "bool" = betterproto2.field(6, betterproto2.TYPE_BOOL)
@@ -2022,13 +2026,13 @@ class Token(betterproto2.Message):
 
     tool_call_id: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
     """
-    In a tool's answer: the call that it answers; otherwise empty.
+    In a tool's answer: the id of the call that it answers; otherwise empty.
     """
 
     uninterpreted: "bool" = betterproto2.field(9, betterproto2.TYPE_BOOL)
     """
-    True when the piece could not be taken apart and `text` is the runtime's own printed form, or when
-    characters that UTF-8 cannot carry were replaced by U+FFFD.
+    True when the piece could not be parsed and `text` is the runtime's printed form of it, or when
+    characters that UTF-8 cannot encode were replaced by U+FFFD.
     """
 
 
@@ -2038,7 +2042,7 @@ default_message_pool.register_message("ide_orchestrator.v1", "Token", Token)
 @dataclass(eq=False, repr=False)
 class ToolCall(betterproto2.Message):
     """
-    A call of a tool, complete.
+    A complete call of a tool.
     """
 
     id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -2053,7 +2057,7 @@ class ToolCall(betterproto2.Message):
 
     arguments: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The arguments as JSON text; the runtime's own printed form when they are not JSON.
+    The arguments as JSON text, or in the runtime's printed form when they are not JSON.
     """
 
 
@@ -2068,7 +2072,7 @@ class ToolCallPiece(betterproto2.Message):
 
     index: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
     """
-    Which of the message's calls it belongs to, from 0.
+    Which of the message's tool calls it belongs to, from 0.
     """
 
     id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -2093,7 +2097,7 @@ default_message_pool.register_message("ide_orchestrator.v1", "ToolCallPiece", To
 @dataclass(eq=False, repr=False)
 class UnreadFile(betterproto2.Message):
     """
-    An entry of the runtime's file map that is no file in any known form.
+    An entry of the runtime's file map that is not a file in any known form.
     """
 
     path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -2113,7 +2117,7 @@ default_message_pool.register_message("ide_orchestrator.v1", "UnreadFile", Unrea
 @dataclass(eq=False, repr=False)
 class UpstreamFrame(betterproto2.Message):
     """
-    A frame of the runtime, kept as it came.
+    A frame of the runtime that is kept as received.
 
     Oneofs:
         - body: The frame.
@@ -2128,12 +2132,12 @@ class UpstreamFrame(betterproto2.Message):
         2, betterproto2.TYPE_ENUM, default_factory=lambda: UpstreamFrameReason(0)
     )
     """
-    Why it has no type of its own.
+    Why it has no event kind of its own.
     """
 
     text: "str | None" = betterproto2.field(3, betterproto2.TYPE_STRING, optional=True, group="body")
     """
-    The frame's text, verbatim; a JSON object unless `reason` says that it is none.
+    The frame's text, verbatim; a JSON object unless `reason` is MALFORMED.
     """
 
     binary: "bytes | None" = betterproto2.field(4, betterproto2.TYPE_BYTES, optional=True, group="body")
@@ -2158,7 +2162,7 @@ class WatchRefinementRequest(betterproto2.Message):
 
     after_seq: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
     """
-    The last seq that the caller has; 0 for all. Events after it are sent.
+    The last seq that the caller has; only later events are sent. 0 for all events.
     """
 
 
@@ -2168,16 +2172,16 @@ default_message_pool.register_message("ide_orchestrator.v1", "WatchRefinementReq
 @dataclass(eq=False, repr=False)
 class WatchRefinementResponse(betterproto2.Message):
     """
-    One message of a followed stream; also the message of the WebSocket subprotocols `ideo.v1` (as
-    proto-JSON) and `ideo.v1.proto` (as binary).
+    One message of a watch stream, and of the WebSocket subprotocols `ideo.v1` (as proto-JSON) and
+    `ideo.v1.proto` (binary).
 
     Oneofs:
-        - kind: What the message brings. Absent when the reader is older than the writer: skip it.
+        - kind: The content. Absent when the reader knows fewer kinds than the writer: skip the message.
     """
 
     hello: "Hello | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True, group="kind")
     """
-    Where the journal stands; always the first message, and only that.
+    The position of the journal. Always the first message, and sent once.
     """
 
     batch: "EventBatch | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True, group="kind")
@@ -2189,14 +2193,14 @@ class WatchRefinementResponse(betterproto2.Message):
         3, betterproto2.TYPE_MESSAGE, optional=True, group="kind"
     )
     """
-    Sign of life while nothing happens.
+    Sent while there are no events.
     """
 
     reconnect: "Reconnect | None" = betterproto2.field(
         4, betterproto2.TYPE_MESSAGE, optional=True, group="kind"
     )
     """
-    This replica will go away soon.
+    Asks the reader to connect again, because this replica is shutting down.
     """
 
 
@@ -2208,7 +2212,7 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class Workflow(betterproto2.Message):
     """
-    A workflow of a user: an agent definition and a draft of its spec files.
+    A user's workflow: an agent definition and a draft of its spec files.
     """
 
     id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -2218,19 +2222,19 @@ class Workflow(betterproto2.Message):
 
     name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    Its name, for people.
+    The name, for people.
     """
 
     owner_user_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Who owns it (UUID).
+    The owner (UUID).
     """
 
     agent_definition: "__google__protobuf__.Struct | None" = betterproto2.field(
         4, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What the runtime is given to build the agent from; never empty.
+    The definition from which the runtime builds the agent; never empty.
     """
 
     current_draft_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
@@ -2242,7 +2246,7 @@ class Workflow(betterproto2.Message):
         6, betterproto2.TYPE_MESSAGE, unwrap=lambda: __google__protobuf__.Timestamp, optional=True
     )
     """
-    When it was made (UTC).
+    When it was created (UTC).
     """
 
     files: "list[SpecFile]" = betterproto2.field(7, betterproto2.TYPE_MESSAGE, repeated=True)
