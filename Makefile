@@ -6,26 +6,35 @@ BIN    := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONSAFEPATH := 1
 
+UV      := $(BIN)/python tools/uv.py pip install --quiet
+INSTALL := $(UV) --require-hashes --constraints requirements.lock --requirements pyproject.toml
+# $(call step,TEXT,COMMAND) says what goes on, and how long it took.
+step = @printf '%s … ' "$(1)"; began=$$(date +%s); $(2) && echo "$$(($$(date +%s) - began)) s"
+
 .PHONY: help setup run test bench faults hostile
 help: ## Lists what can be done
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 	@if [ -x $(BIN)/poe ]; then echo; poe --help | sed -n '/Configured tasks/,$$p'; else echo; echo '  The other tasks are listed after make setup.'; fi
 
-setup: $(VENV)/installed ## Makes .venv with everything pinned (LOCKED=1: and checked against hashes; Linux)
+setup: $(VENV)/test.installed ## Makes .venv with all that the tasks need, pinned and checked against hashes
 
-$(VENV)/installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "Python 3.11, 3.12 or 3.13 is needed; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	$(PYTHON) -m venv --clear $(VENV)
-ifdef LOCKED
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-build-isolation -e '.[dev]'
-else
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-endif
+$(VENV)/run.installed: pyproject.toml requirements.lock tools/uv.py
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	  || { echo "Python 3.11, 3.12 or 3.13 is needed; $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo missing). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(call step,Making $(VENV) with $$($(PYTHON) --version),$(PYTHON) -m venv --clear $(VENV))
+	$(call step,Installing what running needs,$(INSTALL) --extra embedded)
+	$(call step,Installing the hub,$(UV) --no-deps --build-constraints requirements.lock --require-build-hashes --editable .)
 	@touch $@
 
-run: setup ## Starts everything and shows a refinement (ONCE=1: stops after it)
+$(VENV)/test.installed: $(VENV)/run.installed
+	$(call step,Installing what the checks and tests need,$(INSTALL) --all-extras --group dev)
+	@touch $@
+
+$(VENV)/hostile.installed: $(VENV)/test.installed
+	$(call step,Installing what the hostile campaign needs,$(INSTALL) --group hostile)
+	@touch $@
+
+run: $(VENV)/run.installed ## Starts everything and shows a refinement (ONCE=1: stops after it)
 	@ideo dev $(if $(ONCE),--once)
 
 test: setup ## Runs every check and every test
@@ -37,6 +46,5 @@ bench: setup ## Runs every measurement
 faults: setup ## Runs the full fault campaign (PARTS="crashes mix" MINUTES=30 SEED=1)
 	@poe --quiet faults $(PARTS) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
-hostile: setup ## Runs the campaign of hostile input (PARTS="fuzz browser" SECONDS=300)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[hostile]'
+hostile: $(VENV)/hostile.installed ## Runs the campaign of hostile input (PARTS="fuzz browser" SECONDS=300)
 	@poe --quiet hostile $(PARTS) $(if $(SECONDS),--seconds $(SECONDS))

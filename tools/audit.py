@@ -1,9 +1,9 @@
-"""Looks for known weaknesses in what is installed, and writes what that is: `python tools/audit.py`.
+"""Looks for known vulnerabilities in the pinned packages and writes bills of materials.
 
-pip-audit asks the package index's advisories about each pinned version of requirements.lock and of the
-image; a known weakness ends it with 1. Where no advisories can be had it says so: then nothing was looked
-at. The bills of materials (CycloneDX 1.6, JSON) are written to build/sbom/, one for each lock. The two tools
-get an environment of their own, since nothing of theirs belongs into the project's.
+pip-audit asks the package index for the advisories about each version in requirements.lock; a known
+vulnerability makes the exit code 1. Where the index has no advisories, a line says that nothing was looked
+up. The bills of materials (CycloneDX 1.6, JSON) are written to build/sbom/: one of the whole lock, one of
+what the image has. uv runs both tools in environments of their own.
 """
 
 from __future__ import annotations
@@ -11,68 +11,69 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import venv
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-TOOLS = ["pip-audit==2.10.1", "cyclonedx-bom==7.5.0"]
-LOCKS = {"checks": ROOT / "requirements.lock", "image": ROOT / "deploy" / "image" / "requirements.txt"}
+UV = [sys.executable, str(ROOT / "tools" / "uv.py")]
+LOCK = ROOT / "requirements.lock"
 BILLS = ROOT / "build" / "sbom"
+PIP_AUDIT, CYCLONEDX = "pip-audit@2.10.1", "cyclonedx-bom@7.5.0"
 
 
-def audited(tools: Path, lock: Path) -> tuple[int, list[str]]:
-    """How many distributions were looked up, and the weaknesses that are known of them."""
-    command = [str(tools / "pip-audit"), "--requirement", str(lock), "--require-hashes", "--disable-pip"]
-    done = subprocess.run(
-        [*command, "--format", "json", "--progress-spinner", "off"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        check=False,
-    )
-    told: list[Any] = json.loads(done.stdout or '{"dependencies": []}')["dependencies"]
-    looked_up = [each for each in told if "skip_reason" not in each]
+def tool(package: str, executable: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a tool of a pinned package; its standard output is in the result."""
+    command = [*UV, "tool", "run", "--quiet", "--from", package, executable, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def known_vulnerabilities() -> tuple[int, list[str]]:
+    """How many packages were looked up, and a line for each vulnerability that is known of them."""
+    options = ["--require-hashes", "--disable-pip", "--format", "json", "--progress-spinner", "off"]
+    done = tool(PIP_AUDIT, "pip-audit", "--requirement", str(LOCK), *options)
+    packages: list[Any] = json.loads(done.stdout or '{"dependencies": []}')["dependencies"]
+    looked_up = [package for package in packages if "skip_reason" not in package]
     known = [
-        f"{each['name']} {each['version']}: {weakness['id']}, mended in {', '.join(weakness['fix_versions'])}"
-        for each in looked_up
-        for weakness in each["vulns"]
+        f"{package['name']} {package['version']}: {found['id']}, fixed in {', '.join(found['fix_versions'])}"
+        for package in looked_up
+        for found in package["vulns"]
     ]
     return len(looked_up), known
 
 
-def bill(tools: Path, name: str, lock: Path) -> int:
-    """Write a bill of materials; how many components it has."""
-    BILLS.mkdir(parents=True, exist_ok=True)
+def image_requirements() -> Path:
+    """A requirements file with what the image has: the part of the lock that running needs."""
+    path = BILLS / "image.txt"
+    options = ["--quiet", "--universal", "--python-version", "3.11", "--constraints", str(LOCK)]
+    subprocess.run([*UV, "pip", "compile", *options, "-o", str(path), "pyproject.toml"], cwd=ROOT, check=True)
+    return path
+
+
+def write_bill(name: str, requirements: Path) -> bool:
+    """Write build/sbom/NAME.json; whether that worked."""
     path = BILLS / f"{name}.json"
-    command = [str(tools / "cyclonedx-py"), "requirements", str(lock), "--of", "JSON", "-o", str(path)]
-    subprocess.run(command, stderr=subprocess.DEVNULL, check=True)
-    return len(json.loads(path.read_text())["components"])
+    done = tool(CYCLONEDX, "cyclonedx-py", "requirements", str(requirements), "--of", "JSON", "-o", str(path))
+    if done.returncode:
+        print(f"audit: no bill of materials: {done.stderr.strip()}")
+        return False
+    components = json.loads(path.read_text())["components"]
+    print(f"audit: {path.relative_to(ROOT)}: {len(components)} packages")
+    return True
 
 
 def main() -> int:
-    """Audit every lock."""
-    failed = False
-    with TemporaryDirectory(prefix="audit-") as made:
-        venv.create(made, with_pip=True)
-        tools = Path(made) / "bin"
-        install = [str(tools / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        if subprocess.run([*install, *TOOLS], check=False).returncode:
-            print("audit: the tools could not be installed, nothing was looked at")
-            return 0
-        for name, lock in LOCKS.items():
-            count = bill(tools, name, lock)
-            print(f"audit: {name}: {count} distributions in {(BILLS / name).relative_to(ROOT)}.json")
-            looked_up, known = audited(tools, lock)
-            if looked_up:
-                print(f"audit: {name}: {looked_up} looked up, {len(known)} known weaknesses")
-            else:
-                print(f"audit: {name}: no advisories could be had here, nothing was looked up")
-            for line in known:
-                print(f"audit: {name}: {line}")
-            failed = failed or bool(known)
-    return int(failed)
+    """Write the bills, then look for vulnerabilities."""
+    BILLS.mkdir(parents=True, exist_ok=True)
+    if not (write_bill("all", LOCK) and write_bill("image", image_requirements())):
+        return 0
+    looked_up, known = known_vulnerabilities()
+    if not looked_up:
+        print("audit: the index has no advisories, nothing was looked up")
+        return 0
+    print(f"audit: {looked_up} packages looked up, {len(known)} known vulnerabilities")
+    for line in known:
+        print(f"audit: {line}")
+    return int(bool(known))
 
 
 if __name__ == "__main__":

@@ -1,25 +1,32 @@
-"""The pages that are made out of sources, and the site.
+"""The pages that are made from sources, and the site.
 
 `python tools/docs.py` writes the pages and builds the site into build/site; with --check it only compares,
-and fails on a stale page or a link that leads nowhere.
+and fails on a stale page or a broken link.
 """
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    FieldDescriptorProto,
+    FileDescriptorProto,
+    FileDescriptorSet,
+)
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-CONTRACT = ROOT / "proto" / "ide_orchestrator" / "v1" / "event.proto"
+PROTO = ROOT / "proto"
+CONTRACT = PROTO / "ide_orchestrator" / "v1" / "event.proto"
 
 _EVENTS = """# Events
 
 What a thread's journal holds and every transport delivers: binary over gRPC and `ideo.v1.proto`, as
-proto-JSON over `ideo.v1`, SSE and pages. Written out of `event.proto` by `tools/docs.py`.
+proto-JSON over `ideo.v1`, SSE and pages. Written from `event.proto` by `tools/docs.py`.
 """
 _DECISIONS = """# Decisions
 
@@ -28,37 +35,54 @@ Why it is as it is, a page each.
 """
 
 
-def comment_of(lines: list[str]) -> str:
-    """Comment lines as one paragraph."""
-    return " ".join(line.strip().removeprefix("//").strip() for line in lines)
+def described(proto: Path) -> FileDescriptorProto:
+    """The descriptor of a file of the contract, with its comments."""
+    with TemporaryDirectory(prefix="descriptors-") as made:
+        out = Path(made, "descriptors")
+        command = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={PROTO}", str(proto)]
+        options = ["--include_source_info", f"--descriptor_set_out={out}"]
+        subprocess.run([*command, *options], check=True)
+        return FileDescriptorSet.FromString(out.read_bytes()).file[0]
+
+
+def type_of(field: FieldDescriptorProto, message: DescriptorProto, package: str) -> str:
+    """A field's type as the contract writes it."""
+    kinds = FieldDescriptorProto.Type
+    name = field.type_name.removeprefix(f".{package}.").removeprefix(".")
+    name = name or kinds.Name(field.type).removeprefix("TYPE_").lower()
+    for nested in message.nested_type:
+        if nested.options.map_entry and field.type_name.endswith(f".{message.name}.{nested.name}"):
+            key, value = (type_of(part, nested, package) for part in nested.field)
+            return f"map<{key}, {value}>"
+    if field.proto3_optional:
+        return f"optional {name}"
+    return f"repeated {name}" if field.label == FieldDescriptorProto.LABEL_REPEATED else name
 
 
 def events_page() -> str:
-    """The page of the contract's messages and enums of events."""
-    page = [_EVENTS]
-    comments: list[str] = []
-    depth = 0
-    for line in CONTRACT.read_text().splitlines():
-        text = line.strip()
-        if text.startswith("//"):
-            comments.append(text)
-            continue
-        block = re.match(r"(message|enum) (\w+) \{(\})?", text)
-        field = re.match(r"((?:repeated |optional )?[\w.<>, ]+?) (\w+) = (\d+)", text)
-        value = re.match(r"([A-Z][A-Z_0-9]+) = (\d+);", text)
-        if block:
-            kind = "" if block[1] == "message" else " (one of)"
-            page += [f"\n## {block[2]}{kind}\n", comment_of(comments), ""]
-            if not block[3]:
-                head = "| field | type | meaning |\n|---|---|---|"
-                page.append(head if block[1] == "message" else "| value | meaning |\n|---|---|")
-                depth = 1
-        elif value and depth:
-            page.append(f"| `{value[1]}` | {comment_of(comments)} |")
-        elif field and depth:
-            page.append(f"| `{field[2]}` | {field[1]} | {comment_of(comments)} |")
-        comments = []
-    return "\n".join(page) + "\n"
+    """The page of the contract's messages and enums of events, in the order of the file."""
+    file = described(CONTRACT)
+    places = {tuple(place.path): place for place in file.source_code_info.location}
+
+    def comment(*path: int) -> str:
+        return " ".join(places[path].leading_comments.split())
+
+    sections: list[tuple[int, list[str]]] = []
+    messages, enums = file.MESSAGE_TYPE_FIELD_NUMBER, file.ENUM_TYPE_FIELD_NUMBER
+    for at, message in enumerate(file.message_type):
+        lines = [f"\n## {message.name}\n", comment(messages, at), ""]
+        if message.field:
+            lines.append("| field | type | meaning |\n|---|---|---|")
+        for index, field in enumerate(message.field):
+            meaning = comment(messages, at, message.FIELD_FIELD_NUMBER, index)
+            lines.append(f"| `{field.name}` | {type_of(field, message, file.package)} | {meaning} |")
+        sections.append((places[messages, at].span[0], lines))
+    for at, enum in enumerate(file.enum_type):
+        lines = [f"\n## {enum.name} (one of)\n", comment(enums, at), "", "| value | meaning |\n|---|---|"]
+        for index, value in enumerate(enum.value):
+            lines.append(f"| `{value.name}` | {comment(enums, at, enum.VALUE_FIELD_NUMBER, index)} |")
+        sections.append((places[enums, at].span[0], lines))
+    return "\n".join([_EVENTS, *(line for _, lines in sorted(sections) for line in lines)]) + "\n"
 
 
 def decisions_page() -> str:
@@ -71,7 +95,7 @@ def decisions_page() -> str:
 
 
 def pages() -> dict[Path, str]:
-    """The pages that are written here."""
+    """The text of each generated page."""
     return {DOCS / "reference" / "events.md": events_page(), DOCS / "adr" / "index.md": decisions_page()}
 
 
@@ -88,7 +112,7 @@ def main() -> int:
     build = [sys.executable, "-m", "mkdocs", "build", "--strict"]
     with TemporaryDirectory(prefix="site-") as made:
         if "--check" in sys.argv:
-            build += ["--site-dir", made]
+            build += ["--quiet", "--site-dir", made]
         built = subprocess.run(build, cwd=ROOT, check=False).returncode
     return 1 if stale or built else 0
 

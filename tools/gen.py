@@ -5,7 +5,7 @@
 
 Python needs nothing beyond the development requirements. TypeScript needs node and npm, Go needs go;
 where they are missing, or their pinned generators cannot be installed, that language's stubs stay as
-they are and a line says so. `--check` installs nothing and uses no network.
+they are, and a line says so. `--check` installs nothing and uses no network.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+PROTO = ROOT / "proto"
 TYPESCRIPT = ROOT / "tools" / "typescript"
 #: The pinned generators of the Go stubs; what the stubs import is pinned in tools/go/go.mod.
 GO_GENERATORS = {
@@ -40,7 +42,7 @@ class NotReady(Exception):
 
 def run(command: list[str], *, cwd: Path = ROOT, **environment: str) -> None:
     """Run a command quietly. Raises SystemExit with its output when it fails."""
-    # buf finds plugins by name, and betterproto2's plugin finds ruff so.
+    # buf and protoc look for plugins in PATH, and betterproto2's plugin for ruff.
     folders = [Path(sys.executable).parent, TYPESCRIPT / "node_modules" / ".bin", GO_BIN]
     path = os.pathsep.join([*map(str, folders), os.environ["PATH"]])
     done = subprocess.run(
@@ -56,8 +58,8 @@ def run(command: list[str], *, cwd: Path = ROOT, **environment: str) -> None:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}")
 
 
-def python_ready() -> None:
-    """The Python generators are development requirements: always there."""
+def nothing() -> None:
+    """Nothing to look for or to install: the Python generators are development requirements."""
 
 
 def typescript_ready() -> None:
@@ -91,43 +93,55 @@ def install_go() -> None:
         run(["go", "install", pin], GOBIN=str(GO_BIN))
 
 
-def finish_python(out: Path) -> None:
-    """Remove the types of service modules that do not exist: files without a service have none."""
-    for types in out.rglob("*_pb2_grpc.pyi"):
-        if not types.with_suffix(".py").exists():
-            types.unlink()
+def generate_python(out: Path) -> None:
+    """Messages and services with their types, and plain dataclasses in a package of their own.
+
+    The dataclasses are for users in Python, and a second decoder for the contract tests.
+    """
+    dataclasses = out / "ide_orchestrator_dataclasses"
+    dataclasses.mkdir(parents=True)
+    outputs = [f"--python_out={out}", f"--grpc_python_out={out}"]
+    outputs += [f"--mypy_out=quiet:{out}", f"--mypy_grpc_out=quiet:{out}"]
+    outputs += [f"--python_betterproto2_out=client_generation=none,server_generation=none:{dataclasses}"]
+    protos = sorted(path.relative_to(PROTO).as_posix() for path in PROTO.rglob("*.proto"))
+    run([sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={PROTO}", *outputs, *protos])
+    for services in out.rglob("*_pb2_grpc.py"):
+        if "Stub" not in services.read_text():
+            services.unlink()
+            services.with_suffix(".pyi").unlink()
 
 
-def finish_go(out: Path) -> None:
-    """Make the stubs a module of their own, with pinned requirements."""
+def generate_typescript(out: Path) -> None:
+    """Messages and services in ECMAScript modules."""
+    buf_generate("buf.gen.typescript.yaml", out)
+
+
+def generate_go(out: Path) -> None:
+    """Messages and services, as a module of their own with pinned requirements."""
+    buf_generate("buf.gen.go.yaml", out)
     for name in ("go.mod", "go.sum"):
         shutil.copyfile(ROOT / "tools" / "go" / name, out / name)
 
 
-def nothing(*_: object) -> None:
-    """For a language that needs no such step."""
+def buf_generate(template: str, out: Path) -> None:
+    """Run the generators of a template. It names gen/LANGUAGE, the last two folders of `out`."""
+    run(["buf", "generate", "--template", template, "--output", str(out.parent.parent)])
 
 
 @dataclass(frozen=True)
 class Language:
-    """A language of stubs: its folder in gen/, its buf template, and how to get its generators."""
+    """A language of stubs: its folder in gen/, how to get its generators, and how to run them."""
 
     name: str
-    template: str
     ready: Callable[[], None]
     install: Callable[[], None]
-    finish: Callable[[Path], None]
-
-    def generate(self, root: Path) -> None:
-        """Write the stubs to `root`/gen/`name`."""
-        run(["buf", "generate", "--template", self.template, "--output", str(root)])
-        self.finish(root / "gen" / self.name)
+    generate: Callable[[Path], None]
 
 
 LANGUAGES = (
-    Language("python", "buf.gen.yaml", python_ready, nothing, finish_python),
-    Language("typescript", "buf.gen.typescript.yaml", typescript_ready, install_typescript, nothing),
-    Language("go", "buf.gen.go.yaml", go_ready, install_go, finish_go),
+    Language("python", nothing, nothing, generate_python),
+    Language("typescript", typescript_ready, install_typescript, generate_typescript),
+    Language("go", go_ready, install_go, generate_go),
 )
 
 
@@ -147,21 +161,28 @@ def differences(committed: Path, fresh: Path) -> list[str]:
     return sorted((old ^ new) | changed)
 
 
+@contextmanager
+def generated(language: Language) -> Iterator[Path]:
+    """A folder with the language's stubs, for a while."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "gen", language.name)
+        language.generate(out)
+        yield out
+
+
 def write(language: Language) -> None:
     """Replace the language's stubs."""
-    with tempfile.TemporaryDirectory() as folder:
-        language.generate(Path(folder))
+    with generated(language) as fresh:
         target = ROOT / "gen" / language.name
         shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(Path(folder, "gen", language.name), target)
+        shutil.copytree(fresh, target)
     print(f"gen/{language.name}: written")
 
 
 def check(language: Language) -> bool:
     """Whether the committed stubs are what would be written; says so."""
-    with tempfile.TemporaryDirectory() as folder:
-        language.generate(Path(folder))
-        found = differences(ROOT / "gen" / language.name, Path(folder, "gen", language.name))
+    with generated(language) as fresh:
+        found = differences(ROOT / "gen" / language.name, fresh)
     for path in found:
         print(f"gen/{language.name}/{path}: not what proto/ gives; run the task gen")
     if not found:

