@@ -53,7 +53,7 @@ WITH input AS (
   RETURNING r.thread_id
 ), added AS (
   INSERT INTO events (thread_id, first_seq, last_seq, batch, residues)
-  SELECT i.thread_id, i.base + 1, i.last, i.batch, i.delta_batch FROM input i JOIN moved USING (thread_id)
+  SELECT i.thread_id, i.base + 1, i.last, i.batch, i.residues FROM input i JOIN moved USING (thread_id)
 )
 SELECT thread_id FROM moved
 """  # noqa: S608 - only constants
