@@ -7,12 +7,12 @@ from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.support.legacy_form import in_seed_form, number
 
 from server.domain.journal.events import EventKind, FrameReason, StateUpdate, UpstreamFrame
 from server.domain.journal.frame_reconstruction import FrameReconstructor
 from server.domain.proposals.files import FileSet
 from server.runtime.frames import Interpreter
+from tests.support.legacy_form import in_seed_form, number
 from tests.support.recordings import frames as recorded
 
 TEXT = st.text(st.characters(), max_size=12)
