@@ -10,16 +10,16 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from tests.support.faults.crashes import crash_case, every_crash
-from tests.support.faults.mix import random_mix
-from tests.support.faults.outages import database_outage, database_way
-from tests.support.faults.ownership import owner_killed, owner_paused, owner_stopped, rolling_restart
-from tests.support.faults.personas import HONEST, PERSONAS, Cut, Persona, Profile
-from tests.support.faults.readers import stuck_readers
-from tests.support.faults.recorder import WAYS
-from tests.support.faults.report import as_json, as_table
-from tests.support.faults.rig import Ground, Result, open_ground, open_rig
-from tests.support.faults.upstream import cut_at_frames, every_frame
+from tests.faults.crashes import crash_case, every_crash
+from tests.faults.mix import random_mix
+from tests.faults.outages import database_outage, database_way
+from tests.faults.ownership import owner_killed, owner_paused, owner_stopped, rolling_restart
+from tests.faults.rig.environment import Ground, Result, open_ground, open_rig
+from tests.faults.rig.personas import HONEST, PERSONAS, Cut, Persona, Profile
+from tests.faults.rig.recorder import WAYS
+from tests.faults.rig.report import as_json, as_table
+from tests.faults.stuck_readers import stuck_readers
+from tests.faults.upstream import cut_at_frames, every_frame
 
 PROFILES: tuple[Profile, ...] = ("full", "none")
 EVERY_PROFILE: tuple[Profile, ...] = (*PROFILES, "ids")

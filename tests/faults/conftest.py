@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from tests.support.faults.rig import Ground, open_ground
+from tests.faults.rig.environment import Ground, open_ground
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

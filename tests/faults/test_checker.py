@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.faults.checker import check
-from tests.support.faults.history import (
+from tests.faults.rig.checker import check
+from tests.faults.rig.history import (
     Client,
     Connection,
     Get,

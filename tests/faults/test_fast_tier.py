@@ -10,14 +10,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.support.faults.crashes import crash_case, sampled_crashes
-from tests.support.faults.outages import database_outage
-from tests.support.faults.ownership import owner_killed, owner_paused, owner_stopped
-from tests.support.faults.personas import HONEST, LIVE, PERSONAS, Cut, Persona, Profile
-from tests.support.faults.recorder import WAYS
-from tests.support.faults.report import as_table
-from tests.support.faults.rig import Ground, Result, open_rig
-from tests.support.faults.upstream import cut_at_frames
+from tests.faults.crashes import crash_case, sampled_crashes
+from tests.faults.outages import database_outage
+from tests.faults.ownership import owner_killed, owner_paused, owner_stopped
+from tests.faults.rig.environment import Ground, Result, open_rig
+from tests.faults.rig.personas import HONEST, LIVE, PERSONAS, Cut, Persona, Profile
+from tests.faults.rig.recorder import WAYS
+from tests.faults.rig.report import as_table
+from tests.faults.upstream import cut_at_frames
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 

@@ -23,7 +23,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
 
 from ide_orchestrator.v1 import event_pb2, refinement_pb2, refinement_pb2_grpc
-from tests.support.faults.history import Client, Connection
+from tests.faults.rig.history import Client, Connection
 
 WAYS = ("ws-json", "ws-proto", "ws-seed", "sse", "grpc", "rest", "grpc-pages")
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from tests.support.faults.ownership import start_runs
-from tests.support.faults.personas import Profile
-from tests.support.faults.proxy import How, proxy
-from tests.support.faults.rig import Ground, Result, open_rig
+from tests.faults.ownership import start_runs
+from tests.faults.rig.environment import Ground, Result, open_rig
+from tests.faults.rig.personas import Profile
+from tests.support.proxy import How, proxy
 
 Outage = Literal["restart", "away", "backends"]
 

@@ -7,8 +7,8 @@ import signal
 import time
 from collections.abc import Sequence
 
-from tests.support.faults.personas import HONEST, LIVE, Persona, Profile
-from tests.support.faults.rig import Ground, Result, Rig, open_rig
+from tests.faults.rig.environment import Ground, Result, Rig, open_rig
+from tests.faults.rig.personas import HONEST, LIVE, Persona, Profile
 
 
 def long_run(seconds: float, *, live: bool, number: int = 0, rate: float = 25.0) -> Persona:

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from itertools import chain, cycle, islice
 from pathlib import Path
 
-from tests.support.faults.recorder import Address
+from tests.faults.rig.recorder import Address
 
 START_S = 60.0
 #: Below the ports that the kernel gives to outgoing connections, so that nobody takes one while its
@@ -144,7 +144,7 @@ class Replica:
 @asynccontextmanager
 async def scripted_runtime(log: Path) -> AsyncIterator[str]:
     """The scripted runtime as a process; its address."""
-    child = await spawn("-m", "tests.support.faults.runtime", "0", environment={}, log=log)
+    child = await spawn("-m", "tests.faults.rig.runtime", "0", environment={}, log=log)
     try:
         await child.serving("runtime")
         yield child.addresses["runtime"]

@@ -21,14 +21,14 @@ import asyncpg
 import httpx
 
 from server.auth.tokens import SharedSecret
-from tests.support.faults.checker import Violation, check, units_checked
-from tests.support.faults.database import Database, rig_database
-from tests.support.faults.history import TERMINAL, Get, History, JournalEvent
-from tests.support.faults.observe import read_journal, read_truth, read_writes
-from tests.support.faults.personas import Persona, Profile
-from tests.support.faults.recorder import Address, Recorder
-from tests.support.faults.replicas import Replica, scripted_runtime
-from tests.support.faults.scripts import digests_of
+from tests.faults.rig.checker import Violation, check, units_checked
+from tests.faults.rig.database import Database, rig_database
+from tests.faults.rig.history import TERMINAL, Get, History, JournalEvent
+from tests.faults.rig.observe import read_journal, read_truth, read_writes
+from tests.faults.rig.personas import Persona, Profile
+from tests.faults.rig.recorder import Address, Recorder
+from tests.faults.rig.replicas import Replica, scripted_runtime
+from tests.faults.rig.scripts import digests_of
 
 SECRET = "a secret for tests that is long enough"
 #: What makes faults short: see docs/reference/faults.md.

@@ -14,9 +14,9 @@ from ide_orchestrator.v1 import event_pb2
 from server.domain.journal.frame_reconstruction import FrameReconstructor, digest_of
 from server.domain.journal.segments import Segment
 from server.wire.codec import ProtobufCodec
-from tests.support.faults.history import Journal, JournalEvent, Truth, Unit, Write
-from tests.support.faults.recorder import event_sha256, frame_sha256
-from tests.support.faults.scripts import digests_of
+from tests.faults.rig.history import Journal, JournalEvent, Truth, Unit, Write
+from tests.faults.rig.recorder import event_sha256, frame_sha256
+from tests.faults.rig.scripts import digests_of
 
 _CODEC = ProtobufCodec()
 

@@ -1,7 +1,7 @@
 """The scripted runtime: deepagents-runtime's three endpoints on a raw socket, acting the persona that a
 job's prompt asks for, and remembering what really happened.
 
-    python -m tests.support.faults.runtime PORT
+    python -m tests.faults.rig.runtime PORT
 
 It prints `runtime ADDRESS`. `GET /truth/{thread}` tells what a test may hold the hub against: invokes,
 frames sent on each connection, the run's files. Raw, because a frame is to be cut in its middle, a
@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from server.domain.journal.frame_reconstruction import frame_digest
-from tests.support.faults.personas import Persona
-from tests.support.faults.scripts import Script, digests_of, script
+from tests.faults.rig.personas import Persona
+from tests.faults.rig.scripts import Script, digests_of, script
 
 PREFIX = "/deepagents-runtime"
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"

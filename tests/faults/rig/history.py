@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tests.support.faults.scripts import FileDigests
+from tests.faults.rig.scripts import FileDigests
 
 #: A unit that a client was told, by its seq and the SHA-256 of its canonical form.
 Unit = tuple[int, str]

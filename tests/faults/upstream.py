@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 
-from tests.support.faults.personas import Cut, Persona, Profile
-from tests.support.faults.rig import Ground, Result, open_rig
-from tests.support.faults.scripts import script
+from tests.faults.rig.environment import Ground, Result, open_rig
+from tests.faults.rig.personas import Cut, Persona, Profile
+from tests.faults.rig.scripts import script
 
 #: Runs under way at a time.
 AT_ONCE = 25

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import asyncpg
 import httpx
 
-from tests.support.faults.personas import PERSONAS, Profile
-from tests.support.faults.proxy import How, Proxy, proxy
-from tests.support.faults.rig import Ground, NotStarted, Result, Rig, Run, open_rig
+from tests.faults.rig.environment import Ground, NotStarted, Result, Rig, Run, open_rig
+from tests.faults.rig.personas import PERSONAS, Profile
+from tests.support.proxy import How, Proxy, proxy
 
 #: Verdicts that are right besides a persona's own, when any way may break at any time.
 _BROKEN_WAYS = frozenset({("failed", "runtime_unavailable"), ("failed", "invoke_uncertain")})

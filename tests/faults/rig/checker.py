@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.support.faults.history import TERMINAL, Client, Connection, History, Journal, Truth, Unit
+from tests.faults.rig.history import TERMINAL, Client, Connection, History, Journal, Truth, Unit
 
 #: Outcomes after which everything that the runtime published must be in the journal, or marked.
 _TOLD_ALL = frozenset({("completed", ""), ("failed", "upstream_error")})
