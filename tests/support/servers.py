@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from itertools import chain, cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,21 @@ Place = int | Path
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 #: Gets a request's head and body, and the way to the client; what it returns is sent, then closed.
 Answerer = Callable[[bytes, bytes, asyncio.StreamWriter], Awaitable[bytes]]
+
+
+#: Below the ports that the kernel gives to outgoing connections, so that none takes one while its server
+#: is away.
+_FIRST = os.getpid() % 100 * 100
+_PORTS = cycle(chain(range(20_000 + _FIRST, 32_000), range(20_000, 20_000 + _FIRST)))
+
+
+def free_port() -> int:
+    """A port that nothing listens on, for a server that comes and goes."""
+    for port in islice(_PORTS, 12_000):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port is left")
 
 
 @asynccontextmanager
