@@ -10,16 +10,16 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from tests.support.faults.crashes import crash_case, every_crash
-from tests.support.faults.mix import random_mix
-from tests.support.faults.outages import database_outage, database_way
-from tests.support.faults.ownership import owner_killed, owner_paused, owner_stopped, rolling_restart
-from tests.support.faults.personas import HONEST, PERSONAS, Cut, Persona, Profile
-from tests.support.faults.readers import stuck_readers
-from tests.support.faults.recorder import WAYS
-from tests.support.faults.report import as_json, as_table
-from tests.support.faults.rig import Ground, Result, open_ground, open_rig
-from tests.support.faults.upstream import cut_at_frames, every_frame
+from tests.faults.crashes import crash_case, every_crash
+from tests.faults.mix import random_mix
+from tests.faults.outages import database_outage, database_way
+from tests.faults.ownership import owner_killed, owner_paused, owner_stopped, rolling_restart
+from tests.faults.rig.environment import Environment, Result, open_environment, open_rig
+from tests.faults.rig.personas import HONEST, PERSONAS, Cut, Persona, Profile
+from tests.faults.rig.report import as_json, as_table
+from tests.faults.stuck_readers import stuck_readers
+from tests.faults.upstream import cut_at_frames, every_frame
+from tests.support.client import WAYS
 
 PROFILES: tuple[Profile, ...] = ("full", "none")
 EVERY_PROFILE: tuple[Profile, ...] = (*PROFILES, "ids")
@@ -42,11 +42,11 @@ def told(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
-async def personas(ground: Ground, options: Options) -> list[Result]:
+async def personas(environment: Environment, options: Options) -> list[Result]:
     """Every persona, without any other fault, in every way of following."""
     total = Result("no fault but the persona's")
     for profile in EVERY_PROFILE:
-        async with open_rig(ground, profile, IDEO_RUN_MAX_DURATION_S="12") as rig:
+        async with open_rig(environment, profile, IDEO_RUN_MAX_DURATION_S="12") as rig:
             await rig.start("A", "B")
             for persona in PERSONAS:
                 if persona.fits(profile):
@@ -55,7 +55,7 @@ async def personas(ground: Ground, options: Options) -> list[Result]:
     return [total]
 
 
-async def crashes(ground: Ground, options: Options) -> list[Result]:
+async def crashes(environment: Environment, options: Options) -> list[Result]:
     """Every named point with every persona."""
     room = asyncio.Semaphore(CRASHES_AT_ONCE)
     total = Result("crash at a named point")
@@ -66,7 +66,7 @@ async def crashes(ground: Ground, options: Options) -> list[Result]:
         nonlocal done
         async with room:
             ways = [WAYS[number % len(WAYS)], WAYS[(number + 3) % len(WAYS)]]
-            total.add(await crash_case(ground, cases[number], ways))
+            total.add(await crash_case(environment, cases[number], ways))
         done += 1
         if done % 25 == 0:
             told(f"{done} of {len(cases)} crashes, {len(total.violations)} violations")
@@ -75,7 +75,7 @@ async def crashes(ground: Ground, options: Options) -> list[Result]:
     return [total]
 
 
-async def upstream(ground: Ground, options: Options) -> list[Result]:
+async def upstream(environment: Environment, options: Options) -> list[Result]:
     """The stream cut behind every frame of a run."""
     results: dict[str, Result] = {}
     kinds: list[tuple[Persona, Profile]] = [
@@ -90,19 +90,19 @@ async def upstream(ground: Ground, options: Options) -> list[Result]:
     for how in hows:
         for persona, profile in kinds:
             found = await cut_at_frames(
-                ground, persona, profile, how, every_frame(persona.script), ["ws-json", "grpc"]
+                environment, persona, profile, how, every_frame(persona.script), ["ws-json", "grpc"]
             )
             results.setdefault(how, Result(found.fault)).add(found)
     return list(results.values())
 
 
-async def ownership(ground: Ground, options: Options) -> list[Result]:
+async def ownership(environment: Environment, options: Options) -> list[Result]:
     """The owner killed, paused, stopped."""
     results = []
     for make in (owner_killed, owner_paused, owner_stopped):
         total: Result | None = None
         for profile in PROFILES:
-            found = await make(ground, profile, WAYS, runs=8, ttl_s=TTL_S)
+            found = await make(environment, profile, WAYS, runs=8, ttl_s=TTL_S)
             if total is None:
                 total = found
             else:
@@ -112,40 +112,44 @@ async def ownership(ground: Ground, options: Options) -> list[Result]:
     return results
 
 
-async def database(ground: Ground, options: Options) -> list[Result]:
+async def database(environment: Environment, options: Options) -> list[Result]:
     """PostgreSQL restarted, away, without its connections."""
     results = []
     for profile in PROFILES:
         results += [
-            await database_outage(ground, profile, WAYS, outage="restart", runs=20, times=3, ttl_s=TTL_S),
-            await database_outage(ground, profile, WAYS, outage="backends", runs=20, times=5, ttl_s=TTL_S),
-            await database_outage(ground, profile, WAYS, outage="away", runs=20, away_s=30, ttl_s=TTL_S),
-            await database_way(ground, profile, WAYS, how="close", runs=20),
-            await database_way(ground, profile, WAYS, how="swallow", runs=20),
+            await database_outage(
+                environment, profile, WAYS, outage="restart", runs=20, times=3, ttl_s=TTL_S
+            ),
+            await database_outage(
+                environment, profile, WAYS, outage="backends", runs=20, times=5, ttl_s=TTL_S
+            ),
+            await database_outage(environment, profile, WAYS, outage="away", runs=20, away_s=30, ttl_s=TTL_S),
+            await database_way(environment, profile, WAYS, how="close", runs=20),
+            await database_way(environment, profile, WAYS, how="swallow", runs=20),
         ]
     return merged(results)
 
 
-async def readers(ground: Ground, options: Options) -> list[Result]:
+async def readers(environment: Environment, options: Options) -> list[Result]:
     """Stuck readers."""
-    return [await stuck_readers(ground, good=100, stuck=100)]
+    return [await stuck_readers(environment, good=100, stuck=100)]
 
 
-async def rolling(ground: Ground, options: Options) -> list[Result]:
+async def rolling(environment: Environment, options: Options) -> list[Result]:
     """Rolling restarts."""
     return merged(
         [
-            await rolling_restart(ground, profile, WAYS, at_once=8, rounds=2, ttl_s=TTL_S)
+            await rolling_restart(environment, profile, WAYS, at_once=8, rounds=2, ttl_s=TTL_S)
             for profile in PROFILES
         ]
     )
 
 
-async def mix(ground: Ground, options: Options) -> list[Result]:
+async def mix(environment: Environment, options: Options) -> list[Result]:
     """The random mix, half the minutes under each profile, side by side."""
     found = await asyncio.gather(
         *(
-            random_mix(ground, profile, WAYS, minutes=options.minutes / 2, seed=options.seed)
+            random_mix(environment, profile, WAYS, minutes=options.minutes / 2, seed=options.seed)
             for profile in PROFILES
         )
     )
@@ -163,7 +167,7 @@ def merged(results: list[Result]) -> list[Result]:
     return list(found.values())
 
 
-PARTS: dict[str, Callable[[Ground, Options], Awaitable[list[Result]]]] = {
+PARTS: dict[str, Callable[[Environment, Options], Awaitable[list[Result]]]] = {
     "personas": personas,
     "crashes": crashes,
     "upstream": upstream,
@@ -178,10 +182,10 @@ PARTS: dict[str, Callable[[Ground, Options], Awaitable[list[Result]]]] = {
 async def campaign(parts: list[str], options: Options) -> list[Result]:
     """The parts, one after the other."""
     results: list[Result] = []
-    async with open_ground() as ground:
+    async with open_environment() as environment:
         for name in parts:
             told(name)
-            found = await PARTS[name](ground, options)
+            found = await PARTS[name](environment, options)
             for result in found:
                 for violation in result.violations:
                     told(f"VIOLATION {violation.run}: {violation.rule}: {violation.detail}")

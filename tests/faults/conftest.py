@@ -1,4 +1,4 @@
-"""The ground that the fast tier's rigs stand on: PostgreSQL and the scripted runtime, once for all."""
+"""The environment that the fast tier's rigs stand on: PostgreSQL and the scripted runtime, once for all."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from tests.support.faults.rig import Ground, open_ground
+from tests.faults.rig.environment import Environment, open_environment
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def ground() -> AsyncIterator[Ground]:
+async def environment() -> AsyncIterator[Environment]:
     """PostgreSQL and the scripted runtime, running."""
-    async with open_ground() as opened:
+    async with open_environment() as opened:
         yield opened

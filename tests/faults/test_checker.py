@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.faults.checker import check
-from tests.support.faults.history import (
+from tests.faults.rig.checker import check
+from tests.faults.rig.history import (
     Client,
     Connection,
     Get,
@@ -61,21 +61,25 @@ def honest(random_: random.Random, *, exact: bool) -> History:
         events, frames_view, "completed", "completed", "completed", "", 1, len(events), dict(files)
     )
     history = History("run", exact, {("completed", "")}, journal, Truth(1, frames, connections, dict(files)))
-    history.clients = [_client(random_, journal, seed=n == 2) for n in range(3)]
-    end = max(conn.told[-1][2] for client in history.clients for conn in client.connections if conn.told)
+    history.clients = [_client(random_, journal, legacy=n == 2) for n in range(3)]
+    end = max(
+        conn.received[-1][2] for client in history.clients for conn in client.connections if conn.received
+    )
     history.gets = [Get(end + n, "B", "completed", dict(files)) for n in range(3)]
     history.writes = _writes(random_, journal)
     return history
 
 
-def _client(random_: random.Random, journal: Journal, *, seed: bool) -> Client:
-    view = journal.frames if seed else journal.units
-    client = Client("seed" if seed else "events", complete=True)
+def _client(random_: random.Random, journal: Journal, *, legacy: bool) -> Client:
+    view = journal.frames if legacy else journal.units
+    client = Client("legacy" if legacy else "events", complete=True)
     at, cursor = 0, 0
     while at < len(view) or not client.connections:
         size = random_.randint(1, len(view) - at)
         told = [(seq, sha256, float(seq)) for seq, sha256 in view[at : at + size]]
-        client.connections.append(Connection(cursor, float(cursor), seed, None if seed else len(view), told))
+        client.connections.append(
+            Connection(cursor, float(cursor), legacy, None if legacy else len(view), told)
+        )
         at, cursor = at + size, told[-1][0]
     return client
 
@@ -98,7 +102,7 @@ def _writes(random_: random.Random, journal: Journal) -> list[Write]:
 
 def _told(history: History) -> list[tuple[int, str, float]]:
     """The longest connection's units: at least three of them, in every honest history."""
-    return max((conn.told for client in history.clients for conn in client.connections), key=len)
+    return max((conn.received for client in history.clients for conn in client.connections), key=len)
 
 
 # Each puts one defect into an honest history. Those of the hub's own making show up where a client, the
@@ -125,17 +129,17 @@ def rewrite_for_a_client(history: History) -> None:
 
 
 def truncate_for_a_client(history: History) -> None:
-    history.clients[0].connections[-1].told.pop()
+    history.clients[0].connections[-1].received.pop()
     history.clients[0].complete = False
 
 
 def false_end_for_a_client(history: History) -> None:
-    history.clients[0].connections[-1].told.pop()
+    history.clients[0].connections[-1].received.pop()
 
 
 def skip_between_connections(history: History) -> None:
     connection = history.clients[0].connections[-1]
-    history.clients[0].connections.append(Connection(connection.told[-1][0] - 2, 99.0, False, None, []))
+    history.clients[0].connections.append(Connection(connection.received[-1][0] - 2, 99.0, False, None, []))
 
 
 def refuse_for_good(history: History) -> None:
@@ -143,7 +147,7 @@ def refuse_for_good(history: History) -> None:
 
 
 def forget_what_was_told(history: History) -> None:
-    told = history.clients[0].connections[-1].told[-1]
+    told = history.clients[0].connections[-1].received[-1]
     history.clients[1].connections[0].hello = told[0] - 1
     history.clients[1].connections[0].opened_at = told[2] + 1
 

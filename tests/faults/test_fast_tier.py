@@ -10,14 +10,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.support.faults.crashes import crash_case, sampled_crashes
-from tests.support.faults.outages import database_outage
-from tests.support.faults.ownership import owner_killed, owner_paused, owner_stopped
-from tests.support.faults.personas import HONEST, LIVE, PERSONAS, Cut, Persona, Profile
-from tests.support.faults.recorder import WAYS
-from tests.support.faults.report import as_table
-from tests.support.faults.rig import Ground, Result, open_rig
-from tests.support.faults.upstream import cut_at_frames
+from tests.faults.crashes import crash_case, sampled_crashes
+from tests.faults.outages import database_outage
+from tests.faults.ownership import owner_killed, owner_paused, owner_stopped
+from tests.faults.rig.environment import Environment, Result, open_rig
+from tests.faults.rig.personas import HONEST, LIVE, PERSONAS, Cut, Persona, Profile
+from tests.faults.rig.report import as_table
+from tests.faults.upstream import cut_at_frames
+from tests.support.client import WAYS
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 
@@ -34,9 +34,9 @@ def report(results: Sequence[Result]) -> None:
     assert not [violation for result in results for violation in result.violations], table
 
 
-async def test_every_persona_of_the_runtime_gets_its_verdict(ground: Ground) -> None:
+async def test_every_persona_of_the_runtime_gets_its_verdict(environment: Environment) -> None:
     async def all_of(profile: Profile) -> Result:
-        async with open_rig(ground, profile, IDEO_RUN_MAX_DURATION_S="8") as rig:
+        async with open_rig(environment, profile, IDEO_RUN_MAX_DURATION_S="8") as rig:
             await rig.start("A", "B")
             for number, persona in enumerate(PERSONAS):
                 if persona.fits(profile):
@@ -47,14 +47,14 @@ async def test_every_persona_of_the_runtime_gets_its_verdict(ground: Ground) -> 
     report(await asyncio.gather(*map(all_of, PROFILES)))
 
 
-async def test_a_crash_at_any_point_loses_nothing(ground: Ground) -> None:
+async def test_a_crash_at_any_point_loses_nothing(environment: Environment) -> None:
     total = Result("crash at a named point")
     room = asyncio.Semaphore(4)
 
     async def one(number: int) -> None:
         async with room:
             ways = [WAYS[number % len(WAYS)], WAYS[(number + 3) % len(WAYS)]]
-            total.add(await crash_case(ground, cases[number], ways))
+            total.add(await crash_case(environment, cases[number], ways))
 
     cases = sampled_crashes([HONEST.with_(rate=100), LIVE])
     await asyncio.gather(*(one(number) for number in range(len(cases))))
@@ -62,7 +62,7 @@ async def test_a_crash_at_any_point_loses_nothing(ground: Ground) -> None:
     assert total.tried == len(cases), as_table([total])
 
 
-async def test_a_cut_on_the_way_to_the_runtime_loses_nothing_unmarked(ground: Ground) -> None:
+async def test_a_cut_on_the_way_to_the_runtime_loses_nothing_unmarked(environment: Environment) -> None:
     kinds: list[tuple[Persona, Profile]] = [
         (HONEST, "full"),
         (HONEST.with_(rate=100), "full"),
@@ -71,17 +71,17 @@ async def test_a_cut_on_the_way_to_the_runtime_loses_nothing_unmarked(ground: Gr
     ]
     hows: tuple[Cut, ...] = ("close", "reset")
     found = [
-        await cut_at_frames(ground, persona, profile, how, (1, 2, 25, 49, 50, 51), ["ws-json", "sse"])
+        await cut_at_frames(environment, persona, profile, how, (1, 2, 25, 49, 50, 51), ["ws-json", "sse"])
         for persona, profile in kinds
         for how in hows
     ]
     report(found)
 
 
-async def test_runs_of_a_killed_or_paused_owner_go_on_elsewhere(ground: Ground) -> None:
+async def test_runs_of_a_killed_or_paused_owner_go_on_elsewhere(environment: Environment) -> None:
     found = await asyncio.gather(
         *(
-            fault(ground, profile, WAYS, runs=3, ttl_s=TTL_S)
+            fault(environment, profile, WAYS, runs=3, ttl_s=TTL_S)
             for profile in PROFILES
             for fault in (owner_killed, owner_paused)
         )
@@ -92,16 +92,18 @@ async def test_runs_of_a_killed_or_paused_owner_go_on_elsewhere(ground: Ground) 
         assert max(result.recovery_s) < TAKEOVER_S
 
 
-async def test_a_stopped_owner_hands_its_runs_over(ground: Ground) -> None:
+async def test_a_stopped_owner_hands_its_runs_over(environment: Environment) -> None:
     # The lease is long: only a hand-over lets them go on.
-    result = await owner_stopped(ground, "full", WAYS, runs=3, ttl_s=60)
+    result = await owner_stopped(environment, "full", WAYS, runs=3, ttl_s=60)
     report([result])
     assert max(result.recovery_s) < TAKEOVER_S
 
 
-async def test_a_postgresql_that_loses_its_connections_or_restarts_loses_no_event(ground: Ground) -> None:
+async def test_a_postgresql_that_loses_its_connections_or_restarts_loses_no_event(
+    environment: Environment,
+) -> None:
     found = [
-        await database_outage(ground, "full", WAYS, outage="backends", runs=5, times=2),
-        await database_outage(ground, "none", WAYS, outage="restart", runs=5),
+        await database_outage(environment, "full", WAYS, outage="backends", runs=5, times=2),
+        await database_outage(environment, "none", WAYS, outage="restart", runs=5),
     ]
     report(found)

@@ -13,7 +13,7 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from tests.support.faults.proxy import Fault, How, Place, Proxy, proxy
+from tests.support.proxy import Fault, How, Place, Proxy, proxy
 
 FRAMES = [b"x" * size for size in (1, 125, 126, 0, 65535, 65536, 200_000, 7)]
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.support.hostile.autobahn import EXCEPTIONS, run_autobahn
-from tests.support.hostile.browser import run_payloads
-from tests.support.hostile.stage import open_stage
+from tests.hostile.autobahn import EXCEPTIONS, run_autobahn
+from tests.hostile.browser import run_payloads
+from tests.hostile.stage import open_stage
 
-#: Readers of hostile bytes that are fuzzed (tests/support/hostile/fuzzing.py).
+#: Readers of hostile bytes that are fuzzed (tests/hostile/fuzzing.py).
 FUZZED = ("frames", "tokens", "paths", "client", "bodies", "cursors")
-_HERE = Path(__file__).parents[1] / "support" / "hostile"
+_HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ async def fuzz(options: Options) -> list[Outcome]:
         for target in FUZZED:
             outcome = Outcome(f"fuzzed: {target}")
             code, said = await _output(
-                *(sys.executable, "-m", "tests.support.hostile.fuzzing", target, str(options.seconds)),
+                *(sys.executable, "-m", "tests.hostile.fuzzing", target, str(options.seconds)),
                 *(f"{made}/{target}", f"-seed={options.seed}"),
             )
             executed = re.search(r"number_of_executed_units: (\d+)", said)

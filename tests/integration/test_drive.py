@@ -21,7 +21,7 @@ from server.settings import load
 from server.wire.codec import ProtobufCodec
 from tests.support.driven import Driven, driven, verdict
 from tests.support.hub import SECRET
-from tests.support.scripted_runtime import asgi_server
+from tests.support.servers import asgi_server
 
 CODEC = ProtobufCodec()
 END = {"event_type": "end", "data": {}}

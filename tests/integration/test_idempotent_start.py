@@ -33,7 +33,7 @@ from tests.support.driven import driven, until
 from tests.support.faces import caller
 from tests.support.grpc_face import Caller, refusal_of
 from tests.support.hub import SECRET, a_workflow, finished, running_hub
-from tests.support.scripted_runtime import answer, asgi_server, http_server
+from tests.support.servers import answer, asgi_server, http_server
 from tests.support.stored import NOON, a_user, an_invocation
 from tests.support.stored import a_workflow as a_stored_workflow
 

@@ -139,7 +139,7 @@ async def test_a_gap_in_the_stream_is_filled_from_the_journal(database: str, ser
 
 
 async def entries(server: RedisServer, thread_ids: list[UUID]) -> list[dict[bytes, bytes]]:
-    async with server.cli.client() as client:
+    async with server.client() as client:
         found: list[dict[bytes, bytes]] = []
         for thread_id in thread_ids:
             answer: Any = await client.xrange(stream_of(thread_id))
@@ -178,7 +178,7 @@ async def test_what_others_write_into_a_stream_is_at_most_a_hint(database: str, 
         await asyncio.gather(here.told(), there.told())
         run = await here.run()
         reader = asyncio.create_task(read_events(await there.tails.follow(run.thread_id, 1)))
-        async with server.cli.client() as client:
+        async with server.client() as client:
             bad: list[dict[Any, Any]] = [
                 {b"v": b"9"},
                 {b"v": b"1", b"f": b"2", b"e": b"1", b"t": b"0", b"b": b"\x0a\x7fx", b"r": b"\x00"},
@@ -200,7 +200,7 @@ async def test_streams_are_capped_and_expire(database: str, server: RedisServer)
         run = await here.run()
         for number in range(400):
             await run.say(str(number))
-        async with server.cli.client() as client:
+        async with server.client() as client:
             name = stream_of(run.thread_id)
             await until(lambda: isinstance(here.wakeups, RedisWakeups) and here.wakeups.publications > 200)
             # The server trims a node of 100 entries at a time.

@@ -18,7 +18,7 @@ from server.replay.app import create_replay_app
 from server.runtime.client import DeepagentsRuntime
 from server.runtime.frames import Interpreter
 from tests.support.recordings import NAMES, expected, frames
-from tests.support.scripted_runtime import asgi_server
+from tests.support.servers import asgi_server
 
 GOOD = {
     "trace_id": "t",

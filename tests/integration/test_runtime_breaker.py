@@ -19,7 +19,7 @@ from server.runtime.breaker import Breaker
 from server.runtime.client import DeepagentsRuntime
 from tests.support.driven import Driven, driven, until, verdict
 from tests.support.hub import a_workflow, running_hub
-from tests.support.scripted_runtime import asgi_server
+from tests.support.servers import asgi_server
 
 THREAD = UUID("00000000-0000-4000-8000-000000000001")
 JOB = Invocation(UUID(int=2), THREAD, {"user_request": "x"}, {"messages": []})

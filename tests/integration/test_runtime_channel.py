@@ -31,7 +31,7 @@ async def server(tmp_path: Path) -> AsyncIterator[RedisServer]:
 
 @pytest.fixture
 async def publisher(server: RedisServer) -> AsyncIterator[Redis]:
-    async with server.cli.client() as client:
+    async with server.client() as client:
         yield client
 
 
@@ -163,7 +163,7 @@ async def test_a_stream_that_broke_does_not_mend_itself(server: RedisServer, pub
         with pytest.raises(StreamClosed):
             await anext(frames)
         await server.start()
-        async with server.cli.client() as again:
+        async with server.client() as again:
             await again.publish(channel_of(THREAD), b"behind a gap")
         with pytest.raises(StreamClosed):
             await anext(frames)

@@ -16,7 +16,7 @@ from server.domain.journal.events import Discontinuity
 from tests.support.driven import Driven, driven, until, verdict
 from tests.support.published_runtime import ANSWER, END, FAILS, PublishedRuntime, shows
 from tests.support.redis_server import RedisServer, redis_server
-from tests.support.scripted_runtime import asgi_server
+from tests.support.servers import asgi_server
 
 Opener = Callable[..., AbstractAsyncContextManager[Driven]]
 

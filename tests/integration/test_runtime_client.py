@@ -19,7 +19,7 @@ from server.domain.runs.runtime import Invocation, RuntimeState, StreamClosed
 from server.replay.app import create_replay_app
 from server.runtime.client import DeepagentsRuntime
 from tests.support.recordings import frames
-from tests.support.scripted_runtime import answer, asgi_server, http_server, stream_server
+from tests.support.servers import answer, asgi_server, http_server, stream_server
 
 THREAD = UUID("00000000-0000-4000-8000-000000000001")
 JOB = Invocation(UUID(int=2), THREAD, {"user_request": "secret prompt"}, {"messages": []})

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 import pytest
 
-from tests.support.faults.proxy import proxy
+from tests.support.proxy import proxy
 
 START_S = 20.0
 

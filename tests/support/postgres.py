@@ -1,12 +1,17 @@
-"""A PostgreSQL server for the tests, and fresh databases made from a migrated template."""
+"""A PostgreSQL server for tests, which may be stopped and started again, and fresh databases made from a
+migrated template.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import os
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
 import asyncpg
 
@@ -15,44 +20,100 @@ from server.embedded_postgres.server import DATABASE, embedded
 
 #: Tests make many databases and keep none: no waiting for the disk.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+_TEMPLATE = f"{DATABASE}_template"
+
+
+def socket_of(dsn: str) -> Path:
+    """The Unix socket of a DSN's server."""
+    return Path(parse_qs(urlsplit(dsn).query)["host"][0]) / ".s.PGSQL.5432"
 
 
 class Postgres:
-    """A running server. `admin_dsn` is a database that no test uses."""
+    """A server on a folder. `admin_dsn`: a database that no test uses."""
 
-    def __init__(self, admin_dsn: str, template: str) -> None:
-        self.admin_dsn = admin_dsn
-        self._template = template
+    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
+        self._folder, self._settings = folder, settings
+        self._stack = AsyncExitStack()
         self._numbers = itertools.count(1)
+        self.admin_dsn = ""
 
-    def dsn(self, database: str) -> str:
-        """The address of another database of the server."""
-        return urlunsplit(urlsplit(self.admin_dsn)._replace(path=f"/{database}"))
+    @property
+    def socket(self) -> Path:
+        """Its socket; the same after each start."""
+        return socket_of(self.admin_dsn)
 
-    async def execute(self, statement: str) -> None:
-        """Run a statement that needs a session of its own."""
+    async def start(self) -> None:
+        """Start it, or start it again."""
+        self.admin_dsn = await self._stack.enter_async_context(
+            embedded(self._folder, settings=self._settings)
+        )
+
+    async def stop(self, *, immediate: bool = False) -> None:
+        """Stop it; immediate: as a crash, without a checkpoint."""
+        if immediate:
+            pid = int((self._folder / "postgres" / "postmaster.pid").read_text().split("\n")[0])
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGQUIT)
+        await self._stack.aclose()
+
+    async def kill_backends(self) -> int:
+        """Kill every other connection; how many there were."""
+        return len(
+            await self.fetch(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            )
+        )
+
+    async def fetch(self, statement: str) -> list[asyncpg.Record]:
+        """Run a statement as the administrator, in a session of its own."""
         connection = await asyncpg.connect(self.admin_dsn)
         try:
-            await connection.execute(statement)
+            found: list[asyncpg.Record] = await connection.fetch(statement)
+            return found
         finally:
+            await connection.close()
+
+    def dsn(self, database: str, *, replica: str = "", socket_dir: Path | None = None) -> str:
+        """The address of a database; `replica`: the value of its setting ideo.replica; `socket_dir`: the
+        folder of another socket that leads there."""
+        parts = urlsplit(self.admin_dsn)
+        query = parts.query
+        if socket_dir is not None:
+            query = f"host={quote(str(socket_dir), safe='')}&port=5432"
+        if replica:
+            query += f"&options={quote(f'-c ideo.replica={replica}', safe='')}"
+        return urlunsplit(parts._replace(path=f"/{database}", query=query))
+
+    async def make_template(self, more: str = "") -> None:
+        """Make the database that migrated ones are copied from; `more`: SQL to run in it."""
+        await self.fetch(f"CREATE DATABASE {_TEMPLATE}")
+        await migrate.up(self.dsn(_TEMPLATE))
+        if more:
+            connection = await asyncpg.connect(self.dsn(_TEMPLATE))
+            await connection.execute(more)
             await connection.close()
 
     @asynccontextmanager
     async def fresh(self, *, migrated: bool) -> AsyncIterator[str]:
         """The DSN of a new database, dropped afterwards with whatever still uses it."""
         name = f"test_{next(self._numbers)}"
-        await self.execute(f"CREATE DATABASE {name} TEMPLATE {self._template if migrated else 'template0'}")
+        await self.fetch(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE if migrated else 'template0'}")
         try:
             yield self.dsn(name)
         finally:
-            await self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            await self.fetch(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @asynccontextmanager
-async def running_postgres(data_dir: Path) -> AsyncIterator[Postgres]:
-    """A server on `data_dir`, with the template in place."""
-    async with embedded(data_dir, settings=FAST) as admin_dsn:
-        server = Postgres(admin_dsn, DATABASE + "_template")
-        await server.execute(f"CREATE DATABASE {server._template}")
-        await migrate.up(server.dsn(server._template))
+async def running_postgres(
+    folder: Path, settings: Mapping[str, str] = FAST, *, more: str = ""
+) -> AsyncIterator[Postgres]:
+    """A server on a folder, with the template in place."""
+    server = Postgres(folder, settings)
+    await server.start()
+    try:
+        await server.make_template(more)
         yield server
+    finally:
+        await server.stop()

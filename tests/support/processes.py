@@ -1,4 +1,4 @@
-"""The hub and the replay runtime as real processes, to be killed."""
+"""Processes of ours: hubs, replay runtimes and peers, which print `NAME ADDRESS` once they serve."""
 
 from __future__ import annotations
 
@@ -8,79 +8,107 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from server.auth.tokens import SharedSecret
+from tests.support.tokens import SECRET as SECRET
+from tests.support.tokens import token as token
 
-#: Seconds that a process has to say that it serves.
-START_S = 30.0
-SECRET = "a secret for tests that is long enough"
+ROOT = Path(__file__).resolve().parents[2]
+#: Seconds that a process has to serve, and to end.
+START_S, STOP_S = 60.0, 20.0
+#: Settings for a hub whose one user does everything.
+UNLIMITED = dict.fromkeys(("IDEO_MAX_ACTIVE_RUNS", "IDEO_MAX_CREATES_PER_MINUTE", "IDEO_MAX_STREAMS"), "0")
 
 
-def token(email: str = "ann@example.com") -> str:
-    """A token that hub processes accept."""
-    return SharedSecret(SECRET).issue(email=email, lifetime=timedelta(hours=1), now=datetime.now(UTC))
+class StartFailed(Exception):
+    """A process ended before it served."""
 
 
 class Process:
-    """One process of the command line, which prints `NAME ADDRESS` lines when it serves."""
+    """A process. `addresses`: those that it printed, by name."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
+    def __init__(self, process: asyncio.subprocess.Process, log: Path | None) -> None:
+        self._process, self._log = process, log
         self.addresses: dict[str, str] = {}
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def up(self) -> bool:
+        return self._process.returncode is None
+
     async def serving(self, *names: str) -> None:
-        """Wait until it printed an address for each name."""
+        """Wait until it printed an address for each name. Raises StartFailed."""
         assert self._process.stdout is not None
         async with asyncio.timeout(START_S):
             while not self.addresses.keys() >= set(names):
                 line = (await self._process.stdout.readline()).decode()
                 if not line:
-                    raise AssertionError(f"the process ended with {await self._process.wait()}")
+                    text = self._log.read_text(errors="replace")[-2000:] if self._log else ""
+                    raise StartFailed(f"the process ended with {await self._process.wait()}: {text}")
                 name, _, address = line.strip().partition(" ")
                 self.addresses[name] = address
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self._process.send_signal(number)
+
     async def kill(self) -> None:
-        """kill -9, and wait until it is gone."""
-        self._process.kill()
+        """kill -9, also while it is stopped, and wait until it is gone."""
+        if self.up:
+            self._process.kill()
         await self._process.wait()
 
     async def stop(self) -> int:
         """SIGTERM, and its exit code."""
-        if self._process.returncode is None:
+        if self.up:
             self._process.send_signal(signal.SIGTERM)
         return await self.ended()
 
-    async def ended(self) -> int:
+    async def ended(self, within_s: float | None = STOP_S) -> int:
         """Its exit code, once it ended by itself. No signal: to send one asks for the code of a process
-        that is just ending, and asyncio, which asks too, is then told of none."""
-        async with asyncio.timeout(20):
+        that is just ending, and asyncio, which asks too, then gets none."""
+        async with asyncio.timeout(within_s):
             return await self._process.wait()
 
 
-@asynccontextmanager
-async def running(*arguments: str, environment: Mapping[str, str]) -> AsyncIterator[Process]:
-    """`ideo ARGUMENTS` with only these settings; killed when the test is over."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("IDEO_", "DATABASE_"))}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "server",
-        *arguments,
-        stdout=asyncio.subprocess.PIPE,
-        env={**clean, **environment},
-    )
+def clean_environment(more: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment without the hub's settings, and with `more`."""
+    ours = ("IDEO_", "DATABASE_", "DEEPAGENTS_")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return {**clean, "PYTHONPATH": f"{ROOT}:{ROOT / 'gen/python'}", **more}
+
+
+async def spawn(*arguments: str, environment: Mapping[str, str], log: Path | None = None) -> Process:
+    """`python -m ARGUMENTS` with only these settings. `log`: takes its standard error."""
+    errors = log.open("ab") if log else None
     try:
-        yield Process(process)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", *arguments),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=errors,
+            cwd=ROOT,
+            env=clean_environment(environment),
+        )
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        if errors:
+            errors.close()
+    return Process(process, log)
+
+
+@asynccontextmanager
+async def running(
+    *arguments: str, environment: Mapping[str, str], module: str = "server", log: Path | None = None
+) -> AsyncIterator[Process]:
+    """`ideo ARGUMENTS`, or another module's command; killed afterwards."""
+    process = await spawn(module, *arguments, environment=environment, log=log)
+    try:
+        yield process
+    finally:
+        await process.kill()
 
 
 @asynccontextmanager
@@ -93,7 +121,7 @@ async def replay_process(recordings: Path | None = None) -> AsyncIterator[str]:
 
 
 def hub_environment(dsn: str, runtime: str, **more: str) -> dict[str, str]:
-    """The settings of a hub process on free ports."""
+    """The settings of a hub process, on free ports."""
     return {
         "IDEO_ENV": "dev",
         "IDEO_JWT_SECRET": SECRET,

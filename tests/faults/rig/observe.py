@@ -14,11 +14,29 @@ from ide_orchestrator.v1 import event_pb2
 from server.domain.journal.frame_reconstruction import FrameReconstructor, digest_of
 from server.domain.journal.segments import Segment
 from server.wire.codec import ProtobufCodec
-from tests.support.faults.history import Journal, JournalEvent, Truth, Unit, Write
-from tests.support.faults.recorder import event_sha256, frame_sha256
-from tests.support.faults.scripts import digests_of
+from tests.faults.rig.history import Journal, JournalEvent, Truth, Unit, Write
+from tests.faults.rig.recorder import event_sha256, frame_sha256
+from tests.faults.rig.scripts import digests_of
 
 _CODEC = ProtobufCodec()
+
+#: SQL that makes a database record every change of a run's row: who wrote, and what was there before.
+RECORD_WRITES = """
+CREATE TABLE rig_writes (
+  id bigserial PRIMARY KEY, thread_id uuid, writer text, owner_before text, owner_after text,
+  fence_before bigint, fence_after bigint, last_before int, last_after int, status_before text,
+  status_after text
+);
+CREATE FUNCTION rig_note() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO rig_writes VALUES (
+    DEFAULT, NEW.thread_id, coalesce(current_setting('ideo.replica', true), ''),
+    coalesce(OLD.owner, ''), coalesce(NEW.owner, ''), OLD.fence, NEW.fence, OLD.last_seq, NEW.last_seq,
+    OLD.status, NEW.status);
+  RETURN NULL;
+END $$;
+CREATE TRIGGER rig_note AFTER UPDATE ON runs FOR EACH ROW EXECUTE FUNCTION rig_note();
+"""
 
 
 async def read_journal(connection: asyncpg.Connection, thread_id: str) -> Journal:
@@ -35,7 +53,7 @@ async def read_journal(connection: asyncpg.Connection, thread_id: str) -> Journa
     events: list[JournalEvent] = []
     frames: list[Unit] = []
     outcome = reason = ""
-    retelling = FrameReconstructor()
+    reconstructor = FrameReconstructor()
     for row in rows:
         segment = Segment(row["first_seq"], row["last_seq"], row["batch"], row["residues"])
         for data, delta in zip(segment.events(), segment.deltas(), strict=True):
@@ -43,7 +61,7 @@ async def read_journal(connection: asyncpg.Connection, thread_id: str) -> Journa
             kind = event.WhichOneof("kind") or ""
             digest = digest_of(delta)
             if '"streaming_timeout"' in event.upstream_frame.text:
-                digest = None  # the endpoint's own word, no frame of the run
+                digest = None  # of the endpoint, not of the run
             events.append(
                 JournalEvent(
                     event.seq,
@@ -57,10 +75,10 @@ async def read_journal(connection: asyncpg.Connection, thread_id: str) -> Journa
             if kind == "terminal":
                 outcome = event_pb2.Outcome.Name(event.terminal.outcome).removeprefix("OUTCOME_").lower()
                 reason = event.terminal.reason
-            if event.seq == retelling.seq + 1:
-                told = map(json.loads, retelling.tell(event.seq, delta, _CODEC.decode(data).kind))
-                # An error frame of the hub's own has no seq: the `end` behind it has.
-                frames.extend((event.seq, frame_sha256(frame)) for frame in told if "seq" in frame)
+            if event.seq == reconstructor.seq + 1:
+                sent = map(json.loads, reconstructor.tell(event.seq, delta, _CODEC.decode(data).kind))
+                # An error frame of the hub's own has no seq: the `end` after it has.
+                frames.extend((event.seq, frame_sha256(frame)) for frame in sent if "seq" in frame)
     return Journal(
         events,
         frames,
@@ -100,5 +118,5 @@ async def read_writes(
 
 async def read_truth(http: httpx.AsyncClient, runtime: str, thread_id: str) -> Truth:
     """What the runtime really did."""
-    told: dict[str, Any] = (await http.get(f"{runtime}/truth/{thread_id}")).json()
-    return Truth(told["invokes"], told["frames"], told["connections"], told["files"])
+    truth: dict[str, Any] = (await http.get(f"{runtime}/truth/{thread_id}")).json()
+    return Truth(**truth)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.support.faults.history import TERMINAL, Client, Connection, History, Journal, Truth, Unit
+from tests.faults.rig.history import TERMINAL, Client, Connection, History, Journal, Truth, Unit
 
 #: Outcomes after which everything that the runtime published must be in the journal, or marked.
 _TOLD_ALL = frozenset({("completed", ""), ("failed", "upstream_error")})
@@ -47,7 +47,7 @@ def check(history: History) -> list[Violation]:
 
 def units_checked(history: History) -> int:
     """How many units the clients were told, for the report."""
-    return sum(len(conn.told) for client in history.clients for conn in client.connections)
+    return sum(len(conn.received) for client in history.clients for conn in client.connections)
 
 
 Found = Iterator[tuple[str, str]]
@@ -213,10 +213,10 @@ def _client(client: Client, journal: Journal) -> Found:
             yield "refused", f"{client.way}: {connection.ended}"
         if connection.after != cursor:
             yield "order", f"{client.way}: came back with {connection.after}, not {cursor}"
-        view = journal.frames if connection.seed else journal.units
+        view = journal.frames if connection.legacy else journal.units
         yield from _slice(client.way, connection, view)
-        if connection.told:
-            cursor = connection.told[-1][0]
+        if connection.received:
+            cursor = connection.received[-1][0]
     if not client.complete:
         yield "unfinished", f"{client.way}: the last seq told is {cursor} of {journal.last_seq}"
     elif cursor != journal.last_seq:
@@ -228,7 +228,7 @@ def _slice(way: str, connection: Connection, view: list[Unit]) -> Found:
     known = {seq for seq, _ in expected}
     at = 0
     last = connection.after
-    for seq, sha256, _ in connection.told:
+    for seq, sha256, _ in connection.received:
         if at < len(expected) and expected[at] == (seq, sha256):
             at += 1
         elif seq not in known:
@@ -250,7 +250,7 @@ def _hellos(history: History) -> Found:
         (at, seq)
         for client in history.clients
         for connection in client.connections
-        for seq, _, at in connection.told
+        for seq, _, at in connection.received
     )
     best, highest = 0, []
     for at, seq in seen:
@@ -272,7 +272,7 @@ def _gets(history: History) -> Found:
         at
         for client in history.clients
         if client.complete
-        for seq, _, at in client.connections[-1].told
+        for seq, _, at in client.connections[-1].received
         if seq == journal.last_seq
     ]
     if not told:

@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from tests.support.faults.ownership import start_runs
-from tests.support.faults.personas import Profile
-from tests.support.faults.proxy import How, proxy
-from tests.support.faults.rig import Ground, Result, open_rig
+from tests.faults.ownership import start_runs
+from tests.faults.rig.environment import Environment, Result, open_rig
+from tests.faults.rig.personas import Profile
+from tests.support.proxy import How, proxy
 
 Outage = Literal["restart", "away", "backends"]
 
 
 async def database_outage(
-    ground: Ground,
+    environment: Environment,
     profile: Profile,
     ways: Sequence[str],
     *,
@@ -31,7 +31,7 @@ async def database_outage(
     name = {"restart": "PostgreSQL restarted at once", "backends": "all backends killed"}.get(
         outage, f"PostgreSQL away for {away_s:.0f} s"
     )
-    async with open_rig(ground, profile, IDEO_LEASE_TTL_S=str(ttl_s)) as rig:
+    async with open_rig(environment, profile, IDEO_LEASE_TTL_S=str(ttl_s)) as rig:
         await rig.start("A", "B")
         await start_runs(rig, runs, 5 + away_s + 2 * times, ways)
         killed = 0
@@ -39,12 +39,12 @@ async def database_outage(
         for _ in range(times):
             await asyncio.sleep(1)
             if outage == "backends":
-                killed += await ground.database.kill_backends()
+                killed += await environment.database.kill_backends()
                 since = time.monotonic()
             else:
-                await ground.database.stop(immediate=True)
+                await environment.database.stop(immediate=True)
                 await asyncio.sleep(away_s)
-                await ground.database.start()
+                await environment.database.start()
                 since = time.monotonic()
         result = await rig.settle(name, within_s=90 + away_s)
         result.recovery_s = rig.recoveries(since)
@@ -54,12 +54,12 @@ async def database_outage(
 
 
 async def database_way(
-    ground: Ground, profile: Profile, ways: Sequence[str], *, how: How, runs: int, times: int = 3
+    environment: Environment, profile: Profile, ways: Sequence[str], *, how: How, runs: int, times: int = 3
 ) -> Result:
     """The way to PostgreSQL breaks for all connections at once, while the server lives on."""
-    async with proxy(ground.database.socket, at=_socket(ground)) as between:
-        between_dir = _socket(ground).parent
-        async with open_rig(ground, profile, socket_dir=between_dir) as rig:
+    async with proxy(environment.database.socket, at=_socket(environment)) as between:
+        between_dir = _socket(environment).parent
+        async with open_rig(environment, profile, socket_dir=between_dir) as rig:
             await rig.start("A", "B")
             await start_runs(rig, runs, 10, ways)
             since = 0.0
@@ -73,7 +73,7 @@ async def database_way(
         return result
 
 
-def _socket(ground: Ground) -> Path:
-    folder = ground.folder / "between"
+def _socket(environment: Environment) -> Path:
+    folder = environment.folder / "between"
     folder.mkdir(exist_ok=True)
     return folder / ".s.PGSQL.5432"

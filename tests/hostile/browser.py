@@ -22,7 +22,7 @@ from urllib.parse import quote
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.support.hostile.stage import open_stage
+from tests.hostile.stage import open_stage
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 

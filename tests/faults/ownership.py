@@ -7,8 +7,8 @@ import signal
 import time
 from collections.abc import Sequence
 
-from tests.support.faults.personas import HONEST, LIVE, Persona, Profile
-from tests.support.faults.rig import Ground, Result, Rig, open_rig
+from tests.faults.rig.environment import Environment, Result, Rig, open_rig
+from tests.faults.rig.personas import HONEST, LIVE, Persona, Profile
 
 
 def long_run(seconds: float, *, live: bool, number: int = 0, rate: float = 25.0) -> Persona:
@@ -23,15 +23,15 @@ async def start_runs(rig: Rig, count: int, seconds: float, ways: Sequence[str], 
         persona = long_run(seconds, live=rig.profile == "none", number=number)
         two = [ways[number % len(ways)], ways[(number + 1) % len(ways)]]
         await rig.run(persona, via=via, ways=two)
-    told = [recorder.told.wait() for run in rig.runs for recorder in run.recorders]
+    told = [recorder.started.wait() for run in rig.runs for recorder in run.recorders]
     await asyncio.wait_for(asyncio.gather(*told), 20)
 
 
 async def owner_killed(
-    ground: Ground, profile: Profile, ways: Sequence[str], *, runs: int, ttl_s: float
+    environment: Environment, profile: Profile, ways: Sequence[str], *, runs: int, ttl_s: float
 ) -> Result:
     """kill -9 of the owner."""
-    async with open_rig(ground, profile, IDEO_LEASE_TTL_S=str(ttl_s)) as rig:
+    async with open_rig(environment, profile, IDEO_LEASE_TTL_S=str(ttl_s)) as rig:
         await rig.start("A", "B")
         await start_runs(rig, runs, ttl_s * 1.4 + 8, ways)
         await asyncio.sleep(1)
@@ -43,11 +43,11 @@ async def owner_killed(
 
 
 async def owner_paused(
-    ground: Ground, profile: Profile, ways: Sequence[str], *, runs: int, ttl_s: float
+    environment: Environment, profile: Profile, ways: Sequence[str], *, runs: int, ttl_s: float
 ) -> Result:
     """SIGSTOP of the owner until another has taken its runs, then SIGCONT: it wakes up as a zombie in
     the middle of its work."""
-    async with open_rig(ground, profile, IDEO_LEASE_TTL_S=str(ttl_s)) as rig:
+    async with open_rig(environment, profile, IDEO_LEASE_TTL_S=str(ttl_s)) as rig:
         await rig.start("A", "B")
         await start_runs(rig, runs, ttl_s * 3 + 10, ways)
         await asyncio.sleep(1)
@@ -63,16 +63,16 @@ async def owner_paused(
 
 
 async def owner_stopped(
-    ground: Ground, profile: Profile, ways: Sequence[str], *, runs: int, ttl_s: float
+    environment: Environment, profile: Profile, ways: Sequence[str], *, runs: int, ttl_s: float
 ) -> Result:
     """SIGTERM of the owner: it hands its runs over."""
-    async with open_rig(ground, profile, IDEO_LEASE_TTL_S=str(ttl_s)) as rig:
+    async with open_rig(environment, profile, IDEO_LEASE_TTL_S=str(ttl_s)) as rig:
         await rig.start("A", "B")
         await start_runs(rig, runs, 10, ways)
         await asyncio.sleep(1)
         since = time.monotonic()
         rig.replicas["A"].signal(signal.SIGTERM)
-        code = await asyncio.wait_for(rig.replicas["A"].gone(), 40)
+        code = await rig.replicas["A"].gone(40)
         left_s = time.monotonic() - since
         result = await rig.settle("SIGTERM of the owner", within_s=60)
         result.recovery_s = rig.recoveries(since)
@@ -83,10 +83,16 @@ async def owner_stopped(
 
 
 async def rolling_restart(
-    ground: Ground, profile: Profile, ways: Sequence[str], *, at_once: int, rounds: int, ttl_s: float
+    environment: Environment,
+    profile: Profile,
+    ways: Sequence[str],
+    *,
+    at_once: int,
+    rounds: int,
+    ttl_s: float,
 ) -> Result:
     """Two replicas restarted in turn, while runs begin and end all the time."""
-    async with open_rig(ground, profile, IDEO_LEASE_TTL_S=str(ttl_s)) as rig:
+    async with open_rig(environment, profile, IDEO_LEASE_TTL_S=str(ttl_s)) as rig:
         await rig.start("A", "B")
         over = asyncio.Event()
         staying = {"A": True, "B": True}
@@ -111,7 +117,7 @@ async def rolling_restart(
                 staying[name] = False
                 began = time.monotonic()
                 rig.replicas[name].signal(signal.SIGTERM)
-                await asyncio.wait_for(rig.replicas[name].gone(), 60)
+                await rig.replicas[name].gone(60)
                 gone_s.append(time.monotonic() - began)
                 await rig.start(name)
                 staying[name] = True

@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of one reader of hostile bytes: `python -m tests.support.hostile.fuzzing TARGET
+"""Coverage-guided fuzzing of one reader of hostile bytes: `python -m tests.hostile.fuzzing TARGET
 SECONDS CORPUS`, where libFuzzer takes the process over and writes its figures to standard error.
 
 Each target knows what may come out: a value, or the hub's own errors. Anything else ends the process.

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import asyncpg
 import httpx
 
-from tests.support.faults.personas import PERSONAS, Profile
-from tests.support.faults.proxy import How, Proxy, proxy
-from tests.support.faults.rig import Ground, NotStarted, Result, Rig, Run, open_rig
+from tests.faults.rig.environment import Environment, NotStarted, Result, Rig, Run, open_rig
+from tests.faults.rig.personas import PERSONAS, Profile
+from tests.support.proxy import How, Proxy, proxy
 
 #: Verdicts that are right besides a persona's own, when any way may break at any time.
 _BROKEN_WAYS = frozenset({("failed", "runtime_unavailable"), ("failed", "invoke_uncertain")})
@@ -134,7 +134,7 @@ class Mix:
         name = self._victim()
         self._rig.replicas[name].signal(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._rig.replicas[name].gone(), 40)
+            await self._rig.replicas[name].gone(40)
         await self._rig.replicas[name].kill()
         await self._rig.start(name)
         return "SIGTERM"
@@ -157,20 +157,26 @@ class Mix:
         return "way stalled"
 
     async def _kill_backends(self) -> str:
-        await self._rig.ground.database.kill_backends()
+        await self._rig.environment.database.kill_backends()
         return "all backends killed"
 
 
 async def random_mix(
-    ground: Ground, profile: Profile, ways: Sequence[str], *, minutes: float, seed: int, at_once: int = 10
+    environment: Environment,
+    profile: Profile,
+    ways: Sequence[str],
+    *,
+    minutes: float,
+    seed: int,
+    at_once: int = 10,
 ) -> Result:
     """The mix for so long."""
-    folder = ground.folder / f"mix-{profile}"
+    folder = environment.folder / f"mix-{profile}"
     folder.mkdir()
     socket = folder / ".s.PGSQL.5432"
-    port = urlsplit(ground.runtime).port
+    port = urlsplit(environment.runtime).port
     assert port is not None
-    async with proxy(port) as runtime_way, proxy(ground.database.socket, at=socket) as database_way:
+    async with proxy(port) as runtime_way, proxy(environment.database.socket, at=socket) as database_way:
         settings = {
             "DEEPAGENTS_RUNTIME_URL": f"http://127.0.0.1:{runtime_way.place}",
             # The defaults: a lease shorter than a database call may take makes takeovers of its own.
@@ -178,7 +184,7 @@ async def random_mix(
             "IDEO_EMPTY_RESULT_GRACE_S": "30",
             "IDEO_RUN_MAX_DURATION_S": "120",
         }
-        async with open_rig(ground, profile, socket_dir=folder, **settings) as rig:
+        async with open_rig(environment, profile, socket_dir=folder, **settings) as rig:
             await rig.start("A", "B", WITNESS)
             await rig.make_workflow(WITNESS)
             mix = Mix(rig, runtime_way, database_way, random.Random(seed), ways)

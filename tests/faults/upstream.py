@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 
-from tests.support.faults.personas import Cut, Persona, Profile
-from tests.support.faults.rig import Ground, Result, open_rig
-from tests.support.faults.scripts import script
+from tests.faults.rig.environment import Environment, Result, open_rig
+from tests.faults.rig.personas import Cut, Persona, Profile
+from tests.faults.rig.scripts import script
 
 #: Runs under way at a time.
 AT_ONCE = 25
 
 
 async def cut_at_frames(
-    ground: Ground, persona: Persona, profile: Profile, how: Cut, places: Iterable[int], ways: Sequence[str]
+    environment: Environment,
+    persona: Persona,
+    profile: Profile,
+    how: Cut,
+    places: Iterable[int],
+    ways: Sequence[str],
 ) -> Result:
     """A run for each place at which its first connection breaks."""
-    async with open_rig(ground, profile, IDEO_RUN_MAX_DURATION_S="30") as rig:
+    async with open_rig(environment, profile, IDEO_RUN_MAX_DURATION_S="30") as rig:
         await rig.start("A", "B")
         room = asyncio.Semaphore(AT_ONCE)
 

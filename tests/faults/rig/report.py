@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tests.support.faults.rig import Result
+from tests.faults.rig.environment import Result
 
 #: Rules that mean that something was lost, or was told twice.
 LOST = frozenset({"lost", "hole", "unfinished"})

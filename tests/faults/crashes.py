@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.domain.crash_points import EXIT_CODE, POINTS
-from tests.support.faults.personas import PERSONAS, Persona, Profile
-from tests.support.faults.rig import Ground, Result, Rig, Run, open_rig
+from tests.faults.rig.environment import Environment, Result, Rig, Run, open_rig
+from tests.faults.rig.personas import PERSONAS, Persona, Profile
 
 #: The longest run of these cases, and of those that only this bound can end.
 LONGEST_S = 40
@@ -72,7 +72,7 @@ def sampled_crashes(personas: Sequence[Persona]) -> list[Crash]:
     return found
 
 
-async def crash_case(ground: Ground, crash: Crash, ways: Sequence[str]) -> Result:
+async def crash_case(environment: Environment, crash: Crash, ways: Sequence[str]) -> Result:
     """Bring a replica to the point, see it die, let another go on, check the run."""
     persona, max_duration_s = crash.persona, crash.max_duration_s
     if crash.point in _AT_BREAK and not persona.cut:
@@ -80,7 +80,7 @@ async def crash_case(ground: Ground, crash: Crash, ways: Sequence[str]) -> Resul
     if crash.point in _AT_TAKEOVER and persona.rate > SLOW_RATE:
         # It must still go on when its owner is killed, on a busy machine, too.
         persona = persona.with_(rate=SLOW_RATE)
-    async with open_rig(ground, crash.profile, IDEO_RUN_MAX_DURATION_S=str(max_duration_s)) as rig:
+    async with open_rig(environment, crash.profile, IDEO_RUN_MAX_DURATION_S=str(max_duration_s)) as rig:
         armed = f"{crash.point}:{crash.nth}"
         if crash.point in _AT_TAKEOVER:
             await asyncio.gather(rig.start("A"), rig.start("C", IDEO_CRASH_POINT=armed))

@@ -12,8 +12,8 @@ from statistics import median
 
 from websockets.asyncio.client import connect
 
-from tests.support.faults.personas import HONEST
-from tests.support.faults.rig import Ground, Result, Rig, Run, open_rig
+from tests.faults.rig.environment import Environment, Result, Rig, Run, open_rig
+from tests.faults.rig.personas import HONEST
 
 #: Frames a second, seconds of a part, and how many pairs of parts are measured: the machine has moods.
 RATE = 10.0
@@ -44,7 +44,7 @@ async def _good(rig: Rig, run: Run, latencies: Latencies) -> int:
     count = 0
     async with connect(
         url,
-        additional_headers={"Authorization": f"Bearer {rig.ground.token}"},
+        additional_headers={"Authorization": f"Bearer {rig.environment.token}"},
         subprotocols=["ideo.v1"],  # type: ignore[list-item]
         max_size=None,
         proxy=None,
@@ -71,19 +71,19 @@ async def _stuck(rig: Rig, run: Run) -> socket.socket:
     request = (
         f"GET /api/ws/refinements/{run.thread_id} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\n"
         "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-        f"Sec-WebSocket-Protocol: ideo.v1\r\nAuthorization: Bearer {rig.ground.token}\r\n\r\n"
+        f"Sec-WebSocket-Protocol: ideo.v1\r\nAuthorization: Bearer {rig.environment.token}\r\n\r\n"
     )
     await loop.sock_sendall(raw, request.encode())
     await loop.sock_recv(raw, 1024)
     return raw
 
 
-async def stuck_readers(ground: Ground, *, good: int, stuck: int) -> Result:
+async def stuck_readers(environment: Environment, *, good: int, stuck: int) -> Result:
     """The same load without and with stuck readers, in turn: memory of the hub, and latency of the good
     ones, as the median of the rounds."""
     result = Result(f"{stuck} stuck readers among {good} good")
     figures: dict[int, list[tuple[float, float, float]]] = {0: [], stuck: []}
-    async with open_rig(ground, "full") as rig:
+    async with open_rig(environment, "full") as rig:
         await rig.start("A")
         for number in range(2 * PAIRS + 1):
             # Without and with, with and without, …: neither always comes first.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tests.support.faults.scripts import FileDigests
+from tests.faults.rig.scripts import FileDigests
 
-#: A unit that a client was told, by its seq and the SHA-256 of its canonical form.
+#: A unit that a client got, by its seq and the SHA-256 of its canonical form.
 Unit = tuple[int, str]
 
 TERMINAL = frozenset({"completed", "failed", "cancelled"})
@@ -29,7 +29,7 @@ class JournalEvent:
 class Journal:
     """How a run stands in the database when all is over.
 
-    frames: the same journal in the seed's form, which has no unit for some events and two for one.
+    frames: the same journal as legacy frames, which has no unit for some events and two for one.
     outcome, reason: of the terminal event; empty when there is none.
     """
 
@@ -45,7 +45,7 @@ class Journal:
 
     @property
     def units(self) -> list[Unit]:
-        """The events as clients are told them."""
+        """The events as clients get them."""
         return [(event.seq, event.sha256) for event in self.events]
 
 
@@ -64,22 +64,22 @@ class Write:
 class Connection:
     """One connection of a client: from its opening to its end, whatever ended it.
 
-    after: the cursor it asked for. hello: the `last_seq` it was greeted with. seed: it tells frames in
-    the seed's form. told: what came, with the time. refused: it was told not to come back.
+    after: the cursor it asked for. hello: the `last_seq` it was greeted with. legacy: its units are
+    legacy frames. received: what came, with the time. refused: the hub said not to come back.
     """
 
     after: int
     opened_at: float
-    seed: bool = False
+    legacy: bool = False
     hello: int | None = None
-    told: list[tuple[int, str, float]] = field(default_factory=list)
+    received: list[tuple[int, str, float]] = field(default_factory=list)
     ended: str = ""
     refused: bool = False
 
 
 @dataclass(slots=True)
 class Client:
-    """One client with all its connections, in order. complete: it was told the terminal event."""
+    """One client with all its connections, in order. complete: it got the terminal event."""
 
     way: str
     connections: list[Connection] = field(default_factory=list)

@@ -1,6 +1,6 @@
 """The rig: PostgreSQL, the scripted runtime, replicas, runs with clients of every kind, and the check.
 
-`Ground` lasts for a whole session of tests; a `Rig` is one database with its replicas and runs.
+An `Environment` lasts for a whole session of tests; a `Rig` is one database with its replicas and runs.
 """
 
 from __future__ import annotations
@@ -13,52 +13,62 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
 
-from server.auth.tokens import SharedSecret
-from tests.support.faults.checker import Violation, check, units_checked
-from tests.support.faults.database import Database, rig_database
-from tests.support.faults.history import TERMINAL, Get, History, JournalEvent
-from tests.support.faults.observe import read_journal, read_truth, read_writes
-from tests.support.faults.personas import Persona, Profile
-from tests.support.faults.recorder import Address, Recorder
-from tests.support.faults.replicas import Replica, scripted_runtime
-from tests.support.faults.scripts import digests_of
+from tests.faults.rig.checker import Violation, check, units_checked
+from tests.faults.rig.history import TERMINAL, Get, History, JournalEvent
+from tests.faults.rig.observe import RECORD_WRITES, read_journal, read_truth, read_writes
+from tests.faults.rig.personas import Persona, Profile
+from tests.faults.rig.recorder import Recorder
+from tests.faults.rig.replicas import Address, Replica
+from tests.faults.rig.scripts import digests_of
+from tests.support.postgres import Postgres, running_postgres
+from tests.support.processes import UNLIMITED, hub_environment, running
+from tests.support.tokens import bearer, token
 
-SECRET = "a secret for tests that is long enough"
+#: No waiting for the disk: the machine does not lose power here. Commits are commits all the same: a
+#: killed server must know them.
+_DATABASE = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "on",
+    "max_connections": "400",
+    "shared_buffers": "64MB",
+}
 #: What makes faults short: see docs/reference/faults.md.
 QUICK = {"IDEO_LEASE_TTL_S": "2", "IDEO_RUN_IDLE_S": "2", "IDEO_EMPTY_RESULT_GRACE_S": "2"}
 
 _numbers = itertools.count(1)
 
 
-@dataclass
-class Ground:
-    """What all rigs share."""
+@dataclass(frozen=True)
+class Environment:
+    """What all rigs share. runtime: its address. folder: for logs and sockets. token: of the one user."""
 
-    database: Database
+    database: Postgres
     runtime: str
     folder: Path
-
-    @property
-    def token(self) -> str:
-        """A token of the one user."""
-        lifetime = timedelta(hours=6)
-        return SharedSecret(SECRET).issue(email="ann@example.com", lifetime=lifetime, now=datetime.now(UTC))
+    token: str
 
 
 @asynccontextmanager
-async def open_ground() -> AsyncIterator[Ground]:
-    """PostgreSQL and the scripted runtime, running."""
-    with tempfile.TemporaryDirectory(prefix="rig-logs-") as name:
+async def open_environment() -> AsyncIterator[Environment]:
+    """PostgreSQL and the scripted runtime, running. The folder's name is short: it holds the socket."""
+    with tempfile.TemporaryDirectory(prefix="rig-", dir="/tmp") as name:
         folder = Path(name)
-        async with rig_database() as database, scripted_runtime(folder / "runtime.log") as runtime:
-            yield Ground(database, runtime, folder)
+        folder.chmod(0o755)
+        runtime_log = folder / "runtime.log"
+        async with (
+            running_postgres(folder / "data", _DATABASE, more=RECORD_WRITES) as database,
+            running(module="tests.faults.rig.runtime", environment={}, log=runtime_log) as runtime,
+        ):
+            await runtime.serving("runtime")
+            yield Environment(database, runtime.addresses["runtime"], folder, token(minutes=360))
 
 
 @dataclass
@@ -77,12 +87,12 @@ class Run:
 
     @property
     def over(self) -> bool:
-        """Whether a client was told the end."""
+        """Whether a client has the last event."""
         return any(recorder.client.complete for recorder in self.recorders)
 
-    def next_told(self, after: float) -> float | None:
-        """Seconds from `after` until a client was told an event that was made later; None when there was
-        none before, or none later. For a run that was checked."""
+    def next_received(self, after: float) -> float | None:
+        """Seconds from `after` until a client had an event that was made later; None when there was none
+        before, or none later. For a run that was checked."""
         offset = time.time() - time.monotonic()
         later = [event.seq for event in self.events if event.made_at - offset > after]
         if not later or not self.events or self.events[0].made_at - offset > after:
@@ -91,7 +101,7 @@ class Run:
             at
             for recorder in self.recorders
             for connection in recorder.client.connections
-            for seq, _, at in connection.told
+            for seq, _, at in connection.received
             if seq >= later[0]
         ]
         return min(times) - after if times else None
@@ -134,39 +144,33 @@ class Rig:
 
     def __init__(
         self,
-        ground: Ground,
-        name: str,
+        environment: Environment,
+        dsn: str,
         profile: Profile,
         settings: Mapping[str, str],
         socket_dir: Path | None,
     ) -> None:
-        self.ground, self.profile = ground, profile
-        self._name = name
-        self._dsn = ground.database.dsn(name, writer="WRITER", socket_dir=socket_dir)
+        self.environment, self.profile = environment, profile
+        self._dsn = dsn
+        self._name = urlsplit(dsn).path.removeprefix("/")
+        hub_dsn = environment.database.dsn(self._name, replica="WRITER", socket_dir=socket_dir)
         self.replicas: dict[str, Replica] = {}
         self.runs: list[Run] = []
-        self.http = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {ground.token}"}, trust_env=False, timeout=30
-        )
+        self.http = httpx.AsyncClient(headers=bearer(environment.token), trust_env=False, timeout=30)
         self._workflow = ""
-        self._environment = {
-            "IDEO_ENV": "dev",
-            "IDEO_JWT_SECRET": SECRET,
-            "DEEPAGENTS_RUNTIME_URL": ground.runtime,
-            "IDEO_RUNTIME_PROFILE": profile,
-            # One user does it all.
-            **dict.fromkeys(("IDEO_MAX_ACTIVE_RUNS", "IDEO_MAX_CREATES_PER_MINUTE", "IDEO_MAX_STREAMS"), "0"),
-            **settings,
-        }
+        self._settings = (
+            hub_environment(hub_dsn, environment.runtime)
+            | {"IDEO_RUNTIME_PROFILE": profile}
+            | UNLIMITED
+            | dict(settings)
+        )
 
     async def start(self, *names: str, **settings: str) -> None:
         """Start replicas, or start them again; `settings` for these processes alone."""
         for name in names:
             if name not in self.replicas:
-                self.replicas[name] = Replica(name, self.ground.folder / f"{self._name}.{name}.log")
-        await asyncio.gather(
-            *(self.replicas[name].start({**self._environment, **settings}, self._dsn) for name in names)
-        )
+                self.replicas[name] = Replica(name, self.environment.folder / f"{self._name}.{name}.log")
+        await asyncio.gather(*(self.replicas[name].start({**self._settings, **settings}) for name in names))
 
     def addresses(self) -> Sequence[Address]:
         """Where clients may go: the replicas that have a process."""
@@ -175,7 +179,7 @@ class Rig:
 
     async def connect(self) -> asyncpg.Connection:
         """A connection of the rig's own, past any proxy."""
-        return await asyncpg.connect(self.ground.database.dsn(self._name))
+        return await asyncpg.connect(self._dsn)
 
     async def make_workflow(self, via: str) -> None:
         """The workflow of all runs."""
@@ -186,7 +190,7 @@ class Rig:
         """Start a run on a replica and follow it in each of the ways.
 
         When no answer comes, because the replica died, the run is looked up: a client with an
-        idempotency key would be told it. Raises NotStarted when there is none.
+        idempotency key would get it. Raises NotStarted when there is none.
         """
         if not self._workflow:
             await self.make_workflow(via)
@@ -203,7 +207,7 @@ class Rig:
         thread_id = str(rows[0]["thread_id"])
         number = len(self.runs)
         recorders = [
-            Recorder(way, thread_id, self.ground.token, self.addresses, first=number + index)
+            Recorder(way, thread_id, self.environment.token, self.addresses, first=number + index)
             for index, way in enumerate(ways)
         ]
         run = Run(persona, thread_id, str(rows[0]["id"]), recorders, [], started_at)
@@ -236,9 +240,9 @@ class Rig:
                     f"{replica.address.http}/api/proposals/{run.proposal_id}", timeout=5
                 )
                 if answer.status_code == 200:
-                    told = answer.json()
-                    files = digests_of(told["generated_files"])
-                    run.gets.append(Get(began_at, replica.name, told["status"], files))
+                    proposal = answer.json()
+                    files = digests_of(proposal["generated_files"])
+                    run.gets.append(Get(began_at, replica.name, proposal["status"], files))
 
     async def settle(self, fault: str, *, within_s: float) -> Result:
         """Wait for the end of all runs, then check each of them."""
@@ -282,7 +286,7 @@ class Rig:
             run.persona.exact(self.profile),
             run.persona.verdicts | more_verdicts,
             await read_journal(connection, run.thread_id),
-            await read_truth(self.http, self.ground.runtime, run.thread_id),
+            await read_truth(self.http, self.environment.runtime, run.thread_id),
             [recorder.client for recorder in run.recorders],
             run.gets,
             await read_writes(connection, run.thread_id, writers),
@@ -297,7 +301,7 @@ class Rig:
 
     def recoveries(self, since: float) -> list[float]:
         """For each run that was not over at `since`: how long its clients waited for the next event."""
-        found = [run.next_told(since) for run in self.runs]
+        found = [run.next_received(since) for run in self.runs]
         return [seconds for seconds in found if seconds is not None]
 
     async def close(self) -> None:
@@ -313,11 +317,11 @@ class Rig:
 
 @asynccontextmanager
 async def open_rig(
-    ground: Ground, profile: Profile, *, socket_dir: Path | None = None, **settings: str
+    environment: Environment, profile: Profile, *, socket_dir: Path | None = None, **settings: str
 ) -> AsyncIterator[Rig]:
     """A rig on a fresh database, with no replica yet. `socket_dir`: where the hubs find PostgreSQL."""
-    async with ground.database.fresh() as name:
-        rig = Rig(ground, name, profile, {**QUICK, **settings}, socket_dir)
+    async with environment.database.fresh(migrated=True) as dsn:
+        rig = Rig(environment, dsn, profile, {**QUICK, **settings}, socket_dir)
         try:
             yield rig
         finally:

@@ -1,0 +1,351 @@
+"""A client of the hub's streams over every transport: what a connection brings, raw and decoded.
+
+Ways: `ws-json`, `ws-proto`, `ws-legacy` (WebSocket with a subprotocol, and without one), `sse`, `grpc`, and
+the long polls `rest` and `grpc-pages`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import grpc.aio
+import httpx
+from google.protobuf.json_format import MessageToDict, ParseDict
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
+
+from ide_orchestrator.v1 import event_pb2, refinement_pb2
+from tests.support.tokens import bearer
+
+#: Subprotocols, by way.
+SUBPROTOCOLS: dict[str, str | None] = {"ws-json": "ideo.v1", "ws-proto": "ideo.v1.proto", "ws-legacy": None}
+WAYS = (*SUBPROTOCOLS, "sse", "grpc", "rest", "grpc-pages")
+#: Those that bring typed events.
+TYPED_WAYS = tuple(way for way in WAYS if way != "ws-legacy")
+
+#: Close codes, HTTP statuses and gRPC codes that tell a client not to come back (published table).
+FINAL_CLOSES = frozenset({1002, 1003, 1007, 1008, 1009, 1010, 4400, 4403, 4404})
+FINAL_STATUSES = frozenset(range(400, 500)) - {408, 429}
+FINAL_CODES = frozenset(
+    {
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.OUT_OF_RANGE,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.DATA_LOSS,
+    }
+)
+_SERVICE = "/ide_orchestrator.v1.RefinementService/"
+#: Each call has a connection of its own, as clients on different machines have.
+_CHANNEL = (
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_retries", 0),
+    ("grpc.max_receive_message_length", -1),
+)
+
+
+class StreamEnded(Exception):
+    """A stream ended before its last event. final: the hub said not to come back."""
+
+    def __init__(self, why: str, *, final: bool = False) -> None:
+        super().__init__(why)
+        self.final = final
+
+
+class Address(Protocol):
+    """Where a hub is: `http://HOST:PORT`, and `HOST:PORT` of its gRPC face."""
+
+    @property
+    def http(self) -> str: ...
+    @property
+    def grpc(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The greeting."""
+
+    last_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnect:
+    """The hub is about to go away: come back, after a while."""
+
+    after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The hub closed the stream as complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A typed event as it came: proto-JSON or a message."""
+
+    value: dict[str, Any] | event_pb2.Event
+
+    @property
+    def json(self) -> dict[str, Any]:
+        return self.value if isinstance(self.value, dict) else as_json(self.value)
+
+    @property
+    def message(self) -> event_pb2.Event:
+        return ParseDict(self.value, event_pb2.Event()) if isinstance(self.value, dict) else self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A legacy frame."""
+
+    value: dict[str, Any]
+
+
+#: None: a sign of life.
+Item = Hello | Event | Frame | Reconnect | Completed | None
+
+
+def as_json(message: Any) -> dict[str, Any]:
+    """A message as proto-JSON."""
+    value: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
+    return value
+
+
+# Raw messages. The bench judges them only when its clock stands still.
+
+
+async def socket_messages(
+    url: str, token: str = "", subprotocol: str | None = None, **options: Any
+) -> AsyncGenerator[str | bytes, None]:
+    """The messages of a WebSocket until it is closed properly. Raises ConnectionClosed."""
+    async with connect(
+        f"ws{url.removeprefix('http')}",
+        additional_headers=bearer(token),
+        subprotocols=[subprotocol] if subprotocol else None,  # type: ignore[list-item]
+        compression=None,
+        max_size=None,
+        proxy=None,
+        **options,
+    ) as socket:
+        assert socket.subprotocol == subprotocol
+        async for message in socket:
+            yield message
+        if socket.close_code != 1000:
+            assert socket.protocol.close_exc is not None
+            raise socket.protocol.close_exc
+
+
+async def grpc_messages(
+    channel: grpc.aio.Channel, token: str, thread_id: str, after: int = 0
+) -> AsyncGenerator[bytes, None]:
+    """The messages of WatchRefinement, not parsed."""
+    request = refinement_pb2.WatchRefinementRequest(thread_id=thread_id, after_seq=after)
+    watch: Any = channel.unary_stream(f"{_SERVICE}WatchRefinement")
+    call = watch(request.SerializeToString(), metadata=(("authorization", f"Bearer {token}"),))
+    try:
+        async for message in call:
+            yield message
+    finally:
+        call.cancel()
+
+
+# Decoded.
+
+
+def decode_json(message: dict[str, Any]) -> Iterator[Item]:
+    """What a WatchRefinementResponse in proto-JSON says."""
+    if "hello" in message:
+        yield Hello(int(message["hello"].get("last_seq", 0)))
+    elif "reconnect" in message:
+        yield Reconnect(int(message["reconnect"].get("after_ms", 0)))
+    else:
+        yield from map(Event, message.get("batch", {}).get("events", ())) if "batch" in message else [None]
+
+
+def decode_proto(data: bytes) -> Iterator[Item]:
+    """What a WatchRefinementResponse says."""
+    message = refinement_pb2.WatchRefinementResponse.FromString(data)
+    kind = message.WhichOneof("kind")
+    if kind == "hello":
+        yield Hello(message.hello.last_seq)
+    elif kind == "reconnect":
+        yield Reconnect(message.reconnect.after_ms)
+    else:
+        yield from map(Event, message.batch.events) if kind == "batch" else [None]
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Streams of one hub for one token. quiet_s: a connection on which nothing comes for so long has ended.
+    page: events in a page of a long poll at most, which waits `wait_s` for the first."""
+
+    address: Address
+    token: str
+    quiet_s: float = 40.0
+    page: int = 1000
+    wait_s: int = 5
+
+    def follow(self, way: str, thread_id: str, after: int = 0) -> AsyncGenerator[Item, None]:
+        """What one connection brings after the cursor. Raises StreamEnded, OSError, httpx.HTTPError."""
+        if way in SUBPROTOCOLS:
+            return self._socket(way, thread_id, after)
+        return {
+            "sse": self._sse,
+            "grpc": self._grpc,
+            "rest": self._rest,
+            "grpc-pages": self._grpc_pages,
+        }[way](thread_id, after)
+
+    async def _socket(self, way: str, thread_id: str, after: int) -> AsyncGenerator[Item, None]:
+        messages = socket_messages(
+            f"{self.address.http}/api/ws/refinements/{thread_id}?after={after}",
+            self.token,
+            SUBPROTOCOLS[way],
+            open_timeout=self.quiet_s,
+            ping_interval=2,
+            ping_timeout=self.quiet_s,
+            close_timeout=0.5,
+        )
+        try:
+            async with aclosing(messages):
+                async for message in messages:
+                    if way == "ws-proto":
+                        assert isinstance(message, bytes)
+                        items = decode_proto(message)
+                    elif way == "ws-json":
+                        items = decode_json(json.loads(message))
+                    else:
+                        frame = json.loads(message)
+                        # An error frame of the hub's own has no seq: the `end` after it has.
+                        items = iter([Frame(frame)] if "seq" in frame else [])
+                    for item in items:
+                        yield item
+        except InvalidStatus as refused:
+            status = refused.response.status_code
+            raise StreamEnded(f"HTTP {status}", final=status in FINAL_STATUSES) from None
+        except (InvalidHandshake, InvalidMessage, EOFError) as error:
+            raise StreamEnded(type(error).__name__) from None
+        except ConnectionClosed as closed:
+            code = closed.rcvd.code if closed.rcvd else 1006
+            raise StreamEnded(f"closed {code}", final=code in FINAL_CLOSES) from None
+        if way == "ws-legacy":
+            yield Completed()
+
+    def _http(self, accept: str) -> httpx.AsyncClient:
+        headers = bearer(self.token) | {"Accept": accept}
+        timeout = httpx.Timeout(self.quiet_s, connect=2)
+        return httpx.AsyncClient(
+            base_url=self.address.http, headers=headers, timeout=timeout, trust_env=False
+        )
+
+    async def _rest(self, thread_id: str, after: int) -> AsyncGenerator[Item, None]:
+        async with self._http("application/json") as http:
+            while True:
+                query = {"after": after, "limit": self.page, "wait": self.wait_s}
+                answer = await http.get(f"/api/refinements/{thread_id}/events", params=query)
+                _check(answer)
+                page = answer.json()
+                for event in page["items"]:
+                    yield Event(event)
+                if page["complete"]:
+                    return
+                after = page["next_cursor"]
+                yield None
+
+    async def _sse(self, thread_id: str, after: int) -> AsyncGenerator[Item, None]:
+        async with (
+            self._http("text/event-stream") as http,
+            http.stream("GET", f"/api/refinements/{thread_id}/events", params={"after": after}) as answer,
+        ):
+            _check(answer)
+            fields: dict[str, str] = {}
+            rest = b""
+            async for chunk in answer.aiter_raw():
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    name, _, value = line.decode().partition(": ")
+                    if name:
+                        fields[name] = value
+                        continue
+                    yield _of_sse(fields)
+                    fields = {}
+
+    async def _grpc(self, thread_id: str, after: int) -> AsyncGenerator[Item, None]:
+        async with grpc.aio.insecure_channel(self.address.grpc, options=_CHANNEL) as channel:
+            try:
+                async with aclosing(grpc_messages(channel, self.token, thread_id, after)) as messages:
+                    async for message in messages:
+                        for item in decode_proto(message):
+                            yield item
+            except grpc.aio.AioRpcError as error:
+                raise StreamEnded(f"gRPC {error.code().name}", final=error.code() in FINAL_CODES) from None
+
+    async def _grpc_pages(self, thread_id: str, after: int) -> AsyncGenerator[Item, None]:
+        async with grpc.aio.insecure_channel(self.address.grpc, options=_CHANNEL) as channel:
+            read: Any = channel.unary_unary(
+                f"{_SERVICE}ListEvents",
+                request_serializer=refinement_pb2.ListEventsRequest.SerializeToString,
+                response_deserializer=refinement_pb2.ListEventsResponse.FromString,
+            )
+            while True:
+                request = refinement_pb2.ListEventsRequest(
+                    thread_id=thread_id, after_seq=after, limit=self.page, wait_seconds=self.wait_s
+                )
+                try:
+                    metadata = (("authorization", f"Bearer {self.token}"),)
+                    page = await read(request, metadata=metadata, timeout=self.quiet_s)
+                except grpc.aio.AioRpcError as error:
+                    raise StreamEnded(
+                        f"gRPC {error.code().name}", final=error.code() in FINAL_CODES
+                    ) from None
+                for event in page.events:
+                    after = event.seq
+                    yield Event(event)
+                if page.complete:
+                    return
+                yield None
+
+
+def _check(answer: httpx.Response) -> None:
+    if answer.status_code >= 400:
+        raise StreamEnded(f"HTTP {answer.status_code}", final=answer.status_code in FINAL_STATUSES)
+
+
+def _of_sse(fields: dict[str, str]) -> Item:
+    kind = fields.get("event")
+    if kind in ("heartbeat", None):
+        return None
+    value = json.loads(fields["data"])
+    if kind == "hello":
+        return Hello(int(value.get("last_seq", 0)))
+    if kind == "reconnect":
+        return Reconnect(int(value.get("after_ms", 0)))
+    assert int(fields["id"]) == value["seq"]
+    return Event(value)
+
+
+async def events(
+    way: str, address: Address, token: str, thread_id: str, after: int = 0
+) -> AsyncGenerator[dict[str, Any], None]:
+    """The thread's events after the cursor as proto-JSON, or its legacy frames, over one connection up to the
+    last; a stream of typed events begins with one greeting."""
+    client = Client(address, token, page=40, wait_s=20)
+    greets = way not in ("rest", "grpc-pages", "ws-legacy")
+    first = True
+    async with aclosing(client.follow(way, thread_id, after)) as items:
+        async for item in items:
+            assert isinstance(item, Hello) == (first and greets)
+            first = False
+            if isinstance(item, Event):
+                yield item.json
+            elif isinstance(item, Frame):
+                yield item.value
