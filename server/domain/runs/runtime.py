@@ -70,6 +70,10 @@ class Runtime(Protocol):
         ...
 
 
+#: The context of the error by which the runtime's endpoint gives up while the run goes on.
+ENDPOINT_TIMEOUT = "streaming_timeout"
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamError:
     """What an `error` frame says. `context`: the runtime's word for the place, may be empty."""
