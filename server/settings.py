@@ -213,7 +213,7 @@ def load(*, require: tuple[str, ...] = (), in_prod: tuple[str, ...] = (), **over
     """
     problems: list[str] = []
     fields = Settings.model_fields
-    given = {
+    given: dict[str, Any] = {
         new: os.environ[old] for old, new in RENAMED.items() if old in os.environ and new not in os.environ
     }
     given |= {str(fields[name].alias): value for name, value in overrides.items() if value is not None}
