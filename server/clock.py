@@ -1,15 +1,14 @@
-"""The machine's own time and randomness, behind the domain's ports."""
+"""The machine's clock, behind the domain's port."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from datetime import UTC, datetime
-from uuid import UUID, uuid4
 
 
 class SystemClock:
-    """The machine's clock (ports.Clock)."""
+    """The machine's clock."""
 
     def now(self) -> datetime:
         """Now, UTC-aware."""
@@ -22,11 +21,3 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Wait."""
         await asyncio.sleep(seconds)
-
-
-class RandomIds:
-    """Random UUIDs (ports.Ids)."""
-
-    def new(self) -> UUID:
-        """An id that nothing has yet."""
-        return uuid4()

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import structlog
@@ -22,7 +23,7 @@ import uvicorn
 from server.auth.authenticator import Authenticator
 from server.auth.keyset import KeySet
 from server.auth.tokens import SharedSecret, TokenVerifier
-from server.clock import RandomIds, SystemClock
+from server.clock import SystemClock
 from server.db.access import PostgresAccessStore
 from server.db.errors import database_errors
 from server.db.journal import PostgresJournal
@@ -35,15 +36,17 @@ from server.db.runs import PostgresRunStore
 from server.db.tickets import PostgresTicketStore
 from server.db.users import PostgresUserStore
 from server.db.workflows import PostgresWorkflowStore
-from server.domain.access.quotas import QuotaLimits, Quotas
+from server.domain.access.quotas import SYNC_S, QuotaLimits, Quotas
 from server.domain.access.sharing import ProposalAccess
-from server.domain.access.stream_authorization import AuthorizationRegistry
+from server.domain.access.stream_authorization import RECHECK_S, AuthorizationRegistry
 from server.domain.access.tickets import Tickets
 from server.domain.crash_points import arm, crash_point
 from server.domain.errors import DatabaseUnavailable
+from server.domain.journal.retention import SWEEP_S as RETENTION_SWEEP_S
 from server.domain.journal.retention import Retention
 from server.domain.proposals.service import ProposalService
 from server.domain.refinements import Refinements
+from server.domain.retry import every
 from server.domain.runs.limits import RunLimits
 from server.domain.runs.observer import RunObservers
 from server.domain.runs.registry import RunRegistry
@@ -148,8 +151,8 @@ async def open_core(
     settings: Settings, *, dsn: str, runtime_url: str, verifier: TokenVerifier, replica: str | None = None
 ) -> AsyncIterator[Core]:
     """The hub's parts on a migrated database. `replica` names this process among its peers."""
-    clock, ids, codec, counts = SystemClock(), RandomIds(), ProtobufCodec(), Metrics()
-    owner = replica or f"{socket.gethostname()}:{os.getpid()}:{ids.new().hex[:8]}"
+    clock, codec, counts = SystemClock(), ProtobufCodec(), Metrics()
+    owner = replica or f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
     async with contextlib.AsyncExitStack() as stack:
         direct_dsn = settings.database_direct_url.get_secret_value() if settings.database_direct_url else dsn
         pool = await stack.enter_async_context(
@@ -180,7 +183,6 @@ async def open_core(
             is_local=registry.owns,
             window_bytes=settings.max_window_mib << 20,
             wakeups=wakeups,
-            beat_s=settings.heartbeat_s,
         )
         journal.subscribe(tails.committed)
         journal.subscribe(wakeups.committed)
@@ -205,22 +207,21 @@ async def open_core(
         admissions = AuthorizationRegistry(access, clock)
         retention = Retention(
             PostgresRetentionStore(pool),
-            clock,
             timedelta(days=settings.journal_retention_days),
             removed=counts.removed,
         )
-        quotas = Quotas(PostgresQuotaStore(pool, replica=owner), clock, quota_limits(settings))
+        quotas = Quotas(PostgresQuotaStore(pool, replica=owner), quota_limits(settings))
         background = asyncio.create_task(
             _together(
-                tails.poll_forever(),
                 tails.catch_up_forever(),
                 wakeups.run_forever(tails),
-                tails.beat_forever(),
-                admissions.recheck_forever(),
-                quotas.tell_forever(),
-                retention.look_forever(),
-                runner.keep_leases_forever(),
-                runner.sweep_forever(),
+                every(tails.poll_interval_s, tails.poll, clock),
+                every(settings.heartbeat_s, tails.send_heartbeats, clock),
+                every(RECHECK_S, admissions.recheck, clock),
+                every(SYNC_S, quotas.sync, clock, immediately=True),
+                every(RETENTION_SWEEP_S, retention.sweep, clock),
+                every(lambda: runner.limits.renew_s, runner.keep_leases, clock),
+                every(lambda: runner.limits.sweep_s, runner.sweep, clock, immediately=True),
             )
         )
         stack.push_async_callback(_stopped, background)
@@ -242,11 +243,10 @@ async def open_core(
                 observer=observer,
                 codec=codec,
                 clock=clock,
-                ids=ids,
             ),
             proposals=ProposalService(proposals),
-            workflows=WorkflowService(workflows=workflows, quotas=quotas, clock=clock, ids=ids),
-            access=ProposalAccess(store=access, ids=ids),
+            workflows=WorkflowService(workflows=workflows, quotas=quotas, clock=clock),
+            access=ProposalAccess(store=access),
             authenticator=Authenticator(
                 verifier=verifier, users=PostgresUserStore(pool), links=access, clock=clock
             ),

@@ -16,6 +16,8 @@ import httpx
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from server.domain.retry import Backoff
+
 #: Close codes after which connecting again with the same cursor makes sense.
 RESUMABLE = frozenset({1001, 1006, 1011, 1012, 1013, 4408, 4429})
 #: Pauses before connecting again, in seconds: the first, and the most.
@@ -54,16 +56,15 @@ class HubClient:
         """Start a refinement once, however often the answer is lost. Raises ClientError."""
         path, key = f"/api/workflows/{workflow_id}/refinements", str(uuid4())
         now = asyncio.get_running_loop().time
-        until, pause_s = now() + START_PATIENCE_S, RETRY_FIRST_S
+        until, backoff = now() + START_PATIENCE_S, Backoff(RETRY_FIRST_S, MAX_RETRY_S)
         while True:
             try:
                 return await self.call("POST", path, body, key=key)
             except ClientError as error:
-                wait_s = max(pause_s, error.retry_after_s)
+                wait_s = max(backoff.next_pause_s(), error.retry_after_s)
                 if not error.unsettled or now() + wait_s > until:
                     raise
             await asyncio.sleep(wait_s)
-            pause_s = min(pause_s * 2, MAX_RETRY_S)
 
     async def call(
         self, method: str, path: str, body: dict[str, Any] | None = None, *, key: str | None = None
@@ -104,7 +105,7 @@ class HubClient:
         """
         address = "ws" + self._url.removeprefix("http") + f"/api/ws/refinements/{thread_id}"
         now = asyncio.get_running_loop().time
-        tries = 0
+        tries, backoff = 0, Backoff(RETRY_FIRST_S, MAX_RETRY_S)
         while tries < TRIES:
             tries += 1
             try:
@@ -120,6 +121,7 @@ class HubClient:
                     async for text in socket:
                         message: dict[str, Any] = json.loads(text)
                         tries = 0
+                        backoff.reset()
                         yield message
                         if "reconnect" in message:
                             leave_at = now() + message["reconnect"].get("after_ms", 0) / 1000
@@ -139,7 +141,7 @@ class HubClient:
                     raise ClientError(f"the hub closed the stream ({code}): {reason}") from closed
             except OSError:
                 pass
-            await asyncio.sleep(min(RETRY_FIRST_S * 2**tries, MAX_RETRY_S))
+            await asyncio.sleep(backoff.next_pause_s())
         raise ClientError("the hub stays away", unavailable=True)
 
 

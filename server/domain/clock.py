@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Protocol
-from uuid import UUID
 
 
 class Clock(Protocol):
@@ -20,12 +19,4 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
-        ...
-
-
-class Ids(Protocol):
-    """New identifiers."""
-
-    def new(self) -> UUID:
-        """An id that nothing has yet."""
         ...

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from server.domain.access.quotas import Quotas
 from server.domain.access.sharing import AccessStore
 from server.domain.access.stream_authorization import AuthorizationRegistry
-from server.domain.clock import Clock, Ids
+from server.domain.clock import Clock
 from server.domain.crash_points import crash_point
 from server.domain.errors import (
     Conflict,
@@ -91,12 +91,11 @@ class Refinements:
         observer: RunObserver,
         codec: EventCodec,
         clock: Clock,
-        ids: Ids,
     ) -> None:
         self._proposals, self._access = proposals, access
         self._workflows, self._runs = workflows, runs
         self._runner, self._tails, self._codec = runner, tails, codec
-        self._clock, self._ids, self._admissions, self._quotas = clock, ids, admissions, quotas
+        self._clock, self._admissions, self._quotas = clock, admissions, quotas
         self._observer = observer
         #: False once this replica is going away.
         self.accepting = True
@@ -128,7 +127,7 @@ class Refinements:
         self._runner.runtime.available()
         await self._quotas.create(principal.user_id)
         now = self._clock.now()
-        proposal_id = self._ids.new()
+        proposal_id = uuid4()
         invocation = self._invocation(workflow, command)
         thread_id = invocation.job_id
         started = RunStarted(thread_id, proposal_id, workflow.id)
@@ -164,9 +163,9 @@ class Refinements:
         traceparent = self._observer.traceparent()
         return Invocation(
             # A trace's id is 16 bytes, as is a UUID.
-            trace_id=UUID(traceparent.split("-")[1]) if traceparent else self._ids.new(),
+            trace_id=UUID(traceparent.split("-")[1]) if traceparent else uuid4(),
             traceparent=traceparent,
-            job_id=self._ids.new(),
+            job_id=uuid4(),
             agent_definition={**workflow.agent_definition, "user_request": command.user_prompt, **context},
             input_payload={"messages": [{"role": "user", "content": command.user_prompt}], **context},
         )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Protocol
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from server.domain.access.quotas import Quotas
-from server.domain.clock import Clock, Ids
+from server.domain.clock import Clock
 from server.domain.errors import NotFound
 from server.domain.model import CreateWorkflow, Page, Principal, Workflow
 
@@ -39,8 +39,8 @@ class Workflows(Protocol):
 class WorkflowService:
     """The use cases around a workflow."""
 
-    def __init__(self, *, workflows: Workflows, quotas: Quotas, clock: Clock, ids: Ids) -> None:
-        self._workflows, self._quotas, self._clock, self._ids = workflows, quotas, clock, ids
+    def __init__(self, *, workflows: Workflows, quotas: Quotas, clock: Clock) -> None:
+        self._workflows, self._quotas, self._clock = workflows, quotas, clock
 
     async def create(self, principal: Principal, command: CreateWorkflow) -> Workflow:
         """A new workflow of the principal's, with its first draft. Raises LimitReached."""
@@ -48,8 +48,8 @@ class WorkflowService:
         return await self._workflows.create(
             principal,
             command,
-            workflow_id=self._ids.new(),
-            draft_id=self._ids.new(),
+            workflow_id=uuid4(),
+            draft_id=uuid4(),
             now=self._clock.now(),
         )
 

@@ -13,7 +13,6 @@ from server.domain.streams.broadcaster import Subscription
 from server.domain.streams.observer import ReaderObserver
 from server.domain.streams.topic import Heartbeat, ReconnectElsewhere
 from server.http.connection import ClientGone, ReaderStuck, connection_of
-from server.http.patience import patiently
 from server.http.refusals import log, place_of
 from server.wire import rendering
 
@@ -70,7 +69,7 @@ class EventStream(Response[None]):
         try:
             with connection.streaming():
                 await put(rendering.hello_sse(follower.tail.head))
-                while (step := await patiently(follower.step)) is not None:
+                while (step := await follower.step_when_available()) is not None:
                     if isinstance(step, Heartbeat):
                         await put(rendering.heartbeat_sse(step.last_seq, step.progress))
                     elif isinstance(step, ReconnectElsewhere):

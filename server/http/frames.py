@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import AsyncIterator
-from functools import lru_cache, partial
+from functools import lru_cache
 
 from server.domain.journal.frame_reconstruction import dump
 from server.domain.journal.journal import JournalHead
@@ -16,7 +16,6 @@ from server.domain.journal.segments import Segment
 from server.domain.streams.legacy_frames import LegacyFrameSubscription
 from server.domain.streams.topic import Heartbeat, ReconnectElsewhere
 from server.http.handshake import Form
-from server.http.patience import patiently
 from server.wire import rendering
 
 #: Bytes of the seed's frames that are made before they are written, and that are kept for others.
@@ -147,7 +146,7 @@ class LegacyFrameEncoder:
         if made is not None:
             yield made, segment.last_seq
             return
-        await patiently(partial(self._follower.prepare, segment))
+        await self._follower.prepare(segment)
         kept: list[bytes] | None = []
         waiting: list[bytes] = []
         size = total = 0

@@ -27,7 +27,6 @@ from server.domain.streams.topic import Heartbeat, ReconnectElsewhere
 from server.http.connection import ClientGone, Connection, ReaderStuck, connection_of
 from server.http.frames import JsonEventEncoder, LegacyFrameEncoder, Messages, ProtoEventEncoder, close_frame
 from server.http.handshake import Form, form_of, origin_allowed, token_of
-from server.http.patience import patiently
 from server.http.refusals import log, note_fault, place_of, refuse_upgrade, trace_id_of
 from server.http.renewal import Renewal
 from server.http.services import HttpServices
@@ -179,7 +178,7 @@ class _Stream:
     async def follow(self) -> None:
         """Write everything until the terminal event. Raises ClientGone, ReaderStuck."""
         await self.write(self.messages.hello(self._follower.tail.head))
-        while (step := await patiently(self._follower.step)) is not None:
+        while (step := await self._follower.step_when_available()) is not None:
             if isinstance(step, Heartbeat):
                 await self.write(self.messages.beat(step))
             elif isinstance(step, ReconnectElsewhere):

@@ -23,6 +23,7 @@ from server.db.errors import database_errors
 from server.domain.errors import DatabaseUnavailable
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
+from server.domain.retry import Backoff
 from server.domain.streams.wakeups import WakeupListener
 
 _logger = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class PostgresWakeups:
         self._pool = pool
         self._dsn = listen_dsn
         self._pause_s, self._self_test_s, self._answer_s = pause_s, self_test_s, answer_s
-        self._retry_most_s = max_retry_s
+        self._max_retry_s = max_retry_s
         #: Newest seq of each thread that is still to be told.
         self._news: dict[UUID, int] = {}
         self._work = asyncio.Event()
@@ -130,14 +131,14 @@ class PostgresWakeups:
     # --- Listening ---------------------------------------------------------------------------
 
     async def _listen_forever(self, woken: WakeupListener) -> None:
-        pause_s = RETRY_FIRST_S
+        backoff = Backoff(RETRY_FIRST_S, self._max_retry_s)
         while True:
             why = "the connection was lost"
             try:
                 async with self._listening(woken) as lost:
                     while await self._self_test():
                         self._set_healthy(True)
-                        pause_s = RETRY_FIRST_S
+                        backoff.reset()
                         if await _within(lost, self._self_test_s):
                             break
                     else:
@@ -145,8 +146,7 @@ class PostgresWakeups:
             except AWAY as error:
                 why = type(error).__name__
             self._set_healthy(False, why)
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, self._retry_most_s)
+            await asyncio.sleep(backoff.next_pause_s())
 
     @asynccontextmanager
     async def _listening(self, woken: WakeupListener) -> AsyncIterator[asyncio.Event]:

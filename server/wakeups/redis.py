@@ -29,6 +29,7 @@ from redis.exceptions import RedisError
 
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
+from server.domain.retry import Backoff
 from server.domain.streams.wakeups import WakeupListener
 from server.wakeups.entries import PendingEntry, entry_of, segment_of
 
@@ -75,7 +76,7 @@ class RedisWakeups:
     ) -> None:
         self._url = url
         self._pause_s, self._self_test_s, self._answer_s = pause_s, self_test_s, answer_s
-        self._retry_most_s = max_retry_s
+        self._max_retry_s = max_retry_s
         self._own_stream = b"ideo:replica:" + uuid4().hex.encode()
         self._unpublished: dict[UUID, PendingEntry] = {}
         self._unpublished_bytes = 0
@@ -108,7 +109,7 @@ class RedisWakeups:
 
     async def run_forever(self, woken: WakeupListener) -> None:
         """Tell and listen; both start anew when one fails."""
-        pause_s = RETRY_FIRST_S
+        backoff = Backoff(RETRY_FIRST_S, self._max_retry_s)
         while True:
             why = ""
             try:
@@ -121,11 +122,10 @@ class RedisWakeups:
             except _AWAY as fault:
                 why = type(fault).__name__
             if self.healthy:
-                pause_s = RETRY_FIRST_S
+                backoff.reset()
             self._set_healthy(False, why)
             self._unpublished, self._unpublished_bytes = {}, 0
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, self._retry_most_s)
+            await asyncio.sleep(backoff.next_pause_s())
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[Redis]:

@@ -49,6 +49,11 @@ class Setting:
         event = Event(self.log.last_seq + 1, 1, NOON, kind)
         self.log.put(CODEC.encode(event), delta, epoch=1)
 
+    async def poll(self) -> None:
+        """Read what is new."""
+        await self.tails.poll()
+        await self.tails.catch_up()
+
     async def finish(self, delta: bytes = b"", *, outcome: Outcome = Outcome.COMPLETED) -> None:
         terminal = Terminal(outcome, "" if outcome is Outcome.COMPLETED else "deadline_exceeded", "too long")
         event = Event(self.log.last_seq + 1, 1, NOON, terminal)
@@ -143,9 +148,9 @@ async def test_what_another_replica_commits_arrives_by_asking(pool: Any) -> None
         for number in range(30):
             on.put(Token(text=str(number)))
             await on.log.flush()
-            await on.tails.poll()
+            await on.poll()
         await on.finish()
-        await on.tails.poll()
+        await on.poll()
         history = await reader
     assert [event.seq for event in history] == list(range(1, 33))
 
@@ -157,7 +162,7 @@ async def test_a_reader_that_joins_leaves_none_of_the_others_behind(pool: Any) -
         s.put(Token(text="one"))
         await s.log.flush()
         # From here on the window has something, and it is not the end.
-        await s.tails.poll()
+        await s.poll()
         await s.finish()
         (await s.tails.follow(s.thread_id, 0)).close()
         async with asyncio.timeout(5):
@@ -320,7 +325,7 @@ async def test_a_reader_that_joins_brings_no_other_to_a_stop(pool: Any) -> None:
         first = await on.tails.follow(on.thread_id, 0)
         on.put(Token(text="in the window"))
         await on.log.flush()
-        await on.tails.poll()
+        await on.poll()
         reader = asyncio.create_task(read_all(first))
         on.put(Token(text="not in it"))
         await on.finish()
@@ -361,6 +366,6 @@ async def test_the_end_is_seen_though_it_came_after_the_head_was_read(pool: Any)
         await on.log.flush()
         finished.clear()
         on.journal.heads = stale  # type: ignore[method-assign]
-        await on.tails.poll()
+        await on.poll()
         async with asyncio.timeout(10):
             assert [event.seq for event in await reader] == [1, 2, 3, 4, 5]

@@ -8,7 +8,6 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from server.clock import SystemClock
 from server.db.proposals import PostgresProposalStore
 from server.db.quotas import PostgresQuotaStore
 from server.domain.access.quotas import QuotaLimits, Quotas
@@ -22,13 +21,13 @@ CALLER = UUID("10000000-0000-4000-8000-000000000000")
 def replicas(pool: Any, **limits: int) -> list[Quotas]:
     """Two replicas with quotas."""
     made = QuotaLimits(**limits)
-    return [Quotas(PostgresQuotaStore(pool, replica=name), SystemClock(), made) for name in ("one", "two")]
+    return [Quotas(PostgresQuotaStore(pool, replica=name), made) for name in ("one", "two")]
 
 
 async def told(*quotas: Quotas) -> None:
     """Each replica says that it lives, and what it has open."""
     for each in quotas:
-        await each.tell()
+        await each.sync()
 
 
 async def outcomes(calls: list[Any]) -> tuple[int, int]:
@@ -124,7 +123,7 @@ async def test_without_a_limit_nothing_is_counted(pool: Any) -> None:
     await one.create(CALLER)
     await one.open_stream(CALLER)
     one.close_stream(CALLER)
-    await one.tell()
+    await one.sync()
     assert await pool.fetchval("SELECT count(*) FROM quotas") == 0
 
 

@@ -17,6 +17,7 @@ from server.domain.journal.events import Event, EventKind, Outcome, RunStarted, 
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.log import JournalLog
 from server.domain.journal.segments import Segment
+from server.domain.retry import every
 from server.domain.runs.registry import RunRegistry
 from server.domain.streams.broadcaster import Broadcaster, Subscription
 from server.domain.streams.wakeups import Wakeups
@@ -112,7 +113,11 @@ async def replica(
         async with journal.writing():
             tasks = [
                 asyncio.create_task(part)
-                for part in (tails.poll_forever(), tails.catch_up_forever(), wakeups.run_forever(tails))
+                for part in (
+                    every(tails.poll_interval_s, tails.poll, clock),
+                    tails.catch_up_forever(),
+                    wakeups.run_forever(tails),
+                )
             ]
             try:
                 yield Replica(pool, journal, tails, wakeups, registry)

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from server.domain.clock import Clock
-from server.domain.errors import DatabaseUnavailable, LimitReached
+from server.domain.errors import LimitReached
 
 #: Between two signs of life of a replica, in seconds, and after how long without one it counts as dead.
-BEAT_S, DEAD_AFTER_S = 5.0, 15.0
+SYNC_S, DEAD_AFTER_S = 5.0, 15.0
 #: Whole seconds after which somebody with too many live runs, or streams, may try again.
 RUNS_RETRY_S, STREAMS_RETRY_S = 15, 5
 
@@ -60,8 +59,8 @@ class QuotaStore(Protocol):
 class Quotas:
     """The quotas, as this replica applies them."""
 
-    def __init__(self, store: QuotaStore, clock: Clock, limits: QuotaLimits) -> None:
-        self._store, self._clock, self.limits = store, clock, limits
+    def __init__(self, store: QuotaStore, limits: QuotaLimits) -> None:
+        self._store, self.limits = store, limits
         self._open: Counter[UUID] = Counter()
         self._waiting: Counter[UUID] = Counter()
         #: Callers of whom the store may have another number.
@@ -113,9 +112,11 @@ class Quotas:
         finally:
             _less(self._waiting, caller)
 
-    async def tell(self) -> None:
-        """Tell the store what changed, or all if it does not know this replica. Raises
-        DatabaseUnavailable."""
+    async def sync(self) -> None:
+        """Report what changed to the store, or everything if it does not know this replica.
+
+        Raises DatabaseUnavailable.
+        """
         known = await self._store.beat()
         changed = self._changed if known else self._changed | self._open.keys()
         self._changed = set()
@@ -126,13 +127,6 @@ class Quotas:
         except BaseException:
             self._changed |= changed
             raise
-
-    async def tell_forever(self) -> None:
-        """Tell now and then, through every absence of the store."""
-        while True:
-            with contextlib.suppress(DatabaseUnavailable):
-                await self.tell()
-            await self._clock.sleep(BEAT_S)
 
 
 def _less(counts: Counter[UUID], caller: UUID) -> None:

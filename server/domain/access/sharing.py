@@ -18,9 +18,8 @@ from enum import Enum
 from hashlib import sha256
 from secrets import token_urlsafe
 from typing import Protocol
-from uuid import UUID
+from uuid import UUID, uuid4
 
-from server.domain.clock import Ids
 from server.domain.errors import NotFound, PermissionDenied
 from server.domain.model import Principal
 
@@ -134,8 +133,8 @@ class AccessStore(Protocol):
 class ProposalAccess:
     """The use cases. `secret` makes a new one of at least 256 random bits."""
 
-    def __init__(self, *, store: AccessStore, ids: Ids, secret: Callable[[], str] = _secret) -> None:
-        self._store, self._ids, self._secret = store, ids, secret
+    def __init__(self, *, store: AccessStore, secret: Callable[[], str] = _secret) -> None:
+        self._store, self._secret = store, secret
 
     async def grants(self, principal: Principal, proposal_id: UUID) -> Sequence[Grant]:
         """Who has access. For owners. Raises NotFound, PermissionDenied."""
@@ -165,7 +164,7 @@ class ProposalAccess:
         made = await self._store.add_link(
             principal,
             proposal_id,
-            link_id=self._ids.new(),
+            link_id=uuid4(),
             sha256=hash_secret(secret),
             after_seq=after_seq,
             lifetime=lifetime,

@@ -14,7 +14,7 @@ from typing import Protocol
 from uuid import UUID
 
 from server.domain.clock import Clock
-from server.domain.errors import DatabaseUnavailable, HubError, PermissionDenied, Unauthenticated
+from server.domain.errors import HubError, PermissionDenied, Unauthenticated
 from server.domain.model import Principal
 
 #: Tolerance for clocks that differ, in what tokens say of time.
@@ -81,8 +81,8 @@ def _end_of(principal: Principal) -> datetime | None:
 class AuthorizationRegistry:
     """The readers of this replica."""
 
-    def __init__(self, access: Access, clock: Clock, *, recheck_s: float = RECHECK_S) -> None:
-        self._access, self.clock, self._recheck_s = access, clock, recheck_s
+    def __init__(self, access: Access, clock: Clock) -> None:
+        self._access, self.clock = access, clock
         self.open: set[StreamAuthorization] = set()
 
     def admit(self, principal: Principal, thread_id: UUID) -> StreamAuthorization:
@@ -100,12 +100,3 @@ class AuthorizationRegistry:
         for admission in asked:
             if admission.pair not in still:
                 admission.end(PermissionDenied("you may no longer follow this refinement"))
-
-    async def recheck_forever(self) -> None:
-        """Ask now and then."""
-        while True:
-            await self.clock.sleep(self._recheck_s)
-            try:
-                await self.recheck()
-            except DatabaseUnavailable:
-                continue

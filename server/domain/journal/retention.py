@@ -10,11 +10,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Protocol
 
-from server.domain.clock import Clock
-from server.domain.errors import DatabaseUnavailable
-
-#: Between two looks, in seconds, and most journals removed in one transaction.
-LOOK_S, REMOVED_AT_ONCE = 600.0, 50
+#: Seconds between two sweeps, and most journals removed in one transaction.
+SWEEP_S, BATCH_SIZE = 600.0, 50
 
 
 class RetentionStore(Protocol):
@@ -27,28 +24,19 @@ class RetentionStore(Protocol):
 
 
 class Retention:
-    """Removes journals whose time is over. `removed` is told how many, each time."""
+    """Removes journals `keep` after the end of their run; 0 keeps all. `removed` gets each batch's size."""
 
-    def __init__(
-        self, store: RetentionStore, clock: Clock, keep: timedelta, *, removed: Callable[[int], None]
-    ) -> None:
-        self._store, self._clock, self._keep, self._removed = store, clock, keep, removed
+    def __init__(self, store: RetentionStore, keep: timedelta, *, removed: Callable[[int], None]) -> None:
+        self._store, self._keep, self._removed = store, keep, removed
 
-    async def look(self) -> int:
-        """Remove all that are due; how many. Raises DatabaseUnavailable."""
+    async def sweep(self) -> int:
+        """Remove all journals that are due; how many. Raises DatabaseUnavailable."""
+        if not self._keep:
+            return 0
         total = 0
         while True:
-            count = await self._store.remove(self._keep, REMOVED_AT_ONCE)
+            count = await self._store.remove(self._keep, BATCH_SIZE)
             total += count
             self._removed(count)
-            if count < REMOVED_AT_ONCE:
+            if count < BATCH_SIZE:
                 return total
-
-    async def look_forever(self) -> None:
-        """Look now and then."""
-        while self._keep:
-            await self._clock.sleep(LOOK_S)
-            try:
-                await self.look()
-            except DatabaseUnavailable:
-                continue

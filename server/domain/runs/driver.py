@@ -30,7 +30,8 @@ from server.domain.journal.events import (
     Outcome,
 )
 from server.domain.journal.frame_reconstruction import digest_of, frame_digest
-from server.domain.runs.invoker import InvokeFailed, Invoker, patiently
+from server.domain.retry import retry_while_unavailable
+from server.domain.runs.invoker import InvokeFailed, Invoker
 from server.domain.runs.journal_writer import ENDPOINT_TIMEOUT, RunJournalWriter
 from server.domain.runs.lease import Lease
 from server.domain.runs.observer import Finished, RunContext
@@ -181,7 +182,8 @@ class Drive:
         self.invoked.set_result(None)
 
     async def _patiently(self, call: Callable[[], Awaitable[None]]) -> None:
-        await patiently(call, self.runner.clock, self.runner.limits)
+        pause_s = self.runner.limits.database_retry_s
+        await retry_while_unavailable(call, self.runner.clock, first_s=pause_s, max_s=pause_s)
 
     # --- Reading the stream ------------------------------------------------------------------
 

@@ -8,11 +8,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from functools import partial
 
 from server.domain.clock import Clock
 from server.domain.crash_points import crash_point
-from server.domain.errors import DatabaseUnavailable, HubError, RuntimeRefused, RuntimeUnavailable
+from server.domain.errors import HubError, RuntimeRefused, RuntimeUnavailable
+from server.domain.retry import retry_while_unavailable
 from server.domain.runs.lease import Lease, Runs
 from server.domain.runs.limits import RunLimits
 from server.domain.runs.runtime import Runtime
@@ -25,17 +26,6 @@ class InvokeFailed(Exception):
     def __init__(self, reason: str, error: HubError) -> None:
         super().__init__(reason)
         self.reason, self.error = reason, error
-
-
-async def patiently(call: Callable[[], Awaitable[None]], clock: Clock, limits: RunLimits) -> None:
-    """Do it as soon as the database lets us: a run outlives an absence of the database."""
-    while True:
-        try:
-            await call()
-        except DatabaseUnavailable:
-            await clock.sleep(limits.database_retry_s)
-        else:
-            return
 
 
 class Invoker:
@@ -108,7 +98,10 @@ class Invoker:
             await self._clock.sleep(self._limits.uncertain_invoke_s)
 
     async def _set_status(self, status: RunStatus, attempt: int) -> None:
-        async def recorded() -> None:
-            await self._runs.set_status(self._lease, status, attempt=attempt)
-
-        await patiently(recorded, self._clock, self._limits)
+        pause_s = self._limits.database_retry_s
+        await retry_while_unavailable(
+            partial(self._runs.set_status, self._lease, status, attempt=attempt),
+            self._clock,
+            first_s=pause_s,
+            max_s=pause_s,
+        )

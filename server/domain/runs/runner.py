@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from uuid import UUID
 
@@ -86,17 +85,8 @@ class Runner:
         if task is not None:
             await asyncio.wait({task})
 
-    async def keep_leases_forever(self) -> None:
-        """Renew the leases of the runs driven here; drop those lost; see cancel requests."""
-        while True:
-            await self.clock.sleep(self.limits.renew_s)
-            try:
-                await self.keep_leases()
-            except DatabaseUnavailable:
-                continue
-
     async def keep_leases(self) -> None:
-        """Renew once."""
+        """Renew the leases of the runs driven here; drop those lost; see cancel requests."""
         drives = dict(self._drives)
         held = await self.runs.renew([(thread, drive.lease.fence) for thread, drive in drives.items()])
         for thread_id, drive in drives.items():
@@ -107,15 +97,8 @@ class Runner:
             elif held[thread_id]:
                 drive.cancelled.set()
 
-    async def sweep_forever(self) -> None:
-        """Take over runs that nobody drives any more."""
-        while True:
-            with contextlib.suppress(DatabaseUnavailable):
-                await self.sweep()
-            await self.clock.sleep(self.limits.sweep_s)
-
     async def sweep(self) -> None:
-        """Take over once, a bounded number of runs; none once this replica goes away."""
+        """Take over runs that nobody drives, a bounded number; none once this replica shuts down."""
         if self._closing:
             return
         for lease in await self.runs.claim_expired(self.limits.max_sweep_runs):

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import random
+from typing import TypeVar
 from uuid import UUID
 
 from server.domain.access.stream_authorization import StreamAuthorization
@@ -22,9 +23,14 @@ from server.domain.clock import Clock
 from server.domain.errors import CursorOutOfRange, DatabaseUnavailable, NotFound
 from server.domain.journal.journal import JournalHead, JournalReader
 from server.domain.journal.segments import Segment
+from server.domain.retry import retry_while_unavailable
 from server.domain.streams.topic import STEP_BYTES, Heartbeat, ReconnectElsewhere, Topic
 from server.domain.streams.wakeups import Wakeups
 
+T = TypeVar("T")
+
+#: Seconds between two attempts of an open stream while the database is away.
+_RETRY_S = 1.0
 #: Threads that are read from the journal at the same time, when wake-ups or a poll tell of several.
 _READS = 4
 
@@ -76,6 +82,10 @@ class Subscription:
                 return Heartbeat(self.tail.head.last_seq, self.tail.progress)
             await self.tail.wait()
 
+    async def step_when_available(self) -> list[Segment] | Heartbeat | ReconnectElsewhere | None:
+        """As `step`, but waits while the database is away: an open stream stays open."""
+        return await self._tails.retry_while_unavailable(self.step)
+
     async def available(self) -> list[Segment]:
         """The next segments that are committed already, at most a step; empty when there is none.
 
@@ -113,7 +123,6 @@ class Broadcaster:
         wakeups: Wakeups | None = None,
         poll_s: float = 0.25,
         woken_poll_s: float = 1.0,
-        beat_s: float = 10.0,
         chance: Callable[[], float] = random,
     ) -> None:
         self._journal = journal
@@ -124,7 +133,6 @@ class Broadcaster:
         self._wakeups = wakeups
         #: Between two polls, and between two while wake-ups arrive.
         self._poll_s, self._woken_poll_s = poll_s, woken_poll_s
-        self._beat_s = beat_s
         #: Numbers from 0 to 1 that spread the readers of a replica that goes away.
         self.chance = chance
         #: Seconds over which readers are to leave; None while this replica stays.
@@ -213,6 +221,10 @@ class Broadcaster:
         """A step of committed segments behind the cursor, from the journal."""
         return await self._journal.read_after(thread_id, after, max_bytes=STEP_BYTES)
 
+    async def retry_while_unavailable(self, call: Callable[[], Awaitable[T]]) -> T:
+        """The result of a reader's call, which is repeated while the database is away."""
+        return await retry_while_unavailable(call, self._clock, first_s=_RETRY_S, max_s=_RETRY_S)
+
     # --- What other replicas commit ----------------------------------------------------------
 
     def awaited(self) -> Mapping[UUID, int]:
@@ -240,33 +252,29 @@ class Broadcaster:
         else:
             self.hinted(thread_id, segment.last_seq)
 
-    async def poll_forever(self) -> None:
-        """Look now and then for what no wake-up told: often while wake-ups do not arrive."""
-        while True:
-            woken = self._wakeups is not None and self._wakeups.healthy
-            await self._clock.sleep(self._woken_poll_s if woken else self._poll_s)
-            # Threads driven here too: another replica may have taken one over unseen.
-            self._due.update(thread_id for thread_id, tail in self._tails.items() if not tail.head.terminal)
-            self._work.set()
+    def poll_interval_s(self) -> float:
+        """Seconds until the next `poll`: few while wake-ups do not arrive."""
+        return self._woken_poll_s if self._wakeups is not None and self._wakeups.healthy else self._poll_s
+
+    async def poll(self) -> None:
+        """Have every followed thread that is not over read again, for what no wake-up announced."""
+        # Threads driven here too: another replica may have taken one over unseen.
+        self._due.update(thread_id for thread_id, tail in self._tails.items() if not tail.head.terminal)
+        self._work.set()
 
     async def catch_up_forever(self) -> None:
         """Bring what other replicas commit to the threads that are followed here."""
         while True:
             await self._work.wait()
-            self._work.clear()
-            due, self._due = self._due, set()
-            try:
-                await self._catch_up(due)
-            except DatabaseUnavailable:
-                # The next poll asks for all of them again.
-                continue
+            # After DatabaseUnavailable the next poll asks for all of them again.
+            with contextlib.suppress(DatabaseUnavailable):
+                await self.catch_up()
 
-    async def poll(self) -> None:
-        """Ask once where all followed threads stand, and fetch what is new."""
-        await self._catch_up([thread_id for thread_id, tail in self._tails.items() if not tail.head.terminal])
-
-    async def _catch_up(self, thread_ids: Iterable[UUID]) -> None:
-        followed = [thread_id for thread_id in thread_ids if thread_id in self._tails]
+    async def catch_up(self) -> None:
+        """Read the threads that may have new events now. Raises DatabaseUnavailable."""
+        self._work.clear()
+        due, self._due = self._due, set()
+        followed = [thread_id for thread_id in due if thread_id in self._tails]
         if not followed:
             return
         heads = await self._journal.heads(followed)
@@ -297,9 +305,7 @@ class Broadcaster:
         if tail is not None:
             tail.advance(head)
 
-    async def beat_forever(self) -> None:
-        """Give every reader a sign of life when one is due."""
-        while True:
-            await self._clock.sleep(self._beat_s)
-            for tail in list(self._tails.values()):
-                tail.beat()
+    async def send_heartbeats(self) -> None:
+        """Give every reader a heartbeat."""
+        for tail in list(self._tails.values()):
+            tail.beat()

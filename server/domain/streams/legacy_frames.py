@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from server.domain.journal.events import EventKind
 from server.domain.journal.frame_reconstruction import FrameReconstructor
@@ -27,7 +28,11 @@ class LegacyFrameSubscription:
         self._own: FrameReconstructor | None = None
 
     async def prepare(self, segment: Segment) -> None:
-        """Stand before the segment, so that `tell` can tell it. May read the journal."""
+        """Stand before the segment, so that `tell` can tell it. May read the journal, and waits while the
+        database is away."""
+        await self._tails.retry_while_unavailable(partial(self._prepare, segment))
+
+    async def _prepare(self, segment: Segment) -> None:
         seq = segment.first_seq - 1
         own = self._nearest(seq)
         while own.seq < seq:
