@@ -44,6 +44,7 @@ from server.domain.errors import DatabaseUnavailable
 from server.domain.journal.retention import Retention
 from server.domain.proposals.service import ProposalService
 from server.domain.refinements import Refinements
+from server.domain.runs.context import RunContext
 from server.domain.runs.limits import RunLimits
 from server.domain.runs.observer import RunObservers
 from server.domain.runs.registry import RunRegistry
@@ -186,18 +187,18 @@ async def open_core(
         journal.subscribe(wakeups.committed)
         runs = PostgresRunStore(pool, owner=owner, lease_ttl_s=settings.lease_ttl_s)
         await stack.enter_async_context(journal.writing())
-        runner = Runner(
+        context = RunContext(
             runtime=runtime,
             journal=journal,
             runs=runs,
             codec=codec,
             clock=clock,
-            registry=registry,
             on_progress=tails.show_progress,
             interpreter=Interpreter,
             limits=run_limits(settings),
             observer=observer,
         )
+        runner = Runner(context, registry)
         stack.push_async_callback(runner.close)
         proposals = PostgresProposalStore(pool, owner=owner, lease_ttl_s=settings.lease_ttl_s)
         workflows = PostgresWorkflowStore(pool)
