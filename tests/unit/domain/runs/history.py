@@ -74,9 +74,13 @@ class Break:
 
 @dataclass(frozen=True)
 class Silence:
-    """No frame comes until the connection is idle. caught_up: all that is journalled has come again."""
+    """No frame comes until the connection is idle. caught_up: all that is journalled has come again.
+
+    opened: whether the connection is open by then, if it was not before.
+    """
 
     caught_up: bool = True
+    opened: bool = True
 
 
 @dataclass(frozen=True)
@@ -169,8 +173,8 @@ class Run:
             case Break(opened):
                 self._open(opened=opened)
                 self._act(ConnectionLost("it broke"))
-            case Silence(caught_up):
-                self._open()
+            case Silence(caught_up, opened):
+                self._open(opened=opened)
                 self.now = max(self.now, self.verdicts.idle_at)
                 self._act(self.verdicts.idle(self.now, caught_up=caught_up))
             case Repeat(error):

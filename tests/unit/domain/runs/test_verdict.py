@@ -152,6 +152,12 @@ END_ROWS = [
         DONE,
     ),
     row(
+        "a poller's summary on an earlier connection does not count",
+        [POLLED, Break(), Says(RUNNING), End()],
+        DONE,
+        **IDS,
+    ),
+    row(
         "after a poller's end, completed with files is completed",
         [POLLED, End(), Says(EMPTY, 3), Says(completed(a="1"))],
         says_done(gap=False, delta=END_DELTA, a="1"),
@@ -369,6 +375,12 @@ REPLAY_ROWS = [
         **FULL,
     ),
     row(
+        "a silence on an earlier connection does not count",
+        [STATE, Silence(), Says(FAILED), Break(), Says(FAILED)],
+        Connect(0.4),
+        **FULL,
+    ),
+    row(
         "a full replay does not continue a later epoch, so the state decides",
         [STATE, Break(), Says(RUNNING), LATER_STATE, Break(), Says(FAILED)],
         fails("upstream_error", "it broke", gap=True),
@@ -465,6 +477,12 @@ CHANNEL_ROWS = [
             Silence(),
             Says(EMPTY),
         ],
+        KeepListening(),
+        **CHANNEL,
+    ),
+    row(
+        "the time in which a channel is joined does not count as silence",
+        [STATE, Break(), Passes(700), Silence(opened=False), Says(EMPTY)],
         KeepListening(),
         **CHANNEL,
     ),
@@ -579,6 +597,14 @@ def test_each_loss_says_why() -> None:
     ended.play([STATE, Frame(error=TIMEOUT), End(), Says(RUNNING)])
     assert ConnectionLost("the runtime was silent for 120 s") in silent.actions
     assert ConnectionLost("the runtime ended its stream before the run was over") in ended.actions
+
+
+@pytest.mark.parametrize("push_only", [False, True])
+def test_each_frame_begins_the_idle_time_anew(push_only: bool) -> None:
+    run = Run(push_only=push_only)
+    for frame in (TOKEN, Repeat(), TOKEN):
+        run.play([Passes(60), frame])
+        assert run.verdicts.idle_at == run.now + LIMITS.idle_s
 
 
 def test_an_unknown_thread_is_asked_about_at_the_interval_of_polls() -> None:
