@@ -47,6 +47,7 @@ from server.domain.journal.retention import Retention
 from server.domain.proposals.service import ProposalService
 from server.domain.refinements import Refinements
 from server.domain.retry import every
+from server.domain.runs.context import RunContext
 from server.domain.runs.limits import RunLimits
 from server.domain.runs.observer import RunObservers
 from server.domain.runs.registry import RunRegistry
@@ -188,18 +189,18 @@ async def open_core(
         journal.subscribe(wakeups.committed)
         runs = PostgresRunStore(pool, owner=owner, lease_ttl_s=settings.lease_ttl_s)
         await stack.enter_async_context(journal.writing())
-        runner = Runner(
+        context = RunContext(
             runtime=runtime,
             journal=journal,
             runs=runs,
             codec=codec,
             clock=clock,
-            registry=registry,
             on_progress=tails.show_progress,
             interpreter=Interpreter,
             limits=run_limits(settings),
             observer=observer,
         )
+        runner = Runner(context, registry)
         stack.push_async_callback(runner.close)
         proposals = PostgresProposalStore(pool, owner=owner, lease_ttl_s=settings.lease_ttl_s)
         workflows = PostgresWorkflowStore(pool)
@@ -220,8 +221,8 @@ async def open_core(
                 every(RECHECK_S, admissions.recheck, clock),
                 every(SYNC_S, quotas.sync, clock, immediately=True),
                 every(RETENTION_SWEEP_S, retention.sweep, clock),
-                every(lambda: runner.limits.renew_s, runner.keep_leases, clock),
-                every(lambda: runner.limits.sweep_s, runner.sweep, clock, immediately=True),
+                every(lambda: runner.context.limits.renew_s, runner.keep_leases, clock),
+                every(lambda: runner.context.limits.sweep_s, runner.sweep, clock, immediately=True),
             )
         )
         stack.push_async_callback(_stopped, background)

@@ -124,7 +124,7 @@ class Refinements:
             earlier = await self._proposals.earlier(principal, named)
             if earlier is not None and not earlier.free:
                 return _again(earlier, command)
-        self._runner.runtime.available()
+        self._runner.check_runtime()
         await self._quotas.create(principal.user_id)
         now = self._clock.now()
         proposal_id = uuid4()

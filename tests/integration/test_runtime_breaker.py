@@ -319,7 +319,7 @@ def _open(breaker: Breaker) -> None:
 def _count_losses(on: Driven) -> list[str]:
     """The reasons why streams were lost, from now on."""
     losses: list[str] = []
-    observer = on.core.runner.observer
+    observer = on.core.runner.context.observer
     told = observer.lost_upstream
 
     def lost(lease: Any, why: str) -> None:

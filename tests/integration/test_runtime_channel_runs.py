@@ -119,7 +119,7 @@ async def test_a_run_that_the_runtime_never_had_is_failed(hub_on: Opener, redis:
     runtime = PublishedRuntime(redis, [FAILS], state="unknown")
     async with hub_on(runtime) as on:
         proposal, _ = await on.outcome(await on.start())
-        asks = on.core.runner.limits.max_unknown_thread_answers + 1
+        asks = on.core.runner.context.limits.max_unknown_thread_answers + 1
     assert verdict(proposal) == ("failed", "upstream_lost", {})
     # As often as it takes, and once more after a further silence: whoever listens all the while has nothing
     # to catch up on.

@@ -81,7 +81,8 @@ async def driven(
             "max_unknown_thread_answers": 3,
             "sweep_s": 0.1,
         }
-        core.runner.limits = replace(core.runner.limits, **quick | limits)
+        context = core.runner.context
+        core.runner.context = replace(context, limits=replace(context.limits, **quick | limits))
         user = await a_user(pool)
         made = await core.workflows.create(user, CreateWorkflow("w", DEFAULT_DEFINITION, {}))
         yield Driven(core, user, made.id)

@@ -57,8 +57,8 @@ class Alignment:
                 return digest
         return None
 
-    def mark_before_new_frame(self) -> DiscontinuityReason | None:
-        """The discontinuity to journal before a frame that is no repeat; None when it continues."""
+    def gap_before_new_frame(self) -> DiscontinuityReason | None:
+        """Why the next frame, which repeats none, does not continue what is journalled; None if it does."""
         reason = None
         if self._repeated < len(self._expected):
             reason = DiscontinuityReason.REPLAY_DIFFERED

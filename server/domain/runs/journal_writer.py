@@ -1,4 +1,4 @@
-"""The record of a run: what its frames mean, put into its journal in order, and its end."""
+"""The journal of a run as its driver writes it: what the frames mean, in order, and the end."""
 
 from __future__ import annotations
 
@@ -21,68 +21,62 @@ from server.domain.journal.frame_reconstruction import digest_of
 from server.domain.model import Failure
 from server.domain.proposals.files import File
 from server.domain.proposals.paths import partition_files
+from server.domain.runs.actions import JournalFacts, Verdict
+from server.domain.runs.context import RunContext
 from server.domain.runs.lease import Lease
-from server.domain.runs.observer import Finished, RunContext
-from server.domain.runs.runtime import Interpretation, UpstreamError
+from server.domain.runs.runtime import ENDPOINT_TIMEOUT, Interpretation, UpstreamError
 
-#: The context of the error by which the endpoint, not the run, gives up.
-ENDPOINT_TIMEOUT = "streaming_timeout"
 #: Bytes of one read of the journal.
 RESTORE_BYTES = 1 << 20
 
 
-def _of_the_endpoint(kind: EventKind) -> bool:
-    """Whether it is the endpoint's own word, which a replay of the run does not repeat."""
-    return (
-        isinstance(kind, UpstreamFrame)
-        and kind.reason is FrameReason.ERROR_REPORT
-        and f'"{ENDPOINT_TIMEOUT}"'.encode() in kind.body
-    )
+def _is_endpoint_timeout(report: UpstreamFrame) -> bool:
+    """Whether the runtime's endpoint sent the error frame, not the run: a replay does not repeat it."""
+    return f'"{ENDPOINT_TIMEOUT}"'.encode() in report.body
 
 
 class RunJournalWriter:
-    """One run's journal as its drive writes it, under one lease."""
+    """One run's journal, written under one lease."""
 
-    def __init__(self, host: RunContext, lease: Lease) -> None:
-        self._host = host
-        self._lease = lease
-        self._log = host.journal.open(lease)
-        self._interpreter = host.interpreter()
+    def __init__(self, context: RunContext, lease: Lease) -> None:
+        self._context, self._lease = context, lease
+        self._log = context.journal.open(lease)
+        self._interpreter = context.interpreter()
         self._restored_seq = 0
         #: Grows with each discontinuity.
         self.epoch = lease.epoch
         #: Digests of the frames journalled in this epoch, to align a replay with.
         self.digests: list[bytes] = []
-        #: What the error frames among them say, by digest.
+        #: What the error frames among them report, by digest.
         self.errors: dict[bytes, UpstreamError] = {}
         #: The digests of the epoch before.
-        self.before: frozenset[bytes] = frozenset()
-        #: Whether a state frame came in this epoch.
-        self.shown = False
+        self._digests_before: frozenset[bytes] = frozenset()
+        #: Whether a state frame came in this epoch, under this lease.
+        self._state_shown = False
 
     @property
-    def files(self) -> Mapping[str, File]:
-        """The files as of the last event."""
-        return self._interpreter.files.by_path
-
-    @property
-    def awaiting_input(self) -> bool:
-        """Whether the agent asked a person for input."""
-        return self._interpreter.awaiting_input
+    def facts(self) -> JournalFacts:
+        """What the journal holds, as of the last event put."""
+        return JournalFacts(
+            epoch=self.epoch,
+            has_files=bool(self._interpreter.files.by_path),
+            state_shown=self._state_shown,
+            awaiting_input=self._interpreter.awaiting_input,
+        )
 
     async def restore(self) -> None:
-        """Take in what the journal has already, to go on after it; nothing when the lease is fresh.
+        """Read what the journal has already, to continue after it; nothing when the lease is fresh.
 
-        Goes on where it stopped when it is called again after DatabaseUnavailable.
+        Continues where it stopped when it is called again after DatabaseUnavailable.
         """
         if self._lease.fresh:
             return
         while self._restored_seq < self._lease.last_seq:
-            for segment in await self._host.journal.read_after(
+            for segment in await self._context.journal.read_after(
                 self._lease.thread_id, self._restored_seq, max_bytes=RESTORE_BYTES
             ):
                 for event, delta in zip(segment.events(), segment.deltas(), strict=True):
-                    kind = self._host.codec.decode(event).kind
+                    kind = self._context.codec.decode(event).kind
                     if isinstance(kind, Discontinuity):
                         self.digests.clear()
                     self._note(kind, delta)
@@ -94,15 +88,19 @@ class RunJournalWriter:
         """What the next frame means; `take` journals it."""
         return self._interpreter.interpret(frame)
 
+    def is_new(self, meaning: Interpretation) -> bool:
+        """Whether the epoch before does not have the same frame."""
+        return digest_of(meaning.delta) not in self._digests_before
+
     async def take(self, meaning: Interpretation) -> None:
         """Journal what a frame means. Waits while much is queued. Raises LeaseLost."""
         delta = meaning.delta
         for kind in meaning.kinds:
             self._put(kind, delta)
             delta = b""
-            self.shown = self.shown or isinstance(kind, StateUpdate)
+            self._state_shown = self._state_shown or isinstance(kind, StateUpdate)
             if isinstance(kind, UpstreamFrame):
-                self._host.observer.uninterpreted(self._lease, kind.reason)
+                self._context.observer.uninterpreted(self._lease, kind.reason)
         await self._log.wait_for_capacity()
 
     def adopt(self, files: Mapping[str, File]) -> None:
@@ -111,25 +109,25 @@ class RunJournalWriter:
             self._put(kind)
 
     def mark(self, reason: DiscontinuityReason) -> None:
-        """Journal that what came before and what comes after may not join up: a new epoch."""
+        """Journal that the events before and after may not join up: a new epoch begins."""
         self.epoch += 1
-        self.before = frozenset(self.digests)
+        self._digests_before = frozenset(self.digests)
         self.digests.clear()
-        self.shown = False
+        self._state_shown = False
         self._put(Discontinuity(reason))
-        self._host.observer.discontinued(self._lease, reason)
+        self._context.observer.discontinued(self._lease, reason)
         crash_point("discontinuity")
 
     async def flush(self) -> None:
-        """Wait until all of it is committed. Raises LeaseLost."""
+        """Wait until everything is committed. Raises LeaseLost."""
         await self._log.flush()
 
-    async def finish(self, verdict: Finished) -> None:
+    async def finish(self, verdict: Verdict) -> None:
         """Commit terminal event, files and status together. Raises LeaseLost."""
-        files, rejected = partition_files(self.files)
+        files, rejected = partition_files(self._interpreter.files.by_path)
         terminal = Terminal(verdict.outcome, verdict.reason, verdict.message, len(files))
         completed = verdict.outcome is Outcome.COMPLETED
-        await self._host.journal.finish(
+        await self._context.journal.finish(
             self._log,
             self._encoded(terminal),
             verdict.delta,
@@ -144,14 +142,19 @@ class RunJournalWriter:
         self._log.put(self._encoded(kind), delta, epoch=self.epoch)
 
     def _note(self, kind: EventKind, delta: bytes) -> None:
+        """Remember the frame of an event, for the alignment of a replay."""
         digest = digest_of(delta)
-        if digest is not None and not _of_the_endpoint(kind):
-            self.digests.append(digest)
-            if isinstance(kind, UpstreamFrame) and kind.reason is FrameReason.ERROR_REPORT:
-                error = self._host.interpreter().interpret(kind.body).error
-                if error is not None:
-                    self.errors[digest] = error
+        if digest is None:
+            return
+        if isinstance(kind, UpstreamFrame) and kind.reason is FrameReason.ERROR_REPORT:
+            if _is_endpoint_timeout(kind):
+                return
+            # The event keeps the frame, not what it reports.
+            error = self._context.interpreter().interpret(kind.body).error
+            if error is not None:
+                self.errors[digest] = error
+        self.digests.append(digest)
 
     def _encoded(self, kind: EventKind) -> bytes:
-        event = Event(self._log.last_seq + 1, self.epoch, self._host.clock.now(), kind)
-        return self._host.codec.encode(event)
+        event = Event(self._log.last_seq + 1, self.epoch, self._context.clock.now(), kind)
+        return self._context.codec.encode(event)

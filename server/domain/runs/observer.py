@@ -1,22 +1,20 @@
-"""What a drive takes from its runner, and what it tells: observations, and the verdict."""
+"""Observers of runs, for logs, metrics and traces."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import Protocol
+from typing import Concatenate, ParamSpec
 from uuid import UUID
 
-from server.domain.clock import Clock
 from server.domain.journal.events import DiscontinuityReason, FrameReason, Outcome
-from server.domain.journal.journal import EventCodec, Journal
-from server.domain.runs.lease import Lease, Runs
-from server.domain.runs.limits import RunLimits
-from server.domain.runs.runtime import FrameInterpreter, Runtime
+from server.domain.runs.lease import Lease
+
+P = ParamSpec("P")
 
 
 class RunObserver:
-    """Told what happens to runs, for logs and metrics. Every method may do nothing."""
+    """Called when something happens to a run. Every method may be left as it is here."""
 
     def finished(self, lease: Lease, outcome: Outcome, reason: str, seconds: float) -> None:
         """A run reached its terminal status, `seconds` after it was started."""
@@ -25,7 +23,7 @@ class RunObserver:
         """The connection to the runtime broke; it will be tried again."""
 
     def taken(self, lease: Lease) -> None:
-        """A run was taken over from a replica that let go of it or died."""
+        """A run was taken over from a replica that released it or died."""
 
     def faulted(self, lease: Lease, fault: BaseException) -> None:
         """A fault of the hub ended the run."""
@@ -37,7 +35,7 @@ class RunObserver:
         """A frame of the runtime was kept as it came."""
 
     def traceparent(self) -> str:
-        """The trace that a run that is started now belongs to (W3C); empty for none."""
+        """The trace (W3C) of a run that is started now; empty for none."""
         return ""
 
     def driving(self, lease: Lease) -> AbstractContextManager[None]:
@@ -45,90 +43,53 @@ class RunObserver:
         return nullcontext()
 
     def following(self, thread_id: UUID, traceparent: str) -> Callable[[], None]:
-        """A reader begins to follow a run of a trace; called when it is gone."""
-        return _nothing
+        """A reader begins to follow a run of a trace. Returns what to call when the reader is gone."""
+        return lambda: None
 
 
-def _nothing() -> None:
-    """Nobody is to be told."""
+def _each(
+    method: Callable[Concatenate[RunObserver, P], None],
+) -> Callable[Concatenate[RunObservers, P], None]:
+    """The method that calls `method` of each observer."""
+
+    def call(self: RunObservers, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        for observer in self.observers:
+            getattr(observer, method.__name__)(*args, **kwargs)
+
+    return call
 
 
 class RunObservers(RunObserver):
-    """Several observers, told one after the other."""
+    """Several observers as one, called in their order."""
 
     def __init__(self, *observers: RunObserver) -> None:
-        self._observers = observers
+        self.observers = observers
 
-    def finished(self, lease: Lease, outcome: Outcome, reason: str, seconds: float) -> None:
-        """Tell all."""
-        for each in self._observers:
-            each.finished(lease, outcome, reason, seconds)
-
-    def lost_upstream(self, lease: Lease, why: str) -> None:
-        """Tell all."""
-        for each in self._observers:
-            each.lost_upstream(lease, why)
-
-    def taken(self, lease: Lease) -> None:
-        """Tell all."""
-        for each in self._observers:
-            each.taken(lease)
-
-    def faulted(self, lease: Lease, fault: BaseException) -> None:
-        """Tell all."""
-        for each in self._observers:
-            each.faulted(lease, fault)
-
-    def discontinued(self, lease: Lease, reason: DiscontinuityReason) -> None:
-        """Tell all."""
-        for each in self._observers:
-            each.discontinued(lease, reason)
-
-    def uninterpreted(self, lease: Lease, reason: FrameReason) -> None:
-        """Tell all."""
-        for each in self._observers:
-            each.uninterpreted(lease, reason)
+    finished = _each(RunObserver.finished)
+    lost_upstream = _each(RunObserver.lost_upstream)
+    taken = _each(RunObserver.taken)
+    faulted = _each(RunObserver.faulted)
+    discontinued = _each(RunObserver.discontinued)
+    uninterpreted = _each(RunObserver.uninterpreted)
 
     def traceparent(self) -> str:
-        """What the first says that knows."""
-        return next(filter(None, (each.traceparent() for each in self._observers)), "")
+        """The answer of the first observer that has one."""
+        return next(filter(None, (each.traceparent() for each in self.observers)), "")
 
     @contextmanager
     def driving(self, lease: Lease) -> Iterator[None]:
-        """Tell all."""
+        """The contexts of all observers."""
         with ExitStack() as stack:
-            for each in self._observers:
-                stack.enter_context(each.driving(lease))
+            for observer in self.observers:
+                stack.enter_context(observer.driving(lease))
             yield
 
     def following(self, thread_id: UUID, traceparent: str) -> Callable[[], None]:
-        """Tell all."""
-        enders = [each.following(thread_id, traceparent) for each in self._observers]
+        """Returns what calls back all observers."""
+        ends = [observer.following(thread_id, traceparent) for observer in self.observers]
 
-        def _gone() -> None:
-            for end in enders:
+        def end_all() -> None:
+            for end in ends:
                 end()
 
-        return _gone
-
-
-class RunContext(Protocol):
-    """What a drive takes from its runner."""
-
-    runtime: Runtime
-    journal: Journal
-    runs: Runs
-    codec: EventCodec
-    clock: Clock
-    on_progress: Callable[[UUID, str], None]
-    limits: RunLimits
-    observer: RunObserver
-    interpreter: Callable[[], FrameInterpreter]
-
-
-class Finished(Exception):
-    """Carries the verdict out of the reading of the stream."""
-
-    def __init__(self, outcome: Outcome, *, reason: str = "", message: str = "", delta: bytes = b"") -> None:
-        super().__init__(reason)
-        self.outcome, self.reason, self.message, self.delta = outcome, reason, message, delta
+        return end_all

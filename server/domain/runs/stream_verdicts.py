@@ -78,4 +78,4 @@ class ChannelVerdicts(Verdicts):
         return failed("upstream_lost", message)
 
     def _may_have_missed_frames(self) -> bool:
-        return not (self._from_first_frame and self._connections == 1)
+        return not self.from_first_frame

@@ -75,7 +75,7 @@ class Verdicts(ABC):
 
     def __init__(self, limits: RunLimits, *, from_first_frame: bool) -> None:
         self._limits = limits
-        self._from_first_frame = from_first_frame
+        self._first_is_complete = from_first_frame
         self._connections = 0
         #: When the runtime was last heard or asked, and since when the open stream has brought no frame
         #: (None while it is not open).
@@ -154,6 +154,11 @@ class Verdicts(ABC):
         if isinstance(action, KeepListening):
             self._heard_at = now
         return action
+
+    @property
+    def from_first_frame(self) -> bool:
+        """Whether this connection gives the run from its first frame on."""
+        return self._first_is_complete and self._connections == 1
 
     @property
     def idle_at(self) -> float:

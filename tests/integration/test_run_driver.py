@@ -252,7 +252,7 @@ async def test_faults_between_the_answers_do_not_put_off_that_a_run_was_forgotte
     script = Script([[state_frame(files=files(a="1")), CLOSE]], states=[None, 500] * 40)
     async with setting(script) as on:
         proposal, _ = await on.finished()
-        limits = on.core.runner.limits
+        limits = on.core.runner.context.limits
     assert verdict(proposal) == ("failed", "upstream_lost", {"/a": "1"})
     assert script.asked <= 2 * (limits.max_unknown_thread_answers + 1 + limits.max_fruitless_reconnects)
 

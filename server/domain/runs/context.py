@@ -1,0 +1,43 @@
+"""What all runs of this replica share."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import UUID
+
+from server.domain.clock import Clock
+from server.domain.journal.journal import EventCodec, Journal
+from server.domain.retry import retry_while_unavailable
+from server.domain.runs.lease import Runs
+from server.domain.runs.limits import RunLimits
+from server.domain.runs.observer import RunObserver
+from server.domain.runs.runtime import FrameInterpreter, Runtime
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """The ports, limits and listeners of a run.
+
+    on_progress: called with a thread and the text of a progress frame, which is not journalled.
+    interpreter: makes the interpreter of one run.
+    """
+
+    runtime: Runtime
+    journal: Journal
+    runs: Runs
+    codec: EventCodec
+    clock: Clock
+    on_progress: Callable[[UUID, str], None]
+    interpreter: Callable[[], FrameInterpreter]
+    limits: RunLimits
+    observer: RunObserver
+
+    async def retry_while_unavailable(self, call: Callable[[], Awaitable[T]]) -> T:
+        """The result of `call`, which is repeated while the database cannot be reached: a run outlives
+        that."""
+        pause_s = self.limits.database_retry_s
+        return await retry_while_unavailable(call, self.clock, first_s=pause_s, max_s=pause_s)

@@ -1,0 +1,240 @@
+"""The session with the runtime about one run: its job, its frames and its state, until there is a verdict.
+
+I/O alone. What comes is reported to the rules (`server.domain.runs.verdict`), and the action that they
+answer is carried out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from types import TracebackType
+from typing import assert_never
+
+from server.domain.crash_points import crash_point
+from server.domain.errors import RuntimeRefused, RuntimeUnavailable
+from server.domain.journal.events import DiscontinuityReason
+from server.domain.runs.actions import (
+    Action,
+    AskFiles,
+    AskState,
+    AwaitInput,
+    Connect,
+    ConnectionLost,
+    KeepListening,
+    NoAnswer,
+    StateAnswer,
+    Verdict,
+)
+from server.domain.runs.alignment import Alignment
+from server.domain.runs.context import RunContext
+from server.domain.runs.invoker import InvokeFailed, Invoker
+from server.domain.runs.journal_writer import RunJournalWriter
+from server.domain.runs.lease import Lease
+from server.domain.runs.runtime import StreamClosed
+from server.domain.runs.status import RunStatus
+from server.domain.runs.stream_verdicts import verdicts_for
+from server.domain.runs.verdict import Verdicts
+
+#: Frames taken in before other work gets a turn.
+TURN_FRAMES = 64
+
+
+class UpstreamSession:
+    """One run's session with the runtime. Leaving it closes the connection."""
+
+    def __init__(self, context: RunContext, lease: Lease, journal: RunJournalWriter) -> None:
+        self._context, self._lease, self._journal = context, lease, journal
+        #: A channel that was joined before the invoke: the first connection.
+        self._subscription = AsyncExitStack()
+        self._subscribed: AsyncIterator[bytes] | None = None
+        #: The task that reads the open connection, until its result was used.
+        self._reading: asyncio.Future[Action] | None = None
+        self._alignment: Alignment
+        self._verdicts: Verdicts
+
+    async def __aenter__(self) -> UpstreamSession:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._disconnect()
+
+    async def start(self) -> InvokeFailed | None:
+        """Make sure that the runtime has the job; why it has not. Raises LeaseLost."""
+        runtime, limits = self._context.runtime, self._context.limits
+        if runtime.push_only and self._lease.status is not RunStatus.RUNNING:
+            # Nothing is sent twice on a channel, so it is joined before the invoke.
+            failure = await self._subscribe()
+            if failure is not None:
+                return failure
+        result = await Invoker(self._context, self._lease).ensure()
+        if isinstance(result, InvokeFailed):
+            return result
+        self._verdicts = verdicts_for(
+            limits, push_only=runtime.push_only, from_first_frame=result.from_first_frame
+        )
+        return None
+
+    async def _subscribe(self) -> InvokeFailed | None:
+        while True:
+            try:
+                self._subscribed = await self._subscription.enter_async_context(self._stream())
+            except RuntimeUnavailable as error:
+                if not self._lease.takeovers:
+                    return InvokeFailed("runtime_unavailable", error)
+            else:
+                return None
+            await self._context.clock.sleep(self._context.limits.max_reconnect_s)
+
+    async def verdict(self) -> Verdict:
+        """Follow the run until its end is clear, and journal what the verdict adds. Raises LeaseLost."""
+        action = self._verdicts.start(self._journal.facts)
+        while not isinstance(action, Verdict):
+            action = await self._carry_out(action)
+        if action.gap:
+            self._journal.mark(DiscontinuityReason.RECONNECTED)
+        if action.files is not None:
+            self._journal.adopt(action.files)
+        return action
+
+    async def _carry_out(
+        self, action: Connect | KeepListening | ConnectionLost | AwaitInput | AskState | AskFiles
+    ) -> Action:
+        match action:
+            case Connect():
+                if action.after_s:
+                    await self._context.clock.sleep(action.after_s)
+                self._connect()
+                return KeepListening()
+            case KeepListening():
+                return await self._listen()
+            case ConnectionLost():
+                await self._disconnect()
+                self._context.observer.lost_upstream(self._lease, action.why)
+                crash_point("connection_lost")
+                return self._verdicts.lost(self._now())
+            case AskState() | AskFiles():
+                return await self._ask(action)
+            case AwaitInput():
+                await self._disconnect()
+                return await self._await_input()
+            case _:
+                assert_never(action)
+
+    def _now(self) -> float:
+        return self._context.clock.monotonic()
+
+    # --- The stream --------------------------------------------------------------------------
+
+    def _stream(self) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        return self._context.runtime.stream(self._lease.thread_id)
+
+    def _connect(self) -> None:
+        stream = self._stream() if self._subscribed is None else nullcontext(self._subscribed)
+        self._subscribed = None
+        self._verdicts.connecting(self._now())
+        self._alignment = Alignment(
+            self._context.limits.profile,
+            self._journal.digests,
+            epoch=self._journal.epoch,
+            from_first_frame=self._verdicts.from_first_frame,
+        )
+        self._reading = asyncio.ensure_future(self._read(stream))
+
+    async def _disconnect(self) -> None:
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+        await self._subscription.aclose()
+
+    async def _listen(self) -> Action:
+        """Read on until the connection ends or is idle."""
+        assert self._reading is not None
+        silence_left_s = self._verdicts.idle_at - self._now()
+        await asyncio.wait({self._reading}, timeout=max(silence_left_s, 0))
+        if self._reading.done():
+            return self._result_of(self._reading)
+        return self._verdicts.idle(self._now(), caught_up=self._alignment.caught_up)
+
+    def _result_of(self, reading: asyncio.Future[Action]) -> Action:
+        self._reading = None
+        return reading.result()
+
+    async def _read(self, stream: AbstractAsyncContextManager[AsyncIterator[bytes]]) -> Action:
+        """Journal the frames of a connection until its `end`, or until it breaks."""
+        count = 0
+        try:
+            async with stream as frames:
+                self._verdicts.connected(self._now())
+                crash_point("stream_open")
+                async for frame in frames:
+                    count += 1
+                    if count % TURN_FRAMES == 0:
+                        await asyncio.sleep(0)
+                    action = await self._take(frame)
+                    if action is not None:
+                        return action
+        except (StreamClosed, RuntimeUnavailable, RuntimeRefused) as error:
+            return ConnectionLost(str(error))
+        return ConnectionLost("the runtime closed its stream without an end")
+
+    async def _take(self, frame: bytes) -> Action | None:
+        """Journal a frame; the action when it is an `end`."""
+        self._verdicts.heard(self._now())
+        repeated = self._alignment.repeats(frame)
+        if repeated is not None:
+            self._verdicts.repeated(self._journal.errors.get(repeated))
+            return None
+        meaning = self._journal.interpret(frame)
+        if meaning.progress is not None:
+            self._context.on_progress(self._lease.thread_id, meaning.progress)
+            return None
+        gap = self._alignment.gap_before_new_frame()
+        if gap is not None:
+            self._journal.mark(gap)
+        self._verdicts.frame(meaning, is_new=self._journal.is_new(meaning))
+        await self._journal.take(meaning)
+        crash_point("frame_taken")
+        return self._verdicts.ended(meaning.delta, self._now(), self._journal.facts) if meaning.end else None
+
+    # --- The state ---------------------------------------------------------------------------
+
+    async def _ask(self, question: AskState | AskFiles) -> Action:
+        """Ask; an `end` that is read meanwhile decides first."""
+        asked = asyncio.ensure_future(self._answer(question))
+        try:
+            if self._reading is not None:
+                await asyncio.wait({asked, self._reading}, return_when=asyncio.FIRST_COMPLETED)
+                if self._reading.done() and not isinstance(self._reading.result(), ConnectionLost):
+                    return self._result_of(self._reading)
+            return await asked
+        finally:
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+
+    async def _answer(self, question: AskState | AskFiles) -> Action:
+        if question.after_s:
+            await self._context.clock.sleep(question.after_s)
+        return self._verdicts.answered(question, await self._state(), self._now(), self._journal.facts)
+
+    async def _state(self) -> StateAnswer:
+        try:
+            state = await self._context.runtime.state(self._lease.thread_id)
+        except (RuntimeUnavailable, RuntimeRefused):
+            return NoAnswer()
+        crash_point("state_asked")
+        return state
+
+    # --- A person's input --------------------------------------------------------------------
+
+    async def _await_input(self) -> Action:
+        """Show that the agent waits, and wait to be cancelled: nothing more comes from the runtime."""
+        await self._journal.flush()
+        await self._context.retry_while_unavailable(lambda: self._context.runs.await_input(self._lease))
+        crash_point("awaiting_input")
+        never: asyncio.Future[Action] = asyncio.get_running_loop().create_future()
+        return await never
