@@ -39,7 +39,7 @@ class Authenticator:
                 raise PermissionDenied("a share link only reads its proposal and its refinement")
             return await self._opened(token)
         principal = await self._verifier.verify(token)
-        await self._users.seen(principal, self._clock.now())
+        await self._users.ensure_user(principal, self._clock.now())
         return principal
 
     async def _opened(self, secret: str) -> Principal:
