@@ -23,19 +23,19 @@ def sql_migration(
     a few words for lists of migrations.
     """
 
-    async def run_up() -> None:
+    async def _up() -> None:
         await _run(up)
 
-    async def run_down() -> None:
+    async def _down() -> None:
         await _run(down)
 
-    async def forwards() -> MigrationManager:
+    async def _forwards() -> MigrationManager:
         manager = MigrationManager(migration_id=migration_id, app_name=APP_NAME, description=description)
-        manager.add_raw(run_up)
-        manager.add_raw_backwards(run_down)
+        manager.add_raw(_up)
+        manager.add_raw_backwards(_down)
         return manager
 
-    return forwards
+    return _forwards
 
 
 async def _run(statements: Sequence[str]) -> None:
