@@ -91,7 +91,7 @@ class PostgresQuotaStore:
         return bool(counted)
 
     async def beat(self) -> bool:
-        """Store that this replica is alive; False if it was unknown. Deletes dead replicas and idle callers."""
+        """Store that this replica is alive; False if it was unknown. Deletes dead replicas, idle callers."""
         with database_errors():
             return bool(await self._pool.fetchval(_HEARTBEAT, self._replica))
 

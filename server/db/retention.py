@@ -31,6 +31,6 @@ class PostgresRetentionStore:
         self._pool = pool
 
     async def remove(self, older_than: timedelta, limit: int) -> int:
-        """Delete the events of at most `limit` runs that ended so long ago, oldest first; returns how many."""
+        """Delete the events of at most `limit` runs that ended so long ago; returns the number."""
         with database_errors():
             return len(await self._pool.fetch(_REMOVE, older_than, limit))

@@ -94,7 +94,10 @@ class PostgresRunStore:
             raise LeaseLost
 
     async def renew(self, leases: Sequence[tuple[UUID, int]]) -> Mapping[UUID, bool]:
-        """Renew leases given as (thread, fence). Returns those still held, with whether a cancel is requested."""
+        """Renew leases given as (thread, fence).
+
+        Returns the threads whose lease is still held, with whether a cancel is requested.
+        """
         if not leases:
             return {}
         threads, fences = [thread for thread, _ in leases], [fence for _, fence in leases]
