@@ -20,6 +20,7 @@ from piccolo.columns.combination import Where
 from server.db.engine import piccolo_connection
 from server.db.errors import database_errors
 from server.db.file_json import files_from_jsonb, rejected_from_jsonb
+from server.db.idempotency import NOT_ACCEPTED, find_earlier_start
 from server.db.invocations import invocation_to_jsonb
 from server.db.paging import page_of, page_query
 from server.db.tables import ProposalCallers, Proposals
@@ -86,18 +87,6 @@ _LOCK_STARTS = "SELECT pg_advisory_xact_lock(hashtextextended('start ' || $1::uu
 _COUNT_ACTIVE = """
 SELECT count(*) FROM proposals WHERE created_by_user_id = $1 AND status IN ('processing', 'awaiting_input')
 """
-
-_EARLIER = """
-SELECT k.request_sha256, k.thread_id, r.proposal_id, r.created_at,
-  r.status NOT IN ('pending', 'invoking') AND NOT n.never AS taken, k.expires_at < now() OR n.never AS free
-FROM idempotency_keys k JOIN runs r ON r.thread_id = k.thread_id JOIN proposals p ON p.id = r.proposal_id,
-  LATERAL (SELECT p.failure_reason IS NOT NULL AND p.failure_reason = ANY($4::text[]) AS never) n
-WHERE k.user_id = $1 AND k.route = $2 AND k.key = $3
-"""
-
-#: Failures of runs that the runtime did not accept. Their start returned an error, so the same request with
-#: the same key starts a new run.
-_NOT_ACCEPTED = ["runtime_refused", "runtime_unavailable", "invoke_uncertain"]
 
 _REFINEMENT = """
 SELECT r.thread_id, r.epoch, r.last_seq, r.floor, p.id AS proposal_id, d.workflow_id, p.status, p.created_at,
@@ -170,7 +159,7 @@ class PostgresProposalStore:
                     key.route if key else None,
                     key.key if key else None,
                     key.request_sha256 if key else None,
-                    _NOT_ACCEPTED,
+                    NOT_ACCEPTED,
                 )
         if stored is None:
             earlier = await self.earlier(principal, key) if key else None
@@ -192,9 +181,7 @@ class PostgresProposalStore:
 
     async def earlier(self, principal: Principal, key: IdempotencyKey) -> EarlierStart | None:
         """The start that the principal's key belongs to, or belonged to; None when it was never used."""
-        with database_errors():
-            row = await self._pool.fetchrow(_EARLIER, principal.user_id, key.route, key.key, _NOT_ACCEPTED)
-        return None if row is None else EarlierStart(**row)
+        return await find_earlier_start(self._pool, principal, key)
 
     async def refinement(self, principal: Principal, thread_id: UUID) -> Refinement | None:
         """The refinement; None when it does not exist or the principal may not see it."""
