@@ -1,4 +1,4 @@
-"""From what a caller shows to a Principal: the same code for every transport."""
+"""Authentication: from a token or the secret of a share link to a Principal. All transports use it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ BEARER = "bearer "
 
 
 class Authenticator:
-    """Checks tokens and makes sure that who calls has a row among the users; knows share links, too.
+    """Checks tokens, and makes sure that their users are stored; checks the secrets of share links, too.
 
-    A share link is taken only where the call says that it does nothing but read one proposal.
+    A share link authenticates only calls that read.
     """
 
     def __init__(self, *, verifier: TokenVerifier, users: Users, links: AccessStore, clock: Clock) -> None:
@@ -27,28 +27,29 @@ class Authenticator:
         return self._verifier.ready
 
     async def authenticate(self, token: str | None, *, reads: bool = False) -> Principal:
-        """The caller that a bare token, or with `reads` the secret of a share link, stands for.
+        """The caller of a token, without its scheme, or of the secret of a share link.
 
-        Raises Unauthenticated; PermissionDenied for a disabled user, a subject that is another user's, or
-        a link where more than reading is asked for; KeysUnavailable, DatabaseUnavailable.
+        reads: the call only reads, so a share link will do. Raises Unauthenticated; PermissionDenied for a
+        disabled user, a subject that belongs to another user, and a link without `reads`; KeysUnavailable,
+        DatabaseUnavailable.
         """
         if not token:
             raise Unauthenticated("missing JWT token")
         if token.startswith(SHARE_PREFIX):
             if not reads:
-                raise PermissionDenied("a share link only reads its proposal and its refinement")
-            return await self._opened(token)
+                raise PermissionDenied("a share link can only read its proposal and its refinement")
+            return await self._resolve_link(token)
         principal = await self._verifier.verify(token)
-        await self._users.seen(principal, self._clock.now())
+        await self._users.ensure_user(principal, self._clock.now())
         return principal
 
-    async def _opened(self, secret: str) -> Principal:
-        found = None
+    async def _resolve_link(self, secret: str) -> Principal:
+        caller = None
         if len(secret) <= MAX_SHARE_CHARS:
-            found = await self._links.resolve_link(hash_secret(secret))
-        if found is None:
-            raise Unauthenticated("the share link is not valid, or was withdrawn")
-        return found
+            caller = await self._links.resolve_link(hash_secret(secret))
+        if caller is None:
+            raise Unauthenticated("the share link is not valid, or was revoked")
+        return caller
 
     async def authenticate_header(self, authorization: str | None, *, reads: bool = False) -> Principal:
         """The caller of an `Authorization` header or metadata value. Raises as `authenticate`."""

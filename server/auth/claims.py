@@ -1,7 +1,7 @@
-"""What every token must hold, whichever key signed it: its form, its header and its claims. Pure.
+"""The checks of every token, whatever key signed it: its form, its header and its claims. Pure.
 
-The form is the compact one of RFC 7515 and nothing beside it. A token's own `alg` and `kid` choose among
-keys that are already trusted, and never bring one: `jku`, `jwk`, `x5u` and `x5c` are not looked at.
+The form is the compact serialization of RFC 7515. The header's `alg` and `kid` choose among keys that are
+already trusted. A token never brings a key: `jku`, `jwk`, `x5u` and `x5c` are ignored.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from server.domain.access.stream_authorization import LEEWAY
 from server.domain.errors import Unauthenticated
 from server.domain.model import Principal
 
-#: Longest token that is looked at, in characters.
+#: Longest token that is read, in characters.
 MAX_TOKEN_CHARS = 8192
-#: Longest subject (OpenID Connect Core 1.0 section 2) and email (RFC 5321), in characters.
+#: Longest subject (OpenID Connect Core 1.0 section 2) and longest email (RFC 5321), in characters.
 MAX_SUBJECT_CHARS, MAX_EMAIL_CHARS = 255, 320
-#: `typ` of a token that stands for a caller (RFC 7519, RFC 9068); an issuer signs other kinds, too.
-TYPES = frozenset({"jwt", "at+jwt"})
+#: Values of `typ` in access tokens (RFC 7519, RFC 9068). An issuer signs other kinds of tokens, too.
+ACCESS_TOKEN_TYPES = frozenset({"jwt", "at+jwt"})
 
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a token says of itself, before anything of it is proved."""
+    """The header of a token. Nothing in it is verified yet."""
 
     algorithm: str
     kid: str | None
 
 
 def invalid() -> Unauthenticated:
-    """The error of most wrong tokens, without a word about what is wrong."""
+    """The error for most invalid tokens. It does not tell what is wrong."""
     return Unauthenticated("the token is not valid")
 
 
 def header_of(token: str) -> Header:
-    """A token's header. Raises Unauthenticated for what is no token, or none that stands for a caller."""
+    """The header of a token. Raises Unauthenticated when the text is not a token, or not an access token."""
     if len(token) > MAX_TOKEN_CHARS:
         raise Unauthenticated("the token is too long")
     if not _COMPACT.fullmatch(token):
@@ -52,11 +52,11 @@ def header_of(token: str) -> Header:
         header = jwt.get_unverified_header(token)
     except (jwt.InvalidTokenError, ValueError, RecursionError):
         raise invalid() from None
-    # No extension is understood here, and one that is critical must be (RFC 7515 section 4.1.11).
+    # A critical extension must be understood (RFC 7515 section 4.1.11), and none is here.
     if "crit" in header or "b64" in header:
         raise invalid() from None
     kind, algorithm = header.get("typ", "JWT"), header.get("alg")
-    if not isinstance(kind, str) or kind.lower().removeprefix("application/") not in TYPES:
+    if not isinstance(kind, str) or kind.lower().removeprefix("application/") not in ACCESS_TOKEN_TYPES:
         raise invalid() from None
     if not isinstance(algorithm, str):
         raise invalid() from None
@@ -72,11 +72,11 @@ def principal_of(
     audience: str | None,
     now: datetime,
 ) -> Principal:
-    """The caller of a token that `key` must have signed, with `algorithm`, the key's own.
+    """The caller of a token, which must be signed with `key` and the algorithm of that key.
 
-    issuer, audience: required of the token when given. Raises Unauthenticated.
+    issuer, audience: the token must name them, unless they are None. Raises Unauthenticated.
     """
-    named = {"iss": issuer, "aud": audience}
+    expected = {"iss": issuer, "aud": audience}
     try:
         claims: Mapping[str, Any] = jwt.decode(
             token,
@@ -85,10 +85,10 @@ def principal_of(
             issuer=issuer,
             audience=audience,
             options={
-                "require": ["exp", "sub", *(name for name, value in named.items() if value is not None)],
+                "require": ["exp", "sub", *(name for name, value in expected.items() if value is not None)],
                 "verify_aud": audience is not None,
                 "enforce_minimum_key_length": True,
-                # Times are checked below: PyJWT takes numbers in strings, and the machine's clock.
+                # Times are checked below: PyJWT accepts strings with numbers, and uses the machine's clock.
                 "verify_exp": False,
                 "verify_nbf": False,
                 "verify_iat": False,
@@ -96,28 +96,28 @@ def principal_of(
         )
     except (jwt.PyJWTError, ValueError, RecursionError):
         raise invalid() from None
-    expires_at = _moment(claims["exp"])
+    expires_at = _numeric_date(claims["exp"])
     for name in ("nbf", "iat"):
-        if name in claims and _moment(claims[name]) > now + LEEWAY:
+        if name in claims and _numeric_date(claims[name]) > now + LEEWAY:
             raise invalid() from None
     if expires_at <= now - LEEWAY:
         raise Unauthenticated("the token has expired: get a new one")
     subject = claims["sub"]
-    if not _readable(subject, MAX_SUBJECT_CHARS):
-        raise Unauthenticated("the token names no subject")
+    if not _is_printable(subject, MAX_SUBJECT_CHARS):
+        raise Unauthenticated("the token has no valid subject")
     email = claims.get("email")
     return Principal(
         user_id=user_id_of(subject, issuer),
         subject=subject,
-        email=email if _readable(email, MAX_EMAIL_CHARS) and "@" in email else None,
+        email=email if _is_printable(email, MAX_EMAIL_CHARS) and "@" in email else None,
         expires_at=expires_at,
     )
 
 
 def user_id_of(subject: str, issuer: str | None) -> UUID:
-    """The user id of a token's subject: itself if it is a UUID in its usual form, else one made of it.
+    """The user id of a subject: the subject itself if it is a UUID in canonical form, else a hash of it.
 
-    One subject, one id: the other ways to write a UUID are subjects of their own.
+    Different subjects have different ids, so a UUID in another form is not parsed, but hashed.
     """
     try:
         user_id = UUID(subject)
@@ -128,8 +128,8 @@ def user_id_of(subject: str, issuer: str | None) -> UUID:
     return uuid5(NAMESPACE_URL, f"{issuer or 'ide-orchestrator'}|{subject}")
 
 
-def _moment(value: object) -> datetime:
-    """A NumericDate (RFC 7519 section 2). Raises Unauthenticated for what is none, or beyond any calendar."""
+def _numeric_date(value: object) -> datetime:
+    """The time of a NumericDate (RFC 7519 section 2). Raises Unauthenticated for any other value."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise invalid() from None
     try:
@@ -138,6 +138,6 @@ def _moment(value: object) -> datetime:
         raise invalid() from None
 
 
-def _readable(value: object, longest: int) -> TypeGuard[str]:
-    """Whether it is a text of 1 to `longest` characters without controls and surrogates."""
-    return isinstance(value, str) and 0 < len(value) <= longest and value.isprintable()
+def _is_printable(value: object, max_chars: int) -> TypeGuard[str]:
+    """Whether it is a text of 1 to `max_chars` characters without control characters and surrogates."""
+    return isinstance(value, str) and 0 < len(value) <= max_chars and value.isprintable()

@@ -1,8 +1,8 @@
-"""Tokens of an issuer that publishes its keys (settings: IDEO_JWKS_URL): a cache of them, and the checks.
+"""Tokens of an issuer that publishes its keys (IDEO_JWKS_URL): a verifier with a cache of keys (ADR 0014).
 
-1. No request waits for the issuer, but one with a kid that is not known, and the first start (ADR 0014).
-2. Keys that were fetched stay through any failure of the issuer's for KEEP_S.
-3. A kid that is not known makes at most one fetch in COOLDOWN_S; at most one is under way, whoever waits.
+1. No request waits for the issuer, except a request with an unknown kid. The start of the hub waits once.
+2. Fetched keys stay in use for KEEP_S, however the issuer fails.
+3. Unknown kids cause at most one fetch in COOLDOWN_S. One fetch runs at a time, for all callers.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from server.domain.clock import Clock
 from server.domain.errors import KeysUnavailable
 from server.domain.model import Principal
 
-#: Seconds between a fetch and the next when nothing is amiss.
+#: Seconds between fetches while they succeed.
 REFRESH_S = 300.0
-#: Seconds between two fetches for kids that are not known, and after one that failed.
+#: Seconds between two fetches for unknown kids, and after a failed fetch.
 COOLDOWN_S = 30.0
-#: Seconds that keys are used without a fetch that succeeds: longer than any token of theirs lives.
+#: Seconds that keys stay in use without a successful fetch: longer than the lifetime of any token.
 KEEP_S = 86_400.0
-#: Seconds that a fetch may take, all in all.
+#: Longest duration of a fetch, in seconds.
 FETCH_S = 5.0
-#: Largest answer that is read, in bytes.
-MAX_ANSWER_BYTES = 256 << 10
+#: Largest response body that is read, in bytes.
+MAX_RESPONSE_BYTES = 256 << 10
 
 _log = structlog.stdlib.get_logger("server.keys")
 
 
-class _Refused(Exception):
-    """An answer that is not read. Its text is ours."""
+class _BadResponse(Exception):
+    """A response that is not read. The message is safe to log."""
 
 
 class KeySet:
-    """RS256, ES256 and EdDSA with an issuer's published keys. Usable inside `running`.
+    """Verifies RS256, ES256 and EdDSA tokens with the keys that an issuer publishes. Works inside `running`.
 
-    clock: judges tokens and times fetches. fetch_s: see FETCH_S.
+    clock: for the times in tokens, and between fetches. fetch_s: see FETCH_S.
     """
 
     def __init__(
@@ -53,24 +53,24 @@ class KeySet:
         self._client: httpx.AsyncClient | None = None
         self._keys: tuple[Key, ...] = ()
         self._fetching: asyncio.Task[None] | None = None
-        #: Monotonic times: of the last fetch that succeeded, that ended, that an unknown kid asked for.
+        #: Monotonic times of the last fetch that succeeded, that ended, and that an unknown kid caused.
         self._fetched_at = self._ended_at = self._asked_at = -math.inf
-        #: Fetches that failed since one succeeded.
+        #: Failed fetches since the last success.
         self._failures = 0
 
     @property
     def ready(self) -> bool:
-        """Whether there are keys to check tokens with."""
+        """Whether there are keys to verify tokens with."""
         return self._clock.monotonic() - self._fetched_at < KEEP_S
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Fetch the keys, then keep them fresh inside the block. An issuer that is away is no error."""
+        """Fetch the keys, then refresh them inside the block. An unreachable issuer is not an error."""
         async with httpx.AsyncClient(
             timeout=self._fetch_s,
             follow_redirects=False,
             trust_env=False,
-            # What is packed may be small to read and large to hold.
+            # A compressed body may be small to receive and large to store.
             headers={"Accept": "application/json", "Accept-Encoding": "identity"},
         ) as client:
             self._client = client
@@ -79,16 +79,16 @@ class KeySet:
                 await self._fetch()
                 yield
             finally:
-                left = [task for task in (refreshing, self._fetching) if task is not None]
-                for task in left:
+                tasks = [task for task in (refreshing, self._fetching) if task is not None]
+                for task in tasks:
                     task.cancel()
-                await asyncio.gather(*left, return_exceptions=True)
+                await asyncio.gather(*tasks, return_exceptions=True)
                 self._client = self._fetching = None
 
     async def verify(self, token: str) -> Principal:
-        """The caller that the token stands for.
+        """The caller of the token.
 
-        Raises Unauthenticated; KeysUnavailable when the issuer is away and the token's key is not known.
+        Raises Unauthenticated; KeysUnavailable when the token's key is unknown and the issuer is unreachable.
         """
         header = header_of(token)
         if header.algorithm not in ALGORITHMS:
@@ -108,15 +108,15 @@ class KeySet:
             key = key_for(header, self._keys)
             if key is not None:
                 return key
-            if not await self._looked_again():
+            if not await self._fetch_for_unknown_kid():
                 break
         if self._failures or not self.ready:
-            # The key may be a new one: whether the token is good cannot be told.
+            # The key may be a new one, so the token may be valid.
             raise KeysUnavailable(retry_after_s=math.ceil(self._pause_s()) + 1)
         raise invalid() from None
 
-    async def _looked_again(self) -> bool:
-        """Fetch for a kid that is not known, or wait for who fetches already. False: not again yet."""
+    async def _fetch_for_unknown_kid(self) -> bool:
+        """Fetch the keys, or wait for the fetch that is running. False, without a fetch, in the cooldown."""
         if self._fetching is None:
             now = self._clock.monotonic()
             if self._client is None or now - self._asked_at < COOLDOWN_S:
@@ -128,11 +128,11 @@ class KeySet:
     async def _refresh_forever(self) -> None:
         while True:
             pause_s = self._pause_s()
-            # A fetch for somebody's kid may have come in between: then there is time again.
+            # A fetch for an unknown kid may have run during the pause: then the next one is due later.
             await (self._clock.sleep(pause_s) if pause_s > 0 else self._fetch())
 
     def _pause_s(self) -> float:
-        """Seconds until the next fetch is due: soon while there is no key, later when nothing is amiss."""
+        """Seconds until the next fetch is due: few while there are no keys, more after a success."""
         if not self._failures:
             due = self._fetched_at + REFRESH_S
         elif self.ready:
@@ -142,19 +142,19 @@ class KeySet:
         return max(0.0, due - self._clock.monotonic())
 
     async def _fetch(self) -> None:
-        """Fetch the keys once, together with whoever wants the same. A failure leaves them as they are."""
+        """Fetch the keys, or wait for the fetch that is running. A failed fetch does not change them."""
         if self._fetching is None:
             self._fetching = asyncio.create_task(self._fetch_now(), name="keys fetched")
-        # Who gives up waiting ends nothing for the others.
+        # A caller that is cancelled does not cancel the fetch of the others.
         await asyncio.shield(self._fetching)
 
     async def _fetch_now(self) -> None:
         try:
             async with asyncio.timeout(self._fetch_s):
-                keys = keys_in(await self._answer())
-        except Exception as error:  # whatever a stranger's answer does, the keys that are known stay
+                keys = keys_in(await self._response_body())
+        except Exception as error:  # whatever the issuer sends, the known keys stay
             self._failures += 1
-            why = str(error) if isinstance(error, _Refused | BadKeySet) else type(error).__name__
+            why = str(error) if isinstance(error, _BadResponse | BadKeySet) else type(error).__name__
             _log.warning("keys_not_fetched", why=why, failures=self._failures, known=len(self._keys))
         else:
             if self._failures or {key.kid for key in keys} != {key.kid for key in self._keys}:
@@ -165,17 +165,17 @@ class KeySet:
             self._ended_at = self._clock.monotonic()
             self._fetching = None
 
-    async def _answer(self) -> bytes:
-        """The body of the issuer's answer. Raises _Refused, httpx.HTTPError."""
+    async def _response_body(self) -> bytes:
+        """The body of the issuer's response. Raises _BadResponse, httpx.HTTPError."""
         assert self._client is not None
         body = bytearray()
-        async with self._client.stream("GET", self._url) as answer:
-            if answer.status_code != 200:
-                raise _Refused(f"the answer's status is {answer.status_code}")
-            if answer.headers.get("content-encoding", "identity").lower() != "identity":
-                raise _Refused("the answer is packed")
-            async for chunk in answer.aiter_raw():
+        async with self._client.stream("GET", self._url) as response:
+            if response.status_code != 200:
+                raise _BadResponse(f"the response's status is {response.status_code}")
+            if response.headers.get("content-encoding", "identity").lower() != "identity":
+                raise _BadResponse("the response is compressed")
+            async for chunk in response.aiter_raw():
                 body += chunk
-                if len(body) > MAX_ANSWER_BYTES:
-                    raise _Refused("the answer is too large")
+                if len(body) > MAX_RESPONSE_BYTES:
+                    raise _BadResponse("the response is too large")
         return bytes(body)

@@ -1,6 +1,6 @@
-"""Tokens of development: HS256 with a shared key (settings: IDEO_JWT_SECRET).
+"""The port that verifies tokens, and the tokens of development: HS256 with a shared key (IDEO_JWT_SECRET).
 
-Both ends of their life are here, so that what `ideo token` makes is what the hub accepts.
+Development tokens are issued and verified here, so the hub accepts what `ideo token` issues.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ _ALGORITHM = "HS256"
 
 
 class TokenVerifier(Protocol):
-    """Checks tokens."""
+    """Verifies tokens."""
 
     @property
     def ready(self) -> bool:
-        """Whether it has what it checks tokens with."""
+        """Whether it has keys to verify tokens with."""
         ...
 
     def running(self) -> AbstractAsyncContextManager[None]:
-        """Inside the block it keeps itself up to date."""
+        """Keep the keys up to date inside the block."""
         ...
 
     async def verify(self, token: str) -> Principal:
-        """The caller that the token stands for. Raises Unauthenticated, KeysUnavailable."""
+        """The caller of the token. Raises Unauthenticated, KeysUnavailable."""
         ...
 
 
@@ -46,24 +46,24 @@ class SharedSecret:
     audience: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a key that is too short to be one."""
+        """Raise ValueError for a key that is too short."""
         if len(self.secret.encode()) < MIN_SECRET_BYTES:
-            raise ValueError(f"an HS256 key has at least {MIN_SECRET_BYTES} bytes")
+            raise ValueError(f"an HS256 key must have at least {MIN_SECRET_BYTES} bytes")
 
     def __repr__(self) -> str:
         return "SharedSecret(…)"
 
     @property
     def ready(self) -> bool:
-        """Always."""
+        """Always true."""
         return True
 
     def running(self) -> AbstractAsyncContextManager[None]:
-        """Nothing: the key stays as it is."""
+        """Do nothing: the key does not change."""
         return nullcontext()
 
     async def verify(self, token: str) -> Principal:
-        """The caller that the token stands for. Raises Unauthenticated."""
+        """The caller of the token. Raises Unauthenticated."""
         if header_of(token).algorithm != _ALGORITHM:
             raise invalid() from None
         return principal_of(
@@ -76,7 +76,7 @@ class SharedSecret:
         )
 
     def issue(self, *, email: str, lifetime: timedelta, now: datetime) -> str:
-        """A token for a user of development, known by the email."""
+        """A token for a user of development. The email is its subject, too."""
         claims: dict[str, Any] = {
             "sub": email,
             "email": email,

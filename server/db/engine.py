@@ -1,52 +1,64 @@
-"""Piccolo's engine over connections that somebody else opens (ADR 0003).
+"""Piccolo's engine, on connections that the stores own (ADR 0003).
 
-Piccolo binds an engine to a table class, which makes it one engine a process. This one has no
-connection of its own: a query runs on the connection that its task has lent. So every store keeps
-its own pool, several stores can live in one process, and a query can join any transaction.
+Piccolo binds one engine to a table class, so to the process, and that engine opens its own connections.
+This one opens none: a query runs on the connection that its task is using. So Piccolo's queries share the
+pool and the transactions of the SQL beside them, and several databases can be used in one process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+import asyncpg
 from piccolo.engine.postgres import PostgresEngine
+
+from server.db.errors import database_errors
 
 
 class NoConnection(RuntimeError):
-    """A Piccolo query ran outside `BorrowedConnectionEngine.on`."""
+    """A Piccolo query ran outside `BorrowedConnectionEngine.using`."""
 
 
-class _Lent:
-    """What Piccolo looks for in a transaction: its connection."""
+class _Borrowed:
+    """The part of a Piccolo transaction that its queries read."""
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
 
 
 class BorrowedConnectionEngine(PostgresEngine):
-    """Runs Piccolo queries on the connection that the task has lent with `on`."""
+    """Runs Piccolo's queries on a connection that the task has acquired."""
 
     def __init__(self) -> None:
         super().__init__(config={})
 
     async def check_version(self) -> None:
-        """Do not connect: Piccolo would open a connection at once, to ask for the version."""
+        """Do nothing: Piccolo would open a connection to ask for the server's version."""
 
     async def get_new_connection(self) -> Any:
-        """Raise NoConnection: there is no address to connect to."""
-        raise NoConnection("run Piccolo queries inside `with ENGINE.on(connection)`")
+        """Raise NoConnection: the engine has no address to connect to."""
+        raise NoConnection("run Piccolo queries inside `with ENGINE.using(connection)`")
 
     @contextmanager
-    def on(self, connection: Any) -> Iterator[None]:
+    def using(self, connection: Any) -> Iterator[None]:
         """Run this task's Piccolo queries on an asyncpg connection."""
-        token = self.current_transaction.set(_Lent(connection))  # type: ignore[arg-type]
+        token = self.current_transaction.set(_Borrowed(connection))  # type: ignore[arg-type]
         try:
             yield
         finally:
             self.current_transaction.reset(token)
 
 
-#: The engine of every table class. It holds no state but the task's loan.
+#: The engine of every table class. Its only state is the connection of each task.
 ENGINE = BorrowedConnectionEngine()
+
+
+@asynccontextmanager
+async def piccolo_connection(pool: asyncpg.Pool) -> AsyncIterator[Any]:
+    """A connection of the pool, for Piccolo's queries and for SQL. Raises DatabaseUnavailable."""
+    with database_errors():
+        async with pool.acquire() as connection:
+            with ENGINE.using(connection):
+                yield connection

@@ -1,11 +1,11 @@
-"""Files in the columns `proposals.generated_files` and `rejected_files`, and back, without loss.
+"""Files in the columns `proposals.generated_files` and `proposals.rejected_files`, without loss.
 
-jsonb holds neither U+0000 nor lone surrogates. What has any of them is kept as the base64 of its
-bytes (a text's as `server.domain.proposals.files.text_bytes` makes them):
+jsonb holds neither U+0000 nor lone surrogates. A text with any of them is stored as the base64 of its bytes
+(see `server.domain.proposals.files.text_bytes`):
 
-- a file's fields, and then `escaped` lists their names:
-  `{"content": ["YQBi"], "encoding": "base64", "escaped": ["content"]}` is the text `a`, U+0000, `b`;
-- a path, a rejected one too, behind the prefix `base64:`, as is a path that starts with that prefix.
+- a field of a file; `escaped` then lists the names of such fields. The text `a`, U+0000, `b` is
+  `{"content": ["YQBi"], "encoding": "base64", "escaped": ["content"]}`;
+- a path, after the prefix `base64:`. A path that starts with that prefix is escaped, too.
 """
 
 from __future__ import annotations
@@ -23,42 +23,78 @@ from server.domain.proposals.paths import PathFault, RejectedFile
 PREFIX = "base64:"
 
 
-def files_to_jsonb(files: Mapping[str, File]) -> str:
-    """The text of a jsonb value for any files."""
-    return json.dumps({_path_to_json(path): _file_to_json(file) for path, file in files.items()})
-
-
-def files_from_jsonb(text: str | None) -> dict[str, File]:
-    """The files of what `files_to_jsonb` made; none for null."""
-    if text is None:
-        return {}
-    return {_path_from_json(path): _file_from_json(form) for path, form in json.loads(text).items()}
-
-
 @dataclass(frozen=True, slots=True)
 class StoredFiles:
-    """What a finished proposal keeps of its files: the columns' values."""
+    """Columns of a finished proposal: `generated_files`, `file_count` and `rejected_files`."""
 
     generated: str
     count: int
     rejected: str | None
 
 
+def files_to_jsonb(files: Mapping[str, File]) -> str:
+    """Files as the text of a jsonb value."""
+    return json.dumps({_escape_path(path): _file_to_json(file) for path, file in files.items()})
+
+
+def files_from_jsonb(text: str | None) -> dict[str, File]:
+    """The files from the text that `files_to_jsonb` returns; none for null."""
+    if text is None:
+        return {}
+    return {_unescape_path(path): _file_from_json(form) for path, form in json.loads(text).items()}
+
+
 def rejected_to_jsonb(rejected: Sequence[RejectedFile]) -> str | None:
-    """The text of a jsonb value, `[[path, code], …]`; None for none."""
+    """Rejected files as the text of a jsonb value, `[[path, code], …]`; None if there are none."""
     if not rejected:
         return None
-    return json.dumps([[_path_to_json(each.path), each.fault.value] for each in rejected])
+    return json.dumps([[_escape_path(each.path), each.fault.value] for each in rejected])
 
 
 def rejected_from_jsonb(text: str | None) -> tuple[RejectedFile, ...]:
-    """The files of what `rejected_to_jsonb` made."""
-    told = json.loads(text) if text is not None else ()
-    return tuple(RejectedFile(_path_from_json(path), PathFault(code)) for path, code in told)
+    """The files from the text that `rejected_to_jsonb` returns; none for null."""
+    if text is None:
+        return ()
+    return tuple(RejectedFile(_unescape_path(path), PathFault(code)) for path, code in json.loads(text))
+
+
+def _file_to_json(file: File) -> dict[str, Any]:
+    """The legacy form of a file, with the fields escaped that jsonb cannot hold."""
+    escaped: dict[str, Any] = {}
+    if file.is_text and not _fits(file.content):
+        escaped["content"] = [_escape(file.content)]
+        file = File(file.content, False, file.created_at, file.modified_at)
+    for name, time in (("created_at", file.created_at), ("modified_at", file.modified_at)):
+        if time is not None and not _fits(text_bytes(time)):
+            escaped[name] = _escape(text_bytes(time))
+    form = file.legacy_form()
+    return {**form, **escaped, "escaped": list(escaped)} if escaped else form
+
+
+def _file_from_json(form: dict[str, Any]) -> File:
+    escaped = form.get("escaped", ())
+    for name in ("created_at", "modified_at"):
+        if name in escaped:
+            form[name] = _unescape(form[name])
+    file = parse_file(form)
+    if "content" in escaped:
+        return File(file.content, True, file.created_at, file.modified_at)
+    return file
+
+
+def _escape_path(path: str) -> str:
+    data = text_bytes(path)
+    if path.startswith(PREFIX) or not _fits(data):
+        return PREFIX + _escape(data)
+    return path
+
+
+def _unescape_path(path: str) -> str:
+    return _unescape(path.removeprefix(PREFIX)) if path.startswith(PREFIX) else path
 
 
 def _fits(data: bytes) -> bool:
-    """Whether jsonb holds the text of these bytes."""
+    """Whether jsonb can hold the text with these bytes."""
     if b"\0" in data:
         return False
     try:
@@ -72,43 +108,5 @@ def _escape(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def _unescape(text: str) -> bytes:
-    return base64.b64decode(text, validate=True)
-
-
-def _path_to_json(path: str) -> str:
-    data = text_bytes(path)
-    if path.startswith(PREFIX) or not _fits(data):
-        return PREFIX + _escape(data)
-    return path
-
-
-def _path_from_json(path: str) -> str:
-    if path.startswith(PREFIX):
-        return _unescape(path.removeprefix(PREFIX)).decode("utf-8", "surrogatepass")
-    return path
-
-
-def _file_to_json(file: File) -> dict[str, Any]:
-    """The seed's form, with what does not fit escaped."""
-    escaped: dict[str, Any] = {}
-    if file.is_text and not _fits(file.content):
-        escaped["content"] = [_escape(file.content)]
-    for name, time in (("created_at", file.created_at), ("modified_at", file.modified_at)):
-        if time is not None and not _fits(text_bytes(time)):
-            escaped[name] = _escape(text_bytes(time))
-    if "content" in escaped:
-        file = File(file.content, False, file.created_at, file.modified_at)
-    form = file.legacy_form()
-    return {**form, **escaped, "escaped": list(escaped)} if escaped else form
-
-
-def _file_from_json(form: dict[str, Any]) -> File:
-    escaped = form.get("escaped", ())
-    for name in ("created_at", "modified_at"):
-        if name in escaped:
-            form[name] = _unescape(form[name]).decode("utf-8", "surrogatepass")
-    file = parse_file(form)
-    if "content" in escaped:
-        return File(file.content, True, file.created_at, file.modified_at)
-    return file
+def _unescape(text: str) -> str:
+    return base64.b64decode(text, validate=True).decode("utf-8", "surrogatepass")

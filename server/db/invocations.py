@@ -1,4 +1,4 @@
-"""Invocations in the column `runs.invocation`: kept whole, so that any replica can send them."""
+"""Invocations in the column `runs.invocation`: stored whole, so that any replica can send them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from server.domain.runs.runtime import Invocation
 
 
 def invocation_to_jsonb(invocation: Invocation) -> str:
-    """The text of a jsonb value. No string in it may hold U+0000 or a lone surrogate."""
+    """An invocation as the text of a jsonb value. No string may hold U+0000 or a lone surrogate."""
     return json.dumps(
         {
             "trace_id": str(invocation.trace_id),
@@ -22,13 +22,13 @@ def invocation_to_jsonb(invocation: Invocation) -> str:
 
 
 def invocation_from_jsonb(text: str) -> Invocation:
-    """The invocation of what `invocation_to_jsonb` made."""
+    """The invocation from the text that `invocation_to_jsonb` returns."""
     form = json.loads(text)
     return Invocation(
         trace_id=UUID(form["trace_id"]),
         job_id=UUID(form["job_id"]),
         agent_definition=form["agent_definition"],
         input_payload=form["input_payload"],
-        # Runs of earlier releases have none.
+        # Rows of earlier releases have none.
         traceparent=form.get("traceparent", ""),
     )

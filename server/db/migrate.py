@@ -1,9 +1,9 @@
 """Migrations, run in-process: up, down, status.
 
-The files are Piccolo's, so its command line works on them too. The loop is ours: Piccolo's own one
-finds its engine through the environment, prints, and commits a migration apart from the note that
-it ran. Here one transaction holds both, under an advisory lock, so that replicas that start
-together are safe, through a transaction pooler as well.
+The files are Piccolo's, and its command line runs them, too. The loop is ours, because Piccolo's own loop
+finds its engine through the environment, prints to the terminal, and records a migration outside the
+transaction that ran it. Here one transaction holds all migrations and their records, under an advisory lock.
+So replicas may start at the same time, and a transaction pooler may sit in front of the database.
 """
 
 from __future__ import annotations
@@ -22,15 +22,14 @@ from piccolo.apps.migrations.tables import Migration
 from server.db import migrations
 from server.db.engine import ENGINE
 from server.db.errors import database_errors
+from server.db.sql_migration import APP_NAME
 
-#: Names our advisory lock among those of the database. Any constant will do.
+#: The key of the advisory lock, an arbitrary constant.
 LOCK_KEY = 0x1DE0_0C4E
 
-#: Milliseconds to wait for another replica's migration, and for a table that is in use.
+#: Milliseconds to wait for the migration of another replica, and for a table that is in use.
 LOCK_WAIT_MS = 120_000
 TABLE_WAIT_MS = 10_000
-
-APP_NAME = "ide_orchestrator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,36 +42,36 @@ class MigrationState:
 
 
 async def up(dsn: str) -> list[str]:
-    """Apply every migration not yet applied; their ids, in order. All of them or none.
+    """Apply all pending migrations, or none; return their ids, in order.
 
-    Raises DatabaseUnavailable, also when a lock is not to be had in time.
+    Raises DatabaseUnavailable, also when a lock is not free in time.
     """
     async with _locked(dsn):
         applied = set(await _applied())
-        todo = [manager for manager in await _managers() if manager.migration_id not in applied]
-        for manager in todo:
+        pending = [manager for manager in await _managers() if manager.migration_id not in applied]
+        for manager in pending:
             await _run(manager.raw)
             await Migration.insert(Migration(name=manager.migration_id, app_name=APP_NAME))
-        return [manager.migration_id for manager in todo]
+        return [manager.migration_id for manager in pending]
 
 
 async def down(dsn: str, steps: int) -> list[str]:
-    """Undo the last `steps` migrations, and the data in what they made; their ids, newest first.
+    """Undo the last `steps` migrations, with the data in their tables; return their ids, newest first.
 
     Raises as `up`.
     """
     async with _locked(dsn):
         applied = set(await _applied())
         done = [manager for manager in await _managers() if manager.migration_id in applied]
-        todo = list(reversed(done))[:steps]
-        for manager in todo:
+        undone = list(reversed(done))[:steps]
+        for manager in undone:
             await _run(manager.raw_backwards)
             await Migration.delete().where(Migration.name == manager.migration_id)
-        return [manager.migration_id for manager in todo]
+        return [manager.migration_id for manager in undone]
 
 
 async def status(dsn: str) -> list[MigrationState]:
-    """Every migration, oldest first. Changes nothing. Raises DatabaseUnavailable."""
+    """All migrations, oldest first. Changes nothing. Raises DatabaseUnavailable."""
     async with _connected(dsn):
         applied = set(await _applied()) if await Migration.table_exists() else set()
         return [
@@ -83,7 +82,7 @@ async def status(dsn: str) -> list[MigrationState]:
 
 @asynccontextmanager
 async def _connected(dsn: str) -> AsyncIterator[Any]:
-    """A connection, lent to Piccolo."""
+    """A connection that Piccolo's queries use."""
     with database_errors():
         connection = await asyncpg.connect(
             dsn,
@@ -92,7 +91,7 @@ async def _connected(dsn: str) -> AsyncIterator[Any]:
             server_settings={"application_name": "ide-orchestrator migrate"},
         )
         try:
-            with ENGINE.on(connection):
+            with ENGINE.using(connection):
                 yield connection
         finally:
             await connection.close(timeout=5)
@@ -100,7 +99,7 @@ async def _connected(dsn: str) -> AsyncIterator[Any]:
 
 @asynccontextmanager
 async def _locked(dsn: str) -> AsyncIterator[None]:
-    """A transaction that no other migration runs beside, with Piccolo's own table in place."""
+    """A transaction that excludes other migrations, with Piccolo's own table in place."""
     async with _connected(dsn) as connection, connection.transaction():
         await connection.execute(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}")
         await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK_KEY)
@@ -111,7 +110,7 @@ async def _locked(dsn: str) -> AsyncIterator[None]:
 
 
 async def _managers() -> list[MigrationManager]:
-    """Every migration's manager, oldest first."""
+    """The managers of all migrations, oldest first."""
     names = (module.name for module in pkgutil.iter_modules(migrations.__path__, f"{migrations.__name__}."))
     managers = [await importlib.import_module(name).forwards() for name in names]
     return sorted(managers, key=lambda manager: manager.migration_id)
@@ -122,10 +121,10 @@ async def _applied() -> list[str]:
 
 
 async def _run(steps: list[Any]) -> None:
-    """Run a migration's raw steps: ours have no others, a test sees to it."""
+    """Run the raw steps of a migration. A test checks that ours have no other steps."""
     for step in steps:
         await cast(Callable[[], Awaitable[None]], step)()
 
 
-# Piccolo's own table is a table class like ours, and gets the same engine.
+# Piccolo's own table is a table class like ours, and uses the same engine.
 Migration._meta.db = ENGINE

@@ -1,6 +1,6 @@
-"""Page tokens: the place of the last item in a list that is ordered by (created_at, id), newest first.
+"""Page tokens: the position of the last item in a list that is ordered by (created_at, id), newest first.
 
-To callers they are opaque text. A token names its list, so that one list's is refused by another.
+To callers they are opaque text. A token names its list, so another list refuses it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from server.domain.errors import InvalidArgument
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAYOUT = struct.Struct(">cq16s")
-#: Microseconds of the first and the last moment that there is.
+#: Microseconds of the first and the last moment of the calendar.
 _FIRST, _LAST = (
     (moment.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
     for moment in (datetime.min, datetime.max)  # noqa: DTZ901 (given a time zone here)
@@ -23,13 +23,13 @@ _FIRST, _LAST = (
 
 
 def page_token(kind: bytes, created_at: datetime, item_id: UUID) -> str:
-    """The token of the place behind an item. `kind`: the list's own byte."""
+    """The token of the position after an item. `kind`: the byte of the list."""
     microseconds = (created_at - _EPOCH) // timedelta(microseconds=1)
     return _text(_LAYOUT.pack(kind, microseconds, item_id.bytes))
 
 
 def page_place(kind: bytes, token: str) -> tuple[datetime, UUID]:
-    """The place that a token names. Raises InvalidArgument for one that the list never gave out."""
+    """The position that a token names. Raises InvalidArgument for a token that the list never issued."""
     try:
         packed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         found, microseconds, item = _LAYOUT.unpack(packed)
@@ -37,7 +37,7 @@ def page_place(kind: bytes, token: str) -> tuple[datetime, UUID]:
         found, packed = b"", b""
     if found != kind or _text(packed) != token:
         raise InvalidArgument({"cursor": "is not a cursor of this list"})
-    # A place that no item can have is before the first or behind the last one.
+    # A time outside the calendar is before every item or after every item.
     microseconds = min(max(microseconds, _FIRST), _LAST)
     return _EPOCH + timedelta(microseconds=microseconds), UUID(bytes=item)
 

@@ -1,7 +1,7 @@
-"""For Piccolo's own command line alone: `PICCOLO_CONF=server.db.piccolo_conf piccolo migrations …`.
+"""For Piccolo's own command line only: `PICCOLO_CONF=server.db.piccolo_conf piccolo migrations …`.
 
-The server never imports it. Piccolo imports a module and takes no arguments, so this one reads
-`DATABASE_URL` from the environment itself; without it, libpq's variables (`PGHOST`, …) hold.
+The server never imports this module. Piccolo imports it without arguments, so it reads `DATABASE_URL` from
+the environment; without that, libpq's variables (`PGHOST`, …) apply.
 """
 
 from __future__ import annotations

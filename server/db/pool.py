@@ -1,4 +1,4 @@
-"""The pool of connections that every store of a process shares."""
+"""The pool of connections that all stores of a process share."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ async def open_pool(
     close_timeout_s: float = 5.0,
     application_name: str = "ide-orchestrator",
 ) -> AsyncIterator[Any]:
-    """An asyncpg pool, closed on leaving.
+    """An asyncpg pool, closed at the end of the block.
 
-    With `min_size` 0 it opens without a database. `statement_cache_size` 0 is for a transaction
-    pooler in between (pgbouncer). Closing waits `close_timeout_s` for connections in use,
-    then drops them. No codecs: jsonb is text to us. Raises DatabaseUnavailable.
+    With `min_size` 0 it opens without a database. `statement_cache_size` 0 is for a transaction pooler
+    (pgbouncer) in front of the database. Closing waits `close_timeout_s` for connections in use, then drops
+    them. The pool has no codecs: jsonb values are text. Raises DatabaseUnavailable.
     """
     with database_errors():
         pool = await asyncpg.create_pool(

@@ -1,21 +1,29 @@
-"""Proposals and their refinements in PostgreSQL (ports.Proposals).
+"""Proposals and their refinements in PostgreSQL.
 
-Every query that a caller asks for joins the view `proposal_callers` (`server.db.access`), so a proposal
-that is not the caller's and one that does not exist give the same nothing.
+Every query on behalf of a caller reads the view `proposal_callers` (`server.db.access`). So a proposal that
+the caller may not see and one that does not exist have the same result: none.
+
+Proposals are read with Piccolo's queries. A start is SQL, and so is the refinement, which every reader of
+events asks for (ADR 0003).
 """
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import asyncpg
+from piccolo.columns.combination import Where
 
+from server.db.engine import piccolo_connection
 from server.db.errors import database_errors
 from server.db.file_json import files_from_jsonb, rejected_from_jsonb
+from server.db.idempotency import NOT_ACCEPTED, find_earlier_start
 from server.db.invocations import invocation_to_jsonb
-from server.db.page_tokens import page_place, page_token
+from server.db.paging import page_of, page_query
+from server.db.tables import ProposalCallers, Proposals
 from server.domain.access.quotas import RUNS_RETRY_S
 from server.domain.errors import LimitReached, NotFound
 from server.domain.journal.segments import framed_delta, framed_event
@@ -37,7 +45,7 @@ from server.domain.runs.status import RunStatus
 #: The byte of this list in page tokens.
 _LIST = b"p"
 
-#: One statement for all that a start stores.
+#: All rows of a start in one statement: one round trip.
 _START = """
 WITH expired AS (
   DELETE FROM idempotency_keys WHERE $15::text IS NOT NULL AND (user_id, route, key) IN (
@@ -73,50 +81,34 @@ WITH expired AS (
 SELECT id FROM proposal
 """
 
-#: Of a caller's starts; else two at once would count the same runs.
-_ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('start ' || $1::uuid::text, 0))"
+#: One start of a caller at a time: two that count at once would both find the same number of runs.
+_LOCK_STARTS = "SELECT pg_advisory_xact_lock(hashtextextended('start ' || $1::uuid::text, 0))"
 
-_LIVE = """
+_COUNT_ACTIVE = """
 SELECT count(*) FROM proposals WHERE created_by_user_id = $1 AND status IN ('processing', 'awaiting_input')
 """
 
-_EARLIER = """
-SELECT k.request_sha256, k.thread_id, r.proposal_id, r.created_at,
-  r.status NOT IN ('pending', 'invoking') AND NOT n.never AS taken, k.expires_at < now() OR n.never AS free
-FROM idempotency_keys k JOIN runs r ON r.thread_id = k.thread_id JOIN proposals p ON p.id = r.proposal_id,
-  LATERAL (SELECT p.failure_reason IS NOT NULL AND p.failure_reason = ANY($4::text[]) AS never) n
-WHERE k.user_id = $1 AND k.route = $2 AND k.key = $3
-"""
-
-#: Failures of a run that the runtime never took. Its starter was told an error: the same request again
-#: must be able to succeed, so it starts a run anew.
-_NOT_TAKEN = ["runtime_refused", "runtime_unavailable", "invoke_uncertain"]
-
-_COLUMNS = """p.id, p.draft_id, d.workflow_id, p.thread_id, p.status, p.user_prompt, p.created_at,
-  p.created_by_user_id, p.context_file_path, p.context_selection, p.completed_at, p.resolved_by_user_id,
-  p.resolved_at, p.failure_reason, p.failure_message, p.file_count"""
-
-_SEEN_BY = """FROM proposals p JOIN drafts d ON d.id = p.draft_id
-JOIN proposal_callers a ON a.proposal_id = p.id AND a.caller_id = $1"""
-
-_GET = f"SELECT {_COLUMNS}, p.generated_files, p.rejected_files {_SEEN_BY} WHERE p.id = $2"
-
-_PAGE = f"""
-SELECT {_COLUMNS} {_SEEN_BY}
-WHERE ($2::uuid IS NULL OR d.workflow_id = $2) AND ($3::text IS NULL OR p.status = $3)
-  AND ($4::timestamptz IS NULL OR (p.created_at, p.id) < ($4, $5::uuid))
-ORDER BY p.created_at DESC, p.id DESC LIMIT $6
-"""
-
-_REFINEMENT = f"""
-SELECT r.thread_id, r.epoch, r.last_seq, r.floor, p.id, d.workflow_id, p.status, p.created_at,
+_REFINEMENT = """
+SELECT r.thread_id, r.epoch, r.last_seq, r.floor, p.id AS proposal_id, d.workflow_id, p.status, p.created_at,
   p.completed_at, p.failure_reason, p.failure_message, r.invocation ->> 'traceparent' AS traceparent
-{_SEEN_BY} JOIN runs r ON r.proposal_id = p.id WHERE r.thread_id = $2
+FROM proposals p JOIN drafts d ON d.id = p.draft_id JOIN runs r ON r.proposal_id = p.id
+JOIN proposal_callers a ON a.proposal_id = p.id AND a.caller_id = $1
+WHERE r.thread_id = $2
 """
+
+#: The columns that only a single proposal is read with: its files.
+_FILES = (Proposals.generated_files, Proposals.rejected_files)
+#: The columns that every proposal is read with.
+_COLUMNS = (
+    *Proposals.all_columns(exclude=_FILES),
+    Proposals.draft_id.workflow_id.as_alias("workflow_id"),
+)
+#: The fields of a proposal that are columns of the same name and value.
+_PLAIN_FIELDS = {field.name for field in fields(Proposal)} - {"status", "failure", "files", "rejected_files"}
 
 
 class PostgresProposalStore:
-    """The proposals. Runs that it starts belong to `owner`, this replica, for `lease_ttl_s` seconds."""
+    """The proposals. `owner`, this replica, holds the lease of the runs that it starts for `lease_ttl_s`."""
 
     def __init__(self, pool: asyncpg.Pool, *, owner: str, lease_ttl_s: float) -> None:
         self._pool = pool
@@ -136,18 +128,18 @@ class PostgresProposalStore:
         key: IdempotencyKey | None = None,
         max_active_runs: int = 0,
     ) -> Lease | EarlierStart:
-        """Store proposal, access, run, event 1 and key in one transaction; the run's lease is ours.
+        """Store proposal, access, run, event 1 and key in one transaction, with this replica's lease.
 
-        When the key stands for something, that, and nothing is stored. Raises NotFound for a draft that
-        is gone, LimitReached when the principal has `max_active_runs` runs that are not over (0: no limit).
+        Returns the earlier start, and stores nothing, when the key belongs to one. Raises NotFound for a
+        draft that does not exist, LimitReached when the principal has `max_active_runs` runs (0: no limit).
 
-        When it raises DatabaseUnavailable the commit may have happened all the same: then nobody
-        holds the lease once it runs out, and the run is taken over like any other.
+        DatabaseUnavailable does not mean that nothing was stored: the commit may have happened. Then the
+        lease expires, and a replica takes the run over like any other.
         """
         with database_errors():
             async with self._pool.acquire() as connection, connection.transaction():
                 if max_active_runs:
-                    await _check_live(connection, principal, max_active_runs)
+                    await _check_active_runs(connection, principal, max_active_runs)
                 stored = await connection.fetchval(
                     _START,
                     proposal_id,
@@ -167,7 +159,7 @@ class PostgresProposalStore:
                     key.route if key else None,
                     key.key if key else None,
                     key.request_sha256 if key else None,
-                    _NOT_TAKEN,
+                    NOT_ACCEPTED,
                 )
         if stored is None:
             earlier = await self.earlier(principal, key) if key else None
@@ -188,20 +180,18 @@ class PostgresProposalStore:
         )
 
     async def earlier(self, principal: Principal, key: IdempotencyKey) -> EarlierStart | None:
-        """What the principal's key stands for, or stood for; None when it was never used."""
-        with database_errors():
-            row = await self._pool.fetchrow(_EARLIER, principal.user_id, key.route, key.key, _NOT_TAKEN)
-        return None if row is None else EarlierStart(**row)
+        """The start that the principal's key belongs to, or belonged to; None when it was never used."""
+        return await find_earlier_start(self._pool, principal, key)
 
     async def refinement(self, principal: Principal, thread_id: UUID) -> Refinement | None:
-        """The refinement; None when there is none or the principal may not see it."""
+        """The refinement; None when it does not exist or the principal may not see it."""
         with database_errors():
             row = await self._pool.fetchrow(_REFINEMENT, principal.user_id, thread_id)
         if row is None:
             return None
         return Refinement(
             thread_id=row["thread_id"],
-            proposal_id=row["id"],
+            proposal_id=row["proposal_id"],
             workflow_id=row["workflow_id"],
             status=ProposalStatus(row["status"]),
             epoch=row["epoch"],
@@ -214,10 +204,13 @@ class PostgresProposalStore:
         )
 
     async def get(self, principal: Principal, proposal_id: UUID) -> Proposal | None:
-        """The proposal with its files; None as above."""
-        with database_errors():
-            row = await self._pool.fetchrow(_GET, principal.user_id, proposal_id)
-        return None if row is None else _proposal(row, row["generated_files"], row["rejected_files"])
+        """The proposal with its files; None when it does not exist or the principal may not see it."""
+        query = Proposals.select(*_COLUMNS, *_FILES).where(
+            Proposals.id == proposal_id, _visible_to(principal)
+        )
+        async with piccolo_connection(self._pool):
+            row = await query.first()
+        return None if row is None else _proposal(row)
 
     async def list(
         self,
@@ -228,25 +221,35 @@ class PostgresProposalStore:
         workflow_id: UUID | None,
         status: ProposalStatus | None,
     ) -> Page:
-        """Proposals without files, newest first. Raises InvalidArgument for a token not of ours."""
-        before, before_id = page_place(_LIST, token) if token is not None else (None, None)
-        word = status.value if status is not None else None
-        with database_errors():
-            rows = await self._pool.fetch(
-                _PAGE, principal.user_id, workflow_id, word, before, before_id, limit + 1
-            )
-        items = tuple(_proposal(row) for row in rows[:limit])
-        more = len(rows) > limit and items
-        return Page(items, page_token(_LIST, items[-1].created_at, items[-1].id) if more else None)
+        """Proposals without files, newest first. Raises InvalidArgument for a token that is not from here."""
+        query = Proposals.select(*_COLUMNS).where(_visible_to(principal))
+        if workflow_id is not None:
+            query = query.where(Proposals.draft_id.workflow_id == workflow_id)
+        if status is not None:
+            query = query.where(Proposals.status == status.value)
+        query = page_query(query, Proposals.created_at, Proposals.id, kind=_LIST, limit=limit, token=token)
+        async with piccolo_connection(self._pool):
+            rows = await query
+        return page_of([_proposal(row) for row in rows], kind=_LIST, limit=limit)
 
 
-async def _check_live(connection: Any, principal: Principal, most: int) -> None:
-    """Raises LimitReached when the principal has as many runs that are not over as it may; else nobody
-    starts another for it before the transaction ends."""
-    await connection.execute(_ONE_AT_A_TIME, principal.user_id)
-    if await connection.fetchval(_LIVE, principal.user_id) >= most:
-        message = f"at most {most} runs may be live at a time: cancel one, or wait for one to end"
+async def _check_active_runs(connection: Any, principal: Principal, max_active_runs: int) -> None:
+    """Raise LimitReached when the principal has `max_active_runs` runs or more.
+
+    Until the transaction ends, no other start of the principal passes this check.
+    """
+    await connection.execute(_LOCK_STARTS, principal.user_id)
+    if await connection.fetchval(_COUNT_ACTIVE, principal.user_id) >= max_active_runs:
+        message = (
+            f"at most {max_active_runs} runs may be active at a time: cancel one, or wait for one to end"
+        )
         raise LimitReached(message, retry_after_s=RUNS_RETRY_S)
+
+
+def _visible_to(principal: Principal) -> Where:
+    """The condition that the principal may see a proposal."""
+    callers = ProposalCallers.select(ProposalCallers.proposal_id)
+    return Proposals.id.is_in(callers.where(ProposalCallers.caller_id == principal.user_id))
 
 
 def _failure(row: Any) -> Failure | None:
@@ -254,24 +257,12 @@ def _failure(row: Any) -> Failure | None:
     return None if reason is None else Failure(reason, row["failure_message"] or "")
 
 
-def _proposal(row: Any, files: str | None = None, rejected: str | None = None) -> Proposal:
-    """A proposal of a row with `_COLUMNS`."""
+def _proposal(row: dict[str, Any]) -> Proposal:
+    """A proposal from a row of `_COLUMNS`, with its files when the row has `_FILES`, too."""
     return Proposal(
-        id=row["id"],
-        draft_id=row["draft_id"],
-        workflow_id=row["workflow_id"],
-        thread_id=row["thread_id"],
+        **{name: row[name] for name in _PLAIN_FIELDS},
         status=ProposalStatus(row["status"]),
-        user_prompt=row["user_prompt"],
-        created_at=row["created_at"],
-        created_by_user_id=row["created_by_user_id"],
-        context_file_path=row["context_file_path"],
-        context_selection=row["context_selection"],
-        completed_at=row["completed_at"],
-        resolved_by_user_id=row["resolved_by_user_id"],
-        resolved_at=row["resolved_at"],
         failure=_failure(row),
-        file_count=row["file_count"],
-        files=files_from_jsonb(files),
-        rejected_files=rejected_from_jsonb(rejected),
+        files=files_from_jsonb(row.get("generated_files")),
+        rejected_files=rejected_from_jsonb(row.get("rejected_files")),
     )

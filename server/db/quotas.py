@@ -1,8 +1,10 @@
-"""What callers have open and made lately, for all replicas (quotas.QuotaStore).
+"""The creates and open streams of each caller, on all replicas together, in PostgreSQL.
 
-A row a caller, locked by the statement that counts in it: a limit is looked at on the row's newest version,
-so it holds whatever replicas do at once. The tables are unlogged: after a crash of the database they are
-empty, replicas tell anew what they have open, and a minute begins anew.
+Each caller has one row. The statement that counts locks the row and checks the limit on its newest version,
+so a limit holds when replicas count at the same time. That is SQL (ADR 0003): upserts with jsonb.
+
+The tables are unlogged. After a crash of the database they are empty: replicas report their open streams
+again, and a new minute begins.
 """
 
 from __future__ import annotations
@@ -28,12 +30,12 @@ WHERE q.creates < $2 OR q.minute_began_at <= now() - interval '1 minute'
 RETURNING true
 """
 
-_ROOM_IN = """
+_RETRY_AFTER_S = """
 SELECT ceil(extract(epoch FROM minute_began_at + interval '1 minute' - now()))::integer FROM quotas
 WHERE caller_id = $1
 """
 
-#: What dead replicas had open is dropped on the way.
+#: Drops the streams of dead replicas, too.
 _COUNT_STREAM = """
 INSERT INTO quotas AS q (caller_id, streams) VALUES ($1, jsonb_build_object($2::text, 1))
 ON CONFLICT (caller_id) DO UPDATE SET streams = (
@@ -48,7 +50,7 @@ WHERE $3 > (
 RETURNING true
 """
 
-_BEAT = """
+_HEARTBEAT = """
 WITH buried AS (
   DELETE FROM replicas WHERE seen_at < now() - interval '1 hour' AND name <> $1
 ), forgotten AS (
@@ -60,8 +62,8 @@ INSERT INTO replicas AS r (name, seen_at) VALUES ($1, now())
 ON CONFLICT (name) DO UPDATE SET seen_at = now() RETURNING xmax <> 0
 """
 
-#: In one order, so that two replicas never wait for each other.
-_TELL_STREAMS = """
+#: Ordered by caller, so that two replicas do not deadlock.
+_SET_STREAMS = """
 INSERT INTO quotas AS q (caller_id, streams)
 SELECT w.caller_id, CASE WHEN w.count > 0 THEN jsonb_build_object($1::text, w.count) ELSE '{}' END
 FROM unnest($2::uuid[], $3::integer[]) w (caller_id, count) ORDER BY w.caller_id
@@ -70,30 +72,30 @@ ON CONFLICT (caller_id) DO UPDATE SET streams = (q.streams - $1) || excluded.str
 
 
 class PostgresQuotaStore:
-    """The counts. `replica` names this process among its peers."""
+    """The counts. `replica` is the name of this process."""
 
     def __init__(self, pool: asyncpg.Pool, *, replica: str) -> None:
         self._pool, self._replica = pool, replica
 
     async def count_create(self, caller: UUID, most: int) -> int | None:
-        """Count one more thing made in this minute, or say in how many seconds there is room again."""
+        """Count one more create in this minute; if it is one too many, return the seconds to wait instead."""
         with database_errors():
             if await self._pool.fetchval(_COUNT_CREATE, caller, most):
                 return None
-            return max(await self._pool.fetchval(_ROOM_IN, caller) or 1, 1)
+            return max(await self._pool.fetchval(_RETRY_AFTER_S, caller) or 1, 1)
 
     async def count_stream(self, caller: UUID, most: int) -> bool:
-        """Count one more open stream of this replica's, if all replicas together may have one more."""
+        """Count one more open stream of this replica; False if all replicas together have `most`."""
         with database_errors():
             counted = await self._pool.fetchval(_COUNT_STREAM, caller, self._replica, most, _DEAD_AFTER)
         return bool(counted)
 
     async def beat(self) -> bool:
-        """Say that this replica lives; whether that was known. Forgets dead replicas and idle callers."""
+        """Store that this replica is alive; False if it was unknown. Deletes dead replicas, idle callers."""
         with database_errors():
-            return bool(await self._pool.fetchval(_BEAT, self._replica))
+            return bool(await self._pool.fetchval(_HEARTBEAT, self._replica))
 
     async def tell_streams(self, counts: Mapping[UUID, int]) -> None:
-        """How many streams of these callers are open on this replica."""
+        """Store how many streams of these callers are open on this replica."""
         with database_errors():
-            await self._pool.execute(_TELL_STREAMS, self._replica, list(counts), list(counts.values()))
+            await self._pool.execute(_SET_STREAMS, self._replica, list(counts), list(counts.values()))

@@ -1,4 +1,7 @@
-"""Journals whose time is over, in PostgreSQL (retention.RetentionStore)."""
+"""The removal of old journals in PostgreSQL.
+
+SQL (ADR 0003): one statement locks, deletes and updates, and skips the rows that another replica has locked.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import asyncpg
 
 from server.db.errors import database_errors
 
-#: The floor behind the last event says that none is left. Replicas that look at once skip each other's rows.
+#: A floor after the last event means that none is left.
 _REMOVE = """
 WITH due AS (
   SELECT thread_id FROM runs
@@ -22,12 +25,12 @@ UPDATE runs SET floor = last_seq + 1 FROM due WHERE runs.thread_id = due.thread_
 
 
 class PostgresRetentionStore:
-    """The journals of runs that are over."""
+    """The journals of runs that have ended."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
     async def remove(self, older_than: timedelta, limit: int) -> int:
-        """Remove the events of at most `limit` runs that ended so long ago, oldest first; how many."""
+        """Delete the events of at most `limit` runs that ended so long ago; returns the number."""
         with database_errors():
             return len(await self._pool.fetch(_REMOVE, older_than, limit))

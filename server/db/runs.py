@@ -1,5 +1,8 @@
-"""Runs and their leases in PostgreSQL (ports.Runs). All times are the database's own, so that a
-replica whose clock is wrong neither keeps nor steals a run."""
+"""Runs and their leases in PostgreSQL.
+
+All times are the database's own: a replica whose clock is wrong neither keeps a run too long nor takes one
+too early. Every change checks the lease in its WHERE clause, so this is SQL (ADR 0003).
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,17 @@ from server.domain.errors import LeaseLost
 from server.domain.runs.lease import Lease
 from server.domain.runs.status import RunStatus
 
-#: The statuses of runs that are not over, as an SQL list.
+#: The statuses of runs that have not ended, as an SQL list.
 ACTIVE_STATUSES = "('pending', 'invoking', 'running')"
 
-_TAKE = f"""
+_CLAIM_EXPIRED = f"""
 WITH due AS (
   SELECT thread_id FROM runs
   WHERE status IN {ACTIVE_STATUSES} AND (lease_until IS NULL OR lease_until < now())
   ORDER BY lease_until NULLS FIRST LIMIT $1 FOR UPDATE SKIP LOCKED
 ), taken AS (
   UPDATE runs r SET owner = $2, fence = r.fence + 1, lease_until = now() + $3::interval,
-    -- A lease that was handed over says nothing against the run: nobody died of it.
+    -- A lease without an owner was released: no replica died while it drove the run.
     takeovers = CASE WHEN r.last_seq > r.takeover_seq THEN 1 WHEN r.owner IS NULL
       THEN greatest(r.takeovers, 1) ELSE r.takeovers + 1 END,
     takeover_seq = r.last_seq
@@ -41,7 +44,7 @@ WITH held AS (
   SELECT r.thread_id FROM runs r JOIN unnest($1::uuid[], $2::bigint[]) AS l(thread_id, fence)
     ON r.thread_id = l.thread_id AND r.fence = l.fence
   WHERE r.status IN {ACTIVE_STATUSES}
-  -- A row that is locked is being appended to, which renews it.
+  -- A locked row is being appended to, which renews its lease.
   FOR UPDATE OF r SKIP LOCKED
 )
 UPDATE runs r SET lease_until = now() + $3::interval FROM held WHERE r.thread_id = held.thread_id
@@ -55,7 +58,7 @@ FROM runs r JOIN unnest($1::uuid[], $2::bigint[]) AS l(thread_id, fence)
 
 
 class PostgresRunStore:
-    """The runs of all replicas, as the one named `owner` sees them."""
+    """The runs of all replicas. `owner` is the name of this one, `lease_ttl_s` how long its leases last."""
 
     def __init__(self, pool: asyncpg.Pool, *, owner: str, lease_ttl_s: float) -> None:
         self._pool = pool
@@ -63,7 +66,7 @@ class PostgresRunStore:
         self._ttl = timedelta(seconds=lease_ttl_s)
 
     async def set_status(self, lease: Lease, status: RunStatus, *, attempt: int) -> None:
-        """Record a state that is not terminal. Raises LeaseLost."""
+        """Store an active status, and renew the lease. Raises LeaseLost."""
         with database_errors():
             done = await self._pool.fetchval(
                 f"UPDATE runs SET status = $3, attempt = $4, lease_until = now() + $5::interval "  # noqa: S608
@@ -78,7 +81,7 @@ class PostgresRunStore:
             raise LeaseLost
 
     async def await_input(self, lease: Lease) -> None:
-        """Show the proposal as awaiting a person's input. Raises LeaseLost."""
+        """Store that the proposal awaits a person's input. Raises LeaseLost."""
         with database_errors():
             done = await self._pool.fetchval(
                 "UPDATE proposals p SET status = 'awaiting_input' FROM runs r "
@@ -91,8 +94,10 @@ class PostgresRunStore:
             raise LeaseLost
 
     async def renew(self, leases: Sequence[tuple[UUID, int]]) -> Mapping[UUID, bool]:
-        """Prolong leases given as (thread, fence); those still held, each with whether somebody
-        asked to cancel the run."""
+        """Renew leases given as (thread, fence).
+
+        Returns the threads whose lease is still held, with whether a cancel is requested.
+        """
         if not leases:
             return {}
         threads, fences = [thread for thread, _ in leases], [fence for _, fence in leases]
@@ -103,7 +108,7 @@ class PostgresRunStore:
         return {row["thread_id"]: row["cancel"] for row in rows}
 
     async def release(self, lease: Lease) -> None:
-        """Give the lease up so that another replica can take the run at once."""
+        """Give the lease up, so that another replica can claim the run at once."""
         with database_errors():
             await self._pool.execute(
                 f"UPDATE runs SET owner = NULL, lease_until = NULL, fence = fence + 1 "  # noqa: S608 - only constants
@@ -113,9 +118,9 @@ class PostgresRunStore:
             )
 
     async def claim_expired(self, limit: int) -> Sequence[Lease]:
-        """Take over runs whose lease ran out, with a higher fence."""
+        """Claim at most `limit` runs whose lease has expired, with a higher fence."""
         with database_errors():
-            rows = await self._pool.fetch(_TAKE, limit, self._owner, self._ttl)
+            rows = await self._pool.fetch(_CLAIM_EXPIRED, limit, self._owner, self._ttl)
         return [
             Lease(
                 thread_id=row["thread_id"],
@@ -134,7 +139,7 @@ class PostgresRunStore:
         ]
 
     async def request_cancel(self, thread_id: UUID) -> None:
-        """Note that the run is to be cancelled, for its owner to see."""
+        """Store that a cancel is requested; the owner reads it when it renews the lease."""
         with database_errors():
             await self._pool.execute(
                 f"UPDATE runs SET cancel_requested_at = coalesce(cancel_requested_at, now()) "  # noqa: S608

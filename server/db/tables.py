@@ -1,16 +1,19 @@
-"""Piccolo's picture of the tables; what makes them is `migrations/`. A test holds the two together.
+"""The tables that stores query with Piccolo. The migrations make them; a test compares the two.
 
-All times are `timestamptz`. Piccolo knows primary keys of one column only: where the key has more,
-`primary_key=True` marks its first column, and rows of such a table are never saved as objects.
-Constraints, indexes and triggers are in the migrations alone.
+Tables that only SQL uses (runs, events, idempotency_keys, tickets, quotas, replicas) have no class here
+(ADR 0003). Constraints, indexes and triggers are in the migrations alone. All times are `timestamptz`.
+
+Piccolo knows primary keys of one column only. Where a key has more, `primary_key=True` marks the first, and
+rows are inserted and selected, never saved as objects.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from piccolo.columns import (
     JSONB,
     UUID,
-    BigInt,
     Boolean,
     Bytea,
     ForeignKey,
@@ -21,36 +24,40 @@ from piccolo.columns import (
 )
 from piccolo.columns.defaults.timestamptz import TimestamptzNow
 from piccolo.columns.defaults.uuid import UUID4
+from piccolo.columns.reference import LazyTableReference
 from piccolo.table import Table
 
 from server.db.engine import ENGINE
 
 
 class Users(Table, tablename="users", db=ENGINE):
-    """The people and services that have called. `subject`: the token's subject."""
+    """The people and services that have called. `subject`: the subject of their tokens.
+
+    The columns `display_name` and `is_service` are not here: nothing reads or writes them.
+    """
 
     id = UUID(primary_key=True, default=None)
     subject = Text(unique=True, default=None)
     email = Text(null=True, default=None)
-    display_name = Text(null=True, default=None)
-    is_service = Boolean(default=False)
     created_at = Timestamptz(default=TimestamptzNow())
     disabled_at = Timestamptz(null=True, default=None)
 
 
 class Workflows(Table, tablename="workflows", db=ENGINE):
-    """What is refined. `agent_definition`: what the runtime is told to run."""
+    """Agents under refinement. `agent_definition`: the definition that the runtime runs."""
 
     id = UUID(primary_key=True, default=UUID4())
     name = Text(default=None)
     owner_user_id = ForeignKey(Users, null=False, default=None)
     agent_definition = JSONB(default=None)
-    current_draft_id = UUID(null=True, default=None)
+    current_draft_id: ForeignKey[Any] = ForeignKey(
+        LazyTableReference("Drafts", module_path=__name__), null=True, default=None
+    )
     created_at = Timestamptz(default=TimestamptzNow())
 
 
 class Drafts(Table, tablename="drafts", db=ENGINE):
-    """A workflow's spec files. `version`: the newest version, from 1."""
+    """The spec files of a workflow. `version`: the current version, from 1."""
 
     id = UUID(primary_key=True, default=UUID4())
     workflow_id = ForeignKey(Workflows, null=False, default=None)
@@ -61,7 +68,7 @@ class Drafts(Table, tablename="drafts", db=ENGINE):
 
 
 class DraftVersions(Table, tablename="draft_versions", db=ENGINE):
-    """A version of a draft, and the proposal it came from, if any. Key: draft_id, version."""
+    """A version of a draft, and the proposal it came from, if any. Key: (draft_id, version)."""
 
     draft_id = ForeignKey(Drafts, null=False, default=None, primary_key=True)
     version = Integer(default=None)
@@ -71,10 +78,10 @@ class DraftVersions(Table, tablename="draft_versions", db=ENGINE):
 
 
 class DraftFiles(Table, tablename="draft_files", db=ENGINE):
-    """What a version changed. Key: draft_id, version, path.
+    """The files that a version changed. Key: (draft_id, version, path).
 
-    A path's content at version v is in the row with the highest version not above v. `content` is
-    the text's UTF-8, null in a row that says `deleted`.
+    The content of a path at version v is in its row with the highest version up to v. `content`: the text in
+    UTF-8, null if the version deleted the file.
     """
 
     draft_id = UUID(primary_key=True, default=None)
@@ -87,7 +94,7 @@ class DraftFiles(Table, tablename="draft_files", db=ENGINE):
 class Proposals(Table, tablename="proposals", db=ENGINE):
     """The result of a refinement.
 
-    generated_files, rejected_files: see `server.db.file_json`. base_version: the draft's version that
+    generated_files, rejected_files: see `server.db.file_json`. base_version: the version of the draft that
     the run started from. failure_reason: a stable code; failure_message: a sentence for people.
     """
 
@@ -112,7 +119,7 @@ class Proposals(Table, tablename="proposals", db=ENGINE):
 
 
 class ProposalAccess(Table, tablename="proposal_access", db=ENGINE):
-    """Who may see a proposal, and as what: owner, editor, viewer. Key: proposal_id, user_id."""
+    """The access that users have to a proposal: owner, editor or viewer. Key: (proposal_id, user_id)."""
 
     proposal_id = ForeignKey(Proposals, null=False, default=None, primary_key=True)
     user_id = ForeignKey(Users, null=False, default=None)
@@ -121,8 +128,10 @@ class ProposalAccess(Table, tablename="proposal_access", db=ENGINE):
 
 
 class ShareLinks(Table, tablename="share_links", db=ENGINE):
-    """Links that show a proposal to anyone who has them, by their secrets' hash. A link that is withdrawn is
-    gone. The view `proposal_callers` has links beside `proposal_access`."""
+    """Links that show a proposal to anyone who has the secret. `sha256`: the hash of the secret.
+
+    A link that is revoked is deleted.
+    """
 
     id = UUID(primary_key=True, default=None)
     proposal_id = ForeignKey(Proposals, null=False, default=None)
@@ -133,87 +142,15 @@ class ShareLinks(Table, tablename="share_links", db=ENGINE):
     expires_at = Timestamptz(default=None)
 
 
-class Runs(Table, tablename="runs", db=ENGINE):
-    """A run, its lease, and where its journal stands.
+class ProposalCallers(Table, tablename="proposal_callers", db=ENGINE):
+    """A view: the access of each caller, who is a user or a share link. Key: (proposal_id, caller_id)."""
 
-    status: a word of `server.domain.runs.status`. attempt: invokes recorded so far. owner: the replica
-    that drives it until lease_until. fence: grows with each owner. last_seq, epoch, floor: of the
-    journal. takeovers: since takeover_seq, the last_seq at the last takeover that found progress.
-    """
-
-    thread_id = UUID(primary_key=True, default=None)
-    proposal_id = ForeignKey(Proposals, null=False, default=None, unique=True)
-    status = Varchar(length=20, default="pending")
-    attempt = Integer(default=0)
-    owner = Text(null=True, default=None)
-    fence = BigInt(default=1)
-    lease_until = Timestamptz(null=True, default=None)
-    last_seq = Integer(default=0)
-    epoch = Integer(default=1)
-    floor = Integer(default=1)
-    cancel_requested_at = Timestamptz(null=True, default=None)
-    takeovers = Integer(default=0)
-    takeover_seq = Integer(default=0)
-    trace_id = UUID(default=None)
-    invocation = JSONB(default=None)
-    created_at = Timestamptz(default=TimestamptzNow())
-    finished_at = Timestamptz(null=True, default=None)
+    proposal_id = UUID(primary_key=True, default=None)
+    caller_id = UUID(default=None)
+    access_type = Varchar(length=None, default=None)
 
 
-class Events(Table, tablename="events", db=ENGINE):
-    """One committed batch of a run's events, see `server.domain.journal.segments`. Key: thread_id, first_seq.
-
-    terminal: whether the last of them is the run's terminal event.
-    """
-
-    thread_id = ForeignKey(Runs, null=False, default=None, primary_key=True)
-    first_seq = Integer(default=None)
-    last_seq = Integer(default=None)
-    batch = Bytea(default=None)
-    residues = Bytea(default=None)
-    terminal = Boolean(default=False)
-
-
-class IdempotencyKeys(Table, tablename="idempotency_keys", db=ENGINE):
-    """What a key of a caller's started, so that the same request starts it once. Key: user_id, route, key."""
-
-    user_id = UUID(primary_key=True, default=None)
-    route = Text(default=None)
-    key = Text(default=None)
-    request_sha256 = Bytea(default=None)
-    thread_id = UUID(default=None)
-    created_at = Timestamptz(default=TimestamptzNow())
-    expires_at = Timestamptz(default=None)
-
-
-class Tickets(Table, tablename="tickets", db=ENGINE):
-    """Tickets for WebSockets that nobody has shown yet, by their hash. `token_expires_at`: when the token
-    ends that one was got with."""
-
-    sha256 = Bytea(primary_key=True, default=None)
-    user_id = ForeignKey(Users, null=False, default=None)
-    thread_id = UUID(default=None)
-    token_expires_at = Timestamptz(null=True, default=None)
-    expires_at = Timestamptz(default=None)
-
-
-class Quotas(Table, tablename="quotas", db=ENGINE):
-    """What a caller made in the minute that began at `minute_began_at`, and its open streams by replica."""
-
-    caller_id = UUID(primary_key=True, default=None)
-    minute_began_at = Timestamptz(default=TimestamptzNow())
-    creates = Integer(default=0)
-    streams = JSONB(default="{}")
-
-
-class Replicas(Table, tablename="replicas", db=ENGINE):
-    """The replicas, and when each last said that it lives."""
-
-    name = Text(primary_key=True, default=None)
-    seen_at = Timestamptz(default=None)
-
-
-#: Every table, in an order in which each refers only to earlier ones.
+#: Every table class, in an order in which each refers only to earlier ones; then the views.
 TABLES: tuple[type[Table], ...] = (
     Users,
     Workflows,
@@ -223,10 +160,5 @@ TABLES: tuple[type[Table], ...] = (
     Proposals,
     ProposalAccess,
     ShareLinks,
-    Runs,
-    Events,
-    IdempotencyKeys,
-    Tickets,
-    Quotas,
-    Replicas,
 )
+VIEWS: tuple[type[Table], ...] = (ProposalCallers,)

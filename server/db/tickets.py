@@ -1,4 +1,7 @@
-"""Tickets in PostgreSQL (domain.tickets.TicketStore): a row each, taken out by the one who shows it."""
+"""Tickets in PostgreSQL: a row each, deleted when the ticket is shown.
+
+SQL (ADR 0003): each operation is one statement, which also cleans up, and the database computes the times.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import asyncpg
 from server.db.errors import database_errors
 from server.domain.model import Principal
 
-#: Rows of others that expired go along, a few each time, so that the table stays small.
+#: Deletes a few expired rows, too, so that the table stays small.
 _PUT = """
 WITH expired AS (
   DELETE FROM tickets WHERE sha256 IN (
@@ -30,7 +33,7 @@ WHERE t.thread_id = $2 AND t.expires_at > now() AND u.disabled_at IS NULL
 
 
 class PostgresTicketStore:
-    """The tickets that nobody has shown yet."""
+    """The tickets that have not been shown yet."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
@@ -38,7 +41,7 @@ class PostgresTicketStore:
     async def put(
         self, sha256: bytes, principal: Principal, thread_id: UUID, lifetime: timedelta
     ) -> datetime:
-        """Keep a ticket; when it expires."""
+        """Store a ticket; returns when it expires."""
         with database_errors():
             expires_at: datetime = await self._pool.fetchval(
                 _PUT, sha256, principal.user_id, thread_id, principal.expires_at, lifetime
@@ -46,7 +49,7 @@ class PostgresTicketStore:
         return expires_at
 
     async def take(self, sha256: bytes, thread_id: UUID) -> Principal | None:
-        """Whose ticket it was, if it was good for the thread; it is used up either way."""
+        """Delete the ticket; returns its user if it was valid for the thread, else None."""
         with database_errors():
             row = await self._pool.fetchrow(_TAKE, sha256, thread_id)
         if row is None:

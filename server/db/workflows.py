@@ -1,44 +1,31 @@
-"""Workflows and their drafts (ports.Workflows): Piccolo's queries, on the pool's connections."""
+"""Workflows and their drafts, with Piccolo's queries."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import asyncpg
-from piccolo.columns.combination import And, Or
 
-from server.db.engine import ENGINE
-from server.db.errors import database_errors
-from server.db.page_tokens import page_place, page_token
-from server.db.tables import Drafts, DraftVersions, Workflows
+from server.db.engine import piccolo_connection
+from server.db.paging import page_of, page_query
+from server.db.tables import DraftFiles, Drafts, DraftVersions, Workflows
 from server.domain.model import CreateWorkflow, Page, Principal, Workflow
 
 #: The byte of this list in page tokens.
 _LIST = b"w"
 
-#: One array a column: a row of parameters for each file would end at 32,767 parameters.
+#: In SQL, because an insert of rows ends at 32,767 parameters: this one has an array for each column.
 _ADD_FILES = """
 INSERT INTO draft_files (draft_id, version, path, content)
 SELECT $1, $2, f.path, f.content FROM unnest($3::text[], $4::bytea[]) AS f (path, content)
 """
 
-#: Each path's row with the highest version, up to the draft's own.
-_FILES = """
-SELECT path, content FROM (
-  SELECT DISTINCT ON (f.path) f.path, f.content, f.deleted
-  FROM draft_files f JOIN drafts d ON d.id = f.draft_id AND f.version <= d.version
-  WHERE d.id = $1 ORDER BY f.path, f.version DESC
-) AS newest WHERE NOT deleted
-"""
-
 
 class PostgresWorkflowStore:
-    """The workflows. Each belongs to the principal that made it."""
+    """The workflows. Each belongs to the principal that created it."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
@@ -52,8 +39,8 @@ class PostgresWorkflowStore:
         draft_id: UUID,
         now: datetime,
     ) -> Workflow:
-        """Store a workflow with its first draft."""
-        async with self._connection() as connection, connection.transaction():
+        """Store a workflow, its first draft and version 1 of the files in one transaction."""
+        async with piccolo_connection(self._pool) as connection, connection.transaction():
             await Workflows.insert(
                 Workflows(
                     id=workflow_id,
@@ -91,39 +78,39 @@ class PostgresWorkflowStore:
         )
 
     async def get(self, principal: Principal, workflow_id: UUID) -> Workflow | None:
-        """The workflow with its files; None when there is none or it is not the principal's."""
-        async with self._connection() as connection:
+        """The workflow with its files; None if it is absent or another user's."""
+        async with piccolo_connection(self._pool):
             row = (
-                await Workflows.select()
+                await Workflows.select(
+                    *Workflows.all_columns(), Workflows.current_draft_id.version.as_alias("draft_version")
+                )
                 .where(Workflows.id == workflow_id, Workflows.owner_user_id == principal.user_id)
                 .first()
             )
             if row is None:
                 return None
-            files = await connection.fetch(_FILES, row["current_draft_id"])
-        return _workflow(row, {file["path"]: file["content"].decode() for file in files})
+            files = await _files(row["current_draft_id"], row["draft_version"])
+        return _workflow(row, files)
 
     async def list(self, principal: Principal, *, limit: int, token: str | None) -> Page:
-        """Workflows without files, newest first. Raises InvalidArgument for a token not of ours."""
-        query = Workflows.select().where(Workflows.owner_user_id == principal.user_id)
-        if token is not None:
-            created_at, last_id = page_place(_LIST, token)
-            same_time = And(Workflows.created_at == created_at, Workflows.id < last_id)
-            query = query.where(Or(Workflows.created_at < created_at, same_time))
-        query = query.order_by(Workflows.created_at, Workflows.id, ascending=False).limit(limit + 1)
-        async with self._connection():
+        """Workflows without files, newest first. Raises InvalidArgument for a token that is not from here."""
+        mine = Workflows.select().where(Workflows.owner_user_id == principal.user_id)
+        query = page_query(mine, Workflows.created_at, Workflows.id, kind=_LIST, limit=limit, token=token)
+        async with piccolo_connection(self._pool):
             rows = await query
-        items = tuple(_workflow(row, {}) for row in rows[:limit])
-        more = len(rows) > limit and items
-        return Page(items, page_token(_LIST, items[-1].created_at, items[-1].id) if more else None)
+        return page_of([_workflow(row, {}) for row in rows], kind=_LIST, limit=limit)
 
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Any]:
-        """A connection of the pool, lent to Piccolo."""
-        with database_errors():
-            async with self._pool.acquire() as connection:
-                with ENGINE.on(connection):
-                    yield connection
+
+async def _files(draft_id: UUID, version: int) -> dict[str, str]:
+    """The files of a draft at a version: of each path the newest row up to that version."""
+    rows = (
+        await DraftFiles.select(DraftFiles.path, DraftFiles.content, DraftFiles.deleted)
+        .where(DraftFiles.draft_id == draft_id, DraftFiles.version <= version)
+        .distinct(on=[DraftFiles.path])
+        .order_by(DraftFiles.path)
+        .order_by(DraftFiles.version, ascending=False)
+    )
+    return {row["path"]: row["content"].decode() for row in rows if not row["deleted"]}
 
 
 def _workflow(row: dict[str, Any], files: dict[str, str]) -> Workflow:

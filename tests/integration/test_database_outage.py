@@ -49,7 +49,7 @@ async def test_stores_say_unavailable_while_it_is_away_and_work_when_it_is_back(
                 lambda: workflows.get(ann, uuid4()),
                 lambda: workflows.list(ann, limit=1, token=None),
                 lambda: a_workflow(pool, ann),
-                lambda: users.seen(Principal(uuid4(), "bob"), NOON),
+                lambda: users.ensure_user(Principal(uuid4(), "bob"), NOON),
             ]
             for call in calls:
                 with pytest.raises(DatabaseUnavailable):
@@ -57,7 +57,7 @@ async def test_stores_say_unavailable_while_it_is_away_and_work_when_it_is_back(
 
         await all_unavailable()
         async with embedded(tmp_path):
-            await users.seen(ann, NOON)
+            await users.ensure_user(ann, NOON)
             lease = await a_run(pool, ann, await a_workflow(pool, ann))
         await all_unavailable()  # connections that were open are dead
         async with embedded(tmp_path):
@@ -80,7 +80,7 @@ async def test_a_killed_connection_is_replaced(database: str, postgres: Postgres
             await admin.close()
         with pytest.raises(asyncpg.PostgresError):
             await waiting
-        await users.seen(Principal(uuid4(), "ann"), NOON)
+        await users.ensure_user(Principal(uuid4(), "ann"), NOON)
 
 
 async def test_a_query_that_takes_too_long_is_an_absent_database(database: str) -> None:
@@ -91,11 +91,11 @@ async def test_a_query_that_takes_too_long_is_an_absent_database(database: str) 
             await transaction.start()
             await blocker.execute("LOCK TABLE users")
             with pytest.raises(DatabaseUnavailable):
-                await PostgresUserStore(pool).seen(Principal(uuid4(), "ann"), NOON)
+                await PostgresUserStore(pool).ensure_user(Principal(uuid4(), "ann"), NOON)
             await transaction.rollback()
         finally:
             await blocker.close()
-        await PostgresUserStore(pool).seen(Principal(uuid4(), "bob"), NOON)
+        await PostgresUserStore(pool).ensure_user(Principal(uuid4(), "bob"), NOON)
 
 
 async def test_a_pool_closes_though_a_connection_is_in_use(database: str) -> None:
@@ -122,15 +122,15 @@ async def test_piccolo_queries_run_on_the_connection_that_the_task_lent(pool: An
     async with pool.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
-        with ENGINE.on(connection):
+        with ENGINE.using(connection):
             await Users.insert(Users(id=uuid4(), subject="ann", created_at=NOON))
             assert [row["subject"] for row in await Users.select(Users.subject)] == ["ann"]
 
             async def elsewhere() -> None:
-                with ENGINE.on(connection):
+                with ENGINE.using(connection):
                     pass
                 async with pool.acquire() as other:
-                    with ENGINE.on(other):
+                    with ENGINE.using(other):
                         assert await Users.count() == 0
 
             await asyncio.create_task(elsewhere())

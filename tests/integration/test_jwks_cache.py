@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from server.auth.keyset import COOLDOWN_S, KEEP_S, MAX_ANSWER_BYTES, REFRESH_S, KeySet
+from server.auth.keyset import COOLDOWN_S, KEEP_S, MAX_RESPONSE_BYTES, REFRESH_S, KeySet
 from server.domain.errors import KeysUnavailable, Unauthenticated
 from tests.support.hand_clock import HandClock
 from tests.support.http_face import until
@@ -259,7 +259,7 @@ def _bad_answers() -> dict[str, Behaviour]:
         "keys that are none": answer(b'{"keys": [1, null, "x", [], {}, {"kty": ["RSA"]}]}'),
         "a symmetric key": answer(json.dumps({"keys": [secret]}).encode()),
         "deep": answer(b'{"keys":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
-        "too large, with keys": answer(stranger + b" " * MAX_ANSWER_BYTES),
+        "too large, with keys": answer(stranger + b" " * MAX_RESPONSE_BYTES),
         "endless": _endless,
         "cut": _cut,
         "silent": _hang,

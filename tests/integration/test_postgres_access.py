@@ -131,7 +131,7 @@ async def test_owners_that_remove_each_other_at_once_leave_one(
 
 
 async def test_grants_and_links_are_bounded(pool: Any) -> None:
-    access = PostgresAccessStore(pool, max_grants=2, links_most=2)
+    access = PostgresAccessStore(pool, max_grants=2, max_links=2)
     ann, bob, eve = await a_user(pool), await a_user(pool, "bob"), await a_user(pool, "eve")
     lease = await a_proposal(pool, ann)
     await access.grant(ann, lease.proposal_id, bob.user_id, VIEWER)

@@ -18,39 +18,39 @@ from tests.support.stored import NOON
 async def test_the_first_calls_of_a_user_may_come_all_at_once(pool: Any) -> None:
     for _ in range(30):
         principal = Principal(uuid4(), f"ann-{uuid4()}", "ann@example.com")
-        await asyncio.gather(*(PostgresUserStore(pool).seen(principal, NOON) for _ in range(10)))
+        await asyncio.gather(*(PostgresUserStore(pool).ensure_user(principal, NOON) for _ in range(10)))
 
 
 async def test_a_subject_of_another_users_is_refused(pool: Any) -> None:
     subject = f"ann-{uuid4()}"
-    await PostgresUserStore(pool).seen(Principal(uuid4(), subject), NOON)
+    await PostgresUserStore(pool).ensure_user(Principal(uuid4(), subject), NOON)
     with pytest.raises(PermissionDenied):
-        await PostgresUserStore(pool).seen(Principal(uuid4(), subject), NOON)
+        await PostgresUserStore(pool).ensure_user(Principal(uuid4(), subject), NOON)
 
 
 async def test_a_subject_that_looks_like_another_users_id_is_refused(pool: Any) -> None:
     users, ann = PostgresUserStore(pool), Principal(uuid4(), f"ann-{uuid4()}")
-    await users.seen(ann, NOON)
+    await users.ensure_user(ann, NOON)
     for _ in range(2):
         with pytest.raises(PermissionDenied):
-            await users.seen(Principal(ann.user_id, str(ann.user_id)), NOON)
+            await users.ensure_user(Principal(ann.user_id, str(ann.user_id)), NOON)
 
 
 async def test_a_disabled_user_is_refused_within_a_minute_and_taken_again_once_enabled(pool: Any) -> None:
     users, ann = PostgresUserStore(pool), Principal(uuid4(), f"ann-{uuid4()}")
-    await users.seen(ann, NOON)
+    await users.ensure_user(ann, NOON)
     await pool.execute("UPDATE users SET disabled_at = now() WHERE id = $1", ann.user_id)
     assert timedelta(seconds=60) >= TRUSTED_FOR
     with pytest.raises(PermissionDenied):
-        await users.seen(ann, NOON + TRUSTED_FOR)
+        await users.ensure_user(ann, NOON + TRUSTED_FOR)
     with pytest.raises(PermissionDenied):
-        await PostgresUserStore(pool).seen(ann, NOON)
+        await PostgresUserStore(pool).ensure_user(ann, NOON)
     await pool.execute("UPDATE users SET disabled_at = NULL WHERE id = $1", ann.user_id)
-    await users.seen(ann, NOON + TRUSTED_FOR)
+    await users.ensure_user(ann, NOON + TRUSTED_FOR)
 
 
 async def test_a_user_who_was_seen_lately_is_not_looked_up_again(pool: Any) -> None:
     users, ann = PostgresUserStore(pool), Principal(uuid4(), f"ann-{uuid4()}")
-    await users.seen(ann, NOON)
+    await users.ensure_user(ann, NOON)
     await pool.close()
-    await users.seen(ann, NOON + TRUSTED_FOR - timedelta(seconds=1))
+    await users.ensure_user(ann, NOON + TRUSTED_FOR - timedelta(seconds=1))

@@ -100,9 +100,9 @@ async def test_a_workflow_that_fails_half_way_is_not_there(
 async def test_a_user_that_calls_has_one_row_as_first_seen(pool: Any) -> None:
     users = PostgresUserStore(pool)
     ann = Principal(uuid4(), "ann", "ann@example.com")
-    await users.seen(ann, NOON)
-    await users.seen(ann, NOON.replace(hour=13))
-    await PostgresUserStore(pool).seen(ann, NOON.replace(hour=14))  # another replica
+    await users.ensure_user(ann, NOON)
+    await users.ensure_user(ann, NOON.replace(hour=13))
+    await PostgresUserStore(pool).ensure_user(ann, NOON.replace(hour=14))  # another replica
     row = await pool.fetchrow("SELECT * FROM users")
     assert (row["id"], row["subject"], row["email"], row["created_at"]) == (
         ann.user_id,
@@ -114,22 +114,22 @@ async def test_a_user_that_calls_has_one_row_as_first_seen(pool: Any) -> None:
 
 
 async def test_a_known_user_costs_no_query_and_few_are_remembered(pool: Any) -> None:
-    users = PostgresUserStore(pool, remembered=2)
+    users = PostgresUserStore(pool, max_remembered=2)
     ann, bob, cid = (Principal(uuid4(), name) for name in ("ann", "bob", "cid"))
     for user in (ann, bob):
-        await users.seen(user, NOON)
+        await users.ensure_user(user, NOON)
     await pool.execute("DELETE FROM users")
-    await users.seen(ann, NOON)
+    await users.ensure_user(ann, NOON)
     assert await pool.fetchval("SELECT count(*) FROM users") == 0
-    await users.seen(cid, NOON)  # pushes out bob, who called longest ago
-    await users.seen(ann, NOON)
-    await users.seen(bob, NOON)
+    await users.ensure_user(cid, NOON)  # pushes out bob, who called longest ago
+    await users.ensure_user(ann, NOON)
+    await users.ensure_user(bob, NOON)
     subjects = {row["subject"] for row in await pool.fetch("SELECT subject FROM users")}
     assert subjects == {"bob", "cid"}
 
 
 async def test_a_subject_of_another_user_is_refused(pool: Any) -> None:
     users = PostgresUserStore(pool)
-    await users.seen(Principal(uuid4(), "ann"), NOON)
+    await users.ensure_user(Principal(uuid4(), "ann"), NOON)
     with pytest.raises(PermissionDenied):
-        await users.seen(Principal(uuid4(), "ann"), NOON)
+        await users.ensure_user(Principal(uuid4(), "ann"), NOON)

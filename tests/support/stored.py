@@ -20,7 +20,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 async def a_user(pool: Any, name: str = "ann") -> Principal:
     """A principal that has called."""
     principal = Principal(uuid4(), f"{name}-{uuid4()}", f"{name}@example.com")
-    await PostgresUserStore(pool).seen(principal, NOON)
+    await PostgresUserStore(pool).ensure_user(principal, NOON)
     return principal
 
 

@@ -1,11 +1,6 @@
-"""The first schema.
+"""The first schema."""
 
-Written as SQL: Piccolo's own operations know neither keys of several columns, CHECKs, partial
-indexes, nor triggers, and here the whole schema is read in one place.
-"""
-
-from piccolo.apps.migrations.auto.migration_manager import MigrationManager
-from piccolo.apps.migrations.tables import Migration
+from server.db.sql_migration import sql_migration
 
 ID = "2026-11-25T00:00:00:000000"
 VERSION = "1.38.0"
@@ -45,7 +40,7 @@ UP = (
     )
     """,
     "CREATE INDEX idx_drafts_workflow_id ON drafts (workflow_id)",
-    # The two tables refer to each other: the check waits for the commit.
+    # The two tables refer to each other, so the constraint is checked at commit.
     """
     ALTER TABLE workflows ADD CONSTRAINT workflows_current_draft_id_fkey
         FOREIGN KEY (current_draft_id) REFERENCES drafts (id) DEFERRABLE INITIALLY DEFERRED
@@ -196,22 +191,4 @@ DOWN = (
     "DROP FUNCTION refuse_leaving_terminal_status",
 )
 
-
-async def up() -> None:
-    """Make the schema, on the engine that runs the migrations."""
-    for statement in UP:
-        await Migration._meta.db.run_ddl(statement)
-
-
-async def down() -> None:
-    """Remove it, with all data."""
-    for statement in DOWN:
-        await Migration._meta.db.run_ddl(statement)
-
-
-async def forwards() -> MigrationManager:
-    """Tell Piccolo what to run."""
-    manager = MigrationManager(migration_id=ID, app_name="ide_orchestrator", description=DESCRIPTION)
-    manager.add_raw(up)
-    manager.add_raw_backwards(down)
-    return manager
+forwards = sql_migration(ID, UP, DOWN, DESCRIPTION)

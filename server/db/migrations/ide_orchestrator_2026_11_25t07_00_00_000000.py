@@ -1,7 +1,9 @@
-"""Tickets for WebSockets. Beside the release before: it does not know the table."""
+"""Tickets for WebSockets.
 
-from piccolo.apps.migrations.auto.migration_manager import MigrationManager
-from piccolo.apps.migrations.tables import Migration
+The previous release runs on this schema, too: it does not use the table.
+"""
+
+from server.db.sql_migration import sql_migration
 
 ID = "2026-11-25T07:00:00:000000"
 VERSION = "1.38.0"
@@ -22,22 +24,4 @@ UP = (
 
 DOWN = ("DROP TABLE tickets",)
 
-
-async def up() -> None:
-    """Make the table, on the engine that runs the migrations."""
-    for statement in UP:
-        await Migration._meta.db.run_ddl(statement)
-
-
-async def down() -> None:
-    """Remove it, with the tickets that wait."""
-    for statement in DOWN:
-        await Migration._meta.db.run_ddl(statement)
-
-
-async def forwards() -> MigrationManager:
-    """Tell Piccolo what to run."""
-    manager = MigrationManager(migration_id=ID, app_name="ide_orchestrator", description=DESCRIPTION)
-    manager.add_raw(up)
-    manager.add_raw_backwards(down)
-    return manager
+forwards = sql_migration(ID, UP, DOWN, DESCRIPTION)

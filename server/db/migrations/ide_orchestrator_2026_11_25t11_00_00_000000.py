@@ -1,8 +1,9 @@
-"""Share links, and one view that says who may do what. Beside the release before: it knows neither, and
-reads and writes `proposal_access` as it did."""
+"""Share links, and one view that decides who may do what.
 
-from piccolo.apps.migrations.auto.migration_manager import MigrationManager
-from piccolo.apps.migrations.tables import Migration
+The previous release runs on this schema, too: it uses neither, and `proposal_access` does not change.
+"""
+
+from server.db.sql_migration import sql_migration
 
 ID = "2026-11-25T11:00:00:000000"
 VERSION = "1.38.0"
@@ -21,7 +22,7 @@ UP = (
     )
     """,
     "CREATE INDEX idx_share_links_proposal_id ON share_links (proposal_id)",
-    # A link is a caller of its own, by its id, while whoever made it is not disabled.
+    # A link is a caller of its own, with its id, while the user that created it is not disabled.
     """
     CREATE VIEW proposal_callers AS
     SELECT proposal_id, user_id AS caller_id, access_type FROM proposal_access
@@ -33,22 +34,4 @@ UP = (
 
 DOWN = ("DROP VIEW proposal_callers", "DROP TABLE share_links")
 
-
-async def up() -> None:
-    """Make them, on the engine that runs the migrations."""
-    for statement in UP:
-        await Migration._meta.db.run_ddl(statement)
-
-
-async def down() -> None:
-    """Remove them; nobody's own access changes."""
-    for statement in DOWN:
-        await Migration._meta.db.run_ddl(statement)
-
-
-async def forwards() -> MigrationManager:
-    """Tell Piccolo what to run."""
-    manager = MigrationManager(migration_id=ID, app_name="ide_orchestrator", description=DESCRIPTION)
-    manager.add_raw(up)
-    manager.add_raw_backwards(down)
-    return manager
+forwards = sql_migration(ID, UP, DOWN, DESCRIPTION)

@@ -1,14 +1,16 @@
-"""Quotas. Beside the release before: it knows neither table, and counts nothing."""
+"""Quotas.
 
-from piccolo.apps.migrations.auto.migration_manager import MigrationManager
-from piccolo.apps.migrations.tables import Migration
+The previous release runs on this schema, too: it uses neither table, and counts nothing.
+"""
+
+from server.db.sql_migration import sql_migration
 
 ID = "2026-11-25T12:00:00:000000"
 VERSION = "1.38.0"
 DESCRIPTION = "quotas"
 
 UP = (
-    # Callers are users and share links; what is counted here is worth nothing after a crash.
+    # Callers are users and share links. The counts are worthless after a crash: the tables are unlogged.
     """
     CREATE UNLOGGED TABLE quotas (
         caller_id uuid PRIMARY KEY,
@@ -30,22 +32,4 @@ DOWN = (
     "DROP TABLE quotas",
 )
 
-
-async def up() -> None:
-    """Make them, on the engine that runs the migrations."""
-    for statement in UP:
-        await Migration._meta.db.run_ddl(statement)
-
-
-async def down() -> None:
-    """Remove them."""
-    for statement in DOWN:
-        await Migration._meta.db.run_ddl(statement)
-
-
-async def forwards() -> MigrationManager:
-    """Tell Piccolo what to run."""
-    manager = MigrationManager(migration_id=ID, app_name="ide_orchestrator", description=DESCRIPTION)
-    manager.add_raw(up)
-    manager.add_raw_backwards(down)
-    return manager
+forwards = sql_migration(ID, UP, DOWN, DESCRIPTION)

@@ -11,7 +11,7 @@ from server.domain.model import Principal
 class Users(Protocol):
     """The people and services that have called."""
 
-    async def seen(self, principal: Principal, now: datetime) -> None:
+    async def ensure_user(self, principal: Principal, now: datetime) -> None:
         """Make sure that the principal has a row. Cheap when it was seen lately.
 
         Raises PermissionDenied for a disabled user, and for a subject that is another user's.
