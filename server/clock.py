@@ -1,4 +1,4 @@
-"""The machine's own time and randomness, behind the domain's ports."""
+"""The time and the randomness of this machine."""
 
 from __future__ import annotations
 
@@ -7,26 +7,30 @@ import time
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
+from typing_extensions import override
 
-class SystemClock:
-    """The machine's clock (ports.Clock)."""
+from server.domain.clock import Clock, Ids
 
+
+class SystemClock(Clock):
+    """The clock of this machine."""
+
+    @override
     def now(self) -> datetime:
-        """Now, UTC-aware."""
         return datetime.now(UTC)
 
+    @override
     def monotonic(self) -> float:
-        """Seconds that only grow."""
         return time.monotonic()
 
+    @override
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
         await asyncio.sleep(seconds)
 
 
-class RandomIds:
-    """Random UUIDs (ports.Ids)."""
+class RandomIds(Ids):
+    """Random UUIDs."""
 
+    @override
     def new(self) -> UUID:
-        """An id that nothing has yet."""
         return uuid4()

@@ -1,4 +1,4 @@
-"""What callers have open and made lately, for all replicas (quotas.QuotaStore).
+"""What callers have open and made lately, for all replicas.
 
 A row a caller, locked by the statement that counts in it: a limit is looked at on the row's newest version,
 so it holds whatever replicas do at once. The tables are unlogged: after a crash of the database they are
@@ -12,9 +12,10 @@ from datetime import timedelta
 from uuid import UUID
 
 import asyncpg
+from typing_extensions import override
 
 from server.db.errors import database_errors
-from server.domain.access.quotas import DEAD_AFTER_S
+from server.domain.access.quotas import DEAD_AFTER_S, QuotaStore
 
 _DEAD_AFTER = timedelta(seconds=DEAD_AFTER_S)
 
@@ -48,6 +49,7 @@ WHERE $3 > (
 RETURNING true
 """
 
+#: Rows of dead replicas and of idle callers are deleted on the way.
 _BEAT = """
 WITH buried AS (
   DELETE FROM replicas WHERE seen_at < now() - interval '1 hour' AND name <> $1
@@ -69,31 +71,31 @@ ON CONFLICT (caller_id) DO UPDATE SET streams = (q.streams - $1) || excluded.str
 """
 
 
-class PostgresQuotaStore:
+class PostgresQuotaStore(QuotaStore):
     """The counts. `replica` names this process among its peers."""
 
     def __init__(self, pool: asyncpg.Pool, *, replica: str) -> None:
         self._pool, self._replica = pool, replica
 
+    @override
     async def count_create(self, caller: UUID, most: int) -> int | None:
-        """Count one more thing made in this minute, or say in how many seconds there is room again."""
         with database_errors():
             if await self._pool.fetchval(_COUNT_CREATE, caller, most):
                 return None
             return max(await self._pool.fetchval(_ROOM_IN, caller) or 1, 1)
 
+    @override
     async def count_stream(self, caller: UUID, most: int) -> bool:
-        """Count one more open stream of this replica's, if all replicas together may have one more."""
         with database_errors():
             counted = await self._pool.fetchval(_COUNT_STREAM, caller, self._replica, most, _DEAD_AFTER)
         return bool(counted)
 
+    @override
     async def beat(self) -> bool:
-        """Say that this replica lives; whether that was known. Forgets dead replicas and idle callers."""
         with database_errors():
             return bool(await self._pool.fetchval(_BEAT, self._replica))
 
+    @override
     async def tell_streams(self, counts: Mapping[UUID, int]) -> None:
-        """How many streams of these callers are open on this replica."""
         with database_errors():
             await self._pool.execute(_TELL_STREAMS, self._replica, list(counts), list(counts.values()))

@@ -1,12 +1,14 @@
-"""Journals whose time is over, in PostgreSQL (retention.RetentionStore)."""
+"""The removal of old journals from PostgreSQL."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
 import asyncpg
+from typing_extensions import override
 
 from server.db.errors import database_errors
+from server.domain.journal.retention import RetentionStore
 
 #: The floor behind the last event says that none is left. Replicas that look at once skip each other's rows.
 _REMOVE = """
@@ -21,13 +23,13 @@ UPDATE runs SET floor = last_seq + 1 FROM due WHERE runs.thread_id = due.thread_
 """
 
 
-class PostgresRetentionStore:
+class PostgresRetentionStore(RetentionStore):
     """The journals of runs that are over."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
+    @override
     async def remove(self, older_than: timedelta, limit: int) -> int:
-        """Remove the events of at most `limit` runs that ended so long ago, oldest first; how many."""
         with database_errors():
             return len(await self._pool.fetch(_REMOVE, older_than, limit))

@@ -1,4 +1,4 @@
-"""Tickets in PostgreSQL (domain.tickets.TicketStore): a row each, taken out by the one who shows it."""
+"""Tickets in PostgreSQL: a row each, deleted when the ticket is shown."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import asyncpg
+from typing_extensions import override
 
 from server.db.errors import database_errors
+from server.domain.access.tickets import TicketStore
 from server.domain.model import Principal
 
 #: Rows of others that expired go along, a few each time, so that the table stays small.
@@ -29,24 +31,24 @@ WHERE t.thread_id = $2 AND t.expires_at > now() AND u.disabled_at IS NULL
 """
 
 
-class PostgresTicketStore:
+class PostgresTicketStore(TicketStore):
     """The tickets that nobody has shown yet."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
+    @override
     async def put(
         self, sha256: bytes, principal: Principal, thread_id: UUID, lifetime: timedelta
     ) -> datetime:
-        """Keep a ticket; when it expires."""
         with database_errors():
             expires_at: datetime = await self._pool.fetchval(
                 _PUT, sha256, principal.user_id, thread_id, principal.expires_at, lifetime
             )
         return expires_at
 
+    @override
     async def take(self, sha256: bytes, thread_id: UUID) -> Principal | None:
-        """Whose ticket it was, if it was good for the thread; it is used up either way."""
         with database_errors():
             row = await self._pool.fetchrow(_TAKE, sha256, thread_id)
         if row is None:
