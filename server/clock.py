@@ -1,4 +1,4 @@
-"""The machine's clock, behind the domain's port."""
+"""The clock of this machine."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import asyncio
 import time
 from datetime import UTC, datetime
 
+from typing_extensions import override
 
-class SystemClock:
-    """The machine's clock."""
+from server.domain.clock import Clock
 
+
+class SystemClock(Clock):
+    """The clock of this machine."""
+
+    @override
     def now(self) -> datetime:
-        """Now, UTC-aware."""
         return datetime.now(UTC)
 
+    @override
     def monotonic(self) -> float:
-        """Seconds that only grow."""
         return time.monotonic()
 
+    @override
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
         await asyncio.sleep(seconds)
