@@ -195,6 +195,12 @@ RENAMED = {
     "IDEO_WINDOW_MIB": "IDEO_MAX_WINDOW_MIB",
 }
 
+
+def old_names_in_use() -> dict[str, str]:
+    """The old names that the environment still has, each with the present name."""
+    return {old: new for old, new in RENAMED.items() if old in os.environ}
+
+
 #: Settings that need others beside them.
 _TOGETHER = {
     "IDEO_JWKS_URL": ("IDEO_JWT_ISSUER", "IDEO_JWT_AUDIENCE"),

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from ide_orchestrator.v1 import workflow_pb2, workflow_pb2_grpc
 from server.auth.keyset import KeySet
-from server.cli.dev import replay_runtime
+from server.replay.server import replay_runtime
 from server.compose import Hub, open_hub, verifier_of
 from server.domain.errors import Unauthenticated
 from server.settings import load

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from ide_orchestrator.v1 import workflow_pb2, workflow_pb2_grpc
-from server.cli.dev import replay_runtime
+from server.replay.server import replay_runtime
 from server.compose import open_hub, verifier_of
 from server.settings import load
 from tests.support.grpc_face import refusal_of
