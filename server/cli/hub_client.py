@@ -97,7 +97,7 @@ class HubClient:
     async def follow(self, thread_id: str, after: int = 0) -> AsyncIterator[dict[str, Any]]:
         """The stream's messages (WatchRefinementResponse as JSON) until the terminal event.
 
-        after: the last seq that the caller has. Raises ClientError when the hub refuses, or cannot be reached.
+        after: the caller's last seq. Raises ClientError when the hub refuses, or cannot be reached.
         """
         address = "ws" + self._url.removeprefix("http") + f"/api/ws/refinements/{thread_id}"
         failures = 0

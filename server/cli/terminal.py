@@ -1,6 +1,7 @@
 """A refinement in the terminal: the agent's text as it arrives, todos, files and the outcome.
 
-Texts come from users and models. What a terminal would obey is shown as an escape such as `\\x1b`.
+Texts come from users and models. Characters that a terminal would obey are shown
+as escapes.
 """
 
 from __future__ import annotations

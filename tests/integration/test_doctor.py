@@ -14,10 +14,10 @@ import asyncpg
 import pytest
 from click.testing import CliRunner
 
-from server.replay.server import replay_runtime
 from server.cli.doctor.command import examine
 from server.cli.doctor.finding import Finding
 from server.cli.main import main
+from server.replay.server import replay_runtime
 from server.settings import load
 from tests.support.certificates import Authority, write
 from tests.support.hub import SECRET, running_hub

@@ -11,8 +11,8 @@ from typing import Any
 
 from server.auth.tokens import SharedSecret
 from server.cli.hub_client import HubClient, open_client
-from server.replay.server import replay_runtime
 from server.compose import Core, Hub, open_hub
+from server.replay.server import replay_runtime
 from server.settings import load
 
 SECRET = "a secret for tests that is long enough"
