@@ -60,7 +60,7 @@ from server.grpc.transport import Tls, server_credentials
 from server.http.app import HttpServices, create_http_app
 from server.http.server import uvicorn_config
 from server.observability.logs import RunLog
-from server.observability.metrics import HubMetrics, Metrics
+from server.observability.metrics import Metrics, MetricsExporter
 from server.observability.traces import RunTraces, traced_asgi, tracing
 from server.runtime.channel import PublishedRuntime
 from server.runtime.client import DeepagentsRuntime
@@ -381,8 +381,8 @@ async def open_hub(
                 allowed_origins=origins,
                 ready=readiness(core),
                 draining=lambda: not core.refinements.accepting,
-                metrics=HubMetrics(
-                    readings(core, settings), core.counts, threads=settings.metrics_threads
+                metrics=MetricsExporter(
+                    readings(core, settings), core.counts, thread_labels=settings.metrics_threads
                 ).exposition,
                 readers=core.counts,
                 dev=settings.dev,

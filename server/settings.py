@@ -1,6 +1,7 @@
-"""The settings, and the only reader of the environment (DESIGN section 4).
+"""The settings, and the only reader of the environment.
 
-All mistakes are reported at once, by the name of the environment variable and without its value.
+All mistakes are reported at once, by the name of the environment variable and without its value. The
+descriptions here make docs/reference/settings.md.
 """
 
 from __future__ import annotations
@@ -8,13 +9,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from server.setting_types import (
-    Hs256Key,
-    HttpsUrl,
+from server.setting_values import (
     HttpUrl,
     Names,
     Origins,
@@ -23,91 +23,64 @@ from server.setting_types import (
     ReadableFile,
     RedisUrl,
     Seconds,
+    SharedKey,
 )
+
+#: A lease must outlast a database call of the longest permitted duration.
+MIN_LEASE_TTL_S = 12.0
 
 
 class SettingsError(Exception):
-    """Settings that are wrong: `problems` has a sentence for each."""
+    """Settings that are wrong. `problems` has a sentence for each mistake."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
 
 
-#: A lease must outlive a call to the database that takes as long as it may.
-SHORTEST_LEASE_S = 12.0
-
-
 class Settings(BaseSettings):
-    """What the operator sets. The alias is the environment variable.
-
-    The texts below the fields are the meanings in docs/reference/settings.md: `poe docs` writes that page.
-    """
+    """The hub's settings. Fields are in the order of docs/reference/settings.md."""
 
     model_config = SettingsConfigDict(
         extra="ignore", populate_by_name=True, frozen=True, use_attribute_docstrings=True
     )
 
     env: Literal["prod", "dev"] = Field("prod", alias="IDEO_ENV")
-    """`dev` allows HS256 tokens and gRPC reflection, and starts an embedded PostgreSQL when `DATABASE_URL` is
-    not set"""
+    """`dev` allows HS256 tokens and gRPC reflection, and starts an embedded PostgreSQL when `DATABASE_URL`
+    is not set"""
+
+    # --- Storage ---------------------------------------------------------------------------------
+
     database_url: PostgresUrl | None = Field(None, alias="DATABASE_URL")
     """PostgreSQL, such as `postgresql://user:password@host/name`; required with `prod`"""
     database_direct_url: PostgresUrl | None = Field(None, alias="DATABASE_DIRECT_URL")
-    """an address of the same database that does not lead through a transaction pooler (pgbouncer), for
-    `LISTEN`; without it `DATABASE_URL` is used. Set it when `DATABASE_URL` leads through one: when the two
-    differ, the hub uses no prepared statements on `DATABASE_URL` (ADR 0011)"""
-    wakeup_url: RedisUrl | None = Field(None, alias="IDEO_WAKEUP_URL")
-    """a Redis-protocol server (Dragonfly, Valkey, Redis 5 or later), `redis://` or `rediss://`, that carries
-    wake-ups and new events between many replicas; without it they use `LISTEN` and `NOTIFY`. It sees every
-    event; while it is unavailable, replicas poll (ADR 0011)"""
-    runtime_url: HttpUrl | None = Field(None, alias="DEEPAGENTS_RUNTIME_URL")
-    """the runtime, with or without `/deepagents-runtime`; required, except that `ideo dev` without it
-    replays recorded runs"""
-    runtime_profile: Literal["none", "full", "ids"] = Field("none", alias="IDEO_RUNTIME_PROFILE")
-    """what the runtime sends on a new connection to a run's stream: `full` repeats every frame from the
-    first; `ids` repeats some, and no two frames of a run are equal; `none` promises nothing (ADR 0009). It is
-    `full` with recorded runs"""
-    runtime_events_url: RedisUrl | None = Field(None, alias="IDEO_RUNTIME_EVENTS_URL")
-    """`redis://` or `rediss://` address of the server to which the runtime publishes its frames; the hub then
-    reads frames from there and not from the runtime's WebSocket (ADR 0013)"""
+    """address of the same database that does not lead through a transaction pooler (pgbouncer), for
+    `LISTEN`; `DATABASE_URL` when not set. When the two differ, the hub uses no prepared statements on
+    `DATABASE_URL` (ADR 0011)"""
+    database_max_connections: int = Field(10, alias="IDEO_DATABASE_MAX_CONNECTIONS", ge=2, le=200)
+    """maximum number of connections to PostgreSQL of one replica, 2 to 200"""
     data_dir: Path = Field(Path(".data"), alias="IDEO_DATA_DIR")
     """directory of the embedded PostgreSQL"""
-    host: str = Field("127.0.0.1", alias="IDEO_HOST")
-    """the address to listen on"""
-    http_port: Port = Field(8080, alias="IDEO_HTTP_PORT")
-    """the port for HTTP; `0` takes a free one and prints it"""
-    grpc_port: Port = Field(50051, alias="IDEO_GRPC_PORT")
-    """the port for gRPC; `0` takes a free one and prints it"""
-    grpc_certificate: ReadableFile | None = Field(None, alias="IDEO_GRPC_CERTIFICATE")
-    """PEM file with the certificate for TLS on the gRPC port, read again when it changes; without it the
-    port takes plain text"""
-    grpc_key: ReadableFile | None = Field(None, alias="IDEO_GRPC_KEY")
-    """PEM file with the key of that certificate; both or neither"""
-    grpc_client_ca: ReadableFile | None = Field(None, alias="IDEO_GRPC_CLIENT_CA")
-    """PEM file of the authority that signs the clients' certificates; clients must then present one"""
-    grpc_allowed_sans: Names = Field((), alias="IDEO_GRPC_ALLOWED_SANS")
-    """comma-separated subject alternative names; a client's certificate must have one of them. None: any"""
-    grpc_max_calls: int = Field(10_000, alias="IDEO_GRPC_MAX_CALLS", ge=1, le=1_000_000)
-    """maximum number of concurrent gRPC calls of one replica"""
-    grpc_max_connection_age_s: Seconds = Field(3600.0, alias="IDEO_GRPC_MAX_CONNECTION_AGE_S")
-    """seconds after which a gRPC connection is asked to close, so that clients spread over new replicas; its
-    calls have ten more minutes"""
-    allowed_origins: Origins = Field(("https://ide.bizmatters.com",), alias="IDEO_ALLOWED_ORIGINS")
-    """comma-separated origins of browsers; `dev` adds its own"""
-    query_token: bool = Field(True, alias="IDEO_QUERY_TOKEN")
-    """whether a WebSocket may bring its token as `?token=`; tickets and headers always work (ADR 0016)"""
-    jwt_secret: Hs256Key | None = Field(None, alias="IDEO_JWT_SECRET")
-    """HS256 key, at least 32 bytes; only with `IDEO_ENV=dev`. `ideo dev` without it makes a random one"""
-    jwks_url: HttpsUrl | None = Field(None, alias="IDEO_JWKS_URL")
-    """where the issuer of tokens publishes its keys, `https://` (with `IDEO_ENV=dev` also `http://` on this
-    machine): RS256, ES256, EdDSA; required with `prod`, excludes `IDEO_JWT_SECRET` (ADR 0014)"""
-    jwt_issuer: str | None = Field(None, alias="IDEO_JWT_ISSUER")
-    """the required `iss` of a token; required with `IDEO_JWKS_URL`"""
-    jwt_audience: str | None = Field(None, alias="IDEO_JWT_AUDIENCE")
-    """the required `aud` of a token; required with `IDEO_JWKS_URL`"""
-    database_max_connections: int = Field(10, alias="IDEO_DATABASE_MAX_CONNECTIONS", ge=2, le=200)
-    """maximum number of connections to PostgreSQL, 2 to 200"""
+    journal_retention_days: float = Field(90.0, alias="IDEO_JOURNAL_RETENTION_DAYS", ge=0, le=36500)
+    """days for which the events of an ended run are kept; `0`: for ever. Proposals and their files are
+    always kept (ADR 0023)"""
+    wakeup_url: RedisUrl | None = Field(None, alias="IDEO_WAKEUP_URL")
+    """`redis://` or `rediss://` address of a server (Dragonfly, Valkey, Redis 5 or later) that carries
+    wake-ups and new events between many replicas, instead of `LISTEN` and `NOTIFY`. It sees every event;
+    while it is unavailable, replicas poll (ADR 0011)"""
+
+    # --- The runtime and its runs ----------------------------------------------------------------
+
+    runtime_url: HttpUrl | None = Field(None, alias="DEEPAGENTS_RUNTIME_URL")
+    """the runtime, with or without `/deepagents-runtime`; required, except that `ideo dev` replays recorded
+    runs without it"""
+    runtime_profile: Literal["none", "full", "ids"] = Field("none", alias="IDEO_RUNTIME_PROFILE")
+    """what the runtime sends on a new connection to a run's stream: `full` repeats every frame from the
+    first; `ids` repeats some, and no two frames of a run are equal; `none` promises nothing. Recorded runs
+    have `full` (ADR 0009)"""
+    runtime_events_url: RedisUrl | None = Field(None, alias="IDEO_RUNTIME_EVENTS_URL")
+    """`redis://` or `rediss://` address of the server to which the runtime publishes its frames; the hub
+    then reads frames there and not from the runtime's WebSocket (ADR 0013)"""
     lease_ttl_s: Seconds = Field(15.0, alias="IDEO_LEASE_TTL_S")
     """seconds after which another replica may take over the run of a replica that died; at least 12, except
     with `IDEO_ENV=dev`"""
@@ -121,42 +94,96 @@ class Settings(BaseSettings):
     empty_result_grace_s: Seconds = Field(30.0, alias="IDEO_EMPTY_RESULT_GRACE_S")
     """seconds for which the hub doubts a state `completed` without files"""
     max_queue_mib: int = Field(8, alias="IDEO_MAX_QUEUE_MIB", ge=1, le=1024)
-    """memory in MiB for what one run has received and not yet committed; beyond it the hub stops reading the
+    """MiB that one run may have received and not yet committed; beyond it the hub stops reading the
     runtime's stream"""
+
+    # --- HTTP and gRPC ---------------------------------------------------------------------------
+
+    host: str = Field("127.0.0.1", alias="IDEO_HOST")
+    """address to listen on"""
+    http_port: Port = Field(8080, alias="IDEO_HTTP_PORT")
+    """port of HTTP; `0` takes a free one and prints it"""
+    grpc_port: Port = Field(50051, alias="IDEO_GRPC_PORT")
+    """port of gRPC; `0` takes a free one and prints it"""
+    grpc_certificate: ReadableFile | None = Field(None, alias="IDEO_GRPC_CERTIFICATE")
+    """PEM file of the gRPC port's certificate, read again when it changes; without it gRPC is not
+    encrypted"""
+    grpc_key: ReadableFile | None = Field(None, alias="IDEO_GRPC_KEY")
+    """PEM file of that certificate's key; both or neither"""
+    grpc_client_ca: ReadableFile | None = Field(None, alias="IDEO_GRPC_CLIENT_CA")
+    """PEM file of the authority that signs the clients' certificates; gRPC clients must then present one"""
+    grpc_allowed_sans: Names = Field((), alias="IDEO_GRPC_ALLOWED_SANS")
+    """comma-separated subject alternative names; a client's certificate must have one of them. Empty: any
+    certificate of the authority"""
+    grpc_max_calls: int = Field(10_000, alias="IDEO_GRPC_MAX_CALLS", ge=1, le=1_000_000)
+    """maximum number of concurrent gRPC calls of one replica"""
+    grpc_max_connection_age_s: Seconds = Field(3600.0, alias="IDEO_GRPC_MAX_CONNECTION_AGE_S")
+    """seconds after which a gRPC connection is asked to close, so that clients spread over new replicas;
+    its calls have ten more minutes"""
+    max_connections: int = Field(10_000, alias="IDEO_MAX_CONNECTIONS", ge=1, le=1_000_000)
+    """maximum number of HTTP connections of one replica; further ones are answered with 429"""
+    allowed_origins: Origins = Field(("https://ide.bizmatters.com",), alias="IDEO_ALLOWED_ORIGINS")
+    """comma-separated origins of browsers; `IDEO_ENV=dev` adds the hub's own"""
+
+    # --- Who may call, and how much ----------------------------------------------------------------
+
+    jwks_url: HttpUrl | None = Field(None, alias="IDEO_JWKS_URL")
+    """where the issuer of tokens publishes its keys (RS256, ES256, EdDSA), `https://`, with `IDEO_ENV=dev`
+    also `http://` on this machine; required with `prod`, excludes `IDEO_JWT_SECRET` (ADR 0014)"""
+    jwt_issuer: str | None = Field(None, alias="IDEO_JWT_ISSUER")
+    """the required `iss` of a token; required with `IDEO_JWKS_URL`"""
+    jwt_audience: str | None = Field(None, alias="IDEO_JWT_AUDIENCE")
+    """the required `aud` of a token; required with `IDEO_JWKS_URL`"""
+    jwt_secret: SharedKey | None = Field(None, alias="IDEO_JWT_SECRET")
+    """HS256 key of at least 32 bytes, only with `IDEO_ENV=dev`; `ideo dev` makes a random one"""
+    query_token: bool = Field(True, alias="IDEO_QUERY_TOKEN")
+    """whether a WebSocket may bring its token as `?token=`; tickets and headers always work (ADR 0016)"""
+    max_active_runs: int = Field(50, alias="IDEO_MAX_ACTIVE_RUNS", ge=0, le=1_000_000)
+    """maximum number of one caller's runs that have not ended, over all replicas; beyond it the answer is
+    429 with `Retry-After`. `0`: no limit (ADR 0018)"""
+    max_creates_per_minute: int = Field(120, alias="IDEO_MAX_CREATES_PER_MINUTE", ge=0, le=1_000_000)
+    """maximum number of refinements and workflows that one caller creates in a minute; as above"""
+    max_streams: int = Field(500, alias="IDEO_MAX_STREAMS", ge=0, le=1_000_000)
+    """maximum number of one caller's open streams; as above"""
+
+    # --- Streams ---------------------------------------------------------------------------------
+
+    heartbeat_s: Seconds = Field(10.0, alias="IDEO_HEARTBEAT_S", le=15)
+    """seconds between heartbeats on quiet streams, at most 15"""
+    max_window_mib: int = Field(4, alias="IDEO_MAX_WINDOW_MIB", ge=1, le=1024)
+    """MiB of the newest events of one followed thread that are kept in memory"""
     send_deadline_s: Seconds = Field(10.0, alias="IDEO_SEND_DEADLINE_S")
     """seconds within which a client must take some of the data that waits for it, before its connection is
     closed"""
-    max_window_mib: int = Field(4, alias="IDEO_MAX_WINDOW_MIB", ge=1, le=1024)
-    """memory in MiB for the newest events of one followed thread"""
     drain_s: float = Field(10.0, alias="IDEO_DRAIN_S", ge=0, le=600)
-    """seconds over which a stopping replica sends its open streams to other replicas; `0` with `ideo dev`"""
-    heartbeat_s: Seconds = Field(10.0, alias="IDEO_HEARTBEAT_S", le=15)
-    """seconds between heartbeats on quiet streams, at most 15"""
-    max_active_runs: int = Field(50, alias="IDEO_MAX_ACTIVE_RUNS", ge=0, le=1_000_000)
-    """maximum number of one caller's runs that have not ended, over all replicas; beyond it the answer is 429
-    with `Retry-After`. `0`: no limit (ADR 0018)"""
-    max_creates_per_minute: int = Field(120, alias="IDEO_MAX_CREATES_PER_MINUTE", ge=0, le=1_000_000)
-    """maximum number of refinements and workflows that one caller creates in a minute, likewise"""
-    max_streams: int = Field(500, alias="IDEO_MAX_STREAMS", ge=0, le=1_000_000)
-    """maximum number of one caller's open streams, likewise"""
-    max_connections: int = Field(10_000, alias="IDEO_MAX_CONNECTIONS", ge=1, le=1_000_000)
-    """maximum number of HTTP connections of one replica; further ones are answered with 429"""
+    """seconds over which a stopping replica sends its open streams to other replicas; `0` with `ideo
+    dev`"""
+
+    # --- Observation and tests -------------------------------------------------------------------
+
     otlp_endpoint: str | None = Field(None, alias="OTEL_EXPORTER_OTLP_ENDPOINT")
-    """where traces are sent, by OTLP over HTTP; without it there are none. OpenTelemetry's other settings
+    """where traces are sent, by OTLP over HTTP; none without it. OpenTelemetry's other settings
     (`OTEL_SERVICE_NAME`, `OTEL_TRACES_SAMPLER`, `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_BSP_*` …) apply too
     (ADR 0022)"""
     otlp_traces_endpoint: str | None = Field(None, alias="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-    """the same for traces alone; it wins"""
+    """the same, for traces alone"""
     otel_disabled: bool = Field(False, alias="OTEL_SDK_DISABLED")
     """turns traces off"""
-    journal_retention_days: float = Field(90.0, alias="IDEO_JOURNAL_RETENTION_DAYS", ge=0, le=36500)
-    """days for which the events of an ended run are kept; `0`: for ever. Proposals and their files are always
-    kept (ADR 0023)"""
     metrics_threads: bool = Field(False, alias="IDEO_METRICS_THREADS")
-    """adds thread ids as a label to `ide_orchestrator_websocket_connections`; the number of series then grows
-    with use"""
+    """adds thread ids as a label to `ide_orchestrator_websocket_connections`; the number of series then
+    grows with use"""
     crash_point: str | None = Field(None, alias="IDEO_CRASH_POINT", pattern=r"^[a-z_]+(:[1-9][0-9]*)?$")
-    """`NAME` or `NAME:NTH`: the process ends there, for the fault campaign; only with `IDEO_ENV=dev`"""
+    """`NAME` or `NAME:NTH`: the process ends there, for tests ([faults](faults.md)); only with
+    `IDEO_ENV=dev`"""
+
+    @field_validator("jwks_url")
+    @classmethod
+    def _keys_come_over_https(cls, value: str | None, info: ValidationInfo) -> str | None:
+        address = urlsplit(value or "")
+        local = address.hostname in ("127.0.0.1", "::1", "localhost") and info.data.get("env") == "dev"
+        if value and address.scheme != "https" and not (local and address.scheme == "http"):
+            raise ValueError("must be an https:// address (with IDEO_ENV=dev also http:// on this machine)")
+        return value
 
     @model_validator(mode="after")
     def _development_only(self) -> Self:
@@ -164,10 +191,10 @@ class Settings(BaseSettings):
             raise ValueError("IDEO_JWT_SECRET works only with IDEO_ENV=dev: use IDEO_JWKS_URL")
         if self.crash_point and self.env != "dev":
             raise ValueError("IDEO_CRASH_POINT works only with IDEO_ENV=dev")
-        if self.lease_ttl_s < SHORTEST_LEASE_S and self.env != "dev":
+        if self.lease_ttl_s < MIN_LEASE_TTL_S and self.env != "dev":
             raise ValueError(
-                f"IDEO_LEASE_TTL_S below {SHORTEST_LEASE_S:.0f} works only with IDEO_ENV=dev: a call to the "
-                "database may take 10 s, and a run would be taken over meanwhile"
+                f"IDEO_LEASE_TTL_S below {MIN_LEASE_TTL_S:.0f} works only with IDEO_ENV=dev: a database call "
+                "may take 10 s, and another replica would take the run over meanwhile"
             )
         return self
 
@@ -179,7 +206,7 @@ class Settings(BaseSettings):
 
     @property
     def traces(self) -> bool:
-        """Whether traces are made: whether there is somewhere to send them."""
+        """Whether traces are made: only when there is an address to send them to."""
         return not self.otel_disabled and bool(self.otlp_endpoint or self.otlp_traces_endpoint)
 
     @property
@@ -189,12 +216,16 @@ class Settings(BaseSettings):
 
 
 class ClientSettings(BaseSettings):
-    """What the commands that talk to a running hub take when no option says otherwise."""
+    """Settings of the commands that talk to a running hub, used where no option is given."""
 
-    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, frozen=True)
+    model_config = SettingsConfigDict(
+        extra="ignore", populate_by_name=True, frozen=True, use_attribute_docstrings=True
+    )
 
     url: str = Field(default="http://127.0.0.1:8080", validation_alias="IDEO_URL")
+    """address of the hub"""
     token: SecretStr | None = Field(default=None, validation_alias="IDEO_TOKEN")
+    """the token that the hub is called with"""
 
 
 #: Names of the first release, which are read where the present name is not set.
@@ -213,8 +244,8 @@ RENAMED = {
     "IDEO_WINDOW_MIB": "IDEO_MAX_WINDOW_MIB",
 }
 
-#: Settings that need others beside them.
-_TOGETHER = {
+#: Settings that require others.
+_REQUIRES = {
     "IDEO_JWKS_URL": ("IDEO_JWT_ISSUER", "IDEO_JWT_AUDIENCE"),
     "IDEO_GRPC_CERTIFICATE": ("IDEO_GRPC_KEY",),
     "IDEO_GRPC_KEY": ("IDEO_GRPC_CERTIFICATE",),
@@ -223,35 +254,45 @@ _TOGETHER = {
 }
 
 
-def load(*, require: tuple[str, ...] = (), in_prod: tuple[str, ...] = (), **overrides: Any) -> Settings:
-    """The settings from the environment, `overrides` (by field name) first.
+def old_names_in_use() -> dict[str, str]:
+    """The old names that the environment has, each with the present name."""
+    return {old: new for old, new in RENAMED.items() if old in os.environ}
 
-    require, in_prod: environment names that must be set, always or without IDEO_ENV=dev; with each go
-    those that it is worth nothing without. Raises SettingsError with every mistake.
+
+def load(*, require: tuple[str, ...] = (), in_prod: tuple[str, ...] = (), **overrides: Any) -> Settings:
+    """The settings from the environment; `overrides`, by field name, take precedence.
+
+    require, in_prod: names of variables that must be set, always or unless IDEO_ENV=dev, with those that
+    they require. Raises SettingsError with every mistake.
     """
-    problems: list[str] = []
-    fields = Settings.model_fields
     given: dict[str, Any] = {
-        new: os.environ[old] for old, new in RENAMED.items() if old in os.environ and new not in os.environ
+        new: os.environ[old] for old, new in old_names_in_use().items() if new not in os.environ
     }
+    fields = Settings.model_fields
     given |= {str(fields[name].alias): value for name, value in overrides.items() if value is not None}
-    settings: Settings | None = None
+    missing = _missing({**os.environ, **given}, require, in_prod)
     try:
         settings = Settings(**given)
     except ValidationError as error:
-        for problem in error.errors(include_input=False, include_url=False):
-            name = str(problem["loc"][0]) if problem["loc"] else ""
-            text = problem["msg"].removeprefix("Value error, ")
-            problems.append(f"{name}: {text}" if name else text)
-
-    def _set(name: str) -> Any:
-        return given.get(name) or os.environ.get(name)
-
-    wanted = [*(in_prod if _set("IDEO_ENV") != "dev" else ()), *require]
-    for name, others in _TOGETHER.items():
-        if name in wanted or _set(name):
-            wanted += others
-    problems.extend(f"{name}: is required" for name in dict.fromkeys(wanted) if not _set(name))
-    if problems or settings is None:
-        raise SettingsError(problems)
+        raise SettingsError(_problems(error) + missing) from None
+    if missing:
+        raise SettingsError(missing)
     return settings
+
+
+def _missing(present: dict[str, Any], require: tuple[str, ...], in_prod: tuple[str, ...]) -> list[str]:
+    """A problem for each variable that must be set and is not."""
+    wanted = [*(in_prod if present.get("IDEO_ENV") != "dev" else ()), *require]
+    for name, others in _REQUIRES.items():
+        if name in wanted or present.get(name):
+            wanted += others
+    return [f"{name}: is required" for name in dict.fromkeys(wanted) if not present.get(name)]
+
+
+def _problems(error: ValidationError) -> list[str]:
+    """A problem for each mistake, without the wrong value."""
+    problems = []
+    for mistake in error.errors(include_input=False, include_url=False):
+        text = mistake["msg"].removeprefix("Value error, ")
+        problems.append(f"{mistake['loc'][0]}: {text}" if mistake["loc"] else text)
+    return problems

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
@@ -18,9 +19,10 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorProto,
     FileDescriptorSet,
 )
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel
 
-from server.settings import RENAMED, Settings
+from server.observability.metrics import COUNTERS, GAUGES, HISTOGRAMS, PREFIX, SOCKETS
+from server.settings import RENAMED, ClientSettings, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -37,18 +39,28 @@ _SETTINGS = """# Settings
 Settings are environment variables. The hub checks all of them at start, reports every mistake at once, and
 exits with 2. Written from `server/settings.py` by `tools/docs.py`.
 
-| name | default | meaning |
-|---|---|---|
 """
-_EARLIER = """
-`ideo refine` and `ideo watch` read `IDEO_URL` (default `http://127.0.0.1:8080`) and `IDEO_TOKEN`.
+_CLIENT_SETTINGS = """
+## Commands that talk to a running hub
 
-## Earlier names
+`ideo refine` and `ideo watch` also read:
 
-The names of the first release still work where the present name is not set:
+"""
+_OLD_NAMES = """
+## Old names
 
-| earlier | present |
+The names of the first release still work where the present name is not set. Commands print a line for each
+that is in use.
+
+| old | present |
 |---|---|
+"""
+_METRICS = """# Metrics
+
+`GET /metrics` answers in Prometheus' text format. Label values come from closed sets and every series exists
+from the start, so the number of series is constant, unless `IDEO_METRICS_THREADS=true`.
+`deploy/monitoring/alerts.yaml` has alerts that use these metrics, `deploy/monitoring/dashboard.json` a
+dashboard. Written from `server/observability/metrics.py` by `tools/docs.py`.
 """
 _DECISIONS = """# Decisions
 
@@ -107,35 +119,6 @@ def events_page() -> str:
     return "\n".join([_EVENTS, *(line for _, lines in sorted(sections) for line in lines)]) + "\n"
 
 
-def default_of(field: FieldInfo) -> str:
-    """A setting's default as an operator writes it."""
-    value = field.default
-    if value in (None, ()):
-        return "none"
-    if isinstance(value, tuple):
-        value = ",".join(value)
-    if isinstance(value, bool):
-        value = str(value).lower()
-    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
-
-
-def decision_link(found: re.Match[str]) -> str:
-    """A link from a page of the reference to a decision that it names."""
-    [path] = (DOCS / "adr").glob(f"{found[1]}-*.md")
-    return f"[{found[0]}](../adr/{path.name})"
-
-
-def settings_page() -> str:
-    """The page of the settings, in the order of their fields."""
-    lines = []
-    for field in Settings.model_fields.values():
-        meaning = " ".join((field.description or "").split())
-        meaning = re.sub(r"ADR (\d{4})", decision_link, meaning)
-        lines.append(f"| `{field.alias}` | {default_of(field)} | {meaning} |\n")
-    earlier = (f"| `{old}` | `{new}` |\n" for old, new in RENAMED.items())
-    return "".join([_SETTINGS, *lines, _EARLIER, *earlier])
-
-
 def decisions_page() -> str:
     """The list of decisions."""
     lines = []
@@ -145,11 +128,68 @@ def decisions_page() -> str:
     return _DECISIONS + "\n".join(lines) + "\n"
 
 
+def settings_page() -> str:
+    """The page of the settings, in the order of their class."""
+    old_names = [f"| `{old}` | `{new}` |" for old, new in RENAMED.items()]
+    tables = [_SETTINGS, settings_table(Settings), _CLIENT_SETTINGS, settings_table(ClientSettings)]
+    return "".join(tables) + _OLD_NAMES + "\n".join(old_names) + "\n"
+
+
+def settings_table(settings: type[BaseModel]) -> str:
+    """A row for each setting of the class."""
+    rows = ["| name | default | meaning |", "|---|---|---|"]
+    for field in settings.model_fields.values():
+        meaning = re.sub(r"ADR (\d{4})", decision_link, " ".join((field.description or "").split()))
+        rows.append(f"| `{field.validation_alias}` | {default_of(field.default)} | {meaning} |")
+    return "\n".join(rows) + "\n"
+
+
+def default_of(value: Any) -> str:
+    """A setting's default as one writes it in the environment."""
+    if value is None or value == ():
+        return "none"
+    if isinstance(value, tuple):
+        value = ",".join(value)
+    if isinstance(value, float):
+        value = f"{value:g}"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def decision_link(match: re.Match[str]) -> str:
+    """A link from a reference page to the decision of that number."""
+    [path] = (DOCS / "adr").glob(f"{match[1]}-*.md")
+    return f"[{match[0]}](../adr/{path.name})"
+
+
+def metrics_page() -> str:
+    """The page of the metrics, in the order of their tables."""
+    gauges = [f"| `{PREFIX}{name}` | {text} |" for name, text in (*GAUGES.items(), SOCKETS)]
+    counters = [metric_row(name, text, labels) for name, (text, labels) in COUNTERS.items()]
+    histograms = [metric_row(name, text, labels) for name, (text, labels, _) in HISTOGRAMS.items()]
+    lines = ["\n## Gauges, read at each scrape\n", "| name | meaning |", "|---|---|", *gauges]
+    lines += [
+        "\n## Counters, since the replica started\n",
+        "| name | counts | labels |",
+        "|---|---|---|",
+        *counters,
+    ]
+    lines += ["\n## Histograms, in seconds\n", "| name | measures | labels |", "|---|---|---|", *histograms]
+    return _METRICS + "\n".join(lines) + "\n"
+
+
+def metric_row(name: str, text: str, labels: dict[str, tuple[str, ...]]) -> str:
+    """The row of a metric with labels."""
+    values = "; ".join(f"`{label}`: {', '.join(known)}" for label, known in labels.items())
+    return f"| `{PREFIX}{name}` | {text} | {values} |"
+
+
 def pages() -> dict[Path, str]:
     """The text of each generated page."""
+    reference = DOCS / "reference"
     return {
-        DOCS / "reference" / "events.md": events_page(),
-        DOCS / "reference" / "settings.md": settings_page(),
+        reference / "events.md": events_page(),
+        reference / "metrics.md": metrics_page(),
+        reference / "settings.md": settings_page(),
         DOCS / "adr" / "index.md": decisions_page(),
     }
 

@@ -1,31 +1,36 @@
 """`ideo dev`: everything on one machine with one command, and a demo refinement to look at.
 
-Real parts throughout: an embedded PostgreSQL, the hub on its real sockets, and, unless a runtime is
-named, recorded runs served through the runtime's own endpoints.
+Every part is real: an embedded PostgreSQL, the hub on its sockets and, unless a runtime is set, recorded
+runs that are served through the runtime's own endpoints.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from secrets import token_urlsafe
-from typing import Any
+from typing import Any, NoReturn
 
-import uvicorn
 from pydantic import SecretStr
 from rich.console import Console
 
 from server.auth.tokens import SharedSecret
-from server.cli.client import HubClient, open_client
-from server.cli.terminal import refine, show_files
-from server.compose import Hub, listening_socket, open_hub
-from server.db.migrate import up
-from server.embedded_postgres.server import embedded
-from server.replay.app import create_replay_app
+from server.cli import exit_codes
+from server.cli.database import open_database
+from server.cli.environment import read_settings
+from server.cli.event_loop import run_command, serve_until_stopped
+from server.cli.exit_codes import CommandError
+from server.cli.hub_client import ClientError, HubClient, open_client
+from server.cli.refine import refine
+from server.cli.terminal import printable, show_files
+from server.compose import Hub, open_hub
+from server.db import migrate
+from server.observability.logs import configure_logging
+from server.replay.server import replay_runtime
 from server.settings import Settings
 
 DEMO_USER = "dev@example.com"
@@ -42,45 +47,45 @@ class Demo:
     workflow_id: str
 
 
-@contextlib.asynccontextmanager
-async def replay_runtime(
-    host: str = "127.0.0.1", port: int = 0, *, directory: Path | None = None, default: str = "short_run"
-) -> AsyncIterator[str]:
-    """The replay runtime on a socket of its own (`port` 0: a free one); its address."""
-    listener = listening_socket(host, port)
-    address = f"http://{host}:{listener.getsockname()[1]}"
-    config = uvicorn.Config(
-        create_replay_app(directory, default=default), log_config=None, access_log=False, lifespan="off"
-    )
-    server = uvicorn.Server(config)
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        yield address
-    finally:
-        server.should_exit = server.force_exit = True
-        await asyncio.gather(serving, return_exceptions=True)
-        listener.close()
+def run(*, once: bool, verbose: bool) -> NoReturn:
+    """Start everything, show a refinement, then (unless `once`) serve until a signal."""
+    settings = read_settings(env="dev")
+    configure_logging(dev=True, level=logging.INFO if verbose else logging.WARNING)
+    console = Console()
+
+    async def _dev(stop: asyncio.Event) -> int:
+        async with open_demo(settings, console) as demo:
+            try:
+                return await serve_until_stopped(_show(demo), stop)
+            except ClientError as error:
+                raise CommandError(printable(str(error))) from None
+
+    async def _show(demo: Demo) -> int:
+        proposal = await demo_refinement(demo, console)
+        succeeded = proposal["status"] == "completed" and bool(proposal["generated_files"])
+        if once or not succeeded:
+            return 0 if succeeded else exit_codes.FAILED
+        show_addresses(demo, console)
+        await demo.hub.failed
+        return exit_codes.FAILED
+
+    run_command(_dev)
 
 
 @contextlib.asynccontextmanager
-async def open_dev(settings: Settings, console: Console) -> AsyncIterator[Demo]:
-    """The whole of it, with a demo user and workflow."""
+async def open_demo(settings: Settings, console: Console) -> AsyncIterator[Demo]:
+    """Start the parts one after the other, with a line for each, and make a demo user and workflow."""
+
+    def _say(text: str) -> None:
+        console.print(f"{text} …", style="dim", markup=False, highlight=False)
+
     async with contextlib.AsyncExitStack() as stack:
-        if settings.database_url is None:
-            console.print(f"[dim]PostgreSQL in {settings.data_dir} …[/]", highlight=False)
-            dsn = await stack.enter_async_context(embedded(settings.data_dir / "postgres"))
-        else:
-            dsn = settings.database_url.get_secret_value()
-        await up(dsn)
-        runtime_url = settings.runtime_url
-        if runtime_url is None:
-            runtime_url = await stack.enter_async_context(replay_runtime())
-            # The recordings are repeated whole to every subscriber, and published nowhere else.
-            settings = settings.model_copy(update={"runtime_profile": "full", "runtime_events_url": None})
+        dsn = await stack.enter_async_context(_database(settings, _say))
+        settings, runtime_url = await _runtime(settings, stack, _say)
         settings = settings.model_copy(update={"drain_s": 0.0})
         secret = settings.jwt_secret or SecretStr(token_urlsafe(32))
         verifier = SharedSecret(secret.get_secret_value(), settings.jwt_issuer, settings.jwt_audience)
+        _say("Starting the hub")
         hub = await stack.enter_async_context(
             open_hub(settings, dsn=dsn, runtime_url=runtime_url, verifier=verifier)
         )
@@ -90,19 +95,47 @@ async def open_dev(settings: Settings, console: Console) -> AsyncIterator[Demo]:
         yield Demo(hub, token, workflow_id)
 
 
+@contextlib.asynccontextmanager
+async def _database(settings: Settings, say: Callable[[str], None]) -> AsyncIterator[str]:
+    """The DSN of a migrated database."""
+    if settings.database_url is None:
+        say(f"Starting PostgreSQL in {settings.data_dir / 'postgres'}")
+    else:
+        say("Using the PostgreSQL of DATABASE_URL")
+    # A crash of the machine in its first seconds may cost a developer a new database, but not later data.
+    async with open_database(settings, sync=False) as dsn:
+        applied = await migrate.up(dsn)
+        if applied:
+            say(f"Applied {len(applied)} migrations")
+        yield dsn
+
+
+async def _runtime(
+    settings: Settings, stack: contextlib.AsyncExitStack, say: Callable[[str], None]
+) -> tuple[Settings, str]:
+    """The runtime's address, with the settings that fit it: recorded runs unless a runtime is set."""
+    if settings.runtime_url is not None:
+        say(f"Using the runtime at {settings.runtime_url}")
+        return settings, settings.runtime_url
+    say("Starting a runtime that replays recorded runs")
+    address = await stack.enter_async_context(replay_runtime())
+    # Every subscriber gets a recording from its first frame, and nothing is published elsewhere.
+    return settings.model_copy(update={"runtime_profile": "full", "runtime_events_url": None}), address
+
+
 async def demo_workflow(client: HubClient) -> str:
-    """The demo user's workflow, made if there is none."""
+    """The id of the demo user's newest workflow, created when there is none."""
     found = await client.call("GET", "/api/workflows?limit=1")
     for workflow in found["items"]:
         return str(workflow["id"])
-    made = await client.call(
+    created = await client.call(
         "POST", "/api/workflows", {"name": "demo", "files": {"/THE_SPEC/constitution.md": "# Constitution\n"}}
     )
-    return str(made["id"])
+    return str(created["id"])
 
 
 async def demo_refinement(demo: Demo, console: Console) -> dict[str, Any]:
-    """One refinement, shown live; its proposal."""
+    """Show one refinement live; its proposal."""
     console.print(f"[bold]A refinement:[/] {DEMO_PROMPT.partition(' [[')[0]}", highlight=False)
     async with open_client(demo.hub.http_address, demo.token) as client:
         proposal = await refine(client, demo.workflow_id, {"user_prompt": DEMO_PROMPT}, console=console)
@@ -112,7 +145,7 @@ async def demo_refinement(demo: Demo, console: Console) -> dict[str, Any]:
 
 
 def show_addresses(demo: Demo, console: Console) -> None:
-    """What to call, ready to paste."""
+    """Print the addresses and two commands that are ready to paste."""
     console.print(f"\nHTTP  {demo.hub.http_address}\ngRPC  {demo.hub.grpc_address}", highlight=False)
     console.print("A token for twelve hours, and a refinement of your own:\n", highlight=False)
     lines = (
@@ -123,4 +156,4 @@ def show_addresses(demo: Demo, console: Console) -> None:
     )
     for line in lines:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
-    console.print("\nCtrl-C ends everything.", highlight=False)
+    console.print("\nCtrl-C stops everything.", highlight=False)

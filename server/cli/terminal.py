@@ -1,22 +1,40 @@
-"""What a person sees of a refinement in the terminal: the text as it comes, todos, files, the end."""
+"""A refinement in the terminal: the agent's text as it arrives, todos, files and the outcome.
+
+Texts come from users and models. Characters that a terminal would obey are shown
+as escapes.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Callable
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
-from server.cli.client import HubClient
-
-_MARKS = {
+#: Control characters, what overrides the direction of text, and what cannot be encoded.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_FILE_MARKS = {
     "FILE_CHANGE_KIND_ADDED": "[green]+[/]",
     "FILE_CHANGE_KIND_MODIFIED": "[yellow]~[/]",
     "FILE_CHANGE_KIND_DELETED": "[red]-[/]",
 }
 _TODO_MARKS = {"completed": "[green]x[/]", "in_progress": "[yellow]>[/]"}
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    """The text without characters that a terminal would obey. lines: line ends and tabs stay."""
+
+    def _escaped(match: re.Match[str]) -> str:
+        return match[0] if lines and match[0] in "\n\t" else ascii(match[0])[1:-1]
+
+    return _UNPRINTABLE.sub(_escaped, text.replace("\r\n", "\n") if lines else text)
+
+
+def markup(text: object) -> str:
+    """A text from outside on one line, safe inside rich's markup."""
+    return escape(printable(str(text)))
 
 
 class RefinementView:
@@ -28,99 +46,80 @@ class RefinementView:
         self._progress = ""
         #: Events shown.
         self.events = 0
-        #: The terminal event, once it came.
+        #: The terminal event, after it arrived.
         self.terminal: dict[str, Any] | None = None
 
     def show(self, message: dict[str, Any]) -> None:
-        """Show one message of the stream."""
+        """Show one message of the stream. Kinds of events that this version does not know are skipped."""
         for event in message.get("batch", {}).get("events", ()):
             self.events += 1
-            for kind, show in self._kinds.items():
-                if kind in event:
-                    show(self, event[kind])
+            for kind in event.keys() & RENDERERS.keys():
+                RENDERERS[kind](self, event[kind])
         progress = message.get("heartbeat", {}).get("progress", "")
         if progress and progress != self._progress:
             self._progress = progress
-            self._line(f"[dim]{escape(progress)}[/]")
+            self._line(f"[dim]{markup(progress)}[/]")
 
-    def _line(self, markup: str) -> None:
+    def _line(self, text: str) -> None:
         if self._in_text:
             self._console.print()
             self._in_text = False
-        self._console.print(markup, highlight=False)
+        self._console.print(text, highlight=False)
 
-    def _started(self, started: dict[str, Any]) -> None:
-        self._line(f"[dim]run {started.get('run_id', '')} started[/]")
+    def _run_started(self, started: dict[str, Any]) -> None:
+        self._line(f"[dim]run {markup(started.get('run_id', ''))} started[/]")
 
     def _token(self, token: dict[str, Any]) -> None:
         if token.get("role") == "MESSAGE_ROLE_TOOL":
             return
-        text = token.get("text", "")
+        text = printable(token.get("text", ""), lines=True)
         if text:
             self._console.print(text, end="", style="cyan", markup=False, highlight=False)
             self._in_text = True
         for call in token.get("tool_calls", ()):
             if call.get("name"):
-                self._line(f"[magenta]calls {escape(call['name'])}[/]")
+                self._line(f"[magenta]calls {markup(call['name'])}[/]")
 
-    def _state(self, update: dict[str, Any]) -> None:
+    def _state_update(self, update: dict[str, Any]) -> None:
         for todo in update.get("todos", {}).get("items", ()):
             mark = _TODO_MARKS.get(todo.get("status", ""), " ")
-            self._line(f"  \\[{mark}] {escape(todo.get('content', ''))}")
+            self._line(f"  \\[{mark}] {markup(todo.get('content', ''))}")
         for change in update.get("files", ()):
-            mark = _MARKS.get(change.get("kind", ""), "?")
+            mark = _FILE_MARKS.get(change.get("kind", ""), "?")
             size = f" ({change['size_bytes']} bytes)" if "size_bytes" in change else ""
-            self._line(f"  {mark} {escape(change.get('path', ''))}{size}")
+            self._line(f"  {mark} {markup(change.get('path', ''))}{size}")
 
-    def _input(self, _request: dict[str, Any]) -> None:
+    def _upstream_frame(self, _frame: dict[str, Any]) -> None:
+        """Nothing: the frame is for programs."""
+
+    def _input_requested(self, _request: dict[str, Any]) -> None:
         self._line("[yellow]the agent asks for input[/]")
 
     def _discontinuity(self, _mark: dict[str, Any]) -> None:
-        self._line("[yellow]the connection to the runtime was lost; the text may have a hole here[/]")
+        self._line("[yellow]the connection to the runtime was lost; text may be missing here[/]")
 
     def _terminal(self, terminal: dict[str, Any]) -> None:
         self.terminal = terminal
         outcome = terminal.get("outcome", "").removeprefix("OUTCOME_").lower()
         colour = "green" if outcome == "completed" else "red"
         files = terminal.get("file_count", 0)
-        reason = f": {escape(terminal['message'])}" if terminal.get("message") else ""
+        reason = f": {markup(terminal['message'])}" if terminal.get("message") else ""
         self._line(f"[bold {colour}]{outcome}[/]{reason}, {files} files, {self.events} events")
 
-    _kinds: dict[str, Callable[[RefinementView, dict[str, Any]], None]] = {  # noqa: RUF012
-        "run_started": _started,
-        "token": _token,
-        "state_update": _state,
-        "input_requested": _input,
-        "discontinuity": _discontinuity,
-        "terminal": _terminal,
-    }
 
-
-async def watch(client: HubClient, thread_id: str, *, after: int, console: Console, as_json: bool) -> bool:
-    """Show a refinement until it is over; whether it completed."""
-    view = RefinementView(console)
-    stream: AsyncIterator[dict[str, Any]] = client.follow(thread_id, after)
-    async for message in stream:
-        if as_json:
-            for event in message.get("batch", {}).get("events", ()):
-                console.file.write(json.dumps(event) + "\n")
-                view.terminal = event.get("terminal", view.terminal)
-            console.file.flush()
-        else:
-            view.show(message)
-    return view.terminal is not None and view.terminal.get("outcome") == "OUTCOME_COMPLETED"
-
-
-async def refine(
-    client: HubClient, workflow_id: str, body: dict[str, Any], *, console: Console, as_json: bool = False
-) -> dict[str, Any]:
-    """Start a refinement, show it live, and return its proposal. Raises ClientError."""
-    started = await client.start(workflow_id, body)
-    await watch(client, started["thread_id"], after=0, console=console, as_json=as_json)
-    return await client.call("GET", f"/api/proposals/{started['proposal_id']}")
+#: How each kind of event is shown, by its name in the contract. A test compares it with the contract.
+RENDERERS: Mapping[str, Callable[[RefinementView, dict[str, Any]], None]] = {
+    "run_started": RefinementView._run_started,
+    "token": RefinementView._token,
+    "state_update": RefinementView._state_update,
+    "upstream_frame": RefinementView._upstream_frame,
+    "input_requested": RefinementView._input_requested,
+    "discontinuity": RefinementView._discontinuity,
+    "terminal": RefinementView._terminal,
+}
 
 
 def show_files(proposal: dict[str, Any], console: Console) -> None:
     """List the files of a proposal."""
     for path, file in (proposal.get("generated_files") or {}).items():
-        console.print(f"  {escape(path)} [dim]({len(file.get('content', ()))} lines)[/]", highlight=False)
+        console.print(f"  {markup(path)} [dim]({len(file.get('content', ()))} lines)[/]", highlight=False)

@@ -67,14 +67,17 @@ class _Account:
 
 
 @asynccontextmanager
-async def embedded(data_dir: Path, *, settings: Mapping[str, str] | None = None) -> AsyncIterator[str]:
+async def embedded(
+    data_dir: Path, *, settings: Mapping[str, str] | None = None, sync: bool = True
+) -> AsyncIterator[str]:
     """Run the server on `data_dir`, made when it is missing; the DSN of its database.
 
     The DSN is `postgresql://ROLE@/DATABASE?host=SOCKET_FOLDER&port=5432`; only the operating system's
     user who runs this process may connect. Leaving stops the server, with a checkpoint. So does this
     process's end, however it comes (Linux; to be entered from the main thread: the kernel watches the
     thread).
-    `settings`: more of PostgreSQL's. Raises EmbeddedServerError.
+    settings: more of PostgreSQL's. sync: whether a new cluster is flushed to the disk before it is used.
+    Raises EmbeddedServerError.
     """
     data_dir = _folder(data_dir)
     with ExitStack() as stack:
@@ -84,7 +87,7 @@ async def embedded(data_dir: Path, *, settings: Mapping[str, str] | None = None)
         cluster = data_dir / "postgres"
         account = _account(cluster)
         if not cluster.exists():
-            await _initialise(cluster, account)
+            await _initialise(cluster, account, sync=sync)
         _clear_traces(cluster)
         _write_access(cluster, account)
         socket_dir = stack.enter_context(_socket_dir(cluster, account))
@@ -168,7 +171,7 @@ async def _take(lock: int, data_dir: Path) -> None:
             return
 
 
-async def _initialise(cluster: Path, account: _Account) -> None:
+async def _initialise(cluster: Path, account: _Account, *, sync: bool) -> None:
     """Make the cluster. Under another name first, so that an interrupted attempt leaves no half one."""
     unfinished = cluster.with_name("postgres.new")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -177,6 +180,7 @@ async def _initialise(cluster: Path, account: _Account) -> None:
     with tempfile.TemporaryFile() as output:
         arguments = [f"--pgdata={unfinished}", f"--username={ROLE}", "--encoding=UTF8", "--locale=C"]
         arguments += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--auth=peer"]
+        arguments += [] if sync else ["--no-sync"]
         process = await _start(account, _program("initdb"), arguments, output.fileno())
         try:
             code = await process.wait()

@@ -1,12 +1,12 @@
-"""Logs: structured, one line an entry, JSON for operators and readable for developers.
+"""Structured logs, one line per entry: JSON for operators, readable text for developers.
 
-Nothing that a user wrote is logged: no prompt, no file, no frame, no token, no query string. Entries
-name things by id and faults by class. What a library, or a mistake of ours, hands over all the same is taken
-out here, before an entry is written (ADR 0020):
+Nothing that a user wrote is logged: no prompt, file, frame, token or query string. Entries have ids, and the
+classes of exceptions. What a library or a mistake passes to a logger nevertheless is removed here, before the
+entry is written (ADR 0020):
 
-1. values under names such as `token` or `prompt`, and what looks like a secret in any text;
-2. the text of exceptions, in production: a driver's may quote the value that it could not store;
-3. line ends and control characters, so that an entry is one line and no terminal obeys it.
+1. values under names such as `token` or `prompt`, and whatever looks like a secret in a text;
+2. in production, the text of exceptions: a driver may quote the value that it could not store;
+3. line ends and control characters, so that an entry is one line and cannot control a terminal.
 """
 
 from __future__ import annotations
@@ -25,20 +25,18 @@ from server.domain.journal.events import Outcome
 from server.domain.runs.lease import Lease
 from server.domain.runs.observer import RunObserver
 
-#: Libraries that say too much at their usual level.
-_QUIET = ("httpx", "httpcore", "websockets", "uvicorn", "asyncio", "piccolo", "litestar")
-
-
-#: Names whose values are never written.
+#: Libraries that log too much at INFO.
+_VERBOSE_LIBRARIES = ("httpx", "httpcore", "websockets", "uvicorn", "asyncio", "piccolo", "litestar")
+#: Names whose values are never logged.
 _SECRET_NAMES = re.compile(
     "token|secret|password|passwd|authorization|cookie|api_?key|credential|ticket|jwt|dsn"
     "|prompt|selection|content|body|payload|files?$|frame$|query",
     re.IGNORECASE,
 )
-#: What is no longer there says so.
+#: Stands for a removed value.
 REDACTED = "[redacted]"
-#: Texts that are secrets wherever they stand: tokens, share links, credentials in addresses and headers, and
-#: what follows a secret's name in a query.
+#: Secrets inside texts, each with its replacement: JWTs, share links, credentials in headers and addresses,
+#: and secret parameters of queries.
 _SECRETS = (
     (re.compile(r"eyJ[A-Za-z0-9_-]{8,}(\.[A-Za-z0-9_-]*){0,2}"), REDACTED),
     (re.compile(r"ideo_share_[A-Za-z0-9_-]+"), REDACTED),
@@ -50,13 +48,13 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def _clean(text: str) -> str:
-    for pattern, instead in _SECRETS:
-        text = pattern.sub(instead, text)
-    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return _CONTROL.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def redact(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """The entry without secrets and in one line (a processor of structlog's)."""
+    """A structlog processor: the entry without secrets, on one line."""
     for name, value in entry.items():
         entry[name] = _without_secrets(name, value)
     return entry
@@ -68,14 +66,14 @@ def _without_secrets(name: str, value: Any) -> Any:
     if isinstance(value, str) and name != "exception":
         return _clean(value)
     if isinstance(value, dict):
-        return {key: _without_secrets(str(key), each) for key, each in value.items()}
+        return {key: _without_secrets(str(key), item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_secrets("", each) for each in value]
+        return [_without_secrets("", item) for item in value]
     return value
 
 
 def _add_trace(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """The trace that the entry belongs to, while there are traces."""
+    """A structlog processor: the entry with the ids of its trace, when there is one."""
     context = trace.get_current_span().get_span_context()
     if context.is_valid:
         entry.setdefault("trace_id", f"{context.trace_id:032x}")
@@ -83,27 +81,32 @@ def _add_trace(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> M
     return entry
 
 
-def _name_fault(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """An exception as its class and its path through the code: its text may quote anything."""
-    given = entry.pop("exc_info", None)
-    if given is True:
-        given = sys.exc_info()
-    fault = given[1] if isinstance(given, tuple) else given
-    if isinstance(fault, BaseException):
-        entry["fault"], entry["where"] = type(fault).__name__, places_of(fault.__traceback__)
+def _summarize_exception(
+    _logger: Any, _method: str, entry: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """A structlog processor: an exception as its class and its path through the code, without its text."""
+    exc_info = entry.pop("exc_info", None)
+    if exc_info is True:
+        exc_info = sys.exc_info()
+    exception = exc_info[1] if isinstance(exc_info, tuple) else exc_info
+    if isinstance(exception, BaseException):
+        entry["fault"], entry["where"] = type(exception).__name__, code_path(exception.__traceback__)
     entry.pop("stack_info", None)
     return entry
 
 
 def configure_logging(*, dev: bool, stream: TextIO | None = None, level: int = logging.INFO) -> None:
-    """Send every log, ours and the libraries', to `stream` (standard error) in one form."""
+    """Write every log entry, the libraries' too, to `stream` (default: standard error) in one format.
+
+    dev: readable text with the text of exceptions; otherwise JSON without it.
+    """
     shared: Sequence[Any] = (
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _add_trace,
-        structlog.processors.format_exc_info if dev else _name_fault,
+        structlog.processors.format_exc_info if dev else _summarize_exception,
         redact,
     )
     renderer: Any = (
@@ -127,12 +130,12 @@ def configure_logging(*, dev: bool, stream: TextIO | None = None, level: int = l
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    for name in _QUIET:
+    for name in _VERBOSE_LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 class RunLog(RunObserver):
-    """Logs what happens to runs."""
+    """Logs the events of runs."""
 
     def __init__(self) -> None:
         self._log = structlog.stdlib.get_logger("server.runs")
@@ -158,7 +161,7 @@ class RunLog(RunObserver):
         )
 
     def taken(self, lease: Lease) -> None:
-        """A run was taken over from a replica that let go of it or died."""
+        """This replica took a run over from one that released it or died."""
         self._log.warning(
             "run_taken_over",
             thread_id=str(lease.thread_id),
@@ -168,21 +171,20 @@ class RunLog(RunObserver):
         )
 
     def faulted(self, lease: Lease, fault: BaseException) -> None:
-        """A fault of the hub ended the run."""
+        """An error in the hub ended the run."""
         self._log.error(
             "run_faulted",
             thread_id=str(lease.thread_id),
             fault=type(fault).__name__,
-            where=places_of(fault.__traceback__),
+            where=code_path(fault.__traceback__),
             trace_id=lease.invocation.trace_id.hex,
         )
 
 
-def places_of(step: TracebackType | None) -> list[str]:
-    """A fault's path through the code, innermost last: places, never values."""
-    places: list[str] = []
-    while step is not None:
-        code = step.tb_frame.f_code
-        places.append(f"{code.co_qualname}:{step.tb_lineno}")
-        step = step.tb_next
-    return places[-6:]
+def code_path(traceback: TracebackType | None) -> list[str]:
+    """The last six functions of a traceback as `NAME:LINE`, innermost last. It has no values."""
+    path: list[str] = []
+    while traceback is not None:
+        path.append(f"{traceback.tb_frame.f_code.co_qualname}:{traceback.tb_lineno}")
+        traceback = traceback.tb_next
+    return path[-6:]

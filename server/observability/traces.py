@@ -1,10 +1,12 @@
-"""Traces, by OpenTelemetry (ADR 0022). Where they go is OpenTelemetry's own standard settings' word
-(OTEL_EXPORTER_OTLP_ENDPOINT and the like); without any of them nothing is traced and nothing costs.
+"""Traces, with OpenTelemetry (ADR 0022).
 
-One refinement is one trace, whichever replicas it meets: the request that starts it, the ingest under each
-lease with the invoke in it, and each delivery to a reader, whose own request is linked. The trace's context
-is kept with the run's invocation. There is a span for each of these and none for an event. Spans name things
-by id: no prompt, file, token or query is in them.
+OpenTelemetry's own settings (OTEL_EXPORTER_OTLP_ENDPOINT …) say where they are sent. Without an address there
+are no traces and no costs.
+
+One refinement is one trace on all replicas. Its spans are the request that starts it, the ingest under each
+lease with its call of the runtime, and each delivery to a reader, which is linked to the reader's request.
+The trace's context is stored with the run. There is no span per event. Spans have ids and no prompt, file,
+token or query.
 """
 
 from __future__ import annotations
@@ -29,20 +31,20 @@ from server.domain.journal.events import Outcome
 from server.domain.runs.lease import Lease
 from server.domain.runs.observer import RunObserver
 
-#: Name of the service unless OTEL_SERVICE_NAME says otherwise.
+#: The service's name unless OTEL_SERVICE_NAME is set.
 SERVICE = "ide-orchestrator"
 _W3C = TraceContextTextMapPropagator()
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_PLAIN, _LONGEST_ADDRESS = re.compile(r"[a-z/{}.]*"), 80
-#: Attributes of the library's spans that may hold a query.
-_ADDRESSES = ("url.full", "http.url", "http.target", "url.path")
-_QUERIES = ("url.query",)
+_SPAN_PATH, _MAX_SPAN_PATH = re.compile(r"[a-z/{}.]*"), 80
+#: Attributes of the library's spans that may contain a query, and those that are one.
+_URL_ATTRIBUTES = ("url.full", "http.url", "http.target", "url.path")
+_QUERY_ATTRIBUTES = ("url.query",)
 _tracer = trace.get_tracer("ide_orchestrator")
 
 
 @contextmanager
 def tracing(*, replica: str) -> Iterator[None]:
-    """Inside the block spans are made and sent; on leaving, what waits is sent."""
+    """Make and send spans until the block ends; then send those that still wait."""
     resource = Resource.create({"service.instance.id": replica, SERVICE_VERSION: version("ide-orchestrator")})
     if resource.attributes.get(SERVICE_NAME, "").startswith("unknown_service"):  # type: ignore[union-attr]
         resource = resource.merge(Resource({SERVICE_NAME: SERVICE}))
@@ -56,50 +58,50 @@ def tracing(*, replica: str) -> Iterator[None]:
 
 
 def traced_asgi(app: Any) -> Any:
-    """The HTTP face with a span for each request and socket, but for probes."""
+    """The ASGI app with a span for each request and WebSocket, except probes and scrapes."""
     return OpenTelemetryMiddleware(
         app,
         exclude_spans=["send", "receive"],
         excluded_urls="healthz,readyz,metrics",
-        default_span_details=lambda scope: (_name_of(scope), {}),
+        default_span_details=lambda scope: (_span_name(scope), {}),
         server_request_hook=_without_query,
     )
 
 
-def _name_of(scope: Any) -> str:
-    """A span's name out of few: the method, and the address without ids."""
-    address = _ID.sub("{id}", scope["path"])
-    known = len(address) <= _LONGEST_ADDRESS and _PLAIN.fullmatch(address)
-    return f"{scope.get('method', 'GET')} {address if known else 'elsewhere'}"
+def _span_name(scope: Any) -> str:
+    """The method and the path without ids. Other paths share one name, so that there are few names."""
+    path = _ID.sub("{id}", scope["path"])
+    known = len(path) <= _MAX_SPAN_PATH and _SPAN_PATH.fullmatch(path)
+    return f"{scope.get('method', 'GET')} {path if known else 'elsewhere'}"
 
 
 def _without_query(span: trace.Span, scope: Any) -> None:
-    """Take the query out of what the library has noted: a token may stand there."""
+    """Remove the query from the library's attributes: it may contain a token."""
     attributes: Any = getattr(span, "attributes", None) or {}
-    for name in _ADDRESSES:
+    for name in _URL_ATTRIBUTES:
         if name in attributes:
             span.set_attribute(name, str(attributes[name]).partition("?")[0])
-    for name in _QUERIES:
+    for name in _QUERY_ATTRIBUTES:
         if name in attributes:
             span.set_attribute(name, "[redacted]")
 
 
 def traceparent() -> str:
-    """The context of the span under way (W3C `traceparent`); empty when nothing is traced."""
+    """The context of the current span (W3C `traceparent`); empty when there is none."""
     carrier: dict[str, str] = {}
     _W3C.inject(carrier)
     return carrier.get("traceparent", "")
 
 
-def _within(parent: str) -> otel_context.Context:
+def _context_of(parent: str) -> otel_context.Context:
     return _W3C.extract({"traceparent": parent} if parent else {}, context=otel_context.Context())
 
 
 class RunTraces(RunObserver):
-    """The spans of runs."""
+    """Makes the spans of runs and of their readers."""
 
     def traceparent(self) -> str:
-        """The context that a run that is started now belongs to."""
+        """The context for a run that starts now."""
         return traceparent()
 
     @contextmanager
@@ -107,7 +109,7 @@ class RunTraces(RunObserver):
         """The ingest of a run under one lease."""
         with _tracer.start_as_current_span(
             "refinement.ingest",
-            context=_within(lease.invocation.traceparent),
+            context=_context_of(lease.invocation.traceparent),
             attributes={
                 "thread_id": str(lease.thread_id),
                 "proposal_id": str(lease.proposal_id),
@@ -120,7 +122,7 @@ class RunTraces(RunObserver):
             yield
 
     def finished(self, lease: Lease, outcome: Outcome, reason: str, seconds: float) -> None:
-        """A run reached its terminal status: said by the ingest's span."""
+        """A run reached its terminal status: an attribute of the ingest's span."""
         span = trace.get_current_span()
         span.set_attribute("refinement.outcome", outcome.value)
         if reason:
@@ -128,12 +130,12 @@ class RunTraces(RunObserver):
             span.set_status(trace.StatusCode.ERROR, reason)
 
     def following(self, thread_id: UUID, parent: str) -> Callable[[], None]:
-        """A reader begins to follow; what ends the delivery's span."""
-        asking = trace.get_current_span().get_span_context()
+        """A reader subscribes. Returns the function that ends the delivery's span."""
+        request = trace.get_current_span().get_span_context()
         span = _tracer.start_span(
             "refinement.deliver",
-            context=_within(parent),
-            links=[trace.Link(asking)] if asking.is_valid else [],
+            context=_context_of(parent),
+            links=[trace.Link(request)] if request.is_valid else [],
             attributes={"thread_id": str(thread_id)},
         )
         return span.end

@@ -20,7 +20,7 @@ def test_every_setting_says_what_it_means(field: FieldInfo) -> None:
 
 
 def test_the_page_names_every_setting_and_no_other() -> None:
-    first, _, rest = PAGE.partition("## Earlier names")
+    first, _, rest = PAGE.partition("## Commands that talk to a running hub")
     assert re.findall(r"^\| `(\w+)`", first, re.MULTILINE) == [
         field.alias for field in Settings.model_fields.values()
     ]

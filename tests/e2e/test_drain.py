@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from server.cli.client import HubClient, open_client
+from server.cli.hub_client import HubClient, open_client
 from tests.support.hub import start
 from tests.support.processes import hub_environment, replay_process, running, token
 from tests.support.recordings import expected

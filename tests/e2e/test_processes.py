@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from server.auth.tokens import SharedSecret
-from server.cli.client import HubClient, open_client
+from server.cli.hub_client import HubClient, open_client
 from tests.support.hub import finished, start
 from tests.support.processes import SECRET, hub_environment, replay_process, running, token
 from tests.support.recordings import expected

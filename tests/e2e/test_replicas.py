@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from server.auth.tokens import SharedSecret
-from server.cli.client import HubClient, open_client
+from server.cli.hub_client import HubClient, open_client
 from tests.support.hub import finished, start
 from tests.support.pooler import pooler
 from tests.support.processes import SECRET, hub_environment, replay_process, running

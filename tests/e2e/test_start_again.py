@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from server.auth.tokens import SharedSecret
-from server.cli.client import ClientError, open_client
+from server.cli.hub_client import ClientError, open_client
 from server.domain.crash_points import EXIT_CODE
 from tests.support.hub import a_workflow, finished
 from tests.support.processes import SECRET, hub_environment, replay_process, running

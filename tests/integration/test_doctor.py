@@ -14,9 +14,10 @@ import asyncpg
 import pytest
 from click.testing import CliRunner
 
-from server.cli.dev import replay_runtime
-from server.cli.doctor import Finding, examine
+from server.cli.doctor.command import examine
+from server.cli.doctor.finding import Finding
 from server.cli.main import main
+from server.replay.server import replay_runtime
 from server.settings import load
 from tests.support.certificates import Authority, write
 from tests.support.hub import SECRET, running_hub
@@ -44,14 +45,14 @@ async def found(dsn: str, runtime_url: str, **settings: Any) -> dict[str, Findin
 async def ill(dsn: str, runtime_url: str, **settings: Any) -> dict[str, str]:
     """What is to be mended, and how."""
     findings = await found(dsn, runtime_url, **settings)
-    return {name: finding.mend for name, finding in findings.items() if finding.mend}
+    return {name: finding.fix for name, finding in findings.items() if finding.fix}
 
 
 async def test_where_nothing_is_wrong_nothing_is_to_be_mended(database: str, runtime: str) -> None:
     findings = await found(database, runtime)
-    assert {name for name, finding in findings.items() if not finding.well} == set()
+    assert {name for name, finding in findings.items() if not finding.ok} == set()
     assert len(findings) == 12
-    assert all(finding.told for finding in findings.values())
+    assert all(finding.message for finding in findings.values())
 
 
 # --- The database --------------------------------------------------------------------------------
@@ -68,7 +69,7 @@ async def test_a_database_user_that_there_is_not_and_no_word_of_the_password(
 ) -> None:
     parts = urlsplit(database)
     wrong = await found(urlunsplit(parts._replace(netloc="nobody:kingfisher@")), runtime)
-    assert not wrong["database"].well
+    assert not wrong["database"].ok
     assert "kingfisher" not in str(wrong)
 
 
@@ -116,16 +117,16 @@ async def test_a_clock_that_differs(database: str, runtime: str) -> None:
         findings = await found(database, runtime)
     finally:
         await admin.close()
-    assert {name for name, finding in findings.items() if not finding.well} == {"clock"}
-    assert "NTP" in findings["clock"].mend
+    assert {name for name, finding in findings.items() if not finding.ok} == {"clock"}
+    assert "NTP" in findings["clock"].fix
 
 
 async def test_servers_of_wakeups_and_events_that_are_away(database: str, runtime: str) -> None:
     nobody = "redis://:kingfisher@127.0.0.1:9/0"
     wrong = await found(database, runtime, wakeup_url=nobody, runtime_events_url=nobody)
-    assert {name for name, finding in wrong.items() if not finding.well} == {"wakeups", "events"}
-    assert "IDEO_WAKEUP_URL" in wrong["wakeups"].mend
-    assert "IDEO_RUNTIME_EVENTS_URL" in wrong["events"].mend
+    assert {name for name, finding in wrong.items() if not finding.ok} == {"wakeups", "events"}
+    assert "IDEO_WAKEUP_URL" in wrong["wakeups"].fix
+    assert "IDEO_RUNTIME_EVENTS_URL" in wrong["events"].fix
     assert "kingfisher" not in str(wrong)
 
 
@@ -199,10 +200,10 @@ async def test_certificates_that_are_no_pair_or_too_old(database: str, runtime: 
     authority = Authority()
     certificate, key = write(tmp_path, authority.pair("localhost", expired=True))
     wrong = await found(database, runtime, grpc_certificate=certificate, grpc_key=key)
-    assert (wrong["certificate"].told, bool(wrong["certificate"].mend)) == ("has expired", True)
+    assert (wrong["certificate"].message, bool(wrong["certificate"].fix)) == ("has expired", True)
     certificate.write_bytes(authority.pair("localhost").certificate)
     wrong = await found(database, runtime, grpc_certificate=certificate, grpc_key=key)
-    assert "no pair" in wrong["certificate"].told
+    assert "do not belong together" in wrong["certificate"].message
 
 
 # --- The command ---------------------------------------------------------------------------------
@@ -215,11 +216,11 @@ def test_the_command_tells_every_wrong_setting_and_ends_with_two() -> None:
     assert done.exit_code == 2
     for name in ("IDEO_HTTP_PORT", "DATABASE_URL", "IDEO_JWKS_URL", "DEEPAGENTS_RUNTIME_URL"):
         assert name in done.output
-    assert "mend: " in done.output
+    assert "fix: " in done.output
     done = CliRunner().invoke(main, ["doctor", "--json"], env=environment)
     told = [json.loads(line) for line in done.output.splitlines()]
     assert len(told) >= 4
-    assert all(line.keys() == {"check", "well", "told", "mend"} for line in told)
+    assert all(line.keys() == {"check", "ok", "message", "fix"} for line in told)
 
 
 async def test_the_command_ends_with_one_when_something_is_to_be_mended_and_with_none_when_not(

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from server.auth.tokens import SharedSecret
-from server.cli.client import ClientError, open_client
+from server.cli.hub_client import ClientError, open_client
 from server.compose import open_core
 from server.db.proposals import PostgresProposalStore
 from server.domain.errors import Conflict, KeyReused, RuntimeRefused, RuntimeUnavailable

@@ -14,9 +14,9 @@ import pytest_asyncio
 
 from ide_orchestrator.v1 import workflow_pb2, workflow_pb2_grpc
 from server.auth.keyset import KeySet
-from server.cli.dev import replay_runtime
 from server.compose import Hub, open_hub, verifier_of
 from server.domain.errors import Unauthenticated
+from server.replay.server import replay_runtime
 from server.settings import load
 from tests.support.hand_clock import HandClock
 from tests.support.http_face import upgrade

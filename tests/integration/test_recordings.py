@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from ide_orchestrator.v1 import proposal_pb2_grpc
-from server.cli.client import HubClient
+from server.cli.hub_client import HubClient
 from server.domain.journal.events import StateUpdate, Token
 from server.wire import messages as m
 from server.wire.codec import ProtobufCodec

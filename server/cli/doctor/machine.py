@@ -1,0 +1,88 @@
+"""The checks of allowed origins, ports and the gRPC certificate."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+
+import httpx
+from cryptography import x509
+
+from server.cli.doctor.finding import TIMEOUT_S, Finding
+from server.settings import Settings
+
+#: A certificate that expires earlier is a finding.
+MIN_CERTIFICATE_VALIDITY = timedelta(days=14)
+
+
+async def check_origins(settings: Settings, dsn: str) -> Finding:
+    """Whether each allowed origin is one that a browser sends, and is encrypted."""
+    for origin in settings.allowed_origins:
+        parts = urlsplit(origin)
+        whole = f"{parts.scheme}://{parts.netloc}"
+        local = parts.hostname in ("localhost", "127.0.0.1", "::1")
+        if parts.scheme not in ("http", "https") or not parts.hostname or whole != origin or "*" in origin:
+            return Finding(
+                "origins",
+                "IDEO_ALLOWED_ORIGINS has an entry that is not an origin",
+                "write each origin as a browser sends it: scheme, host and port, without path and `*`",
+            )
+        if parts.scheme == "http" and not local and not settings.dev:
+            return Finding(
+                "origins",
+                "IDEO_ALLOWED_ORIGINS has an entry that is not encrypted",
+                "serve the IDE's pages over https and allow that origin",
+            )
+    return Finding("origins", f"{len(settings.allowed_origins)} allowed")
+
+
+async def check_ports(settings: Settings, dsn: str) -> Finding:
+    """Whether both ports are free, or a hub serves there already."""
+    if settings.http_port and await _hub_serves(settings):
+        return Finding("ports", "a hub is running here")
+    for name, port in (("IDEO_HTTP_PORT", settings.http_port), ("IDEO_GRPC_PORT", settings.grpc_port)):
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((settings.host, port))
+            except OSError as error:
+                return Finding(
+                    "ports",
+                    f"{name} is not available ({error.strerror or type(error).__name__})",
+                    f"stop what listens there, or change {name} or IDEO_HOST",
+                )
+    return Finding("ports", "both are free")
+
+
+async def _hub_serves(settings: Settings) -> bool:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    try:
+        async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as client:
+            answer = await client.get(f"http://{host}:{settings.http_port}/healthz")
+        return answer.status_code == 200 and answer.json() == {"status": "ok"}
+    except (httpx.HTTPError, ValueError):
+        return False
+
+
+async def check_certificate(settings: Settings, dsn: str) -> Finding:
+    """Whether the gRPC certificate belongs to its key and is valid long enough."""
+    certificate, key = settings.grpc_certificate, settings.grpc_key
+    if certificate is None or key is None:
+        return Finding("certificate", "gRPC is not encrypted")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+        expires_at = x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
+    except (ssl.SSLError, ValueError, OSError):
+        return Finding(
+            "certificate",
+            "IDEO_GRPC_CERTIFICATE and IDEO_GRPC_KEY do not belong together",
+            "set a PEM certificate and the key that it was made for",
+        )
+    left = expires_at - datetime.now(UTC)
+    if left < MIN_CERTIFICATE_VALIDITY:
+        message = "has expired" if left < timedelta(0) else f"expires in {left.days} days"
+        return Finding("certificate", message, "renew it; the hub reads new files without a restart")
+    return Finding("certificate", f"is valid for {left.days} days")

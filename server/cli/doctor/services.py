@@ -1,0 +1,115 @@
+"""The checks of wake-ups, keys, the runtime and the runtime's event server."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import uuid4
+
+import asyncpg
+import redis.asyncio as redis
+from redis.exceptions import RedisError
+
+from server.auth.keyset import KeySet
+from server.cli.doctor.database import fetch_row
+from server.cli.doctor.finding import TIMEOUT_S, Finding
+from server.compose import verifier_of
+from server.db.errors import database_errors
+from server.domain.errors import DatabaseUnavailable, RuntimeRefused, RuntimeUnavailable
+from server.runtime.client import DeepagentsRuntime
+from server.settings import Settings, SettingsError
+
+_CHANNEL = "ideo_doctor"
+
+
+async def check_wakeups(settings: Settings, dsn: str) -> Finding:
+    """Whether wake-ups pass from one connection to another."""
+    if settings.wakeup_url is not None:
+        return await _ping("wakeups", "IDEO_WAKEUP_URL", settings.wakeup_url.get_secret_value())
+    direct = settings.database_direct_url.get_secret_value() if settings.database_direct_url else dsn
+    received = asyncio.Event()
+    try:
+        with database_errors():
+            listener = await asyncpg.connect(direct, timeout=TIMEOUT_S, statement_cache_size=0)
+            try:
+                await listener.add_listener(_CHANNEL, lambda *_: received.set())
+                await fetch_row(dsn, f"SELECT pg_notify('{_CHANNEL}', '')")
+                async with asyncio.timeout(TIMEOUT_S):
+                    await received.wait()
+            finally:
+                await listener.close(timeout=TIMEOUT_S)
+    except (TimeoutError, DatabaseUnavailable, asyncpg.PostgresError):
+        return Finding(
+            "wakeups",
+            "a NOTIFY on one connection does not reach a LISTEN on another",
+            "set DATABASE_DIRECT_URL to an address of the same database that bypasses the transaction pooler",
+        )
+    return Finding("wakeups", "LISTEN and NOTIFY work")
+
+
+async def check_events(settings: Settings, dsn: str) -> Finding:
+    """Whether the server answers that the runtime publishes its frames to."""
+    if settings.runtime_events_url is None:
+        return Finding("events", "frames come over the runtime's WebSocket")
+    url = settings.runtime_events_url.get_secret_value()
+    return await _ping("events", "IDEO_RUNTIME_EVENTS_URL", url)
+
+
+async def _ping(check: str, setting: str, url: str) -> Finding:
+    client = redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
+    try:
+        await client.ping()
+    except (RedisError, OSError, TimeoutError):
+        return Finding(
+            check,
+            f"the server of {setting} does not answer",
+            f"check that it runs and that {setting} has the right host, port and password",
+        )
+    finally:
+        await client.aclose()
+    return Finding(check, f"the server of {setting} answers")
+
+
+async def check_keys(settings: Settings, dsn: str) -> Finding:
+    """Whether there are keys to verify tokens with."""
+    try:
+        verifier = verifier_of(settings)
+    except SettingsError as error:
+        return Finding("keys", error.problems[0], "set the key or the address of the keys")
+    async with verifier.running():
+        if not verifier.ready:
+            return Finding(
+                "keys",
+                "no usable key could be fetched from IDEO_JWKS_URL",
+                "request it by hand: it must answer 200 with a JWK Set that has RS256, ES256 or EdDSA keys",
+            )
+    kind = "published keys" if isinstance(verifier, KeySet) else "a shared secret"
+    return Finding("keys", f"tokens are verified with {kind}")
+
+
+async def check_runtime(settings: Settings, dsn: str) -> Finding:
+    """Whether the runtime answers, and answers as the runtime does."""
+    if settings.runtime_url is None:
+        return Finding("runtime", "recorded runs are replayed (ideo dev)")
+    async with DeepagentsRuntime(settings.runtime_url, total_s=TIMEOUT_S) as runtime:
+        try:
+            state = await runtime.state(uuid4())
+        except RuntimeUnavailable as error:
+            return Finding(
+                "runtime",
+                error.message,
+                "check that it runs, that DEEPAGENTS_RUNTIME_URL is its address, "
+                "and that the network policy allows the connection",
+            )
+        except RuntimeRefused as error:
+            return Finding(
+                "runtime",
+                f"answers HTTP {error.status} instead of 404 for a run that does not exist",
+                "check that DEEPAGENTS_RUNTIME_URL is the runtime's address and not another service's",
+            )
+    if state is not None:
+        return Finding(
+            "runtime",
+            "reports a state for a run that does not exist",
+            "check that DEEPAGENTS_RUNTIME_URL is the runtime's address",
+        )
+    return Finding("runtime", "answers")

@@ -1,0 +1,63 @@
+"""Running a command's coroutine until it ends or a signal stops it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, NoReturn
+
+import uvloop
+
+from server.cli import exit_codes
+from server.cli.exit_codes import CommandError
+from server.domain.errors import DatabaseUnavailable
+
+
+def run_command(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> NoReturn:
+    """Run `work` and exit with the code that it returns.
+
+    Its argument is an event that SIGINT and SIGTERM set. Raises CommandError when the database is
+    unavailable or the operating system refuses something, such as a port.
+    """
+
+    async def _with_signals() -> int:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        return await work(stop)
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            sys.exit(runner.run(_with_signals()))
+    except DatabaseUnavailable:
+        raise CommandError(
+            "the database is not available: check DATABASE_URL", exit_code=exit_codes.UNAVAILABLE
+        ) from None
+    except BrokenPipeError:
+        raise  # the reader of the output has left; click ends quietly
+    except OSError as error:
+        raise CommandError(
+            f"{error.strerror or error}: {error.filename or 'check IDEO_HOST and the ports'}"
+        ) from error
+
+
+async def until_stopped(work: Awaitable[int], stop: asyncio.Event) -> int:
+    """Await the work and return its code. When `stop` is set first, cancel it and return INTERRUPTED."""
+    task = asyncio.ensure_future(work)
+    stopped = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    if not task.done():
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return exit_codes.INTERRUPTED
+    stopped.cancel()
+    return task.result()
+
+
+async def serve_until_stopped(work: Awaitable[int], stop: asyncio.Event) -> int:
+    """As `until_stopped`, for commands that run until a signal: to be stopped is success."""
+    code = await until_stopped(work, stop)
+    return 0 if code == exit_codes.INTERRUPTED else code

@@ -1,0 +1,54 @@
+"""`ideo serve`: the hub in production."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import NoReturn
+
+import click
+
+from server.cli import exit_codes
+from server.cli.database import open_database
+from server.cli.environment import read_settings, wrong_settings
+from server.cli.event_loop import run_command, serve_until_stopped
+from server.cli.exit_codes import CommandError
+from server.compose import Hub, NotMigrated, open_hub, verifier_of
+from server.db import migrate
+from server.observability.logs import configure_logging
+from server.settings import SettingsError
+
+
+def run(*, embedded_database: bool) -> NoReturn:
+    """Serve until a signal. Prints `HTTP ADDRESS` and `gRPC ADDRESS` when it accepts connections."""
+    settings = read_settings(
+        require=("DEEPAGENTS_RUNTIME_URL",),
+        in_prod=("IDEO_JWKS_URL",) if embedded_database else ("DATABASE_URL", "IDEO_JWKS_URL"),
+    )
+    try:
+        verifier = verifier_of(settings)
+    except SettingsError as error:
+        raise wrong_settings(error) from None
+    configure_logging(dev=settings.dev)
+
+    async def _serve(stop: asyncio.Event) -> int:
+        async with AsyncExitStack() as stack:
+            dsn = await stack.enter_async_context(open_database(settings))
+            if settings.database_url is None:
+                await migrate.up(dsn)
+            opening = open_hub(settings, dsn=dsn, runtime_url=settings.runtime_url or "", verifier=verifier)
+            try:
+                hub = await stack.enter_async_context(opening)
+            except NotMigrated as error:
+                raise CommandError(str(error)) from None
+            click.echo(f"HTTP {hub.http_address}")
+            click.echo(f"gRPC {hub.grpc_address}")
+            return await serve_until_stopped(_failure(hub), stop)
+
+    run_command(_serve)
+
+
+async def _failure(hub: Hub) -> int:
+    """Wait until a part of the hub fails, which it has logged by then."""
+    await asyncio.wait({hub.failed})
+    return exit_codes.FAILED

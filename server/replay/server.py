@@ -1,0 +1,37 @@
+"""The replay runtime on a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import uvicorn
+
+from server.replay.app import create_replay_app
+
+
+@contextlib.asynccontextmanager
+async def replay_runtime(
+    host: str = "127.0.0.1", port: int = 0, *, directory: Path | None = None, default: str = "short_run"
+) -> AsyncIterator[str]:
+    """Serve recordings until the block ends; yields `http://HOST:PORT`. Port 0 takes a free one.
+
+    directory, default: see create_replay_app. Raises OSError when the address is not available.
+    """
+    app = create_replay_app(directory, default=default)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family, backlog=1024) as listener:
+        listener.setblocking(False)
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+        # The command handles signals.
+        server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        name = f"[{host}]" if ":" in host else host
+        try:
+            yield f"http://{name}:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = server.force_exit = True
+            await asyncio.gather(serving, return_exceptions=True)

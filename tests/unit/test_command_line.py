@@ -1,0 +1,81 @@
+"""The command line answers at once where it can, and says what is wrong in a line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from server.cli.main import main
+
+HEAVY = (
+    "asyncpg",
+    "grpc",
+    "httpx",
+    "litestar",
+    "opentelemetry",
+    "piccolo",
+    "pydantic",
+    "rich",
+    "server.compose",
+)
+COMMANDS = tuple(main.commands)
+
+
+def imported(*arguments: str, **environment: str) -> set[str]:
+    """The heavy modules that a command line imports, which must succeed."""
+    code = (
+        "import atexit, sys; sys.argv[0] = 'ideo'; from server.cli.main import main; "
+        f"found = lambda: [name for name in {HEAVY!r} if name in sys.modules]; "
+        "atexit.register(lambda: print(*found(), file=sys.stderr)); main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize("arguments", [(), *((name,) for name in COMMANDS)])
+def test_help_imports_nothing_of_the_hub(arguments: tuple[str, ...]) -> None:
+    assert imported(*arguments, "--help") == set()
+
+
+def test_shell_completion_imports_nothing_of_the_hub() -> None:
+    assert imported(_IDEO_COMPLETE="bash_source") == set()
+    assert imported(_IDEO_COMPLETE="bash_complete", COMP_WORDS="ideo serve --", COMP_CWORD="2") == set()
+
+
+def test_a_command_points_out_settings_with_their_old_names() -> None:
+    environment = {"IDEO_STREAMS": "3", "IDEO_ENV": "dev", "IDEO_JWT_SECRET": "x" * 32, "IDEO_JWKS_URL": None}
+    done = CliRunner().invoke(main, ["token", "--user", "ann@example.com"], env=environment)
+    assert done.exit_code == 0
+    assert done.stderr.splitlines() == ["ideo: IDEO_STREAMS has been renamed: set IDEO_MAX_STREAMS instead"]
+
+
+@pytest.mark.parametrize("ttl", ["soon", "0x1h", "1w", "999999999999d"])
+def test_a_lifetime_that_cannot_be_read_is_named(ttl: str) -> None:
+    environment = {"IDEO_ENV": "dev", "IDEO_JWT_SECRET": "x" * 32}
+    done = CliRunner().invoke(main, ["token", "--user", "ann@example.com", "--ttl", ttl], env=environment)
+    assert done.exit_code == 2
+    assert "--ttl" in done.stderr
+
+
+def test_a_client_without_a_token_ends_with_four() -> None:
+    done = CliRunner().invoke(main, ["watch", "x"], env={"IDEO_TOKEN": None})
+    assert (done.exit_code, done.stderr) == (4, "ideo: no token: set IDEO_TOKEN or give --token\n")
+
+
+def test_an_address_that_is_no_hub_ends_with_a_sentence() -> None:
+    for url in ("foo", "http://"):
+        done = CliRunner().invoke(main, ["watch", "x", "--url", url, "--token", "t"])
+        assert done.exit_code in (1, 5)
+        assert done.stderr.startswith("ideo: ")
+        assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,56 @@
+"""What the terminal shows of a stream."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from ide_orchestrator.v1 import event_pb2
+from server.cli.terminal import RENDERERS, RefinementView, printable, show_files
+
+EVIL = "ok \x1b]0;title\x07 \x1b[2J \x9b31m \u202eabc\u202c \ud800 [red]"
+
+
+def shown(*events: dict[str, Any]) -> str:
+    """What a terminal gets for the events, without rich's own colours."""
+    console = Console(file=io.StringIO(), force_terminal=True, width=200)
+    RefinementView(console).show({"batch": {"events": list(events)}, "heartbeat": {"progress": EVIL}})
+    show_files({"generated_files": {EVIL: {"content": []}}}, console)
+    assert isinstance(console.file, io.StringIO)
+    return re.sub(r"\x1b\[[0-9;]*m", "", console.file.getvalue())
+
+
+def test_every_kind_of_event_of_the_contract_has_a_rendering() -> None:
+    kinds = event_pb2.Event.DESCRIPTOR.oneofs_by_name["kind"].fields
+    assert RENDERERS.keys() == {field.name for field in kinds}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"run_started": {"run_id": EVIL}},
+        {"token": {"text": EVIL, "tool_calls": [{"name": EVIL}]}},
+        {"state_update": {"todos": {"items": [{"content": EVIL}]}, "files": [{"path": EVIL}]}},
+        {"upstream_frame": {"text": EVIL}},
+        {"input_requested": {"request": EVIL}},
+        {"discontinuity": {}},
+        {"terminal": {"outcome": "OUTCOME_FAILED", "message": EVIL}},
+    ],
+)
+def test_no_text_of_a_run_is_obeyed_by_the_terminal(event: dict[str, Any]) -> None:
+    text = shown(event)
+    assert re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]", text) is None
+    assert "[red]" in text
+
+
+def test_lines_of_the_agents_text_stay_lines() -> None:
+    assert "one\ntwo     three" in shown({"token": {"text": "one\r\ntwo\tthree"}})
+    assert printable("a\nb") == "a\\nb"
+
+
+def test_a_kind_of_event_that_is_not_known_is_skipped() -> None:
+    assert "future" not in shown({"seq": 1, "future_kind": {"text": "future"}})
