@@ -33,7 +33,7 @@ GAUGES = {
     "window_bytes": "Memory of the newest events of all followed threads",
     "window_limit_bytes": "Memory limit of one followed thread (IDEO_MAX_WINDOW_MIB)",
     "journal_queued_bytes": "Memory of the events of all runs that are not yet committed",
-    "journal_queue_limit_bytes": "Limit of one run; beyond it the runtime's stream waits (IDEO_MAX_QUEUE_MIB)",
+    "journal_queue_limit_bytes": "Limit of a run; beyond it the runtime's stream waits (IDEO_MAX_QUEUE_MIB)",
     "breaker_open": "Circuit breaker of calls to the runtime: 0 closed, 0.5 half open, 1 open",
     "wakeups_healthy": "1 while wake-ups from other replicas arrive, 0 while the hub only polls",
     "database_connections": "Connections to PostgreSQL",
