@@ -62,7 +62,7 @@ from server.http.server import uvicorn_config
 from server.observability.logs import RunLog
 from server.observability.metrics import Metrics, MetricsExporter
 from server.observability.traces import RunTraces, traced_asgi, tracing
-from server.runtime.channel import PublishedRuntime
+from server.runtime.channel import ChannelRuntime
 from server.runtime.client import DeepagentsRuntime
 from server.runtime.frames import Interpreter
 from server.settings import Settings, SettingsError
@@ -136,8 +136,8 @@ def runtime_of(settings: Settings, runtime_url: str, counts: Metrics) -> Deepage
     """The runtime, with the source of its frames that the settings ask for (ADR 0013)."""
     if settings.runtime_events_url is not None:
         events_url = settings.runtime_events_url.get_secret_value()
-        return PublishedRuntime(runtime_url, events_url, answered=counts.answered)
-    return DeepagentsRuntime(runtime_url, answered=counts.answered)
+        return ChannelRuntime(runtime_url, events_url, on_answer=counts.answered)
+    return DeepagentsRuntime(runtime_url, on_answer=counts.answered)
 
 
 def wakeups_of(settings: Settings, pool: asyncpg.Pool, direct_dsn: str) -> Wakeups:

@@ -1,9 +1,9 @@
 """The breaker around the calls to the runtime: gobreaker's rules with the contract's numbers (ADR 0012).
 
-A pure state machine on an injected clock; it holds no task and waits for nothing. Closed, it counts and
-trips on failures in a row. Open, it refuses everything until its time is over. Half open, it lets a few
-through: all good close it, one bad opens it again. Each change of state, and each interval of the closed
-state, begins a new generation; what was let in by an older one counts no more.
+A pure state machine on an injected clock: no task, no waiting. Closed, it counts, and opens after several
+failures in a row. Open, it refuses every call until its time is over. Half open, it admits a few calls: it
+closes when all of them succeed and opens again when one fails. Each change of state, and each interval of
+the closed state, begins a new generation; calls that an older one admitted no longer count.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _FIRST_SERVER_ERROR = 500
 
 
 @dataclass(slots=True)
-class Counts:
-    """Calls let in since the generation began, and how they went."""
+class BreakerCounts:
+    """Calls admitted since the generation began, and their outcomes."""
 
     requests: int = 0
     successes: int = 0
@@ -35,9 +35,9 @@ class Counts:
 class Breaker:
     """Whether the runtime may be called now. One per process; not for several threads.
 
-    monotonic: the clock, in seconds. max_requests: calls that the half-open state lets in, and successes
-    in a row that close it. interval_s: after which the closed state forgets its counts. timeout_s: how
-    long it stays open. failures_most: failures in a row that are borne; one more trips it.
+    monotonic: the clock, in seconds. max_requests: calls that the half-open state admits, and successes in
+    a row that close it. interval_s: time after which the closed state resets its counts. timeout_s: time
+    that it stays open. max_failures: failures in a row that it tolerates; one more opens it.
     """
 
     def __init__(
@@ -48,29 +48,30 @@ class Breaker:
         max_requests: int = 3,
         interval_s: float = 60.0,
         timeout_s: float = 30.0,
-        failures_most: int = 5,
+        max_failures: int = 5,
     ) -> None:
         self.name = name
         self._monotonic = monotonic
-        self._max_requests, self._failures_most = max_requests, failures_most
+        self._max_requests, self._max_failures = max_requests, max_failures
         self._interval_s, self._timeout_s = interval_s, timeout_s
         self._generation = 0
         self._enter("closed")
 
     @property
     def state(self) -> BreakerState:
-        """Where it stands now."""
-        self._catch_up()
+        """The state now."""
+        self._advance()
         return self._state
 
     @property
-    def counts(self) -> Counts:
-        """A copy of the counts of the current generation."""
-        self._catch_up()
+    def counts(self) -> BreakerCounts:
+        """A copy of the counts of the current generation: what the rules work on, which `state` alone does
+        not show."""
+        self._advance()
         return replace(self._counts)
 
-    def look(self) -> None:
-        """Raise RuntimeUnavailable when a call would be refused now. Takes no place away."""
+    def check(self) -> None:
+        """Raise RuntimeUnavailable when a call would be refused now. Admits none."""
         state = self.state
         if state == "open":
             left = max(1, math.ceil(self._ends_at - self._monotonic()))
@@ -87,8 +88,8 @@ class Breaker:
             )
 
     def admit(self) -> int:
-        """Let a call in; the generation to tell its outcome with. Raises RuntimeUnavailable."""
-        self.look()
+        """Admit a call. Returns the generation to report its outcome with. Raises RuntimeUnavailable."""
+        self.check()
         self._counts.requests += 1
         return self._generation
 
@@ -104,24 +105,24 @@ class Breaker:
             self._enter("closed")
 
     def failed(self, generation: int) -> None:
-        """A call was not answered, or with an error of the runtime's own."""
+        """A call was not answered, or answered with a server error."""
         if not self._is_current(generation):
             return
         counts = self._counts
         counts.failures += 1
         counts.failures_in_a_row += 1
         counts.successes_in_a_row = 0
-        if self._state == "half_open" or counts.failures_in_a_row > self._failures_most:
+        if self._state == "half_open" or counts.failures_in_a_row > self._max_failures:
             self._enter("open")
 
     def withdrawn(self, generation: int) -> None:
-        """A call was given up by its caller: it says nothing, and its place is free again."""
+        """The caller gave a call up: it says nothing about the runtime, and another may take its place."""
         if self._is_current(generation):
             self._counts.requests -= 1
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
-        """A call: what it raises is its outcome. Raises RuntimeUnavailable when it is not let in."""
+        """A call, whose exception is its outcome. Raises RuntimeUnavailable when it is refused."""
         generation = self.admit()
         try:
             yield
@@ -139,11 +140,11 @@ class Breaker:
         self.succeeded(generation)
 
     def _is_current(self, generation: int) -> bool:
-        self._catch_up()
+        self._advance()
         return generation == self._generation
 
-    def _catch_up(self) -> None:
-        """Go over to what the time that has passed asks for."""
+    def _advance(self) -> None:
+        """Change to the state that is due by now."""
         if self._state != "half_open" and self._monotonic() > self._ends_at:
             self._enter("half_open" if self._state == "open" else "closed")
 
@@ -152,5 +153,5 @@ class Breaker:
         lasts_s = {"closed": self._interval_s, "open": self._timeout_s, "half_open": math.inf}
         self._state: BreakerState = state
         self._generation += 1
-        self._counts = Counts()
+        self._counts = BreakerCounts()
         self._ends_at = self._monotonic() + lasts_s[state]

@@ -1,8 +1,8 @@
-"""The runtime with its frames from the channel that it publishes to (DESIGN section 5; ADR 0013).
+"""deepagents-runtime whose frames come over the Redis channel that it publishes to (ADR 0013).
 
-The channel is a Redis-protocol server's (Dragonfly, Valkey, Redis): `langgraph:stream:{thread_id}`, each
-message a frame, nothing kept. It is joined before the invoke, on one connection a run, so that a run that
-is read slowly holds up no other.
+The server of the channel speaks Redis' protocol (Dragonfly, Valkey, Redis). The channel of a thread is
+`langgraph:stream:{thread_id}`; each message is a frame, and nothing is kept. It is joined before the invoke.
+Each run has its own connection, so a run that is read slowly does not delay another.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from server.runtime.client import MAX_FRAME_BYTES, DeepagentsRuntime
 
 _AWAY = (RedisError, OSError, TimeoutError)
 _MESSAGE, _SUBSCRIBED = b"message", b"subscribe"
-#: The status that a subscription counts as.
-_JOINED = 200
+#: A subscription is reported with this status.
+_SUBSCRIBED_STATUS = 200
 
 
 def channel_of(thread_id: UUID) -> str:
-    """The channel of a thread's frames."""
+    """The name of a thread's channel."""
     return f"langgraph:stream:{thread_id}"
 
 
 class _Messages:
-    """The messages of a channel from the subscription on. Never ends; raises StreamClosed.
+    """The messages of a channel since its subscription. Never ends; raises StreamClosed.
 
-    Nothing is read ahead: what is not read waits at the server, which ends the connection when that
-    becomes too much.
+    Nothing is read ahead: unread messages wait at the server, which closes the connection when there are
+    too many.
     """
 
     def __init__(self, connection: Connection, *, quiet_s: float, max_bytes: int) -> None:
@@ -70,14 +70,13 @@ class _Messages:
                 unanswered = False
 
 
-class PublishedRuntime(DeepagentsRuntime):
-    """deepagents-runtime whose frames come over its channel. Implements `Runtime`; one per process.
+class ChannelRuntime(DeepagentsRuntime):
+    """deepagents-runtime read over its Redis channel. Implements `Runtime`; one per process.
 
-    events_url: redis:// or rediss://, with user and password where the server asks for them.
-    answer_s: until a subscription is confirmed. quiet_s: silence after which the server
-    is asked whether it is there; as much again without an answer, and the connection is given up.
-    Otherwise as DeepagentsRuntime. What comes over the channel is believed: it belongs inside the hub's
-    own trust.
+    events_url: redis:// or rediss://, with user and password if the server needs them. answer_s: time for
+    the server to confirm a subscription. quiet_s: silence after which the server is pinged; after the same
+    time without an answer, the connection is closed. Otherwise as DeepagentsRuntime. Messages of the
+    channel are trusted: its server belongs to the hub's own zone of trust.
     """
 
     push_only = True
@@ -96,23 +95,23 @@ class PublishedRuntime(DeepagentsRuntime):
         self._connect_with: dict[str, Any] = {
             **parse_url(events_url),
             "protocol": 2,
-            # With a timeout of the library's own, `asyncio.wait_for` inside it loses a cancellation
-            # now and then on Python 3.11.
+            # With a timeout of the library's own, `asyncio.wait_for` inside it sometimes loses a
+            # cancellation on Python 3.11.
             "socket_timeout": None,
             "socket_connect_timeout": None,
             "retry": Retry(NoBackoff(), 0),
             "client_name": "ide-orchestrator",
         }
         self._connection_class = self._connect_with.pop("connection_class", Connection)
-        # A subscriber has no use for a database of the server's.
+        # A subscriber does not select a database.
         self._connect_with.pop("db", None)
         self._answer_s, self._quiet_s = answer_s, quiet_s
 
     @asynccontextmanager
     async def stream(self, thread_id: UUID) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The thread's frames from here on: once entered, the server has confirmed the subscription.
+        """The thread's frames from now on: the server has confirmed the subscription once it is entered.
 
-        Not the library's own PubSub, which connects again by itself and so would hide a gap.
+        The library's own PubSub is not used: it reconnects by itself, which would hide a gap.
         """
         connection: Connection = self._connection_class(**self._connect_with)
         try:
@@ -124,7 +123,7 @@ class PublishedRuntime(DeepagentsRuntime):
             except _AWAY:
                 answer = None
             subscribed = bool(answer) and answer[0] == _SUBSCRIBED
-            self._answered("stream", _JOINED if subscribed else None)
+            self._on_answer("stream", _SUBSCRIBED_STATUS if subscribed else None)
             if not subscribed:
                 raise RuntimeUnavailable("the runtime's events cannot be subscribed to", sent=False)
             yield _Messages(connection, quiet_s=self._quiet_s, max_bytes=self._max_frame_bytes)

@@ -1,4 +1,4 @@
-"""The client of deepagents-runtime's three endpoints (DESIGN sections 3 and 5)."""
+"""The client of deepagents-runtime's three endpoints: invoke, state and stream."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,7 @@ from uuid import UUID
 import httpx
 from opentelemetry import trace
 from opentelemetry.propagate import inject
-from opentelemetry.trace import Span, SpanKind
+from opentelemetry.trace import SpanKind
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
@@ -27,7 +27,7 @@ from server.runtime.breaker import Breaker
 
 PREFIX = "/deepagents-runtime"
 
-#: 16 MiB of frame and some room for what is around it.
+#: A value of 16 MiB, and the frame around it.
 MAX_FRAME_BYTES = (16 << 20) + (64 << 10)
 MAX_ANSWER_BYTES = 32 << 20
 
@@ -35,21 +35,21 @@ _tracer = trace.get_tracer("ide_orchestrator")
 _NORMAL_CLOSURE = 1000
 _TOO_BIG = 1009
 
-# The library logs each frame at DEBUG, and frames hold prompts and files.
+# The library logs each frame at DEBUG, and frames contain prompts and files.
 _FRAME_LOG = logging.getLogger(f"{__name__}.frames")
 _FRAME_LOG.setLevel(logging.WARNING)
 
 
 class _Connect(connect):
-    """Connects without following redirects: jobs go where the operator said, nowhere else."""
+    """Connects without following redirects: jobs go only to the configured address."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
-        """Take a redirect for the refusal that it is here."""
+        """Treat a redirect as a refusal."""
         return exc
 
 
 class _Frames:
-    """The frames of an open connection. Ends at a proper close, raises StreamClosed at any other."""
+    """The frames of an open connection. Ends at a normal close, raises StreamClosed at any other."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
@@ -75,13 +75,13 @@ class DeepagentsRuntime:
     """deepagents-runtime over HTTP and WebSocket. Implements `Runtime`; one per process.
 
     base_url: http or https, with or without the `/deepagents-runtime` suffix. Raises ValueError for
-    another scheme. The limits are in seconds and bytes: `connect_s` for reaching the runtime,
-    `read_s` between two pieces of an answer, `total_s` for a whole call, `handshake_s` for opening
-    a stream, which a runtime that is busy with a run answers late. All calls go through `breaker`,
-    of a stream its opening. `answered` is told each answer's endpoint and status, None for none.
+    another scheme. The limits are in seconds and bytes: `connect_s` to reach the runtime, `read_s`
+    between two pieces of an answer, `total_s` for a whole call, `handshake_s` to open a stream, which a
+    runtime that is busy with a run does late. All calls and the opening of a stream go through `breaker`.
+    `on_answer` is called with the endpoint and status of each answer, None when there is none.
     """
 
-    #: See `Runtime`: a WebSocket may be joined after the invoke.
+    #: See `Runtime`: a WebSocket can be joined after the invoke.
     push_only = False
 
     def __init__(
@@ -95,7 +95,7 @@ class DeepagentsRuntime:
         max_frame_bytes: int = MAX_FRAME_BYTES,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
         breaker: Breaker | None = None,
-        answered: Callable[[str, int | None], None] = lambda endpoint, status: None,
+        on_answer: Callable[[str, int | None], None] = lambda endpoint, status: None,
     ) -> None:
         scheme, separator, rest = base_url.partition("://")
         if scheme not in ("http", "https") or not separator or not rest.strip("/"):
@@ -105,7 +105,7 @@ class DeepagentsRuntime:
         self._stream_base = f"{'wss' if scheme == 'https' else 'ws'}://{rest}"
         self.breaker = breaker or Breaker(time.monotonic)
         self._total_s = total_s
-        self._answered = answered
+        self._on_answer = on_answer
         self._handshake_s = handshake_s
         self._max_frame_bytes = max_frame_bytes
         self._max_answer_bytes = max_answer_bytes
@@ -128,75 +128,58 @@ class DeepagentsRuntime:
         await self.close()
 
     async def close(self) -> None:
-        """Close what is open for calls. Streams belong to those who opened them."""
+        """Close the connections of calls. A stream is closed by its caller."""
         await self._client.aclose()
 
-    def available(self) -> None:
-        """Raise RuntimeUnavailable while calls are refused without being tried. Only looks."""
-        self.breaker.look()
+    def check_available(self) -> None:
+        """Raise RuntimeUnavailable while calls are refused without being tried."""
+        self.breaker.check()
 
     async def invoke(self, invocation: Invocation) -> None:
-        """Start a job (seed: JobRequest). Raises RuntimeUnavailable, RuntimeRefused."""
-        with self.breaker.attempt():
-            await self._invoke(invocation)
-
-    async def _invoke(self, invocation: Invocation) -> None:
+        """Start a job. Raises RuntimeUnavailable, RuntimeRefused."""
         ids = {"job_id": str(invocation.job_id), "trace_id": str(invocation.trace_id)}
-        with _tracer.start_as_current_span(
-            "deepagents_runtime.invoke", kind=SpanKind.CLIENT, attributes=ids
-        ) as span:
-            await self._send(invocation, span)
-
-    async def _send(self, invocation: Invocation, span: Span) -> None:
-        body = dump(
+        job = dump(
             {
-                "trace_id": str(invocation.trace_id),
-                "job_id": str(invocation.job_id),
+                **ids,
                 "agent_definition": invocation.agent_definition,
                 "input_payload": invocation.input_payload,
             }
         )
-        status, answer = await self._call("invoke", "POST", "/invoke", body)
-        span.set_attribute("http.status_code", status)
-        if not 200 <= status < 300:
-            raise RuntimeRefused(f"the runtime refused the job with HTTP {status}", status=status)
-        thread_id = jsontext.string((jsontext.members(answer) or {}).get("thread_id"))
-        if thread_id != str(invocation.job_id):
-            raise RuntimeRefused("the runtime answered for another thread than the job's", status=status)
+        with (
+            self.breaker.attempt(),
+            _tracer.start_as_current_span(
+                "deepagents_runtime.invoke", kind=SpanKind.CLIENT, attributes=ids
+            ) as span,
+        ):
+            status, answer = await self._call("invoke", "POST", "/invoke", job)
+            span.set_attribute("http.status_code", status)
+            if not 200 <= status < 300:
+                raise RuntimeRefused(f"the runtime refused the job with HTTP {status}", status=status)
+            thread_id = jsontext.string((jsontext.members(answer) or {}).get("thread_id"))
+            if thread_id != ids["job_id"]:
+                raise RuntimeRefused("the runtime answered for another thread than the job's", status=status)
 
     async def state(self, thread_id: UUID) -> RuntimeState | None:
-        """What the runtime knows of the thread (seed: ExecutionState), None if nothing.
+        """The state of the thread, None when the runtime does not know it.
 
-        Entries of its file map that are no files are left out. Raises as `invoke`.
+        Entries of its file map that are not files are left out. Raises as `invoke`.
         """
         with self.breaker.attempt():
-            return await self._state(thread_id)
-
-    async def _state(self, thread_id: UUID) -> RuntimeState | None:
-        status, answer = await self._call("state", "GET", f"/state/{thread_id}")
-        if status == httpx.codes.NOT_FOUND:
-            return None
-        if not 200 <= status < 300:
-            raise RuntimeRefused(f"the runtime answered about a run with HTTP {status}", status=status)
-        fields = jsontext.members(answer) or {}
-        word = jsontext.string(fields.get("status"))
-        if word is None:
-            raise RuntimeRefused("the runtime's answer about a run cannot be read", status=status)
-        error = fields.get("error", b"null")
-        return RuntimeState(
-            jsontext.shown(word, 100),
-            _files(fields.get("generated_files", b"null")),
-            None if error == b"null" else jsontext.message_of(error),
-        )
-
-    def stream(self, thread_id: UUID) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """The thread's frames, each as its bytes on the wire."""
-        return self._stream(f"{self._stream_base}/stream/{thread_id}")
+            status, answer = await self._call("state", "GET", f"/state/{thread_id}")
+            if status == httpx.codes.NOT_FOUND:
+                return None
+            if not 200 <= status < 300:
+                raise RuntimeRefused(f"the runtime answered about a run with HTTP {status}", status=status)
+            state = _state(answer)
+            if state is None:
+                raise RuntimeRefused("the runtime's answer about a run cannot be read", status=status)
+            return state
 
     @asynccontextmanager
-    async def _stream(self, url: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def stream(self, thread_id: UUID) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The thread's frames, each as its bytes on the wire."""
         with self.breaker.attempt():
-            connection = await self._connected(url)
+            connection = await self._connected(f"{self._stream_base}/stream/{thread_id}")
         async with connection:
             yield _Frames(connection)
 
@@ -209,11 +192,11 @@ class DeepagentsRuntime:
                 compression=None,
                 max_size=self._max_frame_bytes,
                 open_timeout=self._handshake_s,
-                # A runtime that is busy answers no ping for a whole run. Pings keep the way open;
-                # silence is judged by whoever reads.
+                # A busy runtime may answer no ping during a whole run. Pings keep intermediaries from
+                # closing the connection; the reader decides how long a silence may last.
                 ping_interval=20,
                 ping_timeout=None,
-                # Frames that nobody will read may stand before the answer to a close.
+                # Frames that nobody reads any more may come before the answer to a close.
                 close_timeout=0.2,
                 logger=_FRAME_LOG,
             )
@@ -231,7 +214,7 @@ class DeepagentsRuntime:
         except OSError:
             raise RuntimeUnavailable("the runtime cannot be reached", sent=False) from None
         finally:
-            self._answered("stream", status)
+            self._on_answer("stream", status)
 
     async def _call(
         self, endpoint: str, method: str, path: str, body: bytes | None = None
@@ -259,7 +242,21 @@ class DeepagentsRuntime:
         except httpx.HTTPError:
             raise RuntimeUnavailable("the connection to the runtime broke") from None
         finally:
-            self._answered(endpoint, status)
+            self._on_answer(endpoint, status)
+
+
+def _state(answer: bytes) -> RuntimeState | None:
+    """The state in an answer; None when it has none."""
+    fields = jsontext.members(answer) or {}
+    word = jsontext.string(fields.get("status"))
+    if word is None:
+        return None
+    error = fields.get("error", b"null")
+    return RuntimeState(
+        jsontext.printable(word, 100),
+        _files(fields.get("generated_files", b"null")),
+        None if error == b"null" else jsontext.error_message(error),
+    )
 
 
 def _files(text: bytes) -> Mapping[str, File] | None:
@@ -269,7 +266,7 @@ def _files(text: bytes) -> Mapping[str, File] | None:
     files = {}
     for path, value in entries.items():
         try:
-            files[path] = parse_file(jsontext.loaded(value))
+            files[path] = parse_file(jsontext.lenient_value(value))
         except NotAFile:
             continue
     return files

@@ -1,7 +1,7 @@
-"""The runtime's frames, read: bytes to typed events (DESIGN section 5; ADR 0004).
+"""The interpreter of the runtime's frames: bytes to typed events (ADR 0004).
 
-Pure and total: any bytes give at least one event, a progress text or the end, never an exception,
-and beside each first event the delta that gives the frame back.
+Pure and total: any bytes give at least one event, a progress text or the end, never an exception. Beside
+the first event comes the delta from which the frame is reconstructed.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from server.runtime import jsontext
 from server.runtime.messages import MessageList
 from server.runtime.tokens import TokenReader
 
-#: Values of `__interrupt__` that ask nothing.
+#: Values of `__interrupt__` that do not ask for input.
 _NO_REQUEST = frozenset({b"null", b"[]", b'""', b'"[]"', b'"()"'})
 
 
 class Interpreter:
-    """The frames of one run, in order, to events. Implements `FrameInterpreter`."""
+    """Turns the frames of one run, in order, into events. Implements `FrameInterpreter`."""
 
     def __init__(self) -> None:
-        self._tracks = DeltaContext()
+        self._deltas = DeltaContext()
         self._tokens = TokenReader()
         self._messages = MessageList()
         self._files: dict[str, File] = {}
-        #: JSON text of each file as it came last, so that an unchanged one is not read again.
+        #: The last JSON text of each file, so that an unchanged file is not read again.
         self._file_texts: dict[str, bytes] = {}
         self._unread: dict[str, bytes] = {}
         self._files_seen = False
@@ -64,38 +64,40 @@ class Interpreter:
         return self._request is not None
 
     def interpret(self, frame: bytes) -> Interpretation:
-        """What the next frame means."""
+        """The meaning of the next frame."""
         token = self._tokens.same(frame)
         if token is not None:
-            return Interpretation((token,), self._tracks.write_token(frame))
+            return Interpretation((token,), self._deltas.write_token(frame))
         if not jsontext.is_utf8(frame):
             return self._kept(frame, "", FrameReason.MALFORMED)
-        top = jsontext.strict_members(frame)
-        proper = top is not None
-        top = top if top is not None else jsontext.members(frame)
+        proper = jsontext.strict_members(frame)
+        top = jsontext.members(frame) if proper is None else proper
         if top is None:
             return self._kept(frame, "", FrameReason.MALFORMED)
+        return self._interpret_object(frame, top, proper=proper is not None)
+
+    def _interpret_object(self, frame: bytes, top: dict[str, bytes], *, proper: bool) -> Interpretation:
+        """The meaning of a frame that is a JSON object. proper: the frame is proper JSON as it is."""
         event_type = jsontext.string(top.get("event_type"))
         if event_type == "end":
-            return Interpretation(delta=self._tracks.write_whole(frame, jsontext.written(top)), end=True)
+            return Interpretation(delta=self._deltas.write_whole(frame, jsontext.object_text(top)), end=True)
         if event_type == "error":
             return self._kept(frame, event_type, FrameReason.ERROR_REPORT, _error(top))
         data = jsontext.members(top["data"]) if "data" in top else None
         if event_type is None or data is None:
             return self._kept(frame, event_type or "", FrameReason.MALFORMED)
-        if event_type == "on_llm_stream":
-            token = self._tokens.read(data)
-            if token is not None:
-                self._tokens.note(frame, token)
-                text = None if proper else jsontext.written(top)
-                return Interpretation((token,), self._tracks.write_token(frame, text))
         if event_type == "on_state_update":
             return self._state(frame, top, data)
-        return self._kept(frame, event_type, FrameReason.UNKNOWN_TYPE)
+        token = self._tokens.read(data) if event_type == "on_llm_stream" else None
+        if token is None:
+            return self._kept(frame, event_type, FrameReason.UNKNOWN_TYPE)
+        self._tokens.note(frame, token)
+        text = None if proper else jsontext.object_text(top)
+        return Interpretation((token,), self._deltas.write_token(frame, text))
 
     def restore(self, kind: EventKind, delta: bytes) -> None:
         """Take in a journalled event, in order."""
-        form = self._tracks.read(delta)[0] if delta else None
+        form = self._deltas.read(delta)[0] if delta else None
         if isinstance(kind, StateUpdate):
             if form is Form.STATE:
                 self._recall()
@@ -104,7 +106,7 @@ class Interpreter:
             self._files_seen = self._files_seen or bool(kind.files)
 
     def adopt(self, files: Mapping[str, File]) -> tuple[EventKind, ...]:
-        """Take files that came from the runtime's state answer; the events that tell the change."""
+        """Take the files of a state answer. Returns the events that record the change."""
         changes = self._difference(files, ())
         self._files_seen = True
         if not changes:
@@ -115,7 +117,7 @@ class Interpreter:
         self, frame: bytes, event_type: str, reason: FrameReason, error: UpstreamError | None = None
     ) -> Interpretation:
         kind = UpstreamFrame(event_type, reason, frame)
-        return Interpretation((kind,), self._tracks.write_body(frame), error=error)
+        return Interpretation((kind,), self._deltas.write_body(frame), error=error)
 
     # State frames.
 
@@ -123,14 +125,14 @@ class Interpreter:
         if data.keys() == {"messages", "status"}:
             progress, status = jsontext.string(data["messages"]), jsontext.string(data["status"])
             if progress is not None and status is not None:
-                return Interpretation(progress=jsontext.shown(progress, jsontext.LONGEST_MESSAGE))
+                return Interpretation(progress=jsontext.printable(progress, jsontext.LONGEST_MESSAGE))
         rest, skeleton = dict(data), dict(data)
         files = jsontext.members(data["files"]) if "files" in data else None
         polled = _is_polled(data, files)
 
         messages: tuple[MessageChange, ...] = ()
         raw = data.get("messages", b"")
-        # A poller's own sentence is not the agent's conversation: it stays beside it.
+        # A poller's own sentence is not part of the agent's conversation: it stays among the other keys.
         listed = MessageList.covers(raw, polled)
         if listed:
             messages = self._messages.read(raw)
@@ -147,9 +149,9 @@ class Interpreter:
 
         todos, extra, request = self._read_rest(rest, polled)
         update = StateUpdate(messages, len(self._messages.messages), todos, changes, extra, unread)
-        delta = self._tracks.write_state(
+        delta = self._deltas.write_state(
             frame,
-            jsontext.written({**top, "data": jsontext.written(skeleton)}),
+            jsontext.object_text({**top, "data": jsontext.object_text(skeleton)}),
             raw if listed else None,
         )
         kinds: tuple[EventKind, ...] = (update,)
@@ -158,7 +160,7 @@ class Interpreter:
         return Interpretation(kinds, delta, polled=polled)
 
     def _read_files(self, entries: dict[str, bytes]) -> tuple[tuple[FileChange, ...], tuple[UnreadFile, ...]]:
-        """Take in a whole file map: what changed, and the entries that are new and no files."""
+        """Take in a whole file map: the changes, and the new entries that are not files."""
         self._files_seen = True
         files: dict[str, File] = {}
         unread: dict[str, bytes] = {}
@@ -167,25 +169,25 @@ class Interpreter:
                 files[path] = self._files[path]
             elif text != b"null":
                 try:
-                    files[path] = parse_file(jsontext.loaded(text))
+                    files[path] = parse_file(jsontext.lenient_value(text))
                 except NotAFile:
                     unread[path] = text
         changes = self._difference(files, unread.keys())
         self._file_texts = {path: entries[path] for path in files}
-        told = tuple(
+        new = tuple(
             UnreadFile(path, text.decode())
             for path, text in sorted(unread.items())
             if self._unread.get(path) != text
         )
         self._unread = unread
-        return changes, told
+        return changes, new
 
-    def _difference(self, files: Mapping[str, File], untold: Collection[str]) -> tuple[FileChange, ...]:
-        """Go over to `files`; what that changes, in path order. Paths `untold` about stay."""
+    def _difference(self, files: Mapping[str, File], unread: Collection[str]) -> tuple[FileChange, ...]:
+        """Replace the files by `files`. Returns the changes in path order. Files at `unread` paths stay."""
         changes = []
         for path in sorted(files.keys() | self._files.keys()):
             old, new = self._files.get(path), files.get(path)
-            if old is new or old == new or (new is None and path in untold):
+            if old is new or old == new or (new is None and path in unread):
                 continue
             self._put(path, new)
             changes.append(FileChange(path, new, added=old is None))
@@ -201,32 +203,34 @@ class Interpreter:
     def _read_rest(
         self, rest: dict[str, bytes], polled: bool
     ) -> tuple[tuple[Todo, ...] | None, dict[str, str], str | None]:
-        """Take in the other keys: the todos if they changed, the keys that did, a new request."""
-        asked = rest.pop("__interrupt__", b"null")
-        request = None
-        if asked not in _NO_REQUEST:
-            if asked != self._request:
-                text = jsontext.string(asked)
-                request = asked.decode() if text is None else text
-            self._request = asked
-        elif not polled:
-            self._request = None
-
-        todos, plain = _todos(rest.get("todos", b""))
-        if todos is not None and plain:
+        """Take in the other keys: the todos if they changed, the keys that changed, a new request."""
+        request = self._read_request(rest.pop("__interrupt__", b"null"), polled)
+        todos, complete = _todos(rest.get("todos", b""))
+        if todos is not None and complete:
             del rest["todos"]
-        if todos == self._todos:
-            todos = None
-        elif todos is not None:
-            self._todos = todos
+        changed = todos if todos != self._todos else None
+        if changed is not None:
+            self._todos = changed
 
         extra = {key: text.decode() for key, text in rest.items() if self._extra.get(key) != text}
         self._extra.update(rest)
-        return todos, extra, request
+        return changed, extra, request
+
+    def _read_request(self, text: bytes, polled: bool) -> str | None:
+        """Take in the value of `__interrupt__`: the request if it is a new one."""
+        if text in _NO_REQUEST:
+            if not polled:
+                self._request = None
+            return None
+        known, self._request = self._request, text
+        if text == known:
+            return None
+        request = jsontext.string(text)
+        return text.decode() if request is None else request
 
     def _recall(self) -> None:
-        """Take in all but the files from the state frame that the tracks hold."""
-        skeleton = self._tracks.skeleton
+        """Take in everything but the files of the state frame that the delta context holds."""
+        skeleton = self._deltas.skeleton
         has_messages = MESSAGES_PLACEHOLDER in skeleton
         has_files = FILES_PLACEHOLDER in skeleton or MEMBERS_PLACEHOLDER in skeleton
         text = (
@@ -236,7 +240,7 @@ class Interpreter:
         )
         rest = jsontext.members((jsontext.members(text) or {})["data"]) or {}
         if has_messages:
-            self._messages.read(self._tracks.messages)
+            self._messages.read(self._deltas.messages)
             del rest["messages"]
         files = jsontext.members(rest["files"]) if "files" in rest else None
         if files is not None:
@@ -248,7 +252,7 @@ class Interpreter:
 
 
 def _is_polled(data: Mapping[str, bytes], files: dict[str, bytes] | None) -> bool:
-    """Whether it is the summary of a poller, whose empty files say nothing."""
+    """Whether it is the summary of a poller, whose empty file map has no meaning."""
     return (
         ("result" in data or "status" in data) and not files and data.get("files", b"{}")[:1] in (b"{", b"n")
     )
@@ -266,7 +270,7 @@ def _files_skeleton(unread: Mapping[str, bytes]) -> bytes:
 
 
 def _todos(text: bytes) -> tuple[tuple[Todo, ...] | None, bool]:
-    """The todos, None when the value is no todo list; and whether they say all of the value."""
+    """The todos, None when the value is not a todo list; and whether they are all of the value."""
     items = jsontext.items(text) if text[:1] == b"[" else None
     if items is None:
         return None, False
@@ -282,10 +286,11 @@ def _todos(text: bytes) -> tuple[tuple[Todo, ...] | None, bool]:
 
 
 def _error(top: Mapping[str, bytes]) -> UpstreamError:
-    """What an `error` frame says: `data.error`, or all of the data where there is none."""
+    """The content of an `error` frame: `data.error`, or the whole data if it has none."""
     data = top.get("data", b"null")
     fields = jsontext.members(data) or {}
     context = jsontext.string(fields.get("context")) or ""
     return UpstreamError(
-        jsontext.message_of(fields.get("error", data)), jsontext.shown(context, jsontext.LONGEST_MESSAGE)
+        jsontext.error_message(fields.get("error", data)),
+        jsontext.printable(context, jsontext.LONGEST_MESSAGE),
     )

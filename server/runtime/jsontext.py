@@ -1,7 +1,7 @@
-"""JSON text taken apart one level at a time, each value left as its text.
+"""JSON text split one level at a time, each value left as its text.
 
-Fast where the text is as it should be, lenient where Python's own writer is: lone surrogates as
-escapes, `NaN` and its kin (which become strings: JSON has no such numbers). All texts are UTF-8.
+Fast for proper JSON. Lenient where Python's own writer is: it accepts lone surrogates as escapes, and `NaN`
+and the infinities, which become strings because JSON has no such numbers. All texts are UTF-8.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _STRING = msgspec.json.Decoder(str)
 #: Longest error or progress text for people, in characters; the frame itself is kept whole.
 LONGEST_MESSAGE = 2000
 
-#: What the decoder raises for text that it does not take, however deep the fault is.
+#: What the decoder raises for text that it rejects, at any depth.
 _REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -35,8 +35,8 @@ def is_utf8(data: bytes) -> bool:
 
 
 def strict_members(text: bytes) -> dict[str, bytes] | None:
-    """An object's members, each value as its text; None when the text is not proper JSON, or none
-    that is an object. Of a key that occurs twice the last counts."""
+    """An object's members, each value as its text; None when the text is not proper JSON or not an object.
+    The last of two equal keys counts."""
     try:
         return {key: bytes(value) for key, value in _OBJECT.decode(text).items()}
     except _REFUSALS:
@@ -44,11 +44,11 @@ def strict_members(text: bytes) -> dict[str, bytes] | None:
 
 
 def members(text: bytes) -> dict[str, bytes] | None:
-    """As `strict_members`, but lenient: then the values are written anew, as proper JSON."""
+    """As `strict_members`, but lenient: values of improper JSON are written again as proper JSON."""
     found = strict_members(text)
     if found is not None:
         return found
-    value = loaded(text)
+    value = lenient_value(text)
     try:
         return {key: dump(item) for key, item in value.items()} if isinstance(value, dict) else None
     except RecursionError:
@@ -56,11 +56,11 @@ def members(text: bytes) -> dict[str, bytes] | None:
 
 
 def items(text: bytes) -> list[bytes] | None:
-    """An array's items, each as its text; None when the text is no JSON array."""
+    """An array's items, each as its text; None when the text is not a JSON array."""
     try:
         return [bytes(value) for value in _ARRAY.decode(text)]
     except _REFUSALS:
-        value = loaded(text)
+        value = lenient_value(text)
     try:
         return [dump(item) for item in value] if isinstance(value, list) else None
     except RecursionError:
@@ -68,32 +68,32 @@ def items(text: bytes) -> list[bytes] | None:
 
 
 def string(text: bytes | None) -> str | None:
-    """The value of a JSON string, which may hold lone surrogates; None when it is none."""
+    """The value of a JSON string, which may have lone surrogates; None when the text is not a string."""
     if text is None or text[:1] != b'"':
         return None
     try:
         return _STRING.decode(text)
     except _REFUSALS:
-        value = loaded(text)
+        value = lenient_value(text)
     return value if isinstance(value, str) else None
 
 
-def loaded(text: bytes) -> Any:
-    """The value of the text, leniently; None also when it is no JSON or nested too deep."""
+def lenient_value(text: bytes) -> Any:
+    """The value of the text, read leniently; None also when it is not JSON or nested too deeply."""
     try:
         return load(text.decode())
     except (ValueError, RecursionError):
         return None
 
 
-def written(object_members: dict[str, bytes]) -> bytes:
-    """The members as the text of an object."""
+def object_text(object_members: dict[str, bytes]) -> bytes:
+    """The text of an object with these members."""
     return b"{" + b",".join(dump(key) + b":" + value for key, value in object_members.items()) + b"}"
 
 
-def shown(text: str, longest: int | None = None) -> str:
-    """The text as people and databases can take it: U+FFFD for lone surrogates and U+0000, cut
-    behind `longest` characters."""
+def printable(text: str, longest: int | None = None) -> str:
+    """The text for people and databases: U+FFFD instead of lone surrogates and U+0000, cut after `longest`
+    characters."""
     if longest is not None and len(text) > longest:
         text = text[: longest - 1] + "…"
     text = text.replace("\x00", "\ufffd")
@@ -102,9 +102,9 @@ def shown(text: str, longest: int | None = None) -> str:
     )
 
 
-def message_of(error: bytes) -> str:
-    """What an error says, for people: it is a string, an object with `message`, or else JSON text."""
+def error_message(error: bytes) -> str:
+    """The message of an error for people: a string, the `message` of an object, or else the JSON text."""
     message = string(error)
     if message is None:
         message = string((members(error) or {}).get("message"))
-    return shown(error.decode() if message is None else message, LONGEST_MESSAGE)
+    return printable(error.decode() if message is None else message, LONGEST_MESSAGE)

@@ -1,4 +1,4 @@
-"""The agent's messages, from the runtime's printed form or from JSON."""
+"""The agent's messages, read from the runtime's printed form or from JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from server.domain.journal.events import AgentMessage, MessageChange, Role, ToolCall
 from server.runtime import jsontext, printed
 
-#: The framework's class names, without the `Chunk` that pieces carry, and the seed's words.
+#: The framework's class names, without the `Chunk` of a piece, and the role words of JSON messages.
 ROLES: Mapping[str, Role] = {
     "HumanMessage": Role.HUMAN,
     "AIMessage": Role.AI,
@@ -25,19 +25,19 @@ ROLES: Mapping[str, Role] = {
     "developer": Role.SYSTEM,
 }
 
-#: Blocks of a content list that only repeat what the message's tool calls say.
+#: Blocks of a content list that only repeat the message's tool calls.
 _CALL_BLOCKS = frozenset({"tool_use", "input_json_delta", "tool_call", "tool_call_chunk"})
 
 
 def role_of(name: str) -> Role:
-    """The role that a class name or a role word stands for."""
+    """The role of a class name or a role word."""
     return ROLES.get(name.removesuffix("Chunk"), Role.UNSPECIFIED)
 
 
 def content_text(content: Any) -> str:
-    """A message's content as text: a string, or a list of blocks of which the texts are joined.
+    """A message's content as text: a string, or a list of blocks whose texts are joined.
 
-    A block that is no text stands as JSON on a line of its own. Raises printed.Unreadable.
+    A block that is not text becomes JSON on its own line. Raises printed.Unreadable.
     """
     if isinstance(content, str):
         return content
@@ -47,17 +47,18 @@ def content_text(content: Any) -> str:
         return printed.json_text(content)
     text = ""
     for block in content:
-        if isinstance(block, str):
-            text += block
-        elif isinstance(block, dict) and isinstance(block.get("text"), str):
-            text += block["text"]
-        elif not (isinstance(block, dict) and block.get("type") in _CALL_BLOCKS):
-            text += ("\n" if text and not text.endswith("\n") else "") + printed.json_text(block) + "\n"
+        match block:
+            case str(piece) | {"text": str(piece)}:
+                text += piece
+            case {"type": str(kind)} if kind in _CALL_BLOCKS:
+                continue
+            case _:
+                text += ("\n" if text and not text.endswith("\n") else "") + printed.json_text(block) + "\n"
     return text
 
 
 def from_printed(text: str) -> AgentMessage:
-    """A message from its printed form; uninterpreted when it cannot be taken apart."""
+    """A message from its printed form; uninterpreted when it cannot be read."""
     try:
         name, keywords, end = printed.call(text)
         if end != len(text) or "content" not in keywords:
@@ -99,9 +100,9 @@ def _printed_calls(text: str | None) -> tuple[ToolCall, ...]:
 
 
 def from_json(text: str) -> AgentMessage:
-    """A message from an item of a JSON list: a string, an object with `role` or `type` and
-    `content`, or that object inside `data`; uninterpreted when it is neither."""
-    value = jsontext.loaded(text.encode())
+    """A message from an item of a JSON list: a string, an object with `content` and `role` or `type`, or
+    such an object inside `data`; uninterpreted when it is none of these."""
+    value = jsontext.lenient_value(text.encode())
     if isinstance(value, str):
         return AgentMessage(text=value, uninterpreted=True)
     try:
@@ -142,10 +143,10 @@ def _arguments(item: dict[str, Any]) -> str:
 
 
 class MessageList:
-    """The message list of a run, fed with the `messages` value of each state frame as JSON text.
+    """The message list of a run, read from the `messages` value of each state frame as JSON text.
 
-    What it holds depends on the last value alone; the one before only saves work: a value that
-    extends it, as is usual, is read from where it grows, so that a run costs linear time.
+    Its content depends on the last value alone; the value before only saves work. A value usually extends
+    the one before: then only the new part is read, so that a run takes linear time.
     """
 
     def __init__(self) -> None:
@@ -156,12 +157,12 @@ class MessageList:
 
     @staticmethod
     def covers(raw: bytes, polled: bool) -> bool:
-        """Whether the value lists messages: an array or a string. A poller's own sentence does not:
-        it is not the agent's conversation."""
+        """Whether the value lists messages: an array or a string. A poller's own sentence does not, because
+        it is not part of the agent's conversation."""
         return raw[:1] == b"[" or raw[:2] == b'"[' or (raw[:1] == b'"' and not polled)
 
     def read(self, raw: bytes) -> tuple[MessageChange, ...]:
-        """Take in the next value; the places that are new or differ."""
+        """Read the next value. Returns the messages that are new or differ."""
         if raw == self._raw:
             return ()
         kept = self._extended(raw)
@@ -186,10 +187,10 @@ class MessageList:
         return tuple(changes)
 
     def _extended(self, raw: bytes) -> list[str] | None:
-        """The items that `raw` adds to the printed list before it; None when it does not extend it."""
+        """The items that `raw` adds to the last printed list; None when it does not extend it."""
         if self._read is not from_printed or not self._sources:
             return None
-        # Without its `]"` the old text is whole up to there: the scan of it found the brackets even.
+        # The scan of the old text found its brackets balanced, so it is complete without its `]"`.
         cut = len(self._raw) - 2
         if self._raw[cut:] != b']"' or raw[cut : cut + 2] != b", " or not raw.startswith(self._raw[:cut]):
             return None
@@ -210,7 +211,7 @@ def _printed_items(text: str) -> list[str] | None:
 
 
 def _sources(raw: bytes) -> tuple[Callable[[str], AgentMessage], list[str]]:
-    """How to read the value's messages, and the text of each."""
+    """The function that reads a message of the value, and the text of each message."""
     text = jsontext.string(raw)
     if text is None:
         return from_json, [item.decode() for item in jsontext.items(raw) or []]

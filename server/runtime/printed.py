@@ -1,8 +1,8 @@
-"""Python's printed form (`repr`) taken apart, without running any of it.
+"""Python's printed form (`repr`), split into its parts without evaluating it.
 
-The runtime publishes its messages as `repr` text (DESIGN section 5). A call or list is split at its
-own commas by a scan that skips strings; only the values that are wanted are then read as literals.
-So one value that cannot be read (`<object at 0x…>`) costs that value and nothing beside it.
+The runtime publishes its messages as `repr` text. A scan that skips strings splits a call or a list at its
+own commas; only the needed values are then read as literals. So a value that cannot be read
+(`<object at 0x…>`) costs that value and nothing else.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ _SINGLE = r"'[^'\\]*+(?:\\.[^'\\]*+)*+'"
 _DOUBLE = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 STRING = f"(?:{_SINGLE}|{_DOUBLE})"
 
-#: What the scan stops at: whole strings, brackets, commas, and a quote that nothing closes.
+#: What the scan stops at: whole strings, brackets, commas, and a quote that is not closed.
 _MARK = re.compile(rf"""{_SINGLE}|{_DOUBLE}|[\[\](){{}},'"]""", re.DOTALL)
 _CALL = re.compile(r"[A-Za-z_][\w.]*\(")
 _KEYWORD = re.compile(r"\s*(\w+)=")
 _ENTRY = re.compile(rf"({STRING})\s*:\s*", re.DOTALL)
 
-#: Escapes that `repr` never writes; in a literal they would make the parser warn.
+#: Escapes that `repr` never writes; the parser would warn about them in a literal.
 _ODD_ESCAPE = re.compile(r"\\[^\\'\"nrtxuU]", re.DOTALL)
 
 
@@ -31,8 +31,8 @@ class Unreadable(ValueError):
 
 
 def parts(text: str, at: int) -> tuple[list[str], int]:
-    """What stands between the bracket at `at` and its partner, split at the commas between them,
-    and the place behind the partner. Raises Unreadable when there is no partner.
+    """The texts between the bracket at `at` and its closing bracket, split at their commas, and the
+    position after the closing bracket. Raises Unreadable when there is no closing bracket.
     """
     depth, start, found = 0, at + 1, []
     for mark in _MARK.finditer(text, at):
@@ -58,14 +58,14 @@ def parts(text: str, at: int) -> tuple[list[str], int]:
 
 
 def is_call(text: str) -> bool:
-    """Whether the text begins like a call of a named thing."""
+    """Whether the text begins like a call: a name and an opening bracket."""
     return _CALL.match(text) is not None
 
 
 def call(text: str, at: int = 0) -> tuple[str, dict[str, str], int]:
-    """The call at `at`: its last name, its keyword arguments' texts, and the place behind it.
+    """The call at `at`: its last name, the texts of its keyword arguments, and the position after it.
 
-    Arguments without a keyword are left out. Raises Unreadable.
+    Positional arguments are left out. Raises Unreadable.
     """
     head = _CALL.match(text, at)
     if head is None:
@@ -80,7 +80,7 @@ def call(text: str, at: int = 0) -> tuple[str, dict[str, str], int]:
 
 
 def entries(text: str, at: int = 0) -> dict[str, str]:
-    """The texts of the values of a printed dict, by those of its keys that are strings.
+    """The texts of the values of a printed dict, by key. Keys that are not strings are left out.
     Raises Unreadable."""
     found = {}
     for entry in parts(text, at)[0]:
@@ -101,7 +101,7 @@ def string(text: str) -> str:
 def literal(text: str) -> Any:
     """The value of a literal of any kind. Raises Unreadable."""
     if "\\" not in text:
-        # Most are strings without escapes: what stands between the quotes is the value.
+        # Most are strings without escapes: the text between the quotes is the value.
         quote = text[:1]
         if quote in ("'", '"') and len(text) >= 2 and text[-1] == quote and text.isprintable():
             inner = text[1:-1]
@@ -116,7 +116,7 @@ def literal(text: str) -> Any:
 
 
 def optional_string(text: str | None) -> str:
-    """The value of a string literal; empty when it is absent or no string."""
+    """The value of a string literal; empty when it is absent or not a string."""
     if text is None or text == "None":
         return ""
     try:

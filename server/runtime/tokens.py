@@ -1,8 +1,8 @@
-"""Token frames: the printed form of a piece of a message and of what the graph says about it.
+"""Token frames: the printed form of a piece of a message, and of the graph's metadata about it.
 
-The pieces of one message differ in a few characters. Two memories make that cheap: the bytes around
-the text of the piece before (a new frame with the same surroundings is read without decoding
-anything), and what was read from the text behind a piece's content, by that text.
+The pieces of one message differ in a few characters. Two caches make reading them cheap: the bytes around
+the text of the last piece (a frame with the same surroundings is read without decoding), and the tokens
+read from the text after a piece's content, by that text.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ _FRAME = re.compile(
 )
 _PLAIN_TEXT = re.compile(_PLAIN)
 
-#: How many texts behind the content are remembered; a run needs a few at a time.
-_REMEMBERED = 64
+#: Texts after the content that are cached; a run needs a few at a time.
+_MAX_CACHED = 64
 _LARGEST_INDEX = 2**32 - 1
 
 
 class TokenReader:
-    """Reads the token frames of a run. What it gives depends on the frame alone."""
+    """Reads the token frames of a run. Its answer depends on the frame alone."""
 
     def __init__(self) -> None:
         self._before = b""
-        self._behind = b""
+        self._after = b""
         self._last = Token()
-        self._graph = self._node_name = ""
+        self._metadata = self._node_name = ""
         self._rests: dict[tuple[str, str], Token] = {}
 
     def same(self, frame: bytes) -> Token | None:
-        """The token of a frame that differs from the last one noted in plain text alone; else None."""
-        before, behind = self._before, self._behind
-        end = len(frame) - len(behind)
-        if not before or end < len(before) or not frame.startswith(before) or not frame.endswith(behind):
+        """The token of a frame that differs only in plain text from the last one noted; otherwise None."""
+        before, after = self._before, self._after
+        end = len(frame) - len(after)
+        if not before or end < len(before) or not frame.startswith(before) or not frame.endswith(after):
             return None
         text = frame[len(before) : end]
         if _PLAIN_TEXT.fullmatch(text) is None:
@@ -54,19 +54,19 @@ class TokenReader:
             return None
 
     def note(self, frame: bytes, token: Token) -> None:
-        """Remember the surroundings of a frame that `read` gave the token of."""
+        """Cache the surroundings of a frame whose token `read` returned."""
         around = _FRAME.fullmatch(frame)
-        # Two such members, one a decoy, could tell the content of one and the rest of the other.
+        # With two such members, the content could come from one and the rest from the other.
         if (
             around is None
             or frame.count(b"raw_event") != 1
             or around[2] != token.text.encode("utf-8", "replace")
         ):
             return
-        self._before, self._behind, self._last = around[1], around[3], token
+        self._before, self._after, self._last = around[1], around[3], token
 
     def read(self, data: Mapping[str, bytes]) -> Token | None:
-        """The token of a frame's data; None when the data has neither a printed piece nor text."""
+        """The token in a frame's data; None when the data has neither a printed piece nor text."""
         raw = jsontext.string(data.get("raw_event"))
         if raw is not None:
             try:
@@ -88,7 +88,7 @@ class TokenReader:
         rest = self._rests.get(key)
         if rest is None:
             rest = self._whole(raw)
-            if len(self._rests) >= _REMEMBERED:
+            if len(self._rests) >= _MAX_CACHED:
                 self._rests.clear()
             self._rests[key] = rest
         return _with_text(rest, text)
@@ -104,18 +104,18 @@ class TokenReader:
             text=content_text(printed.literal(keywords["content"])),
             tool_calls=_pieces(keywords.get("tool_call_chunks")),
             node=self._node(raw[end:]),
-            # A message that comes whole, as a tool's answer does, is its own last piece.
+            # A message that comes whole, such as a tool's answer, is its own last piece.
             last=not name.endswith("Chunk") or keywords.get("chunk_position") == "'last'",
             name=printed.optional_string(keywords.get("name")) if role is Role.TOOL else "",
             tool_call_id=printed.optional_string(keywords.get("tool_call_id")),
         )
 
-    def _node(self, behind: str) -> str:
-        """The graph node, from what stands behind the message: the same text for all its pieces."""
-        if behind != self._graph:
-            found = printed.entries(behind, 2) if behind.startswith(", {") else {}
+    def _node(self, metadata: str) -> str:
+        """The graph node, from the text after the message, which is the same for all its pieces."""
+        if metadata != self._metadata:
+            found = printed.entries(metadata, 2) if metadata.startswith(", {") else {}
             self._node_name = printed.optional_string(found.get("langgraph_node"))
-            self._graph = behind
+            self._metadata = metadata
         return self._node_name
 
 

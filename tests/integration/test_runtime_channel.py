@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from server.domain.errors import RuntimeUnavailable
 from server.domain.runs.runtime import StreamClosed
-from server.runtime.channel import PublishedRuntime, channel_of
+from server.runtime.channel import ChannelRuntime, channel_of
 from tests.support.redis_server import RedisServer, redis_server
 
 THREAD, OTHER = UUID(int=1), UUID(int=2)
@@ -35,8 +35,8 @@ async def publisher(server: RedisServer) -> AsyncIterator[Redis]:
         yield client
 
 
-def runtime_on(server: RedisServer, **limits: float) -> PublishedRuntime:
-    return PublishedRuntime(NOWHERE, server.url, **limits)
+def runtime_on(server: RedisServer, **limits: float) -> ChannelRuntime:
+    return ChannelRuntime(NOWHERE, server.url, **limits)
 
 
 async def _read_all(frames: AsyncIterator[bytes]) -> None:
@@ -89,7 +89,7 @@ async def test_frames_of_16_mib_are_taken(server: RedisServer, publisher: Redis)
 
 
 async def test_a_frame_above_the_limit_ends_the_stream(server: RedisServer, publisher: Redis) -> None:
-    runtime = PublishedRuntime(NOWHERE, server.url, max_frame_bytes=100)
+    runtime = ChannelRuntime(NOWHERE, server.url, max_frame_bytes=100)
     async with runtime, runtime.stream(THREAD) as frames:
         await publisher.publish(channel_of(THREAD), b"x" * 100)
         await publisher.publish(channel_of(THREAD), b"x" * 101)
@@ -132,7 +132,7 @@ async def test_a_frame_that_comes_in_pieces_is_waited_for() -> None:
 
     piecemeal = await asyncio.start_server(connected, "127.0.0.1", 0)
     url = f"redis://127.0.0.1:{piecemeal.sockets[0].getsockname()[1]}"
-    async with piecemeal, PublishedRuntime(NOWHERE, url, quiet_s=0.2) as runtime:
+    async with piecemeal, ChannelRuntime(NOWHERE, url, quiet_s=0.2) as runtime:
         async with runtime.stream(THREAD) as frames:
             assert await anext(frames) == frame
         await gone.wait()
@@ -196,12 +196,12 @@ async def test_a_server_that_asks_for_a_password_gets_it_and_no_error_shows_it(
 ) -> None:
     await publisher.config_set("requirepass", "a-secret")
     address = server.url.removeprefix("redis://")
-    with_it = PublishedRuntime(NOWHERE, f"redis://:a-secret@{address}")
+    with_it = ChannelRuntime(NOWHERE, f"redis://:a-secret@{address}")
     async with with_it, with_it.stream(THREAD) as frames:
         await publisher.publish(channel_of(THREAD), b"one")
         assert await anext(frames) == b"one"
     for url in (server.url, f"redis://:a-secret-not@{address}"):
-        async with PublishedRuntime(NOWHERE, url) as runtime:
+        async with ChannelRuntime(NOWHERE, url) as runtime:
             with pytest.raises(RuntimeUnavailable) as refused:
                 async with runtime.stream(THREAD):
                     pass

@@ -35,7 +35,7 @@ class Runner:
 
     def check_runtime(self) -> None:
         """Raise RuntimeUnavailable while a run that is started now would fail for sure."""
-        self.context.runtime.available()
+        self.context.runtime.check_available()
 
     def drive(self, lease: Lease) -> asyncio.Future[None]:
         """Drive a run from now on. The future is done when the runtime has the job, or says why not."""

@@ -1,4 +1,4 @@
-"""The port to deepagents-runtime: its three calls, and what its frames mean."""
+"""The port to deepagents-runtime: its calls, its stream, and what its frames mean."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from server.domain.proposals.files import File, FileSet
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """A job for the runtime (seed: JobRequest). `agent_definition` is not empty. `traceparent`: the trace
-    that it belongs to (W3C), empty for none; not part of the job."""
+    """A job for the runtime (its `JobRequest`).
+
+    agent_definition: not empty. traceparent: the trace of the run (W3C), empty for none; not part of the
+    job.
+    """
 
     trace_id: UUID
     job_id: UUID
@@ -26,9 +29,10 @@ class Invocation:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeState:
-    """What the runtime says about a thread (seed: ExecutionState).
+    """The runtime's answer about a thread (its `ExecutionState`).
 
-    status: the runtime's word, `running`, `completed` or `failed`. files: None when it told none.
+    status: the runtime's word, such as `running`, `completed` or `failed`. files: None when the answer has
+    no file map.
     """
 
     status: str
@@ -45,12 +49,15 @@ class Runtime(Protocol):
 
     @property
     def push_only(self) -> bool:
-        """Whether frames come over a channel without history, which tells `end` of every success
-        and nothing of a failure: it is joined before the invoke, and silence says nothing (ADR 0013)."""
+        """Whether frames come over a channel without history, which is joined before the invoke.
+
+        It carries the `end` of every success and nothing about a failure, so silence has no meaning
+        (ADR 0013).
+        """
         ...
 
-    def available(self) -> None:
-        """Raise RuntimeUnavailable while calls are refused without being tried. Only a look."""
+    def check_available(self) -> None:
+        """Raise RuntimeUnavailable while calls are refused without being tried."""
         ...
 
     async def invoke(self, invocation: Invocation) -> None:
@@ -58,7 +65,7 @@ class Runtime(Protocol):
         ...
 
     async def state(self, thread_id: UUID) -> RuntimeState | None:
-        """What the runtime knows of the thread, None if nothing. Raises as `invoke`."""
+        """The state of the thread, None when the runtime does not know it. Raises as `invoke`."""
         ...
 
     def stream(self, thread_id: UUID) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
@@ -76,7 +83,7 @@ ENDPOINT_TIMEOUT = "streaming_timeout"
 
 @dataclass(frozen=True, slots=True)
 class UpstreamError:
-    """What an `error` frame says. `context`: the runtime's word for the place, may be empty."""
+    """The content of an `error` frame. context: the runtime's word for the place, may be empty."""
 
     message: str
     context: str
@@ -84,10 +91,10 @@ class UpstreamError:
 
 @dataclass(frozen=True, slots=True)
 class Interpretation:
-    """What one frame means. Total: every frame has at least one kind, or `progress`.
+    """The meaning of one frame. Every frame has at least one kind, or `progress`, or is the `end`.
 
-    kinds: the frame's events, in order. delta: belongs to the first of them.
-    progress: the text of a progress heartbeat, which is not journalled (then `kinds` is empty).
+    kinds: the frame's events, in order. delta: belongs to the first of them, or to the `end`.
+    progress: the text of a progress frame, which is not journalled (then `kinds` is empty).
     error: from an `error` frame. end: the frame is `end`.
     polled: the frame is a poller's closing summary, whose `completed` is not a verdict.
     """
@@ -101,7 +108,7 @@ class Interpretation:
 
 
 class FrameInterpreter(Protocol):
-    """Frames of one run to events, in order. Never raises for any bytes."""
+    """Turns the frames of one run into events, in order. Never raises, whatever the bytes."""
 
     @property
     def files(self) -> FileSet:
@@ -114,13 +121,13 @@ class FrameInterpreter(Protocol):
         ...
 
     def interpret(self, frame: bytes) -> Interpretation:
-        """What the next frame means. The terminal event of an `end` is the caller's to make."""
+        """The meaning of the next frame. The caller makes the terminal event of an `end`."""
         ...
 
     def restore(self, kind: EventKind, delta: bytes) -> None:
-        """Take in an event that was journalled before, in order, to go on behind it."""
+        """Take in an event that was journalled before, in order, to continue after it."""
         ...
 
     def adopt(self, files: Mapping[str, File]) -> tuple[EventKind, ...]:
-        """Take files that came from the runtime's state answer; the events that tell the change."""
+        """Take the files of a state answer. Returns the events that record the change."""
         ...

@@ -237,7 +237,7 @@ class Verdicts(ABC):
     def _ask(
         self, now: float, undecided: Connect | KeepListening | ConnectionLost, delta: bytes = b""
     ) -> AskState:
-        if self._doubted_since is None or delta:
+        if self._doubted_since is None:
             self._doubted_since = now
         return AskState(undecided, self._doubted_since + self._limits.empty_result_grace_s, delta)
 

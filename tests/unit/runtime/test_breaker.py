@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
-from server.runtime.breaker import Breaker, Counts
+from server.runtime.breaker import Breaker, BreakerCounts
 
 
 @dataclass
@@ -48,7 +48,7 @@ def test_it_has_the_contracts_name_and_begins_closed(on: Setting) -> None:
     assert (on.breaker.name, on.breaker.state, on.breaker.counts) == (
         "deepagents-runtime",
         "closed",
-        Counts(),
+        BreakerCounts(),
     )
 
 
@@ -63,7 +63,7 @@ def test_a_success_between_begins_the_row_anew(on: Setting) -> None:
     on.answered()
     on.broken(5)
     assert on.breaker.state == "closed"
-    assert on.breaker.counts == Counts(11, 1, 10, 0, 5)
+    assert on.breaker.counts == BreakerCounts(11, 1, 10, 0, 5)
 
 
 @pytest.mark.parametrize(("pause_s", "counted"), [(60.0, 5), (60.01, 0)])
@@ -116,7 +116,7 @@ def test_three_successes_in_a_row_close_it(on: Setting) -> None:
     on.answered(2)
     assert on.breaker.state == "half_open"
     on.answered()
-    assert (on.breaker.state, on.breaker.counts) == ("closed", Counts())
+    assert (on.breaker.state, on.breaker.counts) == ("closed", BreakerCounts())
 
 
 @pytest.mark.parametrize("successes", [0, 1, 2])
@@ -136,18 +136,18 @@ def test_outcomes_of_an_older_generation_say_nothing(on: Setting) -> None:
     on.now += 31
     on.breaker.failed(early[1])
     on.breaker.withdrawn(early[2])
-    assert (on.breaker.state, on.breaker.counts) == ("half_open", Counts())
+    assert (on.breaker.state, on.breaker.counts) == ("half_open", BreakerCounts())
     on.answered(3)
     for generation in early[3:]:
         on.breaker.failed(generation)
-    assert on.breaker.counts == Counts()
+    assert on.breaker.counts == BreakerCounts()
 
 
 def test_an_outcome_behind_the_interval_says_nothing(on: Setting) -> None:
     early = on.breaker.admit()
     on.now += 61
     on.breaker.failed(early)
-    assert on.breaker.counts == Counts()
+    assert on.breaker.counts == BreakerCounts()
 
 
 def test_a_call_that_was_given_up_counts_as_neither_and_frees_its_place(on: Setting) -> None:
@@ -164,7 +164,7 @@ def test_a_call_that_was_given_up_counts_as_neither_and_frees_its_place(on: Sett
 def test_a_look_takes_no_place(on: Setting) -> None:
     on.half_open()
     for _ in range(10):
-        on.breaker.look()
+        on.breaker.check()
     assert on.breaker.counts.requests == 0
     on.answered(3)
     assert on.breaker.state == "closed"
@@ -173,33 +173,35 @@ def test_a_look_takes_no_place(on: Setting) -> None:
 def test_a_look_says_what_a_call_would_hear(on: Setting) -> None:
     on.broken(6)
     with pytest.raises(RuntimeUnavailable):
-        on.breaker.look()
+        on.breaker.check()
     on.now += 31
-    on.breaker.look()
+    on.breaker.check()
     for _ in range(3):
         on.breaker.admit()
     with pytest.raises(RuntimeUnavailable):
-        on.breaker.look()
+        on.breaker.check()
 
 
 @pytest.mark.parametrize(
     ("raised", "counts"),
     [
-        (None, Counts(1, 1, 0, 1, 0)),
-        (RuntimeRefused("no", status=404), Counts(1, 1, 0, 1, 0)),
-        (RuntimeRefused("no", status=422), Counts(1, 1, 0, 1, 0)),
-        (RuntimeRefused("not ours", status=200), Counts(1, 1, 0, 1, 0)),
-        (RuntimeRefused("no", status=500), Counts(1, 0, 1, 0, 1)),
-        (RuntimeRefused("no", status=503), Counts(1, 0, 1, 0, 1)),
-        (RuntimeUnavailable("no", sent=False), Counts(1, 0, 1, 0, 1)),
-        (RuntimeUnavailable("late"), Counts(1, 0, 1, 0, 1)),
-        (ValueError("a fault"), Counts(1, 0, 1, 0, 1)),
-        (asyncio.CancelledError(), Counts()),
-        (KeyboardInterrupt(), Counts()),
+        (None, BreakerCounts(1, 1, 0, 1, 0)),
+        (RuntimeRefused("no", status=404), BreakerCounts(1, 1, 0, 1, 0)),
+        (RuntimeRefused("no", status=422), BreakerCounts(1, 1, 0, 1, 0)),
+        (RuntimeRefused("not ours", status=200), BreakerCounts(1, 1, 0, 1, 0)),
+        (RuntimeRefused("no", status=500), BreakerCounts(1, 0, 1, 0, 1)),
+        (RuntimeRefused("no", status=503), BreakerCounts(1, 0, 1, 0, 1)),
+        (RuntimeUnavailable("no", sent=False), BreakerCounts(1, 0, 1, 0, 1)),
+        (RuntimeUnavailable("late"), BreakerCounts(1, 0, 1, 0, 1)),
+        (ValueError("a fault"), BreakerCounts(1, 0, 1, 0, 1)),
+        (asyncio.CancelledError(), BreakerCounts()),
+        (KeyboardInterrupt(), BreakerCounts()),
     ],
     ids=repr,
 )
-def test_what_a_call_raises_is_its_outcome(on: Setting, raised: BaseException | None, counts: Counts) -> None:
+def test_what_a_call_raises_is_its_outcome(
+    on: Setting, raised: BaseException | None, counts: BreakerCounts
+) -> None:
     def call() -> None:
         with on.breaker.attempt():
             if raised is not None:
@@ -217,4 +219,4 @@ def test_a_call_that_is_not_let_in_is_not_made(on: Setting) -> None:
     on.broken(6)
     with pytest.raises(RuntimeUnavailable), on.breaker.attempt():
         pytest.fail("the call was made")
-    assert on.breaker.counts == Counts()
+    assert on.breaker.counts == BreakerCounts()

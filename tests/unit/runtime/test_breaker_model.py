@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from server.domain.errors import RuntimeUnavailable
-from server.runtime.breaker import Breaker, Counts
+from server.runtime.breaker import Breaker, BreakerCounts
 
 INTERVAL, TIMEOUT, MOST, BORNE = 60, 30, 3, 5
 
@@ -122,11 +122,11 @@ class Against(RuleBasedStateMachine):
             (self.breaker.succeeded if good else self.breaker.failed)(generation)
 
     @rule()
-    def somebody_looks(self) -> None:
+    def somebody_checks(self) -> None:
         era = self.model.at(self.now)
         refused = era.kind == "open" or (era.kind == "half_open" and era.let_in >= MOST)
         with pytest.raises(RuntimeUnavailable) if refused else nullcontext():
-            self.breaker.look()
+            self.breaker.check()
 
     @invariant()
     def they_agree(self) -> None:
@@ -134,7 +134,7 @@ class Against(RuleBasedStateMachine):
         assert self.breaker.state == era.kind
         good = era.outcomes.count(True)
         bad = era.outcomes.count(False)
-        expected = Counts(era.let_in, good, bad, era.row(True), era.row(False))
+        expected = BreakerCounts(era.let_in, good, bad, era.row(True), era.row(False))
         assert self.breaker.counts == expected
 
 

@@ -228,6 +228,13 @@ def test_messages_as_json_are_read_in_the_seeds_and_the_frameworks_form(interpre
     ]
 
 
+@pytest.mark.parametrize("block", [{"type": []}, {"type": {"of": "it"}}, {"text": 1}])
+def test_a_block_of_an_unknown_form_stands_as_json(interpreter: Interpreter, block: dict[str, Any]) -> None:
+    message = {"role": "ai", "content": ["a", block]}
+    update = state(interpreter, messages=[message])
+    assert update.messages[0].message.text == f"a\n{json.dumps(block)}\n"
+
+
 def test_nothing_in_a_message_is_ever_run(interpreter: Interpreter) -> None:
     update = state(interpreter, messages=printed("AIMessage(content=__import__('os').abort())"))
     assert update.messages[0].message.uninterpreted

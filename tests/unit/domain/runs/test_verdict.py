@@ -190,6 +190,11 @@ END_ROWS = [
         [STATE, Break(), Says(RUNNING), End(gap=True), Says(completed(a="2"))],
         replace(DONE, files=files(a="2")),
     ),
+    row(
+        "an end after a gap does not take the files of a state that is not completed",
+        [STATE, Break(), Says(RUNNING), End(gap=True), Says(replace(RUNNING, files=files(a="2")))],
+        DONE,
+    ),
     *(
         row(
             f"an end after a gap is completed when the state {name}",
