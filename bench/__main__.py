@@ -11,28 +11,29 @@ import json
 import os
 import sys
 
+from bench.environment import NoFigure, open_environment
 from bench.fanout import measure_fanout
 from bench.figures import Table
-from bench.stage import Refused, open_stage
 from bench.stored import measure_stored
 from bench.through import Load, measure_through
+from tests.support.processes import StartFailed
 
 
 async def measure(*, quick: bool) -> list[Table]:
-    """Every table. Raises Refused."""
-    async with open_stage() as stage:
+    """Every table. Raises NoFigure."""
+    async with open_environment() as environment:
         if quick:
-            through = await measure_through(stage, [Load("one short run", "short_run", 1, 1)], rounds=1)
-            stored = await measure_stored(stage, runs=1)
-            fanout = await measure_fanout(stage, [1, 3], "short_run")
+            through = await measure_through(environment, [Load("one short run", "short_run", 1, 1)], rounds=1)
+            stored = await measure_stored(environment, runs=1)
+            fanout = await measure_fanout(environment, [1, 3], "short_run")
         else:
             loads = [
                 Load("20 runs in a row", "long_run", 20, 1),
                 Load("20 runs, 5 at once", "long_run", 20, 5),
             ]
-            through = await measure_through(stage, loads, rounds=4)
-            stored = await measure_stored(stage, runs=5)
-            fanout = await measure_fanout(stage, [1, 10, 100])
+            through = await measure_through(environment, loads, rounds=4)
+            stored = await measure_stored(environment, runs=5)
+            fanout = await measure_fanout(environment, [1, 10, 100])
     return [*through, stored, fanout]
 
 
@@ -44,7 +45,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         tables = asyncio.run(measure(quick=arguments.quick))
-    except Refused as refusal:
+    except (NoFigure, StartFailed) as refusal:
         print(f"bench: no figure: {refusal}", file=sys.stderr)
         return 1
     if arguments.json:

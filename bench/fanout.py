@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from bench.figures import Spread, Table
-from bench.stage import Stage
+from bench.environment import Environment
+from bench.figures import Stats, Table
 
 #: Slow enough that every reader is there for most of the run: 20 frames a second by this.
 DIRECTIVE = "long_run speed=30"
 TARGETS = ("hub ideo.v1", "hub gRPC")
 
 
-async def measure_fanout(stage: Stage, readers: list[int], directive: str = DIRECTIVE) -> Table:
-    """A row for each number of readers. Raises Refused."""
-    rows: list[list[str | Spread]] = []
+async def measure_fanout(environment: Environment, readers: list[int], directive: str = DIRECTIVE) -> Table:
+    """A row for each number of readers. Raises NoFigure."""
+    rows: list[list[str | Stats]] = []
     for target in TARGETS:
         for count in readers:
-            before = stage.cpu_of(target)
-            reading = await stage.read(target, directive, readers=count)
-            cpu = stage.cpu_of(target) - before
+            before = environment.cpu_of(target)
+            reading = await environment.read(target, directive, readers=count)
+            cpu = environment.cpu_of(target) - before
             rows.append(
                 [
                     target,

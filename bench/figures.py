@@ -1,4 +1,4 @@
-"""Figures and how they are printed: a median with its spread, and plain tables."""
+"""Figures and how they are printed: a median with its range, and plain tables."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class Stats:
     """A figure taken several times."""
 
     median: float
-    least: float
-    most: float
+    minimum: float
+    maximum: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        """The spread of at least one value."""
+    def of(cls, values: Sequence[float]) -> Stats:
+        """The figures of at least one value."""
         return cls(statistics.median(values), min(values), max(values))
 
     def __str__(self) -> str:
-        return f"{_short(self.median)} ({_short(self.least)}–{_short(self.most)})"
+        return f"{_short(self.median)} ({_short(self.minimum)}–{_short(self.maximum)})"
 
     def json(self) -> dict[str, float]:
         """The figure as JSON."""
-        return {"median": self.median, "min": self.least, "max": self.most}
+        return {"median": self.median, "min": self.minimum, "max": self.maximum}
 
 
 def _short(value: float) -> str:
-    """Three digits that matter."""
+    """Three significant digits."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
@@ -42,7 +42,7 @@ class Table:
 
     title: str
     heads: Sequence[str]
-    rows: Sequence[Sequence[str | Spread]]
+    rows: Sequence[Sequence[str | Stats]]
 
     def __str__(self) -> str:
         lines = [list(self.heads), *([str(cell) for cell in row] for row in self.rows)]
@@ -60,6 +60,6 @@ class Table:
         return "\n".join([self.title, "", first, rule, *rest])
 
     def json(self) -> dict[str, Any]:
-        """The table as JSON; a spread is an object."""
-        rows = [[cell.json() if isinstance(cell, Spread) else cell for cell in row] for row in self.rows]
+        """The table as JSON; a figure with its range is an object."""
+        rows = [[cell.json() if isinstance(cell, Stats) else cell for cell in row] for row in self.rows]
         return {"title": self.title, "columns": list(self.heads), "rows": rows}

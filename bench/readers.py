@@ -1,4 +1,4 @@
-"""Readers of one run, by target: they take everything as it comes, and judge it when the clock stands.
+"""Readers of one run, by target: they take everything as it comes, and validate it when the clock stands.
 
 A reader returns the raw messages of a whole stream. `check` says how many events they bring, and
 raises Incomplete unless every one is there, once and in order.
@@ -14,12 +14,12 @@ from uuid import uuid4
 
 import grpc.aio
 import httpx
-from websockets.asyncio.client import connect
 
-from ide_orchestrator.v1.refinement_pb2 import WatchRefinementRequest, WatchRefinementResponse
+from ide_orchestrator.v1.refinement_pb2 import WatchRefinementResponse
+from tests.support.client import grpc_messages, socket_messages
+from tests.support.tokens import bearer
 
 Message = str | bytes
-WATCH = "/ide_orchestrator.v1.RefinementService/WatchRefinement"
 
 
 class Incomplete(Exception):
@@ -28,7 +28,7 @@ class Incomplete(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where the targets are, and how to be let in."""
+    """Where the targets are, and a token of a user with a workflow."""
 
     proxy: str
     http: str
@@ -45,18 +45,13 @@ class Session:
     http: httpx.AsyncClient
     channel: grpc.aio.Channel
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """What lets a caller in."""
-        return {"Authorization": f"Bearer {self.at.token}"}
-
 
 async def start_on_hub(session: Session, directive: str) -> str:
     """Start a refinement; its thread."""
     answer = await session.http.post(
         f"{session.at.http}/api/workflows/{session.at.workflow_id}/refinements",
         json={"user_prompt": f"Measure. [[replay:{directive}]]"},
-        headers=session.headers,
+        headers=bearer(session.at.token),
     )
     answer.raise_for_status()
     return str(answer.json()["thread_id"])
@@ -76,43 +71,27 @@ async def start_on_proxy(session: Session, directive: str) -> str:
     return thread
 
 
-async def _read_socket(url: str, session: Session, protocols: Sequence[str]) -> list[Message]:
-    async with connect(
-        url,
-        additional_headers=session.headers,
-        subprotocols=list(protocols) or None,  # type: ignore[arg-type]
-        compression=None,
-        max_size=None,
-        proxy=None,
-    ) as socket:
-        return [message async for message in socket]
-
-
 async def read_proxy(session: Session, thread: str) -> list[Message]:
     """Follow a thread through the proxy."""
-    url = f"ws{session.at.proxy.removeprefix('http')}/stream/{thread}"
-    return await _read_socket(url, session, ())
+    return [message async for message in socket_messages(f"{session.at.proxy}/stream/{thread}")]
 
 
-def hub_socket(*protocols: str) -> Callable[[Session, str], Awaitable[list[Message]]]:
+def hub_socket(subprotocol: str | None) -> Callable[[Session, str], Awaitable[list[Message]]]:
     """A follower over the hub's WebSocket, in the form that the subprotocol names."""
 
     async def read(session: Session, thread: str) -> list[Message]:
-        url = f"ws{session.at.http.removeprefix('http')}/api/ws/refinements/{thread}"
-        return await _read_socket(url, session, protocols)
+        url = f"{session.at.http}/api/ws/refinements/{thread}"
+        return [message async for message in socket_messages(url, session.at.token, subprotocol)]
 
     return read
 
 
 async def read_grpc(session: Session, thread: str) -> list[Message]:
     """Follow a thread over gRPC; the messages stay serialised."""
-    request = WatchRefinementRequest(thread_id=thread).SerializeToString()
-    watch: Any = session.channel.unary_stream(WATCH)
-    call = watch(request, metadata=(("authorization", f"Bearer {session.at.token}"),))
-    return [message async for message in call]
+    return [message async for message in grpc_messages(session.channel, session.at.token, thread)]
 
 
-# --- Judging ---------------------------------------------------------------------------------
+# --- Validation ------------------------------------------------------------------------------
 
 
 def _numbered(seqs: Sequence[int], ends: Sequence[bool]) -> int:
@@ -130,16 +109,16 @@ def check_frames(messages: Sequence[Message], frames: Sequence[str]) -> int:
     return len(frames)
 
 
-def check_seed(messages: Sequence[Message], frames: Sequence[str]) -> int:
-    """The seed's frames: a type and a place for each of the recording's."""
-    told: list[Mapping[str, Any]] = [json.loads(message) for message in messages]
+def check_legacy(messages: Sequence[Message], frames: Sequence[str]) -> int:
+    """The legacy frames: a type and a place for each of the recording's."""
+    found: list[Mapping[str, Any]] = [json.loads(message) for message in messages]
     kinds = [json.loads(frame)["event_type"] for frame in frames]
-    if [frame["event_type"] for frame in told] != kinds:
+    if [frame["event_type"] for frame in found] != kinds:
         raise Incomplete("the frames are not of the recording's types")
-    seqs = [frame["seq"] for frame in told]
+    seqs = [frame["seq"] for frame in found]
     if seqs != sorted(set(seqs)):
         raise Incomplete("the frames' places do not grow")
-    return len(told)
+    return len(found)
 
 
 def check_json(messages: Sequence[Message], _frames: Sequence[str]) -> int:
@@ -167,7 +146,7 @@ class Target:
 
 TARGETS: Mapping[str, Target] = {
     "proxy": Target(start_on_proxy, read_proxy, check_frames),
-    "hub seed": Target(start_on_hub, hub_socket(), check_seed),
+    "hub legacy": Target(start_on_hub, hub_socket(None), check_legacy),
     "hub ideo.v1": Target(start_on_hub, hub_socket("ideo.v1"), check_json),
     "hub ideo.v1.proto": Target(start_on_hub, hub_socket("ideo.v1.proto"), check_proto),
     "hub gRPC": Target(start_on_hub, read_grpc, check_proto),

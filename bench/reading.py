@@ -1,7 +1,7 @@
 """A reader's process: starts runs, follows them, and prints what came and how long it took, as JSON.
 
 `python -m bench.reading JOB`, where JOB is the JSON of `Job`. Time runs from the first start to the end
-of the last stream; streams are judged afterwards.
+of the last stream; streams are validated afterwards.
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ async def read_all(job: Job) -> Reading:
         began = time.perf_counter()
         streams = [s for some in await asyncio.gather(*(run() for _ in range(job.runs))) for s in some]
         seconds = time.perf_counter() - began
-    return judged(streams, job, seconds)
+    return validate(streams, job, seconds)
 
 
-def judged(streams: Sequence[Sequence[Message]], job: Job, seconds: float) -> Reading:
+def validate(streams: Sequence[Sequence[Message]], job: Job, seconds: float) -> Reading:
     """The reading, if every stream is whole. Raises Incomplete."""
     frames = read_recordings()[job.directive.split()[0]].frames
     counts = [TARGETS[job.target].check(stream, frames) for stream in streams]
@@ -82,7 +82,7 @@ def judged(streams: Sequence[Sequence[Message]], job: Job, seconds: float) -> Re
 
 
 def main(text: str) -> int:
-    """Print the reading; 1 and the reason when it is worth nothing."""
+    """Print the reading; 1 and the reason when it is void."""
     given = json.loads(text)
     job = Job(**{**given, "addresses": Addresses(**given["addresses"])})
     try:

@@ -10,8 +10,8 @@ from uuid import UUID
 
 import asyncpg
 
-from bench.figures import Spread, Table
-from bench.stage import Stage
+from bench.environment import Environment
+from bench.figures import Stats, Table
 from server.domain.journal.events import StateUpdate, Token
 from server.replay.recording import Recording, read_recordings
 from server.runtime.frames import Interpreter
@@ -49,14 +49,14 @@ def distinct_bytes(recording: Recording) -> int:
     )
 
 
-async def measure_stored(stage: Stage, runs: int) -> Table:
-    """A row for each recording, from `runs` runs of it. Raises Refused."""
-    rows: list[list[str | Spread]] = []
-    connection = await asyncpg.connect(stage.dsn)
+async def measure_stored(environment: Environment, runs: int) -> Table:
+    """A row for each recording, from `runs` runs of it. Raises NoFigure."""
+    rows: list[list[str | Stats]] = []
+    connection = await asyncpg.connect(environment.dsn)
     try:
         for name, recording in read_recordings().items():
             before, seen = await _relation_bytes(connection), await _threads(connection)
-            await stage.read(TARGET, name, runs=runs, at_once=min(runs, 5))
+            await environment.read(TARGET, name, runs=runs, at_once=min(runs, 5))
             threads = list(await _threads(connection) - seen)
             sizes = await connection.fetchrow(_SIZES, threads)
             grown = await _relation_bytes(connection) - before

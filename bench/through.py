@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from bench.figures import Spread, Table
+from bench.environment import Environment
+from bench.figures import Stats, Table
 from bench.readers import TARGETS
-from bench.stage import Stage
 
 PEER = "proxy"
 
@@ -36,28 +36,28 @@ class Sample:
     events_per_message: float
 
 
-async def sample(stage: Stage, target: str, load: Load) -> Sample:
-    """Read once. Raises Refused."""
-    cpu, postgres = stage.cpu_of(target), stage.postgres_cpu()
-    reading = await stage.read(target, load.recording, runs=load.runs, at_once=load.at_once)
+async def sample(environment: Environment, target: str, load: Load) -> Sample:
+    """Read once. Raises NoFigure."""
+    cpu, postgres = environment.cpu_of(target), environment.postgres_cpu()
+    reading = await environment.read(target, load.recording, runs=load.runs, at_once=load.at_once)
     per = 100_000 / reading.events
     return Sample(
         reading.events / reading.seconds,
-        (stage.cpu_of(target) - cpu) * per,
-        (stage.postgres_cpu() - postgres) * per,
+        (environment.cpu_of(target) - cpu) * per,
+        (environment.postgres_cpu() - postgres) * per,
         reading.events / reading.messages,
     )
 
 
-async def measure_through(stage: Stage, loads: list[Load], rounds: int) -> list[Table]:
-    """A table for each load. Raises Refused."""
+async def measure_through(environment: Environment, loads: list[Load], rounds: int) -> list[Table]:
+    """A table for each load. Raises NoFigure."""
     names = list(TARGETS)
     samples: dict[tuple[str, str], list[Sample]] = defaultdict(list)
     for number in range(rounds + 1):
         for load in loads:
             # Another one begins each round.
             for target in names[number % len(names) :] + names[: number % len(names)]:
-                taken = await sample(stage, target, load)
+                taken = await sample(environment, target, load)
                 if number:
                     samples[load.name, target].append(taken)
     return [_table(load, {target: samples[load.name, target] for target in names}) for load in loads]
@@ -65,19 +65,19 @@ async def measure_through(stage: Stage, loads: list[Load], rounds: int) -> list[
 
 def _table(load: Load, samples: dict[str, list[Sample]]) -> Table:
     peer = samples[PEER]
-    rows: list[list[str | Spread]] = []
+    rows: list[list[str | Stats]] = []
     for target, taken in samples.items():
         # A short load may take the peer less CPU than the system's clock can tell: then no ratio.
         ratios = [s.cpu_s / p.cpu_s for s, p in zip(taken, peer, strict=True) if p.cpu_s]
         rows.append(
             [
                 target,
-                Spread.of([s.events_per_s for s in taken]),
-                Spread.of([s.events_per_s / p.events_per_s for s, p in zip(taken, peer, strict=True)]),
-                Spread.of([s.cpu_s for s in taken]),
-                Spread.of(ratios) if ratios else "-",
-                Spread.of([s.postgres_cpu_s for s in taken]) if target != PEER else "-",
-                Spread.of([s.events_per_message for s in taken]),
+                Stats.of([s.events_per_s for s in taken]),
+                Stats.of([s.events_per_s / p.events_per_s for s, p in zip(taken, peer, strict=True)]),
+                Stats.of([s.cpu_s for s in taken]),
+                Stats.of(ratios) if ratios else "-",
+                Stats.of([s.postgres_cpu_s for s in taken]) if target != PEER else "-",
+                Stats.of([s.events_per_message for s in taken]),
             ]
         )
     return Table(

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TARGETS = {"proxy", "hub seed", "hub ideo.v1", "hub ideo.v1.proto", "hub gRPC"}
+TARGETS = {"proxy", "hub legacy", "hub ideo.v1", "hub ideo.v1.proto", "hub gRPC"}
 
 
 async def test_the_quick_bench_gives_figures_for_every_measurement() -> None:

@@ -10,9 +10,9 @@ import httpx
 
 from server.cli.hub_client import HubClient, open_client
 from tests.support.hub import start
-from tests.support.processes import hub_environment, replay_process, running, token
-from tests.support.recordings import expected
-from tests.support.stored_files import facts_of
+from tests.support.processes import hub_environment, replay_process, running
+from tests.support.recordings import expected, facts_of
+from tests.support.tokens import token
 
 
 async def read_until(client: HubClient, thread_id: str, kind: str) -> list[dict[str, Any]]:

@@ -12,9 +12,9 @@ import pytest
 from server.auth.tokens import SharedSecret
 from server.cli.hub_client import HubClient, open_client
 from tests.support.hub import finished, start
-from tests.support.processes import SECRET, hub_environment, replay_process, running, token
-from tests.support.recordings import expected
-from tests.support.stored_files import facts_of
+from tests.support.processes import hub_environment, replay_process, running
+from tests.support.recordings import expected, facts_of
+from tests.support.tokens import SECRET, token
 
 
 async def events_of(client: HubClient, thread_id: str, after: int = 0) -> list[dict[str, Any]]:

@@ -14,10 +14,10 @@ from server.auth.tokens import SharedSecret
 from server.cli.hub_client import HubClient, open_client
 from tests.support.hub import finished, start
 from tests.support.pooler import pooler
-from tests.support.processes import SECRET, hub_environment, replay_process, running
-from tests.support.recordings import expected
+from tests.support.processes import hub_environment, replay_process, running
+from tests.support.recordings import expected, facts_of
 from tests.support.redis_server import redis_server
-from tests.support.stored_files import facts_of
+from tests.support.tokens import SECRET
 
 #: Events of the recording, with the one that the hub puts first.
 EVENTS = 52

@@ -12,9 +12,9 @@ from server.auth.tokens import SharedSecret
 from server.cli.hub_client import ClientError, open_client
 from server.domain.crash_points import EXIT_CODE
 from tests.support.hub import a_workflow, finished
-from tests.support.processes import SECRET, hub_environment, replay_process, running
-from tests.support.recordings import expected
-from tests.support.stored_files import facts_of
+from tests.support.processes import hub_environment, replay_process, running
+from tests.support.recordings import expected, facts_of
+from tests.support.tokens import SECRET
 
 
 @pytest.mark.parametrize("point", ["started", "after_invoking", "after_post", "after_running"])

@@ -13,7 +13,8 @@ from server.auth.tokens import SharedSecret
 from server.wire import messages as m
 from tests.support.collector import Collector, running_collector
 from tests.support.http_face import socket
-from tests.support.processes import SECRET, hub_environment, replay_process, running
+from tests.support.processes import hub_environment, replay_process, running
+from tests.support.tokens import SECRET
 
 #: Stands in everything that a user may write.
 CANARY = "kingfisher-4711"

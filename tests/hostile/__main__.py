@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 from tests.hostile.autobahn import EXCEPTIONS, run_autobahn
 from tests.hostile.browser import run_payloads
-from tests.hostile.stage import open_stage
+from tests.hostile.target import open_target
 
 #: Readers of hostile bytes that are fuzzed (tests/hostile/fuzzing.py).
 FUZZED = ("frames", "tokens", "paths", "client", "bodies", "cursors")
@@ -79,10 +79,10 @@ async def fuzz(options: Options) -> list[Outcome]:
 async def schema(options: Options) -> list[Outcome]:
     """Schemathesis on the OpenAPI document, all checks, chains of calls included."""
     outcome = Outcome("Schemathesis")
-    async with open_stage() as stage:
+    async with open_target() as target:
         code, said = await _output(
             *("schemathesis", "--config-file", str(_HERE / "schemathesis.toml"), "run"),
-            *(f"{stage.http}/openapi.json", "-H", f"Authorization: Bearer {stage.token}"),
+            *(f"{target.http}/openapi.json", "-H", f"Authorization: Bearer {target.token}"),
             *("--checks", "all", "--max-examples", str(options.examples), "--seed", str(options.seed)),
             *("--continue-on-failure", "--no-color", "--warnings", "off", "--suppress-health-check", "all"),
         )

@@ -19,13 +19,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import uvicorn
 from websockets.exceptions import InvalidState
 
 from server.compose import listening_socket
 from server.http.connection import ClientGone, connection_of
 from server.http.protocols import HubSocketProtocol
 from server.http.server import uvicorn_config
+from tests.support.servers import uvicorn_server
 
 #: What is installed for it.
 VIRTUALENV, SUITE = "virtualenv==20.15.1", "autobahntestsuite==25.10.1"
@@ -68,18 +68,12 @@ async def _echo(scope: Any, receive: Any, send: Any) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _served() -> AsyncIterator[int]:
-    """The echo's port."""
+async def _served() -> AsyncIterator[str]:
+    """The echo's address."""
     config = uvicorn_config(_echo, drain_s=1)  # type: ignore[arg-type]
     config.ws, config.ws_max_size = EchoProtocol, 16 << 20
-    listener = listening_socket("127.0.0.1", 0)
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server._serve(sockets=[listener]))
-    try:
-        yield int(listener.getsockname()[1])
-    finally:
-        server.should_exit = True
-        await serving
+    async with uvicorn_server(config, listening_socket("127.0.0.1", 0)) as (_, address):
+        yield address
 
 
 async def _run(*command: str | Path, cwd: Path | None = None) -> None:
@@ -114,10 +108,10 @@ async def run_autobahn() -> tuple[str, Counter[str], dict[str, str]] | str:
             await _run(folder / "two/bin/pip", "install", SUITE)
         except RuntimeError as error:
             return f"skipped: {SUITE} could not be installed ({error})"
-        async with _served() as port:
+        async with _served() as address:
             spec = {
                 "outdir": str(folder / "reports"),
-                "servers": [{"agent": "hub", "url": f"ws://127.0.0.1:{port}/"}],
+                "servers": [{"agent": "hub", "url": f"ws{address.removeprefix('http')}/"}],
                 "cases": ["*"],
                 "exclude-cases": LEFT_OUT,
                 "exclude-agent-cases": {},

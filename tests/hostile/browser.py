@@ -22,7 +22,7 @@ from urllib.parse import quote
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.hostile.stage import open_stage
+from tests.hostile.target import open_target
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -243,22 +243,22 @@ async def run_payloads() -> Findings | str:
             {"event_type": "end", "data": {}},
         ]
         recording.write_text("\n".join(map(json.dumps, frames)) + "\n")
-        async with own, open_stage(recordings=Path(made)) as stage, open_browser(executable) as browser:
+        async with own, open_target(recordings=Path(made)) as target, open_browser(executable) as browser:
             for number in range(len(PAYLOADS)):
                 browser.dialogs.clear()
                 await browser.visit(f"http://127.0.0.1:{port}/{number}")
                 if str(number) in browser.dialogs:
                     found.control.add(number)
             browser.dialogs.clear()
-            pages = await _pages(stage.http, stage.token)
+            pages = await _pages(target.http, target.token)
             for page, accept in pages:
                 shown = await browser.visit(
-                    f"{stage.http}{page}", Authorization=f"Bearer {stage.token}", Accept=accept
+                    f"{target.http}{page}", Authorization=f"Bearer {target.token}", Accept=accept
                 )
                 # What is shown says that it is an answer of the hub's, and that the payloads came along.
                 if not browser.status or ("alert(" not in shown and "problems/" not in shown):
                     found.unseen.append(f"{page[:60]} ({browser.status})")
-                found.elsewhere.update(url for url in browser.asked if not url.startswith(stage.http))
+                found.elsewhere.update(url for url in browser.asked if not url.startswith(target.http))
             found.pages = len(pages)
             found.ran = set(browser.dialogs)
     return found

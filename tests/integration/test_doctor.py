@@ -20,9 +20,10 @@ from server.cli.main import main
 from server.replay.server import replay_runtime
 from server.settings import load
 from tests.support.certificates import Authority, write
-from tests.support.hub import SECRET, running_hub
+from tests.support.hub import running_hub
 from tests.support.processes import hub_environment, running
 from tests.support.servers import asgi_server
+from tests.support.tokens import SECRET
 
 NOBODY = "http://127.0.0.1:9"
 #: Settings of production's tokens, from an issuer that is away.

@@ -29,13 +29,15 @@ from server.runtime.breaker import Breaker
 from server.settings import load
 from server.wire import messages as m
 from server.wire.definition import DEFAULT_DEFINITION
-from tests.support.driven import driven, until
+from tests.support.driven import driven
 from tests.support.faces import caller
 from tests.support.grpc_face import Caller, refusal_of
-from tests.support.hub import SECRET, a_workflow, finished, running_hub
+from tests.support.hand_clock import until
+from tests.support.hub import a_workflow, finished, running_hub
 from tests.support.servers import answer, asgi_server, http_server
 from tests.support.stored import NOON, a_user, an_invocation
 from tests.support.stored import a_workflow as a_stored_workflow
+from tests.support.tokens import SECRET
 
 
 async def _runs(pool: Any) -> int:

@@ -19,10 +19,9 @@ from server.cli.hub_client import HubClient
 from server.domain.journal.events import StateUpdate, Token
 from server.wire import messages as m
 from server.wire.codec import ProtobufCodec
-from tests.support.faces import watcher
+from tests.support.client import events
 from tests.support.hub import RunningHub, a_workflow, running_hub, start
-from tests.support.recordings import NAMES, expected, frames
-from tests.support.stored_files import content_of, facts_of
+from tests.support.recordings import NAMES, content_of, expected, facts_of, frames
 
 CODEC = ProtobufCodec()
 
@@ -70,7 +69,7 @@ async def test_the_seeds_frames_are_given_back_whole(hub: RunningHub, name: str)
     async with hub.client() as client:
         started = await start(client, f"[[replay:{name}]]")
         await unattended(client, started)
-    told = [frame async for frame in watcher("ws-seed", hub, hub.token(), started["thread_id"], 0)]
+    told = [frame async for frame in events("ws-legacy", hub, hub.token(), started["thread_id"], 0)]
     recorded = [json.loads(frame) for frame in frames(name)]
     assert [frame.pop("seq") for frame in told] == list(range(2, len(recorded) + 2))
     for frame in recorded:
@@ -90,7 +89,7 @@ async def test_two_long_runs_at_the_same_time_stay_apart(hub: RunningHub) -> Non
         assert proposal["status"] == "completed"
         assert facts_of(proposal["generated_files"]) == expected("long_run")["files"]
     threads = [started["thread_id"] for started in (one, two)]
-    histories = [[e async for e in watcher("ws-json", hub, hub.token(), thread, 0)] for thread in threads]
+    histories = [[e async for e in events("ws-json", hub, hub.token(), thread, 0)] for thread in threads]
     assert [event["seq"] for event in histories[0]] == list(range(1, 2260))
     for thread, history in zip(threads, histories, strict=True):
         assert history[0]["run_started"]["run_id"] == thread
@@ -268,8 +267,8 @@ async def test_a_frame_of_sixteen_mebibytes_goes_through_to_every_reader(
     async with running_hub(database, recordings=tmp_path) as hub, hub.client() as client:
         started = await start(client, "[[replay:large]]")
         proposal = await unattended(client, started)
-        told = [e async for e in watcher("ws-json", hub, hub.token(), started["thread_id"], 0)]
-        seed = [e async for e in watcher("ws-seed", hub, hub.token(), started["thread_id"], 0)]
+        told = [e async for e in events("ws-json", hub, hub.token(), started["thread_id"], 0)]
+        seed = [e async for e in events("ws-legacy", hub, hub.token(), started["thread_id"], 0)]
     assert proposal["status"] == "completed"
     assert told[1]["state_update"]["files"][0]["text"] == large[:-200]
     assert seed[0]["data"]["files"]["/large.txt"]["content"] == [large[:-200]]

@@ -20,8 +20,9 @@ from server.wakeups.redis import (
     RedisWakeups,
     stream_of,
 )
+from tests.support.hand_clock import until
 from tests.support.redis_server import RedisServer, redis_server
-from tests.support.replicas import Replica, read_events, replica, until
+from tests.support.replicas import Replica, read_events, replica
 
 HEAD = JournalHead(1, 1, 1, False)
 

@@ -20,8 +20,8 @@ from server.domain.model import Proposal, ProposalStatus, StartRefinement
 from server.settings import load
 from server.wire.codec import ProtobufCodec
 from tests.support.driven import Driven, driven, verdict
-from tests.support.hub import SECRET
 from tests.support.servers import asgi_server
+from tests.support.tokens import SECRET
 
 CODEC = ProtobufCodec()
 END = {"event_type": "end", "data": {}}

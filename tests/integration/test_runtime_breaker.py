@@ -17,7 +17,8 @@ from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 from server.domain.runs.runtime import Invocation
 from server.runtime.breaker import Breaker
 from server.runtime.client import DeepagentsRuntime
-from tests.support.driven import Driven, driven, until, verdict
+from tests.support.driven import Driven, driven, verdict
+from tests.support.hand_clock import until
 from tests.support.hub import a_workflow, running_hub
 from tests.support.servers import asgi_server
 

@@ -13,7 +13,8 @@ import pytest
 
 from server.domain.errors import RuntimeUnavailable
 from server.domain.journal.events import Discontinuity
-from tests.support.driven import Driven, driven, until, verdict
+from tests.support.driven import Driven, driven, verdict
+from tests.support.hand_clock import until
 from tests.support.published_runtime import ANSWER, END, FAILS, PublishedRuntime, shows
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.servers import asgi_server

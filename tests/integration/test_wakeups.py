@@ -16,8 +16,9 @@ from server.db.pool import open_pool
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
 from server.wakeups.postgres import CHANNEL, SELF_TEST_S, PostgresWakeups, hints_of
+from tests.support.hand_clock import until
 from tests.support.proxy import proxy
-from tests.support.replicas import NEVER_S, read_events, replica, until
+from tests.support.replicas import NEVER_S, read_events, replica
 
 HEAD = JournalHead(1, 1, 1, False)
 
@@ -163,7 +164,7 @@ async def test_a_killed_listening_connection_is_made_anew(database: str) -> None
         for pid in await listening_backends(database):
             await there.pool.execute("SELECT pg_terminate_backend($1)", pid)
         # At once, not by the next self-test.
-        await until(lambda: wakeups.connections == 2 and wakeups.healthy, seconds=SELF_TEST_S / 2)
+        await until(lambda: wakeups.connections == 2 and wakeups.healthy, within_s=SELF_TEST_S / 2)
         await here.told()
         second = asyncio.create_task(read_events(await there.tails.follow(run.thread_id, 2), 1))
         await run.say("after")

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from server.auth.tokens import SharedSecret
 from server.compose import Core, open_core
 from server.domain.journal.events import Event
 from server.domain.model import CreateWorkflow, Principal, Proposal, Refinement, StartRefinement
 from server.settings import load
 from server.wire.codec import ProtobufCodec
 from server.wire.definition import DEFAULT_DEFINITION
-from tests.support.hub import SECRET
 from tests.support.stored import a_user
+from tests.support.tokens import VERIFIER
 
 _CODEC = ProtobufCodec()
-
-
-async def until(condition: Callable[[], bool], *, within_s: float = 20.0) -> None:
-    """Wait for a condition by asking for it."""
-    async with asyncio.timeout(within_s):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 @dataclass
@@ -69,9 +61,8 @@ async def driven(
     limits: dict[str, Any] = settings.pop("limits", {})
     defaults: dict[str, Any] = {"env": "dev", "empty_result_grace_s": 0.6}
     chosen = load(**defaults | settings)
-    verifier = SharedSecret(SECRET)
     async with open_core(
-        chosen, dsn=database, runtime_url=runtime_url, verifier=verifier, replica=replica
+        chosen, dsn=database, runtime_url=runtime_url, verifier=VERIFIER, replica=replica
     ) as core:
         quick: dict[str, Any] = {
             "state_poll_s": 0.05,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import grpc
@@ -23,13 +22,13 @@ from server.compose import Core, open_core
 from server.grpc.app import GrpcFace, GrpcLimits, GrpcServices, create_grpc_server
 from server.replay.server import replay_runtime
 from server.wire import messages as m
+from tests.support.tokens import VERIFIER, token
 
-SECRET = "a secret of the tests, long enough to be one"
 T = TypeVar("T", bound=Message)
 
 
 class Caller:
-    """Somebody with a token, and stubs that show it."""
+    """A user with a token, and stubs that send it."""
 
     def __init__(self, channel: grpc.aio.Channel, token: str) -> None:
         self.token = token
@@ -60,7 +59,7 @@ class Caller:
         return self.refinements.WatchRefinement(request, metadata=self.metadata)
 
     async def events(self, thread_id: str, after: int = 0) -> list[m.Event]:
-        """All events behind the cursor, until the stream ends."""
+        """All events after the cursor, until the stream ends."""
         return [event async for response in self.watch(thread_id, after) for event in response.batch.events]
 
 
@@ -72,12 +71,11 @@ class GrpcHub:
     face: GrpcFace
     channel: grpc.aio.Channel
     address: str
-    verifier: SharedSecret
+    verifier: SharedSecret = VERIFIER
 
     def caller(self, email: str = "ann@example.com", channel: grpc.aio.Channel | None = None) -> Caller:
-        """Somebody."""
-        token = self.verifier.issue(email=email, lifetime=timedelta(hours=1), now=datetime.now(UTC))
-        return Caller(channel or self.channel, token)
+        """A user."""
+        return Caller(channel or self.channel, token(email))
 
 
 def services_of(core: Core) -> GrpcServices:
@@ -97,11 +95,10 @@ async def open_grpc_hub(
     dsn: str, *, dev: bool = True, write_s: float = 30.0, runtime_url: str | None = None, **limits: Any
 ) -> AsyncIterator[GrpcHub]:
     """The hub on a database; its runtime replays the shipped recordings unless one is named."""
-    verifier = SharedSecret(SECRET)
     settings = settings_module.load(env="dev", runtime_profile="full")
     async with (
         replay_runtime() as replay_url,
-        open_core(settings, dsn=dsn, runtime_url=runtime_url or replay_url, verifier=verifier) as core,
+        open_core(settings, dsn=dsn, runtime_url=runtime_url or replay_url, verifier=VERIFIER) as core,
     ):
         face = create_grpc_server(
             services_of(core),
@@ -112,7 +109,7 @@ async def open_grpc_hub(
         await face.start()
         try:
             async with grpc.aio.insecure_channel(address) as channel:
-                yield GrpcHub(core, face, channel, address, verifier)
+                yield GrpcHub(core, face, channel, address)
         finally:
             await face.stop(0)
 
@@ -130,7 +127,7 @@ class Refusal:
 
 
 def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
-    """What the error tells, its details checked against its status."""
+    """What an error says, its details checked against its status."""
     status = rpc_status.from_call(error)
     assert status is not None, f"{error.code()} {error.details()} has no details"
     info = _detail(status, error_details_pb2.ErrorInfo)

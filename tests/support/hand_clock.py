@@ -1,8 +1,9 @@
-"""A clock that a test moves by hand."""
+"""Time in tests: a clock that is moved by hand, and waiting for a condition."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 
@@ -36,3 +37,10 @@ class HandClock:
         for _, woken in due:
             if not woken.done():
                 woken.set_result(None)
+
+
+async def until(condition: Callable[[], object], *, within_s: float = 20.0) -> None:
+    """Wait for what has no event of its own, by asking for it. Raises TimeoutError."""
+    async with asyncio.timeout(within_s):
+        while not condition():
+            await asyncio.sleep(0.01)

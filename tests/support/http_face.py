@@ -16,6 +16,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from server.compose import Core, listening_socket
 from server.http.app import HttpServices, create_http_app
 from server.http.server import uvicorn_config
+from tests.support.hand_clock import until
+from tests.support.servers import uvicorn_server
+from tests.support.tokens import bearer
 
 ORIGIN = "https://ide.bizmatters.com"
 
@@ -63,25 +66,11 @@ async def http_face(
             readers=core.counts,
         )
     )
-    listener = listening_socket("127.0.0.1", 0)
     config = uvicorn_config(app, drain_s=2, **times)
     if socket_protocol is not None:
         config.ws = socket_protocol
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server._serve(sockets=[listener]))
-    try:
-        await until(lambda: server.started)
-        yield HttpFace(server, f"http://127.0.0.1:{listener.getsockname()[1]}")
-    finally:
-        server.should_exit = True
-        await serving
-
-
-async def until(condition: Any, *, within_s: float = 15.0) -> None:
-    """Wait until the condition holds. Raises TimeoutError."""
-    async with asyncio.timeout(within_s):
-        while not condition():
-            await asyncio.sleep(0.01)
+    async with uvicorn_server(config, listening_socket("127.0.0.1", 0)) as (server, address):
+        yield HttpFace(server, address)
 
 
 def socket_address(http: str, thread_id: str, query: str = "") -> str:
@@ -94,10 +83,9 @@ async def socket(
     http: str, thread_id: str, token: str | None, *protocols: str, query: str = "", **options: Any
 ) -> AsyncIterator[ClientConnection]:
     """An open WebSocket; the token goes into the `Authorization` header."""
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
     async with connect(
         socket_address(http, thread_id, query),
-        additional_headers=headers,
+        additional_headers=bearer(token or ""),
         subprotocols=list(protocols) or None,  # type: ignore[arg-type]
         max_size=None,
         proxy=None,
@@ -123,22 +111,22 @@ async def upgrade(
     writer.write(f"GET {path} HTTP/1.1\r\n{head}\r\n".encode())
     raw = (await reader.readuntil(b"\r\n\r\n")).decode()
     status, *lines = raw.strip().split("\r\n")
-    told = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    found = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
     code = int(status.split()[1])
-    body = await reader.readexactly(int(told.get("content-length", "0"))) if code != 101 else b""
+    body = await reader.readexactly(int(found.get("content-length", "0"))) if code != 101 else b""
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()
-    is_problem = told.get("content-type") == "application/problem+json"
-    return code, told, json.loads(body) if is_problem else {}
+    is_problem = found.get("content-type") == "application/problem+json"
+    return code, found, json.loads(body) if is_problem else {}
 
 
 def problem(answer: httpx.Response) -> dict[str, Any]:
     """The problem of a refusal, with the members that each has."""
     assert answer.headers["content-type"] == "application/problem+json"
-    told: dict[str, Any] = answer.json()
-    assert told.keys() >= {"type", "title", "status", "detail", "instance", "code", "trace_id", "error"}
-    assert told["status"] == answer.status_code
-    assert told["instance"] == answer.request.url.path
-    assert len(told["trace_id"]) == 32
-    return told
+    body: dict[str, Any] = answer.json()
+    assert body.keys() >= {"type", "title", "status", "detail", "instance", "code", "trace_id", "error"}
+    assert body["status"] == answer.status_code
+    assert body["instance"] == answer.request.url.path
+    assert len(body["trace_id"]) == 32
+    return body

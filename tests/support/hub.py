@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,7 @@ from server.cli.hub_client import HubClient, open_client
 from server.compose import Core, Hub, open_hub
 from server.replay.server import replay_runtime
 from server.settings import load
-
-SECRET = "a secret for tests that is long enough"
+from tests.support.tokens import VERIFIER, token
 
 
 @dataclass
@@ -23,8 +21,8 @@ class RunningHub:
     """A serving hub and what is needed to call it."""
 
     hub: Hub
-    verifier: SharedSecret
     runtime_url: str
+    verifier: SharedSecret = VERIFIER
 
     @property
     def core(self) -> Core:
@@ -40,7 +38,7 @@ class RunningHub:
 
     def token(self, email: str = "ann@example.com", *, minutes: int = 10) -> str:
         """A token; with `minutes` below zero one that has expired."""
-        return self.verifier.issue(email=email, lifetime=timedelta(minutes=minutes), now=datetime.now(UTC))
+        return token(email, minutes=minutes)
 
     @asynccontextmanager
     async def client(self, email: str = "ann@example.com") -> AsyncIterator[HubClient]:
@@ -56,11 +54,10 @@ async def running_hub(
     """A hub on a migrated database; `settings` by field name."""
     defaults: dict[str, Any] = {"env": "dev", "http_port": 0, "grpc_port": 0, "runtime_profile": "full"}
     chosen = load(**defaults | settings)
-    verifier = SharedSecret(SECRET)
     async with replay_runtime(directory=recordings) as replay:
         url = runtime_url or replay
-        async with open_hub(chosen, dsn=dsn, runtime_url=url, verifier=verifier) as hub:
-            yield RunningHub(hub, verifier, url)
+        async with open_hub(chosen, dsn=dsn, runtime_url=url, verifier=VERIFIER) as hub:
+            yield RunningHub(hub, url)
 
 
 async def a_workflow(client: HubClient, **fields: Any) -> str:

@@ -10,8 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.support.tokens import SECRET as SECRET
-from tests.support.tokens import token as token
+from tests.support.tokens import SECRET
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Seconds that a process has to serve, and to end.

@@ -1,8 +1,11 @@
-"""The recorded runs that ship with the replay runtime, and what is known about them."""
+"""The recorded runs that ship with the replay runtime, and what is known about them and their files."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,3 +27,23 @@ def expected(name: str) -> dict[str, Any]:
     path = Path(__file__).parent.parent / "data" / "frames" / "expected.json"
     found: dict[str, Any] = json.loads(path.read_bytes())[f"{name}.jsonl"]
     return found
+
+
+def content_of(file: Mapping[str, Any]) -> bytes:
+    """The bytes of a file as the HTTP interface gives it."""
+    if file.get("encoding") == "base64":
+        return base64.b64decode("".join(file["content"]))
+    return "\n".join(file["content"]).encode("utf-8", "surrogatepass")
+
+
+def facts_of(files: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
+    """Size, SHA-256 and times of each file, as a recording's notes have them."""
+    return {
+        path: {
+            "bytes": len(content_of(file)),
+            "sha256": hashlib.sha256(content_of(file)).hexdigest(),
+            "created_at": file.get("created_at"),
+            "modified_at": file.get("modified_at"),
+        }
+        for path, file in (files or {}).items()
+    }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from server.domain.runs.registry import RunRegistry
 from server.domain.streams.broadcaster import Broadcaster, Subscription
 from server.domain.streams.wakeups import Wakeups
 from server.wire.codec import ProtobufCodec
+from tests.support.hand_clock import until
 from tests.support.stored import NOON, a_run, a_user, a_workflow
 
 CODEC = ProtobufCodec()
@@ -139,11 +139,3 @@ async def read_events(follower: Subscription, count: int | None = None) -> list[
     finally:
         follower.close()
     return found
-
-
-async def until(condition: Callable[[], bool], *, seconds: float = 20.0) -> None:
-    """Wait for what has no event of its own."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come about in time"
-        await asyncio.sleep(0.005)

@@ -112,22 +112,23 @@ async def stream_server(
 
 
 @asynccontextmanager
-async def uvicorn_server(config: uvicorn.Config) -> AsyncIterator[tuple[uvicorn.Server, str]]:
-    """A uvicorn server on a free port of 127.0.0.1, and its http address."""
-    config.host, config.port = "127.0.0.1", 0
+async def uvicorn_server(
+    config: uvicorn.Config, listener: socket.socket | None = None
+) -> AsyncIterator[tuple[uvicorn.Server, str]]:
+    """A uvicorn server on a listening socket, by default on a free port; and its http address."""
+    listener = listener or socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(config)
-    # Without signal handlers: those of the tests stay.
-    serving = asyncio.ensure_future(server._serve())
+    # Without uvicorn's signal handlers: those of the tests stay.
+    serving = asyncio.ensure_future(server._serve(sockets=[listener]))
     try:
         while not server.started:
             if serving.done():
                 serving.result()
             await asyncio.sleep(0.005)
-        yield server, f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        yield server, f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
-        with suppress(asyncio.CancelledError):
-            await serving
+        await serving
 
 
 @asynccontextmanager

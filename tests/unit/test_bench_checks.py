@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from bench.figures import Spread, Table
-from bench.readers import Incomplete, check_frames, check_json, check_proto, check_seed
+from bench.figures import Stats, Table
+from bench.readers import Incomplete, check_frames, check_json, check_legacy, check_proto
 from ide_orchestrator.v1.refinement_pb2 import WatchRefinementResponse
 
 FRAMES = ('{"event_type":"a"}', '{"event_type":"b"}', '{"event_type":"end"}')
@@ -32,7 +32,7 @@ def test_a_whole_stream_is_counted() -> None:
     assert check_json(as_json(1, 2, 3), FRAMES) == 3
     assert check_proto(as_proto(1, 2, 3), FRAMES) == 3
     told = [json.dumps({**json.loads(frame), "seq": seq}) for seq, frame in enumerate(FRAMES, 2)]
-    assert check_seed(told, FRAMES) == 3
+    assert check_legacy(told, FRAMES) == 3
 
 
 @pytest.mark.parametrize("seqs", [(), (1, 3), (2, 3), (1, 2, 2, 3), (1, 3, 2), (1, 2), (1, 2, 3, 4)])
@@ -47,12 +47,12 @@ def test_frames_that_are_not_the_recordings_are_refused() -> None:
         with pytest.raises(Incomplete):
             check_frames(wrong, FRAMES)
         with pytest.raises(Incomplete):
-            check_seed([json.dumps({**json.loads(f), "seq": n}) for n, f in enumerate(wrong)], FRAMES)
+            check_legacy([json.dumps({**json.loads(f), "seq": n}) for n, f in enumerate(wrong)], FRAMES)
     with pytest.raises(Incomplete):
-        check_seed([json.dumps({**json.loads(f), "seq": 7}) for f in FRAMES], FRAMES)
+        check_legacy([json.dumps({**json.loads(f), "seq": 7}) for f in FRAMES], FRAMES)
 
 
 def test_a_table_shows_median_and_spread() -> None:
-    table = Table("T", ["target", "rate"], [["a", Spread.of([1.0, 1234.0, 2.5])]])
+    table = Table("T", ["target", "rate"], [["a", Stats.of([1.0, 1234.0, 2.5])]])
     assert str(table).splitlines()[-1] == "| a      | 2.50 (1.00–1,234) |"
     assert table.json()["rows"] == [["a", {"median": 2.5, "min": 1.0, "max": 1234.0}]]

@@ -25,7 +25,8 @@ from server.http.described import openapi_document
 from server.http.routes import ROUTES
 from server.wire import messages as m
 from tests.support.grpc_face import refusal_of
-from tests.support.http_face import problem, socket, until, upgrade
+from tests.support.hand_clock import until
+from tests.support.http_face import problem, socket, upgrade
 from tests.support.hub import RunningHub, finished, running_hub, start
 
 OK, DENIED, HIDDEN, UNKNOWN = "ok", "permission_denied", "not_found", "unauthenticated"

@@ -19,7 +19,7 @@ from websockets.protocol import State
 
 from ide_orchestrator.v1 import refinement_pb2, refinement_pb2_grpc
 from server.domain.errors import Unauthenticated
-from tests.support.driven import until
+from tests.support.hand_clock import until
 from tests.support.http_face import http_face, problem, socket, upgrade
 from tests.support.hub import RunningHub, running_hub, start
 

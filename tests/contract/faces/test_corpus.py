@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest_asyncio
 
-from tests.support.faces import CALLERS, Outcome, caller, watcher, watchers
+from tests.support.client import TYPED_WAYS, WAYS, events
+from tests.support.faces import CALLERS, Outcome, caller
 from tests.support.hub import RunningHub, finished, running_hub, start
 
 CASES = json.loads((Path(__file__).parent / "cases.json").read_text())
@@ -74,8 +75,8 @@ async def test_every_case_has_the_outcome_that_the_corpus_says_on_every_face(hub
 async def test_every_way_of_watching_ends_with_the_same_events(hub: RunningHub) -> None:
     known = await _known(hub)
     histories = {
-        name: [event async for event in watcher(name, hub, known["$owner"], known["$thread"], 0)]
-        for name in watchers(with_seed=False)
+        name: [event async for event in events(name, hub, known["$owner"], known["$thread"], 0)]
+        for name in TYPED_WAYS
     }
     whole = histories.pop("rest")
     assert [event["seq"] for event in whole] == list(range(1, 53))
@@ -85,10 +86,10 @@ async def test_every_way_of_watching_ends_with_the_same_events(hub: RunningHub) 
 
 async def test_every_way_of_watching_resumes_at_every_seq(hub: RunningHub) -> None:
     known = await _known(hub)
-    for name in watchers(with_seed=True):
-        whole = [event async for event in watcher(name, hub, known["$owner"], known["$thread"], 0)]
+    for name in WAYS:
+        whole = [event async for event in events(name, hub, known["$owner"], known["$thread"], 0)]
         for after in range(53):
-            rest = [event async for event in watcher(name, hub, known["$owner"], known["$thread"], after)]
+            rest = [event async for event in events(name, hub, known["$owner"], known["$thread"], after)]
             assert rest == [event for event in whole if event["seq"] > after], (name, after)
 
 
@@ -99,29 +100,29 @@ async def test_live_watchers_of_every_kind_and_late_ones_end_with_the_same_event
         started = await start(client, f"[[replay:{WATCHED} speed=10]]")
 
     async def watch(name: str) -> list[dict[str, Any]]:
-        return [event async for event in watcher(name, hub, hub.token(), started["thread_id"], 0)]
+        return [event async for event in events(name, hub, hub.token(), started["thread_id"], 0)]
 
-    names = watchers(with_seed=True)
+    names = WAYS
     live = dict(zip(names, await asyncio.gather(*map(watch, names)), strict=True))
     late = {name: await watch(name) for name in names}
     assert live == late
-    typed = {name: history for name, history in live.items() if name != "ws-seed"}
+    typed = {name: history for name, history in live.items() if name != "ws-legacy"}
     assert all(history == typed["rest"] for history in typed.values())
-    assert [frame["seq"] for frame in live["ws-seed"]] == list(range(2, 53))
+    assert [frame["seq"] for frame in live["ws-legacy"]] == list(range(2, 53))
 
 
 async def test_a_client_that_reconnects_twenty_times_ends_with_the_same_events(hub: RunningHub) -> None:
     async with hub.client() as client:
         started = await start(client, "[[replay:long_run]]")
         await finished(client, started)
-    whole = [event async for event in watcher("rest", hub, hub.token(), started["thread_id"], 0)]
-    for name in watchers(with_seed=False):
+    whole = [event async for event in events("rest", hub, hub.token(), started["thread_id"], 0)]
+    for name in TYPED_WAYS:
         history: list[dict[str, Any]] = []
         connections = 0
         while not history or "terminal" not in history[-1]:
             connections += 1
             cursor = history[-1]["seq"] if history else 0
-            stream = watcher(name, hub, hub.token(), started["thread_id"], cursor)
+            stream = events(name, hub, hub.token(), started["thread_id"], cursor)
             async for event in stream:
                 history.append(event)
                 if event["seq"] >= cursor + 110:

@@ -20,9 +20,8 @@ from server.auth.tokens import SharedSecret
 from server.grpc.app import SERVICES, create_grpc_server
 from server.grpc.health import LOOK_S
 from server.wire import messages as m
-from tests.support.driven import until
 from tests.support.grpc_face import GrpcHub, open_grpc_hub, refusal_of, services_of
-from tests.support.hand_clock import HandClock
+from tests.support.hand_clock import HandClock, until
 
 #: Every service of the contract's folder of generated modules.
 CONTRACT = [

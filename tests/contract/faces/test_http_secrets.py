@@ -17,7 +17,8 @@ from websockets.exceptions import ConnectionClosed
 from server.auth.tokens import SharedSecret
 from server.http.server import MAX_CLIENT_MESSAGE_BYTES
 from tests.support.http_face import socket, upgrade
-from tests.support.processes import SECRET, hub_environment, replay_process, running
+from tests.support.processes import hub_environment, replay_process, running
+from tests.support.tokens import SECRET
 
 #: Stands in everything that a caller may write.
 CANARY = "kingfisher-4711"

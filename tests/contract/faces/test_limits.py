@@ -15,7 +15,8 @@ import pytest
 from ide_orchestrator.v1 import refinement_pb2_grpc, workflow_pb2_grpc
 from server.wire import messages as m
 from tests.support.grpc_face import refusal_of
-from tests.support.http_face import HttpFace, http_face, problem, socket, until, upgrade
+from tests.support.hand_clock import until
+from tests.support.http_face import HttpFace, http_face, problem, socket, upgrade
 from tests.support.hub import RunningHub, a_workflow, running_hub, start
 
 QUIET = "[[replay:short_run silent=20]]"
