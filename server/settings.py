@@ -7,11 +7,23 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from server.setting_types import (
+    Hs256Key,
+    HttpsUrl,
+    HttpUrl,
+    Names,
+    Origins,
+    Port,
+    PostgresUrl,
+    ReadableFile,
+    RedisUrl,
+    Seconds,
+)
 
 
 class SettingsError(Exception):
@@ -22,123 +34,129 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-Port = Annotated[int, Field(ge=0, le=65535)]
-Seconds = Annotated[float, Field(gt=0, le=86400)]
 #: A lease must outlive a call to the database that takes as long as it may.
 SHORTEST_LEASE_S = 12.0
 
 
 class Settings(BaseSettings):
-    """What the operator sets. Names are the environment's; see docs/reference/settings.md."""
+    """What the operator sets. The alias is the environment variable.
 
-    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, frozen=True)
+    The texts below the fields are the meanings in docs/reference/settings.md: `poe docs` writes that page.
+    """
+
+    model_config = SettingsConfigDict(
+        extra="ignore", populate_by_name=True, frozen=True, use_attribute_docstrings=True
+    )
 
     env: Literal["prod", "dev"] = Field("prod", alias="IDEO_ENV")
-    database_url: SecretStr | None = Field(None, alias="DATABASE_URL")
-    database_direct_url: SecretStr | None = Field(None, alias="DATABASE_DIRECT_URL")
-    runtime_url: str | None = Field(None, alias="DEEPAGENTS_RUNTIME_URL")
+    """`dev` allows HS256 tokens and gRPC reflection, and starts an embedded PostgreSQL when `DATABASE_URL` is
+    not set"""
+    database_url: PostgresUrl | None = Field(None, alias="DATABASE_URL")
+    """PostgreSQL, such as `postgresql://user:password@host/name`; required with `prod`"""
+    database_direct_url: PostgresUrl | None = Field(None, alias="DATABASE_DIRECT_URL")
+    """an address of the same database that does not lead through a transaction pooler (pgbouncer), for
+    `LISTEN`; without it `DATABASE_URL` is used. Set it when `DATABASE_URL` leads through one: when the two
+    differ, the hub uses no prepared statements on `DATABASE_URL` (ADR 0011)"""
+    wakeup_url: RedisUrl | None = Field(None, alias="IDEO_WAKEUP_URL")
+    """a Redis-protocol server (Dragonfly, Valkey, Redis 5 or later), `redis://` or `rediss://`, that carries
+    wake-ups and new events between many replicas; without it they use `LISTEN` and `NOTIFY`. It sees every
+    event; while it is unavailable, replicas poll (ADR 0011)"""
+    runtime_url: HttpUrl | None = Field(None, alias="DEEPAGENTS_RUNTIME_URL")
+    """the runtime, with or without `/deepagents-runtime`; required, except that `ideo dev` without it
+    replays recorded runs"""
     runtime_profile: Literal["none", "full", "ids"] = Field("none", alias="IDEO_RUNTIME_PROFILE")
-    runtime_events_url: SecretStr | None = Field(None, alias="IDEO_RUNTIME_EVENTS_URL")
+    """what the runtime sends on a new connection to a run's stream: `full` repeats every frame from the
+    first; `ids` repeats some, and no two frames of a run are equal; `none` promises nothing (ADR 0009). It is
+    `full` with recorded runs"""
+    runtime_events_url: RedisUrl | None = Field(None, alias="IDEO_RUNTIME_EVENTS_URL")
+    """`redis://` or `rediss://` address of the server to which the runtime publishes its frames; the hub then
+    reads frames from there and not from the runtime's WebSocket (ADR 0013)"""
     data_dir: Path = Field(Path(".data"), alias="IDEO_DATA_DIR")
+    """directory of the embedded PostgreSQL"""
     host: str = Field("127.0.0.1", alias="IDEO_HOST")
+    """the address to listen on"""
     http_port: Port = Field(8080, alias="IDEO_HTTP_PORT")
+    """the port for HTTP; `0` takes a free one and prints it"""
     grpc_port: Port = Field(50051, alias="IDEO_GRPC_PORT")
-    grpc_certificate: Path | None = Field(None, alias="IDEO_GRPC_CERTIFICATE")
-    grpc_key: Path | None = Field(None, alias="IDEO_GRPC_KEY")
-    grpc_client_ca: Path | None = Field(None, alias="IDEO_GRPC_CLIENT_CA")
-    grpc_allowed_sans: Annotated[tuple[str, ...], NoDecode] = Field((), alias="IDEO_GRPC_ALLOWED_SANS")
+    """the port for gRPC; `0` takes a free one and prints it"""
+    grpc_certificate: ReadableFile | None = Field(None, alias="IDEO_GRPC_CERTIFICATE")
+    """PEM file with the certificate for TLS on the gRPC port, read again when it changes; without it the
+    port takes plain text"""
+    grpc_key: ReadableFile | None = Field(None, alias="IDEO_GRPC_KEY")
+    """PEM file with the key of that certificate; both or neither"""
+    grpc_client_ca: ReadableFile | None = Field(None, alias="IDEO_GRPC_CLIENT_CA")
+    """PEM file of the authority that signs the clients' certificates; clients must then present one"""
+    grpc_allowed_sans: Names = Field((), alias="IDEO_GRPC_ALLOWED_SANS")
+    """comma-separated subject alternative names; a client's certificate must have one of them. None: any"""
     grpc_max_calls: int = Field(10_000, alias="IDEO_GRPC_MAX_CALLS", ge=1, le=1_000_000)
+    """maximum number of concurrent gRPC calls of one replica"""
     grpc_max_connection_age_s: Seconds = Field(3600.0, alias="IDEO_GRPC_MAX_CONNECTION_AGE_S")
-    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        ("https://ide.bizmatters.com",), alias="IDEO_ALLOWED_ORIGINS"
-    )
+    """seconds after which a gRPC connection is asked to close, so that clients spread over new replicas; its
+    calls have ten more minutes"""
+    allowed_origins: Origins = Field(("https://ide.bizmatters.com",), alias="IDEO_ALLOWED_ORIGINS")
+    """comma-separated origins of browsers; `dev` adds its own"""
     query_token: bool = Field(True, alias="IDEO_QUERY_TOKEN")
-    jwt_secret: SecretStr | None = Field(None, alias="IDEO_JWT_SECRET")
-    jwks_url: str | None = Field(None, alias="IDEO_JWKS_URL")
+    """whether a WebSocket may bring its token as `?token=`; tickets and headers always work (ADR 0016)"""
+    jwt_secret: Hs256Key | None = Field(None, alias="IDEO_JWT_SECRET")
+    """HS256 key, at least 32 bytes; only with `IDEO_ENV=dev`. `ideo dev` without it makes a random one"""
+    jwks_url: HttpsUrl | None = Field(None, alias="IDEO_JWKS_URL")
+    """where the issuer of tokens publishes its keys, `https://` (with `IDEO_ENV=dev` also `http://` on this
+    machine): RS256, ES256, EdDSA; required with `prod`, excludes `IDEO_JWT_SECRET` (ADR 0014)"""
     jwt_issuer: str | None = Field(None, alias="IDEO_JWT_ISSUER")
+    """the required `iss` of a token; required with `IDEO_JWKS_URL`"""
     jwt_audience: str | None = Field(None, alias="IDEO_JWT_AUDIENCE")
-    wakeup_url: SecretStr | None = Field(None, alias="IDEO_WAKEUP_URL")
+    """the required `aud` of a token; required with `IDEO_JWKS_URL`"""
     database_max_connections: int = Field(10, alias="IDEO_DATABASE_MAX_CONNECTIONS", ge=2, le=200)
+    """maximum number of connections to PostgreSQL, 2 to 200"""
     lease_ttl_s: Seconds = Field(15.0, alias="IDEO_LEASE_TTL_S")
+    """seconds after which another replica may take over the run of a replica that died; at least 12, except
+    with `IDEO_ENV=dev`"""
     run_max_duration_s: Seconds = Field(1800.0, alias="IDEO_RUN_MAX_DURATION_S")
+    """seconds after which a run fails"""
     run_idle_s: Seconds = Field(120.0, alias="IDEO_RUN_IDLE_S")
+    """seconds of silence after which a connection to the runtime is given up"""
     run_silent_s: Seconds = Field(600.0, alias="IDEO_RUN_SILENT_S")
+    """with `IDEO_RUNTIME_EVENTS_URL`: seconds without a frame after which a run fails that the runtime
+    reports as completed and that has shown no file; must exceed the longest quiet step of an agent"""
     empty_result_grace_s: Seconds = Field(30.0, alias="IDEO_EMPTY_RESULT_GRACE_S")
+    """seconds for which the hub doubts a state `completed` without files"""
     max_queue_mib: int = Field(8, alias="IDEO_MAX_QUEUE_MIB", ge=1, le=1024)
+    """memory in MiB for what one run has received and not yet committed; beyond it the hub stops reading the
+    runtime's stream"""
     send_deadline_s: Seconds = Field(10.0, alias="IDEO_SEND_DEADLINE_S")
+    """seconds within which a client must take some of the data that waits for it, before its connection is
+    closed"""
     max_window_mib: int = Field(4, alias="IDEO_MAX_WINDOW_MIB", ge=1, le=1024)
+    """memory in MiB for the newest events of one followed thread"""
     drain_s: float = Field(10.0, alias="IDEO_DRAIN_S", ge=0, le=600)
+    """seconds over which a stopping replica sends its open streams to other replicas; `0` with `ideo dev`"""
     heartbeat_s: Seconds = Field(10.0, alias="IDEO_HEARTBEAT_S", le=15)
+    """seconds between heartbeats on quiet streams, at most 15"""
     max_active_runs: int = Field(50, alias="IDEO_MAX_ACTIVE_RUNS", ge=0, le=1_000_000)
+    """maximum number of one caller's runs that have not ended, over all replicas; beyond it the answer is 429
+    with `Retry-After`. `0`: no limit (ADR 0018)"""
     max_creates_per_minute: int = Field(120, alias="IDEO_MAX_CREATES_PER_MINUTE", ge=0, le=1_000_000)
+    """maximum number of refinements and workflows that one caller creates in a minute, likewise"""
     max_streams: int = Field(500, alias="IDEO_MAX_STREAMS", ge=0, le=1_000_000)
+    """maximum number of one caller's open streams, likewise"""
     max_connections: int = Field(10_000, alias="IDEO_MAX_CONNECTIONS", ge=1, le=1_000_000)
+    """maximum number of HTTP connections of one replica; further ones are answered with 429"""
     otlp_endpoint: str | None = Field(None, alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+    """where traces are sent, by OTLP over HTTP; without it there are none. OpenTelemetry's other settings
+    (`OTEL_SERVICE_NAME`, `OTEL_TRACES_SAMPLER`, `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_BSP_*` …) apply too
+    (ADR 0022)"""
     otlp_traces_endpoint: str | None = Field(None, alias="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    """the same for traces alone; it wins"""
     otel_disabled: bool = Field(False, alias="OTEL_SDK_DISABLED")
+    """turns traces off"""
     journal_retention_days: float = Field(90.0, alias="IDEO_JOURNAL_RETENTION_DAYS", ge=0, le=36500)
+    """days for which the events of an ended run are kept; `0`: for ever. Proposals and their files are always
+    kept (ADR 0023)"""
     metrics_threads: bool = Field(False, alias="IDEO_METRICS_THREADS")
+    """adds thread ids as a label to `ide_orchestrator_websocket_connections`; the number of series then grows
+    with use"""
     crash_point: str | None = Field(None, alias="IDEO_CRASH_POINT", pattern=r"^[a-z_]+(:[1-9][0-9]*)?$")
-
-    @field_validator("allowed_origins", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
-        return value
-
-    @field_validator("grpc_allowed_sans", mode="before")
-    @classmethod
-    def _names(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
-
-    @field_validator("grpc_certificate", "grpc_key", "grpc_client_ca")
-    @classmethod
-    def _readable(cls, value: Path | None) -> Path | None:
-        if value and not (value.is_file() and os.access(value, os.R_OK)):
-            raise ValueError("must be a file that can be read")
-        return value
-
-    @field_validator("database_url", "database_direct_url")
-    @classmethod
-    def _postgres(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and urlsplit(value.get_secret_value()).scheme not in ("postgres", "postgresql"):
-            raise ValueError("must be a PostgreSQL address such as postgresql://user:password@host/name")
-        return value
-
-    @field_validator("jwks_url")
-    @classmethod
-    def _not_tampered_with(cls, value: str | None, info: ValidationInfo) -> str | None:
-        address = urlsplit(value or "")
-        here = address.hostname in ("127.0.0.1", "::1", "localhost") and info.data.get("env") == "dev"
-        if value and address.scheme != "https" and not (here and address.scheme == "http"):
-            raise ValueError("must be an https:// address (IDEO_ENV=dev: or http:// on this machine)")
-        return value
-
-    @field_validator("runtime_url", "jwks_url")
-    @classmethod
-    def _http(cls, value: str | None) -> str | None:
-        if value and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname):
-            raise ValueError("must be an http:// or https:// address")
-        return value
-
-    @field_validator("wakeup_url", "runtime_events_url")
-    @classmethod
-    def _redis(cls, value: SecretStr | None) -> SecretStr | None:
-        if value:
-            parts = urlsplit(value.get_secret_value())
-            if parts.scheme not in ("redis", "rediss") or not parts.hostname:
-                raise ValueError("must be a redis:// or rediss:// address")
-        return value
-
-    @field_validator("jwt_secret")
-    @classmethod
-    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and len(value.get_secret_value().encode()) < 32:
-            raise ValueError("must have at least 32 bytes")
-        return value
+    """`NAME` or `NAME:NTH`: the process ends there, for the fault campaign; only with `IDEO_ENV=dev`"""
 
     @model_validator(mode="after")
     def _development_only(self) -> Self:

@@ -6,6 +6,7 @@ and fails on a stale page or a broken link.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,9 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorProto,
     FileDescriptorSet,
 )
+from pydantic.fields import FieldInfo
+
+from server.settings import RENAMED, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -27,6 +31,24 @@ _EVENTS = """# Events
 
 What a thread's journal holds and every transport delivers: binary over gRPC and `ideo.v1.proto`, as
 proto-JSON over `ideo.v1`, SSE and pages. Written from `event.proto` by `tools/docs.py`.
+"""
+_SETTINGS = """# Settings
+
+Settings are environment variables. The hub checks all of them at start, reports every mistake at once, and
+exits with 2. Written from `server/settings.py` by `tools/docs.py`.
+
+| name | default | meaning |
+|---|---|---|
+"""
+_EARLIER = """
+`ideo refine` and `ideo watch` read `IDEO_URL` (default `http://127.0.0.1:8080`) and `IDEO_TOKEN`.
+
+## Earlier names
+
+The names of the first release still work where the present name is not set:
+
+| earlier | present |
+|---|---|
 """
 _DECISIONS = """# Decisions
 
@@ -85,6 +107,35 @@ def events_page() -> str:
     return "\n".join([_EVENTS, *(line for _, lines in sorted(sections) for line in lines)]) + "\n"
 
 
+def default_of(field: FieldInfo) -> str:
+    """A setting's default as an operator writes it."""
+    value = field.default
+    if value in (None, ()):
+        return "none"
+    if isinstance(value, tuple):
+        value = ",".join(value)
+    if isinstance(value, bool):
+        value = str(value).lower()
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+def decision_link(found: re.Match[str]) -> str:
+    """A link from a page of the reference to a decision that it names."""
+    [path] = (DOCS / "adr").glob(f"{found[1]}-*.md")
+    return f"[{found[0]}](../adr/{path.name})"
+
+
+def settings_page() -> str:
+    """The page of the settings, in the order of their fields."""
+    lines = []
+    for field in Settings.model_fields.values():
+        meaning = " ".join((field.description or "").split())
+        meaning = re.sub(r"ADR (\d{4})", decision_link, meaning)
+        lines.append(f"| `{field.alias}` | {default_of(field)} | {meaning} |\n")
+    earlier = (f"| `{old}` | `{new}` |\n" for old, new in RENAMED.items())
+    return "".join([_SETTINGS, *lines, _EARLIER, *earlier])
+
+
 def decisions_page() -> str:
     """The list of decisions."""
     lines = []
@@ -96,7 +147,11 @@ def decisions_page() -> str:
 
 def pages() -> dict[Path, str]:
     """The text of each generated page."""
-    return {DOCS / "reference" / "events.md": events_page(), DOCS / "adr" / "index.md": decisions_page()}
+    return {
+        DOCS / "reference" / "events.md": events_page(),
+        DOCS / "reference" / "settings.md": settings_page(),
+        DOCS / "adr" / "index.md": decisions_page(),
+    }
 
 
 def main() -> int:
