@@ -3,10 +3,12 @@
 `python tools/composition.py` writes deploy/crossplane/examples/rendered-v1.yaml and rendered-v2.yaml from the
 example claim. A test does the same and compares, so the files show what the Compositions really say.
 
-It knows what our Compositions use of function-patch-and-transform, and refuses the rest: patches
-FromCompositeFieldPath and PatchSet, policies Optional and Required, transforms map, string (Format with one
-%s) and convert (to string). A field that is not there skips an Optional patch and fails a Required one; a
-patch makes the objects and list entries on its way.
+`crossplane render` does this with the real function, but needs a container engine or a Go build of the
+function and of Crossplane's command line. The tests need Python alone. This evaluator knows the part of
+function-patch-and-transform that our Compositions use, and refuses the rest: patches FromCompositeFieldPath
+and PatchSet, policies Optional and Required, transforms map, string (Format with one %s) and convert (to
+string). An Optional patch from a missing field is skipped, a Required one fails; a patch creates the objects
+and list entries on its path.
 """
 
 from __future__ import annotations
