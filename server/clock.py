@@ -6,18 +6,22 @@ import asyncio
 import time
 from datetime import UTC, datetime
 
+from typing_extensions import override
 
-class SystemClock:
+from server.domain.clock import Clock
+
+
+class SystemClock(Clock):
     """The machine's clock."""
 
+    @override
     def now(self) -> datetime:
-        """Now, UTC-aware."""
         return datetime.now(UTC)
 
+    @override
     def monotonic(self) -> float:
-        """Seconds that only grow."""
         return time.monotonic()
 
+    @override
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
         await asyncio.sleep(seconds)

@@ -14,9 +14,10 @@ from datetime import timedelta
 from uuid import UUID
 
 import asyncpg
+from typing_extensions import override
 
 from server.db.errors import database_errors
-from server.domain.access.quotas import DEAD_AFTER_S
+from server.domain.access.quotas import DEAD_AFTER_S, QuotaStore
 
 _DEAD_AFTER = timedelta(seconds=DEAD_AFTER_S)
 
@@ -50,6 +51,7 @@ WHERE $3 > (
 RETURNING true
 """
 
+#: Deletes dead replicas and idle callers on the way.
 _HEARTBEAT = """
 WITH buried AS (
   DELETE FROM replicas WHERE seen_at < now() - interval '1 hour' AND name <> $1
@@ -71,31 +73,31 @@ ON CONFLICT (caller_id) DO UPDATE SET streams = (q.streams - $1) || excluded.str
 """
 
 
-class PostgresQuotaStore:
+class PostgresQuotaStore(QuotaStore):
     """The counts. `replica` is the name of this process."""
 
     def __init__(self, pool: asyncpg.Pool, *, replica: str) -> None:
         self._pool, self._replica = pool, replica
 
+    @override
     async def count_create(self, caller: UUID, most: int) -> int | None:
-        """Count one more create in this minute; if it is one too many, return the seconds to wait instead."""
         with database_errors():
             if await self._pool.fetchval(_COUNT_CREATE, caller, most):
                 return None
             return max(await self._pool.fetchval(_RETRY_AFTER_S, caller) or 1, 1)
 
+    @override
     async def count_stream(self, caller: UUID, most: int) -> bool:
-        """Count one more open stream of this replica; False if all replicas together have `most`."""
         with database_errors():
             counted = await self._pool.fetchval(_COUNT_STREAM, caller, self._replica, most, _DEAD_AFTER)
         return bool(counted)
 
+    @override
     async def beat(self) -> bool:
-        """Store that this replica is alive; False if it was unknown. Deletes dead replicas, idle callers."""
         with database_errors():
             return bool(await self._pool.fetchval(_HEARTBEAT, self._replica))
 
+    @override
     async def tell_streams(self, counts: Mapping[UUID, int]) -> None:
-        """Store how many streams of these callers are open on this replica."""
         with database_errors():
             await self._pool.execute(_SET_STREAMS, self._replica, list(counts), list(counts.values()))

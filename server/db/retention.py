@@ -8,8 +8,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 import asyncpg
+from typing_extensions import override
 
 from server.db.errors import database_errors
+from server.domain.journal.retention import RetentionStore
 
 #: A floor after the last event means that none is left.
 _REMOVE = """
@@ -24,13 +26,13 @@ UPDATE runs SET floor = last_seq + 1 FROM due WHERE runs.thread_id = due.thread_
 """
 
 
-class PostgresRetentionStore:
+class PostgresRetentionStore(RetentionStore):
     """The journals of runs that have ended."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
+    @override
     async def remove(self, older_than: timedelta, limit: int) -> int:
-        """Delete the events of at most `limit` runs that ended so long ago; returns the number."""
         with database_errors():
             return len(await self._pool.fetch(_REMOVE, older_than, limit))

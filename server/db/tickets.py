@@ -9,8 +9,10 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import asyncpg
+from typing_extensions import override
 
 from server.db.errors import database_errors
+from server.domain.access.tickets import TicketStore
 from server.domain.model import Principal
 
 #: Deletes a few expired rows, too, so that the table stays small.
@@ -32,24 +34,24 @@ WHERE t.thread_id = $2 AND t.expires_at > now() AND u.disabled_at IS NULL
 """
 
 
-class PostgresTicketStore:
+class PostgresTicketStore(TicketStore):
     """The tickets that have not been shown yet."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
+    @override
     async def put(
         self, sha256: bytes, principal: Principal, thread_id: UUID, lifetime: timedelta
     ) -> datetime:
-        """Store a ticket; returns when it expires."""
         with database_errors():
             expires_at: datetime = await self._pool.fetchval(
                 _PUT, sha256, principal.user_id, thread_id, principal.expires_at, lifetime
             )
         return expires_at
 
+    @override
     async def take(self, sha256: bytes, thread_id: UUID) -> Principal | None:
-        """Delete the ticket; returns its user if it was valid for the thread, else None."""
         with database_errors():
             row = await self._pool.fetchrow(_TAKE, sha256, thread_id)
         if row is None:
