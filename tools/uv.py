@@ -21,6 +21,7 @@ LOCK = Path(__file__).resolve().parent.parent / "requirements.lock"
 #: pip's options, and the environment variables that mean the same to uv.
 VARIABLES = {
     "cert": ("SSL_CERT_FILE",),
+    "default-timeout": ("UV_HTTP_TIMEOUT",),
     "extra-index-url": ("UV_INDEX",),
     "find-links": ("UV_FIND_LINKS",),
     "index-url": ("UV_DEFAULT_INDEX",),

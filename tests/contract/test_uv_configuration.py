@@ -91,7 +91,7 @@ def test_every_option_of_pip_has_its_variable(tmp_path: Path) -> None:
         "find-links": f"{tmp_path} /nowhere https://files.example/",
         "index-url": "https://index.example/simple",
         "proxy": "http://proxy.example:3128",
-        "timeout": "180",
+        "default-timeout": "180",
         "trusted-host": "index.example",
         "quiet": "1",
     }
