@@ -33,7 +33,7 @@ VARIABLES = {
 
 def pinned() -> tuple[str, str]:
     """The version of uv in the lock, and its lines there."""
-    found = re.search(r"^uv==(\S+) .*?(?=^\S)", LOCK.read_text(), re.MULTILINE | re.DOTALL)
+    found = re.search(r"^uv==(\S+) .*?(?=^\S|\Z)", LOCK.read_text(), re.MULTILINE | re.DOTALL)
     if found is None:
         sys.exit(f"{LOCK} does not name uv")
     return found[1], found[0]
@@ -69,7 +69,7 @@ def environment(options: Mapping[str, str], given: Mapping[str, str]) -> dict[st
 
     As pip does, uv then trusts the system's certificates, and takes a version from whichever index has it.
     """
-    found = {"UV_SYSTEM_CERTS": "1", "UV_INDEX_STRATEGY": "unsafe-best-match", "UV_PYTHON": sys.executable}
+    found = {"UV_SYSTEM_CERTS": "1", "UV_INDEX_STRATEGY": "unsafe-best-match"}
     for option, names in VARIABLES.items():
         values = options.get(option, "").split()
         if option == "find-links":
@@ -77,7 +77,7 @@ def environment(options: Mapping[str, str], given: Mapping[str, str]) -> dict[st
             values = [",".join(value for value in values if "://" in value or Path(value).exists())]
         if any(values):
             found |= dict.fromkeys(names, " ".join(values))
-    return {**found, **given}
+    return {**found, **given, "UV_PYTHON": sys.executable}
 
 
 def main() -> int:

@@ -113,3 +113,7 @@ def test_every_option_of_pip_has_its_variable(tmp_path: Path) -> None:
 def test_a_variable_of_uvs_own_wins() -> None:
     given = {"UV_DEFAULT_INDEX": "https://mine.example/simple"}
     assert environment({"index-url": "https://index.example/simple"}, given).items() >= given.items()
+
+
+def test_uv_installs_for_the_interpreter_that_runs_it() -> None:
+    assert environment({}, {"UV_PYTHON": "3.13"})["UV_PYTHON"] == sys.executable
