@@ -51,6 +51,7 @@ WHERE $3 > (
 RETURNING true
 """
 
+#: Deletes dead replicas and idle callers on the way.
 _HEARTBEAT = """
 WITH buried AS (
   DELETE FROM replicas WHERE seen_at < now() - interval '1 hour' AND name <> $1

@@ -37,22 +37,21 @@ class QuotaStore(Protocol):
     """What callers have and did, on all replicas. Times are the store's own."""
 
     async def count_create(self, caller: UUID, most: int) -> int | None:
-        """Count one more thing made in this minute; or count nothing, and say in how many whole seconds
-        there is room again."""
+        """Count one more create in this minute; if it is one too many, return the whole seconds to wait
+        instead."""
         ...
 
     async def count_stream(self, caller: UUID, most: int) -> bool:
-        """Count one more open stream of this replica's; or count nothing, because all replicas together
-        have as many as they may."""
+        """Count one more open stream of this replica; False if all replicas together have `most`."""
         ...
 
     async def beat(self) -> bool:
-        """Say that this replica lives. False when the store did not know it: what it has open must be
-        told anew."""
+        """Store that this replica is alive. False if it was unknown: its open streams must be reported
+        again."""
         ...
 
     async def tell_streams(self, counts: Mapping[UUID, int]) -> None:
-        """How many streams of these callers are open on this replica."""
+        """Store how many streams of these callers are open on this replica."""
         ...
 
 

@@ -41,13 +41,13 @@ class TicketStore(Protocol):
     async def put(
         self, sha256: bytes, principal: Principal, thread_id: UUID, lifetime: timedelta
     ) -> datetime:
-        """Keep a ticket; when it expires."""
+        """Store a ticket; returns when it expires."""
         ...
 
     async def take(self, sha256: bytes, thread_id: UUID) -> Principal | None:
-        """Whose ticket it was, if it was good for the thread; nobody else is ever told the same.
+        """Delete the ticket; returns its user if it was valid for the thread, else None.
 
-        Whatever is shown is used up, also for another thread. Whoever was disabled meanwhile is nobody.
+        The ticket is used up also when it was shown for another thread. A disabled user counts as none.
         """
         ...
 

@@ -18,8 +18,8 @@ class RetentionStore(Protocol):
     """The journals of runs that are over. Times are the store's own."""
 
     async def remove(self, older_than: timedelta, limit: int) -> int:
-        """Remove the events of at most `limit` runs that ended so long ago, oldest first; how many. Safe
-        on several replicas at once."""
+        """Delete the events of at most `limit` runs that ended so long ago, oldest first; returns the number.
+        Several replicas may do so at once."""
         ...
 
 
