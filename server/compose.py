@@ -90,7 +90,7 @@ class Core:
 
     pool: asyncpg.Pool
     journal: PostgresJournal
-    tails: Broadcaster
+    broadcaster: Broadcaster
     runner: Runner
     runtime: DeepagentsRuntime
     refinements: Refinements
@@ -99,7 +99,7 @@ class Core:
     workflows: WorkflowService
     authenticator: Authenticator
     tickets: Tickets
-    admissions: AuthorizationRegistry
+    authorizations: AuthorizationRegistry
     quotas: Quotas
     counts: Metrics
     retention: Retention
@@ -178,15 +178,15 @@ async def open_core(
             max_queued_bytes=settings.max_queue_mib << 20,
             on_commit_time=counts.committed,
         )
-        tails = Broadcaster(
+        broadcaster = Broadcaster(
             journal,
             clock,
             is_local=registry.owns,
-            window_bytes=settings.max_window_mib << 20,
+            max_window_bytes=settings.max_window_mib << 20,
             wakeups=wakeups,
         )
-        journal.subscribe(tails.committed)
-        journal.subscribe(wakeups.committed)
+        journal.subscribe(broadcaster.on_commit)
+        journal.subscribe(wakeups.on_commit)
         runs = PostgresRunStore(pool, owner=owner, lease_ttl_s=settings.lease_ttl_s)
         await stack.enter_async_context(journal.writing())
         context = RunContext(
@@ -195,7 +195,7 @@ async def open_core(
             runs=runs,
             codec=codec,
             clock=clock,
-            on_progress=tails.show_progress,
+            on_progress=broadcaster.show_progress,
             interpreter=Interpreter,
             limits=run_limits(settings),
             observer=observer,
@@ -205,7 +205,7 @@ async def open_core(
         proposals = PostgresProposalStore(pool, owner=owner, lease_ttl_s=settings.lease_ttl_s)
         workflows = PostgresWorkflowStore(pool)
         access = PostgresAccessStore(pool)
-        admissions = AuthorizationRegistry(access, clock)
+        authorizations = AuthorizationRegistry(access, clock, on_revoked=broadcaster.wake)
         retention = Retention(
             PostgresRetentionStore(pool),
             timedelta(days=settings.journal_retention_days),
@@ -214,11 +214,11 @@ async def open_core(
         quotas = Quotas(PostgresQuotaStore(pool, replica=owner), quota_limits(settings))
         background = asyncio.create_task(
             _together(
-                tails.catch_up_forever(),
-                wakeups.run_forever(tails),
-                every(tails.poll_interval_s, tails.poll, clock),
-                every(settings.heartbeat_s, tails.send_heartbeats, clock),
-                every(RECHECK_S, admissions.recheck, clock),
+                broadcaster.catch_up_forever(),
+                wakeups.run_forever(broadcaster),
+                every(broadcaster.poll_interval_s, broadcaster.poll, clock),
+                every(settings.heartbeat_s, broadcaster.send_heartbeats, clock),
+                every(RECHECK_S, authorizations.recheck, clock),
                 every(SYNC_S, quotas.sync, clock, immediately=True),
                 every(RETENTION_SWEEP_S, retention.sweep, clock),
                 every(lambda: runner.context.limits.renew_s, runner.keep_leases, clock),
@@ -229,7 +229,7 @@ async def open_core(
         yield Core(
             pool=pool,
             journal=journal,
-            tails=tails,
+            broadcaster=broadcaster,
             runner=runner,
             runtime=runtime,
             refinements=Refinements(
@@ -238,8 +238,8 @@ async def open_core(
                 workflows=workflows,
                 runs=runs,
                 runner=runner,
-                tails=tails,
-                admissions=admissions,
+                broadcaster=broadcaster,
+                authorizations=authorizations,
                 quotas=quotas,
                 observer=observer,
                 codec=codec,
@@ -251,7 +251,7 @@ async def open_core(
             authenticator=Authenticator(
                 verifier=verifier, users=PostgresUserStore(pool), links=access, clock=clock
             ),
-            admissions=admissions,
+            authorizations=authorizations,
             quotas=quotas,
             tickets=Tickets(store=PostgresTicketStore(pool), proposals=proposals),
             background=background,
@@ -457,7 +457,7 @@ async def _drain(
     core.refinements.accepting = False
     await rpc.drain()
     await core.runner.close()
-    await core.tails.drain(over_s)
+    await core.broadcaster.drain(over_s)
     http.should_exit = True
     await asyncio.gather(rpc.stop(DRAIN_S), serving, return_exceptions=True)
 
@@ -467,9 +467,9 @@ def readings(core: Core, settings: Settings) -> dict[str, Callable[[], float]]:
     breaker = core.runtime.breaker
     return {
         "runs_live": lambda: core.runner.live,
-        "followers": lambda: core.tails.readers,
-        "followed_threads": lambda: len(core.tails),
-        "window_bytes": lambda: core.tails.window_bytes,
+        "followers": lambda: core.broadcaster.readers,
+        "followed_threads": lambda: len(core.broadcaster),
+        "window_bytes": lambda: core.broadcaster.window_bytes,
         "window_limit_bytes": lambda: settings.max_window_mib << 20,
         "journal_queued_bytes": lambda: core.journal.queued_bytes,
         "journal_queue_limit_bytes": lambda: settings.max_queue_mib << 20,

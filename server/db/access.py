@@ -29,7 +29,7 @@ from server.domain.access.sharing import (
     ShareLink,
     require_owner,
 )
-from server.domain.access.stream_authorization import Pair
+from server.domain.access.stream_authorization import CallerAndThread
 from server.domain.errors import Conflict, CursorOutOfRange, NotFound
 from server.domain.model import Principal
 
@@ -86,7 +86,7 @@ class PostgresAccessStore:
         async with piccolo_connection(self._pool):
             return await _access_type(principal, proposal_id)
 
-    async def still(self, pairs: Sequence[Pair]) -> set[Pair]:
+    async def filter_authorized(self, pairs: Sequence[CallerAndThread]) -> set[CallerAndThread]:
         """The (caller, thread) pairs whose caller may see the thread and is not a disabled user."""
         callers, threads = [caller for caller, _ in pairs], [thread for _, thread in pairs]
         with database_errors():

@@ -22,12 +22,13 @@ from server.domain.errors import DatabaseUnavailable, LeaseLost
 from server.domain.journal.events import Outcome
 from server.domain.journal.journal import CommitListener, JournalHead
 from server.domain.journal.log import JournalLog, ReadyLogs
-from server.domain.journal.segments import Segment, framed_delta, framed_event
+from server.domain.journal.segments import Segment
 from server.domain.model import Failure
 from server.domain.proposals.files import File
 from server.domain.proposals.paths import RejectedFile
 from server.domain.retry import retry_while_unavailable
 from server.domain.runs.lease import Lease
+from server.encoding.event_batch import framed_delta, framed_event
 
 #: Bytes of the rows that a finished run's journal is compacted into.
 COMPACTED_BYTES = 256 << 10

@@ -26,7 +26,6 @@ from server.db.paging import page_of, page_query
 from server.db.tables import ProposalCallers, Proposals
 from server.domain.access.quotas import RUNS_RETRY_S
 from server.domain.errors import LimitReached, NotFound
-from server.domain.journal.segments import framed_delta, framed_event
 from server.domain.model import (
     Failure,
     IdempotencyKey,
@@ -41,6 +40,7 @@ from server.domain.proposals.store import EarlierStart
 from server.domain.runs.lease import Lease
 from server.domain.runs.runtime import Invocation
 from server.domain.runs.status import RunStatus
+from server.encoding.event_batch import framed_delta, framed_event
 
 #: The byte of this list in page tokens.
 _LIST = b"p"

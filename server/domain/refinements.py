@@ -6,9 +6,8 @@ A caller that may not see a refinement is told the same as for one that does not
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -45,9 +44,10 @@ from server.domain.runs.lease import Runs
 from server.domain.runs.observer import RunObserver
 from server.domain.runs.runner import Runner
 from server.domain.runs.runtime import Invocation
-from server.domain.streams.broadcaster import Broadcaster, Subscription
+from server.domain.streams.broadcaster import Broadcaster
 from server.domain.streams.legacy_frames import LegacyFrameSubscription
-from server.domain.streams.topic import Heartbeat, ReconnectElsewhere
+from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
+from server.domain.streams.subscription import Subscription
 from server.domain.workflows import Workflows
 
 #: The route of every face's start: the same key names the same request on all of them.
@@ -85,8 +85,8 @@ class Refinements:
         workflows: Workflows,
         runs: Runs,
         runner: Runner,
-        tails: Broadcaster,
-        admissions: AuthorizationRegistry,
+        broadcaster: Broadcaster,
+        authorizations: AuthorizationRegistry,
         quotas: Quotas,
         observer: RunObserver,
         codec: EventCodec,
@@ -94,8 +94,8 @@ class Refinements:
     ) -> None:
         self._proposals, self._access = proposals, access
         self._workflows, self._runs = workflows, runs
-        self._runner, self._tails, self._codec = runner, tails, codec
-        self._clock, self._admissions, self._quotas = clock, admissions, quotas
+        self._runner, self._broadcaster, self._codec = runner, broadcaster, codec
+        self._clock, self._authorizations, self._quotas = clock, authorizations, quotas
         self._observer = observer
         #: False once this replica is going away.
         self.accepting = True
@@ -199,34 +199,32 @@ class Refinements:
         Raises NotFound, CursorOutOfRange, LimitReached. The reader's steps raise Unauthenticated,
         PermissionDenied once the principal may no longer follow.
         """
-        caller = principal.user_id
-        await self._quotas.open_stream(caller)
-        return await self._followed(
-            principal, thread_id, after, closed=lambda: self._quotas.close_stream(caller)
-        )
+        resources = ExitStack()
+        await self._quotas.open_stream(principal.user_id)
+        resources.callback(self._quotas.close_stream, principal.user_id)
+        return await self._subscribe(principal, thread_id, after, resources)
 
-    async def _followed(
-        self, principal: Principal, thread_id: UUID, after: int, *, closed: Callable[[], None]
+    async def _subscribe(
+        self, principal: Principal, thread_id: UUID, after: int, resources: ExitStack
     ) -> Subscription:
-        """A reader; `closed` is called once, when it is closed, or could not be opened."""
-        # Before access is looked up: what is withdrawn meanwhile is noticed at the next look.
-        admission = self._admissions.admit(principal, thread_id)
-        admission.closed = closed
+        """A reader that closes `resources` when it is closed; they are closed at once when this raises."""
         try:
+            # Before access is checked: what is withdrawn meanwhile is noticed by the next recheck.
+            authorization = resources.enter_context(self._authorizations.admit(principal, thread_id))
             refinement = await self.get(principal, thread_id)
-            admission.closed = _both(closed, self._observer.following(thread_id, refinement.traceparent))
-            return await self._tails.follow(thread_id, max(after, principal.after_seq), admission)
+            resources.callback(self._observer.following(thread_id, refinement.traceparent))
+            return await self._broadcaster.subscribe(
+                thread_id, max(after, principal.after_seq), authorization, on_close=resources.close
+            )
         except BaseException:
-            admission.close()
+            resources.close()
             raise
 
     async def follow_legacy_frames(
         self, principal: Principal, thread_id: UUID, after: int
     ) -> LegacyFrameSubscription:
         """A reader of the seed's frames behind `after`; as `follow`."""
-        return LegacyFrameSubscription(
-            await self.follow(principal, thread_id, after), self._tails, self._codec
-        )
+        return LegacyFrameSubscription(await self.follow(principal, thread_id, after), self._codec)
 
     async def page(
         self, principal: Principal, thread_id: UUID, *, after: int, limit: int, wait_s: float
@@ -236,10 +234,10 @@ class Refinements:
         Raises as `follow`.
         """
         after = max(after, principal.after_seq)
-        with contextlib.ExitStack() as waits:
-            if wait_s:
-                waits.enter_context(self._quotas.waiting(principal.user_id))
-            follower = await self._followed(principal, thread_id, after, closed=waits.pop_all().close)
+        resources = ExitStack()
+        if wait_s:
+            resources.enter_context(self._quotas.waiting(principal.user_id))
+        subscription = await self._subscribe(principal, thread_id, after, resources)
         try:
             found: list[Segment] = []
             last = after
@@ -247,7 +245,7 @@ class Refinements:
                 # Without a wait there is no limit either: what is there is read.
                 async with asyncio.timeout(wait_s or None):
                     while last < after + limit:
-                        step = await self._next(follower, wait=not found and wait_s > 0)
+                        step = await self._next(subscription, wait=not found and wait_s > 0)
                         if not step:
                             break
                         room = after + limit - last
@@ -260,29 +258,27 @@ class Refinements:
                                 break
             except TimeoutError:
                 pass
-            head = follower.tail.head
+            head = subscription.topic.head
             return EventPage(tuple(found), head, last, head.terminal and last >= head.last_seq)
         finally:
-            follower.close()
+            subscription.close()
 
     @staticmethod
-    async def _next(follower: Subscription, *, wait: bool) -> list[Segment]:
+    async def _next(subscription: Subscription, *, wait: bool) -> list[Segment]:
         if not wait:
-            return await follower.available() if follower.cursor < follower.tail.head.last_seq else []
+            return (
+                await subscription.available()
+                if subscription.cursor < subscription.topic.head.last_seq
+                else []
+            )
         while True:
-            step = await follower.step()
-            if not isinstance(step, Heartbeat | ReconnectElsewhere):
-                return step or []
-
-
-def _both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
-    """Calls both."""
-
-    def _call() -> None:
-        first()
-        second()
-
-    return _call
+            match await subscription.step():
+                case Heartbeat() | ReconnectElsewhere():
+                    continue
+                case None:
+                    return []
+                case segments:
+                    return segments
 
 
 def _as_started(thread_id: UUID, proposal_id: UUID, workflow_id: UUID, at: datetime) -> Refinement:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import assert_never
 from uuid import UUID
 
 import grpc
@@ -19,9 +20,9 @@ from grpc_status import rpc_status
 from server.domain.errors import ReaderTooSlow, ShuttingDown
 from server.domain.model import Principal
 from server.domain.refinements import Refinements
-from server.domain.streams.broadcaster import Subscription
 from server.domain.streams.observer import ReaderObserver
-from server.domain.streams.topic import Heartbeat, ReconnectElsewhere
+from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
+from server.domain.streams.subscription import Subscription
 from server.grpc.interceptors import Context
 from server.wire import rendering
 from server.wire.problems import grpc_status
@@ -49,13 +50,13 @@ class WatchRegistry:
 
         Raises NotFound, CursorOutOfRange, DatabaseUnavailable; ShuttingDown when ended by `end`.
         """
-        follower = await self._refinements.follow(principal, thread_id, after)
+        subscription = await self._refinements.follow(principal, thread_id, after)
         try:
             # Never due of itself: `end` makes it so.
             async with asyncio.timeout(None) as limit:
                 self._open.add(limit)
                 try:
-                    await self._send(follower, context)
+                    await self._send(subscription, context)
                 finally:
                     self._open.discard(limit)
         except TimeoutError:
@@ -63,24 +64,29 @@ class WatchRegistry:
         except _Stuck:
             # The place first: the status waits behind what the reader did not take, until it goes on
             # reading or goes away, and then grpc says that it could not be sent.
-            follower.close()
-            self._readers.stuck("grpc")
+            subscription.close()
+            self._readers.on_slow_reader("grpc")
             with contextlib.suppress(grpc.aio.InternalError):
                 told = f"the reader took nothing for {self._write_s:g} s: watch again from its last seq"
                 await context.abort_with_status(rpc_status.to_status(grpc_status(ReaderTooSlow(told))))
         finally:
-            follower.close()
+            subscription.close()
 
-    async def _send(self, follower: Subscription, context: Context) -> None:
-        await self._write(context, rendering.hello(follower.tail.head))
-        while (step := await follower.step()) is not None:
-            if isinstance(step, Heartbeat):
-                await self._write(context, rendering.heartbeat(step.last_seq, step.progress))
-            elif isinstance(step, ReconnectElsewhere):
-                await self._write(context, rendering.reconnect(step.after_s))
-            else:
-                await self._write(context, rendering.event_batch_responses(step))
-        context.set_trailing_metadata(((LAST_SEQ, str(follower.cursor)),))
+    async def _send(self, subscription: Subscription, context: Context) -> None:
+        await self._write(context, rendering.hello(subscription.topic.head))
+        while True:
+            match await subscription.step():
+                case Heartbeat(last_seq, progress):
+                    await self._write(context, rendering.heartbeat(last_seq, progress))
+                case ReconnectElsewhere(after_s):
+                    await self._write(context, rendering.reconnect(after_s))
+                case list() as segments:
+                    await self._write(context, rendering.event_batch_responses(segments))
+                case None:
+                    break
+                case other:
+                    assert_never(other)
+        context.set_trailing_metadata(((LAST_SEQ, str(subscription.cursor)),))
 
     async def _write(self, context: Context, message: bytes) -> None:
         try:

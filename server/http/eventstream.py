@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, assert_never
 
 from litestar import Response
 from litestar.types import Receive, Scope, Send
 
 from server.domain.errors import PermissionDenied, ShuttingDown, Unauthenticated
-from server.domain.streams.broadcaster import Subscription
 from server.domain.streams.observer import ReaderObserver
-from server.domain.streams.topic import Heartbeat, ReconnectElsewhere
+from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
+from server.domain.streams.subscription import Subscription
 from server.http.connection import ClientGone, ReaderStuck, connection_of
 from server.http.refusals import log, place_of
 from server.wire import rendering
@@ -42,24 +42,24 @@ class EventStream(Response[None]):
         return self._send
 
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
-        follower = await self._follow()
+        subscription = await self._follow()
         try:
-            if self._resumed and follower.complete:
+            if self._resumed and subscription.complete:
                 await send({"type": "http.response.start", "status": 204, "headers": []})
             else:
                 await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
-                await self._stream(follower, scope, send)
+                await self._stream(subscription, scope, send)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except ReaderStuck:
-            log.info("reader_stuck", thread_id=str(follower.tail.thread_id))
-            self._readers.stuck("sse")
+            log.info("reader_stuck", thread_id=str(subscription.topic.thread_id))
+            self._readers.on_slow_reader("sse")
             connection_of(scope).abort()  # type: ignore[arg-type]
         except (ClientGone, OSError):
             pass
         finally:
-            follower.close()
+            subscription.close()
 
-    async def _stream(self, follower: Subscription, scope: Scope, send: Send) -> None:
+    async def _stream(self, subscription: Subscription, scope: Scope, send: Send) -> None:
         connection = connection_of(scope)  # type: ignore[arg-type]
 
         async def put(body: bytes) -> None:
@@ -68,14 +68,19 @@ class EventStream(Response[None]):
 
         try:
             with connection.streaming():
-                await put(rendering.hello_sse(follower.tail.head))
-                while (step := await follower.step_when_available()) is not None:
-                    if isinstance(step, Heartbeat):
-                        await put(rendering.heartbeat_sse(step.last_seq, step.progress))
-                    elif isinstance(step, ReconnectElsewhere):
-                        await put(rendering.reconnect_sse(step.after_s))
-                    else:
-                        await put(b"".join(map(rendering.sse, step)))
+                await put(rendering.hello_sse(subscription.topic.head))
+                while True:
+                    match await subscription.step_when_available():
+                        case Heartbeat(last_seq, progress):
+                            await put(rendering.heartbeat_sse(last_seq, progress))
+                        case ReconnectElsewhere(after_s):
+                            await put(rendering.reconnect_sse(after_s))
+                        case list() as segments:
+                            await put(b"".join(map(rendering.sse, segments)))
+                        case None:
+                            break
+                        case other:
+                            assert_never(other)
         except (ShuttingDown, Unauthenticated, PermissionDenied):
             # A proper end: the client comes back by itself, to another replica, or to be told why not.
             await connection.drained()
@@ -86,7 +91,7 @@ class EventStream(Response[None]):
                 "event_stream_failed",
                 error=type(error).__name__,
                 where=place_of(error),
-                thread_id=str(follower.tail.thread_id),
+                thread_id=str(subscription.topic.thread_id),
             )
             # Cut, so that the end is not taken for the stream's.
             connection.abort()

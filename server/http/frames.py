@@ -10,11 +10,11 @@ import struct
 from collections.abc import AsyncIterator
 from functools import lru_cache
 
-from server.domain.journal.frame_reconstruction import dump
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
 from server.domain.streams.legacy_frames import LegacyFrameSubscription
-from server.domain.streams.topic import Heartbeat, ReconnectElsewhere
+from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
+from server.encoding.json_text import dump
 from server.http.handshake import Form
 from server.wire import rendering
 
@@ -83,7 +83,7 @@ class JsonEventEncoder:
 
     async def segment(self, segment: Segment) -> AsyncIterator[Piece]:
         """The message that brings the segment's events."""
-        frames = segment.once(Form.JSON, lambda shared: text_frame(rendering.batch_json(shared)))
+        frames = segment.cached(Form.JSON, lambda shared: text_frame(rendering.batch_json(shared)))
         yield frames, segment.last_seq
 
     def beat(self, beat: Heartbeat) -> bytes:
@@ -110,7 +110,9 @@ class ProtoEventEncoder:
 
     async def segment(self, segment: Segment) -> AsyncIterator[Piece]:
         """The message that brings the segment's events."""
-        frames = segment.once(Form.PROTO, lambda shared: binary_frame(rendering.event_batch_response(shared)))
+        frames = segment.cached(
+            Form.PROTO, lambda shared: binary_frame(rendering.event_batch_response(shared))
+        )
         yield frames, segment.last_seq
 
     def beat(self, beat: Heartbeat) -> bytes:
@@ -131,8 +133,8 @@ class LegacyFrameEncoder:
 
     form = Form.SEED
 
-    def __init__(self, follower: LegacyFrameSubscription) -> None:
-        self._follower = follower
+    def __init__(self, subscription: LegacyFrameSubscription) -> None:
+        self._subscription = subscription
         self._progress = ""
 
     def hello(self, head: JournalHead) -> bytes:
@@ -142,15 +144,15 @@ class LegacyFrameEncoder:
     async def segment(self, segment: Segment) -> AsyncIterator[Piece]:
         """The frames of the segment's events, in pieces: shared if they are few, else made for this
         reader, since state frames repeat everything."""
-        made: bytes | None = segment.made(Form.SEED)
+        made: bytes | None = segment.get_cached(Form.SEED)
         if made is not None:
             yield made, segment.last_seq
             return
-        await self._follower.prepare(segment)
+        await self._subscription.prepare(segment)
         kept: list[bytes] | None = []
         waiting: list[bytes] = []
         size = total = 0
-        for seq, frames in self._follower.tell(segment):
+        for seq, frames in self._subscription.frames_of(segment):
             for frame in map(text_frame, frames):
                 waiting.append(frame)
                 size += len(frame)
@@ -160,7 +162,7 @@ class LegacyFrameEncoder:
             kept = [*kept, piece] if kept is not None and total <= SHARED_BYTES else None
             if seq == segment.last_seq and kept is not None:
                 whole = kept[0] if len(kept) == 1 else b"".join(kept)
-                segment.once(Form.SEED, lambda _, whole=whole: whole)  # type: ignore[misc]
+                segment.cached(Form.SEED, lambda _, whole=whole: whole)  # type: ignore[misc]
             yield piece, seq
             waiting, size = [], 0
 

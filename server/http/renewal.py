@@ -24,9 +24,9 @@ class Renewal:
     """What one client says, as far as it is about its token. `now`: seconds that only grow."""
 
     def __init__(
-        self, authenticator: Authenticator, admission: StreamAuthorization, now: Callable[[], float]
+        self, authenticator: Authenticator, authorization: StreamAuthorization, now: Callable[[], float]
     ) -> None:
-        self._authenticator, self._admission, self._now = authenticator, admission, now
+        self._authenticator, self._authorization, self._now = authenticator, authorization, now
         self._task: asyncio.Task[None] | None = None
         self._next_at = 0.0
 
@@ -40,11 +40,11 @@ class Renewal:
 
     async def _renew(self, token: str) -> None:
         try:
-            self._admission.renew(await self._authenticator.authenticate(token, reads=True))
+            self._authorization.renew(await self._authenticator.authenticate(token, reads=True))
         except (DatabaseUnavailable, KeysUnavailable):
             return
         except HubError as error:
-            self._admission.end(error)
+            self._authorization.revoke(error)
 
     def close(self) -> None:
         """The stream is over."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import assert_never
 from urllib.parse import parse_qs
 
 from litestar.datastructures import Headers
@@ -22,8 +23,8 @@ from server.domain.access.stream_authorization import StreamAuthorization
 from server.domain.errors import HubError, NotFound, PermissionDenied, ShuttingDown, Unauthenticated
 from server.domain.journal.segments import Segment
 from server.domain.model import Principal
-from server.domain.streams.broadcaster import Subscription
-from server.domain.streams.topic import Heartbeat, ReconnectElsewhere
+from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
+from server.domain.streams.subscription import Subscription
 from server.http.connection import ClientGone, Connection, ReaderStuck, connection_of
 from server.http.frames import JsonEventEncoder, LegacyFrameEncoder, Messages, ProtoEventEncoder, close_frame
 from server.http.handshake import Form, form_of, origin_allowed, token_of
@@ -54,7 +55,7 @@ class RefinementSocket:
         headers = Headers.from_scope(scope)
         trace_id = trace_id_of(headers)
         try:
-            subprotocol, follower, messages = await self._admit(thread_id, scope, headers)
+            subprotocol, subscription, messages = await self._admit(thread_id, scope, headers)
         except Exception as error:
             note_fault(error, trace_id=trace_id, path_template=_TEMPLATE, dev=self._services.dev)
             await refuse_upgrade(scope, send, error, trace_id=trace_id)
@@ -64,15 +65,15 @@ class RefinementSocket:
             await send(
                 {"type": "websocket.accept", "subprotocol": subprotocol, "headers": []},
             )
-            self._services.readers.opened(messages.form.value, follower.tail.thread_id)
+            self._services.readers.opened(messages.form.value, subscription.topic.thread_id)
             try:
-                await self._serve(_Stream(connection, follower, messages), send, thread_id, trace_id)
+                await self._serve(_Stream(connection, subscription, messages), send, thread_id, trace_id)
             finally:
-                self._services.readers.closed(messages.form.value, follower.tail.thread_id)
+                self._services.readers.closed(messages.form.value, subscription.topic.thread_id)
         except (ClientGone, OSError):
             pass  # ASGI tells a sender of a lost connection by an OSError
         finally:
-            follower.close()
+            subscription.close()
 
     async def _admit(
         self, thread_id: str, scope: Scope, headers: Headers
@@ -91,11 +92,11 @@ class RefinementSocket:
             thread = uuid_or_not_found(thread_id, "refinement")
             if form is Form.SEED:
                 seed = await services.refinements.follow_legacy_frames(principal, thread, after)
-                return subprotocol, seed.follower, LegacyFrameEncoder(seed)
-            follower = await services.refinements.follow(principal, thread, after)
+                return subprotocol, seed.subscription, LegacyFrameEncoder(seed)
+            subscription = await services.refinements.follow(principal, thread, after)
         except NotFound:
             raise PermissionDenied(_NOT_YOURS) from None
-        return subprotocol, follower, JsonEventEncoder() if form is Form.JSON else ProtoEventEncoder()
+        return subprotocol, subscription, JsonEventEncoder() if form is Form.JSON else ProtoEventEncoder()
 
     async def _caller(
         self, thread_id: str, query: Mapping[str, list[str]], headers: Headers, offered: list[str]
@@ -121,14 +122,14 @@ class RefinementSocket:
             await stream.connection.drained()
         except ReaderStuck:
             log.info("reader_stuck", thread_id=thread_id, trace_id=trace_id)
-            self._services.readers.stuck("websocket")
+            self._services.readers.on_slow_reader("websocket")
             stream.connection.write(close_frame(CLOSE_SLOW.code, stream.reason(CLOSE_SLOW)))
             return
         await send({"type": "websocket.close", "code": close.code, "reason": stream.reason(close)})
 
     async def _run(self, stream: _Stream, thread_id: str, trace_id: str) -> Close:
         """Follow to the end; the close that is due. Raises ClientGone."""
-        renewal = Renewal(self._services.authenticator, stream.admission, asyncio.get_running_loop().time)
+        renewal = Renewal(self._services.authenticator, stream.authorization, asyncio.get_running_loop().time)
         stream.connection.said = renewal.said
         try:
             with stream.connection.streaming():
@@ -161,30 +162,35 @@ class RefinementSocket:
 
 
 class _Stream:
-    """The events of a follower on their way to one client."""
+    """The events of a subscription on their way to one client."""
 
-    def __init__(self, connection: Connection, follower: Subscription, messages: Messages) -> None:
+    def __init__(self, connection: Connection, subscription: Subscription, messages: Messages) -> None:
         self.connection, self.messages = connection, messages
-        self._follower = follower
+        self._subscription = subscription
         #: Seq of the last event that was written.
-        self.sent = follower.cursor
+        self.sent = subscription.cursor
 
     @property
-    def admission(self) -> StreamAuthorization:
+    def authorization(self) -> StreamAuthorization:
         """The reader's leave to follow."""
-        assert self._follower.admission is not None
-        return self._follower.admission
+        assert self._subscription.authorization is not None
+        return self._subscription.authorization
 
     async def follow(self) -> None:
         """Write everything until the terminal event. Raises ClientGone, ReaderStuck."""
-        await self.write(self.messages.hello(self._follower.tail.head))
-        while (step := await self._follower.step_when_available()) is not None:
-            if isinstance(step, Heartbeat):
-                await self.write(self.messages.beat(step))
-            elif isinstance(step, ReconnectElsewhere):
-                await self.write(self.messages.elsewhere(step))
-            else:
-                await self._write_segments(step)
+        await self.write(self.messages.hello(self._subscription.topic.head))
+        while True:
+            match await self._subscription.step_when_available():
+                case Heartbeat() as heartbeat:
+                    await self.write(self.messages.beat(heartbeat))
+                case ReconnectElsewhere() as reconnect:
+                    await self.write(self.messages.elsewhere(reconnect))
+                case list() as segments:
+                    await self._write_segments(segments)
+                case None:
+                    break
+                case other:
+                    assert_never(other)
 
     async def _write_segments(self, segments: list[Segment]) -> None:
         waiting: list[bytes] = []

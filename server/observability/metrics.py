@@ -165,7 +165,7 @@ class Metrics(RunObserver):
         if not self.sockets[key]:
             del self.sockets[key]
 
-    def stuck(self, transport: str) -> None:
+    def on_slow_reader(self, transport: str) -> None:
         """A stream was closed because its client read too slowly."""
         self._counters["slow_readers_closed_total"].labels(transport).inc()
 

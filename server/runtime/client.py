@@ -19,9 +19,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
-from server.domain.journal.frame_reconstruction import dump
 from server.domain.proposals.files import File, NotAFile, parse_file
 from server.domain.runs.runtime import Invocation, RuntimeState, StreamClosed
+from server.encoding.json_text import dump
 from server.runtime import jsontext
 from server.runtime.breaker import Breaker
 

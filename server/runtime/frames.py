@@ -19,16 +19,16 @@ from server.domain.journal.events import (
     UnreadFile,
     UpstreamFrame,
 )
-from server.domain.journal.frame_reconstruction import (
+from server.domain.proposals.files import File, FileSet, NotAFile, parse_file
+from server.domain.runs.runtime import Interpretation, UpstreamError
+from server.encoding.frame_delta import (
     FILES_PLACEHOLDER,
     MEMBERS_PLACEHOLDER,
     MESSAGES_PLACEHOLDER,
     DeltaContext,
-    Form,
-    dump,
+    Encoding,
 )
-from server.domain.proposals.files import File, FileSet, NotAFile, parse_file
-from server.domain.runs.runtime import Interpretation, UpstreamError
+from server.encoding.json_text import dump
 from server.runtime import jsontext
 from server.runtime.messages import MessageList
 from server.runtime.tokens import TokenReader
@@ -67,7 +67,7 @@ class Interpreter:
         """The meaning of the next frame."""
         token = self._tokens.same(frame)
         if token is not None:
-            return Interpretation((token,), self._deltas.write_token(frame))
+            return Interpretation((token,), self._deltas.encode_token(frame))
         if not jsontext.is_utf8(frame):
             return self._kept(frame, "", FrameReason.MALFORMED)
         proper = jsontext.strict_members(frame)
@@ -80,7 +80,9 @@ class Interpreter:
         """The meaning of a frame that is a JSON object. proper: the frame is proper JSON as it is."""
         event_type = jsontext.string(top.get("event_type"))
         if event_type == "end":
-            return Interpretation(delta=self._deltas.write_whole(frame, jsontext.object_text(top)), end=True)
+            return Interpretation(
+                delta=self._deltas.encode_full_text(frame, jsontext.object_text(top)), end=True
+            )
         if event_type == "error":
             return self._kept(frame, event_type, FrameReason.ERROR_REPORT, _error(top))
         data = jsontext.members(top["data"]) if "data" in top else None
@@ -93,13 +95,13 @@ class Interpreter:
             return self._kept(frame, event_type, FrameReason.UNKNOWN_TYPE)
         self._tokens.note(frame, token)
         text = None if proper else jsontext.object_text(top)
-        return Interpretation((token,), self._deltas.write_token(frame, text))
+        return Interpretation((token,), self._deltas.encode_token(frame, text))
 
     def restore(self, kind: EventKind, delta: bytes) -> None:
         """Take in a journalled event, in order."""
-        form = self._deltas.read(delta)[0] if delta else None
+        form = self._deltas.decode(delta)[0] if delta else None
         if isinstance(kind, StateUpdate):
-            if form is Form.STATE:
+            if form is Encoding.STATE:
                 self._recall()
             for change in kind.files:
                 self._put(change.path, change.file)
@@ -117,7 +119,7 @@ class Interpreter:
         self, frame: bytes, event_type: str, reason: FrameReason, error: UpstreamError | None = None
     ) -> Interpretation:
         kind = UpstreamFrame(event_type, reason, frame)
-        return Interpretation((kind,), self._deltas.write_body(frame), error=error)
+        return Interpretation((kind,), self._deltas.encode_event_body(frame), error=error)
 
     # State frames.
 
@@ -149,7 +151,7 @@ class Interpreter:
 
         todos, extra, request = self._read_rest(rest, polled)
         update = StateUpdate(messages, len(self._messages.messages), todos, changes, extra, unread)
-        delta = self._deltas.write_state(
+        delta = self._deltas.encode_state(
             frame,
             jsontext.object_text({**top, "data": jsontext.object_text(skeleton)}),
             raw if listed else None,

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from server.domain.journal.frame_reconstruction import dump, load
+from server.encoding.json_text import dump, load, replace_surrogates
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
@@ -97,9 +97,7 @@ def printable(text: str, longest: int | None = None) -> str:
     if longest is not None and len(text) > longest:
         text = text[: longest - 1] + "…"
     text = text.replace("\x00", "\ufffd")
-    return (
-        text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    )
+    return replace_surrogates(text)
 
 
 def error_message(error: bytes) -> str:

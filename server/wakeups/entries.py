@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from server.domain.journal.journal import JournalHead
-from server.domain.journal.segments import Segment, framed_delta, framed_event
+from server.domain.journal.segments import Segment
+from server.encoding.event_batch import framed_delta, framed_event
 
 VERSION = b"1"
 #: Bytes of a segment beyond which only the hint travels.

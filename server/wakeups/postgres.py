@@ -96,19 +96,19 @@ class PostgresWakeups:
         #: Statements that told something, and connections made to listen, since the start.
         self.publications = self.connections = 0
 
-    def committed(self, thread_id: UUID, segment: Segment, head: JournalHead) -> None:
+    def on_commit(self, thread_id: UUID, segment: Segment, head: JournalHead) -> None:
         """Note that the thread has come to `segment.last_seq`."""
         self._news[thread_id] = segment.last_seq
         self._work.set()
 
-    def awaiting(self) -> None:
+    def on_remote_thread(self) -> None:
         """Every thread is heard of as it is."""
 
-    async def run_forever(self, woken: WakeupListener) -> None:
+    async def run_forever(self, listener: WakeupListener) -> None:
         """Tell and listen."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._tell_forever(), name="wake-ups: tell")
-            group.create_task(self._listen_forever(woken), name="wake-ups: listen")
+            group.create_task(self._listen_forever(listener), name="wake-ups: listen")
 
     async def _tell_forever(self) -> None:
         while True:
@@ -130,12 +130,12 @@ class PostgresWakeups:
 
     # --- Listening ---------------------------------------------------------------------------
 
-    async def _listen_forever(self, woken: WakeupListener) -> None:
+    async def _listen_forever(self, listener: WakeupListener) -> None:
         backoff = Backoff(RETRY_FIRST_S, self._max_retry_s)
         while True:
             why = "the connection was lost"
             try:
-                async with self._listening(woken) as lost:
+                async with self._listening(listener) as lost:
                     while await self._self_test():
                         self._set_healthy(True)
                         backoff.reset()
@@ -149,7 +149,7 @@ class PostgresWakeups:
             await asyncio.sleep(backoff.next_pause_s())
 
     @asynccontextmanager
-    async def _listening(self, woken: WakeupListener) -> AsyncIterator[asyncio.Event]:
+    async def _listening(self, listener: WakeupListener) -> AsyncIterator[asyncio.Event]:
         """A new connection that listens; the event is set when it breaks. Raises AWAY."""
         lost = asyncio.Event()
 
@@ -159,7 +159,7 @@ class PostgresWakeups:
                     self._heard.set()
                 return
             for thread_id, last_seq in hints_of(payload):
-                woken.hinted(thread_id, last_seq)
+                listener.on_hint(thread_id, last_seq)
 
         with database_errors():
             connection = await asyncpg.connect(

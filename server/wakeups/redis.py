@@ -90,7 +90,7 @@ class RedisWakeups:
         #: only, since the start.
         self.publications = self.segments = self.hints = 0
 
-    def committed(self, thread_id: UUID, segment: Segment, head: JournalHead) -> None:
+    def on_commit(self, thread_id: UUID, segment: Segment, head: JournalHead) -> None:
         """Note the segment for the next publication. While the server is away, nothing is kept for it."""
         if not self.healthy:
             return
@@ -102,12 +102,12 @@ class RedisWakeups:
         self._unpublished_bytes += waiting.size_bytes - before
         self._work.set()
 
-    def awaiting(self) -> None:
+    def on_remote_thread(self) -> None:
         """Have the reader look again at which threads are awaited."""
         self._awaiting = True
         self._work.set()
 
-    async def run_forever(self, woken: WakeupListener) -> None:
+    async def run_forever(self, listener: WakeupListener) -> None:
         """Tell and listen; both start anew when one fails."""
         backoff = Backoff(RETRY_FIRST_S, self._max_retry_s)
         while True:
@@ -116,7 +116,7 @@ class RedisWakeups:
                 async with self._client() as sending, self._client() as reading:
                     await _until_one_fails(
                         self._publish_forever(sending),
-                        self._read_forever(reading, woken),
+                        self._read_forever(reading, listener),
                         self._test_forever(sending),
                     )
             except _AWAY as fault:
@@ -190,13 +190,13 @@ class RedisWakeups:
 
     # --- Listening ---------------------------------------------------------------------------
 
-    async def _read_forever(self, client: Redis, woken: WakeupListener) -> None:
+    async def _read_forever(self, client: Redis, listener: WakeupListener) -> None:
         own_id: bytes | str = "0-0"
         #: Newest entry seen of each awaited thread, which may be ahead of what is known of it.
         seen: dict[UUID, int] = {}
         block_ms = int(self._answer_s * 500)
         while True:
-            awaited = woken.awaited()
+            awaited = listener.remote_threads()
             seen = {thread_id: max(seq, seen.get(thread_id, 0)) for thread_id, seq in awaited.items()}
             threads = {stream_of(thread_id): thread_id for thread_id in seen}
             places: dict[Any, Any] = {stream_of(thread_id): f"{seq}-0" for thread_id, seq in seen.items()}
@@ -215,10 +215,10 @@ class RedisWakeups:
                     told = segment_of(fields, last_seq)
                     if told is None:
                         self.hints += 1
-                        woken.hinted(thread_id, last_seq)
+                        listener.on_hint(thread_id, last_seq)
                     else:
                         self.segments += 1
-                        woken.received(thread_id, *told)
+                        listener.on_segment(thread_id, *told)
 
     def _set_healthy(self, healthy: bool, why: str = "") -> None:
         if healthy != self.healthy:

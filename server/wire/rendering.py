@@ -13,8 +13,9 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from server.domain.journal.journal import JournalHead
-from server.domain.journal.segments import Segment, varint
+from server.domain.journal.segments import Segment
 from server.domain.refinements import EventPage
+from server.encoding.event_batch import varint
 from server.wire import messages as m
 from server.wire.resources import dumps, hello_message
 from server.wire.text import sendable
@@ -25,7 +26,7 @@ _BATCH_KEY = b"\x12"
 
 def event_batch_response(segment: Segment) -> bytes:
     """The serialised `WatchRefinementResponse` that brings the segment's events."""
-    return segment.once(_BATCH_KEY, lambda s: _BATCH_KEY + varint(len(s.batch)) + s.batch)
+    return segment.cached(_BATCH_KEY, lambda s: _BATCH_KEY + varint(len(s.batch)) + s.batch)
 
 
 def event_batch_responses(segments: Sequence[Segment]) -> bytes:
@@ -53,7 +54,7 @@ def _full_json(message: Message) -> bytes:
 
 def event_jsons(segment: Segment) -> list[bytes]:
     """The proto-JSON of each event, in order of seq."""
-    return segment.once(event_jsons, _event_jsons)
+    return segment.cached(event_jsons, _event_jsons)
 
 
 def _event_jsons(segment: Segment) -> list[bytes]:
@@ -62,12 +63,12 @@ def _event_jsons(segment: Segment) -> list[bytes]:
 
 def batch_json(segment: Segment) -> bytes:
     """The `WatchRefinementResponse` that brings the segment's events, as proto-JSON."""
-    return segment.once(batch_json, lambda s: b'{"batch":{"events":[' + b",".join(event_jsons(s)) + b"]}}")
+    return segment.cached(batch_json, lambda s: b'{"batch":{"events":[' + b",".join(event_jsons(s)) + b"]}}")
 
 
 def sse(segment: Segment) -> bytes:
     """The segment's events as server-sent events: id the seq, event the kind's name, data the JSON."""
-    return segment.once(sse, _sse)
+    return segment.cached(sse, _sse)
 
 
 def _sse(segment: Segment) -> bytes:

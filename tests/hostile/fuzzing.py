@@ -55,7 +55,7 @@ def _text(data: bytes) -> str:
 
 def frames(data: bytes) -> None:
     """The runtime's frames, one a line: read, encoded, told back, and none raises."""
-    interpreter, retelling, seq = Interpreter(), FrameReconstructor(), 0
+    interpreter, reconstructor, seq = Interpreter(), FrameReconstructor(), 0
     for frame in data.split(b"\n"):
         meaning = interpreter.interpret(frame)
         for index, kind in enumerate(meaning.kinds or ((None,) if meaning.delta else ())):
@@ -63,7 +63,7 @@ def frames(data: bytes) -> None:
             if kind is not None:
                 event = Event(seq, 1, _NOON, kind)
                 assert _CODEC.decode(_CODEC.encode(event)).seq == seq
-            for told in retelling.tell(seq, b"" if index else meaning.delta, kind):
+            for told in reconstructor.frames_for(seq, b"" if index else meaning.delta, kind):
                 assert json.loads(told)["seq"] == seq
 
 

@@ -43,7 +43,7 @@ async def test_stores_say_unavailable_while_it_is_away_and_work_when_it_is_back(
                 lambda: proposals.refinement(ann, uuid4()),
                 lambda: proposals.list(ann, limit=1, token=None, workflow_id=None, status=None),
                 lambda: access.access_type(ann, uuid4()),
-                lambda: access.still([(uuid4(), uuid4())]),
+                lambda: access.filter_authorized([(uuid4(), uuid4())]),
                 lambda: access.grant(ann, uuid4(), uuid4(), AccessType.VIEWER),
                 lambda: access.resolve_link(b"x" * 32),
                 lambda: workflows.get(ann, uuid4()),

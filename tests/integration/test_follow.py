@@ -21,9 +21,10 @@ from server.domain.journal.journal import JournalHead
 from server.domain.journal.log import JournalLog
 from server.domain.journal.segments import Segment
 from server.domain.runs.lease import Lease
-from server.domain.streams.broadcaster import Broadcaster, Subscription
+from server.domain.streams.broadcaster import Broadcaster
 from server.domain.streams.legacy_frames import LegacyFrameSubscription
-from server.domain.streams.topic import Heartbeat
+from server.domain.streams.steps import Heartbeat
+from server.domain.streams.subscription import Subscription
 from server.runtime.frames import Interpreter
 from server.wire.codec import ProtobufCodec
 from tests.support.recordings import frames as recorded_frames
@@ -34,10 +35,10 @@ CODEC = ProtobufCodec()
 
 @dataclass
 class Setting:
-    """A journal with its writer, tails on it, and a started run."""
+    """A journal with its writer, broadcaster on it, and a started run."""
 
     journal: PostgresJournal
-    tails: Broadcaster
+    broadcaster: Broadcaster
     lease: Lease
     log: JournalLog
 
@@ -51,8 +52,8 @@ class Setting:
 
     async def poll(self) -> None:
         """Read what is new."""
-        await self.tails.poll()
-        await self.tails.catch_up()
+        await self.broadcaster.poll()
+        await self.broadcaster.catch_up()
 
     async def finish(self, delta: bytes = b"", *, outcome: Outcome = Outcome.COMPLETED) -> None:
         terminal = Terminal(outcome, "" if outcome is Outcome.COMPLETED else "deadline_exceeded", "too long")
@@ -66,24 +67,24 @@ class Setting:
 async def setting(pool: Any, *, window_bytes: int = 4 << 20, local: bool = True) -> AsyncIterator[Setting]:
     clock = SystemClock()
     journal = PostgresJournal(pool, clock, lease_ttl_s=15)
-    tails = Broadcaster(journal, clock, is_local=lambda thread_id: local, window_bytes=window_bytes)
+    broadcaster = Broadcaster(journal, clock, is_local=lambda thread_id: local, max_window_bytes=window_bytes)
     if local:
-        journal.subscribe(tails.committed)
+        journal.subscribe(broadcaster.on_commit)
     user = await a_user(pool)
     first = CODEC.encode(Event(1, 1, NOON, RunStarted(uuid4(), uuid4(), uuid4())))
     lease = await a_run(pool, user, await a_workflow(pool, user), first_event=first)
     async with journal.writing():
-        yield Setting(journal, tails, lease, journal.open(lease))
+        yield Setting(journal, broadcaster, lease, journal.open(lease))
 
 
-async def read_all(follower: Subscription) -> list[Event]:
+async def read_all(subscription: Subscription) -> list[Event]:
     found: list[Event] = []
     try:
-        while (step := await follower.step()) is not None:
+        while (step := await subscription.step()) is not None:
             if isinstance(step, list):
                 found.extend(CODEC.decode(event) for segment in step for event in segment.events())
     finally:
-        follower.close()
+        subscription.close()
     return found
 
 
@@ -94,18 +95,19 @@ def texts(events: list[Event]) -> list[str]:
 async def test_readers_from_every_cursor_get_the_rest_once_while_it_is_written(pool: Any) -> None:
     async with setting(pool) as on:
         readers = [
-            asyncio.create_task(read_all(await on.tails.follow(on.thread_id, cursor))) for cursor in (0, 1)
+            asyncio.create_task(read_all(await on.broadcaster.subscribe(on.thread_id, cursor)))
+            for cursor in (0, 1)
         ]
         for number in range(2, 60):
             on.put(Token(text=str(number)))
             if number % 3 == 0:
                 await on.log.flush()
-                follower = await on.tails.follow(on.thread_id, on.log.committed - 1)
-                readers.append(asyncio.create_task(read_all(follower)))
+                subscription = await on.broadcaster.subscribe(on.thread_id, on.log.committed - 1)
+                readers.append(asyncio.create_task(read_all(subscription)))
         await on.finish()
         histories = await asyncio.gather(*readers)
         for after in range(60):
-            histories.append(await read_all(await on.tails.follow(on.thread_id, after)))
+            histories.append(await read_all(await on.broadcaster.subscribe(on.thread_id, after)))
     whole = histories[0]
     assert [event.seq for event in whole] == list(range(1, 61))
     assert texts(whole) == [str(number) for number in range(2, 60)]
@@ -116,12 +118,12 @@ async def test_readers_from_every_cursor_get_the_rest_once_while_it_is_written(p
 
 async def test_a_reader_that_falls_out_of_the_window_reads_from_the_journal(pool: Any) -> None:
     async with setting(pool, window_bytes=2000) as on:
-        slow = await on.tails.follow(on.thread_id, 0)
+        slow = await on.broadcaster.subscribe(on.thread_id, 0)
         for number in range(200):
             on.put(Token(text=f"{number:050}"))
             if number % 5 == 0:
                 await on.log.flush()
-        assert slow.tail.window_size < 4000
+        assert slow.topic.window_bytes < 4000
         await on.finish()
         history = await read_all(slow)
     assert [event.seq for event in history] == list(range(1, 203))
@@ -129,22 +131,22 @@ async def test_a_reader_that_falls_out_of_the_window_reads_from_the_journal(pool
 
 async def test_the_window_counts_what_is_rendered_in_it(pool: Any) -> None:
     async with setting(pool, window_bytes=20_000) as on:
-        follower = await on.tails.follow(on.thread_id, 1)
+        subscription = await on.broadcaster.subscribe(on.thread_id, 1)
         for number in range(20):
             on.put(Token(text=str(number)))
             await on.log.flush()
-            step = await follower.step()
+            step = await subscription.step()
             assert isinstance(step, list)
             for segment in step:
-                segment.once("rendering", lambda _: bytes(3000))
-        assert follower.tail.window_size <= 20_000
-        follower.close()
+                segment.cached("rendering", lambda _: bytes(3000))
+        assert subscription.topic.window_bytes <= 20_000
+        subscription.close()
 
 
 async def test_what_another_replica_commits_arrives_by_asking(pool: Any) -> None:
     async with setting(pool, local=False) as on:
-        follower = await on.tails.follow(on.thread_id, 0)
-        reader = asyncio.create_task(read_all(follower))
+        subscription = await on.broadcaster.subscribe(on.thread_id, 0)
+        reader = asyncio.create_task(read_all(subscription))
         for number in range(30):
             on.put(Token(text=str(number)))
             await on.log.flush()
@@ -157,46 +159,46 @@ async def test_what_another_replica_commits_arrives_by_asking(pool: Any) -> None
 
 async def test_a_reader_that_joins_leaves_none_of_the_others_behind(pool: Any) -> None:
     async with setting(pool, local=False) as s:
-        reader = await s.tails.follow(s.thread_id, 0)
+        reader = await s.broadcaster.subscribe(s.thread_id, 0)
         reading = asyncio.ensure_future(read_all(reader))
         s.put(Token(text="one"))
         await s.log.flush()
         # From here on the window has something, and it is not the end.
         await s.poll()
         await s.finish()
-        (await s.tails.follow(s.thread_id, 0)).close()
+        (await s.broadcaster.subscribe(s.thread_id, 0)).close()
         async with asyncio.timeout(5):
             assert [event.seq for event in await reading] == [1, 2, 3]
 
 
 async def test_a_beat_wakes_a_waiting_reader_with_the_end_and_the_progress(pool: Any) -> None:
     async with setting(pool) as on:
-        follower = await on.tails.follow(on.thread_id, 1)
-        waiting = asyncio.create_task(follower.step())
+        subscription = await on.broadcaster.subscribe(on.thread_id, 1)
+        waiting = asyncio.create_task(subscription.step())
         await asyncio.sleep(0)
-        on.tails.show_progress(on.thread_id, "still at it")
+        on.broadcaster.show_progress(on.thread_id, "still at it")
         assert await waiting == Heartbeat(1, "still at it")
-        follower.close()
+        subscription.close()
 
 
 async def test_a_thread_without_readers_costs_nothing(pool: Any) -> None:
     async with setting(pool) as on:
-        followers = [await on.tails.follow(on.thread_id, 0) for _ in range(3)]
-        assert (len(on.tails), on.tails.readers) == (1, 3)
-        for follower in followers:
-            follower.close()
-            follower.close()
-        assert (len(on.tails), on.tails.readers) == (0, 0)
+        subscriptions = [await on.broadcaster.subscribe(on.thread_id, 0) for _ in range(3)]
+        assert (len(on.broadcaster), on.broadcaster.readers) == (1, 3)
+        for subscription in subscriptions:
+            subscription.close()
+            subscription.close()
+        assert (len(on.broadcaster), on.broadcaster.readers) == (0, 0)
 
 
 async def test_a_cursor_beyond_the_end_and_an_unknown_thread_are_refused(pool: Any) -> None:
     async with setting(pool) as on:
         with pytest.raises(CursorOutOfRange) as refused:
-            await on.tails.follow(on.thread_id, 2)
+            await on.broadcaster.subscribe(on.thread_id, 2)
         assert (refused.value.floor, refused.value.last_seq) == (1, 1)
         with pytest.raises(NotFound):
-            await on.tails.follow(uuid4(), 0)
-        assert len(on.tails) == 0
+            await on.broadcaster.subscribe(uuid4(), 0)
+        assert len(on.broadcaster) == 0
 
 
 # --- The seed's frames -------------------------------------------------------------------------
@@ -218,17 +220,17 @@ async def write_recording(on: Setting, name: str, *, flush_every: int = 5) -> No
 
 
 async def read_frames(on: Setting, after: int) -> list[dict[str, Any]]:
-    follower = await on.tails.follow(on.thread_id, after)
-    seed = LegacyFrameSubscription(follower, on.tails, CODEC)
+    subscription = await on.broadcaster.subscribe(on.thread_id, after)
+    seed = LegacyFrameSubscription(subscription, CODEC)
     found: list[bytes] = []
     try:
-        while (step := await follower.step()) is not None:
+        while (step := await subscription.step()) is not None:
             if isinstance(step, list):
                 for segment in step:
                     await seed.prepare(segment)
-                    found.extend(frame for _, frames in seed.tell(segment) for frame in frames)
+                    found.extend(frame for _, frames in seed.frames_of(segment) for frame in frames)
     finally:
-        follower.close()
+        subscription.close()
     return [json.loads(frame) for frame in found]
 
 
@@ -255,19 +257,19 @@ async def test_a_late_seed_reader_goes_on_from_where_another_one_stands(pool: An
     async with setting(pool) as on:
         await write_recording(on, "short_run")
         first = await read_frames(on, 0)
-        follower = await on.tails.follow(on.thread_id, 30)
-        seed = LegacyFrameSubscription(follower, on.tails, CODEC)
-        keeper = await on.tails.follow(on.thread_id, 0)
+        subscription = await on.broadcaster.subscribe(on.thread_id, 30)
+        seed = LegacyFrameSubscription(subscription, CODEC)
+        keeper = await on.broadcaster.subscribe(on.thread_id, 0)
         told: list[bytes] = []
-        while (step := await follower.step()) is not None:
+        while (step := await subscription.step()) is not None:
             assert isinstance(step, list)
             for segment in step:
                 await seed.prepare(segment)
-                told.extend(frame for _, frames in seed.tell(segment) for frame in frames)
+                told.extend(frame for _, frames in seed.frames_of(segment) for frame in frames)
         # What this reader knows is left to the tail, as long as anybody holds it open.
-        assert keeper.tail.retelling is not None
-        assert keeper.tail.retelling.seq == 52
-        follower.close()
+        assert keeper.topic.reconstructor is not None
+        assert keeper.topic.reconstructor.seq == 52
+        subscription.close()
         keeper.close()
     assert [json.loads(frame) for frame in told] == [frame for frame in first if frame["seq"] > 30]
 
@@ -284,19 +286,19 @@ async def test_a_seed_reader_makes_one_frame_at_a_time(pool: Any) -> None:
             )
             on.put(meaning.kinds[0], meaning.delta)
         await on.finish()
-        follower = await on.tails.follow(on.thread_id, 0)
-        seed = LegacyFrameSubscription(follower, on.tails, CODEC)
+        subscription = await on.broadcaster.subscribe(on.thread_id, 0)
+        seed = LegacyFrameSubscription(subscription, CODEC)
         tracemalloc.start()
         told = size = 0
-        while (step := await follower.step()) is not None:
+        while (step := await subscription.step()) is not None:
             assert isinstance(step, list)
             for segment in step:
                 await seed.prepare(segment)
-                for _, frames in seed.tell(segment):
+                for _, frames in seed.frames_of(segment):
                     told, size = told + len(frames), size + sum(map(len, frames))
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        follower.close()
+        subscription.close()
     assert told == 401
     assert size > 40_000_000
     assert peak < 8_000_000
@@ -322,14 +324,14 @@ async def test_a_page_of_the_journal_is_cut_at_events(pool: Any) -> None:
 async def test_a_reader_that_joins_brings_no_other_to_a_stop(pool: Any) -> None:
     """What a new reader finds in the journal reaches all, though the window ends before it."""
     async with setting(pool, local=False) as on:
-        first = await on.tails.follow(on.thread_id, 0)
+        first = await on.broadcaster.subscribe(on.thread_id, 0)
         on.put(Token(text="in the window"))
         await on.log.flush()
         await on.poll()
         reader = asyncio.create_task(read_all(first))
         on.put(Token(text="not in it"))
         await on.finish()
-        joined = await on.tails.follow(on.thread_id, 2)
+        joined = await on.broadcaster.subscribe(on.thread_id, 2)
         async with asyncio.timeout(10):
             assert [event.seq for event in await reader] == [1, 2, 3, 4]
             assert [event.seq for event in await read_all(joined)] == [3, 4]
@@ -337,12 +339,12 @@ async def test_a_reader_that_joins_brings_no_other_to_a_stop(pool: Any) -> None:
 
 async def test_an_older_head_is_no_news(pool: Any) -> None:
     async with setting(pool, local=False) as on:
-        follower = await on.tails.follow(on.thread_id, 0)
-        follower.tail.advance(JournalHead(5, 1, 1, True))
+        subscription = await on.broadcaster.subscribe(on.thread_id, 0)
+        subscription.topic.advance(JournalHead(5, 1, 1, True))
         for older in (JournalHead(4, 1, 1, False), JournalHead(5, 1, 1, False)):
-            follower.tail.advance(older)
-            assert follower.tail.head == JournalHead(5, 1, 1, True)
-        follower.close()
+            subscription.topic.advance(older)
+            assert subscription.topic.head == JournalHead(5, 1, 1, True)
+        subscription.close()
 
 
 async def test_the_end_is_seen_though_it_came_after_the_head_was_read(pool: Any) -> None:
@@ -361,7 +363,7 @@ async def test_the_end_is_seen_though_it_came_after_the_head_was_read(pool: Any)
         on.put(Token(text="y"))
         await on.log.flush()
         finished.set()
-        reader = asyncio.create_task(read_all(await on.tails.follow(on.thread_id, 0)))
+        reader = asyncio.create_task(read_all(await on.broadcaster.subscribe(on.thread_id, 0)))
         on.put(Token(text="z"))
         await on.log.flush()
         finished.clear()

@@ -51,12 +51,12 @@ async def test_every_bound_on_memory_has_a_limit_and_a_reading(database: str) ->
     ):
         await finished(client, await start(client, "[[replay:short_run]]"))
         started = await start(client, "[[replay:short_run speed=1]]", await a_workflow(client))
-        follower = await hub.core.tails.follow(UUID(started["thread_id"]), 0)
-        while hub.core.tails.window_bytes == 0:
-            await follower.step()
+        subscription = await hub.core.broadcaster.subscribe(UUID(started["thread_id"]), 0)
+        while hub.core.broadcaster.window_bytes == 0:
+            await subscription.step()
         read = await scrape(http)
         text = (await http.get("/metrics")).text
-        follower.close()
+        subscription.close()
     gauges = {name: value(read, name) for name in GAUGES}
     assert (gauges["runs_live"], gauges["followers"], gauges["followed_threads"]) == (1, 1, 1)
     assert (gauges["window_limit_bytes"], gauges["journal_queue_limit_bytes"]) == (2 << 20, 3 << 20)
@@ -76,9 +76,9 @@ async def test_what_happens_is_counted(database: str) -> None:
             await finished(client, await start(client, f"[[replay:{name}]]"))
         started = await start(client, "[[replay:short_run silent=20]]")
         async with socket(hub.http, started["thread_id"], hub.token(), "ideo.v1"):
-            await until(lambda: hub.core.tails.readers == 1)
+            await until(lambda: hub.core.broadcaster.readers == 1)
             during = await scrape(http)
-        await until(lambda: hub.core.tails.readers == 0)
+        await until(lambda: hub.core.broadcaster.readers == 0)
         read = await scrape(http)
     assert value(read, "refinement_duration_seconds_count", status="completed") == 2
     assert value(read, "refinement_duration_seconds_count", status="failed") == 1
@@ -107,10 +107,10 @@ async def test_sockets_are_labelled_with_threads_only_by_choice(database: str) -
     ):
         thread = (await start(client, "[[replay:short_run silent=20]]"))["thread_id"]
         async with socket(hub.http, thread, hub.token()):
-            await until(lambda: hub.core.tails.readers == 1)
+            await until(lambda: hub.core.broadcaster.readers == 1)
             read = await scrape(http)
         assert value(read, "websocket_connections", form="seed", thread_id=thread) == 1
-        await until(lambda: hub.core.tails.readers == 0)
+        await until(lambda: hub.core.broadcaster.readers == 0)
         assert not [name for name, _ in await scrape(http) if name.endswith("websocket_connections")]
 
 

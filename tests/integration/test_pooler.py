@@ -61,7 +61,7 @@ async def test_wake_ups_go_over_the_direct_way(database: str, pooled: str) -> No
     ):
         await asyncio.gather(here.told(), there.told())
         run = await here.run()
-        reader = asyncio.create_task(read_events(await there.tails.follow(run.thread_id, 0)))
+        reader = asyncio.create_task(read_events(await there.broadcaster.subscribe(run.thread_id, 0)))
         for number in range(20):
             await run.say(str(number))
         await run.finish()
@@ -80,7 +80,7 @@ async def test_listening_through_it_is_found_out_and_the_poll_carries_on(pooled:
         wakeups = there.wakeups
         assert isinstance(wakeups, PostgresWakeups)
         run = await here.run()
-        reader = asyncio.create_task(read_events(await there.tails.follow(run.thread_id, 0)))
+        reader = asyncio.create_task(read_events(await there.broadcaster.subscribe(run.thread_id, 0)))
         for number in range(20):
             await run.say(str(number))
         await run.finish()

@@ -162,10 +162,10 @@ async def test_a_link_stands_for_a_reader_of_its_proposal_until_it_ends(
     page = await proposals.list(reader, limit=10, token=None, workflow_id=None, status=None)
     assert [each.id for each in page.items] == [lease.proposal_id]
     pairs = [(reader.user_id, lease.thread_id), (reader.user_id, other.thread_id)]
-    assert await access.still(pairs) == set(pairs[:1])
+    assert await access.filter_authorized(pairs) == set(pairs[:1])
     await access.revoke_link(ann, lease.proposal_id, link.id)
     assert await access.resolve_link(sha256) is None
-    assert await access.still(pairs) == set()
+    assert await access.filter_authorized(pairs) == set()
     assert await proposals.get(reader, lease.proposal_id) is None
     with pytest.raises(NotFound):
         await access.revoke_link(ann, lease.proposal_id, link.id)
@@ -186,7 +186,7 @@ async def test_a_link_ends_with_its_time_and_with_who_made_it(
     link, sha256 = await add_link(access, ann, lease.proposal_id)
     await pool.execute(ending)
     assert await access.resolve_link(sha256) is None
-    assert await access.still([(link.id, lease.thread_id)]) == set()
+    assert await access.filter_authorized([(link.id, lease.thread_id)]) == set()
 
 
 async def test_a_link_is_withdrawn_by_its_own_proposal_and_begins_inside_the_journal(

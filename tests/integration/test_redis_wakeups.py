@@ -45,15 +45,8 @@ def counts(on: Replica) -> tuple[int, int]:
 
 def reads_of(on: Replica) -> list[int]:
     """The cursors behind which the journal is read from now on."""
-    reads: list[int] = []
-    read_after = on.tails.read_after
-
-    async def counted(thread_id: Any, after: int) -> Any:
-        reads.append(after)
-        return await read_after(thread_id, after)
-
-    on.tails.read_after = counted  # type: ignore[method-assign]
-    return reads
+    on.reads.clear()
+    return on.reads
 
 
 async def test_the_live_window_travels_without_a_read_of_the_database(
@@ -62,7 +55,7 @@ async def test_the_live_window_travels_without_a_read_of_the_database(
     async with replica(database, over(server)) as here, replica(database, over(server)) as there:
         await asyncio.gather(here.told(), there.told())
         run = await here.run()
-        followers = [await there.tails.follow(run.thread_id, 1) for _ in range(3)]
+        followers = [await there.broadcaster.subscribe(run.thread_id, 1) for _ in range(3)]
         reads = reads_of(there)
         readers = [asyncio.create_task(read_events(follower)) for follower in followers]
         for number in range(40):
@@ -70,7 +63,7 @@ async def test_the_live_window_travels_without_a_read_of_the_database(
         await run.finish()
         async with asyncio.timeout(20):
             histories = await asyncio.gather(*readers)
-        here_too = await read_events(await here.tails.follow(run.thread_id, 1))
+        here_too = await read_events(await here.broadcaster.subscribe(run.thread_id, 1))
     assert [event.seq for event in histories[0]] == list(range(2, 43))
     assert histories == [here_too] * 3
     assert reads == []
@@ -89,7 +82,9 @@ async def test_a_reader_that_joins_late_gets_the_whole_run(database: str, server
         for number in range(20):
             await run.say(str(number))
             readers.append(
-                asyncio.create_task(read_events(await there.tails.follow(run.thread_id, number // 2)))
+                asyncio.create_task(
+                    read_events(await there.broadcaster.subscribe(run.thread_id, number // 2))
+                )
             )
         await run.finish()
         async with asyncio.timeout(20):
@@ -104,7 +99,7 @@ async def test_a_large_segment_is_a_hint_and_is_read_from_the_journal(
     async with replica(database, over(server)) as here, replica(database, over(server)) as there:
         await asyncio.gather(here.told(), there.told())
         run = await here.run()
-        reader = asyncio.create_task(read_events(await there.tails.follow(run.thread_id, 1)))
+        reader = asyncio.create_task(read_events(await there.broadcaster.subscribe(run.thread_id, 1)))
         await run.say("x" * (300 << 10))
         await run.finish()
         async with asyncio.timeout(20):
@@ -126,7 +121,8 @@ async def test_a_gap_in_the_stream_is_filled_from_the_journal(database: str, ser
         muted = True
         reads = reads_of(there)
         readers = [
-            asyncio.create_task(read_events(await there.tails.follow(run.thread_id, 1))) for _ in range(5)
+            asyncio.create_task(read_events(await there.broadcaster.subscribe(run.thread_id, 1)))
+            for _ in range(5)
         ]
         for number in range(10):
             await run.say(str(number))
@@ -154,7 +150,7 @@ async def test_segments_that_do_not_join_are_not_told_as_one(database: str, serv
         thread_id, wakeups = uuid4(), here.wakeups
         assert isinstance(wakeups, RedisWakeups)
         for seq in (1, 2, 5, 6):
-            wakeups.committed(thread_id, Segment(seq, seq, b"\x0a\x00", b"\x00"), HEAD)
+            wakeups.on_commit(thread_id, Segment(seq, seq, b"\x0a\x00", b"\x00"), HEAD)
         await until(lambda: wakeups.publications == 1)
         told = await entries(server, [thread_id])
     assert [(fields[b"f"], fields[b"b"]) for fields in told] == [(b"5", b"\x0a\x00" * 2)]
@@ -167,7 +163,7 @@ async def test_what_waits_to_be_told_is_bounded_over_all_threads(database: str, 
         threads, wakeups = [uuid4() for _ in range(60)], here.wakeups
         assert isinstance(wakeups, RedisWakeups)
         for thread_id in threads:
-            wakeups.committed(thread_id, Segment(1, 1, bytes(size), b""), HEAD)
+            wakeups.on_commit(thread_id, Segment(1, 1, bytes(size), b""), HEAD)
         await until(lambda: wakeups.publications == 1)
         told = await entries(server, threads)
     assert len(told) == len(threads)
@@ -178,7 +174,7 @@ async def test_what_others_write_into_a_stream_is_at_most_a_hint(database: str, 
     async with replica(database, over(server)) as here, replica(database, over(server)) as there:
         await asyncio.gather(here.told(), there.told())
         run = await here.run()
-        reader = asyncio.create_task(read_events(await there.tails.follow(run.thread_id, 1)))
+        reader = asyncio.create_task(read_events(await there.broadcaster.subscribe(run.thread_id, 1)))
         async with server.client() as client:
             bad: list[dict[Any, Any]] = [
                 {b"v": b"9"},
@@ -223,7 +219,7 @@ async def test_while_the_server_is_away_the_poll_carries_on_and_then_it_is_found
     ):
         await asyncio.gather(here.told(), there.told())
         run = await here.run()
-        reader = asyncio.create_task(read_events(await there.tails.follow(run.thread_id, 1)))
+        reader = asyncio.create_task(read_events(await there.broadcaster.subscribe(run.thread_id, 1)))
         await run.say("with it")
         if how == "kill":
             await server.kill()
@@ -232,7 +228,7 @@ async def test_while_the_server_is_away_the_poll_carries_on_and_then_it_is_found
         await asyncio.gather(here.told(healthy=False), there.told(healthy=False))
         for number in range(5):
             await run.say(f"without it {number}")
-        last = await there.tails.follow(run.thread_id, 6)
+        last = await there.broadcaster.subscribe(run.thread_id, 6)
         assert [event.seq for event in await read_events(last, 1)] == [7]
         if how == "kill":
             await server.start()
@@ -254,9 +250,9 @@ async def test_a_server_that_is_not_there_stops_nothing_and_is_found_when_it_com
     quick = over(server, max_retry_s=0.2)
     async with replica(database, quick) as here, replica(database, quick, poll_s=0.05) as there:
         run = await here.run()
-        reader = asyncio.create_task(read_events(await there.tails.follow(run.thread_id, 1)))
+        reader = asyncio.create_task(read_events(await there.broadcaster.subscribe(run.thread_id, 1)))
         await run.say("x")
-        await until(lambda: there.tails.awaited()[run.thread_id] == 2)
+        await until(lambda: there.broadcaster.remote_threads()[run.thread_id] == 2)
         await server.start()
         await asyncio.gather(here.told(), there.told())
         await run.finish()
@@ -270,7 +266,7 @@ async def test_it_stops_whenever_it_is_told_to(database: str, server: RedisServe
         async with asyncio.timeout(20), replica(database, over(server, pause_s=0)) as here:
             await here.told()
             for number in range(3):
-                here.wakeups.committed(uuid4(), Segment(1, 1, b"\x0a\x00", b"\x00"), HEAD)
-                here.wakeups.awaiting()
+                here.wakeups.on_commit(uuid4(), Segment(1, 1, b"\x0a\x00", b"\x00"), HEAD)
+                here.wakeups.on_remote_thread()
                 for _ in range(turns * (number + 1) % 11):
                     await asyncio.sleep(0)

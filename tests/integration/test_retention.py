@@ -116,16 +116,16 @@ async def test_an_expired_cursor_is_told_the_floor_on_every_transport(database: 
 async def test_a_reader_whose_events_are_removed_meanwhile_is_told_and_gets_no_gap(database: str) -> None:
     async with running_hub(database) as hub:
         thread = UUID((await a_run(hub))["thread_id"])
-        follower = await hub.core.tails.follow(thread, 7)
+        subscription = await hub.core.broadcaster.subscribe(thread, 7)
         try:
             await hub.core.pool.execute(AGED, thread)
             assert await hub.core.retention.sweep() == 1
             async with asyncio.timeout(5):
                 with pytest.raises(CursorOutOfRange) as told:
-                    await follower.step()
+                    await subscription.step()
             assert (told.value.floor, told.value.last_seq) == (53, 52)
         finally:
-            follower.close()
+            subscription.close()
 
 
 async def test_events_are_kept_for_ever_by_choice(database: str) -> None:

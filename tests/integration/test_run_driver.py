@@ -383,9 +383,9 @@ async def test_a_run_taken_over_after_its_time_keeps_the_files_of_its_journal(
     script = Script([[state_frame(files=files(a="1")), SILENCE]])
     async with setting(script) as on:
         started = await on.start()
-        follower = await on.core.refinements.follow(on.user, started.thread_id, 1)
-        await follower.step()
-        follower.close()
+        subscription = await on.core.refinements.follow(on.user, started.thread_id, 1)
+        await subscription.step()
+        subscription.close()
     await pool.execute("UPDATE runs SET created_at = now() - interval '1 hour'")
     async with asgi_server(script) as url, driven(url, database, pool) as later:
         async with asyncio.timeout(20):
@@ -433,9 +433,9 @@ async def test_an_agent_that_asks_and_gets_no_answer_in_time_is_failed(setting: 
 async def test_cancelling_stops_the_run_and_keeps_its_files(setting: Opener) -> None:
     async with setting(Script([[state_frame(files=files(a="1")), SILENCE]])) as on:
         started = await on.start()
-        follower = await on.core.refinements.follow(on.user, started.thread_id, 1)
-        await follower.step()
-        follower.close()
+        subscription = await on.core.refinements.follow(on.user, started.thread_id, 1)
+        await subscription.step()
+        subscription.close()
         refinement = await on.core.refinements.cancel(on.user, started.thread_id)
         proposal = await on.core.proposals.get(on.user, started.proposal_id)
         assert on.core.runner.live == 0

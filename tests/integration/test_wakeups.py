@@ -45,13 +45,13 @@ class Heard:
     def __init__(self) -> None:
         self.hints: list[tuple[UUID, int]] = []
 
-    def awaited(self) -> dict[UUID, int]:
+    def remote_threads(self) -> dict[UUID, int]:
         return {}
 
-    def hinted(self, thread_id: UUID, last_seq: int) -> None:
+    def on_hint(self, thread_id: UUID, last_seq: int) -> None:
         self.hints.append((thread_id, last_seq))
 
-    def received(self, thread_id: UUID, segment: Segment, head: JournalHead) -> None:
+    def on_segment(self, thread_id: UUID, segment: Segment, head: JournalHead) -> None:
         raise AssertionError("a notification carries no data")
 
 
@@ -62,7 +62,7 @@ async def test_an_event_committed_on_one_replica_reaches_readers_on_another_with
         await asyncio.gather(here.told(), there.told())
         run = await here.run()
         readers = [
-            asyncio.create_task(read_events(await there.tails.follow(run.thread_id, after)))
+            asyncio.create_task(read_events(await there.broadcaster.subscribe(run.thread_id, after)))
             for after in (0, 0, 1)
         ]
         for number in range(50):
@@ -79,7 +79,8 @@ async def test_many_runs_reach_a_replica_that_follows_them_all(database: str) ->
         await asyncio.gather(here.told(), there.told())
         runs = [await here.run() for _ in range(30)]
         readers = [
-            asyncio.create_task(read_events(await there.tails.follow(run.thread_id, 0))) for run in runs
+            asyncio.create_task(read_events(await there.broadcaster.subscribe(run.thread_id, 0)))
+            for run in runs
         ]
         for number in range(10):
             await asyncio.gather(*(run.say(str(number)) for run in runs))
@@ -101,13 +102,13 @@ async def test_a_single_commit_is_told_at_once_and_a_flood_at_most_every_pause(
         await until(lambda: wakeups.healthy)
         clock = asyncio.get_running_loop().time
         start = clock()
-        wakeups.committed(thread_id, Segment(1, 1, b"", b""), HEAD)
+        wakeups.on_commit(thread_id, Segment(1, 1, b"", b""), HEAD)
         await until(lambda: bool(heard.hints))
         assert clock() - start < pause_s
         seq = 1
         while clock() - start < 5 * pause_s:
             seq += 1
-            wakeups.committed(thread_id, Segment(seq, seq, b"", b""), HEAD)
+            wakeups.on_commit(thread_id, Segment(seq, seq, b"", b""), HEAD)
             await asyncio.sleep(0)
         elapsed = clock() - start
         await until(lambda: heard.hints[-1][1] == seq)
@@ -127,7 +128,7 @@ async def test_hints_for_more_threads_than_a_notification_holds_all_arrive(datab
         await until(lambda: wakeups.healthy)
         threads = {uuid4(): number for number in range(1, 1001)}
         for thread_id, seq in threads.items():
-            wakeups.committed(thread_id, Segment(seq, seq, b"", b""), HEAD)
+            wakeups.on_commit(thread_id, Segment(seq, seq, b"", b""), HEAD)
         await until(lambda: len(heard.hints) >= len(threads))
         assert dict(heard.hints) == threads
         await until(lambda: wakeups.publications == 1)
@@ -156,7 +157,7 @@ async def test_a_killed_listening_connection_is_made_anew(database: str) -> None
     async with replica(database, over(database)) as here, replica(database, over(database)) as there:
         await asyncio.gather(here.told(), there.told())
         run = await here.run()
-        first = asyncio.create_task(read_events(await there.tails.follow(run.thread_id, 1), 1))
+        first = asyncio.create_task(read_events(await there.broadcaster.subscribe(run.thread_id, 1), 1))
         await run.say("before")
         await first
         wakeups = there.wakeups
@@ -166,7 +167,7 @@ async def test_a_killed_listening_connection_is_made_anew(database: str) -> None
         # At once, not by the next self-test.
         await until(lambda: wakeups.connections == 2 and wakeups.healthy, within_s=SELF_TEST_S / 2)
         await here.told()
-        second = asyncio.create_task(read_events(await there.tails.follow(run.thread_id, 2), 1))
+        second = asyncio.create_task(read_events(await there.broadcaster.subscribe(run.thread_id, 2), 1))
         await run.say("after")
         async with asyncio.timeout(20):
             assert [event.seq for event in await second] == [3]
@@ -189,7 +190,7 @@ async def test_a_half_open_listening_connection_is_found_out_and_made_anew(
         way.break_all("swallow")
         await there.told(healthy=False)
         await there.told()
-        reader = asyncio.create_task(read_events(await there.tails.follow(run.thread_id, 1), 1))
+        reader = asyncio.create_task(read_events(await there.broadcaster.subscribe(run.thread_id, 1), 1))
         await run.say("after")
         async with asyncio.timeout(20):
             assert [event.seq for event in await reader] == [2]
@@ -202,7 +203,7 @@ async def test_lost_notifications_fall_back_to_the_poll(database: str) -> None:
     ):
         await asyncio.gather(here.told(), there.told())
         run = await here.run()
-        reader = asyncio.create_task(read_events(await there.tails.follow(run.thread_id, 0)))
+        reader = asyncio.create_task(read_events(await there.broadcaster.subscribe(run.thread_id, 0)))
         for number in range(5):
             await run.say(str(number))
         await run.finish()
@@ -217,7 +218,7 @@ async def test_while_the_self_test_fails_the_poll_is_the_quick_one(database: str
         replica(database, over(nowhere), poll_s=0.05, woken_poll_s=NEVER_S) as there,
     ):
         run = await here.run()
-        reader = asyncio.create_task(read_events(await there.tails.follow(run.thread_id, 1), 1))
+        reader = asyncio.create_task(read_events(await there.broadcaster.subscribe(run.thread_id, 1), 1))
         await run.say("x")
         async with asyncio.timeout(20):
             assert [event.seq for event in await reader] == [2]
@@ -239,7 +240,7 @@ async def test_only_what_is_committed_is_told(database: str) -> None:
             said = asyncio.create_task(run.say("not yet"))
             # A nonce and a hint that are told later are heard first.
             other = uuid4()
-            here.wakeups.committed(other, Segment(9, 9, b"", b""), HEAD)
+            here.wakeups.on_commit(other, Segment(9, 9, b"", b""), HEAD)
             await until(lambda: (other, 9) in heard.hints)
             assert [hint for hint in heard.hints if hint[0] == run.thread_id] == []
             await transaction.rollback()

@@ -36,15 +36,15 @@ class Driven:
 
     async def events(self, thread_id: UUID) -> list[Event]:
         """All events of a thread, once it is over."""
-        follower = await self.core.refinements.follow(self.user, thread_id, 0)
+        subscription = await self.core.refinements.follow(self.user, thread_id, 0)
         found: list[Event] = []
         try:
             async with asyncio.timeout(30):
-                while (step := await follower.step()) is not None:
+                while (step := await subscription.step()) is not None:
                     if isinstance(step, list):
                         found.extend(_CODEC.decode(event) for part in step for event in part.events())
         finally:
-            follower.close()
+            subscription.close()
         return found
 
     async def outcome(self, started: Refinement) -> tuple[Proposal, list[Event]]:

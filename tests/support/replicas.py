@@ -1,9 +1,9 @@
-"""Replicas without faces: journal, tails and wake-ups of several processes, all in the test's own."""
+"""Replicas without faces: journal, broadcaster and wake-ups of several processes, all in the test's own."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +13,13 @@ from server.clock import SystemClock
 from server.db.journal import PostgresJournal
 from server.db.pool import open_pool
 from server.domain.journal.events import Event, EventKind, Outcome, RunStarted, Terminal, Token
-from server.domain.journal.journal import JournalHead
+from server.domain.journal.journal import JournalHead, JournalReader
 from server.domain.journal.log import JournalLog
 from server.domain.journal.segments import Segment
 from server.domain.retry import every
 from server.domain.runs.registry import RunRegistry
-from server.domain.streams.broadcaster import Broadcaster, Subscription
+from server.domain.streams.broadcaster import Broadcaster
+from server.domain.streams.subscription import Subscription
 from server.domain.streams.wakeups import Wakeups
 from server.wire.codec import ProtobufCodec
 from tests.support.hand_clock import until
@@ -29,15 +30,31 @@ CODEC = ProtobufCodec()
 NEVER_S = 3600.0
 
 
+class RecordingReader:
+    """Reads a journal, and remembers the cursors behind which it was read."""
+
+    def __init__(self, journal: JournalReader) -> None:
+        self._journal = journal
+        self.reads: list[int] = []
+
+    async def heads(self, thread_ids: Sequence[UUID]) -> Mapping[UUID, JournalHead]:
+        return await self._journal.heads(thread_ids)
+
+    async def read_after(self, thread_id: UUID, after: int, *, max_bytes: int) -> Sequence[Segment]:
+        self.reads.append(after)
+        return await self._journal.read_after(thread_id, after, max_bytes=max_bytes)
+
+
 @dataclass
 class Replica:
     """What one process has."""
 
     pool: Any
     journal: PostgresJournal
-    tails: Broadcaster
+    broadcaster: Broadcaster
     wakeups: Wakeups
     registry: RunRegistry
+    reads: list[int]
 
     async def run(self) -> LocalRun:
         """A started run that this replica drives."""
@@ -95,8 +112,9 @@ async def replica(
         wakeups = make(pool)
         clock, registry = SystemClock(), RunRegistry()
         journal = PostgresJournal(pool, clock, lease_ttl_s=60)
-        tails = Broadcaster(
-            journal,
+        reader = RecordingReader(journal)
+        broadcaster = Broadcaster(
+            reader,
             clock,
             is_local=registry.owns,
             wakeups=wakeups,
@@ -106,21 +124,21 @@ async def replica(
 
         def tell_all(thread_id: UUID, segment: Segment, head: JournalHead) -> None:
             if not muted():
-                tails.committed(thread_id, segment, head)
-                wakeups.committed(thread_id, segment, head)
+                broadcaster.on_commit(thread_id, segment, head)
+                wakeups.on_commit(thread_id, segment, head)
 
         journal.subscribe(tell_all)
         async with journal.writing():
             tasks = [
                 asyncio.create_task(part)
                 for part in (
-                    every(tails.poll_interval_s, tails.poll, clock),
-                    tails.catch_up_forever(),
-                    wakeups.run_forever(tails),
+                    every(broadcaster.poll_interval_s, broadcaster.poll, clock),
+                    broadcaster.catch_up_forever(),
+                    wakeups.run_forever(broadcaster),
                 )
             ]
             try:
-                yield Replica(pool, journal, tails, wakeups, registry)
+                yield Replica(pool, journal, broadcaster, wakeups, registry, reader.reads)
             finally:
                 early = [task for task in tasks if task.done()]
                 for task in tasks:
@@ -129,13 +147,13 @@ async def replica(
                 assert not early, early
 
 
-async def read_events(follower: Subscription, count: int | None = None) -> list[Event]:
+async def read_events(subscription: Subscription, count: int | None = None) -> list[Event]:
     """The next `count` events, or all to the end."""
     found: list[Event] = []
     try:
-        while (count is None or len(found) < count) and (step := await follower.step()) is not None:
+        while (count is None or len(found) < count) and (step := await subscription.step()) is not None:
             if isinstance(step, list):
                 found.extend(CODEC.decode(event) for segment in step for event in segment.events())
     finally:
-        follower.close()
+        subscription.close()
     return found

@@ -1,77 +1,70 @@
-"""StreamAuthorization: how long a reader may go on following, once it was let in (ADR 0016).
+"""StreamAuthorization: how long a reader may go on following after it was admitted (ADR 0016).
 
-1. A reader whose token ends is told no event after that, but for the tolerance between clocks.
-2. A reader who loses access, or whose user is disabled, is told so within `RECHECK_S` and a sign of life:
-   one query per replica asks for all readers at once.
+1. A reader gets no event after its token has expired, within the tolerance between clocks.
+2. The stream of a reader that loses access, or whose user is disabled, ends within `RECHECK_S` and a
+   heartbeat: one query per replica checks all readers at once.
 3. While the database is away, nobody loses access: an open stream stays open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeAlias
 from uuid import UUID
 
 from server.domain.clock import Clock
 from server.domain.errors import HubError, PermissionDenied, Unauthenticated
 from server.domain.model import Principal
 
-#: Tolerance for clocks that differ, in what tokens say of time.
+#: Tolerance between clocks for the times in tokens.
 LEEWAY = timedelta(seconds=30)
-#: Between two looks at whether all readers may still follow, in seconds.
+#: Seconds between two checks whether all readers may still follow.
 RECHECK_S = 20.0
 
-#: A caller (a user, or a share link) and the thread that it follows.
-Pair = tuple[UUID, UUID]
+#: A caller (a user or a share link) and the thread that it follows.
+CallerAndThread: TypeAlias = tuple[UUID, UUID]
 
 
-class Access(Protocol):
+class StreamAccess(Protocol):
     """Who may see which thread."""
 
-    async def still(self, pairs: Sequence[Pair]) -> set[Pair]:
-        """Those of the pairs whose caller is no disabled user and may see the thread."""
+    async def filter_authorized(self, pairs: Sequence[CallerAndThread]) -> set[CallerAndThread]:
+        """The pairs whose caller may see the thread and is not a disabled user."""
         ...
 
 
 class StreamAuthorization:
-    """One reader's leave to follow. `revoked`: called when it ends, to wake the reader."""
+    """One reader's right to follow. on_revoked: called with the thread's id on `revoke`, to wake readers."""
 
-    def __init__(self, admissions: AuthorizationRegistry, principal: Principal, thread_id: UUID) -> None:
-        self._admissions = admissions
+    def __init__(
+        self, principal: Principal, thread_id: UUID, clock: Clock, *, on_revoked: Callable[[UUID], None]
+    ) -> None:
+        self.caller_and_thread: CallerAndThread = (principal.user_id, thread_id)
+        self._clock, self._on_revoked = clock, on_revoked
         self._ends_at = _end_of(principal)
-        self._ended: HubError | None = None
-        self.pair: Pair = (principal.user_id, thread_id)
-        self.revoked: Callable[[], None] = lambda: None
-        #: Called once, when the reader is gone.
-        self.closed: Callable[[], None] = lambda: None
+        self._error: HubError | None = None
 
     def check(self) -> None:
-        """Raise Unauthenticated once the token has ended, PermissionDenied once access is lost; or
-        what it was ended with."""
-        if self._ended is not None:
-            raise self._ended
-        if self._ends_at is not None and self._admissions.clock.now() > self._ends_at:
+        """Raise Unauthenticated after the token has expired, or the error of `revoke`."""
+        if self._error is not None:
+            raise self._error
+        if self._ends_at is not None and self._clock.now() > self._ends_at:
             raise Unauthenticated(
-                "the token has expired: come back with a new one, and the last seq you have"
+                "the token has expired: reconnect with a new one and the last seq that you have"
             )
 
     def renew(self, principal: Principal) -> None:
-        """Another token was shown: go on until that one's end. Raises PermissionDenied for another user's."""
-        if principal.user_id != self.pair[0]:
+        """Go on until a newer token expires. Raises PermissionDenied for another user's token."""
+        if principal.user_id != self.caller_and_thread[0]:
             raise PermissionDenied("the new token belongs to another user")
         self._ends_at = _end_of(principal)
 
-    def end(self, error: HubError) -> None:
-        """Let the reader follow no longer."""
-        self._ended = error
-        self.revoked()
-
-    def close(self) -> None:
-        """The reader is gone. May be called twice."""
-        if self in self._admissions.open:
-            self._admissions.open.discard(self)
-            self.closed()
+    def revoke(self, error: HubError) -> None:
+        """End the right; the reader's next step raises the error."""
+        self._error = error
+        self._on_revoked(self.caller_and_thread[1])
 
 
 def _end_of(principal: Principal) -> datetime | None:
@@ -79,24 +72,32 @@ def _end_of(principal: Principal) -> datetime | None:
 
 
 class AuthorizationRegistry:
-    """The readers of this replica."""
+    """The authorizations of all readers of this replica."""
 
-    def __init__(self, access: Access, clock: Clock) -> None:
-        self._access, self.clock = access, clock
-        self.open: set[StreamAuthorization] = set()
+    def __init__(self, access: StreamAccess, clock: Clock, *, on_revoked: Callable[[UUID], None]) -> None:
+        self._access, self._clock, self._on_revoked = access, clock, on_revoked
+        self._open: set[StreamAuthorization] = set()
 
-    def admit(self, principal: Principal, thread_id: UUID) -> StreamAuthorization:
-        """The admission of a reader that was found to have access; close it with the reader."""
-        admission = StreamAuthorization(self, principal, thread_id)
-        self.open.add(admission)
-        return admission
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @contextmanager
+    def admit(self, principal: Principal, thread_id: UUID) -> Iterator[StreamAuthorization]:
+        """The authorization of a reader, rechecked while the context is open."""
+        authorization = StreamAuthorization(principal, thread_id, self._clock, on_revoked=self._on_revoked)
+        self._open.add(authorization)
+        try:
+            yield authorization
+        finally:
+            self._open.discard(authorization)
 
     async def recheck(self) -> None:
-        """Ask whether all may go on, and tell those that may not. Raises DatabaseUnavailable."""
-        asked = list(self.open)
-        if not asked:
+        """Revoke the authorizations of callers that lost access. Raises DatabaseUnavailable."""
+        checked = list(self._open)
+        if not checked:
             return
-        still = await self._access.still(list({admission.pair for admission in asked}))
-        for admission in asked:
-            if admission.pair not in still:
-                admission.end(PermissionDenied("you may no longer follow this refinement"))
+        pairs = list({authorization.caller_and_thread for authorization in checked})
+        authorized = await self._access.filter_authorized(pairs)
+        for authorization in checked:
+            if authorization.caller_and_thread not in authorized:
+                authorization.revoke(PermissionDenied("you may no longer follow this refinement"))

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from server.domain.clock import Clock
 from server.domain.errors import LeaseLost
-from server.domain.journal.segments import framed_delta, framed_event
 from server.domain.runs.lease import Lease
+from server.encoding.event_batch import framed_delta, framed_event
 
 
 class ReadyLogs:

@@ -1,9 +1,8 @@
-"""Segments: what the journal stores and what followers share.
+"""Segments: what the journal stores and what subscriptions share.
 
-A segment is a contiguous run of committed events, at least one. Its `batch` is the concatenation of
-length-delimited events under field 1, which is byte for byte a serialised `EventBatch`
-(`refinement.proto`): what the database holds is what a gRPC client is sent. `delta_batch` holds, one
-length-delimited entry per event, what is needed beside the event to give the runtime's frame back
+A segment is a contiguous run of committed events, at least one. Its `batch` is byte for byte a serialised
+`EventBatch` (`server.encoding.event_batch`): what the database holds is what a gRPC client is sent.
+`delta_batch` holds, one entry per event, what is needed beside the event to give the runtime's frame back
 (`server.domain.journal.frame_reconstruction`).
 """
 
@@ -13,103 +12,62 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
+from server.encoding.event_batch import event_ends, framed_delta, split_deltas, split_events
+
 T = TypeVar("T")
-
-#: Protobuf key of field 1 with wire type 2: `EventBatch.events`.
-EVENT_KEY = 0x0A
-
-
-def varint(number: int) -> bytes:
-    """A number from 0 up as a protobuf varint."""
-    if number < 0x80:
-        return bytes((number,))
-    out = bytearray()
-    while number >= 0x80:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """The varint at `at` and the place behind it. Raises IndexError when the data ends inside it."""
-    number = data[at]
-    at += 1
-    if number < 0x80:
-        return number, at
-    number &= 0x7F
-    shift = 7
-    while True:
-        byte = data[at]
-        at += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number, at
-        shift += 7
-
-
-def framed_event(event: bytes) -> bytes:
-    """A serialised event as an entry of an `EventBatch`."""
-    return b"\x0a" + varint(len(event)) + event
-
-
-def framed_delta(delta: bytes) -> bytes:
-    """A delta as an entry of a segment's deltas."""
-    return varint(len(delta)) + delta
 
 
 class Segment:
-    """A contiguous run of committed events, shared by every follower on this replica."""
+    """A contiguous run of committed events, shared by all subscriptions of this replica."""
 
     def __init__(
-        self, first_seq: int, last_seq: int, batch: bytes, delta_batch: bytes, *, terminal: bool = False
+        self,
+        first_seq: int,
+        last_seq: int,
+        batch: bytes,
+        delta_batch: bytes,
+        *,
+        terminal: bool = False,
+        on_grow: Callable[[Segment, int], None] | None = None,
     ) -> None:
+        """terminal: the last event is the thread's terminal event. on_grow: called with the segment and the
+        number of bytes that a new rendering adds to it."""
         self.first_seq = first_seq
         self.last_seq = last_seq
         self.batch = batch
         self.delta_batch = delta_batch
-        #: Whether the last event is the thread's terminal event.
         self.terminal = terminal
-        self._made: dict[object, Any] = {}
+        self._on_grow = on_grow
+        self._renderings: dict[object, Any] = {}
         #: Bytes that it keeps in memory, renderings included.
         self.size_bytes = len(batch) + len(delta_batch)
-        #: Told how many bytes a new rendering added, for whoever bounds the memory.
-        self.grown: Callable[[int], None] | None = None
+
+    def observed_by(self, on_grow: Callable[[Segment, int], None]) -> Segment:
+        """The same events in a segment without renderings whose growth `on_grow` learns."""
+        return Segment(
+            self.first_seq,
+            self.last_seq,
+            self.batch,
+            self.delta_batch,
+            terminal=self.terminal,
+            on_grow=on_grow,
+        )
 
     @cached_property
     def _ends(self) -> list[int]:
-        """Where each event's entry ends in `batch`."""
-        ends: list[int] = []
-        at = 0
-        data = self.batch
-        while at < len(data):
-            if data[at] != EVENT_KEY:
-                raise ValueError("a segment's batch is not a serialised EventBatch")
-            size, at = read_varint(data, at + 1)
-            at += size
-            ends.append(at)
-        return ends
+        """The index in `batch` after each event's entry."""
+        return event_ends(self.batch)
 
     def events(self) -> Sequence[bytes]:
         """The serialised events, in order of seq."""
-        data, found, at = self.batch, [], 0
-        for end in self._ends:
-            _, start = read_varint(data, at + 1)
-            found.append(data[start:end])
-            at = end
-        return found
+        return split_events(self.batch, self._ends)
 
     def deltas(self) -> Sequence[bytes]:
         """The delta of each event, in the same order; empty for an event that the hub made."""
-        data, found, at = self.delta_batch, [], 0
-        while at < len(data):
-            size, at = read_varint(data, at)
-            found.append(data[at : at + size])
-            at += size
-        return found
+        return split_deltas(self.delta_batch)
 
     def after(self, seq: int) -> Segment:
-        """The part behind `seq`: the segment itself when all of it is. Requires seq < last_seq."""
+        """The part after `seq`: the segment itself if that is all of it. Requires seq < last_seq."""
         if seq < self.first_seq:
             return self
         cut = self._ends[seq - self.first_seq]
@@ -123,7 +81,7 @@ class Segment:
         )
 
     def up_to(self, seq: int) -> Segment:
-        """The part up to and with `seq`: the segment itself when it ends there."""
+        """The part up to and including `seq`: the segment itself if it ends there."""
         if seq >= self.last_seq:
             return self
         count = seq - self.first_seq + 1
@@ -134,19 +92,18 @@ class Segment:
             b"".join(framed_delta(delta) for delta in self.deltas()[:count]),
         )
 
-    def once(self, key: object, make: Callable[[Segment], T]) -> T:
-        """`make(self)`, made the first time and shared after: a rendering for one transport."""
-        if key not in self._made:
-            rendering = make(self)
-            self._made[key] = rendering
-            # A rendering is bytes, or a list of them: one per event or frame.
+    def cached(self, key: object, render: Callable[[Segment], T]) -> T:
+        """`render(self)`, computed once and then shared: bytes, or a list of them, for one transport."""
+        if key not in self._renderings:
+            rendering = render(self)
+            self._renderings[key] = rendering
             parts = rendering if isinstance(rendering, list) else [rendering]
             size = sum(len(part) for part in parts if isinstance(part, bytes))
             self.size_bytes += size
-            if size and self.grown is not None:
-                self.grown(size)
-        return self._made[key]  # type: ignore[no-any-return]
+            if size and self._on_grow is not None:
+                self._on_grow(self, size)
+        return self._renderings[key]  # type: ignore[no-any-return]
 
-    def made(self, key: object) -> Any | None:
-        """The rendering under `key` if it was made."""
-        return self._made.get(key)
+    def get_cached(self, key: object) -> Any | None:
+        """The rendering under `key`, if there is one."""
+        return self._renderings.get(key)

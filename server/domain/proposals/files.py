@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from server.encoding.json_text import replace_surrogates
+
 
 def text_bytes(text: str) -> bytes:
     """The bytes of a text; lone surrogates as WTF-8."""
@@ -45,7 +47,7 @@ class File:
         try:
             return self.content.decode("utf-8"), False
         except UnicodeDecodeError:
-            return self.text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"), True
+            return replace_surrogates(self.text), True
 
     @cached_property
     def sha256(self) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from server.domain.journal.events import DiscontinuityReason
-from server.domain.journal.frame_reconstruction import frame_digest
+from server.encoding.frame_delta import frame_digest
 
 Profile = Literal["none", "full", "ids"]
 

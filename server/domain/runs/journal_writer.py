@@ -17,7 +17,6 @@ from server.domain.journal.events import (
     Terminal,
     UpstreamFrame,
 )
-from server.domain.journal.frame_reconstruction import digest_of
 from server.domain.model import Failure
 from server.domain.proposals.files import File
 from server.domain.proposals.paths import partition_files
@@ -25,6 +24,7 @@ from server.domain.runs.actions import JournalFacts, Verdict
 from server.domain.runs.context import RunContext
 from server.domain.runs.lease import Lease
 from server.domain.runs.runtime import ENDPOINT_TIMEOUT, Interpretation, UpstreamError
+from server.encoding.frame_delta import digest_of
 
 #: Bytes of one read of the journal.
 RESTORE_BYTES = 1 << 20

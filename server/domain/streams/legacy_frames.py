@@ -1,69 +1,64 @@
-"""Following in the seed's form: a thread's frames, told one by one from its events and deltas.
+"""Subscriptions to legacy frames: a thread's frames, reconstructed one by one from events and deltas.
 
 1. The runtime's state frames repeat everything, so the frames of a segment may be far larger than the
-   segment: they are made one at a time, and whoever keeps them bounds what is kept.
-2. To tell the frames behind a cursor, what is before it must be known. A reader keeps its own retelling
-   where it stands, and leaves it to the others when it is ahead of theirs.
+   segment: they are made one at a time, and the caller bounds how many it keeps.
+2. To reconstruct the frames after a cursor, all earlier events must be read. A subscription keeps its own
+   reconstructor at its cursor, and shares it when it is ahead of the one that the topic has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 from server.domain.journal.events import EventKind
 from server.domain.journal.frame_reconstruction import FrameReconstructor
 from server.domain.journal.journal import EventCodec
 from server.domain.journal.segments import Segment
-from server.domain.streams.broadcaster import Broadcaster, Subscription
+from server.domain.streams.subscription import Subscription
 
 
 class LegacyFrameSubscription:
-    """A reader of the seed's frames, for sockets without a subprotocol."""
+    """A reader of legacy frames, for sockets without a subprotocol."""
 
-    def __init__(self, follower: Subscription, tails: Broadcaster, codec: EventCodec) -> None:
-        self.follower = follower
-        self._tails = tails
+    def __init__(self, subscription: Subscription, codec: EventCodec) -> None:
+        self.subscription = subscription
         self._codec = codec
         self._own: FrameReconstructor | None = None
 
     async def prepare(self, segment: Segment) -> None:
-        """Stand before the segment, so that `tell` can tell it. May read the journal, and waits while the
-        database is away."""
-        await self._tails.retry_while_unavailable(partial(self._prepare, segment))
-
-    async def _prepare(self, segment: Segment) -> None:
+        """Advance to the event before the segment, so that `frames_of` can follow. May read the journal, and
+        waits while the database is away."""
         seq = segment.first_seq - 1
         own = self._nearest(seq)
         while own.seq < seq:
-            for passed in await self._tails.read_after(self.follower.tail.thread_id, own.seq):
-                for at, delta, kind in self._events(passed.after(own.seq).up_to(seq), own):
-                    own.pass_by(at, delta, kind)
+            for earlier in await self.subscription.read_when_available(own.seq):
+                for at, delta, kind in self._events(earlier.after(own.seq).up_to(seq), own):
+                    own.skip(at, delta, kind)
                 if own.seq == seq:
                     break
         self._own = own
 
     def _nearest(self, seq: int) -> FrameReconstructor:
-        """A retelling of this reader's that stands at `seq` or as little before it as is known."""
-        own, shared = self._own, self.follower.tail.retelling
+        """A reconstructor of this reader's at `seq`, or as little before it as there is one."""
+        own, shared = self._own, self.subscription.topic.reconstructor
         if own is not None and own.seq == seq:
             return own
         if shared is not None and shared.seq <= seq and (own is None or not shared.seq <= own.seq <= seq):
             return shared.copy()
         return own if own is not None and own.seq <= seq else FrameReconstructor()
 
-    def tell(self, segment: Segment) -> Iterator[tuple[int, list[bytes]]]:
-        """Seq and frames of each event of the segment before which `prepare` put this reader; mostly
-        one frame an event, made when it is asked for."""
+    def frames_of(self, segment: Segment) -> Iterator[tuple[int, list[bytes]]]:
+        """Seq and frames of each event of the segment that `prepare` was called with: usually one frame an
+        event, made on demand."""
         own = self._own
         if own is None:
-            raise ValueError("prepare comes first")
+            raise ValueError("prepare must be called first")
         for at, delta, kind in self._events(segment, own):
-            yield at, own.tell(at, delta, kind)
-        shared = self.follower.tail.retelling
-        if shared is None or shared.seq < own.seq:
-            # Others copy it where it stands; only this reader moves it.
-            self.follower.tail.retelling = own
+            yield at, own.frames_for(at, delta, kind)
+        topic = self.subscription.topic
+        if topic.reconstructor is None or topic.reconstructor.seq < own.seq:
+            # Others copy it; only this reader advances it.
+            topic.reconstructor = own
 
     def _events(
         self, segment: Segment, own: FrameReconstructor

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Protocol
 from uuid import UUID
 
-#: The ways of following, and the forms of a WebSocket's messages.
+#: The transports of streams, and the forms of a WebSocket's messages.
 TRANSPORTS, FORMS = ("websocket", "sse", "grpc"), ("seed", "json", "proto")
 
 
 class ReaderObserver(Protocol):
-    """Told what happens to readers. Every method is cheap."""
+    """Learns what happens to readers. Every method is cheap."""
 
     def opened(self, form: str, thread_id: UUID) -> None:
         """A WebSocket with messages of a form was opened."""
@@ -20,6 +20,6 @@ class ReaderObserver(Protocol):
         """It is closed."""
         ...
 
-    def stuck(self, transport: str) -> None:
-        """A reader took too little for too long."""
+    def on_slow_reader(self, transport: str) -> None:
+        """A reader was closed because it took too little for too long."""
         ...

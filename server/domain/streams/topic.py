@@ -1,86 +1,78 @@
-"""The live end of a thread on one replica: a window of its newest segments, and who waits for more."""
+"""The live end of a thread on one replica: a window of its newest segments, and a pulse for its readers."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
 from uuid import UUID
 
 from server.domain.journal.frame_reconstruction import FrameReconstructor
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
 
-#: Most bytes of segments that one step hands out, and that one read of the journal returns.
+#: Largest step in bytes, and largest read of the journal, unless a single segment is larger.
 STEP_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Heartbeat:
-    """Nothing new for a while: a sign of life with the journal's end and the runtime's progress."""
-
-    last_seq: int
-    progress: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReconnectElsewhere:
-    """This replica goes away: follow again elsewhere after a while, which differs by reader."""
-
-    after_s: float
 
 
 class Topic:
     """The live end of one thread on this replica."""
 
-    def __init__(self, thread_id: UUID, window_bytes: int) -> None:
+    def __init__(self, thread_id: UUID, max_window_bytes: int) -> None:
         self.thread_id = thread_id
         self.head = JournalHead(0, 1, 1, False)
-        #: Readers that hold it open.
+        #: Subscriptions that hold it open.
         self.readers = 0
-        #: Grows with each sign of life that is due.
-        self.beats = 0
+        #: How many heartbeats were due so far.
+        self.heartbeats = 0
+        #: The runtime's newest progress text.
         self.progress = ""
-        #: The retelling that the seed's readers share, as far as they have come.
-        self.retelling: FrameReconstructor | None = None
+        #: Shared by the readers of legacy frames, as far as they have come.
+        self.reconstructor: FrameReconstructor | None = None
         self._window: deque[Segment] = deque()
-        self._window_bytes = window_bytes
-        self._bytes = 0
+        self._max_window_bytes = max_window_bytes
+        self._window_bytes = 0
         self._pulse = asyncio.Event()
 
+    @property
+    def window_bytes(self) -> int:
+        """Bytes that the window holds."""
+        return self._window_bytes
+
     def extend(self, segment: Segment, head: JournalHead) -> None:
-        """Take in the next committed segment and wake the readers."""
+        """Add the next committed segment to the window and wake the readers."""
         if self._window and self._window[-1].last_seq >= segment.last_seq:
             return
         if self._window and self._window[-1].last_seq + 1 != segment.first_seq:
             self._window.clear()
-            self._bytes = 0
-        segment.grown = self._grown
-        self._window.append(segment)
-        self._grown(segment.size_bytes)
+            self._window_bytes = 0
+        self._window.append(segment.observed_by(self._on_grow))
+        self._add_bytes(segment.size_bytes)
         self.advance(head)
 
-    def _grown(self, size: int) -> None:
-        self._bytes += size
-        while self._bytes > self._window_bytes and len(self._window) > 1:
-            gone = self._window.popleft()
-            gone.grown = None
-            self._bytes -= gone.size_bytes
+    def _on_grow(self, segment: Segment, size: int) -> None:
+        # A reader may still render a segment that has left the window.
+        if self._window and segment.first_seq >= self._window[0].first_seq:
+            self._add_bytes(size)
+
+    def _add_bytes(self, size: int) -> None:
+        self._window_bytes += size
+        while self._window_bytes > self._max_window_bytes and len(self._window) > 1:
+            self._window_bytes -= self._window.popleft().size_bytes
 
     def advance(self, head: JournalHead) -> None:
-        """Note where the journal stands and wake the readers if it moved. An older head is no news."""
+        """Take a newer head of the journal and wake the readers. An older head changes nothing."""
         if (head.last_seq, head.terminal) > (self.head.last_seq, self.head.terminal):
             self.head = head
             self.wake()
 
     def show_progress(self, text: str) -> None:
-        """Pass on a progress heartbeat of the runtime; it is not journalled."""
+        """Send the runtime's progress text with a heartbeat; it is not journalled."""
         self.progress = text
-        self.beat()
+        self.send_heartbeat()
 
-    def beat(self) -> None:
-        """Make every waiting reader give a sign of life."""
-        self.beats += 1
+    def send_heartbeat(self) -> None:
+        """Give every reader a heartbeat."""
+        self.heartbeats += 1
         self.wake()
 
     def wake(self) -> None:
@@ -92,13 +84,16 @@ class Topic:
         """Wait for the next `wake`."""
         await self._pulse.wait()
 
-    def after(self, seq: int) -> list[Segment] | None:
-        """The window's segments behind the cursor, up to a step; None when it has them no longer, or not
-        yet: a reader that joins may know of a later end than the window does."""
+    def segments_after(self, seq: int) -> list[Segment] | None:
+        """The window's segments after the cursor, up to a step.
+
+        None when the window no longer has them, or not yet: a new reader may know of a later end of the
+        journal than the window does.
+        """
         window = self._window
         if not window or window[0].first_seq > seq + 1 or window[-1].last_seq <= seq:
             return None
-        # Readers are near the end: look from there.
+        # Readers are near the end: search from there.
         start = len(window) - 1
         while start > 0 and window[start].first_seq > seq + 1:
             start -= 1
@@ -113,8 +108,3 @@ class Topic:
             found.append(segment.after(seq))
             size += len(segment.batch)
         return found
-
-    @property
-    def window_size(self) -> int:
-        """Bytes that the window holds."""
-        return self._bytes

@@ -396,12 +396,12 @@ async def test_a_link_that_ends_ends_the_streams_that_it_opened(scene: Scene, en
     async with scene.http("owner") as owner:
         link = (await owner.post(base, json={"expires_in_s": 60})).json()
         async with socket(hub.http, started["thread_id"], link["secret"], "ideo.v1") as stream:
-            await until(lambda: hub.core.tails.readers == 1)
+            await until(lambda: hub.core.broadcaster.readers == 1)
             if ending == "withdrawn":
                 assert (await owner.delete(f"{base}/{link['id']}")).status_code == 204
             else:
                 await hub.core.pool.execute("UPDATE share_links SET expires_at = now()")
-            await hub.core.admissions.recheck()
+            await hub.core.authorizations.recheck()
             async with asyncio.timeout(20):
                 with suppress(ConnectionClosed):
                     while True:

@@ -214,13 +214,13 @@ async def ends(hub: RunningHub, thread: str, **shown: Any) -> dict[str, Any]:
             _grpc(),
         )
     ]
-    await until(lambda: hub.core.tails.readers == len(streams) or all(each.done() for each in streams))
+    await until(lambda: hub.core.broadcaster.readers == len(streams) or all(each.done() for each in streams))
     if "meanwhile" in shown:
         await shown["meanwhile"]()
     async with asyncio.timeout(20):
         await asyncio.gather(*streams)
-    assert hub.core.tails.readers == 0
-    assert not hub.core.admissions.open
+    assert hub.core.broadcaster.readers == 0
+    assert len(hub.core.authorizations) == 0
     return found
 
 
@@ -299,10 +299,10 @@ async def test_who_loses_access_is_told_nothing_more(hub: RunningHub, lost: str)
     thread = await quiet_thread(hub)
 
     async def _withdrawn() -> None:
-        await hub.core.admissions.recheck()
-        assert hub.core.tails.readers == 6
+        await hub.core.authorizations.recheck()
+        assert hub.core.broadcaster.readers == 6
         await hub.core.pool.execute(lost)
-        await hub.core.admissions.recheck()
+        await hub.core.authorizations.recheck()
 
     found = await ends(hub, thread, token=hub.token(), meanwhile=_withdrawn)
     assert found == {
@@ -316,8 +316,8 @@ async def test_a_reader_that_left_is_asked_about_no_more(hub: RunningHub) -> Non
     thread = await quiet_thread(hub)
     async with http_face(hub.core) as face, socket(face.http, thread, hub.token(), "ideo.v1") as opened:
         await opened.recv()
-        assert len(hub.core.admissions.open) == 1
-    await until(lambda: not hub.core.admissions.open)
+        assert len(hub.core.authorizations) == 1
+    await until(lambda: len(hub.core.authorizations) == 0)
     async with caller(hub, hub.token("eve@example.com")) as eve:
         assert (await eve.get(f"/api/refinements/{thread}/events")).status_code == 404
-    assert not hub.core.admissions.open
+    assert len(hub.core.authorizations) == 0

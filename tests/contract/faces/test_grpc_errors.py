@@ -137,7 +137,7 @@ async def test_a_cursor_outside_the_journal_is_told_with_its_bounds(hub: GrpcHub
                 "floor": "1",
                 "last_seq": str(last),
             }
-    assert hub.core.tails.readers == 0
+    assert hub.core.broadcaster.readers == 0
 
 
 async def test_bytes_that_are_no_message_are_the_callers_mistake(hub: GrpcHub) -> None:

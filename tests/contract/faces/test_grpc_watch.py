@@ -70,7 +70,7 @@ async def test_a_watch_resumes_at_every_seq_with_exactly_the_rest(hub: GrpcHub) 
     assert len(events) > 50
     for after in range(len(events) + 1):
         assert await ann.events(refinement.thread_id, after) == events[after:], after
-    assert hub.core.tails.readers == 0
+    assert hub.core.broadcaster.readers == 0
 
 
 async def test_a_reader_that_breaks_off_again_and_again_misses_and_repeats_nothing(hub: GrpcHub) -> None:
@@ -129,9 +129,9 @@ async def test_a_cancelled_watch_frees_its_place(hub: GrpcHub) -> None:
     refinement = await ann.start("[[replay:short_run silent=5]]")
     call = ann.watch(refinement.thread_id)
     await call.read()
-    assert hub.core.tails.readers == 1
+    assert hub.core.broadcaster.readers == 1
     call.cancel()
-    await until(lambda: hub.core.tails.readers == 0, "the reader's end")
+    await until(lambda: hub.core.broadcaster.readers == 0, "the reader's end")
     await until(lambda: not handlers(), "the handler's end")
 
 
@@ -146,7 +146,7 @@ async def test_no_handler_is_left_after_twenty_broken_off_watches(hub: GrpcHub) 
             await call.read()
             if number % 2:
                 call.cancel()
-    await until(lambda: hub.core.tails.readers == 0, "the readers' end")
+    await until(lambda: hub.core.broadcaster.readers == 0, "the readers' end")
     await until(lambda: not handlers(), "the handlers' end")
     assert len(hub.face.watches) == 0
 
@@ -159,7 +159,7 @@ async def test_a_watch_ends_at_its_callers_deadline(hub: GrpcHub) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         _ = [response async for response in call]
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    await until(lambda: hub.core.tails.readers == 0, "the reader's end")
+    await until(lambda: hub.core.broadcaster.readers == 0, "the reader's end")
 
 
 async def test_a_reader_that_takes_nothing_is_given_up_and_others_are_not(database: str) -> None:
@@ -170,7 +170,7 @@ async def test_a_reader_that_takes_nothing_is_given_up_and_others_are_not(databa
         async with grpc.aio.insecure_channel(hub.address, options=NARROW) as narrow:
             stuck = hub.caller(channel=narrow).watch(refinement.thread_id)
             await stuck.read()
-            await until(lambda: hub.core.tails.readers == 0, "the stuck reader's end")
+            await until(lambda: hub.core.broadcaster.readers == 0, "the stuck reader's end")
             assert await ann.events(refinement.thread_id) == everything
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await rest_of(stuck)
@@ -189,7 +189,7 @@ async def test_a_stuck_reader_that_goes_away_leaves_no_handler_and_no_noise(
         await ann.events(refinement.thread_id)
         async with grpc.aio.insecure_channel(hub.address, options=NARROW) as narrow:
             await hub.caller(channel=narrow).watch(refinement.thread_id).read()
-            await until(lambda: hub.core.tails.readers == 0, "the stuck reader's end")
+            await until(lambda: hub.core.broadcaster.readers == 0, "the stuck reader's end")
             assert handlers()
         await until(lambda: not handlers(), "the handler's end")
     assert [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
@@ -210,7 +210,7 @@ async def test_stopping_ends_watches_at_once_and_tells_to_come_back(hub: GrpcHub
     refusal = refusal_of(caught.value)
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "shutting_down")
     assert refusal.retry_after_s == 1
-    assert hub.core.tails.readers == 0
+    assert hub.core.broadcaster.readers == 0
 
 
 async def test_a_quiet_watch_gets_heartbeats(hub: GrpcHub) -> None:
@@ -218,7 +218,7 @@ async def test_a_quiet_watch_gets_heartbeats(hub: GrpcHub) -> None:
     refinement = await ann.start("[[replay:short_run silent=5]]")
     call: Any = ann.watch(refinement.thread_id)
     await call.read()
-    hub.core.tails.show_progress(UUID(refinement.thread_id), "half of it")
+    hub.core.broadcaster.show_progress(UUID(refinement.thread_id), "half of it")
     while not (response := await call.read()).HasField("heartbeat"):
         assert response.batch.events
     assert response.heartbeat.progress == "half of it"

@@ -171,7 +171,7 @@ async def test_who_breaks_the_protocol_of_sockets_is_closed(
                     pass
         assert opened.close_code in ((code,) if code else (1002, 1009))
     await face.until_connections(0)
-    assert hub.core.tails.readers == 0
+    assert hub.core.broadcaster.readers == 0
 
 
 def one_message(data: bytes) -> bool:

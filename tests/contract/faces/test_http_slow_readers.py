@@ -139,7 +139,7 @@ async def test_who_never_reads_is_cut_off_holds_little_until_then_and_nobody_els
                 await face.until_connections(0)
             watching.cancel()
             assert HIGH_WATER_BYTES < most <= MOST_WAITING
-            assert hub.core.tails.readers == 0
+            assert hub.core.broadcaster.readers == 0
 
     await on_loop(run())
 
@@ -153,9 +153,9 @@ async def test_who_reads_again_in_time_is_told_where_to_go_on(database: str, on_
             async with stuck_socket(face, thread, token) as slow:
                 # No longer followed, and not yet cut.
                 async with asyncio.timeout(10):
-                    while not hub.core.tails.readers:
+                    while not hub.core.broadcaster.readers:
                         await asyncio.sleep(0.001)
-                    while hub.core.tails.readers:
+                    while hub.core.broadcaster.readers:
                         await asyncio.sleep(0.001)
                 slow.transport.resume_reading()
                 seqs = []

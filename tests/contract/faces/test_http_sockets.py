@@ -300,13 +300,13 @@ async def test_a_client_that_closes_is_let_go_at_once(hub: RunningHub) -> None:
             await opened.close(1001, "bye")
             assert opened.close_code == 1001
         await face.until_connections(0)
-        assert hub.core.tails.readers == 0
+        assert hub.core.broadcaster.readers == 0
         # So is one whose connection just breaks.
         async with socket(face.http, thread, hub.token(), "ideo.v1") as opened:
             await read_to(opened, 11)
             opened.transport.abort()
             await face.until_connections(0)
-        assert hub.core.tails.readers == 0
+        assert hub.core.broadcaster.readers == 0
 
 
 async def test_a_client_that_answers_no_ping_is_let_go(hub: RunningHub) -> None:
@@ -317,7 +317,7 @@ async def test_a_client_that_answers_no_ping_is_let_go(hub: RunningHub) -> None:
             opened.transport.pause_reading()
             await face.until_connections(0)
             opened.transport.abort()
-        assert hub.core.tails.readers == 0
+        assert hub.core.broadcaster.readers == 0
 
 
 # --- How it closes -----------------------------------------------------------------------------

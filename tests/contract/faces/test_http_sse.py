@@ -174,7 +174,7 @@ async def test_a_quiet_stream_gives_signs_of_life_that_move_no_cursor(database: 
                     break
         assert all(beat.id is None and beat.data == {"last_seq": 11, "progress": ""} for beat in beats)
         async with asyncio.timeout(15):
-            while hub.core.tails.readers:
+            while hub.core.broadcaster.readers:
                 await asyncio.sleep(0.01)
 
 

@@ -124,7 +124,7 @@ async def test_a_caller_has_so_many_streams_over_all_faces_and_replicas(replicas
         async with http(two, "bob@example.com") as bob:
             assert (await bob.get(f"/api/refinements/{thread}/events")).status_code == 404
         third.cancel()
-        await until(lambda: two.core.tails.readers == 1)
+        await until(lambda: two.core.broadcaster.readers == 1)
         await two.core.quotas.sync()
         async with socket(one.http, thread, one.token()):
             pass

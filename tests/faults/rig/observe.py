@@ -11,8 +11,9 @@ import asyncpg
 import httpx
 
 from ide_orchestrator.v1 import event_pb2
-from server.domain.journal.frame_reconstruction import FrameReconstructor, digest_of
+from server.domain.journal.frame_reconstruction import FrameReconstructor
 from server.domain.journal.segments import Segment
+from server.encoding.frame_delta import digest_of
 from server.wire.codec import ProtobufCodec
 from tests.faults.rig.history import Journal, JournalEvent, Truth, Unit, Write
 from tests.faults.rig.recorder import event_sha256, frame_sha256
@@ -76,7 +77,7 @@ async def read_journal(connection: asyncpg.Connection, thread_id: str) -> Journa
                 outcome = event_pb2.Outcome.Name(event.terminal.outcome).removeprefix("OUTCOME_").lower()
                 reason = event.terminal.reason
             if event.seq == reconstructor.seq + 1:
-                sent = map(json.loads, reconstructor.tell(event.seq, delta, _CODEC.decode(data).kind))
+                sent = map(json.loads, reconstructor.frames_for(event.seq, delta, _CODEC.decode(data).kind))
                 # An error frame of the hub's own has no seq: the `end` after it has.
                 frames.extend((event.seq, frame_sha256(frame)) for frame in sent if "seq" in frame)
     return Journal(

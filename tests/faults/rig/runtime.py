@@ -14,7 +14,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from server.domain.journal.frame_reconstruction import frame_digest
+from server.encoding.frame_delta import frame_digest
 from tests.faults.rig.personas import Persona
 from tests.faults.rig.scripts import Script, digests_of, script
 from tests.support.runtime import END, Answer, Disconnect, Runtime, Stream, serve_runtime, state_frame

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
-from server.domain.journal.frame_reconstruction import frame_digest
+from server.encoding.frame_delta import frame_digest
 from server.replay.recording import SHIPPED
 
 #: Digests of a file map: path to SHA-256 in hexadecimal.

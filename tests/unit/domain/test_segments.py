@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.domain.journal.segments import Segment, framed_delta, framed_event, read_varint, varint
+from server.domain.journal.segments import Segment
+from server.encoding.event_batch import framed_delta, framed_event, read_varint, varint
 
 RECORDS = st.lists(st.tuples(st.binary(max_size=300), st.binary(max_size=300)), min_size=1, max_size=8)
 
@@ -72,12 +73,11 @@ def test_a_batch_of_another_kind_is_refused() -> None:
 
 
 def test_a_rendering_is_made_once_and_counted() -> None:
-    segment = packed([(b"a", b"")])
     grown: list[int] = []
-    segment.grown = grown.append
+    segment = packed([(b"a", b"")]).observed_by(lambda _, size: grown.append(size))
     before = segment.size_bytes
-    assert segment.made("x") is None
-    assert segment.once("x", lambda _: b"12345") is segment.once("x", lambda _: b"another")
-    assert segment.made("x") == b"12345"
+    assert segment.get_cached("x") is None
+    assert segment.cached("x", lambda _: b"12345") is segment.cached("x", lambda _: b"another")
+    assert segment.get_cached("x") == b"12345"
     assert segment.size_bytes == before + 5
     assert grown == [5]

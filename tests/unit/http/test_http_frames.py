@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 from websockets.frames import Close, Frame, Opcode
 
-from server.domain.streams.topic import Heartbeat
+from server.domain.streams.steps import Heartbeat
 from server.http.frames import (
     JsonEventEncoder,
     LegacyFrameEncoder,

@@ -9,8 +9,9 @@ import pytest
 
 from server.domain.journal.events import AgentMessage, Role, StateUpdate, Token, UpstreamFrame
 from server.domain.journal.frame_reconstruction import FrameReconstructor
-from server.domain.journal.segments import Segment, framed_delta, framed_event
+from server.domain.journal.segments import Segment
 from server.domain.runs.runtime import Interpretation
+from server.encoding.event_batch import framed_delta, framed_event
 from server.runtime.frames import Interpreter
 from tests.support.legacy_form import in_seed_form
 from tests.support.recordings import NAMES, expected, frames
@@ -94,7 +95,7 @@ def test_the_pieces_of_a_message_add_up_to_what_the_state_says(name: str) -> Non
 
 
 def told(meanings: list[Interpretation], *, through_segments: bool) -> list[Any]:
-    """The frames that a retelling gives back, with their seq taken off and checked."""
+    """The frames that a reconstructor gives back, with their seq taken off and checked."""
     kinds: list[Any] = []
     deltas: list[bytes] = []
     for meaning in meanings:
@@ -112,10 +113,10 @@ def told(meanings: list[Interpretation], *, through_segments: bool) -> list[Any]
             if segment.last_seq > start + 3:
                 packed += segment.after(start + 3).deltas()
         assert packed == deltas
-    retelling = FrameReconstructor()
+    reconstructor = FrameReconstructor()
     found = []
     for seq, (kind, delta) in enumerate(zip(kinds, deltas, strict=True), start=1):
-        for frame in retelling.tell(seq, delta, kind if retelling.needs_event(delta) else None):
+        for frame in reconstructor.frames_for(seq, delta, kind if reconstructor.needs_event(delta) else None):
             value = json.loads(frame)
             assert value.pop("seq") == seq
             found.append(value)

@@ -139,8 +139,8 @@ def test_adopted_files_are_told_as_changes_and_in_the_seeds_form(interpreter: In
         message_count=1, files=(FileChange("/b", None), FileChange("/c", File(b"z\n"), added=True))
     )
     assert interpreter.adopt({"/a": File(b"x"), "/c": File(b"z\n")}) == ()
-    retelling = FrameReconstructor()
-    (told,) = retelling.tell(1, b"", StateUpdate(files=(FileChange("/a", File(b"x"), added=True),)))
+    reconstructor = FrameReconstructor()
+    (told,) = reconstructor.frames_for(1, b"", StateUpdate(files=(FileChange("/a", File(b"x"), added=True),)))
     assert json.loads(told)["data"] == {"files": {"/a": {"content": ["x"]}}}
 
 
@@ -417,7 +417,7 @@ def test_an_error_frame_is_kept_and_its_message_told(
 def test_the_end_is_left_to_the_caller(interpreter: Interpreter, body: bytes) -> None:
     meaning = interpreter.interpret(body)
     assert (meaning.kinds, meaning.end) == ((), True)
-    (told,) = FrameReconstructor().tell(1, meaning.delta, None)
+    (told,) = FrameReconstructor().frames_for(1, meaning.delta, None)
     assert json.loads(told) == {**json.loads(body), "seq": 1}
 
 
@@ -425,5 +425,5 @@ def test_lone_surrogates_and_nan_reach_the_seeds_reader_as_proper_json(interpret
     body = b'{"event_type":"on_state_update","data":{"files":{"/a":"\\ud800"},"x":NaN,"y":"\\u0000"}}'
     meaning = interpreter.interpret(body)
     assert interpreter.files.by_path["/a"].shown == ("\ufffd", True)
-    (told,) = FrameReconstructor().tell(1, meaning.delta, meaning.kinds[0])
+    (told,) = FrameReconstructor().frames_for(1, meaning.delta, meaning.kinds[0])
     assert json.loads(told)["data"] == {"files": {"/a": {"content": ["\ud800"]}}, "x": "NaN", "y": "\0"}

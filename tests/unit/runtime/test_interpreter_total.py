@@ -129,9 +129,9 @@ class Journal:
         self.expected.append(in_seed_form(frame))
 
     def told(self) -> list[Any]:
-        retelling, found = FrameReconstructor(), []
+        reconstructor, found = FrameReconstructor(), []
         for seq, (kind, delta) in enumerate(self.records, start=1):
-            for frame in retelling.tell(seq, delta, kind):
+            for frame in reconstructor.frames_for(seq, delta, kind):
                 value = json.loads(frame, parse_constant=_no_constant, parse_float=number)
                 assert value.pop("seq") == seq
                 found.append(value)
@@ -167,10 +167,10 @@ def test_any_frames_are_taken_in_and_told_back(frames: list[bytes]) -> None:
 def test_a_number_that_no_reader_can_take_is_told_as_it_came() -> None:
     digits = b"9" * 5000
     journal = Interpreter()
-    retelling = FrameReconstructor()
+    reconstructor = FrameReconstructor()
     for seq, event_type in enumerate([b"on_state_update", b"on_tool_start"], start=1):
         meaning = journal.interpret(b'{"event_type":"%b","data":{"x":[%b]}}' % (event_type, digits))
-        (frame,) = retelling.tell(seq, meaning.delta, meaning.kinds[0])
+        (frame,) = reconstructor.frames_for(seq, meaning.delta, meaning.kinds[0])
         assert digits in frame
 
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.domain.journal.journal import JournalHead
-from server.domain.journal.segments import Segment, framed_delta, framed_event
+from server.domain.journal.segments import Segment
+from server.encoding.event_batch import framed_delta, framed_event
 from server.wakeups.entries import ENTRY_BYTES, PendingEntry, entry_of, segment_of
 
 ROWS = st.lists(st.tuples(st.binary(max_size=300), st.binary(max_size=300)), min_size=1, max_size=20)

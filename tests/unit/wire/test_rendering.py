@@ -7,8 +7,9 @@ from google.protobuf import json_format
 
 from server.domain.journal.events import Event, Outcome, Terminal, Token
 from server.domain.journal.journal import JournalHead
-from server.domain.journal.segments import Segment, framed_event
+from server.domain.journal.segments import Segment
 from server.domain.refinements import EventPage
+from server.encoding.event_batch import framed_event
 from server.wire import messages as m
 from server.wire import rendering
 from server.wire.codec import ProtobufCodec
@@ -71,9 +72,9 @@ def test_renderings_are_made_once_and_shared() -> None:
 
 
 def test_a_segment_counts_the_bytes_of_its_renderings() -> None:
-    segment = segment_of([Event(1, 1, NOW, Token(text="a")), Event(2, 1, NOW, Terminal(Outcome.COMPLETED))])
     told: list[int] = []
-    segment.grown = told.append
+    events = [Event(1, 1, NOW, Token(text="a")), Event(2, 1, NOW, Terminal(Outcome.COMPLETED))]
+    segment = segment_of(events).observed_by(lambda _, size: told.append(size))
     before = segment.size_bytes
     made = [*rendering.event_jsons(segment), rendering.batch_json(segment), rendering.sse(segment)]
     assert segment.size_bytes - before == sum(told) == sum(map(len, made))

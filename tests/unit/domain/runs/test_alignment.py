@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.domain.journal.events import DiscontinuityReason
-from server.domain.journal.frame_reconstruction import frame_digest
 from server.domain.runs.alignment import Alignment, Profile
+from server.encoding.frame_delta import frame_digest
 
 DIFFERED, RECONNECTED = DiscontinuityReason.REPLAY_DIFFERED, DiscontinuityReason.RECONNECTED
 

@@ -18,21 +18,21 @@ from server.domain.journal.events import (
     UnreadFile,
     UpstreamFrame,
 )
-from server.domain.journal.frame_reconstruction import (
+from server.domain.journal.frame_reconstruction import FrameReconstructor
+from server.domain.proposals.files import File
+from server.encoding.frame_delta import (
     DEFLATE_FROM_BYTES,
     FILES_PLACEHOLDER,
     MEMBERS_PLACEHOLDER,
     MESSAGES_PLACEHOLDER,
     DeltaContext,
-    Form,
-    FrameReconstructor,
-    difference,
+    Encoding,
     digest_of,
+    encode_delta,
     frame_digest,
-    load,
-    with_seq,
 )
-from server.domain.proposals.files import File
+from server.encoding.json_text import load
+from server.encoding.legacy_frame import with_seq
 
 FEW = st.text("ab", max_size=12).map(str.encode) | st.binary(max_size=400)
 SKELETON = (
@@ -48,13 +48,13 @@ SKELETON = (
 def test_a_track_gives_back_what_was_written(frames: list[bytes]) -> None:
     writer, reader = DeltaContext(), DeltaContext()
     for frame in frames:
-        assert reader.read(writer.write_token(frame)) == (Form.TOKEN, frame)
+        assert reader.decode(writer.encode_token(frame)) == (Encoding.TOKEN, frame)
 
 
 @given(FEW, FEW, st.integers(0, 3000))
 def test_a_difference_is_no_longer_than_what_is_new(head: bytes, tail: bytes, size: int) -> None:
     old, new = head + tail, head + b"x" * size + tail
-    assert len(difference(old, new)) <= 12 + min(size, DEFLATE_FROM_BYTES)
+    assert len(encode_delta(old, new)) <= 12 + min(size, DEFLATE_FROM_BYTES)
 
 
 @given(st.lists(st.tuples(FEW, FEW | st.none()), max_size=6))
@@ -66,17 +66,17 @@ def test_a_state_frame_comes_back_with_its_messages_and_the_hole_for_files(
         skeleton = (
             rest.replace(b"\0", b"") + (b"" if messages is None else MESSAGES_PLACEHOLDER) + FILES_PLACEHOLDER
         )
-        delta = writer.write_state(b"frame", skeleton, messages)
+        delta = writer.encode_state(b"frame", skeleton, messages)
         expected = skeleton if messages is None else skeleton.replace(MESSAGES_PLACEHOLDER, messages)
-        assert reader.read(delta) == (Form.STATE, expected)
+        assert reader.decode(delta) == (Encoding.STATE, expected)
 
 
 def test_the_digest_is_of_the_frame_as_it_came() -> None:
     for delta in (
-        DeltaContext().write_token(b"frame", b"proper"),
-        DeltaContext().write_whole(b"frame", b"proper"),
-        DeltaContext().write_body(b"frame"),
-        DeltaContext().write_state(b"frame", b"skeleton", None),
+        DeltaContext().encode_token(b"frame", b"proper"),
+        DeltaContext().encode_full_text(b"frame", b"proper"),
+        DeltaContext().encode_event_body(b"frame"),
+        DeltaContext().encode_state(b"frame", b"skeleton", None),
     ):
         assert digest_of(delta) == frame_digest(b"frame")
     assert digest_of(b"") is None
@@ -84,22 +84,26 @@ def test_the_digest_is_of_the_frame_as_it_came() -> None:
 
 def test_a_copy_goes_on_by_itself() -> None:
     tracks = DeltaContext()
-    deltas = [tracks.write_token(b'{"a":%d}' % number) for number in range(3)]
+    deltas = [tracks.encode_token(b'{"a":%d}' % number) for number in range(3)]
     told = FrameReconstructor()
-    told.tell(1, deltas[0], Token())
+    told.frames_for(1, deltas[0], Token())
     other = told.copy()
-    assert told.tell(2, deltas[1], Token()) == other.tell(2, deltas[1], Token()) == [b'{"a":1,"seq":2}']
-    assert told.tell(3, deltas[2], Token()) == [b'{"a":2,"seq":3}']
+    assert (
+        told.frames_for(2, deltas[1], Token())
+        == other.frames_for(2, deltas[1], Token())
+        == [b'{"a":1,"seq":2}']
+    )
+    assert told.frames_for(3, deltas[2], Token()) == [b'{"a":2,"seq":3}']
     assert other.seq == 2
 
 
 def test_a_retelling_goes_in_order() -> None:
     with pytest.raises(ValueError, match="in order"):
-        FrameReconstructor().tell(2, b"", None)
+        FrameReconstructor().frames_for(2, b"", None)
 
 
 def test_files_are_told_whole_though_kept_as_changes() -> None:
-    tracks, retelling = DeltaContext(), FrameReconstructor()
+    tracks, reconstructor = DeltaContext(), FrameReconstructor()
     steps = [
         (
             FileChange("/a", File(b"1\n"), added=True),
@@ -110,7 +114,9 @@ def test_files_are_told_whole_though_kept_as_changes() -> None:
     ]
     maps = []
     for seq, changes in enumerate(steps, start=1):
-        (frame,) = retelling.tell(seq, tracks.write_state(b"x", SKELETON, b"[]"), StateUpdate(files=changes))
+        (frame,) = reconstructor.frames_for(
+            seq, tracks.encode_state(b"x", SKELETON, b"[]"), StateUpdate(files=changes)
+        )
         maps.append(json.loads(frame)["data"]["files"])
     assert maps == [
         {"/a": {"content": ["1", ""]}, "/b": {"content": ["/w=="], "encoding": "base64"}},
@@ -123,13 +129,15 @@ def test_files_are_told_whole_though_kept_as_changes() -> None:
 def test_an_entry_that_is_no_file_is_told_as_it_came(files: tuple[FileChange, ...]) -> None:
     skeleton = b'{"event_type":"on_state_update","data":{"files":{' + MEMBERS_PLACEHOLDER + b'"/odd":7}}}'
     kind = StateUpdate(files=files, unread_files=(UnreadFile("/odd", "7"),))
-    (frame,) = FrameReconstructor().tell(1, DeltaContext().write_state(b"x", skeleton, None), kind)
+    (frame,) = FrameReconstructor().frames_for(1, DeltaContext().encode_state(b"x", skeleton, None), kind)
     assert json.loads(frame)["data"] == {"files": {"/odd": 7}}
 
 
 def test_files_that_the_hub_learnt_without_a_frame_are_told_by_a_frame_of_its_own() -> None:
-    retelling = FrameReconstructor()
-    (frame,) = retelling.tell(1, b"", StateUpdate(files=(FileChange("/a", File(b"x"), added=True),)))
+    reconstructor = FrameReconstructor()
+    (frame,) = reconstructor.frames_for(
+        1, b"", StateUpdate(files=(FileChange("/a", File(b"x"), added=True),))
+    )
     assert json.loads(frame) == {
         "event_type": "on_state_update",
         "data": {"files": {"/a": {"content": ["x"]}}},
@@ -139,7 +147,7 @@ def test_files_that_the_hub_learnt_without_a_frame_are_told_by_a_frame_of_its_ow
 
 def test_a_failure_that_the_runtime_did_not_report_is_told_before_the_end() -> None:
     failed = Terminal(Outcome.FAILED, "deadline_exceeded", "too long")
-    error, end = map(json.loads, FrameReconstructor().tell(1, b"", failed))
+    error, end = map(json.loads, FrameReconstructor().frames_for(1, b"", failed))
     # Two frames of one event: only the last one moves the reader's cursor.
     assert error == {
         "event_type": "error",
@@ -149,11 +157,13 @@ def test_a_failure_that_the_runtime_did_not_report_is_told_before_the_end() -> N
 
 
 def test_a_failure_that_the_runtime_reported_is_told_once() -> None:
-    retelling, tracks = FrameReconstructor(), DeltaContext()
+    reconstructor, tracks = FrameReconstructor(), DeltaContext()
     body = b'{"event_type":"error","data":{}}'
-    retelling.tell(1, tracks.write_body(body), UpstreamFrame("error", FrameReason.ERROR_REPORT, body))
-    end = tracks.write_whole(b'{"event_type":"end","data":{}}')
-    told = retelling.tell(2, end, Terminal(Outcome.FAILED, "upstream_error", "x"))
+    reconstructor.frames_for(
+        1, tracks.encode_event_body(body), UpstreamFrame("error", FrameReason.ERROR_REPORT, body)
+    )
+    end = tracks.encode_full_text(b'{"event_type":"end","data":{}}')
+    told = reconstructor.frames_for(2, end, Terminal(Outcome.FAILED, "upstream_error", "x"))
     assert told == [b'{"event_type":"end","data":{},"seq":2}']
 
 

@@ -1,0 +1,117 @@
+"""A subscription: one reader of a thread, as a cursor into its topic and its journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from server.domain.access.stream_authorization import StreamAuthorization
+from server.domain.clock import Clock
+from server.domain.errors import CursorOutOfRange
+from server.domain.journal.journal import JournalReader
+from server.domain.journal.segments import Segment
+from server.domain.retry import retry_while_unavailable
+from server.domain.streams.steps import Heartbeat, ReconnectElsewhere, Step
+from server.domain.streams.topic import STEP_BYTES, Topic
+
+#: Seconds between two attempts while the database is away.
+RETRY_S = 1.0
+
+
+class Subscription:
+    """One reader. Made by `Broadcaster.subscribe`; used by one task; close it when done."""
+
+    def __init__(
+        self,
+        topic: Topic,
+        after: int,
+        *,
+        journal: JournalReader,
+        clock: Clock,
+        authorization: StreamAuthorization | None,
+        reconnect_delay_s: Callable[[], float | None],
+        on_close: Callable[[], None],
+    ) -> None:
+        """authorization: None for the hub's own readers, which may see everything. reconnect_delay_s: when
+        this reader should come back elsewhere, None while this replica stays. on_close: called once."""
+        self.topic, self.authorization = topic, authorization
+        #: Seq of the last event handed out.
+        self.cursor = after
+        self._journal, self._clock = journal, clock
+        self._reconnect_delay_s, self._on_close = reconnect_delay_s, on_close
+        self._heartbeats = topic.heartbeats
+        self._closed = False
+        self._sent_away = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether the terminal event was handed out: nothing will follow."""
+        return self.topic.head.terminal and self.cursor >= self.topic.head.last_seq
+
+    async def step(self) -> Step:
+        """The next segments, a heartbeat, or None when the stream is complete. Once, while this replica
+        shuts down, ReconnectElsewhere.
+
+        Safe to cancel: the next call returns what this one did not. Raises Unauthenticated, PermissionDenied
+        when the reader may no longer follow, CursorOutOfRange, DatabaseUnavailable.
+        """
+        while True:
+            if self.authorization is not None:
+                self.authorization.check()
+            if self.cursor < self.topic.head.last_seq:
+                segments = await self.available()
+                if segments:
+                    return segments
+            if self.complete:
+                return None
+            delay_s = None if self._sent_away else self._reconnect_delay_s()
+            if delay_s is not None:
+                self._sent_away = True
+                return ReconnectElsewhere(delay_s)
+            if self._heartbeats != self.topic.heartbeats:
+                self._heartbeats = self.topic.heartbeats
+                return Heartbeat(self.topic.head.last_seq, self.topic.progress)
+            await self.topic.wait()
+
+    async def step_when_available(self) -> Step:
+        """As `step`, but waits while the database is away: an open stream stays open."""
+        return await retry_while_unavailable(self.step, self._clock, first_s=RETRY_S, max_s=RETRY_S)
+
+    async def available(self) -> list[Segment]:
+        """The next segments that are committed already, at most a step; empty when there is none.
+
+        Raises CursorOutOfRange when they were removed meanwhile (`server.domain.journal.retention`).
+        """
+        segments = self.topic.segments_after(self.cursor)
+        if segments is None:
+            read = await self._read_after(self.cursor)
+            if self.cursor < self.topic.head.last_seq and not (read and read[0].first_seq <= self.cursor + 1):
+                await self._ensure_retained()
+            segments = [segment.after(self.cursor) for segment in read]
+        if segments:
+            self.cursor = segments[-1].last_seq
+        return segments
+
+    async def read_when_available(self, after: int) -> Sequence[Segment]:
+        """At most a step of the thread's segments after any cursor, from the journal.
+
+        Waits while the database is away.
+        """
+        read = partial(self._read_after, after)
+        return await retry_while_unavailable(read, self._clock, first_s=RETRY_S, max_s=RETRY_S)
+
+    async def _read_after(self, seq: int) -> Sequence[Segment]:
+        return await self._journal.read_after(self.topic.thread_id, seq, max_bytes=STEP_BYTES)
+
+    async def _ensure_retained(self) -> None:
+        """Raises CursorOutOfRange when events after the cursor are no longer kept."""
+        thread_id = self.topic.thread_id
+        head = (await self._journal.heads([thread_id])).get(thread_id)
+        if head is not None and self.cursor < head.floor - 1:
+            raise CursorOutOfRange(self.cursor, head.floor, head.last_seq)
+
+    def close(self) -> None:
+        """Leave the topic. May be called twice."""
+        if not self._closed:
+            self._closed = True
+            self._on_close()

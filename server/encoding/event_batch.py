@@ -1,0 +1,84 @@
+"""The protobuf framing of an `EventBatch` (`refinement.proto`), and the same framing for deltas.
+
+An `EventBatch` is the concatenation of length-delimited events under field 1. Deltas are length-delimited
+without a key, since they are never sent to clients.
+"""
+
+from __future__ import annotations
+
+#: Protobuf key of field 1 with wire type 2: `EventBatch.events`.
+EVENT_KEY = 0x0A
+
+
+def varint(number: int) -> bytes:
+    """A non-negative number as a protobuf varint."""
+    if number < 0x80:
+        return bytes((number,))
+    out = bytearray()
+    while number >= 0x80:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """The varint at `at` and the index after it. Raises IndexError when the data ends inside it."""
+    number = data[at]
+    at += 1
+    if number < 0x80:
+        return number, at
+    number &= 0x7F
+    shift = 7
+    while True:
+        byte = data[at]
+        at += 1
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, at
+        shift += 7
+
+
+def framed_event(event: bytes) -> bytes:
+    """A serialised event as an entry of an `EventBatch`."""
+    return b"\x0a" + varint(len(event)) + event
+
+
+def framed_delta(delta: bytes) -> bytes:
+    """A delta as an entry of a batch of deltas."""
+    return varint(len(delta)) + delta
+
+
+def event_ends(batch: bytes) -> list[int]:
+    """The index after each event's entry. Raises ValueError for bytes that are not an `EventBatch`."""
+    ends: list[int] = []
+    at = 0
+    while at < len(batch):
+        if batch[at] != EVENT_KEY:
+            raise ValueError("the bytes are not a serialised EventBatch")
+        size, at = read_varint(batch, at + 1)
+        at += size
+        ends.append(at)
+    return ends
+
+
+def split_events(batch: bytes, ends: list[int]) -> list[bytes]:
+    """The serialised events of an `EventBatch`; `ends` as from `event_ends`."""
+    found: list[bytes] = []
+    at = 0
+    for end in ends:
+        _, start = read_varint(batch, at + 1)
+        found.append(batch[start:end])
+        at = end
+    return found
+
+
+def split_deltas(batch: bytes) -> list[bytes]:
+    """The deltas of a batch of deltas."""
+    found: list[bytes] = []
+    at = 0
+    while at < len(batch):
+        size, at = read_varint(batch, at)
+        found.append(batch[at : at + size])
+        at += size
+    return found
