@@ -43,7 +43,7 @@ async def unattended(client: HubClient, started: dict[str, Any]) -> dict[str, An
 
 
 async def test_complete_refinement_workflow(hub: RunningHub) -> None:
-    """The seed's first test: initiate, let the runtime's events come, find files and status."""
+    """Start a refinement, let the runtime's events come, find files and status."""
     async with hub.client() as client:
         started = await start(client, "Add web search [[replay:short_run]]")
         assert started["status"] == "processing"
@@ -65,19 +65,19 @@ async def test_a_recording_ends_as_it_should_with_nobody_connected(hub: RunningH
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_the_seeds_frames_are_given_back_whole(hub: RunningHub, name: str) -> None:
+async def test_legacy_frames_are_those_of_the_recording(hub: RunningHub, name: str) -> None:
     async with hub.client() as client:
         started = await start(client, f"[[replay:{name}]]")
         await unattended(client, started)
-    told = [frame async for frame in events("ws-legacy", hub, hub.token(), started["thread_id"], 0)]
+    received = [frame async for frame in events("ws-legacy", hub, hub.token(), started["thread_id"], 0)]
     recorded = [json.loads(frame) for frame in frames(name)]
-    assert [frame.pop("seq") for frame in told] == list(range(2, len(recorded) + 2))
+    assert [frame.pop("seq") for frame in received] == list(range(2, len(recorded) + 2))
     for frame in recorded:
         for file in frame["data"].get("files", {}).values():
             if isinstance(file["content"], str):
                 file["content"] = file["content"].split("\n")
                 file.pop("encoding", None)
-    assert told == recorded
+    assert received == recorded
 
 
 async def test_two_long_runs_at_the_same_time_stay_apart(hub: RunningHub) -> None:
@@ -215,7 +215,7 @@ async def test_every_form_of_a_file_and_awkward_content_come_out_as_they_went_in
     ]
 
 
-async def test_rejected_files_are_told_alike_on_both_faces_and_the_events_have_them_all(
+async def test_rejected_files_are_the_same_on_both_faces_and_the_events_have_them_all(
     database: str, tmp_path: Path
 ) -> None:
     paths = ["../../x", "/../y", "/a\u0000b", "/\ud800", "/" + "z" * 2000, "/kept.md"]
@@ -229,14 +229,14 @@ async def test_rejected_files_are_told_alike_on_both_faces_and_the_events_have_t
         listed = (await client.call("GET", "/api/proposals"))["items"][0]
         async with grpc.aio.insecure_channel(hub.grpc) as channel:
             stub: Any = proposal_pb2_grpc.ProposalServiceStub(channel)
-            told = await stub.GetProposal(
+            answer = await stub.GetProposal(
                 m.GetProposalRequest(proposal_id=started["proposal_id"]),
                 metadata=(("authorization", f"Bearer {hub.token()}"),),
             )
     assert (proposal["status"], proposal["file_count"]) == ("completed", 1)
     # JSON carries the text exactly; a message says where it could not.
     assert proposal["generated_files"] == {"/kept.md": {"content": ["\ud800\u0000"]}}
-    assert [(each.path, each.text, each.sanitized) for each in told.proposal.generated_files] == [
+    assert [(each.path, each.text, each.sanitized) for each in answer.proposal.generated_files] == [
         ("/kept.md", "\ufffd\u0000", True)
     ]
     rejected = [(each["path"], each["reason"]) for each in proposal["rejected_files"]]
@@ -247,7 +247,7 @@ async def test_rejected_files_are_told_alike_on_both_faces_and_the_events_have_t
         ("/" + "z" * 1023, "too_long"),
         ("/\ud800", "lone_surrogate"),
     ]
-    assert [(each.path, each.reason) for each in told.proposal.rejected_files] == [
+    assert [(each.path, each.reason) for each in answer.proposal.rejected_files] == [
         (path.replace("\ud800", "\ufffd"), reason) for path, reason in rejected
     ]
     assert (listed["generated_files"], listed["rejected_files"]) == (None, None)
@@ -267,8 +267,8 @@ async def test_a_frame_of_sixteen_mebibytes_goes_through_to_every_reader(
     async with running_hub(database, recordings=tmp_path) as hub, hub.client() as client:
         started = await start(client, "[[replay:large]]")
         proposal = await unattended(client, started)
-        told = [e async for e in events("ws-json", hub, hub.token(), started["thread_id"], 0)]
-        seed = [e async for e in events("ws-legacy", hub, hub.token(), started["thread_id"], 0)]
+        typed = [e async for e in events("ws-json", hub, hub.token(), started["thread_id"], 0)]
+        legacy = [e async for e in events("ws-legacy", hub, hub.token(), started["thread_id"], 0)]
     assert proposal["status"] == "completed"
-    assert told[1]["state_update"]["files"][0]["text"] == large[:-200]
-    assert seed[0]["data"]["files"]["/large.txt"]["content"] == [large[:-200]]
+    assert typed[1]["state_update"]["files"][0]["text"] == large[:-200]
+    assert legacy[0]["data"]["files"]["/large.txt"]["content"] == [large[:-200]]

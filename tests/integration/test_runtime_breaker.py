@@ -131,9 +131,9 @@ async def test_calls_that_fail_open_it_and_then_none_is_made(kind: str) -> None:
         await _fail(runtime, kind)
         assert runtime.breaker.state == "open"
         for refused in ("invoke", "state", "stream"):
-            with pytest.raises(RuntimeUnavailable) as told:
+            with pytest.raises(RuntimeUnavailable) as refused:
                 await _call(runtime, refused)
-            assert (told.value.sent, told.value.retry_after_s) == (False, 30)
+            assert (refused.value.sent, refused.value.retry_after_s) == (False, 30)
     assert app.calls == [kind] * 6
 
 
@@ -217,7 +217,7 @@ async def test_a_start_with_the_breaker_open_is_refused_and_nothing_is_stored(
     assert app.calls == ["invoke"] * 6
 
 
-async def test_a_client_is_told_503_with_the_seconds_left(database: str, pool: Any) -> None:
+async def test_a_client_gets_503_with_the_seconds_left(database: str, pool: Any) -> None:
     app, clock = Fickle(status=500), Clock()
     async with asgi_server(app) as url, running_hub(database, runtime_url=url) as hub:
         runtime = hub.core.runtime
@@ -321,11 +321,11 @@ def _count_losses(on: Driven) -> list[str]:
     """The reasons why streams were lost, from now on."""
     losses: list[str] = []
     observer = on.core.runner.context.observer
-    told = observer.lost_upstream
+    forward = observer.lost_upstream
 
     def lost(lease: Any, why: str) -> None:
         losses.append(why)
-        told(lease, why)
+        forward(lease, why)
 
     observer.lost_upstream = lost
     return losses

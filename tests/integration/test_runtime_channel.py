@@ -169,7 +169,7 @@ async def test_a_stream_that_broke_does_not_mend_itself(server: RedisServer, pub
             await anext(frames)
 
 
-async def test_a_server_that_is_away_is_told_at_once(server: RedisServer) -> None:
+async def test_a_server_that_is_away_fails_at_once(server: RedisServer) -> None:
     await server.kill()
     async with runtime_on(server) as runtime:
         began = time.monotonic()

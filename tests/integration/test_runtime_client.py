@@ -71,7 +71,7 @@ def test_an_address_that_is_no_http_url_is_refused(address: str) -> None:
         DeepagentsRuntime(address)
 
 
-async def test_the_job_is_sent_as_the_seed_says() -> None:
+async def test_the_job_is_sent_as_a_job_request() -> None:
     bodies = []
 
     async def answerer(head: bytes, body: bytes, writer: asyncio.StreamWriter) -> bytes:
@@ -216,7 +216,7 @@ async def test_an_answer_without_end_is_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "state"),
+    ("body", "state"),
     [
         ({"status": "running"}, RuntimeState("running")),
         ({"status": "completed", "generated_files": None}, RuntimeState("completed")),
@@ -233,9 +233,9 @@ async def test_an_answer_without_end_is_bounded() -> None:
         ({"status": "failed", "error": [1]}, RuntimeState("failed", error="[1]")),
     ],
 )
-async def test_a_state_is_read_leniently(told: object, state: RuntimeState) -> None:
+async def test_a_state_is_read_leniently(body: object, state: RuntimeState) -> None:
     async def answerer(head: bytes, body: bytes, writer: asyncio.StreamWriter) -> bytes:
-        return answer(200, json.dumps(told, separators=(",", ":")).encode())
+        return answer(200, json.dumps(body, separators=(",", ":")).encode())
 
     async with http_server(answerer) as base, DeepagentsRuntime(base) as runtime:
         assert await runtime.state(THREAD) == state

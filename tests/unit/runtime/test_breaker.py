@@ -88,12 +88,14 @@ def test_it_stays_open_for_its_time(on: Setting, pause_s: float, state: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("pause_s", "told_s"), [(0.0, 30), (0.5, 30), (1.0, 29), (28.7, 2), (29.5, 1), (30.0, 1)]
+    ("pause_s", "retry_after_s"), [(0.0, 30), (0.5, 30), (1.0, 29), (28.7, 2), (29.5, 1), (30.0, 1)]
 )
-def test_open_it_says_how_many_whole_seconds_are_left(on: Setting, pause_s: float, told_s: int) -> None:
+def test_an_open_breaker_gives_the_whole_seconds_that_are_left(
+    on: Setting, pause_s: float, retry_after_s: int
+) -> None:
     on.broken(6)
     on.now += pause_s
-    assert on.refusal().retry_after_s == told_s
+    assert on.refusal().retry_after_s == retry_after_s
 
 
 def test_what_it_refused_does_not_prolong_it(on: Setting) -> None:
@@ -215,7 +217,7 @@ def test_what_a_call_raises_is_its_outcome(
     assert on.breaker.counts == counts
 
 
-def test_a_call_that_is_not_let_in_is_not_made(on: Setting) -> None:
+def test_a_refused_call_is_not_made(on: Setting) -> None:
     on.broken(6)
     with pytest.raises(RuntimeUnavailable), on.breaker.attempt():
         pytest.fail("the call was made")

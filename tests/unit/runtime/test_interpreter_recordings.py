@@ -1,4 +1,4 @@
-"""Each recording gives its known files and events, and comes back whole."""
+"""Each recording gives its known files and events, and every frame is reconstructed."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_the_pieces_of_a_message_add_up_to_what_the_state_says(name: str) -> Non
     assert compared > 1
 
 
-def told(meanings: list[Interpretation], *, through_segments: bool) -> list[Any]:
+def reconstructed(meanings: list[Interpretation], *, through_segments: bool) -> list[Any]:
     """The frames that a reconstructor gives back, with their seq taken off and checked."""
     kinds: list[Any] = []
     deltas: list[bytes] = []
@@ -125,9 +125,9 @@ def told(meanings: list[Interpretation], *, through_segments: bool) -> list[Any]
 
 @pytest.mark.parametrize("through_segments", [False, True])
 @pytest.mark.parametrize("name", NAMES)
-def test_every_frame_comes_back_in_the_seeds_form(name: str, through_segments: bool) -> None:
+def test_every_frame_is_reconstructed_as_a_legacy_frame(name: str, through_segments: bool) -> None:
     _, meanings = interpreted(name)
-    assert told(meanings, through_segments=through_segments) == [
+    assert reconstructed(meanings, through_segments=through_segments) == [
         in_seed_form(frame) for frame in frames(name)
     ]
 

@@ -1,4 +1,4 @@
-"""Each shape that the runtime sends, one rule a test (DESIGN section 5)."""
+"""Each shape that the runtime sends, one rule per test."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_three_forms_of_a_file_are_one(interpreter: Interpreter, value: Any)
     assert state(interpreter, files={"/a": value}).files == (FileChange("/a", File(b"a\n"), added=True),)
 
 
-def test_base64_is_a_binary_file_and_what_is_no_base64_stays_text(interpreter: Interpreter) -> None:
+def test_base64_is_a_binary_file_and_other_content_stays_text(interpreter: Interpreter) -> None:
     update = state(
         interpreter,
         files={
@@ -74,7 +74,7 @@ def test_base64_is_a_binary_file_and_what_is_no_base64_stays_text(interpreter: I
     assert [change.file for change in update.files] == [File(b"\xff", is_text=False), File(b"?")]
 
 
-def test_a_whole_map_is_told_as_its_difference_in_path_order(interpreter: Interpreter) -> None:
+def test_a_whole_map_becomes_its_difference_in_path_order(interpreter: Interpreter) -> None:
     state(interpreter, files={"/keep": "k", "/edit": "1", "/gone": "g", "/null": "n"})
     update = state(interpreter, files={"/new": "n", "/keep": "k", "/edit": "2", "/null": None})
     assert update.files == (
@@ -91,12 +91,12 @@ def test_an_edit_of_the_times_alone_is_a_change(interpreter: Interpreter) -> Non
     assert change == FileChange("/a", File(b"x", modified_at="2"))
 
 
-def test_the_same_file_in_another_form_is_no_change(interpreter: Interpreter) -> None:
+def test_the_same_file_in_another_form_is_not_a_change(interpreter: Interpreter) -> None:
     state(interpreter, files={"/a": "x\ny"})
     assert state(interpreter, files={"/a": {"content": ["x", "y"]}}).files == ()
 
 
-def test_no_files_key_says_nothing_and_an_empty_map_deletes_all(interpreter: Interpreter) -> None:
+def test_a_missing_files_key_changes_nothing_and_an_empty_map_deletes_all(interpreter: Interpreter) -> None:
     assert not interpreter.files.seen
     state(interpreter, files={"/a": "x"})
     assert state(interpreter, messages="[]").files == ()
@@ -107,7 +107,9 @@ def test_no_files_key_says_nothing_and_an_empty_map_deletes_all(interpreter: Int
 
 
 @pytest.mark.parametrize("value", [None, "{'/a': <File>}", [], 3])
-def test_files_that_are_no_map_are_kept_beside_and_say_nothing(interpreter: Interpreter, value: Any) -> None:
+def test_files_that_are_not_a_map_are_kept_as_an_extra_key_and_change_nothing(
+    interpreter: Interpreter, value: Any
+) -> None:
     state(interpreter, files={"/a": "x"})
     update = state(interpreter, files=value)
     assert update.files == ()
@@ -115,7 +117,7 @@ def test_files_that_are_no_map_are_kept_beside_and_say_nothing(interpreter: Inte
     assert interpreter.files.by_path.keys() == {"/a"}
 
 
-def test_an_entry_that_is_no_file_is_told_once_and_its_earlier_version_stays(
+def test_an_entry_that_is_not_a_file_is_reported_once_and_its_earlier_version_stays(
     interpreter: Interpreter,
 ) -> None:
     state(interpreter, files={"/a": "x"})
@@ -132,7 +134,7 @@ def test_a_path_is_an_opaque_key(interpreter: Interpreter) -> None:
     assert {change.path for change in update.files} == set(paths)
 
 
-def test_adopted_files_are_told_as_changes_and_in_the_seeds_form(interpreter: Interpreter) -> None:
+def test_adopted_files_become_changes_and_a_legacy_frame(interpreter: Interpreter) -> None:
     state(interpreter, messages="hello", files={"/a": "x", "/b": "y"})
     (update,) = interpreter.adopt({"/a": File(b"x"), "/c": File(b"z\n")})
     assert update == StateUpdate(
@@ -140,14 +142,16 @@ def test_adopted_files_are_told_as_changes_and_in_the_seeds_form(interpreter: In
     )
     assert interpreter.adopt({"/a": File(b"x"), "/c": File(b"z\n")}) == ()
     reconstructor = FrameReconstructor()
-    (told,) = reconstructor.frames_for(1, b"", StateUpdate(files=(FileChange("/a", File(b"x"), added=True),)))
-    assert json.loads(told)["data"] == {"files": {"/a": {"content": ["x"]}}}
+    (reconstructed,) = reconstructor.frames_for(
+        1, b"", StateUpdate(files=(FileChange("/a", File(b"x"), added=True),))
+    )
+    assert json.loads(reconstructed)["data"] == {"files": {"/a": {"content": ["x"]}}}
 
 
 # Messages.
 
 
-def test_messages_are_taken_apart(interpreter: Interpreter) -> None:
+def test_messages_are_read_from_their_printed_form(interpreter: Interpreter) -> None:
     update = state(
         interpreter,
         messages=printed(
@@ -169,7 +173,7 @@ def test_messages_are_taken_apart(interpreter: Interpreter) -> None:
     ]
 
 
-def test_only_new_and_changed_messages_are_told(interpreter: Interpreter) -> None:
+def test_only_new_and_changed_messages_are_in_an_update(interpreter: Interpreter) -> None:
     one, two, other = "HumanMessage(content='1')", "AIMessage(content='2')", "AIMessage(content='3')"
     state(interpreter, messages=printed(one))
     assert state(interpreter, messages=printed(one, two)).messages == (
@@ -184,7 +188,7 @@ def test_only_new_and_changed_messages_are_told(interpreter: Interpreter) -> Non
     assert state(interpreter, files={}).message_count == 1
 
 
-def test_a_message_that_cannot_be_taken_apart_is_kept_printed_and_spoils_no_other(
+def test_a_message_that_cannot_be_read_stays_printed_and_spoils_no_other(
     interpreter: Interpreter,
 ) -> None:
     update = state(
@@ -207,7 +211,9 @@ def test_plain_text_is_one_uninterpreted_message(interpreter: Interpreter) -> No
     )
 
 
-def test_messages_as_json_are_read_in_the_seeds_and_the_frameworks_form(interpreter: Interpreter) -> None:
+def test_messages_as_json_are_read_with_role_words_and_in_the_frameworks_form(
+    interpreter: Interpreter,
+) -> None:
     update = state(
         interpreter,
         messages=[
@@ -229,13 +235,13 @@ def test_messages_as_json_are_read_in_the_seeds_and_the_frameworks_form(interpre
 
 
 @pytest.mark.parametrize("block", [{"type": []}, {"type": {"of": "it"}}, {"text": 1}])
-def test_a_block_of_an_unknown_form_stands_as_json(interpreter: Interpreter, block: dict[str, Any]) -> None:
+def test_a_block_of_an_unknown_form_becomes_json(interpreter: Interpreter, block: dict[str, Any]) -> None:
     message = {"role": "ai", "content": ["a", block]}
     update = state(interpreter, messages=[message])
     assert update.messages[0].message.text == f"a\n{json.dumps(block)}\n"
 
 
-def test_nothing_in_a_message_is_ever_run(interpreter: Interpreter) -> None:
+def test_nothing_in_a_message_is_ever_evaluated(interpreter: Interpreter) -> None:
     update = state(interpreter, messages=printed("AIMessage(content=__import__('os').abort())"))
     assert update.messages[0].message.uninterpreted
 
@@ -251,7 +257,7 @@ def test_a_growing_conversation_costs_linear_time(interpreter: Interpreter) -> N
 # Todos, other keys, requests.
 
 
-def test_todos_are_told_when_they_change(interpreter: Interpreter) -> None:
+def test_todos_are_in_an_update_when_they_change(interpreter: Interpreter) -> None:
     todo = {"content": "write", "status": "pending"}
     assert state(interpreter, todos=[todo]).todos == (Todo("write", "pending"),)
     assert state(interpreter, todos=[todo]).todos is None
@@ -259,14 +265,16 @@ def test_todos_are_told_when_they_change(interpreter: Interpreter) -> None:
     assert state(interpreter, todos=[]).todos == ()
 
 
-def test_todos_of_an_unknown_form_and_their_unknown_members_are_kept_beside(interpreter: Interpreter) -> None:
+def test_todos_of_an_unknown_form_and_unknown_members_are_kept_as_an_extra_key(
+    interpreter: Interpreter,
+) -> None:
     assert state(interpreter, todos="[Todo()]").extra == {"todos": '"[Todo()]"'}
     update = state(interpreter, todos=[{"content": "a", "status": "b", "owner": "c"}])
     assert update.todos == (Todo("a", "b"),)
     assert json.loads(update.extra["todos"])[0]["owner"] == "c"
 
 
-def test_unknown_keys_are_told_when_new_or_different(interpreter: Interpreter) -> None:
+def test_unknown_keys_are_in_an_update_when_new_or_different(interpreter: Interpreter) -> None:
     assert state(interpreter, files={}, hitl_edited_tool_calls=[1], n=1).extra == {
         "hitl_edited_tool_calls": "[1]",
         "n": "1",
@@ -274,7 +282,7 @@ def test_unknown_keys_are_told_when_new_or_different(interpreter: Interpreter) -
     assert state(interpreter, files={}, hitl_edited_tool_calls=[1], n=2).extra == {"n": "2"}
 
 
-def test_an_interrupt_asks_for_input_once_until_the_state_goes_on(interpreter: Interpreter) -> None:
+def test_an_interrupt_asks_for_input_once_until_the_state_continues(interpreter: Interpreter) -> None:
     asked = frame("on_state_update", messages="[]", __interrupt__="(Interrupt(value={}, id='1'),)")
     kinds = interpreter.interpret(asked).kinds
     assert kinds[1:] == (InputRequested("(Interrupt(value={}, id='1'),)"),)
@@ -286,7 +294,7 @@ def test_an_interrupt_asks_for_input_once_until_the_state_goes_on(interpreter: I
     assert len(interpreter.interpret(asked).kinds) == 2
 
 
-def test_a_pollers_summary_does_not_take_a_request_back(interpreter: Interpreter) -> None:
+def test_a_pollers_summary_does_not_withdraw_a_request(interpreter: Interpreter) -> None:
     state(interpreter, messages="[]", __interrupt__="(Interrupt(value={}, id='1'),)")
     state(interpreter, messages="Execution completed", files={}, result={})
     assert interpreter.awaiting_input
@@ -295,12 +303,12 @@ def test_a_pollers_summary_does_not_take_a_request_back(interpreter: Interpreter
 # Pollers.
 
 
-def test_a_progress_heartbeat_is_no_event(interpreter: Interpreter) -> None:
+def test_a_progress_frame_is_not_an_event(interpreter: Interpreter) -> None:
     beat = frame("on_state_update", messages="Execution in progress... (3.0s)", status="running")
     assert interpreter.interpret(beat) == Interpretation(progress="Execution in progress... (3.0s)")
 
 
-def test_a_pollers_summary_says_nothing_about_files_or_messages(interpreter: Interpreter) -> None:
+def test_a_pollers_summary_changes_no_files_or_messages(interpreter: Interpreter) -> None:
     state(interpreter, messages=printed("HumanMessage(content='1')"), files={"/a": "x"})
     result = {"message": "Execution completed"}
     meaning = interpreter.interpret(
@@ -331,7 +339,7 @@ def test_a_piece_of_text_has_its_message_and_node(interpreter: Interpreter) -> N
     assert token(interpreter, raw_event=raw) == Token("m", Role.AI, "it's\n", node="model", last=True)
 
 
-def test_pieces_of_tool_calls_are_told(interpreter: Interpreter) -> None:
+def test_pieces_of_tool_calls_are_in_a_token(interpreter: Interpreter) -> None:
     raw = (
         "(AIMessageChunk(content='', id='m', tool_calls=[{'name': 'f', 'args': {}}], tool_call_chunks=["
         "{'name': 'f', 'args': '{\"a', 'id': 'c', 'index': 1, 'type': 'tool_call_chunk'}, "
@@ -342,7 +350,7 @@ def test_pieces_of_tool_calls_are_told(interpreter: Interpreter) -> None:
     )
 
 
-def test_text_that_looks_like_the_end_of_its_message_fools_nobody(interpreter: Interpreter) -> None:
+def test_text_that_looks_like_the_end_of_its_message_is_text(interpreter: Interpreter) -> None:
     text = "', id='evil', tool_call_chunks=[]), {'langgraph_node': 'evil'})"
     for quoted in (text, text + '"', "plain", text):
         raw = f"(AIMessageChunk(content={quoted!r}, id='m'), {{'langgraph_node': 'model'}})"
@@ -350,7 +358,7 @@ def test_text_that_looks_like_the_end_of_its_message_fools_nobody(interpreter: I
 
 
 @pytest.mark.parametrize("first", ["beside", "data"])
-def test_a_second_raw_event_beside_the_data_fools_nobody(interpreter: Interpreter, first: str) -> None:
+def test_a_second_raw_event_beside_the_data_is_ignored(interpreter: Interpreter, first: str) -> None:
     raw = "(AIMessageChunk(content='{}', id='m'), {{}})"
     for decoy in ("same", "other"):
         parts = {"beside": {"raw_event": raw.format(decoy)}, "data": {"raw_event": raw.format("same")}}
@@ -404,7 +412,7 @@ def test_a_frame_without_a_meaning_is_kept(
         ("gone", UpstreamError("gone", "")),
     ],
 )
-def test_an_error_frame_is_kept_and_its_message_told(
+def test_an_error_frame_is_kept_and_its_message_is_read(
     interpreter: Interpreter, data: Any, error: UpstreamError
 ) -> None:
     body = json.dumps({"event_type": "error", "data": data}).encode()
@@ -417,13 +425,17 @@ def test_an_error_frame_is_kept_and_its_message_told(
 def test_the_end_is_left_to_the_caller(interpreter: Interpreter, body: bytes) -> None:
     meaning = interpreter.interpret(body)
     assert (meaning.kinds, meaning.end) == ((), True)
-    (told,) = FrameReconstructor().frames_for(1, meaning.delta, None)
-    assert json.loads(told) == {**json.loads(body), "seq": 1}
+    (reconstructed,) = FrameReconstructor().frames_for(1, meaning.delta, None)
+    assert json.loads(reconstructed) == {**json.loads(body), "seq": 1}
 
 
-def test_lone_surrogates_and_nan_reach_the_seeds_reader_as_proper_json(interpreter: Interpreter) -> None:
+def test_lone_surrogates_and_nan_are_proper_json_in_legacy_frames(interpreter: Interpreter) -> None:
     body = b'{"event_type":"on_state_update","data":{"files":{"/a":"\\ud800"},"x":NaN,"y":"\\u0000"}}'
     meaning = interpreter.interpret(body)
     assert interpreter.files.by_path["/a"].shown == ("\ufffd", True)
-    (told,) = FrameReconstructor().frames_for(1, meaning.delta, meaning.kinds[0])
-    assert json.loads(told)["data"] == {"files": {"/a": {"content": ["\ud800"]}}, "x": "NaN", "y": "\0"}
+    (reconstructed,) = FrameReconstructor().frames_for(1, meaning.delta, meaning.kinds[0])
+    assert json.loads(reconstructed)["data"] == {
+        "files": {"/a": {"content": ["\ud800"]}},
+        "x": "NaN",
+        "y": "\0",
+    }

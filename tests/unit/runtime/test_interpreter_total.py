@@ -1,4 +1,4 @@
-"""Any bytes in: never an exception, never silence, and every frame comes back."""
+"""For any bytes: no exception, always a meaning, and every frame is reconstructed."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class Journal:
             self.records.append((kind, b"" if index else meaning.delta))
         self.expected.append(in_seed_form(frame))
 
-    def told(self) -> list[Any]:
+    def reconstructed(self) -> list[Any]:
         reconstructor, found = FrameReconstructor(), []
         for seq, (kind, delta) in enumerate(self.records, start=1):
             for frame in reconstructor.frames_for(seq, delta, kind):
@@ -157,14 +157,14 @@ def _no_constant(name: str) -> None:
 @example([b'{"event_type":"on_tool_start","data":{"x":1e999}}'])
 @example([b'{"event_type":"on_state_update","data":{"x":"\x00M"}}'])
 @example([b'{"event_type":"error"}', b'{"event_type":"end"}'])
-def test_any_frames_are_taken_in_and_told_back(frames: list[bytes]) -> None:
+def test_any_frames_are_interpreted_and_reconstructed(frames: list[bytes]) -> None:
     journal = Journal()
     for frame in frames:
         journal.take(frame)
-    assert journal.told() == journal.expected
+    assert journal.reconstructed() == journal.expected
 
 
-def test_a_number_that_no_reader_can_take_is_told_as_it_came() -> None:
+def test_a_number_that_no_parser_accepts_is_reconstructed_unchanged() -> None:
     digits = b"9" * 5000
     journal = Interpreter()
     reconstructor = FrameReconstructor()
