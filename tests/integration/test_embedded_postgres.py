@@ -17,7 +17,8 @@ import asyncpg
 import psutil
 import pytest
 
-from server.embedded_postgres.server import EmbeddedServerError, embedded
+from server.embedded_postgres.process import EmbeddedServerError
+from server.embedded_postgres.server import embedded
 
 
 async def query(dsn: str, sql: str) -> Any:
@@ -229,6 +230,22 @@ async def test_as_root_the_server_is_not_root_and_lets_root_alone_in(tmp_path: P
         _, told = await process.communicate()
         assert process.returncode != 0
         assert b"Peer authentication failed" in told or b"peer authentication failed" in told.lower()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+async def test_root_writes_no_file_through_a_path_that_the_servers_user_can_change(tmp_path: Path) -> None:
+    async with embedded(tmp_path / "data"):
+        pass
+    victim = tmp_path / "victim"
+    victim.write_text("kept")
+    for name in ("pg_hba.conf", "pg_ident.conf", "postmaster.pid"):
+        path = tmp_path / "data" / "postgres" / name
+        path.unlink(missing_ok=True)
+        path.symlink_to(victim)
+    async with embedded(tmp_path / "data") as dsn:
+        assert await query(dsn, "SELECT 1") == 1
+    assert victim.read_text() == "kept"
+    assert victim.stat().st_uid == 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
