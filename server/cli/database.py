@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from server.cli.exit_codes import CommandError
-from server.embedded_postgres.server import EmbeddedServerError, embedded
+from server.embedded_postgres.process import EmbeddedServerError
+from server.embedded_postgres.server import embedded
 from server.settings import Settings
 
 

@@ -104,9 +104,8 @@ async def _database(settings: Settings, say: Callable[[str], None]) -> AsyncIter
         say("Using the PostgreSQL of DATABASE_URL")
     # A crash of the machine in its first seconds may cost a developer a new database, but not later data.
     async with open_database(settings, sync=False) as dsn:
-        applied = await migrate.up(dsn)
-        if applied:
-            say(f"Applied {len(applied)} migrations")
+        say("Applying migrations")
+        await migrate.up(dsn)
         yield dsn
 
 

@@ -1,15 +1,15 @@
-"""Run as a script: become another user, end with the parent, exec a program.
+"""A script that becomes another user, ends with its parent, and executes a program.
 
     python -I -S launch.py PARENT_PID UID GID PROGRAM [ARGUMENT …]
 
-PostgreSQL refuses to run as root, so root has to give it another user. That user may not be able to
-enter the folders that lead to the program and to the data (a home folder is often 0700). Rather than
-change the modes of folders that are not ours, the one capability for it is kept (Linux; without it
-the launch goes on and works where the folders are open). PostgreSQL also asks access(2) whether it may
-run its own programs, and that call ignores capabilities, except with SECBIT_NO_SETUID_FIXUP.
+PostgreSQL refuses to run as root, so root gives it another user. That user may not be able to enter the
+folders that lead to the program and to the data: a home folder is often 0700. The mode of such folders is
+not changed. Instead the process keeps the one capability that it needs (Linux; without the capability it
+works where the folders are open). PostgreSQL also asks access(2) whether it may run its own programs, and
+that call ignores capabilities unless SECBIT_NO_SETUID_FIXUP is set.
 
-On Linux the kernel sends SIGINT, PostgreSQL's fast shutdown, when the parent is gone, however it
-ended. Own process, own file: nothing of this may happen between fork and exec in a threaded parent.
+On Linux the kernel sends SIGINT, PostgreSQL's fast shutdown, when the parent ends in any way. This is a
+script of its own because none of it may happen between fork and exec in a parent with threads.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CAP_DAC_OVERRIDE = 1
 
 
 def become(libc: ctypes.CDLL, uid: int, gid: int) -> None:
-    """Change the user, from root, keeping access to files alone."""
+    """Change from root to another user, and keep only the capability to access files."""
     linux = sys.platform == "linux"
     if linux:
         libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
@@ -47,15 +47,15 @@ def become(libc: ctypes.CDLL, uid: int, gid: int) -> None:
 
 
 def main(parent: int, uid: int, gid: int, command: list[str]) -> None:
-    """See the module. Does not return."""
+    """Execute the command. Does not return."""
     libc = ctypes.CDLL(None)
     if uid != os.geteuid():
         become(libc, uid, gid)
     if sys.platform == "linux":
         libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGINT), 0, 0, 0)  # after setuid, which clears it
     if os.getppid() != parent:
-        sys.exit("the parent is gone")
-    os.execv(command[0], command)  # noqa: S606 - no shell is the point
+        sys.exit("the parent has ended")
+    os.execv(command[0], command)  # noqa: S606 - no shell is intended
 
 
 if __name__ == "__main__":

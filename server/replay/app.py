@@ -1,8 +1,8 @@
-"""A stand-in for deepagents-runtime: its endpoints, answered from recorded real runs.
+"""A substitute for deepagents-runtime: its endpoints, which answer from recordings of real runs.
 
-It behaves as the real one does but for the model: the job's id is the thread's id, a run goes on
-whether anyone listens, and each subscriber, a late one too, gets every frame from the first one. A
-job whose id is running already starts again from the beginning.
+It behaves like the real one, but has no model. The job's id is the thread's id, a run continues without
+subscribers, and each subscriber gets every frame from the first one. A job with the id of an active run
+starts that run again.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from server.replay.runs import Dropped, Run
 
 PREFIX = "/deepagents-runtime"
 
-#: Runs that are remembered; the oldest are forgotten first.
-_REMEMBERED_RUNS = 10_000
+#: Beyond it the oldest runs are forgotten.
+_MAX_RUNS = 10_000
 _INTERNAL_ERROR = 1011
 
 
 class BadJob(ValueError):
-    """A job that the runtime refuses; the text says why."""
+    """The runtime refuses the job. The text says why."""
 
 
 class ReplayRuntime:
-    """The runs of one replay runtime, by thread."""
+    """The runs of one replay runtime, by thread id."""
 
     def __init__(
         self, directory: Path | None, default: str, *, unknown_thread_s: float, progress_s: float
@@ -45,8 +45,8 @@ class ReplayRuntime:
         self._runs: dict[str, Run] = {}
 
     def invoke(self, job: object) -> str:
-        """Start the run that a job asks for; its thread's id. Raises BadJob."""
-        fields = _checked(job)
+        """Start the run of a job. Returns its thread's id. Raises BadJob."""
+        fields = _job_fields(job)
         try:
             directive = find_directive(fields["agent_definition"], fields["input_payload"])
         except BadDirective as error:
@@ -55,7 +55,7 @@ class ReplayRuntime:
         thread_id: str = fields["job_id"].strip()
         self._runs.pop(thread_id, None)
         self._runs[thread_id] = Run(recording, directive, asyncio.get_running_loop().time)
-        while len(self._runs) > _REMEMBERED_RUNS:
+        while len(self._runs) > _MAX_RUNS:
             self._runs.pop(next(iter(self._runs)))
         return thread_id
 
@@ -64,16 +64,16 @@ class ReplayRuntime:
             return self._recordings[name]
         except KeyError:
             known = ", ".join(self._recordings)
-            raise BadJob(f"there is no recording {name[:100]!r}; there are: {known}") from None
+            raise BadJob(f"unknown recording {name[:100]!r}; known are: {known}") from None
 
     def state(self, thread_id: str) -> dict[str, Any] | None:
-        """What is known of a thread, None if nothing."""
+        """The state of a thread; None when it is unknown."""
         run = self._runs.get(thread_id)
         return None if run is None else run.state(thread_id)
 
     async def stream(self, thread_id: str, socket: WebSocket[Any, Any, Any]) -> None:
         """Send a thread's frames. Raises Dropped."""
-        run = await self._awaited(thread_id, socket)
+        run = await self._wait_for_run(thread_id, socket)
         if run is None:
             for frame in (
                 {
@@ -87,8 +87,8 @@ class ReplayRuntime:
         async for text in run.frames():
             await socket.send_data(text)
 
-    async def _awaited(self, thread_id: str, socket: WebSocket[Any, Any, Any]) -> Run | None:
-        """The thread's run; while there is none, signs of progress, and None in the end."""
+    async def _wait_for_run(self, thread_id: str, socket: WebSocket[Any, Any, Any]) -> Run | None:
+        """The thread's run. Until it starts, progress is sent; None when it does not start in time."""
         now = asyncio.get_running_loop().time
         opened_at = now()
         while thread_id not in self._runs:
@@ -102,16 +102,16 @@ class ReplayRuntime:
         return self._runs[thread_id]
 
 
-def _checked(job: object) -> dict[str, Any]:
-    """The job's fields, as the runtime's own models check them. Raises BadJob."""
+def _job_fields(job: object) -> dict[str, Any]:
+    """The job's fields, validated like the runtime's models do. Raises BadJob."""
     if not isinstance(job, dict):
-        raise BadJob("a job is a JSON object")
+        raise BadJob("a job must be a JSON object")
     for name in ("trace_id", "job_id"):
         if not isinstance(job.get(name), str) or not job[name].strip():
-            raise BadJob(f"{name} is a string that is not blank")
+            raise BadJob(f"{name} must be a string that is not blank")
     for name in ("agent_definition", "input_payload"):
         if not isinstance(job.get(name), dict) or not job[name]:
-            raise BadJob(f"{name} is an object that is not empty")
+            raise BadJob(f"{name} must be an object that is not empty")
     return job
 
 
@@ -124,9 +124,9 @@ def create_replay_app(
 ) -> Litestar:
     """The ASGI app that serves the recordings of a directory (every `*.jsonl`), or the shipped ones.
 
-    default: the recording for jobs that ask for none; where it is missing, the first by name.
-    unknown_thread_s: how long a stream of an unknown thread shows progress before it gives up.
-    progress_s: between two signs of progress. Raises FileNotFoundError for no recording.
+    default: the recording of jobs without a directive; the first by name when it does not exist.
+    unknown_thread_s: seconds for which a stream of an unknown thread shows progress before it fails.
+    progress_s: seconds between two messages of progress. Raises FileNotFoundError without a recording.
     """
     runtime = ReplayRuntime(directory, default, unknown_thread_s=unknown_thread_s, progress_s=progress_s)
 
@@ -136,13 +136,13 @@ def create_replay_app(
         try:
             thread_id = runtime.invoke(json.loads(await request.body()))
         except (BadJob, RecursionError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            detail = str(error) if isinstance(error, BadJob) else "the body is no JSON"
+            detail = str(error) if isinstance(error, BadJob) else "the body is not JSON"
             return Response({"detail": detail}, status_code=422)
         return Response({"thread_id": thread_id, "status": "started"}, status_code=200)
 
     @get(f"{PREFIX}/state/{{thread_id:str}}")
     async def state(thread_id: FromPath[str]) -> Response[dict[str, Any]]:
-        """Tell what is known of a thread."""
+        """Report the state of a thread."""
         found = runtime.state(thread_id)
         if found is None:
             return Response({"detail": f"Thread {thread_id} not found"}, status_code=404)
@@ -150,10 +150,10 @@ def create_replay_app(
 
     @websocket(f"{PREFIX}/stream/{{thread_id:str}}")
     async def stream(socket: WebSocket[Any, Any, Any], thread_id: FromPath[str]) -> None:
-        """Send a thread's frames, then close."""
+        """Send a thread's frames, then close the WebSocket."""
         await socket.accept()
         sending = asyncio.ensure_future(runtime.stream(thread_id, socket))
-        leaving = asyncio.ensure_future(_left(socket))
+        leaving = asyncio.ensure_future(_disconnected(socket))
         try:
             await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
@@ -170,19 +170,19 @@ def create_replay_app(
 
     @get("/health")
     async def health() -> dict[str, str]:
-        """Say that the process lives."""
+        """Report that the process is alive."""
         return {"status": "healthy", "timestamp": _now()}
 
     @get("/ready")
     async def ready() -> dict[str, Any]:
-        """Say that jobs can be taken."""
+        """Report that jobs are accepted."""
         return {"status": "ready", "services": {"recordings": True}, "timestamp": _now()}
 
     return Litestar([invoke, state, stream, health, ready], openapi_config=None, logging_config=None)
 
 
-async def _left(socket: WebSocket[Any, Any, Any]) -> None:
-    """Wait until the client is gone; what it sends is not read, as with the real runtime."""
+async def _disconnected(socket: WebSocket[Any, Any, Any]) -> None:
+    """Wait until the client disconnects. What it sends is ignored, as by the real runtime."""
     try:
         while True:
             await socket.receive_data(mode="text")

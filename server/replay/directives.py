@@ -1,36 +1,38 @@
-"""Which recording a job asks for, and how it is to be played.
+"""Which recording a job requests, and how it is played.
 
-A directive stands anywhere in the prompt: `[[replay:NAME option=value …]]`. The options:
+A directive is anywhere in the prompt: `[[replay:NAME option=value …]]`. The options:
 
-- `speed=N`: N times the nominal pace of 20 frames a second; without it, as fast as it goes;
-- `drop=K`: behind frame K the connection breaks, for the first subscriber that comes so far;
-- `silent=K`: behind frame K nothing more comes, and the run stays `running`.
+- `speed=N`: N times the nominal 20 frames per second; without it, as fast as possible;
+- `drop=K`: after frame K the connection breaks, for the first subscriber that gets there;
+- `silent=K`: after frame K nothing follows, and the run stays `running`.
 
-The prompt is `agent_definition.user_request`; where that has no directive, the contents of
-`input_payload.messages`. The last directive in it counts. Otherwise `agent_definition.replay` counts,
-which is the same without the brackets: `NAME option=value …`.
+The prompt is `agent_definition.user_request`, or the contents of `input_payload.messages` when that has no
+directive. The last directive wins. Without any, `agent_definition.replay` is used, which has no brackets:
+`NAME option=value …`.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 FRAMES_PER_SECOND = 20
+
+N = TypeVar("N", int, float)
 
 _DIRECTIVE = re.compile(r"\[\[replay:([^\[\]]*)\]\]")
 
 
 class BadDirective(ValueError):
-    """A directive that cannot be followed; the text says why."""
+    """A directive is invalid. The text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Directive:
-    """How to play a recording. `name` None: the default one. `speed` None: without pauses."""
+    """How to play a recording. `name` None means the default one, `speed` None no pauses."""
 
     name: str | None = None
     speed: float | None = None
@@ -39,25 +41,24 @@ class Directive:
 
 
 def find_directive(agent_definition: Mapping[str, Any], input_payload: Mapping[str, Any]) -> Directive:
-    """The directive of a job; the plain `Directive()` when it has none. Raises BadDirective."""
-    prompts = list(_texts(agent_definition.get("user_request")))
-    messages = input_payload.get("messages")
-    if isinstance(messages, list):
-        contents = [
-            text for item in messages if isinstance(item, dict) for text in _texts(item.get("content"))
-        ]
-    else:
-        contents = []
-    for texts in (prompts, contents):
+    """The directive of a job, `Directive()` when it has none. Raises BadDirective."""
+    for texts in (_texts(agent_definition.get("user_request")), _message_texts(input_payload)):
         found = [words for text in texts for words in _DIRECTIVE.findall(text)]
         if found:
             return parse_directive(found[-1])
-    wanted = agent_definition.get("replay")
-    if wanted is None:
+    words = agent_definition.get("replay")
+    if words is None:
         return Directive()
-    if not isinstance(wanted, str):
-        raise BadDirective("agent_definition.replay is the name of a recording")
-    return parse_directive(wanted)
+    if not isinstance(words, str):
+        raise BadDirective("agent_definition.replay must be the name of a recording")
+    return parse_directive(words)
+
+
+def _message_texts(input_payload: Mapping[str, Any]) -> Iterator[str]:
+    messages = input_payload.get("messages")
+    for message in messages if isinstance(messages, list) else ():
+        if isinstance(message, dict):
+            yield from _texts(message.get("content"))
 
 
 def _texts(content: object) -> Iterator[str]:
@@ -73,22 +74,26 @@ def parse_directive(words: str) -> Directive:
     """The directive `NAME option=value …`. Raises BadDirective."""
     name, *options = words.split() or [""]
     if not name or "=" in name:
-        raise BadDirective("a replay directive begins with the name of a recording")
+        raise BadDirective("a replay directive must begin with the name of a recording")
     speed: float | None = None
-    counts: dict[str, int] = {}
+    frames: dict[str, int] = {}
     for option in options:
         key, separator, value = option.partition("=")
         if key not in ("speed", "drop", "silent") or not separator:
-            raise BadDirective(f"unknown replay option {option[:40]!r}: there are speed=, drop= and silent=")
-        try:
-            if key == "speed":
-                speed = float(value)
-                if not (math.isfinite(speed) and speed > 0):
-                    raise ValueError
-            else:
-                counts[key] = int(value)
-                if counts[key] < 1:
-                    raise ValueError
-        except ValueError:
-            raise BadDirective(f"the replay option {key} is a number above 0") from None
-    return Directive(name, speed, counts.get("drop"), counts.get("silent"))
+            raise BadDirective(f"unknown replay option {option[:40]!r}: known are speed=, drop= and silent=")
+        if key == "speed":
+            speed = _positive(key, value, float)
+        else:
+            frames[key] = _positive(key, value, int)
+    return Directive(name, speed, frames.get("drop"), frames.get("silent"))
+
+
+def _positive(key: str, text: str, kind: Callable[[str], N]) -> N:
+    """A finite number above 0. Raises BadDirective."""
+    try:
+        number = kind(text)
+        if math.isfinite(number) and number > 0:
+            return number
+    except ValueError:
+        pass
+    raise BadDirective(f"the replay option {key} must be a number above 0")

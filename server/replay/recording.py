@@ -1,4 +1,4 @@
-"""Recordings: what a client of the runtime's stream received, one JSON frame a line."""
+"""Recordings: what a client of the runtime's stream received, one JSON frame per line."""
 
 from __future__ import annotations
 
@@ -15,45 +15,45 @@ SHIPPED = Path(__file__).parent / "recordings"
 
 @dataclass(frozen=True)
 class Recording:
-    """A recorded run: its frames' texts, in order."""
+    """A recorded run: its frames as texts, in order."""
 
     name: str
     frames: Sequence[str]
 
     @classmethod
     def read(cls, path: Path) -> Recording:
-        """The recording in a `.jsonl` file. Split at line feeds alone: U+2028 may stand in a frame."""
+        """Read a `.jsonl` file. It is split at line feeds only, because a frame may contain U+2028."""
         lines = path.read_bytes().decode().split("\n")
         return cls(path.stem, tuple(line for line in lines if line.strip()))
 
     @cached_property
     def files(self) -> Sequence[Mapping[str, Any] | None]:
-        """The file map as of each frame, as the runtime wrote it; None before the first."""
+        """The newest file map at each frame, as the runtime sent it; None before the first."""
         found: list[Mapping[str, Any] | None] = []
-        now: Mapping[str, Any] | None = None
+        newest: Mapping[str, Any] | None = None
         for frame in self.frames:
             data = _data(frame, "on_state_update")
             if isinstance(data.get("files"), dict):
-                now = data["files"]
-            found.append(now)
+                newest = data["files"]
+            found.append(newest)
         return found
 
     @cached_property
     def errors(self) -> Sequence[Mapping[str, Any] | None]:
-        """The error that was reported up to each frame, as an object; None while there is none."""
+        """The newest error at each frame, as an object; None before the first."""
         found: list[Mapping[str, Any] | None] = []
-        now: Mapping[str, Any] | None = None
+        newest: Mapping[str, Any] | None = None
         for frame in self.frames:
             error = _data(frame, "error").get("error")
             if error is not None:
-                now = error if isinstance(error, dict) else {"message": str(error)}
-            found.append(now)
+                newest = error if isinstance(error, dict) else {"message": str(error)}
+            found.append(newest)
         return found
 
 
 def _data(frame: str, event_type: str) -> dict[str, Any]:
-    """The data of a frame of that type; empty for any other."""
-    # Most frames are tokens: they need not be decoded to be passed over.
+    """The data of a frame of that type; empty for other types."""
+    # Most frames are tokens, which are skipped without decoding.
     if f'"{event_type}"' not in frame[:200]:
         return {}
     try:
@@ -65,8 +65,7 @@ def _data(frame: str, event_type: str) -> dict[str, Any]:
 
 
 def read_recordings(directory: Path | None = None) -> Mapping[str, Recording]:
-    """The recordings of a directory (every `*.jsonl`), or the shipped ones, by name;
-    empty ones are passed over.
+    """The recordings of a directory (every `*.jsonl` that is not empty), or the shipped ones, by name.
 
     Raises FileNotFoundError when there is none.
     """

@@ -1,4 +1,4 @@
-"""A replica that is told to stop: its runs go on elsewhere at once, and no reader loses anything."""
+"""A replica that stops: another one continues its runs at once, and no reader loses anything."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_a_stopping_replica_hands_runs_over_and_sends_its_readers_away(dat
                 reading = asyncio.create_task(read_until(here, started["thread_id"], "reconnect"))
                 await read_until(here, started["thread_id"], "batch")
                 stopping = asyncio.create_task(leaving.stop())
-                told_at = time.monotonic()
+                stopped_at = time.monotonic()
                 seen = await reading
                 assert "reconnect" in seen[-1]
                 assert seen[-1]["reconnect"].get("after_ms", 0) <= 3000
@@ -69,7 +69,7 @@ async def test_a_stopping_replica_hands_runs_over_and_sends_its_readers_away(dat
                 async for message in there.follow(started["thread_id"], after):
                     rest.append(message)
                     if next_event_s is None and "batch" in message:
-                        next_event_s = time.monotonic() - told_at
+                        next_event_s = time.monotonic() - stopped_at
                 proposal = await there.call("GET", f"/api/proposals/{started['proposal_id']}")
                 assert await stopping == 0
     assert seqs(seen) + seqs(rest) == list(range(1, 53))

@@ -37,7 +37,7 @@ async def test_a_start_whose_hub_died_is_carried_out_once(database: str, pool: A
         async with running("serve", environment=environment) as hub:
             await hub.serving("HTTP", "gRPC")
             async with open_client(hub.addresses["HTTP"], token) as client:
-                started = await _until_told(client, path, body)
+                started = await _until_answered(client, path, body)
                 again = await client.call("POST", path, body, key="k")
                 proposal = await finished(client, started)
     assert (started["thread_id"], started["proposal_id"]) == tuple(map(str, stored))
@@ -47,7 +47,7 @@ async def test_a_start_whose_hub_died_is_carried_out_once(database: str, pool: A
     assert await pool.fetchval("SELECT count(*) FROM runs") == 1
 
 
-async def _until_told(client: Any, path: str, body: dict[str, Any]) -> dict[str, Any]:
+async def _until_answered(client: Any, path: str, body: dict[str, Any]) -> dict[str, Any]:
     """The answer, which comes when the run is taken over; 409 until then."""
     async with asyncio.timeout(30):
         while True:

@@ -1,4 +1,4 @@
-"""`ideo doctor` finds what is wrong, and says how to mend it: one planted fault a test."""
+"""`ideo doctor` finds what is wrong and says how to fix it: one planted fault per test."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.servers import asgi_server
 from tests.support.tokens import SECRET
 
 NOBODY = "http://127.0.0.1:9"
-#: Settings of production's tokens, from an issuer that is away.
+#: Settings for published keys, from an issuer that cannot be reached.
 NO_KEYS = {"jwks_url": "https://127.0.0.1:9/keys", "jwt_issuer": "i", "jwt_audience": "a", "jwt_secret": None}
 
 
@@ -37,19 +37,19 @@ async def runtime() -> AsyncIterator[str]:
 
 
 async def found(dsn: str, runtime_url: str, **settings: Any) -> dict[str, Finding]:
-    """What is found, by check."""
+    """The findings, by check."""
     defaults: dict[str, Any] = {"env": "dev", "jwt_secret": SECRET, "http_port": 0, "grpc_port": 0}
     chosen = load(**defaults | {"runtime_url": runtime_url} | settings)
     return {finding.check: finding async for finding in examine(chosen, dsn)}
 
 
-async def ill(dsn: str, runtime_url: str, **settings: Any) -> dict[str, str]:
-    """What is to be mended, and how."""
+async def faults(dsn: str, runtime_url: str, **settings: Any) -> dict[str, str]:
+    """The fixes of what is wrong, by check."""
     findings = await found(dsn, runtime_url, **settings)
     return {name: finding.fix for name, finding in findings.items() if finding.fix}
 
 
-async def test_where_nothing_is_wrong_nothing_is_to_be_mended(database: str, runtime: str) -> None:
+async def test_where_nothing_is_wrong_every_check_is_ok(database: str, runtime: str) -> None:
     findings = await found(database, runtime)
     assert {name for name, finding in findings.items() if not finding.ok} == set()
     assert len(findings) == 12
@@ -59,13 +59,13 @@ async def test_where_nothing_is_wrong_nothing_is_to_be_mended(database: str, run
 # --- The database --------------------------------------------------------------------------------
 
 
-async def test_a_database_that_is_away(runtime: str) -> None:
-    wrong = await ill("postgresql://ann:kingfisher@127.0.0.1:9/x", runtime)
+async def test_a_database_that_cannot_be_reached(runtime: str) -> None:
+    wrong = await faults("postgresql://ann:kingfisher@127.0.0.1:9/x", runtime)
     assert wrong.keys() == {"database"}
     assert "DATABASE_URL" in wrong["database"]
 
 
-async def test_a_database_user_that_there_is_not_and_no_word_of_the_password(
+async def test_an_unknown_database_user_is_found_and_the_password_is_not_shown(
     database: str, runtime: str
 ) -> None:
     parts = urlsplit(database)
@@ -74,39 +74,39 @@ async def test_a_database_user_that_there_is_not_and_no_word_of_the_password(
     assert "kingfisher" not in str(wrong)
 
 
-async def test_migrations_that_are_missing(empty_database: str, runtime: str) -> None:
-    wrong = await ill(empty_database, runtime)
+async def test_missing_migrations(empty_database: str, runtime: str) -> None:
+    wrong = await faults(empty_database, runtime)
     assert "ideo migrate up" in wrong["migrations"]
 
 
 async def test_tables_that_the_database_user_may_not_write(database: str, runtime: str) -> None:
     admin = await asyncpg.connect(database)
     try:
-        # Of tables that are its own nobody takes a right away from a superuser: another one has them.
+        # A superuser keeps every right on its tables: another role is needed.
         await admin.execute("CREATE ROLE reader; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
         name = urlsplit(database).path[1:]
         await admin.execute(f"ALTER DATABASE {name} SET role = reader")
-        wrong = await ill(database, runtime)
+        wrong = await faults(database, runtime)
     finally:
         await admin.execute("RESET role; DROP OWNED BY reader; DROP ROLE reader")
         await admin.close()
     assert "GRANT" in wrong["rights"].upper()
 
 
-async def test_a_pool_that_the_server_has_no_room_for(database: str, runtime: str) -> None:
-    wrong = await ill(database, runtime, database_max_connections=150)
+async def test_a_pool_that_is_too_large_for_the_server(database: str, runtime: str) -> None:
+    wrong = await faults(database, runtime, database_max_connections=150)
     assert wrong.keys() == {"connections"}
     assert "IDEO_DATABASE_MAX_CONNECTIONS" in wrong["connections"]
 
 
-async def test_a_way_to_listen_that_leads_elsewhere(database: str, empty_database: str, runtime: str) -> None:
-    wrong = await ill(database, runtime, database_direct_url=empty_database)
+async def test_a_direct_address_of_another_database(database: str, empty_database: str, runtime: str) -> None:
+    wrong = await faults(database, runtime, database_direct_url=empty_database)
     assert wrong.keys() == {"wakeups"}
     assert "DATABASE_DIRECT_URL" in wrong["wakeups"]
 
 
 async def test_a_clock_that_differs(database: str, runtime: str) -> None:
-    # The database's clock cannot be set here: a function that is found first stands for it.
+    # The database's clock cannot be set here: a function that is found first replaces it.
     admin = await asyncpg.connect(database)
     try:
         await admin.execute(
@@ -122,7 +122,7 @@ async def test_a_clock_that_differs(database: str, runtime: str) -> None:
     assert "NTP" in findings["clock"].fix
 
 
-async def test_servers_of_wakeups_and_events_that_are_away(database: str, runtime: str) -> None:
+async def test_servers_of_wakeups_and_events_that_cannot_be_reached(database: str, runtime: str) -> None:
     nobody = "redis://:kingfisher@127.0.0.1:9/0"
     wrong = await found(database, runtime, wakeup_url=nobody, runtime_events_url=nobody)
     assert {name for name, finding in wrong.items() if not finding.ok} == {"wakeups", "events"}
@@ -135,24 +135,24 @@ async def test_servers_of_wakeups_and_events_that_are_away(database: str, runtim
 
 
 async def test_keys_that_cannot_be_fetched(database: str, runtime: str) -> None:
-    wrong = await ill(database, runtime, **NO_KEYS)
+    wrong = await faults(database, runtime, **NO_KEYS)
     assert wrong.keys() == {"keys"}
     assert "JWK Set" in wrong["keys"]
 
 
-async def test_nothing_to_check_tokens_with(database: str, runtime: str) -> None:
-    assert (await ill(database, runtime, jwt_secret=None)).keys() == {"keys"}
+async def test_neither_a_key_nor_an_address_of_keys(database: str, runtime: str) -> None:
+    assert (await faults(database, runtime, jwt_secret=None)).keys() == {"keys"}
 
 
-async def test_a_runtime_that_is_away(database: str) -> None:
-    wrong = await ill(database, NOBODY)
+async def test_a_runtime_that_cannot_be_reached(database: str) -> None:
+    wrong = await faults(database, NOBODY)
     assert wrong.keys() == {"runtime"}
     assert "DEEPAGENTS_RUNTIME_URL" in wrong["runtime"]
 
 
 @asynccontextmanager
 async def another_service(status: int, body: bytes) -> AsyncIterator[str]:
-    """A server that is no runtime."""
+    """A server that is not the runtime."""
 
     async def _app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
@@ -164,11 +164,11 @@ async def another_service(status: int, body: bytes) -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize(("status", "body"), [(200, b"<html>"), (502, b""), (302, b""), (401, b"{}")])
-async def test_an_address_of_another_service_than_the_runtime(
+async def test_an_address_of_a_service_that_is_not_the_runtime(
     database: str, status: int, body: bytes
 ) -> None:
     async with another_service(status, body) as url:
-        wrong = await ill(database, url)
+        wrong = await faults(database, url)
     assert wrong.keys() == {"runtime"}
 
 
@@ -179,25 +179,25 @@ async def test_an_address_of_another_service_than_the_runtime(
     "origin",
     ["*", "ide.example.com", "https://ide.example.com/app", "https://*.example.com", "http://ide.example"],
 )
-async def test_origins_that_no_browser_sends_or_that_are_not_encrypted(
+async def test_origins_that_browsers_do_not_send_or_that_are_not_encrypted(
     database: str, runtime: str, origin: str
 ) -> None:
-    wrong = await ill(database, runtime, allowed_origins=(origin,), env="prod", **NO_KEYS)
+    wrong = await faults(database, runtime, allowed_origins=(origin,), env="prod", **NO_KEYS)
     assert wrong.keys() == {"origins", "keys"}
     assert "origin" in wrong["origins"]
 
 
-async def test_a_port_that_is_taken_by_something_else_and_not_by_a_hub(database: str, runtime: str) -> None:
+async def test_a_port_that_another_program_uses_but_not_one_of_a_hub(database: str, runtime: str) -> None:
     with sockets.create_server(("127.0.0.1", 0)) as taken:
-        wrong = await ill(database, runtime, grpc_port=taken.getsockname()[1])
+        wrong = await faults(database, runtime, grpc_port=taken.getsockname()[1])
     assert wrong.keys() == {"ports"}
     assert "IDEO_GRPC_PORT" in wrong["ports"]
     async with running_hub(database) as hub:
         port, grpc_port = urlsplit(hub.http).port or 0, int(hub.grpc.rpartition(":")[2])
-        assert await ill(database, runtime, http_port=port, grpc_port=grpc_port) == {}
+        assert await faults(database, runtime, http_port=port, grpc_port=grpc_port) == {}
 
 
-async def test_certificates_that_are_no_pair_or_too_old(database: str, runtime: str, tmp_path: Path) -> None:
+async def test_certificates_without_their_key_or_too_old(database: str, runtime: str, tmp_path: Path) -> None:
     authority = Authority()
     certificate, key = write(tmp_path, authority.pair("localhost", expired=True))
     wrong = await found(database, runtime, grpc_certificate=certificate, grpc_key=key)
@@ -210,7 +210,7 @@ async def test_certificates_that_are_no_pair_or_too_old(database: str, runtime: 
 # --- The command ---------------------------------------------------------------------------------
 
 
-def test_the_command_tells_every_wrong_setting_and_ends_with_two() -> None:
+def test_the_command_reports_every_wrong_setting_and_ends_with_two() -> None:
     unset = dict.fromkeys(("IDEO_ENV", "DATABASE_URL", "IDEO_JWKS_URL", "DEEPAGENTS_RUNTIME_URL"))
     environment = {**unset, "IDEO_HTTP_PORT": "x"}
     done = CliRunner().invoke(main, ["doctor"], env=environment)
@@ -219,12 +219,19 @@ def test_the_command_tells_every_wrong_setting_and_ends_with_two() -> None:
         assert name in done.output
     assert "fix: " in done.output
     done = CliRunner().invoke(main, ["doctor", "--json"], env=environment)
-    told = [json.loads(line) for line in done.output.splitlines()]
-    assert len(told) >= 4
-    assert all(line.keys() == {"check", "ok", "message", "fix"} for line in told)
+    findings = [json.loads(line) for line in done.output.splitlines()]
+    assert len(findings) >= 4
+    assert all(line.keys() == {"check", "ok", "message", "fix"} for line in findings)
 
 
-async def test_the_command_ends_with_one_when_something_is_to_be_mended_and_with_none_when_not(
+async def test_settings_with_old_names_are_findings_with_the_new_names(
+    database: str, runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IDEO_STREAMS", "7")
+    assert await faults(database, runtime) == {"settings": "set IDEO_MAX_STREAMS instead"}
+
+
+async def test_the_command_ends_with_one_when_something_is_wrong_and_else_with_zero(
     database: str, runtime: str
 ) -> None:
     async with running("doctor", environment=hub_environment(database, runtime)) as process:

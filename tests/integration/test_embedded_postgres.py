@@ -17,7 +17,8 @@ import asyncpg
 import psutil
 import pytest
 
-from server.embedded_postgres.server import EmbeddedServerError, embedded
+from server.embedded_postgres.process import EmbeddedServerError
+from server.embedded_postgres.server import embedded
 
 
 async def query(dsn: str, sql: str) -> Any:
@@ -76,7 +77,7 @@ async def test_the_data_is_there_at_the_next_start(tmp_path: Path) -> None:
         assert await query(dsn, "SELECT number FROM kept") == 7
 
 
-async def test_a_second_use_of_the_folder_is_turned_away_and_the_first_goes_on(tmp_path: Path) -> None:
+async def test_a_second_use_of_the_folder_is_refused_and_the_first_continues(tmp_path: Path) -> None:
     async with embedded(tmp_path) as dsn:
         with pytest.raises(EmbeddedServerError, match="another process uses"):
             async with embedded(tmp_path):
@@ -106,7 +107,7 @@ async def test_after_kill_9_the_next_start_has_what_was_committed(tmp_path: Path
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part of it")
-async def test_after_kill_9_the_server_ends_too_though_nobody_starts_again(tmp_path: Path) -> None:
+async def test_after_kill_9_the_server_ends_too_without_another_start(tmp_path: Path) -> None:
     async with child(tmp_path) as process:
         assert (await says(process))[0] == "ready"
         assert servers_on(tmp_path)
@@ -156,7 +157,7 @@ async def test_a_cancelled_start_leaves_no_process_and_no_half_made_cluster(tmp_
         assert await query(dsn, "SELECT 1") == 1
 
 
-async def test_a_stale_pid_file_that_names_a_living_process_is_no_obstacle(tmp_path: Path) -> None:
+async def test_a_stale_pid_file_of_a_living_process_does_not_prevent_a_start(tmp_path: Path) -> None:
     async with embedded(tmp_path):
         pid_file = (tmp_path / "postgres" / "postmaster.pid").read_text().split("\n")
     pid_file[0] = str(os.getpid())
@@ -179,7 +180,7 @@ async def test_a_server_that_outlived_its_hub_is_stopped_first(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["x" * 120, "a b,c\"d'e%20?&ü#@:"], ids=["long", "odd"])
-async def test_any_folder_name_will_do(tmp_path: Path, name: str) -> None:
+async def test_every_folder_name_works(tmp_path: Path, name: str) -> None:
     async with embedded(tmp_path / name) as dsn:
         assert await query(dsn, "SELECT current_database()") == "ide_orchestrator"
 
@@ -213,7 +214,7 @@ async def test_the_users_own_libpq_settings_do_not_move_the_server(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-async def test_as_root_the_server_is_not_root_and_lets_root_alone_in(tmp_path: Path) -> None:
+async def test_as_root_the_server_is_not_root_and_only_root_may_connect(tmp_path: Path) -> None:
     os.chmod(tmp_path, 0o700)  # a home folder: the server's user could not enter it
     async with embedded(tmp_path / "data") as dsn:
         [server] = servers_on(tmp_path / "data")
@@ -226,9 +227,25 @@ async def test_as_root_the_server_is_not_root_and_lets_root_alone_in(tmp_path: P
             dsn,
             stderr=PIPE,
         )
-        _, told = await process.communicate()
+        _, output = await process.communicate()
         assert process.returncode != 0
-        assert b"Peer authentication failed" in told or b"peer authentication failed" in told.lower()
+        assert b"Peer authentication failed" in output or b"peer authentication failed" in output.lower()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+async def test_root_writes_no_file_through_a_path_that_the_servers_user_can_change(tmp_path: Path) -> None:
+    async with embedded(tmp_path / "data"):
+        pass
+    victim = tmp_path / "victim"
+    victim.write_text("kept")
+    for name in ("pg_hba.conf", "pg_ident.conf", "postmaster.pid"):
+        path = tmp_path / "data" / "postgres" / name
+        path.unlink(missing_ok=True)
+        path.symlink_to(victim)
+    async with embedded(tmp_path / "data") as dsn:
+        assert await query(dsn, "SELECT 1") == 1
+    assert victim.read_text() == "kept"
+    assert victim.stat().st_uid == 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")

@@ -1,4 +1,4 @@
-"""What a log line may hold, whoever writes it: entries of ours, libraries' records, exceptions."""
+"""What a log line may contain: the hub's entries, libraries' records, exceptions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-#: A secret in each form that the hub knows, and in the names that it keeps them under.
+#: Secrets, to be logged in every form and under every name that the hub uses.
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJraW5nZmlzaGVyIn0.c2lnbmF0dXJl"
 CANARY = "kingfisher-4711"
 
@@ -37,16 +37,16 @@ except ValueError as error:
 
 
 def logged(*, dev: bool) -> list[str]:
-    """The lines of a process that tries to log secrets."""
+    """The log lines of a process that tries to log secrets."""
     script = _LOGS % {"dev": dev, "jwt": JWT, "canary": CANARY}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not done.stderr
-    # Not splitlines: it knows more ends of lines than terminals and collectors do.
+    # splitlines also splits where terminals and collectors do not.
     return done.stdout.removesuffix("\n").split("\n")
 
 
 @pytest.mark.parametrize("dev", [False, True])
-def test_no_secret_is_written_whoever_logs_it(dev: bool) -> None:
+def test_no_secret_is_written_by_the_hub_or_a_library(dev: bool) -> None:
     lines = logged(dev=dev)
     text = "\n".join(lines)
     assert CANARY not in text
@@ -57,7 +57,7 @@ def test_no_secret_is_written_whoever_logs_it(dev: bool) -> None:
 
 
 @pytest.mark.parametrize("dev", [False, True])
-def test_an_entry_is_one_line_that_no_terminal_obeys(dev: bool) -> None:
+def test_an_entry_is_one_line_and_cannot_control_a_terminal(dev: bool) -> None:
     lines = logged(dev=dev)
     assert len(lines) == (6 if dev else 9)
     forged = next(line for line in lines if "forged" in line)
@@ -65,7 +65,7 @@ def test_an_entry_is_one_line_that_no_terminal_obeys(dev: bool) -> None:
     assert not {"\r", "\0", "\u2028"} & set(forged)
 
 
-def test_in_production_entries_are_json_and_faults_are_named_by_class_and_place() -> None:
+def test_in_production_entries_are_json_and_exceptions_are_classes_and_places() -> None:
     entries: list[dict[str, Any]] = [json.loads(line) for line in logged(dev=False)]
     assert all({"event", "level", "timestamp", "logger"} <= entry.keys() for entry in entries)
     faults = [entry for entry in entries if entry["event"] == "failed"]

@@ -1,4 +1,4 @@
-"""What `/metrics` says of a hub that works, and what watches it."""
+"""The metrics of a working hub, and the alerts and dashboard that use them."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def series(text: str) -> Series:
 
 
 async def scrape(http: httpx.AsyncClient) -> Series:
-    """What the hub says now."""
+    """The metrics now."""
     answer = await http.get("/metrics")
     assert "text/plain" in answer.headers["content-type"]
     return series(answer.text)
 
 
 def value(read: Series, name: str, **labels: str) -> float:
-    """One series' value."""
+    """The value of one series."""
     return read[PREFIX + name, tuple(sorted(labels.items()))]
 
 
-async def test_every_bound_on_memory_has_a_limit_and_a_reading(database: str) -> None:
+async def test_every_memory_limit_has_a_gauge_of_its_own_and_one_of_its_use(database: str) -> None:
     async with (
         running_hub(database, max_queue_mib=3, max_window_mib=2) as hub,
         hub.client() as client,
@@ -66,7 +66,7 @@ async def test_every_bound_on_memory_has_a_limit_and_a_reading(database: str) ->
     assert started["thread_id"] not in text
 
 
-async def test_what_happens_is_counted(database: str) -> None:
+async def test_events_of_runs_and_streams_are_counted(database: str) -> None:
     async with (
         running_hub(database) as hub,
         hub.client() as client,
@@ -99,7 +99,7 @@ async def test_what_happens_is_counted(database: str) -> None:
     assert value(read, "websocket_connections", form="json") == 0
 
 
-async def test_sockets_are_labelled_with_threads_only_by_choice(database: str) -> None:
+async def test_sockets_have_a_label_of_their_thread_only_when_it_is_set(database: str) -> None:
     async with (
         running_hub(database, metrics_threads=True) as hub,
         hub.client() as client,
@@ -114,7 +114,7 @@ async def test_sockets_are_labelled_with_threads_only_by_choice(database: str) -
         assert not [name for name, _ in await scrape(http) if name.endswith("websocket_connections")]
 
 
-async def test_the_number_of_series_does_not_grow_with_use_and_every_metric_is_there(database: str) -> None:
+async def test_the_number_of_series_is_constant_and_every_metric_exists(database: str) -> None:
     async with (
         running_hub(database, max_creates_per_minute=0, max_active_runs=0) as hub,
         hub.client() as client,
@@ -145,19 +145,19 @@ def test_every_metric_is_in_the_reference() -> None:
     assert named == {*GAUGES, *COUNTERS, *HISTOGRAMS, SOCKETS[0]}
 
 
-# --- What watches it ------------------------------------------------------------------------------
+# --- Alerts and dashboard ------------------------------------------------------------------------------
 
-#: Series that others than the hub give: the scrape itself.
+#: Series that the scrape makes.
 OTHERS = {"up"}
 
 
 def used(expression: str) -> set[str]:
-    """The metrics of an expression."""
+    """The hub's metrics in an expression."""
     return set(re.findall(r"\b(ide_orchestrator_\w+)", expression))
 
 
 def known() -> set[str]:
-    """Every series' name."""
+    """The names of all series."""
     histograms = {f"{name}_{part}" for name in HISTOGRAMS for part in ("bucket", "count", "sum")}
     return {PREFIX + name for name in (*GAUGES, *COUNTERS, *histograms, SOCKETS[0])}
 

@@ -1,4 +1,4 @@
-"""The replay runtime behaves as the real one, over real connections."""
+"""The replay runtime behaves like the real one, over real connections."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def received(runtime: DeepagentsRuntime, thread_id: UUID) -> tuple[bytes, 
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_a_recording_comes_whole_to_every_subscriber_and_late_ones(
+async def test_every_subscriber_even_a_late_one_gets_the_whole_recording(
     runtime: DeepagentsRuntime, name: str
 ) -> None:
     thread_id = await start(runtime, f"please [[replay:{name}]]")
@@ -69,13 +69,15 @@ async def test_a_recording_comes_whole_to_every_subscriber_and_late_ones(
     assert (state.error is not None) is (state.status == "failed")
 
 
-async def test_several_threads_play_at_once_each_its_own(runtime: DeepagentsRuntime) -> None:
+async def test_several_threads_play_their_own_recordings_at_once(runtime: DeepagentsRuntime) -> None:
     threads = [await start(runtime, f"[[replay:{name}]]") for name in NAMES * 2]
     found = await asyncio.gather(*(received(runtime, thread_id) for thread_id in threads))
     assert found == [frames(name) for name in NAMES * 2]
 
 
-async def test_a_paced_run_goes_on_alone_and_its_state_shows_how_far(runtime: DeepagentsRuntime) -> None:
+async def test_a_paced_run_continues_alone_and_its_state_shows_its_progress(
+    runtime: DeepagentsRuntime,
+) -> None:
     thread_id = await start(runtime, "[[replay:short_run speed=20]]")
     interpreter = Interpreter()
     seen = set()
@@ -84,7 +86,7 @@ async def test_a_paced_run_goes_on_alone_and_its_state_shows_how_far(runtime: De
             interpreter.interpret(frame)
             state = await runtime.state(thread_id)
             assert state is not None
-            # The state may be ahead of the stream, never behind it.
+            # The state may be ahead of the stream but never late.
             seen.add((state.status, len(state.files or {})))
             assert len(state.files or {}) >= len(interpreter.files.by_path)
     assert ("running", 0) in seen
@@ -94,7 +96,7 @@ async def test_a_paced_run_goes_on_alone_and_its_state_shows_how_far(runtime: De
     assert state.status == "completed"
 
 
-async def test_the_same_job_again_starts_again(runtime: DeepagentsRuntime) -> None:
+async def test_a_repeated_job_starts_its_run_again(runtime: DeepagentsRuntime) -> None:
     thread_id = await start(runtime, "[[replay:short_run]]")
     again = Invocation(uuid4(), thread_id, {"user_request": "[[replay:error_mid_stream]]"}, {"messages": [1]})
     await runtime.invoke(again)
@@ -143,9 +145,7 @@ async def test_a_subscriber_may_come_before_its_job() -> None:
 
 
 @pytest.mark.parametrize("prompt", ["[[replay:nothing]]", "[[replay:short_run fast=1]]", "[[replay:]]"])
-async def test_a_directive_that_cannot_be_followed_is_refused(
-    runtime: DeepagentsRuntime, prompt: str
-) -> None:
+async def test_an_invalid_directive_is_refused(runtime: DeepagentsRuntime, prompt: str) -> None:
     with pytest.raises(RuntimeRefused) as refused:
         await start(runtime, prompt)
     assert refused.value.status == 422
@@ -171,7 +171,7 @@ async def test_a_job_that_the_runtime_would_refuse_is_refused(base: str, job: An
     assert answer.json()["detail"]
 
 
-async def test_the_other_answers_are_the_runtimes(base: str) -> None:
+async def test_the_other_answers_equal_the_runtimes(base: str) -> None:
     async with httpx.AsyncClient(base_url=base, trust_env=False) as client:
         accepted = await client.post("/deepagents-runtime/invoke", json=GOOD)
         assert (accepted.status_code, accepted.json()) == (200, {"thread_id": "j", "status": "started"})

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import asyncpg
 
-from server.embedded_postgres.server import EmbeddedServerError, embedded
+from server.embedded_postgres.process import EmbeddedServerError
+from server.embedded_postgres.server import embedded
 
 
 async def main(data_dir: Path) -> None:

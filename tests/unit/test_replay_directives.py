@@ -50,11 +50,11 @@ def test_the_last_directive_of_the_prompt_counts(
         "x silent=-1",
     ],
 )
-def test_a_directive_that_cannot_be_followed_says_why(words: str) -> None:
+def test_an_invalid_directive_says_why(words: str) -> None:
     with pytest.raises(BadDirective, match="replay"):
         find_directive({"user_request": f"[[replay:{words}]]"}, {})
 
 
-def test_a_recording_named_by_something_else_than_text_is_refused() -> None:
+def test_a_recording_whose_name_is_not_a_text_is_refused() -> None:
     with pytest.raises(BadDirective):
         find_directive({"replay": 3}, {})
