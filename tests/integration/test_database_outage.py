@@ -27,7 +27,7 @@ from tests.support.postgres import Postgres
 from tests.support.stored import NOON, a_run, a_user, a_workflow
 
 
-async def test_stores_say_unavailable_while_it_is_away_and_work_when_it_is_back(tmp_path: Path) -> None:
+async def test_stores_raise_unavailable_during_an_outage_and_work_after_it(tmp_path: Path) -> None:
     async with embedded(tmp_path) as dsn:
         await migrate.up(dsn)
     # Opened without a server; a start of the hub does not need one.
@@ -83,7 +83,7 @@ async def test_a_killed_connection_is_replaced(database: str, postgres: Postgres
         await users.ensure_user(Principal(uuid4(), "ann"), NOON)
 
 
-async def test_a_query_that_takes_too_long_is_an_absent_database(database: str) -> None:
+async def test_a_query_that_takes_too_long_counts_as_an_outage(database: str) -> None:
     async with open_pool(database, max_size=2, command_timeout_s=0.2) as pool:
         blocker = await asyncpg.connect(database)
         try:
@@ -106,7 +106,7 @@ async def test_a_pool_closes_though_a_connection_is_in_use(database: str) -> Non
             await connection.fetchval("SELECT 1")
 
 
-async def test_the_pool_tells_the_server_who_it_is_and_may_do_without_prepared_statements(
+async def test_the_pool_has_an_application_name_and_works_without_prepared_statements(
     database: str,
 ) -> None:
     async with open_pool(database, statement_cache_size=0, application_name="who") as pool:
@@ -116,7 +116,7 @@ async def test_the_pool_tells_the_server_who_it_is_and_may_do_without_prepared_s
         assert await pool.fetchval("SELECT count(*) FROM pg_prepared_statements") <= 1
 
 
-async def test_piccolo_queries_run_on_the_connection_that_the_task_lent(pool: Any) -> None:
+async def test_piccolo_queries_run_on_the_connection_that_the_task_uses(pool: Any) -> None:
     with pytest.raises(NoConnection):
         await Users.select()
     async with pool.acquire() as connection:

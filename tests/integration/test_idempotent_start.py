@@ -84,7 +84,7 @@ class Slow:
             while (await receive())["type"] != "websocket.disconnect":
                 pass
             return
-        status, told = 200, {"status": "running", "generated_files": None}
+        status, payload = 200, {"status": "running", "generated_files": None}
         if scope["method"] == "POST":
             body, more = b"", True
             while more:
@@ -93,10 +93,10 @@ class Slow:
                 more = message.get("more_body", False)
             self.jobs += 1
             await self.answers.wait()
-            status, told = self.status, {"thread_id": json.loads(body)["job_id"], "status": "started"}
+            status, payload = self.status, {"thread_id": json.loads(body)["job_id"], "status": "started"}
         headers = [(b"content-type", b"application/json")]
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": json.dumps(told).encode()})
+        await send({"type": "http.response.body", "body": json.dumps(payload).encode()})
 
 
 async def test_the_same_request_again_gets_the_same_answer_on_every_face(database: str, pool: Any) -> None:
@@ -123,7 +123,7 @@ async def test_the_same_request_again_gets_the_same_answer_on_every_face(databas
 
 
 @pytest.mark.parametrize("key", ["with space", "k" * 256, "tab\tin"])
-async def test_a_key_that_is_none_is_named(database: str, key: str) -> None:
+async def test_an_invalid_key_is_named_in_the_error(database: str, key: str) -> None:
     async with running_hub(database) as hub, hub.client() as client:
         workflow = await a_workflow(client)
         headers = {"Authorization": f"Bearer {hub.token()}", "Idempotency-Key": key}
@@ -134,7 +134,7 @@ async def test_a_key_that_is_none_is_named(database: str, key: str) -> None:
 
 
 @pytest.mark.parametrize("keys", [[""], ["a", "b"], ["a", "a"]])
-async def test_an_empty_key_and_two_keys_are_none_either(database: str, keys: list[str]) -> None:
+async def test_an_empty_key_and_two_keys_are_invalid_too(database: str, keys: list[str]) -> None:
     async with running_hub(database) as hub, hub.client() as client:
         workflow = await a_workflow(client)
         headers = [("Authorization", f"Bearer {hub.token()}"), *(("Idempotency-Key", key) for key in keys)]
@@ -143,7 +143,9 @@ async def test_an_empty_key_and_two_keys_are_none_either(database: str, keys: li
     assert (refused.status_code, list(refused.json()["fields"])) == (400, ["Idempotency-Key"])
 
 
-async def test_twenty_at_once_on_two_replicas_start_one_run(database: str, pool: Any) -> None:
+async def test_twenty_requests_at_the_same_time_on_two_replicas_start_one_run(
+    database: str, pool: Any
+) -> None:
     verifier = SharedSecret(SECRET)
     async with running_hub(database) as hub:
         settings = load(env="dev")
@@ -167,7 +169,9 @@ async def test_twenty_at_once_on_two_replicas_start_one_run(database: str, pool:
     assert await _runs(pool) == 1
 
 
-async def test_while_the_first_is_in_flight_the_second_is_asked_to_wait(database: str, pool: Any) -> None:
+async def test_while_the_first_request_is_in_flight_the_second_is_asked_to_wait(
+    database: str, pool: Any
+) -> None:
     runtime = Slow()
     async with (
         asgi_server(runtime) as url,
@@ -204,7 +208,7 @@ async def test_while_the_first_is_in_flight_the_second_is_asked_to_wait(database
     assert runtime.jobs == await _runs(pool) == 1
 
 
-async def test_a_key_that_became_free_is_taken_by_one_of_twenty(database: str, pool: Any) -> None:
+async def test_a_key_that_became_free_is_used_by_one_of_twenty_requests(database: str, pool: Any) -> None:
     runtime = Slow(status=422)
     runtime.answers.set()
     async with (
@@ -231,7 +235,7 @@ async def test_a_key_that_became_free_is_taken_by_one_of_twenty(database: str, p
     assert runtime.jobs == await _runs(pool) == 2
 
 
-async def test_what_was_started_is_told_while_nothing_can_be_started(database: str, pool: Any) -> None:
+async def test_an_earlier_start_is_answered_while_nothing_can_be_started(database: str, pool: Any) -> None:
     runtime = Slow()
     runtime.answers.set()
     async with asgi_server(runtime) as url, driven(url, database, pool) as on:
@@ -257,7 +261,7 @@ async def test_what_was_started_is_told_while_nothing_can_be_started(database: s
         ("cancelled", False),
     ],
 )
-async def test_only_a_run_that_the_runtime_never_took_frees_its_key(
+async def test_only_a_run_that_the_runtime_never_accepted_frees_its_key(
     pool: Any, reason: str, free: bool
 ) -> None:
     user = await a_user(pool)
@@ -278,7 +282,7 @@ async def test_only_a_run_that_the_runtime_never_took_frees_its_key(
         assert (again.thread_id, again.taken, again.free) == (first.thread_id, True, False)
 
 
-async def test_a_client_whose_answer_was_lost_starts_one_run(database: str, pool: Any) -> None:
+async def test_a_client_whose_response_was_lost_starts_one_run(database: str, pool: Any) -> None:
     async with running_hub(database) as hub, hub.client() as client:
         workflow = await a_workflow(client)
         keys: list[bytes] = []
@@ -314,7 +318,7 @@ async def test_a_client_does_not_repeat_what_the_runtime_failed(database: str, p
     assert await _runs(pool) == 1
 
 
-async def test_a_key_whose_run_the_runtime_did_not_take_is_free_again(database: str, pool: Any) -> None:
+async def test_a_key_whose_run_the_runtime_did_not_accept_is_free_again(database: str, pool: Any) -> None:
     user = await a_user(pool)
     workflow = await a_stored_workflow(pool, user)
     async with running_hub(database) as hub:
@@ -326,7 +330,7 @@ async def test_a_key_whose_run_the_runtime_did_not_take_is_free_again(database: 
     assert [proposal.status.value for proposal in page.items] == ["failed", "failed"]
 
 
-async def test_keys_are_the_callers_own(database: str, pool: Any) -> None:
+async def test_keys_belong_to_their_caller(database: str, pool: Any) -> None:
     ann, bob = await a_user(pool, "ann"), await a_user(pool, "bob")
     async with running_hub(database) as hub:
         answers = []
@@ -348,7 +352,7 @@ async def test_an_expired_key_is_free_and_old_ones_are_removed(pool: Any) -> Non
     assert await pool.fetchval("SELECT array_agg(key) FROM idempotency_keys") == ["a"]
 
 
-async def test_another_request_under_the_key_is_refused(database: str, pool: Any) -> None:
+async def test_another_request_with_the_same_key_is_refused(database: str, pool: Any) -> None:
     user = await a_user(pool)
     workflow = await a_stored_workflow(pool, user)
     async with running_hub(database) as hub:

@@ -101,7 +101,7 @@ async def test_keys_rotate_under_load_without_a_failure(
     assert await _refused(keys, by.token(OLD, clock.now())) is Unauthenticated
 
 
-async def test_an_issuer_that_is_down_for_ten_minutes_is_not_noticed(
+async def test_an_issuer_that_is_down_for_ten_minutes_causes_no_failure(
     keys: KeySet, by: Issuer, server: JwksServer, clock: HandClock
 ) -> None:
     await server.down()
@@ -125,7 +125,7 @@ async def test_an_issuer_that_is_down_for_ten_minutes_is_not_noticed(
     await keys.verify(token)
 
 
-async def test_keys_that_nobody_confirmed_for_a_day_are_used_no_more(
+async def test_keys_without_a_successful_fetch_for_a_day_are_not_used(
     keys: KeySet, by: Issuer, server: JwksServer, clock: HandClock
 ) -> None:
     await server.down()
@@ -140,7 +140,7 @@ async def test_keys_that_nobody_confirmed_for_a_day_are_used_no_more(
     await keys.verify(by.token(OLD, clock.now()))
 
 
-async def test_a_thousand_unknown_kids_make_one_fetch_in_thirty_seconds(
+async def test_a_thousand_unknown_kids_cause_one_fetch_in_thirty_seconds(
     keys: KeySet, by: Issuer, server: JwksServer, clock: HandClock
 ) -> None:
     good = by.token(OLD, clock.now())
@@ -163,7 +163,7 @@ async def test_a_thousand_unknown_kids_make_one_fetch_in_thirty_seconds(
     assert 1 <= len(fetched_at) <= 200 / COOLDOWN_S
 
 
-async def test_tokens_that_cannot_be_good_make_no_fetch(
+async def test_tokens_that_cannot_be_valid_cause_no_fetch(
     keys: KeySet, by: Issuer, server: JwksServer, clock: HandClock
 ) -> None:
     asked = len(server.paths)
@@ -172,7 +172,7 @@ async def test_tokens_that_cannot_be_good_make_no_fetch(
     assert len(server.paths) == asked
 
 
-async def test_who_gives_up_waiting_for_a_fetch_ends_it_for_nobody_else(
+async def test_a_caller_that_gives_up_waiting_does_not_end_the_fetch_for_others(
     keys: KeySet, by: Issuer, server: JwksServer, clock: HandClock
 ) -> None:
     by.keys[NEW] = new_ec()
@@ -194,7 +194,7 @@ async def test_who_gives_up_waiting_for_a_fetch_ends_it_for_nobody_else(
     assert (await second).subject == "ann"
 
 
-async def test_a_key_that_is_taken_back_is_refused_after_the_next_refresh(
+async def test_a_withdrawn_key_is_refused_after_the_next_refresh(
     keys: KeySet, by: Issuer, server: JwksServer, clock: HandClock
 ) -> None:
     by.keys[NEW] = new_ec()
@@ -268,7 +268,7 @@ def _bad_answers() -> dict[str, Behaviour]:
 
 
 @pytest.mark.parametrize("name", _bad_answers())
-async def test_a_bad_answer_leaves_the_keys_as_they_are(
+async def test_a_bad_response_does_not_change_the_keys(
     keys: KeySet, by: Issuer, server: JwksServer, clock: HandClock, name: str
 ) -> None:
     server.behave = _bad_answers()[name]
@@ -282,7 +282,7 @@ async def test_a_bad_answer_leaves_the_keys_as_they_are(
     assert await _refused(keys, unknown) is Unauthenticated
 
 
-async def test_an_issuer_that_is_away_at_the_start_is_waited_for(
+async def test_an_issuer_that_is_unreachable_at_the_start_is_tried_again(
     by: Issuer, server: JwksServer, clock: HandClock
 ) -> None:
     await server.down()
@@ -300,7 +300,7 @@ async def test_an_issuer_that_is_away_at_the_start_is_waited_for(
         assert (await keys.verify(token)).subject == "ann"
 
 
-async def test_no_more_than_so_many_keys_are_kept(server: JwksServer, clock: HandClock) -> None:
+async def test_only_the_first_keys_of_a_large_set_are_kept(server: JwksServer, clock: HandClock) -> None:
     many = Issuer({f"key-{number}": new_ec() for number in range(70)})
     server.behave = answer(many.document())
     keys = _key_set(server, clock)

@@ -23,7 +23,7 @@ from tests.support.http_face import upgrade
 from tests.support.issuer import AUDIENCE, ISSUER, JwksServer, answer, jwks_server
 from tests.support.token_corpus import forged, issuer, valid
 
-#: What a header can carry as it stands; white space around a token belongs to nobody.
+#: Tokens that a header can carry unchanged; white space around a token is not part of it.
 SENDABLE = re.compile(r"[!-~]([ -~]*[!-~])?")
 THREAD = "00000000-0000-4000-8000-000000000000"
 
@@ -52,7 +52,7 @@ async def hub(database: str, server: JwksServer) -> AsyncIterator[Hub]:
         yield serving
 
 
-async def test_no_forged_token_is_taken_and_no_valid_one_refused(server: JwksServer) -> None:
+async def test_no_forged_token_is_accepted_and_no_valid_token_is_refused(server: JwksServer) -> None:
     clock = HandClock()
     bad, good = forged(clock.now()), valid(clock.now())
     taken, refused = [], []
@@ -76,7 +76,7 @@ async def test_no_forged_token_is_taken_and_no_valid_one_refused(server: JwksSer
     assert set(server.paths) == {"/jwks"}, "a token made the hub ask for something else"
 
 
-async def test_over_every_face_the_same_tokens_are_taken(hub: Hub) -> None:
+async def test_every_face_accepts_the_same_tokens(hub: Hub) -> None:
     now = datetime.now(UTC)
     bad = {name: token for name, token in forged(now).items() if SENDABLE.fullmatch(token)}
     # A token at the edge of its time may be over it before it is asked for.
@@ -89,7 +89,7 @@ async def test_over_every_face_the_same_tokens_are_taken(hub: Hub) -> None:
         for name, token in tokens.items():
             bearer = f"Bearer {token}"
             rest = (await http.get("/api/workflows", headers={"Authorization": bearer})).status_code
-            # A good token gets as far as the thread, which there is not: 403, as the seed has it.
+            # A valid token reaches the check of the thread, which is absent: 403, as legacy clients expect.
             socket, _, _ = await upgrade(
                 hub.http_address, f"/api/ws/refinements/{THREAD}", {"Authorization": bearer}
             )

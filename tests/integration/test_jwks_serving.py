@@ -46,8 +46,8 @@ async def test_without_keys_tokens_get_503_and_the_replica_is_not_ready(database
             assert refused.status_code == 503
             assert int(refused.headers["retry-after"]) >= 1
             path = "/api/ws/refinements/00000000-0000-4000-8000-000000000000"
-            status, headers, told = await upgrade(hub.http_address, path, {"Authorization": bearer})
-            assert (status, told["code"]) == (503, "keys_unavailable")
+            status, headers, body = await upgrade(hub.http_address, path, {"Authorization": bearer})
+            assert (status, body["code"]) == (503, "keys_unavailable")
             assert int(headers["retry-after"]) >= 1
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await workflows.ListWorkflows(workflow_pb2.ListWorkflowsRequest(), metadata=metadata)

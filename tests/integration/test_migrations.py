@@ -33,7 +33,7 @@ async def tables_in(dsn: str) -> set[str]:
         await connection.close()
 
 
-async def test_up_makes_every_table_and_says_what_it_applied(empty_database: str) -> None:
+async def test_up_creates_every_table_and_returns_what_it_applied(empty_database: str) -> None:
     before = await migrate.status(empty_database)
     assert before
     assert not any(state.applied for state in before)
@@ -62,7 +62,7 @@ async def test_down_to_nothing_and_up_again(empty_database: str) -> None:
     assert await migrate.up(empty_database) == applied
 
 
-async def test_down_undoes_as_many_as_it_is_asked_to(empty_database: str) -> None:
+async def test_down_undoes_the_requested_number_of_migrations(empty_database: str) -> None:
     applied = await migrate.up(empty_database)
     assert await migrate.down(empty_database, 0) == []
     assert await migrate.down(empty_database, 1) == applied[-1:]
@@ -96,7 +96,7 @@ async def test_a_failed_migration_leaves_nothing_behind(empty_database: str) -> 
         await connection.close()
 
 
-async def test_migrations_hold_raw_steps_alone() -> None:
+async def test_migrations_have_only_raw_steps() -> None:
     for manager in await migrate._managers():
         assert manager.raw
         assert manager.raw_backwards
@@ -106,7 +106,7 @@ async def test_migrations_hold_raw_steps_alone() -> None:
         assert not manager.alter_columns.alter_columns
 
 
-async def test_an_absent_server_is_a_domain_error() -> None:
+async def test_an_unreachable_server_is_a_domain_error() -> None:
     with pytest.raises(DatabaseUnavailable):
         await migrate.up("postgresql://nobody@127.0.0.1:1/none")
 

@@ -51,7 +51,7 @@ async def test_migrations_work_through_it(postgres: Postgres, empty_database: st
         assert all(state.applied for state in await migrate.status(pooled))
 
 
-async def test_wake_ups_go_over_the_direct_way(database: str, pooled: str) -> None:
+async def test_wakeups_use_the_direct_connection(database: str, pooled: str) -> None:
     def direct(pool: object) -> PostgresWakeups:
         return PostgresWakeups(pool, database)
 
@@ -69,7 +69,7 @@ async def test_wake_ups_go_over_the_direct_way(database: str, pooled: str) -> No
             assert [event.seq for event in await reader] == list(range(1, 23))
 
 
-async def test_listening_through_it_is_found_out_and_the_poll_carries_on(pooled: str) -> None:
+async def test_listening_through_it_is_detected_and_polling_continues(pooled: str) -> None:
     def wrong(pool: object) -> PostgresWakeups:
         return PostgresWakeups(pool, pooled, answer_s=0.3, max_retry_s=0.1)
 

@@ -90,7 +90,7 @@ async def test_only_owners_manage_access(
     assert await access.links(ann, lease.proposal_id) == [link]
 
 
-async def test_everybody_may_leave_but_the_last_owner(access: PostgresAccessStore, pool: Any) -> None:
+async def test_everybody_except_the_last_owner_may_leave(access: PostgresAccessStore, pool: Any) -> None:
     ann, bob = await a_user(pool), await a_user(pool, "bob")
     lease = await a_proposal(pool, ann)
     await access.grant(ann, lease.proposal_id, bob.user_id, VIEWER)
@@ -110,7 +110,7 @@ async def test_everybody_may_leave_but_the_last_owner(access: PostgresAccessStor
         await access.revoke(bob, lease.proposal_id, bob.user_id)
 
 
-async def test_owners_that_remove_each_other_at_once_leave_one(
+async def test_owners_that_revoke_each_other_at_the_same_time_leave_one(
     access: PostgresAccessStore, pool: Any
 ) -> None:
     ann = await a_user(pool)
@@ -144,7 +144,7 @@ async def test_grants_and_links_are_bounded(pool: Any) -> None:
         await add_link(access, ann, lease.proposal_id)
 
 
-async def test_a_link_stands_for_a_reader_of_its_proposal_until_it_ends(
+async def test_a_link_authenticates_a_reader_of_its_proposal_until_it_ends(
     access: PostgresAccessStore, pool: Any
 ) -> None:
     ann = await a_user(pool)
@@ -178,7 +178,7 @@ async def test_a_link_stands_for_a_reader_of_its_proposal_until_it_ends(
         "UPDATE users SET disabled_at = now()",
     ],
 )
-async def test_a_link_ends_with_its_time_and_with_who_made_it(
+async def test_a_link_ends_when_it_expires_and_when_its_creator_is_disabled(
     access: PostgresAccessStore, pool: Any, ending: str
 ) -> None:
     ann = await a_user(pool)
@@ -189,7 +189,7 @@ async def test_a_link_ends_with_its_time_and_with_who_made_it(
     assert await access.filter_authorized([(link.id, lease.thread_id)]) == set()
 
 
-async def test_a_link_is_withdrawn_by_its_own_proposal_and_begins_inside_the_journal(
+async def test_a_link_is_revoked_on_its_own_proposal_and_starts_inside_the_journal(
     access: PostgresAccessStore, pool: Any
 ) -> None:
     ann = await a_user(pool)

@@ -113,7 +113,7 @@ async def test_a_start_that_fails_stores_nothing(proposals: Any, pool: Any) -> N
         assert await pool.fetchval(f"SELECT count(*) FROM {table}") == 1
 
 
-async def test_absent_and_foreign_look_the_same(proposals: Any, pool: Any) -> None:
+async def test_absent_and_foreign_proposals_look_the_same(proposals: Any, pool: Any) -> None:
     ann, bob = await a_user(pool), await a_user(pool, "bob")
     lease = await a_run(pool, ann, await a_workflow(pool, ann))
     for principal, proposal_id, thread_id in (
@@ -150,7 +150,7 @@ async def test_a_list_is_newest_first_and_its_pages_neither_skip_nor_repeat(
     assert (len(exact.items), exact.next_token) == (8, None)
 
 
-async def test_a_list_keeps_to_a_workflow_and_a_status(proposals: Any, pool: Any) -> None:
+async def test_a_list_can_be_limited_to_a_workflow_and_a_status(proposals: Any, pool: Any) -> None:
     ann = await a_user(pool)
     one, two = await a_workflow(pool, ann), await a_workflow(pool, ann)
     first, second = await a_run(pool, ann, one), await a_run(pool, ann, two)
@@ -171,7 +171,7 @@ async def test_a_foreign_page_token_is_an_invalid_argument(proposals: Any, pool:
     assert set(refused.value.fields) == {"cursor"}
 
 
-async def test_a_finished_proposal_tells_its_files_and_failure(proposals: Any, pool: Any) -> None:
+async def test_a_finished_proposal_has_its_files_and_failure(proposals: Any, pool: Any) -> None:
     ann = await a_user(pool)
     lease = await a_run(pool, ann, await a_workflow(pool, ann))
     files = {"/a.md": File(b"one\ntwo\n"), "/b.png": File(b"\x89PNG\0", False), "/c\0": File(b"\0")}
@@ -201,7 +201,7 @@ files = st.one_of(
 
 @given(st.dictionaries(texts, files, max_size=4))
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-async def test_postgresql_gives_any_files_back_equal(pool: Any, given_files: dict[str, File]) -> None:
+async def test_any_files_are_the_same_when_read_back(pool: Any, given_files: dict[str, File]) -> None:
     stored = await pool.fetchval("SELECT $1::jsonb", files_to_jsonb(given_files))
     assert files_from_jsonb(stored) == given_files
 
@@ -221,7 +221,7 @@ async def test_a_terminal_status_never_changes(pool: Any, terminal: str) -> None
                 await pool.execute(f"UPDATE {table} SET status = $1", status)
 
 
-async def test_the_words_of_the_domain_are_the_words_of_the_database(pool: Any) -> None:
+async def test_the_database_accepts_exactly_the_statuses_of_the_domain(pool: Any) -> None:
     ann = await a_user(pool)
     workflow = await a_workflow(pool, ann)
     for run_status in RunStatus:

@@ -15,13 +15,13 @@ from server.domain.model import Principal
 from tests.support.stored import NOON
 
 
-async def test_the_first_calls_of_a_user_may_come_all_at_once(pool: Any) -> None:
+async def test_the_first_calls_of_a_user_may_come_at_the_same_time(pool: Any) -> None:
     for _ in range(30):
         principal = Principal(uuid4(), f"ann-{uuid4()}", "ann@example.com")
         await asyncio.gather(*(PostgresUserStore(pool).ensure_user(principal, NOON) for _ in range(10)))
 
 
-async def test_a_subject_of_another_users_is_refused(pool: Any) -> None:
+async def test_a_subject_that_belongs_to_another_id_is_refused(pool: Any) -> None:
     subject = f"ann-{uuid4()}"
     await PostgresUserStore(pool).ensure_user(Principal(uuid4(), subject), NOON)
     with pytest.raises(PermissionDenied):
@@ -36,7 +36,7 @@ async def test_a_subject_that_looks_like_another_users_id_is_refused(pool: Any) 
             await users.ensure_user(Principal(ann.user_id, str(ann.user_id)), NOON)
 
 
-async def test_a_disabled_user_is_refused_within_a_minute_and_taken_again_once_enabled(pool: Any) -> None:
+async def test_a_disabled_user_is_refused_within_a_minute_and_accepted_once_enabled_again(pool: Any) -> None:
     users, ann = PostgresUserStore(pool), Principal(uuid4(), f"ann-{uuid4()}")
     await users.ensure_user(ann, NOON)
     await pool.execute("UPDATE users SET disabled_at = now() WHERE id = $1", ann.user_id)
@@ -49,7 +49,7 @@ async def test_a_disabled_user_is_refused_within_a_minute_and_taken_again_once_e
     await users.ensure_user(ann, NOON + TRUSTED_FOR)
 
 
-async def test_a_user_who_was_seen_lately_is_not_looked_up_again(pool: Any) -> None:
+async def test_a_user_that_was_checked_recently_is_not_queried_again(pool: Any) -> None:
     users, ann = PostgresUserStore(pool), Principal(uuid4(), f"ann-{uuid4()}")
     await users.ensure_user(ann, NOON)
     await pool.close()

@@ -17,7 +17,7 @@ def workflows(pool: Any) -> PostgresWorkflowStore:
     return PostgresWorkflowStore(pool)
 
 
-async def test_a_workflow_comes_back_as_it_was_made(workflows: PostgresWorkflowStore, pool: Any) -> None:
+async def test_a_workflow_is_read_back_as_it_was_created(workflows: PostgresWorkflowStore, pool: Any) -> None:
     ann = await a_user(pool)
     definition = {"größe": [1, 2.5, None, {"{}": True}], "nodes": []}
     files = {"/THE_SPEC/a.md": "# Ä\n", "/empty": ""}
@@ -57,7 +57,7 @@ async def test_files_are_those_of_the_drafts_version(workflows: PostgresWorkflow
     assert await at(3) == {"/kept": "1", "/changed": "2", "/gone": "3"}
 
 
-async def test_another_users_workflow_is_as_one_that_does_not_exist(
+async def test_another_users_workflow_looks_like_one_that_does_not_exist(
     workflows: PostgresWorkflowStore, pool: Any
 ) -> None:
     ann, bob = await a_user(pool), await a_user(pool, "bob")
@@ -88,7 +88,7 @@ async def test_pages_of_workflows_neither_skip_nor_repeat(
         await workflows.list(ann, limit=3, token="!")
 
 
-async def test_a_workflow_that_fails_half_way_is_not_there(
+async def test_a_workflow_that_fails_half_way_is_not_stored(
     workflows: PostgresWorkflowStore, pool: Any
 ) -> None:
     ann = await a_user(pool)
@@ -97,7 +97,7 @@ async def test_a_workflow_that_fails_half_way_is_not_there(
     assert await pool.fetchval("SELECT count(*) FROM workflows") == 0
 
 
-async def test_a_user_that_calls_has_one_row_as_first_seen(pool: Any) -> None:
+async def test_a_user_has_one_row_from_its_first_call(pool: Any) -> None:
     users = PostgresUserStore(pool)
     ann = Principal(uuid4(), "ann", "ann@example.com")
     await users.ensure_user(ann, NOON)
@@ -113,7 +113,7 @@ async def test_a_user_that_calls_has_one_row_as_first_seen(pool: Any) -> None:
     assert not row["is_service"]
 
 
-async def test_a_known_user_costs_no_query_and_few_are_remembered(pool: Any) -> None:
+async def test_a_known_user_costs_no_query_and_only_some_are_remembered(pool: Any) -> None:
     users = PostgresUserStore(pool, max_remembered=2)
     ann, bob, cid = (Principal(uuid4(), name) for name in ("ann", "bob", "cid"))
     for user in (ann, bob):

@@ -1,4 +1,4 @@
-"""From every schema that was released, with rows of real use in it, to the newest: nothing is lost."""
+"""From every released schema, with rows of real use, to the newest one: nothing is lost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RELEASED = [
     "2026-11-25T13:00:00:000000",
     "2026-11-25T14:00:00:000000",
 ]
-#: What is worth nothing after a crash is worth nothing after a step back either.
+#: Tables whose rows are not kept.
 PASSING = {"quotas", "replicas", "migration"}
 
 
@@ -39,7 +39,7 @@ async def rows_of(dsn: str) -> dict[str, list[dict[str, Any]]]:
 
 
 async def use(dsn: str) -> dict[str, Any]:
-    """Use the hub; what it answers about all that."""
+    """Use the hub; returns `answers`."""
     async with running_hub(dsn) as hub, hub.client() as client:
         workflow = await a_workflow(client, files={"/a.md": "a", "/b.md": "b"})
         for prompt in (
@@ -55,32 +55,32 @@ async def use(dsn: str) -> dict[str, Any]:
 
 
 async def answers(dsn: str) -> dict[str, Any]:
-    """What a hub answers about what is stored."""
+    """The responses of a hub about everything stored."""
     async with running_hub(dsn) as hub, hub.client() as client:
-        told: dict[str, Any] = {}
+        stored: dict[str, Any] = {}
         for item in (await client.call("GET", "/api/proposals"))["items"]:
             thread = item["thread_id"]
-            told[thread] = [
+            stored[thread] = [
                 await client.call("GET", f"/api/proposals/{item['id']}"),
                 await client.call("GET", f"/api/refinements/{thread}"),
                 await client.call("GET", f"/api/refinements/{thread}/events?limit=1000"),
             ]
             workflow = item["workflow_id"]
-            told[workflow] = await client.call("GET", f"/api/workflows/{workflow}")
-    return told
+            stored[workflow] = await client.call("GET", f"/api/workflows/{workflow}")
+    return stored
 
 
-async def test_the_released_migrations_are_all_there_and_none_was_renamed(empty_database: str) -> None:
+async def test_all_released_migrations_exist_under_their_ids(empty_database: str) -> None:
     assert [state.id for state in await migrate.status(empty_database)] == RELEASED
 
 
 @pytest.mark.parametrize("released", range(1, len(RELEASED)))
-async def test_an_earlier_schema_with_rows_comes_to_the_newest_without_a_loss(
+async def test_an_earlier_schema_with_rows_migrates_to_the_newest_without_loss(
     empty_database: str, released: int
 ) -> None:
     await migrate.up(empty_database)
-    told = await use(empty_database)
-    assert len(told) == 4
+    before_down = await use(empty_database)
+    assert len(before_down) == 4
     # Back to what that release had, with the rows that it would have made.
     await migrate.down(empty_database, len(RELEASED) - released)
     before = await rows_of(empty_database)
@@ -91,4 +91,4 @@ async def test_an_earlier_schema_with_rows_comes_to_the_newest_without_a_loss(
     for table, rows in before.items():
         known = [{name: row[name] for name in rows[0]} for row in after[table]] if rows else []
         assert known == rows, table
-    assert await answers(empty_database) == told
+    assert await answers(empty_database) == before_down

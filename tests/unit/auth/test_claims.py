@@ -43,7 +43,7 @@ async def test_issuer_and_audience_are_required_where_they_are_set() -> None:
 
 
 @pytest.mark.parametrize("exp", [10**12, 10**40, -(10**40), 1e308, "4000000000", True], ids=str)
-async def test_a_time_that_is_none_is_refused(exp: Any) -> None:
+async def test_an_invalid_time_is_refused(exp: Any) -> None:
     with pytest.raises(Unauthenticated):
         await SharedSecret(SECRET).verify(compact({"alg": "HS256"}, {"sub": "ann", "exp": exp}, _sign))
 
@@ -52,7 +52,7 @@ def _sign(data: bytes) -> bytes:
     return jwt.get_algorithm_by_name("HS256").sign(data, SECRET.encode())
 
 
-def test_only_the_usual_form_of_a_uuid_is_the_user_id() -> None:
+def test_only_the_canonical_form_of_a_uuid_is_the_user_id() -> None:
     assert user_id_of(NAMED, "me") == UUID(NAMED)
     others = {f"{{{NAMED}}}", f"urn:uuid:{NAMED}", NAMED.upper(), NAMED.replace("-", "")}
     ids = {user_id_of(other, "me") for other in others}

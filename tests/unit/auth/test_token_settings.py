@@ -28,17 +28,17 @@ def problems(**given: Any) -> str:
     return "\n".join(caught.value.problems)
 
 
-def test_production_names_all_that_is_missing_at_once() -> None:
-    told = problems(in_prod=("IDEO_JWKS_URL",))
+def test_production_names_all_missing_settings_at_once() -> None:
+    found = problems(in_prod=("IDEO_JWKS_URL",))
     for name in ("IDEO_JWKS_URL", "IDEO_JWT_ISSUER", "IDEO_JWT_AUDIENCE"):
-        assert told.count(f"{name}: is required") == 1
+        assert found.count(f"{name}: is required") == 1
 
 
 @pytest.mark.parametrize("env", ["prod", "dev"])
 def test_keys_need_an_issuer_and_an_audience(env: str) -> None:
-    told = problems(env=env, **JWKS)
-    assert "IDEO_JWT_ISSUER: is required" in told
-    assert "IDEO_JWT_AUDIENCE: is required" in told
+    found = problems(env=env, **JWKS)
+    assert "IDEO_JWT_ISSUER: is required" in found
+    assert "IDEO_JWT_AUDIENCE: is required" in found
     assert "IDEO_JWT_ISSUER" not in problems(env=env, jwt_issuer="x", **JWKS)
 
 
@@ -67,7 +67,7 @@ def test_keys_come_over_https_or_from_this_machine_in_development(env: str, addr
         assert "IDEO_JWKS_URL" in problems(**given)
 
 
-def test_a_shared_secret_is_for_development_and_stands_alone() -> None:
+def test_a_shared_secret_is_for_development_and_excludes_a_key_set() -> None:
     assert isinstance(verifier_of(load(env="dev", jwt_secret=SECRET)), SharedSecret)
     assert "IDEO_JWT_SECRET" in problems(env="prod", jwt_secret=SECRET)
     assert "IDEO_JWT_SECRET" in problems(env="dev", jwt_secret=SECRET, **JWKS, **NAMED)
@@ -75,7 +75,7 @@ def test_a_shared_secret_is_for_development_and_stands_alone() -> None:
 
 
 @pytest.mark.parametrize(("env", "seconds"), [("prod", 12), ("dev", 1)])
-def test_a_lease_may_be_short_in_development_alone(env: str, seconds: float) -> None:
+def test_a_lease_may_be_short_only_in_development(env: str, seconds: float) -> None:
     assert load(env=env, lease_ttl_s=seconds).lease_ttl_s == seconds
 
 

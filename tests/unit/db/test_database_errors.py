@@ -37,19 +37,19 @@ BUGS = [
 
 
 @pytest.mark.parametrize("error", LOST, ids=lambda error: type(error).__name__)
-def test_a_lost_database_is_unavailable_and_the_drivers_words_are_not_told(error: Exception) -> None:
-    with pytest.raises(DatabaseUnavailable) as told, database_errors():
+def test_a_lost_database_is_unavailable_and_the_drivers_text_is_not_shown(error: Exception) -> None:
+    with pytest.raises(DatabaseUnavailable) as caught, database_errors():
         raise error
-    assert str(told.value) == "the database is not available"
-    assert told.value.__cause__ is error
-    assert told.value.retry_after_s
+    assert str(caught.value) == "the database is not available"
+    assert caught.value.__cause__ is error
+    assert caught.value.retry_after_s
 
 
 @pytest.mark.parametrize("error", BUGS, ids=lambda error: type(error).__name__)
-def test_a_bug_stays_what_it_is(error: Exception) -> None:
-    with pytest.raises(type(error)) as told, database_errors():
+def test_a_bug_is_raised_as_it_is(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, database_errors():
         raise error
-    assert told.value is error
+    assert caught.value is error
 
 
 def test_a_cancelled_call_stays_cancelled() -> None:

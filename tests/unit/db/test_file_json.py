@@ -29,14 +29,16 @@ def fits(text: str) -> bool:
 
 
 @given(st.dictionaries(texts, files, max_size=5))
-def test_any_files_come_back_equal_from_a_value_that_jsonb_holds(given_files: dict[str, File]) -> None:
+def test_any_files_are_the_same_when_read_back_from_a_value_that_jsonb_can_hold(
+    given_files: dict[str, File],
+) -> None:
     stored = files_to_jsonb(given_files)
     assert fits(stored)
     assert "\0" not in json.dumps(json.loads(stored), ensure_ascii=False)
     assert files_from_jsonb(stored) == given_files
 
 
-def test_ordinary_files_are_stored_in_the_seeds_form() -> None:
+def test_ordinary_files_are_stored_in_their_legacy_form() -> None:
     file = File(b"# A\nb", True, "2025-01-01T00:00:00Z")
     assert json.loads(files_to_jsonb({"/a.md": file})) == {
         "/a.md": {"content": ["# A", "b"], "created_at": "2025-01-01T00:00:00Z"}
@@ -52,10 +54,10 @@ def test_a_binary_file_stays_binary_though_it_could_be_text() -> None:
     assert files_from_jsonb(files_to_jsonb({"a": File(b"text", False)})) == {"a": File(b"text", False)}
 
 
-def test_what_is_escaped_says_so_and_tells_its_bytes_to_any_reader() -> None:
+def test_an_escaped_field_is_marked_and_readable_as_base64() -> None:
     stored = json.loads(files_to_jsonb({"a": File(b"a\0b")}))
     assert stored == {"a": {"content": ["YQBi"], "encoding": "base64", "escaped": ["content"]}}
 
 
-def test_no_value_is_no_files() -> None:
+def test_null_means_no_files() -> None:
     assert files_from_jsonb(None) == {}

@@ -16,7 +16,7 @@ aware = st.datetimes(timezones=st.just(UTC))
 
 
 @given(aware, st.uuids())
-def test_a_token_names_its_place_to_the_microsecond(created_at: datetime, item: UUID) -> None:
+def test_a_token_names_its_position_to_the_microsecond(created_at: datetime, item: UUID) -> None:
     assert page_place(b"p", page_token(b"p", created_at, item)) == (created_at, item)
 
 
@@ -39,7 +39,7 @@ def test_another_lists_token_and_a_padded_one_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("microseconds", "year"), [(2**63 - 1, 9999), (-(2**63), 1)])
-def test_a_time_that_no_item_can_have_is_the_nearest_that_one_can(microseconds: int, year: int) -> None:
+def test_a_time_outside_the_calendar_is_the_nearest_time_in_it(microseconds: int, year: int) -> None:
     packed = struct.pack(">cq16s", b"p", microseconds, bytes(16))
     place, item = page_place(b"p", base64.urlsafe_b64encode(packed).decode().rstrip("="))
     assert (place.year, item) == (year, UUID(int=0))
