@@ -12,8 +12,8 @@ from server.domain.journal.frame_reconstruction import FrameReconstructor
 from server.domain.journal.segments import Segment, framed_delta, framed_event
 from server.domain.runs.runtime import Interpretation
 from server.runtime.frames import Interpreter
-from tests.support.legacy_form import in_seed_form
 from tests.support.recordings import NAMES, expected, frames
+from tests.unit.runtime.legacy_form import in_seed_form
 
 
 def interpreted(name: str) -> tuple[Interpreter, list[Interpretation]]:
