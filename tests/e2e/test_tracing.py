@@ -11,7 +11,7 @@ import httpx
 from ide_orchestrator.v1 import refinement_pb2_grpc
 from server.auth.tokens import SharedSecret
 from server.wire import messages as m
-from tests.support.collector import Collector, running_collector
+from tests.e2e.collector import Collector, running_collector
 from tests.support.http_face import socket
 from tests.support.processes import hub_environment, replay_process, running
 from tests.support.tokens import SECRET

@@ -1,11 +1,9 @@
-"""The proxy breaks what it is told to, and nothing else."""
+"""The proxy breaks what it is asked to break, and nothing else."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -13,39 +11,39 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from tests.support.proxy import Fault, How, Place, Proxy, proxy
+from tests.support.proxy import How, proxy
+from tests.support.servers import Place, tcp_server
 
 FRAMES = [b"x" * size for size in (1, 125, 126, 0, 65535, 65536, 200_000, 7)]
 
 
-@asynccontextmanager
-async def stream_behind_proxy(fault: Fault) -> AsyncIterator[tuple[str, Proxy]]:
+@pytest.mark.parametrize("how", ["close", "reset", "half-close", "swallow"])
+@pytest.mark.parametrize("count", range(1, len(FRAMES) + 1))
+async def test_a_stream_breaks_after_the_frames_that_passed(how: How, count: int) -> None:
+    goes_on = asyncio.Event()
+
     async def script(socket: ServerConnection) -> None:
         with contextlib.suppress(ConnectionClosed):
-            for frame in FRAMES:
+            for frame in FRAMES[:count]:
                 await socket.send(frame)
+            await goes_on.wait()
+            await socket.send(b"after the break")
             await socket.wait_closed()
 
     async with (
         serve(script, "127.0.0.1", 0, compression=None, close_timeout=0.2) as server,
         proxy(next(iter(server.sockets)).getsockname()[1]) as between,
     ):
-        between.fault = lambda _: fault
-        yield f"ws://127.0.0.1:{between.place}", between
-
-
-@pytest.mark.parametrize("how", ["close", "reset", "half-close", "swallow"])
-@pytest.mark.parametrize("count", range(1, len(FRAMES) + 1))
-async def test_a_stream_breaks_behind_the_frame_it_is_told_to(how: How, count: int) -> None:
-    async with stream_behind_proxy(Fault(after_frames=count, how=how)) as (address, between):
-        got: list[bytes] = []
+        address = f"ws://127.0.0.1:{between.place}"
         socket = await connect(address, max_size=None, close_timeout=0.1, proxy=None, compression=None)
+        got = [await socket.recv(decode=False) for _ in range(count)]
+        between.break_all(how)
+        goes_on.set()
         with contextlib.suppress(TimeoutError, ConnectionClosed):
             async with asyncio.timeout(0.3 if how == "swallow" else 5):
                 while True:
                     got.append(await socket.recv(decode=False))
-        # A reset may take away what was on its way.
-        assert got == FRAMES[:count] if how != "reset" else got == FRAMES[: len(got)]
+        assert got == FRAMES[:count]
         assert (socket.close_code is None) == (how == "swallow")
         assert between.broken == 1
         await socket.close()
@@ -54,7 +52,6 @@ async def test_a_stream_breaks_behind_the_frame_it_is_told_to(how: How, count: i
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while data := await reader.read(1000):
         writer.write(data)
-    writer.close()
 
 
 async def _open(place: Place) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -65,26 +62,22 @@ async def _open(place: Place) -> tuple[asyncio.StreamReader, asyncio.StreamWrite
 
 @pytest.mark.parametrize("unix", [False, True])
 async def test_bytes_pass_unchanged_until_the_break(unix: bool, tmp_path: Path) -> None:
-    if unix:
-        server: asyncio.Server = await asyncio.start_unix_server(echo, str(tmp_path / "echo"))
-        target: Place = tmp_path / "echo"
-    else:
-        server = await asyncio.start_server(echo, "127.0.0.1", 0)
-        target = server.sockets[0].getsockname()[1]
-    async with server, proxy(target, at=tmp_path / "between" if unix else 0) as between:
-        between.fault = lambda number: Fault(after_bytes=5 if number == 1 else None)
-        for expected in (b"hello", b"hello world"):
+    async with (
+        tcp_server(echo, tmp_path / "echo" if unix else 0) as target,
+        proxy(target, at=tmp_path / "between" if unix else 0) as between,
+    ):
+        for _ in range(2):
             reader, writer = await _open(between.place)
             writer.write(b"hello world")
-            assert await reader.readexactly(len(expected)) == expected
-            if expected == b"hello":
-                assert await reader.read() == b""
+            assert await reader.readexactly(11) == b"hello world"
+            between.break_all("close")
+            assert await reader.read() == b""
             writer.close()
+        assert between.broken == 2
 
 
 async def test_a_stall_ends_and_open_connections_can_be_broken_at_once() -> None:
-    server = await asyncio.start_server(echo, "127.0.0.1", 0)
-    async with server, proxy(server.sockets[0].getsockname()[1]) as between:
+    async with tcp_server(echo) as target, proxy(target) as between:
         pairs = [await _open(between.place) for _ in range(3)]
         between.open.clear()
         for _, writer in pairs:

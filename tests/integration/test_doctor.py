@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket as sockets
 from collections.abc import AsyncIterator
@@ -22,7 +23,7 @@ from server.settings import load
 from tests.support.certificates import Authority, write
 from tests.support.hub import running_hub
 from tests.support.processes import hub_environment, running
-from tests.support.servers import asgi_server
+from tests.support.servers import answer, http_server
 from tests.support.tokens import SECRET
 
 NOBODY = "http://127.0.0.1:9"
@@ -154,12 +155,10 @@ async def test_a_runtime_that_cannot_be_reached(database: str) -> None:
 async def another_service(status: int, body: bytes) -> AsyncIterator[str]:
     """A server that is not the runtime."""
 
-    async def _app(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http":
-            await send({"type": "http.response.start", "status": status, "headers": []})
-            await send({"type": "http.response.body", "body": body})
+    async def answerer(head: bytes, request: bytes, writer: asyncio.StreamWriter) -> bytes:
+        return answer(status, body)
 
-    async with asgi_server(_app) as url:
+    async with http_server(answerer) as url:
         yield url
 
 

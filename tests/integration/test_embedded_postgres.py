@@ -33,7 +33,7 @@ async def query(dsn: str, sql: str) -> Any:
 async def child(data_dir: Path) -> AsyncIterator[Process]:
     """Another process that embeds a server; a process group of its own, as in a terminal."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.support.embedded_child", str(data_dir)),
+        *(sys.executable, "-m", "tests.integration.embedded_child", str(data_dir)),
         stdout=PIPE,
         start_new_session=True,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -29,12 +28,13 @@ from server.runtime.breaker import Breaker
 from server.settings import load
 from server.wire import messages as m
 from server.wire.definition import DEFAULT_DEFINITION
+from tests.contract.faces.callers import caller
 from tests.support.driven import driven
-from tests.support.faces import caller
 from tests.support.grpc_face import Caller, refusal_of
 from tests.support.hand_clock import until
 from tests.support.hub import a_workflow, finished, running_hub
-from tests.support.servers import answer, asgi_server, http_server
+from tests.support.runtime import Answer, Runtime, Stream, serve_runtime
+from tests.support.servers import answer, http_server
 from tests.support.stored import NOON, a_user, an_invocation
 from tests.support.stored import a_workflow as a_stored_workflow
 from tests.support.tokens import SECRET
@@ -65,8 +65,8 @@ async def _starter(pool: Any, user: Principal) -> Callable[[str], Awaitable[Leas
 
 
 @dataclass
-class Slow:
-    """A runtime as an ASGI app that answers an invoke once `answers` is set; its runs say nothing.
+class Slow(Runtime):
+    """Answers an invoke once `answers` is set; its runs send nothing.
 
     status: of that answer. jobs: invokes that came.
     """
@@ -75,28 +75,17 @@ class Slow:
     jobs: int = 0
     answers: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            return
-        if scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.accept"})
-            while (await receive())["type"] != "websocket.disconnect":
-                pass
-            return
-        status, payload = 200, {"status": "running", "generated_files": None}
-        if scope["method"] == "POST":
-            body, more = b"", True
-            while more:
-                message = await receive()
-                body += message.get("body", b"")
-                more = message.get("more_body", False)
-            self.jobs += 1
-            await self.answers.wait()
-            status, payload = self.status, {"thread_id": json.loads(body)["job_id"], "status": "started"}
-        headers = [(b"content-type", b"application/json")]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": json.dumps(payload).encode()})
+    async def invoke(self, job: dict[str, Any]) -> Answer:
+        self.jobs += 1
+        await self.answers.wait()
+        return self.status, (await super().invoke(job))[1]
+
+    async def state(self, thread_id: str) -> Answer:
+        return 200, {"status": "running", "generated_files": None}
+
+    async def stream(self, stream: Stream) -> None:
+        await stream.accept()
+        await stream.silence()
 
 
 async def test_the_same_request_again_gets_the_same_answer_on_every_face(database: str, pool: Any) -> None:
@@ -174,7 +163,7 @@ async def test_while_the_first_request_is_in_flight_the_second_is_asked_to_wait(
 ) -> None:
     runtime = Slow()
     async with (
-        asgi_server(runtime) as url,
+        serve_runtime(runtime) as url,
         running_hub(database, runtime_url=url) as hub,
         hub.client() as ann,
     ):
@@ -212,7 +201,7 @@ async def test_a_key_that_became_free_is_used_by_one_of_twenty_requests(database
     runtime = Slow(status=422)
     runtime.answers.set()
     async with (
-        asgi_server(runtime) as url,
+        serve_runtime(runtime) as url,
         driven(url, database, pool) as one,
         driven(url, database, pool) as two,
     ):
@@ -238,7 +227,7 @@ async def test_a_key_that_became_free_is_used_by_one_of_twenty_requests(database
 async def test_an_earlier_start_is_answered_while_nothing_can_be_started(database: str, pool: Any) -> None:
     runtime = Slow()
     runtime.answers.set()
-    async with asgi_server(runtime) as url, driven(url, database, pool) as on:
+    async with serve_runtime(runtime) as url, driven(url, database, pool) as on:
         command = StartRefinement(on.workflow_id, "do it")
         first = await on.core.refinements.start(on.user, command, key="k")
         breaker = on.core.runtime.breaker = Breaker(lambda: 0.0)

@@ -18,10 +18,10 @@ from server.compose import Hub, open_hub, verifier_of
 from server.domain.errors import Unauthenticated
 from server.replay.server import replay_runtime
 from server.settings import load
+from tests.integration.token_corpus import forged, issuer, valid
 from tests.support.hand_clock import HandClock
 from tests.support.http_face import upgrade
 from tests.support.issuer import AUDIENCE, ISSUER, JwksServer, answer, jwks_server
-from tests.support.token_corpus import forged, issuer, valid
 
 #: Tokens that a header can carry unchanged; white space around a token is not part of it.
 SENDABLE = re.compile(r"[!-~]([ -~]*[!-~])?")

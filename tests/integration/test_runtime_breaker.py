@@ -20,12 +20,11 @@ from server.runtime.client import DeepagentsRuntime
 from tests.support.driven import Driven, driven, verdict
 from tests.support.hand_clock import until
 from tests.support.hub import a_workflow, running_hub
-from tests.support.servers import asgi_server
+from tests.support.runtime import END, Answer, Runtime, Stream, files_frame, serve_runtime
 
 THREAD = UUID("00000000-0000-4000-8000-000000000001")
 JOB = Invocation(UUID(int=2), THREAD, {"user_request": "x"}, {"messages": []})
-SHOWS = {"event_type": "on_state_update", "data": {"files": {"/a": {"content": "1", "encoding": "utf-8"}}}}
-END = {"event_type": "end", "data": {}}
+SHOWS = files_frame(a="1")
 
 
 @dataclass
@@ -39,9 +38,9 @@ class Clock:
 
 
 @dataclass
-class Fickle:
-    """A runtime as an ASGI app: `status` for every call; with 200 a run shows a file, waits for
-    `goes_on`, and ends. `calls` are those that came, by kind."""
+class Fickle(Runtime):
+    """`status` for every call; with 200 a run shows a file, waits for `goes_on`, and ends. `calls` are those
+    that came, by kind."""
 
     status: int = 200
     calls: list[str] = field(default_factory=list)
@@ -50,56 +49,28 @@ class Fickle:
     breaks: asyncio.Event = field(default_factory=asyncio.Event)
     known: bool = True
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            return
-        if scope["type"] == "websocket":
-            self.calls.append("stream")
-            await self._stream(receive, send)
-            return
-        kind = "invoke" if scope["method"] == "POST" else "state"
-        self.calls.append(kind)
-        body, more = b"", True
-        while more:
-            message = await receive()
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-        answer: dict[str, Any] = {"status": "running", "generated_files": None}
-        status = self.status
-        if kind == "invoke" and status == 200:
-            answer = {"thread_id": json.loads(body)["job_id"], "status": "started"}
-            self.known = True
-        elif kind == "state" and not self.known and status == 200:
-            status = 404
-        await _answer(send, status, answer)
+    async def invoke(self, job: dict[str, Any]) -> Answer:
+        self.calls.append("invoke")
+        self.known = self.known or self.status == 200
+        return self.status, (await super().invoke(job))[1]
 
-    async def _stream(self, receive: Any, send: Any) -> None:
-        await receive()
+    async def state(self, thread_id: str) -> Answer:
+        self.calls.append("state")
+        status = 404 if self.status == 200 and not self.known else self.status
+        return status, {"status": "running", "generated_files": None}
+
+    async def stream(self, stream: Stream) -> None:
+        self.calls.append("stream")
         if self.status != 200:
-            await send({"type": "websocket.close", "code": 1000})
-            return
-        await send({"type": "websocket.accept"})
-        await _frame(send, SHOWS)
-        gone = asyncio.ensure_future(receive())
-        waits = [gone, *(asyncio.ensure_future(event.wait()) for event in (self.goes_on, self.breaks))]
+            await stream.refuse(403)
+        await stream.accept()
+        await stream.send(json.dumps(SHOWS).encode())
+        waits = [asyncio.ensure_future(event.wait()) for event in (self.goes_on, self.breaks)]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
-        if gone.done():
-            return
         if self.goes_on.is_set():
-            await _frame(send, END)
-        await send({"type": "websocket.close", "code": 1000})
-
-
-async def _frame(send: Any, frame: Any) -> None:
-    await send({"type": "websocket.send", "text": json.dumps(frame)})
-
-
-async def _answer(send: Any, status: int, body: Any) -> None:
-    headers = [(b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps(body).encode()})
+            await stream.send(json.dumps(END).encode())
 
 
 async def _call(runtime: DeepagentsRuntime, kind: str) -> None:
@@ -120,7 +91,7 @@ async def _fail(runtime: DeepagentsRuntime, kind: str, times: int = 6) -> None:
 
 @asynccontextmanager
 async def runtime_on(app: Fickle, clock: Clock) -> AsyncIterator[DeepagentsRuntime]:
-    async with asgi_server(app) as url, DeepagentsRuntime(url, breaker=Breaker(clock)) as runtime:
+    async with serve_runtime(app) as url, DeepagentsRuntime(url, breaker=Breaker(clock)) as runtime:
         yield runtime
 
 
@@ -202,7 +173,7 @@ async def test_a_start_with_the_breaker_open_is_refused_and_nothing_is_stored(
     database: str, pool: Any
 ) -> None:
     app = Fickle(status=503)
-    async with asgi_server(app) as url, driven(url, database, pool) as on:
+    async with serve_runtime(app) as url, driven(url, database, pool) as on:
         on.core.runtime.breaker = Breaker(Clock())
         for _ in range(6):
             with pytest.raises(RuntimeRefused):
@@ -219,7 +190,7 @@ async def test_a_start_with_the_breaker_open_is_refused_and_nothing_is_stored(
 
 async def test_a_client_gets_503_with_the_seconds_left(database: str, pool: Any) -> None:
     app, clock = Fickle(status=500), Clock()
-    async with asgi_server(app) as url, running_hub(database, runtime_url=url) as hub:
+    async with serve_runtime(app) as url, running_hub(database, runtime_url=url) as hub:
         runtime = hub.core.runtime
         runtime.breaker = Breaker(clock)
         await _fail(runtime, "state")
@@ -243,7 +214,7 @@ async def test_a_client_gets_503_with_the_seconds_left(database: str, pool: Any)
 async def test_a_start_takes_a_place_of_the_half_open_state_once(database: str, pool: Any) -> None:
     app, clock = Fickle(status=500), Clock()
     app.goes_on.set()
-    async with asgi_server(app) as url, driven(url, database, pool) as on:
+    async with serve_runtime(app) as url, driven(url, database, pool) as on:
         runtime = on.core.runtime
         runtime.breaker = Breaker(clock)
         await _fail(runtime, "state")
@@ -259,7 +230,7 @@ async def test_a_start_takes_a_place_of_the_half_open_state_once(database: str, 
 
 async def test_a_run_under_way_outlives_an_open_breaker(database: str, pool: Any) -> None:
     app, clock = Fickle(), Clock()
-    async with asgi_server(app) as url, driven(url, database, pool) as on:
+    async with serve_runtime(app) as url, driven(url, database, pool) as on:
         runtime = on.core.runtime
         runtime.breaker = Breaker(clock)
         started = await on.start()
@@ -285,7 +256,7 @@ async def test_a_run_that_is_taken_over_waits_for_the_breaker_before_its_invoke(
     database: str, pool: Any, status: str, attempt: int, known: bool, posts: int
 ) -> None:
     app, clock = Fickle(), Clock()
-    async with asgi_server(app) as url:
+    async with serve_runtime(app) as url:
         async with driven(url, database, pool, replica="one") as one:
             started = await one.start()
         await pool.execute(

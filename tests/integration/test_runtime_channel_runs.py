@@ -13,11 +13,11 @@ import pytest
 
 from server.domain.errors import RuntimeUnavailable
 from server.domain.journal.events import Discontinuity
+from tests.integration.published_runtime import ANSWER, FAILS, PublishedRuntime
 from tests.support.driven import Driven, driven, verdict
 from tests.support.hand_clock import until
-from tests.support.published_runtime import ANSWER, END, FAILS, PublishedRuntime, shows
 from tests.support.redis_server import RedisServer, redis_server
-from tests.support.servers import asgi_server
+from tests.support.runtime import END, files, files_frame, serve_runtime
 
 Opener = Callable[..., AbstractAsyncContextManager[Driven]]
 
@@ -35,7 +35,7 @@ def hub_on(redis: RedisServer, database: str, pool: Any) -> Opener:
     @asynccontextmanager
     async def opened(runtime: PublishedRuntime, **settings: Any) -> AsyncIterator[Driven]:
         chosen = {"run_idle_s": 0.1, "run_silent_s": 30.0, "runtime_events_url": redis.url} | settings
-        async with asgi_server(runtime) as url, driven(url, database, pool, **chosen) as on:
+        async with serve_runtime(runtime) as url, driven(url, database, pool, **chosen) as on:
             yield on
         await runtime.close()
 
@@ -47,7 +47,7 @@ def kinds_of(events: list[Any]) -> list[str]:
 
 
 async def test_a_run_whose_end_is_published_is_completed(hub_on: Opener, redis: RedisServer) -> None:
-    runtime = PublishedRuntime(redis, [shows(a="1"), shows(a="2", b="3"), END])
+    runtime = PublishedRuntime(redis, [files_frame(a="1"), files_frame(a="2", b="3"), END])
     async with hub_on(runtime, run_idle_s=30.0) as on:
         proposal, events = await on.outcome(await on.start())
     assert verdict(proposal) == ("completed", None, {"/a": "2", "/b": "3"})
@@ -59,7 +59,7 @@ async def test_a_run_whose_end_is_published_is_completed(hub_on: Opener, redis: 
 async def test_what_is_published_before_the_invoke_is_answered_is_not_lost(
     hub_on: Opener, redis: RedisServer
 ) -> None:
-    frames = [shows(a=str(number) * 50_000) for number in range(1, 10)]
+    frames = [files_frame(a=str(number) * 50_000) for number in range(1, 10)]
     runtime = PublishedRuntime(redis, [*frames, END, ANSWER])
     async with hub_on(runtime, run_idle_s=30.0) as on:
         proposal, events = await on.outcome(await on.start())
@@ -70,7 +70,7 @@ async def test_what_is_published_before_the_invoke_is_answered_is_not_lost(
 async def test_a_run_that_failed_in_silence_is_failed_and_never_completed(
     hub_on: Opener, redis: RedisServer
 ) -> None:
-    runtime = PublishedRuntime(redis, [shows(a="1"), FAILS])
+    runtime = PublishedRuntime(redis, [files_frame(a="1"), FAILS])
     async with hub_on(runtime, run_silent_s=0.6) as on:
         proposal, events = await on.outcome(await on.start())
     assert verdict(proposal) == ("failed", "upstream_silent", {"/a": "1"})
@@ -82,7 +82,7 @@ async def test_a_long_quiet_step_is_waited_for_though_the_state_says_completed(
     hub_on: Opener, redis: RedisServer
 ) -> None:
     tool = asyncio.Event()
-    runtime = PublishedRuntime(redis, [shows(a="1"), tool, shows(a="2"), END])
+    runtime = PublishedRuntime(redis, [files_frame(a="1"), tool, files_frame(a="2"), END])
     async with hub_on(runtime) as on:
         started = await on.start()
         await until(lambda: runtime.asked >= 8)
@@ -96,7 +96,7 @@ async def test_silence_never_fails_a_run_that_the_runtime_says_is_running(
     hub_on: Opener, redis: RedisServer
 ) -> None:
     tool = asyncio.Event()
-    runtime = PublishedRuntime(redis, [shows(a="1"), tool, shows(a="2"), END], state="honest")
+    runtime = PublishedRuntime(redis, [files_frame(a="1"), tool, files_frame(a="2"), END], state_is="honest")
     async with hub_on(runtime, run_silent_s=0.2) as on:
         started = await on.start()
         await until(lambda: runtime.asked >= 8)
@@ -108,7 +108,7 @@ async def test_silence_never_fails_a_run_that_the_runtime_says_is_running(
 
 async def test_a_run_that_the_runtime_says_failed_is_failed(hub_on: Opener, redis: RedisServer) -> None:
     said = {"status": "failed", "generated_files": None, "error": {"message": "it broke"}}
-    runtime = PublishedRuntime(redis, [shows(a="1"), FAILS], state=said)
+    runtime = PublishedRuntime(redis, [files_frame(a="1"), FAILS], state_is=said)
     async with hub_on(runtime) as on:
         proposal, events = await on.outcome(await on.start())
     assert verdict(proposal) == ("failed", "upstream_error", {"/a": "1"})
@@ -117,7 +117,7 @@ async def test_a_run_that_the_runtime_says_failed_is_failed(hub_on: Opener, redi
 
 async def test_a_run_that_the_runtime_never_had_is_failed(hub_on: Opener, redis: RedisServer) -> None:
     """A definition that cannot be built: taken, and never heard of again."""
-    runtime = PublishedRuntime(redis, [FAILS], state="unknown")
+    runtime = PublishedRuntime(redis, [FAILS], state_is="unknown")
     async with hub_on(runtime) as on:
         proposal, _ = await on.outcome(await on.start())
         asks = on.core.runner.context.limits.max_unknown_thread_answers + 1
@@ -131,7 +131,9 @@ async def test_a_connection_lost_in_the_middle_is_marked_and_the_run_goes_on(
     hub_on: Opener, redis: RedisServer
 ) -> None:
     lost, found = asyncio.Event(), asyncio.Event()
-    runtime = PublishedRuntime(redis, [shows(a="1"), lost, shows(a="2"), found, shows(a="3"), END])
+    runtime = PublishedRuntime(
+        redis, [files_frame(a="1"), lost, files_frame(a="2"), found, files_frame(a="3"), END]
+    )
     async with hub_on(runtime) as on:
         started = await on.start()
         await _journalled(on, started, 2)
@@ -151,7 +153,7 @@ async def test_an_end_that_was_lost_with_the_connection_is_no_success(
     hub_on: Opener, redis: RedisServer
 ) -> None:
     lost = asyncio.Event()
-    runtime = PublishedRuntime(redis, [shows(a="1"), lost, END])
+    runtime = PublishedRuntime(redis, [files_frame(a="1"), lost, END])
     async with hub_on(runtime, run_silent_s=0.6) as on:
         started = await on.start()
         await _journalled(on, started, 2)
@@ -170,7 +172,7 @@ async def test_an_end_behind_a_hole_that_may_hold_the_last_files_is_no_success(
     hub_on: Opener, redis: RedisServer
 ) -> None:
     lost, found = asyncio.Event(), asyncio.Event()
-    runtime = PublishedRuntime(redis, [shows(a="1"), lost, shows(a="2"), found, END])
+    runtime = PublishedRuntime(redis, [files_frame(a="1"), lost, files_frame(a="2"), found, END])
     async with hub_on(runtime) as on:
         started = await on.start()
         await _journalled(on, started, 2)
@@ -187,7 +189,7 @@ async def test_an_end_behind_a_hole_that_may_hold_the_last_files_is_no_success(
 
 async def test_only_silence_that_was_listened_to_counts(hub_on: Opener, redis: RedisServer) -> None:
     found = asyncio.Event()
-    runtime = PublishedRuntime(redis, [shows(a="1"), found, shows(a="2"), END])
+    runtime = PublishedRuntime(redis, [files_frame(a="1"), found, files_frame(a="2"), END])
     async with hub_on(runtime, run_silent_s=0.6) as on:
         started = await on.start()
         await _journalled(on, started, 2)
@@ -205,14 +207,14 @@ async def test_a_runtime_that_shows_files_settles_a_run_whose_end_was_lost(
     hub_on: Opener, redis: RedisServer
 ) -> None:
     lost = asyncio.Event()
-    runtime = PublishedRuntime(redis, [shows(a="1"), lost, END], state="honest")
+    runtime = PublishedRuntime(redis, [files_frame(a="1"), lost, END], state_is="honest")
     async with hub_on(runtime) as on:
         started = await on.start()
         await _journalled(on, started, 2)
         await redis.kill()
         lost.set()
         # The server stays away: the state alone tells.
-        runtime.state = {"status": "completed", "generated_files": shows(a="2")["data"]["files"]}
+        runtime.state_is = {"status": "completed", "generated_files": files(a="2")}
         proposal, _ = await on.outcome(started)
     assert verdict(proposal) == ("completed", None, {"/a": "2"})
 
@@ -234,9 +236,9 @@ async def test_a_run_that_is_taken_over_goes_on_behind_a_mark(
     hub_on: Opener, redis: RedisServer, database: str, pool: Any
 ) -> None:
     taken = asyncio.Event()
-    runtime = PublishedRuntime(redis, [shows(a="1"), taken, shows(a="2"), END])
+    runtime = PublishedRuntime(redis, [files_frame(a="1"), taken, files_frame(a="2"), END])
     chosen: dict[str, Any] = {"run_idle_s": 0.1, "runtime_events_url": redis.url, "lease_ttl_s": 0.6}
-    async with asgi_server(runtime) as url:
+    async with serve_runtime(runtime) as url:
         async with driven(url, database, pool, replica="one", **chosen) as one:
             started = await one.start()
             await _journalled(one, started, 2)

@@ -6,7 +6,7 @@ import asyncio
 import json
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+from tests.support.servers import Place, tcp_server
 
 ISSUER, AUDIENCE = "https://login.example.com/realms/ide", "ide-orchestrator"
 
@@ -127,37 +129,25 @@ class JwksServer:
         self.behave = behave
         self.paths: list[str] = []
         self.answered = 0
-        self._port = 0
-        self._server: asyncio.Server | None = None
-        self._open: set[asyncio.StreamWriter] = set()
+        self._place: Place = 0
+        self._listening = AsyncExitStack()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}/jwks"
+        return f"http://127.0.0.1:{self._place}/jwks"
 
     async def up(self) -> None:
         """Listen, at the same port each time."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
+        self._place = await self._listening.enter_async_context(tcp_server(self._serve, self._place))
 
     async def down(self) -> None:
-        """Stop to listen."""
-        assert self._server is not None
-        self._server.close()
-        for writer in list(self._open):
-            writer.transport.abort()
-        await self._server.wait_closed()
+        """Stop listening."""
+        await self._listening.aclose()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open.add(writer)
-        with suppress(OSError, asyncio.IncompleteReadError):
-            self.paths.append((await reader.readuntil(b"\r\n\r\n")).split()[1].decode())
-            await self.behave(writer)
-            self.answered += 1
-        self._open.discard(writer)
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
+        self.paths.append((await reader.readuntil(b"\r\n\r\n")).split()[1].decode())
+        await self.behave(writer)
+        self.answered += 1
 
 
 @asynccontextmanager

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
+from tests.support.postgres import socket_of
 from tests.support.proxy import proxy
+from tests.support.servers import free_port
 
 START_S = 20.0
 
@@ -46,20 +47,16 @@ async def pooler(dsn: str, *, size: int = 4) -> AsyncIterator[str]:
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
     if program is None:
         pytest.skip("no pgbouncer: install the package pgbouncer")
-    parts = urlsplit(dsn)
-    target = Path(parse_qs(parts.query)["host"][0]) / ".s.PGSQL.5432"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    folder = Path(tempfile.mkdtemp(prefix="ideo-pooler-", dir="/tmp"))
-    try:
+    parts, port = urlsplit(dsn), free_port()
+    with tempfile.TemporaryDirectory(prefix="ideo-pooler-", dir="/tmp") as name:
+        folder = Path(name)
         folder.chmod(0o755)
         way = folder / ".s.PGSQL.5432"
         configuration = folder / "pgbouncer.ini"
         configuration.write_text(
             _CONFIGURATION.format(folder=folder, role=parts.username, port=port, size=size)
         )
-        async with proxy(target, at=way):
+        async with proxy(socket_of(dsn), at=way):
             way.chmod(0o777)
             process = await asyncio.create_subprocess_exec(
                 program,
@@ -76,8 +73,6 @@ async def pooler(dsn: str, *, size: int = 4) -> AsyncIterator[str]:
             finally:
                 process.kill()
                 await process.wait()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _until_it_serves(dsn: str) -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-import struct
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ from websockets.frames import Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
+from tests.support.proxy import reset
 from tests.support.servers import Place, answer, read_request, tcp_server
 
 #: A status, and what is sent with it as JSON.
@@ -72,9 +71,7 @@ class Stream:
 
     async def reset(self) -> None:
         """End it with a RST."""
-        raw: socket.socket = self._writer.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._writer.transport.abort()
+        reset(self._writer)
         raise Disconnect
 
     async def silence(self) -> None:

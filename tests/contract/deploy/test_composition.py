@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.manifests import CROSSPLANE, KUBERNETES, built, one
+from tests.contract.deploy.manifests import CROSSPLANE, KUBERNETES, built, one
 from tools.composition import (
     CompositionError,
     as_yaml,

@@ -17,7 +17,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.support.manifests import DEPLOY, KUBERNETES, ROOT, built, one
+from tests.contract.deploy.manifests import DEPLOY, KUBERNETES, ROOT, built, one
 
 CONTAINERFILE = DEPLOY / "image" / "Containerfile"
 LOCK = ROOT / "requirements.lock"

@@ -10,7 +10,7 @@ from server import compose
 from server.grpc.app import SERVICES
 from server.http.routes import ROUTES
 from server.settings import Settings
-from tests.support.manifests import DEPLOY, KUBERNETES, built, one
+from tests.contract.deploy.manifests import DEPLOY, KUBERNETES, built, one
 from tools.composition import load
 
 BUILDS = {

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.manifests import CROSSPLANE, KUBERNETES, built, manifests, one, problems
+from tests.contract.deploy.manifests import CROSSPLANE, KUBERNETES, built, manifests, one, problems
 from tools.composition import load, rendered_example
 
 FOLDERS = ["base", "migration", "overlays/production", "overlays/staging"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from tests.support.manifests import CROSSPLANE, problems
+from tests.contract.deploy.manifests import CROSSPLANE, problems
 from tools.composition import defaulted, load, schema_of
 
 HERE = Path(__file__).parent

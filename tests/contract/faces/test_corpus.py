@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest_asyncio
 
+from tests.contract.faces.callers import CALLERS, Outcome, caller
 from tests.support.client import TYPED_WAYS, WAYS, events
-from tests.support.faces import CALLERS, Outcome, caller
 from tests.support.hub import RunningHub, finished, running_hub, start
 
 CASES = json.loads((Path(__file__).parent / "cases.json").read_text())

@@ -16,8 +16,8 @@ from server.domain.journal.events import Event
 from server.wire import messages as m
 from server.wire.codec import ProtobufCodec
 from server.wire.text import get_time
+from tests.contract.schema.golden_events import FOLDER, GOLDEN
 from tests.support import event_strategies as some
-from tests.support.golden_events import FOLDER, GOLDEN
 
 codec = ProtobufCodec()
 

@@ -9,7 +9,7 @@ from server.domain.journal import events
 from server.wire import messages as m
 from server.wire.codec import ProtobufCodec
 from server.wire.rendering import message_json
-from tests.support.golden_events import EVENTS, FOLDER, GOLDEN, KINDS
+from tests.contract.schema.golden_events import EVENTS, FOLDER, GOLDEN, KINDS
 
 codec = ProtobufCodec()
 

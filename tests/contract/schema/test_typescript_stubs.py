@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.golden_events import FOLDER, GOLDEN
+from tests.contract.schema.golden_events import FOLDER, GOLDEN
 
 ROOT = Path(__file__).parents[3]
 MODULES = ROOT / "tools" / "typescript" / "node_modules"

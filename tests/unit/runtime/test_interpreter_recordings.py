@@ -13,8 +13,8 @@ from server.domain.journal.segments import Segment
 from server.domain.runs.runtime import Interpretation
 from server.encoding.event_batch import framed_delta, framed_event
 from server.runtime.frames import Interpreter
-from tests.support.legacy_form import in_seed_form
 from tests.support.recordings import NAMES, expected, frames
+from tests.unit.runtime.legacy_form import in_seed_form
 
 
 def interpreted(name: str) -> tuple[Interpreter, list[Interpretation]]:

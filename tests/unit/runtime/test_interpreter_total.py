@@ -12,8 +12,8 @@ from server.domain.journal.events import EventKind, FrameReason, StateUpdate, Up
 from server.domain.journal.frame_reconstruction import FrameReconstructor
 from server.domain.proposals.files import FileSet
 from server.runtime.frames import Interpreter
-from tests.support.legacy_form import in_seed_form, number
 from tests.support.recordings import frames as recorded
+from tests.unit.runtime.legacy_form import in_seed_form, number
 
 TEXT = st.text(st.characters(), max_size=12)
 WORDS = st.sampled_from(

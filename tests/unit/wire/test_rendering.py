@@ -13,7 +13,7 @@ from server.encoding.event_batch import framed_event
 from server.wire import messages as m
 from server.wire import rendering
 from server.wire.codec import ProtobufCodec
-from tests.support.golden_events import EVENTS
+from tests.contract.schema.golden_events import EVENTS
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 HEAD = JournalHead(last_seq=0, epoch=1, floor=1, terminal=False)

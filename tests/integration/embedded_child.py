@@ -1,6 +1,6 @@
 """A process with an embedded server. Says the DSN, then what happens at its end.
 
-    python -m tests.support.embedded_child DATA_DIR
+    python -m tests.integration.embedded_child DATA_DIR
 
 `ready DSN` once it runs; on SIGINT `alive` when the server still answers at that moment; `stopped`
 after its orderly stop. `refused WHY` when there is none to be had.

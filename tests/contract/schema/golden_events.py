@@ -1,7 +1,7 @@
 """The golden events: every kind, with the values that are easy to get wrong.
 
 Their files are in tests/contract/schema/golden: NAME.binpb the bytes, NAME.json the proto-JSON. Clients
-in any language can check themselves against them. `python -m tests.support.golden_events` writes them
+in any language can check themselves against them. `python -m tests.contract.schema.golden_events` writes them
 anew, which is right only for an addition: a changed file is a changed contract.
 """
 
@@ -38,7 +38,7 @@ from server.wire import messages as m
 from server.wire.codec import ProtobufCodec
 from server.wire.rendering import message_json
 
-FOLDER = Path(__file__).parent.parent / "contract" / "schema" / "golden"
+FOLDER = Path(__file__).parent / "golden"
 
 START = datetime(2026, 2, 28, 23, 59, 59, 123456, tzinfo=UTC)
 

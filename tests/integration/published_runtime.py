@@ -1,6 +1,6 @@
 """A runtime that behaves as the published one does: its frames go to a channel and nowhere else.
 
-What it publishes is not kept, `end` is told of success alone, and its state says `completed` without files
+What it publishes is not kept, `end` comes after success alone, and its state says `completed` without files
 as soon as there is a checkpoint, whether the run goes on, failed or is over.
 """
 
@@ -19,37 +19,28 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from tests.support.redis_server import RedisServer
+from tests.support.runtime import Answer, Runtime
 
 #: In a script: an exception in the run.
 FAILS = "fails"
 #: In a script: answer the POST only now; without it, it is answered at once.
 ANSWER = "answer"
 
-END: dict[str, Any] = {"event_type": "end", "data": {}}
-
-
-def shows(**contents: str) -> dict[str, Any]:
-    """A state frame with these files."""
-    files = {f"/{name}": {"content": text, "encoding": "utf-8"} for name, text in contents.items()}
-    return {"event_type": "on_state_update", "data": {"files": files}}
-
 
 @dataclass
-class PublishedRuntime:
-    """The runtime as an ASGI app.
-
-    `steps`: what a run does: publish a frame, wait for an asyncio.Event (a tool that takes its time),
-    ANSWER, or FAILS. `state`: `published` as above, or `honest`, or never heard of the run (`unknown`),
+class PublishedRuntime(Runtime):
+    """`steps`: what a run does: publish a frame, wait for an asyncio.Event (a tool that takes its time),
+    ANSWER, or FAILS. `state_is`: `published` as above, or `honest`, or never heard of the run (`unknown`),
     or an answer to give always.
     """
 
     redis: RedisServer
     steps: Sequence[dict[str, Any] | asyncio.Event | str]
-    state: Literal["published", "honest", "unknown"] | dict[str, Any] = "published"
+    state_is: Literal["published", "honest", "unknown"] | dict[str, Any] = "published"
     jobs: list[dict[str, Any]] = field(default_factory=list)
-    #: Steps behind the run.
+    #: Steps that are done.
     done: int = 0
-    #: Looks at the state.
+    #: Questions about the state.
     asked: int = 0
     #: How many had subscribed to the channel when a POST came.
     subscribers: list[int] = field(default_factory=list)
@@ -63,34 +54,16 @@ class PublishedRuntime:
             run.cancel()
         await asyncio.gather(*self._runs, return_exceptions=True)
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one request."""
-        if scope["type"] == "lifespan":
-            return
-        if scope["type"] == "websocket":
-            raise AssertionError("the socket relays nothing: nobody has any business there")
-        if scope["method"] == "POST":
-            await self._invoke(receive, send)
-        else:
-            self.asked += 1
-            answer = self._state()
-            await _answer(send, 404 if answer is None else 200, answer or {"detail": "unknown"})
+    async def state(self, thread_id: str) -> Answer:
+        self.asked += 1
+        if isinstance(self.state_is, dict):
+            return 200, self.state_is
+        if self.state_is == "unknown" or not self._checkpoint:
+            return await super().state(thread_id)
+        status = "running" if self.state_is == "honest" and not self._over else "completed"
+        return 200, {"status": status, "generated_files": {}, "result": None, "error": None}
 
-    def _state(self) -> dict[str, Any] | None:
-        if isinstance(self.state, dict):
-            return self.state
-        if self.state == "unknown" or not self._checkpoint:
-            return None
-        status = "running" if self.state == "honest" and not self._over else "completed"
-        return {"status": status, "generated_files": {}, "result": None, "error": None}
-
-    async def _invoke(self, receive: Any, send: Any) -> None:
-        body, more = b"", True
-        while more:
-            message = await receive()
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-        job = json.loads(body)
+    async def invoke(self, job: dict[str, Any]) -> Answer:
         self.jobs.append(job)
         channel = f"langgraph:stream:{job['job_id']}"
         async with self.redis.client() as client:
@@ -100,7 +73,7 @@ class PublishedRuntime:
             answered.set()
         self._runs.append(asyncio.create_task(self._run(channel, answered)))
         await answered.wait()
-        await _answer(send, 200, {"thread_id": job["job_id"], "status": "started"})
+        return await super().invoke(job)
 
     async def _run(self, channel: str, answered: asyncio.Event) -> None:
         self._checkpoint = True
@@ -121,9 +94,3 @@ class PublishedRuntime:
         with suppress(RedisError, OSError):
             async with Redis.from_url(self.redis.url, retry=Retry(NoBackoff(), 0)) as client:
                 await client.publish(channel, json.dumps(frame))
-
-
-async def _answer(send: Any, status: int, body: Any) -> None:
-    headers = [(b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps(body).encode()})

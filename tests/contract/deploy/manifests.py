@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 
 from tools.composition import load
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DEPLOY = ROOT / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
 CROSSPLANE = DEPLOY / "crossplane"
