@@ -8,10 +8,13 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from server.domain.errors import InvalidArgument
+from server.domain.model import Page
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAYOUT = struct.Struct(">cq16s")
@@ -40,6 +43,13 @@ def page_place(kind: bytes, token: str) -> tuple[datetime, UUID]:
     # A time outside the calendar is before every item or after every item.
     microseconds = min(max(microseconds, _FIRST), _LAST)
     return _EPOCH + timedelta(microseconds=microseconds), UUID(bytes=item)
+
+
+def page_of(items: Sequence[Any], *, kind: bytes, limit: int) -> Page:
+    """The page of the items of a query with the limit `limit + 1`: one item more means another page."""
+    shown = tuple(items[:limit])
+    more = len(items) > limit and shown
+    return Page(shown, page_token(kind, shown[-1].created_at, shown[-1].id) if more else None)
 
 
 def _text(packed: bytes) -> str:

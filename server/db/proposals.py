@@ -3,26 +3,26 @@
 Every query on behalf of a caller reads the view `proposal_callers` (`server.db.access`). So a proposal that
 the caller may not see and one that does not exist have the same result: none.
 
-Proposals are read with Piccolo's queries. A start is SQL, and so is the refinement, which every reader of
-events asks for (ADR 0003).
+A proposal is read with Piccolo's query. A start, a page of proposals, and the refinement, which every
+reader of events asks for, are SQL (ADR 0003).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import asyncpg
-from piccolo.columns.combination import Where
 
 from server.db.engine import piccolo_connection
 from server.db.errors import database_errors
 from server.db.file_json import files_from_jsonb, rejected_from_jsonb
 from server.db.idempotency import NOT_ACCEPTED, find_earlier_start
 from server.db.invocations import invocation_to_jsonb
-from server.db.paging import page_of, page_query
+from server.db.page_tokens import page_of, page_place
 from server.db.tables import ProposalCallers, Proposals
 from server.domain.access.quotas import RUNS_RETRY_S
 from server.domain.errors import LimitReached, NotFound
@@ -88,23 +88,33 @@ _COUNT_ACTIVE = """
 SELECT count(*) FROM proposals WHERE created_by_user_id = $1 AND status IN ('processing', 'awaiting_input')
 """
 
-_REFINEMENT = """
-SELECT r.thread_id, r.epoch, r.last_seq, r.floor, p.id AS proposal_id, d.workflow_id, p.status, p.created_at,
-  p.completed_at, p.failure_reason, p.failure_message, r.invocation ->> 'traceparent' AS traceparent
-FROM proposals p JOIN drafts d ON d.id = p.draft_id JOIN runs r ON r.proposal_id = p.id
-JOIN proposal_callers a ON a.proposal_id = p.id AND a.caller_id = $1
-WHERE r.thread_id = $2
-"""
-
 #: The columns that only a single proposal is read with: its files.
 _FILES = (Proposals.generated_files, Proposals.rejected_files)
-#: The columns that every proposal is read with.
-_COLUMNS = (
-    *Proposals.all_columns(exclude=_FILES),
-    Proposals.draft_id.workflow_id.as_alias("workflow_id"),
-)
+#: The columns that every proposal is read with: all others, and the workflow of its draft.
+_COLUMNS = Proposals.all_columns(exclude=_FILES)
+_WORKFLOW_ID = Proposals.draft_id.workflow_id.as_alias("workflow_id")
 #: The fields of a proposal that are columns of the same name and value.
 _PLAIN_FIELDS = {field.name for field in fields(Proposal)} - {"status", "failure", "files", "rejected_files"}
+
+_VISIBLE = """
+FROM proposals p JOIN drafts d ON d.id = p.draft_id
+JOIN proposal_callers a ON a.proposal_id = p.id AND a.caller_id = $1
+"""
+
+#: In SQL for its plan: the optional conditions keep PostgreSQL from a generic plan that reads all proposals,
+#: newest first, for a caller that may see few of them.
+_PAGE = f"""
+SELECT {", ".join(f"p.{column._meta.db_column_name}" for column in _COLUMNS)}, d.workflow_id {_VISIBLE}
+WHERE ($2::uuid IS NULL OR d.workflow_id = $2) AND ($3::text IS NULL OR p.status = $3)
+  AND ($4::timestamptz IS NULL OR (p.created_at, p.id) < ($4, $5::uuid))
+ORDER BY p.created_at DESC, p.id DESC LIMIT $6
+"""
+
+_REFINEMENT = f"""
+SELECT r.thread_id, r.epoch, r.last_seq, r.floor, p.id AS proposal_id, d.workflow_id, p.status, p.created_at,
+  p.completed_at, p.failure_reason, p.failure_message, r.invocation ->> 'traceparent' AS traceparent
+{_VISIBLE} JOIN runs r ON r.proposal_id = p.id WHERE r.thread_id = $2
+"""
 
 
 class PostgresProposalStore:
@@ -205,8 +215,11 @@ class PostgresProposalStore:
 
     async def get(self, principal: Principal, proposal_id: UUID) -> Proposal | None:
         """The proposal with its files; None when it does not exist or the principal may not see it."""
-        query = Proposals.select(*_COLUMNS, *_FILES).where(
-            Proposals.id == proposal_id, _visible_to(principal)
+        visible = ProposalCallers.select(ProposalCallers.proposal_id).where(
+            ProposalCallers.caller_id == principal.user_id
+        )
+        query = Proposals.select(*_COLUMNS, _WORKFLOW_ID, *_FILES).where(
+            Proposals.id == proposal_id, Proposals.id.is_in(visible)
         )
         async with piccolo_connection(self._pool):
             row = await query.first()
@@ -222,14 +235,12 @@ class PostgresProposalStore:
         status: ProposalStatus | None,
     ) -> Page:
         """Proposals without files, newest first. Raises InvalidArgument for a token that is not from here."""
-        query = Proposals.select(*_COLUMNS).where(_visible_to(principal))
-        if workflow_id is not None:
-            query = query.where(Proposals.draft_id.workflow_id == workflow_id)
-        if status is not None:
-            query = query.where(Proposals.status == status.value)
-        query = page_query(query, Proposals.created_at, Proposals.id, kind=_LIST, limit=limit, token=token)
-        async with piccolo_connection(self._pool):
-            rows = await query
+        before, before_id = page_place(_LIST, token) if token is not None else (None, None)
+        word = status.value if status is not None else None
+        with database_errors():
+            rows = await self._pool.fetch(
+                _PAGE, principal.user_id, workflow_id, word, before, before_id, limit + 1
+            )
         return page_of([_proposal(row) for row in rows], kind=_LIST, limit=limit)
 
 
@@ -246,19 +257,13 @@ async def _check_active_runs(connection: Any, principal: Principal, max_active_r
         raise LimitReached(message, retry_after_s=RUNS_RETRY_S)
 
 
-def _visible_to(principal: Principal) -> Where:
-    """The condition that the principal may see a proposal."""
-    callers = ProposalCallers.select(ProposalCallers.proposal_id)
-    return Proposals.id.is_in(callers.where(ProposalCallers.caller_id == principal.user_id))
-
-
 def _failure(row: Any) -> Failure | None:
     reason = row["failure_reason"]
     return None if reason is None else Failure(reason, row["failure_message"] or "")
 
 
-def _proposal(row: dict[str, Any]) -> Proposal:
-    """A proposal from a row of `_COLUMNS`, with its files when the row has `_FILES`, too."""
+def _proposal(row: Mapping[str, Any]) -> Proposal:
+    """A proposal from a row of its columns and `workflow_id`, with its files if the row has them."""
     return Proposal(
         **{name: row[name] for name in _PLAIN_FIELDS},
         status=ProposalStatus(row["status"]),

@@ -8,9 +8,10 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+from piccolo.columns.combination import Or
 
 from server.db.engine import piccolo_connection
-from server.db.paging import page_of, page_query
+from server.db.page_tokens import page_of, page_place
 from server.db.tables import DraftFiles, Drafts, DraftVersions, Workflows
 from server.domain.model import CreateWorkflow, Page, Principal, Workflow
 
@@ -94,10 +95,16 @@ class PostgresWorkflowStore:
 
     async def list(self, principal: Principal, *, limit: int, token: str | None) -> Page:
         """Workflows without files, newest first. Raises InvalidArgument for a token that is not from here."""
-        mine = Workflows.select().where(Workflows.owner_user_id == principal.user_id)
-        query = page_query(mine, Workflows.created_at, Workflows.id, kind=_LIST, limit=limit, token=token)
+        query = Workflows.select().where(Workflows.owner_user_id == principal.user_id)
+        if token is not None:
+            last_time, last_id = page_place(_LIST, token)
+            # The first condition is the range of an index; PostgreSQL finds none in the second.
+            query = query.where(
+                Workflows.created_at <= last_time,
+                Or(Workflows.created_at < last_time, Workflows.id < last_id),
+            )
         async with piccolo_connection(self._pool):
-            rows = await query
+            rows = await query.order_by(Workflows.created_at, Workflows.id, ascending=False).limit(limit + 1)
         return page_of([_workflow(row, {}) for row in rows], kind=_LIST, limit=limit)
 
 
