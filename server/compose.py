@@ -1,7 +1,5 @@
-"""The composition root: settings to opened, ordered, closable parts. Nothing else wires.
-
-Parts are opened in order and closed in reverse. `Core` is the hub without faces: storage, runs and
-use cases. `Hub` adds the two faces and serves until it is told to stop.
+"""The composition root: it makes the hub's parts from the settings, opens them in order, and closes them in
+reverse. `Core` is the hub without faces; `Hub` has both faces and serves.
 """
 
 from __future__ import annotations
@@ -10,22 +8,15 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any
 from uuid import uuid4
 
-import asyncpg
-import structlog
-import uvicorn
-
+from server.adapters import quota_limits, run_limits, runtime_of, tls_of, wakeups_of
 from server.auth.authenticator import Authenticator
-from server.auth.keyset import KeySet
-from server.auth.tokens import SharedSecret, TokenVerifier
+from server.auth.tokens import TokenVerifier
 from server.clock import SystemClock
 from server.db.access import PostgresAccessStore
-from server.db.errors import database_errors
 from server.db.journal import PostgresJournal
 from server.db.migrate import status as migration_status
 from server.db.pool import open_pool
@@ -36,115 +27,49 @@ from server.db.runs import PostgresRunStore
 from server.db.tickets import PostgresTicketStore
 from server.db.users import PostgresUserStore
 from server.db.workflows import PostgresWorkflowStore
-from server.domain.access.quotas import SYNC_S, QuotaLimits, Quotas
+from server.domain.access.quotas import SYNC_S, Quotas
 from server.domain.access.sharing import ProposalAccess
 from server.domain.access.stream_authorization import RECHECK_S, AuthorizationRegistry
 from server.domain.access.tickets import Tickets
-from server.domain.crash_points import arm, crash_point
-from server.domain.errors import DatabaseUnavailable
+from server.domain.crash_points import arm
 from server.domain.journal.retention import SWEEP_S as RETENTION_SWEEP_S
 from server.domain.journal.retention import Retention
 from server.domain.proposals.service import ProposalService
 from server.domain.refinements import Refinements
 from server.domain.retry import every
 from server.domain.runs.context import RunContext
-from server.domain.runs.limits import RunLimits
 from server.domain.runs.observer import RunObservers
 from server.domain.runs.registry import RunRegistry
 from server.domain.runs.runner import Runner
 from server.domain.streams.broadcaster import Broadcaster
-from server.domain.streams.wakeups import Wakeups
 from server.domain.workflows import WorkflowService
-from server.grpc.app import GrpcFace, GrpcLimits, GrpcServices, create_grpc_server
+from server.grpc.app import GrpcFace, GrpcLimits, create_grpc_server
 from server.grpc.transport import Tls, server_credentials
-from server.http.app import HttpServices, create_http_app
-from server.http.server import uvicorn_config
+from server.http.app import create_http_app
+from server.http.options import HttpOptions
+from server.http.probes import Probes
+from server.http.server import HubServer, listening_socket, uvicorn_config
+from server.lifecycle import (
+    DRAIN_S,
+    Core,
+    Hub,
+    drain,
+    gauges,
+    readiness,
+    report_failure,
+    run_together,
+    stop_task,
+)
 from server.observability.logs import RunLog
 from server.observability.metrics import Metrics, MetricsExporter
 from server.observability.traces import RunTraces, traced_asgi, tracing
-from server.runtime.channel import ChannelRuntime
-from server.runtime.client import DeepagentsRuntime
 from server.runtime.frames import Interpreter
-from server.settings import Settings, SettingsError
-from server.wakeups.postgres import PostgresWakeups
-from server.wakeups.redis import RedisWakeups
+from server.settings import Settings
 from server.wire.codec import ProtobufCodec
-
-#: Seconds between two looks for runs that nobody drives.
-SWEEP_S = 1.0
-#: Seconds that open calls have to end once the hub stops.
-DRAIN_S = 2.0
-#: Send buffer of a client's socket, in bytes: what a client that stopped reading can hold in the kernel.
-SEND_BUFFER_BYTES = 128 << 10
-#: Milliseconds after which the kernel gives up a client that acknowledges nothing.
-USER_TIMEOUT_MS = 10_000
 
 
 class NotMigrated(Exception):
     """The database's schema is not the one that this version needs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Core:
-    """The hub without its faces."""
-
-    pool: asyncpg.Pool
-    journal: PostgresJournal
-    broadcaster: Broadcaster
-    runner: Runner
-    runtime: DeepagentsRuntime
-    refinements: Refinements
-    proposals: ProposalService
-    access: ProposalAccess
-    workflows: WorkflowService
-    authenticator: Authenticator
-    tickets: Tickets
-    authorizations: AuthorizationRegistry
-    quotas: Quotas
-    counts: Metrics
-    retention: Retention
-    #: Hints between replicas. While it is not `healthy`, replicas poll more often and serve all the same.
-    wakeups: Wakeups
-    #: Runs until it is cancelled, or raises what a part of the hub failed with.
-    background: asyncio.Task[None]
-
-
-def run_limits(settings: Settings) -> RunLimits:
-    """The limits of runs that the settings ask for."""
-    return RunLimits(
-        max_duration_s=settings.run_max_duration_s,
-        idle_s=settings.run_idle_s,
-        silent_s=settings.run_silent_s,
-        empty_result_grace_s=settings.empty_result_grace_s,
-        renew_s=settings.lease_ttl_s / 3,
-        # A run that was handed over waits for the next sweep.
-        sweep_s=min(SWEEP_S, settings.lease_ttl_s / 3),
-        profile=settings.runtime_profile,
-    )
-
-
-def quota_limits(settings: Settings) -> QuotaLimits:
-    """What one caller may do at a time, as the settings say."""
-    return QuotaLimits(
-        max_active_runs=settings.max_active_runs,
-        max_creates_per_minute=settings.max_creates_per_minute,
-        max_streams=settings.max_streams,
-    )
-
-
-def runtime_of(settings: Settings, runtime_url: str, counts: Metrics) -> DeepagentsRuntime:
-    """The runtime, with the source of its frames that the settings ask for (ADR 0013)."""
-    if settings.runtime_events_url is not None:
-        events_url = settings.runtime_events_url.get_secret_value()
-        return ChannelRuntime(runtime_url, events_url, on_answer=counts.answered)
-    return DeepagentsRuntime(runtime_url, on_answer=counts.answered)
-
-
-def wakeups_of(settings: Settings, pool: asyncpg.Pool, direct_dsn: str) -> Wakeups:
-    """The carrier of wake-ups that the settings ask for (ADR 0011)."""
-    if settings.wakeup_url is not None:
-        return RedisWakeups(settings.wakeup_url.get_secret_value())
-    return PostgresWakeups(pool, direct_dsn)
 
 
 @contextlib.asynccontextmanager
@@ -213,7 +138,7 @@ async def open_core(
         )
         quotas = Quotas(PostgresQuotaStore(pool, replica=owner), quota_limits(settings))
         background = asyncio.create_task(
-            _together(
+            run_together(
                 broadcaster.catch_up_forever(),
                 wakeups.run_forever(broadcaster),
                 every(broadcaster.poll_interval_s, broadcaster.poll, clock),
@@ -225,7 +150,7 @@ async def open_core(
                 every(lambda: runner.context.limits.sweep_s, runner.sweep, clock, immediately=True),
             )
         )
-        stack.push_async_callback(_stopped, background)
+        stack.push_async_callback(stop_task, background)
         yield Core(
             pool=pool,
             journal=journal,
@@ -256,89 +181,10 @@ async def open_core(
             tickets=Tickets(store=PostgresTicketStore(pool), proposals=proposals),
             background=background,
             wakeups=wakeups,
-            counts=counts,
+            readers=counts,
+            metrics=counts,
             retention=retention,
         )
-
-
-async def _together(*parts: Coroutine[Any, Any, None]) -> None:
-    """Run the parts; one that fails ends all."""
-    async with asyncio.TaskGroup() as group:
-        for part in parts:
-            group.create_task(part)
-
-
-async def _stopped(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without signal handling of its own: the hub decides when it stops."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.up = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to accept, and tell."""
-        await super().startup(sockets)
-        self.up.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        """Leave signals alone."""
-        yield
-
-
-@dataclass(frozen=True, slots=True)
-class Hub:
-    """The hub with both faces, serving."""
-
-    core: Core
-    http_address: str
-    grpc_address: str
-    #: Done when a part of the hub failed; holds the failure.
-    failed: asyncio.Future[None]
-
-
-def listening_socket(host: str, port: int) -> socket.socket:
-    """A listening TCP socket for clients. Bounds what a client that stopped reading can hold.
-
-    Raises OSError when the address is taken or is none of this machine's.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
-        listener.bind((host, port))
-        listener.listen(1024)
-        listener.setblocking(False)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
-def verifier_of(settings: Settings) -> TokenVerifier:
-    """The verifier that the settings ask for. Raises SettingsError when they ask for none, or for two."""
-    if settings.jwks_url and settings.jwt_secret is not None:
-        raise SettingsError(["IDEO_JWKS_URL: works only without IDEO_JWT_SECRET"])
-    if settings.jwks_url:
-        return KeySet(
-            settings.jwks_url,
-            issuer=settings.jwt_issuer or "",
-            audience=settings.jwt_audience or "",
-            clock=SystemClock(),
-        )
-    if settings.jwt_secret is not None:
-        return SharedSecret(
-            settings.jwt_secret.get_secret_value(), settings.jwt_issuer, settings.jwt_audience
-        )
-    raise SettingsError(["IDEO_JWKS_URL: is required, or IDEO_JWT_SECRET with IDEO_ENV=dev"])
 
 
 async def check_schema(dsn: str) -> None:
@@ -369,26 +215,22 @@ async def open_hub(
         origins = settings.allowed_origins
         if settings.dev:
             origins += (f"http://{host}:{port}", f"http://localhost:{port}")
-        app = create_http_app(
-            HttpServices(
-                refinements=core.refinements,
-                proposals=core.proposals,
-                access=core.access,
-                workflows=core.workflows,
-                authenticator=core.authenticator,
-                tickets=core.tickets,
-                query_token=settings.query_token,
-                allowed_origins=origins,
-                ready=readiness(core),
-                draining=lambda: not core.refinements.accepting,
-                metrics=MetricsExporter(
-                    readings(core, settings), core.counts, thread_labels=settings.metrics_threads
-                ).exposition,
-                readers=core.counts,
-                dev=settings.dev,
-            )
+        exporter = MetricsExporter(
+            gauges(
+                core,
+                window_limit_bytes=settings.max_window_mib << 20,
+                queue_limit_bytes=settings.max_queue_mib << 20,
+            ),
+            core.metrics,
+            thread_labels=settings.metrics_threads,
         )
-        http = _Server(
+        ready = readiness(core)
+        app = create_http_app(
+            core,
+            Probes(ready, exporter.exposition),
+            HttpOptions(origins, query_token=settings.query_token, dev=settings.dev),
+        )
+        http = HubServer(
             uvicorn_config(
                 traced_asgi(app) if settings.traces else app,
                 drain_s=DRAIN_S,
@@ -397,40 +239,26 @@ async def open_hub(
             )
         )
         rpc = create_grpc_server(
-            GrpcServices(
-                refinements=core.refinements,
-                proposals=core.proposals,
-                access=core.access,
-                workflows=core.workflows,
-                authenticator=core.authenticator,
-                readers=core.counts,
-            ),
+            core,
             dev=settings.dev,
             traced=settings.traces,
             limits=GrpcLimits(
-                calls=settings.grpc_max_calls, connection_age_s=settings.grpc_max_connection_age_s
+                max_calls=settings.grpc_max_calls, connection_age_s=settings.grpc_max_connection_age_s
             ),
             peers=frozenset(settings.grpc_allowed_sans),
         )
         grpc_port = _bound(rpc, f"{host}:{settings.grpc_port}", tls_of(settings))
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        core.background.add_done_callback(lambda task: _tell(task, failed))
+        core.background.add_done_callback(lambda task: report_failure(task, failed))
         await rpc.start()
-        following = asyncio.create_task(rpc.health.follow(readiness(core), SystemClock()), name="health")
-        following.add_done_callback(lambda task: _tell(task, failed))
-        stack.push_async_callback(_stopped, following)
+        following = asyncio.create_task(rpc.health.follow(ready, SystemClock()), name="health")
+        following.add_done_callback(lambda task: report_failure(task, failed))
+        stack.push_async_callback(stop_task, following)
         serving = asyncio.create_task(http.serve(sockets=[listener]), name="http")
-        serving.add_done_callback(lambda task: _tell(task, failed))
-        stack.push_async_callback(_drain, core, http, serving, rpc, settings.drain_s)
+        serving.add_done_callback(lambda task: report_failure(task, failed))
+        stack.push_async_callback(drain, core, http, serving, rpc, settings.drain_s)
         await asyncio.wait({serving, asyncio.ensure_future(http.up.wait())}, return_when="FIRST_COMPLETED")
         yield Hub(core, f"http://{host}:{port}", f"{host}:{grpc_port}", failed)
-
-
-def tls_of(settings: Settings) -> Tls | None:
-    """The gRPC port's TLS that the settings ask for."""
-    if settings.grpc_certificate is None or settings.grpc_key is None:
-        return None
-    return Tls(settings.grpc_certificate, settings.grpc_key, settings.grpc_client_ca)
 
 
 def _bound(rpc: GrpcFace, address: str, tls: Tls | None) -> int:
@@ -438,64 +266,3 @@ def _bound(rpc: GrpcFace, address: str, tls: Tls | None) -> int:
     if tls is None:
         return rpc.server.add_insecure_port(address)
     return rpc.server.add_secure_port(address, server_credentials(tls))
-
-
-def _tell(task: asyncio.Task[None], failed: asyncio.Future[None]) -> None:
-    if task.cancelled() or failed.done():
-        return
-    fault = task.exception()
-    if fault is not None:
-        structlog.stdlib.get_logger("server").error("part_failed", fault=type(fault).__name__)
-        failed.set_exception(fault)
-
-
-async def _drain(
-    core: Core, http: _Server, serving: asyncio.Task[None], rpc: GrpcFace, over_s: float
-) -> None:
-    """Go away without a loss: refuse new work, hand the runs over, send the readers elsewhere, stop."""
-    crash_point("draining")
-    core.refinements.accepting = False
-    await rpc.drain()
-    await core.runner.close()
-    await core.broadcaster.drain(over_s)
-    http.should_exit = True
-    await asyncio.gather(rpc.stop(DRAIN_S), serving, return_exceptions=True)
-
-
-def readings(core: Core, settings: Settings) -> dict[str, Callable[[], float]]:
-    """What the metrics read when they are asked for, by name."""
-    breaker = core.runtime.breaker
-    return {
-        "runs_live": lambda: core.runner.live,
-        "followers": lambda: core.broadcaster.readers,
-        "followed_threads": lambda: len(core.broadcaster),
-        "window_bytes": lambda: core.broadcaster.window_bytes,
-        "window_limit_bytes": lambda: settings.max_window_mib << 20,
-        "journal_queued_bytes": lambda: core.journal.queued_bytes,
-        "journal_queue_limit_bytes": lambda: settings.max_queue_mib << 20,
-        "breaker_open": lambda: {"closed": 0.0, "half_open": 0.5}.get(breaker.state, 1.0),
-        "wakeups_healthy": lambda: core.wakeups.healthy,
-        "database_connections": core.pool.get_size,
-        "database_connections_idle": core.pool.get_idle_size,
-        "database_connections_limit": core.pool.get_max_size,
-        "accepting": lambda: core.refinements.accepting,
-    }
-
-
-def readiness(core: Core) -> Callable[[], Awaitable[list[str]]]:
-    """What says whether this replica can serve: the names of the checks that fail."""
-
-    async def _failing() -> list[str]:
-        problems: list[str] = []
-        if not core.refinements.accepting:
-            problems.append("draining")
-        if not core.authenticator.ready:
-            problems.append("keys")
-        try:
-            with database_errors():
-                await core.pool.fetchval("SELECT 1", timeout=2)
-        except DatabaseUnavailable:
-            problems.append("database")
-        return problems
-
-    return _failing

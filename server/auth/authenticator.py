@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from server.auth.tokens import TokenVerifier
 from server.domain.access.sharing import MAX_SHARE_CHARS, SHARE_PREFIX, AccessStore, hash_secret
-from server.domain.access.users import Users
+from server.domain.access.users import UserStore
 from server.domain.clock import Clock
 from server.domain.errors import PermissionDenied, Unauthenticated
 from server.domain.model import Principal
@@ -18,7 +18,9 @@ class Authenticator:
     A share link authenticates only calls that read.
     """
 
-    def __init__(self, *, verifier: TokenVerifier, users: Users, links: AccessStore, clock: Clock) -> None:
+    def __init__(
+        self, *, verifier: TokenVerifier, users: UserStore, links: AccessStore, clock: Clock
+    ) -> None:
         self._verifier, self._users, self._links, self._clock = verifier, users, links, clock
 
     @property

@@ -27,8 +27,9 @@ from server.cli.exit_codes import CommandError
 from server.cli.hub_client import ClientError, HubClient, open_client
 from server.cli.refine import refine
 from server.cli.terminal import printable, show_files
-from server.compose import Hub, open_hub
+from server.compose import open_hub
 from server.db import migrate
+from server.lifecycle import Hub
 from server.observability.logs import configure_logging
 from server.replay.server import replay_runtime
 from server.settings import Settings

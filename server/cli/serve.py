@@ -8,13 +8,15 @@ from typing import NoReturn
 
 import click
 
+from server.adapters import verifier_of
 from server.cli import exit_codes
 from server.cli.database import open_database
 from server.cli.environment import read_settings, wrong_settings
 from server.cli.event_loop import run_command, serve_until_stopped
 from server.cli.exit_codes import CommandError
-from server.compose import Hub, NotMigrated, open_hub, verifier_of
+from server.compose import NotMigrated, open_hub
 from server.db import migrate
+from server.lifecycle import Hub
 from server.observability.logs import configure_logging
 from server.settings import SettingsError
 

@@ -39,8 +39,8 @@ from server.domain.model import (
     StartRefinement,
     Workflow,
 )
-from server.domain.proposals.store import EarlierStart, Proposals
-from server.domain.runs.lease import Runs
+from server.domain.proposals.store import EarlierStart, ProposalStore
+from server.domain.runs.lease import RunStore
 from server.domain.runs.observer import RunObserver
 from server.domain.runs.runner import Runner
 from server.domain.runs.runtime import Invocation
@@ -48,7 +48,7 @@ from server.domain.streams.broadcaster import Broadcaster
 from server.domain.streams.legacy_frames import LegacyFrameSubscription
 from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
 from server.domain.streams.subscription import Subscription
-from server.domain.workflows import Workflows
+from server.domain.workflows import WorkflowStore
 
 #: The route of every face's start: the same key names the same request on all of them.
 START_ROUTE = "start_refinement"
@@ -80,10 +80,10 @@ class Refinements:
     def __init__(
         self,
         *,
-        proposals: Proposals,
+        proposals: ProposalStore,
         access: AccessStore,
-        workflows: Workflows,
-        runs: Runs,
+        workflows: WorkflowStore,
+        runs: RunStore,
         runner: Runner,
         broadcaster: Broadcaster,
         authorizations: AuthorizationRegistry,

@@ -12,7 +12,7 @@ from server.domain.errors import NotFound
 from server.domain.model import CreateWorkflow, Page, Principal, Workflow
 
 
-class Workflows(Protocol):
+class WorkflowStore(Protocol):
     """Workflows and their drafts."""
 
     async def create(
@@ -39,7 +39,7 @@ class Workflows(Protocol):
 class WorkflowService:
     """The use cases around a workflow."""
 
-    def __init__(self, *, workflows: Workflows, quotas: Quotas, clock: Clock) -> None:
+    def __init__(self, *, workflows: WorkflowStore, quotas: Quotas, clock: Clock) -> None:
         self._workflows, self._quotas, self._clock = workflows, quotas, clock
 
     async def create(self, principal: Principal, command: CreateWorkflow) -> Workflow:

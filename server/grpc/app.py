@@ -13,35 +13,18 @@ from ide_orchestrator.v1.access_pb2_grpc import add_AccessServiceServicer_to_ser
 from ide_orchestrator.v1.proposal_pb2_grpc import add_ProposalServiceServicer_to_server
 from ide_orchestrator.v1.refinement_pb2_grpc import add_RefinementServiceServicer_to_server
 from ide_orchestrator.v1.workflow_pb2_grpc import add_WorkflowServiceServicer_to_server
-from server.auth.authenticator import Authenticator
-from server.domain.access.sharing import ProposalAccess
-from server.domain.proposals.service import ProposalService
-from server.domain.refinements import Refinements
-from server.domain.streams.observer import ReaderObserver
-from server.domain.workflows import WorkflowService
 from server.grpc.health import Health
-from server.grpc.interceptors import OPEN_SERVICES, AsGeneratorInterceptor, Authentication, ErrorInterceptor
+from server.grpc.interceptors import PUBLIC_SERVICES, AsGeneratorInterceptor, Authentication, ErrorInterceptor
 from server.grpc.servicers import AccessServicer, ProposalServicer, RefinementServicer, WorkflowServicer
 from server.grpc.watch import WatchRegistry
+from server.use_cases import UseCases
 
-#: The contract's services.
+#: The contract's use_cases.
 SERVICES = tuple(
     str(service.full_name)
     for file in (each.DESCRIPTOR for each in (refinement_pb2, proposal_pb2, access_pb2, workflow_pb2))
     for service in file.services_by_name.values()
 )
-
-
-@dataclass(frozen=True, slots=True)
-class GrpcServices:
-    """What the face calls, ready to use."""
-
-    refinements: Refinements
-    proposals: ProposalService
-    access: ProposalAccess
-    workflows: WorkflowService
-    authenticator: Authenticator
-    readers: ReaderObserver
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,31 +36,31 @@ class GrpcFace:
     watches: WatchRegistry
 
     async def start(self) -> None:
-        """Take calls and say SERVING."""
+        """Accept calls and report SERVING."""
         await self.server.start()
         await self.health.serving()
 
     async def drain(self) -> None:
-        """Say NOT_SERVING; calls are still taken, since not everybody looks at once."""
+        """Report NOT_SERVING. Calls are still accepted, because clients notice it later."""
         await self.health.not_serving()
 
     async def stop(self, grace_s: float) -> None:
-        """Refuse new calls, end the watches with SHUTTING_DOWN, and cut what is left after `grace_s`."""
+        """Refuse new calls, end the watches with SHUTTING_DOWN, and cut the others after `grace_s`."""
         self.watches.end()
         await self.server.stop(grace_s)
 
 
 @dataclass(frozen=True, slots=True)
 class GrpcLimits:
-    """What clients may take. receive_bytes: largest request. write_s: longest wait for a watch's reader to
-    take a message. calls: most at a time on this replica, and streams: on one connection.
-    connection_age_s: after which a connection is asked to go, for clients to spread over replicas; its calls
-    have `connection_grace_s` to end."""
+    """Limits for clients. max_request_bytes: largest request. write_s: longest wait until a watch's reader
+    takes a message. max_calls: at a time on this replica; max_streams: on one connection. connection_age_s:
+    age at which a connection is asked to close, so that clients spread over replicas; its calls have
+    `connection_grace_s` to end."""
 
-    receive_bytes: int = 4 << 20
+    max_request_bytes: int = 4 << 20
     write_s: float = 30.0
-    calls: int = 10_000
-    streams: int = 2_000
+    max_calls: int = 10_000
+    max_streams: int = 2_000
     connection_age_s: float = 3600.0
     connection_grace_s: float = 600.0
 
@@ -85,38 +68,38 @@ class GrpcLimits:
 DEFAULT_LIMITS = GrpcLimits()
 
 
-def _traced() -> grpc.aio.ServerInterceptor:
-    """A span for each call; the library has no types."""
-    made: grpc.aio.ServerInterceptor = aio_server_interceptor()  # type: ignore[no-untyped-call]
-    return made
+def _tracing() -> grpc.aio.ServerInterceptor:
+    """The interceptor that makes a span for each call; the library has no types."""
+    interceptor: grpc.aio.ServerInterceptor = aio_server_interceptor()  # type: ignore[no-untyped-call]
+    return interceptor
 
 
 def server_options(limits: GrpcLimits, *, reuse_port: bool) -> list[tuple[str, int]]:
-    """The channel arguments of grpc: limits, keepalive, and how a port is taken.
+    """Grpc's channel arguments: limits, keepalive, and how to bind the port.
 
-    Without `reuse_port` a second hub on the port fails to bind, instead of sharing it silently.
+    Without `reuse_port` a second hub fails to bind to the same port, instead of sharing it silently.
     """
     return [
-        ("grpc.max_receive_message_length", limits.receive_bytes),
+        ("grpc.max_receive_message_length", limits.max_request_bytes),
         ("grpc.max_send_message_length", -1),
         ("grpc.so_reuseport", int(reuse_port)),
-        ("grpc.max_concurrent_streams", limits.streams),
+        ("grpc.max_concurrent_streams", limits.max_streams),
         ("grpc.max_connection_age_ms", round(limits.connection_age_s * 1000)),
         ("grpc.max_connection_age_grace_ms", round(limits.connection_grace_s * 1000)),
-        # Nobody needs more than a token and a trace.
+        # Enough for a token and a trace.
         ("grpc.max_metadata_size", 16 << 10),
         ("grpc.absolute_max_metadata_size", 16 << 10),
-        # A connection whose other end is gone is found out within 45 s, watches or not.
+        # Detects a lost connection, with or without watches.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 15_000),
         ("grpc.keepalive_permit_without_calls", 1),
-        # By default a client that pings every 10 s on a quiet watch is cut off for it.
+        # By default grpc closes the connection of a client that pings every 10 s on a quiet watch.
         ("grpc.http2.min_ping_interval_without_data_ms", 9_000),
     ]
 
 
 def create_grpc_server(
-    services: GrpcServices,
+    use_cases: UseCases,
     *,
     dev: bool,
     limits: GrpcLimits = DEFAULT_LIMITS,
@@ -126,25 +109,25 @@ def create_grpc_server(
 ) -> GrpcFace:
     """The face, not yet bound to an address.
 
-    dev: with reflection. limits: grpc itself refuses what is above them, with RESOURCE_EXHAUSTED. peers:
-    names of certificates that may call, empty for all. traced: with a span for each call.
+    dev: with reflection. limits: grpc itself refuses what exceeds them, with RESOURCE_EXHAUSTED. peers:
+    names of the certificates that may call, empty for all. traced: with a span for each call.
     """
     server = grpc.aio.server(
         interceptors=(
-            *((_traced(), AsGeneratorInterceptor()) if traced else ()),
+            *((_tracing(), AsGeneratorInterceptor()) if traced else ()),
             ErrorInterceptor(peers),
-            Authentication(services.authenticator),
+            Authentication(use_cases.authenticator),
         ),
         options=server_options(limits, reuse_port=reuse_port),
-        maximum_concurrent_rpcs=limits.calls,
+        maximum_concurrent_rpcs=limits.max_calls,
     )
-    watches = WatchRegistry(services.refinements, services.readers, write_s=limits.write_s)
-    add_RefinementServiceServicer_to_server(RefinementServicer(services.refinements, watches), server)
-    add_ProposalServiceServicer_to_server(ProposalServicer(services.proposals), server)
-    add_AccessServiceServicer_to_server(AccessServicer(services.access), server)
-    add_WorkflowServiceServicer_to_server(WorkflowServicer(services.workflows), server)
+    watches = WatchRegistry(use_cases.refinements, use_cases.readers, write_s=limits.write_s)
+    add_RefinementServiceServicer_to_server(RefinementServicer(use_cases.refinements, watches), server)
+    add_ProposalServiceServicer_to_server(ProposalServicer(use_cases.proposals), server)
+    add_AccessServiceServicer_to_server(AccessServicer(use_cases.access), server)
+    add_WorkflowServiceServicer_to_server(WorkflowServicer(use_cases.workflows), server)
     health = Health(SERVICES)
     health.add_to(server)
     if dev:
-        reflection.enable_server_reflection((*SERVICES, *sorted(OPEN_SERVICES)), server)
+        reflection.enable_server_reflection((*SERVICES, *sorted(PUBLIC_SERVICES)), server)
     return GrpcFace(server, health, watches)

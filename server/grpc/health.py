@@ -10,13 +10,13 @@ from grpc_health.v1.health import aio as health_aio
 
 from server.domain.clock import Clock
 
-#: Between two looks at the checks, in seconds, and failures in a row after which calls should go elsewhere:
-#: a database that restarts is waited for.
-LOOK_S, FAILURES = 5.0, 6
+#: Seconds between two runs of the checks, and failures in a row that make the status NOT_SERVING.
+#: A restart of the database does not.
+CHECK_INTERVAL_S, MAX_FAILURES = 5.0, 6
 
 
 class Health:
-    """Says whether this replica takes calls; not before `serving` was called."""
+    """Whether this replica accepts calls. Not before `serving` was called."""
 
     def __init__(self, services: tuple[str, ...]) -> None:
         #: The empty name stands for the server as a whole.
@@ -28,25 +28,25 @@ class Health:
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
 
     async def follow(
-        self, ready: Callable[[], Awaitable[list[str]]], clock: Clock, *, failures: int = FAILURES
+        self, ready: Callable[[], Awaitable[list[str]]], clock: Clock, *, max_failures: int = MAX_FAILURES
     ) -> None:
-        """Say what the checks of `/readyz` say, for ever: NOT_SERVING when so many looks in a row failed,
-        as the readiness probe has it, SERVING as soon as one is well."""
+        """Report the checks of `/readyz`, for ever: NOT_SERVING after `max_failures` in a row, like the
+        readiness probe, and SERVING as soon as they pass."""
         failed = 0
         while True:
-            await clock.sleep(LOOK_S)
+            await clock.sleep(CHECK_INTERVAL_S)
             failed = failed + 1 if await ready() else 0
             if failed == 0:
                 await self.serving()
-            elif failed >= failures:
+            elif failed >= max_failures:
                 await self.not_serving()
 
     async def serving(self) -> None:
-        """Say SERVING from now on."""
+        """Report SERVING from now on."""
         await self._set(health_pb2.HealthCheckResponse.SERVING)
 
     async def not_serving(self) -> None:
-        """Say NOT_SERVING from now on, so that clients and load balancers go elsewhere."""
+        """Report NOT_SERVING from now on, so that clients and load balancers go elsewhere."""
         await self._set(health_pb2.HealthCheckResponse.NOT_SERVING)
 
     async def _set(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:

@@ -1,10 +1,10 @@
-"""What every call passes: the error table around it, then authentication.
+"""The interceptors of every call: the error table around it, then authentication.
 
-1. Every method needs a valid token, but for health and reflection (DESIGN section 4). A method that is
-   added later needs one too: only those two services are named here.
-2. An error reaches the caller as a google.rpc.Status of the one table; a fault of the hub as INTERNAL
-   with nothing of its text. grpc itself would send the text.
-3. A cancellation always goes on up: a handler that swallows it leaks (grpc issue 43360).
+1. Every method needs a valid token, except those of health and reflection. Only these two services are named
+   here, so a new method needs a token too.
+2. An error reaches the caller as a google.rpc.Status of the one table. A fault of the hub becomes INTERNAL
+   without its text, which grpc itself would send.
+3. A cancellation is always passed on: a handler that swallows it leaks (grpc issue 43360).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Continuation: TypeAlias = Callable[[grpc.HandlerCallDetails], Awaitable["Handler | None"]]
 
 #: Services that anyone may call.
-OPEN_SERVICES = frozenset(
+PUBLIC_SERVICES = frozenset(
     str(file.services_by_name[name].full_name)
     for file, name in (
         (health_pb2.DESCRIPTOR, "Health"),
@@ -43,8 +43,8 @@ OPEN_SERVICES = frozenset(
     )
 )
 
-#: Methods that do nothing but read one proposal, or its refinement: a share link is enough for these alone.
-READING_METHODS = frozenset(
+#: Methods that a share link's secret is enough for: they only read one proposal or its refinement.
+READABLE_BY_SHARE_LINK = frozenset(
     f"/{service.full_name}/{service.methods_by_name[method].name}"
     for service, methods in (
         (
@@ -60,13 +60,13 @@ _caller: ContextVar[Principal] = ContextVar("caller")
 
 
 def caller() -> Principal:
-    """Who makes the call that is being handled."""
+    """The caller of the current call."""
     return _caller.get()
 
 
-def _is_open(method: str) -> bool:
-    """Whether the method, `/package.Service/Method`, is of a service that anyone may call."""
-    return method[1:].partition("/")[0] in OPEN_SERVICES
+def _is_public(method: str) -> bool:
+    """Whether anyone may call the method, `/package.Service/Method`."""
+    return method[1:].partition("/")[0] in PUBLIC_SERVICES
 
 
 class Authentication(grpc.aio.ServerInterceptor):
@@ -80,48 +80,48 @@ class Authentication(grpc.aio.ServerInterceptor):
     ) -> Handler | None:
         """The method's handler. Raises Unauthenticated, DatabaseUnavailable.
 
-        A method that there is not stays UNIMPLEMENTED for everybody: tools try several versions of
-        reflection, and take no other answer for a no.
+        An unknown method is UNIMPLEMENTED, with or without a token: tools try several versions of reflection,
+        and need this answer.
         """
         handler = await continuation(handler_call_details)
-        if handler is not None and not _is_open(handler_call_details.method):
-            # Two tokens are as bad as none: nobody says which one is meant.
+        if handler is not None and not _is_public(handler_call_details.method):
+            # With two tokens it is unclear which one counts.
             given = [
                 value for key, value in handler_call_details.invocation_metadata if key == "authorization"
             ]
             header = str(given[0]) if len(given) == 1 else None
-            reads = handler_call_details.method in READING_METHODS
+            reads = handler_call_details.method in READABLE_BY_SHARE_LINK
             _caller.set(await self._authenticator.authenticate_header(header, reads=reads))
         return handler
 
 
 class AsGeneratorInterceptor(grpc.aio.ServerInterceptor):
-    """Shows the streams of this face, which write their messages themselves, as the generators that
-    OpenTelemetry's interceptor takes all streams for."""
+    """Turns streams, which write their messages themselves, into generators: OpenTelemetry's interceptor
+    takes every stream for one."""
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
-        """The method's handler; a stream's as a generator that hands out nothing."""
+        """The method's handler; a stream's as a generator that yields nothing."""
         handler = await continuation(handler_call_details)
-        if handler is None or not handler.response_streaming or _is_open(handler_call_details.method):
+        if handler is None or not handler.response_streaming or _is_public(handler_call_details.method):
             return handler
         write: Any = handler.unary_stream
 
         async def _generated(raw: bytes, context: Context) -> AsyncIterator[bytes]:
             await write(raw, context)
-            handed_out: tuple[bytes, ...] = ()
-            for message in handed_out:
+            nothing: tuple[bytes, ...] = ()
+            for message in nothing:
                 yield message
 
         return grpc.unary_stream_rpc_method_handler(_generated)
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Tells errors as the one table says. Stands first, so that it sees those of all others.
+    """Turns errors into the statuses of the one table. It is the outermost, so it sees the errors of all.
 
-    It also takes parsing and serialising over from grpc, which would tell a failure's text; a handler
-    may therefore hand out bytes, which go out as they are. `peers`: names of certificates that may call;
+    It also parses and serialises instead of grpc, which would send the text of a failure. A handler may
+    therefore return bytes, which are sent as they are. `peers`: names of the certificates that may call;
     empty for all.
     """
 
@@ -133,7 +133,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     ) -> Handler | None:
         """The method's handler, with the table around it."""
         method = handler_call_details.method
-        if _is_open(method):
+        if _is_public(method):
             return await continuation(handler_call_details)
         try:
             handler = await continuation(handler_call_details)
@@ -144,7 +144,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
 
 def _refusal(error: Exception, method: str) -> Handler:
-    """A handler that does not look at the request."""
+    """A handler that ignores the request."""
 
     async def refuse(_: bytes, context: Context) -> NoReturn:
         await _abort(context, error, method)
@@ -154,7 +154,7 @@ def _refusal(error: Exception, method: str) -> Handler:
 
 def _guarded(handler: Handler, method: str, peers: frozenset[str]) -> Handler:
     """The handler with raw bytes on both sides. All our methods take one message."""
-    # grpc's types say that each of these may be missing; generated code sets them all.
+    # Each of these is optional in grpc's types; generated code sets them all.
     call: Any = handler.unary_stream if handler.response_streaming else handler.unary_unary
     parse: Any = handler.request_deserializer
     serialise: Any = handler.response_serializer
@@ -162,9 +162,9 @@ def _guarded(handler: Handler, method: str, peers: frozenset[str]) -> Handler:
     async def guarded(raw: bytes, context: Context) -> Any:
         try:
             check_peer(context.auth_context(), peers)
-            made = await call(_parsed(parse, raw), context)
-            # A stream has written its messages by now and hands out nothing.
-            return made if made is None or isinstance(made, bytes) else serialise(made)
+            answer = await call(_parsed(parse, raw), context)
+            # A stream has written its messages itself.
+            return answer if answer is None or isinstance(answer, bytes) else serialise(answer)
         except grpc.aio.BaseError:
             raise
         except Exception as error:

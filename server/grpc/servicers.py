@@ -1,16 +1,14 @@
-"""The unary methods: check the fields, call the use case, make the answer. Nothing else."""
+"""The methods: check the fields, call the use case, make the answer."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from ide_orchestrator.v1.access_pb2_grpc import AccessServiceServicer
 from ide_orchestrator.v1.proposal_pb2_grpc import ProposalServiceServicer
 from ide_orchestrator.v1.refinement_pb2_grpc import RefinementServiceServicer
 from ide_orchestrator.v1.workflow_pb2_grpc import WorkflowServiceServicer
 from server.domain.access.sharing import ProposalAccess
-from server.domain.errors import InvalidArgument
 from server.domain.journal.segments import Segment
 from server.domain.proposals.service import ProposalService
 from server.domain.refinements import EventPage, Refinements
@@ -18,10 +16,21 @@ from server.domain.workflows import WorkflowService
 from server.grpc.interceptors import Context, caller
 from server.grpc.watch import WatchRegistry
 from server.wire import messages as m
-from server.wire import requests, resources
-from server.wire.fields import uuid_or_not_found
+from server.wire.access import (
+    create_share_link,
+    grant_access,
+    grant_message,
+    grants_message,
+    share_link_message,
+    share_links_message,
+)
+from server.wire.pages import PAGE_NAMES, PageQuery, page_values
+from server.wire.proposals import proposal_message, proposals_message, proposals_query
+from server.wire.refinements import events_query, hello_message, refinement_message, start_refinement
+from server.wire.validation import idempotency_key, renamed_fields, uuid_or_not_found
+from server.wire.workflows import create_workflow, workflow_message, workflows_message
 
-#: Most bytes of events in one page, but for a single event that is larger: clients take 4 MiB.
+#: Maximum bytes of events in one page, except for a single larger event: clients accept 4 MiB by default.
 PAGE_BYTES = 3 << 20
 
 
@@ -35,11 +44,11 @@ class RefinementServicer(RefinementServiceServicer):
         self, request: m.StartRefinementRequest, context: Context
     ) -> m.StartRefinementResponse:
         """Contract: StartRefinement."""
-        command = requests.start_refinement_message(request)
-        key = requests.idempotency_key(request.request_id or None, "request_id")
+        command = start_refinement(request)
+        key = idempotency_key(request.request_id or None, "request_id")
         started = await self._refinements.start(caller(), command, key=key)
         return m.StartRefinementResponse(
-            refinement=resources.refinement_message(started.refinement), replayed=started.replayed
+            refinement=refinement_message(started.refinement), replayed=started.replayed
         )
 
     async def GetRefinement(
@@ -48,12 +57,12 @@ class RefinementServicer(RefinementServiceServicer):
         """Contract: GetRefinement."""
         thread_id = uuid_or_not_found(request.thread_id, "refinement")
         refinement = await self._refinements.get(caller(), thread_id)
-        return m.GetRefinementResponse(refinement=resources.refinement_message(refinement))
+        return m.GetRefinementResponse(refinement=refinement_message(refinement))
 
     async def WatchRefinement(  # type: ignore[override]
         self, request: m.WatchRefinementRequest, context: Context
     ) -> None:
-        """Contract: WatchRefinement. Writes serialised messages instead of yielding messages."""
+        """Contract: WatchRefinement. Writes serialised messages itself."""
         thread_id = uuid_or_not_found(request.thread_id, "refinement")
         await self._watches.watch(caller(), thread_id, request.after_seq, context)
 
@@ -63,16 +72,16 @@ class RefinementServicer(RefinementServiceServicer):
         """Contract: CancelRefinement."""
         thread_id = uuid_or_not_found(request.thread_id, "refinement")
         refinement = await self._refinements.cancel(caller(), thread_id)
-        return m.CancelRefinementResponse(refinement=resources.refinement_message(refinement))
+        return m.CancelRefinementResponse(refinement=refinement_message(refinement))
 
     async def ListEvents(  # type: ignore[override]
         self, request: m.ListEventsRequest, context: Context
     ) -> bytes:
-        """Contract: ListEvents. Hands out the serialised answer."""
+        """Contract: ListEvents. Returns the serialised answer."""
         thread_id = uuid_or_not_found(request.thread_id, "refinement")
-        wanted = requests.events_message(request)
+        wanted = events_query(request)
         page = await self._refinements.page(
-            caller(), thread_id, after=wanted.after, limit=wanted.limit, wait_s=wanted.wait_s
+            caller(), thread_id, after=wanted.after, limit=wanted.size, wait_s=wanted.wait
         )
         return _events_page(page)
 
@@ -80,36 +89,24 @@ class RefinementServicer(RefinementServiceServicer):
 def _events_page(page: EventPage) -> bytes:
     """The serialised `ListEventsResponse`.
 
-    Its field 1 is that of `EventBatch`, so that a segment's batch stands in it as it is.
+    Its field 1 is that of `EventBatch`, so a segment's batch is part of it as it is.
     """
     segments = _fitting(page.segments)
-    tail = m.ListEventsResponse(
-        position=resources.hello_message(page.head),
+    rest = m.ListEventsResponse(
+        position=hello_message(page.head),
         complete=page.complete and len(segments) == len(page.segments),
     )
-    return b"".join([*(segment.batch for segment in segments), tail.SerializeToString()])
+    return b"".join([*(segment.batch for segment in segments), rest.SerializeToString()])
 
 
 def _fitting(segments: Sequence[Segment]) -> Sequence[Segment]:
-    """The first segments that a client can receive in one message, at least one if there is any."""
+    """The first segments that fit into one message, at least one if there is any."""
     size = 0
     for count, segment in enumerate(segments):
         size += len(segment.batch)
         if count and size > PAGE_BYTES:
             return segments[:count]
     return segments
-
-
-@contextlib.contextmanager
-def _page_token_named() -> Iterator[None]:
-    """Names a token that is not from here as this contract does: the store knows it as `cursor`."""
-    try:
-        yield
-    except InvalidArgument as error:
-        names = {"cursor": "page_token"}
-        raise InvalidArgument(
-            {names.get(name, name): wrong for name, wrong in error.fields.items()}
-        ) from None
 
 
 class ProposalServicer(ProposalServiceServicer):
@@ -122,26 +119,26 @@ class ProposalServicer(ProposalServiceServicer):
         """Contract: GetProposal."""
         proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
         proposal = await self._proposals.get(caller(), proposal_id)
-        return m.GetProposalResponse(proposal=resources.proposal_message(proposal))
+        return m.GetProposalResponse(proposal=proposal_message(proposal))
 
     async def ListProposals(
         self, request: m.ListProposalsRequest, context: Context
     ) -> m.ListProposalsResponse:
         """Contract: ListProposals."""
-        wanted = requests.proposals_message(request)
-        with _page_token_named():
+        wanted = proposals_query(request)
+        with renamed_fields(PAGE_NAMES):
             page = await self._proposals.list(
                 caller(),
-                limit=wanted.page.limit,
-                token=wanted.page.token,
+                limit=wanted.size,
+                token=wanted.cursor,
                 workflow_id=wanted.workflow_id,
                 status=wanted.status,
             )
-        return resources.proposals_message(page)
+        return proposals_message(page)
 
 
 class WorkflowServicer(WorkflowServiceServicer):
-    """Make and read workflows (contract: WorkflowService)."""
+    """Create and read workflows (contract: WorkflowService)."""
 
     def __init__(self, workflows: WorkflowService) -> None:
         self._workflows = workflows
@@ -150,24 +147,24 @@ class WorkflowServicer(WorkflowServiceServicer):
         self, request: m.CreateWorkflowRequest, context: Context
     ) -> m.CreateWorkflowResponse:
         """Contract: CreateWorkflow."""
-        command = requests.create_workflow_message(request)
+        command = create_workflow(request)
         workflow = await self._workflows.create(caller(), command)
-        return m.CreateWorkflowResponse(workflow=resources.workflow_message(workflow))
+        return m.CreateWorkflowResponse(workflow=workflow_message(workflow))
 
     async def GetWorkflow(self, request: m.GetWorkflowRequest, context: Context) -> m.GetWorkflowResponse:
         """Contract: GetWorkflow."""
         workflow_id = uuid_or_not_found(request.workflow_id, "workflow")
         workflow = await self._workflows.get(caller(), workflow_id)
-        return m.GetWorkflowResponse(workflow=resources.workflow_message(workflow))
+        return m.GetWorkflowResponse(workflow=workflow_message(workflow))
 
     async def ListWorkflows(
         self, request: m.ListWorkflowsRequest, context: Context
     ) -> m.ListWorkflowsResponse:
         """Contract: ListWorkflows."""
-        wanted = requests.page_message(request)
-        with _page_token_named():
-            page = await self._workflows.list(caller(), limit=wanted.limit, token=wanted.token)
-        return resources.workflows_message(page)
+        with renamed_fields(PAGE_NAMES):
+            wanted = PageQuery.model_validate(page_values(request))
+            page = await self._workflows.list(caller(), limit=wanted.size, token=wanted.cursor)
+        return workflows_message(page)
 
 
 class AccessServicer(AccessServiceServicer):
@@ -179,15 +176,15 @@ class AccessServicer(AccessServiceServicer):
     async def ListGrants(self, request: m.ListGrantsRequest, context: Context) -> m.ListGrantsResponse:
         """Contract: ListGrants."""
         proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
-        return resources.grants_message(await self._access.grants(caller(), proposal_id))
+        return grants_message(await self._access.grants(caller(), proposal_id))
 
     async def GrantAccess(self, request: m.GrantAccessRequest, context: Context) -> m.GrantAccessResponse:
         """Contract: GrantAccess."""
         proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
         user_id = uuid_or_not_found(request.user_id, "user")
-        access_type = requests.access_type_message(request.access_type)
+        access_type = grant_access(request)
         grant = await self._access.grant(caller(), proposal_id, user_id, access_type)
-        return m.GrantAccessResponse(grant=resources.grant_message(grant))
+        return m.GrantAccessResponse(grant=grant_message(grant))
 
     async def RevokeAccess(self, request: m.RevokeAccessRequest, context: Context) -> m.RevokeAccessResponse:
         """Contract: RevokeAccess."""
@@ -200,18 +197,18 @@ class AccessServicer(AccessServiceServicer):
     ) -> m.ListShareLinksResponse:
         """Contract: ListShareLinks."""
         proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
-        return resources.share_links_message(await self._access.links(caller(), proposal_id))
+        return share_links_message(await self._access.links(caller(), proposal_id))
 
     async def CreateShareLink(
         self, request: m.CreateShareLinkRequest, context: Context
     ) -> m.CreateShareLinkResponse:
         """Contract: CreateShareLink."""
         proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
-        asked = requests.share_link_message(request)
+        wanted = create_share_link(request)
         link = await self._access.share(
-            caller(), proposal_id, after_seq=asked.after_seq, lifetime=asked.lifetime
+            caller(), proposal_id, after_seq=wanted.after, lifetime=wanted.lifetime
         )
-        return m.CreateShareLinkResponse(share_link=resources.share_link_message(link))
+        return m.CreateShareLinkResponse(share_link=share_link_message(link))
 
     async def RevokeShareLink(
         self, request: m.RevokeShareLinkRequest, context: Context

@@ -1,7 +1,7 @@
-"""TLS for the gRPC face, and which peers it takes (ADR 0021).
+"""TLS for the gRPC face, and the peers that it accepts (ADR 0021).
 
-Certificate, key and the authority of clients are files, looked at again at each handshake: who rotates them
-needs no restart. A file that cannot be read any more leaves the last good one in use.
+Certificate, key and the clients' authority are files that are read again at each handshake: a rotation needs
+no restart. When a file can no longer be read, its last good content stays in use.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from server.domain.errors import PermissionDenied
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Which files. Without `client_ca` clients need no certificate."""
+    """The files. Without `client_ca`, clients need no certificate."""
 
     certificate: Path
     key: Path
@@ -25,7 +25,7 @@ class Tls:
 
 
 class _Files:
-    """The contents of the files as they were read last."""
+    """The contents of the files, as last read."""
 
     def __init__(self, tls: Tls) -> None:
         self._paths = [tls.key, tls.certificate, *([tls.client_ca] if tls.client_ca else [])]
@@ -39,7 +39,7 @@ class _Files:
         )
 
     def changed(self) -> grpc.ServerCertificateConfiguration | None:
-        """The contents, if they are other ones now."""
+        """The contents, if they have changed."""
         try:
             read = [path.read_bytes() for path in self._paths]
         except OSError:
@@ -51,9 +51,9 @@ class _Files:
 
 
 def server_credentials(tls: Tls) -> grpc.ServerCredentials:
-    """What a port is bound with. Raises OSError for a file that cannot be read."""
+    """The credentials of a port. Raises OSError for a file that cannot be read."""
     files = _Files(tls)
-    # grpc takes None for no change, which its types do not know.
+    # None means no change, which grpc's types lack.
     return grpc.dynamic_ssl_server_credentials(
         files.configuration(),
         files.changed,  # type: ignore[arg-type]
@@ -62,12 +62,12 @@ def server_credentials(tls: Tls) -> grpc.ServerCredentials:
 
 
 def check_peer(auth_context: Mapping[str, Iterable[bytes]], peers: frozenset[str]) -> None:
-    """Raise PermissionDenied unless one of the names in the peer's certificate is on the list.
+    """Raise PermissionDenied unless one of the names in the peer's certificate is allowed.
 
-    Subject alternative names count; the common name only when there are none (RFC 9525 knows it no more).
+    Subject alternative names count; the common name only without them (RFC 9525 no longer uses it).
     """
     if not peers:
         return
     names = auth_context.get("x509_subject_alternative_name") or auth_context.get("x509_common_name") or ()
     if peers.isdisjoint(name.decode("utf-8", "replace") for name in names):
-        raise PermissionDenied("no name in this peer's certificate is on the list of those that may call")
+        raise PermissionDenied("no name in this peer's certificate is allowed to call")

@@ -1,9 +1,9 @@
 """WatchRefinement: a reader's steps as serialised messages.
 
-1. One message brings all events of a step: gRPC in Python costs per message, not per event (ADR 0007).
-   A step is bounded (`STEP_BYTES`), so a message is too, but for a single event that is larger.
-2. The bytes of a segment go out as the journal has them; nothing is built or serialised per reader.
-3. A reader that takes nothing for a while is given up; its place among the readers is always freed.
+1. One message holds all events of a step: in Python, gRPC costs per message, not per event (ADR 0007). A step
+   is bounded (`STEP_BYTES`), so a message is too, except for a single larger event.
+2. A segment's bytes are sent as they are in the journal; nothing is built or serialised per reader.
+3. The call of a reader that takes nothing for a while is aborted. Its place is freed in every case.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ LAST_SEQ = "last-seq"
 
 
 class _Stuck(Exception):
-    """The reader took nothing for too long."""
+    """The reader took no message for too long."""
 
 
 class WatchRegistry:
-    """The open watches of this replica. write_s: longest wait for a reader to take a message."""
+    """The open watches of this replica. write_s: longest wait until a reader takes a message."""
 
     def __init__(self, refinements: Refinements, readers: ReaderObserver, *, write_s: float) -> None:
         self._refinements, self._readers, self._write_s = refinements, readers, write_s
@@ -46,13 +46,13 @@ class WatchRegistry:
         return len(self._open)
 
     async def watch(self, principal: Principal, thread_id: UUID, after: int, context: Context) -> None:
-        """Write all events behind `after` until the terminal one.
+        """Write all events after `after` until the terminal one.
 
         Raises NotFound, CursorOutOfRange, DatabaseUnavailable; ShuttingDown when ended by `end`.
         """
         subscription = await self._refinements.follow(principal, thread_id, after)
         try:
-            # Never due of itself: `end` makes it so.
+            # Without a deadline, until `end` sets one.
             async with asyncio.timeout(None) as limit:
                 self._open.add(limit)
                 try:
@@ -62,13 +62,13 @@ class WatchRegistry:
         except TimeoutError:
             raise ShuttingDown from None
         except _Stuck:
-            # The place first: the status waits behind what the reader did not take, until it goes on
-            # reading or goes away, and then grpc says that it could not be sent.
+            # First free the place: the status waits behind the messages that the reader has not taken, until
+            # it continues or leaves, and then grpc raises because it could not be sent.
             subscription.close()
             self._readers.on_slow_reader("grpc")
             with contextlib.suppress(grpc.aio.InternalError):
-                told = f"the reader took nothing for {self._write_s:g} s: watch again from its last seq"
-                await context.abort_with_status(rpc_status.to_status(grpc_status(ReaderTooSlow(told))))
+                message = f"the reader took nothing for {self._write_s:g} s: watch again from its last seq"
+                await context.abort_with_status(rpc_status.to_status(grpc_status(ReaderTooSlow(message))))
         finally:
             subscription.close()
 
@@ -96,7 +96,7 @@ class WatchRegistry:
             raise _Stuck from None
 
     def end(self) -> None:
-        """End every watch, for its reader to go on elsewhere."""
+        """End every watch, so that its reader continues elsewhere."""
         now = asyncio.get_running_loop().time()
         for limit in list(self._open):
             limit.reschedule(now)

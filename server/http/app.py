@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from functools import partial
 
-from litestar import Litestar, Response, get
+from litestar import Litestar, get
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import Headers, MutableScopeHeaders
 from litestar.di import Provide
@@ -16,18 +16,19 @@ from litestar.params import FromPath
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.domain.errors import NotFound
-from server.http.bodies import bytes_response
-from server.http.described import openapi_document
-from server.http.refusals import problem_response, refuse_upgrade, trace_id_of, upgrade_required
+from server.http.authentication import Authenticate, check_ids
+from server.http.errors import problem_response, refuse_upgrade, trace_id_of, upgrade_required
+from server.http.json_io import HubRequest, JsonResponse
+from server.http.openapi import openapi_document
+from server.http.options import HttpOptions
+from server.http.probes import Probes
 from server.http.routes import ROUTES
-from server.http.services import HttpServices
 from server.http.sockets import RefinementSocket
-
-__all__ = ["HttpServices", "create_http_app"]
+from server.use_cases import UseCases
 
 _SOCKET_PATH = re.compile(r"/api/ws/refinements/([^/]+)/?")
 
-#: On every answer: it is data, for its caller alone, and never a page.
+#: On every answer: it is data for its caller alone, never a page.
 _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
@@ -35,36 +36,49 @@ _SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-site",
     "Referrer-Policy": "no-referrer",
 }
-#: The seed's, and ours.
 _CORS_METHODS = ["GET", "POST", "PUT", "DELETE", "OPTIONS"]
-_CORS_HEADERS = ["Origin", "Content-Type", "Authorization"]
-_CORS_MORE_HEADERS = ["Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID", "traceparent"]
+_CORS_HEADERS = [
+    "Origin",
+    "Content-Type",
+    "Authorization",
+    "Idempotency-Key",
+    "If-Match",
+    "If-None-Match",
+    "Last-Event-ID",
+    "traceparent",
+]
 _CORS_MAX_AGE_S = 12 * 3600
 
 
-def create_http_app(services: HttpServices) -> Litestar:
+def create_http_app(use_cases: UseCases, probes: Probes, options: HttpOptions) -> Litestar:
     """The face. Its streams need the protocols of `server.http.server.uvicorn_config`."""
     document = openapi_document(ROUTES)
 
-    @get("/openapi.json")
-    async def openapi() -> Response[bytes]:
+    @get("/openapi.json", include_in_schema=False)
+    async def openapi() -> JsonResponse[bytes]:
         """The description of the routes."""
-        return bytes_response(document)
+        return JsonResponse(document)
 
-    @get("/api/ws/refinements/{thread_id:str}")
-    async def socket_only(thread_id: FromPath[str]) -> Response[bytes]:
-        """Tell who comes without an upgrade."""
+    @get("/api/ws/refinements/{thread_id:str}", include_in_schema=False)
+    async def socket_only(thread_id: FromPath[str]) -> None:
+        """Refuse a request that does not ask for an upgrade."""
         raise upgrade_required()
 
     app = Litestar(
         [*ROUTES, openapi, socket_only],
-        dependencies={"services": Provide(lambda: services, sync_to_thread=False)},
-        exception_handlers={Exception: partial(problem_response, dev=services.dev)},
+        guards=[Authenticate(use_cases.authenticator), check_ids],
+        dependencies={
+            "use_cases": Provide(lambda: use_cases, sync_to_thread=False),
+            "probes": Provide(lambda: probes, sync_to_thread=False),
+        },
+        exception_handlers={Exception: partial(problem_response, dev=options.dev)},
         before_send=[_secure],
+        request_class=HubRequest,
+        response_class=JsonResponse,
         cors_config=CORSConfig(
-            allow_origins=list(services.allowed_origins),
+            allow_origins=list(options.allowed_origins),
             allow_methods=_CORS_METHODS,  # type: ignore[arg-type]
-            allow_headers=_CORS_HEADERS + _CORS_MORE_HEADERS,
+            allow_headers=_CORS_HEADERS,
             allow_credentials=True,
             expose_headers=["Location", "ETag", "Link", "Retry-After", "Idempotency-Replayed"],
             max_age=_CORS_MAX_AGE_S,
@@ -72,13 +86,13 @@ def create_http_app(services: HttpServices) -> Litestar:
         logging_config=None,
         openapi_config=None,
     )
-    # Litestar answers a failed upgrade without a body, so sockets go another way in.
-    app.asgi_handler = _with_sockets(app.asgi_handler, RefinementSocket(services))
+    # Litestar answers a refused upgrade without a body, so sockets do not pass through it (ADR 0025).
+    app.asgi_handler = _with_sockets(app.asgi_handler, RefinementSocket(use_cases, options))
     return app
 
 
 def _allowed(routes: Sequence[HTTPRouteHandler]) -> dict[str, str]:
-    """The methods of each address, as the header `Allow` has them."""
+    """The methods of each address, as in the header `Allow`."""
     methods: dict[str, set[str]] = {}
     for each in routes:
         for path in each.paths:
@@ -99,7 +113,7 @@ def _with_sockets(http: ASGIApp, refinement: RefinementSocket) -> ASGIApp:
             await refinement.serve(match[1], scope, receive, send)
         else:
             await receive()
-            nothing = NotFound("there is nothing at this address")
+            nothing = NotFound("there is no resource at this address")
             await refuse_upgrade(scope, send, nothing, trace_id=trace_id_of(Headers.from_scope(scope)))
 
     return handle
@@ -110,7 +124,7 @@ async def _secure(message: Message, scope: Scope) -> None:
         headers = MutableScopeHeaders.from_message(message)
         for name, value in _SECURITY_HEADERS.items():
             headers.setdefault(name, value)
-        # Litestar's own answer forgets methods of an address that has several handlers.
+        # Litestar omits methods of an address that has several handlers.
         allowed = _ALLOWED.get(str(scope.get("path_template")))
         if allowed is not None and "Allow" in headers:
             headers["Allow"] = allowed

@@ -1,8 +1,8 @@
 """One client's connection, as the handler of a long stream needs it.
 
-ASGI tells a handler that its client is gone only through `receive`, which costs a task beside the one
-that sends, and it has no deadline for a client that reads nothing. The server's protocols
-(`server.http.protocols`) therefore put a `Connection` into each scope, under `EXTENSION`.
+In ASGI a handler learns that its client is gone only from `receive`, which needs a second task, and there is
+no deadline for a client that reads nothing. The server's protocols (`server.http.protocols`) therefore put a
+`Connection` into each scope, under `EXTENSION`.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from server.domain.errors import ShuttingDown
 
 #: Key of the connection in `scope["extensions"]`.
 EXTENSION = "ideo.connection"
-#: Longest time in which a client must take at least `PROGRESS_BYTES` of what waits for it, in seconds.
+#: Seconds within which a client must take at least `PROGRESS_BYTES` of the data that waits for it.
 SEND_DEADLINE_S = 10.0
 PROGRESS_BYTES = 32 << 10
-#: Bytes that may wait in this process for a client before its handler is held up.
+#: Bytes that may wait in this process for a client before its handler must wait.
 HIGH_WATER_BYTES = 256 << 10
 
 _LINGER_NOT = struct.pack("ii", 1, 0)
 
 
 class ClientGone(Exception):
-    """The client closed or lost its connection: there is nobody to tell anything."""
+    """The client closed or lost its connection."""
 
 
 class ReaderStuck(ClientGone):
-    """The client took too little for too long: no more is written for it, and its connection ends."""
+    """The client took too little for too long. Its connection ends."""
 
 
 class Connection:
-    """A client's connection. wait: returns once little enough waits to be sent; writable: whether so."""
+    """A client's connection. writable: whether little data waits to be sent; wait: returns once it is so."""
 
     def __init__(
         self,
@@ -52,8 +52,8 @@ class Connection:
         self._deadline_s = deadline_s
         self._task: asyncio.Task[Any] | None = None
         self._why: Exception | None = None
-        #: Told each message of a socket's client; none is waited for.
-        self.said: Callable[[bytes], None] = lambda message: None
+        #: Called with each message of a WebSocket's client.
+        self.on_message: Callable[[bytes], None] = lambda message: None
 
     @property
     def waiting_bytes(self) -> int:
@@ -62,12 +62,12 @@ class Connection:
 
     @property
     def ended(self) -> Exception | None:
-        """Why there is no use in going on, if so."""
+        """Why the stream cannot continue; None while it can."""
         return self._why
 
     @contextlib.contextmanager
     def streaming(self) -> Iterator[None]:
-        """Leave the block as soon as there is no use in it.
+        """Leave the block as soon as the stream cannot continue.
 
         Raises ClientGone when the connection is lost, ShuttingDown when the server stops.
         """
@@ -89,11 +89,11 @@ class Connection:
             self._task = None
 
     def lost(self) -> None:
-        """The protocol's word that the client is gone."""
+        """Called by the protocol when the client is gone."""
         self._end(ClientGone())
 
     def stop(self) -> bool:
-        """The server's word that it stops. False when no stream is open that could end itself."""
+        """Called when the server stops. False when no stream is open that ends itself."""
         return self._end(ShuttingDown())
 
     def _end(self, why: Exception) -> bool:
@@ -109,8 +109,8 @@ class Connection:
             raise ClientGone
         self._transport.write(data)
 
-    async def drained(self) -> None:
-        """Wait until little enough waits to be sent. Raises ReaderStuck; the connection is still there."""
+    async def drain(self) -> None:
+        """Wait until little data waits to be sent. Raises ReaderStuck; the connection stays open."""
         while not self._writable():
             before = self.waiting_bytes
             try:
@@ -121,7 +121,7 @@ class Connection:
                     raise ReaderStuck from None
 
     def abort(self) -> None:
-        """Cut the connection at once and free what waits for it, in the kernel too."""
+        """Cut the connection at once, and discard the data that waits for it, also in the kernel."""
         with contextlib.suppress(OSError, AttributeError):
             sock = self._transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)

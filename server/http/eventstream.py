@@ -1,4 +1,4 @@
-"""Server-sent events: a thread's events until the last, one ASGI send a step."""
+"""Server-sent events: a thread's events until the last, one ASGI send per step."""
 
 from __future__ import annotations
 
@@ -13,36 +13,37 @@ from server.domain.streams.observer import ReaderObserver
 from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
 from server.domain.streams.subscription import Subscription
 from server.http.connection import ClientGone, ReaderStuck, connection_of
-from server.http.refusals import log, place_of
+from server.http.errors import log, place_of
 from server.wire import rendering
 
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
-    # Each step is to be seen at once: no proxy may collect them.
+    # Clients must see each step at once: no proxy may buffer.
     (b"cache-control", b"no-store, no-transform"),
     (b"x-accel-buffering", b"no"),
 ]
 
 
 class EventStream(Response[None]):
-    """Follows when it is sent: what is wrong until then is answered as a problem.
+    """Subscribes when it is sent, so that an error until then is answered as a problem.
 
-    resumed: the client came back by itself with `Last-Event-ID`; if nothing follows, it is answered
-    204, which tells an EventSource to come no more.
+    resumed: the client reconnected with `Last-Event-ID`. If no event follows, the answer is 204, after which
+    an EventSource does not reconnect.
     """
 
     def __init__(
-        self, follow: Callable[[], Awaitable[Subscription]], *, resumed: bool, readers: ReaderObserver
+        self, subscribe: Callable[[], Awaitable[Subscription]], *, resumed: bool, readers: ReaderObserver
     ) -> None:
         super().__init__(None)
-        self._follow, self._resumed, self._readers = follow, resumed, readers
+        self._subscribe, self._resumed = subscribe, resumed
+        self._readers = readers
 
     def to_asgi_response(self, *args: Any, **kwargs: Any) -> Any:
         """The ASGI application that sends it."""
         return self._send
 
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
-        subscription = await self._follow()
+        subscription = await self._subscribe()
         try:
             if self._resumed and subscription.complete:
                 await send({"type": "http.response.start", "status": 204, "headers": []})
@@ -64,7 +65,7 @@ class EventStream(Response[None]):
 
         async def put(body: bytes) -> None:
             await send({"type": "http.response.body", "body": body, "more_body": True})
-            await connection.drained()
+            await connection.drain()
 
         try:
             with connection.streaming():
@@ -82,8 +83,8 @@ class EventStream(Response[None]):
                         case other:
                             assert_never(other)
         except (ShuttingDown, Unauthenticated, PermissionDenied):
-            # A proper end: the client comes back by itself, to another replica, or to be told why not.
-            await connection.drained()
+            # A regular end: the client reconnects, to another replica, or to be answered why it cannot.
+            await connection.drain()
         except ClientGone:
             raise
         except Exception as error:
@@ -93,6 +94,6 @@ class EventStream(Response[None]):
                 where=place_of(error),
                 thread_id=str(subscription.topic.thread_id),
             )
-            # Cut, so that the end is not taken for the stream's.
+            # Cut, so that the client does not take it for the end of the stream.
             connection.abort()
             raise ClientGone from None

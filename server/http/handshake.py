@@ -1,4 +1,4 @@
-"""What a WebSocket's upgrade request asks for: which form, by whom, from where. Pure."""
+"""What a WebSocket's upgrade request asks for: the form of messages, the token, the origin. Pure."""
 
 from __future__ import annotations
 
@@ -8,33 +8,32 @@ from enum import Enum
 
 from server.domain.access.sharing import SHARE_PREFIX
 
-#: Subprotocols that carry a token instead of naming a form; never echoed.
+#: Starts a subprotocol that holds a token instead of naming a form; never echoed.
 BEARER_PREFIX = "bearer."
 
-
-#: The seed's frames by name, for a browser that offers a token: it takes no answer without a subprotocol.
-SEED_PROTOCOL = "ideo.legacy"
+#: Legacy frames by name, for browsers that offer a token: they need a subprotocol in the answer.
+LEGACY_PROTOCOL = "ideo.legacy"
 
 
 class Form(Enum):
     """The form of a socket's messages."""
 
-    SEED = "seed"
+    LEGACY = "legacy"
     JSON = "json"
     PROTO = "proto"
 
 
-_FORMS = {SEED_PROTOCOL: Form.SEED, "ideo.v1": Form.JSON, "ideo.v1.proto": Form.PROTO}
+_FORMS = {LEGACY_PROTOCOL: Form.LEGACY, "ideo.v1": Form.JSON, "ideo.v1.proto": Form.PROTO}
 
 
 def form_of(offered: Sequence[str]) -> tuple[Form, str | None]:
-    """The form of the first subprotocol that is known, and its name; the seed's, unnamed, when none is."""
-    return next(((_FORMS[name], name) for name in offered if name in _FORMS), (Form.SEED, None))
+    """The form of the first known subprotocol, and its name; legacy frames and None without one."""
+    return next(((_FORMS[name], name) for name in offered if name in _FORMS), (Form.LEGACY, None))
 
 
 def token_of(query_token: str | None, authorization: str | None, offered: Sequence[str]) -> str | None:
-    """The token: of a subprotocol, as it is or in base64url, else of the `Authorization` header, else of
-    the query (seed)."""
+    """The token: from a subprotocol, as it is or in base64url, else from the `Authorization` header, else
+    from the query."""
     for name in offered:
         if name.startswith(BEARER_PREFIX):
             return _unwrapped(name.removeprefix(BEARER_PREFIX))
@@ -44,8 +43,8 @@ def token_of(query_token: str | None, authorization: str | None, offered: Sequen
 
 
 def _unwrapped(text: str) -> str:
-    """A token out of base64url without padding, in which it has no dots; any other, and a share link's
-    secret, as it is."""
+    """A token in base64url without padding (recognised by the lack of dots), decoded; any other text, and a
+    share link's secret, as it is."""
     if "." in text or text.startswith(SHARE_PREFIX):
         return text
     try:
@@ -55,10 +54,10 @@ def _unwrapped(text: str) -> str:
 
 
 def origin_allowed(origins: Sequence[str], allowed: Collection[str]) -> bool:
-    """Whether the request's `Origin` headers are one of the allowed origins, or absent.
+    """Whether the request has one allowed `Origin`, or none.
 
-    Scheme, host and port must be equal; scheme and host in any case. Only browsers send an origin, and
-    they always do: what comes without one is no page of somebody else's.
+    Scheme, host and port must be equal; scheme and host in any case. Browsers always send an origin, so a
+    request without one does not come from a foreign page.
     """
     if not origins:
         return True

@@ -19,7 +19,7 @@ from websockets.frames import CloseCode
 from server.domain.errors import HubError, InvalidArgument, LimitReached, ReaderTooSlow
 from server.http.connection import EXTENSION, HIGH_WATER_BYTES, SEND_DEADLINE_S, Connection
 from server.wire.problems import MEDIA_TYPE, problem_json, problem_of
-from server.wire.resources import dumps
+from server.wire.text import dumps
 
 #: Seconds that a client has to answer a close before its connection is closed anyway.
 CLOSE_TIMEOUT_S = 1.0
@@ -28,7 +28,7 @@ MAX_HEAD_BYTES = 32 << 10
 #: Seconds in which a request's head, and then its body, must have come.
 HEAD_DEADLINE_S, BODY_DEADLINE_S = 10.0, 30.0
 #: Most connections at a time, and seconds after which one that was too many may try again.
-CONNECTIONS_MOST, CONNECTIONS_RETRY_S = 10_000, 5
+MAX_CONNECTIONS, CONNECTIONS_RETRY_S = 10_000, 5
 
 # uvicorn logs a socket's address with its query, where a token may stand.
 _quiet = logging.getLogger("server.http.uvicorn")
@@ -40,7 +40,7 @@ class HubConfig(Config):
 
     send_deadline_s = SEND_DEADLINE_S
     head_deadline_s, body_deadline_s = HEAD_DEADLINE_S, BODY_DEADLINE_S
-    max_connections = CONNECTIONS_MOST
+    max_connections = MAX_CONNECTIONS
 
 
 def _ours(config: Config) -> HubConfig:
@@ -52,7 +52,7 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
     """A WebSocket whose handler may write frames itself.
 
     What clients say is read at once, so that their closes and pongs are always seen, and handed to
-    `Connection.said`; a message above `ws_max_size` is answered with a close of 1009.
+    `Connection.on_message`; a message above `ws_max_size` is answered with a close of 1009.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
                 self.conn.fail(CloseCode.INVALID_DATA)
                 self.handle_parser_exception()
                 return
-        self.stream.said(message)
+        self.stream.on_message(message)
 
     def handle_parser_exception(self) -> None:
         """The client breaks the protocol."""

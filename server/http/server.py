@@ -1,6 +1,11 @@
-"""How uvicorn serves the HTTP face."""
+"""How uvicorn serves the HTTP face: its sockets, its limits, its server."""
 
 from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
 
 import uvicorn
 from litestar import Litestar
@@ -8,16 +13,20 @@ from litestar import Litestar
 from server.http.connection import SEND_DEADLINE_S
 from server.http.protocols import (
     BODY_DEADLINE_S,
-    CONNECTIONS_MOST,
     HEAD_DEADLINE_S,
+    MAX_CONNECTIONS,
     HubConfig,
     HubHttpProtocol,
     HubSocketProtocol,
 )
 
+#: Send buffer of a client's socket, in bytes: what the kernel holds for a client that stopped reading.
+SEND_BUFFER_BYTES = 128 << 10
+#: Milliseconds after which the kernel gives up a client that acknowledges nothing.
+USER_TIMEOUT_MS = 10_000
 #: Largest message that a client may send on a WebSocket, in bytes.
 MAX_CLIENT_MESSAGE_BYTES = 4096
-#: Seconds that an idle kept-alive connection stays open.
+#: Seconds that an idle connection stays open.
 KEEP_ALIVE_S = 15
 
 
@@ -29,15 +38,15 @@ def uvicorn_config(
     send_deadline_s: float = SEND_DEADLINE_S,
     head_deadline_s: float = HEAD_DEADLINE_S,
     body_deadline_s: float = BODY_DEADLINE_S,
-    max_connections: int = CONNECTIONS_MOST,
+    max_connections: int = MAX_CONNECTIONS,
 ) -> uvicorn.Config:
-    """The configuration for an embedded `uvicorn.Server`; sockets are given to its `serve`.
+    """The configuration of a `HubServer`; `serve` takes the sockets.
 
-    drain_s: how long answers under way may take once the server stops. ping_s: WebSocket pings, and
-    the longest wait for an answer to one, which on the seed's sockets are the only sign of life.
+    drain_s: how long open requests may take once the server stops. ping_s: seconds between WebSocket pings,
+    and the longest wait for an answer to one; with legacy frames they are the only heartbeat.
     send_deadline_s: how long a stream's client may take nothing before its connection is cut.
-    head_deadline_s, body_deadline_s: how long a request's head, and then its body, may take to come.
-    max_connections: most connections at a time; more are answered with 503.
+    head_deadline_s, body_deadline_s: how long a request's head, and then its body, may take to arrive.
+    max_connections: at a time; further ones are answered with 429.
     """
     config = HubConfig(
         app,
@@ -46,12 +55,12 @@ def uvicorn_config(
         lifespan="off",
         loop="none",
         interface="asgi3",
-        # Compression would make each client's bytes its own.
+        # Compressed bytes could not be shared by clients.
         ws_per_message_deflate=False,
         ws_max_size=MAX_CLIENT_MESSAGE_BYTES,
         ws_ping_interval=ping_s,
         ws_ping_timeout=ping_s,
-        # Addresses may carry a token in their query.
+        # An address's query may hold a token.
         access_log=False,
         log_config=None,
         log_level="warning",
@@ -64,3 +73,42 @@ def uvicorn_config(
     config.head_deadline_s, config.body_deadline_s = head_deadline_s, body_deadline_s
     config.max_connections = max_connections
     return config
+
+
+class HubServer(uvicorn.Server):
+    """uvicorn without its signal handling: the hub decides when it stops."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections, and set `up`."""
+        await super().startup(sockets)
+        self.up.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """A listening TCP socket. Bounds the data that the kernel holds for a client that stopped reading.
+
+    Raises OSError when the address is in use or not one of this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+        listener.bind((host, port))
+        listener.listen(1024)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener

@@ -1,12 +1,12 @@
-"""WebSocket `/api/ws/refinements/{thread_id}`: admission, then a thread's events until the last.
+"""WebSocket `/api/ws/refinements/{thread_id}`: authentication, then a thread's events until the last.
 
-1. Whatever is wrong before the upgrade is answered as a problem, with the seed's statuses: a thread
-   that is not the caller's and one that does not exist are both 403.
-2. A stream ends by the terminal event (1000), by the client, or with the close code of the table; the
-   reason then carries the cursor where it is worth to come back.
-3. A reader that takes too little for too long is closed with 4408. That close waits behind what the
-   reader did not take yet; if it does not take that either, the connection is cut (ADR 0006).
-4. While the database is away, an open stream stays open.
+1. An error before the upgrade is answered as a problem. A thread that belongs to somebody else and one that
+   does not exist both get 403.
+2. A stream ends with the terminal event (1000), by the client, or with a close code of the one table. The
+   reason holds the cursor when it makes sense to reconnect.
+3. A reader that takes too little for too long is closed with 4408. That close waits behind the data that the
+   reader has not taken; if the reader does not take that either, the connection is cut (ADR 0006).
+4. An open stream outlasts an outage of the database.
 """
 
 from __future__ import annotations
@@ -26,28 +26,37 @@ from server.domain.model import Principal
 from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
 from server.domain.streams.subscription import Subscription
 from server.http.connection import ClientGone, Connection, ReaderStuck, connection_of
-from server.http.frames import JsonEventEncoder, LegacyFrameEncoder, Messages, ProtoEventEncoder, close_frame
+from server.http.errors import log, log_internal_error, place_of, refuse_upgrade, trace_id_of
+from server.http.event_encoders import Encoder, JsonEventEncoder, LegacyFrameEncoder, ProtoEventEncoder
 from server.http.handshake import Form, form_of, origin_allowed, token_of
-from server.http.refusals import log, note_fault, place_of, refuse_upgrade, trace_id_of
-from server.http.renewal import Renewal
-from server.http.services import HttpServices
-from server.wire.fields import uuid_or_not_found
-from server.wire.problems import CLOSE_DONE, CLOSE_SLOW, INTERNAL, Close, Reconnect, detail_of, problem_of
-from server.wire.requests import cursor
+from server.http.options import HttpOptions
+from server.http.token_refresh import TokenRefresh
+from server.http.websocket_frames import close_frame
+from server.use_cases import UseCases
+from server.wire.problems import (
+    CLOSE_DONE,
+    CLOSE_SLOW,
+    INTERNAL,
+    Close,
+    ReconnectAdvice,
+    detail_of,
+    problem_of,
+)
+from server.wire.validation import cursor, uuid_or_not_found
 
-#: Advice after which a reader goes on from its cursor.
-_COME_BACK = (Reconnect.AT_ONCE, Reconnect.LATER, Reconnect.NEW_TOKEN)
-#: From here on, what is to be written is written: a step may hold more.
+#: Advice with which a reader continues from its cursor.
+_WITH_CURSOR = (ReconnectAdvice.AT_ONCE, ReconnectAdvice.LATER, ReconnectAdvice.NEW_TOKEN)
+#: A step may be larger: it is written in pieces of at least this size.
 _WRITE_BYTES = 256 << 10
-_NOT_YOURS = "you may not follow this refinement, or there is none such"
+_FORBIDDEN = "this refinement does not exist, or you may not follow it"
 _TEMPLATE = "/api/ws/refinements/{thread_id}"
 
 
 class RefinementSocket:
     """The handler of the address's WebSockets."""
 
-    def __init__(self, services: HttpServices) -> None:
-        self._services = services
+    def __init__(self, use_cases: UseCases, options: HttpOptions) -> None:
+        self._use_cases, self._options = use_cases, options
 
     async def serve(self, thread_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         """One socket, from its upgrade request to its close."""
@@ -55,9 +64,9 @@ class RefinementSocket:
         headers = Headers.from_scope(scope)
         trace_id = trace_id_of(headers)
         try:
-            subprotocol, subscription, messages = await self._admit(thread_id, scope, headers)
+            subprotocol, subscription, encoder = await self._subscribe(thread_id, scope, headers)
         except Exception as error:
-            note_fault(error, trace_id=trace_id, path_template=_TEMPLATE, dev=self._services.dev)
+            log_internal_error(error, trace_id=trace_id, path_template=_TEMPLATE, dev=self._options.dev)
             await refuse_upgrade(scope, send, error, trace_id=trace_id)
             return
         try:
@@ -65,23 +74,23 @@ class RefinementSocket:
             await send(
                 {"type": "websocket.accept", "subprotocol": subprotocol, "headers": []},
             )
-            self._services.readers.opened(messages.form.value, subscription.topic.thread_id)
+            self._use_cases.readers.opened(encoder.form.value, subscription.topic.thread_id)
             try:
-                await self._serve(_Stream(connection, subscription, messages), send, thread_id, trace_id)
+                await self._serve(_Stream(connection, subscription, encoder), send, thread_id, trace_id)
             finally:
-                self._services.readers.closed(messages.form.value, subscription.topic.thread_id)
+                self._use_cases.readers.closed(encoder.form.value, subscription.topic.thread_id)
         except (ClientGone, OSError):
-            pass  # ASGI tells a sender of a lost connection by an OSError
+            pass  # ASGI raises an OSError when the connection is lost
         finally:
             subscription.close()
 
-    async def _admit(
+    async def _subscribe(
         self, thread_id: str, scope: Scope, headers: Headers
-    ) -> tuple[str | None, Subscription, Messages]:
-        services = self._services
-        if services.draining():
+    ) -> tuple[str | None, Subscription, Encoder]:
+        use_cases = self._use_cases
+        if not use_cases.refinements.accepting:
             raise ShuttingDown
-        if not origin_allowed(headers.getall("origin", []), services.allowed_origins):
+        if not origin_allowed(headers.getall("origin", []), self._options.allowed_origins):
             raise PermissionDenied("this origin is not allowed")
         offered: list[str] = list(scope["subprotocols"])  # type: ignore[typeddict-item]
         query = parse_qs(scope["query_string"].decode("ascii", "replace"), keep_blank_values=True)
@@ -90,62 +99,62 @@ class RefinementSocket:
         form, subprotocol = form_of(offered)
         try:
             thread = uuid_or_not_found(thread_id, "refinement")
-            if form is Form.SEED:
-                seed = await services.refinements.follow_legacy_frames(principal, thread, after)
-                return subprotocol, seed.subscription, LegacyFrameEncoder(seed)
-            subscription = await services.refinements.follow(principal, thread, after)
+            if form is Form.LEGACY:
+                legacy = await use_cases.refinements.follow_legacy_frames(principal, thread, after)
+                return subprotocol, legacy.subscription, LegacyFrameEncoder(legacy)
+            subscription = await use_cases.refinements.follow(principal, thread, after)
         except NotFound:
-            raise PermissionDenied(_NOT_YOURS) from None
+            raise PermissionDenied(_FORBIDDEN) from None
         return subprotocol, subscription, JsonEventEncoder() if form is Form.JSON else ProtoEventEncoder()
 
     async def _caller(
         self, thread_id: str, query: Mapping[str, list[str]], headers: Headers, offered: list[str]
     ) -> Principal:
-        """Who comes, by a ticket or a token. Raises Unauthenticated, PermissionDenied."""
-        services = self._services
+        """The caller, by a ticket or a token. Raises Unauthenticated, PermissionDenied."""
         ticket = query.get("ticket", [""])[0]
         if ticket:
             try:
                 thread = uuid_or_not_found(thread_id, "refinement")
             except NotFound:
-                raise PermissionDenied(_NOT_YOURS) from None
-            return await services.tickets.redeem(ticket, thread)
-        in_query = query.get("token", [None])[0] if services.query_token else None
+                raise PermissionDenied(_FORBIDDEN) from None
+            return await self._use_cases.tickets.redeem(ticket, thread)
+        in_query = query.get("token", [None])[0] if self._options.query_token else None
         token = token_of(in_query, headers.get("authorization"), offered)
-        return await services.authenticator.authenticate(token, reads=True)
+        return await self._use_cases.authenticator.authenticate(token, reads=True)
 
     async def _serve(self, stream: _Stream, send: Send, thread_id: str, trace_id: str) -> None:
         """Follow to the end, and close. Raises ClientGone, OSError."""
         try:
             close = await self._run(stream, thread_id, trace_id)
-            # A close waits in line like all else, but ASGI's has no deadline.
-            await stream.connection.drained()
+            # A close waits behind the other data, and ASGI's has no deadline.
+            await stream.connection.drain()
         except ReaderStuck:
             log.info("reader_stuck", thread_id=thread_id, trace_id=trace_id)
-            self._services.readers.on_slow_reader("websocket")
+            self._use_cases.readers.on_slow_reader("websocket")
             stream.connection.write(close_frame(CLOSE_SLOW.code, stream.reason(CLOSE_SLOW)))
             return
         await send({"type": "websocket.close", "code": close.code, "reason": stream.reason(close)})
 
     async def _run(self, stream: _Stream, thread_id: str, trace_id: str) -> Close:
-        """Follow to the end; the close that is due. Raises ClientGone."""
-        renewal = Renewal(self._services.authenticator, stream.authorization, asyncio.get_running_loop().time)
-        stream.connection.said = renewal.said
+        """Follow to the end; how to close. Raises ClientGone."""
+        now = asyncio.get_running_loop().time
+        refresh = TokenRefresh(self._use_cases.authenticator, stream.authorization, now)
+        stream.connection.on_message = refresh.on_message
         try:
             with stream.connection.streaming():
                 await stream.follow()
         except ClientGone:
             raise
         except Exception as error:
-            return await self._farewell(stream, error, thread_id, trace_id)
+            return await self._close_for(stream, error, thread_id, trace_id)
         finally:
-            renewal.close()
+            refresh.close()
         return CLOSE_DONE
 
-    async def _farewell(self, stream: _Stream, error: Exception, thread_id: str, trace_id: str) -> Close:
+    async def _close_for(self, stream: _Stream, error: Exception, thread_id: str, trace_id: str) -> Close:
         problem = problem_of(error)
         if isinstance(error, Unauthenticated | PermissionDenied):
-            # No word in the seed's frames: there it would read as a fault of the run.
+            # Not an error in legacy frames: there it would read as an error of the run.
             log.info("admission_ended", error=problem.code, thread_id=thread_id, trace_id=trace_id)
         elif not isinstance(error, ShuttingDown):
             context = problem.code if isinstance(error, HubError) else INTERNAL.code
@@ -157,34 +166,34 @@ class RefinementSocket:
                 thread_id=thread_id,
                 trace_id=trace_id,
             )
-            await stream.write(stream.messages.fault(detail_of(error), context))
+            await stream.write(stream.encoder.error(detail_of(error), context))
         return problem.close
 
 
 class _Stream:
-    """The events of a subscription on their way to one client."""
+    """The events of a subscription, on their way to one client."""
 
-    def __init__(self, connection: Connection, subscription: Subscription, messages: Messages) -> None:
-        self.connection, self.messages = connection, messages
+    def __init__(self, connection: Connection, subscription: Subscription, encoder: Encoder) -> None:
+        self.connection, self.encoder = connection, encoder
         self._subscription = subscription
         #: Seq of the last event that was written.
         self.sent = subscription.cursor
 
     @property
     def authorization(self) -> StreamAuthorization:
-        """The reader's leave to follow."""
+        """The reader's authorization."""
         assert self._subscription.authorization is not None
         return self._subscription.authorization
 
     async def follow(self) -> None:
         """Write everything until the terminal event. Raises ClientGone, ReaderStuck."""
-        await self.write(self.messages.hello(self._subscription.topic.head))
+        await self.write(self.encoder.hello(self._subscription.topic.head))
         while True:
             match await self._subscription.step_when_available():
                 case Heartbeat() as heartbeat:
-                    await self.write(self.messages.beat(heartbeat))
+                    await self.write(self.encoder.heartbeat(heartbeat))
                 case ReconnectElsewhere() as reconnect:
-                    await self.write(self.messages.elsewhere(reconnect))
+                    await self.write(self.encoder.reconnect(reconnect))
                 case list() as segments:
                     await self._write_segments(segments)
                 case None:
@@ -197,7 +206,7 @@ class _Stream:
         size = 0
         last_seq = self.sent
         for segment in segments:
-            async for frames, seq in self.messages.segment(segment):
+            async for frames, seq in self.encoder.segment(segment):
                 waiting.append(frames)
                 size += len(frames)
                 last_seq = seq
@@ -209,19 +218,19 @@ class _Stream:
 
     async def _write_joined(self, frames: list[bytes], last_seq: int) -> None:
         self._put(frames[0] if len(frames) == 1 else b"".join(frames))
-        # Noted before the wait, out of which a stopping server takes the handler.
+        # Noted before the wait, which a stopping server cancels.
         self.sent = last_seq
-        await self.connection.drained()
+        await self.connection.drain()
 
     async def write(self, frames: bytes) -> None:
-        """Write framed messages and wait until the client took enough of them."""
+        """Write framed messages and wait until the client has taken enough of them."""
         self._put(frames)
-        await self.connection.drained()
+        await self.connection.drain()
 
     def _put(self, frames: bytes) -> None:
         if frames:
             self.connection.write(frames)
 
     def reason(self, close: Close) -> str:
-        """A close's reason: the cursor, if the reader is to come back with it."""
-        return f"after={self.sent}" if close.reconnect in _COME_BACK else ""
+        """A close's reason: the cursor, if the reader should reconnect with it."""
+        return f"after={self.sent}" if close.advice in _WITH_CURSOR else ""

@@ -1,6 +1,6 @@
 """A committed segment as an entry of a Redis stream, and back.
 
-Fields of an entry whose id is `LAST-0`: `v` the version of this form, `f` first seq, `e` epoch, `t` 1 for
+Fields of an entry whose id is `LAST-0`: `v` the version of this format, `f` first seq, `e` epoch, `t` 1 for
 the terminal event, `b` batch, `r` deltas. An entry with neither `b` nor `r` is a hint to read.
 """
 
@@ -19,7 +19,7 @@ ENTRY_BYTES = 256 << 10
 
 
 class PendingEntry:
-    """What one thread brings to the next publication: contiguous segments, which become one entry."""
+    """One thread's part of the next publication: contiguous segments, which become one entry."""
 
     __slots__ = (
         "batches",
@@ -40,11 +40,11 @@ class PendingEntry:
         self.size_bytes = 0
         self.epoch = 0
         self.terminal = False
-        #: Whether the bytes are kept too.
+        #: Whether the bytes are kept too, and it is not only a hint.
         self.whole = True
 
     def add(self, segment: Segment, head: JournalHead, *, room: int) -> None:
-        """Take the next segment; its bytes only if they fit in `room` and the entry stays small."""
+        """Add the next segment; its bytes only if they fit in `room` and the entry stays small."""
         self.last_seq, self.epoch, self.terminal = segment.last_seq, head.epoch, segment.terminal
         size = len(segment.batch) + len(segment.delta_batch)
         if not self.whole:
@@ -58,21 +58,21 @@ class PendingEntry:
         self.size_bytes += size
 
 
-def entry_of(unpublished: PendingEntry) -> dict[Any, Any]:
-    """Its fields, as bytes or numbers."""
+def entry_of(pending: PendingEntry) -> dict[Any, Any]:
+    """The fields of an entry, as bytes or numbers."""
     fields: dict[Any, Any] = {
         b"v": VERSION,
-        b"f": unpublished.first_seq,
-        b"e": unpublished.epoch,
-        b"t": int(unpublished.terminal),
+        b"f": pending.first_seq,
+        b"e": pending.epoch,
+        b"t": int(pending.terminal),
     }
-    if unpublished.whole:
-        fields |= {b"b": b"".join(unpublished.batches), b"r": b"".join(unpublished.delta_batch)}
+    if pending.whole:
+        fields |= {b"b": b"".join(pending.batches), b"r": b"".join(pending.delta_batch)}
     return fields
 
 
 def segment_of(fields: Mapping[bytes, bytes], last_seq: int) -> tuple[Segment, JournalHead] | None:
-    """The segment and the journal's head behind it; None for a hint, and for anything doubtful."""
+    """The segment and the journal's head after it; None for a hint, and for anything malformed."""
     try:
         if fields[b"v"] != VERSION:
             return None
@@ -82,7 +82,7 @@ def segment_of(fields: Mapping[bytes, bytes], last_seq: int) -> tuple[Segment, J
         events, deltas = segment.events(), segment.deltas()
         if not count == len(events) == len(deltas):
             return None
-        # Cut short somewhere, a last entry would still read as a shorter one.
+        # If it was cut short, the last entry would still parse, as a shorter one.
         if b"".join(map(framed_event, events)) != segment.batch:
             return None
         if b"".join(map(framed_delta, deltas)) != segment.delta_batch:

@@ -1,52 +1,44 @@
-"""Wake-ups over LISTEN and NOTIFY (ports.Wakeups; ADR 0011).
+"""Wake-ups over LISTEN and NOTIFY (ADR 0011).
 
-1. A commit only notes its thread; one task tells what was noted, at once after a quiet time and at most
+1. A commit only notes its thread; one task announces what was noted, at once after a quiet time and at most
    20 times a second. NOTIFY in the commit itself would make all commits wait for one lock.
-2. It tells through the pool, and listens on a connection of its own, which must not go through a
-   transaction pooler: a pooler takes LISTEN without an error and delivers nothing.
-3. So hearing is tested, not believed: a nonce goes out through the pool now and then and has to come
-   back. When it does not, the connection is made anew, for ever, and `healthy` says no meanwhile.
+2. It announces through the pool, and listens on a connection of its own, which must not go through a
+   transaction pooler: a pooler accepts LISTEN and delivers nothing. The self-test notices that.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import asyncpg
+from typing_extensions import override
 
 from server.db.errors import database_errors
 from server.domain.errors import DatabaseUnavailable
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
-from server.domain.retry import Backoff
-from server.domain.streams.wakeups import WakeupListener
-
-_logger = logging.getLogger(__name__)
+from server.domain.streams.wakeups import WakeupListener, Wakeups
+from server.wakeups.health import ANSWER_S, MAX_RETRY_S, SELF_TEST_S, CarrierHealth, set_within
 
 CHANNEL = "ideo_wakeups"
-#: Bytes of one notification; PostgreSQL takes less than 8000.
+#: Bytes of one notification; PostgreSQL accepts less than 8000.
 PAYLOAD_BYTES = 7900
-#: Least seconds between two publications of a process.
+#: Shortest pause in seconds between two publications of a process.
 PAUSE_S = 0.05
-#: Between two self-tests, and for one to pass.
-SELF_TEST_S, ANSWER_S = 10.0, 5.0
-#: Pauses between two tries to listen; they double from the first to the last.
-RETRY_FIRST_S, MAX_RETRY_S = 0.1, 10.0
-#: What a hint may fail with: it must not stop anything, whatever the database says to it.
+#: The errors that a hint may end with: it must not stop anything, whatever the database answers.
 AWAY = (DatabaseUnavailable, asyncpg.PostgresError)
-#: Begins the payload of a self-test, which no hint does.
+#: Begins the payload of a self-test; no hint begins with it.
 NONCE = "?"
 
-_TELL = "SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload"
+_NOTIFY = "SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload"
 
 
 def payloads_of(news: Mapping[UUID, int]) -> Iterator[str]:
-    """The hints as `thread:seq,thread:seq,…`, cut where a notification is full."""
+    """The hints as `thread:seq,thread:seq,…`, in payloads that each fit in a notification."""
     hints: list[str] = []
     size = 0
     for thread_id, last_seq in news.items():
@@ -61,7 +53,7 @@ def payloads_of(news: Mapping[UUID, int]) -> Iterator[str]:
 
 
 def hints_of(payload: str) -> Iterator[tuple[UUID, int]]:
-    """The hints of a payload; what is none is left out: anyone may notify on a channel."""
+    """The hints of a payload; anything else in it is left out, since anyone may notify on a channel."""
     for hint in payload.split(","):
         thread_id, _, last_seq = hint.partition(":")
         try:
@@ -70,7 +62,7 @@ def hints_of(payload: str) -> Iterator[tuple[UUID, int]]:
             continue
 
 
-class PostgresWakeups:
+class PostgresWakeups(Wakeups):
     """Wake-ups through the database that the replicas share anyway."""
 
     def __init__(
@@ -86,77 +78,73 @@ class PostgresWakeups:
         self._pool = pool
         self._dsn = listen_dsn
         self._pause_s, self._self_test_s, self._answer_s = pause_s, self_test_s, answer_s
-        self._max_retry_s = max_retry_s
-        #: Newest seq of each thread that is still to be told.
-        self._news: dict[UUID, int] = {}
+        self._health = CarrierHealth(answer_s=answer_s, max_retry_s=max_retry_s)
+        #: Newest seq of each thread that is still to be announced.
+        self._unpublished: dict[UUID, int] = {}
         self._work = asyncio.Event()
-        self._nonce = ""
-        self._heard = asyncio.Event()
-        self.healthy = False
-        #: Statements that told something, and connections made to listen, since the start.
+        #: Statements that announced something, and connections made to listen, since the start.
         self.publications = self.connections = 0
 
+    @property
+    @override
+    def healthy(self) -> bool:
+        return self._health.healthy
+
+    @override
     def on_commit(self, thread_id: UUID, segment: Segment, head: JournalHead) -> None:
-        """Note that the thread has come to `segment.last_seq`."""
-        self._news[thread_id] = segment.last_seq
+        self._unpublished[thread_id] = segment.last_seq
         self._work.set()
 
+    @override
     def on_remote_thread(self) -> None:
-        """Every thread is heard of as it is."""
+        # Nothing to do: one channel carries the hints of all threads.
+        pass
 
+    @override
     async def run_forever(self, listener: WakeupListener) -> None:
-        """Tell and listen."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._tell_forever(), name="wake-ups: tell")
-            group.create_task(self._listen_forever(listener), name="wake-ups: listen")
+            group.create_task(self._publish_forever(), name="wake-ups: publish")
+            sessions = self._health.run_sessions(lambda: self._listen(listener), AWAY)
+            group.create_task(sessions, name="wake-ups: listen")
 
-    async def _tell_forever(self) -> None:
+    # --- Announcing --------------------------------------------------------------------------
+
+    async def _publish_forever(self) -> None:
         while True:
             await self._work.wait()
             self._work.clear()
-            news, self._news = self._news, {}
+            unpublished, self._unpublished = self._unpublished, {}
             try:
-                await self._tell(list(payloads_of(news)))
+                await self._notify(list(payloads_of(unpublished)))
                 self.publications += 1
             except AWAY:
                 # What was committed meanwhile is newer.
-                self._news = {**news, **self._news}
+                self._unpublished = {**unpublished, **self._unpublished}
                 self._work.set()
             await asyncio.sleep(self._pause_s)
 
-    async def _tell(self, payloads: list[str]) -> None:
+    async def _notify(self, payloads: list[str]) -> None:
         with database_errors():
-            await self._pool.execute(_TELL, CHANNEL, payloads)
+            await self._pool.execute(_NOTIFY, CHANNEL, payloads)
 
     # --- Listening ---------------------------------------------------------------------------
 
-    async def _listen_forever(self, listener: WakeupListener) -> None:
-        backoff = Backoff(RETRY_FIRST_S, self._max_retry_s)
-        while True:
-            why = "the connection was lost"
-            try:
-                async with self._listening(listener) as lost:
-                    while await self._self_test():
-                        self._set_healthy(True)
-                        backoff.reset()
-                        if await _within(lost, self._self_test_s):
-                            break
-                    else:
-                        why = "the self-test failed: is DATABASE_DIRECT_URL the way through a pooler?"
-            except AWAY as error:
-                why = type(error).__name__
-            self._set_healthy(False, why)
-            await asyncio.sleep(backoff.next_pause_s())
+    async def _listen(self, listener: WakeupListener) -> str:
+        """Listen on a new connection until it breaks or a self-test fails; which of the two. Raises AWAY."""
+        async with self._listening(listener) as lost:
+            while await self._health.self_test(lambda nonce: self._notify([NONCE + nonce])):
+                if await set_within(lost, self._self_test_s):
+                    return "the connection was lost"
+        return "the self-test failed: does DATABASE_DIRECT_URL lead through a pooler?"
 
     @asynccontextmanager
     async def _listening(self, listener: WakeupListener) -> AsyncIterator[asyncio.Event]:
         """A new connection that listens; the event is set when it breaks. Raises AWAY."""
         lost = asyncio.Event()
 
-        def notified(_connection: Any, _pid: int, _channel: str, payload: str) -> None:
+        def on_notification(_connection: Any, _pid: int, _channel: str, payload: str) -> None:
             if payload.startswith(NONCE):
-                if payload == self._nonce:
-                    self._heard.set()
+                self._health.on_nonce(payload.removeprefix(NONCE))
                 return
             for thread_id, last_seq in hints_of(payload):
                 listener.on_hint(thread_id, last_seq)
@@ -171,33 +159,8 @@ class PostgresWakeups:
             )
             try:
                 connection.add_termination_listener(lambda _: lost.set())
-                await connection.add_listener(CHANNEL, notified)
+                await connection.add_listener(CHANNEL, on_notification)
                 self.connections += 1
                 yield lost
             finally:
                 connection.terminate()
-
-    async def _self_test(self) -> bool:
-        """Whether what is told through the pool is heard on the connection."""
-        self._nonce = f"{NONCE}{uuid4().hex}"
-        self._heard.clear()
-        await self._tell([self._nonce])
-        return await _within(self._heard, self._answer_s)
-
-    def _set_healthy(self, healthy: bool, why: str = "") -> None:
-        if healthy != self.healthy:
-            self.healthy = healthy
-            if healthy:
-                _logger.info("wakeups_arrive")
-            else:
-                _logger.warning("wakeups_do_not_arrive: %s", why)
-
-
-async def _within(event: asyncio.Event, seconds: float) -> bool:
-    """Whether the event was set in time."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True

@@ -1,23 +1,22 @@
-"""Wake-ups and the live window over a Redis-protocol server (ports.Wakeups; ADR 0011).
+"""Wake-ups and the live window over a Redis-protocol server (ADR 0011).
 
 1. Each thread has a capped, expiring stream. An entry is a committed segment with its head; its id is
-   the segment's last seq. So a replica asks for what is behind the seq that it knows, and a reader
+   the segment's last seq. So a replica asks for what comes after the seq that it knows, and a reader
    that joins a live run gets the window without a read of the database.
-2. The journal stays the truth. An entry that does not join up, is malformed, or came without its bytes
+2. The journal has the truth. An entry that does not join up, is malformed, or came without its bytes
    because it was large, is only a hint to read.
 3. One task publishes, in a pipeline: what came while the last pipeline was under way, one entry a
-   thread. One task reads all awaited threads with a blocking XREAD.
-4. A stream of this process's own, among those read, makes the XREAD return when a thread is added to
-   the awaited, and carries the self-test.
-5. While the server is away, nothing fails but the hints: `healthy` says no, and the poll carries on.
+   thread. One task reads the streams of all remote threads with a blocking XREAD.
+4. A stream of this process's own, among those read, makes the XREAD return when there is a new remote
+   thread, and carries the self-test.
+5. While the server is away, only the hints fail: `healthy` is false, and the poll goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
@@ -26,29 +25,24 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from typing_extensions import override
 
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
-from server.domain.retry import Backoff
-from server.domain.streams.wakeups import WakeupListener
+from server.domain.streams.wakeups import WakeupListener, Wakeups
 from server.wakeups.entries import PendingEntry, entry_of, segment_of
+from server.wakeups.health import ANSWER_S, MAX_RETRY_S, SELF_TEST_S, CarrierHealth
 
-_logger = logging.getLogger(__name__)
-
-#: Entries that a thread's stream keeps, about; the server trims it a node at a time.
+#: About how many entries a thread's stream keeps; the server trims it a node at a time.
 STREAM_ENTRIES = 64
 #: Seconds after its last entry that a stream is dropped.
 STREAM_TTL_S = 60
 #: Most bytes of all entries that wait to be published; beyond it they go as hints.
-UNPUBLISHED_BYTES = 8 << 20
-#: Least seconds between two publications of a process.
+MAX_PENDING_BYTES = 8 << 20
+#: Shortest pause in seconds between two publications of a process.
 PAUSE_S = 0.005
 #: Most entries of a thread in one read.
 READ_ENTRIES = 64
-#: Between two self-tests, and for an answer.
-SELF_TEST_S, ANSWER_S = 10.0, 5.0
-#: Pauses between two tries to connect; they double from the first to the last.
-RETRY_FIRST_S, MAX_RETRY_S = 0.1, 10.0
 
 _AWAY = (RedisError, OSError)
 
@@ -58,11 +52,11 @@ def stream_of(thread_id: UUID) -> bytes:
     return b"ideo:tail:" + thread_id.hex.encode()
 
 
-class RedisWakeups:
+class RedisWakeups(Wakeups):
     """Wake-ups through Dragonfly, Valkey or Redis, for many replicas.
 
-    `url` is redis:// or rediss://. The server sees every event, and what it says is shown to clients:
-    it belongs inside the hub's own trust.
+    `url` is redis:// or rediss://. The server sees every event, and what it sends is shown to clients: it
+    must be as trusted as the hub itself.
     """
 
     def __init__(
@@ -76,62 +70,62 @@ class RedisWakeups:
     ) -> None:
         self._url = url
         self._pause_s, self._self_test_s, self._answer_s = pause_s, self_test_s, answer_s
-        self._max_retry_s = max_retry_s
+        self._health = CarrierHealth(answer_s=answer_s, max_retry_s=max_retry_s)
         self._own_stream = b"ideo:replica:" + uuid4().hex.encode()
-        self._unpublished: dict[UUID, PendingEntry] = {}
-        self._unpublished_bytes = 0
+        self._pending: dict[UUID, PendingEntry] = {}
+        self._pending_bytes = 0
         self._work = asyncio.Event()
-        #: Whether the reader is to look again at which threads are awaited.
-        self._awaiting = False
-        self._nonce = b""
-        self._heard = asyncio.Event()
-        self.healthy = False
-        #: Pipelines that told something, entries received with their bytes, and entries that were hints
-        #: only, since the start.
+        #: Whether the reader must look at the remote threads again.
+        self._wake_reader = False
+        #: Pipelines that announced something, entries received with their bytes, and entries that were
+        #: hints only, since the start.
         self.publications = self.segments = self.hints = 0
 
+    @property
+    @override
+    def healthy(self) -> bool:
+        return self._health.healthy
+
+    @override
     def on_commit(self, thread_id: UUID, segment: Segment, head: JournalHead) -> None:
-        """Note the segment for the next publication. While the server is away, nothing is kept for it."""
         if not self.healthy:
+            # While the server is away, nothing is kept for it.
             return
-        waiting = self._unpublished.get(thread_id)
-        before = waiting.size_bytes if waiting is not None else 0
-        if waiting is None or waiting.last_seq + 1 != segment.first_seq:
-            waiting = self._unpublished[thread_id] = PendingEntry(segment.first_seq)
-        waiting.add(segment, head, room=UNPUBLISHED_BYTES - self._unpublished_bytes)
-        self._unpublished_bytes += waiting.size_bytes - before
+        pending = self._pending.get(thread_id)
+        before = pending.size_bytes if pending is not None else 0
+        if pending is None or pending.last_seq + 1 != segment.first_seq:
+            pending = self._pending[thread_id] = PendingEntry(segment.first_seq)
+        pending.add(segment, head, room=MAX_PENDING_BYTES - self._pending_bytes)
+        self._pending_bytes += pending.size_bytes - before
         self._work.set()
 
+    @override
     def on_remote_thread(self) -> None:
-        """Have the reader look again at which threads are awaited."""
-        self._awaiting = True
+        self._wake_reader = True
         self._work.set()
 
+    @override
     async def run_forever(self, listener: WakeupListener) -> None:
-        """Tell and listen; both start anew when one fails."""
-        backoff = Backoff(RETRY_FIRST_S, self._max_retry_s)
-        while True:
-            why = ""
-            try:
-                async with self._client() as sending, self._client() as reading:
-                    await _until_one_fails(
-                        self._publish_forever(sending),
-                        self._read_forever(reading, listener),
-                        self._test_forever(sending),
-                    )
-            except _AWAY as fault:
-                why = type(fault).__name__
-            if self.healthy:
-                backoff.reset()
-            self._set_healthy(False, why)
-            self._unpublished, self._unpublished_bytes = {}, 0
-            await asyncio.sleep(backoff.next_pause_s())
+        await self._health.run_sessions(lambda: self._session(listener), _AWAY)
+
+    async def _session(self, listener: WakeupListener) -> str:
+        """Publish and read on two new connections until one fails. Raises _AWAY."""
+        try:
+            async with self._client() as sending, self._client() as reading:
+                await _until_one_fails(
+                    self._publish_forever(sending),
+                    self._read_forever(reading, listener),
+                    self._test_forever(sending),
+                )
+        finally:
+            self._pending, self._pending_bytes = {}, 0
+        return ""
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[Redis]:
-        """A client with one connection, which never tries again by itself.
+        """A client with one connection, which never retries by itself.
 
-        Callers keep the time: with a timeout of the library's own, `asyncio.wait_for` inside it loses
+        Callers bound the time: with a timeout of the library's own, `asyncio.wait_for` inside it loses
         a cancellation now and then on Python 3.11.
         """
         client = Redis.from_url(
@@ -149,89 +143,95 @@ class RedisWakeups:
             with contextlib.suppress(*_AWAY):
                 await client.aclose()
 
-    # --- Telling -----------------------------------------------------------------------------
+    # --- Announcing --------------------------------------------------------------------------
 
     async def _publish_forever(self, client: Redis) -> None:
         while True:
             await self._work.wait()
             self._work.clear()
-            unpublished, self._unpublished = self._unpublished, {}
-            self._unpublished_bytes = 0
-            awaiting, self._awaiting = self._awaiting, False
+            pending, self._pending = self._pending, {}
+            self._pending_bytes = 0
+            wake_reader, self._wake_reader = self._wake_reader, False
             pipeline = client.pipeline(transaction=False)
-            for thread_id, waiting in unpublished.items():
+            for thread_id, entry in pending.items():
                 name = stream_of(thread_id)
-                pipeline.xadd(name, entry_of(waiting), f"{waiting.last_seq}-0", maxlen=STREAM_ENTRIES)
+                pipeline.xadd(name, entry_of(entry), f"{entry.last_seq}-0", maxlen=STREAM_ENTRIES)
                 pipeline.expire(name, STREAM_TTL_S)
-            if awaiting:
-                self._to_own_stream(pipeline, b"")
-            # What the server refuses (an entry that it has already, no memory) is a hint less.
+            if wake_reader:
+                self._add_to_own_stream(pipeline, "")
+            # An entry that the server refuses (it has it already, no memory) is only a lost hint.
             async with asyncio.timeout(self._answer_s):
                 await pipeline.execute(raise_on_error=False)
-            self.publications += bool(unpublished)
+            self.publications += bool(pending)
             await asyncio.sleep(self._pause_s)
 
-    def _to_own_stream(self, pipeline: Any, nonce: bytes) -> None:
-        pipeline.xadd(self._own_stream, {b"n": nonce}, maxlen=STREAM_ENTRIES)
+    def _add_to_own_stream(self, pipeline: Any, nonce: str) -> None:
+        pipeline.xadd(self._own_stream, {b"n": nonce.encode()}, maxlen=STREAM_ENTRIES)
         pipeline.expire(self._own_stream, STREAM_TTL_S)
 
     async def _test_forever(self, client: Redis) -> None:
-        """Send a nonce and expect the reader to see it, now and then. Raises when it does not."""
-        while True:
-            self._nonce = uuid4().hex.encode()
-            self._heard.clear()
+        """Test now and then whether the reader sees a nonce. Raises TimeoutError when it does not."""
+
+        async def send(nonce: str) -> None:
             pipeline = client.pipeline(transaction=False)
-            self._to_own_stream(pipeline, self._nonce)
+            self._add_to_own_stream(pipeline, nonce)
             async with asyncio.timeout(self._answer_s):
                 await pipeline.execute()
-                await self._heard.wait()
-            self._set_healthy(True)
+
+        while True:
+            if not await self._health.self_test(send):
+                raise TimeoutError
             await asyncio.sleep(self._self_test_s)
 
     # --- Listening ---------------------------------------------------------------------------
 
     async def _read_forever(self, client: Redis, listener: WakeupListener) -> None:
         own_id: bytes | str = "0-0"
-        #: Newest entry seen of each awaited thread, which may be ahead of what is known of it.
+        #: Newest entry seen of each remote thread, which may be ahead of what is known of it.
         seen: dict[UUID, int] = {}
         block_ms = int(self._answer_s * 500)
         while True:
-            awaited = listener.remote_threads()
-            seen = {thread_id: max(seq, seen.get(thread_id, 0)) for thread_id, seq in awaited.items()}
-            threads = {stream_of(thread_id): thread_id for thread_id in seen}
-            places: dict[Any, Any] = {stream_of(thread_id): f"{seq}-0" for thread_id, seq in seen.items()}
-            places[self._own_stream] = own_id
+            remote = listener.remote_threads()
+            seen = {thread_id: max(seq, seen.get(thread_id, 0)) for thread_id, seq in remote.items()}
+            cursors: dict[Any, Any] = {stream_of(thread_id): f"{seq}-0" for thread_id, seq in seen.items()}
+            cursors[self._own_stream] = own_id
             async with asyncio.timeout(self._answer_s):
-                answer: Any = await client.xread(places, count=READ_ENTRIES, block=block_ms)
-            for name, entries in answer or ():
-                if name == self._own_stream:
-                    own_id = entries[-1][0]
-                    if any(fields.get(b"n") == self._nonce for _, fields in entries):
-                        self._heard.set()
-                    continue
-                thread_id = threads[name]
-                for entry_id, fields in entries:
-                    last_seq = seen[thread_id] = int(entry_id.partition(b"-")[0])
-                    told = segment_of(fields, last_seq)
-                    if told is None:
-                        self.hints += 1
-                        listener.on_hint(thread_id, last_seq)
-                    else:
-                        self.segments += 1
-                        listener.on_segment(thread_id, *told)
+                answer: Any = await client.xread(cursors, count=READ_ENTRIES, block=block_ms)
+            entries_of = dict(answer or ())
+            for entry_id, fields in entries_of.pop(self._own_stream, ()):
+                own_id = entry_id
+                self._health.on_nonce(fields.get(b"n", b"").decode(errors="replace"))
+            for thread_id in seen:
+                entries = entries_of.get(stream_of(thread_id))
+                if entries:
+                    seen[thread_id] = self._deliver(thread_id, entries, listener)
 
-    def _set_healthy(self, healthy: bool, why: str = "") -> None:
-        if healthy != self.healthy:
-            self.healthy = healthy
-            if healthy:
-                _logger.info("wakeups_arrive")
+    def _deliver(
+        self,
+        thread_id: UUID,
+        entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]],
+        listener: WakeupListener,
+    ) -> int:
+        """Give a thread's entries to the listener; the seq of the last one."""
+        last_seq = 0
+        for entry_id, fields in entries:
+            last_seq = int(entry_id.partition(b"-")[0])
+            received = segment_of(fields, last_seq)
+            if received is None:
+                self.hints += 1
+                listener.on_hint(thread_id, last_seq)
             else:
-                _logger.warning("wakeups_do_not_arrive: %s", why)
+                self.segments += 1
+                listener.on_segment(thread_id, *received)
+        return last_seq
 
 
 async def _until_one_fails(*parts: Coroutine[Any, Any, None]) -> None:
-    """Run the parts until one raises; raise that. A TaskGroup that is cancelled while a part of it
-    fails forgets the cancellation (before Python 3.13), and this runs in a loop that goes on."""
+    """Run the parts until one raises, and raise that.
+
+    Not a TaskGroup: before Python 3.13 it loses a cancellation that comes while a part fails, and this runs
+    in a loop that goes on.
+    """
     tasks = [asyncio.ensure_future(part) for part in parts]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

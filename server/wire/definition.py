@@ -1,7 +1,7 @@
-"""Agent definitions: what a workflow may have, and what it has when it was made with none.
+"""Agent definitions: which a workflow may have, and the default.
 
-The hub does not judge what a definition says: the runtime does. It only refuses what it could neither
-store (jsonb takes no U+0000 and no lone surrogate) nor send (protobuf's nesting has a limit).
+The runtime judges what a definition says. The hub only refuses what it can neither store (jsonb takes no
+U+0000 and no lone surrogates) nor send (protobuf limits nesting).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from server.wire.text import sendable
 #: Each JSON level is three of protobuf's in a Struct, of which it reads at most 100.
 MAX_DEPTH = 30
 MAX_BYTES = 256 * 1024
-#: Up to here every whole number is a double of its own.
+#: Up to this number, doubles hold every whole number exactly.
 _EXACT = 2**53
 
-#: Used when a workflow is made without a definition: the runtime refuses an empty one with 422.
+#: For a workflow that is created without a definition: the runtime refuses an empty one with 422.
 DEFAULT_DEFINITION: Mapping[str, Any] = {
     "tool_definitions": [],
     "nodes": [
@@ -44,30 +44,22 @@ DEFAULT_DEFINITION: Mapping[str, Any] = {
 }
 
 
-def check_definition(definition: object) -> tuple[Mapping[str, Any], str | None]:
-    """The definition to use, and what is wrong with the given one (None: nothing).
-
-    Absent or empty gives the default.
-    """
-    if definition is None or definition == {}:
-        return DEFAULT_DEFINITION, None
-    if not isinstance(definition, Mapping):
-        return {}, "must be a JSON object"
+def wrong_definition(definition: Mapping[str, Any]) -> str | None:
+    """What is wrong with a definition; None when nothing is."""
     wrong = _wrong_value(definition)
-    if wrong is None:
-        try:
-            size = len(json.dumps(definition, ensure_ascii=False, allow_nan=False).encode())
-        except ValueError:
-            wrong = "must not hold NaN or infinite numbers"
-        else:
-            wrong = f"must have at most {MAX_BYTES} bytes of JSON" if size > MAX_BYTES else None
-    return definition, wrong
+    if wrong is not None:
+        return wrong
+    try:
+        size = len(json.dumps(definition, ensure_ascii=False, allow_nan=False).encode())
+    except ValueError:
+        return "must not hold NaN or infinite numbers"
+    return f"must have at most {MAX_BYTES} bytes of JSON" if size > MAX_BYTES else None
 
 
 def definition_of(struct: m.Struct) -> dict[str, Any]:
     """A message's definition as JSON values.
 
-    A Struct knows doubles only: whole ones become integers again, as far as doubles hold them exactly.
+    A Struct has doubles only: whole ones become integers again, where doubles hold them exactly.
     """
     return {name: _value_of(value) for name, value in struct.fields.items()}
 
@@ -85,7 +77,7 @@ def _value_of(value: Value) -> Any:
 
 
 def _wrong_value(root: object) -> str | None:
-    """Goes level by level, so that no depth of nesting can exhaust the stack."""
+    """Go level by level, so that no depth of nesting exhausts the stack."""
     level = [root]
     for _ in range(MAX_DEPTH):
         texts = [value for value in level if isinstance(value, str)]

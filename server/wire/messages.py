@@ -1,164 +1,19 @@
-"""The contract's messages, under the names that the server uses.
+"""The contract's messages: `from server.wire import messages as m`, and `m.Event` is a message while
+`Event` is a domain value.
 
-This is the only place that names the generated modules: elsewhere in the server it is
-`from server.wire import messages as m`, and `m.Event` is a message while `Event` is a domain value.
+This is the only place that names the generated modules. They export nothing but their messages and enums.
 """
+
+# ruff: noqa: F403
 
 from __future__ import annotations
 
-from google.protobuf.struct_pb2 import Struct
-from google.protobuf.timestamp_pb2 import Timestamp
+from google.protobuf.struct_pb2 import Struct as Struct
+from google.protobuf.timestamp_pb2 import Timestamp as Timestamp
 
-from ide_orchestrator.v1.access_pb2 import (
-    AccessType,
-    CreateShareLinkRequest,
-    CreateShareLinkResponse,
-    Grant,
-    GrantAccessRequest,
-    GrantAccessResponse,
-    ListGrantsRequest,
-    ListGrantsResponse,
-    ListShareLinksRequest,
-    ListShareLinksResponse,
-    RevokeAccessRequest,
-    RevokeAccessResponse,
-    RevokeShareLinkRequest,
-    RevokeShareLinkResponse,
-    ShareLink,
-)
-from ide_orchestrator.v1.event_pb2 import (
-    AgentMessage,
-    Discontinuity,
-    DiscontinuityReason,
-    Event,
-    FileChange,
-    FileChangeKind,
-    InputRequested,
-    MessageChange,
-    MessageRole,
-    Outcome,
-    RunStarted,
-    StateUpdate,
-    Terminal,
-    Todo,
-    TodoList,
-    Token,
-    ToolCall,
-    ToolCallPiece,
-    UnreadFile,
-    UpstreamFrame,
-    UpstreamFrameReason,
-)
-from ide_orchestrator.v1.problem_pb2 import ProblemReason
-from ide_orchestrator.v1.proposal_pb2 import (
-    GeneratedFile,
-    GetProposalRequest,
-    GetProposalResponse,
-    ListProposalsRequest,
-    ListProposalsResponse,
-    Proposal,
-    RejectedFile,
-)
-from ide_orchestrator.v1.refinement_pb2 import (
-    CancelRefinementRequest,
-    CancelRefinementResponse,
-    EventBatch,
-    Failure,
-    GetRefinementRequest,
-    GetRefinementResponse,
-    Heartbeat,
-    Hello,
-    ListEventsRequest,
-    ListEventsResponse,
-    ProposalStatus,
-    Reconnect,
-    Refinement,
-    StartRefinementRequest,
-    StartRefinementResponse,
-    WatchRefinementRequest,
-    WatchRefinementResponse,
-)
-from ide_orchestrator.v1.workflow_pb2 import (
-    CreateWorkflowRequest,
-    CreateWorkflowResponse,
-    GetWorkflowRequest,
-    GetWorkflowResponse,
-    ListWorkflowsRequest,
-    ListWorkflowsResponse,
-    SpecFile,
-    Workflow,
-)
-
-__all__ = [
-    "AccessType",
-    "AgentMessage",
-    "CancelRefinementRequest",
-    "CancelRefinementResponse",
-    "CreateShareLinkRequest",
-    "CreateShareLinkResponse",
-    "CreateWorkflowRequest",
-    "CreateWorkflowResponse",
-    "Discontinuity",
-    "DiscontinuityReason",
-    "Event",
-    "EventBatch",
-    "Failure",
-    "FileChange",
-    "FileChangeKind",
-    "GeneratedFile",
-    "GetProposalRequest",
-    "GetProposalResponse",
-    "GetRefinementRequest",
-    "GetRefinementResponse",
-    "GetWorkflowRequest",
-    "GetWorkflowResponse",
-    "Grant",
-    "GrantAccessRequest",
-    "GrantAccessResponse",
-    "Heartbeat",
-    "Hello",
-    "InputRequested",
-    "ListEventsRequest",
-    "ListEventsResponse",
-    "ListGrantsRequest",
-    "ListGrantsResponse",
-    "ListProposalsRequest",
-    "ListProposalsResponse",
-    "ListShareLinksRequest",
-    "ListShareLinksResponse",
-    "ListWorkflowsRequest",
-    "ListWorkflowsResponse",
-    "MessageChange",
-    "MessageRole",
-    "Outcome",
-    "ProblemReason",
-    "Proposal",
-    "ProposalStatus",
-    "Reconnect",
-    "Refinement",
-    "RejectedFile",
-    "RevokeAccessRequest",
-    "RevokeAccessResponse",
-    "RevokeShareLinkRequest",
-    "RevokeShareLinkResponse",
-    "RunStarted",
-    "ShareLink",
-    "SpecFile",
-    "StartRefinementRequest",
-    "StartRefinementResponse",
-    "StateUpdate",
-    "Struct",
-    "Terminal",
-    "Timestamp",
-    "Todo",
-    "TodoList",
-    "Token",
-    "ToolCall",
-    "ToolCallPiece",
-    "UnreadFile",
-    "UpstreamFrame",
-    "UpstreamFrameReason",
-    "WatchRefinementRequest",
-    "WatchRefinementResponse",
-    "Workflow",
-]
+from ide_orchestrator.v1.access_pb2 import *
+from ide_orchestrator.v1.event_pb2 import *
+from ide_orchestrator.v1.problem_pb2 import *
+from ide_orchestrator.v1.proposal_pb2 import *
+from ide_orchestrator.v1.refinement_pb2 import *
+from ide_orchestrator.v1.workflow_pb2 import *

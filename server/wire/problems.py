@@ -1,6 +1,6 @@
-"""The one table of errors: gRPC status, HTTP status, WebSocket close code, and whether to try again.
+"""The one table of errors: gRPC status, HTTP status, WebSocket close code, and whether to reconnect.
 
-An error that is not in the table is a fault of the hub: INTERNAL, and nothing of its text is told.
+An error that is not in the table is the hub's fault: INTERNAL, and callers do not see its text.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ MEDIA_TYPE = "application/problem+json"
 _PREFIX = "PROBLEM_REASON_"
 
 
-class Reconnect(Enum):
-    """What a client should do after its stream was closed."""
+class ReconnectAdvice(Enum):
+    """When a client should reconnect after its stream was closed."""
 
     NO = "no"
-    #: At once, with the last seq it has.
+    #: At once, with the last seq that it has.
     AT_ONCE = "at once"
     #: After a pause that grows.
     LATER = "later"
     #: With a new token.
-    NEW_TOKEN = "with a new token"  # noqa: S105 (a word of advice, no secret)
+    NEW_TOKEN = "with a new token"  # noqa: S105 (not a secret)
     #: From a cursor inside the journal.
     NEW_CURSOR = "with another cursor"
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """A WebSocket close: its code and whether to come back."""
+    """A WebSocket close: its code and when to reconnect."""
 
     code: int
-    reconnect: Reconnect
+    advice: ReconnectAdvice
 
 
 #: The terminal event was delivered.
-CLOSE_DONE = Close(1000, Reconnect.NO)
+CLOSE_DONE = Close(1000, ReconnectAdvice.NO)
 #: The reader was too slow for too long.
-CLOSE_SLOW = Close(4408, Reconnect.AT_ONCE)
+CLOSE_SLOW = Close(4408, ReconnectAdvice.AT_ONCE)
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A row of the table. `error` is the seed's short text; `grpc` a number of google.rpc.Code."""
+    """A row of the table. `error` is the short text of legacy clients; `grpc` a number of google.rpc.Code."""
 
     reason: m.ProblemReason.ValueType
     grpc: int
@@ -64,17 +64,17 @@ class Problem:
 
     @property
     def name(self) -> str:
-        """The contract's word in upper case, without its prefix: ErrorInfo's `reason`."""
+        """The contract's name without its prefix."""
         return m.ProblemReason.Name(self.reason).removeprefix(_PREFIX)
 
     @property
     def code(self) -> str:
-        """The same in lower case: the `code` over HTTP."""
+        """The same in lower case: `code` over HTTP, ErrorInfo's `reason` over gRPC."""
         return self.name.lower()
 
 
-_REFUSED = Close(4400, Reconnect.NO)
-_LATER = Close(1013, Reconnect.LATER)
+_REFUSED = Close(4400, ReconnectAdvice.NO)
+_LATER = Close(1013, ReconnectAdvice.LATER)
 _RUNTIME_AWAY = "Failed to connect to deepagents-runtime"
 _R = m.ProblemReason
 
@@ -83,7 +83,7 @@ PROBLEMS: dict[type[errors.HubError], Problem] = {
         _R.PROBLEM_REASON_INVALID_ARGUMENT,
         code_pb2.INVALID_ARGUMENT,
         400,
-        "A field is missing or wrong",
+        "Invalid argument",
         "Bad Request",
         _REFUSED,
     ),
@@ -91,31 +91,31 @@ PROBLEMS: dict[type[errors.HubError], Problem] = {
         _R.PROBLEM_REASON_UNAUTHENTICATED,
         code_pb2.UNAUTHENTICATED,
         401,
-        "No token, or not a valid one",
+        "Not authenticated",
         "Unauthorized",
-        Close(4401, Reconnect.NEW_TOKEN),
+        Close(4401, ReconnectAdvice.NEW_TOKEN),
     ),
     errors.PermissionDenied: Problem(
         _R.PROBLEM_REASON_PERMISSION_DENIED,
         code_pb2.PERMISSION_DENIED,
         403,
-        "Not allowed",
+        "Permission denied",
         "Forbidden",
-        Close(4403, Reconnect.NO),
+        Close(4403, ReconnectAdvice.NO),
     ),
     errors.NotFound: Problem(
         _R.PROBLEM_REASON_NOT_FOUND,
         code_pb2.NOT_FOUND,
         404,
-        "There is none such",
+        "Not found",
         "Not Found",
-        Close(4404, Reconnect.NO),
+        Close(4404, ReconnectAdvice.NO),
     ),
     errors.Conflict: Problem(
         _R.PROBLEM_REASON_CONFLICT,
         code_pb2.FAILED_PRECONDITION,
         409,
-        "The state does not allow it",
+        "Conflict",
         "Conflict",
         _REFUSED,
     ),
@@ -123,7 +123,7 @@ PROBLEMS: dict[type[errors.HubError], Problem] = {
         _R.PROBLEM_REASON_KEY_REUSED,
         code_pb2.INVALID_ARGUMENT,
         422,
-        "The idempotency key stands for another request",
+        "Idempotency key reused",
         "Unprocessable Entity",
         _REFUSED,
     ),
@@ -131,15 +131,15 @@ PROBLEMS: dict[type[errors.HubError], Problem] = {
         _R.PROBLEM_REASON_CURSOR_OUT_OF_RANGE,
         code_pb2.OUT_OF_RANGE,
         410,
-        "The cursor is outside the journal",
+        "Cursor out of range",
         "Gone",
-        Close(4410, Reconnect.NEW_CURSOR),
+        Close(4410, ReconnectAdvice.NEW_CURSOR),
     ),
     errors.Unprocessable: Problem(
         _R.PROBLEM_REASON_UNPROCESSABLE,
         code_pb2.INVALID_ARGUMENT,
         422,
-        "The request cannot be carried out",
+        "Unprocessable request",
         "Unprocessable Entity",
         _REFUSED,
     ),
@@ -147,15 +147,15 @@ PROBLEMS: dict[type[errors.HubError], Problem] = {
         _R.PROBLEM_REASON_TOO_LARGE,
         code_pb2.RESOURCE_EXHAUSTED,
         413,
-        "Larger than allowed",
+        "Too large",
         "Content Too Large",
-        Close(1009, Reconnect.NO),
+        Close(1009, ReconnectAdvice.NO),
     ),
     errors.LimitReached: Problem(
         _R.PROBLEM_REASON_LIMIT_REACHED,
         code_pb2.RESOURCE_EXHAUSTED,
         429,
-        "The caller does as much as it may at a time",
+        "Limit reached",
         "Too Many Requests",
         _LATER,
     ),
@@ -163,7 +163,7 @@ PROBLEMS: dict[type[errors.HubError], Problem] = {
         _R.PROBLEM_REASON_READER_TOO_SLOW,
         code_pb2.ABORTED,
         408,
-        "The reader was too slow for too long",
+        "Reader too slow",
         "Request Timeout",
         CLOSE_SLOW,
     ),
@@ -171,7 +171,7 @@ PROBLEMS: dict[type[errors.HubError], Problem] = {
         _R.PROBLEM_REASON_RUNTIME_REFUSED,
         code_pb2.UNAVAILABLE,
         502,
-        "The runtime answered with an error",
+        "Runtime error",
         "Bad Gateway",
         _LATER,
     ),
@@ -179,7 +179,7 @@ PROBLEMS: dict[type[errors.HubError], Problem] = {
         _R.PROBLEM_REASON_RUNTIME_UNAVAILABLE,
         code_pb2.UNAVAILABLE,
         503,
-        "The runtime could not be reached",
+        "Runtime unavailable",
         _RUNTIME_AWAY,
         _LATER,
     ),
@@ -187,7 +187,7 @@ PROBLEMS: dict[type[errors.HubError], Problem] = {
         _R.PROBLEM_REASON_DATABASE_UNAVAILABLE,
         code_pb2.UNAVAILABLE,
         503,
-        "The database could not be reached",
+        "Database unavailable",
         "Service Unavailable",
         _LATER,
     ),
@@ -195,7 +195,7 @@ PROBLEMS: dict[type[errors.HubError], Problem] = {
         _R.PROBLEM_REASON_KEYS_UNAVAILABLE,
         code_pb2.UNAVAILABLE,
         503,
-        "The keys that check tokens could not be fetched",
+        "Keys unavailable",
         "Service Unavailable",
         _LATER,
     ),
@@ -203,9 +203,9 @@ PROBLEMS: dict[type[errors.HubError], Problem] = {
         _R.PROBLEM_REASON_SHUTTING_DOWN,
         code_pb2.UNAVAILABLE,
         503,
-        "This replica is going away",
+        "Shutting down",
         "Service Unavailable",
-        Close(1012, Reconnect.AT_ONCE),
+        Close(1012, ReconnectAdvice.AT_ONCE),
     ),
 }
 
@@ -213,9 +213,9 @@ INTERNAL = Problem(
     _R.PROBLEM_REASON_INTERNAL,
     code_pb2.INTERNAL,
     500,
-    "A fault of the hub",
+    "Internal error",
     "Internal Server Error",
-    Close(1011, Reconnect.AT_ONCE),
+    Close(1011, ReconnectAdvice.AT_ONCE),
 )
 
 
@@ -228,17 +228,17 @@ def problem_of(error: BaseException) -> Problem:
 
 
 def detail_of(error: BaseException) -> str:
-    """What a caller may be told about the error."""
+    """The text of an error for callers."""
     if isinstance(error, errors.HubError):
         return sendable(error.message)
-    return "the hub failed to carry out the request; nothing more is told here"
+    return "the hub failed; its logs have the details, by trace id"
 
 
 def problem_json(error: BaseException, *, instance: str, trace_id: str) -> dict[str, Any]:
-    """The problem details of an error (RFC 9457), with the hub's and the seed's members.
+    """The problem details of an error (RFC 9457).
 
-    instance: the request's path, without its query. Members beyond the RFC's: code, trace_id, error
-    (seed); fields for a wrong request; floor and last_seq for a cursor outside the journal.
+    instance: the request's path, without its query. Members beyond the RFC's: code, trace_id, error;
+    fields of a wrong request; floor and last_seq for a cursor outside the journal.
     """
     problem = problem_of(error)
     details: dict[str, Any] = {
@@ -261,7 +261,7 @@ def problem_json(error: BaseException, *, instance: str, trace_id: str) -> dict[
 def grpc_status(error: BaseException) -> status_pb2.Status:
     """The status of an error with google.rpc.ErrorInfo, and BadRequest or RetryInfo where they apply.
 
-    ErrorInfo's reason is the `code` that the same error has over HTTP (DESIGN section 4).
+    ErrorInfo's reason is the `code` of the same error over HTTP.
     """
     problem = problem_of(error)
     info = error_details_pb2.ErrorInfo(reason=problem.code, domain=DOMAIN)

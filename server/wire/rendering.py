@@ -1,24 +1,25 @@
-"""Segments as bytes for each transport: made once per segment, written to every follower.
+"""Segments as bytes for each transport: made once per segment, and written to every reader.
 
-A segment's `batch` already is a serialised `EventBatch`, so the binary forms only put a head before
-it. The JSON forms hang on one list of proto-JSON events, in ASCII, shared by the page, SSE and the
-WebSocket subprotocol `ideo.v1`.
+A segment's `batch` is a serialised `EventBatch`, so the binary forms only put a head before it. The JSON
+forms share one list of proto-JSON events, in ASCII: the page, SSE and the WebSocket subprotocol `ideo.v1`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import msgspec
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
+from server.domain import refinements
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
-from server.domain.refinements import EventPage
 from server.encoding.event_batch import varint
 from server.wire import messages as m
-from server.wire.resources import dumps, hello_message
-from server.wire.text import sendable
+from server.wire.refinements import hello_message
+from server.wire.text import dumps, sendable
 
 #: Protobuf key of `WatchRefinementResponse.batch` (field 2, length-delimited).
 _BATCH_KEY = b"\x12"
@@ -32,7 +33,7 @@ def event_batch_response(segment: Segment) -> bytes:
 def event_batch_responses(segments: Sequence[Segment]) -> bytes:
     """One serialised `WatchRefinementResponse` with the events of contiguous segments, at least one.
 
-    One message costs what any costs, so whoever has several segments at hand sends them as one.
+    The cost is per message, not per event, so several segments are sent as one.
     """
     if len(segments) == 1:
         return event_batch_response(segments[0])
@@ -46,7 +47,7 @@ def message_json(message: Message) -> bytes:
 
 
 def _full_json(message: Message) -> bytes:
-    """The same with every field, so that a reader who knows no proto-JSON finds each number there is."""
+    """The same with every field: a reader that does not know proto-JSON finds every number."""
     return dumps(
         MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
     )
@@ -80,17 +81,17 @@ def _sse(segment: Segment) -> bytes:
     return b"".join(parts)
 
 
-# --- Messages that are no events --------------------------------------------------------------
+# --- Messages without events -------------------------------------------------------------------
 
 
-def hello(head: JournalHead, *, recovered: bool = True) -> bytes:
+def hello(head: JournalHead) -> bytes:
     """The first message of a stream, serialised."""
-    return m.WatchRefinementResponse(hello=hello_message(head, recovered=recovered)).SerializeToString()
+    return m.WatchRefinementResponse(hello=hello_message(head)).SerializeToString()
 
 
-def hello_json(head: JournalHead, *, recovered: bool = True) -> bytes:
+def hello_json(head: JournalHead) -> bytes:
     """The first message of a stream, as proto-JSON."""
-    return _full_json(m.WatchRefinementResponse(hello=hello_message(head, recovered=recovered)))
+    return _full_json(m.WatchRefinementResponse(hello=hello_message(head)))
 
 
 def _heartbeat(last_seq: int, progress: str) -> m.WatchRefinementResponse:
@@ -98,12 +99,12 @@ def _heartbeat(last_seq: int, progress: str) -> m.WatchRefinementResponse:
 
 
 def heartbeat(last_seq: int, progress: str = "") -> bytes:
-    """A sign of life, serialised."""
+    """A heartbeat, serialised."""
     return _heartbeat(last_seq, progress).SerializeToString()
 
 
 def heartbeat_json(last_seq: int, progress: str = "") -> bytes:
-    """A sign of life, as proto-JSON."""
+    """A heartbeat, as proto-JSON."""
     return _full_json(_heartbeat(last_seq, progress))
 
 
@@ -112,41 +113,47 @@ def _reconnect(after_s: float) -> m.WatchRefinementResponse:
 
 
 def reconnect(after_s: float) -> bytes:
-    """The word to go elsewhere, serialised."""
+    """The advice to reconnect elsewhere, serialised."""
     return _reconnect(after_s).SerializeToString()
 
 
 def reconnect_json(after_s: float) -> bytes:
-    """The word to go elsewhere, as proto-JSON."""
+    """The advice to reconnect elsewhere, as proto-JSON."""
     return _full_json(_reconnect(after_s))
 
 
 def reconnect_sse(after_s: float) -> bytes:
-    """The word to go elsewhere, as a server-sent event; `retry` tells an EventSource how long to wait."""
+    """The advice to reconnect elsewhere, as a server-sent event. `retry` makes an EventSource wait."""
     message = _reconnect(after_s).reconnect
     return b"retry: %d\nevent: reconnect\ndata: %b\n\n" % (message.after_ms, _full_json(message))
 
 
-def hello_sse(head: JournalHead, *, recovered: bool = True) -> bytes:
-    """The first message of a stream, as a server-sent event without an id: it moves no cursor."""
-    return b"event: hello\ndata: %b\n\n" % _full_json(hello_message(head, recovered=recovered))
+def hello_sse(head: JournalHead) -> bytes:
+    """The first message of a stream, as a server-sent event. Without an id, it does not move the cursor."""
+    return b"event: hello\ndata: %b\n\n" % _full_json(hello_message(head))
 
 
 def heartbeat_sse(last_seq: int, progress: str = "") -> bytes:
-    """A sign of life, as a server-sent event without an id: it moves no cursor."""
+    """A heartbeat, as a server-sent event. Without an id, it does not move the cursor."""
     message = _heartbeat(last_seq, progress).heartbeat
     return b"event: heartbeat\ndata: %b\n\n" % _full_json(message)
 
 
-def events_page_json(page: EventPage) -> bytes:
-    """The answer of a page of events (docs/reference/http.md); each event's JSON is made once and shared."""
-    items = b",".join([json for segment in page.segments for json in event_jsons(segment)])
+class EventPage(msgspec.Struct):
+    """A page of events, each the proto-JSON of `ide_orchestrator.v1.Event`. `next_cursor` is the `after` of
+    the next page; when `complete`, there is none."""
+
+    items: list[dict[str, Any]]
+    next_cursor: int
+    complete: bool
+    epoch: int
+    last_seq: int
+    floor: int
+
+
+def events_page_json(page: refinements.EventPage) -> bytes:
+    """The JSON of a page of events. Each event's JSON is made once and shared."""
+    items: list[Any] = [msgspec.Raw(json) for segment in page.segments for json in event_jsons(segment)]
     head = page.head
-    return b'{"items":[%b],"next_cursor":%d,"complete":%b,"epoch":%d,"last_seq":%d,"floor":%d}' % (
-        items,
-        page.next_after,
-        b"true" if page.complete else b"false",
-        head.epoch,
-        head.last_seq,
-        head.floor,
-    )
+    shown = EventPage(items, page.next_after, page.complete, head.epoch, head.last_seq, head.floor)
+    return msgspec.json.encode(shown)

@@ -1,12 +1,23 @@
-"""Text and times on the wire: what UTF-8 cannot carry, RFC 3339, UUIDs."""
+"""Text, times and JSON on the wire.
+
+JSON is written in ASCII: a file's text may hold lone surrogates, which JSON carries as escapes and UTF-8
+does not.
+"""
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+import msgspec
 
 from server.wire import messages as m
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Model = TypeVar("Model", bound=msgspec.Struct)
 
 
 def sendable(text: str) -> str:
@@ -40,3 +51,19 @@ def rfc3339(time: datetime) -> str:
         "seconds" if not utc.microsecond else "microseconds" if utc.microsecond % 1000 else "milliseconds"
     )
     return utc.replace(tzinfo=None).isoformat(timespec=digits) + "Z"
+
+
+def model_of(model: type[Model], record: object, **others: Any) -> Model:
+    """A model with the record's attributes of the same names, and with other fields as they are given."""
+    names = (name for name in model.__struct_fields__ if name not in others)
+    return model(**{name: getattr(record, name) for name in names}, **others)
+
+
+def dumps(value: object) -> bytes:
+    """Compact JSON in ASCII of a model, or of JSON values. Times are RFC 3339, ids UUIDs."""
+    plain = msgspec.to_builtins(value, builtin_types=(datetime, UUID))
+    return json.dumps(plain, separators=(",", ":"), default=_text_of).encode("ascii")
+
+
+def _text_of(value: object) -> str:
+    return rfc3339(value) if isinstance(value, datetime) else str(value)

@@ -21,10 +21,9 @@ from typing import Any
 
 from websockets.exceptions import InvalidState
 
-from server.compose import listening_socket
 from server.http.connection import ClientGone, connection_of
 from server.http.protocols import HubSocketProtocol
-from server.http.server import uvicorn_config
+from server.http.server import listening_socket, uvicorn_config
 from tests.support.servers import uvicorn_server
 
 #: What is installed for it.
@@ -48,7 +47,7 @@ class EchoProtocol(HubSocketProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take messages in the stream's place."""
         super().connection_made(transport)
-        self.stream.said = self._give_back
+        self.stream.on_message = self._give_back
 
     def _give_back(self, message: bytes) -> None:
         with contextlib.suppress(InvalidState):  # the client closes already

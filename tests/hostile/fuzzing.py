@@ -26,12 +26,16 @@ with atheris.instrument_imports(include=["server", "jwt"], enable_loader_overrid
     from server.domain.journal.frame_reconstruction import FrameReconstructor
     from server.domain.proposals.files import File
     from server.domain.proposals.paths import partition_files, path_key
-    from server.http.bodies import parse_json
     from server.http.handshake import form_of, origin_allowed, token_of
-    from server.http.renewal import said_token
+    from server.http.json_io import parse_json
+    from server.http.token_refresh import token_of_message
     from server.runtime.frames import Interpreter
-    from server.wire import requests
+    from server.wire.access import CreateShareLinkRequest, GrantAccessRequest
     from server.wire.codec import ProtobufCodec
+    from server.wire.proposals import ProposalsQuery
+    from server.wire.refinements import CreateTicketRequest, EventsQuery, StartRefinementRequest
+    from server.wire.validation import cursor
+    from server.wire.workflows import CreateWorkflowRequest, WorkflowsQuery
 
 from server.replay.recording import SHIPPED
 from tests.support.issuer import b64
@@ -103,7 +107,7 @@ def paths(data: bytes) -> None:
 
 def client(data: bytes) -> None:
     """What a WebSocket's client says, and what its upgrade offers."""
-    said_token(data)
+    token_of_message(data)
     offered = _text(data).split(",")
     form_of(offered)
     token_of(offered[0], offered[-1], offered)
@@ -113,11 +117,11 @@ def client(data: bytes) -> None:
 def bodies(data: bytes) -> None:
     """Bodies and queries of requests: a command, or errors that name fields."""
     takers: list[Callable[[object], object]] = [
-        lambda body: requests.start_refinement(_NIL, body),
-        requests.create_workflow,
-        requests.ticket,
-        requests.access_type,
-        requests.share_link,
+        lambda body: StartRefinementRequest.model_validate(body).command(_NIL),
+        lambda body: CreateWorkflowRequest.model_validate(body).command(),
+        CreateTicketRequest.model_validate,
+        GrantAccessRequest.model_validate,
+        CreateShareLinkRequest.model_validate,
     ]
     try:
         body = parse_json(data)
@@ -129,9 +133,9 @@ def bodies(data: bytes) -> None:
         except HubError:
             continue
     query = dict(part.partition("=")[::2] for part in _text(data).split("&"))
-    for read in (requests.page_query, requests.proposals_query, requests.events_query):
+    for model in (WorkflowsQuery, ProposalsQuery, EventsQuery):
         try:
-            read(query)
+            model.model_validate(query)
         except InvalidArgument:
             continue
 
@@ -139,7 +143,7 @@ def bodies(data: bytes) -> None:
 def cursors(data: bytes) -> None:
     """Page tokens and cursors."""
     text = _text(data)
-    for read in (lambda: page_place(b"p", text), lambda: requests.cursor(text)):
+    for read in (lambda: page_place(b"p", text), lambda: cursor(text)):
         try:
             read()
         except InvalidArgument:

@@ -13,9 +13,11 @@ import httpx
 import pytest_asyncio
 
 from ide_orchestrator.v1 import workflow_pb2, workflow_pb2_grpc
+from server.adapters import verifier_of
 from server.auth.keyset import KeySet
-from server.compose import Hub, open_hub, verifier_of
+from server.compose import open_hub
 from server.domain.errors import Unauthenticated
+from server.lifecycle import Hub
 from server.replay.server import replay_runtime
 from server.settings import load
 from tests.integration.token_corpus import forged, issuer, valid

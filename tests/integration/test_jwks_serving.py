@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from ide_orchestrator.v1 import workflow_pb2, workflow_pb2_grpc
-from server.compose import open_hub, verifier_of
+from server.adapters import verifier_of
+from server.compose import open_hub
 from server.replay.server import replay_runtime
 from server.settings import load
 from tests.support.grpc_face import refusal_of

@@ -91,7 +91,7 @@ async def test_events_of_runs_and_streams_are_counted(database: str) -> None:
     assert value(read, "journal_commit_seconds_count") > 3
     lag, commit = value(read, "ingest_lag_seconds_sum"), value(read, "journal_commit_seconds_sum")
     assert lag >= commit > 0
-    assert [value(during, "websocket_connections", form=form) for form in ("seed", "json", "proto")] == [
+    assert [value(during, "websocket_connections", form=form) for form in ("legacy", "json", "proto")] == [
         0,
         1,
         0,
@@ -109,7 +109,7 @@ async def test_sockets_have_a_label_of_their_thread_only_when_it_is_set(database
         async with socket(hub.http, thread, hub.token()):
             await until(lambda: hub.core.broadcaster.readers == 1)
             read = await scrape(http)
-        assert value(read, "websocket_connections", form="seed", thread_id=thread) == 1
+        assert value(read, "websocket_connections", form="legacy", thread_id=thread) == 1
         await until(lambda: hub.core.broadcaster.readers == 0)
         assert not [name for name, _ in await scrape(http) if name.endswith("websocket_connections")]
 

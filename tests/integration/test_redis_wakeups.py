@@ -14,9 +14,9 @@ from server.domain.journal.events import Token
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
 from server.wakeups.redis import (
+    MAX_PENDING_BYTES,
     STREAM_ENTRIES,
     STREAM_TTL_S,
-    UNPUBLISHED_BYTES,
     RedisWakeups,
     stream_of,
 )
@@ -167,7 +167,7 @@ async def test_what_waits_to_be_told_is_bounded_over_all_threads(database: str, 
         await until(lambda: wakeups.publications == 1)
         told = await entries(server, threads)
     assert len(told) == len(threads)
-    assert sum(b"b" in fields for fields in told) == UNPUBLISHED_BYTES // size
+    assert sum(b"b" in fields for fields in told) == MAX_PENDING_BYTES // size
 
 
 async def test_what_others_write_into_a_stream_is_at_most_a_hint(database: str, server: RedisServer) -> None:

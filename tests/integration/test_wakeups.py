@@ -15,7 +15,8 @@ import asyncpg
 from server.db.pool import open_pool
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
-from server.wakeups.postgres import CHANNEL, SELF_TEST_S, PostgresWakeups, hints_of
+from server.wakeups.health import SELF_TEST_S
+from server.wakeups.postgres import CHANNEL, PostgresWakeups, hints_of
 from tests.support.hand_clock import until
 from tests.support.proxy import proxy
 from tests.support.replicas import NEVER_S, read_events, replica

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from server.compose import Core, open_core
+from server.compose import open_core
 from server.domain.journal.events import Event
 from server.domain.model import CreateWorkflow, Principal, Proposal, Refinement, StartRefinement
+from server.lifecycle import Core
 from server.settings import load
 from server.wire.codec import ProtobufCodec
 from server.wire.definition import DEFAULT_DEFINITION

@@ -18,8 +18,9 @@ from ide_orchestrator.v1.refinement_pb2_grpc import RefinementServiceStub
 from ide_orchestrator.v1.workflow_pb2_grpc import WorkflowServiceStub
 from server import settings as settings_module
 from server.auth.tokens import SharedSecret
-from server.compose import Core, open_core
-from server.grpc.app import GrpcFace, GrpcLimits, GrpcServices, create_grpc_server
+from server.compose import open_core
+from server.grpc.app import GrpcFace, GrpcLimits, create_grpc_server
+from server.lifecycle import Core
 from server.replay.server import replay_runtime
 from server.wire import messages as m
 from tests.support.tokens import VERIFIER, token
@@ -78,18 +79,6 @@ class GrpcHub:
         return Caller(channel or self.channel, token(email))
 
 
-def services_of(core: Core) -> GrpcServices:
-    """What the face calls, of a hub's core."""
-    return GrpcServices(
-        core.refinements,
-        core.proposals,
-        core.access,
-        core.workflows,
-        core.authenticator,
-        core.counts,
-    )
-
-
 @asynccontextmanager
 async def open_grpc_hub(
     dsn: str, *, dev: bool = True, write_s: float = 30.0, runtime_url: str | None = None, **limits: Any
@@ -101,7 +90,7 @@ async def open_grpc_hub(
         open_core(settings, dsn=dsn, runtime_url=runtime_url or replay_url, verifier=VERIFIER) as core,
     ):
         face = create_grpc_server(
-            services_of(core),
+            core,
             dev=dev,
             limits=GrpcLimits(write_s=write_s, **limits),
         )

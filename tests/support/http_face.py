@@ -13,9 +13,11 @@ import httpx
 import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 
-from server.compose import Core, listening_socket
-from server.http.app import HttpServices, create_http_app
-from server.http.server import uvicorn_config
+from server.http.app import create_http_app
+from server.http.options import HttpOptions
+from server.http.probes import Probes
+from server.http.server import listening_socket, uvicorn_config
+from server.lifecycle import Core
 from tests.support.hand_clock import until
 from tests.support.servers import uvicorn_server
 from tests.support.tokens import bearer
@@ -51,20 +53,9 @@ async def http_face(
 ) -> AsyncIterator[HttpFace]:
     """A second HTTP face over the hub's core, with times of its own (`uvicorn_config`)."""
     app = create_http_app(
-        HttpServices(
-            refinements=core.refinements,
-            proposals=core.proposals,
-            access=core.access,
-            workflows=core.workflows,
-            authenticator=core.authenticator,
-            tickets=core.tickets,
-            query_token=True,
-            allowed_origins=(ORIGIN,),
-            ready=_ready,
-            draining=lambda: not core.refinements.accepting,
-            metrics=lambda: (b"", "text/plain"),
-            readers=core.counts,
-        )
+        core,
+        Probes(_ready, lambda: (b"", "text/plain")),
+        HttpOptions(allowed_origins=(ORIGIN,), query_token=True),
     )
     config = uvicorn_config(app, drain_s=2, **times)
     if socket_protocol is not None:

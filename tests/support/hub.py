@@ -10,7 +10,8 @@ from typing import Any
 
 from server.auth.tokens import SharedSecret
 from server.cli.hub_client import HubClient, open_client
-from server.compose import Core, Hub, open_hub
+from server.compose import open_hub
+from server.lifecycle import Core, Hub
 from server.replay.server import replay_runtime
 from server.settings import load
 from tests.support.tokens import VERIFIER, token

@@ -9,10 +9,10 @@ import asyncpg
 import redis.asyncio as redis
 from redis.exceptions import RedisError
 
+from server.adapters import verifier_of
 from server.auth.keyset import KeySet
 from server.cli.doctor.database import fetch_row
 from server.cli.doctor.finding import TIMEOUT_S, Finding
-from server.compose import verifier_of
 from server.db.errors import database_errors
 from server.domain.errors import DatabaseUnavailable, RuntimeRefused, RuntimeUnavailable
 from server.runtime.client import DeepagentsRuntime

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from server.domain.errors import NotFound, Unauthenticated
 from server.domain.model import Principal
-from server.domain.proposals.store import Proposals
+from server.domain.proposals.store import ProposalStore
 
 LIFETIME = timedelta(seconds=30)
 #: Longest text that can be a ticket, in characters.
@@ -56,7 +56,7 @@ class Tickets:
     """Giving tickets out, and taking them back. `secret` makes a new one of at least 256 random bits."""
 
     def __init__(
-        self, *, store: TicketStore, proposals: Proposals, secret: Callable[[], str] = _secret
+        self, *, store: TicketStore, proposals: ProposalStore, secret: Callable[[], str] = _secret
     ) -> None:
         self._store, self._proposals, self._secret = store, proposals, secret
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from server.domain.model import Principal
 
 
-class Users(Protocol):
+class UserStore(Protocol):
     """The people and services that have called."""
 
     async def ensure_user(self, principal: Principal, now: datetime) -> None:

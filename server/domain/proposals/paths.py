@@ -1,28 +1,28 @@
 """Paths of generated files: which of them may leave the hub as files (ADR 0019).
 
-A runtime's path is text that a model wrote, and somebody will write a file there: on Linux, macOS or
-Windows, out of an archive or by hand. A path that could land elsewhere, hide another file or deceive who
-reads it keeps its file out of the proposal; the proposal says which and why. The journal has all of them.
+A model wrote the path, and somebody will write a file to it: on Linux, macOS or Windows, from an archive or
+by hand. A file whose path could lead elsewhere, hide another file or deceive a reader is left out of the
+proposal; the proposal says which files and why. The journal has all of them.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from server.domain.proposals.files import File
+from server.encoding.json_text import replace_surrogates
 
-#: Longest path, and longest part between slashes, in bytes of UTF-8.
+#: Longest path, and longest segment between slashes, in bytes of UTF-8.
 MAX_PATH_BYTES, MAX_SEGMENT_BYTES = 1024, 255
 #: Most files of one proposal, and most bytes of all of them.
 MAX_FILES, MAX_FILES_BYTES = 5_000, 64 << 20
 
 
 class PathFault(Enum):
-    """What is wrong with a file's path, or with the file among the others; the value is the code that
-    callers see."""
+    """What is wrong with a file's path, or with the file next to the others; the value is the public code."""
 
     NOT_ABSOLUTE = "not_absolute"
     LONE_SURROGATE = "lone_surrogate"
@@ -43,19 +43,19 @@ class PathFault(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RejectedFile:
-    """A file that the run made and the proposal does not have."""
+    """A file that the run made and that the proposal leaves out."""
 
     path: str
     fault: PathFault
 
 
-#: Names that Windows takes for devices, whatever extension follows.
+#: Names of Windows devices, with any extension.
 _DEVICES = frozenset(
     ["con", "prn", "aux", "nul", "conin$", "conout$", "clock$"]
     + [f"{name}{digit}" for name in ("com", "lpt") for digit in "0123456789¹²³"]
 )
-#: Characters that change how text around them is read, or cannot be seen. The joiners U+200C and U+200D are
-#: no such: scripts and emoji need them.
+#: Characters that change how the text around them is read, or are invisible. Not the joiners U+200C and
+#: U+200D: scripts and emoji need them.
 _DECEPTIVE = frozenset(
     chr(code)
     for codes in (
@@ -69,48 +69,54 @@ _DECEPTIVE = frozenset(
     for code in codes
 )
 
+#: Category of control characters, and of separators of lines and of paragraphs.
+_CONTROL_CATEGORIES = ("Cc", "Zl", "Zp")
+#: Division slash, fraction slash, reverse solidus operator, set minus, ratio: they look like separators.
+_LOOK_ALIKES = frozenset("∕⁄⧵∖∶")
+
 
 def path_fault(path: str) -> PathFault | None:
-    """What is wrong with one path: the first that applies, in the order of PathFault; None for nothing."""
+    """The first fault of one path, in the order of PathFault; None for a good path."""
+    return _character_fault(path) or _segment_fault(path[1:].split("/")) or _form_fault(path)
+
+
+def _character_fault(path: str) -> PathFault | None:
     if not path.startswith("/"):
         return PathFault.NOT_ABSOLUTE
-    try:
-        size = len(path.encode())
-    except UnicodeEncodeError:
+    if replace_surrogates(path) is not path:
         return PathFault.LONE_SURROGATE
-    for character in path:
-        if unicodedata.category(character) in ("Cc", "Zl", "Zp"):
-            return PathFault.CONTROL_CHARACTER
-    if not _DECEPTIVE.isdisjoint(path):
-        return PathFault.DECEPTIVE_CHARACTER
-    segments = path[1:].split("/")
-    if any(_separates(segment) for segment in segments):
+    if any(unicodedata.category(character) in _CONTROL_CATEGORIES for character in path):
+        return PathFault.CONTROL_CHARACTER
+    return None if _DECEPTIVE.isdisjoint(path) else PathFault.DECEPTIVE_CHARACTER
+
+
+def _segment_fault(segments: Sequence[str]) -> PathFault | None:
+    # Names that another program's folding would turn into a forbidden one are refused as well.
+    folded = [unicodedata.normalize("NFKC", segment) for segment in segments]
+    if any(_has_separator(segment) for segment in segments):
         return PathFault.SEPARATOR
     if "" in segments:
         return PathFault.EMPTY_SEGMENT
-    compatible = [unicodedata.normalize("NFKC", segment) for segment in segments]
-    # Names that another program's folding would turn into these are refused as well.
-    if any(segment.strip(" ") in (".", "..") for segment in (*segments, *compatible)):
+    if any(segment.strip(" ") in (".", "..") for segment in (*segments, *folded)):
         return PathFault.DOT_SEGMENT
-    if any(_is_device(segment) for segment in (*segments, *compatible)):
+    if any(_is_device(segment) for segment in (*segments, *folded)):
         return PathFault.DEVICE_NAME
     if any(unicodedata.normalize("NFKC", segment[-1]) in (".", " ") for segment in segments):
         return PathFault.TRAILING_DOT_OR_SPACE
-    if unicodedata.normalize("NFC", path) != path:
-        return PathFault.NOT_NORMALIZED
-    if size > MAX_PATH_BYTES or any(len(segment.encode()) > MAX_SEGMENT_BYTES for segment in segments):
-        return PathFault.TOO_LONG
     return None
 
 
-def _separates(segment: str) -> bool:
-    """Whether it holds a backslash, a colon, or a character that is one of those or a slash in disguise."""
+def _form_fault(path: str) -> PathFault | None:
+    if unicodedata.normalize("NFC", path) != path:
+        return PathFault.NOT_NORMALIZED
+    longest = max(len(segment.encode()) for segment in path[1:].split("/"))
+    return PathFault.TOO_LONG if len(path.encode()) > MAX_PATH_BYTES or longest > MAX_SEGMENT_BYTES else None
+
+
+def _has_separator(segment: str) -> bool:
+    """Whether it holds a backslash, a colon, or a character that looks like one of those or like a slash."""
     folded = unicodedata.normalize("NFKC", segment)
     return any(mark in folded for mark in "/\\:") or not _LOOK_ALIKES.isdisjoint(segment)
-
-
-#: Division slash, fraction slash, reverse solidus operator, set minus, ratio: they look like separators.
-_LOOK_ALIKES = frozenset("∕⁄⧵∖∶")
 
 
 def _is_device(segment: str) -> bool:
@@ -118,41 +124,51 @@ def _is_device(segment: str) -> bool:
 
 
 def path_key(path: str) -> str:
-    """What is equal for paths that a file system which ignores case takes for one."""
+    """A key that is equal for paths that a case-insensitive file system takes for the same."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())
 
 
+class _Partition:
+    """The files kept so far."""
+
+    def __init__(self, *, max_files: int, max_bytes: int) -> None:
+        self.kept: dict[str, File] = {}
+        self._max_files, self._max_bytes = max_files, max_bytes
+        self._keys: set[str] = set()
+        self._folders: set[str] = set()
+        self._size = 0
+
+    def add(self, path: str, file: File) -> PathFault | None:
+        """Keep the file, or say why not."""
+        key = path_key(path)
+        parents = [key[:index] for index, character in enumerate(key) if character == "/" and index]
+        size = self._size + len(file.content)
+        if key in self._keys or key in self._folders:
+            return PathFault.COLLISION
+        if not self._keys.isdisjoint(parents):
+            return PathFault.UNDER_A_FILE
+        if len(self.kept) >= self._max_files:
+            return PathFault.TOO_MANY_FILES
+        if size > self._max_bytes:
+            return PathFault.TOO_LARGE
+        self._keys.add(key)
+        self._folders.update(parents)
+        self._size = size
+        self.kept[path] = file
+        return None
+
+
 def partition_files(
-    files: Mapping[str, File], *, most: int = MAX_FILES, most_bytes: int = MAX_FILES_BYTES
+    files: Mapping[str, File], *, max_files: int = MAX_FILES, max_bytes: int = MAX_FILES_BYTES
 ) -> tuple[dict[str, File], tuple[RejectedFile, ...]]:
-    """The files that a proposal keeps, and those that it does not, both in path order.
+    """The files that a proposal keeps, and those that it rejects, both in path order.
 
     Of files that collide the first in path order is kept: `/A` before `/a`, `/a` before `/a/b`.
     """
-    kept: dict[str, File] = {}
+    partition = _Partition(max_files=max_files, max_bytes=max_bytes)
     rejected: list[RejectedFile] = []
-    taken: set[str] = set()
-    folders: set[str] = set()
-    size = 0
     for path in sorted(files):
-        fault = path_fault(path)
-        if fault is None:
-            key = path_key(path)
-            above = [key[:place] for place, character in enumerate(key) if character == "/" and place]
-            file_bytes = len(files[path].content)
-            if key in taken or key in folders:
-                fault = PathFault.COLLISION
-            elif not taken.isdisjoint(above):
-                fault = PathFault.UNDER_A_FILE
-            elif len(kept) >= most:
-                fault = PathFault.TOO_MANY_FILES
-            elif size + file_bytes > most_bytes:
-                fault = PathFault.TOO_LARGE
-            else:
-                taken.add(key)
-                folders.update(above)
-                size += file_bytes
-                kept[path] = files[path]
+        fault = path_fault(path) or partition.add(path, files[path])
         if fault is not None:
             rejected.append(RejectedFile(path, fault))
-    return kept, tuple(rejected)
+    return partition.kept, tuple(rejected)

@@ -36,7 +36,7 @@ class EarlierStart:
     free: bool
 
 
-class Proposals(Protocol):
+class ProposalStore(Protocol):
     """Refinements and their proposals. A caller sees only what it may see."""
 
     async def start(

@@ -37,7 +37,7 @@ class Lease:
         return self.last_seq == 1
 
 
-class Runs(Protocol):
+class RunStore(Protocol):
     """The runs and their leases. Times are the database's own."""
 
     async def set_status(self, lease: Lease, status: RunStatus, *, attempt: int) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from server import compose
+from server import lifecycle
 from server.grpc.app import SERVICES
 from server.http.routes import ROUTES
 from server.settings import Settings
@@ -121,7 +121,7 @@ def test_a_pod_has_time_to_drain(documents: list[Any]) -> None:
     before = container["lifecycle"]["preStop"]["sleep"]["seconds"]
     drain = float(values(container)["IDEO_DRAIN_S"])
     assert drain == SETTINGS["IDEO_DRAIN_S"].default
-    assert pod["terminationGracePeriodSeconds"] >= before + drain + compose.DRAIN_S + MARGIN_S
+    assert pod["terminationGracePeriodSeconds"] >= before + drain + lifecycle.DRAIN_S + MARGIN_S
 
 
 def test_a_rollout_never_takes_a_replica_away_first(documents: list[Any]) -> None:

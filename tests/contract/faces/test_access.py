@@ -21,7 +21,7 @@ from ide_orchestrator.v1 import (
     refinement_pb2_grpc,
     workflow_pb2_grpc,
 )
-from server.http.described import openapi_document
+from server.http.openapi import openapi_document
 from server.http.routes import ROUTES
 from server.wire import messages as m
 from tests.support.grpc_face import refusal_of

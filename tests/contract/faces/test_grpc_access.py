@@ -18,9 +18,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from ide_orchestrator import v1
 from server.auth.tokens import SharedSecret
 from server.grpc.app import SERVICES, create_grpc_server
-from server.grpc.health import LOOK_S
+from server.grpc.health import CHECK_INTERVAL_S
 from server.wire import messages as m
-from tests.support.grpc_face import GrpcHub, open_grpc_hub, refusal_of, services_of
+from tests.support.grpc_face import GrpcHub, open_grpc_hub, refusal_of
 from tests.support.hand_clock import HandClock, until
 
 #: Every service of the contract's folder of generated modules.
@@ -173,7 +173,7 @@ async def test_health_says_what_the_readiness_checks_say(hub: GrpcHub) -> None:
     told = []
     for at in range(len(looks)):  # noqa: B007
         await until(lambda: bool(clock._sleepers))
-        clock.move(LOOK_S)
+        clock.move(CHECK_INTERVAL_S)
         # It has looked when it waits again.
         await until(lambda: bool(clock._sleepers))
         told.append((await health.Check(health_pb2.HealthCheckRequest(service=SERVICES[0]))).status)
@@ -203,7 +203,7 @@ async def test_there_is_no_reflection_in_production(database: str) -> None:
 async def test_a_second_hub_on_the_port_fails_to_bind(hub: GrpcHub) -> None:
     core = hub.core
     second = create_grpc_server(
-        services_of(core),
+        core,
         dev=True,
     )
     with pytest.raises(RuntimeError, match="Failed to bind"):

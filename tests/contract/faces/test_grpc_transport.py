@@ -126,7 +126,7 @@ def test_tls_settings_that_are_not_whole_are_named(tmp_path: Path, given: dict[s
 
 
 async def test_calls_above_the_limit_are_refused_and_those_under_way_go_on(database: str) -> None:
-    async with open_grpc_hub(database, calls=1) as hub:
+    async with open_grpc_hub(database, max_calls=1) as hub:
         ann = hub.caller()
         refinement = await ann.start("[[replay:short_run silent=20]]")
         watch = ann.watch(refinement.thread_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
@@ -10,8 +11,13 @@ from uuid import UUID
 
 import httpx
 import pytest
+from litestar.routes import HTTPRoute
 
-from server.http.bodies import MAX_BODY_BYTES, MAX_WORKFLOW_BYTES
+from server.http.app import create_http_app
+from server.http.authentication import PUBLIC
+from server.http.json_io import MAX_BODY_BYTES, MAX_WORKFLOW_BYTES
+from server.http.options import HttpOptions
+from server.http.probes import Probes
 from tests.support.http_face import problem
 from tests.support.hub import RunningHub, a_workflow, finished, running_hub, start
 
@@ -101,7 +107,7 @@ NAMED: list[tuple[bytes | dict[str, Any], int, set[str], str]] = [
     (b'{"user_prompt": "\xff"}', 400, {"body"}, "byte 17"),
     (b'{"user_prompt": NaN}', 400, {"body"}, "finite"),
     (b"[" * 50_000, 400, {"body"}, "nested"),
-    (b"user_prompt=hunter2", 400, {"body"}, "no JSON"),
+    (b"user_prompt=hunter2", 400, {"body"}, "not JSON"),
 ]
 
 
@@ -149,7 +155,7 @@ async def test_a_body_that_is_too_large_is_refused_before_it_is_read_whole(
         answer = await http.post(path, content=pieces(most + 32768) if chunked else b"x" * (most + 1))
         told = problem(answer)
         assert (answer.status_code, told["code"]) == (413, "too_large")
-        # One that is just small enough is read and found to be no JSON.
+        # One that is just small enough is read and is not JSON.
         assert problem(await http.post(path, content=b"x" * most))["code"] == "invalid_argument"
 
 
@@ -255,6 +261,37 @@ async def test_no_route_answers_without_a_token_and_none_tells_others_from_nothi
         for method, path, _ in lists:
             assert (await nobody.request(method, path, headers=eve)).json()["items"] == []
     assert (await http.get(f"/api/proposals/{started['proposal_id']}")).json()["status"] == "completed"
+
+
+async def test_only_the_public_routes_answer_without_a_token(hub: RunningHub) -> None:
+    probes = Probes(_nothing_fails, lambda: (b"", "text/plain"))
+    app = create_http_app(hub.core, probes, HttpOptions((), query_token=False))
+    walked = set()
+    async with httpx.AsyncClient(base_url=hub.http, timeout=30, trust_env=False) as nobody:
+        for route in app.routes:
+            assert isinstance(route, HTTPRoute)
+            for method in set(route.methods) - {"OPTIONS"}:
+                path = re.sub(r"{\w+}", ABSENT, route.path_format)
+                answer = await nobody.request(method, path)
+                case = f"{method} {route.path_format}"
+                if route.path_format not in PUBLIC:
+                    assert (answer.status_code, problem(answer)["code"]) == (401, "unauthenticated"), case
+                else:
+                    assert answer.status_code in (200, 426), case
+                walked.add(route.path_format)
+    assert walked > PUBLIC
+    assert {
+        "/healthz",
+        "/api/health",
+        "/readyz",
+        "/metrics",
+        "/openapi.json",
+        "/api/ws/refinements/{thread_id}",
+    } == PUBLIC
+
+
+async def _nothing_fails() -> list[str]:
+    return []
 
 
 async def test_who_may_read_but_not_act_is_told_so(hub: RunningHub, http: httpx.AsyncClient) -> None:

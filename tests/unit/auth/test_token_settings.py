@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from server.adapters import verifier_of
 from server.auth.keyset import KeySet
 from server.auth.tokens import SharedSecret
-from server.compose import verifier_of
 from server.settings import SettingsError, load
 
 JWKS: dict[str, Any] = {"jwks_url": "https://login.example.com/jwks"}

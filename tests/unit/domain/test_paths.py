@@ -168,9 +168,9 @@ def test_a_rejected_file_stands_in_nobodys_way() -> None:
 
 
 def test_files_beyond_the_limits_are_rejected_and_smaller_ones_behind_them_kept() -> None:
-    assert outcome("/a", "/b", "/c", most=2) == (["/a", "/b"], [("/c", F.TOO_MANY_FILES)])
+    assert outcome("/a", "/b", "/c", max_files=2) == (["/a", "/b"], [("/c", F.TOO_MANY_FILES)])
     files = {"/a": File(b"1234"), "/b": File(b"123456789"), "/c": File(b"1")}
-    kept, rejected = partition_files(files, most_bytes=6)
+    kept, rejected = partition_files(files, max_bytes=6)
     assert list(kept) == ["/a", "/c"]
     assert rejected == (RejectedFile("/b", F.TOO_LARGE),)
 

@@ -94,7 +94,7 @@ async def test_a_client_that_takes_nothing_is_stuck_and_one_that_takes_little_is
 
     slow: Any = Connection(transport, writable=writable.is_set, wait=take_some, deadline_s=0.05)
     with pytest.raises(ReaderStuck):
-        await slow.drained()
+        await slow.drain()
     assert waits == 4
     assert not transport.aborted
 

@@ -8,18 +8,18 @@ from server.http.handshake import Form, form_of, origin_allowed, token_of
 @pytest.mark.parametrize(
     ("offered", "form"),
     [
-        ([], Form.SEED),
+        ([], Form.LEGACY),
         (["ideo.v1"], Form.JSON),
         (["ideo.v1.proto"], Form.PROTO),
         (["ideo.v1.proto", "ideo.v1"], Form.PROTO),
         (["ideo.v1", "ideo.v1.proto"], Form.JSON),
-        (["bearer.a.b.c"], Form.SEED),
+        (["bearer.a.b.c"], Form.LEGACY),
         (["bearer.a.b.c", "ideo.v1"], Form.JSON),
-        (["ideo.v2", "chat"], Form.SEED),
+        (["ideo.v2", "chat"], Form.LEGACY),
         (["ideo.v2", "ideo.v1"], Form.JSON),
-        (["IDEO.V1"], Form.SEED),
-        (["ideo.legacy", "bearer.a.b.c"], Form.SEED),
-        (["ideo.legacy", "ideo.v1"], Form.SEED),
+        (["IDEO.V1"], Form.LEGACY),
+        (["ideo.legacy", "bearer.a.b.c"], Form.LEGACY),
+        (["ideo.legacy", "ideo.v1"], Form.LEGACY),
     ],
 )
 def test_the_first_known_subprotocol_counts(offered: list[str], form: Form) -> None:

@@ -8,14 +8,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.domain.errors import InvalidArgument, NotFound, Unprocessable
-from server.domain.model import ProposalStatus, StartRefinement
+from server.domain.model import CreateWorkflow, ProposalStatus, StartRefinement
 from server.wire import messages as m
-from server.wire import requests
 from server.wire.definition import DEFAULT_DEFINITION, MAX_DEPTH
-from server.wire.fields import uuid_or_not_found
+from server.wire.pages import PageQuery, page_values
+from server.wire.proposals import ProposalsQuery, proposals_query
+from server.wire.refinements import EventsQuery, StartRefinementRequest, events_query
+from server.wire.refinements import start_refinement as start_from_message
+from server.wire.validation import cursor, uuid_or_not_found
+from server.wire.workflows import CreateWorkflowRequest
+from server.wire.workflows import create_workflow as workflow_from_message
 
 WORKFLOW = UUID(int=7)
 PROMPT = {"user_prompt": "Add web search"}
+
+
+def start(body: object) -> StartRefinement:
+    return StartRefinementRequest.model_validate(body).command(WORKFLOW)
+
+
+def create(body: object) -> CreateWorkflow:
+    return CreateWorkflowRequest.model_validate(body).command()
 
 
 def nested(levels: int) -> dict[str, Any]:
@@ -27,23 +40,21 @@ def nested(levels: int) -> dict[str, Any]:
 
 def wrong_fields(body: object) -> set[str]:
     with pytest.raises(InvalidArgument) as caught:
-        requests.start_refinement(WORKFLOW, body)
+        start(body)
     assert type(caught.value) is InvalidArgument
     return set(caught.value.fields)
 
 
 def test_a_full_start_becomes_its_command() -> None:
     body = {**PROMPT, "context_file_path": "/a.md", "context_selection": "lines 10-25"}
-    assert requests.start_refinement(WORKFLOW, body) == StartRefinement(
-        WORKFLOW, "Add web search", "/a.md", "lines 10-25"
-    )
+    assert start(body) == StartRefinement(WORKFLOW, "Add web search", "/a.md", "lines 10-25")
 
 
 @pytest.mark.parametrize("nothing", [None, ""])
 def test_an_absent_null_or_empty_context_is_none(nothing: str | None) -> None:
     body = {**PROMPT, "context_file_path": nothing, "context_selection": nothing}
-    assert requests.start_refinement(WORKFLOW, body) == StartRefinement(WORKFLOW, "Add web search")
-    assert requests.start_refinement(WORKFLOW, PROMPT) == StartRefinement(WORKFLOW, "Add web search")
+    assert start(body) == StartRefinement(WORKFLOW, "Add web search")
+    assert start(PROMPT) == StartRefinement(WORKFLOW, "Add web search")
 
 
 @pytest.mark.parametrize(
@@ -85,21 +96,19 @@ def test_each_wrong_field_of_a_start_is_named(body: object, fields: set[str]) ->
 
 def test_the_limits_themselves_are_allowed() -> None:
     body = {"user_prompt": "😀" * 65_536, "context_file_path": "é" * 1024, "context_selection": "lines 1-1"}
-    assert requests.start_refinement(WORKFLOW, body).user_prompt == body["user_prompt"]
+    assert start(body).user_prompt == body["user_prompt"]
 
 
 @pytest.mark.parametrize("selection", ["lines 25-10", "line 0", "lines 0-5", "lines 0-0"])
 def test_a_selection_that_is_no_range_cannot_be_processed(selection: str) -> None:
     with pytest.raises(Unprocessable) as caught:
-        requests.start_refinement(WORKFLOW, {**PROMPT, "context_selection": selection})
+        start({**PROMPT, "context_selection": selection})
     assert set(caught.value.fields) == {"context_selection"}
 
 
 def test_values_are_never_repeated_in_the_text() -> None:
     with pytest.raises(InvalidArgument) as caught:
-        requests.start_refinement(
-            WORKFLOW, {"user_prompt": "secret\0", "context_selection": "secret", "x": "secret"}
-        )
+        start({"user_prompt": "secret\0", "context_selection": "secret", "x": "secret"})
     assert "secret" not in str(caught.value)
 
 
@@ -115,14 +124,12 @@ def test_a_message_and_json_give_the_same_command() -> None:
         context_selection="line 3",
     )
     body = {**PROMPT, "context_file_path": "/a", "context_selection": "line 3"}
-    assert requests.start_refinement_message(message) == requests.start_refinement(WORKFLOW, body)
+    assert start_from_message(message) == start(body)
 
 
 def test_a_message_with_wrong_fields_is_refused_as_json_is() -> None:
     with pytest.raises(InvalidArgument) as caught:
-        requests.start_refinement_message(
-            m.StartRefinementRequest(workflow_id=str(WORKFLOW), context_selection="x")
-        )
+        start_from_message(m.StartRefinementRequest(workflow_id=str(WORKFLOW), context_selection="x"))
     assert set(caught.value.fields) == {"user_prompt", "context_selection"}
 
 
@@ -149,8 +156,8 @@ def test_a_full_workflow_becomes_its_command_from_both_forms() -> None:
         name="W", files=[m.SpecFile(path="/a", text="x"), m.SpecFile(path="/b")]
     )
     message.agent_definition.update(definition)
-    command = requests.create_workflow(body)
-    from_message = requests.create_workflow_message(message)
+    command = create(body)
+    from_message = workflow_from_message(message)
     assert command == from_message
     assert command.agent_definition == definition
     assert isinstance(from_message.agent_definition["nodes"][0]["id"], int)
@@ -158,9 +165,9 @@ def test_a_full_workflow_becomes_its_command_from_both_forms() -> None:
 
 @pytest.mark.parametrize("body", [{"name": "W"}, {"name": "W", "agent_definition": {}, "files": None}])
 def test_a_workflow_without_a_definition_gets_the_default(body: object) -> None:
-    command = requests.create_workflow(body)
+    command = create(body)
     assert command.agent_definition == DEFAULT_DEFINITION
-    assert requests.create_workflow_message(m.CreateWorkflowRequest(name="W")) == command
+    assert workflow_from_message(m.CreateWorkflowRequest(name="W")) == command
     assert len(DEFAULT_DEFINITION["nodes"]) == 1
 
 
@@ -195,12 +202,12 @@ def test_a_workflow_without_a_definition_gets_the_default(body: object) -> None:
 )
 def test_each_wrong_field_of_a_workflow_is_named(change: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        requests.create_workflow({"name": "W", **change})
+        create({"name": "W", **change})
     assert set(caught.value.fields) == {field}
 
 
 def test_a_definition_at_its_deepest_fits_into_a_message() -> None:
-    command = requests.create_workflow({"name": "W", "agent_definition": nested(MAX_DEPTH)})
+    command = create({"name": "W", "agent_definition": nested(MAX_DEPTH)})
     page = m.ListWorkflowsResponse()
     page.workflows.add().agent_definition.update(command.agent_definition)
     assert m.ListWorkflowsResponse.FromString(page.SerializeToString()) == page
@@ -209,7 +216,7 @@ def test_a_definition_at_its_deepest_fits_into_a_message() -> None:
 def test_a_path_twice_in_a_message_is_refused() -> None:
     files = [m.SpecFile(path="/a"), m.SpecFile(path="/a")]
     with pytest.raises(InvalidArgument) as caught:
-        requests.create_workflow_message(m.CreateWorkflowRequest(name="W", files=files))
+        workflow_from_message(m.CreateWorkflowRequest(name="W", files=files))
     assert "twice" in caught.value.fields["files"]
 
 
@@ -217,39 +224,46 @@ def test_infinity_in_a_message_is_refused() -> None:
     message = m.CreateWorkflowRequest(name="W")
     message.agent_definition.update({"a": float("inf")})
     with pytest.raises(InvalidArgument):
-        requests.create_workflow_message(message)
+        workflow_from_message(message)
 
 
 # --- Pages -----------------------------------------------------------------------------------
 
 
+def page(values: dict[str, Any]) -> tuple[int, str | None]:
+    found = PageQuery.model_validate(values)
+    return found.size, found.cursor
+
+
+def events(query: EventsQuery) -> tuple[int, int, int]:
+    return query.after, query.size, query.wait
+
+
 def test_pages_have_defaults_and_limits() -> None:
-    assert requests.page_query({}) == requests.PageArguments(50, None)
-    assert requests.page_query({"limit": "200", "cursor": "x"}) == requests.PageArguments(200, "x")
-    assert requests.page_message(m.ListWorkflowsRequest()) == requests.PageArguments(50, None)
-    assert requests.events_query({}) == requests.EventsArguments(0, 100, 0)
-    assert requests.events_query({"after": "7", "limit": "1000", "wait": "25"}) == requests.EventsArguments(
-        7, 1000, 25
-    )
-    assert requests.events_message(m.ListEventsRequest(after_seq=7)) == requests.EventsArguments(7, 100, 0)
-    assert requests.cursor(None) == 0
+    assert page({}) == (50, None)
+    assert page({"limit": "200", "cursor": "x"}) == (200, "x")
+    assert page(page_values(m.ListWorkflowsRequest())) == (50, None)
+    assert events(EventsQuery.model_validate({})) == (0, 100, 0)
+    assert events(EventsQuery.model_validate({"after": "7", "limit": "1000", "wait": "25"})) == (7, 1000, 25)
+    assert events(events_query(m.ListEventsRequest(after_seq=7))) == (7, 100, 0)
+    assert cursor(None) == 0
 
 
 @pytest.mark.parametrize("number", ["-1", "1.0", "", " 1", "+1", "x", "٣", "1" * 11])
 def test_what_is_no_whole_number_is_named(number: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        requests.events_query({"after": number, "limit": number, "wait": number})
+        EventsQuery.model_validate({"after": number, "limit": number, "wait": number})
     assert set(caught.value.fields) == {"after", "limit", "wait"}
 
 
 def test_numbers_above_their_limit_are_named() -> None:
     with pytest.raises(InvalidArgument) as caught:
-        requests.events_message(m.ListEventsRequest(limit=1001, wait_seconds=26))
+        events_query(m.ListEventsRequest(limit=1001, wait_seconds=26))
     assert set(caught.value.fields) == {"limit", "wait_seconds"}
     with pytest.raises(InvalidArgument):
-        requests.cursor(str(2**32))
+        cursor(str(2**32))
     with pytest.raises(InvalidArgument):
-        requests.page_message(m.ListWorkflowsRequest(page_size=201))
+        page(page_values(m.ListWorkflowsRequest(page_size=201)))
 
 
 def test_proposals_are_filtered_alike_from_both_forms() -> None:
@@ -257,13 +271,15 @@ def test_proposals_are_filtered_alike_from_both_forms() -> None:
     message = m.ListProposalsRequest(
         workflow_id=str(WORKFLOW), status=m.ProposalStatus.PROPOSAL_STATUS_FAILED, page_size=3
     )
-    expected = requests.ProposalsArguments(requests.PageArguments(3, None), WORKFLOW, ProposalStatus.FAILED)
-    assert requests.proposals_query(query) == requests.proposals_message(message) == expected
+    expected = ProposalsQuery.model_construct(
+        limit=3, cursor=None, workflow_id=WORKFLOW, status=ProposalStatus.FAILED
+    )
+    assert ProposalsQuery.model_validate(query) == proposals_query(message) == expected
 
 
 def test_wrong_filters_are_named() -> None:
     with pytest.raises(InvalidArgument) as caught:
-        requests.proposals_query({"workflow_id": "x", "status": "x", "limit": "x"})
+        ProposalsQuery.model_validate({"workflow_id": "x", "status": "x", "limit": "x"})
     assert set(caught.value.fields) == {"workflow_id", "status", "limit"}
 
 
@@ -279,7 +295,7 @@ KEYS = st.sampled_from(
 
 @given(JSON | st.dictionaries(KEYS, JSON))
 def test_any_json_is_a_command_or_a_named_mistake(body: object) -> None:
-    for make in (lambda: requests.start_refinement(WORKFLOW, body), lambda: requests.create_workflow(body)):
+    for make in (lambda: start(body), lambda: create(body)):
         mistakes = {"none": "none"}
         try:
             make()

@@ -3,12 +3,28 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from server.domain.model import Failure, Page, Proposal, ProposalStatus, Refinement, Workflow
 from server.domain.proposals.files import File, text_bytes
 from server.wire import messages as m
-from server.wire import resources
+from server.wire.proposals import (
+    STATUS_BY_NUMBER,
+    ProposalPage,
+    proposal_message,
+)
+from server.wire.proposals import Proposal as ProposalJson
+from server.wire.refinements import Refinement as RefinementJson
+from server.wire.refinements import StartedRefinement, refinement_message
+from server.wire.text import dumps
+from server.wire.workflows import Workflow as WorkflowJson
+from server.wire.workflows import workflow_message, workflows_message
+
+
+def sent(model: object) -> Any:
+    return json.loads(dumps(model))
+
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER = datetime(2026, 1, 2, 3, 4, 6, 500_000, tzinfo=UTC)
@@ -33,7 +49,7 @@ WORKFLOW = Workflow(ID[3], "W", ID[5], {"nodes": [1]}, ID[4], NOW, {"/a": "x"})
 
 
 def test_a_start_answers_with_the_seeds_five_fields() -> None:
-    assert resources.started_json(REFINEMENT) == {
+    assert sent(StartedRefinement.of(REFINEMENT)) == {
         "proposal_id": str(ID[2]),
         "thread_id": str(ID[1]),
         "status": "processing",
@@ -46,7 +62,7 @@ def test_a_refinement_as_json() -> None:
     failed = replace(
         REFINEMENT, status=ProposalStatus.FAILED, completed_at=LATER, failure=Failure("upstream_error", "no")
     )
-    assert resources.refinement_json(failed) == {
+    assert sent(RefinementJson.of(failed)) == {
         "thread_id": str(ID[1]),
         "proposal_id": str(ID[2]),
         "workflow_id": str(ID[3]),
@@ -63,7 +79,7 @@ def test_a_refinement_as_json() -> None:
 
 
 def test_a_proposal_as_json_can_be_dumped_with_lone_surrogates_in_it() -> None:
-    told = json.loads(resources.dumps(resources.proposal_json(PROPOSAL)))
+    told = sent(ProposalJson.of(PROPOSAL))
     assert told["generated_files"] == {
         "/a": {"content": ["x", "y\ud800"], "created_at": "t"},
         "/b": {"content": ["/w=="], "encoding": "base64"},
@@ -76,15 +92,15 @@ def test_a_proposal_as_json_can_be_dumped_with_lone_surrogates_in_it() -> None:
 def test_files_are_null_before_the_end_and_in_lists_and_empty_when_there_are_none() -> None:
     running = replace(PROPOSAL, status=ProposalStatus.PROCESSING, files={}, file_count=0)
     empty = replace(PROPOSAL, status=ProposalStatus.FAILED, files={}, file_count=0)
-    assert resources.proposal_json(running)["generated_files"] is None
-    assert resources.proposal_json(empty)["generated_files"] == {}
-    listed = resources.proposals_json(Page((PROPOSAL,), "next"))
+    assert sent(ProposalJson.of(running))["generated_files"] is None
+    assert sent(ProposalJson.of(empty))["generated_files"] == {}
+    listed = sent(ProposalPage.of(Page((PROPOSAL,), "next")))
     assert listed["items"][0]["generated_files"] is None
     assert listed["next_cursor"] == "next"
 
 
 def test_messages_tell_what_json_tells() -> None:
-    proposal = resources.proposal_message(PROPOSAL)
+    proposal = proposal_message(PROPOSAL)
     assert [file.path for file in proposal.generated_files] == ["/a", "/b"]
     assert proposal.generated_files[0].text == "x\ny\ufffd"
     assert proposal.generated_files[0].sanitized
@@ -94,15 +110,15 @@ def test_messages_tell_what_json_tells() -> None:
     assert not proposal.HasField("failure")
     assert not proposal.HasField("resolve_time")
     assert proposal.complete_time.ToJsonString() == "2026-01-02T03:04:06.500Z"
-    refinement = resources.refinement_message(REFINEMENT)
+    refinement = refinement_message(REFINEMENT)
     assert refinement.status == m.ProposalStatus.PROPOSAL_STATUS_PROCESSING
     assert not refinement.HasField("complete_time")
-    workflow = resources.workflow_message(WORKFLOW)
+    workflow = workflow_message(WORKFLOW)
     assert dict(workflow.agent_definition) == {"nodes": [1]}
-    assert resources.workflows_message(Page((WORKFLOW,))).next_page_token == ""
-    assert resources.workflow_json(WORKFLOW)["files"] == {"/a": "x"}
+    assert workflows_message(Page((WORKFLOW,))).next_page_token == ""
+    assert sent(WorkflowJson.of(WORKFLOW))["files"] == {"/a": "x"}
 
 
 def test_every_status_has_a_number_in_the_contract_and_back() -> None:
-    assert set(resources.STATUS_OF.values()) == set(ProposalStatus)
-    assert set(resources.STATUS_OF) == set(m.ProposalStatus.values()) - {0}
+    assert set(STATUS_BY_NUMBER.values()) == set(ProposalStatus)
+    assert set(STATUS_BY_NUMBER) == set(m.ProposalStatus.values()) - {0}

@@ -8,7 +8,14 @@ import pytest
 from litestar.exceptions import http_exceptions
 
 from server.domain import errors
-from server.http.refusals import meant, method_not_allowed, not_ready, told, trace_id_of, upgrade_required
+from server.http.errors import (
+    error_response,
+    method_not_allowed,
+    not_ready,
+    to_hub_error,
+    trace_id_of,
+    upgrade_required,
+)
 from server.wire.problems import PROBLEMS
 
 LITESTAR = [
@@ -27,7 +34,7 @@ def _made(kind: type[Exception]) -> Exception:
 
 
 def _answer(error: Exception) -> tuple[int, dict[str, str], dict[str, Any]]:
-    status, headers, body = told(meant(error), instance="/api/x", trace_id="0" * 32)
+    status, headers, body = error_response(to_hub_error(error), instance="/api/x", trace_id="0" * 32)
     return status, headers, json.loads(body)
 
 

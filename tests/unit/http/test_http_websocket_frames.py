@@ -7,14 +7,8 @@ import pytest
 from websockets.frames import Close, Frame, Opcode
 
 from server.domain.streams.steps import Heartbeat
-from server.http.frames import (
-    JsonEventEncoder,
-    LegacyFrameEncoder,
-    ProtoEventEncoder,
-    binary_frame,
-    close_frame,
-    text_frame,
-)
+from server.http.event_encoders import JsonEventEncoder, LegacyFrameEncoder, ProtoEventEncoder
+from server.http.websocket_frames import binary_frame, close_frame, text_frame
 from server.wire import messages as m
 
 SIZES = (0, 1, 125, 126, 127, 65_535, 65_536, 200_000)
@@ -39,21 +33,21 @@ def _payload(frame: bytes) -> bytes:
 
 def test_a_sign_of_life_carries_the_end_of_the_journal_and_the_progress() -> None:
     beat = Heartbeat(7, "thinking")
-    assert json.loads(_payload(JsonEventEncoder().beat(beat))) == {
+    assert json.loads(_payload(JsonEventEncoder().heartbeat(beat))) == {
         "heartbeat": {"last_seq": 7, "progress": "thinking"}
     }
-    told = m.WatchRefinementResponse.FromString(_payload(ProtoEventEncoder().beat(beat)))
+    told = m.WatchRefinementResponse.FromString(_payload(ProtoEventEncoder().heartbeat(beat)))
     assert (told.heartbeat.last_seq, told.heartbeat.progress) == (7, "thinking")
 
 
 def test_a_sign_of_life_is_made_once_for_all_readers() -> None:
-    assert JsonEventEncoder().beat(Heartbeat(8, "")) is JsonEventEncoder().beat(Heartbeat(8, ""))
+    assert JsonEventEncoder().heartbeat(Heartbeat(8, "")) is JsonEventEncoder().heartbeat(Heartbeat(8, ""))
 
 
 def test_the_seeds_socket_tells_progress_only_when_it_changed() -> None:
     messages = LegacyFrameEncoder(None)  # type: ignore[arg-type]  # follows nothing here
-    assert messages.beat(Heartbeat(1, "")) == b""
-    told = json.loads(_payload(messages.beat(Heartbeat(1, "step 1"))))
+    assert messages.heartbeat(Heartbeat(1, "")) == b""
+    told = json.loads(_payload(messages.heartbeat(Heartbeat(1, "step 1"))))
     assert told == {"event_type": "on_state_update", "data": {"messages": "step 1", "status": "running"}}
-    assert messages.beat(Heartbeat(2, "step 1")) == b""
-    assert messages.beat(Heartbeat(2, "step 2")) != b""
+    assert messages.heartbeat(Heartbeat(2, "step 1")) == b""
+    assert messages.heartbeat(Heartbeat(2, "step 2")) != b""

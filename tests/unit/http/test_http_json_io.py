@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from server.domain.errors import InvalidArgument
-from server.http.bodies import parse_json
+from server.http.json_io import parse_json
 
 SECRET = "hunter2"
 

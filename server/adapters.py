@@ -1,0 +1,85 @@
+"""The adapters and limits that the settings ask for."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from server.auth.keyset import KeySet
+from server.auth.tokens import SharedSecret, TokenVerifier
+from server.clock import SystemClock
+from server.domain.access.quotas import QuotaLimits
+from server.domain.runs.limits import RunLimits
+from server.domain.streams.wakeups import Wakeups
+from server.grpc.transport import Tls
+from server.observability.metrics import Metrics
+from server.runtime.channel import ChannelRuntime
+from server.runtime.client import DeepagentsRuntime
+from server.settings import Settings, SettingsError
+from server.wakeups.postgres import PostgresWakeups
+from server.wakeups.redis import RedisWakeups
+
+#: Seconds between two searches for runs that no replica drives.
+SWEEP_S = 1.0
+
+
+def run_limits(settings: Settings) -> RunLimits:
+    """The limits of runs that the settings ask for."""
+    return RunLimits(
+        max_duration_s=settings.run_max_duration_s,
+        idle_s=settings.run_idle_s,
+        silent_s=settings.run_silent_s,
+        empty_result_grace_s=settings.empty_result_grace_s,
+        renew_s=settings.lease_ttl_s / 3,
+        # A run that was handed over waits for the next sweep.
+        sweep_s=min(SWEEP_S, settings.lease_ttl_s / 3),
+        profile=settings.runtime_profile,
+    )
+
+
+def quota_limits(settings: Settings) -> QuotaLimits:
+    """What one caller may do at a time, as the settings say."""
+    return QuotaLimits(
+        max_active_runs=settings.max_active_runs,
+        max_creates_per_minute=settings.max_creates_per_minute,
+        max_streams=settings.max_streams,
+    )
+
+
+def runtime_of(settings: Settings, runtime_url: str, counts: Metrics) -> DeepagentsRuntime:
+    """The runtime, with the source of its frames that the settings ask for (ADR 0013)."""
+    if settings.runtime_events_url is not None:
+        events_url = settings.runtime_events_url.get_secret_value()
+        return ChannelRuntime(runtime_url, events_url, on_answer=counts.answered)
+    return DeepagentsRuntime(runtime_url, on_answer=counts.answered)
+
+
+def wakeups_of(settings: Settings, pool: asyncpg.Pool, direct_dsn: str) -> Wakeups:
+    """The carrier of wake-ups that the settings ask for (ADR 0011)."""
+    if settings.wakeup_url is not None:
+        return RedisWakeups(settings.wakeup_url.get_secret_value())
+    return PostgresWakeups(pool, direct_dsn)
+
+
+def verifier_of(settings: Settings) -> TokenVerifier:
+    """The verifier that the settings ask for. Raises SettingsError when they ask for none, or for two."""
+    if settings.jwks_url and settings.jwt_secret is not None:
+        raise SettingsError(["IDEO_JWKS_URL: works only without IDEO_JWT_SECRET"])
+    if settings.jwks_url:
+        return KeySet(
+            settings.jwks_url,
+            issuer=settings.jwt_issuer or "",
+            audience=settings.jwt_audience or "",
+            clock=SystemClock(),
+        )
+    if settings.jwt_secret is not None:
+        return SharedSecret(
+            settings.jwt_secret.get_secret_value(), settings.jwt_issuer, settings.jwt_audience
+        )
+    raise SettingsError(["IDEO_JWKS_URL: is required, or IDEO_JWT_SECRET with IDEO_ENV=dev"])
+
+
+def tls_of(settings: Settings) -> Tls | None:
+    """The gRPC port's TLS that the settings ask for."""
+    if settings.grpc_certificate is None or settings.grpc_key is None:
+        return None
+    return Tls(settings.grpc_certificate, settings.grpc_key, settings.grpc_client_ca)

@@ -1,0 +1,62 @@
+"""Authentication of HTTP requests. Guards of the whole application: a route cannot forget them.
+
+WebSockets authenticate before their upgrade, by more kinds of credentials (`server.http.sockets`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+
+from server.auth.authenticator import Authenticator
+from server.wire.validation import uuid_or_not_found
+
+#: Routes that anyone may call. Every other route needs a valid token.
+PUBLIC = frozenset(
+    {
+        "/healthz",
+        "/api/health",
+        "/readyz",
+        "/metrics",
+        "/openapi.json",
+        "/api/ws/refinements/{thread_id}",
+    }
+)
+#: Operations that a share link's secret is enough for: they only read one proposal or its refinement.
+READABLE_BY_SHARE_LINK = frozenset({"listProposals", "getProposal", "getRefinement", "listEvents"})
+
+_RESOURCES = {
+    "workflow_id": "workflow",
+    "proposal_id": "proposal",
+    "thread_id": "refinement",
+    "user_id": "user",
+    "link_id": "link",
+}
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+
+
+class Authenticate:
+    """The guard that finds out who calls. The caller is `request.user` from then on."""
+
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
+
+    async def __call__(self, connection: Connection, handler: BaseRouteHandler) -> None:
+        """Raises Unauthenticated, DatabaseUnavailable, KeysUnavailable."""
+        if connection.scope["path_template"] in PUBLIC:
+            return
+        operation = getattr(handler, "operation_id", None)
+        connection.scope["user"] = await self._authenticator.authenticate_header(
+            connection.headers.get("authorization"), reads=operation in READABLE_BY_SHARE_LINK
+        )
+
+
+def check_ids(connection: Connection, handler: BaseRouteHandler) -> None:
+    """The guard that checks the ids in the address. Raises NotFound for what is not a UUID."""
+    if connection.scope["path_template"] in PUBLIC:
+        return
+    for name, value in connection.path_params.items():
+        uuid_or_not_found(value, _RESOURCES[name])

@@ -1,0 +1,30 @@
+"""What handlers are given: the use cases, and the query as a validated model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar.di import NamedDependency, Provide
+from litestar.params import SkipValidation
+
+from server.http.json_io import HubRequest
+from server.use_cases import UseCases
+from server.wire.validation import QueryModel
+
+Cases = NamedDependency[SkipValidation[UseCases]]
+
+
+class FromQuery:
+    """A dependency: the model of the query, validated. Raises InvalidArgument."""
+
+    def __init__(self, model: type[QueryModel]) -> None:
+        self.model = model
+
+    def __call__(self, request: HubRequest) -> Any:
+        """The query of a request."""
+        return self.model.model_validate(dict(request.query_params))
+
+
+def query(model: type[QueryModel]) -> dict[str, Provide]:
+    """The dependency `wanted` of a handler: the route's query as a model."""
+    return {"wanted": Provide(FromQuery(model), sync_to_thread=False)}

@@ -1,0 +1,56 @@
+"""JSON in and out. What is wrong with a body is said by its place, never by its content."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from litestar import Request, Response
+
+from server.domain.errors import InvalidArgument
+from server.domain.model import Principal
+from server.wire.text import dumps
+
+#: Largest body of a workflow with its files, and of any other request, in bytes.
+MAX_WORKFLOW_BYTES = 2_621_440
+MAX_BODY_BYTES = 256 << 10
+
+T = TypeVar("T")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError("a number must be finite")
+
+
+def parse_json(raw: bytes) -> object:
+    """The value of a JSON text in UTF-8; strings may hold lone surrogates. Raises InvalidArgument."""
+    if not raw:
+        raise InvalidArgument({"body": "is missing: it must be a JSON object"})
+    try:
+        return json.loads(raw.decode(), parse_constant=_refuse_constant)
+    except UnicodeDecodeError as wrong:
+        raise InvalidArgument({"body": f"is not UTF-8 at byte {wrong.start}"}) from None
+    except json.JSONDecodeError as wrong:
+        place = f"line {wrong.lineno}, column {wrong.colno}"
+        raise InvalidArgument({"body": f"is not JSON at {place}"}) from None
+    except RecursionError:
+        raise InvalidArgument({"body": "is nested too deeply"}) from None
+    except ValueError:
+        raise InvalidArgument({"body": "holds a number that is not finite or too long"}) from None
+
+
+class HubRequest(Request[Principal, Any, Any]):
+    """A request whose body is JSON, whatever its content type says. `user` is the caller (`authenticate`)."""
+
+    async def json(self) -> Any:
+        """The body, parsed. Raises InvalidArgument; Litestar raises for a body that is too large."""
+        return parse_json(await self.body())
+
+
+class JsonResponse(Response[T]):
+    """An answer in JSON: a model, or bytes that are JSON already."""
+
+    def render(self, content: Any, media_type: str, enc_hook: Callable[[Any], Any] | None = None) -> bytes:
+        """The body, in ASCII so that every string can be sent."""
+        return content if isinstance(content, bytes) else dumps(content)

@@ -1,0 +1,78 @@
+"""Routes for probes and scrapes: health, readiness, metrics. Anyone may call them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+from litestar import Response, get
+from litestar.di import NamedDependency
+from litestar.openapi import ResponseSpec
+from litestar.params import SkipValidation
+
+from server.http.errors import not_ready
+from server.http.openapi import NotReady
+from server.wire.problems import MEDIA_TYPE
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """What probes read. ready: names the checks that fail. metrics: the exposition and its media type."""
+
+    ready: Callable[[], Awaitable[list[str]]]
+    metrics: Callable[[], tuple[bytes, str]]
+
+
+class Health(msgspec.Struct):
+    """The process is alive."""
+
+    status: Literal["ok"]
+
+
+class Ready(msgspec.Struct):
+    """The replica can serve."""
+
+    status: Literal["ok"]
+    failing: list[str]
+
+
+_Probes = NamedDependency[SkipValidation[Probes]]
+
+
+@get("/healthz", operation_id="getHealth", tags=["health"])
+async def health() -> Health:
+    """Whether the process is alive."""
+    return Health("ok")
+
+
+@get("/api/health", include_in_schema=False)
+async def health_again() -> Health:
+    """The same, at the legacy address."""
+    return Health("ok")
+
+
+@get(
+    "/readyz",
+    operation_id="getReady",
+    tags=["health"],
+    responses={
+        503: ResponseSpec(
+            NotReady, media_type=MEDIA_TYPE, description="The replica cannot serve", generate_examples=False
+        )
+    },
+)
+async def ready(probes: _Probes) -> Ready:
+    """Whether this replica can serve; 503 names the checks that fail."""
+    failing = await probes.ready()
+    if failing:
+        raise not_ready(failing)
+    return Ready("ok", [])
+
+
+@get("/metrics", include_in_schema=False)
+async def metrics(probes: _Probes) -> Response[bytes]:
+    """The metrics, in Prometheus' text format."""
+    exposition, media_type = probes.metrics()
+    return Response(exposition, media_type=media_type)

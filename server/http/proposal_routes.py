@@ -1,0 +1,47 @@
+"""Proposals: list, read."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from litestar import get
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+
+from server.http.dependencies import Cases, query
+from server.http.json_io import HubRequest, JsonResponse
+from server.http.lists import LINK, list_response
+from server.http.openapi import operation
+from server.wire.proposals import Proposal, ProposalPage, ProposalsQuery
+
+
+@get(
+    "/api/proposals",
+    **operation(
+        "listProposals", "proposals", (400,), dependencies=query(ProposalsQuery), response_headers=[LINK]
+    ),
+)
+async def list_proposals(
+    request: HubRequest, use_cases: Cases, wanted: NamedDependency[ProposalsQuery]
+) -> JsonResponse[ProposalPage]:
+    """The proposals that the caller may see, without files, newest first."""
+    page = await use_cases.proposals.list(
+        request.user,
+        limit=wanted.size,
+        token=wanted.cursor,
+        workflow_id=wanted.workflow_id,
+        status=wanted.status,
+    )
+    return list_response(request, ProposalPage.of(page))
+
+
+@get("/api/proposals/{proposal_id:str}", **operation("getProposal", "proposals", (404,)))
+async def get_proposal(request: HubRequest, use_cases: Cases, proposal_id: FromPath[UUID]) -> Proposal:
+    """A proposal, with its files once the run is over."""
+    return Proposal.of(await use_cases.proposals.get(request.user, proposal_id))
+
+
+PROPOSAL_ROUTES = [
+    list_proposals,
+    get_proposal,
+]

@@ -1,0 +1,164 @@
+"""Refinements: start, read, cancel, follow."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from litestar import Response, get, post
+from litestar.di import NamedDependency
+from litestar.openapi import ResponseSpec
+from litestar.params import FromPath, HeaderParameter, JSONBody
+
+from server.http.dependencies import Cases, query
+from server.http.eventstream import EventStream
+from server.http.json_io import MAX_BODY_BYTES, HubRequest, JsonResponse
+from server.http.openapi import EVENT_STREAM, header, operation
+from server.wire.addresses import proposal_url
+from server.wire.refinements import (
+    CreateTicketRequest,
+    EventsQuery,
+    Refinement,
+    StartedRefinement,
+    StartRefinementRequest,
+    Ticket,
+)
+from server.wire.rendering import EventPage, events_page_json
+from server.wire.validation import MAX_SEQ, cursor, idempotency_key, uuid_or_not_found
+
+_SSE = "text/event-stream"
+
+
+@post(
+    "/api/workflows/{workflow_id:str}/refinements",
+    **operation(
+        "startRefinement",
+        "refinements",
+        (400, 404, 409, 413, 422, 429, 502),
+        status_code=202,
+        request_max_body_size=MAX_BODY_BYTES,
+        response_headers=[
+            header("Location", "The address of the proposal."),
+            header("Idempotency-Replayed", "`true` when an earlier request with this key started it."),
+        ],
+    ),
+)
+async def start_refinement(
+    request: HubRequest,
+    use_cases: Cases,
+    workflow_id: FromPath[UUID],
+    data: JSONBody[StartRefinementRequest],
+    key: Annotated[
+        str | None,
+        HeaderParameter(
+            name="Idempotency-Key",
+            description="Names the request: sent again with the same key, it starts nothing twice. Valid for "
+            "24 hours.",
+            schema_extra={"pattern": "^[!-~]{1,255}$"},
+        ),
+    ] = None,
+) -> JsonResponse[StartedRefinement]:
+    """Start a refinement of the workflow's files; answered once the runtime accepted it."""
+    command = data.command(workflow_id)
+    # Two lines of a header are one list, which is not a key.
+    keys = request.headers.getall("idempotency-key", [])
+    checked_key = idempotency_key(", ".join(keys) if keys else key, "Idempotency-Key")
+    started = await use_cases.refinements.start(request.user, command, key=checked_key)
+    headers = {"Location": proposal_url(started.refinement.proposal_id)}
+    if started.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return JsonResponse(StartedRefinement.of(started.refinement), headers=headers)
+
+
+@get("/api/refinements/{thread_id:str}", **operation("getRefinement", "refinements", (404,)))
+async def get_refinement(request: HubRequest, use_cases: Cases, thread_id: FromPath[UUID]) -> Refinement:
+    """The state of a refinement."""
+    return Refinement.of(await use_cases.refinements.get(request.user, thread_id))
+
+
+@post(
+    "/api/refinements/{thread_id:str}/cancel",
+    **operation(
+        "cancelRefinement",
+        "refinements",
+        (403, 404, 413),
+        status_code=200,
+        request_max_body_size=MAX_BODY_BYTES,
+        responses={
+            202: ResponseSpec(Refinement, description="The run will end soon", generate_examples=False)
+        },
+    ),
+)
+async def cancel_refinement(
+    request: HubRequest, use_cases: Cases, thread_id: FromPath[UUID]
+) -> JsonResponse[Refinement]:
+    """Cancel a run. 200 when it is over, 202 when another replica will end it."""
+    refinement = await use_cases.refinements.cancel(request.user, thread_id)
+    status = 200 if refinement.status.terminal else 202
+    return JsonResponse(Refinement.of(refinement), status_code=status)
+
+
+@post(
+    "/api/ws/tickets",
+    **operation("createTicket", "refinements", (400, 404, 413), request_max_body_size=MAX_BODY_BYTES),
+)
+async def create_ticket(request: HubRequest, use_cases: Cases, data: JSONBody[CreateTicketRequest]) -> Ticket:
+    """Create a ticket that opens one WebSocket of one refinement, once, within 30 seconds."""
+    thread_id = uuid_or_not_found(data.thread_id, "refinement")
+    return Ticket.of(await use_cases.tickets.issue(request.user, thread_id))
+
+
+@get(
+    "/api/refinements/{thread_id:str}/events",
+    **operation(
+        "listEvents",
+        "refinements",
+        (400, 404, 410, 429),
+        dependencies=query(EventsQuery),
+        opt={EVENT_STREAM: True},
+        responses={
+            200: ResponseSpec(
+                EventPage,
+                description="A page, or with `Accept: text/event-stream` every event until the last",
+                generate_examples=False,
+            ),
+            204: ResponseSpec(None, description="No event follows `Last-Event-ID`: do not reconnect"),
+        },
+    ),
+)
+async def list_events(
+    request: HubRequest,
+    use_cases: Cases,
+    thread_id: FromPath[UUID],
+    wanted: NamedDependency[EventsQuery],
+    last_event_id: Annotated[
+        str | None,
+        HeaderParameter(
+            name="Last-Event-ID",
+            description="Like `after`, for text/event-stream; the larger one counts.",
+            schema_extra={"type": "integer", "minimum": 0, "maximum": MAX_SEQ},
+        ),
+    ] = None,
+) -> Response[Any]:
+    """The events after a cursor: a page, which may wait for the first event, or, for clients that prefer
+    text/event-stream, all events until the last."""
+    if request.accept.best_match(["application/json", _SSE]) == _SSE:
+        after = max(wanted.after, cursor(last_event_id or None, "Last-Event-ID"))
+        return EventStream(
+            lambda: use_cases.refinements.follow(request.user, thread_id, after),
+            resumed=bool(last_event_id),
+            readers=use_cases.readers,
+        )
+    page = await use_cases.refinements.page(
+        request.user, thread_id, after=wanted.after, limit=wanted.size, wait_s=wanted.wait
+    )
+    return JsonResponse(events_page_json(page))
+
+
+REFINEMENT_ROUTES = [
+    start_refinement,
+    get_refinement,
+    cancel_refinement,
+    create_ticket,
+    list_events,
+]

@@ -1,0 +1,37 @@
+"""WebSocket frames as bytes: the only module that knows their head (RFC 6455 section 5.2).
+
+A server's frames are not masked, so they are the same for every client (ADR 0006).
+"""
+
+from __future__ import annotations
+
+import struct
+
+_TEXT = 0x81
+_BINARY = 0x82
+_CLOSE = 0x88
+
+
+def frame_head(kind: int, size: int) -> bytes:
+    """The head of an unfragmented, unmasked frame."""
+    if size < 126:
+        return bytes((kind, size))
+    if size < 1 << 16:
+        return struct.pack("!BBH", kind, 126, size)
+    return struct.pack("!BBQ", kind, 127, size)
+
+
+def text_frame(payload: bytes) -> bytes:
+    """A text message; the payload is UTF-8."""
+    return frame_head(_TEXT, len(payload)) + payload
+
+
+def binary_frame(payload: bytes) -> bytes:
+    """A binary message."""
+    return frame_head(_BINARY, len(payload)) + payload
+
+
+def close_frame(code: int, reason: str) -> bytes:
+    """A close; the reason has at most 123 bytes."""
+    payload = struct.pack("!H", code) + reason.encode()
+    return frame_head(_CLOSE, len(payload)) + payload

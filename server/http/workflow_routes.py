@@ -1,0 +1,61 @@
+"""Workflows: create, list, read."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from litestar import get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+
+from server.http.dependencies import Cases, query
+from server.http.json_io import MAX_WORKFLOW_BYTES, HubRequest, JsonResponse
+from server.http.lists import LINK, list_response
+from server.http.openapi import header, operation
+from server.wire.addresses import workflow_url
+from server.wire.workflows import CreateWorkflowRequest, Workflow, WorkflowPage, WorkflowsQuery
+
+
+@post(
+    "/api/workflows",
+    **operation(
+        "createWorkflow",
+        "workflows",
+        (400, 413, 422, 429),
+        request_max_body_size=MAX_WORKFLOW_BYTES,
+        response_headers=[header("Location", "The address of the workflow.")],
+    ),
+)
+async def create_workflow(
+    request: HubRequest, use_cases: Cases, data: JSONBody[CreateWorkflowRequest]
+) -> JsonResponse[Workflow]:
+    """Create a workflow with its first draft."""
+    workflow = await use_cases.workflows.create(request.user, data.command())
+    return JsonResponse(Workflow.of(workflow), headers={"Location": workflow_url(workflow.id)})
+
+
+@get(
+    "/api/workflows",
+    **operation(
+        "listWorkflows", "workflows", (400,), dependencies=query(WorkflowsQuery), response_headers=[LINK]
+    ),
+)
+async def list_workflows(
+    request: HubRequest, use_cases: Cases, wanted: NamedDependency[WorkflowsQuery]
+) -> JsonResponse[WorkflowPage]:
+    """The caller's workflows without files, newest first."""
+    page = await use_cases.workflows.list(request.user, limit=wanted.size, token=wanted.cursor)
+    return list_response(request, WorkflowPage.of(page))
+
+
+@get("/api/workflows/{workflow_id:str}", **operation("getWorkflow", "workflows", (404,)))
+async def get_workflow(request: HubRequest, use_cases: Cases, workflow_id: FromPath[UUID]) -> Workflow:
+    """A workflow with the files of its current draft."""
+    return Workflow.of(await use_cases.workflows.get(request.user, workflow_id))
+
+
+WORKFLOW_ROUTES = [
+    create_workflow,
+    list_workflows,
+    get_workflow,
+]

@@ -1,0 +1,135 @@
+"""The running hub: its parts, whether it can serve, what its gauges read, and how it stops without a loss."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import structlog
+
+from server.db.errors import database_errors
+from server.db.journal import PostgresJournal
+from server.domain.access.quotas import Quotas
+from server.domain.access.stream_authorization import AuthorizationRegistry
+from server.domain.crash_points import crash_point
+from server.domain.errors import DatabaseUnavailable
+from server.domain.journal.retention import Retention
+from server.domain.runs.runner import Runner
+from server.domain.streams.broadcaster import Broadcaster
+from server.domain.streams.wakeups import Wakeups
+from server.grpc.app import GrpcFace
+from server.http.server import HubServer
+from server.observability.metrics import Metrics
+from server.runtime.client import DeepagentsRuntime
+from server.use_cases import UseCases
+
+#: Seconds that open calls have to end once the hub stops.
+DRAIN_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Core(UseCases):
+    """The hub without its faces: the use cases, and the parts below them."""
+
+    pool: asyncpg.Pool
+    journal: PostgresJournal
+    broadcaster: Broadcaster
+    runner: Runner
+    runtime: DeepagentsRuntime
+    authorizations: AuthorizationRegistry
+    quotas: Quotas
+    metrics: Metrics
+    retention: Retention
+    #: Hints between replicas. While it is not `healthy`, replicas poll more often and work all the same.
+    wakeups: Wakeups
+    #: Runs until it is cancelled, or raises what a part of the hub failed with.
+    background: asyncio.Task[None]
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """The hub with both faces, serving."""
+
+    core: Core
+    http_address: str
+    grpc_address: str
+    #: Done when a part of the hub failed; holds the failure.
+    failed: asyncio.Future[None]
+
+
+async def run_together(*parts: Coroutine[Any, Any, None]) -> None:
+    """Run the parts; one that fails ends all."""
+    async with asyncio.TaskGroup() as group:
+        for part in parts:
+            group.create_task(part)
+
+
+async def stop_task(task: asyncio.Task[None]) -> None:
+    """Cancel a task and wait for its end."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def report_failure(task: asyncio.Task[None], failed: asyncio.Future[None]) -> None:
+    """Pass the failure of a finished task on."""
+    if task.cancelled() or failed.done():
+        return
+    fault = task.exception()
+    if fault is not None:
+        structlog.stdlib.get_logger("server").error("part_failed", fault=type(fault).__name__)
+        failed.set_exception(fault)
+
+
+async def drain(
+    core: Core, http: HubServer, serving: asyncio.Task[None], rpc: GrpcFace, over_s: float
+) -> None:
+    """Stop without a loss: refuse new work, hand runs over, make readers reconnect elsewhere, stop."""
+    crash_point("draining")
+    core.refinements.accepting = False
+    await rpc.drain()
+    await core.runner.close()
+    await core.broadcaster.drain(over_s)
+    http.should_exit = True
+    await asyncio.gather(rpc.stop(DRAIN_S), serving, return_exceptions=True)
+
+
+def gauges(core: Core, *, window_limit_bytes: int, queue_limit_bytes: int) -> dict[str, Callable[[], float]]:
+    """What reads each gauge, by name."""
+    breaker = core.runtime.breaker
+    return {
+        "runs_live": lambda: core.runner.live,
+        "followers": lambda: core.broadcaster.readers,
+        "followed_threads": lambda: len(core.broadcaster),
+        "window_bytes": lambda: core.broadcaster.window_bytes,
+        "window_limit_bytes": lambda: window_limit_bytes,
+        "journal_queued_bytes": lambda: core.journal.queued_bytes,
+        "journal_queue_limit_bytes": lambda: queue_limit_bytes,
+        "breaker_open": lambda: {"closed": 0.0, "half_open": 0.5}.get(breaker.state, 1.0),
+        "wakeups_healthy": lambda: core.wakeups.healthy,
+        "database_connections": core.pool.get_size,
+        "database_connections_idle": core.pool.get_idle_size,
+        "database_connections_limit": core.pool.get_max_size,
+        "accepting": lambda: core.refinements.accepting,
+    }
+
+
+def readiness(core: Core) -> Callable[[], Awaitable[list[str]]]:
+    """Whether this replica can serve: a call gives the names of the checks that fail."""
+
+    async def _failing() -> list[str]:
+        failing: list[str] = []
+        if not core.refinements.accepting:
+            failing.append("draining")
+        if not core.authenticator.ready:
+            failing.append("keys")
+        try:
+            with database_errors():
+                await core.pool.fetchval("SELECT 1", timeout=2)
+        except DatabaseUnavailable:
+            failing.append("database")
+        return failing
+
+    return _failing

@@ -1,0 +1,25 @@
+"""Addresses of resources, as the HTTP face gives them to clients."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+
+def websocket_url(thread_id: UUID) -> str:
+    """Where a client follows a thread by WebSocket."""
+    return f"/api/ws/refinements/{thread_id}"
+
+
+def events_url(thread_id: UUID) -> str:
+    """Where a client reads a thread's events by page, or follows them as SSE."""
+    return f"/api/refinements/{thread_id}/events"
+
+
+def proposal_url(proposal_id: UUID) -> str:
+    """Where a client reads a proposal; the `Location` of a start."""
+    return f"/api/proposals/{proposal_id}"
+
+
+def workflow_url(workflow_id: UUID) -> str:
+    """Where a client reads a workflow; the `Location` of a creation."""
+    return f"/api/workflows/{workflow_id}"

@@ -1,0 +1,39 @@
+"""Pages of lists: which one is asked for."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from server.wire import messages as m
+from server.wire.validation import DIGITS, QueryModel
+
+MAX_PAGE, DEFAULT_PAGE = 200, 50
+
+#: What page tokens look like: base64url of 25 bytes, the first of which names the list.
+_CURSOR = "^{}[A-Za-z0-9_-]{{31}}[AQgw]$"
+WORKFLOWS_CURSOR = {"pattern": _CURSOR.format("d[w-z0-9_-]")}
+PROPOSALS_CURSOR = {"pattern": _CURSOR.format("c[A-P]")}
+CURSOR_TEXT = "`next_cursor` of the previous page; opaque."
+#: The contract's names of a page's members.
+PAGE_NAMES = {"limit": "page_size", "cursor": "page_token"}
+
+
+class PageQuery(QueryModel):
+    """Which page of a list."""
+
+    limit: Annotated[
+        int, Field(ge=0, le=MAX_PAGE, description="Maximum number of items; 0 for the default."), DIGITS
+    ] = DEFAULT_PAGE
+    cursor: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Maximum number of items, at least 1."""
+        return self.limit or DEFAULT_PAGE
+
+
+def page_values(request: m.ListWorkflowsRequest | m.ListProposalsRequest) -> dict[str, object]:
+    """The members of a `PageQuery` in a message."""
+    return {"limit": request.page_size, "cursor": request.page_token or None}

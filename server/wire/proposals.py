@@ -1,0 +1,196 @@
+"""Proposals on the wire: the query that lists them, the contract's message, the JSON of the HTTP face."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Self
+from uuid import UUID
+
+import msgspec
+from pydantic import Field
+
+from server.domain import model
+from server.domain.model import ProposalStatus
+from server.domain.proposals.files import File as DomainFile
+from server.domain.proposals.paths import RejectedFile as DomainRejectedFile
+from server.wire import messages as m
+from server.wire.codec import fill_content
+from server.wire.pages import CURSOR_TEXT, PAGE_NAMES, PROPOSALS_CURSOR, PageQuery, page_values
+from server.wire.text import model_of, sendable, set_time
+from server.wire.validation import UUID_TEXT, renamed_fields
+
+STATUS_NUMBERS = {
+    status: m.ProposalStatus.Value(f"PROPOSAL_STATUS_{status.name}") for status in ProposalStatus
+}
+#: The domain's status by the contract's number; the unspecified one has none.
+STATUS_BY_NUMBER = {int(number): status for status, number in STATUS_NUMBERS.items()}
+#: How many characters of a rejected path are shown: it may be of any length.
+MAX_REJECTED_CHARS = 1024
+
+
+# --- Requests --------------------------------------------------------------------------------
+
+
+class ProposalsQuery(PageQuery):
+    """Which page of which proposals."""
+
+    cursor: Annotated[str | None, Field(description=CURSOR_TEXT, json_schema_extra=PROPOSALS_CURSOR)] = None
+    workflow_id: Annotated[
+        Annotated[UUID, UUID_TEXT] | None, Field(description="Only those of this workflow.")
+    ] = None
+    status: Annotated[
+        ProposalStatus | None, Field(strict=False, description="Only those in this status.")
+    ] = None
+
+
+def proposals_query(request: m.ListProposalsRequest) -> ProposalsQuery:
+    """The query of a message. Raises InvalidArgument."""
+    values = page_values(request)
+    if request.workflow_id:
+        values["workflow_id"] = request.workflow_id
+    if request.status:
+        values["status"] = STATUS_BY_NUMBER.get(request.status, "unknown")
+    with renamed_fields(PAGE_NAMES):
+        return ProposalsQuery.model_validate(values)
+
+
+# --- Messages --------------------------------------------------------------------------------
+
+
+def failure_message(failure: model.Failure) -> m.Failure:
+    """Why a run did not complete (contract: Failure)."""
+    return m.Failure(reason=sendable(failure.reason), message=sendable(failure.message))
+
+
+def _shown_path(rejected: DomainRejectedFile) -> str:
+    return rejected.path[:MAX_REJECTED_CHARS]
+
+
+def proposal_message(proposal: model.Proposal) -> m.Proposal:
+    """A proposal with the files that the record has, in path order (contract: Proposal)."""
+    message = m.Proposal(
+        id=str(proposal.id),
+        draft_id=str(proposal.draft_id),
+        workflow_id=str(proposal.workflow_id),
+        thread_id=str(proposal.thread_id),
+        status=STATUS_NUMBERS[proposal.status],
+        user_prompt=sendable(proposal.user_prompt),
+        file_count=proposal.file_count,
+        created_by_user_id=str(proposal.created_by_user_id),
+    )
+    if proposal.context_file_path is not None:
+        message.context_file_path = sendable(proposal.context_file_path)
+    if proposal.context_selection is not None:
+        message.context_selection = sendable(proposal.context_selection)
+    for path in sorted(proposal.files):
+        fill_content(message.generated_files.add(path=sendable(path)), proposal.files[path])
+    for rejected in proposal.rejected_files:
+        message.rejected_files.add(path=sendable(_shown_path(rejected)), reason=rejected.fault.value)
+    set_time(message.create_time, proposal.created_at)
+    if proposal.completed_at is not None:
+        set_time(message.complete_time, proposal.completed_at)
+    if proposal.resolved_by_user_id is not None:
+        message.resolved_by_user_id = str(proposal.resolved_by_user_id)
+    if proposal.resolved_at is not None:
+        set_time(message.resolve_time, proposal.resolved_at)
+    if proposal.failure is not None:
+        message.failure.CopyFrom(failure_message(proposal.failure))
+    return message
+
+
+def proposals_message(page: model.Page) -> m.ListProposalsResponse:
+    """A page of proposals."""
+    return m.ListProposalsResponse(
+        proposals=map(proposal_message, page.items), next_page_token=page.next_token or ""
+    )
+
+
+# --- JSON ------------------------------------------------------------------------------------
+
+
+class Failure(msgspec.Struct):
+    """Why a run did not complete: a stable code and a sentence."""
+
+    reason: str
+    message: str
+
+    @classmethod
+    def of(cls, failure: model.Failure | None) -> Self | None:
+        """The JSON of a record."""
+        return None if failure is None else model_of(cls, failure)
+
+
+class File(msgspec.Struct, omit_defaults=True):
+    """A generated file. `content` is its lines, or one line of base64: `encoding` says so."""
+
+    content: list[str]
+    encoding: str | None = None
+    created_at: str | None = None
+    modified_at: str | None = None
+
+    @classmethod
+    def of(cls, file: DomainFile) -> Self:
+        """The JSON of a record."""
+        return cls(**file.legacy_form())
+
+
+class RejectedFile(msgspec.Struct):
+    """A file of the run that is not delivered because of its path. `reason` is stable."""
+
+    path: str
+    reason: str
+
+    @classmethod
+    def of(cls, rejected: DomainRejectedFile) -> Self:
+        """The JSON of a record."""
+        return cls(_shown_path(rejected), rejected.fault.value)
+
+
+class Proposal(msgspec.Struct):
+    """The result of a refinement. `generated_files` and `rejected_files` are null until the run is over, and
+    in lists."""
+
+    id: UUID
+    draft_id: UUID
+    workflow_id: UUID
+    thread_id: UUID
+    status: ProposalStatus
+    user_prompt: str
+    context_file_path: str | None
+    context_selection: str | None
+    generated_files: dict[str, File] | None
+    rejected_files: list[RejectedFile] | None
+    file_count: int
+    created_at: datetime
+    completed_at: datetime | None
+    created_by_user_id: UUID
+    resolved_by_user_id: UUID | None
+    resolved_at: datetime | None
+    failure: Failure | None
+
+    @classmethod
+    def of(cls, proposal: model.Proposal, *, listed: bool = False) -> Self:
+        """The JSON of a record."""
+        files = rejected = None
+        if proposal.status.terminal and not listed:
+            files = {path: File.of(proposal.files[path]) for path in sorted(proposal.files)}
+            rejected = [RejectedFile.of(each) for each in proposal.rejected_files]
+        return model_of(
+            cls,
+            proposal,
+            generated_files=files,
+            rejected_files=rejected,
+            failure=Failure.of(proposal.failure),
+        )
+
+
+class ProposalPage(msgspec.Struct):
+    """A page of proposals, without files. `next_cursor` is null on the last page."""
+
+    items: list[Proposal]
+    next_cursor: str | None
+
+    @classmethod
+    def of(cls, page: model.Page) -> Self:
+        """The JSON of a page."""
+        return cls([Proposal.of(item, listed=True) for item in page.items], page.next_token)

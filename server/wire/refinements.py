@@ -1,0 +1,235 @@
+"""Refinements on the wire: requests, the contract's message, the JSON of the HTTP face."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+import msgspec
+from pydantic import AfterValidator, Field
+
+from server.domain import model
+from server.domain.access import tickets
+from server.domain.errors import Unprocessable
+from server.domain.journal.journal import JournalHead
+from server.domain.model import ProposalStatus
+from server.wire import messages as m
+from server.wire.addresses import events_url, websocket_url
+from server.wire.proposals import STATUS_NUMBERS, Failure, failure_message
+from server.wire.text import model_of, set_time
+from server.wire.validation import (
+    DIGITS,
+    MAX_PATH,
+    MAX_SEQ,
+    NOT_BLANK,
+    NOT_BLANK_PATTERN,
+    STORABLE,
+    STORABLE_PATTERN,
+    QueryModel,
+    RequestModel,
+    renamed_fields,
+    uuid_or_not_found,
+    wrong_value,
+)
+
+MAX_PROMPT = 65_536
+MAX_SELECTION = 64
+MAX_EVENTS, DEFAULT_EVENTS = 1_000, 100
+MAX_WAIT_S = 25
+MAX_ID = 36
+
+_SELECTION = re.compile(r"line (?P<only>[0-9]+)|lines (?P<first>[0-9]+)-(?P<last>[0-9]+)")
+_SELECTION_PATTERN = "^(line [0-9]+|lines [0-9]+-[0-9]+)?$"
+_UUID_PATTERN = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
+
+
+# --- Requests --------------------------------------------------------------------------------
+
+
+def _check_selection(text: str) -> str:
+    if text and not _SELECTION.fullmatch(text):
+        raise wrong_value("must be `lines A-B` or `line A`")
+    return text
+
+
+class StartRefinementRequest(RequestModel):
+    """A refinement to start."""
+
+    user_prompt: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=MAX_PROMPT,
+            description="What the user asks for.",
+            json_schema_extra=NOT_BLANK_PATTERN,
+        ),
+        NOT_BLANK,
+        STORABLE,
+    ]
+    context_file_path: Annotated[
+        Annotated[str, Field(max_length=MAX_PATH, json_schema_extra=STORABLE_PATTERN), STORABLE] | None,
+        Field(description="The file that the user looks at."),
+    ] = None
+    context_selection: Annotated[
+        Annotated[
+            str,
+            Field(max_length=MAX_SELECTION, json_schema_extra={"pattern": _SELECTION_PATTERN}),
+            STORABLE,
+            AfterValidator(_check_selection),
+        ]
+        | None,
+        Field(description="The lines selected in it: `lines 10-25` or `line 7`."),
+    ] = None
+
+    def command(self, workflow_id: UUID) -> model.StartRefinement:
+        """The command. Raises Unprocessable for a selection such as `lines 25-10`."""
+        match = _SELECTION.fullmatch(self.context_selection or "")
+        if match is not None:
+            first = int(match["only"] or match["first"])
+            if not 1 <= first <= int(match["last"] or first):
+                wrong = "is no range: lines count from 1, and the first must not be after the last"
+                raise Unprocessable({"context_selection": wrong})
+        return model.StartRefinement(
+            workflow_id, self.user_prompt, self.context_file_path or None, self.context_selection or None
+        )
+
+
+class CreateTicketRequest(RequestModel):
+    """A ticket to create."""
+
+    thread_id: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=MAX_ID,
+            description="The refinement to follow.",
+            json_schema_extra={"pattern": _UUID_PATTERN},
+        ),
+        NOT_BLANK,
+        STORABLE,
+    ]
+
+
+class EventsQuery(QueryModel):
+    """Which events of a thread."""
+
+    after: Annotated[
+        int, Field(ge=0, le=MAX_SEQ, description="The last seq that the caller has."), DIGITS
+    ] = 0
+    limit: Annotated[
+        int, Field(ge=0, le=MAX_EVENTS, description="Maximum number of events; 0 for the default."), DIGITS
+    ] = DEFAULT_EVENTS
+    wait: Annotated[
+        int, Field(ge=0, le=MAX_WAIT_S, description="Seconds to wait for the first event."), DIGITS
+    ] = 0
+
+    @property
+    def size(self) -> int:
+        """Maximum number of events, at least 1."""
+        return self.limit or DEFAULT_EVENTS
+
+
+def start_refinement(request: m.StartRefinementRequest) -> model.StartRefinement:
+    """The command of a message. Raises NotFound, InvalidArgument, Unprocessable."""
+    workflow_id = uuid_or_not_found(request.workflow_id, "workflow")
+    names = ("user_prompt", "context_file_path", "context_selection")
+    values = {name: getattr(request, name) for name in names}
+    return StartRefinementRequest.model_validate(values).command(workflow_id)
+
+
+def events_query(request: m.ListEventsRequest) -> EventsQuery:
+    """The query of a message. Raises InvalidArgument."""
+    values = {"after": request.after_seq, "limit": request.limit, "wait": request.wait_seconds}
+    with renamed_fields({"after": "after_seq", "wait": "wait_seconds"}):
+        return EventsQuery.model_validate(values)
+
+
+# --- Messages --------------------------------------------------------------------------------
+
+
+def hello_message(head: JournalHead) -> m.Hello:
+    """Where a journal ends: the first message of a stream, and part of a page of events."""
+    return m.Hello(epoch=head.epoch, last_seq=head.last_seq, floor=head.floor, recovered=True)
+
+
+def refinement_message(refinement: model.Refinement) -> m.Refinement:
+    """A refinement (contract: Refinement)."""
+    message = m.Refinement(
+        thread_id=str(refinement.thread_id),
+        proposal_id=str(refinement.proposal_id),
+        workflow_id=str(refinement.workflow_id),
+        status=STATUS_NUMBERS[refinement.status],
+        epoch=refinement.epoch,
+        last_seq=refinement.last_seq,
+        floor=refinement.floor,
+    )
+    set_time(message.create_time, refinement.created_at)
+    if refinement.completed_at is not None:
+        set_time(message.complete_time, refinement.completed_at)
+    if refinement.failure is not None:
+        message.failure.CopyFrom(failure_message(refinement.failure))
+    return message
+
+
+# --- JSON ------------------------------------------------------------------------------------
+
+
+class StartedRefinement(msgspec.Struct):
+    """A refinement that was started."""
+
+    proposal_id: UUID
+    thread_id: UUID
+    status: Literal["processing"]
+    websocket_url: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, refinement: model.Refinement) -> Self:
+        """The JSON of a record."""
+        return model_of(cls, refinement, websocket_url=websocket_url(refinement.thread_id))
+
+
+class Refinement(msgspec.Struct):
+    """A request and the run that carries it out."""
+
+    thread_id: UUID
+    proposal_id: UUID
+    workflow_id: UUID
+    status: ProposalStatus
+    epoch: int
+    last_seq: int
+    floor: int
+    created_at: datetime
+    completed_at: datetime | None
+    failure: Failure | None
+    websocket_url: str
+    events_url: str
+
+    @classmethod
+    def of(cls, refinement: model.Refinement) -> Self:
+        """The JSON of a record."""
+        return model_of(
+            cls,
+            refinement,
+            failure=Failure.of(refinement.failure),
+            websocket_url=websocket_url(refinement.thread_id),
+            events_url=events_url(refinement.thread_id),
+        )
+
+
+class Ticket(msgspec.Struct):
+    """Opens one WebSocket of this thread, once, until `expires_at`. `websocket_url` holds the ticket."""
+
+    ticket: str
+    thread_id: UUID
+    expires_at: datetime
+    websocket_url: str
+
+    @classmethod
+    def of(cls, ticket: tickets.Ticket) -> Self:
+        """The JSON of a record."""
+        return model_of(
+            cls, ticket, websocket_url=f"{websocket_url(ticket.thread_id)}?ticket={ticket.ticket}"
+        )

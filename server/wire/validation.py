@@ -1,0 +1,188 @@
+"""Request models: both faces check requests by the same model, which names every wrong field at once.
+
+Texts never repeat a field's value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from server.domain.errors import InvalidArgument, NotFound
+from server.wire.text import sendable
+
+MAX_PATH = 1_024
+MAX_SEQ = 0xFFFFFFFF
+MAX_KEY = 255
+#: Patterns of the OpenAPI document: text without U+0000, and text with something besides white space.
+STORABLE_PATTERN = {"pattern": "^[^\\u0000]*$"}
+NOT_BLANK_PATTERN = {"pattern": "^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$"}
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
+_DIGITS = re.compile(r"[0-9]{1,10}")
+#: How many unknown fields an error names, and how many characters of each name it shows.
+_MAX_UNKNOWN, _MAX_UNKNOWN_CHARS = 20, 100
+
+_TEXTS = {
+    "missing": "is missing",
+    "string_too_short": "must not be empty",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_unicode": "must not hold lone surrogates",
+    "string_type": "must be a string",
+    "dict_type": "must be a JSON object",
+    "extra_forbidden": "is not a field of this request",
+    "enum": "must be one of {expected}",
+}
+
+
+class RequestModel(BaseModel):
+    """A request. Its fields are validated, and described in the OpenAPI document, where they are declared."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+    @classmethod
+    def model_validate(cls, obj: Any, **_: Any) -> Self:
+        """The request of JSON values. Raises InvalidArgument, which names every wrong field."""
+        if not isinstance(obj, Mapping):
+            raise InvalidArgument({"body": "must be a JSON object"})
+        try:
+            return super().model_validate({sendable(str(name)): value for name, value in obj.items()})
+        except ValidationError as error:
+            fields = _wrong_fields(cls, error.errors(include_url=False))
+        raise InvalidArgument(fields)
+
+
+class QueryModel(RequestModel):
+    """A query. Members that it does not know are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+def _wrong_fields(model: type[BaseModel], errors: Iterable[ErrorDetails]) -> dict[str, str]:
+    wrong: dict[str, str] = {}
+    unknown = 0
+    for error in errors:
+        name = str(error["loc"][0])
+        if error["type"] == "extra_forbidden":
+            unknown += 1
+            name = name[:_MAX_UNKNOWN_CHARS]
+            if unknown > _MAX_UNKNOWN:
+                continue
+        wrong.setdefault(name, _text(model, name, error))
+    return wrong
+
+
+def _text(model: type[BaseModel], name: str, error: ErrorDetails) -> str:
+    kind = error["type"]
+    if kind == "string_type" and error["input"] is None:
+        return _TEXTS["missing"]
+    if kind in ("int_type", "greater_than_equal", "less_than_equal"):
+        return _range_text(model, name)
+    if kind in _TEXTS:
+        return _TEXTS[kind].format_map(error.get("ctx", {})).replace("'", "").replace(" or ", ", ")
+    return error["msg"]
+
+
+@lru_cache
+def _range_text(model: type[BaseModel], name: str) -> str:
+    schema = model.model_json_schema()["properties"][name]
+    number = next(each for each in (schema, *schema.get("anyOf", ())) if "minimum" in each)
+    return f"must be a whole number from {number['minimum']} to {number['maximum']}"
+
+
+def wrong_value(text: str) -> PydanticCustomError:
+    """The error of a validator: what is wrong with a field."""
+    return PydanticCustomError("wrong_value", "{text}", {"text": text})
+
+
+def _check_not_blank(text: str) -> str:
+    if not text.strip():
+        raise wrong_value("must not be empty")
+    return text
+
+
+def wrong_characters(text: str) -> str | None:
+    """What is wrong with a text's characters: those that jsonb or UTF-8 cannot hold. None if nothing."""
+    if "\0" in text:
+        return "must not hold U+0000"
+    if sendable(text) is not text:
+        return "must not hold lone surrogates"
+    return None
+
+
+def _check_characters(text: str) -> str:
+    wrong = wrong_characters(text)
+    if wrong is not None:
+        raise wrong_value(wrong)
+    return text
+
+
+def _whole_number(value: object) -> object:
+    # To JSON, 60.0 is as whole as 60.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _digits(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    # Of the type that a wrong number in JSON has: the text names the range.
+    if not _DIGITS.fullmatch(value):
+        raise PydanticCustomError("int_type", "not a whole number")
+    return int(value)
+
+
+def _uuid(value: object) -> UUID:
+    if not isinstance(value, str) or not _UUID.fullmatch(value):
+        raise wrong_value("must be a UUID")
+    return UUID(value)
+
+
+#: Validators. They stand after `Field(…)`, so that its bounds are checked first and are in the document.
+STORABLE = AfterValidator(_check_characters)
+NOT_BLANK = AfterValidator(_check_not_blank)
+#: A whole number of a JSON body and of a query, and an id of a query.
+WHOLE_NUMBER = BeforeValidator(_whole_number)
+DIGITS = BeforeValidator(_digits)
+UUID_TEXT = BeforeValidator(_uuid)
+
+
+@contextmanager
+def renamed_fields(names: Mapping[str, str]) -> Iterator[None]:
+    """Name wrong fields as another face does: `names` maps this face's names to the other's."""
+    try:
+        yield
+    except InvalidArgument as error:
+        fields = {names.get(name, name): wrong for name, wrong in error.fields.items()}
+        raise type(error)(fields) from None
+
+
+def uuid_or_not_found(text: object, what: str) -> UUID:
+    """The id. A text that is not a UUID in its usual form identifies nothing: raises NotFound."""
+    if isinstance(text, str) and _UUID.fullmatch(text):
+        return UUID(text)
+    raise NotFound(f"there is no such {what}")
+
+
+def cursor(text: str | None, name: str = "after") -> int:
+    """The last seq that a reader has, from a query or a header; 0 when absent. Raises InvalidArgument."""
+    if text is None:
+        return 0
+    if not _DIGITS.fullmatch(text) or int(text) > MAX_SEQ:
+        raise InvalidArgument({name: f"must be a whole number from 0 to {MAX_SEQ}"})
+    return int(text)
+
+
+def idempotency_key(text: str | None, name: str) -> str | None:
+    """A key that the caller chose; None when there is none. Raises InvalidArgument."""
+    if text is None:
+        return None
+    if not 1 <= len(text) <= MAX_KEY or not all("!" <= character <= "~" for character in text):
+        raise InvalidArgument({name: f"must be 1 to {MAX_KEY} visible ASCII characters"})
+    return text

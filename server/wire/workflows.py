@@ -1,0 +1,190 @@
+"""Workflows on the wire: the request that creates one, the contract's message, the JSON of the HTTP face."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+import msgspec
+from pydantic import Field, PlainValidator
+
+from server.domain import model
+from server.domain.errors import Unprocessable
+from server.domain.proposals.files import File
+from server.domain.proposals.paths import partition_files
+from server.wire import messages as m
+from server.wire.definition import DEFAULT_DEFINITION, definition_of, wrong_definition
+from server.wire.pages import CURSOR_TEXT, WORKFLOWS_CURSOR, PageQuery
+from server.wire.text import model_of, set_time
+from server.wire.validation import (
+    MAX_PATH,
+    NOT_BLANK,
+    NOT_BLANK_PATTERN,
+    STORABLE,
+    STORABLE_PATTERN,
+    RequestModel,
+    wrong_characters,
+    wrong_value,
+)
+
+MAX_NAME = 200
+MAX_FILES = 500
+MAX_FILES_BYTES = 2 * 1024 * 1024
+
+
+# --- Requests --------------------------------------------------------------------------------
+
+
+def _wrong_path(path: object) -> str | None:
+    if not isinstance(path, str):
+        return "must be a string"
+    if not path.strip():
+        return "must not be empty"
+    if len(path) > MAX_PATH:
+        return f"must have at most {MAX_PATH} characters"
+    return wrong_characters(path) or (None if path.startswith("/") else "must start with `/`")
+
+
+def _checked_files(value: object) -> dict[str, str]:
+    """Path to text. A message gives a tuple of pairs, in which a path may come twice."""
+    if value is None:
+        return {}
+    pairs = tuple(value.items()) if isinstance(value, Mapping) else value
+    if not isinstance(pairs, tuple):
+        raise wrong_value("must be an object of path to text")
+    if len(pairs) > MAX_FILES:
+        raise wrong_value(f"must be at most {MAX_FILES}")
+    files: dict[str, str] = {}
+    for place, (path, text) in enumerate(pairs):
+        wrong = _wrong_path(path) or ("is there twice" if path in files else None)
+        if wrong is not None:
+            raise wrong_value(f"the path of file {place} {wrong}")
+        wrong = wrong_characters(text) if isinstance(text, str) else "must be a string"
+        if wrong is not None:
+            raise wrong_value(f"the text of file {place} {wrong}")
+        files[path] = text
+    if sum(len(text.encode()) for text in files.values()) > MAX_FILES_BYTES:
+        raise wrong_value(f"must have at most {MAX_FILES_BYTES} bytes together")
+    return files
+
+
+_Text = Annotated[str, Field(json_schema_extra=STORABLE_PATTERN)]
+
+
+class CreateWorkflowRequest(RequestModel):
+    """A workflow to create, with its first draft."""
+
+    name: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=MAX_NAME,
+            description="The workflow's name.",
+            json_schema_extra=NOT_BLANK_PATTERN,
+        ),
+        NOT_BLANK,
+        STORABLE,
+    ]
+    agent_definition: Annotated[
+        dict[str, Any] | None, Field(description="For the runtime. By default, one agent that edits files.")
+    ] = None
+    files: Annotated[
+        dict[str, str],
+        PlainValidator(_checked_files, json_schema_input_type=dict[str, _Text] | None),
+        Field(
+            description="Path, starting with `/`, to text.",
+            json_schema_extra={
+                "maxProperties": MAX_FILES,
+                "propertyNames": {"pattern": "^/[^\\u0000]*$", "maxLength": MAX_PATH},
+            },
+        ),
+    ] = Field(default_factory=dict)
+
+    def command(self) -> model.CreateWorkflow:
+        """The command. Raises Unprocessable for a definition that cannot be stored, and for paths that some
+        system does not accept."""
+        definition = self.agent_definition or DEFAULT_DEFINITION
+        wrong = wrong_definition(definition)
+        if wrong is not None:
+            raise Unprocessable({"agent_definition": wrong})
+        _, rejected = partition_files({path: File(b"") for path in self.files})
+        if rejected:
+            place = list(self.files).index(rejected[0].path)
+            fault = rejected[0].fault.value
+            raise Unprocessable({"files": f"the path of file {place} is not portable: {fault}"})
+        return model.CreateWorkflow(self.name, definition, self.files)
+
+
+class WorkflowsQuery(PageQuery):
+    """Which page of the caller's workflows."""
+
+    cursor: Annotated[str | None, Field(description=CURSOR_TEXT, json_schema_extra=WORKFLOWS_CURSOR)] = None
+
+
+def create_workflow(request: m.CreateWorkflowRequest) -> model.CreateWorkflow:
+    """The command of a message. Raises InvalidArgument, Unprocessable."""
+    values = {
+        "name": request.name,
+        "agent_definition": definition_of(request.agent_definition),
+        "files": tuple((file.path, file.text) for file in request.files),
+    }
+    return CreateWorkflowRequest.model_validate(values).command()
+
+
+# --- Messages --------------------------------------------------------------------------------
+
+
+def workflow_message(workflow: model.Workflow) -> m.Workflow:
+    """A workflow with the files that the record has, in path order (contract: Workflow)."""
+    message = m.Workflow(
+        id=str(workflow.id),
+        name=workflow.name,
+        owner_user_id=str(workflow.owner_user_id),
+        current_draft_id=str(workflow.current_draft_id),
+    )
+    message.agent_definition.update(dict(workflow.agent_definition))
+    set_time(message.create_time, workflow.created_at)
+    for path in sorted(workflow.files):
+        message.files.add(path=path, text=workflow.files[path])
+    return message
+
+
+def workflows_message(page: model.Page) -> m.ListWorkflowsResponse:
+    """A page of workflows."""
+    return m.ListWorkflowsResponse(
+        workflows=map(workflow_message, page.items), next_page_token=page.next_token or ""
+    )
+
+
+# --- JSON ------------------------------------------------------------------------------------
+
+
+class Workflow(msgspec.Struct):
+    """What refinements change. `files` maps path to text and is empty in lists."""
+
+    id: UUID
+    name: str
+    owner_user_id: UUID
+    agent_definition: dict[str, Any]
+    current_draft_id: UUID
+    created_at: datetime
+    files: dict[str, str]
+
+    @classmethod
+    def of(cls, workflow: model.Workflow) -> Self:
+        """The JSON of a record."""
+        return model_of(cls, workflow, files=dict(sorted(workflow.files.items())))
+
+
+class WorkflowPage(msgspec.Struct):
+    """A page of workflows, without files. `next_cursor` is null on the last page."""
+
+    items: list[Workflow]
+    next_cursor: str | None
+
+    @classmethod
+    def of(cls, page: model.Page) -> Self:
+        """The JSON of a page."""
+        return cls([Workflow.of(item) for item in page.items], page.next_token)
