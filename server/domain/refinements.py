@@ -41,7 +41,7 @@ from server.domain.model import (
     Workflow,
 )
 from server.domain.proposals.store import EarlierStart, Proposals
-from server.domain.runs.lease import Runs
+from server.domain.runs.lease import RunStore
 from server.domain.runs.observer import RunObserver
 from server.domain.runs.runner import Runner
 from server.domain.runs.runtime import Invocation
@@ -83,7 +83,7 @@ class Refinements:
         proposals: Proposals,
         access: AccessStore,
         workflows: Workflows,
-        runs: Runs,
+        runs: RunStore,
         runner: Runner,
         tails: Broadcaster,
         admissions: AuthorizationRegistry,

@@ -10,7 +10,7 @@ from uuid import UUID
 from server.domain.clock import Clock
 from server.domain.journal.journal import EventCodec, Journal
 from server.domain.retry import retry_while_unavailable
-from server.domain.runs.lease import Runs
+from server.domain.runs.lease import RunStore
 from server.domain.runs.limits import RunLimits
 from server.domain.runs.observer import RunObserver
 from server.domain.runs.runtime import FrameInterpreter, Runtime
@@ -28,7 +28,7 @@ class RunContext:
 
     runtime: Runtime
     journal: Journal
-    runs: Runs
+    runs: RunStore
     codec: EventCodec
     clock: Clock
     on_progress: Callable[[UUID, str], None]
