@@ -12,12 +12,10 @@ The operator declares what a connection to the runtime gives (`RunLimits.profile
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from server.domain.journal.events import DiscontinuityReason
+from server.domain.runs.limits import Profile
 from server.encoding.frame_delta import frame_digest
-
-Profile = Literal["none", "full", "ids"]
 
 
 class Alignment:

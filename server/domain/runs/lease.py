@@ -1,4 +1,4 @@
-"""Leases: the time-limited sole right to drive a run, and the store that hands them out.
+"""Leases, which give the sole right to drive a run for a limited time, and the store that grants them.
 
 All methods that reach the database raise DatabaseUnavailable while it cannot be reached.
 """
@@ -38,7 +38,7 @@ class Lease:
 
 
 class RunStore(Protocol):
-    """The runs and their leases. Times are the database's own."""
+    """The stored runs and their leases. Times are the database's own."""
 
     async def set_status(self, lease: Lease, status: RunStatus, *, attempt: int) -> None:
         """Record a state that is not terminal. Raises LeaseLost."""
@@ -49,19 +49,19 @@ class RunStore(Protocol):
         ...
 
     async def renew(self, leases: Sequence[tuple[UUID, int]]) -> Mapping[UUID, bool]:
-        """Prolong leases given as (thread, fence); those still held, each with whether somebody
-        asked to cancel the run."""
+        """Renew leases, each given as (thread, fence). Returns those still held, each with whether the run
+        is to be cancelled."""
         ...
 
     async def release(self, lease: Lease) -> None:
-        """Give the lease up so that another replica can take the run at once. The fence grows: what
-        this replica still sends is refused."""
+        """Give the lease up, so that another replica can take the run at once. The fence grows: later
+        writes of this replica are refused."""
         ...
 
     async def claim_expired(self, limit: int) -> Sequence[Lease]:
-        """Take over runs whose lease ran out, with a higher fence."""
+        """Take over runs whose lease has expired, with a higher fence."""
         ...
 
     async def request_cancel(self, thread_id: UUID) -> None:
-        """Note that the run is to be cancelled, for its owner to see."""
+        """Record that the run is to be cancelled; its owner sees it at its next renewal."""
         ...

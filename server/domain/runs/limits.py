@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
+
+#: What a new connection to the runtime gives: `full` (every frame from the first one, word for word), `ids`
+#: (some frames again, no two of them equal) or `none` (frames from now on, or nothing known).
+Profile: TypeAlias = Literal["none", "full", "ids"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,39 +16,37 @@ class RunLimits:
 
     #: From the start of a run to its forced end.
     max_duration_s: float = 1800.0
-    #: Silence of the runtime after which the connection is given up.
+    #: Silence of the runtime after which a connection is idle.
     idle_s: float = 120.0
-    #: Silence of a channel that fails a run which the runtime calls completed without a file.
+    #: Silence of a channel after which a run fails that the runtime calls completed without a file.
     silent_s: float = 600.0
-    #: How long `completed` without any file is doubted.
+    #: Time for which `completed` without any file is doubted.
     empty_result_grace_s: float = 30.0
-    #: Between two looks at the runtime's state.
+    #: Between two questions about the runtime's state.
     state_poll_s: float = 2.0
-    #: Answers of "unknown thread" after which the run is lost.
+    #: Answers of "unknown thread" that do not lose a run; one more does.
     max_unknown_thread_answers: int = 5
-    #: Connections in a row that broke without anything new after which the state decides.
+    #: Connections in a row that break without a new frame after which the state decides.
     max_fruitless_reconnects: int = 3
-    #: Between the two looks at the state after an uncertain invoke.
+    #: Between two questions about the state after an unanswered POST.
     uncertain_invoke_s: float = 2.0
-    #: Most POSTs for one run.
+    #: POSTs for one run.
     max_invoke_attempts: int = 2
-    #: First pause before a new connection; doubles up to the next.
+    #: First pause before a new connection; doubles up to `max_reconnect_s`.
     reconnect_first_s: float = 0.2
     max_reconnect_s: float = 5.0
-    #: How long a replica that goes away waits for the runtime's answers to starts.
+    #: Time that a closing replica waits for the runtime's answers to starts.
     start_grace_s: float = 1.5
-    #: How long a run that is handed over may take to commit what is queued.
-    let_go_s: float = 1.0
-    #: Takeovers in a row without a new event after which a run is failed.
+    #: Time in which a run that is handed over commits what is queued.
+    release_s: float = 1.0
+    #: Takeovers in a row without a new event that do not fail a run; one more does.
     max_takeovers: int = 5
-    #: Between two tries while the database is away.
+    #: Pause before a call is repeated while the database cannot be reached.
     database_retry_s: float = 1.0
     #: Between two renewals of the leases held.
     renew_s: float = 5.0
-    #: Between two looks for runs that nobody drives.
+    #: Between two sweeps for runs that nobody drives.
     sweep_s: float = 5.0
-    #: Most runs taken over in one sweep.
+    #: Runs taken over in one sweep.
     max_sweep_runs: int = 20
-    #: What a new connection to the runtime gives: `none` (frames from now on, or nothing known), `full`
-    #: (every frame from the first one, word for word) or `ids` (some frames again; no two are equal).
-    profile: Literal["none", "full", "ids"] = "none"
+    profile: Profile = "none"

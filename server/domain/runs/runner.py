@@ -109,6 +109,6 @@ class Runner:
             crash_point("handing_over")
         for driver in drivers:
             try:
-                await driver.release_lease(limits.let_go_s)
+                await driver.release_lease(limits.release_s)
             except DatabaseUnavailable:
                 return

@@ -20,7 +20,7 @@ from server.domain.runs.actions import (
     StateAnswer,
     Verdict,
 )
-from server.domain.runs.alignment import Profile
+from server.domain.runs.limits import Profile
 from server.domain.runs.runtime import ENDPOINT_TIMEOUT, Interpretation, RuntimeState, UpstreamError
 from tests.unit.domain.runs.history import (
     AWAY,
@@ -86,6 +86,7 @@ def happen(run: Run, steps: Sequence[Step]) -> list[Step]:
     return done
 
 
+@settings(deadline=None)
 @given(RUNS, HISTORIES)
 def test_the_same_history_has_the_same_verdict(kind: dict[str, Any], steps: list[Step]) -> None:
     one, other = Run(**kind), Run(**kind)
@@ -94,6 +95,7 @@ def test_the_same_history_has_the_same_verdict(kind: dict[str, Any], steps: list
     assert one.actions == other.actions
 
 
+@settings(deadline=None)
 @given(RUNS, HISTORIES, st.sampled_from(ANSWERS))
 def test_a_verdict_stays_whatever_comes_later(
     kind: dict[str, Any], steps: list[Step], answer: StateAnswer
@@ -113,6 +115,7 @@ def test_a_verdict_stays_whatever_comes_later(
         assert rules.answered(question, answer, later, run.facts) == verdict
 
 
+@settings(deadline=None)
 @given(RUNS, HISTORIES, st.sampled_from([ERROR, None]))
 def test_an_error_and_an_end_on_a_connection_are_never_a_success(
     kind: dict[str, Any], steps: list[Step], repeated: UpstreamError | None
@@ -127,6 +130,7 @@ def test_an_error_and_an_end_on_a_connection_are_never_a_success(
     assert run.action == Verdict(Outcome.FAILED, "upstream_error", "it broke", END_DELTA)
 
 
+@settings(deadline=None)
 @given(RUNS, HISTORIES)
 def test_an_end_while_the_agent_asks_is_never_a_completion(kind: dict[str, Any], steps: list[Step]) -> None:
     run = Run(**kind)
@@ -143,6 +147,7 @@ def test_an_end_while_the_agent_asks_is_never_a_completion(kind: dict[str, Any],
             assert isinstance(action, AwaitInput | AskState)
 
 
+@settings(deadline=None)
 @given(RUNS, HISTORIES)
 def test_only_an_end_or_a_completed_state_completes_a_run(kind: dict[str, Any], steps: list[Step]) -> None:
     run = Run(**kind)
@@ -157,6 +162,7 @@ def test_only_an_end_or_a_completed_state_completes_a_run(kind: dict[str, Any], 
         assert ended or any(answer.files for answer in said)
 
 
+@settings(deadline=None)
 @given(RUNS, HISTORIES)
 def test_a_verdict_that_a_state_gives_marks_what_may_be_missing(
     kind: dict[str, Any], steps: list[Step]
@@ -170,6 +176,7 @@ def test_a_verdict_that_a_state_gives_marks_what_may_be_missing(
     assert verdict.gap == (not missed_nothing)
 
 
+@settings(deadline=None)
 @given(RUNS, HISTORIES)
 def test_files_of_a_state_never_empty_those_of_the_stream(kind: dict[str, Any], steps: list[Step]) -> None:
     run = Run(**kind)
@@ -189,7 +196,7 @@ CHANNEL_BOUND_S = (
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(
     RUNS,
     HISTORIES,
@@ -211,6 +218,7 @@ def test_a_runtime_that_is_done_with_a_run_ends_it_within_a_bound(
     assert run.now - since <= (CHANNEL_BOUND_S if kind["push_only"] else SOCKET_BOUND_S)
 
 
+@settings(deadline=None)
 @given(RUNS, st.lists(st.one_of(FRAMES, STEPS), max_size=60))
 def test_no_action_repeats_without_time_or_a_step(kind: dict[str, Any], steps: list[Step]) -> None:
     run = Run(**kind)
