@@ -34,7 +34,7 @@ with atheris.instrument_imports(include=["server", "jwt"], enable_loader_overrid
     from server.wire.codec import ProtobufCodec
 
 from server.replay.recording import SHIPPED
-from tests.support.issuer import b64
+from tests.unit.auth.issuer import b64
 
 #: Largest input, in bytes.
 MAX_INPUT = 8192

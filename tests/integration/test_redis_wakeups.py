@@ -20,9 +20,9 @@ from server.wakeups.redis import (
     RedisWakeups,
     stream_of,
 )
+from tests.integration.replicas import Replica, read_events, replica
 from tests.support.hand_clock import until
 from tests.support.redis_server import RedisServer, redis_server
-from tests.support.replicas import Replica, read_events, replica
 
 HEAD = JournalHead(1, 1, 1, False)
 

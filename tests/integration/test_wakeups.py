@@ -16,9 +16,9 @@ from server.db.pool import open_pool
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
 from server.wakeups.postgres import CHANNEL, SELF_TEST_S, PostgresWakeups, hints_of
+from tests.integration.replicas import NEVER_S, read_events, replica
 from tests.support.hand_clock import until
 from tests.support.proxy import proxy
-from tests.support.replicas import NEVER_S, read_events, replica
 
 HEAD = JournalHead(1, 1, 1, False)
 

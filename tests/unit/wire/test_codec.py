@@ -18,7 +18,7 @@ from server.domain.journal.events import (
 from server.wire import messages as m
 from server.wire.codec import ProtobufCodec
 from server.wire.text import get_time, rfc3339, sendable, set_time
-from tests.support import event_strategies as some
+from tests.unit.wire import event_strategies as some
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 600_000, tzinfo=UTC)
 codec = ProtobufCodec()
