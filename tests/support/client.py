@@ -28,22 +28,18 @@ WAYS = (*SUBPROTOCOLS, "sse", "grpc", "rest", "grpc-pages")
 #: Those that bring typed events.
 TYPED_WAYS = tuple(way for way in WAYS if way != "ws-legacy")
 
-#: Close codes, HTTP statuses and gRPC codes that tell a client not to come back (published table).
+#: Close codes and HTTP statuses that tell a client not to come back, and gRPC codes that do not (published
+#: table).
 FINAL_CLOSES = frozenset({1002, 1003, 1007, 1008, 1009, 1010, 4400, 4403, 4404})
 FINAL_STATUSES = frozenset(range(400, 500)) - {408, 429}
-FINAL_CODES = frozenset(
-    [
-        "INVALID_ARGUMENT",
-        "NOT_FOUND",
-        "PERMISSION_DENIED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "UNAUTHENTICATED",
-        "FAILED_PRECONDITION",
-        "INTERNAL",
-        "DATA_LOSS",
-    ]
-)
+RETRYABLE_CODES = {
+    "UNAVAILABLE",
+    "RESOURCE_EXHAUSTED",
+    "ABORTED",
+    "CANCELLED",
+    "DEADLINE_EXCEEDED",
+    "UNKNOWN",
+}
 #: Each call has a connection of its own, as clients on different machines have.
 _CHANNEL = (
     ("grpc.use_local_subchannel_pool", 1),
@@ -226,7 +222,7 @@ class Client:
             raise StreamEnded(f"closed {code}", final=code in FINAL_CLOSES) from None
         except grpc.aio.AioRpcError as error:
             name = error.code().name
-            raise StreamEnded(f"gRPC {name}", final=name in FINAL_CODES) from None
+            raise StreamEnded(f"gRPC {name}", final=name not in RETRYABLE_CODES) from None
 
     async def _socket(self, way: str, thread_id: str, after: int) -> AsyncGenerator[Item, None]:
         messages = socket_messages(
