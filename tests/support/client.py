@@ -32,14 +32,7 @@ TYPED_WAYS = tuple(way for way in WAYS if way != "ws-legacy")
 #: table).
 FINAL_CLOSES = frozenset({1002, 1003, 1007, 1008, 1009, 1010, 4400, 4403, 4404})
 FINAL_STATUSES = frozenset(range(400, 500)) - {408, 429}
-RETRYABLE_CODES = {
-    "UNAVAILABLE",
-    "RESOURCE_EXHAUSTED",
-    "ABORTED",
-    "CANCELLED",
-    "DEADLINE_EXCEEDED",
-    "UNKNOWN",
-}
+RETRYABLE = {"UNAVAILABLE", "RESOURCE_EXHAUSTED", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED", "UNKNOWN"}
 #: Each call has a connection of its own, as clients on different machines have.
 _CHANNEL = (
     ("grpc.use_local_subchannel_pool", 1),
@@ -222,7 +215,7 @@ class Client:
             raise StreamEnded(f"closed {code}", final=code in FINAL_CLOSES) from None
         except grpc.aio.AioRpcError as error:
             name = error.code().name
-            raise StreamEnded(f"gRPC {name}", final=name not in RETRYABLE_CODES) from None
+            raise StreamEnded(f"gRPC {name}", final=name not in RETRYABLE) from None
 
     async def _socket(self, way: str, thread_id: str, after: int) -> AsyncGenerator[Item, None]:
         messages = socket_messages(
