@@ -43,7 +43,7 @@ class Mix:
         self.memory: list[tuple[float, float]] = []
 
     async def load(self) -> None:
-        """Runs of random personas, one behind the other, each checked when it is over."""
+        """Runs of random personas, one after the other, each checked when it is over."""
         fitting = [one for one in PERSONAS if one.fits(self._rig.profile) and one.name not in _SLOW]
         while not self.over.is_set():
             persona = self._random.choice(fitting)

@@ -1,4 +1,4 @@
-"""The way to the runtime breaks behind the kth frame."""
+"""The way to the runtime breaks after the kth frame."""
 
 from __future__ import annotations
 

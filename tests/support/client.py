@@ -109,7 +109,7 @@ def as_json(message: Any) -> dict[str, Any]:
     return value
 
 
-# Raw messages. The bench judges them only when its clock stands still.
+# Raw messages. The bench validates them once its clock has stopped.
 
 
 async def socket_messages(

@@ -136,7 +136,7 @@ class Result:
 
 
 class NotStarted(Exception):
-    """The hub stored nothing of a start; the text has what it said."""
+    """The hub stored nothing of a start; the text has its answer."""
 
 
 class Rig:
@@ -202,13 +202,13 @@ class Rig:
             await self.make_workflow(via)
         prompt = f"{persona.prompt} {next(_numbers)}"
         url = f"{self.replicas[via].address.http}/api/workflows/{self._workflow}/refinements"
-        said = "nothing"
+        answered = "nothing"
         with contextlib.suppress(httpx.HTTPError):
             answer = await self.http.post(url, json={"user_prompt": prompt})
-            said = f"{answer.status_code} {answer.text[:200]}"
+            answered = f"{answer.status_code} {answer.text[:200]}"
         proposal = await self._proposal_of(prompt)
         if proposal is None:
-            raise NotStarted(f"the hub said {said}")
+            raise NotStarted(f"the hub answered {answered}")
         thread_id = str(proposal["thread_id"])
         number = len(self.runs)
         recorders = [
