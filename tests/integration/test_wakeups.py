@@ -39,7 +39,7 @@ async def listening_backends(dsn: str) -> list[int]:
         await connection.close()
 
 
-class Heard:
+class RecordingListener:
     """A WakeupListener that writes down the hints."""
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ async def test_a_single_commit_is_told_at_once_and_a_flood_at_most_every_pause(
 ) -> None:
     pause_s = 0.2
     wakeups = PostgresWakeups(pool, database, pause_s=pause_s)
-    heard = Heard()
+    heard = RecordingListener()
     thread_id = uuid4()
     task = asyncio.create_task(wakeups.run_forever(heard))
     try:
@@ -122,7 +122,7 @@ async def test_a_single_commit_is_told_at_once_and_a_flood_at_most_every_pause(
 
 
 async def test_hints_for_more_threads_than_a_notification_holds_all_arrive(database: str, pool: Any) -> None:
-    wakeups, heard = PostgresWakeups(pool, database), Heard()
+    wakeups, heard = PostgresWakeups(pool, database), RecordingListener()
     task = asyncio.create_task(wakeups.run_forever(heard))
     try:
         await until(lambda: wakeups.healthy)
@@ -138,7 +138,7 @@ async def test_hints_for_more_threads_than_a_notification_holds_all_arrive(datab
 
 
 async def test_what_strangers_notify_does_no_harm(database: str, pool: Any) -> None:
-    wakeups, heard = PostgresWakeups(pool, database), Heard()
+    wakeups, heard = PostgresWakeups(pool, database), RecordingListener()
     task = asyncio.create_task(wakeups.run_forever(heard))
     try:
         await until(lambda: wakeups.healthy)
@@ -228,7 +228,7 @@ async def test_while_the_self_test_fails_the_poll_is_the_quick_one(database: str
 async def test_only_what_is_committed_is_told(database: str) -> None:
     """While the database stalls commits, readers elsewhere see and hear of nothing."""
     async with replica(database, over(database)) as here, open_pool(database) as pool:
-        heard, wakeups = Heard(), PostgresWakeups(pool, database)
+        heard, wakeups = RecordingListener(), PostgresWakeups(pool, database)
         task = asyncio.create_task(wakeups.run_forever(heard))
         blocker = await asyncpg.connect(database)
         try:

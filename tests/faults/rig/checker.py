@@ -199,10 +199,8 @@ def _writes(history: History) -> Found:
             if after != before + 1 or moved or not (given_up or write.owner[1] == write.writer):
                 yield "fence", f"a takeover by {write.writer} for {write.owner[1]} from {before} to {after}"
         elif moved and write.writer != write.owner[0]:
-            yield (
-                "zombie",
-                f"{write.writer} wrote seq {write.last_seq[1]} while {write.owner[0] or 'no process'} held it",
-            )
+            holder = write.owner[0] or "no process"
+            yield "zombie", f"{write.writer} wrote seq {write.last_seq[1]} while {holder} held it"
         if write.last_seq[1] < write.last_seq[0]:
             yield "lost", f"last_seq went from {write.last_seq[0]} to {write.last_seq[1]}"
 
