@@ -159,7 +159,7 @@ async def test_what_another_replica_commits_arrives_by_asking(pool: Any) -> None
     assert [event.seq for event in history] == list(range(1, 33))
 
 
-async def test_a_reader_that_joins_leaves_none_of_the_others_behind(pool: Any) -> None:
+async def test_a_reader_that_joins_does_not_slow_the_others(pool: Any) -> None:
     async with started_run(pool, local=False) as s:
         reader = await s.broadcaster.subscribe(s.thread_id, 0)
         reading = asyncio.ensure_future(read_all(reader))
@@ -236,7 +236,7 @@ async def read_frames(on: StartedRun, after: int) -> list[dict[str, Any]]:
     return [json.loads(frame) for frame in found]
 
 
-async def test_seed_readers_from_every_cursor_get_the_recorded_frames(pool: Any) -> None:
+async def test_legacy_readers_from_every_cursor_get_the_recorded_frames(pool: Any) -> None:
     recorded = [json.loads(frame) for frame in recorded_frames("short_run")]
     async with started_run(pool) as on:
         live = [asyncio.create_task(read_frames(on, after)) for after in (0, 0, 1)]
@@ -255,7 +255,7 @@ async def test_seed_readers_from_every_cursor_get_the_recorded_frames(pool: Any)
     assert [len(history) for history in late] == [51, *range(51, -1, -1)]
 
 
-async def test_a_late_seed_reader_goes_on_from_where_another_one_stands(pool: Any) -> None:
+async def test_a_late_legacy_reader_continues_from_the_state_of_another(pool: Any) -> None:
     async with started_run(pool) as on:
         await write_recording(on, "short_run")
         first = await read_frames(on, 0)
@@ -276,7 +276,7 @@ async def test_a_late_seed_reader_goes_on_from_where_another_one_stands(pool: An
     assert [json.loads(frame) for frame in told] == [frame for frame in first if frame["seq"] > 30]
 
 
-async def test_a_seed_reader_makes_one_frame_at_a_time(pool: Any) -> None:
+async def test_a_legacy_reader_builds_one_frame_at_a_time(pool: Any) -> None:
     """400 state frames over a file of 100 KB: 40 MB of frames, told within a fraction of it."""
     text = "x" * 100_000
     async with started_run(pool) as on:
@@ -306,7 +306,7 @@ async def test_a_seed_reader_makes_one_frame_at_a_time(pool: Any) -> None:
     assert peak < 8_000_000
 
 
-async def test_a_run_that_the_hub_ends_is_told_as_error_and_end(pool: Any) -> None:
+async def test_a_run_that_the_hub_ends_shows_an_error_and_an_end_frame(pool: Any) -> None:
     async with started_run(pool) as on:
         on.put(Token(text="x"), b"")
         await on.finish(outcome=Outcome.FAILED)
@@ -339,7 +339,7 @@ async def test_a_reader_that_joins_brings_no_other_to_a_stop(pool: Any) -> None:
             assert [event.seq for event in await read_all(joined)] == [3, 4]
 
 
-async def test_an_older_head_is_no_news(pool: Any) -> None:
+async def test_an_older_head_is_ignored(pool: Any) -> None:
     async with started_run(pool, local=False) as on:
         subscription = await on.broadcaster.subscribe(on.thread_id, 0)
         subscription.topic.advance(JournalHead(5, 1, 1, True))

@@ -90,7 +90,7 @@ async def test_many_runs_reach_a_replica_that_follows_them_all(database: str) ->
     assert all([event.seq for event in history] == list(range(1, 13)) for history in histories)
 
 
-async def test_a_single_commit_is_told_at_once_and_a_flood_at_most_every_pause(
+async def test_a_single_commit_is_notified_at_once_and_a_flood_at_most_every_pause(
     database: str, pool: Any
 ) -> None:
     pause_s = 0.2
@@ -153,7 +153,7 @@ async def test_what_strangers_notify_does_no_harm(database: str, pool: Any) -> N
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_a_killed_listening_connection_is_made_anew(database: str) -> None:
+async def test_a_killed_listening_connection_is_replaced(database: str) -> None:
     async with replica(database, over(database)) as here, replica(database, over(database)) as there:
         await asyncio.gather(here.told(), there.told())
         run = await here.run()
@@ -173,7 +173,7 @@ async def test_a_killed_listening_connection_is_made_anew(database: str) -> None
             assert [event.seq for event in await second] == [3]
 
 
-async def test_a_half_open_listening_connection_is_found_out_and_made_anew(
+async def test_a_half_open_listening_connection_is_detected_and_replaced(
     database: str, tmp_path: Path
 ) -> None:
     parts = urlsplit(database)
@@ -225,7 +225,7 @@ async def test_while_the_self_test_fails_the_poll_is_the_quick_one(database: str
         assert not there.wakeups.healthy
 
 
-async def test_only_what_is_committed_is_told(database: str) -> None:
+async def test_only_commits_are_notified(database: str) -> None:
     """While the database stalls commits, readers elsewhere see and hear of nothing."""
     async with replica(database, over(database)) as here, open_pool(database) as pool:
         heard, wakeups = RecordingListener(), PostgresWakeups(pool, database)

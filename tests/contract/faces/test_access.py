@@ -323,7 +323,7 @@ async def test_the_last_owner_can_be_neither_removed_nor_lowered(environment: En
         assert (await client.delete(f"{base}/{environment.users['owner']}")).status_code == 204
 
 
-async def test_wrong_grants_and_links_are_told_field_by_field(environment: Environment) -> None:
+async def test_wrong_grants_and_links_are_refused_field_by_field(environment: Environment) -> None:
     base = f"/api/proposals/{environment.proposal}"
     async with environment.http("owner") as client:
         for body, fields in (
@@ -349,7 +349,7 @@ async def test_wrong_grants_and_links_are_told_field_by_field(environment: Envir
 # --- Share links ---------------------------------------------------------------------------------
 
 
-async def test_a_links_secret_is_told_once_and_kept_as_a_hash(environment: Environment) -> None:
+async def test_a_links_secret_is_shown_once_and_kept_as_a_hash(environment: Environment) -> None:
     async with environment.http("owner") as client:
         made = await client.post(f"/api/proposals/{environment.proposal}/shares", json={"expires_in_s": 60})
         secret = made.json()["secret"]
@@ -361,7 +361,7 @@ async def test_a_links_secret_is_told_once_and_kept_as_a_hash(environment: Envir
     assert all(secret not in row["row"] for row in rows)
 
 
-async def test_a_link_shows_the_events_behind_its_cursor_on_every_transport(environment: Environment) -> None:
+async def test_a_link_shows_the_events_after_its_cursor_on_every_transport(environment: Environment) -> None:
     async with environment.http("owner") as client:
         made = await client.post(f"/api/proposals/{environment.proposal}/shares", json={"after_seq": 7})
         whole = (await client.get(f"/api/refinements/{environment.thread}/events?limit=1000")).json()["items"]

@@ -58,7 +58,7 @@ def test_more_than_five_failures_in_a_row_trip_it(on: TimedBreaker, failures: in
     assert on.breaker.state == state
 
 
-def test_a_success_between_begins_the_row_anew(on: TimedBreaker) -> None:
+def test_a_success_resets_the_count_of_failures(on: TimedBreaker) -> None:
     on.broken(5)
     on.answered()
     on.broken(5)
@@ -132,7 +132,7 @@ def test_one_failure_opens_it_again_for_its_whole_time(on: TimedBreaker, success
     assert on.refusal().retry_after_s == 30
 
 
-def test_outcomes_of_an_older_generation_say_nothing(on: TimedBreaker) -> None:
+def test_outcomes_of_an_older_generation_do_not_count(on: TimedBreaker) -> None:
     early = [on.breaker.admit() for _ in range(8)]
     on.broken(6)
     on.breaker.succeeded(early[0])
@@ -147,7 +147,7 @@ def test_outcomes_of_an_older_generation_say_nothing(on: TimedBreaker) -> None:
     assert on.breaker.counts == BreakerCounts()
 
 
-def test_an_outcome_behind_the_interval_says_nothing(on: TimedBreaker) -> None:
+def test_an_outcome_after_the_interval_does_not_count(on: TimedBreaker) -> None:
     early = on.breaker.admit()
     on.now += 61
     on.breaker.failed(early)
