@@ -47,7 +47,7 @@ def create_proxy(runtime: str, http: httpx.AsyncClient) -> Litestar:
 
 
 async def serve(runtime: str) -> None:
-    """Serve until the process is told to end."""
+    """Serve until the process is asked to end."""
     listener = socket.create_server(("127.0.0.1", 0))
     async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
         config = uvicorn.Config(

@@ -1,4 +1,4 @@
-"""Readers of one run, by target: they take everything as it comes, and validate it when the clock stands.
+"""Readers of one run, by target: they take everything as it comes, and it is validated later.
 
 A reader returns the raw messages of a whole stream. `check` says how many events they bring, and
 raises Incomplete unless every one is there, once and in order.

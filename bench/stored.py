@@ -1,4 +1,4 @@
-"""Measurement B: what a run's journal takes in the database, beside what the runtime sent and said.
+"""Measurement B: what a run's journal takes in the database, beside what the runtime sent and its contents.
 
 Distinct contents are what a run has to keep at the least: each version of a file, each message and
 each token's text, counted once, as UTF-8. State frames repeat them all the time.
@@ -40,9 +40,9 @@ def distinct_bytes(recording: Recording) -> int:
                 for change in kind.files:
                     if change.file is not None:
                         once.add(("file", change.path, change.file.content))
-                for said in kind.messages:
-                    calls = "".join(call.name + call.arguments for call in said.message.tool_calls)
-                    once.add(("message", said.message.text + calls))
+                for changed in kind.messages:
+                    calls = "".join(call.name + call.arguments for call in changed.message.tool_calls)
+                    once.add(("message", changed.message.text + calls))
     contents = (part for entry in once for part in entry[-1:])
     return tokens + sum(
         len(part if isinstance(part, bytes) else part.encode("utf-8", "surrogatepass")) for part in contents

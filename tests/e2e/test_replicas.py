@@ -99,7 +99,9 @@ async def test_a_run_is_complete_on_both_though_the_streams_server_dies_in_it(
     assert [event["seq"] for event in own] == list(range(1, EVENTS + 1))
 
 
-async def test_two_replicas_behind_a_pooler_with_a_direct_way_for_listening(database: str) -> None:
+async def test_two_replicas_work_through_a_pooler_with_a_direct_connection_for_listening(
+    database: str,
+) -> None:
     async with (
         pooler(database, size=8) as pooled,
         two_hubs(pooled, DATABASE_DIRECT_URL=database) as (here, there),

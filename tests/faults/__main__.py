@@ -14,8 +14,8 @@ from tests.faults.crashes import crash_case, every_crash
 from tests.faults.mix import random_mix
 from tests.faults.outages import database_outage, database_way
 from tests.faults.ownership import owner_killed, owner_paused, owner_stopped, rolling_restart
+from tests.faults.personas import HONEST, PERSONAS, Cut, Persona, Profile
 from tests.faults.rig.environment import Environment, Result, open_environment, open_rig
-from tests.faults.rig.personas import HONEST, PERSONAS, Cut, Persona, Profile
 from tests.faults.rig.report import as_json, as_table
 from tests.faults.stuck_readers import stuck_readers
 from tests.faults.upstream import cut_at_frames, every_frame
@@ -37,8 +37,8 @@ class Options:
     seed: int
 
 
-def told(text: str) -> None:
-    """Say how far it is, beside the report."""
+def log(text: str) -> None:
+    """Print the progress to standard error."""
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
@@ -69,14 +69,14 @@ async def crashes(environment: Environment, options: Options) -> list[Result]:
             total.add(await crash_case(environment, cases[number], ways))
         done += 1
         if done % 25 == 0:
-            told(f"{done} of {len(cases)} crashes, {len(total.violations)} violations")
+            log(f"{done} of {len(cases)} crashes, {len(total.violations)} violations")
 
     await asyncio.gather(*(one(number) for number in range(len(cases))))
     return [total]
 
 
 async def upstream(environment: Environment, options: Options) -> list[Result]:
-    """The stream cut behind every frame of a run."""
+    """The stream cut after every frame of a run."""
     results: dict[str, Result] = {}
     kinds: list[tuple[Persona, Profile]] = [
         (HONEST, "full"),
@@ -184,12 +184,12 @@ async def campaign(parts: list[str], options: Options) -> list[Result]:
     results: list[Result] = []
     async with open_environment() as environment:
         for name in parts:
-            told(name)
+            log(name)
             found = await PARTS[name](environment, options)
             for result in found:
                 for violation in result.violations:
-                    told(f"VIOLATION {violation.run}: {violation.rule}: {violation.detail}")
-            told(f"{name}: {sum(len(result.violations) for result in found)} violations")
+                    log(f"VIOLATION {violation.run}: {violation.rule}: {violation.detail}")
+            log(f"{name}: {sum(len(result.violations) for result in found)} violations")
             results += found
     return results
 
@@ -206,7 +206,7 @@ def main() -> int:
     if unknown:
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(1 << 32)
-    told(f"seed {seed}")
+    log(f"seed {seed}")
     began = time.monotonic()
     results = asyncio.run(campaign(given.parts or list(PARTS), Options(given.minutes, seed)))
     seconds = round(time.monotonic() - began)

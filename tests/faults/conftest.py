@@ -1,4 +1,4 @@
-"""The environment that the fast tier's rigs stand on: PostgreSQL and the scripted runtime, once for all."""
+"""The environment of the fast tier's rigs: PostgreSQL and the scripted runtime, once for all."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.domain.crash_points import EXIT_CODE, POINTS
+from tests.faults.personas import PERSONAS, Persona, Profile
 from tests.faults.rig.environment import Environment, Result, Rig, Run, open_rig
-from tests.faults.rig.personas import PERSONAS, Persona, Profile
 
 #: The longest run of these cases, and of those that only this bound can end.
 LONGEST_S = 40
@@ -110,7 +110,7 @@ async def crash_case(environment: Environment, crash: Crash, ways: Sequence[str]
 
 
 async def _seen(run: Run, seq: int) -> None:
-    """Wait until a client was told an event, or everything."""
+    """Wait until a client has an event, or the last one."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(10):
             while not run.over and max(recorder.cursor for recorder in run.recorders) < seq:
@@ -124,7 +124,7 @@ async def _death(rig: Rig, name: str, run: Run, within_s: float) -> float | None
     both: set[asyncio.Future[Any]] = {gone, over}
     await asyncio.wait(both, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
     if not gone.done():
-        # The last points come right behind the end.
+        # The last points come right after the end.
         await asyncio.wait({gone}, timeout=0.5)
     if gone.done() and gone.result() == EXIT_CODE:
         return time.monotonic()

@@ -10,11 +10,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
 
-import asyncpg
-import httpx
-
+from tests.faults.personas import PERSONAS, Profile
 from tests.faults.rig.environment import Environment, NotStarted, Result, Rig, Run, open_rig
-from tests.faults.rig.personas import PERSONAS, Profile
 from tests.support.proxy import How, Proxy, proxy
 
 #: Verdicts that are right besides a persona's own, when any way may break at any time.
@@ -46,7 +43,7 @@ class Mix:
         self.memory: list[tuple[float, float]] = []
 
     async def load(self) -> None:
-        """Runs of random personas, one behind the other, each checked when it is over."""
+        """Runs of random personas, one after the other, each checked when it is over."""
         fitting = [one for one in PERSONAS if one.fits(self._rig.profile) and one.name not in _SLOW]
         while not self.over.is_set():
             persona = self._random.choice(fitting)
@@ -65,27 +62,8 @@ class Mix:
     async def _check(self, run: Run) -> None:
         await self._rig.end([run], within_s=150)
         more = _BROKEN_WAYS | _OF_STATE.get(run.persona.state, frozenset())
-        async with asyncio.timeout(60):
-            while True:
-                try:
-                    self.result.add(await self._checked(run, more))
-                    return
-                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                    # The rig's own connection is hit by the faults as well.
-                    await asyncio.sleep(0.2)
-
-    async def _checked(self, run: Run, more: frozenset[tuple[str, str]]) -> Result:
-        """The check of a run. Raises what a broken connection of the rig's raises."""
-        found = Result("")
-        connection = await self._rig.connect()
-        try:
-            await self._rig.check(run, connection, found, more)
-        except httpx.HTTPError as error:
-            found.fail("rig", repr(error))
-        finally:
-            with contextlib.suppress(Exception):
-                await connection.close()
-        return found
+        # The rig's own connection is hit by the faults as well: it tries again.
+        self.result.add(await self._rig.check(run, more))
 
     async def torment(self) -> None:
         """One fault after the other."""

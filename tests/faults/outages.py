@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from tests.faults.ownership import start_runs
+from tests.faults.personas import Profile
 from tests.faults.rig.environment import Environment, Result, open_rig
-from tests.faults.rig.personas import Profile
 from tests.support.proxy import How, proxy
 
 Outage = Literal["restart", "away", "backends"]

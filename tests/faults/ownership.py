@@ -7,8 +7,8 @@ import signal
 import time
 from collections.abc import Sequence
 
+from tests.faults.personas import HONEST, LIVE, Persona, Profile
 from tests.faults.rig.environment import Environment, Result, Rig, open_rig
-from tests.faults.rig.personas import HONEST, LIVE, Persona, Profile
 
 
 def long_run(seconds: float, *, live: bool, number: int = 0, rate: float = 25.0) -> Persona:
@@ -18,13 +18,13 @@ def long_run(seconds: float, *, live: bool, number: int = 0, rate: float = 25.0)
 
 
 async def start_runs(rig: Rig, count: int, seconds: float, ways: Sequence[str], via: str = "A") -> None:
-    """Runs under way, each followed in two of the ways, and told at least once."""
+    """Runs under way, each followed in two of the ways by clients that have an event."""
     for number in range(count):
         persona = long_run(seconds, live=rig.profile == "none", number=number)
         two = [ways[number % len(ways)], ways[(number + 1) % len(ways)]]
         await rig.run(persona, via=via, ways=two)
-    told = [recorder.started.wait() for run in rig.runs for recorder in run.recorders]
-    await asyncio.wait_for(asyncio.gather(*told), 20)
+    started = [recorder.started.wait() for run in rig.runs for recorder in run.recorders]
+    await asyncio.wait_for(asyncio.gather(*started), 20)
 
 
 async def owner_killed(

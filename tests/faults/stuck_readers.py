@@ -12,8 +12,8 @@ from statistics import median
 
 from websockets.asyncio.client import connect
 
+from tests.faults.personas import HONEST
 from tests.faults.rig.environment import Environment, Result, Rig, Run, open_rig
-from tests.faults.rig.personas import HONEST
 
 #: Frames a second, seconds of a part, and how many pairs of parts are measured: the machine has moods.
 RATE = 10.0
@@ -52,9 +52,9 @@ async def _good(rig: Rig, run: Run, latencies: Latencies) -> int:
     ) as reader:
         async for message in reader:
             now = time.time()
-            for told in _MADE_AT.findall(str(message)):
+            for created in _MADE_AT.findall(str(message)):
                 count += 1
-                made = datetime.fromisoformat(told).timestamp()
+                made = datetime.fromisoformat(created).timestamp()
                 if made >= latencies.since:
                     latencies.ms.append((now - made) * 1000)
     return count

@@ -39,7 +39,7 @@ def honest(random_: random.Random, *, exact: bool) -> History:
         else:
             begin = start if not connections else min(start + random_.randint(0, 1), cut - 1)
             connections.append(frames[begin:cut])
-            # What was sent behind a cut may have been lost on the way.
+            # What was sent after a cut may have been lost on the way.
             new = (
                 frames[begin:cut] if cut == count else frames[begin : max(cut - random_.randint(0, 1), begin)]
             )
@@ -76,11 +76,11 @@ def _client(random_: random.Random, journal: Journal, *, legacy: bool) -> Client
     at, cursor = 0, 0
     while at < len(view) or not client.connections:
         size = random_.randint(1, len(view) - at)
-        told = [(seq, sha256, float(seq)) for seq, sha256 in view[at : at + size]]
+        units = [(seq, sha256, float(seq)) for seq, sha256 in view[at : at + size]]
         client.connections.append(
-            Connection(cursor, float(cursor), legacy, None if legacy else len(view), told)
+            Connection(cursor, float(cursor), legacy, None if legacy else len(view), units)
         )
-        at, cursor = at + size, told[-1][0]
+        at, cursor = at + size, units[-1][0]
     return client
 
 
@@ -100,7 +100,7 @@ def _writes(random_: random.Random, journal: Journal) -> list[Write]:
     return writes
 
 
-def _told(history: History) -> list[tuple[int, str, float]]:
+def _units(history: History) -> list[tuple[int, str, float]]:
     """The longest connection's units: at least three of them, in every honest history."""
     return max((conn.received for client in history.clients for conn in client.connections), key=len)
 
@@ -110,22 +110,22 @@ def _told(history: History) -> list[tuple[int, str, float]]:
 
 
 def drop_for_a_client(history: History) -> None:
-    del _told(history)[1]
+    del _units(history)[1]
 
 
 def duplicate_for_a_client(history: History) -> None:
-    told = _told(history)
-    told.insert(2, told[1])
+    units = _units(history)
+    units.insert(2, units[1])
 
 
 def swap_for_a_client(history: History) -> None:
-    told = _told(history)
-    told[0], told[1] = told[1], told[0]
+    units = _units(history)
+    units[0], units[1] = units[1], units[0]
 
 
 def rewrite_for_a_client(history: History) -> None:
-    told = _told(history)
-    told[1] = (told[1][0], "another", told[1][2])
+    units = _units(history)
+    units[1] = (units[1][0], "another", units[1][2])
 
 
 def truncate_for_a_client(history: History) -> None:
@@ -146,10 +146,10 @@ def refuse_for_good(history: History) -> None:
     history.clients[0].connections[-1].refused = True
 
 
-def forget_what_was_told(history: History) -> None:
-    told = history.clients[0].connections[-1].received[-1]
-    history.clients[1].connections[0].hello = told[0] - 1
-    history.clients[1].connections[0].opened_at = told[2] + 1
+def forget_what_was_received(history: History) -> None:
+    units = history.clients[0].connections[-1].received[-1]
+    history.clients[1].connections[0].hello = units[0] - 1
+    history.clients[1].connections[0].opened_at = units[2] + 1
 
 
 def renumber(history: History, start: int = 0) -> None:
@@ -205,7 +205,7 @@ def a_gap_in_the_journal(history: History) -> None:
 def unmark_a_discontinuity(history: History) -> None:
     events = history.journal.events
     place = next((n for n, event in enumerate(events) if event.kind == "discontinuity"), None)
-    if place is None:  # make one: the runtime's frames break off and begin anew, and nobody says so
+    if place is None:  # make one: the runtime's frames break off and begin anew, and nothing marks it
         history.truth.connections.insert(0, history.truth.frames[:3])
         events[1:1] = [JournalEvent(0, "", 1, "token", digest) for digest in history.truth.frames[:3]]
     else:
@@ -302,7 +302,7 @@ DEFECTS: dict[Callable[[History], None], set[str]] = {
     false_end_for_a_client: {"terminal"},
     skip_between_connections: {"order"},
     refuse_for_good: {"refused"},
-    forget_what_was_told: {"hello"},
+    forget_what_was_received: {"hello"},
     lose_a_frame_unmarked: {"lost"},
     journal_a_frame_twice: {"duplicated", "hole"},
     swap_frames: {"lost", "hole"},

@@ -1,13 +1,13 @@
-"""The way to the runtime breaks behind the kth frame."""
+"""The way to the runtime breaks after the kth frame."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
 
+from tests.faults.personas import Cut, Persona, Profile
 from tests.faults.rig.environment import Environment, Result, open_rig
-from tests.faults.rig.personas import Cut, Persona, Profile
-from tests.faults.rig.scripts import script
+from tests.faults.scripts import script
 
 #: Runs under way at a time.
 AT_ONCE = 25

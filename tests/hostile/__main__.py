@@ -38,19 +38,19 @@ class Outcome:
     name: str
     tried: int = 0
     failures: list[str] = field(default_factory=list)
-    told: str = ""
+    note: str = ""
     skipped: bool = False
 
 
 async def _output(*command: str, errors_too: bool = True) -> tuple[int, str]:
-    """A command's exit code and what it said."""
+    """A command's exit code and its output."""
     process = await asyncio.create_subprocess_exec(
         *command,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT if errors_too else asyncio.subprocess.DEVNULL,
     )
-    said, _ = await process.communicate()
-    return process.returncode or 0, said.decode(errors="replace")
+    output, _ = await process.communicate()
+    return process.returncode or 0, output.decode(errors="replace")
 
 
 async def fuzz(options: Options) -> list[Outcome]:
@@ -59,19 +59,19 @@ async def fuzz(options: Options) -> list[Outcome]:
     with TemporaryDirectory(prefix="fuzz-") as made:
         for target in FUZZED:
             outcome = Outcome(f"fuzzed: {target}")
-            code, said = await _output(
+            code, output = await _output(
                 *(sys.executable, "-m", "tests.hostile.fuzzing", target, str(options.seconds)),
                 *(f"{made}/{target}", f"-seed={options.seed}"),
             )
-            executed = re.search(r"number_of_executed_units: (\d+)", said)
-            covered = re.findall(r"cov: (\d+) ft: (\d+) corp: (\d+)", said)
+            executed = re.search(r"number_of_executed_units: (\d+)", output)
+            covered = re.findall(r"cov: (\d+) ft: (\d+) corp: (\d+)", output)
             outcome.tried = int(executed[1]) if executed else 0
-            if "No module named 'atheris'" in said:
-                outcome.skipped, outcome.told = True, "there is no atheris: pip install -e '.[hostile]'"
+            if "No module named 'atheris'" in output:
+                outcome.skipped, outcome.note = True, "there is no atheris: pip install -e '.[hostile]'"
             elif code or not covered:
-                outcome.failures.append(said[-2000:])
+                outcome.failures.append(output[-2000:])
             else:
-                outcome.told = f"{covered[-1][0]} edges, {covered[-1][2]} inputs kept"
+                outcome.note = f"{covered[-1][0]} edges, {covered[-1][2]} inputs kept"
             outcomes.append(outcome)
     return outcomes
 
@@ -80,18 +80,18 @@ async def schema(options: Options) -> list[Outcome]:
     """Schemathesis on the OpenAPI document, all checks, chains of calls included."""
     outcome = Outcome("Schemathesis")
     async with open_target() as target:
-        code, said = await _output(
+        code, output = await _output(
             *("schemathesis", "--config-file", str(_HERE / "schemathesis.toml"), "run"),
             *(f"{target.http}/openapi.json", "-H", f"Authorization: Bearer {target.token}"),
             *("--checks", "all", "--max-examples", str(options.examples), "--seed", str(options.seed)),
             *("--continue-on-failure", "--no-color", "--warnings", "off", "--suppress-health-check", "all"),
         )
-    generated = re.search(r"(\d+) generated", said)
-    tested = re.search(r"Tested: (\d+)", said)
+    generated = re.search(r"(\d+) generated", output)
+    tested = re.search(r"Tested: (\d+)", output)
     outcome.tried = int(generated[1]) if generated else 0
-    outcome.told = f"{tested[1] if tested else 0} operations"
+    outcome.note = f"{tested[1] if tested else 0} operations"
     if code:
-        outcome.failures = re.findall(r"^- (.*)$", said, re.MULTILINE) or [said[-2000:]]
+        outcome.failures = re.findall(r"^- (.*)$", output, re.MULTILINE) or [output[-2000:]]
     return [outcome]
 
 
@@ -99,14 +99,14 @@ async def autobahn(options: Options) -> list[Outcome]:
     """Autobahn's WebSocket cases."""
     found = await run_autobahn()
     if isinstance(found, str):
-        return [Outcome("Autobahn", told=found, skipped=True)]
+        return [Outcome("Autobahn", note=found, skipped=True)]
     suite, behaved, failed = found
     outcome = Outcome(f"Autobahn ({suite})", sum(behaved.values()))
-    outcome.told = ", ".join(f"{count} {how}" for how, count in behaved.most_common())
+    outcome.note = ", ".join(f"{count} {how}" for how, count in behaved.most_common())
     for case, how in failed.items():
         allowed, why = EXCEPTIONS.get(case, ("", ""))
         if how == allowed:
-            outcome.told += f"; {case} is excepted: {why}"
+            outcome.note += f"; {case} is excepted: {why}"
         else:
             outcome.failures.append(f"{case}: {how}")
     return [outcome]
@@ -116,12 +116,12 @@ async def browser(options: Options) -> list[Outcome]:
     """Script payloads in a real browser."""
     found = await run_payloads()
     if isinstance(found, str):
-        return [Outcome("scripts in a browser", told=found, skipped=True)]
+        return [Outcome("scripts in a browser", note=found, skipped=True)]
     outcome = Outcome("scripts in a browser", found.payloads)
-    outcome.told = (
+    outcome.note = (
         f"{found.pages} pages of the hub's, {len(found.ran)} ran, {len(found.elsewhere)} asked elsewhere"
     )
-    outcome.told += f"; as pages of the campaign's own {len(found.control)} ran"
+    outcome.note += f"; as pages of the campaign's own {len(found.control)} ran"
     outcome.failures += [f"payload {number} ran" for number in sorted(found.ran)]
     outcome.failures += [f"asked for {address}" for address in sorted(found.elsewhere)]
     outcome.failures += [f"not shown: {page}" for page in found.unseen]
@@ -161,7 +161,7 @@ def main() -> int:
     for outcome in outcomes:
         tried = "skipped" if outcome.skipped else f"{outcome.tried:,}"
         failed = "" if outcome.skipped else f"{len(outcome.failures)} failed"
-        print(f"{outcome.name:{width}}  {tried:>12}  {failed:>9}  {outcome.told}")
+        print(f"{outcome.name:{width}}  {tried:>12}  {failed:>9}  {outcome.note}")
     for outcome in outcomes:
         for failure in outcome.failures:
             print(f"\n{outcome.name}: {failure}")

@@ -125,21 +125,21 @@ class Browser:
     async def read(self) -> None:
         """Take in what the browser says."""
         async for message in self._connection:
-            told = json.loads(message)
-            waiting = self._answers.pop(told.get("id", 0), None)
+            event = json.loads(message)
+            waiting = self._answers.pop(event.get("id", 0), None)
             if waiting is not None and not waiting.done():
-                waiting.set_result(told.get("result", {}))
-            elif told.get("method") == "Page.javascriptDialogOpening":
-                self.dialogs.append(told["params"]["message"])
+                waiting.set_result(event.get("result", {}))
+            elif event.get("method") == "Page.javascriptDialogOpening":
+                self.dialogs.append(event["params"]["message"])
                 session = {"sessionId": self._session} if self._session else {}
                 accept = {"id": next(self._numbers), "method": "Page.handleJavaScriptDialog"}
                 await self._connection.send(json.dumps(accept | {"params": {"accept": True}} | session))
-            elif told.get("method") == "Network.requestWillBeSent":
-                self.asked.append(told["params"]["request"]["url"])
-            elif told.get("method") == "Network.responseReceived":
-                if told["params"]["type"] == "Document":
-                    self.status = told["params"]["response"]["status"]
-            elif told.get("method") == "Page.loadEventFired":
+            elif event.get("method") == "Network.requestWillBeSent":
+                self.asked.append(event["params"]["request"]["url"])
+            elif event.get("method") == "Network.responseReceived":
+                if event["params"]["type"] == "Document":
+                    self.status = event["params"]["response"]["status"]
+            elif event.get("method") == "Page.loadEventFired":
                 self._loaded.set()
 
     async def open(self) -> None:
@@ -278,8 +278,8 @@ async def _pages(address: str, token: str) -> list[tuple[str, str]]:
         )
         ids = started.json()
         events = f"/api/refinements/{ids['thread_id']}/events"
-        told = await http.get(events, headers={"Accept": "text/event-stream"})
-        assert '"terminal"' in told.text, "the run did not end"
+        answer = await http.get(events, headers={"Accept": "text/event-stream"})
+        assert '"terminal"' in answer.text, "the run did not end"
     pages = [f"/api/proposals/{ids['proposal_id']}", "/api/proposals", "/api/workflows"]
     pages += [f"/api/workflows/{workflow}", f"{events}?limit=1000"]
     for number in range(len(PAYLOADS)):

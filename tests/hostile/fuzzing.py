@@ -38,7 +38,7 @@ with atheris.instrument_imports(include=["server", "jwt"], enable_loader_overrid
     from server.wire.workflows import CreateWorkflowRequest, WorkflowsQuery
 
 from server.replay.recording import SHIPPED
-from tests.support.issuer import b64
+from tests.unit.auth.issuer import b64
 
 #: Largest input, in bytes.
 MAX_INPUT = 8192
@@ -58,7 +58,7 @@ def _text(data: bytes) -> str:
 
 
 def frames(data: bytes) -> None:
-    """The runtime's frames, one a line: read, encoded, told back, and none raises."""
+    """The runtime's frames, one a line: read, encoded, given back, and none raises."""
     interpreter, reconstructor, seq = Interpreter(), FrameReconstructor(), 0
     for frame in data.split(b"\n"):
         meaning = interpreter.interpret(frame)
@@ -67,8 +67,8 @@ def frames(data: bytes) -> None:
             if kind is not None:
                 event = Event(seq, 1, _NOON, kind)
                 assert _CODEC.decode(_CODEC.encode(event)).seq == seq
-            for told in reconstructor.frames_for(seq, b"" if index else meaning.delta, kind):
-                assert json.loads(told)["seq"] == seq
+            for sent in reconstructor.frames_for(seq, b"" if index else meaning.delta, kind):
+                assert json.loads(sent)["seq"] == seq
 
 
 def tokens(data: bytes) -> None:

@@ -71,7 +71,7 @@ async def everything(journal: PostgresJournal, thread_id: UUID, after: int = 0) 
         after = found[-1].last_seq
 
 
-async def test_what_was_put_is_told_and_read_in_order_with_its_delta(pool: Any) -> None:
+async def test_events_are_announced_and_read_in_order_with_their_deltas(pool: Any) -> None:
     lease = await a_lease(pool)
     async with writing(pool) as (journal, told):
         log = journal.open(lease)
@@ -259,7 +259,7 @@ async def test_a_released_run_can_be_taken_at_once(pool: Any) -> None:
     assert [taken.thread_id for taken in await runs.claim_expired(10)] == [lease.thread_id]
 
 
-async def test_renewing_tells_which_leases_are_held_and_which_runs_are_to_be_cancelled(pool: Any) -> None:
+async def test_renewing_returns_which_leases_are_held_and_which_runs_to_cancel(pool: Any) -> None:
     mine, lost, asked = [await a_lease(pool) for _ in range(3)]
     runs = PostgresRunStore(pool, owner="r1", lease_ttl_s=15)
     await pool.execute("UPDATE runs SET fence = 9 WHERE thread_id = $1", lost.thread_id)
@@ -290,7 +290,7 @@ async def test_takeovers_without_progress_are_counted(pool: Any) -> None:
     assert counts == [1, 2, 3, 1]
 
 
-async def test_leases_that_are_handed_over_are_no_crash_loop(pool: Any) -> None:
+async def test_handed_over_leases_are_not_a_crash_loop(pool: Any) -> None:
     await a_lease(pool)
     runs = PostgresRunStore(pool, owner="r1", lease_ttl_s=15)
     await pool.execute("UPDATE runs SET lease_until = now() - interval '1 s'")

@@ -14,7 +14,7 @@ import pytest_asyncio
 from server.auth.keyset import COOLDOWN_S, KEEP_S, MAX_RESPONSE_BYTES, REFRESH_S, KeySet
 from server.domain.errors import KeysUnavailable, Unauthenticated
 from tests.support.hand_clock import HandClock, until
-from tests.support.issuer import (
+from tests.unit.auth.issuer import (
     AUDIENCE,
     ISSUER,
     Behaviour,

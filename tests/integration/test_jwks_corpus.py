@@ -23,7 +23,7 @@ from server.settings import load
 from tests.integration.token_corpus import forged, issuer, valid
 from tests.support.hand_clock import HandClock
 from tests.support.http_face import upgrade
-from tests.support.issuer import AUDIENCE, ISSUER, JwksServer, answer, jwks_server
+from tests.unit.auth.issuer import AUDIENCE, ISSUER, JwksServer, answer, jwks_server
 
 #: Tokens that a header can carry unchanged; white space around a token is not part of it.
 SENDABLE = re.compile(r"[!-~]([ -~]*[!-~])?")

@@ -16,8 +16,8 @@ from server.replay.server import replay_runtime
 from server.settings import load
 from tests.support.grpc_face import refusal_of
 from tests.support.http_face import problem, upgrade
-from tests.support.issuer import AUDIENCE, ISSUER, Issuer, answer, jwks_server, new_ed
 from tests.support.stored import NOON
+from tests.unit.auth.issuer import AUDIENCE, ISSUER, Issuer, answer, jwks_server, new_ed
 
 
 async def test_without_keys_tokens_get_503_and_the_replica_is_not_ready(database: str) -> None:

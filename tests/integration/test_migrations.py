@@ -85,7 +85,7 @@ async def test_tasks_of_one_process_may_migrate_together(empty_database: str) ->
     assert sorted(map(len, applied)) == [0, 0, 0, len(await migrate.status(empty_database))]
 
 
-async def test_a_failed_migration_leaves_nothing_behind(empty_database: str) -> None:
+async def test_a_failed_migration_leaves_no_trace(empty_database: str) -> None:
     connection = await asyncpg.connect(empty_database)
     await connection.execute("CREATE TABLE events ()")  # the first migration trips over it half way
     try:

@@ -14,11 +14,11 @@ from server.db.pool import open_pool
 from server.db.proposals import PostgresProposalStore
 from server.db.runs import PostgresRunStore
 from server.wakeups.postgres import PostgresWakeups
+from tests.integration.replicas import read_events, replica
 from tests.support.hand_clock import until
 from tests.support.hub import finished, running_hub, start
 from tests.support.pooler import pooler
 from tests.support.postgres import Postgres
-from tests.support.replicas import read_events, replica
 from tests.support.stored import a_run, a_user, a_workflow
 
 

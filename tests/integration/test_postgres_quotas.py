@@ -83,7 +83,7 @@ async def test_what_a_dead_replica_had_open_counts_no_more(pool: Any) -> None:
     assert await pool.fetchval("SELECT streams FROM quotas") == '{"two": 3}'
 
 
-async def test_after_a_crash_of_the_database_replicas_tell_what_they_have(pool: Any) -> None:
+async def test_after_a_crash_of_the_database_replicas_report_what_they_have(pool: Any) -> None:
     one, two = replicas(pool, max_streams=3)
     await told(one, two)
     assert await outcomes([one.open_stream(CALLER) for _ in range(2)]) == (2, 0)

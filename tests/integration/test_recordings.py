@@ -55,7 +55,7 @@ async def test_complete_refinement_workflow(hub: RunningHub) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_a_recording_ends_as_it_should_with_nobody_connected(hub: RunningHub, name: str) -> None:
+async def test_a_recording_ends_as_it_should_without_a_client(hub: RunningHub, name: str) -> None:
     async with hub.client() as client:
         started = await start(client, f"[[replay:{name}]]")
         proposal = await unattended(client, started)

@@ -20,9 +20,9 @@ from server.wakeups.redis import (
     RedisWakeups,
     stream_of,
 )
+from tests.integration.replicas import Replica, read_events, replica
 from tests.support.hand_clock import until
 from tests.support.redis_server import RedisServer, redis_server
-from tests.support.replicas import Replica, read_events, replica
 
 HEAD = JournalHead(1, 1, 1, False)
 
@@ -144,7 +144,7 @@ async def entries(server: RedisServer, thread_ids: list[UUID]) -> list[dict[byte
         return found
 
 
-async def test_segments_that_do_not_join_are_not_told_as_one(database: str, server: RedisServer) -> None:
+async def test_segments_that_do_not_join_are_not_published_as_one(database: str, server: RedisServer) -> None:
     async with replica(database, over(server)) as here:
         await here.told()
         thread_id, wakeups = uuid4(), here.wakeups
@@ -156,7 +156,7 @@ async def test_segments_that_do_not_join_are_not_told_as_one(database: str, serv
     assert [(fields[b"f"], fields[b"b"]) for fields in told] == [(b"5", b"\x0a\x00" * 2)]
 
 
-async def test_what_waits_to_be_told_is_bounded_over_all_threads(database: str, server: RedisServer) -> None:
+async def test_pending_publications_are_bounded_over_all_threads(database: str, server: RedisServer) -> None:
     size = 200 << 10
     async with replica(database, over(server)) as here:
         await here.told()
@@ -260,7 +260,7 @@ async def test_a_server_that_is_not_there_stops_nothing_and_is_found_when_it_com
             assert [event.seq for event in await reader] == [2, 3]
 
 
-async def test_it_stops_whenever_it_is_told_to(database: str, server: RedisServer) -> None:
+async def test_it_stops_whenever_it_is_cancelled(database: str, server: RedisServer) -> None:
     """A cancellation is never lost, wherever in the client library it strikes."""
     for turns in range(40):
         async with asyncio.timeout(20), replica(database, over(server, pause_s=0)) as here:

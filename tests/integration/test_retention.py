@@ -70,7 +70,7 @@ async def test_replicas_that_look_at_once_remove_each_journal_once(database: str
         assert max(counts) <= 2
 
 
-async def test_an_expired_cursor_is_told_the_floor_on_every_transport(database: str) -> None:
+async def test_an_expired_cursor_is_refused_with_the_floor_on_every_transport(database: str) -> None:
     async with running_hub(database) as hub:
         thread = (await a_run(hub))["thread_id"]
         await hub.core.pool.execute(AGED, UUID(thread))
@@ -113,7 +113,7 @@ async def test_an_expired_cursor_is_told_the_floor_on_every_transport(database: 
                 assert (refusal.code, refusal.metadata["floor"]) == (grpc.StatusCode.OUT_OF_RANGE, "53")
 
 
-async def test_a_reader_whose_events_are_removed_meanwhile_is_told_and_gets_no_gap(database: str) -> None:
+async def test_a_reader_whose_events_are_removed_meanwhile_gets_an_error_and_no_gap(database: str) -> None:
     async with running_hub(database) as hub:
         thread = UUID((await a_run(hub))["thread_id"])
         subscription = await hub.core.broadcaster.subscribe(thread, 7)

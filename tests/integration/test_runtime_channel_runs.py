@@ -149,7 +149,7 @@ async def test_a_connection_lost_in_the_middle_is_marked_and_the_run_goes_on(
     assert [event.epoch for event in events] == [1, 1, 2, 2, 2]
 
 
-async def test_an_end_that_was_lost_with_the_connection_is_no_success(
+async def test_an_end_that_was_lost_with_the_connection_is_not_a_success(
     hub_on: Opener, redis: RedisServer
 ) -> None:
     lost = asyncio.Event()
@@ -168,7 +168,7 @@ async def test_an_end_that_was_lost_with_the_connection_is_no_success(
     assert "frames were lost" in proposal.failure.message
 
 
-async def test_an_end_behind_a_hole_that_may_hold_the_last_files_is_no_success(
+async def test_an_end_after_a_gap_that_may_hold_the_last_files_is_not_a_success(
     hub_on: Opener, redis: RedisServer
 ) -> None:
     lost, found = asyncio.Event(), asyncio.Event()
@@ -232,7 +232,7 @@ async def test_a_run_that_cannot_subscribe_is_not_begun(hub_on: Opener, redis: R
     assert runtime.jobs == []
 
 
-async def test_a_run_that_is_taken_over_goes_on_behind_a_mark(
+async def test_a_run_that_is_taken_over_continues_after_a_discontinuity(
     hub_on: Opener, redis: RedisServer, database: str, pool: Any
 ) -> None:
     taken = asyncio.Event()

@@ -53,7 +53,7 @@ async def test_the_address_may_have_the_suffix_or_not(replay: str, suffix: str) 
             assert await anext(stream) == frames("short_run")[0]
 
 
-async def test_an_address_behind_a_path_keeps_it() -> None:
+async def test_an_address_with_a_path_keeps_it() -> None:
     seen = []
 
     async def answerer(head: bytes, body: bytes, writer: asyncio.StreamWriter) -> bytes:
@@ -66,7 +66,7 @@ async def test_an_address_behind_a_path_keeps_it() -> None:
 
 
 @pytest.mark.parametrize("address", ["", "runtime:8080", "ftp://runtime", "http://", "ws://runtime"])
-def test_an_address_that_is_no_http_url_is_refused(address: str) -> None:
+def test_an_address_that_is_not_an_http_url_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match="http or https"):
         DeepagentsRuntime(address)
 
@@ -140,7 +140,7 @@ async def test_an_answer_for_no_or_another_thread_is_a_refusal(body: bytes) -> N
             await runtime.state(THREAD)
 
 
-async def test_nobody_at_the_address_is_certainly_not_sent() -> None:
+async def test_a_refused_connection_means_certainly_not_sent() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -155,7 +155,7 @@ async def test_nobody_at_the_address_is_certainly_not_sent() -> None:
                     pytest.fail("the stream opened")
 
 
-async def test_a_name_that_nobody_has_is_certainly_not_sent() -> None:
+async def test_an_unknown_host_name_means_certainly_not_sent() -> None:
     async with DeepagentsRuntime("http://no-such-host.invalid") as runtime:
         with pytest.raises(RuntimeUnavailable) as unreachable:
             await runtime.invoke(JOB)
@@ -272,7 +272,7 @@ async def test_a_frame_that_is_too_large_closes_the_stream() -> None:
 
 
 @pytest.mark.parametrize("code", [1001, 1008, 1011, 4000])
-async def test_a_close_with_another_code_is_no_proper_end(code: int) -> None:
+async def test_a_close_with_another_code_is_not_a_proper_end(code: int) -> None:
     async def script(connection: ServerConnection) -> None:
         await connection.send("one")
         await connection.close(code, "secret reason")
@@ -288,7 +288,7 @@ async def test_a_close_with_another_code_is_no_proper_end(code: int) -> None:
     assert "secret" not in str(closed.value)
 
 
-async def test_a_connection_that_breaks_is_no_proper_end() -> None:
+async def test_a_connection_that_breaks_is_not_a_proper_end() -> None:
     aborted = asyncio.Event()
 
     async def script(connection: ServerConnection) -> None:

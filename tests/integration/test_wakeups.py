@@ -17,9 +17,9 @@ from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
 from server.wakeups.health import SELF_TEST_S
 from server.wakeups.postgres import CHANNEL, PostgresWakeups, hints_of
+from tests.integration.replicas import NEVER_S, read_events, replica
 from tests.support.hand_clock import until
 from tests.support.proxy import proxy
-from tests.support.replicas import NEVER_S, read_events, replica
 
 HEAD = JournalHead(1, 1, 1, False)
 
@@ -40,7 +40,7 @@ async def listening_backends(dsn: str) -> list[int]:
         await connection.close()
 
 
-class Heard:
+class RecordingListener:
     """A WakeupListener that writes down the hints."""
 
     def __init__(self) -> None:
@@ -91,12 +91,12 @@ async def test_many_runs_reach_a_replica_that_follows_them_all(database: str) ->
     assert all([event.seq for event in history] == list(range(1, 13)) for history in histories)
 
 
-async def test_a_single_commit_is_told_at_once_and_a_flood_at_most_every_pause(
+async def test_a_single_commit_is_notified_at_once_and_a_flood_at_most_every_pause(
     database: str, pool: Any
 ) -> None:
     pause_s = 0.2
     wakeups = PostgresWakeups(pool, database, pause_s=pause_s)
-    heard = Heard()
+    heard = RecordingListener()
     thread_id = uuid4()
     task = asyncio.create_task(wakeups.run_forever(heard))
     try:
@@ -123,7 +123,7 @@ async def test_a_single_commit_is_told_at_once_and_a_flood_at_most_every_pause(
 
 
 async def test_hints_for_more_threads_than_a_notification_holds_all_arrive(database: str, pool: Any) -> None:
-    wakeups, heard = PostgresWakeups(pool, database), Heard()
+    wakeups, heard = PostgresWakeups(pool, database), RecordingListener()
     task = asyncio.create_task(wakeups.run_forever(heard))
     try:
         await until(lambda: wakeups.healthy)
@@ -139,7 +139,7 @@ async def test_hints_for_more_threads_than_a_notification_holds_all_arrive(datab
 
 
 async def test_what_strangers_notify_does_no_harm(database: str, pool: Any) -> None:
-    wakeups, heard = PostgresWakeups(pool, database), Heard()
+    wakeups, heard = PostgresWakeups(pool, database), RecordingListener()
     task = asyncio.create_task(wakeups.run_forever(heard))
     try:
         await until(lambda: wakeups.healthy)
@@ -154,7 +154,7 @@ async def test_what_strangers_notify_does_no_harm(database: str, pool: Any) -> N
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_a_killed_listening_connection_is_made_anew(database: str) -> None:
+async def test_a_killed_listening_connection_is_replaced(database: str) -> None:
     async with replica(database, over(database)) as here, replica(database, over(database)) as there:
         await asyncio.gather(here.told(), there.told())
         run = await here.run()
@@ -174,7 +174,7 @@ async def test_a_killed_listening_connection_is_made_anew(database: str) -> None
             assert [event.seq for event in await second] == [3]
 
 
-async def test_a_half_open_listening_connection_is_found_out_and_made_anew(
+async def test_a_half_open_listening_connection_is_detected_and_replaced(
     database: str, tmp_path: Path
 ) -> None:
     parts = urlsplit(database)
@@ -226,10 +226,10 @@ async def test_while_the_self_test_fails_the_poll_is_the_quick_one(database: str
         assert not there.wakeups.healthy
 
 
-async def test_only_what_is_committed_is_told(database: str) -> None:
+async def test_only_commits_are_notified(database: str) -> None:
     """While the database stalls commits, readers elsewhere see and hear of nothing."""
     async with replica(database, over(database)) as here, open_pool(database) as pool:
-        heard, wakeups = Heard(), PostgresWakeups(pool, database)
+        heard, wakeups = RecordingListener(), PostgresWakeups(pool, database)
         task = asyncio.create_task(wakeups.run_forever(heard))
         blocker = await asyncpg.connect(database)
         try:

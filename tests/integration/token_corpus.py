@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.support.issuer import (
+from tests.unit.auth.issuer import (
     AUDIENCE,
     ISSUER,
     Issuer,

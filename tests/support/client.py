@@ -19,6 +19,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
 
 from ide_orchestrator.v1 import event_pb2, refinement_pb2
+from ide_orchestrator.v1.refinement_pb2_grpc import RefinementServiceStub
 from tests.support.tokens import bearer
 
 #: Subprotocols, by way.
@@ -27,23 +28,11 @@ WAYS = (*SUBPROTOCOLS, "sse", "grpc", "rest", "grpc-pages")
 #: Those that bring typed events.
 TYPED_WAYS = tuple(way for way in WAYS if way != "ws-legacy")
 
-#: Close codes, HTTP statuses and gRPC codes that tell a client not to come back (published table).
+#: Close codes and HTTP statuses that tell a client not to come back, and gRPC codes that do not (published
+#: table).
 FINAL_CLOSES = frozenset({1002, 1003, 1007, 1008, 1009, 1010, 4400, 4403, 4404})
 FINAL_STATUSES = frozenset(range(400, 500)) - {408, 429}
-FINAL_CODES = frozenset(
-    {
-        grpc.StatusCode.INVALID_ARGUMENT,
-        grpc.StatusCode.NOT_FOUND,
-        grpc.StatusCode.PERMISSION_DENIED,
-        grpc.StatusCode.OUT_OF_RANGE,
-        grpc.StatusCode.UNIMPLEMENTED,
-        grpc.StatusCode.UNAUTHENTICATED,
-        grpc.StatusCode.FAILED_PRECONDITION,
-        grpc.StatusCode.INTERNAL,
-        grpc.StatusCode.DATA_LOSS,
-    }
-)
-_SERVICE = "/ide_orchestrator.v1.RefinementService/"
+RETRYABLE = {"UNAVAILABLE", "RESOURCE_EXHAUSTED", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED", "UNKNOWN"}
 #: Each call has a connection of its own, as clients on different machines have.
 _CHANNEL = (
     ("grpc.use_local_subchannel_pool", 1),
@@ -120,7 +109,7 @@ def as_json(message: Any) -> dict[str, Any]:
     return value
 
 
-# Raw messages. The bench judges them only when its clock stands still.
+# Raw messages. The bench validates them once its clock has stopped.
 
 
 async def socket_messages(
@@ -149,7 +138,7 @@ async def grpc_messages(
 ) -> AsyncGenerator[bytes, None]:
     """The messages of WatchRefinement, not parsed."""
     request = refinement_pb2.WatchRefinementRequest(thread_id=thread_id, after_seq=after)
-    watch: Any = channel.unary_stream(f"{_SERVICE}WatchRefinement")
+    watch: Any = channel.unary_stream("/ide_orchestrator.v1.RefinementService/WatchRefinement")
     call = watch(request.SerializeToString(), metadata=(("authorization", f"Bearer {token}"),))
     try:
         async for message in call:
@@ -163,24 +152,35 @@ async def grpc_messages(
 
 def decode_json(message: dict[str, Any]) -> Iterator[Item]:
     """What a WatchRefinementResponse in proto-JSON says."""
-    if "hello" in message:
-        yield Hello(int(message["hello"].get("last_seq", 0)))
-    elif "reconnect" in message:
-        yield Reconnect(int(message["reconnect"].get("after_ms", 0)))
+    [(kind, value)] = message.items()
+    if kind == "batch":
+        yield from map(Event, value["events"])
     else:
-        yield from map(Event, message.get("batch", {}).get("events", ())) if "batch" in message else [None]
+        yield _control(kind, value)
 
 
 def decode_proto(data: bytes) -> Iterator[Item]:
     """What a WatchRefinementResponse says."""
     message = refinement_pb2.WatchRefinementResponse.FromString(data)
-    kind = message.WhichOneof("kind")
-    if kind == "hello":
-        yield Hello(message.hello.last_seq)
-    elif kind == "reconnect":
-        yield Reconnect(message.reconnect.after_ms)
+    if message.WhichOneof("kind") == "batch":
+        yield from map(Event, message.batch.events)
     else:
-        yield from map(Event, message.batch.events) if kind == "batch" else [None]
+        yield from decode_json(as_json(message))
+
+
+def _control(kind: str | None, value: dict[str, Any]) -> Item:
+    if kind == "hello":
+        return Hello(int(value.get("last_seq", 0)))
+    return Reconnect(int(value.get("after_ms", 0))) if kind == "reconnect" else None
+
+
+def _of_sse(fields: dict[str, str]) -> Item:
+    kind = fields.get("event")
+    value = json.loads(fields.get("data") or "{}")
+    if kind in ("hello", "reconnect", "heartbeat", None):
+        return _control(kind, value)
+    assert int(fields["id"]) == value["seq"]
+    return Event(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,16 +194,28 @@ class Client:
     page: int = 1000
     wait_s: int = 5
 
-    def follow(self, way: str, thread_id: str, after: int = 0) -> AsyncGenerator[Item, None]:
+    async def follow(self, way: str, thread_id: str, after: int = 0) -> AsyncGenerator[Item, None]:
         """What one connection brings after the cursor. Raises StreamEnded, OSError, httpx.HTTPError."""
-        if way in SUBPROTOCOLS:
-            return self._socket(way, thread_id, after)
-        return {
-            "sse": self._sse,
-            "grpc": self._grpc,
-            "rest": self._rest,
-            "grpc-pages": self._grpc_pages,
-        }[way](thread_id, after)
+        stream = {"sse": self._sse, "grpc": self._grpc, "rest": self._rest, "grpc-pages": self._grpc_pages}
+        opened = stream[way](thread_id, after) if way in stream else self._socket(way, thread_id, after)
+        try:
+            async with aclosing(opened):
+                async for item in opened:
+                    yield item
+        except InvalidStatus as refused:
+            status = refused.response.status_code
+            raise StreamEnded(f"HTTP {status}", final=status in FINAL_STATUSES) from None
+        except httpx.HTTPStatusError as refused:
+            status = refused.response.status_code
+            raise StreamEnded(f"HTTP {status}", final=status in FINAL_STATUSES) from None
+        except (InvalidHandshake, InvalidMessage, EOFError) as error:
+            raise StreamEnded(type(error).__name__) from None
+        except ConnectionClosed as closed:
+            code = closed.rcvd.code if closed.rcvd else 1006
+            raise StreamEnded(f"closed {code}", final=code in FINAL_CLOSES) from None
+        except grpc.aio.AioRpcError as error:
+            name = error.code().name
+            raise StreamEnded(f"gRPC {name}", final=name not in RETRYABLE) from None
 
     async def _socket(self, way: str, thread_id: str, after: int) -> AsyncGenerator[Item, None]:
         messages = socket_messages(
@@ -215,28 +227,18 @@ class Client:
             ping_timeout=self.quiet_s,
             close_timeout=0.5,
         )
-        try:
-            async with aclosing(messages):
-                async for message in messages:
-                    if way == "ws-proto":
-                        assert isinstance(message, bytes)
-                        items = decode_proto(message)
-                    elif way == "ws-json":
-                        items = decode_json(json.loads(message))
-                    else:
-                        frame = json.loads(message)
-                        # An error frame of the hub's own has no seq: the `end` after it has.
-                        items = iter([Frame(frame)] if "seq" in frame else [])
-                    for item in items:
-                        yield item
-        except InvalidStatus as refused:
-            status = refused.response.status_code
-            raise StreamEnded(f"HTTP {status}", final=status in FINAL_STATUSES) from None
-        except (InvalidHandshake, InvalidMessage, EOFError) as error:
-            raise StreamEnded(type(error).__name__) from None
-        except ConnectionClosed as closed:
-            code = closed.rcvd.code if closed.rcvd else 1006
-            raise StreamEnded(f"closed {code}", final=code in FINAL_CLOSES) from None
+        async with aclosing(messages):
+            async for message in messages:
+                if isinstance(message, bytes):
+                    items = decode_proto(message)
+                elif way == "ws-json":
+                    items = decode_json(json.loads(message))
+                else:
+                    frame = json.loads(message)
+                    # An error frame of the hub's own has no seq: the `end` after it has.
+                    items = iter([Frame(frame)] if "seq" in frame else [])
+                for item in items:
+                    yield item
         if way == "ws-legacy":
             yield Completed()
 
@@ -252,8 +254,7 @@ class Client:
             while True:
                 query = {"after": after, "limit": self.page, "wait": self.wait_s}
                 answer = await http.get(f"/api/refinements/{thread_id}/events", params=query)
-                _check(answer)
-                page = answer.json()
+                page = answer.raise_for_status().json()
                 for event in page["items"]:
                     yield Event(event)
                 if page["complete"]:
@@ -266,7 +267,7 @@ class Client:
             self._http("text/event-stream") as http,
             http.stream("GET", f"/api/refinements/{thread_id}/events", params={"after": after}) as answer,
         ):
-            _check(answer)
+            answer.raise_for_status()
             fields: dict[str, str] = {}
             rest = b""
             async for chunk in answer.aiter_raw():
@@ -280,57 +281,29 @@ class Client:
                     fields = {}
 
     async def _grpc(self, thread_id: str, after: int) -> AsyncGenerator[Item, None]:
-        async with grpc.aio.insecure_channel(self.address.grpc, options=_CHANNEL) as channel:
-            try:
-                async with aclosing(grpc_messages(channel, self.token, thread_id, after)) as messages:
-                    async for message in messages:
-                        for item in decode_proto(message):
-                            yield item
-            except grpc.aio.AioRpcError as error:
-                raise StreamEnded(f"gRPC {error.code().name}", final=error.code() in FINAL_CODES) from None
+        async with (
+            grpc.aio.insecure_channel(self.address.grpc, options=_CHANNEL) as channel,
+            aclosing(grpc_messages(channel, self.token, thread_id, after)) as messages,
+        ):
+            async for message in messages:
+                for item in decode_proto(message):
+                    yield item
 
     async def _grpc_pages(self, thread_id: str, after: int) -> AsyncGenerator[Item, None]:
+        metadata = (("authorization", f"Bearer {self.token}"),)
         async with grpc.aio.insecure_channel(self.address.grpc, options=_CHANNEL) as channel:
-            read: Any = channel.unary_unary(
-                f"{_SERVICE}ListEvents",
-                request_serializer=refinement_pb2.ListEventsRequest.SerializeToString,
-                response_deserializer=refinement_pb2.ListEventsResponse.FromString,
-            )
+            read = RefinementServiceStub(channel).ListEvents
             while True:
                 request = refinement_pb2.ListEventsRequest(
                     thread_id=thread_id, after_seq=after, limit=self.page, wait_seconds=self.wait_s
                 )
-                try:
-                    metadata = (("authorization", f"Bearer {self.token}"),)
-                    page = await read(request, metadata=metadata, timeout=self.quiet_s)
-                except grpc.aio.AioRpcError as error:
-                    raise StreamEnded(
-                        f"gRPC {error.code().name}", final=error.code() in FINAL_CODES
-                    ) from None
+                page = await read(request, metadata=metadata, timeout=self.quiet_s)
                 for event in page.events:
                     after = event.seq
                     yield Event(event)
                 if page.complete:
                     return
                 yield None
-
-
-def _check(answer: httpx.Response) -> None:
-    if answer.status_code >= 400:
-        raise StreamEnded(f"HTTP {answer.status_code}", final=answer.status_code in FINAL_STATUSES)
-
-
-def _of_sse(fields: dict[str, str]) -> Item:
-    kind = fields.get("event")
-    if kind in ("heartbeat", None):
-        return None
-    value = json.loads(fields["data"])
-    if kind == "hello":
-        return Hello(int(value.get("last_seq", 0)))
-    if kind == "reconnect":
-        return Reconnect(int(value.get("after_ms", 0)))
-    assert int(fields["id"]) == value["seq"]
-    return Event(value)
 
 
 async def events(

@@ -1,4 +1,4 @@
-"""A hub with its gRPC face on a real socket, a replayed runtime behind it, and callers with tokens."""
+"""A hub with its gRPC face on a real socket, with a replay runtime, and callers with tokens."""
 
 from __future__ import annotations
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class HandClock:
@@ -44,3 +47,15 @@ async def until(condition: Callable[[], object], *, within_s: float = 20.0) -> N
     async with asyncio.timeout(within_s):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+async def retried(
+    call: Callable[[], Awaitable[T]], *errors: type[BaseException], within_s: float = 20.0
+) -> T:
+    """What a call gives once it raises none of the errors. Raises TimeoutError."""
+    async with asyncio.timeout(within_s):
+        while True:
+            try:
+                return await call()
+            except errors:
+                await asyncio.sleep(0.05)

@@ -14,11 +14,10 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from tests.support.postgres import socket_of
+from tests.support.hand_clock import retried
+from tests.support.postgres import DATABASE_ERRORS, socket_of
 from tests.support.proxy import proxy
 from tests.support.servers import free_port
-
-START_S = 20.0
 
 _CONFIGURATION = """
 [databases]
@@ -68,20 +67,11 @@ async def pooler(dsn: str, *, size: int = 4) -> AsyncIterator[str]:
             )
             try:
                 pooled = f"postgresql://{parts.username}@127.0.0.1:{port}{parts.path}"
-                await _until_it_serves(pooled)
+                connection = await retried(
+                    lambda: asyncpg.connect(pooled, statement_cache_size=0, timeout=2), *DATABASE_ERRORS
+                )
+                await connection.close()
                 yield pooled
             finally:
                 process.kill()
                 await process.wait()
-
-
-async def _until_it_serves(dsn: str) -> None:
-    async with asyncio.timeout(START_S):
-        while True:
-            try:
-                connection = await asyncpg.connect(dsn, statement_cache_size=0, timeout=2)
-            except (OSError, asyncpg.PostgresError):
-                await asyncio.sleep(0.02)
-            else:
-                await connection.close()
-                return

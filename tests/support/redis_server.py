@@ -6,18 +6,18 @@ import asyncio
 import shutil
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from tests.support.hand_clock import retried
 from tests.support.servers import free_port
 
 #: Programs that will do, in this order; Debian has them as redis-server and valkey-server.
 PROGRAMS = ("redis-server", "valkey-server", "dragonfly")
-START_S = 20.0
 
 
 class RedisServer:
@@ -39,12 +39,8 @@ class RedisServer:
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
         )
-        async with asyncio.timeout(START_S), self.client() as client:
-            while True:
-                with suppress(RedisError, OSError):
-                    await client.execute_command("PING")  # type: ignore[no-untyped-call]
-                    return
-                await asyncio.sleep(0.02)
+        async with self.client() as client:
+            await retried(lambda: client.execute_command("PING"), RedisError, OSError)  # type: ignore[no-untyped-call]
 
     async def kill(self) -> None:
         """kill -9; everything in it is gone."""

@@ -1,4 +1,4 @@
-"""Rows that tests of the stores stand on: users, workflows, started runs."""
+"""Rows for tests of the stores: users, workflows, started runs."""
 
 from __future__ import annotations
 

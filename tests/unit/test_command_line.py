@@ -73,7 +73,7 @@ def test_a_client_without_a_token_ends_with_four() -> None:
     assert (done.exit_code, done.stderr) == (4, "ideo: no token: set IDEO_TOKEN or give --token\n")
 
 
-def test_an_address_that_is_no_hub_ends_with_a_sentence() -> None:
+def test_an_address_that_is_not_a_hub_ends_with_a_sentence() -> None:
     for url in ("foo", "http://"):
         done = CliRunner().invoke(main, ["watch", "x", "--url", url, "--token", "t"])
         assert done.exit_code in (1, 5)

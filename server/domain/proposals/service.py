@@ -6,13 +6,13 @@ from uuid import UUID
 
 from server.domain.errors import NotFound
 from server.domain.model import Page, Principal, Proposal, ProposalStatus
-from server.domain.proposals.store import Proposals
+from server.domain.proposals.store import ProposalStore
 
 
 class ProposalService:
     """The use cases around a proposal."""
 
-    def __init__(self, proposals: Proposals) -> None:
+    def __init__(self, proposals: ProposalStore) -> None:
         self._proposals = proposals
 
     async def get(self, principal: Principal, proposal_id: UUID) -> Proposal:

@@ -51,7 +51,7 @@ def test_everything_selects_the_hubs_pods(documents: list[Any]) -> None:
     assert rule["key"] == "app"
 
 
-def test_a_migration_is_no_target_of_the_services(documents: list[Any]) -> None:
+def test_services_do_not_select_migrations(documents: list[Any]) -> None:
     [job] = built(KUBERNETES / "migration")
     labels = job["spec"]["template"]["metadata"]["labels"]
     for service in (document for document in documents if document["kind"] == "Service"):

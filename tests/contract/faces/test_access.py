@@ -47,7 +47,7 @@ TABLE: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Scene:
+class Environment:
     """A finished refinement, who is who, and the ways to call."""
 
     hub: RunningHub
@@ -71,7 +71,7 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(database: str) -> AsyncIterator[Scene]:
+async def environment(database: str) -> AsyncIterator[Environment]:
     async with running_hub(database, heartbeat_s=0.1) as hub:
         emails = {who: f"{who}@example.com" for who in ("owner", "editor", "viewer", "stranger", "disabled")}
         tokens: dict[str, str | None] = {who: hub.token(email) for who, email in emails.items()}
@@ -86,7 +86,9 @@ async def scene(database: str) -> AsyncIterator[Scene]:
         ids = {row["email"]: row["id"] for row in rows}
         users = {who: ids[email] for who, email in emails.items()}
         async with grpc.aio.insecure_channel(hub.grpc) as channel:
-            made = Scene(hub, tokens, users, started["thread_id"], started["proposal_id"], workflow, channel)
+            made = Environment(
+                hub, tokens, users, started["thread_id"], started["proposal_id"], workflow, channel
+            )
             async with made.http("owner") as owner:
                 for who, access_type in (("editor", "editor"), ("viewer", "viewer"), ("disabled", "owner")):
                     path = f"/api/proposals/{made.proposal}/access/{users[who]}"
@@ -107,27 +109,27 @@ async def scene(database: str) -> AsyncIterator[Scene]:
                 running_hub(database, heartbeat_s=0.1) as fresh,
                 grpc.aio.insecure_channel(fresh.grpc) as other,
             ):
-                yield Scene(fresh, tokens, users, made.thread, made.proposal, made.workflow, other)
+                yield Environment(fresh, tokens, users, made.thread, made.proposal, made.workflow, other)
 
 
 # --- One call on each transport ------------------------------------------------------------------
 
-Call = Callable[[Scene, str], Awaitable[str]]
+Call = Callable[[Environment, str], Awaitable[str]]
 
 
 def rest(method: str, path: str, body: Any = None, *, listed: bool = False) -> Call:
     """A verb over HTTP."""
 
-    async def _call(scene: Scene, who: str) -> str:
+    async def _call(environment: Environment, who: str) -> str:
         address = path.format(
-            proposal=scene.proposal,
-            thread=scene.thread,
-            workflow=scene.workflow,
-            viewer=scene.users["viewer"],
-            nobody=scene.users["stranger"],
+            proposal=environment.proposal,
+            thread=environment.thread,
+            workflow=environment.workflow,
+            viewer=environment.users["viewer"],
+            nobody=environment.users["stranger"],
         )
-        named = json.loads(json.dumps(body).replace("{thread}", scene.thread))
-        async with scene.http(who) as client:
+        named = json.loads(json.dumps(body).replace("{thread}", environment.thread))
+        async with environment.http(who) as client:
             answer = await client.request(method, address, json=named)
         if answer.is_success:
             return HIDDEN if listed and not answer.json()["items"] else OK
@@ -139,16 +141,18 @@ def rest(method: str, path: str, body: Any = None, *, listed: bool = False) -> C
 def rpc(stub: Any, method: str, *, listed: str = "", **fields: Any) -> Call:
     """A verb over gRPC."""
 
-    async def _call(scene: Scene, who: str) -> str:
+    async def _call(environment: Environment, who: str) -> str:
         ids = {
-            "proposal_id": scene.proposal,
-            "thread_id": scene.thread,
-            "workflow_id": scene.workflow,
-            "user_id": scene.users["stranger"],
+            "proposal_id": environment.proposal,
+            "thread_id": environment.thread,
+            "workflow_id": environment.workflow,
+            "user_id": environment.users["stranger"],
         }
         kind = getattr(m, f"{method}Request")
         named = {name: ids[name] for name in kind.DESCRIPTOR.fields_by_name if name in ids and not listed}
-        call = getattr(stub(scene.channel), method)(kind(**named | fields), metadata=scene.metadata(who))
+        call = getattr(stub(environment.channel), method)(
+            kind(**named | fields), metadata=environment.metadata(who)
+        )
         try:
             if method.startswith("Watch"):
                 async for _ in call:
@@ -165,9 +169,9 @@ def rpc(stub: Any, method: str, *, listed: str = "", **fields: Any) -> Call:
 def opened(*protocols: str, by: str) -> Call:
     """Following by WebSocket, with the token in each place that it may be in."""
 
-    async def _call(scene: Scene, who: str) -> str:
-        token = scene.tokens[who]
-        path = f"/api/ws/refinements/{scene.thread}"
+    async def _call(environment: Environment, who: str) -> str:
+        token = environment.tokens[who]
+        path = f"/api/ws/refinements/{environment.thread}"
         offered = list(protocols)
         headers: dict[str, str] = {}
         if token is not None and by == "query":
@@ -178,7 +182,7 @@ def opened(*protocols: str, by: str) -> Call:
             headers["Authorization"] = f"Bearer {token}"
         if offered:
             headers["Sec-WebSocket-Protocol"] = ", ".join(offered)
-        status, _, refusal = await upgrade(scene.hub.http, path, headers)
+        status, _, refusal = await upgrade(environment.hub.http, path, headers)
         if status == 101:
             return OK
         # The seed tells 403 for what is not the caller's, and for what is not there.
@@ -187,9 +191,9 @@ def opened(*protocols: str, by: str) -> Call:
     return _call
 
 
-async def _sse(scene: Scene, who: str) -> str:
-    async with scene.http(who) as client:
-        url = f"/api/refinements/{scene.thread}/events"
+async def _sse(environment: Environment, who: str) -> str:
+    async with environment.http(who) as client:
+        url = f"/api/refinements/{environment.thread}/events"
         answer = await client.get(url, headers={"Accept": "text/event-stream"})
     if answer.status_code == 200:
         assert '"terminal"' in answer.text
@@ -268,14 +272,14 @@ _NOTHING_THERE = {
 }
 
 
-async def test_every_caller_is_answered_by_the_table_on_every_transport(scene: Scene) -> None:
+async def test_every_caller_is_answered_by_the_table_on_every_transport(environment: Environment) -> None:
     expected, found = {}, {}
     for name, (kind, call) in VERBS.items():
         for who, told in zip(CALLERS, TABLE[kind], strict=True):
             cell = f"{name} by {who}"
             expected[cell] = HIDDEN if told == OK and name in _NOTHING_THERE else told
             # Everybody may give up what they have; who has nothing is told so.
-            found[cell] = await call(scene, who)
+            found[cell] = await call(environment, who)
     assert len(expected) == len(VERBS) * len(CALLERS) > 300
     assert found == expected
 
@@ -296,38 +300,38 @@ def test_every_method_of_the_contract_and_every_route_is_in_the_table() -> None:
     assert named == {each["operationId"].lower() for each in operations if each.get("security")}
 
 
-async def test_everybody_may_give_up_their_own_access(scene: Scene) -> None:
+async def test_everybody_may_give_up_their_own_access(environment: Environment) -> None:
     for who in ("viewer", "editor"):
-        path = f"/api/proposals/{scene.proposal}/access/{scene.users[who]}"
-        async with scene.http(who) as client:
+        path = f"/api/proposals/{environment.proposal}/access/{environment.users[who]}"
+        async with environment.http(who) as client:
             assert (await client.delete(path)).status_code == 204
             assert problem(await client.delete(path))["code"] == HIDDEN
-            assert problem(await client.get(f"/api/proposals/{scene.proposal}"))["code"] == HIDDEN
+            assert problem(await client.get(f"/api/proposals/{environment.proposal}"))["code"] == HIDDEN
 
 
-async def test_the_last_owner_can_be_neither_removed_nor_lowered(scene: Scene) -> None:
-    base = f"/api/proposals/{scene.proposal}/access"
-    async with scene.http("owner") as client:
-        assert (await client.delete(f"{base}/{scene.users['disabled']}")).status_code == 204
+async def test_the_last_owner_can_be_neither_removed_nor_lowered(environment: Environment) -> None:
+    base = f"/api/proposals/{environment.proposal}/access"
+    async with environment.http("owner") as client:
+        assert (await client.delete(f"{base}/{environment.users['disabled']}")).status_code == 204
         refused = [
-            await client.delete(f"{base}/{scene.users['owner']}"),
-            await client.put(f"{base}/{scene.users['owner']}", json={"access_type": "viewer"}),
+            await client.delete(f"{base}/{environment.users['owner']}"),
+            await client.put(f"{base}/{environment.users['owner']}", json={"access_type": "viewer"}),
         ]
         assert [(each.status_code, problem(each)["code"]) for each in refused] == [(409, "conflict")] * 2
-        promoted = await client.put(f"{base}/{scene.users['editor']}", json={"access_type": "owner"})
+        promoted = await client.put(f"{base}/{environment.users['editor']}", json={"access_type": "owner"})
         assert promoted.json()["email"] == "editor@example.com"
-        assert (await client.delete(f"{base}/{scene.users['owner']}")).status_code == 204
+        assert (await client.delete(f"{base}/{environment.users['owner']}")).status_code == 204
 
 
-async def test_wrong_grants_and_links_are_told_field_by_field(scene: Scene) -> None:
-    base = f"/api/proposals/{scene.proposal}"
-    async with scene.http("owner") as client:
+async def test_wrong_grants_and_links_are_refused_field_by_field(environment: Environment) -> None:
+    base = f"/api/proposals/{environment.proposal}"
+    async with environment.http("owner") as client:
         for body, fields in (
             ({}, {"access_type"}),
             ({"access_type": "root"}, {"access_type"}),
             ({"access_type": 1, "more": 2}, {"access_type", "more"}),
         ):
-            answer = await client.put(f"{base}/access/{scene.users['viewer']}", json=body)
+            answer = await client.put(f"{base}/access/{environment.users['viewer']}", json=body)
             assert (answer.status_code, problem(answer)["fields"].keys()) == (400, fields)
         for body, fields in (
             ({"after_seq": -1, "expires_in_s": 59}, {"after_seq", "expires_in_s"}),
@@ -345,55 +349,57 @@ async def test_wrong_grants_and_links_are_told_field_by_field(scene: Scene) -> N
 # --- Share links ---------------------------------------------------------------------------------
 
 
-async def test_a_links_secret_is_told_once_and_kept_as_a_hash(scene: Scene) -> None:
-    async with scene.http("owner") as client:
-        made = await client.post(f"/api/proposals/{scene.proposal}/shares", json={"expires_in_s": 60})
+async def test_a_links_secret_is_shown_once_and_kept_as_a_hash(environment: Environment) -> None:
+    async with environment.http("owner") as client:
+        made = await client.post(f"/api/proposals/{environment.proposal}/shares", json={"expires_in_s": 60})
         secret = made.json()["secret"]
         assert secret.startswith("ideo_share_")
-        listed = await client.get(f"/api/proposals/{scene.proposal}/shares")
+        listed = await client.get(f"/api/proposals/{environment.proposal}/shares")
     assert secret not in listed.text
     assert [each["secret"] for each in listed.json()["items"]] == [None, None]
-    rows = await scene.hub.core.pool.fetch("SELECT l.*::text AS row FROM share_links l")
+    rows = await environment.hub.core.pool.fetch("SELECT l.*::text AS row FROM share_links l")
     assert all(secret not in row["row"] for row in rows)
 
 
-async def test_a_link_shows_the_events_behind_its_cursor_on_every_transport(scene: Scene) -> None:
-    async with scene.http("owner") as client:
-        made = await client.post(f"/api/proposals/{scene.proposal}/shares", json={"after_seq": 7})
-        whole = (await client.get(f"/api/refinements/{scene.thread}/events?limit=1000")).json()["items"]
+async def test_a_link_shows_the_events_after_its_cursor_on_every_transport(environment: Environment) -> None:
+    async with environment.http("owner") as client:
+        made = await client.post(f"/api/proposals/{environment.proposal}/shares", json={"after_seq": 7})
+        whole = (await client.get(f"/api/refinements/{environment.thread}/events?limit=1000")).json()["items"]
     expected = [each["seq"] for each in whole if each["seq"] > 7]
     assert len(expected) > 3
-    scene.tokens["link"] = made.json()["secret"]
+    environment.tokens["link"] = made.json()["secret"]
     found = {}
-    async with scene.http("link") as client:
-        page = (await client.get(f"/api/refinements/{scene.thread}/events?after=2&limit=1000")).json()
+    async with environment.http("link") as client:
+        page = (await client.get(f"/api/refinements/{environment.thread}/events?after=2&limit=1000")).json()
         found["page"] = [each["seq"] for each in page["items"]]
         sse = await client.get(
-            f"/api/refinements/{scene.thread}/events", headers={"Accept": "text/event-stream"}
+            f"/api/refinements/{environment.thread}/events", headers={"Accept": "text/event-stream"}
         )
         found["sse"] = [int(line[4:]) for line in sse.text.splitlines() if line.startswith("id: ")]
-    async with socket(scene.hub.http, scene.thread, made.json()["secret"], "ideo.v1") as stream:
+    async with socket(environment.hub.http, environment.thread, made.json()["secret"], "ideo.v1") as stream:
         messages = []
         with suppress(ConnectionClosed):
             while True:
                 messages.append(json.loads(await stream.recv()))
     batches = [message["batch"]["events"] for message in messages if "batch" in message]
     found["socket"] = [event["seq"] for batch in batches for event in batch]
-    stub: Any = _REFINEMENTS(scene.channel)
+    stub: Any = _REFINEMENTS(environment.channel)
     watched = stub.WatchRefinement(
-        m.WatchRefinementRequest(thread_id=scene.thread), metadata=scene.metadata("link")
+        m.WatchRefinementRequest(thread_id=environment.thread), metadata=environment.metadata("link")
     )
     found["grpc"] = [event.seq async for response in watched for event in response.batch.events]
     assert found == dict.fromkeys(found, expected)
 
 
 @pytest.mark.parametrize("ending", ["withdrawn", "expired"])
-async def test_a_link_that_ends_ends_the_streams_that_it_opened(scene: Scene, ending: str) -> None:
-    hub = scene.hub
+async def test_a_link_that_ends_ends_the_streams_that_it_opened(
+    environment: Environment, ending: str
+) -> None:
+    hub = environment.hub
     async with hub.client("owner@example.com") as client:
-        started = await start(client, "[[replay:short_run silent=10]]", scene.workflow)
+        started = await start(client, "[[replay:short_run silent=10]]", environment.workflow)
     base = f"/api/proposals/{started['proposal_id']}/shares"
-    async with scene.http("owner") as owner:
+    async with environment.http("owner") as owner:
         link = (await owner.post(base, json={"expires_in_s": 60})).json()
         async with socket(hub.http, started["thread_id"], link["secret"], "ideo.v1") as stream:
             await until(lambda: hub.core.broadcaster.readers == 1)

@@ -24,7 +24,7 @@ async def hub(database: str) -> AsyncIterator[RunningHub]:
 
 
 def _put_in(value: Any, known: dict[str, str]) -> Any:
-    """The value with `$name` replaced by what the setting calls so."""
+    """The value with `$name` replaced by what stands for it."""
     if isinstance(value, dict):
         return {key: _put_in(each, known) for key, each in value.items()}
     if isinstance(value, list):

@@ -100,7 +100,7 @@ async def test_every_method_answers_a_caller_with_a_token_by_its_request(hub: Gr
         assert refusal_of(caught.value).reason in ("invalid_argument", "not_found"), method
 
 
-async def test_a_foreign_resource_is_told_like_an_absent_one(hub: GrpcHub) -> None:
+async def test_a_foreign_resource_looks_like_an_absent_one(hub: GrpcHub) -> None:
     ann, bob = hub.caller("ann@example.com"), hub.caller("bob@example.com")
     refinement = await ann.start()
     await ann.events(refinement.thread_id)
@@ -193,7 +193,7 @@ async def test_reflection_lists_every_service_in_development(hub: GrpcHub) -> No
     )
 
 
-async def test_there_is_no_reflection_in_production(database: str) -> None:
+async def test_production_has_no_reflection(database: str) -> None:
     async with open_grpc_hub(database, dev=False) as hub:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await reflected(hub.channel)

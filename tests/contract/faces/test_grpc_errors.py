@@ -121,7 +121,7 @@ async def test_a_wrong_page_is_refused_naming_each_field(hub: GrpcHub) -> None:
         assert refusal.fields == named
 
 
-async def test_a_cursor_outside_the_journal_is_told_with_its_bounds(hub: GrpcHub) -> None:
+async def test_a_cursor_outside_the_journal_is_refused_with_the_bounds(hub: GrpcHub) -> None:
     ann = hub.caller()
     refinement = await ann.start()
     last = (await ann.events(refinement.thread_id))[-1].seq
@@ -140,7 +140,7 @@ async def test_a_cursor_outside_the_journal_is_told_with_its_bounds(hub: GrpcHub
     assert hub.core.broadcaster.readers == 0
 
 
-async def test_bytes_that_are_no_message_are_the_callers_mistake(hub: GrpcHub) -> None:
+async def test_bytes_that_are_not_a_message_are_an_invalid_argument(hub: GrpcHub) -> None:
     ann = hub.caller()
     service = "/ide_orchestrator.v1.RefinementService"
     # Cut off, and a string that is not UTF-8.
@@ -183,7 +183,7 @@ async def test_a_runtime_that_is_away_is_unavailable_and_the_proposal_failed(dat
         assert proposal.failure.reason == "runtime_unavailable"
 
 
-async def test_a_fault_of_the_hub_is_internal_and_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_fault_of_the_hub_is_internal_and_leaks_nothing(caplog: pytest.LogCaptureFixture) -> None:
     async def unary(_request: bytes, _context: Any) -> NoReturn:
         raise RuntimeError("the prompt was: top secret")
 

@@ -106,7 +106,7 @@ async def test_events_reach_a_watch_while_the_run_goes_on(hub: GrpcHub) -> None:
     assert rest[-1].terminal.outcome == m.Outcome.OUTCOME_CANCELLED
 
 
-async def test_a_watch_and_pages_tell_the_same(hub: GrpcHub) -> None:
+async def test_a_watch_and_pages_give_the_same_events(hub: GrpcHub) -> None:
     ann = hub.caller()
     refinement = await ann.start("[[replay:long_run]]")
     events = await ann.events(refinement.thread_id)
@@ -195,7 +195,7 @@ async def test_a_stuck_reader_that_goes_away_leaves_no_handler_and_no_noise(
     assert [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
 
 
-async def test_stopping_ends_watches_at_once_and_tells_to_come_back(hub: GrpcHub) -> None:
+async def test_stopping_ends_watches_at_once_and_asks_clients_to_reconnect(hub: GrpcHub) -> None:
     ann = hub.caller()
     refinement = await ann.start("[[replay:short_run silent=5]]")
     call = ann.watch(refinement.thread_id)

@@ -116,7 +116,7 @@ def big(size: int) -> bytes:
     ],
     ids=["nonsense", "header name", "two lengths", "length and chunks", "header", "target", "many headers"],
 )
-async def test_what_is_no_proper_http_is_answered_with_a_problem_and_closed(
+async def test_invalid_http_is_answered_with_a_problem_and_closed(
     face: HttpFace, pieces: tuple[bytes, ...]
 ) -> None:
     status, headers, body = await raw(face, *pieces)

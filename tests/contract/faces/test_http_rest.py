@@ -38,7 +38,9 @@ async def http(hub: RunningHub) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_a_start_and_its_proposal_have_the_seeds_form(hub: RunningHub, http: httpx.AsyncClient) -> None:
+async def test_a_start_and_its_proposal_have_the_legacy_form(
+    hub: RunningHub, http: httpx.AsyncClient
+) -> None:
     async with hub.client() as client:
         workflow_id = await a_workflow(client)
         started = await http.post(
@@ -209,7 +211,7 @@ async def test_wrong_queries_are_named(hub: RunningHub, http: httpx.AsyncClient)
     assert (told["floor"], told["last_seq"]) == (1, 52)
 
 
-async def test_no_route_answers_without_a_token_and_none_tells_others_from_nothing(
+async def test_no_route_answers_without_a_token_or_shows_that_a_foreign_resource_exists(
     hub: RunningHub, http: httpx.AsyncClient
 ) -> None:
     async with hub.client() as client:
@@ -294,7 +296,9 @@ async def _nothing_fails() -> list[str]:
     return []
 
 
-async def test_who_may_read_but_not_act_is_told_so(hub: RunningHub, http: httpx.AsyncClient) -> None:
+async def test_a_caller_who_may_read_but_not_act_is_refused_with_that_reason(
+    hub: RunningHub, http: httpx.AsyncClient
+) -> None:
     async with hub.client() as client, hub.client("eve@example.com") as eve:
         started = await start(client, "[[replay:short_run silent=20]]")
         await eve.call("GET", "/api/proposals")

@@ -107,7 +107,7 @@ async def hub_and_face(database: str, deadline_s: float) -> AsyncIterator[tuple[
         yield hub, face
 
 
-async def test_who_never_reads_is_cut_off_holds_little_until_then_and_nobody_else_notices(
+async def test_a_client_that_never_reads_is_cut_off_holds_little_memory_and_disturbs_no_other(
     database: str, on_loop: Any
 ) -> None:
     async def run() -> None:
@@ -144,7 +144,9 @@ async def test_who_never_reads_is_cut_off_holds_little_until_then_and_nobody_els
     await on_loop(run())
 
 
-async def test_who_reads_again_in_time_is_told_where_to_go_on(database: str, on_loop: Any) -> None:
+async def test_a_client_that_reads_again_in_time_gets_the_cursor_to_resume_from(
+    database: str, on_loop: Any
+) -> None:
     async def run() -> None:
         async with hub_and_face(database, DEADLINE_S) as (hub, face):
             async with hub.client() as client:

@@ -163,7 +163,7 @@ async def test_a_request_inside_anothers_bytes_is_never_answered(face: HttpFace)
     assert len(HOSTILE) > 60
 
 
-async def test_a_request_behind_another_is_answered_and_so_would_be_seen(face: HttpFace) -> None:
+async def test_a_pipelined_request_is_answered_so_a_smuggled_one_would_be_seen(face: HttpFace) -> None:
     proper = post(b"Host: x", b"Content-Length: 2", body=b"{}")
     for request in (proper, chunked(body=b"2\r\n{}\r\n0\r\n\r\n")):
         told = await answers(face, request + INNER)

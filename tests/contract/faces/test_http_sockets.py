@@ -83,7 +83,7 @@ async def closed(opened: ClientConnection) -> tuple[int | None, str | None]:
 # --- What is sent ------------------------------------------------------------------------------
 
 
-async def test_without_a_subprotocol_the_runtimes_frames_come_in_the_seeds_form(
+async def test_without_a_subprotocol_the_runtimes_frames_come_in_the_legacy_form(
     hub: RunningHub, thread: str
 ) -> None:
     async with socket(hub.http, thread, hub.token()) as opened:
@@ -205,7 +205,7 @@ async def test_only_pages_of_allowed_origins_may_open_it(hub: RunningHub, thread
         assert "access-control-allow-origin" not in headers
 
 
-async def test_what_is_wrong_is_told_before_the_upgrade_as_a_problem(hub: RunningHub, thread: str) -> None:
+async def test_a_refusal_comes_before_the_upgrade_as_a_problem(hub: RunningHub, thread: str) -> None:
     token = hub.token()
     eve = hub.token("eve@example.com")
     here = f"/api/ws/refinements/{thread}"
@@ -345,7 +345,7 @@ async def test_a_stopping_hub_sends_its_readers_away_then_closes_with_their_curs
             await stopping
 
 
-async def test_a_fault_of_the_hub_closes_with_the_cursor_and_tells_nothing_of_itself(
+async def test_a_fault_of_the_hub_closes_with_the_cursor_and_leaks_nothing(
     hub: RunningHub, thread: str
 ) -> None:
     # The journal's bytes are spoilt behind the hub's back.
@@ -362,7 +362,7 @@ async def test_a_fault_of_the_hub_closes_with_the_cursor_and_tells_nothing_of_it
 
 
 @pytest.mark.parametrize("pieces", [[b"\xff"], [b"caf\xc3", b"\x28"], [b"\xed\xa0\x80"]])
-async def test_text_that_is_no_utf8_ends_the_socket(hub: RunningHub, pieces: list[bytes]) -> None:
+async def test_text_that_is_not_utf8_ends_the_socket(hub: RunningHub, pieces: list[bytes]) -> None:
     async with socket(hub.http, await quiet_thread(hub), hub.token(), "ideo.v1") as opened:
         await opened.send(pieces, text=True)
         async with asyncio.timeout(10):

@@ -83,7 +83,7 @@ async def events(streamed: httpx.Response) -> AsyncIterator[ServerSentEvent]:
     assert rest == ""
 
 
-async def test_a_stream_begins_with_a_hello_and_ends_behind_the_terminal_event(
+async def test_a_stream_begins_with_a_hello_and_ends_after_the_terminal_event(
     hub: RunningHub, thread: str
 ) -> None:
     async with answer(hub, thread) as streamed:
@@ -117,7 +117,7 @@ async def test_a_browser_that_comes_back_gets_what_follows_the_last_event_it_had
         assert found == [None, *range(first, 53)], (last_id, query)
 
 
-async def test_a_browser_that_has_the_last_event_is_told_to_come_no_more(
+async def test_a_browser_that_has_the_last_event_is_asked_not_to_reconnect(
     hub: RunningHub, thread: str
 ) -> None:
     async with answer(hub, thread, last_id="52") as streamed:

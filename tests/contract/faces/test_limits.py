@@ -46,7 +46,7 @@ def refused(answer: httpx.Response) -> None:
     assert 1 <= int(answer.headers["retry-after"]) <= 60
 
 
-async def test_a_caller_with_enough_live_runs_is_told_to_wait_and_nobody_else_is(
+async def test_only_a_caller_at_the_limit_of_live_runs_has_to_wait(
     replicas: list[RunningHub],
 ) -> None:
     one, two = replicas

@@ -17,7 +17,7 @@ from server.wire import messages as m
 from server.wire.codec import ProtobufCodec
 from server.wire.text import get_time
 from tests.contract.schema.golden_events import FOLDER, GOLDEN
-from tests.support import event_strategies as some
+from tests.unit.wire import event_strategies as some
 
 codec = ProtobufCodec()
 

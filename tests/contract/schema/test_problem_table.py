@@ -67,13 +67,13 @@ def test_a_row_is_well_formed(row: Problem) -> None:
     assert row.error
 
 
-def test_the_seeds_words_are_kept() -> None:
+def test_the_legacy_error_codes_are_kept() -> None:
     words = {row.http: row.error for row in ROWS}
     assert (words[401], words[403], words[404]) == ("Unauthorized", "Forbidden", "Not Found")
 
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
-def test_http_and_grpc_tell_the_same(error: HubError) -> None:
+def test_http_and_grpc_give_the_same_problem(error: HubError) -> None:
     problem = problem_json(error, instance="/api/x", trace_id="ab")
     status = grpc_status(error)
     info = error_details_pb2.ErrorInfo()
@@ -99,7 +99,7 @@ def test_wrong_fields_are_named_on_both_sides() -> None:
     assert told == problem_json(error, instance="", trace_id="")["fields"] == expected
 
 
-def test_a_cursor_problem_says_where_the_journal_stands() -> None:
+def test_a_cursor_problem_gives_the_bounds_of_the_journal() -> None:
     problem = problem_json(errors.CursorOutOfRange(9, 3, 7), instance="", trace_id="")
     assert (problem["floor"], problem["last_seq"], problem["status"]) == (3, 7, 410)
 
@@ -109,7 +109,7 @@ def test_what_is_not_in_the_table_is_internal(error: Exception) -> None:
     assert problem_of(error) is INTERNAL
 
 
-def test_a_fault_of_the_hub_tells_nothing_of_itself() -> None:
+def test_a_fault_of_the_hub_leaks_nothing() -> None:
     error = ValueError("secret")
     assert "secret" not in str(problem_json(error, instance="", trace_id=""))
     assert "secret" not in str(grpc_status(error))

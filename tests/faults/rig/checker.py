@@ -46,7 +46,7 @@ def check(history: History) -> list[Violation]:
 
 
 def units_checked(history: History) -> int:
-    """How many units the clients were told, for the report."""
+    """How many units the clients got, for the report."""
     return sum(len(conn.received) for client in history.clients for conn in client.connections)
 
 
@@ -73,8 +73,10 @@ def _journal(journal: Journal) -> Found:
     if terminals != [last]:
         yield "terminal", f"terminal events at {terminals}, the journal ends at {last}"
     if not journal.outcome == journal.run_status == journal.proposal_status:
-        told = f"event {journal.outcome!r}, run {journal.run_status!r}, proposal {journal.proposal_status!r}"
-        yield "terminal", f"the outcomes differ: {told}"
+        outcomes = (
+            f"event {journal.outcome!r}, run {journal.run_status!r}, proposal {journal.proposal_status!r}"
+        )
+        yield "terminal", f"the outcomes differ: {outcomes}"
 
 
 def _verdict(history: History) -> Found:
@@ -116,7 +118,7 @@ def _upstream(history: History) -> Found:
     if (journal.outcome, journal.reason) in _TOLD_ALL and not _reaches_end(
         epochs[0 if history.exact else -1], history.exact, truth
     ):
-        yield "lost", "frames behind the last journalled one are neither in the journal nor marked"
+        yield "lost", "frames after the last journalled one are neither in the journal nor marked"
 
 
 def _end_was_sent(truth: Truth) -> bool:
@@ -124,7 +126,7 @@ def _end_was_sent(truth: Truth) -> bool:
 
 
 def _reaches_end(got: list[str], exact: bool, truth: Truth) -> bool:
-    """Whether nothing is missing behind the last epoch's frames: it reaches the last frame, or the one
+    """Whether nothing is missing after the last epoch's frames: it reaches the last frame, or the one
     before an `end` that the runtime never sent to anyone. Without any frame, it is all marked."""
     if not got:
         return not exact or not any(truth.connections)
@@ -136,11 +138,11 @@ def _reaches_end(got: list[str], exact: bool, truth: Truth) -> bool:
 def _epochs(epochs: list[list[str]], connections: list[list[str]]) -> Found:
     """Each epoch with frames is the beginning of a connection of its own, later than the one before; the
     first one, of the first connection on which anything was sent."""
-    behind = 0
+    passed = 0
     for number, got in enumerate(epochs, 1):
         if not got:
             continue
-        left = connections[behind:]
+        left = connections[passed:]
         place = next((n for n, sent in enumerate(left) if got == sent[: len(got)]), None)
         if place is None:
             best = max(left, key=lambda sent: _common(got, sent), default=[])
@@ -149,7 +151,7 @@ def _epochs(epochs: list[list[str]], connections: list[list[str]]) -> Found:
             return
         if number == 1 and any(sent != got[: len(sent)] for sent in left[:place]):
             yield "lost", "frames of an earlier connection are missing, and nothing says so"
-        behind += place + 1
+        passed += place + 1
 
 
 def _by_epoch(journal: Journal) -> list[list[str]]:
@@ -197,16 +199,14 @@ def _writes(history: History) -> Found:
             if after != before + 1 or moved or not (given_up or write.owner[1] == write.writer):
                 yield "fence", f"a takeover by {write.writer} for {write.owner[1]} from {before} to {after}"
         elif moved and write.writer != write.owner[0]:
-            yield (
-                "zombie",
-                f"{write.writer} wrote seq {write.last_seq[1]} while {write.owner[0] or 'nobody'} held it",
-            )
+            holder = write.owner[0] or "no process"
+            yield "zombie", f"{write.writer} wrote seq {write.last_seq[1]} while {holder} held it"
         if write.last_seq[1] < write.last_seq[0]:
             yield "lost", f"last_seq went from {write.last_seq[0]} to {write.last_seq[1]}"
 
 
 def _client(client: Client, journal: Journal) -> Found:
-    """Each connection a slice of the journal, each behind the one before, up to the end."""
+    """Each connection a slice of the journal, each after the one before, up to the end."""
     cursor = client.connections[0].after if client.connections else 0
     for connection in client.connections:
         if connection.refused:
@@ -218,7 +218,7 @@ def _client(client: Client, journal: Journal) -> Found:
         if connection.received:
             cursor = connection.received[-1][0]
     if not client.complete:
-        yield "unfinished", f"{client.way}: the last seq told is {cursor} of {journal.last_seq}"
+        yield "unfinished", f"{client.way}: the last seq is {cursor} of {journal.last_seq}"
     elif cursor != journal.last_seq:
         yield "terminal", f"{client.way}: took seq {cursor} for the end, which is {journal.last_seq}"
 
@@ -237,7 +237,7 @@ def _slice(way: str, connection: Connection, view: list[Unit]) -> Found:
             yield "rewritten", f"{way}: seq {seq} is not what the journal has"
             at += 1
         elif at < len(expected) and seq > expected[at][0]:
-            yield "lost", f"{way}: seq {expected[at][0]} to {seq - 1} were not told"
+            yield "lost", f"{way}: seq {expected[at][0]} to {seq - 1} are missing"
             at = next(index for index, unit in enumerate(expected) if unit[0] == seq) + 1
         else:
             yield "duplicated", f"{way}: seq {seq} again, after {last}"
@@ -245,7 +245,7 @@ def _slice(way: str, connection: Connection, view: list[Unit]) -> Found:
 
 
 def _hellos(history: History) -> Found:
-    """A greeting knows everything that anybody was told before it was asked for."""
+    """A greeting knows everything that any client had before it was asked for."""
     seen = sorted(
         (at, seq)
         for client in history.clients
@@ -262,25 +262,28 @@ def _hellos(history: History) -> Found:
                 continue
             before = [seq for at, seq in highest if at < connection.opened_at]
             if before and connection.hello < before[-1]:
-                yield "hello", f"{client.way}: last_seq {connection.hello}, but {before[-1]} was told before"
+                yield (
+                    "hello",
+                    f"{client.way}: last_seq {connection.hello}, but a client had {before[-1]} before",
+                )
 
 
 def _gets(history: History) -> Found:
-    """Once somebody was told the end, every read agrees with it."""
+    """Once a client has the last event, every read agrees with it."""
     journal = history.journal
-    told = [
+    ended = [
         at
         for client in history.clients
         if client.complete
         for seq, _, at in client.connections[-1].received
         if seq == journal.last_seq
     ]
-    if not told:
+    if not ended:
         return
     for get in history.gets:
-        if get.began_at <= min(told):
+        if get.began_at <= min(ended):
             continue
         if get.status != journal.outcome:
-            yield "get", f"{get.replica} said {get.status} after {journal.outcome} was told"
+            yield "get", f"{get.replica} said {get.status} after {journal.outcome}"
         elif get.files != journal.files:
             yield "get", f"{get.replica} gave other files than are stored"

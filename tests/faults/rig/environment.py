@@ -20,14 +20,15 @@ from urllib.parse import urlsplit
 import asyncpg
 import httpx
 
+from tests.faults.personas import Persona, Profile
 from tests.faults.rig.checker import Violation, check, units_checked
 from tests.faults.rig.history import TERMINAL, Get, History, JournalEvent
 from tests.faults.rig.observe import RECORD_WRITES, read_journal, read_truth, read_writes
-from tests.faults.rig.personas import Persona, Profile
 from tests.faults.rig.recorder import Recorder
 from tests.faults.rig.replicas import Address, Replica
-from tests.faults.rig.scripts import digests_of
-from tests.support.postgres import Postgres, running_postgres
+from tests.faults.scripts import digests_of
+from tests.support.hand_clock import retried
+from tests.support.postgres import DATABASE_ERRORS, Postgres, running_postgres
 from tests.support.processes import UNLIMITED, hub_environment, running
 from tests.support.tokens import bearer, token
 
@@ -80,7 +81,6 @@ class Run:
     proposal_id: str
     recorders: list[Recorder]
     tasks: list[asyncio.Task[Any]]
-    started_at: float
     gets: list[Get] = field(default_factory=list)
     #: The final journal's, once the run was checked.
     events: list[JournalEvent] = field(default_factory=list)
@@ -136,7 +136,7 @@ class Result:
 
 
 class NotStarted(Exception):
-    """The hub stored nothing of a start; the text has what it said."""
+    """The hub stored nothing of a start; the text has its answer."""
 
 
 class Rig:
@@ -177,9 +177,15 @@ class Rig:
         up = [replica.address for replica in self.replicas.values() if replica.up]
         return up or [replica.address for replica in self.replicas.values()]
 
-    async def connect(self) -> asyncpg.Connection:
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
         """A connection of the rig's own, past any proxy."""
-        return await asyncpg.connect(self._dsn)
+        connection = await asyncpg.connect(self._dsn)
+        try:
+            yield connection
+        finally:
+            with contextlib.suppress(*DATABASE_ERRORS):
+                await connection.close()
 
     async def make_workflow(self, via: str) -> None:
         """The workflow of all runs."""
@@ -195,39 +201,34 @@ class Rig:
         if not self._workflow:
             await self.make_workflow(via)
         prompt = f"{persona.prompt} {next(_numbers)}"
-        started_at = time.monotonic()
         url = f"{self.replicas[via].address.http}/api/workflows/{self._workflow}/refinements"
-        said = "nothing"
+        answered = "nothing"
         with contextlib.suppress(httpx.HTTPError):
             answer = await self.http.post(url, json={"user_prompt": prompt})
-            said = f"{answer.status_code} {answer.text[:200]}"
-        rows = await self._rows("SELECT id, thread_id FROM proposals WHERE user_prompt = $1", prompt)
-        if not rows:
-            raise NotStarted(f"the hub said {said}")
-        thread_id = str(rows[0]["thread_id"])
+            answered = f"{answer.status_code} {answer.text[:200]}"
+        proposal = await self._proposal_of(prompt)
+        if proposal is None:
+            raise NotStarted(f"the hub answered {answered}")
+        thread_id = str(proposal["thread_id"])
         number = len(self.runs)
         recorders = [
             Recorder(way, thread_id, self.environment.token, self.addresses, first=number + index)
             for index, way in enumerate(ways)
         ]
-        run = Run(persona, thread_id, str(rows[0]["id"]), recorders, [], started_at)
+        run = Run(persona, thread_id, str(proposal["id"]), recorders, [])
         run.tasks = [asyncio.create_task(recorder.run()) for recorder in recorders]
         self.runs.append(run)
         return run
 
-    async def _rows(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
-        """What the database says, as soon as it says anything."""
-        async with asyncio.timeout(60):
-            while True:
-                try:
-                    connection = await self.connect()
-                    try:
-                        found: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
-                        return found
-                    finally:
-                        await connection.close()
-                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                    await asyncio.sleep(0.1)
+    async def _proposal_of(self, prompt: str) -> asyncpg.Record | None:
+        """Ids of the proposal and its thread, as soon as the database answers."""
+
+        async def fetch() -> asyncpg.Record | None:
+            statement = "SELECT id, thread_id FROM proposals WHERE user_prompt = $1"
+            async with self._connection() as connection:
+                return await connection.fetchrow(statement, prompt)
+
+        return await retried(fetch, *DATABASE_ERRORS, within_s=60)
 
     async def gets(self, run: Run) -> None:
         """Read the proposal from every replica that answers."""
@@ -248,12 +249,8 @@ class Rig:
         """Wait for the end of all runs, then check each of them."""
         result = Result(fault)
         await self.end(self.runs, within_s=within_s)
-        connection = await self.connect()
-        try:
-            for run in self.runs:
-                await self.check(run, connection, result)
-        finally:
-            await connection.close()
+        for run in self.runs:
+            result.add(await self.check(run))
         return result
 
     async def end(self, runs: Sequence[Run], *, within_s: float) -> None:
@@ -267,37 +264,37 @@ class Rig:
         for run in runs:
             await self.gets(run)
 
-    async def check(
-        self,
-        run: Run,
-        connection: asyncpg.Connection,
-        result: Result,
-        more_verdicts: Set[tuple[str, str]] = frozenset(),
-    ) -> None:
-        """Check one run that is over."""
-        writers: dict[int, str] = {}
-        for replica in self.replicas.values():
-            writers.update(replica.writers)
+    async def check(self, run: Run, more_verdicts: Set[tuple[str, str]] = frozenset()) -> Result:
+        """Check one run that is over, as soon as the database answers."""
+        return await retried(lambda: self._check(run, more_verdicts), *DATABASE_ERRORS, within_s=60)
+
+    async def _check(self, run: Run, more_verdicts: Set[tuple[str, str]]) -> Result:
+        result = Result("")
         for task in run.tasks:
             if not task.cancelled() and (fault := task.exception()) is not None:
                 result.violations.append(Violation("recorder", repr(fault), run.persona.name))
-        history = History(
-            f"{run.persona.name} ({self.profile})",
-            run.persona.exact(self.profile),
-            run.persona.verdicts | more_verdicts,
-            await read_journal(connection, run.thread_id),
-            await read_truth(self.http, self.environment.runtime, run.thread_id),
-            [recorder.client for recorder in run.recorders],
-            run.gets,
-            await read_writes(connection, run.thread_id, writers),
-        )
+        writers: dict[int, str] = {}
+        for replica in self.replicas.values():
+            writers.update(replica.writers)
+        async with self._connection() as connection:
+            history = History(
+                f"{run.persona.name} ({self.profile})",
+                run.persona.exact(self.profile),
+                run.persona.verdicts | more_verdicts,
+                await read_journal(connection, run.thread_id),
+                await read_truth(self.http, self.environment.runtime, run.thread_id),
+                [recorder.client for recorder in run.recorders],
+                run.gets,
+                await read_writes(connection, run.thread_id, writers),
+            )
         run.events = history.journal.events
         found = check(history)
-        result.tried += 1
-        result.survived += not found and history.journal.run_status in TERMINAL
-        result.units += units_checked(history)
-        result.discontinuities += sum(event.kind == "discontinuity" for event in history.journal.events)
+        result.tried = 1
+        result.survived = int(not found and history.journal.run_status in TERMINAL)
+        result.units = units_checked(history)
+        result.discontinuities = sum(event.kind == "discontinuity" for event in history.journal.events)
         result.violations += found
+        return result
 
     def recoveries(self, since: float) -> list[float]:
         """For each run that was not over at `since`: how long its clients waited for the next event."""

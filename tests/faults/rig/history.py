@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tests.faults.rig.scripts import FileDigests
+from tests.faults.scripts import FileDigests
 
 #: A unit that a client got, by its seq and the SHA-256 of its canonical form.
 Unit = tuple[int, str]

@@ -17,7 +17,7 @@ from server.encoding.frame_delta import digest_of
 from server.wire.codec import ProtobufCodec
 from tests.faults.rig.history import Journal, JournalEvent, Truth, Unit, Write
 from tests.faults.rig.recorder import event_sha256, frame_sha256
-from tests.faults.rig.scripts import digests_of
+from tests.faults.scripts import digests_of
 
 _CODEC = ProtobufCodec()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.faults.rig.environment import Result
 
-#: Rules that mean that something was lost, or was told twice.
+#: Rules that mean that something was lost, or came twice.
 LOST = frozenset({"lost", "hole", "unfinished"})
 DUPLICATED = frozenset({"duplicated"})
 _HEAD = (
@@ -24,27 +24,27 @@ _HEAD = (
 )
 
 
-def _count(result: Result, rules: frozenset[str]) -> int:
-    return sum(violation.rule in rules for violation in result.violations)
-
-
-def _recovery(result: Result) -> tuple[float, float] | None:
-    found = sorted(result.recovery_s)
-    return (round(found[len(found) // 2], 1), round(found[-1], 1)) if found else None
+def _facts(result: Result) -> dict[str, Any]:
+    """A row: counts by kind of rule, and how long recovery took (p50, max)."""
+    rules = [violation.rule for violation in result.violations]
+    waits = sorted(result.recovery_s)
+    return {
+        "fault": result.fault,
+        "tried": result.tried,
+        "survived": result.survived,
+        "events_checked": result.units,
+        "lost": sum(rule in LOST for rule in rules),
+        "duplicated": sum(rule in DUPLICATED for rule in rules),
+        "discontinuities": result.discontinuities,
+        "recovery_s": (round(waits[len(waits) // 2], 1), round(waits[-1], 1)) if waits else None,
+    }
 
 
 def as_json(results: Iterable[Result], **more: Any) -> str:
     """All of it, for machines."""
     rows = [
         {
-            "fault": result.fault,
-            "tried": result.tried,
-            "survived": result.survived,
-            "events_checked": result.units,
-            "lost": _count(result, LOST),
-            "duplicated": _count(result, DUPLICATED),
-            "discontinuities": result.discontinuities,
-            "recovery_s": _recovery(result),
+            **_facts(result),
             "violations": [[one.rule, one.run, one.detail] for one in result.violations],
             "notes": {key: value for key, value in result.notes.items() if value != "reached"},
         }
@@ -55,37 +55,20 @@ def as_json(results: Iterable[Result], **more: Any) -> str:
 
 def as_table(results: Sequence[Result]) -> str:
     """For people: the table, the notes, and what is wrong."""
-    rows = [_HEAD]
+    rows: list[tuple[str, ...]] = [_HEAD]
     for result in results:
-        lost, duplicated = _count(result, LOST), _count(result, DUPLICATED)
-        recovery = _recovery(result)
-        rows.append(
-            (
-                result.fault,
-                str(result.tried),
-                str(result.survived),
-                f"{result.units:,}",
-                str(lost),
-                str(duplicated),
-                str(len(result.violations) - lost - duplicated),
-                str(result.discontinuities),
-                f"{recovery[0]}, {recovery[1]}" if recovery else "",
-            )
-        )
+        facts = _facts(result)
+        other = len(result.violations) - facts["lost"] - facts["duplicated"]
+        cells = [facts[key] for key in ("fault", "tried", "survived")]
+        cells += [f"{result.units:,}", facts["lost"], facts["duplicated"], other, result.discontinuities]
+        rows.append((*map(str, cells), "{}, {}".format(*facts["recovery_s"]) if facts["recovery_s"] else ""))
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
+    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
     lines.insert(1, "-" * len(lines[0]))
     for result in results:
-        for key, value in result.notes.items():
-            if value not in ("reached", "not reached"):
-                lines.append(f"  {key}: {value}")
-        missed = [key for key, value in result.notes.items() if value == "not reached"]
+        notes = result.notes.items()
+        lines += [f"  {key}: {value}" for key, value in notes if value not in ("reached", "not reached")]
+        missed = [key for key, value in notes if value == "not reached"]
         if missed:
             lines.append(f"  {result.fault}: not reached by {len(missed)}: {', '.join(missed)}")
     for result in results:

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from server.encoding.frame_delta import frame_digest
-from tests.faults.rig.personas import Persona
-from tests.faults.rig.scripts import Script, digests_of, script
+from tests.faults.personas import Persona
+from tests.faults.scripts import Script, digests_of, script
 from tests.support.runtime import END, Answer, Disconnect, Runtime, Stream, serve_runtime, state_frame
 
 #: How long the stream of an unknown thread, and a poller, show progress; and how often.

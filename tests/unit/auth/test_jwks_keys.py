@@ -15,7 +15,7 @@ from jwt.algorithms import ECAlgorithm
 from server.auth.claims import Header
 from server.auth.jwks import BadKeySet, key_for, keys_in
 from server.domain.errors import Unauthenticated
-from tests.support.issuer import new_ec, new_ed, new_rsa, public_jwk
+from tests.unit.auth.issuer import new_ec, new_ed, new_rsa, public_jwk
 
 RSA, EC, ED = new_rsa(), new_ec(), new_ed()
 

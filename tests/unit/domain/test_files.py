@@ -41,13 +41,13 @@ def test_every_form_gives_the_files_bytes_and_adds_none(value: Any, content: byt
     [None, 3, [], {}, {"content": None}, {"content": ["a", 1]}, {"content": "a", "created_at": 1},
      {"content": "a", "modified_at": []}],
 )  # fmt: skip
-def test_what_has_no_known_form_is_no_file(value: Any) -> None:
+def test_a_value_of_unknown_form_is_not_a_file(value: Any) -> None:
     with pytest.raises(NotAFile):
         parse_file(value)
 
 
 @given(TEXT, TIME, TIME)
-def test_a_text_file_in_the_seeds_form_is_the_same_file(
+def test_a_text_file_in_the_legacy_form_is_the_same_file(
     text: str, made: str | None, changed: str | None
 ) -> None:
     file = File(text.encode("utf-8", "surrogatepass"), True, made, changed)
@@ -57,7 +57,7 @@ def test_a_text_file_in_the_seeds_form_is_the_same_file(
 
 
 @given(st.binary(max_size=40), TIME)
-def test_a_binary_file_in_the_seeds_form_says_its_encoding(content: bytes, made: str | None) -> None:
+def test_a_binary_file_in_the_legacy_form_names_its_encoding(content: bytes, made: str | None) -> None:
     form = File(content, False, made).legacy_form()
     assert form["encoding"] == "base64"
     assert base64.b64decode("\n".join(form["content"])) == content

@@ -52,7 +52,7 @@ def test_a_track_gives_back_what_was_written(frames: list[bytes]) -> None:
 
 
 @given(FEW, FEW, st.integers(0, 3000))
-def test_a_difference_is_no_longer_than_what_is_new(head: bytes, tail: bytes, size: int) -> None:
+def test_a_delta_is_not_longer_than_what_is_new(head: bytes, tail: bytes, size: int) -> None:
     old, new = head + tail, head + b"x" * size + tail
     assert len(encode_delta(old, new)) <= 12 + min(size, DEFLATE_FROM_BYTES)
 
@@ -102,7 +102,7 @@ def test_a_retelling_goes_in_order() -> None:
         FrameReconstructor().frames_for(2, b"", None)
 
 
-def test_files_are_told_whole_though_kept_as_changes() -> None:
+def test_files_are_given_whole_though_kept_as_changes() -> None:
     tracks, reconstructor = DeltaContext(), FrameReconstructor()
     steps = [
         (
@@ -126,14 +126,14 @@ def test_files_are_told_whole_though_kept_as_changes() -> None:
 
 
 @pytest.mark.parametrize("files", [(), (FileChange("/odd", File(b"x"), added=True),)])
-def test_an_entry_that_is_no_file_is_told_as_it_came(files: tuple[FileChange, ...]) -> None:
+def test_an_entry_that_is_not_a_file_is_given_as_it_came(files: tuple[FileChange, ...]) -> None:
     skeleton = b'{"event_type":"on_state_update","data":{"files":{' + MEMBERS_PLACEHOLDER + b'"/odd":7}}}'
     kind = StateUpdate(files=files, unread_files=(UnreadFile("/odd", "7"),))
     (frame,) = FrameReconstructor().frames_for(1, DeltaContext().encode_state(b"x", skeleton, None), kind)
     assert json.loads(frame)["data"] == {"files": {"/odd": 7}}
 
 
-def test_files_that_the_hub_learnt_without_a_frame_are_told_by_a_frame_of_its_own() -> None:
+def test_files_that_the_hub_learnt_without_a_frame_come_in_a_frame_of_the_hubs() -> None:
     reconstructor = FrameReconstructor()
     (frame,) = reconstructor.frames_for(
         1, b"", StateUpdate(files=(FileChange("/a", File(b"x"), added=True),))
@@ -145,7 +145,7 @@ def test_files_that_the_hub_learnt_without_a_frame_are_told_by_a_frame_of_its_ow
     }
 
 
-def test_a_failure_that_the_runtime_did_not_report_is_told_before_the_end() -> None:
+def test_a_failure_that_the_runtime_did_not_report_comes_before_the_end() -> None:
     failed = Terminal(Outcome.FAILED, "deadline_exceeded", "too long")
     error, end = map(json.loads, FrameReconstructor().frames_for(1, b"", failed))
     # Two frames of one event: only the last one moves the reader's cursor.
@@ -156,7 +156,7 @@ def test_a_failure_that_the_runtime_did_not_report_is_told_before_the_end() -> N
     assert end == {"event_type": "end", "data": {}, "seq": 1}
 
 
-def test_a_failure_that_the_runtime_reported_is_told_once() -> None:
+def test_a_failure_that_the_runtime_reported_comes_once() -> None:
     reconstructor, tracks = FrameReconstructor(), DeltaContext()
     body = b'{"event_type":"error","data":{}}'
     reconstructor.frames_for(
@@ -183,7 +183,7 @@ def test_a_failure_that_the_runtime_reported_is_told_once() -> None:
         (b'{\0"\0}\0', {"event_type": "unknown", "data": {"raw": '{\0"\0}\0'}, "seq": 7}),
     ],
 )
-def test_any_frame_is_told_as_a_json_object_with_its_seq(frame: bytes, told: object) -> None:
+def test_any_frame_is_a_json_object_with_its_seq(frame: bytes, told: object) -> None:
     assert json.loads(with_seq(frame, 7, trusted=False)) == told
 
 

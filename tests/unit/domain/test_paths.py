@@ -160,14 +160,14 @@ def test_of_files_that_collide_the_first_in_path_order_is_kept() -> None:
     assert outcome("/a/x", "/A/y") == (["/A/y", "/a/x"], [])
 
 
-def test_a_rejected_file_stands_in_nobodys_way() -> None:
+def test_a_rejected_file_blocks_no_other() -> None:
     assert outcome("/../a", "/a", "/a.") == (
         ["/a"],
         [("/../a", F.DOT_SEGMENT), ("/a.", F.TRAILING_DOT_OR_SPACE)],
     )
 
 
-def test_files_beyond_the_limits_are_rejected_and_smaller_ones_behind_them_kept() -> None:
+def test_files_beyond_the_limits_are_rejected_and_smaller_ones_after_them_kept() -> None:
     assert outcome("/a", "/b", "/c", max_files=2) == (["/a", "/b"], [("/c", F.TOO_MANY_FILES)])
     files = {"/a": File(b"1234"), "/b": File(b"123456789"), "/c": File(b"1")}
     kept, rejected = partition_files(files, max_bytes=6)

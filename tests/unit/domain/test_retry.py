@@ -88,7 +88,7 @@ def test_jitter_shortens_a_pause_by_half_at_most(first_s: float, factor: float, 
         assert longest / 2 <= jittered.next_pause_s() <= longest <= max_s
 
 
-def test_after_a_success_the_pauses_begin_anew() -> None:
+def test_a_success_resets_the_pauses() -> None:
     backoff = Backoff(1, 8, jitter=never)
     assert [backoff.next_pause_s() for _ in range(5)] == [1, 2, 4, 8, 8]
     backoff.reset()

@@ -27,7 +27,7 @@ def records_of(segment: Segment) -> list[tuple[bytes, bytes]]:
 
 
 @given(st.integers(0, 2**70), st.binary(max_size=3))
-def test_a_varint_is_read_back_with_the_place_behind_it(number: int, behind: bytes) -> None:
+def test_a_varint_is_read_back_with_the_place_after_it(number: int, behind: bytes) -> None:
     written = varint(number)
     assert read_varint(b"\xff" + written + behind, 1) == (number, 1 + len(written))
 

@@ -76,7 +76,7 @@ def test_every_error_of_the_hub_has_the_status_of_the_table(kind: type[errors.Hu
     assert ("WWW-Authenticate" in headers) == (status == 401)
 
 
-def test_a_fault_tells_nothing_of_itself() -> None:
+def test_a_fault_leaks_nothing() -> None:
     status, _, problem = _answer(RuntimeError(TEXT))
     assert (status, problem["code"]) == (500, "internal")
     assert TEXT not in json.dumps(problem)

@@ -101,6 +101,6 @@ def test_every_other_origin_is_refused(origin: str) -> None:
     assert not origin_allowed([origin], ALLOWED)
 
 
-def test_no_origin_is_no_page_and_two_are_none() -> None:
+def test_a_request_without_an_origin_is_not_a_page_and_two_origins_are_refused() -> None:
     assert origin_allowed([], ALLOWED)
     assert not origin_allowed([ALLOWED[0], ALLOWED[0]], ALLOWED)

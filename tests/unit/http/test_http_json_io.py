@@ -25,7 +25,7 @@ SECRET = "hunter2"
         (b"\xef\xbb\xbf{}", "line 1, column 1"),
     ],
 )
-def test_what_is_no_json_is_told_by_its_place_without_its_content(raw: bytes, says: str) -> None:
+def test_invalid_json_is_refused_with_its_place_and_without_its_content(raw: bytes, says: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         parse_json(raw)
     assert says in caught.value.fields["body"]

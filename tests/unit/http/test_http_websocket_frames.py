@@ -44,7 +44,7 @@ def test_a_sign_of_life_is_made_once_for_all_readers() -> None:
     assert JsonEventEncoder().heartbeat(Heartbeat(8, "")) is JsonEventEncoder().heartbeat(Heartbeat(8, ""))
 
 
-def test_the_seeds_socket_tells_progress_only_when_it_changed() -> None:
+def test_a_legacy_socket_shows_progress_only_when_it_changed() -> None:
     messages = LegacyFrameEncoder(None)  # type: ignore[arg-type]  # follows nothing here
     assert messages.heartbeat(Heartbeat(1, "")) == b""
     told = json.loads(_payload(messages.heartbeat(Heartbeat(1, "step 1"))))

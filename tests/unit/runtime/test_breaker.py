@@ -12,7 +12,7 @@ from server.runtime.breaker import Breaker, BreakerCounts
 
 
 @dataclass
-class Setting:
+class TimedBreaker:
     now: float = 1000.0
     breaker: Breaker = field(init=False)
 
@@ -40,11 +40,11 @@ class Setting:
 
 
 @pytest.fixture
-def on() -> Setting:
-    return Setting()
+def on() -> TimedBreaker:
+    return TimedBreaker()
 
 
-def test_it_has_the_contracts_name_and_begins_closed(on: Setting) -> None:
+def test_it_has_the_contracts_name_and_begins_closed(on: TimedBreaker) -> None:
     assert (on.breaker.name, on.breaker.state, on.breaker.counts) == (
         "deepagents-runtime",
         "closed",
@@ -53,12 +53,12 @@ def test_it_has_the_contracts_name_and_begins_closed(on: Setting) -> None:
 
 
 @pytest.mark.parametrize(("failures", "state"), [(5, "closed"), (6, "open")])
-def test_more_than_five_failures_in_a_row_trip_it(on: Setting, failures: int, state: str) -> None:
+def test_more_than_five_failures_in_a_row_trip_it(on: TimedBreaker, failures: int, state: str) -> None:
     on.broken(failures)
     assert on.breaker.state == state
 
 
-def test_a_success_between_begins_the_row_anew(on: Setting) -> None:
+def test_a_success_resets_the_count_of_failures(on: TimedBreaker) -> None:
     on.broken(5)
     on.answered()
     on.broken(5)
@@ -67,13 +67,15 @@ def test_a_success_between_begins_the_row_anew(on: Setting) -> None:
 
 
 @pytest.mark.parametrize(("pause_s", "counted"), [(60.0, 5), (60.01, 0)])
-def test_the_closed_state_forgets_its_counts_each_interval(on: Setting, pause_s: float, counted: int) -> None:
+def test_the_closed_state_forgets_its_counts_each_interval(
+    on: TimedBreaker, pause_s: float, counted: int
+) -> None:
     on.broken(5)
     on.now += pause_s
     assert on.breaker.counts.failures_in_a_row == counted
 
 
-def test_failures_on_both_sides_of_an_interval_do_not_add_up(on: Setting) -> None:
+def test_failures_on_both_sides_of_an_interval_do_not_add_up(on: TimedBreaker) -> None:
     on.broken(5)
     on.now += 61
     on.broken(5)
@@ -81,7 +83,7 @@ def test_failures_on_both_sides_of_an_interval_do_not_add_up(on: Setting) -> Non
 
 
 @pytest.mark.parametrize(("pause_s", "state"), [(29.0, "open"), (30.0, "open"), (30.01, "half_open")])
-def test_it_stays_open_for_its_time(on: Setting, pause_s: float, state: str) -> None:
+def test_it_stays_open_for_its_time(on: TimedBreaker, pause_s: float, state: str) -> None:
     on.broken(6)
     on.now += pause_s
     assert on.breaker.state == state
@@ -91,14 +93,14 @@ def test_it_stays_open_for_its_time(on: Setting, pause_s: float, state: str) -> 
     ("pause_s", "retry_after_s"), [(0.0, 30), (0.5, 30), (1.0, 29), (28.7, 2), (29.5, 1), (30.0, 1)]
 )
 def test_an_open_breaker_gives_the_whole_seconds_that_are_left(
-    on: Setting, pause_s: float, retry_after_s: int
+    on: TimedBreaker, pause_s: float, retry_after_s: int
 ) -> None:
     on.broken(6)
     on.now += pause_s
     assert on.refusal().retry_after_s == retry_after_s
 
 
-def test_what_it_refused_does_not_prolong_it(on: Setting) -> None:
+def test_what_it_refused_does_not_prolong_it(on: TimedBreaker) -> None:
     on.broken(6)
     on.now += 29
     on.refusal()
@@ -106,14 +108,14 @@ def test_what_it_refused_does_not_prolong_it(on: Setting) -> None:
     assert on.breaker.state == "half_open"
 
 
-def test_half_open_it_lets_three_in_and_refuses_the_fourth(on: Setting) -> None:
+def test_half_open_it_lets_three_in_and_refuses_the_fourth(on: TimedBreaker) -> None:
     on.half_open()
     for _ in range(3):
         on.breaker.admit()
     assert on.refusal().retry_after_s == 1
 
 
-def test_three_successes_in_a_row_close_it(on: Setting) -> None:
+def test_three_successes_in_a_row_close_it(on: TimedBreaker) -> None:
     on.half_open()
     on.answered(2)
     assert on.breaker.state == "half_open"
@@ -122,7 +124,7 @@ def test_three_successes_in_a_row_close_it(on: Setting) -> None:
 
 
 @pytest.mark.parametrize("successes", [0, 1, 2])
-def test_one_failure_opens_it_again_for_its_whole_time(on: Setting, successes: int) -> None:
+def test_one_failure_opens_it_again_for_its_whole_time(on: TimedBreaker, successes: int) -> None:
     on.half_open()
     on.answered(successes)
     on.broken()
@@ -130,7 +132,7 @@ def test_one_failure_opens_it_again_for_its_whole_time(on: Setting, successes: i
     assert on.refusal().retry_after_s == 30
 
 
-def test_outcomes_of_an_older_generation_say_nothing(on: Setting) -> None:
+def test_outcomes_of_an_older_generation_do_not_count(on: TimedBreaker) -> None:
     early = [on.breaker.admit() for _ in range(8)]
     on.broken(6)
     on.breaker.succeeded(early[0])
@@ -145,14 +147,14 @@ def test_outcomes_of_an_older_generation_say_nothing(on: Setting) -> None:
     assert on.breaker.counts == BreakerCounts()
 
 
-def test_an_outcome_behind_the_interval_says_nothing(on: Setting) -> None:
+def test_an_outcome_after_the_interval_does_not_count(on: TimedBreaker) -> None:
     early = on.breaker.admit()
     on.now += 61
     on.breaker.failed(early)
     assert on.breaker.counts == BreakerCounts()
 
 
-def test_a_call_that_was_given_up_counts_as_neither_and_frees_its_place(on: Setting) -> None:
+def test_a_call_that_was_given_up_counts_as_neither_and_frees_its_place(on: TimedBreaker) -> None:
     on.half_open()
     calls = [on.breaker.admit() for _ in range(3)]
     on.breaker.withdrawn(calls[0])
@@ -163,7 +165,7 @@ def test_a_call_that_was_given_up_counts_as_neither_and_frees_its_place(on: Sett
     assert on.breaker.state == "closed"
 
 
-def test_a_look_takes_no_place(on: Setting) -> None:
+def test_a_look_takes_no_place(on: TimedBreaker) -> None:
     on.half_open()
     for _ in range(10):
         on.breaker.check()
@@ -172,7 +174,7 @@ def test_a_look_takes_no_place(on: Setting) -> None:
     assert on.breaker.state == "closed"
 
 
-def test_a_look_says_what_a_call_would_hear(on: Setting) -> None:
+def test_a_look_says_what_a_call_would_hear(on: TimedBreaker) -> None:
     on.broken(6)
     with pytest.raises(RuntimeUnavailable):
         on.breaker.check()
@@ -202,7 +204,7 @@ def test_a_look_says_what_a_call_would_hear(on: Setting) -> None:
     ids=repr,
 )
 def test_what_a_call_raises_is_its_outcome(
-    on: Setting, raised: BaseException | None, counts: BreakerCounts
+    on: TimedBreaker, raised: BaseException | None, counts: BreakerCounts
 ) -> None:
     def call() -> None:
         with on.breaker.attempt():
@@ -217,7 +219,7 @@ def test_what_a_call_raises_is_its_outcome(
     assert on.breaker.counts == counts
 
 
-def test_a_refused_call_is_not_made(on: Setting) -> None:
+def test_a_refused_call_is_not_made(on: TimedBreaker) -> None:
     on.broken(6)
     with pytest.raises(RuntimeUnavailable), on.breaker.attempt():
         pytest.fail("the call was made")

@@ -18,12 +18,12 @@ INTERVAL, TIMEOUT, MOST, BORNE = 60, 30, 3, 5
 
 
 @dataclass
-class Era:
+class Period:
     """A span between two clearings: what came in, and the outcomes in their order."""
 
     kind: str
     since: float
-    let_in: int = 0
+    admitted: int = 0
     outcomes: list[bool] = field(default_factory=list)
 
     def row(self, good: bool) -> int:
@@ -35,7 +35,7 @@ class Era:
         return tail
 
     def successor(self, now: float) -> str | None:
-        """The kind of era that must follow by now, if any."""
+        """The kind of period that must follow by now, if any."""
         if self.kind == "closed":
             if self.row(False) > BORNE:
                 return "open"
@@ -49,28 +49,28 @@ class Era:
 
 @dataclass
 class Model:
-    eras: list[Era] = field(default_factory=lambda: [Era("closed", 0.0)])
+    periods: list[Period] = field(default_factory=lambda: [Period("closed", 0.0)])
 
-    def at(self, now: float) -> Era:
-        kind = self.eras[-1].successor(now)
+    def at(self, now: float) -> Period:
+        kind = self.periods[-1].successor(now)
         if kind is not None:
-            self.eras.append(Era(kind, now))
-        return self.eras[-1]
+            self.periods.append(Period(kind, now))
+        return self.periods[-1]
 
-    def admit(self, now: float) -> Era | None:
-        era = self.at(now)
-        if era.kind == "open" or (era.kind == "half_open" and era.let_in >= MOST):
+    def admit(self, now: float) -> Period | None:
+        period = self.at(now)
+        if period.kind == "open" or (period.kind == "half_open" and period.admitted >= MOST):
             return None
-        era.let_in += 1
-        return era
+        period.admitted += 1
+        return period
 
-    def settle(self, era: Era, good: bool | None, now: float) -> None:
-        if self.at(now) is not era:
+    def settle(self, period: Period, good: bool | None, now: float) -> None:
+        if self.at(now) is not period:
             return
         if good is None:
-            era.let_in -= 1
+            period.admitted -= 1
         else:
-            era.outcomes.append(good)
+            period.outcomes.append(good)
         self.at(now)
 
 
@@ -91,12 +91,12 @@ class Against(RuleBasedStateMachine):
 
     @rule(target=calls)
     def a_call_begins(self) -> Any:
-        era = self.model.admit(self.now)
-        if era is not None:
-            return self.breaker.admit(), era
+        period = self.model.admit(self.now)
+        if period is not None:
+            return self.breaker.admit(), period
         with pytest.raises(RuntimeUnavailable) as refused:
             self.breaker.admit()
-        last = self.model.eras[-1]
+        last = self.model.periods[-1]
         left = max(1, last.since + TIMEOUT - self.now if last.kind == "open" else 0)
         assert left <= (refused.value.retry_after_s or 0) < left + 1
         return None
@@ -105,36 +105,36 @@ class Against(RuleBasedStateMachine):
     def a_call_ends(self, call: Any, good: bool | None) -> None:
         if call is None:
             return
-        generation, era = call
-        assert era is not None
-        self.model.settle(era, good, self.now)
+        generation, period = call
+        assert period is not None
+        self.model.settle(period, good, self.now)
         tell = {True: self.breaker.succeeded, False: self.breaker.failed, None: self.breaker.withdrawn}[good]
         tell(generation)
 
     @rule(outcomes=st.lists(st.booleans() | st.just(False), min_size=1, max_size=8))
     def calls_one_after_the_other(self, outcomes: list[bool]) -> None:
         for good in outcomes:
-            era = self.model.admit(self.now)
-            if era is None:
+            period = self.model.admit(self.now)
+            if period is None:
                 return
             generation = self.breaker.admit()
-            self.model.settle(era, good, self.now)
+            self.model.settle(period, good, self.now)
             (self.breaker.succeeded if good else self.breaker.failed)(generation)
 
     @rule()
     def somebody_checks(self) -> None:
-        era = self.model.at(self.now)
-        refused = era.kind == "open" or (era.kind == "half_open" and era.let_in >= MOST)
+        period = self.model.at(self.now)
+        refused = period.kind == "open" or (period.kind == "half_open" and period.admitted >= MOST)
         with pytest.raises(RuntimeUnavailable) if refused else nullcontext():
             self.breaker.check()
 
     @invariant()
     def they_agree(self) -> None:
-        era = self.model.at(self.now)
-        assert self.breaker.state == era.kind
-        good = era.outcomes.count(True)
-        bad = era.outcomes.count(False)
-        expected = BreakerCounts(era.let_in, good, bad, era.row(True), era.row(False))
+        period = self.model.at(self.now)
+        assert self.breaker.state == period.kind
+        good = period.outcomes.count(True)
+        bad = period.outcomes.count(False)
+        expected = BreakerCounts(period.admitted, good, bad, period.row(True), period.row(False))
         assert self.breaker.counts == expected
 
 

@@ -63,7 +63,7 @@ def test_every_frame_has_its_kind_and_none_stays_uninterpreted(name: str) -> Non
     assert any(meaning.error for meaning in meanings) is failed
 
 
-def test_an_error_frame_tells_its_message_and_place() -> None:
+def test_an_error_frame_has_its_message_and_place() -> None:
     _, meanings = interpreted("error_mid_stream")
     (error,) = [meaning.error for meaning in meanings if meaning.error]
     assert error.message == "provider stream closed: connection reset by peer"

@@ -210,7 +210,7 @@ def test_the_file_changes_add_up_to_the_files(frames: list[bytes]) -> None:
 
 
 @given(st.binary(max_size=60))
-def test_bytes_that_are_no_frame_are_kept_as_they_came(frame: bytes) -> None:
+def test_bytes_that_are_not_a_frame_are_kept_as_they_came(frame: bytes) -> None:
     (kind,) = Interpreter().interpret(frame).kinds
     assert kind == UpstreamFrame("", FrameReason.MALFORMED, frame)
 

@@ -18,7 +18,7 @@ from server.domain.journal.events import (
 from server.wire import messages as m
 from server.wire.codec import ProtobufCodec
 from server.wire.text import get_time, rfc3339, sendable, set_time
-from tests.support import event_strategies as some
+from tests.unit.wire import event_strategies as some
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 600_000, tzinfo=UTC)
 codec = ProtobufCodec()
@@ -59,7 +59,7 @@ def test_an_event_of_a_kind_that_this_version_does_not_know_is_refused() -> None
 
 
 @pytest.mark.parametrize("data", [b"\xff", b"\x0a", b"\x08"])
-def test_bytes_that_are_no_event_are_refused(data: bytes) -> None:
+def test_bytes_that_are_not_an_event_are_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"not a serialised event|of a kind"):
         codec.decode(data)
 

@@ -80,7 +80,7 @@ def test_a_segment_counts_the_bytes_of_its_renderings() -> None:
     assert segment.size_bytes - before == sum(told) == sum(map(len, made))
 
 
-def test_hello_and_heartbeat_tell_every_number_even_zero() -> None:
+def test_hello_and_heartbeat_have_every_number_even_zero() -> None:
     assert json.loads(rendering.hello_json(HEAD)) == {
         "hello": {"epoch": 1, "last_seq": 0, "floor": 1, "recovered": True}
     }

@@ -100,7 +100,7 @@ def test_the_limits_themselves_are_allowed() -> None:
 
 
 @pytest.mark.parametrize("selection", ["lines 25-10", "line 0", "lines 0-5", "lines 0-0"])
-def test_a_selection_that_is_no_range_cannot_be_processed(selection: str) -> None:
+def test_a_selection_that_is_not_a_range_cannot_be_processed(selection: str) -> None:
     with pytest.raises(Unprocessable) as caught:
         start({**PROMPT, "context_selection": selection})
     assert set(caught.value.fields) == {"context_selection"}
@@ -136,7 +136,7 @@ def test_a_message_with_wrong_fields_is_refused_as_json_is() -> None:
 @pytest.mark.parametrize(
     "text", ["", "x", "{" + str(WORKFLOW) + "}", WORKFLOW.hex, f"urn:uuid:{WORKFLOW}", None, 7]
 )
-def test_what_is_no_uuid_is_not_found(text: object) -> None:
+def test_an_id_that_is_not_a_uuid_is_not_found(text: object) -> None:
     with pytest.raises(NotFound):
         uuid_or_not_found(text, "workflow")
 
@@ -250,7 +250,7 @@ def test_pages_have_defaults_and_limits() -> None:
 
 
 @pytest.mark.parametrize("number", ["-1", "1.0", "", " 1", "+1", "x", "٣", "1" * 11])
-def test_what_is_no_whole_number_is_named(number: str) -> None:
+def test_a_value_that_is_not_a_whole_number_is_named(number: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         EventsQuery.model_validate({"after": number, "limit": number, "wait": number})
     assert set(caught.value.fields) == {"after", "limit", "wait"}

@@ -48,7 +48,7 @@ PROPOSAL = Proposal(
 WORKFLOW = Workflow(ID[3], "W", ID[5], {"nodes": [1]}, ID[4], NOW, {"/a": "x"})
 
 
-def test_a_start_answers_with_the_seeds_five_fields() -> None:
+def test_a_start_answers_with_the_five_legacy_fields() -> None:
     assert sent(StartedRefinement.of(REFINEMENT)) == {
         "proposal_id": str(ID[2]),
         "thread_id": str(ID[1]),
@@ -99,7 +99,7 @@ def test_files_are_null_before_the_end_and_in_lists_and_empty_when_there_are_non
     assert listed["next_cursor"] == "next"
 
 
-def test_messages_tell_what_json_tells() -> None:
+def test_messages_and_json_say_the_same() -> None:
     proposal = proposal_message(PROPOSAL)
     assert [file.path for file in proposal.generated_files] == ["/a", "/b"]
     assert proposal.generated_files[0].text == "x\ny\ufffd"

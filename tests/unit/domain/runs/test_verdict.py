@@ -605,7 +605,7 @@ def test_each_loss_says_why() -> None:
 
 
 @pytest.mark.parametrize("push_only", [False, True])
-def test_each_frame_begins_the_idle_time_anew(push_only: bool) -> None:
+def test_each_frame_restarts_the_idle_time(push_only: bool) -> None:
     run = Run(push_only=push_only)
     for frame in (TOKEN, Repeat(), TOKEN):
         run.play([Passes(60), frame])

@@ -32,11 +32,11 @@ class Persona:
     state: Literal["honest", "lies", "unknown"] = "honest"
     #: Behind this frame the run dies: neither `error` nor `end`.
     dies: int = 0
-    #: The first `cuts` connections break behind their `cut`th frame.
+    #: The first `cuts` connections break after their `cut`th frame.
     cut: int = 0
     how: Cut = "close"
     cuts: int = 1
-    #: The first connection hangs: before the handshake's answer, behind it, in the middle of the
+    #: The first connection hangs: before the handshake's answer, after it, in the middle of the
     #: frame `hang_at`, or in place of the `end` frame (that one every time).
     hang: Literal["", "accept", "accepted", "mid", "last"] = ""
     hang_at: int = 1

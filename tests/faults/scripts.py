@@ -46,10 +46,6 @@ class Script:
         places = [index for index, frame in enumerate(self.frames) if _type(frame) == "error"]
         return places[0] if places else None
 
-    def files(self, count: int) -> FileDigests:
-        """The digests of the files as of the first `count` frames."""
-        return digests_of(self.maps[count - 1] if count else None)
-
     def snapshot(self, count: int) -> bytes | None:
         """What a late subscriber of a live channel gets: the last state frame with files."""
         for frame in reversed(self.frames[:count]):

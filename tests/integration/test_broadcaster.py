@@ -34,7 +34,7 @@ CODEC = ProtobufCodec()
 
 
 @dataclass
-class Setting:
+class StartedRun:
     """A journal with its writer, broadcaster on it, and a started run."""
 
     journal: PostgresJournal
@@ -64,7 +64,9 @@ class Setting:
 
 
 @asynccontextmanager
-async def setting(pool: Any, *, window_bytes: int = 4 << 20, local: bool = True) -> AsyncIterator[Setting]:
+async def started_run(
+    pool: Any, *, window_bytes: int = 4 << 20, local: bool = True
+) -> AsyncIterator[StartedRun]:
     clock = SystemClock()
     journal = PostgresJournal(pool, clock, lease_ttl_s=15)
     broadcaster = Broadcaster(journal, clock, is_local=lambda thread_id: local, max_window_bytes=window_bytes)
@@ -74,7 +76,7 @@ async def setting(pool: Any, *, window_bytes: int = 4 << 20, local: bool = True)
     first = CODEC.encode(Event(1, 1, NOON, RunStarted(uuid4(), uuid4(), uuid4())))
     lease = await a_run(pool, user, await a_workflow(pool, user), first_event=first)
     async with journal.writing():
-        yield Setting(journal, broadcaster, lease, journal.open(lease))
+        yield StartedRun(journal, broadcaster, lease, journal.open(lease))
 
 
 async def read_all(subscription: Subscription) -> list[Event]:
@@ -93,7 +95,7 @@ def texts(events: list[Event]) -> list[str]:
 
 
 async def test_readers_from_every_cursor_get_the_rest_once_while_it_is_written(pool: Any) -> None:
-    async with setting(pool) as on:
+    async with started_run(pool) as on:
         readers = [
             asyncio.create_task(read_all(await on.broadcaster.subscribe(on.thread_id, cursor)))
             for cursor in (0, 1)
@@ -117,7 +119,7 @@ async def test_readers_from_every_cursor_get_the_rest_once_while_it_is_written(p
 
 
 async def test_a_reader_that_falls_out_of_the_window_reads_from_the_journal(pool: Any) -> None:
-    async with setting(pool, window_bytes=2000) as on:
+    async with started_run(pool, window_bytes=2000) as on:
         slow = await on.broadcaster.subscribe(on.thread_id, 0)
         for number in range(200):
             on.put(Token(text=f"{number:050}"))
@@ -130,7 +132,7 @@ async def test_a_reader_that_falls_out_of_the_window_reads_from_the_journal(pool
 
 
 async def test_the_window_counts_what_is_rendered_in_it(pool: Any) -> None:
-    async with setting(pool, window_bytes=20_000) as on:
+    async with started_run(pool, window_bytes=20_000) as on:
         subscription = await on.broadcaster.subscribe(on.thread_id, 1)
         for number in range(20):
             on.put(Token(text=str(number)))
@@ -144,7 +146,7 @@ async def test_the_window_counts_what_is_rendered_in_it(pool: Any) -> None:
 
 
 async def test_what_another_replica_commits_arrives_by_asking(pool: Any) -> None:
-    async with setting(pool, local=False) as on:
+    async with started_run(pool, local=False) as on:
         subscription = await on.broadcaster.subscribe(on.thread_id, 0)
         reader = asyncio.create_task(read_all(subscription))
         for number in range(30):
@@ -157,8 +159,8 @@ async def test_what_another_replica_commits_arrives_by_asking(pool: Any) -> None
     assert [event.seq for event in history] == list(range(1, 33))
 
 
-async def test_a_reader_that_joins_leaves_none_of_the_others_behind(pool: Any) -> None:
-    async with setting(pool, local=False) as s:
+async def test_a_reader_that_joins_does_not_slow_the_others(pool: Any) -> None:
+    async with started_run(pool, local=False) as s:
         reader = await s.broadcaster.subscribe(s.thread_id, 0)
         reading = asyncio.ensure_future(read_all(reader))
         s.put(Token(text="one"))
@@ -172,7 +174,7 @@ async def test_a_reader_that_joins_leaves_none_of_the_others_behind(pool: Any) -
 
 
 async def test_a_beat_wakes_a_waiting_reader_with_the_end_and_the_progress(pool: Any) -> None:
-    async with setting(pool) as on:
+    async with started_run(pool) as on:
         subscription = await on.broadcaster.subscribe(on.thread_id, 1)
         waiting = asyncio.create_task(subscription.step())
         await asyncio.sleep(0)
@@ -182,7 +184,7 @@ async def test_a_beat_wakes_a_waiting_reader_with_the_end_and_the_progress(pool:
 
 
 async def test_a_thread_without_readers_costs_nothing(pool: Any) -> None:
-    async with setting(pool) as on:
+    async with started_run(pool) as on:
         subscriptions = [await on.broadcaster.subscribe(on.thread_id, 0) for _ in range(3)]
         assert (len(on.broadcaster), on.broadcaster.readers) == (1, 3)
         for subscription in subscriptions:
@@ -192,7 +194,7 @@ async def test_a_thread_without_readers_costs_nothing(pool: Any) -> None:
 
 
 async def test_a_cursor_beyond_the_end_and_an_unknown_thread_are_refused(pool: Any) -> None:
-    async with setting(pool) as on:
+    async with started_run(pool) as on:
         with pytest.raises(CursorOutOfRange) as refused:
             await on.broadcaster.subscribe(on.thread_id, 2)
         assert (refused.value.floor, refused.value.last_seq) == (1, 1)
@@ -204,7 +206,7 @@ async def test_a_cursor_beyond_the_end_and_an_unknown_thread_are_refused(pool: A
 # --- The seed's frames -------------------------------------------------------------------------
 
 
-async def write_recording(on: Setting, name: str, *, flush_every: int = 5) -> None:
+async def write_recording(on: StartedRun, name: str, *, flush_every: int = 5) -> None:
     interpreter = Interpreter()
     for number, frame in enumerate(recorded_frames(name)):
         meaning = interpreter.interpret(frame)
@@ -219,7 +221,7 @@ async def write_recording(on: Setting, name: str, *, flush_every: int = 5) -> No
             await on.log.flush()
 
 
-async def read_frames(on: Setting, after: int) -> list[dict[str, Any]]:
+async def read_frames(on: StartedRun, after: int) -> list[dict[str, Any]]:
     subscription = await on.broadcaster.subscribe(on.thread_id, after)
     seed = LegacyFrameSubscription(subscription, CODEC)
     found: list[bytes] = []
@@ -234,9 +236,9 @@ async def read_frames(on: Setting, after: int) -> list[dict[str, Any]]:
     return [json.loads(frame) for frame in found]
 
 
-async def test_seed_readers_from_every_cursor_get_the_recorded_frames(pool: Any) -> None:
+async def test_legacy_readers_from_every_cursor_get_the_recorded_frames(pool: Any) -> None:
     recorded = [json.loads(frame) for frame in recorded_frames("short_run")]
-    async with setting(pool) as on:
+    async with started_run(pool) as on:
         live = [asyncio.create_task(read_frames(on, after)) for after in (0, 0, 1)]
         await asyncio.sleep(0)
         await write_recording(on, "short_run")
@@ -253,8 +255,8 @@ async def test_seed_readers_from_every_cursor_get_the_recorded_frames(pool: Any)
     assert [len(history) for history in late] == [51, *range(51, -1, -1)]
 
 
-async def test_a_late_seed_reader_goes_on_from_where_another_one_stands(pool: Any) -> None:
-    async with setting(pool) as on:
+async def test_a_late_legacy_reader_continues_from_the_state_of_another(pool: Any) -> None:
+    async with started_run(pool) as on:
         await write_recording(on, "short_run")
         first = await read_frames(on, 0)
         subscription = await on.broadcaster.subscribe(on.thread_id, 30)
@@ -274,10 +276,10 @@ async def test_a_late_seed_reader_goes_on_from_where_another_one_stands(pool: An
     assert [json.loads(frame) for frame in told] == [frame for frame in first if frame["seq"] > 30]
 
 
-async def test_a_seed_reader_makes_one_frame_at_a_time(pool: Any) -> None:
+async def test_a_legacy_reader_builds_one_frame_at_a_time(pool: Any) -> None:
     """400 state frames over a file of 100 KB: 40 MB of frames, told within a fraction of it."""
     text = "x" * 100_000
-    async with setting(pool) as on:
+    async with started_run(pool) as on:
         interpreter = Interpreter()
         for number in range(400):
             data = {"files": {"/a.md": text}, "n": number}
@@ -304,8 +306,8 @@ async def test_a_seed_reader_makes_one_frame_at_a_time(pool: Any) -> None:
     assert peak < 8_000_000
 
 
-async def test_a_run_that_the_hub_ends_is_told_as_error_and_end(pool: Any) -> None:
-    async with setting(pool) as on:
+async def test_a_run_that_the_hub_ends_shows_an_error_and_an_end_frame(pool: Any) -> None:
+    async with started_run(pool) as on:
         on.put(Token(text="x"), b"")
         await on.finish(outcome=Outcome.FAILED)
         frames = await read_frames(on, 0)
@@ -323,7 +325,7 @@ async def test_a_page_of_the_journal_is_cut_at_events(pool: Any) -> None:
 
 async def test_a_reader_that_joins_brings_no_other_to_a_stop(pool: Any) -> None:
     """What a new reader finds in the journal reaches all, though the window ends before it."""
-    async with setting(pool, local=False) as on:
+    async with started_run(pool, local=False) as on:
         first = await on.broadcaster.subscribe(on.thread_id, 0)
         on.put(Token(text="in the window"))
         await on.log.flush()
@@ -337,8 +339,8 @@ async def test_a_reader_that_joins_brings_no_other_to_a_stop(pool: Any) -> None:
             assert [event.seq for event in await read_all(joined)] == [3, 4]
 
 
-async def test_an_older_head_is_no_news(pool: Any) -> None:
-    async with setting(pool, local=False) as on:
+async def test_an_older_head_is_ignored(pool: Any) -> None:
+    async with started_run(pool, local=False) as on:
         subscription = await on.broadcaster.subscribe(on.thread_id, 0)
         subscription.topic.advance(JournalHead(5, 1, 1, True))
         for older in (JournalHead(4, 1, 1, False), JournalHead(5, 1, 1, False)):
@@ -348,7 +350,7 @@ async def test_an_older_head_is_no_news(pool: Any) -> None:
 
 
 async def test_the_end_is_seen_though_it_came_after_the_head_was_read(pool: Any) -> None:
-    async with setting(pool, local=False) as on:
+    async with started_run(pool, local=False) as on:
         heads = on.journal.heads
 
         async def stale(thread_ids: Any) -> Any:

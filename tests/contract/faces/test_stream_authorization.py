@@ -151,7 +151,7 @@ async def test_a_ticket_is_for_who_may_see_the_thread(hub: RunningHub) -> None:
     assert set(answers) == {(404, "not_found", answers[0][2])}
 
 
-async def test_tickets_that_nobody_showed_are_swept(hub: RunningHub) -> None:
+async def test_unused_tickets_are_swept(hub: RunningHub) -> None:
     thread = await quiet_thread(hub)
     for _ in range(3):
         await ticket_of(hub, thread)
@@ -295,7 +295,7 @@ async def test_whatever_else_a_client_says_changes_nothing(hub: RunningHub, mess
     ["DELETE FROM proposal_access", "UPDATE users SET disabled_at = now()"],
     ids=["access", "account"],
 )
-async def test_who_loses_access_is_told_nothing_more(hub: RunningHub, lost: str) -> None:
+async def test_a_reader_who_loses_access_gets_nothing_more(hub: RunningHub, lost: str) -> None:
     thread = await quiet_thread(hub)
 
     async def _withdrawn() -> None:
