@@ -169,7 +169,7 @@ async def test_health_says_what_the_readiness_checks_say(hub: GrpcHub) -> None:
         return looks[at]
 
     health: Any = health_pb2_grpc.HealthStub(hub.channel)
-    following = asyncio.create_task(hub.face.health.follow(_ready, clock, failures=3))
+    following = asyncio.create_task(hub.face.health.follow(_ready, clock, max_failures=3))
     told = []
     for at in range(len(looks)):  # noqa: B007
         await until(lambda: bool(clock._sleepers))
