@@ -1,16 +1,15 @@
 """Domain events to and from the contract's bytes (`event.proto`).
 
-1. Total: every domain event has bytes. A string with lone surrogates is sent with U+FFFD in their
-   place, and marked where the contract has a mark; a number outside its field's range is cut to it.
+1. Total: every domain event can be encoded. Lone surrogates in a string become U+FFFD, with a mark where the
+   contract has one; a number outside its field's range becomes the nearest one in it.
 2. Deterministic: the same event gives the same bytes.
-3. For events without such strings and numbers, decoding gives the event back. A file time of ""
-   comes back as None: the contract does not tell the two apart.
+3. Decoding gives the event back, except for such strings and numbers, and for a file time of "", which
+   becomes None: the contract does not distinguish the two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, assert_never
 from uuid import UUID
 
 from server.domain.journal.events import (
@@ -19,7 +18,6 @@ from server.domain.journal.events import (
     DiscontinuityReason,
     Event,
     EventKind,
-    FileChange,
     FrameReason,
     InputRequested,
     MessageChange,
@@ -35,8 +33,8 @@ from server.domain.journal.events import (
     UnreadFile,
     UpstreamFrame,
 )
-from server.domain.proposals.files import File, text_bytes
 from server.wire import messages as m
+from server.wire.files import fill_file_change, read_file_change
 from server.wire.text import get_time, sendable, set_time
 
 _UINT32_MAX = 0xFFFFFFFF
@@ -46,7 +44,7 @@ _OUTCOMES = {
     Outcome.FAILED: m.Outcome.OUTCOME_FAILED,
     Outcome.CANCELLED: m.Outcome.OUTCOME_CANCELLED,
 }
-# What a newer writer says and this version does not know is read as the nearest harmless word.
+# Values of a newer writer that this version does not know are read as the nearest harmless value.
 _OUTCOME_OF = {int(number): outcome for outcome, number in _OUTCOMES.items()}
 _ROLE_OF = {role.value: role for role in Role}
 _FRAME_REASON_OF = {reason.value: reason for reason in FrameReason}
@@ -68,27 +66,42 @@ class ProtobufCodec:
         message.seq = event.seq
         message.epoch = event.epoch
         set_time(message.create_time, event.time)
-        kind = event.kind
-        _WRITERS[type(kind)](message, kind)
+        _write_kind(message, event.kind)
         return message.SerializeToString(deterministic=True)
 
     def decode(self, data: bytes) -> Event:
         """The event of a serialised `Event` message.
 
-        Raises ValueError for bytes that are none, or of a kind that this version does not know.
+        Raises ValueError for other bytes, and for an event of a kind that this version does not know.
         """
         try:
             message = m.Event.FromString(data)
-        except Exception as wrong:  # protobuf's DecodeError is no ValueError
+        except Exception as wrong:  # protobuf's DecodeError is not a ValueError
             raise ValueError("not a serialised event") from wrong
-        name = message.WhichOneof("kind")
-        if name is None:
-            raise ValueError(f"event {message.seq} is of a kind that this version does not know")
-        kind: EventKind = _READERS[name](getattr(message, name))
-        return Event(message.seq, message.epoch, get_time(message.create_time), kind)
+        return Event(message.seq, message.epoch, get_time(message.create_time), _read_kind(message))
 
 
-# --- Writing: each fills the member of the oneof that belongs to its kind ---------------------
+# --- Writing: each function fills the oneof's member of its kind -------------------------------
+
+
+def _write_kind(event: m.Event, kind: EventKind) -> None:
+    match kind:
+        case Token():
+            _write_token(event, kind)
+        case StateUpdate():
+            _write_state_update(event, kind)
+        case UpstreamFrame():
+            _write_upstream_frame(event, kind)
+        case RunStarted():
+            _write_run_started(event, kind)
+        case InputRequested():
+            _write_input_requested(event, kind)
+        case Discontinuity():
+            _write_discontinuity(event, kind)
+        case Terminal():
+            _write_terminal(event, kind)
+        case other:
+            assert_never(other)
 
 
 def _write_token(event: m.Event, kind: Token) -> None:
@@ -148,7 +161,7 @@ def _write_state_update(event: m.Event, kind: StateUpdate) -> None:
         for todo in kind.todos:
             update.todos.items.add(content=sendable(todo.content), status=sendable(todo.status))
     for file_change in kind.files:
-        _fill_file_change(update.files.add(), file_change)
+        fill_file_change(update.files.add(), file_change)
     for key, json in kind.extra.items():
         update.extra[sendable(key)] = sendable(json)
     for unread in kind.unread_files:
@@ -167,32 +180,6 @@ def _fill_message(target: m.AgentMessage, message: AgentMessage) -> None:
     target.name = sendable(message.name)
     target.tool_call_id = sendable(message.tool_call_id)
     target.uninterpreted = message.uninterpreted or target.text != message.text
-
-
-def _fill_file_change(target: m.FileChange, change: FileChange) -> None:
-    target.path = sendable(change.path)
-    file = change.file
-    if file is None:
-        target.kind = m.FileChangeKind.FILE_CHANGE_KIND_DELETED
-        return
-    target.kind = (
-        m.FileChangeKind.FILE_CHANGE_KIND_ADDED
-        if change.added
-        else m.FileChangeKind.FILE_CHANGE_KIND_MODIFIED
-    )
-    fill_content(target, file)
-
-
-def fill_content(target: m.FileChange | m.GeneratedFile, file: File) -> None:
-    """Write a file's content, digest, size, times and mark. The digest is of the file's own bytes."""
-    if file.is_text:
-        target.text, target.sanitized = file.shown
-    else:
-        target.binary = file.content
-    target.sha256 = file.sha256
-    target.size_bytes = len(file.content)
-    target.created_at = sendable(file.created_at or "")
-    target.modified_at = sendable(file.modified_at or "")
 
 
 def _write_upstream_frame(event: m.Event, kind: UpstreamFrame) -> None:
@@ -221,18 +208,29 @@ def _write_terminal(event: m.Event, kind: Terminal) -> None:
     event.terminal.file_count = _uint32(kind.file_count)
 
 
-_WRITERS: dict[type, Callable[[m.Event, Any], None]] = {
-    Token: _write_token,
-    RunStarted: _write_run_started,
-    StateUpdate: _write_state_update,
-    UpstreamFrame: _write_upstream_frame,
-    InputRequested: _write_input_requested,
-    Discontinuity: _write_discontinuity,
-    Terminal: _write_terminal,
-}
-
-
 # --- Reading ---------------------------------------------------------------------------------
+
+
+def _read_kind(event: m.Event) -> EventKind:
+    match event.WhichOneof("kind"):
+        case "token":
+            return _read_token(event.token)
+        case "state_update":
+            return _read_state_update(event.state_update)
+        case "upstream_frame":
+            return _read_upstream_frame(event.upstream_frame)
+        case "run_started":
+            return _read_run_started(event.run_started)
+        case "input_requested":
+            return InputRequested(event.input_requested.request)
+        case "discontinuity":
+            return _read_discontinuity(event.discontinuity)
+        case "terminal":
+            return _read_terminal(event.terminal)
+        case None:
+            raise ValueError(f"event {event.seq} is of a kind that this version does not know")
+        case other:
+            assert_never(other)
 
 
 def _read_token(token: m.Token) -> Token:
@@ -259,7 +257,7 @@ def _read_state_update(update: m.StateUpdate) -> StateUpdate:
         messages=tuple(MessageChange(c.index, _read_message(c.message)) for c in update.messages),
         message_count=update.message_count,
         todos=todos if update.HasField("todos") else None,
-        files=tuple(map(_read_file_change, update.files)),
+        files=tuple(map(read_file_change, update.files)),
         extra=dict(update.extra),
         unread_files=tuple(UnreadFile(unread.path, unread.json) for unread in update.unread_files),
     )
@@ -277,26 +275,9 @@ def _read_message(message: m.AgentMessage) -> AgentMessage:
     )
 
 
-def _read_file_change(change: m.FileChange) -> FileChange:
-    content = change.WhichOneof("content")
-    if content is None:
-        return FileChange(change.path, None)
-    file = File(
-        text_bytes(change.text) if content == "text" else change.binary,
-        content == "text",
-        change.created_at or None,
-        change.modified_at or None,
-    )
-    return FileChange(change.path, file, added=change.kind == m.FileChangeKind.FILE_CHANGE_KIND_ADDED)
-
-
 def _read_upstream_frame(frame: m.UpstreamFrame) -> UpstreamFrame:
     body = frame.binary if frame.WhichOneof("body") == "binary" else frame.text.encode()
     return UpstreamFrame(frame.event_type, _FRAME_REASON_OF.get(frame.reason, FrameReason.UNKNOWN_TYPE), body)
-
-
-def _read_input_requested(requested: m.InputRequested) -> InputRequested:
-    return InputRequested(requested.request)
 
 
 def _read_discontinuity(discontinuity: m.Discontinuity) -> Discontinuity:
@@ -310,14 +291,3 @@ def _read_terminal(terminal: m.Terminal) -> Terminal:
         terminal.message,
         terminal.file_count,
     )
-
-
-_READERS: dict[str, Callable[[Any], EventKind]] = {
-    "token": _read_token,
-    "run_started": _read_run_started,
-    "state_update": _read_state_update,
-    "upstream_frame": _read_upstream_frame,
-    "input_requested": _read_input_requested,
-    "discontinuity": _read_discontinuity,
-    "terminal": _read_terminal,
-}

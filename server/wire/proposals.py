@@ -14,7 +14,7 @@ from server.domain.model import ProposalStatus
 from server.domain.proposals.files import File as DomainFile
 from server.domain.proposals.paths import RejectedFile as DomainRejectedFile
 from server.wire import messages as m
-from server.wire.codec import fill_content
+from server.wire.files import fill_content
 from server.wire.pages import CURSOR_TEXT, PAGE_NAMES, PROPOSALS_CURSOR, PageQuery, page_values
 from server.wire.text import model_of, sendable, set_time
 from server.wire.validation import UUID_TEXT, renamed_fields
