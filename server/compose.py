@@ -28,13 +28,12 @@ from server.db.tickets import PostgresTicketStore
 from server.db.users import PostgresUserStore
 from server.db.workflows import PostgresWorkflowStore
 from server.domain.access.quotas import SYNC_S, Quotas
-from server.domain.access.sharing import ProposalAccess
+from server.domain.access.sharing import Sharing
 from server.domain.access.stream_authorization import RECHECK_S, AuthorizationRegistry
 from server.domain.access.tickets import Tickets
 from server.domain.crash_points import arm
 from server.domain.journal.retention import SWEEP_S as RETENTION_SWEEP_S
 from server.domain.journal.retention import Retention
-from server.domain.proposals.service import ProposalService
 from server.domain.refinements import Refinements
 from server.domain.retry import every
 from server.domain.runs.context import RunContext
@@ -170,9 +169,10 @@ async def open_core(
                 codec=codec,
                 clock=clock,
             ),
-            proposals=ProposalService(proposals),
+            proposals=proposals,
             workflows=WorkflowService(workflows=workflows, quotas=quotas, clock=clock),
-            access=ProposalAccess(store=access),
+            access=access,
+            sharing=Sharing(access),
             authenticator=Authenticator(
                 verifier=verifier, users=PostgresUserStore(pool), links=access, clock=clock
             ),

@@ -140,7 +140,7 @@ class PostgresAccessStore:
                 raise Conflict(f"at most {self._max_grants} users may have access: revoke some first")
             row = await connection.fetchrow(_GRANT, proposal_id, user_id, access_type.value)
             if row is None:
-                raise NotFound("there is no such user: users are known once they have called")
+                raise NotFound("no such user: a user exists after their first call")
             return _grant(row)
 
     async def revoke(self, by: Principal, proposal_id: UUID, user_id: UUID) -> None:
@@ -189,7 +189,7 @@ class PostgresAccessStore:
                 .returning(ShareLinks.id)
             )
             if not revoked:
-                raise NotFound("there is no such link")
+                raise NotFound("no such link")
 
     @contextlib.asynccontextmanager
     async def _owned(

@@ -174,7 +174,7 @@ class PostgresProposalStore:
         if stored is None:
             earlier = await self.earlier(principal, key) if key else None
             if earlier is None:
-                raise NotFound("there is no such workflow")
+                raise NotFound("no such workflow")
             return earlier
         return Lease(
             thread_id=invocation.job_id,
@@ -213,8 +213,8 @@ class PostgresProposalStore:
             traceparent=row["traceparent"] or "",
         )
 
-    async def get(self, principal: Principal, proposal_id: UUID) -> Proposal | None:
-        """The proposal with its files; None when it does not exist or the principal may not see it."""
+    async def get(self, principal: Principal, proposal_id: UUID) -> Proposal:
+        """The proposal with its files. Raises NotFound when the principal may not see it."""
         visible = ProposalCallers.select(ProposalCallers.proposal_id).where(
             ProposalCallers.caller_id == principal.user_id
         )
@@ -223,16 +223,18 @@ class PostgresProposalStore:
         )
         async with piccolo_connection(self._pool):
             row = await query.first()
-        return None if row is None else _proposal(row)
+        if row is None:
+            raise NotFound("no such proposal")
+        return _proposal(row)
 
     async def list(
         self,
         principal: Principal,
         *,
         limit: int,
-        token: str | None,
-        workflow_id: UUID | None,
-        status: ProposalStatus | None,
+        token: str | None = None,
+        workflow_id: UUID | None = None,
+        status: ProposalStatus | None = None,
     ) -> Page:
         """Proposals without files, newest first. Raises InvalidArgument for a token that is not from here."""
         before, before_id = page_place(_LIST, token) if token is not None else (None, None)

@@ -80,24 +80,24 @@ class PostgresQuotaStore(QuotaStore):
         self._pool, self._replica = pool, replica
 
     @override
-    async def count_create(self, caller: UUID, most: int) -> int | None:
+    async def count_create(self, caller: UUID, limit: int) -> int | None:
         with database_errors():
-            if await self._pool.fetchval(_COUNT_CREATE, caller, most):
+            if await self._pool.fetchval(_COUNT_CREATE, caller, limit):
                 return None
             return max(await self._pool.fetchval(_RETRY_AFTER_S, caller) or 1, 1)
 
     @override
-    async def count_stream(self, caller: UUID, most: int) -> bool:
+    async def count_stream(self, caller: UUID, limit: int) -> bool:
         with database_errors():
-            counted = await self._pool.fetchval(_COUNT_STREAM, caller, self._replica, most, _DEAD_AFTER)
+            counted = await self._pool.fetchval(_COUNT_STREAM, caller, self._replica, limit, _DEAD_AFTER)
         return bool(counted)
 
     @override
-    async def beat(self) -> bool:
+    async def heartbeat(self) -> bool:
         with database_errors():
             return bool(await self._pool.fetchval(_HEARTBEAT, self._replica))
 
     @override
-    async def tell_streams(self, counts: Mapping[UUID, int]) -> None:
+    async def set_streams(self, counts: Mapping[UUID, int]) -> None:
         with database_errors():
             await self._pool.execute(_SET_STREAMS, self._replica, list(counts), list(counts.values()))

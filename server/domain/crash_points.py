@@ -9,29 +9,29 @@ from __future__ import annotations
 
 import os
 
-#: As a shell tells of a process that SIGKILL ended.
+#: The exit code that a shell reports for a process that SIGKILL ended.
 EXIT_CODE = 137
 
-#: Every point, in the order in which a run comes by, with what has happened there.
+#: Every point, in the order in which a run passes them, with what has happened there.
 POINTS = {
     "started": "proposal, run and event 1 are committed; nobody drives the run yet",
     "before_invoking": "the attempt is not recorded yet",
     "after_invoking": "the attempt is recorded; nothing was posted",
     "after_post": "the runtime took the job; `running` is not recorded yet",
-    "after_running": "`running` is recorded; the starter was not told",
+    "after_running": "`running` is recorded; the starter does not know",
     "stream_open": "the stream is open; no frame was read on it",
     "frame_taken": "a frame was read and queued; it is not committed",
     "before_append": "a batch was collected; the statement was not sent",
-    "after_append": "the statement was answered; no reader was told",
+    "after_append": "the statement was answered; no reader knows",
     "connection_lost": "the stream broke; it was not opened again",
     "discontinuity": "a discontinuity is queued; it is not committed",
-    "state_asked": "the runtime told its state; nothing was decided",
+    "state_asked": "the runtime answered with its state; nothing was decided",
     "awaiting_input": "the proposal awaits input",
     "before_finish": "the verdict is clear; the finishing transaction did not begin",
     "in_finish": "inside the finishing transaction: the run's row is written, the event is not",
     "end_of_finish": "inside the finishing transaction: all is written, nothing is committed",
-    "after_finish": "the finishing transaction is committed; no reader was told",
-    "after_pack": "the journal is packed; the starter and the log know nothing",
+    "after_finish": "the finishing transaction is committed; no reader knows",
+    "after_pack": "the journal is compacted; neither the starter nor the log knows",
     "taken_over": "a run was taken over; it is not driven yet",
     "restored": "a run that was taken over has read its journal",
     "draining": "the hub begins to drain",
@@ -43,7 +43,7 @@ _left = 0
 
 
 def arm(spec: str) -> None:
-    """Arm one point: `name` or `name:nth`. Raises ValueError for what there is not."""
+    """Arm one point: `name` or `name:nth`. Raises ValueError for an unknown one."""
     global _armed, _left
     name, _, nth = spec.partition(":")
     if name not in POINTS:

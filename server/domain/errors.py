@@ -3,29 +3,29 @@
     HubError
     ├── InvalidArgument      a field is missing or wrong; `fields` names each
     ├── Unauthenticated      no token, or not a valid one
-    ├── PermissionDenied     may see, may not do
-    ├── NotFound             there is none such, or it is not the caller's to see
+    ├── PermissionDenied     the caller may see it, but not do this to it
+    ├── NotFound             it does not exist, or the caller may not see it
     ├── Conflict             the state does not allow it
-    ├── KeyReused            the idempotency key stands for another request
+    ├── KeyReused            the idempotency key belongs to another request
     ├── CursorOutOfRange     the cursor is below the floor or above the end
-    ├── Unprocessable        well-formed, but cannot be carried out
+    ├── Unprocessable        well-formed, but cannot be executed
     ├── TooLarge             a body or message above its limit
-    ├── LimitReached         the caller does as much as it may at a time
-    ├── ReaderTooSlow        the reader took too little for too long
+    ├── LimitReached         the caller has reached one of its limits
+    ├── ReaderTooSlow        the reader read too little for too long
     ├── RuntimeRefused       the runtime answered with an error
     ├── RuntimeUnavailable   the runtime could not be reached
     ├── DatabaseUnavailable  the database could not be reached
     ├── KeysUnavailable      the issuer's keys could not be fetched
-    └── ShuttingDown         this replica is going away
+    └── ShuttingDown         this replica shuts down
 
-`LeaseLost` is not for callers: it tells a runner that another replica drives its run now.
+`LeaseLost` is not for callers: another replica drives the run now.
 """
 
 from __future__ import annotations
 
 
 class HubError(Exception):
-    """An error that a caller may be told. `str(error)` is a sentence for people without secrets."""
+    """An error that callers see. `str(error)` is a message for people, without secrets."""
 
     def __init__(self, message: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(message)
@@ -34,7 +34,7 @@ class HubError(Exception):
         self.retry_after_s = retry_after_s
 
     def add_context(self, text: str) -> None:
-        """Append a sentence part for the caller."""
+        """Append a part of a sentence for the caller."""
         self.message = f"{self.message}; {text}"
         self.args = (self.message,)
 
@@ -51,7 +51,7 @@ class InvalidArgument(HubError):
 
 
 class Unauthenticated(HubError):
-    """There is no token, or it is not valid."""
+    """The token is missing or not valid."""
 
 
 class PermissionDenied(HubError):
@@ -59,7 +59,7 @@ class PermissionDenied(HubError):
 
 
 class NotFound(HubError):
-    """There is no such resource, or the caller may not know that there is."""
+    """The resource does not exist, or the caller may not know that it does."""
 
 
 class Conflict(HubError):
@@ -70,7 +70,7 @@ class KeyReused(HubError):
     """The idempotency key was used for another request."""
 
     def __init__(self) -> None:
-        super().__init__("this idempotency key was used for another request: take a new one")
+        super().__init__("this idempotency key was used for another request: use a new one")
 
 
 class CursorOutOfRange(HubError):
@@ -79,12 +79,12 @@ class CursorOutOfRange(HubError):
     def __init__(self, after: int, floor: int, last_seq: int) -> None:
         if floor > last_seq:
             message = (
-                f"the run's {last_seq} events were removed after their time; its proposal is kept, and the "
-                f"only cursor is {last_seq}"
+                f"the run's {last_seq} events were removed at the end of their retention; the proposal is "
+                f"kept, and the only valid cursor is {last_seq}"
             )
         else:
             message = (
-                f"the cursor {after} is outside the journal, which holds seq {floor} to {last_seq}: "
+                f"the cursor {after} is outside the journal, which has seq {floor} to {last_seq}: "
                 f"start again from a cursor between {floor - 1} and {last_seq}"
             )
         super().__init__(message)
@@ -93,7 +93,7 @@ class CursorOutOfRange(HubError):
 
 
 class Unprocessable(InvalidArgument):
-    """Each field is well-formed, but the request cannot be carried out as it stands."""
+    """Each field is well-formed, but the request as a whole cannot be executed."""
 
 
 class TooLarge(HubError):
@@ -101,11 +101,11 @@ class TooLarge(HubError):
 
 
 class LimitReached(HubError):
-    """The caller does, or has, as much as it may at a time."""
+    """The caller has reached one of its limits."""
 
 
 class ReaderTooSlow(HubError):
-    """A stream's reader took too little for too long: it may come back with the last seq it has."""
+    """A stream's reader read too little for too long: it may resume from the last seq it has."""
 
 
 class RuntimeRefused(HubError):
@@ -135,14 +135,14 @@ class DatabaseUnavailable(HubError):
 
 
 class KeysUnavailable(HubError):
-    """The keys that tokens are checked with could not be fetched: the caller's may be good or not."""
+    """The keys that verify tokens could not be fetched: the caller's token may be valid or not."""
 
     def __init__(self, *, retry_after_s: int) -> None:
-        super().__init__("the keys that check tokens could not be fetched", retry_after_s=retry_after_s)
+        super().__init__("the keys that verify tokens could not be fetched", retry_after_s=retry_after_s)
 
 
 class ShuttingDown(HubError):
-    """This replica is going away; another one takes the call."""
+    """This replica shuts down; another one takes the call."""
 
     def __init__(self) -> None:
         super().__init__("this replica is shutting down: connect again", retry_after_s=1)

@@ -18,7 +18,7 @@ from server.domain.proposals.paths import RejectedFile
 
 
 class ProposalStatus(Enum):
-    """Where a proposal stands; the value is the word in the database and over HTTP."""
+    """The state of a proposal; the value is the word in the database and over HTTP."""
 
     PROCESSING = "processing"
     AWAITING_INPUT = "awaiting_input"
@@ -36,8 +36,8 @@ class ProposalStatus(Enum):
 class Principal:
     """An authenticated caller. `expires_at`: when the token ends, None for one without an end.
 
-    Of a share link, `user_id` is the link's, `subject` is empty, and events are shown from behind
-    `after_seq` only.
+    For a share link, `user_id` is the link's id, `subject` is empty, and only events after `after_seq` are
+    shown.
     """
 
     user_id: UUID
@@ -49,7 +49,7 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a run did not complete: a stable code, and a sentence for people."""
+    """Why a run did not complete: a stable code, and a message for people."""
 
     reason: str
     message: str
@@ -57,7 +57,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """What is refined. `files` (path to text) is empty in lists."""
+    """The subject of refinements. `files` (path to text) is empty in lists."""
 
     id: UUID
     name: str
@@ -70,7 +70,7 @@ class Workflow:
 
 @dataclass(frozen=True, slots=True)
 class Refinement:
-    """A request and the run that carries it out. `traceparent`: the trace that the run belongs to (W3C)."""
+    """A request and its run. `traceparent`: the trace that the run belongs to (W3C)."""
 
     thread_id: UUID
     proposal_id: UUID
@@ -87,8 +87,11 @@ class Refinement:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """The result of a refinement. `files` and `rejected_files`, those that the run made and that may not
-    leave as files (`server.domain.proposals.paths`), are empty before the terminal status and in lists."""
+    """The result of a refinement.
+
+    `files`, and `rejected_files` that the proposal leaves out (`server.domain.proposals.paths`), are empty
+    before the terminal status and in lists.
+    """
 
     id: UUID
     draft_id: UUID
@@ -119,7 +122,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class StartRefinement:
-    """The command to start a refinement, already checked field by field."""
+    """The command to start a refinement; its fields are already validated."""
 
     workflow_id: UUID
     user_prompt: str
@@ -138,7 +141,7 @@ class IdempotencyKey:
 
 @dataclass(frozen=True, slots=True)
 class CreateWorkflow:
-    """The command to make a workflow, already checked field by field."""
+    """The command to create a workflow; its fields are already validated."""
 
     name: str
     agent_definition: Mapping[str, Any]

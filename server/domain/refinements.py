@@ -1,6 +1,6 @@
-"""Refinements: start one, see where it stands, follow its events, cancel it.
+"""Refinements: start one, look at its state, follow its events, cancel it.
 
-A caller that may not see a refinement is told the same as for one that does not exist.
+A caller that may not see a refinement gets the same answer as for one that does not exist.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
 from server.domain.streams.subscription import Subscription
 from server.domain.workflows import WorkflowStore
 
-#: The route of every face's start: the same key names the same request on all of them.
+#: The route of a start on every face: the same key names the same request on all of them.
 START_ROUTE = "start_refinement"
-#: Seconds after which a start that is still being carried out may be asked about again.
+#: Seconds after which a start that is still in progress may be repeated.
 IN_FLIGHT_RETRY_S = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A started refinement. `replayed`: by an earlier request with the same key; nothing was done now."""
+    """A started refinement. `replayed`: an earlier request with the same key had started it."""
 
     refinement: Refinement
     replayed: bool = False
@@ -66,7 +66,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """A page of events: `segments` hold at most the limit asked for. `complete`: nothing follows."""
+    """A page of events. `segments` hold at most the requested number; `complete`: nothing follows."""
 
     segments: tuple[Segment, ...]
     head: JournalHead
@@ -97,33 +97,32 @@ class Refinements:
         self._runner, self._broadcaster, self._codec = runner, broadcaster, codec
         self._clock, self._authorizations, self._quotas = clock, authorizations, quotas
         self._observer = observer
-        #: False once this replica is going away.
+        #: False once this replica shuts down.
         self.accepting = True
 
     async def start(
         self, principal: Principal, command: StartRefinement, *, key: str | None = None
     ) -> Started:
-        """Record the request and start its run; returns once the runtime took it.
+        """Record the request and start its run; returns once the runtime has taken it.
 
-        The same command with the same key, on any replica, starts nothing again, even while nothing
-        can be started. Raises KeyReused for another command, Conflict while the first start is being
-        carried out.
+        The same command with the same key, on any replica, does not start a second run, also while no run
+        can be started. Raises KeyReused for another command, Conflict while the first start is in progress.
 
-        Raises NotFound for a workflow that is not the principal's. When the runtime does not take
-        the run, its error is raised after the proposal was stored as failed. If the caller goes away
-        meanwhile, the run goes on. While the runtime is left alone, RuntimeUnavailable is raised and
-        nothing stored. Raises LimitReached for who starts too many, or has too many that are live.
+        Raises NotFound for a workflow that is not the principal's, and LimitReached. If the runtime does not
+        take the run, the proposal is stored as failed and the runtime's error is raised. While the runtime's
+        breaker is open, RuntimeUnavailable is raised and nothing is stored. If the caller disconnects
+        meanwhile, the run goes on.
         """
         if not self.accepting:
             raise ShuttingDown
         workflow = await self._workflows.get(principal, command.workflow_id)
         if workflow is None:
-            raise NotFound("there is no such workflow")
+            raise NotFound("no such workflow")
         named = None if key is None else IdempotencyKey(START_ROUTE, key, _digest(command))
         if named is not None:
             earlier = await self._proposals.earlier(principal, named)
             if earlier is not None and not earlier.free:
-                return _again(earlier, command)
+                return _repeated(earlier, command)
         self._runner.check_runtime()
         await self._quotas.create(principal.user_id)
         now = self._clock.now()
@@ -143,7 +142,7 @@ class Refinements:
             max_active_runs=self._quotas.limits.max_active_runs,
         )
         if isinstance(stored, EarlierStart):
-            return _again(stored, command)
+            return _repeated(stored, command)
         crash_point("started")
         try:
             await asyncio.shield(self._runner.drive(stored))
@@ -153,8 +152,11 @@ class Refinements:
         return Started(_as_started(thread_id, proposal_id, workflow.id, now))
 
     def _invocation(self, workflow: Workflow, command: StartRefinement) -> Invocation:
-        """The runtime's job. The prompt goes where the seed says and where the published runtime
-        looks (`agent_definition.user_request`); so do file and selection, for the same reason."""
+        """The runtime's job.
+
+        Prompt, file and selection are in `input_payload` and in `agent_definition` as well: the published
+        runtime reads only the latter.
+        """
         context: dict[str, Any] = {}
         if command.context_file_path is not None:
             context["context_file_path"] = command.context_file_path
@@ -171,20 +173,20 @@ class Refinements:
         )
 
     async def get(self, principal: Principal, thread_id: UUID) -> Refinement:
-        """Where the refinement stands. Raises NotFound."""
+        """The state of the refinement. Raises NotFound."""
         refinement = await self._proposals.refinement(principal, thread_id)
         if refinement is None:
-            raise NotFound("there is no such refinement")
+            raise NotFound("no such refinement")
         return refinement
 
     async def cancel(self, principal: Principal, thread_id: UUID) -> Refinement:
-        """Cancel the run; one that is over stays as it is. Raises NotFound, PermissionDenied.
+        """Cancel the run; a run that is over is not changed. Raises NotFound, PermissionDenied.
 
         A run that another replica drives is cancelled when that replica next renews its lease.
         """
         refinement = await self.get(principal, thread_id)
         access_type = await self._access.access_type(principal, refinement.proposal_id)
-        if access_type is None or not access_type.acts:
+        if access_type is None or not access_type.can_act:
             raise PermissionDenied("only an owner or editor may cancel a refinement")
         if refinement.status.terminal:
             return refinement
@@ -194,10 +196,10 @@ class Refinements:
         return await self.get(principal, thread_id)
 
     async def follow(self, principal: Principal, thread_id: UUID, after: int) -> Subscription:
-        """A reader of the events behind `after`, or behind what a share link hides; close it when done.
+        """A reader of the events after `after`, or after what a share link hides; close it when done.
 
-        Raises NotFound, CursorOutOfRange, LimitReached. The reader's steps raise Unauthenticated,
-        PermissionDenied once the principal may no longer follow.
+        Raises NotFound, CursorOutOfRange, LimitReached. The reader's steps raise Unauthenticated or
+        PermissionDenied when the principal may no longer follow.
         """
         resources = ExitStack()
         await self._quotas.open_stream(principal.user_id)
@@ -223,13 +225,13 @@ class Refinements:
     async def follow_legacy_frames(
         self, principal: Principal, thread_id: UUID, after: int
     ) -> LegacyFrameSubscription:
-        """A reader of the seed's frames behind `after`; as `follow`."""
+        """As `follow`, but a reader of legacy frames."""
         return LegacyFrameSubscription(await self.follow(principal, thread_id, after), self._codec)
 
     async def page(
         self, principal: Principal, thread_id: UUID, *, after: int, limit: int, wait_s: float
     ) -> EventPage:
-        """At most `limit` events behind the cursor, waiting up to `wait_s` for the first.
+        """At most `limit` events after the cursor, waiting up to `wait_s` for the first.
 
         Raises as `follow`.
         """
@@ -242,7 +244,7 @@ class Refinements:
             found: list[Segment] = []
             last = after
             try:
-                # Without a wait there is no limit either: what is there is read.
+                # Without a wait there is no timeout either: what is committed is read.
                 async with asyncio.timeout(wait_s or None):
                     while last < after + limit:
                         step = await self._next(subscription, wait=not found and wait_s > 0)
@@ -282,7 +284,7 @@ class Refinements:
 
 
 def _as_started(thread_id: UUID, proposal_id: UUID, workflow_id: UUID, at: datetime) -> Refinement:
-    """A refinement as its start answers it, whatever happened since."""
+    """A refinement as its start was answered, whatever happened since."""
     return Refinement(
         thread_id=thread_id,
         proposal_id=proposal_id,
@@ -300,12 +302,12 @@ def _digest(command: StartRefinement) -> bytes:
     return sha256(json.dumps([str(command.workflow_id), command.user_prompt, *context]).encode()).digest()
 
 
-def _again(earlier: EarlierStart, command: StartRefinement) -> Started:
-    """What a repeated request is answered. Raises KeyReused, Conflict."""
+def _repeated(earlier: EarlierStart, command: StartRefinement) -> Started:
+    """The answer to a repeated request. Raises KeyReused, Conflict."""
     if earlier.request_sha256 != _digest(command):
         raise KeyReused
     if not earlier.taken:
-        message = "the first request with this idempotency key is still being carried out"
+        message = "the first request with this idempotency key is still in progress"
         raise Conflict(message, retry_after_s=IN_FLIGHT_RETRY_S)
     first = _as_started(earlier.thread_id, earlier.proposal_id, command.workflow_id, earlier.created_at)
     return Started(first, replayed=True)

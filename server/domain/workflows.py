@@ -1,4 +1,4 @@
-"""Workflows: what is refined, and the draft that refinements start from."""
+"""Workflows: the subject of refinements, and the draft that they start from."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class WorkflowStore(Protocol):
         ...
 
     async def get(self, principal: Principal, workflow_id: UUID) -> Workflow | None:
-        """The workflow with its files; None when there is none or it is not the principal's."""
+        """The workflow with its files; None when it does not exist or is not the principal's."""
         ...
 
     async def list(self, principal: Principal, *, limit: int, token: str | None) -> Page:
@@ -43,7 +43,7 @@ class WorkflowService:
         self._workflows, self._quotas, self._clock = workflows, quotas, clock
 
     async def create(self, principal: Principal, command: CreateWorkflow) -> Workflow:
-        """A new workflow of the principal's, with its first draft. Raises LimitReached."""
+        """Create a workflow of the principal's, with its first draft. Raises LimitReached."""
         await self._quotas.create(principal.user_id)
         return await self._workflows.create(
             principal,
@@ -54,15 +54,15 @@ class WorkflowService:
         )
 
     async def get(self, principal: Principal, workflow_id: UUID) -> Workflow:
-        """The workflow with its current files. Raises NotFound, also for one of others."""
+        """The workflow with its current files. Raises NotFound, also for another user's workflow."""
         workflow = await self._workflows.get(principal, workflow_id)
         if workflow is None:
-            raise NotFound("there is no such workflow")
+            raise NotFound("no such workflow")
         return workflow
 
     async def list(self, principal: Principal, *, limit: int, token: str | None = None) -> Page:
         """The principal's workflows, without files, newest first.
 
-        Raises InvalidArgument for a token that is not from here.
+        Raises InvalidArgument for a token that this list did not give out.
         """
         return await self._workflows.list(principal, limit=limit, token=token)

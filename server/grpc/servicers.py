@@ -8,9 +8,9 @@ from ide_orchestrator.v1.access_pb2_grpc import AccessServiceServicer
 from ide_orchestrator.v1.proposal_pb2_grpc import ProposalServiceServicer
 from ide_orchestrator.v1.refinement_pb2_grpc import RefinementServiceServicer
 from ide_orchestrator.v1.workflow_pb2_grpc import WorkflowServiceServicer
-from server.domain.access.sharing import ProposalAccess
+from server.domain.access.sharing import AccessStore, Sharing
 from server.domain.journal.segments import Segment
-from server.domain.proposals.service import ProposalService
+from server.domain.proposals.store import ProposalStore
 from server.domain.refinements import EventPage, Refinements
 from server.domain.workflows import WorkflowService
 from server.grpc.interceptors import Context, caller
@@ -112,7 +112,7 @@ def _fitting(segments: Sequence[Segment]) -> Sequence[Segment]:
 class ProposalServicer(ProposalServiceServicer):
     """Read proposals (contract: ProposalService)."""
 
-    def __init__(self, proposals: ProposalService) -> None:
+    def __init__(self, proposals: ProposalStore) -> None:
         self._proposals = proposals
 
     async def GetProposal(self, request: m.GetProposalRequest, context: Context) -> m.GetProposalResponse:
@@ -170,8 +170,8 @@ class WorkflowServicer(WorkflowServiceServicer):
 class AccessServicer(AccessServiceServicer):
     """Who may see a proposal (contract: AccessService)."""
 
-    def __init__(self, access: ProposalAccess) -> None:
-        self._access = access
+    def __init__(self, access: AccessStore, sharing: Sharing) -> None:
+        self._access, self._sharing = access, sharing
 
     async def ListGrants(self, request: m.ListGrantsRequest, context: Context) -> m.ListGrantsResponse:
         """Contract: ListGrants."""
@@ -205,7 +205,7 @@ class AccessServicer(AccessServiceServicer):
         """Contract: CreateShareLink."""
         proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
         wanted = create_share_link(request)
-        link = await self._access.share(
+        link = await self._sharing.share(
             caller(), proposal_id, after_seq=wanted.after, lifetime=wanted.lifetime
         )
         return m.CreateShareLinkResponse(share_link=share_link_message(link))

@@ -68,7 +68,7 @@ async def create_share_link(
     request: HubRequest, use_cases: Cases, proposal_id: FromPath[UUID], data: JSONBody[CreateShareLinkRequest]
 ) -> ShareLink:
     """Create a link that shows a proposal to anyone who has it; for its owners."""
-    link = await use_cases.access.share(
+    link = await use_cases.sharing.share(
         request.user, proposal_id, after_seq=data.after, lifetime=data.lifetime
     )
     return ShareLink.of(link)

@@ -26,7 +26,7 @@ def fill_file_change(target: m.FileChange, change: FileChange) -> None:
 def fill_content(target: m.FileChange | m.GeneratedFile, file: File) -> None:
     """Write a file's content, digest, size, times and mark. The digest is of the file's own bytes."""
     if file.is_text:
-        target.text, target.sanitized = file.shown
+        target.text, target.sanitized = file.sanitized_text
     else:
         target.binary = file.content
     target.sha256 = file.sha256

@@ -167,7 +167,7 @@ def uuid_or_not_found(text: object, what: str) -> UUID:
     """The id. A text that is not a UUID in its usual form identifies nothing: raises NotFound."""
     if isinstance(text, str) and _UUID.fullmatch(text):
         return UUID(text)
-    raise NotFound(f"there is no such {what}")
+    raise NotFound(f"no such {what}")
 
 
 def cursor(text: str | None, name: str = "after") -> int:

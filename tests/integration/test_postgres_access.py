@@ -55,7 +55,8 @@ async def test_a_user_may_do_what_was_granted_last(access: PostgresAccessStore, 
     await access.revoke(ann, lease.proposal_id, bob.user_id)
     await access.revoke(ann, lease.proposal_id, bob.user_id)
     assert await access.access_type(bob, lease.proposal_id) is None
-    assert await proposals.get(bob, lease.proposal_id) is None
+    with pytest.raises(NotFound):
+        await proposals.get(bob, lease.proposal_id)
 
 
 async def test_a_grant_is_for_users_that_have_called(access: PostgresAccessStore, pool: Any) -> None:
@@ -158,7 +159,8 @@ async def test_a_link_authenticates_a_reader_of_its_proposal_until_it_ends(
     assert await access.access_type(reader, lease.proposal_id) is VIEWER
     assert await proposals.get(reader, lease.proposal_id) is not None
     assert await proposals.refinement(reader, lease.thread_id) is not None
-    assert await proposals.get(reader, other.proposal_id) is None
+    with pytest.raises(NotFound):
+        await proposals.get(reader, other.proposal_id)
     page = await proposals.list(reader, limit=10, token=None, workflow_id=None, status=None)
     assert [each.id for each in page.items] == [lease.proposal_id]
     pairs = [(reader.user_id, lease.thread_id), (reader.user_id, other.thread_id)]
@@ -166,7 +168,8 @@ async def test_a_link_authenticates_a_reader_of_its_proposal_until_it_ends(
     await access.revoke_link(ann, lease.proposal_id, link.id)
     assert await access.resolve_link(sha256) is None
     assert await access.filter_authorized(pairs) == set()
-    assert await proposals.get(reader, lease.proposal_id) is None
+    with pytest.raises(NotFound):
+        await proposals.get(reader, lease.proposal_id)
     with pytest.raises(NotFound):
         await access.revoke_link(ann, lease.proposal_id, link.id)
 

@@ -120,7 +120,8 @@ async def test_absent_and_foreign_proposals_look_the_same(proposals: Any, pool: 
         (bob, lease.proposal_id, lease.thread_id),
         (ann, uuid4(), uuid4()),
     ):
-        assert await proposals.get(principal, proposal_id) is None
+        with pytest.raises(NotFound):
+            await proposals.get(principal, proposal_id)
         assert await proposals.refinement(principal, thread_id) is None
     page = await proposals.list(bob, limit=10, token=None, workflow_id=None, status=None)
     assert page.items == ()

@@ -2,11 +2,11 @@
 who has the link (ADR 0017).
 
     viewer  reads the proposal, the refinement and its events
-    editor  cancels the run, too
-    owner   grants and withdraws access, too; a proposal never is without one
+    editor  also cancels the run
+    owner   also grants and revokes access; a proposal always has one
 
-A share link's secret stands for a caller of its own, who is a viewer of one proposal and can do nothing
-but read it. Whoever may not see a proposal is told the same as for one that there is not.
+The secret of a share link identifies a caller of its own, who is a viewer of one proposal and can only read
+it. A caller who may not see a proposal gets the same answer as for one that does not exist.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from uuid import UUID, uuid4
 from server.domain.errors import NotFound, PermissionDenied
 from server.domain.model import Principal
 
-#: Begins the secret of every share link, so that it is told from a token, and found by who scans for secrets.
+#: Begins the secret of every share link: it differs from a token, and secret scanners find it.
 SHARE_PREFIX = "ideo_share_"
 #: Longest text that can be the secret of a share link, in characters.
 MAX_SHARE_CHARS = 64
-#: How long a share link is good if nobody says, and at most.
+#: Default and longest lifetime of a share link.
 SHARE_LIFETIME, MAX_SHARE_LIFETIME = timedelta(days=7), timedelta(days=90)
-#: Most people with access to one proposal, and most links to it that are good at a time.
+#: Most users with access to one proposal, and most links to it that are valid at the same time.
 MAX_GRANTS, MAX_SHARE_LINKS = 200, 50
 
 
@@ -38,21 +38,21 @@ def _secret() -> str:
 
 
 class AccessType(Enum):
-    """What somebody may do; the value is the word in the database and over HTTP."""
+    """What a caller may do; the value is the word in the database and over HTTP."""
 
     OWNER = "owner"
     EDITOR = "editor"
     VIEWER = "viewer"
 
     @property
-    def acts(self) -> bool:
-        """Whether it may do more than read."""
+    def can_act(self) -> bool:
+        """Whether it allows more than reading."""
         return self is not AccessType.VIEWER
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One user's access to a proposal. `email`: as the user's token told it last, None for none."""
+    """One user's access to a proposal. `email`: from the user's newest token, None if it had none."""
 
     proposal_id: UUID
     user_id: UUID
@@ -63,8 +63,8 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class ShareLink:
-    """A link to a proposal. `after_seq`: what it shows of the events begins behind. `secret` is told once,
-    when the link is made."""
+    """A link to a proposal. `after_seq`: it shows the events after this one. `secret`: present once, when the
+    link is created."""
 
     id: UUID
     proposal_id: UUID
@@ -77,15 +77,15 @@ class ShareLink:
 
 
 class AccessStore(Protocol):
-    """Grants and share links. Times are the store's own; each change is one transaction with the check
-    that `by`, the caller, is an owner of the proposal at that moment.
+    """Grants and share links. Times are the store's own. Each change is one transaction with the check that
+    the caller, `by`, is an owner of the proposal at that moment.
 
-    All but `resolve_link` raise NotFound when the caller may not see the proposal, and PermissionDenied when
-    it may, but is no owner.
+    Except for `access_type` and `resolve_link`, methods raise NotFound when the caller may not see the
+    proposal, and PermissionDenied when it may see it but is not an owner.
     """
 
     async def access_type(self, principal: Principal, proposal_id: UUID) -> AccessType | None:
-        """What the principal may do; None when it may not see the proposal, or there is none."""
+        """What the principal may do; None when the proposal does not exist or it may not see it."""
         ...
 
     async def grants(self, by: Principal, proposal_id: UUID) -> Sequence[Grant]:
@@ -93,13 +93,16 @@ class AccessStore(Protocol):
         ...
 
     async def grant(self, by: Principal, proposal_id: UUID, user_id: UUID, access_type: AccessType) -> Grant:
-        """Give a user access, or other access than before. Raises NotFound for a user that never called,
-        Conflict for the last owner, or when there are too many."""
+        """Give a user access, or change it; the same grant again changes nothing.
+
+        Raises NotFound also for a user that never called, Conflict when the proposal would be left without
+        an owner, or when more than `MAX_GRANTS` users would have access.
+        """
         ...
 
     async def revoke(self, by: Principal, proposal_id: UUID, user_id: UUID) -> None:
-        """Take a user's access away, if it has any; everybody may give up the own one. Raises Conflict for
-        the last owner."""
+        """Take away a user's access, if any; its open streams end soon after (`StreamAuthorization`). Every
+        user may give up their own. Raises Conflict for the last owner."""
         ...
 
     async def add_link(
@@ -112,56 +115,39 @@ class AccessStore(Protocol):
         after_seq: int,
         lifetime: timedelta,
     ) -> ShareLink:
-        """Keep a new link. Raises CursorOutOfRange for a cursor behind the journal's end, Conflict when
-        there are too many."""
+        """Store a new link. Raises CursorOutOfRange for a cursor after the journal's end, Conflict when
+        there are `MAX_SHARE_LINKS`."""
         ...
 
     async def links(self, by: Principal, proposal_id: UUID) -> Sequence[ShareLink]:
-        """The links that are good now, newest first, without their secrets."""
+        """The links that are valid now, newest first, without their secrets."""
         ...
 
     async def revoke_link(self, by: Principal, proposal_id: UUID, link_id: UUID) -> None:
-        """Make a link good for nothing. Raises NotFound for one that the proposal does not have, or no
-        more."""
+        """Invalidate a link; streams that use it end soon after.
+
+        Raises NotFound when the proposal has no such valid link.
+        """
         ...
 
     async def resolve_link(self, sha256: bytes) -> Principal | None:
-        """The caller that a link's secret stands for; None when it is not good, or no longer."""
+        """The caller that a link's secret identifies; None when it is not valid, or no longer."""
         ...
 
 
-class ProposalAccess:
-    """The use cases. `secret` makes a new one of at least 256 random bits."""
+class Sharing:
+    """The use case of share links. `secret` makes a new one of at least 256 random bits."""
 
-    def __init__(self, *, store: AccessStore, secret: Callable[[], str] = _secret) -> None:
+    def __init__(self, store: AccessStore, *, secret: Callable[[], str] = _secret) -> None:
         self._store, self._secret = store, secret
-
-    async def grants(self, principal: Principal, proposal_id: UUID) -> Sequence[Grant]:
-        """Who has access. For owners. Raises NotFound, PermissionDenied."""
-        return await self._store.grants(principal, proposal_id)
-
-    async def grant(
-        self, principal: Principal, proposal_id: UUID, user_id: UUID, access_type: AccessType
-    ) -> Grant:
-        """Give a user access, or other access than before; doing so again changes nothing. For owners.
-
-        Raises NotFound, also for a user that never called; PermissionDenied; Conflict when the proposal
-        would be left without an owner, or more than `MAX_GRANTS` have access.
-        """
-        return await self._store.grant(principal, proposal_id, user_id, access_type)
-
-    async def revoke(self, principal: Principal, proposal_id: UUID, user_id: UUID) -> None:
-        """Take access away; open streams end soon after (`StreamAuthorization`). Everybody may give up
-        their own. Raises NotFound, PermissionDenied, Conflict for the last owner."""
-        await self._store.revoke(principal, proposal_id, user_id)
 
     async def share(
         self, principal: Principal, proposal_id: UUID, *, after_seq: int, lifetime: timedelta
     ) -> ShareLink:
-        """Make a link, with its secret. For owners. Raises NotFound, PermissionDenied, Conflict when
+        """Create a link, with its secret. For owners. Raises NotFound, PermissionDenied, Conflict when
         there are `MAX_SHARE_LINKS`, CursorOutOfRange."""
         secret = self._secret()
-        made = await self._store.add_link(
+        link = await self._store.add_link(
             principal,
             proposal_id,
             link_id=uuid4(),
@@ -169,26 +155,17 @@ class ProposalAccess:
             after_seq=after_seq,
             lifetime=lifetime,
         )
-        return replace(made, secret=secret)
-
-    async def links(self, principal: Principal, proposal_id: UUID) -> Sequence[ShareLink]:
-        """The links that are good now. For owners. Raises NotFound, PermissionDenied."""
-        return await self._store.links(principal, proposal_id)
-
-    async def revoke_link(self, principal: Principal, proposal_id: UUID, link_id: UUID) -> None:
-        """End a link; who follows by it is sent away soon after. For owners. Raises NotFound,
-        PermissionDenied."""
-        await self._store.revoke_link(principal, proposal_id, link_id)
+        return replace(link, secret=secret)
 
 
 def hash_secret(secret: str) -> bytes:
-    """What a store keeps of a link's secret."""
+    """The hash of a link's secret, which is what stores keep."""
     return sha256(secret.encode("utf-8", "replace")).digest()
 
 
 def require_owner(access_type: AccessType | None) -> None:
-    """Raises NotFound for nobody, PermissionDenied for who is no owner."""
+    """Raises NotFound for no access, PermissionDenied for access that is not an owner's."""
     if access_type is None:
-        raise NotFound("there is no such proposal")
+        raise NotFound("no such proposal")
     if access_type is not AccessType.OWNER:
         raise PermissionDenied("only an owner may see or change who has access")

@@ -1,6 +1,6 @@
-"""Tickets: a browser's way into a WebSocket without a token in its address (ADR 0016).
+"""Tickets: how a browser opens a WebSocket without a token in its address (ADR 0016).
 
-A ticket is good once, for `LIFETIME`, for one user and one thread. It is a secret: stores keep its hash.
+A ticket is valid once, for `LIFETIME`, for one user and one thread. It is a secret: stores keep its hash.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Ticket:
 
 
 class TicketStore(Protocol):
-    """Where tickets wait. Times are the store's own."""
+    """Tickets that were not used yet. Times are the store's own."""
 
     async def put(
         self, sha256: bytes, principal: Principal, thread_id: UUID, lifetime: timedelta
@@ -53,7 +53,7 @@ class TicketStore(Protocol):
 
 
 class Tickets:
-    """Giving tickets out, and taking them back. `secret` makes a new one of at least 256 random bits."""
+    """Issues and redeems tickets. `secret` makes a new one of at least 256 random bits."""
 
     def __init__(
         self, *, store: TicketStore, proposals: ProposalStore, secret: Callable[[], str] = _secret
@@ -63,21 +63,21 @@ class Tickets:
     async def issue(self, principal: Principal, thread_id: UUID) -> Ticket:
         """A ticket to follow the thread. Raises NotFound when the principal may not see it."""
         if await self._proposals.refinement(principal, thread_id) is None:
-            raise NotFound("there is no such refinement")
+            raise NotFound("no such refinement")
         ticket = self._secret()
         expires_at = await self._store.put(_digest(ticket), principal, thread_id, LIFETIME)
         return Ticket(ticket, thread_id, expires_at)
 
     async def redeem(self, ticket: str, thread_id: UUID) -> Principal:
-        """The caller that the ticket stands for, until the token that it was got with ends.
+        """The caller that the ticket was issued to, until the token of that call expires.
 
-        Raises Unauthenticated, with the same words for every ticket that is not good.
+        Raises Unauthenticated, with the same text for every ticket that is not valid.
         """
         found = None
         if 0 < len(ticket) <= MAX_TICKET_CHARS:
             found = await self._store.take(_digest(ticket), thread_id)
         if found is None:
-            raise Unauthenticated("the ticket is not valid, or was used: get a new one")
+            raise Unauthenticated("the ticket is not valid or was used already: get a new one")
         return found
 
 

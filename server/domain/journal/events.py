@@ -1,6 +1,6 @@
 """The closed set of events (contract: `event.proto`), as plain values.
 
-Strings here may hold lone surrogates only where said; the codec in `server.wire` replaces them.
+Strings may hold lone surrogates; the codec in `server.wire` replaces them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from server.domain.proposals.files import File
 
 
 class Role(Enum):
-    """Who speaks (contract: MessageRole)."""
+    """The author of a message (contract: MessageRole)."""
 
     UNSPECIFIED = 0
     HUMAN = 1
@@ -59,7 +59,7 @@ class AgentMessage:
 
 @dataclass(frozen=True, slots=True)
 class MessageChange:
-    """What stands at `index` (from 0) of the message list now."""
+    """The new message at `index` (from 0) of the message list."""
 
     index: int
     message: AgentMessage
@@ -67,7 +67,7 @@ class MessageChange:
 
 @dataclass(frozen=True, slots=True)
 class Todo:
-    """One item of the todo list; `status` is the runtime's word."""
+    """One item of the todo list; `status` is as the runtime spells it."""
 
     content: str
     status: str
@@ -84,7 +84,7 @@ class FileChange:
 
 @dataclass(frozen=True, slots=True)
 class UnreadFile:
-    """An entry of the runtime's file map that is no file; `json` is its value's JSON text."""
+    """An entry of the runtime's file map that is not a file; `json` is its value's JSON text."""
 
     path: str
     json: str
@@ -101,7 +101,7 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class StateUpdate:
-    """The difference between two states (contract: StateUpdate). `todos` None: as before."""
+    """The difference between two states (contract: StateUpdate). `todos` None: unchanged."""
 
     messages: tuple[MessageChange, ...] = ()
     message_count: int = 0
@@ -113,7 +113,7 @@ class StateUpdate:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A piece of what is being said (contract: Token)."""
+    """A piece of the message being generated (contract: Token)."""
 
     message_id: str = ""
     role: Role = Role.UNSPECIFIED
@@ -127,7 +127,7 @@ class Token:
 
 
 class FrameReason(Enum):
-    """Why a frame was kept uninterpreted (contract: UpstreamFrameReason)."""
+    """Why a frame was kept without interpretation (contract: UpstreamFrameReason)."""
 
     UNKNOWN_TYPE = 1
     MALFORMED = 2
@@ -137,7 +137,7 @@ class FrameReason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class UpstreamFrame:
-    """A frame kept as it came: `body` is its bytes on the wire (contract: UpstreamFrame)."""
+    """A frame kept as it was received: `body` is its bytes on the wire (contract: UpstreamFrame)."""
 
     event_type: str
     reason: FrameReason
@@ -152,7 +152,7 @@ class InputRequested:
 
 
 class DiscontinuityReason(Enum):
-    """Why continuity cannot be promised (contract: DiscontinuityReason)."""
+    """Why continuity is not guaranteed (contract: DiscontinuityReason)."""
 
     RECONNECTED = 1
     REPLAY_DIFFERED = 2
@@ -160,7 +160,7 @@ class DiscontinuityReason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Discontinuity:
-    """What came before and what comes after may not join up."""
+    """Events before and after it may not be contiguous."""
 
     reason: DiscontinuityReason
 
@@ -175,7 +175,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """The run is over: exactly one a thread, and its last event. `reason` is empty when completed."""
+    """The run is over: exactly one per thread, its last event. `reason` is empty when completed."""
 
     outcome: Outcome
     reason: str = ""

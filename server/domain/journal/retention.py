@@ -1,7 +1,7 @@
 """Retention: how long the events of runs that are over are kept (ADR 0023).
 
-A journal is removed whole, some time after its run's terminal event; what the run made, its proposal with the
-files, stays. Whoever comes with a cursor into what is gone is told so, with the floor, and never gets a gap.
+A journal is removed as a whole, some time after its run's terminal event; the proposal with its files stays.
+A reader with a cursor into removed events gets an error with the floor, never a gap.
 """
 
 from __future__ import annotations

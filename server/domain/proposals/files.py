@@ -1,8 +1,8 @@
-"""Files as the agent keeps them: one record for the three forms that the runtime sends.
+"""The agent's files: one record for the three forms that the runtime sends.
 
-A path is an opaque key. Content is bytes; a text's bytes are its UTF-8, where a lone surrogate
-(which UTF-8 cannot carry) stands as its three-byte WTF-8 form, so that nothing is lost. What goes
-to clients shows U+FFFD in its place and says `sanitized`.
+A path is an opaque key. Content is bytes; a text's bytes are its UTF-8, with a lone surrogate (which UTF-8
+cannot carry) as its three-byte WTF-8 form, so that nothing is lost. Clients get U+FFFD in its place, and
+`sanitized` set.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class File:
     """One version of a file.
 
     content: the bytes. is_text: whether they are text (then valid UTF-8 but for lone surrogates).
-    created_at, modified_at: the runtime's own spelling, None when it told none.
+    created_at, modified_at: as the runtime spells them, None when it sent none.
     """
 
     content: bytes
@@ -42,7 +42,7 @@ class File:
         return self.content.decode("utf-8", "surrogatepass")
 
     @cached_property
-    def shown(self) -> tuple[str, bool]:
+    def sanitized_text(self) -> tuple[str, bool]:
         """The text with lone surrogates replaced by U+FFFD, and whether any was."""
         try:
             return self.content.decode("utf-8"), False
@@ -55,7 +55,7 @@ class File:
         return hashlib.sha256(self.content).hexdigest()
 
     def legacy_form(self) -> dict[str, Any]:
-        """The seed's `GeneratedFile`: `content` a list of lines, times when told.
+        """The file as in a legacy frame: `content` a list of lines, times if there are any.
 
         A binary file's lines are its base64, and `encoding` says so.
         """
@@ -71,11 +71,11 @@ class File:
 
 
 class NotAFile(ValueError):
-    """A value of the runtime's file map that is no file in any known form."""
+    """A value of the runtime's file map that is not a file in any known form."""
 
 
 def parse_file(value: object) -> File:
-    """A file from any of the runtime's forms (DESIGN: file values).
+    """A file from any of the runtime's forms .
 
     Forms: a plain string; `{"content": [lines]}`; `{"content": str, "encoding"?: "utf-8"|"base64"}`;
     each object with optional `created_at` and `modified_at`. Lines are joined with a line feed and
@@ -104,7 +104,7 @@ def parse_file(value: object) -> File:
 
 @dataclass(frozen=True)
 class FileSet:
-    """The files of a state, by path. `seen` is False until the runtime showed a file map."""
+    """The files of a state, by path. `seen` is False until the runtime sent a file map."""
 
     by_path: Mapping[str, File] = field(default_factory=dict)
     seen: bool = False

@@ -25,8 +25,10 @@ from server.domain.runs.runtime import Invocation
 
 @dataclass(frozen=True, slots=True)
 class EarlierStart:
-    """What an idempotency key stood for. `taken`: the runtime has the run, or had it. `free`: the key
-    stands for nothing any more."""
+    """The start that an idempotency key belongs to.
+
+    taken: the runtime has or had the run. free: the key may be used again.
+    """
 
     request_sha256: bytes
     thread_id: UUID
@@ -52,24 +54,27 @@ class ProposalStore(Protocol):
         key: IdempotencyKey | None = None,
         max_active_runs: int = 0,
     ) -> Lease | EarlierStart:
-        """Store proposal, access, run, event 1 and key in one transaction; the run's lease is ours.
+        """Store proposal, access, run, event 1 and key in one transaction; the run's lease is this replica's.
 
-        When the key stands for something, that, and nothing is stored. A key is free again after 24
+        If the key belongs to an earlier start, returns that and stores nothing. A key is free again after 24
         hours, or when the runtime did not take its run. Raises LimitReached when the principal has
         `max_active_runs` runs that are not over, 0 for no limit.
         """
         ...
 
     async def earlier(self, principal: Principal, key: IdempotencyKey) -> EarlierStart | None:
-        """What the principal's key stands for, or stood for; None when it was never used."""
+        """The start that the principal's key belongs or belonged to; None when it was never used."""
         ...
 
     async def refinement(self, principal: Principal, thread_id: UUID) -> Refinement | None:
-        """The refinement; None when there is none or the principal may not see it."""
+        """The refinement; None when it does not exist or the principal may not see it."""
         ...
 
-    async def get(self, principal: Principal, proposal_id: UUID) -> Proposal | None:
-        """The proposal with its files; None as above."""
+    async def get(self, principal: Principal, proposal_id: UUID) -> Proposal:
+        """The proposal with its files.
+
+        Raises NotFound when it does not exist or the principal may not see it.
+        """
         ...
 
     async def list(
@@ -77,9 +82,12 @@ class ProposalStore(Protocol):
         principal: Principal,
         *,
         limit: int,
-        token: str | None,
-        workflow_id: UUID | None,
-        status: ProposalStatus | None,
+        token: str | None = None,
+        workflow_id: UUID | None = None,
+        status: ProposalStatus | None = None,
     ) -> Page:
-        """Proposals without files, newest first. Raises InvalidArgument for a token not of ours."""
+        """Proposals that the principal may see, without files, newest first.
+
+        Raises InvalidArgument for a token that this list did not give out.
+        """
         ...

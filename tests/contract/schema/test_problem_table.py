@@ -19,7 +19,7 @@ EXAMPLES: list[HubError] = [
     errors.InvalidArgument({"user_prompt": "is missing", "colour\ud800": "is not a field of this request"}),
     errors.Unauthenticated("there is no token"),
     errors.PermissionDenied("only an owner may"),
-    errors.NotFound("there is no such proposal"),
+    errors.NotFound("no such proposal"),
     errors.Conflict("it is over"),
     errors.KeyReused(),
     errors.CursorOutOfRange(9, 3, 7),

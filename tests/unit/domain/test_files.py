@@ -66,7 +66,7 @@ def test_a_binary_file_in_the_legacy_form_names_its_encoding(content: bytes, mad
 
 @given(TEXT)
 def test_what_is_shown_can_be_sent_and_differs_only_by_lone_surrogates(text: str) -> None:
-    shown, sanitized = parse_file(text).shown
+    shown, sanitized = parse_file(text).sanitized_text
     assert shown.encode().decode() == shown
     whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
     lone = [character for character in whole if "\ud800" <= character <= "\udfff"]

@@ -432,7 +432,7 @@ def test_the_end_is_left_to_the_caller(interpreter: Interpreter, body: bytes) ->
 def test_lone_surrogates_and_nan_are_proper_json_in_legacy_frames(interpreter: Interpreter) -> None:
     body = b'{"event_type":"on_state_update","data":{"files":{"/a":"\\ud800"},"x":NaN,"y":"\\u0000"}}'
     meaning = interpreter.interpret(body)
-    assert interpreter.files.by_path["/a"].shown == ("\ufffd", True)
+    assert interpreter.files.by_path["/a"].sanitized_text == ("\ufffd", True)
     (reconstructed,) = FrameReconstructor().frames_for(1, meaning.delta, meaning.kinds[0])
     assert json.loads(reconstructed)["data"] == {
         "files": {"/a": {"content": ["\ud800"]}},
