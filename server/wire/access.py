@@ -13,9 +13,10 @@ from pydantic import Field
 from server.domain.access import sharing
 from server.domain.access.sharing import MAX_SHARE_LIFETIME, SHARE_LIFETIME, AccessType
 from server.domain.errors import InvalidArgument
+from server.encoding.json_text import replace_surrogates
 from server.wire import messages as m
 from server.wire.addresses import events_url, proposal_url, websocket_url
-from server.wire.text import model_of, sendable, set_time
+from server.wire.text import model_of, set_time
 from server.wire.validation import MAX_SEQ, WHOLE_NUMBER, RequestModel, renamed_fields
 
 MIN_SHARE_S = 60
@@ -86,7 +87,7 @@ def grant_message(grant: sharing.Grant) -> m.Grant:
         access_type=_ACCESS_NUMBERS[grant.access_type],
     )
     if grant.email is not None:
-        message.email = sendable(grant.email)
+        message.email = replace_surrogates(grant.email)
     set_time(message.grant_time, grant.granted_at)
     return message
 

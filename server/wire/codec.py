@@ -33,9 +33,10 @@ from server.domain.journal.events import (
     UnreadFile,
     UpstreamFrame,
 )
+from server.encoding.json_text import replace_surrogates
 from server.wire import messages as m
 from server.wire.files import fill_file_change, read_file_change
-from server.wire.text import get_time, sendable, set_time
+from server.wire.text import get_time, set_time
 
 _UINT32_MAX = 0xFFFFFFFF
 
@@ -110,17 +111,22 @@ def _write_token(event: m.Event, kind: Token) -> None:
     except UnicodeEncodeError:
         event.token.Clear()
         clean = Token(
-            sendable(kind.message_id),
+            replace_surrogates(kind.message_id),
             kind.role,
-            sendable(kind.text),
+            replace_surrogates(kind.text),
             tuple(
-                ToolCallPiece(p.index, sendable(p.id), sendable(p.name), sendable(p.arguments))
+                ToolCallPiece(
+                    p.index,
+                    replace_surrogates(p.id),
+                    replace_surrogates(p.name),
+                    replace_surrogates(p.arguments),
+                )
                 for p in kind.tool_calls
             ),
-            sendable(kind.node),
+            replace_surrogates(kind.node),
             kind.last,
-            sendable(kind.name),
-            sendable(kind.tool_call_id),
+            replace_surrogates(kind.name),
+            replace_surrogates(kind.tool_call_id),
             uninterpreted=True,
         )
         _fill_token(event.token, clean)
@@ -159,32 +165,36 @@ def _write_state_update(event: m.Event, kind: StateUpdate) -> None:
     if kind.todos is not None:
         update.todos.SetInParent()
         for todo in kind.todos:
-            update.todos.items.add(content=sendable(todo.content), status=sendable(todo.status))
+            update.todos.items.add(
+                content=replace_surrogates(todo.content), status=replace_surrogates(todo.status)
+            )
     for file_change in kind.files:
         fill_file_change(update.files.add(), file_change)
     for key, json in kind.extra.items():
-        update.extra[sendable(key)] = sendable(json)
+        update.extra[replace_surrogates(key)] = replace_surrogates(json)
     for unread in kind.unread_files:
-        update.unread_files.add(path=sendable(unread.path), json=sendable(unread.json))
+        update.unread_files.add(path=replace_surrogates(unread.path), json=replace_surrogates(unread.json))
 
 
 def _fill_message(target: m.AgentMessage, message: AgentMessage) -> None:
     target.SetInParent()
-    target.id = sendable(message.id)
+    target.id = replace_surrogates(message.id)
     target.role = _ROLE_NUMBER[message.role]
-    target.text = sendable(message.text)
+    target.text = replace_surrogates(message.text)
     for call in message.tool_calls:
         target.tool_calls.add(
-            id=sendable(call.id), name=sendable(call.name), arguments=sendable(call.arguments)
+            id=replace_surrogates(call.id),
+            name=replace_surrogates(call.name),
+            arguments=replace_surrogates(call.arguments),
         )
-    target.name = sendable(message.name)
-    target.tool_call_id = sendable(message.tool_call_id)
+    target.name = replace_surrogates(message.name)
+    target.tool_call_id = replace_surrogates(message.tool_call_id)
     target.uninterpreted = message.uninterpreted or target.text != message.text
 
 
 def _write_upstream_frame(event: m.Event, kind: UpstreamFrame) -> None:
     frame = event.upstream_frame
-    frame.event_type = sendable(kind.event_type)
+    frame.event_type = replace_surrogates(kind.event_type)
     frame.reason = m.UpstreamFrameReason.ValueType(kind.reason.value)
     try:
         frame.text = kind.body.decode()
@@ -194,7 +204,7 @@ def _write_upstream_frame(event: m.Event, kind: UpstreamFrame) -> None:
 
 def _write_input_requested(event: m.Event, kind: InputRequested) -> None:
     event.input_requested.SetInParent()
-    event.input_requested.request = sendable(kind.request)
+    event.input_requested.request = replace_surrogates(kind.request)
 
 
 def _write_discontinuity(event: m.Event, kind: Discontinuity) -> None:
@@ -203,8 +213,8 @@ def _write_discontinuity(event: m.Event, kind: Discontinuity) -> None:
 
 def _write_terminal(event: m.Event, kind: Terminal) -> None:
     event.terminal.outcome = _OUTCOMES[kind.outcome]
-    event.terminal.reason = sendable(kind.reason)
-    event.terminal.message = sendable(kind.message)
+    event.terminal.reason = replace_surrogates(kind.reason)
+    event.terminal.message = replace_surrogates(kind.message)
     event.terminal.file_count = _uint32(kind.file_count)
 
 

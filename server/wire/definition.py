@@ -12,8 +12,8 @@ from typing import Any
 
 from google.protobuf.struct_pb2 import Value
 
+from server.encoding.json_text import replace_surrogates
 from server.wire import messages as m
-from server.wire.text import sendable
 
 #: Each JSON level is three of protobuf's in a Struct, of which it reads at most 100.
 MAX_DEPTH = 30
@@ -90,7 +90,7 @@ def _wrong_value(root: object) -> str | None:
                 below.extend(value)
         if any("\0" in text for text in texts):
             return "must not hold U+0000"
-        if any(sendable(text) is not text for text in texts):
+        if any(replace_surrogates(text) is not text for text in texts):
             return "must not hold lone surrogates"
         if not below:
             return None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from server.domain.journal.events import FileChange
 from server.domain.proposals.files import File, text_bytes
+from server.encoding.json_text import replace_surrogates
 from server.wire import messages as m
-from server.wire.text import sendable
 
 
 def fill_file_change(target: m.FileChange, change: FileChange) -> None:
     """Write a change of a file."""
-    target.path = sendable(change.path)
+    target.path = replace_surrogates(change.path)
     file = change.file
     if file is None:
         target.kind = m.FileChangeKind.FILE_CHANGE_KIND_DELETED
@@ -31,8 +31,8 @@ def fill_content(target: m.FileChange | m.GeneratedFile, file: File) -> None:
         target.binary = file.content
     target.sha256 = file.sha256
     target.size_bytes = len(file.content)
-    target.created_at = sendable(file.created_at or "")
-    target.modified_at = sendable(file.modified_at or "")
+    target.created_at = replace_surrogates(file.created_at or "")
+    target.modified_at = replace_surrogates(file.modified_at or "")
 
 
 def read_file_change(change: m.FileChange) -> FileChange:

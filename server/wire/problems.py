@@ -13,8 +13,8 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from server.domain import errors
+from server.encoding.json_text import replace_surrogates
 from server.wire import messages as m
-from server.wire.text import sendable
 
 #: The `domain` of google.rpc.ErrorInfo.
 DOMAIN = "ide-orchestrator"
@@ -230,7 +230,7 @@ def problem_of(error: BaseException) -> Problem:
 def detail_of(error: BaseException) -> str:
     """The text of an error for callers."""
     if isinstance(error, errors.HubError):
-        return sendable(error.message)
+        return replace_surrogates(error.message)
     return "the hub failed; its logs have the details, by trace id"
 
 
@@ -252,7 +252,9 @@ def problem_json(error: BaseException, *, instance: str, trace_id: str) -> dict[
         "error": problem.error,
     }
     if isinstance(error, errors.InvalidArgument):
-        details["fields"] = {sendable(name): sendable(wrong) for name, wrong in error.fields.items()}
+        details["fields"] = {
+            replace_surrogates(name): replace_surrogates(wrong) for name, wrong in error.fields.items()
+        }
     if isinstance(error, errors.CursorOutOfRange):
         details |= {"floor": error.floor, "last_seq": error.last_seq}
     return details
@@ -271,7 +273,9 @@ def grpc_status(error: BaseException) -> status_pb2.Status:
     if isinstance(error, errors.InvalidArgument):
         violations = error_details_pb2.BadRequest()
         for name, wrong in error.fields.items():
-            violations.field_violations.add(field=sendable(name), description=sendable(wrong))
+            violations.field_violations.add(
+                field=replace_surrogates(name), description=replace_surrogates(wrong)
+            )
         details.append(violations)
     if isinstance(error, errors.HubError) and error.retry_after_s is not None:
         retry = error_details_pb2.RetryInfo()

@@ -13,10 +13,11 @@ from server.domain import model
 from server.domain.model import ProposalStatus
 from server.domain.proposals.files import File as DomainFile
 from server.domain.proposals.paths import RejectedFile as DomainRejectedFile
+from server.encoding.json_text import replace_surrogates
 from server.wire import messages as m
 from server.wire.files import fill_content
 from server.wire.pages import CURSOR_TEXT, PAGE_NAMES, PROPOSALS_CURSOR, PageQuery, page_values
-from server.wire.text import model_of, sendable, set_time
+from server.wire.text import model_of, set_time
 from server.wire.validation import UUID_TEXT, renamed_fields
 
 STATUS_NUMBERS = {
@@ -59,7 +60,7 @@ def proposals_query(request: m.ListProposalsRequest) -> ProposalsQuery:
 
 def failure_message(failure: model.Failure) -> m.Failure:
     """Why a run did not complete (contract: Failure)."""
-    return m.Failure(reason=sendable(failure.reason), message=sendable(failure.message))
+    return m.Failure(reason=replace_surrogates(failure.reason), message=replace_surrogates(failure.message))
 
 
 def _shown_path(rejected: DomainRejectedFile) -> str:
@@ -74,18 +75,20 @@ def proposal_message(proposal: model.Proposal) -> m.Proposal:
         workflow_id=str(proposal.workflow_id),
         thread_id=str(proposal.thread_id),
         status=STATUS_NUMBERS[proposal.status],
-        user_prompt=sendable(proposal.user_prompt),
+        user_prompt=replace_surrogates(proposal.user_prompt),
         file_count=proposal.file_count,
         created_by_user_id=str(proposal.created_by_user_id),
     )
     if proposal.context_file_path is not None:
-        message.context_file_path = sendable(proposal.context_file_path)
+        message.context_file_path = replace_surrogates(proposal.context_file_path)
     if proposal.context_selection is not None:
-        message.context_selection = sendable(proposal.context_selection)
+        message.context_selection = replace_surrogates(proposal.context_selection)
     for path in sorted(proposal.files):
-        fill_content(message.generated_files.add(path=sendable(path)), proposal.files[path])
+        fill_content(message.generated_files.add(path=replace_surrogates(path)), proposal.files[path])
     for rejected in proposal.rejected_files:
-        message.rejected_files.add(path=sendable(_shown_path(rejected)), reason=rejected.fault.value)
+        message.rejected_files.add(
+            path=replace_surrogates(_shown_path(rejected)), reason=rejected.fault.value
+        )
     set_time(message.create_time, proposal.created_at)
     if proposal.completed_at is not None:
         set_time(message.complete_time, proposal.completed_at)

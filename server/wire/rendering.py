@@ -17,9 +17,10 @@ from server.domain import refinements
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
 from server.encoding.event_batch import varint
+from server.encoding.json_text import replace_surrogates
 from server.wire import messages as m
 from server.wire.refinements import hello_message
-from server.wire.text import dumps, sendable
+from server.wire.text import dumps
 
 #: Protobuf key of `WatchRefinementResponse.batch` (field 2, length-delimited).
 _BATCH_KEY = b"\x12"
@@ -95,7 +96,9 @@ def hello_json(head: JournalHead) -> bytes:
 
 
 def _heartbeat(last_seq: int, progress: str) -> m.WatchRefinementResponse:
-    return m.WatchRefinementResponse(heartbeat=m.Heartbeat(last_seq=last_seq, progress=sendable(progress)))
+    return m.WatchRefinementResponse(
+        heartbeat=m.Heartbeat(last_seq=last_seq, progress=replace_surrogates(progress))
+    )
 
 
 def heartbeat(last_seq: int, progress: str = "") -> bytes:

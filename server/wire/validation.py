@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Val
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from server.domain.errors import InvalidArgument, NotFound
-from server.wire.text import sendable
+from server.encoding.json_text import replace_surrogates
 
 MAX_PATH = 1_024
 MAX_SEQ = 0xFFFFFFFF
@@ -53,7 +53,9 @@ class RequestModel(BaseModel):
         if not isinstance(obj, Mapping):
             raise InvalidArgument({"body": "must be a JSON object"})
         try:
-            return super().model_validate({sendable(str(name)): value for name, value in obj.items()})
+            return super().model_validate(
+                {replace_surrogates(str(name)): value for name, value in obj.items()}
+            )
         except ValidationError as error:
             fields = _wrong_fields(cls, error.errors(include_url=False))
         raise InvalidArgument(fields)
@@ -112,7 +114,7 @@ def wrong_characters(text: str) -> str | None:
     """What is wrong with a text's characters: those that jsonb or UTF-8 cannot hold. None if nothing."""
     if "\0" in text:
         return "must not hold U+0000"
-    if sendable(text) is not text:
+    if replace_surrogates(text) is not text:
         return "must not hold lone surrogates"
     return None
 

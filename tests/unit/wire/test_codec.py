@@ -15,9 +15,10 @@ from server.domain.journal.events import (
     Token,
     ToolCallPiece,
 )
+from server.encoding.json_text import replace_surrogates
 from server.wire import messages as m
 from server.wire.codec import ProtobufCodec
-from server.wire.text import get_time, rfc3339, sendable, set_time
+from server.wire.text import get_time, rfc3339, set_time
 from tests.unit.wire import event_strategies as some
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 600_000, tzinfo=UTC)
@@ -71,7 +72,7 @@ def test_words_of_a_newer_writer_are_read_as_the_nearest_harmless_one() -> None:
 
 @given(some.ANY)
 def test_sendable_text_keeps_everything_that_utf_8_can_carry(text: str) -> None:
-    sent = sendable(text)
+    sent = replace_surrogates(text)
     sent.encode()
     if text == text.encode("utf-8", "ignore").decode():
         assert sent is text
