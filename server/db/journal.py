@@ -11,6 +11,7 @@ from functools import partial
 from uuid import UUID
 
 import asyncpg
+from typing_extensions import override
 
 from server.db.errors import database_errors
 from server.db.file_json import StoredFiles, files_to_jsonb, rejected_to_jsonb
@@ -20,7 +21,7 @@ from server.domain.clock import Clock
 from server.domain.crash_points import crash_point
 from server.domain.errors import DatabaseUnavailable, LeaseLost
 from server.domain.journal.events import Outcome
-from server.domain.journal.journal import CommitListener, JournalHead
+from server.domain.journal.journal import CommitListener, Journal, JournalHead
 from server.domain.journal.log import JournalLog, ReadyLogs
 from server.domain.journal.segments import Segment
 from server.domain.model import Failure
@@ -82,8 +83,8 @@ ORDER BY first_seq
 """
 
 
-class PostgresJournal:
-    """The journals of all threads."""
+class PostgresJournal(Journal):
+    """The journals of all threads, with the writer of this process."""
 
     def __init__(
         self,
@@ -122,16 +123,16 @@ class PostgresJournal:
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
 
+    @override
     def subscribe(self, listener: CommitListener) -> None:
-        """Add a listener to those of the writer and of `finish`."""
         self._listeners.append(listener)
 
     def _publish(self, thread_id: UUID, segment: Segment, head: JournalHead) -> None:
         for listener in self._listeners:
             listener(thread_id, segment, head)
 
+    @override
     def open(self, lease: Lease) -> JournalLog:
-        """A log whose batches the writer takes."""
         log = JournalLog(lease, self._ready, self._clock, max_queued_bytes=self._max_queued_bytes)
         self._logs.add(log)
         return log
@@ -143,6 +144,7 @@ class PostgresJournal:
 
     # --- The end of a run --------------------------------------------------------------------
 
+    @override
     async def finish(
         self,
         log: JournalLog,
@@ -154,7 +156,6 @@ class PostgresJournal:
         rejected: Sequence[RejectedFile] = (),
         failure: Failure | None,
     ) -> None:
-        """One transaction over three tables, repeated until its result is known; then compact the rows."""
         await log.flush()
         stored = StoredFiles(files_to_jsonb(files), len(files), rejected_to_jsonb(rejected))
         entry, kept = framed_event(event), framed_delta(delta)
@@ -220,8 +221,8 @@ class PostgresJournal:
 
     # --- Reading -----------------------------------------------------------------------------
 
+    @override
     async def heads(self, thread_ids: Sequence[UUID]) -> Mapping[UUID, JournalHead]:
-        """One query for all threads."""
         with database_errors():
             rows = await self._pool.fetch(_HEADS, list(thread_ids))
         return {
@@ -229,8 +230,8 @@ class PostgresJournal:
             for row in rows
         }
 
+    @override
     async def read_after(self, thread_id: UUID, after: int, *, max_bytes: int) -> Sequence[Segment]:
-        """One query, of at most 256 rows."""
         with database_errors():
             rows = await self._pool.fetch(_READ_AFTER, thread_id, after, max_bytes)
         return [

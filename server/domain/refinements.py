@@ -6,11 +6,8 @@ A caller that may not see a refinement gets the same answer as for one that does
 from __future__ import annotations
 
 import asyncio
-import json
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime
-from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -20,21 +17,18 @@ from server.domain.access.stream_authorization import AuthorizationRegistry
 from server.domain.clock import Clock
 from server.domain.crash_points import crash_point
 from server.domain.errors import (
-    Conflict,
-    KeyReused,
     NotFound,
     PermissionDenied,
     RuntimeRefused,
     RuntimeUnavailable,
     ShuttingDown,
 )
+from server.domain.idempotent_start import Started, answer_to_repeat, key_for, started_refinement
 from server.domain.journal.events import Event, RunStarted
 from server.domain.journal.journal import EventCodec, JournalHead
 from server.domain.journal.segments import Segment
 from server.domain.model import (
-    IdempotencyKey,
     Principal,
-    ProposalStatus,
     Refinement,
     StartRefinement,
     Workflow,
@@ -49,19 +43,6 @@ from server.domain.streams.legacy_frames import LegacyFrameSubscription
 from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
 from server.domain.streams.subscription import Subscription
 from server.domain.workflows import WorkflowStore
-
-#: The route of a start on every face: the same key names the same request on all of them.
-START_ROUTE = "start_refinement"
-#: Seconds after which a start that is still in progress may be repeated.
-IN_FLIGHT_RETRY_S = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A started refinement. `replayed`: an earlier request with the same key had started it."""
-
-    refinement: Refinement
-    replayed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +99,11 @@ class Refinements:
         workflow = await self._workflows.get(principal, command.workflow_id)
         if workflow is None:
             raise NotFound("no such workflow")
-        named = None if key is None else IdempotencyKey(START_ROUTE, key, _digest(command))
+        named = None if key is None else key_for(command, key)
         if named is not None:
             earlier = await self._proposals.earlier(principal, named)
             if earlier is not None and not earlier.free:
-                return _repeated(earlier, command)
+                return answer_to_repeat(earlier, command)
         self._runner.check_runtime()
         await self._quotas.create(principal.user_id)
         now = self._clock.now()
@@ -142,14 +123,14 @@ class Refinements:
             max_active_runs=self._quotas.limits.max_active_runs,
         )
         if isinstance(stored, EarlierStart):
-            return _repeated(stored, command)
+            return answer_to_repeat(stored, command)
         crash_point("started")
         try:
             await asyncio.shield(self._runner.drive(stored))
         except (RuntimeRefused, RuntimeUnavailable) as error:
             error.add_context(f"proposal {proposal_id} was stored as failed")
             raise
-        return Started(_as_started(thread_id, proposal_id, workflow.id, now))
+        return Started(started_refinement(thread_id, proposal_id, workflow.id, now))
 
     def _invocation(self, workflow: Workflow, command: StartRefinement) -> Invocation:
         """The runtime's job.
@@ -281,33 +262,3 @@ class Refinements:
                     return []
                 case segments:
                     return segments
-
-
-def _as_started(thread_id: UUID, proposal_id: UUID, workflow_id: UUID, at: datetime) -> Refinement:
-    """A refinement as its start was answered, whatever happened since."""
-    return Refinement(
-        thread_id=thread_id,
-        proposal_id=proposal_id,
-        workflow_id=workflow_id,
-        status=ProposalStatus.PROCESSING,
-        epoch=1,
-        last_seq=1,
-        floor=1,
-        created_at=at,
-    )
-
-
-def _digest(command: StartRefinement) -> bytes:
-    context = [command.context_file_path, command.context_selection]
-    return sha256(json.dumps([str(command.workflow_id), command.user_prompt, *context]).encode()).digest()
-
-
-def _repeated(earlier: EarlierStart, command: StartRefinement) -> Started:
-    """The answer to a repeated request. Raises KeyReused, Conflict."""
-    if earlier.request_sha256 != _digest(command):
-        raise KeyReused
-    if not earlier.taken:
-        message = "the first request with this idempotency key is still in progress"
-        raise Conflict(message, retry_after_s=IN_FLIGHT_RETRY_S)
-    first = _as_started(earlier.thread_id, earlier.proposal_id, command.workflow_id, earlier.created_at)
-    return Started(first, replayed=True)

@@ -17,12 +17,13 @@ import pytest
 
 from server.auth.tokens import SharedSecret
 from server.cli.hub_client import ClientError, open_client
-from server.compose import open_core
+from server.core import open_core
 from server.db.proposals import PostgresProposalStore
 from server.domain.errors import Conflict, KeyReused, RuntimeRefused, RuntimeUnavailable
+from server.domain.idempotent_start import Started
 from server.domain.model import CreateWorkflow, IdempotencyKey, Principal, StartRefinement
 from server.domain.proposals.store import EarlierStart
-from server.domain.refinements import Refinements, Started
+from server.domain.refinements import Refinements
 from server.domain.runs.lease import Lease
 from server.runtime.breaker import Breaker
 from server.settings import load

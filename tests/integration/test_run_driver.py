@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from server.auth.tokens import SharedSecret
-from server.compose import open_core
+from server.core import open_core
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 from server.domain.journal.events import Discontinuity, Event, InputRequested, StateUpdate, Terminal, Token
 from server.domain.model import Proposal, ProposalStatus, StartRefinement

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from server.compose import open_core
+from server.core import open_core
 from server.domain.journal.events import Event
 from server.domain.model import CreateWorkflow, Principal, Proposal, Refinement, StartRefinement
 from server.lifecycle import Core

@@ -18,7 +18,7 @@ from ide_orchestrator.v1.refinement_pb2_grpc import RefinementServiceStub
 from ide_orchestrator.v1.workflow_pb2_grpc import WorkflowServiceStub
 from server import settings as settings_module
 from server.auth.tokens import SharedSecret
-from server.compose import open_core
+from server.core import open_core
 from server.grpc.app import GrpcFace, GrpcLimits, create_grpc_server
 from server.lifecycle import Core
 from server.replay.server import replay_runtime

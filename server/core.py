@@ -1,0 +1,219 @@
+"""The hub without its faces: makes its parts from the settings, opens them in order, and closes them in
+reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import uuid4
+
+import asyncpg
+
+from server.adapters import quota_limits, run_limits, runtime_of, wakeups_of
+from server.auth.authenticator import Authenticator
+from server.auth.tokens import TokenVerifier
+from server.clock import SystemClock
+from server.db.access import PostgresAccessStore
+from server.db.journal import PostgresJournal
+from server.db.pool import open_pool
+from server.db.proposals import PostgresProposalStore
+from server.db.quotas import PostgresQuotaStore
+from server.db.retention import PostgresRetentionStore
+from server.db.runs import PostgresRunStore
+from server.db.tickets import PostgresTicketStore
+from server.db.users import PostgresUserStore
+from server.db.workflows import PostgresWorkflowStore
+from server.domain.access.quotas import SYNC_S, Quotas
+from server.domain.access.sharing import Sharing
+from server.domain.access.stream_authorization import RECHECK_S, AuthorizationRegistry
+from server.domain.access.tickets import Tickets
+from server.domain.journal.retention import SWEEP_S as RETENTION_SWEEP_S
+from server.domain.journal.retention import Retention
+from server.domain.refinements import Refinements
+from server.domain.retry import every
+from server.domain.runs.context import RunContext
+from server.domain.runs.observer import RunObservers
+from server.domain.runs.registry import RunRegistry
+from server.domain.runs.runner import Runner
+from server.domain.streams.broadcaster import Broadcaster
+from server.domain.streams.wakeups import Wakeups
+from server.domain.workflows import WorkflowService
+from server.lifecycle import (
+    Core,
+    run_together,
+    stop_task,
+)
+from server.observability.logs import RunLog
+from server.observability.metrics import Metrics
+from server.observability.traces import RunTraces
+from server.runtime.client import DeepagentsRuntime
+from server.runtime.frames import Interpreter
+from server.settings import Settings
+from server.wire.codec import ProtobufCodec
+
+
+@dataclass(frozen=True, slots=True)
+class _Stores:
+    """The hub's stores in PostgreSQL."""
+
+    runs: PostgresRunStore
+    proposals: PostgresProposalStore
+    workflows: PostgresWorkflowStore
+    access: PostgresAccessStore
+    users: PostgresUserStore
+    tickets: PostgresTicketStore
+    quotas: PostgresQuotaStore
+    retention: PostgresRetentionStore
+
+    @classmethod
+    def on(cls, pool: asyncpg.Pool, *, replica: str, lease_ttl_s: float) -> _Stores:
+        """The stores on a pool. `replica` owns the leases that they hand out."""
+        return cls(
+            PostgresRunStore(pool, owner=replica, lease_ttl_s=lease_ttl_s),
+            PostgresProposalStore(pool, owner=replica, lease_ttl_s=lease_ttl_s),
+            PostgresWorkflowStore(pool),
+            PostgresAccessStore(pool),
+            PostgresUserStore(pool),
+            PostgresTicketStore(pool),
+            PostgresQuotaStore(pool, replica=replica),
+            PostgresRetentionStore(pool),
+        )
+
+
+@contextlib.asynccontextmanager
+async def open_core(
+    settings: Settings, *, dsn: str, runtime_url: str, verifier: TokenVerifier, replica: str | None = None
+) -> AsyncIterator[Core]:
+    """The hub's parts on a migrated database. `replica` names this process among its peers."""
+    clock, metrics = SystemClock(), Metrics()
+    replica = replica or f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+    async with contextlib.AsyncExitStack() as stack:
+        direct_dsn = settings.database_direct_url.get_secret_value() if settings.database_direct_url else dsn
+        pool = await stack.enter_async_context(
+            open_pool(
+                dsn,
+                max_size=settings.database_max_connections,
+                # A second address of the same database means that the first leads through a pooler, which
+                # loses prepared statements.
+                statement_cache_size=100 if direct_dsn == dsn else 0,
+            )
+        )
+        await stack.enter_async_context(verifier.running())
+        wakeups = wakeups_of(settings, pool, direct_dsn)
+        runtime = await stack.enter_async_context(runtime_of(settings, runtime_url, metrics))
+        stores = _Stores.on(pool, replica=replica, lease_ttl_s=settings.lease_ttl_s)
+        registry = RunRegistry()
+        journal = PostgresJournal(
+            pool,
+            clock,
+            lease_ttl_s=settings.lease_ttl_s,
+            max_queued_bytes=settings.max_queue_mib << 20,
+            on_commit_time=metrics.committed,
+        )
+        broadcaster = Broadcaster(
+            journal,
+            clock,
+            is_local=registry.owns,
+            max_window_bytes=settings.max_window_mib << 20,
+            wakeups=wakeups,
+        )
+        journal.subscribe(broadcaster.on_commit)
+        journal.subscribe(wakeups.on_commit)
+        await stack.enter_async_context(journal.writing())
+        context = RunContext(
+            runtime=runtime,
+            journal=journal,
+            runs=stores.runs,
+            codec=ProtobufCodec(),
+            clock=clock,
+            on_progress=broadcaster.show_progress,
+            interpreter=Interpreter,
+            limits=run_limits(settings),
+            observer=RunObservers(RunLog(), metrics, *((RunTraces(),) if settings.traces else ())),
+        )
+        runner = Runner(context, registry)
+        stack.push_async_callback(runner.close)
+        core = _core(
+            settings,
+            verifier=verifier,
+            stores=stores,
+            runner=runner,
+            broadcaster=broadcaster,
+            pool=pool,
+            journal=journal,
+            runtime=runtime,
+            wakeups=wakeups,
+            metrics=metrics,
+        )
+        stack.push_async_callback(stop_task, core.background)
+        yield core
+
+
+def _core(
+    settings: Settings,
+    *,
+    verifier: TokenVerifier,
+    stores: _Stores,
+    runner: Runner,
+    broadcaster: Broadcaster,
+    wakeups: Wakeups,
+    metrics: Metrics,
+    pool: asyncpg.Pool,
+    journal: PostgresJournal,
+    runtime: DeepagentsRuntime,
+) -> Core:
+    """The use cases on the open parts, and the tasks that run beside them."""
+    context, clock = runner.context, runner.context.clock
+    authorizations = AuthorizationRegistry(stores.access, clock, on_revoked=broadcaster.wake)
+    quotas = Quotas(stores.quotas, quota_limits(settings))
+    keep = timedelta(days=settings.journal_retention_days)
+    retention = Retention(stores.retention, keep, removed=metrics.removed)
+    background = run_together(
+        broadcaster.catch_up_forever(),
+        wakeups.run_forever(broadcaster),
+        every(broadcaster.poll_interval_s, broadcaster.poll, clock),
+        every(settings.heartbeat_s, broadcaster.send_heartbeats, clock),
+        every(RECHECK_S, authorizations.recheck, clock),
+        every(SYNC_S, quotas.sync, clock, immediately=True),
+        every(RETENTION_SWEEP_S, retention.sweep, clock),
+        every(lambda: runner.context.limits.renew_s, runner.keep_leases, clock),
+        every(lambda: runner.context.limits.sweep_s, runner.sweep, clock, immediately=True),
+    )
+    return Core(
+        pool=pool,
+        journal=journal,
+        broadcaster=broadcaster,
+        runner=runner,
+        runtime=runtime,
+        refinements=Refinements(
+            proposals=stores.proposals,
+            access=stores.access,
+            workflows=stores.workflows,
+            runs=stores.runs,
+            runner=runner,
+            broadcaster=broadcaster,
+            authorizations=authorizations,
+            quotas=quotas,
+            observer=context.observer,
+            codec=context.codec,
+            clock=clock,
+        ),
+        proposals=stores.proposals,
+        workflows=WorkflowService(workflows=stores.workflows, quotas=quotas, clock=clock),
+        access=stores.access,
+        sharing=Sharing(stores.access),
+        authenticator=Authenticator(verifier=verifier, users=stores.users, links=stores.access, clock=clock),
+        authorizations=authorizations,
+        quotas=quotas,
+        tickets=Tickets(store=stores.tickets, proposals=stores.proposals),
+        background=asyncio.create_task(background),
+        wakeups=wakeups,
+        readers=metrics,
+        metrics=metrics,
+        retention=retention,
+    )

@@ -1,0 +1,63 @@
+"""Idempotent starts: what a repeated start of a refinement is answered."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from uuid import UUID
+
+from server.domain.errors import Conflict, KeyReused
+from server.domain.model import IdempotencyKey, ProposalStatus, Refinement, StartRefinement
+from server.domain.proposals.store import EarlierStart
+
+#: The route of a start on every face: the same key names the same request on all of them.
+START_ROUTE = "start_refinement"
+#: Seconds after which a start that is still in progress may be repeated.
+IN_FLIGHT_RETRY_S = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A started refinement. `replayed`: an earlier request with the same key had started it."""
+
+    refinement: Refinement
+    replayed: bool = False
+
+
+def started_refinement(thread_id: UUID, proposal_id: UUID, workflow_id: UUID, at: datetime) -> Refinement:
+    """A refinement as its start was answered, whatever happened since."""
+    return Refinement(
+        thread_id=thread_id,
+        proposal_id=proposal_id,
+        workflow_id=workflow_id,
+        status=ProposalStatus.PROCESSING,
+        epoch=1,
+        last_seq=1,
+        floor=1,
+        created_at=at,
+    )
+
+
+def key_for(command: StartRefinement, key: str) -> IdempotencyKey:
+    """The idempotency key of a start."""
+    return IdempotencyKey(START_ROUTE, key, _digest(command))
+
+
+def _digest(command: StartRefinement) -> bytes:
+    context = [command.context_file_path, command.context_selection]
+    return sha256(json.dumps([str(command.workflow_id), command.user_prompt, *context]).encode()).digest()
+
+
+def answer_to_repeat(earlier: EarlierStart, command: StartRefinement) -> Started:
+    """The answer to a repeated request. Raises KeyReused, Conflict."""
+    if earlier.request_sha256 != _digest(command):
+        raise KeyReused
+    if not earlier.taken:
+        message = "the first request with this idempotency key is still in progress"
+        raise Conflict(message, retry_after_s=IN_FLIGHT_RETRY_S)
+    first = started_refinement(
+        earlier.thread_id, earlier.proposal_id, command.workflow_id, earlier.created_at
+    )
+    return Started(first, replayed=True)
