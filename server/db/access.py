@@ -17,6 +17,7 @@ from uuid import UUID
 
 import asyncpg
 from piccolo.querystring import QueryString
+from typing_extensions import override
 
 from server.db.engine import piccolo_connection
 from server.db.errors import database_errors
@@ -24,12 +25,13 @@ from server.db.tables import ProposalAccess, ProposalCallers, ShareLinks
 from server.domain.access.sharing import (
     MAX_GRANTS,
     MAX_SHARE_LINKS,
+    AccessStore,
     AccessType,
     Grant,
     ShareLink,
     require_owner,
 )
-from server.domain.access.stream_authorization import CallerAndThread
+from server.domain.access.stream_authorization import CallerAndThread, StreamAccess
 from server.domain.errors import Conflict, CursorOutOfRange, NotFound
 from server.domain.model import Principal
 
@@ -71,7 +73,7 @@ JOIN proposal_callers a ON a.proposal_id = l.proposal_id AND a.caller_id = l.id 
 _RANK = {AccessType.OWNER: 0, AccessType.EDITOR: 1, AccessType.VIEWER: 2}
 
 
-class PostgresAccessStore:
+class PostgresAccessStore(AccessStore, StreamAccess):
     """The grants and the share links, with a maximum of each for one proposal."""
 
     def __init__(
@@ -81,20 +83,20 @@ class PostgresAccessStore:
 
     # --- Reading ---------------------------------------------------------------------------------
 
+    @override
     async def access_type(self, principal: Principal, proposal_id: UUID) -> AccessType | None:
-        """The principal's access; None when it may not see the proposal, or there is none."""
         async with piccolo_connection(self._pool):
             return await _access_type(principal, proposal_id)
 
+    @override
     async def filter_authorized(self, pairs: Sequence[CallerAndThread]) -> set[CallerAndThread]:
-        """The (caller, thread) pairs whose caller may see the thread and is not a disabled user."""
         callers, threads = [caller for caller, _ in pairs], [thread for _, thread in pairs]
         with database_errors():
             rows = await self._pool.fetch(_AUTHORIZED, callers, threads)
         return {(row["caller_id"], row["thread_id"]) for row in rows}
 
+    @override
     async def grants(self, by: Principal, proposal_id: UUID) -> Sequence[Grant]:
-        """Who has access, owners first, then by time."""
         query = ProposalAccess.select(
             *ProposalAccess.all_columns(), ProposalAccess.user_id.email.as_alias("email")
         ).where(ProposalAccess.proposal_id == proposal_id)
@@ -103,8 +105,8 @@ class PostgresAccessStore:
             grants = [_grant(row) for row in await query]
         return sorted(grants, key=lambda grant: (_RANK[grant.access_type], grant.granted_at, grant.user_id))
 
+    @override
     async def links(self, by: Principal, proposal_id: UUID) -> Sequence[ShareLink]:
-        """The valid links, newest first."""
         query = (
             ShareLinks.select(
                 *ShareLinks.all_columns(exclude=[ShareLinks.sha256]),
@@ -118,8 +120,8 @@ class PostgresAccessStore:
             require_owner(await _access_type(by, proposal_id))
             return [ShareLink(**{**row, "thread_id": UUID(row["thread_id"])}) for row in await query]
 
+    @override
     async def resolve_link(self, sha256: bytes) -> Principal | None:
-        """The caller that a link's secret authenticates; None when the link is not valid."""
         with database_errors():
             row = await self._pool.fetchrow(_RESOLVE_LINK, sha256)
         if row is None:
@@ -128,8 +130,8 @@ class PostgresAccessStore:
 
     # --- Changing --------------------------------------------------------------------------------
 
+    @override
     async def grant(self, by: Principal, proposal_id: UUID, user_id: UUID, access_type: AccessType) -> Grant:
-        """Give a user access or change it; the same access again keeps its time."""
         async with self._owned(by, proposal_id) as (connection, owners):
             if access_type is not AccessType.OWNER:
                 _require_another_owner(owners, user_id)
@@ -143,14 +145,15 @@ class PostgresAccessStore:
                 raise NotFound("no such user: a user exists after their first call")
             return _grant(row)
 
+    @override
     async def revoke(self, by: Principal, proposal_id: UUID, user_id: UUID) -> None:
-        """Take a user's access away, if it has any."""
         async with self._owned(by, proposal_id, leaving=user_id == by.user_id) as (_, owners):
             _require_another_owner(owners, user_id)
             await ProposalAccess.delete().where(
                 ProposalAccess.proposal_id == proposal_id, ProposalAccess.user_id == user_id
             )
 
+    @override
     async def add_link(
         self,
         by: Principal,
@@ -161,7 +164,6 @@ class PostgresAccessStore:
         after_seq: int,
         lifetime: timedelta,
     ) -> ShareLink:
-        """Store a new link, and delete the proposal's links that have expired."""
         async with self._owned(by, proposal_id) as (connection, _):
             valid = await ShareLinks.count().where(
                 ShareLinks.proposal_id == proposal_id, ShareLinks.expires_at > _NOW
@@ -176,8 +178,8 @@ class PostgresAccessStore:
             )
             return ShareLink(thread_id=thread_id, **row)
 
+    @override
     async def revoke_link(self, by: Principal, proposal_id: UUID, link_id: UUID) -> None:
-        """Delete a valid link. Raises NotFound when the proposal has no such link."""
         async with self._owned(by, proposal_id):
             revoked = (
                 await ShareLinks.delete()

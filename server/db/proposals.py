@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+from typing_extensions import override
 
 from server.db.engine import piccolo_connection
 from server.db.errors import database_errors
@@ -36,7 +37,7 @@ from server.domain.model import (
     Refinement,
     StartRefinement,
 )
-from server.domain.proposals.store import EarlierStart
+from server.domain.proposals.store import EarlierStart, ProposalStore
 from server.domain.runs.lease import Lease
 from server.domain.runs.runtime import Invocation
 from server.domain.runs.status import RunStatus
@@ -117,7 +118,7 @@ SELECT r.thread_id, r.epoch, r.last_seq, r.floor, p.id AS proposal_id, d.workflo
 """
 
 
-class PostgresProposalStore:
+class PostgresProposalStore(ProposalStore):
     """The proposals. `owner`, this replica, holds the lease of the runs that it starts for `lease_ttl_s`."""
 
     def __init__(self, pool: asyncpg.Pool, *, owner: str, lease_ttl_s: float) -> None:
@@ -125,6 +126,7 @@ class PostgresProposalStore:
         self._owner = owner
         self._ttl = timedelta(seconds=lease_ttl_s)
 
+    @override
     async def start(
         self,
         principal: Principal,
@@ -138,14 +140,6 @@ class PostgresProposalStore:
         key: IdempotencyKey | None = None,
         max_active_runs: int = 0,
     ) -> Lease | EarlierStart:
-        """Store proposal, access, run, event 1 and key in one transaction, with this replica's lease.
-
-        Returns the earlier start, and stores nothing, when the key belongs to one. Raises NotFound for a
-        draft that does not exist, LimitReached when the principal has `max_active_runs` runs (0: no limit).
-
-        DatabaseUnavailable does not mean that nothing was stored: the commit may have happened. Then the
-        lease expires, and a replica takes the run over like any other.
-        """
         with database_errors():
             async with self._pool.acquire() as connection, connection.transaction():
                 if max_active_runs:
@@ -189,12 +183,12 @@ class PostgresProposalStore:
             workflow_id=command.workflow_id,
         )
 
+    @override
     async def earlier(self, principal: Principal, key: IdempotencyKey) -> EarlierStart | None:
-        """The start that the principal's key belongs to, or belonged to; None when it was never used."""
         return await find_earlier_start(self._pool, principal, key)
 
+    @override
     async def refinement(self, principal: Principal, thread_id: UUID) -> Refinement | None:
-        """The refinement; None when it does not exist or the principal may not see it."""
         with database_errors():
             row = await self._pool.fetchrow(_REFINEMENT, principal.user_id, thread_id)
         if row is None:
@@ -213,8 +207,8 @@ class PostgresProposalStore:
             traceparent=row["traceparent"] or "",
         )
 
+    @override
     async def get(self, principal: Principal, proposal_id: UUID) -> Proposal:
-        """The proposal with its files. Raises NotFound when the principal may not see it."""
         visible = ProposalCallers.select(ProposalCallers.proposal_id).where(
             ProposalCallers.caller_id == principal.user_id
         )
@@ -227,6 +221,7 @@ class PostgresProposalStore:
             raise NotFound("no such proposal")
         return _proposal(row)
 
+    @override
     async def list(
         self,
         principal: Principal,
@@ -236,7 +231,6 @@ class PostgresProposalStore:
         workflow_id: UUID | None = None,
         status: ProposalStatus | None = None,
     ) -> Page:
-        """Proposals without files, newest first. Raises InvalidArgument for a token that is not from here."""
         before, before_id = page_place(_LIST, token) if token is not None else (None, None)
         word = status.value if status is not None else None
         with database_errors():

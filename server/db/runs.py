@@ -11,11 +11,12 @@ from datetime import timedelta
 from uuid import UUID
 
 import asyncpg
+from typing_extensions import override
 
 from server.db.errors import database_errors
 from server.db.invocations import invocation_from_jsonb
 from server.domain.errors import LeaseLost
-from server.domain.runs.lease import Lease
+from server.domain.runs.lease import Lease, RunStore
 from server.domain.runs.status import RunStatus
 
 #: The statuses of runs that have not ended, as an SQL list.
@@ -57,7 +58,7 @@ FROM runs r JOIN unnest($1::uuid[], $2::bigint[]) AS l(thread_id, fence)
 """
 
 
-class PostgresRunStore:
+class PostgresRunStore(RunStore):
     """The runs of all replicas. `owner` is the name of this one, `lease_ttl_s` how long its leases last."""
 
     def __init__(self, pool: asyncpg.Pool, *, owner: str, lease_ttl_s: float) -> None:
@@ -65,8 +66,8 @@ class PostgresRunStore:
         self._owner = owner
         self._ttl = timedelta(seconds=lease_ttl_s)
 
+    @override
     async def set_status(self, lease: Lease, status: RunStatus, *, attempt: int) -> None:
-        """Store an active status, and renew the lease. Raises LeaseLost."""
         with database_errors():
             done = await self._pool.fetchval(
                 f"UPDATE runs SET status = $3, attempt = $4, lease_until = now() + $5::interval "  # noqa: S608
@@ -80,8 +81,8 @@ class PostgresRunStore:
         if not done:
             raise LeaseLost
 
+    @override
     async def await_input(self, lease: Lease) -> None:
-        """Store that the proposal awaits a person's input. Raises LeaseLost."""
         with database_errors():
             done = await self._pool.fetchval(
                 "UPDATE proposals p SET status = 'awaiting_input' FROM runs r "
@@ -93,11 +94,8 @@ class PostgresRunStore:
         if not done:
             raise LeaseLost
 
+    @override
     async def renew(self, leases: Sequence[tuple[UUID, int]]) -> Mapping[UUID, bool]:
-        """Renew leases given as (thread, fence).
-
-        Returns the threads whose lease is still held, with whether a cancel is requested.
-        """
         if not leases:
             return {}
         threads, fences = [thread for thread, _ in leases], [fence for _, fence in leases]
@@ -107,8 +105,8 @@ class PostgresRunStore:
                 rows = await connection.fetch(_HELD, threads, fences)
         return {row["thread_id"]: row["cancel"] for row in rows}
 
+    @override
     async def release(self, lease: Lease) -> None:
-        """Give the lease up, so that another replica can claim the run at once."""
         with database_errors():
             await self._pool.execute(
                 f"UPDATE runs SET owner = NULL, lease_until = NULL, fence = fence + 1 "  # noqa: S608 - only constants
@@ -117,8 +115,8 @@ class PostgresRunStore:
                 lease.fence,
             )
 
+    @override
     async def claim_expired(self, limit: int) -> Sequence[Lease]:
-        """Claim at most `limit` runs whose lease has expired, with a higher fence."""
         with database_errors():
             rows = await self._pool.fetch(_CLAIM_EXPIRED, limit, self._owner, self._ttl)
         return [
@@ -138,8 +136,8 @@ class PostgresRunStore:
             for row in rows
         ]
 
+    @override
     async def request_cancel(self, thread_id: UUID) -> None:
-        """Store that a cancel is requested; the owner reads it when it renews the lease."""
         with database_errors():
             await self._pool.execute(
                 f"UPDATE runs SET cancel_requested_at = coalesce(cancel_requested_at, now()) "  # noqa: S608

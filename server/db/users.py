@@ -9,9 +9,11 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+from typing_extensions import override
 
 from server.db.engine import piccolo_connection
 from server.db.tables import Users
+from server.domain.access.users import UserStore
 from server.domain.errors import PermissionDenied
 from server.domain.model import Principal
 
@@ -19,7 +21,7 @@ from server.domain.model import Principal
 TRUSTED_FOR = timedelta(seconds=30)
 
 
-class PostgresUserStore:
+class PostgresUserStore(UserStore):
     """The users. Remembers the `max_remembered` that called last, and checks each again after TRUSTED_FOR."""
 
     def __init__(self, pool: asyncpg.Pool, *, max_remembered: int = 10_000) -> None:
@@ -28,12 +30,8 @@ class PostgresUserStore:
         #: When each user was last checked, by id and subject; the user that called longest ago first.
         self._checked_at: OrderedDict[tuple[UUID, str], datetime] = OrderedDict()
 
+    @override
     async def ensure_user(self, principal: Principal, now: datetime) -> None:
-        """Make sure that the principal has a row. No query if it was checked less than TRUSTED_FOR ago.
-
-        Raises PermissionDenied when the user is disabled, and when the id and the subject belong to
-        different users: an issuer's subject may look like the id that belongs to another subject.
-        """
         who = (principal.user_id, principal.subject)
         checked_at = self._checked_at.get(who)
         if checked_at is not None and checked_at <= now < checked_at + TRUSTED_FOR:

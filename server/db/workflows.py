@@ -9,11 +9,13 @@ from uuid import UUID
 
 import asyncpg
 from piccolo.columns.combination import Or
+from typing_extensions import override
 
 from server.db.engine import piccolo_connection
 from server.db.page_tokens import page_of, page_place
 from server.db.tables import DraftFiles, Drafts, DraftVersions, Workflows
 from server.domain.model import CreateWorkflow, Page, Principal, Workflow
+from server.domain.workflows import WorkflowStore
 
 #: The byte of this list in page tokens.
 _LIST = b"w"
@@ -25,12 +27,13 @@ SELECT $1, $2, f.path, f.content FROM unnest($3::text[], $4::bytea[]) AS f (path
 """
 
 
-class PostgresWorkflowStore:
+class PostgresWorkflowStore(WorkflowStore):
     """The workflows. Each belongs to the principal that created it."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
+    @override
     async def create(
         self,
         principal: Principal,
@@ -40,7 +43,6 @@ class PostgresWorkflowStore:
         draft_id: UUID,
         now: datetime,
     ) -> Workflow:
-        """Store a workflow, its first draft and version 1 of the files in one transaction."""
         async with piccolo_connection(self._pool) as connection, connection.transaction():
             await Workflows.insert(
                 Workflows(
@@ -78,8 +80,8 @@ class PostgresWorkflowStore:
             files=command.files,
         )
 
+    @override
     async def get(self, principal: Principal, workflow_id: UUID) -> Workflow | None:
-        """The workflow with its files; None if it is absent or another user's."""
         async with piccolo_connection(self._pool):
             row = (
                 await Workflows.select(
@@ -93,8 +95,8 @@ class PostgresWorkflowStore:
             files = await _files(row["current_draft_id"], row["draft_version"])
         return _workflow(row, files)
 
+    @override
     async def list(self, principal: Principal, *, limit: int, token: str | None) -> Page:
-        """Workflows without files, newest first. Raises InvalidArgument for a token that is not from here."""
         query = Workflows.select().where(Workflows.owner_user_id == principal.user_id)
         if token is not None:
             last_time, last_id = page_place(_LIST, token)

@@ -115,7 +115,7 @@ class AccessStore(Protocol):
         after_seq: int,
         lifetime: timedelta,
     ) -> ShareLink:
-        """Store a new link. Raises CursorOutOfRange for a cursor after the journal's end, Conflict when
+        """Store a new link, and delete the proposal's expired ones. Raises CursorOutOfRange for a cursor after the journal's end, Conflict when
         there are `MAX_SHARE_LINKS`."""
         ...
 

@@ -12,7 +12,7 @@ class UserStore(Protocol):
     """The people and services that have called."""
 
     async def ensure_user(self, principal: Principal, now: datetime) -> None:
-        """Make sure that the principal has a row. Cheap when it was seen lately.
+        """Make sure that the principal has a row. Without a query when it was checked recently.
 
         Raises PermissionDenied for a disabled user, and for a subject that is another user's.
         """

@@ -41,7 +41,7 @@ class RunStore(Protocol):
     """The stored runs and their leases. Times are the database's own."""
 
     async def set_status(self, lease: Lease, status: RunStatus, *, attempt: int) -> None:
-        """Record a state that is not terminal. Raises LeaseLost."""
+        """Record a state that is not terminal, and renew the lease. Raises LeaseLost."""
         ...
 
     async def await_input(self, lease: Lease) -> None:
