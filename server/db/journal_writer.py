@@ -84,7 +84,7 @@ class JournalWriter:
                 await self._commit(batches)
 
     async def _commit(self, batches: list[Batch]) -> None:
-        """Commit the batches, however often the database goes away meanwhile."""
+        """Commit the batches, through any number of outages of the database."""
         backoff = Backoff(RETRY_FIRST_S, MAX_RETRY_S)
         while batches:
             try:

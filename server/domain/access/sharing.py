@@ -115,8 +115,11 @@ class AccessStore(Protocol):
         after_seq: int,
         lifetime: timedelta,
     ) -> ShareLink:
-        """Store a new link, and delete the proposal's expired ones. Raises CursorOutOfRange for a cursor after the journal's end, Conflict when
-        there are `MAX_SHARE_LINKS`."""
+        """Store a new link, and delete the proposal's expired ones.
+
+        Raises CursorOutOfRange for a cursor after the journal's end, Conflict when there are
+        `MAX_SHARE_LINKS`.
+        """
         ...
 
     async def links(self, by: Principal, proposal_id: UUID) -> Sequence[ShareLink]:

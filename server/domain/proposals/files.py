@@ -27,7 +27,7 @@ def text_bytes(text: str) -> bytes:
 class File:
     """One version of a file.
 
-    content: the bytes. is_text: whether they are text (then valid UTF-8 but for lone surrogates).
+    content: the bytes. is_text: whether they are text (then valid UTF-8, except for lone surrogates).
     created_at, modified_at: as the runtime spells them, None when it sent none.
     """
 

@@ -82,7 +82,7 @@ class Runner:
                 driver.cancelled.set()
 
     async def sweep(self) -> None:
-        """Take over once, a bounded number of runs; none once this replica goes away."""
+        """Take over once, a bounded number of runs; none once this replica shuts down."""
         if self._closing:
             return
         for lease in await self.context.runs.claim_expired(self.context.limits.max_sweep_runs):
