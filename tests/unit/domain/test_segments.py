@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.domain.journal.segments import Segment
-from server.encoding.event_batch import framed_delta, framed_event, read_varint, varint
+from server.encoding.event_batch import framed_delta, framed_event
 
 RECORDS = st.lists(st.tuples(st.binary(max_size=300), st.binary(max_size=300)), min_size=1, max_size=8)
 
@@ -24,18 +24,6 @@ def packed(records: list[tuple[bytes, bytes]], first_seq: int = 1, *, terminal: 
 
 def records_of(segment: Segment) -> list[tuple[bytes, bytes]]:
     return list(zip(segment.events(), segment.deltas(), strict=True))
-
-
-@given(st.integers(0, 2**70), st.binary(max_size=3))
-def test_a_varint_is_read_back_with_the_place_after_it(number: int, behind: bytes) -> None:
-    written = varint(number)
-    assert read_varint(b"\xff" + written + behind, 1) == (number, 1 + len(written))
-
-
-@given(st.integers(0, 2**70))
-def test_a_varint_that_is_cut_short_is_noticed(number: int) -> None:
-    with pytest.raises(IndexError):
-        read_varint(varint(number)[:-1], 0)
 
 
 @given(RECORDS)

@@ -15,7 +15,6 @@ from server.domain.journal.events import (
     Token,
     ToolCallPiece,
 )
-from server.encoding.json_text import replace_surrogates
 from server.wire import messages as m
 from server.wire.codec import ProtobufCodec
 from server.wire.text import get_time, rfc3339, set_time
@@ -68,14 +67,6 @@ def test_bytes_that_are_not_an_event_are_refused(data: bytes) -> None:
 def test_words_of_a_newer_writer_are_read_as_the_nearest_harmless_one() -> None:
     message = m.Event(seq=1, epoch=1, token=m.Token(role=99))  # type: ignore[arg-type]
     assert codec.decode(message.SerializeToString()).kind == Token(role=Role.UNSPECIFIED)
-
-
-@given(some.ANY)
-def test_sendable_text_keeps_everything_that_utf_8_can_carry(text: str) -> None:
-    sent = replace_surrogates(text)
-    sent.encode()
-    if text == text.encode("utf-8", "ignore").decode():
-        assert sent is text
 
 
 @given(some.TIMES)

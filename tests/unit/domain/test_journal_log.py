@@ -1,0 +1,135 @@
+"""The log of a run as a queue: without a database, and without a writer."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.domain.errors import LeaseLost
+from server.domain.journal.log import JournalLog, ReadyLogs
+from server.domain.runs.lease import Lease
+from server.domain.runs.runtime import Invocation
+from server.domain.runs.status import RunStatus
+from server.encoding.event_batch import event_ends, split_deltas, split_events
+from tests.support.hand_clock import HandClock
+
+
+def a_lease(*, last_seq: int = 1) -> Lease:
+    invocation = Invocation(UUID(int=1), UUID(int=2), {"name": "a"}, {})
+    now = datetime(2025, 1, 1, tzinfo=UTC)
+    return Lease(
+        uuid4(), 1, RunStatus.RUNNING, 1, last_seq, 1, invocation, now, UUID(int=3), UUID(int=4), takeovers=0
+    )
+
+
+def a_log(ready: ReadyLogs, *, max_queued_bytes: int = 1 << 20, clock: HandClock | None = None) -> JournalLog:
+    return JournalLog(a_lease(), ready, clock or HandClock(), max_queued_bytes=max_queued_bytes)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.binary(max_size=40), st.binary(max_size=20)), max_size=30),
+    st.integers(1, 200),
+)
+def test_batches_bring_every_event_once_in_order_within_the_bound(
+    puts: list[tuple[int, bytes, bytes]], max_bytes: int
+) -> None:
+    ready = ReadyLogs()
+    logs = [a_log(ready) for _ in range(3)]
+    for number, event, delta in puts:
+        logs[number].put(event, delta, epoch=1)
+    committed: dict[JournalLog, list[tuple[bytes, bytes]]] = {log: [] for log in logs}
+    while batches := ready.take_batches(max_bytes):
+        assert len({batch.log for batch in batches}) == len(batches)
+        # Only the last batch may go beyond the bound, and only by its first event.
+        assert sum(batch.size_bytes for batch in batches[:-1]) < max_bytes
+        for batch in batches:
+            assert batch.base == batch.log.committed
+            events, deltas = (
+                split_events(batch.batch, event_ends(batch.batch)),
+                split_deltas(batch.delta_batch),
+            )
+            assert batch.last - batch.base == len(events) == len(deltas) > 0
+            assert len(events) == 1 or batch.size_bytes <= max_bytes
+            committed[batch.log] += zip(events, deltas, strict=True)
+            batch.log.mark_committed(batch)
+    for number, log in enumerate(logs):
+        assert committed[log] == [(event, delta) for to, event, delta in puts if to == number]
+        assert (log.committed, log.queued_bytes) == (log.last_seq, 0)
+
+
+def test_the_log_that_waits_longest_comes_first() -> None:
+    ready = ReadyLogs()
+    first, second = a_log(ready), a_log(ready)
+    for log in (first, second, first):
+        log.put(b"event", b"", epoch=1)
+    (batch,) = ready.take_batches(1)
+    assert batch.log is first
+    # What is left of it goes to the end of the line.
+    assert [batch.log for batch in ready.take_batches(1000)] == [second, first]
+
+
+def test_a_batch_has_the_epoch_of_its_last_event_and_the_time_of_its_first() -> None:
+    ready, clock = ReadyLogs(), HandClock()
+    log = a_log(ready, clock=clock)
+    log.put(b"a", b"", epoch=1)
+    clock.move(3)
+    log.put(b"b", b"", epoch=2)
+    (batch,) = ready.take_batches(1000)
+    assert (batch.epoch, batch.put_at) == (2, 0.0)
+    log.mark_committed(batch)
+    assert log.epoch == 2
+
+
+async def test_a_run_waits_while_much_is_queued_and_until_all_is_committed() -> None:
+    ready = ReadyLogs()
+    log = a_log(ready, max_queued_bytes=10)
+    log.put(b"x" * 20, b"", epoch=1)
+    capacity, flushed = asyncio.ensure_future(log.wait_for_capacity()), asyncio.ensure_future(log.flush())
+    await asyncio.sleep(0)
+    assert not capacity.done()
+    assert not flushed.done()
+    (batch,) = ready.take_batches(1000)
+    log.mark_committed(batch)
+    await asyncio.gather(capacity, flushed)
+
+
+async def test_a_lost_lease_ends_every_wait_and_drops_what_is_queued() -> None:
+    ready = ReadyLogs()
+    log = a_log(ready, max_queued_bytes=10)
+    log.put(b"x" * 20, b"", epoch=1)
+    waits = [asyncio.ensure_future(log.wait_for_capacity()), asyncio.ensure_future(log.flush())]
+    await asyncio.sleep(0)
+    log.mark_lost()
+    for wait in waits:
+        with pytest.raises(LeaseLost):
+            await wait
+    assert log.queued_bytes == 0
+    assert ready.take_batches(1000) == []
+    with pytest.raises(LeaseLost):
+        await log.flush()
+
+
+async def test_the_writer_waits_until_a_log_has_something() -> None:
+    ready = ReadyLogs()
+    log = a_log(ready)
+    waiting = asyncio.ensure_future(ready.wait())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    log.put(b"event", b"", epoch=1)
+    await waiting
+    ready.take_batches(1000)
+    again = asyncio.ensure_future(ready.wait())
+    await asyncio.sleep(0)
+    assert not again.done()
+    again.cancel()
+
+
+def test_the_terminal_event_moves_the_end_though_it_was_never_queued() -> None:
+    log = a_log(ReadyLogs())
+    log.mark_finished()
+    assert (log.committed, log.last_seq) == (2, 2)

@@ -1,0 +1,57 @@
+"""Deltas: what is encoded is decoded, in few bytes."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.encoding.frame_delta import (
+    DEFLATE_FROM_BYTES,
+    FILES_PLACEHOLDER,
+    MESSAGES_PLACEHOLDER,
+    DeltaContext,
+    Encoding,
+    digest_of,
+    encode_delta,
+    frame_digest,
+)
+
+FEW = st.text("ab", max_size=12).map(str.encode) | st.binary(max_size=400)
+
+
+@given(st.lists(FEW, max_size=8))
+def test_token_texts_are_decoded_as_they_were_encoded(frames: list[bytes]) -> None:
+    writer, reader = DeltaContext(), DeltaContext()
+    for frame in frames:
+        assert reader.decode(writer.encode_token(frame)) == (Encoding.TOKEN, frame)
+
+
+@given(FEW, FEW, st.integers(0, 3000))
+def test_a_delta_is_not_longer_than_what_is_new(head: bytes, tail: bytes, size: int) -> None:
+    old, new = head + tail, head + b"x" * size + tail
+    assert len(encode_delta(old, new)) <= 12 + min(size, DEFLATE_FROM_BYTES)
+
+
+@given(st.lists(st.tuples(FEW, FEW | st.none()), max_size=6))
+def test_a_skeleton_is_decoded_with_its_messages_and_the_placeholder_for_files(
+    states: list[tuple[bytes, bytes | None]],
+) -> None:
+    writer, reader = DeltaContext(), DeltaContext()
+    for rest, messages in states:
+        skeleton = (
+            rest.replace(b"\0", b"") + (b"" if messages is None else MESSAGES_PLACEHOLDER) + FILES_PLACEHOLDER
+        )
+        delta = writer.encode_state(b"frame", skeleton, messages)
+        expected = skeleton if messages is None else skeleton.replace(MESSAGES_PLACEHOLDER, messages)
+        assert reader.decode(delta) == (Encoding.STATE, expected)
+
+
+def test_the_digest_is_of_the_frame_as_it_was_received() -> None:
+    for delta in (
+        DeltaContext().encode_token(b"frame", b"proper"),
+        DeltaContext().encode_full_text(b"frame", b"proper"),
+        DeltaContext().encode_event_body(b"frame"),
+        DeltaContext().encode_state(b"frame", b"skeleton", None),
+    ):
+        assert digest_of(delta) == frame_digest(b"frame")
+    assert digest_of(b"") is None
