@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from tests.support.runtime import (
     END,
     SILENCE,
     ScriptedRuntime,
+    Stream,
     files,
     files_frame,
     serve_runtime,
@@ -124,6 +126,26 @@ async def test_after_silence_the_state_decides(hub: Opener) -> None:
     async with hub(script, run_idle_s=0.3) as on:
         proposal, _ = await on.finished()
     assert verdict(proposal) == ("failed", "upstream_error", {"/a": "1"})
+
+
+class SteadyRuntime(ScriptedRuntime):
+    """Waits before each frame for a time that is shorter than the idle time."""
+
+    async def stream(self, stream: Stream) -> None:
+        await stream.accept()
+        self.connections += 1
+        for frame in self.streams[0]:
+            await asyncio.sleep(0.4)
+            await stream.send(json.dumps(frame).encode())
+
+
+async def test_a_stream_is_not_silent_while_frames_come(hub: Opener) -> None:
+    runtime = SteadyRuntime([[token_frame(letter) for letter in "abcdef"] + [files_frame(a="1"), END]])
+    async with hub(runtime, run_idle_s=2.0) as on:
+        proposal, events = await on.finished()
+    assert verdict(proposal) == ("completed", None, {"/a": "1"})
+    assert (runtime.connections, runtime.asked) == (1, 0)
+    assert len(events) == 9
 
 
 async def test_completed_without_files_is_doubted_then_failed(hub: Opener) -> None:

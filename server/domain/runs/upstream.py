@@ -152,7 +152,7 @@ class UpstreamSession:
         await self._subscription.aclose()
 
     async def _listen(self) -> Action:
-        """Read on until the connection ends or is idle."""
+        """Read on until the connection ends or may be idle."""
         assert self._reading is not None
         silence_left_s = self._verdicts.idle_at - self._now()
         await asyncio.wait({self._reading}, timeout=max(silence_left_s, 0))

@@ -135,7 +135,10 @@ class Verdicts(ABC):
         return self._verdict or self._keep(self._weigh_end(delta, now, facts))
 
     def idle(self, now: float, *, caught_up: bool) -> Action:
-        """`idle_at` has passed. `caught_up`: all that is journalled came again, if it comes again."""
+        """`idle_at` may have passed. `caught_up`: all that is journalled came again, if it comes again."""
+        if self._verdict is None and now < self.idle_at:
+            # A frame came meanwhile.
+            return KeepListening()
         return self._verdict or self._weigh_idle(now, caught_up=caught_up)
 
     def lost(self, now: float) -> Action:

@@ -612,6 +612,15 @@ def test_each_frame_restarts_the_idle_time(push_only: bool) -> None:
         assert run.verdicts.idle_at == run.now + LIMITS.idle_s
 
 
+@pytest.mark.parametrize("push_only", [False, True])
+def test_a_connection_is_not_idle_while_frames_come(push_only: bool) -> None:
+    run = Run(push_only=push_only)
+    run.play([TOKEN])
+    due = run.verdicts.idle_at
+    run.play([Passes(60), TOKEN])
+    assert run.verdicts.idle(due, caught_up=True) == KeepListening()
+
+
 def test_an_unknown_thread_is_asked_about_at_the_interval_of_polls() -> None:
     run = Run()
     before = run.now

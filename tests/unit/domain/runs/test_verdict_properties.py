@@ -106,6 +106,7 @@ def test_a_verdict_stays_whatever_comes_later(
     if verdict is None:
         return
     rules, later = run.verdicts, run.now + 10_000
+    assert rules.idle(run.now, caught_up=True) == verdict
     rules.frame(Interpretation(error=ERROR), is_new=True)
     assert rules.ended(b"another", later, run.facts) == verdict
     assert rules.idle(later, caught_up=True) == verdict
