@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from server.auth.tokens import SharedSecret
 from server.cli.hub_client import HubClient, open_client
 from tests.support.hub import finished, start
 from tests.support.pooler import pooler
 from tests.support.processes import hub_environment, replay_process, running
 from tests.support.recordings import expected, facts_of
 from tests.support.redis_server import redis_server
-from tests.support.tokens import SECRET
+from tests.support.tokens import token
 
 #: Events of the recording, with the one that the hub puts first.
 EVENTS = 52
@@ -28,8 +27,6 @@ LAG_S = 0.3
 @asynccontextmanager
 async def two_hubs(dsn: str, **settings: str) -> AsyncIterator[tuple[HubClient, HubClient]]:
     """A client of each of two hub processes on one database and one runtime."""
-    secret = SharedSecret(SECRET)
-    token = secret.issue(email="ann@example.com", lifetime=timedelta(hours=1), now=datetime.now(UTC))
     async with AsyncExitStack() as stack:
         runtime = await stack.enter_async_context(replay_process())
         environment = hub_environment(dsn, runtime, IDEO_RUNTIME_PROFILE="full", **settings)
@@ -37,7 +34,7 @@ async def two_hubs(dsn: str, **settings: str) -> AsyncIterator[tuple[HubClient, 
         for hub in hubs:
             await hub.serving("HTTP", "gRPC")
         here, there = [
-            await stack.enter_async_context(open_client(hub.addresses["HTTP"], token)) for hub in hubs
+            await stack.enter_async_context(open_client(hub.addresses["HTTP"], token())) for hub in hubs
         ]
         yield here, there
 

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from server.auth.tokens import SharedSecret
 from server.cli.hub_client import ClientError, open_client
 from server.domain.crash_points import EXIT_CODE
+from tests.support import tokens
 from tests.support.hub import a_workflow, finished
 from tests.support.processes import hub_environment, replay_process, running
 from tests.support.recordings import expected, facts_of
-from tests.support.tokens import SECRET
 
 
 @pytest.mark.parametrize("point", ["started", "after_invoking", "after_post", "after_running"])
 async def test_a_start_whose_hub_died_is_carried_out_once(database: str, pool: Any, point: str) -> None:
-    token = SharedSecret(SECRET).issue(
-        email="ann@example.com", lifetime=timedelta(hours=1), now=datetime.now(UTC)
-    )
+    token = tokens.token()
     body = {"user_prompt": "[[replay:short_run]]"}
     async with replay_process() as runtime:
         environment = hub_environment(database, runtime, IDEO_RUNTIME_PROFILE="full")

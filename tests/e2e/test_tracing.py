@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
 
 import grpc.aio
 import httpx
 
 from ide_orchestrator.v1 import refinement_pb2_grpc
-from server.auth.tokens import SharedSecret
 from server.wire import messages as m
 from tests.e2e.collector import Collector, running_collector
+from tests.support import tokens
 from tests.support.http_face import socket
 from tests.support.processes import hub_environment, replay_process, running
-from tests.support.tokens import SECRET
 
 #: Stands in everything that a user may write.
 CANARY = "kingfisher-4711"
@@ -25,9 +23,7 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 async def traced_refinement(database: str, collector: Collector) -> tuple[str, str]:
     """A refinement that one replica runs, watched by WebSocket there and over gRPC at another; its thread,
     and the token that was used."""
-    token = SharedSecret(SECRET).issue(
-        email="ann@example.com", lifetime=timedelta(hours=1), now=datetime.now(UTC)
-    )
+    token = tokens.token()
     async with AsyncExitStack() as stack:
         runtime = await stack.enter_async_context(replay_process())
         tracing = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.address, "OTEL_BSP_SCHEDULE_DELAY": "100"}
@@ -95,9 +91,7 @@ async def test_a_refinement_watched_on_two_replicas_is_one_connected_trace(datab
 
 
 async def test_an_invoke_that_fails_is_an_error_of_its_span(database: str) -> None:
-    token = SharedSecret(SECRET).issue(
-        email="ann@example.com", lifetime=timedelta(hours=1), now=datetime.now(UTC)
-    )
+    token = tokens.token()
     async with running_collector() as collector:
         environment = hub_environment(
             database, "http://127.0.0.1:9", OTEL_EXPORTER_OTLP_ENDPOINT=collector.address

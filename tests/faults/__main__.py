@@ -15,8 +15,8 @@ from tests.faults.mix import random_mix
 from tests.faults.outages import database_outage, database_way
 from tests.faults.ownership import owner_killed, owner_paused, owner_stopped, rolling_restart
 from tests.faults.personas import HONEST, PERSONAS, Cut, Persona, Profile
-from tests.faults.rig.environment import Environment, Result, open_environment, open_rig
-from tests.faults.rig.report import as_json, as_table
+from tests.faults.rig.environment import Environment, open_environment, open_rig
+from tests.faults.rig.report import Result, as_json, as_table
 from tests.faults.stuck_readers import stuck_readers
 from tests.faults.upstream import cut_at_frames, every_frame
 from tests.support.client import WAYS

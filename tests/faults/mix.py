@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
 
 from tests.faults.personas import PERSONAS, Profile
-from tests.faults.rig.environment import Environment, NotStarted, Result, Rig, Run, open_rig
+from tests.faults.rig.environment import Environment, NotStarted, Rig, Run, open_rig
+from tests.faults.rig.report import Result
 from tests.support.proxy import How, Proxy, proxy
 
 #: Verdicts that are right besides a persona's own, when any way may break at any time.

@@ -10,7 +10,8 @@ from typing import Literal
 
 from tests.faults.ownership import start_runs
 from tests.faults.personas import Profile
-from tests.faults.rig.environment import Environment, Result, open_rig
+from tests.faults.rig.environment import Environment, open_rig
+from tests.faults.rig.report import Result
 from tests.support.proxy import How, proxy
 
 Outage = Literal["restart", "away", "backends"]

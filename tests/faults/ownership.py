@@ -8,7 +8,8 @@ import time
 from collections.abc import Sequence
 
 from tests.faults.personas import HONEST, LIVE, Persona, Profile
-from tests.faults.rig.environment import Environment, Result, Rig, open_rig
+from tests.faults.rig.environment import Environment, Rig, open_rig
+from tests.faults.rig.report import Result
 
 
 def long_run(seconds: float, *, live: bool, number: int = 0, rate: float = 25.0) -> Persona:

@@ -14,8 +14,8 @@ from tests.faults.crashes import crash_case, sampled_crashes
 from tests.faults.outages import database_outage
 from tests.faults.ownership import owner_killed, owner_paused, owner_stopped
 from tests.faults.personas import HONEST, LIVE, PERSONAS, Cut, Persona, Profile
-from tests.faults.rig.environment import Environment, Result, open_rig
-from tests.faults.rig.report import as_table
+from tests.faults.rig.environment import Environment, open_rig
+from tests.faults.rig.report import Result, as_table
 from tests.faults.upstream import cut_at_frames
 from tests.support.client import WAYS
 

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 from tests.faults.personas import Cut, Persona, Profile
-from tests.faults.rig.environment import Environment, Result, open_rig
+from tests.faults.rig.environment import Environment, open_rig
+from tests.faults.rig.report import Result
 from tests.faults.scripts import script
 
 #: Runs under way at a time.

@@ -67,7 +67,7 @@ async def fuzz(options: Options) -> list[Outcome]:
             covered = re.findall(r"cov: (\d+) ft: (\d+) corp: (\d+)", output)
             outcome.tried = int(executed[1]) if executed else 0
             if "No module named 'atheris'" in output:
-                outcome.skipped, outcome.note = True, "there is no atheris: pip install -e '.[hostile]'"
+                outcome.skipped, outcome.note = True, "there is no atheris: make hostile installs it"
             elif code or not covered:
                 outcome.failures.append(output[-2000:])
             else:

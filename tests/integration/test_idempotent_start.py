@@ -15,7 +15,6 @@ import grpc.aio
 import httpx
 import pytest
 
-from server.auth.tokens import SharedSecret
 from server.cli.hub_client import ClientError, open_client
 from server.core import open_core
 from server.db.proposals import PostgresProposalStore
@@ -38,7 +37,7 @@ from tests.support.runtime import Answer, Runtime, Stream, serve_runtime
 from tests.support.servers import answer, http_server
 from tests.support.stored import NOON, a_user, an_invocation
 from tests.support.stored import a_workflow as a_stored_workflow
-from tests.support.tokens import SECRET
+from tests.support.tokens import VERIFIER
 
 
 async def _runs(pool: Any) -> int:
@@ -136,10 +135,9 @@ async def test_an_empty_key_and_two_keys_are_invalid_too(database: str, keys: li
 async def test_twenty_requests_at_the_same_time_on_two_replicas_start_one_run(
     database: str, pool: Any
 ) -> None:
-    verifier = SharedSecret(SECRET)
     async with running_hub(database) as hub:
         settings = load(env="dev")
-        async with open_core(settings, dsn=database, runtime_url=hub.runtime_url, verifier=verifier) as other:
+        async with open_core(settings, dsn=database, runtime_url=hub.runtime_url, verifier=VERIFIER) as other:
             user = await a_user(pool)
             made = await other.workflows.create(user, CreateWorkflow("w", DEFAULT_DEFINITION, {}))
             command = StartRefinement(made.id, "do it")

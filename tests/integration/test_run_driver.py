@@ -12,7 +12,6 @@ from uuid import UUID
 
 import pytest
 
-from server.auth.tokens import SharedSecret
 from server.core import open_core
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 from server.domain.journal.events import Discontinuity, Event, InputRequested, StateUpdate, Terminal, Token
@@ -31,7 +30,7 @@ from tests.support.runtime import (
     state_frame,
     token_frame,
 )
-from tests.support.tokens import SECRET
+from tests.support.tokens import VERIFIER
 
 
 @dataclass
@@ -427,10 +426,9 @@ async def test_a_refused_job_is_an_error_for_the_starter_and_a_failed_proposal(
 async def test_a_runtime_that_is_down_is_an_error_for_the_starter_and_no_proposal_stays_processing(
     hub: Opener, database: str
 ) -> None:
-    verifier = SharedSecret(SECRET)
     async with (
         hub(ScriptedRuntime([[END]])) as on,
-        open_core(load(env="dev"), dsn=database, runtime_url="http://127.0.0.1:9", verifier=verifier) as away,
+        open_core(load(env="dev"), dsn=database, runtime_url="http://127.0.0.1:9", verifier=VERIFIER) as away,
     ):
         with pytest.raises(RuntimeUnavailable):
             await away.refinements.start(on.user, StartRefinement(on.workflow_id, "x"))

@@ -17,7 +17,6 @@ from ide_orchestrator.v1.proposal_pb2_grpc import ProposalServiceStub
 from ide_orchestrator.v1.refinement_pb2_grpc import RefinementServiceStub
 from ide_orchestrator.v1.workflow_pb2_grpc import WorkflowServiceStub
 from server import settings as settings_module
-from server.auth.tokens import SharedSecret
 from server.core import open_core
 from server.grpc.app import GrpcFace, GrpcLimits, create_grpc_server
 from server.lifecycle import Core
@@ -72,7 +71,6 @@ class GrpcHub:
     face: GrpcFace
     channel: grpc.aio.Channel
     address: str
-    verifier: SharedSecret = VERIFIER
 
     def caller(self, email: str = "ann@example.com", channel: grpc.aio.Channel | None = None) -> Caller:
         """A user."""

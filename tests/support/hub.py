@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from server.auth.tokens import SharedSecret
 from server.cli.hub_client import HubClient, open_client
 from server.compose import open_hub
 from server.lifecycle import Core, Hub
@@ -23,7 +22,6 @@ class RunningHub:
 
     hub: Hub
     runtime_url: str
-    verifier: SharedSecret = VERIFIER
 
     @property
     def core(self) -> Core:
@@ -37,7 +35,7 @@ class RunningHub:
     def grpc(self) -> str:
         return self.hub.grpc_address
 
-    def token(self, email: str = "ann@example.com", *, minutes: int = 10) -> str:
+    def token(self, email: str = "ann@example.com", *, minutes: float = 10) -> str:
         """A token; with `minutes` below zero one that has expired."""
         return token(email, minutes=minutes)
 

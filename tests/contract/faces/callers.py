@@ -14,8 +14,9 @@ from google.protobuf.json_format import ParseDict
 from ide_orchestrator.v1 import proposal_pb2 as proposals
 from ide_orchestrator.v1 import refinement_pb2 as refinements
 from ide_orchestrator.v1 import workflow_pb2 as workflows
-from tests.support.client import Address, as_json
+from tests.support.client import Address
 from tests.support.grpc_face import refusal_of
+from tests.support.stream_items import as_json
 from tests.support.tokens import bearer
 
 Call = Callable[[str, Mapping[str, Any]], Awaitable["Outcome"]]

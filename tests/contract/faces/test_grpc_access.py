@@ -22,6 +22,7 @@ from server.grpc.health import CHECK_INTERVAL_S
 from server.wire import messages as m
 from tests.support.grpc_face import GrpcHub, open_grpc_hub, refusal_of
 from tests.support.hand_clock import HandClock, until
+from tests.support.tokens import VERIFIER
 
 #: Every service of the contract's folder of generated modules.
 CONTRACT = [
@@ -66,7 +67,7 @@ async def test_every_method_refuses_a_caller_without_a_valid_token(hub: GrpcHub)
     now = datetime.now(UTC)
     hour = timedelta(hours=1)
     stranger = SharedSecret("another secret, which the hub does not have")
-    expired = hub.verifier.issue(email="ann@example.com", lifetime=hour, now=now - 3 * hour)
+    expired = VERIFIER.issue(email="ann@example.com", lifetime=hour, now=now - 3 * hour)
     valid = hub.caller().token
     headers: list[Any] = [
         None,

@@ -26,6 +26,7 @@ from tests.faults.rig.history import TERMINAL, Get, History, JournalEvent
 from tests.faults.rig.observe import RECORD_WRITES, read_journal, read_truth, read_writes
 from tests.faults.rig.recorder import Recorder
 from tests.faults.rig.replicas import Address, Replica
+from tests.faults.rig.report import Result
 from tests.faults.scripts import digests_of
 from tests.support.hand_clock import retried
 from tests.support.postgres import DATABASE_ERRORS, Postgres, running_postgres
@@ -105,34 +106,6 @@ class Run:
             if seq >= later[0]
         ]
         return min(times) - after if times else None
-
-
-@dataclass
-class Result:
-    """What a fault did. tried, survived: points, or runs. recovery_s: to the next event, per run."""
-
-    fault: str
-    tried: int = 0
-    survived: int = 0
-    units: int = 0
-    discontinuities: int = 0
-    violations: list[Violation] = field(default_factory=list)
-    recovery_s: list[float] = field(default_factory=list)
-    notes: dict[str, Any] = field(default_factory=dict)
-
-    def add(self, other: Result) -> None:
-        """Take in the result of another point."""
-        self.tried += other.tried
-        self.survived += other.survived
-        self.units += other.units
-        self.discontinuities += other.discontinuities
-        self.violations += other.violations
-        self.recovery_s += other.recovery_s
-        self.notes.update(other.notes)
-
-    def fail(self, rule: str, detail: str) -> None:
-        """Something that is no run's is wrong."""
-        self.violations.append(Violation(rule, detail, self.fault))
 
 
 class NotStarted(Exception):

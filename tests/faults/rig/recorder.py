@@ -19,6 +19,7 @@ import httpx
 from ide_orchestrator.v1 import event_pb2
 from tests.faults.rig.history import Client, Connection
 from tests.support import client as hub
+from tests.support import stream_items as items
 from tests.support.client import Address
 
 #: Seconds between two tries.
@@ -85,29 +86,29 @@ class Recorder:
 
     async def _follow(self, connection: Connection, address: Address) -> None:
         client = hub.Client(address, self._token, quiet_s=QUIET_S)
-        async with aclosing(client.follow(self.client.way, self._thread_id, self._cursor)) as items:
+        async with aclosing(client.follow(self.client.way, self._thread_id, self._cursor)) as stream:
             leave_at: float | None = None
             while True:
                 left_s = QUIET_S if leave_at is None else max(leave_at - time.monotonic(), 0)
                 try:
                     async with asyncio.timeout(left_s):
-                        item = await anext(items)
+                        item = await anext(stream)
                 except StopAsyncIteration:
                     return
                 match item:
-                    case hub.Hello(last_seq) if connection.hello is None:
+                    case items.Hello(last_seq) if connection.hello is None:
                         connection.hello = last_seq
-                    case hub.Event():
+                    case items.Event():
                         event = item.message
                         last = event.WhichOneof("kind") == "terminal"
                         self._take(connection, event.seq, event_sha256(event), last=last)
-                    case hub.Frame(frame):
+                    case items.Frame(frame):
                         # The hub sends `end` at the end alone; a proper close says the same.
                         last = frame.get("event_type") == "end"
                         self._take(connection, frame["seq"], frame_sha256(frame), last=last)
-                    case hub.Reconnect(after_ms) if leave_at is None:
+                    case items.Reconnect(after_ms) if leave_at is None:
                         leave_at = time.monotonic() + after_ms / 1000
-                    case hub.Completed():
+                    case items.Completed():
                         self.client.complete = True
 
     def _take(self, connection: Connection, seq: int, sha256: str, *, last: bool) -> None:

@@ -1,12 +1,13 @@
-"""The one table of a campaign."""
+"""Results of faults, and the one table of a campaign."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from tests.faults.rig.environment import Result
+from tests.faults.rig.checker import Violation
 
 #: Rules that mean that something was lost, or came twice.
 LOST = frozenset({"lost", "hole", "unfinished"})
@@ -22,6 +23,34 @@ _HEAD = (
     "discontinuities",
     "recovery s (p50, max)",
 )
+
+
+@dataclass
+class Result:
+    """What a fault did. tried, survived: points, or runs. recovery_s: to the next event, per run."""
+
+    fault: str
+    tried: int = 0
+    survived: int = 0
+    units: int = 0
+    discontinuities: int = 0
+    violations: list[Violation] = field(default_factory=list)
+    recovery_s: list[float] = field(default_factory=list)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, other: Result) -> None:
+        """Take in the result of another point."""
+        self.tried += other.tried
+        self.survived += other.survived
+        self.units += other.units
+        self.discontinuities += other.discontinuities
+        self.violations += other.violations
+        self.recovery_s += other.recovery_s
+        self.notes.update(other.notes)
+
+    def fail(self, rule: str, detail: str) -> None:
+        """Something that is no run's is wrong."""
+        self.violations.append(Violation(rule, detail, self.fault))
 
 
 def _facts(result: Result) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from server.auth.claims import header_of, user_id_of
 from server.auth.tokens import SharedSecret
 from server.domain.errors import Unauthenticated
+from tests.support.tokens import SECRET
 from tests.unit.auth.issuer import compact
 
-SECRET = "a secret for tests that is long enough"
 NAMED = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 
 

@@ -10,10 +10,10 @@ from server.adapters import verifier_of
 from server.auth.keyset import KeySet
 from server.auth.tokens import SharedSecret
 from server.settings import SettingsError, load
+from tests.support.tokens import SECRET
 
 JWKS: dict[str, Any] = {"jwks_url": "https://login.example.com/jwks"}
 NAMED: dict[str, Any] = {"jwt_issuer": "https://login.example.com", "jwt_audience": "hub"}
-SECRET = "a secret for tests that is long enough"
 
 
 @pytest.fixture(autouse=True)
