@@ -11,7 +11,10 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "architecture.md"
-PAGES = [ROOT / "README.md", ROOT / "bench" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted(page for room in ("bench", "docs", "tests") for page in (ROOT / room).rglob("*.md")),
+]
 
 #: Files are cited with their folder; those of the server without its name.
 BASES = (ROOT, ROOT / "server")
