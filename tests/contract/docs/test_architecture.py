@@ -11,7 +11,10 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "architecture.md"
-PAGES = [ROOT / "README.md", ROOT / "bench" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted(page for room in ("bench", "docs", "tests") for page in (ROOT / room).rglob("*.md")),
+]
 
 #: Files are cited with their folder; those of the server without its name.
 BASES = (ROOT, ROOT / "server")
@@ -80,3 +83,14 @@ def test_every_relative_link_resolves(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
         if not re.match(r"[a-z]+:", target):
             assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_path_that_a_page_cites_exists(page: Path) -> None:
+    text = page.read_text()
+    # `kubectl exec deploy/NAME` is not a path.
+    for path in re.findall(r"(?<!exec )\b(?:server|proto|tests|bench|deploy|docs|tools)/[\w./-]*\w", text):
+        assert (ROOT / path).exists(), path
+    for module in re.findall(r"`(server\.(?!lock)[a-z_.]+)`", text):
+        path = ROOT / module.replace(".", "/")
+        assert path.is_dir() or path.with_suffix(".py").exists(), module
