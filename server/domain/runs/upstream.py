@@ -49,7 +49,7 @@ class UpstreamSession:
         #: A channel that was joined before the invoke: the first connection.
         self._subscription = AsyncExitStack()
         self._subscribed: AsyncIterator[bytes] | None = None
-        #: The task that reads the open connection, until its result was used.
+        #: The task that reads the connection, from `_connect` to `_disconnect`.
         self._reading: asyncio.Future[Action] | None = None
         self._alignment: Alignment
         self._verdicts: Verdicts
@@ -157,15 +157,11 @@ class UpstreamSession:
         silence_left_s = self._verdicts.idle_at - self._now()
         await asyncio.wait({self._reading}, timeout=max(silence_left_s, 0))
         if self._reading.done():
-            return self._result_of(self._reading)
+            return self._reading.result()
         return self._verdicts.idle(self._now(), caught_up=self._alignment.caught_up)
 
-    def _result_of(self, reading: asyncio.Future[Action]) -> Action:
-        self._reading = None
-        return reading.result()
-
     async def _read(self, stream: AbstractAsyncContextManager[AsyncIterator[bytes]]) -> Action:
-        """Journal the frames of a connection until its `end`, or until it breaks."""
+        """Journal the frames of a connection until it breaks or its `end` is settled."""
         count = 0
         try:
             async with stream as frames:
@@ -177,7 +173,7 @@ class UpstreamSession:
                         await asyncio.sleep(0)
                     action = await self._take(frame)
                     if action is not None:
-                        return action
+                        return await self._answered(action)
         except (StreamClosed, RuntimeUnavailable, RuntimeRefused) as error:
             return ConnectionLost(str(error))
         return ConnectionLost("the runtime closed its stream without an end")
@@ -204,22 +200,27 @@ class UpstreamSession:
     # --- The state ---------------------------------------------------------------------------
 
     async def _ask(self, question: AskState | AskFiles) -> Action:
-        """Ask; an `end` that is read meanwhile decides first."""
-        asked = asyncio.ensure_future(self._answer(question))
+        """Ask while the open connection, if there is one, is read; an `end` on it may decide first."""
+        if self._reading is None:
+            return await self._answered(question)
+        asked = asyncio.ensure_future(self._answered(question))
         try:
-            if self._reading is not None:
-                await asyncio.wait({asked, self._reading}, return_when=asyncio.FIRST_COMPLETED)
-                if self._reading.done() and not isinstance(self._reading.result(), ConnectionLost):
-                    return self._result_of(self._reading)
+            await asyncio.wait({asked, self._reading}, return_when=asyncio.FIRST_COMPLETED)
+            if self._reading.done() and isinstance(self._reading.result(), Verdict):
+                return self._reading.result()
             return await asked
         finally:
             asked.cancel()
             await asyncio.gather(asked, return_exceptions=True)
 
-    async def _answer(self, question: AskState | AskFiles) -> Action:
-        if question.after_s:
-            await self._context.clock.sleep(question.after_s)
-        return self._verdicts.answered(question, await self._state(), self._now(), self._journal.facts)
+    async def _answered(self, action: Action) -> Action:
+        """Ask for as long as the action is a question. Returns the first other action."""
+        while isinstance(action, AskState | AskFiles):
+            if action.after_s:
+                await self._context.clock.sleep(action.after_s)
+            state = await self._state()
+            action = self._verdicts.answered(action, state, self._now(), self._journal.facts)
+        return action
 
     async def _state(self) -> StateAnswer:
         try:
