@@ -20,7 +20,10 @@ from server.wire.access import (
 )
 
 
-@get("/api/proposals/{proposal_id:str}/access", **operation("listGrants", "access", (403, 404)))
+@get(
+    "/api/proposals/{proposal_id:str}/access",
+    **operation("listGrants", "access", (403, 404), response_description="Who has access"),
+)
 async def list_grants(request: HubRequest, use_cases: Cases, proposal_id: FromPath[UUID]) -> Grants:
     """Who has access to a proposal; for its owners."""
     return Grants.of(await use_cases.access.grants(request.user, proposal_id))
@@ -28,7 +31,13 @@ async def list_grants(request: HubRequest, use_cases: Cases, proposal_id: FromPa
 
 @put(
     "/api/proposals/{proposal_id:str}/access/{user_id:str}",
-    **operation("grantAccess", "access", (400, 403, 404, 409, 413), request_max_body_size=MAX_BODY_BYTES),
+    **operation(
+        "grantAccess",
+        "access",
+        (400, 403, 404, 409, 413),
+        response_description="The access granted",
+        request_max_body_size=MAX_BODY_BYTES,
+    ),
 )
 async def grant_access(
     request: HubRequest,
@@ -43,7 +52,9 @@ async def grant_access(
 
 @delete(
     "/api/proposals/{proposal_id:str}/access/{user_id:str}",
-    **operation("revokeAccess", "access", (403, 404, 409)),
+    **operation(
+        "revokeAccess", "access", (403, 404, 409), response_description="The user has no access any more"
+    ),
 )
 async def revoke_access(
     request: HubRequest, use_cases: Cases, proposal_id: FromPath[UUID], user_id: FromPath[UUID]
@@ -52,7 +63,10 @@ async def revoke_access(
     await use_cases.access.revoke(request.user, proposal_id, user_id)
 
 
-@get("/api/proposals/{proposal_id:str}/shares", **operation("listShareLinks", "access", (403, 404)))
+@get(
+    "/api/proposals/{proposal_id:str}/shares",
+    **operation("listShareLinks", "access", (403, 404), response_description="The valid links"),
+)
 async def list_share_links(request: HubRequest, use_cases: Cases, proposal_id: FromPath[UUID]) -> ShareLinks:
     """The valid share links of a proposal, without their secrets; for its owners."""
     return ShareLinks.of(await use_cases.access.links(request.user, proposal_id))
@@ -61,7 +75,11 @@ async def list_share_links(request: HubRequest, use_cases: Cases, proposal_id: F
 @post(
     "/api/proposals/{proposal_id:str}/shares",
     **operation(
-        "createShareLink", "access", (400, 403, 404, 409, 410, 413), request_max_body_size=MAX_BODY_BYTES
+        "createShareLink",
+        "access",
+        (400, 403, 404, 409, 410, 413),
+        response_description="The link, with its secret",
+        request_max_body_size=MAX_BODY_BYTES,
     ),
 )
 async def create_share_link(
@@ -76,7 +94,7 @@ async def create_share_link(
 
 @delete(
     "/api/proposals/{proposal_id:str}/shares/{link_id:str}",
-    **operation("revokeShareLink", "access", (403, 404)),
+    **operation("revokeShareLink", "access", (403, 404), response_description="The link is no longer valid"),
 )
 async def revoke_share_link(
     request: HubRequest, use_cases: Cases, proposal_id: FromPath[UUID], link_id: FromPath[UUID]

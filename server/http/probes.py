@@ -41,7 +41,7 @@ class Ready(msgspec.Struct):
 _Probes = NamedDependency[SkipValidation[Probes]]
 
 
-@get("/healthz", operation_id="getHealth", tags=["health"])
+@get("/healthz", operation_id="getHealth", tags=["health"], response_description="The process is alive")
 async def health() -> Health:
     """Whether the process is alive."""
     return Health("ok")
@@ -57,6 +57,7 @@ async def health_again() -> Health:
     "/readyz",
     operation_id="getReady",
     tags=["health"],
+    response_description="The replica can serve",
     responses={
         503: ResponseSpec(
             NotReady, media_type=MEDIA_TYPE, description="The replica cannot serve", generate_examples=False

@@ -18,7 +18,12 @@ from server.wire.proposals import Proposal, ProposalPage, ProposalsQuery
 @get(
     "/api/proposals",
     **operation(
-        "listProposals", "proposals", (400,), dependencies=query(ProposalsQuery), response_headers=[LINK]
+        "listProposals",
+        "proposals",
+        (400,),
+        response_description="A page of proposals",
+        dependencies=query(ProposalsQuery),
+        response_headers=[LINK],
     ),
 )
 async def list_proposals(
@@ -35,13 +40,13 @@ async def list_proposals(
     return list_response(request, ProposalPage.of(page))
 
 
-@get("/api/proposals/{proposal_id:str}", **operation("getProposal", "proposals", (404,)))
+@get(
+    "/api/proposals/{proposal_id:str}",
+    **operation("getProposal", "proposals", (404,), response_description="The proposal"),
+)
 async def get_proposal(request: HubRequest, use_cases: Cases, proposal_id: FromPath[UUID]) -> Proposal:
     """A proposal, with its files once the run is over."""
     return Proposal.of(await use_cases.proposals.get(request.user, proposal_id))
 
 
-PROPOSAL_ROUTES = [
-    list_proposals,
-    get_proposal,
-]
+PROPOSAL_ROUTES = [list_proposals, get_proposal]

@@ -35,6 +35,7 @@ _SSE = "text/event-stream"
         "startRefinement",
         "refinements",
         (400, 404, 409, 413, 422, 429, 502),
+        response_description="Started, by this request or by an earlier one with the same key",
         status_code=202,
         request_max_body_size=MAX_BODY_BYTES,
         response_headers=[
@@ -70,7 +71,10 @@ async def start_refinement(
     return JsonResponse(StartedRefinement.of(started.refinement), headers=headers)
 
 
-@get("/api/refinements/{thread_id:str}", **operation("getRefinement", "refinements", (404,)))
+@get(
+    "/api/refinements/{thread_id:str}",
+    **operation("getRefinement", "refinements", (404,), response_description="The refinement"),
+)
 async def get_refinement(request: HubRequest, use_cases: Cases, thread_id: FromPath[UUID]) -> Refinement:
     """The state of a refinement."""
     return Refinement.of(await use_cases.refinements.get(request.user, thread_id))
@@ -82,6 +86,7 @@ async def get_refinement(request: HubRequest, use_cases: Cases, thread_id: FromP
         "cancelRefinement",
         "refinements",
         (403, 404, 413),
+        response_description="The run is over",
         status_code=200,
         request_max_body_size=MAX_BODY_BYTES,
         responses={
@@ -100,7 +105,13 @@ async def cancel_refinement(
 
 @post(
     "/api/ws/tickets",
-    **operation("createTicket", "refinements", (400, 404, 413), request_max_body_size=MAX_BODY_BYTES),
+    **operation(
+        "createTicket",
+        "refinements",
+        (400, 404, 413),
+        response_description="The ticket",
+        request_max_body_size=MAX_BODY_BYTES,
+    ),
 )
 async def create_ticket(request: HubRequest, use_cases: Cases, data: JSONBody[CreateTicketRequest]) -> Ticket:
     """Create a ticket that opens one WebSocket of one refinement, once, within 30 seconds."""
@@ -155,10 +166,4 @@ async def list_events(
     return JsonResponse(events_page_json(page))
 
 
-REFINEMENT_ROUTES = [
-    start_refinement,
-    get_refinement,
-    cancel_refinement,
-    create_ticket,
-    list_events,
-]
+REFINEMENT_ROUTES = [start_refinement, get_refinement, cancel_refinement, create_ticket, list_events]

@@ -22,6 +22,7 @@ from server.wire.workflows import CreateWorkflowRequest, Workflow, WorkflowPage,
         "createWorkflow",
         "workflows",
         (400, 413, 422, 429),
+        response_description="The workflow",
         request_max_body_size=MAX_WORKFLOW_BYTES,
         response_headers=[header("Location", "The address of the workflow.")],
     ),
@@ -37,7 +38,12 @@ async def create_workflow(
 @get(
     "/api/workflows",
     **operation(
-        "listWorkflows", "workflows", (400,), dependencies=query(WorkflowsQuery), response_headers=[LINK]
+        "listWorkflows",
+        "workflows",
+        (400,),
+        response_description="A page of workflows",
+        dependencies=query(WorkflowsQuery),
+        response_headers=[LINK],
     ),
 )
 async def list_workflows(
@@ -48,14 +54,13 @@ async def list_workflows(
     return list_response(request, WorkflowPage.of(page))
 
 
-@get("/api/workflows/{workflow_id:str}", **operation("getWorkflow", "workflows", (404,)))
+@get(
+    "/api/workflows/{workflow_id:str}",
+    **operation("getWorkflow", "workflows", (404,), response_description="The workflow"),
+)
 async def get_workflow(request: HubRequest, use_cases: Cases, workflow_id: FromPath[UUID]) -> Workflow:
     """A workflow with the files of its current draft."""
     return Workflow.of(await use_cases.workflows.get(request.user, workflow_id))
 
 
-WORKFLOW_ROUTES = [
-    create_workflow,
-    list_workflows,
-    get_workflow,
-]
+WORKFLOW_ROUTES = [create_workflow, list_workflows, get_workflow]
