@@ -7,14 +7,19 @@ from seq 1, events and deltas give every frame back (ADR 0004).
 from __future__ import annotations
 
 from copy import copy
+from typing import assert_never
 
 from server.domain.journal.events import (
+    Discontinuity,
     EventKind,
     FileChange,
     FrameReason,
+    InputRequested,
     Outcome,
+    RunStarted,
     StateUpdate,
     Terminal,
+    Token,
     UpstreamFrame,
 )
 from server.encoding.frame_delta import FILES_PLACEHOLDER, MEMBERS_PLACEHOLDER, DeltaContext, Encoding
@@ -57,13 +62,17 @@ class FrameReconstructor:
         `kind` is the event's kind; it may be None where `needs_event` says so.
         """
         text = self.skip(seq, delta, kind)
-        if isinstance(kind, Terminal):
-            return self._terminal_frames(seq, text, kind)
-        if isinstance(kind, UpstreamFrame):
-            return [with_seq(kind.body, seq, trusted=False)]
-        if isinstance(kind, StateUpdate):
-            return [with_seq(self._with_files(text) if delta else self._own_state_frame(), seq)]
-        return [with_seq(text, seq)] if delta else []
+        match kind:
+            case Terminal():
+                return self._terminal_frames(seq, text, kind)
+            case UpstreamFrame():
+                return [with_seq(kind.body, seq, trusted=False)]
+            case StateUpdate():
+                return [with_seq(self._with_files(text) if delta else self._own_state_frame(), seq)]
+            case Token() | RunStarted() | InputRequested() | Discontinuity() | None:
+                return [with_seq(text, seq)] if delta else []
+            case other:
+                assert_never(other)
 
     def skip(self, seq: int, delta: bytes, kind: EventKind | None) -> bytes:
         """Take event `seq` without making its frames; the frame's text as far as the delta has it."""
