@@ -1,7 +1,7 @@
-"""uvicorn's two protocols with what long streams need (ADR 0006).
+"""uvicorn's two protocols, extended for long streams (ADR 0006).
 
-They build on uvicorn's classes, whose version is pinned; tests/contract/faces/test_http_protocols.py
-holds what is used of them.
+They subclass uvicorn's, whose version is pinned; tests/contract/faces/test_http_protocols.py checks all
+that they use of them.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from server.http.connection import EXTENSION, HIGH_WATER_BYTES, SEND_DEADLINE_S,
 from server.wire.problems import MEDIA_TYPE, problem_json, problem_of
 from server.wire.text import dumps
 
-#: Seconds that a client has to answer a close before its connection is closed anyway.
+#: Seconds that a client has to answer a close before the connection is cut.
 CLOSE_TIMEOUT_S = 1.0
-#: Longest request line and headers together, in bytes.
+#: Maximum bytes of the request line and headers together.
 MAX_HEAD_BYTES = 32 << 10
-#: Seconds in which a request's head, and then its body, must have come.
+#: Seconds within which a request's head, and then its body, must arrive.
 HEAD_DEADLINE_S, BODY_DEADLINE_S = 10.0, 30.0
-#: Most connections at a time, and seconds after which one that was too many may try again.
+#: Maximum connections at a time, and the seconds after which a refused client may try again.
 MAX_CONNECTIONS, CONNECTIONS_RETRY_S = 10_000, 5
 
-# uvicorn logs a socket's address with its query, where a token may stand.
+# uvicorn logs a WebSocket's address with its query, which may hold a token.
 _quiet = logging.getLogger("server.http.uvicorn")
 _quiet.setLevel(logging.WARNING)
 
 
 class HubConfig(Config):
-    """uvicorn's configuration with what one client may do: see `server.http.server.uvicorn_config`."""
+    """uvicorn's configuration with limits for clients: see `server.http.server.uvicorn_config`."""
 
     send_deadline_s = SEND_DEADLINE_S
     head_deadline_s, body_deadline_s = HEAD_DEADLINE_S, BODY_DEADLINE_S
@@ -51,8 +51,8 @@ def _ours(config: Config) -> HubConfig:
 class HubSocketProtocol(WebSocketsSansIOProtocol):
     """A WebSocket whose handler may write frames itself.
 
-    What clients say is read at once, so that their closes and pongs are always seen, and handed to
-    `Connection.on_message`; a message above `ws_max_size` is answered with a close of 1009.
+    The client's messages are read at once, so that its closes and pongs are always seen, and passed to
+    `Connection.on_message`. A message above `ws_max_size` is answered with a close of 1009.
     """
 
     def __init__(
@@ -80,11 +80,11 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
         )
 
     async def run_asgi(self) -> None:
-        """Run the application, then make sure that the connection ends."""
+        """Run the application, and ensure that the connection ends after it."""
         self.scope["extensions"][EXTENSION] = self.stream  # type: ignore[assignment]
         await super().run_asgi()
         if not self.disconnected:
-            # What still waits has as long again as the stream had for it.
+            # The data that still waits has the same deadline as in the stream.
             linger_s = self.close_timeout + _ours(self.config).send_deadline_s
             self._linger = self.loop.call_later(linger_s, self.stream.abort)
 
@@ -96,21 +96,21 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
         self.stream.lost()
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came in, first of all the upgrade request that the HTTP protocol passes on."""
+        """Bytes arrived, first the upgrade request that the HTTP protocol passes on."""
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.transport.is_closing():
-            # The library's limits are narrower than HTTP's; uvicorn would leave the client waiting.
+            # The library's limits are lower than HTTP's; uvicorn would leave the client waiting.
             self._refuse_upgrade()
 
     def handle_ping(self) -> None:
-        """Answer a ping, unless so much waits to be sent already that the client does not read."""
+        """Answer a ping, unless so much data waits that the client clearly does not read."""
         if self.writable.is_set():
             super().handle_ping()
         else:
             self.conn.data_to_send()
 
     def handle_close(self, event: Any) -> None:
-        """The client closes: nothing may be written behind the answer."""
+        """The client closes: nothing may be written after the answer."""
         super().handle_close(event)
         self.stream.lost()
 
@@ -120,7 +120,7 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
         self.stream.lost()
 
     def send_receive_event_to_app(self) -> None:
-        """Hand over a message of the client's; nothing waits for it. Text is UTF-8 (RFC 6455 section 8.1)."""
+        """Pass a message of the client on, without waiting. Text must be UTF-8 (RFC 6455 section 8.1)."""
         message, self.frames = b"".join(self.frames), []
         if self.curr_msg_data_type == "text":
             try:
@@ -132,9 +132,9 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
         self.stream.on_message(message)
 
     def handle_parser_exception(self) -> None:
-        """The client breaks the protocol."""
+        """The client violated the protocol."""
         if self.conn.close_sent is None:
-            # Before the upgrade there is no close to send, which uvicorn takes for granted.
+            # Before the upgrade no close can be sent, but uvicorn sends one.
             self._refuse_upgrade()
             return
         super().handle_parser_exception()
@@ -147,15 +147,15 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
         self.stream.lost()
 
     def shutdown(self) -> None:
-        """The server stops: a stream says goodbye itself, with the cursor to go on from. One that is
-        just being opened does so as soon as it is open."""
+        """The server stops. A stream closes itself, with the cursor to continue from; one that is being
+        opened does so as soon as it is open."""
         if not self.stream.stop() and self.handshake_complete:
             super().shutdown()
 
 
 class HubHttpProtocol(HttpToolsProtocol):
-    """HTTP/1.1 with bounds on heads, on the time that a request takes to come, and on connections; streams
-    learn of their client's end."""
+    """HTTP/1.1 with limits on heads, on the time until a request has arrived, and on connections. Streams
+    learn when their client is gone."""
 
     stream: Connection
     _head_bytes = 0
@@ -165,7 +165,7 @@ class HubHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client connected."""
         super().connection_made(transport)
-        self._must_come_within(_ours(self.config).head_deadline_s)
+        self._expect_within(_ours(self.config).head_deadline_s)
         flow = self.flow
         self.stream = Connection(
             transport,
@@ -174,59 +174,59 @@ class HubHttpProtocol(HttpToolsProtocol):
             deadline_s=_ours(self.config).send_deadline_s,
         )
         if len(self.connections) > _ours(self.config).max_connections:
-            told = "this replica has as many connections as it may"
-            self._refuse(LimitReached(told, retry_after_s=CONNECTIONS_RETRY_S))
+            message = "this replica has reached its limit of connections"
+            self._refuse(LimitReached(message, retry_after_s=CONNECTIONS_RETRY_S))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         super().connection_lost(exc)
-        self._has_come()
+        self._arrived()
         self.stream.lost()
 
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
-        self._must_come_within(_ours(self.config).head_deadline_s)
+        self._expect_within(_ours(self.config).head_deadline_s)
         self._in_head, self._head_bytes = True, 0
         self.scope["extensions"] = {EXTENSION: self.stream}  # type: ignore[dict-item]
 
     def on_headers_complete(self) -> None:
-        """A request's head is there."""
+        """A request's head has arrived."""
         self._in_head = False
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES:
-            # The parser's callbacks refuse by raising; it is answered with 400.
+            # The parser's callbacks refuse by raising; the answer is 400.
             raise ValueError("the head is too large")
-        self._must_come_within(_ours(self.config).body_deadline_s)
+        self._expect_within(_ours(self.config).body_deadline_s)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """A request is there, or all of it that is HTTP before an upgrade."""
-        self._has_come()
+        """A request has arrived, or its HTTP part before an upgrade."""
+        self._arrived()
         super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over."""
-        self._has_come()
+        self._arrived()
         super().handle_websocket_upgrade()
 
-    def _must_come_within(self, seconds: float) -> None:
-        self._has_come()
+    def _expect_within(self, seconds: float) -> None:
+        self._arrived()
         self._deadline = self.loop.call_later(seconds, self._too_slow)
 
-    def _has_come(self) -> None:
+    def _arrived(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
     def _too_slow(self) -> None:
-        """The client is given up. What it sent of a request stands for nothing."""
+        """Give the client up, and ignore the part of a request that it sent."""
         if not self.transport.is_closing():
             if self.cycle is None or not self.cycle.response_started:
-                self._refuse(ReaderTooSlow("the request took too long to come"))
+                self._refuse(ReaderTooSlow("the request took too long to arrive"))
             self.transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came in."""
+        """Bytes arrived."""
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
@@ -235,8 +235,8 @@ class HubHttpProtocol(HttpToolsProtocol):
         super().data_received(data)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, and close."""
-        self._has_come()
+        """Refuse what is not HTTP, and close."""
+        self._arrived()
         wrong = "the request line or the headers are malformed, or too large"
         self._refuse(InvalidArgument({"request": wrong}))
 
@@ -245,7 +245,7 @@ class HubHttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def shutdown(self) -> None:
-        """The server stops: the answer under way is the last, and a stream ends itself."""
+        """The server stops: the current answer is the last, and a stream ends itself."""
         super().shutdown()
         self.stream.stop()
 
