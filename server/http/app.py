@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
-from litestar import Litestar, get
+from litestar import Litestar, WebSocket, get, websocket
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import Headers, MutableScopeHeaders
 from litestar.di import Provide
@@ -25,8 +25,6 @@ from server.http.probes import Probes
 from server.http.routes import ROUTES
 from server.http.sockets import RefinementSocket
 from server.use_cases import UseCases
-
-_SOCKET_PATH = re.compile(r"/api/ws/refinements/([^/]+)/?")
 
 #: On every answer: it is data for its caller alone, never a page.
 _SECURITY_HEADERS = {
@@ -64,8 +62,15 @@ def create_http_app(use_cases: UseCases, probes: Probes, options: HttpOptions) -
         """Refuse a request that does not ask for an upgrade."""
         raise upgrade_required()
 
+    follower = RefinementSocket(use_cases, options)
+
+    @websocket("/api/ws/refinements/{thread_id:str}")
+    async def follow(socket: WebSocket[Any, Any, Any], thread_id: FromPath[str]) -> None:
+        """Follow a refinement. The socket authenticates and refuses by itself, before its upgrade."""
+        await follower.serve(thread_id, socket.scope, socket.receive, socket.send)
+
     app = Litestar(
-        [*ROUTES, openapi, socket_only],
+        [*ROUTES, openapi, socket_only, follow],
         guards=[Authenticate(use_cases.authenticator), check_ids],
         dependencies={
             "use_cases": Provide(lambda: use_cases, sync_to_thread=False),
@@ -86,8 +91,7 @@ def create_http_app(use_cases: UseCases, probes: Probes, options: HttpOptions) -
         logging_config=None,
         openapi_config=None,
     )
-    # Litestar answers a refused upgrade without a body, so sockets do not pass through it (ADR 0025).
-    app.asgi_handler = _with_sockets(app.asgi_handler, RefinementSocket(use_cases, options))
+    app.asgi_handler = _with_refused_upgrades(app.asgi_handler)
     return app
 
 
@@ -103,18 +107,26 @@ def _allowed(routes: Sequence[HTTPRouteHandler]) -> dict[str, str]:
 _ALLOWED = _allowed(ROUTES)
 
 
-def _with_sockets(http: ASGIApp, refinement: RefinementSocket) -> ASGIApp:
+def _with_refused_upgrades(app: ASGIApp) -> ASGIApp:
+    """Litestar closes a WebSocket whose address it does not know. The client gets a problem instead."""
+
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
-            await http(scope, receive, send)
+            await app(scope, receive, send)
             return
-        match = _SOCKET_PATH.fullmatch(scope["path"])
-        if match is not None:
-            await refinement.serve(match[1], scope, receive, send)
-        else:
-            await receive()
-            nothing = NotFound("there is no resource at this address")
-            await refuse_upgrade(scope, send, nothing, trace_id=trace_id_of(Headers.from_scope(scope)))
+        refused = True
+
+        async def answer(message: Message) -> None:
+            nonlocal refused
+            if refused and message["type"] == "websocket.close":
+                error = NotFound("there is no resource at this address")
+                await refuse_upgrade(scope, send, error, trace_id=trace_id_of(Headers.from_scope(scope)))
+                return
+            # An accepted socket is closed as it asks, and a refusal is answered once.
+            refused = False
+            await send(message)
+
+        await app(scope, receive, answer)
 
     return handle
 

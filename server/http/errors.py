@@ -87,7 +87,9 @@ def to_hub_error(error: Exception) -> Exception:
     if status == 404:
         return NotFound("there is no resource at this address")
     if status == 405:
-        return method_not_allowed((error.headers or {}).get("allow", ""))
+        # Litestar lists a WebSocket as a method of its address.
+        methods = (error.headers or {}).get("allow", "").split(", ")
+        return method_not_allowed(", ".join(method for method in methods if method != "websocket"))
     if status == 413:
         return TooLarge("the body is larger than this address accepts")
     if isinstance(error, ValidationException):

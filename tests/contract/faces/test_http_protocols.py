@@ -29,8 +29,8 @@ READ: list[tuple[ModuleType, str]] = [
     (flow_control, "d39d16560df512f3"),
 ]
 
-#: Methods that are no part of uvicorn's.
-OWN = {"_refuse_upgrade", "_must_come_within", "_has_come", "_too_slow", "_refuse"}
+#: Methods that uvicorn does not have.
+OWN = {"_refuse_upgrade", "_expect_within", "_arrived", "_too_slow", "_refuse"}
 
 
 @pytest.fixture

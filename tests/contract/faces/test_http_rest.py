@@ -271,7 +271,8 @@ async def test_only_the_public_routes_answer_without_a_token(hub: RunningHub) ->
     walked = set()
     async with httpx.AsyncClient(base_url=hub.http, timeout=30, trust_env=False) as nobody:
         for route in app.routes:
-            assert isinstance(route, HTTPRoute)
+            if not isinstance(route, HTTPRoute):
+                continue  # A WebSocket authenticates before its upgrade: see its own tests.
             for method in set(route.methods) - {"OPTIONS"}:
                 path = re.sub(r"{\w+}", ABSENT, route.path_format)
                 answer = await nobody.request(method, path)
