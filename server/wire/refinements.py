@@ -89,7 +89,7 @@ class StartRefinementRequest(RequestModel):
         if match is not None:
             first = int(match["only"] or match["first"])
             if not 1 <= first <= int(match["last"] or first):
-                wrong = "is no range: lines count from 1, and the first must not be after the last"
+                wrong = "is not a range: lines count from 1, and the first must not be after the last"
                 raise Unprocessable({"context_selection": wrong})
         return model.StartRefinement(
             workflow_id, self.user_prompt, self.context_file_path or None, self.context_selection or None

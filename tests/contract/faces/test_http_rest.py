@@ -92,8 +92,8 @@ NAMED: list[tuple[bytes | dict[str, Any], int, set[str], str]] = [
     ({"user_prompt": "hunter2\ud800"}, 400, {"user_prompt"}, "surrogates"),
     ({"user_prompt": "x", "context_file_path": "/" * 1_025}, 400, {"context_file_path"}, "at most 1024"),
     ({"user_prompt": "x", "context_selection": "hunter2"}, 400, {"context_selection"}, "lines A-B"),
-    ({"user_prompt": "x", "context_selection": "lines 9-8"}, 422, {"context_selection"}, "no range"),
-    ({"user_prompt": "x", "context_selection": "line 0"}, 422, {"context_selection"}, "no range"),
+    ({"user_prompt": "x", "context_selection": "lines 9-8"}, 422, {"context_selection"}, "not a range"),
+    ({"user_prompt": "x", "context_selection": "line 0"}, 422, {"context_selection"}, "not a range"),
     ({"user_prompt": "x", "model": "hunter2"}, 400, {"model"}, "is not a field"),
     (
         {"user_prompt": 1, "context_file_path": 2, "thread_id": 3},
