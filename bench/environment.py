@@ -124,7 +124,7 @@ async def open_environment() -> AsyncIterator[Environment]:
             running(runtime, module="bench.proxy", environment={}, log=log)
         )
         await proxy.serving("proxy")
-        # One user does it all; streams are counted as in production, but for their limit.
+        # One user does it all; streams are counted as in production, with a higher limit.
         settings = {**UNLIMITED, "IDEO_MAX_STREAMS": "100000", "IDEO_RUNTIME_PROFILE": "full"}
         environment = hub_environment(dsn, runtime, **settings)
         del environment["IDEO_LEASE_TTL_S"]  # as it is by default

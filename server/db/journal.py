@@ -29,7 +29,7 @@ from server.domain.proposals.files import File
 from server.domain.proposals.paths import RejectedFile
 from server.domain.retry import retry_while_unavailable
 from server.domain.runs.lease import Lease
-from server.encoding.event_batch import framed_delta, framed_event
+from server.encoding.event_batch import delimited_delta, delimited_event
 
 #: Bytes of the rows that a finished run's journal is compacted into.
 COMPACTED_BYTES = 256 << 10
@@ -158,7 +158,7 @@ class PostgresJournal(Journal):
     ) -> None:
         await log.flush()
         stored = StoredFiles(files_to_jsonb(files), len(files), rejected_to_jsonb(rejected))
-        entry, kept = framed_event(event), framed_delta(delta)
+        entry, kept = delimited_event(event), delimited_delta(delta)
         finish_once = partial(self._finish_once, log, entry, kept, outcome, stored, failure)
         if not await retry_while_unavailable(
             finish_once, self._clock, first_s=RETRY_FIRST_S, max_s=MAX_RETRY_S

@@ -41,7 +41,7 @@ from server.domain.proposals.store import EarlierStart, ProposalStore
 from server.domain.runs.lease import Lease
 from server.domain.runs.runtime import Invocation
 from server.domain.runs.status import RunStatus
-from server.encoding.event_batch import framed_delta, framed_event
+from server.encoding.event_batch import delimited_delta, delimited_event
 
 #: The byte of this list in page tokens.
 _LIST = b"p"
@@ -158,8 +158,8 @@ class PostgresProposalStore(ProposalStore):
                     self._ttl,
                     invocation.trace_id,
                     invocation_to_jsonb(invocation),
-                    framed_event(first_event),
-                    framed_delta(b""),
+                    delimited_event(first_event),
+                    delimited_delta(b""),
                     key.route if key else None,
                     key.key if key else None,
                     key.request_sha256 if key else None,

@@ -1,7 +1,6 @@
 """Ids and records of the hub, free of storage and transport.
 
-Times are UTC-aware. A thread id is the run's id: the hub mints it and the runtime takes it as
-`job_id` (DESIGN section 5).
+Times are UTC-aware. A thread id is the run's id: the hub chooses it, and the runtime gets it as `job_id`.
 """
 
 from __future__ import annotations

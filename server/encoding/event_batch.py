@@ -39,12 +39,12 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
         shift += 7
 
 
-def framed_event(event: bytes) -> bytes:
+def delimited_event(event: bytes) -> bytes:
     """A serialised event as an entry of an `EventBatch`."""
     return b"\x0a" + varint(len(event)) + event
 
 
-def framed_delta(delta: bytes) -> bytes:
+def delimited_delta(delta: bytes) -> bytes:
     """A delta as an entry of a batch of deltas."""
     return varint(len(delta)) + delta
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
-from server.encoding.event_batch import framed_delta, framed_event
+from server.encoding.event_batch import delimited_delta, delimited_event
 
 VERSION = b"1"
 #: Bytes of a segment beyond which only the hint travels.
@@ -83,9 +83,9 @@ def segment_of(fields: Mapping[bytes, bytes], last_seq: int) -> tuple[Segment, J
         if not count == len(events) == len(deltas):
             return None
         # If it was cut short, the last entry would still parse, as a shorter one.
-        if b"".join(map(framed_event, events)) != segment.batch:
+        if b"".join(map(delimited_event, events)) != segment.batch:
             return None
-        if b"".join(map(framed_delta, deltas)) != segment.delta_batch:
+        if b"".join(map(delimited_delta, deltas)) != segment.delta_batch:
             return None
         return segment, JournalHead(last_seq, int(fields[b"e"]), 1, terminal)
     except (KeyError, ValueError, IndexError):

@@ -165,7 +165,7 @@ def renumber(history: History, start: int = 0) -> None:
 
 
 def _frames_of_last_epoch(history: History) -> list[int]:
-    """The places of events with a frame in the last epoch, but for the last and the first."""
+    """The places of events with a frame in the last epoch, without the first and the last."""
     last = history.journal.events[-1].epoch
     places = [n for n, event in enumerate(history.journal.events) if event.digest and event.epoch == last]
     return places[1:-1]

@@ -1,8 +1,8 @@
 """Autobahn's WebSocket cases against the hub's WebSocket server.
 
 The suite is Python 2 code, so it gets an interpreter and an environment of its own. The hub's endpoint
-takes one kind of message and echoes none: an echo is put in its place, on the hub's protocol and settings but
-for the size of messages.
+takes one kind of message and echoes none: an echo takes its place, with the hub's protocol and
+settings except for the size of messages.
 """
 
 from __future__ import annotations

@@ -246,7 +246,7 @@ async def test_legacy_readers_from_every_cursor_get_the_recorded_frames(pool: An
         late = [await read_frames(on, after) for after in range(53)]
     whole = histories[0]
     assert [frame.pop("seq") for frame in whole] == list(range(2, 53))
-    # short_run keeps its files as lines: the seed's form is the recorded one.
+    # short_run keeps its files as lines: the legacy form is the recorded one.
     assert whole == recorded
     for history in [*histories[1:], *late]:
         for frame in history:

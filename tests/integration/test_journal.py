@@ -1,4 +1,4 @@
-"""The journal on a real PostgreSQL: what is committed, what is told, and who may write."""
+"""The journal on a real PostgreSQL: what is committed, what is published, and which writer may write."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ async def test_a_terminal_status_never_changes(pool: Any, terminal: str) -> None
     await a_run(pool, ann, await a_workflow(pool, ann))
     for table, other in (("runs", "running"), ("proposals", "processing")):
         await pool.execute(f"UPDATE {table} SET status = $1", terminal)
-        await pool.execute(f"UPDATE {table} SET status = $1", terminal)  # to itself is no change
+        await pool.execute(f"UPDATE {table} SET status = $1", terminal)  # the same status changes nothing
         for status in {other, "completed", "failed", "cancelled"} - {terminal}:
             with pytest.raises(asyncpg.CheckViolationError):
                 await pool.execute(f"UPDATE {table} SET status = $1", status)

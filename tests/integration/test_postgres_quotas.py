@@ -63,7 +63,7 @@ async def test_two_replicas_together_open_no_more_streams_than_one_would(pool: A
     await told(one, two)
     assert await outcomes([each.open_stream(CALLER) for _ in range(10) for each in (one, two)]) == (10, 10)
     assert await outcomes([one.open_stream(uuid4())]) == (1, 0)
-    # Whatever each has by now, what one closes the other may open once it was told.
+    # When one replica reports that a stream has closed, the other may open one.
     closed = 0
     for each in (one, two):
         while each._open[CALLER] and closed < 5:

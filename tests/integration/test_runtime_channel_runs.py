@@ -122,8 +122,8 @@ async def test_a_run_that_the_runtime_never_had_is_failed(hub_on: Opener, redis:
         proposal, _ = await on.outcome(await on.start())
         asks = on.core.runner.context.limits.max_unknown_thread_answers + 1
     assert verdict(proposal) == ("failed", "upstream_lost", {})
-    # As often as it takes, and once more after a further silence: whoever listens all the while has nothing
-    # to catch up on.
+    # As often as it takes, and once more after a further silence: a connection that stays open has
+    # nothing to catch up on.
     assert runtime.asked == asks + 1
 
 

@@ -113,7 +113,7 @@ async def test_a_single_commit_is_notified_at_once_and_a_flood_at_most_every_pau
             await asyncio.sleep(0)
         elapsed = clock() - start
         await until(lambda: heard.hints[-1][1] == seq)
-        # The newest seq alone is told, and the last one is never forgotten.
+        # Only the newest seq is sent, and the last one is never forgotten.
         assert 3 <= wakeups.publications <= elapsed / pause_s + 2
         await until(lambda: len(heard.hints) == wakeups.publications)
         assert seq > 100
@@ -239,7 +239,7 @@ async def test_only_commits_are_notified(database: str) -> None:
             await transaction.start()
             await blocker.execute("SELECT 1 FROM runs FOR UPDATE")
             said = asyncio.create_task(run.say("not yet"))
-            # A nonce and a hint that are told later are heard first.
+            # A nonce and a hint that are sent later arrive first.
             other = uuid4()
             here.wakeups.on_commit(other, Segment(9, 9, b"", b""), HEAD)
             await until(lambda: (other, 9) in heard.hints)

@@ -39,8 +39,8 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def tcp_server(handler: Handler, place: Place = 0) -> AsyncIterator[Place]:
-    """Serve each connection with `handler`, at a free port by default. A lost connection is no error, and
-    connections that are open at the end are cut."""
+    """Serve each connection with `handler`, at a free port by default. A lost connection is not an error,
+    and connections that are open at the end are cut."""
     tasks: set[asyncio.Task[Any]] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

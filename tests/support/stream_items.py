@@ -53,7 +53,7 @@ class Frame:
     value: dict[str, Any]
 
 
-#: None: a sign of life.
+#: None: a heartbeat.
 Item = Hello | Event | Frame | Reconnect | Completed | None
 
 

@@ -4,7 +4,7 @@
    limit learns when to try again. Other callers are not affected.
 2. Each quota is checked where it is counted, in one statement of the store: two replicas together never
    admit more than one would. The streams of a dead replica stop counting once it is known to be dead.
-3. A quota of 0 is no limit.
+3. A quota of 0 means no limit.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from server.domain.clock import Clock
 from server.domain.errors import LeaseLost
 from server.domain.runs.lease import Lease
-from server.encoding.event_batch import framed_delta, framed_event
+from server.encoding.event_batch import delimited_delta, delimited_event
 
 
 class ReadyLogs:
@@ -102,7 +102,7 @@ class JournalLog:
 
     def put(self, event: bytes, delta: bytes, *, epoch: int) -> None:
         """Queue event `last_seq + 1` for the next commit."""
-        entry, kept = framed_event(event), framed_delta(delta)
+        entry, kept = delimited_event(event), delimited_delta(delta)
         if not self._queue:
             self._put_at = self._clock.monotonic()
         self._queue.append((entry, kept, epoch))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
-from server.encoding.event_batch import event_ends, framed_delta, split_deltas, split_events
+from server.encoding.event_batch import delimited_delta, event_ends, split_deltas, split_events
 
 T = TypeVar("T")
 
@@ -76,7 +76,7 @@ class Segment:
             seq + 1,
             self.last_seq,
             self.batch[cut:],
-            b"".join(framed_delta(delta) for delta in deltas),
+            b"".join(delimited_delta(delta) for delta in deltas),
             terminal=self.terminal,
         )
 
@@ -89,7 +89,7 @@ class Segment:
             self.first_seq,
             seq,
             self.batch[: self._ends[count - 1]],
-            b"".join(framed_delta(delta) for delta in self.deltas()[:count]),
+            b"".join(delimited_delta(delta) for delta in self.deltas()[:count]),
         )
 
     def cached(self, key: object, render: Callable[[Segment], T]) -> T:

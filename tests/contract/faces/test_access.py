@@ -40,7 +40,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     "ticket": (OK, OK, OK, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
     "act": (OK, OK, DENIED, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
     "manage": (OK, DENIED, DENIED, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
-    # A workflow is its owner's alone, whoever sees a proposal of it.
+    # A workflow belongs to its owner alone, also when others see a proposal of it.
     "workflow": (OK, HIDDEN, HIDDEN, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
     "anyone": (OK, OK, OK, OK, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
 }
@@ -278,7 +278,7 @@ async def test_every_caller_is_answered_by_the_table_on_every_transport(environm
         for who, told in zip(CALLERS, TABLE[kind], strict=True):
             cell = f"{name} by {who}"
             expected[cell] = HIDDEN if told == OK and name in _NOTHING_THERE else told
-            # Everybody may give up what they have; who has nothing is told so.
+            # Users may give up their own access; a caller without any gets an error.
             found[cell] = await call(environment, who)
     assert len(expected) == len(VERBS) * len(CALLERS) > 300
     assert found == expected

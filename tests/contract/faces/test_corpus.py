@@ -24,7 +24,7 @@ async def hub(database: str) -> AsyncIterator[RunningHub]:
 
 
 def _put_in(value: Any, known: dict[str, str]) -> Any:
-    """The value with `$name` replaced by what stands for it."""
+    """The value with `$name` replaced by the known value of that name."""
     if isinstance(value, dict):
         return {key: _put_in(each, known) for key, each in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""What gRPC callers are told of their mistakes, of the runtime's, and of the hub's."""
+"""The errors that gRPC callers get for their own mistakes, the runtime's and the hub's."""
 
 from __future__ import annotations
 
@@ -217,5 +217,5 @@ async def test_a_fault_of_the_hub_is_internal_and_leaks_nothing(caplog: pytest.L
         assert await call.read() == b"first"
         refusal = await refused(call.read())
         assert (refusal.code, refusal.text) == (grpc.StatusCode.UNAVAILABLE, "away")
-        assert len(caplog.records) == 2, "an error that callers may be told is no fault"
+        assert len(caplog.records) == 2, "an error that callers may see is not a fault"
     await server.stop(0)

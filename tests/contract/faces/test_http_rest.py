@@ -1,4 +1,4 @@
-"""REST: the seed's answers, what is refused and how, who may, and lists by page."""
+"""REST: answers, refusals, access, and lists in pages."""
 
 from __future__ import annotations
 

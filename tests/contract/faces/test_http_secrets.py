@@ -32,7 +32,7 @@ async def test_no_token_prompt_file_or_query_is_in_logs_metrics_or_errors(
     async def _note(answer: httpx.Response) -> None:
         if answer.is_error:
             problem = json.loads(await answer.aread())
-            # The address, which the caller has asked for, is told as RFC 9457 wants.
+            # The problem names the address that the caller asked for, as RFC 9457 requires.
             refusals.append(json.dumps(problem | {"instance": ""}))
 
     hour = timedelta(hours=1)

@@ -1,4 +1,4 @@
-"""Readers that do not read: what they cost, what they are told, and that nobody else notices."""
+"""Readers that do not read: what they cost, how they are closed, and that nobody else notices."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from server.http.connection import HIGH_WATER_BYTES
 from tests.support.http_face import HttpFace, http_face, socket
 from tests.support.hub import RunningHub, running_hub, start
 
-#: 2,258 frames, 2.4 MB in the seed's form: more than the kernel and the hub hold for one reader.
+#: 2,258 frames, 2.4 MB of legacy frames: more than the kernel and the hub hold for one reader.
 LONG = "[[replay:long_run]]"
 EVENTS = 2_259
 DEADLINE_S = 0.5

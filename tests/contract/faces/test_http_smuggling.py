@@ -157,7 +157,7 @@ async def test_a_request_inside_anothers_bytes_is_never_answered(face: HttpFace)
         for name, text in found.items()
     }
     assert not {name: codes for name, codes in statuses.items() if any(code >= 500 for code in codes)}
-    # One answer each, but for the word to go on.
+    # One answer each, apart from 100 Continue.
     assert {name: codes for name, codes in statuses.items() if len(codes) != 1 and 100 not in codes} == {}
     await face.until_connections(0)
     assert len(HOSTILE) > 60

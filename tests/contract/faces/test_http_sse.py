@@ -1,4 +1,4 @@
-"""Server-sent events: order, resuming, signs of life, and how a stream ends."""
+"""Server-sent events: order, resuming, heartbeats, and how a stream ends."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ async def test_a_browser_that_has_the_last_event_is_asked_not_to_reconnect(
     async with answer(hub, thread, last_id="52") as streamed:
         assert streamed.status_code == 204
         assert await streamed.aread() == b""
-    # Who asks by the address is no browser that comes back by itself.
+    # A cursor in the address does not come from a browser that resumes by itself.
     async with answer(hub, thread, query="?after=52") as streamed:
         assert [event.name async for event in events(streamed)] == ["hello"]
 

@@ -89,10 +89,10 @@ async def test_a_caller_makes_so_many_a_minute_over_all_faces_and_replicas(datab
             assert first.status_code == 202
             refused(await again.post("/api/workflows", json={"name": "w"}))
             refused(await ann.post(path, json=body))
-            # What was started before is told all the same.
+            # The answer to an earlier start is given all the same.
             repeated = await again.post(path, json=body, headers=key)
             assert repeated.json() == first.json()
-            # Reading is no making.
+            # Reading does not count as creating.
             assert (await ann.get("/api/workflows")).status_code == 200
         async with http(two, "bob@example.com") as bob:
             assert (await bob.post("/api/workflows", json={"name": "w"})).status_code == 201
@@ -119,7 +119,7 @@ async def test_a_caller_has_so_many_streams_over_all_faces_and_replicas(replicas
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.WatchRefinement(request, metadata=metadata(two)).read()
         assert refusal_of(caught.value).reason == "limit_reached"
-        # A page is no stream; another caller is not affected: only told that it is not there.
+        # A page does not count as a stream. Another caller is not affected: the thread is not found.
         assert (await ann.get(f"/api/refinements/{thread}/events")).status_code == 200
         async with http(two, "bob@example.com") as bob:
             assert (await bob.get(f"/api/refinements/{thread}/events")).status_code == 404

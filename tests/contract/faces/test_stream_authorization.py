@@ -239,12 +239,12 @@ async def test_no_stream_outlives_its_token(hub: RunningHub) -> None:
 
 async def test_a_new_token_of_the_same_user_prolongs_a_socket(hub: RunningHub) -> None:
     thread = await quiet_thread(hub)
-    # The seed's frames have no sign of life to count.
+    # Legacy frames have no heartbeat to count.
     for protocol in ("ideo.v1", "ideo.v1.proto"):
         async with socket(hub.http, thread, nearly_expired(hub), protocol, query="?after=10") as opened:
             await opened.send("nothing to do with it")
             await opened.send(json.dumps({"type": "auth", "token": hub.token()}))
-            # The old token is over before so many signs of life have come.
+            # The old token ends before so many heartbeats have come.
             async with asyncio.timeout(20):
                 for _ in range(60):
                     await opened.recv()

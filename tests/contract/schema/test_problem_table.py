@@ -23,7 +23,7 @@ EXAMPLES: list[HubError] = [
     errors.Conflict("it is over"),
     errors.KeyReused(),
     errors.CursorOutOfRange(9, 3, 7),
-    errors.Unprocessable({"context_selection": "is no range"}),
+    errors.Unprocessable({"context_selection": "is not a range"}),
     errors.TooLarge("too large"),
     errors.LimitReached("at most 5", retry_after_s=3),
     errors.ReaderTooSlow("took nothing"),

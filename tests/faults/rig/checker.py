@@ -147,7 +147,7 @@ def _epochs(epochs: list[list[str]], connections: list[list[str]]) -> Found:
         if place is None:
             best = max(left, key=lambda sent: _common(got, sent), default=[])
             at = _common(got, best) + 1
-            yield _how_differs(got, best), f"epoch {number} is no one connection's frames: at frame {at}"
+            yield _how_differs(got, best), f"epoch {number} differs from every connection: at frame {at}"
             return
         if number == 1 and any(sent != got[: len(sent)] for sent in left[:place]):
             yield "lost", "frames of an earlier connection are missing, and nothing says so"
@@ -194,7 +194,7 @@ def _writes(history: History) -> Found:
             yield "terminal", f"{write.writer} changed a run that was over"
         over = over or write.status[1] in TERMINAL
         if after > before:
-            # Whoever gives a lease up raises the fence as well: its own late writes fail.
+            # Releasing a lease raises the fence as well, so that late writes of the former owner fail.
             given_up = write.owner == (write.writer, "")
             if after != before + 1 or moved or not (given_up or write.owner[1] == write.writer):
                 yield "fence", f"a takeover by {write.writer} for {write.owner[1]} from {before} to {after}"

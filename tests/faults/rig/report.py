@@ -49,7 +49,7 @@ class Result:
         self.notes.update(other.notes)
 
     def fail(self, rule: str, detail: str) -> None:
-        """Something that is no run's is wrong."""
+        """Report a violation that does not belong to one run."""
         self.violations.append(Violation(rule, detail, self.fault))
 
 

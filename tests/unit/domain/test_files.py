@@ -1,4 +1,4 @@
-"""Files: the runtime's forms in, the seed's form out."""
+"""Files: the runtime's forms in, the legacy form out."""
 
 from __future__ import annotations
 

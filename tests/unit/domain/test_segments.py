@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.domain.journal.segments import Segment
-from server.encoding.event_batch import framed_delta, framed_event
+from server.encoding.event_batch import delimited_delta, delimited_event
 
 RECORDS = st.lists(st.tuples(st.binary(max_size=300), st.binary(max_size=300)), min_size=1, max_size=8)
 
@@ -16,8 +16,8 @@ def packed(records: list[tuple[bytes, bytes]], first_seq: int = 1, *, terminal: 
     return Segment(
         first_seq,
         first_seq + len(records) - 1,
-        b"".join(framed_event(event) for event, _ in records),
-        b"".join(framed_delta(delta) for _, delta in records),
+        b"".join(delimited_event(event) for event, _ in records),
+        b"".join(delimited_delta(delta) for _, delta in records),
         terminal=terminal,
     )
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.encoding.event_batch import (
+    delimited_delta,
+    delimited_event,
     event_ends,
-    framed_delta,
-    framed_event,
     read_varint,
     split_deltas,
     split_events,
@@ -30,7 +30,7 @@ def test_a_varint_that_is_cut_short_is_noticed(number: int) -> None:
 
 
 @given(st.lists(st.binary(max_size=300), max_size=8))
-def test_framed_entries_are_split_again(entries: list[bytes]) -> None:
-    batch = b"".join(map(framed_event, entries))
+def test_delimited_entries_are_split_again(entries: list[bytes]) -> None:
+    batch = b"".join(map(delimited_event, entries))
     assert split_events(batch, event_ends(batch)) == entries
-    assert split_deltas(b"".join(map(framed_delta, entries))) == entries
+    assert split_deltas(b"".join(map(delimited_delta, entries))) == entries

@@ -1,4 +1,4 @@
-"""What the seed's readers must be told for a frame: written apart from the code under test."""
+"""The legacy frames that readers must get for a frame, computed independently of the code under test."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def in_seed_form(frame: bytes) -> Any:
 
 
 def files_in_seed_form(files: dict[str, Any]) -> dict[str, Any]:
-    """A file map as the seed has it; what is no file stays as it is, null means deleted."""
+    """A file map in the legacy form; a value that is not a file is unchanged, null means deleted."""
     return {path: _file(file) for path, file in files.items() if file is not None}
 
 

@@ -11,7 +11,7 @@ from server.domain.journal.events import AgentMessage, Role, StateUpdate, Token,
 from server.domain.journal.frame_reconstruction import FrameReconstructor
 from server.domain.journal.segments import Segment
 from server.domain.runs.runtime import Interpretation
-from server.encoding.event_batch import framed_delta, framed_event
+from server.encoding.event_batch import delimited_delta, delimited_event
 from server.runtime.frames import Interpreter
 from tests.support.recordings import NAMES, expected, frames
 from tests.unit.runtime.legacy_form import in_seed_form
@@ -105,9 +105,9 @@ def reconstructed(meanings: list[Interpretation], *, through_segments: bool) -> 
         packed: list[bytes] = []
         for start in range(0, len(kinds), 7):
             part = deltas[start : start + 7]
-            batch = b"".join(framed_event(b"%d" % index) for index in range(len(part)))
+            batch = b"".join(delimited_event(b"%d" % index) for index in range(len(part)))
             segment = Segment(
-                start + 1, start + len(part), batch, b"".join(framed_delta(delta) for delta in part)
+                start + 1, start + len(part), batch, b"".join(delimited_delta(delta) for delta in part)
             )
             packed += segment.up_to(start + 3).deltas()
             if segment.last_seq > start + 3:

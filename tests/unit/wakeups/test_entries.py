@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
-from server.encoding.event_batch import framed_delta, framed_event
+from server.encoding.event_batch import delimited_delta, delimited_event
 from server.wakeups.entries import ENTRY_BYTES, PendingEntry, entry_of, segment_of
 
 ROWS = st.lists(st.tuples(st.binary(max_size=300), st.binary(max_size=300)), min_size=1, max_size=20)
 
 
 def segment(first: int, rows: list[tuple[bytes, bytes]], *, terminal: bool = False) -> Segment:
-    batch = b"".join(framed_event(event) for event, _ in rows)
-    deltas = b"".join(framed_delta(delta) for _, delta in rows)
+    batch = b"".join(delimited_event(event) for event, _ in rows)
+    deltas = b"".join(delimited_delta(delta) for _, delta in rows)
     return Segment(first, first + len(rows) - 1, batch, deltas, terminal=terminal)
 
 

@@ -9,7 +9,7 @@ from server.domain.journal.events import Event, Outcome, Terminal, Token
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
 from server.domain.refinements import EventPage
-from server.encoding.event_batch import framed_event
+from server.encoding.event_batch import delimited_event
 from server.wire import messages as m
 from server.wire import rendering
 from server.wire.codec import ProtobufCodec
@@ -21,7 +21,7 @@ HEAD = JournalHead(last_seq=0, epoch=1, floor=1, terminal=False)
 
 def segment_of(events: list[Event]) -> Segment:
     codec = ProtobufCodec()
-    batch = b"".join(framed_event(codec.encode(event)) for event in events)
+    batch = b"".join(delimited_event(codec.encode(event)) for event in events)
     return Segment(events[0].seq, events[-1].seq, batch, b"")
 
 

@@ -111,7 +111,7 @@ END_ROWS = [
         **FULL,
     ),
     row(
-        "an error of an earlier connection alone is no error",
+        "an error of an earlier connection does not count",
         [Frame(error=ERROR), Break(), Says(RUNNING), STATE, End()],
         DONE,
         **IDS,
