@@ -115,7 +115,7 @@ async def _distinct_bytes(hub: RunningHub, thread_id: str) -> int:
     """Each file version, message and token, counted once."""
     size = 0
     seen: set[object] = set()
-    for segment in await hub.core.broadcaster.read_after(UUID(thread_id), 0):
+    for segment in await hub.core.journal.read_after(UUID(thread_id), 0, max_bytes=1 << 20):
         for event in segment.events():
             kind = CODEC.decode(event).kind
             if isinstance(kind, Token):
