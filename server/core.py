@@ -172,7 +172,7 @@ def _core(
     authorizations = AuthorizationRegistry(stores.access, clock, on_revoked=broadcaster.wake)
     quotas = Quotas(stores.quotas, quota_limits(settings))
     keep = timedelta(days=settings.journal_retention_days)
-    retention = Retention(stores.retention, keep, removed=metrics.removed)
+    retention = Retention(stores.retention, keep, on_removed=metrics.removed)
     background = run_together(
         broadcaster.catch_up_forever(),
         wakeups.run_forever(broadcaster),

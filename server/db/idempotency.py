@@ -17,7 +17,8 @@ NOT_ACCEPTED = ["runtime_refused", "runtime_unavailable", "invoke_uncertain"]
 
 _EARLIER = """
 SELECT k.request_sha256, k.thread_id, r.proposal_id, r.created_at,
-  r.status NOT IN ('pending', 'invoking') AND NOT n.never AS taken, k.expires_at < now() OR n.never AS free
+  r.status NOT IN ('pending', 'invoking') AND NOT n.never AS accepted,
+  k.expires_at < now() OR n.never AS key_reusable
 FROM idempotency_keys k JOIN runs r ON r.thread_id = k.thread_id JOIN proposals p ON p.id = r.proposal_id,
   LATERAL (SELECT p.failure_reason IS NOT NULL AND p.failure_reason = ANY($4::text[]) AS never) n
 WHERE k.user_id = $1 AND k.route = $2 AND k.key = $3

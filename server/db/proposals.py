@@ -166,7 +166,7 @@ class PostgresProposalStore(ProposalStore):
                     NOT_ACCEPTED,
                 )
         if stored is None:
-            earlier = await self.earlier(principal, key) if key else None
+            earlier = await self.find_earlier_start(principal, key) if key else None
             if earlier is None:
                 raise NotFound("no such workflow")
             return earlier
@@ -184,7 +184,7 @@ class PostgresProposalStore(ProposalStore):
         )
 
     @override
-    async def earlier(self, principal: Principal, key: IdempotencyKey) -> EarlierStart | None:
+    async def find_earlier_start(self, principal: Principal, key: IdempotencyKey) -> EarlierStart | None:
         return await find_earlier_start(self._pool, principal, key)
 
     @override

@@ -1,4 +1,4 @@
-"""The creates and open streams of each caller, on all replicas together, in PostgreSQL.
+"""The creations and open streams of each caller, over all replicas, in PostgreSQL.
 
 Each caller has one row. The statement that counts locks the row and checks the limit on its newest version,
 so a limit holds when replicas count at the same time. That is SQL (ADR 0003): upserts with jsonb.
@@ -21,7 +21,7 @@ from server.domain.access.quotas import DEAD_AFTER_S, QuotaStore
 
 _DEAD_AFTER = timedelta(seconds=DEAD_AFTER_S)
 
-_COUNT_CREATE = """
+_COUNT_CREATION = """
 INSERT INTO quotas AS q (caller_id, minute_began_at, creates) VALUES ($1, now(), 1)
 ON CONFLICT (caller_id) DO UPDATE SET
   creates = CASE WHEN q.minute_began_at > now() - interval '1 minute' THEN q.creates + 1 ELSE 1 END,
@@ -36,7 +36,7 @@ SELECT ceil(extract(epoch FROM minute_began_at + interval '1 minute' - now()))::
 WHERE caller_id = $1
 """
 
-#: Drops the streams of dead replicas, too.
+#: Also drops the streams of dead replicas.
 _COUNT_STREAM = """
 INSERT INTO quotas AS q (caller_id, streams) VALUES ($1, jsonb_build_object($2::text, 1))
 ON CONFLICT (caller_id) DO UPDATE SET streams = (
@@ -51,7 +51,7 @@ WHERE $3 > (
 RETURNING true
 """
 
-#: Deletes dead replicas and idle callers on the way.
+#: Also deletes dead replicas and idle callers.
 _HEARTBEAT = """
 WITH buried AS (
   DELETE FROM replicas WHERE seen_at < now() - interval '1 hour' AND name <> $1
@@ -80,9 +80,9 @@ class PostgresQuotaStore(QuotaStore):
         self._pool, self._replica = pool, replica
 
     @override
-    async def count_create(self, caller: UUID, limit: int) -> int | None:
+    async def count_creation(self, caller: UUID, limit: int) -> int | None:
         with database_errors():
-            if await self._pool.fetchval(_COUNT_CREATE, caller, limit):
+            if await self._pool.fetchval(_COUNT_CREATION, caller, limit):
                 return None
             return max(await self._pool.fetchval(_RETRY_AFTER_S, caller) or 1, 1)
 

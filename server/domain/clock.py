@@ -14,7 +14,7 @@ class Clock(Protocol):
         ...
 
     def monotonic(self) -> float:
-        """Seconds that only grow."""
+        """Seconds since an arbitrary moment; never goes back."""
         ...
 
     async def sleep(self, seconds: float) -> None:

@@ -14,7 +14,7 @@ EXIT_CODE = 137
 
 #: Every point, in the order in which a run passes them, with what has happened there.
 POINTS = {
-    "started": "proposal, run and event 1 are committed; nobody drives the run yet",
+    "started": "proposal, run and event 1 are committed; the run is not driven yet",
     "before_invoking": "the attempt is not recorded yet",
     "after_invoking": "the attempt is recorded; nothing was posted",
     "after_post": "the runtime took the job; `running` is not recorded yet",
@@ -39,25 +39,25 @@ POINTS = {
 }
 
 _armed = ""
-_left = 0
+_passes_left = 0
 
 
 def arm(spec: str) -> None:
-    """Arm one point: `name` or `name:nth`. Raises ValueError for an unknown one."""
-    global _armed, _left
+    """Arm one point: `name` or `name:nth`. Raises ValueError for an unknown name."""
+    global _armed, _passes_left
     name, _, nth = spec.partition(":")
     if name not in POINTS:
         raise ValueError(f"no such crash point: {name[:40]!r}")
     if nth and not (nth.isascii() and nth.isdigit() and int(nth) > 0):
-        raise ValueError("the pass at which to crash is a number above 0")
-    _armed, _left = name, int(nth or 1)
+        raise ValueError("the pass at which to crash must be a number above 0")
+    _armed, _passes_left = name, int(nth or 1)
 
 
 def crash_point(name: str) -> None:
-    """A place that may be armed."""
-    global _left
+    """End the process if this point is armed and this is the chosen pass."""
+    global _passes_left
     if name != _armed:
         return
-    _left -= 1
-    if _left == 0:
+    _passes_left -= 1
+    if _passes_left == 0:
         os._exit(EXIT_CODE)

@@ -1,4 +1,4 @@
-"""Idempotent starts: what a repeated start of a refinement is answered."""
+"""Idempotent starts: the answer to a repeated start of a refinement."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ IN_FLIGHT_RETRY_S = 1
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A started refinement. `replayed`: an earlier request with the same key had started it."""
+    """A started refinement. `replayed`: an earlier request with the same key started it."""
 
     refinement: Refinement
     replayed: bool = False
 
 
 def started_refinement(thread_id: UUID, proposal_id: UUID, workflow_id: UUID, at: datetime) -> Refinement:
-    """A refinement as its start was answered, whatever happened since."""
+    """The refinement as it was just after its start, whatever has happened since."""
     return Refinement(
         thread_id=thread_id,
         proposal_id=proposal_id,
@@ -54,7 +54,7 @@ def answer_to_repeat(earlier: EarlierStart, command: StartRefinement) -> Started
     """The answer to a repeated request. Raises KeyReused, Conflict."""
     if earlier.request_sha256 != _digest(command):
         raise KeyReused
-    if not earlier.taken:
+    if not earlier.accepted:
         message = "the first request with this idempotency key is still in progress"
         raise Conflict(message, retry_after_s=IN_FLIGHT_RETRY_S)
     first = started_refinement(

@@ -33,7 +33,7 @@ class ProposalStatus(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated caller. `expires_at`: when the token ends, None for one without an end.
+    """An authenticated caller. `expires_at`: when the token expires, None if it never does.
 
     For a share link, `user_id` is the link's id, `subject` is empty, and only events after `after_seq` are
     shown.

@@ -1,4 +1,4 @@
-"""Refinements: start one, look at its state, follow its events, cancel it.
+"""Refinements: start one, read its state, follow its events, cancel it.
 
 A caller that may not see a refinement gets the same answer as for one that does not exist.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -25,8 +24,7 @@ from server.domain.errors import (
 )
 from server.domain.idempotent_start import Started, answer_to_repeat, key_for, started_refinement
 from server.domain.journal.events import Event, RunStarted
-from server.domain.journal.journal import EventCodec, JournalHead
-from server.domain.journal.segments import Segment
+from server.domain.journal.journal import EventCodec
 from server.domain.model import (
     Principal,
     Refinement,
@@ -40,19 +38,9 @@ from server.domain.runs.runner import Runner
 from server.domain.runs.runtime import Invocation
 from server.domain.streams.broadcaster import Broadcaster
 from server.domain.streams.legacy_frames import LegacyFrameSubscription
-from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
+from server.domain.streams.pages import EventPage, read_page
 from server.domain.streams.subscription import Subscription
 from server.domain.workflows import WorkflowStore
-
-
-@dataclass(frozen=True, slots=True)
-class EventPage:
-    """A page of events. `segments` hold at most the requested number; `complete`: nothing follows."""
-
-    segments: tuple[Segment, ...]
-    head: JournalHead
-    next_after: int
-    complete: bool
 
 
 class Refinements:
@@ -84,28 +72,28 @@ class Refinements:
     async def start(
         self, principal: Principal, command: StartRefinement, *, key: str | None = None
     ) -> Started:
-        """Record the request and start its run; returns once the runtime has taken it.
+        """Record the request and start its run; returns once the runtime has accepted it.
 
-        The same command with the same key, on any replica, does not start a second run, also while no run
+        The same command with the same key, on any replica, does not start a second run, even while no run
         can be started. Raises KeyReused for another command, Conflict while the first start is in progress.
 
         Raises NotFound for a workflow that is not the principal's, and LimitReached. If the runtime does not
-        take the run, the proposal is stored as failed and the runtime's error is raised. While the runtime's
-        breaker is open, RuntimeUnavailable is raised and nothing is stored. If the caller disconnects
-        meanwhile, the run goes on.
+        accept the run, the proposal is stored as failed and the runtime's error is raised. While the breaker
+        is open, RuntimeUnavailable is raised and nothing is stored. If the caller disconnects meanwhile, the
+        run continues.
         """
         if not self.accepting:
             raise ShuttingDown
         workflow = await self._workflows.get(principal, command.workflow_id)
         if workflow is None:
             raise NotFound("no such workflow")
-        named = None if key is None else key_for(command, key)
-        if named is not None:
-            earlier = await self._proposals.earlier(principal, named)
-            if earlier is not None and not earlier.free:
+        idempotency_key = None if key is None else key_for(command, key)
+        if idempotency_key is not None:
+            earlier = await self._proposals.find_earlier_start(principal, idempotency_key)
+            if earlier is not None and not earlier.key_reusable:
                 return answer_to_repeat(earlier, command)
         self._runner.check_runtime()
-        await self._quotas.create(principal.user_id)
+        await self._quotas.count_creation(principal.user_id)
         now = self._clock.now()
         proposal_id = uuid4()
         invocation = self._invocation(workflow, command)
@@ -119,7 +107,7 @@ class Refinements:
             draft_id=workflow.current_draft_id,
             first_event=self._codec.encode(Event(1, 1, now, started)),
             now=now,
-            key=named,
+            key=idempotency_key,
             max_active_runs=self._quotas.limits.max_active_runs,
         )
         if isinstance(stored, EarlierStart):
@@ -135,8 +123,8 @@ class Refinements:
     def _invocation(self, workflow: Workflow, command: StartRefinement) -> Invocation:
         """The runtime's job.
 
-        Prompt, file and selection are in `input_payload` and in `agent_definition` as well: the published
-        runtime reads only the latter.
+        Prompt, file and selection are in both `input_payload` and `agent_definition`: the published runtime
+        reads only the latter.
         """
         context: dict[str, Any] = {}
         if command.context_file_path is not None:
@@ -145,7 +133,7 @@ class Refinements:
             context["context_selection"] = command.context_selection
         traceparent = self._observer.traceparent()
         return Invocation(
-            # A trace's id is 16 bytes, as is a UUID.
+            # A trace id has 16 bytes, like a UUID.
             trace_id=UUID(traceparent.split("-")[1]) if traceparent else uuid4(),
             traceparent=traceparent,
             job_id=uuid4(),
@@ -161,7 +149,7 @@ class Refinements:
         return refinement
 
     async def cancel(self, principal: Principal, thread_id: UUID) -> Refinement:
-        """Cancel the run; a run that is over is not changed. Raises NotFound, PermissionDenied.
+        """Cancel the run; a run that has ended is not changed. Raises NotFound, PermissionDenied.
 
         A run that another replica drives is cancelled when that replica next renews its lease.
         """
@@ -190,9 +178,9 @@ class Refinements:
     async def _subscribe(
         self, principal: Principal, thread_id: UUID, after: int, resources: ExitStack
     ) -> Subscription:
-        """A reader that closes `resources` when it is closed; they are closed at once when this raises."""
+        """A reader that closes `resources` when it is closed. They are also closed when this raises."""
         try:
-            # Before access is checked: what is withdrawn meanwhile is noticed by the next recheck.
+            # Before access is checked, so that the next recheck notices access that is revoked meanwhile.
             authorization = resources.enter_context(self._authorizations.admit(principal, thread_id))
             refinement = await self.get(principal, thread_id)
             resources.callback(self._observer.following(thread_id, refinement.traceparent))
@@ -216,49 +204,11 @@ class Refinements:
 
         Raises as `follow`.
         """
-        after = max(after, principal.after_seq)
         resources = ExitStack()
         if wait_s:
-            resources.enter_context(self._quotas.waiting(principal.user_id))
+            resources.enter_context(self._quotas.waiting_call(principal.user_id))
         subscription = await self._subscribe(principal, thread_id, after, resources)
         try:
-            found: list[Segment] = []
-            last = after
-            try:
-                # Without a wait there is no timeout either: what is committed is read.
-                async with asyncio.timeout(wait_s or None):
-                    while last < after + limit:
-                        step = await self._next(subscription, wait=not found and wait_s > 0)
-                        if not step:
-                            break
-                        room = after + limit - last
-                        for segment in step:
-                            cut = segment.up_to(segment.first_seq + room - 1)
-                            found.append(cut)
-                            room -= cut.last_seq - cut.first_seq + 1
-                            last = cut.last_seq
-                            if room <= 0:
-                                break
-            except TimeoutError:
-                pass
-            head = subscription.topic.head
-            return EventPage(tuple(found), head, last, head.terminal and last >= head.last_seq)
+            return await read_page(subscription, limit=limit, wait_s=wait_s)
         finally:
             subscription.close()
-
-    @staticmethod
-    async def _next(subscription: Subscription, *, wait: bool) -> list[Segment]:
-        if not wait:
-            return (
-                await subscription.available()
-                if subscription.cursor < subscription.topic.head.last_seq
-                else []
-            )
-        while True:
-            match await subscription.step():
-                case Heartbeat() | ReconnectElsewhere():
-                    continue
-                case None:
-                    return []
-                case segments:
-                    return segments

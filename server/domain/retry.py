@@ -1,4 +1,4 @@
-"""Trying again and doing again: one way to wait out an outage, one way to do something at intervals."""
+"""Retries and repetition: the one way to wait out an outage, the one way to do something at intervals."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Backoff:
         return pause_s
 
     def reset(self) -> None:
-        """An attempt succeeded: start again with the first pause."""
+        """Start again with the first pause, after an attempt that succeeded."""
         self._next_s = self._first_s
 
 
@@ -43,7 +43,7 @@ async def retry_while_unavailable(
     max_s: float,
     jitter: Callable[[], float] = random.random,
 ) -> T:
-    """The result of `call`, which is repeated for as long as it raises DatabaseUnavailable."""
+    """The result of `call`, which is repeated while it raises DatabaseUnavailable."""
     backoff = Backoff(first_s, max_s, jitter=jitter)
     while True:
         try:
@@ -59,7 +59,7 @@ async def every(
     *,
     immediately: bool = False,
 ) -> None:
-    """Call for ever at intervals, also after a call that raised DatabaseUnavailable.
+    """Call forever at intervals, even after a call that raised DatabaseUnavailable.
 
     The first call is made after one interval, or `immediately`. An interval that may change is a function.
     """

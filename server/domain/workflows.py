@@ -43,8 +43,8 @@ class WorkflowService:
         self._workflows, self._quotas, self._clock = workflows, quotas, clock
 
     async def create(self, principal: Principal, command: CreateWorkflow) -> Workflow:
-        """Create a workflow of the principal's, with its first draft. Raises LimitReached."""
-        await self._quotas.create(principal.user_id)
+        """Create a workflow that belongs to the principal, with its first draft. Raises LimitReached."""
+        await self._quotas.count_creation(principal.user_id)
         return await self._workflows.create(
             principal,
             command,
@@ -63,6 +63,6 @@ class WorkflowService:
     async def list(self, principal: Principal, *, limit: int, token: str | None = None) -> Page:
         """The principal's workflows, without files, newest first.
 
-        Raises InvalidArgument for a token that this list did not give out.
+        Raises InvalidArgument for a token that this list did not issue.
         """
         return await self._workflows.list(principal, limit=limit, token=token)

@@ -11,7 +11,8 @@ from ide_orchestrator.v1.workflow_pb2_grpc import WorkflowServiceServicer
 from server.domain.access.sharing import AccessStore, Sharing
 from server.domain.journal.segments import Segment
 from server.domain.proposals.store import ProposalStore
-from server.domain.refinements import EventPage, Refinements
+from server.domain.refinements import Refinements
+from server.domain.streams.pages import EventPage
 from server.domain.workflows import WorkflowService
 from server.grpc.interceptors import Context, caller
 from server.grpc.watch import WatchRegistry

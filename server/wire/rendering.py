@@ -13,9 +13,9 @@ import msgspec
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
-from server.domain import refinements
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
+from server.domain.streams import pages
 from server.encoding.event_batch import varint
 from server.encoding.json_text import replace_surrogates
 from server.wire import messages as m
@@ -154,7 +154,7 @@ class EventPage(msgspec.Struct):
     floor: int
 
 
-def events_page_json(page: refinements.EventPage) -> bytes:
+def events_page_json(page: pages.EventPage) -> bytes:
     """The JSON of a page of events. Each event's JSON is made once and shared."""
     items: list[Any] = [msgspec.Raw(json) for segment in page.segments for json in event_jsons(segment)]
     head = page.head

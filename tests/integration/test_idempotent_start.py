@@ -267,7 +267,7 @@ async def test_only_a_run_that_the_runtime_never_accepted_frees_its_key(
         assert again.thread_id != first.thread_id
     else:
         assert isinstance(again, EarlierStart)
-        assert (again.thread_id, again.taken, again.free) == (first.thread_id, True, False)
+        assert (again.thread_id, again.accepted, again.key_reusable) == (first.thread_id, True, False)
 
 
 async def test_a_client_whose_response_was_lost_starts_one_run(database: str, pool: Any) -> None:

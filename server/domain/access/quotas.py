@@ -18,9 +18,9 @@ from uuid import UUID
 
 from server.domain.errors import LimitReached
 
-#: Seconds between two heartbeats of a replica, and without one after which it counts as dead.
+#: Seconds between two heartbeats of a replica, and seconds without one until it counts as dead.
 SYNC_S, DEAD_AFTER_S = 5.0, 15.0
-#: Whole seconds after which a caller with too many active runs, or streams, may try again.
+#: Whole seconds after which a caller with too many active runs, or too many streams, may try again.
 RUNS_RETRY_S, STREAMS_RETRY_S = 15, 5
 
 
@@ -34,15 +34,15 @@ class QuotaLimits:
 
 
 class QuotaStore(Protocol):
-    """What callers have and did, on all replicas. Times are the store's own."""
+    """The counts of each caller, over all replicas. Times are the store's own."""
 
-    async def count_create(self, caller: UUID, limit: int) -> int | None:
-        """Count one more create in this minute; if it is one too many, return the whole seconds to wait
-        instead."""
+    async def count_creation(self, caller: UUID, limit: int) -> int | None:
+        """Count one more creation in this minute. At the limit, count nothing and return the whole seconds
+        to wait."""
         ...
 
     async def count_stream(self, caller: UUID, limit: int) -> bool:
-        """Count one more open stream of this replica; False if all replicas together have `most`."""
+        """Count one more open stream of this replica; False if all replicas together have `limit`."""
         ...
 
     async def heartbeat(self) -> bool:
@@ -62,14 +62,14 @@ class Quotas:
         self._store, self.limits = store, limits
         self._open: Counter[UUID] = Counter()
         self._waiting: Counter[UUID] = Counter()
-        #: Callers whose number in the store may be another one.
+        #: Callers whose count in the store may be out of date.
         self._changed: set[UUID] = set()
 
-    async def create(self, caller: UUID) -> None:
+    async def count_creation(self, caller: UUID) -> None:
         """Count something that the caller creates. Raises LimitReached."""
         if not self.limits.max_creates_per_minute:
             return
-        wait_s = await self._store.count_create(caller, self.limits.max_creates_per_minute)
+        wait_s = await self._store.count_creation(caller, self.limits.max_creates_per_minute)
         if wait_s is not None:
             raise LimitReached(
                 f"at most {self.limits.max_creates_per_minute} creations per minute are allowed",
@@ -77,11 +77,11 @@ class Quotas:
             )
 
     async def open_stream(self, caller: UUID) -> None:
-        """Count a stream that is about to open; the caller closes it again. Raises LimitReached."""
+        """Count a stream that is about to open, until `close_stream`. Raises LimitReached."""
         limit = self.limits.max_streams
         if not limit:
             return
-        # Counted here first: what `sync` reports meanwhile may be too much, and never too little.
+        # Counted here first: what `sync` reports meanwhile may be too high, never too low.
         self._open[caller] += 1
         try:
             counted = self._open[caller] <= limit and await self._store.count_stream(caller, limit)
@@ -95,14 +95,14 @@ class Quotas:
             )
 
     def close_stream(self, caller: UUID) -> None:
-        """A stream that was counted is closed."""
+        """Stop counting a stream."""
         if self.limits.max_streams:
             _decrement(self._open, caller)
             self._changed.add(caller)
 
     @contextlib.contextmanager
-    def waiting(self, caller: UUID) -> Iterator[None]:
-        """A call that may wait for events, on this replica. Raises LimitReached."""
+    def waiting_call(self, caller: UUID) -> Iterator[None]:
+        """Count a call that waits for events until the block ends; this replica alone. Raises LimitReached."""
         limit = self.limits.max_streams
         if limit and self._waiting[caller] >= limit:
             raise LimitReached(
@@ -132,7 +132,7 @@ class Quotas:
 
 
 def _decrement(counts: Counter[UUID], caller: UUID) -> None:
-    """One less; a caller with none is removed."""
+    """Subtract one; a caller with none left is removed."""
     counts[caller] -= 1
     if counts[caller] <= 0:
         del counts[caller]

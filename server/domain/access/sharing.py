@@ -29,11 +29,11 @@ SHARE_PREFIX = "ideo_share_"
 MAX_SHARE_CHARS = 64
 #: Default and longest lifetime of a share link.
 SHARE_LIFETIME, MAX_SHARE_LIFETIME = timedelta(days=7), timedelta(days=90)
-#: Most users with access to one proposal, and most links to it that are valid at the same time.
+#: Maximum number of users with access to one proposal, and of valid links to it.
 MAX_GRANTS, MAX_SHARE_LINKS = 200, 50
 
 
-def _secret() -> str:
+def _new_secret() -> str:
     return SHARE_PREFIX + token_urlsafe(32)  # 256 bits
 
 
@@ -85,7 +85,7 @@ class AccessStore(Protocol):
     """
 
     async def access_type(self, principal: Principal, proposal_id: UUID) -> AccessType | None:
-        """What the principal may do; None when the proposal does not exist or it may not see it."""
+        """What the principal may do; None when the proposal does not exist or is not visible to it."""
         ...
 
     async def grants(self, by: Principal, proposal_id: UUID) -> Sequence[Grant]:
@@ -95,8 +95,8 @@ class AccessStore(Protocol):
     async def grant(self, by: Principal, proposal_id: UUID, user_id: UUID, access_type: AccessType) -> Grant:
         """Give a user access, or change it; the same grant again changes nothing.
 
-        Raises NotFound also for a user that never called, Conflict when the proposal would be left without
-        an owner, or when more than `MAX_GRANTS` users would have access.
+        Also raises NotFound for a user who has never called, and Conflict when the proposal would be left
+        without an owner, or when more than `MAX_GRANTS` users would have access.
         """
         ...
 
@@ -134,22 +134,22 @@ class AccessStore(Protocol):
         ...
 
     async def resolve_link(self, sha256: bytes) -> Principal | None:
-        """The caller that a link's secret identifies; None when it is not valid, or no longer."""
+        """The caller that a link's secret identifies; None when it is not, or no longer, valid."""
         ...
 
 
 class Sharing:
-    """The use case of share links. `secret` makes a new one of at least 256 random bits."""
+    """The use case of share links. `make_secret` returns a new secret of at least 256 random bits."""
 
-    def __init__(self, store: AccessStore, *, secret: Callable[[], str] = _secret) -> None:
-        self._store, self._secret = store, secret
+    def __init__(self, store: AccessStore, *, make_secret: Callable[[], str] = _new_secret) -> None:
+        self._store, self._make_secret = store, make_secret
 
     async def share(
         self, principal: Principal, proposal_id: UUID, *, after_seq: int, lifetime: timedelta
     ) -> ShareLink:
         """Create a link, with its secret. For owners. Raises NotFound, PermissionDenied, Conflict when
         there are `MAX_SHARE_LINKS`, CursorOutOfRange."""
-        secret = self._secret()
+        secret = self._make_secret()
         link = await self._store.add_link(
             principal,
             proposal_id,
@@ -167,7 +167,7 @@ def hash_secret(secret: str) -> bytes:
 
 
 def require_owner(access_type: AccessType | None) -> None:
-    """Raises NotFound for no access, PermissionDenied for access that is not an owner's."""
+    """Raises NotFound without access, PermissionDenied with less than an owner's access."""
     if access_type is None:
         raise NotFound("no such proposal")
     if access_type is not AccessType.OWNER:

@@ -1,4 +1,4 @@
-"""StreamAuthorization: how long a reader may go on following after it was admitted (ADR 0016).
+"""StreamAuthorization: how long a reader may keep following after it was admitted (ADR 0016).
 
 1. A reader gets no event after its token has expired, within the tolerance between clocks.
 2. The stream of a reader that loses access, or whose user is disabled, ends within `RECHECK_S` and a
@@ -20,7 +20,7 @@ from server.domain.model import Principal
 
 #: Tolerance between clocks for the times in tokens.
 LEEWAY = timedelta(seconds=30)
-#: Seconds between two checks whether all readers may still follow.
+#: Seconds between two checks of whether all readers may still follow.
 RECHECK_S = 20.0
 
 #: A caller (a user or a share link) and the thread that it follows.
@@ -56,7 +56,7 @@ class StreamAuthorization:
             )
 
     def renew(self, principal: Principal) -> None:
-        """Go on until a newer token expires. Raises PermissionDenied for another user's token."""
+        """Extend the right until a newer token expires. Raises PermissionDenied for another user's token."""
         if principal.user_id != self.caller_and_thread[0]:
             raise PermissionDenied("the new token belongs to another user")
         self._ends_at = _end_of(principal)

@@ -22,7 +22,7 @@ LIFETIME = timedelta(seconds=30)
 MAX_TICKET_CHARS = 64
 
 
-def _secret() -> str:
+def _new_secret() -> str:
     return token_urlsafe(32)  # 256 bits
 
 
@@ -36,7 +36,7 @@ class Ticket:
 
 
 class TicketStore(Protocol):
-    """Tickets that were not used yet. Times are the store's own."""
+    """Tickets that have not been used yet. Times are the store's own."""
 
     async def put(
         self, sha256: bytes, principal: Principal, thread_id: UUID, lifetime: timedelta
@@ -47,24 +47,24 @@ class TicketStore(Protocol):
     async def take(self, sha256: bytes, thread_id: UUID) -> Principal | None:
         """Delete the ticket; returns its user if it was valid for the thread, else None.
 
-        The ticket is used up also when it was shown for another thread. A disabled user counts as none.
+        A ticket presented for another thread is used up too. Returns None for a disabled user.
         """
         ...
 
 
 class Tickets:
-    """Issues and redeems tickets. `secret` makes a new one of at least 256 random bits."""
+    """Issues and redeems tickets. `make_secret` returns a new secret of at least 256 random bits."""
 
     def __init__(
-        self, *, store: TicketStore, proposals: ProposalStore, secret: Callable[[], str] = _secret
+        self, *, store: TicketStore, proposals: ProposalStore, make_secret: Callable[[], str] = _new_secret
     ) -> None:
-        self._store, self._proposals, self._secret = store, proposals, secret
+        self._store, self._proposals, self._make_secret = store, proposals, make_secret
 
     async def issue(self, principal: Principal, thread_id: UUID) -> Ticket:
         """A ticket to follow the thread. Raises NotFound when the principal may not see it."""
         if await self._proposals.refinement(principal, thread_id) is None:
             raise NotFound("no such refinement")
-        ticket = self._secret()
+        ticket = self._make_secret()
         expires_at = await self._store.put(_digest(ticket), principal, thread_id, LIFETIME)
         return Ticket(ticket, thread_id, expires_at)
 
@@ -77,7 +77,7 @@ class Tickets:
         if 0 < len(ticket) <= MAX_TICKET_CHARS:
             found = await self._store.take(_digest(ticket), thread_id)
         if found is None:
-            raise Unauthenticated("the ticket is not valid or was used already: get a new one")
+            raise Unauthenticated("the ticket is not valid or has been used already: get a new one")
         return found
 
 

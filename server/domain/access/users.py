@@ -12,8 +12,8 @@ class UserStore(Protocol):
     """The people and services that have called."""
 
     async def ensure_user(self, principal: Principal, now: datetime) -> None:
-        """Make sure that the principal has a row. Without a query when it was checked recently.
+        """Make sure that the principal has a row. A recent check is reused, without a query.
 
-        Raises PermissionDenied for a disabled user, and for a subject that is another user's.
+        Raises PermissionDenied for a disabled user, and for a subject that belongs to another user.
         """
         ...

@@ -1,7 +1,7 @@
-"""FrameReconstructor: the runtime's frames, given back from events and deltas as legacy frames.
+"""FrameReconstructor: the runtime's frames, reconstructed from events and deltas as legacy frames.
 
-The journal keeps an event (what is new) and beside it a delta (`server.encoding.frame_delta`). Read in order
-from seq 1, events and deltas give every frame back (ADR 0004).
+The journal stores each event (what is new) with a delta (`server.encoding.frame_delta`). Read in order from
+seq 1, events and deltas reproduce every frame (ADR 0004).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from server.encoding.legacy_frame import with_seq
 
 
 class FrameReconstructor:
-    """Gives a thread's frames back as legacy frames; takes its events in order from seq 1.
+    """Reconstructs a thread's legacy frames from its events, which it takes in order from seq 1.
 
     A legacy frame is the runtime's frame with `seq` added; a state frame with files has the whole file map,
     each `content` as a list of lines, whatever form the runtime used. A run whose failure the runtime did
@@ -43,7 +43,7 @@ class FrameReconstructor:
         self.seq = 0
 
     def copy(self) -> FrameReconstructor:
-        """An independent one in the same state."""
+        """An independent reconstructor in the same state."""
         other = FrameReconstructor()
         other._context = copy(self._context)
         other._files = dict(self._files)
@@ -57,7 +57,7 @@ class FrameReconstructor:
         return not delta or delta[0] != Encoding.TOKEN
 
     def frames_for(self, seq: int, delta: bytes, kind: EventKind | None) -> list[bytes]:
-        """The frames of event `seq`: usually one, none for what only the hub knows.
+        """The frames of event `seq`: usually one, none for an event of the hub itself.
 
         `kind` is the event's kind; it may be None where `needs_event` says so.
         """
@@ -75,7 +75,7 @@ class FrameReconstructor:
                 assert_never(other)
 
     def skip(self, seq: int, delta: bytes, kind: EventKind | None) -> bytes:
-        """Take event `seq` without making its frames; the frame's text as far as the delta has it."""
+        """Take event `seq` without making its frames. Returns the part of its frame that the delta has."""
         if seq != self.seq + 1:
             raise ValueError(f"frames are reconstructed in order: seq {seq} came after {self.seq}")
         self.seq = seq
@@ -110,5 +110,5 @@ class FrameReconstructor:
         return b"{" + b",".join(self._files.values()) + b"}"
 
     def _own_state_frame(self) -> bytes:
-        """A state frame for files that the hub learnt without a frame."""
+        """A state frame for files that the hub learnt of without a frame."""
         return b'{"event_type":"on_state_update","data":{"files":' + self._file_map() + b"}}"

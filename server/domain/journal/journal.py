@@ -41,8 +41,7 @@ class JournalHead:
     terminal: bool
 
 
-#: Called with each committed segment of a run of this process, in order of seq, and with the journal's head
-#: after it.
+#: Called with each segment that this process commits, in order of seq, and the journal's head after it.
 CommitListener: TypeAlias = Callable[[UUID, Segment, JournalHead], None]
 
 
@@ -50,7 +49,7 @@ class JournalReader(Protocol):
     """The committed events of all threads."""
 
     async def heads(self, thread_ids: Sequence[UUID]) -> Mapping[UUID, JournalHead]:
-        """The head of each thread's journal; a thread without a journal is left out."""
+        """The head of each thread's journal, without the threads that have no journal."""
         ...
 
     async def read_after(self, thread_id: UUID, after: int, *, max_bytes: int) -> Sequence[Segment]:
@@ -81,8 +80,8 @@ class Journal(JournalReader, Protocol):
         rejected: Sequence[RejectedFile] = (),
         failure: Failure | None,
     ) -> None:
-        """Flush the log, then commit terminal event, files and status of the proposal in one transaction.
+        """Flush the log, then commit the terminal event, the files and the status in one transaction.
 
-        Waits for the database as long as it takes. Raises LeaseLost.
+        Waits for the database as long as necessary. Raises LeaseLost.
         """
         ...

@@ -35,7 +35,7 @@ class ReadyLogs:
     def take_batches(self, max_bytes: int) -> list[Batch]:
         """Batches from each log in turn, up to `max_bytes` in total; a single larger event counts as one.
 
-        A log that still has events goes to the end of the line.
+        A log that still has events goes to the end of the queue.
         """
         batches: list[Batch] = []
         left = max_bytes
@@ -153,19 +153,19 @@ class JournalLog:
         return Batch(self, self.committed, last, b"".join(entries), b"".join(deltas), epoch, put_at)
 
     def mark_committed(self, batch: Batch) -> None:
-        """The batch is committed."""
+        """Take the batch off the queued bytes: it is committed."""
         self.committed = batch.last
         self.epoch = batch.epoch
         self.queued_bytes -= batch.size_bytes
         self._wake_waiters()
 
     def mark_finished(self) -> None:
-        """The terminal event, which never was in the queue, is committed after all others."""
+        """Count the terminal event, which is committed after all others and is never queued."""
         self.committed += 1
         self.last_seq = self.committed
 
     def mark_lost(self) -> None:
-        """Another replica holds the lease: drop what is queued."""
+        """Drop what is queued: another replica holds the lease."""
         self.lost = True
         self._queue.clear()
         self.queued_bytes = 0

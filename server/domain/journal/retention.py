@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Protocol
 
-#: Seconds between two sweeps, and most journals removed in one transaction.
+#: Seconds between two sweeps, and maximum number of journals removed in one transaction.
 SWEEP_S, BATCH_SIZE = 600.0, 50
 
 
@@ -18,25 +18,28 @@ class RetentionStore(Protocol):
     """The journals of runs that are over. Times are the store's own."""
 
     async def remove(self, older_than: timedelta, limit: int) -> int:
-        """Delete the events of at most `limit` runs that ended so long ago, oldest first; returns the number.
-        Several replicas may do so at once."""
+        """Delete the events of at most `limit` runs that ended longer ago than that, oldest first; returns
+        the number of runs. Several replicas may do so at once."""
         ...
 
 
 class Retention:
-    """Removes journals `keep` after the end of their run; 0 keeps all. `removed` gets each batch's size."""
+    """Removes journals `keep` after the end of their run; 0 keeps all.
 
-    def __init__(self, store: RetentionStore, keep: timedelta, *, removed: Callable[[int], None]) -> None:
-        self._store, self._keep, self._removed = store, keep, removed
+    `on_removed` is called with the number of journals in each batch.
+    """
+
+    def __init__(self, store: RetentionStore, keep: timedelta, *, on_removed: Callable[[int], None]) -> None:
+        self._store, self._keep, self._on_removed = store, keep, on_removed
 
     async def sweep(self) -> int:
-        """Remove all journals that are due; how many. Raises DatabaseUnavailable."""
+        """Remove all journals that are due; returns their number. Raises DatabaseUnavailable."""
         if not self._keep:
             return 0
         total = 0
         while True:
             count = await self._store.remove(self._keep, BATCH_SIZE)
             total += count
-            self._removed(count)
+            self._on_removed(count)
             if count < BATCH_SIZE:
                 return total

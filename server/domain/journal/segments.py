@@ -2,7 +2,7 @@
 
 A segment is a contiguous run of committed events, at least one. Its `batch` is byte for byte a serialised
 `EventBatch` (`server.encoding.event_batch`): what the database holds is what a gRPC client is sent.
-`delta_batch` holds, one entry per event, what is needed beside the event to give the runtime's frame back
+`delta_batch` has an entry for each event: what is needed besides the event to reconstruct the runtime's frame
 (`server.domain.journal.frame_reconstruction`).
 """
 
@@ -43,7 +43,7 @@ class Segment:
         self.size_bytes = len(batch) + len(delta_batch)
 
     def observed_by(self, on_grow: Callable[[Segment, int], None]) -> Segment:
-        """The same events in a segment without renderings whose growth `on_grow` learns."""
+        """The same events in a segment without renderings, which calls `on_grow` when it grows."""
         return Segment(
             self.first_seq,
             self.last_seq,

@@ -75,11 +75,11 @@ class NotAFile(ValueError):
 
 
 def parse_file(value: object) -> File:
-    """A file from any of the runtime's forms .
+    """A file from any of the runtime's forms.
 
-    Forms: a plain string; `{"content": [lines]}`; `{"content": str, "encoding"?: "utf-8"|"base64"}`;
-    each object with optional `created_at` and `modified_at`. Lines are joined with a line feed and
-    nothing is added: `["a", ""]` is `a` and a line feed. Base64 that does not decode stays text.
+    Forms: a plain string; `{"content": [lines]}`; `{"content": str, "encoding"?: "utf-8"|"base64"}`; an
+    object may also have `created_at` and `modified_at`. Lines are joined with line feeds and nothing is
+    added: `["a", ""]` is `a` and a line feed. Base64 that does not decode stays text.
     Raises NotAFile.
     """
     if isinstance(value, str):

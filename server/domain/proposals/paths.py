@@ -17,7 +17,7 @@ from server.encoding.json_text import replace_surrogates
 
 #: Longest path, and longest segment between slashes, in bytes of UTF-8.
 MAX_PATH_BYTES, MAX_SEGMENT_BYTES = 1024, 255
-#: Most files of one proposal, and most bytes of all of them.
+#: Maximum number of files in one proposal, and of bytes in all of them together.
 MAX_FILES, MAX_FILES_BYTES = 5_000, 64 << 20
 
 
@@ -43,7 +43,7 @@ class PathFault(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RejectedFile:
-    """A file that the run made and that the proposal leaves out."""
+    """A file of the run that the proposal leaves out."""
 
     path: str
     fault: PathFault
@@ -54,8 +54,8 @@ _DEVICES = frozenset(
     ["con", "prn", "aux", "nul", "conin$", "conout$", "clock$"]
     + [f"{name}{digit}" for name in ("com", "lpt") for digit in "0123456789¹²³"]
 )
-#: Characters that change how the text around them is read, or are invisible. Not the joiners U+200C and
-#: U+200D: scripts and emoji need them.
+#: Characters that are invisible or change how the text around them is read, except the joiners U+200C and
+#: U+200D, which scripts and emoji need.
 _DECEPTIVE = frozenset(
     chr(code)
     for codes in (
@@ -91,7 +91,7 @@ def _character_fault(path: str) -> PathFault | None:
 
 
 def _segment_fault(segments: Sequence[str]) -> PathFault | None:
-    # Names that another program's folding would turn into a forbidden one are refused as well.
+    # Names that another program's folding would turn into forbidden ones are refused too.
     folded = [unicodedata.normalize("NFKC", segment) for segment in segments]
     if any(_has_separator(segment) for segment in segments):
         return PathFault.SEPARATOR
@@ -124,7 +124,7 @@ def _is_device(segment: str) -> bool:
 
 
 def path_key(path: str) -> str:
-    """A key that is equal for paths that a case-insensitive file system takes for the same."""
+    """A key that is equal for paths that are the same on a case-insensitive file system."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())
 
 
@@ -139,7 +139,7 @@ class _Partition:
         self._size = 0
 
     def add(self, path: str, file: File) -> PathFault | None:
-        """Keep the file, or say why not."""
+        """Keep the file, or return why it is rejected."""
         key = path_key(path)
         parents = [key[:index] for index, character in enumerate(key) if character == "/" and index]
         size = self._size + len(file.content)
@@ -163,7 +163,7 @@ def partition_files(
 ) -> tuple[dict[str, File], tuple[RejectedFile, ...]]:
     """The files that a proposal keeps, and those that it rejects, both in path order.
 
-    Of files that collide the first in path order is kept: `/A` before `/a`, `/a` before `/a/b`.
+    When files collide, the first in path order is kept: `/A` before `/a`, `/a` before `/a/b`.
     """
     partition = _Partition(max_files=max_files, max_bytes=max_bytes)
     rejected: list[RejectedFile] = []

@@ -27,15 +27,15 @@ from server.domain.runs.runtime import Invocation
 class EarlierStart:
     """The start that an idempotency key belongs to.
 
-    taken: the runtime has or had the run. free: the key may be used again.
+    accepted: the runtime accepted the run. key_reusable: the key may be used for another start.
     """
 
     request_sha256: bytes
     thread_id: UUID
     proposal_id: UUID
     created_at: datetime
-    taken: bool
-    free: bool
+    accepted: bool
+    key_reusable: bool
 
 
 class ProposalStore(Protocol):
@@ -54,16 +54,16 @@ class ProposalStore(Protocol):
         key: IdempotencyKey | None = None,
         max_active_runs: int = 0,
     ) -> Lease | EarlierStart:
-        """Store proposal, access, run, event 1 and key in one transaction; the run's lease is this replica's.
+        """Store proposal, access, run, event 1 and key in one transaction; this replica gets the run's lease.
 
-        If the key belongs to an earlier start, returns that and stores nothing. A key is free again after 24
-        hours, or when the runtime did not take its run. Raises LimitReached when the principal has
-        `max_active_runs` runs that are not over, 0 for no limit.
+        If the key belongs to an earlier start, returns that start and stores nothing. A key is reusable after
+        24 hours, or when the runtime did not accept its run. Raises LimitReached when the principal has
+        `max_active_runs` runs that have not ended; 0 for no limit.
         """
         ...
 
-    async def earlier(self, principal: Principal, key: IdempotencyKey) -> EarlierStart | None:
-        """The start that the principal's key belongs or belonged to; None when it was never used."""
+    async def find_earlier_start(self, principal: Principal, key: IdempotencyKey) -> EarlierStart | None:
+        """The start that the principal's key belongs to, or belonged to; None when it was never used."""
         ...
 
     async def refinement(self, principal: Principal, thread_id: UUID) -> Refinement | None:
@@ -88,6 +88,6 @@ class ProposalStore(Protocol):
     ) -> Page:
         """Proposals that the principal may see, without files, newest first.
 
-        Raises InvalidArgument for a token that this list did not give out.
+        Raises InvalidArgument for a token that this list did not issue.
         """
         ...

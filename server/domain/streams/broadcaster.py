@@ -55,7 +55,7 @@ class Broadcaster:
         self._max_window_bytes = max_window_bytes
         self._poll_s, self._woken_poll_s = poll_s, woken_poll_s
         self._jitter = jitter
-        #: Seconds over which readers are to leave; None while this replica stays.
+        #: Seconds over which readers are asked to leave; None until `drain`.
         self._drain_window_s: float | None = None
         self._topics: dict[UUID, Topic] = {}
         self._empty = asyncio.Event()
@@ -123,7 +123,7 @@ class Broadcaster:
         )
 
     def _leave(self, topic: Topic) -> None:
-        """One reader less; a topic without readers is dropped."""
+        """Remove a reader; a topic without readers is dropped."""
         topic.readers -= 1
         if topic.readers == 0:
             self._topics.pop(topic.thread_id, None)
@@ -131,7 +131,7 @@ class Broadcaster:
                 self._empty.set()
 
     def wake(self, thread_id: UUID) -> None:
-        """Have the readers of a thread check what changed for them."""
+        """Wake the readers of a thread, so that they check their state again."""
         topic = self._topics.get(thread_id)
         if topic is not None:
             topic.wake()
@@ -142,8 +142,8 @@ class Broadcaster:
             topic.send_heartbeat()
 
     async def drain(self, window_s: float) -> None:
-        """Send every reader to another replica, spread over `window_s`, and wait that long at most for them
-        to leave."""
+        """Ask every reader to reconnect elsewhere, spread over `window_s`, and wait at most that long until
+        all have left."""
         self._drain_window_s = window_s
         self._empty.clear()
         for topic in self._topics.values():
@@ -172,7 +172,7 @@ class Broadcaster:
     # --- What other replicas commit ----------------------------------------------------------
 
     def remote_threads(self) -> Mapping[UUID, int]:
-        """Threads followed here, driven elsewhere and not over, each with the last seq known here."""
+        """The active threads that are followed here and driven elsewhere, with the last seq known here."""
         return {
             thread_id: topic.head.last_seq
             for thread_id, topic in self._topics.items()
@@ -180,14 +180,14 @@ class Broadcaster:
         }
 
     def on_hint(self, thread_id: UUID, last_seq: int) -> None:
-        """The thread's journal has reached `last_seq`: read it if that is new and anyone follows."""
+        """Read the thread's journal if it is followed here and `last_seq`, its end, is new."""
         topic = self._topics.get(thread_id)
         if topic is not None and last_seq > topic.head.last_seq:
             self._due.add(thread_id)
             self._work.set()
 
     def on_segment(self, thread_id: UUID, segment: Segment, head: JournalHead) -> None:
-        """A committed segment came along with the hint: deliver it if it joins up, else read."""
+        """Deliver a segment that came with its hint if it continues the topic, else read the journal."""
         topic = self._topics.get(thread_id)
         if topic is None or segment.last_seq <= topic.head.last_seq:
             return
@@ -197,20 +197,20 @@ class Broadcaster:
             self.on_hint(thread_id, segment.last_seq)
 
     def poll_interval_s(self) -> float:
-        """Seconds until the next `poll`: few while wake-ups do not arrive."""
+        """Seconds until the next `poll`: fewer while wake-ups do not arrive."""
         return self._woken_poll_s if self._wakeups is not None and self._wakeups.healthy else self._poll_s
 
     async def poll(self) -> None:
-        """Have every followed thread that is not over read again, for what no wake-up announced."""
-        # Threads driven here too: another replica may have taken one over unseen.
+        """Have every active thread that is followed read again, to find what no wake-up announced."""
+        # Threads driven here too: another replica may have taken one over unnoticed.
         self._due.update(thread_id for thread_id, topic in self._topics.items() if not topic.head.terminal)
         self._work.set()
 
     async def catch_up_forever(self) -> None:
-        """Bring what other replicas commit to the threads that are followed here."""
+        """Read what other replicas commit to the threads that are followed here."""
         while True:
             await self._work.wait()
-            # After DatabaseUnavailable the next poll asks for all of them again.
+            # After DatabaseUnavailable the next poll marks all of them again.
             with contextlib.suppress(DatabaseUnavailable):
                 await self.catch_up()
 
@@ -222,7 +222,7 @@ class Broadcaster:
         if not followed:
             return
         heads = await self._journal.heads(followed)
-        # One iterator for all workers: each takes the next thread that is left.
+        # One iterator for all workers: each takes the next remaining thread.
         left = iter(heads.items())
 
         async def work() -> None:
@@ -233,9 +233,9 @@ class Broadcaster:
             await work()
             return
         workers = [work() for _ in range(min(_CONCURRENT_READS, len(heads)))]
-        for fault in await asyncio.gather(*workers, return_exceptions=True):
-            if isinstance(fault, BaseException):
-                raise fault
+        for result in await asyncio.gather(*workers, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
 
     async def _read_up_to(self, thread_id: UUID, head: JournalHead) -> None:
         """Read what the topic lacks up to the head."""
@@ -244,7 +244,7 @@ class Broadcaster:
             if not segments:
                 return
             for segment in segments:
-                # The journal may have grown since the head was read: the segment knows its own end.
+                # The journal may have grown since the head was read, so the segment says where it ends.
                 topic.extend(segment, JournalHead(segment.last_seq, head.epoch, head.floor, segment.terminal))
         if topic is not None:
             topic.advance(head)

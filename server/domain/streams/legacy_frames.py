@@ -1,9 +1,9 @@
 """Subscriptions to legacy frames: a thread's frames, reconstructed one by one from events and deltas.
 
 1. The runtime's state frames repeat everything, so the frames of a segment may be far larger than the
-   segment: they are made one at a time, and the caller bounds how many it keeps.
+   segment: they are made one at a time, and the caller limits how many it keeps.
 2. To reconstruct the frames after a cursor, all earlier events must be read. A subscription keeps its own
-   reconstructor at its cursor, and shares it when it is ahead of the one that the topic has.
+   reconstructor at its cursor, and shares it when it is ahead of the topic's.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class LegacyFrameSubscription:
         self._own = own
 
     def _nearest(self, seq: int) -> FrameReconstructor:
-        """A reconstructor of this reader's at `seq`, or as little before it as there is one."""
+        """A reconstructor for this reader at `seq`, or at the nearest earlier position available."""
         own, shared = self._own, self.subscription.topic.reconstructor
         if own is not None and own.seq == seq:
             return own

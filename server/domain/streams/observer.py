@@ -10,16 +10,16 @@ TRANSPORTS, FORMS = ("websocket", "sse", "grpc"), ("legacy", "json", "proto")
 
 
 class ReaderObserver(Protocol):
-    """Learns what happens to readers. Every method is cheap."""
+    """Observes readers. Every method is cheap."""
 
     def opened(self, form: str, thread_id: UUID) -> None:
         """A WebSocket with messages of a form was opened."""
         ...
 
     def closed(self, form: str, thread_id: UUID) -> None:
-        """It is closed."""
+        """A WebSocket with messages of a form was closed."""
         ...
 
     def on_slow_reader(self, transport: str) -> None:
-        """A reader was closed because it took too little for too long."""
+        """A reader's stream was closed because it took too little for too long."""
         ...

@@ -1,4 +1,4 @@
-"""What a subscription hands out, one step at a time."""
+"""The steps that a subscription returns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from server.domain.journal.segments import Segment
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Nothing new for a while: the journal's end, and the runtime's progress text."""
+    """The journal's last seq and the runtime's progress text, for a quiet stream."""
 
     last_seq: int
     progress: str
@@ -18,10 +18,10 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class ReconnectElsewhere:
-    """This replica shuts down: subscribe on another one after a while, which differs by reader."""
+    """This replica shuts down: subscribe on another one after a delay, which differs for each reader."""
 
     after_s: float
 
 
-#: New events, or one of the above; None after the terminal event.
+#: New events, a heartbeat, or the request to reconnect; None after the terminal event.
 Step: TypeAlias = list[Segment] | Heartbeat | ReconnectElsewhere | None

@@ -32,25 +32,25 @@ class Subscription:
         reconnect_delay_s: Callable[[], float | None],
         on_close: Callable[[], None],
     ) -> None:
-        """authorization: None for the hub's own readers, which may see everything. reconnect_delay_s: when
-        this reader should come back elsewhere, None while this replica stays. on_close: called once."""
+        """authorization: None for the hub's own readers, which may see everything. reconnect_delay_s: seconds
+        until this reader should reconnect elsewhere, None until the replica drains. on_close: called once."""
         self.topic, self.authorization = topic, authorization
-        #: Seq of the last event handed out.
+        #: Seq of the last event that was returned.
         self.cursor = after
         self._journal, self._clock = journal, clock
         self._reconnect_delay_s, self._on_close = reconnect_delay_s, on_close
         self._heartbeats = topic.heartbeats
         self._closed = False
-        self._sent_away = False
+        self._reconnect_sent = False
 
     @property
     def complete(self) -> bool:
-        """Whether the terminal event was handed out: nothing will follow."""
+        """Whether the terminal event was returned: nothing will follow."""
         return self.topic.head.terminal and self.cursor >= self.topic.head.last_seq
 
     async def step(self) -> Step:
-        """The next segments, a heartbeat, or None when the stream is complete. Once, while this replica
-        shuts down, ReconnectElsewhere.
+        """The next segments, a heartbeat, or None when the stream is complete. ReconnectElsewhere is returned
+        once, when this replica shuts down.
 
         Safe to cancel: the next call returns what this one did not. Raises Unauthenticated, PermissionDenied
         when the reader may no longer follow, CursorOutOfRange, DatabaseUnavailable.
@@ -64,9 +64,9 @@ class Subscription:
                     return segments
             if self.complete:
                 return None
-            delay_s = None if self._sent_away else self._reconnect_delay_s()
+            delay_s = None if self._reconnect_sent else self._reconnect_delay_s()
             if delay_s is not None:
-                self._sent_away = True
+                self._reconnect_sent = True
                 return ReconnectElsewhere(delay_s)
             if self._heartbeats != self.topic.heartbeats:
                 self._heartbeats = self.topic.heartbeats
@@ -78,7 +78,7 @@ class Subscription:
         return await retry_while_unavailable(self.step, self._clock, first_s=RETRY_S, max_s=RETRY_S)
 
     async def available(self) -> list[Segment]:
-        """The next segments that are committed already, at most a step; empty when there is none.
+        """The next segments that are already committed, at most one step; empty when there are none.
 
         Raises CursorOutOfRange when they were removed meanwhile (`server.domain.journal.retention`).
         """
@@ -93,7 +93,7 @@ class Subscription:
         return segments
 
     async def read_when_available(self, after: int) -> Sequence[Segment]:
-        """At most a step of the thread's segments after any cursor, from the journal.
+        """The thread's segments after any cursor, at most one step, from the journal.
 
         Waits while the database is away.
         """

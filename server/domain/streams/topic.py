@@ -1,4 +1,4 @@
-"""The live end of a thread on one replica: a window of its newest segments, and a pulse for its readers."""
+"""The live end of a thread on one replica: a window of its newest segments, and a signal to its readers."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class Topic:
     def __init__(self, thread_id: UUID, max_window_bytes: int) -> None:
         self.thread_id = thread_id
         self.head = JournalHead(0, 1, 1, False)
-        #: Subscriptions that hold it open.
+        #: Number of subscriptions.
         self.readers = 0
-        #: How many heartbeats were due so far.
+        #: Number of heartbeats so far.
         self.heartbeats = 0
         #: The runtime's newest progress text.
         self.progress = ""
-        #: Shared by the readers of legacy frames, as far as they have come.
+        #: The most advanced reconstructor of the readers of legacy frames, shared by them.
         self.reconstructor: FrameReconstructor | None = None
         self._window: deque[Segment] = deque()
         self._max_window_bytes = max_window_bytes
         self._window_bytes = 0
-        self._pulse = asyncio.Event()
+        self._wakeup = asyncio.Event()
 
     @property
     def window_bytes(self) -> int:
@@ -60,7 +60,7 @@ class Topic:
             self._window_bytes -= self._window.popleft().size_bytes
 
     def advance(self, head: JournalHead) -> None:
-        """Take a newer head of the journal and wake the readers. An older head changes nothing."""
+        """Adopt a newer head of the journal and wake the readers. An older head changes nothing."""
         if (head.last_seq, head.terminal) > (self.head.last_seq, self.head.terminal):
             self.head = head
             self.wake()
@@ -77,18 +77,18 @@ class Topic:
 
     def wake(self) -> None:
         """Wake every waiting reader."""
-        self._pulse.set()
-        self._pulse.clear()
+        self._wakeup.set()
+        self._wakeup.clear()
 
     async def wait(self) -> None:
         """Wait for the next `wake`."""
-        await self._pulse.wait()
+        await self._wakeup.wait()
 
     def segments_after(self, seq: int) -> list[Segment] | None:
         """The window's segments after the cursor, up to a step.
 
-        None when the window no longer has them, or not yet: a new reader may know of a later end of the
-        journal than the window does.
+        None when the window does not have them any more, or not yet: a new reader may know a newer head of
+        the journal than the window has.
         """
         window = self._window
         if not window or window[0].first_seq > seq + 1 or window[-1].last_seq <= seq:

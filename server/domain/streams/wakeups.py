@@ -14,23 +14,23 @@ class WakeupListener(Protocol):
     """The followed threads of this replica. Every method is cheap and never waits."""
 
     def remote_threads(self) -> Mapping[UUID, int]:
-        """Threads followed here, driven elsewhere and not over, each with the last seq known here."""
+        """The active threads that are followed here and driven elsewhere, with the last seq known here."""
         ...
 
     def on_hint(self, thread_id: UUID, last_seq: int) -> None:
-        """The thread's journal has reached `last_seq`: read it if that is new and anyone follows."""
+        """Read the thread's journal if it is followed here and `last_seq`, its end, is new."""
         ...
 
     def on_segment(self, thread_id: UUID, segment: Segment, head: JournalHead) -> None:
-        """A committed segment came along with the hint: deliver it if it joins up, else read."""
+        """Deliver a segment that came with its hint if it continues the topic, else read the journal."""
         ...
 
 
 class Wakeups(Protocol):
     """Announces to other replicas what was committed here, and receives what was committed there.
 
-    A hint may come late, twice, out of order or never: the journal has the truth, and a poll finds what no
-    hint announced.
+    A hint may arrive late, twice, out of order or never: the journal is authoritative, and a poll finds what
+    no hint announced.
     """
 
     @property
@@ -47,5 +47,5 @@ class Wakeups(Protocol):
         ...
 
     async def run_forever(self, listener: WakeupListener) -> None:
-        """Announce and listen, also after every outage of the carrier."""
+        """Announce and listen, and recover from every outage of the carrier."""
         ...

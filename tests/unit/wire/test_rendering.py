@@ -8,7 +8,7 @@ from google.protobuf import json_format
 from server.domain.journal.events import Event, Outcome, Terminal, Token
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
-from server.domain.refinements import EventPage
+from server.domain.streams.pages import EventPage
 from server.encoding.event_batch import delimited_event
 from server.wire import messages as m
 from server.wire import rendering
