@@ -20,18 +20,18 @@ CALLER = UUID("10000000-0000-4000-8000-000000000000")
 
 def replicas(pool: Any, **limits: int) -> list[Quotas]:
     """Two replicas with quotas."""
-    made = QuotaLimits(**limits)
-    return [Quotas(PostgresQuotaStore(pool, replica=name), made) for name in ("one", "two")]
+    quota_limits = QuotaLimits(**limits)
+    return [Quotas(PostgresQuotaStore(pool, replica=name), quota_limits) for name in ("one", "two")]
 
 
-async def told(*quotas: Quotas) -> None:
-    """Each replica says that it lives, and what it has open."""
+async def sync_all(*quotas: Quotas) -> None:
+    """Each replica reports that it is alive, and its open streams."""
     for each in quotas:
         await each.sync()
 
 
 async def outcomes(calls: list[Any]) -> tuple[int, int]:
-    """How many calls were let in, and how many refused."""
+    """How many calls were admitted, and how many refused."""
     done = await asyncio.gather(*calls, return_exceptions=True)
     refused = [each for each in done if isinstance(each, LimitReached)]
     assert all(each is None for each in done if each not in refused)
@@ -41,26 +41,26 @@ async def outcomes(calls: list[Any]) -> tuple[int, int]:
 
 async def test_two_replicas_together_let_a_caller_make_no_more_than_one_would(pool: Any) -> None:
     one, two = replicas(pool, max_creates_per_minute=10)
-    await told(one, two)
-    calls = [each.create(CALLER) for _ in range(20) for each in (one, two)]
+    await sync_all(one, two)
+    calls = [each.count_creation(CALLER) for _ in range(20) for each in (one, two)]
     assert await outcomes(calls) == (10, 30)
-    assert await outcomes([two.create(uuid4())]) == (1, 0)
+    assert await outcomes([two.count_creation(uuid4())]) == (1, 0)
 
 
 async def test_a_minute_later_there_is_room_again(pool: Any) -> None:
     one, _ = replicas(pool, max_creates_per_minute=1)
-    assert await outcomes([one.create(CALLER)]) == (1, 0)
+    assert await outcomes([one.count_creation(CALLER)]) == (1, 0)
     with pytest.raises(LimitReached) as refused:
-        await one.create(CALLER)
+        await one.count_creation(CALLER)
     assert 55 <= (refused.value.retry_after_s or 0) <= 60
     await pool.execute("UPDATE quotas SET minute_began_at = minute_began_at - interval '61 seconds'")
-    assert await outcomes([one.create(CALLER)]) == (1, 0)
-    assert await outcomes([one.create(CALLER)]) == (0, 1)
+    assert await outcomes([one.count_creation(CALLER)]) == (1, 0)
+    assert await outcomes([one.count_creation(CALLER)]) == (0, 1)
 
 
 async def test_two_replicas_together_open_no_more_streams_than_one_would(pool: Any) -> None:
     one, two = replicas(pool, max_streams=10)
-    await told(one, two)
+    await sync_all(one, two)
     assert await outcomes([each.open_stream(CALLER) for _ in range(10) for each in (one, two)]) == (10, 10)
     assert await outcomes([one.open_stream(uuid4())]) == (1, 0)
     # When one replica reports that a stream has closed, the other may open one.
@@ -69,13 +69,13 @@ async def test_two_replicas_together_open_no_more_streams_than_one_would(pool: A
         while each._open[CALLER] and closed < 5:
             each.close_stream(CALLER)
             closed += 1
-    await told(one, two)
+    await sync_all(one, two)
     assert await outcomes([each.open_stream(CALLER) for _ in range(5) for each in (one, two)]) == (5, 5)
 
 
 async def test_what_a_dead_replica_had_open_counts_no_more(pool: Any) -> None:
     one, two = replicas(pool, max_streams=3)
-    await told(one, two)
+    await sync_all(one, two)
     assert await outcomes([one.open_stream(CALLER) for _ in range(3)]) == (3, 0)
     assert await outcomes([two.open_stream(CALLER)]) == (0, 1)
     await pool.execute("UPDATE replicas SET seen_at = now() - interval '16 seconds' WHERE name = 'one'")
@@ -85,42 +85,42 @@ async def test_what_a_dead_replica_had_open_counts_no_more(pool: Any) -> None:
 
 async def test_after_a_crash_of_the_database_replicas_report_what_they_have(pool: Any) -> None:
     one, two = replicas(pool, max_streams=3)
-    await told(one, two)
+    await sync_all(one, two)
     assert await outcomes([one.open_stream(CALLER) for _ in range(2)]) == (2, 0)
     await pool.execute("TRUNCATE quotas, replicas")  # what a crash does to unlogged tables
-    await told(one, two)
+    await sync_all(one, two)
     assert await outcomes([two.open_stream(CALLER) for _ in range(3)]) == (1, 2)
 
 
 async def test_a_stream_that_could_not_be_counted_is_not_counted(pool: Any) -> None:
     one, two = replicas(pool, max_streams=2)
-    await told(one, two)
+    await sync_all(one, two)
     for _ in range(3):
         assert await outcomes([one.open_stream(CALLER) for _ in range(2)]) == (2, 0)
         assert await outcomes([one.open_stream(CALLER)]) == (0, 1)
         for _ in range(2):
             one.close_stream(CALLER)
-        await told(one)
+        await sync_all(one)
     assert await pool.fetchval("SELECT streams FROM quotas") == "{}"
     await pool.execute("UPDATE quotas SET minute_began_at = now() - interval '2 hours'")
-    await told(one)
+    await sync_all(one)
     assert await pool.fetchval("SELECT count(*) FROM quotas") == 0
 
 
 async def test_calls_that_wait_are_bounded(pool: Any) -> None:
     one, _ = replicas(pool, max_streams=2)
-    with one.waiting(CALLER), one.waiting(CALLER):
-        with pytest.raises(LimitReached), one.waiting(CALLER):
+    with one.waiting_call(CALLER), one.waiting_call(CALLER):
+        with pytest.raises(LimitReached), one.waiting_call(CALLER):
             pass
-        with one.waiting(uuid4()):
+        with one.waiting_call(uuid4()):
             pass
-    with one.waiting(CALLER):
+    with one.waiting_call(CALLER):
         pass
 
 
 async def test_without_a_limit_nothing_is_counted(pool: Any) -> None:
     one, _ = replicas(pool, max_creates_per_minute=0, max_streams=0)
-    await one.create(CALLER)
+    await one.count_creation(CALLER)
     await one.open_stream(CALLER)
     one.close_stream(CALLER)
     await one.sync()

@@ -102,7 +102,7 @@ class Quotas:
 
     @contextlib.contextmanager
     def waiting_call(self, caller: UUID) -> Iterator[None]:
-        """Count a call that waits for events until the block ends; this replica alone. Raises LimitReached."""
+        """Count a call that waits for events, until the block ends, on this replica. Raises LimitReached."""
         limit = self.limits.max_streams
         if limit and self._waiting[caller] >= limit:
             raise LimitReached(
