@@ -19,7 +19,7 @@ from server.grpc.servicers import AccessServicer, ProposalServicer, RefinementSe
 from server.grpc.watch import WatchRegistry
 from server.use_cases import UseCases
 
-#: The contract's use_cases.
+#: Full names of the contract's services.
 SERVICES = tuple(
     str(service.full_name)
     for file in (each.DESCRIPTOR for each in (refinement_pb2, proposal_pb2, access_pb2, workflow_pb2))
@@ -41,7 +41,7 @@ class GrpcFace:
         await self.health.serving()
 
     async def drain(self) -> None:
-        """Report NOT_SERVING. Calls are still accepted, because clients notice it later."""
+        """Report NOT_SERVING. Calls are still accepted, because clients notice with a delay."""
         await self.health.not_serving()
 
     async def stop(self, grace_s: float) -> None:
@@ -53,9 +53,9 @@ class GrpcFace:
 @dataclass(frozen=True, slots=True)
 class GrpcLimits:
     """Limits for clients. max_request_bytes: largest request. write_s: longest wait until a watch's reader
-    takes a message. max_calls: at a time on this replica; max_streams: on one connection. connection_age_s:
-    age at which a connection is asked to close, so that clients spread over replicas; its calls have
-    `connection_grace_s` to end."""
+    takes a message. max_calls: concurrent calls on this replica; max_streams: on one connection.
+    connection_age_s: age at which a connection is asked to close, so that clients spread over replicas; its
+    calls have `connection_grace_s` to end."""
 
     max_request_bytes: int = 4 << 20
     write_s: float = 30.0
@@ -69,13 +69,13 @@ DEFAULT_LIMITS = GrpcLimits()
 
 
 def _tracing() -> grpc.aio.ServerInterceptor:
-    """The interceptor that makes a span for each call; the library has no types."""
+    """The interceptor that makes a span for each call. The library has no types."""
     interceptor: grpc.aio.ServerInterceptor = aio_server_interceptor()  # type: ignore[no-untyped-call]
     return interceptor
 
 
 def server_options(limits: GrpcLimits, *, reuse_port: bool) -> list[tuple[str, int]]:
-    """Grpc's channel arguments: limits, keepalive, and how to bind the port.
+    """The channel arguments for grpc: limits, keepalive, and how to bind the port.
 
     Without `reuse_port` a second hub fails to bind to the same port, instead of sharing it silently.
     """

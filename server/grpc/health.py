@@ -10,13 +10,13 @@ from grpc_health.v1.health import aio as health_aio
 
 from server.domain.clock import Clock
 
-#: Seconds between two runs of the checks, and failures in a row that make the status NOT_SERVING.
-#: A restart of the database does not.
+#: Seconds between two runs of the checks, and the number of failures in a row that make the status
+#: NOT_SERVING: enough that a restart of the database does not.
 CHECK_INTERVAL_S, MAX_FAILURES = 5.0, 6
 
 
 class Health:
-    """Whether this replica accepts calls. Not before `serving` was called."""
+    """Reports whether this replica accepts calls."""
 
     def __init__(self, services: tuple[str, ...]) -> None:
         #: The empty name stands for the server as a whole.
@@ -30,7 +30,7 @@ class Health:
     async def follow(
         self, ready: Callable[[], Awaitable[list[str]]], clock: Clock, *, max_failures: int = MAX_FAILURES
     ) -> None:
-        """Report the checks of `/readyz`, for ever: NOT_SERVING after `max_failures` in a row, like the
+        """Report the checks of `/readyz` until cancelled: NOT_SERVING after `max_failures` in a row, like the
         readiness probe, and SERVING as soon as they pass."""
         failed = 0
         while True:

@@ -43,7 +43,7 @@ PUBLIC_SERVICES = frozenset(
     )
 )
 
-#: Methods that a share link's secret is enough for: they only read one proposal or its refinement.
+#: Methods that accept a share link's secret: they only read one proposal or its refinement.
 READABLE_BY_SHARE_LINK = frozenset(
     f"/{service.full_name}/{service.methods_by_name[method].name}"
     for service, methods in (
@@ -70,7 +70,7 @@ def _is_public(method: str) -> bool:
 
 
 class Authentication(grpc.aio.ServerInterceptor):
-    """Finds out who calls, before the request is read."""
+    """Authenticates the caller before the request is read."""
 
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
@@ -86,10 +86,10 @@ class Authentication(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is not None and not _is_public(handler_call_details.method):
             # With two tokens it is unclear which one counts.
-            given = [
+            headers = [
                 value for key, value in handler_call_details.invocation_metadata if key == "authorization"
             ]
-            header = str(given[0]) if len(given) == 1 else None
+            header = str(headers[0]) if len(headers) == 1 else None
             reads = handler_call_details.method in READABLE_BY_SHARE_LINK
             _caller.set(await self._authenticator.authenticate_header(header, reads=reads))
         return handler
@@ -97,7 +97,7 @@ class Authentication(grpc.aio.ServerInterceptor):
 
 class AsGeneratorInterceptor(grpc.aio.ServerInterceptor):
     """Turns streams, which write their messages themselves, into generators: OpenTelemetry's interceptor
-    takes every stream for one."""
+    expects every stream to be one."""
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -118,7 +118,7 @@ class AsGeneratorInterceptor(grpc.aio.ServerInterceptor):
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Turns errors into the statuses of the one table. It is the outermost, so it sees the errors of all.
+    """Turns errors into the statuses of the one table. As the outermost interceptor, it sees all errors.
 
     It also parses and serialises instead of grpc, which would send the text of a failure. A handler may
     therefore return bytes, which are sent as they are. `peers`: names of the certificates that may call;

@@ -90,7 +90,7 @@ class RefinementServicer(RefinementServiceServicer):
 def _events_page(page: EventPage) -> bytes:
     """The serialised `ListEventsResponse`.
 
-    Its field 1 is that of `EventBatch`, so a segment's batch is part of it as it is.
+    Its field 1 is that of `EventBatch`, so a segment's batch is a part of it, unchanged.
     """
     segments = _fitting(page.segments)
     rest = m.ListEventsResponse(

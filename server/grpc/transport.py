@@ -17,7 +17,7 @@ from server.domain.errors import PermissionDenied
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """The files. Without `client_ca`, clients need no certificate."""
+    """The files of TLS, in PEM. Without `client_ca`, clients need no certificate."""
 
     certificate: Path
     key: Path

@@ -3,7 +3,7 @@
 1. One message holds all events of a step: in Python, gRPC costs per message, not per event (ADR 0007). A step
    is bounded (`STEP_BYTES`), so a message is too, except for a single larger event.
 2. A segment's bytes are sent as they are in the journal; nothing is built or serialised per reader.
-3. The call of a reader that takes nothing for a while is aborted. Its place is freed in every case.
+3. The call of a reader that takes no message in time is aborted, and its stream is no longer counted.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from server.wire.problems import grpc_status
 LAST_SEQ = "last-seq"
 
 
-class _Stuck(Exception):
+class _WriteTimeout(Exception):
     """The reader took no message for too long."""
 
 
@@ -52,18 +52,18 @@ class WatchRegistry:
         """
         subscription = await self._refinements.follow(principal, thread_id, after)
         try:
-            # Without a deadline, until `end` sets one.
-            async with asyncio.timeout(None) as limit:
-                self._open.add(limit)
+            # No deadline, until `end` sets one.
+            async with asyncio.timeout(None) as timeout:
+                self._open.add(timeout)
                 try:
                     await self._send(subscription, context)
                 finally:
-                    self._open.discard(limit)
+                    self._open.discard(timeout)
         except TimeoutError:
             raise ShuttingDown from None
-        except _Stuck:
-            # First free the place: the status waits behind the messages that the reader has not taken, until
-            # it continues or leaves, and then grpc raises because it could not be sent.
+        except _WriteTimeout:
+            # Unsubscribe first: the status is sent only after the messages that the reader has not taken. If
+            # the reader leaves instead, grpc raises because the status could not be sent.
             subscription.close()
             self._readers.on_slow_reader("grpc")
             with contextlib.suppress(grpc.aio.InternalError):
@@ -93,10 +93,10 @@ class WatchRegistry:
             async with asyncio.timeout(self._write_s):
                 await context.write(message)
         except TimeoutError:
-            raise _Stuck from None
+            raise _WriteTimeout from None
 
     def end(self) -> None:
         """End every watch, so that its reader continues elsewhere."""
         now = asyncio.get_running_loop().time()
-        for limit in list(self._open):
-            limit.reschedule(now)
+        for timeout in list(self._open):
+            timeout.reschedule(now)

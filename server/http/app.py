@@ -26,7 +26,7 @@ from server.http.routes import ROUTES
 from server.http.sockets import RefinementSocket
 from server.use_cases import UseCases
 
-#: On every answer: it is data for its caller alone, never a page.
+#: For every answer: answers are data for their caller alone, never pages.
 _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
@@ -62,12 +62,12 @@ def create_http_app(use_cases: UseCases, probes: Probes, options: HttpOptions) -
         """Refuse a request that does not ask for an upgrade."""
         raise upgrade_required()
 
-    follower = RefinementSocket(use_cases, options)
+    refinement_socket = RefinementSocket(use_cases, options)
 
     @websocket("/api/ws/refinements/{thread_id:str}")
     async def follow(socket: WebSocket[Any, Any, Any], thread_id: FromPath[str]) -> None:
-        """Follow a refinement. The socket authenticates and refuses by itself, before its upgrade."""
-        await follower.serve(thread_id, socket.scope, socket.receive, socket.send)
+        """Follow a refinement. The handler itself authenticates and refuses, before the upgrade."""
+        await refinement_socket.serve(thread_id, socket.scope, socket.receive, socket.send)
 
     app = Litestar(
         [*ROUTES, openapi, socket_only, follow],
@@ -77,7 +77,7 @@ def create_http_app(use_cases: UseCases, probes: Probes, options: HttpOptions) -
             "probes": Provide(lambda: probes, sync_to_thread=False),
         },
         exception_handlers={Exception: partial(problem_response, dev=options.dev)},
-        before_send=[_secure],
+        before_send=[_set_headers],
         request_class=HubRequest,
         response_class=JsonResponse,
         cors_config=CORSConfig(
@@ -108,7 +108,7 @@ _ALLOWED = _allowed(ROUTES)
 
 
 def _with_refused_upgrades(app: ASGIApp) -> ASGIApp:
-    """Litestar closes a WebSocket whose address it does not know. The client gets a problem instead."""
+    """Answer a WebSocket at an unknown address with a problem. Litestar alone would only close it."""
 
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
@@ -122,7 +122,7 @@ def _with_refused_upgrades(app: ASGIApp) -> ASGIApp:
                 error = NotFound("there is no resource at this address")
                 await refuse_upgrade(scope, send, error, trace_id=trace_id_of(Headers.from_scope(scope)))
                 return
-            # An accepted socket is closed as it asks, and a refusal is answered once.
+            # Once accepted or refused, a WebSocket closes as usual.
             refused = False
             await send(message)
 
@@ -131,12 +131,12 @@ def _with_refused_upgrades(app: ASGIApp) -> ASGIApp:
     return handle
 
 
-async def _secure(message: Message, scope: Scope) -> None:
+async def _set_headers(message: Message, scope: Scope) -> None:
     if message["type"] in ("http.response.start", "websocket.http.response.start"):
         headers = MutableScopeHeaders.from_message(message)
         for name, value in _SECURITY_HEADERS.items():
             headers.setdefault(name, value)
-        # Litestar omits methods of an address that has several handlers.
+        # For an address with several handlers, Litestar's own list is incomplete.
         allowed = _ALLOWED.get(str(scope.get("path_template")))
         if allowed is not None and "Allow" in headers:
             headers["Allow"] = allowed

@@ -1,6 +1,6 @@
-"""Authentication of HTTP requests. Guards of the whole application: a route cannot forget them.
+"""Authentication of HTTP requests, by guards of the whole application: a route cannot forget them.
 
-WebSockets authenticate before their upgrade, by more kinds of credentials (`server.http.sockets`).
+WebSockets authenticate before their upgrade, with more kinds of credentials (`server.http.sockets`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PUBLIC = frozenset(
         "/api/ws/refinements/{thread_id}",
     }
 )
-#: Operations that a share link's secret is enough for: they only read one proposal or its refinement.
+#: Operations that accept a share link's secret: they only read one proposal or its refinement.
 READABLE_BY_SHARE_LINK = frozenset({"listProposals", "getProposal", "getRefinement", "listEvents"})
 
 _RESOURCES = {
@@ -39,7 +39,7 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 
 
 class Authenticate:
-    """The guard that finds out who calls. The caller is `request.user` from then on."""
+    """The guard that authenticates the caller, who is `request.user` from then on."""
 
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator

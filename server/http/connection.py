@@ -1,7 +1,7 @@
 """One client's connection, as the handler of a long stream needs it.
 
-In ASGI a handler learns that its client is gone only from `receive`, which needs a second task, and there is
-no deadline for a client that reads nothing. The server's protocols (`server.http.protocols`) therefore put a
+In ASGI a handler learns only from `receive` that its client is gone, which needs a second task, and a client
+that reads nothing has no deadline. Therefore the server's protocols (`server.http.protocols`) put a
 `Connection` into each scope, under `EXTENSION`.
 """
 
@@ -24,19 +24,20 @@ PROGRESS_BYTES = 32 << 10
 #: Bytes that may wait in this process for a client before its handler must wait.
 HIGH_WATER_BYTES = 256 << 10
 
-_LINGER_NOT = struct.pack("ii", 1, 0)
+#: The value of SO_LINGER with which closing a socket resets its connection.
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class ClientGone(Exception):
     """The client closed or lost its connection."""
 
 
-class ReaderStuck(ClientGone):
-    """The client took too little for too long. Its connection ends."""
+class SlowReader(ClientGone):
+    """The client took too little for too long."""
 
 
 class Connection:
-    """A client's connection. writable: whether little data waits to be sent; wait: returns once it is so."""
+    """A client's connection. writable: whether little data waits to be sent; wait: waits until that is so."""
 
     def __init__(
         self,
@@ -51,8 +52,8 @@ class Connection:
         self._wait = wait
         self._deadline_s = deadline_s
         self._task: asyncio.Task[Any] | None = None
-        self._why: Exception | None = None
-        #: Called with each message of a WebSocket's client.
+        self._end_reason: Exception | None = None
+        #: Called with each message from a WebSocket's client.
         self.on_message: Callable[[bytes], None] = lambda message: None
 
     @property
@@ -63,7 +64,7 @@ class Connection:
     @property
     def ended(self) -> Exception | None:
         """Why the stream cannot continue; None while it can."""
-        return self._why
+        return self._end_reason
 
     @contextlib.contextmanager
     def streaming(self) -> Iterator[None]:
@@ -71,19 +72,19 @@ class Connection:
 
         Raises ClientGone when the connection is lost, ShuttingDown when the server stops.
         """
-        already = self._why
-        if already is not None:
-            raise already
+        reason = self._end_reason
+        if reason is not None:
+            raise reason
         task = asyncio.current_task()
         assert task is not None
-        asked_before = task.cancelling()
+        cancellations_before = task.cancelling()
         self._task = task
         try:
             yield
         except asyncio.CancelledError:
-            why = self.ended
-            if why is not None and task.uncancel() <= asked_before:
-                raise why from None
+            reason = self.ended
+            if reason is not None and task.uncancel() <= cancellations_before:
+                raise reason from None
             raise
         finally:
             self._task = None
@@ -93,24 +94,24 @@ class Connection:
         self._end(ClientGone())
 
     def stop(self) -> bool:
-        """Called when the server stops. False when no stream is open that ends itself."""
+        """Called when the server stops. Returns whether a stream is open, which then ends itself."""
         return self._end(ShuttingDown())
 
-    def _end(self, why: Exception) -> bool:
-        if self._why is None:
-            self._why = why
+    def _end(self, reason: Exception) -> bool:
+        if self._end_reason is None:
+            self._end_reason = reason
             if self._task is not None:
                 self._task.cancel()
         return self._task is not None
 
     def write(self, data: bytes) -> None:
-        """Hand bytes to the transport as they are. Raises ClientGone."""
+        """Write bytes to the transport unchanged. Raises ClientGone."""
         if self._transport.is_closing():
             raise ClientGone
         self._transport.write(data)
 
     async def drain(self) -> None:
-        """Wait until little data waits to be sent. Raises ReaderStuck; the connection stays open."""
+        """Wait until little data waits to be sent. Raises SlowReader; the connection stays open."""
         while not self._writable():
             before = self.waiting_bytes
             try:
@@ -118,13 +119,13 @@ class Connection:
                     await self._wait()
             except TimeoutError:
                 if self.waiting_bytes > before - PROGRESS_BYTES:
-                    raise ReaderStuck from None
+                    raise SlowReader from None
 
     def abort(self) -> None:
-        """Cut the connection at once, and discard the data that waits for it, also in the kernel."""
+        """Reset the connection at once, and discard its unsent data, even in the kernel."""
         with contextlib.suppress(OSError, AttributeError):
             sock = self._transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._transport.abort()
 
 

@@ -1,4 +1,4 @@
-"""What handlers are given: the use cases, and the query as a validated model."""
+"""The dependencies of handlers: the use cases, and the query as a validated model."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ class FromQuery:
         return self.model.model_validate(dict(request.query_params))
 
 
-def query(model: type[QueryModel]) -> dict[str, Provide]:
-    """The dependency `wanted` of a handler: the route's query as a model."""
-    return {"wanted": Provide(FromQuery(model), sync_to_thread=False)}
+def query_dependency(model: type[QueryModel]) -> dict[str, Provide]:
+    """The dependency `params` of a handler: the route's query as a model."""
+    return {"params": Provide(FromQuery(model), sync_to_thread=False)}

@@ -1,7 +1,7 @@
 """Errors as answers: application/problem+json for the hub's errors, Litestar's and all others.
 
-The one table (`server.wire.problems`) says how. Three answers have no error in the domain, because they
-exist in HTTP alone: 405, 426 and the 503 of `/readyz`.
+The one table (`server.wire.problems`) defines the answers. Three have no error in the domain, because they
+exist only in HTTP: 405, 426 and the 503 of `/readyz`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = structlog.stdlib.get_logger("server.http")
 
 
 class HttpError(Exception):
-    """An error that exists in HTTP alone."""
+    """An error that exists only in HTTP."""
 
     def __init__(
         self, status: int, code: str, detail: str, headers: Mapping[str, str], **members: Any
@@ -87,7 +87,7 @@ def to_hub_error(error: Exception) -> Exception:
     if status == 404:
         return NotFound("there is no resource at this address")
     if status == 405:
-        # Litestar lists a WebSocket as a method of its address.
+        # Litestar lists `websocket` among the methods of an address.
         methods = (error.headers or {}).get("allow", "").split(", ")
         return method_not_allowed(", ".join(method for method in methods if method != "websocket"))
     if status == 413:
@@ -115,7 +115,7 @@ def error_response(error: Exception, *, instance: str, trace_id: str) -> tuple[i
 
 
 def log_internal_error(error: BaseException, *, trace_id: str, path_template: str, dev: bool) -> None:
-    """Log an error that is the hub's fault; its text only in development, since it may hold content."""
+    """Log an error that is the hub's fault. Its text, which may hold user data, only in development."""
     if not isinstance(error, HttpError) and problem_of(error) is INTERNAL:
         log.error(
             "request_failed",
@@ -138,7 +138,7 @@ def place_of(error: BaseException) -> str:
 
 
 def problem_response(request: Request[Any, Any, Any], error: Exception, *, dev: bool) -> Response[bytes]:
-    """The answer to an error of a route, or before it."""
+    """The answer to an error that was raised by a route or before it."""
     error = to_hub_error(error)
     trace_id = trace_id_of(request.headers)
     log_internal_error(

@@ -17,7 +17,7 @@ from server.http.handshake import Form
 from server.http.websocket_frames import binary_frame, text_frame
 from server.wire import rendering
 
-#: Legacy frames are written in pieces of this size, and shared between readers up to that one.
+#: Legacy frames are written in pieces of PIECE_BYTES. Those of one segment are shared up to SHARED_BYTES.
 PIECE_BYTES, SHARED_BYTES = 256 << 10, 1 << 20
 
 
@@ -108,15 +108,15 @@ class LegacyFrameEncoder:
         self._progress = ""
 
     def hello(self, head: JournalHead) -> bytes:
-        """Legacy frames have none."""
+        """Nothing: there is no legacy frame for it."""
         return b""
 
     async def segment(self, segment: Segment) -> AsyncIterator[Piece]:
         """The frames of the segment's events, in pieces. Small ones are shared; others are made for this
         reader alone, because state frames repeat everything."""
-        made: bytes | None = segment.get_cached(Form.LEGACY)
-        if made is not None:
-            yield made, segment.last_seq
+        shared: bytes | None = segment.get_cached(Form.LEGACY)
+        if shared is not None:
+            yield shared, segment.last_seq
             return
         await self._subscription.prepare(segment)
         kept: list[bytes] | None = []
@@ -144,7 +144,7 @@ class LegacyFrameEncoder:
         return _progress_frame(step.progress)
 
     def reconnect(self, step: ReconnectElsewhere) -> bytes:
-        """Legacy frames have none: the close makes readers reconnect."""
+        """Nothing: the close makes readers reconnect."""
         return b""
 
     def error(self, message: str, context: str) -> bytes:

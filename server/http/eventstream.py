@@ -12,7 +12,7 @@ from server.domain.errors import PermissionDenied, ShuttingDown, Unauthenticated
 from server.domain.streams.observer import ReaderObserver
 from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
 from server.domain.streams.subscription import Subscription
-from server.http.connection import ClientGone, ReaderStuck, connection_of
+from server.http.connection import ClientGone, SlowReader, connection_of
 from server.http.errors import log, place_of
 from server.wire import rendering
 
@@ -25,7 +25,7 @@ _HEADERS = [
 
 
 class EventStream(Response[None]):
-    """Subscribes when it is sent, so that an error until then is answered as a problem.
+    """Subscribes when it is sent, so that an error before the first byte is answered as a problem.
 
     resumed: the client reconnected with `Last-Event-ID`. If no event follows, the answer is 204, after which
     an EventSource does not reconnect.
@@ -51,7 +51,7 @@ class EventStream(Response[None]):
                 await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
                 await self._stream(subscription, scope, send)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-        except ReaderStuck:
+        except SlowReader:
             log.info("reader_stuck", thread_id=str(subscription.topic.thread_id))
             self._readers.on_slow_reader("sse")
             connection_of(scope).abort()  # type: ignore[arg-type]
@@ -83,7 +83,7 @@ class EventStream(Response[None]):
                         case other:
                             assert_never(other)
         except (ShuttingDown, Unauthenticated, PermissionDenied):
-            # A regular end: the client reconnects, to another replica, or to be answered why it cannot.
+            # A regular end: the client reconnects to another replica, or the answer says why it cannot.
             await connection.drain()
         except ClientGone:
             raise
@@ -94,6 +94,6 @@ class EventStream(Response[None]):
                 where=place_of(error),
                 thread_id=str(subscription.topic.thread_id),
             )
-            # Cut, so that the client does not take it for the end of the stream.
+            # Aborted, so that the client does not mistake this for the end of the stream.
             connection.abort()
             raise ClientGone from None

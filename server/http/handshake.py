@@ -1,4 +1,4 @@
-"""What a WebSocket's upgrade request asks for: the form of messages, the token, the origin. Pure."""
+"""What a WebSocket's upgrade request contains: the form of messages, the token, the origin. Pure."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def form_of(offered: Sequence[str]) -> tuple[Form, str | None]:
 
 
 def token_of(query_token: str | None, authorization: str | None, offered: Sequence[str]) -> str | None:
-    """The token: from a subprotocol, as it is or in base64url, else from the `Authorization` header, else
-    from the query."""
+    """The token: from a subprotocol, plain or in base64url, else from the `Authorization` header, else from
+    the query."""
     for name in offered:
         if name.startswith(BEARER_PREFIX):
             return _unwrapped(name.removeprefix(BEARER_PREFIX))
@@ -43,8 +43,8 @@ def token_of(query_token: str | None, authorization: str | None, offered: Sequen
 
 
 def _unwrapped(text: str) -> str:
-    """A token in base64url without padding (recognised by the lack of dots), decoded; any other text, and a
-    share link's secret, as it is."""
+    """A token in base64url without padding (recognised because it has no dots), decoded; any other text, and
+    a share link's secret, unchanged."""
     if "." in text or text.startswith(SHARE_PREFIX):
         return text
     try:
@@ -56,8 +56,8 @@ def _unwrapped(text: str) -> str:
 def origin_allowed(origins: Sequence[str], allowed: Collection[str]) -> bool:
     """Whether the request has one allowed `Origin`, or none.
 
-    Scheme, host and port must be equal; scheme and host in any case. Browsers always send an origin, so a
-    request without one does not come from a foreign page.
+    Scheme, host and port must be equal, ignoring case. Browsers always send an origin, so a request without
+    one does not come from a foreign page.
     """
     if not origins:
         return True

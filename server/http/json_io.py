@@ -1,4 +1,4 @@
-"""JSON in and out. What is wrong with a body is said by its place, never by its content."""
+"""JSON in and out. Errors name the place in a body, never its content."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def parse_json(raw: bytes) -> object:
 
 
 class HubRequest(Request[Principal, Any, Any]):
-    """A request whose body is JSON, whatever its content type says. `user` is the caller (`authenticate`)."""
+    """A request with a JSON body, whatever its content type. `user` is the caller (`Authenticate`)."""
 
     async def json(self) -> Any:
         """The body, parsed. Raises InvalidArgument; Litestar raises for a body that is too large."""

@@ -88,7 +88,7 @@ def problems(statuses: tuple[int, ...]) -> dict[int, ResponseSpec]:
 
 
 def operation(operation_id: str, tag: str, statuses: tuple[int, ...], **others: Any) -> dict[str, Any]:
-    """The arguments of a route's decorator that describe it. `statuses`: those of its problems."""
+    """The arguments of a route's decorator that describe it. `statuses`: the statuses of its problems."""
     responses = problems(statuses) | others.pop("responses", {})
     security: list[dict[str, list[str]]] = [{"bearer": []}]
     return {
@@ -108,7 +108,7 @@ def header(name: str, description: str) -> ResponseHeader:
 def openapi_document(routes: Sequence[HTTPRouteHandler]) -> bytes:
     """The document of the routes, as JSON.
 
-    An application of its own makes it: otherwise Litestar serves pages of its own with it.
+    A separate application makes it: otherwise Litestar would also serve its own pages about it.
     """
     config = OpenAPIConfig(
         title="IDE Orchestrator",
@@ -146,16 +146,16 @@ def openapi_document(routes: Sequence[HTTPRouteHandler]) -> bytes:
 def _complete(operation: dict[str, Any], handler: HTTPRouteHandler) -> None:
     declared = {str(status) for status in handler.responses or {}}
     for status in list(operation["responses"]):
-        # Litestar adds a 400 of its own form to every route with parameters.
+        # Litestar adds a 400 in its own format to every route with parameters.
         if status == "400" and status not in declared:
             del operation["responses"][status]
     for parameter in operation.get("parameters", ()):
         parameter["schema"] = _without_null(parameter["schema"])
     if handler.opt.get(EVENT_STREAM):
         operation["responses"]["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
-    wanted = (handler.dependencies or {}).get("wanted")
-    if isinstance(wanted, Provide) and isinstance(wanted.dependency, FromQuery):
-        operation.setdefault("parameters", []).extend(_parameters(wanted.dependency.model))
+    params = (handler.dependencies or {}).get("params")
+    if isinstance(params, Provide) and isinstance(params.dependency, FromQuery):
+        operation.setdefault("parameters", []).extend(_parameters(params.dependency.model))
 
 
 def _parameters(model: type[QueryModel]) -> Iterator[dict[str, Any]]:
@@ -171,7 +171,7 @@ def _parameters(model: type[QueryModel]) -> Iterator[dict[str, Any]]:
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A parameter that may be left out is never null."""
+    """The schema without `null`: an optional parameter is left out, never null."""
     found: dict[str, Any] = {}
     for each in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
         if each != {"type": "null"}:
@@ -189,7 +189,7 @@ def _body_schemas(routes: Iterable[HTTPRouteHandler]) -> Iterator[tuple[str, dic
 
 
 def _untitled(schema: dict[str, Any]) -> dict[str, Any]:
-    """Without pydantic's titles, which repeat the names."""
+    """The schema without pydantic's titles, which repeat the names."""
     properties = {name: _untitled(each) for name, each in schema.get("properties", {}).items()}
     kept = {name: value for name, value in schema.items() if name not in ("title", "properties")}
     return kept | ({"properties": properties} if properties else {})

@@ -1,4 +1,4 @@
-"""What the HTTP face is configured with."""
+"""The options of the HTTP face."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Routes for probes and scrapes: health, readiness, metrics. Anyone may call them."""
+"""Routes for probes and scrapes, open to all: health, readiness, metrics."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def health() -> Health:
 
 
 @get("/api/health", include_in_schema=False)
-async def health_again() -> Health:
+async def legacy_health() -> Health:
     """The same, at the legacy address."""
     return Health("ok")
 

@@ -8,7 +8,7 @@ from litestar import get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from server.http.dependencies import Cases, query
+from server.http.dependencies import Cases, query_dependency
 from server.http.json_io import HubRequest, JsonResponse
 from server.http.lists import LINK, list_response
 from server.http.openapi import operation
@@ -22,20 +22,20 @@ from server.wire.proposals import Proposal, ProposalPage, ProposalsQuery
         "proposals",
         (400,),
         response_description="A page of proposals",
-        dependencies=query(ProposalsQuery),
+        dependencies=query_dependency(ProposalsQuery),
         response_headers=[LINK],
     ),
 )
 async def list_proposals(
-    request: HubRequest, use_cases: Cases, wanted: NamedDependency[ProposalsQuery]
+    request: HubRequest, use_cases: Cases, params: NamedDependency[ProposalsQuery]
 ) -> JsonResponse[ProposalPage]:
     """The proposals that the caller may see, without files, newest first."""
     page = await use_cases.proposals.list(
         request.user,
-        limit=wanted.size,
-        token=wanted.cursor,
-        workflow_id=wanted.workflow_id,
-        status=wanted.status,
+        limit=params.size,
+        token=params.cursor,
+        workflow_id=params.workflow_id,
+        status=params.status,
     )
     return list_response(request, ProposalPage.of(page))
 

@@ -1,7 +1,7 @@
 """uvicorn's two protocols, extended for long streams (ADR 0006).
 
-They subclass uvicorn's, whose version is pinned; tests/contract/faces/test_http_protocols.py checks all
-that they use of them.
+They subclass uvicorn's, whose version is pinned; tests/contract/faces/test_http_protocols.py checks
+everything that they use.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class HubConfig(Config):
     max_connections = MAX_CONNECTIONS
 
 
-def _ours(config: Config) -> HubConfig:
+def _hub_config(config: Config) -> HubConfig:
     assert isinstance(config, HubConfig)
     return config
 
@@ -76,7 +76,7 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
             self.transport,
             writable=self.writable.is_set,
             wait=self.writable.wait,
-            deadline_s=_ours(self.config).send_deadline_s,
+            deadline_s=_hub_config(self.config).send_deadline_s,
         )
 
     async def run_asgi(self) -> None:
@@ -85,7 +85,7 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
         await super().run_asgi()
         if not self.disconnected:
             # The data that still waits has the same deadline as in the stream.
-            linger_s = self.close_timeout + _ours(self.config).send_deadline_s
+            linger_s = self.close_timeout + _hub_config(self.config).send_deadline_s
             self._linger = self.loop.call_later(linger_s, self.stream.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -134,7 +134,7 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
     def handle_parser_exception(self) -> None:
         """The client violated the protocol."""
         if self.conn.close_sent is None:
-            # Before the upgrade no close can be sent, but uvicorn sends one.
+            # Before the upgrade a close frame is not possible, but uvicorn would send one.
             self._refuse_upgrade()
             return
         super().handle_parser_exception()
@@ -147,8 +147,8 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
         self.stream.lost()
 
     def shutdown(self) -> None:
-        """The server stops. A stream closes itself, with the cursor to continue from; one that is being
-        opened does so as soon as it is open."""
+        """The server stops. A stream closes itself, with the cursor to continue from; if it is being opened,
+        as soon as it is open."""
         if not self.stream.stop() and self.handshake_complete:
             super().shutdown()
 
@@ -165,15 +165,15 @@ class HubHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client connected."""
         super().connection_made(transport)
-        self._expect_within(_ours(self.config).head_deadline_s)
+        self._expect_within(_hub_config(self.config).head_deadline_s)
         flow = self.flow
         self.stream = Connection(
             transport,
             writable=lambda: not flow.write_paused,
             wait=flow.drain,
-            deadline_s=_ours(self.config).send_deadline_s,
+            deadline_s=_hub_config(self.config).send_deadline_s,
         )
-        if len(self.connections) > _ours(self.config).max_connections:
+        if len(self.connections) > _hub_config(self.config).max_connections:
             message = "this replica has reached its limit of connections"
             self._refuse(LimitReached(message, retry_after_s=CONNECTIONS_RETRY_S))
 
@@ -186,7 +186,7 @@ class HubHttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
-        self._expect_within(_ours(self.config).head_deadline_s)
+        self._expect_within(_hub_config(self.config).head_deadline_s)
         self._in_head, self._head_bytes = True, 0
         self.scope["extensions"] = {EXTENSION: self.stream}  # type: ignore[dict-item]
 
@@ -196,16 +196,16 @@ class HubHttpProtocol(HttpToolsProtocol):
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES:
             # The parser's callbacks refuse by raising; the answer is 400.
             raise ValueError("the head is too large")
-        self._expect_within(_ours(self.config).body_deadline_s)
+        self._expect_within(_hub_config(self.config).body_deadline_s)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """A request has arrived, or its HTTP part before an upgrade."""
+        """A request has arrived completely, or its HTTP part before an upgrade."""
         self._arrived()
         super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
-        """Hand the connection over."""
+        """Pass the connection to the WebSocket protocol."""
         self._arrived()
         super().handle_websocket_upgrade()
 
@@ -219,7 +219,7 @@ class HubHttpProtocol(HttpToolsProtocol):
             self._deadline = None
 
     def _too_slow(self) -> None:
-        """Give the client up, and ignore the part of a request that it sent."""
+        """Close the connection, and ignore the part of the request that has arrived."""
         if not self.transport.is_closing():
             if self.cycle is None or not self.cycle.response_started:
                 self._refuse(ReaderTooSlow("the request took too long to arrive"))
@@ -235,7 +235,7 @@ class HubHttpProtocol(HttpToolsProtocol):
         super().data_received(data)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is not HTTP, and close."""
+        """Refuse a request that is not valid HTTP, and close the connection."""
         self._arrived()
         wrong = "the request line or the headers are malformed, or too large"
         self._refuse(InvalidArgument({"request": wrong}))

@@ -10,7 +10,7 @@ from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
-from server.http.dependencies import Cases, query
+from server.http.dependencies import Cases, query_dependency
 from server.http.eventstream import EventStream
 from server.http.json_io import MAX_BODY_BYTES, HubRequest, JsonResponse
 from server.http.openapi import EVENT_STREAM, header, operation
@@ -61,7 +61,7 @@ async def start_refinement(
 ) -> JsonResponse[StartedRefinement]:
     """Start a refinement of the workflow's files; answered once the runtime accepted it."""
     command = data.command(workflow_id)
-    # Two lines of a header are one list, which is not a key.
+    # Repeated headers are joined into one list, which is not a valid key.
     keys = request.headers.getall("idempotency-key", [])
     checked_key = idempotency_key(", ".join(keys) if keys else key, "Idempotency-Key")
     started = await use_cases.refinements.start(request.user, command, key=checked_key)
@@ -125,7 +125,7 @@ async def create_ticket(request: HubRequest, use_cases: Cases, data: JSONBody[Cr
         "listEvents",
         "refinements",
         (400, 404, 410, 429),
-        dependencies=query(EventsQuery),
+        dependencies=query_dependency(EventsQuery),
         opt={EVENT_STREAM: True},
         responses={
             200: ResponseSpec(
@@ -141,7 +141,7 @@ async def list_events(
     request: HubRequest,
     use_cases: Cases,
     thread_id: FromPath[UUID],
-    wanted: NamedDependency[EventsQuery],
+    params: NamedDependency[EventsQuery],
     last_event_id: Annotated[
         str | None,
         HeaderParameter(
@@ -154,14 +154,14 @@ async def list_events(
     """The events after a cursor: a page, which may wait for the first event, or, for clients that prefer
     text/event-stream, all events until the last."""
     if request.accept.best_match(["application/json", _SSE]) == _SSE:
-        after = max(wanted.after, cursor(last_event_id or None, "Last-Event-ID"))
+        after = max(params.after, cursor(last_event_id or None, "Last-Event-ID"))
         return EventStream(
             lambda: use_cases.refinements.follow(request.user, thread_id, after),
             resumed=bool(last_event_id),
             readers=use_cases.readers,
         )
     page = await use_cases.refinements.page(
-        request.user, thread_id, after=wanted.after, limit=wanted.size, wait_s=wanted.wait
+        request.user, thread_id, after=params.after, limit=params.size, wait_s=params.wait
     )
     return JsonResponse(events_page_json(page))
 

@@ -7,7 +7,7 @@ Every route needs a token, and UUIDs in its address: two guards of the applicati
 from __future__ import annotations
 
 from server.http.access_routes import ACCESS_ROUTES
-from server.http.probes import health, health_again, metrics, ready
+from server.http.probes import health, legacy_health, metrics, ready
 from server.http.proposal_routes import PROPOSAL_ROUTES
 from server.http.refinement_routes import REFINEMENT_ROUTES
 from server.http.workflow_routes import WORKFLOW_ROUTES
@@ -18,7 +18,7 @@ ROUTES = [
     *ACCESS_ROUTES,
     *REFINEMENT_ROUTES,
     health,
-    health_again,
+    legacy_health,
     ready,
     metrics,
 ]

@@ -1,11 +1,11 @@
 """WebSocket `/api/ws/refinements/{thread_id}`: authentication, then a thread's events until the last.
 
-1. An error before the upgrade is answered as a problem. A thread that belongs to somebody else and one that
+1. An error before the upgrade is answered as a problem. A thread that belongs to another user and one that
    does not exist both get 403.
-2. A stream ends with the terminal event (1000), by the client, or with a close code of the one table. The
-   reason holds the cursor when it makes sense to reconnect.
-3. A reader that takes too little for too long is closed with 4408. That close waits behind the data that the
-   reader has not taken; if the reader does not take that either, the connection is cut (ADR 0006).
+2. A stream ends after the terminal event (1000), when the client closes it, or with a close code from the one
+   table. The reason has the cursor if reconnecting makes sense.
+3. A reader that takes too little for too long is closed with 4408. The close follows the data that the reader
+   has not taken; if the reader does not take that either, the connection is reset (ADR 0006).
 4. An open stream outlasts an outage of the database.
 """
 
@@ -25,7 +25,7 @@ from server.domain.journal.segments import Segment
 from server.domain.model import Principal
 from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
 from server.domain.streams.subscription import Subscription
-from server.http.connection import ClientGone, Connection, ReaderStuck, connection_of
+from server.http.connection import ClientGone, Connection, SlowReader, connection_of
 from server.http.errors import log, log_internal_error, place_of, refuse_upgrade, trace_id_of
 from server.http.event_encoders import Encoder, JsonEventEncoder, LegacyFrameEncoder, ProtoEventEncoder
 from server.http.handshake import Form, form_of, origin_allowed, token_of
@@ -44,7 +44,7 @@ from server.wire.problems import (
 )
 from server.wire.validation import cursor, uuid_or_not_found
 
-#: Advice with which a reader continues from its cursor.
+#: The advice after which a reader continues from its cursor.
 _WITH_CURSOR = (ReconnectAdvice.AT_ONCE, ReconnectAdvice.LATER, ReconnectAdvice.NEW_TOKEN)
 #: A step may be larger: it is written in pieces of at least this size.
 _WRITE_BYTES = 256 << 10
@@ -126,9 +126,9 @@ class RefinementSocket:
         """Follow to the end, and close. Raises ClientGone, OSError."""
         try:
             close = await self._run(stream, thread_id, trace_id)
-            # A close waits behind the other data, and ASGI's has no deadline.
+            # The close follows the other data, and ASGI's close has no deadline.
             await stream.connection.drain()
-        except ReaderStuck:
+        except SlowReader:
             log.info("reader_stuck", thread_id=thread_id, trace_id=trace_id)
             self._use_cases.readers.on_slow_reader("websocket")
             stream.connection.write(close_frame(CLOSE_SLOW.code, stream.reason(CLOSE_SLOW)))
@@ -136,7 +136,7 @@ class RefinementSocket:
         await send({"type": "websocket.close", "code": close.code, "reason": stream.reason(close)})
 
     async def _run(self, stream: _Stream, thread_id: str, trace_id: str) -> Close:
-        """Follow to the end; how to close. Raises ClientGone."""
+        """Follow to the end. Returns how to close. Raises ClientGone."""
         now = asyncio.get_running_loop().time
         refresh = TokenRefresh(self._use_cases.authenticator, stream.authorization, now)
         stream.connection.on_message = refresh.on_message
@@ -171,7 +171,7 @@ class RefinementSocket:
 
 
 class _Stream:
-    """The events of a subscription, on their way to one client."""
+    """Writes the events of a subscription to one client."""
 
     def __init__(self, connection: Connection, subscription: Subscription, encoder: Encoder) -> None:
         self.connection, self.encoder = connection, encoder
@@ -186,7 +186,7 @@ class _Stream:
         return self._subscription.authorization
 
     async def follow(self) -> None:
-        """Write everything until the terminal event. Raises ClientGone, ReaderStuck."""
+        """Write everything until the terminal event. Raises ClientGone, SlowReader."""
         await self.write(self.encoder.hello(self._subscription.topic.head))
         while True:
             match await self._subscription.step_when_available():
@@ -218,7 +218,7 @@ class _Stream:
 
     async def _write_joined(self, frames: list[bytes], last_seq: int) -> None:
         self._put(frames[0] if len(frames) == 1 else b"".join(frames))
-        # Noted before the wait, which a stopping server cancels.
+        # Set before the wait, which a stopping server cancels.
         self.sent = last_seq
         await self.connection.drain()
 
@@ -232,5 +232,5 @@ class _Stream:
             self.connection.write(frames)
 
     def reason(self, close: Close) -> str:
-        """A close's reason: the cursor, if the reader should reconnect with it."""
+        """The reason of a close: the cursor, if the reader should reconnect with it."""
         return f"after={self.sent}" if close.advice in _WITH_CURSOR else ""

@@ -1,9 +1,9 @@
 """A WebSocket's client may send a new token while it follows: `{"type": "auth", "token": "…"}` (ADR 0016).
 
-1. A token of the same user extends the stream to that token's end. One of another user ends the stream
+1. A token of the same user extends the stream until that token expires. One of another user ends the stream
    (4403), and so does an invalid one (4401).
 2. Tokens are checked one at a time, at most one per second. All other messages are ignored.
-3. While the keys or the database are not available, the stream keeps the end that it had.
+3. While the keys or the database are not available, the stream keeps its earlier end.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class TokenRefresh:
             self._authorization.revoke(error)
 
     def close(self) -> None:
-        """The stream is over."""
+        """Stop checking: the stream has ended."""
         if self._task is not None:
             self._task.cancel()
 

@@ -1,4 +1,4 @@
-"""WebSocket frames as bytes: the only module that knows their head (RFC 6455 section 5.2).
+"""WebSocket frames as bytes. The only module that knows their head (RFC 6455 section 5.2).
 
 A server's frames are not masked, so they are the same for every client (ADR 0006).
 """

@@ -8,7 +8,7 @@ from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from server.http.dependencies import Cases, query
+from server.http.dependencies import Cases, query_dependency
 from server.http.json_io import MAX_WORKFLOW_BYTES, HubRequest, JsonResponse
 from server.http.lists import LINK, list_response
 from server.http.openapi import header, operation
@@ -42,15 +42,15 @@ async def create_workflow(
         "workflows",
         (400,),
         response_description="A page of workflows",
-        dependencies=query(WorkflowsQuery),
+        dependencies=query_dependency(WorkflowsQuery),
         response_headers=[LINK],
     ),
 )
 async def list_workflows(
-    request: HubRequest, use_cases: Cases, wanted: NamedDependency[WorkflowsQuery]
+    request: HubRequest, use_cases: Cases, params: NamedDependency[WorkflowsQuery]
 ) -> JsonResponse[WorkflowPage]:
     """The caller's workflows without files, newest first."""
-    page = await use_cases.workflows.list(request.user, limit=wanted.size, token=wanted.cursor)
+    page = await use_cases.workflows.list(request.user, limit=params.size, token=params.cursor)
     return list_response(request, WorkflowPage.of(page))
 
 

@@ -3,17 +3,18 @@
 1. Total: every domain event can be encoded. Lone surrogates in a string become U+FFFD, with a mark where the
    contract has one; a number outside its field's range becomes the nearest one in it.
 2. Deterministic: the same event gives the same bytes.
-3. Decoding gives the event back, except for such strings and numbers, and for a file time of "", which
+3. Decoding returns the same event, except for such strings and numbers, and for a file time of "", which
    becomes None: the contract does not distinguish the two.
 """
 
 from __future__ import annotations
 
-from typing import Any, assert_never
+from typing import assert_never
 from uuid import UUID
 
+from typing_extensions import override
+
 from server.domain.journal.events import (
-    AgentMessage,
     Discontinuity,
     DiscontinuityReason,
     Event,
@@ -22,47 +23,37 @@ from server.domain.journal.events import (
     InputRequested,
     MessageChange,
     Outcome,
-    Role,
     RunStarted,
     StateUpdate,
     Terminal,
     Todo,
     Token,
-    ToolCall,
-    ToolCallPiece,
     UnreadFile,
     UpstreamFrame,
 )
+from server.domain.journal.journal import EventCodec
 from server.encoding.json_text import replace_surrogates
 from server.wire import messages as m
+from server.wire.conversation import read_agent_message, read_token, write_agent_message, write_token
 from server.wire.files import fill_file_change, read_file_change
-from server.wire.text import get_time, set_time
-
-_UINT32_MAX = 0xFFFFFFFF
+from server.wire.text import get_time, set_time, to_uint32
 
 _OUTCOMES = {
     Outcome.COMPLETED: m.Outcome.OUTCOME_COMPLETED,
     Outcome.FAILED: m.Outcome.OUTCOME_FAILED,
     Outcome.CANCELLED: m.Outcome.OUTCOME_CANCELLED,
 }
-# Values of a newer writer that this version does not know are read as the nearest harmless value.
+# Values that only a newer version knows are read as the nearest harmless value.
 _OUTCOME_OF = {int(number): outcome for outcome, number in _OUTCOMES.items()}
-_ROLE_OF = {role.value: role for role in Role}
 _FRAME_REASON_OF = {reason.value: reason for reason in FrameReason}
 _DISCONTINUITY_OF = {reason.value: reason for reason in DiscontinuityReason}
-# The contract's numbers by domain value. Enum attributes cost a descriptor call each on the hot path.
-_ROLE_NUMBER: dict[Role, Any] = {role: role.value for role in Role}
 
 
-def _uint32(number: int) -> int:
-    return min(max(number, 0), _UINT32_MAX)
+class ProtobufCodec(EventCodec):
+    """Events as serialised `Event` messages."""
 
-
-class ProtobufCodec:
-    """Implements `ports.EventCodec`."""
-
+    @override
     def encode(self, event: Event) -> bytes:
-        """The serialised `Event` message."""
         message = m.Event()
         message.seq = event.seq
         message.epoch = event.epoch
@@ -70,11 +61,8 @@ class ProtobufCodec:
         _write_kind(message, event.kind)
         return message.SerializeToString(deterministic=True)
 
+    @override
     def decode(self, data: bytes) -> Event:
-        """The event of a serialised `Event` message.
-
-        Raises ValueError for other bytes, and for an event of a kind that this version does not know.
-        """
         try:
             message = m.Event.FromString(data)
         except Exception as wrong:  # protobuf's DecodeError is not a ValueError
@@ -88,7 +76,7 @@ class ProtobufCodec:
 def _write_kind(event: m.Event, kind: EventKind) -> None:
     match kind:
         case Token():
-            _write_token(event, kind)
+            write_token(event.token, kind)
         case StateUpdate():
             _write_state_update(event, kind)
         case UpstreamFrame():
@@ -105,50 +93,6 @@ def _write_kind(event: m.Event, kind: EventKind) -> None:
             assert_never(other)
 
 
-def _write_token(event: m.Event, kind: Token) -> None:
-    try:
-        _fill_token(event.token, kind)
-    except UnicodeEncodeError:
-        event.token.Clear()
-        clean = Token(
-            replace_surrogates(kind.message_id),
-            kind.role,
-            replace_surrogates(kind.text),
-            tuple(
-                ToolCallPiece(
-                    p.index,
-                    replace_surrogates(p.id),
-                    replace_surrogates(p.name),
-                    replace_surrogates(p.arguments),
-                )
-                for p in kind.tool_calls
-            ),
-            replace_surrogates(kind.node),
-            kind.last,
-            replace_surrogates(kind.name),
-            replace_surrogates(kind.tool_call_id),
-            uninterpreted=True,
-        )
-        _fill_token(event.token, clean)
-
-
-def _fill_token(token: m.Token, kind: Token) -> None:
-    # The member must be set even when every field has its default.
-    token.SetInParent()
-    token.message_id = kind.message_id
-    token.role = _ROLE_NUMBER[kind.role]
-    token.text = kind.text
-    for piece in kind.tool_calls:
-        token.tool_calls.add(
-            index=_uint32(piece.index), id=piece.id, name=piece.name, arguments=piece.arguments
-        )
-    token.node = kind.node
-    token.last = kind.last
-    token.name = kind.name
-    token.tool_call_id = kind.tool_call_id
-    token.uninterpreted = kind.uninterpreted
-
-
 def _write_run_started(event: m.Event, kind: RunStarted) -> None:
     event.run_started.run_id = str(kind.run_id)
     event.run_started.proposal_id = str(kind.proposal_id)
@@ -159,9 +103,9 @@ def _write_state_update(event: m.Event, kind: StateUpdate) -> None:
     update = event.state_update
     update.SetInParent()
     for change in kind.messages:
-        place = update.messages.add(index=_uint32(change.index))
-        _fill_message(place.message, change.message)
-    update.message_count = _uint32(kind.message_count)
+        place = update.messages.add(index=to_uint32(change.index))
+        write_agent_message(place.message, change.message)
+    update.message_count = to_uint32(kind.message_count)
     if kind.todos is not None:
         update.todos.SetInParent()
         for todo in kind.todos:
@@ -174,22 +118,6 @@ def _write_state_update(event: m.Event, kind: StateUpdate) -> None:
         update.extra[replace_surrogates(key)] = replace_surrogates(json)
     for unread in kind.unread_files:
         update.unread_files.add(path=replace_surrogates(unread.path), json=replace_surrogates(unread.json))
-
-
-def _fill_message(target: m.AgentMessage, message: AgentMessage) -> None:
-    target.SetInParent()
-    target.id = replace_surrogates(message.id)
-    target.role = _ROLE_NUMBER[message.role]
-    target.text = replace_surrogates(message.text)
-    for call in message.tool_calls:
-        target.tool_calls.add(
-            id=replace_surrogates(call.id),
-            name=replace_surrogates(call.name),
-            arguments=replace_surrogates(call.arguments),
-        )
-    target.name = replace_surrogates(message.name)
-    target.tool_call_id = replace_surrogates(message.tool_call_id)
-    target.uninterpreted = message.uninterpreted or target.text != message.text
 
 
 def _write_upstream_frame(event: m.Event, kind: UpstreamFrame) -> None:
@@ -215,7 +143,7 @@ def _write_terminal(event: m.Event, kind: Terminal) -> None:
     event.terminal.outcome = _OUTCOMES[kind.outcome]
     event.terminal.reason = replace_surrogates(kind.reason)
     event.terminal.message = replace_surrogates(kind.message)
-    event.terminal.file_count = _uint32(kind.file_count)
+    event.terminal.file_count = to_uint32(kind.file_count)
 
 
 # --- Reading ---------------------------------------------------------------------------------
@@ -224,7 +152,7 @@ def _write_terminal(event: m.Event, kind: Terminal) -> None:
 def _read_kind(event: m.Event) -> EventKind:
     match event.WhichOneof("kind"):
         case "token":
-            return _read_token(event.token)
+            return read_token(event.token)
         case "state_update":
             return _read_state_update(event.state_update)
         case "upstream_frame":
@@ -243,20 +171,6 @@ def _read_kind(event: m.Event) -> EventKind:
             assert_never(other)
 
 
-def _read_token(token: m.Token) -> Token:
-    return Token(
-        token.message_id,
-        _ROLE_OF.get(token.role, Role.UNSPECIFIED),
-        token.text,
-        tuple(ToolCallPiece(p.index, p.id, p.name, p.arguments) for p in token.tool_calls),
-        token.node,
-        token.last,
-        token.name,
-        token.tool_call_id,
-        token.uninterpreted,
-    )
-
-
 def _read_run_started(started: m.RunStarted) -> RunStarted:
     return RunStarted(UUID(started.run_id), UUID(started.proposal_id), UUID(started.workflow_id))
 
@@ -264,24 +178,12 @@ def _read_run_started(started: m.RunStarted) -> RunStarted:
 def _read_state_update(update: m.StateUpdate) -> StateUpdate:
     todos = tuple(Todo(todo.content, todo.status) for todo in update.todos.items)
     return StateUpdate(
-        messages=tuple(MessageChange(c.index, _read_message(c.message)) for c in update.messages),
+        messages=tuple(MessageChange(c.index, read_agent_message(c.message)) for c in update.messages),
         message_count=update.message_count,
         todos=todos if update.HasField("todos") else None,
         files=tuple(map(read_file_change, update.files)),
         extra=dict(update.extra),
         unread_files=tuple(UnreadFile(unread.path, unread.json) for unread in update.unread_files),
-    )
-
-
-def _read_message(message: m.AgentMessage) -> AgentMessage:
-    return AgentMessage(
-        message.id,
-        _ROLE_OF.get(message.role, Role.UNSPECIFIED),
-        message.text,
-        tuple(ToolCall(call.id, call.name, call.arguments) for call in message.tool_calls),
-        message.name,
-        message.tool_call_id,
-        message.uninterpreted,
     )
 
 

@@ -1,7 +1,7 @@
-"""Agent definitions: which a workflow may have, and the default.
+"""Agent definitions: what a workflow's definition may hold, and the default one.
 
-The runtime judges what a definition says. The hub only refuses what it can neither store (jsonb takes no
-U+0000 and no lone surrogates) nor send (protobuf limits nesting).
+The runtime checks what a definition says. The hub only refuses what it cannot store (jsonb holds neither
+U+0000 nor lone surrogates) or cannot send (protobuf limits nesting).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from google.protobuf.struct_pb2 import Value
 from server.encoding.json_text import replace_surrogates
 from server.wire import messages as m
 
-#: Each JSON level is three of protobuf's in a Struct, of which it reads at most 100.
+#: Each level of JSON is three levels of a Struct, and protobuf reads at most 100.
 MAX_DEPTH = 30
 MAX_BYTES = 256 * 1024
 #: Up to this number, doubles hold every whole number exactly.
 _EXACT = 2**53
 
-#: For a workflow that is created without a definition: the runtime refuses an empty one with 422.
+#: The definition of workflows that are created without one: the runtime refuses an empty one with 422.
 DEFAULT_DEFINITION: Mapping[str, Any] = {
     "tool_definitions": [],
     "nodes": [
@@ -44,9 +44,9 @@ DEFAULT_DEFINITION: Mapping[str, Any] = {
 }
 
 
-def wrong_definition(definition: Mapping[str, Any]) -> str | None:
-    """What is wrong with a definition; None when nothing is."""
-    wrong = _wrong_value(definition)
+def definition_error(definition: Mapping[str, Any]) -> str | None:
+    """What is wrong with a definition; None if nothing."""
+    wrong = _value_error(definition)
     if wrong is not None:
         return wrong
     try:
@@ -59,7 +59,7 @@ def wrong_definition(definition: Mapping[str, Any]) -> str | None:
 def definition_of(struct: m.Struct) -> dict[str, Any]:
     """A message's definition as JSON values.
 
-    A Struct has doubles only: whole ones become integers again, where doubles hold them exactly.
+    A Struct has only doubles: whole numbers become integers again, where doubles hold them exactly.
     """
     return {name: _value_of(value) for name, value in struct.fields.items()}
 
@@ -76,8 +76,11 @@ def _value_of(value: Value) -> Any:
     return None if kind is None or kind == "null_value" else getattr(value, kind)
 
 
-def _wrong_value(root: object) -> str | None:
-    """Go level by level, so that no depth of nesting exhausts the stack."""
+def _value_error(root: object) -> str | None:
+    """What is wrong with a JSON value; None if nothing.
+
+    Goes level by level, so that no depth of nesting exhausts the stack.
+    """
     level = [root]
     for _ in range(MAX_DEPTH):
         texts = [value for value in level if isinstance(value, str)]

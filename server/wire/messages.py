@@ -1,7 +1,7 @@
 """The contract's messages: `from server.wire import messages as m`, and `m.Event` is a message while
 `Event` is a domain value.
 
-This is the only place that names the generated modules. They export nothing but their messages and enums.
+This is the only place that names the generated modules. They export only their messages and enums.
 """
 
 # ruff: noqa: F403

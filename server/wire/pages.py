@@ -1,4 +1,4 @@
-"""Pages of lists: which one is asked for."""
+"""Pages of lists: the query that requests one."""
 
 from __future__ import annotations
 

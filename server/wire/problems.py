@@ -24,7 +24,7 @@ _PREFIX = "PROBLEM_REASON_"
 
 
 class ReconnectAdvice(Enum):
-    """When a client should reconnect after its stream was closed."""
+    """Whether and when a client should reconnect after its stream was closed."""
 
     NO = "no"
     #: At once, with the last seq that it has.
@@ -53,7 +53,7 @@ CLOSE_SLOW = Close(4408, ReconnectAdvice.AT_ONCE)
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A row of the table. `error` is the short text of legacy clients; `grpc` a number of google.rpc.Code."""
+    """A row of the table. `error` is the text for legacy clients; `grpc` a number of google.rpc.Code."""
 
     reason: m.ProblemReason.ValueType
     grpc: int
@@ -220,7 +220,7 @@ INTERNAL = Problem(
 
 
 def problem_of(error: BaseException) -> Problem:
-    """The row of an error: its own class's, else its nearest ancestor's, else INTERNAL."""
+    """The row of the error's class, else of its nearest ancestor, else INTERNAL."""
     for ancestor in type(error).__mro__:
         if ancestor in PROBLEMS:
             return PROBLEMS[ancestor]

@@ -25,7 +25,7 @@ STATUS_NUMBERS = {
 }
 #: The domain's status by the contract's number; the unspecified one has none.
 STATUS_BY_NUMBER = {int(number): status for status, number in STATUS_NUMBERS.items()}
-#: How many characters of a rejected path are shown: it may be of any length.
+#: How many characters of a rejected path are shown: it may have any length.
 MAX_REJECTED_CHARS = 1024
 
 

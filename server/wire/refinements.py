@@ -29,9 +29,9 @@ from server.wire.validation import (
     STORABLE_PATTERN,
     QueryModel,
     RequestModel,
+    field_error,
     renamed_fields,
     uuid_or_not_found,
-    wrong_value,
 )
 
 MAX_PROMPT = 65_536
@@ -50,7 +50,7 @@ _UUID_PATTERN = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
 def _check_selection(text: str) -> str:
     if text and not _SELECTION.fullmatch(text):
-        raise wrong_value("must be `lines A-B` or `line A`")
+        raise field_error("must be `lines A-B` or `line A`")
     return text
 
 

@@ -1,7 +1,7 @@
 """Segments as bytes for each transport: made once per segment, and written to every reader.
 
-A segment's `batch` is a serialised `EventBatch`, so the binary forms only put a head before it. The JSON
-forms share one list of proto-JSON events, in ASCII: the page, SSE and the WebSocket subprotocol `ideo.v1`.
+A segment's `batch` is a serialised `EventBatch`, so the binary forms only add a head. The JSON forms (the
+page, SSE and the WebSocket subprotocol `ideo.v1`) share one list of proto-JSON events, in ASCII.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BATCH_KEY = b"\x12"
 
 
 def event_batch_response(segment: Segment) -> bytes:
-    """The serialised `WatchRefinementResponse` that brings the segment's events."""
+    """The serialised `WatchRefinementResponse` with the segment's events."""
     return segment.cached(_BATCH_KEY, lambda s: _BATCH_KEY + varint(len(s.batch)) + s.batch)
 
 
@@ -48,7 +48,7 @@ def message_json(message: Message) -> bytes:
 
 
 def _full_json(message: Message) -> bytes:
-    """The same with every field: a reader that does not know proto-JSON finds every number."""
+    """The same with every field, so that readers that do not know proto-JSON find every number."""
     return dumps(
         MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
     )
@@ -64,7 +64,7 @@ def _event_jsons(segment: Segment) -> list[bytes]:
 
 
 def batch_json(segment: Segment) -> bytes:
-    """The `WatchRefinementResponse` that brings the segment's events, as proto-JSON."""
+    """The `WatchRefinementResponse` with the segment's events, as proto-JSON."""
     return segment.cached(batch_json, lambda s: b'{"batch":{"events":[' + b",".join(event_jsons(s)) + b"]}}")
 
 
@@ -158,5 +158,5 @@ def events_page_json(page: pages.EventPage) -> bytes:
     """The JSON of a page of events. Each event's JSON is made once and shared."""
     items: list[Any] = [msgspec.Raw(json) for segment in page.segments for json in event_jsons(segment)]
     head = page.head
-    shown = EventPage(items, page.next_after, page.complete, head.epoch, head.last_seq, head.floor)
-    return msgspec.json.encode(shown)
+    body = EventPage(items, page.next_after, page.complete, head.epoch, head.last_seq, head.floor)
+    return msgspec.json.encode(body)

@@ -1,4 +1,4 @@
-"""Text, times and JSON on the wire.
+"""Text, times, numbers and JSON on the wire.
 
 JSON is written in ASCII: a file's text may hold lone surrogates, which JSON carries as escapes and UTF-8
 does not.
@@ -21,7 +21,7 @@ Model = TypeVar("Model", bound=msgspec.Struct)
 
 
 def set_time(target: m.Timestamp, time: datetime) -> None:
-    """Write a UTC-aware time, exact to the microsecond. By hand: three times as fast as the library's."""
+    """Write a UTC-aware time, exact to the microsecond. Three times as fast as the library's function."""
     since = time - EPOCH
     target.seconds = since.days * 86400 + since.seconds
     target.nanos = since.microseconds * 1000
@@ -30,6 +30,11 @@ def set_time(target: m.Timestamp, time: datetime) -> None:
 def get_time(source: m.Timestamp) -> datetime:
     """The time of a message, UTC-aware, cut to the microsecond."""
     return EPOCH + timedelta(seconds=source.seconds, microseconds=source.nanos // 1000)
+
+
+def to_uint32(number: int) -> int:
+    """The nearest number that a uint32 field can hold."""
+    return min(max(number, 0), 0xFFFFFFFF)
 
 
 def rfc3339(time: datetime) -> str:
@@ -42,7 +47,7 @@ def rfc3339(time: datetime) -> str:
 
 
 def model_of(model: type[Model], record: object, **others: Any) -> Model:
-    """A model with the record's attributes of the same names, and with other fields as they are given."""
+    """A model with the record's attributes of the same names, and the other fields as given."""
     names = (name for name in model.__struct_fields__ if name not in others)
     return model(**{name: getattr(record, name) for name in names}, **others)
 

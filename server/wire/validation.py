@@ -1,6 +1,6 @@
-"""Request models: both faces check requests by the same model, which names every wrong field at once.
+"""Request models: both faces check requests with the same model, which names all wrong fields at once.
 
-Texts never repeat a field's value.
+Error texts never repeat a field's value.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class RequestModel(BaseModel):
 
 
 class QueryModel(RequestModel):
-    """A query. Members that it does not know are ignored."""
+    """A query. Unknown members are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -99,19 +99,19 @@ def _range_text(model: type[BaseModel], name: str) -> str:
     return f"must be a whole number from {number['minimum']} to {number['maximum']}"
 
 
-def wrong_value(text: str) -> PydanticCustomError:
-    """The error of a validator: what is wrong with a field."""
-    return PydanticCustomError("wrong_value", "{text}", {"text": text})
+def field_error(text: str) -> PydanticCustomError:
+    """The error for a validator to raise. The text says what is wrong with a field."""
+    return PydanticCustomError("field_error", "{text}", {"text": text})
 
 
 def _check_not_blank(text: str) -> str:
     if not text.strip():
-        raise wrong_value("must not be empty")
+        raise field_error("must not be empty")
     return text
 
 
-def wrong_characters(text: str) -> str | None:
-    """What is wrong with a text's characters: those that jsonb or UTF-8 cannot hold. None if nothing."""
+def character_error(text: str) -> str | None:
+    """What is wrong with a text's characters, which jsonb and UTF-8 must be able to hold; None if nothing."""
     if "\0" in text:
         return "must not hold U+0000"
     if replace_surrogates(text) is not text:
@@ -120,9 +120,9 @@ def wrong_characters(text: str) -> str | None:
 
 
 def _check_characters(text: str) -> str:
-    wrong = wrong_characters(text)
+    wrong = character_error(text)
     if wrong is not None:
-        raise wrong_value(wrong)
+        raise field_error(wrong)
     return text
 
 
@@ -134,7 +134,7 @@ def _whole_number(value: object) -> object:
 def _digits(value: object) -> object:
     if not isinstance(value, str):
         return value
-    # Of the type that a wrong number in JSON has: the text names the range.
+    # The type of a wrong number in JSON, so that the text names the range.
     if not _DIGITS.fullmatch(value):
         raise PydanticCustomError("int_type", "not a whole number")
     return int(value)
@@ -142,14 +142,14 @@ def _digits(value: object) -> object:
 
 def _uuid(value: object) -> UUID:
     if not isinstance(value, str) or not _UUID.fullmatch(value):
-        raise wrong_value("must be a UUID")
+        raise field_error("must be a UUID")
     return UUID(value)
 
 
-#: Validators. They stand after `Field(…)`, so that its bounds are checked first and are in the document.
+#: Validators. They come after `Field(…)`, so that its bounds are checked first and are in the document.
 STORABLE = AfterValidator(_check_characters)
 NOT_BLANK = AfterValidator(_check_not_blank)
-#: A whole number of a JSON body and of a query, and an id of a query.
+#: A whole number in a JSON body, a whole number in a query, and an id in a query.
 WHOLE_NUMBER = BeforeValidator(_whole_number)
 DIGITS = BeforeValidator(_digits)
 UUID_TEXT = BeforeValidator(_uuid)
@@ -157,7 +157,7 @@ UUID_TEXT = BeforeValidator(_uuid)
 
 @contextmanager
 def renamed_fields(names: Mapping[str, str]) -> Iterator[None]:
-    """Name wrong fields as another face does: `names` maps this face's names to the other's."""
+    """Rename the wrong fields of InvalidArgument: `names` maps the model's names to those of another face."""
     try:
         yield
     except InvalidArgument as error:
@@ -166,14 +166,14 @@ def renamed_fields(names: Mapping[str, str]) -> Iterator[None]:
 
 
 def uuid_or_not_found(text: object, what: str) -> UUID:
-    """The id. A text that is not a UUID in its usual form identifies nothing: raises NotFound."""
+    """The id. Raises NotFound for a text that is not a UUID in its usual form: it identifies nothing."""
     if isinstance(text, str) and _UUID.fullmatch(text):
         return UUID(text)
     raise NotFound(f"no such {what}")
 
 
 def cursor(text: str | None, name: str = "after") -> int:
-    """The last seq that a reader has, from a query or a header; 0 when absent. Raises InvalidArgument."""
+    """The last seq that a reader has, from a query or a header; 0 without one. Raises InvalidArgument."""
     if text is None:
         return 0
     if not _DIGITS.fullmatch(text) or int(text) > MAX_SEQ:
@@ -182,7 +182,7 @@ def cursor(text: str | None, name: str = "after") -> int:
 
 
 def idempotency_key(text: str | None, name: str) -> str | None:
-    """A key that the caller chose; None when there is none. Raises InvalidArgument."""
+    """The checked key; None without one. Raises InvalidArgument."""
     if text is None:
         return None
     if not 1 <= len(text) <= MAX_KEY or not all("!" <= character <= "~" for character in text):

@@ -15,7 +15,7 @@ from server.domain.errors import Unprocessable
 from server.domain.proposals.files import File
 from server.domain.proposals.paths import partition_files
 from server.wire import messages as m
-from server.wire.definition import DEFAULT_DEFINITION, definition_of, wrong_definition
+from server.wire.definition import DEFAULT_DEFINITION, definition_error, definition_of
 from server.wire.pages import CURSOR_TEXT, WORKFLOWS_CURSOR, PageQuery
 from server.wire.text import model_of, set_time
 from server.wire.validation import (
@@ -25,8 +25,8 @@ from server.wire.validation import (
     STORABLE,
     STORABLE_PATTERN,
     RequestModel,
-    wrong_characters,
-    wrong_value,
+    character_error,
+    field_error,
 )
 
 MAX_NAME = 200
@@ -37,37 +37,43 @@ MAX_FILES_BYTES = 2 * 1024 * 1024
 # --- Requests --------------------------------------------------------------------------------
 
 
-def _wrong_path(path: object) -> str | None:
+def _path_error(path: object) -> str | None:
     if not isinstance(path, str):
         return "must be a string"
     if not path.strip():
         return "must not be empty"
     if len(path) > MAX_PATH:
         return f"must have at most {MAX_PATH} characters"
-    return wrong_characters(path) or (None if path.startswith("/") else "must start with `/`")
+    return character_error(path) or (None if path.startswith("/") else "must start with `/`")
 
 
 def _checked_files(value: object) -> dict[str, str]:
-    """Path to text. A message gives a tuple of pairs, in which a path may come twice."""
+    """Files by path. A message gives a tuple of pairs, in which a path may occur twice."""
     if value is None:
         return {}
     pairs = tuple(value.items()) if isinstance(value, Mapping) else value
     if not isinstance(pairs, tuple):
-        raise wrong_value("must be an object of path to text")
+        raise field_error("must be an object that maps paths to texts")
     if len(pairs) > MAX_FILES:
-        raise wrong_value(f"must be at most {MAX_FILES}")
+        raise field_error(f"must be at most {MAX_FILES} files")
     files: dict[str, str] = {}
-    for place, (path, text) in enumerate(pairs):
-        wrong = _wrong_path(path) or ("is there twice" if path in files else None)
+    for index, (path, text) in enumerate(pairs):
+        wrong = _file_error(path, text, files)
         if wrong is not None:
-            raise wrong_value(f"the path of file {place} {wrong}")
-        wrong = wrong_characters(text) if isinstance(text, str) else "must be a string"
-        if wrong is not None:
-            raise wrong_value(f"the text of file {place} {wrong}")
+            raise field_error(wrong.format(index))
         files[path] = text
     if sum(len(text.encode()) for text in files.values()) > MAX_FILES_BYTES:
-        raise wrong_value(f"must have at most {MAX_FILES_BYTES} bytes together")
+        raise field_error(f"must have at most {MAX_FILES_BYTES} bytes together")
     return files
+
+
+def _file_error(path: object, text: object, files: Mapping[str, str]) -> str | None:
+    """What is wrong with a file that comes after `files`, with `{}` for its index; None if nothing."""
+    wrong = _path_error(path) or ("is a duplicate" if path in files else None)
+    if wrong is not None:
+        return f"the path of file {{}} {wrong}"
+    wrong = character_error(text) if isinstance(text, str) else "must be a string"
+    return None if wrong is None else f"the text of file {{}} {wrong}"
 
 
 _Text = Annotated[str, Field(json_schema_extra=STORABLE_PATTERN)]
@@ -103,17 +109,17 @@ class CreateWorkflowRequest(RequestModel):
     ] = Field(default_factory=dict)
 
     def command(self) -> model.CreateWorkflow:
-        """The command. Raises Unprocessable for a definition that cannot be stored, and for paths that some
-        system does not accept."""
+        """The command. Raises Unprocessable for a definition that cannot be stored, and for a path that is
+        not valid on every system."""
         definition = self.agent_definition or DEFAULT_DEFINITION
-        wrong = wrong_definition(definition)
+        wrong = definition_error(definition)
         if wrong is not None:
             raise Unprocessable({"agent_definition": wrong})
         _, rejected = partition_files({path: File(b"") for path in self.files})
         if rejected:
-            place = list(self.files).index(rejected[0].path)
+            index = list(self.files).index(rejected[0].path)
             fault = rejected[0].fault.value
-            raise Unprocessable({"files": f"the path of file {place} is not portable: {fault}"})
+            raise Unprocessable({"files": f"the path of file {index} is not portable: {fault}"})
         return model.CreateWorkflow(self.name, definition, self.files)
 
 

@@ -27,7 +27,10 @@ class EventCodec(Protocol):
         ...
 
     def decode(self, data: bytes) -> Event:
-        """The event of a serialised `Event` message."""
+        """The event of a serialised `Event` message.
+
+        Raises ValueError for other bytes, and for an event of a kind that this version does not know.
+        """
         ...
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from server.domain.errors import ShuttingDown
-from server.http.connection import ClientGone, Connection, ReaderStuck, connection_of
+from server.http.connection import ClientGone, Connection, SlowReader, connection_of
 
 
 class _Transport(asyncio.Transport):
@@ -93,7 +93,7 @@ async def test_a_client_that_takes_nothing_is_stuck_and_one_that_takes_little_is
         await asyncio.Event().wait()
 
     slow: Any = Connection(transport, writable=writable.is_set, wait=take_some, deadline_s=0.05)
-    with pytest.raises(ReaderStuck):
+    with pytest.raises(SlowReader):
         await slow.drain()
     assert waits == 4
     assert not transport.aborted

@@ -217,7 +217,7 @@ def test_a_path_twice_in_a_message_is_refused() -> None:
     files = [m.SpecFile(path="/a"), m.SpecFile(path="/a")]
     with pytest.raises(InvalidArgument) as caught:
         workflow_from_message(m.CreateWorkflowRequest(name="W", files=files))
-    assert "twice" in caught.value.fields["files"]
+    assert "duplicate" in caught.value.fields["files"]
 
 
 def test_infinity_in_a_message_is_refused() -> None:

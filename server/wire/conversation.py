@@ -1,0 +1,104 @@
+"""The agent's messages, tokens and tool calls to and from the contract's messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from server.domain.journal.events import AgentMessage, Role, Token, ToolCall, ToolCallPiece
+from server.encoding.json_text import replace_surrogates
+from server.wire import messages as m
+from server.wire.text import to_uint32
+
+#: The contract's numbers by domain value. Enum attributes cost a descriptor call each on the hot path.
+_ROLE_NUMBER: dict[Role, Any] = {role: role.value for role in Role}
+_ROLE_OF = {role.value: role for role in Role}
+
+
+def write_token(target: m.Token, token: Token) -> None:
+    """Write a token."""
+    try:
+        _fill_token(target, token)
+    except UnicodeEncodeError:
+        target.Clear()
+        clean = Token(
+            replace_surrogates(token.message_id),
+            token.role,
+            replace_surrogates(token.text),
+            tuple(
+                ToolCallPiece(
+                    p.index,
+                    replace_surrogates(p.id),
+                    replace_surrogates(p.name),
+                    replace_surrogates(p.arguments),
+                )
+                for p in token.tool_calls
+            ),
+            replace_surrogates(token.node),
+            token.last,
+            replace_surrogates(token.name),
+            replace_surrogates(token.tool_call_id),
+            uninterpreted=True,
+        )
+        _fill_token(target, clean)
+
+
+def _fill_token(target: m.Token, token: Token) -> None:
+    # The member must be set even when every field has its default.
+    target.SetInParent()
+    target.message_id = token.message_id
+    target.role = _ROLE_NUMBER[token.role]
+    target.text = token.text
+    for piece in token.tool_calls:
+        target.tool_calls.add(
+            index=to_uint32(piece.index), id=piece.id, name=piece.name, arguments=piece.arguments
+        )
+    target.node = token.node
+    target.last = token.last
+    target.name = token.name
+    target.tool_call_id = token.tool_call_id
+    target.uninterpreted = token.uninterpreted
+
+
+def write_agent_message(target: m.AgentMessage, message: AgentMessage) -> None:
+    """Write a message of the agent's conversation."""
+    target.SetInParent()
+    target.id = replace_surrogates(message.id)
+    target.role = _ROLE_NUMBER[message.role]
+    target.text = replace_surrogates(message.text)
+    for call in message.tool_calls:
+        target.tool_calls.add(
+            id=replace_surrogates(call.id),
+            name=replace_surrogates(call.name),
+            arguments=replace_surrogates(call.arguments),
+        )
+    target.name = replace_surrogates(message.name)
+    target.tool_call_id = replace_surrogates(message.tool_call_id)
+    target.uninterpreted = message.uninterpreted or target.text != message.text
+
+
+def read_token(token: m.Token) -> Token:
+    """The token of a message."""
+    return Token(
+        token.message_id,
+        _ROLE_OF.get(token.role, Role.UNSPECIFIED),
+        token.text,
+        tuple(ToolCallPiece(p.index, p.id, p.name, p.arguments) for p in token.tool_calls),
+        token.node,
+        token.last,
+        token.name,
+        token.tool_call_id,
+        token.uninterpreted,
+    )
+
+
+def read_agent_message(message: m.AgentMessage) -> AgentMessage:
+    """The message of the agent's conversation."""
+    return AgentMessage(
+        message.id,
+        _ROLE_OF.get(message.role, Role.UNSPECIFIED),
+        message.text,
+        tuple(ToolCall(call.id, call.name, call.arguments) for call in message.tool_calls),
+        message.name,
+        message.tool_call_id,
+        message.uninterpreted,
+    )
