@@ -30,14 +30,14 @@ def run_limits(settings: Settings) -> RunLimits:
         silent_s=settings.run_silent_s,
         empty_result_grace_s=settings.empty_result_grace_s,
         renew_s=settings.lease_ttl_s / 3,
-        # A run that was handed over waits for the next sweep.
+        # A run that is handed over waits for the next sweep.
         sweep_s=min(SWEEP_S, settings.lease_ttl_s / 3),
         profile=settings.runtime_profile,
     )
 
 
 def quota_limits(settings: Settings) -> QuotaLimits:
-    """What one caller may do at a time, as the settings say."""
+    """The limits of one caller that the settings ask for."""
     return QuotaLimits(
         max_active_runs=settings.max_active_runs,
         max_creates_per_minute=settings.max_creates_per_minute,
@@ -45,12 +45,12 @@ def quota_limits(settings: Settings) -> QuotaLimits:
     )
 
 
-def runtime_of(settings: Settings, runtime_url: str, counts: Metrics) -> DeepagentsRuntime:
+def runtime_of(settings: Settings, runtime_url: str, metrics: Metrics) -> DeepagentsRuntime:
     """The runtime, with the source of its frames that the settings ask for (ADR 0013)."""
     if settings.runtime_events_url is not None:
         events_url = settings.runtime_events_url.get_secret_value()
-        return ChannelRuntime(runtime_url, events_url, on_answer=counts.answered)
-    return DeepagentsRuntime(runtime_url, on_answer=counts.answered)
+        return ChannelRuntime(runtime_url, events_url, on_answer=metrics.answered)
+    return DeepagentsRuntime(runtime_url, on_answer=metrics.answered)
 
 
 def wakeups_of(settings: Settings, pool: asyncpg.Pool, direct_dsn: str) -> Wakeups:

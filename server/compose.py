@@ -49,7 +49,7 @@ async def check_schema(dsn: str) -> None:
 async def open_hub(
     settings: Settings, *, dsn: str, runtime_url: str, verifier: TokenVerifier
 ) -> AsyncIterator[Hub]:
-    """The hub, listening. On leaving it drains: new work is refused, runs are handed over."""
+    """The hub, listening. When the block ends it drains: new work is refused, runs are handed over."""
     if settings.crash_point is not None:
         arm(settings.crash_point)
     await check_schema(dsn)
@@ -98,13 +98,13 @@ async def open_hub(
             ),
             peers=frozenset(settings.grpc_allowed_sans),
         )
-        grpc_port = _bound(rpc, f"{host}:{settings.grpc_port}", tls_of(settings))
+        grpc_port = _bind(rpc, f"{host}:{settings.grpc_port}", tls_of(settings))
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         core.background.add_done_callback(lambda task: report_failure(task, failed))
         await rpc.start()
-        following = asyncio.create_task(rpc.health.follow(ready, SystemClock()), name="health")
-        following.add_done_callback(lambda task: report_failure(task, failed))
-        stack.push_async_callback(stop_task, following)
+        checking = asyncio.create_task(rpc.health.follow(ready, SystemClock()), name="health")
+        checking.add_done_callback(lambda task: report_failure(task, failed))
+        stack.push_async_callback(stop_task, checking)
         serving = asyncio.create_task(http.serve(sockets=[listener]), name="http")
         serving.add_done_callback(lambda task: report_failure(task, failed))
         stack.push_async_callback(drain, core, http, serving, rpc, settings.drain_s)
@@ -112,8 +112,8 @@ async def open_hub(
         yield Hub(core, f"http://{host}:{port}", f"{host}:{grpc_port}", failed)
 
 
-def _bound(rpc: GrpcFace, address: str, tls: Tls | None) -> int:
-    """Bind the face; the port."""
+def _bind(rpc: GrpcFace, address: str, tls: Tls | None) -> int:
+    """Bind the face to an address. Returns the port."""
     if tls is None:
         return rpc.server.add_insecure_port(address)
     return rpc.server.add_secure_port(address, server_credentials(tls))

@@ -1,5 +1,4 @@
-"""The hub without its faces: makes its parts from the settings, opens them in order, and closes them in
-reverse."""
+"""The hub without its faces: its parts are made from the settings, opened in order and closed in reverse."""
 
 from __future__ import annotations
 
@@ -72,7 +71,7 @@ class _Stores:
 
     @classmethod
     def on(cls, pool: asyncpg.Pool, *, replica: str, lease_ttl_s: float) -> _Stores:
-        """The stores on a pool. `replica` owns the leases that they hand out."""
+        """The stores on a pool. `replica` owns the leases that they acquire."""
         return cls(
             PostgresRunStore(pool, owner=replica, lease_ttl_s=lease_ttl_s),
             PostgresProposalStore(pool, owner=replica, lease_ttl_s=lease_ttl_s),
@@ -98,8 +97,8 @@ async def open_core(
             open_pool(
                 dsn,
                 max_size=settings.database_max_connections,
-                # A second address of the same database means that the first leads through a pooler, which
-                # loses prepared statements.
+                # A second address of the same database means that the first one leads through a pooler, which
+                # does not support prepared statements.
                 statement_cache_size=100 if direct_dsn == dsn else 0,
             )
         )
@@ -167,7 +166,7 @@ def _core(
     journal: PostgresJournal,
     runtime: DeepagentsRuntime,
 ) -> Core:
-    """The use cases on the open parts, and the tasks that run beside them."""
+    """The use cases on the open parts, and the background tasks."""
     context, clock = runner.context, runner.context.clock
     authorizations = AuthorizationRegistry(stores.access, clock, on_revoked=broadcaster.wake)
     quotas = Quotas(stores.quotas, quota_limits(settings))

@@ -1,4 +1,4 @@
-"""The running hub: its parts, whether it can serve, what its gauges read, and how it stops without a loss."""
+"""The running hub: its parts, its readiness, the values of its gauges, and how it stops without a loss."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class Core(UseCases):
     quotas: Quotas
     metrics: Metrics
     retention: Retention
-    #: Hints between replicas. While it is not `healthy`, replicas poll more often and work all the same.
+    #: Hints between replicas. While it is not `healthy`, replicas only poll more often.
     wakeups: Wakeups
-    #: Runs until it is cancelled, or raises what a part of the hub failed with.
+    #: Runs until it is cancelled, or raises the failure of a part of the hub.
     background: asyncio.Task[None]
 
 
@@ -61,7 +61,7 @@ class Hub:
 
 
 async def run_together(*parts: Coroutine[Any, Any, None]) -> None:
-    """Run the parts; one that fails ends all."""
+    """Run the parts. When one fails, all end."""
     async with asyncio.TaskGroup() as group:
         for part in parts:
             group.create_task(part)
@@ -74,7 +74,7 @@ async def stop_task(task: asyncio.Task[None]) -> None:
 
 
 def report_failure(task: asyncio.Task[None], failed: asyncio.Future[None]) -> None:
-    """Pass the failure of a finished task on."""
+    """Log the failure of a finished task, and set it as the hub's."""
     if task.cancelled() or failed.done():
         return
     fault = task.exception()
@@ -84,20 +84,20 @@ def report_failure(task: asyncio.Task[None], failed: asyncio.Future[None]) -> No
 
 
 async def drain(
-    core: Core, http: HubServer, serving: asyncio.Task[None], rpc: GrpcFace, over_s: float
+    core: Core, http: HubServer, serving: asyncio.Task[None], rpc: GrpcFace, window_s: float
 ) -> None:
-    """Stop without a loss: refuse new work, hand runs over, make readers reconnect elsewhere, stop."""
+    """Refuse new work, hand runs over, ask readers to reconnect elsewhere over `window_s`, then stop."""
     crash_point("draining")
     core.refinements.accepting = False
     await rpc.drain()
     await core.runner.close()
-    await core.broadcaster.drain(over_s)
+    await core.broadcaster.drain(window_s)
     http.should_exit = True
     await asyncio.gather(rpc.stop(DRAIN_S), serving, return_exceptions=True)
 
 
 def gauges(core: Core, *, window_limit_bytes: int, queue_limit_bytes: int) -> dict[str, Callable[[], float]]:
-    """What reads each gauge, by name."""
+    """The function that reads each gauge, by name."""
     breaker = core.runtime.breaker
     return {
         "runs_live": lambda: core.runner.live,
@@ -117,7 +117,7 @@ def gauges(core: Core, *, window_limit_bytes: int, queue_limit_bytes: int) -> di
 
 
 def readiness(core: Core) -> Callable[[], Awaitable[list[str]]]:
-    """Whether this replica can serve: a call gives the names of the checks that fail."""
+    """The readiness check of this replica: returns the names of the checks that fail."""
 
     async def _failing() -> list[str]:
         failing: list[str] = []

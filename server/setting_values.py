@@ -1,4 +1,4 @@
-"""The kinds of values that settings have. Each says in its error what it must be, never what it was."""
+"""The types of the settings' values. Errors say what a value must be, never what it is."""
 
 from __future__ import annotations
 

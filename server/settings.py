@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path(".data"), alias="IDEO_DATA_DIR")
     """directory of the embedded PostgreSQL"""
     journal_retention_days: float = Field(90.0, alias="IDEO_JOURNAL_RETENTION_DAYS", ge=0, le=36500)
-    """days for which the events of an ended run are kept; `0`: for ever. Proposals and their files are
+    """days for which the events of an ended run are kept; `0`: forever. Proposals and their files are
     always kept (ADR 0023)"""
     wakeup_url: RedisUrl | None = Field(None, alias="IDEO_WAKEUP_URL")
     """`redis://` or `rediss://` address of a server (Dragonfly, Valkey, Redis 5 or later) that carries
@@ -89,13 +89,13 @@ class Settings(BaseSettings):
     run_idle_s: Seconds = Field(120.0, alias="IDEO_RUN_IDLE_S")
     """seconds of silence after which a connection to the runtime is given up"""
     run_silent_s: Seconds = Field(600.0, alias="IDEO_RUN_SILENT_S")
-    """with `IDEO_RUNTIME_EVENTS_URL`: seconds without a frame after which a run fails that the runtime
-    reports as completed and that has shown no file; must exceed the longest quiet step of an agent"""
+    """with `IDEO_RUNTIME_EVENTS_URL`: seconds without a frame after which a run fails if the runtime reports
+    it as completed and it has shown no files; must exceed the longest quiet step of an agent"""
     empty_result_grace_s: Seconds = Field(30.0, alias="IDEO_EMPTY_RESULT_GRACE_S")
-    """seconds for which the hub doubts a state `completed` without files"""
+    """seconds for which the hub waits for files after the runtime reports `completed` without any"""
     max_queue_mib: int = Field(8, alias="IDEO_MAX_QUEUE_MIB", ge=1, le=1024)
-    """MiB that one run may have received and not yet committed; beyond it the hub stops reading the
-    runtime's stream"""
+    """MiB of events that one run may have received but not yet committed; beyond that the hub stops reading
+    the runtime's stream"""
 
     # --- HTTP and gRPC ---------------------------------------------------------------------------
 
@@ -119,7 +119,7 @@ class Settings(BaseSettings):
     """maximum number of concurrent gRPC calls of one replica"""
     grpc_max_connection_age_s: Seconds = Field(3600.0, alias="IDEO_GRPC_MAX_CONNECTION_AGE_S")
     """seconds after which a gRPC connection is asked to close, so that clients spread over new replicas;
-    its calls have ten more minutes"""
+    its calls then have ten more minutes"""
     max_connections: int = Field(10_000, alias="IDEO_MAX_CONNECTIONS", ge=1, le=1_000_000)
     """maximum number of HTTP connections of one replica; further ones are answered with 429"""
     allowed_origins: Origins = Field(("https://ide.bizmatters.com",), alias="IDEO_ALLOWED_ORIGINS")
@@ -137,7 +137,7 @@ class Settings(BaseSettings):
     jwt_secret: SharedKey | None = Field(None, alias="IDEO_JWT_SECRET")
     """HS256 key of at least 32 bytes, only with `IDEO_ENV=dev`; `ideo dev` makes a random one"""
     query_token: bool = Field(True, alias="IDEO_QUERY_TOKEN")
-    """whether a WebSocket may bring its token as `?token=`; tickets and headers always work (ADR 0016)"""
+    """whether a WebSocket may pass its token as `?token=`; tickets and headers always work (ADR 0016)"""
     max_active_runs: int = Field(50, alias="IDEO_MAX_ACTIVE_RUNS", ge=0, le=1_000_000)
     """maximum number of one caller's runs that have not ended, over all replicas; beyond it the answer is
     429 with `Retry-After`. `0`: no limit (ADR 0018)"""
@@ -153,7 +153,7 @@ class Settings(BaseSettings):
     max_window_mib: int = Field(4, alias="IDEO_MAX_WINDOW_MIB", ge=1, le=1024)
     """MiB of the newest events of one followed thread that are kept in memory"""
     send_deadline_s: Seconds = Field(10.0, alias="IDEO_SEND_DEADLINE_S")
-    """seconds within which a client must take some of the data that waits for it, before its connection is
+    """seconds within which a client must take some of the data that waits for it; otherwise its connection is
     closed"""
     drain_s: float = Field(10.0, alias="IDEO_DRAIN_S", ge=0, le=600)
     """seconds over which a stopping replica sends its open streams to other replicas; `0` with `ideo
@@ -178,7 +178,7 @@ class Settings(BaseSettings):
 
     @field_validator("jwks_url")
     @classmethod
-    def _keys_come_over_https(cls, value: str | None, info: ValidationInfo) -> str | None:
+    def _require_https(cls, value: str | None, info: ValidationInfo) -> str | None:
         address = urlsplit(value or "")
         local = address.hostname in ("127.0.0.1", "::1", "localhost") and info.data.get("env") == "dev"
         if value and address.scheme != "https" and not (local and address.scheme == "http"):
@@ -225,7 +225,7 @@ class ClientSettings(BaseSettings):
     url: str = Field(default="http://127.0.0.1:8080", validation_alias="IDEO_URL")
     """address of the hub"""
     token: SecretStr | None = Field(default=None, validation_alias="IDEO_TOKEN")
-    """the token that the hub is called with"""
+    """the token for calls of the hub"""
 
 
 #: Names of the first release, which are read where the present name is not set.

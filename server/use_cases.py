@@ -1,4 +1,4 @@
-"""What callers can do: the use cases that both faces offer, and what the faces need to offer them."""
+"""The use cases that both faces offer to callers, and what the faces need for that."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from server.domain.workflows import WorkflowService
 
 @dataclass(frozen=True, slots=True)
 class UseCases:
-    """The use cases, ready to use. `authenticator` finds out who calls; `readers` observes who follows."""
+    """The use cases. `authenticator` identifies callers; `readers` observes those that follow a thread."""
 
     refinements: Refinements
     proposals: ProposalStore

@@ -13,7 +13,7 @@ BEARER = "bearer "
 
 
 class Authenticator:
-    """Checks tokens, and makes sure that their users are stored; checks the secrets of share links, too.
+    """Checks tokens, and makes sure that their users are stored. Also checks the secrets of share links.
 
     A share link authenticates only calls that read.
     """

@@ -1,4 +1,4 @@
-"""The checks of every token, whatever key signed it: its form, its header and its claims. Pure.
+"""The checks of every token, regardless of its key: its form, its header and its claims. Pure.
 
 The form is the compact serialization of RFC 7515. The header's `alg` and `kid` choose among keys that are
 already trusted. A token never brings a key: `jku`, `jwk`, `x5u` and `x5c` are ignored.
@@ -23,7 +23,7 @@ from server.domain.model import Principal
 MAX_TOKEN_CHARS = 8192
 #: Longest subject (OpenID Connect Core 1.0 section 2) and longest email (RFC 5321), in characters.
 MAX_SUBJECT_CHARS, MAX_EMAIL_CHARS = 255, 320
-#: Values of `typ` in access tokens (RFC 7519, RFC 9068). An issuer signs other kinds of tokens, too.
+#: Values of `typ` in access tokens (RFC 7519, RFC 9068). Issuers also sign other kinds of tokens.
 ACCESS_TOKEN_TYPES = frozenset({"jwt", "at+jwt"})
 
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
@@ -38,7 +38,7 @@ class Header:
 
 
 def invalid() -> Unauthenticated:
-    """The error for most invalid tokens. It does not tell what is wrong."""
+    """The error for most invalid tokens. It does not say what is wrong."""
     return Unauthenticated("the token is not valid")
 
 
@@ -117,7 +117,7 @@ def principal_of(
 def user_id_of(subject: str, issuer: str | None) -> UUID:
     """The user id of a subject: the subject itself if it is a UUID in canonical form, else a hash of it.
 
-    Different subjects have different ids, so a UUID in another form is not parsed, but hashed.
+    Different subjects have different ids, so a UUID in another form is hashed, not parsed.
     """
     try:
         user_id = UUID(subject)

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from server.auth.claims import Header
 from server.domain.errors import Unauthenticated
 
-#: Most keys that are read from a set.
+#: Maximum number of keys that are read from a set.
 MAX_KEYS = 64
 #: Size of RSA keys, in bits: smaller keys are weak (RFC 7518 section 3.3), larger ones are slow.
 MIN_RSA_BITS, MAX_RSA_BITS = 2048, 8192

@@ -1,7 +1,7 @@
 """Tokens of an issuer that publishes its keys (IDEO_JWKS_URL): a verifier with a cache of keys (ADR 0014).
 
-1. No request waits for the issuer, except a request with an unknown kid. The start of the hub waits once.
-2. Fetched keys stay in use for KEEP_S, however the issuer fails.
+1. No request waits for the issuer, except a request with an unknown kid. The hub waits once, when it starts.
+2. Fetched keys stay in use for KEEP_S, even if the issuer fails.
 3. Unknown kids cause at most one fetch in COOLDOWN_S. One fetch runs at a time, for all callers.
 """
 
@@ -25,7 +25,7 @@ from server.domain.model import Principal
 REFRESH_S = 300.0
 #: Seconds between two fetches for unknown kids, and after a failed fetch.
 COOLDOWN_S = 30.0
-#: Seconds that keys stay in use without a successful fetch: longer than the lifetime of any token.
+#: Seconds for which keys stay in use without a successful fetch: longer than the lifetime of any token.
 KEEP_S = 86_400.0
 #: Longest duration of a fetch, in seconds.
 FETCH_S = 5.0

@@ -76,7 +76,7 @@ class SharedSecret:
         )
 
     def issue(self, *, email: str, lifetime: timedelta, now: datetime) -> str:
-        """A token for a user of development. The email is its subject, too."""
+        """A token for a development user, whose email is also the subject."""
         claims: dict[str, Any] = {
             "sub": email,
             "email": email,

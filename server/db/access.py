@@ -1,4 +1,4 @@
-"""Who may do what, in PostgreSQL: grants and share links.
+"""Grants and share links in PostgreSQL.
 
 The view `proposal_callers` decides who may see a proposal. It has a row for each user with access, and for
 each share link that is valid now.
@@ -197,7 +197,7 @@ class PostgresAccessStore(AccessStore, StreamAccess):
     async def _owned(
         self, by: Principal, proposal_id: UUID, *, leaving: bool = False
     ) -> AsyncIterator[tuple[Any, set[UUID]]]:
-        """A transaction that holds the proposal's owners locked: its connection, and the owners.
+        """A transaction that locks the proposal's owner rows: its connection, and the owners.
 
         The lock comes before the check of `by`: of two owners who revoke each other's access at the same
         time, the second one finds that it is no longer an owner.

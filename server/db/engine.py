@@ -1,8 +1,8 @@
 """Piccolo's engine, on connections that the stores own (ADR 0003).
 
 Piccolo binds one engine to a table class, so to the process, and that engine opens its own connections.
-This one opens none: a query runs on the connection that its task is using. So Piccolo's queries share the
-pool and the transactions of the SQL beside them, and several databases can be used in one process.
+This one opens none: a query runs on the connection that its task is using. Piccolo's queries therefore share
+the pool and the transactions of the stores' SQL, and one process can use several databases.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Driver errors to domain errors.
 
-Only what means "the database cannot be reached, or did not answer" becomes DatabaseUnavailable.
-Everything else (a syntax error, a violated constraint) is a bug and passes as it is. What callers
-see holds no text of the driver's; the cause is chained for the log.
+Only errors that mean "the database cannot be reached, or did not answer" become DatabaseUnavailable.
+Everything else (a syntax error, a violated constraint) is a bug and is raised unchanged. Callers never see
+the driver's text; the cause is chained for the log.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import asyncpg
 
 from server.domain.errors import DatabaseUnavailable
 
-#: asyncpg reports a connection lost in the middle of a call as any of these. `InternalClientError`
-#: is neither a PostgresError nor an InterfaceError, and comes up when a server is killed.
+#: asyncpg reports a connection that is lost during a call as any of these. `InternalClientError` is neither a
+#: PostgresError nor an InterfaceError, and occurs when a server is killed.
 _LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
-    OSError,  # TimeoutError too
+    OSError,  # includes TimeoutError
 )
 
 #: Answers of a server that cannot serve now.
@@ -36,7 +36,7 @@ _REFUSED = (
     asyncpg.DiskFullError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
-    asyncpg.ReadOnlySQLTransactionError,  # what a demoted primary answers
+    asyncpg.ReadOnlySQLTransactionError,  # the answer of a demoted primary
 )
 
 
@@ -45,13 +45,13 @@ def is_unavailable(error: BaseException) -> bool:
     if isinstance(error, asyncpg.DataError):  # an InterfaceError when the driver refuses an argument
         return False
     if isinstance(error, asyncpg.InterfaceError) and "another operation" in str(error):
-        return False  # two tasks on one connection: a bug of ours
+        return False  # two tasks on one connection: a bug in the hub
     return isinstance(error, _LOST + _REFUSED)
 
 
 @contextmanager
 def database_errors() -> Iterator[None]:
-    """Raise DatabaseUnavailable for an error that `is_unavailable`; let every other one pass."""
+    """Raise DatabaseUnavailable for an error that `is_unavailable`; raise any other unchanged."""
     try:
         yield
     except Exception as error:

@@ -1,11 +1,11 @@
 """Files in the columns `proposals.generated_files` and `proposals.rejected_files`, without loss.
 
-jsonb holds neither U+0000 nor lone surrogates. A text with any of them is stored as the base64 of its bytes
+jsonb cannot hold U+0000 or lone surrogates. A text that contains any is stored as the base64 of its bytes
 (see `server.domain.proposals.files.text_bytes`):
 
 - a field of a file; `escaped` then lists the names of such fields. The text `a`, U+0000, `b` is
   `{"content": ["YQBi"], "encoding": "base64", "escaped": ["content"]}`;
-- a path, after the prefix `base64:`. A path that starts with that prefix is escaped, too.
+- a path, after the prefix `base64:`. A path that starts with that prefix is also escaped.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def rejected_from_jsonb(text: str | None) -> tuple[RejectedFile, ...]:
 
 
 def _file_to_json(file: File) -> dict[str, Any]:
-    """The legacy form of a file, with the fields escaped that jsonb cannot hold."""
+    """The legacy form of a file; fields that jsonb cannot hold are escaped."""
     escaped: dict[str, Any] = {}
     if file.is_text and not _fits(file.content):
         escaped["content"] = [_escape(file.content)]

@@ -115,7 +115,7 @@ class PostgresJournal(Journal):
 
     @contextlib.asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
-        """The writer runs inside; on leaving, it is stopped and what is queued is dropped."""
+        """Run the writer until the block ends; events that are still queued then are dropped."""
         writer = asyncio.create_task(self._writer.write_forever(), name="journal writer")
         try:
             yield
@@ -139,7 +139,7 @@ class PostgresJournal(Journal):
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes of all runs that wait to be committed."""
+        """Bytes of all runs' events that wait to be committed."""
         return sum(log.queued_bytes for log in self._logs)
 
     # --- The end of a run --------------------------------------------------------------------
@@ -181,7 +181,7 @@ class PostgresJournal(Journal):
         files: StoredFiles,
         failure: Failure | None,
     ) -> bool:
-        """The finishing transaction, once; False when another replica holds the lease.
+        """Try the finishing transaction once. Returns False when another replica holds the lease.
 
         Raises DatabaseUnavailable; called again, it finds out whether it was committed before.
         """

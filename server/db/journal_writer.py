@@ -1,9 +1,9 @@
-"""The writer of the journal: one a process, group commit without a timer.
+"""The writer of the journal: one per process, group commit without a timer.
 
 1. Only committed segments are published.
-2. The next commit takes what came in while the last one was under way, of all runs, up to a bound.
-3. One statement checks the fence and moves `last_seq` from the value that the writer knows to the new
-   one; a run whose row does not match writes nothing.
+2. Each commit takes the events of all runs that arrived during the previous one, up to a limit.
+3. One statement checks the fence and moves `last_seq` from the value that the writer knows to the new one.
+   For a run whose row does not match, nothing is written.
 4. When the connection breaks during a commit, its result is unknown: the writer reads the row again to
    find out. Nothing is written twice and nothing is lost.
 5. A commit also renews the lease.
@@ -96,14 +96,14 @@ class JournalWriter:
                 with contextlib.suppress(DatabaseUnavailable):
                     batches = await self._reconcile(batches)
             except Exception:
-                # A bug: these runs stop here and are taken over later; the others go on.
+                # A bug: these runs stop here and are taken over later; the others continue.
                 _logger.exception("journal_commit_failed")
                 for batch in batches:
                     batch.log.mark_lost()
                 return
 
     async def _append(self, batches: list[Batch]) -> list[Batch]:
-        """Send the batches once; those that the database did not take."""
+        """Send the batches once. Returns those that the database did not accept."""
         crash_point("before_append")
         began = self._clock.monotonic()
         with database_errors():
@@ -121,7 +121,7 @@ class JournalWriter:
         return refused
 
     async def _reconcile(self, batches: list[Batch]) -> list[Batch]:
-        """Find out which of the batches are committed after all; those to send again."""
+        """Find out which of the batches were committed. Returns those to send again."""
         with database_errors():
             rows = await self._pool.fetch(_POSITIONS, [batch.log.thread_id for batch in batches])
         positions = {row["thread_id"]: (row["fence"], row["last_seq"]) for row in rows}

@@ -1,9 +1,9 @@
 """Migrations, run in-process: up, down, status.
 
-The files are Piccolo's, and its command line runs them, too. The loop is ours, because Piccolo's own loop
+The files are Piccolo's, and its command line can also run them. The loop is ours, because Piccolo's own loop
 finds its engine through the environment, prints to the terminal, and records a migration outside the
 transaction that ran it. Here one transaction holds all migrations and their records, under an advisory lock.
-So replicas may start at the same time, and a transaction pooler may sit in front of the database.
+So replicas may start at the same time, and the database may be reached through a transaction pooler.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from server.db.sql_migration import APP_NAME
 #: The key of the advisory lock, an arbitrary constant.
 LOCK_KEY = 0x1DE0_0C4E
 
-#: Milliseconds to wait for the migration of another replica, and for a table that is in use.
+#: Milliseconds to wait for the migrations of another replica, and for a table that is in use.
 LOCK_WAIT_MS = 120_000
 TABLE_WAIT_MS = 10_000
 

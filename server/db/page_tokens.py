@@ -1,6 +1,6 @@
 """Page tokens: the position of the last item in a list that is ordered by (created_at, id), newest first.
 
-To callers they are opaque text. A token names its list, so another list refuses it.
+To callers they are opaque. A token contains the kind of its list, so that other lists refuse it.
 """
 
 from __future__ import annotations

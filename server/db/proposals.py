@@ -1,10 +1,10 @@
 """Proposals and their refinements in PostgreSQL.
 
-Every query on behalf of a caller reads the view `proposal_callers` (`server.db.access`). So a proposal that
-the caller may not see and one that does not exist have the same result: none.
+Every query for a caller reads the view `proposal_callers` (`server.db.access`), so that a proposal that the
+caller may not see and one that does not exist have the same result: none.
 
-A proposal is read with Piccolo's query. A start, a page of proposals, and the refinement, which every
-reader of events asks for, are SQL (ADR 0003).
+A single proposal is read with Piccolo's query builder. A start, a page of proposals, and the refinement,
+which is read for every reader of events, are SQL (ADR 0003).
 """
 
 from __future__ import annotations
@@ -82,16 +82,16 @@ WITH expired AS (
 SELECT id FROM proposal
 """
 
-#: One start of a caller at a time: two that count at once would both find the same number of runs.
+#: Starts of one caller run one at a time: two that count concurrently would find the same number of runs.
 _LOCK_STARTS = "SELECT pg_advisory_xact_lock(hashtextextended('start ' || $1::uuid::text, 0))"
 
 _COUNT_ACTIVE = """
 SELECT count(*) FROM proposals WHERE created_by_user_id = $1 AND status IN ('processing', 'awaiting_input')
 """
 
-#: The columns that only a single proposal is read with: its files.
+#: The columns that are read only for a single proposal: its files.
 _FILES = (Proposals.generated_files, Proposals.rejected_files)
-#: The columns that every proposal is read with: all others, and the workflow of its draft.
+#: The columns that are read for every proposal: all others, and the workflow of its draft.
 _COLUMNS = Proposals.all_columns(exclude=_FILES)
 _WORKFLOW_ID = Proposals.draft_id.workflow_id.as_alias("workflow_id")
 #: The fields of a proposal that are columns of the same name and value.

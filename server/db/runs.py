@@ -1,7 +1,7 @@
 """Runs and their leases in PostgreSQL.
 
 All times are the database's own: a replica whose clock is wrong neither keeps a run too long nor takes one
-too early. Every change checks the lease in its WHERE clause, so this is SQL (ADR 0003).
+over too early. Every change checks the lease in its WHERE clause, so this is SQL (ADR 0003).
 """
 
 from __future__ import annotations

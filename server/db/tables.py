@@ -1,4 +1,4 @@
-"""The tables that stores query with Piccolo. The migrations make them; a test compares the two.
+"""The tables that stores query with Piccolo. The migrations create them; a test compares the two.
 
 Tables that only SQL uses (runs, events, idempotency_keys, tickets, quotas, replicas) have no class here
 (ADR 0003). Constraints, indexes and triggers are in the migrations alone. All times are `timestamptz`.
@@ -143,7 +143,7 @@ class ShareLinks(Table, tablename="share_links", db=ENGINE):
 
 
 class ProposalCallers(Table, tablename="proposal_callers", db=ENGINE):
-    """A view: the access of each caller, who is a user or a share link. Key: (proposal_id, caller_id)."""
+    """A view: the access of each caller, a user or a share link. Key: (proposal_id, caller_id)."""
 
     proposal_id = UUID(primary_key=True, default=None)
     caller_id = UUID(default=None)

@@ -1,4 +1,4 @@
-"""Tickets in PostgreSQL: a row each, deleted when the ticket is shown.
+"""Tickets in PostgreSQL: one row each, deleted when the ticket is presented.
 
 SQL (ADR 0003): each operation is one statement, which also cleans up, and the database computes the times.
 """
@@ -15,7 +15,7 @@ from server.db.errors import database_errors
 from server.domain.access.tickets import TicketStore
 from server.domain.model import Principal
 
-#: Deletes a few expired rows, too, so that the table stays small.
+#: Also deletes a few expired rows, so that the table stays small.
 _PUT = """
 WITH expired AS (
   DELETE FROM tickets WHERE sha256 IN (
@@ -35,7 +35,7 @@ WHERE t.thread_id = $2 AND t.expires_at > now() AND u.disabled_at IS NULL
 
 
 class PostgresTicketStore(TicketStore):
-    """The tickets that have not been shown yet."""
+    """The tickets that have not been presented yet."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool

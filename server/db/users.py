@@ -17,17 +17,17 @@ from server.domain.access.users import UserStore
 from server.domain.errors import PermissionDenied
 from server.domain.model import Principal
 
-#: How long a check of a user is valid. A user who is disabled meanwhile is refused after it.
+#: How long a check of a user is valid. A user who is disabled meanwhile is refused after that time.
 TRUSTED_FOR = timedelta(seconds=30)
 
 
 class PostgresUserStore(UserStore):
-    """The users. Remembers the `max_remembered` that called last, and checks each again after TRUSTED_FOR."""
+    """The users. Remembers the `max_remembered` latest callers, and checks each again after TRUSTED_FOR."""
 
     def __init__(self, pool: asyncpg.Pool, *, max_remembered: int = 10_000) -> None:
         self._pool = pool
         self._max_remembered = max_remembered
-        #: When each user was last checked, by id and subject; the user that called longest ago first.
+        #: When each user was last checked, by id and subject, in order of their last calls.
         self._checked_at: OrderedDict[tuple[UUID, str], datetime] = OrderedDict()
 
     @override
@@ -60,7 +60,7 @@ async def _find(principal: Principal) -> dict[str, Any] | None:
 async def _insert(principal: Principal, now: datetime) -> dict[str, Any] | None:
     """The new row, or the one that another call inserts first; None when another id has the subject."""
     row = Users(id=principal.user_id, subject=principal.subject, email=principal.email, created_at=now)
-    # Two first calls of one user at once may conflict on the subject, too.
+    # Two concurrent first calls of a user may also conflict on the subject.
     with contextlib.suppress(asyncpg.UniqueViolationError):
         await Users.insert(row).on_conflict(target=Users.id, action="DO NOTHING")
     return await _find(principal)

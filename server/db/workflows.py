@@ -20,7 +20,7 @@ from server.domain.workflows import WorkflowStore
 #: The byte of this list in page tokens.
 _LIST = b"w"
 
-#: In SQL, because an insert of rows ends at 32,767 parameters: this one has an array for each column.
+#: In SQL, with an array for each column, because a statement can have at most 32,767 parameters.
 _ADD_FILES = """
 INSERT INTO draft_files (draft_id, version, path, content)
 SELECT $1, $2, f.path, f.content FROM unnest($3::text[], $4::bytea[]) AS f (path, content)
@@ -100,7 +100,7 @@ class PostgresWorkflowStore(WorkflowStore):
         query = Workflows.select().where(Workflows.owner_user_id == principal.user_id)
         if token is not None:
             last_time, last_id = page_place(_LIST, token)
-            # The first condition is the range of an index; PostgreSQL finds none in the second.
+            # The first condition is an index range, which PostgreSQL does not derive from the second.
             query = query.where(
                 Workflows.created_at <= last_time,
                 Or(Workflows.created_at < last_time, Workflows.id < last_id),
@@ -111,7 +111,7 @@ class PostgresWorkflowStore(WorkflowStore):
 
 
 async def _files(draft_id: UUID, version: int) -> dict[str, str]:
-    """The files of a draft at a version: of each path the newest row up to that version."""
+    """The files of a draft at a version: for each path, the newest row up to that version."""
     rows = (
         await DraftFiles.select(DraftFiles.path, DraftFiles.content, DraftFiles.deleted)
         .where(DraftFiles.draft_id == draft_id, DraftFiles.version <= version)
