@@ -1,4 +1,4 @@
-"""The database that a command works with: the one that is set, or an embedded PostgreSQL."""
+"""The database of a command: the one in the settings, or an embedded PostgreSQL."""
 
 from __future__ import annotations
 

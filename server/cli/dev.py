@@ -75,7 +75,7 @@ def run(*, once: bool, verbose: bool) -> NoReturn:
 
 @contextlib.asynccontextmanager
 async def open_demo(settings: Settings, console: Console) -> AsyncIterator[Demo]:
-    """Start the parts one after the other, with a line for each, and make a demo user and workflow."""
+    """Start the parts one after another, with a line for each, and create a demo user and workflow."""
 
     def _say(text: str) -> None:
         console.print(f"{text} …", style="dim", markup=False, highlight=False)
@@ -103,7 +103,7 @@ async def _database(settings: Settings, say: Callable[[str], None]) -> AsyncIter
         say(f"Starting PostgreSQL in {settings.data_dir / 'postgres'}")
     else:
         say("Using the PostgreSQL of DATABASE_URL")
-    # A crash of the machine in its first seconds may cost a developer a new database, but not later data.
+    # Without sync, a crash of the machine in the first seconds may cost the new database, but no later data.
     async with open_database(settings, sync=False) as dsn:
         say("Applying migrations")
         await migrate.up(dsn)
@@ -119,12 +119,12 @@ async def _runtime(
         return settings, settings.runtime_url
     say("Starting a runtime that replays recorded runs")
     address = await stack.enter_async_context(replay_runtime())
-    # Every subscriber gets a recording from its first frame, and nothing is published elsewhere.
+    # Every subscriber gets the whole recording, and no frames are published to a channel.
     return settings.model_copy(update={"runtime_profile": "full", "runtime_events_url": None}), address
 
 
 async def demo_workflow(client: HubClient) -> str:
-    """The id of the demo user's newest workflow, created when there is none."""
+    """The id of the demo user's newest workflow, which is created if there is none."""
     found = await client.call("GET", "/api/workflows?limit=1")
     for workflow in found["items"]:
         return str(workflow["id"])
@@ -135,7 +135,7 @@ async def demo_workflow(client: HubClient) -> str:
 
 
 async def demo_refinement(demo: Demo, console: Console) -> dict[str, Any]:
-    """Show one refinement live; its proposal."""
+    """Show one refinement live, and return its proposal."""
     console.print(f"[bold]A refinement:[/] {DEMO_PROMPT.partition(' [[')[0]}", highlight=False)
     async with open_client(demo.hub.http_address, demo.token) as client:
         proposal = await refine(client, demo.workflow_id, {"user_prompt": DEMO_PROMPT}, console=console)

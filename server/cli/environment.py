@@ -1,4 +1,4 @@
-"""Reading the settings for a command: every mistake is printed, and old names are pointed out."""
+"""Reading the settings for a command, with a message for every mistake and every old name."""
 
 from __future__ import annotations
 

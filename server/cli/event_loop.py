@@ -37,7 +37,7 @@ def run_command(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> No
             "the database is not available: check DATABASE_URL", exit_code=exit_codes.UNAVAILABLE
         ) from None
     except BrokenPipeError:
-        raise  # the reader of the output has left; click ends quietly
+        raise  # the reader of the output has gone; click ends quietly
     except OSError as error:
         raise CommandError(
             f"{error.strerror or error}: {error.filename or 'check IDEO_HOST and the ports'}"
@@ -58,6 +58,6 @@ async def until_stopped(work: Awaitable[int], stop: asyncio.Event) -> int:
 
 
 async def serve_until_stopped(work: Awaitable[int], stop: asyncio.Event) -> int:
-    """As `until_stopped`, for commands that run until a signal: to be stopped is success."""
+    """As `until_stopped`, for commands that run until a signal: being stopped is success."""
     code = await until_stopped(work, stop)
     return 0 if code == exit_codes.INTERRUPTED else code

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-#: The command did its work and something failed.
+#: The command ran, and something failed.
 FAILED = 1
 #: Wrong arguments or settings.
 USAGE = 2

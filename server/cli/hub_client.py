@@ -24,9 +24,9 @@ RESUMABLE_CLOSE_CODES = frozenset({1001, 1006, 1011, 1012, 1013, 4408, 4429})
 _TEMPORARY_STATUSES = (429, 502, 503, 504)
 #: Seconds before the first retry; the pause doubles up to the maximum.
 FIRST_RETRY_S, MAX_RETRY_S = 0.2, 5.0
-#: Connections in a row without a message after which following fails.
+#: Number of connections in a row without a message after which following fails.
 MAX_CONNECTION_FAILURES = 20
-#: Seconds for which a start is retried: a run whose replica died is taken over within 20.
+#: Seconds for which a start is retried. The run of a replica that died is taken over within 20.
 START_TIMEOUT_S = 30.0
 MAX_MESSAGE_BYTES = 64 << 20
 
@@ -52,8 +52,8 @@ class ClientError(Exception):
         self.retry_after_s = retry_after_s
 
     @property
-    def unsettled(self) -> bool:
-        """Whether the request may have succeeded, or may still: not when the runtime failed it."""
+    def may_have_succeeded(self) -> bool:
+        """Whether the request may have succeeded, or may still succeed. Not when the runtime failed it."""
         return self.unavailable and not self.code.startswith("runtime_")
 
 
@@ -75,7 +75,7 @@ class HubClient:
                 return await self.call("POST", path, body, key=key)
             except ClientError as error:
                 wait_s = max(backoff.next_pause_s(), error.retry_after_s)
-                if not error.unsettled or now() + wait_s > deadline:
+                if not error.may_have_succeeded or now() + wait_s > deadline:
                     raise
             await asyncio.sleep(wait_s)
 
@@ -117,7 +117,7 @@ class HubClient:
         raise ClientError("the hub cannot be reached", unavailable=True)
 
     async def _messages(self, address: str) -> AsyncGenerator[dict[str, Any], None]:
-        """The messages of one connection. Ends when another one should be made; raises ClientError."""
+        """The messages of one connection. Ends when the client should connect again. Raises ClientError."""
         now = asyncio.get_running_loop().time
         with _connection_errors(address):
             async with connect(
@@ -162,7 +162,7 @@ def _connection_errors(address: str) -> Iterator[None]:
 def _refusal(answer: httpx.Response, problem: dict[str, Any]) -> ClientError:
     """The error for an HTTP answer of 400 or above, whose body is a problem document at best."""
     code, retry_after = str(problem.get("code", "")), answer.headers.get("retry-after")
-    # An answer without a code is not the hub's, but a proxy's in front of it.
+    # An answer without a code comes from a proxy, not from the hub.
     from_proxy = not code and answer.status_code in _TEMPORARY_STATUSES
     detail = problem.get("detail") or problem.get("title") or answer.reason_phrase
     return ClientError(

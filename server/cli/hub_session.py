@@ -1,4 +1,4 @@
-"""What commands that talk to a running hub share: its address, the token, the exit code of a refusal."""
+"""What commands that call a running hub share: its address, the token, the exit code of a refusal."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """A refinement in the terminal: the agent's text as it arrives, todos, files and the outcome.
 
-Texts come from users and models. Characters that a terminal would obey are shown
-as escapes.
+Texts come from users and models. Characters that a terminal would interpret are shown as escapes.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-#: Control characters, what overrides the direction of text, and what cannot be encoded.
+#: Control characters, characters that override the direction of text, and characters that cannot be encoded.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _FILE_MARKS = {
     "FILE_CHANGE_KIND_ADDED": "[green]+[/]",
@@ -24,7 +23,7 @@ _TODO_MARKS = {"completed": "[green]x[/]", "in_progress": "[yellow]>[/]"}
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    """The text without characters that a terminal would obey. lines: line ends and tabs stay."""
+    """The text with escapes for what a terminal would interpret. lines: keep line ends and tabs."""
 
     def _escaped(match: re.Match[str]) -> str:
         return match[0] if lines and match[0] in "\n\t" else ascii(match[0])[1:-1]
@@ -46,7 +45,7 @@ class RefinementView:
         self._progress = ""
         #: Events shown.
         self.events = 0
-        #: The terminal event, after it arrived.
+        #: The terminal event, once it has arrived.
         self.terminal: dict[str, Any] | None = None
 
     def show(self, message: dict[str, Any]) -> None:
@@ -90,7 +89,7 @@ class RefinementView:
             self._line(f"  {mark} {markup(change.get('path', ''))}{size}")
 
     def _upstream_frame(self, _frame: dict[str, Any]) -> None:
-        """Nothing: the frame is for programs."""
+        """Show nothing: the frame is for programs."""
 
     def _input_requested(self, _request: dict[str, Any]) -> None:
         self._line("[yellow]the agent asks for input[/]")

@@ -14,7 +14,7 @@ from server.cli.terminal import RefinementView
 
 
 def run(thread_id: str, *, after: int, url: str | None, token: str | None, as_json: bool) -> NoReturn:
-    """Show the events of a thread that follow `after`, until it is over."""
+    """Show the events of a thread after `after`, until the terminal event."""
 
     async def _watch(client: HubClient) -> int:
         completed = await show_events(client, thread_id, after=after, console=Console(), as_json=as_json)

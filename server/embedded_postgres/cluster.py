@@ -1,4 +1,4 @@
-"""The cluster's files: how they are created, what a killed server leaves, who may connect, the socket."""
+"""The cluster's files: their creation, the leftovers of a killed server, the access rules, the socket."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from server.embedded_postgres.process import Account, EmbeddedServerError, last_
 
 #: The only role, which owns the database.
 ROLE = "ide_orchestrator"
-#: No port is opened: the number is a part of the socket's name.
+#: Only a part of the socket's name: no port is opened.
 PORT = 5432
 
 #: `sun_path` has 104 bytes on macOS, 108 on Linux, including the final NUL.
@@ -23,7 +23,7 @@ _SOCKET_NAME = f".s.PGSQL.{PORT}"
 
 
 async def initialise(cluster: Path, account: Account, *, sync: bool) -> None:
-    """Create the cluster under another name and rename it, so that an interrupted attempt leaves none.
+    """Create the cluster under another name and rename it, so that an interrupted attempt leaves no cluster.
 
     sync: whether its files are flushed to the disk. Raises EmbeddedServerError.
     """
@@ -51,7 +51,7 @@ async def initialise(cluster: Path, account: Account, *, sync: bool) -> None:
 def remove_leftovers(cluster: Path) -> None:
     """Remove a killed server's pid file and socket.
 
-    PostgreSQL refuses to start when a process has the pid in the file, even another process or a zombie.
+    PostgreSQL refuses to start while any process has the pid in the file, even an unrelated one or a zombie.
     `server.lock` is more reliable.
     """
     for name in ("postmaster.pid", _SOCKET_NAME, f"{_SOCKET_NAME}.lock"):
@@ -59,10 +59,10 @@ def remove_leftovers(cluster: Path) -> None:
 
 
 def write_access_rules(data_dir: Path, account: Account) -> dict[str, str]:
-    """Admit one user of the operating system, whom the kernel identifies; no password, nobody else.
+    """Admit only one user of the operating system, identified by the kernel, without a password.
 
     The files are in the data folder, which the server's user cannot change: root must not write into the
-    cluster's. Returns the settings of PostgreSQL that name them.
+    cluster's folder. Returns the settings of PostgreSQL that name them.
     """
     rules = {
         "hba_file": (data_dir / "pg_hba.conf", "local all all peer map=hub\n"),

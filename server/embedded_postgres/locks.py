@@ -1,4 +1,4 @@
-"""The lock files of a data folder: one user of the folder, and one server on its cluster."""
+"""The lock files of a data folder, which ensure that it has one user and its cluster one server."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def owned(data_dir: Path) -> Iterator[None]:
 
 
 async def take_server_lock(lock: int, data_dir: Path) -> None:
-    """Take `server.lock` by its file descriptor. When the server of a killed process holds it, stop that one.
+    """Take `server.lock` by its file descriptor. If a killed process's server holds it, stop that server.
 
     Raises EmbeddedServerError when the old server does not stop.
     """

@@ -18,7 +18,7 @@ class EmbeddedServerError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The user that the server runs as, and the name of the only user who may connect."""
+    """The user that the server runs as, and the name of the only user that may connect."""
 
     uid: int
     gid: int
@@ -60,8 +60,8 @@ def program(name: str) -> str:
 async def start_program(account: Account, name: str, arguments: list[str], output: int, *fds: int) -> Process:
     """Start a program as the server's user. `output` and `fds` are file descriptors that it inherits.
 
-    It gets a session of its own, so that Ctrl-C reaches the hub alone, and an empty environment, so that a
-    PGPORT of the user has no effect.
+    It gets its own session, so that Ctrl-C reaches only the hub, and an almost empty environment, so that the
+    user's PGPORT has no effect.
     """
     launch = [str(Path(__file__).with_name("launch.py")), str(os.getpid())]
     return await asyncio.create_subprocess_exec(

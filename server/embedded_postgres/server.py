@@ -2,7 +2,7 @@
 
 The data folder has `postgres/` (the cluster), `postgres.log`, the access rules and two lock files:
 
-- `owner.lock` is held by the process that uses the folder: another one is refused.
+- `owner.lock` is held by the process that uses the folder; any other process is refused.
 - `server.lock` is inherited by the server and all its children: a process that gets it knows that no server
   runs on the cluster, even when there is a `postmaster.pid`.
 """
@@ -42,7 +42,7 @@ DATABASE = "ide_orchestrator"
 START_TIMEOUT_S = 60.0
 _POLL_S = 0.02
 
-#: The log has neither statements nor rows: they contain prompts and files.
+#: The log must contain neither statements nor rows: they hold prompts and files.
 _SETTINGS = {
     "listen_addresses": "",
     "port": str(PORT),

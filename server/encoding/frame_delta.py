@@ -1,12 +1,12 @@
 """The codec of frame deltas: what a frame's text has that its event does not (ADR 0004).
 
-State frames repeat all messages and all files, token frames repeat all metadata. So a delta is the
-difference to the previous frame of the same kind. It is: one byte for the encoding, eight bytes of BLAKE2b
-of the frame, then one or two differences or a text.
+State frames repeat all messages and all files, token frames repeat all metadata. So a delta is the difference
+from the previous frame of the same kind. It has one byte for the encoding, eight bytes of the frame's BLAKE2b
+digest, then one or two differences or a text.
 
-A difference to previous bytes is: varint length of the kept head, varint length of the kept tail, varint of
-twice the length of the insertion plus one if it is deflated, and the insertion. A long insertion is deflated
-with the previous bytes as its dictionary: the frames of one run say the same things in another order.
+A difference from previous bytes has the length of the common head, the length of the common tail, twice the
+length of the insertion plus one if it is deflated (all as varints), and the insertion. A long insertion is
+deflated with the previous bytes as its dictionary: frames of one run repeat the same texts in another order.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MEMBERS_PLACEHOLDER = b"\x00E"
 
 DIGEST_BYTES = 8
 
-#: Insertions from this size on are deflated; below it the effort does not pay.
+#: Insertions of this size and more are deflated; for smaller ones it is not worth the effort.
 DEFLATE_FROM_BYTES = 128
 #: Deflate without a header, and the largest dictionary that it takes.
 _RAW = -15
@@ -46,9 +46,9 @@ def digest_of(delta: bytes) -> bytes | None:
 class Encoding(IntEnum):
     """How a delta gives its frame's text."""
 
-    #: One difference to the previous token frame.
+    #: One difference from the previous token frame.
     TOKEN = 1
-    #: A difference to the previous skeleton, and one to the previous messages text; the files are a
+    #: A difference from the previous skeleton, and one from the previous messages text; the files are a
     #: placeholder in the skeleton.
     STATE = 2
     #: The text is the event's own body (UpstreamFrame).
@@ -64,7 +64,7 @@ _FULL_TEXT = bytes((Encoding.FULL_TEXT,))
 
 
 def encode_delta(old: bytes, new: bytes) -> bytes:
-    """The difference from `old` to `new`: kept head, kept tail, insertion."""
+    """The difference from `old` to `new`: common head, common tail, insertion."""
     shorter = min(len(old), len(new))
     head = shorter if old[:shorter] == new[:shorter] else _common_head(old, new, shorter)
     tail = _common_tail(old, new, shorter - head)

@@ -1,4 +1,4 @@
-"""JSON text that keeps what strict writers refuse: lone surrogates, U+0000, `NaN`."""
+"""JSON text with what strict libraries refuse: lone surrogates, U+0000, `NaN`."""
 
 from __future__ import annotations
 

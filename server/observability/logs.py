@@ -1,10 +1,10 @@
 """Structured logs, one line per entry: JSON for operators, readable text for developers.
 
-Nothing that a user wrote is logged: no prompt, file, frame, token or query string. Entries have ids, and the
-classes of exceptions. What a library or a mistake passes to a logger nevertheless is removed here, before the
+Nothing that a user wrote is logged: no prompt, file, frame, token or query string. Entries have ids and the
+classes of exceptions. If a library or a mistake passes such data to a logger, it is removed here, before the
 entry is written (ADR 0020):
 
-1. values under names such as `token` or `prompt`, and whatever looks like a secret in a text;
+1. values under names such as `token` or `prompt`, and parts of texts that look like secrets;
 2. in production, the text of exceptions: a driver may quote the value that it could not store;
 3. line ends and control characters, so that an entry is one line and cannot control a terminal.
 """
@@ -25,7 +25,7 @@ from server.domain.journal.events import Outcome
 from server.domain.runs.lease import Lease
 from server.domain.runs.observer import RunObserver
 
-#: Libraries that log too much at INFO.
+#: Libraries whose INFO level is too verbose.
 _VERBOSE_LIBRARIES = ("httpx", "httpcore", "websockets", "uvicorn", "asyncio", "piccolo", "litestar")
 #: Names whose values are never logged.
 _SECRET_NAMES = re.compile(
@@ -96,7 +96,7 @@ def _summarize_exception(
 
 
 def configure_logging(*, dev: bool, stream: TextIO | None = None, level: int = logging.INFO) -> None:
-    """Write every log entry, the libraries' too, to `stream` (default: standard error) in one format.
+    """Write all log entries, including those of libraries, to `stream` (standard error) in one format.
 
     dev: readable text with the text of exceptions; otherwise JSON without it.
     """

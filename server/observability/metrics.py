@@ -1,6 +1,6 @@
 """Metrics in Prometheus' format. Names start with `ide_orchestrator_`.
 
-`Metrics` records what happens; nothing is recorded per event and reader. `MetricsExporter` adds the gauges,
+`Metrics` counts what happens, but nothing per event and reader. `MetricsExporter` adds the gauges,
 which are read at each scrape. Label values come from closed sets and every series exists from the start, so
 their number is constant, unless IDEO_METRICS_THREADS adds thread ids.
 """

@@ -1,7 +1,7 @@
 """Traces, with OpenTelemetry (ADR 0022).
 
 OpenTelemetry's own settings (OTEL_EXPORTER_OTLP_ENDPOINT …) say where they are sent. Without an address there
-are no traces and no costs.
+are no traces, and no cost.
 
 One refinement is one trace on all replicas. Its spans are the request that starts it, the ingest under each
 lease with its call of the runtime, and each delivery to a reader, which is linked to the reader's request.
@@ -44,7 +44,7 @@ _tracer = trace.get_tracer("ide_orchestrator")
 
 @contextmanager
 def tracing(*, replica: str) -> Iterator[None]:
-    """Make and send spans until the block ends; then send those that still wait."""
+    """Make and send spans until the block ends, and then send the rest."""
     resource = Resource.create({"service.instance.id": replica, SERVICE_VERSION: version("ide-orchestrator")})
     if resource.attributes.get(SERVICE_NAME, "").startswith("unknown_service"):  # type: ignore[union-attr]
         resource = resource.merge(Resource({SERVICE_NAME: SERVICE}))
@@ -69,7 +69,7 @@ def traced_asgi(app: Any) -> Any:
 
 
 def _span_name(scope: Any) -> str:
-    """The method and the path without ids. Other paths share one name, so that there are few names."""
+    """The method and the path without ids. Unknown paths share one name, so that there are few names."""
     path = _ID.sub("{id}", scope["path"])
     known = len(path) <= _MAX_SPAN_PATH and _SPAN_PATH.fullmatch(path)
     return f"{scope.get('method', 'GET')} {path if known else 'elsewhere'}"

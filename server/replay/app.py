@@ -23,7 +23,7 @@ from server.replay.runs import Dropped, Run
 
 PREFIX = "/deepagents-runtime"
 
-#: Beyond it the oldest runs are forgotten.
+#: Maximum number of runs; the oldest ones are forgotten.
 _MAX_RUNS = 10_000
 _INTERNAL_ERROR = 1011
 
@@ -88,7 +88,7 @@ class ReplayRuntime:
             await socket.send_data(text)
 
     async def _wait_for_run(self, thread_id: str, socket: WebSocket[Any, Any, Any]) -> Run | None:
-        """The thread's run. Until it starts, progress is sent; None when it does not start in time."""
+        """The thread's run. Sends progress until the run starts. None when it does not start in time."""
         now = asyncio.get_running_loop().time
         opened_at = now()
         while thread_id not in self._runs:
@@ -103,7 +103,7 @@ class ReplayRuntime:
 
 
 def _job_fields(job: object) -> dict[str, Any]:
-    """The job's fields, validated like the runtime's models do. Raises BadJob."""
+    """The job's fields, validated as by the runtime's models. Raises BadJob."""
     if not isinstance(job, dict):
         raise BadJob("a job must be a JSON object")
     for name in ("trace_id", "job_id"):
@@ -182,7 +182,7 @@ def create_replay_app(
 
 
 async def _disconnected(socket: WebSocket[Any, Any, Any]) -> None:
-    """Wait until the client disconnects. What it sends is ignored, as by the real runtime."""
+    """Wait until the client disconnects. Its messages are ignored, as by the real runtime."""
     try:
         while True:
             await socket.receive_data(mode="text")

@@ -1,13 +1,13 @@
 """Which recording a job requests, and how it is played.
 
-A directive is anywhere in the prompt: `[[replay:NAME option=value …]]`. The options:
+A directive may be anywhere in the prompt: `[[replay:NAME option=value …]]`. The options:
 
 - `speed=N`: N times the nominal 20 frames per second; without it, as fast as possible;
-- `drop=K`: after frame K the connection breaks, for the first subscriber that gets there;
+- `drop=K`: after frame K the connection breaks, for the first subscriber that reaches it;
 - `silent=K`: after frame K nothing follows, and the run stays `running`.
 
-The prompt is `agent_definition.user_request`, or the contents of `input_payload.messages` when that has no
-directive. The last directive wins. Without any, `agent_definition.replay` is used, which has no brackets:
+The prompt is `agent_definition.user_request`, or the contents of `input_payload.messages` if the former has
+no directive. The last directive wins. Without any, `agent_definition.replay` is used; it has no brackets:
 `NAME option=value …`.
 """
 

@@ -67,7 +67,7 @@ def _data(frame: str, event_type: str) -> dict[str, Any]:
 def read_recordings(directory: Path | None = None) -> Mapping[str, Recording]:
     """The recordings of a directory (every `*.jsonl` that is not empty), or the shipped ones, by name.
 
-    Raises FileNotFoundError when there is none.
+    Raises FileNotFoundError without any.
     """
     read = [Recording.read(path) for path in sorted((directory or SHIPPED).glob("*.jsonl"))]
     found = {recording.name: recording for recording in read if recording.frames}

@@ -1,7 +1,8 @@
 """A committed segment as an entry of a Redis stream, and back.
 
-Fields of an entry whose id is `LAST-0`: `v` the version of this format, `f` first seq, `e` epoch, `t` 1 for
-the terminal event, `b` batch, `r` deltas. An entry with neither `b` nor `r` is a hint to read.
+The id of an entry is `LAST-0`, after the segment's last seq. Its fields: `v` the version of this format, `f`
+first seq, `e` epoch, `t` 1 for the terminal event, `b` batch, `r` deltas. An entry with neither `b` nor `r`
+is a hint to read.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from server.domain.journal.segments import Segment
 from server.encoding.event_batch import delimited_delta, delimited_event
 
 VERSION = b"1"
-#: Bytes of a segment beyond which only the hint travels.
+#: Maximum bytes of an entry; of a larger segment only the hint is sent.
 ENTRY_BYTES = 256 << 10
 
 
@@ -40,16 +41,16 @@ class PendingEntry:
         self.size_bytes = 0
         self.epoch = 0
         self.terminal = False
-        #: Whether the bytes are kept too, and it is not only a hint.
+        #: Whether it has the bytes of its segments; otherwise it is only a hint.
         self.whole = True
 
-    def add(self, segment: Segment, head: JournalHead, *, room: int) -> None:
-        """Add the next segment; its bytes only if they fit in `room` and the entry stays small."""
+    def add(self, segment: Segment, head: JournalHead, *, max_bytes: int) -> None:
+        """Add the next segment; its bytes only if they fit in `max_bytes` and the entry stays small."""
         self.last_seq, self.epoch, self.terminal = segment.last_seq, head.epoch, segment.terminal
         size = len(segment.batch) + len(segment.delta_batch)
         if not self.whole:
             return
-        if size > room or self.size_bytes + size > ENTRY_BYTES:
+        if size > max_bytes or self.size_bytes + size > ENTRY_BYTES:
             self.whole = False
             self.batches, self.delta_batch, self.size_bytes = [], [], 0
             return
@@ -82,7 +83,7 @@ def segment_of(fields: Mapping[bytes, bytes], last_seq: int) -> tuple[Segment, J
         events, deltas = segment.events(), segment.deltas()
         if not count == len(events) == len(deltas):
             return None
-        # If it was cut short, the last entry would still parse, as a shorter one.
+        # In a truncated batch the last event would still parse, as a shorter one.
         if b"".join(map(delimited_event, events)) != segment.batch:
             return None
         if b"".join(map(delimited_delta, deltas)) != segment.delta_batch:

@@ -1,4 +1,4 @@
-"""What both carriers of wake-ups share: health, the self-test, and sessions that start again for ever."""
+"""What both carriers of wake-ups share: health, the self-test, and sessions that restart forever."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from server.domain.retry import Backoff
 
 _logger = logging.getLogger(__name__)
 
-#: Seconds between two self-tests, and for one to pass.
+#: Seconds between two self-tests, and seconds within which one must pass.
 SELF_TEST_S, ANSWER_S = 10.0, 5.0
 #: Pauses between two sessions, in seconds; they double from the first to the last.
 RETRY_FIRST_S, MAX_RETRY_S = 0.1, 10.0
@@ -20,7 +20,7 @@ RETRY_FIRST_S, MAX_RETRY_S = 0.1, 10.0
 class CarrierHealth:
     """Whether what others announce arrives here.
 
-    Receiving is tested, not assumed: a nonce is sent now and then and has to come back.
+    Receiving is tested, not assumed: a nonce is sent periodically and must come back.
     """
 
     def __init__(self, *, answer_s: float, max_retry_s: float) -> None:
@@ -28,19 +28,19 @@ class CarrierHealth:
         self._answer_s = answer_s
         self._backoff = Backoff(RETRY_FIRST_S, max_retry_s)
         self._nonce = ""
-        self._nonce_came = asyncio.Event()
+        self._nonce_received = asyncio.Event()
 
     async def run_sessions(
-        self, session: Callable[[], Awaitable[str]], away: tuple[type[Exception], ...]
+        self, session: Callable[[], Awaitable[str]], outage_errors: tuple[type[Exception], ...]
     ) -> None:
-        """Run one session after another, for ever, with a pause between.
+        """Run one session after another, forever, with pauses between them.
 
-        A session returns why it ended, or raises one of the errors that mean the carrier is away.
+        A session returns why it ended, or raises one of the errors that mean that the carrier is unavailable.
         """
         while True:
             try:
                 reason = await session()
-            except away as error:
+            except outage_errors as error:
                 reason = type(error).__name__
             if self.healthy:
                 self._backoff.reset()
@@ -49,24 +49,24 @@ class CarrierHealth:
             await asyncio.sleep(self._backoff.next_pause_s())
 
     async def self_test(self, send: Callable[[str], Awaitable[None]]) -> bool:
-        """Send a nonce; whether `on_nonce` gets it in time."""
+        """Send a nonce. Returns whether `on_nonce` gets it in time."""
         self._nonce = uuid4().hex
-        self._nonce_came.clear()
+        self._nonce_received.clear()
         await send(self._nonce)
-        passed = await set_within(self._nonce_came, self._answer_s)
+        passed = await set_within(self._nonce_received, self._answer_s)
         if passed and not self.healthy:
             self.healthy = True
             _logger.info("wakeups_arrive")
         return passed
 
     def on_nonce(self, nonce: str) -> None:
-        """A nonce came, of this process or another."""
+        """A nonce arrived, from this process or another."""
         if nonce == self._nonce:
-            self._nonce_came.set()
+            self._nonce_received.set()
 
 
 async def set_within(event: asyncio.Event, seconds: float) -> bool:
-    """Whether the event is set in time."""
+    """Wait for an event. Returns whether it was set in time."""
     try:
         async with asyncio.timeout(seconds):
             await event.wait()

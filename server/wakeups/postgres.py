@@ -1,9 +1,9 @@
 """Wake-ups over LISTEN and NOTIFY (ADR 0011).
 
-1. A commit only notes its thread; one task announces what was noted, at once after a quiet time and at most
-   20 times a second. NOTIFY in the commit itself would make all commits wait for one lock.
-2. It announces through the pool, and listens on a connection of its own, which must not go through a
-   transaction pooler: a pooler accepts LISTEN and delivers nothing. The self-test notices that.
+1. A commit only records its thread; one task announces the recorded threads, at once after a quiet time and
+   at most 20 times a second. NOTIFY in the commit itself would make all commits wait for one lock.
+2. Hints are sent through the pool, and received on a separate connection, which must not go through a
+   transaction pooler: a pooler accepts LISTEN and delivers nothing. The self-test detects that.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from server.domain.streams.wakeups import WakeupListener, Wakeups
 from server.wakeups.health import ANSWER_S, MAX_RETRY_S, SELF_TEST_S, CarrierHealth, set_within
 
 CHANNEL = "ideo_wakeups"
-#: Bytes of one notification; PostgreSQL accepts less than 8000.
+#: Maximum bytes of one notification; PostgreSQL accepts fewer than 8000.
 PAYLOAD_BYTES = 7900
 #: Shortest pause in seconds between two publications of a process.
 PAUSE_S = 0.05
-#: The errors that a hint may end with: it must not stop anything, whatever the database answers.
+#: Errors that only cost a hint: nothing else may stop because of the database's answer.
 AWAY = (DatabaseUnavailable, asyncpg.PostgresError)
-#: Begins the payload of a self-test; no hint begins with it.
+#: Starts the payload of a self-test; no hint starts with it.
 NONCE = "?"
 
 _NOTIFY = "SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload"
@@ -53,7 +53,7 @@ def payloads_of(news: Mapping[UUID, int]) -> Iterator[str]:
 
 
 def hints_of(payload: str) -> Iterator[tuple[UUID, int]]:
-    """The hints of a payload; anything else in it is left out, since anyone may notify on a channel."""
+    """The hints of a payload. Anything else is ignored, because anyone may notify on a channel."""
     for hint in payload.split(","):
         thread_id, _, last_seq = hint.partition(":")
         try:
@@ -63,7 +63,7 @@ def hints_of(payload: str) -> Iterator[tuple[UUID, int]]:
 
 
 class PostgresWakeups(Wakeups):
-    """Wake-ups through the database that the replicas share anyway."""
+    """Wake-ups through the database that the replicas already share."""
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class PostgresWakeups(Wakeups):
     # --- Listening ---------------------------------------------------------------------------
 
     async def _listen(self, listener: WakeupListener) -> str:
-        """Listen on a new connection until it breaks or a self-test fails; which of the two. Raises AWAY."""
+        """Listen on a new connection until it breaks or a self-test fails. Returns which. Raises AWAY."""
         async with self._listening(listener) as lost:
             while await self._health.self_test(lambda nonce: self._notify([NONCE + nonce])):
                 if await set_within(lost, self._self_test_s):

@@ -1,15 +1,15 @@
 """Wake-ups and the live window over a Redis-protocol server (ADR 0011).
 
 1. Each thread has a capped, expiring stream. An entry is a committed segment with its head; its id is
-   the segment's last seq. So a replica asks for what comes after the seq that it knows, and a reader
-   that joins a live run gets the window without a read of the database.
-2. The journal has the truth. An entry that does not join up, is malformed, or came without its bytes
-   because it was large, is only a hint to read.
-3. One task publishes, in a pipeline: what came while the last pipeline was under way, one entry a
+   the segment's last seq. So a replica asks for what follows the seq that it knows, and a reader that
+   joins a live run gets the newest events without a read of the database.
+2. The journal is authoritative. An entry that does not continue the topic, is malformed, or was too large
+   to be sent with its bytes, is only a hint to read.
+3. One task publishes what was committed during its previous pipeline, in a pipeline with one entry per
    thread. One task reads the streams of all remote threads with a blocking XREAD.
-4. A stream of this process's own, among those read, makes the XREAD return when there is a new remote
-   thread, and carries the self-test.
-5. While the server is away, only the hints fail: `healthy` is false, and the poll goes on.
+4. This process also has its own stream among those that it reads: an entry makes the XREAD return when
+   there is a new remote thread, or carries the self-test.
+5. While the server is unavailable, only hints are lost: `healthy` is false, and polling continues.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from server.domain.streams.wakeups import WakeupListener, Wakeups
 from server.wakeups.entries import PendingEntry, entry_of, segment_of
 from server.wakeups.health import ANSWER_S, MAX_RETRY_S, SELF_TEST_S, CarrierHealth
 
-#: About how many entries a thread's stream keeps; the server trims it a node at a time.
+#: Approximate number of entries that a thread's stream keeps; the server trims whole nodes.
 STREAM_ENTRIES = 64
-#: Seconds after its last entry that a stream is dropped.
+#: Seconds after its last entry until a stream is dropped.
 STREAM_TTL_S = 60
-#: Most bytes of all entries that wait to be published; beyond it they go as hints.
+#: Maximum bytes of all entries that wait to be published; further ones are sent as hints.
 MAX_PENDING_BYTES = 8 << 20
 #: Shortest pause in seconds between two publications of a process.
 PAUSE_S = 0.005
-#: Most entries of a thread in one read.
+#: Maximum number of a thread's entries in one read.
 READ_ENTRIES = 64
 
 _AWAY = (RedisError, OSError)
@@ -89,13 +89,13 @@ class RedisWakeups(Wakeups):
     @override
     def on_commit(self, thread_id: UUID, segment: Segment, head: JournalHead) -> None:
         if not self.healthy:
-            # While the server is away, nothing is kept for it.
+            # Nothing is kept for a server that is unavailable.
             return
         pending = self._pending.get(thread_id)
         before = pending.size_bytes if pending is not None else 0
         if pending is None or pending.last_seq + 1 != segment.first_seq:
             pending = self._pending[thread_id] = PendingEntry(segment.first_seq)
-        pending.add(segment, head, room=MAX_PENDING_BYTES - self._pending_bytes)
+        pending.add(segment, head, max_bytes=MAX_PENDING_BYTES - self._pending_bytes)
         self._pending_bytes += pending.size_bytes - before
         self._work.set()
 
@@ -125,8 +125,8 @@ class RedisWakeups(Wakeups):
     async def _client(self) -> AsyncIterator[Redis]:
         """A client with one connection, which never retries by itself.
 
-        Callers bound the time: with a timeout of the library's own, `asyncio.wait_for` inside it loses
-        a cancellation now and then on Python 3.11.
+        Callers limit the time: the library's own timeouts use `asyncio.wait_for`, which sometimes loses a
+        cancellation on Python 3.11.
         """
         client = Redis.from_url(
             self._url,
@@ -159,7 +159,7 @@ class RedisWakeups(Wakeups):
                 pipeline.expire(name, STREAM_TTL_S)
             if wake_reader:
                 self._add_to_own_stream(pipeline, "")
-            # An entry that the server refuses (it has it already, no memory) is only a lost hint.
+            # An entry that the server refuses (a duplicate, no memory) is only a lost hint.
             async with asyncio.timeout(self._answer_s):
                 await pipeline.execute(raise_on_error=False)
             self.publications += bool(pending)
@@ -170,7 +170,7 @@ class RedisWakeups(Wakeups):
         pipeline.expire(self._own_stream, STREAM_TTL_S)
 
     async def _test_forever(self, client: Redis) -> None:
-        """Test now and then whether the reader sees a nonce. Raises TimeoutError when it does not."""
+        """Test periodically whether the reader sees a nonce. Raises TimeoutError when it does not."""
 
         async def send(nonce: str) -> None:
             pipeline = client.pipeline(transaction=False)
@@ -187,7 +187,7 @@ class RedisWakeups(Wakeups):
 
     async def _read_forever(self, client: Redis, listener: WakeupListener) -> None:
         own_id: bytes | str = "0-0"
-        #: Newest entry seen of each remote thread, which may be ahead of what is known of it.
+        #: Newest entry seen of each remote thread; the thread's known last seq may be lower.
         seen: dict[UUID, int] = {}
         block_ms = int(self._answer_s * 500)
         while True:
@@ -212,7 +212,7 @@ class RedisWakeups(Wakeups):
         entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]],
         listener: WakeupListener,
     ) -> int:
-        """Give a thread's entries to the listener; the seq of the last one."""
+        """Pass a thread's entries to the listener. Returns the seq of the last one."""
         last_seq = 0
         for entry_id, fields in entries:
             last_seq = int(entry_id.partition(b"-")[0])
@@ -229,8 +229,8 @@ class RedisWakeups(Wakeups):
 async def _until_one_fails(*parts: Coroutine[Any, Any, None]) -> None:
     """Run the parts until one raises, and raise that.
 
-    Not a TaskGroup: before Python 3.13 it loses a cancellation that comes while a part fails, and this runs
-    in a loop that goes on.
+    Not a TaskGroup: before Python 3.13 it loses a cancellation that comes while a part fails, and the loop
+    around this would then never end.
     """
     tasks = [asyncio.ensure_future(part) for part in parts]
     try:

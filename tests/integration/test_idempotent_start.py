@@ -302,7 +302,7 @@ async def test_a_client_does_not_repeat_what_the_runtime_failed(database: str, p
         workflow = await a_workflow(client)
         with pytest.raises(ClientError) as failed:
             await client.start(workflow, {"user_prompt": "[[replay:no_such_recording]]"})
-    assert (failed.value.code, failed.value.unsettled) == ("runtime_refused", False)
+    assert (failed.value.code, failed.value.may_have_succeeded) == ("runtime_refused", False)
     assert await _runs(pool) == 1
 
 

@@ -1,6 +1,6 @@
 """`ideo doctor`: what is wrong with an installation, and how to fix it.
 
-Each check looks at one thing that the hub needs, with the hub's own parts, and says in a line what it found.
+Each check looks at one thing that the hub needs, with the hub's own parts, and reports its finding in a line.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from server.cli.terminal import printable
 from server.observability.logs import configure_logging
 from server.settings import Settings, SettingsError, load, old_names_in_use
 
-#: In the order in which they run. Those of the database are skipped when it cannot be reached.
+#: The checks, in order. Those of the database are skipped when it cannot be reached.
 _DATABASE_CHECKS: tuple[Check, ...] = (
     database.check_migrations,
     database.check_rights,
@@ -69,7 +69,7 @@ async def _examine(settings: Settings, dsn: str, *, as_json: bool) -> int:
 
 
 async def examine(settings: Settings, dsn: str) -> AsyncIterator[Finding]:
-    """Every finding, as soon as its check is done. `dsn`: the database that the settings mean."""
+    """Every finding, as soon as its check is done. `dsn`: the database of the settings."""
     for finding in old_names():
         yield finding
     reachable = await database.check_database(settings, dsn)

@@ -20,7 +20,7 @@ MAX_CLOCK_DIFFERENCE = timedelta(seconds=2)
 
 
 async def fetch_row(dsn: str, statement: str) -> Any:
-    """Run a statement on a connection of its own; its first row. Raises DatabaseUnavailable."""
+    """The first row of a statement, which runs on a new connection. Raises DatabaseUnavailable."""
     with database_errors():
         connection = await asyncpg.connect(dsn, timeout=TIMEOUT_S, statement_cache_size=0)
         try:
@@ -30,7 +30,7 @@ async def fetch_row(dsn: str, statement: str) -> Any:
 
 
 async def check_database(settings: Settings, dsn: str) -> Finding:
-    """Whether the server answers, and is recent enough."""
+    """Whether the server answers and is recent enough."""
     try:
         row = await fetch_row(dsn, "SELECT current_setting('server_version_num')::integer / 10000 AS version")
     except DatabaseUnavailable as error:

@@ -25,5 +25,5 @@ class Finding:
         return not self.fix
 
 
-#: A check of the settings and of the database with this DSN. It changes nothing.
+#: A check of the settings, and of the database with this DSN. It changes nothing.
 Check = Callable[[Settings, str], Awaitable[Finding]]

@@ -18,7 +18,7 @@ MIN_CERTIFICATE_VALIDITY = timedelta(days=14)
 
 
 async def check_origins(settings: Settings, dsn: str) -> Finding:
-    """Whether each allowed origin is one that a browser sends, and is encrypted."""
+    """Whether each allowed origin has the form that browsers send, and uses https."""
     for origin in settings.allowed_origins:
         parts = urlsplit(origin)
         whole = f"{parts.scheme}://{parts.netloc}"
@@ -27,7 +27,7 @@ async def check_origins(settings: Settings, dsn: str) -> Finding:
             return Finding(
                 "origins",
                 "IDEO_ALLOWED_ORIGINS has an entry that is not an origin",
-                "write each origin as a browser sends it: scheme, host and port, without path and `*`",
+                "write each origin as a browser sends it: scheme, host and port, without a path or `*`",
             )
         if parts.scheme == "http" and not local and not settings.dev:
             return Finding(
@@ -39,7 +39,7 @@ async def check_origins(settings: Settings, dsn: str) -> Finding:
 
 
 async def check_ports(settings: Settings, dsn: str) -> Finding:
-    """Whether both ports are free, or a hub serves there already."""
+    """Whether both ports are free, or a hub is already running there."""
     if settings.http_port and await _hub_serves(settings):
         return Finding("ports", "a hub is running here")
     for name, port in (("IDEO_HTTP_PORT", settings.http_port), ("IDEO_GRPC_PORT", settings.grpc_port)):
@@ -52,7 +52,7 @@ async def check_ports(settings: Settings, dsn: str) -> Finding:
                 return Finding(
                     "ports",
                     f"{name} is not available ({error.strerror or type(error).__name__})",
-                    f"stop what listens there, or change {name} or IDEO_HOST",
+                    f"stop the program that listens there, or change {name} or IDEO_HOST",
                 )
     return Finding("ports", "both are free")
 

@@ -47,7 +47,7 @@ async def check_wakeups(settings: Settings, dsn: str) -> Finding:
 
 
 async def check_events(settings: Settings, dsn: str) -> Finding:
-    """Whether the server answers that the runtime publishes its frames to."""
+    """Whether the server to which the runtime publishes its frames answers."""
     if settings.runtime_events_url is None:
         return Finding("events", "frames come over the runtime's WebSocket")
     url = settings.runtime_events_url.get_secret_value()
@@ -87,7 +87,7 @@ async def check_keys(settings: Settings, dsn: str) -> Finding:
 
 
 async def check_runtime(settings: Settings, dsn: str) -> Finding:
-    """Whether the runtime answers, and answers as the runtime does."""
+    """Whether the runtime answers, in the way that the runtime does."""
     if settings.runtime_url is None:
         return Finding("runtime", "recorded runs are replayed (ideo dev)")
     async with DeepagentsRuntime(settings.runtime_url, total_s=TIMEOUT_S) as runtime:

@@ -26,10 +26,10 @@ def wire_form(fields: dict[Any, Any]) -> dict[bytes, bytes]:
     return {key: value if isinstance(value, bytes) else str(value).encode() for key, value in fields.items()}
 
 
-def entry(*segments: Segment, epoch: int = 1, room: int = 1 << 30) -> tuple[dict[bytes, bytes], int]:
+def entry(*segments: Segment, epoch: int = 1, max_bytes: int = 1 << 30) -> tuple[dict[bytes, bytes], int]:
     waiting = PendingEntry(segments[0].first_seq)
     for one in segments:
-        waiting.add(one, JournalHead(one.last_seq, epoch, 1, one.terminal), room=room)
+        waiting.add(one, JournalHead(one.last_seq, epoch, 1, one.terminal), max_bytes=max_bytes)
     return wire_form(entry_of(waiting)), waiting.last_seq
 
 
@@ -83,7 +83,7 @@ def test_another_version_is_a_hint() -> None:
 
 def test_what_is_large_or_has_no_room_travels_as_a_hint() -> None:
     small, large = segment(1, [(b"a", b"")]), segment(2, [(bytes(ENTRY_BYTES), b"")])
-    for fields, last_seq in (entry(small, large), entry(large), entry(small, room=1)):
+    for fields, last_seq in (entry(small, large), entry(large), entry(small, max_bytes=1)):
         assert segment_of(fields, last_seq) is None
         assert not {b"b", b"r"} & fields.keys()
     assert entry(small, large)[1] == 2
