@@ -1,9 +1,9 @@
 """Looks for known vulnerabilities in the pinned packages and writes bills of materials.
 
-pip-audit asks the package index for the advisories about each version in requirements.lock; a known
-vulnerability makes the exit code 1. Where the index has no advisories, a line says that nothing was looked
-up. The bills of materials (CycloneDX 1.6, JSON) are written to build/sbom/: one of the whole lock, one of
-what the image has. uv runs both tools in environments of their own.
+pip-audit asks the package index for the advisories about each version in requirements.lock; with a known
+vulnerability the exit code is 1. If the index has no advisories, a line says that nothing was looked up. The
+bills of materials (CycloneDX 1.6, JSON) are written to build/sbom/: one of the whole lock, one of the
+image. uv runs each tool in a separate environment.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def tool(package: str, executable: str, *arguments: str) -> subprocess.Completed
 
 
 def known_vulnerabilities() -> tuple[int, list[str]]:
-    """How many packages were looked up, and a line for each vulnerability that is known of them."""
+    """How many packages were looked up, and a line for each of their known vulnerabilities."""
     options = ["--require-hashes", "--disable-pip", "--format", "json", "--progress-spinner", "off"]
     done = tool(PIP_AUDIT, "pip-audit", "--requirement", str(LOCK), *options)
     packages: list[Any] = json.loads(done.stdout or '{"dependencies": []}')["dependencies"]
@@ -42,7 +42,7 @@ def known_vulnerabilities() -> tuple[int, list[str]]:
 
 
 def image_requirements() -> Path:
-    """A requirements file with what the image has: the part of the lock that running needs."""
+    """A requirements file with the packages of the image: the part of the lock that the hub needs to run."""
     path = BILLS / "image.txt"
     options = ["--quiet", "--universal", "--python-version", "3.11", "--constraints", str(LOCK)]
     subprocess.run([*UV, "pip", "compile", *options, "-o", str(path), "pyproject.toml"], cwd=ROOT, check=True)
@@ -50,7 +50,7 @@ def image_requirements() -> Path:
 
 
 def write_bill(name: str, requirements: Path) -> bool:
-    """Write build/sbom/NAME.json; whether that worked."""
+    """Write build/sbom/NAME.json. Returns whether that worked."""
     path = BILLS / f"{name}.json"
     done = tool(CYCLONEDX, "cyclonedx-py", "requirements", str(requirements), "--of", "JSON", "-o", str(path))
     if done.returncode:

@@ -1,7 +1,7 @@
 """Fails when the contract breaks clients of the main branch: runs `buf breaking` against it.
 
-The base is the commit where this tree leaves main. Without one (no git, no main, or a main without protos) a
-line says that nothing was compared.
+The base is the commit where this tree branched off main. Without one (no git, no main, or a main without
+protos) a line says that nothing was compared.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-#: Where main may be found, the most trusted first: a CI checkout may have no local one.
+#: Refs of main, the most trusted first: a CI checkout may have no local branch.
 MAIN_REFS = ("refs/remotes/origin/main", "refs/heads/main")
 
 
@@ -34,7 +34,7 @@ def base() -> str | None:
 
 
 def main() -> int:
-    """Compare; the exit code of buf, or 0 when there is nothing to compare with."""
+    """Compare. Returns the exit code of buf, or 0 when there is nothing to compare with."""
     commit = base()
     if commit is None:
         print("not compared: this checkout has no main branch with protos")

@@ -1,10 +1,10 @@
-"""What a WebService becomes: evaluates our Crossplane Compositions without a cluster.
+"""Evaluates our Crossplane Compositions without a cluster, to show what a WebService becomes.
 
 `python tools/composition.py` writes deploy/crossplane/examples/rendered-v1.yaml and rendered-v2.yaml from the
-example claim. A test does the same and compares, so the files show what the Compositions really say.
+example claim. A test does the same and compares, so that the files show what the Compositions really produce.
 
 `crossplane render` does this with the real function, but needs a container engine or a Go build of the
-function and of Crossplane's command line. The tests need Python alone. This evaluator knows the part of
+function and of Crossplane's command line. The tests need only Python. This evaluator knows the part of
 function-patch-and-transform that our Compositions use, and refuses the rest: patches FromCompositeFieldPath
 and PatchSet, policies Optional and Required, transforms map, string (Format with one %s) and convert (to
 string). An Optional patch from a missing field is skipped, a Required one fails; a patch creates the objects
@@ -27,7 +27,7 @@ _STEP = re.compile(r"\.?([^.\[\]]+)|\[([^\]]+)\]")
 
 
 class CompositionError(ValueError):
-    """A Composition asks for something that cannot be done."""
+    """A Composition contains something that this evaluator cannot do."""
 
 
 def load(path: Path) -> list[Any]:
@@ -46,12 +46,12 @@ def steps(path: str) -> list[str | int]:
         name, bracket = match.groups()
         found.append(int(bracket) if bracket and bracket.isdecimal() else name or bracket)
     if end != len(path) or not found:
-        raise CompositionError(f"no field path: {path}")
+        raise CompositionError(f"not a field path: {path}")
     return found
 
 
 def get(value: Any, path: str) -> Any:
-    """The field at `path`. Raises KeyError when it is not there."""
+    """The field at `path`. Raises KeyError when it does not exist."""
     for step in steps(path):
         if isinstance(step, int):
             if not isinstance(value, list) or step >= len(value):
@@ -65,27 +65,27 @@ def get(value: Any, path: str) -> Any:
 
 
 def put(target: Any, path: str, value: Any) -> None:
-    """Set the field at `path`, making what lacks on the way."""
-    way = steps(path)
-    for step, following in zip(way, [*way[1:], None], strict=True):
+    """Set the field at `path`, and create the objects and lists on its path that are missing."""
+    keys = steps(path)
+    for step, next_step in zip(keys, [*keys[1:], None], strict=True):
         if isinstance(step, int):
             if not isinstance(target, list):
-                raise CompositionError(f"no list on the way of {path}")
+                raise CompositionError(f"not a list on the path {path}")
             target.extend([None] * (step + 1 - len(target)))
         elif not isinstance(target, dict):
-            raise CompositionError(f"no object on the way of {path}")
-        if following is None:
+            raise CompositionError(f"not an object on the path {path}")
+        if next_step is None:
             target[step] = value
             return
         inside = target[step] if isinstance(step, int) else target.get(step)
         if inside is None:
-            inside = [] if isinstance(following, int) else {}
+            inside = [] if isinstance(next_step, int) else {}
             target[step] = inside
         target = inside
 
 
 def transformed(value: Any, transforms: list[dict[str, Any]]) -> Any:
-    """What a patch's transforms make of a value."""
+    """A value after a patch's transforms."""
     for transform in transforms:
         kind = transform["type"]
         if kind == "map":
@@ -95,7 +95,7 @@ def transformed(value: Any, transforms: list[dict[str, Any]]) -> Any:
         elif kind == "string" and transform["string"]["type"] == "Format":
             form = transform["string"]["fmt"]
             if form.count("%") != 1 or "%s" not in form or not isinstance(value, str):
-                raise CompositionError(f"only one %s with text is known: {form}")
+                raise CompositionError(f"a format must have one %s and a text value: {form}")
             value = form.replace("%s", value)
         elif kind == "convert" and transform["convert"] == {"toType": "string"} and isinstance(value, int):
             value = str(value)
@@ -105,7 +105,7 @@ def transformed(value: Any, transforms: list[dict[str, Any]]) -> Any:
 
 
 def apply(patch: dict[str, Any], composite: Any, resource: Any) -> None:
-    """One FromCompositeFieldPath patch."""
+    """Apply one FromCompositeFieldPath patch to a resource."""
     if patch["type"] != "FromCompositeFieldPath":
         raise CompositionError(f"unknown patch: {patch['type']}")
     try:
@@ -133,7 +133,7 @@ def render(composition: Any, composite: Any) -> dict[str, Any]:
 
 
 def defaulted(schema: dict[str, Any], value: Any) -> Any:
-    """A value with the schema's defaults, as the API server fills them in."""
+    """A value with the schema's defaults, as the API server adds them."""
     if not isinstance(value, dict):
         return value
     filled = dict(value)
@@ -146,14 +146,14 @@ def defaulted(schema: dict[str, Any], value: Any) -> Any:
 
 
 def schema_of(definition: Any) -> dict[str, Any]:
-    """The schema of a definition's one version."""
+    """The schema of a definition's only version."""
     [version] = definition["spec"]["versions"]
     schema: dict[str, Any] = version["schema"]["openAPIV3Schema"]
     return schema
 
 
 def composite_of(definition: Any, claim: Any) -> Any:
-    """The composite resource: with claims the one that Crossplane makes of it, else the resource itself."""
+    """The composite resource of a claim; without claims in the definition, the resource itself."""
     filled = defaulted(schema_of(definition), claim)
     if "claimNames" not in definition["spec"]:
         return filled
@@ -169,7 +169,7 @@ def composite_of(definition: Any, claim: Any) -> Any:
 
 
 def rendered_example(version: str, claim: Path | None = None) -> dict[str, Any]:
-    """What the Composition of deploy/crossplane/`version` makes of a claim, by default the example."""
+    """The resources that the Composition of deploy/crossplane/`version` makes of a claim (the example)."""
     [document] = load(claim or CROSSPLANE / "examples" / "claim.yaml")
     [definition] = load(CROSSPLANE / version / "xrd.yaml")
     [composition] = load(CROSSPLANE / version / "composition.yaml")
@@ -177,7 +177,7 @@ def rendered_example(version: str, claim: Path | None = None) -> dict[str, Any]:
 
 
 def as_yaml(version: str) -> str:
-    """The rendered example as a file."""
+    """The rendered example as the text of a file."""
     head = f"# Written by tools/composition.py: claim.yaml through {version}/composition.yaml.\n"
     documents: str = yaml.safe_dump_all(
         rendered_example(version).values(), sort_keys=False, width=110, explicit_start=True

@@ -1,7 +1,7 @@
-"""The pages that are made from sources, and the site.
+"""Generates the pages that are made from sources, and builds the site.
 
 `python tools/docs.py` writes the pages and builds the site into build/site; with --check it only compares,
-and fails on a stale page or a broken link.
+and fails when a page is stale or a link is broken.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ _CLIENT_SETTINGS = """
 _OLD_NAMES = """
 ## Old names
 
-The names of the first release still work where the present name is not set. Commands print a line for each
-that is in use.
+The names of the first release still work while the present name is not set. Commands print a line for each
+old name in use.
 
 | old | present |
 |---|---|
@@ -64,12 +64,12 @@ dashboard. Written from `server/observability/metrics.py` by `tools/docs.py`.
 """
 _DECISIONS = """# Decisions
 
-Why it is as it is, a page each.
+Why the hub is built as it is: one page per decision.
 
 """
 
 
-def described(proto: Path) -> FileDescriptorProto:
+def read_descriptor(proto: Path) -> FileDescriptorProto:
     """The descriptor of a file of the contract, with its comments."""
     with TemporaryDirectory(prefix="descriptors-") as made:
         out = Path(made, "descriptors")
@@ -95,7 +95,7 @@ def type_of(field: FieldDescriptorProto, message: DescriptorProto, package: str)
 
 def events_page() -> str:
     """The page of the contract's messages and enums of events, in the order of the file."""
-    file = described(CONTRACT)
+    file = read_descriptor(CONTRACT)
     places = {tuple(place.path): place for place in file.source_code_info.location}
 
     def comment(*path: int) -> str:
@@ -145,7 +145,7 @@ def settings_table(settings: type[BaseModel]) -> str:
 
 
 def default_of(value: Any) -> str:
-    """A setting's default as one writes it in the environment."""
+    """A setting's default, as it is written in the environment."""
     if value is None or value == ():
         return "none"
     if isinstance(value, tuple):
@@ -195,7 +195,7 @@ def pages() -> dict[Path, str]:
 
 
 def main() -> int:
-    """Write or compare, then build."""
+    """Write or compare the pages, then build the site."""
     check = "--check" in sys.argv
     stale = []
     for path, text in pages().items():

@@ -3,9 +3,9 @@
     python tools/gen.py            install the generators that are missing, then rewrite gen/
     python tools/gen.py --check    change nothing; fail when gen/ differs from what would be written
 
-Python needs nothing beyond the development requirements. TypeScript needs node and npm, Go needs go;
-where they are missing, or their pinned generators cannot be installed, that language's stubs stay as
-they are, and a line says so. `--check` installs nothing and uses no network.
+Python needs only the development requirements. TypeScript needs node and npm, Go needs go; where they
+are missing, or their pinned generators cannot be installed, that language's stubs are not changed, and
+a line says so. `--check` installs nothing and uses no network.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto"
 TYPESCRIPT = ROOT / "tools" / "typescript"
-#: The pinned generators of the Go stubs; what the stubs import is pinned in tools/go/go.mod.
+#: The pinned generators of the Go stubs. The imports of the stubs are pinned in tools/go/go.mod.
 GO_GENERATORS = {
     "protoc-gen-go": "google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12",
     "protoc-gen-go-grpc": "google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2",
 }
-#: Named by the versions, so that a changed pin is a generator that is not there yet.
+#: Named after the versions, so that a generator with another pin counts as missing.
 _GO_VERSIONS = [pin.rpartition("@")[2] for pin in GO_GENERATORS.values()]
 GO_BIN = ROOT / "tools" / ".cache" / "-".join(["go", *_GO_VERSIONS])
 
 
 class NotReady(Exception):
-    """A language's generators are not there; `str(error)` says what is missing."""
+    """A language's generators are not installed; `str(error)` says what is missing."""
 
 
 def run(command: list[str], *, cwd: Path = ROOT, **environment: str) -> None:
@@ -94,7 +94,7 @@ def install_go() -> None:
 
 
 def generate_python(out: Path) -> None:
-    """Messages and services with their types, and plain dataclasses in a package of their own.
+    """Messages and services with their types, and plain dataclasses in a separate package.
 
     The dataclasses are for users in Python, and a second decoder for the contract tests.
     """
@@ -117,14 +117,14 @@ def generate_typescript(out: Path) -> None:
 
 
 def generate_go(out: Path) -> None:
-    """Messages and services, as a module of their own with pinned requirements."""
+    """Messages and services, as a Go module with pinned requirements."""
     buf_generate("buf.gen.go.yaml", out)
     for name in ("go.mod", "go.sum"):
         shutil.copyfile(ROOT / "tools" / "go" / name, out / name)
 
 
 def buf_generate(template: str, out: Path) -> None:
-    """Run the generators of a template. It names gen/LANGUAGE, the last two folders of `out`."""
+    """Run the generators of a template, which writes to gen/LANGUAGE, the last two folders of `out`."""
     run(["buf", "generate", "--template", template, "--output", str(out.parent.parent)])
 
 
@@ -146,7 +146,7 @@ LANGUAGES = (
 
 
 def files(folder: Path) -> set[str]:
-    """Paths of the files below `folder`, without what Python leaves behind."""
+    """Paths of the files below `folder`, without Python's caches."""
     return {
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
@@ -155,7 +155,7 @@ def files(folder: Path) -> set[str]:
 
 
 def differences(committed: Path, fresh: Path) -> list[str]:
-    """Paths that are in one folder only, or not the same in both."""
+    """Paths that are in only one of the folders, or differ."""
     old, new = files(committed), files(fresh)
     changed = {path for path in old & new if not filecmp.cmp(committed / path, fresh / path, shallow=False)}
     return sorted((old ^ new) | changed)
@@ -163,7 +163,7 @@ def differences(committed: Path, fresh: Path) -> list[str]:
 
 @contextmanager
 def generated(language: Language) -> Iterator[Path]:
-    """A folder with the language's stubs, for a while."""
+    """A temporary folder with newly generated stubs of the language."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "gen", language.name)
         language.generate(out)
@@ -180,18 +180,18 @@ def write(language: Language) -> None:
 
 
 def check(language: Language) -> bool:
-    """Whether the committed stubs are what would be written; says so."""
+    """Whether the committed stubs are up to date. Prints the result."""
     with generated(language) as fresh:
         found = differences(ROOT / "gen" / language.name, fresh)
     for path in found:
-        print(f"gen/{language.name}/{path}: not what proto/ gives; run the task gen")
+        print(f"gen/{language.name}/{path}: differs from what proto/ gives; run the task gen")
     if not found:
         print(f"gen/{language.name}: up to date")
     return not found
 
 
 def prepare(language: Language, *, install: bool) -> str | None:
-    """Make the language's generators ready; None when they are, or why they cannot be."""
+    """Make the language's generators ready. Returns None, or why that is not possible."""
     try:
         language.ready()
     except NotReady as missing:
@@ -206,7 +206,7 @@ def prepare(language: Language, *, install: bool) -> str | None:
 
 
 def main() -> int:
-    """The command line; 0 when all is well, 1 for stubs that are not up to date."""
+    """The command line. Returns 0, or 1 when stubs are not up to date."""
     parser = argparse.ArgumentParser(description="Writes gen/ from proto/.")
     parser.add_argument("--check", action="store_true", help="only compare, change nothing")
     only_check = parser.parse_args().check

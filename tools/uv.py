@@ -2,7 +2,7 @@
 
 The first call installs uv into this interpreter's environment with pip, in the version and with the hashes
 of requirements.lock. uv reads neither pip.conf nor PIP_* variables, so this passes pip's index, proxy and
-certificate settings on to it. A variable of uv's own that is already set wins.
+certificate settings on to it. uv's own variables take precedence.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def pinned() -> tuple[str, str]:
 
 
 def install() -> None:
-    """Install the pinned uv with pip, unless it is there."""
+    """Install the pinned uv with pip, unless it is installed."""
     version, lines = pinned()
     try:
         if metadata.version("uv") == version:
@@ -73,7 +73,7 @@ def environment(options: Mapping[str, str], given: Mapping[str, str]) -> dict[st
     for option, names in VARIABLES.items():
         values = options.get(option, "").split()
         if option == "find-links":
-            # uv fails on a folder that does not exist; pip goes on.
+            # uv fails on a folder that does not exist; pip ignores it.
             values = [",".join(value for value in values if "://" in value or Path(value).exists())]
         if any(values):
             found |= dict.fromkeys(names, " ".join(values))
