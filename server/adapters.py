@@ -45,7 +45,7 @@ def quota_limits(settings: Settings) -> QuotaLimits:
     )
 
 
-def runtime_of(settings: Settings, runtime_url: str, metrics: Metrics) -> DeepagentsRuntime:
+def create_runtime(settings: Settings, runtime_url: str, metrics: Metrics) -> DeepagentsRuntime:
     """The runtime, with the source of its frames that the settings ask for (ADR 0013)."""
     if settings.runtime_events_url is not None:
         events_url = settings.runtime_events_url.get_secret_value()
@@ -53,14 +53,14 @@ def runtime_of(settings: Settings, runtime_url: str, metrics: Metrics) -> Deepag
     return DeepagentsRuntime(runtime_url, on_answer=metrics.answered)
 
 
-def wakeups_of(settings: Settings, pool: asyncpg.Pool, direct_dsn: str) -> Wakeups:
+def create_wakeups(settings: Settings, pool: asyncpg.Pool, direct_dsn: str) -> Wakeups:
     """The carrier of wake-ups that the settings ask for (ADR 0011)."""
     if settings.wakeup_url is not None:
         return RedisWakeups(settings.wakeup_url.get_secret_value())
     return PostgresWakeups(pool, direct_dsn)
 
 
-def verifier_of(settings: Settings) -> TokenVerifier:
+def create_verifier(settings: Settings) -> TokenVerifier:
     """The verifier that the settings ask for. Raises SettingsError when they ask for none, or for two."""
     if settings.jwks_url and settings.jwt_secret is not None:
         raise SettingsError(["IDEO_JWKS_URL: works only without IDEO_JWT_SECRET"])
@@ -78,7 +78,7 @@ def verifier_of(settings: Settings) -> TokenVerifier:
     raise SettingsError(["IDEO_JWKS_URL: is required, or IDEO_JWT_SECRET with IDEO_ENV=dev"])
 
 
-def tls_of(settings: Settings) -> Tls | None:
+def tls_files(settings: Settings) -> Tls | None:
     """The gRPC port's TLS that the settings ask for."""
     if settings.grpc_certificate is None or settings.grpc_key is None:
         return None

@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import AsyncIterator
 
-from server.adapters import tls_of
+from server.adapters import tls_files
 from server.auth.tokens import TokenVerifier
 from server.clock import SystemClock
 from server.core import open_core
@@ -22,6 +22,7 @@ from server.http.probes import Probes
 from server.http.server import HubServer, listening_socket, uvicorn_config
 from server.lifecycle import (
     DRAIN_S,
+    Core,
     Hub,
     drain,
     gauges,
@@ -66,19 +67,10 @@ async def open_hub(
         origins = settings.allowed_origins
         if settings.dev:
             origins += (f"http://{host}:{port}", f"http://localhost:{port}")
-        exporter = MetricsExporter(
-            gauges(
-                core,
-                window_limit_bytes=settings.max_window_mib << 20,
-                queue_limit_bytes=settings.max_queue_mib << 20,
-            ),
-            core.metrics,
-            thread_labels=settings.metrics_threads,
-        )
         ready = readiness(core)
         app = create_http_app(
             core,
-            Probes(ready, exporter.exposition),
+            Probes(ready, _metrics_exporter(core, settings).exposition),
             HttpOptions(origins, query_token=settings.query_token, dev=settings.dev),
         )
         http = HubServer(
@@ -98,7 +90,7 @@ async def open_hub(
             ),
             peers=frozenset(settings.grpc_allowed_sans),
         )
-        grpc_port = _bind(rpc, f"{host}:{settings.grpc_port}", tls_of(settings))
+        grpc_port = _bind(rpc, f"{host}:{settings.grpc_port}", tls_files(settings))
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         core.background.add_done_callback(lambda task: report_failure(task, failed))
         await rpc.start()
@@ -110,6 +102,15 @@ async def open_hub(
         stack.push_async_callback(drain, core, http, serving, rpc, settings.drain_s)
         await asyncio.wait({serving, asyncio.ensure_future(http.up.wait())}, return_when="FIRST_COMPLETED")
         yield Hub(core, f"http://{host}:{port}", f"{host}:{grpc_port}", failed)
+
+
+def _metrics_exporter(core: Core, settings: Settings) -> MetricsExporter:
+    read_gauges = gauges(
+        core,
+        window_limit_bytes=settings.max_window_mib << 20,
+        queue_limit_bytes=settings.max_queue_mib << 20,
+    )
+    return MetricsExporter(read_gauges, core.metrics, thread_labels=settings.metrics_threads)
 
 
 def _bind(rpc: GrpcFace, address: str, tls: Tls | None) -> int:

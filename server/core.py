@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from server.adapters import quota_limits, run_limits, runtime_of, wakeups_of
+from server.adapters import create_runtime, create_wakeups, quota_limits, run_limits
 from server.auth.authenticator import Authenticator
 from server.auth.tokens import TokenVerifier
 from server.clock import SystemClock
@@ -103,8 +103,8 @@ async def open_core(
             )
         )
         await stack.enter_async_context(verifier.running())
-        wakeups = wakeups_of(settings, pool, direct_dsn)
-        runtime = await stack.enter_async_context(runtime_of(settings, runtime_url, metrics))
+        wakeups = create_wakeups(settings, pool, direct_dsn)
+        runtime = await stack.enter_async_context(create_runtime(settings, runtime_url, metrics))
         stores = _Stores.on(pool, replica=replica, lease_ttl_s=settings.lease_ttl_s)
         registry = RunRegistry()
         journal = PostgresJournal(

@@ -214,7 +214,7 @@ def main() -> int:
     for language in LANGUAGES:
         missing = prepare(language, install=not only_check)
         if missing is not None:
-            print(f"gen/{language.name}: {'not compared' if only_check else 'left as it is'}: {missing}")
+            print(f"gen/{language.name}: {'not compared' if only_check else 'not changed'}: {missing}")
         elif only_check:
             good = check(language) and good
         else:

@@ -1,4 +1,4 @@
-"""The command line `ide-orchestrator`, short `ideo`: its commands and their options.
+"""The command line `ide-orchestrator` (`ideo` for short): its commands and their options.
 
 A command's module is imported when the command runs, so that help and shell completion answer at once.
 The exit codes are in exit_codes.py.

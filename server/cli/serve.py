@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import click
 
-from server.adapters import verifier_of
+from server.adapters import create_verifier
 from server.cli import exit_codes
 from server.cli.database import open_database
 from server.cli.environment import read_settings, wrong_settings
@@ -28,7 +28,7 @@ def run(*, embedded_database: bool) -> NoReturn:
         in_prod=("IDEO_JWKS_URL",) if embedded_database else ("DATABASE_URL", "IDEO_JWKS_URL"),
     )
     try:
-        verifier = verifier_of(settings)
+        verifier = create_verifier(settings)
     except SettingsError as error:
         raise wrong_settings(error) from None
     configure_logging(dev=settings.dev)

@@ -149,4 +149,4 @@ class ShuttingDown(HubError):
 
 
 class LeaseLost(Exception):
-    """The run's lease belongs to someone else: stop writing, at once and silently."""
+    """The run's lease belongs to another replica: stop writing, at once and silently."""

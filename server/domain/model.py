@@ -131,7 +131,7 @@ class StartRefinement:
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """Names a request of one caller on one route; `request_sha256` tells two requests apart."""
+    """Names a request of one caller on one route; `request_sha256` tells requests apart."""
 
     route: str
     key: str

@@ -9,7 +9,7 @@ works where the folders are open). PostgreSQL also asks access(2) whether it may
 that call ignores capabilities unless SECBIT_NO_SETUID_FIXUP is set.
 
 On Linux the kernel sends SIGINT, PostgreSQL's fast shutdown, when the parent ends in any way. This is a
-script of its own because none of it may happen between fork and exec in a parent with threads.
+separate script because none of it may happen between fork and exec in a parent with threads.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CAPABILITY_VERSION_3 = 0x20080522
 _CAP_DAC_OVERRIDE = 1
 
 
-def become(libc: ctypes.CDLL, uid: int, gid: int) -> None:
+def switch_user(libc: ctypes.CDLL, uid: int, gid: int) -> None:
     """Change from root to another user, and keep only the capability to access files."""
     linux = sys.platform == "linux"
     if linux:
@@ -50,7 +50,7 @@ def main(parent: int, uid: int, gid: int, command: list[str]) -> None:
     """Execute the command. Does not return."""
     libc = ctypes.CDLL(None)
     if uid != os.geteuid():
-        become(libc, uid, gid)
+        switch_user(libc, uid, gid)
     if sys.platform == "linux":
         libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGINT), 0, 0, 0)  # after setuid, which clears it
     if os.getppid() != parent:

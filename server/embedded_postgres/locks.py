@@ -18,7 +18,7 @@ _POLL_S = 0.02
 
 
 @contextmanager
-def owned(data_dir: Path) -> Iterator[None]:
+def owner_lock(data_dir: Path) -> Iterator[None]:
     """Hold `owner.lock` for this process. Raises EmbeddedServerError when another process holds it."""
     with (data_dir / "owner.lock").open("ab") as file:
         try:

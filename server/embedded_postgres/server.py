@@ -27,7 +27,7 @@ from server.embedded_postgres.cluster import (
     socket_folder,
     write_access_rules,
 )
-from server.embedded_postgres.locks import STOP_TIMEOUT_S, owned, take_server_lock
+from server.embedded_postgres.locks import STOP_TIMEOUT_S, owner_lock, take_server_lock
 from server.embedded_postgres.process import (
     Account,
     EmbeddedServerError,
@@ -69,7 +69,7 @@ async def embedded(
     data_dir = _created(data_dir)
     cluster = data_dir / "postgres"
     with ExitStack() as stack:
-        stack.enter_context(owned(data_dir))
+        stack.enter_context(owner_lock(data_dir))
         lock = stack.enter_context((data_dir / "server.lock").open("ab")).fileno()
         await take_server_lock(lock, data_dir)
         account = account_for(cluster)

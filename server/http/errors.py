@@ -80,7 +80,7 @@ def trace_id_of(headers: Mapping[str, str]) -> str:
 
 
 def to_hub_error(error: Exception) -> Exception:
-    """The hub's error for one of Litestar's; any other error is returned as it is."""
+    """The hub's error for one of Litestar's; any other error is returned unchanged."""
     if not isinstance(error, HTTPException):
         return error
     status = error.status_code

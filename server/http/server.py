@@ -46,7 +46,7 @@ def uvicorn_config(
     and the longest wait for an answer to one; with legacy frames they are the only heartbeat.
     send_deadline_s: how long a stream's client may take nothing before its connection is cut.
     head_deadline_s, body_deadline_s: how long a request's head, and then its body, may take to arrive.
-    max_connections: at a time; further ones are answered with 429.
+    max_connections: concurrent connections; further ones are answered with 429.
     """
     config = HubConfig(
         app,

@@ -41,7 +41,7 @@ GAUGES = {
     "database_connections_limit": "Maximum of connections to PostgreSQL (IDEO_DATABASE_MAX_CONNECTIONS)",
 }
 
-#: HTTP statuses of the runtime with a series of their own; `none` means no answer.
+#: HTTP statuses of the runtime that have separate series; `none` means no answer.
 STATUSES = ("101", "200", "404", "422", "429", "500", "502", "503", "504", "other", "none")
 #: The runtime's endpoints.
 ENDPOINTS = ("invoke", "state", "stream")

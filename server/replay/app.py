@@ -152,21 +152,7 @@ def create_replay_app(
     async def stream(socket: WebSocket[Any, Any, Any], thread_id: FromPath[str]) -> None:
         """Send a thread's frames, then close the WebSocket."""
         await socket.accept()
-        sending = asyncio.ensure_future(runtime.stream(thread_id, socket))
-        leaving = asyncio.ensure_future(_disconnected(socket))
-        try:
-            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()
-                await socket.close(1000)
-        except Dropped:
-            await socket.close(_INTERNAL_ERROR)
-        except (WebSocketDisconnect, OSError):
-            return
-        finally:
-            for task in (sending, leaving):
-                task.cancel()
-            await asyncio.gather(sending, leaving, return_exceptions=True)
+        await _send_frames(runtime, thread_id, socket)
 
     @get("/health")
     async def health() -> dict[str, str]:
@@ -179,6 +165,25 @@ def create_replay_app(
         return {"status": "ready", "services": {"recordings": True}, "timestamp": _now()}
 
     return Litestar([invoke, state, stream, health, ready], openapi_config=None, logging_config=None)
+
+
+async def _send_frames(runtime: ReplayRuntime, thread_id: str, socket: WebSocket[Any, Any, Any]) -> None:
+    """Send a thread's frames and close the WebSocket, unless the client disconnects first."""
+    sending = asyncio.ensure_future(runtime.stream(thread_id, socket))
+    leaving = asyncio.ensure_future(_disconnected(socket))
+    try:
+        await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if sending.done():
+            sending.result()
+            await socket.close(1000)
+    except Dropped:
+        await socket.close(_INTERNAL_ERROR)
+    except (WebSocketDisconnect, OSError):
+        return
+    finally:
+        for task in (sending, leaving):
+            task.cancel()
+        await asyncio.gather(sending, leaving, return_exceptions=True)
 
 
 async def _disconnected(socket: WebSocket[Any, Any, Any]) -> None:

@@ -13,7 +13,7 @@ import httpx
 import pytest_asyncio
 
 from ide_orchestrator.v1 import workflow_pb2, workflow_pb2_grpc
-from server.adapters import verifier_of
+from server.adapters import create_verifier
 from server.auth.keyset import KeySet
 from server.compose import open_hub
 from server.domain.errors import Unauthenticated
@@ -49,7 +49,7 @@ async def hub(database: str, server: JwksServer) -> AsyncIterator[Hub]:
     )
     async with (
         replay_runtime() as runtime,
-        open_hub(settings, dsn=database, runtime_url=runtime, verifier=verifier_of(settings)) as serving,
+        open_hub(settings, dsn=database, runtime_url=runtime, verifier=create_verifier(settings)) as serving,
     ):
         yield serving
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from ide_orchestrator.v1 import workflow_pb2, workflow_pb2_grpc
-from server.adapters import verifier_of
+from server.adapters import create_verifier
 from server.compose import open_hub
 from server.replay.server import replay_runtime
 from server.settings import load
@@ -36,7 +36,7 @@ async def test_without_keys_tokens_get_503_and_the_replica_is_not_ready(database
         )
         async with (
             replay_runtime() as runtime,
-            open_hub(settings, dsn=database, runtime_url=runtime, verifier=verifier_of(settings)) as hub,
+            open_hub(settings, dsn=database, runtime_url=runtime, verifier=create_verifier(settings)) as hub,
             httpx.AsyncClient(base_url=hub.http_address, headers={"Authorization": bearer}) as http,
             grpc.aio.insecure_channel(hub.grpc_address) as channel,
         ):

@@ -9,7 +9,7 @@ import asyncpg
 import redis.asyncio as redis
 from redis.exceptions import RedisError
 
-from server.adapters import verifier_of
+from server.adapters import create_verifier
 from server.auth.keyset import KeySet
 from server.cli.doctor.database import fetch_row
 from server.cli.doctor.finding import TIMEOUT_S, Finding
@@ -72,7 +72,7 @@ async def _ping(check: str, setting: str, url: str) -> Finding:
 async def check_keys(settings: Settings, dsn: str) -> Finding:
     """Whether there are keys to verify tokens with."""
     try:
-        verifier = verifier_of(settings)
+        verifier = create_verifier(settings)
     except SettingsError as error:
         return Finding("keys", error.problems[0], "set the key or the address of the keys")
     async with verifier.running():

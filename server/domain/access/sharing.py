@@ -5,8 +5,8 @@ who has the link (ADR 0017).
     editor  also cancels the run
     owner   also grants and revokes access; a proposal always has one
 
-The secret of a share link identifies a caller of its own, who is a viewer of one proposal and can only read
-it. A caller who may not see a proposal gets the same answer as for one that does not exist.
+The secret of a share link identifies a separate caller, which is a viewer of one proposal and can only read
+it. A caller that may not see a proposal gets the same answer as for one that does not exist.
 """
 
 from __future__ import annotations

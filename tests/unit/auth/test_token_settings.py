@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from server.adapters import verifier_of
+from server.adapters import create_verifier
 from server.auth.keyset import KeySet
 from server.auth.tokens import SharedSecret
 from server.settings import SettingsError, load
@@ -24,7 +24,7 @@ def _nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def problems(**given: Any) -> str:
     with pytest.raises(SettingsError) as caught:
-        verifier_of(load(**given))
+        create_verifier(load(**given))
     return "\n".join(caught.value.problems)
 
 
@@ -62,13 +62,13 @@ def test_keys_need_an_issuer_and_an_audience(env: str) -> None:
 def test_keys_come_over_https_or_from_this_machine_in_development(env: str, address: str, good: bool) -> None:
     given: dict[str, Any] = {"env": env, **NAMED, "jwks_url": address}
     if good:
-        assert isinstance(verifier_of(load(**given)), KeySet)
+        assert isinstance(create_verifier(load(**given)), KeySet)
     else:
         assert "IDEO_JWKS_URL" in problems(**given)
 
 
 def test_a_shared_secret_is_for_development_and_excludes_a_key_set() -> None:
-    assert isinstance(verifier_of(load(env="dev", jwt_secret=SECRET)), SharedSecret)
+    assert isinstance(create_verifier(load(env="dev", jwt_secret=SECRET)), SharedSecret)
     assert "IDEO_JWT_SECRET" in problems(env="prod", jwt_secret=SECRET)
     assert "IDEO_JWT_SECRET" in problems(env="dev", jwt_secret=SECRET, **JWKS, **NAMED)
     assert "IDEO_JWKS_URL" in problems(env="dev")
