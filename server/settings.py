@@ -282,11 +282,11 @@ def load(*, require: tuple[str, ...] = (), in_prod: tuple[str, ...] = (), **over
 
 def _missing(present: dict[str, Any], require: tuple[str, ...], in_prod: tuple[str, ...]) -> list[str]:
     """A problem for each variable that must be set and is not."""
-    wanted = [*(in_prod if present.get("IDEO_ENV") != "dev" else ()), *require]
+    required = [*(in_prod if present.get("IDEO_ENV") != "dev" else ()), *require]
     for name, others in _REQUIRES.items():
-        if name in wanted or present.get(name):
-            wanted += others
-    return [f"{name}: is required" for name in dict.fromkeys(wanted) if not present.get(name)]
+        if name in required or present.get(name):
+            required += others
+    return [f"{name}: is required" for name in dict.fromkeys(required) if not present.get(name)]
 
 
 def _problems(error: ValidationError) -> list[str]:

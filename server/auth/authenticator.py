@@ -28,17 +28,17 @@ class Authenticator:
         """Whether tokens can be checked now."""
         return self._verifier.ready
 
-    async def authenticate(self, token: str | None, *, reads: bool = False) -> Principal:
+    async def authenticate(self, token: str | None, *, read_only: bool = False) -> Principal:
         """The caller of a token, without its scheme, or of the secret of a share link.
 
-        reads: the call only reads, so a share link will do. Raises Unauthenticated; PermissionDenied for a
-        disabled user, a subject that belongs to another user, and a link without `reads`; KeysUnavailable,
-        DatabaseUnavailable.
+        read_only: the call only reads, so a share link is enough. Raises Unauthenticated; PermissionDenied
+        for a disabled user, a subject that belongs to another user, and a link for a call that may write;
+        KeysUnavailable, DatabaseUnavailable.
         """
         if not token:
             raise Unauthenticated("missing JWT token")
         if token.startswith(SHARE_PREFIX):
-            if not reads:
+            if not read_only:
                 raise PermissionDenied("a share link can only read its proposal and its refinement")
             return await self._resolve_link(token)
         principal = await self._verifier.verify(token)
@@ -53,8 +53,8 @@ class Authenticator:
             raise Unauthenticated("the share link is not valid, or was revoked")
         return caller
 
-    async def authenticate_header(self, authorization: str | None, *, reads: bool = False) -> Principal:
+    async def authenticate_header(self, authorization: str | None, *, read_only: bool = False) -> Principal:
         """The caller of an `Authorization` header or metadata value. Raises as `authenticate`."""
         if authorization is None or authorization[: len(BEARER)].lower() != BEARER:
             raise Unauthenticated("missing JWT token")
-        return await self.authenticate(authorization[len(BEARER) :].strip(), reads=reads)
+        return await self.authenticate(authorization[len(BEARER) :].strip(), read_only=read_only)

@@ -54,7 +54,7 @@ class KeySet:
         self._keys: tuple[Key, ...] = ()
         self._fetching: asyncio.Task[None] | None = None
         #: Monotonic times of the last fetch that succeeded, that ended, and that an unknown kid caused.
-        self._fetched_at = self._ended_at = self._asked_at = -math.inf
+        self._fetched_at = self._ended_at = self._unknown_kid_at = -math.inf
         #: Failed fetches since the last success.
         self._failures = 0
 
@@ -119,9 +119,9 @@ class KeySet:
         """Fetch the keys, or wait for the fetch that is running. False, without a fetch, in the cooldown."""
         if self._fetching is None:
             now = self._clock.monotonic()
-            if self._client is None or now - self._asked_at < COOLDOWN_S:
+            if self._client is None or now - self._unknown_kid_at < COOLDOWN_S:
                 return False
-            self._asked_at = now
+            self._unknown_kid_at = now
         await self._fetch()
         return True
 

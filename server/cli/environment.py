@@ -23,9 +23,9 @@ def read_settings(
     try:
         return load(require=require, in_prod=in_prod, **overrides)
     except SettingsError as error:
-        raise wrong_settings(error) from None
+        raise settings_error(error) from None
 
 
-def wrong_settings(error: SettingsError) -> CommandError:
+def settings_error(error: SettingsError) -> CommandError:
     """The error that ends a command whose settings are wrong."""
     return CommandError(*error.problems, exit_code=exit_codes.USAGE)

@@ -11,7 +11,7 @@ import click
 from server.adapters import create_verifier
 from server.cli import exit_codes
 from server.cli.database import open_database
-from server.cli.environment import read_settings, wrong_settings
+from server.cli.environment import read_settings, settings_error
 from server.cli.event_loop import run_command, serve_until_stopped
 from server.cli.exit_codes import CommandError
 from server.compose import NotMigrated, open_hub
@@ -30,7 +30,7 @@ def run(*, embedded_database: bool) -> NoReturn:
     try:
         verifier = create_verifier(settings)
     except SettingsError as error:
-        raise wrong_settings(error) from None
+        raise settings_error(error) from None
     configure_logging(dev=settings.dev)
 
     async def _serve(stop: asyncio.Event) -> int:

@@ -32,20 +32,20 @@ class PostgresUserStore(UserStore):
 
     @override
     async def ensure_user(self, principal: Principal, now: datetime) -> None:
-        who = (principal.user_id, principal.subject)
-        checked_at = self._checked_at.get(who)
+        key = (principal.user_id, principal.subject)
+        checked_at = self._checked_at.get(key)
         if checked_at is not None and checked_at <= now < checked_at + TRUSTED_FOR:
-            self._checked_at.move_to_end(who)
+            self._checked_at.move_to_end(key)
             return
         async with piccolo_connection(self._pool):
             row = await _find(principal) or await _insert(principal, now)
         if row is None or row["subject"] != principal.subject:
             raise PermissionDenied("the token's subject belongs to another user")
         if row["disabled_at"] is not None:
-            self._checked_at.pop(who, None)
+            self._checked_at.pop(key, None)
             raise PermissionDenied("this user is disabled")
-        self._checked_at[who] = now
-        self._checked_at.move_to_end(who)
+        self._checked_at[key] = now
+        self._checked_at.move_to_end(key)
         while len(self._checked_at) > self._max_remembered:
             self._checked_at.popitem(last=False)
 

@@ -90,8 +90,8 @@ class Authentication(grpc.aio.ServerInterceptor):
                 value for key, value in handler_call_details.invocation_metadata if key == "authorization"
             ]
             header = str(headers[0]) if len(headers) == 1 else None
-            reads = handler_call_details.method in READABLE_BY_SHARE_LINK
-            _caller.set(await self._authenticator.authenticate_header(header, reads=reads))
+            read_only = handler_call_details.method in READABLE_BY_SHARE_LINK
+            _caller.set(await self._authenticator.authenticate_header(header, read_only=read_only))
         return handler
 
 

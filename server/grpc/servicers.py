@@ -80,9 +80,9 @@ class RefinementServicer(RefinementServiceServicer):
     ) -> bytes:
         """Contract: ListEvents. Returns the serialised answer."""
         thread_id = uuid_or_not_found(request.thread_id, "refinement")
-        wanted = events_query(request)
+        query = events_query(request)
         page = await self._refinements.page(
-            caller(), thread_id, after=wanted.after, limit=wanted.size, wait_s=wanted.wait
+            caller(), thread_id, after=query.after, limit=query.size, wait_s=query.wait
         )
         return _events_page(page)
 
@@ -126,14 +126,14 @@ class ProposalServicer(ProposalServiceServicer):
         self, request: m.ListProposalsRequest, context: Context
     ) -> m.ListProposalsResponse:
         """Contract: ListProposals."""
-        wanted = proposals_query(request)
+        query = proposals_query(request)
         with renamed_fields(PAGE_NAMES):
             page = await self._proposals.list(
                 caller(),
-                limit=wanted.size,
-                token=wanted.cursor,
-                workflow_id=wanted.workflow_id,
-                status=wanted.status,
+                limit=query.size,
+                token=query.cursor,
+                workflow_id=query.workflow_id,
+                status=query.status,
             )
         return proposals_message(page)
 
@@ -163,8 +163,8 @@ class WorkflowServicer(WorkflowServiceServicer):
     ) -> m.ListWorkflowsResponse:
         """Contract: ListWorkflows."""
         with renamed_fields(PAGE_NAMES):
-            wanted = PageQuery.model_validate(page_values(request))
-            page = await self._workflows.list(caller(), limit=wanted.size, token=wanted.cursor)
+            query = PageQuery.model_validate(page_values(request))
+            page = await self._workflows.list(caller(), limit=query.size, token=query.cursor)
         return workflows_message(page)
 
 
@@ -205,9 +205,9 @@ class AccessServicer(AccessServiceServicer):
     ) -> m.CreateShareLinkResponse:
         """Contract: CreateShareLink."""
         proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
-        wanted = create_share_link(request)
+        query = create_share_link(request)
         link = await self._sharing.share(
-            caller(), proposal_id, after_seq=wanted.after, lifetime=wanted.lifetime
+            caller(), proposal_id, after_seq=query.after, lifetime=query.lifetime
         )
         return m.CreateShareLinkResponse(share_link=share_link_message(link))
 

@@ -50,7 +50,7 @@ class Authenticate:
             return
         operation = getattr(handler, "operation_id", None)
         connection.scope["user"] = await self._authenticator.authenticate_header(
-            connection.headers.get("authorization"), reads=operation in READABLE_BY_SHARE_LINK
+            connection.headers.get("authorization"), read_only=operation in READABLE_BY_SHARE_LINK
         )
 
 

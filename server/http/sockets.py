@@ -120,7 +120,7 @@ class RefinementSocket:
             return await self._use_cases.tickets.redeem(ticket, thread)
         in_query = query.get("token", [None])[0] if self._options.query_token else None
         token = token_of(in_query, headers.get("authorization"), offered)
-        return await self._use_cases.authenticator.authenticate(token, reads=True)
+        return await self._use_cases.authenticator.authenticate(token, read_only=True)
 
     async def _serve(self, stream: _Stream, send: Send, thread_id: str, trace_id: str) -> None:
         """Follow to the end, and close. Raises ClientGone, OSError."""

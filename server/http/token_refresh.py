@@ -40,7 +40,7 @@ class TokenRefresh:
 
     async def _refresh(self, token: str) -> None:
         try:
-            self._authorization.renew(await self._authenticator.authenticate(token, reads=True))
+            self._authorization.renew(await self._authenticator.authenticate(token, read_only=True))
         except (DatabaseUnavailable, KeysUnavailable):
             return
         except HubError as error:

@@ -103,8 +103,8 @@ def _write_state_update(event: m.Event, kind: StateUpdate) -> None:
     update = event.state_update
     update.SetInParent()
     for change in kind.messages:
-        place = update.messages.add(index=to_uint32(change.index))
-        write_agent_message(place.message, change.message)
+        item = update.messages.add(index=to_uint32(change.index))
+        write_agent_message(item.message, change.message)
     update.message_count = to_uint32(kind.message_count)
     if kind.todos is not None:
         update.todos.SetInParent()

@@ -57,7 +57,7 @@ class RequestModel(BaseModel):
                 {replace_surrogates(str(name)): value for name, value in obj.items()}
             )
         except ValidationError as error:
-            fields = _wrong_fields(cls, error.errors(include_url=False))
+            fields = _field_errors(cls, error.errors(include_url=False))
         raise InvalidArgument(fields)
 
 
@@ -67,7 +67,7 @@ class QueryModel(RequestModel):
     model_config = ConfigDict(extra="ignore")
 
 
-def _wrong_fields(model: type[BaseModel], errors: Iterable[ErrorDetails]) -> dict[str, str]:
+def _field_errors(model: type[BaseModel], errors: Iterable[ErrorDetails]) -> dict[str, str]:
     wrong: dict[str, str] = {}
     unknown = 0
     for error in errors:

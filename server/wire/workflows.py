@@ -47,7 +47,7 @@ def _path_error(path: object) -> str | None:
     return character_error(path) or (None if path.startswith("/") else "must start with `/`")
 
 
-def _checked_files(value: object) -> dict[str, str]:
+def _validate_files(value: object) -> dict[str, str]:
     """Files by path. A message gives a tuple of pairs, in which a path may occur twice."""
     if value is None:
         return {}
@@ -98,7 +98,7 @@ class CreateWorkflowRequest(RequestModel):
     ] = None
     files: Annotated[
         dict[str, str],
-        PlainValidator(_checked_files, json_schema_input_type=dict[str, _Text] | None),
+        PlainValidator(_validate_files, json_schema_input_type=dict[str, _Text] | None),
         Field(
             description="Path, starting with `/`, to text.",
             json_schema_extra={
