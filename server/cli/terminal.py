@@ -23,7 +23,7 @@ _TODO_MARKS = {"completed": "[green]x[/]", "in_progress": "[yellow]>[/]"}
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    """The text with escapes for what a terminal would interpret. lines: keep line ends and tabs."""
+    """The text, with characters that a terminal would interpret escaped. lines: keep line ends and tabs."""
 
     def _escaped(match: re.Match[str]) -> str:
         return match[0] if lines and match[0] in "\n\t" else ascii(match[0])[1:-1]

@@ -27,7 +27,7 @@ class ProposalStatus(Enum):
 
     @property
     def terminal(self) -> bool:
-        """Whether it never changes again."""
+        """Whether the status is final."""
         return self not in (ProposalStatus.PROCESSING, ProposalStatus.AWAITING_INPUT)
 
 

@@ -1,4 +1,4 @@
-"""The codec of frame deltas: what a frame's text has that its event does not (ADR 0004).
+"""The codec of frame deltas: the part of a frame's text that its event does not contain (ADR 0004).
 
 State frames repeat all messages and all files, token frames repeat all metadata. So a delta is the difference
 from the previous frame of the same kind. It has one byte for the encoding, eight bytes of the frame's BLAKE2b
@@ -120,7 +120,7 @@ def apply_delta(old: bytes, delta: bytes, at: int) -> tuple[bytes, int]:
 class DeltaContext:
     """The previous texts that deltas are relative to; one object per run and reader, used in order.
 
-    In the `encode_*` methods `frame` is what the runtime sent, and the digest is of it; `text` is the same
+    In the `encode_*` methods, `frame` is the runtime's frame, whose digest is stored; `text` is the same
     as valid JSON, if the frame is not.
     """
 

@@ -1,4 +1,4 @@
-"""Recordings: what a client of the runtime's stream received, one JSON frame per line."""
+"""Recordings: the frames that a client of the runtime's stream received, one JSON text per line."""
 
 from __future__ import annotations
 

@@ -42,12 +42,12 @@ class QuotaStore(Protocol):
         ...
 
     async def count_stream(self, caller: UUID, limit: int) -> bool:
-        """Count one more open stream of this replica; False if all replicas together have `limit`."""
+        """Count one more open stream of this replica. Returns False if all replicas together have `limit`."""
         ...
 
     async def heartbeat(self) -> bool:
-        """Store that this replica is alive. False if it was unknown: its open streams must be reported
-        again."""
+        """Record that this replica is alive. Returns False if the store did not know it: then its open
+        streams must be reported again."""
         ...
 
     async def set_streams(self, counts: Mapping[UUID, int]) -> None:

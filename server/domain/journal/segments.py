@@ -1,7 +1,7 @@
 """Segments: what the journal stores and what subscriptions share.
 
 A segment is a contiguous run of committed events, at least one. Its `batch` is byte for byte a serialised
-`EventBatch` (`server.encoding.event_batch`): what the database holds is what a gRPC client is sent.
+`EventBatch` (`server.encoding.event_batch`): gRPC clients are sent the bytes that the database holds.
 `delta_batch` has an entry for each event: what is needed besides the event to reconstruct the runtime's frame
 (`server.domain.journal.frame_reconstruction`).
 """

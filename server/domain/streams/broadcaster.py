@@ -238,7 +238,7 @@ class Broadcaster:
                 raise result
 
     async def _read_up_to(self, thread_id: UUID, head: JournalHead) -> None:
-        """Read what the topic lacks up to the head."""
+        """Read the segments between the topic's head and this one."""
         while (topic := self._topics.get(thread_id)) is not None and topic.head.last_seq < head.last_seq:
             segments = await self._journal.read_after(thread_id, topic.head.last_seq, max_bytes=STEP_BYTES)
             if not segments:

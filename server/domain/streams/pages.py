@@ -31,7 +31,7 @@ async def read_page(subscription: Subscription, *, limit: int, wait_s: float) ->
     last_seq = subscription.cursor
     end = last_seq + limit
     with contextlib.suppress(TimeoutError):
-        # Without a wait there is no timeout: committed events are read however long that takes.
+        # Without a wait there is no timeout: committed events are read, no matter how long that takes.
         async with asyncio.timeout(wait_s or None):
             while last_seq < end:
                 step = await _next_segments(subscription, wait=not segments and wait_s > 0)
