@@ -21,7 +21,7 @@ from server.embedded_postgres.server import DATABASE, embedded
 #: Tests make many databases and keep none: no waiting for the disk.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
 #: What a client gets of a server that is away.
-DATABASE_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+DATABASE_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _TEMPLATE = f"{DATABASE}_template"
 
 

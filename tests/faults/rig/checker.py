@@ -118,7 +118,12 @@ def _upstream(history: History) -> Found:
     if (journal.outcome, journal.reason) in _TOLD_ALL and not _reaches_end(
         epochs[0 if history.exact else -1], history.exact, truth
     ):
-        yield "lost", "frames after the last journalled one are neither in the journal nor marked"
+        got, sent = epochs[0 if history.exact else -1], "sent" if _end_was_sent(truth) else "never sent"
+        yield (
+            "lost",
+            f"the journal ends at frame {len(got)} of {len(truth.frames)} in epoch {len(epochs)}; "
+            f"the runtime's end was {sent}",
+        )
 
 
 def _end_was_sent(truth: Truth) -> bool:
