@@ -46,6 +46,7 @@ from server.lifecycle import (
     Core,
     run_together,
     stop_task,
+    watch_task,
 )
 from server.observability.logs import RunLog
 from server.observability.metrics import Metrics
@@ -123,7 +124,7 @@ async def open_core(
         )
         journal.subscribe(broadcaster.on_commit)
         journal.subscribe(wakeups.on_commit)
-        await stack.enter_async_context(journal.writing())
+        writer = await stack.enter_async_context(journal.writing())
         context = RunContext(
             runtime=runtime,
             journal=journal,
@@ -145,6 +146,7 @@ async def open_core(
             broadcaster=broadcaster,
             pool=pool,
             journal=journal,
+            writer=writer,
             runtime=runtime,
             wakeups=wakeups,
             metrics=metrics,
@@ -164,6 +166,7 @@ def _core(
     metrics: Metrics,
     pool: asyncpg.Pool,
     journal: PostgresJournal,
+    writer: asyncio.Task[None],
     runtime: DeepagentsRuntime,
 ) -> Core:
     """The use cases on the open parts, and the background tasks."""
@@ -173,6 +176,8 @@ def _core(
     keep = timedelta(days=settings.journal_retention_days)
     retention = Retention(stores.retention, keep, on_removed=metrics.removed)
     background = run_together(
+        # It is stopped after the runs, which it serves to their end.
+        watch_task(writer),
         broadcaster.catch_up_forever(),
         wakeups.run_forever(broadcaster),
         every(broadcaster.poll_interval_s, broadcaster.poll, clock),

@@ -67,6 +67,17 @@ async def run_together(*parts: Coroutine[Any, Any, None]) -> None:
             group.create_task(part)
 
 
+async def watch_task(task: asyncio.Task[None]) -> None:
+    """Wait for a task that is stopped elsewhere, after this call is cancelled.
+
+    Raises what the task failed with, or RuntimeError when it ended without a failure.
+    """
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.result()
+    raise RuntimeError(f"the {task.get_name()} ended")
+
+
 async def stop_task(task: asyncio.Task[None]) -> None:
     """Cancel a task and wait for its end."""
     task.cancel()

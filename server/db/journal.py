@@ -114,11 +114,15 @@ class PostgresJournal(Journal):
         )
 
     @contextlib.asynccontextmanager
-    async def writing(self) -> AsyncIterator[None]:
-        """Run the writer until the block ends; events that are still queued then are dropped."""
+    async def writing(self) -> AsyncIterator[asyncio.Task[None]]:
+        """Run the writer until the block ends; events that are still queued then are dropped.
+
+        Yields the writer's task. It ends before the block only because of a fault; then nothing is committed
+        any more.
+        """
         writer = asyncio.create_task(self._writer.write_forever(), name="journal writer")
         try:
-            yield
+            yield writer
         finally:
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)

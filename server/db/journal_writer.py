@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable
 from datetime import timedelta
@@ -86,15 +85,15 @@ class JournalWriter:
     async def _commit(self, batches: list[Batch]) -> None:
         """Commit the batches, through any number of outages of the database."""
         backoff = Backoff(RETRY_FIRST_S, MAX_RETRY_S)
+        #: Whether the batches may be committed already, or their lease be lost: then the rows are read first.
+        uncertain = False
         while batches:
             try:
-                batches = await self._append(batches)
-                if batches:
-                    batches = await self._reconcile(batches)
+                batches = await (self._reconcile(batches) if uncertain else self._append(batches))
+                uncertain = not uncertain
             except (DatabaseUnavailable, asyncpg.DeadlockDetectedError):
+                uncertain = True
                 await self._clock.sleep(backoff.next_pause_s())
-                with contextlib.suppress(DatabaseUnavailable):
-                    batches = await self._reconcile(batches)
             except Exception:
                 # A bug: these runs stop here and are taken over later; the others continue.
                 _logger.exception("journal_commit_failed")

@@ -236,6 +236,55 @@ async def test_nothing_is_lost_or_written_twice_while_connections_are_killed(
             assert [event for s in segments for event in s.events()] == expected
 
 
+async def waits_for_lock(connection: Any, application: str) -> None:
+    """Return once the only statement of an application waits for a lock."""
+    async with asyncio.timeout(10):
+        while not await connection.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'",
+            application,
+        ):
+            await asyncio.sleep(0.01)
+
+
+async def test_a_fault_while_a_lost_answer_is_looked_up_stops_neither_the_writer_nor_other_runs(
+    database: str, pool: Any
+) -> None:
+    """The connection breaks during a commit, and the query for the commit's result is refused."""
+    lease, other = await a_lease(pool), await a_lease(pool)
+    rename = "ALTER TABLE runs RENAME COLUMN {} TO {}".format
+    async with AsyncExitStack() as stack:
+        own = await stack.enter_async_context(open_pool(database, application_name="victim"))
+        journal, told = await stack.enter_async_context(writing(own))
+        log, other_log = journal.open(lease), journal.open(other)
+        other_log.put(b"before", b"", epoch=1)
+        await other_log.flush()
+        renamer = await asyncpg.connect(database, server_settings={"application_name": "renamer"})
+        stack.push_async_callback(renamer.close)
+        async with pool.acquire() as blocker, blocker.transaction():
+            await blocker.execute("SELECT FROM runs WHERE thread_id = $1 FOR UPDATE", lease.thread_id)
+            log.put(b"unanswered", b"", epoch=1)
+            await waits_for_lock(pool, "victim")
+            renaming = asyncio.ensure_future(renamer.execute(rename("fence", "renamed")))
+            await waits_for_lock(pool, "renamer")
+            await pool.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE application_name = 'victim' AND datname = current_database()"
+            )
+            await waits_for_lock(pool, "victim")
+        await renaming
+        async with asyncio.timeout(10):
+            with pytest.raises(LeaseLost):
+                await log.flush()
+            await renamer.execute(rename("renamed", "fence"))
+            other_log.put(b"after", b"", epoch=1)
+            await other_log.flush()
+        assert told.events(other.thread_id) == [b"before", b"after"]
+        assert told.events(lease.thread_id) == []
+        for thread_id, expected in ((other.thread_id, [b"before", b"after"]), (lease.thread_id, [])):
+            segments = await everything(journal, thread_id, 1)
+            assert [event for s in segments for event in s.events()] == expected
+
+
 # --- Leases ------------------------------------------------------------------------------------
 
 
