@@ -12,6 +12,12 @@ from server.domain.refinements import Refinements
 from server.domain.streams.observer import ReaderObserver
 from server.domain.workflows import WorkflowService
 
+#: Methods of the contract that a share link's secret is enough for: they only read one proposal or its
+#: refinement. WebSockets, which follow a refinement as WatchRefinement does, accept it too.
+READABLE_BY_SHARE_LINK = frozenset(
+    {"GetProposal", "ListProposals", "GetRefinement", "ListEvents", "WatchRefinement"}
+)
+
 
 @dataclass(frozen=True, slots=True)
 class UseCases:

@@ -17,9 +17,13 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from server.domain.retry import Backoff
+from server.wire.problems import INTERNAL, PROBLEMS
 
-#: Close codes after which connecting again with the same cursor makes sense.
-RESUMABLE_CLOSE_CODES = frozenset({1001, 1006, 1011, 1012, 1013, 4408, 4429})
+#: Close codes after which connecting again with the same cursor makes sense: the hub's, a proxy's 1001, and
+#: 1006 for a lost connection.
+RESUMABLE_CLOSE_CODES = frozenset(
+    {1001, 1006} | {row.close.code for row in (*PROBLEMS.values(), INTERNAL) if row.close.resumable}
+)
 #: HTTP statuses of proxies that may be temporary.
 _TEMPORARY_STATUSES = (429, 502, 503, 504)
 #: Seconds before the first retry; the pause doubles up to the maximum.

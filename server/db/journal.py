@@ -162,8 +162,8 @@ class PostgresJournal(Journal):
     ) -> None:
         await log.flush()
         stored = StoredFiles(files_to_jsonb(files), len(files), rejected_to_jsonb(rejected))
-        entry, kept = delimited_event(event), delimited_delta(delta)
-        finish_once = partial(self._finish_once, log, entry, kept, outcome, stored, failure)
+        event_entry, delta_entry = delimited_event(event), delimited_delta(delta)
+        finish_once = partial(self._finish_once, log, event_entry, delta_entry, outcome, stored, failure)
         if not await retry_while_unavailable(
             finish_once, self._clock, first_s=RETRY_FIRST_S, max_s=MAX_RETRY_S
         ):
@@ -171,16 +171,16 @@ class PostgresJournal(Journal):
             raise LeaseLost
         crash_point("after_finish")
         log.mark_finished()
-        segment = Segment(log.committed, log.committed, entry, kept, terminal=True)
+        segment = Segment(log.committed, log.committed, event_entry, delta_entry, terminal=True)
         self._publish(log.thread_id, segment, JournalHead(log.committed, log.epoch, 1, True))
         await self._compact(log.thread_id)
-        crash_point("after_pack")
+        crash_point("after_compact")
 
     async def _finish_once(
         self,
         log: JournalLog,
-        entry: bytes,
-        delta: bytes,
+        event_entry: bytes,
+        delta_entry: bytes,
         outcome: Outcome,
         files: StoredFiles,
         failure: Failure | None,
@@ -201,7 +201,7 @@ class PostgresJournal(Journal):
                     )
                     return row is not None and tuple(row) == (log.fence, base + 1, outcome.value)
                 crash_point("in_finish")
-                await connection.execute(_FINISH_EVENT, thread_id, base + 1, entry, delta)
+                await connection.execute(_FINISH_EVENT, thread_id, base + 1, event_entry, delta_entry)
                 await connection.execute(
                     _FINISH_PROPOSAL,
                     proposal_id,

@@ -78,7 +78,7 @@ class JournalWriter:
         """Commit until cancelled."""
         while True:
             await self._ready.wait()
-            batches = self._ready.take_batches(COMMIT_BYTES)
+            batches = self._ready.next_batches(COMMIT_BYTES)
             if batches:
                 await self._commit(batches)
 
@@ -137,7 +137,7 @@ class JournalWriter:
 
     def _mark_committed(self, batch: Batch) -> None:
         batch.log.mark_committed(batch)
-        segment = Segment(batch.base + 1, batch.last, batch.batch, batch.delta_batch)
+        segment = Segment(batch.base + 1, batch.last, batch.event_bytes, batch.delta_bytes)
         self._on_commit(batch.log.thread_id, segment, JournalHead(batch.last, batch.epoch, 1, False))
 
 
@@ -149,6 +149,6 @@ def _columns(batches: list[Batch]) -> tuple[list[object], ...]:
         [batch.base for batch in batches],
         [batch.last for batch in batches],
         [batch.epoch for batch in batches],
-        [batch.batch for batch in batches],
-        [batch.delta_batch for batch in batches],
+        [batch.event_bytes for batch in batches],
+        [batch.delta_bytes for batch in batches],
     )

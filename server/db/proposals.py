@@ -21,7 +21,7 @@ from typing_extensions import override
 from server.db.engine import piccolo_connection
 from server.db.errors import database_errors
 from server.db.file_json import files_from_jsonb, rejected_from_jsonb
-from server.db.idempotency import NOT_ACCEPTED, find_earlier_start
+from server.db.idempotency import NOT_ACCEPTED_REASONS, find_earlier_start
 from server.db.invocations import invocation_to_jsonb
 from server.db.page_tokens import page_of, page_place
 from server.db.tables import ProposalCallers, Proposals
@@ -163,7 +163,7 @@ class PostgresProposalStore(ProposalStore):
                     key.route if key else None,
                     key.key if key else None,
                     key.request_sha256 if key else None,
-                    NOT_ACCEPTED,
+                    NOT_ACCEPTED_REASONS,
                 )
         if stored is None:
             earlier = await self.find_earlier_start(principal, key) if key else None

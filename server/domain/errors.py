@@ -11,7 +11,7 @@
     ├── Unprocessable        well-formed, but cannot be executed
     ├── TooLarge             a body or message above its limit
     ├── LimitReached         the caller has reached one of its limits
-    ├── ReaderTooSlow        the reader read too little for too long
+    ├── ClientTooSlow        the client reads a stream, or sends a request, too slowly
     ├── RuntimeRefused       the runtime answered with an error
     ├── RuntimeUnavailable   the runtime could not be reached
     ├── DatabaseUnavailable  the database could not be reached
@@ -104,8 +104,11 @@ class LimitReached(HubError):
     """The caller has reached one of its limits."""
 
 
-class ReaderTooSlow(HubError):
-    """A stream's reader read too little for too long: it may resume from the last seq it has."""
+class ClientTooSlow(HubError):
+    """The client reads a stream, or sends a request, too slowly (`reader_too_slow` in the contract).
+
+    A reader may resume from the last seq that it has.
+    """
 
 
 class RuntimeRefused(HubError):
@@ -128,7 +131,10 @@ class RuntimeUnavailable(HubError):
 
 
 class DatabaseUnavailable(HubError):
-    """The database could not be reached; nothing was stored."""
+    """The database could not be reached, or did not answer: a statement may have been executed or not.
+
+    Callers may repeat the call: a start by its idempotency key.
+    """
 
     def __init__(self, message: str = "the database is not available", *, retry_after_s: int = 5) -> None:
         super().__init__(message, retry_after_s=retry_after_s)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -46,9 +46,45 @@ class Principal:
     after_seq: int = 0
 
 
+class FailureReason(StrEnum):
+    """Why a run did not complete: all codes (ADR 0010, ADR 0013). Clients rely on the values."""
+
+    #: A person cancelled the run.
+    CANCELLED = "cancelled"
+    #: The runtime sent an error, or its state says that the run failed.
+    UPSTREAM_ERROR = "upstream_error"
+    #: The runtime no longer knows the run, or frames with the run's end or last files were lost.
+    UPSTREAM_LOST = "upstream_lost"
+    #: The runtime's channel brought no end and nothing else for too long.
+    UPSTREAM_SILENT = "upstream_silent"
+    #: The runtime says that the run completed, and shows no file.
+    EMPTY_RESULT = "empty_result"
+    #: The runtime answered the invoke with an error.
+    RUNTIME_REFUSED = "runtime_refused"
+    #: The runtime could not be reached for the invoke.
+    RUNTIME_UNAVAILABLE = "runtime_unavailable"
+    #: The invoke had no answer, and the runtime does not know the run.
+    INVOKE_UNCERTAIN = "invoke_uncertain"
+    #: The run's time is over.
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    #: The run's time is over, and the agent waits for a person.
+    INPUT_NOT_GIVEN = "input_not_given"
+    #: Too many replicas in a row lost the run.
+    CRASH_LOOP = "crash_loop"
+    #: A fault of the hub.
+    INTERNAL = "internal"
+
+
+#: The runtime never accepted the run, and its start returned an error: the same request with the same
+#: idempotency key starts a new run.
+NOT_ACCEPTED = frozenset(
+    {FailureReason.RUNTIME_REFUSED, FailureReason.RUNTIME_UNAVAILABLE, FailureReason.INVOKE_UNCERTAIN}
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a run did not complete: a stable code, and a message for people."""
+    """Why a run did not complete: a stable code (`FailureReason`), and a message for people."""
 
     reason: str
     message: str

@@ -178,7 +178,7 @@ class Refinements:
     async def _subscribe(
         self, principal: Principal, thread_id: UUID, after: int, resources: ExitStack
     ) -> Subscription:
-        """A reader that closes `resources` when it is closed. They are also closed when this raises."""
+        """A subscription that closes `resources` when it is closed. They are also closed when this raises."""
         try:
             # Before access is checked, so that the next recheck notices access that is revoked meanwhile.
             authorization = resources.enter_context(self._authorizations.admit(principal, thread_id))
@@ -194,7 +194,7 @@ class Refinements:
     async def follow_legacy_frames(
         self, principal: Principal, thread_id: UUID, after: int
     ) -> LegacyFrameSubscription:
-        """As `follow`, but a reader of legacy frames."""
+        """As `follow`, with legacy frames."""
         return LegacyFrameSubscription(await self.follow(principal, thread_id, after), self._codec)
 
     async def page(

@@ -26,6 +26,7 @@ from server.auth.authenticator import Authenticator
 from server.domain.errors import HubError, InvalidArgument
 from server.domain.model import Principal
 from server.grpc.transport import check_peer
+from server.use_cases import READABLE_BY_SHARE_LINK
 from server.wire.problems import grpc_status
 
 _logger = logging.getLogger(__name__)
@@ -43,17 +44,12 @@ PUBLIC_SERVICES = frozenset(
     )
 )
 
-#: Methods that accept a share link's secret: they only read one proposal or its refinement.
-READABLE_BY_SHARE_LINK = frozenset(
-    f"/{service.full_name}/{service.methods_by_name[method].name}"
-    for service, methods in (
-        (
-            refinement_pb2.DESCRIPTOR.services_by_name["RefinementService"],
-            ("GetRefinement", "WatchRefinement", "ListEvents"),
-        ),
-        (proposal_pb2.DESCRIPTOR.services_by_name["ProposalService"], ("GetProposal", "ListProposals")),
-    )
-    for method in methods
+#: The same by the path of a call.
+_READABLE_BY_SHARE_LINK = frozenset(
+    f"/{service.full_name}/{name}"
+    for file in (refinement_pb2.DESCRIPTOR, proposal_pb2.DESCRIPTOR)
+    for service in file.services_by_name.values()
+    for name in READABLE_BY_SHARE_LINK & {method.name for method in service.methods}
 )
 
 _caller: ContextVar[Principal] = ContextVar("caller")
@@ -90,7 +86,7 @@ class Authentication(grpc.aio.ServerInterceptor):
                 value for key, value in handler_call_details.invocation_metadata if key == "authorization"
             ]
             header = str(headers[0]) if len(headers) == 1 else None
-            read_only = handler_call_details.method in READABLE_BY_SHARE_LINK
+            read_only = handler_call_details.method in _READABLE_BY_SHARE_LINK
             _caller.set(await self._authenticator.authenticate_header(header, read_only=read_only))
         return handler
 

@@ -3,7 +3,8 @@
 1. One message holds all events of a step: in Python, gRPC costs per message, not per event (ADR 0007). A step
    is bounded (`STEP_BYTES`), so a message is too, except for a single larger event.
 2. A segment's bytes are sent as they are in the journal; nothing is built or serialised per reader.
-3. The call of a reader that takes no message in time is aborted, and its stream is no longer counted.
+3. A slow reader, which does not take one message within `write_s`, loses its place at once. Its call ends
+   with ABORTED as soon as the reader takes what waits for it, or leaves.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import grpc
 import grpc.aio
 from grpc_status import rpc_status
 
-from server.domain.errors import ReaderTooSlow, ShuttingDown
+from server.domain.errors import ClientTooSlow, ShuttingDown
 from server.domain.model import Principal
 from server.domain.refinements import Refinements
 from server.domain.streams.observer import ReaderObserver
@@ -29,10 +30,6 @@ from server.wire.problems import grpc_status
 
 #: Trailing metadata: seq of the last event that was sent.
 LAST_SEQ = "last-seq"
-
-
-class _WriteTimeout(Exception):
-    """The reader took no message for too long."""
 
 
 class WatchRegistry:
@@ -61,14 +58,13 @@ class WatchRegistry:
                     self._open.discard(timeout)
         except TimeoutError:
             raise ShuttingDown from None
-        except _WriteTimeout:
+        except ClientTooSlow as slow:
             # Unsubscribe first: the status is sent only after the messages that the reader has not taken. If
             # the reader leaves instead, grpc raises because the status could not be sent.
             subscription.close()
             self._readers.on_slow_reader("grpc")
             with contextlib.suppress(grpc.aio.InternalError):
-                message = f"the reader took nothing for {self._write_s:g} s: watch again from its last seq"
-                await context.abort_with_status(rpc_status.to_status(grpc_status(ReaderTooSlow(message))))
+                await context.abort_with_status(rpc_status.to_status(grpc_status(slow)))
         finally:
             subscription.close()
 
@@ -93,7 +89,9 @@ class WatchRegistry:
             async with asyncio.timeout(self._write_s):
                 await context.write(message)
         except TimeoutError:
-            raise _WriteTimeout from None
+            raise ClientTooSlow(
+                f"the reader took nothing for {self._write_s:g} s: watch again from its last seq"
+            ) from None
 
     def end(self) -> None:
         """End every watch, so that its reader continues elsewhere."""

@@ -11,6 +11,7 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
 from server.auth.authenticator import Authenticator
+from server.use_cases import READABLE_BY_SHARE_LINK
 from server.wire.validation import uuid_or_not_found
 
 #: Routes that anyone may call. Every other route needs a valid token.
@@ -24,8 +25,8 @@ PUBLIC = frozenset(
         "/api/ws/refinements/{thread_id}",
     }
 )
-#: Operations that accept a share link's secret: they only read one proposal or its refinement.
-READABLE_BY_SHARE_LINK = frozenset({"listProposals", "getProposal", "getRefinement", "listEvents"})
+#: The same by operation id, which is the method's name with a small letter.
+_READABLE_BY_SHARE_LINK = frozenset(name[0].lower() + name[1:] for name in READABLE_BY_SHARE_LINK)
 
 _RESOURCES = {
     "workflow_id": "workflow",
@@ -50,7 +51,7 @@ class Authenticate:
             return
         operation = getattr(handler, "operation_id", None)
         connection.scope["user"] = await self._authenticator.authenticate_header(
-            connection.headers.get("authorization"), read_only=operation in READABLE_BY_SHARE_LINK
+            connection.headers.get("authorization"), read_only=operation in _READABLE_BY_SHARE_LINK
         )
 
 

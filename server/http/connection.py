@@ -21,8 +21,9 @@ EXTENSION = "ideo.connection"
 #: Seconds within which a client must take at least `PROGRESS_BYTES` of the data that waits for it.
 SEND_DEADLINE_S = 10.0
 PROGRESS_BYTES = 32 << 10
-#: Bytes that may wait in this process for a client before its handler must wait.
-HIGH_WATER_BYTES = 256 << 10
+#: Bytes that may wait in this process for a WebSocket's client before its handler must wait. For SSE,
+#: uvicorn has a limit of its own.
+WEBSOCKET_HIGH_WATER_BYTES = 256 << 10
 
 #: The value of SO_LINGER with which closing a socket resets its connection.
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)

@@ -52,7 +52,7 @@ class EventStream(Response[None]):
                 await self._stream(subscription, scope, send)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except SlowReader:
-            log.info("reader_stuck", thread_id=str(subscription.topic.thread_id))
+            log.info("slow_reader", thread_id=str(subscription.topic.thread_id))
             self._readers.on_slow_reader("sse")
             connection_of(scope).abort()  # type: ignore[arg-type]
         except (ClientGone, OSError):

@@ -16,8 +16,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from uvicorn.server import ServerState
 from websockets.frames import CloseCode
 
-from server.domain.errors import HubError, InvalidArgument, LimitReached, ReaderTooSlow
-from server.http.connection import EXTENSION, HIGH_WATER_BYTES, SEND_DEADLINE_S, Connection
+from server.domain.errors import ClientTooSlow, HubError, InvalidArgument, LimitReached
+from server.http.connection import EXTENSION, SEND_DEADLINE_S, WEBSOCKET_HIGH_WATER_BYTES, Connection
 from server.wire.problems import MEDIA_TYPE, problem_json, problem_of
 from server.wire.text import dumps
 
@@ -71,7 +71,7 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A connection was taken over from the HTTP protocol."""
         super().connection_made(transport)
-        self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+        self.transport.set_write_buffer_limits(high=WEBSOCKET_HIGH_WATER_BYTES)
         self.stream = Connection(
             self.transport,
             writable=self.writable.is_set,
@@ -222,7 +222,7 @@ class HubHttpProtocol(HttpToolsProtocol):
         """Close the connection, and ignore the part of the request that has arrived."""
         if not self.transport.is_closing():
             if self.cycle is None or not self.cycle.response_started:
-                self._refuse(ReaderTooSlow("the request took too long to arrive"))
+                self._refuse(ClientTooSlow("the request took too long to arrive"))
             self.transport.close()
 
     def data_received(self, data: bytes) -> None:

@@ -35,17 +35,14 @@ from server.http.websocket_frames import close_frame
 from server.use_cases import UseCases
 from server.wire.problems import (
     CLOSE_DONE,
-    CLOSE_SLOW,
+    CLOSE_SLOW_READER,
     INTERNAL,
     Close,
-    ReconnectAdvice,
     detail_of,
     problem_of,
 )
 from server.wire.validation import cursor, uuid_or_not_found
 
-#: The advice after which a reader continues from its cursor.
-_WITH_CURSOR = (ReconnectAdvice.AT_ONCE, ReconnectAdvice.LATER, ReconnectAdvice.NEW_TOKEN)
 #: A step may be larger: it is written in pieces of at least this size.
 _WRITE_BYTES = 256 << 10
 _FORBIDDEN = "this refinement does not exist, or you may not follow it"
@@ -129,9 +126,9 @@ class RefinementSocket:
             # The close follows the other data, and ASGI's close has no deadline.
             await stream.connection.drain()
         except SlowReader:
-            log.info("reader_stuck", thread_id=thread_id, trace_id=trace_id)
+            log.info("slow_reader", thread_id=thread_id, trace_id=trace_id)
             self._use_cases.readers.on_slow_reader("websocket")
-            stream.connection.write(close_frame(CLOSE_SLOW.code, stream.reason(CLOSE_SLOW)))
+            stream.connection.write(close_frame(CLOSE_SLOW_READER.code, stream.reason(CLOSE_SLOW_READER)))
             return
         await send({"type": "websocket.close", "code": close.code, "reason": stream.reason(close)})
 
@@ -155,11 +152,11 @@ class RefinementSocket:
         problem = problem_of(error)
         if isinstance(error, Unauthenticated | PermissionDenied):
             # Not an error in legacy frames: there it would read as an error of the run.
-            log.info("admission_ended", error=problem.code, thread_id=thread_id, trace_id=trace_id)
+            log.info("authorization_ended", error=problem.code, thread_id=thread_id, trace_id=trace_id)
         elif not isinstance(error, ShuttingDown):
             context = problem.code if isinstance(error, HubError) else INTERNAL.code
             log.error(
-                "websocket_proxy_error",
+                "stream_failed",
                 context=context,
                 error=type(error).__name__,
                 where=place_of(error),
@@ -233,4 +230,4 @@ class _Stream:
 
     def reason(self, close: Close) -> str:
         """The reason of a close: the cursor, if the reader should reconnect with it."""
-        return f"after={self.sent}" if close.advice in _WITH_CURSOR else ""
+        return f"after={self.sent}" if close.gives_cursor else ""

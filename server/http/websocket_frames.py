@@ -1,5 +1,7 @@
-"""WebSocket frames as bytes. The only module that knows their head (RFC 6455 section 5.2).
+"""WebSocket frames as bytes: the hub's only module that builds their header (RFC 6455 section 5.2).
 
+uvicorn and its `websockets` library frame the rest: pings, pongs, and every close but that of a slow
+reader.
 A server's frames are not masked, so they are the same for every client (ADR 0006).
 """
 
@@ -12,8 +14,8 @@ _BINARY = 0x82
 _CLOSE = 0x88
 
 
-def frame_head(kind: int, size: int) -> bytes:
-    """The head of an unfragmented, unmasked frame."""
+def frame_header(kind: int, size: int) -> bytes:
+    """The header of an unfragmented, unmasked frame."""
     if size < 126:
         return bytes((kind, size))
     if size < 1 << 16:
@@ -23,15 +25,15 @@ def frame_head(kind: int, size: int) -> bytes:
 
 def text_frame(payload: bytes) -> bytes:
     """A text message; the payload is UTF-8."""
-    return frame_head(_TEXT, len(payload)) + payload
+    return frame_header(_TEXT, len(payload)) + payload
 
 
 def binary_frame(payload: bytes) -> bytes:
     """A binary message."""
-    return frame_head(_BINARY, len(payload)) + payload
+    return frame_header(_BINARY, len(payload)) + payload
 
 
 def close_frame(code: int, reason: str) -> bytes:
     """A close; the reason has at most 123 bytes."""
     payload = struct.pack("!H", code) + reason.encode()
-    return frame_head(_CLOSE, len(payload)) + payload
+    return frame_header(_CLOSE, len(payload)) + payload

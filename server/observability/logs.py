@@ -160,7 +160,7 @@ class RunLog(RunObserver):
             trace_id=lease.invocation.trace_id.hex,
         )
 
-    def taken(self, lease: Lease) -> None:
+    def taken_over(self, lease: Lease) -> None:
         """This replica took a run over from one that released it or died."""
         self._log.warning(
             "run_taken_over",

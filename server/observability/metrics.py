@@ -122,7 +122,7 @@ class Metrics(RunObserver):
         """The connection to the runtime was lost."""
         self._counters["runtime_streams_lost_total"].inc()
 
-    def taken(self, lease: Lease) -> None:
+    def taken_over(self, lease: Lease) -> None:
         """This replica took a run over."""
         self._counters["takeovers_total"].inc()
 

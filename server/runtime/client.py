@@ -114,7 +114,7 @@ class DeepagentsRuntime:
             follow_redirects=False,
             trust_env=False,
             # Calls are rare. A kept connection that the runtime has closed meanwhile would make it
-            # unclear whether a job was taken.
+            # unclear whether a job was accepted.
             limits=httpx.Limits(max_keepalive_connections=0),
             headers={"accept": "application/json", "accept-encoding": "identity"},
         )

@@ -69,11 +69,11 @@ class Interpreter:
         if token is not None:
             return Interpretation((token,), self._deltas.encode_token(frame))
         if not jsontext.is_utf8(frame):
-            return self._kept(frame, "", FrameReason.MALFORMED)
+            return self._uninterpreted(frame, "", FrameReason.MALFORMED)
         proper = jsontext.strict_members(frame)
         top = jsontext.members(frame) if proper is None else proper
         if top is None:
-            return self._kept(frame, "", FrameReason.MALFORMED)
+            return self._uninterpreted(frame, "", FrameReason.MALFORMED)
         return self._interpret_object(frame, top, proper=proper is not None)
 
     def _interpret_object(self, frame: bytes, top: dict[str, bytes], *, proper: bool) -> Interpretation:
@@ -84,15 +84,15 @@ class Interpreter:
                 delta=self._deltas.encode_full_text(frame, jsontext.object_text(top)), end=True
             )
         if event_type == "error":
-            return self._kept(frame, event_type, FrameReason.ERROR_REPORT, _error(top))
+            return self._uninterpreted(frame, event_type, FrameReason.ERROR_REPORT, _error(top))
         data = jsontext.members(top["data"]) if "data" in top else None
         if event_type is None or data is None:
-            return self._kept(frame, event_type or "", FrameReason.MALFORMED)
+            return self._uninterpreted(frame, event_type or "", FrameReason.MALFORMED)
         if event_type == "on_state_update":
             return self._state(frame, top, data)
         token = self._tokens.read(data) if event_type == "on_llm_stream" else None
         if token is None:
-            return self._kept(frame, event_type, FrameReason.UNKNOWN_TYPE)
+            return self._uninterpreted(frame, event_type, FrameReason.UNKNOWN_TYPE)
         self._tokens.note(frame, token)
         text = None if proper else jsontext.object_text(top)
         return Interpretation((token,), self._deltas.encode_token(frame, text))
@@ -115,7 +115,7 @@ class Interpreter:
             return ()
         return (StateUpdate(message_count=len(self._messages.messages), files=changes),)
 
-    def _kept(
+    def _uninterpreted(
         self, frame: bytes, event_type: str, reason: FrameReason, error: UpstreamError | None = None
     ) -> Interpretation:
         kind = UpstreamFrame(event_type, reason, frame)
@@ -134,7 +134,7 @@ class Interpreter:
 
         messages: tuple[MessageChange, ...] = ()
         raw = data.get("messages", b"")
-        # A poller's own sentence is not part of the agent's conversation: it stays among the other keys.
+        # The sentence of a poll summary is not part of the conversation: it stays with the other keys.
         listed = MessageList.covers(raw, polled)
         if listed:
             messages = self._messages.read(raw)
@@ -254,7 +254,7 @@ class Interpreter:
 
 
 def _is_polled(data: Mapping[str, bytes], files: dict[str, bytes] | None) -> bool:
-    """Whether it is the summary of a poller, whose empty file map has no meaning."""
+    """Whether the frame is a poll summary, whose empty file map has no meaning."""
     return (
         ("result" in data or "status" in data) and not files and data.get("files", b"{}")[:1] in (b"{", b"n")
     )

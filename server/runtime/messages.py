@@ -157,8 +157,8 @@ class MessageList:
 
     @staticmethod
     def covers(raw: bytes, polled: bool) -> bool:
-        """Whether the value lists messages: an array or a string. A poller's own sentence does not, because
-        it is not part of the agent's conversation."""
+        """Whether the value lists messages: an array or a string. The sentence of a poll summary does not,
+        because it is not part of the agent's conversation."""
         return raw[:1] == b"[" or raw[:2] == b'"[' or (raw[:1] == b'"' and not polled)
 
     def read(self, raw: bytes) -> tuple[MessageChange, ...]:

@@ -44,11 +44,21 @@ class Close:
     code: int
     advice: ReconnectAdvice
 
+    @property
+    def resumable(self) -> bool:
+        """Whether the same request may be repeated with the cursor that the client has."""
+        return self.advice in (ReconnectAdvice.AT_ONCE, ReconnectAdvice.LATER)
+
+    @property
+    def gives_cursor(self) -> bool:
+        """Whether the close's reason is the cursor: a client continues from it, now or with a new token."""
+        return self.resumable or self.advice is ReconnectAdvice.NEW_TOKEN
+
 
 #: The terminal event was delivered.
 CLOSE_DONE = Close(1000, ReconnectAdvice.NO)
 #: The reader was too slow for too long.
-CLOSE_SLOW = Close(4408, ReconnectAdvice.AT_ONCE)
+CLOSE_SLOW_READER = Close(4408, ReconnectAdvice.AT_ONCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +169,13 @@ PROBLEMS: dict[type[errors.HubError], Problem] = {
         "Too Many Requests",
         _LATER,
     ),
-    errors.ReaderTooSlow: Problem(
+    errors.ClientTooSlow: Problem(
         _R.PROBLEM_REASON_READER_TOO_SLOW,
         code_pb2.ABORTED,
         408,
         "Reader too slow",
         "Request Timeout",
-        CLOSE_SLOW,
+        CLOSE_SLOW_READER,
     ),
     errors.RuntimeRefused: Problem(
         _R.PROBLEM_REASON_RUNTIME_REFUSED,

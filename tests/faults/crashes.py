@@ -24,7 +24,7 @@ SLOW_RATE = 25.0
 _AT_TAKEOVER = frozenset({"taken_over", "restored"})
 _AT_STOP = frozenset({"draining", "handing_over"})
 #: Points that are passed with every frame or commit.
-_OFTEN = frozenset({"frame_taken", "before_append", "after_append"})
+_OFTEN = frozenset({"frame_recorded", "before_append", "after_append"})
 #: Points that are reached when the runtime's stream breaks.
 _AT_BREAK = frozenset({"connection_lost", "discontinuity", "state_asked"})
 

@@ -15,7 +15,7 @@ from tests.faults.rig.environment import Environment, NotStarted, Rig, Run, open
 from tests.faults.rig.report import Result
 from tests.support.proxy import How, Proxy, proxy
 
-#: Verdicts that are right besides a persona's own, when any way may break at any time.
+#: VerdictRules that are right besides a persona's own, when any way may break at any time.
 _BROKEN_WAYS = frozenset({("failed", "runtime_unavailable"), ("failed", "invoke_uncertain")})
 #: A new owner weighs a lie from the beginning: it may take until the run's time is over.
 _OF_STATE = {

@@ -30,6 +30,7 @@ from tests.support.runtime import (
     state_frame,
     token_frame,
 )
+from tests.support.stored import a_run, a_workflow
 from tests.support.tokens import VERIFIER
 
 
@@ -125,6 +126,25 @@ async def test_after_silence_the_state_decides(hub: Opener) -> None:
     async with hub(script, run_idle_s=0.3) as on:
         proposal, _ = await on.finished()
     assert verdict(proposal) == ("failed", "upstream_error", {"/a": "1"})
+
+
+async def test_a_fault_of_the_hub_ends_the_run_as_internal(hub: Opener, pool: Any) -> None:
+    """A run is taken over whose journal the hub cannot read."""
+    async with hub(ScriptedRuntime([[END]])) as on:
+        workflow = await a_workflow(pool, on.user)
+        lease = await a_run(pool, on.user, workflow)
+        log = on.core.journal.open(lease)
+        log.put(b"\xff not a message", b"", epoch=1)
+        await log.flush()
+        await pool.execute("UPDATE runs SET created_at = now(), lease_until = now()")
+        async with asyncio.timeout(20):
+            subscription = await on.core.refinements.follow(on.user, lease.thread_id, 0)
+            while await subscription.step() is not None:
+                pass
+            subscription.close()
+        proposal = await on.core.proposals.get(on.user, lease.proposal_id)
+    assert verdict(proposal) == ("failed", "internal", {})
+    assert on.script.connections == 0
 
 
 class SteadyRuntime(ScriptedRuntime):

@@ -1,6 +1,9 @@
 """Access: who may see a proposal and its thread, who may act on them, and links that show them to anyone
 who has the link (ADR 0017).
 
+This module makes and revokes grants and links. `server.auth.authenticator` checks a link's secret, and the
+queries of the stores check the access.
+
     viewer  reads the proposal, the refinement and its events
     editor  also cancels the run
     owner   also grants and revokes access; a proposal always has one

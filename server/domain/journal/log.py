@@ -32,7 +32,7 @@ class ReadyLogs:
         """Wait until there is a log."""
         await self._filled.wait()
 
-    def take_batches(self, max_bytes: int) -> list[Batch]:
+    def next_batches(self, max_bytes: int) -> list[Batch]:
         """Batches from each log in turn, up to `max_bytes` in total; a single larger event counts as one.
 
         A log that still has events goes to the end of the queue.
@@ -43,7 +43,7 @@ class ReadyLogs:
             del self._logs[log]
             if not log.has_pending:
                 continue
-            batch = log.take(left)
+            batch = log.next_batch(left)
             batches.append(batch)
             left -= batch.size_bytes
             if log.has_pending:
@@ -62,8 +62,8 @@ class Batch:
     log: JournalLog
     base: int
     last: int
-    batch: bytes
-    delta_batch: bytes
+    event_bytes: bytes
+    delta_bytes: bytes
     epoch: int
     #: When the oldest of the events was put, in seconds of the clock's `monotonic`.
     put_at: float
@@ -71,7 +71,7 @@ class Batch:
     @property
     def size_bytes(self) -> int:
         """Bytes of events and deltas."""
-        return len(self.batch) + len(self.delta_batch)
+        return len(self.event_bytes) + len(self.delta_bytes)
 
 
 class JournalLog:
@@ -102,11 +102,11 @@ class JournalLog:
 
     def put(self, event: bytes, delta: bytes, *, epoch: int) -> None:
         """Queue event `last_seq + 1` for the next commit."""
-        entry, kept = delimited_event(event), delimited_delta(delta)
+        event_entry, delta_entry = delimited_event(event), delimited_delta(delta)
         if not self._queue:
             self._put_at = self._clock.monotonic()
-        self._queue.append((entry, kept, epoch))
-        self.queued_bytes += len(entry) + len(kept)
+        self._queue.append((event_entry, delta_entry, epoch))
+        self.queued_bytes += len(event_entry) + len(delta_entry)
         self.last_seq += 1
         self._ready.add(self)
 
@@ -133,24 +133,26 @@ class JournalLog:
         """Whether there is something to commit."""
         return bool(self._queue) and not self.lost
 
-    def take(self, max_bytes: int) -> Batch:
+    def next_batch(self, max_bytes: int) -> Batch:
         """The next events to commit: as many as fit, at least one."""
-        entries: list[bytes] = []
-        deltas: list[bytes] = []
+        event_entries: list[bytes] = []
+        delta_entries: list[bytes] = []
         size = 0
         epoch = self.epoch
         while self._queue:
-            entry, kept, entry_epoch = self._queue[0]
-            if entries and size + len(entry) + len(kept) > max_bytes:
+            event_entry, delta_entry, entry_epoch = self._queue[0]
+            if event_entries and size + len(event_entry) + len(delta_entry) > max_bytes:
                 break
             self._queue.popleft()
-            entries.append(entry)
-            deltas.append(kept)
-            size += len(entry) + len(kept)
+            event_entries.append(event_entry)
+            delta_entries.append(delta_entry)
+            size += len(event_entry) + len(delta_entry)
             epoch = entry_epoch
-        last = self.committed + len(entries)
+        last = self.committed + len(event_entries)
         put_at, self._put_at = self._put_at, self._clock.monotonic()
-        return Batch(self, self.committed, last, b"".join(entries), b"".join(deltas), epoch, put_at)
+        return Batch(
+            self, self.committed, last, b"".join(event_entries), b"".join(delta_entries), epoch, put_at
+        )
 
     def mark_committed(self, batch: Batch) -> None:
         """Take the batch off the queued bytes: it is committed."""

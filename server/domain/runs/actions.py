@@ -56,7 +56,7 @@ class AskState:
     """Ask for the runtime's state after a pause, and report the answer with this question.
 
     undecided: the action when the answer decides nothing. doubted_until: the time until which
-    `completed` without files is not believed. delta: of the `end` that a poller sent, or empty.
+    `completed` without files is not believed. delta: of the `end` after a poll summary, or empty.
     """
 
     undecided: Connect | KeepListening | ConnectionLost

@@ -37,7 +37,7 @@ class Alignment:
         self._known = frozenset(journalled) if profile == "ids" else frozenset()
         self._last = journalled[-1] if journalled else None
         self._continuous = replayed or from_first_frame
-        #: Whether all that is journalled has come again on this connection, if it comes again.
+        #: Whether every journalled frame was repeated; also true when the profile repeats none.
         self.caught_up = not self._expected and not self._known
 
     def repeats(self, frame: bytes) -> bytes | None:

@@ -17,8 +17,8 @@ from server.domain.crash_points import crash_point
 from server.domain.errors import HubError, LeaseLost, RuntimeUnavailable, ShuttingDown
 from server.domain.runs.actions import Verdict
 from server.domain.runs.context import RunContext
-from server.domain.runs.journal_writer import RunJournalWriter
 from server.domain.runs.lease import Lease
+from server.domain.runs.run_recorder import RunRecorder
 from server.domain.runs.upstream import UpstreamSession
 from server.domain.runs.verdict import CANCELLED, INTERNAL_FAULT, crash_loop, failed, overdue
 
@@ -37,7 +37,7 @@ class RunDriver:
         self.invoked.add_done_callback(lambda done: done.cancelled() or done.exception())
         self.cancelled = asyncio.Event()
         self._context = context
-        self._journal = RunJournalWriter(context, lease)
+        self._recorder = RunRecorder(context, lease)
         self._restored = asyncio.Event()
         self._invoke_error: HubError | None = None
 
@@ -58,7 +58,7 @@ class RunDriver:
         """
         with contextlib.suppress(TimeoutError, LeaseLost):
             async with asyncio.timeout(within_s):
-                await self._journal.flush()
+                await self._recorder.flush()
         await self._context.runs.release(self.lease)
 
     async def _verdict(self) -> Verdict:
@@ -78,7 +78,7 @@ class RunDriver:
             await asyncio.wait({work, cancel}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 return work.result()
-            return CANCELLED if cancel.done() else overdue(limits, self._journal.facts)
+            return CANCELLED if cancel.done() else overdue(limits, self._recorder.facts)
         finally:
             for task in (work, cancel, restored):
                 task.cancel()
@@ -87,11 +87,11 @@ class RunDriver:
     async def _work(self) -> Verdict:
         """Restore the run's journal, then follow the runtime. Raises LeaseLost."""
         try:
-            await self._context.retry_while_unavailable(self._journal.restore)
+            await self._context.retry_while_unavailable(self._recorder.restore)
             self._restored.set()
             if self.lease.takeovers:
                 crash_point("restored")
-            async with UpstreamSession(self._context, self.lease, self._journal) as upstream:
+            async with UpstreamSession(self._context, self.lease, self._recorder) as upstream:
                 failure = await upstream.start()
                 if failure is not None:
                     # The starter learns of it when the terminal event is committed.
@@ -107,7 +107,7 @@ class RunDriver:
 
     async def _finish(self, verdict: Verdict) -> None:
         crash_point("before_finish")
-        await self._journal.finish(verdict)
+        await self._recorder.finish(verdict)
         self._fail_start(self._invoke_error or RuntimeUnavailable(verdict.message))
         self._context.observer.finished(self.lease, verdict.outcome, verdict.reason, self._age_s())
 

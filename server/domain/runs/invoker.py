@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from server.domain.crash_points import crash_point
 from server.domain.errors import HubError, RuntimeRefused, RuntimeUnavailable
+from server.domain.model import FailureReason
 from server.domain.runs.context import RunContext
 from server.domain.runs.lease import Lease
 from server.domain.runs.status import RunStatus
@@ -32,7 +33,7 @@ class Invoked:
 class InvokeFailed:
     """The runtime does not have the job. reason: for the verdict. error: for the starter."""
 
-    reason: str
+    reason: FailureReason
     error: HubError
 
 
@@ -53,7 +54,7 @@ class Invoker:
                 return Invoked(from_first_frame=False)
             if attempt >= self._context.limits.max_invoke_attempts:
                 message = "the runtime may or may not have taken the run, and does not know it"
-                return InvokeFailed("invoke_uncertain", RuntimeUnavailable(message))
+                return InvokeFailed(FailureReason.INVOKE_UNCERTAIN, RuntimeUnavailable(message))
         attempt += 1
         crash_point("before_invoking")
         await self._set_status(RunStatus.INVOKING, attempt)
@@ -73,14 +74,14 @@ class Invoker:
             try:
                 await runtime.invoke(self._lease.invocation)
             except RuntimeRefused as error:
-                return InvokeFailed("runtime_refused", error)
+                return InvokeFailed(FailureReason.RUNTIME_REFUSED, error)
             except RuntimeUnavailable as error:
                 if error.sent and await self._is_known():
-                    # The job may have been taken long ago: only a channel that was joined before the
+                    # The job may have been accepted long ago: only a channel that was joined before the
                     # POST has missed nothing.
                     return Invoked(from_first_frame=runtime.push_only)
                 if error.sent or not self._lease.takeovers:
-                    return InvokeFailed("runtime_unavailable", error)
+                    return InvokeFailed(FailureReason.RUNTIME_UNAVAILABLE, error)
                 await self._context.clock.sleep(self._context.limits.max_reconnect_s)
             else:
                 return Invoked(from_first_frame=True)

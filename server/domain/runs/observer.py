@@ -22,7 +22,7 @@ class RunObserver:
     def lost_upstream(self, lease: Lease, why: str) -> None:
         """The connection to the runtime broke; it will be tried again."""
 
-    def taken(self, lease: Lease) -> None:
+    def taken_over(self, lease: Lease) -> None:
         """A run was taken over from a replica that released it or died."""
 
     def faulted(self, lease: Lease, fault: BaseException) -> None:
@@ -67,7 +67,7 @@ class RunObservers(RunObserver):
 
     finished = _each(RunObserver.finished)
     lost_upstream = _each(RunObserver.lost_upstream)
-    taken = _each(RunObserver.taken)
+    taken_over = _each(RunObserver.taken_over)
     faulted = _each(RunObserver.faulted)
     discontinued = _each(RunObserver.discontinued)
     uninterpreted = _each(RunObserver.uninterpreted)

@@ -89,7 +89,7 @@ class Runner:
             if lease.thread_id in self._drivers:
                 self._tasks[lease.thread_id].cancel()
                 await self.wait(lease.thread_id)
-            self.context.observer.taken(lease)
+            self.context.observer.taken_over(lease)
             crash_point("taken_over")
             self.drive(lease)
 

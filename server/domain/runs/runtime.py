@@ -96,7 +96,7 @@ class Interpretation:
     kinds: the frame's events, in order. delta: belongs to the first of them, or to the `end`.
     progress: the text of a progress frame, which is not journalled (then `kinds` is empty).
     error: from an `error` frame. end: the frame is `end`.
-    polled: the frame is a poller's closing summary, whose `completed` is not a verdict.
+    polled: the frame is a poll summary, whose `completed` is not a verdict.
     """
 
     kinds: tuple[EventKind, ...] = ()

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from server.domain.journal.events import Outcome
+from server.domain.model import FailureReason
 from server.domain.runs.actions import Action, AskState, ConnectionLost, JournalFacts, KeepListening, Verdict
 from server.domain.runs.limits import RunLimits
-from server.domain.runs.verdict import Verdicts, failed
+from server.domain.runs.verdict import VerdictRules, failed
 
 
-def verdicts_for(limits: RunLimits, *, push_only: bool, from_first_frame: bool) -> Verdicts:
-    """The rules for a runtime (`Runtime.push_only`), as in `Verdicts`."""
-    kind = ChannelVerdicts if push_only else SocketVerdicts
+def verdict_rules_for(limits: RunLimits, *, push_only: bool, from_first_frame: bool) -> VerdictRules:
+    """The rules for a runtime (`Runtime.push_only`), as in `VerdictRules`."""
+    kind = ChannelVerdictRules if push_only else SocketVerdictRules
     return kind(limits, from_first_frame=from_first_frame)
 
 
-class SocketVerdicts(Verdicts):
+class SocketVerdictRules(VerdictRules):
     """Frames from a WebSocket: silence is as good as a break, and the state is asked between connections."""
 
     def _weigh_idle(self, now: float, *, caught_up: bool) -> Action:
@@ -28,12 +29,12 @@ class SocketVerdicts(Verdicts):
         self, question: AskState, now: float, facts: JournalFacts, *, gap: bool
     ) -> Action:
         if now < question.doubted_until:
-            # Only a poller gives no frames to wait for meanwhile.
+            # After a poll summary there are no frames to wait for meanwhile.
             return self._ask_again(question, now) if question.delta else question.undecided
         if facts.has_files:
             return Verdict(Outcome.COMPLETED, delta=question.delta, gap=gap)
         message = "the runtime says that the run completed, but shows no file"
-        return failed("empty_result", message, delta=question.delta, gap=gap)
+        return failed(FailureReason.EMPTY_RESULT, message, delta=question.delta, gap=gap)
 
     def _without_last_files(self, completed: Verdict, facts: JournalFacts) -> Verdict:
         return completed
@@ -42,7 +43,7 @@ class SocketVerdicts(Verdicts):
         return True
 
 
-class ChannelVerdicts(Verdicts):
+class ChannelVerdictRules(VerdictRules):
     """Frames from a channel without history. The `end` of every success is sent, so silence is never a
     success; leaving the channel misses frames, so the state is asked while listening."""
 
@@ -67,15 +68,15 @@ class ChannelVerdicts(Verdicts):
         quiet_s = now - self._quiet_since
         if self._may_have_missed_frames():
             message = f"frames were lost, and the runtime sent nothing more for {quiet_s:.0f} s"
-            return failed("upstream_lost", message, gap=True)
+            return failed(FailureReason.UPSTREAM_LOST, message, gap=True)
         message = f"the runtime sent no end and nothing else for {quiet_s:.0f} s"
-        return failed("upstream_silent", message)
+        return failed(FailureReason.UPSTREAM_SILENT, message)
 
     def _without_last_files(self, completed: Verdict, facts: JournalFacts) -> Verdict:
         if facts.state_shown:
             return completed
         message = "the run ended, but frames were lost, and with them perhaps its last files"
-        return failed("upstream_lost", message)
+        return failed(FailureReason.UPSTREAM_LOST, message)
 
     def _may_have_missed_frames(self) -> bool:
         return not self.from_first_frame

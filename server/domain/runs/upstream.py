@@ -15,6 +15,7 @@ from typing import assert_never
 from server.domain.crash_points import crash_point
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 from server.domain.journal.events import DiscontinuityReason
+from server.domain.model import FailureReason
 from server.domain.runs.actions import (
     Action,
     AskFiles,
@@ -30,29 +31,29 @@ from server.domain.runs.actions import (
 from server.domain.runs.alignment import Alignment
 from server.domain.runs.context import RunContext
 from server.domain.runs.invoker import InvokeFailed, Invoker
-from server.domain.runs.journal_writer import RunJournalWriter
 from server.domain.runs.lease import Lease
+from server.domain.runs.run_recorder import RunRecorder
 from server.domain.runs.runtime import StreamClosed
 from server.domain.runs.status import RunStatus
-from server.domain.runs.stream_verdicts import verdicts_for
-from server.domain.runs.verdict import Verdicts
+from server.domain.runs.stream_verdicts import verdict_rules_for
+from server.domain.runs.verdict import VerdictRules
 
-#: Frames taken in before other work gets a turn.
+#: Frames handled before other work gets a turn.
 TURN_FRAMES = 64
 
 
 class UpstreamSession:
     """One run's session with the runtime. Leaving it closes the connection."""
 
-    def __init__(self, context: RunContext, lease: Lease, journal: RunJournalWriter) -> None:
-        self._context, self._lease, self._journal = context, lease, journal
-        #: A channel that was joined before the invoke: the first connection.
-        self._subscription = AsyncExitStack()
-        self._subscribed: AsyncIterator[bytes] | None = None
+    def __init__(self, context: RunContext, lease: Lease, recorder: RunRecorder) -> None:
+        self._context, self._lease, self._recorder = context, lease, recorder
+        #: The channel, when it was joined before the invoke, and its frames: the first connection.
+        self._channel = AsyncExitStack()
+        self._channel_frames: AsyncIterator[bytes] | None = None
         #: The task that reads the connection, from `_connect` to `_disconnect`.
         self._reading: asyncio.Future[Action] | None = None
         self._alignment: Alignment
-        self._verdicts: Verdicts
+        self._rules: VerdictRules
 
     async def __aenter__(self) -> UpstreamSession:
         return self
@@ -67,37 +68,37 @@ class UpstreamSession:
         runtime, limits = self._context.runtime, self._context.limits
         if runtime.push_only and self._lease.status is not RunStatus.RUNNING:
             # Nothing is sent twice on a channel, so it is joined before the invoke.
-            failure = await self._subscribe()
+            failure = await self._join_channel()
             if failure is not None:
                 return failure
         result = await Invoker(self._context, self._lease).ensure()
         if isinstance(result, InvokeFailed):
             return result
-        self._verdicts = verdicts_for(
+        self._rules = verdict_rules_for(
             limits, push_only=runtime.push_only, from_first_frame=result.from_first_frame
         )
         return None
 
-    async def _subscribe(self) -> InvokeFailed | None:
+    async def _join_channel(self) -> InvokeFailed | None:
         while True:
             try:
-                self._subscribed = await self._subscription.enter_async_context(self._stream())
+                self._channel_frames = await self._channel.enter_async_context(self._stream())
             except RuntimeUnavailable as error:
                 if not self._lease.takeovers:
-                    return InvokeFailed("runtime_unavailable", error)
+                    return InvokeFailed(FailureReason.RUNTIME_UNAVAILABLE, error)
             else:
                 return None
             await self._context.clock.sleep(self._context.limits.max_reconnect_s)
 
     async def verdict(self) -> Verdict:
         """Follow the run until its end is clear, and journal what the verdict adds. Raises LeaseLost."""
-        action = self._verdicts.start(self._journal.facts)
+        action = self._rules.start(self._recorder.facts)
         while not isinstance(action, Verdict):
             action = await self._carry_out(action)
         if action.gap:
-            self._journal.mark(DiscontinuityReason.RECONNECTED)
+            self._recorder.put_discontinuity(DiscontinuityReason.RECONNECTED)
         if action.files is not None:
-            self._journal.adopt(action.files)
+            self._recorder.adopt(action.files)
         return action
 
     async def _carry_out(
@@ -115,7 +116,7 @@ class UpstreamSession:
                 await self._disconnect()
                 self._context.observer.lost_upstream(self._lease, action.why)
                 crash_point("connection_lost")
-                return self._verdicts.lost(self._now())
+                return self._rules.lost(self._now())
             case AskState() | AskFiles():
                 return await self._ask(action)
             case AwaitInput():
@@ -133,14 +134,14 @@ class UpstreamSession:
         return self._context.runtime.stream(self._lease.thread_id)
 
     def _connect(self) -> None:
-        stream = self._stream() if self._subscribed is None else nullcontext(self._subscribed)
-        self._subscribed = None
-        self._verdicts.connecting(self._now())
+        stream = self._stream() if self._channel_frames is None else nullcontext(self._channel_frames)
+        self._channel_frames = None
+        self._rules.connecting(self._now())
         self._alignment = Alignment(
             self._context.limits.profile,
-            self._journal.digests,
-            epoch=self._journal.epoch,
-            from_first_frame=self._verdicts.from_first_frame,
+            self._recorder.digests,
+            epoch=self._recorder.epoch,
+            from_first_frame=self._rules.from_first_frame,
         )
         self._reading = asyncio.ensure_future(self._read(stream))
 
@@ -149,53 +150,53 @@ class UpstreamSession:
         if reading is not None:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
-        await self._subscription.aclose()
+        await self._channel.aclose()
 
     async def _listen(self) -> Action:
         """Read on until the connection ends or may be idle."""
         assert self._reading is not None
-        silence_left_s = self._verdicts.idle_at - self._now()
+        silence_left_s = self._rules.idle_at - self._now()
         await asyncio.wait({self._reading}, timeout=max(silence_left_s, 0))
         if self._reading.done():
             return self._reading.result()
-        return self._verdicts.idle(self._now(), caught_up=self._alignment.caught_up)
+        return self._rules.idle(self._now(), caught_up=self._alignment.caught_up)
 
     async def _read(self, stream: AbstractAsyncContextManager[AsyncIterator[bytes]]) -> Action:
         """Journal the frames of a connection until it breaks or its `end` is settled."""
         count = 0
         try:
             async with stream as frames:
-                self._verdicts.connected(self._now())
+                self._rules.connected(self._now())
                 crash_point("stream_open")
                 async for frame in frames:
                     count += 1
                     if count % TURN_FRAMES == 0:
                         await asyncio.sleep(0)
-                    action = await self._take(frame)
+                    action = await self._on_frame(frame)
                     if action is not None:
                         return await self._answered(action)
         except (StreamClosed, RuntimeUnavailable, RuntimeRefused) as error:
             return ConnectionLost(str(error))
         return ConnectionLost("the runtime closed its stream without an end")
 
-    async def _take(self, frame: bytes) -> Action | None:
+    async def _on_frame(self, frame: bytes) -> Action | None:
         """Journal a frame; the action when it is an `end`."""
-        self._verdicts.heard(self._now())
+        self._rules.heard(self._now())
         repeated = self._alignment.repeats(frame)
         if repeated is not None:
-            self._verdicts.repeated(self._journal.errors.get(repeated))
+            self._rules.repeated(self._recorder.errors.get(repeated))
             return None
-        meaning = self._journal.interpret(frame)
+        meaning = self._recorder.interpret(frame)
         if meaning.progress is not None:
             self._context.on_progress(self._lease.thread_id, meaning.progress)
             return None
         gap = self._alignment.gap_before_new_frame()
         if gap is not None:
-            self._journal.mark(gap)
-        self._verdicts.frame(meaning, is_new=self._journal.is_new(meaning))
-        await self._journal.take(meaning)
-        crash_point("frame_taken")
-        return self._verdicts.ended(meaning.delta, self._now(), self._journal.facts) if meaning.end else None
+            self._recorder.put_discontinuity(gap)
+        self._rules.frame(meaning, is_new=self._recorder.is_new(meaning))
+        await self._recorder.record(meaning)
+        crash_point("frame_recorded")
+        return self._rules.ended(meaning.delta, self._now(), self._recorder.facts) if meaning.end else None
 
     # --- The state ---------------------------------------------------------------------------
 
@@ -219,7 +220,7 @@ class UpstreamSession:
             if action.after_s:
                 await self._context.clock.sleep(action.after_s)
             state = await self._state()
-            action = self._verdicts.answered(action, state, self._now(), self._journal.facts)
+            action = self._rules.answered(action, state, self._now(), self._recorder.facts)
         return action
 
     async def _state(self) -> StateAnswer:
@@ -234,7 +235,7 @@ class UpstreamSession:
 
     async def _await_input(self) -> Action:
         """Show that the agent waits, and wait to be cancelled: nothing more comes from the runtime."""
-        await self._journal.flush()
+        await self._recorder.flush()
         await self._context.retry_while_unavailable(lambda: self._context.runs.await_input(self._lease))
         crash_point("awaiting_input")
         never: asyncio.Future[Action] = asyncio.get_running_loop().create_future()

@@ -1,11 +1,12 @@
 """How a run ends: the rules that weigh what the runtime sends and says (ADR 0010, ADR 0013). Pure.
 
 A state machine per run. The driver reports what happens, with the time (monotonic, in seconds) and what
-the journal holds, and carries out the action that comes back. Each rule of the ADRs' tables is one branch
-here and one row of tests/unit/domain/runs/test_verdict.py.
+the journal holds, and carries out the action that comes back. Each rule of the ADRs' tables about the
+runtime is one branch here and one row of tests/unit/domain/runs/test_verdict.py.
 
 The runtime's frames come over a WebSocket, which may be joined at any time, or over a channel without
-history (`Runtime.push_only`). `SocketVerdicts` and `ChannelVerdicts` hold what differs between the two.
+history (`Runtime.push_only`). `SocketVerdictRules` and `ChannelVerdictRules` in
+`server.domain.runs.stream_verdicts` hold what differs between the two.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import replace
 from typing import Final
 
 from server.domain.journal.events import Outcome
+from server.domain.model import FailureReason
 from server.domain.proposals.files import File
 from server.domain.runs.actions import (
     Action,
@@ -33,40 +35,43 @@ from server.domain.runs.actions import (
 from server.domain.runs.limits import RunLimits
 from server.domain.runs.runtime import ENDPOINT_TIMEOUT, Interpretation, RuntimeState, UpstreamError
 
-CANCELLED: Final = Verdict(Outcome.CANCELLED, "cancelled", "the run was cancelled")
-INTERNAL_FAULT: Final = Verdict(Outcome.FAILED, "internal", "a fault of the hub ended the run")
-
 _ENDED_EARLY: Final = ConnectionLost("the runtime ended its stream before the run was over")
 
 
 def failed(
-    reason: str,
+    reason: FailureReason,
     message: str,
     *,
     delta: bytes = b"",
     gap: bool = False,
     files: Mapping[str, File] | None = None,
 ) -> Verdict:
-    """A verdict of failure."""
-    return Verdict(Outcome.FAILED, reason, message, delta, gap, files)
+    """A verdict of failure, for every reason that a run can fail for."""
+    return Verdict(Outcome.FAILED, reason.value, message, delta, gap, files)
+
+
+CANCELLED: Final = Verdict(Outcome.CANCELLED, FailureReason.CANCELLED.value, "the run was cancelled")
+INTERNAL_FAULT: Final = failed(FailureReason.INTERNAL, "a fault of the hub ended the run")
 
 
 def crash_loop(takeovers: int, limits: RunLimits) -> Verdict | None:
     """The verdict on a run that too many replicas in a row lost; None while another may try."""
     if takeovers <= limits.max_takeovers:
         return None
-    return failed("crash_loop", f"{takeovers} replicas in a row lost the run without getting it any further")
+    return failed(
+        FailureReason.CRASH_LOOP, f"{takeovers} replicas in a row lost the run without getting it any further"
+    )
 
 
 def overdue(limits: RunLimits, facts: JournalFacts) -> Verdict:
     """The verdict on a run whose time is over."""
     limit = f"{limits.max_duration_s:.0f} s"
     if facts.awaiting_input:
-        return failed("input_not_given", f"the agent asked for input and got none within {limit}")
-    return failed("deadline_exceeded", f"the run took longer than {limit}")
+        return failed(FailureReason.INPUT_NOT_GIVEN, f"the agent asked for input and got none within {limit}")
+    return failed(FailureReason.DEADLINE_EXCEEDED, f"the run took longer than {limit}")
 
 
-class Verdicts(ABC):
+class VerdictRules(ABC):
     """The rules of one run under one lease. Once given, a verdict stays.
 
     from_first_frame: the first connection gives the run from its first frame on. Times are monotonic
@@ -83,7 +88,7 @@ class Verdicts(ABC):
         self._quiet_since: float | None = None
         #: The error frame that came last on this connection.
         self._error: UpstreamError | None = None
-        #: Whether the last frame on this connection was the summary of a poller.
+        #: Whether the last frame on this connection was a poll summary (`Interpretation.polled`).
         self._polled = False
         #: When the state was first asked since the last new frame.
         self._doubted_since: float | None = None
@@ -94,7 +99,7 @@ class Verdicts(ABC):
         self._saw_new_frame = True
         #: Connections in a row that broke without a new frame.
         self._fruitless_reconnects = 0
-        #: Whether the last connection repeated all that is journalled and then was silent.
+        #: Whether the last connection repeated every journalled frame and then was silent.
         self._was_idle = False
         self._verdict: Verdict | None = None
 
@@ -135,7 +140,7 @@ class Verdicts(ABC):
         return self._verdict or self._keep(self._weigh_end(delta, now, facts))
 
     def idle(self, now: float, *, caught_up: bool) -> Action:
-        """`idle_at` may have passed. `caught_up`: all that is journalled came again, if it comes again."""
+        """`idle_at` may have passed. `caught_up`: as in `Alignment`."""
         if self._verdict is None and now < self.idle_at:
             # A frame came meanwhile.
             return KeepListening()
@@ -174,7 +179,7 @@ class Verdicts(ABC):
         if self._error is not None and self._error.context == ENDPOINT_TIMEOUT:
             return self._ask(now, _ENDED_EARLY)
         if self._error is not None:
-            return failed("upstream_error", self._error.message, delta=delta)
+            return failed(FailureReason.UPSTREAM_ERROR, self._error.message, delta=delta)
         if facts.awaiting_input:
             return AwaitInput()
         if self._polled:
@@ -208,7 +213,7 @@ class Verdicts(ABC):
             message = answer.error or "the runtime says that the run failed"
             # A file map that the stream showed is newer than that of a failed state.
             files = None if facts.has_files else answer.files or None
-            return failed("upstream_error", message, gap=gap, files=files)
+            return failed(FailureReason.UPSTREAM_ERROR, message, gap=gap, files=files)
         if answer.files:
             return Verdict(Outcome.COMPLETED, delta=question.delta, gap=gap, files=answer.files)
         return self._weigh_empty_result(question, now, facts, gap=gap)
@@ -219,7 +224,7 @@ class Verdicts(ABC):
             return self._ask_again(question, now)
         if self._stream_may_tell_more():
             return question.undecided
-        return failed("upstream_lost", "the runtime no longer knows the run")
+        return failed(FailureReason.UPSTREAM_LOST, "the runtime no longer knows the run")
 
     def _replays(self, facts: JournalFacts) -> bool:
         """Whether another connection continues after the last frame, and so gives what a state does not."""

@@ -19,7 +19,7 @@ RETRY_S = 1.0
 
 
 class Subscription:
-    """One reader. Made by `Broadcaster.subscribe`; used by one task; close it when done."""
+    """A reader's place in a thread. Made by `Broadcaster.subscribe`; used by one task; close it when done."""
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ EXAMPLES: list[HubError] = [
     errors.Unprocessable({"context_selection": "is not a range"}),
     errors.TooLarge("too large"),
     errors.LimitReached("at most 5", retry_after_s=3),
-    errors.ReaderTooSlow("took nothing"),
+    errors.ClientTooSlow("took nothing"),
     errors.RuntimeRefused("the runtime said no", status=422),
     errors.RuntimeUnavailable("no answer"),
     errors.DatabaseUnavailable(),

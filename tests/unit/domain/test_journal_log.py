@@ -43,15 +43,15 @@ def test_batches_bring_every_event_once_in_order_within_the_bound(
     for number, event, delta in puts:
         logs[number].put(event, delta, epoch=1)
     committed: dict[JournalLog, list[tuple[bytes, bytes]]] = {log: [] for log in logs}
-    while batches := ready.take_batches(max_bytes):
+    while batches := ready.next_batches(max_bytes):
         assert len({batch.log for batch in batches}) == len(batches)
         # Only the last batch may go beyond the bound, and only by its first event.
         assert sum(batch.size_bytes for batch in batches[:-1]) < max_bytes
         for batch in batches:
             assert batch.base == batch.log.committed
             events, deltas = (
-                split_events(batch.batch, event_ends(batch.batch)),
-                split_deltas(batch.delta_batch),
+                split_events(batch.event_bytes, event_ends(batch.event_bytes)),
+                split_deltas(batch.delta_bytes),
             )
             assert batch.last - batch.base == len(events) == len(deltas) > 0
             assert len(events) == 1 or batch.size_bytes <= max_bytes
@@ -67,10 +67,10 @@ def test_the_log_that_waits_longest_comes_first() -> None:
     first, second = a_log(ready), a_log(ready)
     for log in (first, second, first):
         log.put(b"event", b"", epoch=1)
-    (batch,) = ready.take_batches(1)
+    (batch,) = ready.next_batches(1)
     assert batch.log is first
     # What is left of it goes to the end of the line.
-    assert [batch.log for batch in ready.take_batches(1000)] == [second, first]
+    assert [batch.log for batch in ready.next_batches(1000)] == [second, first]
 
 
 def test_a_batch_has_the_epoch_of_its_last_event_and_the_time_of_its_first() -> None:
@@ -79,7 +79,7 @@ def test_a_batch_has_the_epoch_of_its_last_event_and_the_time_of_its_first() -> 
     log.put(b"a", b"", epoch=1)
     clock.move(3)
     log.put(b"b", b"", epoch=2)
-    (batch,) = ready.take_batches(1000)
+    (batch,) = ready.next_batches(1000)
     assert (batch.epoch, batch.put_at) == (2, 0.0)
     log.mark_committed(batch)
     assert log.epoch == 2
@@ -93,7 +93,7 @@ async def test_a_run_waits_while_much_is_queued_and_until_all_is_committed() -> 
     await asyncio.sleep(0)
     assert not capacity.done()
     assert not flushed.done()
-    (batch,) = ready.take_batches(1000)
+    (batch,) = ready.next_batches(1000)
     log.mark_committed(batch)
     await asyncio.gather(capacity, flushed)
 
@@ -109,7 +109,7 @@ async def test_a_lost_lease_ends_every_wait_and_drops_what_is_queued() -> None:
         with pytest.raises(LeaseLost):
             await wait
     assert log.queued_bytes == 0
-    assert ready.take_batches(1000) == []
+    assert ready.next_batches(1000) == []
     with pytest.raises(LeaseLost):
         await log.flush()
 
@@ -122,7 +122,7 @@ async def test_the_writer_waits_until_a_log_has_something() -> None:
     assert not waiting.done()
     log.put(b"event", b"", epoch=1)
     await waiting
-    ready.take_batches(1000)
+    ready.next_batches(1000)
     again = asyncio.ensure_future(ready.wait())
     await asyncio.sleep(0)
     assert not again.done()

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import ast
 import json
 from itertools import product
+from pathlib import Path
 
 import pytest
 from websockets.frames import Close, Frame, Opcode
 
 from server.domain.streams.steps import Heartbeat
+from server.http import websocket_frames
 from server.http.event_encoders import JsonEventEncoder, LegacyFrameEncoder, ProtoEventEncoder
 from server.http.websocket_frames import binary_frame, close_frame, text_frame
 from server.wire import messages as m
@@ -25,6 +28,20 @@ def test_frames_are_byte_for_byte_those_of_the_library(size: int) -> None:
 def test_a_close_is_byte_for_byte_that_of_the_library(code: int, reason: str) -> None:
     expected = Frame(Opcode.CLOSE, Close(code, reason).serialize()).serialize(mask=False)
     assert close_frame(code, reason) == expected
+
+
+def test_no_other_module_builds_a_header() -> None:
+    """No other module on the way of a message knows a header's first byte."""
+    first_bytes = {0x81, 0x82, 0x88}
+    server = Path(websocket_frames.__file__).parents[1]
+    found = {
+        path.name
+        for room in ("http", "wire", "encoding", "domain", "observability")
+        for path in (server / room).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and type(node.value) is int and node.value in first_bytes
+    }
+    assert found == {"websocket_frames.py"}
 
 
 def _payload(frame: bytes) -> bytes:

@@ -21,7 +21,7 @@ from server.domain.runs.actions import (
 )
 from server.domain.runs.limits import RunLimits
 from server.domain.runs.runtime import Interpretation, RuntimeState, UpstreamError
-from server.domain.runs.stream_verdicts import verdicts_for
+from server.domain.runs.stream_verdicts import verdict_rules_for
 
 LIMITS = RunLimits()
 END_DELTA = b"delta of the end"
@@ -128,7 +128,7 @@ class Run:
     actions: list[Action] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.verdicts = verdicts_for(
+        self.verdicts = verdict_rules_for(
             self.limits, push_only=self.push_only, from_first_frame=self.from_first_frame
         )
         self.action = self.verdicts.start(self.facts)

@@ -35,8 +35,8 @@ def _is_endpoint_timeout(report: UpstreamFrame) -> bool:
     return f'"{ENDPOINT_TIMEOUT}"'.encode() in report.body
 
 
-class RunJournalWriter:
-    """One run's journal, written under one lease."""
+class RunRecorder:
+    """Records one run under one lease: interprets its frames, and queues their events to be committed."""
 
     def __init__(self, context: RunContext, lease: Lease) -> None:
         self._context, self._lease = context, lease
@@ -85,14 +85,14 @@ class RunJournalWriter:
                 await asyncio.sleep(0)
 
     def interpret(self, frame: bytes) -> Interpretation:
-        """What the next frame means; `take` journals it."""
+        """What the next frame means; `record` journals it."""
         return self._interpreter.interpret(frame)
 
     def is_new(self, meaning: Interpretation) -> bool:
         """Whether the epoch before does not have the same frame."""
         return digest_of(meaning.delta) not in self._digests_before
 
-    async def take(self, meaning: Interpretation) -> None:
+    async def record(self, meaning: Interpretation) -> None:
         """Journal what a frame means. Waits while much is queued. Raises LeaseLost."""
         delta = meaning.delta
         for kind in meaning.kinds:
@@ -108,7 +108,7 @@ class RunJournalWriter:
         for kind in self._interpreter.adopt(files):
             self._put(kind)
 
-    def mark(self, reason: DiscontinuityReason) -> None:
+    def put_discontinuity(self, reason: DiscontinuityReason) -> None:
         """Journal that the events before and after may not join up: a new epoch begins."""
         self.epoch += 1
         self._digests_before = frozenset(self.digests)
