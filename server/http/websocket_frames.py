@@ -1,7 +1,8 @@
 """WebSocket frames as bytes: the hub's only module that builds their header (RFC 6455 section 5.2).
 
-uvicorn and its `websockets` library frame the rest: pings, pongs, and every close but that of a slow
+uvicorn and its `websockets` library frame the rest: pings, pongs, and every close except that of a slow
 reader.
+
 A server's frames are not masked, so they are the same for every client (ADR 0006).
 """
 

@@ -86,7 +86,7 @@ class Broadcaster:
         *,
         on_close: Callable[[], None] = lambda: None,
     ) -> Subscription:
-        """A subscription to the events after `after`, while it is authorized. Without authorization: no limit.
+        """A subscription to the events after `after`, while it is authorized; without authorization, always.
 
         `on_close` is called when it is closed, and not when this raises. Raises CursorOutOfRange, NotFound.
         """
