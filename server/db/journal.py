@@ -172,7 +172,9 @@ class PostgresJournal(Journal):
         crash_point("after_finish")
         log.mark_finished()
         segment = Segment(log.committed, log.committed, event_entry, delta_entry, terminal=True)
-        self._publish(log.thread_id, segment, JournalHead(log.committed, log.epoch, 1, True))
+        # The floor is 1: retention removes events of ended runs alone, long after their end.
+        head = JournalHead(last_seq=log.committed, epoch=log.epoch, floor=1, terminal=True)
+        self._publish(log.thread_id, segment, head)
         await self._compact(log.thread_id)
         crash_point("after_compact")
 
@@ -230,7 +232,9 @@ class PostgresJournal(Journal):
         with database_errors():
             rows = await self._pool.fetch(_HEADS, list(thread_ids))
         return {
-            row["thread_id"]: JournalHead(row["last_seq"], row["epoch"], row["floor"], row["terminal"])
+            row["thread_id"]: JournalHead(
+                last_seq=row["last_seq"], epoch=row["epoch"], floor=row["floor"], terminal=row["terminal"]
+            )
             for row in rows
         }
 

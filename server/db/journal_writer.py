@@ -138,7 +138,9 @@ class JournalWriter:
     def _mark_committed(self, batch: Batch) -> None:
         batch.log.mark_committed(batch)
         segment = Segment(batch.base + 1, batch.last, batch.event_bytes, batch.delta_bytes)
-        self._on_commit(batch.log.thread_id, segment, JournalHead(batch.last, batch.epoch, 1, False))
+        # The floor is 1: retention removes events of ended runs alone.
+        head = JournalHead(last_seq=batch.last, epoch=batch.epoch, floor=1, terminal=False)
+        self._on_commit(batch.log.thread_id, segment, head)
 
 
 def _columns(batches: list[Batch]) -> tuple[list[object], ...]:

@@ -16,7 +16,7 @@ from ide_orchestrator.v1.workflow_pb2_grpc import add_WorkflowServiceServicer_to
 from server.grpc.health import Health
 from server.grpc.interceptors import PUBLIC_SERVICES, AsGeneratorInterceptor, Authentication, ErrorInterceptor
 from server.grpc.servicers import AccessServicer, ProposalServicer, RefinementServicer, WorkflowServicer
-from server.grpc.watch import WatchRegistry
+from server.grpc.watch import WatchStreams
 from server.use_cases import UseCases
 
 #: Full names of the contract's services.
@@ -33,7 +33,7 @@ class GrpcFace:
 
     server: grpc.aio.Server
     health: Health
-    watches: WatchRegistry
+    watches: WatchStreams
 
     async def start(self) -> None:
         """Accept calls and report SERVING."""
@@ -121,7 +121,7 @@ def create_grpc_server(
         options=server_options(limits, reuse_port=reuse_port),
         maximum_concurrent_rpcs=limits.max_calls,
     )
-    watches = WatchRegistry(use_cases.refinements, use_cases.readers, write_s=limits.write_s)
+    watches = WatchStreams(use_cases.refinements, use_cases.readers, write_s=limits.write_s)
     add_RefinementServiceServicer_to_server(RefinementServicer(use_cases.refinements, watches), server)
     add_ProposalServiceServicer_to_server(ProposalServicer(use_cases.proposals), server)
     add_AccessServiceServicer_to_server(AccessServicer(use_cases.access, use_cases.sharing), server)

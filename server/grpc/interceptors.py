@@ -74,7 +74,8 @@ class Authentication(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
-        """The method's handler. Raises Unauthenticated, DatabaseUnavailable.
+        """The method's handler. Raises Unauthenticated, PermissionDenied, KeysUnavailable,
+        DatabaseUnavailable.
 
         An unknown method is UNIMPLEMENTED, with or without a token: tools try several versions of reflection,
         and need this answer.

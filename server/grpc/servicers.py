@@ -15,7 +15,7 @@ from server.domain.refinements import Refinements
 from server.domain.streams.pages import EventPage
 from server.domain.workflows import WorkflowService
 from server.grpc.interceptors import Context, caller
-from server.grpc.watch import WatchRegistry
+from server.grpc.watch import WatchStreams
 from server.wire import messages as m
 from server.wire.access import (
     create_share_link,
@@ -38,7 +38,7 @@ PAGE_BYTES = 3 << 20
 class RefinementServicer(RefinementServiceServicer):
     """Start, follow and cancel refinements (contract: RefinementService)."""
 
-    def __init__(self, refinements: Refinements, watches: WatchRegistry) -> None:
+    def __init__(self, refinements: Refinements, watches: WatchStreams) -> None:
         self._refinements, self._watches = refinements, watches
 
     async def StartRefinement(

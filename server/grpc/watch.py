@@ -32,8 +32,8 @@ from server.wire.problems import grpc_status
 LAST_SEQ = "last-seq"
 
 
-class WatchRegistry:
-    """The open watches of this replica. write_s: longest wait until a reader takes a message."""
+class WatchStreams:
+    """Writes the watches of this replica. write_s: longest wait until a reader takes a message."""
 
     def __init__(self, refinements: Refinements, readers: ReaderObserver, *, write_s: float) -> None:
         self._refinements, self._readers, self._write_s = refinements, readers, write_s

@@ -46,7 +46,7 @@ class Authenticate:
         self._authenticator = authenticator
 
     async def __call__(self, connection: Connection, handler: BaseRouteHandler) -> None:
-        """Raises Unauthenticated, DatabaseUnavailable, KeysUnavailable."""
+        """Raises Unauthenticated, PermissionDenied, KeysUnavailable, DatabaseUnavailable."""
         if connection.scope["path_template"] in PUBLIC:
             return
         operation = getattr(handler, "operation_id", None)

@@ -122,10 +122,10 @@ class LegacyFrameEncoder:
         kept: list[bytes] | None = []
         waiting: list[bytes] = []
         size = total = 0
-        for seq, frames in self._subscription.frames_of(segment):
-            for frame in map(text_frame, frames):
-                waiting.append(frame)
-                size += len(frame)
+        for seq, legacy_frames in self._subscription.frames_of(segment):
+            for message in map(text_frame, legacy_frames):
+                waiting.append(message)
+                size += len(message)
             if size < PIECE_BYTES and seq < segment.last_seq:
                 continue
             piece, total = b"".join(waiting), total + size

@@ -51,6 +51,7 @@ class EventStream(Response[None]):
                 await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
                 await self._stream(subscription, scope, send)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+        # Before ClientGone, its base class: a slow reader is still connected.
         except SlowReader:
             log.info("slow_reader", thread_id=str(subscription.topic.thread_id))
             self._readers.on_slow_reader("sse")
@@ -85,7 +86,7 @@ class EventStream(Response[None]):
         except (ShuttingDown, Unauthenticated, PermissionDenied):
             # A regular end: the client reconnects to another replica, or the answer says why it cannot.
             await connection.drain()
-        except ClientGone:
+        except ClientGone:  # also SlowReader: `_send` tells them apart
             raise
         except Exception as error:
             log.error(

@@ -125,6 +125,7 @@ class RefinementSocket:
             close = await self._run(stream, thread_id, trace_id)
             # The close follows the other data, and ASGI's close has no deadline.
             await stream.connection.drain()
+        # Not left to `serve`, like other errors of its base ClientGone: a slow reader can still be closed.
         except SlowReader:
             log.info("slow_reader", thread_id=thread_id, trace_id=trace_id)
             self._use_cases.readers.on_slow_reader("websocket")
@@ -140,7 +141,7 @@ class RefinementSocket:
         try:
             with stream.connection.streaming():
                 await stream.follow()
-        except ClientGone:
+        except ClientGone:  # also SlowReader: `_serve` closes
             raise
         except Exception as error:
             return await self._close_for(stream, error, thread_id, trace_id)

@@ -98,17 +98,17 @@ class Interpreter:
         return Interpretation((token,), self._deltas.encode_token(frame, text))
 
     def restore(self, kind: EventKind, delta: bytes) -> None:
-        """Take in a journalled event, in order."""
+        """Apply a journalled event, in order."""
         form = self._deltas.decode(delta)[0] if delta else None
         if isinstance(kind, StateUpdate):
             if form is Encoding.STATE:
-                self._recall()
+                self._restore_state()
             for change in kind.files:
                 self._put(change.path, change.file)
             self._files_seen = self._files_seen or bool(kind.files)
 
     def adopt(self, files: Mapping[str, File]) -> tuple[EventKind, ...]:
-        """Take the files of a state answer. Returns the events that record the change."""
+        """Apply the files of a state answer. Returns the events that record the change."""
         changes = self._difference(files, ())
         self._files_seen = True
         if not changes:
@@ -162,7 +162,7 @@ class Interpreter:
         return Interpretation(kinds, delta, polled=polled)
 
     def _read_files(self, entries: dict[str, bytes]) -> tuple[tuple[FileChange, ...], tuple[UnreadFile, ...]]:
-        """Take in a whole file map: the changes, and the new entries that are not files."""
+        """Apply a whole file map: the changes, and the new entries that are not files."""
         self._files_seen = True
         files: dict[str, File] = {}
         unread: dict[str, bytes] = {}
@@ -205,7 +205,7 @@ class Interpreter:
     def _read_rest(
         self, rest: dict[str, bytes], polled: bool
     ) -> tuple[tuple[Todo, ...] | None, dict[str, str], str | None]:
-        """Take in the other keys: the todos if they changed, the keys that changed, a new request."""
+        """Apply the other keys: the todos if they changed, the keys that changed, a new request."""
         request = self._read_request(rest.pop("__interrupt__", b"null"), polled)
         todos, complete = _todos(rest.get("todos", b""))
         if todos is not None and complete:
@@ -219,7 +219,7 @@ class Interpreter:
         return changed, extra, request
 
     def _read_request(self, text: bytes, polled: bool) -> str | None:
-        """Take in the value of `__interrupt__`: the request if it is a new one."""
+        """Apply the value of `__interrupt__`: the request if it is a new one."""
         if text in _NO_REQUEST:
             if not polled:
                 self._request = None
@@ -230,8 +230,8 @@ class Interpreter:
         request = jsontext.string(text)
         return text.decode() if request is None else request
 
-    def _recall(self) -> None:
-        """Take in everything but the files of the state frame that the delta context holds."""
+    def _restore_state(self) -> None:
+        """Apply all but the files of the state frame that the delta context holds."""
         skeleton = self._deltas.skeleton
         has_messages = MESSAGES_PLACEHOLDER in skeleton
         has_files = FILES_PLACEHOLDER in skeleton or MEMBERS_PLACEHOLDER in skeleton

@@ -147,7 +147,7 @@ class PostgresWakeups(Wakeups):
                 self._health.on_nonce(payload.removeprefix(NONCE))
                 return
             for thread_id, last_seq in hints_of(payload):
-                listener.on_hint(thread_id, last_seq)
+                listener.on_wakeup(thread_id, last_seq)
 
         with database_errors():
             connection = await asyncpg.connect(

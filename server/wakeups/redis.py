@@ -219,7 +219,7 @@ class RedisWakeups(Wakeups):
             received = segment_of(fields, last_seq)
             if received is None:
                 self.hints += 1
-                listener.on_hint(thread_id, last_seq)
+                listener.on_wakeup(thread_id, last_seq)
             else:
                 self.segments += 1
                 listener.on_segment(thread_id, *received)

@@ -173,7 +173,7 @@ PROBLEMS: dict[type[errors.HubError], Problem] = {
         _R.PROBLEM_REASON_READER_TOO_SLOW,
         code_pb2.ABORTED,
         408,
-        "Reader too slow",
+        "Client too slow",
         "Request Timeout",
         CLOSE_SLOW_READER,
     ),

@@ -147,6 +147,29 @@ async def test_a_fault_of_the_hub_ends_the_run_as_internal(hub: Opener, pool: An
     assert on.script.connections == 0
 
 
+@pytest.mark.parametrize(
+    ("taken_over_with", "reason"),
+    [
+        ("status = 'invoking', attempt = 2", "invoke_uncertain"),
+        ("status = 'running', takeovers = 1000, takeover_seq = last_seq", "crash_loop"),
+    ],
+)
+async def test_a_run_that_cannot_be_continued_after_a_takeover_fails_with_the_reason(
+    hub: Opener, pool: Any, taken_over_with: str, reason: str
+) -> None:
+    async with hub(ScriptedRuntime([[END]], states=[None])) as on:
+        lease = await a_run(pool, on.user, await a_workflow(pool, on.user))
+        await pool.execute(f"UPDATE runs SET {taken_over_with}, created_at = now(), lease_until = now()")
+        async with asyncio.timeout(20):
+            subscription = await on.core.refinements.follow(on.user, lease.thread_id, 0)
+            while await subscription.step() is not None:
+                pass
+            subscription.close()
+        proposal = await on.core.proposals.get(on.user, lease.proposal_id)
+    assert verdict(proposal) == ("failed", reason, {})
+    assert (on.script.jobs, on.script.connections) == ([], 0)
+
+
 class SteadyRuntime(ScriptedRuntime):
     """Waits before each frame for a time that is shorter than the idle time."""
 

@@ -49,7 +49,7 @@ class RecordingListener:
     def remote_threads(self) -> dict[UUID, int]:
         return {}
 
-    def on_hint(self, thread_id: UUID, last_seq: int) -> None:
+    def on_wakeup(self, thread_id: UUID, last_seq: int) -> None:
         self.hints.append((thread_id, last_seq))
 
     def on_segment(self, thread_id: UUID, segment: Segment, head: JournalHead) -> None:

@@ -132,6 +132,7 @@ class FrameReason(Enum):
     UNKNOWN_TYPE = 1
     MALFORMED = 2
     ERROR_REPORT = 3
+    #: No longer produced, because reading stops at the `end`. The contract keeps it: journals may contain it.
     AFTER_END = 4
 
 

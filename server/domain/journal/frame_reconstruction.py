@@ -28,7 +28,7 @@ from server.encoding.legacy_frame import with_seq
 
 
 class FrameReconstructor:
-    """Reconstructs a thread's legacy frames from its events, which it takes in order from seq 1.
+    """Reconstructs a thread's legacy frames from its events, applied in order from seq 1.
 
     A legacy frame is the runtime's frame with `seq` added; a state frame with files has the whole file map,
     each `content` as a list of lines, whatever form the runtime used. A run whose failure the runtime did
@@ -39,7 +39,7 @@ class FrameReconstructor:
         self._context = DeltaContext()
         self._files: dict[str, bytes] = {}
         self._error_reported = False
-        #: The seq of the last event taken.
+        #: The seq of the last event applied.
         self.seq = 0
 
     def copy(self) -> FrameReconstructor:
@@ -75,7 +75,7 @@ class FrameReconstructor:
                 assert_never(other)
 
     def skip(self, seq: int, delta: bytes, kind: EventKind | None) -> bytes:
-        """Take event `seq` without making its frames. Returns the part of its frame that the delta has."""
+        """Apply event `seq` without making its frames. Returns the part of its frame that the delta has."""
         if seq != self.seq + 1:
             raise ValueError(f"frames are reconstructed in order: seq {seq} came after {self.seq}")
         self.seq = seq

@@ -40,7 +40,7 @@ class KeepListening:
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectionLost:
+class LeaveConnection:
     """The connection is of no more use: leave it, record why, and report `lost`."""
 
     why: str
@@ -55,12 +55,12 @@ class AwaitInput:
 class AskState:
     """Ask for the runtime's state after a pause, and report the answer with this question.
 
-    undecided: the action when the answer decides nothing. doubted_until: the time until which
+    undecided: the action when the answer decides nothing. grace_ends_at: the time until which
     `completed` without files is not believed. delta: of the `end` after a poll summary, or empty.
     """
 
-    undecided: Connect | KeepListening | ConnectionLost
-    doubted_until: float
+    undecided: Connect | KeepListening | LeaveConnection
+    grace_ends_at: float
     delta: bytes = b""
     after_s: float = 0.0
 
@@ -73,7 +73,7 @@ class AskFiles:
     after_s: float = 0.0
 
 
-Action: TypeAlias = Verdict | Connect | KeepListening | ConnectionLost | AwaitInput | AskState | AskFiles
+Action: TypeAlias = Verdict | Connect | KeepListening | LeaveConnection | AwaitInput | AskState | AskFiles
 
 # --- What the driver reports -----------------------------------------------------------------
 

@@ -17,8 +17,9 @@ from server.domain.runs.context import RunContext
 from server.domain.runs.lease import Lease
 from server.domain.runs.status import RunStatus
 
-#: Denials after which the runtime does not know a run: it may know one a moment after its POST.
-MAX_DENIALS = 2
+#: Answers of "unknown thread" after which the runtime does not know a run: it may know one only a moment
+#: after its POST.
+MAX_UNKNOWN_ANSWERS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +88,19 @@ class Invoker:
                 return Invoked(from_first_frame=True)
 
     async def _is_known(self) -> bool:
-        """Whether the runtime knows the thread: asked again before a denial is believed.
+        """Whether the runtime knows the thread: asked again before "unknown" is believed.
 
-        While a starter waits, no answer counts as a denial; otherwise the question is repeated.
+        While a starter waits, no answer counts as "unknown"; otherwise the question is repeated.
         """
-        denials = 0
+        unknown_answers = 0
         while True:
             try:
                 if await self._context.runtime.state(self._lease.thread_id) is not None:
                     return True
-                denials += 1
+                unknown_answers += 1
             except (RuntimeUnavailable, RuntimeRefused):
-                denials += not self._lease.takeovers
-            if denials == MAX_DENIALS:
+                unknown_answers += not self._lease.takeovers
+            if unknown_answers == MAX_UNKNOWN_ANSWERS:
                 return False
             await self._context.clock.sleep(self._context.limits.uncertain_invoke_s)
 

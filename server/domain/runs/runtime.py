@@ -125,7 +125,7 @@ class FrameInterpreter(Protocol):
         ...
 
     def restore(self, kind: EventKind, delta: bytes) -> None:
-        """Take in an event that was journalled before, in order, to continue after it."""
+        """Apply an event that was journalled before, in order, to continue after it."""
         ...
 
     def adopt(self, files: Mapping[str, File]) -> tuple[EventKind, ...]:

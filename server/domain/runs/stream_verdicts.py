@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from server.domain.journal.events import Outcome
 from server.domain.model import FailureReason
-from server.domain.runs.actions import Action, AskState, ConnectionLost, JournalFacts, KeepListening, Verdict
+from server.domain.runs.actions import Action, AskState, JournalFacts, KeepListening, LeaveConnection, Verdict
 from server.domain.runs.limits import RunLimits
 from server.domain.runs.verdict import VerdictRules, failed
 
@@ -20,7 +20,7 @@ class SocketVerdictRules(VerdictRules):
 
     def _weigh_idle(self, now: float, *, caught_up: bool) -> Action:
         self._was_idle = caught_up
-        return ConnectionLost(f"the runtime was silent for {self._limits.idle_s:.0f} s")
+        return LeaveConnection(f"the runtime was silent for {self._limits.idle_s:.0f} s")
 
     def _weigh_loss(self, now: float) -> Action:
         return self._ask(now, self._reconnect())
@@ -28,7 +28,7 @@ class SocketVerdictRules(VerdictRules):
     def _weigh_empty_result(
         self, question: AskState, now: float, facts: JournalFacts, *, gap: bool
     ) -> Action:
-        if now < question.doubted_until:
+        if now < question.grace_ends_at:
             # After a poll summary there are no frames to wait for meanwhile.
             return self._ask_again(question, now) if question.delta else question.undecided
         if facts.has_files:

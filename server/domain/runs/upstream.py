@@ -22,8 +22,8 @@ from server.domain.runs.actions import (
     AskState,
     AwaitInput,
     Connect,
-    ConnectionLost,
     KeepListening,
+    LeaveConnection,
     NoAnswer,
     StateAnswer,
     Verdict,
@@ -102,7 +102,7 @@ class UpstreamSession:
         return action
 
     async def _carry_out(
-        self, action: Connect | KeepListening | ConnectionLost | AwaitInput | AskState | AskFiles
+        self, action: Connect | KeepListening | LeaveConnection | AwaitInput | AskState | AskFiles
     ) -> Action:
         match action:
             case Connect():
@@ -112,7 +112,7 @@ class UpstreamSession:
                 return KeepListening()
             case KeepListening():
                 return await self._listen()
-            case ConnectionLost():
+            case LeaveConnection():
                 await self._disconnect()
                 self._context.observer.lost_upstream(self._lease, action.why)
                 crash_point("connection_lost")
@@ -176,8 +176,8 @@ class UpstreamSession:
                     if action is not None:
                         return await self._answered(action)
         except (StreamClosed, RuntimeUnavailable, RuntimeRefused) as error:
-            return ConnectionLost(str(error))
-        return ConnectionLost("the runtime closed its stream without an end")
+            return LeaveConnection(str(error))
+        return LeaveConnection("the runtime closed its stream without an end")
 
     async def _on_frame(self, frame: bytes) -> Action | None:
         """Journal a frame; the action when it is an `end`."""

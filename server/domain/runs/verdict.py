@@ -25,9 +25,9 @@ from server.domain.runs.actions import (
     AskState,
     AwaitInput,
     Connect,
-    ConnectionLost,
     JournalFacts,
     KeepListening,
+    LeaveConnection,
     NoAnswer,
     StateAnswer,
     Verdict,
@@ -35,7 +35,7 @@ from server.domain.runs.actions import (
 from server.domain.runs.limits import RunLimits
 from server.domain.runs.runtime import ENDPOINT_TIMEOUT, Interpretation, RuntimeState, UpstreamError
 
-_ENDED_EARLY: Final = ConnectionLost("the runtime ended its stream before the run was over")
+_ENDED_EARLY: Final = LeaveConnection("the runtime ended its stream before the run was over")
 
 
 def failed(
@@ -80,7 +80,7 @@ class VerdictRules(ABC):
 
     def __init__(self, limits: RunLimits, *, from_first_frame: bool) -> None:
         self._limits = limits
-        self._first_is_complete = from_first_frame
+        self._from_first_frame = from_first_frame
         self._connections = 0
         #: When the runtime was last heard or asked, and since when the open stream has brought no frame
         #: (None while it is not open).
@@ -91,7 +91,7 @@ class VerdictRules(ABC):
         #: Whether the last frame on this connection was a poll summary (`Interpretation.polled`).
         self._polled = False
         #: When the state was first asked since the last new frame.
-        self._doubted_since: float | None = None
+        self._first_asked_at: float | None = None
         #: Answers of "unknown thread" since the last other answer or new frame. A failed question does
         #: not reset the count, or repeated faults would put the verdict off for ever.
         self._unknown_answers = 0
@@ -130,7 +130,7 @@ class VerdictRules(ABC):
     def frame(self, meaning: Interpretation, *, is_new: bool) -> None:
         """A frame is about to be journalled. `is_new`: the epoch before does not have it."""
         if is_new:
-            self._doubted_since, self._saw_new_frame, self._unknown_answers = None, True, 0
+            self._first_asked_at, self._saw_new_frame, self._unknown_answers = None, True, 0
         self._error = meaning.error or self._error
         if not meaning.end:
             self._polled = meaning.polled
@@ -166,7 +166,7 @@ class VerdictRules(ABC):
     @property
     def from_first_frame(self) -> bool:
         """Whether this connection gives the run from its first frame on."""
-        return self._first_is_complete and self._connections == 1
+        return self._from_first_frame and self._connections == 1
 
     @property
     def idle_at(self) -> float:
@@ -243,15 +243,15 @@ class VerdictRules(ABC):
     # Helpers.
 
     def _ask(
-        self, now: float, undecided: Connect | KeepListening | ConnectionLost, delta: bytes = b""
+        self, now: float, undecided: Connect | KeepListening | LeaveConnection, delta: bytes = b""
     ) -> AskState:
-        if self._doubted_since is None:
-            self._doubted_since = now
-        return AskState(undecided, self._doubted_since + self._limits.empty_result_grace_s, delta)
+        if self._first_asked_at is None:
+            self._first_asked_at = now
+        return AskState(undecided, self._first_asked_at + self._limits.empty_result_grace_s, delta)
 
     def _ask_again(self, question: AskState, now: float) -> AskState:
-        doubt_left_s = max(question.doubted_until - now, 0.01)
-        return replace(question, after_s=min(self._limits.state_poll_s, doubt_left_s))
+        grace_left_s = max(question.grace_ends_at - now, 0.01)
+        return replace(question, after_s=min(self._limits.state_poll_s, grace_left_s))
 
     def _reconnect(self) -> Connect:
         limits = self._limits

@@ -179,7 +179,7 @@ class Broadcaster:
             if not self._is_local(thread_id) and not topic.head.terminal
         }
 
-    def on_hint(self, thread_id: UUID, last_seq: int) -> None:
+    def on_wakeup(self, thread_id: UUID, last_seq: int) -> None:
         """Read the thread's journal if it is followed here and `last_seq`, its end, is new."""
         topic = self._topics.get(thread_id)
         if topic is not None and last_seq > topic.head.last_seq:
@@ -194,7 +194,7 @@ class Broadcaster:
         if segment.first_seq <= topic.head.last_seq + 1:
             topic.extend(segment.after(topic.head.last_seq), head)
         else:
-            self.on_hint(thread_id, segment.last_seq)
+            self.on_wakeup(thread_id, segment.last_seq)
 
     def poll_interval_s(self) -> float:
         """Seconds until the next `poll`: fewer while wake-ups do not arrive."""

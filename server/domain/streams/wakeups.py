@@ -17,7 +17,7 @@ class WakeupListener(Protocol):
         """The active threads that are followed here and driven elsewhere, with the last seq known here."""
         ...
 
-    def on_hint(self, thread_id: UUID, last_seq: int) -> None:
+    def on_wakeup(self, thread_id: UUID, last_seq: int) -> None:
         """Read the thread's journal if it is followed here and `last_seq`, its end, is new."""
         ...
 

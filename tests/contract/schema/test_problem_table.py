@@ -13,7 +13,9 @@ from server.wire import messages as m
 from server.wire.problems import INTERNAL, PROBLEMS, Problem, grpc_status, problem_json, problem_of
 
 ROWS = [*PROBLEMS.values(), INTERNAL]
-PROTO = Path(__file__).parents[3] / "proto" / "ide_orchestrator" / "v1" / "problem.proto"
+ROOT = Path(__file__).parents[3]
+PROTO = ROOT / "proto" / "ide_orchestrator" / "v1" / "problem.proto"
+REFERENCE = ROOT / "docs" / "reference" / "http.md"
 
 EXAMPLES: list[HubError] = [
     errors.InvalidArgument({"user_prompt": "is missing", "colour\ud800": "is not a field of this request"}),
@@ -65,6 +67,22 @@ def test_a_row_is_well_formed(row: Problem) -> None:
     assert row.code == row.name.lower()
     assert row.title
     assert row.error
+
+
+def test_the_reference_lists_every_code_with_its_statuses() -> None:
+    http_alone = re.findall(r'HttpError\((\d+), "(\w+)"', (ROOT / "server/http/errors.py").read_text())
+    assert len(http_alone) == 3
+    expected = {row.code: (row.http, code_pb2.Code.Name(row.grpc)) for row in ROWS}
+    expected |= {code: (int(status), "none") for status, code in http_alone}
+    section = REFERENCE.read_text().partition("\n## Errors\n")[2].partition("\n## ")[0]
+    listed = [
+        (code, (int(cells[2].split()[0].strip(",")), cells[3].split()[0].strip(",")))
+        for line in section.splitlines()
+        if line.startswith("| `")
+        for cells in [line.split("|")]
+        for code in re.findall("`([a-z_]+)`", cells[1].partition(", from")[0])
+    ]
+    assert sorted(listed) == sorted(expected.items())
 
 
 def test_the_legacy_error_codes_are_kept() -> None:

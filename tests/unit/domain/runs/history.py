@@ -12,9 +12,9 @@ from server.domain.runs.actions import (
     AskFiles,
     AskState,
     Connect,
-    ConnectionLost,
     JournalFacts,
     KeepListening,
+    LeaveConnection,
     NoAnswer,
     StateAnswer,
     Verdict,
@@ -172,7 +172,7 @@ class Run:
                     self._answer(answer)
             case Break(opened):
                 self._open(opened=opened)
-                self._act(ConnectionLost("it broke"))
+                self._act(LeaveConnection("it broke"))
             case Silence(caught_up, opened):
                 self._open(opened=opened)
                 self.now = max(self.now, self.verdicts.idle_at)
@@ -220,5 +220,5 @@ class Run:
 
     def _next(self) -> None:
         self.actions.append(self.action)
-        if isinstance(self.action, ConnectionLost):
+        if isinstance(self.action, LeaveConnection):
             self._act(self.verdicts.lost(self.now))

@@ -15,9 +15,9 @@ from server.domain.runs.actions import (
     AskState,
     AwaitInput,
     Connect,
-    ConnectionLost,
     JournalFacts,
     KeepListening,
+    LeaveConnection,
     StateAnswer,
     Verdict,
 )
@@ -600,8 +600,8 @@ def test_each_loss_says_why() -> None:
     silent, ended = Run(), Run()
     silent.play([STATE, Silence()])
     ended.play([STATE, Frame(error=TIMEOUT), End(), Says(RUNNING)])
-    assert ConnectionLost("the runtime was silent for 120 s") in silent.actions
-    assert ConnectionLost("the runtime ended its stream before the run was over") in ended.actions
+    assert LeaveConnection("the runtime was silent for 120 s") in silent.actions
+    assert LeaveConnection("the runtime ended its stream before the run was over") in ended.actions
 
 
 @pytest.mark.parametrize("push_only", [False, True])

@@ -111,7 +111,7 @@ def test_a_verdict_stays_whatever_comes_later(
     assert rules.ended(b"another", later, run.facts) == verdict
     assert rules.idle(later, caught_up=True) == verdict
     assert rules.lost(later) == verdict
-    questions: list[AskState | AskFiles] = [AskFiles(b"x"), AskState(KeepListening(), doubted_until=0)]
+    questions: list[AskState | AskFiles] = [AskFiles(b"x"), AskState(KeepListening(), grace_ends_at=0)]
     for question in questions:
         assert rules.answered(question, answer, later, run.facts) == verdict
 
