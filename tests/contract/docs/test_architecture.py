@@ -51,12 +51,12 @@ def names_in(path: Path) -> frozenset[str]:
 def citations() -> list[tuple[str, str]]:
     """Pairs of a cited file and a cited name of it, "" for the file itself.
 
-    A name belongs to the last file that the same line cites before it.
+    A name belongs to the last file that the same paragraph, item or row cites before it.
     """
     pairs = []
-    for line in PAGE.read_text().splitlines():
+    for block in re.split(r"\n\s*\n|\n(?=[|-] ?)", PAGE.read_text()):
         file = ""
-        for cited in _CODE.findall(line):
+        for cited in _CODE.findall(block.replace("\n", " ")):
             if _FILE.match(cited):
                 file = cited
                 pairs.append((file, ""))
