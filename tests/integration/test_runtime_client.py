@@ -234,7 +234,7 @@ async def test_an_answer_without_end_is_bounded() -> None:
     ],
 )
 async def test_a_state_is_read_leniently(body: object, state: RuntimeState) -> None:
-    async def answerer(head: bytes, body: bytes, writer: asyncio.StreamWriter) -> bytes:
+    async def answerer(head: bytes, request: bytes, writer: asyncio.StreamWriter) -> bytes:
         return answer(200, json.dumps(body, separators=(",", ":")).encode())
 
     async with http_server(answerer) as base, DeepagentsRuntime(base) as runtime:
