@@ -22,7 +22,7 @@ from server.http.protocols import (
 
 #: Send buffer of a client's socket, in bytes: what the kernel holds for a client that stopped reading.
 SEND_BUFFER_BYTES = 128 << 10
-#: Milliseconds after which the kernel gives up a client that acknowledges nothing.
+#: Milliseconds after which the kernel gives up a client that acknowledges none of the data sent to it.
 USER_TIMEOUT_MS = 10_000
 #: Largest message that a client may send on a WebSocket, in bytes.
 MAX_CLIENT_MESSAGE_BYTES = 4096

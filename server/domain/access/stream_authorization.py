@@ -1,9 +1,9 @@
-"""StreamAuthorization: how long a reader may keep following after it was admitted (ADR 0016).
+"""Stream authorization: how long a reader may keep following after it was admitted (ADR 0016).
 
 1. A reader gets no event after its token has expired, within the tolerance between clocks.
 2. The stream of a reader that loses access, or whose user is disabled, ends within `RECHECK_S` and a
    heartbeat: one query per replica checks all readers at once.
-3. While the database is away, nobody loses access: an open stream stays open.
+3. While the database is away, no access is withdrawn: an open stream stays open until its token expires.
 """
 
 from __future__ import annotations
