@@ -10,7 +10,16 @@ from google.rpc import code_pb2, error_details_pb2
 from server.domain import errors
 from server.domain.errors import HubError
 from server.wire import messages as m
-from server.wire.problems import INTERNAL, PROBLEMS, Problem, grpc_status, problem_json, problem_of
+from server.wire.problems import (
+    CLOSE_DONE,
+    CLOSE_SLOW_READER,
+    INTERNAL,
+    PROBLEMS,
+    Problem,
+    grpc_status,
+    problem_json,
+    problem_of,
+)
 
 ROWS = [*PROBLEMS.values(), INTERNAL]
 ROOT = Path(__file__).parents[3]
@@ -83,6 +92,13 @@ def test_the_reference_lists_every_code_with_its_statuses() -> None:
         for code in re.findall("`([a-z_]+)`", cells[1].partition(", from")[0])
     ]
     assert sorted(listed) == sorted(expected.items())
+
+
+def test_the_reference_lists_every_close_code() -> None:
+    section = REFERENCE.read_text().partition("| close | meaning |")[2].partition("\n\n")[0]
+    listed = [int(code) for line in section.splitlines() for code in re.findall(r"\d{4}", line.split("|")[1])]
+    closes = {CLOSE_DONE, CLOSE_SLOW_READER, *(row.close for row in ROWS if row.close is not None)}
+    assert sorted(listed) == sorted({close.code for close in closes})
 
 
 def test_the_legacy_error_codes_are_kept() -> None:
