@@ -18,6 +18,7 @@ from server.grpc.app import GrpcFace, GrpcLimits, create_grpc_server
 from server.grpc.transport import Tls, server_credentials
 from server.http.app import create_http_app
 from server.http.options import HttpOptions
+from server.http.origins import Origins
 from server.http.probes import Probes
 from server.http.server import HubServer, listening_socket, uvicorn_config
 from server.lifecycle import (
@@ -64,9 +65,8 @@ async def open_hub(
         )
         port = listener.getsockname()[1]
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        origins = settings.allowed_origins
-        if settings.dev:
-            origins += (f"http://{host}:{port}", f"http://localhost:{port}")
+        own_origin = (f"http://{host}:{port}",) if settings.dev else ()
+        origins = Origins((*settings.allowed_origins, *own_origin), loopback=settings.dev)
         ready = readiness(core)
         app = create_http_app(
             core,

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from litestar import Litestar, WebSocket, get, websocket
-from litestar.config.cors import CORSConfig
 from litestar.datastructures import Headers, MutableScopeHeaders
 from litestar.di import Provide
 from litestar.enums import ScopeType
-from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.domain.errors import NotFound
 from server.http.authentication import Authenticate, check_ids
+from server.http.cors import with_cors
 from server.http.errors import problem_response, refuse_upgrade, trace_id_of, upgrade_required
 from server.http.json_io import HubRequest, JsonResponse
+from server.http.methods import allowed_methods, with_head
 from server.http.openapi import openapi_document
 from server.http.options import HttpOptions
 from server.http.probes import Probes
@@ -34,18 +34,6 @@ _SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-site",
     "Referrer-Policy": "no-referrer",
 }
-_CORS_METHODS = ["GET", "POST", "PUT", "DELETE", "OPTIONS"]
-_CORS_HEADERS = [
-    "Origin",
-    "Content-Type",
-    "Authorization",
-    "Idempotency-Key",
-    "If-Match",
-    "If-None-Match",
-    "Last-Event-ID",
-    "traceparent",
-]
-_CORS_MAX_AGE_S = 12 * 3600
 
 
 def create_http_app(use_cases: UseCases, probes: Probes, options: HttpOptions) -> Litestar:
@@ -77,34 +65,15 @@ def create_http_app(use_cases: UseCases, probes: Probes, options: HttpOptions) -
             "probes": Provide(lambda: probes, sync_to_thread=False),
         },
         exception_handlers={Exception: partial(problem_response, dev=options.dev)},
-        before_send=[_set_headers],
+        before_send=[partial(_complete_allow, allowed_methods([*ROUTES, openapi, socket_only]))],
         request_class=HubRequest,
         response_class=JsonResponse,
-        cors_config=CORSConfig(
-            allow_origins=list(options.allowed_origins),
-            allow_methods=_CORS_METHODS,  # type: ignore[arg-type]
-            allow_headers=_CORS_HEADERS,
-            allow_credentials=True,
-            expose_headers=["Location", "ETag", "Link", "Retry-After", "Idempotency-Replayed"],
-            max_age=_CORS_MAX_AGE_S,
-        ),
         logging_config=None,
         openapi_config=None,
     )
-    app.asgi_handler = _with_refused_upgrades(app.asgi_handler)
+    handler = with_cors(with_head(_with_refused_upgrades(app.asgi_handler)), options)
+    app.asgi_handler = _with_security_headers(handler)
     return app
-
-
-def _allowed(routes: Sequence[HTTPRouteHandler]) -> dict[str, str]:
-    """The methods of each address, as in the header `Allow`."""
-    methods: dict[str, set[str]] = {}
-    for each in routes:
-        for path in each.paths:
-            methods.setdefault(path.replace(":str}", "}"), {"OPTIONS"}).update(each.http_methods)
-    return {path: ", ".join(sorted(found)) for path, found in methods.items()}
-
-
-_ALLOWED = _allowed(ROUTES)
 
 
 def _with_refused_upgrades(app: ASGIApp) -> ASGIApp:
@@ -131,12 +100,26 @@ def _with_refused_upgrades(app: ASGIApp) -> ASGIApp:
     return handle
 
 
-async def _set_headers(message: Message, scope: Scope) -> None:
-    if message["type"] in ("http.response.start", "websocket.http.response.start"):
+async def _complete_allow(allowed: Mapping[str, str], message: Message, scope: Scope) -> None:
+    """Litestar's own answer to OPTIONS is incomplete: it has no HEAD, and not every handler of an address."""
+    methods = allowed.get(str(scope.get("path_template")))
+    if message["type"] == "http.response.start" and methods is not None:
         headers = MutableScopeHeaders.from_message(message)
-        for name, value in _SECURITY_HEADERS.items():
-            headers.setdefault(name, value)
-        # For an address with several handlers, Litestar's own list is incomplete.
-        allowed = _ALLOWED.get(str(scope.get("path_template")))
-        if allowed is not None and "Allow" in headers:
-            headers["Allow"] = allowed
+        if "Allow" in headers:
+            headers["Allow"] = methods
+
+
+def _with_security_headers(app: ASGIApp) -> ASGIApp:
+    """Add to every answer the headers that it does not set itself."""
+
+    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+        async def answer(message: Message) -> None:
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                headers = MutableScopeHeaders.from_message(message)
+                for name, value in _SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await app(scope, receive, answer)
+
+    return handle

@@ -47,7 +47,7 @@ class Authenticate:
 
     async def __call__(self, connection: Connection, handler: BaseRouteHandler) -> None:
         """Raises Unauthenticated, PermissionDenied, KeysUnavailable, DatabaseUnavailable."""
-        if connection.scope["path_template"] in PUBLIC:
+        if is_public(connection):
             return
         operation = getattr(handler, "operation_id", None)
         connection.scope["user"] = await self._authenticator.authenticate_header(
@@ -55,9 +55,14 @@ class Authenticate:
         )
 
 
+def is_public(connection: Connection) -> bool:
+    """Whether anyone may send the request. OPTIONS tells the methods of an address, and nothing else."""
+    return connection.scope["path_template"] in PUBLIC or connection.scope.get("method") == "OPTIONS"
+
+
 def check_ids(connection: Connection, handler: BaseRouteHandler) -> None:
     """The guard that checks the ids in the address. Raises NotFound for what is not a UUID."""
-    if connection.scope["path_template"] in PUBLIC:
+    if is_public(connection):
         return
     for name, value in connection.path_params.items():
         uuid_or_not_found(value, _RESOURCES[name])

@@ -19,6 +19,7 @@ from litestar.types import Scope, Send
 from opentelemetry import trace
 
 from server.domain.errors import HubError, InvalidArgument, NotFound, TooLarge, Unauthenticated
+from server.http.methods import allow
 from server.wire.problems import INTERNAL, MEDIA_TYPE, problem_json, problem_of
 from server.wire.text import dumps
 
@@ -89,7 +90,7 @@ def to_hub_error(error: Exception) -> Exception:
     if status == 405:
         # Litestar lists `websocket` among the methods of an address.
         methods = (error.headers or {}).get("allow", "").split(", ")
-        return method_not_allowed(", ".join(method for method in methods if method != "websocket"))
+        return method_not_allowed(allow(method for method in methods if method != "websocket"))
     if status == 413:
         return TooLarge("the body is larger than this address accepts")
     if isinstance(error, ValidationException):

@@ -14,6 +14,7 @@ from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
 from server.domain.streams.subscription import Subscription
 from server.http.connection import ClientGone, SlowReader, connection_of
 from server.http.errors import log, place_of
+from server.http.methods import HEAD_ONLY
 from server.wire import rendering
 
 _HEADERS = [
@@ -49,7 +50,8 @@ class EventStream(Response[None]):
                 await send({"type": "http.response.start", "status": 204, "headers": []})
             else:
                 await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
-                await self._stream(subscription, scope, send)
+                if HEAD_ONLY not in (scope.get("extensions") or {}):
+                    await self._stream(subscription, scope, send)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         # Before ClientGone, its base class: a slow reader is still connected.
         except SlowReader:

@@ -1,9 +1,9 @@
-"""What a WebSocket's upgrade request contains: the form of messages, the token, the origin. Pure."""
+"""What a WebSocket's upgrade request contains: the form of messages, the token. Pure."""
 
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from enum import Enum
 
 from server.domain.access.sharing import SHARE_PREFIX
@@ -51,16 +51,3 @@ def _unwrapped(text: str) -> str:
         return urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("ascii")
     except ValueError:
         return text
-
-
-def origin_allowed(origins: Sequence[str], allowed: Collection[str]) -> bool:
-    """Whether the request has one allowed `Origin`, or none.
-
-    Scheme, host and port must be equal, ignoring case. Browsers always send an origin, so a request without
-    one does not come from a foreign page.
-    """
-    if not origins:
-        return True
-    if len(origins) > 1 or not origins[0].isascii():
-        return False
-    return origins[0].lower() in {each.lower() for each in allowed}

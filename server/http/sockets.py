@@ -26,9 +26,10 @@ from server.domain.model import Principal
 from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
 from server.domain.streams.subscription import Subscription
 from server.http.connection import ClientGone, Connection, SlowReader, connection_of
+from server.http.cors import ORIGIN_REFUSED, log_refused_origin
 from server.http.errors import log, log_internal_error, place_of, refuse_upgrade, trace_id_of
 from server.http.event_encoders import Encoder, JsonEventEncoder, LegacyFrameEncoder, ProtoEventEncoder
-from server.http.handshake import Form, form_of, origin_allowed, token_of
+from server.http.handshake import Form, form_of, token_of
 from server.http.options import HttpOptions
 from server.http.token_refresh import TokenRefresh
 from server.http.websocket_frames import close_frame
@@ -87,8 +88,10 @@ class RefinementSocket:
         use_cases = self._use_cases
         if not use_cases.refinements.accepting:
             raise ShuttingDown
-        if not origin_allowed(headers.getall("origin", []), self._options.allowed_origins):
-            raise PermissionDenied("this origin is not allowed")
+        origins = headers.getall("origin", [])
+        if not self._options.origins.allow_request(origins):
+            log_refused_origin(origins, path=scope["path"], dev=self._options.dev)
+            raise PermissionDenied(ORIGIN_REFUSED)
         offered: list[str] = list(scope["subprotocols"])  # type: ignore[typeddict-item]
         query = parse_qs(scope["query_string"].decode("ascii", "replace"), keep_blank_values=True)
         principal = await self._caller(thread_id, query, headers, offered)

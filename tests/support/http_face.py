@@ -15,6 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from server.http.app import create_http_app
 from server.http.options import HttpOptions
+from server.http.origins import Origins
 from server.http.probes import Probes
 from server.http.server import listening_socket, uvicorn_config
 from server.lifecycle import Core
@@ -55,7 +56,7 @@ async def http_face(
     app = create_http_app(
         core,
         Probes(_ready, lambda: (b"", "text/plain")),
-        HttpOptions(allowed_origins=(ORIGIN,), query_token=True),
+        HttpOptions(Origins((ORIGIN,)), query_token=True),
     )
     config = uvicorn_config(app, drain_s=2, **times)
     if socket_protocol is not None:

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+import structlog.testing
 
-from tests.support.http_face import ORIGIN, problem
+from tests.support.http_face import ORIGIN, http_face, problem
 from tests.support.hub import RunningHub, a_workflow, finished, running_hub, start
 
 ABSENT = "00000000-0000-4000-8000-000000000000"
@@ -41,24 +42,67 @@ async def test_a_method_that_an_address_has_not_is_answered_with_those_that_it_h
         answer = await http.request(method, path)
         assert (answer.status_code, problem(answer)["code"]) == (405, "method_not_allowed"), path
         listed = {each.strip() for each in answer.headers["allow"].split(",")}
-        assert listed <= allowed, path
-        assert allowed - {"HEAD", "OPTIONS"} <= listed, path
-    options = await http.options(f"/api/workflows/{ABSENT}")
-    assert options.status_code == 204
-    assert "GET" in options.headers["allow"]
+        assert listed == allowed, path
+        # OPTIONS says the same, to everybody.
+        options = await http.options(path, headers={"Authorization": ""})
+        assert options.status_code == 204, path
+        assert {each.strip() for each in options.headers["allow"].split(",")} == allowed, path
 
 
 async def test_head_answers_as_get_without_a_body(hub: RunningHub, http: httpx.AsyncClient) -> None:
     async with hub.client() as client:
         workflow_id = await a_workflow(client)
-    for path in ("/healthz", "/readyz", "/openapi.json", "/api/workflows", f"/api/workflows/{workflow_id}"):
+        started = await start(client, "[[replay:short_run]]", workflow_id)
+        await finished(client, started)
+    thread = f"/api/refinements/{started['thread_id']}"
+    for path in (
+        "/healthz",
+        "/api/health",
+        "/readyz",
+        "/metrics",
+        "/openapi.json",
+        "/api/workflows",
+        f"/api/workflows/{workflow_id}",
+        f"/api/proposals/{started['proposal_id']}",
+        thread,
+        f"{thread}/events",
+        # Refusals, too.
+        f"/api/workflows/{ABSENT}",
+        "/api/workflows?limit=x",
+        "/api/nothing",
+        f"{thread}/cancel",
+        f"/api/ws/refinements/{ABSENT}",
+    ):
         got, head = await http.get(path), await http.head(path)
-        assert got.status_code == 200
-        if head.status_code == 405:
-            assert "HEAD" not in head.headers["allow"]
-            continue
+        assert (head.status_code, head.content) == (got.status_code, b""), path
+        different = {"date", "content-length"} if path in ("/metrics", "/openapi.json") else {"date"}
+        if got.is_error:
+            different |= {"content-length"}  # a trace id each
+        assert {k: v for k, v in head.headers.items() if k not in different} == {
+            k: v for k, v in got.headers.items() if k not in different
+        }, path
+        assert int(head.headers["content-length"]) > 0, path
+    nobody = await http.head("/api/workflows", headers={"Authorization": ""})
+    assert nobody.status_code == 401
+
+
+@pytest.mark.parametrize("prompt", ["[[replay:short_run]]", "[[replay:short_run silent=10]]"])
+async def test_head_of_a_stream_is_its_headers_and_holds_no_place(
+    hub: RunningHub, http: httpx.AsyncClient, prompt: str
+) -> None:
+    async with hub.client() as client:
+        started = await start(client, prompt)
+    path = f"/api/refinements/{started['thread_id']}/events"
+    async with asyncio.timeout(5):
+        head = await http.head(path, headers={"Accept": "text/event-stream"})
         assert (head.status_code, head.content) == (200, b"")
-        assert head.headers["content-type"] == got.headers["content-type"]
+        assert head.headers["content-type"] == "text/event-stream; charset=utf-8"
+        gone = await http.head(f"{path}?after=999", headers={"Accept": "text/event-stream"})
+        assert gone.status_code == 410
+        # The connection serves on.
+        assert (await http.get("/healthz")).json() == {"status": "ok"}
+        while hub.core.broadcaster.readers:
+            await asyncio.sleep(0.01)
 
 
 async def test_a_websockets_address_asks_for_the_upgrade(http: httpx.AsyncClient) -> None:
@@ -91,6 +135,55 @@ async def test_pages_of_the_ide_may_call_and_no_others(hub: RunningHub, http: ht
     exposed = {each.strip().lower() for each in refused.headers["access-control-expose-headers"].split(",")}
     assert exposed >= {"location", "link", "retry-after", "etag"}
 
+    assert refused.headers["vary"] == "Origin"
+    assert (await http.get("/api/workflows")).headers["vary"] == "Origin"
+
+
+#: What pages ask for, by the library that makes the request.
+PREFLIGHTS = {
+    "EventSource polyfill": "authorization,cache-control,last-event-id",
+    "fetch-event-source": "accept,authorization,last-event-id",
+    "axios": "authorization,content-type,x-requested-with,x-xsrf-token",
+    "HTMX": "authorization,hx-current-url,hx-request,hx-target",
+    "OpenTelemetry": "authorization,baggage,traceparent,tracestate",
+    "B3": "b3,x-b3-parentspanid,x-b3-sampled,x-b3-spanid,x-b3-traceid",
+    "Sentry": "authorization,baggage,content-type,sentry-trace",
+    "Datadog": "authorization,x-datadog-origin,x-datadog-parent-id,x-datadog-trace-id",
+    "New Relic": "authorization,newrelic,traceparent,tracestate",
+    "Application Insights": "authorization,request-context,request-id,traceparent",
+    "Connect": "authorization,connect-protocol-version,connect-timeout-ms,content-type",
+    "gRPC-Web": "authorization,content-type,grpc-timeout,x-grpc-web,x-user-agent",
+    "openapi-fetch": "authorization,content-type,idempotency-key,if-match,if-none-match",
+    "a download in pieces": "authorization,if-range,range",
+    "a cautious cache": "authorization,cache-control,expires,if-modified-since,pragma",
+    "no header": "",
+}
+
+
+@pytest.mark.parametrize("library", PREFLIGHTS)
+async def test_the_headers_that_libraries_send_are_allowed(http: httpx.AsyncClient, library: str) -> None:
+    asked = PREFLIGHTS[library]
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"):
+        asks = {"Access-Control-Request-Method": method}
+        if asked:
+            asks["Access-Control-Request-Headers"] = asked
+        preflight = await http.options(
+            f"/api/refinements/{ABSENT}/events", headers={"Origin": ORIGIN, "Authorization": "", **asks}
+        )
+        assert (preflight.status_code, preflight.content) == (204, b"")
+        allowed = {each.strip() for each in preflight.headers["access-control-allow-headers"].split(",")}
+        assert allowed >= {each for each in asked.split(",") if each}
+        assert method in preflight.headers["access-control-allow-methods"].split(", ")
+        assert preflight.headers["vary"] == (
+            "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
+        )
+
+
+async def test_a_refused_preflight_is_a_problem_that_no_page_can_read_and_is_logged(
+    http: httpx.AsyncClient,
+) -> None:
+    path = f"/api/workflows/{ABSENT}/refinements"
+    asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
     for origin in (
         "null",
         "*",
@@ -100,11 +193,43 @@ async def test_pages_of_the_ide_may_call_and_no_others(hub: RunningHub, http: ht
         "http://ide.bizmatters.com",
         "https://evil-ide.bizmatters.com",
     ):
-        for answer in (
-            await http.options(path, headers={"Origin": origin, **asks}),
-            await http.get("/api/workflows", headers={"Origin": origin}),
-        ):
-            assert answer.headers.get("access-control-allow-origin") in (None, ORIGIN), origin
+        with structlog.testing.capture_logs() as entries:
+            preflight = await http.options(path + "?token=hunter2", headers={"Origin": origin, **asks})
+        told = problem(preflight)
+        assert (preflight.status_code, told["code"]) == (403, "permission_denied"), origin
+        assert "IDEO_ALLOWED_ORIGINS" in told["detail"]
+        assert "access-control-allow-origin" not in preflight.headers
+        assert preflight.headers["x-content-type-options"] == "nosniff"
+        (entry,) = [entry for entry in entries if entry["event"] == "origin_refused"]
+        assert entry["origin"] == origin
+        assert "hunter2" not in str(entries)
+        called = await http.get("/api/workflows", headers={"Origin": origin})
+        assert "access-control-allow-origin" not in called.headers
+        assert called.headers["vary"] == "Origin"
+    for wrong, status in (
+        ({"Access-Control-Request-Method": "TRACE"}, 405),
+        ({"Access-Control-Request-Method": "post"}, 405),
+        ({"Access-Control-Request-Headers": "authorization, bad name"}, 403),
+        ({"Access-Control-Request-Headers": ",".join(f"x-{each}" for each in range(101))}, 403),
+    ):
+        refused = await http.options(path, headers={"Origin": ORIGIN, **asks, **wrong})
+        assert refused.status_code == status, wrong
+        assert problem(refused)["instance"] == path
+
+
+async def test_pages_of_this_machine_may_call_in_development_alone(
+    hub: RunningHub, http: httpx.AsyncClient
+) -> None:
+    asks = {"Access-Control-Request-Method": "GET"}
+    async with http_face(hub.core) as production:
+        for origin in ("http://localhost:5173", "http://127.0.0.1:3000", "http://[::1]:8000"):
+            preflight = await http.options("/api/workflows", headers={"Origin": origin, **asks})
+            assert preflight.headers["access-control-allow-origin"] == origin
+            answer = await http.get("/api/workflows", headers={"Origin": origin})
+            assert answer.headers["access-control-allow-origin"] == origin
+            async with httpx.AsyncClient(base_url=production.http, trust_env=False) as other:
+                refused = await other.options("/api/workflows", headers={"Origin": origin, **asks})
+                assert refused.status_code == 403
 
 
 async def test_every_answer_is_data_for_its_caller_alone(hub: RunningHub, http: httpx.AsyncClient) -> None:

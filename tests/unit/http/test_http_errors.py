@@ -54,7 +54,7 @@ def test_every_error_of_litestar_is_a_problem_that_repeats_none_of_its_text(kind
 def test_the_method_that_is_not_allowed_is_answered_with_those_that_are() -> None:
     error = http_exceptions.MethodNotAllowedException(headers={"allow": "GET, POST"})
     status, headers, problem = _answer(error)
-    assert (status, problem["code"], headers["Allow"]) == (405, "method_not_allowed", "GET, POST")
+    assert (status, problem["code"], headers["Allow"]) == (405, "method_not_allowed", "GET, HEAD, POST")
 
 
 @pytest.mark.parametrize("kind", PROBLEMS)

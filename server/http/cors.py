@@ -1,0 +1,136 @@
+"""Cross-origin calls: preflights, and the headers that let a page read the answers (Fetch standard).
+
+A page of an allowed origin may send every header: libraries add their own to the hub's (event source
+polyfills, tracing, error reports), and no header gives a page more than its token does.
+"""
+
+from __future__ import annotations
+
+import re
+
+from litestar.datastructures import Headers, MutableScopeHeaders
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.domain.errors import PermissionDenied
+from server.http.errors import error_response, log, method_not_allowed, trace_id_of
+from server.http.options import HttpOptions
+
+_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+#: Headers that are allowed also when a preflight does not ask for them, so that caches of preflights fit.
+_REQUEST_HEADERS = frozenset(
+    {
+        "accept",
+        "accept-language",
+        "authorization",
+        "baggage",
+        "cache-control",
+        "content-language",
+        "content-type",
+        "idempotency-key",
+        "if-match",
+        "if-none-match",
+        "last-event-id",
+        "origin",
+        "pragma",
+        "range",
+        "traceparent",
+        "tracestate",
+        "x-requested-with",
+    }
+)
+#: Headers that a page may read.
+_EXPOSED = (
+    "Accept-Ranges",
+    "Allow",
+    "Content-Disposition",
+    "Content-Range",
+    "ETag",
+    "Idempotency-Replayed",
+    "Link",
+    "Location",
+    "Retry-After",
+    "WWW-Authenticate",
+)
+ORIGIN_REFUSED = "this origin is not allowed: IDEO_ALLOWED_ORIGINS lists those that are"
+_MAX_AGE_S = 12 * 3600
+_MAX_REQUESTED = 100
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+#: A preflight's answer depends on what it asks for.
+_PREFLIGHT_VARY = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
+
+
+def with_cors(app: ASGIApp, options: HttpOptions) -> ASGIApp:
+    """Answer preflights, and add the headers to all other answers."""
+
+    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            await app(scope, receive, send)
+            return
+        headers = Headers.from_scope(scope)
+        origins = headers.getall("origin", [])
+        if scope["method"] == "OPTIONS" and origins and "access-control-request-method" in headers:
+            await _answer_preflight(scope, send, headers, options)
+            return
+        allowed = len(origins) == 1 and options.origins.allow(origins[0])
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                told = MutableScopeHeaders.from_message(message)
+                told.extend_header_value("Vary", "Origin")
+                if allowed:
+                    told["Access-Control-Allow-Origin"] = origins[0]
+                    told["Access-Control-Allow-Credentials"] = "true"
+                    told["Access-Control-Expose-Headers"] = ", ".join(_EXPOSED)
+            await send(message)
+
+        await app(scope, receive, answer)
+
+    return handle
+
+
+async def _answer_preflight(scope: Scope, send: Send, headers: Headers, options: HttpOptions) -> None:
+    origins = headers.getall("origin", [])
+    asked_method = headers.get("access-control-request-method", "")
+    asked_headers = requested_headers(headers.getall("access-control-request-headers", []))
+    error: Exception | None = None
+    if not options.origins.allow_request(origins):
+        log_refused_origin(origins, path=scope["path"], dev=options.dev)
+        error = PermissionDenied(ORIGIN_REFUSED)
+    elif asked_headers is None:
+        error = PermissionDenied("the requested headers are malformed")
+    elif asked_method not in _METHODS:
+        error = method_not_allowed(", ".join(_METHODS))
+    if error is not None or asked_headers is None:
+        assert error is not None
+        trace_id = trace_id_of(headers)
+        status, told, body = error_response(error, instance=scope["path"], trace_id=trace_id)
+    else:
+        status, body = 204, b""
+        told = {
+            "Access-Control-Allow-Origin": origins[0],
+            "Access-Control-Allow-Credentials": "true",
+            "Access-Control-Allow-Methods": ", ".join(_METHODS),
+            "Access-Control-Allow-Headers": ", ".join(sorted(_REQUEST_HEADERS | asked_headers)),
+            "Access-Control-Max-Age": str(_MAX_AGE_S),
+        }
+    told["Vary"] = _PREFLIGHT_VARY
+    if body:
+        told["Content-Length"] = str(len(body))
+    encoded = [(name.lower().encode(), value.encode("latin-1")) for name, value in told.items()]
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def requested_headers(values: list[str]) -> frozenset[str] | None:
+    """The names of `Access-Control-Request-Headers`; None when they are malformed or too many."""
+    names = {name.strip().lower() for value in values for name in value.split(",")} - {""}
+    if len(names) > _MAX_REQUESTED or not all(_TOKEN.fullmatch(name) for name in names):
+        return None
+    return frozenset(names)
+
+
+def log_refused_origin(origins: list[str], *, path: str, dev: bool) -> None:
+    """Log that a page may not call. In development as a warning: its developer looks for the reason."""
+    write = log.warning if dev else log.info
+    write("origin_refused", origin=", ".join(origins)[:200], path=path[:200])
