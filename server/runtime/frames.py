@@ -31,6 +31,7 @@ from server.encoding.frame_delta import (
 from server.encoding.json_text import dump
 from server.runtime import jsontext
 from server.runtime.messages import MessageList
+from server.runtime.poller import is_poll_summary, progress_text
 from server.runtime.tokens import TokenReader
 
 #: Values of `__interrupt__` that do not ask for input.
@@ -60,7 +61,7 @@ class Interpreter:
 
     @property
     def awaiting_input(self) -> bool:
-        """Whether the last state frame asked a person for input."""
+        """Whether a state frame asked a person for input: no later frame of the run is the answer."""
         return self._request is not None
 
     def interpret(self, frame: bytes) -> Interpretation:
@@ -124,13 +125,12 @@ class Interpreter:
     # State frames.
 
     def _state(self, frame: bytes, top: dict[str, bytes], data: dict[str, bytes]) -> Interpretation:
-        if data.keys() == {"messages", "status"}:
-            progress, status = jsontext.string(data["messages"]), jsontext.string(data["status"])
-            if progress is not None and status is not None:
-                return Interpretation(progress=jsontext.printable(progress, jsontext.LONGEST_MESSAGE))
+        progress = progress_text(data)
+        if progress is not None:
+            return Interpretation(progress=progress)
         rest, skeleton = dict(data), dict(data)
         files = jsontext.members(data["files"]) if "files" in data else None
-        polled = _is_polled(data, files)
+        polled = is_poll_summary(data, files)
 
         messages: tuple[MessageChange, ...] = ()
         raw = data.get("messages", b"")
@@ -149,7 +149,7 @@ class Interpreter:
                 changes, unread = self._read_files(files)
                 skeleton["files"] = _files_skeleton(self._unread)
 
-        todos, extra, request = self._read_rest(rest, polled)
+        todos, extra, request = self._read_rest(rest)
         update = StateUpdate(messages, len(self._messages.messages), todos, changes, extra, unread)
         delta = self._deltas.encode_state(
             frame,
@@ -203,10 +203,10 @@ class Interpreter:
             self._files[path] = file
 
     def _read_rest(
-        self, rest: dict[str, bytes], polled: bool
+        self, rest: dict[str, bytes]
     ) -> tuple[tuple[Todo, ...] | None, dict[str, str], str | None]:
         """Apply the other keys: the todos if they changed, the keys that changed, a new request."""
-        request = self._read_request(rest.pop("__interrupt__", b"null"), polled)
+        request = self._read_request(rest.pop("__interrupt__", b"null"))
         todos, complete = _todos(rest.get("todos", b""))
         if todos is not None and complete:
             del rest["todos"]
@@ -218,15 +218,12 @@ class Interpreter:
         self._extra.update(rest)
         return changed, extra, request
 
-    def _read_request(self, text: bytes, polled: bool) -> str | None:
-        """Apply the value of `__interrupt__`: the request if it is a new one."""
-        if text in _NO_REQUEST:
-            if not polled:
-                self._request = None
+    def _read_request(self, text: bytes) -> str | None:
+        """Apply the value of `__interrupt__`: the request if it is a new one. A state without one, which may
+        be a parallel task's, leaves the request open."""
+        if text in _NO_REQUEST or text == self._request:
             return None
-        known, self._request = self._request, text
-        if text == known:
-            return None
+        self._request = text
         request = jsontext.string(text)
         return text.decode() if request is None else request
 
@@ -250,14 +247,7 @@ class Interpreter:
         if has_files:
             self._files_seen = True
             self._unread = files or {}
-        self._read_rest(rest, _is_polled(rest, files) and not has_files)
-
-
-def _is_polled(data: Mapping[str, bytes], files: dict[str, bytes] | None) -> bool:
-    """Whether the frame is a poll summary, whose empty file map has no meaning."""
-    return (
-        ("result" in data or "status" in data) and not files and data.get("files", b"{}")[:1] in (b"{", b"n")
-    )
+        self._read_rest(rest)
 
 
 def _files_skeleton(unread: Mapping[str, bytes]) -> bytes:

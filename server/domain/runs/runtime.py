@@ -117,7 +117,7 @@ class FrameInterpreter(Protocol):
 
     @property
     def awaiting_input(self) -> bool:
-        """Whether the last state frame asked a person for input."""
+        """Whether a state frame asked a person for input."""
         ...
 
     def interpret(self, frame: bytes) -> Interpretation:

@@ -29,8 +29,7 @@ def in_seed_form(frame: bytes) -> Any:
     data = value.get("data")
     if value.get("event_type") == "on_state_update" and isinstance(data, dict):
         files = data.get("files")
-        polled = "result" in data or "status" in data
-        if isinstance(files, dict) and not (polled and not files):
+        if isinstance(files, dict):
             value = {**value, "data": {**data, "files": files_in_seed_form(files)}}
     value.pop("seq", None)
     return value

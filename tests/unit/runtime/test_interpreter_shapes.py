@@ -282,16 +282,26 @@ def test_unknown_keys_are_in_an_update_when_new_or_different(interpreter: Interp
     assert state(interpreter, files={}, hitl_edited_tool_calls=[1], n=2).extra == {"n": "2"}
 
 
-def test_an_interrupt_asks_for_input_once_until_the_state_continues(interpreter: Interpreter) -> None:
+def test_an_interrupt_asks_for_input_once_and_stays_open_whatever_state_follows(
+    interpreter: Interpreter,
+) -> None:
     asked = frame("on_state_update", messages="[]", __interrupt__="(Interrupt(value={}, id='1'),)")
     kinds = interpreter.interpret(asked).kinds
     assert kinds[1:] == (InputRequested("(Interrupt(value={}, id='1'),)"),)
     assert interpreter.awaiting_input
     assert len(interpreter.interpret(asked).kinds) == 1
     assert interpreter.awaiting_input
-    state(interpreter, messages="[]")
-    assert not interpreter.awaiting_input
-    assert len(interpreter.interpret(asked).kinds) == 2
+    for sibling in ({}, {"__interrupt__": "[]"}, {"__interrupt__": None}, {"files": {"/a": "x"}}):
+        state(interpreter, messages="[]", **sibling)
+        assert interpreter.awaiting_input
+    assert len(interpreter.interpret(asked).kinds) == 1
+
+
+def test_another_interrupt_is_another_request(interpreter: Interpreter) -> None:
+    for number in "12":
+        asked = f"(Interrupt(value={{}}, id='{number}'),)"
+        kinds = interpreter.interpret(frame("on_state_update", messages="[]", __interrupt__=asked)).kinds
+        assert kinds[1:] == (InputRequested(asked),)
 
 
 def test_a_pollers_summary_does_not_withdraw_a_request(interpreter: Interpreter) -> None:
@@ -322,10 +332,74 @@ def test_a_pollers_summary_changes_no_files_or_messages(interpreter: Interpreter
     assert interpreter.files.by_path.keys() == {"/a"}
 
 
-def test_a_summary_with_files_is_a_state_like_any_other(interpreter: Interpreter) -> None:
-    meaning = interpreter.interpret(frame("on_state_update", files={"/a": "x"}, status="completed"))
-    assert not meaning.polled
+SENTENCE, PRINTED = "Execution completed", "[HumanMessage(content='hi', id='1')]"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"messages": SENTENCE},
+        {"messages": SENTENCE, "files": {}},
+        {"messages": SENTENCE, "files": None, "result": None},
+        {"messages": SENTENCE, "files": {}, "result": {"message": SENTENCE}},
+        {"messages": SENTENCE, "files": {}, "result": {"answer": 42}, "status": "completed"},
+    ],
+)
+def test_a_poll_summary_is_known_by_its_sentence(interpreter: Interpreter, data: dict[str, Any]) -> None:
+    state(interpreter, messages=PRINTED, files={"/a": "x"})
+    assert interpreter.interpret(frame("on_state_update", **data)).polled
     assert interpreter.files.by_path.keys() == {"/a"}
+
+
+@pytest.mark.parametrize(
+    ("data", "left"),
+    [
+        ({"messages": SENTENCE, "files": {"/b": "x"}, "result": {"message": SENTENCE}}, {"/b"}),
+        ({"messages": PRINTED, "files": {}, "result": "nothing left"}, set()),
+        ({"messages": PRINTED, "files": {}, "result": {"message": SENTENCE}}, set()),
+        ({"messages": PRINTED, "files": {}, "status": "completed"}, set()),
+        ({"messages": "[]", "files": {}, "result": None, "status": "done"}, set()),
+        ({"messages": [], "files": {}, "status": "done"}, set()),
+        ({"messages": "All done", "files": {}, "result": {"message": "All done"}}, set()),
+        ({"messages": SENTENCE, "files": {}, "score": 3}, set()),
+        ({"files": {}, "result": {"message": SENTENCE}}, set()),
+        ({"files": {"/b": "x"}, "status": "completed"}, {"/b"}),
+        ({"messages": PRINTED, "result": "kept"}, {"/a"}),
+    ],
+)
+def test_a_state_of_an_agent_with_members_of_a_poller_is_the_agents(
+    interpreter: Interpreter, data: dict[str, Any], left: set[str]
+) -> None:
+    state(interpreter, messages=PRINTED, files={"/a": "x"})
+    assert not interpreter.interpret(frame("on_state_update", **data)).polled
+    assert interpreter.files.by_path.keys() == left
+
+
+@pytest.mark.parametrize(
+    ("messages", "status"),
+    [
+        ("[HumanMessage(content='hi', id='1')]", "planning"),
+        ("[]", "running"),
+        ([], "running"),
+        ("Looking for sources", "running"),
+        ("Execution in progress", "running"),
+        ("Execution in progress... (3.0s) more", "running"),
+        ("Execution in progress... (3.0s)", {"step": 1}),
+        ("Execution in progress... (3.0s)", None),
+    ],
+)
+def test_a_state_of_an_agent_with_a_status_is_not_progress(
+    interpreter: Interpreter, messages: Any, status: Any
+) -> None:
+    meaning = interpreter.interpret(frame("on_state_update", messages=messages, status=status))
+    assert (meaning.progress, len(meaning.kinds)) == (None, 1)
+
+
+@pytest.mark.parametrize("waited", ["0", "3.0", "12", "299.97"])
+def test_a_pollers_progress_is_known_by_its_sentence(interpreter: Interpreter, waited: str) -> None:
+    sentence = f"Execution in progress... ({waited}s)"
+    beat = frame("on_state_update", messages=sentence, status="pending")
+    assert interpreter.interpret(beat).progress == sentence
 
 
 # Tokens.
