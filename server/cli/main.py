@@ -54,14 +54,17 @@ def serve(embedded_database: bool) -> None:
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free port."
 )
 @click.option("--default", default="short_run", show_default=True, help="Recording for other prompts.")
-def replay_runtime(frames: Path | None, host: str, port: int, default: str) -> None:
+@click.option("--choose-thread-ids", is_flag=True, help="Give threads other ids than their jobs'.")
+def replay_runtime(
+    frames: Path | None, host: str, port: int, default: str, *, choose_thread_ids: bool
+) -> None:
     """Serve recorded runs through the runtime's endpoints.
 
     A prompt chooses the recording: `[[replay:NAME speed=10]]`.
     """
     from server.cli import replay_runtime as command
 
-    command.run(frames, host=host, port=port, default=default)
+    command.run(frames, host=host, port=port, default=default, chooses_ids=choose_thread_ids)
 
 
 # --- Operation -----------------------------------------------------------------------------------

@@ -67,16 +67,21 @@ class PostgresRunStore(RunStore):
         self._ttl = timedelta(seconds=lease_ttl_s)
 
     @override
-    async def set_status(self, lease: Lease, status: RunStatus, *, attempt: int) -> None:
+    async def set_status(
+        self, lease: Lease, status: RunStatus, *, attempt: int, runtime_thread_id: str | None = None
+    ) -> None:
         with database_errors():
             done = await self._pool.fetchval(
-                f"UPDATE runs SET status = $3, attempt = $4, lease_until = now() + $5::interval "  # noqa: S608
+                f"UPDATE runs SET status = $3, attempt = $4, lease_until = now() + $5::interval, "  # noqa: S608
+                # The job's own id is the row's key.
+                f"runtime_thread_id = nullif($6, $1::uuid::text) "
                 f"WHERE thread_id = $1 AND fence = $2 AND status IN {ACTIVE_STATUSES} RETURNING true",
                 lease.thread_id,
                 lease.fence,
                 status.value,
                 attempt,
                 self._ttl,
+                runtime_thread_id,
             )
         if not done:
             raise LeaseLost
@@ -132,6 +137,7 @@ class PostgresRunStore(RunStore):
                 proposal_id=row["proposal_id"],
                 workflow_id=row["workflow_id"],
                 takeovers=row["takeovers"],
+                chosen_thread_id=row["runtime_thread_id"],
             )
             for row in rows
         ]

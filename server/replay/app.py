@@ -1,8 +1,8 @@
 """A substitute for deepagents-runtime: its endpoints, which answer from recordings of real runs.
 
-It behaves like the real one, but has no model. The job's id is the thread's id, a run continues without
-subscribers, and each subscriber gets every frame from the first one. A job with the id of an active run
-starts that run again.
+It behaves like the real one, but has no model. The job's id is the thread's id, unless it chooses
+ids; a run continues without subscribers, and each subscriber gets every frame from the first one. A job with
+the id of an active run starts that run again, or another one when ids are chosen.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from litestar import Litestar, Request, Response, WebSocket, get, post, websocket
 from litestar.exceptions import WebSocketDisconnect
@@ -36,12 +37,19 @@ class ReplayRuntime:
     """The runs of one replay runtime, by thread id."""
 
     def __init__(
-        self, directory: Path | None, default: str, *, unknown_thread_s: float, progress_s: float
+        self,
+        directory: Path | None,
+        default: str,
+        *,
+        unknown_thread_s: float,
+        progress_s: float,
+        chooses_ids: bool,
     ) -> None:
         self._recordings = read_recordings(directory)
         self._default = default if default in self._recordings else next(iter(self._recordings))
         self._unknown_thread_s = unknown_thread_s
         self._progress_s = progress_s
+        self._chooses_ids = chooses_ids
         self._runs: dict[str, Run] = {}
 
     def invoke(self, job: object) -> str:
@@ -52,7 +60,8 @@ class ReplayRuntime:
         except BadDirective as error:
             raise BadJob(str(error)) from None
         recording = self._recording(directive.name or self._default)
-        thread_id: str = fields["job_id"].strip()
+        # With a space and a letter beyond ASCII: an address needs it encoded.
+        thread_id: str = f"thread é {uuid4().hex[:12]}" if self._chooses_ids else fields["job_id"].strip()
         self._runs.pop(thread_id, None)
         self._runs[thread_id] = Run(recording, directive, asyncio.get_running_loop().time)
         while len(self._runs) > _MAX_RUNS:
@@ -121,14 +130,22 @@ def create_replay_app(
     default: str = "short_run",
     unknown_thread_s: float = 10.0,
     progress_s: float = 1.0,
+    chooses_ids: bool = False,
 ) -> Litestar:
     """The ASGI app that serves the recordings of a directory (every `*.jsonl`), or the shipped ones.
 
     default: the recording of jobs without a directive; the first by name when it does not exist.
     unknown_thread_s: seconds for which a stream of an unknown thread shows progress before it fails.
-    progress_s: seconds between two messages of progress. Raises FileNotFoundError without a recording.
+    progress_s: seconds between two messages of progress. chooses_ids: whether a thread gets an id of the
+    runtime's own instead of its job's. Raises FileNotFoundError without a recording.
     """
-    runtime = ReplayRuntime(directory, default, unknown_thread_s=unknown_thread_s, progress_s=progress_s)
+    runtime = ReplayRuntime(
+        directory,
+        default,
+        unknown_thread_s=unknown_thread_s,
+        progress_s=progress_s,
+        chooses_ids=chooses_ids,
+    )
 
     @post(f"{PREFIX}/invoke")
     async def invoke(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:

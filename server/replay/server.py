@@ -15,13 +15,18 @@ from server.replay.app import create_replay_app
 
 @contextlib.asynccontextmanager
 async def replay_runtime(
-    host: str = "127.0.0.1", port: int = 0, *, directory: Path | None = None, default: str = "short_run"
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    directory: Path | None = None,
+    default: str = "short_run",
+    chooses_ids: bool = False,
 ) -> AsyncIterator[str]:
     """Serve recordings until the block ends; yields `http://HOST:PORT`. Port 0 takes a free one.
 
-    directory, default: see create_replay_app. Raises OSError when the address is not available.
+    directory, default, chooses_ids: see create_replay_app. Raises OSError when the address is not available.
     """
-    app = create_replay_app(directory, default=default)
+    app = create_replay_app(directory, default=default, chooses_ids=chooses_ids)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, port), family=family, backlog=1024) as listener:
         listener.setblocking(False)

@@ -1,7 +1,8 @@
 """deepagents-runtime whose frames come over the Redis channel that it publishes to (ADR 0013).
 
 The server of the channel speaks Redis' protocol (Dragonfly, Valkey, Redis). The channel of a thread is
-`langgraph:stream:{thread_id}`; each message is a frame, and nothing is kept. It is joined before the invoke.
+`langgraph:stream:{thread_id}`; each message is a frame, and nothing is kept. That of the job's id is joined
+before the invoke; a runtime that chooses the thread's id publishes to another, which is joined after it.
 Each run has its own connection, so a run that is read slowly does not delay another.
 """
 
@@ -11,7 +12,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from uuid import UUID
 
 from redis.asyncio.connection import Connection, parse_url
 from redis.asyncio.retry import Retry
@@ -28,7 +28,7 @@ _MESSAGE, _SUBSCRIBED = b"message", b"subscribe"
 _SUBSCRIBED_STATUS = 200
 
 
-def channel_of(thread_id: UUID) -> str:
+def channel_of(thread_id: str) -> str:
     """The name of a thread's channel."""
     return f"langgraph:stream:{thread_id}"
 
@@ -108,7 +108,7 @@ class ChannelRuntime(DeepagentsRuntime):
         self._answer_s, self._quiet_s = answer_s, quiet_s
 
     @asynccontextmanager
-    async def stream(self, thread_id: UUID) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def stream(self, thread_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """The thread's frames from now on: the server has confirmed the subscription once it is entered.
 
         The library's own PubSub is not used: it reconnects by itself, which would hide a gap.

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any
-from uuid import UUID
 
 import httpx
 from opentelemetry import trace
@@ -24,6 +23,7 @@ from server.domain.runs.runtime import Invocation, RuntimeState, StreamClosed
 from server.encoding.json_text import dump
 from server.runtime import jsontext
 from server.runtime.breaker import Breaker
+from server.runtime.thread_ids import BadThreadId, path_segment, thread_id_in
 
 PREFIX = "/deepagents-runtime"
 
@@ -135,8 +135,8 @@ class DeepagentsRuntime:
         """Raise RuntimeUnavailable while calls are refused without being tried."""
         self.breaker.check()
 
-    async def invoke(self, invocation: Invocation) -> None:
-        """Start a job. Raises RuntimeUnavailable, RuntimeRefused."""
+    async def invoke(self, invocation: Invocation) -> str:
+        """Start a job. Returns the thread's id. Raises RuntimeUnavailable, RuntimeRefused."""
         ids = {"job_id": str(invocation.job_id), "trace_id": str(invocation.trace_id)}
         job = dump(
             {
@@ -155,17 +155,21 @@ class DeepagentsRuntime:
             span.set_attribute("http.status_code", status)
             if not 200 <= status < 300:
                 raise RuntimeRefused(f"the runtime refused the job with HTTP {status}", status=status)
-            thread_id = jsontext.string((jsontext.members(answer) or {}).get("thread_id"))
-            if thread_id != ids["job_id"]:
-                raise RuntimeRefused("the runtime answered for another thread than the job's", status=status)
+            try:
+                return thread_id_in(answer)
+            except BadThreadId as error:
+                raise RuntimeRefused(
+                    f"the runtime answered the job without a thread_id that can be used: {error}",
+                    status=status,
+                ) from None
 
-    async def state(self, thread_id: UUID) -> RuntimeState | None:
+    async def state(self, thread_id: str) -> RuntimeState | None:
         """The state of the thread, None when the runtime does not know it.
 
         Entries of its file map that are not files are left out. Raises as `invoke`.
         """
         with self.breaker.attempt():
-            status, answer = await self._call("state", "GET", f"/state/{thread_id}")
+            status, answer = await self._call("state", "GET", f"/state/{path_segment(thread_id)}")
             if status == httpx.codes.NOT_FOUND:
                 return None
             if not 200 <= status < 300:
@@ -176,10 +180,10 @@ class DeepagentsRuntime:
             return state
 
     @asynccontextmanager
-    async def stream(self, thread_id: UUID) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def stream(self, thread_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """The thread's frames, each as its bytes on the wire."""
         with self.breaker.attempt():
-            connection = await self._connected(f"{self._stream_base}/stream/{thread_id}")
+            connection = await self._connected(f"{self._stream_base}/stream/{path_segment(thread_id)}")
         async with connection:
             yield _Frames(connection)
 

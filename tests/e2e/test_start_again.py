@@ -15,11 +15,14 @@ from tests.support.processes import hub_environment, replay_process, running
 from tests.support.recordings import expected, facts_of
 
 
+@pytest.mark.parametrize("chooses_ids", [False, True], ids=["job's id", "chosen id"])
 @pytest.mark.parametrize("point", ["started", "after_invoking", "after_post", "after_running"])
-async def test_a_start_whose_hub_died_is_carried_out_once(database: str, pool: Any, point: str) -> None:
+async def test_a_start_whose_hub_died_is_carried_out_once(
+    database: str, pool: Any, point: str, chooses_ids: bool
+) -> None:
     token = tokens.token()
     body = {"user_prompt": "[[replay:short_run]]"}
-    async with replay_process() as runtime:
+    async with replay_process(chooses_ids=chooses_ids) as runtime:
         environment = hub_environment(database, runtime, IDEO_RUNTIME_PROFILE="full")
         async with running("serve", environment={**environment, "IDEO_CRASH_POINT": point}) as hub:
             await hub.serving("HTTP", "gRPC")

@@ -31,12 +31,13 @@ ANSWER = "answer"
 class PublishedRuntime(Runtime):
     """`steps`: what a run does: publish a frame, wait for an asyncio.Event (a tool that takes its time),
     ANSWER, or FAILS. `state_is`: `published` as above, or `honest`, or never heard of the run (`unknown`),
-    or an answer to give always.
+    or an answer to give always. `thread_id`: the id that it chooses for its thread, if not the job's.
     """
 
     redis: RedisServer
     steps: Sequence[dict[str, Any] | asyncio.Event | str]
     state_is: Literal["published", "honest", "unknown"] | dict[str, Any] = "published"
+    thread_id: str = ""
     jobs: list[dict[str, Any]] = field(default_factory=list)
     #: Steps that are done.
     done: int = 0
@@ -65,7 +66,8 @@ class PublishedRuntime(Runtime):
 
     async def invoke(self, job: dict[str, Any]) -> Answer:
         self.jobs.append(job)
-        channel = f"langgraph:stream:{job['job_id']}"
+        thread_id = self.thread_id or job["job_id"]
+        channel = f"langgraph:stream:{thread_id}"
         async with self.redis.client() as client:
             self.subscribers.append((await client.pubsub_numsub(channel))[0][1])
         answered = asyncio.Event()
@@ -73,7 +75,7 @@ class PublishedRuntime(Runtime):
             answered.set()
         self._runs.append(asyncio.create_task(self._run(channel, answered)))
         await answered.wait()
-        return await super().invoke(job)
+        return 200, {"thread_id": thread_id, "status": "started"}
 
     async def _run(self, channel: str, answered: asyncio.Event) -> None:
         self._checkpoint = True

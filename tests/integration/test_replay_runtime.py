@@ -40,14 +40,12 @@ async def runtime(base: str) -> AsyncIterator[DeepagentsRuntime]:
         yield client
 
 
-async def start(runtime: DeepagentsRuntime, prompt: str) -> UUID:
-    thread_id = uuid4()
+async def start(runtime: DeepagentsRuntime, prompt: str, job_id: UUID | None = None) -> str:
     payload = {"messages": [{"role": "user", "content": prompt}]}
-    await runtime.invoke(Invocation(uuid4(), thread_id, {"user_request": prompt}, payload))
-    return thread_id
+    return await runtime.invoke(Invocation(uuid4(), job_id or uuid4(), {"user_request": prompt}, payload))
 
 
-async def received(runtime: DeepagentsRuntime, thread_id: UUID) -> tuple[bytes, ...]:
+async def received(runtime: DeepagentsRuntime, thread_id: str) -> tuple[bytes, ...]:
     async with runtime.stream(thread_id) as stream:
         return tuple([frame async for frame in stream])
 
@@ -98,7 +96,9 @@ async def test_a_paced_run_continues_alone_and_its_state_shows_its_progress(
 
 async def test_a_repeated_job_starts_its_run_again(runtime: DeepagentsRuntime) -> None:
     thread_id = await start(runtime, "[[replay:short_run]]")
-    again = Invocation(uuid4(), thread_id, {"user_request": "[[replay:error_mid_stream]]"}, {"messages": [1]})
+    again = Invocation(
+        uuid4(), UUID(thread_id), {"user_request": "[[replay:error_mid_stream]]"}, {"messages": [1]}
+    )
     await runtime.invoke(again)
     assert await received(runtime, thread_id) == frames("error_mid_stream")
 
@@ -127,7 +127,7 @@ async def test_a_run_may_fall_silent(runtime: DeepagentsRuntime) -> None:
 
 async def test_an_unknown_thread_shows_progress_and_then_times_out(runtime: DeepagentsRuntime) -> None:
     interpreter = Interpreter()
-    meanings = [interpreter.interpret(frame) for frame in await received(runtime, uuid4())]
+    meanings = [interpreter.interpret(frame) for frame in await received(runtime, str(uuid4()))]
     assert meanings[0].progress is not None
     assert meanings[-1].end
     assert meanings[-2].error is not None
@@ -136,10 +136,10 @@ async def test_an_unknown_thread_shows_progress_and_then_times_out(runtime: Deep
 
 async def test_a_subscriber_may_come_before_its_job() -> None:
     async with asgi_server(create_replay_app(progress_s=0.01)) as base, DeepagentsRuntime(base) as runtime:
-        thread_id = uuid4()
-        async with runtime.stream(thread_id) as stream:
+        job_id = uuid4()
+        async with runtime.stream(str(job_id)) as stream:
             assert Interpreter().interpret(await anext(stream)).progress is not None
-            await runtime.invoke(Invocation(uuid4(), thread_id, {"user_request": "x"}, {"messages": [1]}))
+            await runtime.invoke(Invocation(uuid4(), job_id, {"user_request": "x"}, {"messages": [1]}))
             rest = [frame async for frame in stream]
         assert tuple(rest[-51:]) == frames("short_run")
 

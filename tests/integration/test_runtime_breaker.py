@@ -22,8 +22,8 @@ from tests.support.hand_clock import until
 from tests.support.hub import a_workflow, running_hub
 from tests.support.runtime import END, Answer, Runtime, Stream, files_frame, serve_runtime
 
-THREAD = UUID("00000000-0000-4000-8000-000000000001")
-JOB = Invocation(UUID(int=2), THREAD, {"user_request": "x"}, {"messages": []})
+THREAD = "00000000-0000-4000-8000-000000000001"
+JOB = Invocation(UUID(int=2), UUID(THREAD), {"user_request": "x"}, {"messages": []})
 SHOWS = files_frame(a="1")
 
 

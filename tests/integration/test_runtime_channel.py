@@ -17,7 +17,7 @@ from server.domain.runs.runtime import StreamClosed
 from server.runtime.channel import ChannelRuntime, channel_of
 from tests.support.redis_server import RedisServer, redis_server
 
-THREAD, OTHER = UUID(int=1), UUID(int=2)
+THREAD, OTHER = str(UUID(int=1)), str(UUID(int=2))
 #: Nothing listens there: frames do not come from there.
 NOWHERE = "http://127.0.0.1:9"
 MIB = 1 << 20

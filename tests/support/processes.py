@@ -111,10 +111,12 @@ async def running(
 
 
 @asynccontextmanager
-async def replay_process(recordings: Path | None = None) -> AsyncIterator[str]:
+async def replay_process(recordings: Path | None = None, *, chooses_ids: bool = False) -> AsyncIterator[str]:
     """The replay runtime on the shipped recordings, or on those of a folder; its address."""
-    frames = () if recordings is None else ("--frames", str(recordings))
-    async with running("replay-runtime", "--port", "0", *frames, environment={}) as process:
+    options: tuple[str, ...] = () if recordings is None else ("--frames", str(recordings))
+    if chooses_ids:
+        options += ("--choose-thread-ids",)
+    async with running("replay-runtime", "--port", "0", *options, environment={}) as process:
         await process.serving("runtime")
         yield process.addresses["runtime"]
 

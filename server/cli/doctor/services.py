@@ -92,7 +92,7 @@ async def check_runtime(settings: Settings, dsn: str) -> Finding:
         return Finding("runtime", "recorded runs are replayed (ideo dev)")
     async with DeepagentsRuntime(settings.runtime_url, total_s=TIMEOUT_S) as runtime:
         try:
-            state = await runtime.state(uuid4())
+            state = await runtime.state(str(uuid4()))
         except RuntimeUnavailable as error:
             return Finding(
                 "runtime",

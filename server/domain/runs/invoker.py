@@ -1,7 +1,8 @@
 """The invoke of a run: the runtime gets the job, with at most one POST per recorded attempt.
 
 1. `invoking` is committed with its attempt before the POST, `running` after it.
-2. The runtime's state shows what became of an unanswered POST before any repeat.
+2. The runtime's state shows what became of an unanswered POST before any repeat. A runtime that chooses
+   the thread's id is asked by the job's id, too: the id that it chose was in the answer that did not come.
 3. While a starter waits, a runtime that cannot be reached fails the run. After a takeover nobody waits,
    and the run waits for the runtime as long as its time lasts.
 """
@@ -24,9 +25,13 @@ MAX_UNKNOWN_ANSWERS = 2
 
 @dataclass(frozen=True, slots=True)
 class Invoked:
-    """The runtime has the job. from_first_frame: a stream that is open by now, or is opened next, gives
-    the run from its first frame on."""
+    """The runtime has the job, and knows its thread as `thread_id`.
 
+    from_first_frame: a stream of that thread that is open by now, or is opened next, gives the run from its
+    first frame on.
+    """
+
+    thread_id: str
     from_first_frame: bool
 
 
@@ -48,11 +53,11 @@ class Invoker:
         """Make sure that the runtime has the job. Raises LeaseLost."""
         status, attempt = self._lease.status, self._lease.attempt
         if status is RunStatus.RUNNING:
-            return Invoked(from_first_frame=False)
+            return Invoked(self._lease.runtime_thread_id, from_first_frame=False)
         if status is RunStatus.INVOKING:
             if await self._is_known():
                 await self._set_status(RunStatus.RUNNING, attempt)
-                return Invoked(from_first_frame=False)
+                return Invoked(self._job_id, from_first_frame=False)
             if attempt >= self._context.limits.max_invoke_attempts:
                 message = "the runtime may or may not have taken the run, and does not know it"
                 return InvokeFailed(FailureReason.INVOKE_UNCERTAIN, RuntimeUnavailable(message))
@@ -64,7 +69,8 @@ class Invoker:
         if isinstance(result, InvokeFailed):
             return result
         crash_point("after_post")
-        await self._set_status(RunStatus.RUNNING, attempt)
+        # With the id in the same write: a run that is known as running can be found at the runtime.
+        await self._set_status(RunStatus.RUNNING, attempt, result.thread_id)
         crash_point("after_running")
         return result
 
@@ -73,29 +79,34 @@ class Invoker:
         runtime = self._context.runtime
         while True:
             try:
-                await runtime.invoke(self._lease.invocation)
+                thread_id = await runtime.invoke(self._lease.invocation)
             except RuntimeRefused as error:
                 return InvokeFailed(FailureReason.RUNTIME_REFUSED, error)
             except RuntimeUnavailable as error:
                 if error.sent and await self._is_known():
                     # The job may have been accepted long ago: only a channel that was joined before the
                     # POST has missed nothing.
-                    return Invoked(from_first_frame=runtime.push_only)
+                    return Invoked(self._job_id, from_first_frame=runtime.push_only)
                 if error.sent or not self._lease.takeovers:
                     return InvokeFailed(FailureReason.RUNTIME_UNAVAILABLE, error)
                 await self._context.clock.sleep(self._context.limits.max_reconnect_s)
             else:
-                return Invoked(from_first_frame=True)
+                return Invoked(thread_id, from_first_frame=True)
+
+    @property
+    def _job_id(self) -> str:
+        """The thread's id unless the runtime chose another, which only its answer to the POST tells."""
+        return str(self._lease.thread_id)
 
     async def _is_known(self) -> bool:
-        """Whether the runtime knows the thread: asked again before "unknown" is believed.
+        """Whether the runtime knows the thread by the job's id: asked again before "unknown" is believed.
 
         While a starter waits, no answer counts as "unknown"; otherwise the question is repeated.
         """
         unknown_answers = 0
         while True:
             try:
-                if await self._context.runtime.state(self._lease.thread_id) is not None:
+                if await self._context.runtime.state(self._job_id) is not None:
                     return True
                 unknown_answers += 1
             except (RuntimeUnavailable, RuntimeRefused):
@@ -104,8 +115,10 @@ class Invoker:
                 return False
             await self._context.clock.sleep(self._context.limits.uncertain_invoke_s)
 
-    async def _set_status(self, status: RunStatus, attempt: int) -> None:
+    async def _set_status(self, status: RunStatus, attempt: int, thread_id: str | None = None) -> None:
         """Record the status as soon as the database can be reached. Raises LeaseLost."""
         await self._context.retry_while_unavailable(
-            lambda: self._context.runs.set_status(self._lease, status, attempt=attempt)
+            lambda: self._context.runs.set_status(
+                self._lease, status, attempt=attempt, runtime_thread_id=thread_id
+            )
         )

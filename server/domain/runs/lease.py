@@ -17,7 +17,10 @@ from server.domain.runs.status import RunStatus
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The sole right to drive a run for a while. `fence` makes a stale holder's writes fail."""
+    """The sole right to drive a run for a while. `fence` makes a stale holder's writes fail.
+
+    chosen_thread_id: the runtime's id of the thread, when it chose another than the job's.
+    """
 
     thread_id: UUID
     fence: int
@@ -30,6 +33,12 @@ class Lease:
     proposal_id: UUID
     workflow_id: UUID
     takeovers: int = 0
+    chosen_thread_id: str | None = None
+
+    @property
+    def runtime_thread_id(self) -> str:
+        """The id by which the runtime knows the thread: only for calls of the runtime, and never shown."""
+        return self.chosen_thread_id or str(self.thread_id)
 
     @property
     def fresh(self) -> bool:
@@ -40,8 +49,13 @@ class Lease:
 class RunStore(Protocol):
     """The stored runs and their leases. Times are the database's own."""
 
-    async def set_status(self, lease: Lease, status: RunStatus, *, attempt: int) -> None:
-        """Record a state that is not terminal, and renew the lease. Raises LeaseLost."""
+    async def set_status(
+        self, lease: Lease, status: RunStatus, *, attempt: int, runtime_thread_id: str | None = None
+    ) -> None:
+        """Record a state that is not terminal, and renew the lease. Raises LeaseLost.
+
+        runtime_thread_id: the runtime's id of the thread, once it has the job; replaces the one before.
+        """
         ...
 
     async def await_input(self, lease: Lease) -> None:

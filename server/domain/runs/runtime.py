@@ -60,15 +60,22 @@ class Runtime(Protocol):
         """Raise RuntimeUnavailable while calls are refused without being tried."""
         ...
 
-    async def invoke(self, invocation: Invocation) -> None:
-        """Start a job. Not idempotent. Raises RuntimeUnavailable, RuntimeRefused."""
+    async def invoke(self, invocation: Invocation) -> str:
+        """Start a job. Returns the runtime's id of the thread, which `state` and `stream` take.
+
+        The id is the job's, or another that the runtime chose. Not idempotent: a repeated job may get
+        another id. Raises RuntimeUnavailable; RuntimeRefused also when the id cannot be used.
+        """
         ...
 
-    async def state(self, thread_id: UUID) -> RuntimeState | None:
-        """The state of the thread, None when the runtime does not know it. Raises as `invoke`."""
+    async def state(self, thread_id: str) -> RuntimeState | None:
+        """The state of the thread, None when the runtime does not know it.
+
+        Raises RuntimeUnavailable, RuntimeRefused.
+        """
         ...
 
-    def stream(self, thread_id: UUID) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    def stream(self, thread_id: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """The thread's frames, each as its bytes on the wire, until the runtime closes.
 
         Entering raises RuntimeUnavailable or RuntimeRefused; the iterator raises StreamClosed when

@@ -47,6 +47,8 @@ class UpstreamSession:
 
     def __init__(self, context: RunContext, lease: Lease, recorder: RunRecorder) -> None:
         self._context, self._lease, self._recorder = context, lease, recorder
+        #: The runtime's id of the thread; the job's until the runtime has answered.
+        self._thread_id = lease.runtime_thread_id
         #: The channel, when it was joined before the invoke, and its frames: the first connection.
         self._channel = AsyncExitStack()
         self._channel_frames: AsyncIterator[bytes] | None = None
@@ -74,8 +76,15 @@ class UpstreamSession:
         result = await Invoker(self._context, self._lease).ensure()
         if isinstance(result, InvokeFailed):
             return result
+        from_first_frame = result.from_first_frame
+        if result.thread_id != self._thread_id:
+            self._thread_id = result.thread_id
+            if self._channel_frames is not None:
+                # The runtime publishes elsewhere, and its first frames may be lost.
+                await self._leave_channel()
+                from_first_frame = False
         self._rules = verdict_rules_for(
-            limits, push_only=runtime.push_only, from_first_frame=result.from_first_frame
+            limits, push_only=runtime.push_only, from_first_frame=from_first_frame
         )
         return None
 
@@ -89,6 +98,10 @@ class UpstreamSession:
             else:
                 return None
             await self._context.clock.sleep(self._context.limits.max_reconnect_s)
+
+    async def _leave_channel(self) -> None:
+        self._channel_frames = None
+        await self._channel.aclose()
 
     async def verdict(self) -> Verdict:
         """Follow the run until its end is clear, and journal what the verdict adds. Raises LeaseLost."""
@@ -131,7 +144,7 @@ class UpstreamSession:
     # --- The stream --------------------------------------------------------------------------
 
     def _stream(self) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        return self._context.runtime.stream(self._lease.thread_id)
+        return self._context.runtime.stream(self._thread_id)
 
     def _connect(self) -> None:
         stream = self._stream() if self._channel_frames is None else nullcontext(self._channel_frames)
@@ -150,7 +163,7 @@ class UpstreamSession:
         if reading is not None:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
-        await self._channel.aclose()
+        await self._leave_channel()
 
     async def _listen(self) -> Action:
         """Read on until the connection ends or may be idle."""
@@ -225,7 +238,7 @@ class UpstreamSession:
 
     async def _state(self) -> StateAnswer:
         try:
-            state = await self._context.runtime.state(self._lease.thread_id)
+            state = await self._context.runtime.state(self._thread_id)
         except (RuntimeUnavailable, RuntimeRefused):
             return NoAnswer()
         crash_point("state_asked")
