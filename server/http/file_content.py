@@ -12,6 +12,7 @@ from litestar.types import Receive, Scope, Send
 from server.domain.proposals.contents import ContentPiece
 from server.http.connection import ClientGone, connection_of
 from server.http.errors import log, place_of, range_not_satisfiable
+from server.http.methods import HEAD_ONLY
 
 #: One range of bytes: from a first to a last, from a first to the end, or so many at the end.
 _RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18}))", re.ASCII)
@@ -73,7 +74,10 @@ class FileContent(Response[None]):
         encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": status, "headers": encoded})
         try:
-            await self._send_pieces(asked.stop, scope, send)
+            if HEAD_ONLY in (scope.get("extensions") or {}):
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+            else:
+                await self._send_pieces(asked.stop, scope, send)
         except (ClientGone, OSError):
             connection_of(scope).abort()  # type: ignore[arg-type]
         except Exception as error:

@@ -16,6 +16,7 @@ from server.http.dependencies import Cases, query_dependency
 from server.http.file_content import FileContent, byte_range
 from server.http.json_io import HubRequest, JsonResponse
 from server.http.lists import LINK, list_response
+from server.http.methods import HEAD_ONLY
 from server.http.openapi import header, operation
 from server.wire.proposals import Proposal, ProposalPage, ProposalsQuery
 
@@ -81,7 +82,9 @@ async def read_file(
     read = partial(read_pieces, use_cases.contents, request.user, proposal_id, sha256.lower())
     pieces, etag = read(), f'"{sha256.lower()}"'
     first = await anext(pieces)
-    asked = byte_range(request.headers, first.size_bytes, etag)
+    # A range is one of a GET (RFC 9110 section 14.2).
+    is_head = HEAD_ONLY in (request.scope.get("extensions") or {})
+    asked = None if is_head else byte_range(request.headers, first.size_bytes, etag)
     if asked is not None and asked.start:
         pieces = read(offset=asked.start)
         first = await anext(pieces)

@@ -85,6 +85,16 @@ async def test_a_content_is_the_same_on_both_faces(reader: Reader, content: byte
     assert [piece.offset for piece in pieces] == list(range(0, max(len(content), 1), PIECE_BYTES))
 
 
+async def test_head_brings_the_headers_of_the_whole_content_alone(reader: Reader) -> None:
+    path = f"/api/proposals/{reader.proposal}/files/{sha256(LARGE)}"
+    answer = await reader.client.head(path, headers={"Range": "bytes=0-9"})
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert (answer.headers["content-length"], answer.headers["etag"]) == (
+        str(len(LARGE)),
+        f'"{sha256(LARGE)}"',
+    )
+
+
 async def test_reading_goes_on_at_any_offset_and_stops_at_the_end(reader: Reader) -> None:
     for offset in (1, PIECE_BYTES, len(LARGE) - 1, len(LARGE)):
         pieces = await reader.pieces(sha256(LARGE), offset)
