@@ -18,6 +18,7 @@ from server.auth.authenticator import Authenticator
 from server.auth.tokens import TokenVerifier
 from server.clock import SystemClock
 from server.db.access import PostgresAccessStore
+from server.db.contents import PostgresContentStore
 from server.db.journal import PostgresJournal
 from server.db.pool import open_pool
 from server.db.proposals import PostgresProposalStore
@@ -63,6 +64,7 @@ class _Stores:
 
     runs: PostgresRunStore
     proposals: PostgresProposalStore
+    contents: PostgresContentStore
     workflows: PostgresWorkflowStore
     access: PostgresAccessStore
     users: PostgresUserStore
@@ -76,6 +78,7 @@ class _Stores:
         return cls(
             PostgresRunStore(pool, owner=replica, lease_ttl_s=lease_ttl_s),
             PostgresProposalStore(pool, owner=replica, lease_ttl_s=lease_ttl_s),
+            PostgresContentStore(pool),
             PostgresWorkflowStore(pool),
             PostgresAccessStore(pool),
             PostgresUserStore(pool),
@@ -208,6 +211,7 @@ def _core(
             clock=clock,
         ),
         proposals=stores.proposals,
+        contents=stores.contents,
         workflows=WorkflowService(workflows=stores.workflows, quotas=quotas, clock=clock),
         access=stores.access,
         sharing=Sharing(stores.access),

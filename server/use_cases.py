@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from server.auth.authenticator import Authenticator
 from server.domain.access.sharing import AccessStore, Sharing
 from server.domain.access.tickets import Tickets
+from server.domain.proposals.contents import ContentStore
 from server.domain.proposals.store import ProposalStore
 from server.domain.refinements import Refinements
 from server.domain.streams.observer import ReaderObserver
@@ -15,7 +16,7 @@ from server.domain.workflows import WorkflowService
 #: Methods of the contract that a share link's secret is enough for: they only read one proposal or its
 #: refinement. WebSockets, which follow a refinement as WatchRefinement does, accept it too.
 READABLE_BY_SHARE_LINK = frozenset(
-    {"GetProposal", "ListProposals", "GetRefinement", "ListEvents", "WatchRefinement"}
+    {"GetProposal", "ListProposals", "ReadFile", "GetRefinement", "ListEvents", "WatchRefinement"}
 )
 
 
@@ -25,6 +26,7 @@ class UseCases:
 
     refinements: Refinements
     proposals: ProposalStore
+    contents: ContentStore
     access: AccessStore
     sharing: Sharing
     workflows: WorkflowService

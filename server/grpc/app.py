@@ -123,7 +123,9 @@ def create_grpc_server(
     )
     watches = WatchStreams(use_cases.refinements, use_cases.readers, write_s=limits.write_s)
     add_RefinementServiceServicer_to_server(RefinementServicer(use_cases.refinements, watches), server)
-    add_ProposalServiceServicer_to_server(ProposalServicer(use_cases.proposals), server)
+    add_ProposalServiceServicer_to_server(
+        ProposalServicer(use_cases.proposals, use_cases.contents, write_s=limits.write_s), server
+    )
     add_AccessServiceServicer_to_server(AccessServicer(use_cases.access, use_cases.sharing), server)
     add_WorkflowServiceServicer_to_server(WorkflowServicer(use_cases.workflows), server)
     health = Health(SERVICES)

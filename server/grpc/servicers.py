@@ -10,12 +10,13 @@ from ide_orchestrator.v1.refinement_pb2_grpc import RefinementServiceServicer
 from ide_orchestrator.v1.workflow_pb2_grpc import WorkflowServiceServicer
 from server.domain.access.sharing import AccessStore, Sharing
 from server.domain.journal.segments import Segment
+from server.domain.proposals.contents import ContentStore, read_pieces
 from server.domain.proposals.store import ProposalStore
 from server.domain.refinements import Refinements
 from server.domain.streams.pages import EventPage
 from server.domain.workflows import WorkflowService
 from server.grpc.interceptors import Context, caller
-from server.grpc.watch import WatchStreams
+from server.grpc.watch import WatchStreams, write_in_time
 from server.wire import messages as m
 from server.wire.access import (
     create_share_link,
@@ -26,9 +27,14 @@ from server.wire.access import (
     share_links_message,
 )
 from server.wire.pages import PAGE_NAMES, PageQuery, page_values
-from server.wire.proposals import proposal_message, proposals_message, proposals_query
+from server.wire.proposals import content_piece, proposal_message, proposals_message, proposals_query
 from server.wire.refinements import events_query, hello_message, refinement_message, start_refinement
-from server.wire.validation import idempotency_key, renamed_fields, uuid_or_not_found
+from server.wire.validation import (
+    idempotency_key,
+    renamed_fields,
+    sha256_or_not_found,
+    uuid_or_not_found,
+)
 from server.wire.workflows import create_workflow, workflow_message, workflows_message
 
 #: Maximum bytes of events in one page, except for a single larger event: clients accept 4 MiB by default.
@@ -111,10 +117,10 @@ def _fitting(segments: Sequence[Segment]) -> Sequence[Segment]:
 
 
 class ProposalServicer(ProposalServiceServicer):
-    """Read proposals (contract: ProposalService)."""
+    """Read proposals (contract: ProposalService). write_s: longest wait until a reader takes a piece."""
 
-    def __init__(self, proposals: ProposalStore) -> None:
-        self._proposals = proposals
+    def __init__(self, proposals: ProposalStore, contents: ContentStore, *, write_s: float) -> None:
+        self._proposals, self._contents, self._write_s = proposals, contents, write_s
 
     async def GetProposal(self, request: m.GetProposalRequest, context: Context) -> m.GetProposalResponse:
         """Contract: GetProposal."""
@@ -136,6 +142,15 @@ class ProposalServicer(ProposalServiceServicer):
                 status=query.status,
             )
         return proposals_message(page)
+
+    async def ReadFile(  # type: ignore[override]
+        self, request: m.ReadFileRequest, context: Context
+    ) -> None:
+        """Contract: ReadFile. Writes serialised messages itself."""
+        proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
+        sha256 = sha256_or_not_found(request.sha256, "file")
+        async for piece in read_pieces(self._contents, caller(), proposal_id, sha256, offset=request.offset):
+            await write_in_time(context, content_piece(piece), self._write_s)
 
 
 class WorkflowServicer(WorkflowServiceServicer):

@@ -32,6 +32,17 @@ from server.wire.problems import grpc_status
 LAST_SEQ = "last-seq"
 
 
+async def write_in_time(
+    context: Context, message: bytes, write_s: float, *, advice: str = "read again from its last byte"
+) -> None:
+    """Write a message of a stream. Raises ClientTooSlow when the reader does not take it within `write_s`."""
+    try:
+        async with asyncio.timeout(write_s):
+            await context.write(message)
+    except TimeoutError:
+        raise ClientTooSlow(f"the reader took nothing for {write_s:g} s: {advice}") from None
+
+
 class WatchStreams:
     """Writes the watches of this replica. write_s: longest wait until a reader takes a message."""
 
@@ -85,13 +96,7 @@ class WatchStreams:
         context.set_trailing_metadata(((LAST_SEQ, str(subscription.cursor)),))
 
     async def _write(self, context: Context, message: bytes) -> None:
-        try:
-            async with asyncio.timeout(self._write_s):
-                await context.write(message)
-        except TimeoutError:
-            raise ClientTooSlow(
-                f"the reader took nothing for {self._write_s:g} s: watch again from its last seq"
-            ) from None
+        await write_in_time(context, message, self._write_s, advice="watch again from its last seq")
 
     def end(self) -> None:
         """End every watch, so that its reader continues elsewhere."""

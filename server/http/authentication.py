@@ -12,7 +12,7 @@ from litestar.handlers import BaseRouteHandler
 
 from server.auth.authenticator import Authenticator
 from server.use_cases import READABLE_BY_SHARE_LINK
-from server.wire.validation import uuid_or_not_found
+from server.wire.validation import sha256_or_not_found, uuid_or_not_found
 
 #: Routes that anyone may call. Every other route needs a valid token.
 PUBLIC = frozenset(
@@ -35,6 +35,7 @@ _RESOURCES = {
     "user_id": "user",
     "link_id": "link",
 }
+_CONTENTS = {"sha256": "file"}
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 
@@ -61,8 +62,11 @@ def is_public(connection: Connection) -> bool:
 
 
 def check_ids(connection: Connection, handler: BaseRouteHandler) -> None:
-    """The guard that checks the ids in the address. Raises NotFound for what is not a UUID."""
+    """The guard that checks the ids and hashes in the address. Raises NotFound for what is not one."""
     if is_public(connection):
         return
     for name, value in connection.path_params.items():
-        uuid_or_not_found(value, _RESOURCES[name])
+        if name in _RESOURCES:
+            uuid_or_not_found(value, _RESOURCES[name])
+        else:
+            sha256_or_not_found(value, _CONTENTS[name])

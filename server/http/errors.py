@@ -1,7 +1,7 @@
 """Errors as answers: application/problem+json for the hub's errors, Litestar's and all others.
 
-The one table (`server.wire.problems`) defines the answers. Three have no error in the domain, because they
-exist only in HTTP: 405, 426 and the 503 of `/readyz`.
+The one table (`server.wire.problems`) defines the answers. Four have no error in the domain, because they
+exist only in HTTP: 405, 416, 426 and the 503 of `/readyz`.
 """
 
 from __future__ import annotations
@@ -62,6 +62,12 @@ def upgrade_required() -> HttpError:
     """426: the address is for WebSockets."""
     headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
     return HttpError(426, "upgrade_required", "this address is for WebSockets only", headers)
+
+
+def range_not_satisfiable(size: int) -> HttpError:
+    """416: the range is outside the content, which has `size` bytes."""
+    headers = {"Content-Range": f"bytes */{size}"}
+    return HttpError(416, "range_not_satisfiable", f"the content has {size} bytes", headers)
 
 
 def not_ready(failing: list[str]) -> HttpError:

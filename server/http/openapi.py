@@ -64,6 +64,7 @@ _PROBLEMS: dict[int, tuple[type[Problem], str]] = {
     409: (Problem, "The state does not allow it, or the same request is still being processed"),
     410: (CursorProblem, "The cursor is outside the journal"),
     413: (Problem, "The body is too large"),
+    416: (Problem, "The range is outside the content"),
     422: (
         Problem,
         "Cannot be processed (`fields`), or the key was used for another request",

@@ -1,18 +1,30 @@
-"""Proposals: list, read."""
+"""Proposals: list, read; the contents of their files."""
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
 from uuid import UUID
 
-from litestar import get
+from litestar import Response, get
 from litestar.di import NamedDependency
+from litestar.openapi import ResponseSpec
 from litestar.params import FromPath
 
+from server.domain.proposals.contents import read_pieces
 from server.http.dependencies import Cases, query_dependency
+from server.http.file_content import FileContent, byte_range
 from server.http.json_io import HubRequest, JsonResponse
 from server.http.lists import LINK, list_response
-from server.http.openapi import operation
+from server.http.methods import HEAD_ONLY
+from server.http.openapi import header, operation
 from server.wire.proposals import Proposal, ProposalPage, ProposalsQuery
+
+
+def _content(description: str) -> ResponseSpec:
+    return ResponseSpec(
+        bytes, description=description, media_type="application/octet-stream", generate_examples=False
+    )
 
 
 @get(
@@ -49,4 +61,34 @@ async def get_proposal(request: HubRequest, use_cases: Cases, proposal_id: FromP
     return Proposal.of(await use_cases.proposals.get(request.user, proposal_id))
 
 
-PROPOSAL_ROUTES = [list_proposals, get_proposal]
+@get(
+    "/api/proposals/{proposal_id:str}/files/{sha256:str}",
+    **operation(
+        "readFile",
+        "proposals",
+        (404, 416),
+        response_headers=[header("ETag", "The SHA-256 of the content, in quotes")],
+        responses={
+            200: _content("The bytes of the content"),
+            206: _content("The bytes that `Range` asks for: one range"),
+        },
+    ),
+)
+async def read_file(
+    request: HubRequest, use_cases: Cases, proposal_id: FromPath[UUID], sha256: FromPath[str]
+) -> Response[Any]:
+    """The content of a file of a proposal, or of one that the proposal rejects. It is addressed by its
+    SHA-256, because a rejected path may not fit into an address."""
+    read = partial(read_pieces, use_cases.contents, request.user, proposal_id, sha256.lower())
+    pieces, etag = read(), f'"{sha256.lower()}"'
+    first = await anext(pieces)
+    # A range is one of a GET (RFC 9110 section 14.2).
+    is_head = HEAD_ONLY in (request.scope.get("extensions") or {})
+    asked = None if is_head else byte_range(request.headers, first.size_bytes, etag)
+    if asked is not None and asked.start:
+        pieces = read(offset=asked.start)
+        first = await anext(pieces)
+    return FileContent(first, pieces, etag=etag, asked=asked)
+
+
+PROPOSAL_ROUTES = [list_proposals, get_proposal, read_file]

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from server.domain import model
 from server.domain.model import ProposalStatus
+from server.domain.proposals.contents import ContentPiece
 from server.domain.proposals.files import File as DomainFile
 from server.domain.proposals.paths import RejectedFile as DomainRejectedFile
 from server.encoding.json_text import replace_surrogates
@@ -99,6 +100,13 @@ def proposal_message(proposal: model.Proposal) -> m.Proposal:
     if proposal.failure is not None:
         message.failure.CopyFrom(failure_message(proposal.failure))
     return message
+
+
+def content_piece(piece: ContentPiece) -> bytes:
+    """A piece of a file's content, serialised (contract: ReadFileResponse)."""
+    return m.ReadFileResponse(
+        data=piece.data, offset=piece.offset, size_bytes=piece.size_bytes
+    ).SerializeToString()
 
 
 def proposals_message(page: model.Page) -> m.ListProposalsResponse:

@@ -26,6 +26,7 @@ STORABLE_PATTERN = {"pattern": "^[^\\u0000]*$"}
 NOT_BLANK_PATTERN = {"pattern": "^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$"}
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 _DIGITS = re.compile(r"[0-9]{1,10}")
 #: How many unknown fields an error names, and how many characters of each name it shows.
 _MAX_UNKNOWN, _MAX_UNKNOWN_CHARS = 20, 100
@@ -169,6 +170,13 @@ def uuid_or_not_found(text: object, what: str) -> UUID:
     """The id. Raises NotFound for a text that is not a UUID in its usual form: it identifies nothing."""
     if isinstance(text, str) and _UUID.fullmatch(text):
         return UUID(text)
+    raise NotFound(f"no such {what}")
+
+
+def sha256_or_not_found(text: str, what: str) -> str:
+    """The hash in lower-case hex. Raises NotFound for a text that is not a SHA-256: it identifies nothing."""
+    if _SHA256.fullmatch(text):
+        return text.lower()
     raise NotFound(f"no such {what}")
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import grpc
@@ -56,6 +57,7 @@ class Environment:
     thread: str
     proposal: str
     workflow: str
+    sha256: str
     channel: grpc.aio.Channel
 
     def http(self, who: str) -> httpx.AsyncClient:
@@ -77,7 +79,9 @@ async def environment(database: str) -> AsyncIterator[Environment]:
         tokens: dict[str, str | None] = {who: hub.token(email) for who, email in emails.items()}
         async with hub.client(emails["owner"]) as client:
             started = await start(client, "[[replay:short_run]]")
-            await finished(client, started)
+            proposal = await finished(client, started)
+            file = next(iter(proposal["generated_files"].values()))
+            sha256 = hashlib.sha256("\n".join(file["content"]).encode()).hexdigest()
             workflow = (await client.call("GET", "/api/workflows"))["items"][0]["id"]
         for email in emails.values():
             async with hub.client(email) as client:
@@ -87,7 +91,7 @@ async def environment(database: str) -> AsyncIterator[Environment]:
         users = {who: ids[email] for who, email in emails.items()}
         async with grpc.aio.insecure_channel(hub.grpc) as channel:
             made = Environment(
-                hub, tokens, users, started["thread_id"], started["proposal_id"], workflow, channel
+                hub, tokens, users, started["thread_id"], started["proposal_id"], workflow, sha256, channel
             )
             async with made.http("owner") as owner:
                 for who, access_type in (("editor", "editor"), ("viewer", "viewer"), ("disabled", "owner")):
@@ -109,7 +113,7 @@ async def environment(database: str) -> AsyncIterator[Environment]:
                 running_hub(database, heartbeat_s=0.1) as fresh,
                 grpc.aio.insecure_channel(fresh.grpc) as other,
             ):
-                yield Environment(fresh, tokens, users, made.thread, made.proposal, made.workflow, other)
+                yield replace(made, hub=fresh, channel=other)
 
 
 # --- One call on each transport ------------------------------------------------------------------
@@ -127,6 +131,7 @@ def rest(method: str, path: str, body: Any = None, *, listed: bool = False) -> C
             workflow=environment.workflow,
             viewer=environment.users["viewer"],
             nobody=environment.users["stranger"],
+            sha256=environment.sha256,
         )
         named = json.loads(json.dumps(body).replace("{thread}", environment.thread))
         async with environment.http(who) as client:
@@ -147,6 +152,7 @@ def rpc(stub: Any, method: str, *, listed: str = "", **fields: Any) -> Call:
             "thread_id": environment.thread,
             "workflow_id": environment.workflow,
             "user_id": environment.users["stranger"],
+            "sha256": environment.sha256,
         }
         kind = getattr(m, f"{method}Request")
         named = {name: ids[name] for name in kind.DESCRIPTOR.fields_by_name if name in ids and not listed}
@@ -154,7 +160,7 @@ def rpc(stub: Any, method: str, *, listed: str = "", **fields: Any) -> Call:
             kind(**named | fields), metadata=environment.metadata(who)
         )
         try:
-            if method.startswith("Watch"):
+            if method in ("WatchRefinement", "ReadFile"):
                 async for _ in call:
                     pass
                 return OK
@@ -210,6 +216,8 @@ VERBS: dict[str, tuple[str, Call]] = {
     "gRPC GetProposal": ("read", rpc(_PROPOSALS, "GetProposal")),
     "REST ListProposals": ("listed", rest("GET", "/api/proposals", listed=True)),
     "gRPC ListProposals": ("listed", rpc(_PROPOSALS, "ListProposals", listed="proposals")),
+    "REST ReadFile": ("read", rest("GET", "/api/proposals/{proposal}/files/{sha256}")),
+    "gRPC ReadFile": ("read", rpc(_PROPOSALS, "ReadFile")),
     "REST GetRefinement": ("read", rest("GET", "/api/refinements/{thread}")),
     "gRPC GetRefinement": ("read", rpc(_REFINEMENTS, "GetRefinement")),
     "REST ListEvents": ("read", rest("GET", "/api/refinements/{thread}/events")),

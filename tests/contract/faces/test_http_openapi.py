@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -130,7 +131,8 @@ async def test_answers_have_the_members_that_it_says(hub: RunningHub, http: http
     document = await read(http)
     async with hub.client() as client:
         started = await start(client, "[[replay:short_run]]")
-        await finished(client, started)
+        proposal = await finished(client, started)
+        file = next(iter(proposal["generated_files"].values()))
     async with hub.client("bob@example.com") as bob:
         await bob.call("GET", "/api/proposals")
     bob_id = await hub.core.pool.fetchval("SELECT id::text FROM users WHERE email = 'bob@example.com'")
@@ -142,6 +144,7 @@ async def test_answers_have_the_members_that_it_says(hub: RunningHub, http: http
         "{workflow_id}": workflow,
         "{thread_id}": started["thread_id"],
         "{proposal_id}": started["proposal_id"],
+        "{sha256}": hashlib.sha256("\n".join(file["content"]).encode()).hexdigest(),
     }
     bodies: dict[str, Any] = {
         "createWorkflow": {"name": "w", "files": {"/a": "b"}},
@@ -160,6 +163,8 @@ async def test_answers_have_the_members_that_it_says(hub: RunningHub, http: http
         assert answer.status_code < 300, case
         if answer.status_code == 204:
             assert "content" not in operation["responses"]["204"], case
+        elif "application/octet-stream" in operation["responses"][str(answer.status_code)]["content"]:
+            assert answer.headers["content-type"] == "application/octet-stream", case
         else:
             check(document, said(operation, answer.status_code, "application/json"), answer.json(), case)
 

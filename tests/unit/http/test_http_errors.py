@@ -12,6 +12,7 @@ from server.http.errors import (
     error_response,
     method_not_allowed,
     not_ready,
+    range_not_satisfiable,
     to_hub_error,
     trace_id_of,
     upgrade_required,
@@ -83,7 +84,12 @@ def test_a_fault_leaks_nothing() -> None:
 
 
 def test_what_only_http_knows_has_the_members_of_every_problem() -> None:
-    for error in (method_not_allowed("GET"), upgrade_required(), not_ready(["database"])):
+    for error in (
+        method_not_allowed("GET"),
+        range_not_satisfiable(3),
+        upgrade_required(),
+        not_ready(["database"]),
+    ):
         status, _, problem = _answer(error)
         assert problem.keys() >= MEMBERS
         assert problem["status"] == status

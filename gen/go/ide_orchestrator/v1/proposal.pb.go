@@ -215,14 +215,18 @@ func (x *Proposal) GetRejectedFiles() []*RejectedFile {
 	return nil
 }
 
-// A file that the run produced and the proposal leaves out. The run's events contain it.
+// A file that the run produced and the proposal leaves out. ReadFile reads its content.
 type RejectedFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The path as the runtime spells it, with U+FFFD for characters that UTF-8 cannot encode; at most its
 	// first 1,024 characters.
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	// The reason: a stable code, such as `not_absolute`, `dot_segment` or `collision`.
-	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The reason: a stable code, such as `dot_segment`, `lone_surrogate` or `unreadable`.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// SHA-256 of the content in lower-case hex; empty for a proposal that an earlier release finished.
+	Sha256 string `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// Size of the content in bytes; 0 for a proposal that an earlier release finished.
+	SizeBytes     uint64 `protobuf:"varint,4,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -269,6 +273,20 @@ func (x *RejectedFile) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *RejectedFile) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *RejectedFile) GetSizeBytes() uint64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
 }
 
 // A file of a proposal.
@@ -632,6 +650,134 @@ func (x *ListProposalsResponse) GetNextPageToken() string {
 	return ""
 }
 
+// Request of ReadFile.
+type ReadFileRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The proposal (UUID).
+	ProposalId string `protobuf:"bytes,1,opt,name=proposal_id,json=proposalId,proto3" json:"proposal_id,omitempty"`
+	// SHA-256 of the content in hex: `sha256` of a GeneratedFile or RejectedFile.
+	Sha256 string `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// First byte to read, from 0; the content's size reads nothing.
+	Offset        uint64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadFileRequest) Reset() {
+	*x = ReadFileRequest{}
+	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadFileRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadFileRequest) ProtoMessage() {}
+
+func (x *ReadFileRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadFileRequest.ProtoReflect.Descriptor instead.
+func (*ReadFileRequest) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_proposal_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ReadFileRequest) GetProposalId() string {
+	if x != nil {
+		return x.ProposalId
+	}
+	return ""
+}
+
+func (x *ReadFileRequest) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *ReadFileRequest) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+// Response of ReadFile: the next piece. A stream has at least one, and ends with the content's last byte.
+type ReadFileResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The bytes from `offset` on, at most 1 MiB; empty only when nothing is left.
+	Data []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	// Position of the first of these bytes in the content, from 0.
+	Offset uint64 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
+	// Size of the whole content in bytes.
+	SizeBytes     uint64 `protobuf:"varint,3,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadFileResponse) Reset() {
+	*x = ReadFileResponse{}
+	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadFileResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadFileResponse) ProtoMessage() {}
+
+func (x *ReadFileResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadFileResponse.ProtoReflect.Descriptor instead.
+func (*ReadFileResponse) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_proposal_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ReadFileResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *ReadFileResponse) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *ReadFileResponse) GetSizeBytes() uint64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
 var File_ide_orchestrator_v1_proposal_proto protoreflect.FileDescriptor
 
 const file_ide_orchestrator_v1_proposal_proto_rawDesc = "" +
@@ -662,10 +808,13 @@ const file_ide_orchestrator_v1_proposal_proto_rawDesc = "" +
 	"\x0erejected_files\x18\x11 \x03(\v2!.ide_orchestrator.v1.RejectedFileR\rrejectedFilesB\x14\n" +
 	"\x12_context_file_pathB\x14\n" +
 	"\x12_context_selectionB\x16\n" +
-	"\x14_resolved_by_user_id\":\n" +
+	"\x14_resolved_by_user_id\"q\n" +
 	"\fRejectedFile\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xf3\x01\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06sha256\x18\x03 \x01(\tR\x06sha256\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x04 \x01(\x04R\tsizeBytes\"\xf3\x01\n" +
 	"\rGeneratedFile\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x14\n" +
 	"\x04text\x18\x02 \x01(\tH\x00R\x04text\x12\x18\n" +
@@ -693,10 +842,21 @@ const file_ide_orchestrator_v1_proposal_proto_rawDesc = "" +
 	"\x06status\x18\x04 \x01(\x0e2#.ide_orchestrator.v1.ProposalStatusR\x06status\"|\n" +
 	"\x15ListProposalsResponse\x12;\n" +
 	"\tproposals\x18\x01 \x03(\v2\x1d.ide_orchestrator.v1.ProposalR\tproposals\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xdb\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"b\n" +
+	"\x0fReadFileRequest\x12\x1f\n" +
+	"\vproposal_id\x18\x01 \x01(\tR\n" +
+	"proposalId\x12\x16\n" +
+	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x16\n" +
+	"\x06offset\x18\x03 \x01(\x04R\x06offset\"]\n" +
+	"\x10ReadFileResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12\x16\n" +
+	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes2\xb6\x02\n" +
 	"\x0fProposalService\x12`\n" +
 	"\vGetProposal\x12'.ide_orchestrator.v1.GetProposalRequest\x1a(.ide_orchestrator.v1.GetProposalResponse\x12f\n" +
-	"\rListProposals\x12).ide_orchestrator.v1.ListProposalsRequest\x1a*.ide_orchestrator.v1.ListProposalsResponseB\xe6\x01\n" +
+	"\rListProposals\x12).ide_orchestrator.v1.ListProposalsRequest\x1a*.ide_orchestrator.v1.ListProposalsResponse\x12Y\n" +
+	"\bReadFile\x12$.ide_orchestrator.v1.ReadFileRequest\x1a%.ide_orchestrator.v1.ReadFileResponse0\x01B\xe6\x01\n" +
 	"\x17com.ide_orchestrator.v1B\rProposalProtoP\x01ZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1\xa2\x02\x03IXX\xaa\x02\x12IdeOrchestrator.V1\xca\x02\x12IdeOrchestrator\\V1\xe2\x02\x1eIdeOrchestrator\\V1\\GPBMetadata\xea\x02\x13IdeOrchestrator::V1b\x06proto3"
 
 var (
@@ -711,7 +871,7 @@ func file_ide_orchestrator_v1_proposal_proto_rawDescGZIP() []byte {
 	return file_ide_orchestrator_v1_proposal_proto_rawDescData
 }
 
-var file_ide_orchestrator_v1_proposal_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_ide_orchestrator_v1_proposal_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_ide_orchestrator_v1_proposal_proto_goTypes = []any{
 	(*Proposal)(nil),              // 0: ide_orchestrator.v1.Proposal
 	(*RejectedFile)(nil),          // 1: ide_orchestrator.v1.RejectedFile
@@ -720,27 +880,31 @@ var file_ide_orchestrator_v1_proposal_proto_goTypes = []any{
 	(*GetProposalResponse)(nil),   // 4: ide_orchestrator.v1.GetProposalResponse
 	(*ListProposalsRequest)(nil),  // 5: ide_orchestrator.v1.ListProposalsRequest
 	(*ListProposalsResponse)(nil), // 6: ide_orchestrator.v1.ListProposalsResponse
-	(ProposalStatus)(0),           // 7: ide_orchestrator.v1.ProposalStatus
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
-	(*Failure)(nil),               // 9: ide_orchestrator.v1.Failure
+	(*ReadFileRequest)(nil),       // 7: ide_orchestrator.v1.ReadFileRequest
+	(*ReadFileResponse)(nil),      // 8: ide_orchestrator.v1.ReadFileResponse
+	(ProposalStatus)(0),           // 9: ide_orchestrator.v1.ProposalStatus
+	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
+	(*Failure)(nil),               // 11: ide_orchestrator.v1.Failure
 }
 var file_ide_orchestrator_v1_proposal_proto_depIdxs = []int32{
-	7,  // 0: ide_orchestrator.v1.Proposal.status:type_name -> ide_orchestrator.v1.ProposalStatus
+	9,  // 0: ide_orchestrator.v1.Proposal.status:type_name -> ide_orchestrator.v1.ProposalStatus
 	2,  // 1: ide_orchestrator.v1.Proposal.generated_files:type_name -> ide_orchestrator.v1.GeneratedFile
-	8,  // 2: ide_orchestrator.v1.Proposal.create_time:type_name -> google.protobuf.Timestamp
-	8,  // 3: ide_orchestrator.v1.Proposal.complete_time:type_name -> google.protobuf.Timestamp
-	8,  // 4: ide_orchestrator.v1.Proposal.resolve_time:type_name -> google.protobuf.Timestamp
-	9,  // 5: ide_orchestrator.v1.Proposal.failure:type_name -> ide_orchestrator.v1.Failure
+	10, // 2: ide_orchestrator.v1.Proposal.create_time:type_name -> google.protobuf.Timestamp
+	10, // 3: ide_orchestrator.v1.Proposal.complete_time:type_name -> google.protobuf.Timestamp
+	10, // 4: ide_orchestrator.v1.Proposal.resolve_time:type_name -> google.protobuf.Timestamp
+	11, // 5: ide_orchestrator.v1.Proposal.failure:type_name -> ide_orchestrator.v1.Failure
 	1,  // 6: ide_orchestrator.v1.Proposal.rejected_files:type_name -> ide_orchestrator.v1.RejectedFile
 	0,  // 7: ide_orchestrator.v1.GetProposalResponse.proposal:type_name -> ide_orchestrator.v1.Proposal
-	7,  // 8: ide_orchestrator.v1.ListProposalsRequest.status:type_name -> ide_orchestrator.v1.ProposalStatus
+	9,  // 8: ide_orchestrator.v1.ListProposalsRequest.status:type_name -> ide_orchestrator.v1.ProposalStatus
 	0,  // 9: ide_orchestrator.v1.ListProposalsResponse.proposals:type_name -> ide_orchestrator.v1.Proposal
 	3,  // 10: ide_orchestrator.v1.ProposalService.GetProposal:input_type -> ide_orchestrator.v1.GetProposalRequest
 	5,  // 11: ide_orchestrator.v1.ProposalService.ListProposals:input_type -> ide_orchestrator.v1.ListProposalsRequest
-	4,  // 12: ide_orchestrator.v1.ProposalService.GetProposal:output_type -> ide_orchestrator.v1.GetProposalResponse
-	6,  // 13: ide_orchestrator.v1.ProposalService.ListProposals:output_type -> ide_orchestrator.v1.ListProposalsResponse
-	12, // [12:14] is the sub-list for method output_type
-	10, // [10:12] is the sub-list for method input_type
+	7,  // 12: ide_orchestrator.v1.ProposalService.ReadFile:input_type -> ide_orchestrator.v1.ReadFileRequest
+	4,  // 13: ide_orchestrator.v1.ProposalService.GetProposal:output_type -> ide_orchestrator.v1.GetProposalResponse
+	6,  // 14: ide_orchestrator.v1.ProposalService.ListProposals:output_type -> ide_orchestrator.v1.ListProposalsResponse
+	8,  // 15: ide_orchestrator.v1.ProposalService.ReadFile:output_type -> ide_orchestrator.v1.ReadFileResponse
+	13, // [13:16] is the sub-list for method output_type
+	10, // [10:13] is the sub-list for method input_type
 	10, // [10:10] is the sub-list for extension type_name
 	10, // [10:10] is the sub-list for extension extendee
 	0,  // [0:10] is the sub-list for field type_name
@@ -763,7 +927,7 @@ func file_ide_orchestrator_v1_proposal_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ide_orchestrator_v1_proposal_proto_rawDesc), len(file_ide_orchestrator_v1_proposal_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -23,18 +23,22 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	ProposalService_GetProposal_FullMethodName   = "/ide_orchestrator.v1.ProposalService/GetProposal"
 	ProposalService_ListProposals_FullMethodName = "/ide_orchestrator.v1.ProposalService/ListProposals"
+	ProposalService_ReadFile_FullMethodName      = "/ide_orchestrator.v1.ProposalService/ReadFile"
 )
 
 // ProposalServiceClient is the client API for ProposalService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Reads proposals.
+// Reads proposals and their files.
 type ProposalServiceClient interface {
 	// Reads a proposal with its files. NOT_FOUND: it does not exist, or the caller may not see it.
 	GetProposal(ctx context.Context, in *GetProposalRequest, opts ...grpc.CallOption) (*GetProposalResponse, error)
 	// Lists the proposals that the caller may see, without their files, newest first.
 	ListProposals(ctx context.Context, in *ListProposalsRequest, opts ...grpc.CallOption) (*ListProposalsResponse, error)
+	// Reads the content of a file of a proposal, or of one that the proposal rejects, in pieces. NOT_FOUND: the
+	// proposal has no file with this content, or the caller may not see it.
+	ReadFile(ctx context.Context, in *ReadFileRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadFileResponse], error)
 }
 
 type proposalServiceClient struct {
@@ -65,16 +69,38 @@ func (c *proposalServiceClient) ListProposals(ctx context.Context, in *ListPropo
 	return out, nil
 }
 
+func (c *proposalServiceClient) ReadFile(ctx context.Context, in *ReadFileRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadFileResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ProposalService_ServiceDesc.Streams[0], ProposalService_ReadFile_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReadFileRequest, ReadFileResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ProposalService_ReadFileClient = grpc.ServerStreamingClient[ReadFileResponse]
+
 // ProposalServiceServer is the server API for ProposalService service.
 // All implementations must embed UnimplementedProposalServiceServer
 // for forward compatibility.
 //
-// Reads proposals.
+// Reads proposals and their files.
 type ProposalServiceServer interface {
 	// Reads a proposal with its files. NOT_FOUND: it does not exist, or the caller may not see it.
 	GetProposal(context.Context, *GetProposalRequest) (*GetProposalResponse, error)
 	// Lists the proposals that the caller may see, without their files, newest first.
 	ListProposals(context.Context, *ListProposalsRequest) (*ListProposalsResponse, error)
+	// Reads the content of a file of a proposal, or of one that the proposal rejects, in pieces. NOT_FOUND: the
+	// proposal has no file with this content, or the caller may not see it.
+	ReadFile(*ReadFileRequest, grpc.ServerStreamingServer[ReadFileResponse]) error
 	mustEmbedUnimplementedProposalServiceServer()
 }
 
@@ -90,6 +116,9 @@ func (UnimplementedProposalServiceServer) GetProposal(context.Context, *GetPropo
 }
 func (UnimplementedProposalServiceServer) ListProposals(context.Context, *ListProposalsRequest) (*ListProposalsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListProposals not implemented")
+}
+func (UnimplementedProposalServiceServer) ReadFile(*ReadFileRequest, grpc.ServerStreamingServer[ReadFileResponse]) error {
+	return status.Error(codes.Unimplemented, "method ReadFile not implemented")
 }
 func (UnimplementedProposalServiceServer) mustEmbedUnimplementedProposalServiceServer() {}
 func (UnimplementedProposalServiceServer) testEmbeddedByValue()                         {}
@@ -148,6 +177,17 @@ func _ProposalService_ListProposals_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ProposalService_ReadFile_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ReadFileRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ProposalServiceServer).ReadFile(m, &grpc.GenericServerStream[ReadFileRequest, ReadFileResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ProposalService_ReadFileServer = grpc.ServerStreamingServer[ReadFileResponse]
+
 // ProposalService_ServiceDesc is the grpc.ServiceDesc for ProposalService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -164,6 +204,12 @@ var ProposalService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _ProposalService_ListProposals_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "ReadFile",
+			Handler:       _ProposalService_ReadFile_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "ide_orchestrator/v1/proposal.proto",
 }

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ProposalServiceStub:
-    """Reads proposals.
+    """Reads proposals and their files.
     """
 
     def __init__(self, channel):
@@ -45,10 +45,15 @@ class ProposalServiceStub:
                 request_serializer=ide__orchestrator_dot_v1_dot_proposal__pb2.ListProposalsRequest.SerializeToString,
                 response_deserializer=ide__orchestrator_dot_v1_dot_proposal__pb2.ListProposalsResponse.FromString,
                 _registered_method=True)
+        self.ReadFile = channel.unary_stream(
+                '/ide_orchestrator.v1.ProposalService/ReadFile',
+                request_serializer=ide__orchestrator_dot_v1_dot_proposal__pb2.ReadFileRequest.SerializeToString,
+                response_deserializer=ide__orchestrator_dot_v1_dot_proposal__pb2.ReadFileResponse.FromString,
+                _registered_method=True)
 
 
 class ProposalServiceServicer:
-    """Reads proposals.
+    """Reads proposals and their files.
     """
 
     def GetProposal(self, request, context):
@@ -60,6 +65,14 @@ class ProposalServiceServicer:
 
     def ListProposals(self, request, context):
         """Lists the proposals that the caller may see, without their files, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadFile(self, request, context):
+        """Reads the content of a file of a proposal, or of one that the proposal rejects, in pieces. NOT_FOUND: the
+        proposal has no file with this content, or the caller may not see it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -78,6 +91,11 @@ def add_ProposalServiceServicer_to_server(servicer, server):
                     request_deserializer=ide__orchestrator_dot_v1_dot_proposal__pb2.ListProposalsRequest.FromString,
                     response_serializer=ide__orchestrator_dot_v1_dot_proposal__pb2.ListProposalsResponse.SerializeToString,
             ),
+            'ReadFile': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadFile,
+                    request_deserializer=ide__orchestrator_dot_v1_dot_proposal__pb2.ReadFileRequest.FromString,
+                    response_serializer=ide__orchestrator_dot_v1_dot_proposal__pb2.ReadFileResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'ide_orchestrator.v1.ProposalService', rpc_method_handlers)
@@ -87,7 +105,7 @@ def add_ProposalServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ProposalService:
-    """Reads proposals.
+    """Reads proposals and their files.
     """
 
     @staticmethod
@@ -134,6 +152,33 @@ class ProposalService:
             '/ide_orchestrator.v1.ProposalService/ListProposals',
             ide__orchestrator_dot_v1_dot_proposal__pb2.ListProposalsRequest.SerializeToString,
             ide__orchestrator_dot_v1_dot_proposal__pb2.ListProposalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ide_orchestrator.v1.ProposalService/ReadFile',
+            ide__orchestrator_dot_v1_dot_proposal__pb2.ReadFileRequest.SerializeToString,
+            ide__orchestrator_dot_v1_dot_proposal__pb2.ReadFileResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ProposalServiceStub:
-    """Reads proposals."""
+    """Reads proposals and their files."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -37,19 +37,27 @@ class ProposalServiceStub:
     """Reads a proposal with its files. NOT_FOUND: it does not exist, or the caller may not see it."""
     ListProposals: _grpc.UnaryUnaryMultiCallable[_proposal_pb2.ListProposalsRequest, _proposal_pb2.ListProposalsResponse]
     """Lists the proposals that the caller may see, without their files, newest first."""
+    ReadFile: _grpc.UnaryStreamMultiCallable[_proposal_pb2.ReadFileRequest, _proposal_pb2.ReadFileResponse]
+    """Reads the content of a file of a proposal, or of one that the proposal rejects, in pieces. NOT_FOUND: the
+    proposal has no file with this content, or the caller may not see it.
+    """
 
 @_typing.type_check_only
 class ProposalServiceAsyncStub(ProposalServiceStub):
-    """Reads proposals."""
+    """Reads proposals and their files."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetProposal: _aio.UnaryUnaryMultiCallable[_proposal_pb2.GetProposalRequest, _proposal_pb2.GetProposalResponse]  # type: ignore[assignment]
     """Reads a proposal with its files. NOT_FOUND: it does not exist, or the caller may not see it."""
     ListProposals: _aio.UnaryUnaryMultiCallable[_proposal_pb2.ListProposalsRequest, _proposal_pb2.ListProposalsResponse]  # type: ignore[assignment]
     """Lists the proposals that the caller may see, without their files, newest first."""
+    ReadFile: _aio.UnaryStreamMultiCallable[_proposal_pb2.ReadFileRequest, _proposal_pb2.ReadFileResponse]  # type: ignore[assignment]
+    """Reads the content of a file of a proposal, or of one that the proposal rejects, in pieces. NOT_FOUND: the
+    proposal has no file with this content, or the caller may not see it.
+    """
 
 class ProposalServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Reads proposals."""
+    """Reads proposals and their files."""
 
     @_abc_1.abstractmethod
     def GetProposal(
@@ -66,5 +74,15 @@ class ProposalServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_proposal_pb2.ListProposalsResponse, _abc.Awaitable[_proposal_pb2.ListProposalsResponse]]:
         """Lists the proposals that the caller may see, without their files, newest first."""
+
+    @_abc_1.abstractmethod
+    def ReadFile(
+        self,
+        request: _proposal_pb2.ReadFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_proposal_pb2.ReadFileResponse], _abc.AsyncIterator[_proposal_pb2.ReadFileResponse]]:
+        """Reads the content of a file of a proposal, or of one that the proposal rejects, in pieces. NOT_FOUND: the
+        proposal has no file with this content, or the caller may not see it.
+        """
 
 def add_ProposalServiceServicer_to_server(servicer: ProposalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

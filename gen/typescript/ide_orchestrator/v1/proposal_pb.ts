@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file ide_orchestrator/v1/proposal.proto.
  */
 export const file_ide_orchestrator_v1_proposal: GenFile = /*@__PURE__*/
-  fileDesc("CiJpZGVfb3JjaGVzdHJhdG9yL3YxL3Byb3Bvc2FsLnByb3RvEhNpZGVfb3JjaGVzdHJhdG9yLnYxIq0FCghQcm9wb3NhbBIKCgJpZBgBIAEoCRIQCghkcmFmdF9pZBgCIAEoCRITCgt3b3JrZmxvd19pZBgDIAEoCRIRCgl0aHJlYWRfaWQYBCABKAkSMwoGc3RhdHVzGAUgASgOMiMuaWRlX29yY2hlc3RyYXRvci52MS5Qcm9wb3NhbFN0YXR1cxITCgt1c2VyX3Byb21wdBgGIAEoCRIeChFjb250ZXh0X2ZpbGVfcGF0aBgHIAEoCUgAiAEBEh4KEWNvbnRleHRfc2VsZWN0aW9uGAggASgJSAGIAQESOwoPZ2VuZXJhdGVkX2ZpbGVzGAkgAygLMiIuaWRlX29yY2hlc3RyYXRvci52MS5HZW5lcmF0ZWRGaWxlEhIKCmZpbGVfY291bnQYCiABKA0SLwoLY3JlYXRlX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDWNvbXBsZXRlX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhoKEmNyZWF0ZWRfYnlfdXNlcl9pZBgNIAEoCRIgChNyZXNvbHZlZF9ieV91c2VyX2lkGA4gASgJSAKIAQESMAoMcmVzb2x2ZV90aW1lGA8gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCgdmYWlsdXJlGBAgASgLMhwuaWRlX29yY2hlc3RyYXRvci52MS5GYWlsdXJlEjkKDnJlamVjdGVkX2ZpbGVzGBEgAygLMiEuaWRlX29yY2hlc3RyYXRvci52MS5SZWplY3RlZEZpbGVCFAoSX2NvbnRleHRfZmlsZV9wYXRoQhQKEl9jb250ZXh0X3NlbGVjdGlvbkIWChRfcmVzb2x2ZWRfYnlfdXNlcl9pZCIsCgxSZWplY3RlZEZpbGUSDAoEcGF0aBgBIAEoCRIOCgZyZWFzb24YAiABKAkiqgEKDUdlbmVyYXRlZEZpbGUSDAoEcGF0aBgBIAEoCRIOCgR0ZXh0GAIgASgJSAASEAoGYmluYXJ5GAMgASgMSAASDgoGc2hhMjU2GAQgASgJEhIKCnNpemVfYnl0ZXMYBSABKAQSEgoKY3JlYXRlZF9hdBgGIAEoCRITCgttb2RpZmllZF9hdBgHIAEoCRIRCglzYW5pdGl6ZWQYCCABKAhCCQoHY29udGVudCIpChJHZXRQcm9wb3NhbFJlcXVlc3QSEwoLcHJvcG9zYWxfaWQYASABKAkiRgoTR2V0UHJvcG9zYWxSZXNwb25zZRIvCghwcm9wb3NhbBgBIAEoCzIdLmlkZV9vcmNoZXN0cmF0b3IudjEuUHJvcG9zYWwihwEKFExpc3RQcm9wb3NhbHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJEhMKC3dvcmtmbG93X2lkGAMgASgJEjMKBnN0YXR1cxgEIAEoDjIjLmlkZV9vcmNoZXN0cmF0b3IudjEuUHJvcG9zYWxTdGF0dXMiYgoVTGlzdFByb3Bvc2Fsc1Jlc3BvbnNlEjAKCXByb3Bvc2FscxgBIAMoCzIdLmlkZV9vcmNoZXN0cmF0b3IudjEuUHJvcG9zYWwSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJMtsBCg9Qcm9wb3NhbFNlcnZpY2USYAoLR2V0UHJvcG9zYWwSJy5pZGVfb3JjaGVzdHJhdG9yLnYxLkdldFByb3Bvc2FsUmVxdWVzdBooLmlkZV9vcmNoZXN0cmF0b3IudjEuR2V0UHJvcG9zYWxSZXNwb25zZRJmCg1MaXN0UHJvcG9zYWxzEikuaWRlX29yY2hlc3RyYXRvci52MS5MaXN0UHJvcG9zYWxzUmVxdWVzdBoqLmlkZV9vcmNoZXN0cmF0b3IudjEuTGlzdFByb3Bvc2Fsc1Jlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_timestamp, file_ide_orchestrator_v1_refinement]);
+  fileDesc("CiJpZGVfb3JjaGVzdHJhdG9yL3YxL3Byb3Bvc2FsLnByb3RvEhNpZGVfb3JjaGVzdHJhdG9yLnYxIq0FCghQcm9wb3NhbBIKCgJpZBgBIAEoCRIQCghkcmFmdF9pZBgCIAEoCRITCgt3b3JrZmxvd19pZBgDIAEoCRIRCgl0aHJlYWRfaWQYBCABKAkSMwoGc3RhdHVzGAUgASgOMiMuaWRlX29yY2hlc3RyYXRvci52MS5Qcm9wb3NhbFN0YXR1cxITCgt1c2VyX3Byb21wdBgGIAEoCRIeChFjb250ZXh0X2ZpbGVfcGF0aBgHIAEoCUgAiAEBEh4KEWNvbnRleHRfc2VsZWN0aW9uGAggASgJSAGIAQESOwoPZ2VuZXJhdGVkX2ZpbGVzGAkgAygLMiIuaWRlX29yY2hlc3RyYXRvci52MS5HZW5lcmF0ZWRGaWxlEhIKCmZpbGVfY291bnQYCiABKA0SLwoLY3JlYXRlX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDWNvbXBsZXRlX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhoKEmNyZWF0ZWRfYnlfdXNlcl9pZBgNIAEoCRIgChNyZXNvbHZlZF9ieV91c2VyX2lkGA4gASgJSAKIAQESMAoMcmVzb2x2ZV90aW1lGA8gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCgdmYWlsdXJlGBAgASgLMhwuaWRlX29yY2hlc3RyYXRvci52MS5GYWlsdXJlEjkKDnJlamVjdGVkX2ZpbGVzGBEgAygLMiEuaWRlX29yY2hlc3RyYXRvci52MS5SZWplY3RlZEZpbGVCFAoSX2NvbnRleHRfZmlsZV9wYXRoQhQKEl9jb250ZXh0X3NlbGVjdGlvbkIWChRfcmVzb2x2ZWRfYnlfdXNlcl9pZCJQCgxSZWplY3RlZEZpbGUSDAoEcGF0aBgBIAEoCRIOCgZyZWFzb24YAiABKAkSDgoGc2hhMjU2GAMgASgJEhIKCnNpemVfYnl0ZXMYBCABKAQiqgEKDUdlbmVyYXRlZEZpbGUSDAoEcGF0aBgBIAEoCRIOCgR0ZXh0GAIgASgJSAASEAoGYmluYXJ5GAMgASgMSAASDgoGc2hhMjU2GAQgASgJEhIKCnNpemVfYnl0ZXMYBSABKAQSEgoKY3JlYXRlZF9hdBgGIAEoCRITCgttb2RpZmllZF9hdBgHIAEoCRIRCglzYW5pdGl6ZWQYCCABKAhCCQoHY29udGVudCIpChJHZXRQcm9wb3NhbFJlcXVlc3QSEwoLcHJvcG9zYWxfaWQYASABKAkiRgoTR2V0UHJvcG9zYWxSZXNwb25zZRIvCghwcm9wb3NhbBgBIAEoCzIdLmlkZV9vcmNoZXN0cmF0b3IudjEuUHJvcG9zYWwihwEKFExpc3RQcm9wb3NhbHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJEhMKC3dvcmtmbG93X2lkGAMgASgJEjMKBnN0YXR1cxgEIAEoDjIjLmlkZV9vcmNoZXN0cmF0b3IudjEuUHJvcG9zYWxTdGF0dXMiYgoVTGlzdFByb3Bvc2Fsc1Jlc3BvbnNlEjAKCXByb3Bvc2FscxgBIAMoCzIdLmlkZV9vcmNoZXN0cmF0b3IudjEuUHJvcG9zYWwSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIkYKD1JlYWRGaWxlUmVxdWVzdBITCgtwcm9wb3NhbF9pZBgBIAEoCRIOCgZzaGEyNTYYAiABKAkSDgoGb2Zmc2V0GAMgASgEIkQKEFJlYWRGaWxlUmVzcG9uc2USDAoEZGF0YRgBIAEoDBIOCgZvZmZzZXQYAiABKAQSEgoKc2l6ZV9ieXRlcxgDIAEoBDK2AgoPUHJvcG9zYWxTZXJ2aWNlEmAKC0dldFByb3Bvc2FsEicuaWRlX29yY2hlc3RyYXRvci52MS5HZXRQcm9wb3NhbFJlcXVlc3QaKC5pZGVfb3JjaGVzdHJhdG9yLnYxLkdldFByb3Bvc2FsUmVzcG9uc2USZgoNTGlzdFByb3Bvc2FscxIpLmlkZV9vcmNoZXN0cmF0b3IudjEuTGlzdFByb3Bvc2Fsc1JlcXVlc3QaKi5pZGVfb3JjaGVzdHJhdG9yLnYxLkxpc3RQcm9wb3NhbHNSZXNwb25zZRJZCghSZWFkRmlsZRIkLmlkZV9vcmNoZXN0cmF0b3IudjEuUmVhZEZpbGVSZXF1ZXN0GiUuaWRlX29yY2hlc3RyYXRvci52MS5SZWFkRmlsZVJlc3BvbnNlMAFiBnByb3RvMw", [file_google_protobuf_timestamp, file_ide_orchestrator_v1_refinement]);
 
 /**
  * The result of a refinement.
@@ -153,7 +153,7 @@ export const ProposalSchema: GenMessage<Proposal> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_proposal, 0);
 
 /**
- * A file that the run produced and the proposal leaves out. The run's events contain it.
+ * A file that the run produced and the proposal leaves out. ReadFile reads its content.
  *
  * @generated from message ide_orchestrator.v1.RejectedFile
  */
@@ -167,11 +167,25 @@ export type RejectedFile = Message<"ide_orchestrator.v1.RejectedFile"> & {
   path: string;
 
   /**
-   * The reason: a stable code, such as `not_absolute`, `dot_segment` or `collision`.
+   * The reason: a stable code, such as `dot_segment`, `lone_surrogate` or `unreadable`.
    *
    * @generated from field: string reason = 2;
    */
   reason: string;
+
+  /**
+   * SHA-256 of the content in lower-case hex; empty for a proposal that an earlier release finished.
+   *
+   * @generated from field: string sha256 = 3;
+   */
+  sha256: string;
+
+  /**
+   * Size of the content in bytes; 0 for a proposal that an earlier release finished.
+   *
+   * @generated from field: uint64 size_bytes = 4;
+   */
+  sizeBytes: bigint;
 };
 
 /**
@@ -373,7 +387,77 @@ export const ListProposalsResponseSchema: GenMessage<ListProposalsResponse> = /*
   messageDesc(file_ide_orchestrator_v1_proposal, 6);
 
 /**
- * Reads proposals.
+ * Request of ReadFile.
+ *
+ * @generated from message ide_orchestrator.v1.ReadFileRequest
+ */
+export type ReadFileRequest = Message<"ide_orchestrator.v1.ReadFileRequest"> & {
+  /**
+   * The proposal (UUID).
+   *
+   * @generated from field: string proposal_id = 1;
+   */
+  proposalId: string;
+
+  /**
+   * SHA-256 of the content in hex: `sha256` of a GeneratedFile or RejectedFile.
+   *
+   * @generated from field: string sha256 = 2;
+   */
+  sha256: string;
+
+  /**
+   * First byte to read, from 0; the content's size reads nothing.
+   *
+   * @generated from field: uint64 offset = 3;
+   */
+  offset: bigint;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.ReadFileRequest.
+ * Use `create(ReadFileRequestSchema)` to create a new message.
+ */
+export const ReadFileRequestSchema: GenMessage<ReadFileRequest> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_proposal, 7);
+
+/**
+ * Response of ReadFile: the next piece. A stream has at least one, and ends with the content's last byte.
+ *
+ * @generated from message ide_orchestrator.v1.ReadFileResponse
+ */
+export type ReadFileResponse = Message<"ide_orchestrator.v1.ReadFileResponse"> & {
+  /**
+   * The bytes from `offset` on, at most 1 MiB; empty only when nothing is left.
+   *
+   * @generated from field: bytes data = 1;
+   */
+  data: Uint8Array;
+
+  /**
+   * Position of the first of these bytes in the content, from 0.
+   *
+   * @generated from field: uint64 offset = 2;
+   */
+  offset: bigint;
+
+  /**
+   * Size of the whole content in bytes.
+   *
+   * @generated from field: uint64 size_bytes = 3;
+   */
+  sizeBytes: bigint;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.ReadFileResponse.
+ * Use `create(ReadFileResponseSchema)` to create a new message.
+ */
+export const ReadFileResponseSchema: GenMessage<ReadFileResponse> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_proposal, 8);
+
+/**
+ * Reads proposals and their files.
  *
  * @generated from service ide_orchestrator.v1.ProposalService
  */
@@ -397,6 +481,17 @@ export const ProposalService: GenService<{
     methodKind: "unary";
     input: typeof ListProposalsRequestSchema;
     output: typeof ListProposalsResponseSchema;
+  },
+  /**
+   * Reads the content of a file of a proposal, or of one that the proposal rejects, in pieces. NOT_FOUND: the
+   * proposal has no file with this content, or the caller may not see it.
+   *
+   * @generated from rpc ide_orchestrator.v1.ProposalService.ReadFile
+   */
+  readFile: {
+    methodKind: "server_streaming";
+    input: typeof ReadFileRequestSchema;
+    output: typeof ReadFileResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_ide_orchestrator_v1_proposal, 0);

@@ -48,6 +48,8 @@ __all__ = (
     "ProblemReason",
     "Proposal",
     "ProposalStatus",
+    "ReadFileRequest",
+    "ReadFileResponse",
     "Reconnect",
     "Refinement",
     "RejectedFile",
@@ -1540,6 +1542,56 @@ default_message_pool.register_message("ide_orchestrator.v1", "Proposal", Proposa
 
 
 @dataclass(eq=False, repr=False)
+class ReadFileRequest(betterproto2.Message):
+    """
+    Request of ReadFile.
+    """
+
+    proposal_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The proposal (UUID).
+    """
+
+    sha256: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    SHA-256 of the content in hex: `sha256` of a GeneratedFile or RejectedFile.
+    """
+
+    offset: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+    """
+    First byte to read, from 0; the content's size reads nothing.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "ReadFileRequest", ReadFileRequest)
+
+
+@dataclass(eq=False, repr=False)
+class ReadFileResponse(betterproto2.Message):
+    """
+    Response of ReadFile: the next piece. A stream has at least one, and ends with the content's last byte.
+    """
+
+    data: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
+    """
+    The bytes from `offset` on, at most 1 MiB; empty only when nothing is left.
+    """
+
+    offset: "int" = betterproto2.field(2, betterproto2.TYPE_UINT64)
+    """
+    Position of the first of these bytes in the content, from 0.
+    """
+
+    size_bytes: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+    """
+    Size of the whole content in bytes.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "ReadFileResponse", ReadFileResponse)
+
+
+@dataclass(eq=False, repr=False)
 class Reconnect(betterproto2.Message):
     """
     Asks the reader to watch again from its cursor, because this replica is shutting down. The stream goes on
@@ -1624,7 +1676,7 @@ default_message_pool.register_message("ide_orchestrator.v1", "Refinement", Refin
 @dataclass(eq=False, repr=False)
 class RejectedFile(betterproto2.Message):
     """
-    A file that the run produced and the proposal leaves out. The run's events contain it.
+    A file that the run produced and the proposal leaves out. ReadFile reads its content.
     """
 
     path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -1635,7 +1687,17 @@ class RejectedFile(betterproto2.Message):
 
     reason: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The reason: a stable code, such as `not_absolute`, `dot_segment` or `collision`.
+    The reason: a stable code, such as `dot_segment`, `lone_surrogate` or `unreadable`.
+    """
+
+    sha256: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    SHA-256 of the content in lower-case hex; empty for a proposal that an earlier release finished.
+    """
+
+    size_bytes: "int" = betterproto2.field(4, betterproto2.TYPE_UINT64)
+    """
+    Size of the content in bytes; 0 for a proposal that an earlier release finished.
     """
 
 
