@@ -188,8 +188,8 @@ def _core(
         every(RECHECK_S, authorizations.recheck, clock),
         every(SYNC_S, quotas.sync, clock, immediately=True),
         every(RETENTION_SWEEP_S, retention.sweep, clock),
-        every(lambda: runner.context.limits.renew_s, runner.keep_leases, clock),
-        every(lambda: runner.context.limits.sweep_s, runner.sweep, clock, immediately=True),
+        runner.keep_leases_forever(),
+        runner.sweep_forever(),
     )
     return Core(
         pool=pool,

@@ -1,8 +1,8 @@
 """Driver errors to domain errors.
 
-Only errors that mean "the database cannot be reached, or did not answer" become DatabaseUnavailable.
-Everything else (a syntax error, a violated constraint) is a bug and is raised unchanged. Callers never see
-the driver's text; the cause is chained for the log.
+Errors that mean "the database cannot be reached, did not answer, or asks to try again" become
+DatabaseUnavailable. Everything else (a syntax error, a violated constraint) is a bug and is raised unchanged.
+Callers never see the driver's text; the cause is chained for the log.
 """
 
 from __future__ import annotations
@@ -23,30 +23,35 @@ _LOST = (
     OSError,  # includes TimeoutError
 )
 
-#: Answers of a server that cannot serve now.
+#: Answers of a server that cannot serve now, by their class where all of a class say so.
 _REFUSED = (
-    asyncpg.TooManyConnectionsError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.IdleSessionTimeoutError,
-    asyncpg.QueryCanceledError,
+    asyncpg.InsufficientResourcesError,  # connections, memory, disk
+    asyncpg.OperatorInterventionError,  # shut down, starting up, cancelled, database dropped
+    asyncpg.PostgresIOError,
     asyncpg.LockNotAvailableError,
-    asyncpg.OutOfMemoryError,
-    asyncpg.DiskFullError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.ReadOnlySQLTransactionError,  # the answer of a demoted primary
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TransactionTimeoutError,
+)
+
+#: Answers that ask to try again: nothing was executed.
+_ROLLED_BACK = (
+    asyncpg.TransactionRollbackError,  # deadlocks, and conflicts under a stricter isolation level
+    asyncpg.InvalidCachedStatementError,  # the schema changed under a prepared statement
+    asyncpg.InvalidSQLStatementNameError,  # a pooler lost a prepared statement
+    asyncpg.DuplicatePreparedStatementError,
 )
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether the error says that the database cannot be reached or cannot serve now."""
+    """Whether the error says that the database cannot be reached, cannot serve now, or asks to try again."""
     if isinstance(error, asyncpg.DataError):  # an InterfaceError when the driver refuses an argument
         return False
     if isinstance(error, asyncpg.InterfaceError) and "another operation" in str(error):
         return False  # two tasks on one connection: a bug in the hub
-    return isinstance(error, _LOST + _REFUSED)
+    return isinstance(error, _LOST + _REFUSED + _ROLLED_BACK)
 
 
 @contextmanager

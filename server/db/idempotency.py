@@ -15,7 +15,7 @@ from server.domain.proposals.store import EarlierStart
 NOT_ACCEPTED_REASONS = [reason.value for reason in NOT_ACCEPTED]
 
 _EARLIER = """
-SELECT k.request_sha256, k.thread_id, r.proposal_id, r.created_at,
+SELECT k.request_sha256, k.thread_id, r.proposal_id, p.created_at,
   r.status NOT IN ('pending', 'invoking') AND NOT n.not_accepted AS accepted,
   k.expires_at < now() OR n.not_accepted AS key_reusable
 FROM idempotency_keys k JOIN runs r ON r.thread_id = k.thread_id JOIN proposals p ON p.id = r.proposal_id,

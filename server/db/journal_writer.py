@@ -3,10 +3,12 @@
 1. Only committed segments are published.
 2. Each commit takes the events of all runs that arrived during the previous one, up to a limit.
 3. One statement checks the fence and moves `last_seq` from the value that the writer knows to the new one.
-   For a run whose row does not match, nothing is written.
+   For a run whose row does not match, nothing is written. A run and its fence name a batch everywhere: the
+   log of a lost lease and that of its successor may be in one commit.
 4. When the connection breaks during a commit, its result is unknown: the writer reads the row again to
    find out. Nothing is written twice and nothing is lost.
 5. A commit also renews the lease.
+6. A fault costs the run that causes it, never the others of its commit.
 """
 
 from __future__ import annotations
@@ -43,12 +45,12 @@ WITH input AS (
   FROM input i
   WHERE r.thread_id = i.thread_id AND r.fence = i.fence AND r.last_seq = i.base
     AND r.status IN {ACTIVE_STATUSES}
-  RETURNING r.thread_id
+  RETURNING r.thread_id, r.fence
 ), added AS (
   INSERT INTO events (thread_id, first_seq, last_seq, batch, residues)
-  SELECT i.thread_id, i.base + 1, i.last, i.batch, i.residues FROM input i JOIN moved USING (thread_id)
+  SELECT i.thread_id, i.base + 1, i.last, i.batch, i.residues FROM input i JOIN moved USING (thread_id, fence)
 )
-SELECT thread_id FROM moved
+SELECT thread_id, fence FROM moved
 """  # noqa: S608 - only constants
 
 _POSITIONS = f"""
@@ -83,7 +85,21 @@ class JournalWriter:
                 await self._commit(batches)
 
     async def _commit(self, batches: list[Batch]) -> None:
-        """Commit the batches, through any number of outages of the database."""
+        """Commit the batches. A batch that cannot be committed loses its lease; the others do not."""
+        try:
+            await self._commit_together(batches)
+        except Exception:
+            unsettled = [batch for batch in batches if not batch.settled]
+            if len(batches) > 1:
+                for batch in unsettled:
+                    await self._commit([batch])
+                return
+            _logger.exception("journal_commit_failed")
+            for batch in unsettled:
+                batch.log.mark_lost()
+
+    async def _commit_together(self, batches: list[Batch]) -> None:
+        """Commit the batches in one statement, through any number of outages of the database."""
         backoff = Backoff(RETRY_FIRST_S, MAX_RETRY_S)
         #: Whether the batches may be committed already, or their lease be lost: then the rows are read first.
         uncertain = False
@@ -91,15 +107,9 @@ class JournalWriter:
             try:
                 batches = await (self._reconcile(batches) if uncertain else self._append(batches))
                 uncertain = not uncertain
-            except (DatabaseUnavailable, asyncpg.DeadlockDetectedError):
+            except DatabaseUnavailable:
                 uncertain = True
                 await self._clock.sleep(backoff.next_pause_s())
-            except Exception:
-                # A bug: these runs stop here and are taken over later; the others continue.
-                _logger.exception("journal_commit_failed")
-                for batch in batches:
-                    batch.log.mark_lost()
-                return
 
     async def _append(self, batches: list[Batch]) -> list[Batch]:
         """Send the batches once. Returns those that the database did not accept."""
@@ -110,10 +120,10 @@ class JournalWriter:
         now = self._clock.monotonic()
         self._on_commit_time(now - began, now - min(batch.put_at for batch in batches))
         crash_point("after_append")
-        moved = {row["thread_id"] for row in rows}
+        moved = {(row["thread_id"], row["fence"]) for row in rows}
         refused: list[Batch] = []
         for batch in batches:
-            if batch.log.thread_id in moved:
+            if (batch.log.thread_id, batch.log.fence) in moved:
                 self._mark_committed(batch)
             else:
                 refused.append(batch)
@@ -140,7 +150,11 @@ class JournalWriter:
         segment = Segment(batch.base + 1, batch.last, batch.event_bytes, batch.delta_bytes)
         # The floor is 1: retention removes events of ended runs alone.
         head = JournalHead(last_seq=batch.last, epoch=batch.epoch, floor=1, terminal=False)
-        self._on_commit(batch.log.thread_id, segment, head)
+        try:
+            self._on_commit(batch.log.thread_id, segment, head)
+        except Exception:
+            # It is committed: readers find it in the journal.
+            _logger.exception("commit_listener_failed")
 
 
 def _columns(batches: list[Batch]) -> tuple[list[object], ...]:

@@ -73,8 +73,9 @@ WITH expired AS (
   INSERT INTO proposal_access (proposal_id, user_id, access_type, granted_at)
   SELECT id, $8, 'owner', $7 FROM proposal
 ), run AS (
-  INSERT INTO runs (thread_id, proposal_id, owner, lease_until, last_seq, trace_id, invocation, created_at)
-  SELECT $3, id, $9, now() + $10::interval, 1, $11, $12::jsonb, $7 FROM proposal
+  -- created_at is the database's time, by which a run's age is judged.
+  INSERT INTO runs (thread_id, proposal_id, owner, lease_until, last_seq, trace_id, invocation)
+  SELECT $3, id, $9, now() + $10::interval, 1, $11, $12::jsonb FROM proposal
 ), event AS (
   INSERT INTO events (thread_id, first_seq, last_seq, batch, residues)
   SELECT $3, 1, 1, $13, $14 FROM proposal
@@ -178,7 +179,7 @@ class PostgresProposalStore(ProposalStore):
             last_seq=1,
             epoch=1,
             invocation=invocation,
-            created_at=now,
+            age_s=0.0,
             proposal_id=proposal_id,
             workflow_id=command.workflow_id,
         )

@@ -6,8 +6,8 @@ over too early. Every change checks the lease in its WHERE clause, so this is SQ
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import asyncpg
@@ -22,10 +22,23 @@ from server.domain.runs.status import RunStatus
 #: The statuses of runs that have not ended, as an SQL list.
 ACTIVE_STATUSES = "('pending', 'invoking', 'running')"
 
+#: Seconds within which a claim is answered, or takes nothing.
+CLAIM_S = 5.0
+
+#: Far cheaper than a claim, which locks rows.
+_FIND_EXPIRED = f"""
+SELECT clock_timestamp() WHERE EXISTS (
+  SELECT FROM runs WHERE status IN {ACTIVE_STATUSES} AND (lease_until IS NULL OR lease_until < now())
+    AND thread_id <> ALL($1::uuid[]))
+"""  # noqa: S608 - only constants
+
 _CLAIM_EXPIRED = f"""
 WITH due AS (
   SELECT thread_id FROM runs
   WHERE status IN {ACTIVE_STATUSES} AND (lease_until IS NULL OR lease_until < now())
+    AND thread_id <> ALL($4::uuid[])
+    -- A server that hung executes the statement when nobody waits for it any more.
+    AND clock_timestamp() < $5::timestamptz + $6::interval
   ORDER BY lease_until NULLS FIRST LIMIT $1 FOR UPDATE SKIP LOCKED
 ), taken AS (
   UPDATE runs r SET owner = $2, fence = r.fence + 1, lease_until = now() + $3::interval,
@@ -36,9 +49,17 @@ WITH due AS (
   FROM due WHERE r.thread_id = due.thread_id
   RETURNING r.*
 )
-SELECT taken.*, d.workflow_id FROM taken
+SELECT taken.*, d.workflow_id, extract(epoch FROM now() - taken.created_at)::float8 AS age_s FROM taken
 JOIN proposals p ON p.id = taken.proposal_id JOIN drafts d ON d.id = p.draft_id
 """  # noqa: S608 - only constants
+
+_AWAIT_INPUT = """
+WITH run AS (
+  UPDATE runs SET takeovers = 0 WHERE thread_id = $1 AND fence = $2 RETURNING proposal_id
+)
+UPDATE proposals p SET status = 'awaiting_input' FROM run
+WHERE p.id = run.proposal_id AND p.status IN ('processing', 'awaiting_input') RETURNING true
+"""
 
 _RENEW = f"""
 WITH held AS (
@@ -48,7 +69,15 @@ WITH held AS (
   -- A locked row is being appended to, which renews its lease.
   FOR UPDATE OF r SKIP LOCKED
 )
-UPDATE runs r SET lease_until = now() + $3::interval FROM held WHERE r.thread_id = held.thread_id
+UPDATE runs r SET lease_until = now() + $3::interval,
+  takeovers = CASE WHEN r.thread_id = ANY($4::uuid[]) THEN 0 ELSE r.takeovers END
+FROM held WHERE r.thread_id = held.thread_id
+"""  # noqa: S608 - only constants
+
+_RELEASE = f"""
+UPDATE runs r SET owner = NULL, lease_until = NULL, fence = r.fence + 1
+FROM unnest($1::uuid[], $2::bigint[]) AS l(thread_id, fence)
+WHERE r.thread_id = l.thread_id AND r.fence = l.fence AND r.status IN {ACTIVE_STATUSES}
 """  # noqa: S608 - only constants
 
 _HELD = """
@@ -89,41 +118,44 @@ class PostgresRunStore(RunStore):
     @override
     async def await_input(self, lease: Lease) -> None:
         with database_errors():
-            done = await self._pool.fetchval(
-                "UPDATE proposals p SET status = 'awaiting_input' FROM runs r "
-                "WHERE r.thread_id = $1 AND r.fence = $2 AND p.id = r.proposal_id "
-                "AND p.status IN ('processing', 'awaiting_input') RETURNING true",
-                lease.thread_id,
-                lease.fence,
-            )
+            done = await self._pool.fetchval(_AWAIT_INPUT, lease.thread_id, lease.fence)
         if not done:
             raise LeaseLost
 
     @override
-    async def renew(self, leases: Sequence[tuple[UUID, int]]) -> Mapping[UUID, bool]:
+    async def renew(
+        self, leases: Sequence[tuple[UUID, int]], *, advanced: Collection[UUID] = ()
+    ) -> Mapping[UUID, bool]:
         if not leases:
             return {}
         threads, fences = [thread for thread, _ in leases], [fence for _, fence in leases]
         with database_errors():
             async with self._pool.acquire() as connection:
-                await connection.execute(_RENEW, threads, fences, self._ttl)
+                await connection.execute(_RENEW, threads, fences, self._ttl, list(advanced))
                 rows = await connection.fetch(_HELD, threads, fences)
         return {row["thread_id"]: row["cancel"] for row in rows}
 
     @override
-    async def release(self, lease: Lease) -> None:
+    async def release(self, leases: Sequence[Lease]) -> None:
+        threads, fences = [lease.thread_id for lease in leases], [lease.fence for lease in leases]
         with database_errors():
-            await self._pool.execute(
-                f"UPDATE runs SET owner = NULL, lease_until = NULL, fence = fence + 1 "  # noqa: S608 - only constants
-                f"WHERE thread_id = $1 AND fence = $2 AND status IN {ACTIVE_STATUSES}",
-                lease.thread_id,
-                lease.fence,
-            )
+            await self._pool.execute(_RELEASE, threads, fences)
 
     @override
-    async def claim_expired(self, limit: int) -> Sequence[Lease]:
+    async def find_expired(self, driven: Collection[UUID]) -> datetime | None:
         with database_errors():
-            rows = await self._pool.fetch(_CLAIM_EXPIRED, limit, self._owner, self._ttl)
+            found_at: datetime | None = await self._pool.fetchval(_FIND_EXPIRED, list(driven))
+        return found_at
+
+    @override
+    async def claim_expired(
+        self, limit: int, *, found_at: datetime, driven: Collection[UUID] = ()
+    ) -> Sequence[Lease]:
+        within = timedelta(seconds=CLAIM_S)
+        with database_errors():
+            rows = await self._pool.fetch(
+                _CLAIM_EXPIRED, limit, self._owner, self._ttl, list(driven), found_at, within, timeout=CLAIM_S
+            )
         return [
             Lease(
                 thread_id=row["thread_id"],
@@ -133,7 +165,7 @@ class PostgresRunStore(RunStore):
                 last_seq=row["last_seq"],
                 epoch=row["epoch"],
                 invocation=invocation_from_jsonb(row["invocation"]),
-                created_at=row["created_at"],
+                age_s=row["age_s"],
                 proposal_id=row["proposal_id"],
                 workflow_id=row["workflow_id"],
                 takeovers=row["takeovers"],

@@ -23,9 +23,7 @@ from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
 from server.domain.model import Failure
 from server.domain.proposals.files import File
-from server.domain.runs.lease import Lease
-from server.domain.runs.status import RunStatus
-from tests.support.stored import a_run, a_user, a_workflow
+from tests.support.stored import a_running_run
 
 
 class Told:
@@ -52,15 +50,6 @@ async def writing(pool: Any) -> AsyncIterator[tuple[PostgresJournal, Told]]:
         yield journal, told
 
 
-async def a_lease(pool: Any) -> Lease:
-    user = await a_user(pool)
-    lease = await a_run(pool, user, await a_workflow(pool, user))
-    runs = PostgresRunStore(pool, owner="replica-1", lease_ttl_s=15)
-    await runs.set_status(lease, RunStatus.INVOKING, attempt=1)
-    await runs.set_status(lease, RunStatus.RUNNING, attempt=1)
-    return lease
-
-
 async def everything(journal: PostgresJournal, thread_id: UUID, after: int = 0) -> list[Segment]:
     found: list[Segment] = []
     while True:
@@ -72,7 +61,7 @@ async def everything(journal: PostgresJournal, thread_id: UUID, after: int = 0) 
 
 
 async def test_events_are_announced_and_read_in_order_with_their_deltas(pool: Any) -> None:
-    lease = await a_lease(pool)
+    lease = await a_running_run(pool)
     async with writing(pool) as (journal, told):
         log = journal.open(lease)
         for number in range(500):
@@ -88,7 +77,7 @@ async def test_events_are_announced_and_read_in_order_with_their_deltas(pool: An
 
 
 async def test_one_commit_takes_what_came_from_many_runs(pool: Any) -> None:
-    leases = [await a_lease(pool) for _ in range(5)]
+    leases = [await a_running_run(pool) for _ in range(5)]
     async with writing(pool) as (journal, told):
         logs = [journal.open(lease) for lease in leases]
         for number in range(100):
@@ -101,7 +90,7 @@ async def test_one_commit_takes_what_came_from_many_runs(pool: Any) -> None:
 
 
 async def test_a_reader_gets_what_follows_its_cursor_at_every_seq(pool: Any) -> None:
-    lease = await a_lease(pool)
+    lease = await a_running_run(pool)
     async with writing(pool) as (journal, _):
         log = journal.open(lease)
         for number in range(2, 40):
@@ -116,7 +105,7 @@ async def test_a_reader_gets_what_follows_its_cursor_at_every_seq(pool: Any) -> 
 
 
 async def test_the_holder_of_an_old_fence_writes_nothing_and_stops(pool: Any) -> None:
-    lease = await a_lease(pool)
+    lease = await a_running_run(pool)
     async with writing(pool) as (journal, told):
         log = journal.open(lease)
         await pool.execute("UPDATE runs SET fence = fence + 1 WHERE thread_id = $1", lease.thread_id)
@@ -130,7 +119,7 @@ async def test_the_holder_of_an_old_fence_writes_nothing_and_stops(pool: Any) ->
 
 
 async def test_an_old_fence_cannot_finish_a_run(pool: Any) -> None:
-    lease = await a_lease(pool)
+    lease = await a_running_run(pool)
     async with writing(pool) as (journal, _):
         log = journal.open(replace(lease, fence=lease.fence - 1))
         with pytest.raises(LeaseLost):
@@ -141,7 +130,7 @@ async def test_an_old_fence_cannot_finish_a_run(pool: Any) -> None:
 
 
 async def test_finishing_stores_event_files_and_status_together(pool: Any) -> None:
-    lease = await a_lease(pool)
+    lease = await a_running_run(pool)
     files = {"/a.md": File(b"one\ntwo\n", created_at="2025-01-01T00:00:00Z"), "/b": File(b"\x00\xff", False)}
     async with writing(pool) as (journal, told):
         log = journal.open(lease)
@@ -167,7 +156,7 @@ async def test_finishing_stores_event_files_and_status_together(pool: Any) -> No
 
 
 async def test_a_finished_run_takes_no_more_events(pool: Any) -> None:
-    lease = await a_lease(pool)
+    lease = await a_running_run(pool)
     async with writing(pool) as (journal, _):
         log = journal.open(lease)
         await journal.finish(log, b"end", b"", outcome=Outcome.COMPLETED, files={}, failure=None)
@@ -178,7 +167,7 @@ async def test_a_finished_run_takes_no_more_events(pool: Any) -> None:
 
 
 async def test_a_finished_journal_is_packed_into_few_rows_with_the_same_events(pool: Any) -> None:
-    lease = await a_lease(pool)
+    lease = await a_running_run(pool)
     async with writing(pool) as (journal, _):
         log = journal.open(lease)
         for number in range(300):
@@ -193,7 +182,7 @@ async def test_a_finished_journal_is_packed_into_few_rows_with_the_same_events(p
 
 
 async def test_an_event_larger_than_a_commit_goes_through(pool: Any) -> None:
-    lease = await a_lease(pool)
+    lease = await a_running_run(pool)
     large = bytes(range(256)) * 40_000
     async with writing(pool) as (journal, _):
         log = journal.open(lease)
@@ -209,7 +198,7 @@ async def test_nothing_is_lost_or_written_twice_while_connections_are_killed(
     database: str, pool: Any
 ) -> None:
     """Every connection of the writer is killed again and again, also in the middle of commits."""
-    leases = [await a_lease(pool) for _ in range(4)]
+    leases = [await a_running_run(pool) for _ in range(4)]
     async with AsyncExitStack() as stack:
         own = await stack.enter_async_context(open_pool(database, application_name="victim", max_size=3))
         journal, told = await stack.enter_async_context(writing(own))
@@ -250,7 +239,7 @@ async def test_a_fault_while_a_lost_answer_is_looked_up_stops_neither_the_writer
     database: str, pool: Any
 ) -> None:
     """The connection breaks during a commit, and the query for the commit's result is refused."""
-    lease, other = await a_lease(pool), await a_lease(pool)
+    lease, other = await a_running_run(pool), await a_running_run(pool)
     rename = "ALTER TABLE runs RENAME COLUMN {} TO {}".format
     async with AsyncExitStack() as stack:
         own = await stack.enter_async_context(open_pool(database, application_name="victim"))
@@ -285,67 +274,106 @@ async def test_a_fault_while_a_lost_answer_is_looked_up_stops_neither_the_writer
             assert [event for s in segments for event in s.events()] == expected
 
 
-# --- Leases ------------------------------------------------------------------------------------
+async def test_the_log_of_a_lost_lease_costs_neither_its_successor_nor_another_run_anything(
+    pool: Any,
+) -> None:
+    """Both logs of one run are in one commit, as after a takeover within one process."""
+    lease, other = await a_running_run(pool), await a_running_run(pool)
+    async with writing(pool) as (journal, told):
+        await pool.execute("UPDATE runs SET fence = fence + 1 WHERE thread_id = $1", lease.thread_id)
+        dead = journal.open(lease)
+        living, healthy = journal.open(replace(lease, fence=lease.fence + 1)), journal.open(other)
+        dead.put(b"late", b"", epoch=1)
+        dead.put(b"later", b"", epoch=1)
+        living.put(b"goes on", b"", epoch=1)
+        healthy.put(b"beside", b"", epoch=1)
+        await asyncio.gather(living.flush(), healthy.flush())
+        with pytest.raises(LeaseLost):
+            await dead.flush()
+        assert (living.committed, dead.committed) == (2, 1)
+        assert told.events(lease.thread_id) == [b"goes on"]
+        assert told.events(other.thread_id) == [b"beside"]
+        segments = await everything(journal, lease.thread_id, 1)
+        assert [event for s in segments for event in s.events()] == [b"goes on"]
 
 
-async def test_a_run_whose_lease_ran_out_is_taken_once_with_a_higher_fence(pool: Any) -> None:
-    lease = await a_lease(pool)
-    first, second = (PostgresRunStore(pool, owner=name, lease_ttl_s=15) for name in ("r2", "r3"))
-    assert await first.claim_expired(10) == []
-    await pool.execute("UPDATE runs SET lease_until = now() - interval '1 s'")
-    taken = [*await first.claim_expired(10), *await second.claim_expired(10)]
-    assert [(t.thread_id, t.fence, t.status) for t in taken] == [
-        (lease.thread_id, lease.fence + 1, RunStatus.RUNNING)
-    ]
-    assert taken[0].invocation == lease.invocation
-    assert taken[0].workflow_id == lease.workflow_id
+async def test_a_run_whose_events_the_database_refuses_costs_the_others_of_its_commit_nothing(
+    pool: Any,
+) -> None:
+    broken, *others = [await a_running_run(pool) for _ in range(4)]
+    await pool.execute(
+        "INSERT INTO events (thread_id, first_seq, last_seq, batch, residues) VALUES ($1, 2, 2, '', '')",
+        broken.thread_id,
+    )
+    async with writing(pool) as (journal, told):
+        logs = [journal.open(lease) for lease in (broken, *others)]
+        for log in logs:
+            log.put(b"event", b"", epoch=1)
+        await asyncio.gather(*(log.flush() for log in logs[1:]))
+        with pytest.raises(LeaseLost):
+            await logs[0].flush()
+        logs[1].put(b"after", b"", epoch=1)
+        await logs[1].flush()
+        assert told.events(others[0].thread_id) == [b"event", b"after"]
+        assert told.events(broken.thread_id) == []
 
 
-async def test_a_released_run_can_be_taken_at_once(pool: Any) -> None:
-    lease = await a_lease(pool)
-    runs = PostgresRunStore(pool, owner="r1", lease_ttl_s=15)
-    await runs.release(lease)
-    assert [taken.thread_id for taken in await runs.claim_expired(10)] == [lease.thread_id]
+async def test_a_listener_that_fails_costs_no_run_its_lease(pool: Any) -> None:
+    lease = await a_running_run(pool)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    journal = PostgresJournal(pool, SystemClock(), lease_ttl_s=15)
+    journal.subscribe(fail)
+    async with journal.writing():
+        log = journal.open(lease)
+        for _ in range(3):
+            log.put(b"event", b"", epoch=1)
+            await log.flush()
 
 
-async def test_renewing_returns_which_leases_are_held_and_which_runs_to_cancel(pool: Any) -> None:
-    mine, lost, asked = [await a_lease(pool) for _ in range(3)]
-    runs = PostgresRunStore(pool, owner="r1", lease_ttl_s=15)
-    await pool.execute("UPDATE runs SET fence = 9 WHERE thread_id = $1", lost.thread_id)
-    await runs.request_cancel(asked.thread_id)
-    held = await runs.renew([(lease.thread_id, lease.fence) for lease in (mine, lost, asked)])
-    assert held == {mine.thread_id: False, asked.thread_id: True}
+async def test_a_deadlock_with_an_operators_lock_is_tried_again(database: str, pool: Any) -> None:
+    """The operator holds `events` and waits for `runs`, of which the commit has a row."""
+    lease = await a_running_run(pool)
+    async with AsyncExitStack() as stack:
+        own = await stack.enter_async_context(open_pool(database, application_name="victim"))
+        journal, _ = await stack.enter_async_context(writing(own))
+        operator = await asyncpg.connect(database, server_settings={"deadlock_timeout": "60s"})
+        stack.push_async_callback(operator.close)
+        log = journal.open(lease)
+        transaction = operator.transaction()
+        await transaction.start()
+        await operator.execute("LOCK TABLE events")
+        log.put(b"event", b"", epoch=1)
+        await waits_for_lock(pool, "victim")
+        # Now each waits for the other; the server ends the victim's statement.
+        await operator.execute("LOCK TABLE runs")
+        await transaction.rollback()
+        async with asyncio.timeout(20):
+            await log.flush()
 
 
-async def test_a_lost_lease_cannot_change_the_runs_status(pool: Any) -> None:
-    lease = await a_lease(pool)
-    runs = PostgresRunStore(pool, owner="r1", lease_ttl_s=15)
-    stale = replace(lease, fence=lease.fence - 1)
-    with pytest.raises(LeaseLost):
-        await runs.set_status(stale, RunStatus.INVOKING, attempt=2)
-    with pytest.raises(LeaseLost):
-        await runs.await_input(stale)
-
-
-async def test_takeovers_without_progress_are_counted(pool: Any) -> None:
-    await a_lease(pool)
-    runs = PostgresRunStore(pool, owner="r1", lease_ttl_s=15)
-    counts = []
-    for _ in range(3):
-        await pool.execute("UPDATE runs SET lease_until = now() - interval '1 s'")
-        counts.append((await runs.claim_expired(1))[0].takeovers)
-    await pool.execute("UPDATE runs SET last_seq = 7, lease_until = now() - interval '1 s'")
-    counts.append((await runs.claim_expired(1))[0].takeovers)
-    assert counts == [1, 2, 3, 1]
-
-
-async def test_handed_over_leases_are_not_a_crash_loop(pool: Any) -> None:
-    await a_lease(pool)
-    runs = PostgresRunStore(pool, owner="r1", lease_ttl_s=15)
-    await pool.execute("UPDATE runs SET lease_until = now() - interval '1 s'")
-    counts = []
-    for _ in range(8):
-        lease = (await runs.claim_expired(1))[0]
-        counts.append(lease.takeovers)
-        await runs.release(lease)
-    assert counts == [1] * 8
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+async def test_runs_go_on_though_the_database_has_another_default_isolation_level(
+    database: str, level: str
+) -> None:
+    admin = await asyncpg.connect(database)
+    name = await admin.fetchval("SELECT current_database()")
+    await admin.execute(f"ALTER DATABASE {name} SET default_transaction_isolation TO '{level}'")
+    await admin.close()
+    async with open_pool(database) as pool, writing(pool) as (journal, told):
+        # Like a pooler: the session's default is the database's.
+        async with open_pool(database) as other_pool:
+            leases = [await a_running_run(other_pool) for _ in range(4)]
+        runs = PostgresRunStore(pool, owner="replica-1", lease_ttl_s=15)
+        logs = [journal.open(lease) for lease in leases]
+        for number in range(50):
+            for log in logs:
+                log.put(b"%d" % number, b"", epoch=1)
+            await asyncio.gather(
+                *(log.flush() for log in logs), runs.renew([(one.thread_id, one.fence) for one in leases])
+            )
+        for log in logs:
+            await journal.finish(log, b"end", b"", outcome=Outcome.COMPLETED, files={}, failure=None)
+            assert len(told.events(log.thread_id)) == 51

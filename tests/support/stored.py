@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 from server.db.proposals import PostgresProposalStore
+from server.db.runs import PostgresRunStore
 from server.db.users import PostgresUserStore
 from server.db.workflows import PostgresWorkflowStore
 from server.domain.model import CreateWorkflow, Principal, StartRefinement, Workflow
 from server.domain.runs.lease import Lease
 from server.domain.runs.runtime import Invocation
+from server.domain.runs.status import RunStatus
 
 #: When the first of everything happens.
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -64,3 +67,21 @@ async def a_run(
     )
     assert isinstance(lease, Lease)
     return lease
+
+
+async def a_running_run(pool: Any, *, owner: str = "replica-1") -> Lease:
+    """A run of a new user's that the runtime has, and the lease on it."""
+    user = await a_user(pool)
+    lease = await a_run(pool, user, await a_workflow(pool, user), owner=owner)
+    runs = PostgresRunStore(pool, owner=owner, lease_ttl_s=15)
+    await runs.set_status(lease, RunStatus.INVOKING, attempt=1)
+    await runs.set_status(lease, RunStatus.RUNNING, attempt=1)
+    return lease
+
+
+async def taken_over(
+    runs: PostgresRunStore, limit: int = 10, *, driven: Collection[UUID] = ()
+) -> list[Lease]:
+    """The runs that a sweep takes over."""
+    found_at = await runs.find_expired(driven)
+    return [] if found_at is None else [*await runs.claim_expired(limit, found_at=found_at, driven=driven)]

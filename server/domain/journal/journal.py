@@ -19,6 +19,15 @@ from server.domain.proposals.paths import RejectedFile
 from server.domain.runs.lease import Lease
 
 
+class JournalIncomplete(Exception):
+    """Events that the journal's head counts are not there."""
+
+    def __init__(self, thread_id: UUID, after: int) -> None:
+        super().__init__(
+            f"the journal of {thread_id} has nothing after seq {after}, and its head says otherwise"
+        )
+
+
 class EventCodec(Protocol):
     """Domain events to and from the contract's bytes."""
 

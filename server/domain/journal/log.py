@@ -73,6 +73,11 @@ class Batch:
         """Bytes of events and deltas."""
         return len(self.event_bytes) + len(self.delta_bytes)
 
+    @property
+    def settled(self) -> bool:
+        """Whether it was committed, or its log lost the lease."""
+        return self.log.lost or self.log.committed >= self.last
+
 
 class JournalLog:
     """The open journal of a leased run. One run puts, one writer takes."""
@@ -80,7 +85,7 @@ class JournalLog:
     def __init__(self, lease: Lease, ready: ReadyLogs, clock: Clock, *, max_queued_bytes: int) -> None:
         self.thread_id = lease.thread_id
         self.fence = lease.fence
-        #: Whether another replica holds the lease now.
+        #: Whether nothing more is written under this lease.
         self.lost = False
         #: Seq of the last committed event.
         self.committed = lease.last_seq
@@ -101,7 +106,8 @@ class JournalLog:
     # --- For the run -------------------------------------------------------------------------
 
     def put(self, event: bytes, delta: bytes, *, epoch: int) -> None:
-        """Queue event `last_seq + 1` for the next commit."""
+        """Queue event `last_seq + 1` for the next commit. Raises LeaseLost."""
+        self._check_lease()
         event_entry, delta_entry = delimited_event(event), delimited_delta(delta)
         if not self._queue:
             self._put_at = self._clock.monotonic()
@@ -158,7 +164,8 @@ class JournalLog:
         """Take the batch off the queued bytes: it is committed."""
         self.committed = batch.last
         self.epoch = batch.epoch
-        self.queued_bytes -= batch.size_bytes
+        if not self.lost:
+            self.queued_bytes -= batch.size_bytes
         self._wake_waiters()
 
     def mark_finished(self) -> None:
@@ -167,7 +174,7 @@ class JournalLog:
         self.last_seq = self.committed
 
     def mark_lost(self) -> None:
-        """Drop what is queued: another replica holds the lease."""
+        """Drop what is queued: the lease is lost, or nobody drives the run under it any more."""
         self.lost = True
         self._queue.clear()
         self.queued_bytes = 0

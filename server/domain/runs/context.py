@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 from uuid import UUID
 
@@ -23,7 +24,7 @@ class RunContext:
     """The ports, limits and listeners of a run.
 
     on_progress: called with a thread and the text of a progress frame, which is not journalled.
-    interpreter: makes the interpreter of one run.
+    interpreter: makes the interpreter of one run. restores: held while a run reads its journal.
     """
 
     runtime: Runtime
@@ -35,6 +36,10 @@ class RunContext:
     interpreter: Callable[[], FrameInterpreter]
     limits: RunLimits
     observer: RunObserver
+    restores: asyncio.Semaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "restores", asyncio.Semaphore(self.limits.max_restores))
 
     async def retry_while_unavailable(self, call: Callable[[], Awaitable[T]]) -> T:
         """The result of `call`, which is repeated while the database cannot be reached: a run outlives

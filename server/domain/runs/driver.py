@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 from server.domain.crash_points import crash_point
 from server.domain.errors import HubError, LeaseLost, RuntimeUnavailable, ShuttingDown
@@ -37,6 +36,9 @@ class RunDriver:
         self.invoked.add_done_callback(lambda done: done.cancelled() or done.exception())
         self.cancelled = asyncio.Event()
         self._context = context
+        self._granted_at = context.clock.monotonic()
+        #: Since when the runtime has the job and the journal is restored; None before.
+        self._running_since: float | None = None
         self._recorder = RunRecorder(context, lease)
         self._restored = asyncio.Event()
         self._invoke_error: HubError | None = None
@@ -51,15 +53,22 @@ class RunDriver:
         finally:
             self._fail_start(ShuttingDown())
 
-    async def release_lease(self, within_s: float) -> None:
-        """Hand the run over, once `run` is over: commit what is queued, then release the lease.
+    @property
+    def advanced(self) -> bool:
+        """Whether the run got further under this lease, even if it was quiet: it lasts for longer than a run
+        that kills each replica would."""
+        return (
+            self._running_since is not None
+            and self._context.clock.monotonic() - self._running_since >= self._context.limits.renew_s
+        )
 
-        In this order, because a commit renews the lease. Raises DatabaseUnavailable.
-        """
-        with contextlib.suppress(TimeoutError, LeaseLost):
-            async with asyncio.timeout(within_s):
-                await self._recorder.flush()
-        await self._context.runs.release(self.lease)
+    async def flush(self) -> None:
+        """Wait until what `run` left behind is committed. Raises LeaseLost."""
+        await self._recorder.flush()
+
+    def abandon(self) -> None:
+        """Drop what `run` left behind, once it is over."""
+        self._recorder.abandon()
 
     async def _verdict(self) -> Verdict:
         """Drive the run until its end is clear, it is cancelled or its time is over."""
@@ -87,7 +96,7 @@ class RunDriver:
     async def _work(self) -> Verdict:
         """Restore the run's journal, then follow the runtime. Raises LeaseLost."""
         try:
-            await self._context.retry_while_unavailable(self._recorder.restore)
+            await self._restore()
             self._restored.set()
             if self.lease.takeovers:
                 crash_point("restored")
@@ -98,12 +107,22 @@ class RunDriver:
                     self._invoke_error = failure.error
                     return failed(failure.reason, failure.error.message)
                 self.invoked.set_result(None)
+                self._running_since = self._context.clock.monotonic()
                 return await upstream.verdict()
         except LeaseLost:
             raise
         except Exception as fault:
             self._context.observer.faulted(self.lease, fault)
             return INTERNAL_FAULT
+
+    async def _restore(self) -> None:
+        """Read the run's journal; at its start there is nothing to read."""
+        if self.lease.fresh:
+            return
+        # Of hundreds of runs that are taken over at once, a few read at a time: the others' commits and
+        # renewals need the database, too.
+        async with self._context.restores:
+            await self._context.retry_while_unavailable(self._recorder.restore)
 
     async def _finish(self, verdict: Verdict) -> None:
         crash_point("before_finish")
@@ -116,4 +135,4 @@ class RunDriver:
             self.invoked.set_exception(error)
 
     def _age_s(self) -> float:
-        return (self._context.clock.now() - self.lease.created_at).total_seconds()
+        return self.lease.age_s + self._context.clock.monotonic() - self._granted_at

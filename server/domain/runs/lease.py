@@ -5,7 +5,7 @@ All methods that reach the database raise DatabaseUnavailable while it cannot be
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -17,9 +17,11 @@ from server.domain.runs.status import RunStatus
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The sole right to drive a run for a while. `fence` makes a stale holder's writes fail.
+    """The sole right to drive a run for a while.
 
-    chosen_thread_id: the runtime's id of the thread, when it chose another than the job's.
+    fence: makes a stale holder's writes fail. age_s: seconds from the run's start to the grant of the lease,
+    by the database's clock. takeovers: takeovers since the run last got any further. chosen_thread_id: the
+    runtime's id of the thread, when it chose another than the job's.
     """
 
     thread_id: UUID
@@ -29,7 +31,7 @@ class Lease:
     last_seq: int
     epoch: int
     invocation: Invocation
-    created_at: datetime
+    age_s: float
     proposal_id: UUID
     workflow_id: UUID
     takeovers: int = 0
@@ -59,21 +61,36 @@ class RunStore(Protocol):
         ...
 
     async def await_input(self, lease: Lease) -> None:
-        """Show the proposal as awaiting a person's input. Raises LeaseLost."""
+        """Show the proposal as awaiting a person's input: the run got further. Raises LeaseLost."""
         ...
 
-    async def renew(self, leases: Sequence[tuple[UUID, int]]) -> Mapping[UUID, bool]:
-        """Renew leases, each given as (thread, fence). Returns those still held, each with whether the run
-        is to be cancelled."""
+    async def renew(
+        self, leases: Sequence[tuple[UUID, int]], *, advanced: Collection[UUID] = ()
+    ) -> Mapping[UUID, bool]:
+        """Renew leases, each given as (thread, fence), even after their time: nobody else has taken them.
+
+        advanced: the threads of runs that got further, whose takeovers no longer count. Returns the leases
+        still held, each with whether the run is to be cancelled.
+        """
         ...
 
-    async def release(self, lease: Lease) -> None:
-        """Give the lease up, so that another replica can take the run at once. The fence grows: later
-        writes of this replica are refused."""
+    async def release(self, leases: Sequence[Lease]) -> None:
+        """Give leases up, so that another replica can take the runs at once. The fences grow: later writes of
+        this replica are refused."""
         ...
 
-    async def claim_expired(self, limit: int) -> Sequence[Lease]:
-        """Take over runs whose lease has expired, with a higher fence."""
+    async def find_expired(self, driven: Collection[UUID]) -> datetime | None:
+        """The database's time if there is a run whose lease has expired, besides those driven here."""
+        ...
+
+    async def claim_expired(
+        self, limit: int, *, found_at: datetime, driven: Collection[UUID] = ()
+    ) -> Sequence[Lease]:
+        """Take over at most `limit` of the runs that `find_expired` found, with a higher fence.
+
+        found_at: its answer. A claim that the database executes much later takes nothing: the caller has
+        given up, and the owners may only have waited for the same database.
+        """
         ...
 
     async def request_cancel(self, thread_id: UUID) -> None:

@@ -39,14 +39,16 @@ class RunLimits:
     start_grace_s: float = 1.5
     #: Time in which a run that is handed over commits what is queued.
     release_s: float = 1.0
-    #: Takeovers in a row without a new event that do not fail a run; one more does.
+    #: Takeovers of a run that got no further between them that do not fail it; one more does.
     max_takeovers: int = 5
+    #: Runs of one replica that read their journal at the same time after a takeover.
+    max_restores: int = 8
     #: Pause before a call is repeated while the database cannot be reached.
     database_retry_s: float = 1.0
     #: Between two renewals of the leases held.
     renew_s: float = 5.0
     #: Between two sweeps for runs that nobody drives.
     sweep_s: float = 5.0
-    #: Runs taken over in one sweep.
-    max_sweep_runs: int = 20
+    #: Runs taken over by one statement; a sweep repeats it while there are more.
+    max_claim_runs: int = 100
     profile: Profile = "none"

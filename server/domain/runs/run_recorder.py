@@ -17,6 +17,7 @@ from server.domain.journal.events import (
     Terminal,
     UpstreamFrame,
 )
+from server.domain.journal.journal import JournalIncomplete
 from server.domain.model import Failure
 from server.domain.proposals.files import File
 from server.domain.proposals.paths import partition_files
@@ -68,13 +69,17 @@ class RunRecorder:
         """Read what the journal has already, to continue after it; nothing when the lease is fresh.
 
         Continues where it stopped when it is called again after DatabaseUnavailable.
+        Raises JournalIncomplete.
         """
         if self._lease.fresh:
             return
         while self._restored_seq < self._lease.last_seq:
-            for segment in await self._context.journal.read_after(
+            segments = await self._context.journal.read_after(
                 self._lease.thread_id, self._restored_seq, max_bytes=RESTORE_BYTES
-            ):
+            )
+            if not segments:
+                raise JournalIncomplete(self._lease.thread_id, self._restored_seq)
+            for segment in segments:
                 for event, delta in zip(segment.events(), segment.deltas(), strict=True):
                     kind = self._context.codec.decode(event).kind
                     if isinstance(kind, Discontinuity):
@@ -121,6 +126,10 @@ class RunRecorder:
     async def flush(self) -> None:
         """Wait until everything is committed. Raises LeaseLost."""
         await self._log.flush()
+
+    def abandon(self) -> None:
+        """Drop what is not committed: nothing more is written under this lease."""
+        self._log.mark_lost()
 
     async def finish(self, verdict: Verdict) -> None:
         """Commit terminal event, files and status together. Raises LeaseLost."""

@@ -1,17 +1,21 @@
 """The runner: the runs that this replica holds the lease of, whether anyone watches or not.
 
 1. A run is driven by one task here (`server.domain.runs.driver`), and by one replica at a time.
-2. Leases are renewed while their runs are driven; a run whose lease was lost is dropped at once.
-3. Every replica sweeps for runs that nobody drives, so no run stays without an owner for long.
+2. Leases are renewed while their runs are driven; a run whose lease was lost is dropped at once. A lease
+   whose time is over is not lost: as long as nobody else took the run, its owner renews it and goes on.
+3. Every replica sweeps for runs that nobody drives, so no run stays without an owner for long. A replica
+   that did not reach the database for a while first leaves the owners, who did not either, time to renew.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from server.domain.crash_points import crash_point
-from server.domain.errors import DatabaseUnavailable
+from server.domain.errors import DatabaseUnavailable, LeaseLost
 from server.domain.runs.context import RunContext
 from server.domain.runs.driver import RunDriver
 from server.domain.runs.lease import Lease
@@ -19,14 +23,22 @@ from server.domain.runs.registry import RunRegistry
 
 
 class Runner:
-    """All runs of this replica. `context` is read when a run begins."""
+    """All runs of this replica. `context` is read when a run begins.
 
-    def __init__(self, context: RunContext, registry: RunRegistry) -> None:
+    on_released: called when runs of this replica can be taken over.
+    """
+
+    def __init__(
+        self, context: RunContext, registry: RunRegistry, *, on_released: Callable[[], None] = lambda: None
+    ) -> None:
         self.context = context
-        self._registry = registry
+        self._registry, self._on_released = registry, on_released
         self._closing = False
         self._drivers: dict[UUID, RunDriver] = {}
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
+        #: When the database last answered a sweep, and until when none takes a run over.
+        self._answered_at = self._patient_until = context.clock.monotonic()
+        self._sweep_due = asyncio.Event()
 
     @property
     def live(self) -> int:
@@ -52,6 +64,9 @@ class Runner:
         if self._drivers.get(thread_id) is driver:
             del self._drivers[thread_id], self._tasks[thread_id]
             self._registry.discard(thread_id)
+        if not self._closing:
+            # When this replica stops, `_hand_over` still commits what is queued.
+            driver.abandon()
         if not task.cancelled() and (fault := task.exception()) is not None:
             self.context.observer.faulted(driver.lease, fault)
 
@@ -69,46 +84,132 @@ class Runner:
         if task is not None:
             await asyncio.wait({task})
 
+    # --- Leases ------------------------------------------------------------------------------
+
+    async def keep_leases_forever(self) -> None:
+        """Renew the leases again and again; soon after an outage of the database."""
+        clock = self.context.clock
+        while True:
+            limits = self.context.limits
+            pause_s = limits.renew_s
+            try:
+                await self.keep_leases()
+            except DatabaseUnavailable:
+                pause_s = min(limits.renew_s, limits.database_retry_s)
+            await clock.sleep(pause_s)
+
     async def keep_leases(self) -> None:
         """Renew the leases of the runs driven here; drop those lost; see cancel requests."""
         drivers = dict(self._drivers)
-        held = await self.context.runs.renew([(id_, driver.lease.fence) for id_, driver in drivers.items()])
+        held = await self.context.runs.renew(
+            [(thread_id, driver.lease.fence) for thread_id, driver in drivers.items()],
+            advanced=[
+                thread_id
+                for thread_id, driver in drivers.items()
+                if driver.lease.takeovers and driver.advanced
+            ],
+        )
         for thread_id, driver in drivers.items():
             if thread_id not in held:
-                task = self._tasks.get(thread_id)
-                if task is not None and self._drivers.get(thread_id) is driver:
-                    task.cancel()
+                self._drop(driver)
             elif held[thread_id]:
                 driver.cancelled.set()
 
+    def _drop(self, driver: RunDriver) -> None:
+        """Stop driving a run whose lease is lost; nothing that is queued is sent any more."""
+        task = self._tasks.get(driver.lease.thread_id)
+        if task is not None and self._drivers.get(driver.lease.thread_id) is driver:
+            driver.abandon()
+            task.cancel()
+
+    # --- Takeovers ---------------------------------------------------------------------------
+
+    def sweep_soon(self) -> None:
+        """Sweep at once: another replica has released runs."""
+        self._sweep_due.set()
+
+    async def sweep_forever(self) -> None:
+        """Sweep now, and again after each interval or `sweep_soon`."""
+        while True:
+            with contextlib.suppress(DatabaseUnavailable):
+                await self.sweep()
+            waits = [
+                asyncio.ensure_future(self.context.clock.sleep(self.context.limits.sweep_s)),
+                asyncio.ensure_future(self._sweep_due.wait()),
+            ]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+            self._sweep_due.clear()
+
     async def sweep(self) -> None:
-        """Take over once, a bounded number of runs; none once this replica shuts down."""
+        """Take over all runs that nobody drives; none once this replica shuts down."""
+        limits, clock = self.context.limits, self.context.clock
+        while not self._closing:
+            found_at = await self.context.runs.find_expired(self._drivers)
+            now = clock.monotonic()
+            if now - self._answered_at > limits.sweep_s + limits.renew_s:
+                self._patient_until = now + limits.renew_s
+            self._answered_at = now
+            if found_at is None or now < self._patient_until:
+                return
+            leases = await self.context.runs.claim_expired(
+                limits.max_claim_runs, found_at=found_at, driven=self._drivers
+            )
+            await self._take_over(leases)
+            if len(leases) < limits.max_claim_runs:
+                return
+
+    async def _take_over(self, leases: Sequence[Lease]) -> None:
         if self._closing:
+            await self._release(leases)
             return
-        for lease in await self.context.runs.claim_expired(self.context.limits.max_sweep_runs):
-            if lease.thread_id in self._drivers:
-                self._tasks[lease.thread_id].cancel()
+        for lease in leases:
+            earlier = self._drivers.get(lease.thread_id)
+            if earlier is not None:
+                # It began while the run was claimed.
+                self._drop(earlier)
                 await self.wait(lease.thread_id)
             self.context.observer.taken_over(lease)
             crash_point("taken_over")
             self.drive(lease)
 
+    # --- The end of the replica --------------------------------------------------------------
+
     async def close(self) -> None:
         """Stop all runs and release their leases. A start that waits for the runtime's answer gets it
         first, within a bound: its caller would otherwise not know whether there is a run."""
         self._closing = True
-        limits = self.context.limits
         starting = [driver.invoked for driver in self._drivers.values() if not driver.invoked.done()]
+        await self._hand_over([driver for driver in self._drivers.values() if driver.invoked.done()])
         if starting:
-            await asyncio.wait(starting, timeout=limits.start_grace_s)
-        drivers, tasks = list(self._drivers.values()), list(self._tasks.values())
+            await asyncio.wait(starting, timeout=self.context.limits.start_grace_s)
+        await self._hand_over(list(self._drivers.values()))
+
+    async def _hand_over(self, drivers: Sequence[RunDriver]) -> None:
+        """Stop runs, commit what is queued, then release their leases: a commit renews them."""
+        if not drivers:
+            return
+        tasks = [self._tasks[driver.lease.thread_id] for driver in drivers]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if drivers:
-            crash_point("handing_over")
+        crash_point("handing_over")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.context.limits.release_s):
+                await asyncio.gather(*(self._flush(driver) for driver in drivers))
         for driver in drivers:
-            try:
-                await driver.release_lease(limits.release_s)
-            except DatabaseUnavailable:
-                return
+            driver.abandon()
+        await self._release([driver.lease for driver in drivers])
+
+    async def _release(self, leases: Sequence[Lease]) -> None:
+        # What is not released is taken over when its lease ends.
+        with contextlib.suppress(DatabaseUnavailable):
+            await self.context.runs.release(leases)
+            self._on_released()
+
+    async def _flush(self, driver: RunDriver) -> None:
+        with contextlib.suppress(LeaseLost):
+            await driver.flush()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
@@ -21,9 +20,8 @@ from tests.support.hand_clock import HandClock
 
 def a_lease(*, last_seq: int = 1) -> Lease:
     invocation = Invocation(UUID(int=1), UUID(int=2), {"name": "a"}, {})
-    now = datetime(2025, 1, 1, tzinfo=UTC)
     return Lease(
-        uuid4(), 1, RunStatus.RUNNING, 1, last_seq, 1, invocation, now, UUID(int=3), UUID(int=4), takeovers=0
+        uuid4(), 1, RunStatus.RUNNING, 1, last_seq, 1, invocation, 0.0, UUID(int=3), UUID(int=4), takeovers=0
     )
 
 
