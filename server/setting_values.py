@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
+
+from server.addresses.postgres import parse_address
+from server.addresses.redis import check_redis_address
+
+_PLAIN = re.compile(r"[\x21-\x7e\xa1-\U0010ffff]*")
+_HEADER = re.compile(r"\s*[!#$%&'*+.^_`|~0-9A-Za-z-]+\s*=\s*[\x21-\x7e]*( +[\x21-\x7e]+)*\s*")
 
 
 def _file(value: Path) -> Path:
@@ -18,22 +25,61 @@ def _file(value: Path) -> Path:
 
 
 def _postgres(value: SecretStr) -> SecretStr:
-    if urlsplit(value.get_secret_value()).scheme not in ("postgres", "postgresql"):
-        raise ValueError("must be a PostgreSQL address such as postgresql://user:password@host/name")
-    return value
+    text = value.get_secret_value().strip()
+    parse_address(text).check_files()
+    return SecretStr(text)
 
 
-def _http(value: str) -> str:
-    address = urlsplit(value)
-    if address.scheme not in ("http", "https") or not address.hostname:
+def http_address(value: str) -> str:
+    """The address of an HTTP server, without a slash at its end. Raises ValueError without any part of it."""
+    text = value.strip()
+    try:
+        address = urlsplit(text)
+        port = address.port
+    except ValueError:
+        raise ValueError("must be an http:// or https:// address with a host and a port's number") from None
+    if address.scheme not in ("http", "https") or not address.hostname or port == 0:
         raise ValueError("must be an http:// or https:// address")
-    return value
+    if address.username is not None or address.password is not None:
+        raise ValueError("must not contain a user or a password")
+    if address.query or address.fragment or not _PLAIN.fullmatch(text):
+        raise ValueError("must be an address without a query, a fragment or spaces")
+    return text
 
 
 def _redis(value: SecretStr) -> SecretStr:
-    address = urlsplit(value.get_secret_value())
-    if address.scheme not in ("redis", "rediss") or not address.hostname:
-        raise ValueError("must be a redis:// or rediss:// address")
+    text = value.get_secret_value().strip()
+    check_redis_address(text)
+    return SecretStr(text)
+
+
+def _origin(value: str) -> str:
+    try:
+        address = urlsplit(value)
+        port = address.port
+    except ValueError:
+        address, port = urlsplit(""), None
+    whole = f"{address.scheme}://{address.netloc}"
+    if (
+        address.scheme not in ("http", "https")
+        or not address.hostname
+        or whole != value
+        or "@" in value
+        or "*" in value
+        or port == 0
+        or not _PLAIN.fullmatch(value)
+    ):
+        raise ValueError(
+            "must be origins as browsers send them: scheme, host and port, without a path or `*`, "
+            "such as https://ide.example.com"
+        )
+    return value
+
+
+def _headers(value: SecretStr) -> SecretStr:
+    pairs = [pair.strip() for pair in value.get_secret_value().split(",") if pair.strip()]
+    if not all(_HEADER.fullmatch(pair) for pair in pairs):
+        raise ValueError("must be headers such as name=value,name=value, with percent-encoded values")
     return value
 
 
@@ -49,17 +95,18 @@ def _list(value: Any) -> Any:
     return value
 
 
-def _without_slash(value: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(part.rstrip("/") for part in value)
+def _origins(value: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_origin(part.rstrip("/")) for part in value)
 
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 ReadableFile = Annotated[Path, AfterValidator(_file)]
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres)]
-HttpUrl = Annotated[str, AfterValidator(_http)]
+HttpUrl = Annotated[str, AfterValidator(http_address)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis)]
+Headers = Annotated[SecretStr, AfterValidator(_headers)]
 SharedKey = Annotated[SecretStr, AfterValidator(_secret)]
 #: Comma-separated in the environment.
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_list)]
-Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_list), AfterValidator(_without_slash)]
+Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_list), AfterValidator(_origins)]

@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from server.setting_values import (
+    Headers,
     HttpUrl,
     Names,
     Origins,
@@ -161,11 +162,15 @@ class Settings(BaseSettings):
 
     # --- Observation and tests -------------------------------------------------------------------
 
-    otlp_endpoint: str | None = Field(None, alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+    otlp_endpoint: HttpUrl | None = Field(None, alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     """where traces are sent, by OTLP over HTTP; none without it. OpenTelemetry's other settings
-    (`OTEL_SERVICE_NAME`, `OTEL_TRACES_SAMPLER`, `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_BSP_*` …) apply too
+    (`OTEL_SERVICE_NAME`, `OTEL_TRACES_SAMPLER`, `OTEL_BSP_*` …) apply too
     (ADR 0022)"""
-    otlp_traces_endpoint: str | None = Field(None, alias="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    otlp_traces_endpoint: HttpUrl | None = Field(None, alias="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    """the same, for traces alone"""
+    otlp_headers: Headers | None = Field(None, alias="OTEL_EXPORTER_OTLP_HEADERS")
+    """headers for the address of traces, `name=value,name=value` with percent-encoded values"""
+    otlp_traces_headers: Headers | None = Field(None, alias="OTEL_EXPORTER_OTLP_TRACES_HEADERS")
     """the same, for traces alone"""
     otel_disabled: bool = Field(False, alias="OTEL_SDK_DISABLED")
     """turns traces off"""

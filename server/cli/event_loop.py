@@ -12,6 +12,8 @@ import uvloop
 
 from server.cli import exit_codes
 from server.cli.exit_codes import CommandError
+from server.db.connections import ConnectionRefused
+from server.db.errors import reason_of
 from server.domain.errors import DatabaseUnavailable
 
 
@@ -32,16 +34,27 @@ def run_command(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> No
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             sys.exit(runner.run(_with_signals()))
-    except DatabaseUnavailable:
-        raise CommandError(
-            "the database is not available: check DATABASE_URL", exit_code=exit_codes.UNAVAILABLE
-        ) from None
+    except DatabaseUnavailable as error:
+        raise _unavailable(error) from None
     except BrokenPipeError:
         raise  # the reader of the output has gone; click ends quietly
     except OSError as error:
         raise CommandError(
             f"{error.strerror or error}: {error.filename or 'check IDEO_HOST and the ports'}"
         ) from error
+
+
+def _unavailable(error: DatabaseUnavailable) -> CommandError:
+    cause = error.__cause__
+    if isinstance(cause, ConnectionRefused) and cause.options_refused:
+        return CommandError(
+            f"DATABASE_URL: the server refuses a setting in the parameter options ({cause.reason})",
+            exit_code=exit_codes.USAGE,
+        )
+    return CommandError(
+        f"the database is not available ({reason_of(error)}): check DATABASE_URL",
+        exit_code=exit_codes.UNAVAILABLE,
+    )
 
 
 async def until_stopped(work: Awaitable[int], stop: asyncio.Event) -> int:

@@ -63,3 +63,9 @@ def database_errors() -> Iterator[None]:
         if is_unavailable(error):
             raise DatabaseUnavailable from error
         raise
+
+
+def reason_of(error: DatabaseUnavailable) -> str:
+    """Why the database is unavailable: the driver's or the server's name for it, which has no value in it."""
+    cause = error.__cause__
+    return str(getattr(cause, "reason", "") or type(cause).__name__) if cause else "no answer"

@@ -15,11 +15,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
-import asyncpg
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 from piccolo.apps.migrations.tables import Migration
 
 from server.db import migrations
+from server.db.connections import connect
 from server.db.engine import ENGINE
 from server.db.errors import database_errors
 from server.db.sql_migration import APP_NAME
@@ -84,12 +84,7 @@ async def status(dsn: str) -> list[MigrationState]:
 async def _connected(dsn: str) -> AsyncIterator[Any]:
     """A connection that Piccolo's queries use."""
     with database_errors():
-        connection = await asyncpg.connect(
-            dsn,
-            timeout=10,
-            statement_cache_size=0,
-            server_settings={"application_name": "ide-orchestrator migrate"},
-        )
+        connection = await connect(dsn, timeout_s=10, application_name="ide-orchestrator migrate")
         try:
             with ENGINE.using(connection):
                 yield connection

@@ -9,6 +9,8 @@ from typing import Any
 
 import asyncpg
 
+from server.addresses.postgres import parse_address
+from server.db.connections import connect_to
 from server.db.errors import database_errors
 
 
@@ -28,17 +30,22 @@ async def open_pool(
 
     With `min_size` 0 it opens without a database. `statement_cache_size` 0 is for a transaction pooler
     (pgbouncer) in front of the database. Closing waits `close_timeout_s` for connections in use, then drops
-    them. The pool has no codecs: jsonb values are text. Raises DatabaseUnavailable.
+    them. The pool has no codecs: jsonb values are text. Raises AddressError, DatabaseUnavailable.
     """
+    address = parse_address(dsn)
+
+    async def _connect(_dsn: None, **driver: Any) -> Any:
+        return await connect_to(address, **driver)
+
     with database_errors():
         pool = await asyncpg.create_pool(
-            dsn,
+            connect=_connect,
             min_size=min_size,
             max_size=max_size,
             statement_cache_size=statement_cache_size,
-            timeout=connect_timeout_s,
+            timeout=address.connect_timeout_s(connect_timeout_s),
             command_timeout=command_timeout_s,
-            server_settings={"application_name": application_name},
+            server_settings=address.server_settings(application_name),
         )
     try:
         yield pool

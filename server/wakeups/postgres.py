@@ -17,6 +17,7 @@ from uuid import UUID
 import asyncpg
 from typing_extensions import override
 
+from server.db.connections import connect
 from server.db.errors import database_errors
 from server.domain.errors import DatabaseUnavailable
 from server.domain.journal.journal import JournalHead
@@ -150,12 +151,11 @@ class PostgresWakeups(Wakeups):
                 listener.on_wakeup(thread_id, last_seq)
 
         with database_errors():
-            connection = await asyncpg.connect(
+            connection = await connect(
                 self._dsn,
-                timeout=self._answer_s,
-                command_timeout=self._answer_s,
-                statement_cache_size=0,
-                server_settings={"application_name": "ide-orchestrator wake-ups"},
+                timeout_s=self._answer_s,
+                command_timeout_s=self._answer_s,
+                application_name="ide-orchestrator wake-ups",
             )
             try:
                 connection.add_termination_listener(lambda _: lost.set())

@@ -174,14 +174,9 @@ async def test_an_address_of_a_service_that_is_not_the_runtime(
 # --- This machine --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "origin",
-    ["*", "ide.example.com", "https://ide.example.com/app", "https://*.example.com", "http://ide.example"],
-)
-async def test_origins_that_browsers_do_not_send_or_that_are_not_encrypted(
-    database: str, runtime: str, origin: str
-) -> None:
-    wrong = await faults(database, runtime, allowed_origins=(origin,), env="prod", **NO_KEYS)
+async def test_origins_that_are_not_encrypted(database: str, runtime: str) -> None:
+    origins = ("http://ide.example",)
+    wrong = await faults(database, runtime, allowed_origins=origins, env="prod", **NO_KEYS)
     assert wrong.keys() == {"origins", "keys"}
     assert "origin" in wrong["origins"]
 

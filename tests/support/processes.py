@@ -50,6 +50,12 @@ class Process:
                 name, _, address = line.strip().partition(" ")
                 self.addresses[name] = address
 
+    async def output(self) -> str:
+        """What it prints from now on, until it closes its standard output."""
+        assert self._process.stdout is not None
+        async with asyncio.timeout(START_S):
+            return (await self._process.stdout.read()).decode()
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
         self._process.send_signal(number)

@@ -41,6 +41,57 @@ def test_wrong_values_and_missing_names_are_reported_together(monkeypatch: pytes
     assert "kingfisher" not in str(problems)
 
 
+#: Values that do not work, by the variable; none of their parts may be shown.
+WRONG = {
+    "IDEO_ALLOWED_ORIGINS": (
+        "*",
+        "kingfisher.example.com",
+        "https://kingfisher.example.com/app",
+        "https://*.kingfisher.example.com",
+        "https://ann@kingfisher",
+        "https://kingfisher:many",
+        "https://ok.example,https://king fisher",
+        "ftp://kingfisher",
+        "null",
+    ),
+    "DEEPAGENTS_RUNTIME_URL": (
+        "kingfisher",
+        "ftp://kingfisher",
+        "http://",
+        "http://kingfisher:many",
+        "http://kingfisher:99999",
+        "http://kingfisher:0",
+        "http://ann:kingfisher@h",
+        "http://h/?q=kingfisher",
+        "http://h/#kingfisher",
+        "http://king fisher",
+        "http://[kingfisher",
+    ),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ("kingfisher:4318", "grpc://kingfisher"),
+    "OTEL_EXPORTER_OTLP_HEADERS": ("kingfisher", "a=b,kingfisher", "a b=kingfisher", "a=king\nfisher"),
+    "IDEO_WAKEUP_URL": ("redis://h?kingfisher", "redis://h/kingfisher", "redis://:king#fisher@h"),
+    "IDEO_RUNTIME_EVENTS_URL": ("redis://h?socket_timeout=kingfisher", "kingfisher"),
+    "IDEO_HTTP_PORT": ("99999", "-1", "8080.5", "9" * 5000),
+    "IDEO_RUN_MAX_DURATION_S": ("nan", "inf", "1e999", "0"),
+    "IDEO_JOURNAL_RETENTION_DAYS": ("nan", "-1", "1e9"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values]
+)
+def test_a_wrong_value_is_named_at_the_start_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        load()
+    [problem] = caught.value.problems
+    assert problem.startswith(f"{name}: ")
+    assert "king" not in problem
+    assert "fisher" not in problem
+
+
 def test_lists_are_separated_by_commas_and_origins_lose_their_last_slash() -> None:
     settings = Settings.model_validate(
         {"allowed_origins": " https://a/, https://b ,", "grpc_allowed_sans": "x, y/"}

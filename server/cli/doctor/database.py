@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import asyncpg
-
 from server.cli.doctor.finding import TIMEOUT_S, Finding
 from server.db import migrate
-from server.db.errors import database_errors
+from server.db.connections import connect
+from server.db.errors import database_errors, reason_of
 from server.domain.errors import DatabaseUnavailable
 from server.settings import Settings
 
@@ -22,7 +21,7 @@ MAX_CLOCK_DIFFERENCE = timedelta(seconds=2)
 async def fetch_row(dsn: str, statement: str) -> Any:
     """The first row of a statement, which runs on a new connection. Raises DatabaseUnavailable."""
     with database_errors():
-        connection = await asyncpg.connect(dsn, timeout=TIMEOUT_S, statement_cache_size=0)
+        connection = await connect(dsn, timeout_s=TIMEOUT_S)
         try:
             return await connection.fetchrow(statement)
         finally:
@@ -34,7 +33,7 @@ async def check_database(settings: Settings, dsn: str) -> Finding:
     try:
         row = await fetch_row(dsn, "SELECT current_setting('server_version_num')::integer / 10000 AS version")
     except DatabaseUnavailable as error:
-        why = type(error.__cause__).__name__ if error.__cause__ else "no answer"
+        why = reason_of(error)
         return Finding(
             "database",
             f"cannot be reached ({why})",

@@ -13,6 +13,7 @@ from server.adapters import create_verifier
 from server.auth.keyset import KeySet
 from server.cli.doctor.database import fetch_row
 from server.cli.doctor.finding import TIMEOUT_S, Finding
+from server.db.connections import connect
 from server.db.errors import database_errors
 from server.domain.errors import DatabaseUnavailable, RuntimeRefused, RuntimeUnavailable
 from server.runtime.client import DeepagentsRuntime
@@ -29,7 +30,7 @@ async def check_wakeups(settings: Settings, dsn: str) -> Finding:
     received = asyncio.Event()
     try:
         with database_errors():
-            listener = await asyncpg.connect(direct, timeout=TIMEOUT_S, statement_cache_size=0)
+            listener = await connect(direct, timeout_s=TIMEOUT_S)
             try:
                 await listener.add_listener(_CHANNEL, lambda *_: received.set())
                 await fetch_row(dsn, f"SELECT pg_notify('{_CHANNEL}', '')")
