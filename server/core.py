@@ -32,6 +32,7 @@ from server.domain.access.quotas import SYNC_S, Quotas
 from server.domain.access.sharing import Sharing
 from server.domain.access.stream_authorization import RECHECK_S, AuthorizationRegistry
 from server.domain.access.tickets import Tickets
+from server.domain.byte_budget import ByteBudget
 from server.domain.journal.retention import SWEEP_S as RETENTION_SWEEP_S
 from server.domain.journal.retention import Retention
 from server.domain.refinements import Refinements
@@ -111,11 +112,13 @@ async def open_core(
         runtime = await stack.enter_async_context(create_runtime(settings, runtime_url, metrics))
         stores = _Stores.on(pool, replica=replica, lease_ttl_s=settings.lease_ttl_s)
         registry = RunRegistry()
+        budget = ByteBudget(settings.max_total_queue_mib << 20)
         journal = PostgresJournal(
             pool,
             clock,
             lease_ttl_s=settings.lease_ttl_s,
             max_queued_bytes=settings.max_queue_mib << 20,
+            budget=budget,
             on_commit_time=metrics.committed,
         )
         broadcaster = Broadcaster(
@@ -137,6 +140,7 @@ async def open_core(
             on_progress=broadcaster.show_progress,
             interpreter=Interpreter,
             limits=run_limits(settings),
+            budget=budget,
             observer=RunObservers(RunLog(), metrics, *((RunTraces(),) if settings.traces else ())),
         )
         runner = Runner(context, registry)

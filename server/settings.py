@@ -97,6 +97,9 @@ class Settings(BaseSettings):
     max_queue_mib: int = Field(8, alias="IDEO_MAX_QUEUE_MIB", ge=1, le=1024)
     """MiB of events that one run may have received but not yet committed; beyond that the hub stops reading
     the runtime's stream"""
+    max_total_queue_mib: int = Field(128, alias="IDEO_MAX_TOTAL_QUEUE_MIB", ge=32, le=65536)
+    """the same for all runs of one replica together, with the frames that are being read: the runtime's
+    streams wait while the database is away, and do not fill the memory"""
 
     # --- HTTP and gRPC ---------------------------------------------------------------------------
 

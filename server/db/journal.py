@@ -17,6 +17,7 @@ from server.db.errors import database_errors
 from server.db.file_json import StoredFiles, files_to_jsonb, rejected_to_jsonb
 from server.db.journal_writer import MAX_RETRY_S, RETRY_FIRST_S, JournalWriter
 from server.db.runs import ACTIVE_STATUSES
+from server.domain.byte_budget import ByteBudget
 from server.domain.clock import Clock
 from server.domain.crash_points import crash_point
 from server.domain.errors import DatabaseUnavailable, LeaseLost
@@ -93,14 +94,17 @@ class PostgresJournal(Journal):
         *,
         lease_ttl_s: float,
         max_queued_bytes: int = 8 << 20,
+        budget: ByteBudget | None = None,
         on_commit_time: Callable[[float, float], None] = lambda seconds, lag_s: None,
     ) -> None:
         """`on_commit_time` gets, in seconds, the duration of each commit and the wait of its oldest event.
 
-        A run may queue `max_queued_bytes` before its stream from the runtime is held back.
+        A run may queue `max_queued_bytes` before its stream from the runtime is held back. What all runs
+        queue counts in `budget`.
         """
         self._pool, self._clock = pool, clock
         self._max_queued_bytes = max_queued_bytes
+        self._budget = budget or ByteBudget()
         self._ready = ReadyLogs()
         self._logs: weakref.WeakSet[JournalLog] = weakref.WeakSet()
         self._listeners: list[CommitListener] = []
@@ -137,7 +141,13 @@ class PostgresJournal(Journal):
 
     @override
     def open(self, lease: Lease) -> JournalLog:
-        log = JournalLog(lease, self._ready, self._clock, max_queued_bytes=self._max_queued_bytes)
+        log = JournalLog(
+            lease,
+            self._ready,
+            self._clock,
+            max_queued_bytes=self._max_queued_bytes,
+            budget=self._budget,
+        )
         self._logs.add(log)
         return log
 

@@ -9,6 +9,7 @@ Each run has its own connection, so a run that is read slowly does not delay ano
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,11 +20,13 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from server.domain.errors import RuntimeUnavailable
-from server.domain.runs.runtime import StreamClosed
+from server.domain.runs.runtime import AdmitFrame, Frames, OversizedFrame, StreamClosed, admit_at_once
 from server.runtime.client import MAX_FRAME_BYTES, DeepagentsRuntime
 
 _AWAY = (RedisError, OSError, TimeoutError)
 _MESSAGE, _SUBSCRIBED = b"message", b"subscribe"
+#: Seconds by which a timer is late when this process was paused.
+_MAX_LATE_S = 0.5
 #: A subscription is reported with this status.
 _SUBSCRIBED_STATUS = 200
 
@@ -40,16 +43,17 @@ class _Messages:
     too many.
     """
 
-    def __init__(self, connection: Connection, *, quiet_s: float, max_bytes: int) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection, *, quiet_s: float, max_bytes: int, admit: AdmitFrame) -> None:
+        self._connection, self._admit = connection, admit
         self._quiet_s, self._max_bytes = quiet_s, max_bytes
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[bytes | OversizedFrame]:
         return self
 
-    async def __anext__(self) -> bytes:
+    async def __anext__(self) -> bytes | OversizedFrame:
         unanswered = False
         while True:
+            began = time.monotonic()
             try:
                 answer = await self._connection.read_response(timeout=self._quiet_s)
                 if answer is None and not unanswered:
@@ -58,13 +62,18 @@ class _Messages:
             except _AWAY:
                 raise StreamClosed("the connection to the runtime's events broke") from None
             if answer is None:
+                if time.monotonic() - began > self._quiet_s + _MAX_LATE_S:
+                    # This process was paused: what came meanwhile waits to be read.
+                    continue
                 if unanswered:
                     raise StreamClosed("the server of the runtime's events does not answer")
                 unanswered = True
             elif answer[0] == _MESSAGE:
                 frame: bytes = answer[2]
                 if len(frame) > self._max_bytes:
-                    raise StreamClosed("the runtime sent a frame that is too large")
+                    return OversizedFrame(len(frame))
+                # Its length was not known before. The next one waits until there is room for this one.
+                await self._admit(len(frame))
                 return frame
             else:
                 unanswered = False
@@ -108,7 +117,7 @@ class ChannelRuntime(DeepagentsRuntime):
         self._answer_s, self._quiet_s = answer_s, quiet_s
 
     @asynccontextmanager
-    async def stream(self, thread_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def stream(self, thread_id: str, admit: AdmitFrame = admit_at_once) -> AsyncIterator[Frames]:
         """The thread's frames from now on: the server has confirmed the subscription once it is entered.
 
         The library's own PubSub is not used: it reconnects by itself, which would hide a gap.
@@ -126,6 +135,6 @@ class ChannelRuntime(DeepagentsRuntime):
             self._on_answer("stream", _SUBSCRIBED_STATUS if subscribed else None)
             if not subscribed:
                 raise RuntimeUnavailable("the runtime's events cannot be subscribed to", sent=False)
-            yield _Messages(connection, quiet_s=self._quiet_s, max_bytes=self._max_frame_bytes)
+            yield _Messages(connection, quiet_s=self._quiet_s, max_bytes=self._max_frame_bytes, admit=admit)
         finally:
             await connection.disconnect(nowait=True)

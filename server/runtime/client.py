@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Any
 
@@ -14,16 +13,15 @@ import httpx
 from opentelemetry import trace
 from opentelemetry.propagate import inject
 from opentelemetry.trace import SpanKind
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 from server.domain.proposals.files import File, NotAFile, parse_file
-from server.domain.runs.runtime import Invocation, RuntimeState, StreamClosed
+from server.domain.runs.runtime import AdmitFrame, Frames, Invocation, RuntimeState, admit_at_once
 from server.encoding.json_text import dump
 from server.runtime import jsontext
 from server.runtime.breaker import Breaker
 from server.runtime.thread_ids import BadThreadId, path_segment, thread_id_in
+from server.runtime.websocket import HandshakeRefused, NoWebSocket, open_websocket
 
 PREFIX = "/deepagents-runtime"
 
@@ -32,43 +30,7 @@ MAX_FRAME_BYTES = (16 << 20) + (64 << 10)
 MAX_ANSWER_BYTES = 32 << 20
 
 _tracer = trace.get_tracer("ide_orchestrator")
-_NORMAL_CLOSURE = 1000
-_TOO_BIG = 1009
-
-# The library logs each frame at DEBUG, and frames contain prompts and files.
-_FRAME_LOG = logging.getLogger(f"{__name__}.frames")
-_FRAME_LOG.setLevel(logging.WARNING)
-
-
-class _Connect(connect):
-    """Connects without following redirects: jobs go only to the configured address."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        """Treat a redirect as a refusal."""
-        return exc
-
-
-class _Frames:
-    """The frames of an open connection. Ends at a normal close, raises StreamClosed at any other."""
-
-    def __init__(self, connection: ClientConnection) -> None:
-        self._connection = connection
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        try:
-            return await self._connection.recv(decode=False)
-        except ConnectionClosed as closed:
-            received, sent = closed.rcvd, closed.sent
-            if received is not None and received.code == _NORMAL_CLOSURE:
-                raise StopAsyncIteration from None
-            if sent is not None and sent.code == _TOO_BIG:
-                raise StreamClosed("the runtime sent a frame that is too large") from None
-            if received is not None:
-                raise StreamClosed(f"the runtime closed its stream with code {received.code}") from None
-            raise StreamClosed("the connection to the runtime broke") from None
+_SWITCHING_PROTOCOLS = 101
 
 
 class DeepagentsRuntime:
@@ -180,38 +142,32 @@ class DeepagentsRuntime:
             return state
 
     @asynccontextmanager
-    async def stream(self, thread_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The thread's frames, each as its bytes on the wire."""
-        with self.breaker.attempt():
-            connection = await self._connected(f"{self._stream_base}/stream/{path_segment(thread_id)}")
-        async with connection:
-            yield _Frames(connection)
+    async def stream(self, thread_id: str, admit: AdmitFrame = admit_at_once) -> AsyncIterator[Frames]:
+        """The thread's frames, as in `Runtime`."""
+        async with AsyncExitStack() as stack:
+            with self.breaker.attempt():
+                frames = await self._opened(stack, thread_id, admit)
+            yield frames
 
-    async def _connected(self, url: str) -> ClientConnection:
+    async def _opened(self, stack: AsyncExitStack, thread_id: str, admit: AdmitFrame) -> Frames:
+        """The frames of a new connection, which `stack` closes."""
         status: int | None = None
+        connection = open_websocket(
+            f"{self._stream_base}/stream/{path_segment(thread_id)}",
+            handshake_s=self._handshake_s,
+            max_frame_bytes=self._max_frame_bytes,
+            admit=admit,
+        )
         try:
-            connection = await _Connect(
-                url,
-                proxy=None,
-                compression=None,
-                max_size=self._max_frame_bytes,
-                open_timeout=self._handshake_s,
-                # A busy runtime may answer no ping during a whole run. Pings keep intermediaries from
-                # closing the connection; the reader decides how long a silence may last.
-                ping_interval=20,
-                ping_timeout=None,
-                # Frames that nobody reads any more may come before the answer to a close.
-                close_timeout=0.2,
-                logger=_FRAME_LOG,
-            )
-            status = connection.response.status_code if connection.response else None
-            return connection
-        except InvalidStatus as refused:
-            status = refused.response.status_code
+            frames = await stack.enter_async_context(connection)
+            status = _SWITCHING_PROTOCOLS
+            return frames
+        except HandshakeRefused as refused:
+            status = refused.status
             raise RuntimeRefused(
                 f"the runtime refused the stream with HTTP {status}", status=status
             ) from None
-        except (InvalidHandshake, EOFError):
+        except NoWebSocket:
             raise RuntimeUnavailable("the runtime answers no stream at its address") from None
         except TimeoutError:
             raise RuntimeUnavailable("the runtime did not open the stream in time") from None

@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from server.domain.errors import RuntimeUnavailable
-from server.domain.runs.runtime import StreamClosed
+from server.domain.runs.runtime import OversizedFrame, StreamClosed
 from server.runtime.channel import ChannelRuntime, channel_of
 from tests.support.redis_server import RedisServer, redis_server
 
@@ -88,14 +88,13 @@ async def test_frames_of_16_mib_are_taken(server: RedisServer, publisher: Redis)
             assert await anext(frames) == frame
 
 
-async def test_a_frame_above_the_limit_ends_the_stream(server: RedisServer, publisher: Redis) -> None:
+async def test_a_frame_above_the_limit_is_skipped_and_named(server: RedisServer, publisher: Redis) -> None:
     runtime = ChannelRuntime(NOWHERE, server.url, max_frame_bytes=100)
     async with runtime, runtime.stream(THREAD) as frames:
-        await publisher.publish(channel_of(THREAD), b"x" * 100)
-        await publisher.publish(channel_of(THREAD), b"x" * 101)
-        assert len(await anext(frames)) == 100
-        with pytest.raises(StreamClosed, match="too large"):
-            await anext(frames)
+        for frame in (b"x" * 100, b"x" * 101, b"y"):
+            await publisher.publish(channel_of(THREAD), frame)
+        received = [await anext(frames) for _ in range(3)]
+    assert received == [b"x" * 100, OversizedFrame(101), b"y"]
 
 
 async def test_a_quiet_channel_stays_open(server: RedisServer, publisher: Redis) -> None:

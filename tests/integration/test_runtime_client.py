@@ -15,7 +15,7 @@ from websockets.http11 import Request, Response
 
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 from server.domain.proposals.files import File
-from server.domain.runs.runtime import Invocation, RuntimeState, StreamClosed
+from server.domain.runs.runtime import Invocation, OversizedFrame, RuntimeState, StreamClosed
 from server.replay.app import create_replay_app
 from server.runtime.client import DeepagentsRuntime
 from tests.support.recordings import frames
@@ -258,15 +258,18 @@ async def test_a_frame_of_16_mib_and_frames_of_any_bytes_are_taken() -> None:
     assert received == [frame.encode() if isinstance(frame, str) else frame for frame in sent]
 
 
-async def test_a_frame_that_is_too_large_closes_the_stream() -> None:
+async def test_a_frame_that_is_too_large_is_skipped_and_named() -> None:
     async def script(connection: ServerConnection) -> None:
-        await connection.send("x" * 1001)
-        await connection.wait_closed()
+        for frame in ("x" * 1000, "x" * 1001, b"y" * 3_000_000, "z"):
+            await connection.send(frame)
 
-    async with stream_server(script) as base, DeepagentsRuntime(base, max_frame_bytes=1000) as runtime:
-        with pytest.raises(StreamClosed, match="too large"):
-            async with runtime.stream(THREAD) as stream:
-                await anext(stream)
+    async with (
+        stream_server(script) as base,
+        DeepagentsRuntime(base, max_frame_bytes=1000) as runtime,
+        runtime.stream(THREAD) as stream,
+    ):
+        received = [frame async for frame in stream]
+    assert received == [b"x" * 1000, OversizedFrame(1001), OversizedFrame(3_000_000), b"z"]
 
 
 @pytest.mark.parametrize("code", [1001, 1008, 1011, 4000])

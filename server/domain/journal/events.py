@@ -157,6 +157,7 @@ class DiscontinuityReason(Enum):
 
     RECONNECTED = 1
     REPLAY_DIFFERED = 2
+    FRAME_TOO_LARGE = 3
 
 
 @dataclass(frozen=True, slots=True)

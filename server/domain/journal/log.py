@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 
+from server.domain.byte_budget import ByteBudget
 from server.domain.clock import Clock
 from server.domain.errors import LeaseLost
 from server.domain.runs.lease import Lease
@@ -82,7 +83,9 @@ class Batch:
 class JournalLog:
     """The open journal of a leased run. One run puts, one writer takes."""
 
-    def __init__(self, lease: Lease, ready: ReadyLogs, clock: Clock, *, max_queued_bytes: int) -> None:
+    def __init__(
+        self, lease: Lease, ready: ReadyLogs, clock: Clock, *, max_queued_bytes: int, budget: ByteBudget
+    ) -> None:
         self.thread_id = lease.thread_id
         self.fence = lease.fence
         #: Whether nothing more is written under this lease.
@@ -96,6 +99,7 @@ class JournalLog:
         #: Bytes that were put and are not committed.
         self.queued_bytes = 0
         self._max_queued_bytes = max_queued_bytes
+        self._budget = budget
         self._ready = ready
         self._clock = clock
         self._queue: deque[tuple[bytes, bytes, int]] = deque()
@@ -112,7 +116,7 @@ class JournalLog:
         if not self._queue:
             self._put_at = self._clock.monotonic()
         self._queue.append((event_entry, delta_entry, epoch))
-        self.queued_bytes += len(event_entry) + len(delta_entry)
+        self._queued(len(event_entry) + len(delta_entry))
         self.last_seq += 1
         self._ready.add(self)
 
@@ -165,7 +169,7 @@ class JournalLog:
         self.committed = batch.last
         self.epoch = batch.epoch
         if not self.lost:
-            self.queued_bytes -= batch.size_bytes
+            self._unqueued(batch.size_bytes)
         self._wake_waiters()
 
     def mark_finished(self) -> None:
@@ -177,8 +181,16 @@ class JournalLog:
         """Drop what is queued: the lease is lost, or nobody drives the run under it any more."""
         self.lost = True
         self._queue.clear()
-        self.queued_bytes = 0
+        self._unqueued(self.queued_bytes)
         self._wake_waiters()
+
+    def _queued(self, size_bytes: int) -> None:
+        self.queued_bytes += size_bytes
+        self._budget.add(size_bytes)
+
+    def _unqueued(self, size_bytes: int) -> None:
+        self.queued_bytes -= size_bytes
+        self._budget.release(size_bytes)
 
     def _wake_waiters(self) -> None:
         self._changed.set()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 from uuid import UUID
 
+from server.domain.byte_budget import ByteBudget
 from server.domain.clock import Clock
 from server.domain.journal.journal import EventCodec, Journal
 from server.domain.retry import retry_while_unavailable
@@ -24,7 +25,8 @@ class RunContext:
     """The ports, limits and listeners of a run.
 
     on_progress: called with a thread and the text of a progress frame, which is not journalled.
-    interpreter: makes the interpreter of one run. restores: held while a run reads its journal.
+    interpreter: makes the interpreter of one run. restores: held while a run reads its journal. budget: what
+    frames that are read and events that are not committed take together.
     """
 
     runtime: Runtime
@@ -35,6 +37,7 @@ class RunContext:
     on_progress: Callable[[UUID, str], None]
     interpreter: Callable[[], FrameInterpreter]
     limits: RunLimits
+    budget: ByteBudget
     observer: RunObserver
     restores: asyncio.Semaphore = field(init=False)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 from uuid import UUID
 
 from server.domain.journal.events import EventKind
@@ -38,6 +38,25 @@ class RuntimeState:
     status: str
     files: Mapping[str, File] | None = None
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OversizedFrame:
+    """A frame that was above the limit, in place of its bytes: they were not kept. size_bytes: at least."""
+
+    size_bytes: int
+
+
+#: Called with the size of a frame, in bytes, before it is read; returns when there is room for it.
+AdmitFrame: TypeAlias = Callable[[int], Awaitable[None]]
+
+
+async def admit_at_once(size_bytes: int) -> None:
+    """An AdmitFrame that has room for everything."""
+
+
+#: The frames of a stream, each as its bytes on the wire.
+Frames: TypeAlias = AsyncIterator[bytes | OversizedFrame]
 
 
 class StreamClosed(Exception):
@@ -75,8 +94,11 @@ class Runtime(Protocol):
         """
         ...
 
-    def stream(self, thread_id: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """The thread's frames, each as its bytes on the wire, until the runtime closes.
+    def stream(
+        self, thread_id: str, admit: AdmitFrame = admit_at_once
+    ) -> AbstractAsyncContextManager[Frames]:
+        """The thread's frames until the runtime closes. Little more than the frame that `admit` is called
+        for is in memory; the rest waits at the runtime.
 
         Entering raises RuntimeUnavailable or RuntimeRefused; the iterator raises StreamClosed when
         the connection breaks, and stops when the runtime closes it properly.

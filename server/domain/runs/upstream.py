@@ -7,7 +7,6 @@ answer is carried out.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from types import TracebackType
 from typing import assert_never
@@ -32,8 +31,9 @@ from server.domain.runs.alignment import Alignment
 from server.domain.runs.context import RunContext
 from server.domain.runs.invoker import InvokeFailed, Invoker
 from server.domain.runs.lease import Lease
+from server.domain.runs.listening import ListeningClock
 from server.domain.runs.run_recorder import RunRecorder
-from server.domain.runs.runtime import StreamClosed
+from server.domain.runs.runtime import Frames, Interpretation, OversizedFrame, StreamClosed
 from server.domain.runs.status import RunStatus
 from server.domain.runs.stream_verdicts import verdict_rules_for
 from server.domain.runs.verdict import VerdictRules
@@ -51,9 +51,13 @@ class UpstreamSession:
         self._thread_id = lease.runtime_thread_id
         #: The channel, when it was joined before the invoke, and its frames: the first connection.
         self._channel = AsyncExitStack()
-        self._channel_frames: AsyncIterator[bytes] | None = None
+        self._channel_frames: Frames | None = None
         #: The task that reads the connection, from `_connect` to `_disconnect`.
         self._reading: asyncio.Future[Action] | None = None
+        #: The time of the rules.
+        self._clock = ListeningClock(context.clock)
+        #: What the frame that is being read has reserved of the budget.
+        self._reserved_bytes = 0
         self._alignment: Alignment
         self._rules: VerdictRules
 
@@ -139,12 +143,23 @@ class UpstreamSession:
                 assert_never(action)
 
     def _now(self) -> float:
-        return self._context.clock.monotonic()
+        return self._clock.now()
 
     # --- The stream --------------------------------------------------------------------------
 
-    def _stream(self) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        return self._context.runtime.stream(self._thread_id)
+    def _stream(self) -> AbstractAsyncContextManager[Frames]:
+        return self._context.runtime.stream(self._thread_id, self._admit)
+
+    async def _admit(self, size_bytes: int) -> None:
+        """Wait until there is room for a frame. Meanwhile it is the hub that is silent."""
+        self._rules.heard(self._now())
+        with self._clock.standing_still():
+            await self._context.budget.reserve(size_bytes)
+        self._reserved_bytes += size_bytes
+
+    def _give_room_back(self) -> None:
+        reserved_bytes, self._reserved_bytes = self._reserved_bytes, 0
+        self._context.budget.release(reserved_bytes)
 
     def _connect(self) -> None:
         stream = self._stream() if self._channel_frames is None else nullcontext(self._channel_frames)
@@ -168,13 +183,14 @@ class UpstreamSession:
     async def _listen(self) -> Action:
         """Read on until the connection ends or may be idle."""
         assert self._reading is not None
-        silence_left_s = self._rules.idle_at - self._now()
-        await asyncio.wait({self._reading}, timeout=max(silence_left_s, 0))
+        as_usual = await self._clock.wait(self._reading, until=self._rules.idle_at)
         if self._reading.done():
             return self._reading.result()
+        if not as_usual:
+            self._rules.heard(self._now())
         return self._rules.idle(self._now(), caught_up=self._alignment.caught_up)
 
-    async def _read(self, stream: AbstractAsyncContextManager[AsyncIterator[bytes]]) -> Action:
+    async def _read(self, stream: AbstractAsyncContextManager[Frames]) -> Action:
         """Journal the frames of a connection until it breaks or its `end` is settled."""
         count = 0
         try:
@@ -186,15 +202,21 @@ class UpstreamSession:
                     if count % TURN_FRAMES == 0:
                         await asyncio.sleep(0)
                     action = await self._on_frame(frame)
+                    self._give_room_back()
                     if action is not None:
                         return await self._answered(action)
         except (StreamClosed, RuntimeUnavailable, RuntimeRefused) as error:
             return LeaveConnection(str(error))
+        finally:
+            self._give_room_back()
         return LeaveConnection("the runtime closed its stream without an end")
 
-    async def _on_frame(self, frame: bytes) -> Action | None:
+    async def _on_frame(self, frame: bytes | OversizedFrame) -> Action | None:
         """Journal a frame; the action when it is an `end`."""
         self._rules.heard(self._now())
+        if isinstance(frame, OversizedFrame):
+            self._on_oversized_frame()
+            return None
         repeated = self._alignment.repeats(frame)
         if repeated is not None:
             self._rules.repeated(self._recorder.errors.get(repeated))
@@ -203,13 +225,23 @@ class UpstreamSession:
         if meaning.progress is not None:
             self._context.on_progress(self._lease.thread_id, meaning.progress)
             return None
+        self._mark_gap()
+        self._rules.frame(meaning, is_new=self._recorder.is_new(meaning))
+        with self._clock.standing_still():
+            await self._recorder.record(meaning)
+        crash_point("frame_recorded")
+        return self._rules.ended(meaning.delta, self._now(), self._recorder.facts) if meaning.end else None
+
+    def _on_oversized_frame(self) -> None:
+        """Mark where a frame is missing that was too large to read."""
+        self._mark_gap()
+        self._rules.frame(Interpretation(), is_new=True)
+        self._recorder.put_discontinuity(DiscontinuityReason.FRAME_TOO_LARGE)
+
+    def _mark_gap(self) -> None:
         gap = self._alignment.gap_before_new_frame()
         if gap is not None:
             self._recorder.put_discontinuity(gap)
-        self._rules.frame(meaning, is_new=self._recorder.is_new(meaning))
-        await self._recorder.record(meaning)
-        crash_point("frame_recorded")
-        return self._rules.ended(meaning.delta, self._now(), self._recorder.facts) if meaning.end else None
 
     # --- The state ---------------------------------------------------------------------------
 

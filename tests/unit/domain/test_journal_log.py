@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.domain.byte_budget import ByteBudget
 from server.domain.errors import LeaseLost
 from server.domain.journal.log import JournalLog, ReadyLogs
 from server.domain.runs.lease import Lease
@@ -26,7 +27,9 @@ def a_lease(*, last_seq: int = 1) -> Lease:
 
 
 def a_log(ready: ReadyLogs, *, max_queued_bytes: int = 1 << 20, clock: HandClock | None = None) -> JournalLog:
-    return JournalLog(a_lease(), ready, clock or HandClock(), max_queued_bytes=max_queued_bytes)
+    return JournalLog(
+        a_lease(), ready, clock or HandClock(), max_queued_bytes=max_queued_bytes, budget=ByteBudget()
+    )
 
 
 @given(

@@ -213,6 +213,8 @@ const (
 	DiscontinuityReason_DISCONTINUITY_REASON_RECONNECTED DiscontinuityReason = 1
 	// The runtime repeated earlier frames, but not identically.
 	DiscontinuityReason_DISCONTINUITY_REASON_REPLAY_DIFFERED DiscontinuityReason = 2
+	// The runtime sent a frame above 16 MiB, which is missing here; what it sent afterwards follows.
+	DiscontinuityReason_DISCONTINUITY_REASON_FRAME_TOO_LARGE DiscontinuityReason = 3
 )
 
 // Enum value maps for DiscontinuityReason.
@@ -221,11 +223,13 @@ var (
 		0: "DISCONTINUITY_REASON_UNSPECIFIED",
 		1: "DISCONTINUITY_REASON_RECONNECTED",
 		2: "DISCONTINUITY_REASON_REPLAY_DIFFERED",
+		3: "DISCONTINUITY_REASON_FRAME_TOO_LARGE",
 	}
 	DiscontinuityReason_value = map[string]int32{
 		"DISCONTINUITY_REASON_UNSPECIFIED":     0,
 		"DISCONTINUITY_REASON_RECONNECTED":     1,
 		"DISCONTINUITY_REASON_REPLAY_DIFFERED": 2,
+		"DISCONTINUITY_REASON_FRAME_TOO_LARGE": 3,
 	}
 )
 
@@ -1788,11 +1792,12 @@ const file_ide_orchestrator_v1_event_proto_rawDesc = "" +
 	"\"UPSTREAM_FRAME_REASON_UNKNOWN_TYPE\x10\x01\x12#\n" +
 	"\x1fUPSTREAM_FRAME_REASON_MALFORMED\x10\x02\x12&\n" +
 	"\"UPSTREAM_FRAME_REASON_ERROR_REPORT\x10\x03\x12#\n" +
-	"\x1fUPSTREAM_FRAME_REASON_AFTER_END\x10\x04*\x8b\x01\n" +
+	"\x1fUPSTREAM_FRAME_REASON_AFTER_END\x10\x04*\xb5\x01\n" +
 	"\x13DiscontinuityReason\x12$\n" +
 	" DISCONTINUITY_REASON_UNSPECIFIED\x10\x00\x12$\n" +
 	" DISCONTINUITY_REASON_RECONNECTED\x10\x01\x12(\n" +
-	"$DISCONTINUITY_REASON_REPLAY_DIFFERED\x10\x02*d\n" +
+	"$DISCONTINUITY_REASON_REPLAY_DIFFERED\x10\x02\x12(\n" +
+	"$DISCONTINUITY_REASON_FRAME_TOO_LARGE\x10\x03*d\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11OUTCOME_COMPLETED\x10\x01\x12\x12\n" +

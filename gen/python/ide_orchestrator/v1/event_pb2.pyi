@@ -124,6 +124,8 @@ class _DiscontinuityReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_D
     """The connection to the runtime was lost, and the runtime does not repeat earlier frames."""
     DISCONTINUITY_REASON_REPLAY_DIFFERED: _DiscontinuityReason.ValueType  # 2
     """The runtime repeated earlier frames, but not identically."""
+    DISCONTINUITY_REASON_FRAME_TOO_LARGE: _DiscontinuityReason.ValueType  # 3
+    """The runtime sent a frame above 16 MiB, which is missing here; what it sent afterwards follows."""
 
 class DiscontinuityReason(_DiscontinuityReason, metaclass=_DiscontinuityReasonEnumTypeWrapper):
     """Why continuity with the runtime's stream is not certain."""
@@ -134,6 +136,8 @@ DISCONTINUITY_REASON_RECONNECTED: DiscontinuityReason.ValueType  # 1
 """The connection to the runtime was lost, and the runtime does not repeat earlier frames."""
 DISCONTINUITY_REASON_REPLAY_DIFFERED: DiscontinuityReason.ValueType  # 2
 """The runtime repeated earlier frames, but not identically."""
+DISCONTINUITY_REASON_FRAME_TOO_LARGE: DiscontinuityReason.ValueType  # 3
+"""The runtime sent a frame above 16 MiB, which is missing here; what it sent afterwards follows."""
 Global___DiscontinuityReason: _TypeAlias = DiscontinuityReason  # noqa: Y015
 
 class _Outcome:

@@ -152,12 +152,18 @@ class DiscontinuityReason(betterproto2.Enum):
     The runtime repeated earlier frames, but not identically.
     """
 
+    FRAME_TOO_LARGE = 3
+    """
+    The runtime sent a frame above 16 MiB, which is missing here; what it sent afterwards follows.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
             0: "DISCONTINUITY_REASON_UNSPECIFIED",
             1: "DISCONTINUITY_REASON_RECONNECTED",
             2: "DISCONTINUITY_REASON_REPLAY_DIFFERED",
+            3: "DISCONTINUITY_REASON_FRAME_TOO_LARGE",
         }
 
     @classmethod
@@ -166,6 +172,7 @@ class DiscontinuityReason(betterproto2.Enum):
             "DISCONTINUITY_REASON_UNSPECIFIED": 0,
             "DISCONTINUITY_REASON_RECONNECTED": 1,
             "DISCONTINUITY_REASON_REPLAY_DIFFERED": 2,
+            "DISCONTINUITY_REASON_FRAME_TOO_LARGE": 3,
         }
 
 

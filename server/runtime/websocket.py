@@ -1,0 +1,230 @@
+"""The reading side of a WebSocket (RFC 6455), on a library's handshake.
+
+The library's own connection reads a number of frames ahead, whatever their size, and ends when one is too
+large. Here the length in a frame's header is known before its content is read, so that a frame waits at the
+sender until there is room for it, and one that is too large is skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidStatus
+from websockets.frames import Close, Frame, Opcode
+from websockets.protocol import State
+from websockets.uri import parse_uri
+
+from server.domain.runs.runtime import AdmitFrame, OversizedFrame, StreamClosed
+
+#: Bytes that the transport reads ahead at most, and of one read of a frame that is skipped.
+READ_AHEAD_BYTES = 64 << 10
+#: Longest answer to a handshake that is kept, in bytes.
+MAX_REFUSAL_BYTES = 64 << 10
+#: Seconds that the rest of a refusal may take, and the end of a connection.
+REFUSAL_S, CLOSE_S = 1.0, 0.2
+#: Seconds between pings, which keep intermediaries from closing the connection. A runtime that is busy with a
+#: run may not answer one: the reader decides how long a silence may last.
+PING_S = 20.0
+_NORMAL_CLOSURE = 1000
+_STATUS = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)\b")
+_MAX_CONTROL_BYTES = 125
+
+# The library logs each frame at DEBUG, and frames contain prompts and files.
+_LIBRARY_LOG = logging.getLogger(f"{__name__}.library")
+_LIBRARY_LOG.setLevel(logging.WARNING)
+
+
+class HandshakeRefused(Exception):
+    """The server answered the handshake with another status than 101."""
+
+    def __init__(self, status: int, content_type: str = "", body: bytes = b"") -> None:
+        super().__init__(f"HTTP {status}")
+        self.status, self.content_type, self.body = status, content_type, body
+
+
+class NoWebSocket(Exception):
+    """What answers at the address is not a WebSocket server."""
+
+
+@asynccontextmanager
+async def open_websocket(
+    url: str, *, handshake_s: float, max_frame_bytes: int, admit: AdmitFrame
+) -> AsyncIterator[WebSocketFrames]:
+    """The frames that a server sends, from the handshake on.
+
+    Raises HandshakeRefused, NoWebSocket, TimeoutError, OSError.
+    """
+    uri = parse_uri(url)
+    async with asyncio.timeout(handshake_s):
+        reader, writer = await asyncio.open_connection(
+            uri.host,
+            uri.port,
+            ssl=ssl.create_default_context() if uri.secure else None,
+            limit=READ_AHEAD_BYTES,
+        )
+        try:
+            await _shake_hands(ClientProtocol(uri, logger=_LIBRARY_LOG), reader, writer)
+        except BaseException:
+            writer.transport.abort()
+            raise
+    frames = WebSocketFrames(reader, writer, max_frame_bytes=max_frame_bytes, admit=admit)
+    try:
+        yield frames
+    finally:
+        await frames.close()
+
+
+async def _shake_hands(
+    protocol: ClientProtocol, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    protocol.send_request(protocol.connect())
+    writer.write(b"".join(protocol.data_to_send()))
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except (asyncio.LimitOverrunError, EOFError):
+        raise NoWebSocket from None
+    protocol.receive_data(head)
+    if protocol.state is State.OPEN:
+        return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(REFUSAL_S):
+            left = MAX_REFUSAL_BYTES
+            while protocol.handshake_exc is None and left > 0:
+                data = await reader.read(READ_AHEAD_BYTES)
+                if not data:
+                    protocol.receive_eof()
+                    break
+                left -= len(data)
+                protocol.receive_data(data)
+    refusal = protocol.handshake_exc
+    if isinstance(refusal, InvalidStatus):
+        response = refusal.response
+        raise HandshakeRefused(
+            response.status_code, ", ".join(response.headers.get_all("content-type")), bytes(response.body)
+        )
+    status = _STATUS.match(head)
+    if status is None or status[1] == b"101":
+        raise NoWebSocket
+    # The body did not come whole, or is too long.
+    raise HandshakeRefused(int(status[1]))
+
+
+class WebSocketFrames:
+    """The messages of an open connection: its text and binary frames, and those in fragments as one.
+
+    Ends at a close with 1000, and raises StreamClosed at any other end.
+    """
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        max_frame_bytes: int,
+        admit: AdmitFrame,
+    ) -> None:
+        self._reader, self._writer = reader, writer
+        self._max_frame_bytes, self._admit = max_frame_bytes, admit
+        self._pinging = asyncio.get_running_loop().call_later(PING_S, self._ping)
+
+    def __aiter__(self) -> AsyncIterator[bytes | OversizedFrame]:
+        return self
+
+    async def __anext__(self) -> bytes | OversizedFrame:
+        try:
+            return await self._message()
+        except (EOFError, OSError):
+            raise StreamClosed("the connection to the runtime broke") from None
+
+    async def close(self) -> None:
+        """Close the connection; what the server still sends is not read."""
+        self._pinging.cancel()
+        with suppress(OSError, TimeoutError, StreamClosed):
+            self._send(Opcode.CLOSE, Close(_NORMAL_CLOSURE, "").serialize())
+            self._writer.close()
+            async with asyncio.timeout(CLOSE_S):
+                await self._writer.wait_closed()
+        self._writer.transport.abort()
+
+    async def _message(self) -> bytes | OversizedFrame:
+        """The next message. The room for it is asked for with the length of its first fragment."""
+        message = bytearray()
+        size_bytes = 0
+        started = False
+        while True:
+            final, opcode, length = await self._header()
+            if opcode >= Opcode.CLOSE:
+                await self._on_control(opcode, length)
+                continue
+            if started is not (opcode is Opcode.CONT):
+                raise _protocol_error()
+            size_bytes += length
+            if size_bytes > self._max_frame_bytes:
+                message.clear()
+                await self._skip(length)
+            else:
+                if not started:
+                    await self._admit(length)
+                content = await self._reader.readexactly(length)
+                if final and not started:
+                    return content
+                message += content
+            started = True
+            if final:
+                oversized = size_bytes > self._max_frame_bytes
+                return OversizedFrame(size_bytes) if oversized else bytes(message)
+
+    async def _header(self) -> tuple[bool, Opcode, int]:
+        """Whether the next frame is the last of its message, its kind, and the length of its content."""
+        first, second = await self._reader.readexactly(2)
+        length = second & 0x7F
+        if length >= 126:
+            length = int.from_bytes(await self._reader.readexactly(2 if length == 126 else 8), "big")
+        try:
+            opcode = Opcode(first & 0x0F)
+        except ValueError:
+            raise _protocol_error() from None
+        # Reserved bits, and a mask, which only a client uses.
+        if first & 0x70 or second & 0x80:
+            raise _protocol_error()
+        return bool(first & 0x80), opcode, length
+
+    async def _on_control(self, opcode: Opcode, length: int) -> None:
+        """Answer a ping. At a close raises StopAsyncIteration or StreamClosed."""
+        if length > _MAX_CONTROL_BYTES:
+            raise _protocol_error()
+        content = await self._reader.readexactly(length)
+        if opcode is Opcode.PING:
+            self._send(Opcode.PONG, content)
+        elif opcode is Opcode.CLOSE:
+            code = int.from_bytes(content[:2], "big") if len(content) >= 2 else 1005
+            if code == _NORMAL_CLOSURE:
+                raise StopAsyncIteration
+            raise StreamClosed(f"the runtime closed its stream with code {code}")
+
+    async def _skip(self, length: int) -> None:
+        while length:
+            data = await self._reader.read(min(length, READ_AHEAD_BYTES))
+            if not data:
+                raise EOFError
+            length -= len(data)
+
+    def _ping(self) -> None:
+        self._pinging = asyncio.get_running_loop().call_later(PING_S, self._ping)
+        with suppress(OSError, StreamClosed):
+            self._send(Opcode.PING, b"")
+
+    def _send(self, opcode: Opcode, content: bytes) -> None:
+        if self._writer.transport.get_write_buffer_size() > READ_AHEAD_BYTES:
+            raise StreamClosed("the runtime does not take the answers to its pings")
+        self._writer.write(Frame(opcode, content).serialize(mask=True))
+
+
+def _protocol_error() -> StreamClosed:
+    return StreamClosed("the runtime broke the WebSocket protocol")

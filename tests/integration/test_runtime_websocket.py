@@ -1,0 +1,279 @@
+"""The WebSocket of the runtime's stream, byte by byte, against a server that breaks the rules."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
+
+from server.domain.runs.runtime import OversizedFrame, StreamClosed, admit_at_once
+from server.runtime.websocket import HandshakeRefused, NoWebSocket, WebSocketFrames, open_websocket
+from tests.support.servers import tcp_server
+
+MAX = 1000
+Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def frame(content: bytes, opcode: Opcode = Opcode.TEXT, *, final: bool = True) -> bytes:
+    return Frame(opcode, content, fin=final).serialize(mask=False)
+
+
+CLOSE = frame(b"\x03\xe8", Opcode.CLOSE)
+
+
+def accepted(head: bytes) -> bytes:
+    """The answer to a handshake."""
+    protocol = ServerProtocol()
+    protocol.receive_data(head)
+    [request] = protocol.events_received()
+    assert isinstance(request, Request)
+    protocol.send_response(protocol.accept(request))
+    return b"".join(protocol.data_to_send())
+
+
+@asynccontextmanager
+async def connected(
+    script: Script, admit: Callable[[int], Awaitable[None]] = admit_at_once
+) -> AsyncIterator[WebSocketFrames]:
+    """A connection to a server that does as the script says after the handshake."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(accepted(await reader.readuntil(b"\r\n\r\n")))
+        await script(reader, writer)
+
+    async with (
+        tcp_server(handle) as port,
+        open_websocket(f"ws://127.0.0.1:{port}/", handshake_s=5, max_frame_bytes=MAX, admit=admit) as frames,
+    ):
+        yield frames
+
+
+def sends(*data: bytes, then: Script | None = None) -> Script:
+    """A script that sends these bytes in one piece with the end of the handshake."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"".join(data))
+        await writer.drain()
+        if then is not None:
+            await then(reader, writer)
+
+    return script
+
+
+async def received(*data: bytes) -> list[bytes | OversizedFrame]:
+    async with connected(sends(*data)) as frames:
+        return [each async for each in frames]
+
+
+async def test_messages_come_whole_in_order_and_the_close_ends_them() -> None:
+    sent = [b"", b"a", b"b" * 125, b"c" * 126, b"d" * 1000, b"\xff"]
+    assert await received(*map(frame, sent[:5]), frame(sent[5], Opcode.BINARY), CLOSE) == sent
+
+
+async def test_fragments_are_one_message_and_control_frames_may_be_between() -> None:
+    data = [
+        frame(b"a", final=False),
+        frame(b"ping", Opcode.PING),
+        frame(b"b", Opcode.CONT, final=False),
+        frame(b"", Opcode.CONT, final=False),
+        frame(b"c", Opcode.CONT),
+        frame(b"d"),
+        CLOSE,
+    ]
+    assert await received(*data) == [b"abc", b"d"]
+
+
+@pytest.mark.parametrize("sizes", [[1001], [600, 600], [1, 999, 1], [1001, 0], [0, 5000, 5000, 10]])
+async def test_a_message_above_the_limit_is_skipped_in_one_piece_and_in_fragments(sizes: list[int]) -> None:
+    last = len(sizes) - 1
+    fragments = [
+        frame(b"x" * size, Opcode.CONT if place else Opcode.TEXT, final=place == last)
+        for place, size in enumerate(sizes)
+    ]
+    assert await received(frame(b"a"), *fragments, frame(b"b"), CLOSE) == [
+        b"a",
+        OversizedFrame(sum(sizes)),
+        b"b",
+    ]
+
+
+async def test_a_frame_that_claims_an_absurd_length_is_not_waited_for_in_memory() -> None:
+    admitted: list[int] = []
+
+    async def admit(size: int) -> None:
+        admitted.append(size)
+
+    async with connected(sends(b"\x81\x7f" + b"\xff" * 8 + b"x" * 1000), admit) as frames:
+        with pytest.raises(StreamClosed, match="broke"):
+            await anext(frames)
+    assert admitted == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xc1\x00",  # a reserved bit
+        b"\x83\x00",  # a reserved kind
+        b"\x81\x81aaaab",  # masked
+        b"\x80\x00",  # a continuation of nothing
+        b"\x01\x00\x01\x00",  # a new message within a fragmented one
+        b"\x89\x7e\x00\x7e" + b"x" * 126,  # a ping that is too long
+    ],
+)
+async def test_what_breaks_the_protocol_ends_the_stream(data: bytes) -> None:
+    async with connected(sends(frame(b"a"), data, frame(b"b"))) as frames:
+        assert await anext(frames) == b"a"
+        with pytest.raises(StreamClosed, match="protocol"):
+            await anext(frames)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"", "1005"), (b"\x03\xf3why", "1011"), (b"\x0f\xa0", "4000"), (b"\x03", "1005")]
+)
+async def test_a_close_with_another_code_is_not_a_proper_end(content: bytes, said: str) -> None:
+    async with connected(sends(frame(content, Opcode.CLOSE))) as frames:
+        with pytest.raises(StreamClosed, match=f"code {said}"):
+            await anext(frames)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x81", b"\x81\x05abc", b"\x81\x7e\x00"])
+async def test_a_connection_that_ends_within_a_frame_broke(data: bytes) -> None:
+    async with connected(sends(frame(b"a"), data)) as frames:
+        assert await anext(frames) == b"a"
+        with pytest.raises(StreamClosed, match="broke"):
+            await anext(frames)
+
+
+async def test_a_ping_is_answered_with_its_content_masked() -> None:
+    answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answered.set_result(await reader.readexactly(2 + 4 + 5))
+        writer.write(CLOSE)
+        await writer.drain()
+
+    async with connected(sends(frame(b"hello", Opcode.PING), then=read)) as frames:
+        assert [each async for each in frames] == []
+    header, mask, content = (await answered)[:2], (await answered)[2:6], (await answered)[6:]
+    assert header == b"\x8a\x85"
+    assert bytes(byte ^ mask[place % 4] for place, byte in enumerate(content)) == b"hello"
+
+
+async def test_a_server_that_takes_no_answers_to_its_pings_is_left() -> None:
+    async def floods(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(frame(b"x" * 125, Opcode.PING) * 1000)
+            await writer.drain()
+
+    async with connected(floods) as frames:
+        async with asyncio.timeout(30):
+            with pytest.raises(StreamClosed, match="pings"):
+                await anext(frames)
+
+
+async def test_a_frame_waits_at_the_sender_until_it_is_admitted() -> None:
+    room = asyncio.Event()
+    admitted: list[int] = []
+    sent = 0
+
+    async def admit(size: int) -> None:
+        admitted.append(size)
+        await room.wait()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        for _ in range(100_000):
+            writer.write(frame(b"x" * 1000))
+            await writer.drain()
+            sent += 1
+        writer.write(CLOSE)
+        await writer.drain()
+
+    async with connected(script, admit) as frames:
+        first = asyncio.ensure_future(anext(frames))
+        seen = -1
+        while seen != sent or not admitted:
+            seen = sent
+            await asyncio.sleep(0.2)
+        # What the sockets hold, and no more: 100 MB are to come.
+        assert sent < 20_000
+        assert admitted == [1000]
+        room.set()
+        assert await first == b"x" * 1000
+        assert sum([1 async for _ in frames]) == 99_999
+
+
+# --- The handshake ---------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def answering(data: bytes, *, stays: bool = False) -> AsyncIterator[str]:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(data)
+        await writer.drain()
+        if stays:
+            await asyncio.Event().wait()
+
+    async with tcp_server(handle) as port:
+        yield f"ws://127.0.0.1:{port}/"
+
+
+async def _open(url: str) -> None:
+    async with open_websocket(url, handshake_s=5, max_frame_bytes=MAX, admit=admit_at_once):
+        pytest.fail("the stream opened")
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "stays"),
+    [
+        (b"content-length: 5\r\n", b"hello", True),
+        (b"transfer-encoding: chunked\r\n", b"5\r\nhello\r\n0\r\n\r\n", True),
+        (b"", b"hello", False),
+    ],
+)
+async def test_a_refusal_has_its_status_and_its_body(head: bytes, body: bytes, stays: bool) -> None:
+    text = b"HTTP/1.1 403 Forbidden\r\ncontent-type: text/plain\r\n" + head + b"\r\n" + body
+    async with answering(text, stays=stays) as url:
+        with pytest.raises(HandshakeRefused) as refused:
+            await _open(url)
+    found = refused.value
+    assert (found.status, found.content_type, found.body) == (403, "text/plain", b"hello")
+
+
+@pytest.mark.parametrize(
+    "body", [b"content-length: 9\r\n\r\nhalf", b"content-length: 99999999\r\n\r\n" + b"x" * 200_000]
+)
+async def test_a_refusal_whose_body_does_not_come_or_is_too_long_has_its_status(body: bytes) -> None:
+    async with answering(b"HTTP/1.1 503 Busy\r\n" + body, stays=True) as url:
+        with pytest.raises(HandshakeRefused) as refused:
+            await _open(url)
+    assert (refused.value.status, refused.value.body) == (503, b"")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"SSH-2.0-x\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+        b"HTTP/1.1 101 x\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: no\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"x: " + b"y" * 200_000,
+    ],
+)
+async def test_an_answer_that_is_not_a_handshake_is_no_stream(data: bytes) -> None:
+    async with answering(data) as url:
+        with pytest.raises(NoWebSocket):
+            await _open(url)
+
+
+async def test_a_handshake_without_an_answer_is_given_up() -> None:
+    async with answering(b"HTTP/1.1 101", stays=True) as url:
+        with pytest.raises(TimeoutError):
+            async with open_websocket(url, handshake_s=0.1, max_frame_bytes=MAX, admit=admit_at_once):
+                pytest.fail("the stream opened")

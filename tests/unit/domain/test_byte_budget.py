@@ -1,0 +1,112 @@
+"""The budget of bytes that all runs share."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from server.domain.byte_budget import ByteBudget
+
+
+async def turns(count: int = 5) -> None:
+    """Let waiting tasks go on."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_what_fits_is_granted_at_once_and_what_does_not_waits_for_a_release() -> None:
+    budget = ByteBudget(100)
+    await budget.reserve(60)
+    await budget.reserve(40)
+    waiting = asyncio.ensure_future(budget.reserve(1))
+    await turns()
+    assert not waiting.done()
+    budget.release(40)
+    await waiting
+    assert budget.used_bytes == 61
+
+
+async def test_reservations_are_granted_in_their_order_also_when_a_later_one_would_fit() -> None:
+    budget = ByteBudget(100)
+    await budget.reserve(80)
+    granted: list[str] = []
+
+    async def take(name: str, size: int) -> None:
+        await budget.reserve(size)
+        granted.append(name)
+
+    tasks = [asyncio.ensure_future(take(*each)) for each in (("large", 90), ("small", 10), ("last", 10))]
+    await turns()
+    assert granted == []
+    budget.release(80)
+    await turns()
+    assert granted == ["large", "small"]
+    budget.release(90)
+    await asyncio.gather(*tasks)
+    assert granted == ["large", "small", "last"]
+
+
+async def test_a_reservation_above_the_bound_is_granted_when_it_is_alone() -> None:
+    budget = ByteBudget(100)
+    await budget.reserve(1)
+    waiting = asyncio.ensure_future(budget.reserve(1000))
+    await turns()
+    assert not waiting.done()
+    budget.release(1)
+    await waiting
+    assert budget.used_bytes == 1000
+
+
+async def test_what_exists_already_counts_without_waiting() -> None:
+    budget = ByteBudget(100)
+    budget.add(500)
+    waiting = asyncio.ensure_future(budget.reserve(1))
+    await turns()
+    assert not waiting.done()
+    budget.release(401)
+    await waiting
+    assert budget.used_bytes == 100
+
+
+@pytest.mark.parametrize("granted", [False, True])
+async def test_one_that_gives_up_keeps_nothing_and_makes_way(granted: bool) -> None:
+    budget = ByteBudget(100)
+    await budget.reserve(100)
+    first = asyncio.ensure_future(budget.reserve(100))
+    second = asyncio.ensure_future(budget.reserve(5))
+    await turns()
+    if granted:
+        # It is granted, but gives up before it can run.
+        budget.release(100)
+        assert budget.used_bytes == 100
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    if not granted:
+        budget.release(100)
+    await second
+    assert budget.used_bytes == 5
+
+
+async def test_any_order_of_reservations_releases_and_cancellations_ends_with_nothing_in_use() -> None:
+    for seed in range(50):
+        chance = random.Random(seed)
+        budget = ByteBudget(1000)
+
+        async def run(size: int, steps: int, budget: ByteBudget = budget) -> None:
+            await budget.reserve(size)
+            try:
+                assert budget.used_bytes <= max(1000, size)
+                await turns(steps)
+            finally:
+                budget.release(size)
+
+        tasks = [asyncio.ensure_future(run(chance.randint(0, 1200), chance.randint(0, 4))) for _ in range(60)]
+        while not all(task.done() for task in tasks):
+            if chance.random() < 0.3:
+                chance.choice(tasks).cancel()
+            await asyncio.sleep(0)
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert not [result for result in results if isinstance(result, AssertionError)]
+        assert budget.used_bytes == 0
