@@ -1,0 +1,181 @@
+"""What the runtime sends waits at the runtime while the hub cannot take it: nothing is lost, and memory is
+bounded for the process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from server.cli.hub_client import open_client
+from server.domain.journal.events import Discontinuity, DiscontinuityReason, Token
+from tests.support.driven import driven, verdict
+from tests.support.hand_clock import until
+from tests.support.hub import finished, start
+from tests.support.processes import hub_environment, running
+from tests.support.redis_server import redis_server
+from tests.support.runtime import (
+    END,
+    Answer,
+    Runtime,
+    ScriptedRuntime,
+    Stream,
+    files_frame,
+    serve_runtime,
+    token_frame,
+)
+from tests.support.tokens import token
+
+MIB = 1 << 20
+
+
+@asynccontextmanager
+async def no_commits(dsn: str) -> AsyncIterator[None]:
+    """A database in which nothing about a run can be written."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE runs IN EXCLUSIVE MODE")
+            yield
+    finally:
+        await connection.close()
+
+
+async def test_all_runs_together_hold_no_more_than_the_process_may_and_lose_nothing(
+    database: str, pool: Any
+) -> None:
+    """The database hangs for longer than the runtime may be silent."""
+    texts = [str(number % 10) * MIB for number in range(30)]
+    runtime = ScriptedRuntime([[*map(token_frame, texts), files_frame(a="1"), END]])
+    limits = {"max_queue_mib": 16, "max_total_queue_mib": 32, "run_idle_s": 0.5}
+    async with serve_runtime(runtime) as url, driven(url, database, pool, **limits) as on:
+        budget = on.core.runner.context.budget
+        started = [await on.start() for _ in range(4)]
+        async with no_commits(database):
+            await until(lambda: budget.used_bytes > 20 * MIB)
+            await _passes(2.0)
+            held = budget.used_bytes
+        outcomes = [await on.outcome(refinement) for refinement in started]
+        await until(lambda: budget.used_bytes == 0)
+    assert held <= 34 * MIB
+    for proposal, events in outcomes:
+        assert verdict(proposal) == ("completed", None, {"/a": "1"})
+        assert [event.kind.text for event in events if isinstance(event.kind, Token)] == texts
+        assert {event.epoch for event in events} == {1}
+    assert (runtime.connections, runtime.asked) == (4, 0)
+
+
+async def test_a_channel_is_held_back_as_well(database: str, pool: Any, tmp_path: Path) -> None:
+    texts = [str(number % 10) * MIB for number in range(25)]
+    async with redis_server(tmp_path) as redis:
+        runtime = Publishing()
+        limits: dict[str, Any] = {"max_queue_mib": 4, "run_idle_s": 0.5, "runtime_events_url": redis.url}
+        async with serve_runtime(runtime) as url, driven(url, database, pool, **limits) as on:
+            budget = on.core.runner.context.budget
+            started = await on.start()
+            async with no_commits(database), redis.client() as client:
+                for frame in (*map(token_frame, texts), files_frame(a="1"), END):
+                    await client.publish(f"langgraph:stream:{started.thread_id}", json.dumps(frame))
+                await until(lambda: budget.used_bytes > 4 * MIB)
+                await _passes(1.5)
+                held = budget.used_bytes
+            proposal, events = await on.outcome(started)
+    assert held <= 7 * MIB
+    assert verdict(proposal) == ("completed", None, {"/a": "1"})
+    assert [event.kind.text for event in events if isinstance(event.kind, Token)] == texts
+    assert {event.epoch for event in events} == {1}
+
+
+class Publishing(Runtime):
+    """Its frames come over the channel, and its state would call the run lost."""
+
+    async def state(self, thread_id: str) -> Answer:
+        return 200, {"status": "failed", "error": "asked too early"}
+
+
+async def _passes(seconds: float) -> None:
+    """So much time passes."""
+    began = asyncio.get_running_loop().time()
+    await until(lambda: asyncio.get_running_loop().time() > began + seconds)
+
+
+async def test_a_frame_above_16_mib_is_marked_as_lost_and_the_run_goes_on(database: str, pool: Any) -> None:
+    frames = [files_frame(a="1"), token_frame("x" * (17 * MIB)), token_frame("y"), files_frame(a="2"), END]
+    async with serve_runtime(ScriptedRuntime([frames])) as url, driven(url, database, pool) as on:
+        proposal, events = await on.outcome(await on.start())
+    assert verdict(proposal) == ("completed", None, {"/a": "2"})
+    kinds = [type(event.kind).__name__ for event in events]
+    assert kinds == ["RunStarted", "StateUpdate", "Discontinuity", "Token", "StateUpdate", "Terminal"]
+    assert events[2].kind == Discontinuity(DiscontinuityReason.FRAME_TOO_LARGE)
+
+
+async def test_a_frame_above_16_mib_in_a_replay_does_not_keep_the_run_from_its_end(
+    database: str, pool: Any
+) -> None:
+    large = token_frame("x" * (17 * MIB))
+    script = ScriptedRuntime(
+        [
+            [token_frame("a"), large, token_frame("b"), "close"],
+            [token_frame("a"), large, token_frame("b"), END],
+        ],
+        states=[{"status": "running"}],
+    )
+    async with serve_runtime(script) as url, driven(url, database, pool, runtime_profile="full") as on:
+        proposal, events = await on.outcome(await on.start())
+    assert proposal.status.value == "completed"
+    reasons = [event.kind.reason.name for event in events if isinstance(event.kind, Discontinuity)]
+    assert reasons == ["FRAME_TOO_LARGE", "RECONNECTED", "FRAME_TOO_LARGE"]
+
+
+class Pausing(Runtime):
+    """Sends a file, then another and the end when `goes_on` is set."""
+
+    def __init__(self) -> None:
+        self.goes_on = asyncio.Event()
+        self.sent = asyncio.Event()
+        self.asked = 0
+
+    async def state(self, thread_id: str) -> Answer:
+        self.asked += 1
+        return 200, {"status": "completed", "generated_files": {}}
+
+    async def stream(self, stream: Stream) -> None:
+        await stream.accept()
+        await stream.send(json.dumps(files_frame(a="1")).encode())
+        await self.goes_on.wait()
+        for frame in (token_frame("x"), files_frame(a="2"), END):
+            await stream.send(json.dumps(frame).encode())
+        self.sent.set()
+
+
+async def test_a_process_that_was_paused_reads_what_waits_before_it_judges_the_silence(
+    database: str, pool: Any
+) -> None:
+    runtime = Pausing()
+    async with serve_runtime(runtime) as url:
+        environment = hub_environment(
+            database, url, IDEO_RUN_IDLE_S="1", IDEO_LEASE_TTL_S="15", IDEO_EMPTY_RESULT_GRACE_S="0.1"
+        )
+        async with running("serve", environment=environment) as hub:
+            await hub.serving("HTTP", "gRPC")
+            async with open_client(hub.addresses["HTTP"], token()) as client:
+                started = await start(client, "x")
+                async for message in client.follow(started["thread_id"]):
+                    if any(event["seq"] == 2 for event in message.get("batch", {}).get("events", ())):
+                        break
+                hub.signal(signal.SIGSTOP)
+                runtime.goes_on.set()
+                await runtime.sent.wait()
+                await _passes(3)
+                hub.signal(signal.SIGCONT)
+                proposal = await finished(client, started)
+    assert proposal["status"] == "completed"
+    assert [*proposal["generated_files"]] == ["/a"]
+    assert tuple(await pool.fetchrow("SELECT last_seq, epoch FROM runs")) == (5, 1)
+    assert runtime.asked == 0
