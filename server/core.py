@@ -9,7 +9,7 @@ import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 
@@ -131,19 +131,24 @@ async def open_core(
         journal.subscribe(broadcaster.on_commit)
         journal.subscribe(wakeups.on_commit)
         writer = await stack.enter_async_context(journal.writing())
+
+        def show_progress(thread_id: UUID, text: str) -> None:
+            broadcaster.show_progress(thread_id, text)
+            wakeups.on_progress(thread_id, text)
+
         context = RunContext(
             runtime=runtime,
             journal=journal,
             runs=stores.runs,
             codec=ProtobufCodec(),
             clock=clock,
-            on_progress=broadcaster.show_progress,
+            on_progress=show_progress,
             interpreter=Interpreter,
             limits=run_limits(settings),
             budget=budget,
             observer=RunObservers(RunLog(), metrics, *((RunTraces(),) if settings.traces else ())),
         )
-        runner = Runner(context, registry)
+        runner = Runner(context, registry, on_released=wakeups.on_released)
         stack.push_async_callback(runner.close)
         core = _core(
             settings,
@@ -186,7 +191,7 @@ def _core(
         # It is stopped after the runs, which it serves to their end.
         watch_task(writer),
         broadcaster.catch_up_forever(),
-        wakeups.run_forever(broadcaster),
+        wakeups.run_forever(broadcaster, on_released=runner.sweep_soon),
         every(broadcaster.poll_interval_s, broadcaster.poll, clock),
         every(settings.heartbeat_s, broadcaster.send_heartbeats, clock),
         every(RECHECK_S, authorizations.recheck, clock),

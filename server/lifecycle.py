@@ -28,6 +28,8 @@ from server.use_cases import UseCases
 
 #: Seconds that open calls have to end once the hub stops.
 DRAIN_S = 2.0
+#: Seconds within which the readiness check answers.
+READY_S = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,14 @@ def gauges(core: Core, *, window_limit_bytes: int, queue_limit_bytes: int) -> di
 
 
 def readiness(core: Core) -> Callable[[], Awaitable[list[str]]]:
-    """The readiness check of this replica: returns the names of the checks that fail."""
+    """The readiness check of this replica: returns the names of the checks that fail, within READY_S."""
+    probes: list[asyncio.Task[bool]] = []
+
+    def probe() -> asyncio.Task[bool]:
+        """The question to the database that is under way, or a new one: an outage keeps no more of them."""
+        if not probes or probes[0].done():
+            probes[:] = [asyncio.create_task(_ask_database(core.pool), name="readiness")]
+        return probes[0]
 
     async def _failing() -> list[str]:
         failing: list[str] = []
@@ -136,11 +145,22 @@ def readiness(core: Core) -> Callable[[], Awaitable[list[str]]]:
             failing.append("draining")
         if not core.authenticator.ready:
             failing.append("keys")
-        try:
-            with database_errors():
-                await core.pool.fetchval("SELECT 1", timeout=2)
-        except DatabaseUnavailable:
+        if not await _answers(probe()):
             failing.append("database")
         return failing
 
     return _failing
+
+
+async def _answers(probe: asyncio.Task[bool]) -> bool:
+    await asyncio.wait({probe}, timeout=READY_S)
+    return probe.done() and probe.result()
+
+
+async def _ask_database(pool: asyncpg.Pool) -> bool:
+    try:
+        with database_errors():
+            await pool.fetchval("SELECT 1", timeout=READY_S)
+    except DatabaseUnavailable:
+        return False
+    return True

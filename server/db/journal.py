@@ -34,6 +34,8 @@ from server.encoding.event_batch import delimited_delta, delimited_event
 
 #: Bytes of the rows that a finished run's journal is compacted into.
 COMPACTED_BYTES = 256 << 10
+#: Seconds for a statement that writes a whole run's files, or moves its whole journal.
+FINISH_S = 30.0
 
 _FINISH_RUN = f"""
 UPDATE runs SET last_seq = $3 + 1, epoch = $4, status = $5, finished_at = now(), lease_until = NULL,
@@ -203,7 +205,7 @@ class PostgresJournal(Journal):
         """
         base, thread_id = log.committed, log.thread_id
         with database_errors():
-            async with self._pool.acquire() as connection, connection.transaction():
+            async with self._pool.acquire() as connection, connection.transaction(isolation="read_committed"):
                 proposal_id = await connection.fetchval(
                     _FINISH_RUN, thread_id, log.fence, base, log.epoch, outcome.value
                 )
@@ -213,7 +215,9 @@ class PostgresJournal(Journal):
                     )
                     return row is not None and tuple(row) == (log.fence, base + 1, outcome.value)
                 crash_point("in_finish")
-                await connection.execute(_FINISH_EVENT, thread_id, base + 1, event_entry, delta_entry)
+                await connection.execute(
+                    _FINISH_EVENT, thread_id, base + 1, event_entry, delta_entry, timeout=FINISH_S
+                )
                 await connection.execute(
                     _FINISH_PROPOSAL,
                     proposal_id,
@@ -223,6 +227,7 @@ class PostgresJournal(Journal):
                     files.rejected,
                     failure.reason if failure else None,
                     failure.message if failure else None,
+                    timeout=FINISH_S,
                 )
                 crash_point("end_of_finish")
         return True
@@ -233,7 +238,7 @@ class PostgresJournal(Journal):
         Readers see either form. Best effort: a journal that is not compacted is only larger.
         """
         with contextlib.suppress(DatabaseUnavailable), database_errors():
-            await self._pool.execute(_COMPACT, thread_id)
+            await self._pool.execute(_COMPACT, thread_id, timeout=FINISH_S)
 
     # --- Reading -----------------------------------------------------------------------------
 

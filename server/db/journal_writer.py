@@ -33,6 +33,8 @@ _logger = logging.getLogger(__name__)
 
 #: Largest commit in bytes, unless a single event is larger.
 COMMIT_BYTES = 256 << 10
+#: Seconds for one commit: a single event may be large.
+APPEND_S = 10.0
 #: Pauses between attempts while the database is away, in seconds.
 RETRY_FIRST_S, MAX_RETRY_S = 0.05, 1.0
 
@@ -116,7 +118,7 @@ class JournalWriter:
         crash_point("before_append")
         began = self._clock.monotonic()
         with database_errors():
-            rows = await self._pool.fetch(_APPEND, *_columns(batches), self._lease_ttl)
+            rows = await self._pool.fetch(_APPEND, *_columns(batches), self._lease_ttl, timeout=APPEND_S)
         now = self._clock.monotonic()
         self._on_commit_time(now - began, now - min(batch.put_at for batch in batches))
         crash_point("after_append")

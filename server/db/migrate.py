@@ -95,7 +95,7 @@ async def _connected(dsn: str) -> AsyncIterator[Any]:
 @asynccontextmanager
 async def _locked(dsn: str) -> AsyncIterator[None]:
     """A transaction that excludes other migrations, with Piccolo's own table in place."""
-    async with _connected(dsn) as connection, connection.transaction():
+    async with _connected(dsn) as connection, connection.transaction(isolation="read_committed"):
         await connection.execute(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}")
         await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK_KEY)
         await connection.execute(f"SET LOCAL lock_timeout = {TABLE_WAIT_MS}")

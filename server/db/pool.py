@@ -3,15 +3,48 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import asyncpg
+from asyncpg.pool import PoolAcquireContext
 
 from server.addresses.postgres import parse_address
 from server.db.connections import connect_to
+from server.db.connector import Connector
 from server.db.errors import database_errors
+
+#: Seconds to wait for a connection that is free, or to make one, and to give one back.
+ACQUIRE_S = 3.0
+#: Statements of one connection, and seconds for which it may be idle, until it is replaced.
+MAX_QUERIES, MAX_IDLE_S = 50_000, 300.0
+#: Seconds that the server has to confirm that it cancelled a statement which got no answer in time.
+CANCEL_S = 1.0
+
+
+class _Acquired(PoolAcquireContext):  # type: ignore[misc] # the driver has no types
+    """A connection for a block. One whose statement got no answer in time is soon dropped."""
+
+    async def __aexit__(self, *exc: Any) -> None:
+        if isinstance(exc[1], TimeoutError):
+            with contextlib.suppress(TimeoutError):
+                await self.pool.release(self.connection, timeout=CANCEL_S)
+        await super().__aexit__(*exc)
+
+
+class BoundedPool(asyncpg.Pool):  # type: ignore[misc] # the driver has no types
+    """A pool that lets nobody wait long: neither for a connection nor until one is given back."""
+
+    def __init__(self, *, acquire_s: float, **options: Any) -> None:
+        super().__init__(**options)
+        self._acquire_s = acquire_s
+
+    def acquire(self, *, timeout: float | None = None) -> _Acquired:
+        """As in asyncpg, within `acquire_s` by default. Raises TimeoutError."""
+        return _Acquired(self, self._acquire_s if timeout is None else timeout)
 
 
 @asynccontextmanager
@@ -21,29 +54,34 @@ async def open_pool(
     min_size: int = 0,
     max_size: int = 10,
     statement_cache_size: int = 100,
-    connect_timeout_s: float = 5.0,
-    command_timeout_s: float = 10.0,
+    connect_timeout_s: float = ACQUIRE_S,
+    command_timeout_s: float = 5.0,
     close_timeout_s: float = 5.0,
     application_name: str = "ide-orchestrator",
 ) -> AsyncIterator[Any]:
     """An asyncpg pool, closed at the end of the block.
 
-    With `min_size` 0 it opens without a database. `statement_cache_size` 0 is for a transaction pooler
-    (pgbouncer) in front of the database. Closing waits `close_timeout_s` for connections in use, then drops
-    them. The pool has no codecs: jsonb values are text. Raises AddressError, DatabaseUnavailable.
+    With `min_size` 0 it opens without a database. `statement_cache_size` 0 says that a transaction pooler
+    (pgbouncer) is in front of the database; otherwise the pool finds out. A statement that may take longer
+    than `command_timeout_s` has a timeout of its own. Closing waits `close_timeout_s` for connections in use,
+    then drops them. The pool has no codecs: jsonb values are text. Raises AddressError,
+    DatabaseUnavailable.
     """
     address = parse_address(dsn)
-
-    async def _connect(_dsn: None, **driver: Any) -> Any:
-        return await connect_to(address, **driver)
-
+    connect_s = address.connect_timeout_s(connect_timeout_s)
     with database_errors():
-        pool = await asyncpg.create_pool(
-            connect=_connect,
+        pool = await BoundedPool(
+            acquire_s=max(ACQUIRE_S, connect_s),
+            connect=Connector(pooled=statement_cache_size == 0, connect=partial(connect_to, address)),
+            connection_class=asyncpg.Connection,
+            record_class=asyncpg.Record,
+            loop=asyncio.get_running_loop(),
+            max_queries=MAX_QUERIES,
+            max_inactive_connection_lifetime=MAX_IDLE_S,
             min_size=min_size,
             max_size=max_size,
             statement_cache_size=statement_cache_size,
-            timeout=address.connect_timeout_s(connect_timeout_s),
+            timeout=connect_s,
             command_timeout=command_timeout_s,
             server_settings=address.server_settings(application_name),
         )

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -24,43 +24,23 @@ from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
 from server.domain.streams.wakeups import WakeupListener, Wakeups
 from server.wakeups.health import ANSWER_S, MAX_RETRY_S, SELF_TEST_S, CarrierHealth, set_within
+from server.wakeups.payloads import (
+    NONCE,
+    PROGRESS,
+    RELEASED,
+    hints_of,
+    payloads_of,
+    progress_of,
+    progress_payloads_of,
+)
 
 CHANNEL = "ideo_wakeups"
-#: Maximum bytes of one notification; PostgreSQL accepts fewer than 8000.
-PAYLOAD_BYTES = 7900
 #: Shortest pause in seconds between two publications of a process.
 PAUSE_S = 0.05
 #: Errors that only cost a hint: nothing else may stop because of the database's answer.
 AWAY = (DatabaseUnavailable, asyncpg.PostgresError)
-#: Starts the payload of a self-test; no hint starts with it.
-NONCE = "?"
 
 _NOTIFY = "SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload"
-
-
-def payloads_of(news: Mapping[UUID, int]) -> Iterator[str]:
-    """The hints as `thread:seq,thread:seq,…`, in payloads that each fit in a notification."""
-    hints: list[str] = []
-    size = 0
-    for thread_id, last_seq in news.items():
-        hint = f"{thread_id.hex}:{last_seq}"
-        if hints and size + len(hint) > PAYLOAD_BYTES:
-            yield ",".join(hints)
-            hints, size = [], 0
-        hints.append(hint)
-        size += len(hint) + 1
-    if hints:
-        yield ",".join(hints)
-
-
-def hints_of(payload: str) -> Iterator[tuple[UUID, int]]:
-    """The hints of a payload. Anything else is ignored, because anyone may notify on a channel."""
-    for hint in payload.split(","):
-        thread_id, _, last_seq = hint.partition(":")
-        try:
-            yield UUID(hex=thread_id), int(last_seq)
-        except ValueError:
-            continue
 
 
 class PostgresWakeups(Wakeups):
@@ -82,6 +62,9 @@ class PostgresWakeups(Wakeups):
         self._health = CarrierHealth(answer_s=answer_s, max_retry_s=max_retry_s)
         #: Newest seq of each thread that is still to be announced.
         self._unpublished: dict[UUID, int] = {}
+        #: Newest progress text of each thread, and whether runs were released; lost with a failed statement.
+        self._progress: dict[UUID, str] = {}
+        self._released = False
         self._work = asyncio.Event()
         #: Statements that announced something, and connections made to listen, since the start.
         self.publications = self.connections = 0
@@ -97,15 +80,27 @@ class PostgresWakeups(Wakeups):
         self._work.set()
 
     @override
+    def on_progress(self, thread_id: UUID, text: str) -> None:
+        self._progress[thread_id] = text
+        self._work.set()
+
+    @override
+    def on_released(self) -> None:
+        self._released = True
+        self._work.set()
+
+    @override
     def on_remote_thread(self) -> None:
         # Nothing to do: one channel carries the hints of all threads.
         pass
 
     @override
-    async def run_forever(self, listener: WakeupListener) -> None:
+    async def run_forever(
+        self, listener: WakeupListener, *, on_released: Callable[[], None] = lambda: None
+    ) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._publish_forever(), name="wake-ups: publish")
-            sessions = self._health.run_sessions(lambda: self._listen(listener), AWAY)
+            sessions = self._health.run_sessions(lambda: self._listen(listener, on_released), AWAY)
             group.create_task(sessions, name="wake-ups: listen")
 
     # --- Announcing --------------------------------------------------------------------------
@@ -115,8 +110,10 @@ class PostgresWakeups(Wakeups):
             await self._work.wait()
             self._work.clear()
             unpublished, self._unpublished = self._unpublished, {}
+            progress, self._progress = self._progress, {}
+            released, self._released = [RELEASED] if self._released else [], False
             try:
-                await self._notify(list(payloads_of(unpublished)))
+                await self._notify([*released, *payloads_of(unpublished), *progress_payloads_of(progress)])
                 self.publications += 1
             except AWAY:
                 # What was committed meanwhile is newer.
@@ -130,16 +127,18 @@ class PostgresWakeups(Wakeups):
 
     # --- Listening ---------------------------------------------------------------------------
 
-    async def _listen(self, listener: WakeupListener) -> str:
+    async def _listen(self, listener: WakeupListener, on_released: Callable[[], None]) -> str:
         """Listen on a new connection until it breaks or a self-test fails. Returns which. Raises AWAY."""
-        async with self._listening(listener) as lost:
+        async with self._listening(listener, on_released) as lost:
             while await self._health.self_test(lambda nonce: self._notify([NONCE + nonce])):
                 if await set_within(lost, self._self_test_s):
                     return "the connection was lost"
         return "the self-test failed: does DATABASE_DIRECT_URL lead through a pooler?"
 
     @asynccontextmanager
-    async def _listening(self, listener: WakeupListener) -> AsyncIterator[asyncio.Event]:
+    async def _listening(
+        self, listener: WakeupListener, on_released: Callable[[], None]
+    ) -> AsyncIterator[asyncio.Event]:
         """A new connection that listens; the event is set when it breaks. Raises AWAY."""
         lost = asyncio.Event()
 
@@ -147,8 +146,14 @@ class PostgresWakeups(Wakeups):
             if payload.startswith(NONCE):
                 self._health.on_nonce(payload.removeprefix(NONCE))
                 return
-            for thread_id, last_seq in hints_of(payload):
-                listener.on_wakeup(thread_id, last_seq)
+            if payload == RELEASED:
+                on_released()
+            elif payload.startswith(PROGRESS):
+                for thread_id, text in progress_of(payload):
+                    listener.on_progress(thread_id, text)
+            else:
+                for thread_id, last_seq in hints_of(payload):
+                    listener.on_wakeup(thread_id, last_seq)
 
         with database_errors():
             connection = await connect(

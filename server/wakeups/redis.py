@@ -9,14 +9,15 @@
    thread. One task reads the streams of all remote threads with a blocking XREAD.
 4. This process also has its own stream among those that it reads: an entry makes the XREAD return when
    there is a new remote thread, or carries the self-test.
-5. While the server is unavailable, only hints are lost: `healthy` is false, and polling continues.
+5. One stream for all replicas carries the runtime's progress, and that runs were released.
+6. While the server is unavailable, only hints are lost: `healthy` is false, and polling continues.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
@@ -32,7 +33,10 @@ from server.domain.journal.segments import Segment
 from server.domain.streams.wakeups import WakeupListener, Wakeups
 from server.wakeups.entries import PendingEntry, entry_of, segment_of
 from server.wakeups.health import ANSWER_S, MAX_RETRY_S, SELF_TEST_S, CarrierHealth
+from server.wakeups.payloads import RELEASED, progress_of, progress_payloads_of
 
+#: The stream that all replicas read.
+SHARED_STREAM = b"ideo:replicas"
 #: Approximate number of entries that a thread's stream keeps; the server trims whole nodes.
 STREAM_ENTRIES = 64
 #: Seconds after its last entry until a stream is dropped.
@@ -74,6 +78,9 @@ class RedisWakeups(Wakeups):
         self._own_stream = b"ideo:replica:" + uuid4().hex.encode()
         self._pending: dict[UUID, PendingEntry] = {}
         self._pending_bytes = 0
+        #: Newest progress text of each thread, and whether runs were released.
+        self._progress: dict[UUID, str] = {}
+        self._released = False
         self._work = asyncio.Event()
         #: Whether the reader must look at the remote threads again.
         self._wake_reader = False
@@ -100,25 +107,38 @@ class RedisWakeups(Wakeups):
         self._work.set()
 
     @override
+    def on_progress(self, thread_id: UUID, text: str) -> None:
+        if self.healthy:
+            self._progress[thread_id] = text
+            self._work.set()
+
+    @override
+    def on_released(self) -> None:
+        self._released = True
+        self._work.set()
+
+    @override
     def on_remote_thread(self) -> None:
         self._wake_reader = True
         self._work.set()
 
     @override
-    async def run_forever(self, listener: WakeupListener) -> None:
-        await self._health.run_sessions(lambda: self._session(listener), _AWAY)
+    async def run_forever(
+        self, listener: WakeupListener, *, on_released: Callable[[], None] = lambda: None
+    ) -> None:
+        await self._health.run_sessions(lambda: self._session(listener, on_released), _AWAY)
 
-    async def _session(self, listener: WakeupListener) -> str:
+    async def _session(self, listener: WakeupListener, on_released: Callable[[], None]) -> str:
         """Publish and read on two new connections until one fails. Raises _AWAY."""
         try:
             async with self._client() as sending, self._client() as reading:
                 await _until_one_fails(
                     self._publish_forever(sending),
-                    self._read_forever(reading, listener),
+                    self._read_forever(reading, listener, on_released),
                     self._test_forever(sending),
                 )
         finally:
-            self._pending, self._pending_bytes = {}, 0
+            self._pending, self._pending_bytes, self._progress = {}, 0, {}
         return ""
 
     @asynccontextmanager
@@ -159,11 +179,19 @@ class RedisWakeups(Wakeups):
                 pipeline.expire(name, STREAM_TTL_S)
             if wake_reader:
                 self._add_to_own_stream(pipeline, "")
+            self._add_to_shared_stream(pipeline)
             # An entry that the server refuses (a duplicate, no memory) is only a lost hint.
             async with asyncio.timeout(self._answer_s):
                 await pipeline.execute(raise_on_error=False)
             self.publications += bool(pending)
             await asyncio.sleep(self._pause_s)
+
+    def _add_to_shared_stream(self, pipeline: Any) -> None:
+        progress, self._progress = self._progress, {}
+        released, self._released = [RELEASED] if self._released else [], False
+        for payload in (*released, *progress_payloads_of(progress)):
+            pipeline.xadd(SHARED_STREAM, {b"p": payload.encode()}, maxlen=STREAM_ENTRIES)
+            pipeline.expire(SHARED_STREAM, STREAM_TTL_S)
 
     def _add_to_own_stream(self, pipeline: Any, nonce: str) -> None:
         pipeline.xadd(self._own_stream, {b"n": nonce.encode()}, maxlen=STREAM_ENTRIES)
@@ -185,8 +213,11 @@ class RedisWakeups(Wakeups):
 
     # --- Listening ---------------------------------------------------------------------------
 
-    async def _read_forever(self, client: Redis, listener: WakeupListener) -> None:
+    async def _read_forever(
+        self, client: Redis, listener: WakeupListener, on_released: Callable[[], None]
+    ) -> None:
         own_id: bytes | str = "0-0"
+        shared_id: bytes | str = "0-0"
         #: Newest entry seen of each remote thread; the thread's known last seq may be lower.
         seen: dict[UUID, int] = {}
         block_ms = int(self._answer_s * 500)
@@ -194,13 +225,19 @@ class RedisWakeups(Wakeups):
             remote = listener.remote_threads()
             seen = {thread_id: max(seq, seen.get(thread_id, 0)) for thread_id, seq in remote.items()}
             cursors: dict[Any, Any] = {stream_of(thread_id): f"{seq}-0" for thread_id, seq in seen.items()}
-            cursors[self._own_stream] = own_id
+            cursors[self._own_stream], cursors[SHARED_STREAM] = own_id, shared_id
             async with asyncio.timeout(self._answer_s):
                 answer: Any = await client.xread(cursors, count=READ_ENTRIES, block=block_ms)
             entries_of = dict(answer or ())
             for entry_id, fields in entries_of.pop(self._own_stream, ()):
                 own_id = entry_id
                 self._health.on_nonce(fields.get(b"n", b"").decode(errors="replace"))
+            for entry_id, fields in entries_of.pop(SHARED_STREAM, ()):
+                shared_id = entry_id
+                if (payload := fields.get(b"p", b"").decode(errors="replace")) == RELEASED:
+                    on_released()
+                for thread_id, text in progress_of(payload):
+                    listener.on_progress(thread_id, text)
             for thread_id in seen:
                 entries = entries_of.get(stream_of(thread_id))
                 if entries:

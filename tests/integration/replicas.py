@@ -19,6 +19,7 @@ from server.domain.journal.segments import Segment
 from server.domain.retry import every
 from server.domain.runs.registry import RunRegistry
 from server.domain.streams.broadcaster import Broadcaster
+from server.domain.streams.steps import Heartbeat
 from server.domain.streams.subscription import Subscription
 from server.domain.streams.wakeups import Wakeups
 from server.wire.codec import ProtobufCodec
@@ -55,6 +56,8 @@ class Replica:
     wakeups: Wakeups
     registry: RunRegistry
     reads: list[int]
+    #: Set when this or another replica has released runs.
+    released: asyncio.Event
 
     async def run(self) -> LocalRun:
         """A started run that this replica drives."""
@@ -110,7 +113,7 @@ async def replica(
     """
     async with open_pool(dsn, statement_cache_size=statement_cache_size) as pool:
         wakeups = make(pool)
-        clock, registry = SystemClock(), RunRegistry()
+        clock, registry, released = SystemClock(), RunRegistry(), asyncio.Event()
         journal = PostgresJournal(pool, clock, lease_ttl_s=60)
         reader = RecordingReader(journal)
         broadcaster = Broadcaster(
@@ -134,11 +137,11 @@ async def replica(
                 for part in (
                     every(broadcaster.poll_interval_s, broadcaster.poll, clock),
                     broadcaster.catch_up_forever(),
-                    wakeups.run_forever(broadcaster),
+                    wakeups.run_forever(broadcaster, on_released=released.set),
                 )
             ]
             try:
-                yield Replica(pool, journal, broadcaster, wakeups, registry, reader.reads)
+                yield Replica(pool, journal, broadcaster, wakeups, registry, reader.reads, released)
             finally:
                 early = [task for task in tasks if task.done()]
                 for task in tasks:
@@ -157,3 +160,30 @@ async def read_events(subscription: Subscription, count: int | None = None) -> l
     finally:
         subscription.close()
     return found
+
+
+async def progress_is_shown_elsewhere(here: Replica, there: Replica) -> None:
+    """A reader on the other replica gets the newest progress text with a heartbeat; those here get it from
+    the run alone."""
+    await asyncio.gather(here.told(), there.told())
+    run = await here.run()
+    follower = await there.broadcaster.subscribe(run.thread_id, 1)
+    own = await here.broadcaster.subscribe(run.thread_id, 1)
+    try:
+        here.wakeups.on_progress(run.thread_id, "a third")
+        here.wakeups.on_progress(run.thread_id, "half, way: done")
+        async with asyncio.timeout(10):
+            assert await follower.step() == Heartbeat(1, "half, way: done")
+        assert (own.topic.heartbeats, own.topic.progress) == (0, "")
+    finally:
+        follower.close()
+        own.close()
+
+
+async def a_release_is_announced(here: Replica, there: Replica) -> None:
+    """Other replicas hear at once that runs can be taken over."""
+    await asyncio.gather(here.told(), there.told())
+    there.released.clear()
+    here.wakeups.on_released()
+    async with asyncio.timeout(10):
+        await there.released.wait()

@@ -216,6 +216,7 @@ async def test_a_quiet_run_outlives_any_number_of_owners_that_had_it_for_a_while
                 while await pool.fetchval("SELECT takeovers FROM runs"):
                     await asyncio.sleep(0.01)
     async with quiet(database, pool, limits=limits) as on:
+        await until(lambda: on.core.runner.live)
         await on.core.refinements.cancel(user, started.thread_id)
         proposal = await on.core.proposals.get(user, started.proposal_id)
     assert verdict(proposal) == ("cancelled", "cancelled", {"/a": "1"})

@@ -100,3 +100,25 @@ async def test_the_hub_works_through_it(database: str, pooled: str) -> None:
             started = [await start(client, "[[replay:short_run]]") for _ in range(4)]
             proposals = await asyncio.gather(*(finished(client, one) for one in started))
     assert {proposal["status"] for proposal in proposals} == {"completed"}
+
+
+async def test_the_hub_works_through_it_without_being_asked_to(pooled: str) -> None:
+    """No direct address: the pool notices, and readers on another replica wait for a poll."""
+    async with (
+        running_hub(pooled, lease_ttl_s=5, database_max_connections=8) as hub,
+        running_hub(pooled, lease_ttl_s=5, database_max_connections=8) as other,
+        hub.client() as client,
+        other.client() as reader,
+    ):
+        started = [await start(client, "[[replay:short_run]]") for _ in range(4)]
+        proposals = await asyncio.gather(*(finished(reader, one) for one in started))
+        assert not hub.core.wakeups.healthy
+    assert {proposal["status"] for proposal in proposals} == {"completed"}
+
+
+async def test_a_pool_finds_out_that_its_database_is_behind_one(database: str, pooled: str) -> None:
+    statement = "SELECT count(*) FROM pg_prepared_statements WHERE name <> ''"
+    for dsn, prepared in ((database, True), (pooled, False)):
+        async with open_pool(dsn) as pool, pool.acquire() as connection:
+            await connection.fetchval(statement)
+            assert bool(await connection.fetchval(statement)) == prepared

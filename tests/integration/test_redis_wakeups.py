@@ -20,7 +20,13 @@ from server.wakeups.redis import (
     RedisWakeups,
     stream_of,
 )
-from tests.integration.replicas import Replica, read_events, replica
+from tests.integration.replicas import (
+    Replica,
+    a_release_is_announced,
+    progress_is_shown_elsewhere,
+    read_events,
+    replica,
+)
 from tests.support.hand_clock import until
 from tests.support.redis_server import RedisServer, redis_server
 
@@ -270,3 +276,9 @@ async def test_it_stops_whenever_it_is_cancelled(database: str, server: RedisSer
                 here.wakeups.on_remote_thread()
                 for _ in range(turns * (number + 1) % 11):
                     await asyncio.sleep(0)
+
+
+async def test_progress_and_released_runs_are_announced(database: str, server: RedisServer) -> None:
+    async with replica(database, over(server)) as here, replica(database, over(server)) as there:
+        await progress_is_shown_elsewhere(here, there)
+        await a_release_is_announced(here, there)

@@ -16,8 +16,15 @@ from server.db.pool import open_pool
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
 from server.wakeups.health import SELF_TEST_S
-from server.wakeups.postgres import CHANNEL, PostgresWakeups, hints_of
-from tests.integration.replicas import NEVER_S, read_events, replica
+from server.wakeups.payloads import hints_of
+from server.wakeups.postgres import CHANNEL, PostgresWakeups
+from tests.integration.replicas import (
+    NEVER_S,
+    a_release_is_announced,
+    progress_is_shown_elsewhere,
+    read_events,
+    replica,
+)
 from tests.support.hand_clock import until
 from tests.support.proxy import proxy
 
@@ -54,6 +61,9 @@ class RecordingListener:
 
     def on_segment(self, thread_id: UUID, segment: Segment, head: JournalHead) -> None:
         raise AssertionError("a notification carries no data")
+
+    def on_progress(self, thread_id: UUID, text: str) -> None:
+        raise AssertionError("nobody reported progress")
 
 
 async def test_an_event_committed_on_one_replica_reaches_readers_on_another_without_a_poll(
@@ -256,3 +266,9 @@ async def test_only_commits_are_notified(database: str) -> None:
 async def test_a_payload_is_read_as_it_was_written() -> None:
     thread_id = uuid4()
     assert list(hints_of(f"{thread_id.hex}:12,{thread_id}:13")) == [(thread_id, 12), (thread_id, 13)]
+
+
+async def test_progress_and_released_runs_are_announced(database: str) -> None:
+    async with replica(database, over(database)) as here, replica(database, over(database)) as there:
+        await progress_is_shown_elsewhere(here, there)
+        await a_release_is_announced(here, there)

@@ -186,6 +186,11 @@ class Broadcaster:
             self._due.add(thread_id)
             self._work.set()
 
+    def on_progress(self, thread_id: UUID, text: str) -> None:
+        """Deliver the progress text of a run that another replica drives."""
+        if not self._is_local(thread_id):
+            self.show_progress(thread_id, text)
+
     def on_segment(self, thread_id: UUID, segment: Segment, head: JournalHead) -> None:
         """Deliver a segment that came with its hint if it continues the topic, else read the journal."""
         topic = self._topics.get(thread_id)

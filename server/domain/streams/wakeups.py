@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 from uuid import UUID
 
@@ -25,9 +25,14 @@ class WakeupListener(Protocol):
         """Deliver a segment that came with its hint if it continues the topic, else read the journal."""
         ...
 
+    def on_progress(self, thread_id: UUID, text: str) -> None:
+        """Show the runtime's progress on a thread that is driven elsewhere."""
+        ...
+
 
 class Wakeups(Protocol):
-    """Announces to other replicas what was committed here, and receives what was committed there.
+    """Announces to other replicas what was committed here, and receives what was committed there; also the
+    runtime's progress, and that runs were released.
 
     A hint may arrive late, twice, out of order or never: the journal is authoritative, and a poll finds what
     no hint announced.
@@ -42,10 +47,23 @@ class Wakeups(Protocol):
         """Announce a committed segment of a local run. O(1); never waits or fails."""
         ...
 
+    def on_progress(self, thread_id: UUID, text: str) -> None:
+        """Announce the runtime's progress on a local run. O(1); never waits or fails."""
+        ...
+
+    def on_released(self) -> None:
+        """Announce that runs of this replica can be taken over. O(1); never waits or fails."""
+        ...
+
     def on_remote_thread(self) -> None:
         """`WakeupListener.remote_threads` has a new thread. O(1); never waits or fails."""
         ...
 
-    async def run_forever(self, listener: WakeupListener) -> None:
-        """Announce and listen, and recover from every outage of the carrier."""
+    async def run_forever(
+        self, listener: WakeupListener, *, on_released: Callable[[], None] = lambda: None
+    ) -> None:
+        """Announce and listen, and recover from every outage of the carrier.
+
+        on_released: called when another replica, or this one, has released runs.
+        """
         ...

@@ -7,7 +7,17 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.wakeups.postgres import NONCE, PAYLOAD_BYTES, hints_of, payloads_of
+from server.wakeups.payloads import (
+    NONCE,
+    PAYLOAD_BYTES,
+    PROGRESS,
+    PROGRESS_CHARS,
+    RELEASED,
+    hints_of,
+    payloads_of,
+    progress_of,
+    progress_payloads_of,
+)
 
 #: PostgreSQL takes payloads shorter than this.
 POSTGRES_BYTES = 8000
@@ -20,7 +30,7 @@ def test_every_hint_is_in_exactly_one_payload_that_postgresql_takes(news: dict[U
     payloads = list(payloads_of(news))
     assert [hint for payload in payloads for hint in hints_of(payload)] == list(news.items())
     assert all(0 < len(payload) < POSTGRES_BYTES for payload in payloads)
-    assert not any(payload.startswith(NONCE) for payload in payloads)
+    assert not any(payload.startswith((NONCE, PROGRESS, RELEASED)) for payload in payloads)
 
 
 def test_payloads_are_filled() -> None:
@@ -35,3 +45,26 @@ def test_any_payload_can_be_read(payload: str) -> None:
     for thread_id, last_seq in hints_of(payload):
         assert isinstance(thread_id, UUID)
         assert isinstance(last_seq, int)
+    for thread_id, text in progress_of(payload):
+        assert isinstance(thread_id, UUID)
+        assert isinstance(text, str)
+
+
+TEXTS = st.text(max_size=2 * PROGRESS_CHARS) | st.just("\U0001f600" * 2 * PROGRESS_CHARS)
+
+
+@given(st.dictionaries(st.uuids(), TEXTS, max_size=40))
+def test_every_progress_text_is_in_exactly_one_payload_and_is_no_hint(texts: dict[UUID, str]) -> None:
+    payloads = list(progress_payloads_of(texts))
+    found = [entry for payload in payloads for entry in progress_of(payload)]
+    assert found == [(thread_id, text[:PROGRESS_CHARS]) for thread_id, text in texts.items()]
+    assert all(len(payload.encode()) < POSTGRES_BYTES for payload in payloads)
+    # A replica of an earlier version takes it for hints.
+    assert not [hint for payload in payloads for hint in hints_of(payload) if hint[0] not in texts]
+
+
+def test_malformed_progress_is_ignored() -> None:
+    good = f'["{UUID(int=1).hex}","half way"]'
+    for payload in ("~", "~{}", "~[1]", "~[[]]", '~[["x","y"]]', "~" + "[" * 5000, '~[["a",1]]', "~null"):
+        assert list(progress_of(payload)) == []
+    assert list(progress_of(f"~[3,{good},[]]")) == [(UUID(int=1), "half way")]
