@@ -71,15 +71,40 @@ class RefinementView:
     def _token(self, token: dict[str, Any]) -> None:
         if token.get("role") == "MESSAGE_ROLE_TOOL":
             return
-        text = printable(token.get("text", ""), lines=True)
-        if text:
-            self._console.print(text, end="", style="cyan", markup=False, highlight=False)
-            self._in_text = True
+        for part in token.get("parts", ()):
+            self._part(part)
+        self._text(token.get("text", ""), "cyan")
         for call in token.get("tool_calls", ()):
             if call.get("name"):
                 self._line(f"[magenta]calls {markup(call['name'])}[/]")
 
+    def _text(self, text: str, style: str) -> None:
+        if text:
+            self._console.print(
+                printable(text, lines=True), end="", style=style, markup=False, highlight=False
+            )
+            self._in_text = True
+
+    def _part(self, part: dict[str, Any]) -> None:
+        """Show content that is not text, as far as it is for people."""
+        self._text(part.get("thinking", {}).get("text", ""), "dim")
+        self._text(part.get("refusal", {}).get("text", ""), "yellow")
+        if part.get("server_tool_call", {}).get("name"):
+            self._line(f"[magenta]calls {markup(part['server_tool_call']['name'])}[/]")
+        if "media" in part:
+            self._line(f"[dim]({markup(part['media'].get('kind', ''))})[/]")
+
+    def _message(self, message: dict[str, Any]) -> None:
+        """Show what went wrong in a message; its text was shown by its tokens."""
+        for call in message.get("invalid_tool_calls", ()):
+            name, error = markup(call.get("name", "")), markup(call.get("error", ""))
+            self._line(f"[red]a call of {name} could not be read[/]: {error}")
+        if message.get("status") == "TOOL_STATUS_ERROR":
+            self._line(f"[red]{markup(message.get('name', ''))} failed[/]: {markup(message.get('text', ''))}")
+
     def _state_update(self, update: dict[str, Any]) -> None:
+        for change in update.get("messages", ()):
+            self._message(change.get("message", {}))
         for todo in update.get("todos", {}).get("items", ()):
             mark = _TODO_MARKS.get(todo.get("status", ""), " ")
             self._line(f"  \\[{mark}] {markup(todo.get('content', ''))}")

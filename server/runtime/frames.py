@@ -16,6 +16,7 @@ from server.domain.journal.events import (
     MessageChange,
     StateUpdate,
     Todo,
+    Token,
     UnreadFile,
     UpstreamFrame,
 )
@@ -30,7 +31,7 @@ from server.encoding.frame_delta import (
 )
 from server.encoding.json_text import dump
 from server.runtime import jsontext
-from server.runtime.messages import MessageList
+from server.runtime.message_list import MessageList
 from server.runtime.poller import is_poll_summary, progress_text
 from server.runtime.tokens import TokenReader
 
@@ -101,7 +102,9 @@ class Interpreter:
     def restore(self, kind: EventKind, delta: bytes) -> None:
         """Apply a journalled event, in order."""
         form = self._deltas.decode(delta)[0] if delta else None
-        if isinstance(kind, StateUpdate):
+        if isinstance(kind, Token):
+            self._tokens.restore(kind)
+        elif isinstance(kind, StateUpdate):
             if form is Encoding.STATE:
                 self._restore_state()
             for change in kind.files:

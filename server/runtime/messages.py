@@ -1,12 +1,19 @@
-"""The agent's messages, read from the runtime's printed form or from JSON."""
+"""One message of the agent, read from the runtime's printed form or from JSON.
+
+Both forms become the same members: a class name or role word, and the values by the names that the framework
+gives them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from server.domain.journal.events import AgentMessage, MessageChange, Role, ToolCall
-from server.runtime import jsontext, printed
+from server.domain.journal.content import ContentPart, OtherContent
+from server.domain.journal.events import AgentMessage, InvalidToolCall, Role, TokenUsage, ToolCall
+from server.runtime import jsontext, literals, printed
+from server.runtime.content import extra_parts, read_content, tool_status
+from server.runtime.literals import Printed
 
 #: The framework's class names, without the `Chunk` of a piece, and the role words of JSON messages.
 ROLES: Mapping[str, Role] = {
@@ -25,8 +32,21 @@ ROLES: Mapping[str, Role] = {
     "developer": Role.SYSTEM,
 }
 
-#: Blocks of a content list that only repeat the message's tool calls.
-_CALL_BLOCKS = frozenset({"tool_use", "input_json_delta", "tool_call", "tool_call_chunk"})
+#: The members of a message that are read.
+MEMBERS = frozenset(
+    {
+        "content",
+        "additional_kwargs",
+        "id",
+        "name",
+        "role",
+        "tool_calls",
+        "invalid_tool_calls",
+        "tool_call_id",
+        "status",
+        "usage_metadata",
+    }
+)
 
 
 def role_of(name: str) -> Role:
@@ -34,188 +54,165 @@ def role_of(name: str) -> Role:
     return ROLES.get(name.removesuffix("Chunk"), Role.UNSPECIFIED)
 
 
-def content_text(content: Any) -> str:
-    """A message's content as text: a string, or a list of blocks whose texts are joined.
-
-    A block that is not text becomes JSON on its own line. Raises printed.Unreadable.
-    """
-    if isinstance(content, str):
-        return content
-    if content is None:
-        return ""
-    if not isinstance(content, list):
-        return printed.json_text(content)
-    text = ""
-    for block in content:
-        match block:
-            case str(piece) | {"text": str(piece)}:
-                text += piece
-            case {"type": str(kind)} if kind in _CALL_BLOCKS:
-                continue
-            case _:
-                text += ("\n" if text and not text.endswith("\n") else "") + printed.json_text(block) + "\n"
-    return text
-
-
-def from_printed(text: str) -> AgentMessage:
-    """A message from its printed form; uninterpreted when it cannot be read."""
-    try:
-        name, keywords, end = printed.call(text)
-        if end != len(text) or "content" not in keywords:
-            raise printed.Unreadable
-        return AgentMessage(
-            id=printed.optional_string(keywords.get("id")),
-            role=role_of(name),
-            text=content_text(printed.literal(keywords["content"])),
-            tool_calls=_printed_calls(keywords.get("tool_calls")),
-            name=printed.optional_string(keywords.get("name")),
-            tool_call_id=printed.optional_string(keywords.get("tool_call_id")),
-        )
-    except printed.Unreadable:
-        return AgentMessage(text=text, uninterpreted=True)
-
-
-def _printed_calls(text: str | None) -> tuple[ToolCall, ...]:
-    if text is None or not text.startswith("["):
-        return ()
-    calls = []
-    for item in printed.parts(text, 0)[0]:
-        if not item.startswith("{"):
-            raise printed.Unreadable
-        fields = printed.entries(item)
-        arguments = fields.get("args", "")
-        try:
-            value = printed.literal(arguments)
-            arguments = value if isinstance(value, str) else printed.json_text(value)
-        except printed.Unreadable:
-            pass
-        calls.append(
-            ToolCall(
-                printed.optional_string(fields.get("id")),
-                printed.optional_string(fields.get("name")),
-                arguments,
-            )
-        )
-    return tuple(calls)
-
-
-def from_json(text: str) -> AgentMessage:
-    """A message from an item of a JSON list: a string, an object with `content` and `role` or `type`, or
-    such an object inside `data`; uninterpreted when it is none of these."""
-    value = jsontext.lenient_value(text.encode())
-    if isinstance(value, str):
-        return AgentMessage(text=value, uninterpreted=True)
-    try:
-        return _from_object(value)
-    except printed.Unreadable:
-        return AgentMessage(text=text, uninterpreted=True)
-
-
-def _from_object(value: Any) -> AgentMessage:
-    if not isinstance(value, dict):
+def read_message(word: str, members: Mapping[str, Any], *, complete: bool = True) -> AgentMessage:
+    """The message of a class name or role word and its members. complete: no member could not be read.
+    Raises printed.Unreadable when there is no content that can be read."""
+    if "content" not in members:
         raise printed.Unreadable
-    word = value.get("role") or value.get("type")
-    inner = value["data"] if isinstance(value.get("data"), dict) else value
-    if not isinstance(word, str) or "content" not in inner:
-        raise printed.Unreadable
-    calls = inner.get("tool_calls") or []
-    if not isinstance(calls, list) or not all(isinstance(item, dict) for item in calls):
-        raise printed.Unreadable
+    text, parts = read_content(members["content"])
+    role, name = role_of(word), _text(members.get("name"))
+    if word.removesuffix("Chunk") in ("ChatMessage", "chat"):
+        role, name = role_of(_text(members.get("role"))), name or _text(members.get("role"))
+    if word in ("RemoveMessage", "remove"):
+        # It is not a message: it says which one is gone.
+        parts += (ContentPart(OtherContent("remove", literals.json_text(_text(members.get("id"))))),)
     return AgentMessage(
-        id=_text(inner.get("id")),
-        role=role_of(word),
-        text=content_text(inner["content"]),
-        tool_calls=tuple(
-            ToolCall(_text(item.get("id")), _text(item.get("name")), _arguments(item)) for item in calls
+        id=_text(members.get("id")),
+        role=role,
+        text=text,
+        tool_calls=_tool_calls(members, from_content=role is Role.AI),
+        name=name,
+        tool_call_id=_text(members.get("tool_call_id")),
+        uninterpreted=not complete,
+        parts=extra_parts(members.get("additional_kwargs")) + parts,
+        invalid_tool_calls=tuple(
+            InvalidToolCall(
+                _text(call.get("id")),
+                _text(call.get("name")),
+                _arguments(call.get("args")),
+                _text(call.get("error")),
+            )
+            for call in _dicts(members.get("invalid_tool_calls"))
         ),
-        name=_text(inner.get("name")),
-        tool_call_id=_text(inner.get("tool_call_id")),
+        status=tool_status(members.get("status")) if role is Role.TOOL else tool_status(None),
+        usage=_usage(members.get("usage_metadata")),
     )
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+def printed_members(call: printed.Call, names: Iterable[str] = MEMBERS) -> dict[str, Any]:
+    """The values of a printed call's arguments."""
+    found = {}
+    for name in names:
+        text = call.keywords.get(name)
+        if text is not None and text != "None" and text != "{}":
+            found[name] = literals.value(text)
+    return found
 
 
-def _arguments(item: dict[str, Any]) -> str:
-    arguments = item.get("args", {})
-    return arguments if isinstance(arguments, str) else printed.json_text(arguments)
+def from_printed(text: str) -> AgentMessage:
+    """A message from an item of a printed list; uninterpreted when it cannot be read."""
+    try:
+        if text[:1] in ("{", "("):
+            return _from_value(literals.value(text))
+        call = printed.message_call(text)
+        return read_message(call.name, printed_members(call), complete=call.complete)
+    except printed.Unreadable:
+        return as_text(text)
 
 
-class MessageList:
-    """The message list of a run, read from the `messages` value of each state frame as JSON text.
-
-    Its content depends on the last value alone; the value before only saves work. A value usually extends
-    the one before: then only the new part is read, so that a run takes linear time.
-    """
-
-    def __init__(self) -> None:
-        self.messages: list[AgentMessage] = []
-        self._raw = b""
-        self._sources: list[str] = []
-        self._read: Callable[[str], AgentMessage] = _as_text
-
-    @staticmethod
-    def covers(raw: bytes, polled: bool) -> bool:
-        """Whether the value lists messages: an array or a string. The sentence of a poll summary does not,
-        because it is not part of the agent's conversation."""
-        return raw[:1] == b"[" or raw[:2] == b'"[' or (raw[:1] == b'"' and not polled)
-
-    def read(self, raw: bytes) -> tuple[MessageChange, ...]:
-        """Read the next value. Returns the messages that are new or differ."""
-        if raw == self._raw:
-            return ()
-        kept = self._extended(raw)
-        if kept is None:
-            read, sources = _sources(raw)
-            same = self._read is read
-        else:
-            read, same = from_printed, True
-            sources = self._sources + kept
-        first = len(self._sources) if kept is not None else 0
-        messages, changes = self.messages[:first], []
-        for index in range(first, len(sources)):
-            old = self.messages[index] if index < len(self.messages) else None
-            if old is not None and same and self._sources[index] == sources[index]:
-                messages.append(old)
-                continue
-            message = read(sources[index])
-            messages.append(message)
-            if message != old:
-                changes.append(MessageChange(index, message))
-        self._raw, self._read, self._sources, self.messages = raw, read, sources, messages
-        return tuple(changes)
-
-    def _extended(self, raw: bytes) -> list[str] | None:
-        """The items that `raw` adds to the last printed list; None when it does not extend it."""
-        if self._read is not from_printed or not self._sources:
-            return None
-        # The scan of the old text found its brackets balanced, so it is complete without its `]"`.
-        cut = len(self._raw) - 2
-        if self._raw[cut:] != b']"' or raw[cut : cut + 2] != b", " or not raw.startswith(self._raw[:cut]):
-            return None
-        added = jsontext.string(b'"[' + raw[cut + 2 :])
-        return None if added is None else _printed_items(added)
+def from_json(text: str) -> AgentMessage:
+    """A message from an item of a JSON list; uninterpreted when it is not a message."""
+    value = jsontext.lenient_value(text.encode())
+    if isinstance(value, str):
+        return as_text(value)
+    try:
+        return _from_value(value)
+    except printed.Unreadable:
+        return as_text(text)
 
 
-def _as_text(text: str) -> AgentMessage:
+def as_text(text: str) -> AgentMessage:
+    """A text that is not a message in any known form."""
     return AgentMessage(text=text, uninterpreted=True)
 
 
-def _printed_items(text: str) -> list[str] | None:
-    try:
-        found, end = printed.parts(text, 0)
-    except printed.Unreadable:
+def _from_value(value: Any) -> AgentMessage:
+    match value:
+        case [str(word), str(text)] if word in ROLES:
+            return AgentMessage(role=ROLES[word], text=text)
+        case dict():
+            return read_message(*json_members(value))
+        case _:
+            raise printed.Unreadable
+
+
+def json_members(value: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The role word and the members of a message as a JSON object: with `content` and `role` or `type`, with
+    those inside `data`, or as the framework's constructor. Raises printed.Unreadable."""
+    match value:
+        case {"lc": int(), "id": [*_, str(name)], "kwargs": dict(members)}:
+            return name, members
+        case {"type": str(word), "data": dict(members)}:
+            return word, members
+    role = value.get("role") or value.get("type")
+    if not isinstance(role, str):
+        raise printed.Unreadable
+    if "content" not in value and value.get("tool_calls"):
+        return role, {**value, "content": ""}
+    return role, value
+
+
+def _tool_calls(members: Mapping[str, Any], *, from_content: bool) -> tuple[ToolCall, ...]:
+    """The tool calls of a message: from its list, or else from the blocks of its content."""
+    listed = members.get("tool_calls")
+    if listed is not None and (isinstance(listed, Printed) or not isinstance(listed, list)):
+        raise printed.Unreadable
+    calls = [call for call in map(_tool_call, listed or ()) if call is not None]
+    content = members.get("content")
+    if from_content and not calls and not members.get("invalid_tool_calls") and isinstance(content, list):
+        calls = [
+            ToolCall(
+                _text(block.get("id")),
+                _text(block.get("name")),
+                _arguments(block.get("args", block.get("input"))),
+            )
+            for block in _dicts(content)
+            if block.get("type") in ("tool_use", "tool_call") and _text(block.get("name"))
+        ]
+    return tuple(calls)
+
+
+def _tool_call(item: Any) -> ToolCall | None:
+    if isinstance(item, Printed):
+        return ToolCall("", "", item)
+    if not isinstance(item, dict):
+        raise printed.Unreadable
+    function = item.get("function")
+    if isinstance(function, dict):
+        return ToolCall(
+            _text(item.get("id")), _text(function.get("name")), _arguments(function.get("arguments"))
+        )
+    return ToolCall(_text(item.get("id")), _text(item.get("name")), _arguments(item.get("args", {})))
+
+
+def _usage(usage: Any) -> TokenUsage | None:
+    if not isinstance(usage, dict):
         return None
-    return found if end == len(text) else None
+    return TokenUsage(
+        _count(usage, "input_tokens"),
+        _count(usage, "output_tokens"),
+        _count(usage, "total_tokens"),
+        _count(usage.get("input_token_details"), "cache_read"),
+        _count(usage.get("output_token_details"), "reasoning"),
+    )
 
 
-def _sources(raw: bytes) -> tuple[Callable[[str], AgentMessage], list[str]]:
-    """The function that reads a message of the value, and the text of each message."""
-    text = jsontext.string(raw)
-    if text is None:
-        return from_json, [item.decode() for item in jsontext.items(raw) or []]
-    found = _printed_items(text) if text.startswith("[") else None
-    if found is not None and (not found or printed.is_call(found[0])):
-        return from_printed, found
-    return _as_text, [text]
+def _count(counts: Any, key: str) -> int:
+    value = counts.get(key) if isinstance(counts, dict) else None
+    return min(value, 2**64 - 1) if type(value) is int and value > 0 else 0
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _text(value: Any) -> str:
+    """A string, and what reads like one; empty for a value of another kind."""
+    return str(value) if isinstance(value, str) and not isinstance(value, Printed) else ""
+
+
+def _arguments(value: Any) -> str:
+    """The arguments of a tool call as text."""
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, str) else literals.json_text(value)

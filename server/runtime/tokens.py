@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
-from server.domain.journal.events import Role, Token, ToolCallPiece
-from server.runtime import jsontext, printed
-from server.runtime.messages import content_text, role_of
+from server.domain.journal.events import InvalidToolCall, Token, ToolCall
+from server.runtime import jsontext, literals, printed
+from server.runtime.call_indexes import CallIndexes
+from server.runtime.messages import MEMBERS, json_members, printed_members, read_message
 
 #: A piece up to its content, when that is a string: the class name and the literal.
 _HEAD = re.compile(rf"\((\w+)\(content=({printed.STRING})(?=[,)])", re.DOTALL)
@@ -26,18 +29,26 @@ _PLAIN_TEXT = re.compile(_PLAIN)
 
 #: Texts after the content that are cached; a run needs a few at a time.
 _MAX_CACHED = 64
-_LARGEST_INDEX = 2**32 - 1
+#: The members of a piece that are read. A piece of a message repeats its tool calls beside their chunks.
+_PIECE_MEMBERS = (MEMBERS - {"tool_calls", "invalid_tool_calls", "usage_metadata"}) | {
+    "tool_call_chunks",
+    "chunk_position",
+}
+
+#: A token whose tool calls are not numbered yet, and their chunks.
+_Piece = tuple[Token, list[dict[str, Any]]]
 
 
 class TokenReader:
-    """Reads the token frames of a run. Its answer depends on the frame alone."""
+    """Reads the token frames of a run. Only the indexes of tool calls depend on the frames before."""
 
     def __init__(self) -> None:
         self._before = b""
         self._after = b""
         self._last = Token()
-        self._metadata = self._node_name = ""
-        self._rests: dict[tuple[str, str], Token] = {}
+        self._metadata = self._node = self._namespace = ""
+        self._rests: dict[tuple[str, str], _Piece] = {}
+        self._calls = CallIndexes()
 
     def same(self, frame: bytes) -> Token | None:
         """The token of a frame that differs only in plain text from the last one noted; otherwise None."""
@@ -55,6 +66,8 @@ class TokenReader:
 
     def note(self, frame: bytes, token: Token) -> None:
         """Cache the surroundings of a frame whose token `read` returned."""
+        if token.tool_calls or token.last:
+            return
         around = _FRAME.fullmatch(frame)
         # With two such members, the content could come from one and the rest from the other.
         if (
@@ -65,25 +78,62 @@ class TokenReader:
             return
         self._before, self._after, self._last = around[1], around[3], token
 
+    def restore(self, token: Token) -> None:
+        """Apply a journalled token, in order."""
+        self._calls.restore(token)
+
     def read(self, data: Mapping[str, bytes]) -> Token | None:
-        """The token in a frame's data; None when the data has neither a printed piece nor text."""
+        """The token in a frame's data; None when the data has neither a message nor text."""
         raw = jsontext.string(data.get("raw_event"))
         if raw is not None:
             try:
-                return self._piece(raw)
+                return self._numbered(self._piece(raw))
             except printed.Unreadable:
                 return Token(text=raw, uninterpreted=True)
+        pair = jsontext.items(data["raw_event"]) if "raw_event" in data else None
+        token = self.read_pair(pair) if pair is not None else None
+        if token is None and data.keys() >= {"content"} and ("type" in data or "role" in data):
+            token = self.read_pair([jsontext.object_text(dict(data))])
+        if token is not None:
+            return token
         for key in ("content", "text", "messages"):
             text = jsontext.string(data.get(key))
             if text is not None:
                 return Token(text=text, uninterpreted=True)
         return None
 
-    def _piece(self, raw: str) -> Token:
+    def read_pair(self, pair: list[bytes]) -> Token | None:
+        """The token of a message and, behind it, the graph's metadata, as JSON; None when it is none."""
+        values = [jsontext.lenient_value(item) for item in pair[:2]]
+        metadata = values[1] if len(values) == 2 and isinstance(values[1], dict) else {}
+        if not values or not isinstance(values[0], dict):
+            return None
+        namespace = metadata.get("langgraph_checkpoint_ns") or metadata.get("checkpoint_ns")
+        node = metadata.get("langgraph_node")
+        try:
+            word, members = json_members(values[0])
+            piece = _token(
+                word,
+                members,
+                node=node if isinstance(node, str) else "",
+                namespace=_parent(namespace) if isinstance(namespace, str) else "",
+            )
+        except printed.Unreadable:
+            return None
+        return self._numbered(piece)
+
+    def _numbered(self, piece: _Piece) -> Token:
+        token, chunks = piece
+        if not chunks and not token.last:
+            return token
+        calls = self._calls.number(token.message_id, chunks, last=token.last)
+        return replace(token, tool_calls=calls) if calls else token
+
+    def _piece(self, raw: str) -> _Piece:
         head = _HEAD.match(raw)
         if head is None:
             return self._whole(raw)
-        text = printed.string(head[2])
+        text = literals.string(head[2])
         key = (head[1], raw[head.end() :])
         rest = self._rests.get(key)
         if rest is None:
@@ -91,32 +141,68 @@ class TokenReader:
             if len(self._rests) >= _MAX_CACHED:
                 self._rests.clear()
             self._rests[key] = rest
-        return _with_text(rest, text)
+        return _with_text(rest[0], text), rest[1]
 
-    def _whole(self, raw: str) -> Token:
-        name, keywords, end = printed.call(raw, 1)
-        if raw[0] != "(" or "content" not in keywords:
+    def _whole(self, raw: str) -> _Piece:
+        if raw[:1] != "(":
             raise printed.Unreadable
-        role = role_of(name)
-        return Token(
-            message_id=printed.optional_string(keywords.get("id")),
-            role=role,
-            text=content_text(printed.literal(keywords["content"])),
-            tool_calls=_pieces(keywords.get("tool_call_chunks")),
-            node=self._node(raw[end:]),
-            # A message that comes whole, such as a tool's answer, is its own last piece.
-            last=not name.endswith("Chunk") or keywords.get("chunk_position") == "'last'",
-            name=printed.optional_string(keywords.get("name")) if role is Role.TOOL else "",
-            tool_call_id=printed.optional_string(keywords.get("tool_call_id")),
+        call = printed.call(raw, 1)
+        metadata = raw[call.end :]
+        if not call.complete or (metadata != ")" and not metadata.startswith(", {")):
+            # An irregular argument, such as a tool's artifact: the metadata are the last thing printed.
+            end = raw.rfind("), {'", call.start) + 1 or len(raw) - raw.endswith(")")
+            call, metadata = printed.message_call(raw[1:end]), raw[end:]
+        self._read_metadata(metadata)
+        names = _PIECE_MEMBERS if call.name.endswith("Chunk") else MEMBERS
+        return _token(
+            call.name,
+            printed_members(call, names),
+            node=self._node,
+            namespace=self._namespace,
+            complete=call.complete,
         )
 
-    def _node(self, metadata: str) -> str:
-        """The graph node, from the text after the message, which is the same for all its pieces."""
+    def _read_metadata(self, metadata: str) -> None:
+        """Read what the text after the message says, which is the same for all its pieces."""
         if metadata != self._metadata:
-            found = printed.entries(metadata, 2) if metadata.startswith(", {") else {}
-            self._node_name = printed.optional_string(found.get("langgraph_node"))
+            found = metadata[2:-1] if metadata.startswith(", {") else "{}"
+            self._node = literals.optional_string(literals.entry(found, "langgraph_node"))
+            namespace = literals.optional_string(literals.entry(found, "langgraph_checkpoint_ns"))
+            self._namespace = _parent(namespace)
             self._metadata = metadata
-        return self._node_name
+
+
+def _token(
+    word: str, members: Mapping[str, Any], *, node: str, namespace: str, complete: bool = True
+) -> _Piece:
+    """The token of a message or a piece of one, and the chunks of its tool calls."""
+    message = read_message(word, members, complete=complete)
+    chunks: Any = members.get("tool_call_chunks") or []
+    is_piece = word.endswith("Chunk")
+    if not is_piece:
+        calls: list[ToolCall | InvalidToolCall] = [*message.tool_calls, *message.invalid_tool_calls]
+        chunks = [{"id": call.id, "name": call.name, "args": call.arguments} for call in calls]
+    readable = isinstance(chunks, list) and all(isinstance(chunk, dict) for chunk in chunks)
+    token = Token(
+        message_id=message.id,
+        role=message.role,
+        text=message.text,
+        node=node,
+        # A message that comes whole, such as a tool's answer, is its own last piece.
+        last=not is_piece or members.get("chunk_position") == "last",
+        name=message.name,
+        tool_call_id=message.tool_call_id,
+        uninterpreted=message.uninterpreted or not readable,
+        parts=message.parts,
+        status=message.status,
+        namespace=namespace,
+    )
+    return token, chunks if readable else []
+
+
+def _parent(namespace: str) -> str:
+    """The sub-agent of a task's checkpoint namespace; empty for a task of the agent itself."""
+    return namespace.rpartition("|")[0]
 
 
 def _with_text(like: Token, text: str) -> Token:
@@ -130,29 +216,8 @@ def _with_text(like: Token, text: str) -> Token:
         like.last,
         like.name,
         like.tool_call_id,
+        like.uninterpreted,
+        like.parts,
+        like.status,
+        like.namespace,
     )
-
-
-def _pieces(text: str | None) -> tuple[ToolCallPiece, ...]:
-    if text is None or text == "[]":
-        return ()
-    chunks = printed.literal(text)
-    if not isinstance(chunks, list) or not all(isinstance(chunk, dict) for chunk in chunks):
-        raise printed.Unreadable
-    return tuple(
-        ToolCallPiece(
-            _index(chunk.get("index")),
-            _text(chunk.get("id")),
-            _text(chunk.get("name")),
-            _text(chunk.get("args")),
-        )
-        for chunk in chunks
-    )
-
-
-def _index(value: object) -> int:
-    return value if type(value) is int and 0 <= value <= _LARGEST_INDEX else 0
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.domain.journal.events import AgentMessage, Role, Token, ToolCall, ToolCallPiece
+from server.domain.journal.content import ToolStatus
+from server.domain.journal.events import (
+    AgentMessage,
+    InvalidToolCall,
+    Role,
+    Token,
+    TokenUsage,
+    ToolCall,
+    ToolCallPiece,
+)
 from server.encoding.json_text import replace_surrogates
 from server.wire import messages as m
-from server.wire.text import to_uint32
+from server.wire.content import TOOL_STATUS_NUMBER, read_parts, tool_status, write_parts
+from server.wire.text import to_uint32, to_uint64
 
 #: The contract's numbers by domain value. Enum attributes cost a descriptor call each on the hot path.
 _ROLE_NUMBER: dict[Role, Any] = {role: role.value for role in Role}
@@ -38,6 +48,9 @@ def write_token(target: m.Token, token: Token) -> None:
             replace_surrogates(token.name),
             replace_surrogates(token.tool_call_id),
             uninterpreted=True,
+            parts=token.parts,
+            status=token.status,
+            namespace=replace_surrogates(token.namespace),
         )
         _fill_token(target, clean)
 
@@ -57,6 +70,12 @@ def _fill_token(target: m.Token, token: Token) -> None:
     target.name = token.name
     target.tool_call_id = token.tool_call_id
     target.uninterpreted = token.uninterpreted
+    if token.parts:
+        write_parts(target.parts, token.parts)
+    if token.status is not ToolStatus.UNSPECIFIED:
+        target.status = TOOL_STATUS_NUMBER[token.status]
+    if token.namespace:
+        target.namespace = token.namespace
 
 
 def write_agent_message(target: m.AgentMessage, message: AgentMessage) -> None:
@@ -74,6 +93,26 @@ def write_agent_message(target: m.AgentMessage, message: AgentMessage) -> None:
     target.name = replace_surrogates(message.name)
     target.tool_call_id = replace_surrogates(message.tool_call_id)
     target.uninterpreted = message.uninterpreted or target.text != message.text
+    write_parts(target.parts, message.parts)
+    for invalid in message.invalid_tool_calls:
+        target.invalid_tool_calls.add(
+            id=replace_surrogates(invalid.id),
+            name=replace_surrogates(invalid.name),
+            arguments=replace_surrogates(invalid.arguments),
+            error=replace_surrogates(invalid.error),
+        )
+    target.status = TOOL_STATUS_NUMBER[message.status]
+    if message.usage is not None:
+        _write_usage(target.usage, message.usage)
+
+
+def _write_usage(target: m.TokenUsage, usage: TokenUsage) -> None:
+    target.SetInParent()
+    target.input_tokens = to_uint64(usage.input_tokens)
+    target.output_tokens = to_uint64(usage.output_tokens)
+    target.total_tokens = to_uint64(usage.total_tokens)
+    target.cached_input_tokens = to_uint64(usage.cached_input_tokens)
+    target.reasoning_tokens = to_uint64(usage.reasoning_tokens)
 
 
 def read_token(token: m.Token) -> Token:
@@ -88,6 +127,9 @@ def read_token(token: m.Token) -> Token:
         token.name,
         token.tool_call_id,
         token.uninterpreted,
+        read_parts(token.parts),
+        tool_status(token.status),
+        token.namespace,
     )
 
 
@@ -101,4 +143,18 @@ def read_agent_message(message: m.AgentMessage) -> AgentMessage:
         message.name,
         message.tool_call_id,
         message.uninterpreted,
+        read_parts(message.parts),
+        tuple(InvalidToolCall(c.id, c.name, c.arguments, c.error) for c in message.invalid_tool_calls),
+        tool_status(message.status),
+        _read_usage(message.usage) if message.HasField("usage") else None,
+    )
+
+
+def _read_usage(usage: m.TokenUsage) -> TokenUsage:
+    return TokenUsage(
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.total_tokens,
+        usage.cached_input_tokens,
+        usage.reasoning_tokens,
     )

@@ -37,6 +37,11 @@ def to_uint32(number: int) -> int:
     return min(max(number, 0), 0xFFFFFFFF)
 
 
+def to_uint64(number: int) -> int:
+    """The nearest number that a uint64 field can hold."""
+    return min(max(number, 0), 0xFFFFFFFFFFFFFFFF)
+
+
 def rfc3339(time: datetime) -> str:
     """A time for JSON: UTC with `Z`; the fraction as proto-JSON writes it (none, 3 or 6 digits)."""
     utc = time.astimezone(UTC)

@@ -34,6 +34,10 @@ def test_every_kind_of_event_of_the_contract_has_a_rendering() -> None:
     [
         {"run_started": {"run_id": EVIL}},
         {"token": {"text": EVIL, "tool_calls": [{"name": EVIL}]}},
+        {"token": {"parts": [{"thinking": {"text": EVIL}}, {"refusal": {"text": EVIL}}]}},
+        {"token": {"parts": [{"server_tool_call": {"name": EVIL}}, {"media": {"kind": EVIL}}]}},
+        {"state_update": {"messages": [{"message": {"invalid_tool_calls": [{"error": EVIL}]}}]}},
+        {"state_update": {"messages": [{"message": {"status": "TOOL_STATUS_ERROR", "text": EVIL}}]}},
         {"state_update": {"todos": {"items": [{"content": EVIL}]}, "files": [{"path": EVIL}]}},
         {"upstream_frame": {"text": EVIL}},
         {"input_requested": {"request": EVIL}},
@@ -50,6 +54,18 @@ def test_no_text_of_a_run_is_obeyed_by_the_terminal(event: dict[str, Any]) -> No
 def test_lines_of_the_agents_text_stay_lines() -> None:
     assert "one\ntwo     three" in shown({"token": {"text": "one\r\ntwo\tthree"}})
     assert printable("a\nb") == "a\\nb"
+
+
+def test_thoughts_failed_calls_and_a_tools_error_are_shown() -> None:
+    message = {"invalid_tool_calls": [{"name": "write_file", "error": "Unterminated string"}]}
+    failed = {"name": "ls", "status": "TOOL_STATUS_ERROR", "text": "no such path"}
+    text = shown(
+        {"token": {"parts": [{"thinking": {"text": "Let me see"}}]}},
+        {"state_update": {"messages": [{"message": message}, {"message": failed}]}},
+    )
+    assert "Let me see" in text
+    assert "a call of write_file could not be read: Unterminated string" in text
+    assert "ls failed: no such path" in text
 
 
 def test_a_kind_of_event_that_is_not_known_is_skipped() -> None:

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import TypeAlias
 from uuid import UUID
 
+from server.domain.journal.content import ContentPart, ToolStatus
 from server.domain.proposals.files import File
 
 
@@ -35,6 +36,27 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
+class InvalidToolCall:
+    """A tool call that the runtime could not parse; `arguments` is as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUsage:
+    """The tokens that the model used for a message (contract: TokenUsage)."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    cached_input_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCallPiece:
     """A piece of a tool call (contract: ToolCallPiece)."""
 
@@ -55,6 +77,10 @@ class AgentMessage:
     name: str = ""
     tool_call_id: str = ""
     uninterpreted: bool = False
+    parts: tuple[ContentPart, ...] = ()
+    invalid_tool_calls: tuple[InvalidToolCall, ...] = ()
+    status: ToolStatus = ToolStatus.UNSPECIFIED
+    usage: TokenUsage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +150,9 @@ class Token:
     name: str = ""
     tool_call_id: str = ""
     uninterpreted: bool = False
+    parts: tuple[ContentPart, ...] = ()
+    status: ToolStatus = ToolStatus.UNSPECIFIED
+    namespace: str = ""
 
 
 class FrameReason(Enum):

@@ -11,6 +11,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
+from server.domain.journal.content import (
+    Citation,
+    ContentPart,
+    Media,
+    OtherContent,
+    Refusal,
+    ServerToolCall,
+    ServerToolResult,
+    Thinking,
+    ToolStatus,
+)
 from server.domain.journal.events import (
     AgentMessage,
     Discontinuity,
@@ -20,6 +31,7 @@ from server.domain.journal.events import (
     FileChange,
     FrameReason,
     InputRequested,
+    InvalidToolCall,
     MessageChange,
     Outcome,
     Role,
@@ -28,6 +40,7 @@ from server.domain.journal.events import (
     Terminal,
     Todo,
     Token,
+    TokenUsage,
     ToolCall,
     ToolCallPiece,
     UnreadFile,
@@ -43,6 +56,21 @@ FOLDER = Path(__file__).parent / "golden"
 START = datetime(2026, 2, 28, 23, 59, 59, 123456, tzinfo=UTC)
 
 AWKWARD = 'tab\t quote " back\\slash </script> U+2028 \u2028 NUL \x00 emoji 😀 é'
+
+#: Content of every kind that is not text.
+PARTS = (
+    ContentPart(Thinking("What is asked?", "c2ln"), "0"),
+    ContentPart(Thinking(redacted="ZW5j"), "lc_rs_1"),
+    ContentPart(Media("image", "image/png", data=b"\x89PNG\r\n", size_bytes=6, sha256="ab" * 32)),
+    ContentPart(Media("video", url="https://media.example/v.mp4")),
+    ContentPart(Media("file", "application/pdf", file_id="file_1")),
+    ContentPart(ServerToolCall("srv_1", "web_search", '{"query":"hubs"}'), "1"),
+    ContentPart(ServerToolResult("srv_1", ToolStatus.ERROR, '{"error_code":"unavailable"}'), "2"),
+    ContentPart(Citation("https://a.example/", "A", AWKWARD, '{"type":"citation"}')),
+    ContentPart(Refusal("I cannot help with that.")),
+    ContentPart(OtherContent("guard_content", '{"type":"guard_content"}')),
+    ContentPart(OtherContent("", "")),
+)
 
 KINDS: dict[str, EventKind] = {
     "run_started": RunStarted(UUID(int=1), UUID(int=2), UUID(int=2**128 - 1)),
@@ -101,6 +129,38 @@ KINDS: dict[str, EventKind] = {
     "terminal_completed": Terminal(Outcome.COMPLETED, file_count=3),
     "terminal_failed": Terminal(Outcome.FAILED, "upstream_error", AWKWARD, 0),
     "terminal_cancelled": Terminal(Outcome.CANCELLED, "cancelled", "Somebody cancelled it."),
+    "token_parts": Token("run--1", Role.AI, node="model", parts=PARTS, namespace="tools:1"),
+    "token_tool_error": Token(
+        "t1",
+        Role.TOOL,
+        "Error: bad path",
+        last=True,
+        name="ls",
+        tool_call_id="c",
+        status=ToolStatus.ERROR,
+    ),
+    "state_update_content": StateUpdate(
+        messages=(
+            MessageChange(
+                0,
+                AgentMessage(
+                    "a1",
+                    Role.AI,
+                    "Hello",
+                    name="researcher",
+                    parts=PARTS,
+                    invalid_tool_calls=(
+                        InvalidToolCall("call_2", "write_file", '{"path": "/a', "Unterminated string"),
+                        InvalidToolCall("", "", "", ""),
+                    ),
+                    usage=TokenUsage(1200, 80, 1280, 1024, 32),
+                ),
+            ),
+            MessageChange(1, AgentMessage(role=Role.TOOL, text="ok", status=ToolStatus.SUCCESS)),
+            MessageChange(2, AgentMessage(usage=TokenUsage())),
+        ),
+        message_count=3,
+    ),
 }
 
 EVENTS: dict[str, Event] = {

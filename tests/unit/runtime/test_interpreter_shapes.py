@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from server.domain.journal.content import ContentPart, OtherContent
 from server.domain.journal.events import (
     AgentMessage,
     EventKind,
@@ -194,13 +195,9 @@ def test_a_message_that_cannot_be_read_stays_printed_and_spoils_no_other(
     update = state(
         interpreter, messages=printed("HumanMessage(content='1')", "<Odd (x>", "AIMessage(content=y)")
     )
-    assert [change.message.uninterpreted for change in update.messages] == [True]
-    update = state(
-        interpreter, messages=printed("HumanMessage(content='1')", "<Odd x>", "AIMessage(content=y)")
-    )
     assert [change.message for change in update.messages] == [
         AgentMessage(role=Role.HUMAN, text="1"),
-        AgentMessage(text="<Odd x>", uninterpreted=True),
+        AgentMessage(text="<Odd (x>", uninterpreted=True),
         AgentMessage(text="AIMessage(content=y)", uninterpreted=True),
     ]
 
@@ -235,10 +232,13 @@ def test_messages_as_json_are_read_with_role_words_and_in_the_frameworks_form(
 
 
 @pytest.mark.parametrize("block", [{"type": []}, {"type": {"of": "it"}}, {"text": 1}])
-def test_a_block_of_an_unknown_form_becomes_json(interpreter: Interpreter, block: dict[str, Any]) -> None:
+def test_a_block_of_an_unknown_form_is_other_content_and_no_text(
+    interpreter: Interpreter, block: dict[str, Any]
+) -> None:
     message = {"role": "ai", "content": ["a", block]}
-    update = state(interpreter, messages=[message])
-    assert update.messages[0].message.text == f"a\n{json.dumps(block)}\n"
+    (change,) = state(interpreter, messages=[message]).messages
+    assert change.message.text == "a"
+    assert change.message.parts == (ContentPart(OtherContent("", json.dumps(block))),)
 
 
 def test_nothing_in_a_message_is_ever_evaluated(interpreter: Interpreter) -> None:
@@ -420,7 +420,10 @@ def test_pieces_of_tool_calls_are_in_a_token(interpreter: Interpreter) -> None:
         "{'name': None, 'args': None, 'id': None, 'index': None}]), {})"
     )
     assert token(interpreter, raw_event=raw) == Token(
-        "m", Role.AI, tool_calls=(ToolCallPiece(1, "c", "f", '{"a'), ToolCallPiece(0, "", "", ""))
+        # Without a name and an id, a piece continues the call before it.
+        "m",
+        Role.AI,
+        tool_calls=(ToolCallPiece(1, "c", "f", '{"a'), ToolCallPiece(1, "", "", "")),
     )
 
 

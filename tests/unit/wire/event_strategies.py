@@ -6,6 +6,17 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
+from server.domain.journal.content import (
+    Citation,
+    ContentPart,
+    Media,
+    OtherContent,
+    Refusal,
+    ServerToolCall,
+    ServerToolResult,
+    Thinking,
+    ToolStatus,
+)
 from server.domain.journal.events import (
     AgentMessage,
     Discontinuity,
@@ -15,6 +26,7 @@ from server.domain.journal.events import (
     FileChange,
     FrameReason,
     InputRequested,
+    InvalidToolCall,
     MessageChange,
     Outcome,
     Role,
@@ -23,6 +35,7 @@ from server.domain.journal.events import (
     Terminal,
     Todo,
     Token,
+    TokenUsage,
     ToolCall,
     ToolCallPiece,
     UnreadFile,
@@ -51,11 +64,28 @@ def _few(strategy: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[object,
     return st.lists(strategy, max_size=3).map(tuple)
 
 
+def parts(text: st.SearchStrategy[str], number: st.SearchStrategy[int]) -> st.SearchStrategy[ContentPart]:
+    """Content of every kind that is not text."""
+    status = st.sampled_from(ToolStatus)
+    kind = st.one_of(
+        st.builds(Thinking, text, text, text),
+        st.builds(Media, text, text, text, text, st.binary(max_size=20), number, text),
+        st.builds(ServerToolCall, text, text, text),
+        st.builds(ServerToolResult, text, status, text),
+        st.builds(Citation, text, text, text, text),
+        st.builds(Refusal, text),
+        st.builds(OtherContent, text, text),
+    )
+    return st.builds(ContentPart, kind, text)
+
+
 def kinds(
     text: st.SearchStrategy[str] = CLEAN, number: st.SearchStrategy[int] = UINT32
 ) -> st.SearchStrategy[EventKind]:
     """Kinds of events with the given texts and numbers."""
     role = st.sampled_from(Role)
+    status = st.sampled_from(ToolStatus)
+    part = parts(text, number)
     message = st.builds(
         AgentMessage,
         text,
@@ -65,6 +95,10 @@ def kinds(
         text,
         text,
         st.booleans(),
+        _few(part),
+        _few(st.builds(InvalidToolCall, text, text, text, text)),
+        status,
+        st.none() | st.builds(TokenUsage, number, number, number, number, number),
     )
     change = st.builds(FileChange, text, files(text), st.booleans()) | st.builds(
         FileChange, text, st.none(), st.just(False)
@@ -81,6 +115,9 @@ def kinds(
             text,
             text,
             st.booleans(),
+            _few(part),
+            status,
+            text,
         ),
         st.builds(
             StateUpdate,

@@ -85,6 +85,59 @@ func (MessageRole) EnumDescriptor() ([]byte, []int) {
 	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{0}
 }
 
+// How a tool's call went.
+type ToolStatus int32
+
+const (
+	// Not a tool's answer, or the runtime does not say: then the call succeeded, as a rule.
+	ToolStatus_TOOL_STATUS_UNSPECIFIED ToolStatus = 0
+	// The tool succeeded.
+	ToolStatus_TOOL_STATUS_SUCCESS ToolStatus = 1
+	// The tool failed; the text is the error.
+	ToolStatus_TOOL_STATUS_ERROR ToolStatus = 2
+)
+
+// Enum value maps for ToolStatus.
+var (
+	ToolStatus_name = map[int32]string{
+		0: "TOOL_STATUS_UNSPECIFIED",
+		1: "TOOL_STATUS_SUCCESS",
+		2: "TOOL_STATUS_ERROR",
+	}
+	ToolStatus_value = map[string]int32{
+		"TOOL_STATUS_UNSPECIFIED": 0,
+		"TOOL_STATUS_SUCCESS":     1,
+		"TOOL_STATUS_ERROR":       2,
+	}
+)
+
+func (x ToolStatus) Enum() *ToolStatus {
+	p := new(ToolStatus)
+	*p = x
+	return p
+}
+
+func (x ToolStatus) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ToolStatus) Descriptor() protoreflect.EnumDescriptor {
+	return file_ide_orchestrator_v1_event_proto_enumTypes[1].Descriptor()
+}
+
+func (ToolStatus) Type() protoreflect.EnumType {
+	return &file_ide_orchestrator_v1_event_proto_enumTypes[1]
+}
+
+func (x ToolStatus) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ToolStatus.Descriptor instead.
+func (ToolStatus) EnumDescriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{1}
+}
+
 // How a file changed.
 type FileChangeKind int32
 
@@ -126,11 +179,11 @@ func (x FileChangeKind) String() string {
 }
 
 func (FileChangeKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_ide_orchestrator_v1_event_proto_enumTypes[1].Descriptor()
+	return file_ide_orchestrator_v1_event_proto_enumTypes[2].Descriptor()
 }
 
 func (FileChangeKind) Type() protoreflect.EnumType {
-	return &file_ide_orchestrator_v1_event_proto_enumTypes[1]
+	return &file_ide_orchestrator_v1_event_proto_enumTypes[2]
 }
 
 func (x FileChangeKind) Number() protoreflect.EnumNumber {
@@ -139,7 +192,7 @@ func (x FileChangeKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use FileChangeKind.Descriptor instead.
 func (FileChangeKind) EnumDescriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{1}
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{2}
 }
 
 // Why a frame is kept uninterpreted.
@@ -187,11 +240,11 @@ func (x UpstreamFrameReason) String() string {
 }
 
 func (UpstreamFrameReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_ide_orchestrator_v1_event_proto_enumTypes[2].Descriptor()
+	return file_ide_orchestrator_v1_event_proto_enumTypes[3].Descriptor()
 }
 
 func (UpstreamFrameReason) Type() protoreflect.EnumType {
-	return &file_ide_orchestrator_v1_event_proto_enumTypes[2]
+	return &file_ide_orchestrator_v1_event_proto_enumTypes[3]
 }
 
 func (x UpstreamFrameReason) Number() protoreflect.EnumNumber {
@@ -200,7 +253,7 @@ func (x UpstreamFrameReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use UpstreamFrameReason.Descriptor instead.
 func (UpstreamFrameReason) EnumDescriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{2}
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{3}
 }
 
 // Why continuity with the runtime's stream is not certain.
@@ -244,11 +297,11 @@ func (x DiscontinuityReason) String() string {
 }
 
 func (DiscontinuityReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_ide_orchestrator_v1_event_proto_enumTypes[3].Descriptor()
+	return file_ide_orchestrator_v1_event_proto_enumTypes[4].Descriptor()
 }
 
 func (DiscontinuityReason) Type() protoreflect.EnumType {
-	return &file_ide_orchestrator_v1_event_proto_enumTypes[3]
+	return &file_ide_orchestrator_v1_event_proto_enumTypes[4]
 }
 
 func (x DiscontinuityReason) Number() protoreflect.EnumNumber {
@@ -257,7 +310,7 @@ func (x DiscontinuityReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use DiscontinuityReason.Descriptor instead.
 func (DiscontinuityReason) EnumDescriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{3}
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{4}
 }
 
 // How a run ended.
@@ -301,11 +354,11 @@ func (x Outcome) String() string {
 }
 
 func (Outcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_ide_orchestrator_v1_event_proto_enumTypes[4].Descriptor()
+	return file_ide_orchestrator_v1_event_proto_enumTypes[5].Descriptor()
 }
 
 func (Outcome) Type() protoreflect.EnumType {
-	return &file_ide_orchestrator_v1_event_proto_enumTypes[4]
+	return &file_ide_orchestrator_v1_event_proto_enumTypes[5]
 }
 
 func (x Outcome) Number() protoreflect.EnumNumber {
@@ -314,7 +367,7 @@ func (x Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Outcome.Descriptor instead.
 func (Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{4}
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{5}
 }
 
 // One journalled, numbered fact about a thread. Once delivered, the content of a seq never changes.
@@ -735,17 +788,27 @@ type AgentMessage struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The author's role.
 	Role MessageRole `protobuf:"varint,2,opt,name=role,proto3,enum=ide_orchestrator.v1.MessageRole" json:"role,omitempty"`
-	// The text; empty for a message that only calls tools.
+	// The text: the message's text blocks, joined. Empty for a message that only calls tools.
 	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
 	// The tool calls in the message.
 	ToolCalls []*ToolCall `protobuf:"bytes,4,rep,name=tool_calls,json=toolCalls,proto3" json:"tool_calls,omitempty"`
-	// In a tool's answer: the tool's name; otherwise empty.
+	// The author's name, when the runtime gives one; in a tool's answer, the tool's name.
 	Name string `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
 	// In a tool's answer: the id of the call that it answers; otherwise empty.
 	ToolCallId string `protobuf:"bytes,6,opt,name=tool_call_id,json=toolCallId,proto3" json:"tool_call_id,omitempty"`
-	// True when the message could not be parsed and `text` is the runtime's printed form of it, or when
-	// characters that UTF-8 cannot encode were replaced by U+FFFD in `text`.
+	// True when a part of the message could not be parsed, such as a tool's artifact, or when characters that
+	// UTF-8 cannot encode were replaced by U+FFFD in `text`. The other fields hold what could be parsed. If the
+	// content itself could not be, `text` is the runtime's printed form of the message and `role` is
+	// unspecified.
 	Uninterpreted bool `protobuf:"varint,7,opt,name=uninterpreted,proto3" json:"uninterpreted,omitempty"`
+	// The content that is not text, in its order.
+	Parts []*ContentPart `protobuf:"bytes,8,rep,name=parts,proto3" json:"parts,omitempty"`
+	// Tool calls of the model that the runtime could not parse.
+	InvalidToolCalls []*InvalidToolCall `protobuf:"bytes,9,rep,name=invalid_tool_calls,json=invalidToolCalls,proto3" json:"invalid_tool_calls,omitempty"`
+	// In a tool's answer: whether the tool succeeded.
+	Status ToolStatus `protobuf:"varint,10,opt,name=status,proto3,enum=ide_orchestrator.v1.ToolStatus" json:"status,omitempty"`
+	// The tokens that the model used for the message; absent when the runtime does not say.
+	Usage         *TokenUsage `protobuf:"bytes,11,opt,name=usage,proto3" json:"usage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -829,6 +892,34 @@ func (x *AgentMessage) GetUninterpreted() bool {
 	return false
 }
 
+func (x *AgentMessage) GetParts() []*ContentPart {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
+func (x *AgentMessage) GetInvalidToolCalls() []*InvalidToolCall {
+	if x != nil {
+		return x.InvalidToolCalls
+	}
+	return nil
+}
+
+func (x *AgentMessage) GetStatus() ToolStatus {
+	if x != nil {
+		return x.Status
+	}
+	return ToolStatus_TOOL_STATUS_UNSPECIFIED
+}
+
+func (x *AgentMessage) GetUsage() *TokenUsage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
 // A complete call of a tool.
 type ToolCall struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -836,7 +927,8 @@ type ToolCall struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The tool's name.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// The arguments as JSON text, or in the runtime's printed form when they are not JSON.
+	// The arguments as JSON text. A value that JSON does not have is a string: the runtime's printed form of it.
+	// If the arguments as a whole could not be parsed, this is their printed form, and not JSON.
 	Arguments     string `protobuf:"bytes,3,opt,name=arguments,proto3" json:"arguments,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -893,6 +985,810 @@ func (x *ToolCall) GetArguments() string {
 	return ""
 }
 
+// A tool call of the model that the runtime could not parse, so that no tool was called.
+type InvalidToolCall struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The call's id; empty when the model gave none.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The tool's name; empty when the model gave none.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// The arguments as the model wrote them; not JSON, as a rule.
+	Arguments string `protobuf:"bytes,3,opt,name=arguments,proto3" json:"arguments,omitempty"`
+	// What is wrong with them, in the runtime's words; may be empty.
+	Error         string `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InvalidToolCall) Reset() {
+	*x = InvalidToolCall{}
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InvalidToolCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InvalidToolCall) ProtoMessage() {}
+
+func (x *InvalidToolCall) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InvalidToolCall.ProtoReflect.Descriptor instead.
+func (*InvalidToolCall) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *InvalidToolCall) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *InvalidToolCall) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *InvalidToolCall) GetArguments() string {
+	if x != nil {
+		return x.Arguments
+	}
+	return ""
+}
+
+func (x *InvalidToolCall) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// The tokens that a model used for one message. Counts that the runtime does not give are 0.
+type TokenUsage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Tokens of the input.
+	InputTokens uint64 `protobuf:"varint,1,opt,name=input_tokens,json=inputTokens,proto3" json:"input_tokens,omitempty"`
+	// Tokens of the output.
+	OutputTokens uint64 `protobuf:"varint,2,opt,name=output_tokens,json=outputTokens,proto3" json:"output_tokens,omitempty"`
+	// Their sum, as the runtime gives it.
+	TotalTokens uint64 `protobuf:"varint,3,opt,name=total_tokens,json=totalTokens,proto3" json:"total_tokens,omitempty"`
+	// Tokens of the input that came from the provider's cache.
+	CachedInputTokens uint64 `protobuf:"varint,4,opt,name=cached_input_tokens,json=cachedInputTokens,proto3" json:"cached_input_tokens,omitempty"`
+	// Tokens of the output that the model spent on thinking.
+	ReasoningTokens uint64 `protobuf:"varint,5,opt,name=reasoning_tokens,json=reasoningTokens,proto3" json:"reasoning_tokens,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *TokenUsage) Reset() {
+	*x = TokenUsage{}
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TokenUsage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TokenUsage) ProtoMessage() {}
+
+func (x *TokenUsage) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TokenUsage.ProtoReflect.Descriptor instead.
+func (*TokenUsage) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *TokenUsage) GetInputTokens() uint64 {
+	if x != nil {
+		return x.InputTokens
+	}
+	return 0
+}
+
+func (x *TokenUsage) GetOutputTokens() uint64 {
+	if x != nil {
+		return x.OutputTokens
+	}
+	return 0
+}
+
+func (x *TokenUsage) GetTotalTokens() uint64 {
+	if x != nil {
+		return x.TotalTokens
+	}
+	return 0
+}
+
+func (x *TokenUsage) GetCachedInputTokens() uint64 {
+	if x != nil {
+		return x.CachedInputTokens
+	}
+	return 0
+}
+
+func (x *TokenUsage) GetReasoningTokens() uint64 {
+	if x != nil {
+		return x.ReasoningTokens
+	}
+	return 0
+}
+
+// A piece of a message's content that is not text. In tokens it may be a part of a block: join the parts with
+// the same message id and `block`, as text is joined.
+type ContentPart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which block of the content it belongs to: the same for all its pieces. Empty when the runtime does not
+	// number its blocks.
+	Block string `protobuf:"bytes,1,opt,name=block,proto3" json:"block,omitempty"`
+	// The content. Absent when the reader knows fewer kinds than the writer.
+	//
+	// Types that are valid to be assigned to Kind:
+	//
+	//	*ContentPart_Thinking
+	//	*ContentPart_Media
+	//	*ContentPart_ServerToolCall
+	//	*ContentPart_ServerToolResult
+	//	*ContentPart_Citation
+	//	*ContentPart_Refusal
+	//	*ContentPart_Other
+	Kind          isContentPart_Kind `protobuf_oneof:"kind"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ContentPart) Reset() {
+	*x = ContentPart{}
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ContentPart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ContentPart) ProtoMessage() {}
+
+func (x *ContentPart) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ContentPart.ProtoReflect.Descriptor instead.
+func (*ContentPart) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ContentPart) GetBlock() string {
+	if x != nil {
+		return x.Block
+	}
+	return ""
+}
+
+func (x *ContentPart) GetKind() isContentPart_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return nil
+}
+
+func (x *ContentPart) GetThinking() *Thinking {
+	if x != nil {
+		if x, ok := x.Kind.(*ContentPart_Thinking); ok {
+			return x.Thinking
+		}
+	}
+	return nil
+}
+
+func (x *ContentPart) GetMedia() *Media {
+	if x != nil {
+		if x, ok := x.Kind.(*ContentPart_Media); ok {
+			return x.Media
+		}
+	}
+	return nil
+}
+
+func (x *ContentPart) GetServerToolCall() *ServerToolCall {
+	if x != nil {
+		if x, ok := x.Kind.(*ContentPart_ServerToolCall); ok {
+			return x.ServerToolCall
+		}
+	}
+	return nil
+}
+
+func (x *ContentPart) GetServerToolResult() *ServerToolResult {
+	if x != nil {
+		if x, ok := x.Kind.(*ContentPart_ServerToolResult); ok {
+			return x.ServerToolResult
+		}
+	}
+	return nil
+}
+
+func (x *ContentPart) GetCitation() *Citation {
+	if x != nil {
+		if x, ok := x.Kind.(*ContentPart_Citation); ok {
+			return x.Citation
+		}
+	}
+	return nil
+}
+
+func (x *ContentPart) GetRefusal() *Refusal {
+	if x != nil {
+		if x, ok := x.Kind.(*ContentPart_Refusal); ok {
+			return x.Refusal
+		}
+	}
+	return nil
+}
+
+func (x *ContentPart) GetOther() *OtherContent {
+	if x != nil {
+		if x, ok := x.Kind.(*ContentPart_Other); ok {
+			return x.Other
+		}
+	}
+	return nil
+}
+
+type isContentPart_Kind interface {
+	isContentPart_Kind()
+}
+
+type ContentPart_Thinking struct {
+	// What the model thought before it answered.
+	Thinking *Thinking `protobuf:"bytes,2,opt,name=thinking,proto3,oneof"`
+}
+
+type ContentPart_Media struct {
+	// An image, sound, video or document.
+	Media *Media `protobuf:"bytes,3,opt,name=media,proto3,oneof"`
+}
+
+type ContentPart_ServerToolCall struct {
+	// A call of a tool that the model's provider runs itself, such as a web search.
+	ServerToolCall *ServerToolCall `protobuf:"bytes,4,opt,name=server_tool_call,json=serverToolCall,proto3,oneof"`
+}
+
+type ContentPart_ServerToolResult struct {
+	// The result of such a call.
+	ServerToolResult *ServerToolResult `protobuf:"bytes,5,opt,name=server_tool_result,json=serverToolResult,proto3,oneof"`
+}
+
+type ContentPart_Citation struct {
+	// A source of the text.
+	Citation *Citation `protobuf:"bytes,6,opt,name=citation,proto3,oneof"`
+}
+
+type ContentPart_Refusal struct {
+	// The model refuses to answer.
+	Refusal *Refusal `protobuf:"bytes,7,opt,name=refusal,proto3,oneof"`
+}
+
+type ContentPart_Other struct {
+	// Content of another kind.
+	Other *OtherContent `protobuf:"bytes,8,opt,name=other,proto3,oneof"`
+}
+
+func (*ContentPart_Thinking) isContentPart_Kind() {}
+
+func (*ContentPart_Media) isContentPart_Kind() {}
+
+func (*ContentPart_ServerToolCall) isContentPart_Kind() {}
+
+func (*ContentPart_ServerToolResult) isContentPart_Kind() {}
+
+func (*ContentPart_Citation) isContentPart_Kind() {}
+
+func (*ContentPart_Refusal) isContentPart_Kind() {}
+
+func (*ContentPart_Other) isContentPart_Kind() {}
+
+// What the model thought before it answered.
+type Thinking struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The thoughts, or their next characters.
+	Text string `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	// The provider's signature of the thoughts; empty when there is none.
+	Signature string `protobuf:"bytes,2,opt,name=signature,proto3" json:"signature,omitempty"`
+	// The thoughts as the provider encrypted them, when it does not show them; otherwise empty.
+	Redacted      string `protobuf:"bytes,3,opt,name=redacted,proto3" json:"redacted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Thinking) Reset() {
+	*x = Thinking{}
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Thinking) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Thinking) ProtoMessage() {}
+
+func (x *Thinking) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Thinking.ProtoReflect.Descriptor instead.
+func (*Thinking) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Thinking) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Thinking) GetSignature() string {
+	if x != nil {
+		return x.Signature
+	}
+	return ""
+}
+
+func (x *Thinking) GetRedacted() string {
+	if x != nil {
+		return x.Redacted
+	}
+	return ""
+}
+
+// An image, sound, video or document: in the message, behind a URL, or kept by the provider.
+type Media struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `image`, `audio`, `video` or `file`.
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// The media type, such as `image/png`; empty when the runtime gives none.
+	MimeType string `protobuf:"bytes,2,opt,name=mime_type,json=mimeType,proto3" json:"mime_type,omitempty"`
+	// Where it is; empty when it is in the message or kept by the provider.
+	Url string `protobuf:"bytes,3,opt,name=url,proto3" json:"url,omitempty"`
+	// The provider's id of it; empty when it is elsewhere.
+	FileId string `protobuf:"bytes,4,opt,name=file_id,json=fileId,proto3" json:"file_id,omitempty"`
+	// The bytes, at most 1 MiB; empty when there are more, and when they are elsewhere.
+	Data []byte `protobuf:"bytes,5,opt,name=data,proto3" json:"data,omitempty"`
+	// Size of the bytes that are in the message; 0 when they are elsewhere.
+	SizeBytes uint64 `protobuf:"varint,6,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	// SHA-256 of the bytes in lower-case hex; empty when they are elsewhere.
+	Sha256        string `protobuf:"bytes,7,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Media) Reset() {
+	*x = Media{}
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Media) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Media) ProtoMessage() {}
+
+func (x *Media) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Media.ProtoReflect.Descriptor instead.
+func (*Media) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Media) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Media) GetMimeType() string {
+	if x != nil {
+		return x.MimeType
+	}
+	return ""
+}
+
+func (x *Media) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *Media) GetFileId() string {
+	if x != nil {
+		return x.FileId
+	}
+	return ""
+}
+
+func (x *Media) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *Media) GetSizeBytes() uint64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+func (x *Media) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+// A call of a tool that the model's provider runs itself.
+type ServerToolCall struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The call's id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The tool's name.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// The arguments as JSON text, or its next characters.
+	Arguments     string `protobuf:"bytes,3,opt,name=arguments,proto3" json:"arguments,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServerToolCall) Reset() {
+	*x = ServerToolCall{}
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServerToolCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServerToolCall) ProtoMessage() {}
+
+func (x *ServerToolCall) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServerToolCall.ProtoReflect.Descriptor instead.
+func (*ServerToolCall) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ServerToolCall) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ServerToolCall) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ServerToolCall) GetArguments() string {
+	if x != nil {
+		return x.Arguments
+	}
+	return ""
+}
+
+// The result of a tool that the model's provider ran itself.
+type ServerToolResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The id of the call.
+	ToolCallId string `protobuf:"bytes,1,opt,name=tool_call_id,json=toolCallId,proto3" json:"tool_call_id,omitempty"`
+	// Whether the tool succeeded.
+	Status ToolStatus `protobuf:"varint,2,opt,name=status,proto3,enum=ide_orchestrator.v1.ToolStatus" json:"status,omitempty"`
+	// The result as JSON text; empty when there is none.
+	Output        string `protobuf:"bytes,3,opt,name=output,proto3" json:"output,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServerToolResult) Reset() {
+	*x = ServerToolResult{}
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServerToolResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServerToolResult) ProtoMessage() {}
+
+func (x *ServerToolResult) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServerToolResult.ProtoReflect.Descriptor instead.
+func (*ServerToolResult) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ServerToolResult) GetToolCallId() string {
+	if x != nil {
+		return x.ToolCallId
+	}
+	return ""
+}
+
+func (x *ServerToolResult) GetStatus() ToolStatus {
+	if x != nil {
+		return x.Status
+	}
+	return ToolStatus_TOOL_STATUS_UNSPECIFIED
+}
+
+func (x *ServerToolResult) GetOutput() string {
+	if x != nil {
+		return x.Output
+	}
+	return ""
+}
+
+// A source of the text.
+type Citation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The source's URL; may be empty.
+	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	// The source's title; may be empty.
+	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
+	// The text that is cited; may be empty.
+	CitedText string `protobuf:"bytes,3,opt,name=cited_text,json=citedText,proto3" json:"cited_text,omitempty"`
+	// The whole citation as JSON text, in the provider's form.
+	Json          string `protobuf:"bytes,4,opt,name=json,proto3" json:"json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Citation) Reset() {
+	*x = Citation{}
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Citation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Citation) ProtoMessage() {}
+
+func (x *Citation) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Citation.ProtoReflect.Descriptor instead.
+func (*Citation) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Citation) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *Citation) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *Citation) GetCitedText() string {
+	if x != nil {
+		return x.CitedText
+	}
+	return ""
+}
+
+func (x *Citation) GetJson() string {
+	if x != nil {
+		return x.Json
+	}
+	return ""
+}
+
+// The model refuses to answer.
+type Refusal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its words, or the next characters of them.
+	Text          string `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Refusal) Reset() {
+	*x = Refusal{}
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Refusal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Refusal) ProtoMessage() {}
+
+func (x *Refusal) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
+func (*Refusal) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Refusal) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+// Content of a kind that this contract does not name.
+type OtherContent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The kind as the runtime spells it; may be empty.
+	Type string `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
+	// The content as JSON text.
+	Json          string `protobuf:"bytes,2,opt,name=json,proto3" json:"json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OtherContent) Reset() {
+	*x = OtherContent{}
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OtherContent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OtherContent) ProtoMessage() {}
+
+func (x *OtherContent) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OtherContent.ProtoReflect.Descriptor instead.
+func (*OtherContent) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *OtherContent) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *OtherContent) GetJson() string {
+	if x != nil {
+		return x.Json
+	}
+	return ""
+}
+
 // The agent's todo list.
 type TodoList struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -904,7 +1800,7 @@ type TodoList struct {
 
 func (x *TodoList) Reset() {
 	*x = TodoList{}
-	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[6]
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -916,7 +1812,7 @@ func (x *TodoList) String() string {
 func (*TodoList) ProtoMessage() {}
 
 func (x *TodoList) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[6]
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -929,7 +1825,7 @@ func (x *TodoList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TodoList.ProtoReflect.Descriptor instead.
 func (*TodoList) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{6}
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *TodoList) GetItems() []*Todo {
@@ -952,7 +1848,7 @@ type Todo struct {
 
 func (x *Todo) Reset() {
 	*x = Todo{}
-	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[7]
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -964,7 +1860,7 @@ func (x *Todo) String() string {
 func (*Todo) ProtoMessage() {}
 
 func (x *Todo) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[7]
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -977,7 +1873,7 @@ func (x *Todo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Todo.ProtoReflect.Descriptor instead.
 func (*Todo) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{7}
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Todo) GetContent() string {
@@ -1024,7 +1920,7 @@ type FileChange struct {
 
 func (x *FileChange) Reset() {
 	*x = FileChange{}
-	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[8]
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1036,7 +1932,7 @@ func (x *FileChange) String() string {
 func (*FileChange) ProtoMessage() {}
 
 func (x *FileChange) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[8]
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1049,7 +1945,7 @@ func (x *FileChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileChange.ProtoReflect.Descriptor instead.
 func (*FileChange) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{8}
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *FileChange) GetPath() string {
@@ -1157,7 +2053,7 @@ type UnreadFile struct {
 
 func (x *UnreadFile) Reset() {
 	*x = UnreadFile{}
-	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[9]
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1169,7 +2065,7 @@ func (x *UnreadFile) String() string {
 func (*UnreadFile) ProtoMessage() {}
 
 func (x *UnreadFile) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[9]
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1182,7 +2078,7 @@ func (x *UnreadFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnreadFile.ProtoReflect.Descriptor instead.
 func (*UnreadFile) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{9}
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *UnreadFile) GetPath() string {
@@ -1200,7 +2096,7 @@ func (x *UnreadFile) GetJson() string {
 }
 
 // A piece of text or of a tool call while it is being produced. Provisional: the final text is the one in
-// the next state update that has the same message id.
+// the next state update that has the same message id, and is what the pieces with that id add up to.
 type Token struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The id of the message that the piece belongs to; empty when the runtime gives none.
@@ -1215,20 +2111,28 @@ type Token struct {
 	Node string `protobuf:"bytes,5,opt,name=node,proto3" json:"node,omitempty"`
 	// True for the last piece of its message.
 	Last bool `protobuf:"varint,6,opt,name=last,proto3" json:"last,omitempty"`
-	// In a tool's answer: the tool's name; otherwise empty.
+	// The author's name, when the runtime gives one; in a tool's answer, the tool's name.
 	Name string `protobuf:"bytes,7,opt,name=name,proto3" json:"name,omitempty"`
 	// In a tool's answer: the id of the call that it answers; otherwise empty.
 	ToolCallId string `protobuf:"bytes,8,opt,name=tool_call_id,json=toolCallId,proto3" json:"tool_call_id,omitempty"`
-	// True when the piece could not be parsed and `text` is the runtime's printed form of it, or when
-	// characters that UTF-8 cannot encode were replaced by U+FFFD.
+	// True when a part of the piece could not be parsed, or when characters that UTF-8 cannot encode were
+	// replaced by U+FFFD. If the content itself could not be parsed, `text` is the runtime's printed form of the
+	// piece, and `role` is unspecified.
 	Uninterpreted bool `protobuf:"varint,9,opt,name=uninterpreted,proto3" json:"uninterpreted,omitempty"`
+	// The content that is not text, in its order.
+	Parts []*ContentPart `protobuf:"bytes,10,rep,name=parts,proto3" json:"parts,omitempty"`
+	// In a tool's answer: whether the tool succeeded.
+	Status ToolStatus `protobuf:"varint,11,opt,name=status,proto3,enum=ide_orchestrator.v1.ToolStatus" json:"status,omitempty"`
+	// The sub-agent that produced it, as LangGraph's checkpoint namespace; empty for the agent itself, whose
+	// messages are those of the state.
+	Namespace     string `protobuf:"bytes,12,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[10]
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1240,7 +2144,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[10]
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1253,7 +2157,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{10}
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Token) GetMessageId() string {
@@ -1319,10 +2223,32 @@ func (x *Token) GetUninterpreted() bool {
 	return false
 }
 
+func (x *Token) GetParts() []*ContentPart {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
+func (x *Token) GetStatus() ToolStatus {
+	if x != nil {
+		return x.Status
+	}
+	return ToolStatus_TOOL_STATUS_UNSPECIFIED
+}
+
+func (x *Token) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
 // A piece of a tool call.
 type ToolCallPiece struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which of the message's tool calls it belongs to, from 0.
+	// Which of the message's tool calls it belongs to. Different for different calls of one message, also when
+	// the runtime does not number them.
 	Index uint32 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
 	// The call's id; empty after the first piece.
 	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
@@ -1336,7 +2262,7 @@ type ToolCallPiece struct {
 
 func (x *ToolCallPiece) Reset() {
 	*x = ToolCallPiece{}
-	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[11]
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1348,7 +2274,7 @@ func (x *ToolCallPiece) String() string {
 func (*ToolCallPiece) ProtoMessage() {}
 
 func (x *ToolCallPiece) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[11]
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1361,7 +2287,7 @@ func (x *ToolCallPiece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolCallPiece.ProtoReflect.Descriptor instead.
 func (*ToolCallPiece) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{11}
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ToolCallPiece) GetIndex() uint32 {
@@ -1412,7 +2338,7 @@ type UpstreamFrame struct {
 
 func (x *UpstreamFrame) Reset() {
 	*x = UpstreamFrame{}
-	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[12]
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1424,7 +2350,7 @@ func (x *UpstreamFrame) String() string {
 func (*UpstreamFrame) ProtoMessage() {}
 
 func (x *UpstreamFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[12]
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1437,7 +2363,7 @@ func (x *UpstreamFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpstreamFrame.ProtoReflect.Descriptor instead.
 func (*UpstreamFrame) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{12}
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *UpstreamFrame) GetEventType() string {
@@ -1508,7 +2434,7 @@ type InputRequested struct {
 
 func (x *InputRequested) Reset() {
 	*x = InputRequested{}
-	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[13]
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1520,7 +2446,7 @@ func (x *InputRequested) String() string {
 func (*InputRequested) ProtoMessage() {}
 
 func (x *InputRequested) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[13]
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1533,7 +2459,7 @@ func (x *InputRequested) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InputRequested.ProtoReflect.Descriptor instead.
 func (*InputRequested) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{13}
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *InputRequested) GetRequest() string {
@@ -1554,7 +2480,7 @@ type Discontinuity struct {
 
 func (x *Discontinuity) Reset() {
 	*x = Discontinuity{}
-	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[14]
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1566,7 +2492,7 @@ func (x *Discontinuity) String() string {
 func (*Discontinuity) ProtoMessage() {}
 
 func (x *Discontinuity) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[14]
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1579,7 +2505,7 @@ func (x *Discontinuity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Discontinuity.ProtoReflect.Descriptor instead.
 func (*Discontinuity) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{14}
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Discontinuity) GetReason() DiscontinuityReason {
@@ -1606,7 +2532,7 @@ type Terminal struct {
 
 func (x *Terminal) Reset() {
 	*x = Terminal{}
-	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[15]
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1618,7 +2544,7 @@ func (x *Terminal) String() string {
 func (*Terminal) ProtoMessage() {}
 
 func (x *Terminal) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[15]
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1631,7 +2557,7 @@ func (x *Terminal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Terminal.ProtoReflect.Descriptor instead.
 func (*Terminal) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{15}
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Terminal) GetOutcome() Outcome {
@@ -1702,7 +2628,7 @@ const file_ide_orchestrator_v1_event_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"b\n" +
 	"\rMessageChange\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12;\n" +
-	"\amessage\x18\x02 \x01(\v2!.ide_orchestrator.v1.AgentMessageR\amessage\"\x82\x02\n" +
+	"\amessage\x18\x02 \x01(\v2!.ide_orchestrator.v1.AgentMessageR\amessage\"\xfe\x03\n" +
 	"\fAgentMessage\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x124\n" +
 	"\x04role\x18\x02 \x01(\x0e2 .ide_orchestrator.v1.MessageRoleR\x04role\x12\x12\n" +
@@ -1712,11 +2638,71 @@ const file_ide_orchestrator_v1_event_proto_rawDesc = "" +
 	"\x04name\x18\x05 \x01(\tR\x04name\x12 \n" +
 	"\ftool_call_id\x18\x06 \x01(\tR\n" +
 	"toolCallId\x12$\n" +
-	"\runinterpreted\x18\a \x01(\bR\runinterpreted\"L\n" +
+	"\runinterpreted\x18\a \x01(\bR\runinterpreted\x126\n" +
+	"\x05parts\x18\b \x03(\v2 .ide_orchestrator.v1.ContentPartR\x05parts\x12R\n" +
+	"\x12invalid_tool_calls\x18\t \x03(\v2$.ide_orchestrator.v1.InvalidToolCallR\x10invalidToolCalls\x127\n" +
+	"\x06status\x18\n" +
+	" \x01(\x0e2\x1f.ide_orchestrator.v1.ToolStatusR\x06status\x125\n" +
+	"\x05usage\x18\v \x01(\v2\x1f.ide_orchestrator.v1.TokenUsageR\x05usage\"L\n" +
 	"\bToolCall\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n" +
-	"\targuments\x18\x03 \x01(\tR\targuments\";\n" +
+	"\targuments\x18\x03 \x01(\tR\targuments\"i\n" +
+	"\x0fInvalidToolCall\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n" +
+	"\targuments\x18\x03 \x01(\tR\targuments\x12\x14\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\"\xd2\x01\n" +
+	"\n" +
+	"TokenUsage\x12!\n" +
+	"\finput_tokens\x18\x01 \x01(\x04R\vinputTokens\x12#\n" +
+	"\routput_tokens\x18\x02 \x01(\x04R\foutputTokens\x12!\n" +
+	"\ftotal_tokens\x18\x03 \x01(\x04R\vtotalTokens\x12.\n" +
+	"\x13cached_input_tokens\x18\x04 \x01(\x04R\x11cachedInputTokens\x12)\n" +
+	"\x10reasoning_tokens\x18\x05 \x01(\x04R\x0freasoningTokens\"\xf6\x03\n" +
+	"\vContentPart\x12\x14\n" +
+	"\x05block\x18\x01 \x01(\tR\x05block\x12;\n" +
+	"\bthinking\x18\x02 \x01(\v2\x1d.ide_orchestrator.v1.ThinkingH\x00R\bthinking\x122\n" +
+	"\x05media\x18\x03 \x01(\v2\x1a.ide_orchestrator.v1.MediaH\x00R\x05media\x12O\n" +
+	"\x10server_tool_call\x18\x04 \x01(\v2#.ide_orchestrator.v1.ServerToolCallH\x00R\x0eserverToolCall\x12U\n" +
+	"\x12server_tool_result\x18\x05 \x01(\v2%.ide_orchestrator.v1.ServerToolResultH\x00R\x10serverToolResult\x12;\n" +
+	"\bcitation\x18\x06 \x01(\v2\x1d.ide_orchestrator.v1.CitationH\x00R\bcitation\x128\n" +
+	"\arefusal\x18\a \x01(\v2\x1c.ide_orchestrator.v1.RefusalH\x00R\arefusal\x129\n" +
+	"\x05other\x18\b \x01(\v2!.ide_orchestrator.v1.OtherContentH\x00R\x05otherB\x06\n" +
+	"\x04kind\"X\n" +
+	"\bThinking\x12\x12\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\x12\x1c\n" +
+	"\tsignature\x18\x02 \x01(\tR\tsignature\x12\x1a\n" +
+	"\bredacted\x18\x03 \x01(\tR\bredacted\"\xae\x01\n" +
+	"\x05Media\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1b\n" +
+	"\tmime_type\x18\x02 \x01(\tR\bmimeType\x12\x10\n" +
+	"\x03url\x18\x03 \x01(\tR\x03url\x12\x17\n" +
+	"\afile_id\x18\x04 \x01(\tR\x06fileId\x12\x12\n" +
+	"\x04data\x18\x05 \x01(\fR\x04data\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x06 \x01(\x04R\tsizeBytes\x12\x16\n" +
+	"\x06sha256\x18\a \x01(\tR\x06sha256\"R\n" +
+	"\x0eServerToolCall\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n" +
+	"\targuments\x18\x03 \x01(\tR\targuments\"\x85\x01\n" +
+	"\x10ServerToolResult\x12 \n" +
+	"\ftool_call_id\x18\x01 \x01(\tR\n" +
+	"toolCallId\x127\n" +
+	"\x06status\x18\x02 \x01(\x0e2\x1f.ide_orchestrator.v1.ToolStatusR\x06status\x12\x16\n" +
+	"\x06output\x18\x03 \x01(\tR\x06output\"e\n" +
+	"\bCitation\x12\x10\n" +
+	"\x03url\x18\x01 \x01(\tR\x03url\x12\x14\n" +
+	"\x05title\x18\x02 \x01(\tR\x05title\x12\x1d\n" +
+	"\n" +
+	"cited_text\x18\x03 \x01(\tR\tcitedText\x12\x12\n" +
+	"\x04json\x18\x04 \x01(\tR\x04json\"\x1d\n" +
+	"\aRefusal\x12\x12\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\"6\n" +
+	"\fOtherContent\x12\x12\n" +
+	"\x04type\x18\x01 \x01(\tR\x04type\x12\x12\n" +
+	"\x04json\x18\x02 \x01(\tR\x04json\";\n" +
 	"\bTodoList\x12/\n" +
 	"\x05items\x18\x01 \x03(\v2\x19.ide_orchestrator.v1.TodoR\x05items\"8\n" +
 	"\x04Todo\x12\x18\n" +
@@ -1740,7 +2726,7 @@ const file_ide_orchestrator_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"UnreadFile\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
-	"\x04json\x18\x02 \x01(\tR\x04json\"\xb7\x02\n" +
+	"\x04json\x18\x02 \x01(\tR\x04json\"\xc6\x03\n" +
 	"\x05Token\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x01 \x01(\tR\tmessageId\x124\n" +
@@ -1753,7 +2739,11 @@ const file_ide_orchestrator_v1_event_proto_rawDesc = "" +
 	"\x04name\x18\a \x01(\tR\x04name\x12 \n" +
 	"\ftool_call_id\x18\b \x01(\tR\n" +
 	"toolCallId\x12$\n" +
-	"\runinterpreted\x18\t \x01(\bR\runinterpreted\"g\n" +
+	"\runinterpreted\x18\t \x01(\bR\runinterpreted\x126\n" +
+	"\x05parts\x18\n" +
+	" \x03(\v2 .ide_orchestrator.v1.ContentPartR\x05parts\x127\n" +
+	"\x06status\x18\v \x01(\x0e2\x1f.ide_orchestrator.v1.ToolStatusR\x06status\x12\x1c\n" +
+	"\tnamespace\x18\f \x01(\tR\tnamespace\"g\n" +
 	"\rToolCallPiece\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
@@ -1781,7 +2771,12 @@ const file_ide_orchestrator_v1_event_proto_rawDesc = "" +
 	"\x12MESSAGE_ROLE_HUMAN\x10\x01\x12\x13\n" +
 	"\x0fMESSAGE_ROLE_AI\x10\x02\x12\x15\n" +
 	"\x11MESSAGE_ROLE_TOOL\x10\x03\x12\x17\n" +
-	"\x13MESSAGE_ROLE_SYSTEM\x10\x04*\x8b\x01\n" +
+	"\x13MESSAGE_ROLE_SYSTEM\x10\x04*Y\n" +
+	"\n" +
+	"ToolStatus\x12\x1b\n" +
+	"\x17TOOL_STATUS_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13TOOL_STATUS_SUCCESS\x10\x01\x12\x15\n" +
+	"\x11TOOL_STATUS_ERROR\x10\x02*\x8b\x01\n" +
 	"\x0eFileChangeKind\x12 \n" +
 	"\x1cFILE_CHANGE_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16FILE_CHANGE_KIND_ADDED\x10\x01\x12\x1d\n" +
@@ -1818,62 +2813,87 @@ func file_ide_orchestrator_v1_event_proto_rawDescGZIP() []byte {
 	return file_ide_orchestrator_v1_event_proto_rawDescData
 }
 
-var file_ide_orchestrator_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_ide_orchestrator_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_ide_orchestrator_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_ide_orchestrator_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_ide_orchestrator_v1_event_proto_goTypes = []any{
 	(MessageRole)(0),              // 0: ide_orchestrator.v1.MessageRole
-	(FileChangeKind)(0),           // 1: ide_orchestrator.v1.FileChangeKind
-	(UpstreamFrameReason)(0),      // 2: ide_orchestrator.v1.UpstreamFrameReason
-	(DiscontinuityReason)(0),      // 3: ide_orchestrator.v1.DiscontinuityReason
-	(Outcome)(0),                  // 4: ide_orchestrator.v1.Outcome
-	(*Event)(nil),                 // 5: ide_orchestrator.v1.Event
-	(*RunStarted)(nil),            // 6: ide_orchestrator.v1.RunStarted
-	(*StateUpdate)(nil),           // 7: ide_orchestrator.v1.StateUpdate
-	(*MessageChange)(nil),         // 8: ide_orchestrator.v1.MessageChange
-	(*AgentMessage)(nil),          // 9: ide_orchestrator.v1.AgentMessage
-	(*ToolCall)(nil),              // 10: ide_orchestrator.v1.ToolCall
-	(*TodoList)(nil),              // 11: ide_orchestrator.v1.TodoList
-	(*Todo)(nil),                  // 12: ide_orchestrator.v1.Todo
-	(*FileChange)(nil),            // 13: ide_orchestrator.v1.FileChange
-	(*UnreadFile)(nil),            // 14: ide_orchestrator.v1.UnreadFile
-	(*Token)(nil),                 // 15: ide_orchestrator.v1.Token
-	(*ToolCallPiece)(nil),         // 16: ide_orchestrator.v1.ToolCallPiece
-	(*UpstreamFrame)(nil),         // 17: ide_orchestrator.v1.UpstreamFrame
-	(*InputRequested)(nil),        // 18: ide_orchestrator.v1.InputRequested
-	(*Discontinuity)(nil),         // 19: ide_orchestrator.v1.Discontinuity
-	(*Terminal)(nil),              // 20: ide_orchestrator.v1.Terminal
-	nil,                           // 21: ide_orchestrator.v1.StateUpdate.ExtraEntry
-	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
+	(ToolStatus)(0),               // 1: ide_orchestrator.v1.ToolStatus
+	(FileChangeKind)(0),           // 2: ide_orchestrator.v1.FileChangeKind
+	(UpstreamFrameReason)(0),      // 3: ide_orchestrator.v1.UpstreamFrameReason
+	(DiscontinuityReason)(0),      // 4: ide_orchestrator.v1.DiscontinuityReason
+	(Outcome)(0),                  // 5: ide_orchestrator.v1.Outcome
+	(*Event)(nil),                 // 6: ide_orchestrator.v1.Event
+	(*RunStarted)(nil),            // 7: ide_orchestrator.v1.RunStarted
+	(*StateUpdate)(nil),           // 8: ide_orchestrator.v1.StateUpdate
+	(*MessageChange)(nil),         // 9: ide_orchestrator.v1.MessageChange
+	(*AgentMessage)(nil),          // 10: ide_orchestrator.v1.AgentMessage
+	(*ToolCall)(nil),              // 11: ide_orchestrator.v1.ToolCall
+	(*InvalidToolCall)(nil),       // 12: ide_orchestrator.v1.InvalidToolCall
+	(*TokenUsage)(nil),            // 13: ide_orchestrator.v1.TokenUsage
+	(*ContentPart)(nil),           // 14: ide_orchestrator.v1.ContentPart
+	(*Thinking)(nil),              // 15: ide_orchestrator.v1.Thinking
+	(*Media)(nil),                 // 16: ide_orchestrator.v1.Media
+	(*ServerToolCall)(nil),        // 17: ide_orchestrator.v1.ServerToolCall
+	(*ServerToolResult)(nil),      // 18: ide_orchestrator.v1.ServerToolResult
+	(*Citation)(nil),              // 19: ide_orchestrator.v1.Citation
+	(*Refusal)(nil),               // 20: ide_orchestrator.v1.Refusal
+	(*OtherContent)(nil),          // 21: ide_orchestrator.v1.OtherContent
+	(*TodoList)(nil),              // 22: ide_orchestrator.v1.TodoList
+	(*Todo)(nil),                  // 23: ide_orchestrator.v1.Todo
+	(*FileChange)(nil),            // 24: ide_orchestrator.v1.FileChange
+	(*UnreadFile)(nil),            // 25: ide_orchestrator.v1.UnreadFile
+	(*Token)(nil),                 // 26: ide_orchestrator.v1.Token
+	(*ToolCallPiece)(nil),         // 27: ide_orchestrator.v1.ToolCallPiece
+	(*UpstreamFrame)(nil),         // 28: ide_orchestrator.v1.UpstreamFrame
+	(*InputRequested)(nil),        // 29: ide_orchestrator.v1.InputRequested
+	(*Discontinuity)(nil),         // 30: ide_orchestrator.v1.Discontinuity
+	(*Terminal)(nil),              // 31: ide_orchestrator.v1.Terminal
+	nil,                           // 32: ide_orchestrator.v1.StateUpdate.ExtraEntry
+	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
 }
 var file_ide_orchestrator_v1_event_proto_depIdxs = []int32{
-	22, // 0: ide_orchestrator.v1.Event.create_time:type_name -> google.protobuf.Timestamp
-	6,  // 1: ide_orchestrator.v1.Event.run_started:type_name -> ide_orchestrator.v1.RunStarted
-	7,  // 2: ide_orchestrator.v1.Event.state_update:type_name -> ide_orchestrator.v1.StateUpdate
-	15, // 3: ide_orchestrator.v1.Event.token:type_name -> ide_orchestrator.v1.Token
-	17, // 4: ide_orchestrator.v1.Event.upstream_frame:type_name -> ide_orchestrator.v1.UpstreamFrame
-	18, // 5: ide_orchestrator.v1.Event.input_requested:type_name -> ide_orchestrator.v1.InputRequested
-	19, // 6: ide_orchestrator.v1.Event.discontinuity:type_name -> ide_orchestrator.v1.Discontinuity
-	20, // 7: ide_orchestrator.v1.Event.terminal:type_name -> ide_orchestrator.v1.Terminal
-	8,  // 8: ide_orchestrator.v1.StateUpdate.messages:type_name -> ide_orchestrator.v1.MessageChange
-	11, // 9: ide_orchestrator.v1.StateUpdate.todos:type_name -> ide_orchestrator.v1.TodoList
-	13, // 10: ide_orchestrator.v1.StateUpdate.files:type_name -> ide_orchestrator.v1.FileChange
-	21, // 11: ide_orchestrator.v1.StateUpdate.extra:type_name -> ide_orchestrator.v1.StateUpdate.ExtraEntry
-	14, // 12: ide_orchestrator.v1.StateUpdate.unread_files:type_name -> ide_orchestrator.v1.UnreadFile
-	9,  // 13: ide_orchestrator.v1.MessageChange.message:type_name -> ide_orchestrator.v1.AgentMessage
+	33, // 0: ide_orchestrator.v1.Event.create_time:type_name -> google.protobuf.Timestamp
+	7,  // 1: ide_orchestrator.v1.Event.run_started:type_name -> ide_orchestrator.v1.RunStarted
+	8,  // 2: ide_orchestrator.v1.Event.state_update:type_name -> ide_orchestrator.v1.StateUpdate
+	26, // 3: ide_orchestrator.v1.Event.token:type_name -> ide_orchestrator.v1.Token
+	28, // 4: ide_orchestrator.v1.Event.upstream_frame:type_name -> ide_orchestrator.v1.UpstreamFrame
+	29, // 5: ide_orchestrator.v1.Event.input_requested:type_name -> ide_orchestrator.v1.InputRequested
+	30, // 6: ide_orchestrator.v1.Event.discontinuity:type_name -> ide_orchestrator.v1.Discontinuity
+	31, // 7: ide_orchestrator.v1.Event.terminal:type_name -> ide_orchestrator.v1.Terminal
+	9,  // 8: ide_orchestrator.v1.StateUpdate.messages:type_name -> ide_orchestrator.v1.MessageChange
+	22, // 9: ide_orchestrator.v1.StateUpdate.todos:type_name -> ide_orchestrator.v1.TodoList
+	24, // 10: ide_orchestrator.v1.StateUpdate.files:type_name -> ide_orchestrator.v1.FileChange
+	32, // 11: ide_orchestrator.v1.StateUpdate.extra:type_name -> ide_orchestrator.v1.StateUpdate.ExtraEntry
+	25, // 12: ide_orchestrator.v1.StateUpdate.unread_files:type_name -> ide_orchestrator.v1.UnreadFile
+	10, // 13: ide_orchestrator.v1.MessageChange.message:type_name -> ide_orchestrator.v1.AgentMessage
 	0,  // 14: ide_orchestrator.v1.AgentMessage.role:type_name -> ide_orchestrator.v1.MessageRole
-	10, // 15: ide_orchestrator.v1.AgentMessage.tool_calls:type_name -> ide_orchestrator.v1.ToolCall
-	12, // 16: ide_orchestrator.v1.TodoList.items:type_name -> ide_orchestrator.v1.Todo
-	1,  // 17: ide_orchestrator.v1.FileChange.kind:type_name -> ide_orchestrator.v1.FileChangeKind
-	0,  // 18: ide_orchestrator.v1.Token.role:type_name -> ide_orchestrator.v1.MessageRole
-	16, // 19: ide_orchestrator.v1.Token.tool_calls:type_name -> ide_orchestrator.v1.ToolCallPiece
-	2,  // 20: ide_orchestrator.v1.UpstreamFrame.reason:type_name -> ide_orchestrator.v1.UpstreamFrameReason
-	3,  // 21: ide_orchestrator.v1.Discontinuity.reason:type_name -> ide_orchestrator.v1.DiscontinuityReason
-	4,  // 22: ide_orchestrator.v1.Terminal.outcome:type_name -> ide_orchestrator.v1.Outcome
-	23, // [23:23] is the sub-list for method output_type
-	23, // [23:23] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	11, // 15: ide_orchestrator.v1.AgentMessage.tool_calls:type_name -> ide_orchestrator.v1.ToolCall
+	14, // 16: ide_orchestrator.v1.AgentMessage.parts:type_name -> ide_orchestrator.v1.ContentPart
+	12, // 17: ide_orchestrator.v1.AgentMessage.invalid_tool_calls:type_name -> ide_orchestrator.v1.InvalidToolCall
+	1,  // 18: ide_orchestrator.v1.AgentMessage.status:type_name -> ide_orchestrator.v1.ToolStatus
+	13, // 19: ide_orchestrator.v1.AgentMessage.usage:type_name -> ide_orchestrator.v1.TokenUsage
+	15, // 20: ide_orchestrator.v1.ContentPart.thinking:type_name -> ide_orchestrator.v1.Thinking
+	16, // 21: ide_orchestrator.v1.ContentPart.media:type_name -> ide_orchestrator.v1.Media
+	17, // 22: ide_orchestrator.v1.ContentPart.server_tool_call:type_name -> ide_orchestrator.v1.ServerToolCall
+	18, // 23: ide_orchestrator.v1.ContentPart.server_tool_result:type_name -> ide_orchestrator.v1.ServerToolResult
+	19, // 24: ide_orchestrator.v1.ContentPart.citation:type_name -> ide_orchestrator.v1.Citation
+	20, // 25: ide_orchestrator.v1.ContentPart.refusal:type_name -> ide_orchestrator.v1.Refusal
+	21, // 26: ide_orchestrator.v1.ContentPart.other:type_name -> ide_orchestrator.v1.OtherContent
+	1,  // 27: ide_orchestrator.v1.ServerToolResult.status:type_name -> ide_orchestrator.v1.ToolStatus
+	23, // 28: ide_orchestrator.v1.TodoList.items:type_name -> ide_orchestrator.v1.Todo
+	2,  // 29: ide_orchestrator.v1.FileChange.kind:type_name -> ide_orchestrator.v1.FileChangeKind
+	0,  // 30: ide_orchestrator.v1.Token.role:type_name -> ide_orchestrator.v1.MessageRole
+	27, // 31: ide_orchestrator.v1.Token.tool_calls:type_name -> ide_orchestrator.v1.ToolCallPiece
+	14, // 32: ide_orchestrator.v1.Token.parts:type_name -> ide_orchestrator.v1.ContentPart
+	1,  // 33: ide_orchestrator.v1.Token.status:type_name -> ide_orchestrator.v1.ToolStatus
+	3,  // 34: ide_orchestrator.v1.UpstreamFrame.reason:type_name -> ide_orchestrator.v1.UpstreamFrameReason
+	4,  // 35: ide_orchestrator.v1.Discontinuity.reason:type_name -> ide_orchestrator.v1.DiscontinuityReason
+	5,  // 36: ide_orchestrator.v1.Terminal.outcome:type_name -> ide_orchestrator.v1.Outcome
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_ide_orchestrator_v1_event_proto_init() }
@@ -1891,10 +2911,19 @@ func file_ide_orchestrator_v1_event_proto_init() {
 		(*Event_Terminal)(nil),
 	}
 	file_ide_orchestrator_v1_event_proto_msgTypes[8].OneofWrappers = []any{
+		(*ContentPart_Thinking)(nil),
+		(*ContentPart_Media)(nil),
+		(*ContentPart_ServerToolCall)(nil),
+		(*ContentPart_ServerToolResult)(nil),
+		(*ContentPart_Citation)(nil),
+		(*ContentPart_Refusal)(nil),
+		(*ContentPart_Other)(nil),
+	}
+	file_ide_orchestrator_v1_event_proto_msgTypes[18].OneofWrappers = []any{
 		(*FileChange_Text)(nil),
 		(*FileChange_Binary)(nil),
 	}
-	file_ide_orchestrator_v1_event_proto_msgTypes[12].OneofWrappers = []any{
+	file_ide_orchestrator_v1_event_proto_msgTypes[22].OneofWrappers = []any{
 		(*UpstreamFrame_Text)(nil),
 		(*UpstreamFrame_Binary)(nil),
 	}
@@ -1903,8 +2932,8 @@ func file_ide_orchestrator_v1_event_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ide_orchestrator_v1_event_proto_rawDesc), len(file_ide_orchestrator_v1_event_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   17,
+			NumEnums:      6,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -52,6 +52,30 @@ MESSAGE_ROLE_SYSTEM: MessageRole.ValueType  # 4
 """The instructions given to the model."""
 Global___MessageRole: _TypeAlias = MessageRole  # noqa: Y015
 
+class _ToolStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ToolStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ToolStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TOOL_STATUS_UNSPECIFIED: _ToolStatus.ValueType  # 0
+    """Not a tool's answer, or the runtime does not say: then the call succeeded, as a rule."""
+    TOOL_STATUS_SUCCESS: _ToolStatus.ValueType  # 1
+    """The tool succeeded."""
+    TOOL_STATUS_ERROR: _ToolStatus.ValueType  # 2
+    """The tool failed; the text is the error."""
+
+class ToolStatus(_ToolStatus, metaclass=_ToolStatusEnumTypeWrapper):
+    """How a tool's call went."""
+
+TOOL_STATUS_UNSPECIFIED: ToolStatus.ValueType  # 0
+"""Not a tool's answer, or the runtime does not say: then the call succeeded, as a rule."""
+TOOL_STATUS_SUCCESS: ToolStatus.ValueType  # 1
+"""The tool succeeded."""
+TOOL_STATUS_ERROR: ToolStatus.ValueType  # 2
+"""The tool failed; the text is the error."""
+Global___ToolStatus: _TypeAlias = ToolStatus  # noqa: Y015
+
 class _FileChangeKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -389,23 +413,43 @@ class AgentMessage(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     TOOL_CALL_ID_FIELD_NUMBER: _builtins.int
     UNINTERPRETED_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    INVALID_TOOL_CALLS_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The runtime's id of the message; empty when it has none."""
     role: Global___MessageRole.ValueType
     """The author's role."""
     text: _builtins.str
-    """The text; empty for a message that only calls tools."""
+    """The text: the message's text blocks, joined. Empty for a message that only calls tools."""
     name: _builtins.str
-    """In a tool's answer: the tool's name; otherwise empty."""
+    """The author's name, when the runtime gives one; in a tool's answer, the tool's name."""
     tool_call_id: _builtins.str
     """In a tool's answer: the id of the call that it answers; otherwise empty."""
     uninterpreted: _builtins.bool
-    """True when the message could not be parsed and `text` is the runtime's printed form of it, or when
-    characters that UTF-8 cannot encode were replaced by U+FFFD in `text`.
+    """True when a part of the message could not be parsed, such as a tool's artifact, or when characters that
+    UTF-8 cannot encode were replaced by U+FFFD in `text`. The other fields hold what could be parsed. If the
+    content itself could not be, `text` is the runtime's printed form of the message and `role` is
+    unspecified.
     """
+    status: Global___ToolStatus.ValueType
+    """In a tool's answer: whether the tool succeeded."""
     @_builtins.property
     def tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolCall]:
         """The tool calls in the message."""
+
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContentPart]:
+        """The content that is not text, in its order."""
+
+    @_builtins.property
+    def invalid_tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___InvalidToolCall]:
+        """Tool calls of the model that the runtime could not parse."""
+
+    @_builtins.property
+    def usage(self) -> Global___TokenUsage:
+        """The tokens that the model used for the message; absent when the runtime does not say."""
 
     def __init__(
         self,
@@ -417,10 +461,14 @@ class AgentMessage(_message.Message):
         name: _builtins.str = ...,
         tool_call_id: _builtins.str = ...,
         uninterpreted: _builtins.bool = ...,
+        parts: _abc.Iterable[Global___ContentPart] | None = ...,
+        invalid_tool_calls: _abc.Iterable[Global___InvalidToolCall] | None = ...,
+        status: Global___ToolStatus.ValueType = ...,
+        usage: Global___TokenUsage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "name", b"name", "role", b"role", "text", b"text", "tool_call_id", b"tool_call_id", "tool_calls", b"tool_calls", "uninterpreted", b"uninterpreted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "invalid_tool_calls", b"invalid_tool_calls", "name", b"name", "parts", b"parts", "role", b"role", "status", b"status", "text", b"text", "tool_call_id", b"tool_call_id", "tool_calls", b"tool_calls", "uninterpreted", b"uninterpreted", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -440,7 +488,9 @@ class ToolCall(_message.Message):
     name: _builtins.str
     """The tool's name."""
     arguments: _builtins.str
-    """The arguments as JSON text, or in the runtime's printed form when they are not JSON."""
+    """The arguments as JSON text. A value that JSON does not have is a string: the runtime's printed form of it.
+    If the arguments as a whole could not be parsed, this is their printed form, and not JSON.
+    """
     def __init__(
         self,
         *,
@@ -455,6 +505,366 @@ class ToolCall(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ToolCall: _TypeAlias = ToolCall  # noqa: Y015
+
+@_typing.final
+class InvalidToolCall(_message.Message):
+    """A tool call of the model that the runtime could not parse, so that no tool was called."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The call's id; empty when the model gave none."""
+    name: _builtins.str
+    """The tool's name; empty when the model gave none."""
+    arguments: _builtins.str
+    """The arguments as the model wrote them; not JSON, as a rule."""
+    error: _builtins.str
+    """What is wrong with them, in the runtime's words; may be empty."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        arguments: _builtins.str = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "error", b"error", "id", b"id", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InvalidToolCall: _TypeAlias = InvalidToolCall  # noqa: Y015
+
+@_typing.final
+class TokenUsage(_message.Message):
+    """The tokens that a model used for one message. Counts that the runtime does not give are 0."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    TOTAL_TOKENS_FIELD_NUMBER: _builtins.int
+    CACHED_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    REASONING_TOKENS_FIELD_NUMBER: _builtins.int
+    input_tokens: _builtins.int
+    """Tokens of the input."""
+    output_tokens: _builtins.int
+    """Tokens of the output."""
+    total_tokens: _builtins.int
+    """Their sum, as the runtime gives it."""
+    cached_input_tokens: _builtins.int
+    """Tokens of the input that came from the provider's cache."""
+    reasoning_tokens: _builtins.int
+    """Tokens of the output that the model spent on thinking."""
+    def __init__(
+        self,
+        *,
+        input_tokens: _builtins.int = ...,
+        output_tokens: _builtins.int = ...,
+        total_tokens: _builtins.int = ...,
+        cached_input_tokens: _builtins.int = ...,
+        reasoning_tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_input_tokens", b"cached_input_tokens", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "reasoning_tokens", b"reasoning_tokens", "total_tokens", b"total_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TokenUsage: _TypeAlias = TokenUsage  # noqa: Y015
+
+@_typing.final
+class ContentPart(_message.Message):
+    """A piece of a message's content that is not text. In tokens it may be a part of a block: join the parts with
+    the same message id and `block`, as text is joined.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BLOCK_FIELD_NUMBER: _builtins.int
+    THINKING_FIELD_NUMBER: _builtins.int
+    MEDIA_FIELD_NUMBER: _builtins.int
+    SERVER_TOOL_CALL_FIELD_NUMBER: _builtins.int
+    SERVER_TOOL_RESULT_FIELD_NUMBER: _builtins.int
+    CITATION_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    OTHER_FIELD_NUMBER: _builtins.int
+    block: _builtins.str
+    """Which block of the content it belongs to: the same for all its pieces. Empty when the runtime does not
+    number its blocks.
+    """
+    @_builtins.property
+    def thinking(self) -> Global___Thinking:
+        """What the model thought before it answered."""
+
+    @_builtins.property
+    def media(self) -> Global___Media:
+        """An image, sound, video or document."""
+
+    @_builtins.property
+    def server_tool_call(self) -> Global___ServerToolCall:
+        """A call of a tool that the model's provider runs itself, such as a web search."""
+
+    @_builtins.property
+    def server_tool_result(self) -> Global___ServerToolResult:
+        """The result of such a call."""
+
+    @_builtins.property
+    def citation(self) -> Global___Citation:
+        """A source of the text."""
+
+    @_builtins.property
+    def refusal(self) -> Global___Refusal:
+        """The model refuses to answer."""
+
+    @_builtins.property
+    def other(self) -> Global___OtherContent:
+        """Content of another kind."""
+
+    def __init__(
+        self,
+        *,
+        block: _builtins.str = ...,
+        thinking: Global___Thinking | None = ...,
+        media: Global___Media | None = ...,
+        server_tool_call: Global___ServerToolCall | None = ...,
+        server_tool_result: Global___ServerToolResult | None = ...,
+        citation: Global___Citation | None = ...,
+        refusal: Global___Refusal | None = ...,
+        other: Global___OtherContent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["citation", b"citation", "kind", b"kind", "media", b"media", "other", b"other", "refusal", b"refusal", "server_tool_call", b"server_tool_call", "server_tool_result", b"server_tool_result", "thinking", b"thinking"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "citation", b"citation", "kind", b"kind", "media", b"media", "other", b"other", "refusal", b"refusal", "server_tool_call", b"server_tool_call", "server_tool_result", b"server_tool_result", "thinking", b"thinking"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["thinking", "media", "server_tool_call", "server_tool_result", "citation", "refusal", "other"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___ContentPart: _TypeAlias = ContentPart  # noqa: Y015
+
+@_typing.final
+class Thinking(_message.Message):
+    """What the model thought before it answered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    REDACTED_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """The thoughts, or their next characters."""
+    signature: _builtins.str
+    """The provider's signature of the thoughts; empty when there is none."""
+    redacted: _builtins.str
+    """The thoughts as the provider encrypted them, when it does not show them; otherwise empty."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        signature: _builtins.str = ...,
+        redacted: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["redacted", b"redacted", "signature", b"signature", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Thinking: _TypeAlias = Thinking  # noqa: Y015
+
+@_typing.final
+class Media(_message.Message):
+    """An image, sound, video or document: in the message, behind a URL, or kept by the provider."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    MIME_TYPE_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    FILE_ID_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """`image`, `audio`, `video` or `file`."""
+    mime_type: _builtins.str
+    """The media type, such as `image/png`; empty when the runtime gives none."""
+    url: _builtins.str
+    """Where it is; empty when it is in the message or kept by the provider."""
+    file_id: _builtins.str
+    """The provider's id of it; empty when it is elsewhere."""
+    data: _builtins.bytes
+    """The bytes, at most 1 MiB; empty when there are more, and when they are elsewhere."""
+    size_bytes: _builtins.int
+    """Size of the bytes that are in the message; 0 when they are elsewhere."""
+    sha256: _builtins.str
+    """SHA-256 of the bytes in lower-case hex; empty when they are elsewhere."""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        mime_type: _builtins.str = ...,
+        url: _builtins.str = ...,
+        file_id: _builtins.str = ...,
+        data: _builtins.bytes = ...,
+        size_bytes: _builtins.int = ...,
+        sha256: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "file_id", b"file_id", "kind", b"kind", "mime_type", b"mime_type", "sha256", b"sha256", "size_bytes", b"size_bytes", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Media: _TypeAlias = Media  # noqa: Y015
+
+@_typing.final
+class ServerToolCall(_message.Message):
+    """A call of a tool that the model's provider runs itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The call's id."""
+    name: _builtins.str
+    """The tool's name."""
+    arguments: _builtins.str
+    """The arguments as JSON text, or its next characters."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        arguments: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "id", b"id", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServerToolCall: _TypeAlias = ServerToolCall  # noqa: Y015
+
+@_typing.final
+class ServerToolResult(_message.Message):
+    """The result of a tool that the model's provider ran itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOOL_CALL_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    tool_call_id: _builtins.str
+    """The id of the call."""
+    status: Global___ToolStatus.ValueType
+    """Whether the tool succeeded."""
+    output: _builtins.str
+    """The result as JSON text; empty when there is none."""
+    def __init__(
+        self,
+        *,
+        tool_call_id: _builtins.str = ...,
+        status: Global___ToolStatus.ValueType = ...,
+        output: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["output", b"output", "status", b"status", "tool_call_id", b"tool_call_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServerToolResult: _TypeAlias = ServerToolResult  # noqa: Y015
+
+@_typing.final
+class Citation(_message.Message):
+    """A source of the text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    CITED_TEXT_FIELD_NUMBER: _builtins.int
+    JSON_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    """The source's URL; may be empty."""
+    title: _builtins.str
+    """The source's title; may be empty."""
+    cited_text: _builtins.str
+    """The text that is cited; may be empty."""
+    json: _builtins.str
+    """The whole citation as JSON text, in the provider's form."""
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+        title: _builtins.str = ...,
+        cited_text: _builtins.str = ...,
+        json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cited_text", b"cited_text", "json", b"json", "title", b"title", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Citation: _TypeAlias = Citation  # noqa: Y015
+
+@_typing.final
+class Refusal(_message.Message):
+    """The model refuses to answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """Its words, or the next characters of them."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Refusal: _TypeAlias = Refusal  # noqa: Y015
+
+@_typing.final
+class OtherContent(_message.Message):
+    """Content of a kind that this contract does not name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    JSON_FIELD_NUMBER: _builtins.int
+    type: _builtins.str
+    """The kind as the runtime spells it; may be empty."""
+    json: _builtins.str
+    """The content as JSON text."""
+    def __init__(
+        self,
+        *,
+        type: _builtins.str = ...,
+        json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["json", b"json", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OtherContent: _TypeAlias = OtherContent  # noqa: Y015
 
 @_typing.final
 class TodoList(_message.Message):
@@ -591,7 +1001,7 @@ Global___UnreadFile: _TypeAlias = UnreadFile  # noqa: Y015
 @_typing.final
 class Token(_message.Message):
     """A piece of text or of a tool call while it is being produced. Provisional: the final text is the one in
-    the next state update that has the same message id.
+    the next state update that has the same message id, and is what the pieces with that id add up to.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -605,6 +1015,9 @@ class Token(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     TOOL_CALL_ID_FIELD_NUMBER: _builtins.int
     UNINTERPRETED_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     """The id of the message that the piece belongs to; empty when the runtime gives none."""
     role: Global___MessageRole.ValueType
@@ -616,16 +1029,27 @@ class Token(_message.Message):
     last: _builtins.bool
     """True for the last piece of its message."""
     name: _builtins.str
-    """In a tool's answer: the tool's name; otherwise empty."""
+    """The author's name, when the runtime gives one; in a tool's answer, the tool's name."""
     tool_call_id: _builtins.str
     """In a tool's answer: the id of the call that it answers; otherwise empty."""
     uninterpreted: _builtins.bool
-    """True when the piece could not be parsed and `text` is the runtime's printed form of it, or when
-    characters that UTF-8 cannot encode were replaced by U+FFFD.
+    """True when a part of the piece could not be parsed, or when characters that UTF-8 cannot encode were
+    replaced by U+FFFD. If the content itself could not be parsed, `text` is the runtime's printed form of the
+    piece, and `role` is unspecified.
+    """
+    status: Global___ToolStatus.ValueType
+    """In a tool's answer: whether the tool succeeded."""
+    namespace: _builtins.str
+    """The sub-agent that produced it, as LangGraph's checkpoint namespace; empty for the agent itself, whose
+    messages are those of the state.
     """
     @_builtins.property
     def tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolCallPiece]:
         """Pieces of tool calls."""
+
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContentPart]:
+        """The content that is not text, in its order."""
 
     def __init__(
         self,
@@ -639,10 +1063,13 @@ class Token(_message.Message):
         name: _builtins.str = ...,
         tool_call_id: _builtins.str = ...,
         uninterpreted: _builtins.bool = ...,
+        parts: _abc.Iterable[Global___ContentPart] | None = ...,
+        status: Global___ToolStatus.ValueType = ...,
+        namespace: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["last", b"last", "message_id", b"message_id", "name", b"name", "node", b"node", "role", b"role", "text", b"text", "tool_call_id", b"tool_call_id", "tool_calls", b"tool_calls", "uninterpreted", b"uninterpreted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last", b"last", "message_id", b"message_id", "name", b"name", "namespace", b"namespace", "node", b"node", "parts", b"parts", "role", b"role", "status", b"status", "text", b"text", "tool_call_id", b"tool_call_id", "tool_calls", b"tool_calls", "uninterpreted", b"uninterpreted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -659,7 +1086,9 @@ class ToolCallPiece(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     ARGUMENTS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
-    """Which of the message's tool calls it belongs to, from 0."""
+    """Which of the message's tool calls it belongs to. Different for different calls of one message, also when
+    the runtime does not number them.
+    """
     id: _builtins.str
     """The call's id; empty after the first piece."""
     name: _builtins.str

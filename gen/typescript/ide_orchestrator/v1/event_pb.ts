@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file ide_orchestrator/v1/event.proto.
  */
 export const file_ide_orchestrator_v1_event: GenFile = /*@__PURE__*/
-  fileDesc("Ch9pZGVfb3JjaGVzdHJhdG9yL3YxL2V2ZW50LnByb3RvEhNpZGVfb3JjaGVzdHJhdG9yLnYxIukDCgVFdmVudBILCgNzZXEYASABKA0SDQoFZXBvY2gYAiABKA0SLwoLY3JlYXRlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjYKC3J1bl9zdGFydGVkGAogASgLMh8uaWRlX29yY2hlc3RyYXRvci52MS5SdW5TdGFydGVkSAASOAoMc3RhdGVfdXBkYXRlGAsgASgLMiAuaWRlX29yY2hlc3RyYXRvci52MS5TdGF0ZVVwZGF0ZUgAEisKBXRva2VuGAwgASgLMhouaWRlX29yY2hlc3RyYXRvci52MS5Ub2tlbkgAEjwKDnVwc3RyZWFtX2ZyYW1lGA0gASgLMiIuaWRlX29yY2hlc3RyYXRvci52MS5VcHN0cmVhbUZyYW1lSAASPgoPaW5wdXRfcmVxdWVzdGVkGA4gASgLMiMuaWRlX29yY2hlc3RyYXRvci52MS5JbnB1dFJlcXVlc3RlZEgAEjsKDWRpc2NvbnRpbnVpdHkYDyABKAsyIi5pZGVfb3JjaGVzdHJhdG9yLnYxLkRpc2NvbnRpbnVpdHlIABIxCgh0ZXJtaW5hbBgQIAEoCzIdLmlkZV9vcmNoZXN0cmF0b3IudjEuVGVybWluYWxIAEIGCgRraW5kIkYKClJ1blN0YXJ0ZWQSDgoGcnVuX2lkGAEgASgJEhMKC3Byb3Bvc2FsX2lkGAIgASgJEhMKC3dvcmtmbG93X2lkGAMgASgJItkCCgtTdGF0ZVVwZGF0ZRI0CghtZXNzYWdlcxgBIAMoCzIiLmlkZV9vcmNoZXN0cmF0b3IudjEuTWVzc2FnZUNoYW5nZRIVCg1tZXNzYWdlX2NvdW50GAIgASgNEiwKBXRvZG9zGAMgASgLMh0uaWRlX29yY2hlc3RyYXRvci52MS5Ub2RvTGlzdBIuCgVmaWxlcxgEIAMoCzIfLmlkZV9vcmNoZXN0cmF0b3IudjEuRmlsZUNoYW5nZRI6CgVleHRyYRgFIAMoCzIrLmlkZV9vcmNoZXN0cmF0b3IudjEuU3RhdGVVcGRhdGUuRXh0cmFFbnRyeRI1Cgx1bnJlYWRfZmlsZXMYBiADKAsyHy5pZGVfb3JjaGVzdHJhdG9yLnYxLlVucmVhZEZpbGUaLAoKRXh0cmFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIlIKDU1lc3NhZ2VDaGFuZ2USDQoFaW5kZXgYASABKA0SMgoHbWVzc2FnZRgCIAEoCzIhLmlkZV9vcmNoZXN0cmF0b3IudjEuQWdlbnRNZXNzYWdlIsYBCgxBZ2VudE1lc3NhZ2USCgoCaWQYASABKAkSLgoEcm9sZRgCIAEoDjIgLmlkZV9vcmNoZXN0cmF0b3IudjEuTWVzc2FnZVJvbGUSDAoEdGV4dBgDIAEoCRIxCgp0b29sX2NhbGxzGAQgAygLMh0uaWRlX29yY2hlc3RyYXRvci52MS5Ub29sQ2FsbBIMCgRuYW1lGAUgASgJEhQKDHRvb2xfY2FsbF9pZBgGIAEoCRIVCg11bmludGVycHJldGVkGAcgASgIIjcKCFRvb2xDYWxsEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSEQoJYXJndW1lbnRzGAMgASgJIjQKCFRvZG9MaXN0EigKBWl0ZW1zGAEgAygLMhkuaWRlX29yY2hlc3RyYXRvci52MS5Ub2RvIicKBFRvZG8SDwoHY29udGVudBgBIAEoCRIOCgZzdGF0dXMYAiABKAki2gEKCkZpbGVDaGFuZ2USDAoEcGF0aBgBIAEoCRIxCgRraW5kGAIgASgOMiMuaWRlX29yY2hlc3RyYXRvci52MS5GaWxlQ2hhbmdlS2luZBIOCgR0ZXh0GAMgASgJSAASEAoGYmluYXJ5GAQgASgMSAASDgoGc2hhMjU2GAUgASgJEhIKCnNpemVfYnl0ZXMYBiABKAQSEgoKY3JlYXRlZF9hdBgHIAEoCRITCgttb2RpZmllZF9hdBgIIAEoCRIRCglzYW5pdGl6ZWQYCSABKAhCCQoHY29udGVudCIoCgpVbnJlYWRGaWxlEgwKBHBhdGgYASABKAkSDAoEanNvbhgCIAEoCSLoAQoFVG9rZW4SEgoKbWVzc2FnZV9pZBgBIAEoCRIuCgRyb2xlGAIgASgOMiAuaWRlX29yY2hlc3RyYXRvci52MS5NZXNzYWdlUm9sZRIMCgR0ZXh0GAMgASgJEjYKCnRvb2xfY2FsbHMYBCADKAsyIi5pZGVfb3JjaGVzdHJhdG9yLnYxLlRvb2xDYWxsUGllY2USDAoEbm9kZRgFIAEoCRIMCgRsYXN0GAYgASgIEgwKBG5hbWUYByABKAkSFAoMdG9vbF9jYWxsX2lkGAggASgJEhUKDXVuaW50ZXJwcmV0ZWQYCSABKAgiSwoNVG9vbENhbGxQaWVjZRINCgVpbmRleBgBIAEoDRIKCgJpZBgCIAEoCRIMCgRuYW1lGAMgASgJEhEKCWFyZ3VtZW50cxgEIAEoCSKHAQoNVXBzdHJlYW1GcmFtZRISCgpldmVudF90eXBlGAEgASgJEjgKBnJlYXNvbhgCIAEoDjIoLmlkZV9vcmNoZXN0cmF0b3IudjEuVXBzdHJlYW1GcmFtZVJlYXNvbhIOCgR0ZXh0GAMgASgJSAASEAoGYmluYXJ5GAQgASgMSABCBgoEYm9keSIhCg5JbnB1dFJlcXVlc3RlZBIPCgdyZXF1ZXN0GAEgASgJIkkKDURpc2NvbnRpbnVpdHkSOAoGcmVhc29uGAEgASgOMiguaWRlX29yY2hlc3RyYXRvci52MS5EaXNjb250aW51aXR5UmVhc29uIm4KCFRlcm1pbmFsEi0KB291dGNvbWUYASABKA4yHC5pZGVfb3JjaGVzdHJhdG9yLnYxLk91dGNvbWUSDgoGcmVhc29uGAIgASgJEg8KB21lc3NhZ2UYAyABKAkSEgoKZmlsZV9jb3VudBgEIAEoDSqIAQoLTWVzc2FnZVJvbGUSHAoYTUVTU0FHRV9ST0xFX1VOU1BFQ0lGSUVEEAASFgoSTUVTU0FHRV9ST0xFX0hVTUFOEAESEwoPTUVTU0FHRV9ST0xFX0FJEAISFQoRTUVTU0FHRV9ST0xFX1RPT0wQAxIXChNNRVNTQUdFX1JPTEVfU1lTVEVNEAQqiwEKDkZpbGVDaGFuZ2VLaW5kEiAKHEZJTEVfQ0hBTkdFX0tJTkRfVU5TUEVDSUZJRUQQABIaChZGSUxFX0NIQU5HRV9LSU5EX0FEREVEEAESHQoZRklMRV9DSEFOR0VfS0lORF9NT0RJRklFRBACEhwKGEZJTEVfQ0hBTkdFX0tJTkRfREVMRVRFRBADKtYBChNVcHN0cmVhbUZyYW1lUmVhc29uEiUKIVVQU1RSRUFNX0ZSQU1FX1JFQVNPTl9VTlNQRUNJRklFRBAAEiYKIlVQU1RSRUFNX0ZSQU1FX1JFQVNPTl9VTktOT1dOX1RZUEUQARIjCh9VUFNUUkVBTV9GUkFNRV9SRUFTT05fTUFMRk9STUVEEAISJgoiVVBTVFJFQU1fRlJBTUVfUkVBU09OX0VSUk9SX1JFUE9SVBADEiMKH1VQU1RSRUFNX0ZSQU1FX1JFQVNPTl9BRlRFUl9FTkQQBCq1AQoTRGlzY29udGludWl0eVJlYXNvbhIkCiBESVNDT05USU5VSVRZX1JFQVNPTl9VTlNQRUNJRklFRBAAEiQKIERJU0NPTlRJTlVJVFlfUkVBU09OX1JFQ09OTkVDVEVEEAESKAokRElTQ09OVElOVUlUWV9SRUFTT05fUkVQTEFZX0RJRkZFUkVEEAISKAokRElTQ09OVElOVUlUWV9SRUFTT05fRlJBTUVfVE9PX0xBUkdFEAMqZAoHT3V0Y29tZRIXChNPVVRDT01FX1VOU1BFQ0lGSUVEEAASFQoRT1VUQ09NRV9DT01QTEVURUQQARISCg5PVVRDT01FX0ZBSUxFRBACEhUKEU9VVENPTUVfQ0FOQ0VMTEVEEANiBnByb3RvMw", [file_google_protobuf_timestamp]);
+  fileDesc("Ch9pZGVfb3JjaGVzdHJhdG9yL3YxL2V2ZW50LnByb3RvEhNpZGVfb3JjaGVzdHJhdG9yLnYxIukDCgVFdmVudBILCgNzZXEYASABKA0SDQoFZXBvY2gYAiABKA0SLwoLY3JlYXRlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjYKC3J1bl9zdGFydGVkGAogASgLMh8uaWRlX29yY2hlc3RyYXRvci52MS5SdW5TdGFydGVkSAASOAoMc3RhdGVfdXBkYXRlGAsgASgLMiAuaWRlX29yY2hlc3RyYXRvci52MS5TdGF0ZVVwZGF0ZUgAEisKBXRva2VuGAwgASgLMhouaWRlX29yY2hlc3RyYXRvci52MS5Ub2tlbkgAEjwKDnVwc3RyZWFtX2ZyYW1lGA0gASgLMiIuaWRlX29yY2hlc3RyYXRvci52MS5VcHN0cmVhbUZyYW1lSAASPgoPaW5wdXRfcmVxdWVzdGVkGA4gASgLMiMuaWRlX29yY2hlc3RyYXRvci52MS5JbnB1dFJlcXVlc3RlZEgAEjsKDWRpc2NvbnRpbnVpdHkYDyABKAsyIi5pZGVfb3JjaGVzdHJhdG9yLnYxLkRpc2NvbnRpbnVpdHlIABIxCgh0ZXJtaW5hbBgQIAEoCzIdLmlkZV9vcmNoZXN0cmF0b3IudjEuVGVybWluYWxIAEIGCgRraW5kIkYKClJ1blN0YXJ0ZWQSDgoGcnVuX2lkGAEgASgJEhMKC3Byb3Bvc2FsX2lkGAIgASgJEhMKC3dvcmtmbG93X2lkGAMgASgJItkCCgtTdGF0ZVVwZGF0ZRI0CghtZXNzYWdlcxgBIAMoCzIiLmlkZV9vcmNoZXN0cmF0b3IudjEuTWVzc2FnZUNoYW5nZRIVCg1tZXNzYWdlX2NvdW50GAIgASgNEiwKBXRvZG9zGAMgASgLMh0uaWRlX29yY2hlc3RyYXRvci52MS5Ub2RvTGlzdBIuCgVmaWxlcxgEIAMoCzIfLmlkZV9vcmNoZXN0cmF0b3IudjEuRmlsZUNoYW5nZRI6CgVleHRyYRgFIAMoCzIrLmlkZV9vcmNoZXN0cmF0b3IudjEuU3RhdGVVcGRhdGUuRXh0cmFFbnRyeRI1Cgx1bnJlYWRfZmlsZXMYBiADKAsyHy5pZGVfb3JjaGVzdHJhdG9yLnYxLlVucmVhZEZpbGUaLAoKRXh0cmFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIlIKDU1lc3NhZ2VDaGFuZ2USDQoFaW5kZXgYASABKA0SMgoHbWVzc2FnZRgCIAEoCzIhLmlkZV9vcmNoZXN0cmF0b3IudjEuQWdlbnRNZXNzYWdlIpoDCgxBZ2VudE1lc3NhZ2USCgoCaWQYASABKAkSLgoEcm9sZRgCIAEoDjIgLmlkZV9vcmNoZXN0cmF0b3IudjEuTWVzc2FnZVJvbGUSDAoEdGV4dBgDIAEoCRIxCgp0b29sX2NhbGxzGAQgAygLMh0uaWRlX29yY2hlc3RyYXRvci52MS5Ub29sQ2FsbBIMCgRuYW1lGAUgASgJEhQKDHRvb2xfY2FsbF9pZBgGIAEoCRIVCg11bmludGVycHJldGVkGAcgASgIEi8KBXBhcnRzGAggAygLMiAuaWRlX29yY2hlc3RyYXRvci52MS5Db250ZW50UGFydBJAChJpbnZhbGlkX3Rvb2xfY2FsbHMYCSADKAsyJC5pZGVfb3JjaGVzdHJhdG9yLnYxLkludmFsaWRUb29sQ2FsbBIvCgZzdGF0dXMYCiABKA4yHy5pZGVfb3JjaGVzdHJhdG9yLnYxLlRvb2xTdGF0dXMSLgoFdXNhZ2UYCyABKAsyHy5pZGVfb3JjaGVzdHJhdG9yLnYxLlRva2VuVXNhZ2UiNwoIVG9vbENhbGwSCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIRCglhcmd1bWVudHMYAyABKAkiTQoPSW52YWxpZFRvb2xDYWxsEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSEQoJYXJndW1lbnRzGAMgASgJEg0KBWVycm9yGAQgASgJIoYBCgpUb2tlblVzYWdlEhQKDGlucHV0X3Rva2VucxgBIAEoBBIVCg1vdXRwdXRfdG9rZW5zGAIgASgEEhQKDHRvdGFsX3Rva2VucxgDIAEoBBIbChNjYWNoZWRfaW5wdXRfdG9rZW5zGAQgASgEEhgKEHJlYXNvbmluZ190b2tlbnMYBSABKAQiogMKC0NvbnRlbnRQYXJ0Eg0KBWJsb2NrGAEgASgJEjEKCHRoaW5raW5nGAIgASgLMh0uaWRlX29yY2hlc3RyYXRvci52MS5UaGlua2luZ0gAEisKBW1lZGlhGAMgASgLMhouaWRlX29yY2hlc3RyYXRvci52MS5NZWRpYUgAEj8KEHNlcnZlcl90b29sX2NhbGwYBCABKAsyIy5pZGVfb3JjaGVzdHJhdG9yLnYxLlNlcnZlclRvb2xDYWxsSAASQwoSc2VydmVyX3Rvb2xfcmVzdWx0GAUgASgLMiUuaWRlX29yY2hlc3RyYXRvci52MS5TZXJ2ZXJUb29sUmVzdWx0SAASMQoIY2l0YXRpb24YBiABKAsyHS5pZGVfb3JjaGVzdHJhdG9yLnYxLkNpdGF0aW9uSAASLwoHcmVmdXNhbBgHIAEoCzIcLmlkZV9vcmNoZXN0cmF0b3IudjEuUmVmdXNhbEgAEjIKBW90aGVyGAggASgLMiEuaWRlX29yY2hlc3RyYXRvci52MS5PdGhlckNvbnRlbnRIAEIGCgRraW5kIj0KCFRoaW5raW5nEgwKBHRleHQYASABKAkSEQoJc2lnbmF0dXJlGAIgASgJEhAKCHJlZGFjdGVkGAMgASgJIngKBU1lZGlhEgwKBGtpbmQYASABKAkSEQoJbWltZV90eXBlGAIgASgJEgsKA3VybBgDIAEoCRIPCgdmaWxlX2lkGAQgASgJEgwKBGRhdGEYBSABKAwSEgoKc2l6ZV9ieXRlcxgGIAEoBBIOCgZzaGEyNTYYByABKAkiPQoOU2VydmVyVG9vbENhbGwSCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIRCglhcmd1bWVudHMYAyABKAkiaQoQU2VydmVyVG9vbFJlc3VsdBIUCgx0b29sX2NhbGxfaWQYASABKAkSLwoGc3RhdHVzGAIgASgOMh8uaWRlX29yY2hlc3RyYXRvci52MS5Ub29sU3RhdHVzEg4KBm91dHB1dBgDIAEoCSJICghDaXRhdGlvbhILCgN1cmwYASABKAkSDQoFdGl0bGUYAiABKAkSEgoKY2l0ZWRfdGV4dBgDIAEoCRIMCgRqc29uGAQgASgJIhcKB1JlZnVzYWwSDAoEdGV4dBgBIAEoCSIqCgxPdGhlckNvbnRlbnQSDAoEdHlwZRgBIAEoCRIMCgRqc29uGAIgASgJIjQKCFRvZG9MaXN0EigKBWl0ZW1zGAEgAygLMhkuaWRlX29yY2hlc3RyYXRvci52MS5Ub2RvIicKBFRvZG8SDwoHY29udGVudBgBIAEoCRIOCgZzdGF0dXMYAiABKAki2gEKCkZpbGVDaGFuZ2USDAoEcGF0aBgBIAEoCRIxCgRraW5kGAIgASgOMiMuaWRlX29yY2hlc3RyYXRvci52MS5GaWxlQ2hhbmdlS2luZBIOCgR0ZXh0GAMgASgJSAASEAoGYmluYXJ5GAQgASgMSAASDgoGc2hhMjU2GAUgASgJEhIKCnNpemVfYnl0ZXMYBiABKAQSEgoKY3JlYXRlZF9hdBgHIAEoCRITCgttb2RpZmllZF9hdBgIIAEoCRIRCglzYW5pdGl6ZWQYCSABKAhCCQoHY29udGVudCIoCgpVbnJlYWRGaWxlEgwKBHBhdGgYASABKAkSDAoEanNvbhgCIAEoCSLdAgoFVG9rZW4SEgoKbWVzc2FnZV9pZBgBIAEoCRIuCgRyb2xlGAIgASgOMiAuaWRlX29yY2hlc3RyYXRvci52MS5NZXNzYWdlUm9sZRIMCgR0ZXh0GAMgASgJEjYKCnRvb2xfY2FsbHMYBCADKAsyIi5pZGVfb3JjaGVzdHJhdG9yLnYxLlRvb2xDYWxsUGllY2USDAoEbm9kZRgFIAEoCRIMCgRsYXN0GAYgASgIEgwKBG5hbWUYByABKAkSFAoMdG9vbF9jYWxsX2lkGAggASgJEhUKDXVuaW50ZXJwcmV0ZWQYCSABKAgSLwoFcGFydHMYCiADKAsyIC5pZGVfb3JjaGVzdHJhdG9yLnYxLkNvbnRlbnRQYXJ0Ei8KBnN0YXR1cxgLIAEoDjIfLmlkZV9vcmNoZXN0cmF0b3IudjEuVG9vbFN0YXR1cxIRCgluYW1lc3BhY2UYDCABKAkiSwoNVG9vbENhbGxQaWVjZRINCgVpbmRleBgBIAEoDRIKCgJpZBgCIAEoCRIMCgRuYW1lGAMgASgJEhEKCWFyZ3VtZW50cxgEIAEoCSKHAQoNVXBzdHJlYW1GcmFtZRISCgpldmVudF90eXBlGAEgASgJEjgKBnJlYXNvbhgCIAEoDjIoLmlkZV9vcmNoZXN0cmF0b3IudjEuVXBzdHJlYW1GcmFtZVJlYXNvbhIOCgR0ZXh0GAMgASgJSAASEAoGYmluYXJ5GAQgASgMSABCBgoEYm9keSIhCg5JbnB1dFJlcXVlc3RlZBIPCgdyZXF1ZXN0GAEgASgJIkkKDURpc2NvbnRpbnVpdHkSOAoGcmVhc29uGAEgASgOMiguaWRlX29yY2hlc3RyYXRvci52MS5EaXNjb250aW51aXR5UmVhc29uIm4KCFRlcm1pbmFsEi0KB291dGNvbWUYASABKA4yHC5pZGVfb3JjaGVzdHJhdG9yLnYxLk91dGNvbWUSDgoGcmVhc29uGAIgASgJEg8KB21lc3NhZ2UYAyABKAkSEgoKZmlsZV9jb3VudBgEIAEoDSqIAQoLTWVzc2FnZVJvbGUSHAoYTUVTU0FHRV9ST0xFX1VOU1BFQ0lGSUVEEAASFgoSTUVTU0FHRV9ST0xFX0hVTUFOEAESEwoPTUVTU0FHRV9ST0xFX0FJEAISFQoRTUVTU0FHRV9ST0xFX1RPT0wQAxIXChNNRVNTQUdFX1JPTEVfU1lTVEVNEAQqWQoKVG9vbFN0YXR1cxIbChdUT09MX1NUQVRVU19VTlNQRUNJRklFRBAAEhcKE1RPT0xfU1RBVFVTX1NVQ0NFU1MQARIVChFUT09MX1NUQVRVU19FUlJPUhACKosBCg5GaWxlQ2hhbmdlS2luZBIgChxGSUxFX0NIQU5HRV9LSU5EX1VOU1BFQ0lGSUVEEAASGgoWRklMRV9DSEFOR0VfS0lORF9BRERFRBABEh0KGUZJTEVfQ0hBTkdFX0tJTkRfTU9ESUZJRUQQAhIcChhGSUxFX0NIQU5HRV9LSU5EX0RFTEVURUQQAyrWAQoTVXBzdHJlYW1GcmFtZVJlYXNvbhIlCiFVUFNUUkVBTV9GUkFNRV9SRUFTT05fVU5TUEVDSUZJRUQQABImCiJVUFNUUkVBTV9GUkFNRV9SRUFTT05fVU5LTk9XTl9UWVBFEAESIwofVVBTVFJFQU1fRlJBTUVfUkVBU09OX01BTEZPUk1FRBACEiYKIlVQU1RSRUFNX0ZSQU1FX1JFQVNPTl9FUlJPUl9SRVBPUlQQAxIjCh9VUFNUUkVBTV9GUkFNRV9SRUFTT05fQUZURVJfRU5EEAQqtQEKE0Rpc2NvbnRpbnVpdHlSZWFzb24SJAogRElTQ09OVElOVUlUWV9SRUFTT05fVU5TUEVDSUZJRUQQABIkCiBESVNDT05USU5VSVRZX1JFQVNPTl9SRUNPTk5FQ1RFRBABEigKJERJU0NPTlRJTlVJVFlfUkVBU09OX1JFUExBWV9ESUZGRVJFRBACEigKJERJU0NPTlRJTlVJVFlfUkVBU09OX0ZSQU1FX1RPT19MQVJHRRADKmQKB091dGNvbWUSFwoTT1VUQ09NRV9VTlNQRUNJRklFRBAAEhUKEU9VVENPTUVfQ09NUExFVEVEEAESEgoOT1VUQ09NRV9GQUlMRUQQAhIVChFPVVRDT01FX0NBTkNFTExFRBADYgZwcm90bzM", [file_google_protobuf_timestamp]);
 
 /**
  * One journalled, numbered fact about a thread. Once delivered, the content of a seq never changes.
@@ -256,7 +256,7 @@ export type AgentMessage = Message<"ide_orchestrator.v1.AgentMessage"> & {
   role: MessageRole;
 
   /**
-   * The text; empty for a message that only calls tools.
+   * The text: the message's text blocks, joined. Empty for a message that only calls tools.
    *
    * @generated from field: string text = 3;
    */
@@ -270,7 +270,7 @@ export type AgentMessage = Message<"ide_orchestrator.v1.AgentMessage"> & {
   toolCalls: ToolCall[];
 
   /**
-   * In a tool's answer: the tool's name; otherwise empty.
+   * The author's name, when the runtime gives one; in a tool's answer, the tool's name.
    *
    * @generated from field: string name = 5;
    */
@@ -284,12 +284,42 @@ export type AgentMessage = Message<"ide_orchestrator.v1.AgentMessage"> & {
   toolCallId: string;
 
   /**
-   * True when the message could not be parsed and `text` is the runtime's printed form of it, or when
-   * characters that UTF-8 cannot encode were replaced by U+FFFD in `text`.
+   * True when a part of the message could not be parsed, such as a tool's artifact, or when characters that
+   * UTF-8 cannot encode were replaced by U+FFFD in `text`. The other fields hold what could be parsed. If the
+   * content itself could not be, `text` is the runtime's printed form of the message and `role` is
+   * unspecified.
    *
    * @generated from field: bool uninterpreted = 7;
    */
   uninterpreted: boolean;
+
+  /**
+   * The content that is not text, in its order.
+   *
+   * @generated from field: repeated ide_orchestrator.v1.ContentPart parts = 8;
+   */
+  parts: ContentPart[];
+
+  /**
+   * Tool calls of the model that the runtime could not parse.
+   *
+   * @generated from field: repeated ide_orchestrator.v1.InvalidToolCall invalid_tool_calls = 9;
+   */
+  invalidToolCalls: InvalidToolCall[];
+
+  /**
+   * In a tool's answer: whether the tool succeeded.
+   *
+   * @generated from field: ide_orchestrator.v1.ToolStatus status = 10;
+   */
+  status: ToolStatus;
+
+  /**
+   * The tokens that the model used for the message; absent when the runtime does not say.
+   *
+   * @generated from field: ide_orchestrator.v1.TokenUsage usage = 11;
+   */
+  usage?: TokenUsage | undefined;
 };
 
 /**
@@ -320,7 +350,8 @@ export type ToolCall = Message<"ide_orchestrator.v1.ToolCall"> & {
   name: string;
 
   /**
-   * The arguments as JSON text, or in the runtime's printed form when they are not JSON.
+   * The arguments as JSON text. A value that JSON does not have is a string: the runtime's printed form of it.
+   * If the arguments as a whole could not be parsed, this is their printed form, and not JSON.
    *
    * @generated from field: string arguments = 3;
    */
@@ -333,6 +364,442 @@ export type ToolCall = Message<"ide_orchestrator.v1.ToolCall"> & {
  */
 export const ToolCallSchema: GenMessage<ToolCall> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_event, 5);
+
+/**
+ * A tool call of the model that the runtime could not parse, so that no tool was called.
+ *
+ * @generated from message ide_orchestrator.v1.InvalidToolCall
+ */
+export type InvalidToolCall = Message<"ide_orchestrator.v1.InvalidToolCall"> & {
+  /**
+   * The call's id; empty when the model gave none.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * The tool's name; empty when the model gave none.
+   *
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * The arguments as the model wrote them; not JSON, as a rule.
+   *
+   * @generated from field: string arguments = 3;
+   */
+  arguments: string;
+
+  /**
+   * What is wrong with them, in the runtime's words; may be empty.
+   *
+   * @generated from field: string error = 4;
+   */
+  error: string;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.InvalidToolCall.
+ * Use `create(InvalidToolCallSchema)` to create a new message.
+ */
+export const InvalidToolCallSchema: GenMessage<InvalidToolCall> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_event, 6);
+
+/**
+ * The tokens that a model used for one message. Counts that the runtime does not give are 0.
+ *
+ * @generated from message ide_orchestrator.v1.TokenUsage
+ */
+export type TokenUsage = Message<"ide_orchestrator.v1.TokenUsage"> & {
+  /**
+   * Tokens of the input.
+   *
+   * @generated from field: uint64 input_tokens = 1;
+   */
+  inputTokens: bigint;
+
+  /**
+   * Tokens of the output.
+   *
+   * @generated from field: uint64 output_tokens = 2;
+   */
+  outputTokens: bigint;
+
+  /**
+   * Their sum, as the runtime gives it.
+   *
+   * @generated from field: uint64 total_tokens = 3;
+   */
+  totalTokens: bigint;
+
+  /**
+   * Tokens of the input that came from the provider's cache.
+   *
+   * @generated from field: uint64 cached_input_tokens = 4;
+   */
+  cachedInputTokens: bigint;
+
+  /**
+   * Tokens of the output that the model spent on thinking.
+   *
+   * @generated from field: uint64 reasoning_tokens = 5;
+   */
+  reasoningTokens: bigint;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.TokenUsage.
+ * Use `create(TokenUsageSchema)` to create a new message.
+ */
+export const TokenUsageSchema: GenMessage<TokenUsage> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_event, 7);
+
+/**
+ * A piece of a message's content that is not text. In tokens it may be a part of a block: join the parts with
+ * the same message id and `block`, as text is joined.
+ *
+ * @generated from message ide_orchestrator.v1.ContentPart
+ */
+export type ContentPart = Message<"ide_orchestrator.v1.ContentPart"> & {
+  /**
+   * Which block of the content it belongs to: the same for all its pieces. Empty when the runtime does not
+   * number its blocks.
+   *
+   * @generated from field: string block = 1;
+   */
+  block: string;
+
+  /**
+   * The content. Absent when the reader knows fewer kinds than the writer.
+   *
+   * @generated from oneof ide_orchestrator.v1.ContentPart.kind
+   */
+  kind: {
+    /**
+     * What the model thought before it answered.
+     *
+     * @generated from field: ide_orchestrator.v1.Thinking thinking = 2;
+     */
+    value: Thinking;
+    case: "thinking";
+  } | {
+    /**
+     * An image, sound, video or document.
+     *
+     * @generated from field: ide_orchestrator.v1.Media media = 3;
+     */
+    value: Media;
+    case: "media";
+  } | {
+    /**
+     * A call of a tool that the model's provider runs itself, such as a web search.
+     *
+     * @generated from field: ide_orchestrator.v1.ServerToolCall server_tool_call = 4;
+     */
+    value: ServerToolCall;
+    case: "serverToolCall";
+  } | {
+    /**
+     * The result of such a call.
+     *
+     * @generated from field: ide_orchestrator.v1.ServerToolResult server_tool_result = 5;
+     */
+    value: ServerToolResult;
+    case: "serverToolResult";
+  } | {
+    /**
+     * A source of the text.
+     *
+     * @generated from field: ide_orchestrator.v1.Citation citation = 6;
+     */
+    value: Citation;
+    case: "citation";
+  } | {
+    /**
+     * The model refuses to answer.
+     *
+     * @generated from field: ide_orchestrator.v1.Refusal refusal = 7;
+     */
+    value: Refusal;
+    case: "refusal";
+  } | {
+    /**
+     * Content of another kind.
+     *
+     * @generated from field: ide_orchestrator.v1.OtherContent other = 8;
+     */
+    value: OtherContent;
+    case: "other";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.ContentPart.
+ * Use `create(ContentPartSchema)` to create a new message.
+ */
+export const ContentPartSchema: GenMessage<ContentPart> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_event, 8);
+
+/**
+ * What the model thought before it answered.
+ *
+ * @generated from message ide_orchestrator.v1.Thinking
+ */
+export type Thinking = Message<"ide_orchestrator.v1.Thinking"> & {
+  /**
+   * The thoughts, or their next characters.
+   *
+   * @generated from field: string text = 1;
+   */
+  text: string;
+
+  /**
+   * The provider's signature of the thoughts; empty when there is none.
+   *
+   * @generated from field: string signature = 2;
+   */
+  signature: string;
+
+  /**
+   * The thoughts as the provider encrypted them, when it does not show them; otherwise empty.
+   *
+   * @generated from field: string redacted = 3;
+   */
+  redacted: string;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.Thinking.
+ * Use `create(ThinkingSchema)` to create a new message.
+ */
+export const ThinkingSchema: GenMessage<Thinking> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_event, 9);
+
+/**
+ * An image, sound, video or document: in the message, behind a URL, or kept by the provider.
+ *
+ * @generated from message ide_orchestrator.v1.Media
+ */
+export type Media = Message<"ide_orchestrator.v1.Media"> & {
+  /**
+   * `image`, `audio`, `video` or `file`.
+   *
+   * @generated from field: string kind = 1;
+   */
+  kind: string;
+
+  /**
+   * The media type, such as `image/png`; empty when the runtime gives none.
+   *
+   * @generated from field: string mime_type = 2;
+   */
+  mimeType: string;
+
+  /**
+   * Where it is; empty when it is in the message or kept by the provider.
+   *
+   * @generated from field: string url = 3;
+   */
+  url: string;
+
+  /**
+   * The provider's id of it; empty when it is elsewhere.
+   *
+   * @generated from field: string file_id = 4;
+   */
+  fileId: string;
+
+  /**
+   * The bytes, at most 1 MiB; empty when there are more, and when they are elsewhere.
+   *
+   * @generated from field: bytes data = 5;
+   */
+  data: Uint8Array;
+
+  /**
+   * Size of the bytes that are in the message; 0 when they are elsewhere.
+   *
+   * @generated from field: uint64 size_bytes = 6;
+   */
+  sizeBytes: bigint;
+
+  /**
+   * SHA-256 of the bytes in lower-case hex; empty when they are elsewhere.
+   *
+   * @generated from field: string sha256 = 7;
+   */
+  sha256: string;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.Media.
+ * Use `create(MediaSchema)` to create a new message.
+ */
+export const MediaSchema: GenMessage<Media> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_event, 10);
+
+/**
+ * A call of a tool that the model's provider runs itself.
+ *
+ * @generated from message ide_orchestrator.v1.ServerToolCall
+ */
+export type ServerToolCall = Message<"ide_orchestrator.v1.ServerToolCall"> & {
+  /**
+   * The call's id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * The tool's name.
+   *
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * The arguments as JSON text, or its next characters.
+   *
+   * @generated from field: string arguments = 3;
+   */
+  arguments: string;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.ServerToolCall.
+ * Use `create(ServerToolCallSchema)` to create a new message.
+ */
+export const ServerToolCallSchema: GenMessage<ServerToolCall> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_event, 11);
+
+/**
+ * The result of a tool that the model's provider ran itself.
+ *
+ * @generated from message ide_orchestrator.v1.ServerToolResult
+ */
+export type ServerToolResult = Message<"ide_orchestrator.v1.ServerToolResult"> & {
+  /**
+   * The id of the call.
+   *
+   * @generated from field: string tool_call_id = 1;
+   */
+  toolCallId: string;
+
+  /**
+   * Whether the tool succeeded.
+   *
+   * @generated from field: ide_orchestrator.v1.ToolStatus status = 2;
+   */
+  status: ToolStatus;
+
+  /**
+   * The result as JSON text; empty when there is none.
+   *
+   * @generated from field: string output = 3;
+   */
+  output: string;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.ServerToolResult.
+ * Use `create(ServerToolResultSchema)` to create a new message.
+ */
+export const ServerToolResultSchema: GenMessage<ServerToolResult> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_event, 12);
+
+/**
+ * A source of the text.
+ *
+ * @generated from message ide_orchestrator.v1.Citation
+ */
+export type Citation = Message<"ide_orchestrator.v1.Citation"> & {
+  /**
+   * The source's URL; may be empty.
+   *
+   * @generated from field: string url = 1;
+   */
+  url: string;
+
+  /**
+   * The source's title; may be empty.
+   *
+   * @generated from field: string title = 2;
+   */
+  title: string;
+
+  /**
+   * The text that is cited; may be empty.
+   *
+   * @generated from field: string cited_text = 3;
+   */
+  citedText: string;
+
+  /**
+   * The whole citation as JSON text, in the provider's form.
+   *
+   * @generated from field: string json = 4;
+   */
+  json: string;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.Citation.
+ * Use `create(CitationSchema)` to create a new message.
+ */
+export const CitationSchema: GenMessage<Citation> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_event, 13);
+
+/**
+ * The model refuses to answer.
+ *
+ * @generated from message ide_orchestrator.v1.Refusal
+ */
+export type Refusal = Message<"ide_orchestrator.v1.Refusal"> & {
+  /**
+   * Its words, or the next characters of them.
+   *
+   * @generated from field: string text = 1;
+   */
+  text: string;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.Refusal.
+ * Use `create(RefusalSchema)` to create a new message.
+ */
+export const RefusalSchema: GenMessage<Refusal> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_event, 14);
+
+/**
+ * Content of a kind that this contract does not name.
+ *
+ * @generated from message ide_orchestrator.v1.OtherContent
+ */
+export type OtherContent = Message<"ide_orchestrator.v1.OtherContent"> & {
+  /**
+   * The kind as the runtime spells it; may be empty.
+   *
+   * @generated from field: string type = 1;
+   */
+  type: string;
+
+  /**
+   * The content as JSON text.
+   *
+   * @generated from field: string json = 2;
+   */
+  json: string;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.OtherContent.
+ * Use `create(OtherContentSchema)` to create a new message.
+ */
+export const OtherContentSchema: GenMessage<OtherContent> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_event, 15);
 
 /**
  * The agent's todo list.
@@ -353,7 +820,7 @@ export type TodoList = Message<"ide_orchestrator.v1.TodoList"> & {
  * Use `create(TodoListSchema)` to create a new message.
  */
 export const TodoListSchema: GenMessage<TodoList> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_event, 6);
+  messageDesc(file_ide_orchestrator_v1_event, 16);
 
 /**
  * One item of a todo list.
@@ -381,7 +848,7 @@ export type Todo = Message<"ide_orchestrator.v1.Todo"> & {
  * Use `create(TodoSchema)` to create a new message.
  */
 export const TodoSchema: GenMessage<Todo> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_event, 7);
+  messageDesc(file_ide_orchestrator_v1_event, 17);
 
 /**
  * A file that changed since the previous state update.
@@ -467,7 +934,7 @@ export type FileChange = Message<"ide_orchestrator.v1.FileChange"> & {
  * Use `create(FileChangeSchema)` to create a new message.
  */
 export const FileChangeSchema: GenMessage<FileChange> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_event, 8);
+  messageDesc(file_ide_orchestrator_v1_event, 18);
 
 /**
  * An entry of the runtime's file map that is not a file in any known form.
@@ -495,11 +962,11 @@ export type UnreadFile = Message<"ide_orchestrator.v1.UnreadFile"> & {
  * Use `create(UnreadFileSchema)` to create a new message.
  */
 export const UnreadFileSchema: GenMessage<UnreadFile> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_event, 9);
+  messageDesc(file_ide_orchestrator_v1_event, 19);
 
 /**
  * A piece of text or of a tool call while it is being produced. Provisional: the final text is the one in
- * the next state update that has the same message id.
+ * the next state update that has the same message id, and is what the pieces with that id add up to.
  *
  * @generated from message ide_orchestrator.v1.Token
  */
@@ -547,7 +1014,7 @@ export type Token = Message<"ide_orchestrator.v1.Token"> & {
   last: boolean;
 
   /**
-   * In a tool's answer: the tool's name; otherwise empty.
+   * The author's name, when the runtime gives one; in a tool's answer, the tool's name.
    *
    * @generated from field: string name = 7;
    */
@@ -561,12 +1028,35 @@ export type Token = Message<"ide_orchestrator.v1.Token"> & {
   toolCallId: string;
 
   /**
-   * True when the piece could not be parsed and `text` is the runtime's printed form of it, or when
-   * characters that UTF-8 cannot encode were replaced by U+FFFD.
+   * True when a part of the piece could not be parsed, or when characters that UTF-8 cannot encode were
+   * replaced by U+FFFD. If the content itself could not be parsed, `text` is the runtime's printed form of the
+   * piece, and `role` is unspecified.
    *
    * @generated from field: bool uninterpreted = 9;
    */
   uninterpreted: boolean;
+
+  /**
+   * The content that is not text, in its order.
+   *
+   * @generated from field: repeated ide_orchestrator.v1.ContentPart parts = 10;
+   */
+  parts: ContentPart[];
+
+  /**
+   * In a tool's answer: whether the tool succeeded.
+   *
+   * @generated from field: ide_orchestrator.v1.ToolStatus status = 11;
+   */
+  status: ToolStatus;
+
+  /**
+   * The sub-agent that produced it, as LangGraph's checkpoint namespace; empty for the agent itself, whose
+   * messages are those of the state.
+   *
+   * @generated from field: string namespace = 12;
+   */
+  namespace: string;
 };
 
 /**
@@ -574,7 +1064,7 @@ export type Token = Message<"ide_orchestrator.v1.Token"> & {
  * Use `create(TokenSchema)` to create a new message.
  */
 export const TokenSchema: GenMessage<Token> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_event, 10);
+  messageDesc(file_ide_orchestrator_v1_event, 20);
 
 /**
  * A piece of a tool call.
@@ -583,7 +1073,8 @@ export const TokenSchema: GenMessage<Token> = /*@__PURE__*/
  */
 export type ToolCallPiece = Message<"ide_orchestrator.v1.ToolCallPiece"> & {
   /**
-   * Which of the message's tool calls it belongs to, from 0.
+   * Which of the message's tool calls it belongs to. Different for different calls of one message, also when
+   * the runtime does not number them.
    *
    * @generated from field: uint32 index = 1;
    */
@@ -616,7 +1107,7 @@ export type ToolCallPiece = Message<"ide_orchestrator.v1.ToolCallPiece"> & {
  * Use `create(ToolCallPieceSchema)` to create a new message.
  */
 export const ToolCallPieceSchema: GenMessage<ToolCallPiece> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_event, 11);
+  messageDesc(file_ide_orchestrator_v1_event, 21);
 
 /**
  * A frame of the runtime that is kept as received.
@@ -667,7 +1158,7 @@ export type UpstreamFrame = Message<"ide_orchestrator.v1.UpstreamFrame"> & {
  * Use `create(UpstreamFrameSchema)` to create a new message.
  */
 export const UpstreamFrameSchema: GenMessage<UpstreamFrame> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_event, 12);
+  messageDesc(file_ide_orchestrator_v1_event, 22);
 
 /**
  * The agent stopped and asks a person.
@@ -688,7 +1179,7 @@ export type InputRequested = Message<"ide_orchestrator.v1.InputRequested"> & {
  * Use `create(InputRequestedSchema)` to create a new message.
  */
 export const InputRequestedSchema: GenMessage<InputRequested> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_event, 13);
+  messageDesc(file_ide_orchestrator_v1_event, 23);
 
 /**
  * Frames of the runtime may be missing or repeated between the events before this one and those after it.
@@ -709,7 +1200,7 @@ export type Discontinuity = Message<"ide_orchestrator.v1.Discontinuity"> & {
  * Use `create(DiscontinuitySchema)` to create a new message.
  */
 export const DiscontinuitySchema: GenMessage<Discontinuity> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_event, 14);
+  messageDesc(file_ide_orchestrator_v1_event, 24);
 
 /**
  * The run has ended.
@@ -751,7 +1242,7 @@ export type Terminal = Message<"ide_orchestrator.v1.Terminal"> & {
  * Use `create(TerminalSchema)` to create a new message.
  */
 export const TerminalSchema: GenMessage<Terminal> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_event, 15);
+  messageDesc(file_ide_orchestrator_v1_event, 25);
 
 /**
  * The role of a message's author.
@@ -802,6 +1293,40 @@ export const MessageRoleSchema: GenEnum<MessageRole> = /*@__PURE__*/
   enumDesc(file_ide_orchestrator_v1_event, 0);
 
 /**
+ * How a tool's call went.
+ *
+ * @generated from enum ide_orchestrator.v1.ToolStatus
+ */
+export enum ToolStatus {
+  /**
+   * Not a tool's answer, or the runtime does not say: then the call succeeded, as a rule.
+   *
+   * @generated from enum value: TOOL_STATUS_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The tool succeeded.
+   *
+   * @generated from enum value: TOOL_STATUS_SUCCESS = 1;
+   */
+  SUCCESS = 1,
+
+  /**
+   * The tool failed; the text is the error.
+   *
+   * @generated from enum value: TOOL_STATUS_ERROR = 2;
+   */
+  ERROR = 2,
+}
+
+/**
+ * Describes the enum ide_orchestrator.v1.ToolStatus.
+ */
+export const ToolStatusSchema: GenEnum<ToolStatus> = /*@__PURE__*/
+  enumDesc(file_ide_orchestrator_v1_event, 1);
+
+/**
  * How a file changed.
  *
  * @generated from enum ide_orchestrator.v1.FileChangeKind
@@ -840,7 +1365,7 @@ export enum FileChangeKind {
  * Describes the enum ide_orchestrator.v1.FileChangeKind.
  */
 export const FileChangeKindSchema: GenEnum<FileChangeKind> = /*@__PURE__*/
-  enumDesc(file_ide_orchestrator_v1_event, 1);
+  enumDesc(file_ide_orchestrator_v1_event, 2);
 
 /**
  * Why a frame is kept uninterpreted.
@@ -888,7 +1413,7 @@ export enum UpstreamFrameReason {
  * Describes the enum ide_orchestrator.v1.UpstreamFrameReason.
  */
 export const UpstreamFrameReasonSchema: GenEnum<UpstreamFrameReason> = /*@__PURE__*/
-  enumDesc(file_ide_orchestrator_v1_event, 2);
+  enumDesc(file_ide_orchestrator_v1_event, 3);
 
 /**
  * Why continuity with the runtime's stream is not certain.
@@ -929,7 +1454,7 @@ export enum DiscontinuityReason {
  * Describes the enum ide_orchestrator.v1.DiscontinuityReason.
  */
 export const DiscontinuityReasonSchema: GenEnum<DiscontinuityReason> = /*@__PURE__*/
-  enumDesc(file_ide_orchestrator_v1_event, 3);
+  enumDesc(file_ide_orchestrator_v1_event, 4);
 
 /**
  * How a run ended.
@@ -970,5 +1495,5 @@ export enum Outcome {
  * Describes the enum ide_orchestrator.v1.Outcome.
  */
 export const OutcomeSchema: GenEnum<Outcome> = /*@__PURE__*/
-  enumDesc(file_ide_orchestrator_v1_event, 4);
+  enumDesc(file_ide_orchestrator_v1_event, 5);
 

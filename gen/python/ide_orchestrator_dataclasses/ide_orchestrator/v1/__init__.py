@@ -8,6 +8,8 @@ __all__ = (
     "AgentMessage",
     "CancelRefinementRequest",
     "CancelRefinementResponse",
+    "Citation",
+    "ContentPart",
     "CreateShareLinkRequest",
     "CreateShareLinkResponse",
     "CreateWorkflowRequest",
@@ -32,6 +34,7 @@ __all__ = (
     "Heartbeat",
     "Hello",
     "InputRequested",
+    "InvalidToolCall",
     "ListEventsRequest",
     "ListEventsResponse",
     "ListGrantsRequest",
@@ -42,8 +45,10 @@ __all__ = (
     "ListShareLinksResponse",
     "ListWorkflowsRequest",
     "ListWorkflowsResponse",
+    "Media",
     "MessageChange",
     "MessageRole",
+    "OtherContent",
     "Outcome",
     "ProblemReason",
     "Proposal",
@@ -52,23 +57,29 @@ __all__ = (
     "ReadFileResponse",
     "Reconnect",
     "Refinement",
+    "Refusal",
     "RejectedFile",
     "RevokeAccessRequest",
     "RevokeAccessResponse",
     "RevokeShareLinkRequest",
     "RevokeShareLinkResponse",
     "RunStarted",
+    "ServerToolCall",
+    "ServerToolResult",
     "ShareLink",
     "SpecFile",
     "StartRefinementRequest",
     "StartRefinementResponse",
     "StateUpdate",
     "Terminal",
+    "Thinking",
     "Todo",
     "TodoList",
     "Token",
+    "TokenUsage",
     "ToolCall",
     "ToolCallPiece",
+    "ToolStatus",
     "UnreadFile",
     "UpstreamFrame",
     "UpstreamFrameReason",
@@ -518,6 +529,43 @@ class ProposalStatus(betterproto2.Enum):
         }
 
 
+class ToolStatus(betterproto2.Enum):
+    """
+    How a tool's call went.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Not a tool's answer, or the runtime does not say: then the call succeeded, as a rule.
+    """
+
+    SUCCESS = 1
+    """
+    The tool succeeded.
+    """
+
+    ERROR = 2
+    """
+    The tool failed; the text is the error.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "TOOL_STATUS_UNSPECIFIED",
+            1: "TOOL_STATUS_SUCCESS",
+            2: "TOOL_STATUS_ERROR",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "TOOL_STATUS_UNSPECIFIED": 0,
+            "TOOL_STATUS_SUCCESS": 1,
+            "TOOL_STATUS_ERROR": 2,
+        }
+
+
 class UpstreamFrameReason(betterproto2.Enum):
     """
     Why a frame is kept uninterpreted.
@@ -589,7 +637,7 @@ class AgentMessage(betterproto2.Message):
 
     text: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The text; empty for a message that only calls tools.
+    The text: the message's text blocks, joined. Empty for a message that only calls tools.
     """
 
     tool_calls: "list[ToolCall]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
@@ -599,7 +647,7 @@ class AgentMessage(betterproto2.Message):
 
     name: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    In a tool's answer: the tool's name; otherwise empty.
+    The author's name, when the runtime gives one; in a tool's answer, the tool's name.
     """
 
     tool_call_id: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
@@ -609,8 +657,34 @@ class AgentMessage(betterproto2.Message):
 
     uninterpreted: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
     """
-    True when the message could not be parsed and `text` is the runtime's printed form of it, or when
-    characters that UTF-8 cannot encode were replaced by U+FFFD in `text`.
+    True when a part of the message could not be parsed, such as a tool's artifact, or when characters that
+    UTF-8 cannot encode were replaced by U+FFFD in `text`. The other fields hold what could be parsed. If the
+    content itself could not be, `text` is the runtime's printed form of the message and `role` is
+    unspecified.
+    """
+
+    parts: "list[ContentPart]" = betterproto2.field(8, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    The content that is not text, in its order.
+    """
+
+    invalid_tool_calls: "list[InvalidToolCall]" = betterproto2.field(
+        9, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    Tool calls of the model that the runtime could not parse.
+    """
+
+    status: "ToolStatus" = betterproto2.field(
+        10, betterproto2.TYPE_ENUM, default_factory=lambda: ToolStatus(0)
+    )
+    """
+    In a tool's answer: whether the tool succeeded.
+    """
+
+    usage: "TokenUsage | None" = betterproto2.field(11, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The tokens that the model used for the message; absent when the runtime does not say.
     """
 
 
@@ -649,6 +723,101 @@ class CancelRefinementResponse(betterproto2.Message):
 default_message_pool.register_message(
     "ide_orchestrator.v1", "CancelRefinementResponse", CancelRefinementResponse
 )
+
+
+@dataclass(eq=False, repr=False)
+class Citation(betterproto2.Message):
+    """
+    A source of the text.
+    """
+
+    url: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The source's URL; may be empty.
+    """
+
+    title: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The source's title; may be empty.
+    """
+
+    cited_text: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The text that is cited; may be empty.
+    """
+
+    json: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    The whole citation as JSON text, in the provider's form.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "Citation", Citation)
+
+
+@dataclass(eq=False, repr=False)
+class ContentPart(betterproto2.Message):
+    """
+    A piece of a message's content that is not text. In tokens it may be a part of a block: join the parts with
+    the same message id and `block`, as text is joined.
+
+    Oneofs:
+        - kind: The content. Absent when the reader knows fewer kinds than the writer.
+    """
+
+    block: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Which block of the content it belongs to: the same for all its pieces. Empty when the runtime does not
+    number its blocks.
+    """
+
+    thinking: "Thinking | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True, group="kind"
+    )
+    """
+    What the model thought before it answered.
+    """
+
+    media: "Media | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True, group="kind")
+    """
+    An image, sound, video or document.
+    """
+
+    server_tool_call: "ServerToolCall | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, optional=True, group="kind"
+    )
+    """
+    A call of a tool that the model's provider runs itself, such as a web search.
+    """
+
+    server_tool_result: "ServerToolResult | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, optional=True, group="kind"
+    )
+    """
+    The result of such a call.
+    """
+
+    citation: "Citation | None" = betterproto2.field(
+        6, betterproto2.TYPE_MESSAGE, optional=True, group="kind"
+    )
+    """
+    A source of the text.
+    """
+
+    refusal: "Refusal | None" = betterproto2.field(7, betterproto2.TYPE_MESSAGE, optional=True, group="kind")
+    """
+    The model refuses to answer.
+    """
+
+    other: "OtherContent | None" = betterproto2.field(
+        8, betterproto2.TYPE_MESSAGE, optional=True, group="kind"
+    )
+    """
+    Content of another kind.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "ContentPart", ContentPart)
 
 
 @dataclass(eq=False, repr=False)
@@ -1218,6 +1387,36 @@ default_message_pool.register_message("ide_orchestrator.v1", "InputRequested", I
 
 
 @dataclass(eq=False, repr=False)
+class InvalidToolCall(betterproto2.Message):
+    """
+    A tool call of the model that the runtime could not parse, so that no tool was called.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The call's id; empty when the model gave none.
+    """
+
+    name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The tool's name; empty when the model gave none.
+    """
+
+    arguments: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The arguments as the model wrote them; not JSON, as a rule.
+    """
+
+    error: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    What is wrong with them, in the runtime's words; may be empty.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "InvalidToolCall", InvalidToolCall)
+
+
+@dataclass(eq=False, repr=False)
 class ListEventsRequest(betterproto2.Message):
     """
     Request of ListEvents.
@@ -1425,6 +1624,51 @@ default_message_pool.register_message("ide_orchestrator.v1", "ListWorkflowsRespo
 
 
 @dataclass(eq=False, repr=False)
+class Media(betterproto2.Message):
+    """
+    An image, sound, video or document: in the message, behind a URL, or kept by the provider.
+    """
+
+    kind: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    `image`, `audio`, `video` or `file`.
+    """
+
+    mime_type: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The media type, such as `image/png`; empty when the runtime gives none.
+    """
+
+    url: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Where it is; empty when it is in the message or kept by the provider.
+    """
+
+    file_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    The provider's id of it; empty when it is elsewhere.
+    """
+
+    data: "bytes" = betterproto2.field(5, betterproto2.TYPE_BYTES)
+    """
+    The bytes, at most 1 MiB; empty when there are more, and when they are elsewhere.
+    """
+
+    size_bytes: "int" = betterproto2.field(6, betterproto2.TYPE_UINT64)
+    """
+    Size of the bytes that are in the message; 0 when they are elsewhere.
+    """
+
+    sha256: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    """
+    SHA-256 of the bytes in lower-case hex; empty when they are elsewhere.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "Media", Media)
+
+
+@dataclass(eq=False, repr=False)
 class MessageChange(betterproto2.Message):
     """
     One changed position of the agent's message list.
@@ -1442,6 +1686,26 @@ class MessageChange(betterproto2.Message):
 
 
 default_message_pool.register_message("ide_orchestrator.v1", "MessageChange", MessageChange)
+
+
+@dataclass(eq=False, repr=False)
+class OtherContent(betterproto2.Message):
+    """
+    Content of a kind that this contract does not name.
+    """
+
+    type: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The kind as the runtime spells it; may be empty.
+    """
+
+    json: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The content as JSON text.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "OtherContent", OtherContent)
 
 
 @dataclass(eq=False, repr=False)
@@ -1681,6 +1945,21 @@ default_message_pool.register_message("ide_orchestrator.v1", "Refinement", Refin
 
 
 @dataclass(eq=False, repr=False)
+class Refusal(betterproto2.Message):
+    """
+    The model refuses to answer.
+    """
+
+    text: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its words, or the next characters of them.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "Refusal", Refusal)
+
+
+@dataclass(eq=False, repr=False)
 class RejectedFile(betterproto2.Message):
     """
     A file that the run produced and the proposal leaves out. ReadFile reads its content.
@@ -1800,6 +2079,58 @@ class RunStarted(betterproto2.Message):
 
 
 default_message_pool.register_message("ide_orchestrator.v1", "RunStarted", RunStarted)
+
+
+@dataclass(eq=False, repr=False)
+class ServerToolCall(betterproto2.Message):
+    """
+    A call of a tool that the model's provider runs itself.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The call's id.
+    """
+
+    name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The tool's name.
+    """
+
+    arguments: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The arguments as JSON text, or its next characters.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "ServerToolCall", ServerToolCall)
+
+
+@dataclass(eq=False, repr=False)
+class ServerToolResult(betterproto2.Message):
+    """
+    The result of a tool that the model's provider ran itself.
+    """
+
+    tool_call_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The id of the call.
+    """
+
+    status: "ToolStatus" = betterproto2.field(
+        2, betterproto2.TYPE_ENUM, default_factory=lambda: ToolStatus(0)
+    )
+    """
+    Whether the tool succeeded.
+    """
+
+    output: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The result as JSON text; empty when there is none.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "ServerToolResult", ServerToolResult)
 
 
 @dataclass(eq=False, repr=False)
@@ -2015,6 +2346,31 @@ default_message_pool.register_message("ide_orchestrator.v1", "Terminal", Termina
 
 
 @dataclass(eq=False, repr=False)
+class Thinking(betterproto2.Message):
+    """
+    What the model thought before it answered.
+    """
+
+    text: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The thoughts, or their next characters.
+    """
+
+    signature: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The provider's signature of the thoughts; empty when there is none.
+    """
+
+    redacted: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The thoughts as the provider encrypted them, when it does not show them; otherwise empty.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "Thinking", Thinking)
+
+
+@dataclass(eq=False, repr=False)
 class Todo(betterproto2.Message):
     """
     One item of a todo list.
@@ -2053,7 +2409,7 @@ default_message_pool.register_message("ide_orchestrator.v1", "TodoList", TodoLis
 class Token(betterproto2.Message):
     """
     A piece of text or of a tool call while it is being produced. Provisional: the final text is the one in
-    the next state update that has the same message id.
+    the next state update that has the same message id, and is what the pieces with that id add up to.
     """
 
     message_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -2090,7 +2446,7 @@ class Token(betterproto2.Message):
 
     name: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
     """
-    In a tool's answer: the tool's name; otherwise empty.
+    The author's name, when the runtime gives one; in a tool's answer, the tool's name.
     """
 
     tool_call_id: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
@@ -2100,12 +2456,66 @@ class Token(betterproto2.Message):
 
     uninterpreted: "bool" = betterproto2.field(9, betterproto2.TYPE_BOOL)
     """
-    True when the piece could not be parsed and `text` is the runtime's printed form of it, or when
-    characters that UTF-8 cannot encode were replaced by U+FFFD.
+    True when a part of the piece could not be parsed, or when characters that UTF-8 cannot encode were
+    replaced by U+FFFD. If the content itself could not be parsed, `text` is the runtime's printed form of the
+    piece, and `role` is unspecified.
+    """
+
+    parts: "list[ContentPart]" = betterproto2.field(10, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    The content that is not text, in its order.
+    """
+
+    status: "ToolStatus" = betterproto2.field(
+        11, betterproto2.TYPE_ENUM, default_factory=lambda: ToolStatus(0)
+    )
+    """
+    In a tool's answer: whether the tool succeeded.
+    """
+
+    namespace: "str" = betterproto2.field(12, betterproto2.TYPE_STRING)
+    """
+    The sub-agent that produced it, as LangGraph's checkpoint namespace; empty for the agent itself, whose
+    messages are those of the state.
     """
 
 
 default_message_pool.register_message("ide_orchestrator.v1", "Token", Token)
+
+
+@dataclass(eq=False, repr=False)
+class TokenUsage(betterproto2.Message):
+    """
+    The tokens that a model used for one message. Counts that the runtime does not give are 0.
+    """
+
+    input_tokens: "int" = betterproto2.field(1, betterproto2.TYPE_UINT64)
+    """
+    Tokens of the input.
+    """
+
+    output_tokens: "int" = betterproto2.field(2, betterproto2.TYPE_UINT64)
+    """
+    Tokens of the output.
+    """
+
+    total_tokens: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+    """
+    Their sum, as the runtime gives it.
+    """
+
+    cached_input_tokens: "int" = betterproto2.field(4, betterproto2.TYPE_UINT64)
+    """
+    Tokens of the input that came from the provider's cache.
+    """
+
+    reasoning_tokens: "int" = betterproto2.field(5, betterproto2.TYPE_UINT64)
+    """
+    Tokens of the output that the model spent on thinking.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "TokenUsage", TokenUsage)
 
 
 @dataclass(eq=False, repr=False)
@@ -2126,7 +2536,8 @@ class ToolCall(betterproto2.Message):
 
     arguments: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The arguments as JSON text, or in the runtime's printed form when they are not JSON.
+    The arguments as JSON text. A value that JSON does not have is a string: the runtime's printed form of it.
+    If the arguments as a whole could not be parsed, this is their printed form, and not JSON.
     """
 
 
@@ -2141,7 +2552,8 @@ class ToolCallPiece(betterproto2.Message):
 
     index: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
     """
-    Which of the message's tool calls it belongs to, from 0.
+    Which of the message's tool calls it belongs to. Different for different calls of one message, also when
+    the runtime does not number them.
     """
 
     id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)

@@ -1,0 +1,94 @@
+"""Numbers for the tool calls of a message that is being produced, so that their pieces can be distinguished.
+
+Most runtimes number them. Some give complete calls without a number, or the same number with different ids.
+The numbers follow from the tokens before, so that a reader of the journal arrives at the same ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from server.domain.journal.events import Token, ToolCallPiece
+from server.encoding.json_text import replace_surrogates
+
+_LARGEST_INDEX = 2**32 - 1
+#: Messages that are remembered; the runtime produces a few at a time.
+_MAX_MESSAGES = 64
+
+
+@dataclass(slots=True)
+class _Calls:
+    """The calls of one message."""
+
+    ids: dict[int, str] = field(default_factory=dict)
+    indexes: dict[str, int] = field(default_factory=dict)
+    latest: int = 0
+    unused: int = 0
+
+    def put(self, index: int, call_id: str) -> None:
+        known = self.ids.get(index, "")
+        if not known:
+            self.ids[index] = call_id
+        if call_id:
+            self.indexes.setdefault(call_id, index)
+        self.latest = index
+        if self.unused <= index < _LARGEST_INDEX:
+            self.unused = index + 1
+
+
+class CallIndexes:
+    """The tool calls of the last messages of a run."""
+
+    def __init__(self) -> None:
+        self._messages: dict[str, _Calls] = {}
+
+    def number(
+        self, message_id: str, chunks: list[dict[str, Any]], *, last: bool
+    ) -> tuple[ToolCallPiece, ...]:
+        """The pieces of the next token of a message, whose chunks may have an `index`."""
+        pieces = []
+        calls = self._calls(message_id) if chunks else _Calls()
+        for chunk in chunks:
+            call_id, name = _text(chunk.get("id")), _text(chunk.get("name"))
+            known_as = replace_surrogates(call_id)
+            index = _index(calls, chunk.get("index"), known_as, name, has_id=bool(message_id))
+            calls.put(index, known_as)
+            pieces.append(ToolCallPiece(index, call_id, name, _text(chunk.get("args"))))
+        if last:
+            self._messages.pop(message_id, None)
+        return tuple(pieces)
+
+    def restore(self, token: Token) -> None:
+        """Apply a journalled token, in order."""
+        if token.tool_calls:
+            calls = self._calls(replace_surrogates(token.message_id))
+            for piece in token.tool_calls:
+                calls.put(piece.index, piece.id)
+        if token.last:
+            self._messages.pop(token.message_id, None)
+
+    def _calls(self, message_id: str) -> _Calls:
+        found = self._messages.pop(message_id, None) or _Calls()
+        self._messages[message_id] = found
+        if len(self._messages) > _MAX_MESSAGES:
+            del self._messages[next(iter(self._messages))]
+        return found
+
+
+def _index(calls: _Calls, given: object, call_id: str, name: str, *, has_id: bool) -> int:
+    """The index of a piece. has_id: the message has an id, so that the calls before are its own."""
+    if type(given) is int and 0 <= given <= _LARGEST_INDEX:
+        known = calls.ids.get(given, "")
+        if not (has_id and call_id and known) or known == call_id:
+            return given
+    if call_id in calls.indexes:
+        return calls.indexes[call_id]
+    if not call_id and not name and calls.ids:
+        # More of the arguments of the call before.
+        return calls.latest
+    return calls.unused
+
+
+def _text(value: object) -> str:
+    return str(value) if isinstance(value, str) else ""
