@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator
 from typing import Any, NoReturn
 
@@ -179,11 +178,12 @@ async def test_a_runtime_that_is_away_is_unavailable_and_the_proposal_failed(dat
         listed = await ann.proposals.ListProposals(m.ListProposalsRequest(), metadata=ann.metadata)
         (proposal,) = listed.proposals
         assert proposal.id in refusal.text
+        assert refusal.metadata == {"proposal_id": proposal.id}
         assert proposal.status == m.ProposalStatus.PROPOSAL_STATUS_FAILED
         assert proposal.failure.reason == "runtime_unavailable"
 
 
-async def test_a_fault_of_the_hub_is_internal_and_leaks_nothing(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_fault_of_the_hub_is_internal_and_leaks_nothing(logged: list[Any]) -> None:
     async def unary(_request: bytes, _context: Any) -> NoReturn:
         raise RuntimeError("the prompt was: top secret")
 
@@ -206,16 +206,18 @@ async def test_a_fault_of_the_hub_is_internal_and_leaks_nothing(caplog: pytest.L
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("a.Service", handlers),))  # type: ignore[arg-type]
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    caplog.set_level(logging.ERROR)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        answered = []
         for name in ("Unary", "Unserialisable"):
             refusal = await refused(channel.unary_unary(f"/a.Service/{name}")(b""))
             assert (refusal.code, refusal.reason) == (grpc.StatusCode.INTERNAL, "internal")
             assert "secret" not in refusal.text
-        assert [record.message for record in caplog.records] == ["grpc_call_failed"] * 2
+            answered.append((f"/a.Service/{name}", refusal.trace_id))
+        assert [entry["event"] for entry in logged] == ["grpc_call_failed"] * 2
+        assert [(entry["method"], entry["trace_id"]) for entry in logged] == answered
         call = channel.unary_stream("/a.Service/Stream")(b"")
         assert await call.read() == b"first"
         refusal = await refused(call.read())
         assert (refusal.code, refusal.text) == (grpc.StatusCode.UNAVAILABLE, "away")
-        assert len(caplog.records) == 2, "an error that callers may see is not a fault"
+        assert len(logged) == 2, "an error that callers may see is not a fault"
     await server.stop(0)

@@ -83,7 +83,7 @@ class Proposal(_message.Message):
 
     @_builtins.property
     def failure(self) -> _refinement_pb2.Failure:
-        """Why it failed; absent unless the status is FAILED."""
+        """Why the run did not complete; present when the status is FAILED or CANCELLED."""
 
     @_builtins.property
     def rejected_files(self) -> _containers.RepeatedCompositeFieldContainer[Global___RejectedFile]:

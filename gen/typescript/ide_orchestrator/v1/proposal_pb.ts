@@ -130,7 +130,7 @@ export type Proposal = Message<"ide_orchestrator.v1.Proposal"> & {
   resolveTime?: Timestamp | undefined;
 
   /**
-   * Why it failed; absent unless the status is FAILED.
+   * Why the run did not complete; present when the status is FAILED or CANCELLED.
    *
    * @generated from field: ide_orchestrator.v1.Failure failure = 16;
    */
