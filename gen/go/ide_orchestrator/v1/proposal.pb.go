@@ -525,7 +525,8 @@ func (x *GetProposalResponse) GetProposal() *Proposal {
 // Request of ListProposals.
 type ListProposalsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Maximum number of proposals to return: 1 to 200; 0 means 50.
+	// Maximum number of proposals to return: 1 to 200; 0 means 50. Fewer are returned when these would be more
+	// than about 3 MiB.
 	PageSize uint32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// `next_page_token` of the previous page; empty for the first. Opaque.
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`

@@ -56,7 +56,6 @@ type RefinementServiceClient interface {
 	// Reads one event whole, in pieces, however large it is: for events that WatchRefinement and ListEvents
 	// deliver with parts left out (`omitted_bytes`). The joined pieces are a serialised Event. NOT_FOUND: the
 	// thread does not exist, or the caller may not see it. OUT_OF_RANGE: the event was removed or does not exist
-	//
 	// yet. INVALID_ARGUMENT: `offset` is past its end. RESOURCE_EXHAUSTED: the caller reads too many at a time.
 	ReadEvent(ctx context.Context, in *ReadEventRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadEventResponse], error)
 }
@@ -174,7 +173,6 @@ type RefinementServiceServer interface {
 	// Reads one event whole, in pieces, however large it is: for events that WatchRefinement and ListEvents
 	// deliver with parts left out (`omitted_bytes`). The joined pieces are a serialised Event. NOT_FOUND: the
 	// thread does not exist, or the caller may not see it. OUT_OF_RANGE: the event was removed or does not exist
-	//
 	// yet. INVALID_ARGUMENT: `offset` is past its end. RESOURCE_EXHAUSTED: the caller reads too many at a time.
 	ReadEvent(*ReadEventRequest, grpc.ServerStreamingServer[ReadEventResponse]) error
 	mustEmbedUnimplementedRefinementServiceServer()

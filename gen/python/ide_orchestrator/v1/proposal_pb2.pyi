@@ -276,7 +276,9 @@ class ListProposalsRequest(_message.Message):
     WORKFLOW_ID_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """Maximum number of proposals to return: 1 to 200; 0 means 50."""
+    """Maximum number of proposals to return: 1 to 200; 0 means 50. Fewer are returned when these would be more
+    than about 3 MiB.
+    """
     page_token: _builtins.str
     """`next_page_token` of the previous page; empty for the first. Opaque."""
     workflow_id: _builtins.str

@@ -118,7 +118,6 @@ class RefinementServiceServicer:
         """Reads one event whole, in pieces, however large it is: for events that WatchRefinement and ListEvents
         deliver with parts left out (`omitted_bytes`). The joined pieces are a serialised Event. NOT_FOUND: the
         thread does not exist, or the caller may not see it. OUT_OF_RANGE: the event was removed or does not exist
-
         yet. INVALID_ARGUMENT: `offset` is past its end. RESOURCE_EXHAUSTED: the caller reads too many at a time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -1336,7 +1336,8 @@ class ListProposalsRequest(betterproto2.Message):
 
     page_size: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
     """
-    Maximum number of proposals to return: 1 to 200; 0 means 50.
+    Maximum number of proposals to return: 1 to 200; 0 means 50. Fewer are returned when these would be more
+    than about 3 MiB.
     """
 
     page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -2388,7 +2389,7 @@ class Workflow(betterproto2.Message):
         4, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    The definition from which the runtime builds the agent; never empty.
+    The definition from which the runtime builds the agent; never empty, but absent in lists.
     """
 
     current_draft_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
