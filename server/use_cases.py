@@ -16,7 +16,15 @@ from server.domain.workflows import WorkflowService
 #: Methods of the contract that a share link's secret is enough for: they only read one proposal or its
 #: refinement. WebSockets, which follow a refinement as WatchRefinement does, accept it too.
 READABLE_BY_SHARE_LINK = frozenset(
-    {"GetProposal", "ListProposals", "ReadFile", "GetRefinement", "ListEvents", "WatchRefinement"}
+    {
+        "GetProposal",
+        "ListProposals",
+        "ReadFile",
+        "GetRefinement",
+        "ListEvents",
+        "ReadEvent",
+        "WatchRefinement",
+    }
 )
 
 

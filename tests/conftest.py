@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
 from server.db.pool import open_pool
 from tests.support.postgres import Postgres, running_postgres
@@ -38,3 +39,10 @@ async def pool(database: str) -> AsyncIterator[Any]:
     """An asyncpg pool on `database`."""
     async with open_pool(database) as opened:
         yield opened
+
+
+@pytest.fixture
+def logged() -> Iterator[list[Any]]:
+    """The entries that the hub logs from now on, as dictionaries."""
+    with capture_logs() as entries:
+        yield entries

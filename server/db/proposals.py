@@ -46,6 +46,9 @@ from server.encoding.event_batch import delimited_delta, delimited_event
 #: The byte of this list in page tokens.
 _LIST = b"p"
 
+#: Maximum bytes of a page, and those of an item's ids and times: clients accept 4 MiB by default.
+MAX_PAGE_BYTES, ROW_BYTES = 3 << 20, 512
+
 #: All rows of a start in one statement: one round trip.
 _START = """
 WITH expired AS (
@@ -104,13 +107,22 @@ JOIN proposal_callers a ON a.proposal_id = p.id AND a.caller_id = $1
 """
 
 #: In SQL for its plan: the optional conditions keep PostgreSQL from a generic plan that reads all proposals,
-#: newest first, for a caller that may see few of them.
+#: newest first, for a caller that may see few of them. `size` is the sum of the sizes up to a row; rows after
+#: the first that is beyond $7 are not sent, except the second, which shows that there is another page.
 _PAGE = f"""
-SELECT {", ".join(f"p.{column._meta.db_column_name}" for column in _COLUMNS)}, d.workflow_id {_VISIBLE}
-WHERE ($2::uuid IS NULL OR d.workflow_id = $2) AND ($3::text IS NULL OR p.status = $3)
-  AND ($4::timestamptz IS NULL OR (p.created_at, p.id) < ($4, $5::uuid))
-ORDER BY p.created_at DESC, p.id DESC LIMIT $6
-"""
+SELECT * FROM (
+  SELECT *, sum(bytes) OVER newest AS size, row_number() OVER newest AS number FROM (
+    SELECT {", ".join(f"p.{column._meta.db_column_name}" for column in _COLUMNS)}, d.workflow_id,
+      octet_length(p.user_prompt) + coalesce(octet_length(p.context_file_path), 0)
+        + coalesce(octet_length(p.failure_message), 0) + {ROW_BYTES} AS bytes
+    {_VISIBLE}
+    WHERE ($2::uuid IS NULL OR d.workflow_id = $2) AND ($3::text IS NULL OR p.status = $3)
+      AND ($4::timestamptz IS NULL OR (p.created_at, p.id) < ($4, $5::uuid))
+    ORDER BY p.created_at DESC, p.id DESC LIMIT $6
+  ) AS page WINDOW newest AS (ORDER BY created_at DESC, id DESC)
+) AS sized
+WHERE size - bytes < $7 OR number <= 2 ORDER BY number
+"""  # noqa: S608 - only constants
 
 _REFINEMENT = f"""
 SELECT r.thread_id, r.epoch, r.last_seq, r.floor, p.id AS proposal_id, d.workflow_id, p.status, p.created_at,
@@ -236,9 +248,10 @@ class PostgresProposalStore(ProposalStore):
         word = status.value if status is not None else None
         with database_errors():
             rows = await self._pool.fetch(
-                _PAGE, principal.user_id, workflow_id, word, before, before_id, limit + 1
+                _PAGE, principal.user_id, workflow_id, word, before, before_id, limit + 1, MAX_PAGE_BYTES
             )
-        return page_of([_proposal(row) for row in rows], kind=_LIST, limit=limit)
+        fitting = max(sum(row["size"] <= MAX_PAGE_BYTES for row in rows), 1)
+        return page_of([_proposal(row) for row in rows], kind=_LIST, limit=min(limit, fitting))
 
 
 async def _check_active_runs(connection: Any, principal: Principal, max_active_runs: int) -> None:

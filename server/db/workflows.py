@@ -97,7 +97,8 @@ class PostgresWorkflowStore(WorkflowStore):
 
     @override
     async def list(self, principal: Principal, *, limit: int, token: str | None) -> Page:
-        query = Workflows.select().where(Workflows.owner_user_id == principal.user_id)
+        columns = Workflows.all_columns(exclude=[Workflows.agent_definition])
+        query = Workflows.select(*columns).where(Workflows.owner_user_id == principal.user_id)
         if token is not None:
             last_time, last_id = page_place(_LIST, token)
             # The first condition is an index range, which PostgreSQL does not derive from the second.
@@ -127,7 +128,7 @@ def _workflow(row: dict[str, Any], files: dict[str, str]) -> Workflow:
         id=row["id"],
         name=row["name"],
         owner_user_id=row["owner_user_id"],
-        agent_definition=json.loads(row["agent_definition"]),
+        agent_definition=json.loads(row.get("agent_definition", "{}")),
         current_draft_id=row["current_draft_id"],
         created_at=row["created_at"],
         files=files,

@@ -14,6 +14,7 @@
     ├── ClientTooSlow        the client reads a stream, or sends a request, too slowly
     ├── RuntimeRefused       the runtime answered with an error
     ├── RuntimeUnavailable   the runtime could not be reached
+    │   └── InvokeUncertain  the runtime did not answer a start: it may have the run or not
     ├── DatabaseUnavailable  the database could not be reached
     ├── KeysUnavailable      the issuer's keys could not be fetched
     └── ShuttingDown         this replica shuts down
@@ -22,6 +23,8 @@
 """
 
 from __future__ import annotations
+
+from uuid import UUID
 
 
 class HubError(Exception):
@@ -32,6 +35,8 @@ class HubError(Exception):
         self.message = message
         #: Whole seconds after which a retry may succeed; None when a retry is useless.
         self.retry_after_s = retry_after_s
+        #: The proposal of the start that failed or is in progress, if one is stored.
+        self.proposal_id: UUID | None = None
 
     def add_context(self, text: str) -> None:
         """Append a part of a sentence for the caller."""
@@ -125,9 +130,19 @@ class RuntimeUnavailable(HubError):
     `sent` is False only when it is certain that the request never reached the runtime.
     """
 
-    def __init__(self, message: str, *, sent: bool = True, retry_after_s: int = 5) -> None:
+    def __init__(self, message: str, *, sent: bool = True, retry_after_s: int | None = 5) -> None:
         super().__init__(message, retry_after_s=retry_after_s)
         self.sent = sent
+
+
+class InvokeUncertain(RuntimeUnavailable):
+    """The runtime got a start, or not, and did not answer.
+
+    Not for an automatic retry: each one may start another run.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retry_after_s=None)
 
 
 class DatabaseUnavailable(HubError):

@@ -56,7 +56,9 @@ def answer_to_repeat(earlier: EarlierStart, command: StartRefinement) -> Started
         raise KeyReused
     if not earlier.accepted:
         message = "the first request with this idempotency key is still in progress"
-        raise Conflict(message, retry_after_s=IN_FLIGHT_RETRY_S)
+        conflict = Conflict(message, retry_after_s=IN_FLIGHT_RETRY_S)
+        conflict.proposal_id = earlier.proposal_id
+        raise conflict
     first = started_refinement(
         earlier.thread_id, earlier.proposal_id, command.workflow_id, earlier.created_at
     )

@@ -92,7 +92,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """The subject of refinements. `files` (path to text) is empty in lists."""
+    """The subject of refinements. `agent_definition` and `files` (path to text) are empty in lists."""
 
     id: UUID
     name: str

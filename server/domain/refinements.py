@@ -16,6 +16,9 @@ from server.domain.access.stream_authorization import AuthorizationRegistry
 from server.domain.clock import Clock
 from server.domain.crash_points import crash_point
 from server.domain.errors import (
+    CursorOutOfRange,
+    InvalidArgument,
+    InvokeUncertain,
     NotFound,
     PermissionDenied,
     RuntimeRefused,
@@ -78,9 +81,10 @@ class Refinements:
         can be started. Raises KeyReused for another command, Conflict while the first start is in progress.
 
         Raises NotFound for a workflow that is not the principal's, and LimitReached. If the runtime does not
-        accept the run, the proposal is stored as failed and the runtime's error is raised. While the breaker
-        is open, RuntimeUnavailable is raised and nothing is stored. If the caller disconnects meanwhile, the
-        run continues.
+        accept the run, the proposal is stored as failed and the runtime's error is raised with its id:
+        InvokeUncertain if the runtime may have the run nevertheless. While the breaker is open,
+        RuntimeUnavailable is raised and nothing is stored. If the caller disconnects meanwhile, the run
+        continues.
         """
         if not self.accepting:
             raise ShuttingDown
@@ -116,8 +120,11 @@ class Refinements:
         try:
             await asyncio.shield(self._runner.drive(stored))
         except (RuntimeRefused, RuntimeUnavailable) as error:
+            if isinstance(error, RuntimeUnavailable) and error.sent:
+                error = InvokeUncertain(error.message)
             error.add_context(f"proposal {proposal_id} was stored as failed")
-            raise
+            error.proposal_id = proposal_id
+            raise error from None
         return Started(started_refinement(thread_id, proposal_id, workflow.id, now))
 
     def _invocation(self, workflow: Workflow, command: StartRefinement) -> Invocation:
@@ -190,6 +197,26 @@ class Refinements:
         except BaseException:
             resources.close()
             raise
+
+    async def event(self, principal: Principal, thread_id: UUID, seq: int) -> bytes:
+        """One serialised event.
+
+        Raises NotFound, also for an event that a share link hides, InvalidArgument for seq 0, and
+        CursorOutOfRange for an event that was removed or does not exist yet.
+        """
+        if seq == 0:
+            raise InvalidArgument({"seq": "must be at least 1"})
+        subscription = await self._subscribe(principal, thread_id, seq - 1, ExitStack())
+        try:
+            if seq <= principal.after_seq:
+                raise NotFound("no such event")
+            segments = await subscription.available()
+            if not segments:
+                head = subscription.topic.head
+                raise CursorOutOfRange(seq, head.floor, head.last_seq)
+            return segments[0].within(0).events()[0]
+        finally:
+            subscription.close()
 
     async def follow_legacy_frames(
         self, principal: Principal, thread_id: UUID, after: int

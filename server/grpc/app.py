@@ -13,10 +13,12 @@ from ide_orchestrator.v1.access_pb2_grpc import add_AccessServiceServicer_to_ser
 from ide_orchestrator.v1.proposal_pb2_grpc import add_ProposalServiceServicer_to_server
 from ide_orchestrator.v1.refinement_pb2_grpc import add_RefinementServiceServicer_to_server
 from ide_orchestrator.v1.workflow_pb2_grpc import add_WorkflowServiceServicer_to_server
+from server.grpc.event_reads import EventReads
 from server.grpc.health import Health
 from server.grpc.interceptors import PUBLIC_SERVICES, AsGeneratorInterceptor, Authentication, ErrorInterceptor
 from server.grpc.servicers import AccessServicer, ProposalServicer, RefinementServicer, WorkflowServicer
 from server.grpc.watch import WatchStreams
+from server.grpc.writing import MessageWriter
 from server.use_cases import UseCases
 
 #: Full names of the contract's services.
@@ -52,13 +54,16 @@ class GrpcFace:
 
 @dataclass(frozen=True, slots=True)
 class GrpcLimits:
-    """Limits for clients. max_request_bytes: largest request. write_s: longest wait until a watch's reader
-    takes a message. max_calls: concurrent calls on this replica; max_streams: on one connection.
-    connection_age_s: age at which a connection is asked to close, so that clients spread over replicas; its
-    calls have `connection_grace_s` to end."""
+    """Limits for clients. max_request_bytes: largest request. write_s: longest wait until a stream's reader
+    takes a message. A client that acknowledges nothing for `keepalive_s` gets a ping, and is disconnected
+    when it does not answer within `ping_timeout_s`. max_calls: concurrent
+    calls on this replica; max_streams: on one connection. connection_age_s: age at which a connection is
+    asked to close, so that clients spread over replicas; its calls have `connection_grace_s` to end."""
 
     max_request_bytes: int = 4 << 20
     write_s: float = 30.0
+    keepalive_s: float = 30.0
+    ping_timeout_s: float = 15.0
     max_calls: int = 10_000
     max_streams: int = 2_000
     connection_age_s: float = 3600.0
@@ -90,8 +95,10 @@ def server_options(limits: GrpcLimits, *, reuse_port: bool) -> list[tuple[str, i
         ("grpc.max_metadata_size", 16 << 10),
         ("grpc.absolute_max_metadata_size", 16 << 10),
         # Detects a lost connection, with or without watches.
-        ("grpc.keepalive_time_ms", 30_000),
-        ("grpc.keepalive_timeout_ms", 15_000),
+        ("grpc.keepalive_time_ms", round(limits.keepalive_s * 1000)),
+        ("grpc.keepalive_timeout_ms", round(limits.ping_timeout_s * 1000)),
+        # The wait for the answer to a ping, by default a minute; the limit above is for any data.
+        ("grpc.http2.ping_timeout_ms", round(limits.ping_timeout_s * 1000)),
         ("grpc.keepalive_permit_without_calls", 1),
         # By default grpc closes the connection of a client that pings every 10 s on a quiet watch.
         ("grpc.http2.min_ping_interval_without_data_ms", 9_000),
@@ -121,10 +128,14 @@ def create_grpc_server(
         options=server_options(limits, reuse_port=reuse_port),
         maximum_concurrent_rpcs=limits.max_calls,
     )
-    watches = WatchStreams(use_cases.refinements, use_cases.readers, write_s=limits.write_s)
-    add_RefinementServiceServicer_to_server(RefinementServicer(use_cases.refinements, watches), server)
+    writer = MessageWriter(use_cases.readers, write_s=limits.write_s)
+    watches = WatchStreams(use_cases.refinements, writer)
+    refinements = RefinementServicer(
+        use_cases.refinements, watches, EventReads(use_cases.refinements, writer)
+    )
+    add_RefinementServiceServicer_to_server(refinements, server)
     add_ProposalServiceServicer_to_server(
-        ProposalServicer(use_cases.proposals, use_cases.contents, write_s=limits.write_s), server
+        ProposalServicer(use_cases.proposals, use_cases.contents, writer), server
     )
     add_AccessServiceServicer_to_server(AccessServicer(use_cases.access, use_cases.sharing), server)
     add_WorkflowServiceServicer_to_server(WorkflowServicer(use_cases.workflows), server)

@@ -9,13 +9,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
+import structlog
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
@@ -28,8 +28,9 @@ from server.domain.model import Principal
 from server.grpc.transport import check_peer
 from server.use_cases import READABLE_BY_SHARE_LINK
 from server.wire.problems import grpc_status
+from server.wire.trace_ids import trace_id_of
 
-_logger = logging.getLogger(__name__)
+log = structlog.stdlib.get_logger("server.grpc")
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -58,6 +59,12 @@ _caller: ContextVar[Principal] = ContextVar("caller")
 def caller() -> Principal:
     """The caller of the current call."""
     return _caller.get()
+
+
+def call_trace_id(context: Context) -> str:
+    """The trace id of a call."""
+    metadata = context.invocation_metadata() or ()
+    return trace_id_of({key: value for key, value in metadata if isinstance(value, str)})
 
 
 def _is_public(method: str) -> bool:
@@ -180,7 +187,8 @@ def _parsed(parse: Callable[[bytes], Any], raw: bytes) -> Any:
 
 
 async def _abort(context: Context, error: Exception, method: str) -> NoReturn:
+    trace_id = call_trace_id(context)
     if not isinstance(error, HubError):
-        _logger.error("grpc_call_failed", exc_info=error, extra={"method": method})
-    await context.abort_with_status(rpc_status.to_status(grpc_status(error)))
+        log.error("grpc_call_failed", method=method, trace_id=trace_id, exc_info=error)
+    await context.abort_with_status(rpc_status.to_status(grpc_status(error, trace_id=trace_id)))
     raise AssertionError("abort raises")

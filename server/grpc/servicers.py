@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ide_orchestrator.v1.access_pb2_grpc import AccessServiceServicer
 from ide_orchestrator.v1.proposal_pb2_grpc import ProposalServiceServicer
 from ide_orchestrator.v1.refinement_pb2_grpc import RefinementServiceServicer
 from ide_orchestrator.v1.workflow_pb2_grpc import WorkflowServiceServicer
 from server.domain.access.sharing import AccessStore, Sharing
-from server.domain.journal.segments import Segment
+from server.domain.errors import ClientTooSlow
 from server.domain.proposals.contents import ContentStore, read_pieces
 from server.domain.proposals.store import ProposalStore
 from server.domain.refinements import Refinements
 from server.domain.streams.pages import EventPage
 from server.domain.workflows import WorkflowService
+from server.grpc.event_reads import EventReads
 from server.grpc.interceptors import Context, caller
-from server.grpc.watch import WatchStreams, write_in_time
+from server.grpc.watch import WatchStreams
+from server.grpc.writing import MessageWriter
 from server.wire import messages as m
 from server.wire.access import (
     create_share_link,
@@ -26,9 +26,11 @@ from server.wire.access import (
     share_link_message,
     share_links_message,
 )
+from server.wire.large_events import event_limit
 from server.wire.pages import PAGE_NAMES, PageQuery, page_values
 from server.wire.proposals import content_piece, proposal_message, proposals_message, proposals_query
 from server.wire.refinements import events_query, hello_message, refinement_message, start_refinement
+from server.wire.rendering import fitting_batches
 from server.wire.validation import (
     idempotency_key,
     renamed_fields,
@@ -37,15 +39,12 @@ from server.wire.validation import (
 )
 from server.wire.workflows import create_workflow, workflow_message, workflows_message
 
-#: Maximum bytes of events in one page, except for a single larger event: clients accept 4 MiB by default.
-PAGE_BYTES = 3 << 20
-
 
 class RefinementServicer(RefinementServiceServicer):
     """Start, follow and cancel refinements (contract: RefinementService)."""
 
-    def __init__(self, refinements: Refinements, watches: WatchStreams) -> None:
-        self._refinements, self._watches = refinements, watches
+    def __init__(self, refinements: Refinements, watches: WatchStreams, reads: EventReads) -> None:
+        self._refinements, self._watches, self._reads = refinements, watches, reads
 
     async def StartRefinement(
         self, request: m.StartRefinementRequest, context: Context
@@ -71,7 +70,8 @@ class RefinementServicer(RefinementServiceServicer):
     ) -> None:
         """Contract: WatchRefinement. Writes serialised messages itself."""
         thread_id = uuid_or_not_found(request.thread_id, "refinement")
-        await self._watches.watch(caller(), thread_id, request.after_seq, context)
+        max_event_bytes = event_limit(request.max_event_bytes)
+        await self._watches.watch(caller(), thread_id, request.after_seq, max_event_bytes, context)
 
     async def CancelRefinement(
         self, request: m.CancelRefinementRequest, context: Context
@@ -86,41 +86,34 @@ class RefinementServicer(RefinementServiceServicer):
     ) -> bytes:
         """Contract: ListEvents. Returns the serialised answer."""
         thread_id = uuid_or_not_found(request.thread_id, "refinement")
-        query = events_query(request)
+        query, max_event_bytes = events_query(request), event_limit(request.max_event_bytes)
         page = await self._refinements.page(
             caller(), thread_id, after=query.after, limit=query.size, wait_s=query.wait
         )
-        return _events_page(page)
+        return _events_page(page, max_event_bytes)
+
+    async def ReadEvent(  # type: ignore[override]
+        self, request: m.ReadEventRequest, context: Context
+    ) -> None:
+        """Contract: ReadEvent. Writes serialised messages itself."""
+        await self._reads.read(caller(), request, context)
 
 
-def _events_page(page: EventPage) -> bytes:
+def _events_page(page: EventPage, max_event_bytes: int) -> bytes:
     """The serialised `ListEventsResponse`.
 
     Its field 1 is that of `EventBatch`, so a segment's batch is a part of it, unchanged.
     """
-    segments = _fitting(page.segments)
-    rest = m.ListEventsResponse(
-        position=hello_message(page.head),
-        complete=page.complete and len(segments) == len(page.segments),
-    )
-    return b"".join([*(segment.batch for segment in segments), rest.SerializeToString()])
-
-
-def _fitting(segments: Sequence[Segment]) -> Sequence[Segment]:
-    """The first segments that fit into one message, at least one if there is any."""
-    size = 0
-    for count, segment in enumerate(segments):
-        size += len(segment.batch)
-        if count and size > PAGE_BYTES:
-            return segments[:count]
-    return segments
+    batches = [batch for segment in page.segments for batch in fitting_batches(segment, max_event_bytes)]
+    rest = m.ListEventsResponse(position=hello_message(page.head), complete=page.complete)
+    return b"".join([*batches, rest.SerializeToString()])
 
 
 class ProposalServicer(ProposalServiceServicer):
-    """Read proposals (contract: ProposalService). write_s: longest wait until a reader takes a piece."""
+    """Read proposals (contract: ProposalService)."""
 
-    def __init__(self, proposals: ProposalStore, contents: ContentStore, *, write_s: float) -> None:
-        self._proposals, self._contents, self._write_s = proposals, contents, write_s
+    def __init__(self, proposals: ProposalStore, contents: ContentStore, writer: MessageWriter) -> None:
+        self._proposals, self._contents, self._writer = proposals, contents, writer
 
     async def GetProposal(self, request: m.GetProposalRequest, context: Context) -> m.GetProposalResponse:
         """Contract: GetProposal."""
@@ -149,8 +142,13 @@ class ProposalServicer(ProposalServiceServicer):
         """Contract: ReadFile. Writes serialised messages itself."""
         proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
         sha256 = sha256_or_not_found(request.sha256, "file")
-        async for piece in read_pieces(self._contents, caller(), proposal_id, sha256, offset=request.offset):
-            await write_in_time(context, content_piece(piece), self._write_s)
+        try:
+            async for piece in read_pieces(
+                self._contents, caller(), proposal_id, sha256, offset=request.offset
+            ):
+                await self._writer.write(context, content_piece(piece))
+        except ClientTooSlow as slow:
+            await self._writer.abort(context, slow, proposal_id=str(proposal_id))
 
 
 class WorkflowServicer(WorkflowServiceServicer):

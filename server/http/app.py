@@ -16,7 +16,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from server.domain.errors import NotFound
 from server.http.authentication import Authenticate, check_ids
 from server.http.cors import with_cors
-from server.http.errors import problem_response, refuse_upgrade, trace_id_of, upgrade_required
+from server.http.errors import problem_response, refuse_upgrade, upgrade_required
 from server.http.json_io import HubRequest, JsonResponse
 from server.http.methods import allowed_methods, with_head
 from server.http.openapi import openapi_document
@@ -25,6 +25,7 @@ from server.http.probes import Probes
 from server.http.routes import ROUTES
 from server.http.sockets import RefinementSocket
 from server.use_cases import UseCases
+from server.wire.trace_ids import trace_id_of
 
 #: For every answer: answers are data for their caller alone, never pages.
 _SECURITY_HEADERS = {

@@ -13,8 +13,9 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.domain.errors import PermissionDenied
-from server.http.errors import error_response, log, method_not_allowed, trace_id_of
+from server.http.errors import error_response, log, method_not_allowed
 from server.http.options import HttpOptions
+from server.wire.trace_ids import trace_id_of
 
 _METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 #: Headers that are allowed also when a preflight does not ask for them, so that caches of preflights fit.

@@ -6,24 +6,20 @@ exist only in HTTP: 405, 416, 426 and the 503 of `/readyz`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
-from uuid import uuid4
 
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import Scope, Send
-from opentelemetry import trace
 
 from server.domain.errors import HubError, InvalidArgument, NotFound, TooLarge, Unauthenticated
 from server.http.methods import allow
 from server.wire.problems import INTERNAL, MEDIA_TYPE, problem_json, problem_of
 from server.wire.text import dumps
-
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+from server.wire.trace_ids import trace_id_of
 
 log = structlog.stdlib.get_logger("server.http")
 
@@ -74,16 +70,6 @@ def not_ready(failing: list[str]) -> HttpError:
     """503: names the checks that fail."""
     headers = {"Retry-After": "1"}
     return HttpError(503, "not_ready", "this replica cannot serve now", headers, failing=failing)
-
-
-def trace_id_of(headers: Mapping[str, str]) -> str:
-    """The trace id of a request, 32 hex digits: of the recorded trace, else of the caller's `traceparent`
-    (W3C), else a new one."""
-    context = trace.get_current_span().get_span_context()
-    if context.is_valid:
-        return f"{context.trace_id:032x}"
-    match = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
-    return match[1] if match else uuid4().hex
 
 
 def to_hub_error(error: Exception) -> Exception:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from litestar import Litestar
@@ -50,6 +51,12 @@ class CursorProblem(Problem):
     last_seq: int
 
 
+class StartProblem(Problem):
+    """`proposal_id`: the proposal that a start has stored, if any."""
+
+    proposal_id: UUID | None = None
+
+
 class NotReady(Problem):
     """`failing` names the checks that fail."""
 
@@ -61,7 +68,7 @@ _PROBLEMS: dict[int, tuple[type[Problem], str]] = {
     401: (Problem, "No token, or not a valid one"),
     403: (Problem, "Not allowed"),
     404: (Problem, "Not found, or not visible to the caller"),
-    409: (Problem, "The state does not allow it, or the same request is still being processed"),
+    409: (StartProblem, "The state does not allow it, or the same request is still being processed"),
     410: (CursorProblem, "The cursor is outside the journal"),
     413: (Problem, "The body is too large"),
     416: (Problem, "The range is outside the content"),
@@ -71,8 +78,8 @@ _PROBLEMS: dict[int, tuple[type[Problem], str]] = {
     ),
     429: (Problem, "A limit of this caller is reached; try again later"),
     500: (Problem, "Internal error"),
-    502: (Problem, "The runtime answered with an error"),
-    503: (Problem, "The runtime, the database or this replica is not available; try again later"),
+    502: (StartProblem, "The runtime refused the run"),
+    503: (StartProblem, "The runtime, the database or this replica is not available; try again later"),
 }
 _ALWAYS = (401, 500, 503)
 #: Key in a route's `opt`: it also answers with server-sent events.

@@ -27,7 +27,7 @@ from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
 from server.domain.streams.subscription import Subscription
 from server.http.connection import ClientGone, Connection, SlowReader, connection_of
 from server.http.cors import ORIGIN_REFUSED, log_refused_origin
-from server.http.errors import log, log_internal_error, place_of, refuse_upgrade, trace_id_of
+from server.http.errors import log, log_internal_error, place_of, refuse_upgrade
 from server.http.event_encoders import Encoder, JsonEventEncoder, LegacyFrameEncoder, ProtoEventEncoder
 from server.http.handshake import Form, form_of, token_of
 from server.http.options import HttpOptions
@@ -42,6 +42,7 @@ from server.wire.problems import (
     detail_of,
     problem_of,
 )
+from server.wire.trace_ids import trace_id_of
 from server.wire.validation import cursor, uuid_or_not_found
 
 #: A step may be larger: it is written in pieces of at least this size.

@@ -179,7 +179,8 @@ PROBLEMS: dict[type[errors.HubError], Problem] = {
     ),
     errors.RuntimeRefused: Problem(
         _R.PROBLEM_REASON_RUNTIME_REFUSED,
-        code_pb2.UNAVAILABLE,
+        # Clients retry UNAVAILABLE by themselves, and each attempt would store another failed proposal.
+        code_pb2.FAILED_PRECONDITION,
         502,
         "Runtime error",
         "Bad Gateway",
@@ -190,6 +191,15 @@ PROBLEMS: dict[type[errors.HubError], Problem] = {
         code_pb2.UNAVAILABLE,
         503,
         "Runtime unavailable",
+        _RUNTIME_AWAY,
+        _LATER,
+    ),
+    errors.InvokeUncertain: Problem(
+        _R.PROBLEM_REASON_INVOKE_UNCERTAIN,
+        # Not UNAVAILABLE either: each attempt may start another run.
+        code_pb2.UNKNOWN,
+        503,
+        "Runtime did not answer",
         _RUNTIME_AWAY,
         _LATER,
     ),
@@ -248,7 +258,8 @@ def problem_json(error: BaseException, *, instance: str, trace_id: str) -> dict[
     """The problem details of an error (RFC 9457).
 
     instance: the request's path, without its query. Members beyond the RFC's: code, trace_id, error;
-    fields of a wrong request; floor and last_seq for a cursor outside the journal.
+    fields of a wrong request; floor and last_seq for a cursor outside the journal; proposal_id of a start
+    that failed or is in progress.
     """
     problem = problem_of(error)
     details: dict[str, Any] = {
@@ -267,17 +278,23 @@ def problem_json(error: BaseException, *, instance: str, trace_id: str) -> dict[
         }
     if isinstance(error, errors.CursorOutOfRange):
         details |= {"floor": error.floor, "last_seq": error.last_seq}
+    if isinstance(error, errors.HubError) and error.proposal_id is not None:
+        details["proposal_id"] = str(error.proposal_id)
     return details
 
 
-def grpc_status(error: BaseException) -> status_pb2.Status:
-    """The status of an error with google.rpc.ErrorInfo, and BadRequest or RetryInfo where they apply.
+def grpc_status(error: BaseException, *, trace_id: str) -> status_pb2.Status:
+    """The status of an error with google.rpc.ErrorInfo and RequestInfo, and BadRequest or RetryInfo where
+    they apply.
 
-    ErrorInfo's reason is the `code` of the same error over HTTP.
+    ErrorInfo's reason is the `code` of the same error over HTTP, and its metadata has the other members. The
+    trace id is RequestInfo's `request_id`.
     """
     problem = problem_of(error)
     info = error_details_pb2.ErrorInfo(reason=problem.code, domain=DOMAIN)
-    details = [info]
+    details = [info, error_details_pb2.RequestInfo(request_id=trace_id)]
+    if isinstance(error, errors.HubError) and error.proposal_id is not None:
+        info.metadata["proposal_id"] = str(error.proposal_id)
     if isinstance(error, errors.CursorOutOfRange):
         info.metadata.update({"floor": str(error.floor), "last_seq": str(error.last_seq)})
     if isinstance(error, errors.InvalidArgument):

@@ -6,7 +6,7 @@ page, SSE and the WebSocket subprotocol `ideo.v1`) share one list of proto-JSON 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -16,9 +16,10 @@ from google.protobuf.message import Message
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
 from server.domain.streams import pages
-from server.encoding.event_batch import varint
+from server.encoding.event_batch import delimited_event, varint
 from server.encoding.json_text import replace_surrogates
 from server.wire import messages as m
+from server.wire.large_events import MAX_EVENT_BYTES, fit_event
 from server.wire.refinements import hello_message
 from server.wire.text import dumps
 
@@ -31,15 +32,55 @@ def event_batch_response(segment: Segment) -> bytes:
     return segment.cached(_BATCH_KEY, lambda s: _BATCH_KEY + varint(len(s.batch)) + s.batch)
 
 
-def event_batch_responses(segments: Sequence[Segment]) -> bytes:
-    """One serialised `WatchRefinementResponse` with the events of contiguous segments, at least one.
+def event_batch_responses(segments: Sequence[Segment], max_event_bytes: int) -> Iterator[bytes]:
+    """Serialised `WatchRefinementResponse`s with the events of contiguous segments, as few as possible.
 
-    The cost is per message, not per event, so several segments are sent as one.
+    None is larger than `max_event_bytes`, and one of several events has at most MAX_EVENT_BYTES. The cost is
+    per message, not per event, so several segments are sent as one.
     """
-    if len(segments) == 1:
-        return event_batch_response(segments[0])
-    batch = b"".join([segment.batch for segment in segments])
-    return _BATCH_KEY + varint(len(batch)) + batch
+    max_bytes = min(max_event_bytes, MAX_EVENT_BYTES)
+    if len(segments) == 1 and len(segments[0].batch) <= max_bytes:
+        yield event_batch_response(segments[0])
+        return
+    batches: list[bytes] = []
+    size = 0
+    for batch in (each for segment in segments for each in fitting_batches(segment, max_event_bytes)):
+        if batches and size + len(batch) > max_bytes:
+            yield _batch_response(batches, size)
+            batches, size = [], 0
+        batches.append(batch)
+        size += len(batch)
+    yield _batch_response(batches, size)
+
+
+def _batch_response(batches: Sequence[bytes], size: int) -> bytes:
+    return b"".join([_BATCH_KEY, varint(size), *batches])
+
+
+def fitting_batches(segment: Segment, max_event_bytes: int) -> list[bytes]:
+    """The segment's events in batches that fit into a message (`event_batch_responses`).
+
+    An event larger than `max_event_bytes` has parts left out. Made once for the default limit.
+    """
+    if len(segment.batch) <= min(max_event_bytes, MAX_EVENT_BYTES):
+        return [segment.batch]
+    if max_event_bytes == MAX_EVENT_BYTES:
+        return segment.cached(fitting_batches, lambda s: _fitting_batches(s, max_event_bytes))
+    return _fitting_batches(segment, max_event_bytes)
+
+
+def _fitting_batches(segment: Segment, max_event_bytes: int) -> list[bytes]:
+    max_bytes = min(max_event_bytes, MAX_EVENT_BYTES)
+    entries = [delimited_event(fit_event(event, max_event_bytes)) for event in segment.events()]
+    batches: list[bytes] = []
+    at = size = 0
+    for index, entry in enumerate(entries):
+        if index > at and size + len(entry) > max_bytes:
+            batches.append(b"".join(entries[at:index]))
+            at, size = index, 0
+        size += len(entry)
+    batches.append(b"".join(entries[at:]))
+    return batches
 
 
 def message_json(message: Message) -> bytes:

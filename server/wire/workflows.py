@@ -143,14 +143,15 @@ def create_workflow(request: m.CreateWorkflowRequest) -> model.CreateWorkflow:
 
 
 def workflow_message(workflow: model.Workflow) -> m.Workflow:
-    """A workflow with the files that the record has, in path order (contract: Workflow)."""
+    """A workflow with what the record has, its files in path order (contract: Workflow)."""
     message = m.Workflow(
         id=str(workflow.id),
         name=workflow.name,
         owner_user_id=str(workflow.owner_user_id),
         current_draft_id=str(workflow.current_draft_id),
     )
-    message.agent_definition.update(dict(workflow.agent_definition))
+    if workflow.agent_definition:
+        message.agent_definition.update(dict(workflow.agent_definition))
     set_time(message.create_time, workflow.created_at)
     for path in sorted(workflow.files):
         message.files.add(path=path, text=workflow.files[path])
@@ -168,12 +169,13 @@ def workflows_message(page: model.Page) -> m.ListWorkflowsResponse:
 
 
 class Workflow(msgspec.Struct):
-    """What refinements change. `files` maps path to text and is empty in lists."""
+    """What refinements change. `files` maps path to text. In lists, `agent_definition` is null and `files` is
+    empty."""
 
     id: UUID
     name: str
     owner_user_id: UUID
-    agent_definition: dict[str, Any]
+    agent_definition: dict[str, Any] | None
     current_draft_id: UUID
     created_at: datetime
     files: dict[str, str]
@@ -181,11 +183,16 @@ class Workflow(msgspec.Struct):
     @classmethod
     def of(cls, workflow: model.Workflow) -> Self:
         """The JSON of a record."""
-        return model_of(cls, workflow, files=dict(sorted(workflow.files.items())))
+        return model_of(
+            cls,
+            workflow,
+            agent_definition=dict(workflow.agent_definition) or None,
+            files=dict(sorted(workflow.files.items())),
+        )
 
 
 class WorkflowPage(msgspec.Struct):
-    """A page of workflows, without files. `next_cursor` is null on the last page."""
+    """A page of workflows, without definitions and files. `next_cursor` is null on the last page."""
 
     items: list[Workflow]
     next_cursor: str | None

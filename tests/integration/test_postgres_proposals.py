@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from server.db.file_json import files_from_jsonb, files_to_jsonb
 from server.db.invocations import invocation_from_jsonb
-from server.db.proposals import PostgresProposalStore
+from server.db.proposals import MAX_PAGE_BYTES, PostgresProposalStore
 from server.domain.errors import InvalidArgument, NotFound
 from server.domain.journal.segments import Segment
 from server.domain.model import Failure, Proposal, ProposalStatus, StartRefinement
@@ -125,6 +125,29 @@ async def test_absent_and_foreign_proposals_look_the_same(proposals: Any, pool: 
         assert await proposals.refinement(principal, thread_id) is None
     page = await proposals.list(bob, limit=10, token=None, workflow_id=None, status=None)
     assert page.items == ()
+
+
+@pytest.mark.parametrize("prompt_bytes", [65_000 * 3, MAX_PAGE_BYTES, 2 * MAX_PAGE_BYTES])
+async def test_a_page_is_bounded_in_bytes_and_the_next_one_goes_on(
+    proposals: Any, pool: Any, prompt_bytes: int
+) -> None:
+    ann = await a_user(pool)
+    workflow = await a_workflow(pool, ann)
+    for minute in range(20 if prompt_bytes < MAX_PAGE_BYTES else 3):
+        await a_run(pool, ann, workflow, minute=minute, prompt="€" * (prompt_bytes // 3))
+    seen: list[datetime] = []
+    token = None
+    while True:
+        page = await proposals.list(ann, limit=50, token=token)
+        size = sum(len(proposal.user_prompt.encode()) for proposal in page.items)
+        assert page.items
+        assert size <= MAX_PAGE_BYTES or len(page.items) == 1
+        seen += [proposal.created_at for proposal in page.items]
+        token = page.next_token
+        if token is None:
+            break
+        assert size > MAX_PAGE_BYTES - prompt_bytes - 20 * 512
+    assert seen == [NOON + timedelta(minutes=each) for each in range(minute, -1, -1)]
 
 
 async def test_a_list_is_newest_first_and_its_pages_neither_skip_nor_repeat(

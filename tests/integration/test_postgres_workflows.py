@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -55,6 +56,13 @@ async def test_files_are_those_of_the_drafts_version(workflows: PostgresWorkflow
     assert await at(1) == {"/kept": "1", "/changed": "1", "/gone": "1"}
     assert await at(2) == {"/kept": "1", "/changed": "2"}
     assert await at(3) == {"/kept": "1", "/changed": "2", "/gone": "3"}
+
+
+async def test_a_list_has_neither_definitions_nor_files(workflows: PostgresWorkflowStore, pool: Any) -> None:
+    ann = await a_user(pool)
+    made = await a_workflow(pool, ann, files={"/a": "x"})
+    page = await workflows.list(ann, limit=5, token=None)
+    assert page.items == (replace(made, agent_definition={}, files={}),)
 
 
 async def test_another_users_workflow_looks_like_one_that_does_not_exist(

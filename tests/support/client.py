@@ -43,6 +43,8 @@ FINAL_CLOSES = frozenset({1002, 1003, 1007, 1008, 1009, 1010, 4400, 4403, 4404})
 FINAL_STATUSES = frozenset(range(400, 500)) - {408, 429}
 RETRYABLE = {"UNAVAILABLE", "RESOURCE_EXHAUSTED", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED", "UNKNOWN"}
 #: Each call has a connection of its own, as clients on different machines have.
+#: Asks for events of any size, which the channel below takes.
+WHOLE_EVENTS = 0xFFFFFFFF
 _CHANNEL = (
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_retries", 0),
@@ -92,7 +94,9 @@ async def grpc_messages(
     channel: grpc.aio.Channel, token: str, thread_id: str, after: int = 0
 ) -> AsyncGenerator[bytes, None]:
     """The messages of WatchRefinement, not parsed."""
-    request = refinement_pb2.WatchRefinementRequest(thread_id=thread_id, after_seq=after)
+    request = refinement_pb2.WatchRefinementRequest(
+        thread_id=thread_id, after_seq=after, max_event_bytes=WHOLE_EVENTS
+    )
     watch: Any = channel.unary_stream("/ide_orchestrator.v1.RefinementService/WatchRefinement")
     call = watch(request.SerializeToString(), metadata=(("authorization", f"Bearer {token}"),))
     try:
@@ -214,7 +218,11 @@ class Client:
             read = RefinementServiceStub(channel).ListEvents
             while True:
                 request = refinement_pb2.ListEventsRequest(
-                    thread_id=thread_id, after_seq=after, limit=self.page, wait_seconds=self.wait_s
+                    thread_id=thread_id,
+                    after_seq=after,
+                    limit=self.page,
+                    wait_seconds=self.wait_s,
+                    max_event_bytes=WHOLE_EVENTS,
                 )
                 page = await read(request, metadata=metadata, timeout=self.quiet_s)
                 for event in page.events:

@@ -108,6 +108,7 @@ class Refusal:
     code: grpc.StatusCode
     text: str
     reason: str
+    trace_id: str
     metadata: dict[str, str]
     fields: tuple[str, ...]
     retry_after_s: int | None
@@ -120,12 +121,15 @@ def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
     info = _detail(status, error_details_pb2.ErrorInfo)
     assert info is not None
     assert info.domain == "ide-orchestrator"
+    request = _detail(status, error_details_pb2.RequestInfo)
+    assert request is not None
     bad = _detail(status, error_details_pb2.BadRequest)
     retry = _detail(status, error_details_pb2.RetryInfo)
     return Refusal(
         error.code(),
         error.details() or "",
         info.reason,
+        request.request_id,
         dict(info.metadata),
         tuple(violation.field for violation in bad.field_violations) if bad else (),
         retry.retry_delay.seconds if retry else None,

@@ -8,6 +8,7 @@ A segment is a contiguous run of committed events, at least one. Its `batch` is 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
@@ -91,6 +92,11 @@ class Segment:
             self.batch[: self._ends[count - 1]],
             b"".join(delimited_delta(delta) for delta in self.deltas()[:count]),
         )
+
+    def within(self, max_bytes: int) -> Segment:
+        """The first events that have at most `max_bytes` together, at least one."""
+        count = max(bisect_right(self._ends, max_bytes), 1)
+        return self.up_to(self.first_seq + count - 1)
 
     def cached(self, key: object, render: Callable[[Segment], T]) -> T:
         """`render(self)`, computed once and then shared: bytes, or a list of them, for one transport."""

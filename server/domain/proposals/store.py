@@ -86,7 +86,8 @@ class ProposalStore(Protocol):
         workflow_id: UUID | None = None,
         status: ProposalStatus | None = None,
     ) -> Page:
-        """Proposals that the principal may see, without files, newest first.
+        """Proposals that the principal may see, without files, newest first: at most `limit`, and fewer when
+        these would be more than about 3 MiB.
 
         Raises InvalidArgument for a token that this list did not issue.
         """

@@ -160,7 +160,7 @@ def rpc(stub: Any, method: str, *, listed: str = "", **fields: Any) -> Call:
             kind(**named | fields), metadata=environment.metadata(who)
         )
         try:
-            if method in ("WatchRefinement", "ReadFile"):
+            if isinstance(call, grpc.aio.UnaryStreamCall):
                 async for _ in call:
                     pass
                 return OK
@@ -224,6 +224,7 @@ VERBS: dict[str, tuple[str, Call]] = {
     "gRPC ListEvents": ("read", rpc(_REFINEMENTS, "ListEvents")),
     "SSE follow": ("read", _sse),
     "gRPC WatchRefinement": ("read", rpc(_REFINEMENTS, "WatchRefinement")),
+    "gRPC ReadEvent": ("read", rpc(_REFINEMENTS, "ReadEvent", seq=1)),
     "WebSocket, token in the query": ("read", opened(by="query")),
     "WebSocket, token as subprotocol": ("read", opened("ideo.v1", by="subprotocol")),
     "WebSocket, token in the header": ("read", opened("ideo.v1.proto", by="header")),

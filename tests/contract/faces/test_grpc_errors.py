@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import json
 from collections.abc import AsyncIterator
 from typing import Any, NoReturn
 
@@ -16,9 +16,43 @@ from server.domain.errors import RuntimeUnavailable
 from server.grpc.interceptors import ErrorInterceptor
 from server.wire import messages as m
 from tests.support.grpc_face import Caller, GrpcHub, Refusal, open_grpc_hub, refusal_of
+from tests.support.runtime import Answer, Disconnect, ScriptedRuntime, serve_runtime
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 ABSENT = "00000000-0000-4000-8000-000000000000"
+
+
+#: What clients usually configure: they retry UNAVAILABLE by themselves.
+RETRYING = [
+    ("grpc.use_local_subchannel_pool", 1),
+    (
+        "grpc.service_config",
+        json.dumps(
+            {
+                "methodConfig": [
+                    {
+                        "name": [{}],
+                        "retryPolicy": {
+                            "maxAttempts": 4,
+                            "initialBackoff": "0.01s",
+                            "maxBackoff": "0.05s",
+                            "backoffMultiplier": 2,
+                            "retryableStatusCodes": ["UNAVAILABLE"],
+                        },
+                    }
+                ]
+            }
+        ),
+    ),
+]
+
+
+class ResettingRuntime(ScriptedRuntime):
+    """Takes each job and resets the connection instead of answering."""
+
+    async def invoke(self, job: dict[str, Any]) -> Answer:
+        await super().invoke(job)
+        raise Disconnect
 
 
 @pytest.fixture
@@ -179,11 +213,56 @@ async def test_a_runtime_that_is_away_is_unavailable_and_the_proposal_failed(dat
         listed = await ann.proposals.ListProposals(m.ListProposalsRequest(), metadata=ann.metadata)
         (proposal,) = listed.proposals
         assert proposal.id in refusal.text
+        assert refusal.metadata == {"proposal_id": proposal.id}
         assert proposal.status == m.ProposalStatus.PROPOSAL_STATUS_FAILED
         assert proposal.failure.reason == "runtime_unavailable"
 
 
-async def test_a_fault_of_the_hub_is_internal_and_leaks_nothing(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("runtime", "code", "reason"),
+    [
+        (ScriptedRuntime(invokes=[422]), grpc.StatusCode.FAILED_PRECONDITION, "runtime_refused"),
+        (ScriptedRuntime(invokes=[503]), grpc.StatusCode.FAILED_PRECONDITION, "runtime_refused"),
+        (ResettingRuntime(), grpc.StatusCode.UNKNOWN, "invoke_uncertain"),
+    ],
+    ids=["refused", "failed", "no answer"],
+)
+async def test_a_client_with_a_retry_policy_starts_a_run_once_that_the_runtime_does_not_take(
+    database: str, runtime: ScriptedRuntime, code: grpc.StatusCode, reason: str
+) -> None:
+    async with (
+        serve_runtime(runtime) as url,
+        open_grpc_hub(database, runtime_url=url) as hub,
+        grpc.aio.insecure_channel(hub.address, options=RETRYING) as channel,
+    ):
+        ann = hub.caller(channel=channel)
+        request = m.StartRefinementRequest(workflow_id=await ann.workflow(), user_prompt="x", request_id="k")
+        refusal = await refused(ann.refinements.StartRefinement(request, metadata=ann.metadata))
+        assert (refusal.code, refusal.reason, refusal.retry_after_s) == (code, reason, None)
+        listed = await ann.proposals.ListProposals(m.ListProposalsRequest(), metadata=ann.metadata)
+        assert [proposal.id for proposal in listed.proposals] == [refusal.metadata["proposal_id"]]
+        assert len(runtime.jobs) == 1
+
+        # A person decides to try again: the key is free.
+        again = await refused(ann.refinements.StartRefinement(request, metadata=ann.metadata))
+        assert again.metadata["proposal_id"] != refusal.metadata["proposal_id"]
+
+
+async def test_errors_carry_the_trace_id_of_the_call(hub: GrpcHub) -> None:
+    ann = hub.caller()
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    metadata = (*ann.metadata, ("traceparent", f"00-{trace_id}-00f067aa0ba902b7-01"))
+    request = m.GetRefinementRequest(thread_id=ABSENT)
+    assert (await refused(ann.refinements.GetRefinement(request, metadata=metadata))).trace_id == trace_id
+    made = {
+        (await refused(ann.refinements.GetRefinement(request, metadata=who))).trace_id
+        for who in (ann.metadata, ann.metadata, ())
+    }
+    assert len(made) == 3
+    assert all(len(each) == 32 for each in made)
+
+
+async def test_a_fault_of_the_hub_is_internal_and_leaks_nothing(logged: list[Any]) -> None:
     async def unary(_request: bytes, _context: Any) -> NoReturn:
         raise RuntimeError("the prompt was: top secret")
 
@@ -206,16 +285,18 @@ async def test_a_fault_of_the_hub_is_internal_and_leaks_nothing(caplog: pytest.L
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("a.Service", handlers),))  # type: ignore[arg-type]
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    caplog.set_level(logging.ERROR)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        answered = []
         for name in ("Unary", "Unserialisable"):
             refusal = await refused(channel.unary_unary(f"/a.Service/{name}")(b""))
             assert (refusal.code, refusal.reason) == (grpc.StatusCode.INTERNAL, "internal")
             assert "secret" not in refusal.text
-        assert [record.message for record in caplog.records] == ["grpc_call_failed"] * 2
+            answered.append((f"/a.Service/{name}", refusal.trace_id))
+        assert [entry["event"] for entry in logged] == ["grpc_call_failed"] * 2
+        assert [(entry["method"], entry["trace_id"]) for entry in logged] == answered
         call = channel.unary_stream("/a.Service/Stream")(b"")
         assert await call.read() == b"first"
         refusal = await refused(call.read())
         assert (refusal.code, refusal.text) == (grpc.StatusCode.UNAVAILABLE, "away")
-        assert len(caplog.records) == 2, "an error that callers may see is not a fault"
+        assert len(logged) == 2, "an error that callers may see is not a fault"
     await server.stop(0)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,10 +14,12 @@ import grpc
 import grpc.aio
 import pytest
 
+from server.grpc.app import DEFAULT_LIMITS, server_options
 from server.settings import SettingsError, load
 from server.wire import messages as m
 from tests.support.certificates import Authority, Pair, write
 from tests.support.grpc_face import Caller, open_grpc_hub, refusal_of
+from tests.support.hand_clock import until
 from tests.support.hub import RunningHub, running_hub
 
 UNAVAILABLE, UNAUTHENTICATED = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAUTHENTICATED
@@ -156,6 +161,49 @@ async def test_an_old_connection_is_asked_to_go_and_a_watch_goes_on_from_its_cur
                 await _to_its_end()
             assert caught.value.code() is UNAVAILABLE
         assert last > 10
+
+
+#: Watches from its arguments: address, token, thread. Says when it has the first message.
+READER = """
+import sys, grpc
+from ide_orchestrator.v1 import refinement_pb2, refinement_pb2_grpc
+address, token, thread = sys.argv[1:]
+stub = refinement_pb2_grpc.RefinementServiceStub(grpc.insecure_channel(address))
+request = refinement_pb2.WatchRefinementRequest(thread_id=thread)
+for _ in stub.WatchRefinement(request, metadata=(("authorization", "Bearer " + token),)):
+    print(flush=True)
+"""
+
+
+async def test_a_process_that_is_stopped_loses_its_place_and_a_quiet_one_that_runs_does_not(
+    database: str,
+) -> None:
+    async with open_grpc_hub(database, keepalive_s=0.5, ping_timeout_s=0.5) as hub:
+        ann = hub.caller()
+        thread = (await ann.start("[[replay:short_run silent=20]]")).thread_id
+        quiet = ann.watch(thread)
+        await quiet.read()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", READER, hub.address, ann.token, thread, stdout=asyncio.subprocess.PIPE
+        )
+        try:
+            assert process.stdout is not None
+            await asyncio.wait_for(process.stdout.readline(), 30)
+            assert hub.core.broadcaster.readers == 2
+            process.send_signal(signal.SIGSTOP)
+            await until(lambda: hub.core.broadcaster.readers == 1)
+            # Its kernel still acknowledges what the hub sends: only a ping's answer shows that it is gone.
+            assert process.returncode is None
+        finally:
+            process.kill()
+            await process.wait()
+        assert hub.core.broadcaster.readers == 1
+        quiet.cancel()
+
+
+def test_a_client_that_does_not_answer_is_gone_within_45_seconds() -> None:
+    options = dict(server_options(DEFAULT_LIMITS, reuse_port=False))
+    assert options["grpc.keepalive_time_ms"] + options["grpc.http2.ping_timeout_ms"] == 45_000
 
 
 async def test_metadata_that_is_too_large_is_refused(database: str) -> None:

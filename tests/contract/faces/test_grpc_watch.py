@@ -162,7 +162,9 @@ async def test_a_watch_ends_at_its_callers_deadline(hub: GrpcHub) -> None:
     await until(lambda: hub.core.broadcaster.readers == 0, "the reader's end")
 
 
-async def test_a_reader_that_takes_nothing_is_given_up_and_others_are_not(database: str) -> None:
+async def test_a_reader_that_takes_nothing_is_given_up_and_others_are_not(
+    database: str, logged: list[Any]
+) -> None:
     async with open_grpc_hub(database, write_s=0.3) as hub:
         ann = hub.caller()
         refinement = await ann.start("[[replay:long_run]]")
@@ -177,6 +179,9 @@ async def test_a_reader_that_takes_nothing_is_given_up_and_others_are_not(databa
             refusal = refusal_of(caught.value)
             assert (refusal.code, refusal.reason) == (grpc.StatusCode.ABORTED, "reader_too_slow")
             assert "watch again" in (caught.value.details() or "")
+            assert (refusal.trace_id, refinement.thread_id) in [
+                (entry["trace_id"], entry["thread_id"]) for entry in logged if entry["event"] == "slow_reader"
+            ]
         await until(lambda: not handlers(), "the handler's end")
 
 

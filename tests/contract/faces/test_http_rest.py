@@ -20,6 +20,8 @@ from server.http.options import HttpOptions
 from server.http.probes import Probes
 from tests.support.http_face import problem
 from tests.support.hub import RunningHub, a_workflow, finished, running_hub, start
+from tests.support.runtime import ScriptedRuntime, serve_runtime
+from tests.support.tokens import bearer
 
 ABSENT = "00000000-0000-4000-8000-000000000000"
 SECRET = "hunter2"
@@ -36,6 +38,21 @@ async def http(hub: RunningHub) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"Authorization": f"Bearer {hub.token()}"}
     async with httpx.AsyncClient(base_url=hub.http, headers=headers, timeout=30, trust_env=False) as client:
         yield client
+
+
+async def test_a_start_that_the_runtime_refuses_names_its_failed_proposal(database: str) -> None:
+    async with (
+        serve_runtime(ScriptedRuntime(invokes=[422])) as url,
+        running_hub(database, runtime_url=url) as hub,
+        hub.client() as client,
+        httpx.AsyncClient(base_url=hub.http, headers=bearer(hub.token()), trust_env=False) as http,
+    ):
+        path = f"/api/workflows/{await a_workflow(client)}/refinements"
+        refused = await http.post(path, json={"user_prompt": "x"})
+        assert (refused.status_code, problem(refused)["code"]) == (502, "runtime_refused")
+        assert "retry-after" not in refused.headers
+        proposal = await client.call("GET", f"/api/proposals/{problem(refused)['proposal_id']}")
+        assert (proposal["status"], proposal["failure"]["reason"]) == ("failed", "runtime_refused")
 
 
 async def test_a_start_and_its_proposal_have_the_legacy_form(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from http import HTTPStatus
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from google.rpc import code_pb2, error_details_pb2
@@ -39,7 +40,8 @@ EXAMPLES: list[HubError] = [
     errors.LimitReached("at most 5", retry_after_s=3),
     errors.ClientTooSlow("took nothing"),
     errors.RuntimeRefused("the runtime said no", status=422),
-    errors.RuntimeUnavailable("no answer"),
+    errors.RuntimeUnavailable("no connection"),
+    errors.InvokeUncertain("no answer"),
     errors.DatabaseUnavailable(),
     errors.KeysUnavailable(retry_after_s=3),
     errors.ShuttingDown(),
@@ -109,13 +111,16 @@ def test_the_legacy_error_codes_are_kept() -> None:
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
 def test_http_and_grpc_give_the_same_problem(error: HubError) -> None:
     problem = problem_json(error, instance="/api/x", trace_id="ab")
-    status = grpc_status(error)
+    status = grpc_status(error, trace_id="ab")
     info = error_details_pb2.ErrorInfo()
     assert status.details[0].Unpack(info)
     assert info.domain == "ide-orchestrator"
     assert info.reason == problem["code"]
     assert problem["type"] == f"/problems/{problem['code']}"
     assert (problem["instance"], problem["trace_id"]) == ("/api/x", "ab")
+    request = error_details_pb2.RequestInfo()
+    assert status.details[1].Unpack(request)
+    assert request.request_id == "ab"
     assert problem["detail"] == status.message
     assert status.code == problem_of(error).grpc
     retry = error_details_pb2.RetryInfo()
@@ -127,7 +132,7 @@ def test_http_and_grpc_give_the_same_problem(error: HubError) -> None:
 def test_wrong_fields_are_named_on_both_sides() -> None:
     error = EXAMPLES[0]
     violations = error_details_pb2.BadRequest()
-    assert grpc_status(error).details[1].Unpack(violations)
+    assert grpc_status(error, trace_id="").details[2].Unpack(violations)
     told = {violation.field: violation.description for violation in violations.field_violations}
     expected = {"user_prompt": "is missing", "colour\ufffd": "is not a field of this request"}
     assert told == problem_json(error, instance="", trace_id="")["fields"] == expected
@@ -138,6 +143,28 @@ def test_a_cursor_problem_gives_the_bounds_of_the_journal() -> None:
     assert (problem["floor"], problem["last_seq"], problem["status"]) == (3, 7, 410)
 
 
+def test_the_proposal_of_a_failed_start_is_named_on_both_sides() -> None:
+    error = errors.RuntimeRefused("no", status=422)
+    error.proposal_id = UUID(int=7)
+    info = error_details_pb2.ErrorInfo()
+    assert grpc_status(error, trace_id="").details[0].Unpack(info)
+    assert info.metadata["proposal_id"] == str(UUID(int=7))
+    assert problem_json(error, instance="", trace_id="")["proposal_id"] == str(UUID(int=7))
+    error.proposal_id = None
+    assert "proposal_id" not in problem_json(error, instance="", trace_id="")
+
+
+def test_what_clients_retry_by_themselves_is_what_may_be_retried() -> None:
+    """gRPC's retry policies name UNAVAILABLE: a start that they repeat must have reached no runtime."""
+    retried = {kind for kind, row in PROBLEMS.items() if row.grpc == code_pb2.UNAVAILABLE}
+    assert retried == {
+        errors.RuntimeUnavailable,
+        errors.DatabaseUnavailable,
+        errors.KeysUnavailable,
+        errors.ShuttingDown,
+    }
+
+
 @pytest.mark.parametrize("error", [ValueError("secret"), errors.LeaseLost("secret"), HubError("secret")])
 def test_what_is_not_in_the_table_is_internal(error: Exception) -> None:
     assert problem_of(error) is INTERNAL
@@ -146,4 +173,4 @@ def test_what_is_not_in_the_table_is_internal(error: Exception) -> None:
 def test_a_fault_of_the_hub_leaks_nothing() -> None:
     error = ValueError("secret")
     assert "secret" not in str(problem_json(error, instance="", trace_id=""))
-    assert "secret" not in str(grpc_status(error))
+    assert "secret" not in str(grpc_status(error, trace_id=""))

@@ -14,10 +14,10 @@ from server.http.errors import (
     not_ready,
     range_not_satisfiable,
     to_hub_error,
-    trace_id_of,
     upgrade_required,
 )
 from server.wire.problems import PROBLEMS
+from server.wire.trace_ids import trace_id_of
 
 LITESTAR = [
     error

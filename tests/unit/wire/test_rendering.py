@@ -13,6 +13,7 @@ from server.encoding.event_batch import delimited_event
 from server.wire import messages as m
 from server.wire import rendering
 from server.wire.codec import ProtobufCodec
+from server.wire.large_events import MAX_EVENT_BYTES
 from tests.contract.schema.golden_events import EVENTS
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -40,7 +41,9 @@ def test_the_binary_rendering_is_a_response_with_the_events() -> None:
 
 def test_several_segments_make_one_response() -> None:
     parts = [SEGMENT.up_to(5), SEGMENT.after(5)]
-    assert rendering.event_batch_responses(parts) == rendering.event_batch_response(SEGMENT)
+    assert list(rendering.event_batch_responses(parts, MAX_EVENT_BYTES)) == [
+        rendering.event_batch_response(SEGMENT)
+    ]
 
 
 def test_the_json_rendering_is_the_same_response() -> None:

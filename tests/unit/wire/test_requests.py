@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.domain.errors import InvalidArgument, NotFound, Unprocessable
-from server.domain.model import CreateWorkflow, ProposalStatus, StartRefinement
+from server.domain.model import CreateWorkflow, ProposalStatus, StartRefinement, Workflow
 from server.wire import messages as m
 from server.wire.definition import DEFAULT_DEFINITION, MAX_DEPTH
 from server.wire.pages import PageQuery, page_values
@@ -16,7 +17,7 @@ from server.wire.proposals import ProposalsQuery, proposals_query
 from server.wire.refinements import EventsQuery, StartRefinementRequest, events_query
 from server.wire.refinements import start_refinement as start_from_message
 from server.wire.validation import cursor, uuid_or_not_found
-from server.wire.workflows import CreateWorkflowRequest
+from server.wire.workflows import MAX_FILES, MAX_FILES_BYTES, CreateWorkflowRequest, workflow_message
 from server.wire.workflows import create_workflow as workflow_from_message
 
 WORKFLOW = UUID(int=7)
@@ -211,6 +212,20 @@ def test_a_definition_at_its_deepest_fits_into_a_message() -> None:
     page = m.ListWorkflowsResponse()
     page.workflows.add().agent_definition.update(command.agent_definition)
     assert m.ListWorkflowsResponse.FromString(page.SerializeToString()) == page
+
+
+def test_the_largest_workflow_fits_what_clients_accept_by_default() -> None:
+    paths = [f"/{n:03}/" + "/".join(["x" * 200] * 5) for n in range(MAX_FILES)]
+    text = "x" * (MAX_FILES_BYTES // MAX_FILES)
+    definition = {"zeros": [0] * 87_000}
+    command = create({"name": "n" * 200, "agent_definition": definition, "files": dict.fromkeys(paths, text)})
+    with pytest.raises(Unprocessable):
+        create({"name": "n", "agent_definition": {"zeros": [0] * 88_000}})
+    ids = [UUID(int=n) for n in range(3)]
+    now = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
+    workflow = Workflow(ids[0], command.name, ids[1], command.agent_definition, ids[2], now, command.files)
+    answer = m.GetWorkflowResponse(workflow=workflow_message(workflow))
+    assert 3 << 20 < answer.ByteSize() < 4 << 20
 
 
 def test_a_path_twice_in_a_message_is_refused() -> None:

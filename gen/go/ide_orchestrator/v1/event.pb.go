@@ -380,6 +380,12 @@ type Event struct {
 	// When the hub received the frame, or made the event itself (UTC). Clocks of replicas differ: not
 	// strictly increasing.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// How many bytes of the serialised event were left out because it is larger than the reader's
+	// `max_event_bytes`; 0 for a whole event. ReadEvent reads it whole.
+	OmittedBytes uint64 `protobuf:"varint,4,opt,name=omitted_bytes,json=omittedBytes,proto3" json:"omitted_bytes,omitempty"`
+	// True when more was left out than the contents of files that are marked with `content_omitted`: texts may
+	// be cut off, and lists may lack their last elements.
+	Truncated bool `protobuf:"varint,5,opt,name=truncated,proto3" json:"truncated,omitempty"`
 	// What happened. Absent when the reader knows fewer kinds than the writer: skip such an event. A client
 	// that rebuilds files or messages from events reads the proposal instead.
 	//
@@ -446,6 +452,20 @@ func (x *Event) GetCreateTime() *timestamppb.Timestamp {
 		return x.CreateTime
 	}
 	return nil
+}
+
+func (x *Event) GetOmittedBytes() uint64 {
+	if x != nil {
+		return x.OmittedBytes
+	}
+	return 0
+}
+
+func (x *Event) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
 }
 
 func (x *Event) GetKind() isEvent_Kind {
@@ -1897,7 +1917,7 @@ type FileChange struct {
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
 	// How it changed.
 	Kind FileChangeKind `protobuf:"varint,2,opt,name=kind,proto3,enum=ide_orchestrator.v1.FileChangeKind" json:"kind,omitempty"`
-	// The new content; absent when the file was deleted.
+	// The new content; absent when the file was deleted, and when it was left out (`content_omitted`).
 	//
 	// Types that are valid to be assigned to Content:
 	//
@@ -1913,9 +1933,11 @@ type FileChange struct {
 	// Time of the last change as the runtime spells it; empty when the runtime gives none.
 	ModifiedAt string `protobuf:"bytes,8,opt,name=modified_at,json=modifiedAt,proto3" json:"modified_at,omitempty"`
 	// True when characters that UTF-8 cannot encode (lone surrogates) were replaced by U+FFFD.
-	Sanitized     bool `protobuf:"varint,9,opt,name=sanitized,proto3" json:"sanitized,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Sanitized bool `protobuf:"varint,9,opt,name=sanitized,proto3" json:"sanitized,omitempty"`
+	// True when the content was left out because the event is larger than the reader's `max_event_bytes`.
+	ContentOmitted bool `protobuf:"varint,10,opt,name=content_omitted,json=contentOmitted,proto3" json:"content_omitted,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *FileChange) Reset() {
@@ -2018,6 +2040,13 @@ func (x *FileChange) GetModifiedAt() string {
 func (x *FileChange) GetSanitized() bool {
 	if x != nil {
 		return x.Sanitized
+	}
+	return false
+}
+
+func (x *FileChange) GetContentOmitted() bool {
+	if x != nil {
+		return x.ContentOmitted
 	}
 	return false
 }
@@ -2592,12 +2621,14 @@ var File_ide_orchestrator_v1_event_proto protoreflect.FileDescriptor
 
 const file_ide_orchestrator_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x1fide_orchestrator/v1/event.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd9\x04\n" +
+	"\x1fide_orchestrator/v1/event.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9c\x05\n" +
 	"\x05Event\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\rR\x03seq\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12;\n" +
 	"\vcreate_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\x12B\n" +
+	"createTime\x12#\n" +
+	"\romitted_bytes\x18\x04 \x01(\x04R\fomittedBytes\x12\x1c\n" +
+	"\ttruncated\x18\x05 \x01(\bR\ttruncated\x12B\n" +
 	"\vrun_started\x18\n" +
 	" \x01(\v2\x1f.ide_orchestrator.v1.RunStartedH\x00R\n" +
 	"runStarted\x12E\n" +
@@ -2707,7 +2738,7 @@ const file_ide_orchestrator_v1_event_proto_rawDesc = "" +
 	"\x05items\x18\x01 \x03(\v2\x19.ide_orchestrator.v1.TodoR\x05items\"8\n" +
 	"\x04Todo\x12\x18\n" +
 	"\acontent\x18\x01 \x01(\tR\acontent\x12\x16\n" +
-	"\x06status\x18\x02 \x01(\tR\x06status\"\xa9\x02\n" +
+	"\x06status\x18\x02 \x01(\tR\x06status\"\xd2\x02\n" +
 	"\n" +
 	"FileChange\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x127\n" +
@@ -2721,7 +2752,9 @@ const file_ide_orchestrator_v1_event_proto_rawDesc = "" +
 	"created_at\x18\a \x01(\tR\tcreatedAt\x12\x1f\n" +
 	"\vmodified_at\x18\b \x01(\tR\n" +
 	"modifiedAt\x12\x1c\n" +
-	"\tsanitized\x18\t \x01(\bR\tsanitizedB\t\n" +
+	"\tsanitized\x18\t \x01(\bR\tsanitized\x12'\n" +
+	"\x0fcontent_omitted\x18\n" +
+	" \x01(\bR\x0econtentOmittedB\t\n" +
 	"\acontent\"4\n" +
 	"\n" +
 	"UnreadFile\x12\x12\n" +

@@ -25,7 +25,7 @@ const (
 
 // Why a call failed. The value's name in lower case without the prefix is the `reason` of
 // google.rpc.ErrorInfo (domain `ide-orchestrator`) over gRPC and the `code` of application/problem+json over
-// HTTP.
+// HTTP. google.rpc.RequestInfo has the trace id as its `request_id`.
 type ProblemReason int32
 
 const (
@@ -47,7 +47,7 @@ const (
 	ProblemReason_PROBLEM_REASON_UNPROCESSABLE ProblemReason = 7
 	// The body or message is larger than allowed. HTTP 413, RESOURCE_EXHAUSTED.
 	ProblemReason_PROBLEM_REASON_TOO_LARGE ProblemReason = 8
-	// The runtime answered with an error. HTTP 502, UNAVAILABLE.
+	// The runtime refused the run. HTTP 502, FAILED_PRECONDITION; trying again does not help by itself.
 	ProblemReason_PROBLEM_REASON_RUNTIME_REFUSED ProblemReason = 9
 	// The runtime could not be reached. HTTP 503, UNAVAILABLE; try again later.
 	ProblemReason_PROBLEM_REASON_RUNTIME_UNAVAILABLE ProblemReason = 10
@@ -66,6 +66,9 @@ const (
 	// The client was too slow: the reader of a stream took too little data, or a request did not arrive
 	// completely. HTTP 408, ABORTED; a reader watches again from its last seq.
 	ProblemReason_PROBLEM_REASON_READER_TOO_SLOW ProblemReason = 17
+	// The runtime did not answer a start: it may have taken the run or not. HTTP 503, UNKNOWN; each further
+	// attempt may start another run.
+	ProblemReason_PROBLEM_REASON_INVOKE_UNCERTAIN ProblemReason = 18
 )
 
 // Enum value maps for ProblemReason.
@@ -89,6 +92,7 @@ var (
 		15: "PROBLEM_REASON_KEYS_UNAVAILABLE",
 		16: "PROBLEM_REASON_LIMIT_REACHED",
 		17: "PROBLEM_REASON_READER_TOO_SLOW",
+		18: "PROBLEM_REASON_INVOKE_UNCERTAIN",
 	}
 	ProblemReason_value = map[string]int32{
 		"PROBLEM_REASON_UNSPECIFIED":          0,
@@ -109,6 +113,7 @@ var (
 		"PROBLEM_REASON_KEYS_UNAVAILABLE":     15,
 		"PROBLEM_REASON_LIMIT_REACHED":        16,
 		"PROBLEM_REASON_READER_TOO_SLOW":      17,
+		"PROBLEM_REASON_INVOKE_UNCERTAIN":     18,
 	}
 )
 
@@ -143,7 +148,7 @@ var File_ide_orchestrator_v1_problem_proto protoreflect.FileDescriptor
 
 const file_ide_orchestrator_v1_problem_proto_rawDesc = "" +
 	"\n" +
-	"!ide_orchestrator/v1/problem.proto\x12\x13ide_orchestrator.v1*\xff\x04\n" +
+	"!ide_orchestrator/v1/problem.proto\x12\x13ide_orchestrator.v1*\xa4\x05\n" +
 	"\rProblemReason\x12\x1e\n" +
 	"\x1aPROBLEM_REASON_UNSPECIFIED\x10\x00\x12#\n" +
 	"\x1fPROBLEM_REASON_INVALID_ARGUMENT\x10\x01\x12\"\n" +
@@ -163,7 +168,8 @@ const file_ide_orchestrator_v1_problem_proto_rawDesc = "" +
 	"\x19PROBLEM_REASON_KEY_REUSED\x10\x0e\x12#\n" +
 	"\x1fPROBLEM_REASON_KEYS_UNAVAILABLE\x10\x0f\x12 \n" +
 	"\x1cPROBLEM_REASON_LIMIT_REACHED\x10\x10\x12\"\n" +
-	"\x1ePROBLEM_REASON_READER_TOO_SLOW\x10\x11B\xe5\x01\n" +
+	"\x1ePROBLEM_REASON_READER_TOO_SLOW\x10\x11\x12#\n" +
+	"\x1fPROBLEM_REASON_INVOKE_UNCERTAIN\x10\x12B\xe5\x01\n" +
 	"\x17com.ide_orchestrator.v1B\fProblemProtoP\x01ZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1\xa2\x02\x03IXX\xaa\x02\x12IdeOrchestrator.V1\xca\x02\x12IdeOrchestrator\\V1\xe2\x02\x1eIdeOrchestrator\\V1\\GPBMetadata\xea\x02\x13IdeOrchestrator::V1b\x06proto3"
 
 var (

@@ -57,7 +57,7 @@ type Proposal struct {
 	ResolvedByUserId *string `protobuf:"bytes,14,opt,name=resolved_by_user_id,json=resolvedByUserId,proto3,oneof" json:"resolved_by_user_id,omitempty"`
 	// When it was accepted or rejected (UTC); absent before that.
 	ResolveTime *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=resolve_time,json=resolveTime,proto3" json:"resolve_time,omitempty"`
-	// Why it failed; absent unless the status is FAILED.
+	// Why the run did not complete; present when the status is FAILED or CANCELLED.
 	Failure *Failure `protobuf:"bytes,16,opt,name=failure,proto3" json:"failure,omitempty"`
 	// Files that the run produced and that `generated_files` leaves out because of their paths, in path
 	// order; empty before the terminal status, and in lists.
@@ -525,7 +525,8 @@ func (x *GetProposalResponse) GetProposal() *Proposal {
 // Request of ListProposals.
 type ListProposalsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Maximum number of proposals to return: 1 to 200; 0 means 50.
+	// Maximum number of proposals to return: 1 to 200; 0 means 50. Fewer are returned when these would be more
+	// than about 3 MiB.
 	PageSize uint32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// `next_page_token` of the previous page; empty for the first. Opaque.
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`

@@ -110,7 +110,7 @@ type Refinement struct {
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When it reached its terminal status (UTC); absent before that.
 	CompleteTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=complete_time,json=completeTime,proto3" json:"complete_time,omitempty"`
-	// Why it failed; absent unless the status is FAILED.
+	// Why it did not complete; present when the status is FAILED or CANCELLED.
 	Failure       *Failure `protobuf:"bytes,10,opt,name=failure,proto3" json:"failure,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -216,10 +216,10 @@ func (x *Refinement) GetFailure() *Failure {
 	return nil
 }
 
-// Why a run failed.
+// Why a run did not complete.
 type Failure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Stable code, such as `upstream_error`, `runtime_unavailable` or `deadline_exceeded`.
+	// Stable code, such as `upstream_error`, `runtime_unavailable`, `deadline_exceeded` or `cancelled`.
 	Reason string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
 	// The reason in words, for people.
 	Message       string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
@@ -288,7 +288,8 @@ type StartRefinementRequest struct {
 	// hours; empty for none. Sending the same request again with the same key does not start a second run.
 	// Over HTTP it is the header `Idempotency-Key`. A different request with the key: INVALID_ARGUMENT
 	// (`key_reused`). While the first request is still being processed: FAILED_PRECONDITION with RetryInfo.
-	// When the runtime does not accept the run, the key can be used again.
+	// When the runtime did not accept the run (the three errors of StartRefinement above), the same request
+	// with the same key starts a new run: send it again when a person decides so, or after UNAVAILABLE.
 	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -512,7 +513,12 @@ type WatchRefinementRequest struct {
 	// The thread (UUID).
 	ThreadId string `protobuf:"bytes,1,opt,name=thread_id,json=threadId,proto3" json:"thread_id,omitempty"`
 	// The last seq that the caller has; only later events are sent. 0 for all events.
-	AfterSeq      uint32 `protobuf:"varint,2,opt,name=after_seq,json=afterSeq,proto3" json:"after_seq,omitempty"`
+	AfterSeq uint32 `protobuf:"varint,2,opt,name=after_seq,json=afterSeq,proto3" json:"after_seq,omitempty"`
+	// An event above this size is delivered with parts left out (`Event.omitted_bytes`), in bytes of the
+	// serialised event: at least 65,536; 0 means 3,145,728, which fits a client's default limit. A message of
+	// several events is not larger than this or 3,145,728 bytes, whichever is less. Callers that raise it also
+	// raise their own limit for messages.
+	MaxEventBytes uint32 `protobuf:"varint,3,opt,name=max_event_bytes,json=maxEventBytes,proto3" json:"max_event_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -557,6 +563,13 @@ func (x *WatchRefinementRequest) GetThreadId() string {
 func (x *WatchRefinementRequest) GetAfterSeq() uint32 {
 	if x != nil {
 		return x.AfterSeq
+	}
+	return 0
+}
+
+func (x *WatchRefinementRequest) GetMaxEventBytes() uint32 {
+	if x != nil {
+		return x.MaxEventBytes
 	}
 	return 0
 }
@@ -1003,10 +1016,13 @@ type ListEventsRequest struct {
 	ThreadId string `protobuf:"bytes,1,opt,name=thread_id,json=threadId,proto3" json:"thread_id,omitempty"`
 	// The last seq that the caller has; only later events are returned. 0 for all events.
 	AfterSeq uint32 `protobuf:"varint,2,opt,name=after_seq,json=afterSeq,proto3" json:"after_seq,omitempty"`
-	// Maximum number of events to return: 1 to 1,000; 0 means 100.
+	// Maximum number of events to return: 1 to 1,000; 0 means 100. Fewer are returned when these would be more
+	// than about 3 MiB, but at least one if there is any.
 	Limit uint32 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
 	// How long to wait for the first event when there is none yet, in seconds: 0 to 25.
-	WaitSeconds   uint32 `protobuf:"varint,4,opt,name=wait_seconds,json=waitSeconds,proto3" json:"wait_seconds,omitempty"`
+	WaitSeconds uint32 `protobuf:"varint,4,opt,name=wait_seconds,json=waitSeconds,proto3" json:"wait_seconds,omitempty"`
+	// As in WatchRefinementRequest.
+	MaxEventBytes uint32 `protobuf:"varint,5,opt,name=max_event_bytes,json=maxEventBytes,proto3" json:"max_event_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1065,6 +1081,13 @@ func (x *ListEventsRequest) GetLimit() uint32 {
 func (x *ListEventsRequest) GetWaitSeconds() uint32 {
 	if x != nil {
 		return x.WaitSeconds
+	}
+	return 0
+}
+
+func (x *ListEventsRequest) GetMaxEventBytes() uint32 {
+	if x != nil {
+		return x.MaxEventBytes
 	}
 	return 0
 }
@@ -1133,6 +1156,134 @@ func (x *ListEventsResponse) GetComplete() bool {
 	return false
 }
 
+// Request of ReadEvent.
+type ReadEventRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The thread (UUID).
+	ThreadId string `protobuf:"bytes,1,opt,name=thread_id,json=threadId,proto3" json:"thread_id,omitempty"`
+	// The event: 1 or more.
+	Seq uint32 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	// Where to begin, in bytes of the serialised event: 0, or where an interrupted call ended.
+	Offset        uint64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadEventRequest) Reset() {
+	*x = ReadEventRequest{}
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadEventRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadEventRequest) ProtoMessage() {}
+
+func (x *ReadEventRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadEventRequest.ProtoReflect.Descriptor instead.
+func (*ReadEventRequest) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ReadEventRequest) GetThreadId() string {
+	if x != nil {
+		return x.ThreadId
+	}
+	return ""
+}
+
+func (x *ReadEventRequest) GetSeq() uint32 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *ReadEventRequest) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+// A piece of a serialised Event.
+type ReadEventResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The bytes: at most 1 MiB.
+	Data []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	// Where they begin in the serialised event.
+	Offset uint64 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
+	// Size of the whole serialised event in bytes. The last piece ends here.
+	SizeBytes     uint64 `protobuf:"varint,3,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadEventResponse) Reset() {
+	*x = ReadEventResponse{}
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadEventResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadEventResponse) ProtoMessage() {}
+
+func (x *ReadEventResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadEventResponse.ProtoReflect.Descriptor instead.
+func (*ReadEventResponse) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ReadEventResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *ReadEventResponse) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *ReadEventResponse) GetSizeBytes() uint64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
 var File_ide_orchestrator_v1_refinement_proto protoreflect.FileDescriptor
 
 const file_ide_orchestrator_v1_refinement_proto_rawDesc = "" +
@@ -1178,10 +1329,11 @@ const file_ide_orchestrator_v1_refinement_proto_rawDesc = "" +
 	"\x15GetRefinementResponse\x12?\n" +
 	"\n" +
 	"refinement\x18\x01 \x01(\v2\x1f.ide_orchestrator.v1.RefinementR\n" +
-	"refinement\"R\n" +
+	"refinement\"z\n" +
 	"\x16WatchRefinementRequest\x12\x1b\n" +
 	"\tthread_id\x18\x01 \x01(\tR\bthreadId\x12\x1b\n" +
-	"\tafter_seq\x18\x02 \x01(\rR\bafterSeq\"\x8e\x02\n" +
+	"\tafter_seq\x18\x02 \x01(\rR\bafterSeq\x12&\n" +
+	"\x0fmax_event_bytes\x18\x03 \x01(\rR\rmaxEventBytes\"\x8e\x02\n" +
 	"\x17WatchRefinementResponse\x122\n" +
 	"\x05hello\x18\x01 \x01(\v2\x1a.ide_orchestrator.v1.HelloH\x00R\x05hello\x127\n" +
 	"\x05batch\x18\x02 \x01(\v2\x1f.ide_orchestrator.v1.EventBatchH\x00R\x05batch\x12>\n" +
@@ -1206,30 +1358,41 @@ const file_ide_orchestrator_v1_refinement_proto_rawDesc = "" +
 	"\x18CancelRefinementResponse\x12?\n" +
 	"\n" +
 	"refinement\x18\x01 \x01(\v2\x1f.ide_orchestrator.v1.RefinementR\n" +
-	"refinement\"\x86\x01\n" +
+	"refinement\"\xae\x01\n" +
 	"\x11ListEventsRequest\x12\x1b\n" +
 	"\tthread_id\x18\x01 \x01(\tR\bthreadId\x12\x1b\n" +
 	"\tafter_seq\x18\x02 \x01(\rR\bafterSeq\x12\x14\n" +
 	"\x05limit\x18\x03 \x01(\rR\x05limit\x12!\n" +
-	"\fwait_seconds\x18\x04 \x01(\rR\vwaitSeconds\"\x9c\x01\n" +
+	"\fwait_seconds\x18\x04 \x01(\rR\vwaitSeconds\x12&\n" +
+	"\x0fmax_event_bytes\x18\x05 \x01(\rR\rmaxEventBytes\"\x9c\x01\n" +
 	"\x12ListEventsResponse\x122\n" +
 	"\x06events\x18\x01 \x03(\v2\x1a.ide_orchestrator.v1.EventR\x06events\x126\n" +
 	"\bposition\x18\x02 \x01(\v2\x1a.ide_orchestrator.v1.HelloR\bposition\x12\x1a\n" +
-	"\bcomplete\x18\x03 \x01(\bR\bcomplete*\xcf\x01\n" +
+	"\bcomplete\x18\x03 \x01(\bR\bcomplete\"Y\n" +
+	"\x10ReadEventRequest\x12\x1b\n" +
+	"\tthread_id\x18\x01 \x01(\tR\bthreadId\x12\x10\n" +
+	"\x03seq\x18\x02 \x01(\rR\x03seq\x12\x16\n" +
+	"\x06offset\x18\x03 \x01(\x04R\x06offset\"^\n" +
+	"\x11ReadEventResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12\x16\n" +
+	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes*\xcf\x01\n" +
 	"\x0eProposalStatus\x12\x1f\n" +
 	"\x1bPROPOSAL_STATUS_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aPROPOSAL_STATUS_PROCESSING\x10\x01\x12\x1d\n" +
 	"\x19PROPOSAL_STATUS_COMPLETED\x10\x02\x12\x1a\n" +
 	"\x16PROPOSAL_STATUS_FAILED\x10\x03\x12\x1d\n" +
 	"\x19PROPOSAL_STATUS_CANCELLED\x10\x04\x12\"\n" +
-	"\x1ePROPOSAL_STATUS_AWAITING_INPUT\x10\x052\xa9\x04\n" +
+	"\x1ePROPOSAL_STATUS_AWAITING_INPUT\x10\x052\x87\x05\n" +
 	"\x11RefinementService\x12l\n" +
 	"\x0fStartRefinement\x12+.ide_orchestrator.v1.StartRefinementRequest\x1a,.ide_orchestrator.v1.StartRefinementResponse\x12f\n" +
 	"\rGetRefinement\x12).ide_orchestrator.v1.GetRefinementRequest\x1a*.ide_orchestrator.v1.GetRefinementResponse\x12n\n" +
 	"\x0fWatchRefinement\x12+.ide_orchestrator.v1.WatchRefinementRequest\x1a,.ide_orchestrator.v1.WatchRefinementResponse0\x01\x12o\n" +
 	"\x10CancelRefinement\x12,.ide_orchestrator.v1.CancelRefinementRequest\x1a-.ide_orchestrator.v1.CancelRefinementResponse\x12]\n" +
 	"\n" +
-	"ListEvents\x12&.ide_orchestrator.v1.ListEventsRequest\x1a'.ide_orchestrator.v1.ListEventsResponseB\xe8\x01\n" +
+	"ListEvents\x12&.ide_orchestrator.v1.ListEventsRequest\x1a'.ide_orchestrator.v1.ListEventsResponse\x12\\\n" +
+	"\tReadEvent\x12%.ide_orchestrator.v1.ReadEventRequest\x1a&.ide_orchestrator.v1.ReadEventResponse0\x01B\xe8\x01\n" +
 	"\x17com.ide_orchestrator.v1B\x0fRefinementProtoP\x01ZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1\xa2\x02\x03IXX\xaa\x02\x12IdeOrchestrator.V1\xca\x02\x12IdeOrchestrator\\V1\xe2\x02\x1eIdeOrchestrator\\V1\\GPBMetadata\xea\x02\x13IdeOrchestrator::V1b\x06proto3"
 
 var (
@@ -1245,7 +1408,7 @@ func file_ide_orchestrator_v1_refinement_proto_rawDescGZIP() []byte {
 }
 
 var file_ide_orchestrator_v1_refinement_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_ide_orchestrator_v1_refinement_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_ide_orchestrator_v1_refinement_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_ide_orchestrator_v1_refinement_proto_goTypes = []any{
 	(ProposalStatus)(0),              // 0: ide_orchestrator.v1.ProposalStatus
 	(*Refinement)(nil),               // 1: ide_orchestrator.v1.Refinement
@@ -1264,13 +1427,15 @@ var file_ide_orchestrator_v1_refinement_proto_goTypes = []any{
 	(*CancelRefinementResponse)(nil), // 14: ide_orchestrator.v1.CancelRefinementResponse
 	(*ListEventsRequest)(nil),        // 15: ide_orchestrator.v1.ListEventsRequest
 	(*ListEventsResponse)(nil),       // 16: ide_orchestrator.v1.ListEventsResponse
-	(*timestamppb.Timestamp)(nil),    // 17: google.protobuf.Timestamp
-	(*Event)(nil),                    // 18: ide_orchestrator.v1.Event
+	(*ReadEventRequest)(nil),         // 17: ide_orchestrator.v1.ReadEventRequest
+	(*ReadEventResponse)(nil),        // 18: ide_orchestrator.v1.ReadEventResponse
+	(*timestamppb.Timestamp)(nil),    // 19: google.protobuf.Timestamp
+	(*Event)(nil),                    // 20: ide_orchestrator.v1.Event
 }
 var file_ide_orchestrator_v1_refinement_proto_depIdxs = []int32{
 	0,  // 0: ide_orchestrator.v1.Refinement.status:type_name -> ide_orchestrator.v1.ProposalStatus
-	17, // 1: ide_orchestrator.v1.Refinement.create_time:type_name -> google.protobuf.Timestamp
-	17, // 2: ide_orchestrator.v1.Refinement.complete_time:type_name -> google.protobuf.Timestamp
+	19, // 1: ide_orchestrator.v1.Refinement.create_time:type_name -> google.protobuf.Timestamp
+	19, // 2: ide_orchestrator.v1.Refinement.complete_time:type_name -> google.protobuf.Timestamp
 	2,  // 3: ide_orchestrator.v1.Refinement.failure:type_name -> ide_orchestrator.v1.Failure
 	1,  // 4: ide_orchestrator.v1.StartRefinementResponse.refinement:type_name -> ide_orchestrator.v1.Refinement
 	1,  // 5: ide_orchestrator.v1.GetRefinementResponse.refinement:type_name -> ide_orchestrator.v1.Refinement
@@ -1278,22 +1443,24 @@ var file_ide_orchestrator_v1_refinement_proto_depIdxs = []int32{
 	10, // 7: ide_orchestrator.v1.WatchRefinementResponse.batch:type_name -> ide_orchestrator.v1.EventBatch
 	11, // 8: ide_orchestrator.v1.WatchRefinementResponse.heartbeat:type_name -> ide_orchestrator.v1.Heartbeat
 	12, // 9: ide_orchestrator.v1.WatchRefinementResponse.reconnect:type_name -> ide_orchestrator.v1.Reconnect
-	18, // 10: ide_orchestrator.v1.EventBatch.events:type_name -> ide_orchestrator.v1.Event
+	20, // 10: ide_orchestrator.v1.EventBatch.events:type_name -> ide_orchestrator.v1.Event
 	1,  // 11: ide_orchestrator.v1.CancelRefinementResponse.refinement:type_name -> ide_orchestrator.v1.Refinement
-	18, // 12: ide_orchestrator.v1.ListEventsResponse.events:type_name -> ide_orchestrator.v1.Event
+	20, // 12: ide_orchestrator.v1.ListEventsResponse.events:type_name -> ide_orchestrator.v1.Event
 	9,  // 13: ide_orchestrator.v1.ListEventsResponse.position:type_name -> ide_orchestrator.v1.Hello
 	3,  // 14: ide_orchestrator.v1.RefinementService.StartRefinement:input_type -> ide_orchestrator.v1.StartRefinementRequest
 	5,  // 15: ide_orchestrator.v1.RefinementService.GetRefinement:input_type -> ide_orchestrator.v1.GetRefinementRequest
 	7,  // 16: ide_orchestrator.v1.RefinementService.WatchRefinement:input_type -> ide_orchestrator.v1.WatchRefinementRequest
 	13, // 17: ide_orchestrator.v1.RefinementService.CancelRefinement:input_type -> ide_orchestrator.v1.CancelRefinementRequest
 	15, // 18: ide_orchestrator.v1.RefinementService.ListEvents:input_type -> ide_orchestrator.v1.ListEventsRequest
-	4,  // 19: ide_orchestrator.v1.RefinementService.StartRefinement:output_type -> ide_orchestrator.v1.StartRefinementResponse
-	6,  // 20: ide_orchestrator.v1.RefinementService.GetRefinement:output_type -> ide_orchestrator.v1.GetRefinementResponse
-	8,  // 21: ide_orchestrator.v1.RefinementService.WatchRefinement:output_type -> ide_orchestrator.v1.WatchRefinementResponse
-	14, // 22: ide_orchestrator.v1.RefinementService.CancelRefinement:output_type -> ide_orchestrator.v1.CancelRefinementResponse
-	16, // 23: ide_orchestrator.v1.RefinementService.ListEvents:output_type -> ide_orchestrator.v1.ListEventsResponse
-	19, // [19:24] is the sub-list for method output_type
-	14, // [14:19] is the sub-list for method input_type
+	17, // 19: ide_orchestrator.v1.RefinementService.ReadEvent:input_type -> ide_orchestrator.v1.ReadEventRequest
+	4,  // 20: ide_orchestrator.v1.RefinementService.StartRefinement:output_type -> ide_orchestrator.v1.StartRefinementResponse
+	6,  // 21: ide_orchestrator.v1.RefinementService.GetRefinement:output_type -> ide_orchestrator.v1.GetRefinementResponse
+	8,  // 22: ide_orchestrator.v1.RefinementService.WatchRefinement:output_type -> ide_orchestrator.v1.WatchRefinementResponse
+	14, // 23: ide_orchestrator.v1.RefinementService.CancelRefinement:output_type -> ide_orchestrator.v1.CancelRefinementResponse
+	16, // 24: ide_orchestrator.v1.RefinementService.ListEvents:output_type -> ide_orchestrator.v1.ListEventsResponse
+	18, // 25: ide_orchestrator.v1.RefinementService.ReadEvent:output_type -> ide_orchestrator.v1.ReadEventResponse
+	20, // [20:26] is the sub-list for method output_type
+	14, // [14:20] is the sub-list for method input_type
 	14, // [14:14] is the sub-list for extension type_name
 	14, // [14:14] is the sub-list for extension extendee
 	0,  // [0:14] is the sub-list for field type_name
@@ -1318,7 +1485,7 @@ func file_ide_orchestrator_v1_refinement_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ide_orchestrator_v1_refinement_proto_rawDesc), len(file_ide_orchestrator_v1_refinement_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

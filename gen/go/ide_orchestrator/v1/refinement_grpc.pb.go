@@ -26,6 +26,7 @@ const (
 	RefinementService_WatchRefinement_FullMethodName  = "/ide_orchestrator.v1.RefinementService/WatchRefinement"
 	RefinementService_CancelRefinement_FullMethodName = "/ide_orchestrator.v1.RefinementService/CancelRefinement"
 	RefinementService_ListEvents_FullMethodName       = "/ide_orchestrator.v1.RefinementService/ListEvents"
+	RefinementService_ReadEvent_FullMethodName        = "/ide_orchestrator.v1.RefinementService/ReadEvent"
 )
 
 // RefinementServiceClient is the client API for RefinementService service.
@@ -35,19 +36,28 @@ const (
 // Starts, follows and cancels refinements.
 type RefinementServiceClient interface {
 	// Stores the request, starts the run on the runtime and returns once the runtime has accepted it.
-	// NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is invalid. UNAVAILABLE: the runtime did not
-	// accept the run; when the details name a proposal, its status is failed.
+	// NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is invalid. FAILED_PRECONDITION: the runtime
+	// refused the run (`runtime_refused`). UNKNOWN: the runtime did not answer, and may have taken the run or
+	// not (`invoke_uncertain`). UNAVAILABLE: the runtime did not get the run (`runtime_unavailable`). When the
+	// metadata of ErrorInfo has a `proposal_id`, that proposal was stored, with the status failed.
 	StartRefinement(ctx context.Context, in *StartRefinementRequest, opts ...grpc.CallOption) (*StartRefinementResponse, error)
 	// Reads a refinement's status. NOT_FOUND: the thread does not exist, or the caller may not see it.
 	GetRefinement(ctx context.Context, in *GetRefinementRequest, opts ...grpc.CallOption) (*GetRefinementResponse, error)
 	// Follows a refinement: streams all events after the cursor, then each new event as it is committed. After
-	// the terminal event the stream ends with OK. OUT_OF_RANGE: the cursor is below the floor or past the end
-	// of the journal.
+	// the terminal event the stream ends with OK. Every message fits a client's default limit of 4 MiB, unless
+	// the caller asks for larger events. OUT_OF_RANGE: the cursor is below the floor or past the end of the
+	// journal.
 	WatchRefinement(ctx context.Context, in *WatchRefinementRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRefinementResponse], error)
 	// Cancels the run. When the run has already ended, changes nothing and returns the refinement.
 	CancelRefinement(ctx context.Context, in *CancelRefinementRequest, opts ...grpc.CallOption) (*CancelRefinementResponse, error)
-	// Reads a page of events. When there is none yet, waits for the first for up to `wait_seconds`.
+	// Reads a page of events. When there is none yet, waits for the first for up to `wait_seconds`. A page has
+	// at most about 3 MiB, so it may have fewer events than `limit`.
 	ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error)
+	// Reads one event whole, in pieces, however large it is: for events that WatchRefinement and ListEvents
+	// deliver with parts left out (`omitted_bytes`). The joined pieces are a serialised Event. NOT_FOUND: the
+	// thread does not exist, or the caller may not see it. OUT_OF_RANGE: the event was removed or does not exist
+	// yet. INVALID_ARGUMENT: `offset` is past its end. RESOURCE_EXHAUSTED: the caller reads too many at a time.
+	ReadEvent(ctx context.Context, in *ReadEventRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadEventResponse], error)
 }
 
 type refinementServiceClient struct {
@@ -117,6 +127,25 @@ func (c *refinementServiceClient) ListEvents(ctx context.Context, in *ListEvents
 	return out, nil
 }
 
+func (c *refinementServiceClient) ReadEvent(ctx context.Context, in *ReadEventRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadEventResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &RefinementService_ServiceDesc.Streams[1], RefinementService_ReadEvent_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReadEventRequest, ReadEventResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RefinementService_ReadEventClient = grpc.ServerStreamingClient[ReadEventResponse]
+
 // RefinementServiceServer is the server API for RefinementService service.
 // All implementations must embed UnimplementedRefinementServiceServer
 // for forward compatibility.
@@ -124,19 +153,28 @@ func (c *refinementServiceClient) ListEvents(ctx context.Context, in *ListEvents
 // Starts, follows and cancels refinements.
 type RefinementServiceServer interface {
 	// Stores the request, starts the run on the runtime and returns once the runtime has accepted it.
-	// NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is invalid. UNAVAILABLE: the runtime did not
-	// accept the run; when the details name a proposal, its status is failed.
+	// NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is invalid. FAILED_PRECONDITION: the runtime
+	// refused the run (`runtime_refused`). UNKNOWN: the runtime did not answer, and may have taken the run or
+	// not (`invoke_uncertain`). UNAVAILABLE: the runtime did not get the run (`runtime_unavailable`). When the
+	// metadata of ErrorInfo has a `proposal_id`, that proposal was stored, with the status failed.
 	StartRefinement(context.Context, *StartRefinementRequest) (*StartRefinementResponse, error)
 	// Reads a refinement's status. NOT_FOUND: the thread does not exist, or the caller may not see it.
 	GetRefinement(context.Context, *GetRefinementRequest) (*GetRefinementResponse, error)
 	// Follows a refinement: streams all events after the cursor, then each new event as it is committed. After
-	// the terminal event the stream ends with OK. OUT_OF_RANGE: the cursor is below the floor or past the end
-	// of the journal.
+	// the terminal event the stream ends with OK. Every message fits a client's default limit of 4 MiB, unless
+	// the caller asks for larger events. OUT_OF_RANGE: the cursor is below the floor or past the end of the
+	// journal.
 	WatchRefinement(*WatchRefinementRequest, grpc.ServerStreamingServer[WatchRefinementResponse]) error
 	// Cancels the run. When the run has already ended, changes nothing and returns the refinement.
 	CancelRefinement(context.Context, *CancelRefinementRequest) (*CancelRefinementResponse, error)
-	// Reads a page of events. When there is none yet, waits for the first for up to `wait_seconds`.
+	// Reads a page of events. When there is none yet, waits for the first for up to `wait_seconds`. A page has
+	// at most about 3 MiB, so it may have fewer events than `limit`.
 	ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error)
+	// Reads one event whole, in pieces, however large it is: for events that WatchRefinement and ListEvents
+	// deliver with parts left out (`omitted_bytes`). The joined pieces are a serialised Event. NOT_FOUND: the
+	// thread does not exist, or the caller may not see it. OUT_OF_RANGE: the event was removed or does not exist
+	// yet. INVALID_ARGUMENT: `offset` is past its end. RESOURCE_EXHAUSTED: the caller reads too many at a time.
+	ReadEvent(*ReadEventRequest, grpc.ServerStreamingServer[ReadEventResponse]) error
 	mustEmbedUnimplementedRefinementServiceServer()
 }
 
@@ -161,6 +199,9 @@ func (UnimplementedRefinementServiceServer) CancelRefinement(context.Context, *C
 }
 func (UnimplementedRefinementServiceServer) ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListEvents not implemented")
+}
+func (UnimplementedRefinementServiceServer) ReadEvent(*ReadEventRequest, grpc.ServerStreamingServer[ReadEventResponse]) error {
+	return status.Error(codes.Unimplemented, "method ReadEvent not implemented")
 }
 func (UnimplementedRefinementServiceServer) mustEmbedUnimplementedRefinementServiceServer() {}
 func (UnimplementedRefinementServiceServer) testEmbeddedByValue()                           {}
@@ -266,6 +307,17 @@ func _RefinementService_ListEvents_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RefinementService_ReadEvent_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ReadEventRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(RefinementServiceServer).ReadEvent(m, &grpc.GenericServerStream[ReadEventRequest, ReadEventResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RefinementService_ReadEventServer = grpc.ServerStreamingServer[ReadEventResponse]
+
 // RefinementService_ServiceDesc is the grpc.ServiceDesc for RefinementService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -294,6 +346,11 @@ var RefinementService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "WatchRefinement",
 			Handler:       _RefinementService_WatchRefinement_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ReadEvent",
+			Handler:       _RefinementService_ReadEvent_Handler,
 			ServerStreams: true,
 		},
 	},

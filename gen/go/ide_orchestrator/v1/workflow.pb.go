@@ -34,7 +34,7 @@ type Workflow struct {
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// The owner (UUID).
 	OwnerUserId string `protobuf:"bytes,3,opt,name=owner_user_id,json=ownerUserId,proto3" json:"owner_user_id,omitempty"`
-	// The definition from which the runtime builds the agent; never empty.
+	// The definition from which the runtime builds the agent; never empty, but absent in lists.
 	AgentDefinition *structpb.Struct `protobuf:"bytes,4,opt,name=agent_definition,json=agentDefinition,proto3" json:"agent_definition,omitempty"`
 	// The draft that refinements start from (UUID).
 	CurrentDraftId string `protobuf:"bytes,5,opt,name=current_draft_id,json=currentDraftId,proto3" json:"current_draft_id,omitempty"`

@@ -34,9 +34,10 @@ const (
 type WorkflowServiceClient interface {
 	// Creates a workflow with its first draft. INVALID_ARGUMENT: a field is invalid.
 	CreateWorkflow(ctx context.Context, in *CreateWorkflowRequest, opts ...grpc.CallOption) (*CreateWorkflowResponse, error)
-	// Reads a workflow with its current draft's files. NOT_FOUND: it does not exist, or is another user's.
+	// Reads a workflow with its current draft's files, which fit a client's default limit of 4 MiB. NOT_FOUND: it
+	// does not exist, or is another user's.
 	GetWorkflow(ctx context.Context, in *GetWorkflowRequest, opts ...grpc.CallOption) (*GetWorkflowResponse, error)
-	// Lists the caller's workflows without files, newest first.
+	// Lists the caller's workflows without their definitions and files, newest first.
 	ListWorkflows(ctx context.Context, in *ListWorkflowsRequest, opts ...grpc.CallOption) (*ListWorkflowsResponse, error)
 }
 
@@ -86,9 +87,10 @@ func (c *workflowServiceClient) ListWorkflows(ctx context.Context, in *ListWorkf
 type WorkflowServiceServer interface {
 	// Creates a workflow with its first draft. INVALID_ARGUMENT: a field is invalid.
 	CreateWorkflow(context.Context, *CreateWorkflowRequest) (*CreateWorkflowResponse, error)
-	// Reads a workflow with its current draft's files. NOT_FOUND: it does not exist, or is another user's.
+	// Reads a workflow with its current draft's files, which fit a client's default limit of 4 MiB. NOT_FOUND: it
+	// does not exist, or is another user's.
 	GetWorkflow(context.Context, *GetWorkflowRequest) (*GetWorkflowResponse, error)
-	// Lists the caller's workflows without files, newest first.
+	// Lists the caller's workflows without their definitions and files, newest first.
 	ListWorkflows(context.Context, *ListWorkflowsRequest) (*ListWorkflowsResponse, error)
 	mustEmbedUnimplementedWorkflowServiceServer()
 }

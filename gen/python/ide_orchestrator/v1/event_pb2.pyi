@@ -201,6 +201,8 @@ class Event(_message.Message):
     SEQ_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    OMITTED_BYTES_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
     RUN_STARTED_FIELD_NUMBER: _builtins.int
     STATE_UPDATE_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
@@ -212,6 +214,14 @@ class Event(_message.Message):
     """Position in the thread's journal: 1, 2, 3… without gaps."""
     epoch: _builtins.int
     """Grows by one at each discontinuity; 1 for a thread that never had one."""
+    omitted_bytes: _builtins.int
+    """How many bytes of the serialised event were left out because it is larger than the reader's
+    `max_event_bytes`; 0 for a whole event. ReadEvent reads it whole.
+    """
+    truncated: _builtins.bool
+    """True when more was left out than the contents of files that are marked with `content_omitted`: texts may
+    be cut off, and lists may lack their last elements.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the hub received the frame, or made the event itself (UTC). Clocks of replicas differ: not
@@ -252,6 +262,8 @@ class Event(_message.Message):
         seq: _builtins.int = ...,
         epoch: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        omitted_bytes: _builtins.int = ...,
+        truncated: _builtins.bool = ...,
         run_started: Global___RunStarted | None = ...,
         state_update: Global___StateUpdate | None = ...,
         token: Global___Token | None = ...,
@@ -262,7 +274,7 @@ class Event(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "discontinuity", b"discontinuity", "input_requested", b"input_requested", "kind", b"kind", "run_started", b"run_started", "state_update", b"state_update", "terminal", b"terminal", "token", b"token", "upstream_frame", b"upstream_frame"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "discontinuity", b"discontinuity", "epoch", b"epoch", "input_requested", b"input_requested", "kind", b"kind", "run_started", b"run_started", "seq", b"seq", "state_update", b"state_update", "terminal", b"terminal", "token", b"token", "upstream_frame", b"upstream_frame"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "discontinuity", b"discontinuity", "epoch", b"epoch", "input_requested", b"input_requested", "kind", b"kind", "omitted_bytes", b"omitted_bytes", "run_started", b"run_started", "seq", b"seq", "state_update", b"state_update", "terminal", b"terminal", "token", b"token", "truncated", b"truncated", "upstream_frame", b"upstream_frame"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["run_started", "state_update", "token", "upstream_frame", "input_requested", "discontinuity", "terminal"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
@@ -931,6 +943,7 @@ class FileChange(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     MODIFIED_AT_FIELD_NUMBER: _builtins.int
     SANITIZED_FIELD_NUMBER: _builtins.int
+    CONTENT_OMITTED_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """The path, exactly as the runtime spells it; an opaque key."""
     kind: Global___FileChangeKind.ValueType
@@ -949,6 +962,8 @@ class FileChange(_message.Message):
     """Time of the last change as the runtime spells it; empty when the runtime gives none."""
     sanitized: _builtins.bool
     """True when characters that UTF-8 cannot encode (lone surrogates) were replaced by U+FFFD."""
+    content_omitted: _builtins.bool
+    """True when the content was left out because the event is larger than the reader's `max_event_bytes`."""
     def __init__(
         self,
         *,
@@ -961,10 +976,11 @@ class FileChange(_message.Message):
         created_at: _builtins.str = ...,
         modified_at: _builtins.str = ...,
         sanitized: _builtins.bool = ...,
+        content_omitted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "content", b"content", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "content", b"content", "created_at", b"created_at", "kind", b"kind", "modified_at", b"modified_at", "path", b"path", "sanitized", b"sanitized", "sha256", b"sha256", "size_bytes", b"size_bytes", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "content", b"content", "content_omitted", b"content_omitted", "created_at", b"created_at", "kind", b"kind", "modified_at", b"modified_at", "path", b"path", "sanitized", b"sanitized", "sha256", b"sha256", "size_bytes", b"size_bytes", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["text", "binary"]  # noqa: Y015
     _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015

@@ -41,7 +41,7 @@ class _ProblemReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Problem
     PROBLEM_REASON_TOO_LARGE: _ProblemReason.ValueType  # 8
     """The body or message is larger than allowed. HTTP 413, RESOURCE_EXHAUSTED."""
     PROBLEM_REASON_RUNTIME_REFUSED: _ProblemReason.ValueType  # 9
-    """The runtime answered with an error. HTTP 502, UNAVAILABLE."""
+    """The runtime refused the run. HTTP 502, FAILED_PRECONDITION; trying again does not help by itself."""
     PROBLEM_REASON_RUNTIME_UNAVAILABLE: _ProblemReason.ValueType  # 10
     """The runtime could not be reached. HTTP 503, UNAVAILABLE; try again later."""
     PROBLEM_REASON_DATABASE_UNAVAILABLE: _ProblemReason.ValueType  # 11
@@ -60,11 +60,15 @@ class _ProblemReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Problem
     """The client was too slow: the reader of a stream took too little data, or a request did not arrive
     completely. HTTP 408, ABORTED; a reader watches again from its last seq.
     """
+    PROBLEM_REASON_INVOKE_UNCERTAIN: _ProblemReason.ValueType  # 18
+    """The runtime did not answer a start: it may have taken the run or not. HTTP 503, UNKNOWN; each further
+    attempt may start another run.
+    """
 
 class ProblemReason(_ProblemReason, metaclass=_ProblemReasonEnumTypeWrapper):
     """Why a call failed. The value's name in lower case without the prefix is the `reason` of
     google.rpc.ErrorInfo (domain `ide-orchestrator`) over gRPC and the `code` of application/problem+json over
-    HTTP.
+    HTTP. google.rpc.RequestInfo has the trace id as its `request_id`.
     """
 
 PROBLEM_REASON_UNSPECIFIED: ProblemReason.ValueType  # 0
@@ -86,7 +90,7 @@ PROBLEM_REASON_UNPROCESSABLE: ProblemReason.ValueType  # 7
 PROBLEM_REASON_TOO_LARGE: ProblemReason.ValueType  # 8
 """The body or message is larger than allowed. HTTP 413, RESOURCE_EXHAUSTED."""
 PROBLEM_REASON_RUNTIME_REFUSED: ProblemReason.ValueType  # 9
-"""The runtime answered with an error. HTTP 502, UNAVAILABLE."""
+"""The runtime refused the run. HTTP 502, FAILED_PRECONDITION; trying again does not help by itself."""
 PROBLEM_REASON_RUNTIME_UNAVAILABLE: ProblemReason.ValueType  # 10
 """The runtime could not be reached. HTTP 503, UNAVAILABLE; try again later."""
 PROBLEM_REASON_DATABASE_UNAVAILABLE: ProblemReason.ValueType  # 11
@@ -104,5 +108,9 @@ PROBLEM_REASON_LIMIT_REACHED: ProblemReason.ValueType  # 16
 PROBLEM_REASON_READER_TOO_SLOW: ProblemReason.ValueType  # 17
 """The client was too slow: the reader of a stream took too little data, or a request did not arrive
 completely. HTTP 408, ABORTED; a reader watches again from its last seq.
+"""
+PROBLEM_REASON_INVOKE_UNCERTAIN: ProblemReason.ValueType  # 18
+"""The runtime did not answer a start: it may have taken the run or not. HTTP 503, UNKNOWN; each further
+attempt may start another run.
 """
 Global___ProblemReason: _TypeAlias = ProblemReason  # noqa: Y015

@@ -83,7 +83,7 @@ class Proposal(_message.Message):
 
     @_builtins.property
     def failure(self) -> _refinement_pb2.Failure:
-        """Why it failed; absent unless the status is FAILED."""
+        """Why the run did not complete; present when the status is FAILED or CANCELLED."""
 
     @_builtins.property
     def rejected_files(self) -> _containers.RepeatedCompositeFieldContainer[Global___RejectedFile]:
@@ -276,7 +276,9 @@ class ListProposalsRequest(_message.Message):
     WORKFLOW_ID_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """Maximum number of proposals to return: 1 to 200; 0 means 50."""
+    """Maximum number of proposals to return: 1 to 200; 0 means 50. Fewer are returned when these would be more
+    than about 3 MiB.
+    """
     page_token: _builtins.str
     """`next_page_token` of the previous page; empty for the first. Opaque."""
     workflow_id: _builtins.str

@@ -26,15 +26,15 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from ide_orchestrator.v1 import event_pb2 as ide__orchestrator_dot_v1_dot_event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$ide_orchestrator/v1/refinement.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fide_orchestrator/v1/event.proto\"\xc1\x02\n\nRefinement\x12\x11\n\tthread_id\x18\x01 \x01(\t\x12\x13\n\x0bproposal_id\x18\x02 \x01(\t\x12\x13\n\x0bworkflow_id\x18\x03 \x01(\t\x12\x33\n\x06status\x18\x04 \x01(\x0e\x32#.ide_orchestrator.v1.ProposalStatus\x12\r\n\x05\x65poch\x18\x05 \x01(\r\x12\x10\n\x08last_seq\x18\x06 \x01(\r\x12\r\n\x05\x66loor\x18\x07 \x01(\r\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rcomplete_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x07\x66\x61ilure\x18\n \x01(\x0b\x32\x1c.ide_orchestrator.v1.Failure\"*\n\x07\x46\x61ilure\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xc2\x01\n\x16StartRefinementRequest\x12\x13\n\x0bworkflow_id\x18\x01 \x01(\t\x12\x13\n\x0buser_prompt\x18\x02 \x01(\t\x12\x1e\n\x11\x63ontext_file_path\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x1e\n\x11\x63ontext_selection\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x12\n\nrequest_id\x18\x05 \x01(\tB\x14\n\x12_context_file_pathB\x14\n\x12_context_selection\"`\n\x17StartRefinementResponse\x12\x33\n\nrefinement\x18\x01 \x01(\x0b\x32\x1f.ide_orchestrator.v1.Refinement\x12\x10\n\x08replayed\x18\x02 \x01(\x08\")\n\x14GetRefinementRequest\x12\x11\n\tthread_id\x18\x01 \x01(\t\"L\n\x15GetRefinementResponse\x12\x33\n\nrefinement\x18\x01 \x01(\x0b\x32\x1f.ide_orchestrator.v1.Refinement\">\n\x16WatchRefinementRequest\x12\x11\n\tthread_id\x18\x01 \x01(\t\x12\x11\n\tafter_seq\x18\x02 \x01(\r\"\xea\x01\n\x17WatchRefinementResponse\x12+\n\x05hello\x18\x01 \x01(\x0b\x32\x1a.ide_orchestrator.v1.HelloH\x00\x12\x30\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x1f.ide_orchestrator.v1.EventBatchH\x00\x12\x33\n\theartbeat\x18\x03 \x01(\x0b\x32\x1e.ide_orchestrator.v1.HeartbeatH\x00\x12\x33\n\treconnect\x18\x04 \x01(\x0b\x32\x1e.ide_orchestrator.v1.ReconnectH\x00\x42\x06\n\x04kind\"J\n\x05Hello\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x10\n\x08last_seq\x18\x02 \x01(\r\x12\r\n\x05\x66loor\x18\x03 \x01(\r\x12\x11\n\trecovered\x18\x04 \x01(\x08\"8\n\nEventBatch\x12*\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.ide_orchestrator.v1.Event\"/\n\tHeartbeat\x12\x10\n\x08last_seq\x18\x01 \x01(\r\x12\x10\n\x08progress\x18\x02 \x01(\t\"\x1d\n\tReconnect\x12\x10\n\x08\x61\x66ter_ms\x18\x01 \x01(\r\",\n\x17\x43\x61ncelRefinementRequest\x12\x11\n\tthread_id\x18\x01 \x01(\t\"O\n\x18\x43\x61ncelRefinementResponse\x12\x33\n\nrefinement\x18\x01 \x01(\x0b\x32\x1f.ide_orchestrator.v1.Refinement\"^\n\x11ListEventsRequest\x12\x11\n\tthread_id\x18\x01 \x01(\t\x12\x11\n\tafter_seq\x18\x02 \x01(\r\x12\r\n\x05limit\x18\x03 \x01(\r\x12\x14\n\x0cwait_seconds\x18\x04 \x01(\r\"\x80\x01\n\x12ListEventsResponse\x12*\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.ide_orchestrator.v1.Event\x12,\n\x08position\x18\x02 \x01(\x0b\x32\x1a.ide_orchestrator.v1.Hello\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08*\xcf\x01\n\x0eProposalStatus\x12\x1f\n\x1bPROPOSAL_STATUS_UNSPECIFIED\x10\x00\x12\x1e\n\x1aPROPOSAL_STATUS_PROCESSING\x10\x01\x12\x1d\n\x19PROPOSAL_STATUS_COMPLETED\x10\x02\x12\x1a\n\x16PROPOSAL_STATUS_FAILED\x10\x03\x12\x1d\n\x19PROPOSAL_STATUS_CANCELLED\x10\x04\x12\"\n\x1ePROPOSAL_STATUS_AWAITING_INPUT\x10\x05\x32\xa9\x04\n\x11RefinementService\x12l\n\x0fStartRefinement\x12+.ide_orchestrator.v1.StartRefinementRequest\x1a,.ide_orchestrator.v1.StartRefinementResponse\x12\x66\n\rGetRefinement\x12).ide_orchestrator.v1.GetRefinementRequest\x1a*.ide_orchestrator.v1.GetRefinementResponse\x12n\n\x0fWatchRefinement\x12+.ide_orchestrator.v1.WatchRefinementRequest\x1a,.ide_orchestrator.v1.WatchRefinementResponse0\x01\x12o\n\x10\x43\x61ncelRefinement\x12,.ide_orchestrator.v1.CancelRefinementRequest\x1a-.ide_orchestrator.v1.CancelRefinementResponse\x12]\n\nListEvents\x12&.ide_orchestrator.v1.ListEventsRequest\x1a\'.ide_orchestrator.v1.ListEventsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$ide_orchestrator/v1/refinement.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fide_orchestrator/v1/event.proto\"\xc1\x02\n\nRefinement\x12\x11\n\tthread_id\x18\x01 \x01(\t\x12\x13\n\x0bproposal_id\x18\x02 \x01(\t\x12\x13\n\x0bworkflow_id\x18\x03 \x01(\t\x12\x33\n\x06status\x18\x04 \x01(\x0e\x32#.ide_orchestrator.v1.ProposalStatus\x12\r\n\x05\x65poch\x18\x05 \x01(\r\x12\x10\n\x08last_seq\x18\x06 \x01(\r\x12\r\n\x05\x66loor\x18\x07 \x01(\r\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rcomplete_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x07\x66\x61ilure\x18\n \x01(\x0b\x32\x1c.ide_orchestrator.v1.Failure\"*\n\x07\x46\x61ilure\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xc2\x01\n\x16StartRefinementRequest\x12\x13\n\x0bworkflow_id\x18\x01 \x01(\t\x12\x13\n\x0buser_prompt\x18\x02 \x01(\t\x12\x1e\n\x11\x63ontext_file_path\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x1e\n\x11\x63ontext_selection\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x12\n\nrequest_id\x18\x05 \x01(\tB\x14\n\x12_context_file_pathB\x14\n\x12_context_selection\"`\n\x17StartRefinementResponse\x12\x33\n\nrefinement\x18\x01 \x01(\x0b\x32\x1f.ide_orchestrator.v1.Refinement\x12\x10\n\x08replayed\x18\x02 \x01(\x08\")\n\x14GetRefinementRequest\x12\x11\n\tthread_id\x18\x01 \x01(\t\"L\n\x15GetRefinementResponse\x12\x33\n\nrefinement\x18\x01 \x01(\x0b\x32\x1f.ide_orchestrator.v1.Refinement\"W\n\x16WatchRefinementRequest\x12\x11\n\tthread_id\x18\x01 \x01(\t\x12\x11\n\tafter_seq\x18\x02 \x01(\r\x12\x17\n\x0fmax_event_bytes\x18\x03 \x01(\r\"\xea\x01\n\x17WatchRefinementResponse\x12+\n\x05hello\x18\x01 \x01(\x0b\x32\x1a.ide_orchestrator.v1.HelloH\x00\x12\x30\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x1f.ide_orchestrator.v1.EventBatchH\x00\x12\x33\n\theartbeat\x18\x03 \x01(\x0b\x32\x1e.ide_orchestrator.v1.HeartbeatH\x00\x12\x33\n\treconnect\x18\x04 \x01(\x0b\x32\x1e.ide_orchestrator.v1.ReconnectH\x00\x42\x06\n\x04kind\"J\n\x05Hello\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x10\n\x08last_seq\x18\x02 \x01(\r\x12\r\n\x05\x66loor\x18\x03 \x01(\r\x12\x11\n\trecovered\x18\x04 \x01(\x08\"8\n\nEventBatch\x12*\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.ide_orchestrator.v1.Event\"/\n\tHeartbeat\x12\x10\n\x08last_seq\x18\x01 \x01(\r\x12\x10\n\x08progress\x18\x02 \x01(\t\"\x1d\n\tReconnect\x12\x10\n\x08\x61\x66ter_ms\x18\x01 \x01(\r\",\n\x17\x43\x61ncelRefinementRequest\x12\x11\n\tthread_id\x18\x01 \x01(\t\"O\n\x18\x43\x61ncelRefinementResponse\x12\x33\n\nrefinement\x18\x01 \x01(\x0b\x32\x1f.ide_orchestrator.v1.Refinement\"w\n\x11ListEventsRequest\x12\x11\n\tthread_id\x18\x01 \x01(\t\x12\x11\n\tafter_seq\x18\x02 \x01(\r\x12\r\n\x05limit\x18\x03 \x01(\r\x12\x14\n\x0cwait_seconds\x18\x04 \x01(\r\x12\x17\n\x0fmax_event_bytes\x18\x05 \x01(\r\"\x80\x01\n\x12ListEventsResponse\x12*\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.ide_orchestrator.v1.Event\x12,\n\x08position\x18\x02 \x01(\x0b\x32\x1a.ide_orchestrator.v1.Hello\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\"B\n\x10ReadEventRequest\x12\x11\n\tthread_id\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\r\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"E\n\x11ReadEventResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04*\xcf\x01\n\x0eProposalStatus\x12\x1f\n\x1bPROPOSAL_STATUS_UNSPECIFIED\x10\x00\x12\x1e\n\x1aPROPOSAL_STATUS_PROCESSING\x10\x01\x12\x1d\n\x19PROPOSAL_STATUS_COMPLETED\x10\x02\x12\x1a\n\x16PROPOSAL_STATUS_FAILED\x10\x03\x12\x1d\n\x19PROPOSAL_STATUS_CANCELLED\x10\x04\x12\"\n\x1ePROPOSAL_STATUS_AWAITING_INPUT\x10\x05\x32\x87\x05\n\x11RefinementService\x12l\n\x0fStartRefinement\x12+.ide_orchestrator.v1.StartRefinementRequest\x1a,.ide_orchestrator.v1.StartRefinementResponse\x12\x66\n\rGetRefinement\x12).ide_orchestrator.v1.GetRefinementRequest\x1a*.ide_orchestrator.v1.GetRefinementResponse\x12n\n\x0fWatchRefinement\x12+.ide_orchestrator.v1.WatchRefinementRequest\x1a,.ide_orchestrator.v1.WatchRefinementResponse0\x01\x12o\n\x10\x43\x61ncelRefinement\x12,.ide_orchestrator.v1.CancelRefinementRequest\x1a-.ide_orchestrator.v1.CancelRefinementResponse\x12]\n\nListEvents\x12&.ide_orchestrator.v1.ListEventsRequest\x1a\'.ide_orchestrator.v1.ListEventsResponse\x12\\\n\tReadEvent\x12%.ide_orchestrator.v1.ReadEventRequest\x1a&.ide_orchestrator.v1.ReadEventResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ide_orchestrator.v1.refinement_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PROPOSALSTATUS']._serialized_start=1781
-  _globals['_PROPOSALSTATUS']._serialized_end=1988
+  _globals['_PROPOSALSTATUS']._serialized_start=1970
+  _globals['_PROPOSALSTATUS']._serialized_end=2177
   _globals['_REFINEMENT']._serialized_start=128
   _globals['_REFINEMENT']._serialized_end=449
   _globals['_FAILURE']._serialized_start=451
@@ -48,25 +48,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETREFINEMENTRESPONSE']._serialized_start=833
   _globals['_GETREFINEMENTRESPONSE']._serialized_end=909
   _globals['_WATCHREFINEMENTREQUEST']._serialized_start=911
-  _globals['_WATCHREFINEMENTREQUEST']._serialized_end=973
-  _globals['_WATCHREFINEMENTRESPONSE']._serialized_start=976
-  _globals['_WATCHREFINEMENTRESPONSE']._serialized_end=1210
-  _globals['_HELLO']._serialized_start=1212
-  _globals['_HELLO']._serialized_end=1286
-  _globals['_EVENTBATCH']._serialized_start=1288
-  _globals['_EVENTBATCH']._serialized_end=1344
-  _globals['_HEARTBEAT']._serialized_start=1346
-  _globals['_HEARTBEAT']._serialized_end=1393
-  _globals['_RECONNECT']._serialized_start=1395
-  _globals['_RECONNECT']._serialized_end=1424
-  _globals['_CANCELREFINEMENTREQUEST']._serialized_start=1426
-  _globals['_CANCELREFINEMENTREQUEST']._serialized_end=1470
-  _globals['_CANCELREFINEMENTRESPONSE']._serialized_start=1472
-  _globals['_CANCELREFINEMENTRESPONSE']._serialized_end=1551
-  _globals['_LISTEVENTSREQUEST']._serialized_start=1553
-  _globals['_LISTEVENTSREQUEST']._serialized_end=1647
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=1650
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=1778
-  _globals['_REFINEMENTSERVICE']._serialized_start=1991
-  _globals['_REFINEMENTSERVICE']._serialized_end=2544
+  _globals['_WATCHREFINEMENTREQUEST']._serialized_end=998
+  _globals['_WATCHREFINEMENTRESPONSE']._serialized_start=1001
+  _globals['_WATCHREFINEMENTRESPONSE']._serialized_end=1235
+  _globals['_HELLO']._serialized_start=1237
+  _globals['_HELLO']._serialized_end=1311
+  _globals['_EVENTBATCH']._serialized_start=1313
+  _globals['_EVENTBATCH']._serialized_end=1369
+  _globals['_HEARTBEAT']._serialized_start=1371
+  _globals['_HEARTBEAT']._serialized_end=1418
+  _globals['_RECONNECT']._serialized_start=1420
+  _globals['_RECONNECT']._serialized_end=1449
+  _globals['_CANCELREFINEMENTREQUEST']._serialized_start=1451
+  _globals['_CANCELREFINEMENTREQUEST']._serialized_end=1495
+  _globals['_CANCELREFINEMENTRESPONSE']._serialized_start=1497
+  _globals['_CANCELREFINEMENTRESPONSE']._serialized_end=1576
+  _globals['_LISTEVENTSREQUEST']._serialized_start=1578
+  _globals['_LISTEVENTSREQUEST']._serialized_end=1697
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=1700
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=1828
+  _globals['_READEVENTREQUEST']._serialized_start=1830
+  _globals['_READEVENTREQUEST']._serialized_end=1896
+  _globals['_READEVENTRESPONSE']._serialized_start=1898
+  _globals['_READEVENTRESPONSE']._serialized_end=1967
+  _globals['_REFINEMENTSERVICE']._serialized_start=2180
+  _globals['_REFINEMENTSERVICE']._serialized_end=2827
 # @@protoc_insertion_point(module_scope)

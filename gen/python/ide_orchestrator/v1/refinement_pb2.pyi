@@ -97,7 +97,7 @@ class Refinement(_message.Message):
 
     @_builtins.property
     def failure(self) -> Global___Failure:
-        """Why it failed; absent unless the status is FAILED."""
+        """Why it did not complete; present when the status is FAILED or CANCELLED."""
 
     def __init__(
         self,
@@ -123,14 +123,14 @@ Global___Refinement: _TypeAlias = Refinement  # noqa: Y015
 
 @_typing.final
 class Failure(_message.Message):
-    """Why a run failed."""
+    """Why a run did not complete."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """Stable code, such as `upstream_error`, `runtime_unavailable` or `deadline_exceeded`."""
+    """Stable code, such as `upstream_error`, `runtime_unavailable`, `deadline_exceeded` or `cancelled`."""
     message: _builtins.str
     """The reason in words, for people."""
     def __init__(
@@ -175,7 +175,8 @@ class StartRefinementRequest(_message.Message):
     hours; empty for none. Sending the same request again with the same key does not start a second run.
     Over HTTP it is the header `Idempotency-Key`. A different request with the key: INVALID_ARGUMENT
     (`key_reused`). While the first request is still being processed: FAILED_PRECONDITION with RetryInfo.
-    When the runtime does not accept the run, the key can be used again.
+    When the runtime did not accept the run (the three errors of StartRefinement above), the same request
+    with the same key starts a new run: send it again when a person decides so, or after UNAVAILABLE.
     """
     def __init__(
         self,
@@ -283,19 +284,27 @@ class WatchRefinementRequest(_message.Message):
 
     THREAD_ID_FIELD_NUMBER: _builtins.int
     AFTER_SEQ_FIELD_NUMBER: _builtins.int
+    MAX_EVENT_BYTES_FIELD_NUMBER: _builtins.int
     thread_id: _builtins.str
     """The thread (UUID)."""
     after_seq: _builtins.int
     """The last seq that the caller has; only later events are sent. 0 for all events."""
+    max_event_bytes: _builtins.int
+    """An event above this size is delivered with parts left out (`Event.omitted_bytes`), in bytes of the
+    serialised event: at least 65,536; 0 means 3,145,728, which fits a client's default limit. A message of
+    several events is not larger than this or 3,145,728 bytes, whichever is less. Callers that raise it also
+    raise their own limit for messages.
+    """
     def __init__(
         self,
         *,
         thread_id: _builtins.str = ...,
         after_seq: _builtins.int = ...,
+        max_event_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "thread_id", b"thread_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "max_event_bytes", b"max_event_bytes", "thread_id", b"thread_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -511,14 +520,19 @@ class ListEventsRequest(_message.Message):
     AFTER_SEQ_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     WAIT_SECONDS_FIELD_NUMBER: _builtins.int
+    MAX_EVENT_BYTES_FIELD_NUMBER: _builtins.int
     thread_id: _builtins.str
     """The thread (UUID)."""
     after_seq: _builtins.int
     """The last seq that the caller has; only later events are returned. 0 for all events."""
     limit: _builtins.int
-    """Maximum number of events to return: 1 to 1,000; 0 means 100."""
+    """Maximum number of events to return: 1 to 1,000; 0 means 100. Fewer are returned when these would be more
+    than about 3 MiB, but at least one if there is any.
+    """
     wait_seconds: _builtins.int
     """How long to wait for the first event when there is none yet, in seconds: 0 to 25."""
+    max_event_bytes: _builtins.int
+    """As in WatchRefinementRequest."""
     def __init__(
         self,
         *,
@@ -526,10 +540,11 @@ class ListEventsRequest(_message.Message):
         after_seq: _builtins.int = ...,
         limit: _builtins.int = ...,
         wait_seconds: _builtins.int = ...,
+        max_event_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "limit", b"limit", "thread_id", b"thread_id", "wait_seconds", b"wait_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "limit", b"limit", "max_event_bytes", b"max_event_bytes", "thread_id", b"thread_id", "wait_seconds", b"wait_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -568,3 +583,63 @@ class ListEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListEventsResponse: _TypeAlias = ListEventsResponse  # noqa: Y015
+
+@_typing.final
+class ReadEventRequest(_message.Message):
+    """Request of ReadEvent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    THREAD_ID_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    thread_id: _builtins.str
+    """The thread (UUID)."""
+    seq: _builtins.int
+    """The event: 1 or more."""
+    offset: _builtins.int
+    """Where to begin, in bytes of the serialised event: 0, or where an interrupted call ended."""
+    def __init__(
+        self,
+        *,
+        thread_id: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset", "seq", b"seq", "thread_id", b"thread_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadEventRequest: _TypeAlias = ReadEventRequest  # noqa: Y015
+
+@_typing.final
+class ReadEventResponse(_message.Message):
+    """A piece of a serialised Event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """The bytes: at most 1 MiB."""
+    offset: _builtins.int
+    """Where they begin in the serialised event."""
+    size_bytes: _builtins.int
+    """Size of the whole serialised event in bytes. The last piece ends here."""
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+        offset: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "offset", b"offset", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadEventResponse: _TypeAlias = ReadEventResponse  # noqa: Y015

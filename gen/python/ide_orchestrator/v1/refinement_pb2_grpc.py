@@ -60,6 +60,11 @@ class RefinementServiceStub:
                 request_serializer=ide__orchestrator_dot_v1_dot_refinement__pb2.ListEventsRequest.SerializeToString,
                 response_deserializer=ide__orchestrator_dot_v1_dot_refinement__pb2.ListEventsResponse.FromString,
                 _registered_method=True)
+        self.ReadEvent = channel.unary_stream(
+                '/ide_orchestrator.v1.RefinementService/ReadEvent',
+                request_serializer=ide__orchestrator_dot_v1_dot_refinement__pb2.ReadEventRequest.SerializeToString,
+                response_deserializer=ide__orchestrator_dot_v1_dot_refinement__pb2.ReadEventResponse.FromString,
+                _registered_method=True)
 
 
 class RefinementServiceServicer:
@@ -68,8 +73,10 @@ class RefinementServiceServicer:
 
     def StartRefinement(self, request, context):
         """Stores the request, starts the run on the runtime and returns once the runtime has accepted it.
-        NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is invalid. UNAVAILABLE: the runtime did not
-        accept the run; when the details name a proposal, its status is failed.
+        NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is invalid. FAILED_PRECONDITION: the runtime
+        refused the run (`runtime_refused`). UNKNOWN: the runtime did not answer, and may have taken the run or
+        not (`invoke_uncertain`). UNAVAILABLE: the runtime did not get the run (`runtime_unavailable`). When the
+        metadata of ErrorInfo has a `proposal_id`, that proposal was stored, with the status failed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -84,8 +91,9 @@ class RefinementServiceServicer:
 
     def WatchRefinement(self, request, context):
         """Follows a refinement: streams all events after the cursor, then each new event as it is committed. After
-        the terminal event the stream ends with OK. OUT_OF_RANGE: the cursor is below the floor or past the end
-        of the journal.
+        the terminal event the stream ends with OK. Every message fits a client's default limit of 4 MiB, unless
+        the caller asks for larger events. OUT_OF_RANGE: the cursor is below the floor or past the end of the
+        journal.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,7 +107,18 @@ class RefinementServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListEvents(self, request, context):
-        """Reads a page of events. When there is none yet, waits for the first for up to `wait_seconds`.
+        """Reads a page of events. When there is none yet, waits for the first for up to `wait_seconds`. A page has
+        at most about 3 MiB, so it may have fewer events than `limit`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadEvent(self, request, context):
+        """Reads one event whole, in pieces, however large it is: for events that WatchRefinement and ListEvents
+        deliver with parts left out (`omitted_bytes`). The joined pieces are a serialised Event. NOT_FOUND: the
+        thread does not exist, or the caller may not see it. OUT_OF_RANGE: the event was removed or does not exist
+        yet. INVALID_ARGUMENT: `offset` is past its end. RESOURCE_EXHAUSTED: the caller reads too many at a time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,6 +151,11 @@ def add_RefinementServiceServicer_to_server(servicer, server):
                     servicer.ListEvents,
                     request_deserializer=ide__orchestrator_dot_v1_dot_refinement__pb2.ListEventsRequest.FromString,
                     response_serializer=ide__orchestrator_dot_v1_dot_refinement__pb2.ListEventsResponse.SerializeToString,
+            ),
+            'ReadEvent': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadEvent,
+                    request_deserializer=ide__orchestrator_dot_v1_dot_refinement__pb2.ReadEventRequest.FromString,
+                    response_serializer=ide__orchestrator_dot_v1_dot_refinement__pb2.ReadEventResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -270,6 +294,33 @@ class RefinementService:
             '/ide_orchestrator.v1.RefinementService/ListEvents',
             ide__orchestrator_dot_v1_dot_refinement__pb2.ListEventsRequest.SerializeToString,
             ide__orchestrator_dot_v1_dot_refinement__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ide_orchestrator.v1.RefinementService/ReadEvent',
+            ide__orchestrator_dot_v1_dot_refinement__pb2.ReadEventRequest.SerializeToString,
+            ide__orchestrator_dot_v1_dot_refinement__pb2.ReadEventResponse.FromString,
             options,
             channel_credentials,
             insecure,

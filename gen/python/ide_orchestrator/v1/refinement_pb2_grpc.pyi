@@ -35,20 +35,31 @@ class RefinementServiceStub:
     def __new__(cls, channel: _aio.Channel) -> RefinementServiceAsyncStub: ...
     StartRefinement: _grpc.UnaryUnaryMultiCallable[_refinement_pb2.StartRefinementRequest, _refinement_pb2.StartRefinementResponse]
     """Stores the request, starts the run on the runtime and returns once the runtime has accepted it.
-    NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is invalid. UNAVAILABLE: the runtime did not
-    accept the run; when the details name a proposal, its status is failed.
+    NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is invalid. FAILED_PRECONDITION: the runtime
+    refused the run (`runtime_refused`). UNKNOWN: the runtime did not answer, and may have taken the run or
+    not (`invoke_uncertain`). UNAVAILABLE: the runtime did not get the run (`runtime_unavailable`). When the
+    metadata of ErrorInfo has a `proposal_id`, that proposal was stored, with the status failed.
     """
     GetRefinement: _grpc.UnaryUnaryMultiCallable[_refinement_pb2.GetRefinementRequest, _refinement_pb2.GetRefinementResponse]
     """Reads a refinement's status. NOT_FOUND: the thread does not exist, or the caller may not see it."""
     WatchRefinement: _grpc.UnaryStreamMultiCallable[_refinement_pb2.WatchRefinementRequest, _refinement_pb2.WatchRefinementResponse]
     """Follows a refinement: streams all events after the cursor, then each new event as it is committed. After
-    the terminal event the stream ends with OK. OUT_OF_RANGE: the cursor is below the floor or past the end
-    of the journal.
+    the terminal event the stream ends with OK. Every message fits a client's default limit of 4 MiB, unless
+    the caller asks for larger events. OUT_OF_RANGE: the cursor is below the floor or past the end of the
+    journal.
     """
     CancelRefinement: _grpc.UnaryUnaryMultiCallable[_refinement_pb2.CancelRefinementRequest, _refinement_pb2.CancelRefinementResponse]
     """Cancels the run. When the run has already ended, changes nothing and returns the refinement."""
     ListEvents: _grpc.UnaryUnaryMultiCallable[_refinement_pb2.ListEventsRequest, _refinement_pb2.ListEventsResponse]
-    """Reads a page of events. When there is none yet, waits for the first for up to `wait_seconds`."""
+    """Reads a page of events. When there is none yet, waits for the first for up to `wait_seconds`. A page has
+    at most about 3 MiB, so it may have fewer events than `limit`.
+    """
+    ReadEvent: _grpc.UnaryStreamMultiCallable[_refinement_pb2.ReadEventRequest, _refinement_pb2.ReadEventResponse]
+    """Reads one event whole, in pieces, however large it is: for events that WatchRefinement and ListEvents
+    deliver with parts left out (`omitted_bytes`). The joined pieces are a serialised Event. NOT_FOUND: the
+    thread does not exist, or the caller may not see it. OUT_OF_RANGE: the event was removed or does not exist
+    yet. INVALID_ARGUMENT: `offset` is past its end. RESOURCE_EXHAUSTED: the caller reads too many at a time.
+    """
 
 @_typing.type_check_only
 class RefinementServiceAsyncStub(RefinementServiceStub):
@@ -57,20 +68,31 @@ class RefinementServiceAsyncStub(RefinementServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartRefinement: _aio.UnaryUnaryMultiCallable[_refinement_pb2.StartRefinementRequest, _refinement_pb2.StartRefinementResponse]  # type: ignore[assignment]
     """Stores the request, starts the run on the runtime and returns once the runtime has accepted it.
-    NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is invalid. UNAVAILABLE: the runtime did not
-    accept the run; when the details name a proposal, its status is failed.
+    NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is invalid. FAILED_PRECONDITION: the runtime
+    refused the run (`runtime_refused`). UNKNOWN: the runtime did not answer, and may have taken the run or
+    not (`invoke_uncertain`). UNAVAILABLE: the runtime did not get the run (`runtime_unavailable`). When the
+    metadata of ErrorInfo has a `proposal_id`, that proposal was stored, with the status failed.
     """
     GetRefinement: _aio.UnaryUnaryMultiCallable[_refinement_pb2.GetRefinementRequest, _refinement_pb2.GetRefinementResponse]  # type: ignore[assignment]
     """Reads a refinement's status. NOT_FOUND: the thread does not exist, or the caller may not see it."""
     WatchRefinement: _aio.UnaryStreamMultiCallable[_refinement_pb2.WatchRefinementRequest, _refinement_pb2.WatchRefinementResponse]  # type: ignore[assignment]
     """Follows a refinement: streams all events after the cursor, then each new event as it is committed. After
-    the terminal event the stream ends with OK. OUT_OF_RANGE: the cursor is below the floor or past the end
-    of the journal.
+    the terminal event the stream ends with OK. Every message fits a client's default limit of 4 MiB, unless
+    the caller asks for larger events. OUT_OF_RANGE: the cursor is below the floor or past the end of the
+    journal.
     """
     CancelRefinement: _aio.UnaryUnaryMultiCallable[_refinement_pb2.CancelRefinementRequest, _refinement_pb2.CancelRefinementResponse]  # type: ignore[assignment]
     """Cancels the run. When the run has already ended, changes nothing and returns the refinement."""
     ListEvents: _aio.UnaryUnaryMultiCallable[_refinement_pb2.ListEventsRequest, _refinement_pb2.ListEventsResponse]  # type: ignore[assignment]
-    """Reads a page of events. When there is none yet, waits for the first for up to `wait_seconds`."""
+    """Reads a page of events. When there is none yet, waits for the first for up to `wait_seconds`. A page has
+    at most about 3 MiB, so it may have fewer events than `limit`.
+    """
+    ReadEvent: _aio.UnaryStreamMultiCallable[_refinement_pb2.ReadEventRequest, _refinement_pb2.ReadEventResponse]  # type: ignore[assignment]
+    """Reads one event whole, in pieces, however large it is: for events that WatchRefinement and ListEvents
+    deliver with parts left out (`omitted_bytes`). The joined pieces are a serialised Event. NOT_FOUND: the
+    thread does not exist, or the caller may not see it. OUT_OF_RANGE: the event was removed or does not exist
+    yet. INVALID_ARGUMENT: `offset` is past its end. RESOURCE_EXHAUSTED: the caller reads too many at a time.
+    """
 
 class RefinementServiceServicer(metaclass=_abc_1.ABCMeta):
     """Starts, follows and cancels refinements."""
@@ -82,8 +104,10 @@ class RefinementServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_refinement_pb2.StartRefinementResponse, _abc.Awaitable[_refinement_pb2.StartRefinementResponse]]:
         """Stores the request, starts the run on the runtime and returns once the runtime has accepted it.
-        NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is invalid. UNAVAILABLE: the runtime did not
-        accept the run; when the details name a proposal, its status is failed.
+        NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is invalid. FAILED_PRECONDITION: the runtime
+        refused the run (`runtime_refused`). UNKNOWN: the runtime did not answer, and may have taken the run or
+        not (`invoke_uncertain`). UNAVAILABLE: the runtime did not get the run (`runtime_unavailable`). When the
+        metadata of ErrorInfo has a `proposal_id`, that proposal was stored, with the status failed.
         """
 
     @_abc_1.abstractmethod
@@ -101,8 +125,9 @@ class RefinementServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_refinement_pb2.WatchRefinementResponse], _abc.AsyncIterator[_refinement_pb2.WatchRefinementResponse]]:
         """Follows a refinement: streams all events after the cursor, then each new event as it is committed. After
-        the terminal event the stream ends with OK. OUT_OF_RANGE: the cursor is below the floor or past the end
-        of the journal.
+        the terminal event the stream ends with OK. Every message fits a client's default limit of 4 MiB, unless
+        the caller asks for larger events. OUT_OF_RANGE: the cursor is below the floor or past the end of the
+        journal.
         """
 
     @_abc_1.abstractmethod
@@ -119,6 +144,20 @@ class RefinementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _refinement_pb2.ListEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_refinement_pb2.ListEventsResponse, _abc.Awaitable[_refinement_pb2.ListEventsResponse]]:
-        """Reads a page of events. When there is none yet, waits for the first for up to `wait_seconds`."""
+        """Reads a page of events. When there is none yet, waits for the first for up to `wait_seconds`. A page has
+        at most about 3 MiB, so it may have fewer events than `limit`.
+        """
+
+    @_abc_1.abstractmethod
+    def ReadEvent(
+        self,
+        request: _refinement_pb2.ReadEventRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_refinement_pb2.ReadEventResponse], _abc.AsyncIterator[_refinement_pb2.ReadEventResponse]]:
+        """Reads one event whole, in pieces, however large it is: for events that WatchRefinement and ListEvents
+        deliver with parts left out (`omitted_bytes`). The joined pieces are a serialised Event. NOT_FOUND: the
+        thread does not exist, or the caller may not see it. OUT_OF_RANGE: the event was removed or does not exist
+        yet. INVALID_ARGUMENT: `offset` is past its end. RESOURCE_EXHAUSTED: the caller reads too many at a time.
+        """
 
 def add_RefinementServiceServicer_to_server(servicer: RefinementServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

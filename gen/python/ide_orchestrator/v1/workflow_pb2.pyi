@@ -43,7 +43,7 @@ class Workflow(_message.Message):
     """The draft that refinements start from (UUID)."""
     @_builtins.property
     def agent_definition(self) -> _struct_pb2.Struct:
-        """The definition from which the runtime builds the agent; never empty."""
+        """The definition from which the runtime builds the agent; never empty, but absent in lists."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:

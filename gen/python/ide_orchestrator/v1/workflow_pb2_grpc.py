@@ -64,14 +64,15 @@ class WorkflowServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetWorkflow(self, request, context):
-        """Reads a workflow with its current draft's files. NOT_FOUND: it does not exist, or is another user's.
+        """Reads a workflow with its current draft's files, which fit a client's default limit of 4 MiB. NOT_FOUND: it
+        does not exist, or is another user's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListWorkflows(self, request, context):
-        """Lists the caller's workflows without files, newest first.
+        """Lists the caller's workflows without their definitions and files, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,9 +36,11 @@ class WorkflowServiceStub:
     CreateWorkflow: _grpc.UnaryUnaryMultiCallable[_workflow_pb2.CreateWorkflowRequest, _workflow_pb2.CreateWorkflowResponse]
     """Creates a workflow with its first draft. INVALID_ARGUMENT: a field is invalid."""
     GetWorkflow: _grpc.UnaryUnaryMultiCallable[_workflow_pb2.GetWorkflowRequest, _workflow_pb2.GetWorkflowResponse]
-    """Reads a workflow with its current draft's files. NOT_FOUND: it does not exist, or is another user's."""
+    """Reads a workflow with its current draft's files, which fit a client's default limit of 4 MiB. NOT_FOUND: it
+    does not exist, or is another user's.
+    """
     ListWorkflows: _grpc.UnaryUnaryMultiCallable[_workflow_pb2.ListWorkflowsRequest, _workflow_pb2.ListWorkflowsResponse]
-    """Lists the caller's workflows without files, newest first."""
+    """Lists the caller's workflows without their definitions and files, newest first."""
 
 @_typing.type_check_only
 class WorkflowServiceAsyncStub(WorkflowServiceStub):
@@ -48,9 +50,11 @@ class WorkflowServiceAsyncStub(WorkflowServiceStub):
     CreateWorkflow: _aio.UnaryUnaryMultiCallable[_workflow_pb2.CreateWorkflowRequest, _workflow_pb2.CreateWorkflowResponse]  # type: ignore[assignment]
     """Creates a workflow with its first draft. INVALID_ARGUMENT: a field is invalid."""
     GetWorkflow: _aio.UnaryUnaryMultiCallable[_workflow_pb2.GetWorkflowRequest, _workflow_pb2.GetWorkflowResponse]  # type: ignore[assignment]
-    """Reads a workflow with its current draft's files. NOT_FOUND: it does not exist, or is another user's."""
+    """Reads a workflow with its current draft's files, which fit a client's default limit of 4 MiB. NOT_FOUND: it
+    does not exist, or is another user's.
+    """
     ListWorkflows: _aio.UnaryUnaryMultiCallable[_workflow_pb2.ListWorkflowsRequest, _workflow_pb2.ListWorkflowsResponse]  # type: ignore[assignment]
-    """Lists the caller's workflows without files, newest first."""
+    """Lists the caller's workflows without their definitions and files, newest first."""
 
 class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
     """Creates and reads workflows."""
@@ -69,7 +73,9 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _workflow_pb2.GetWorkflowRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_workflow_pb2.GetWorkflowResponse, _abc.Awaitable[_workflow_pb2.GetWorkflowResponse]]:
-        """Reads a workflow with its current draft's files. NOT_FOUND: it does not exist, or is another user's."""
+        """Reads a workflow with its current draft's files, which fit a client's default limit of 4 MiB. NOT_FOUND: it
+        does not exist, or is another user's.
+        """
 
     @_abc_1.abstractmethod
     def ListWorkflows(
@@ -77,6 +83,6 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _workflow_pb2.ListWorkflowsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_workflow_pb2.ListWorkflowsResponse, _abc.Awaitable[_workflow_pb2.ListWorkflowsResponse]]:
-        """Lists the caller's workflows without files, newest first."""
+        """Lists the caller's workflows without their definitions and files, newest first."""
 
 def add_WorkflowServiceServicer_to_server(servicer: WorkflowServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

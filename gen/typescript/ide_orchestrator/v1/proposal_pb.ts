@@ -130,7 +130,7 @@ export type Proposal = Message<"ide_orchestrator.v1.Proposal"> & {
   resolveTime?: Timestamp | undefined;
 
   /**
-   * Why it failed; absent unless the status is FAILED.
+   * Why the run did not complete; present when the status is FAILED or CANCELLED.
    *
    * @generated from field: ide_orchestrator.v1.Failure failure = 16;
    */
@@ -323,7 +323,8 @@ export const GetProposalResponseSchema: GenMessage<GetProposalResponse> = /*@__P
  */
 export type ListProposalsRequest = Message<"ide_orchestrator.v1.ListProposalsRequest"> & {
   /**
-   * Maximum number of proposals to return: 1 to 200; 0 means 50.
+   * Maximum number of proposals to return: 1 to 200; 0 means 50. Fewer are returned when these would be more
+   * than about 3 MiB.
    *
    * @generated from field: uint32 page_size = 1;
    */

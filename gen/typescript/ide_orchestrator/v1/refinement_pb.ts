@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file ide_orchestrator/v1/refinement.proto.
  */
 export const file_ide_orchestrator_v1_refinement: GenFile = /*@__PURE__*/
-  fileDesc("CiRpZGVfb3JjaGVzdHJhdG9yL3YxL3JlZmluZW1lbnQucHJvdG8SE2lkZV9vcmNoZXN0cmF0b3IudjEiwQIKClJlZmluZW1lbnQSEQoJdGhyZWFkX2lkGAEgASgJEhMKC3Byb3Bvc2FsX2lkGAIgASgJEhMKC3dvcmtmbG93X2lkGAMgASgJEjMKBnN0YXR1cxgEIAEoDjIjLmlkZV9vcmNoZXN0cmF0b3IudjEuUHJvcG9zYWxTdGF0dXMSDQoFZXBvY2gYBSABKA0SEAoIbGFzdF9zZXEYBiABKA0SDQoFZmxvb3IYByABKA0SLwoLY3JlYXRlX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDWNvbXBsZXRlX3RpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi0KB2ZhaWx1cmUYCiABKAsyHC5pZGVfb3JjaGVzdHJhdG9yLnYxLkZhaWx1cmUiKgoHRmFpbHVyZRIOCgZyZWFzb24YASABKAkSDwoHbWVzc2FnZRgCIAEoCSLCAQoWU3RhcnRSZWZpbmVtZW50UmVxdWVzdBITCgt3b3JrZmxvd19pZBgBIAEoCRITCgt1c2VyX3Byb21wdBgCIAEoCRIeChFjb250ZXh0X2ZpbGVfcGF0aBgDIAEoCUgAiAEBEh4KEWNvbnRleHRfc2VsZWN0aW9uGAQgASgJSAGIAQESEgoKcmVxdWVzdF9pZBgFIAEoCUIUChJfY29udGV4dF9maWxlX3BhdGhCFAoSX2NvbnRleHRfc2VsZWN0aW9uImAKF1N0YXJ0UmVmaW5lbWVudFJlc3BvbnNlEjMKCnJlZmluZW1lbnQYASABKAsyHy5pZGVfb3JjaGVzdHJhdG9yLnYxLlJlZmluZW1lbnQSEAoIcmVwbGF5ZWQYAiABKAgiKQoUR2V0UmVmaW5lbWVudFJlcXVlc3QSEQoJdGhyZWFkX2lkGAEgASgJIkwKFUdldFJlZmluZW1lbnRSZXNwb25zZRIzCgpyZWZpbmVtZW50GAEgASgLMh8uaWRlX29yY2hlc3RyYXRvci52MS5SZWZpbmVtZW50Ij4KFldhdGNoUmVmaW5lbWVudFJlcXVlc3QSEQoJdGhyZWFkX2lkGAEgASgJEhEKCWFmdGVyX3NlcRgCIAEoDSLqAQoXV2F0Y2hSZWZpbmVtZW50UmVzcG9uc2USKwoFaGVsbG8YASABKAsyGi5pZGVfb3JjaGVzdHJhdG9yLnYxLkhlbGxvSAASMAoFYmF0Y2gYAiABKAsyHy5pZGVfb3JjaGVzdHJhdG9yLnYxLkV2ZW50QmF0Y2hIABIzCgloZWFydGJlYXQYAyABKAsyHi5pZGVfb3JjaGVzdHJhdG9yLnYxLkhlYXJ0YmVhdEgAEjMKCXJlY29ubmVjdBgEIAEoCzIeLmlkZV9vcmNoZXN0cmF0b3IudjEuUmVjb25uZWN0SABCBgoEa2luZCJKCgVIZWxsbxINCgVlcG9jaBgBIAEoDRIQCghsYXN0X3NlcRgCIAEoDRINCgVmbG9vchgDIAEoDRIRCglyZWNvdmVyZWQYBCABKAgiOAoKRXZlbnRCYXRjaBIqCgZldmVudHMYASADKAsyGi5pZGVfb3JjaGVzdHJhdG9yLnYxLkV2ZW50Ii8KCUhlYXJ0YmVhdBIQCghsYXN0X3NlcRgBIAEoDRIQCghwcm9ncmVzcxgCIAEoCSIdCglSZWNvbm5lY3QSEAoIYWZ0ZXJfbXMYASABKA0iLAoXQ2FuY2VsUmVmaW5lbWVudFJlcXVlc3QSEQoJdGhyZWFkX2lkGAEgASgJIk8KGENhbmNlbFJlZmluZW1lbnRSZXNwb25zZRIzCgpyZWZpbmVtZW50GAEgASgLMh8uaWRlX29yY2hlc3RyYXRvci52MS5SZWZpbmVtZW50Il4KEUxpc3RFdmVudHNSZXF1ZXN0EhEKCXRocmVhZF9pZBgBIAEoCRIRCglhZnRlcl9zZXEYAiABKA0SDQoFbGltaXQYAyABKA0SFAoMd2FpdF9zZWNvbmRzGAQgASgNIoABChJMaXN0RXZlbnRzUmVzcG9uc2USKgoGZXZlbnRzGAEgAygLMhouaWRlX29yY2hlc3RyYXRvci52MS5FdmVudBIsCghwb3NpdGlvbhgCIAEoCzIaLmlkZV9vcmNoZXN0cmF0b3IudjEuSGVsbG8SEAoIY29tcGxldGUYAyABKAgqzwEKDlByb3Bvc2FsU3RhdHVzEh8KG1BST1BPU0FMX1NUQVRVU19VTlNQRUNJRklFRBAAEh4KGlBST1BPU0FMX1NUQVRVU19QUk9DRVNTSU5HEAESHQoZUFJPUE9TQUxfU1RBVFVTX0NPTVBMRVRFRBACEhoKFlBST1BPU0FMX1NUQVRVU19GQUlMRUQQAxIdChlQUk9QT1NBTF9TVEFUVVNfQ0FOQ0VMTEVEEAQSIgoeUFJPUE9TQUxfU1RBVFVTX0FXQUlUSU5HX0lOUFVUEAUyqQQKEVJlZmluZW1lbnRTZXJ2aWNlEmwKD1N0YXJ0UmVmaW5lbWVudBIrLmlkZV9vcmNoZXN0cmF0b3IudjEuU3RhcnRSZWZpbmVtZW50UmVxdWVzdBosLmlkZV9vcmNoZXN0cmF0b3IudjEuU3RhcnRSZWZpbmVtZW50UmVzcG9uc2USZgoNR2V0UmVmaW5lbWVudBIpLmlkZV9vcmNoZXN0cmF0b3IudjEuR2V0UmVmaW5lbWVudFJlcXVlc3QaKi5pZGVfb3JjaGVzdHJhdG9yLnYxLkdldFJlZmluZW1lbnRSZXNwb25zZRJuCg9XYXRjaFJlZmluZW1lbnQSKy5pZGVfb3JjaGVzdHJhdG9yLnYxLldhdGNoUmVmaW5lbWVudFJlcXVlc3QaLC5pZGVfb3JjaGVzdHJhdG9yLnYxLldhdGNoUmVmaW5lbWVudFJlc3BvbnNlMAESbwoQQ2FuY2VsUmVmaW5lbWVudBIsLmlkZV9vcmNoZXN0cmF0b3IudjEuQ2FuY2VsUmVmaW5lbWVudFJlcXVlc3QaLS5pZGVfb3JjaGVzdHJhdG9yLnYxLkNhbmNlbFJlZmluZW1lbnRSZXNwb25zZRJdCgpMaXN0RXZlbnRzEiYuaWRlX29yY2hlc3RyYXRvci52MS5MaXN0RXZlbnRzUmVxdWVzdBonLmlkZV9vcmNoZXN0cmF0b3IudjEuTGlzdEV2ZW50c1Jlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_timestamp, file_ide_orchestrator_v1_event]);
+  fileDesc("CiRpZGVfb3JjaGVzdHJhdG9yL3YxL3JlZmluZW1lbnQucHJvdG8SE2lkZV9vcmNoZXN0cmF0b3IudjEiwQIKClJlZmluZW1lbnQSEQoJdGhyZWFkX2lkGAEgASgJEhMKC3Byb3Bvc2FsX2lkGAIgASgJEhMKC3dvcmtmbG93X2lkGAMgASgJEjMKBnN0YXR1cxgEIAEoDjIjLmlkZV9vcmNoZXN0cmF0b3IudjEuUHJvcG9zYWxTdGF0dXMSDQoFZXBvY2gYBSABKA0SEAoIbGFzdF9zZXEYBiABKA0SDQoFZmxvb3IYByABKA0SLwoLY3JlYXRlX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDWNvbXBsZXRlX3RpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi0KB2ZhaWx1cmUYCiABKAsyHC5pZGVfb3JjaGVzdHJhdG9yLnYxLkZhaWx1cmUiKgoHRmFpbHVyZRIOCgZyZWFzb24YASABKAkSDwoHbWVzc2FnZRgCIAEoCSLCAQoWU3RhcnRSZWZpbmVtZW50UmVxdWVzdBITCgt3b3JrZmxvd19pZBgBIAEoCRITCgt1c2VyX3Byb21wdBgCIAEoCRIeChFjb250ZXh0X2ZpbGVfcGF0aBgDIAEoCUgAiAEBEh4KEWNvbnRleHRfc2VsZWN0aW9uGAQgASgJSAGIAQESEgoKcmVxdWVzdF9pZBgFIAEoCUIUChJfY29udGV4dF9maWxlX3BhdGhCFAoSX2NvbnRleHRfc2VsZWN0aW9uImAKF1N0YXJ0UmVmaW5lbWVudFJlc3BvbnNlEjMKCnJlZmluZW1lbnQYASABKAsyHy5pZGVfb3JjaGVzdHJhdG9yLnYxLlJlZmluZW1lbnQSEAoIcmVwbGF5ZWQYAiABKAgiKQoUR2V0UmVmaW5lbWVudFJlcXVlc3QSEQoJdGhyZWFkX2lkGAEgASgJIkwKFUdldFJlZmluZW1lbnRSZXNwb25zZRIzCgpyZWZpbmVtZW50GAEgASgLMh8uaWRlX29yY2hlc3RyYXRvci52MS5SZWZpbmVtZW50IlcKFldhdGNoUmVmaW5lbWVudFJlcXVlc3QSEQoJdGhyZWFkX2lkGAEgASgJEhEKCWFmdGVyX3NlcRgCIAEoDRIXCg9tYXhfZXZlbnRfYnl0ZXMYAyABKA0i6gEKF1dhdGNoUmVmaW5lbWVudFJlc3BvbnNlEisKBWhlbGxvGAEgASgLMhouaWRlX29yY2hlc3RyYXRvci52MS5IZWxsb0gAEjAKBWJhdGNoGAIgASgLMh8uaWRlX29yY2hlc3RyYXRvci52MS5FdmVudEJhdGNoSAASMwoJaGVhcnRiZWF0GAMgASgLMh4uaWRlX29yY2hlc3RyYXRvci52MS5IZWFydGJlYXRIABIzCglyZWNvbm5lY3QYBCABKAsyHi5pZGVfb3JjaGVzdHJhdG9yLnYxLlJlY29ubmVjdEgAQgYKBGtpbmQiSgoFSGVsbG8SDQoFZXBvY2gYASABKA0SEAoIbGFzdF9zZXEYAiABKA0SDQoFZmxvb3IYAyABKA0SEQoJcmVjb3ZlcmVkGAQgASgIIjgKCkV2ZW50QmF0Y2gSKgoGZXZlbnRzGAEgAygLMhouaWRlX29yY2hlc3RyYXRvci52MS5FdmVudCIvCglIZWFydGJlYXQSEAoIbGFzdF9zZXEYASABKA0SEAoIcHJvZ3Jlc3MYAiABKAkiHQoJUmVjb25uZWN0EhAKCGFmdGVyX21zGAEgASgNIiwKF0NhbmNlbFJlZmluZW1lbnRSZXF1ZXN0EhEKCXRocmVhZF9pZBgBIAEoCSJPChhDYW5jZWxSZWZpbmVtZW50UmVzcG9uc2USMwoKcmVmaW5lbWVudBgBIAEoCzIfLmlkZV9vcmNoZXN0cmF0b3IudjEuUmVmaW5lbWVudCJ3ChFMaXN0RXZlbnRzUmVxdWVzdBIRCgl0aHJlYWRfaWQYASABKAkSEQoJYWZ0ZXJfc2VxGAIgASgNEg0KBWxpbWl0GAMgASgNEhQKDHdhaXRfc2Vjb25kcxgEIAEoDRIXCg9tYXhfZXZlbnRfYnl0ZXMYBSABKA0igAEKEkxpc3RFdmVudHNSZXNwb25zZRIqCgZldmVudHMYASADKAsyGi5pZGVfb3JjaGVzdHJhdG9yLnYxLkV2ZW50EiwKCHBvc2l0aW9uGAIgASgLMhouaWRlX29yY2hlc3RyYXRvci52MS5IZWxsbxIQCghjb21wbGV0ZRgDIAEoCCJCChBSZWFkRXZlbnRSZXF1ZXN0EhEKCXRocmVhZF9pZBgBIAEoCRILCgNzZXEYAiABKA0SDgoGb2Zmc2V0GAMgASgEIkUKEVJlYWRFdmVudFJlc3BvbnNlEgwKBGRhdGEYASABKAwSDgoGb2Zmc2V0GAIgASgEEhIKCnNpemVfYnl0ZXMYAyABKAQqzwEKDlByb3Bvc2FsU3RhdHVzEh8KG1BST1BPU0FMX1NUQVRVU19VTlNQRUNJRklFRBAAEh4KGlBST1BPU0FMX1NUQVRVU19QUk9DRVNTSU5HEAESHQoZUFJPUE9TQUxfU1RBVFVTX0NPTVBMRVRFRBACEhoKFlBST1BPU0FMX1NUQVRVU19GQUlMRUQQAxIdChlQUk9QT1NBTF9TVEFUVVNfQ0FOQ0VMTEVEEAQSIgoeUFJPUE9TQUxfU1RBVFVTX0FXQUlUSU5HX0lOUFVUEAUyhwUKEVJlZmluZW1lbnRTZXJ2aWNlEmwKD1N0YXJ0UmVmaW5lbWVudBIrLmlkZV9vcmNoZXN0cmF0b3IudjEuU3RhcnRSZWZpbmVtZW50UmVxdWVzdBosLmlkZV9vcmNoZXN0cmF0b3IudjEuU3RhcnRSZWZpbmVtZW50UmVzcG9uc2USZgoNR2V0UmVmaW5lbWVudBIpLmlkZV9vcmNoZXN0cmF0b3IudjEuR2V0UmVmaW5lbWVudFJlcXVlc3QaKi5pZGVfb3JjaGVzdHJhdG9yLnYxLkdldFJlZmluZW1lbnRSZXNwb25zZRJuCg9XYXRjaFJlZmluZW1lbnQSKy5pZGVfb3JjaGVzdHJhdG9yLnYxLldhdGNoUmVmaW5lbWVudFJlcXVlc3QaLC5pZGVfb3JjaGVzdHJhdG9yLnYxLldhdGNoUmVmaW5lbWVudFJlc3BvbnNlMAESbwoQQ2FuY2VsUmVmaW5lbWVudBIsLmlkZV9vcmNoZXN0cmF0b3IudjEuQ2FuY2VsUmVmaW5lbWVudFJlcXVlc3QaLS5pZGVfb3JjaGVzdHJhdG9yLnYxLkNhbmNlbFJlZmluZW1lbnRSZXNwb25zZRJdCgpMaXN0RXZlbnRzEiYuaWRlX29yY2hlc3RyYXRvci52MS5MaXN0RXZlbnRzUmVxdWVzdBonLmlkZV9vcmNoZXN0cmF0b3IudjEuTGlzdEV2ZW50c1Jlc3BvbnNlElwKCVJlYWRFdmVudBIlLmlkZV9vcmNoZXN0cmF0b3IudjEuUmVhZEV2ZW50UmVxdWVzdBomLmlkZV9vcmNoZXN0cmF0b3IudjEuUmVhZEV2ZW50UmVzcG9uc2UwAWIGcHJvdG8z", [file_google_protobuf_timestamp, file_ide_orchestrator_v1_event]);
 
 /**
  * A user's request to change a workflow's spec files, and the run that carries it out.
@@ -88,7 +88,7 @@ export type Refinement = Message<"ide_orchestrator.v1.Refinement"> & {
   completeTime?: Timestamp | undefined;
 
   /**
-   * Why it failed; absent unless the status is FAILED.
+   * Why it did not complete; present when the status is FAILED or CANCELLED.
    *
    * @generated from field: ide_orchestrator.v1.Failure failure = 10;
    */
@@ -103,13 +103,13 @@ export const RefinementSchema: GenMessage<Refinement> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_refinement, 0);
 
 /**
- * Why a run failed.
+ * Why a run did not complete.
  *
  * @generated from message ide_orchestrator.v1.Failure
  */
 export type Failure = Message<"ide_orchestrator.v1.Failure"> & {
   /**
-   * Stable code, such as `upstream_error`, `runtime_unavailable` or `deadline_exceeded`.
+   * Stable code, such as `upstream_error`, `runtime_unavailable`, `deadline_exceeded` or `cancelled`.
    *
    * @generated from field: string reason = 1;
    */
@@ -171,7 +171,8 @@ export type StartRefinementRequest = Message<"ide_orchestrator.v1.StartRefinemen
    * hours; empty for none. Sending the same request again with the same key does not start a second run.
    * Over HTTP it is the header `Idempotency-Key`. A different request with the key: INVALID_ARGUMENT
    * (`key_reused`). While the first request is still being processed: FAILED_PRECONDITION with RetryInfo.
-   * When the runtime does not accept the run, the key can be used again.
+   * When the runtime did not accept the run (the three errors of StartRefinement above), the same request
+   * with the same key starts a new run: send it again when a person decides so, or after UNAVAILABLE.
    *
    * @generated from field: string request_id = 5;
    */
@@ -274,6 +275,16 @@ export type WatchRefinementRequest = Message<"ide_orchestrator.v1.WatchRefinemen
    * @generated from field: uint32 after_seq = 2;
    */
   afterSeq: number;
+
+  /**
+   * An event above this size is delivered with parts left out (`Event.omitted_bytes`), in bytes of the
+   * serialised event: at least 65,536; 0 means 3,145,728, which fits a client's default limit. A message of
+   * several events is not larger than this or 3,145,728 bytes, whichever is less. Callers that raise it also
+   * raise their own limit for messages.
+   *
+   * @generated from field: uint32 max_event_bytes = 3;
+   */
+  maxEventBytes: number;
 };
 
 /**
@@ -513,7 +524,8 @@ export type ListEventsRequest = Message<"ide_orchestrator.v1.ListEventsRequest">
   afterSeq: number;
 
   /**
-   * Maximum number of events to return: 1 to 1,000; 0 means 100.
+   * Maximum number of events to return: 1 to 1,000; 0 means 100. Fewer are returned when these would be more
+   * than about 3 MiB, but at least one if there is any.
    *
    * @generated from field: uint32 limit = 3;
    */
@@ -525,6 +537,13 @@ export type ListEventsRequest = Message<"ide_orchestrator.v1.ListEventsRequest">
    * @generated from field: uint32 wait_seconds = 4;
    */
   waitSeconds: number;
+
+  /**
+   * As in WatchRefinementRequest.
+   *
+   * @generated from field: uint32 max_event_bytes = 5;
+   */
+  maxEventBytes: number;
 };
 
 /**
@@ -568,6 +587,76 @@ export type ListEventsResponse = Message<"ide_orchestrator.v1.ListEventsResponse
  */
 export const ListEventsResponseSchema: GenMessage<ListEventsResponse> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_refinement, 15);
+
+/**
+ * Request of ReadEvent.
+ *
+ * @generated from message ide_orchestrator.v1.ReadEventRequest
+ */
+export type ReadEventRequest = Message<"ide_orchestrator.v1.ReadEventRequest"> & {
+  /**
+   * The thread (UUID).
+   *
+   * @generated from field: string thread_id = 1;
+   */
+  threadId: string;
+
+  /**
+   * The event: 1 or more.
+   *
+   * @generated from field: uint32 seq = 2;
+   */
+  seq: number;
+
+  /**
+   * Where to begin, in bytes of the serialised event: 0, or where an interrupted call ended.
+   *
+   * @generated from field: uint64 offset = 3;
+   */
+  offset: bigint;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.ReadEventRequest.
+ * Use `create(ReadEventRequestSchema)` to create a new message.
+ */
+export const ReadEventRequestSchema: GenMessage<ReadEventRequest> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_refinement, 16);
+
+/**
+ * A piece of a serialised Event.
+ *
+ * @generated from message ide_orchestrator.v1.ReadEventResponse
+ */
+export type ReadEventResponse = Message<"ide_orchestrator.v1.ReadEventResponse"> & {
+  /**
+   * The bytes: at most 1 MiB.
+   *
+   * @generated from field: bytes data = 1;
+   */
+  data: Uint8Array;
+
+  /**
+   * Where they begin in the serialised event.
+   *
+   * @generated from field: uint64 offset = 2;
+   */
+  offset: bigint;
+
+  /**
+   * Size of the whole serialised event in bytes. The last piece ends here.
+   *
+   * @generated from field: uint64 size_bytes = 3;
+   */
+  sizeBytes: bigint;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.ReadEventResponse.
+ * Use `create(ReadEventResponseSchema)` to create a new message.
+ */
+export const ReadEventResponseSchema: GenMessage<ReadEventResponse> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_refinement, 17);
 
 /**
  * The status of a refinement and of its proposal.
@@ -632,8 +721,10 @@ export const ProposalStatusSchema: GenEnum<ProposalStatus> = /*@__PURE__*/
 export const RefinementService: GenService<{
   /**
    * Stores the request, starts the run on the runtime and returns once the runtime has accepted it.
-   * NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is invalid. UNAVAILABLE: the runtime did not
-   * accept the run; when the details name a proposal, its status is failed.
+   * NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is invalid. FAILED_PRECONDITION: the runtime
+   * refused the run (`runtime_refused`). UNKNOWN: the runtime did not answer, and may have taken the run or
+   * not (`invoke_uncertain`). UNAVAILABLE: the runtime did not get the run (`runtime_unavailable`). When the
+   * metadata of ErrorInfo has a `proposal_id`, that proposal was stored, with the status failed.
    *
    * @generated from rpc ide_orchestrator.v1.RefinementService.StartRefinement
    */
@@ -654,8 +745,9 @@ export const RefinementService: GenService<{
   },
   /**
    * Follows a refinement: streams all events after the cursor, then each new event as it is committed. After
-   * the terminal event the stream ends with OK. OUT_OF_RANGE: the cursor is below the floor or past the end
-   * of the journal.
+   * the terminal event the stream ends with OK. Every message fits a client's default limit of 4 MiB, unless
+   * the caller asks for larger events. OUT_OF_RANGE: the cursor is below the floor or past the end of the
+   * journal.
    *
    * @generated from rpc ide_orchestrator.v1.RefinementService.WatchRefinement
    */
@@ -675,7 +767,8 @@ export const RefinementService: GenService<{
     output: typeof CancelRefinementResponseSchema;
   },
   /**
-   * Reads a page of events. When there is none yet, waits for the first for up to `wait_seconds`.
+   * Reads a page of events. When there is none yet, waits for the first for up to `wait_seconds`. A page has
+   * at most about 3 MiB, so it may have fewer events than `limit`.
    *
    * @generated from rpc ide_orchestrator.v1.RefinementService.ListEvents
    */
@@ -683,6 +776,19 @@ export const RefinementService: GenService<{
     methodKind: "unary";
     input: typeof ListEventsRequestSchema;
     output: typeof ListEventsResponseSchema;
+  },
+  /**
+   * Reads one event whole, in pieces, however large it is: for events that WatchRefinement and ListEvents
+   * deliver with parts left out (`omitted_bytes`). The joined pieces are a serialised Event. NOT_FOUND: the
+   * thread does not exist, or the caller may not see it. OUT_OF_RANGE: the event was removed or does not exist
+   * yet. INVALID_ARGUMENT: `offset` is past its end. RESOURCE_EXHAUSTED: the caller reads too many at a time.
+   *
+   * @generated from rpc ide_orchestrator.v1.RefinementService.ReadEvent
+   */
+  readEvent: {
+    methodKind: "server_streaming";
+    input: typeof ReadEventRequestSchema;
+    output: typeof ReadEventResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_ide_orchestrator_v1_refinement, 0);

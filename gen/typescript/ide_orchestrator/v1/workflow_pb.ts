@@ -44,7 +44,7 @@ export type Workflow = Message<"ide_orchestrator.v1.Workflow"> & {
   ownerUserId: string;
 
   /**
-   * The definition from which the runtime builds the agent; never empty.
+   * The definition from which the runtime builds the agent; never empty, but absent in lists.
    *
    * @generated from field: google.protobuf.Struct agent_definition = 4;
    */
@@ -280,7 +280,8 @@ export const WorkflowService: GenService<{
     output: typeof CreateWorkflowResponseSchema;
   },
   /**
-   * Reads a workflow with its current draft's files. NOT_FOUND: it does not exist, or is another user's.
+   * Reads a workflow with its current draft's files, which fit a client's default limit of 4 MiB. NOT_FOUND: it
+   * does not exist, or is another user's.
    *
    * @generated from rpc ide_orchestrator.v1.WorkflowService.GetWorkflow
    */
@@ -290,7 +291,7 @@ export const WorkflowService: GenService<{
     output: typeof GetWorkflowResponseSchema;
   },
   /**
-   * Lists the caller's workflows without files, newest first.
+   * Lists the caller's workflows without their definitions and files, newest first.
    *
    * @generated from rpc ide_orchestrator.v1.WorkflowService.ListWorkflows
    */

@@ -53,6 +53,8 @@ __all__ = (
     "ProblemReason",
     "Proposal",
     "ProposalStatus",
+    "ReadEventRequest",
+    "ReadEventResponse",
     "ReadFileRequest",
     "ReadFileResponse",
     "Reconnect",
@@ -330,7 +332,7 @@ class ProblemReason(betterproto2.Enum):
     """
     Why a call failed. The value's name in lower case without the prefix is the `reason` of
     google.rpc.ErrorInfo (domain `ide-orchestrator`) over gRPC and the `code` of application/problem+json over
-    HTTP.
+    HTTP. google.rpc.RequestInfo has the trace id as its `request_id`.
     """
 
     UNSPECIFIED = 0
@@ -380,7 +382,7 @@ class ProblemReason(betterproto2.Enum):
 
     RUNTIME_REFUSED = 9
     """
-    The runtime answered with an error. HTTP 502, UNAVAILABLE.
+    The runtime refused the run. HTTP 502, FAILED_PRECONDITION; trying again does not help by itself.
     """
 
     RUNTIME_UNAVAILABLE = 10
@@ -424,6 +426,12 @@ class ProblemReason(betterproto2.Enum):
     completely. HTTP 408, ABORTED; a reader watches again from its last seq.
     """
 
+    INVOKE_UNCERTAIN = 18
+    """
+    The runtime did not answer a start: it may have taken the run or not. HTTP 503, UNKNOWN; each further
+    attempt may start another run.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -445,6 +453,7 @@ class ProblemReason(betterproto2.Enum):
             15: "PROBLEM_REASON_KEYS_UNAVAILABLE",
             16: "PROBLEM_REASON_LIMIT_REACHED",
             17: "PROBLEM_REASON_READER_TOO_SLOW",
+            18: "PROBLEM_REASON_INVOKE_UNCERTAIN",
         }
 
     @classmethod
@@ -468,6 +477,7 @@ class ProblemReason(betterproto2.Enum):
             "PROBLEM_REASON_KEYS_UNAVAILABLE": 15,
             "PROBLEM_REASON_LIMIT_REACHED": 16,
             "PROBLEM_REASON_READER_TOO_SLOW": 17,
+            "PROBLEM_REASON_INVOKE_UNCERTAIN": 18,
         }
 
 
@@ -951,6 +961,18 @@ class Event(betterproto2.Message):
     strictly increasing.
     """
 
+    omitted_bytes: "int" = betterproto2.field(4, betterproto2.TYPE_UINT64)
+    """
+    How many bytes of the serialised event were left out because it is larger than the reader's
+    `max_event_bytes`; 0 for a whole event. ReadEvent reads it whole.
+    """
+
+    truncated: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
+    """
+    True when more was left out than the contents of files that are marked with `content_omitted`: texts may
+    be cut off, and lists may lack their last elements.
+    """
+
     run_started: "RunStarted | None" = betterproto2.field(
         10, betterproto2.TYPE_MESSAGE, optional=True, group="kind"
     )
@@ -1020,12 +1042,12 @@ default_message_pool.register_message("ide_orchestrator.v1", "EventBatch", Event
 @dataclass(eq=False, repr=False)
 class Failure(betterproto2.Message):
     """
-    Why a run failed.
+    Why a run did not complete.
     """
 
     reason: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    Stable code, such as `upstream_error`, `runtime_unavailable` or `deadline_exceeded`.
+    Stable code, such as `upstream_error`, `runtime_unavailable`, `deadline_exceeded` or `cancelled`.
     """
 
     message: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -1043,7 +1065,7 @@ class FileChange(betterproto2.Message):
     A file that changed since the previous state update.
 
     Oneofs:
-        - content: The new content; absent when the file was deleted.
+        - content: The new content; absent when the file was deleted, and when it was left out (`content_omitted`).
     """
 
     path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -1091,6 +1113,11 @@ class FileChange(betterproto2.Message):
     sanitized: "bool" = betterproto2.field(9, betterproto2.TYPE_BOOL)
     """
     True when characters that UTF-8 cannot encode (lone surrogates) were replaced by U+FFFD.
+    """
+
+    content_omitted: "bool" = betterproto2.field(10, betterproto2.TYPE_BOOL)
+    """
+    True when the content was left out because the event is larger than the reader's `max_event_bytes`.
     """
 
 
@@ -1434,12 +1461,18 @@ class ListEventsRequest(betterproto2.Message):
 
     limit: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
     """
-    Maximum number of events to return: 1 to 1,000; 0 means 100.
+    Maximum number of events to return: 1 to 1,000; 0 means 100. Fewer are returned when these would be more
+    than about 3 MiB, but at least one if there is any.
     """
 
     wait_seconds: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
     """
     How long to wait for the first event when there is none yet, in seconds: 0 to 25.
+    """
+
+    max_event_bytes: "int" = betterproto2.field(5, betterproto2.TYPE_UINT32)
+    """
+    As in WatchRefinementRequest.
     """
 
 
@@ -1509,7 +1542,8 @@ class ListProposalsRequest(betterproto2.Message):
 
     page_size: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
     """
-    Maximum number of proposals to return: 1 to 200; 0 means 50.
+    Maximum number of proposals to return: 1 to 200; 0 means 50. Fewer are returned when these would be more
+    than about 3 MiB.
     """
 
     page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -1799,7 +1833,7 @@ class Proposal(betterproto2.Message):
 
     failure: "Failure | None" = betterproto2.field(16, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    Why it failed; absent unless the status is FAILED.
+    Why the run did not complete; present when the status is FAILED or CANCELLED.
     """
 
     rejected_files: "list[RejectedFile]" = betterproto2.field(17, betterproto2.TYPE_MESSAGE, repeated=True)
@@ -1810,6 +1844,56 @@ class Proposal(betterproto2.Message):
 
 
 default_message_pool.register_message("ide_orchestrator.v1", "Proposal", Proposal)
+
+
+@dataclass(eq=False, repr=False)
+class ReadEventRequest(betterproto2.Message):
+    """
+    Request of ReadEvent.
+    """
+
+    thread_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The thread (UUID).
+    """
+
+    seq: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    The event: 1 or more.
+    """
+
+    offset: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+    """
+    Where to begin, in bytes of the serialised event: 0, or where an interrupted call ended.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "ReadEventRequest", ReadEventRequest)
+
+
+@dataclass(eq=False, repr=False)
+class ReadEventResponse(betterproto2.Message):
+    """
+    A piece of a serialised Event.
+    """
+
+    data: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
+    """
+    The bytes: at most 1 MiB.
+    """
+
+    offset: "int" = betterproto2.field(2, betterproto2.TYPE_UINT64)
+    """
+    Where they begin in the serialised event.
+    """
+
+    size_bytes: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+    """
+    Size of the whole serialised event in bytes. The last piece ends here.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "ReadEventResponse", ReadEventResponse)
 
 
 @dataclass(eq=False, repr=False)
@@ -1937,7 +2021,7 @@ class Refinement(betterproto2.Message):
 
     failure: "Failure | None" = betterproto2.field(10, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    Why it failed; absent unless the status is FAILED.
+    Why it did not complete; present when the status is FAILED or CANCELLED.
     """
 
 
@@ -2242,7 +2326,8 @@ class StartRefinementRequest(betterproto2.Message):
     hours; empty for none. Sending the same request again with the same key does not start a second run.
     Over HTTP it is the header `Idempotency-Key`. A different request with the key: INVALID_ARGUMENT
     (`key_reused`). While the first request is still being processed: FAILED_PRECONDITION with RetryInfo.
-    When the runtime does not accept the run, the key can be used again.
+    When the runtime did not accept the run (the three errors of StartRefinement above), the same request
+    with the same key starts a new run: send it again when a person decides so, or after UNAVAILABLE.
     """
 
 
@@ -2646,6 +2731,14 @@ class WatchRefinementRequest(betterproto2.Message):
     The last seq that the caller has; only later events are sent. 0 for all events.
     """
 
+    max_event_bytes: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
+    """
+    An event above this size is delivered with parts left out (`Event.omitted_bytes`), in bytes of the
+    serialised event: at least 65,536; 0 means 3,145,728, which fits a client's default limit. A message of
+    several events is not larger than this or 3,145,728 bytes, whichever is less. Callers that raise it also
+    raise their own limit for messages.
+    """
+
 
 default_message_pool.register_message("ide_orchestrator.v1", "WatchRefinementRequest", WatchRefinementRequest)
 
@@ -2715,7 +2808,7 @@ class Workflow(betterproto2.Message):
         4, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    The definition from which the runtime builds the agent; never empty.
+    The definition from which the runtime builds the agent; never empty, but absent in lists.
     """
 
     current_draft_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)

@@ -1,0 +1,50 @@
+"""Writing to readers that may be slow: a reader that does not take a message in time loses its place."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import grpc.aio
+import structlog
+from grpc_status import rpc_status
+
+from server.domain.errors import ClientTooSlow
+from server.domain.streams.observer import ReaderObserver
+from server.grpc.interceptors import Context, call_trace_id
+from server.wire.problems import grpc_status
+
+log = structlog.stdlib.get_logger("server.grpc")
+
+
+class MessageWriter:
+    """Writes messages to readers. write_s: longest wait until a reader takes one."""
+
+    def __init__(self, readers: ReaderObserver, *, write_s: float) -> None:
+        self._readers, self._write_s = readers, write_s
+
+    async def write(self, context: Context, message: bytes) -> None:
+        """Send a message. Raises ClientTooSlow, and CancelledError when the reader has left."""
+        try:
+            async with asyncio.timeout(self._write_s):
+                await context.write(message)
+        except TimeoutError:
+            raise ClientTooSlow(
+                f"the reader took nothing for {self._write_s:g} s: watch again from its last seq, or read "
+                "on from its offset"
+            ) from None
+        except grpc.aio.InternalError:
+            # The reader has left: its handler is about to be cancelled.
+            raise asyncio.CancelledError from None
+
+    async def abort(self, context: Context, slow: ClientTooSlow, **ids: str) -> None:
+        """Log, count and end the call of a slow reader, after freeing what it held. ids: what it read.
+
+        The status is sent only after the messages that the reader has not taken. If the reader leaves
+        instead, grpc raises because the status could not be sent.
+        """
+        trace_id = call_trace_id(context)
+        log.info("slow_reader", trace_id=trace_id, **ids)
+        self._readers.on_slow_reader("grpc")
+        with contextlib.suppress(grpc.aio.InternalError):
+            await context.abort_with_status(rpc_status.to_status(grpc_status(slow, trace_id=trace_id)))
