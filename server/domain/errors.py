@@ -117,11 +117,16 @@ class ClientTooSlow(HubError):
 
 
 class RuntimeRefused(HubError):
-    """The runtime answered a call with an error. `status` is its HTTP status."""
+    """The runtime answered a call with an error. `status` is its HTTP status.
 
-    def __init__(self, message: str, *, status: int) -> None:
-        super().__init__(message)
+    reason: the runtime's own words, which may repeat what was sent to it: they are for the caller, as a part
+    of the message, and not for logs or traces, which get the `summary`.
+    """
+
+    def __init__(self, message: str, *, status: int, reason: str = "") -> None:
+        super().__init__(f"{message}: {reason}" if reason else message)
         self.status = status
+        self.summary = message
 
 
 class RuntimeUnavailable(HubError):

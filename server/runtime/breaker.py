@@ -1,9 +1,10 @@
 """The breaker around the calls to the runtime: gobreaker's rules with the contract's numbers (ADR 0012).
 
 A pure state machine on an injected clock: no task, no waiting. Closed, it counts, and opens after several
-failures in a row. Open, it refuses every call until its time is over. Half open, it admits a few calls: it
-closes when all of them succeed and opens again when one fails. Each change of state, and each interval of
-the closed state, begins a new generation; calls that an older one admitted no longer count.
+failures in a row; those of one thread count once until a call about it succeeds. Open, it refuses every call
+until its time is over. Half open, it admits a few calls: it closes when all of them succeed and opens again
+when one fails. Each change of state, and each interval of the closed state, begins a new generation; calls
+that an older one admitted no longer count.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 BreakerState = Literal["closed", "half_open", "open"]
 
 _FIRST_SERVER_ERROR = 500
+#: Threads whose last call failed that are remembered; the oldest are forgotten.
+_MAX_FAILING_THREADS = 10_000
 
 
 @dataclass(slots=True)
@@ -55,6 +58,8 @@ class Breaker:
         self._max_requests, self._max_failures = max_requests, max_failures
         self._interval_s, self._timeout_s = interval_s, timeout_s
         self._generation = 0
+        #: The threads whose last call was answered by a failure, in the order in which they began to fail.
+        self._failing: dict[str, None] = {}
         self._enter("closed")
 
     @property
@@ -93,8 +98,10 @@ class Breaker:
         self._counts.requests += 1
         return self._generation
 
-    def succeeded(self, generation: int) -> None:
-        """A call was answered."""
+    def succeeded(self, generation: int, thread_id: str | None = None) -> None:
+        """A call was answered. thread_id: the thread that it was about, if any."""
+        if thread_id is not None:
+            self._failing.pop(thread_id, None)
         if not self._is_current(generation):
             return
         counts = self._counts
@@ -104,8 +111,19 @@ class Breaker:
         if self._state == "half_open" and counts.successes_in_a_row >= self._max_requests:
             self._enter("closed")
 
-    def failed(self, generation: int) -> None:
-        """A call was not answered, or answered with a server error."""
+    def failed(self, generation: int, thread_id: str | None = None) -> None:
+        """A call was not answered, or answered with a server error.
+
+        thread_id: the thread whose fault it may be. When a call about it failed before, and none has
+        succeeded since, this one says nothing new about the runtime.
+        """
+        if thread_id is not None:
+            if thread_id in self._failing:
+                self.withdrawn(generation)
+                return
+            self._failing[thread_id] = None
+            if len(self._failing) > _MAX_FAILING_THREADS:
+                del self._failing[next(iter(self._failing))]
         if not self._is_current(generation):
             return
         counts = self._counts
@@ -121,15 +139,22 @@ class Breaker:
             self._counts.requests -= 1
 
     @contextmanager
-    def attempt(self) -> Iterator[None]:
-        """A call, whose exception is its outcome. Raises RuntimeUnavailable when it is refused."""
+    def attempt(self, thread_id: str | None = None) -> Iterator[None]:
+        """A call, whose exception is its outcome. thread_id: the thread that it is about, if any.
+
+        Raises RuntimeUnavailable when it is refused.
+        """
         generation = self.admit()
         try:
             yield
         except RuntimeRefused as refused:
             # An answer below 500 is about the request, not about the runtime's health.
             outcome = self.failed if refused.status >= _FIRST_SERVER_ERROR else self.succeeded
-            outcome(generation)
+            outcome(generation, thread_id)
+            raise
+        except RuntimeUnavailable as unavailable:
+            # A runtime that was not even reached is not the fault of a thread.
+            self.failed(generation, thread_id if unavailable.sent else None)
             raise
         except Exception:
             self.failed(generation)
@@ -137,7 +162,7 @@ class Breaker:
         except BaseException:
             self.withdrawn(generation)
             raise
-        self.succeeded(generation)
+        self.succeeded(generation, thread_id)
 
     def _is_current(self, generation: int) -> bool:
         self._advance()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import httpx
 from opentelemetry import trace
@@ -20,6 +22,7 @@ from server.domain.runs.runtime import AdmitFrame, Frames, Invocation, RuntimeSt
 from server.encoding.json_text import dump
 from server.runtime import jsontext
 from server.runtime.breaker import Breaker
+from server.runtime.refusals import refusal_reason
 from server.runtime.thread_ids import BadThreadId, path_segment, thread_id_in
 from server.runtime.websocket import HandshakeRefused, NoWebSocket, open_websocket
 
@@ -31,6 +34,16 @@ MAX_ANSWER_BYTES = 32 << 20
 
 _tracer = trace.get_tracer("ide_orchestrator")
 _SWITCHING_PROTOCOLS = 101
+
+
+class _Answer(NamedTuple):
+    status: int
+    content_type: str
+    body: bytes
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
 
 
 class DeepagentsRuntime:
@@ -64,6 +77,7 @@ class DeepagentsRuntime:
             raise ValueError("the runtime's address must be an http or https URL")
         rest = rest.rstrip("/").removesuffix(PREFIX) + PREFIX
         self._base = f"{scheme}://{rest}"
+        self._secrets = _secrets_of(base_url)
         self._stream_base = f"{'wss' if scheme == 'https' else 'ws'}://{rest}"
         self.breaker = breaker or Breaker(time.monotonic)
         self._total_s = total_s
@@ -107,45 +121,50 @@ class DeepagentsRuntime:
                 "input_payload": invocation.input_payload,
             }
         )
-        with (
-            self.breaker.attempt(),
-            _tracer.start_as_current_span(
+        with self.breaker.attempt():
+            with _tracer.start_as_current_span(
                 "deepagents_runtime.invoke", kind=SpanKind.CLIENT, attributes=ids
-            ) as span,
-        ):
-            status, answer = await self._call("invoke", "POST", "/invoke", job)
-            span.set_attribute("http.status_code", status)
-            if not 200 <= status < 300:
-                raise RuntimeRefused(f"the runtime refused the job with HTTP {status}", status=status)
+            ) as span:
+                answer = await self._call("invoke", "POST", "/invoke", job)
+                span.set_attribute("http.status_code", answer.status)
+                if not answer.ok:
+                    span.set_status(trace.StatusCode.ERROR, f"HTTP {answer.status}")
+            # Raised outside the span, which would record the runtime's words.
+            if not answer.ok:
+                raise self._refusal("the runtime refused the job with HTTP {}", answer)
             try:
-                return thread_id_in(answer)
+                return thread_id_in(answer.body)
             except BadThreadId as error:
                 raise RuntimeRefused(
                     f"the runtime answered the job without a thread_id that can be used: {error}",
-                    status=status,
+                    status=answer.status,
                 ) from None
+
+    def _refusal(self, message: str, answer: _Answer) -> RuntimeRefused:
+        reason = refusal_reason(answer.body, answer.content_type, self._secrets)
+        return RuntimeRefused(message.format(answer.status), status=answer.status, reason=reason)
 
     async def state(self, thread_id: str) -> RuntimeState | None:
         """The state of the thread, None when the runtime does not know it.
 
         Entries of its file map that are not files are left out. Raises as `invoke`.
         """
-        with self.breaker.attempt():
-            status, answer = await self._call("state", "GET", f"/state/{path_segment(thread_id)}")
-            if status == httpx.codes.NOT_FOUND:
+        with self.breaker.attempt(thread_id):
+            answer = await self._call("state", "GET", f"/state/{path_segment(thread_id)}")
+            if answer.status == httpx.codes.NOT_FOUND:
                 return None
-            if not 200 <= status < 300:
-                raise RuntimeRefused(f"the runtime answered about a run with HTTP {status}", status=status)
-            state = _state(answer)
+            if not answer.ok:
+                raise self._refusal("the runtime answered about a run with HTTP {}", answer)
+            state = _state(answer.body)
             if state is None:
-                raise RuntimeRefused("the runtime's answer about a run cannot be read", status=status)
+                raise RuntimeRefused("the runtime's answer about a run cannot be read", status=answer.status)
             return state
 
     @asynccontextmanager
     async def stream(self, thread_id: str, admit: AdmitFrame = admit_at_once) -> AsyncIterator[Frames]:
         """The thread's frames, as in `Runtime`."""
         async with AsyncExitStack() as stack:
-            with self.breaker.attempt():
+            with self.breaker.attempt(thread_id):
                 frames = await self._opened(stack, thread_id, admit)
             yield frames
 
@@ -176,10 +195,8 @@ class DeepagentsRuntime:
         finally:
             self._on_answer("stream", status)
 
-    async def _call(
-        self, endpoint: str, method: str, path: str, body: bytes | None = None
-    ) -> tuple[int, bytes]:
-        """The status and body of an answer. Raises RuntimeUnavailable; RuntimeRefused when too long."""
+    async def _call(self, endpoint: str, method: str, path: str, body: bytes | None = None) -> _Answer:
+        """The answer to a call. Raises RuntimeUnavailable; RuntimeRefused when it is too long."""
         headers = {"content-type": "application/json"} if body is not None else {}
         inject(headers)
         status: int | None = None
@@ -194,7 +211,7 @@ class DeepagentsRuntime:
                     answer += piece
                     if len(answer) > self._max_answer_bytes:
                         raise RuntimeRefused("the runtime's answer is too long", status=response.status_code)
-                return response.status_code, bytes(answer)
+                return _Answer(status, response.headers.get("content-type", ""), bytes(answer))
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
             raise RuntimeUnavailable("the runtime cannot be reached", sent=False) from None
         except (TimeoutError, httpx.TimeoutException):
@@ -203,6 +220,15 @@ class DeepagentsRuntime:
             raise RuntimeUnavailable("the connection to the runtime broke") from None
         finally:
             self._on_answer(endpoint, status)
+
+
+def _secrets_of(base_url: str) -> list[str]:
+    """What the hub sends to prove who it is, in each form in which an answer may repeat it."""
+    address = urlsplit(base_url)
+    if not address.password:
+        return []
+    user, password = unquote(address.username or ""), unquote(address.password)
+    return [address.password, password, b64encode(f"{user}:{password}".encode()).decode()]
 
 
 def _state(answer: bytes) -> RuntimeState | None:

@@ -32,7 +32,7 @@ REFUSAL_S, CLOSE_S = 1.0, 0.2
 #: run may not answer one: the reader decides how long a silence may last.
 PING_S = 20.0
 _NORMAL_CLOSURE = 1000
-_STATUS = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)\b")
+_STATUS = re.compile(rb"HTTP/1\.[01] ([3-5]\d\d)\b")
 _MAX_CONTROL_BYTES = 125
 
 # The library logs each frame at DEBUG, and frames contain prompts and files.
@@ -109,9 +109,9 @@ async def _shake_hands(
             response.status_code, ", ".join(response.headers.get_all("content-type")), bytes(response.body)
         )
     status = _STATUS.match(head)
-    if status is None or status[1] == b"101":
+    if status is None:
         raise NoWebSocket
-    # The body did not come whole, or is too long.
+    # A refusal whose body did not come whole, or is too long.
     raise HandshakeRefused(int(status[1]))
 
 

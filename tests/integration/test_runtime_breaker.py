@@ -12,6 +12,9 @@ from uuid import UUID
 
 import httpx
 import pytest
+from websockets.asyncio.server import ServerConnection
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
 
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 from server.domain.runs.runtime import Invocation
@@ -21,6 +24,7 @@ from tests.support.driven import Driven, driven, verdict
 from tests.support.hand_clock import until
 from tests.support.hub import a_workflow, running_hub
 from tests.support.runtime import END, Answer, Runtime, Stream, files_frame, serve_runtime
+from tests.support.servers import stream_server
 
 THREAD = "00000000-0000-4000-8000-000000000001"
 JOB = Invocation(UUID(int=2), UUID(THREAD), {"user_request": "x"}, {"messages": []})
@@ -73,20 +77,21 @@ class Fickle(Runtime):
             await stream.send(json.dumps(END).encode())
 
 
-async def _call(runtime: DeepagentsRuntime, kind: str) -> None:
+async def _call(runtime: DeepagentsRuntime, kind: str, thread_id: str = THREAD) -> None:
     if kind == "invoke":
         await runtime.invoke(JOB)
     elif kind == "state":
-        await runtime.state(THREAD)
+        await runtime.state(thread_id)
     else:
-        async with runtime.stream(THREAD):
+        async with runtime.stream(thread_id):
             pass
 
 
 async def _fail(runtime: DeepagentsRuntime, kind: str, times: int = 6) -> None:
-    for _ in range(times):
+    """Calls that fail, each about a thread of its own: those of one thread count once."""
+    for number in range(times):
         with pytest.raises((RuntimeRefused, RuntimeUnavailable)):
-            await _call(runtime, kind)
+            await _call(runtime, kind, f"thread-{number}")
 
 
 @asynccontextmanager
@@ -113,6 +118,64 @@ async def test_a_runtime_that_cannot_be_reached_opens_it_whatever_is_called() ->
         for kind in ("invoke", "state", "stream"):
             await _fail(runtime, kind, times=2)
         assert runtime.breaker.state == "open"
+
+
+@pytest.mark.parametrize("kind", ["state", "stream"])
+@pytest.mark.parametrize("status", [500, 502, 503])
+async def test_one_thread_whose_calls_fail_does_not_open_it(kind: str, status: int) -> None:
+    def refuse(connection: ServerConnection, request: Request) -> Response:
+        return Response(status, "Scripted", Headers())
+
+    async def script(connection: ServerConnection) -> None:
+        pytest.fail("the stream opened")
+
+    async with (
+        stream_server(script, refuse=refuse) as url,
+        DeepagentsRuntime(url, breaker=Breaker(Clock())) as runtime,
+    ):
+        for _ in range(20):
+            with pytest.raises(RuntimeRefused):
+                await _call(runtime, kind)
+        assert (runtime.breaker.state, runtime.breaker.counts.failures) == ("closed", 1)
+        for number in range(5):
+            with pytest.raises(RuntimeRefused):
+                await _call(runtime, kind, f"thread-{number}")
+        assert runtime.breaker.state == "open"
+
+
+async def test_a_run_whose_thread_fails_leaves_starts_of_others_alone(database: str, pool: Any) -> None:
+    runtime = OneBadThread()
+    async with serve_runtime(runtime) as url, driven(url, database, pool) as on:
+        bad = await on.start()
+        await until(lambda: runtime.failed >= 20)
+        proposal, _ = await on.outcome(await on.start())
+        assert verdict(proposal) == ("completed", None, {"/a": "1"})
+        assert on.core.runtime.breaker.state == "closed"
+        await on.core.refinements.cancel(on.user, bad.thread_id)
+
+
+class OneBadThread(Runtime):
+    """The first thread's stream and state are answered with 500."""
+
+    def __init__(self) -> None:
+        self.first = ""
+        self.failed = 0
+
+    async def invoke(self, job: dict[str, Any]) -> Answer:
+        self.first = self.first or job["job_id"]
+        return await super().invoke(job)
+
+    async def state(self, thread_id: str) -> Answer:
+        self.failed += thread_id == self.first
+        return (500, {"detail": "scripted"}) if thread_id == self.first else (404, {})
+
+    async def stream(self, stream: Stream) -> None:
+        if stream.thread_id == self.first:
+            self.failed += 1
+            await stream.refuse(500)
+        await stream.accept()
+        for frame in (SHOWS, END):
+            await stream.send(json.dumps(frame).encode())
 
 
 @pytest.mark.parametrize("status", [404, 422])

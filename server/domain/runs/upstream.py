@@ -205,7 +205,9 @@ class UpstreamSession:
                     self._give_room_back()
                     if action is not None:
                         return await self._answered(action)
-        except (StreamClosed, RuntimeUnavailable, RuntimeRefused) as error:
+        except RuntimeRefused as error:
+            return LeaveConnection(error.summary)
+        except (StreamClosed, RuntimeUnavailable) as error:
             return LeaveConnection(str(error))
         finally:
             self._give_room_back()

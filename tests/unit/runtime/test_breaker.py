@@ -33,8 +33,8 @@ class TimedBreaker:
         assert not refused.value.sent
         return refused.value
 
-    def half_open(self) -> None:
-        self.broken(6)
+    def half_open(self, failures: int = 6) -> None:
+        self.broken(failures)
         self.now += 30.01
         assert self.breaker.state == "half_open"
 
@@ -224,3 +224,80 @@ def test_a_refused_call_is_not_made(on: TimedBreaker) -> None:
     with pytest.raises(RuntimeUnavailable), on.breaker.attempt():
         pytest.fail("the call was made")
     assert on.breaker.counts == BreakerCounts()
+
+
+# --- Threads -----------------------------------------------------------------------------------------
+
+
+def _call(on: TimedBreaker, thread_id: str | None, error: Exception | None = None) -> None:
+    try:
+        with on.breaker.attempt(thread_id):
+            if error is not None:
+                raise error
+    except (RuntimeRefused, RuntimeUnavailable) as raised:
+        if raised is not error:
+            raise
+
+
+BROKEN = RuntimeRefused("HTTP 500", status=500)
+SILENT = RuntimeUnavailable("no answer")
+AWAY = RuntimeUnavailable("not reached", sent=False)
+
+
+@pytest.mark.parametrize("error", [BROKEN, SILENT])
+def test_failures_of_one_thread_count_once(on: TimedBreaker, error: Exception) -> None:
+    for _ in range(50):
+        _call(on, "a", error)
+    assert (on.breaker.state, on.breaker.counts.failures_in_a_row) == ("closed", 1)
+
+
+@pytest.mark.parametrize("error", [BROKEN, SILENT])
+def test_failures_of_six_threads_trip_it(on: TimedBreaker, error: Exception) -> None:
+    for thread_id in "aabbccddee":
+        _call(on, thread_id, error)
+    assert on.breaker.state == "closed"
+    _call(on, "f", error)
+    assert on.breaker.state == "open"
+
+
+def test_a_runtime_that_is_not_reached_is_not_the_fault_of_a_thread(on: TimedBreaker) -> None:
+    for _ in range(6):
+        _call(on, "a", AWAY)
+    assert on.breaker.state == "open"
+
+
+def test_calls_about_no_thread_count_each(on: TimedBreaker) -> None:
+    for _ in range(6):
+        _call(on, None, BROKEN)
+    assert on.breaker.state == "open"
+
+
+def test_a_thread_counts_again_after_a_call_about_it_succeeded(on: TimedBreaker) -> None:
+    for number in range(3):
+        _call(on, "a", BROKEN)
+        assert on.breaker.counts.failures == number + 1
+        _call(on, "a")
+
+
+def test_a_thread_that_failed_before_neither_opens_nor_blocks_the_half_open_state(on: TimedBreaker) -> None:
+    _call(on, "a", BROKEN)
+    on.half_open(failures=5)
+    for _ in range(10):
+        _call(on, "a", BROKEN)
+    assert (on.breaker.state, on.breaker.counts.requests) == ("half_open", 0)
+    for _ in range(3):
+        _call(on, None)
+    assert on.breaker.state == "closed"
+
+
+def test_a_call_of_any_other_thread_decides_the_half_open_state(on: TimedBreaker) -> None:
+    _call(on, "a", BROKEN)
+    on.half_open(failures=5)
+    _call(on, "b", BROKEN)
+    assert on.breaker.state == "open"
+
+
+def test_the_failing_threads_that_are_remembered_are_bounded(on: TimedBreaker) -> None:
+    for number in range(12_000):
+        on.breaker.failed(on.breaker._generation, str(number))
+    assert len(on.breaker._failing) == 10_000
