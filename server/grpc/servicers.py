@@ -27,6 +27,7 @@ from server.wire.access import (
     share_links_message,
 )
 from server.wire.large_events import event_limit
+from server.wire.large_proposals import fit_proposal
 from server.wire.pages import PAGE_NAMES, PageQuery, page_values
 from server.wire.proposals import content_piece, proposal_message, proposals_message, proposals_query
 from server.wire.refinements import events_query, hello_message, refinement_message, start_refinement
@@ -119,7 +120,7 @@ class ProposalServicer(ProposalServiceServicer):
         """Contract: GetProposal."""
         proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
         proposal = await self._proposals.get(caller(), proposal_id)
-        return m.GetProposalResponse(proposal=proposal_message(proposal))
+        return fit_proposal(proposal_message(proposal), request.file_offset)
 
     async def ListProposals(
         self, request: m.ListProposalsRequest, context: Context

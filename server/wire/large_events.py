@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping, MutableSequence
+from collections.abc import Iterable, Iterator, MutableMapping, MutableSequence
 from typing import Any, TypeAlias
 
 from google.protobuf.message import Message
@@ -58,17 +58,21 @@ def fit_event(event: bytes, max_bytes: int) -> bytes:
 
 def _omit_contents(event: m.Event, excess: int) -> None:
     """Leave out the contents of files."""
-    if not event.HasField("state_update"):
-        return
-    sized = [(max(len(change.text), len(change.binary)), change) for change in event.state_update.files]
-    for characters, change in sorted(sized, key=lambda pair: pair[0], reverse=True):
+    if event.HasField("state_update"):
+        omit_contents(event.state_update.files, excess)
+
+
+def omit_contents(files: Iterable[m.FileChange] | Iterable[m.GeneratedFile], excess: int) -> None:
+    """Leave out the contents of files, the largest first, until `excess` bytes are saved."""
+    sized = [(max(len(file.text), len(file.binary)), file) for file in files]
+    for characters, file in sorted(sized, key=lambda pair: pair[0], reverse=True):
         if excess <= 0 or characters < _MIN_OMITTED:
             break
-        before = change.ByteSize()
-        change.ClearField("text")
-        change.ClearField("binary")
-        change.content_omitted = True
-        excess -= before - change.ByteSize()
+        before = file.ByteSize()
+        file.ClearField("text")
+        file.ClearField("binary")
+        file.content_omitted = True
+        excess -= before - file.ByteSize()
 
 
 def _cut_texts(event: m.Event, excess: int) -> None:

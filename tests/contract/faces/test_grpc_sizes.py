@@ -148,6 +148,57 @@ async def test_a_page_is_bounded_in_bytes_on_both_faces_and_the_next_one_goes_on
         assert seqs == [event.seq for event in watched]
 
 
+async def test_a_proposal_with_large_files_is_read_and_each_file_by_its_hash(database: str) -> None:
+    contents = {f"{n}": f"{n}" * (1_800 << 10) for n in range(3)} | {"small": "s"}
+    script = ScriptedRuntime([[state_frame(files=files(**contents)), END]], [COMPLETED])
+    async with serve_runtime(script) as url, open_grpc_hub(database, runtime_url=url) as hub:
+        ann = hub.caller()
+        refinement = await ann.start()
+        await ann.events(refinement.thread_id)
+        request = m.GetProposalRequest(proposal_id=refinement.proposal_id)
+        answer = await ann.proposals.GetProposal(request, metadata=ann.metadata)
+        assert (answer.proposal.file_count, answer.next_file_offset) == (4, 0)
+        omitted = {file.path: file.content_omitted for file in answer.proposal.generated_files}
+        assert sum(omitted.values()) == 2
+        assert not omitted["/small"]
+        for file in answer.proposal.generated_files:
+            data = file.text.encode()
+            if file.content_omitted:
+                wanted = m.ReadFileRequest(proposal_id=refinement.proposal_id, sha256=file.sha256)
+                pieces = ann.proposals.ReadFile(wanted, metadata=ann.metadata)
+                data = b"".join([piece.data async for piece in pieces])
+            assert len(data) == file.size_bytes
+            assert data.decode() == contents[file.path.removeprefix("/")]
+
+
+async def test_lists_of_large_items_are_read_to_their_end(database: str) -> None:
+    async with (
+        serve_runtime(ScriptedRuntime(invokes=[422])) as url,
+        open_grpc_hub(database, runtime_url=url) as hub,
+    ):
+        ann = hub.caller()
+        create = m.CreateWorkflowRequest(name="w")
+        create.agent_definition.update({"a": "x" * 250_000})
+        for _ in range(20):
+            workflow = (await ann.workflows.CreateWorkflow(create, metadata=ann.metadata)).workflow
+        listed = await ann.workflows.ListWorkflows(m.ListWorkflowsRequest(), metadata=ann.metadata)
+        assert len(listed.workflows) == 20
+        assert not any(each.HasField("agent_definition") for each in listed.workflows)
+
+        start = m.StartRefinementRequest(workflow_id=workflow.id, user_prompt="€" * 65_000)
+        for _ in range(20):
+            with pytest.raises(grpc.aio.AioRpcError):
+                await ann.refinements.StartRefinement(start, metadata=ann.metadata)
+        found: list[str] = []
+        request = m.ListProposalsRequest()
+        while len(found) < 20:
+            page = await ann.proposals.ListProposals(request, metadata=ann.metadata)
+            found += [proposal.id for proposal in page.proposals]
+            assert bool(page.next_page_token) == (len(found) < 20)
+            request.page_token = page.next_page_token
+        assert len(set(found)) == 20
+
+
 async def test_what_cannot_be_read_in_pieces_is_refused(database: str) -> None:
     async with run_of(database, token_frame("a")) as (_, ann, thread):
         last = (await ann.events(thread))[-1].seq

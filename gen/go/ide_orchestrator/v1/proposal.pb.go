@@ -294,7 +294,7 @@ type GeneratedFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The path, exactly as the runtime spells it.
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	// The content.
+	// The content; absent when it was left out (`content_omitted`).
 	//
 	// Types that are valid to be assigned to Content:
 	//
@@ -310,9 +310,12 @@ type GeneratedFile struct {
 	// Time of the last change as the runtime spells it; empty when the runtime gives none.
 	ModifiedAt string `protobuf:"bytes,7,opt,name=modified_at,json=modifiedAt,proto3" json:"modified_at,omitempty"`
 	// True when characters that UTF-8 cannot encode (lone surrogates) were replaced by U+FFFD.
-	Sanitized     bool `protobuf:"varint,8,opt,name=sanitized,proto3" json:"sanitized,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Sanitized bool `protobuf:"varint,8,opt,name=sanitized,proto3" json:"sanitized,omitempty"`
+	// True when the content, and other members if they are large, were left out because the response would be
+	// too large. ReadFile reads the content.
+	ContentOmitted bool `protobuf:"varint,10,opt,name=content_omitted,json=contentOmitted,proto3" json:"content_omitted,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *GeneratedFile) Reset() {
@@ -412,6 +415,13 @@ func (x *GeneratedFile) GetSanitized() bool {
 	return false
 }
 
+func (x *GeneratedFile) GetContentOmitted() bool {
+	if x != nil {
+		return x.ContentOmitted
+	}
+	return false
+}
+
 type isGeneratedFile_Content interface {
 	isGeneratedFile_Content()
 }
@@ -434,7 +444,10 @@ func (*GeneratedFile_Binary) isGeneratedFile_Content() {}
 type GetProposalRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The proposal (UUID).
-	ProposalId    string `protobuf:"bytes,1,opt,name=proposal_id,json=proposalId,proto3" json:"proposal_id,omitempty"`
+	ProposalId string `protobuf:"bytes,1,opt,name=proposal_id,json=proposalId,proto3" json:"proposal_id,omitempty"`
+	// How many entries to skip of `generated_files` and `rejected_files`, in this order: `next_file_offset` of
+	// the previous response, or 0.
+	FileOffset    uint32 `protobuf:"varint,2,opt,name=file_offset,json=fileOffset,proto3" json:"file_offset,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -476,13 +489,22 @@ func (x *GetProposalRequest) GetProposalId() string {
 	return ""
 }
 
+func (x *GetProposalRequest) GetFileOffset() uint32 {
+	if x != nil {
+		return x.FileOffset
+	}
+	return 0
+}
+
 // Response of GetProposal.
 type GetProposalResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The proposal.
-	Proposal      *Proposal `protobuf:"bytes,1,opt,name=proposal,proto3" json:"proposal,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Proposal *Proposal `protobuf:"bytes,1,opt,name=proposal,proto3" json:"proposal,omitempty"`
+	// `file_offset` of the next response, when not all entries fit; otherwise 0.
+	NextFileOffset uint32 `protobuf:"varint,2,opt,name=next_file_offset,json=nextFileOffset,proto3" json:"next_file_offset,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *GetProposalResponse) Reset() {
@@ -520,6 +542,13 @@ func (x *GetProposalResponse) GetProposal() *Proposal {
 		return x.Proposal
 	}
 	return nil
+}
+
+func (x *GetProposalResponse) GetNextFileOffset() uint32 {
+	if x != nil {
+		return x.NextFileOffset
+	}
+	return 0
 }
 
 // Request of ListProposals.
@@ -815,7 +844,7 @@ const file_ide_orchestrator_v1_proposal_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
 	"\x06sha256\x18\x03 \x01(\tR\x06sha256\x12\x1d\n" +
 	"\n" +
-	"size_bytes\x18\x04 \x01(\x04R\tsizeBytes\"\xf3\x01\n" +
+	"size_bytes\x18\x04 \x01(\x04R\tsizeBytes\"\x9c\x02\n" +
 	"\rGeneratedFile\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x14\n" +
 	"\x04text\x18\x02 \x01(\tH\x00R\x04text\x12\x18\n" +
@@ -827,13 +856,18 @@ const file_ide_orchestrator_v1_proposal_proto_rawDesc = "" +
 	"created_at\x18\x06 \x01(\tR\tcreatedAt\x12\x1f\n" +
 	"\vmodified_at\x18\a \x01(\tR\n" +
 	"modifiedAt\x12\x1c\n" +
-	"\tsanitized\x18\b \x01(\bR\tsanitizedB\t\n" +
-	"\acontent\"5\n" +
+	"\tsanitized\x18\b \x01(\bR\tsanitized\x12'\n" +
+	"\x0fcontent_omitted\x18\n" +
+	" \x01(\bR\x0econtentOmittedB\t\n" +
+	"\acontent\"V\n" +
 	"\x12GetProposalRequest\x12\x1f\n" +
 	"\vproposal_id\x18\x01 \x01(\tR\n" +
-	"proposalId\"P\n" +
+	"proposalId\x12\x1f\n" +
+	"\vfile_offset\x18\x02 \x01(\rR\n" +
+	"fileOffset\"z\n" +
 	"\x13GetProposalResponse\x129\n" +
-	"\bproposal\x18\x01 \x01(\v2\x1d.ide_orchestrator.v1.ProposalR\bproposal\"\xb0\x01\n" +
+	"\bproposal\x18\x01 \x01(\v2\x1d.ide_orchestrator.v1.ProposalR\bproposal\x12(\n" +
+	"\x10next_file_offset\x18\x02 \x01(\rR\x0enextFileOffset\"\xb0\x01\n" +
 	"\x14ListProposalsRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +

@@ -32,7 +32,9 @@ const (
 //
 // Reads proposals and their files.
 type ProposalServiceClient interface {
-	// Reads a proposal with its files. NOT_FOUND: it does not exist, or the caller may not see it.
+	// Reads a proposal with its files. The response fits a client's default limit of 4 MiB: when the files are
+	// too large together, the largest contents are left out (`content_omitted`), and when there are too many
+	// files, `next_file_offset` says where to go on. NOT_FOUND: it does not exist, or the caller may not see it.
 	GetProposal(ctx context.Context, in *GetProposalRequest, opts ...grpc.CallOption) (*GetProposalResponse, error)
 	// Lists the proposals that the caller may see, without their files, newest first.
 	ListProposals(ctx context.Context, in *ListProposalsRequest, opts ...grpc.CallOption) (*ListProposalsResponse, error)
@@ -94,7 +96,9 @@ type ProposalService_ReadFileClient = grpc.ServerStreamingClient[ReadFileRespons
 //
 // Reads proposals and their files.
 type ProposalServiceServer interface {
-	// Reads a proposal with its files. NOT_FOUND: it does not exist, or the caller may not see it.
+	// Reads a proposal with its files. The response fits a client's default limit of 4 MiB: when the files are
+	// too large together, the largest contents are left out (`content_omitted`), and when there are too many
+	// files, `next_file_offset` says where to go on. NOT_FOUND: it does not exist, or the caller may not see it.
 	GetProposal(context.Context, *GetProposalRequest) (*GetProposalResponse, error)
 	// Lists the proposals that the caller may see, without their files, newest first.
 	ListProposals(context.Context, *ListProposalsRequest) (*ListProposalsResponse, error)

@@ -181,6 +181,7 @@ class GeneratedFile(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     MODIFIED_AT_FIELD_NUMBER: _builtins.int
     SANITIZED_FIELD_NUMBER: _builtins.int
+    CONTENT_OMITTED_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """The path, exactly as the runtime spells it."""
     text: _builtins.str
@@ -197,6 +198,10 @@ class GeneratedFile(_message.Message):
     """Time of the last change as the runtime spells it; empty when the runtime gives none."""
     sanitized: _builtins.bool
     """True when characters that UTF-8 cannot encode (lone surrogates) were replaced by U+FFFD."""
+    content_omitted: _builtins.bool
+    """True when the content, and other members if they are large, were left out because the response would be
+    too large. ReadFile reads the content.
+    """
     def __init__(
         self,
         *,
@@ -208,10 +213,11 @@ class GeneratedFile(_message.Message):
         created_at: _builtins.str = ...,
         modified_at: _builtins.str = ...,
         sanitized: _builtins.bool = ...,
+        content_omitted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "content", b"content", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "content", b"content", "created_at", b"created_at", "modified_at", b"modified_at", "path", b"path", "sanitized", b"sanitized", "sha256", b"sha256", "size_bytes", b"size_bytes", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "content", b"content", "content_omitted", b"content_omitted", "created_at", b"created_at", "modified_at", b"modified_at", "path", b"path", "sanitized", b"sanitized", "sha256", b"sha256", "size_bytes", b"size_bytes", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["text", "binary"]  # noqa: Y015
     _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
@@ -226,16 +232,22 @@ class GetProposalRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PROPOSAL_ID_FIELD_NUMBER: _builtins.int
+    FILE_OFFSET_FIELD_NUMBER: _builtins.int
     proposal_id: _builtins.str
     """The proposal (UUID)."""
+    file_offset: _builtins.int
+    """How many entries to skip of `generated_files` and `rejected_files`, in this order: `next_file_offset` of
+    the previous response, or 0.
+    """
     def __init__(
         self,
         *,
         proposal_id: _builtins.str = ...,
+        file_offset: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposal_id", b"proposal_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_offset", b"file_offset", "proposal_id", b"proposal_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -248,6 +260,9 @@ class GetProposalResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PROPOSAL_FIELD_NUMBER: _builtins.int
+    NEXT_FILE_OFFSET_FIELD_NUMBER: _builtins.int
+    next_file_offset: _builtins.int
+    """`file_offset` of the next response, when not all entries fit; otherwise 0."""
     @_builtins.property
     def proposal(self) -> Global___Proposal:
         """The proposal."""
@@ -256,10 +271,11 @@ class GetProposalResponse(_message.Message):
         self,
         *,
         proposal: Global___Proposal | None = ...,
+        next_file_offset: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["proposal", b"proposal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposal", b"proposal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_file_offset", b"next_file_offset", "proposal", b"proposal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

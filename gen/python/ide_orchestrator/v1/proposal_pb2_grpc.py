@@ -57,7 +57,9 @@ class ProposalServiceServicer:
     """
 
     def GetProposal(self, request, context):
-        """Reads a proposal with its files. NOT_FOUND: it does not exist, or the caller may not see it.
+        """Reads a proposal with its files. The response fits a client's default limit of 4 MiB: when the files are
+        too large together, the largest contents are left out (`content_omitted`), and when there are too many
+        files, `next_file_offset` says where to go on. NOT_FOUND: it does not exist, or the caller may not see it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

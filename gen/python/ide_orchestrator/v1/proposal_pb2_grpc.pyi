@@ -34,7 +34,10 @@ class ProposalServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ProposalServiceAsyncStub: ...
     GetProposal: _grpc.UnaryUnaryMultiCallable[_proposal_pb2.GetProposalRequest, _proposal_pb2.GetProposalResponse]
-    """Reads a proposal with its files. NOT_FOUND: it does not exist, or the caller may not see it."""
+    """Reads a proposal with its files. The response fits a client's default limit of 4 MiB: when the files are
+    too large together, the largest contents are left out (`content_omitted`), and when there are too many
+    files, `next_file_offset` says where to go on. NOT_FOUND: it does not exist, or the caller may not see it.
+    """
     ListProposals: _grpc.UnaryUnaryMultiCallable[_proposal_pb2.ListProposalsRequest, _proposal_pb2.ListProposalsResponse]
     """Lists the proposals that the caller may see, without their files, newest first."""
     ReadFile: _grpc.UnaryStreamMultiCallable[_proposal_pb2.ReadFileRequest, _proposal_pb2.ReadFileResponse]
@@ -48,7 +51,10 @@ class ProposalServiceAsyncStub(ProposalServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetProposal: _aio.UnaryUnaryMultiCallable[_proposal_pb2.GetProposalRequest, _proposal_pb2.GetProposalResponse]  # type: ignore[assignment]
-    """Reads a proposal with its files. NOT_FOUND: it does not exist, or the caller may not see it."""
+    """Reads a proposal with its files. The response fits a client's default limit of 4 MiB: when the files are
+    too large together, the largest contents are left out (`content_omitted`), and when there are too many
+    files, `next_file_offset` says where to go on. NOT_FOUND: it does not exist, or the caller may not see it.
+    """
     ListProposals: _aio.UnaryUnaryMultiCallable[_proposal_pb2.ListProposalsRequest, _proposal_pb2.ListProposalsResponse]  # type: ignore[assignment]
     """Lists the proposals that the caller may see, without their files, newest first."""
     ReadFile: _aio.UnaryStreamMultiCallable[_proposal_pb2.ReadFileRequest, _proposal_pb2.ReadFileResponse]  # type: ignore[assignment]
@@ -65,7 +71,10 @@ class ProposalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _proposal_pb2.GetProposalRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_proposal_pb2.GetProposalResponse, _abc.Awaitable[_proposal_pb2.GetProposalResponse]]:
-        """Reads a proposal with its files. NOT_FOUND: it does not exist, or the caller may not see it."""
+        """Reads a proposal with its files. The response fits a client's default limit of 4 MiB: when the files are
+        too large together, the largest contents are left out (`content_omitted`), and when there are too many
+        files, `next_file_offset` says where to go on. NOT_FOUND: it does not exist, or the caller may not see it.
+        """
 
     @_abc_1.abstractmethod
     def ListProposals(

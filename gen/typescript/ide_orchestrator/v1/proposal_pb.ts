@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file ide_orchestrator/v1/proposal.proto.
  */
 export const file_ide_orchestrator_v1_proposal: GenFile = /*@__PURE__*/
-  fileDesc("CiJpZGVfb3JjaGVzdHJhdG9yL3YxL3Byb3Bvc2FsLnByb3RvEhNpZGVfb3JjaGVzdHJhdG9yLnYxIq0FCghQcm9wb3NhbBIKCgJpZBgBIAEoCRIQCghkcmFmdF9pZBgCIAEoCRITCgt3b3JrZmxvd19pZBgDIAEoCRIRCgl0aHJlYWRfaWQYBCABKAkSMwoGc3RhdHVzGAUgASgOMiMuaWRlX29yY2hlc3RyYXRvci52MS5Qcm9wb3NhbFN0YXR1cxITCgt1c2VyX3Byb21wdBgGIAEoCRIeChFjb250ZXh0X2ZpbGVfcGF0aBgHIAEoCUgAiAEBEh4KEWNvbnRleHRfc2VsZWN0aW9uGAggASgJSAGIAQESOwoPZ2VuZXJhdGVkX2ZpbGVzGAkgAygLMiIuaWRlX29yY2hlc3RyYXRvci52MS5HZW5lcmF0ZWRGaWxlEhIKCmZpbGVfY291bnQYCiABKA0SLwoLY3JlYXRlX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDWNvbXBsZXRlX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhoKEmNyZWF0ZWRfYnlfdXNlcl9pZBgNIAEoCRIgChNyZXNvbHZlZF9ieV91c2VyX2lkGA4gASgJSAKIAQESMAoMcmVzb2x2ZV90aW1lGA8gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCgdmYWlsdXJlGBAgASgLMhwuaWRlX29yY2hlc3RyYXRvci52MS5GYWlsdXJlEjkKDnJlamVjdGVkX2ZpbGVzGBEgAygLMiEuaWRlX29yY2hlc3RyYXRvci52MS5SZWplY3RlZEZpbGVCFAoSX2NvbnRleHRfZmlsZV9wYXRoQhQKEl9jb250ZXh0X3NlbGVjdGlvbkIWChRfcmVzb2x2ZWRfYnlfdXNlcl9pZCJQCgxSZWplY3RlZEZpbGUSDAoEcGF0aBgBIAEoCRIOCgZyZWFzb24YAiABKAkSDgoGc2hhMjU2GAMgASgJEhIKCnNpemVfYnl0ZXMYBCABKAQiqgEKDUdlbmVyYXRlZEZpbGUSDAoEcGF0aBgBIAEoCRIOCgR0ZXh0GAIgASgJSAASEAoGYmluYXJ5GAMgASgMSAASDgoGc2hhMjU2GAQgASgJEhIKCnNpemVfYnl0ZXMYBSABKAQSEgoKY3JlYXRlZF9hdBgGIAEoCRITCgttb2RpZmllZF9hdBgHIAEoCRIRCglzYW5pdGl6ZWQYCCABKAhCCQoHY29udGVudCIpChJHZXRQcm9wb3NhbFJlcXVlc3QSEwoLcHJvcG9zYWxfaWQYASABKAkiRgoTR2V0UHJvcG9zYWxSZXNwb25zZRIvCghwcm9wb3NhbBgBIAEoCzIdLmlkZV9vcmNoZXN0cmF0b3IudjEuUHJvcG9zYWwihwEKFExpc3RQcm9wb3NhbHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJEhMKC3dvcmtmbG93X2lkGAMgASgJEjMKBnN0YXR1cxgEIAEoDjIjLmlkZV9vcmNoZXN0cmF0b3IudjEuUHJvcG9zYWxTdGF0dXMiYgoVTGlzdFByb3Bvc2Fsc1Jlc3BvbnNlEjAKCXByb3Bvc2FscxgBIAMoCzIdLmlkZV9vcmNoZXN0cmF0b3IudjEuUHJvcG9zYWwSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIkYKD1JlYWRGaWxlUmVxdWVzdBITCgtwcm9wb3NhbF9pZBgBIAEoCRIOCgZzaGEyNTYYAiABKAkSDgoGb2Zmc2V0GAMgASgEIkQKEFJlYWRGaWxlUmVzcG9uc2USDAoEZGF0YRgBIAEoDBIOCgZvZmZzZXQYAiABKAQSEgoKc2l6ZV9ieXRlcxgDIAEoBDK2AgoPUHJvcG9zYWxTZXJ2aWNlEmAKC0dldFByb3Bvc2FsEicuaWRlX29yY2hlc3RyYXRvci52MS5HZXRQcm9wb3NhbFJlcXVlc3QaKC5pZGVfb3JjaGVzdHJhdG9yLnYxLkdldFByb3Bvc2FsUmVzcG9uc2USZgoNTGlzdFByb3Bvc2FscxIpLmlkZV9vcmNoZXN0cmF0b3IudjEuTGlzdFByb3Bvc2Fsc1JlcXVlc3QaKi5pZGVfb3JjaGVzdHJhdG9yLnYxLkxpc3RQcm9wb3NhbHNSZXNwb25zZRJZCghSZWFkRmlsZRIkLmlkZV9vcmNoZXN0cmF0b3IudjEuUmVhZEZpbGVSZXF1ZXN0GiUuaWRlX29yY2hlc3RyYXRvci52MS5SZWFkRmlsZVJlc3BvbnNlMAFiBnByb3RvMw", [file_google_protobuf_timestamp, file_ide_orchestrator_v1_refinement]);
+  fileDesc("CiJpZGVfb3JjaGVzdHJhdG9yL3YxL3Byb3Bvc2FsLnByb3RvEhNpZGVfb3JjaGVzdHJhdG9yLnYxIq0FCghQcm9wb3NhbBIKCgJpZBgBIAEoCRIQCghkcmFmdF9pZBgCIAEoCRITCgt3b3JrZmxvd19pZBgDIAEoCRIRCgl0aHJlYWRfaWQYBCABKAkSMwoGc3RhdHVzGAUgASgOMiMuaWRlX29yY2hlc3RyYXRvci52MS5Qcm9wb3NhbFN0YXR1cxITCgt1c2VyX3Byb21wdBgGIAEoCRIeChFjb250ZXh0X2ZpbGVfcGF0aBgHIAEoCUgAiAEBEh4KEWNvbnRleHRfc2VsZWN0aW9uGAggASgJSAGIAQESOwoPZ2VuZXJhdGVkX2ZpbGVzGAkgAygLMiIuaWRlX29yY2hlc3RyYXRvci52MS5HZW5lcmF0ZWRGaWxlEhIKCmZpbGVfY291bnQYCiABKA0SLwoLY3JlYXRlX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDWNvbXBsZXRlX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhoKEmNyZWF0ZWRfYnlfdXNlcl9pZBgNIAEoCRIgChNyZXNvbHZlZF9ieV91c2VyX2lkGA4gASgJSAKIAQESMAoMcmVzb2x2ZV90aW1lGA8gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCgdmYWlsdXJlGBAgASgLMhwuaWRlX29yY2hlc3RyYXRvci52MS5GYWlsdXJlEjkKDnJlamVjdGVkX2ZpbGVzGBEgAygLMiEuaWRlX29yY2hlc3RyYXRvci52MS5SZWplY3RlZEZpbGVCFAoSX2NvbnRleHRfZmlsZV9wYXRoQhQKEl9jb250ZXh0X3NlbGVjdGlvbkIWChRfcmVzb2x2ZWRfYnlfdXNlcl9pZCJQCgxSZWplY3RlZEZpbGUSDAoEcGF0aBgBIAEoCRIOCgZyZWFzb24YAiABKAkSDgoGc2hhMjU2GAMgASgJEhIKCnNpemVfYnl0ZXMYBCABKAQiwwEKDUdlbmVyYXRlZEZpbGUSDAoEcGF0aBgBIAEoCRIOCgR0ZXh0GAIgASgJSAASEAoGYmluYXJ5GAMgASgMSAASDgoGc2hhMjU2GAQgASgJEhIKCnNpemVfYnl0ZXMYBSABKAQSEgoKY3JlYXRlZF9hdBgGIAEoCRITCgttb2RpZmllZF9hdBgHIAEoCRIRCglzYW5pdGl6ZWQYCCABKAgSFwoPY29udGVudF9vbWl0dGVkGAogASgIQgkKB2NvbnRlbnQiPgoSR2V0UHJvcG9zYWxSZXF1ZXN0EhMKC3Byb3Bvc2FsX2lkGAEgASgJEhMKC2ZpbGVfb2Zmc2V0GAIgASgNImAKE0dldFByb3Bvc2FsUmVzcG9uc2USLwoIcHJvcG9zYWwYASABKAsyHS5pZGVfb3JjaGVzdHJhdG9yLnYxLlByb3Bvc2FsEhgKEG5leHRfZmlsZV9vZmZzZXQYAiABKA0ihwEKFExpc3RQcm9wb3NhbHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJEhMKC3dvcmtmbG93X2lkGAMgASgJEjMKBnN0YXR1cxgEIAEoDjIjLmlkZV9vcmNoZXN0cmF0b3IudjEuUHJvcG9zYWxTdGF0dXMiYgoVTGlzdFByb3Bvc2Fsc1Jlc3BvbnNlEjAKCXByb3Bvc2FscxgBIAMoCzIdLmlkZV9vcmNoZXN0cmF0b3IudjEuUHJvcG9zYWwSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIkYKD1JlYWRGaWxlUmVxdWVzdBITCgtwcm9wb3NhbF9pZBgBIAEoCRIOCgZzaGEyNTYYAiABKAkSDgoGb2Zmc2V0GAMgASgEIkQKEFJlYWRGaWxlUmVzcG9uc2USDAoEZGF0YRgBIAEoDBIOCgZvZmZzZXQYAiABKAQSEgoKc2l6ZV9ieXRlcxgDIAEoBDK2AgoPUHJvcG9zYWxTZXJ2aWNlEmAKC0dldFByb3Bvc2FsEicuaWRlX29yY2hlc3RyYXRvci52MS5HZXRQcm9wb3NhbFJlcXVlc3QaKC5pZGVfb3JjaGVzdHJhdG9yLnYxLkdldFByb3Bvc2FsUmVzcG9uc2USZgoNTGlzdFByb3Bvc2FscxIpLmlkZV9vcmNoZXN0cmF0b3IudjEuTGlzdFByb3Bvc2Fsc1JlcXVlc3QaKi5pZGVfb3JjaGVzdHJhdG9yLnYxLkxpc3RQcm9wb3NhbHNSZXNwb25zZRJZCghSZWFkRmlsZRIkLmlkZV9vcmNoZXN0cmF0b3IudjEuUmVhZEZpbGVSZXF1ZXN0GiUuaWRlX29yY2hlc3RyYXRvci52MS5SZWFkRmlsZVJlc3BvbnNlMAFiBnByb3RvMw", [file_google_protobuf_timestamp, file_ide_orchestrator_v1_refinement]);
 
 /**
  * The result of a refinement.
@@ -209,7 +209,7 @@ export type GeneratedFile = Message<"ide_orchestrator.v1.GeneratedFile"> & {
   path: string;
 
   /**
-   * The content.
+   * The content; absent when it was left out (`content_omitted`).
    *
    * @generated from oneof ide_orchestrator.v1.GeneratedFile.content
    */
@@ -265,6 +265,14 @@ export type GeneratedFile = Message<"ide_orchestrator.v1.GeneratedFile"> & {
    * @generated from field: bool sanitized = 8;
    */
   sanitized: boolean;
+
+  /**
+   * True when the content, and other members if they are large, were left out because the response would be
+   * too large. ReadFile reads the content.
+   *
+   * @generated from field: bool content_omitted = 10;
+   */
+  contentOmitted: boolean;
 };
 
 /**
@@ -286,6 +294,14 @@ export type GetProposalRequest = Message<"ide_orchestrator.v1.GetProposalRequest
    * @generated from field: string proposal_id = 1;
    */
   proposalId: string;
+
+  /**
+   * How many entries to skip of `generated_files` and `rejected_files`, in this order: `next_file_offset` of
+   * the previous response, or 0.
+   *
+   * @generated from field: uint32 file_offset = 2;
+   */
+  fileOffset: number;
 };
 
 /**
@@ -307,6 +323,13 @@ export type GetProposalResponse = Message<"ide_orchestrator.v1.GetProposalRespon
    * @generated from field: ide_orchestrator.v1.Proposal proposal = 1;
    */
   proposal?: Proposal | undefined;
+
+  /**
+   * `file_offset` of the next response, when not all entries fit; otherwise 0.
+   *
+   * @generated from field: uint32 next_file_offset = 2;
+   */
+  nextFileOffset: number;
 };
 
 /**
@@ -464,7 +487,9 @@ export const ReadFileResponseSchema: GenMessage<ReadFileResponse> = /*@__PURE__*
  */
 export const ProposalService: GenService<{
   /**
-   * Reads a proposal with its files. NOT_FOUND: it does not exist, or the caller may not see it.
+   * Reads a proposal with its files. The response fits a client's default limit of 4 MiB: when the files are
+   * too large together, the largest contents are left out (`content_omitted`), and when there are too many
+   * files, `next_file_offset` says where to go on. NOT_FOUND: it does not exist, or the caller may not see it.
    *
    * @generated from rpc ide_orchestrator.v1.ProposalService.GetProposal
    */

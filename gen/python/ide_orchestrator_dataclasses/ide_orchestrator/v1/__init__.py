@@ -1130,7 +1130,7 @@ class GeneratedFile(betterproto2.Message):
     A file of a proposal.
 
     Oneofs:
-        - content: The content.
+        - content: The content; absent when it was left out (`content_omitted`).
     """
 
     path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -1173,6 +1173,12 @@ class GeneratedFile(betterproto2.Message):
     True when characters that UTF-8 cannot encode (lone surrogates) were replaced by U+FFFD.
     """
 
+    content_omitted: "bool" = betterproto2.field(10, betterproto2.TYPE_BOOL)
+    """
+    True when the content, and other members if they are large, were left out because the response would be
+    too large. ReadFile reads the content.
+    """
+
 
 default_message_pool.register_message("ide_orchestrator.v1", "GeneratedFile", GeneratedFile)
 
@@ -1188,6 +1194,12 @@ class GetProposalRequest(betterproto2.Message):
     The proposal (UUID).
     """
 
+    file_offset: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    How many entries to skip of `generated_files` and `rejected_files`, in this order: `next_file_offset` of
+    the previous response, or 0.
+    """
+
 
 default_message_pool.register_message("ide_orchestrator.v1", "GetProposalRequest", GetProposalRequest)
 
@@ -1201,6 +1213,11 @@ class GetProposalResponse(betterproto2.Message):
     proposal: "Proposal | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
     """
     The proposal.
+    """
+
+    next_file_offset: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    `file_offset` of the next response, when not all entries fit; otherwise 0.
     """
 
 

@@ -1,0 +1,59 @@
+"""Proposals whose files are larger, or more, than fit a response (contract: GetProposal)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from server.domain.errors import InvalidArgument
+from server.wire import messages as m
+from server.wire.large_events import omit_contents
+
+#: Largest response in bytes, so that it fits a client's default limit of 4 MiB.
+MAX_RESPONSE_BYTES = 3 << 20
+#: A file that is larger without its content loses all members but these.
+_MAX_MEMBERS_BYTES = 64 << 10
+_KEPT = frozenset({"path", "sha256", "size_bytes", "sanitized", "portability"})
+
+
+def fit_proposal(proposal: m.Proposal, offset: int) -> m.GetProposalResponse:
+    """The response with a whole proposal, from an entry on: contents are left out, the largest first, and
+    then last entries, so that it fits. At least one entry is in it if there is any. Changes `proposal`.
+
+    Raises InvalidArgument for an offset after the last entry.
+    """
+    files, rejected = proposal.generated_files, proposal.rejected_files
+    count = len(files) + len(rejected)
+    if offset > count:
+        raise InvalidArgument({"file_offset": f"must be at most {count}, the number of files"})
+    del rejected[: max(offset - len(files), 0)]
+    del files[:offset]
+    excess = proposal.ByteSize() - MAX_RESPONSE_BYTES
+    if excess > 0:
+        omit_contents(files, excess)
+        _omit_large_members(proposal)
+        _drop_last_entries(proposal)
+    kept = offset + len(files) + len(rejected)
+    return m.GetProposalResponse(proposal=proposal, next_file_offset=kept if kept < count else 0)
+
+
+def _omit_large_members(proposal: m.Proposal) -> None:
+    if proposal.ByteSize() > MAX_RESPONSE_BYTES:
+        file: Any
+        for file in proposal.generated_files:
+            if file.ByteSize() > _MAX_MEMBERS_BYTES:
+                for field, _ in file.ListFields():
+                    if field.name not in _KEPT:
+                        file.ClearField(field.name)
+                file.content_omitted = True
+
+
+def _drop_last_entries(proposal: m.Proposal) -> None:
+    excess = proposal.ByteSize() - MAX_RESPONSE_BYTES
+    for entries, least in ((proposal.rejected_files, 0), (proposal.generated_files, 1)):
+        kept = len(entries)
+        least = min(least, kept)
+        while kept > least and excess > 0:
+            kept -= 1
+            # At least two more for its key and its length.
+            excess -= entries[kept].ByteSize() + 2
+        del entries[kept:]
