@@ -88,10 +88,10 @@ class Settings(BaseSettings):
     run_max_duration_s: Seconds = Field(1800.0, alias="IDEO_RUN_MAX_DURATION_S")
     """seconds after which a run fails"""
     run_idle_s: Seconds = Field(120.0, alias="IDEO_RUN_IDLE_S")
-    """seconds of silence after which a connection to the runtime is given up"""
+    """seconds of silence after which the runtime is asked how a run stands"""
     run_silent_s: Seconds = Field(600.0, alias="IDEO_RUN_SILENT_S")
-    """with `IDEO_RUNTIME_EVENTS_URL`: seconds without a frame after which a run fails if the runtime reports
-    it as completed and it has shown no files; must exceed the longest quiet step of an agent"""
+    """seconds without a frame on an open connection after which a run fails if the runtime reports it as
+    completed and shows no files; must exceed the longest quiet step of an agent"""
     empty_result_grace_s: Seconds = Field(30.0, alias="IDEO_EMPTY_RESULT_GRACE_S")
     """seconds for which the hub waits for files after the runtime reports `completed` without any"""
     max_queue_mib: int = Field(8, alias="IDEO_MAX_QUEUE_MIB", ge=1, le=1024)

@@ -55,7 +55,7 @@ class FailureReason(StrEnum):
     UPSTREAM_ERROR = "upstream_error"
     #: The runtime no longer knows the run, or frames with the run's end or last files were lost.
     UPSTREAM_LOST = "upstream_lost"
-    #: The runtime's channel brought no end and nothing else for too long.
+    #: The runtime's stream brought no end and nothing else for too long.
     UPSTREAM_SILENT = "upstream_silent"
     #: The runtime says that the run completed, and shows no file.
     EMPTY_RESULT = "empty_result"

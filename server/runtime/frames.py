@@ -162,7 +162,8 @@ class Interpreter:
         kinds: tuple[EventKind, ...] = (update,)
         if request is not None:
             kinds += (InputRequested(request),)
-        return Interpretation(kinds, delta, polled=polled)
+        shows_files = files is not None and not polled
+        return Interpretation(kinds, delta, polled=polled, shows_files=shows_files)
 
     def _read_files(self, entries: dict[str, bytes]) -> tuple[tuple[FileChange, ...], tuple[UnreadFile, ...]]:
         """Apply a whole file map: the changes, and the new entries that are not files."""

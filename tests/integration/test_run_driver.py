@@ -198,11 +198,14 @@ async def test_completed_without_files_is_doubted_then_failed(hub: Opener) -> No
     assert on.script.asked > 2
 
 
-async def test_completed_without_files_never_erases_those_that_the_stream_showed(hub: Opener) -> None:
+async def test_completed_without_files_is_no_proof_for_those_that_a_broken_stream_showed(
+    hub: Opener,
+) -> None:
     lie = {"status": "completed", "generated_files": {}}
     async with hub(ScriptedRuntime([[files_frame(a="1"), CLOSE]], states=[lie])) as on:
-        proposal, _ = await on.finished()
-    assert verdict(proposal) == ("completed", None, {"/a": "1"})
+        proposal, events = await on.finished()
+    assert verdict(proposal) == ("failed", "upstream_lost", {"/a": "1"})
+    assert any(isinstance(event.kind, Discontinuity) for event in events)
 
 
 async def test_completed_too_early_is_corrected_when_files_appear(hub: Opener) -> None:

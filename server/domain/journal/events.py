@@ -161,7 +161,7 @@ class FrameReason(Enum):
     UNKNOWN_TYPE = 1
     MALFORMED = 2
     ERROR_REPORT = 3
-    #: No longer produced, because reading stops at the `end`. The contract keeps it: journals may contain it.
+    #: A further `end`. Other frames behind the `end` are journalled like those before it.
     AFTER_END = 4
 
 

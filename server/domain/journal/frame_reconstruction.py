@@ -65,6 +65,9 @@ class FrameReconstructor:
         match kind:
             case Terminal():
                 return self._terminal_frames(seq, text, kind)
+            case UpstreamFrame(event_type="end", reason=FrameReason.AFTER_END):
+                # A reader stops at the first `end`, so that of the terminal event stays the only one.
+                return []
             case UpstreamFrame():
                 return [with_seq(kind.body, seq, trusted=False)]
             case StateUpdate():

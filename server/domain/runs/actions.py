@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from server.domain.journal.events import Outcome
 from server.domain.proposals.files import File
-from server.domain.runs.runtime import RuntimeState
+from server.domain.runs.runtime import RuntimeState, UpstreamError
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,12 @@ class LeaveConnection:
 
 @dataclass(frozen=True, slots=True)
 class AwaitInput:
-    """The agent waits for a person: nothing more comes, and the run lasts until its time is over."""
+    """The agent waits for a person: nothing more comes, and the run lasts until its time is over.
+
+    files: the file map of a state answer, to be journalled behind a discontinuity if it differs; or None.
+    """
+
+    files: Mapping[str, File] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +72,14 @@ class AskState:
 
 @dataclass(frozen=True, slots=True)
 class AskFiles:
-    """As AskState, when the run is over and only its last files may be missing."""
+    """As AskState, when the run has come to its end or its question, and only files may be missing.
 
+    then: the action that follows, with the files of the answer. grace_ends_at: the time until which another
+    answer than `completed` or `failed` is not taken. delta: of the `end` that came, or empty.
+    """
+
+    then: Verdict | AwaitInput
+    grace_ends_at: float
     delta: bytes = b""
     after_s: float = 0.0
 
@@ -82,14 +93,23 @@ Action: TypeAlias = Verdict | Connect | KeepListening | LeaveConnection | AwaitI
 class JournalFacts:
     """What the journal of a run holds.
 
-    has_files: the last file map is not empty. state_shown: a state frame came in this epoch.
-    awaiting_input: the last state frame asks a person.
+    has_files: the last file map is not empty. files_seen: there was a file map. awaiting_input: a state frame
+    asks a person. error: from the last `error` frame that speaks of the run.
+    state_shown, files_shown: a state frame, and one with a file map, came in this epoch, under this lease.
     """
 
     epoch: int = 1
     has_files: bool = False
-    state_shown: bool = False
+    files_seen: bool = False
     awaiting_input: bool = False
+    error: UpstreamError | None = None
+    state_shown: bool = False
+    files_shown: bool = False
+
+    @property
+    def files_known(self) -> bool:
+        """Whether the frames have shown the files as of the last one: no gap came after a file map."""
+        return self.files_shown or (self.files_seen and self.epoch == 1)
 
 
 @dataclass(frozen=True, slots=True)

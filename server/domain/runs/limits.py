@@ -16,12 +16,14 @@ class RunLimits:
 
     #: From the start of a run to its forced end.
     max_duration_s: float = 1800.0
-    #: Silence of the runtime after which a connection is idle.
+    #: Silence of an open connection after which the runtime's state is asked.
     idle_s: float = 120.0
-    #: Silence of a channel after which a run fails that the runtime calls completed without a file.
+    #: Silence of an open connection after which a run fails that the runtime calls completed without a file.
     silent_s: float = 600.0
     #: Time for which `completed` without any file is doubted.
     empty_result_grace_s: float = 30.0
+    #: Time for which a connection is read after its `end`, unless the runtime closes it.
+    after_end_s: float = 0.3
     #: Between two questions about the runtime's state.
     state_poll_s: float = 2.0
     #: Answers of "unknown thread" that do not lose a run; one more does.

@@ -24,16 +24,11 @@ from server.domain.proposals.paths import partition_files
 from server.domain.runs.actions import JournalFacts, Verdict
 from server.domain.runs.context import RunContext
 from server.domain.runs.lease import Lease
-from server.domain.runs.runtime import ENDPOINT_TIMEOUT, Interpretation, UpstreamError
+from server.domain.runs.runtime import Interpretation, UpstreamError
 from server.encoding.frame_delta import digest_of
 
 #: Bytes of one read of the journal.
 RESTORE_BYTES = 1 << 20
-
-
-def _is_endpoint_timeout(report: UpstreamFrame) -> bool:
-    """Whether the runtime's endpoint sent the error frame, not the run: a replay does not repeat it."""
-    return f'"{ENDPOINT_TIMEOUT}"'.encode() in report.body
 
 
 class RunRecorder:
@@ -48,21 +43,25 @@ class RunRecorder:
         self.epoch = lease.epoch
         #: Digests of the frames journalled in this epoch, to align a replay with.
         self.digests: list[bytes] = []
-        #: What the error frames among them report, by digest.
-        self.errors: dict[bytes, UpstreamError] = {}
         #: The digests of the epoch before.
         self._digests_before: frozenset[bytes] = frozenset()
-        #: Whether a state frame came in this epoch, under this lease.
-        self._state_shown = False
+        #: Whether a state frame, and one with a file map, came in this epoch, under this lease.
+        self._state_shown = self._files_shown = False
+        #: What the last `error` frame about the run reports, whichever lease it came under.
+        self._error: UpstreamError | None = None
 
     @property
     def facts(self) -> JournalFacts:
         """What the journal holds, as of the last event put."""
+        files = self._interpreter.files
         return JournalFacts(
             epoch=self.epoch,
-            has_files=bool(self._interpreter.files.by_path),
-            state_shown=self._state_shown,
+            has_files=bool(files.by_path),
+            files_seen=files.seen,
             awaiting_input=self._interpreter.awaiting_input,
+            error=self._error,
+            state_shown=self._state_shown,
+            files_shown=self._files_shown,
         )
 
     async def restore(self) -> None:
@@ -100,6 +99,7 @@ class RunRecorder:
     async def record(self, meaning: Interpretation) -> None:
         """Journal what a frame means. Waits while much is queued. Raises LeaseLost."""
         delta = meaning.delta
+        self._files_shown = self._files_shown or meaning.shows_files
         for kind in meaning.kinds:
             self._put(kind, delta)
             delta = b""
@@ -108,9 +108,22 @@ class RunRecorder:
                 self._context.observer.uninterpreted(self._lease, kind.reason)
         await self._log.wait_for_capacity()
 
-    def adopt(self, files: Mapping[str, File]) -> None:
-        """Journal files that came without a frame."""
-        for kind in self._interpreter.adopt(files):
+    def put_further_end(self, frame: bytes) -> None:
+        """Journal an `end` frame that came behind the one that the terminal event stands for."""
+        self._put(UpstreamFrame("end", FrameReason.AFTER_END, frame))
+
+    def adopt(self, files: Mapping[str, File], *, complete: bool, after_gap: bool = False) -> None:
+        """Journal files that came without a frame.
+
+        complete: they are all files; otherwise those at other paths stay. after_gap: a discontinuity comes
+        before them, if they differ.
+        """
+        if not complete:
+            files = {**self._interpreter.files.by_path, **files}
+        kinds = self._interpreter.adopt(files)
+        if kinds and after_gap:
+            self.put_discontinuity(DiscontinuityReason.RECONNECTED)
+        for kind in kinds:
             self._put(kind)
 
     def put_discontinuity(self, reason: DiscontinuityReason) -> None:
@@ -118,7 +131,7 @@ class RunRecorder:
         self.epoch += 1
         self._digests_before = frozenset(self.digests)
         self.digests.clear()
-        self._state_shown = False
+        self._state_shown = self._files_shown = False
         self._put(Discontinuity(reason))
         self._context.observer.discontinued(self._lease, reason)
         crash_point("discontinuity")
@@ -151,18 +164,17 @@ class RunRecorder:
         self._log.put(self._encoded(kind), delta, epoch=self.epoch)
 
     def _note(self, kind: EventKind, delta: bytes) -> None:
-        """Remember the frame of an event, for the alignment of a replay."""
-        digest = digest_of(delta)
-        if digest is None:
-            return
+        """Remember what the event's frame means for the verdict, and for the alignment of a replay."""
         if isinstance(kind, UpstreamFrame) and kind.reason is FrameReason.ERROR_REPORT:
-            if _is_endpoint_timeout(kind):
-                return
             # The event keeps the frame, not what it reports.
             error = self._context.interpreter().interpret(kind.body).error
-            if error is not None:
-                self.errors[digest] = error
-        self.digests.append(digest)
+            if error is not None and error.of_endpoint:
+                # A replay does not repeat it.
+                return
+            self._error = error or self._error
+        digest = digest_of(delta)
+        if digest is not None:
+            self.digests.append(digest)
 
     def _encoded(self, kind: EventKind) -> bytes:
         event = Event(self._log.last_seq + 1, self.epoch, self._context.clock.now(), kind)

@@ -106,8 +106,10 @@ class Runtime(Protocol):
         ...
 
 
-#: The context of the error by which the runtime's endpoint gives up while the run goes on.
-ENDPOINT_TIMEOUT = "streaming_timeout"
+#: The contexts of errors by which the runtime's endpoint gives up its stream. The run may go on.
+ENDPOINT_CONTEXTS = frozenset(
+    {"streaming_timeout", "event_streaming", "streaming_loop", "websocket_streaming"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,11 @@ class UpstreamError:
 
     message: str
     context: str
+
+    @property
+    def of_endpoint(self) -> bool:
+        """Whether it speaks of the stream alone, and not of the run."""
+        return self.context in ENDPOINT_CONTEXTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +133,7 @@ class Interpretation:
     progress: the text of a progress frame, which is not journalled (then `kinds` is empty).
     error: from an `error` frame. end: the frame is `end`.
     polled: the frame is a poll summary, whose `completed` is not a verdict.
+    shows_files: the frame has a file map.
     """
 
     kinds: tuple[EventKind, ...] = ()
@@ -134,6 +142,7 @@ class Interpretation:
     error: UpstreamError | None = None
     end: bool = False
     polled: bool = False
+    shows_files: bool = False
 
 
 class FrameInterpreter(Protocol):

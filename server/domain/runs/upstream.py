@@ -13,7 +13,7 @@ from typing import assert_never
 
 from server.domain.crash_points import crash_point
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
-from server.domain.journal.events import DiscontinuityReason
+from server.domain.journal.events import DiscontinuityReason, Outcome
 from server.domain.model import FailureReason
 from server.domain.runs.actions import (
     Action,
@@ -27,19 +27,16 @@ from server.domain.runs.actions import (
     StateAnswer,
     Verdict,
 )
-from server.domain.runs.alignment import Alignment
+from server.domain.runs.connection import Connection, FrameRoom
 from server.domain.runs.context import RunContext
 from server.domain.runs.invoker import InvokeFailed, Invoker
 from server.domain.runs.lease import Lease
 from server.domain.runs.listening import ListeningClock
 from server.domain.runs.run_recorder import RunRecorder
-from server.domain.runs.runtime import Frames, Interpretation, OversizedFrame, StreamClosed
+from server.domain.runs.runtime import Frames
 from server.domain.runs.status import RunStatus
 from server.domain.runs.stream_verdicts import verdict_rules_for
 from server.domain.runs.verdict import VerdictRules
-
-#: Frames handled before other work gets a turn.
-TURN_FRAMES = 64
 
 
 class UpstreamSession:
@@ -52,13 +49,14 @@ class UpstreamSession:
         #: The channel, when it was joined before the invoke, and its frames: the first connection.
         self._channel = AsyncExitStack()
         self._channel_frames: Frames | None = None
-        #: The task that reads the connection, from `_connect` to `_disconnect`.
+        #: The connection and the task that reads it, from `_connect` to `_disconnect`.
+        self._connection: Connection
         self._reading: asyncio.Future[Action] | None = None
         #: The time of the rules.
         self._clock = ListeningClock(context.clock)
-        #: What the frame that is being read has reserved of the budget.
-        self._reserved_bytes = 0
-        self._alignment: Alignment
+        self._room = FrameRoom(context.budget, self._clock)
+        #: Whether the proposal shows that the agent waits for a person.
+        self._question_shown = False
         self._rules: VerdictRules
 
     async def __aenter__(self) -> UpstreamSession:
@@ -109,13 +107,14 @@ class UpstreamSession:
 
     async def verdict(self) -> Verdict:
         """Follow the run until its end is clear, and journal what the verdict adds. Raises LeaseLost."""
-        action = self._rules.start(self._recorder.facts)
+        action = self._rules.start(self._now(), self._recorder.facts)
         while not isinstance(action, Verdict):
             action = await self._carry_out(action)
         if action.gap:
             self._recorder.put_discontinuity(DiscontinuityReason.RECONNECTED)
         if action.files is not None:
-            self._recorder.adopt(action.files)
+            # The state of a failed run may not have all files.
+            self._recorder.adopt(action.files, complete=action.outcome is Outcome.COMPLETED)
         return action
 
     async def _carry_out(
@@ -123,6 +122,8 @@ class UpstreamSession:
     ) -> Action:
         match action:
             case Connect():
+                if self._reading is not None:
+                    await self._disconnect()
                 if action.after_s:
                     await self._context.clock.sleep(action.after_s)
                 self._connect()
@@ -133,12 +134,12 @@ class UpstreamSession:
                 await self._disconnect()
                 self._context.observer.lost_upstream(self._lease, action.why)
                 crash_point("connection_lost")
-                return self._rules.lost(self._now())
+                return self._rules.lost(self._now(), self._recorder.facts)
             case AskState() | AskFiles():
                 return await self._ask(action)
             case AwaitInput():
                 await self._disconnect()
-                return await self._await_input()
+                return await self._await_input(action)
             case _:
                 assert_never(action)
 
@@ -151,27 +152,16 @@ class UpstreamSession:
         return self._context.runtime.stream(self._thread_id, self._admit)
 
     async def _admit(self, size_bytes: int) -> None:
-        """Wait until there is room for a frame. Meanwhile it is the hub that is silent."""
         self._rules.heard(self._now())
-        with self._clock.standing_still():
-            await self._context.budget.reserve(size_bytes)
-        self._reserved_bytes += size_bytes
-
-    def _give_room_back(self) -> None:
-        reserved_bytes, self._reserved_bytes = self._reserved_bytes, 0
-        self._context.budget.release(reserved_bytes)
+        await self._room.reserve(size_bytes)
 
     def _connect(self) -> None:
         stream = self._stream() if self._channel_frames is None else nullcontext(self._channel_frames)
         self._channel_frames = None
-        self._rules.connecting(self._now())
-        self._alignment = Alignment(
-            self._context.limits.profile,
-            self._recorder.digests,
-            epoch=self._recorder.epoch,
-            from_first_frame=self._rules.from_first_frame,
+        self._connection = Connection(
+            self._context, self._lease, self._recorder, self._rules, self._clock, self._room
         )
-        self._reading = asyncio.ensure_future(self._read(stream))
+        self._reading = asyncio.ensure_future(self._connection.read(stream))
 
     async def _disconnect(self) -> None:
         reading, self._reading = self._reading, None
@@ -185,77 +175,31 @@ class UpstreamSession:
         assert self._reading is not None
         as_usual = await self._clock.wait(self._reading, until=self._rules.idle_at)
         if self._reading.done():
-            return self._reading.result()
-        if not as_usual:
+            return await self._reading_result()
+        if self._connection.ended or not as_usual:
+            # Nothing more needs to come, or nobody listened: the runtime is not silent.
             self._rules.heard(self._now())
-        return self._rules.idle(self._now(), caught_up=self._alignment.caught_up)
+        return self._rules.idle(self._now(), self._recorder.facts, caught_up=self._connection.caught_up)
 
-    async def _read(self, stream: AbstractAsyncContextManager[Frames]) -> Action:
-        """Journal the frames of a connection until it breaks or its `end` is settled."""
-        count = 0
-        try:
-            async with stream as frames:
-                self._rules.connected(self._now())
-                crash_point("stream_open")
-                async for frame in frames:
-                    count += 1
-                    if count % TURN_FRAMES == 0:
-                        await asyncio.sleep(0)
-                    action = await self._on_frame(frame)
-                    self._give_room_back()
-                    if action is not None:
-                        return await self._answered(action)
-        except RuntimeRefused as error:
-            return LeaveConnection(error.summary)
-        except (StreamClosed, RuntimeUnavailable) as error:
-            return LeaveConnection(str(error))
-        finally:
-            self._give_room_back()
-        return LeaveConnection("the runtime closed its stream without an end")
-
-    async def _on_frame(self, frame: bytes | OversizedFrame) -> Action | None:
-        """Journal a frame; the action when it is an `end`."""
-        self._rules.heard(self._now())
-        if isinstance(frame, OversizedFrame):
-            self._on_oversized_frame()
-            return None
-        repeated = self._alignment.repeats(frame)
-        if repeated is not None:
-            self._rules.repeated(self._recorder.errors.get(repeated))
-            return None
-        meaning = self._recorder.interpret(frame)
-        if meaning.progress is not None:
-            self._context.on_progress(self._lease.thread_id, meaning.progress)
-            return None
-        self._mark_gap()
-        self._rules.frame(meaning, is_new=self._recorder.is_new(meaning))
-        with self._clock.standing_still():
-            await self._recorder.record(meaning)
-        crash_point("frame_recorded")
-        return self._rules.ended(meaning.delta, self._now(), self._recorder.facts) if meaning.end else None
-
-    def _on_oversized_frame(self) -> None:
-        """Mark where a frame is missing that was too large to read."""
-        self._mark_gap()
-        self._rules.frame(Interpretation(), is_new=True)
-        self._recorder.put_discontinuity(DiscontinuityReason.FRAME_TOO_LARGE)
-
-    def _mark_gap(self) -> None:
-        gap = self._alignment.gap_before_new_frame()
-        if gap is not None:
-            self._recorder.put_discontinuity(gap)
+    async def _reading_result(self) -> Action:
+        """The action of the connection, which has ended."""
+        reading = self._reading
+        assert reading is not None
+        await self._disconnect()
+        return reading.result()
 
     # --- The state ---------------------------------------------------------------------------
 
     async def _ask(self, question: AskState | AskFiles) -> Action:
-        """Ask while the open connection, if there is one, is read; an `end` on it may decide first."""
+        """Ask while the open connection, if there is one, is read; an `end` on it decides first."""
+        await self._show_question()
         if self._reading is None:
             return await self._answered(question)
         asked = asyncio.ensure_future(self._answered(question))
         try:
             await asyncio.wait({asked, self._reading}, return_when=asyncio.FIRST_COMPLETED)
-            if self._reading.done() and isinstance(self._reading.result(), Verdict):
-                return self._reading.result()
+            if self._reading.done() and not isinstance(self._reading.result(), LeaveConnection):
+                return await self._reading_result()
             return await asked
         finally:
             asked.cancel()
@@ -280,10 +224,19 @@ class UpstreamSession:
 
     # --- A person's input --------------------------------------------------------------------
 
-    async def _await_input(self) -> Action:
-        """Show that the agent waits, and wait to be cancelled: nothing more comes from the runtime."""
-        await self._recorder.flush()
-        await self._context.retry_while_unavailable(lambda: self._context.runs.await_input(self._lease))
+    async def _await_input(self, waiting: AwaitInput) -> Action:
+        """Wait to be cancelled: nothing more comes from the runtime."""
+        if waiting.files is not None:
+            self._recorder.adopt(waiting.files, complete=True, after_gap=True)
+        await self._show_question()
         crash_point("awaiting_input")
         never: asyncio.Future[Action] = asyncio.get_running_loop().create_future()
         return await never
+
+    async def _show_question(self) -> None:
+        """Show that the agent waits, once it has asked."""
+        if self._question_shown or not self._recorder.facts.awaiting_input:
+            return
+        await self._recorder.flush()
+        await self._context.retry_while_unavailable(lambda: self._context.runs.await_input(self._lease))
+        self._question_shown = True

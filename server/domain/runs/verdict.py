@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from server.domain.journal.events import Outcome
 from server.domain.model import FailureReason
@@ -33,8 +33,13 @@ from server.domain.runs.actions import (
     Verdict,
 )
 from server.domain.runs.limits import RunLimits
-from server.domain.runs.runtime import ENDPOINT_TIMEOUT, Interpretation, RuntimeState, UpstreamError
+from server.domain.runs.runtime import RuntimeState
+from server.domain.runs.stream_record import StreamRecord
 
+Question = TypeVar("Question", AskState, AskFiles)
+
+#: The states that the runtime does not leave.
+_OVER: Final = ("completed", "failed")
 _ENDED_EARLY: Final = LeaveConnection("the runtime ended its stream before the run was over")
 
 
@@ -55,7 +60,11 @@ INTERNAL_FAULT: Final = failed(FailureReason.INTERNAL, "a fault of the hub ended
 
 
 def crash_loop(takeovers: int, limits: RunLimits) -> Verdict | None:
-    """The verdict on a run that too many replicas in a row lost; None while another may try."""
+    """The verdict on a run that too many replicas in a row lost; None while another may try.
+
+    takeovers: those in a row between which the run got no further (`RunStore.renew`). A run that was quiet
+    for a while, or waits for a person, got further, too: it is not what ended its replica.
+    """
     if takeovers <= limits.max_takeovers:
         return None
     return failed(
@@ -71,84 +80,46 @@ def overdue(limits: RunLimits, facts: JournalFacts) -> Verdict:
     return failed(FailureReason.DEADLINE_EXCEEDED, f"the run took longer than {limit}")
 
 
-class VerdictRules(ABC):
-    """The rules of one run under one lease. Once given, a verdict stays.
-
-    from_first_frame: the first connection gives the run from its first frame on. Times are monotonic
-    seconds.
-    """
+class VerdictRules(StreamRecord, ABC):
+    """The rules of one run under one lease. Once given, a verdict stays."""
 
     def __init__(self, limits: RunLimits, *, from_first_frame: bool) -> None:
-        self._limits = limits
-        self._from_first_frame = from_first_frame
-        self._connections = 0
-        #: When the runtime was last heard or asked, and since when the open stream has brought no frame
-        #: (None while it is not open).
-        self._heard_at = 0.0
-        self._quiet_since: float | None = None
-        #: The error frame that came last on this connection.
-        self._error: UpstreamError | None = None
-        #: Whether the last frame on this connection was a poll summary (`Interpretation.polled`).
-        self._polled = False
-        #: When the state was first asked since the last new frame.
-        self._first_asked_at: float | None = None
-        #: Answers of "unknown thread" since the last other answer or new frame. A failed question does
-        #: not reset the count, or repeated faults would put the verdict off for ever.
-        self._unknown_answers = 0
-        #: Whether a new frame came since a state was last about to decide.
-        self._saw_new_frame = True
-        #: Connections in a row that broke without a new frame.
-        self._fruitless_reconnects = 0
-        #: Whether the last connection repeated every journalled frame and then was silent.
-        self._was_idle = False
+        super().__init__(limits, from_first_frame=from_first_frame)
         self._verdict: Verdict | None = None
 
-    # Reports.
+    # Reports, beside those of the streams.
 
-    def start(self, facts: JournalFacts) -> Action:
+    def start(self, now: float, facts: JournalFacts) -> Action:
         """The runtime has the job."""
-        return AwaitInput() if facts.awaiting_input else Connect()
-
-    def connecting(self, now: float) -> None:
-        """A connection is being opened."""
-        self._connections += 1
-        self._error, self._polled, self._was_idle = None, False, False
-        self._heard_at, self._quiet_since = now, None
-
-    def connected(self, now: float) -> None:
-        """The connection is open."""
-        self._quiet_since = now
-
-    def heard(self, now: float) -> None:
-        """A frame came, of whatever kind."""
-        self._heard_at = self._quiet_since = now
-
-    def repeated(self, error: UpstreamError | None) -> None:
-        """A journalled frame came again, with the error that it reports: that is no less an error."""
-        self._error = error or self._error
-
-    def frame(self, meaning: Interpretation, *, is_new: bool) -> None:
-        """A frame is about to be journalled. `is_new`: the epoch before does not have it."""
-        if is_new:
-            self._first_asked_at, self._saw_new_frame, self._unknown_answers = None, True, 0
-        self._error = meaning.error or self._error
-        if not meaning.end:
-            self._polled = meaning.polled
+        if facts.error is not None:
+            return self._end_with_error(now, facts.error.message, gap=True)
+        if facts.awaiting_input:
+            return self._ask(now, self._reconnect(now))
+        return Connect()
 
     def ended(self, delta: bytes, now: float, facts: JournalFacts) -> Action:
-        """The connection's `end` frame came."""
+        """The connection brought its `end` frame, and nothing more."""
         return self._verdict or self._keep(self._weigh_end(delta, now, facts))
 
-    def idle(self, now: float, *, caught_up: bool) -> Action:
+    def idle(self, now: float, facts: JournalFacts, *, caught_up: bool) -> Action:
         """`idle_at` may have passed. `caught_up`: as in `Alignment`."""
-        if self._verdict is None and now < self.idle_at:
+        if self._verdict is not None:
+            return self._verdict
+        if now < self.idle_at:
             # A frame came meanwhile.
             return KeepListening()
-        return self._verdict or self._weigh_idle(now, caught_up=caught_up)
+        self._was_caught_up, self._is_idle = caught_up, True
+        if facts.error is not None:
+            return self._end_with_error(now, facts.error.message, gap=self._may_have_missed_frames())
+        return self._ask(now, KeepListening())
 
-    def lost(self, now: float) -> Action:
+    def lost(self, now: float, facts: JournalFacts) -> Action:
         """The connection was left, or could not be opened."""
-        return self._verdict or self._weigh_loss(now)
+        if self._verdict is not None:
+            return self._verdict
+        if facts.error is not None:
+            return self._end_with_error(now, facts.error.message, gap=True)
+        return self._weigh_loss(now)
 
     def answered(
         self, question: AskState | AskFiles, answer: StateAnswer, now: float, facts: JournalFacts
@@ -157,43 +128,53 @@ class VerdictRules(ABC):
         if self._verdict is not None:
             return self._verdict
         if isinstance(question, AskFiles):
-            return self._keep(self._weigh_last_files(question, answer, facts))
+            return self._keep(self._weigh_last_files(question, answer, now, facts))
+        if isinstance(question.undecided, KeepListening) and not self._is_idle:
+            # A frame came while the state was asked: the answer is older.
+            return KeepListening()
         action = self._keep(self._weigh_state(question, answer, now, facts))
         if isinstance(action, KeepListening):
             self._heard_at = now
         return action
 
-    @property
-    def from_first_frame(self) -> bool:
-        """Whether this connection gives the run from its first frame on."""
-        return self._from_first_frame and self._connections == 1
-
-    @property
-    def idle_at(self) -> float:
-        """The time at which `idle` is due while the open connection brings no frame."""
-        return self._heard_at + self._limits.idle_s
-
     # Rules.
 
     def _weigh_end(self, delta: bytes, now: float, facts: JournalFacts) -> Action:
-        if self._error is not None and self._error.context == ENDPOINT_TIMEOUT:
+        then: Verdict | AwaitInput
+        if facts.error is not None:
+            then = failed(FailureReason.UPSTREAM_ERROR, facts.error.message, delta=delta)
+        elif self._endpoint_gave_up:
             return self._ask(now, _ENDED_EARLY)
-        if self._error is not None:
-            return failed(FailureReason.UPSTREAM_ERROR, self._error.message, delta=delta)
-        if facts.awaiting_input:
-            return AwaitInput()
-        if self._polled:
+        elif facts.awaiting_input:
+            then = AwaitInput()
+        elif self._polled:
             return self._ask(now, _ENDED_EARLY, delta)
-        if facts.epoch > 1:
-            # The last file map may have been among the frames that were missed.
-            return AskFiles(delta)
-        return Verdict(Outcome.COMPLETED, delta=delta)
+        else:
+            then = Verdict(Outcome.COMPLETED, delta=delta)
+        return then if facts.files_known else self._ask_files(then, now, delta)
 
-    def _weigh_last_files(self, question: AskFiles, answer: StateAnswer, facts: JournalFacts) -> Verdict:
-        completed = Verdict(Outcome.COMPLETED, delta=question.delta)
-        if isinstance(answer, RuntimeState) and answer.status == "completed" and answer.files:
-            return replace(completed, files=answer.files)
-        return self._without_last_files(completed, facts)
+    def _end_with_error(self, now: float, message: str, *, gap: bool) -> Action:
+        """An `error` frame came, and no `end` behind it: the stream is over all the same."""
+        return self._ask_files(failed(FailureReason.UPSTREAM_ERROR, message, gap=gap), now)
+
+    def _weigh_last_files(
+        self, question: AskFiles, answer: StateAnswer, now: float, facts: JournalFacts
+    ) -> Action:
+        then = question.then
+        over = answer if isinstance(answer, RuntimeState) and answer.status in _OVER else None
+        if over is None and now < question.grace_ends_at:
+            return self._ask_again(question, now)
+        files = over.files or None if over else None
+        succeeds = isinstance(then, Verdict) and then.outcome is Outcome.COMPLETED
+        if over is not None and over.status == "failed" and (succeeds or isinstance(then, AwaitInput)):
+            return failed(FailureReason.UPSTREAM_ERROR, _why(over), delta=question.delta, files=files)
+        if files or not isinstance(then, Verdict) or not succeeds:
+            return replace(then, files=files)
+        if facts.epoch > 1 and (facts.files_seen or not facts.state_shown):
+            message = "the run ended, but frames were lost, and with them perhaps its last files"
+            return failed(FailureReason.UPSTREAM_LOST, message, delta=question.delta)
+        # Without an answer it is not certain that there are no files.
+        return replace(then, gap=over is None)
 
     def _weigh_state(
         self, question: AskState, answer: StateAnswer, now: float, facts: JournalFacts
@@ -202,28 +183,64 @@ class VerdictRules(ABC):
             case NoAnswer():
                 return question.undecided
             case None:
-                return self._weigh_unknown_thread(question, now)
+                return self._weigh_unknown_thread(question, now, facts)
         self._unknown_answers = 0
-        if answer.status not in ("completed", "failed"):
+        if answer.status not in _OVER:
             return question.undecided
         if self._replays(facts) and self._stream_may_tell_more():
-            return question.undecided
+            return self._read_again(question, now)
         gap = not question.delta and self._may_have_missed_frames()
+        files = answer.files or None
         if answer.status == "failed":
-            message = answer.error or "the runtime says that the run failed"
-            # A file map that the stream showed is newer than that of a failed state.
-            files = None if facts.has_files else answer.files or None
-            return failed(FailureReason.UPSTREAM_ERROR, message, gap=gap, files=files)
-        if answer.files:
-            return Verdict(Outcome.COMPLETED, delta=question.delta, gap=gap, files=answer.files)
-        return self._weigh_empty_result(question, now, facts, gap=gap)
+            return failed(
+                FailureReason.UPSTREAM_ERROR, _why(answer), delta=question.delta, gap=gap, files=files
+            )
+        if files is None:
+            return self._weigh_empty_result(question, now, facts, gap=gap)
+        if facts.awaiting_input:
+            return AwaitInput(files)
+        return Verdict(Outcome.COMPLETED, delta=question.delta, gap=gap, files=files)
 
-    def _weigh_unknown_thread(self, question: AskState, now: float) -> Action:
+    def _weigh_empty_result(
+        self, question: AskState, now: float, facts: JournalFacts, *, gap: bool
+    ) -> Action:
+        """The state says `completed` and shows no file, as it may about every run that has begun."""
+        if isinstance(question.undecided, KeepListening):
+            return self._weigh_silence(now, facts, gap=gap)
+        if facts.awaiting_input:
+            return AwaitInput()
+        if now < question.grace_ends_at:
+            # After a poll summary there are no frames to wait for meanwhile.
+            return self._ask_again(question, now) if question.delta else question.undecided
+        if not facts.has_files:
+            message = "the runtime says that the run completed, but shows no file"
+            return failed(FailureReason.EMPTY_RESULT, message, delta=question.delta, gap=gap)
+        if question.delta and facts.files_known:
+            return Verdict(Outcome.COMPLETED, delta=question.delta)
+        message = "frames may be lost, and the runtime says that the run completed, but shows no file"
+        return failed(FailureReason.UPSTREAM_LOST, message, delta=question.delta, gap=gap)
+
+    def _weigh_silence(self, now: float, facts: JournalFacts, *, gap: bool) -> Action:
+        """The same, while the stream is open: it has the `end` of a success still to come."""
+        if self._quiet_since is None or now - self._quiet_since < self._limits.silent_s:
+            return KeepListening()
+        if facts.awaiting_input:
+            return AwaitInput()
+        quiet_s = now - self._quiet_since
+        if self.from_first_frame:
+            message = f"the runtime sent no end and nothing else for {quiet_s:.0f} s"
+            return failed(FailureReason.UPSTREAM_SILENT, message, gap=gap)
+        message = f"frames were lost, and the runtime sent nothing more for {quiet_s:.0f} s"
+        return failed(FailureReason.UPSTREAM_LOST, message, gap=gap)
+
+    def _weigh_unknown_thread(self, question: AskState, now: float, facts: JournalFacts) -> Action:
         self._unknown_answers += 1
         if self._unknown_answers <= self._limits.max_unknown_thread_answers:
             return self._ask_again(question, now)
         if self._stream_may_tell_more():
-            return question.undecided
+            return self._read_again(question, now) if self._replays(facts) else question.undecided
+        if facts.awaiting_input:
+            return AwaitInput()
         return failed(FailureReason.UPSTREAM_LOST, "the runtime no longer knows the run")
 
     def _replays(self, facts: JournalFacts) -> bool:
@@ -231,16 +248,7 @@ class VerdictRules(ABC):
         profile = self._limits.profile
         return profile == "ids" or (profile == "full" and facts.epoch == 1)
 
-    def _stream_may_tell_more(self) -> bool:
-        """Whether to read the stream once more before a state decides: it brought a new frame since this
-        was last asked, or it broke before it was silent, and that not too often in a row."""
-        saw_new_frame, self._saw_new_frame = self._saw_new_frame, False
-        self._fruitless_reconnects = 0 if saw_new_frame else self._fruitless_reconnects + 1
-        if self._was_idle:
-            return saw_new_frame
-        return self._fruitless_reconnects < self._limits.max_fruitless_reconnects
-
-    # Helpers.
+    # Steps.
 
     def _ask(
         self, now: float, undecided: Connect | KeepListening | LeaveConnection, delta: bytes = b""
@@ -249,15 +257,15 @@ class VerdictRules(ABC):
             self._first_asked_at = now
         return AskState(undecided, self._first_asked_at + self._limits.empty_result_grace_s, delta)
 
-    def _ask_again(self, question: AskState, now: float) -> AskState:
+    def _ask_files(self, then: Verdict | AwaitInput, now: float, delta: bytes = b"") -> AskFiles:
+        return AskFiles(then, now + self._limits.empty_result_grace_s, delta)
+
+    def _ask_again(self, question: Question, now: float) -> Question:
         grace_left_s = max(question.grace_ends_at - now, 0.01)
         return replace(question, after_s=min(self._limits.state_poll_s, grace_left_s))
 
-    def _reconnect(self) -> Connect:
-        limits = self._limits
-        # The exponent is bounded: a float has no room for any more doublings.
-        pause_s = limits.reconnect_first_s * 2 ** min(self._connections - 1, 64)
-        return Connect(min(pause_s, limits.max_reconnect_s))
+    def _reconnect(self, now: float) -> Connect:
+        return Connect(self._backoff.next_pause_s(now))
 
     def _keep(self, action: Action) -> Action:
         if isinstance(action, Verdict):
@@ -267,23 +275,18 @@ class VerdictRules(ABC):
     # What differs between the two kinds of streams.
 
     @abstractmethod
-    def _weigh_idle(self, now: float, *, caught_up: bool) -> Action:
-        """The open connection brought no frame for the idle time."""
-
-    @abstractmethod
     def _weigh_loss(self, now: float) -> Action:
         """The connection broke, was left, or could not be opened."""
 
     @abstractmethod
-    def _weigh_empty_result(
-        self, question: AskState, now: float, facts: JournalFacts, *, gap: bool
-    ) -> Action:
-        """The state says `completed` and shows no file."""
-
-    @abstractmethod
-    def _without_last_files(self, completed: Verdict, facts: JournalFacts) -> Verdict:
-        """The verdict on an `end` after a gap, when the state shows no files either."""
+    def _read_again(self, question: AskState, now: float) -> Action:
+        """A stream that replays may have more than came."""
 
     @abstractmethod
     def _may_have_missed_frames(self) -> bool:
         """Whether the runtime may have sent frames after the last one that came."""
+
+
+def _why(state: RuntimeState) -> str:
+    """Why a state is failed."""
+    return state.error or "the runtime says that the run failed"

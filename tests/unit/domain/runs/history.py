@@ -40,10 +40,12 @@ def files(**contents: str) -> dict[str, File]:
 class Frame:
     """A frame that is journalled. shows: a state frame with (True) or without (False) files; None: none.
 
-    asks: it asks a person. gap: a discontinuity comes before it. old: the epoch before has it too.
+    map_read: its file map can be read. asks: it asks a person. gap: a discontinuity comes before it. old: the
+    epoch before has it too.
     """
 
     shows: bool | None = None
+    map_read: bool = True
     asks: bool = False
     polled: bool = False
     error: UpstreamError | None = None
@@ -53,9 +55,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Repeat:
-    """A journalled frame comes again and is dropped, with the error that it reports."""
-
-    error: UpstreamError | None = None
+    """A journalled frame comes again and is dropped."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Run:
         self.verdicts = verdict_rules_for(
             self.limits, push_only=self.push_only, from_first_frame=self.from_first_frame
         )
-        self.action = self.verdicts.start(self.facts)
+        self.action = self.verdicts.start(self.now, self.facts)
         self._next()
 
     @property
@@ -176,11 +176,10 @@ class Run:
             case Silence(caught_up, opened):
                 self._open(opened=opened)
                 self.now = max(self.now, self.verdicts.idle_at)
-                self._act(self.verdicts.idle(self.now, caught_up=caught_up))
-            case Repeat(error):
+                self._act(self.verdicts.idle(self.now, self.facts, caught_up=caught_up))
+            case Repeat():
                 self._open()
                 self.verdicts.heard(self.now)
-                self.verdicts.repeated(error)
             case Frame():
                 self._open()
                 self._frame(step)
@@ -199,14 +198,18 @@ class Run:
 
     def _frame(self, frame: Frame, *, end: bool = False) -> None:
         self.verdicts.heard(self.now)
+        facts = self.facts
         if frame.gap:
-            self.facts = replace(self.facts, epoch=self.facts.epoch + 1, state_shown=False)
+            facts = replace(facts, epoch=facts.epoch + 1, state_shown=False, files_shown=False)
         meaning = Interpretation(error=frame.error, end=end, polled=frame.polled)
         self.verdicts.frame(meaning, is_new=not frame.old)
+        if frame.error is not None and not frame.error.of_endpoint:
+            facts = replace(facts, error=frame.error)
         if frame.shows is not None:
-            self.facts = replace(
-                self.facts, has_files=frame.shows, state_shown=True, awaiting_input=frame.asks
-            )
+            facts = replace(facts, state_shown=True, awaiting_input=facts.awaiting_input or frame.asks)
+            if frame.map_read and not frame.polled:
+                facts = replace(facts, has_files=frame.shows, files_seen=True, files_shown=True)
+        self.facts = facts
 
     def _answer(self, answer: StateAnswer) -> None:
         question: Any = self.action
@@ -221,4 +224,4 @@ class Run:
     def _next(self) -> None:
         self.actions.append(self.action)
         if isinstance(self.action, LeaveConnection):
-            self._act(self.verdicts.lost(self.now))
+            self._act(self.verdicts.lost(self.now, self.facts))

@@ -21,7 +21,7 @@ from server.domain.runs.actions import (
     StateAnswer,
     Verdict,
 )
-from server.domain.runs.runtime import ENDPOINT_TIMEOUT, RuntimeState, UpstreamError
+from server.domain.runs.runtime import ENDPOINT_CONTEXTS, RuntimeState, UpstreamError
 from server.domain.runs.verdict import crash_loop, overdue
 from tests.unit.domain.runs.history import (
     AWAY,
@@ -45,20 +45,25 @@ from tests.unit.domain.runs.history import (
 )
 
 ERROR = UpstreamError("it broke", "execution_failed")
-TIMEOUT = UpstreamError("Execution timeout", ENDPOINT_TIMEOUT)
+TIMEOUT = UpstreamError("Execution timeout", "streaming_timeout")
 
 TOKEN, STATE, NO_FILES = Frame(), Frame(shows=True), Frame(shows=False)
+#: A state frame whose file map is absent or cannot be read, one that asks a person, and an error.
+NO_MAP, ASKS, FAILS = Frame(shows=False, map_read=False), Frame(shows=True, asks=True), Frame(error=ERROR)
 #: After a break on a stream that does not replay, the next frame is behind a discontinuity.
 LATER_TOKEN, LATER_STATE = replace(TOKEN, gap=True), replace(STATE, gap=True)
 POLLED = Frame(shows=False, polled=True)
 
 DONE = Verdict(Outcome.COMPLETED, delta=END_DELTA)
 NO_RESULT = "the runtime says that the run completed, but shows no file"
+NOT_PROVEN = "frames may be lost, and the runtime says that the run completed, but shows no file"
+ERROR_AND_END = Verdict(Outcome.FAILED, "upstream_error", "it broke", delta=END_DELTA)
 FORGOTTEN = Verdict(Outcome.FAILED, "upstream_lost", "the runtime no longer knows the run")
 LOST_FILES = Verdict(
     Outcome.FAILED,
     "upstream_lost",
     "the run ended, but frames were lost, and with them perhaps its last files",
+    END_DELTA,
 )
 
 
@@ -87,73 +92,284 @@ IDS: dict[str, Any] = {"limits": replace(LIMITS, profile="ids")}
 FULL: dict[str, Any] = {"limits": replace(LIMITS, profile="full")}
 CHANNEL: dict[str, Any] = {"push_only": True}
 TAKEN_OVER: dict[str, Any] = {"push_only": True, "from_first_frame": False}
-HAS_FILES = JournalFacts(has_files=True)
+HAS_FILES = JournalFacts(has_files=True, files_seen=True)
+WAITING = JournalFacts(has_files=True, files_seen=True, awaiting_input=True)
+
+#: Answers that say nothing about the files of a run that has ended.
+UNSETTLED: list[tuple[str, StateAnswer]] = [("running", RUNNING), ("unknown", UNKNOWN), ("away", AWAY)]
+SETTLED: list[tuple[str, StateAnswer]] = [("completed", EMPTY), ("with files", completed(a="1"))]
+BOTH: list[tuple[str, dict[str, Any]]] = [("socket", {}), ("channel", CHANNEL)]
 
 END_ROWS = [
     row("an end after state frames is completed", [STATE, STATE, End()], DONE),
-    row("an end after tokens is completed", [TOKEN, End()], DONE),
-    row("an end alone is completed", [End()], DONE),
+    row("an end after a state frame without files is completed", [TOKEN, NO_FILES, End()], DONE),
     row("an end after all files were deleted is completed", [STATE, NO_FILES, End()], DONE),
+    row("an end asks for the files that no frame showed", [TOKEN, End()], AskFiles),
+    row("an end alone asks for the files", [End()], AskFiles),
+    row("an end asks for the files when no file map could be read", [NO_MAP, End()], AskFiles),
     row(
-        "an error and an end are failed",
-        [STATE, Frame(error=ERROR), End()],
-        fails("upstream_error", "it broke", delta=END_DELTA),
+        "an end takes the state's files when no frame showed any",
+        [NO_MAP, End(), Says(completed(a="1"))],
+        replace(DONE, files=files(a="1")),
     ),
     row(
-        "frames after an error do not excuse it",
-        [Frame(error=ERROR), STATE, End()],
-        fails("upstream_error", "it broke", delta=END_DELTA),
+        "an end after text alone is completed when the state has no files", [NO_MAP, End(), Says(EMPTY)], DONE
     ),
     row(
-        "an error that is repeated is an error",
-        [STATE, Frame(error=ERROR), Break(), Says(RUNNING), Repeat(), Repeat(ERROR), Repeat(), End()],
-        fails("upstream_error", "it broke", delta=END_DELTA),
-        **FULL,
-    ),
-    row(
-        "an error of an earlier connection does not count",
-        [Frame(error=ERROR), Break(), Says(RUNNING), STATE, End()],
+        "an end after tokens alone is completed when the state has no files",
+        [TOKEN, End(), Says(EMPTY)],
         DONE,
+    ),
+    row(
+        "an end after text alone is failed when the state is",
+        [NO_MAP, End(), Says(replace(FAILED, files=files(a="1")))],
+        fails("upstream_error", "it broke", delta=END_DELTA, files=files(a="1")),
+    ),
+    *(
+        row(
+            f"an end without a file map asks again when the state is {name}",
+            [TOKEN, End(), Says(answer, GRACE - 1)],
+            AskFiles,
+        )
+        for name, answer in UNSETTLED
+    ),
+    *(
+        row(
+            f"an end without a file map is completed behind a gap when the state stays {name}",
+            [TOKEN, End(), Says(answer, GRACE)],
+            replace(DONE, gap=True),
+        )
+        for name, answer in UNSETTLED
+    ),
+    *(
+        row(
+            f"an end takes the files of a state that was {name} before",
+            [TOKEN, End(), Says(answer, 3), Says(completed(a="1"))],
+            replace(DONE, files=files(a="1")),
+        )
+        for name, answer in UNSETTLED
+    ),
+    row(
+        "an end after a gap asks for the last files", [STATE, Break(), Says(RUNNING), End(gap=True)], AskFiles
+    ),
+    row(
+        "an end after a gap takes the state's files",
+        [STATE, Break(), Says(RUNNING), End(gap=True), Says(completed(a="2"))],
+        replace(DONE, files=files(a="2")),
+    ),
+    row(
+        "an end after a gap does not take the files of a state that is not completed",
+        [STATE, Break(), Says(RUNNING), End(gap=True), Says(replace(RUNNING, files=files(a="2")), GRACE)],
+        LOST_FILES,
+    ),
+    row(
+        "an end after a gap is failed when the state is: the error may be lost",
+        [STATE, Break(), Says(RUNNING), End(gap=True), Says(FAILED)],
+        fails("upstream_error", "it broke", delta=END_DELTA),
+    ),
+    row(
+        "an end after a gap and text alone is completed when the state has no files",
+        [NO_MAP, Break(), Says(RUNNING), replace(NO_MAP, gap=True), End(), Says(EMPTY)],
+        DONE,
+    ),
+    row(
+        "an end after a gap and tokens alone is lost",
+        [NO_MAP, Break(), Says(RUNNING), LATER_TOKEN, End(), Says(EMPTY)],
+        LOST_FILES,
+    ),
+    *(
+        row(f"an end after a gap and a file map is completed ({kind})", steps, DONE, **run)
+        for kind, run, steps in [
+            ("socket", {}, [STATE, Break(), Says(RUNNING), LATER_STATE, End()]),
+            ("channel", CHANNEL, [STATE, Break(), LATER_STATE, End()]),
+        ]
+    ),
+    *(
+        row(
+            f"an end after a gap, without a file map since, is lost when the state is {name} ({kind})",
+            [*steps, End(gap=True), Says(answer, times)],
+            LOST_FILES,
+            **run,
+        )
+        for name, answer, times in [("completed", EMPTY, 1), *((*each, GRACE) for each in UNSETTLED)]
+        for kind, run, steps in [
+            ("socket", {}, [STATE, Break(), Says(RUNNING)]),
+            ("channel", CHANNEL, [STATE, Break()]),
+        ]
+    ),
+]
+
+ERROR_ROWS = [
+    *(
+        row(f"{name} and an end are failed ({kind})", [*steps, End()], ERROR_AND_END, **run)
+        for kind, run in BOTH
+        for name, steps in [
+            ("an error", [STATE, FAILS]),
+            ("an error before other frames", [FAILS, TOKEN, STATE, TOKEN]),
+            ("an error before another file map", [STATE, FAILS, NO_FILES]),
+            ("an error before the endpoint's", [STATE, FAILS, Frame(error=TIMEOUT)]),
+            ("an error after the endpoint's", [STATE, Frame(error=TIMEOUT), FAILS]),
+            ("an error before a poll summary", [STATE, FAILS, POLLED]),
+            ("an error after a question", [ASKS, FAILS]),
+            ("an error before a question", [FAILS, ASKS]),
+        ]
+    ),
+    *(
+        row(
+            f"an error without an end is failed when the state is {name} ({kind}, {how})",
+            [STATE, FAILS, stream, Says(answer, times)],
+            fails("upstream_error", "it broke", gap=how == "break" or kind == "socket"),
+            **run,
+        )
+        for kind, run in BOTH
+        for how, stream in [("break", Break()), ("silence", Silence())]
+        for name, answer, times in [
+            ("completed", EMPTY, 1),
+            ("failed", RuntimeState("failed", error="something else"), 1),
+            *((*each, GRACE) for each in UNSETTLED),
+        ]
+    ),
+    row(
+        "an error without an end takes the files that only the state has",
+        [FAILS, Break(), Says(completed(a="1"))],
+        fails("upstream_error", "it broke", gap=True, files=files(a="1")),
+    ),
+    row(
+        "an error and an end take the files that only the state has",
+        [FAILS, End(), Says(replace(FAILED, files=files(a="1")))],
+        replace(ERROR_AND_END, files=files(a="1")),
+    ),
+    row(
+        "an error in the journal is failed after a takeover",
+        [Says(completed(a="1"))],
+        fails("upstream_error", "it broke", gap=True, files=files(a="1")),
+        facts=JournalFacts(has_files=True, files_seen=True, error=ERROR),
+    ),
+    row(
+        "an error in the journal is failed after a takeover, though a question is open",
+        [Says(RUNNING, GRACE)],
+        fails("upstream_error", "it broke", gap=True),
+        facts=JournalFacts(awaiting_input=True, error=ERROR),
+    ),
+    row(
+        "an error is failed although the endpoint's end says nothing",
+        [STATE, FAILS, Break(), Says(EMPTY)],
+        fails("upstream_error", "it broke", gap=True),
         **IDS,
     ),
-    row(
-        "an error and an end are failed on a channel",
-        [Frame(error=ERROR), End()],
-        fails("upstream_error", "it broke", delta=END_DELTA),
-        **CHANNEL,
-    ),
-    row("an endpoint's timeout and an end are no verdict", [STATE, Frame(error=TIMEOUT), End()], AskState),
-    row(
-        "after an endpoint's timeout, a running run is connected again",
-        [STATE, Frame(error=TIMEOUT), End(), Says(RUNNING, 2)],
-        Connect(LIMITS.reconnect_first_s),
+    *(
+        row(
+            f"an error with the context {context} is the endpoint's, and no verdict",
+            [STATE, Frame(error=UpstreamError("gave up", context)), *ends, Says(RUNNING)],
+            Connect(LIMITS.reconnect_first_s),
+        )
+        for context in sorted(ENDPOINT_CONTEXTS)
+        for ends in ([Break()], [End(), Says(RUNNING)])
     ),
     row(
         "after an endpoint's timeout, a failed state decides",
         [STATE, Frame(error=TIMEOUT), End(), Says(FAILED)],
         fails("upstream_error", "it broke", gap=True),
     ),
-    row("an end after an interrupt awaits input", [Frame(shows=True, asks=True), End()], AwaitInput()),
     row(
-        "an interrupt that was answered does not await input",
-        [Frame(shows=True, asks=True), STATE, End()],
-        DONE,
+        "after an endpoint's timeout, a completed state without files is not believed",
+        [STATE, Frame(error=TIMEOUT), End(), Says(EMPTY), Passes(30), Says(EMPTY)],
+        fails("upstream_lost", NOT_PROVEN, gap=True),
     ),
     row(
-        "an interrupt that is journalled awaits input",
-        [],
+        "an endpoint's timeout and an end on a later connection are no verdict",
+        [Break(), Says(RUNNING), Frame(error=TIMEOUT, gap=True), End(), Says(RUNNING, 2)],
+        Connect(LIMITS.reconnect_first_s),
+    ),
+]
+
+QUESTION_ROWS = [
+    *(
+        row(f"{name} awaits input ({kind})", steps, AwaitInput(), **run)
+        for kind, run in BOTH
+        for name, steps in [
+            ("an end after a question", [ASKS, End()]),
+            ("an end after a question and another state", [ASKS, STATE, End()]),
+            ("an end after a question and tokens", [ASKS, TOKEN, TOKEN, End()]),
+            ("an end after a question and deleted files", [ASKS, NO_FILES, End()]),
+            ("an end after a question and a poll summary", [ASKS, POLLED, End()]),
+            ("an end after a question without files", [Frame(shows=False, asks=True), End()]),
+        ]
+    ),
+    *(
+        row(
+            f"a question stays open over {how}, when the state is {name}",
+            [*steps, Says(answer)],
+            AwaitInput(answer.files or None),
+        )
+        for how, steps in [
+            ("a break", [ASKS, Break()]),
+            ("a break behind another state", [ASKS, STATE, Break()]),
+            ("a break after another connection", [ASKS, Break(), Says(RUNNING), LATER_STATE, Break()]),
+            ("the endpoint's timeout", [ASKS, Frame(error=TIMEOUT), End(), Says(RUNNING)]),
+            ("a connection that fails", [ASKS, Break(), Says(RUNNING), Break(opened=False)]),
+        ]
+        for name, answer in [("completed", EMPTY), ("completed with files", completed(a="1"))]
+    ),
+    *(
+        row(
+            f"a question stays open over silence when the state is {name} ({kind})",
+            [ASKS, *again(5, Silence(), Says(answer))],
+            AwaitInput(),
+            **run,
+        )
+        for kind, run in BOTH
+        for name, answer in [("completed", EMPTY)]
+    ),
+    row(
+        "a question stays open when the runtime forgets the run",
+        [ASKS, Break(), Says(UNKNOWN, DENIALS), *again(3, Break(), Says(UNKNOWN))],
         AwaitInput(),
-        facts=JournalFacts(awaiting_input=True),
     ),
-    row("a poller's summary and an end are no verdict", [POLLED, End()], AskState),
+    *(
+        row(
+            f"the run behind a question is read on while the state is {name}",
+            [ASKS, Break(), Says(answer)],
+            Connect(LIMITS.reconnect_first_s),
+        )
+        for name, answer in [("running", RUNNING), ("away", AWAY)]
+    ),
     row(
-        "a frame after a poller's summary is the run's own",
-        [POLLED, STATE, End()],
-        DONE,
+        "an end after a gap asks for the files before it awaits input",
+        [ASKS, Break(), Says(RUNNING), End(gap=True), Says(completed(a="2"))],
+        AwaitInput(files(a="2")),
     ),
+    row(
+        "a failed state ends a run that asks",
+        [ASKS, Break(), Says(FAILED)],
+        fails("upstream_error", "it broke", gap=True),
+    ),
+    row("a run that asks is asked about after a takeover", [], AskState, facts=WAITING),
+    *(
+        row(
+            f"a run that asks waits on after a takeover when the state is {name} ({kind})",
+            [Says(answer)],
+            AwaitInput(answer.files or None),
+            facts=WAITING,
+            **run,
+        )
+        for kind, run in BOTH
+        for name, answer in [("completed", EMPTY), ("completed with files", completed(a="1"))]
+    ),
+    row(
+        "a run that asks is read on after a takeover when the state is running",
+        [Says(RUNNING), Frame(shows=True, gap=True), End()],
+        AwaitInput(),
+        facts=WAITING,
+    ),
+]
+
+POLLER_ROWS = [
+    row("a poller's summary and an end are no verdict", [POLLED, End()], AskState),
+    row("a frame after a poller's summary is the run's own", [POLLED, STATE, End()], DONE),
     row(
         "a poller's summary on an earlier connection does not count",
-        [POLLED, Break(), Says(RUNNING), End()],
+        [POLLED, STATE, Break(), Says(RUNNING), End()],
         DONE,
         **IDS,
     ),
@@ -174,41 +390,30 @@ END_ROWS = [
     ),
     row(
         "after a poller's end and the grace time, files of the stream count",
-        [STATE, Frame(polled=True), End(), Says(EMPTY, GRACE)],
+        [STATE, POLLED, End(), Says(EMPTY, GRACE)],
         DONE,
+    ),
+    row(
+        "after a gap and a poller's end, files from before the gap are not the proof of success",
+        [STATE, Break(), Says(RUNNING), replace(POLLED, gap=True), End(), Says(EMPTY, GRACE)],
+        fails("upstream_lost", NOT_PROVEN, delta=END_DELTA),
+    ),
+    row(
+        "after a poller's end, a failed state is failed",
+        [STATE, POLLED, End(), Says(FAILED)],
+        fails("upstream_error", "it broke", delta=END_DELTA),
     ),
     row(
         "after a poller's end, a running run is connected again",
         [POLLED, End(), Says(RUNNING, 2)],
         Connect(LIMITS.reconnect_first_s),
     ),
-    row(
-        "an end after a gap asks for the last files", [STATE, Break(), Says(RUNNING), End(gap=True)], AskFiles
-    ),
-    row(
-        "an end after a gap takes the state's files",
-        [STATE, Break(), Says(RUNNING), End(gap=True), Says(completed(a="2"))],
-        replace(DONE, files=files(a="2")),
-    ),
-    row(
-        "an end after a gap does not take the files of a state that is not completed",
-        [STATE, Break(), Says(RUNNING), End(gap=True), Says(replace(RUNNING, files=files(a="2")))],
-        DONE,
-    ),
-    *(
-        row(
-            f"an end after a gap is completed when the state {name}",
-            [STATE, Break(), Says(RUNNING), End(gap=True), Says(answer)],
-            DONE,
-        )
-        for name, answer in [
-            ("is empty", EMPTY),
-            ("is failed", FAILED),
-            ("is running", RUNNING),
-            ("is unknown", UNKNOWN),
-            ("gives no answer", AWAY),
-        ]
-    ),
+]
+
+UNDECIDED: list[tuple[str, StateAnswer]] = [
+    ("is running", RUNNING),
+    ("gives no answer", AWAY),
+    ("is empty", EMPTY),
 ]
 
 SOCKET_ROWS = [
@@ -240,9 +445,9 @@ SOCKET_ROWS = [
         fails("upstream_error", "it broke", gap=True, files=files(a="1")),
     ),
     row(
-        "a failed state does not replace files of the stream",
+        "a failed state shows files that the stream may have lost",
         [STATE, Break(), Says(replace(FAILED, files=files(a="1")))],
-        fails("upstream_error", "it broke", gap=True),
+        fails("upstream_error", "it broke", gap=True, files=files(a="1")),
     ),
     row(
         "a completed state with files is completed after a gap",
@@ -256,9 +461,52 @@ SOCKET_ROWS = [
         fails("empty_result", NO_RESULT, gap=True),
     ),
     row(
-        "a completed state without files for the grace time is completed when the stream showed files",
+        "a completed state without files does not prove that the stream showed the last ones",
         [STATE, Break(), Passes(30), Says(EMPTY)],
-        says_done(),
+        fails("upstream_lost", NOT_PROVEN, gap=True),
+    ),
+    *(
+        row(
+            f"a silent stream is listened to while the state {name}",
+            [STATE, *again(4, Silence(), Says(answer))],
+            KeepListening(),
+        )
+        for name, answer in UNDECIDED
+    ),
+    row(
+        "a silent stream is listened to however long the state is running",
+        [STATE, *again(14, Silence(), Says(RUNNING))],
+        KeepListening(),
+    ),
+    row(
+        "an end while a silent stream's state is asked decides",
+        [STATE, Silence(), End()],
+        DONE,
+    ),
+    row(
+        "a frame while the state is asked outdates the answer",
+        [STATE, Silence(), TOKEN, Says(completed(a="1"))],
+        KeepListening(),
+    ),
+    row(
+        "a silent stream and a completed state without files are silence, not success",
+        [STATE, *again(5, Silence(), Says(EMPTY))],
+        fails("upstream_silent", "the runtime sent no end and nothing else for 600 s", gap=True),
+    ),
+    row(
+        "a silent stream after a loss is lost",
+        [STATE, Break(), Says(RUNNING), *again(5, Silence(), Says(EMPTY))],
+        fails("upstream_lost", "frames were lost, and the runtime sent nothing more for 600 s", gap=True),
+    ),
+    row(
+        "a silent stream and a completed state with files are completed",
+        [STATE, Silence(), Says(completed(a="1"))],
+        says_done(a="1"),
+    ),
+    row(
+        "a silent stream and a failed state are failed",
+        [STATE, Silence(), Says(FAILED)],
+        fails("upstream_error", "it broke", gap=True),
     ),
     row(
         "the grace time lasts over connections without a new frame",
@@ -268,7 +516,7 @@ SOCKET_ROWS = [
     row(
         "a new frame begins the grace time anew",
         [TOKEN, Break(), Says(EMPTY), LATER_TOKEN, Passes(29), Break(), Passes(29), Says(EMPTY)],
-        Connect(0.4),
+        Connect(0.2),
     ),
     row(
         "a frame that the epoch before has does not begin the grace time anew",
@@ -364,7 +612,7 @@ REPLAY_ROWS = [
             Break(),
             Says(FAILED),
         ],
-        Connect(1.6),
+        Connect(0.2),
         **FULL,
     ),
     row(
@@ -376,7 +624,7 @@ REPLAY_ROWS = [
     row(
         "a replay that is silent before it repeats all does not",
         [STATE, Silence(), Says(FAILED), Silence(caught_up=False), Says(FAILED)],
-        Connect(0.4),
+        Connect(0.2),
         **FULL,
     ),
     row(
@@ -394,7 +642,7 @@ REPLAY_ROWS = [
     row(
         "frames with ids continue a later epoch too",
         [STATE, Break(), Says(RUNNING), LATER_STATE, Break(), Says(FAILED)],
-        Connect(0.4),
+        Connect(0.2),
         **IDS,
     ),
     row(
@@ -403,12 +651,6 @@ REPLAY_ROWS = [
         Connect(0.2),
         **FULL,
     ),
-]
-
-UNDECIDED: list[tuple[str, StateAnswer]] = [
-    ("is running", RUNNING),
-    ("gives no answer", AWAY),
-    ("is empty", EMPTY),
 ]
 
 CHANNEL_ROWS = [
@@ -492,24 +734,6 @@ CHANNEL_ROWS = [
         **CHANNEL,
     ),
     row(
-        "a channel's end after a gap, without a state frame since, is lost",
-        [STATE, Break(), End(gap=True), Says(EMPTY)],
-        LOST_FILES,
-        **CHANNEL,
-    ),
-    row(
-        "a channel's end after a gap is lost when the state gives no answer",
-        [STATE, Break(), End(gap=True), Says(AWAY)],
-        LOST_FILES,
-        **CHANNEL,
-    ),
-    row(
-        "a channel's end after a gap and a state frame is completed",
-        [STATE, Break(), LATER_STATE, End(), Says(EMPTY)],
-        DONE,
-        **CHANNEL,
-    ),
-    row(
         "a channel's end after a gap takes the state's files",
         [STATE, Break(), End(gap=True), Says(completed(a="2"))],
         replace(DONE, files=files(a="2")),
@@ -548,7 +772,10 @@ CHANNEL_ROWS = [
 ]
 
 
-@pytest.mark.parametrize(("run", "steps", "expected"), END_ROWS + SOCKET_ROWS + REPLAY_ROWS + CHANNEL_ROWS)
+ROWS = END_ROWS + ERROR_ROWS + QUESTION_ROWS + POLLER_ROWS + SOCKET_ROWS + REPLAY_ROWS + CHANNEL_ROWS
+
+
+@pytest.mark.parametrize(("run", "steps", "expected"), ROWS)
 def test_what_came_decides_how_the_run_ends(
     run: dict[str, Any], steps: list[Step], expected: Action | type
 ) -> None:
@@ -596,12 +823,31 @@ def test_pauses_between_connections_double_up_to_their_bound() -> None:
     assert set(pauses[6:]) == {LIMITS.max_reconnect_s}
 
 
-def test_each_loss_says_why() -> None:
-    silent, ended = Run(), Run()
-    silent.play([STATE, Silence()])
-    ended.play([STATE, Frame(error=TIMEOUT), End(), Says(RUNNING)])
-    assert LeaveConnection("the runtime was silent for 120 s") in silent.actions
-    assert LeaveConnection("the runtime ended its stream before the run was over") in ended.actions
+@pytest.mark.parametrize(
+    "worked",
+    [
+        [STATE, Break(), Says(RUNNING)],
+        [Silence(), Says(RUNNING), Break(), Says(RUNNING)],
+        [Repeat(), Passes(LIMITS.max_reconnect_s + 1), Break(), Says(RUNNING)],
+    ],
+    ids=["a new frame", "a long silence", "a connection open for longer than any pause"],
+)
+def test_pauses_begin_anew_after_a_connection_that_worked(worked: list[Step]) -> None:
+    run = Run()
+    for _ in range(2000):
+        assert run.play([*again(4, Break(), Says(RUNNING)), *worked]) == Connect(LIMITS.reconnect_first_s)
+
+
+def test_a_connection_that_only_repeats_does_not_begin_the_pauses_anew() -> None:
+    run = Run(limits=replace(LIMITS, profile="full"))
+    run.play([STATE, Break(), Says(RUNNING), *again(9, Repeat(), Break(), Says(RUNNING))])
+    assert run.action == Connect(LIMITS.max_reconnect_s)
+
+
+def test_a_connection_that_the_runtime_gives_up_is_left_with_the_reason() -> None:
+    run = Run()
+    run.play([STATE, Frame(error=TIMEOUT), End(), Says(RUNNING)])
+    assert LeaveConnection("the runtime ended its stream before the run was over") in run.actions
 
 
 @pytest.mark.parametrize("push_only", [False, True])
@@ -618,7 +864,7 @@ def test_a_connection_is_not_idle_while_frames_come(push_only: bool) -> None:
     run.play([TOKEN])
     due = run.verdicts.idle_at
     run.play([Passes(60), TOKEN])
-    assert run.verdicts.idle(due, caught_up=True) == KeepListening()
+    assert run.verdicts.idle(due, run.facts, caught_up=True) == KeepListening()
 
 
 def test_an_unknown_thread_is_asked_about_at_the_interval_of_polls() -> None:

@@ -1,0 +1,135 @@
+"""One connection to the runtime's stream: its frames are journalled, and reported to the rules."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+
+from server.domain.byte_budget import ByteBudget
+from server.domain.crash_points import crash_point
+from server.domain.errors import RuntimeRefused, RuntimeUnavailable
+from server.domain.journal.events import DiscontinuityReason
+from server.domain.runs.actions import Action, LeaveConnection
+from server.domain.runs.alignment import Alignment
+from server.domain.runs.context import RunContext
+from server.domain.runs.lease import Lease
+from server.domain.runs.listening import ListeningClock
+from server.domain.runs.run_recorder import RunRecorder
+from server.domain.runs.runtime import Frames, Interpretation, OversizedFrame, StreamClosed
+from server.domain.runs.verdict import VerdictRules
+
+#: Frames handled before other work gets a turn.
+TURN_FRAMES = 64
+
+
+class FrameRoom:
+    """What the frame that is being read has reserved of the budget."""
+
+    def __init__(self, budget: ByteBudget, clock: ListeningClock) -> None:
+        self._budget, self._clock = budget, clock
+        self._reserved_bytes = 0
+
+    async def reserve(self, size_bytes: int) -> None:
+        """Wait until there is room for a frame. Meanwhile it is the hub that is silent."""
+        with self._clock.standing_still():
+            await self._budget.reserve(size_bytes)
+        self._reserved_bytes += size_bytes
+
+    def give_back(self) -> None:
+        """The frame has been handled."""
+        reserved_bytes, self._reserved_bytes = self._reserved_bytes, 0
+        self._budget.release(reserved_bytes)
+
+
+class Connection:
+    """One connection of a run. It is being opened when it is created."""
+
+    def __init__(
+        self,
+        context: RunContext,
+        lease: Lease,
+        recorder: RunRecorder,
+        rules: VerdictRules,
+        clock: ListeningClock,
+        room: FrameRoom,
+    ) -> None:
+        self._context, self._lease, self._recorder = context, lease, recorder
+        self._rules, self._clock, self._room = rules, clock, room
+        #: Whether it has brought its `end`.
+        self.ended = False
+        rules.connecting(clock.now())
+        self._alignment = Alignment(
+            context.limits.profile,
+            recorder.digests,
+            epoch=recorder.epoch,
+            from_first_frame=rules.from_first_frame,
+        )
+
+    @property
+    def caught_up(self) -> bool:
+        """As in `Alignment`."""
+        return self._alignment.caught_up
+
+    async def read(self, stream: AbstractAsyncContextManager[Frames]) -> Action:
+        """Journal its frames until it breaks, or has brought its `end` and all behind it."""
+        count, end = 0, None
+        try:
+            async with stream as frames, asyncio.timeout(None) as remaining:
+                self._rules.connected(self._clock.now())
+                crash_point("stream_open")
+                async for frame in frames:
+                    count += 1
+                    if count % TURN_FRAMES == 0:
+                        await asyncio.sleep(0)
+                    found = await self._on_frame(frame)
+                    self._room.give_back()
+                    if found is not None and not self.ended:
+                        end, self.ended = found, True
+                        # The runtime may send more, and closes when it likes; a channel stays open.
+                        limit_s = self._context.limits.after_end_s
+                        remaining.reschedule(asyncio.get_running_loop().time() + limit_s)
+            why = "the runtime closed its stream without an end"
+        except RuntimeRefused as error:
+            why = error.summary
+        except (StreamClosed, RuntimeUnavailable) as error:
+            why = str(error)
+        except TimeoutError:
+            if end is None:
+                raise
+        finally:
+            self._room.give_back()
+        if end is None:
+            return LeaveConnection(why)
+        return self._rules.ended(end, self._clock.now(), self._recorder.facts)
+
+    async def _on_frame(self, frame: bytes | OversizedFrame) -> bytes | None:
+        """Journal a frame; the delta when it is an `end`."""
+        self._rules.heard(self._clock.now())
+        if isinstance(frame, OversizedFrame):
+            self._on_oversized_frame()
+            return None
+        if self._alignment.repeats(frame) is not None:
+            return None
+        meaning = self._recorder.interpret(frame)
+        if meaning.progress is not None:
+            self._context.on_progress(self._lease.thread_id, meaning.progress)
+            return None
+        self._mark_gap()
+        self._rules.frame(meaning, is_new=self._recorder.is_new(meaning))
+        if meaning.end and self.ended:
+            self._recorder.put_further_end(frame)
+        with self._clock.standing_still():
+            await self._recorder.record(meaning)
+        crash_point("frame_recorded")
+        return meaning.delta if meaning.end else None
+
+    def _on_oversized_frame(self) -> None:
+        """Mark where a frame is missing that was too large to read."""
+        self._mark_gap()
+        self._rules.frame(Interpretation(), is_new=True)
+        self._recorder.put_discontinuity(DiscontinuityReason.FRAME_TOO_LARGE)
+
+    def _mark_gap(self) -> None:
+        gap = self._alignment.gap_before_new_frame()
+        if gap is not None:
+            self._recorder.put_discontinuity(gap)
