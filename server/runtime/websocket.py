@@ -221,6 +221,9 @@ class WebSocketFrames:
             self._send(Opcode.PING, b"")
 
     def _send(self, opcode: Opcode, content: bytes) -> None:
+        if self._writer.transport.is_closing():
+            # uvloop's transport raises RuntimeError then.
+            return
         if self._writer.transport.get_write_buffer_size() > READ_AHEAD_BYTES:
             raise StreamClosed("the runtime does not take the answers to its pings")
         self._writer.write(Frame(opcode, content).serialize(mask=True))

@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+import uvloop
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from server.domain.runs.runtime import OversizedFrame, StreamClosed, admit_at_once
 from server.runtime.websocket import HandshakeRefused, NoWebSocket, WebSocketFrames, open_websocket
+from tests.support.proxy import reset
 from tests.support.servers import tcp_server
 
 MAX = 1000
@@ -147,6 +149,24 @@ async def test_a_connection_that_ends_within_a_frame_broke(data: bytes) -> None:
         assert await anext(frames) == b"a"
         with pytest.raises(StreamClosed, match="broke"):
             await anext(frames)
+
+
+def test_a_reset_connection_broke_on_the_event_loop_of_the_hub_as_well() -> None:
+    async def resets(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(frame(b"a"))
+        await writer.drain()
+        await read.wait()
+        reset(writer)
+
+    async def main() -> None:
+        async with connected(resets) as frames:
+            assert await anext(frames) == b"a"
+            read.set()
+            with pytest.raises(StreamClosed, match="broke"):
+                await anext(frames)
+
+    read = asyncio.Event()
+    uvloop.run(main())
 
 
 async def test_a_ping_is_answered_with_its_content_masked() -> None:
