@@ -51,7 +51,7 @@ def every_crash() -> list[Crash]:
     found: list[Crash] = []
     for place, point in enumerate(POINTS):
         for number, persona in enumerate(PERSONAS):
-            if point == "awaiting_input" and not persona.script.startswith("asks"):
+            if point == "awaiting_input" and not persona.asks:
                 continue
             # An honest replay has no discontinuity.
             full = persona.fits("full") and (place + number) % 2 == 0 and point != "discontinuity"
@@ -63,7 +63,7 @@ def every_crash() -> list[Crash]:
 
 def sampled_crashes(personas: Sequence[Persona]) -> list[Crash]:
     """Each point with each of a few personas."""
-    asks = next(persona for persona in PERSONAS if persona.script.startswith("asks"))
+    asks = next(persona for persona in PERSONAS if persona.asks)
     found = []
     for point in POINTS:
         for persona in [asks] if point == "awaiting_input" else personas:

@@ -22,8 +22,10 @@ _OF_STATE = {
     "unknown": frozenset({("failed", "upstream_lost")}),
     "lies": frozenset({("failed", "deadline_exceeded")}),
 }
-#: These wait for a bound on purpose.
-_SLOW = frozenset({"silent death", "asks"})
+#: Waits for a bound on purpose.
+_SLOW = frozenset({"silent death"})
+#: Seconds after which somebody cancels a run that asks.
+_ASKED_S = (3.0, 12.0)
 #: The replica that is never killed: its memory is read.
 WITNESS = "C"
 
@@ -61,6 +63,9 @@ class Mix:
             self._rig.runs.remove(run)
 
     async def _check(self, run: Run) -> None:
+        if run.persona.asks:
+            await asyncio.sleep(self._random.uniform(*_ASKED_S))
+            await self._rig.cancel(run)
         await self._rig.end([run], within_s=150)
         more = _BROKEN_WAYS | _OF_STATE.get(run.persona.state, frozenset())
         # The rig's own connection is hit by the faults as well: it tries again.

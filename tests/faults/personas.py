@@ -40,6 +40,10 @@ class Persona:
     #: frame `hang_at`, or in place of the `end` frame (that one every time).
     hang: Literal["", "accept", "accepted", "mid", "last"] = ""
     hang_at: int = 1
+    #: After its last frame the connection stays open and silent.
+    stays: bool = False
+    #: The thread's id: the job's, or one of the runtime's own for each invoke.
+    ids: Literal["job", "chosen"] = "job"
     #: The endpoint gives up after so many seconds, while the run goes on.
     timeout_s: float = 0.0
     #: An invoke is answered late; is taken, and the connection is cut; is cut, and nothing is taken;
@@ -80,13 +84,18 @@ class Persona:
         return profile == "none" or self.kind == "replay"
 
     @property
+    def asks(self) -> bool:
+        """Whether the run asks a person, and stays open until somebody cancels it or its time is over."""
+        return self.script.startswith(("asks-", "sibling-"))
+
+    @property
     def verdicts(self) -> set[tuple[str, str]]:
         """The outcomes, each with its reason, that are right for it."""
         if self.invoke == "lost":
             return {("failed", "runtime_unavailable"), ("failed", "invoke_uncertain")}
         if self.invoke == "error":
             return {("failed", "runtime_refused")}
-        if self.script.startswith("asks-"):
+        if self.asks:
             return {("failed", "input_not_given"), ("cancelled", "cancelled")}
         if self.kind == "poll":
             # A poller says completed with nothing: only an honest state can make it a success.
@@ -94,7 +103,7 @@ class Persona:
         if self.dies:
             lost = {"unknown": "upstream_lost", "lies": "empty_result"}
             return {("failed", lost.get(self.state, "deadline_exceeded"))}
-        if self.script == "error_mid_stream":
+        if self.script == "error_mid_stream" or self.script.startswith("fails-"):
             return {("failed", "upstream_error")}
         return {("completed", "")}
 
@@ -126,4 +135,20 @@ PERSONAS = (
     Persona("invoke cut", script="made-16-60", rate=60, invoke="taken"),
     Persona("invoke slow", script="made-17-60", rate=60, invoke="slow"),
     Persona("asks", script="asks-18-40", rate=60),
+    Persona("asks, a sibling goes on", script="sibling-22-40", rate=60),
+    Persona("asks, lying state", script="asks-23-40", rate=60, state="lies", cut=40, how="1011"),
+    Persona("asks, cut short", script="asks-24-80", rate=60, timeout_s=1.5, stays=True),
+    Persona("asks, live", script="asks-25-40", kind="live", rate=40, state="lies"),
+    Persona("fails without an end", script="fails-26-40", rate=60),
+    Persona("fails, lying state", script="fails-27-40", rate=60, state="lies"),
+    Persona("fails, forgotten", script="fails-28-40", rate=60, state="unknown"),
+    Persona("fails and stays open", script="fails-29-40", rate=60, state="lies", stays=True),
+    Persona("fails, then drops", script="fails-30-40", rate=60, state="lies", cut=41, cuts=9, how="reset"),
+    Persona("fails, live", script="fails-31-60", kind="live", rate=40, state="lies"),
+    Persona("chosen id", script="made-32-60", rate=60, ids="chosen"),
+    Persona("chosen id, drops", script="made-33-60", rate=60, ids="chosen", cut=20, cuts=2, how="reset"),
+    Persona("chosen id, live", script="made-34-60", kind="live", rate=40, ids="chosen"),
+    Persona("chosen id, poller", script="made-35-30", kind="poll", rate=20, ids="chosen"),
+    Persona("chosen id, asks", script="asks-36-40", rate=60, ids="chosen"),
+    Persona("chosen id, invoke slow", script="made-37-60", rate=60, ids="chosen", invoke="slow"),
 )

@@ -19,7 +19,7 @@ FileDigests = dict[str, str]
 
 @dataclass(frozen=True)
 class Script:
-    """The frames of a run, in order, the last of them `end`."""
+    """The frames of a run, in order; the last is `end`, or the `error` of a run that fails without one."""
 
     frames: tuple[bytes, ...]
 
@@ -83,11 +83,12 @@ def _data(frame: bytes) -> dict[str, Any]:
 @lru_cache(maxsize=512)
 def script(name: str, generation: int = 1) -> Script:
     """A recording by its name, or a made run: `made-SEED-COUNT`; `asks-SEED-COUNT`, which ends with a
-    question; `big-SEED-COUNT`, whose tokens are large. A made run differs by `generation`: the
-    runtime's first, second, … execution of the job.
+    question; `sibling-SEED-COUNT`, in which another task's state without the question follows it;
+    `fails-SEED-COUNT`, which ends with an `error` and no `end`; `big-SEED-COUNT`, whose tokens are large. A
+    made run differs by `generation`: the runtime's first, second, … execution of the job.
     """
     kind, _, rest = name.partition("-")
-    if kind in ("made", "asks", "big") and rest:
+    if kind in ("made", "asks", "sibling", "fails", "big") and rest:
         seed, count = map(int, rest.split("-"))
         return Script(tuple(_made(seed, count, generation, kind)))
     lines = (SHIPPED / f"{name}.jsonl").read_bytes().split(b"\n")
@@ -103,7 +104,8 @@ _BIG = 8000
 
 
 def _made(seed: int, count: int, generation: int, kind: str) -> list[bytes]:
-    """`count` frames: tokens, every sixth a state with the messages and files so far, and `end`."""
+    """Frames: tokens, every sixth a state with the messages and files so far, and the end; `count` of them,
+    unless the kind adds one."""
     frames: list[bytes] = []
     files: dict[str, Any] = {}
     messages: list[dict[str, str]] = []
@@ -123,8 +125,13 @@ def _made(seed: int, count: int, generation: int, kind: str) -> list[bytes]:
             frames.append(_frame("on_llm_stream", raw_event=chunk))
     files["/made/last.md"] = {"content": [f"the last of {mark}"]}
     last = {"messages": messages, "files": files}
-    if kind == "asks":
-        last["__interrupt__"] = "[Interrupt(value='Go on?')]"
-    frames.append(_frame("on_state_update", **last))
-    frames.append(_frame("end"))
+    if kind in ("asks", "sibling"):
+        question = {"__interrupt__": "[Interrupt(value='Go on?')]"}
+        frames.append(_frame("on_state_update", **last, **question))
+    if kind != "asks":
+        frames.append(_frame("on_state_update", **last))
+    if kind == "fails":
+        frames.append(_frame("error", error={"message": f"{mark} failed"}, context="execution_failed"))
+    else:
+        frames.append(_frame("end"))
     return frames

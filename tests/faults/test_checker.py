@@ -343,3 +343,52 @@ def test_a_seeded_defect_is_caught(defect: Callable[[History], None], seed: int,
     defect(history)
     rules = {violation.rule for violation in check(history)}
     assert rules & DEFECTS[defect], f"caught as {rules}"
+
+
+def _decided_by_the_state(random_: random.Random) -> History:
+    """A replay whose end nobody was sent: three connections in a row broke, the state decided, and what is
+    missing is marked."""
+    history = honest(random_, exact=True)
+    truth, journal = history.truth, history.journal
+    kept = random_.randint(1, len(truth.frames) - 2)
+    truth.connections = [truth.frames[:kept], [], []]
+    journal.events = [
+        JournalEvent(1, "", 1, "run_started"),
+        *(JournalEvent(0, "", 1, "token", digest) for digest in truth.frames[:kept]),
+        JournalEvent(0, "", 2, "discontinuity"),
+        JournalEvent(0, "", 2, "terminal"),
+    ]
+    renumber(history)
+    return history
+
+
+@given(st.integers(0, 2**32))
+def test_a_replay_that_never_came_to_its_end_may_be_decided_by_the_state_with_a_mark(seed: int) -> None:
+    assert check(_decided_by_the_state(random.Random(seed))) == []
+
+
+@given(st.integers(0, 2**32))
+def test_without_the_mark_or_when_the_end_was_sent_it_is_a_violation(seed: int) -> None:
+    unmarked = _decided_by_the_state(random.Random(seed))
+    del unmarked.journal.events[-2]
+    unmarked.journal.events[-1].epoch = 1
+    renumber(unmarked)
+    assert {violation.rule for violation in check(unmarked)} == {"lost"}
+    sent = _decided_by_the_state(random.Random(seed))
+    sent.truth.connections.append(sent.truth.frames)
+    assert {violation.rule for violation in check(sent)} == {"hole"}
+
+
+@given(st.integers(0, 2**32))
+def test_what_follows_the_mark_of_a_replay_is_the_beginning_of_a_connection(seed: int) -> None:
+    history = _decided_by_the_state(random.Random(seed))
+    history.truth.connections.append(history.truth.frames[:2])
+    place = next(n for n, event in enumerate(history.journal.events) if event.kind == "discontinuity")
+    later = [JournalEvent(0, "", 2, "token", digest) for digest in history.truth.frames[:2]]
+    mark = [JournalEvent(0, "", 3, "discontinuity")]
+    history.journal.events[-1].epoch = 3
+    history.journal.events[place + 1 : place + 1] = [*later, *mark]
+    renumber(history)
+    assert check(history) == []
+    history.journal.events[place + 1].digest = "of no connection"
+    assert {violation.rule for violation in check(history)} == {"hole"}

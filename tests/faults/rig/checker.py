@@ -102,6 +102,7 @@ def _upstream(history: History) -> Found:
     """The journal against the runtime's frames."""
     journal, truth = history.journal, history.truth
     epochs = _by_epoch(journal)
+    exact = history.exact and len(epochs) == 1
     if history.exact:
         got = epochs[0]
         if len(epochs) > 1 and _end_was_sent(truth):
@@ -113,15 +114,16 @@ def _upstream(history: History) -> Found:
                 _how_differs(got, truth.frames),
                 f"the journal leaves the runtime's frames at frame {at + 1}",
             )
+        # The state decided, because no connection gave the end: what is missing is marked.
+        yield from _epochs(epochs[1:], truth.connections, first=2)
     else:
         yield from _epochs(epochs, truth.connections)
-    if (journal.outcome, journal.reason) in _TOLD_ALL and not _reaches_end(
-        epochs[0 if history.exact else -1], history.exact, truth
-    ):
-        got, sent = epochs[0 if history.exact else -1], "sent" if _end_was_sent(truth) else "never sent"
+    last = epochs[-1]
+    if (journal.outcome, journal.reason) in _TOLD_ALL and not _reaches_end(last, exact, truth):
+        sent = "sent" if _end_was_sent(truth) else "never sent"
         yield (
             "lost",
-            f"the journal ends at frame {len(got)} of {len(truth.frames)} in epoch {len(epochs)}; "
+            f"the journal ends at frame {len(last)} of {len(truth.frames)} in epoch {len(epochs)}; "
             f"the runtime's end was {sent}",
         )
 
@@ -140,11 +142,11 @@ def _reaches_end(got: list[str], exact: bool, truth: Truth) -> bool:
     return got[-1] == truth.frames[-1] or (got[-1] in truth.frames[-2:] and not _end_was_sent(truth))
 
 
-def _epochs(epochs: list[list[str]], connections: list[list[str]]) -> Found:
+def _epochs(epochs: list[list[str]], connections: list[list[str]], *, first: int = 1) -> Found:
     """Each epoch with frames is the beginning of a connection of its own, later than the one before; the
-    first one, of the first connection on which anything was sent."""
+    very first one, of the first connection on which anything was sent. `first`: the number of epochs[0]."""
     passed = 0
-    for number, got in enumerate(epochs, 1):
+    for number, got in enumerate(epochs, first):
         if not got:
             continue
         left = connections[passed:]

@@ -203,6 +203,17 @@ class Rig:
 
         return await retried(fetch, *DATABASE_ERRORS, within_s=60)
 
+    async def cancel(self, run: Run) -> None:
+        """Cancel a run, at whichever replica answers, unless it is over."""
+        path = f"/api/refinements/{run.thread_id}/cancel"
+        async with asyncio.timeout(60):
+            while not run.over:
+                for address in self.addresses():
+                    with contextlib.suppress(httpx.HTTPError):
+                        if (await self.http.post(f"{address.http}{path}", timeout=5)).status_code < 500:
+                            return
+                await asyncio.sleep(0.2)
+
     async def gets(self, run: Run) -> None:
         """Read the proposal from every replica that answers."""
         for replica in self.replicas.values():

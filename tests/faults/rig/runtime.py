@@ -13,6 +13,7 @@ import contextlib
 import json
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 from server.encoding.frame_delta import frame_digest
 from tests.faults.personas import Persona
@@ -91,33 +92,38 @@ class PersonaRuntime(Runtime):
 
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
+        #: The newest execution's job, by the id by which the runtime knows its thread.
+        self.threads: dict[str, Job] = {}
 
     async def invoke(self, job: dict[str, Any]) -> Answer:
-        thread_id = job["job_id"]
+        job_id = job["job_id"]
         persona = Persona.of_prompt(job["agent_definition"].get("user_request", ""))
         if persona.invoke == "lost":
             raise Disconnect
         if persona.invoke == "error":
             return 500, {"detail": "scripted"}
-        known = self.jobs.setdefault(thread_id, Job(persona))
+        known = self.jobs.setdefault(job_id, Job(persona))
         known.invokes += 1
         known.started_at = _now()
+        thread_id = job_id if persona.ids == "job" else f"thread {known.invokes} of {job_id}"
+        self.threads[thread_id] = known
         if persona.invoke == "slow":
             await asyncio.sleep(_SLOW_S)
         if persona.invoke == "taken" and known.invokes == 1:
             raise Disconnect
-        return await super().invoke(job)
+        return 200, {"thread_id": thread_id, "status": "started"}
 
     async def get(self, path: str) -> Answer:
-        thread_id = path.rpartition("/")[2]
-        job = self.jobs.get(thread_id)
+        thread_id = unquote(path.rpartition("/")[2])
         if path.startswith("/truth/"):
+            job = self.jobs.get(thread_id)
             return 200, job.truth() if job else {"invokes": 0, "frames": [], "connections": [], "files": {}}
+        job = self.threads.get(thread_id)
         state = job.state(thread_id) if job else None
         return (404, {"detail": f"Thread {thread_id} not found"}) if state is None else (200, state)
 
     async def stream(self, stream: Stream) -> None:
-        job = self.jobs.get(stream.thread_id)
+        job = self.threads.get(unquote(stream.thread_id))
         sent: list[str] = []
         first = job is not None and not job.connections
         if job is not None:
@@ -195,7 +201,7 @@ class _Sender:
             await self._send(frames[index])
             if at == persona.cut and connection <= persona.cuts:
                 await self._break(persona.how)
-        if persona.dies:
+        if persona.dies or persona.stays:
             await self._stream.silence()
 
     async def _break(self, how: str) -> None:
