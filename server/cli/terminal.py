@@ -144,6 +144,16 @@ RENDERERS: Mapping[str, Callable[[RefinementView, dict[str, Any]], None]] = {
 
 
 def show_files(proposal: dict[str, Any], console: Console) -> None:
-    """List the files of a proposal."""
+    """List the files of a proposal, what is not portable about them, and the files that it rejects."""
     for path, file in (proposal.get("generated_files") or {}).items():
-        console.print(f"  {markup(path)} [dim]({len(file.get('content', ()))} lines)[/]", highlight=False)
+        marks = "".join(f", {word(mark)}" for mark in file.get("portability", ()))
+        lines = len(file.get("content", ()))
+        console.print(f"  {markup(path)} [dim]({lines} lines{marks})[/]", highlight=False)
+    for rejected in proposal.get("rejected_files") or ():
+        path, reason = markup(rejected["path"]), word(rejected["reason"])
+        console.print(f"  {path} [dim](not among the files: {reason})[/]", highlight=False)
+
+
+def word(code: str) -> str:
+    """A code of the contract, such as `dot_segment`, as words."""
+    return markup(code.replace("_", " "))

@@ -1,4 +1,4 @@
-"""The contents of proposals' files in PostgreSQL, by their hash.
+"""The files of proposals in PostgreSQL, and their contents by their hash.
 
 SQL (ADR 0003): a part of a value is read without the rest of it.
 """
@@ -6,8 +6,9 @@ SQL (ADR 0003): a part of a value is read without the rest of it.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Iterable
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -15,10 +16,11 @@ import asyncpg
 from typing_extensions import override
 
 from server.db.errors import database_errors
-from server.db.file_json import files_from_jsonb
+from server.db.file_json import file_from_json, files_from_jsonb, unescape_name
 from server.domain.errors import NotFound
 from server.domain.model import Principal
 from server.domain.proposals.contents import ContentPiece, ContentStore
+from server.domain.proposals.files import File
 
 _READ = """
 SELECT substring(c.content FROM $4 FOR $5) AS data, octet_length(c.content) AS size_bytes
@@ -39,14 +41,48 @@ INSERT INTO proposal_contents (proposal_id, sha256, content)
 SELECT $1, * FROM unnest($2::bytea[], $3::bytea[]) ON CONFLICT DO NOTHING
 """
 
+#: The files of a proposal. The lines of a text are read only where its content is not stored by its hash: as
+#: one value it is read much faster.
+_READ_FILES = """
+SELECT f.key AS name, f.value - 'content' AS form, c.content,
+  CASE WHEN c.content IS NULL THEN f.value END AS whole
+FROM proposals p CROSS JOIN LATERAL jsonb_each(p.generated_files) AS f
+LEFT JOIN proposal_contents c
+  ON c.proposal_id = p.id AND c.sha256 = decode(f.value ->> 'sha256', 'hex')
+WHERE p.id = $1
+"""
+
 #: No content is larger: PostgreSQL's values are below 1 GiB.
 _MAX_OFFSET = (1 << 31) - 2
 
 
-async def add_contents(connection: Any, proposal_id: UUID, contents: Iterable[bytes]) -> None:
-    """Store the contents of a proposal's files, on a connection or a pool."""
-    by_hash = {hashlib.sha256(content).digest(): content for content in contents}
-    await connection.execute(_ADD, proposal_id, list(by_hash), list(by_hash.values()))
+async def add_contents(connection: Any, proposal_id: UUID, contents: Mapping[str, bytes]) -> None:
+    """Store the contents of a proposal's files by their hashes (hex), on a connection or a pool."""
+    hashes = [bytes.fromhex(sha256) for sha256 in contents]
+    await connection.execute(_ADD, proposal_id, hashes, list(contents.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class StoredProposalFiles:
+    """The files of a proposal, and the marks of portability of those that have any."""
+
+    by_path: Mapping[str, File] = field(default_factory=dict)
+    portability: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+async def read_files(connection: Any, proposal_id: UUID) -> StoredProposalFiles:
+    """The files of a proposal that the caller may see."""
+    return await asyncio.to_thread(_files_of, await connection.fetch(_READ_FILES, proposal_id))
+
+
+def _files_of(rows: Sequence[Mapping[str, Any]]) -> StoredProposalFiles:
+    files, portability = {}, {}
+    for row in rows:
+        path, form = unescape_name(row["name"]), json.loads(row["whole"] or row["form"])
+        files[path] = file_from_json(form, row["content"])
+        if "portability" in form:
+            portability[path] = tuple(form["portability"])
+    return StoredProposalFiles(files, portability)
 
 
 class PostgresContentStore(ContentStore):
@@ -72,8 +108,12 @@ class PostgresContentStore(ContentStore):
     async def _add_earlier(self, principal: Principal, proposal_id: UUID) -> bool:
         """Store the contents of a proposal that an earlier release finished; False if it has none."""
         stored = await self._pool.fetchval(_EARLIER, principal.user_id, proposal_id)
-        files = await asyncio.to_thread(files_from_jsonb, stored)
-        if not files:
+        contents = await asyncio.to_thread(_contents_of, stored)
+        if not contents:
             return False
-        await add_contents(self._pool, proposal_id, [file.content for file in files.values()])
+        await add_contents(self._pool, proposal_id, contents)
         return True
+
+
+def _contents_of(stored: str | None) -> dict[str, bytes]:
+    return {file.sha256: file.content for file in files_from_jsonb(stored).values()}

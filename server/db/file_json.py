@@ -1,26 +1,32 @@
 """Files in the columns `proposals.generated_files` and `proposals.rejected_files`, without loss.
 
+A file is its legacy form (`content`, `encoding`, `created_at`, `modified_at`), with the hash of its content,
+its marks of portability if it has any, and the runtime's other members under `extra`, each as JSON text.
+
 jsonb cannot hold U+0000 or lone surrogates. A text that contains any is stored as the base64 of its bytes
 (see `server.domain.proposals.files.text_bytes`):
 
 - a field of a file; `escaped` then lists the names of such fields. The text `a`, U+0000, `b` is
   `{"content": ["YQBi"], "encoding": "base64", "escaped": ["content"]}`;
-- a path, after the prefix `base64:`. A path that starts with that prefix is also escaped.
+- a path, and the name of another member, after the prefix `base64:`. A name that starts with that prefix is
+  also escaped.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from server.domain.proposals.files import File, parse_file, text_bytes
-from server.domain.proposals.paths import PathFault, RejectedFile
+from server.domain.proposals.files import File, text_bytes
+from server.domain.proposals.partition import ProposalFiles, RejectedFile
+from server.encoding.json_text import dump
 
-#: Marks an escaped path.
+#: Marks an escaped path or name.
 PREFIX = "base64:"
+_TIMES = ("created_at", "modified_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,66 +37,91 @@ class StoredFiles:
     count: int
     rejected: str | None
 
+    @classmethod
+    def of(cls, files: ProposalFiles) -> StoredFiles:
+        """The columns for the files. Takes seconds for the largest sets."""
+        generated = files_to_jsonb(files.kept, files.portability)
+        return cls(generated, len(files.kept), rejected_to_jsonb(files.rejected))
 
-def files_to_jsonb(files: Mapping[str, File]) -> str:
-    """Files as the text of a jsonb value."""
-    return json.dumps({_escape_path(path): _file_to_json(file) for path, file in files.items()})
+
+def files_to_jsonb(files: Mapping[str, File], portability: Mapping[str, Sequence[str]] | None = None) -> str:
+    """Files with their marks as the text of a jsonb value."""
+    marks = portability or {}
+    members = (
+        dump(_escape_name(path)) + b":{" + b",".join(_members(file, marks.get(path, ()))) + b"}"
+        for path, file in files.items()
+    )
+    return "{" + b",".join(members).decode() + "}"
+
+
+def _members(file: File, portability: Sequence[str]) -> Iterator[bytes]:
+    """The members of a file's JSON; the fields that jsonb cannot hold are escaped."""
+    escaped = []
+    if file.is_text and not _fits(file.content):
+        escaped.append("content")
+        file = replace(file, is_text=False)
+    yield file.content_json()
+    for name, time in file.times.items():
+        if not _fits(text_bytes(time)):
+            escaped.append(name)
+            time = _escape(text_bytes(time))
+        yield dump(name) + b":" + dump(time)
+    yield b'"sha256":' + dump(file.sha256)
+    if file.extra:
+        yield b'"extra":' + dump({_escape_name(name): text for name, text in file.extra.items()})
+    if portability:
+        yield b'"portability":' + dump(list(portability))
+    if escaped:
+        yield b'"escaped":' + dump(escaped)
 
 
 def files_from_jsonb(text: str | None) -> dict[str, File]:
     """The files from the text that `files_to_jsonb` returns; none for null."""
     if text is None:
         return {}
-    return {_unescape_path(path): _file_from_json(form) for path, form in json.loads(text).items()}
+    return {unescape_name(path): file_from_json(form) for path, form in json.loads(text).items()}
+
+
+def file_from_json(form: Mapping[str, Any], content: bytes | None = None) -> File:
+    """The file of a stored form. content: its content, when it is known from elsewhere."""
+    escaped = form.get("escaped", ())
+    binary = form.get("encoding") == "base64"
+    if content is None:
+        text = "\n".join(form["content"])
+        content = base64.b64decode(text, validate=True) if binary else text_bytes(text)
+    times = {name: _unescape(form[name]) if name in escaped else form.get(name) for name in _TIMES}
+    extra = {unescape_name(name): text for name, text in form.get("extra", {}).items()}
+    return File(content, not binary or "content" in escaped, **times, extra=extra)
 
 
 def rejected_to_jsonb(rejected: Sequence[RejectedFile]) -> str | None:
-    """Rejected files as the text of a jsonb value, `[[path, code], …]`; None if there are none."""
+    """Rejected files as the text of a jsonb value, `[[path, reason, sha256, size], …]`; None if there are
+    none."""
     if not rejected:
         return None
-    return json.dumps([[_escape_path(each.path), each.fault.value] for each in rejected])
+    return json.dumps(
+        [[_escape_name(each.path), each.reason, each.sha256, each.size_bytes] for each in rejected]
+    )
 
 
 def rejected_from_jsonb(text: str | None) -> tuple[RejectedFile, ...]:
-    """The files from the text that `rejected_to_jsonb` returns; none for null."""
+    """The files from the text that `rejected_to_jsonb` returns; none for null. The first release stored paths
+    and reasons alone."""
     if text is None:
         return ()
-    return tuple(RejectedFile(_unescape_path(path), PathFault(code)) for path, code in json.loads(text))
+    return tuple(RejectedFile(unescape_name(path), *rest) for path, *rest in json.loads(text))
 
 
-def _file_to_json(file: File) -> dict[str, Any]:
-    """The legacy form of a file; fields that jsonb cannot hold are escaped."""
-    escaped: dict[str, Any] = {}
-    if file.is_text and not _fits(file.content):
-        escaped["content"] = [_escape(file.content)]
-        file = File(file.content, False, file.created_at, file.modified_at)
-    for name, time in (("created_at", file.created_at), ("modified_at", file.modified_at)):
-        if time is not None and not _fits(text_bytes(time)):
-            escaped[name] = _escape(text_bytes(time))
-    form = file.legacy_form()
-    return {**form, **escaped, "escaped": list(escaped)} if escaped else form
+def unescape_name(text: str) -> str:
+    """The path or name that is stored as the text."""
+    return _unescape(text.removeprefix(PREFIX)) if text.startswith(PREFIX) else text
 
 
-def _file_from_json(form: dict[str, Any]) -> File:
-    escaped = form.get("escaped", ())
-    for name in ("created_at", "modified_at"):
-        if name in escaped:
-            form[name] = _unescape(form[name])
-    file = parse_file(form)
-    if "content" in escaped:
-        return File(file.content, True, file.created_at, file.modified_at)
-    return file
-
-
-def _escape_path(path: str) -> str:
+def _escape_name(path: str) -> str:
     data = text_bytes(path)
     if path.startswith(PREFIX) or not _fits(data):
         return PREFIX + _escape(data)
     return path
-
-
-def _unescape_path(path: str) -> str:
-    return _unescape(path.removeprefix(PREFIX)) if path.startswith(PREFIX) else path
 
 
 def _fits(data: bytes) -> bool:

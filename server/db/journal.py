@@ -13,8 +13,9 @@ from uuid import UUID
 import asyncpg
 from typing_extensions import override
 
+from server.db.contents import add_contents
 from server.db.errors import database_errors
-from server.db.file_json import StoredFiles, files_to_jsonb, rejected_to_jsonb
+from server.db.file_json import StoredFiles
 from server.db.journal_writer import MAX_RETRY_S, RETRY_FIRST_S, JournalWriter
 from server.db.runs import ACTIVE_STATUSES
 from server.domain.byte_budget import ByteBudget
@@ -26,8 +27,7 @@ from server.domain.journal.journal import CommitListener, Journal, JournalHead
 from server.domain.journal.log import JournalLog, ReadyLogs
 from server.domain.journal.segments import Segment
 from server.domain.model import Failure
-from server.domain.proposals.files import File
-from server.domain.proposals.paths import RejectedFile
+from server.domain.proposals.partition import ProposalFiles
 from server.domain.retry import retry_while_unavailable
 from server.domain.runs.lease import Lease
 from server.encoding.event_batch import delimited_delta, delimited_event
@@ -168,14 +168,15 @@ class PostgresJournal(Journal):
         delta: bytes,
         *,
         outcome: Outcome,
-        files: Mapping[str, File],
-        rejected: Sequence[RejectedFile] = (),
+        files: ProposalFiles,
         failure: Failure | None,
     ) -> None:
         await log.flush()
-        stored = StoredFiles(files_to_jsonb(files), len(files), rejected_to_jsonb(rejected))
+        stored = await asyncio.to_thread(StoredFiles.of, files)
         event_entry, delta_entry = delimited_event(event), delimited_delta(delta)
-        finish_once = partial(self._finish_once, log, event_entry, delta_entry, outcome, stored, failure)
+        finish_once = partial(
+            self._finish_once, log, event_entry, delta_entry, outcome, stored, files.contents, failure
+        )
         if not await retry_while_unavailable(
             finish_once, self._clock, first_s=RETRY_FIRST_S, max_s=MAX_RETRY_S
         ):
@@ -197,6 +198,7 @@ class PostgresJournal(Journal):
         delta_entry: bytes,
         outcome: Outcome,
         files: StoredFiles,
+        contents: Mapping[str, bytes],
         failure: Failure | None,
     ) -> bool:
         """Try the finishing transaction once. Returns False when another replica holds the lease.
@@ -229,6 +231,7 @@ class PostgresJournal(Journal):
                     failure.message if failure else None,
                     timeout=FINISH_S,
                 )
+                await add_contents(connection, proposal_id, contents)
                 crash_point("end_of_finish")
         return True
 

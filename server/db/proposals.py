@@ -18,9 +18,10 @@ from uuid import UUID
 import asyncpg
 from typing_extensions import override
 
+from server.db.contents import StoredProposalFiles, read_files
 from server.db.engine import piccolo_connection
 from server.db.errors import database_errors
-from server.db.file_json import files_from_jsonb, rejected_from_jsonb
+from server.db.file_json import rejected_from_jsonb
 from server.db.idempotency import NOT_ACCEPTED_REASONS, find_earlier_start
 from server.db.invocations import invocation_to_jsonb
 from server.db.page_tokens import page_of, page_place
@@ -99,7 +100,10 @@ _FILES = (Proposals.generated_files, Proposals.rejected_files)
 _COLUMNS = Proposals.all_columns(exclude=_FILES)
 _WORKFLOW_ID = Proposals.draft_id.workflow_id.as_alias("workflow_id")
 #: The fields of a proposal that are columns of the same name and value.
-_PLAIN_FIELDS = {field.name for field in fields(Proposal)} - {"status", "failure", "files", "rejected_files"}
+_PLAIN_FIELDS = {field.name for field in fields(Proposal)} - {
+    *("status", "failure"),
+    *("files", "portability", "rejected_files"),
+}
 
 _VISIBLE = """
 FROM proposals p JOIN drafts d ON d.id = p.draft_id
@@ -225,14 +229,17 @@ class PostgresProposalStore(ProposalStore):
         visible = ProposalCallers.select(ProposalCallers.proposal_id).where(
             ProposalCallers.caller_id == principal.user_id
         )
-        query = Proposals.select(*_COLUMNS, _WORKFLOW_ID, *_FILES).where(
+        query = Proposals.select(*_COLUMNS, _WORKFLOW_ID, Proposals.rejected_files).where(
             Proposals.id == proposal_id, Proposals.id.is_in(visible)
         )
-        async with piccolo_connection(self._pool):
+        async with piccolo_connection(self._pool) as connection:
             row = await query.first()
-        if row is None:
-            raise NotFound("no such proposal")
-        return _proposal(row)
+            if row is None:
+                raise NotFound("no such proposal")
+            if not row["file_count"]:
+                return _proposal(row)
+            files = await read_files(connection, proposal_id)
+        return _proposal(row, files)
 
     @override
     async def list(
@@ -272,12 +279,14 @@ def _failure(row: Any) -> Failure | None:
     return None if reason is None else Failure(reason, row["failure_message"] or "")
 
 
-def _proposal(row: Mapping[str, Any]) -> Proposal:
-    """A proposal from a row of its columns and `workflow_id`, with its files if the row has them."""
+def _proposal(row: Mapping[str, Any], files: StoredProposalFiles | None = None) -> Proposal:
+    """A proposal from a row of its columns and `workflow_id`, with its files."""
+    found = files or StoredProposalFiles()
     return Proposal(
         **{name: row[name] for name in _PLAIN_FIELDS},
         status=ProposalStatus(row["status"]),
         failure=_failure(row),
-        files=files_from_jsonb(row.get("generated_files")),
+        files=found.by_path,
+        portability=found.portability,
         rejected_files=rejected_from_jsonb(row.get("rejected_files")),
     )

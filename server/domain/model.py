@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from server.domain.proposals.files import File
-from server.domain.proposals.paths import RejectedFile
+from server.domain.proposals.partition import RejectedFile
 
 
 class ProposalStatus(Enum):
@@ -124,8 +124,8 @@ class Refinement:
 class Proposal:
     """The result of a refinement.
 
-    `files`, and `rejected_files` that the proposal leaves out (`server.domain.proposals.paths`), are empty
-    before the terminal status and in lists.
+    `files`, their marks of `portability`, and `rejected_files` that are not among them
+    (`server.domain.proposals.partition`) are empty before the terminal status and in lists.
     """
 
     id: UUID
@@ -144,6 +144,7 @@ class Proposal:
     failure: Failure | None = None
     file_count: int = 0
     files: Mapping[str, File] = field(default_factory=dict)
+    portability: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     rejected_files: tuple[RejectedFile, ...] = ()
 
 

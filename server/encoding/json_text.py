@@ -14,6 +14,14 @@ def dump(value: object) -> bytes:
     return _DUMP(value).encode("ascii")
 
 
+def dump_lines(text: str) -> bytes:
+    """JSON text in ASCII of the list of a text's lines, as fast for short lines as for long ones."""
+    # In the JSON text a line feed is a backslash and an n, and a backslash two of them. JSON text has no
+    # U+0000, so that one can stand for the latter.
+    escaped = dump(text).replace(b"\\\\", b"\x00").replace(b"\\n", b'","')
+    return b"[" + escaped.replace(b"\x00", b"\\\\") + b"]"
+
+
 def load(text: str) -> Any:
     """The value of a JSON text, with `NaN`, `Infinity` and numbers beyond a double's range as strings,
     because JSON cannot express them. Raises ValueError, RecursionError."""

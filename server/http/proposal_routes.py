@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -18,7 +19,7 @@ from server.http.json_io import HubRequest, JsonResponse
 from server.http.lists import LINK, list_response
 from server.http.methods import HEAD_ONLY
 from server.http.openapi import header, operation
-from server.wire.proposals import Proposal, ProposalPage, ProposalsQuery
+from server.wire.proposals import Proposal, ProposalPage, ProposalsQuery, proposal_json
 
 
 def _content(description: str) -> ResponseSpec:
@@ -56,9 +57,13 @@ async def list_proposals(
     "/api/proposals/{proposal_id:str}",
     **operation("getProposal", "proposals", (404,), response_description="The proposal"),
 )
-async def get_proposal(request: HubRequest, use_cases: Cases, proposal_id: FromPath[UUID]) -> Proposal:
+async def get_proposal(
+    request: HubRequest, use_cases: Cases, proposal_id: FromPath[UUID]
+) -> JsonResponse[Proposal]:
     """A proposal, with its files once the run is over."""
-    return Proposal.of(await use_cases.proposals.get(request.user, proposal_id))
+    proposal = await use_cases.proposals.get(request.user, proposal_id)
+    json_text: Any = await asyncio.to_thread(proposal_json, proposal)
+    return JsonResponse(json_text)
 
 
 @get(

@@ -58,7 +58,7 @@ class Interpreter:
     @property
     def files(self) -> FileSet:
         """The files as of the last frame."""
-        return FileSet(dict(self._files), self._files_seen)
+        return FileSet(dict(self._files), self._files_seen, dict(self._unread))
 
     @property
     def awaiting_input(self) -> bool:

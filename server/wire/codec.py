@@ -3,8 +3,8 @@
 1. Total: every domain event can be encoded. Lone surrogates in a string become U+FFFD, with a mark where the
    contract has one; a number outside its field's range becomes the nearest one in it.
 2. Deterministic: the same event gives the same bytes.
-3. Decoding returns the same event, except for such strings and numbers, and for a file time of "", which
-   becomes None: the contract does not distinguish the two.
+3. Decoding returns the same event, except for such strings and numbers. Changes of files are always the same,
+   because a run that another replica continues must have the same files.
 """
 
 from __future__ import annotations

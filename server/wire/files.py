@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from server.domain.journal.events import FileChange
 from server.domain.proposals.files import File, text_bytes
-from server.encoding.json_text import replace_surrogates
+from server.encoding.json_text import dump, load, replace_surrogates
 from server.wire import messages as m
 
 
@@ -14,17 +16,38 @@ def fill_file_change(target: m.FileChange, change: FileChange) -> None:
     file = change.file
     if file is None:
         target.kind = m.FileChangeKind.FILE_CHANGE_KIND_DELETED
-        return
-    target.kind = (
-        m.FileChangeKind.FILE_CHANGE_KIND_ADDED
-        if change.added
-        else m.FileChangeKind.FILE_CHANGE_KIND_MODIFIED
-    )
-    fill_content(target, file)
+    else:
+        target.kind = (
+            m.FileChangeKind.FILE_CHANGE_KIND_ADDED
+            if change.added
+            else m.FileChangeKind.FILE_CHANGE_KIND_MODIFIED
+        )
+        fill_content(target, file)
+    exact = _exact(target, change)
+    if exact:
+        target.exact = dump(exact).decode()
+
+
+def _exact(target: m.FileChange, change: FileChange) -> dict[str, Any]:
+    """What the message's other fields do not have exactly."""
+    exact: dict[str, Any] = {}
+    if target.path != change.path:
+        exact["path"] = change.path
+    file = change.file
+    if file is not None:
+        if target.sanitized:
+            exact["text"] = file.text
+        exact |= {
+            name: time for name, time in file.times.items() if not time or getattr(target, name) != time
+        }
+        if target.extra.keys() != file.extra.keys():
+            exact["extra"] = dict(file.extra)
+    return exact
 
 
 def fill_content(target: m.FileChange | m.GeneratedFile, file: File) -> None:
-    """Write a file's content, digest, size, times and mark. The digest is of the file's own bytes."""
+    """Write a file's content, digest, size, times, mark and other members. The digest is of the file's own
+    bytes."""
     if file.is_text:
         target.text, target.sanitized = file.sanitized_text
     else:
@@ -33,17 +56,22 @@ def fill_content(target: m.FileChange | m.GeneratedFile, file: File) -> None:
     target.size_bytes = len(file.content)
     target.created_at = replace_surrogates(file.created_at or "")
     target.modified_at = replace_surrogates(file.modified_at or "")
+    for name, text in file.extra.items():
+        target.extra[replace_surrogates(name)] = replace_surrogates(text)
 
 
 def read_file_change(change: m.FileChange) -> FileChange:
     """The change of a message."""
+    exact = load(change.exact) if change.exact else {}
+    path = exact.get("path", change.path)
     content = change.WhichOneof("content")
     if content is None:
-        return FileChange(change.path, None)
+        return FileChange(path, None)
     file = File(
-        text_bytes(change.text) if content == "text" else change.binary,
+        text_bytes(exact.get("text", change.text)) if content == "text" else change.binary,
         content == "text",
-        change.created_at or None,
-        change.modified_at or None,
+        exact.get("created_at", change.created_at or None),
+        exact.get("modified_at", change.modified_at or None),
+        exact.get("extra") or dict(change.extra),
     )
-    return FileChange(change.path, file, added=change.kind == m.FileChangeKind.FILE_CHANGE_KIND_ADDED)
+    return FileChange(path, file, added=change.kind == m.FileChangeKind.FILE_CHANGE_KIND_ADDED)

@@ -25,6 +25,9 @@ KEPT_TEXT_BYTES = 4 << 10
 #: Contents of fewer characters are not left out: it would save next to nothing.
 _MIN_OMITTED = 64
 
+#: Texts that mean nothing when they are cut off: paths are keys, and an exact value is JSON.
+_KEYS = frozenset({"path", "exact"})
+
 #: A text in a message: its size in bytes, and its owner (a message or a map) with its name there.
 _Text: TypeAlias = tuple[int, Any, str]
 
@@ -71,6 +74,9 @@ def omit_contents(files: Iterable[m.FileChange] | Iterable[m.GeneratedFile], exc
         before = file.ByteSize()
         file.ClearField("text")
         file.ClearField("binary")
+        if isinstance(file, m.FileChange):
+            # It repeats a text that has lone surrogates.
+            file.ClearField("exact")
         file.content_omitted = True
         excess -= before - file.ByteSize()
 
@@ -97,7 +103,7 @@ def _long_texts(message: Message) -> Iterator[_Text]:
     """The texts of more than KEPT_TEXT_BYTES in a message, except in lists of texts."""
     for field, value in message.ListFields():
         if isinstance(value, str | bytes):
-            if field.name != "path":
+            if field.name not in _KEYS:
                 yield from _if_long(value, message, field.name)
         elif isinstance(value, MutableMapping):
             for key, text in value.items():

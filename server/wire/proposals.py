@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 import msgspec
@@ -13,12 +14,12 @@ from server.domain import model
 from server.domain.model import ProposalStatus
 from server.domain.proposals.contents import ContentPiece
 from server.domain.proposals.files import File as DomainFile
-from server.domain.proposals.paths import RejectedFile as DomainRejectedFile
-from server.encoding.json_text import replace_surrogates
+from server.domain.proposals.partition import RejectedFile as DomainRejectedFile
+from server.encoding.json_text import dump, replace_surrogates
 from server.wire import messages as m
 from server.wire.files import fill_content
 from server.wire.pages import CURSOR_TEXT, PAGE_NAMES, PROPOSALS_CURSOR, PageQuery, page_values
-from server.wire.text import model_of, set_time
+from server.wire.text import dumps, model_of, set_time
 from server.wire.validation import UUID_TEXT, renamed_fields
 
 STATUS_NUMBERS = {
@@ -85,10 +86,16 @@ def proposal_message(proposal: model.Proposal) -> m.Proposal:
     if proposal.context_selection is not None:
         message.context_selection = replace_surrogates(proposal.context_selection)
     for path in sorted(proposal.files):
-        fill_content(message.generated_files.add(path=replace_surrogates(path)), proposal.files[path])
+        file = message.generated_files.add(
+            path=replace_surrogates(path), portability=proposal.portability.get(path, ())
+        )
+        fill_content(file, proposal.files[path])
     for rejected in proposal.rejected_files:
         message.rejected_files.add(
-            path=replace_surrogates(_shown_path(rejected)), reason=rejected.fault.value
+            path=replace_surrogates(_shown_path(rejected)),
+            reason=rejected.reason,
+            sha256=rejected.sha256 or "",
+            size_bytes=rejected.size_bytes or 0,
         )
     set_time(message.create_time, proposal.created_at)
     if proposal.completed_at is not None:
@@ -132,29 +139,33 @@ class Failure(msgspec.Struct):
 
 
 class File(msgspec.Struct, omit_defaults=True):
-    """A generated file. `content` is its lines, or one line of base64: `encoding` says so."""
+    """A generated file. `content` is its lines, or one line of base64: `encoding` says so. `sha256` and
+    `size_bytes` are those of its bytes. `portability` says why some systems cannot store it, or cannot keep
+    it apart from another. `extra` has the runtime's other members."""
 
     content: list[str]
+    sha256: str
+    size_bytes: int
     encoding: str | None = None
     created_at: str | None = None
     modified_at: str | None = None
-
-    @classmethod
-    def of(cls, file: DomainFile) -> Self:
-        """The JSON of a record."""
-        return cls(**file.legacy_form())
+    portability: list[str] = []
+    extra: dict[str, Any] = {}
 
 
 class RejectedFile(msgspec.Struct):
-    """A file of the run that is not delivered because of its path. `reason` is stable."""
+    """A file of the run that is not among the generated files. `reason` is stable. Its content can be read
+    by `sha256`, which is null for a proposal that an earlier release finished."""
 
     path: str
     reason: str
+    sha256: str | None
+    size_bytes: int | None
 
     @classmethod
     def of(cls, rejected: DomainRejectedFile) -> Self:
         """The JSON of a record."""
-        return cls(_shown_path(rejected), rejected.fault.value)
+        return cls(_shown_path(rejected), rejected.reason, rejected.sha256, rejected.size_bytes)
 
 
 class Proposal(msgspec.Struct):
@@ -181,18 +192,46 @@ class Proposal(msgspec.Struct):
 
     @classmethod
     def of(cls, proposal: model.Proposal, *, listed: bool = False) -> Self:
-        """The JSON of a record."""
-        files = rejected = None
+        """The JSON of a record, without its files: `proposal_json` adds them."""
+        rejected = None
         if proposal.status.terminal and not listed:
-            files = {path: File.of(proposal.files[path]) for path in sorted(proposal.files)}
             rejected = [RejectedFile.of(each) for each in proposal.rejected_files]
         return model_of(
             cls,
             proposal,
-            generated_files=files,
+            generated_files=None,
             rejected_files=rejected,
             failure=Failure.of(proposal.failure),
         )
+
+
+def proposal_json(proposal: model.Proposal) -> bytes:
+    """The JSON text of a proposal with its files. Takes a second for the largest.
+
+    The files are written as text, not as models: a model of a file with many short lines takes many times its
+    size, and a file's other members may be nested deeper than a model can be written.
+    """
+    text = dumps(Proposal.of(proposal))
+    if not proposal.status.terminal:
+        return text
+    files = b",".join(
+        dump(path) + b":" + _file_json(proposal.files[path], proposal.portability.get(path, ()))
+        for path in sorted(proposal.files)
+    )
+    # In a string of the text, each of these quotes would follow a backslash.
+    return text.replace(b'"generated_files":null', b'"generated_files":{' + files + b"}", 1)
+
+
+def _file_json(file: DomainFile, portability: Sequence[str]) -> bytes:
+    """The JSON text of a `File`."""
+    described: dict[str, Any] = {**file.times, "sha256": file.sha256, "size_bytes": len(file.content)}
+    if portability:
+        described["portability"] = portability
+    members = [file.content_json(), *(dump(name) + b":" + dump(value) for name, value in described.items())]
+    if file.extra:
+        extra = b",".join(dump(name) + b":" + text.encode() for name, text in file.extra.items())
+        members.append(b'"extra":{' + extra + b"}")
+    return b"{" + b",".join(members) + b"}"
 
 
 class ProposalPage(msgspec.Struct):

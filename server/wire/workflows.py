@@ -12,8 +12,7 @@ from pydantic import Field, PlainValidator
 
 from server.domain import model
 from server.domain.errors import Unprocessable
-from server.domain.proposals.files import File
-from server.domain.proposals.paths import partition_files
+from server.domain.proposals.paths import strict_fault
 from server.wire import messages as m
 from server.wire.definition import DEFAULT_DEFINITION, definition_error, definition_of
 from server.wire.pages import CURSOR_TEXT, WORKFLOWS_CURSOR, PageQuery
@@ -115,11 +114,10 @@ class CreateWorkflowRequest(RequestModel):
         wrong = definition_error(definition)
         if wrong is not None:
             raise Unprocessable({"agent_definition": wrong})
-        _, rejected = partition_files({path: File(b"") for path in self.files})
-        if rejected:
-            index = list(self.files).index(rejected[0].path)
-            fault = rejected[0].fault.value
-            raise Unprocessable({"files": f"the path of file {index} is not portable: {fault}"})
+        fault = strict_fault(list(self.files))
+        if fault is not None:
+            index = list(self.files).index(fault[0])
+            raise Unprocessable({"files": f"the path of file {index} is not portable: {fault[1]}"})
         return model.CreateWorkflow(self.name, definition, self.files)
 
 

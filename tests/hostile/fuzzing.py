@@ -24,8 +24,9 @@ with atheris.instrument_imports(include=["server", "jwt"], enable_loader_overrid
     from server.domain.errors import HubError, InvalidArgument, Unauthenticated
     from server.domain.journal.events import Event
     from server.domain.journal.frame_reconstruction import FrameReconstructor
-    from server.domain.proposals.files import File
-    from server.domain.proposals.paths import partition_files, path_key
+    from server.domain.proposals.files import File, FileSet
+    from server.domain.proposals.partition import partition_files
+    from server.domain.proposals.paths import Portability
     from server.http.handshake import form_of, token_of
     from server.http.json_io import parse_json
     from server.http.origins import Origins
@@ -92,18 +93,22 @@ def tokens(data: bytes) -> None:
 
 
 def paths(data: bytes) -> None:
-    """File names, one a line: none is lost, and those that are kept are safe and differ."""
+    """File names, one a line: none is lost, those that are kept are safe, and meet only with a mark."""
     names = _text(data).split("\n")
-    kept, rejected = partition_files({name: File(b"") for name in names})
-    assert len(kept) + len(rejected) == len(set(names))
-    keys = {path_key(path) for path in kept}
-    assert len(keys) == len(kept)
-    for path in kept:
-        parts = path.split("/")
-        assert parts[0] == ""
-        assert not {"", ".", ".."} & set(parts[1:])
-        assert not set("\\:\0\r\n") & set(path)
-        assert not any("/".join(parts[:end]) in kept for end in range(2, len(parts)))
+    found = partition_files(FileSet({name: File(name.encode("utf-8", "surrogatepass")) for name in names}))
+    assert {*found.kept, *(each.path for each in found.rejected)} == set(names)
+    written: dict[str, list[str]] = {}
+    for path in found.kept:
+        assert not path.startswith("//")
+        assert not set("\\\0\r\n") & set(path)
+        parts = [part for part in path.split("/") if part]
+        assert not {".", "..", ".git"} & {part.casefold() for part in parts}
+        written.setdefault("/".join(parts), []).append(path)
+    for path, same in written.items():
+        for each in same:
+            assert len(same) == 1 or Portability.COLLISION in found.portability[each]
+            if any(path.startswith(f"{other}/") for other in written):
+                assert Portability.UNDER_A_FILE in found.portability[each]
 
 
 def client(data: bytes) -> None:

@@ -16,6 +16,7 @@ from server.domain.journal.events import Event, EventKind, Outcome, RunStarted, 
 from server.domain.journal.journal import JournalHead, JournalReader
 from server.domain.journal.log import JournalLog
 from server.domain.journal.segments import Segment
+from server.domain.proposals.partition import ProposalFiles
 from server.domain.retry import every
 from server.domain.runs.registry import RunRegistry
 from server.domain.streams.broadcaster import Broadcaster
@@ -93,7 +94,7 @@ class LocalRun:
         """Commit the terminal event."""
         event = Event(self.log.last_seq + 1, 1, NOON, Terminal(Outcome.COMPLETED, "", ""))
         await self.journal.finish(
-            self.log, CODEC.encode(event), b"", outcome=Outcome.COMPLETED, files={}, failure=None
+            self.log, CODEC.encode(event), b"", outcome=Outcome.COMPLETED, files=ProposalFiles(), failure=None
         )
 
 

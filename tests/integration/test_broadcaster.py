@@ -20,6 +20,7 @@ from server.domain.journal.events import Event, EventKind, Outcome, RunStarted, 
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.log import JournalLog
 from server.domain.journal.segments import Segment
+from server.domain.proposals.partition import ProposalFiles
 from server.domain.runs.lease import Lease
 from server.domain.streams.broadcaster import Broadcaster
 from server.domain.streams.legacy_frames import LegacyFrameSubscription
@@ -59,7 +60,7 @@ class StartedRun:
         terminal = Terminal(outcome, "" if outcome is Outcome.COMPLETED else "deadline_exceeded", "too long")
         event = Event(self.log.last_seq + 1, 1, NOON, terminal)
         await self.journal.finish(
-            self.log, CODEC.encode(event), delta, outcome=outcome, files={}, failure=None
+            self.log, CODEC.encode(event), delta, outcome=outcome, files=ProposalFiles(), failure=None
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -13,7 +14,7 @@ import asyncpg
 import pytest
 
 from server.clock import SystemClock
-from server.db.file_json import files_from_jsonb
+from server.db.file_json import files_from_jsonb, rejected_from_jsonb
 from server.db.journal import PostgresJournal
 from server.db.pool import open_pool
 from server.db.runs import PostgresRunStore
@@ -22,7 +23,8 @@ from server.domain.journal.events import Outcome
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
 from server.domain.model import Failure
-from server.domain.proposals.files import File
+from server.domain.proposals.files import File, FileSet
+from server.domain.proposals.partition import ProposalFiles, partition_files
 from tests.support.stored import a_running_run
 
 
@@ -113,7 +115,9 @@ async def test_the_holder_of_an_old_fence_writes_nothing_and_stops(pool: Any) ->
         with pytest.raises(LeaseLost):
             await log.flush()
         with pytest.raises(LeaseLost):
-            await journal.finish(log, b"end", b"", outcome=Outcome.COMPLETED, files={}, failure=None)
+            await journal.finish(
+                log, b"end", b"", outcome=Outcome.COMPLETED, files=ProposalFiles(), failure=None
+            )
         assert told.events(lease.thread_id) == []
         assert len(await everything(journal, lease.thread_id)) == 1
 
@@ -123,7 +127,9 @@ async def test_an_old_fence_cannot_finish_a_run(pool: Any) -> None:
     async with writing(pool) as (journal, _):
         log = journal.open(replace(lease, fence=lease.fence - 1))
         with pytest.raises(LeaseLost):
-            await journal.finish(log, b"end", b"", outcome=Outcome.COMPLETED, files={}, failure=None)
+            await journal.finish(
+                log, b"end", b"", outcome=Outcome.COMPLETED, files=ProposalFiles(), failure=None
+            )
     assert (
         await pool.fetchval("SELECT status FROM proposals WHERE id = $1", lease.proposal_id) == "processing"
     )
@@ -132,6 +138,7 @@ async def test_an_old_fence_cannot_finish_a_run(pool: Any) -> None:
 async def test_finishing_stores_event_files_and_status_together(pool: Any) -> None:
     lease = await a_running_run(pool)
     files = {"/a.md": File(b"one\ntwo\n", created_at="2025-01-01T00:00:00Z"), "/b": File(b"\x00\xff", False)}
+    result = partition_files(FileSet({**files, "/../c": File(b"one\ntwo\n")}, True, {"/d": b"17"}))
     async with writing(pool) as (journal, told):
         log = journal.open(lease)
         log.put(b"token", b"", epoch=2)
@@ -140,7 +147,7 @@ async def test_finishing_stores_event_files_and_status_together(pool: Any) -> No
             b"end",
             b"r",
             outcome=Outcome.FAILED,
-            files=files,
+            files=result,
             failure=Failure("upstream_error", "it broke"),
         )
         assert told.events(lease.thread_id) == [b"token", b"end"]
@@ -153,13 +160,17 @@ async def test_finishing_stores_event_files_and_status_together(pool: Any) -> No
     assert (row["status"], row["failure_reason"], row["file_count"]) == ("failed", "upstream_error", 2)
     assert row["completed_at"] is not None
     assert files_from_jsonb(row["generated_files"]) == files
+    assert rejected_from_jsonb(row["rejected_files"]) == result.rejected
+    contents = await pool.fetch("SELECT sha256, content FROM proposal_contents")
+    assert sorted(each["content"] for each in contents) == [b"\x00\xff", b"17", b"one\ntwo\n"]
+    assert all(hashlib.sha256(each["content"]).digest() == each["sha256"] for each in contents)
 
 
 async def test_a_finished_run_takes_no_more_events(pool: Any) -> None:
     lease = await a_running_run(pool)
     async with writing(pool) as (journal, _):
         log = journal.open(lease)
-        await journal.finish(log, b"end", b"", outcome=Outcome.COMPLETED, files={}, failure=None)
+        await journal.finish(log, b"end", b"", outcome=Outcome.COMPLETED, files=ProposalFiles(), failure=None)
         late = journal.open(replace(lease, last_seq=2))
         late.put(b"zombie", b"", epoch=1)
         with pytest.raises(LeaseLost):
@@ -174,7 +185,7 @@ async def test_a_finished_journal_is_packed_into_few_rows_with_the_same_events(p
             log.put(b"%d" % number, b"", epoch=1)
             if number % 10 == 0:
                 await log.flush()
-        await journal.finish(log, b"end", b"", outcome=Outcome.COMPLETED, files={}, failure=None)
+        await journal.finish(log, b"end", b"", outcome=Outcome.COMPLETED, files=ProposalFiles(), failure=None)
         rows = await pool.fetchval("SELECT count(*) FROM events WHERE thread_id = $1", lease.thread_id)
         events = [e for s in await everything(journal, lease.thread_id) for e in s.events()]
     assert rows == 1

@@ -208,17 +208,24 @@ async def test_every_form_of_a_file_and_awkward_content_come_out_as_they_went_in
         "/Case.md": b"1",
         "/sp ace's %#\"é.md": b"odd",
         "/caf\u00e9.md": b"nfc",
+        "/cafe\u0301.md": b"nfd",
+        "/case.md": b"2",
     }
-    assert proposal["rejected_files"] == [
-        {"path": "/cafe\u0301.md", "reason": "not_normalized"},
-        {"path": "/case.md", "reason": "collision"},
-    ]
+    assert proposal["rejected_files"] == []
+    marks = {path: file.get("portability") for path, file in proposal["generated_files"].items()}
+    assert {path: mark for path, mark in marks.items() if mark} == {
+        "/Case.md": ["collision"],
+        "/case.md": ["collision"],
+        "/caf\u00e9.md": ["collision"],
+        "/cafe\u0301.md": ["collision", "not_normalized"],
+        "/sp ace's %#\"é.md": ["reserved_character"],
+    }
 
 
 async def test_rejected_files_are_the_same_on_both_faces_and_the_events_have_them_all(
     database: str, tmp_path: Path
 ) -> None:
-    paths = ["../../x", "/../y", "/a\u0000b", "/\ud800", "/" + "z" * 2000, "/kept.md"]
+    paths = ["../../x", "/../y", "/a\u0000b", "/\ud800", "/" + "z" * 2000, "/kept?.md"]
     frame = {"event_type": "on_state_update", "data": {"files": dict.fromkeys(paths, "\ud800\u0000")}}
     lines = [json.dumps(frame), '{"event_type":"end","data":{}}']
     (tmp_path / "hostile.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -229,27 +236,38 @@ async def test_rejected_files_are_the_same_on_both_faces_and_the_events_have_the
         listed = (await client.call("GET", "/api/proposals"))["items"][0]
         async with grpc.aio.insecure_channel(hub.grpc) as channel:
             stub: Any = proposal_pb2_grpc.ProposalServiceStub(channel)
+            metadata = (("authorization", f"Bearer {hub.token()}"),)
             answer = await stub.GetProposal(
-                m.GetProposalRequest(proposal_id=started["proposal_id"]),
-                metadata=(("authorization", f"Bearer {hub.token()}"),),
+                m.GetProposalRequest(proposal_id=started["proposal_id"]), metadata=metadata
             )
+            (content,) = {each["sha256"] for each in proposal["rejected_files"]}
+            request = m.ReadFileRequest(proposal_id=started["proposal_id"], sha256=content)
+            pieces = [piece.data async for piece in stub.ReadFile(request, metadata=metadata)]
     assert (proposal["status"], proposal["file_count"]) == ("completed", 1)
     # JSON carries the text exactly; a message says where it could not.
-    assert proposal["generated_files"] == {"/kept.md": {"content": ["\ud800\u0000"]}}
-    assert [(each.path, each.text, each.sanitized) for each in answer.proposal.generated_files] == [
-        ("/kept.md", "\ufffd\u0000", True)
-    ]
+    assert proposal["generated_files"] == {
+        "/kept?.md": {
+            "content": ["\ud800\u0000"],
+            "sha256": content,
+            "size_bytes": 4,
+            "portability": ["reserved_character"],
+        }
+    }
+    (kept,) = answer.proposal.generated_files
+    assert (kept.path, kept.text, kept.sanitized) == ("/kept?.md", "\ufffd\u0000", True)
+    assert (kept.sha256, kept.size_bytes, list(kept.portability)) == (content, 4, ["reserved_character"])
+    assert b"".join(pieces) == "\ud800\u0000".encode("utf-8", "surrogatepass")
     rejected = [(each["path"], each["reason"]) for each in proposal["rejected_files"]]
     assert rejected == [
-        ("../../x", "not_absolute"),
+        ("../../x", "dot_segment"),
         ("/../y", "dot_segment"),
         ("/a\u0000b", "control_character"),
         ("/" + "z" * 1023, "too_long"),
         ("/\ud800", "lone_surrogate"),
     ]
-    assert [(each.path, each.reason) for each in answer.proposal.rejected_files] == [
-        (path.replace("\ud800", "\ufffd"), reason) for path, reason in rejected
-    ]
+    assert [
+        (each.path, each.reason, each.sha256, each.size_bytes) for each in answer.proposal.rejected_files
+    ] == [(path.replace("\ud800", "\ufffd"), reason, content, 4) for path, reason in rejected]
     assert (listed["generated_files"], listed["rejected_files"]) == (None, None)
     updates = [event["state_update"] for event in page["items"] if "state_update" in event]
     assert sum(len(update.get("files", ())) for update in updates) == len(paths)

@@ -19,7 +19,11 @@ def shown(*events: dict[str, Any]) -> str:
     """What a terminal gets for the events, without rich's own colours."""
     console = Console(file=io.StringIO(), force_terminal=True, width=200)
     RefinementView(console).show({"batch": {"events": list(events)}, "heartbeat": {"progress": EVIL}})
-    show_files({"generated_files": {EVIL: {"content": []}}}, console)
+    proposal = {
+        "generated_files": {EVIL: {"content": [], "portability": [EVIL]}},
+        "rejected_files": [{"path": EVIL, "reason": EVIL}],
+    }
+    show_files(proposal, console)
     assert isinstance(console.file, io.StringIO)
     return re.sub(r"\x1b\[[0-9;]*m", "", console.file.getvalue())
 
@@ -70,3 +74,22 @@ def test_thoughts_failed_calls_and_a_tools_error_are_shown() -> None:
 
 def test_a_kind_of_event_that_is_not_known_is_skipped() -> None:
     assert "future" not in shown({"seq": 1, "future_kind": {"text": "future"}})
+
+
+def test_the_list_of_files_has_their_marks_and_the_rejected_ones_with_their_reasons() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    proposal = {
+        "generated_files": {
+            "/a?.md": {"content": ["x", ""], "portability": ["collision", "reserved_character"]},
+            "/b.md": {"content": ["x"]},
+        },
+        "rejected_files": [{"path": "/../c", "reason": "dot_segment", "sha256": None, "size_bytes": None}],
+    }
+    show_files(proposal, console)
+    show_files({"generated_files": None, "rejected_files": None}, console)
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().splitlines() == [
+        "  /a?.md (2 lines, collision, reserved character)",
+        "  /b.md (1 lines)",
+        "  /../c (not among the files: dot segment)",
+    ]

@@ -101,7 +101,7 @@ class FrameReconstructor:
             if change.file is None:
                 self._files.pop(change.path, None)
             else:
-                self._files[change.path] = dump(change.path) + b":" + dump(change.file.legacy_form())
+                self._files[change.path] = dump(change.path) + b":" + change.file.legacy_json()
 
     def _with_files(self, text: bytes) -> bytes:
         """The text of a state frame with the files in place of their placeholder."""

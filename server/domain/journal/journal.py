@@ -14,8 +14,7 @@ from server.domain.journal.events import Event, Outcome
 from server.domain.journal.log import JournalLog
 from server.domain.journal.segments import Segment
 from server.domain.model import Failure
-from server.domain.proposals.files import File
-from server.domain.proposals.paths import RejectedFile
+from server.domain.proposals.partition import ProposalFiles
 from server.domain.runs.lease import Lease
 
 
@@ -88,8 +87,7 @@ class Journal(JournalReader, Protocol):
         delta: bytes,
         *,
         outcome: Outcome,
-        files: Mapping[str, File],
-        rejected: Sequence[RejectedFile] = (),
+        files: ProposalFiles,
         failure: Failure | None,
     ) -> None:
         """Flush the log, then commit the terminal event, the files and the status in one transaction.

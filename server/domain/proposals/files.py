@@ -1,4 +1,4 @@
-"""The agent's files: one record for the three forms that the runtime sends.
+"""The agent's files: one record for all forms that the runtime sends.
 
 A path is an opaque key. Content is bytes; a text's bytes are its UTF-8, with a lone surrogate (which UTF-8
 cannot carry) as its three-byte WTF-8 form, so that nothing is lost. Clients get U+FFFD in its place, and
@@ -10,12 +10,18 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
-from server.encoding.json_text import replace_surrogates
+from server.encoding.json_text import dump, dump_lines, replace_surrogates
+
+#: Members of a file in the legacy form that are not among its `extra` ones.
+_MEMBERS = frozenset({"content", "encoding", "created_at", "modified_at"})
+#: The head of a `data:` URL (RFC 2397) with base64.
+_DATA_URL = re.compile(r"\s*data:[^,;]*(?:;[^,;]*)*;base64,", re.IGNORECASE)
+_LINE_BREAKS = re.compile(r"[\r\n]+")
 
 
 def text_bytes(text: str) -> bytes:
@@ -28,13 +34,15 @@ class File:
     """One version of a file.
 
     content: the bytes. is_text: whether they are text (then valid UTF-8, except for lone surrogates).
-    created_at, modified_at: as the runtime spells them, None when it sent none.
+    created_at, modified_at: as the runtime spells them, a value that is not a string as its JSON text; None
+    when it sent none. extra: the runtime's other members, name to JSON text.
     """
 
     content: bytes
     is_text: bool = True
     created_at: str | None = None
     modified_at: str | None = None
+    extra: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def text(self) -> str:
@@ -54,20 +62,25 @@ class File:
         """SHA-256 of `content`, lower-case hex."""
         return hashlib.sha256(self.content).hexdigest()
 
-    def legacy_form(self) -> dict[str, Any]:
-        """The file as in a legacy frame: `content` a list of lines, times if there are any.
+    @property
+    def times(self) -> dict[str, str]:
+        """The times that the runtime sent, by the name of their member."""
+        times = {"created_at": self.created_at, "modified_at": self.modified_at}
+        return {name: time for name, time in times.items() if time is not None}
 
-        A binary file's lines are its base64, and `encoding` says so.
-        """
+    def content_json(self) -> bytes:
+        """The members `content` and `encoding` of the legacy form: a list of lines; a binary file's lines are
+        its base64, and `encoding` says so."""
         if self.is_text:
-            form: dict[str, Any] = {"content": self.text.split("\n")}
-        else:
-            form = {"content": [base64.b64encode(self.content).decode()], "encoding": "base64"}
-        if self.created_at is not None:
-            form["created_at"] = self.created_at
-        if self.modified_at is not None:
-            form["modified_at"] = self.modified_at
-        return form
+            return b'"content":' + dump_lines(self.text)
+        return b'"content":["' + base64.b64encode(self.content) + b'"],"encoding":"base64"'
+
+    def legacy_json(self) -> bytes:
+        """The file as in a legacy frame, as JSON text: its content, its times, its other members."""
+        members = [b"{" + self.content_json()]
+        members += [dump(name) + b":" + dump(time) for name, time in self.times.items()]
+        members += [dump(name) + b":" + text.encode() for name, text in self.extra.items()]
+        return b",".join(members) + b"}"
 
 
 class NotAFile(ValueError):
@@ -77,34 +90,67 @@ class NotAFile(ValueError):
 def parse_file(value: object) -> File:
     """A file from any of the runtime's forms.
 
-    Forms: a plain string; `{"content": [lines]}`; `{"content": str, "encoding"?: "utf-8"|"base64"}`; an
-    object may also have `created_at` and `modified_at`. Lines are joined with line feeds and nothing is
-    added: `["a", ""]` is `a` and a line feed. Base64 that does not decode stays text.
-    Raises NotAFile.
+    Forms: a plain string; a list of lines; an object whose `content` is one of these. It may also have
+    `encoding`, `created_at`, `modified_at` and any other members. Lines are joined with line feeds and
+    nothing is added: `["a", ""]` is `a` and a line feed. With the encoding `base64` the content is binary,
+    unless it does not decode. Raises NotAFile.
     """
-    if isinstance(value, str):
-        return File(text_bytes(value))
     if not isinstance(value, Mapping):
-        raise NotAFile(f"a file is a string or an object, not {type(value).__name__}")
-    content = value.get("content")
+        return File(text_bytes(_text(value)))
+    content, encoding = _text(value.get("content")), value.get("encoding")
+    binary = _decode(content) if isinstance(encoding, str) and encoding.lower() == "base64" else None
+    extra = {name: _json(member) for name, member in value.items() if name not in _MEMBERS}
+    if binary is None and encoding not in (None, "utf-8"):
+        extra["encoding"] = _json(encoding)
+    return File(
+        text_bytes(content) if binary is None else binary,
+        binary is None,
+        _time(value.get("created_at")),
+        _time(value.get("modified_at")),
+        extra,
+    )
+
+
+def _text(content: object) -> str:
+    if isinstance(content, str):
+        return content
     if isinstance(content, list) and all(isinstance(line, str) for line in content):
-        content = "\n".join(content)
-    if not isinstance(content, str):
-        raise NotAFile("a file's content is a string or a list of strings")
-    created_at, modified_at = value.get("created_at"), value.get("modified_at")
-    if not isinstance(created_at, str | None) or not isinstance(modified_at, str | None):
-        raise NotAFile("a file's times are strings")
-    if value.get("encoding") == "base64":
-        try:
-            return File(base64.b64decode(content, validate=True), False, created_at, modified_at)
-        except (binascii.Error, ValueError):
-            pass
-    return File(text_bytes(content), True, created_at, modified_at)
+        return "\n".join(content)
+    raise NotAFile("a file's content is a string or a list of strings")
 
 
-@dataclass(frozen=True)
+def _time(value: object) -> str | None:
+    return value if isinstance(value, str | None) else _json(value)
+
+
+def _json(value: object) -> str:
+    try:
+        return dump(value).decode()
+    except RecursionError:
+        raise NotAFile("a file's members are nested too deeply") from None
+
+
+def _decode(text: str) -> bytes | None:
+    """The bytes of base64 in either alphabet, with or without line breaks and padding, or in a `data:` URL;
+    None for any other text."""
+    head = _DATA_URL.match(text)
+    lines = _LINE_BREAKS.split(text[head.end() :] if head else text)
+    padded = "".join(line.strip(" \t") for line in lines)
+    digits = padded.rstrip("=")
+    if len(padded) - len(digits) > 2:
+        return None
+    try:
+        # Python adds up neither alphabets nor padding by itself.
+        return base64.b64decode(digits + "=" * (-len(digits) % 4), b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class FileSet:
-    """The files of a state, by path. `seen` is False until the runtime sent a file map."""
+    """The files of a state, by path. `seen` is False until the runtime sent a file map. unread: the JSON text
+    of its entries that are not files; an earlier version of such a file may be in `by_path`."""
 
     by_path: Mapping[str, File] = field(default_factory=dict)
     seen: bool = False
+    unread: Mapping[str, bytes] = field(default_factory=dict)

@@ -1,174 +1,227 @@
-"""Paths of generated files: which of them may leave the hub as files (ADR 0019).
+"""Paths of generated files: what keeps a file out of a proposal, and what is only not portable (ADR 0019).
 
 A model wrote the path, and somebody will write a file to it: on Linux, macOS or Windows, from an archive or
-by hand. A file whose path could lead elsewhere, hide another file or deceive a reader is left out of the
-proposal; the proposal says which files and why. The journal has all of them.
+by hand. A path that could lead elsewhere, or change how the place is read where the file is written, is
+dangerous. A path that only some systems can store, or keep apart from another, is portable to the others.
+
+A path is relative to the root of the files, with or without a slash at its start. Work per path is bounded:
+its length is checked first.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from functools import partial
 
-from server.domain.proposals.files import File
 from server.encoding.json_text import replace_surrogates
 
-#: Longest path, and longest segment between slashes, in bytes of UTF-8.
-MAX_PATH_BYTES, MAX_SEGMENT_BYTES = 1024, 255
-#: Maximum number of files in one proposal, and of bytes in all of them together.
-MAX_FILES, MAX_FILES_BYTES = 5_000, 64 << 20
+#: Longest path in bytes of UTF-8, and the most segments that it may have.
+MAX_PATH_BYTES, MAX_SEGMENTS = 1024, 100
+#: Longest segment that any system stores, in UTF-16 units, and that all store, in bytes of UTF-8.
+MAX_SEGMENT_UNITS, MAX_PORTABLE_SEGMENT_BYTES = 255, 255
 
 
-class PathFault(Enum):
-    """What is wrong with a file's path, or with the file next to the others; the value is the public code."""
+class Rejection(StrEnum):
+    """Why a file of a run is not among the proposal's files; the value is the public code."""
 
-    NOT_ABSOLUTE = "not_absolute"
+    NO_FILE_NAME = "no_file_name"
+    TOO_LONG = "too_long"
+    TOO_DEEP = "too_deep"
     LONE_SURROGATE = "lone_surrogate"
     CONTROL_CHARACTER = "control_character"
-    DECEPTIVE_CHARACTER = "deceptive_character"
     SEPARATOR = "separator"
     EMPTY_SEGMENT = "empty_segment"
     DOT_SEGMENT = "dot_segment"
-    DEVICE_NAME = "device_name"
-    TRAILING_DOT_OR_SPACE = "trailing_dot_or_space"
-    NOT_NORMALIZED = "not_normalized"
-    TOO_LONG = "too_long"
-    COLLISION = "collision"
-    UNDER_A_FILE = "under_a_file"
+    REPOSITORY_FOLDER = "repository_folder"
     TOO_MANY_FILES = "too_many_files"
     TOO_LARGE = "too_large"
+    UNREADABLE = "unreadable"
 
 
-@dataclass(frozen=True, slots=True)
-class RejectedFile:
-    """A file of the run that the proposal leaves out."""
+class Portability(StrEnum):
+    """Why some systems cannot store a file, or cannot keep it apart from another; the value is the public
+    code."""
 
-    path: str
-    fault: PathFault
+    COLLISION = "collision"
+    ABOVE_A_FILE = "above_a_file"
+    UNDER_A_FILE = "under_a_file"
+    DEVICE_NAME = "device_name"
+    TRAILING_DOT_OR_SPACE = "trailing_dot_or_space"
+    RESERVED_CHARACTER = "reserved_character"
+    COLON = "colon"
+    NOT_NORMALIZED = "not_normalized"
+    DECEPTIVE_CHARACTER = "deceptive_character"
+    EMPTY_SEGMENT = "empty_segment"
+    HOME_FOLDER = "home_folder"
+    LONG_SEGMENT = "long_segment"
 
 
+_nfc = partial(unicodedata.normalize, "NFC")
+_nfd = partial(unicodedata.normalize, "NFD")
+_nfkc = partial(unicodedata.normalize, "NFKC")
+
+
+def _characters(*codes: Iterable[int]) -> frozenset[str]:
+    return frozenset(chr(code) for each in codes for code in each)
+
+
+#: Characters that are invisible or change how the text around them is read. Scripts and emoji need the
+#: joiners U+200C and U+200D, which are not among them.
+_INVISIBLE = _characters(
+    (0x00AD, 0x034F, 0x061C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180E, 0x200B, 0x200E, 0x200F, 0x3164),
+    range(0x202A, 0x202F),
+    range(0x2060, 0x2070),
+    (0xFEFF, 0xFFA0),
+    range(0xFFF9, 0xFFFC),
+    range(0xE0000, 0xE0080),
+)
+#: The same with signs of currencies that code pages of Windows read as a backslash: ¥ and ₩.
+_DECEPTIVE = _INVISIBLE | _characters((0x00A5, 0x20A9))
+#: What a file system or a reader may ignore in a name.
+_IGNORED = dict.fromkeys(map(ord, (*_INVISIBLE, "\u200c", "\u200d")))
+#: Slashes of mathematics and of line drawing, which look like separators. NFKC turns others into them.
+_LOOK_ALIKES = frozenset("∕⁄⟋⧸╱∖⟍⧵⧹╲")
+#: A ratio, which looks like a colon.
+_RATIO = "∶"
+#: Category of control characters, and of separators of lines and of paragraphs.
+_CONTROL_CATEGORIES = ("Cc", "Zl", "Zp")
 #: Names of Windows devices, with any extension.
 _DEVICES = frozenset(
     ["con", "prn", "aux", "nul", "conin$", "conout$", "clock$"]
     + [f"{name}{digit}" for name in ("com", "lpt") for digit in "0123456789¹²³"]
 )
-#: Characters that are invisible or change how the text around them is read, except the joiners U+200C and
-#: U+200D, which scripts and emoji need.
-_DECEPTIVE = frozenset(
-    chr(code)
-    for codes in (
-        (0x00AD, 0x034F, 0x061C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180E, 0x200B, 0x200E, 0x200F, 0x3164),
-        range(0x202A, 0x202F),
-        range(0x2060, 0x2070),
-        (0xFEFF, 0xFFA0),
-        range(0xFFF9, 0xFFFC),
-        range(0xE0000, 0xE0080),
-    )
-    for code in codes
-)
-
-#: Category of control characters, and of separators of lines and of paragraphs.
-_CONTROL_CATEGORIES = ("Cc", "Zl", "Zp")
-#: Division slash, fraction slash, reverse solidus operator, set minus, ratio: they look like separators.
-_LOOK_ALIKES = frozenset("∕⁄⧵∖∶")
+#: Folders in which a repository keeps programs and settings that run them, also by their short name on
+#: Windows.
+_REPOSITORY = re.compile(r"\.(git|hg|jj)|git~[0-9]+")
+_RESERVED = frozenset('?*|<>"')
 
 
-def path_fault(path: str) -> PathFault | None:
-    """The first fault of one path, in the order of PathFault; None for a good path."""
-    return _character_fault(path) or _segment_fault(path[1:].split("/")) or _form_fault(path)
-
-
-def _character_fault(path: str) -> PathFault | None:
-    if not path.startswith("/"):
-        return PathFault.NOT_ABSOLUTE
+def rejection_of(path: str) -> Rejection | None:
+    """Why no file may be written at the path; None if one may."""
+    # In order of cost: what follows is never done on a path that is too long.
+    if len(path) > MAX_PATH_BYTES:
+        return Rejection.TOO_LONG
     if replace_surrogates(path) is not path:
-        return PathFault.LONE_SURROGATE
+        return Rejection.LONE_SURROGATE
+    if len(path.encode()) > MAX_PATH_BYTES:
+        return Rejection.TOO_LONG
+    segments = _segments(path)
+    if not segments[-1]:
+        return Rejection.NO_FILE_NAME
+    if len(segments) > MAX_SEGMENTS:
+        return Rejection.TOO_DEEP
     if any(unicodedata.category(character) in _CONTROL_CATEGORIES for character in path):
-        return PathFault.CONTROL_CHARACTER
-    return None if _DECEPTIVE.isdisjoint(path) else PathFault.DECEPTIVE_CHARACTER
+        return Rejection.CONTROL_CHARACTER
+    return _segments_rejection(segments)
 
 
-def _segment_fault(segments: Sequence[str]) -> PathFault | None:
-    # Names that another program's folding would turn into forbidden ones are refused too.
-    folded = [unicodedata.normalize("NFKC", segment) for segment in segments]
+def _segments(path: str) -> list[str]:
+    return path.removeprefix("/").split("/")
+
+
+def _segments_rejection(segments: Sequence[str]) -> Rejection | None:
     if any(_has_separator(segment) for segment in segments):
-        return PathFault.SEPARATOR
-    if "" in segments:
-        return PathFault.EMPTY_SEGMENT
-    if any(segment.strip(" ") in (".", "..") for segment in (*segments, *folded)):
-        return PathFault.DOT_SEGMENT
-    if any(_is_device(segment) for segment in (*segments, *folded)):
-        return PathFault.DEVICE_NAME
-    if any(unicodedata.normalize("NFKC", segment[-1]) in (".", " ") for segment in segments):
-        return PathFault.TRAILING_DOT_OR_SPACE
+        return Rejection.SEPARATOR
+    # Without its first slash the path would still start at the root of the file system.
+    if not segments[0]:
+        return Rejection.EMPTY_SEGMENT
+    names = [_bare_name(segment) for segment in segments]
+    if any(name.strip(" ") in (".", "..") for name in names):
+        return Rejection.DOT_SEGMENT
+    if any(_REPOSITORY.fullmatch(name.strip(" ").rstrip(". ")) for name in names):
+        return Rejection.REPOSITORY_FOLDER
+    if any(len(segment.encode("utf-16-le")) > 2 * MAX_SEGMENT_UNITS for segment in segments):
+        return Rejection.TOO_LONG
     return None
 
 
-def _form_fault(path: str) -> PathFault | None:
-    if unicodedata.normalize("NFC", path) != path:
-        return PathFault.NOT_NORMALIZED
-    longest = max(len(segment.encode()) for segment in path[1:].split("/"))
-    return PathFault.TOO_LONG if len(path.encode()) > MAX_PATH_BYTES or longest > MAX_SEGMENT_BYTES else None
-
-
 def _has_separator(segment: str) -> bool:
-    """Whether it holds a backslash, a colon, or a character that looks like one of those or like a slash."""
-    folded = unicodedata.normalize("NFKC", segment)
-    return any(mark in folded for mark in "/\\:") or not _LOOK_ALIKES.isdisjoint(segment)
+    """Whether it holds a slash or backslash, or a character that looks like one."""
+    folded = _nfkc(segment)
+    return "/" in folded or "\\" in folded or not _LOOK_ALIKES.isdisjoint(segment)
+
+
+def _bare_name(segment: str) -> str:
+    """The name that a file system may take the segment for: without look-alikes, what is ignored, case, and
+    the name of an NTFS stream."""
+    return _nfkc(segment).translate(_IGNORED).upper().casefold().partition(":")[0]
+
+
+def portability_of(path: str) -> tuple[Portability, ...]:
+    """What some systems cannot store about a path that is not rejected, in the order of Portability."""
+    segments = _segments(path)
+    folded = [_nfkc(segment) for segment in segments]
+    marks = {
+        Portability.DEVICE_NAME: any(map(_is_device, (*segments, *folded))),
+        Portability.TRAILING_DOT_OR_SPACE: any(name.endswith((".", " ")) for name in folded),
+        Portability.RESERVED_CHARACTER: not _RESERVED.isdisjoint(path),
+        Portability.COLON: _RATIO in path or any(":" in name for name in folded),
+        Portability.NOT_NORMALIZED: _nfc(path) != path,
+        Portability.DECEPTIVE_CHARACTER: not _DECEPTIVE.isdisjoint(path),
+        Portability.EMPTY_SEGMENT: "" in segments,
+        Portability.HOME_FOLDER: segments[0].startswith("~"),
+        Portability.LONG_SEGMENT: any(
+            len(segment.encode()) > MAX_PORTABLE_SEGMENT_BYTES for segment in segments
+        ),
+    }
+    return tuple(mark for mark, holds in marks.items() if holds)
 
 
 def _is_device(segment: str) -> bool:
-    return segment.split(".", 1)[0].rstrip(" ").casefold() in _DEVICES
+    return re.split("[.:]", segment, maxsplit=1)[0].rstrip(" ").casefold() in _DEVICES
 
 
 def path_key(path: str) -> str:
-    """A key that is equal for paths that are the same on a case-insensitive file system."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())
+    """A key that is equal for paths that are the same file on some system: without case, normalisation, what
+    is ignored, dots and spaces at a segment's end, empty segments, and the slash at the start."""
+    folded = _nfc(_nfd(path).translate(_IGNORED).casefold())
+    return "/".join(name for segment in folded.split("/") if (name := segment.rstrip(". ")))
 
 
-class _Partition:
-    """The files kept so far."""
+def neighbour_marks(paths: Iterable[str]) -> dict[str, set[Portability]]:
+    """The marks that paths have because of each other: COLLISION, ABOVE_A_FILE and UNDER_A_FILE."""
+    by_key: dict[str, list[str]] = {}
+    for path in paths:
+        by_key.setdefault(path_key(path), []).append(path)
+    marks: dict[str, set[Portability]] = {}
 
-    def __init__(self, *, max_files: int, max_bytes: int) -> None:
-        self.kept: dict[str, File] = {}
-        self._max_files, self._max_bytes = max_files, max_bytes
-        self._keys: set[str] = set()
-        self._folders: set[str] = set()
-        self._size = 0
+    def mark(marked: Iterable[str], portability: Portability) -> None:
+        for path in marked:
+            marks.setdefault(path, set()).add(portability)
 
-    def add(self, path: str, file: File) -> PathFault | None:
-        """Keep the file, or return why it is rejected."""
-        key = path_key(path)
-        parents = [key[:index] for index, character in enumerate(key) if character == "/" and index]
-        size = self._size + len(file.content)
-        if key in self._keys or key in self._folders:
-            return PathFault.COLLISION
-        if not self._keys.isdisjoint(parents):
-            return PathFault.UNDER_A_FILE
-        if len(self.kept) >= self._max_files:
-            return PathFault.TOO_MANY_FILES
-        if size > self._max_bytes:
-            return PathFault.TOO_LARGE
-        self._keys.add(key)
-        self._folders.update(parents)
-        self._size = size
-        self.kept[path] = file
-        return None
+    for key, same in by_key.items():
+        if len(same) > 1:
+            mark(same, Portability.COLLISION)
+        folders = (key[:index] for index, character in enumerate(key) if character == "/")
+        above = [path for folder in folders for path in by_key.get(folder, ())]
+        if above:
+            mark(above, Portability.ABOVE_A_FILE)
+            mark(same, Portability.UNDER_A_FILE)
+    return marks
 
 
-def partition_files(
-    files: Mapping[str, File], *, max_files: int = MAX_FILES, max_bytes: int = MAX_FILES_BYTES
-) -> tuple[dict[str, File], tuple[RejectedFile, ...]]:
-    """The files that a proposal keeps, and those that it rejects, both in path order.
+def portability_marks(paths: Sequence[str]) -> dict[str, tuple[Portability, ...]]:
+    """The marks of paths that are not rejected, in the order of Portability; portable paths are left out."""
+    by_path = neighbour_marks(paths)
+    order = list(Portability)
+    return {
+        path: marks
+        for path in paths
+        if (marks := tuple(sorted({*portability_of(path), *by_path.get(path, ())}, key=order.index)))
+    }
 
-    When files collide, the first in path order is kept: `/A` before `/a`, `/a` before `/a/b`.
-    """
-    partition = _Partition(max_files=max_files, max_bytes=max_bytes)
-    rejected: list[RejectedFile] = []
-    for path in sorted(files):
-        fault = path_fault(path) or partition.add(path, files[path])
-        if fault is not None:
-            rejected.append(RejectedFile(path, fault))
-    return partition.kept, tuple(rejected)
+
+def strict_fault(paths: Sequence[str]) -> tuple[str, str] | None:
+    """The first of the paths, in path order, that is not absolute or not valid on every system, with the code
+    of what is wrong with it; None if there is none."""
+    for path in sorted(paths):
+        if not path.startswith("/"):
+            return path, "not_absolute"
+        rejection = rejection_of(path)
+        if rejection is not None:
+            return path, rejection.value
+    marks = portability_marks(sorted(paths))
+    return next(((path, found[0].value) for path, found in marks.items()), None)

@@ -20,7 +20,7 @@ from server.domain.journal.events import (
 from server.domain.journal.journal import JournalIncomplete
 from server.domain.model import Failure
 from server.domain.proposals.files import File
-from server.domain.proposals.paths import partition_files
+from server.domain.proposals.partition import partition_files
 from server.domain.runs.actions import JournalFacts, Verdict
 from server.domain.runs.context import RunContext
 from server.domain.runs.lease import Lease
@@ -146,8 +146,9 @@ class RunRecorder:
 
     async def finish(self, verdict: Verdict) -> None:
         """Commit terminal event, files and status together. Raises LeaseLost."""
-        files, rejected = partition_files(self._interpreter.files.by_path)
-        terminal = Terminal(verdict.outcome, verdict.reason, verdict.message, len(files))
+        # In a thread, because it takes seconds for the largest sets.
+        files = await asyncio.to_thread(partition_files, self._interpreter.files)
+        terminal = Terminal(verdict.outcome, verdict.reason, verdict.message, len(files.kept))
         completed = verdict.outcome is Outcome.COMPLETED
         await self._context.journal.finish(
             self._log,
@@ -155,7 +156,6 @@ class RunRecorder:
             verdict.delta,
             outcome=verdict.outcome,
             files=files,
-            rejected=rejected,
             failure=None if completed else Failure(verdict.reason, verdict.message),
         )
 

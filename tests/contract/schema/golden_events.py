@@ -174,10 +174,18 @@ SANITIZED: dict[str, Event] = {
     "message_sanitized": Event(
         101, 1, START, StateUpdate((MessageChange(0, AgentMessage(text="\udfff")),), 1)
     ),
+}
+
+#: Sent with U+FFFD, too, and the exact value beside it: after a takeover a run must have the same files.
+EXACT: dict[str, Event] = {
     "file_sanitized": Event(
         102, 1, START, StateUpdate(files=(FileChange("/\ud800", File(text_bytes("a\ud800b"))),))
     ),
+    "file_with_other_members": Event(
+        103, 1, START, StateUpdate(files=(FileChange("/a", File(b"x", True, "", "17", {"mode": "420"})),))
+    ),
 }
+EVENTS |= EXACT
 
 GOLDEN = {**EVENTS, **SANITIZED}
 

@@ -6,8 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.db.file_json import PREFIX, files_from_jsonb, files_to_jsonb
+from server.db.file_json import (
+    PREFIX,
+    file_from_json,
+    files_from_jsonb,
+    files_to_jsonb,
+    rejected_from_jsonb,
+    rejected_to_jsonb,
+)
 from server.domain.proposals.files import File, text_bytes
+from server.domain.proposals.partition import RejectedFile
+from server.domain.proposals.paths import Rejection
 
 #: Any text at all: with U+0000, lone surrogates, and what looks like our own marks.
 odd = st.sampled_from(
@@ -17,9 +26,10 @@ texts = st.one_of(
     st.text(st.characters(codec=None, exclude_categories=())), odd, st.tuples(odd, odd).map("".join)
 )
 times = st.one_of(st.none(), texts)
+members = st.dictionaries(texts, st.sampled_from(["1", "null", '"\\u0000"']), max_size=2)
 files = st.one_of(
-    st.builds(File, texts.map(text_bytes), st.just(True), times, times),
-    st.builds(File, st.binary(), st.just(False), times, times),
+    st.builds(File, texts.map(text_bytes), st.just(True), times, times, members),
+    st.builds(File, st.binary(), st.just(False), times, times, members),
 )
 
 
@@ -36,12 +46,33 @@ def test_any_files_are_the_same_when_read_back_from_a_value_that_jsonb_can_hold(
     assert fits(stored)
     assert "\0" not in json.dumps(json.loads(stored), ensure_ascii=False)
     assert files_from_jsonb(stored) == given_files
+    # The same without the lines, when the content is known.
+    for path, file in given_files.items():
+        (form,) = json.loads(files_to_jsonb({path: file})).values()
+        del form["content"]
+        assert file_from_json(form, file.content) == file
 
 
 def test_ordinary_files_are_stored_in_their_legacy_form() -> None:
     file = File(b"# A\nb", True, "2025-01-01T00:00:00Z")
     assert json.loads(files_to_jsonb({"/a.md": file})) == {
-        "/a.md": {"content": ["# A", "b"], "created_at": "2025-01-01T00:00:00Z"}
+        "/a.md": {
+            "content": ["# A", "b"],
+            "created_at": "2025-01-01T00:00:00Z",
+            "sha256": file.sha256,
+        }
+    }
+
+
+def test_marks_and_other_members_are_stored_beside_the_content() -> None:
+    file = File(b"x", extra={"mode": "420"})
+    assert json.loads(files_to_jsonb({"/a": file}, {"/a": ("collision",)})) == {
+        "/a": {
+            "content": ["x"],
+            "sha256": file.sha256,
+            "extra": {"mode": "420"},
+            "portability": ["collision"],
+        }
     }
 
 
@@ -56,7 +87,37 @@ def test_a_binary_file_stays_binary_though_it_could_be_text() -> None:
 
 def test_an_escaped_field_is_marked_and_readable_as_base64() -> None:
     stored = json.loads(files_to_jsonb({"a": File(b"a\0b")}))
+    del stored["a"]["sha256"]
     assert stored == {"a": {"content": ["YQBi"], "encoding": "base64", "escaped": ["content"]}}
+
+
+ANY_REJECTED = st.builds(
+    RejectedFile,
+    texts,
+    st.sampled_from([*(each.value for each in Rejection), "not_absolute", "collision"]),
+    st.none() | st.just("00" * 32),
+    st.none() | st.integers(0, 2**40),
+)
+
+
+@given(st.lists(ANY_REJECTED, max_size=4))
+def test_any_rejected_files_are_the_same_when_read_back(rejected: list[RejectedFile]) -> None:
+    stored = rejected_to_jsonb(rejected)
+    assert (stored is None) is (not rejected)
+    assert stored is None or fits(stored)
+    assert rejected_from_jsonb(stored) == tuple(rejected)
+
+
+def test_the_files_of_the_first_release_are_read() -> None:
+    assert rejected_from_jsonb(
+        '[["/a.", "trailing_dot_or_space"], ["base64:AGE=", "control_character"]]'
+    ) == (
+        RejectedFile("/a.", "trailing_dot_or_space"),
+        RejectedFile("\0a", "control_character"),
+    )
+    assert files_from_jsonb('{"/a": {"content": ["x", ""], "modified_at": "t"}}') == {
+        "/a": File(b"x\n", modified_at="t")
+    }
 
 
 def test_null_means_no_files() -> None:

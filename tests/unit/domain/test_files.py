@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
+import time
 from typing import Any
 
 import pytest
@@ -27,41 +29,149 @@ TIME = st.none() | TEXT
         ({"content": "a\n", "encoding": "utf-8"}, b"a\n"),
         ({"content": "caf\u00e9"}, "caf\u00e9".encode()),
         ({"content": "/w=="}, b"/w=="),
-        ({"content": "/w==", "encoding": "base64"}, b"\xff"),
-        ({"content": ["/w", "=="], "encoding": "base64"}, b"/w\n=="),
-        ({"content": "no base64", "encoding": "base64"}, b"no base64"),
+        (["a", "", "b"], b"a\n\nb"),
+        ([], b""),
+        ({"content": "b'\\x89PNG'"}, b"b'\\x89PNG'"),
+        ({"content": "data:text/plain;base64,/w=="}, b"data:text/plain;base64,/w=="),
     ],
 )
-def test_every_form_gives_the_files_bytes_and_adds_none(value: Any, content: bytes) -> None:
-    assert parse_file(value).content == content
+def test_every_form_of_a_text_gives_the_files_bytes_and_adds_none(value: Any, content: bytes) -> None:
+    file = parse_file(value)
+    assert (file.content, file.is_text, file.extra) == (content, True, {})
+
+
+BINARY = bytes(range(256)) * 2
+_ENCODED = base64.b64encode(BINARY).decode()
+
+
+@pytest.mark.parametrize(
+    ("content", "binary"),
+    [
+        (_ENCODED, BINARY),
+        (base64.encodebytes(BINARY).decode(), BINARY),
+        (base64.encodebytes(BINARY).decode().replace("\n", "\r\n"), BINARY),
+        (base64.encodebytes(BINARY).decode().replace("\n", "\n    "), BINARY),
+        (f"\n {_ENCODED}\n\n", BINARY),
+        (base64.encodebytes(BINARY).decode().split("\n"), BINARY),
+        (["/w", "=="], b"\xff"),
+        (base64.urlsafe_b64encode(BINARY).decode(), BINARY),
+        (_ENCODED.rstrip("="), BINARY),
+        ("_w", b"\xff"),
+        ("/w=", b"\xff"),
+        (f"data:image/png;base64,{_ENCODED}", BINARY),
+        ("data:image/svg+xml;charset=utf-8;base64,/w==", b"\xff"),
+        ("DATA:;BASE64,\n/w==\n", b"\xff"),
+        ("", b""),
+        ([], b""),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["base64", "BASE64"])
+def test_base64_is_read_in_every_way_that_it_is_written(content: Any, binary: bytes, encoding: str) -> None:
+    file = parse_file({"content": content, "encoding": encoding})
+    assert (file.content, file.is_text, file.extra) == (binary, False, {})
+
+
+@pytest.mark.parametrize(
+    "text", ["no base64", "/w===", "a", "aaaaa", "/w==/w==", "/w=a", "é", "\ud800", "%%%"]
+)
+def test_what_is_not_base64_stays_text_and_keeps_its_encoding(text: str) -> None:
+    file = parse_file({"content": text, "encoding": "base64"})
+    assert (file.text, file.is_text, file.extra) == (text, True, {"encoding": '"base64"'})
 
 
 @pytest.mark.parametrize(
     "value",
-    [None, 3, [], {}, {"content": None}, {"content": ["a", 1]}, {"content": "a", "created_at": 1},
-     {"content": "a", "modified_at": []}],
+    [None, 3, True, 1.5, [1], ["a", None], [["a"]], {}, {"content": None}, {"content": ["a", 1]},
+     {"content": {"a": 1}}, {"content": 7}, {"content": [{"type": "text", "text": "a"}]}, {"text": "a"}],
 )  # fmt: skip
 def test_a_value_of_unknown_form_is_not_a_file(value: Any) -> None:
     with pytest.raises(NotAFile):
         parse_file(value)
 
 
-@given(TEXT, TIME, TIME)
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        (None, None),
+        ("", ""),
+        ("2025-12-18T06:22:32.407375+00:00", "2025-12-18T06:22:32.407375+00:00"),
+        ("yesterday", "yesterday"),
+        (1734500000, "1734500000"),
+        (1734500001.5, "1734500001.5"),
+        (0, "0"),
+        (False, "false"),
+        ([2025, 1, 1], "[2025,1,1]"),
+        ({"$date": 1}, '{"$date":1}'),
+    ],
+)
+def test_a_time_in_any_form_is_kept_as_text(sent: Any, kept: str | None) -> None:
+    file = parse_file({"content": "x", "created_at": sent, "modified_at": sent})
+    assert (file.content, file.created_at, file.modified_at) == (b"x", kept, kept)
+
+
+def test_other_members_are_kept_as_json_text() -> None:
+    value = {"content": "x", "mode": 420, "": None, "tags": ["a", {"b": 1.5}], "sha256": "y", "\ud800": "\0"}
+    file = parse_file(value | {"encoding": "utf-16"})
+    assert file.extra == {
+        "mode": "420",
+        "": "null",
+        "tags": '["a",{"b":1.5}]',
+        "sha256": '"y"',
+        "\ud800": '"\\u0000"',
+        "encoding": '"utf-16"',
+    }
+    for implied in (None, "utf-8"):
+        assert parse_file({"content": "x", "encoding": implied}).extra == {}
+
+
+def test_a_member_that_is_nested_deeper_than_json_is_written_costs_its_file_alone() -> None:
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(NotAFile):
+        parse_file({"content": "x", "more": deep})
+
+
+def test_no_content_takes_long_to_decode() -> None:
+    size = 8 << 20
+    for content in (
+        " " * size,
+        "\n" * size,
+        "=" * size,
+        "data:" + ";" * size,
+        "a " * (size // 2),
+        "-" * size,
+    ):
+        began = time.process_time()
+        parse_file({"content": content, "encoding": "base64"})
+        assert time.process_time() - began < 5
+
+
+MEMBERS = st.dictionaries(
+    TEXT.filter(lambda name: name not in ("content", "encoding", "created_at", "modified_at")),
+    TEXT | st.integers() | st.none() | st.lists(TEXT, max_size=2),
+    max_size=3,
+)
+
+
+@given(TEXT, TIME, TIME, MEMBERS)
 def test_a_text_file_in_the_legacy_form_is_the_same_file(
-    text: str, made: str | None, changed: str | None
+    text: str, made: str | None, changed: str | None, members: dict[str, Any]
 ) -> None:
-    file = File(text.encode("utf-8", "surrogatepass"), True, made, changed)
-    form = file.legacy_form()
+    file = parse_file({"content": text, "created_at": made, "modified_at": changed, **members})
+    form = json.loads(file.legacy_json())
     assert form["content"] == text.split("\n")
     assert parse_file(form) == file
 
 
 @given(st.binary(max_size=40), TIME)
 def test_a_binary_file_in_the_legacy_form_names_its_encoding(content: bytes, made: str | None) -> None:
-    form = File(content, False, made).legacy_form()
+    file = File(content, False, made)
+    form = json.loads(file.legacy_json())
     assert form["encoding"] == "base64"
     assert base64.b64decode("\n".join(form["content"])) == content
     assert ("created_at" in form) is (made is not None)
+    assert parse_file(form) == file
 
 
 @given(TEXT)

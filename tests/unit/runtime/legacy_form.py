@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 from typing import Any
 
 
@@ -41,21 +42,37 @@ def files_in_seed_form(files: dict[str, Any]) -> dict[str, Any]:
 
 
 def _file(file: Any) -> Any:
-    if isinstance(file, str):
-        return {"content": file.split("\n")}
-    if not isinstance(file, dict):
-        return file
-    content = file.get("content")
+    value = file if isinstance(file, dict) else {"content": file}
+    content = value.get("content")
     if isinstance(content, list) and all(isinstance(line, str) for line in content):
         content = "\n".join(content)
-    times = {key: file[key] for key in ("created_at", "modified_at") if file.get(key) is not None}
-    if not isinstance(content, str) or not all(isinstance(time, str) for time in times.values()):
+    if not isinstance(content, str):
         return file
-    if file.get("encoding") == "base64":
-        try:
-            content = base64.b64encode(base64.b64decode(content, validate=True)).decode()
-        except ValueError:
-            pass
-        else:
-            return {"content": [content], "encoding": "base64", **times}
-    return {"content": content.split("\n"), **times}
+    described = {}
+    for key, member in value.items():
+        if key in ("created_at", "modified_at"):
+            if member is not None:
+                described[key] = (
+                    member if isinstance(member, str) else json.dumps(member, separators=(",", ":"))
+                )
+        elif key not in ("content", "encoding"):
+            described[key] = member
+    encoding = value.get("encoding")
+    if str(encoding).lower() == "base64":
+        decoded = _decoded(content)
+        if decoded is not None:
+            return {"content": [base64.b64encode(decoded).decode()], "encoding": "base64", **described}
+    if encoding not in (None, "utf-8"):
+        described["encoding"] = encoding
+    return {"content": content.split("\n"), **described}
+
+
+def _decoded(text: str) -> bytes | None:
+    """The bytes of base64 in lines, in either alphabet, with or without its padding or the head of a URL."""
+    if text.lstrip()[:5].lower() == "data:" and ";base64," in text.partition(",")[0].lower() + ",":
+        text = text.partition(",")[2]
+    text = "".join(line.strip(" \t") for line in text.replace("\r", "\n").split("\n"))
+    found = re.fullmatch(r"([A-Za-z0-9+/_-]*)={0,2}", text, re.ASCII)
+    if found is None or len(found[1]) % 4 == 1:
+        return None
+    return base64.urlsafe_b64decode(found[1].replace("+", "-").replace("/", "_") + "==")

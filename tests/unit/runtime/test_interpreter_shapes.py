@@ -72,7 +72,10 @@ def test_base64_is_a_binary_file_and_other_content_stays_text(interpreter: Inter
             "/t": {"content": "?", "encoding": "base64"},
         },
     )
-    assert [change.file for change in update.files] == [File(b"\xff", is_text=False), File(b"?")]
+    assert [change.file for change in update.files] == [
+        File(b"\xff", is_text=False),
+        File(b"?", extra={"encoding": '"base64"'}),
+    ]
 
 
 def test_a_whole_map_becomes_its_difference_in_path_order(interpreter: Interpreter) -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from server.domain.journal.events import EventKind, FrameReason, StateUpdate, UpstreamFrame
+from server.domain.journal.events import Event, EventKind, FrameReason, StateUpdate, UpstreamFrame
 from server.domain.journal.frame_reconstruction import FrameReconstructor
 from server.domain.proposals.files import FileSet
 from server.runtime.frames import Interpreter
+from server.wire.codec import ProtobufCodec
 from tests.support.recordings import frames as recorded
 from tests.unit.runtime.legacy_form import in_seed_form, number
 
+CODEC = ProtobufCodec()
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TEXT = st.text(st.characters(), max_size=12)
 WORDS = st.sampled_from(
     [
@@ -39,17 +43,22 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT | WORDS, inner, max_size=3),
     max_leaves=8,
 )
-PATHS = st.sampled_from(["/a", "/b", "/c.md"]) | TEXT
+PATHS = st.sampled_from(["/a", "/b", "/c.md", "/\ud800", "/\udfff", "/\ufffd", "/\0"]) | TEXT
+CONTENTS = st.sampled_from(
+    ["QUJD", "/w==", "a\nb\n", "QU\r\nJD\n", "_w", "QQ===", "data:text/plain;base64,QQ==", "\ud800\0", ""]
+)
 FILE = st.one_of(
     TEXT,
     st.none(),
     JSON,
     st.fixed_dictionaries(
-        {"content": TEXT | st.lists(TEXT, max_size=3) | st.sampled_from(["QUJD", "/w==", "a\nb\n"])},
+        {"content": TEXT | st.lists(TEXT, max_size=3) | CONTENTS | st.lists(CONTENTS, max_size=2)},
         optional={
-            "encoding": st.sampled_from(["utf-8", "base64", None]),
-            "created_at": TEXT | st.none() | st.integers(),
-            "modified_at": TEXT | st.none(),
+            "encoding": st.sampled_from(["utf-8", "base64", "BASE64", "latin-1", None]) | JSON,
+            "created_at": TEXT | SCALARS | JSON,
+            "modified_at": TEXT | SCALARS | JSON,
+            "x": JSON,
+            "\ud800": JSON,
         },
     ),
 )
@@ -183,7 +192,10 @@ def test_a_restored_interpreter_gives_what_a_steady_one_gives(
     for frame in before:
         meaning = steady.interpret(frame)
         for index, kind in enumerate(meaning.kinds):
-            restored.restore(kind, b"" if index else meaning.delta)
+            # As the journal has it.
+            stored = CODEC.decode(CODEC.encode(Event(1, 1, NOON, kind))).kind
+            restored.restore(stored, b"" if index else meaning.delta)
+    assert restored.files == steady.files
     for frame in after:
         assert restored.interpret(frame) == steady.interpret(frame)
         assert restored.files == steady.files
@@ -206,7 +218,7 @@ def test_the_file_changes_add_up_to_the_files(frames: list[bytes]) -> None:
                     else:
                         assert files.get(change.path) != change.file
                         files[change.path] = change.file
-    assert interpreter.files == FileSet(files, interpreter.files.seen)
+    assert interpreter.files == FileSet(files, interpreter.files.seen, interpreter.files.unread)
 
 
 @given(st.binary(max_size=60))

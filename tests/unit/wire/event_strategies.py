@@ -53,10 +53,18 @@ ANY = st.text(st.characters(), max_size=20)
 
 
 def files(text: st.SearchStrategy[str] = CLEAN) -> st.SearchStrategy[File]:
-    """Files, text and binary. Times are None or not empty."""
-    time = st.none() | text.filter(bool)
-    return st.builds(File, text.map(text_bytes), st.just(True), time, time) | st.builds(
-        File, st.binary(max_size=20), st.just(False), time, time
+    """Files, text and binary, with other members."""
+    time = st.none() | text
+    extra = st.dictionaries(text, st.sampled_from(["1", "null", '"\\ud800"']), max_size=2)
+    return st.builds(File, text.map(text_bytes), st.just(True), time, time, extra) | st.builds(
+        File, st.binary(max_size=20), st.just(False), time, time, extra
+    )
+
+
+def file_changes(text: st.SearchStrategy[str] = CLEAN) -> st.SearchStrategy[FileChange]:
+    """Files that were added, modified or deleted."""
+    return st.builds(FileChange, text, files(text), st.booleans()) | st.builds(
+        FileChange, text, st.none(), st.just(False)
     )
 
 
@@ -100,9 +108,7 @@ def kinds(
         status,
         st.none() | st.builds(TokenUsage, number, number, number, number, number),
     )
-    change = st.builds(FileChange, text, files(text), st.booleans()) | st.builds(
-        FileChange, text, st.none(), st.just(False)
-    )
+    change = file_changes(text)
     return st.one_of(
         st.builds(
             Token,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -9,12 +10,14 @@ from hypothesis import strategies as st
 from server.domain.journal.events import (
     AgentMessage,
     Event,
+    FileChange,
     MessageChange,
     Role,
     StateUpdate,
     Token,
     ToolCallPiece,
 )
+from server.domain.proposals.files import File, text_bytes
 from server.wire import messages as m
 from server.wire.codec import ProtobufCodec
 from server.wire.text import get_time, rfc3339, set_time
@@ -51,6 +54,26 @@ def test_lone_surrogates_of_a_message_are_replaced_and_marked() -> None:
     seen = codec.decode(codec.encode(Event(1, 1, NOW, update))).kind
     assert isinstance(seen, StateUpdate)
     assert seen.messages[0].message == AgentMessage(text="a\ufffd", uninterpreted=True)
+
+
+@given(st.lists(some.file_changes(some.ANY), max_size=3))
+def test_changes_of_files_are_the_same_when_decoded(changes: list[FileChange]) -> None:
+    update = StateUpdate(files=tuple(changes))
+    assert codec.decode(codec.encode(Event(1, 1, NOW, update))).kind == update
+
+
+def test_a_message_says_exactly_what_its_strings_cannot() -> None:
+    file = File(text_bytes("a\ud800b"), True, "", "t", {"\udfff": "1"})
+    update = StateUpdate(files=(FileChange("/\ud801", file), FileChange("/b", File(b"plain", True, "t"))))
+    sent = m.Event.FromString(codec.encode(Event(1, 1, NOW, update))).state_update.files
+    assert (sent[0].path, sent[0].text, sent[0].sanitized) == ("/\ufffd", "a\ufffdb", True)
+    assert json.loads(sent[0].exact) == {
+        "path": "/\ud801",
+        "text": "a\ud800b",
+        "created_at": "",
+        "extra": {"\udfff": "1"},
+    }
+    assert sent[1].exact == ""
 
 
 def test_an_event_of_a_kind_that_this_version_does_not_know_is_refused() -> None:

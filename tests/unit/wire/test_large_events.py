@@ -67,6 +67,14 @@ def test_many_files_of_one_update_lose_as_many_contents_as_necessary() -> None:
     assert (omitted, got.truncated, len(got.state_update.files)) == (29, False, 60)
 
 
+def test_the_exact_form_of_a_content_goes_with_it() -> None:
+    whole = event()
+    text = "\ufffd" * 1_000_000
+    whole.state_update.files.add(path="/a", text=text, sanitized=True, exact='{"text":"' + text + '"}')
+    [change] = shown(whole).state_update.files
+    assert (change.content_omitted, change.exact, change.sanitized) == (True, "", True)
+
+
 def test_binary_contents_go_like_texts() -> None:
     whole = event()
     whole.state_update.files.add(path="/a", binary=b"\xff" * 5_000_000)

@@ -8,13 +8,14 @@ from uuid import UUID
 
 from server.domain.model import Failure, Page, Proposal, ProposalStatus, Refinement, Workflow
 from server.domain.proposals.files import File, text_bytes
+from server.domain.proposals.partition import RejectedFile
 from server.wire import messages as m
 from server.wire.proposals import (
     STATUS_BY_NUMBER,
     ProposalPage,
+    proposal_json,
     proposal_message,
 )
-from server.wire.proposals import Proposal as ProposalJson
 from server.wire.refinements import Refinement as RefinementJson
 from server.wire.refinements import StartedRefinement, refinement_message
 from server.wire.text import dumps
@@ -43,7 +44,15 @@ PROPOSAL = Proposal(
     context_file_path="/a",
     completed_at=LATER,
     file_count=2,
-    files={"/b": File(b"\xff", False), "/a": File(text_bytes("x\ny\ud800"), True, "t")},
+    files={
+        "/b": File(b"\xff", False),
+        "/a": File(text_bytes("x\ny\ud800"), True, "t", extra={"deep": "[1]"}),
+    },
+    portability={"/b": ("device_name",)},
+    rejected_files=(
+        RejectedFile("/\ud800", "lone_surrogate", "00" * 32, 3),
+        RejectedFile("x" * 2000, "too_long"),
+    ),
 )
 WORKFLOW = Workflow(ID[3], "W", ID[5], {"nodes": [1]}, ID[4], NOW, {"/a": "x"})
 
@@ -79,11 +88,27 @@ def test_a_refinement_as_json() -> None:
 
 
 def test_a_proposal_as_json_can_be_dumped_with_lone_surrogates_in_it() -> None:
-    told = sent(ProposalJson.of(PROPOSAL))
+    told = json.loads(proposal_json(PROPOSAL))
     assert told["generated_files"] == {
-        "/a": {"content": ["x", "y\ud800"], "created_at": "t"},
-        "/b": {"content": ["/w=="], "encoding": "base64"},
+        "/a": {
+            "content": ["x", "y\ud800"],
+            "created_at": "t",
+            "sha256": PROPOSAL.files["/a"].sha256,
+            "size_bytes": 6,
+            "extra": {"deep": [1]},
+        },
+        "/b": {
+            "content": ["/w=="],
+            "encoding": "base64",
+            "sha256": PROPOSAL.files["/b"].sha256,
+            "size_bytes": 1,
+            "portability": ["device_name"],
+        },
     }
+    assert told["rejected_files"] == [
+        {"path": "/\ud800", "reason": "lone_surrogate", "sha256": "00" * 32, "size_bytes": 3},
+        {"path": "x" * 1024, "reason": "too_long", "sha256": None, "size_bytes": None},
+    ]
     assert list(told["generated_files"]) == ["/a", "/b"]
     assert told["file_count"] == 2
     assert told["resolved_at"] is told["resolved_by_user_id"] is told["failure"] is None
@@ -92,8 +117,8 @@ def test_a_proposal_as_json_can_be_dumped_with_lone_surrogates_in_it() -> None:
 def test_files_are_null_before_the_end_and_in_lists_and_empty_when_there_are_none() -> None:
     running = replace(PROPOSAL, status=ProposalStatus.PROCESSING, files={}, file_count=0)
     empty = replace(PROPOSAL, status=ProposalStatus.FAILED, files={}, file_count=0)
-    assert sent(ProposalJson.of(running))["generated_files"] is None
-    assert sent(ProposalJson.of(empty))["generated_files"] == {}
+    assert json.loads(proposal_json(running))["generated_files"] is None
+    assert json.loads(proposal_json(empty))["generated_files"] == {}
     listed = sent(ProposalPage.of(Page((PROPOSAL,), "next")))
     assert listed["items"][0]["generated_files"] is None
     assert listed["next_cursor"] == "next"
@@ -106,6 +131,14 @@ def test_messages_and_json_say_the_same() -> None:
     assert proposal.generated_files[0].sanitized
     assert proposal.generated_files[0].size_bytes == 6
     assert proposal.generated_files[1].binary == b"\xff"
+    assert (dict(proposal.generated_files[0].extra), list(proposal.generated_files[1].portability)) == (
+        {"deep": "[1]"},
+        ["device_name"],
+    )
+    assert list(proposal.rejected_files) == [
+        m.RejectedFile(path="/\ufffd", reason="lone_surrogate", sha256="00" * 32, size_bytes=3),
+        m.RejectedFile(path="x" * 1024, reason="too_long"),
+    ]
     assert not proposal.HasField("context_selection")
     assert not proposal.HasField("failure")
     assert not proposal.HasField("resolve_time")

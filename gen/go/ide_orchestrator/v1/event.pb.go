@@ -1936,8 +1936,14 @@ type FileChange struct {
 	Sanitized bool `protobuf:"varint,9,opt,name=sanitized,proto3" json:"sanitized,omitempty"`
 	// True when the content was left out because the event is larger than the reader's `max_event_bytes`.
 	ContentOmitted bool `protobuf:"varint,10,opt,name=content_omitted,json=contentOmitted,proto3" json:"content_omitted,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The runtime's other members of the file: name to JSON text.
+	Extra map[string]string `protobuf:"bytes,11,rep,name=extra,proto3" json:"extra,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// JSON text in ASCII of an object with those of `path`, `text`, `created_at`, `modified_at` and `extra` that
+	// the fields above do not have exactly: texts with lone surrogates, and times that are empty texts. Empty
+	// when they have everything.
+	Exact         string `protobuf:"bytes,12,opt,name=exact,proto3" json:"exact,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FileChange) Reset() {
@@ -2049,6 +2055,20 @@ func (x *FileChange) GetContentOmitted() bool {
 		return x.ContentOmitted
 	}
 	return false
+}
+
+func (x *FileChange) GetExtra() map[string]string {
+	if x != nil {
+		return x.Extra
+	}
+	return nil
+}
+
+func (x *FileChange) GetExact() string {
+	if x != nil {
+		return x.Exact
+	}
+	return ""
 }
 
 type isFileChange_Content interface {
@@ -2738,7 +2758,7 @@ const file_ide_orchestrator_v1_event_proto_rawDesc = "" +
 	"\x05items\x18\x01 \x03(\v2\x19.ide_orchestrator.v1.TodoR\x05items\"8\n" +
 	"\x04Todo\x12\x18\n" +
 	"\acontent\x18\x01 \x01(\tR\acontent\x12\x16\n" +
-	"\x06status\x18\x02 \x01(\tR\x06status\"\xd2\x02\n" +
+	"\x06status\x18\x02 \x01(\tR\x06status\"\xe4\x03\n" +
 	"\n" +
 	"FileChange\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x127\n" +
@@ -2754,7 +2774,13 @@ const file_ide_orchestrator_v1_event_proto_rawDesc = "" +
 	"modifiedAt\x12\x1c\n" +
 	"\tsanitized\x18\t \x01(\bR\tsanitized\x12'\n" +
 	"\x0fcontent_omitted\x18\n" +
-	" \x01(\bR\x0econtentOmittedB\t\n" +
+	" \x01(\bR\x0econtentOmitted\x12@\n" +
+	"\x05extra\x18\v \x03(\v2*.ide_orchestrator.v1.FileChange.ExtraEntryR\x05extra\x12\x14\n" +
+	"\x05exact\x18\f \x01(\tR\x05exact\x1a8\n" +
+	"\n" +
+	"ExtraEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\t\n" +
 	"\acontent\"4\n" +
 	"\n" +
 	"UnreadFile\x12\x12\n" +
@@ -2847,7 +2873,7 @@ func file_ide_orchestrator_v1_event_proto_rawDescGZIP() []byte {
 }
 
 var file_ide_orchestrator_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_ide_orchestrator_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_ide_orchestrator_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_ide_orchestrator_v1_event_proto_goTypes = []any{
 	(MessageRole)(0),              // 0: ide_orchestrator.v1.MessageRole
 	(ToolStatus)(0),               // 1: ide_orchestrator.v1.ToolStatus
@@ -2882,10 +2908,11 @@ var file_ide_orchestrator_v1_event_proto_goTypes = []any{
 	(*Discontinuity)(nil),         // 30: ide_orchestrator.v1.Discontinuity
 	(*Terminal)(nil),              // 31: ide_orchestrator.v1.Terminal
 	nil,                           // 32: ide_orchestrator.v1.StateUpdate.ExtraEntry
-	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
+	nil,                           // 33: ide_orchestrator.v1.FileChange.ExtraEntry
+	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
 }
 var file_ide_orchestrator_v1_event_proto_depIdxs = []int32{
-	33, // 0: ide_orchestrator.v1.Event.create_time:type_name -> google.protobuf.Timestamp
+	34, // 0: ide_orchestrator.v1.Event.create_time:type_name -> google.protobuf.Timestamp
 	7,  // 1: ide_orchestrator.v1.Event.run_started:type_name -> ide_orchestrator.v1.RunStarted
 	8,  // 2: ide_orchestrator.v1.Event.state_update:type_name -> ide_orchestrator.v1.StateUpdate
 	26, // 3: ide_orchestrator.v1.Event.token:type_name -> ide_orchestrator.v1.Token
@@ -2915,18 +2942,19 @@ var file_ide_orchestrator_v1_event_proto_depIdxs = []int32{
 	1,  // 27: ide_orchestrator.v1.ServerToolResult.status:type_name -> ide_orchestrator.v1.ToolStatus
 	23, // 28: ide_orchestrator.v1.TodoList.items:type_name -> ide_orchestrator.v1.Todo
 	2,  // 29: ide_orchestrator.v1.FileChange.kind:type_name -> ide_orchestrator.v1.FileChangeKind
-	0,  // 30: ide_orchestrator.v1.Token.role:type_name -> ide_orchestrator.v1.MessageRole
-	27, // 31: ide_orchestrator.v1.Token.tool_calls:type_name -> ide_orchestrator.v1.ToolCallPiece
-	14, // 32: ide_orchestrator.v1.Token.parts:type_name -> ide_orchestrator.v1.ContentPart
-	1,  // 33: ide_orchestrator.v1.Token.status:type_name -> ide_orchestrator.v1.ToolStatus
-	3,  // 34: ide_orchestrator.v1.UpstreamFrame.reason:type_name -> ide_orchestrator.v1.UpstreamFrameReason
-	4,  // 35: ide_orchestrator.v1.Discontinuity.reason:type_name -> ide_orchestrator.v1.DiscontinuityReason
-	5,  // 36: ide_orchestrator.v1.Terminal.outcome:type_name -> ide_orchestrator.v1.Outcome
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	33, // 30: ide_orchestrator.v1.FileChange.extra:type_name -> ide_orchestrator.v1.FileChange.ExtraEntry
+	0,  // 31: ide_orchestrator.v1.Token.role:type_name -> ide_orchestrator.v1.MessageRole
+	27, // 32: ide_orchestrator.v1.Token.tool_calls:type_name -> ide_orchestrator.v1.ToolCallPiece
+	14, // 33: ide_orchestrator.v1.Token.parts:type_name -> ide_orchestrator.v1.ContentPart
+	1,  // 34: ide_orchestrator.v1.Token.status:type_name -> ide_orchestrator.v1.ToolStatus
+	3,  // 35: ide_orchestrator.v1.UpstreamFrame.reason:type_name -> ide_orchestrator.v1.UpstreamFrameReason
+	4,  // 36: ide_orchestrator.v1.Discontinuity.reason:type_name -> ide_orchestrator.v1.DiscontinuityReason
+	5,  // 37: ide_orchestrator.v1.Terminal.outcome:type_name -> ide_orchestrator.v1.Outcome
+	38, // [38:38] is the sub-list for method output_type
+	38, // [38:38] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_ide_orchestrator_v1_event_proto_init() }
@@ -2966,7 +2994,7 @@ func file_ide_orchestrator_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ide_orchestrator_v1_event_proto_rawDesc), len(file_ide_orchestrator_v1_event_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   27,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -59,8 +59,8 @@ type Proposal struct {
 	ResolveTime *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=resolve_time,json=resolveTime,proto3" json:"resolve_time,omitempty"`
 	// Why the run did not complete; present when the status is FAILED or CANCELLED.
 	Failure *Failure `protobuf:"bytes,16,opt,name=failure,proto3" json:"failure,omitempty"`
-	// Files that the run produced and that `generated_files` leaves out because of their paths, in path
-	// order; empty before the terminal status, and in lists.
+	// Files that the run produced and that are not among `generated_files`, because writing them could do harm
+	// or because they cannot be read, in path order; empty before the terminal status, and in lists.
 	RejectedFiles []*RejectedFile `protobuf:"bytes,17,rep,name=rejected_files,json=rejectedFiles,proto3" json:"rejected_files,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -314,8 +314,13 @@ type GeneratedFile struct {
 	// True when the content, and other members if they are large, were left out because the response would be
 	// too large. ReadFile reads the content.
 	ContentOmitted bool `protobuf:"varint,10,opt,name=content_omitted,json=contentOmitted,proto3" json:"content_omitted,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Why some systems cannot store the file, or cannot keep it apart from another: stable codes, such as
+	// `collision` or `device_name`; empty for a file that every system can store.
+	Portability []string `protobuf:"bytes,11,rep,name=portability,proto3" json:"portability,omitempty"`
+	// The runtime's other members of the file: name to JSON text.
+	Extra         map[string]string `protobuf:"bytes,12,rep,name=extra,proto3" json:"extra,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GeneratedFile) Reset() {
@@ -420,6 +425,20 @@ func (x *GeneratedFile) GetContentOmitted() bool {
 		return x.ContentOmitted
 	}
 	return false
+}
+
+func (x *GeneratedFile) GetPortability() []string {
+	if x != nil {
+		return x.Portability
+	}
+	return nil
+}
+
+func (x *GeneratedFile) GetExtra() map[string]string {
+	if x != nil {
+		return x.Extra
+	}
+	return nil
 }
 
 type isGeneratedFile_Content interface {
@@ -844,7 +863,7 @@ const file_ide_orchestrator_v1_proposal_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
 	"\x06sha256\x18\x03 \x01(\tR\x06sha256\x12\x1d\n" +
 	"\n" +
-	"size_bytes\x18\x04 \x01(\x04R\tsizeBytes\"\x9c\x02\n" +
+	"size_bytes\x18\x04 \x01(\x04R\tsizeBytes\"\xbd\x03\n" +
 	"\rGeneratedFile\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x14\n" +
 	"\x04text\x18\x02 \x01(\tH\x00R\x04text\x12\x18\n" +
@@ -858,7 +877,13 @@ const file_ide_orchestrator_v1_proposal_proto_rawDesc = "" +
 	"modifiedAt\x12\x1c\n" +
 	"\tsanitized\x18\b \x01(\bR\tsanitized\x12'\n" +
 	"\x0fcontent_omitted\x18\n" +
-	" \x01(\bR\x0econtentOmittedB\t\n" +
+	" \x01(\bR\x0econtentOmitted\x12 \n" +
+	"\vportability\x18\v \x03(\tR\vportability\x12C\n" +
+	"\x05extra\x18\f \x03(\v2-.ide_orchestrator.v1.GeneratedFile.ExtraEntryR\x05extra\x1a8\n" +
+	"\n" +
+	"ExtraEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\t\n" +
 	"\acontent\"V\n" +
 	"\x12GetProposalRequest\x12\x1f\n" +
 	"\vproposal_id\x18\x01 \x01(\tR\n" +
@@ -906,7 +931,7 @@ func file_ide_orchestrator_v1_proposal_proto_rawDescGZIP() []byte {
 	return file_ide_orchestrator_v1_proposal_proto_rawDescData
 }
 
-var file_ide_orchestrator_v1_proposal_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_ide_orchestrator_v1_proposal_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_ide_orchestrator_v1_proposal_proto_goTypes = []any{
 	(*Proposal)(nil),              // 0: ide_orchestrator.v1.Proposal
 	(*RejectedFile)(nil),          // 1: ide_orchestrator.v1.RejectedFile
@@ -917,32 +942,34 @@ var file_ide_orchestrator_v1_proposal_proto_goTypes = []any{
 	(*ListProposalsResponse)(nil), // 6: ide_orchestrator.v1.ListProposalsResponse
 	(*ReadFileRequest)(nil),       // 7: ide_orchestrator.v1.ReadFileRequest
 	(*ReadFileResponse)(nil),      // 8: ide_orchestrator.v1.ReadFileResponse
-	(ProposalStatus)(0),           // 9: ide_orchestrator.v1.ProposalStatus
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
-	(*Failure)(nil),               // 11: ide_orchestrator.v1.Failure
+	nil,                           // 9: ide_orchestrator.v1.GeneratedFile.ExtraEntry
+	(ProposalStatus)(0),           // 10: ide_orchestrator.v1.ProposalStatus
+	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
+	(*Failure)(nil),               // 12: ide_orchestrator.v1.Failure
 }
 var file_ide_orchestrator_v1_proposal_proto_depIdxs = []int32{
-	9,  // 0: ide_orchestrator.v1.Proposal.status:type_name -> ide_orchestrator.v1.ProposalStatus
+	10, // 0: ide_orchestrator.v1.Proposal.status:type_name -> ide_orchestrator.v1.ProposalStatus
 	2,  // 1: ide_orchestrator.v1.Proposal.generated_files:type_name -> ide_orchestrator.v1.GeneratedFile
-	10, // 2: ide_orchestrator.v1.Proposal.create_time:type_name -> google.protobuf.Timestamp
-	10, // 3: ide_orchestrator.v1.Proposal.complete_time:type_name -> google.protobuf.Timestamp
-	10, // 4: ide_orchestrator.v1.Proposal.resolve_time:type_name -> google.protobuf.Timestamp
-	11, // 5: ide_orchestrator.v1.Proposal.failure:type_name -> ide_orchestrator.v1.Failure
+	11, // 2: ide_orchestrator.v1.Proposal.create_time:type_name -> google.protobuf.Timestamp
+	11, // 3: ide_orchestrator.v1.Proposal.complete_time:type_name -> google.protobuf.Timestamp
+	11, // 4: ide_orchestrator.v1.Proposal.resolve_time:type_name -> google.protobuf.Timestamp
+	12, // 5: ide_orchestrator.v1.Proposal.failure:type_name -> ide_orchestrator.v1.Failure
 	1,  // 6: ide_orchestrator.v1.Proposal.rejected_files:type_name -> ide_orchestrator.v1.RejectedFile
-	0,  // 7: ide_orchestrator.v1.GetProposalResponse.proposal:type_name -> ide_orchestrator.v1.Proposal
-	9,  // 8: ide_orchestrator.v1.ListProposalsRequest.status:type_name -> ide_orchestrator.v1.ProposalStatus
-	0,  // 9: ide_orchestrator.v1.ListProposalsResponse.proposals:type_name -> ide_orchestrator.v1.Proposal
-	3,  // 10: ide_orchestrator.v1.ProposalService.GetProposal:input_type -> ide_orchestrator.v1.GetProposalRequest
-	5,  // 11: ide_orchestrator.v1.ProposalService.ListProposals:input_type -> ide_orchestrator.v1.ListProposalsRequest
-	7,  // 12: ide_orchestrator.v1.ProposalService.ReadFile:input_type -> ide_orchestrator.v1.ReadFileRequest
-	4,  // 13: ide_orchestrator.v1.ProposalService.GetProposal:output_type -> ide_orchestrator.v1.GetProposalResponse
-	6,  // 14: ide_orchestrator.v1.ProposalService.ListProposals:output_type -> ide_orchestrator.v1.ListProposalsResponse
-	8,  // 15: ide_orchestrator.v1.ProposalService.ReadFile:output_type -> ide_orchestrator.v1.ReadFileResponse
-	13, // [13:16] is the sub-list for method output_type
-	10, // [10:13] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	9,  // 7: ide_orchestrator.v1.GeneratedFile.extra:type_name -> ide_orchestrator.v1.GeneratedFile.ExtraEntry
+	0,  // 8: ide_orchestrator.v1.GetProposalResponse.proposal:type_name -> ide_orchestrator.v1.Proposal
+	10, // 9: ide_orchestrator.v1.ListProposalsRequest.status:type_name -> ide_orchestrator.v1.ProposalStatus
+	0,  // 10: ide_orchestrator.v1.ListProposalsResponse.proposals:type_name -> ide_orchestrator.v1.Proposal
+	3,  // 11: ide_orchestrator.v1.ProposalService.GetProposal:input_type -> ide_orchestrator.v1.GetProposalRequest
+	5,  // 12: ide_orchestrator.v1.ProposalService.ListProposals:input_type -> ide_orchestrator.v1.ListProposalsRequest
+	7,  // 13: ide_orchestrator.v1.ProposalService.ReadFile:input_type -> ide_orchestrator.v1.ReadFileRequest
+	4,  // 14: ide_orchestrator.v1.ProposalService.GetProposal:output_type -> ide_orchestrator.v1.GetProposalResponse
+	6,  // 15: ide_orchestrator.v1.ProposalService.ListProposals:output_type -> ide_orchestrator.v1.ListProposalsResponse
+	8,  // 16: ide_orchestrator.v1.ProposalService.ReadFile:output_type -> ide_orchestrator.v1.ReadFileResponse
+	14, // [14:17] is the sub-list for method output_type
+	11, // [11:14] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_ide_orchestrator_v1_proposal_proto_init() }
@@ -962,7 +989,7 @@ func file_ide_orchestrator_v1_proposal_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ide_orchestrator_v1_proposal_proto_rawDesc), len(file_ide_orchestrator_v1_proposal_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

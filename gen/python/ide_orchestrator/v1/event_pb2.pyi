@@ -934,6 +934,26 @@ class FileChange(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ExtraEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PATH_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
@@ -944,6 +964,8 @@ class FileChange(_message.Message):
     MODIFIED_AT_FIELD_NUMBER: _builtins.int
     SANITIZED_FIELD_NUMBER: _builtins.int
     CONTENT_OMITTED_FIELD_NUMBER: _builtins.int
+    EXTRA_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """The path, exactly as the runtime spells it; an opaque key."""
     kind: Global___FileChangeKind.ValueType
@@ -964,6 +986,15 @@ class FileChange(_message.Message):
     """True when characters that UTF-8 cannot encode (lone surrogates) were replaced by U+FFFD."""
     content_omitted: _builtins.bool
     """True when the content was left out because the event is larger than the reader's `max_event_bytes`."""
+    exact: _builtins.str
+    """JSON text in ASCII of an object with those of `path`, `text`, `created_at`, `modified_at` and `extra` that
+    the fields above do not have exactly: texts with lone surrogates, and times that are empty texts. Empty
+    when they have everything.
+    """
+    @_builtins.property
+    def extra(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The runtime's other members of the file: name to JSON text."""
+
     def __init__(
         self,
         *,
@@ -977,10 +1008,12 @@ class FileChange(_message.Message):
         modified_at: _builtins.str = ...,
         sanitized: _builtins.bool = ...,
         content_omitted: _builtins.bool = ...,
+        extra: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        exact: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "content", b"content", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "content", b"content", "content_omitted", b"content_omitted", "created_at", b"created_at", "kind", b"kind", "modified_at", b"modified_at", "path", b"path", "sanitized", b"sanitized", "sha256", b"sha256", "size_bytes", b"size_bytes", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "content", b"content", "content_omitted", b"content_omitted", "created_at", b"created_at", "exact", b"exact", "extra", b"extra", "kind", b"kind", "modified_at", b"modified_at", "path", b"path", "sanitized", b"sanitized", "sha256", b"sha256", "size_bytes", b"size_bytes", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["text", "binary"]  # noqa: Y015
     _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015

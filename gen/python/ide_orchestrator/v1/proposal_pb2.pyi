@@ -87,8 +87,8 @@ class Proposal(_message.Message):
 
     @_builtins.property
     def rejected_files(self) -> _containers.RepeatedCompositeFieldContainer[Global___RejectedFile]:
-        """Files that the run produced and that `generated_files` leaves out because of their paths, in path
-        order; empty before the terminal status, and in lists.
+        """Files that the run produced and that are not among `generated_files`, because writing them could do harm
+        or because they cannot be read, in path order; empty before the terminal status, and in lists.
         """
 
     def __init__(
@@ -173,6 +173,26 @@ class GeneratedFile(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ExtraEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PATH_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     BINARY_FIELD_NUMBER: _builtins.int
@@ -182,6 +202,8 @@ class GeneratedFile(_message.Message):
     MODIFIED_AT_FIELD_NUMBER: _builtins.int
     SANITIZED_FIELD_NUMBER: _builtins.int
     CONTENT_OMITTED_FIELD_NUMBER: _builtins.int
+    PORTABILITY_FIELD_NUMBER: _builtins.int
+    EXTRA_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """The path, exactly as the runtime spells it."""
     text: _builtins.str
@@ -202,6 +224,16 @@ class GeneratedFile(_message.Message):
     """True when the content, and other members if they are large, were left out because the response would be
     too large. ReadFile reads the content.
     """
+    @_builtins.property
+    def portability(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why some systems cannot store the file, or cannot keep it apart from another: stable codes, such as
+        `collision` or `device_name`; empty for a file that every system can store.
+        """
+
+    @_builtins.property
+    def extra(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The runtime's other members of the file: name to JSON text."""
+
     def __init__(
         self,
         *,
@@ -214,10 +246,12 @@ class GeneratedFile(_message.Message):
         modified_at: _builtins.str = ...,
         sanitized: _builtins.bool = ...,
         content_omitted: _builtins.bool = ...,
+        portability: _abc.Iterable[_builtins.str] | None = ...,
+        extra: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "content", b"content", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "content", b"content", "content_omitted", b"content_omitted", "created_at", b"created_at", "modified_at", b"modified_at", "path", b"path", "sanitized", b"sanitized", "sha256", b"sha256", "size_bytes", b"size_bytes", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "content", b"content", "content_omitted", b"content_omitted", "created_at", b"created_at", "extra", b"extra", "modified_at", b"modified_at", "path", b"path", "portability", b"portability", "sanitized", b"sanitized", "sha256", b"sha256", "size_bytes", b"size_bytes", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["text", "binary"]  # noqa: Y015
     _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015

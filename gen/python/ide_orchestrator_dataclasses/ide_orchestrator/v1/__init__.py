@@ -1120,6 +1120,22 @@ class FileChange(betterproto2.Message):
     True when the content was left out because the event is larger than the reader's `max_event_bytes`.
     """
 
+    extra: "dict[str, str]" = betterproto2.field(
+        11,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
+    )
+    """
+    The runtime's other members of the file: name to JSON text.
+    """
+
+    exact: "str" = betterproto2.field(12, betterproto2.TYPE_STRING)
+    """
+    JSON text in ASCII of an object with those of `path`, `text`, `created_at`, `modified_at` and `extra` that
+    the fields above do not have exactly: texts with lone surrogates, and times that are empty texts. Empty
+    when they have everything.
+    """
+
 
 default_message_pool.register_message("ide_orchestrator.v1", "FileChange", FileChange)
 
@@ -1177,6 +1193,21 @@ class GeneratedFile(betterproto2.Message):
     """
     True when the content, and other members if they are large, were left out because the response would be
     too large. ReadFile reads the content.
+    """
+
+    portability: "list[str]" = betterproto2.field(11, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Why some systems cannot store the file, or cannot keep it apart from another: stable codes, such as
+    `collision` or `device_name`; empty for a file that every system can store.
+    """
+
+    extra: "dict[str, str]" = betterproto2.field(
+        12,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
+    )
+    """
+    The runtime's other members of the file: name to JSON text.
     """
 
 
@@ -1855,8 +1886,8 @@ class Proposal(betterproto2.Message):
 
     rejected_files: "list[RejectedFile]" = betterproto2.field(17, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    Files that the run produced and that `generated_files` leaves out because of their paths, in path
-    order; empty before the terminal status, and in lists.
+    Files that the run produced and that are not among `generated_files`, because writing them could do harm
+    or because they cannot be read, in path order; empty before the terminal status, and in lists.
     """
 
 
