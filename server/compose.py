@@ -34,6 +34,7 @@ from server.lifecycle import (
 from server.observability.metrics import MetricsExporter
 from server.observability.traces import traced_asgi, tracing
 from server.settings import Settings
+from server.supervision import supervise
 
 
 class NotMigrated(Exception):
@@ -94,7 +95,10 @@ async def open_hub(
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         core.background.add_done_callback(lambda task: report_failure(task, failed))
         await rpc.start()
-        checking = asyncio.create_task(rpc.health.follow(ready, SystemClock()), name="health")
+        clock = SystemClock()
+        checking = asyncio.create_task(
+            supervise("health", lambda: rpc.health.follow(ready, clock), clock), name="health"
+        )
         checking.add_done_callback(lambda task: report_failure(task, failed))
         stack.push_async_callback(stop_task, checking)
         serving = asyncio.create_task(http.serve(sockets=[listener]), name="http")

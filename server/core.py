@@ -46,7 +46,6 @@ from server.domain.streams.wakeups import Wakeups
 from server.domain.workflows import WorkflowService
 from server.lifecycle import (
     Core,
-    run_together,
     stop_task,
     watch_task,
 )
@@ -56,6 +55,7 @@ from server.observability.traces import RunTraces
 from server.runtime.client import DeepagentsRuntime
 from server.runtime.frames import Interpreter
 from server.settings import Settings
+from server.supervision import supervise_all
 from server.wire.codec import ProtobufCodec
 
 
@@ -187,18 +187,21 @@ def _core(
     quotas = Quotas(stores.quotas, quota_limits(settings))
     keep = timedelta(days=settings.journal_retention_days)
     retention = Retention(stores.retention, keep, on_removed=metrics.removed)
-    background = run_together(
+    background = supervise_all(
+        {
+            "catching up": broadcaster.catch_up_forever,
+            "wake-ups": lambda: wakeups.run_forever(broadcaster, on_released=runner.sweep_soon),
+            "poll": lambda: every(broadcaster.poll_interval_s, broadcaster.poll, clock),
+            "heartbeats": lambda: every(settings.heartbeat_s, broadcaster.send_heartbeats, clock),
+            "authorization of streams": lambda: every(RECHECK_S, authorizations.recheck, clock),
+            "quotas": lambda: every(SYNC_S, quotas.sync, clock, immediately=True),
+            "retention": lambda: every(RETENTION_SWEEP_S, retention.sweep, clock),
+            "renewal of leases": runner.keep_leases_forever,
+            "takeovers": runner.sweep_forever,
+        },
+        clock,
         # It is stopped after the runs, which it serves to their end.
         watch_task(writer),
-        broadcaster.catch_up_forever(),
-        wakeups.run_forever(broadcaster, on_released=runner.sweep_soon),
-        every(broadcaster.poll_interval_s, broadcaster.poll, clock),
-        every(settings.heartbeat_s, broadcaster.send_heartbeats, clock),
-        every(RECHECK_S, authorizations.recheck, clock),
-        every(SYNC_S, quotas.sync, clock, immediately=True),
-        every(RETENTION_SWEEP_S, retention.sweep, clock),
-        runner.keep_leases_forever(),
-        runner.sweep_forever(),
     )
     return Core(
         pool=pool,
@@ -228,7 +231,7 @@ def _core(
         authorizations=authorizations,
         quotas=quotas,
         tickets=Tickets(store=stores.tickets, proposals=stores.proposals),
-        background=asyncio.create_task(background),
+        background=asyncio.create_task(background, name="background"),
         wakeups=wakeups,
         readers=metrics,
         metrics=metrics,

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 import asyncpg
-import structlog
 
-from server.db.errors import database_errors
 from server.db.journal import PostgresJournal
 from server.domain.access.quotas import Quotas
 from server.domain.access.stream_authorization import AuthorizationRegistry
 from server.domain.crash_points import crash_point
-from server.domain.errors import DatabaseUnavailable
 from server.domain.journal.retention import Retention
 from server.domain.runs.runner import Runner
 from server.domain.streams.broadcaster import Broadcaster
@@ -24,6 +20,7 @@ from server.grpc.app import GrpcFace
 from server.http.server import HubServer
 from server.observability.metrics import Metrics
 from server.runtime.client import DeepagentsRuntime
+from server.supervision import PartFailed, log_failure, root_fault
 from server.use_cases import UseCases
 
 #: Seconds that open calls have to end once the hub stops.
@@ -62,22 +59,13 @@ class Hub:
     failed: asyncio.Future[None]
 
 
-async def run_together(*parts: Coroutine[Any, Any, None]) -> None:
-    """Run the parts. When one fails, all end."""
-    async with asyncio.TaskGroup() as group:
-        for part in parts:
-            group.create_task(part)
-
-
 async def watch_task(task: asyncio.Task[None]) -> None:
     """Wait for a task that is stopped elsewhere, after this call is cancelled.
 
-    Raises what the task failed with, or RuntimeError when it ended without a failure.
+    Raises PartFailed.
     """
     await asyncio.wait({task})
-    if not task.cancelled():
-        task.result()
-    raise RuntimeError(f"the {task.get_name()} ended")
+    raise PartFailed(task.get_name()) from (None if task.cancelled() else task.exception())
 
 
 async def stop_task(task: asyncio.Task[None]) -> None:
@@ -90,9 +78,9 @@ def report_failure(task: asyncio.Task[None], failed: asyncio.Future[None]) -> No
     """Log the failure of a finished task, and set it as the hub's."""
     if task.cancelled() or failed.done():
         return
-    fault = task.exception()
-    if fault is not None:
-        structlog.stdlib.get_logger("server").error("part_failed", fault=type(fault).__name__)
+    if (fault := task.exception()) is not None:
+        fault = root_fault(fault)
+        log_failure(fault.part if isinstance(fault, PartFailed) else task.get_name(), fault, final=True)
         failed.set_exception(fault)
 
 
@@ -159,8 +147,8 @@ async def _answers(probe: asyncio.Task[bool]) -> bool:
 
 async def _ask_database(pool: asyncpg.Pool) -> bool:
     try:
-        with database_errors():
-            await pool.fetchval("SELECT 1", timeout=READY_S)
-    except DatabaseUnavailable:
+        await pool.fetchval("SELECT 1", timeout=READY_S)
+    except Exception:
+        # Whatever its reason: the database does not answer.
         return False
     return True

@@ -27,12 +27,12 @@ UPDATE runs SET floor = last_seq + 1 FROM due WHERE runs.thread_id = due.thread_
 
 
 class PostgresRetentionStore(RetentionStore):
-    """The journals of runs that have ended."""
+    """The journals of runs that have ended. `timeout_s`: for one batch; nobody waits for it."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
-        self._pool = pool
+    def __init__(self, pool: asyncpg.Pool, *, timeout_s: float = 30.0) -> None:
+        self._pool, self._timeout_s = pool, timeout_s
 
     @override
     async def remove(self, older_than: timedelta, limit: int) -> int:
         with database_errors():
-            return len(await self._pool.fetch(_REMOVE, older_than, limit))
+            return len(await self._pool.fetch(_REMOVE, older_than, limit, timeout=self._timeout_s))

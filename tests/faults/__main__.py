@@ -17,7 +17,9 @@ from tests.faults.ownership import owner_killed, owner_paused, owner_stopped, ro
 from tests.faults.personas import HONEST, PERSONAS, Cut, Persona, Profile
 from tests.faults.rig.environment import Environment, open_environment, open_rig
 from tests.faults.rig.report import Result, as_json, as_table
+from tests.faults.stalls import database_hangs, only_replica_paused
 from tests.faults.stuck_readers import stuck_readers
+from tests.faults.takeovers import many_takeovers
 from tests.faults.upstream import cut_at_frames, every_frame
 from tests.support.client import WAYS
 
@@ -130,6 +132,23 @@ async def database(environment: Environment, options: Options) -> list[Result]:
     return merged(results)
 
 
+async def stalls(environment: Environment, options: Options) -> list[Result]:
+    """The only replica paused, PostgreSQL hanging, for longer than the lease."""
+    results = []
+    for profile in PROFILES:
+        for fault in (only_replica_paused, database_hangs):
+            results.append(await fault(environment, profile, WAYS, runs=20, stall_s=25, ttl_s=TTL_S))
+    return merged(results)
+
+
+async def takeovers(environment: Environment, options: Options) -> list[Result]:
+    """Hundreds of runs at once change their owner: after a kill within 20 s, after SIGTERM within 2 s."""
+    return [
+        await many_takeovers(environment, "none", runs=500, how="killed", within_s=20, ttl_s=TTL_S),
+        await many_takeovers(environment, "none", runs=300, how="stopped", within_s=2, ttl_s=TTL_S),
+    ]
+
+
 async def readers(environment: Environment, options: Options) -> list[Result]:
     """Stuck readers."""
     return [await stuck_readers(environment, good=100, stuck=100)]
@@ -172,6 +191,8 @@ PARTS: dict[str, Callable[[Environment, Options], Awaitable[list[Result]]]] = {
     "crashes": crashes,
     "upstream": upstream,
     "ownership": ownership,
+    "takeovers": takeovers,
+    "stalls": stalls,
     "database": database,
     "readers": readers,
     "rolling": rolling,

@@ -16,6 +16,7 @@ from tests.faults.ownership import owner_killed, owner_paused, owner_stopped
 from tests.faults.personas import HONEST, LIVE, PERSONAS, Cut, Persona, Profile
 from tests.faults.rig.environment import Environment, open_rig
 from tests.faults.rig.report import Result, as_table
+from tests.faults.stalls import database_hangs, only_replica_paused
 from tests.faults.upstream import cut_at_frames
 from tests.support.client import WAYS
 
@@ -90,6 +91,14 @@ async def test_runs_of_a_killed_or_paused_owner_go_on_elsewhere(environment: Env
     for result in found:
         assert len(result.recovery_s) == 3
         assert max(result.recovery_s) < TAKEOVER_S
+
+
+async def test_a_stall_longer_than_the_lease_costs_no_run_its_owner_and_no_frame(
+    environment: Environment,
+) -> None:
+    # One after the other: the server that hangs is everybody's.
+    report([await only_replica_paused(environment, "none", WAYS, runs=4, stall_s=4, ttl_s=TTL_S)])
+    report([await database_hangs(environment, "none", WAYS, runs=4, stall_s=4, ttl_s=TTL_S)])
 
 
 async def test_a_stopped_owner_hands_its_runs_over(environment: Environment) -> None:

@@ -16,13 +16,23 @@ from websockets.exceptions import ConnectionClosed
 
 from ide_orchestrator.v1 import refinement_pb2_grpc
 from server.db.retention import PostgresRetentionStore
-from server.domain.errors import CursorOutOfRange
+from server.domain.errors import CursorOutOfRange, DatabaseUnavailable
+from server.domain.journal.journal import JournalIncomplete
+from server.domain.journal.retention import Retention
+from server.domain.streams.legacy_frames import LegacyFrameSubscription
 from server.wire import messages as m
+from server.wire.codec import ProtobufCodec
 from tests.support.grpc_face import refusal_of
 from tests.support.http_face import problem, socket, upgrade
 from tests.support.hub import RunningHub, a_workflow, finished, running_hub, start
 
 DAYS = timedelta(days=90)
+#: Removing a journal takes 0.4 s.
+SLOW_DELETE = """
+CREATE FUNCTION be_slow() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN PERFORM pg_sleep(0.4); RETURN NEW; END $$;
+CREATE TRIGGER slow BEFORE UPDATE OF floor ON runs FOR EACH ROW EXECUTE FUNCTION be_slow()
+"""
 AGED = "UPDATE runs SET finished_at = finished_at - interval '91 days' WHERE thread_id = $1"
 
 
@@ -126,6 +136,71 @@ async def test_a_reader_whose_events_are_removed_meanwhile_gets_an_error_and_no_
             assert (told.value.floor, told.value.last_seq) == (53, 52)
         finally:
             subscription.close()
+
+
+async def test_a_reader_of_legacy_frames_whose_journal_is_removed_while_it_opens_gets_an_error(
+    database: str,
+) -> None:
+    """It has to read what is before its cursor, and that is gone."""
+    async with running_hub(database) as hub:
+        thread = UUID((await a_run(hub))["thread_id"])
+        subscription = await hub.core.broadcaster.subscribe(thread, 49)
+        try:
+            segments = await subscription.step()
+            assert isinstance(segments, list)
+            await hub.core.pool.execute(AGED, thread)
+            assert await hub.core.retention.sweep() == 1
+            async with asyncio.timeout(5):
+                with pytest.raises(CursorOutOfRange) as told:
+                    await LegacyFrameSubscription(subscription, ProtobufCodec()).prepare(segments[0])
+            assert (told.value.floor, told.value.last_seq) == (53, 52)
+        finally:
+            subscription.close()
+
+
+async def test_a_reader_of_legacy_frames_of_a_journal_with_a_hole_ends(database: str) -> None:
+    """Rows that only a person can have deleted, or a disk lost."""
+    async with running_hub(database) as hub:
+        thread = UUID((await a_run(hub))["thread_id"])
+        subscription = await hub.core.broadcaster.subscribe(thread, 49)
+        try:
+            segments = await subscription.step()
+            assert isinstance(segments, list)
+            await hub.core.pool.execute("DELETE FROM events WHERE thread_id = $1", thread)
+            async with asyncio.timeout(5):
+                with pytest.raises(JournalIncomplete):
+                    await LegacyFrameSubscription(subscription, ProtobufCodec()).prepare(segments[0])
+        finally:
+            subscription.close()
+
+
+async def test_journals_that_take_too_long_together_are_removed_in_smaller_batches(
+    database: str, pool: Any
+) -> None:
+    """The trigger makes each journal slow to remove; all of them take longer than a statement may."""
+    async with running_hub(database) as hub:
+        threads = [(await a_run(hub))["thread_id"] for _ in range(6)]
+        for thread in threads:
+            await pool.execute(AGED, UUID(thread))
+        await pool.execute(SLOW_DELETE)
+        sizes: list[int] = []
+        store = PostgresRetentionStore(pool, timeout_s=1.0)
+        retention = Retention(store, DAYS, on_removed=sizes.append)
+        async with asyncio.timeout(60):
+            assert await retention.sweep() == 6
+        assert max(sizes) < 6
+        assert [await kept(hub, thread) for thread in threads] == [0] * 6
+
+
+async def test_a_journal_that_cannot_be_removed_ends_the_sweep_and_not_the_hub(
+    database: str, pool: Any
+) -> None:
+    async with running_hub(database) as hub:
+        await pool.execute(AGED, UUID((await a_run(hub))["thread_id"]))
+        await pool.execute(SLOW_DELETE)
+        store = PostgresRetentionStore(pool, timeout_s=0.1)
+        with pytest.raises(DatabaseUnavailable):
+            await Retention(store, DAYS, on_removed=lambda count: None).sweep()
 
 
 async def test_events_are_kept_for_ever_by_choice(database: str) -> None:

@@ -6,9 +6,14 @@ A reader with a cursor into removed events gets an error with the floor, never a
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Protocol
+
+from server.domain.errors import DatabaseUnavailable
+
+_logger = logging.getLogger(__name__)
 
 #: Seconds between two sweeps, and maximum number of journals removed in one transaction.
 SWEEP_S, BATCH_SIZE = 600.0, 50
@@ -33,13 +38,24 @@ class Retention:
         self._store, self._keep, self._on_removed = store, keep, on_removed
 
     async def sweep(self) -> int:
-        """Remove all journals that are due; returns their number. Raises DatabaseUnavailable."""
+        """Remove all journals that are due; returns their number.
+
+        A batch that the database does not remove in time is tried again in smaller ones. Raises
+        DatabaseUnavailable when even a single journal is not removed.
+        """
         if not self._keep:
             return 0
-        total = 0
+        total, limit = 0, BATCH_SIZE
         while True:
-            count = await self._store.remove(self._keep, BATCH_SIZE)
+            try:
+                count = await self._store.remove(self._keep, limit)
+            except DatabaseUnavailable:
+                _logger.warning("retention_batch_failed: %d journals at a time", limit)
+                if limit == 1:
+                    raise
+                limit //= 2
+                continue
             total += count
             self._on_removed(count)
-            if count < BATCH_SIZE:
+            if count < limit:
                 return total

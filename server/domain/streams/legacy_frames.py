@@ -27,7 +27,7 @@ class LegacyFrameSubscription:
 
     async def prepare(self, segment: Segment) -> None:
         """Advance to the event before the segment, so that `frames_of` can follow. May read the journal, and
-        waits while the database is away."""
+        waits while the database is away. Raises as `Subscription.read_when_available`."""
         seq = segment.first_seq - 1
         own = self._nearest(seq)
         while own.seq < seq:

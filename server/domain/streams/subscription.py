@@ -8,7 +8,7 @@ from functools import partial
 from server.domain.access.stream_authorization import StreamAuthorization
 from server.domain.clock import Clock
 from server.domain.errors import CursorOutOfRange
-from server.domain.journal.journal import JournalReader
+from server.domain.journal.journal import JournalIncomplete, JournalReader
 from server.domain.journal.segments import Segment
 from server.domain.retry import retry_while_unavailable
 from server.domain.streams.steps import Heartbeat, ReconnectElsewhere, Step
@@ -86,29 +86,37 @@ class Subscription:
         if segments is None:
             read = await self._read_after(self.cursor)
             if self.cursor < self.topic.head.last_seq and not (read and read[0].first_seq <= self.cursor + 1):
-                await self._ensure_retained()
+                await self._ensure_retained(self.cursor)
             segments = [segment.after(self.cursor) for segment in read]
         if segments:
             self.cursor = segments[-1].last_seq
         return segments
 
     async def read_when_available(self, after: int) -> Sequence[Segment]:
-        """The thread's segments after any cursor, at most one step, from the journal.
+        """The thread's segments after a cursor that is not its end, from the journal: at most one step.
 
-        Waits while the database is away.
+        Waits while the database is away. Raises CursorOutOfRange when they were removed meanwhile, and
+        JournalIncomplete when there are none.
         """
-        read = partial(self._read_after, after)
+        read = partial(self._read_some, after)
         return await retry_while_unavailable(read, self._clock, first_s=RETRY_S, max_s=RETRY_S)
+
+    async def _read_some(self, after: int) -> Sequence[Segment]:
+        read = await self._read_after(after)
+        if not read:
+            await self._ensure_retained(after)
+            raise JournalIncomplete(self.topic.thread_id, after)
+        return read
 
     async def _read_after(self, seq: int) -> Sequence[Segment]:
         return await self._journal.read_after(self.topic.thread_id, seq, max_bytes=STEP_BYTES)
 
-    async def _ensure_retained(self) -> None:
-        """Raises CursorOutOfRange when events after the cursor are no longer kept."""
+    async def _ensure_retained(self, after: int) -> None:
+        """Raises CursorOutOfRange when events after a cursor are no longer kept."""
         thread_id = self.topic.thread_id
         head = (await self._journal.heads([thread_id])).get(thread_id)
-        if head is not None and self.cursor < head.floor - 1:
-            raise CursorOutOfRange(self.cursor, head.floor, head.last_seq)
+        if head is not None and after < head.floor - 1:
+            raise CursorOutOfRange(after, head.floor, head.last_seq)
 
     def close(self) -> None:
         """Leave the topic. May be called twice."""

@@ -173,12 +173,7 @@ class Rig:
         """
         if not self._workflow:
             await self.make_workflow(via)
-        prompt = f"{persona.prompt} {next(_numbers)}"
-        url = f"{self.replicas[via].address.http}/api/workflows/{self._workflow}/refinements"
-        answered = "nothing"
-        with contextlib.suppress(httpx.HTTPError):
-            answer = await self.http.post(url, json={"user_prompt": prompt})
-            answered = f"{answer.status_code} {answer.text[:200]}"
+        prompt, answered = await self.start_run(persona, via=via)
         proposal = await self._proposal_of(prompt)
         if proposal is None:
             raise NotStarted(f"the hub answered {answered}")
@@ -192,6 +187,21 @@ class Rig:
         run.tasks = [asyncio.create_task(recorder.run()) for recorder in recorders]
         self.runs.append(run)
         return run
+
+    async def start_run(self, persona: Persona, *, via: str) -> tuple[str, str]:
+        """Start a run on a replica; its prompt, and what the hub answered."""
+        prompt = f"{persona.prompt} {next(_numbers)}"
+        url = f"{self.replicas[via].address.http}/api/workflows/{self._workflow}/refinements"
+        answered = "nothing"
+        with contextlib.suppress(httpx.HTTPError):
+            answer = await self.http.post(url, json={"user_prompt": prompt})
+            answered = f"{answer.status_code} {answer.text[:200]}"
+        return prompt, answered
+
+    async def rows(self, statement: str) -> list[asyncpg.Record]:
+        """What a statement returns, on a connection of the rig's own."""
+        async with self._connection() as connection:
+            return list(await connection.fetch(statement))
 
     async def _proposal_of(self, prompt: str) -> asyncpg.Record | None:
         """Ids of the proposal and its thread, as soon as the database answers."""
