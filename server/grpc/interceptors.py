@@ -27,7 +27,7 @@ from server.domain.errors import HubError, InvalidArgument
 from server.domain.model import Principal
 from server.grpc.transport import check_peer
 from server.use_cases import READABLE_BY_SHARE_LINK
-from server.wire.problems import grpc_status
+from server.wire.problem_details import grpc_status
 from server.wire.trace_ids import trace_id_of
 
 log = structlog.stdlib.get_logger("server.grpc")

@@ -12,7 +12,7 @@ from grpc_status import rpc_status
 from server.domain.errors import ClientTooSlow
 from server.domain.streams.observer import ReaderObserver
 from server.grpc.interceptors import Context, call_trace_id
-from server.wire.problems import grpc_status
+from server.wire.problem_details import grpc_status
 
 log = structlog.stdlib.get_logger("server.grpc")
 

@@ -17,7 +17,8 @@ from litestar.types import Scope, Send
 
 from server.domain.errors import HubError, InvalidArgument, NotFound, TooLarge, Unauthenticated
 from server.http.methods import allow
-from server.wire.problems import INTERNAL, MEDIA_TYPE, problem_json, problem_of
+from server.wire.problem_details import MEDIA_TYPE, problem_json
+from server.wire.problems import INTERNAL, problem_of
 from server.wire.text import dumps
 from server.wire.trace_ids import trace_id_of
 

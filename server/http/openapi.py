@@ -20,7 +20,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 from server.http.dependencies import FromQuery
 from server.http.json_io import HubRequest
-from server.wire.problems import MEDIA_TYPE
+from server.wire.problem_details import MEDIA_TYPE
 from server.wire.text import dumps
 from server.wire.validation import QueryModel, RequestModel
 

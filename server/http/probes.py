@@ -14,7 +14,7 @@ from litestar.params import SkipValidation
 
 from server.http.errors import not_ready
 from server.http.openapi import NotReady
-from server.wire.problems import MEDIA_TYPE
+from server.wire.problem_details import MEDIA_TYPE
 
 
 @dataclass(frozen=True, slots=True)

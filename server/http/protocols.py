@@ -18,7 +18,8 @@ from websockets.frames import CloseCode
 
 from server.domain.errors import ClientTooSlow, HubError, InvalidArgument, LimitReached
 from server.http.connection import EXTENSION, SEND_DEADLINE_S, WEBSOCKET_HIGH_WATER_BYTES, Connection
-from server.wire.problems import MEDIA_TYPE, problem_json, problem_of
+from server.wire.problem_details import MEDIA_TYPE, problem_json
+from server.wire.problems import problem_of
 from server.wire.text import dumps
 
 #: Seconds that a client has to answer a close before the connection is cut.

@@ -34,12 +34,12 @@ from server.http.options import HttpOptions
 from server.http.token_refresh import TokenRefresh
 from server.http.websocket_frames import close_frame
 from server.use_cases import UseCases
+from server.wire.problem_details import detail_of
 from server.wire.problems import (
     CLOSE_DONE,
     CLOSE_SLOW_READER,
     INTERNAL,
     Close,
-    detail_of,
     problem_of,
 )
 from server.wire.trace_ids import trace_id_of

@@ -33,10 +33,15 @@ _Text: TypeAlias = tuple[int, Any, str]
 
 
 def event_limit(max_event_bytes: int) -> int:
-    """The limit that a request sets; 0 means the default. Raises InvalidArgument."""
-    if 0 < max_event_bytes < MIN_EVENT_BYTES:
+    """The limit that a request sets; 0 means the default. Raises InvalidArgument.
+
+    It is a power of two or the default, so that readers share the few forms of an event.
+    """
+    if max_event_bytes in (0, MAX_EVENT_BYTES):
+        return MAX_EVENT_BYTES
+    if max_event_bytes < MIN_EVENT_BYTES:
         raise InvalidArgument({"max_event_bytes": f"must be 0 or at least {MIN_EVENT_BYTES}"})
-    return max_event_bytes or MAX_EVENT_BYTES
+    return 1 << (max_event_bytes.bit_length() - 1)
 
 
 def fit_event(event: bytes, max_bytes: int) -> bytes:

@@ -7,19 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
-from google.protobuf.any_pb2 import Any as AnyMessage
-from google.rpc import code_pb2, error_details_pb2, status_pb2
+from google.rpc import code_pb2
 
 from server.domain import errors
-from server.encoding.json_text import replace_surrogates
 from server.wire import messages as m
 
-#: The `domain` of google.rpc.ErrorInfo.
-DOMAIN = "ide-orchestrator"
-#: The media type of `problem_json`.
-MEDIA_TYPE = "application/problem+json"
 _PREFIX = "PROBLEM_REASON_"
 
 
@@ -245,72 +238,3 @@ def problem_of(error: BaseException) -> Problem:
         if ancestor in PROBLEMS:
             return PROBLEMS[ancestor]
     return INTERNAL
-
-
-def detail_of(error: BaseException) -> str:
-    """The text of an error for callers."""
-    if isinstance(error, errors.HubError):
-        return replace_surrogates(error.message)
-    return "the hub failed; its logs have the details, by trace id"
-
-
-def problem_json(error: BaseException, *, instance: str, trace_id: str) -> dict[str, Any]:
-    """The problem details of an error (RFC 9457).
-
-    instance: the request's path, without its query. Members beyond the RFC's: code, trace_id, error;
-    fields of a wrong request; floor and last_seq for a cursor outside the journal; proposal_id of a start
-    that failed or is in progress.
-    """
-    problem = problem_of(error)
-    details: dict[str, Any] = {
-        "type": f"/problems/{problem.code}",
-        "title": problem.title,
-        "status": problem.http,
-        "detail": detail_of(error),
-        "instance": instance,
-        "code": problem.code,
-        "trace_id": trace_id,
-        "error": problem.error,
-    }
-    if isinstance(error, errors.InvalidArgument):
-        details["fields"] = {
-            replace_surrogates(name): replace_surrogates(wrong) for name, wrong in error.fields.items()
-        }
-    if isinstance(error, errors.CursorOutOfRange):
-        details |= {"floor": error.floor, "last_seq": error.last_seq}
-    if isinstance(error, errors.HubError) and error.proposal_id is not None:
-        details["proposal_id"] = str(error.proposal_id)
-    return details
-
-
-def grpc_status(error: BaseException, *, trace_id: str) -> status_pb2.Status:
-    """The status of an error with google.rpc.ErrorInfo and RequestInfo, and BadRequest or RetryInfo where
-    they apply.
-
-    ErrorInfo's reason is the `code` of the same error over HTTP, and its metadata has the other members. The
-    trace id is RequestInfo's `request_id`.
-    """
-    problem = problem_of(error)
-    info = error_details_pb2.ErrorInfo(reason=problem.code, domain=DOMAIN)
-    details = [info, error_details_pb2.RequestInfo(request_id=trace_id)]
-    if isinstance(error, errors.HubError) and error.proposal_id is not None:
-        info.metadata["proposal_id"] = str(error.proposal_id)
-    if isinstance(error, errors.CursorOutOfRange):
-        info.metadata.update({"floor": str(error.floor), "last_seq": str(error.last_seq)})
-    if isinstance(error, errors.InvalidArgument):
-        violations = error_details_pb2.BadRequest()
-        for name, wrong in error.fields.items():
-            violations.field_violations.add(
-                field=replace_surrogates(name), description=replace_surrogates(wrong)
-            )
-        details.append(violations)
-    if isinstance(error, errors.HubError) and error.retry_after_s is not None:
-        retry = error_details_pb2.RetryInfo()
-        retry.retry_delay.seconds = error.retry_after_s
-        details.append(retry)
-    status = status_pb2.Status(code=problem.grpc, message=detail_of(error))
-    for detail in details:
-        packed = AnyMessage()
-        packed.Pack(detail)
-        status.details.append(packed)
-    return status

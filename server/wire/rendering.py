@@ -60,18 +60,23 @@ def _batch_response(batches: Sequence[bytes], size: int) -> bytes:
 def fitting_batches(segment: Segment, max_event_bytes: int) -> list[bytes]:
     """The segment's events in batches that fit into a message (`event_batch_responses`).
 
-    An event larger than `max_event_bytes` has parts left out. Made once for the default limit.
+    An event larger than `max_event_bytes` has parts left out; what readers get instead is made once.
     """
-    if len(segment.batch) <= min(max_event_bytes, MAX_EVENT_BYTES):
-        return [segment.batch]
-    if max_event_bytes == MAX_EVENT_BYTES:
-        return segment.cached(fitting_batches, lambda s: _fitting_batches(s, max_event_bytes))
-    return _fitting_batches(segment, max_event_bytes)
-
-
-def _fitting_batches(segment: Segment, max_event_bytes: int) -> list[bytes]:
     max_bytes = min(max_event_bytes, MAX_EVENT_BYTES)
-    entries = [delimited_event(fit_event(event, max_event_bytes)) for event in segment.events()]
+    if len(segment.batch) <= max_bytes:
+        return [segment.batch]
+    events = segment.events()
+    if max(map(len, events)) <= max_event_bytes:
+        return _batches(events, max_bytes)
+    return segment.cached(
+        (fitting_batches, max_event_bytes),
+        lambda _: _batches([fit_event(event, max_event_bytes) for event in events], max_bytes),
+    )
+
+
+def _batches(events: Sequence[bytes], max_bytes: int) -> list[bytes]:
+    """The events in batches of at most `max_bytes`, or of one event."""
+    entries = list(map(delimited_event, events))
     batches: list[bytes] = []
     at = size = 0
     for index, entry in enumerate(entries):

@@ -11,14 +11,13 @@ from google.rpc import code_pb2, error_details_pb2
 from server.domain import errors
 from server.domain.errors import HubError
 from server.wire import messages as m
+from server.wire.problem_details import grpc_status, problem_json
 from server.wire.problems import (
     CLOSE_DONE,
     CLOSE_SLOW_READER,
     INTERNAL,
     PROBLEMS,
     Problem,
-    grpc_status,
-    problem_json,
     problem_of,
 )
 

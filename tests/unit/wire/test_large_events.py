@@ -266,6 +266,10 @@ def test_what_a_default_reader_gets_of_a_large_segment_is_made_once() -> None:
     first, second = (list(event_batch_responses([large], MAX_EVENT_BYTES)) for _ in range(2))
     assert first == second
     assert large.size_bytes < len(large.batch) + 10_000
+    list(event_batch_responses([large], MIN_EVENT_BYTES))
+    assert large.size_bytes < len(large.batch) + 20_000
+    list(event_batch_responses([large], 32 << 20))
+    assert large.size_bytes < len(large.batch) + 20_000, "what is whole is not kept twice"
     small = sizes(10)
     [message] = event_batch_responses([small], MAX_EVENT_BYTES)
     assert message is event_batch_response(small)
@@ -278,5 +282,8 @@ def test_a_limit_below_the_least_is_refused(limit: int) -> None:
     assert set(refused.value.fields) == {"max_event_bytes"}
 
 
-def test_no_limit_means_the_default() -> None:
-    assert (event_limit(0), event_limit(MIN_EVENT_BYTES)) == (MAX_EVENT_BYTES, MIN_EVENT_BYTES)
+def test_no_limit_means_the_default_and_others_are_few() -> None:
+    assert event_limit(0) == event_limit(MAX_EVENT_BYTES) == MAX_EVENT_BYTES
+    assert event_limit(MIN_EVENT_BYTES) == MIN_EVENT_BYTES
+    assert event_limit(MAX_EVENT_BYTES - 1) == event_limit(2 << 20) == 2 << 20
+    assert event_limit(0xFFFFFFFF) == 1 << 31

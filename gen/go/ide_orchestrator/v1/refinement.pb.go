@@ -515,9 +515,9 @@ type WatchRefinementRequest struct {
 	// The last seq that the caller has; only later events are sent. 0 for all events.
 	AfterSeq uint32 `protobuf:"varint,2,opt,name=after_seq,json=afterSeq,proto3" json:"after_seq,omitempty"`
 	// An event above this size is delivered with parts left out (`Event.omitted_bytes`), in bytes of the
-	// serialised event: at least 65,536; 0 means 3,145,728, which fits a client's default limit. A message of
-	// several events is not larger than this or 3,145,728 bytes, whichever is less. Callers that raise it also
-	// raise their own limit for messages.
+	// serialised event: at least 65,536, rounded down to a power of two; 0 means 3,145,728, which fits a client's
+	// default limit. A message of several events is not larger than this or 3,145,728 bytes, whichever is less.
+	// Callers that raise it also raise their own limit for messages.
 	MaxEventBytes uint32 `protobuf:"varint,3,opt,name=max_event_bytes,json=maxEventBytes,proto3" json:"max_event_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -2782,9 +2782,9 @@ class WatchRefinementRequest(betterproto2.Message):
     max_event_bytes: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
     """
     An event above this size is delivered with parts left out (`Event.omitted_bytes`), in bytes of the
-    serialised event: at least 65,536; 0 means 3,145,728, which fits a client's default limit. A message of
-    several events is not larger than this or 3,145,728 bytes, whichever is less. Callers that raise it also
-    raise their own limit for messages.
+    serialised event: at least 65,536, rounded down to a power of two; 0 means 3,145,728, which fits a client's
+    default limit. A message of several events is not larger than this or 3,145,728 bytes, whichever is less.
+    Callers that raise it also raise their own limit for messages.
     """
 
 
