@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -31,6 +32,9 @@ REFUSAL_S, CLOSE_S = 1.0, 0.2
 #: Seconds between pings, which keep intermediaries from closing the connection. A runtime that is busy with a
 #: run may not answer one: the reader decides how long a silence may last.
 PING_S = 20.0
+#: Milliseconds after which the kernel gives up a peer that acknowledges nothing, not even a ping. A peer's kernel
+#: does that for a process that is busy, too: only a peer that is gone does not.
+USER_TIMEOUT_MS = 60_000
 _NORMAL_CLOSURE = 1000
 _STATUS = re.compile(rb"HTTP/1\.[01] ([3-5]\d\d)\b")
 _MAX_CONTROL_BYTES = 125
@@ -68,6 +72,9 @@ async def open_websocket(
             ssl=ssl.create_default_context() if uri.secure else None,
             limit=READ_AHEAD_BYTES,
         )
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            connected = writer.get_extra_info("socket")
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
         try:
             await _shake_hands(ClientProtocol(uri, logger=_LIBRARY_LOG), reader, writer)
         except BaseException:

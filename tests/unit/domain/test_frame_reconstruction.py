@@ -117,3 +117,12 @@ def test_a_failure_that_the_runtime_reported_comes_once() -> None:
     end = context.encode_full_text(b'{"event_type":"end","data":{}}')
     frames = reconstructor.frames_for(2, end, Terminal(Outcome.FAILED, "upstream_error", "x"))
     assert frames == [b'{"event_type":"end","data":{},"seq":2}']
+
+
+def test_a_further_end_is_no_frame_so_that_the_only_one_is_the_last() -> None:
+    reconstructor, context = FrameReconstructor(), DeltaContext()
+    further = UpstreamFrame("end", FrameReason.AFTER_END, b'{"event_type":"end","data":{}}')
+    assert reconstructor.frames_for(1, b"", further) == []
+    end = context.encode_full_text(b'{"event_type":"end","data":{}}')
+    frames = reconstructor.frames_for(2, end, Terminal(Outcome.COMPLETED))
+    assert frames == [b'{"event_type":"end","data":{},"seq":2}']
