@@ -3,15 +3,45 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from concurrent.futures import Future
 from math import isfinite
-from typing import Any
+from threading import Thread
+from typing import Any, TypeVar
 
 _DUMP = json.JSONEncoder(separators=(",", ":")).encode
 
+Input = TypeVar("Input")
+Output = TypeVar("Output")
+
+
+def at_full_depth(function: Callable[[Input], Output], value: Input) -> Output:
+    """The function's result for a value that it descends into, level by level.
+
+    How deep it can descend must not depend on the caller's own depth: what one replica could read, another
+    one must be able to read. So where the stack is too short, a new thread runs it, which has all of the
+    interpreter's recursion limit. Raises RecursionError when that is too short as well.
+    """
+    try:
+        return function(value)
+    except RecursionError:
+        result: Future[Output] = Future()
+        thread = Thread(target=_run, args=(function, value, result), name="deep-json")
+        thread.start()
+        thread.join()
+        return result.result()
+
+
+def _run(function: Callable[[Input], Output], value: Input, result: Future[Output]) -> None:
+    try:
+        result.set_result(function(value))
+    except Exception as error:
+        result.set_exception(error)
+
 
 def dump(value: object) -> bytes:
-    """JSON text in ASCII, so that lone surrogates and U+0000 travel as escapes."""
-    return _DUMP(value).encode("ascii")
+    """JSON text in ASCII, so that lone surrogates and U+0000 travel as escapes. Raises RecursionError."""
+    return at_full_depth(_DUMP, value).encode("ascii")
 
 
 def dump_lines(text: str) -> bytes:
@@ -25,6 +55,10 @@ def dump_lines(text: str) -> bytes:
 def load(text: str) -> Any:
     """The value of a JSON text, with `NaN`, `Infinity` and numbers beyond a double's range as strings,
     because JSON cannot express them. Raises ValueError, RecursionError."""
+    return at_full_depth(_load, text)
+
+
+def _load(text: str) -> Any:
     return json.loads(text, parse_constant=str, parse_float=_number)
 
 

@@ -18,6 +18,10 @@ def with_seq(frame: bytes, seq: int, *, trusted: bool = True) -> bytes:
         value = load(frame.decode())
     except (ValueError, RecursionError):
         value = None
-    if not isinstance(value, dict):
-        value = {"event_type": "unknown", "data": {"raw": frame.decode("utf-8", "replace")}}
-    return dump({**value, "seq": seq})
+    if isinstance(value, dict):
+        try:
+            return dump({**value, "seq": seq})
+        except RecursionError:
+            pass
+    raw = frame.decode("utf-8", "replace")
+    return dump({"event_type": "unknown", "data": {"raw": raw}, "seq": seq})

@@ -47,6 +47,7 @@ class CallIndexes:
         self, message_id: str, chunks: list[dict[str, Any]], *, last: bool
     ) -> tuple[ToolCallPiece, ...]:
         """The pieces of the next token of a message, whose chunks may have an `index`."""
+        message_id = replace_surrogates(message_id)
         pieces = []
         calls = self._calls(message_id) if chunks else _Calls()
         for chunk in chunks:
@@ -61,12 +62,13 @@ class CallIndexes:
 
     def restore(self, token: Token) -> None:
         """Apply a journalled token, in order."""
+        message_id = replace_surrogates(token.message_id)
         if token.tool_calls:
-            calls = self._calls(replace_surrogates(token.message_id))
+            calls = self._calls(message_id)
             for piece in token.tool_calls:
-                calls.put(piece.index, piece.id)
+                calls.put(piece.index, replace_surrogates(piece.id))
         if token.last:
-            self._messages.pop(token.message_id, None)
+            self._messages.pop(message_id, None)
 
     def _calls(self, message_id: str) -> _Calls:
         found = self._messages.pop(message_id, None) or _Calls()

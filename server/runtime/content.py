@@ -39,8 +39,12 @@ CALL_BLOCKS = frozenset(
 )
 
 
-def read_content(content: Any) -> tuple[str, tuple[ContentPart, ...]]:
-    """The text and the other parts of a message's content. Raises Unreadable."""
+def read_content(content: Any, *, has_calls: bool = True) -> tuple[str, tuple[ContentPart, ...]]:
+    """The text and the other parts of a message's content. Raises Unreadable.
+
+    has_calls: the message also has tool calls, so that arguments in its content are theirs, and not those of
+    a tool that the provider runs.
+    """
     if type(content) is str:
         return content, ()
     if content is None:
@@ -58,7 +62,7 @@ def read_content(content: Any) -> tuple[str, tuple[ContentPart, ...]]:
         elif isinstance(block, dict):
             if block.get("type") == "text" and type(block.get("text")) is str:
                 text += block["text"]
-            parts += _parts(block)
+            parts += _parts(block, has_calls)
         else:
             parts.append(ContentPart(OtherContent("", json_text(block))))
     return text, tuple(parts)
@@ -83,7 +87,7 @@ def tool_status(value: Any) -> ToolStatus:
     )
 
 
-def _parts(block: dict[str, Any]) -> Iterator[ContentPart]:
+def _parts(block: dict[str, Any], has_calls: bool) -> Iterator[ContentPart]:
     """The parts of a block: what is not text in it."""
     kind = block.get("type")
     word = kind if isinstance(kind, str) else ""
@@ -94,7 +98,7 @@ def _parts(block: dict[str, Any]) -> Iterator[ContentPart]:
             cited = block.get(key)
             for source in cited if isinstance(cited, list) else ():
                 yield ContentPart(_citation(source), name)
-    elif word not in CALL_BLOCKS:
+    elif word not in CALL_BLOCKS or (word == "input_json_delta" and not has_calls):
         form = _FORMS.get(word)
         if form is None and word.endswith("_tool_result"):
             form = _server_tool_result
@@ -159,7 +163,8 @@ def _citation(source: Any) -> ContentKind:
 
 
 def _server_tool_call(block: Block) -> ContentKind | None:
-    arguments = block.get("args", block.get("input", block.get("partial_json")))
+    # The first piece has an empty object where the next ones have the arguments' text.
+    arguments = block.get("args") or block.get("input") or block.get("partial_json")
     return ServerToolCall(_word(block.get("id")), _word(block.get("name")), _arguments(arguments))
 
 
@@ -183,6 +188,7 @@ _FORMS: Mapping[str, Callable[[Block], ContentKind | None]] = {
     "server_tool_call": _server_tool_call,
     "server_tool_call_chunk": _server_tool_call,
     "server_tool_use": _server_tool_call,
+    "input_json_delta": _server_tool_call,
     "mcp_tool_use": _server_tool_call,
     "server_tool_result": _server_tool_result,
     **dict.fromkeys(

@@ -30,13 +30,14 @@ from server.encoding.frame_delta import (
     Encoding,
 )
 from server.encoding.json_text import dump
-from server.runtime import jsontext
+from server.runtime import graphs, jsontext
 from server.runtime.message_list import MessageList
 from server.runtime.poller import is_poll_summary, progress_text
+from server.runtime.todos import read_todos
 from server.runtime.tokens import TokenReader
 
 #: Values of `__interrupt__` that do not ask for input.
-_NO_REQUEST = frozenset({b"null", b"[]", b'""', b'"[]"', b'"()"'})
+_NO_REQUEST = frozenset({b"null", b"false", b"[]", b"{}", b'""', b'"[]"', b'"{}"', b'"()"', b'"None"'})
 
 
 class Interpreter:
@@ -87,17 +88,29 @@ class Interpreter:
             )
         if event_type == "error":
             return self._uninterpreted(frame, event_type, FrameReason.ERROR_REPORT, _error(top))
+        part = graphs.part_of_agent(top)
         data = jsontext.members(top["data"]) if "data" in top else None
-        if event_type is None or data is None:
-            return self._uninterpreted(frame, event_type or "", FrameReason.MALFORMED)
-        if event_type == "on_state_update":
+        if data is not None and (part == "values" or event_type == "on_state_update"):
+            if graphs.is_sub_agents(top, data):
+                return self._uninterpreted(frame, event_type or "", FrameReason.UNKNOWN_TYPE)
             return self._state(frame, top, data)
-        token = self._tokens.read(data) if event_type == "on_llm_stream" else None
+        token = None
+        if event_type == "on_llm_stream" or part == "messages":
+            token = self._token(top, data)
         if token is None:
-            return self._uninterpreted(frame, event_type, FrameReason.UNKNOWN_TYPE)
+            known = event_type is not None and data is not None
+            reason = FrameReason.UNKNOWN_TYPE if known else FrameReason.MALFORMED
+            return self._uninterpreted(frame, event_type or "", reason)
         self._tokens.note(frame, token)
         text = None if proper else jsontext.object_text(top)
         return Interpretation((token,), self._deltas.encode_token(frame, text))
+
+    def _token(self, top: dict[str, bytes], data: dict[str, bytes] | None) -> Token | None:
+        """The token of a frame, whose data are an object, or a list of a message and its metadata."""
+        if data is not None:
+            return self._tokens.read(data)
+        pair = jsontext.items(top["data"]) if "data" in top else None
+        return self._tokens.read_pair(pair) if pair is not None else None
 
     def restore(self, kind: EventKind, delta: bytes) -> None:
         """Apply a journalled event, in order."""
@@ -131,7 +144,7 @@ class Interpreter:
         progress = progress_text(data)
         if progress is not None:
             return Interpretation(progress=progress)
-        rest, skeleton = dict(data), dict(data)
+        rest, skeleton = graphs.state_members(top, data), dict(data)
         files = jsontext.members(data["files"]) if "files" in data else None
         polled = is_poll_summary(data, files)
 
@@ -211,7 +224,7 @@ class Interpreter:
     ) -> tuple[tuple[Todo, ...] | None, dict[str, str], str | None]:
         """Apply the other keys: the todos if they changed, the keys that changed, a new request."""
         request = self._read_request(rest.pop("__interrupt__", b"null"))
-        todos, complete = _todos(rest.get("todos", b""))
+        todos, complete = read_todos(rest.get("todos", b""))
         if todos is not None and complete:
             del rest["todos"]
         changed = todos if todos != self._todos else None
@@ -241,10 +254,11 @@ class Interpreter:
             .replace(FILES_PLACEHOLDER, b"{}")
             .replace(MEMBERS_PLACEHOLDER, b"")
         )
-        rest = jsontext.members((jsontext.members(text) or {})["data"]) or {}
+        top = jsontext.members(text) or {}
+        rest = graphs.state_members(top, jsontext.members(top.get("data", b"{}")) or {})
         if has_messages:
             self._messages.read(self._deltas.messages)
-            del rest["messages"]
+            rest.pop("messages", None)
         files = jsontext.members(rest["files"]) if "files" in rest else None
         if files is not None:
             del rest["files"]
@@ -263,22 +277,6 @@ def _files_skeleton(unread: Mapping[str, bytes]) -> bytes:
         + b",".join(dump(path) + b":" + text for path, text in unread.items())
         + b"}"
     )
-
-
-def _todos(text: bytes) -> tuple[tuple[Todo, ...] | None, bool]:
-    """The todos, None when the value is not a todo list; and whether they are all of the value."""
-    items = jsontext.items(text) if text[:1] == b"[" else None
-    if items is None:
-        return None, False
-    found, plain = [], True
-    for item in items:
-        fields = jsontext.members(item) or {}
-        content, status = jsontext.string(fields.get("content")), jsontext.string(fields.get("status"))
-        if content is None or status is None:
-            return None, False
-        plain = plain and len(fields) == 2
-        found.append(Todo(content, status))
-    return tuple(found), plain
 
 
 def _error(top: Mapping[str, bytes]) -> UpstreamError:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from server.encoding.json_text import dump, load, replace_surrogates
+from server.encoding.json_text import at_full_depth, dump, load, replace_surrogates
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
@@ -38,7 +38,7 @@ def strict_members(text: bytes) -> dict[str, bytes] | None:
     """An object's members, each value as its text; None when the text is not proper JSON or not an object.
     The last of two equal keys counts."""
     try:
-        return {key: bytes(value) for key, value in _OBJECT.decode(text).items()}
+        return {key: bytes(value) for key, value in at_full_depth(_OBJECT.decode, text).items()}
     except _REFUSALS:
         return None
 
@@ -58,7 +58,7 @@ def members(text: bytes) -> dict[str, bytes] | None:
 def items(text: bytes) -> list[bytes] | None:
     """An array's items, each as its text; None when the text is not a JSON array."""
     try:
-        return [bytes(value) for value in _ARRAY.decode(text)]
+        return [bytes(value) for value in at_full_depth(_ARRAY.decode, text)]
     except _REFUSALS:
         value = lenient_value(text)
     try:

@@ -59,7 +59,8 @@ def read_message(word: str, members: Mapping[str, Any], *, complete: bool = True
     Raises printed.Unreadable when there is no content that can be read."""
     if "content" not in members:
         raise printed.Unreadable
-    text, parts = read_content(members["content"])
+    has_calls = any(members.get(key) for key in ("tool_call_chunks", "tool_calls", "invalid_tool_calls"))
+    text, parts = read_content(members["content"], has_calls=has_calls)
     role, name = role_of(word), _text(members.get("name"))
     if word.removesuffix("Chunk") in ("ChatMessage", "chat"):
         role, name = role_of(_text(members.get("role"))), name or _text(members.get("role"))

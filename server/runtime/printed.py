@@ -20,15 +20,25 @@ MESSAGE = r"[A-Za-z_][\w.]*+\(content="
 # A string literal stands where `repr` puts one; a quote in plain text (`it's`) has other neighbours.
 _BEFORE = r"[\[({,:=\s]"
 _AFTER = r"(?=[\])},:>]|\Z)"
-#: What the scan stops at: strings, values in angle brackets, a comma between two messages, brackets, commas,
-#: and quotes that are not part of a string. Each alternative begins with its own character, which is fast.
-_MARK = re.compile(
+#: Such a string.
+PLACED_STRING = (
     rf"""'(?:(?<={_BEFORE}')|(?<={_BEFORE}b')){_SINGLE}{_AFTER}"""
     rf"""|"(?:(?<={_BEFORE}")|(?<={_BEFORE}b")){_DOUBLE}{_AFTER}"""
-    rf"""|<[^<>'"\n]{{0,300}}>|,(?<=\),)\ (?={MESSAGE})|[\[(){{}},'"\]]""",
-    re.DOTALL,
 )
+#: Strings, and values in angle brackets.
+_ATOM = rf"""{PLACED_STRING}|<[^<>'"\n]{{0,300}}>|<"""
+_PLAIN = r"""[^\[\](){}'"<]++"""
+#: Brackets with nothing but empty ones inside. The end of a message is looked at.
+_GROUP = rf"[\[({{](?:{_PLAIN}|{_ATOM}|\[\]|{{}})*+[\])}}](?!, {MESSAGE})"
+#: What the scan skips between commas, and inside brackets. It stops at a bracket, or at a quote that is not
+#: part of a string.
+_TO_COMMA = re.compile(rf"""(?:[^\[\](){{}}'"<,]++|{_ATOM}|{_GROUP})*+""", re.DOTALL)
+_TO_BRACKET = re.compile(rf"(?:{_PLAIN}|{_ATOM}|{_GROUP})*+", re.DOTALL)
+#: Deeper values are not regular.
+_MAX_DEPTH = 500
+
 _MESSAGE = re.compile(MESSAGE)
+_NEXT_MESSAGE = re.compile(rf", (?={MESSAGE})")
 _CALL = re.compile(r"[A-Za-z_][\w.]*+\(")
 _KEYWORD = re.compile(r"\s*(\w+)=")
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
@@ -56,47 +66,52 @@ def split(text: str, at: int, *, arguments: bool = False) -> Split:
     """Split what the bracket at `at` encloses. arguments: of a call that prints a message, so that each part
     must be a keyword argument."""
     found = Split([], at + 1, len(text))
-    openings: list[int] = []
-    for mark in _MARK.finditer(text, at):
-        sign = mark[0]
-        kind = sign[0]
-        if kind == ",":
-            depth = len(openings)
-            if arguments and not _continues(text, mark, openings):
-                found.stopped = mark.start()
-                return found
-            if depth == 1:
-                found.parts.append(text[found.start : mark.start()].strip())
-                found.start = mark.end()
-        elif kind in "([{":
-            openings.append(mark.start())
-        elif kind in ")]}":
-            if len(openings) == 1:
-                return _closed(text, at, mark, found)
+    openings = [at]
+    here = at + 1
+    while True:
+        here = (_TO_BRACKET if len(openings) > 1 else _TO_COMMA).match(text, here).end()  # type: ignore[union-attr]
+        sign = text[here : here + 1]
+        if sign == ",":
+            if arguments and _KEYWORD.match(text, here + 1) is None:
+                break
+            found.parts.append(text[found.start : here].strip())
+            found.start = here + 1
+        elif sign and sign in "([{" and len(openings) < _MAX_DEPTH:
+            openings.append(here)
+        elif sign and sign in ")]}":
             openings.pop()
-        elif len(sign) == 1:
-            found.stopped = mark.start()
-            return found
+            if not openings:
+                return _closed(text, at, here, found)
+            if arguments and not _continues(text, here + 1, openings):
+                break
+        else:
+            break
+        here += 1
+    found.stopped = min(here, len(text))
     return found
 
 
-def _continues(text: str, mark: re.Match[str], openings: list[int]) -> bool:
-    """Whether a comma can stand here in the arguments of a printed message."""
-    if len(openings) == 1:
-        return _KEYWORD.match(text, mark.end()) is not None
-    # Messages inside an argument are the items of a list, or the arguments of a call. Otherwise this is the
-    # end of the printed message, and a bracket before it is part of a plain text.
-    return len(mark[0]) == 1 or _MESSAGE.match(text, openings[-1] + 1) is not None
+def _continues(text: str, end: int, openings: list[int]) -> bool:
+    """Whether a bracket that closes before `end`, inside the arguments of a message, is not its last one.
+
+    Messages inside an argument are the items of a list, or the arguments of a call. If the next message
+    follows elsewhere, this one has ended, and an opening bracket before its end belongs to a plain text.
+    """
+    return (
+        len(openings) == 1
+        or _NEXT_MESSAGE.match(text, end) is None
+        or _MESSAGE.match(text, openings[-1] + 1) is not None
+    )
 
 
-def _closed(text: str, at: int, mark: re.Match[str], found: Split) -> Split:
-    if mark[0] != _CLOSING[text[at]]:
-        found.stopped = mark.start()
-        return found
-    last = text[found.start : mark.start()].strip()
-    if last:
-        found.parts.append(last)
-    found.end = found.stopped = mark.end()
+def _closed(text: str, at: int, here: int, found: Split) -> Split:
+    """The result when the bracket at `here` closes the one at `at`."""
+    found.stopped = here
+    if text[here] == _CLOSING[text[at]]:
+        last = text[found.start : here].strip()
+        if last:
+            found.parts.append(last)
+        found.end = found.stopped = here + 1
     return found
 
 
@@ -150,8 +165,9 @@ _LATER = re.compile(
     r", (?=(?:response_metadata|name|id|tool_call_id|tool_calls|invalid_tool_calls|usage_metadata|status|"
     r"tool_call_chunks|chunk_position)=)"
 )
-#: Places at which the arguments behind an irregular one are looked for.
+#: Places at which the arguments behind an irregular one are looked for, and the longest text for it.
 _MAX_RESUMPTIONS = 16
+_MAX_RESUMED_CHARS = 1 << 17
 
 
 def message_call(text: str) -> Call:
@@ -164,21 +180,23 @@ def message_call(text: str) -> Call:
         # A bracket in plain text closed it too early.
         found.complete, found.end = False, len(text)
         found.keywords = dict(list(found.keywords.items())[:-1])
-    for number, mark in enumerate(_LATER.finditer(text, found.start)):
+    rest = found.start if len(text) - found.start <= _MAX_RESUMED_CHARS else len(text)
+    for number, mark in enumerate(_LATER.finditer(text, rest)):
         if number == _MAX_RESUMPTIONS:
             break
         # The rest of the arguments is regular if it is what a call with only them would print.
-        rest = split("(" + text[mark.end() :], 0, arguments=True)
-        if rest.end == len(text) - mark.end() + 1:
-            found.keywords = {**_keywords(rest.parts), **found.keywords}
+        later = split("(" + text[mark.end() :], 0, arguments=True)
+        if later.end == len(text) - mark.end() + 1:
+            found.keywords = {**_keywords(later.parts), **found.keywords}
             break
     return found
 
 
 def _keywords(arguments: list[str]) -> dict[str, str]:
-    keywords = {}
+    keywords: dict[str, str] = {}
     for argument in arguments:
         keyword = _KEYWORD.match(argument)
         if keyword is not None:
-            keywords[keyword[1]] = argument[keyword.end() :]
+            # The first one counts: plain text in an argument after it may look like the same one.
+            keywords.setdefault(keyword[1], argument[keyword.end() :])
     return keywords

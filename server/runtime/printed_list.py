@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import re
 
-from server.runtime.printed import MESSAGE, STRING, call, is_call, split
+from server.runtime.printed import MESSAGE, PLACED_STRING, STRING, Call, call, is_call, split
 
 #: A list of messages begins like this: a call, an object, a dict, a tuple of two words, or nothing.
 _LIST = re.compile(r"\[(?:\]|[A-Za-z_][\w.]*+\(|<|\{['\"]|\(['\"])")
 _ANGLE = re.compile(r"<[^<>'\"\n]{0,300}>")
 _STRING = re.compile(STRING, re.DOTALL)
+_PLACED = re.compile(PLACED_STRING, re.DOTALL)
 _SEPARATOR = re.compile(r",\s*")
+#: What follows an item: the end of the list, another item, or the end of a text that was cut short.
+_BETWEEN = re.compile(r"\]?\Z|,\s*(?:\Z|[<{(\['\"]|[A-Za-z_][\w.]*+(?:\(|\Z))")
 
 #: What an item that can be read begins with: the head of a message or of a dict.
 _HEAD = rf"(?:{MESSAGE}(?:{STRING}[,)]|\[)|\{{'(?:role|type|content)': )"
@@ -25,8 +28,9 @@ _BOUNDARY = re.compile(rf"[)}}], (?={_HEAD})", re.DOTALL)
 #: The beginning of an item after one that is not a message.
 _NEXT = re.compile(rf", (?={_HEAD})", re.DOTALL)
 
-#: How often the length of the text may be scanned in vain before the rest stays one item.
-_MAX_SCANS = 4
+#: Characters of irregular items that are scanned beyond the text's length, before the rest stays one item.
+#: Few are needed: a scan stops where the next message begins, unless the text is made to prevent that.
+_SPARE_CHARS = 1 << 16
 
 
 def items(text: str) -> tuple[list[str], bool] | None:
@@ -63,7 +67,7 @@ class _Recovery:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._budget = _MAX_SCANS * len(text)
+        self._budget = len(text) + _SPARE_CHARS
 
     def items(self) -> tuple[list[str], bool] | None:
         """The texts of the items, as far as one begins like a message; None when none does."""
@@ -71,8 +75,6 @@ class _Recovery:
         starts, ends, at = [1], [], 1
         while True:
             end = self._end(at)
-            if text[end:] == "]" or end == len(text):
-                break
             separator = _SEPARATOR.match(text, end)
             if separator is None:
                 break
@@ -90,8 +92,7 @@ class _Recovery:
             found = call(text, at)
             if found.complete and self._ends_item(found.end):
                 return found.end
-            # An argument that is never closed is noticed at the end of the text alone.
-            since = found.start if found.stopped == len(text) else found.stopped - 1
+            since = self._since(found)
             boundary = self._search(_BOUNDARY, at, since, found.stopped)
             return self._rest() if boundary is None else boundary + 1
         end = _value_end(text, at)
@@ -99,6 +100,17 @@ class _Recovery:
             return end
         boundary = self._search(_NEXT, at, at, at if end is None else end)
         return self._rest() if boundary is None else boundary
+
+    def _since(self, found: Call) -> int:
+        """Where the boundary behind an irregular argument is looked for."""
+        if found.stopped >= len(self._text):
+            # An argument that is never closed is noticed at the end of the text alone.
+            return found.start
+        # A quote in plain text may have found a partner in a later message. Then this is not a string.
+        for string in _PLACED.finditer(self._text, found.start, found.stopped):
+            if _BOUNDARY.search(self._text, string.start(), string.end()) is not None:
+                return string.start()
+        return found.stopped - 1
 
     def _search(self, form: re.Pattern[str], at: int, since: int, scanned: int) -> int | None:
         """The next boundary of the form behind `since`; None when there is none, or too much was scanned."""
@@ -110,14 +122,7 @@ class _Recovery:
 
     def _ends_item(self, end: int) -> bool:
         """Whether the list ends here, or another item follows."""
-        rest = self._text[end : end + 3]
-        if rest == "]":
-            return True
-        separator = _SEPARATOR.match(self._text, end)
-        if separator is None:
-            return False
-        follows = separator.end()
-        return is_call(self._text, follows) or self._text[follows : follows + 1] in "<{([\"'"
+        return _BETWEEN.match(self._text, end) is not None
 
     def _rest(self) -> int:
         """The end of the last item: of the text, without the bracket of the list."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +21,8 @@ from tests.unit.runtime.legacy_form import in_seed_form, number
 
 CODEC = ProtobufCodec()
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+Answer = TypeVar("Answer")
+
 TEXT = st.text(st.characters(), max_size=12)
 WORDS = st.sampled_from(
     [
@@ -80,6 +84,10 @@ PRINTED = st.sampled_from(
         "(" * 300,
         "(X(content=" + "-" * 5000 + "1))",
         "(X(content='\\d'), 1)",
+        "[ToolMessage(content='a', id='1', artifact=  it's (x), AIMessage(content='b', id='2')]",
+        "(AIMessageChunk(content=[{'type': 'thinking', 'thinking': '\\ud800', 'index': 0}], id='1'), {})",
+        "(AIMessageChunk(content='', id='1', tool_call_chunks=[{'name': 'f', 'id': 'a'}]), {})",
+        "(AIMessageChunk(content='', id='1', tool_call_chunks=[{'name': 'g', 'id': 'b', 'index': 0}]), {})",
     ]
 )
 MESSAGES = (
@@ -181,6 +189,35 @@ def test_a_number_that_no_parser_accepts_is_reconstructed_unchanged() -> None:
         meaning = journal.interpret(b'{"event_type":"%b","data":{"x":[%b]}}' % (event_type, digits))
         (frame,) = reconstructor.frames_for(seq, meaning.delta, meaning.kinds[0])
         assert digits in frame
+
+
+def at_depth(depth: int, function: Callable[[], Answer]) -> Answer:
+    """The function's answer, called with so many more frames on the stack."""
+    return function() if depth == 0 else at_depth(depth - 1, function)
+
+
+@pytest.mark.parametrize("levels", [500, 900, 960, 970, 975, 980, 983, 985, 990, 1000, 2000])
+@pytest.mark.parametrize("event_type", ["on_state_update", "on_tool_start"])
+def test_json_as_deep_as_the_parser_takes_is_read_the_same_from_anywhere(
+    levels: int, event_type: str
+) -> None:
+    deep = b'{"messages":"[]","files":{"/a":"x"},"deep":%b}' % (b"[" * levels + b"]" * levels)
+    frame = b'{"event_type":"%b","data":%b}' % (event_type.encode(), deep)
+    steady = Interpreter()
+    meaning = steady.interpret(frame)
+    assert at_depth(300, lambda: Interpreter().interpret(frame)) == meaning
+
+    restored = Interpreter()
+    at_depth(300, lambda: restored.restore(meaning.kinds[0], meaning.delta))
+    assert restored.files == steady.files
+    assert restored.files.seen is (isinstance(meaning.kinds[0], StateUpdate))
+    after = b'{"event_type":"on_state_update","data":{"messages":"[]","files":{},"deep":1}}'
+    assert restored.interpret(after) == steady.interpret(after)
+
+    def legacy() -> list[bytes]:
+        return FrameReconstructor().frames_for(1, meaning.delta, meaning.kinds[0])
+
+    assert at_depth(300, legacy) == legacy()
 
 
 @settings(deadline=None, max_examples=200)

@@ -1,0 +1,45 @@
+"""Which graph a frame comes from: the agent itself, or a sub-agent, whose state is never the agent's.
+
+With sub-graphs, LangGraph's stream gives each item a namespace: empty for the agent itself, otherwise the
+path of tasks to the sub-agent. A runtime may pass it on beside the frame's type, or in the data. It may also
+send LangGraph's own stream parts, `{"type", "ns", "data"}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from server.runtime import jsontext
+
+#: Namespaces of the agent itself.
+_ROOT = frozenset({b"null", b"[]", b'""', b'"()"', b'"[]"'})
+#: Members that give a frame's namespace, beside its type.
+_BESIDE = ("ns", "namespace", "checkpoint_ns", "langgraph_checkpoint_ns")
+#: Members of a state that no agent has: LangGraph reserves them.
+_RESERVED = ("checkpoint_ns", "langgraph_checkpoint_ns")
+
+
+def is_sub_agents(top: Mapping[str, bytes], data: Mapping[str, bytes]) -> bool:
+    """Whether a state frame shows a sub-agent's state. top, data: the members of the frame and its data."""
+    metadata = jsontext.members(top["metadata"]) if "metadata" in top else None
+    # A state inside the data, with its namespace beside it.
+    wrapped = _BESIDE if "data" in data else _RESERVED
+    return _has_namespace(top, _BESIDE) or _has_namespace(data, wrapped) or _has_namespace(metadata, _BESIDE)
+
+
+def _has_namespace(members: Mapping[str, bytes] | None, keys: tuple[str, ...]) -> bool:
+    return members is not None and any(members.get(key, b"null").strip() not in _ROOT for key in keys)
+
+
+def part_of_agent(top: Mapping[str, bytes]) -> str | None:
+    """The mode of a stream part of the agent itself, such as `values`; None for any other frame."""
+    if top.get("ns") != b"[]" or "data" not in top or "event_type" in top:
+        return None
+    return jsontext.string(top.get("type"))
+
+
+def state_members(top: Mapping[str, bytes], data: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The members of the agent's state. A stream part has the requests for input beside it."""
+    if "interrupts" in top and part_of_agent(top) == "values":
+        return {**data, "__interrupt__": top["interrupts"]}
+    return dict(data)
