@@ -111,8 +111,9 @@ def _long_texts(message: Message) -> Iterator[_Text]:
             if field.name not in _KEYS:
                 yield from _if_long(value, message, field.name)
         elif isinstance(value, MutableMapping):
-            for key, text in value.items():
-                yield from _if_long(text, value, key)
+            for key, each in value.items():
+                if isinstance(each, str | bytes):
+                    yield from _if_long(each, value, key)
         elif isinstance(value, Message):
             yield from _long_texts(value)
         elif isinstance(value, MutableSequence) and field.message_type is not None:
@@ -146,13 +147,20 @@ def _shorten_lists(event: m.Event, excess: int) -> None:
 
 def _lists(message: Message) -> Iterator[tuple[list[int], Any]]:
     """The lists and maps of a message, except those inside of lists, each with the sizes of its elements."""
-    for field, value in message.ListFields():
+    for _, value in message.ListFields():
         if isinstance(value, Message):
             yield from _lists(value)
         elif isinstance(value, MutableMapping):
-            yield [len(key.encode()) + len(text.encode()) for key, text in value.items()], value
-        elif isinstance(value, MutableSequence) and field.message_type is not None:
-            yield [each.ByteSize() for each in value], value
+            yield [_size(key) + _size(each) for key, each in value.items()], value
+        elif isinstance(value, MutableSequence):
+            yield list(map(_size, value)), value
+
+
+def _size(value: Any) -> int:
+    """The bytes of a value in a message, without its key and length; 0 for a number."""
+    if isinstance(value, Message):
+        return value.ByteSize()
+    return len(value.encode()) if isinstance(value, str) else len(value) if isinstance(value, bytes) else 0
 
 
 def _keep_kind_alone(event: m.Event, _: int) -> None:

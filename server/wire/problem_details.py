@@ -13,6 +13,9 @@ from server.wire.problems import problem_of
 
 #: The `domain` of google.rpc.ErrorInfo.
 DOMAIN = "ide-orchestrator"
+#: Maximum bytes of a status's message. It is sent twice, once with up to three bytes for each, and clients
+#: accept metadata of 8 KiB by default.
+MAX_MESSAGE_BYTES = 1024
 #: The media type of `problem_json`.
 MEDIA_TYPE = "application/problem+json"
 
@@ -78,7 +81,8 @@ def grpc_status(error: BaseException, *, trace_id: str) -> status_pb2.Status:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.seconds = error.retry_after_s
         details.append(retry)
-    status = status_pb2.Status(code=problem.grpc, message=detail_of(error))
+    message = detail_of(error).encode()[:MAX_MESSAGE_BYTES].decode(errors="ignore")
+    status = status_pb2.Status(code=problem.grpc, message=message)
     for detail in details:
         packed = AnyMessage()
         packed.Pack(detail)

@@ -12,7 +12,7 @@ import pytest
 from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
-from server.domain.errors import RuntimeUnavailable
+from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 from server.grpc.interceptors import ErrorInterceptor
 from server.wire import messages as m
 from tests.support.grpc_face import Caller, GrpcHub, Refusal, open_grpc_hub, refusal_of
@@ -246,6 +246,22 @@ async def test_a_client_with_a_retry_policy_starts_a_run_once_that_the_runtime_d
         # A person decides to try again: the key is free.
         again = await refused(ann.refinements.StartRefinement(request, metadata=ann.metadata))
         assert again.metadata["proposal_id"] != refusal.metadata["proposal_id"]
+
+
+async def test_a_long_message_of_the_runtimes_is_cut_off_so_that_its_details_arrive() -> None:
+    async def stream(_request: bytes, context: Any) -> None:
+        raise RuntimeRefused("\N{GRINNING FACE}" * 20_000, status=422)
+
+    server = grpc.aio.server(interceptors=(ErrorInterceptor(),))
+    handlers = {"Stream": grpc.unary_stream_rpc_method_handler(stream, bytes, bytes)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("a.Service", handlers),))  # type: ignore[arg-type]
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        refusal = await refused(channel.unary_stream("/a.Service/Stream")(b"").read())
+        assert refusal.reason == "runtime_refused"
+        assert len(refusal.text) == 256
+    await server.stop(0)
 
 
 async def test_errors_carry_the_trace_id_of_the_call(hub: GrpcHub) -> None:
