@@ -41,7 +41,7 @@ MAX_WAIT_S = 25
 MAX_ID = 36
 
 _SELECTION = re.compile(r"line (?P<only>[0-9]+)|lines (?P<first>[0-9]+)-(?P<last>[0-9]+)")
-_SELECTION_PATTERN = "^(line [0-9]+|lines [0-9]+-[0-9]+)?$"
+_SELECTION_PATTERN = "^(line [1-9][0-9]*|lines [1-9][0-9]*-[1-9][0-9]*)?$"
 _UUID_PATTERN = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
 
