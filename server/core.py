@@ -227,7 +227,9 @@ def _core(
         workflows=WorkflowService(workflows=stores.workflows, quotas=quotas, clock=clock),
         access=stores.access,
         sharing=Sharing(stores.access),
-        authenticator=Authenticator(verifier=verifier, users=stores.users, links=stores.access, clock=clock),
+        authenticator=Authenticator(
+            verifier=verifier, users=stores.users, links=stores.access, clock=clock, observer=metrics
+        ),
         authorizations=authorizations,
         quotas=quotas,
         tickets=Tickets(store=stores.tickets, proposals=stores.proposals),

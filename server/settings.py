@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     database_max_connections: int = Field(10, alias="IDEO_DATABASE_MAX_CONNECTIONS", ge=2, le=200)
     """maximum number of connections to PostgreSQL of one replica, 2 to 200"""
     data_dir: Path = Field(Path(".data"), alias="IDEO_DATA_DIR")
-    """directory of the embedded PostgreSQL"""
+    """directory of the embedded PostgreSQL, and of the key of `ideo dev`"""
     journal_retention_days: float = Field(90.0, alias="IDEO_JOURNAL_RETENTION_DAYS", ge=0, le=36500)
     """days for which the events of an ended run are kept; `0`: forever. Proposals and their files are
     always kept (ADR 0023)"""
@@ -127,7 +127,8 @@ class Settings(BaseSettings):
     max_connections: int = Field(10_000, alias="IDEO_MAX_CONNECTIONS", ge=1, le=1_000_000)
     """maximum number of HTTP connections of one replica; further ones are answered with 429"""
     allowed_origins: Origins = Field(("https://ide.bizmatters.com",), alias="IDEO_ALLOWED_ORIGINS")
-    """comma-separated origins of browsers; `IDEO_ENV=dev` adds the hub's own"""
+    """comma-separated origins of browsers; `IDEO_ENV=dev` adds every port of this machine: `localhost`,
+    `127.0.0.1` and `[::1]`"""
 
     # --- Who may call, and how much ----------------------------------------------------------------
 
@@ -135,13 +136,16 @@ class Settings(BaseSettings):
     """where the issuer of tokens publishes its keys (RS256, ES256, EdDSA), `https://`, with `IDEO_ENV=dev`
     also `http://` on this machine; required with `prod`, excludes `IDEO_JWT_SECRET` (ADR 0014)"""
     jwt_issuer: str | None = Field(None, alias="IDEO_JWT_ISSUER")
-    """the required `iss` of a token; required with `IDEO_JWKS_URL`"""
+    """the required `iss` of a token; required with `IDEO_JWKS_URL`. In development without it, a token names
+    `ide-orchestrator` or nobody"""
     jwt_audience: str | None = Field(None, alias="IDEO_JWT_AUDIENCE")
-    """the required `aud` of a token; required with `IDEO_JWKS_URL`"""
+    """the required `aud` of a token; as above"""
     jwt_secret: SharedKey | None = Field(None, alias="IDEO_JWT_SECRET")
-    """HS256 key of at least 32 bytes, only with `IDEO_ENV=dev`; `ideo dev` makes a random one"""
+    """HS256 key of at least 32 bytes, only with `IDEO_ENV=dev`; without it, `ideo dev` keeps one in
+    `IDEO_DATA_DIR`, which `ideo token` finds there"""
     query_token: bool = Field(True, alias="IDEO_QUERY_TOKEN")
-    """whether a WebSocket may pass its token as `?token=`; tickets and headers always work (ADR 0016)"""
+    """whether the address of a WebSocket or of server-sent events may hold a token, as `?token=`; tickets and
+    headers always work (ADR 0016)"""
     max_active_runs: int = Field(50, alias="IDEO_MAX_ACTIVE_RUNS", ge=0, le=1_000_000)
     """maximum number of one caller's runs that have not ended, over all replicas; beyond it the answer is
     429 with `Retry-After`. `0`: no limit (ADR 0018)"""

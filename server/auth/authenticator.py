@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import structlog
+
 from server.auth.tokens import TokenVerifier
+from server.domain.access.refusals import NOTHING, SHARE_LINK, TOKEN, RefusalObserver
 from server.domain.access.sharing import MAX_SHARE_CHARS, SHARE_PREFIX, AccessStore, hash_secret
 from server.domain.access.users import UserStore
 from server.domain.clock import Clock
@@ -11,17 +16,27 @@ from server.domain.model import Principal
 
 BEARER = "bearer "
 
+_log = structlog.stdlib.get_logger("server.auth")
+
 
 class Authenticator:
     """Checks tokens, and makes sure that their users are stored. Also checks the secrets of share links.
 
-    A share link authenticates only calls that read.
+    A share link authenticates only calls that read. Refusals are logged and counted, without what was
+    presented.
     """
 
     def __init__(
-        self, *, verifier: TokenVerifier, users: UserStore, links: AccessStore, clock: Clock
+        self,
+        *,
+        verifier: TokenVerifier,
+        users: UserStore,
+        links: AccessStore,
+        clock: Clock,
+        observer: RefusalObserver,
     ) -> None:
         self._verifier, self._users, self._links, self._clock = verifier, users, links, clock
+        self._observer = observer
 
     @property
     def ready(self) -> bool:
@@ -35,6 +50,19 @@ class Authenticator:
         for a disabled user, a subject that belongs to another user, and a link for a call that may write;
         KeysUnavailable, DatabaseUnavailable.
         """
+        try:
+            return await self._authenticate(token, read_only=read_only)
+        except (Unauthenticated, PermissionDenied) as error:
+            is_link = token is not None and token.startswith(SHARE_PREFIX)
+            self.on_refused(error, presented=SHARE_LINK if is_link else TOKEN if token else NOTHING)
+            raise
+
+    def on_refused(self, error: Unauthenticated | PermissionDenied, *, presented: str) -> None:
+        """Log and count a refusal, also one of a ticket, which is not checked here."""
+        _log.info("authentication_refused", presented=presented, why=error.message)
+        self._observer.on_refused(presented)
+
+    async def _authenticate(self, token: str | None, *, read_only: bool) -> Principal:
         if not token:
             raise Unauthenticated("missing JWT token")
         if token.startswith(SHARE_PREFIX):
@@ -53,8 +81,16 @@ class Authenticator:
             raise Unauthenticated("the share link is not valid, or was revoked")
         return caller
 
-    async def authenticate_header(self, authorization: str | None, *, read_only: bool = False) -> Principal:
-        """The caller of an `Authorization` header or metadata value. Raises as `authenticate`."""
-        if authorization is None or authorization[: len(BEARER)].lower() != BEARER:
-            raise Unauthenticated("missing JWT token")
-        return await self.authenticate(authorization[len(BEARER) :].strip(), read_only=read_only)
+    async def authenticate_headers(self, values: Sequence[str], *, read_only: bool = False) -> Principal:
+        """The caller of a call's `Authorization` headers or metadata values. Raises as `authenticate`."""
+        return await self.authenticate(bearer_token(values), read_only=read_only)
+
+
+def bearer_token(values: Sequence[str]) -> str | None:
+    """The token of the only `Authorization` header; None without one, or when it has another scheme.
+
+    Two headers are as good as none: it is unclear which one counts.
+    """
+    if len(values) != 1 or values[0][: len(BEARER)].lower() != BEARER:
+        return None
+    return values[0][len(BEARER) :].strip()

@@ -68,26 +68,27 @@ def principal_of(
     key: jwt.PyJWK | str,
     algorithm: str,
     *,
-    issuer: str | None,
-    audience: str | None,
+    issuer: str,
+    audience: str,
     now: datetime,
+    optional: frozenset[str] = frozenset(),
 ) -> Principal:
     """The caller of a token, which must be signed with `key` and the algorithm of that key.
 
-    issuer, audience: the token must name them, unless they are None. Raises Unauthenticated.
+    issuer, audience: the token must name them. optional: `iss` or `aud`, if a token may also lack them; one
+    that names others is refused (RFC 7519 section 4.1.3). Raises Unauthenticated.
     """
-    expected = {"iss": issuer, "aud": audience}
     try:
         claims: Mapping[str, Any] = jwt.decode(
             token,
             key,
             algorithms=[algorithm],
-            issuer=issuer,
-            audience=audience,
             options={
-                "require": ["exp", "sub", *(name for name, value in expected.items() if value is not None)],
-                "verify_aud": audience is not None,
+                "require": ["exp", "sub"],
                 "enforce_minimum_key_length": True,
+                # Checked below: PyJWT has no claim that may be absent but must match.
+                "verify_aud": False,
+                "verify_iss": False,
                 # Times are checked below: PyJWT accepts strings with numbers, and uses the machine's clock.
                 "verify_exp": False,
                 "verify_nbf": False,
@@ -96,6 +97,12 @@ def principal_of(
         )
     except (jwt.PyJWTError, ValueError, RecursionError):
         raise invalid() from None
+    for name, named, expected in (
+        ("iss", [claims.get("iss")], issuer),
+        ("aud", _audiences(claims.get("aud")), audience),
+    ):
+        if expected not in named and not (name in optional and name not in claims):
+            raise invalid() from None
     expires_at = _numeric_date(claims["exp"])
     for name in ("nbf", "iat"):
         if name in claims and _numeric_date(claims[name]) > now + LEEWAY:
@@ -105,16 +112,26 @@ def principal_of(
     subject = claims["sub"]
     if not _is_printable(subject, MAX_SUBJECT_CHARS):
         raise Unauthenticated("the token has no valid subject")
-    email = claims.get("email")
     return Principal(
         user_id=user_id_of(subject, issuer),
         subject=subject,
-        email=email if _is_printable(email, MAX_EMAIL_CHARS) and "@" in email else None,
+        email=_email(claims),
         expires_at=expires_at,
     )
 
 
-def user_id_of(subject: str, issuer: str | None) -> UUID:
+def _audiences(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
+
+
+def _email(claims: Mapping[str, Any]) -> str | None:
+    """The email, unless the issuer says that it was not verified: others take it for the user's name."""
+    email = claims.get("email")
+    verified = claims.get("email_verified", True) not in (False, "false")
+    return email if verified and _is_printable(email, MAX_EMAIL_CHARS) and "@" in email else None
+
+
+def user_id_of(subject: str, issuer: str) -> UUID:
     """The user id of a subject: the subject itself if it is a UUID in canonical form, else a hash of it.
 
     Different subjects have different ids, so a UUID in another form is hashed, not parsed.
@@ -125,7 +142,7 @@ def user_id_of(subject: str, issuer: str | None) -> UUID:
         user_id = None
     if user_id is not None and str(user_id) == subject:
         return user_id
-    return uuid5(NAMESPACE_URL, f"{issuer or 'ide-orchestrator'}|{subject}")
+    return uuid5(NAMESPACE_URL, f"{issuer}|{subject}")
 
 
 def _numeric_date(value: object) -> datetime:

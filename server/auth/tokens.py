@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 import jwt
 
@@ -17,6 +17,8 @@ from server.domain.model import Principal
 
 #: Shortest HS256 key, in bytes (RFC 7518 section 3.2).
 MIN_SECRET_BYTES = 32
+#: `iss` and `aud` of development tokens, unless the settings name others.
+ISSUER = AUDIENCE = "ide-orchestrator"
 _ALGORITHM = "HS256"
 
 
@@ -39,7 +41,10 @@ class TokenVerifier(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SharedSecret:
-    """HS256 with one shared key: development only."""
+    """HS256 with one shared key: development only.
+
+    issuer, audience: required in a token. When None, a token that is made by hand may lack them.
+    """
 
     secret: str
     issuer: str | None = None
@@ -70,21 +75,22 @@ class SharedSecret:
             token,
             self.secret,
             _ALGORITHM,
-            issuer=self.issuer,
-            audience=self.audience,
+            issuer=self.issuer or ISSUER,
+            audience=self.audience or AUDIENCE,
+            optional=frozenset(
+                name for name, value in (("iss", self.issuer), ("aud", self.audience)) if value is None
+            ),
             now=datetime.now(UTC),
         )
 
     def issue(self, *, email: str, lifetime: timedelta, now: datetime) -> str:
         """A token for a development user, whose email is also the subject."""
-        claims: dict[str, Any] = {
+        claims = {
+            "iss": self.issuer or ISSUER,
+            "aud": self.audience or AUDIENCE,
             "sub": email,
             "email": email,
             "iat": int(now.timestamp()),
             "exp": int((now + lifetime).timestamp()),
         }
-        if self.issuer is not None:
-            claims["iss"] = self.issuer
-        if self.audience is not None:
-            claims["aud"] = self.audience
         return jwt.encode(claims, self.secret, algorithm=_ALGORITHM)

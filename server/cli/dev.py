@@ -12,12 +12,11 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from secrets import token_urlsafe
 from typing import Any, NoReturn
 
-from pydantic import SecretStr
 from rich.console import Console
 
+from server.auth.secret_file import SecretFileError, create_secret
 from server.auth.tokens import SharedSecret
 from server.cli import exit_codes
 from server.cli.database import open_database
@@ -84,8 +83,7 @@ async def open_demo(settings: Settings, console: Console) -> AsyncIterator[Demo]
         dsn = await stack.enter_async_context(_database(settings, _say))
         settings, runtime_url = await _runtime(settings, stack, _say)
         settings = settings.model_copy(update={"drain_s": 0.0})
-        secret = settings.jwt_secret or SecretStr(token_urlsafe(32))
-        verifier = SharedSecret(secret.get_secret_value(), settings.jwt_issuer, settings.jwt_audience)
+        verifier = SharedSecret(_secret(settings), settings.jwt_issuer, settings.jwt_audience)
         _say("Starting the hub")
         hub = await stack.enter_async_context(
             open_hub(settings, dsn=dsn, runtime_url=runtime_url, verifier=verifier)
@@ -94,6 +92,16 @@ async def open_demo(settings: Settings, console: Console) -> AsyncIterator[Demo]
         async with open_client(hub.http_address, token) as client:
             workflow_id = await demo_workflow(client)
         yield Demo(hub, token, workflow_id)
+
+
+def _secret(settings: Settings) -> str:
+    """The key of the settings, else one that is kept with the data. Raises CommandError."""
+    if settings.jwt_secret is not None:
+        return settings.jwt_secret.get_secret_value()
+    try:
+        return create_secret(settings.data_dir)
+    except (SecretFileError, OSError) as error:
+        raise CommandError(str(error)) from None
 
 
 @contextlib.asynccontextmanager

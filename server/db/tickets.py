@@ -1,4 +1,4 @@
-"""Tickets in PostgreSQL: one row each, deleted when the ticket is presented.
+"""Tickets in PostgreSQL: one row each, deleted when the ticket is used or has expired.
 
 SQL (ADR 0003): each operation is one statement, which also cleans up, and the database computes the times.
 """
@@ -12,6 +12,7 @@ import asyncpg
 from typing_extensions import override
 
 from server.db.errors import database_errors
+from server.domain.access.stream_authorization import LEEWAY
 from server.domain.access.tickets import TicketStore
 from server.domain.model import Principal
 
@@ -33,9 +34,16 @@ SELECT u.id, u.subject, u.email, t.token_expires_at FROM taken t JOIN users u ON
 WHERE t.thread_id = $2 AND t.expires_at > now() AND u.disabled_at IS NULL
 """
 
+#: The tolerance between clocks is the one of tokens.
+_FIND = """
+SELECT u.id, u.subject, u.email, t.token_expires_at FROM tickets t JOIN users u ON u.id = t.user_id
+WHERE t.sha256 = $1 AND t.thread_id = $2 AND t.expires_at > now() AND u.disabled_at IS NULL
+AND (t.token_expires_at IS NULL OR t.token_expires_at + $3::interval > now())
+"""
+
 
 class PostgresTicketStore(TicketStore):
-    """The tickets that have not been presented yet."""
+    """The tickets that may be used."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
@@ -54,6 +62,16 @@ class PostgresTicketStore(TicketStore):
     async def take(self, sha256: bytes, thread_id: UUID) -> Principal | None:
         with database_errors():
             row = await self._pool.fetchrow(_TAKE, sha256, thread_id)
-        if row is None:
-            return None
-        return Principal(row["id"], row["subject"], row["email"], row["token_expires_at"])
+        return _principal(row)
+
+    @override
+    async def find(self, sha256: bytes, thread_id: UUID) -> Principal | None:
+        with database_errors():
+            row = await self._pool.fetchrow(_FIND, sha256, thread_id, LEEWAY)
+        return _principal(row)
+
+
+def _principal(row: asyncpg.Record | None) -> Principal | None:
+    if row is None:
+        return None
+    return Principal(row["id"], row["subject"], row["email"], row["token_expires_at"])

@@ -89,13 +89,13 @@ class Authentication(grpc.aio.ServerInterceptor):
         """
         handler = await continuation(handler_call_details)
         if handler is not None and not _is_public(handler_call_details.method):
-            # With two tokens it is unclear which one counts.
             headers = [
-                value for key, value in handler_call_details.invocation_metadata if key == "authorization"
+                str(value)
+                for key, value in handler_call_details.invocation_metadata
+                if key == "authorization"
             ]
-            header = str(headers[0]) if len(headers) == 1 else None
             read_only = handler_call_details.method in _READABLE_BY_SHARE_LINK
-            _caller.set(await self._authenticator.authenticate_header(header, read_only=read_only))
+            _caller.set(await self._authenticator.authenticate_headers(headers, read_only=read_only))
         return handler
 
 

@@ -60,7 +60,7 @@ def create_http_app(use_cases: UseCases, probes: Probes, options: HttpOptions) -
 
     app = Litestar(
         [*ROUTES, openapi, socket_only, follow],
-        guards=[Authenticate(use_cases.authenticator), check_ids],
+        guards=[Authenticate(use_cases, query_token=options.query_token), check_ids],
         dependencies={
             "use_cases": Provide(lambda: use_cases, sync_to_thread=False),
             "probes": Provide(lambda: probes, sync_to_thread=False),

@@ -10,13 +10,19 @@ from typing import Any
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
-from server.auth.authenticator import Authenticator
-from server.use_cases import READABLE_BY_SHARE_LINK
+from server.domain.model import Principal
+from server.http.eventstream import wants_event_stream
+from server.http.openapi import EVENT_STREAM
+from server.http.stream_callers import StreamCallers
+from server.use_cases import READABLE_BY_SHARE_LINK, UseCases
 from server.wire.validation import sha256_or_not_found, uuid_or_not_found
 
 #: Routes that anyone may call. Every other route needs a valid token.
 PUBLIC = frozenset(
     {
+        "/",
+        "/problems",
+        "/problems/{code}",
         "/healthz",
         "/api/health",
         "/readyz",
@@ -43,16 +49,23 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 class Authenticate:
     """The guard that authenticates the caller, who is `request.user` from then on."""
 
-    def __init__(self, authenticator: Authenticator) -> None:
-        self._authenticator = authenticator
+    def __init__(self, use_cases: UseCases, *, query_token: bool) -> None:
+        self._authenticator = use_cases.authenticator
+        self._stream_callers = StreamCallers(use_cases, query_token=query_token)
 
     async def __call__(self, connection: Connection, handler: BaseRouteHandler) -> None:
-        """Raises Unauthenticated, PermissionDenied, KeysUnavailable, DatabaseUnavailable."""
+        """Raises Unauthenticated, PermissionDenied, NotFound, KeysUnavailable, DatabaseUnavailable."""
         if is_public(connection):
             return
+        connection.scope["user"] = await self._caller(connection, handler)
+
+    async def _caller(self, connection: Connection, handler: BaseRouteHandler) -> Principal:
+        if handler.opt.get(EVENT_STREAM) and wants_event_stream(connection.headers):
+            thread_id = connection.path_params["thread_id"]
+            return await self._stream_callers.of_event_stream(thread_id, connection.scope)
         operation = getattr(handler, "operation_id", None)
-        connection.scope["user"] = await self._authenticator.authenticate_header(
-            connection.headers.get("authorization"), read_only=operation in _READABLE_BY_SHARE_LINK
+        return await self._authenticator.authenticate_headers(
+            connection.headers.getall("authorization", []), read_only=operation in _READABLE_BY_SHARE_LINK
         )
 
 

@@ -37,6 +37,10 @@ class SlowReader(ClientGone):
     """The client took too little for too long."""
 
 
+class NoPong(SlowReader):
+    """The client did not answer a ping in time."""
+
+
 class Connection:
     """A client's connection. writable: whether little data waits to be sent; wait: waits until that is so."""
 
@@ -54,6 +58,7 @@ class Connection:
         self._deadline_s = deadline_s
         self._task: asyncio.Task[Any] | None = None
         self._end_reason: Exception | None = None
+        self._written_bytes = 0
         #: Called with each message from a WebSocket's client.
         self.on_message: Callable[[bytes], None] = lambda message: None
 
@@ -61,6 +66,11 @@ class Connection:
     def waiting_bytes(self) -> int:
         """Bytes that wait in this process to be sent."""
         return self._transport.get_write_buffer_size()
+
+    @property
+    def taken_bytes(self) -> int:
+        """Bytes written to the transport that this process no longer holds."""
+        return self._written_bytes - self.waiting_bytes
 
     @property
     def ended(self) -> Exception | None:
@@ -94,6 +104,10 @@ class Connection:
         """Called by the protocol when the client is gone."""
         self._end(ClientGone())
 
+    def unanswered(self) -> None:
+        """Called by the protocol when the client did not answer a ping; the stream closes itself."""
+        self._end(NoPong())
+
     def stop(self) -> bool:
         """Called when the server stops. Returns whether a stream is open, which then ends itself."""
         return self._end(ShuttingDown())
@@ -110,6 +124,7 @@ class Connection:
         if self._transport.is_closing():
             raise ClientGone
         self._transport.write(data)
+        self._written_bytes += len(data)
 
     async def drain(self) -> None:
         """Wait until little data waits to be sent. Raises SlowReader; the connection stays open."""

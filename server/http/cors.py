@@ -12,8 +12,8 @@ from litestar.datastructures import Headers, MutableScopeHeaders
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.domain.errors import PermissionDenied
-from server.http.errors import error_response, log, method_not_allowed
+from server.domain.errors import HubError, PermissionDenied
+from server.http.errors import HttpError, error_response, log, method_not_allowed
 from server.http.options import HttpOptions
 from server.wire.trace_ids import trace_id_of
 
@@ -77,12 +77,12 @@ def with_cors(app: ASGIApp, options: HttpOptions) -> ASGIApp:
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
-                told = MutableScopeHeaders.from_message(message)
-                told.extend_header_value("Vary", "Origin")
+                answered = MutableScopeHeaders.from_message(message)
+                answered.extend_header_value("Vary", "Origin")
                 if allowed:
-                    told["Access-Control-Allow-Origin"] = origins[0]
-                    told["Access-Control-Allow-Credentials"] = "true"
-                    told["Access-Control-Expose-Headers"] = ", ".join(_EXPOSED)
+                    answered["Access-Control-Allow-Origin"] = origins[0]
+                    answered["Access-Control-Allow-Credentials"] = "true"
+                    answered["Access-Control-Expose-Headers"] = ", ".join(_EXPOSED)
             await send(message)
 
         await app(scope, receive, answer)
@@ -91,43 +91,42 @@ def with_cors(app: ASGIApp, options: HttpOptions) -> ASGIApp:
 
 
 async def _answer_preflight(scope: Scope, send: Send, headers: Headers, options: HttpOptions) -> None:
-    origins = headers.getall("origin", [])
-    asked_method = headers.get("access-control-request-method", "")
-    asked_headers = requested_headers(headers.getall("access-control-request-headers", []))
-    error: Exception | None = None
-    if not options.origins.allow_request(origins):
-        log_refused_origin(origins, path=scope["path"], dev=options.dev)
-        error = PermissionDenied(ORIGIN_REFUSED)
-    elif asked_headers is None:
-        error = PermissionDenied("the requested headers are malformed")
-    elif asked_method not in _METHODS:
-        error = method_not_allowed(", ".join(_METHODS))
-    if error is not None or asked_headers is None:
-        assert error is not None
+    try:
+        status, answered, body = 204, _preflight_headers(scope["path"], headers, options), b""
+    except (HubError, HttpError) as error:
         trace_id = trace_id_of(headers)
-        status, told, body = error_response(error, instance=scope["path"], trace_id=trace_id)
-    else:
-        status, body = 204, b""
-        told = {
-            "Access-Control-Allow-Origin": origins[0],
-            "Access-Control-Allow-Credentials": "true",
-            "Access-Control-Allow-Methods": ", ".join(_METHODS),
-            "Access-Control-Allow-Headers": ", ".join(sorted(_REQUEST_HEADERS | asked_headers)),
-            "Access-Control-Max-Age": str(_MAX_AGE_S),
-        }
-    told["Vary"] = _PREFLIGHT_VARY
-    if body:
-        told["Content-Length"] = str(len(body))
-    encoded = [(name.lower().encode(), value.encode("latin-1")) for name, value in told.items()]
+        status, answered, body = error_response(error, instance=scope["path"], trace_id=trace_id)
+        answered["Content-Length"] = str(len(body))
+    answered["Vary"] = _PREFLIGHT_VARY
+    encoded = [(name.lower().encode(), value.encode("latin-1")) for name, value in answered.items()]
     await send({"type": "http.response.start", "status": status, "headers": encoded})
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-def requested_headers(values: list[str]) -> frozenset[str] | None:
-    """The names of `Access-Control-Request-Headers`; None when they are malformed or too many."""
+def _preflight_headers(path: str, headers: Headers, options: HttpOptions) -> dict[str, str]:
+    """The headers that allow what a preflight asks for. Raises PermissionDenied, HttpError."""
+    origins = headers.getall("origin", [])
+    if not options.origins.allow_request(origins):
+        log_refused_origin(origins, path=path, dev=options.dev)
+        raise PermissionDenied(ORIGIN_REFUSED)
+    if headers.get("access-control-request-method") not in _METHODS:
+        raise method_not_allowed(", ".join(_METHODS))
+    requested = requested_headers(headers.getall("access-control-request-headers", []))
+    return {
+        "Access-Control-Allow-Origin": origins[0],
+        "Access-Control-Allow-Credentials": "true",
+        "Access-Control-Allow-Methods": ", ".join(_METHODS),
+        "Access-Control-Allow-Headers": ", ".join(sorted(_REQUEST_HEADERS | requested)),
+        "Access-Control-Max-Age": str(_MAX_AGE_S),
+    }
+
+
+def requested_headers(values: list[str]) -> frozenset[str]:
+    """The names of `Access-Control-Request-Headers`. Raises PermissionDenied when they are malformed or too
+    many."""
     names = {name.strip().lower() for value in values for name in value.split(",")} - {""}
     if len(names) > _MAX_REQUESTED or not all(_TOKEN.fullmatch(name) for name in names):
-        return None
+        raise PermissionDenied("the requested headers are malformed, or too many")
     return frozenset(names)
 
 

@@ -17,6 +17,7 @@ from litestar.types import Scope, Send
 
 from server.domain.errors import HubError, InvalidArgument, NotFound, TooLarge, Unauthenticated
 from server.http.methods import allow
+from server.wire.addresses import problem_url
 from server.wire.problem_details import MEDIA_TYPE, problem_json
 from server.wire.problems import INTERNAL, problem_of
 from server.wire.text import dumps
@@ -25,20 +26,27 @@ from server.wire.trace_ids import trace_id_of
 log = structlog.stdlib.get_logger("server.http")
 
 
+#: The status of each code that exists only in HTTP.
+HTTP_ONLY = {
+    "method_not_allowed": 405,
+    "range_not_satisfiable": 416,
+    "upgrade_required": 426,
+    "not_ready": 503,
+}
+
+
 class HttpError(Exception):
     """An error that exists only in HTTP."""
 
-    def __init__(
-        self, status: int, code: str, detail: str, headers: Mapping[str, str], **members: Any
-    ) -> None:
+    def __init__(self, code: str, detail: str, headers: Mapping[str, str], **members: Any) -> None:
         super().__init__(detail)
-        self.status, self.code, self.detail, self.headers = status, code, detail, headers
+        self.status, self.code, self.detail, self.headers = HTTP_ONLY[code], code, detail, headers
         self.members = members
 
     def json(self, *, instance: str, trace_id: str) -> dict[str, Any]:
         """The problem details, with the members that every other problem has."""
         return {
-            "type": f"/problems/{self.code}",
+            "type": problem_url(self.code),
             "title": HTTPStatus(self.status).phrase,
             "status": self.status,
             "detail": self.detail,
@@ -52,25 +60,25 @@ class HttpError(Exception):
 
 def method_not_allowed(allow: str) -> HttpError:
     """405: `allow` lists the methods that are allowed."""
-    return HttpError(405, "method_not_allowed", "this address does not support this method", {"Allow": allow})
+    return HttpError("method_not_allowed", "this address does not support this method", {"Allow": allow})
 
 
 def upgrade_required() -> HttpError:
     """426: the address is for WebSockets."""
     headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
-    return HttpError(426, "upgrade_required", "this address is for WebSockets only", headers)
+    return HttpError("upgrade_required", "this address is for WebSockets only", headers)
 
 
 def range_not_satisfiable(size: int) -> HttpError:
     """416: the range is outside the content, which has `size` bytes."""
     headers = {"Content-Range": f"bytes */{size}"}
-    return HttpError(416, "range_not_satisfiable", f"the content has {size} bytes", headers)
+    return HttpError("range_not_satisfiable", f"the content has {size} bytes", headers)
 
 
 def not_ready(failing: list[str]) -> HttpError:
     """503: names the checks that fail."""
     headers = {"Retry-After": "1"}
-    return HttpError(503, "not_ready", "this replica cannot serve now", headers, failing=failing)
+    return HttpError("not_ready", "this replica cannot serve now", headers, failing=failing)
 
 
 def to_hub_error(error: Exception) -> Exception:

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, assert_never
 
 from litestar import Response
+from litestar.datastructures import Headers
+from litestar.datastructures.headers import Accept
 from litestar.types import Receive, Scope, Send
 
 from server.domain.errors import PermissionDenied, ShuttingDown, Unauthenticated
@@ -17,26 +19,37 @@ from server.http.errors import log, place_of
 from server.http.methods import HEAD_ONLY
 from server.wire import rendering
 
+_TYPE = "text/event-stream"
 _HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"content-type", f"{_TYPE}; charset=utf-8".encode()),
     # Clients must see each step at once: no proxy may buffer.
     (b"cache-control", b"no-store, no-transform"),
     (b"x-accel-buffering", b"no"),
 ]
 
 
+def wants_event_stream(headers: Headers) -> bool:
+    """Whether a request prefers server-sent events to JSON."""
+    return Accept(headers.get("accept", "*/*")).best_match(["application/json", _TYPE]) == _TYPE
+
+
 class EventStream(Response[None]):
     """Subscribes when it is sent, so that an error before the first byte is answered as a problem.
 
     resumed: the client reconnected with `Last-Event-ID`. If no event follows, the answer is 204, after which
-    an EventSource does not reconnect.
+    an EventSource does not reconnect. hello_id: the cursor that the first message repeats as its id.
     """
 
     def __init__(
-        self, subscribe: Callable[[], Awaitable[Subscription]], *, resumed: bool, readers: ReaderObserver
+        self,
+        subscribe: Callable[[], Awaitable[Subscription]],
+        *,
+        resumed: bool,
+        hello_id: int | None,
+        readers: ReaderObserver,
     ) -> None:
         super().__init__(None)
-        self._subscribe, self._resumed = subscribe, resumed
+        self._subscribe, self._resumed, self._hello_id = subscribe, resumed, hello_id
         self._readers = readers
 
     def to_asgi_response(self, *args: Any, **kwargs: Any) -> Any:
@@ -72,7 +85,7 @@ class EventStream(Response[None]):
 
         try:
             with connection.streaming():
-                await put(rendering.hello_sse(subscription.topic.head))
+                await put(rendering.hello_sse(subscription.topic.head, self._hello_id))
                 while True:
                     match await subscription.step_when_available():
                         case Heartbeat(last_seq, progress):

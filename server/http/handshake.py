@@ -31,15 +31,13 @@ def form_of(offered: Sequence[str]) -> tuple[Form, str | None]:
     return next(((_FORMS[name], name) for name in offered if name in _FORMS), (Form.LEGACY, None))
 
 
-def token_of(query_token: str | None, authorization: str | None, offered: Sequence[str]) -> str | None:
+def token_of(query_token: str | None, header_token: str | None, offered: Sequence[str]) -> str | None:
     """The token: from a subprotocol, plain or in base64url, else from the `Authorization` header, else from
     the query."""
     for name in offered:
         if name.startswith(BEARER_PREFIX):
             return _unwrapped(name.removeprefix(BEARER_PREFIX))
-    if authorization is not None and authorization[:7].lower() == "bearer ":
-        return authorization[7:].strip()
-    return query_token
+    return query_token if header_token is None else header_token
 
 
 def _unwrapped(text: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from litestar import Request, Response
+from litestar.exceptions import InternalServerException
 
 from server.domain.errors import InvalidArgument
 from server.domain.model import Principal
@@ -42,6 +43,13 @@ def parse_json(raw: bytes) -> object:
 
 class HubRequest(Request[Principal, Any, Any]):
     """A request with a JSON body, whatever its content type. `user` is the caller (`Authenticate`)."""
+
+    async def body(self) -> bytes:
+        """The body. Raises InvalidArgument when the client cut it off; nobody gets that answer."""
+        try:
+            return await super().body()
+        except InternalServerException:
+            raise InvalidArgument({"body": "is incomplete"}) from None
 
     async def json(self) -> Any:
         """The body, parsed. Raises InvalidArgument; Litestar raises for a body that is too large."""

@@ -7,6 +7,7 @@ the constraints of request bodies, which Litestar's schemas lack.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import version
 from typing import Any
 from uuid import UUID
 
@@ -19,8 +20,10 @@ from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.spec import Components, SecurityScheme
 
 from server.http.dependencies import FromQuery
+from server.http.errors import HTTP_ONLY
 from server.http.json_io import HubRequest
 from server.wire.problem_details import MEDIA_TYPE
+from server.wire.problems import INTERNAL, PROBLEMS
 from server.wire.text import dumps
 from server.wire.validation import QueryModel, RequestModel
 
@@ -82,6 +85,19 @@ _PROBLEMS: dict[int, tuple[type[Problem], str]] = {
     503: (StartProblem, "The runtime, the database or this replica is not available; try again later"),
 }
 _ALWAYS = (401, 500, 503)
+#: Every `code`: the one table's, and those that exist in HTTP alone.
+_CODES = {INTERNAL.code, *(row.code for row in PROBLEMS.values()), *HTTP_ONLY}
+#: Headers of refusals, with their schemas, by status.
+_RETRY_AFTER = {
+    "Retry-After": {
+        "description": "Seconds after which the same request may succeed; absent if it cannot.",
+        "schema": {"type": "integer", "minimum": 0},
+    }
+}
+_PROBLEM_HEADERS: dict[str, dict[str, Any]] = {
+    "401": {"WWW-Authenticate": {"description": "The scheme to use.", "schema": {"const": "Bearer"}}},
+    **dict.fromkeys(("409", "429", "503"), _RETRY_AFTER),
+}
 #: Key in a route's `opt`: it also answers with server-sent events.
 EVENT_STREAM = "event_stream"
 
@@ -120,12 +136,15 @@ def openapi_document(routes: Sequence[HTTPRouteHandler]) -> bytes:
     """
     config = OpenAPIConfig(
         title="IDE Orchestrator",
-        version="1",
+        version=version("ide-orchestrator"),
         description="Refinements of workflows by an agent, followed live. WebSocket and gRPC have "
         "contracts of their own.",
         use_handler_docstrings=True,
         components=Components(
-            security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")}
+            security_schemes={
+                "bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT"),
+                "ticket": SecurityScheme(type="apiKey", security_scheme_in="query", name="ticket"),
+            }
         ),
     )
     names = ("use_cases", "probes")
@@ -146,8 +165,12 @@ def openapi_document(routes: Sequence[HTTPRouteHandler]) -> bytes:
     for handler in routes:
         if handler.operation_id in operations:
             _complete(operations[handler.operation_id], handler)
-    for name, schema in _body_schemas(routes):
-        document["components"]["schemas"][name] = schema
+    schemas = document["components"]["schemas"]
+    for schema in schemas.values():
+        if "trace_id" in schema.get("properties", {}):
+            schema["properties"]["code"] = {"$ref": "#/components/schemas/ProblemCode"}
+    schemas["ProblemCode"] = {"type": "string", "enum": sorted(_CODES)}
+    schemas.update(_body_schemas(routes))
     return dumps(document)
 
 
@@ -157,13 +180,26 @@ def _complete(operation: dict[str, Any], handler: HTTPRouteHandler) -> None:
         # Litestar adds a 400 in its own format to every route with parameters.
         if status == "400" and status not in declared:
             del operation["responses"][status]
+    for status, answer in operation["responses"].items():
+        answer.setdefault("headers", {}).update(_headers(status, handler))
     for parameter in operation.get("parameters", ()):
         parameter["schema"] = _without_null(parameter["schema"])
     if handler.opt.get(EVENT_STREAM):
         operation["responses"]["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+        operation["security"] = [*operation["security"], {"ticket": []}]
     params = (handler.dependencies or {}).get("params")
     if isinstance(params, Provide) and isinstance(params.dependency, FromQuery):
         operation.setdefault("parameters", []).extend(_parameters(params.dependency.model))
+
+
+def _headers(status: str, handler: HTTPRouteHandler) -> dict[str, Any]:
+    """The headers of an answer. Litestar has those of a success only where it describes the answer itself."""
+    if not status.startswith("2"):
+        return _PROBLEM_HEADERS.get(status, {})
+    return {
+        each.name: {"description": each.description, "schema": {"type": "string"}}
+        for each in handler.response_headers or ()
+    }
 
 
 def _parameters(model: type[QueryModel]) -> Iterator[dict[str, Any]]:

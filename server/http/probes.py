@@ -76,4 +76,5 @@ async def ready(probes: _Probes) -> Ready:
 async def metrics(probes: _Probes) -> Response[bytes]:
     """The metrics, in Prometheus' text format."""
     exposition, media_type = probes.metrics()
-    return Response(exposition, media_type=media_type)
+    # As a `media_type`, Litestar would add a second charset.
+    return Response(exposition, headers={"Content-Type": media_type})

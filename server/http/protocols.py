@@ -12,12 +12,19 @@ from typing import Any
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.frames import CloseCode
 
 from server.domain.errors import ClientTooSlow, HubError, InvalidArgument, LimitReached
-from server.http.connection import EXTENSION, SEND_DEADLINE_S, WEBSOCKET_HIGH_WATER_BYTES, Connection
+from server.http.connection import (
+    EXTENSION,
+    PROGRESS_BYTES,
+    SEND_DEADLINE_S,
+    WEBSOCKET_HIGH_WATER_BYTES,
+    Connection,
+)
 from server.wire.problem_details import MEDIA_TYPE, problem_json
 from server.wire.problems import problem_of
 from server.wire.text import dumps
@@ -68,6 +75,8 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
         self.close_timeout = CLOSE_TIMEOUT_S
         self.stream: Connection
         self._linger: asyncio.TimerHandle | None = None
+        #: What the client had taken when it last owed the answer to a ping.
+        self._taken_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A connection was taken over from the HTTP protocol."""
@@ -116,9 +125,29 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
         self.stream.lost()
 
     def keepalive_timeout(self) -> None:
-        """The client no longer answers pings."""
-        super().keepalive_timeout()
-        self.stream.lost()
+        """The client did not answer a ping. The stream closes itself, with the cursor to continue from.
+
+        The ping waits behind the other data, so the client has more time while it takes that.
+        """
+        taken = self.stream.taken_bytes
+        progress, self._taken_bytes = taken - self._taken_bytes, taken
+        if self.stream.waiting_bytes and progress >= PROGRESS_BYTES and self.ping_timeout is not None:
+            self.pong_timer = self.loop.call_later(self.ping_timeout, self.keepalive_timeout)
+            return
+        self.pong_timer = self.pending_ping_payload = None
+        if not self.close_sent and not self.transport.is_closing():
+            self.stream.unanswered()
+
+    async def send(self, message: Any) -> None:
+        """Send a message of the application. Raises ClientDisconnected."""
+        if self.transport.is_closing():
+            # Otherwise uvicorn would log an error for a client that broke its upgrade off.
+            self.handshake_complete = True
+            raise ClientDisconnected
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
+            # The upgrade is refused. Otherwise uvicorn would log an error.
+            self.handshake_complete = True
 
     def send_receive_event_to_app(self) -> None:
         """Pass a message of the client on, without waiting. Text must be UTF-8 (RFC 6455 section 8.1)."""

@@ -11,7 +11,7 @@ from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
 from server.http.dependencies import Cases, query_dependency
-from server.http.eventstream import EventStream
+from server.http.eventstream import EventStream, wants_event_stream
 from server.http.json_io import MAX_BODY_BYTES, HubRequest, JsonResponse
 from server.http.openapi import EVENT_STREAM, header, operation
 from server.wire.addresses import proposal_url
@@ -25,8 +25,6 @@ from server.wire.refinements import (
 )
 from server.wire.rendering import EventPage, events_page_json
 from server.wire.validation import MAX_SEQ, cursor, idempotency_key, uuid_or_not_found
-
-_SSE = "text/event-stream"
 
 
 @post(
@@ -114,7 +112,7 @@ async def cancel_refinement(
     ),
 )
 async def create_ticket(request: HubRequest, use_cases: Cases, data: JSONBody[CreateTicketRequest]) -> Ticket:
-    """Create a ticket that opens one WebSocket of one refinement, once, within 30 seconds."""
+    """Create a ticket that opens one WebSocket or event stream of one refinement, once, within 30 seconds."""
     thread_id = uuid_or_not_found(data.thread_id, "refinement")
     return Ticket.of(await use_cases.tickets.issue(request.user, thread_id))
 
@@ -153,11 +151,13 @@ async def list_events(
 ) -> Response[Any]:
     """The events after a cursor: a page, which may wait for the first event, or, for clients that prefer
     text/event-stream, all events until the last."""
-    if request.accept.best_match(["application/json", _SSE]) == _SSE:
+    if wants_event_stream(request.headers):
         after = max(params.after, cursor(last_event_id or None, "Last-Event-ID"))
         return EventStream(
             lambda: use_cases.refinements.follow(request.user, thread_id, after),
             resumed=bool(last_event_id),
+            # An EventSource that has no event yet must show that it had a connection.
+            hello_id=after if "ticket" in request.query_params else None,
             readers=use_cases.readers,
         )
     page = await use_cases.refinements.page(

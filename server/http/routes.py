@@ -1,7 +1,7 @@
 """All routes.
 
-Every route needs a token, and UUIDs in its address: two guards of the application check that
-(`server.http.authentication`).
+Two guards of the application check that a request has a token, and UUIDs in its address, except for the
+public routes (`server.http.authentication`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 from server.http.access_routes import ACCESS_ROUTES
 from server.http.probes import health, legacy_health, metrics, ready
 from server.http.proposal_routes import PROPOSAL_ROUTES
+from server.http.public_pages import PUBLIC_PAGES
 from server.http.refinement_routes import REFINEMENT_ROUTES
+from server.http.user_routes import USER_ROUTES
 from server.http.workflow_routes import WORKFLOW_ROUTES
 
 ROUTES = [
@@ -17,6 +19,8 @@ ROUTES = [
     *PROPOSAL_ROUTES,
     *ACCESS_ROUTES,
     *REFINEMENT_ROUTES,
+    *USER_ROUTES,
+    *PUBLIC_PAGES,
     health,
     legacy_health,
     ready,

@@ -5,16 +5,15 @@
 2. A stream ends after the terminal event (1000), when the client closes it, or with a close code from the one
    table. The reason has the cursor if reconnecting makes sense.
 3. A reader that takes too little for too long is closed with 4408. The close follows the data that the reader
-   has not taken; if the reader does not take that either, the connection is reset (ADR 0006).
+   has not taken; if the reader does not take that either, the connection is reset (ADR 0006). So is one that
+   answers no ping.
 4. An open stream outlasts an outage of the database.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import assert_never
-from urllib.parse import parse_qs
 
 from litestar.datastructures import Headers
 from litestar.types import Receive, Scope, Send
@@ -22,15 +21,15 @@ from litestar.types import Receive, Scope, Send
 from server.domain.access.stream_authorization import StreamAuthorization
 from server.domain.errors import HubError, NotFound, PermissionDenied, ShuttingDown, Unauthenticated
 from server.domain.journal.segments import Segment
-from server.domain.model import Principal
 from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
 from server.domain.streams.subscription import Subscription
-from server.http.connection import ClientGone, Connection, SlowReader, connection_of
+from server.http.connection import ClientGone, Connection, NoPong, SlowReader, connection_of
 from server.http.cors import ORIGIN_REFUSED, log_refused_origin
 from server.http.errors import log, log_internal_error, place_of, refuse_upgrade
 from server.http.event_encoders import Encoder, JsonEventEncoder, LegacyFrameEncoder, ProtoEventEncoder
-from server.http.handshake import Form, form_of, token_of
+from server.http.handshake import Form, form_of
 from server.http.options import HttpOptions
+from server.http.stream_callers import FORBIDDEN, StreamCallers, query_of
 from server.http.token_refresh import TokenRefresh
 from server.http.websocket_frames import close_frame
 from server.use_cases import UseCases
@@ -47,7 +46,6 @@ from server.wire.validation import cursor, uuid_or_not_found
 
 #: A step may be larger: it is written in pieces of at least this size.
 _WRITE_BYTES = 256 << 10
-_FORBIDDEN = "this refinement does not exist, or you may not follow it"
 _TEMPLATE = "/api/ws/refinements/{thread_id}"
 
 
@@ -56,6 +54,7 @@ class RefinementSocket:
 
     def __init__(self, use_cases: UseCases, options: HttpOptions) -> None:
         self._use_cases, self._options = use_cases, options
+        self._callers = StreamCallers(use_cases, query_token=options.query_token)
 
     async def serve(self, thread_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         """One socket, from its upgrade request to its close."""
@@ -94,9 +93,8 @@ class RefinementSocket:
             log_refused_origin(origins, path=scope["path"], dev=self._options.dev)
             raise PermissionDenied(ORIGIN_REFUSED)
         offered: list[str] = list(scope["subprotocols"])  # type: ignore[typeddict-item]
-        query = parse_qs(scope["query_string"].decode("ascii", "replace"), keep_blank_values=True)
-        principal = await self._caller(thread_id, query, headers, offered)
-        after = cursor(query.get("after", [None])[0])
+        principal = await self._callers.of_socket(thread_id, scope, offered)
+        after = cursor(query_of(scope).get("after", [None])[0])
         form, subprotocol = form_of(offered)
         try:
             thread = uuid_or_not_found(thread_id, "refinement")
@@ -105,23 +103,8 @@ class RefinementSocket:
                 return subprotocol, legacy.subscription, LegacyFrameEncoder(legacy)
             subscription = await use_cases.refinements.follow(principal, thread, after)
         except NotFound:
-            raise PermissionDenied(_FORBIDDEN) from None
+            raise PermissionDenied(FORBIDDEN) from None
         return subprotocol, subscription, JsonEventEncoder() if form is Form.JSON else ProtoEventEncoder()
-
-    async def _caller(
-        self, thread_id: str, query: Mapping[str, list[str]], headers: Headers, offered: list[str]
-    ) -> Principal:
-        """The caller, by a ticket or a token. Raises Unauthenticated, PermissionDenied."""
-        ticket = query.get("ticket", [""])[0]
-        if ticket:
-            try:
-                thread = uuid_or_not_found(thread_id, "refinement")
-            except NotFound:
-                raise PermissionDenied(_FORBIDDEN) from None
-            return await self._use_cases.tickets.redeem(ticket, thread)
-        in_query = query.get("token", [None])[0] if self._options.query_token else None
-        token = token_of(in_query, headers.get("authorization"), offered)
-        return await self._use_cases.authenticator.authenticate(token, read_only=True)
 
     async def _serve(self, stream: _Stream, send: Send, thread_id: str, trace_id: str) -> None:
         """Follow to the end, and close. Raises ClientGone, OSError."""
@@ -130,8 +113,9 @@ class RefinementSocket:
             # The close follows the other data, and ASGI's close has no deadline.
             await stream.connection.drain()
         # Not left to `serve`, like other errors of its base ClientGone: a slow reader can still be closed.
-        except SlowReader:
-            log.info("slow_reader", thread_id=thread_id, trace_id=trace_id)
+        except SlowReader as error:
+            event = "no_pong" if isinstance(error, NoPong) else "slow_reader"
+            log.info(event, thread_id=thread_id, trace_id=trace_id)
             self._use_cases.readers.on_slow_reader("websocket")
             stream.connection.write(close_frame(CLOSE_SLOW_READER.code, stream.reason(CLOSE_SLOW_READER)))
             return

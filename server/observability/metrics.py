@@ -17,6 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram,
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from server.domain.access.refusals import PRESENTED
 from server.domain.journal.events import DiscontinuityReason, FrameReason, Outcome
 from server.domain.runs.lease import Lease
 from server.domain.runs.observer import RunObserver
@@ -67,8 +68,12 @@ COUNTERS: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
     ),
     "journals_removed_total": ("Journals of ended runs that were removed at the end of their retention", {}),
     "run_faults_total": ("Runs that ended because of an error in the hub", {}),
+    "authentications_refused_total": (
+        "Callers that were not authenticated, by what they presented",
+        {"presented": PRESENTED},
+    ),
     "slow_readers_closed_total": (
-        "Streams that were closed because their client read too slowly",
+        "Streams that were closed because their client read too slowly or answered no ping",
         {"transport": TRANSPORTS},
     ),
 }
@@ -165,8 +170,12 @@ class Metrics(RunObserver):
         if not self.sockets[key]:
             del self.sockets[key]
 
+    def on_refused(self, presented: str) -> None:
+        """A caller was not authenticated."""
+        self._counters["authentications_refused_total"].labels(presented).inc()
+
     def on_slow_reader(self, transport: str) -> None:
-        """A stream was closed because its client read too slowly."""
+        """A stream was closed because its client read too slowly or answered no ping."""
         self._counters["slow_readers_closed_total"].labels(transport).inc()
 
 

@@ -23,3 +23,8 @@ def proposal_url(proposal_id: UUID) -> str:
 def workflow_url(workflow_id: UUID) -> str:
     """Where a client reads a workflow; the `Location` of a creation."""
     return f"/api/workflows/{workflow_id}"
+
+
+def problem_url(code: str) -> str:
+    """Where a kind of problem is explained; the `type` of its problem details."""
+    return f"/problems/{code}"

@@ -9,6 +9,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from server.domain import errors
 from server.encoding.json_text import replace_surrogates
+from server.wire.addresses import problem_url
 from server.wire.problems import problem_of
 
 #: The `domain` of google.rpc.ErrorInfo.
@@ -36,7 +37,7 @@ def problem_json(error: BaseException, *, instance: str, trace_id: str) -> dict[
     """
     problem = problem_of(error)
     details: dict[str, Any] = {
-        "type": f"/problems/{problem.code}",
+        "type": problem_url(problem.code),
         "title": problem.title,
         "status": problem.http,
         "detail": detail_of(error),

@@ -41,7 +41,7 @@ MAX_WAIT_S = 25
 MAX_ID = 36
 
 _SELECTION = re.compile(r"line (?P<only>[0-9]+)|lines (?P<first>[0-9]+)-(?P<last>[0-9]+)")
-_SELECTION_PATTERN = "^(line [0-9]+|lines [0-9]+-[0-9]+)?$"
+_SELECTION_PATTERN = "^(line [1-9][0-9]*|lines [1-9][0-9]*-[1-9][0-9]*)?$"
 _UUID_PATTERN = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
 
@@ -220,16 +220,20 @@ class Refinement(msgspec.Struct):
 
 
 class Ticket(msgspec.Struct):
-    """Opens one WebSocket of this thread, once, until `expires_at`. `websocket_url` holds the ticket."""
+    """Opens one stream of this thread, once, until `expires_at`. The two addresses hold the ticket."""
 
     ticket: str
     thread_id: UUID
     expires_at: datetime
     websocket_url: str
+    events_url: str
 
     @classmethod
     def of(cls, ticket: tickets.Ticket) -> Self:
         """The JSON of a record."""
         return model_of(
-            cls, ticket, websocket_url=f"{websocket_url(ticket.thread_id)}?ticket={ticket.ticket}"
+            cls,
+            ticket,
+            websocket_url=f"{websocket_url(ticket.thread_id)}?ticket={ticket.ticket}",
+            events_url=f"{events_url(ticket.thread_id)}?ticket={ticket.ticket}",
         )

@@ -177,9 +177,10 @@ def reconnect_sse(after_s: float) -> bytes:
     return b"retry: %d\nevent: reconnect\ndata: %b\n\n" % (message.after_ms, _full_json(message))
 
 
-def hello_sse(head: JournalHead) -> bytes:
-    """The first message of a stream, as a server-sent event. Without an id, it does not move the cursor."""
-    return b"event: hello\ndata: %b\n\n" % _full_json(hello_message(head))
+def hello_sse(head: JournalHead, cursor: int | None = None) -> bytes:
+    """The first message of a stream, as a server-sent event. Its id, if any, is the reader's own cursor."""
+    message_id = b"" if cursor is None else b"id: %d\n" % cursor
+    return b"%bevent: hello\ndata: %b\n\n" % (message_id, _full_json(hello_message(head)))
 
 
 def heartbeat_sse(last_seq: int, progress: str = "") -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from server.auth.secret_file import read_secret
 from server.auth.tokens import SharedSecret
 from server.cli.hub_client import HubClient, open_client
 from tests.support.hub import finished, start
@@ -120,12 +121,24 @@ async def command(*arguments: str, environment: dict[str, str], cwd: Path | None
 async def test_ideo_dev_once_shows_a_completed_proposal_and_leaves_nothing_running(tmp_path: Path) -> None:
     data = tmp_path / "data"
     environment = {"IDEO_DATA_DIR": str(data), "IDEO_HTTP_PORT": "0", "IDEO_GRPC_PORT": "0"}
+    code, output = await command("token", "--user", "ann@example.com", environment=environment)
+    assert code == 2
+    assert "IDEO_JWT_SECRET" in output
+    assert not data.exists()
+    keys = set()
     for _ in range(2):
         code, output = await command("dev", "--once", environment=environment)
         assert code == 0, output
+        keys.add(read_secret(data))
+        assert not any(key in output for key in keys)
         assert "completed" in output
         assert "/THE_SPEC/constitution.md" in output
         assert not list(data.rglob("postmaster.pid"))
+    # A restart keeps the key, and with it every token; `ideo token` issues others for the same hub.
+    (key,) = keys
+    code, issued = await command("token", "--user", "ann@example.com", environment=environment)
+    assert code == 0
+    assert (await SharedSecret(key).verify(issued.strip())).email == "ann@example.com"
 
 
 async def test_wrong_settings_are_all_named_at_once() -> None:

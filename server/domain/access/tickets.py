@@ -1,6 +1,9 @@
-"""Tickets: how a browser opens a WebSocket without a token in its address (ADR 0016).
+"""Tickets: how a browser opens a stream without a token in its address (ADR 0016).
 
 A ticket is valid once, for `LIFETIME`, for one user and one thread. It is a secret: stores keep its hash.
+
+A browser's `EventSource` reconnects to the same address, with the id of the last event. Therefore a ticket
+that opened server-sent events also resumes them, for `RESUMABLE` and not longer than its user's token.
 """
 
 from __future__ import annotations
@@ -18,8 +21,12 @@ from server.domain.model import Principal
 from server.domain.proposals.store import ProposalStore
 
 LIFETIME = timedelta(seconds=30)
+#: Time after the first use of a ticket in which it resumes server-sent events.
+RESUMABLE = timedelta(hours=1)
 #: Longest text that can be a ticket, in characters.
 MAX_TICKET_CHARS = 64
+#: Begins what is hashed for a ticket that resumes. No text has this byte in UTF-8, so no ticket can begin so.
+_RESUME = b"\xff"
 
 
 def _new_secret() -> str:
@@ -36,7 +43,7 @@ class Ticket:
 
 
 class TicketStore(Protocol):
-    """Tickets that have not been used yet. Times are the store's own."""
+    """Tickets by their hash, which may be used. Times are the store's own."""
 
     async def put(
         self, sha256: bytes, principal: Principal, thread_id: UUID, lifetime: timedelta
@@ -48,6 +55,13 @@ class TicketStore(Protocol):
         """Delete the ticket; returns its user if it was valid for the thread, else None.
 
         A ticket presented for another thread is used up too. Returns None for a disabled user.
+        """
+        ...
+
+    async def find(self, sha256: bytes, thread_id: UUID) -> Principal | None:
+        """The user of the ticket if it is valid for the thread, else None; the ticket stays.
+
+        Also returns None for a disabled user, and when the token that it was issued for has expired.
         """
         ...
 
@@ -80,6 +94,18 @@ class Tickets:
             raise Unauthenticated("the ticket is not valid or has been used already: get a new one")
         return found
 
+    async def redeem_for_events(self, ticket: str, thread_id: UUID, *, resumed: bool) -> Principal:
+        """As `redeem`, for server-sent events. resumed: the client has events of an earlier connection, so
+        the ticket may have been used for one."""
+        resuming = _digest(ticket[:MAX_TICKET_CHARS], purpose=_RESUME)
+        if resumed:
+            found = await self._store.find(resuming, thread_id)
+            if found is not None:
+                return found
+        principal = await self.redeem(ticket, thread_id)
+        await self._store.put(resuming, principal, thread_id, RESUMABLE)
+        return principal
 
-def _digest(ticket: str) -> bytes:
-    return sha256(ticket.encode("utf-8", "replace")).digest()
+
+def _digest(ticket: str, *, purpose: bytes = b"") -> bytes:
+    return sha256(purpose + ticket.encode("utf-8", "replace")).digest()

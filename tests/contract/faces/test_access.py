@@ -266,6 +266,7 @@ VERBS: dict[str, tuple[str, Call]] = {
     ),
     "REST ListWorkflows": ("anyone", rest("GET", "/api/workflows")),
     "gRPC ListWorkflows": ("anyone", rpc(_WORKFLOWS, "ListWorkflows")),
+    "REST GetMe": ("anyone", rest("GET", "/api/me")),
     "REST CreateWorkflow": ("anyone", rest("POST", "/api/workflows", {"name": "w"})),
     "gRPC CreateWorkflow": ("anyone", rpc(_WORKFLOWS, "CreateWorkflow", name="w")),
     # Last, since it changes who may what: the stranger has no access that could be taken away.

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import AsyncIterator, Iterator
+from importlib.metadata import version
 from typing import Any
 
 import httpx
 import pytest
 
+from server.http.errors import HTTP_ONLY
 from server.http.routes import ROUTES
+from server.wire.problems import PROBLEMS
 from tests.support.hub import RunningHub, finished, running_hub, start
 
 ABSENT = "00000000-0000-4000-8000-000000000000"
 METHODS = {"get", "post", "put", "delete", "patch"}
+#: Headers that mean something to a client of this interface.
+SHOWN = {"location", "link", "retry-after", "idempotency-replayed", "etag"}
+CODES = {"internal", *(row.code for row in PROBLEMS.values()), *HTTP_ONLY}
 
 
 @pytest.fixture
@@ -70,6 +77,9 @@ async def test_the_document_is_well_formed(http: httpx.AsyncClient) -> None:
     document = await read(http)
     assert document["openapi"].startswith("3.1.")
     assert document["info"].keys() >= {"title", "version"}
+    assert document["info"]["version"] == version("ide-orchestrator")
+    # Litestar would make random ones.
+    assert "example" not in json.dumps(document)
     for reference in references(document):
         assert resolved(document, {"$ref": reference}), reference
     ids = [operation["operationId"] for _, _, operation in operations(document)]
@@ -109,7 +119,8 @@ async def test_every_route_is_in_it_with_what_it_may_answer(http: httpx.AsyncCli
         if operation["tags"] == ["health"]:
             assert not operation.get("security"), case
             continue
-        assert operation["security"] == [{"bearer": []}], case
+        tickets = [{"ticket": []}] if operation["operationId"] == "listEvents" else []
+        assert operation["security"] == [{"bearer": []}, *tickets], case
         assert statuses >= {"401", "500", "503"}, case
         # A ticket's thread is named in the body.
         assert ("404" in statuses) == ("{" in path or operation["operationId"] == "createTicket"), case
@@ -121,6 +132,10 @@ async def test_every_route_is_in_it_with_what_it_may_answer(http: httpx.AsyncCli
             problem = resolved(document, answer["content"]["application/problem+json"]["schema"])
             required = {"type", "title", "status", "detail", "instance", "code", "trace_id", "error"}
             assert set(problem["required"]) >= required, case
+            assert set(resolved(document, problem["properties"]["code"])["enum"]) == CODES, case
+            headers = answer.get("headers", {}).keys()
+            assert ("Retry-After" in headers) == (status in ("409", "429", "503")), case
+            assert ("WWW-Authenticate" in headers) == (status == "401"), case
     assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
     events = document["paths"]["/api/refinements/{thread_id}/events"]["get"]
     assert events["responses"]["200"]["content"].keys() == {"application/json", "text/event-stream"}
@@ -161,6 +176,8 @@ async def test_answers_have_the_members_that_it_says(hub: RunningHub, http: http
         case = f"{method} {path}"
         assert str(answer.status_code) in operation["responses"], case
         assert answer.status_code < 300, case
+        described = operation["responses"][str(answer.status_code)].get("headers", {})
+        assert SHOWN & answer.headers.keys() <= {name.lower() for name in described}, case
         if answer.status_code == 204:
             assert "content" not in operation["responses"]["204"], case
         elif "application/octet-stream" in operation["responses"][str(answer.status_code)]["content"]:

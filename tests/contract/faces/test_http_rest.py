@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -11,13 +12,17 @@ from uuid import UUID
 
 import httpx
 import pytest
+import structlog.testing
 from litestar.routes import HTTPRoute
 
 from server.http.app import create_http_app
 from server.http.authentication import PUBLIC
+from server.http.errors import HTTP_ONLY
 from server.http.json_io import MAX_BODY_BYTES, MAX_WORKFLOW_BYTES
 from server.http.options import HttpOptions
+from server.http.origins import Origins
 from server.http.probes import Probes
+from server.wire.problems import PROBLEMS
 from tests.support.http_face import problem
 from tests.support.hub import RunningHub, a_workflow, finished, running_hub, start
 from tests.support.runtime import ScriptedRuntime, serve_runtime
@@ -188,7 +193,7 @@ async def test_ids_and_addresses_that_are_nothing_are_404(http: httpx.AsyncClien
         f"/api/refinements/{ABSENT}",
         f"/api/refinements/{ABSENT}/events",
         "/api/nothing",
-        "/",
+        "/api",
         "/api/workflows/../../etc/passwd",
         "/docs",
         "/schema",
@@ -284,14 +289,14 @@ async def test_no_route_answers_without_a_token_or_shows_that_a_foreign_resource
 
 async def test_only_the_public_routes_answer_without_a_token(hub: RunningHub) -> None:
     probes = Probes(_nothing_fails, lambda: (b"", "text/plain"))
-    app = create_http_app(hub.core, probes, HttpOptions((), query_token=False))
+    app = create_http_app(hub.core, probes, HttpOptions(Origins(()), query_token=False))
     walked = set()
     async with httpx.AsyncClient(base_url=hub.http, timeout=30, trust_env=False) as nobody:
         for route in app.routes:
             if not isinstance(route, HTTPRoute):
                 continue  # A WebSocket authenticates before its upgrade: see its own tests.
             for method in set(route.methods) - {"OPTIONS"}:
-                path = re.sub(r"{\w+}", ABSENT, route.path_format)
+                path = re.sub(r"{\w+}", ABSENT, route.path_format.replace("{code}", "not_found"))
                 answer = await nobody.request(method, path)
                 case = f"{method} {route.path_format}"
                 if route.path_format not in PUBLIC:
@@ -301,6 +306,9 @@ async def test_only_the_public_routes_answer_without_a_token(hub: RunningHub) ->
                 walked.add(route.path_format)
     assert walked > PUBLIC
     assert {
+        "/",
+        "/problems",
+        "/problems/{code}",
         "/healthz",
         "/api/health",
         "/readyz",
@@ -368,3 +376,121 @@ async def test_a_page_of_events_waits_for_the_first(hub: RunningHub, http: httpx
     later = (await http.get(events, params={"after": after, "wait": 20})).json()
     assert later["items"][0]["seq"] == after + 1
     assert later["next_cursor"] == later["items"][-1]["seq"]
+
+
+# --- What anyone may open, and who one is --------------------------------------------------------
+
+
+async def test_the_type_of_every_problem_leads_to_what_it_means(
+    hub: RunningHub, http: httpx.AsyncClient
+) -> None:
+    refused = [
+        await http.get("/api/nothing"),
+        await http.get("/api/workflows", headers={"Authorization": ""}),
+        await http.delete("/healthz"),
+        await http.get(f"/api/ws/refinements/{ABSENT}"),
+        await http.post("/api/workflows", json={}),
+    ]
+    async with httpx.AsyncClient(base_url=hub.http, trust_env=False) as nobody:
+        for answer in refused:
+            told = problem(answer)
+            page = await nobody.get(told["type"])
+            assert page.status_code == 200
+            assert page.headers["cache-control"].startswith("public, max-age=")
+            assert page.headers["content-type"] == "application/json"
+            assert {name: page.json()[name] for name in ("type", "code", "status")} == {
+                name: told[name] for name in ("type", "code", "status")
+            }
+        listed = (await nobody.get("/problems")).json()["items"]
+        assert {each["code"] for each in listed} == {
+            *(row.code for row in PROBLEMS.values()),
+            "internal",
+            *HTTP_ONLY,
+        }
+        for each in listed:
+            assert (await nobody.get(each["type"])).json() == each
+        absent = await nobody.get("/problems/no_such_code")
+        assert (absent.status_code, problem(absent)["code"]) == (404, "not_found")
+        assert absent.headers["cache-control"] == "no-store"
+
+
+async def test_the_hubs_own_address_is_a_page_with_links_that_work(hub: RunningHub) -> None:
+    async with httpx.AsyncClient(base_url=hub.http, trust_env=False) as nobody:
+        page = await nobody.get("/")
+        assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        links = re.findall(r'href="([^"]*)"', page.text)
+        assert "/openapi.json" in links
+        for link in links:
+            assert (await nobody.get(link)).status_code == 200
+
+
+async def test_a_user_learns_the_id_by_which_others_share_with_it(
+    hub: RunningHub, http: httpx.AsyncClient
+) -> None:
+    async with hub.client() as client:
+        started = await start(client, "[[replay:short_run]]")
+    async with hub.client("bob@example.com") as bob:
+        # Bob's first call: nothing else is needed before others can share with him.
+        me = await bob.call("GET", "/api/me")
+        assert me == {"user_id": me["user_id"], "email": "bob@example.com"}
+        granted = await http.put(
+            f"/api/proposals/{started['proposal_id']}/access/{me['user_id']}", json={"access_type": "viewer"}
+        )
+        assert granted.status_code == 200
+        assert (await bob.call("GET", f"/api/proposals/{started['proposal_id']}"))["id"] == started[
+            "proposal_id"
+        ]
+
+
+async def test_a_content_type_names_its_charset_once(hub: RunningHub, http: httpx.AsyncClient) -> None:
+    for path in ("/", "/metrics", "/healthz", "/openapi.json", "/api/workflows", "/api/nothing", "/problems"):
+        assert (await http.get(path)).headers["content-type"].count("charset") <= 1, path
+    metrics = (await http.get("/metrics")).headers["content-type"]
+    assert metrics.startswith("text/plain; version=")
+    assert metrics.count("charset=utf-8") == 1
+
+
+# --- Refusals are counted, and clients that go away are no faults ---------------------------------
+
+
+async def test_a_body_that_its_client_cuts_off_is_no_fault(hub: RunningHub) -> None:
+    host, _, port = hub.http.removeprefix("http://").rpartition(":")
+    with structlog.testing.capture_logs() as entries:
+        for path in ("/api/workflows", f"/api/workflows/{ABSENT}/refinements", "/api/ws/tickets"):
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.write(
+                f"POST {path} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {hub.token()}\r\n"
+                "Content-Length: 100\r\n\r\n{".encode()
+            )
+            await writer.drain()
+            await asyncio.sleep(0.05)
+            writer.transport.abort()
+        async with httpx.AsyncClient(base_url=hub.http, trust_env=False) as client:
+            assert (await client.get("/healthz")).status_code == 200
+    assert [entry for entry in entries if entry["log_level"] in ("warning", "error")] == []
+
+
+async def test_refused_callers_are_logged_and_counted_by_what_they_showed(
+    hub: RunningHub, http: httpx.AsyncClient
+) -> None:
+    shown = {
+        "nothing": "",
+        "token": f"Bearer {hub.token()}x",
+        "share_link": "Bearer ideo_share_hunter2",
+    }
+    with structlog.testing.capture_logs() as entries:
+        for value in shown.values():
+            answer = await http.get("/api/proposals", headers={"Authorization": value})
+            assert answer.status_code == 401
+        # A share link reads, and nothing else.
+        await http.get("/api/workflows", headers={"Authorization": "Bearer ideo_share_hunter2"})
+        await http.get("/api/workflows", headers={"Authorization": f"Bearer {hub.token(minutes=-10)}"})
+    refused = [entry for entry in entries if entry["event"] == "authentication_refused"]
+    assert [entry["presented"] for entry in refused] == [*shown, "share_link", "token"]
+    assert all(entry["log_level"] == "info" for entry in refused)
+    assert "hunter2" not in str(entries)
+    assert hub.token().split(".")[2] not in str(entries)
+    metrics = (await http.get("/metrics")).text
+    for presented, count in (("nothing", 1), ("token", 2), ("share_link", 2), ("ticket", 0)):
+        name = f'ide_orchestrator_authentications_refused_total{{presented="{presented}"}}'
+        assert f"{name} {float(count)}" in metrics

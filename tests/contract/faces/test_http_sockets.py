@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 from uuid import UUID
 
 import pytest
+from prometheus_client import generate_latest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
 
 from ide_orchestrator.v1 import refinement_pb2
 from server.http.handshake import BEARER_PREFIX
 from server.http.server import MAX_CLIENT_MESSAGE_BYTES
+from server.http.websocket_frames import close_frame
+from tests.support.hand_clock import until
 from tests.support.http_face import ORIGIN, http_face, socket, upgrade
 from tests.support.hub import RunningHub, finished, running_hub, start
+from tests.support.tokens import bearer
 
 ABSENT = "00000000-0000-4000-8000-000000000000"
 #: Behind this many frames the run says nothing more; with the start, as many events and one.
@@ -245,6 +251,48 @@ async def test_a_refusal_comes_before_the_upgrade_as_a_problem(hub: RunningHub, 
     assert (gone["floor"], gone["last_seq"]) == (1, 52)
 
 
+async def test_a_refused_upgrade_logs_no_error(
+    hub: RunningHub, thread: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    token = bearer(hub.token())
+    path = f"/api/ws/refinements/{thread}"
+    for address, headers, status in (
+        (path, {}, 401),
+        (path, bearer("x.y.z"), 401),
+        (f"{path}?ticket=x", {}, 401),
+        (path, token | {"Origin": "https://evil.example"}, 403),
+        (f"/api/ws/refinements/{ABSENT}", token, 403),
+        (f"{path}?after=99", token, 410),
+        (f"{path}?after=x", token, 400),
+        ("/api/ws/nothing", token, 404),
+    ):
+        assert (await upgrade(hub.http, address, headers))[0] == status
+    # Clients that go away, or say something else, before they are answered.
+    host, _, port = hub.http.removeprefix("http://").rpartition(":")
+    for rest in (b"", b"hunter2", b"\xff" * 100, b"\x88\x80\0\0\0\0"):
+        for shown in (thread, ABSENT):
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.write(upgrade_request(hub, shown, "ideo.v1") + rest)
+            writer.transport.abort() if not rest else writer.close()
+    await until(lambda: hub.core.broadcaster.readers == 0)
+    assert (await upgrade(hub.http, path, {}))[0] == 401
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_two_tokens_in_headers_are_as_good_as_none(hub: RunningHub, thread: str) -> None:
+    host, _, port = hub.http.removeprefix("http://").rpartition(":")
+    for path, upgraded in ((f"/api/ws/refinements/{thread}", True), ("/api/workflows", False)):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        twice = f"Authorization: Bearer {hub.token()}\r\n" * 2
+        asks = (
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        )
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: h\r\n{asks if upgraded else ''}{twice}\r\n".encode())
+        assert (await reader.readline()).startswith(b"HTTP/1.1 401 ")
+        writer.close()
+
+
 async def test_a_malformed_upgrade_is_refused(hub: RunningHub, thread: str) -> None:
     path = f"/api/ws/refinements/{thread}?token={hub.token()}"
     for headers in (
@@ -309,15 +357,48 @@ async def test_a_client_that_closes_is_let_go_at_once(hub: RunningHub) -> None:
         assert hub.core.broadcaster.readers == 0
 
 
-async def test_a_client_that_answers_no_ping_is_let_go(hub: RunningHub) -> None:
+def upgrade_request(hub: RunningHub, thread: str, protocol: str) -> bytes:
+    """A request for an upgrade, with a token."""
+    return (
+        f"GET /api/ws/refinements/{thread} HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\n"
+        f"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        f"Sec-WebSocket-Protocol: {protocol}\r\nAuthorization: Bearer {hub.token()}\r\n\r\n"
+    ).encode()
+
+
+@pytest.mark.parametrize("protocol", ["ideo.v1", "ideo.v1.proto", "ideo.legacy"])
+async def test_a_client_that_answers_no_ping_is_closed_with_its_cursor(
+    hub: RunningHub, protocol: str
+) -> None:
     thread = await quiet_thread(hub)
     async with http_face(hub.core, send_deadline_s=5, ping_s=0.2) as face:
-        async with socket(face.http, thread, hub.token(), "ideo.v1", ping_interval=None) as opened:
-            await read_to(opened, 11)
-            opened.transport.pause_reading()
-            await face.until_connections(0)
-            opened.transport.abort()
+        host, _, port = face.http.removeprefix("http://").rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(upgrade_request(hub, thread, protocol))
+        async with asyncio.timeout(10):
+            received = await reader.read()
+        writer.close()
+        assert received.endswith(close_frame(4408, "after=11"))
+        await face.until_connections(0)
         assert hub.core.broadcaster.readers == 0
+    exposition = generate_latest(hub.core.metrics.registry).decode()
+    assert 'slow_readers_closed_total{transport="websocket"} 1.0' in exposition
+
+
+async def test_a_client_that_answers_pings_stays(hub: RunningHub) -> None:
+    thread = await quiet_thread(hub)
+    async with (
+        http_face(hub.core, ping_s=0.05) as face,
+        socket(face.http, thread, hub.token(), "ideo.v1", ping_interval=None) as opened,
+    ):
+        await read_to(opened, 11)
+        (served,) = face.connections
+        pings: set[bytes] = set()
+        async with asyncio.timeout(10):
+            while len(pings) < 10:
+                pings.add(served.pending_ping_payload)
+                await asyncio.sleep(0.01)
+        assert opened.state is State.OPEN
 
 
 # --- How it closes -----------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.auth.claims import header_of, user_id_of
-from server.auth.tokens import SharedSecret
+from server.auth.tokens import AUDIENCE, ISSUER, SharedSecret
 from server.domain.errors import Unauthenticated
 from tests.support.tokens import SECRET
 from tests.unit.auth.issuer import compact
@@ -40,6 +40,76 @@ async def test_issuer_and_audience_are_required_where_they_are_set() -> None:
     for claims in ({}, {"iss": "me"}, {"aud": "hub"}, {"iss": "you", "aud": "hub"}):
         with pytest.raises(Unauthenticated):
             await verifier.verify(shared(**claims))
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"aud": "another service"},
+        {"aud": ["another service", "a third"]},
+        {"aud": []},
+        {"aud": ""},
+        {"aud": None},
+        {"aud": {"ide-orchestrator": 1}},
+        {"aud": [["ide-orchestrator"]]},
+        {"aud": "ide-orchestrator-2"},
+        {"aud": 1},
+        {"iss": "https://login.example.com"},
+        {"iss": ["ide-orchestrator"]},
+        {"iss": None},
+        {"iss": ""},
+        {"iss": "ide-orchestrator", "aud": "another service"},
+    ],
+    ids=str,
+)
+async def test_a_token_for_others_is_refused_where_no_audience_is_set(claims: dict[str, Any]) -> None:
+    token = compact({"alg": "HS256"}, {"sub": "ann", "exp": 4_000_000_000, **claims}, _sign)
+    with pytest.raises(Unauthenticated):
+        await SharedSecret(SECRET).verify(token)
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {},
+        {"aud": AUDIENCE},
+        {"aud": ["another service", AUDIENCE]},
+        {"iss": ISSUER},
+        {"iss": ISSUER, "aud": [AUDIENCE]},
+    ],
+    ids=str,
+)
+async def test_a_token_that_is_made_by_hand_may_name_the_hub_or_nobody(claims: dict[str, Any]) -> None:
+    assert (await SharedSecret(SECRET).verify(shared(**claims))).subject == "ann"
+
+
+async def test_a_development_token_names_its_issuer_and_audience() -> None:
+    issued = SharedSecret(SECRET).issue(email="a@b", lifetime=timedelta(minutes=5), now=datetime.now(UTC))
+    claims = jwt.decode(issued, options={"verify_signature": False})
+    assert (claims["iss"], claims["aud"]) == (ISSUER, AUDIENCE)
+    # Another hub with the same key refuses it.
+    for other in (SharedSecret(SECRET, "me"), SharedSecret(SECRET, None, "hub")):
+        with pytest.raises(Unauthenticated):
+            await other.verify(issued)
+
+
+@pytest.mark.parametrize(
+    ("claims", "email"),
+    [
+        ({"email": "a@b"}, "a@b"),
+        ({"email": "a@b", "email_verified": True}, "a@b"),
+        ({"email": "a@b", "email_verified": False}, None),
+        ({"email": "a@b", "email_verified": "false"}, None),
+        ({"email": "ab"}, None),
+        ({"email": ["a@b"]}, None),
+        ({}, None),
+    ],
+    ids=str,
+)
+async def test_an_email_counts_unless_its_issuer_did_not_verify_it(
+    claims: dict[str, Any], email: str | None
+) -> None:
+    assert (await SharedSecret(SECRET).verify(shared(**claims))).email == email
 
 
 @pytest.mark.parametrize("exp", [10**12, 10**40, -(10**40), 1e308, "4000000000", True], ids=str)

@@ -99,6 +99,7 @@ def test_hello_and_heartbeat_have_every_number_even_zero() -> None:
 def test_signs_of_life_over_sse_move_no_cursor() -> None:
     assert rendering.heartbeat_sse(7) == b'event: heartbeat\ndata: {"last_seq":7,"progress":""}\n\n'
     assert rendering.hello_sse(HEAD).startswith(b"event: hello\ndata: {")
+    assert rendering.hello_sse(HEAD, 7).startswith(b"id: 7\nevent: hello\ndata: {")
 
 
 def test_a_page_of_events_has_the_events_the_next_cursor_and_the_head() -> None:
