@@ -32,8 +32,8 @@ REFUSAL_S, CLOSE_S = 1.0, 0.2
 #: Seconds between pings, which keep intermediaries from closing the connection. A runtime that is busy with a
 #: run may not answer one: the reader decides how long a silence may last.
 PING_S = 20.0
-#: Milliseconds after which the kernel gives up a peer that acknowledges nothing, not even a ping. A peer's kernel
-#: does that for a process that is busy, too: only a peer that is gone does not.
+#: Milliseconds after which the kernel gives up a peer that acknowledges nothing, not even a ping. A peer's
+#: kernel does that for a process that is busy, too: only a peer that is gone does not.
 USER_TIMEOUT_MS = 60_000
 _NORMAL_CLOSURE = 1000
 _STATUS = re.compile(rb"HTTP/1\.[01] ([3-5]\d\d)\b")
