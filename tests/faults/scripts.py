@@ -46,6 +46,11 @@ class Script:
         places = [index for index, frame in enumerate(self.frames) if _type(frame) == "error"]
         return places[0] if places else None
 
+    @cached_property
+    def ends(self) -> bool:
+        """Whether the last frame is an `end`."""
+        return _type(self.frames[-1]) == "end"
+
     def snapshot(self, count: int) -> bytes | None:
         """What a late subscriber of a live channel gets: the last state frame with files."""
         for frame in reversed(self.frames[:count]):

@@ -392,3 +392,11 @@ def test_what_follows_the_mark_of_a_replay_is_the_beginning_of_a_connection(seed
     assert check(history) == []
     history.journal.events[place + 1].digest = "of no connection"
     assert {violation.rule for violation in check(history)} == {"hole"}
+
+
+@given(st.integers(0, 2**32))
+def test_a_run_that_publishes_no_end_may_have_a_mark_after_its_last_frame(seed: int) -> None:
+    history = _decided_by_the_state(random.Random(seed))
+    history.truth.connections.append(history.truth.frames)
+    history.truth.ends = False
+    assert check(history) == []

@@ -99,12 +99,14 @@ class Get:
 @dataclass(slots=True)
 class Truth:
     """What the runtime really did: invokes, the frames of the newest execution, what it sent on each
-    connection, and the files that the agent left."""
+    connection, and the files that the agent left. ends: the run publishes an `end`; without one, nobody can
+    know which frame was the last."""
 
     invokes: int
     frames: list[str]
     connections: list[list[str]]
     files: FileDigests
+    ends: bool = True
 
 
 @dataclass(slots=True)

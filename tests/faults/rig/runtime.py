@@ -83,6 +83,7 @@ class Job:
             "invokes": self.invokes,
             "frames": self.script.digests[:taken],
             "connections": self.connections,
+            "ends": self.script.ends,
             "files": {} if hides_files else digests_of(self.script.maps[taken - 1]),
         }
 
