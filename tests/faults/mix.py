@@ -22,6 +22,7 @@ _OF_STATE = {
     "unknown": frozenset({("failed", "upstream_lost")}),
     "lies": frozenset({("failed", "deadline_exceeded")}),
 }
+_LOST = frozenset({("failed", "upstream_lost")})
 #: Waits for a bound on purpose.
 _SLOW = frozenset({"silent death"})
 #: Seconds after which somebody cancels a run that asks.
@@ -68,6 +69,9 @@ class Mix:
             await self._rig.cancel(run)
         await self._rig.end([run], within_s=150)
         more = _BROKEN_WAYS | _OF_STATE.get(run.persona.state, frozenset())
+        if run.persona.kind == "live" and run.persona.state != "honest":
+            # The last frames may be lost with a connection, and only the state has the files.
+            more |= _LOST
         # The rig's own connection is hit by the faults as well: it tries again.
         self.result.add(await self._rig.check(run, more))
 

@@ -21,6 +21,7 @@ from tests.support.hub import finished, start
 from tests.support.processes import hub_environment, running
 from tests.support.redis_server import redis_server
 from tests.support.runtime import (
+    CLOSE,
     END,
     Answer,
     Runtime,
@@ -118,17 +119,11 @@ async def test_a_frame_above_16_mib_is_marked_as_lost_and_the_run_goes_on(databa
 async def test_a_frame_above_16_mib_in_a_replay_does_not_keep_the_run_from_its_end(
     database: str, pool: Any
 ) -> None:
-    large = token_frame("x" * (17 * MIB))
-    script = ScriptedRuntime(
-        [
-            [token_frame("a"), large, token_frame("b"), "close"],
-            [token_frame("a"), large, token_frame("b"), END],
-        ],
-        states=[{"status": "running"}],
-    )
+    frames = [token_frame("a"), token_frame("x" * (17 * MIB)), files_frame(a="1")]
+    script = ScriptedRuntime([[*frames, CLOSE], [*frames, END]], states=[{"status": "running"}])
     async with serve_runtime(script) as url, driven(url, database, pool, runtime_profile="full") as on:
         proposal, events = await on.outcome(await on.start())
-    assert proposal.status.value == "completed"
+    assert verdict(proposal) == ("completed", None, {"/a": "1"})
     reasons = [event.kind.reason.name for event in events if isinstance(event.kind, Discontinuity)]
     assert reasons == ["FRAME_TOO_LARGE", "RECONNECTED", "FRAME_TOO_LARGE"]
 

@@ -88,7 +88,9 @@ def _verdict(history: History) -> Found:
         yield "invoke", f"{truth.invokes} invokes for {journal.attempt} recorded attempts"
     # A run that failed keeps what was seen of it: all, once its last frames were seen.
     seen = {event.digest for event in journal.events}
-    owed = journal.outcome == "completed" or bool(seen & set(truth.frames[-2:]))
+    # Unless it failed because its last frames were lost: then those may hold the last files.
+    seen_last = journal.reason != "upstream_lost" and bool(seen & set(truth.frames[-2:]))
+    owed = journal.outcome == "completed" or seen_last
     if truth.invokes and owed and journal.reason not in _NOT_INVOKED and journal.files != truth.files:
         wrong = sorted(
             path
