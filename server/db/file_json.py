@@ -89,9 +89,11 @@ def file_from_json(form: Mapping[str, Any], content: bytes | None = None) -> Fil
     if content is None:
         text = "\n".join(form["content"])
         content = base64.b64decode(text, validate=True) if binary else text_bytes(text)
-    times = {name: _unescape(form[name]) if name in escaped else form.get(name) for name in _TIMES}
+    created_at, modified_at = (
+        _unescape(form[name]) if name in escaped else form.get(name) for name in _TIMES
+    )
     extra = {unescape_name(name): text for name, text in form.get("extra", {}).items()}
-    return File(content, not binary or "content" in escaped, **times, extra=extra)
+    return File(content, not binary or "content" in escaped, created_at, modified_at, extra)
 
 
 def rejected_to_jsonb(rejected: Sequence[RejectedFile]) -> str | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -17,11 +17,11 @@ from opentelemetry.propagate import inject
 from opentelemetry.trace import SpanKind
 
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
-from server.domain.proposals.files import File, NotAFile, parse_file
 from server.domain.runs.runtime import AdmitFrame, Frames, Invocation, RuntimeState, admit_at_once
 from server.encoding.json_text import dump
 from server.runtime import jsontext
 from server.runtime.breaker import Breaker
+from server.runtime.file_maps import file_entries, state_files
 from server.runtime.refusals import refusal_reason
 from server.runtime.thread_ids import BadThreadId, path_segment, thread_id_in
 from server.runtime.websocket import HandshakeRefused, NoWebSocket, open_websocket
@@ -238,21 +238,9 @@ def _state(answer: bytes) -> RuntimeState | None:
     if word is None:
         return None
     error = fields.get("error", b"null")
+    entries = file_entries(fields.get("generated_files", b"null"))
     return RuntimeState(
         jsontext.printable(word, 100),
-        _files(fields.get("generated_files", b"null")),
+        None if entries is None else state_files(entries),
         None if error == b"null" else jsontext.error_message(error),
     )
-
-
-def _files(text: bytes) -> Mapping[str, File] | None:
-    entries: dict[str, Any] | None = jsontext.members(text)
-    if entries is None:
-        return None
-    files = {}
-    for path, value in entries.items():
-        try:
-            files[path] = parse_file(jsontext.lenient_value(value))
-        except NotAFile:
-            continue
-    return files

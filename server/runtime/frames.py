@@ -20,7 +20,7 @@ from server.domain.journal.events import (
     UnreadFile,
     UpstreamFrame,
 )
-from server.domain.proposals.files import File, FileSet, NotAFile, parse_file
+from server.domain.proposals.files import File, FileSet, NotAFile
 from server.domain.runs.runtime import Interpretation, UpstreamError
 from server.encoding.frame_delta import (
     FILES_PLACEHOLDER,
@@ -31,6 +31,7 @@ from server.encoding.frame_delta import (
 )
 from server.encoding.json_text import dump
 from server.runtime import graphs, jsontext
+from server.runtime.file_maps import file_entries, read_file
 from server.runtime.message_list import MessageList
 from server.runtime.poller import is_poll_summary, progress_text
 from server.runtime.todos import read_todos
@@ -120,17 +121,22 @@ class Interpreter:
         elif isinstance(kind, StateUpdate):
             if form is Encoding.STATE:
                 self._restore_state()
+            else:
+                self._unread |= {unread.path: unread.json.encode() for unread in kind.unread_files}
             for change in kind.files:
                 self._put(change.path, change.file)
             self._files_seen = self._files_seen or bool(kind.files)
 
     def adopt(self, files: Mapping[str, File]) -> tuple[EventKind, ...]:
         """Apply the files of a state answer. Returns the events that record the change."""
-        changes = self._difference(files, ())
+        unread = {path: file.content for path, file in files.items() if file.unreadable}
+        readable = {path: file for path, file in files.items() if not file.unreadable}
+        changes, new = self._difference(readable, unread.keys()), self._note_unread(unread)
         self._files_seen = True
-        if not changes:
+        if not changes and not new:
             return ()
-        return (StateUpdate(message_count=len(self._messages.messages), files=changes),)
+        count = len(self._messages.messages)
+        return (StateUpdate(message_count=count, files=changes, unread_files=new),)
 
     def _uninterpreted(
         self, frame: bytes, event_type: str, reason: FrameReason, error: UpstreamError | None = None
@@ -145,7 +151,7 @@ class Interpreter:
         if progress is not None:
             return Interpretation(progress=progress)
         rest, skeleton = graphs.state_members(top, data), dict(data)
-        files = jsontext.members(data["files"]) if "files" in data else None
+        files = file_entries(data["files"]) if "files" in data else None
         polled = is_poll_summary(data, files)
 
         messages: tuple[MessageChange, ...] = ()
@@ -188,18 +194,21 @@ class Interpreter:
                 files[path] = self._files[path]
             elif text != b"null":
                 try:
-                    files[path] = parse_file(jsontext.lenient_value(text))
+                    files[path] = read_file(text)
                 except NotAFile:
                     unread[path] = text
         changes = self._difference(files, unread.keys())
         self._file_texts = {path: entries[path] for path in files}
-        new = tuple(
+        return changes, self._note_unread(unread)
+
+    def _note_unread(self, unread: dict[str, bytes]) -> tuple[UnreadFile, ...]:
+        """Replace the entries that are not files. Returns the new ones in path order."""
+        known, self._unread = self._unread, unread
+        return tuple(
             UnreadFile(path, text.decode())
             for path, text in sorted(unread.items())
-            if self._unread.get(path) != text
+            if known.get(path) != text
         )
-        self._unread = unread
-        return changes, new
 
     def _difference(self, files: Mapping[str, File], unread: Collection[str]) -> tuple[FileChange, ...]:
         """Replace the files by `files`. Returns the changes in path order. Files at `unread` paths stay."""

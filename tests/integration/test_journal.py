@@ -386,5 +386,7 @@ async def test_runs_go_on_though_the_database_has_another_default_isolation_leve
                 *(log.flush() for log in logs), runs.renew([(one.thread_id, one.fence) for one in leases])
             )
         for log in logs:
-            await journal.finish(log, b"end", b"", outcome=Outcome.COMPLETED, files={}, failure=None)
+            await journal.finish(
+                log, b"end", b"", outcome=Outcome.COMPLETED, files=ProposalFiles(), failure=None
+            )
             assert len(told.events(log.thread_id)) == 51

@@ -224,7 +224,9 @@ async def test_an_answer_without_end_is_bounded() -> None:
                 "status": "completed",
                 "generated_files": {"/a": "x", "/b": 7, "/c": None, "/d": {"content": ["y"]}},
             },
-            RuntimeState("completed", {"/a": File(b"x"), "/d": File(b"y")}),
+            RuntimeState(
+                "completed", {"/a": File(b"x"), "/b": File(b"7", unreadable=True), "/d": File(b"y")}
+            ),
         ),
         ({"status": "failed", "error": {"message": "broke"}}, RuntimeState("failed", error="broke")),
         ({"status": "failed", "error": "late"}, RuntimeState("failed", error="late")),

@@ -35,7 +35,8 @@ class File:
 
     content: the bytes. is_text: whether they are text (then valid UTF-8, except for lone surrogates).
     created_at, modified_at: as the runtime spells them, a value that is not a string as its JSON text; None
-    when it sent none. extra: the runtime's other members, name to JSON text.
+    when it sent none. extra: the runtime's other members, name to JSON text. unreadable: it is an entry of a
+    state answer that is not a file in any known form; its content is the entry's JSON text.
     """
 
     content: bytes
@@ -43,6 +44,7 @@ class File:
     created_at: str | None = None
     modified_at: str | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
+    unreadable: bool = False
 
     @cached_property
     def text(self) -> str:
