@@ -64,7 +64,7 @@ class WatchStreams:
     async def _send(self, subscription: Subscription, max_event_bytes: int, context: Context) -> None:
         await self._writer.write(context, rendering.hello(subscription.topic.head))
         while True:
-            match await subscription.step():
+            match await subscription.step_when_available():
                 case Heartbeat(last_seq, progress):
                     await self._writer.write(context, rendering.heartbeat(last_seq, progress))
                 case ReconnectElsewhere(after_s):

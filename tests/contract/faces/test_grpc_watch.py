@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import grpc
 import grpc.aio
 import pytest
@@ -122,6 +123,32 @@ async def test_a_watch_and_pages_give_the_same_events(hub: GrpcHub) -> None:
             break
     assert paged == events
     assert page.position.last_seq == len(events)
+
+
+async def test_a_watch_stays_open_while_the_database_is_away(database: str, hub: GrpcHub) -> None:
+    ann = hub.caller()
+    refinement = await ann.start()
+    events = await ann.events(refinement.thread_id)
+    kill = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND query LIKE '%FROM events%'"
+    )
+    blocker = await asyncpg.connect(database)
+    admin = await asyncpg.connect(database)
+    try:
+        async with blocker.transaction():
+            await blocker.execute("LOCK TABLE events")
+            call = ann.watch(refinement.thread_id)
+            assert (await call.read()).hello.last_seq == len(events)
+            killed = 0
+            async with asyncio.timeout(20):
+                while killed < 2:
+                    killed += len(await admin.fetch(kill))
+                    await asyncio.sleep(0.01)
+        assert await rest_of(call) == events
+    finally:
+        await blocker.close()
+        await admin.close()
 
 
 async def test_a_cancelled_watch_frees_its_place(hub: GrpcHub) -> None:
