@@ -44,6 +44,9 @@ class PostgresUserStore(UserStore):
         if row["disabled_at"] is not None:
             self._checked_at.pop(key, None)
             raise PermissionDenied("this user is disabled")
+        if principal.email is not None and row["email"] != principal.email:
+            async with piccolo_connection(self._pool):
+                await Users.update({Users.email: principal.email}).where(Users.id == principal.user_id)
         self._checked_at[key] = now
         self._checked_at.move_to_end(key)
         while len(self._checked_at) > self._max_remembered:
@@ -52,7 +55,7 @@ class PostgresUserStore(UserStore):
 
 async def _find(principal: Principal) -> dict[str, Any] | None:
     """The row with the principal's id."""
-    query = Users.select(Users.subject, Users.disabled_at).where(Users.id == principal.user_id)
+    query = Users.select(Users.subject, Users.email, Users.disabled_at).where(Users.id == principal.user_id)
     row: dict[str, Any] | None = await query.first()
     return row
 

@@ -49,6 +49,15 @@ async def test_a_disabled_user_is_refused_within_a_minute_and_accepted_once_enab
     await users.ensure_user(ann, NOON + TRUSTED_FOR)
 
 
+async def test_the_email_is_the_one_of_the_newest_token_that_has_one(pool: Any) -> None:
+    users, user_id, subject = PostgresUserStore(pool), uuid4(), f"ann-{uuid4()}"
+    found = []
+    for minute, email in enumerate((None, "ann@example.com", None, "ann@example.org", "ann@example.org")):
+        await users.ensure_user(Principal(user_id, subject, email), NOON + timedelta(minutes=minute))
+        found.append(await pool.fetchval("SELECT email FROM users WHERE id = $1", user_id))
+    assert found == [None, *["ann@example.com"] * 2, *["ann@example.org"] * 2]
+
+
 async def test_a_user_that_was_checked_recently_is_not_queried_again(pool: Any) -> None:
     users, ann = PostgresUserStore(pool), Principal(uuid4(), f"ann-{uuid4()}")
     await users.ensure_user(ann, NOON)

@@ -186,7 +186,7 @@ async def test_the_files_that_only_the_state_has_are_kept_while_the_agent_waits(
     assert any(isinstance(event.kind, Discontinuity) for event in events)
 
 
-# Frames behind the end.
+# Frames after the end.
 
 
 async def test_frames_behind_the_end_count_and_the_terminal_event_stays_the_last(

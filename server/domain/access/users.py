@@ -12,7 +12,8 @@ class UserStore(Protocol):
     """The people and services that have called."""
 
     async def ensure_user(self, principal: Principal, now: datetime) -> None:
-        """Make sure that the principal has a row. A recent check is reused, without a query.
+        """Make sure that the principal has a row, with the email of its token if that has one. A recent check
+        is reused, without a query.
 
         Raises PermissionDenied for a disabled user, and for a subject that belongs to another user.
         """

@@ -1,0 +1,181 @@
+"""The reconnect loops of docs/howto, run as they are written there, while their connections keep breaking."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.hub import RunningHub, running_hub, start
+from tests.support.proxy import Proxy, proxy
+
+HOWTO = Path(__file__).parents[2] / "docs" / "howto"
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+NODE = shutil.which("node")
+#: A run of some seconds, so that there is something to break.
+PROMPT = "[[replay:short_run speed=0.3]]"
+ALL = list(range(1, 53))
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The code blocks of a page in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", (HOWTO / page).read_text(), re.M | re.S)
+
+
+@dataclass
+class Breaking:
+    """A hub behind a proxy whose connections keep breaking, and a run under way."""
+
+    hub: RunningHub
+    proxy: Proxy
+    thread: str
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.proxy.place}"
+
+
+@pytest.fixture
+async def breaking(database: str) -> AsyncIterator[Breaking]:
+    async with running_hub(database) as hub, proxy(int(hub.http.rpartition(":")[2])) as way:
+        async with hub.client() as client:
+            started = await start(client, PROMPT)
+        cutting = asyncio.create_task(_break(way))
+        try:
+            yield Breaking(hub, way, started["thread_id"])
+        finally:
+            cutting.cancel()
+        assert way.broken > 3
+
+
+async def _break(way: Proxy) -> None:
+    while True:
+        for how in ("reset", "close", "half-close"):
+            await asyncio.sleep(0.7)
+            way.break_all(how)  # type: ignore[arg-type]
+
+
+async def output_of(*command: str, **environment: str) -> str:
+    """The output of a command that succeeds."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={**os.environ, **environment},
+    )
+    try:
+        async with asyncio.timeout(60):
+            output = (await process.communicate())[0].decode()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert process.returncode == 0, output
+    return output
+
+
+async def test_the_loop_in_python(breaking: Breaking, tmp_path: Path) -> None:
+    loop, use = blocks("follow-from-a-program.md", "python")
+    indented = "\n".join(f"    {line}" for line in use.splitlines())
+    script = tmp_path / "loop.py"
+    script.write_text(
+        f"{loop}\nimport os\n\nasync def main():\n"
+        "    hub, thread_id = os.environ['HUB'], os.environ['THREAD']\n"
+        "    async def get_token():\n        return os.environ['TOKEN']\n"
+        f"{indented}\n\nasyncio.run(main())\n"
+    )
+    output = await output_of(
+        sys.executable,
+        str(script),
+        HUB=breaking.address,
+        THREAD=breaking.thread,
+        TOKEN=breaking.hub.token(),
+    )
+    assert [json.loads(line)["seq"] for line in output.splitlines()] == ALL
+
+
+@pytest.mark.skipif(NODE is None, reason="there is no Node")
+async def test_the_loop_with_fetch_in_node(breaking: Breaking, tmp_path: Path) -> None:
+    assert NODE is not None
+    script = tmp_path / "loop.mjs"
+    script.write_text(
+        "\n".join(blocks("connect-from-a-browser.md", "js"))
+        + "\nconst { HUB, THREAD, TOKEN } = process.env;\n"
+        "await followByFetch(HUB, async () => TOKEN, THREAD, ({ seq }) => console.log(seq));\n"
+    )
+    output = await output_of(
+        NODE, str(script), HUB=breaking.address, THREAD=breaking.thread, TOKEN=breaking.hub.token()
+    )
+    assert [int(line) for line in output.split()] == ALL
+
+
+@pytest.mark.skipif(BROWSER is None, reason="there is no Chromium")
+async def test_the_loops_in_a_browser_on_another_origin(breaking: Breaking, tmp_path: Path) -> None:
+    given = json.dumps([breaking.address, breaking.hub.token(), breaking.thread])
+    script = "\n".join(blocks("connect-from-a-browser.md", "js")) + (
+        f"\nconst [hub, token, thread] = {given};\n"
+        "const found = {};\n"
+        "const all = Object.entries({ follow, followEvents, followByFetch }).map(async ([name, loop]) => {\n"
+        "  found[name] = [];\n"
+        "  await loop(hub, async () => token, thread, ({ seq }) => found[name].push(seq));\n"
+        "});\n"
+        "Promise.all(all).then(() => found, String).then((body) =>\n"
+        '  fetch("/result", { method: "POST", body: JSON.stringify(body) }));\n'
+    )
+    async with page_of(script) as (address, result):
+        assert BROWSER is not None
+        browser = await asyncio.create_subprocess_exec(
+            BROWSER,
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            address,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            async with asyncio.timeout(90):
+                found = await result
+        finally:
+            browser.terminate()
+            await browser.wait()
+    assert found == dict.fromkeys(("follow", "followEvents", "followByFetch"), ALL)
+
+
+@asynccontextmanager
+async def page_of(script: str) -> AsyncIterator[tuple[str, asyncio.Future[Any]]]:
+    """A page with a script, and what the script posts to `/result`."""
+    result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    page = f"<!doctype html>\n<script>\n{script}</script>\n".encode()
+
+    async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            length = re.search(r"(?i)content-length: (\d+)", head)
+            if head.startswith("POST /result ") and length is not None and not result.done():
+                result.set_result(json.loads(await reader.readexactly(int(length[1]))))
+            body = page if head.startswith("GET / ") else b""
+            writer.write(
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nConnection: close\r\n"
+                b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+            )
+            await writer.drain()
+        except (asyncio.IncompleteReadError, OSError):
+            pass  # a connection that the browser opened ahead
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(_serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", result
