@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from server.cli.printable import printable
+
 #: The command ran, and something failed.
 FAILED = 1
 #: Wrong arguments or settings.
@@ -27,4 +29,9 @@ class CommandError(click.ClickException):
     def show(self, file: object = None) -> None:
         """Print the messages."""
         for message in self.messages:
-            click.echo(f"ideo: {message}", err=True)
+            notice(message)
+
+
+def notice(message: str) -> None:
+    """Print a line for people on standard error, whatever the output is."""
+    click.echo(f"ideo: {printable(message)}", err=True)
