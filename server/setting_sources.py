@@ -38,25 +38,29 @@ def read_sources(*, dev: bool) -> list[str]:
     dev: also for a command of development, which reads `.env` of the working directory.
     """
     problems = []
-    for read in (_read_secrets, _read_lines, _read_secrets):
+    try:
+        _read_lines(dev=dev or os.environ.get("IDEO_ENV") == "dev")
+    except SourceError as error:
+        problems.append(str(error))
+    # After the lines: one of them may name the file of a secret.
+    for name in SECRETS:
         try:
-            read(dev or os.environ.get("IDEO_ENV") == "dev")
+            _read_secret(name)
         except SourceError as error:
             problems.append(str(error))
-    return [*dict.fromkeys(problems)]
+    return problems
 
 
-def _read_secrets(_dev: bool) -> None:
-    for name in SECRETS:
-        path = os.environ.get(f"{name}_FILE")
-        if path and name not in os.environ:
-            text = _text_of(Path(path), f"{name}_FILE").strip()
-            if not text:
-                raise SourceError(f"{name}_FILE: the file is empty")
-            os.environ[name] = text
+def _read_secret(name: str) -> None:
+    path = os.environ.get(f"{name}_FILE")
+    if path and name not in os.environ:
+        text = _text_of(Path(path), f"{name}_FILE").strip()
+        if not text:
+            raise SourceError(f"{name}_FILE: the file is empty")
+        os.environ[name] = text
 
 
-def _read_lines(dev: bool) -> None:
+def _read_lines(*, dev: bool) -> None:
     named = os.environ.get(ENV_FILE)
     path, name = Path(named or DEFAULT_ENV_FILE), ENV_FILE if named else DEFAULT_ENV_FILE
     if not named and not (dev and path.exists()):

@@ -19,7 +19,7 @@ from rich.console import Console
 from server.auth.secret_file import SecretFileError, create_secret
 from server.auth.tokens import SharedSecret
 from server.cli import exit_codes
-from server.cli.database import open_database
+from server.cli.database import embedded_dir, open_database
 from server.cli.environment import read_settings
 from server.cli.event_loop import ending_when_cancelled, run_command, serve_until_stopped, until_stopped
 from server.cli.exit_codes import CommandError, notice
@@ -124,7 +124,7 @@ def _secret(settings: Settings) -> str:
 async def _database(settings: Settings, say: Callable[[str], None]) -> AsyncIterator[str]:
     """The DSN of a migrated database."""
     if settings.database_url is None:
-        say(f"Starting PostgreSQL in {printable(str(settings.data_dir / 'postgres'))}")
+        say(f"Starting PostgreSQL in {printable(str(embedded_dir(settings)))}")
     else:
         say("Using the PostgreSQL of DATABASE_URL")
     # Without sync, a crash of the machine in the first seconds may cost the new database, but no later data.

@@ -14,6 +14,7 @@ from typing import NoReturn
 import click
 
 from server.cli import exit_codes
+from server.cli.database import embedded_dir
 from server.cli.doctor import database, machine, services
 from server.cli.doctor.finding import Check, Finding
 from server.cli.event_loop import run_command, until_stopped
@@ -69,7 +70,9 @@ def run(*, as_json: bool) -> NoReturn:
 async def _examine(settings: Settings, *, as_json: bool) -> int:
     wrong = 0
     dsn = (
-        settings.database_url.get_secret_value() if settings.database_url else running_dsn(settings.data_dir)
+        settings.database_url.get_secret_value()
+        if settings.database_url
+        else running_dsn(embedded_dir(settings))
     )
     async for finding in examine(settings, dsn):
         _print(finding, as_json=as_json)
