@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from server.cli.printable import printable
@@ -33,5 +35,8 @@ class CommandError(click.ClickException):
 
 
 def notice(message: str) -> None:
-    """Print a line for people on standard error, whatever the output is."""
-    click.echo(f"ideo: {printable(message)}", err=True)
+    """Print a line for people on standard error, whatever the output is.
+
+    Not with click, which writes UTF-8 to a terminal that has another encoding.
+    """
+    print(f"ideo: {printable(message)}", file=sys.stderr, flush=True)

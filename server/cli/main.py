@@ -54,7 +54,7 @@ def dev(once: bool, demo: bool | None, verbose: bool) -> None:
     Without DEEPAGENTS_RUNTIME_URL a runtime replays recorded runs; without DATABASE_URL a PostgreSQL server
     of its own has its data in IDEO_DATA_DIR.
     """
-    click.echo("Loading the hub …")
+    print("Loading the hub …", flush=True)
     from server.cli import dev as command
 
     command.run(once=once, demo=demo, verbose=verbose)

@@ -194,7 +194,7 @@ async def test_a_hub_that_is_away_is_told_at_once_and_with_each_try(host: str) -
         await watch.shows("trying again in 1.")
         watch.types(CTRL_C)
         assert await watch.ended() == 130
-    assert_sentence(watch.text.replace("^C", "").replace("\r\n", "\n"), url, "ideo watch x --after 0")
+    assert_sentence(watch.plain.replace("^C", ""), url, "ideo watch x --after 0")
 
 
 # --- Settings ------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -42,10 +43,15 @@ class Terminal:
         self.text += data.decode(errors="replace")
         self._changed.set()
 
+    @property
+    def plain(self) -> str:
+        """What it showed, without colours."""
+        return re.sub(r"\x1b\[[0-9;]*m", "", self.text).replace("\r\n", "\n")
+
     async def shows(self, text: str) -> None:
         """Wait until it has shown a text."""
         async with asyncio.timeout(SHOW_S):
-            while text not in self.text:
+            while text not in self.plain:
                 self._changed.clear()
                 await self._changed.wait()
 

@@ -11,8 +11,6 @@ import sys
 from collections.abc import AsyncIterator
 from typing import NoReturn
 
-import click
-
 from server.cli import exit_codes
 from server.cli.database import embedded_dir
 from server.cli.doctor import database, machine, services
@@ -78,7 +76,7 @@ async def _examine(settings: Settings, *, as_json: bool) -> int:
         _print(finding, as_json=as_json)
         wrong += not finding.ok
     if not as_json:
-        click.echo(f"{wrong} to fix" if wrong else "everything is ok")
+        print(f"{wrong} to fix" if wrong else "everything is ok")
     return exit_codes.FAILED if wrong else 0
 
 
@@ -131,8 +129,8 @@ def findings_about_names() -> list[Finding]:
 def _print(finding: Finding, *, as_json: bool) -> None:
     if as_json:
         line = {"check": finding.check, "ok": finding.ok, "message": finding.message, "fix": finding.fix}
-        click.echo(json_line(line))
+        print(json_line(line))
         return
-    click.echo(f"{'ok' if finding.ok else 'BAD':3}  {finding.check:12} {printable(finding.message)}")
+    print(f"{'ok' if finding.ok else 'BAD':3}  {finding.check:12} {printable(finding.message)}")
     if not finding.ok:
-        click.echo(f"     {'':12} fix: {printable(finding.fix)}")
+        print(f"     {'':12} fix: {printable(finding.fix)}")
