@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import shutil
+import sys
+from pathlib import Path
 from typing import NoReturn
 
 from rich.console import Console
@@ -75,5 +78,8 @@ def _show(message: dict[str, object], view: RefinementView, console: Console, *,
 
 
 def _command(thread_id: str, after: int, url: str, *, as_json: bool) -> str:
-    arguments = ["ideo", "watch", thread_id, "--after", str(after)]
+    """The command that continues, by the name with which this one was started."""
+    called = sys.argv[0]
+    by_path = Path(called).name in ("ideo", "ide-orchestrator") and shutil.which(Path(called).name) != called
+    arguments = [called if by_path else "ideo", "watch", thread_id, "--after", str(after)]
     return shlex.join([*arguments, *(["--url", url] if url else []), *(["--json"] if as_json else [])])
