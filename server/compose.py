@@ -15,7 +15,7 @@ from server.core import open_core
 from server.db.migrate import status as migration_status
 from server.domain.crash_points import arm
 from server.grpc.app import GrpcFace, GrpcLimits, create_grpc_server
-from server.grpc.transport import Tls, server_credentials
+from server.grpc.transport import server_credentials
 from server.http.app import create_http_app
 from server.http.options import HttpOptions
 from server.http.origins import Origins
@@ -37,8 +37,41 @@ from server.settings import Settings
 from server.supervision import supervise
 
 
-class NotMigrated(Exception):
+class StartError(Exception):
+    """The hub cannot start. The text says why, and what to do."""
+
+
+class NotMigrated(StartError):
     """The database's schema is not the one that this version needs."""
+
+
+class CannotListen(StartError):
+    """An address to listen on is taken, not this machine's, or not permitted. `setting`: its port's."""
+
+    def __init__(self, setting: str, host: str, port: int, reason: str) -> None:
+        shown = f"[{host}]" if ":" in host else host
+        super().__init__(
+            f"cannot listen on {shown}:{port} ({reason}): stop the program that listens there, or change "
+            f"{setting} (0 takes a free port) or IDEO_HOST"
+        )
+        self.setting = setting
+
+
+def check_ports(settings: Settings) -> None:
+    """Raises CannotListen when the hub could not listen now."""
+    http, grpc = settings.http_port, settings.grpc_port
+    if http and http == grpc:
+        raise CannotListen("IDEO_GRPC_PORT", settings.host, grpc, "it is the port of IDEO_HTTP_PORT, too")
+    _listener(settings, "IDEO_HTTP_PORT", http).close()
+    _listener(settings, "IDEO_GRPC_PORT", grpc).close()
+
+
+def _listener(settings: Settings, setting: str, port: int) -> socket.socket:
+    try:
+        return listening_socket(settings.host, port)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise CannotListen(setting, settings.host, port, reason) from None
 
 
 async def check_schema(dsn: str) -> None:
@@ -52,14 +85,18 @@ async def check_schema(dsn: str) -> None:
 async def open_hub(
     settings: Settings, *, dsn: str, runtime_url: str, verifier: TokenVerifier
 ) -> AsyncIterator[Hub]:
-    """The hub, listening. When the block ends it drains: new work is refused, runs are handed over."""
+    """The hub, listening. When the block ends it drains: new work is refused, runs are handed over.
+
+    Raises StartError, before any work has begun.
+    """
     if settings.crash_point is not None:
         arm(settings.crash_point)
+    check_ports(settings)
     await check_schema(dsn)
     async with contextlib.AsyncExitStack() as stack:
         if settings.traces:
             stack.enter_context(tracing(replica=f"{socket.gethostname()}:{os.getpid()}"))
-        listener = listening_socket(settings.host, settings.http_port)
+        listener = _listener(settings, "IDEO_HTTP_PORT", settings.http_port)
         stack.callback(listener.close)
         core = await stack.enter_async_context(
             open_core(settings, dsn=dsn, runtime_url=runtime_url, verifier=verifier)
@@ -91,7 +128,7 @@ async def open_hub(
             ),
             peers=frozenset(settings.grpc_allowed_sans),
         )
-        grpc_port = _bind(rpc, f"{host}:{settings.grpc_port}", tls_files(settings))
+        grpc_port = _bind(rpc, settings, host)
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         core.background.add_done_callback(lambda task: report_failure(task, failed))
         await rpc.start()
@@ -117,8 +154,12 @@ def _metrics_exporter(core: Core, settings: Settings) -> MetricsExporter:
     return MetricsExporter(read_gauges, core.metrics, thread_labels=settings.metrics_threads)
 
 
-def _bind(rpc: GrpcFace, address: str, tls: Tls | None) -> int:
-    """Bind the face to an address. Returns the port."""
-    if tls is None:
-        return rpc.server.add_insecure_port(address)
-    return rpc.server.add_secure_port(address, server_credentials(tls))
+def _bind(rpc: GrpcFace, settings: Settings, host: str) -> int:
+    """Bind the face to its address. Returns the port. Raises CannotListen."""
+    address, tls = f"{host}:{settings.grpc_port}", tls_files(settings)
+    try:
+        if tls is None:
+            return rpc.server.add_insecure_port(address)
+        return rpc.server.add_secure_port(address, server_credentials(tls))
+    except RuntimeError as error:
+        raise CannotListen("IDEO_GRPC_PORT", host, settings.grpc_port, "gRPC could not take it") from error

@@ -164,6 +164,8 @@ async def open_core(
             metrics=metrics,
         )
         stack.push_async_callback(stop_task, core.background)
+        # The background begins, so that each of its parts is awaited even when the hub stops at once.
+        await asyncio.sleep(0)
         yield core
 
 

@@ -1,4 +1,4 @@
-"""The settings, and the only reader of the environment.
+"""The settings, and the only reader of the environment, with setting_names.py and setting_sources.py.
 
 All mistakes are reported at once, by the name of the environment variable and without its value. The
 descriptions here make docs/reference/settings.md.
@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from server.setting_names import DEBUG, old_names_in_use
+from server.setting_sources import ENV_FILE, SECRETS
 from server.setting_values import (
     Headers,
     HttpUrl,
@@ -240,22 +242,6 @@ class ClientSettings(BaseSettings):
     """the token for calls of the hub"""
 
 
-#: Names of the first release, which are read where the present name is not set.
-RENAMED = {
-    "IDEO_RUN_LONGEST_S": "IDEO_RUN_MAX_DURATION_S",
-    "IDEO_LIVE_RUNS": "IDEO_MAX_ACTIVE_RUNS",
-    "IDEO_STREAMS": "IDEO_MAX_STREAMS",
-    "IDEO_CONNECTIONS": "IDEO_MAX_CONNECTIONS",
-    "IDEO_GRPC_CALLS": "IDEO_GRPC_MAX_CALLS",
-    "IDEO_GRPC_PEERS": "IDEO_GRPC_ALLOWED_SANS",
-    "IDEO_GRPC_CONNECTION_AGE_S": "IDEO_GRPC_MAX_CONNECTION_AGE_S",
-    "IDEO_CREATES_PER_MINUTE": "IDEO_MAX_CREATES_PER_MINUTE",
-    "IDEO_DATABASE_POOL": "IDEO_DATABASE_MAX_CONNECTIONS",
-    "IDEO_JOURNAL_DAYS": "IDEO_JOURNAL_RETENTION_DAYS",
-    "IDEO_QUEUE_MIB": "IDEO_MAX_QUEUE_MIB",
-    "IDEO_WINDOW_MIB": "IDEO_MAX_WINDOW_MIB",
-}
-
 #: Settings that require others.
 _REQUIRES = {
     "IDEO_JWKS_URL": ("IDEO_JWT_ISSUER", "IDEO_JWT_AUDIENCE"),
@@ -266,9 +252,11 @@ _REQUIRES = {
 }
 
 
-def old_names_in_use() -> dict[str, str]:
-    """The old names that the environment has, each with the present name."""
-    return {old: new for old, new in RENAMED.items() if old in os.environ}
+def known_names() -> frozenset[str]:
+    """The names that the hub reads from the environment, except old ones."""
+    fields = (*Settings.model_fields.values(), *ClientSettings.model_fields.values())
+    files = (f"{name}_FILE" for name in SECRETS)
+    return frozenset((*(str(field.validation_alias) for field in fields), *files, ENV_FILE, DEBUG))
 
 
 def load(*, require: tuple[str, ...] = (), in_prod: tuple[str, ...] = (), **overrides: Any) -> Settings:

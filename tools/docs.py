@@ -22,7 +22,9 @@ from google.protobuf.descriptor_pb2 import (
 from pydantic import BaseModel
 
 from server.observability.metrics import COUNTERS, GAUGES, HISTOGRAMS, PREFIX, SOCKETS
-from server.settings import RENAMED, ClientSettings, Settings
+from server.setting_names import RENAMED
+from server.setting_sources import SECRETS
+from server.settings import ClientSettings, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -45,6 +47,21 @@ _CLIENT_SETTINGS = """
 
 `ideo refine` and `ideo watch` also read:
 
+"""
+_SOURCES = """
+## Files
+
+A secret may be in a file of its own: `NAME_FILE` is the path of the file, whose text is the value without the
+white space around it. It works for SECRETS.
+
+Any setting may be a line `NAME=value` of the file that `IDEO_ENV_FILE` names. Without it, `ideo dev` and
+`ideo token`, and with `IDEO_ENV=dev` in the environment every command, read the file `.env` of the working
+directory if there is one. A variable of the environment counts first, then `NAME_FILE`, then the line. A file
+that is named and cannot be read ends the command with exit code 2.
+
+A variable that begins with `IDEO_` and is not a setting, such as a misspelt one, is named at start with the
+setting that it resembles, and is a finding of `ideo doctor`. `IDEO_DEBUG=1` makes a command that meets an
+unexpected error show where it came from.
 """
 _OLD_NAMES = """
 ## Old names
@@ -132,7 +149,8 @@ def settings_page() -> str:
     """The page of the settings, in the order of their class."""
     old_names = [f"| `{old}` | `{new}` |" for old, new in RENAMED.items()]
     tables = [_SETTINGS, settings_table(Settings), _CLIENT_SETTINGS, settings_table(ClientSettings)]
-    return "".join(tables) + _OLD_NAMES + "\n".join(old_names) + "\n"
+    sources = _SOURCES.replace("SECRETS", ", ".join(f"`{name}`" for name in SECRETS))
+    return "".join(tables) + sources + _OLD_NAMES + "\n".join(old_names) + "\n"
 
 
 def settings_table(settings: type[BaseModel]) -> str:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 from server.cli.exit_codes import CommandError
 from server.embedded_postgres.process import EmbeddedServerError
 from server.embedded_postgres.server import embedded
 from server.settings import Settings
+
+
+def embedded_dir(settings: Settings) -> Path:
+    """The folder of the embedded server."""
+    return settings.data_dir / "postgres"
 
 
 @asynccontextmanager
@@ -23,7 +29,7 @@ async def open_database(settings: Settings, *, sync: bool = True) -> AsyncIterat
         return
     async with AsyncExitStack() as stack:
         try:
-            dsn = await stack.enter_async_context(embedded(settings.data_dir / "postgres", sync=sync))
+            dsn = await stack.enter_async_context(embedded(embedded_dir(settings), sync=sync))
         except EmbeddedServerError as error:
             raise CommandError(str(error)) from error
         yield dsn

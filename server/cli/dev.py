@@ -12,21 +12,22 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from rich.console import Console
 
 from server.auth.secret_file import SecretFileError, create_secret
 from server.auth.tokens import SharedSecret
 from server.cli import exit_codes
-from server.cli.database import open_database
+from server.cli.database import embedded_dir, open_database
 from server.cli.environment import read_settings
-from server.cli.event_loop import run_command, serve_until_stopped
-from server.cli.exit_codes import CommandError
+from server.cli.event_loop import ending_when_cancelled, run_command, serve_until_stopped, until_stopped
+from server.cli.exit_codes import CommandError, notice
 from server.cli.hub_client import ClientError, HubClient, open_client
+from server.cli.printable import printable
 from server.cli.refine import refine
-from server.cli.terminal import printable, show_files
-from server.compose import open_hub
+from server.cli.terminal import markup, open_console, show_files
+from server.compose import StartError, check_ports, open_hub
 from server.db import migrate
 from server.lifecycle import Hub
 from server.observability.logs import configure_logging
@@ -34,42 +35,55 @@ from server.replay.server import replay_runtime
 from server.settings import Settings
 
 DEMO_USER = "dev@example.com"
-DEMO_PROMPT = "Create a research workflow. [[replay:short_run speed=4]]"
+#: The demo has a workflow of its own: it starts nothing in the user's.
+DEMO_WORKFLOW = "demo of ideo dev"
+DEMO_PROMPT = "Create a research workflow."
+#: What the runtime of recorded runs reads from a prompt; any other runtime gets the prompt alone.
+DEMO_RECORDING = " [[replay:short_run speed=4]]"
 TOKEN_LIFETIME = timedelta(hours=12)
 
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What a developer needs to call the running hub."""
+    """What a developer needs to call the running hub. `replayed`: whether its runs are recorded ones."""
 
     hub: Hub
     token: str
     workflow_id: str
+    replayed: bool
 
 
-def run(*, once: bool, verbose: bool) -> NoReturn:
-    """Start everything, show a refinement, then (unless `once`) serve until a signal."""
+def run(*, once: bool, demo: bool | None, verbose: bool) -> NoReturn:
+    """Start everything and print the addresses, show a refinement, then (unless `once`) serve until a signal.
+
+    demo: whether a refinement is shown; None: with recorded runs, and with `once`.
+    """
     settings = read_settings(env="dev")
     configure_logging(dev=True, level=logging.INFO if verbose else logging.WARNING)
-    console = Console()
+    console = open_console()
 
-    async def _dev(stop: asyncio.Event) -> int:
-        async with open_demo(settings, console) as demo:
-            try:
-                return await serve_until_stopped(_show(demo), stop)
-            except ClientError as error:
-                raise CommandError(printable(str(error))) from None
+    async def _dev() -> int:
+        async with open_demo(settings, console) as opened:
+            return await ending_when_cancelled(_show(opened))
 
-    async def _show(demo: Demo) -> int:
-        proposal = await demo_refinement(demo, console)
-        succeeded = proposal["status"] == "completed" and bool(proposal["generated_files"])
-        if once or not succeeded:
+    async def _show(opened: Demo) -> int:
+        show_addresses(opened, console)
+        wanted = opened.replayed or once if demo is None else demo
+        succeeded = await demo_succeeds(opened, console) if wanted else True
+        if once:
             return 0 if succeeded else exit_codes.FAILED
-        show_addresses(demo, console)
-        await demo.hub.failed
+        console.print("\nCtrl-C stops everything.")
+        await asyncio.wait({opened.hub.failed})
+        notice("a part of the hub failed: the line above names it; start again")
         return exit_codes.FAILED
 
-    run_command(_dev)
+    async def _until_stopped(stop: asyncio.Event) -> int:
+        try:
+            return await (until_stopped if once else serve_until_stopped)(_dev(), stop)
+        except (StartError, ClientError) as error:
+            raise CommandError(str(error)) from None
+
+    run_command(_until_stopped)
 
 
 @contextlib.asynccontextmanager
@@ -77,10 +91,12 @@ async def open_demo(settings: Settings, console: Console) -> AsyncIterator[Demo]
     """Start the parts one after another, with a line for each, and create a demo user and workflow."""
 
     def _say(text: str) -> None:
-        console.print(f"{text} …", style="dim", markup=False, highlight=False)
+        console.print(f"{text} …", style="dim", markup=False)
 
+    check_ports(settings)
     async with contextlib.AsyncExitStack() as stack:
         dsn = await stack.enter_async_context(_database(settings, _say))
+        replayed = settings.runtime_url is None
         settings, runtime_url = await _runtime(settings, stack, _say)
         settings = settings.model_copy(update={"drain_s": 0.0})
         verifier = SharedSecret(_secret(settings), settings.jwt_issuer, settings.jwt_audience)
@@ -91,7 +107,7 @@ async def open_demo(settings: Settings, console: Console) -> AsyncIterator[Demo]
         token = verifier.issue(email=DEMO_USER, lifetime=TOKEN_LIFETIME, now=datetime.now(UTC))
         async with open_client(hub.http_address, token) as client:
             workflow_id = await demo_workflow(client)
-        yield Demo(hub, token, workflow_id)
+        yield Demo(hub, token, workflow_id, replayed)
 
 
 def _secret(settings: Settings) -> str:
@@ -108,7 +124,7 @@ def _secret(settings: Settings) -> str:
 async def _database(settings: Settings, say: Callable[[str], None]) -> AsyncIterator[str]:
     """The DSN of a migrated database."""
     if settings.database_url is None:
-        say(f"Starting PostgreSQL in {settings.data_dir / 'postgres'}")
+        say(f"Starting PostgreSQL in {printable(str(embedded_dir(settings)))}")
     else:
         say("Using the PostgreSQL of DATABASE_URL")
     # Without sync, a crash of the machine in the first seconds may cost the new database, but no later data.
@@ -132,36 +148,41 @@ async def _runtime(
 
 
 async def demo_workflow(client: HubClient) -> str:
-    """The id of the demo user's newest workflow, which is created if there is none."""
-    found = await client.call("GET", "/api/workflows?limit=1")
+    """The id of the demo's workflow, which is created if it is not among the user's newest."""
+    found = await client.call("GET", "/api/workflows?limit=200")
     for workflow in found["items"]:
-        return str(workflow["id"])
-    created = await client.call(
-        "POST", "/api/workflows", {"name": "demo", "files": {"/THE_SPEC/constitution.md": "# Constitution\n"}}
-    )
+        if workflow["name"] == DEMO_WORKFLOW:
+            return str(workflow["id"])
+    files = {"/THE_SPEC/constitution.md": "# Constitution\n"}
+    created = await client.call("POST", "/api/workflows", {"name": DEMO_WORKFLOW, "files": files})
     return str(created["id"])
 
 
-async def demo_refinement(demo: Demo, console: Console) -> dict[str, Any]:
-    """Show one refinement live, and return its proposal."""
-    console.print(f"[bold]A refinement:[/] {DEMO_PROMPT.partition(' [[')[0]}", highlight=False)
-    async with open_client(demo.hub.http_address, demo.token) as client:
-        proposal = await refine(client, demo.workflow_id, {"user_prompt": DEMO_PROMPT}, console=console)
-    console.print(f"proposal {proposal['id']} is [bold]{proposal['status']}[/]:", highlight=False)
+async def demo_succeeds(demo: Demo, console: Console) -> bool:
+    """Show one refinement live. Returns whether it completed with files; says why when the hub refused it."""
+    console.print(f"\n[bold]A refinement:[/] {DEMO_PROMPT}")
+    prompt = DEMO_PROMPT + (DEMO_RECORDING if demo.replayed else "")
+    try:
+        async with open_client(demo.hub.http_address, demo.token) as client:
+            proposal = await refine(client, demo.workflow_id, {"user_prompt": prompt}, console=console)
+    except ClientError as error:
+        notice(f"the demo refinement failed: {error}")
+        return False
+    console.print(f"proposal {markup(proposal['id'])} is [bold]{markup(proposal['status'])}[/]:")
     show_files(proposal, console)
-    return proposal
+    return proposal["status"] == "completed" and bool(proposal["generated_files"])
 
 
 def show_addresses(demo: Demo, console: Console) -> None:
     """Print the addresses and two commands that are ready to paste."""
-    console.print(f"\nHTTP  {demo.hub.http_address}\ngRPC  {demo.hub.grpc_address}", highlight=False)
-    console.print("A token for twelve hours, and a refinement of your own:\n", highlight=False)
+    console.print(f"\nHTTP  {demo.hub.http_address}\ngRPC  {demo.hub.grpc_address}")
+    console.print("A token for twelve hours, and a refinement of your own, for a second terminal:\n")
+    prompt = "Add web search" + (DEMO_RECORDING if demo.replayed else "")
     lines = (
         f"export IDEO_URL={demo.hub.http_address} IDEO_TOKEN={demo.token}",
         f"curl -sS $IDEO_URL/api/workflows/{demo.workflow_id}/refinements "
         '-H "Authorization: Bearer $IDEO_TOKEN" '
-        "-H 'Content-Type: application/json' -d '{\"user_prompt\":\"Add web search\"}'",
+        f"-H 'Content-Type: application/json' -d '{{\"user_prompt\":\"{prompt}\"}}'",
     )
     for line in lines:
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
-    console.print("\nCtrl-C stops everything.", highlight=False)
+        console.print(line, markup=False)

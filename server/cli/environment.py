@@ -1,14 +1,14 @@
-"""Reading the settings for a command, with a message for every mistake and every old name."""
+"""Reading the settings for a command, with a message for every mistake, old name and misspelt name."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import click
-
 from server.cli import exit_codes
-from server.cli.exit_codes import CommandError
-from server.settings import Settings, SettingsError, load, old_names_in_use
+from server.cli.exit_codes import CommandError, notice
+from server.setting_names import old_names_in_use, unknown_names
+from server.setting_sources import read_sources
+from server.settings import ClientSettings, Settings, SettingsError, known_names, load
 
 
 def read_settings(
@@ -16,14 +16,37 @@ def read_settings(
 ) -> Settings:
     """The settings (see `settings.load`). Raises CommandError with every mistake in them.
 
-    Prints a line on standard error for each setting that still has its old name.
+    Prints a line on standard error for each setting that still has its old name, and for each name that is
+    none of a setting.
     """
-    for old, new in old_names_in_use().items():
-        click.echo(f"ideo: {old} has been renamed: set {new} instead", err=True)
+    problems = read_sources(dev=overrides.get("env") == "dev")
+    for message in messages_about_names():
+        notice(message)
     try:
-        return load(require=require, in_prod=in_prod, **overrides)
+        settings = load(require=require, in_prod=in_prod, **overrides)
     except SettingsError as error:
-        raise settings_error(error) from None
+        raise settings_error(SettingsError([*problems, *error.problems])) from None
+    if problems:
+        raise settings_error(SettingsError(problems))
+    return settings
+
+
+def read_client_settings() -> ClientSettings:
+    """The settings of a command that calls a running hub. Raises CommandError."""
+    problems = read_sources(dev=False)
+    if problems:
+        raise settings_error(SettingsError(problems))
+    return ClientSettings()
+
+
+def messages_about_names() -> list[str]:
+    """A sentence for each old name, and for each name that no setting has."""
+    renamed = [f"{old} has been renamed: set {new} instead" for old, new in old_names_in_use().items()]
+    unknown = [
+        f"{name} is not a setting" + (f": did you mean {alike}?" if alike else ", and has no effect")
+        for name, alike in unknown_names(known_names()).items()
+    ]
+    return renamed + unknown
 
 
 def settings_error(error: SettingsError) -> CommandError:

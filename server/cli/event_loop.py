@@ -21,8 +21,9 @@ def run_command(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> No
     """Run `work` and exit with the code that it returns.
 
     Its argument is an event that SIGINT and SIGTERM set. Raises CommandError when the database is
-    unavailable or the operating system refuses something, such as a port.
+    unavailable or the operating system refuses something, such as a file.
     """
+    before = signal.getsignal(signal.SIGINT)
 
     async def _with_signals() -> int:
         stop = asyncio.Event()
@@ -39,9 +40,13 @@ def run_command(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> No
     except BrokenPipeError:
         raise  # the reader of the output has gone; click ends quietly
     except OSError as error:
-        raise CommandError(
-            f"{error.strerror or error}: {error.filename or 'check IDEO_HOST and the ports'}"
-        ) from error
+        if error.strerror is None:
+            raise  # a library's, which says nothing to a person
+        where = f": {error.filename}" if error.filename else ""
+        raise CommandError(f"{error.strerror}{where}") from error
+    finally:
+        # The loop leaves a handler behind that would end the interpreter's last steps with a traceback.
+        signal.signal(signal.SIGINT, before)
 
 
 def _unavailable(error: DatabaseUnavailable) -> CommandError:
@@ -58,13 +63,19 @@ def _unavailable(error: DatabaseUnavailable) -> CommandError:
 
 
 async def until_stopped(work: Awaitable[int], stop: asyncio.Event) -> int:
-    """Await the work and return its code. When `stop` is set first, cancel it and return INTERRUPTED."""
+    """Await the work and return its code. When `stop` is set first, cancel it and return INTERRUPTED.
+
+    Raises what the work raises, also while it is cancelled.
+    """
     task = asyncio.ensure_future(work)
     stopped = asyncio.ensure_future(stop.wait())
     await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
     if not task.done():
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.wait({task})
+        fault = None if task.cancelled() else task.exception()
+        if fault is not None:
+            raise fault
         return exit_codes.INTERRUPTED
     stopped.cancel()
     return task.result()
@@ -74,3 +85,17 @@ async def serve_until_stopped(work: Awaitable[int], stop: asyncio.Event) -> int:
     """As `until_stopped`, for commands that run until a signal: being stopped is success."""
     code = await until_stopped(work, stop)
     return 0 if code == exit_codes.INTERRUPTED else code
+
+
+async def ending_when_cancelled(work: Awaitable[int]) -> int:
+    """Await the work and return its code; when the task is cancelled, INTERRUPTED.
+
+    Where the caller closes what it opened, it does so as after any other end, and not in a cancelled task.
+    """
+    try:
+        return await work
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()
+        return exit_codes.INTERRUPTED

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
+
+from server.cli.printable import printable
 
 #: The command ran, and something failed.
 FAILED = 1
@@ -27,4 +31,12 @@ class CommandError(click.ClickException):
     def show(self, file: object = None) -> None:
         """Print the messages."""
         for message in self.messages:
-            click.echo(f"ideo: {message}", err=True)
+            notice(message)
+
+
+def notice(message: str) -> None:
+    """Print a line for people on standard error, whatever the output is.
+
+    Not with click, which writes UTF-8 to a terminal that has another encoding.
+    """
+    print(f"ideo: {printable(message)}", file=sys.stderr, flush=True)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -61,6 +63,14 @@ class ClientError(Exception):
         return self.unavailable and not self.code.startswith("runtime_")
 
 
+#: What a caller learns of a connection that ended: why, and the seconds until the next one.
+OnRetry = Callable[[str, float], None]
+
+
+class _ConnectionLost(Exception):
+    """A connection ended, or could not be made, and another one may succeed."""
+
+
 class HubClient:
     """Talks to one hub with one token."""
 
@@ -71,7 +81,7 @@ class HubClient:
 
     async def start(self, workflow_id: str, body: dict[str, Any]) -> dict[str, Any]:
         """Start a refinement exactly once, even when answers are lost. Raises ClientError."""
-        path, key = f"/api/workflows/{workflow_id}/refinements", str(uuid4())
+        path, key = f"/api/workflows/{quote(workflow_id, safe='')}/refinements", str(uuid4())
         now = asyncio.get_running_loop().time
         deadline, backoff = now() + START_TIMEOUT_S, Backoff(FIRST_RETRY_S, MAX_RETRY_S)
         while True:
@@ -90,40 +100,62 @@ class HubClient:
         headers = self._headers if key is None else {**self._headers, "Idempotency-Key": key}
         try:
             answer = await self._http.request(method, self._url + path, json=body, headers=headers)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise ClientError(
-                f"no answer from {self._url}: {type(error).__name__}", unavailable=True
+                f"the hub at {self._url} does not answer ({cause_of(error)})", unavailable=True
             ) from error
         value = _json_object(answer.content)
         if answer.is_error:
-            raise _refusal(answer, value)
+            raise _refusal(answer, value or {}, self._url)
+        if value is None:
+            raise ClientError(
+                f"{self._url} does not answer as the hub does: HTTP {answer.status_code} without JSON"
+            )
         return value
 
-    async def follow(self, thread_id: str, after: int = 0) -> AsyncIterator[dict[str, Any]]:
+    async def follow(
+        self, thread_id: str, after: int = 0, *, on_retry: OnRetry = lambda why, pause_s: None
+    ) -> AsyncIterator[dict[str, Any]]:
         """The stream's messages (WatchRefinementResponse as JSON) until the terminal event.
 
-        after: the caller's last seq. Raises ClientError when the hub refuses, or cannot be reached.
+        after: the caller's last seq. on_retry: learns of each connection that failed. Raises ClientError when
+        the hub refuses, or cannot be reached.
         """
-        address = "ws" + self._url.removeprefix("http") + f"/api/ws/refinements/{thread_id}"
-        failures, backoff = 0, Backoff(FIRST_RETRY_S, MAX_RETRY_S)
+        address = "ws" + self._url.removeprefix("http") + f"/api/ws/refinements/{quote(thread_id, safe='')}"
+        failures, backoff, why = 0, Backoff(FIRST_RETRY_S, MAX_RETRY_S), ""
         while failures < MAX_CONNECTION_FAILURES:
             failures += 1
-            async with aclosing(self._messages(f"{address}?after={after}")) as messages:
-                async for message in messages:
-                    failures = 0
-                    backoff.reset()
-                    yield message
-                    for event in message.get("batch", {}).get("events", ()):
-                        after = event["seq"]
-                        if "terminal" in event:
-                            return
-            await asyncio.sleep(backoff.next_pause_s())
-        raise ClientError("the hub cannot be reached", unavailable=True)
+            why = ""
+            try:
+                async with aclosing(self._messages(f"{address}?after={after}")) as messages:
+                    async for message in messages:
+                        failures = 0
+                        backoff.reset()
+                        yield message
+                        for event in message.get("batch", {}).get("events", ()):
+                            after = event["seq"]
+                            if "terminal" in event:
+                                return
+            except _ConnectionLost as lost:
+                why = str(lost)
+            if failures < MAX_CONNECTION_FAILURES:
+                pause_s = backoff.next_pause_s()
+                if why:
+                    on_retry(f"the hub at {self._url} {why}", pause_s)
+                await asyncio.sleep(pause_s)
+        raise ClientError(
+            f"the hub at {self._url} sent nothing on {failures} connections in a row"
+            + (f": it {why}" if why else ""),
+            unavailable=True,
+        )
 
     async def _messages(self, address: str) -> AsyncGenerator[dict[str, Any], None]:
-        """The messages of one connection. Ends when the client should connect again. Raises ClientError."""
+        """The messages of one connection, until the hub asks to connect elsewhere.
+
+        Raises _ConnectionLost, ClientError.
+        """
         now = asyncio.get_running_loop().time
-        with _connection_errors(address):
+        with _connection_errors(self._url):
             async with connect(
                 address,
                 additional_headers=self._headers,
@@ -134,57 +166,87 @@ class HubClient:
             ) as socket:
                 leave_at: float | None = None
                 async for text in socket:
-                    message: dict[str, Any] = json.loads(text)
+                    message = _json_object(text)
+                    if message is None:
+                        raise ClientError(f"{self._url} does not send events as the hub does")
                     yield message
                     if "reconnect" in message:
                         leave_at = now() + message["reconnect"].get("after_ms", 0) / 1000
                     if leave_at is not None and now() >= leave_at:
                         return
+        raise _ConnectionLost("ended the stream")
 
 
 @contextmanager
-def _connection_errors(address: str) -> Iterator[None]:
-    """Suppress the errors after which another connection may succeed; raise ClientError for the others."""
+def _connection_errors(url: str) -> Iterator[None]:
+    """Raise _ConnectionLost for errors after which another connection may succeed, ClientError for others."""
     try:
         yield
     except InvalidStatus as error:
         answer = error.response
-        if answer.status_code != 503:
-            detail = _json_object(answer.body or b"").get("detail") or "the hub refused the stream"
-            raise ClientError(f"{answer.status_code}: {detail}", status=answer.status_code) from error
+        problem = _json_object(answer.body or b"") or {}
+        status, detail = answer.status_code, problem.get("detail") or problem.get("title")
+        if status == 503 or (status in _TEMPORARY_STATUSES and "code" not in problem):
+            raise _ConnectionLost(f"answers HTTP {status}") from error
+        if not detail:
+            raise ClientError(f"{url} is not the hub: it answers HTTP {status}", status=status) from error
+        raise ClientError(f"{status}: {detail}", status=status) from error
     except (InvalidHandshake, InvalidURI) as error:
-        raise ClientError(f"no hub at {address.partition('?')[0]}: {type(error).__name__}") from error
+        raise ClientError(
+            f"{url} is not the hub's HTTP address: it does not answer as a WebSocket ({type(error).__name__})"
+        ) from error
     except ConnectionClosed as closed:
         code = closed.rcvd.code if closed.rcvd else 1006
         if code not in RESUMABLE_CLOSE_CODES:
             reason = closed.rcvd.reason if closed.rcvd else ""
             raise ClientError(f"the hub closed the stream ({code}): {reason}") from closed
-    except OSError:
-        pass
+        raise _ConnectionLost(f"ended the stream ({code})" if closed.rcvd else "cut the stream") from closed
+    except (OSError, UnicodeError) as error:
+        raise _ConnectionLost(f"does not answer ({cause_of(error)})") from error
 
 
-def _refusal(answer: httpx.Response, problem: dict[str, Any]) -> ClientError:
+def cause_of(error: BaseException) -> str:
+    """Why a connection could not be made, in the words of the operating system where it has some."""
+    root = error
+    while root.__cause__ or root.__context__:
+        root = root.__cause__ or root.__context__ or root
+        if isinstance(root, OSError) and root.strerror:
+            break
+    text = root.strerror if isinstance(root, OSError) else None
+    return text or type(error).__name__
+
+
+def member(answer: dict[str, Any], name: str) -> Any:
+    """A member of the hub's answer. Raises ClientError when another server answered, without it."""
+    try:
+        return answer[name]
+    except KeyError:
+        raise ClientError(f"the answer is not the hub's: it has no {name}") from None
+
+
+def _refusal(answer: httpx.Response, problem: dict[str, Any], url: str) -> ClientError:
     """The error for an HTTP answer of 400 or above, whose body is a problem document at best."""
     code, retry_after = str(problem.get("code", "")), answer.headers.get("retry-after")
     # An answer without a code comes from a proxy, not from the hub.
     from_proxy = not code and answer.status_code in _TEMPORARY_STATUSES
-    detail = problem.get("detail") or problem.get("title") or answer.reason_phrase
+    detail = problem.get("detail") or problem.get("title")
+    message = f"{answer.status_code}: {detail}" if detail else f"{url} answers HTTP {answer.status_code}"
     return ClientError(
-        f"{answer.status_code}: {detail}",
+        message if code or from_proxy else f"{message}; is it the hub's address?",
         unavailable=retry_after is not None or from_proxy,
         status=answer.status_code,
         code=code,
-        retry_after_s=int(retry_after) if retry_after and retry_after.isdecimal() else 0,
+        retry_after_s=int(retry_after) if re.fullmatch("[0-9]{1,6}", retry_after or "") else 0,
     )
 
 
-def _json_object(body: bytes | bytearray) -> dict[str, Any]:
-    """The JSON object in a body; empty when it holds anything else."""
+def _json_object(body: bytes | bytearray | str) -> dict[str, Any] | None:
+    """The JSON object in a body; None when it holds anything else."""
     try:
         value = json.loads(body)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 @asynccontextmanager

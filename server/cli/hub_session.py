@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
 from server.cli import exit_codes
+from server.cli.environment import read_client_settings
 from server.cli.event_loop import run_command, until_stopped
 from server.cli.exit_codes import CommandError
 from server.cli.hub_client import ClientError, HubClient, open_client
-from server.cli.terminal import printable
-from server.settings import ClientSettings
+from server.setting_values import http_address
+
+_TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 def run_with_hub(
@@ -19,25 +22,38 @@ def run_with_hub(
 ) -> NoReturn:
     """Run a command with a client of the hub, and exit with the code that it returns.
 
-    url, token: those of the environment when None. Raises CommandError without a token, and when the hub
-    refuses or cannot be reached.
+    url, token: those of the environment when None. Raises CommandError without a token or an address that can
+    be used, and when the hub refuses or cannot be reached.
     """
-    settings = ClientSettings()
-    secret = token or (settings.token.get_secret_value() if settings.token else "")
+    settings = read_client_settings()
+    address = _address(url, "--url") if url else _address(settings.url, "IDEO_URL")
+    secret = (token or (settings.token.get_secret_value() if settings.token else "")).strip()
     if not secret:
         raise CommandError("no token: set IDEO_TOKEN or give --token", exit_code=exit_codes.UNAUTHENTICATED)
+    if not _TOKEN.fullmatch(secret):
+        raise CommandError(
+            "the token has characters that tokens do not have: copy it again",
+            exit_code=exit_codes.UNAUTHENTICATED,
+        )
 
     async def _work() -> int:
-        async with open_client(url or settings.url, secret) as client:
+        async with open_client(address, secret) as client:
             return await work(client)
 
     async def _until_stopped(stop: asyncio.Event) -> int:
         try:
             return await until_stopped(_work(), stop)
         except ClientError as error:
-            raise CommandError(printable(str(error)), exit_code=_exit_code(error)) from None
+            raise CommandError(str(error), exit_code=_exit_code(error)) from None
 
     run_command(_until_stopped)
+
+
+def _address(text: str, source: str) -> str:
+    try:
+        return http_address(text)
+    except ValueError as error:
+        raise CommandError(f"{source}: {error}", exit_code=exit_codes.USAGE) from None
 
 
 def _exit_code(error: ClientError) -> int:

@@ -3,21 +3,38 @@
 A command's module is imported when the command runs, so that help and shell completion answer at once.
 The exit codes are in exit_codes.py.
 
-Shell completion: `eval "$(_IDEO_COMPLETE=bash_source ideo)"` (also `zsh_source`, `fish_source`).
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
+from server.cli.failures import Commands
+from server.setting_names import DEBUG
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+#: The end of `ideo --help`. The mark keeps the lines as they are.
+_EPILOG = """
+\b
+Settings are environment variables, or lines of the file that IDEO_ENV_FILE names:
+docs/reference/settings.md. Shell completion, in ~/.bashrc (zsh_source, fish_source for others):
+  eval "$(_IDEO_COMPLETE=bash_source ideo)"
+\b
+Exit codes: 0 success, 1 something failed, 2 wrong arguments or settings, 4 no valid token,
+5 the hub or the database cannot be reached, 130 stopped by Ctrl-C.
+"""
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EPILOG)
 @click.version_option(package_name="ide-orchestrator")
-def main() -> None:
+@click.option("--debug", is_flag=True, help="Show where an unexpected error came from, as IDEO_DEBUG=1 does.")
+def main(debug: bool) -> None:
     """The hub between browser IDEs, internal services and deepagents-runtime."""
+    if debug:
+        os.environ[DEBUG] = "1"
 
 
 # --- Servers -------------------------------------------------------------------------------------
@@ -25,13 +42,22 @@ def main() -> None:
 
 @main.command()
 @click.option("--once", is_flag=True, help="Stop after the demo refinement; exit 0 only if it completed.")
+@click.option(
+    "--demo/--no-demo",
+    default=None,
+    help="Show a demo refinement.  [default: with recorded runs, not with DEEPAGENTS_RUNTIME_URL]",
+)
 @click.option("--verbose", is_flag=True, help="Show the hub's log too.")
-def dev(once: bool, verbose: bool) -> None:
-    """Start everything on this machine and show a refinement."""
-    click.echo("Loading the hub …")
+def dev(once: bool, demo: bool | None, verbose: bool) -> None:
+    """Start everything on this machine and show a refinement.
+
+    Without DEEPAGENTS_RUNTIME_URL a runtime replays recorded runs; without DATABASE_URL a PostgreSQL server
+    of its own has its data in IDEO_DATA_DIR.
+    """
+    print("Loading the hub …", flush=True)
     from server.cli import dev as command
 
-    command.run(once=once, verbose=verbose)
+    command.run(once=once, demo=demo, verbose=verbose)
 
 
 @main.command()
@@ -81,7 +107,9 @@ def doctor(as_json: bool) -> None:
 
 @main.command()
 @click.argument("direction", type=click.Choice(["up", "down", "status"]))
-@click.option("--steps", type=click.IntRange(1), default=1, show_default=True, help="Migrations to revert.")
+@click.option(
+    "--steps", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Migrations to revert."
+)
 def migrate(direction: str, steps: int) -> None:
     """Apply the database's migrations, revert some, or show their status."""
     from server.cli import migrate as command
@@ -142,7 +170,7 @@ def refine(
 
 @main.command()
 @click.argument("thread_id", metavar="THREAD")
-@click.option("--after", type=click.IntRange(0), default=0, show_default=True, help="The last seq you have.")
+@click.option("--after", type=click.IntRange(0, 2**63 - 1), default=0, help="The last seq that you have.")
 @client_options
 def watch(thread_id: str, after: int, url: str | None, bearer: str | None, as_json: bool) -> None:
     """Show a refinement's past and future events. Exit 0 if it completed."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from typing import Any, NoReturn
+from urllib.parse import quote
 
 from rich.console import Console
 
 from server.cli import exit_codes
-from server.cli.hub_client import ClientError, HubClient
+from server.cli.hub_client import ClientError, HubClient, member
 from server.cli.hub_session import run_with_hub
-from server.cli.terminal import show_files
+from server.cli.terminal import open_console, show_files
 from server.cli.watch import show_events
 
 
@@ -17,29 +18,41 @@ def run(
     request: dict[str, Any], *, workflow_id: str | None, url: str | None, token: str | None, as_json: bool
 ) -> NoReturn:
     """Start a refinement in a workflow (default: the user's newest), show it, and list its files."""
-    console = Console()
+    console = open_console()
 
     async def _refine(client: HubClient) -> int:
         workflow = workflow_id or await _newest_workflow(client)
-        proposal = await refine(client, workflow, request, console=console, as_json=as_json)
+        proposal = await refine(
+            client, workflow, request, console=console, as_json=as_json, resume_at=url or ""
+        )
         if not as_json:
             show_files(proposal, console)
-        return 0 if proposal["status"] == "completed" else exit_codes.FAILED
+        return 0 if member(proposal, "status") == "completed" else exit_codes.FAILED
 
     run_with_hub(_refine, url=url, token=token)
 
 
 async def refine(
-    client: HubClient, workflow_id: str, request: dict[str, Any], *, console: Console, as_json: bool = False
+    client: HubClient,
+    workflow_id: str,
+    request: dict[str, Any],
+    *,
+    console: Console,
+    as_json: bool = False,
+    resume_at: str | None = None,
 ) -> dict[str, Any]:
-    """Start a refinement, show it live, and return its proposal. Raises ClientError."""
+    """Start a refinement, show it live, and return its proposal. `resume_at`: see `show_events`.
+
+    Raises ClientError.
+    """
     started = await client.start(workflow_id, request)
-    await show_events(client, started["thread_id"], after=0, console=console, as_json=as_json)
-    return await client.call("GET", f"/api/proposals/{started['proposal_id']}")
+    thread_id, proposal_id = str(member(started, "thread_id")), str(member(started, "proposal_id"))
+    await show_events(client, thread_id, after=0, console=console, as_json=as_json, resume_at=resume_at)
+    return await client.call("GET", f"/api/proposals/{quote(proposal_id, safe='')}")
 
 
 async def _newest_workflow(client: HubClient) -> str:
-    workflows = (await client.call("GET", "/api/workflows?limit=1"))["items"]
+    workflows = member(await client.call("GET", "/api/workflows?limit=1"), "items")
     if not workflows:
         raise ClientError("you have no workflow: create one with POST /api/workflows")
     return str(workflows[0]["id"])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from server.cli.event_loop import run_command
+from server.cli.exit_codes import CommandError
 from server.observability.logs import configure_logging
 from server.replay.server import replay_runtime
 
@@ -19,9 +21,16 @@ def run(frames: Path | None, *, host: str, port: int, default: str, chooses_ids:
     configure_logging(dev=True, level=logging.WARNING)
 
     async def _serve(stop: asyncio.Event) -> int:
-        async with replay_runtime(
-            host, port, directory=frames, default=default, chooses_ids=chooses_ids
-        ) as address:
+        async with AsyncExitStack() as stack:
+            opening = replay_runtime(host, port, directory=frames, default=default, chooses_ids=chooses_ids)
+            try:
+                address = await stack.enter_async_context(opening)
+            except (OSError, UnicodeError) as error:
+                reason = getattr(error, "strerror", None) or type(error).__name__
+                raise CommandError(
+                    f"cannot listen on {host}:{port} ({reason}): stop the program that listens there, "
+                    "or give another --port (0 takes a free one) or --host"
+                ) from None
             click.echo(f"runtime {address}/deepagents-runtime")
             await stop.wait()
         return 0

@@ -12,9 +12,9 @@ from server.adapters import create_verifier
 from server.cli import exit_codes
 from server.cli.database import open_database
 from server.cli.environment import read_settings, settings_error
-from server.cli.event_loop import run_command, serve_until_stopped
+from server.cli.event_loop import ending_when_cancelled, run_command, serve_until_stopped
 from server.cli.exit_codes import CommandError
-from server.compose import NotMigrated, open_hub
+from server.compose import StartError, check_ports, open_hub
 from server.db import migrate
 from server.lifecycle import Hub
 from server.observability.logs import configure_logging
@@ -33,24 +33,28 @@ def run(*, embedded_database: bool) -> NoReturn:
         raise settings_error(error) from None
     configure_logging(dev=settings.dev)
 
-    async def _serve(stop: asyncio.Event) -> int:
+    async def _serve() -> int:
+        check_ports(settings)
         async with AsyncExitStack() as stack:
             dsn = await stack.enter_async_context(open_database(settings))
             if settings.database_url is None:
                 await migrate.up(dsn)
             opening = open_hub(settings, dsn=dsn, runtime_url=settings.runtime_url or "", verifier=verifier)
-            try:
-                hub = await stack.enter_async_context(opening)
-            except NotMigrated as error:
-                raise CommandError(str(error)) from None
+            hub = await stack.enter_async_context(opening)
             click.echo(f"HTTP {hub.http_address}")
             click.echo(f"gRPC {hub.grpc_address}")
-            return await serve_until_stopped(_failure(hub), stop)
+            return await ending_when_cancelled(failure(hub))
 
-    run_command(_serve)
+    async def _until_stopped(stop: asyncio.Event) -> int:
+        try:
+            return await serve_until_stopped(_serve(), stop)
+        except StartError as error:
+            raise CommandError(str(error)) from None
+
+    run_command(_until_stopped)
 
 
-async def _failure(hub: Hub) -> int:
+async def failure(hub: Hub) -> int:
     """Wait until a part of the hub fails, which it has logged by then."""
     await asyncio.wait({hub.failed})
     return exit_codes.FAILED

@@ -1,19 +1,19 @@
 """A refinement in the terminal: the agent's text as it arrives, todos, files and the outcome.
 
-Texts come from users and models. Characters that a terminal would interpret are shown as escapes.
+Texts come from users and models: `printable` shows what a terminal would obey as escapes. A line that shows
+an event begins with the event's seq.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
-#: Control characters, characters that override the direction of text, and characters that cannot be encoded.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+from server.cli.printable import printable
+
 _FILE_MARKS = {
     "FILE_CHANGE_KIND_ADDED": "[green]+[/]",
     "FILE_CHANGE_KIND_MODIFIED": "[yellow]~[/]",
@@ -22,13 +22,9 @@ _FILE_MARKS = {
 _TODO_MARKS = {"completed": "[green]x[/]", "in_progress": "[yellow]>[/]"}
 
 
-def printable(text: str, *, lines: bool = False) -> str:
-    """The text, with characters that a terminal would interpret escaped. lines: keep line ends and tabs."""
-
-    def _escaped(match: re.Match[str]) -> str:
-        return match[0] if lines and match[0] in "\n\t" else ascii(match[0])[1:-1]
-
-    return _UNPRINTABLE.sub(_escaped, text.replace("\r\n", "\n") if lines else text)
+def open_console() -> Console:
+    """A console that shows texts as they are: no colours of its own, no pictures for `:names:`, no breaks."""
+    return Console(highlight=False, emoji=False, soft_wrap=True)
 
 
 def markup(text: object) -> str:
@@ -43,27 +39,40 @@ class RefinementView:
         self._console = console
         self._in_text = False
         self._progress = ""
-        #: Events shown.
-        self.events = 0
+        self._seq = ""
+        #: Events shown, and the seq of the last one.
+        self.events = self.last_seq = 0
         #: The terminal event, once it has arrived.
         self.terminal: dict[str, Any] | None = None
 
     def show(self, message: dict[str, Any]) -> None:
         """Show one message of the stream. Kinds of events that this version does not know are skipped."""
         for event in message.get("batch", {}).get("events", ()):
-            self.events += 1
+            self.count(event)
+            self._seq = f"{self.last_seq:>5} "
             for kind in event.keys() & RENDERERS.keys():
                 RENDERERS[kind](self, event[kind])
+        self._seq = " " * 6
         progress = message.get("heartbeat", {}).get("progress", "")
         if progress and progress != self._progress:
             self._progress = progress
             self._line(f"[dim]{markup(progress)}[/]")
 
-    def _line(self, text: str) -> None:
+    def count(self, event: dict[str, Any]) -> None:
+        """Note an event that has been shown."""
+        self.events += 1
+        self.last_seq = event["seq"]
+        self.terminal = event.get("terminal", self.terminal)
+
+    def end_line(self) -> None:
+        """End a line of the agent's text."""
         if self._in_text:
             self._console.print()
             self._in_text = False
-        self._console.print(text, highlight=False)
+
+    def _line(self, text: str) -> None:
+        self.end_line()
+        self._console.print(f"[dim]{self._seq}[/]{text}")
 
     def _run_started(self, started: dict[str, Any]) -> None:
         self._line(f"[dim]run {markup(started.get('run_id', ''))} started[/]")
@@ -80,9 +89,7 @@ class RefinementView:
 
     def _text(self, text: str, style: str) -> None:
         if text:
-            self._console.print(
-                printable(text, lines=True), end="", style=style, markup=False, highlight=False
-            )
+            self._console.print(printable(text, lines=True), end="", style=style, markup=False)
             self._in_text = True
 
     def _part(self, part: dict[str, Any]) -> None:
@@ -110,7 +117,7 @@ class RefinementView:
             self._line(f"  \\[{mark}] {markup(todo.get('content', ''))}")
         for change in update.get("files", ()):
             mark = _FILE_MARKS.get(change.get("kind", ""), "?")
-            size = f" ({change['size_bytes']} bytes)" if "size_bytes" in change else ""
+            size = f" ({markup(change['size_bytes'])} bytes)" if "size_bytes" in change else ""
             self._line(f"  {mark} {markup(change.get('path', ''))}{size}")
 
     def _upstream_frame(self, _frame: dict[str, Any]) -> None:
@@ -123,10 +130,9 @@ class RefinementView:
         self._line("[yellow]the connection to the runtime was lost; text may be missing here[/]")
 
     def _terminal(self, terminal: dict[str, Any]) -> None:
-        self.terminal = terminal
-        outcome = terminal.get("outcome", "").removeprefix("OUTCOME_").lower()
+        outcome = markup(terminal.get("outcome", "").removeprefix("OUTCOME_").lower())
         colour = "green" if outcome == "completed" else "red"
-        files = terminal.get("file_count", 0)
+        files = markup(terminal.get("file_count", 0))
         reason = f": {markup(terminal['message'])}" if terminal.get("message") else ""
         self._line(f"[bold {colour}]{outcome}[/]{reason}, {files} files, {self.events} events")
 
@@ -148,10 +154,10 @@ def show_files(proposal: dict[str, Any], console: Console) -> None:
     for path, file in (proposal.get("generated_files") or {}).items():
         marks = "".join(f", {word(mark)}" for mark in file.get("portability", ()))
         lines = len(file.get("content", ()))
-        console.print(f"  {markup(path)} [dim]({lines} lines{marks})[/]", highlight=False)
+        console.print(f"  {markup(path)} [dim]({lines} lines{marks})[/]")
     for rejected in proposal.get("rejected_files") or ():
         path, reason = markup(rejected["path"]), word(rejected["reason"])
-        console.print(f"  {path} [dim](not among the files: {reason})[/]", highlight=False)
+        console.print(f"  {path} [dim](not among the files: {reason})[/]")
 
 
 def word(code: str) -> str:

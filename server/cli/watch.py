@@ -2,38 +2,84 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
+import shlex
+import shutil
+import sys
+from pathlib import Path
 from typing import NoReturn
 
 from rich.console import Console
 
 from server.cli import exit_codes
-from server.cli.hub_client import HubClient
+from server.cli.exit_codes import notice
+from server.cli.hub_client import ClientError, HubClient
 from server.cli.hub_session import run_with_hub
-from server.cli.terminal import RefinementView
+from server.cli.printable import json_line
+from server.cli.terminal import RefinementView, open_console
 
 
 def run(thread_id: str, *, after: int, url: str | None, token: str | None, as_json: bool) -> NoReturn:
     """Show the events of a thread after `after`, until the terminal event."""
 
     async def _watch(client: HubClient) -> int:
-        completed = await show_events(client, thread_id, after=after, console=Console(), as_json=as_json)
+        completed = await show_events(
+            client, thread_id, after=after, console=open_console(), as_json=as_json, resume_at=url or ""
+        )
         return 0 if completed else exit_codes.FAILED
 
     run_with_hub(_watch, url=url, token=token)
 
 
 async def show_events(
-    client: HubClient, thread_id: str, *, after: int, console: Console, as_json: bool = False
+    client: HubClient,
+    thread_id: str,
+    *,
+    after: int,
+    console: Console,
+    as_json: bool = False,
+    resume_at: str | None = None,
 ) -> bool:
-    """Show a refinement until its terminal event. Returns whether it completed. Raises ClientError."""
+    """Show a refinement until its terminal event. Returns whether it completed. Raises ClientError.
+
+    resume_at: when the command ends earlier, show the command that continues, with this address, unless it is
+    empty; None: show nothing.
+    """
     view = RefinementView(console)
-    async for message in client.follow(thread_id, after):
-        if as_json:
-            for event in message.get("batch", {}).get("events", ()):
-                console.file.write(json.dumps(event) + "\n")
-                view.terminal = event.get("terminal", view.terminal)
-            console.file.flush()
-        else:
-            view.show(message)
+    view.last_seq = after
+
+    def _on_retry(why: str, pause_s: float) -> None:
+        view.end_line()
+        notice(f"{why}; trying again in {pause_s:.1f} s")
+
+    try:
+        async for message in client.follow(thread_id, after, on_retry=_on_retry):
+            try:
+                _show(message, view, console, as_json=as_json)
+            except (LookupError, TypeError, ValueError, AttributeError):
+                raise ClientError("the hub sent an event that cannot be read") from None
+    except (asyncio.CancelledError, ClientError):
+        view.end_line()
+        if resume_at is not None and view.terminal is None:
+            notice(f"continue with: {_command(thread_id, view.last_seq, resume_at, as_json=as_json)}")
+        raise
     return view.terminal is not None and view.terminal.get("outcome") == "OUTCOME_COMPLETED"
+
+
+def _show(message: dict[str, object], view: RefinementView, console: Console, *, as_json: bool) -> None:
+    if not as_json:
+        view.show(message)
+        return
+    batch: dict[str, list[dict[str, object]]] = message.get("batch", {})  # type: ignore[assignment]
+    for event in batch.get("events", ()):
+        console.file.write(json_line(event) + "\n")
+        view.count(event)
+    console.file.flush()
+
+
+def _command(thread_id: str, after: int, url: str, *, as_json: bool) -> str:
+    """The command that continues, by the name with which this one was started."""
+    called = sys.argv[0]
+    by_path = Path(called).name in ("ideo", "ide-orchestrator") and shutil.which(Path(called).name) != called
+    arguments = [called if by_path else "ideo", "watch", thread_id, "--after", str(after)]
+    return shlex.join([*arguments, *(["--url", url] if url else []), *(["--json"] if as_json else [])])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from server.embedded_postgres.process import Account, EmbeddedServerError, last_lines, start_program
+from server.embedded_postgres.process import Account, EmbeddedServerError, last_lines, program, start_program
 
 #: The only role, which owns the database.
 ROLE = "ide_orchestrator"
@@ -19,7 +20,8 @@ PORT = 5432
 
 #: `sun_path` has 104 bytes on macOS, 108 on Linux, including the final NUL.
 _MAX_SOCKET_PATH = 103
-_SOCKET_NAME = f".s.PGSQL.{PORT}"
+#: The socket's file in its folder.
+SOCKET_NAME = f".s.PGSQL.{PORT}"
 
 
 async def initialise(cluster: Path, account: Account, *, sync: bool) -> None:
@@ -48,13 +50,33 @@ async def initialise(cluster: Path, account: Account, *, sync: bool) -> None:
     unfinished.rename(cluster)
 
 
+async def check_cluster(cluster: Path) -> None:
+    """Raises EmbeddedServerError when the folder is not a cluster, or another version's."""
+    try:
+        version = (cluster / "PG_VERSION").read_text().strip()
+    except FileNotFoundError:
+        raise EmbeddedServerError(
+            f"{cluster} is not a complete PostgreSQL data folder: remove it, or set IDEO_DATA_DIR to another"
+        ) from None
+    asked = await asyncio.create_subprocess_exec(
+        program("postgres"), "--version", stdout=asyncio.subprocess.PIPE, env={"LC_ALL": "C"}
+    )
+    answer = (await asked.communicate())[0].decode()
+    ours = re.search(r"[0-9]+", answer)
+    if ours is not None and version != ours[0]:
+        raise EmbeddedServerError(
+            f"the data in {cluster} are those of PostgreSQL {version[:20]}, and this is {ours[0]}: set "
+            "IDEO_DATA_DIR to another folder, or move them with pg_dump of that version"
+        )
+
+
 def remove_leftovers(cluster: Path) -> None:
     """Remove a killed server's pid file and socket.
 
     PostgreSQL refuses to start while any process has the pid in the file, even an unrelated one or a zombie.
     `server.lock` is more reliable.
     """
-    for name in ("postmaster.pid", _SOCKET_NAME, f"{_SOCKET_NAME}.lock"):
+    for name in ("postmaster.pid", SOCKET_NAME, f"{SOCKET_NAME}.lock"):
         (cluster / name).unlink(missing_ok=True)
 
 
@@ -82,11 +104,11 @@ def socket_folder(cluster: Path, account: Account) -> Iterator[Path]:
     or ports in a DSN.
     """
     plain = not set(str(cluster)) & set(",:")
-    if plain and len(os.fsencode(cluster / _SOCKET_NAME)) <= _MAX_SOCKET_PATH:
+    if plain and len(os.fsencode(cluster / SOCKET_NAME)) <= _MAX_SOCKET_PATH:
         yield cluster
         return
     short = Path(tempfile.mkdtemp(prefix="ideo-"))
-    if len(os.fsencode(short / _SOCKET_NAME)) > _MAX_SOCKET_PATH:
+    if len(os.fsencode(short / SOCKET_NAME)) > _MAX_SOCKET_PATH:
         short.rmdir()
         short = Path(tempfile.mkdtemp(prefix="ideo-", dir="/tmp"))
     try:

@@ -22,6 +22,8 @@ import asyncpg
 from server.embedded_postgres.cluster import (
     PORT,
     ROLE,
+    SOCKET_NAME,
+    check_cluster,
     initialise,
     remove_leftovers,
     socket_folder,
@@ -32,6 +34,7 @@ from server.embedded_postgres.process import (
     Account,
     EmbeddedServerError,
     account_for,
+    folder_errors,
     last_lines,
     start_program,
 )
@@ -69,18 +72,21 @@ async def embedded(
     data_dir = _created(data_dir)
     cluster = data_dir / "postgres"
     with ExitStack() as stack:
-        stack.enter_context(owner_lock(data_dir))
-        lock = stack.enter_context((data_dir / "server.lock").open("ab")).fileno()
-        await take_server_lock(lock, data_dir)
-        account = account_for(cluster)
-        if not cluster.exists():
-            await initialise(cluster, account, sync=sync)
-        remove_leftovers(cluster)
-        socket_dir = stack.enter_context(socket_folder(cluster, account))
-        quoted = str(socket_dir).replace('"', '""')
-        options = {**_SETTINGS, **(settings or {}), **write_access_rules(data_dir, account)}
-        options["unix_socket_directories"] = f'"{quoted}"'
-        process = await _launch(data_dir, account, lock, options)
+        with folder_errors(data_dir):
+            stack.enter_context(owner_lock(data_dir))
+            lock = stack.enter_context((data_dir / "server.lock").open("ab")).fileno()
+            await take_server_lock(lock, data_dir)
+            account = account_for(cluster)
+            if cluster.exists():
+                await check_cluster(cluster)
+            else:
+                await initialise(cluster, account, sync=sync)
+            remove_leftovers(cluster)
+            socket_dir = stack.enter_context(socket_folder(cluster, account))
+            quoted = str(socket_dir).replace('"', '""')
+            options = {**_SETTINGS, **(settings or {}), **write_access_rules(data_dir, account)}
+            options["unix_socket_directories"] = f'"{quoted}"'
+            process = await _launch(data_dir, account, lock, options)
         try:
             await _until_ready(process, data_dir)
             yield await _with_database(socket_dir)
@@ -88,11 +94,23 @@ async def embedded(
             await _stop(process)
 
 
+def running_dsn(data_dir: Path) -> str | None:
+    """The DSN of the server that another process runs on the folder; None when none accepts connections."""
+    cluster = data_dir.expanduser().absolute() / "postgres"
+    with suppress(OSError, IndexError):
+        lines = (cluster / "postmaster.pid").read_text().split("\n")
+        # Line 5 is the folder of the socket, line 8 the status.
+        if lines[7].strip() == "ready" and (Path(lines[4]) / SOCKET_NAME).exists():
+            return dsn_of(Path(lines[4]), DATABASE)
+    return None
+
+
 def _created(data_dir: Path) -> Path:
-    """The absolute path of the folder, which is created when it is missing."""
-    absolute = data_dir.expanduser().absolute()
-    absolute.mkdir(parents=True, exist_ok=True)
-    return absolute
+    """The absolute path of the folder, which is created when it is missing. Raises EmbeddedServerError."""
+    with folder_errors(data_dir):
+        absolute = data_dir.expanduser().absolute()
+        absolute.mkdir(parents=True, exist_ok=True)
+        return absolute
 
 
 def dsn_of(socket_dir: Path, database: str) -> str:
@@ -126,12 +144,18 @@ async def _until_ready(process: Process, data_dir: Path) -> None:
 
 async def _with_database(socket_dir: Path) -> str:
     """The DSN of the hub's database, which is created when it is missing."""
-    connection = await asyncpg.connect(dsn_of(socket_dir, "postgres"), timeout=START_TIMEOUT_S)
     try:
-        if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE):
-            await connection.execute(f"CREATE DATABASE {DATABASE}")
-    finally:
-        await connection.close()
+        connection = await asyncpg.connect(dsn_of(socket_dir, "postgres"), timeout=START_TIMEOUT_S)
+        try:
+            if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE):
+                await connection.execute(f"CREATE DATABASE {DATABASE}")
+        finally:
+            await connection.close()
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise EmbeddedServerError(
+            f"the embedded PostgreSQL does not work ({type(error).__name__}): is {socket_dir} the hub's own, "
+            "and is there room on its disk?"
+        ) from error
     return dsn_of(socket_dir, DATABASE)
 
 

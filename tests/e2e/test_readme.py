@@ -1,4 +1,4 @@
-"""README.md's commands, pasted into a shell beside a running `ideo dev`."""
+"""The commands of README.md and of the tutorial, pasted into a shell beside a running `ideo dev`."""
 
 from __future__ import annotations
 
@@ -21,15 +21,22 @@ def commands() -> str:
     return "\n".join(line for line in lines if not line.startswith("export "))
 
 
-@pytest.mark.timeout(300)
-async def test_what_the_readme_says_works_when_it_is_pasted(tmp_path: Path) -> None:
-    environment = {"IDEO_DATA_DIR": str(tmp_path / "data"), "IDEO_HTTP_PORT": "0", "IDEO_GRPC_PORT": "0"}
+def tutorial_commands() -> str:
+    """The tutorial's lines, without those of the first terminal and the export that has no token."""
+    blocks = re.findall(
+        r"^```sh\n(.*?)^```", (ROOT / "docs" / "tutorial.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    return "\n".join(block for block in blocks if not block.startswith(("make run", "export ")))
+
+
+async def pasted(script: str, folder: Path) -> str:
+    """What a shell prints for the script, beside `ideo dev` whose data are in the folder."""
+    environment = {"IDEO_DATA_DIR": str(folder / "data"), "IDEO_HTTP_PORT": "0", "IDEO_GRPC_PORT": "0"}
     async with running("dev", environment=environment) as dev:
         await dev.serving("HTTP", "gRPC", "export")
         # This first: the interpreter may lie below /tmp itself.
-        script = commands().replace("/tmp/", f"{tmp_path}/")
+        script = script.replace("/tmp/", f"{folder}/")
         script = script.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
-        assert "http://127.0.0.1:50051" in script
         script = script.replace("http://127.0.0.1:50051", f"http://{dev.addresses['gRPC'].strip()}")
         shell = await asyncio.create_subprocess_exec(
             "bash",
@@ -44,9 +51,27 @@ async def test_what_the_readme_says_works_when_it_is_pasted(tmp_path: Path) -> N
             output = (await shell.communicate())[0].decode()
         assert await dev.stop() == 0
     assert shell.returncode == 0, output
+    assert not list(folder.rglob("postmaster.pid"))
+    return output
+
+
+@pytest.mark.timeout(300)
+async def test_what_the_tutorial_says_works_when_it_is_pasted(tmp_path: Path) -> None:
+    output = await pasted(tutorial_commands().replace("speed=0.1", "speed=3"), tmp_path)
+    assert re.search(r" 1 run [0-9a-f-]+ started\n", output)
+    assert output.count("completed, 2 files") == 2
+    assert '"status":"completed"' in output
+    assert '"secret":' in output
+
+
+@pytest.mark.timeout(300)
+async def test_what_the_readme_says_works_when_it_is_pasted(tmp_path: Path) -> None:
+    assert "http://127.0.0.1:50051" in commands()
+    output = await pasted(commands(), tmp_path)
     assert '"status":"processing"' in output
     assert "event: terminal" in output
     assert re.search(r"Connection closed: 1000", output)
+    assert re.search(r'^\{"batch": *\{"events"', output, re.MULTILINE)
+    assert output.index('"generated_files": {') > output.index('"outcome": "OUTCOME_COMPLETED"')
     assert "completed, 2 files, 52 events" in output
     assert '"outcome": "OUTCOME_COMPLETED"' in output
-    assert not list(tmp_path.rglob("postmaster.pid"))

@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 
+import click
 import pytest
 from click.testing import CliRunner
 
+from server.cli.failures import Commands
 from server.cli.main import main
 
 HEAVY = (
@@ -73,9 +75,67 @@ def test_a_client_without_a_token_ends_with_four() -> None:
     assert (done.exit_code, done.stderr) == (4, "ideo: no token: set IDEO_TOKEN or give --token\n")
 
 
-def test_an_address_that_is_not_a_hub_ends_with_a_sentence() -> None:
-    for url in ("foo", "http://"):
-        done = CliRunner().invoke(main, ["watch", "x", "--url", url, "--token", "t"])
-        assert done.exit_code in (1, 5)
-        assert done.stderr.startswith("ideo: ")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "foo",
+        "http://",
+        "ftp://h",
+        "http://h:many",
+        "http://ann:kingfisher@h",
+        "http://h/?token=kingfisher",
+        "ws://h",
+    ],
+)
+def test_an_address_that_cannot_be_the_hubs_is_a_wrong_argument(url: str) -> None:
+    for command in (["watch", "x"], ["refine", "x"]):
+        done = CliRunner().invoke(main, [*command, "--url", url, "--token", "t"])
+        assert done.exit_code == 2
+        assert done.stderr.startswith("ideo: --url: must ")
         assert len(done.stderr.splitlines()) == 1
+        assert "kingfisher" not in done.output
+        done = CliRunner().invoke(main, command, env={"IDEO_URL": url, "IDEO_TOKEN": "t"})
+        assert (done.exit_code, done.stderr.partition(" must ")[0]) == (2, "ideo: IDEO_URL:")
+
+
+def test_a_token_that_no_header_can_hold_is_named_and_not_shown() -> None:
+    for token in ("king fisher", "king\nfisher", "kingfisherü"):
+        done = CliRunner().invoke(main, ["watch", "x", "--token", token])
+        assert done.exit_code == 4
+        assert done.stderr.startswith("ideo: the token has characters")
+        assert "king" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("watch", "x", "--after", "-1"),
+        ("watch", "x", "--after", "99999999999999999999"),
+        ("replay-runtime", "--port", "99999"),
+        ("replay-runtime", "--port", "-1"),
+        ("migrate", "down", "--steps", "99999999999999999999"),
+        ("migrate", "sideways"),
+    ],
+)
+def test_a_number_that_is_too_large_or_too_small_is_a_wrong_argument(arguments: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 2
+    assert "Traceback" not in done.output
+
+
+def test_an_unexpected_error_is_a_sentence_without_its_text_and_debug_shows_its_place() -> None:
+    @click.command()
+    def broken() -> None:
+        try:
+            raise KeyError("kingfisher")
+        except KeyError as cause:
+            raise ExceptionGroup("kingfisher", [ValueError("curlew")]) from cause
+
+    commands = Commands("ideo", commands=[broken])
+    for debug in ("", "1"):
+        done = CliRunner().invoke(commands, ["broken"], env={"IDEO_DEBUG": debug})
+        assert done.exit_code == 1
+        assert "(ValueError in ExceptionGroup)" in done.stderr
+        assert "kingfisher" not in done.stderr.replace('"kingfisher"', "")
+        assert "Traceback" not in done.stderr
+        assert ("in broken" in done.stderr) == (debug == "1")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from server.settings import RENAMED, ClientSettings, Settings, SettingsError, load, old_names_in_use
+from server.setting_names import RENAMED, old_names_in_use
+from server.settings import ClientSettings, Settings, SettingsError, load
 
 
 def test_every_setting_has_a_description() -> None:

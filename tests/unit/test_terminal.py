@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
+import json
 import re
+import unicodedata
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from ide_orchestrator.v1 import event_pb2
-from server.cli.terminal import RENDERERS, RefinementView, printable, show_files
+from server.cli.printable import json_line, printable
+from server.cli.terminal import RENDERERS, RefinementView, open_console, show_files
 
 EVIL = "ok \x1b]0;title\x07 \x1b[2J \x9b31m \u202eabc\u202c \ud800 [red]"
 
@@ -18,7 +23,8 @@ EVIL = "ok \x1b]0;title\x07 \x1b[2J \x9b31m \u202eabc\u202c \ud800 [red]"
 def shown(*events: dict[str, Any]) -> str:
     """What a terminal gets for the events, without rich's own colours."""
     console = Console(file=io.StringIO(), force_terminal=True, width=200)
-    RefinementView(console).show({"batch": {"events": list(events)}, "heartbeat": {"progress": EVIL}})
+    numbered = [{"seq": seq, **event} for seq, event in enumerate(events, 1)]
+    RefinementView(console).show({"batch": {"events": numbered}, "heartbeat": {"progress": EVIL}})
     proposal = {
         "generated_files": {EVIL: {"content": [], "portability": [EVIL]}},
         "rejected_files": [{"path": EVIL, "reason": EVIL}],
@@ -53,6 +59,66 @@ def test_no_text_of_a_run_is_obeyed_by_the_terminal(event: dict[str, Any]) -> No
     text = shown(event)
     assert re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]", text) is None
     assert "[red]" in text
+
+
+def obeyed(text: str) -> set[str]:
+    """The characters of a text that a terminal may obey, or that nobody sees."""
+    return {c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")}
+
+
+@pytest.mark.parametrize(
+    "character",
+    [
+        *map(chr, (*range(32), *range(0x7F, 0xA0))),
+        *"\u00ad\u061c\u200b\u200c\u200d\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2060",
+        *"\u2066\u2067\u2068\u2069\ufeff\ufff9\ufffe\uffff\U000e0041\U000f0000\ud800\u034f\u3164\u115f",
+    ],
+)
+def test_a_character_that_steers_or_hides_is_shown_as_an_escape(character: str) -> None:
+    shown = printable(f"a{character}b")
+    assert character not in shown
+    assert shown.isascii()
+
+
+@pytest.mark.parametrize(
+    "text", ["Grüße, 世界", "\u3000全角", "עברית", "👩 ❤\ufe0f", "a b", "naïve\u00a0text"]
+)
+def test_a_text_that_people_read_stays(text: str) -> None:
+    assert printable(text) == text
+
+
+@given(st.text())
+def test_no_text_steers_the_terminal(text: str) -> None:
+    assert not obeyed(printable(text))
+    assert not obeyed(printable(text, lines=True)) - {"\n", "\t"}
+    assert printable(printable(text)) == printable(text)
+
+
+@given(st.recursive(st.text() | st.integers() | st.none(), lambda inner: st.dictionaries(st.text(), inner)))
+def test_a_line_of_json_has_no_character_that_a_terminal_obeys_and_keeps_its_value(value: object) -> None:
+    line = json_line(value)
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line) == value
+
+
+@given(st.text(), st.text())
+def test_no_text_of_a_stream_steers_the_terminal(first: str, second: str) -> None:
+    text = shown({"token": {"text": first}}, {"token": {"text": second}}, {"terminal": {"message": first}})
+    assert not obeyed(text) - {"\n", "\t"}
+
+
+def test_names_between_colons_stay_text() -> None:
+    console = open_console()
+    with console.capture() as capture:
+        console.print("a :warning: b " + "word " * 100, markup=False)
+    assert capture.get() == "a :warning: b " + "word " * 100 + "\n"
+
+
+def test_lines_begin_with_the_seq_of_their_event() -> None:
+    text = shown({"run_started": {"run_id": "x"}}, {"token": {"text": "hi"}}, {"discontinuity": {}})
+    assert re.search(r"^    1 run x started$", text, re.MULTILINE)
+    assert re.search(r"^    3 the connection", text, re.MULTILINE)
 
 
 def test_lines_of_the_agents_text_stay_lines() -> None:

@@ -6,22 +6,27 @@ Each check looks at one thing that the hub needs, with the hub's own parts, and 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import sys
 from collections.abc import AsyncIterator
 from typing import NoReturn
 
-import click
-
 from server.cli import exit_codes
-from server.cli.database import open_database
+from server.cli.database import embedded_dir
 from server.cli.doctor import database, machine, services
 from server.cli.doctor.finding import Check, Finding
 from server.cli.event_loop import run_command, until_stopped
-from server.cli.terminal import printable
+from server.cli.printable import json_line, printable
+from server.db.errors import reason_of
+from server.domain.errors import DatabaseUnavailable
+from server.embedded_postgres.server import running_dsn
 from server.observability.logs import configure_logging
-from server.settings import Settings, SettingsError, load, old_names_in_use
+from server.setting_names import old_names_in_use, unknown_names
+from server.setting_sources import read_sources
+from server.settings import Settings, SettingsError, known_names, load
+
+#: What is said of an embedded server that nobody has started: to start it would change its data.
+NOT_RUNNING = "the embedded PostgreSQL is not running; `ideo dev` starts it, and applies the migrations"
 
 #: The checks, in order. Those of the database are skipped when it cannot be reached.
 _DATABASE_CHECKS: tuple[Check, ...] = (
@@ -44,61 +49,88 @@ _OTHER_CHECKS: tuple[Check, ...] = (
 def run(*, as_json: bool) -> NoReturn:
     """Print every finding; exit 1 when something is wrong, 2 when the settings are."""
     configure_logging(dev=True, level=logging.CRITICAL)
+    unreadable = read_sources(dev=False)
     try:
-        settings = load(require=("DEEPAGENTS_RUNTIME_URL",), in_prod=("DATABASE_URL", "IDEO_JWKS_URL"))
+        settings = load(in_prod=("DATABASE_URL", "IDEO_JWKS_URL", "DEEPAGENTS_RUNTIME_URL"))
     except SettingsError as error:
-        for finding in (*findings_of(error), *old_names()):
+        unreadable += error.problems
+    if unreadable:
+        for finding in (*findings_of(unreadable), *findings_about_names()):
             _print(finding, as_json=as_json)
         sys.exit(exit_codes.USAGE)
 
     async def _doctor(stop: asyncio.Event) -> int:
-        async with open_database(settings) as dsn:
-            return await until_stopped(_examine(settings, dsn, as_json=as_json), stop)
+        return await until_stopped(_examine(settings, as_json=as_json), stop)
 
     run_command(_doctor)
 
 
-async def _examine(settings: Settings, dsn: str, *, as_json: bool) -> int:
+async def _examine(settings: Settings, *, as_json: bool) -> int:
     wrong = 0
+    dsn = (
+        settings.database_url.get_secret_value()
+        if settings.database_url
+        else running_dsn(embedded_dir(settings))
+    )
     async for finding in examine(settings, dsn):
         _print(finding, as_json=as_json)
         wrong += not finding.ok
     if not as_json:
-        click.echo(f"{wrong} to fix" if wrong else "everything is ok")
+        print(f"{wrong} to fix" if wrong else "everything is ok")
     return exit_codes.FAILED if wrong else 0
 
 
-async def examine(settings: Settings, dsn: str) -> AsyncIterator[Finding]:
-    """Every finding, as soon as its check is done. `dsn`: the database of the settings."""
-    for finding in old_names():
+async def examine(settings: Settings, dsn: str | None) -> AsyncIterator[Finding]:
+    """Every finding, as soon as its check is done.
+
+    dsn: the database of the settings; None: an embedded one that does not run, and is not started.
+    """
+    for finding in findings_about_names():
         yield finding
-    reachable = await database.check_database(settings, dsn)
+    if dsn is None:
+        reachable = Finding("database", NOT_RUNNING)
+    else:
+        reachable = await database.check_database(settings, dsn)
     yield reachable
-    for check in (*(_DATABASE_CHECKS if reachable.ok else ()), *_OTHER_CHECKS):
-        yield await check(settings, dsn)
+    for check in (*(_DATABASE_CHECKS if dsn and reachable.ok else ()), *_OTHER_CHECKS):
+        yield await examined(check, settings, dsn or "")
 
 
-def findings_of(error: SettingsError) -> list[Finding]:
+async def examined(check: Check, settings: Settings, dsn: str) -> Finding:
+    """The check's finding; that it could not be made when it fails, such as for a database that went away."""
+    name = check.__name__.removeprefix("check_")
+    try:
+        return await check(settings, dsn)
+    except DatabaseUnavailable as error:
+        why = f"the database refused it ({reason_of(error)})"
+    except Exception as error:
+        why = f"it failed ({type(error).__name__})"
+    return Finding(name, f"could not be checked: {why}", "run `ideo doctor` again, and report it if it stays")
+
+
+def findings_of(problems: list[str]) -> list[Finding]:
     """A finding for each mistake in the settings."""
-    return [
-        Finding("settings", problem, "correct it; docs/reference/settings.md describes every setting")
-        for problem in error.problems
-    ]
+    fix = "correct it; docs/reference/settings.md describes every setting"
+    return [Finding("settings", problem, fix) for problem in problems]
 
 
-def old_names() -> list[Finding]:
-    """A finding for each setting that has its old name in the environment."""
-    return [
+def findings_about_names() -> list[Finding]:
+    """A finding for each setting that has its old name in the environment, and for each unknown name."""
+    renamed = [
         Finding("settings", f"{old} has been renamed", f"set {new} instead")
         for old, new in old_names_in_use().items()
+    ]
+    return renamed + [
+        Finding("settings", f"{name} is not a setting", f"set {alike} instead" if alike else f"unset {name}")
+        for name, alike in unknown_names(known_names()).items()
     ]
 
 
 def _print(finding: Finding, *, as_json: bool) -> None:
     if as_json:
         line = {"check": finding.check, "ok": finding.ok, "message": finding.message, "fix": finding.fix}
-        click.echo(json.dumps(line))
+        print(json_line(line))
         return
-    click.echo(f"{'ok' if finding.ok else 'BAD':3}  {finding.check:12} {printable(finding.message)}")
+    print(f"{'ok' if finding.ok else 'BAD':3}  {finding.check:12} {printable(finding.message)}")
     if not finding.ok:
-        click.echo(f"     {'':12} fix: {finding.fix}")
+        print(f"     {'':12} fix: {printable(finding.fix)}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from server.cli.doctor.finding import TIMEOUT_S, Finding
 from server.db import migrate
-from server.db.connections import connect
+from server.db.connections import ConnectionRefused, connect
 from server.db.errors import database_errors, reason_of
 from server.domain.errors import DatabaseUnavailable
 from server.settings import Settings
@@ -34,6 +34,10 @@ async def check_database(settings: Settings, dsn: str) -> Finding:
         row = await fetch_row(dsn, "SELECT current_setting('server_version_num')::integer / 10000 AS version")
     except DatabaseUnavailable as error:
         why = reason_of(error)
+        cause = error.__cause__
+        if isinstance(cause, ConnectionRefused) and cause.options_refused:
+            fix = "correct the parameter options of DATABASE_URL"
+            return Finding("database", f"refuses the settings in the address ({why})", fix)
         return Finding(
             "database",
             f"cannot be reached ({why})",

@@ -1,0 +1,50 @@
+"""Text from outside in a terminal or a log line: what a terminal would obey, or nobody could see, is shown as
+an escape."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from functools import lru_cache
+from typing import Any
+
+#: Characters without a width that are letters or marks for Unicode, and so pass `str.isprintable`. The
+#: selectors of emoji (U+FE0E, U+FE0F) are left: they follow what they change.
+_INVISIBLE = frozenset(
+    [
+        "\u034f",
+        "\u115f",
+        "\u1160",
+        "\u17b4",
+        "\u17b5",
+        "\u3164",
+        "\uffa0",
+        *map(chr, range(0x180B, 0x1810)),
+        *map(chr, range(0xFE00, 0xFE0E)),
+        *map(chr, range(0xE0100, 0xE01F0)),
+    ]
+)
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    """The text, with controls, direction marks, invisible and unassigned characters escaped as in Python.
+
+    lines: keep line ends and tabs.
+    """
+    if lines:
+        text = text.replace("\r\n", "\n")
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(character if lines and character in "\n\t" else _shown(character) for character in text)
+
+
+@lru_cache(4096)
+def _shown(character: str) -> str:
+    # A space of any width is not printable for Python, and harmless.
+    seen = character.isprintable() or unicodedata.category(character) == "Zs"
+    return character if seen and character not in _INVISIBLE else ascii(character)[1:-1]
+
+
+def json_line(value: Any) -> str:
+    """The value as JSON in ASCII, on one line. JSON itself leaves DEL as it is."""
+    return json.dumps(value).replace("\x7f", "\\u007f")

@@ -1,0 +1,290 @@
+"""What a person can do wrong with `ideo` ends with a sentence: which setting, which port, which folder."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import hub_environment, replay_process, running
+from tests.support.servers import answer, free_port, http_server
+from tests.support.terminals import CTRL_C, in_shell, in_terminal
+from tests.support.tokens import token
+
+NOBODY = 65534
+NOISE = re.compile(r"Traceback|RuntimeWarning|never awaited|^[EIW]\d{4} |^[EIWF]0000", re.MULTILINE)
+
+
+def assert_sentence(errors: str, *words: str) -> None:
+    """The errors are lines of ours alone, and have the words."""
+    assert not NOISE.search(errors), errors
+    assert all(line.startswith("ideo: ") for line in errors.splitlines()), errors
+    for word in words:
+        assert word in errors, errors
+
+
+def dev(folder: Path, **more: str) -> dict[str, str]:
+    return {"IDEO_DATA_DIR": str(folder), "IDEO_HTTP_PORT": "0", "IDEO_GRPC_PORT": "0", **more}
+
+
+# --- Ports and folders ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("setting", ["IDEO_HTTP_PORT", "IDEO_GRPC_PORT"])
+async def test_a_taken_port_is_named_with_its_setting_before_any_work_begins(
+    tmp_path: Path, setting: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code, output, errors = await in_shell(
+            "ideo dev", environment=dev(tmp_path / "data", **{setting: port})
+        )
+        assert code == 1
+        assert_sentence(errors, f"127.0.0.1:{port}", setting, "IDEO_HOST")
+        assert "PostgreSQL" not in output
+        assert not (tmp_path / "data").exists()
+        environment = hub_environment(
+            "postgresql://ann@127.0.0.1:9/x", "http://127.0.0.1:9", **{setting: port}
+        )
+        code, output, errors = await in_shell("ideo serve", environment=environment)
+        assert (code, output) == (1, "")
+        assert_sentence(errors, f"127.0.0.1:{port}", setting)
+        code, _, errors = await in_shell(f"ideo replay-runtime --port {port}", environment={})
+        assert code == 1
+        assert_sentence(errors, f"127.0.0.1:{port}", "--port")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"IDEO_HTTP_PORT": "8123", "IDEO_GRPC_PORT": "8123"}, ("IDEO_GRPC_PORT", "IDEO_HTTP_PORT", "8123")),
+        ({"IDEO_HOST": "192.0.2.1"}, ("IDEO_HOST", "192.0.2.1")),
+        ({"IDEO_HOST": "no.such.host.invalid"}, ("IDEO_HOST", "no.such.host.invalid")),
+        ({"IDEO_HOST": "a" * 70 + ".example"}, ("IDEO_HOST",)),
+    ],
+)
+async def test_an_address_that_cannot_be_listened_on_is_named(
+    tmp_path: Path, settings: dict[str, str], words: tuple[str, ...]
+) -> None:
+    code, _, errors = await in_shell("ideo dev", environment=dev(tmp_path, **settings))
+    assert code == 1
+    assert_sentence(errors, *words)
+
+
+async def test_a_second_start_in_the_same_folder_names_the_folder(tmp_path: Path) -> None:
+    async with running("dev", "--no-demo", environment=dev(tmp_path)) as first:
+        await first.serving("HTTP", "gRPC")
+        code, _, errors = await in_shell("ideo dev", environment=dev(tmp_path))
+        assert code == 1
+        assert_sentence(errors, str(tmp_path), "IDEO_DATA_DIR")
+        assert await first.stop() == 0
+
+
+def half_made(folder: Path) -> None:
+    (folder / "postgres" / "postgres" / "base").mkdir(parents=True)
+
+
+def of_another_version(folder: Path) -> None:
+    half_made(folder)
+    (folder / "postgres" / "postgres" / "PG_VERSION").write_text("12\n")
+
+
+def damaged(folder: Path) -> None:
+    half_made(folder)
+    (folder / "postgres" / "postgres" / "PG_VERSION").write_text("18\n")
+
+
+def a_file(folder: Path) -> None:
+    folder.write_text("")
+
+
+@pytest.mark.parametrize("make", [half_made, of_another_version, damaged, a_file])
+async def test_a_data_folder_that_cannot_be_used_is_named(tmp_path: Path, make: object) -> None:
+    folder = tmp_path / "data"
+    assert callable(make)
+    make(folder)
+    code, _, errors = await in_shell("ideo dev", environment=dev(folder))
+    assert code == 1
+    assert not NOISE.search(errors), errors
+    assert errors.startswith("ideo: ")
+    assert "PostgreSQL" in errors or "IDEO_DATA_DIR" in errors
+
+
+@pytest.mark.parametrize("folder", ["/proc/ideo", "/dev/null/ideo", "~nobody.such/ideo", "x" * 300])
+async def test_a_folder_that_cannot_be_made_is_named(folder: str) -> None:
+    code, _, errors = await in_shell("ideo dev", environment=dev(Path(folder)))
+    assert code == 1
+    assert_sentence(errors, "IDEO_DATA_DIR")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+async def test_a_folder_of_somebody_else_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o755)
+    line = f"setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups --inh-caps=-all ideo dev"
+    code, _, errors = await in_shell(line, environment=dev(folder))
+    assert code == 1
+    if "setpriv: " in errors or "ModuleNotFoundError" in errors or "can't open file" in errors:
+        pytest.skip("the tree is not readable for another user")
+    assert_sentence(errors, "IDEO_DATA_DIR", str(folder))
+
+
+async def test_a_disk_without_room_is_named(tmp_path: Path) -> None:
+    code, _, errors = await in_shell(f"mount -t tmpfs -o size=8m ideo {tmp_path}", environment={})
+    if code:
+        pytest.skip(f"a small disk cannot be made here: {errors.strip()}")
+    try:
+        code, _, errors = await in_shell("ideo dev", environment=dev(tmp_path / "data"))
+    finally:
+        await in_shell(f"umount {tmp_path}", environment={})
+    assert code == 1
+    assert_sentence(errors, "No space left on device")
+
+
+# --- Wrong addresses of a hub --------------------------------------------------------------------
+
+
+@pytest.fixture(
+    scope="module", params=[(404, b"<h1>Not Found</h1>"), (200, b"<html>"), (200, b"[]"), (302, b"")]
+)
+def page(request: pytest.FixtureRequest) -> tuple[int, bytes]:
+    return request.param
+
+
+async def test_another_web_server_is_not_taken_for_a_hub(page: tuple[int, bytes]) -> None:
+    async def answerer(head: bytes, request: bytes, writer: asyncio.StreamWriter) -> bytes:
+        return answer(*page)
+
+    async with http_server(answerer) as url:
+        for command in ("watch x", "refine x", "watch x --json", "refine x --workflow y"):
+            code, output, errors = await in_shell(
+                f"ideo {command}", environment={"IDEO_URL": url, "IDEO_TOKEN": "t"}
+            )
+            assert (code, output) == (1, ""), errors
+            assert_sentence(errors, url.rpartition("/")[2])
+
+
+async def test_the_grpc_port_is_not_taken_for_the_hubs_http_port(database: str) -> None:
+    async with (
+        replay_process() as runtime,
+        running("serve", environment=hub_environment(database, runtime)) as hub,
+    ):
+        await hub.serving("HTTP", "gRPC")
+        url = f"http://{hub.addresses['gRPC']}"
+        for command in ("watch x", "refine x"):
+            code, _, errors = await in_shell(
+                f"ideo {command}", environment={"IDEO_URL": url, "IDEO_TOKEN": token()}
+            )
+            assert code in (1, 5)
+            assert_sentence(errors, url)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "no.such.host.invalid"])
+async def test_a_hub_that_is_away_is_told_at_once_and_with_each_try(host: str) -> None:
+    url = f"http://{host}:{free_port()}"
+    code, _, errors = await in_shell("ideo refine x", environment={"IDEO_URL": url, "IDEO_TOKEN": "t"})
+    assert code == 5
+    assert_sentence(errors, url)
+    async with in_terminal("ideo", "watch", "x", environment={"IDEO_URL": url, "IDEO_TOKEN": "t"}) as watch:
+        await watch.shows("trying again in 0.")
+        await watch.shows("trying again in 1.")
+        watch.types(CTRL_C)
+        assert await watch.ended() == 130
+    assert_sentence(watch.plain.replace("^C", ""), url, "ideo watch x --after 0")
+
+
+# --- Settings ------------------------------------------------------------------------------------
+
+
+async def test_a_misspelt_setting_is_named_with_the_one_that_it_resembles(database: str) -> None:
+    misspelt = {
+        "IDEO_ALLOWED_ORIGN": "https://a",
+        "IDEO_HTTP_PROT": "1",
+        "IDEO_NONSENSE_XYZ": "1",
+        "DATABASE_ULR": "x",
+        "DEEPAGENTS_RUNTIME_ULR": "x",
+        "DATABASE_NAME": "another program's",
+        "IDEO_HUB_SERVICE_HOST": "10.0.0.1",
+        "IDEO_HUB_PORT": "tcp://10.0.0.1:80",
+        "IDEO_HUB_PORT_80_TCP_ADDR": "10.0.0.1",
+        "IDEO_STREAMS": "7",
+    }
+    expected = [
+        "ideo: IDEO_STREAMS has been renamed: set IDEO_MAX_STREAMS instead",
+        "ideo: DATABASE_ULR is not a setting: did you mean DATABASE_URL?",
+        "ideo: DEEPAGENTS_RUNTIME_ULR is not a setting: did you mean DEEPAGENTS_RUNTIME_URL?",
+        "ideo: IDEO_ALLOWED_ORIGN is not a setting: did you mean IDEO_ALLOWED_ORIGINS?",
+        "ideo: IDEO_HTTP_PROT is not a setting: did you mean IDEO_HTTP_PORT?",
+        "ideo: IDEO_NONSENSE_XYZ is not a setting, and has no effect",
+    ]
+    for command in ("migrate status", "serve", "dev --once"):
+        environment = {**hub_environment(database, "http://127.0.0.1:9", IDEO_HTTP_PORT="x"), **misspelt}
+        code, _, errors = await in_shell(f"ideo {command}", environment=environment)
+        assert code == 2
+        assert errors.splitlines()[:6] == expected
+    code, output, _ = await in_shell(
+        "ideo doctor", environment={**hub_environment(database, "http://h"), **misspelt}
+    )
+    assert code == 1
+    assert "IDEO_ALLOWED_ORIGN is not a setting" in output
+    assert "fix: set IDEO_ALLOWED_ORIGINS instead" in output
+
+
+async def test_settings_come_from_files_and_the_environment_counts_first(
+    database: str, tmp_path: Path
+) -> None:
+    (tmp_path / "db").write_text(f"{database}\n")
+    (tmp_path / "other").write_text("IDEO_HTTP_PORT=many\nexport DATABASE_URL='mysql://x'  # ours\n")
+    status = "ideo migrate status"
+    named = {"DATABASE_URL_FILE": str(tmp_path / "db")}
+    assert (await in_shell(status, environment=named))[0] == 0
+    code, _, errors = await in_shell(status, environment={"IDEO_ENV_FILE": str(tmp_path / "other")})
+    assert code == 2
+    assert_sentence(errors, "IDEO_HTTP_PORT: ", "DATABASE_URL: must")
+    both = {"IDEO_ENV_FILE": str(tmp_path / "other"), "IDEO_HTTP_PORT": "0"}
+    assert (await in_shell(status, environment={**both, **named}))[0] == 0
+    assert (await in_shell(status, environment={**both, "DATABASE_URL": database}))[0] == 0
+    (tmp_path / ".env").write_text(f"DATABASE_URL={database}\n")
+    assert (await in_shell(status, environment={}, cwd=tmp_path))[0] == 2
+    assert (await in_shell(status, environment={"IDEO_ENV": "dev"}, cwd=tmp_path))[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("DATABASE_URL_FILE", None),
+        ("DATABASE_URL_FILE", b""),
+        ("IDEO_JWT_SECRET_FILE", b"\xff\xfe"),
+        ("IDEO_ENV_FILE", None),
+        ("IDEO_ENV_FILE", b"kingfisher"),
+        ("IDEO_ENV_FILE", b"A=1\nB='kingfisher\n"),
+        ("IDEO_ENV_FILE", b"A=\0kingfisher\n"),
+    ],
+)
+async def test_a_file_of_settings_that_cannot_be_read_is_named(
+    tmp_path: Path, name: str, content: bytes | None
+) -> None:
+    path = tmp_path / "file"
+    if content is not None:
+        path.write_bytes(content)
+    for command in ("ideo migrate status", "ideo doctor"):
+        environment = {"DATABASE_URL_FILE": "/nowhere"} | {name: str(path)}
+        code, output, errors = await in_shell(command, environment=environment)
+        assert code == 2
+        assert f"{name}: " in output + errors
+        assert "kingfisher" not in output + errors
+        assert not NOISE.search(errors)
+
+
+async def test_doctor_changes_nothing(tmp_path: Path) -> None:
+    environment = {"IDEO_ENV": "dev", "IDEO_DATA_DIR": str(tmp_path / "data"), "IDEO_JWT_SECRET": "x" * 32}
+    code, output, errors = await in_shell(
+        "ideo doctor", environment={**environment, "IDEO_HTTP_PORT": "0", "IDEO_GRPC_PORT": "0"}
+    )
+    assert (code, errors) == (0, ""), output
+    assert "the embedded PostgreSQL is not running" in output
+    assert [*tmp_path.iterdir()] == []

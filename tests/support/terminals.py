@@ -1,0 +1,117 @@
+"""Commands as a person starts them: in a terminal of their own, or in a shell."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.support.processes import ROOT, clean_environment
+
+CTRL_C = "\x03"
+#: Seconds that a command has to show something, and to end.
+SHOW_S = 60.0
+
+
+def ideo_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment with only these settings, in which `ideo` is the command of this tree."""
+    folder = str(Path(sys.executable).parent)
+    return clean_environment({"PATH": f"{folder}:{os.environ['PATH']}", "TERM": "xterm", **environment})
+
+
+class Terminal:
+    """A command in a terminal. `text`: all that it showed so far."""
+
+    def __init__(self, process: asyncio.subprocess.Process, primary: int) -> None:
+        self._process, self._primary = process, primary
+        self._changed = asyncio.Event()
+        self.text = ""
+        asyncio.get_running_loop().add_reader(primary, self._read)
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._primary, 65536)
+        except OSError:  # Linux says so when the last writer has gone
+            data = b""
+        if not data:
+            asyncio.get_running_loop().remove_reader(self._primary)
+        self.text += data.decode(errors="replace")
+        self._changed.set()
+
+    @property
+    def plain(self) -> str:
+        """What it showed, without colours."""
+        return re.sub(r"\x1b\[[0-9;]*m", "", self.text).replace("\r\n", "\n")
+
+    async def shows(self, text: str) -> None:
+        """Wait until it has shown a text."""
+        async with asyncio.timeout(SHOW_S):
+            while text not in self.plain:
+                self._changed.clear()
+                await self._changed.wait()
+
+    def types(self, keys: str) -> None:
+        """Type something; Ctrl-C goes to all processes in the foreground."""
+        os.write(self._primary, keys.encode())
+
+    async def ended(self) -> int:
+        """The exit code; minus the number of the signal that ended it."""
+        async with asyncio.timeout(SHOW_S):
+            return await self._process.wait()
+
+    async def close(self) -> None:
+        """Kill it, if it still runs."""
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGKILL)
+        await self._process.wait()
+        asyncio.get_running_loop().remove_reader(self._primary)
+        os.close(self._primary)
+
+
+@asynccontextmanager
+async def in_terminal(
+    *command: str, environment: Mapping[str, str], cwd: Path = ROOT
+) -> AsyncIterator[Terminal]:
+    """A command in a terminal of its own, killed afterwards."""
+    primary, secondary = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=cwd,
+        env=ideo_environment(environment),
+        pass_fds=(secondary,),
+        preexec_fn=lambda: os.login_tty(secondary),
+    )
+    os.close(secondary)
+    terminal = Terminal(process, primary)
+    try:
+        yield terminal
+    finally:
+        await terminal.close()
+
+
+async def in_shell(
+    line: str, *, environment: Mapping[str, str], cwd: Path = ROOT, within_s: float = SHOW_S
+) -> tuple[int, str, str]:
+    """A line of bash: its exit code, standard output and standard error."""
+    shell = await asyncio.create_subprocess_exec(
+        *("bash", "-c", line),
+        cwd=cwd,
+        env=ideo_environment(environment),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(within_s):
+            output, errors = await shell.communicate()
+    finally:
+        if shell.returncode is None:
+            os.killpg(shell.pid, signal.SIGKILL)
+            await shell.wait()
+    return shell.returncode or 0, output.decode(), errors.decode()
