@@ -91,9 +91,9 @@ class VerdictRules(StreamRecord, ABC):
 
     def start(self, now: float, facts: JournalFacts) -> Action:
         """The runtime has the job."""
-        if facts.error is not None:
+        if facts.error is not None and not self._replays(facts):
             return self._end_with_error(now, facts.error.message, gap=True)
-        if facts.awaiting_input:
+        if facts.awaiting_input and facts.error is None:
             return self._ask(now, self._reconnect(now))
         return Connect()
 
@@ -110,16 +110,19 @@ class VerdictRules(StreamRecord, ABC):
             return KeepListening()
         self._was_caught_up, self._is_idle = caught_up, True
         if facts.error is not None:
-            return self._end_with_error(now, facts.error.message, gap=self._may_have_missed_frames())
+            gap = self._may_have_missed_frames() and not self._replays(facts)
+            return self._end_with_error(now, facts.error.message, gap=gap)
         return self._ask(now, KeepListening())
 
     def lost(self, now: float, facts: JournalFacts) -> Action:
         """The connection was left, or could not be opened."""
         if self._verdict is not None:
             return self._verdict
-        if facts.error is not None:
-            return self._end_with_error(now, facts.error.message, gap=True)
-        return self._weigh_loss(now)
+        if facts.error is None:
+            return self._weigh_loss(now)
+        if self._replays(facts) and self._stream_may_tell_more():
+            return self._reconnect(now)
+        return self._end_with_error(now, facts.error.message, gap=not self._replays(facts))
 
     def answered(
         self, question: AskState | AskFiles, answer: StateAnswer, now: float, facts: JournalFacts

@@ -251,11 +251,31 @@ ERROR_ROWS = [
         fails("upstream_error", "it broke", gap=True),
         facts=JournalFacts(awaiting_input=True, error=ERROR),
     ),
+    *(
+        row(
+            f"a stream that replays is read again for what is behind an error ({profile}, {how})",
+            steps,
+            expected,
+            limits=replace(LIMITS, profile=profile),
+        )
+        for profile in ("full", "ids")
+        for how, steps, expected in [
+            ("break", [STATE, FAILS, Break()], Connect(LIMITS.reconnect_first_s)),
+            ("end", [STATE, FAILS, Break(), Repeat(), NO_FILES, End()], ERROR_AND_END),
+            (
+                "breaks",
+                [STATE, FAILS, *again(4, Break()), Says(EMPTY)],
+                fails("upstream_error", "it broke"),
+            ),
+            ("silence", [STATE, FAILS, Silence(), Says(EMPTY)], fails("upstream_error", "it broke")),
+        ]
+    ),
     row(
-        "an error is failed although the endpoint's end says nothing",
-        [STATE, FAILS, Break(), Says(EMPTY)],
-        fails("upstream_error", "it broke", gap=True),
-        **IDS,
+        "a stream that replays is read again after a takeover for what is behind an error",
+        [],
+        Connect(),
+        **FULL,
+        facts=JournalFacts(has_files=True, files_seen=True, error=ERROR),
     ),
     *(
         row(
