@@ -92,7 +92,7 @@ class Interpreter:
         part = graphs.part_of_agent(top)
         data = jsontext.members(top["data"]) if "data" in top else None
         if data is not None and (part == "values" or event_type == "on_state_update"):
-            if graphs.is_sub_agents(top, data):
+            if graphs.is_sub_agents(top, data) or data.keys() == {"raw_event"}:
                 return self._uninterpreted(frame, event_type or "", FrameReason.UNKNOWN_TYPE)
             return self._state(frame, top, data)
         token = None

@@ -35,6 +35,9 @@ _SPARE_CHARS = 1 << 16
 
 def items(text: str) -> tuple[list[str], bool] | None:
     """The texts of the items, and whether the list is regular; None when the text does not list messages."""
+    if text.startswith("(") and text.endswith(")"):
+        # A tuple: one with one item ends with a comma.
+        text = f"[{text[1:-1].rstrip(', ')}]"
     if _LIST.match(text) is None:
         return None
     found = split(text, 0)

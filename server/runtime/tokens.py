@@ -146,6 +146,12 @@ class TokenReader:
     def _whole(self, raw: str) -> _Piece:
         if raw[:1] != "(":
             raise printed.Unreadable
+        if raw[:2] == "((":
+            # With sub-graphs, the namespace and perhaps the mode come before the piece and its metadata.
+            pair = printed.parts(raw)[0][-1]
+            if not pair.startswith("(") or pair.startswith("(("):
+                raise printed.Unreadable
+            return self._whole(pair)
         call = printed.call(raw, 1)
         metadata = raw[call.end :]
         if not call.complete or (metadata != ")" and not metadata.startswith(", {")):

@@ -43,6 +43,7 @@ def state_frame(data: Any, **beside: Any) -> bytes:
         state_frame({"ns": ["tools:1"], "data": OTHER}),
         state_frame({"namespace": ["tools:1"], "mode": "values", "data": OTHER}),
         state_frame([["tools:1"], "values", OTHER]),
+        state_frame({"raw_event": str((("tools:1",), OTHER))}),
         state_frame(str((("tools:1",), "values", OTHER))),
         frame(event_type="on_('tools:1',)", data=OTHER),
         frame(event_type="on_state_update|tools:1", data=OTHER),
@@ -112,6 +113,13 @@ def test_other_stream_parts_are_kept_as_they_came(body: bytes) -> None:
     interpreter = Interpreter()
     assert interpreter.interpret(body).kinds == (UpstreamFrame("", FrameReason.MALFORMED, body),)
     assert not interpreter.files.seen
+
+
+@pytest.mark.parametrize("before", ["('tools:1',), ", "('tools:1',), 'messages', ", "(), 'messages', "])
+def test_a_piece_with_a_namespace_before_it_is_a_token(before: str) -> None:
+    pair = "(AIMessageChunk(content='a', id='m'), {'langgraph_node': 'model'})"
+    (token,) = Interpreter().interpret(token_frame(f"({before}{pair})")).kinds
+    assert token == Token("m", Role.AI, "a", node="model")
 
 
 @pytest.mark.parametrize(

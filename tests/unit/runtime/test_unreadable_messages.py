@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -93,6 +94,15 @@ def test_arguments_around_an_unreadable_one_are_read() -> None:
     assert message == AgentMessage("a", Role.AI, "x", name="n", uninterpreted=True)
 
 
+def test_a_tuple_of_messages_is_a_list() -> None:
+    for text in (f"({HUMAN},)", f"({HUMAN}, {DECOY})", f"({HUMAN}, {tool_message(1, TABLE)}, {DECOY})"):
+        body = state_frame("X").replace(b'"[X]"', json.dumps(text).encode())
+        (update,) = Interpreter().interpret(body).kinds
+        assert isinstance(update, StateUpdate)
+        assert update.messages[0].message == read_list(HUMAN)[0]
+        assert update.messages[-1].message in (read_list(HUMAN)[0], read_list(DECOY)[0])
+
+
 def test_a_list_that_was_cut_short_has_its_whole_messages() -> None:
     whole = f"[{HUMAN}, {EMPTY}, {DECOY}]"
     for end in range(len(HUMAN) + 3, len(whole)):
@@ -118,7 +128,7 @@ READABLE = st.builds(
 ) | st.builds(lambda text: f"AIMessage(content=[{{'type': 'text', 'text': {text!r}}}, {text!r}])", TEXTS)
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=250)
 @given(st.lists(READABLE, max_size=4), POISONS, st.lists(READABLE, max_size=4))
 @example(["HumanMessage(content='')"], tool_message(1, "'"), ["AIMessage(content='')"])
 def test_one_poisoned_message_anywhere_spoils_no_other(
@@ -131,7 +141,7 @@ def test_one_poisoned_message_anywhere_spoils_no_other(
     assert found[len(found) - len(after) :] == expected
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(st.lists(READABLE | POISONS, max_size=8))
 def test_a_growing_list_is_read_like_a_whole_one(messages: list[str]) -> None:
     memory = Interpreter()
@@ -175,8 +185,8 @@ def test_unreadable_messages_are_journalled_once(artifact: str) -> None:
         "X(content=\"', a='), ",
     ],
 )
-def test_hostile_lists_of_a_megabyte_are_read_at_once(piece: str) -> None:
+def test_long_hostile_lists_are_read_at_once(piece: str) -> None:
     """Quadratic work would take hours: the test's time limit ends it."""
-    text = "[X(content='1'), " + piece * (1_000_000 // len(piece)) + "]"
+    text = "[X(content='1'), " + piece * (400_000 // len(piece)) + "]"
     body = state_frame("X").replace(b'"[X]"', b'"' + text.replace('"', '\\"').encode() + b'"')
     assert len(Interpreter().interpret(body).kinds) == 1
