@@ -12,6 +12,7 @@ import grpc.aio
 import httpx
 import pytest
 
+from ide_orchestrator.v1.access_pb2_grpc import AccessServiceStub
 from server.wire import messages as m
 from server.wire.large_events import MAX_EVENT_BYTES
 from tests.support.grpc_face import Caller, GrpcHub, open_grpc_hub, refusal_of
@@ -32,8 +33,8 @@ LARGE: dict[str, dict[str, Any]] = {
         files={"/b": {"content": base64.b64encode(b"\xff" * (4 << 20)).decode(), "encoding": "base64"}}
     ),
     "a message of 15 MiB": state_frame(messages=MESSAGE_15_MIB),
-    "100,000 files": state_frame(
-        files={f"/f{n}": {"content": "a", "encoding": "utf-8"} for n in range(100_000)}
+    "50,000 files": state_frame(
+        files={f"/f{n}": {"content": "a", "encoding": "utf-8"} for n in range(50_000)}
     ),
     "a token": token_frame("€" * (2 << 20)),
     "an unknown frame": {"event_type": "on_custom_event", "data": {"value": "x" * (5 << 20)}},
@@ -216,6 +217,20 @@ async def test_what_cannot_be_read_in_pieces_is_refused(database: str) -> None:
             assert await refused(seq=seq) == (grpc.StatusCode.OUT_OF_RANGE, "cursor_out_of_range")
         for unknown in ("", "x", "00000000-0000-4000-8000-000000000000"):
             assert await refused(thread_id=unknown) == (grpc.StatusCode.NOT_FOUND, "not_found")
+
+
+async def test_a_share_link_reads_in_pieces_only_the_events_that_it_shows(database: str) -> None:
+    async with run_of(database, *map(token_frame, "abcd")) as (hub, ann, thread):
+        events = await ann.events(thread)
+        proposal_id = events[0].run_started.proposal_id
+        request = m.CreateShareLinkRequest(proposal_id=proposal_id, after_seq=3)
+        answer = await AccessServiceStub(hub.channel).CreateShareLink(request, metadata=ann.metadata)
+        guest = Caller(hub.channel, answer.share_link.secret)
+        for seq in (1, 3):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await whole(guest, thread, seq)
+            assert refusal_of(caught.value).reason == "not_found"
+        assert m.Event.FromString(await whole(guest, thread, 4)) == events[3]
 
 
 async def test_a_caller_reads_a_few_events_in_pieces_at_a_time(
