@@ -86,6 +86,15 @@ async def socket(
         yield opened
 
 
+def upgrade_request(token: str, thread: str, protocol: str) -> bytes:
+    """The bytes of an upgrade request, with the token in the `Authorization` header."""
+    return (
+        f"GET /api/ws/refinements/{thread} HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\n"
+        f"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        f"Sec-WebSocket-Protocol: {protocol}\r\nAuthorization: Bearer {token}\r\n\r\n"
+    ).encode()
+
+
 async def upgrade(
     http: str, path: str, headers: Mapping[str, str]
 ) -> tuple[int, dict[str, str], dict[str, Any]]:

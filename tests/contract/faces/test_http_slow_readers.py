@@ -17,8 +17,9 @@ from websockets.frames import Frame, Opcode
 
 from server.domain.streams.topic import STEP_BYTES
 from server.http.connection import WEBSOCKET_HIGH_WATER_BYTES
-from tests.support.http_face import HttpFace, http_face, socket
-from tests.support.hub import RunningHub, running_hub, start
+from server.http.websocket_frames import close_frame
+from tests.support.http_face import HttpFace, http_face, socket, upgrade_request
+from tests.support.hub import RunningHub, finished, running_hub, start
 
 #: 2,258 frames, 2.4 MB of legacy frames: more than the kernel and the hub hold for one reader.
 LONG = "[[replay:long_run]]"
@@ -193,3 +194,21 @@ async def test_pings_of_who_does_not_read_cost_no_memory(database: str, on_loop:
                 assert WEBSOCKET_HIGH_WATER_BYTES < most < 2 * WEBSOCKET_HIGH_WATER_BYTES
 
     await on_loop(run())
+
+
+async def test_who_takes_data_steadily_is_not_closed_for_a_late_pong(database: str) -> None:
+    async with running_hub(database) as hub, http_face(hub.core, ping_s=0.3) as face:
+        async with hub.client() as client:
+            started = await start(client, LONG)
+            await finished(client, started)
+        with small_socket(face) as raw:
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(raw, upgrade_request(hub.token(), started["thread_id"], "ideo.legacy"))
+            received = 0
+            async with asyncio.timeout(60):
+                # Slow enough that a ping waits longer than its answer may take; it never gets one.
+                while piece := await loop.sock_recv(raw, 8192):
+                    received, last = received + len(piece), piece
+                    await asyncio.sleep(0.02)
+        assert received > MOST_WAITING
+        assert last.endswith(close_frame(1000, ""))

@@ -21,7 +21,7 @@ from server.http.handshake import BEARER_PREFIX
 from server.http.server import MAX_CLIENT_MESSAGE_BYTES
 from server.http.websocket_frames import close_frame
 from tests.support.hand_clock import until
-from tests.support.http_face import ORIGIN, http_face, socket, upgrade
+from tests.support.http_face import ORIGIN, http_face, socket, upgrade, upgrade_request
 from tests.support.hub import RunningHub, finished, running_hub, start
 from tests.support.tokens import bearer
 
@@ -272,7 +272,7 @@ async def test_a_refused_upgrade_logs_no_error(
     for rest in (b"", b"hunter2", b"\xff" * 100, b"\x88\x80\0\0\0\0"):
         for shown in (thread, ABSENT):
             _, writer = await asyncio.open_connection(host, int(port))
-            writer.write(upgrade_request(hub, shown, "ideo.v1") + rest)
+            writer.write(upgrade_request(hub.token(), shown, "ideo.v1") + rest)
             writer.transport.abort() if not rest else writer.close()
     await until(lambda: hub.core.broadcaster.readers == 0)
     assert (await upgrade(hub.http, path, {}))[0] == 401
@@ -357,15 +357,6 @@ async def test_a_client_that_closes_is_let_go_at_once(hub: RunningHub) -> None:
         assert hub.core.broadcaster.readers == 0
 
 
-def upgrade_request(hub: RunningHub, thread: str, protocol: str) -> bytes:
-    """A request for an upgrade, with a token."""
-    return (
-        f"GET /api/ws/refinements/{thread} HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\n"
-        f"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-        f"Sec-WebSocket-Protocol: {protocol}\r\nAuthorization: Bearer {hub.token()}\r\n\r\n"
-    ).encode()
-
-
 @pytest.mark.parametrize("protocol", ["ideo.v1", "ideo.v1.proto", "ideo.legacy"])
 async def test_a_client_that_answers_no_ping_is_closed_with_its_cursor(
     hub: RunningHub, protocol: str
@@ -374,7 +365,7 @@ async def test_a_client_that_answers_no_ping_is_closed_with_its_cursor(
     async with http_face(hub.core, send_deadline_s=5, ping_s=0.2) as face:
         host, _, port = face.http.removeprefix("http://").rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(upgrade_request(hub, thread, protocol))
+        writer.write(upgrade_request(hub.token(), thread, protocol))
         async with asyncio.timeout(10):
             received = await reader.read()
         writer.close()
