@@ -95,7 +95,12 @@ async def open_hub(
     await check_schema(dsn)
     async with contextlib.AsyncExitStack() as stack:
         if settings.traces:
-            stack.enter_context(tracing(replica=f"{socket.gethostname()}:{os.getpid()}"))
+            try:
+                stack.enter_context(tracing(replica=f"{socket.gethostname()}:{os.getpid()}"))
+            except (ValueError, TypeError) as error:
+                raise StartError(
+                    "a setting of OpenTelemetry (OTEL_*) has a value that it cannot use"
+                ) from error
         listener = _listener(settings, "IDEO_HTTP_PORT", settings.http_port)
         stack.callback(listener.close)
         core = await stack.enter_async_context(

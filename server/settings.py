@@ -58,8 +58,8 @@ class Settings(BaseSettings):
     """PostgreSQL, such as `postgresql://user:password@host/name`; required with `prod`"""
     database_direct_url: PostgresUrl | None = Field(None, alias="DATABASE_DIRECT_URL")
     """address of the same database that does not lead through a transaction pooler (pgbouncer), for
-    `LISTEN`; `DATABASE_URL` when not set. When the two differ, the hub uses no prepared statements on
-    `DATABASE_URL` (ADR 0011)"""
+    `LISTEN`; `DATABASE_URL` when not set. The hub notices a pooler by itself; without a direct address its
+    replicas poll for each other's events (ADR 0011)"""
     database_max_connections: int = Field(10, alias="IDEO_DATABASE_MAX_CONNECTIONS", ge=2, le=200)
     """maximum number of connections to PostgreSQL of one replica, 2 to 200"""
     data_dir: Path = Field(Path(".data"), alias="IDEO_DATA_DIR")

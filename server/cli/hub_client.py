@@ -81,7 +81,10 @@ class HubClient:
 
     async def start(self, workflow_id: str, body: dict[str, Any]) -> dict[str, Any]:
         """Start a refinement exactly once, even when answers are lost. Raises ClientError."""
-        path, key = f"/api/workflows/{quote(workflow_id, safe='')}/refinements", str(uuid4())
+        path, key = (
+            f"/api/workflows/{quote(workflow_id, safe='', errors='replace')}/refinements",
+            str(uuid4()),
+        )
         now = asyncio.get_running_loop().time
         deadline, backoff = now() + START_TIMEOUT_S, Backoff(FIRST_RETRY_S, MAX_RETRY_S)
         while True:
@@ -121,7 +124,11 @@ class HubClient:
         after: the caller's last seq. on_retry: learns of each connection that failed. Raises ClientError when
         the hub refuses, or cannot be reached.
         """
-        address = "ws" + self._url.removeprefix("http") + f"/api/ws/refinements/{quote(thread_id, safe='')}"
+        address = (
+            "ws"
+            + self._url.removeprefix("http")
+            + f"/api/ws/refinements/{quote(thread_id, safe='', errors='replace')}"
+        )
         failures, backoff, why = 0, Backoff(FIRST_RETRY_S, MAX_RETRY_S), ""
         while failures < MAX_CONNECTION_FAILURES:
             failures += 1

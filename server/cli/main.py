@@ -28,7 +28,11 @@ Exit codes: 0 success, 1 something failed, 2 wrong arguments or settings, 4 no v
 """
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EPILOG)
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=_EPILOG,
+)
 @click.version_option(package_name="ide-orchestrator")
 @click.option("--debug", is_flag=True, help="Show where an unexpected error came from, as IDEO_DEBUG=1 does.")
 def main(debug: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import socket
@@ -166,6 +167,22 @@ async def test_another_web_server_is_not_taken_for_a_hub(page: tuple[int, bytes]
             )
             assert (code, output) == (1, ""), errors
             assert_sentence(errors, url.rpartition("/")[2])
+
+
+async def test_no_text_of_a_hub_steers_the_terminal() -> None:
+    evil = "no \x1b]0;title\x07\x1b[2J \x9b31m \u202eabc\u2028 \ufeff [red]x[/]\x7f"
+
+    async def answerer(head: bytes, request: bytes, writer: asyncio.StreamWriter) -> bytes:
+        return answer(403, json.dumps({"code": evil, "title": evil, "detail": evil}).encode())
+
+    async with http_server(answerer) as url:
+        for command in ("watch x", "refine x", "watch x --json"):
+            environment = {"IDEO_URL": url, "IDEO_TOKEN": "t"}
+            code, output, errors = await in_shell(f"ideo {command}", environment=environment)
+            assert (code, output) == (4, "")
+            assert errors.startswith("ideo: 403: no \\x1b]0;title")
+            assert all(line.isascii() and line.isprintable() for line in errors.splitlines())
+            assert "[red]x[/]" in errors
 
 
 async def test_the_grpc_port_is_not_taken_for_the_hubs_http_port(database: str) -> None:

@@ -22,6 +22,7 @@ from server.replay.server import replay_runtime
 from server.settings import load
 from tests.support.certificates import Authority, write
 from tests.support.hub import running_hub
+from tests.support.pooler import pooler
 from tests.support.processes import hub_environment, running
 from tests.support.servers import answer, http_server
 from tests.support.tokens import SECRET
@@ -104,6 +105,14 @@ async def test_a_direct_address_of_another_database(database: str, empty_databas
     wrong = await faults(database, runtime, database_direct_url=empty_database)
     assert wrong.keys() == {"wakeups"}
     assert "DATABASE_DIRECT_URL" in wrong["wakeups"]
+
+
+async def test_a_pooler_without_a_direct_address(database: str, runtime: str) -> None:
+    async with pooler(database) as pooled:
+        wrong = await faults(pooled, runtime)
+        assert wrong.keys() == {"wakeups"}
+        assert "DATABASE_DIRECT_URL" in wrong["wakeups"]
+        assert await faults(pooled, runtime, database_direct_url=database) == {}
 
 
 async def test_a_clock_that_differs(database: str, runtime: str) -> None:
