@@ -101,61 +101,64 @@ _RESERVED = frozenset('?*|<>"')
 
 def rejection_of(path: str) -> Rejection | None:
     """Why no file may be written at the path; None if one may."""
-    # In order of cost: what follows is never done on a path that is too long.
+    # First what bounds the work of the rest.
     if len(path) > MAX_PATH_BYTES:
         return Rejection.TOO_LONG
     if replace_surrogates(path) is not path:
         return Rejection.LONE_SURROGATE
     if len(path.encode()) > MAX_PATH_BYTES:
         return Rejection.TOO_LONG
-    segments = _segments(path)
-    if not segments[-1]:
+    if not path or path.endswith("/"):
         return Rejection.NO_FILE_NAME
-    if len(segments) > MAX_SEGMENTS:
+    if path.removeprefix("/").count("/") >= MAX_SEGMENTS:
         return Rejection.TOO_DEEP
-    if any(unicodedata.category(character) in _CONTROL_CATEGORIES for character in path):
+    if any(unicodedata.category(character) in _CONTROL_CATEGORIES for character in set(path)):
         return Rejection.CONTROL_CHARACTER
-    return _segments_rejection(segments)
+    if _has_look_alike_separator(path):
+        return Rejection.SEPARATOR
+    return _segments_rejection(path)
 
 
 def _segments(path: str) -> list[str]:
     return path.removeprefix("/").split("/")
 
 
-def _segments_rejection(segments: Sequence[str]) -> Rejection | None:
-    if any(_has_separator(segment) for segment in segments):
-        return Rejection.SEPARATOR
+def _has_look_alike_separator(path: str) -> bool:
+    """Whether it has a backslash, or a character that looks like one or like a slash."""
+    folded = _nfkc(path)
+    return "\\" in folded or folded.count("/") != path.count("/") or not _LOOK_ALIKES.isdisjoint(path)
+
+
+def _segments_rejection(path: str) -> Rejection | None:
     # Without its first slash the path would still start at the root of the file system.
-    if not segments[0]:
+    if path.startswith("//"):
         return Rejection.EMPTY_SEGMENT
-    names = [_bare_name(segment) for segment in segments]
-    if any(name.strip(" ") in (".", "..") for name in names):
+    names = [_bare_name(segment) for segment in _segments(_folded(path))]
+    if any(name in (".", "..") for name in names):
         return Rejection.DOT_SEGMENT
-    if any(_REPOSITORY.fullmatch(name.strip(" ").rstrip(". ")) for name in names):
+    if any(_REPOSITORY.fullmatch(name.rstrip(". ")) for name in names):
         return Rejection.REPOSITORY_FOLDER
-    if any(len(segment.encode("utf-16-le")) > 2 * MAX_SEGMENT_UNITS for segment in segments):
+    if any(len(segment.encode("utf-16-le")) > 2 * MAX_SEGMENT_UNITS for segment in _segments(path)):
         return Rejection.TOO_LONG
     return None
 
 
-def _has_separator(segment: str) -> bool:
-    """Whether it holds a slash or backslash, or a character that looks like one."""
-    folded = _nfkc(segment)
-    return "/" in folded or "\\" in folded or not _LOOK_ALIKES.isdisjoint(segment)
+def _folded(path: str) -> str:
+    """The path without look-alikes, what is ignored, and case."""
+    return (path if path.isascii() else _nfkc(path).translate(_IGNORED).upper()).casefold()
 
 
 def _bare_name(segment: str) -> str:
-    """The name that a file system may take the segment for: without look-alikes, what is ignored, case, and
-    the name of an NTFS stream."""
-    return _nfkc(segment).translate(_IGNORED).upper().casefold().partition(":")[0]
+    """The name that a file system may take a folded segment for: without the name of an NTFS stream."""
+    return segment.partition(":")[0].strip(" ")
 
 
 def portability_of(path: str) -> tuple[Portability, ...]:
     """What some systems cannot store about a path that is not rejected, in the order of Portability."""
     segments = _segments(path)
-    folded = [_nfkc(segment) for segment in segments]
+    folded = segments if path.isascii() else _segments(_nfkc(path))
     marks = {
-        Portability.DEVICE_NAME: any(map(_is_device, (*segments, *folded))),
+        Portability.DEVICE_NAME: any(map(_is_device, {*segments, *folded})),
         Portability.TRAILING_DOT_OR_SPACE: any(name.endswith((".", " ")) for name in folded),
         Portability.RESERVED_CHARACTER: not _RESERVED.isdisjoint(path),
         Portability.COLON: _RATIO in path or any(":" in name for name in folded),
@@ -171,13 +174,13 @@ def portability_of(path: str) -> tuple[Portability, ...]:
 
 
 def _is_device(segment: str) -> bool:
-    return re.split("[.:]", segment, maxsplit=1)[0].rstrip(" ").casefold() in _DEVICES
+    return segment.partition(".")[0].partition(":")[0].rstrip(" ").casefold() in _DEVICES
 
 
 def path_key(path: str) -> str:
     """A key that is equal for paths that are the same file on some system: without case, normalisation, what
     is ignored, dots and spaces at a segment's end, empty segments, and the slash at the start."""
-    folded = _nfc(_nfd(path).translate(_IGNORED).casefold())
+    folded = path.casefold() if path.isascii() else _nfc(_nfd(path).translate(_IGNORED).casefold())
     return "/".join(name for segment in folded.split("/") if (name := segment.rstrip(". ")))
 
 
