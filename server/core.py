@@ -197,6 +197,7 @@ def _core(
             "heartbeats": lambda: every(settings.heartbeat_s, broadcaster.send_heartbeats, clock),
             "authorization of streams": lambda: every(RECHECK_S, authorizations.recheck, clock),
             "quotas": lambda: every(SYNC_S, quotas.sync, clock, immediately=True),
+            "lost commits": journal.restore_forever,
             "retention": lambda: every(RETENTION_SWEEP_S, retention.sweep, clock),
             "renewal of leases": runner.keep_leases_forever,
             "takeovers": runner.sweep_forever,

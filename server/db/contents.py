@@ -52,14 +52,18 @@ LEFT JOIN proposal_contents c
 WHERE p.id = $1
 """
 
+#: Seconds for a statement that reads or writes all files of a proposal.
+FILES_S = 10.0
 #: No content is larger: PostgreSQL's values are below 1 GiB.
 _MAX_OFFSET = (1 << 31) - 2
 
 
-async def add_contents(connection: Any, proposal_id: UUID, contents: Mapping[str, bytes]) -> None:
+async def add_contents(
+    connection: Any, proposal_id: UUID, contents: Mapping[str, bytes], *, timeout_s: float = FILES_S
+) -> None:
     """Store the contents of a proposal's files by their hashes (hex), on a connection or a pool."""
     hashes = [bytes.fromhex(sha256) for sha256 in contents]
-    await connection.execute(_ADD, proposal_id, hashes, list(contents.values()))
+    await connection.execute(_ADD, proposal_id, hashes, list(contents.values()), timeout=timeout_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,9 @@ class StoredProposalFiles:
 
 async def read_files(connection: Any, proposal_id: UUID) -> StoredProposalFiles:
     """The files of a proposal that the caller may see."""
-    return await asyncio.to_thread(_files_of, await connection.fetch(_READ_FILES, proposal_id))
+    return await asyncio.to_thread(
+        _files_of, await connection.fetch(_READ_FILES, proposal_id, timeout=FILES_S)
+    )
 
 
 def _files_of(rows: Sequence[Mapping[str, Any]]) -> StoredProposalFiles:

@@ -7,16 +7,15 @@ import contextlib
 import weakref
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import timedelta
-from functools import partial
 from uuid import UUID
 
 import asyncpg
 from typing_extensions import override
 
-from server.db.contents import add_contents
 from server.db.errors import database_errors
 from server.db.file_json import StoredFiles
 from server.db.journal_writer import MAX_RETRY_S, RETRY_FIRST_S, JournalWriter
+from server.db.run_ends import FINISH_S, RecentEnds, RunEnd
 from server.db.runs import ACTIVE_STATUSES
 from server.domain.byte_budget import ByteBudget
 from server.domain.clock import Clock
@@ -25,6 +24,7 @@ from server.domain.errors import DatabaseUnavailable, LeaseLost
 from server.domain.journal.events import Outcome
 from server.domain.journal.journal import CommitListener, Journal, JournalHead
 from server.domain.journal.log import JournalLog, ReadyLogs
+from server.domain.journal.recent import RESTORE_S, RecentBudget, RecentCommits
 from server.domain.journal.segments import Segment
 from server.domain.model import Failure
 from server.domain.proposals.partition import ProposalFiles
@@ -34,26 +34,6 @@ from server.encoding.event_batch import delimited_delta, delimited_event
 
 #: Bytes of the rows that a finished run's journal is compacted into.
 COMPACTED_BYTES = 256 << 10
-#: Seconds for a statement that writes a whole run's files, or moves its whole journal.
-FINISH_S = 30.0
-
-_FINISH_RUN = f"""
-UPDATE runs SET last_seq = $3 + 1, epoch = $4, status = $5, finished_at = now(), lease_until = NULL,
-  owner = NULL
-WHERE thread_id = $1 AND fence = $2 AND last_seq = $3 AND status IN {ACTIVE_STATUSES}
-RETURNING proposal_id
-"""  # noqa: S608 - only constants
-
-_FINISH_EVENT = """
-INSERT INTO events (thread_id, first_seq, last_seq, batch, residues, terminal)
-VALUES ($1, $2, $2, $3, $4, true)
-"""
-
-_FINISH_PROPOSAL = """
-UPDATE proposals SET status = $2, generated_files = $3::jsonb, file_count = $4, rejected_files = $5::jsonb,
-  failure_reason = $6, failure_message = $7, completed_at = now()
-WHERE id = $1
-"""
 
 _COMPACT = f"""
 WITH old AS (
@@ -110,6 +90,8 @@ class PostgresJournal(Journal):
         self._ready = ReadyLogs()
         self._logs: weakref.WeakSet[JournalLog] = weakref.WeakSet()
         self._listeners: list[CommitListener] = []
+        self._recent_budget = RecentBudget()
+        self._recent_ends = RecentEnds(clock)
         self._writer = JournalWriter(
             pool,
             clock,
@@ -149,6 +131,7 @@ class PostgresJournal(Journal):
             self._clock,
             max_queued_bytes=self._max_queued_bytes,
             budget=self._budget,
+            recent=RecentCommits(self._clock, self._recent_budget),
         )
         self._logs.add(log)
         return log
@@ -174,16 +157,22 @@ class PostgresJournal(Journal):
         await log.flush()
         stored = await asyncio.to_thread(StoredFiles.of, files)
         event_entry, delta_entry = delimited_event(event), delimited_delta(delta)
-        finish_once = partial(
-            self._finish_once, log, event_entry, delta_entry, outcome, stored, files.contents, failure
-        )
+        end = RunEnd(log, log.committed, event_entry, delta_entry, outcome, stored, files.contents, failure)
+
+        async def finish_in_place() -> bool:
+            # The database may be behind what was flushed: then that comes first.
+            if await end.commit(self._pool):
+                return True
+            return await self._writer.restore([log]) > 0 and await end.commit(self._pool)
+
         if not await retry_while_unavailable(
-            finish_once, self._clock, first_s=RETRY_FIRST_S, max_s=MAX_RETRY_S
+            finish_in_place, self._clock, first_s=RETRY_FIRST_S, max_s=MAX_RETRY_S
         ):
             log.mark_lost()
             raise LeaseLost
         crash_point("after_finish")
         log.mark_finished()
+        self._recent_ends.add(end)
         segment = Segment(log.committed, log.committed, event_entry, delta_entry, terminal=True)
         # The floor is 1: retention removes events of ended runs alone, long after their end.
         head = JournalHead(last_seq=log.committed, epoch=log.epoch, floor=1, terminal=True)
@@ -191,49 +180,25 @@ class PostgresJournal(Journal):
         await self._compact(log.thread_id)
         crash_point("after_compact")
 
-    async def _finish_once(
-        self,
-        log: JournalLog,
-        event_entry: bytes,
-        delta_entry: bytes,
-        outcome: Outcome,
-        files: StoredFiles,
-        contents: Mapping[str, bytes],
-        failure: Failure | None,
-    ) -> bool:
-        """Try the finishing transaction once. Returns False when another replica holds the lease.
+    async def restore_forever(self) -> None:
+        """`restore_lost_commits` at intervals, and as soon as the database is back after an outage."""
+        while True:
+            pause_s = RESTORE_S
+            try:
+                await self.restore_lost_commits()
+            except DatabaseUnavailable:
+                pause_s = RETRY_FIRST_S
+            await self._clock.sleep(pause_s)
 
-        Raises DatabaseUnavailable; called again, it finds out whether it was committed before.
+    async def restore_lost_commits(self) -> None:
+        """Write again what the database has lost since it was committed here: events, and ends of runs.
+
+        Cheap when it has not. Raises DatabaseUnavailable.
         """
-        base, thread_id = log.committed, log.thread_id
-        with database_errors():
-            async with self._pool.acquire() as connection, connection.transaction(isolation="read_committed"):
-                proposal_id = await connection.fetchval(
-                    _FINISH_RUN, thread_id, log.fence, base, log.epoch, outcome.value
-                )
-                if proposal_id is None:
-                    row = await connection.fetchrow(
-                        "SELECT fence, last_seq, status FROM runs WHERE thread_id = $1", thread_id
-                    )
-                    return row is not None and tuple(row) == (log.fence, base + 1, outcome.value)
-                crash_point("in_finish")
-                await connection.execute(
-                    _FINISH_EVENT, thread_id, base + 1, event_entry, delta_entry, timeout=FINISH_S
-                )
-                await connection.execute(
-                    _FINISH_PROPOSAL,
-                    proposal_id,
-                    outcome.value,
-                    files.generated,
-                    files.count,
-                    files.rejected,
-                    failure.reason if failure else None,
-                    failure.message if failure else None,
-                    timeout=FINISH_S,
-                )
-                await add_contents(connection, proposal_id, contents)
-                crash_point("end_of_finish")
-        return True
+        live = [log for log in self._logs if not log.lost]
+        await self._writer.restore([*live, *self._recent_ends.logs()])
+        for end in await self._recent_ends.lost(self._pool):
+            await end.commit(self._pool)
 
     async def _compact(self, thread_id: UUID) -> None:
         """Rewrite a finished run's rows as few large ones, which PostgreSQL compresses.

@@ -8,13 +8,14 @@
 4. When the connection breaks during a commit, its result is unknown: the writer reads the row again to
    find out. Nothing is written twice and nothing is lost.
 5. A commit also renews the lease.
-6. A fault costs the run that causes it, never the others of its commit.
+6. A database that comes back without its newest commits gets them again, as readers have them.
+7. A fault costs the run that causes it, never the others of its commit.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 import asyncpg
@@ -25,7 +26,7 @@ from server.domain.clock import Clock
 from server.domain.crash_points import crash_point
 from server.domain.errors import DatabaseUnavailable
 from server.domain.journal.journal import CommitListener, JournalHead
-from server.domain.journal.log import Batch, ReadyLogs
+from server.domain.journal.log import Batch, JournalLog, ReadyLogs
 from server.domain.journal.segments import Segment
 from server.domain.retry import Backoff
 
@@ -137,15 +138,61 @@ class JournalWriter:
             rows = await self._pool.fetch(_POSITIONS, [batch.log.thread_id for batch in batches])
         positions = {row["thread_id"]: (row["fence"], row["last_seq"]) for row in rows}
         again: list[Batch] = []
+        behind: list[tuple[Batch, Batch]] = []
         for batch in batches:
             position = positions.get(batch.log.thread_id)
+            lost = _lost_by_database(batch.log, batch.base, position)
             if position == (batch.log.fence, batch.last):
                 self._mark_committed(batch)
             elif position == (batch.log.fence, batch.base):
                 again.append(batch)
+            elif lost is not None:
+                behind.append((batch, lost))
+            else:
+                batch.log.mark_lost()
+        written = await self._write_again([lost for _, lost in behind])
+        for batch, lost in behind:
+            if lost in written:
+                again.append(batch)
             else:
                 batch.log.mark_lost()
         return again
+
+    async def restore(self, logs: Iterable[JournalLog]) -> int:
+        """Write again what the database has lost of these logs: it came back without its newest commits.
+
+        Returns how many were behind. One of which not everything is kept has lost its lease: the run is taken
+        over, and goes on in a new epoch. Raises DatabaseUnavailable.
+        """
+        known = {log.thread_id: (log, log.written) for log in logs}
+        if not known:
+            return 0
+        with database_errors():
+            rows = await self._pool.fetch(_POSITIONS, list(known))
+        behind: list[Batch] = []
+        for row in rows:
+            log, written = known[row["thread_id"]]
+            position = (row["fence"], row["last_seq"])
+            lost = _lost_by_database(log, written, position)
+            if lost is not None:
+                behind.append(lost)
+            elif position[0] == log.fence and position[1] < written:
+                _logger.error("commits_lost_for_good: seq %d to %d", position[1] + 1, written)
+                log.mark_lost()
+        await self._write_again(behind)
+        return len(behind)
+
+    async def _write_again(self, batches: list[Batch]) -> list[Batch]:
+        """Commit again what readers already have. Returns the batches that were committed."""
+        if not batches:
+            return []
+        with database_errors():
+            rows = await self._pool.fetch(_APPEND, *_columns(batches), self._lease_ttl, timeout=APPEND_S)
+        moved = {(row["thread_id"], row["fence"]) for row in rows}
+        written = [batch for batch in batches if (batch.log.thread_id, batch.log.fence) in moved]
+        for batch in written:
+            _logger.warning("lost_commits_written_again: seq %d to %d", batch.base + 1, batch.last)
+        return written
 
     def _mark_committed(self, batch: Batch) -> None:
         batch.log.mark_committed(batch)
@@ -157,6 +204,14 @@ class JournalWriter:
         except Exception:
             # It is committed: readers find it in the journal.
             _logger.exception("commit_listener_failed")
+
+
+def _lost_by_database(log: JournalLog, known: int, position: tuple[int, int] | None) -> Batch | None:
+    """What is missing in the database between its position and the last seq known to be committed; None when
+    nothing is, when not all of it is kept, or when the lease is another's."""
+    if position is None or position[0] != log.fence or position[1] >= known:
+        return None
+    return log.committed_after(position[1])
 
 
 def _columns(batches: list[Batch]) -> tuple[list[object], ...]:

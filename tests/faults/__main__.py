@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from tests.faults.crashes import crash_case, every_crash
 from tests.faults.mix import random_mix
-from tests.faults.outages import database_outage, database_way
+from tests.faults.outages import database_loses_commits, database_outage, database_way
 from tests.faults.ownership import owner_killed, owner_paused, owner_stopped, rolling_restart
 from tests.faults.personas import HONEST, PERSONAS, Cut, Persona, Profile
 from tests.faults.rig.environment import Environment, open_environment, open_rig
@@ -126,6 +126,7 @@ async def database(environment: Environment, options: Options) -> list[Result]:
                 environment, profile, WAYS, outage="backends", runs=20, times=5, ttl_s=TTL_S
             ),
             await database_outage(environment, profile, WAYS, outage="away", runs=20, away_s=30, ttl_s=TTL_S),
+            await database_loses_commits(environment, profile, WAYS, runs=20, lost_s=6, ttl_s=TTL_S),
             await database_way(environment, profile, WAYS, how="close", runs=20),
             await database_way(environment, profile, WAYS, how="swallow", runs=20),
         ]

@@ -54,6 +54,24 @@ async def database_outage(
         return result
 
 
+async def database_loses_commits(
+    environment: Environment, profile: Profile, ways: Sequence[str], *, runs: int, lost_s: float, ttl_s: float
+) -> Result:
+    """PostgreSQL comes back without its newest seconds, as after a failover to a late standby: the runs that
+    readers follow get back what was lost, and no reader has anything else than the journal."""
+    async with open_rig(environment, profile, IDEO_LEASE_TTL_S=str(ttl_s)) as rig:
+        await rig.start("A", "B")
+        await start_runs(rig, runs, lost_s + 8, ways)
+        await asyncio.sleep(1)
+        environment.database.snapshot()
+        await asyncio.sleep(lost_s)
+        await environment.database.lose_commits()
+        since = time.monotonic()
+        result = await rig.settle(f"PostgreSQL without its last {lost_s:.0f} s", within_s=90 + lost_s)
+        result.recovery_s = rig.recoveries(since)
+        return result
+
+
 async def database_way(
     environment: Environment, profile: Profile, ways: Sequence[str], *, how: How, runs: int, times: int = 3
 ) -> Result:

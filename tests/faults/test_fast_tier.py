@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import pytest
 
 from tests.faults.crashes import crash_case, sampled_crashes
-from tests.faults.outages import database_outage
+from tests.faults.outages import database_loses_commits, database_outage
 from tests.faults.ownership import owner_killed, owner_paused, owner_stopped
 from tests.faults.personas import HONEST, LIVE, PERSONAS, Cut, Persona, Profile
 from tests.faults.rig.environment import Environment, open_rig
@@ -99,6 +99,12 @@ async def test_a_stall_longer_than_the_lease_costs_no_run_its_owner_and_no_frame
     # One after the other: the server that hangs is everybody's.
     report([await only_replica_paused(environment, "none", WAYS, runs=4, stall_s=4, ttl_s=TTL_S)])
     report([await database_hangs(environment, "none", WAYS, runs=4, stall_s=4, ttl_s=TTL_S)])
+
+
+async def test_a_postgresql_without_its_newest_commits_contradicts_no_reader(
+    environment: Environment,
+) -> None:
+    report([await database_loses_commits(environment, "none", WAYS, runs=4, lost_s=2, ttl_s=15)])
 
 
 async def test_a_stopped_owner_hands_its_runs_over(environment: Environment) -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import shutil
 import signal
+import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -35,6 +37,7 @@ class Postgres:
 
     def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
         self._folder, self._settings = folder, settings
+        self._snapshot = folder.with_name(f"{folder.name}-snapshot")
         self._stack = AsyncExitStack()
         self._numbers = itertools.count(1)
         self.admin_dsn = ""
@@ -75,6 +78,19 @@ class Postgres:
         finally:
             for pid in stopped:
                 os.kill(pid, signal.SIGCONT)
+
+    def snapshot(self) -> None:
+        """Keep its files as they are at this moment."""
+        with self.paused():
+            shutil.rmtree(self._snapshot, ignore_errors=True)
+            subprocess.run(["cp", "-a", self._folder / "postgres", self._snapshot], check=True)
+
+    async def lose_commits(self) -> None:
+        """Crash it, and start it again as it was at the time of the snapshot, after its own recovery."""
+        await self.stop(immediate=True)
+        shutil.rmtree(self._folder / "postgres")
+        self._snapshot.rename(self._folder / "postgres")
+        await self.start()
 
     async def kill_backends(self) -> int:
         """Kill every other connection; how many there were."""

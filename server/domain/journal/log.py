@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from server.domain.byte_budget import ByteBudget
 from server.domain.clock import Clock
 from server.domain.errors import LeaseLost
+from server.domain.journal.recent import Recent, RecentCommits
 from server.domain.runs.lease import Lease
 from server.encoding.event_batch import delimited_delta, delimited_event
 
@@ -84,7 +85,14 @@ class JournalLog:
     """The open journal of a leased run. One run puts, one writer takes."""
 
     def __init__(
-        self, lease: Lease, ready: ReadyLogs, clock: Clock, *, max_queued_bytes: int, budget: ByteBudget
+        self,
+        lease: Lease,
+        ready: ReadyLogs,
+        clock: Clock,
+        *,
+        max_queued_bytes: int,
+        budget: ByteBudget,
+        recent: RecentCommits,
     ) -> None:
         self.thread_id = lease.thread_id
         self.fence = lease.fence
@@ -102,6 +110,8 @@ class JournalLog:
         self._budget = budget
         self._ready = ready
         self._clock = clock
+        self._recent = recent
+        self._finished = False
         self._queue: deque[tuple[bytes, bytes, int]] = deque()
         self._changed = asyncio.Event()
         #: When the oldest queued event was put, or was left over by the batch before.
@@ -170,17 +180,48 @@ class JournalLog:
         self.epoch = batch.epoch
         if not self.lost:
             self._unqueued(batch.size_bytes)
+            self._recent.add(
+                Recent(batch.base, batch.last, batch.event_bytes, batch.delta_bytes, batch.epoch)
+            )
         self._wake_waiters()
+
+    @property
+    def written(self) -> int:
+        """Seq of the last committed event that was queued: the terminal event is not."""
+        return self.committed - self._finished
+
+    def committed_after(self, seq: int) -> Batch | None:
+        """What was committed after `seq`, without the terminal event, to be written again where a database
+        lost it; None when not all of it is kept, or nothing was."""
+        recent = self._recent.after(seq)
+        if recent is None:
+            return None
+        return Batch(
+            self,
+            recent.base,
+            recent.last,
+            recent.event_bytes,
+            recent.delta_bytes,
+            recent.epoch,
+            self._clock.monotonic(),
+        )
 
     def mark_finished(self) -> None:
         """Count the terminal event, which is committed after all others and is never queued."""
         self.committed += 1
         self.last_seq = self.committed
+        self._finished = True
+
+    def forget(self) -> None:
+        """Keep nothing of what was committed."""
+        self._recent.clear()
 
     def mark_lost(self) -> None:
         """Drop what is queued: the lease is lost, or nobody drives the run under it any more."""
         self.lost = True
         self._queue.clear()
+        if not self._finished:
+            self.forget()
         self._unqueued(self.queued_bytes)
         self._wake_waiters()
 

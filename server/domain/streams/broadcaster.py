@@ -28,6 +28,10 @@ from server.domain.streams.wakeups import Wakeups
 
 #: Threads that are read from the journal at the same time, when wake-ups or a poll announce several.
 _CONCURRENT_READS = 4
+#: Seconds for which a journal may end before what readers have: a database lost its newest commits.
+REWIND_S = 8.0
+#: The head of a journal that the database has lost as a whole.
+_LOST = JournalHead(0, 1, 1, False)
 
 
 class Broadcaster:
@@ -62,6 +66,8 @@ class Broadcaster:
         #: Threads that may have new events in the journal.
         self._due: set[UUID] = set()
         self._work = asyncio.Event()
+        #: Since when the journal of a thread ends before what readers have.
+        self._behind_since: dict[UUID, float] = {}
 
     def __len__(self) -> int:
         return len(self._topics)
@@ -127,6 +133,7 @@ class Broadcaster:
         topic.readers -= 1
         if topic.readers == 0:
             self._topics.pop(topic.thread_id, None)
+            self._behind_since.pop(topic.thread_id, None)
             if not self._topics:
                 self._empty.set()
 
@@ -223,10 +230,11 @@ class Broadcaster:
         """Read the threads that may have new events now. Raises DatabaseUnavailable."""
         self._work.clear()
         due, self._due = self._due, set()
-        followed = [thread_id for thread_id in due if thread_id in self._topics]
-        if not followed:
+        known = {id_: topic.head.last_seq for id_ in due if (topic := self._topics.get(id_)) is not None}
+        if not known:
             return
-        heads = await self._journal.heads(followed)
+        heads = await self._journal.heads(list(known))
+        self._find_rewound(known, heads)
         # One iterator for all workers: each takes the next remaining thread.
         left = iter(heads.items())
 
@@ -241,6 +249,18 @@ class Broadcaster:
         for result in await asyncio.gather(*workers, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
+
+    def _find_rewound(self, known: Mapping[UUID, int], heads: Mapping[UUID, JournalHead]) -> None:
+        """Rewind the topics of journals that end before what was committed before this look at them, and did
+        so for a while: the process that committed it may write it again."""
+        now = self._clock.monotonic()
+        for thread_id, last_seq in known.items():
+            topic, head = self._topics.get(thread_id), heads.get(thread_id, _LOST)
+            if topic is None or head.last_seq >= last_seq:
+                self._behind_since.pop(thread_id, None)
+            elif now - self._behind_since.setdefault(thread_id, now) >= REWIND_S:
+                del self._behind_since[thread_id]
+                topic.rewind(head)
 
     async def _read_up_to(self, thread_id: UUID, head: JournalHead) -> None:
         """Read the segments between the topic's head and this one."""

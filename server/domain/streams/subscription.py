@@ -39,7 +39,7 @@ class Subscription:
         self.cursor = after
         self._journal, self._clock = journal, clock
         self._reconnect_delay_s, self._on_close = reconnect_delay_s, on_close
-        self._heartbeats = topic.heartbeats
+        self._heartbeats, self._rewinds = topic.heartbeats, topic.rewinds
         self._closed = False
         self._reconnect_sent = False
 
@@ -58,6 +58,7 @@ class Subscription:
         while True:
             if self.authorization is not None:
                 self.authorization.check()
+            self._check_rewound()
             if self.cursor < self.topic.head.last_seq:
                 segments = await self.available()
                 if segments:
@@ -72,6 +73,15 @@ class Subscription:
                 self._heartbeats = self.topic.heartbeats
                 return Heartbeat(self.topic.head.last_seq, self.topic.progress)
             await self.topic.wait()
+
+    def _check_rewound(self) -> None:
+        """Raises CursorOutOfRange when the database has lost events that this reader has."""
+        if self._rewinds == self.topic.rewinds:
+            return
+        self._rewinds = self.topic.rewinds
+        head = self.topic.head
+        if self.cursor > head.last_seq:
+            raise CursorOutOfRange(self.cursor, head.floor, head.last_seq)
 
     async def step_when_available(self) -> Step:
         """As `step`, but waits while the database is away: an open stream stays open."""

@@ -24,6 +24,8 @@ class Topic:
         self.readers = 0
         #: Number of heartbeats so far.
         self.heartbeats = 0
+        #: How often the journal was found to end before what readers had.
+        self.rewinds = 0
         #: The runtime's newest progress text.
         self.progress = ""
         #: The most advanced reconstructor of the readers of legacy frames, shared by them.
@@ -64,6 +66,15 @@ class Topic:
         if (head.last_seq, head.terminal) > (self.head.last_seq, self.head.terminal):
             self.head = head
             self.wake()
+
+    def rewind(self, head: JournalHead) -> None:
+        """Adopt an older head: the database has lost what came after it. Readers beyond it end."""
+        self.head = head
+        self.rewinds += 1
+        self._window.clear()
+        self._window_bytes = 0
+        self.reconstructor = None
+        self.wake()
 
     def show_progress(self, text: str) -> None:
         """Send the runtime's progress text with a heartbeat; it is not journalled."""

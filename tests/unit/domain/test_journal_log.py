@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from server.domain.byte_budget import ByteBudget
 from server.domain.errors import LeaseLost
 from server.domain.journal.log import JournalLog, ReadyLogs
+from server.domain.journal.recent import KEEP_S, Recent, RecentBudget, RecentCommits
 from server.domain.runs.lease import Lease
 from server.domain.runs.runtime import Invocation
 from server.domain.runs.status import RunStatus
@@ -27,9 +28,47 @@ def a_lease(*, last_seq: int = 1) -> Lease:
 
 
 def a_log(ready: ReadyLogs, *, max_queued_bytes: int = 1 << 20, clock: HandClock | None = None) -> JournalLog:
+    clock = clock or HandClock()
     return JournalLog(
-        a_lease(), ready, clock or HandClock(), max_queued_bytes=max_queued_bytes, budget=ByteBudget()
+        a_lease(),
+        ready,
+        clock,
+        max_queued_bytes=max_queued_bytes,
+        budget=ByteBudget(),
+        recent=RecentCommits(clock, RecentBudget()),
     )
+
+
+def a_commit(base: int, last: int) -> Recent:
+    return Recent(base, last, b"e" * (last - base), b"d" * (last - base), 1)
+
+
+def test_recent_commits_give_what_follows_the_end_of_one_of_them() -> None:
+    recent = RecentCommits(HandClock(), RecentBudget())
+    for base, last in ((1, 3), (3, 4), (4, 9)):
+        recent.add(a_commit(base, last))
+    assert recent.after(1) == a_commit(1, 9)
+    assert recent.after(3) == a_commit(3, 9)
+    assert recent.after(4) == a_commit(4, 9)
+    # Before the first, within a commit, at the end.
+    assert [recent.after(seq) for seq in (0, 2, 5, 9)] == [None] * 4
+
+
+def test_recent_commits_are_dropped_by_age_and_by_the_bytes_of_all_runs_oldest_first() -> None:
+    clock, budget = HandClock(), RecentBudget(max_bytes=19)
+    recent, other = RecentCommits(clock, budget), RecentCommits(clock, budget)
+    recent.add(a_commit(1, 5))
+    other.add(a_commit(1, 5))
+    recent.add(a_commit(5, 7))
+    assert recent.after(1) is None
+    assert recent.after(5) == a_commit(5, 7)
+    clock.move(KEEP_S + 1)
+    recent.add(a_commit(7, 8))
+    assert recent.after(5) is None
+    assert recent.after(7) == a_commit(7, 8)
+    for each in (recent, other):
+        each.clear()
+    assert budget.used_bytes == 0
 
 
 @given(

@@ -1,0 +1,145 @@
+"""The end of a run in PostgreSQL: files, status and terminal event in one transaction, any number of times.
+
+Ends that were committed a moment ago are kept, to be committed again where a database lost them (ADR 0030).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from server.db.contents import add_contents
+from server.db.errors import database_errors
+from server.db.file_json import StoredFiles
+from server.db.runs import ACTIVE_STATUSES
+from server.domain.clock import Clock
+from server.domain.crash_points import crash_point
+from server.domain.journal.events import Outcome
+from server.domain.journal.log import JournalLog
+from server.domain.journal.recent import KEEP_S
+from server.domain.model import Failure
+
+#: Seconds for a statement that writes a whole run's files, or moves its whole journal.
+FINISH_S = 30.0
+#: Bytes of files that the kept ends of all runs of a process have at most.
+MAX_FILE_BYTES = 32 << 20
+
+_FINISH_RUN = f"""
+UPDATE runs SET last_seq = $3 + 1, epoch = $4, status = $5, finished_at = now(), lease_until = NULL,
+  owner = NULL
+WHERE thread_id = $1 AND fence = $2 AND last_seq = $3 AND status IN {ACTIVE_STATUSES}
+RETURNING proposal_id
+"""  # noqa: S608 - only constants
+
+_FINISH_EVENT = """
+INSERT INTO events (thread_id, first_seq, last_seq, batch, residues, terminal)
+VALUES ($1, $2, $2, $3, $4, true)
+"""
+
+_FINISH_PROPOSAL = """
+UPDATE proposals SET status = $2, generated_files = $3::jsonb, file_count = $4, rejected_files = $5::jsonb,
+  failure_reason = $6, failure_message = $7, completed_at = now()
+WHERE id = $1
+"""
+
+#: Runs that are active, though their end was committed under the same fence.
+_LOST = """
+SELECT e.index FROM runs r JOIN unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS e(thread_id, fence, index)
+  ON r.thread_id = e.thread_id AND r.fence = e.fence
+WHERE r.finished_at IS NULL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """The end of a run. base: seq of the last event before it. event, delta: entries of their batches."""
+
+    log: JournalLog
+    base: int
+    event: bytes
+    delta: bytes
+    outcome: Outcome
+    files: StoredFiles
+    contents: Mapping[str, bytes]
+    failure: Failure | None
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of its files."""
+        columns = len(self.files.generated) + len(self.files.rejected or "")
+        return columns + sum(len(content) for content in self.contents.values())
+
+    async def commit(self, pool: asyncpg.Pool) -> bool:
+        """Try the transaction once. Returns False when another replica holds the lease.
+
+        Raises DatabaseUnavailable; called again, it finds out whether it was committed before.
+        """
+        log, outcome = self.log, self.outcome.value
+        with database_errors():
+            async with pool.acquire() as connection, connection.transaction(isolation="read_committed"):
+                proposal_id = await connection.fetchval(
+                    _FINISH_RUN, log.thread_id, log.fence, self.base, log.epoch, outcome
+                )
+                if proposal_id is None:
+                    row = await connection.fetchrow(
+                        "SELECT fence, last_seq, status FROM runs WHERE thread_id = $1", log.thread_id
+                    )
+                    return row is not None and tuple(row) == (log.fence, self.base + 1, outcome)
+                crash_point("in_finish")
+                event = (log.thread_id, self.base + 1, self.event, self.delta)
+                await connection.execute(_FINISH_EVENT, *event, timeout=FINISH_S)
+                await connection.execute(
+                    _FINISH_PROPOSAL,
+                    proposal_id,
+                    outcome,
+                    self.files.generated,
+                    self.files.count,
+                    self.files.rejected,
+                    self.failure.reason if self.failure else None,
+                    self.failure.message if self.failure else None,
+                    timeout=FINISH_S,
+                )
+                await add_contents(connection, proposal_id, self.contents, timeout_s=FINISH_S)
+                crash_point("end_of_finish")
+        return True
+
+
+class RecentEnds:
+    """The ends of this process's runs that were committed within KEEP_S."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ends: deque[tuple[float, RunEnd]] = deque()
+        self._size_bytes = 0
+
+    def add(self, end: RunEnd) -> None:
+        """Keep an end that was committed."""
+        self._ends.append((self._clock.monotonic(), end))
+        self._size_bytes += end.size_bytes
+        self._drop_old()
+
+    def logs(self) -> Sequence[JournalLog]:
+        """The logs of their runs."""
+        self._drop_old()
+        return [end.log for _, end in self._ends]
+
+    async def lost(self, pool: asyncpg.Pool) -> Sequence[RunEnd]:
+        """The ends that the database does not have. Raises DatabaseUnavailable."""
+        ends = [end for _, end in self._ends]
+        if not ends:
+            return []
+        threads, fences = [end.log.thread_id for end in ends], [end.log.fence for end in ends]
+        with database_errors():
+            rows = await pool.fetch(_LOST, threads, fences)
+        return [ends[row["index"] - 1] for row in rows]
+
+    def _drop_old(self) -> None:
+        while self._ends and (
+            self._ends[0][0] < self._clock.monotonic() - KEEP_S or self._size_bytes > MAX_FILE_BYTES
+        ):
+            _, end = self._ends.popleft()
+            self._size_bytes -= end.size_bytes
+            end.log.forget()

@@ -1,0 +1,82 @@
+"""The newest committed events of each run, kept for a while: what a database may have lost, and was shown.
+
+A database that comes back from a failover to an asynchronous standby is without its newest commits. Its
+journals then end before what readers already have. The process that wrote the lost events writes them again,
+the same seqs with the same bytes (ADR 0030).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from server.domain.clock import Clock
+
+#: Seconds for which events are kept, and bytes that all runs of a process keep at most.
+KEEP_S, MAX_BYTES = 60.0, 32 << 20
+#: Seconds between two looks for commits that the database has lost.
+RESTORE_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """Consecutive committed events: `base + 1` to `last`."""
+
+    base: int
+    last: int
+    event_bytes: bytes
+    delta_bytes: bytes
+    epoch: int
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of events and deltas."""
+        return len(self.event_bytes) + len(self.delta_bytes)
+
+
+class RecentBudget:
+    """The bytes that the recent commits of all runs of a process keep."""
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self.max_bytes = max_bytes
+        self.used_bytes = 0
+
+
+class RecentCommits:
+    """The recent commits of one run."""
+
+    def __init__(self, clock: Clock, budget: RecentBudget) -> None:
+        self._clock, self._budget = clock, budget
+        self._commits: deque[tuple[float, Recent]] = deque()
+
+    def add(self, commit: Recent) -> None:
+        """Keep a commit, which continues the one before; drop those that are too old or too many."""
+        now = self._clock.monotonic()
+        self._commits.append((now, commit))
+        self._budget.used_bytes += commit.size_bytes
+        while self._commits and (
+            self._commits[0][0] < now - KEEP_S or self._budget.used_bytes > self._budget.max_bytes
+        ):
+            self._drop_oldest()
+
+    def after(self, seq: int) -> Recent | None:
+        """All events after `seq` as one; None when not all of them are kept."""
+        commits = [commit for _, commit in self._commits if commit.base >= seq]
+        if not commits or commits[0].base != seq:
+            return None
+        return Recent(
+            seq,
+            commits[-1].last,
+            b"".join(commit.event_bytes for commit in commits),
+            b"".join(commit.delta_bytes for commit in commits),
+            commits[-1].epoch,
+        )
+
+    def clear(self) -> None:
+        """Keep nothing."""
+        while self._commits:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        _, commit = self._commits.popleft()
+        self._budget.used_bytes -= commit.size_bytes

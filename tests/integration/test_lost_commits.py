@@ -1,0 +1,217 @@
+"""A database that comes back without its newest commits: they are written again, or readers get an error.
+
+The tests take the newest commits away by SQL: the rows are then as after a failover to a late standby.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from server.clock import SystemClock
+from server.db.file_json import files_from_jsonb
+from server.db.journal import PostgresJournal
+from server.domain.errors import CursorOutOfRange, LeaseLost
+from server.domain.journal.events import Outcome
+from server.domain.journal.journal import JournalHead
+from server.domain.journal.log import JournalLog
+from server.domain.journal.recent import KEEP_S
+from server.domain.journal.segments import Segment
+from server.domain.proposals.files import File
+from server.domain.proposals.partition import ProposalFiles
+from server.domain.streams.broadcaster import REWIND_S, Broadcaster
+from server.domain.streams.steps import Heartbeat
+from server.encoding.event_batch import delimited_delta, delimited_event
+from tests.support.hand_clock import HandClock
+from tests.support.stored import a_running_run
+
+FILES = {"/a.md": File(b"one\n")}
+
+
+class Published(list[bytes]):
+    """The events that readers got."""
+
+    def __call__(self, thread_id: UUID, segment: Segment, head: JournalHead) -> None:
+        self.extend(segment.events())
+
+
+@asynccontextmanager
+async def a_log(
+    pool: Any, clock: Any = None, **options: int
+) -> AsyncIterator[tuple[PostgresJournal, JournalLog, Published]]:
+    """The log of a run whose journal has the events 1 to 21, each committed by itself."""
+    journal, published = PostgresJournal(pool, clock or SystemClock(), lease_ttl_s=15, **options), Published()
+    journal.subscribe(published)
+    async with journal.writing():
+        log = journal.open(await a_running_run(pool))
+        for number in range(20):
+            log.put(b"%d" % number, b"delta %d" % number, epoch=1)
+            await log.flush()
+        yield journal, log, published
+
+
+async def lose_commits(pool: Any, thread_id: UUID, last_seq: int) -> None:
+    """Put the database back to when the journal ended with `last_seq`, and the run was active."""
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("SET LOCAL session_replication_role TO replica")
+        await connection.execute(
+            "DELETE FROM events WHERE thread_id = $1 AND last_seq > $2", thread_id, last_seq
+        )
+        await connection.execute(
+            "UPDATE runs SET last_seq = $2, epoch = 1, status = 'running', finished_at = NULL "
+            "WHERE thread_id = $1",
+            thread_id,
+            last_seq,
+        )
+        await connection.execute(
+            "UPDATE proposals SET status = 'processing', generated_files = NULL WHERE thread_id = $1::text",
+            str(thread_id),
+        )
+
+
+async def stored(journal: PostgresJournal, log: JournalLog) -> list[bytes]:
+    """The events of the journal after the first."""
+    read = await journal.read_after(log.thread_id, 1, max_bytes=1 << 20)
+    segments = [segment.after(1) for segment in read]
+    assert [segment.first_seq for segment in segments] == [2, *(s.last_seq + 1 for s in segments[:-1])]
+    return [event for segment in segments for event in segment.events()]
+
+
+async def test_the_next_commit_of_a_run_writes_again_what_the_database_has_lost(pool: Any) -> None:
+    async with a_log(pool) as (journal, log, published):
+        await lose_commits(pool, log.thread_id, 9)
+        log.put(b"next", b"", epoch=1)
+        await log.flush()
+        expected = [*(b"%d" % number for number in range(20)), b"next"]
+        assert await stored(journal, log) == expected
+        assert published == expected
+
+
+async def test_a_quiet_run_gets_back_what_the_database_has_lost(pool: Any) -> None:
+    async with a_log(pool) as (journal, log, published):
+        for last_seq in (9, 2, 1):
+            await lose_commits(pool, log.thread_id, last_seq)
+            await journal.restore_lost_commits()
+            assert await stored(journal, log) == published
+        assert len(published) == 20
+
+
+async def test_a_run_ends_though_the_database_has_lost_its_last_events(pool: Any) -> None:
+    async with a_log(pool) as (journal, log, published):
+        await lose_commits(pool, log.thread_id, 9)
+        await journal.finish(
+            log, b"end", b"", outcome=Outcome.COMPLETED, files=ProposalFiles(kept=FILES), failure=None
+        )
+        assert await stored(journal, log) == published
+        assert published[-1] == b"end"
+
+
+@pytest.mark.parametrize("last_seq", [21, 9])
+async def test_an_end_that_the_database_has_lost_is_committed_again_with_its_files(
+    pool: Any, last_seq: int
+) -> None:
+    async with a_log(pool) as (journal, log, published):
+        await journal.finish(
+            log, b"end", b"", outcome=Outcome.COMPLETED, files=ProposalFiles(kept=FILES), failure=None
+        )
+        # The journal is compacted by now: the events before the end are in its rows, too.
+        await pool.execute("DELETE FROM events WHERE thread_id = $1", log.thread_id)
+        for seq, event in enumerate([b"first", *published[:-1]], 1):
+            if seq <= last_seq:
+                await pool.execute(
+                    "INSERT INTO events (thread_id, first_seq, last_seq, batch, residues) "
+                    "VALUES ($1, $2, $2, $3, $4)",
+                    log.thread_id,
+                    seq,
+                    delimited_event(event),
+                    delimited_delta(b""),
+                )
+        await lose_commits(pool, log.thread_id, last_seq)
+        log.mark_lost()
+        await journal.restore_lost_commits()
+        row = await pool.fetchrow("SELECT status, generated_files FROM proposals")
+        assert row["status"] == "completed"
+        assert files_from_jsonb(row["generated_files"]) == FILES
+        assert (await journal.heads([log.thread_id]))[log.thread_id] == JournalHead(22, 1, 1, True)
+        assert await stored(journal, log) == published
+        await journal.restore_lost_commits()
+
+
+async def test_a_run_taken_over_meanwhile_is_left_to_its_owner(pool: Any) -> None:
+    async with a_log(pool) as (journal, log, _):
+        await lose_commits(pool, log.thread_id, 9)
+        await pool.execute("UPDATE runs SET fence = fence + 1")
+        await journal.restore_lost_commits()
+        assert len(await stored(journal, log)) == 8
+        log.put(b"late", b"", epoch=1)
+        with pytest.raises(LeaseLost):
+            await log.flush()
+
+
+async def test_what_is_no_longer_kept_costs_the_lease_so_that_the_run_goes_on_in_a_new_epoch(
+    pool: Any,
+) -> None:
+    clock = HandClock()
+    async with a_log(pool, clock) as (journal, log, _):
+        clock.move(KEEP_S + 1)
+        log.put(b"kept", b"", epoch=1)
+        await log.flush()
+        await lose_commits(pool, log.thread_id, 9)
+        await journal.restore_lost_commits()
+        with pytest.raises(LeaseLost):
+            log.put(b"more", b"", epoch=1)
+        assert len(await stored(journal, log)) == 8
+
+
+async def test_a_reader_of_what_is_lost_for_good_gets_an_error_after_a_while_and_others_follow_on(
+    pool: Any,
+) -> None:
+    clock = HandClock()
+    async with a_log(pool) as (journal, log, _):
+        broadcaster = Broadcaster(journal, clock)
+        ahead = await broadcaster.subscribe(log.thread_id, 20)
+        behind = await broadcaster.subscribe(log.thread_id, 4)
+        assert len((await ahead.available())[0].events()) == 1
+
+        async def poll() -> None:
+            await broadcaster.poll()
+            await broadcaster.catch_up()
+
+        await lose_commits(pool, log.thread_id, 9)
+        await poll()
+        await broadcaster.send_heartbeats()
+        async with asyncio.timeout(10):
+            assert await ahead.step() == Heartbeat(21, "")
+            clock.move(REWIND_S)
+            await poll()
+            with pytest.raises(CursorOutOfRange) as lost:
+                await ahead.step()
+            assert (lost.value.floor, lost.value.last_seq) == (1, 9)
+            segments = await behind.step()
+            assert isinstance(segments, list)
+            assert segments[-1].last_seq == 9
+        ahead.close()
+        behind.close()
+
+
+async def test_a_journal_that_was_written_again_in_time_ends_no_reader(pool: Any) -> None:
+    clock = HandClock()
+    async with a_log(pool) as (journal, log, _):
+        broadcaster = Broadcaster(journal, clock)
+        reader = await broadcaster.subscribe(log.thread_id, 21)
+        for _ in range(3):
+            await lose_commits(pool, log.thread_id, 9)
+            await broadcaster.poll()
+            await broadcaster.catch_up()
+            clock.move(REWIND_S - 1)
+            await journal.restore_lost_commits()
+            await broadcaster.poll()
+            await broadcaster.catch_up()
+        assert reader.topic.rewinds == 0
+        assert reader.topic.head.last_seq == 21
+        reader.close()
