@@ -57,6 +57,7 @@ def fit_event(event: bytes, max_bytes: int) -> bytes:
             break
         message.truncated = True
         shrink(message, message.ByteSize() - max_bytes)
+    message.ClearField("omitted_bytes")
     message.omitted_bytes = len(event) - message.ByteSize()
     return message.SerializeToString(deterministic=True)
 
