@@ -121,7 +121,9 @@ def principal_of(
 
 
 def _audiences(value: object) -> list[object]:
-    return value if isinstance(value, list) else [value]
+    """The values of `aud`, a text or a list of texts; none if it is anything else."""
+    values = value if isinstance(value, list) else [value]
+    return values if all(isinstance(each, str) for each in values) else []
 
 
 def _email(claims: Mapping[str, Any]) -> str | None:

@@ -25,14 +25,13 @@ from server.http.connection import (
     WEBSOCKET_HIGH_WATER_BYTES,
     Connection,
 )
+from server.http.request_head import MAX_HEAD_BYTES, check_head
 from server.wire.problem_details import MEDIA_TYPE, problem_json
 from server.wire.problems import problem_of
 from server.wire.text import dumps
 
 #: Seconds that a client has to answer a close before the connection is cut.
 CLOSE_TIMEOUT_S = 1.0
-#: Maximum bytes of the request line and headers together.
-MAX_HEAD_BYTES = 32 << 10
 #: Seconds within which a request's head, and then its body, must arrive.
 HEAD_DEADLINE_S, BODY_DEADLINE_S = 10.0, 30.0
 #: Maximum connections at a time, and the seconds after which a refused client may try again.
@@ -223,9 +222,8 @@ class HubHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """A request's head has arrived."""
         self._in_head = False
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES:
-            # The parser's callbacks refuse by raising; the answer is 400.
-            raise ValueError("the head is too large")
+        # The parser's callbacks refuse by raising; the answer is 400.
+        check_head(self.parser.get_http_version(), self.url, self.headers)
         self._expect_within(_hub_config(self.config).body_deadline_s)
         super().on_headers_complete()
 

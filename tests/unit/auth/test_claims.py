@@ -52,6 +52,8 @@ async def test_issuer_and_audience_are_required_where_they_are_set() -> None:
         {"aud": None},
         {"aud": {"ide-orchestrator": 1}},
         {"aud": [["ide-orchestrator"]]},
+        {"aud": ["ide-orchestrator", 1]},
+        {"aud": ["ide-orchestrator", None]},
         {"aud": "ide-orchestrator-2"},
         {"aud": 1},
         {"iss": "https://login.example.com"},
