@@ -6,6 +6,8 @@ an event begins with the event's seq.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,7 +26,15 @@ _TODO_MARKS = {"completed": "[green]x[/]", "in_progress": "[yellow]>[/]"}
 
 def open_console() -> Console:
     """A console that shows texts as they are: no colours of its own, no pictures for `:names:`, no breaks."""
-    return Console(highlight=False, emoji=False, soft_wrap=True)
+    return _Console(highlight=False, emoji=False, soft_wrap=True)
+
+
+class _Console(Console):
+    """Raises BrokenPipeError when the output's reader has gone, as print does; rich would exit in a task."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise it."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 def markup(text: object) -> str:
