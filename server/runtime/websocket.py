@@ -12,8 +12,11 @@ import logging
 import re
 import socket
 import ssl
+from array import array
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from fcntl import ioctl
+from termios import FIONREAD
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidStatus
@@ -36,6 +39,8 @@ PING_S = 20.0
 #: kernel does that for a process that is busy, too: only a peer that is gone does not.
 USER_TIMEOUT_MS = 60_000
 _NORMAL_CLOSURE = 1000
+#: The kernel's state of a connection that the other side closed (Linux, `tcpi_state`).
+_CLOSE_WAIT = 8
 _STATUS = re.compile(rb"HTTP/1\.[01] ([3-5]\d\d)\b")
 _MAX_CONTROL_BYTES = 125
 
@@ -139,6 +144,8 @@ class WebSocketFrames:
         self._reader, self._writer = reader, writer
         self._max_frame_bytes, self._admit = max_frame_bytes, admit
         self._pinging = asyncio.get_running_loop().call_later(PING_S, self._ping)
+        #: The content of the last ping, until it is answered.
+        self._unanswered: bytes | None = None
 
     def __aiter__(self) -> AsyncIterator[bytes | OversizedFrame]:
         return self
@@ -189,6 +196,7 @@ class WebSocketFrames:
 
     async def _header(self) -> tuple[bool, Opcode, int]:
         """Whether the next frame is the last of its message, its kind, and the length of its content."""
+        self._answer_ping()
         first, second = await self._reader.readexactly(2)
         length = second & 0x7F
         if length >= 126:
@@ -203,12 +211,12 @@ class WebSocketFrames:
         return bool(first & 0x80), opcode, length
 
     async def _on_control(self, opcode: Opcode, length: int) -> None:
-        """Answer a ping. At a close raises StopAsyncIteration or StreamClosed."""
+        """Note a ping. At a close raises StopAsyncIteration or StreamClosed."""
         if length > _MAX_CONTROL_BYTES:
             raise _protocol_error()
         content = await self._reader.readexactly(length)
         if opcode is Opcode.PING:
-            self._send(Opcode.PONG, content)
+            self._unanswered = content
         elif opcode is Opcode.CLOSE:
             code = int.from_bytes(content[:2], "big") if len(content) >= 2 else 1005
             if code == _NORMAL_CLOSURE:
@@ -225,7 +233,27 @@ class WebSocketFrames:
     def _ping(self) -> None:
         self._pinging = asyncio.get_running_loop().call_later(PING_S, self._ping)
         with suppress(OSError, StreamClosed):
-            self._send(Opcode.PING, b"")
+            self._answer_ping()
+            if self._is_caught_up():
+                self._send(Opcode.PING, b"")
+
+    def _answer_ping(self) -> None:
+        """Answer the last ping as soon as nothing that came after it waits to be read."""
+        if self._unanswered is not None and self._is_caught_up():
+            content, self._unanswered = self._unanswered, None
+            self._send(Opcode.PONG, content)
+
+    def _is_caught_up(self) -> bool:
+        """Whether nothing waits to be read. While something does, the server may have left, as it does after
+        the `end`: it would answer a frame with a reset, and what waits would be lost."""
+        connected = self._writer.get_extra_info("socket")
+        if connected is None or not hasattr(socket, "TCP_INFO"):
+            return True
+        if connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _CLOSE_WAIT:
+            return False
+        waiting = array("i", [0])
+        ioctl(connected.fileno(), FIONREAD, waiting)
+        return not waiting[0]
 
     def _send(self, opcode: Opcode, content: bytes) -> None:
         if self._writer.transport.is_closing():
