@@ -116,7 +116,7 @@ class RefinementView:
         for call in message.get("invalid_tool_calls", ()):
             name, error = markup(call.get("name", "")), markup(call.get("error", ""))
             self._line(f"[red]a call of {name} could not be read[/]: {error}")
-        if message.get("status") == "TOOL_STATUS_ERROR":
+        if message.get("status") == "error":
             self._line(f"[red]{markup(message.get('name', ''))} failed[/]: {markup(message.get('text', ''))}")
 
     def _state_update(self, update: dict[str, Any]) -> None:

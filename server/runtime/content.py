@@ -18,7 +18,6 @@ from server.domain.journal.content import (
     ServerToolCall,
     ServerToolResult,
     Thinking,
-    ToolStatus,
 )
 from server.runtime.literals import Printed, json_text
 from server.runtime.media import read_media
@@ -78,13 +77,6 @@ def extra_parts(additional: Any) -> tuple[ContentPart, ...]:
     if _word(additional.get("refusal")):
         kinds.append(Refusal(additional["refusal"]))
     return tuple(map(ContentPart, kinds))
-
-
-def tool_status(value: Any) -> ToolStatus:
-    """The status of a tool's answer."""
-    return {"success": ToolStatus.SUCCESS, "error": ToolStatus.ERROR}.get(
-        value if isinstance(value, str) else "", ToolStatus.UNSPECIFIED
-    )
 
 
 def _parts(block: dict[str, Any], has_calls: bool) -> Iterator[ContentPart]:
@@ -174,7 +166,7 @@ def _server_tool_result(block: Block) -> ContentKind | None:
     failed = block.get("is_error") is True or (
         isinstance(output, dict) and _word(output.get("type")).endswith("_error")
     )
-    status = ToolStatus.ERROR if failed else tool_status(block.get("status"))
+    status = "error" if failed else _word(block.get("status"))
     return ServerToolResult(_word(call_id), status, "" if output is None else json_text(output))
 
 

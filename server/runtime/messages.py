@@ -12,7 +12,7 @@ from typing import Any
 from server.domain.journal.content import ContentPart, OtherContent
 from server.domain.journal.events import AgentMessage, InvalidToolCall, Role, TokenUsage, ToolCall
 from server.runtime import jsontext, literals, printed
-from server.runtime.content import extra_parts, read_content, tool_status
+from server.runtime.content import extra_parts, read_content
 from server.runtime.literals import Printed
 
 #: The framework's class names, without the `Chunk` of a piece, and the role words of JSON messages.
@@ -85,7 +85,7 @@ def read_message(word: str, members: Mapping[str, Any], *, complete: bool = True
             )
             for call in _dicts(members.get("invalid_tool_calls"))
         ),
-        status=tool_status(members.get("status")) if role is Role.TOOL else tool_status(None),
+        status=_text(members.get("status")) if role is Role.TOOL else "",
         usage=_usage(members.get("usage_metadata")),
     )
 

@@ -129,7 +129,7 @@ def parts(text: str, at: int = 0) -> tuple[list[str], int]:
 class Call:
     """A printed call: its last name and the texts of its keyword arguments.
 
-    complete: the text is regular; otherwise an irregular argument is missing.
+    complete: the text is regular; otherwise an irregular argument is missing, whose name is `irregular`.
     end: the position after it. stopped: see `Split`.
     """
 
@@ -139,6 +139,7 @@ class Call:
     end: int
     start: int
     stopped: int
+    irregular: str = ""
 
 
 def is_call(text: str, at: int = 0) -> bool:
@@ -157,7 +158,16 @@ def call(text: str, at: int = 0) -> Call:
     name = head[0][:-1].rpartition(".")[2]
     complete = found.end is not None
     end = len(text) if found.end is None else found.end
-    return Call(name, _keywords(found.parts), complete, end, found.start, found.stopped)
+    irregular = _KEYWORD.match(text, found.start) if found.end is None else None
+    return Call(
+        name,
+        _keywords(found.parts),
+        complete,
+        end,
+        found.start,
+        found.stopped,
+        "" if irregular is None else irregular[1],
+    )
 
 
 #: Arguments that come behind an irregular one, by the names that the framework's messages have.

@@ -28,9 +28,9 @@ _BOUNDARY = re.compile(rf"[)}}], (?={_HEAD})", re.DOTALL)
 #: The beginning of an item after one that is not a message.
 _NEXT = re.compile(rf", (?={_HEAD})", re.DOTALL)
 
-#: Characters of irregular items that are scanned beyond the text's length, before the rest stays one item.
-#: Few are needed: a scan stops where the next message begins, unless the text is made to prevent that.
-_SPARE_CHARS = 1 << 16
+#: How often the characters of a text may be scanned in irregular items, before the rest stays one item. Twice
+#: is enough: a scan stops where the next message begins, unless the text is made to prevent that.
+_MAX_SCANS = 4
 
 
 def items(text: str) -> tuple[list[str], bool] | None:
@@ -70,7 +70,7 @@ class _Recovery:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._budget = len(text) + _SPARE_CHARS
+        self._budget = _MAX_SCANS * len(text)
 
     def items(self) -> tuple[list[str], bool] | None:
         """The texts of the items, as far as one begins like a message; None when none does."""
@@ -93,7 +93,7 @@ class _Recovery:
         text = self._text
         if is_call(text, at):
             found = call(text, at)
-            if found.complete and self._ends_item(found.end):
+            if found.complete and self._ends_item(found.end) and self._precedes_item(found.end):
                 return found.end
             since = self._since(found)
             boundary = self._search(_BOUNDARY, at, since, found.stopped)
@@ -116,12 +116,36 @@ class _Recovery:
         return found.stopped - 1
 
     def _search(self, form: re.Pattern[str], at: int, since: int, scanned: int) -> int | None:
-        """The next boundary of the form behind `since`; None when there is none, or too much was scanned."""
+        """The next boundary of the form after `since`; None when there is none, or too much was scanned."""
         self._budget -= scanned - at
-        if self._budget < 0:
-            return None
-        boundary = form.search(self._text, max(since, at))
-        return None if boundary is None else boundary.start()
+        for boundary in form.finditer(self._text, max(since, at)):
+            if self._budget < 0:
+                break
+            if self._begins_item(boundary.end()):
+                return boundary.start()
+        return None
+
+    def _precedes_item(self, end: int) -> bool:
+        """Whether no item follows, or what follows is one."""
+        separator = _SEPARATOR.match(self._text, end)
+        return separator is None or self._budget < 0 or self._begins_item(separator.end())
+
+    def _begins_item(self, at: int) -> bool:
+        """Whether what looks like the beginning of an item is one: a message is whole, or has at least more
+        than its content. Plain text may look like its beginning."""
+        if not is_call(self._text, at):
+            return True
+        found = call(self._text, at)
+        content = found.keywords.get("content", "")
+        if content.startswith("[") and not content.endswith("]"):
+            return False
+        if found.complete and self._ends_item(found.end):
+            return True
+        self._budget -= found.stopped - at
+        if not self._text.endswith("]") and _BOUNDARY.search(self._text, found.stopped) is None:
+            # The last item of a text that was cut short.
+            return True
+        return bool(content) and len({*found.keywords, found.irregular} - {"content", ""}) > 0
 
     def _ends_item(self, end: int) -> bool:
         """Whether the list ends here, or another item follows."""

@@ -15,19 +15,10 @@ from server.domain.journal.content import (
     ServerToolCall,
     ServerToolResult,
     Thinking,
-    ToolStatus,
 )
 from server.encoding.json_text import replace_surrogates as clean
 from server.wire import messages as m
 from server.wire.text import to_uint64
-
-TOOL_STATUS_NUMBER: dict[ToolStatus, Any] = {status: status.value for status in ToolStatus}
-_TOOL_STATUS_OF = {status.value: status for status in ToolStatus}
-
-
-def tool_status(number: int) -> ToolStatus:
-    """The domain's value of a number; an unknown one is unspecified."""
-    return _TOOL_STATUS_OF.get(number, ToolStatus.UNSPECIFIED)
 
 
 def write_parts(target: Any, parts: Iterable[ContentPart]) -> None:
@@ -52,7 +43,7 @@ def _write_kind(target: m.ContentPart, kind: ContentKind) -> None:
         case ServerToolResult():
             result = m.ServerToolResult(
                 tool_call_id=clean(kind.tool_call_id),
-                status=TOOL_STATUS_NUMBER[kind.status],
+                status=clean(kind.status),
                 output=clean(kind.output),
             )
             target.server_tool_result.CopyFrom(result)
@@ -112,7 +103,7 @@ def _read_kind(part: m.ContentPart) -> ContentKind | None:
             return ServerToolCall(call.id, call.name, call.arguments)
         case "server_tool_result":
             result = part.server_tool_result
-            return ServerToolResult(result.tool_call_id, tool_status(result.status), result.output)
+            return ServerToolResult(result.tool_call_id, result.status, result.output)
         case "citation":
             cited = part.citation
             return Citation(cited.url, cited.title, cited.cited_text, cited.json)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.domain.journal.content import ToolStatus
 from server.domain.journal.events import (
     AgentMessage,
     InvalidToolCall,
@@ -16,7 +15,7 @@ from server.domain.journal.events import (
 )
 from server.encoding.json_text import replace_surrogates
 from server.wire import messages as m
-from server.wire.content import TOOL_STATUS_NUMBER, read_parts, tool_status, write_parts
+from server.wire.content import read_parts, write_parts
 from server.wire.text import to_uint32, to_uint64
 
 #: The contract's numbers by domain value. Enum attributes cost a descriptor call each on the hot path.
@@ -49,7 +48,7 @@ def write_token(target: m.Token, token: Token) -> None:
             replace_surrogates(token.tool_call_id),
             uninterpreted=True,
             parts=token.parts,
-            status=token.status,
+            status=replace_surrogates(token.status),
             namespace=replace_surrogates(token.namespace),
         )
         _fill_token(target, clean)
@@ -72,8 +71,8 @@ def _fill_token(target: m.Token, token: Token) -> None:
     target.uninterpreted = token.uninterpreted
     if token.parts:
         write_parts(target.parts, token.parts)
-    if token.status is not ToolStatus.UNSPECIFIED:
-        target.status = TOOL_STATUS_NUMBER[token.status]
+    if token.status:
+        target.status = token.status
     if token.namespace:
         target.namespace = token.namespace
 
@@ -101,7 +100,7 @@ def write_agent_message(target: m.AgentMessage, message: AgentMessage) -> None:
             arguments=replace_surrogates(invalid.arguments),
             error=replace_surrogates(invalid.error),
         )
-    target.status = TOOL_STATUS_NUMBER[message.status]
+    target.status = replace_surrogates(message.status)
     if message.usage is not None:
         _write_usage(target.usage, message.usage)
 
@@ -128,7 +127,7 @@ def read_token(token: m.Token) -> Token:
         token.tool_call_id,
         token.uninterpreted,
         read_parts(token.parts),
-        tool_status(token.status),
+        token.status,
         token.namespace,
     )
 
@@ -145,7 +144,7 @@ def read_agent_message(message: m.AgentMessage) -> AgentMessage:
         message.uninterpreted,
         read_parts(message.parts),
         tuple(InvalidToolCall(c.id, c.name, c.arguments, c.error) for c in message.invalid_tool_calls),
-        tool_status(message.status),
+        message.status,
         _read_usage(message.usage) if message.HasField("usage") else None,
     )
 

@@ -47,7 +47,7 @@ def test_every_kind_of_event_of_the_contract_has_a_rendering() -> None:
         {"token": {"parts": [{"thinking": {"text": EVIL}}, {"refusal": {"text": EVIL}}]}},
         {"token": {"parts": [{"server_tool_call": {"name": EVIL}}, {"media": {"kind": EVIL}}]}},
         {"state_update": {"messages": [{"message": {"invalid_tool_calls": [{"error": EVIL}]}}]}},
-        {"state_update": {"messages": [{"message": {"status": "TOOL_STATUS_ERROR", "text": EVIL}}]}},
+        {"state_update": {"messages": [{"message": {"status": "error", "text": EVIL}}]}},
         {"state_update": {"todos": {"items": [{"content": EVIL}]}, "files": [{"path": EVIL}]}},
         {"upstream_frame": {"text": EVIL}},
         {"input_requested": {"request": EVIL}},
@@ -128,7 +128,7 @@ def test_lines_of_the_agents_text_stay_lines() -> None:
 
 def test_thoughts_failed_calls_and_a_tools_error_are_shown() -> None:
     message = {"invalid_tool_calls": [{"name": "write_file", "error": "Unterminated string"}]}
-    failed = {"name": "ls", "status": "TOOL_STATUS_ERROR", "text": "no such path"}
+    failed = {"name": "ls", "status": "error", "text": "no such path"}
     text = shown(
         {"token": {"parts": [{"thinking": {"text": "Let me see"}}]}},
         {"state_update": {"messages": [{"message": message}, {"message": failed}]}},

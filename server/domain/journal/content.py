@@ -3,16 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from typing import TypeAlias
-
-
-class ToolStatus(Enum):
-    """How a tool's call went (contract: ToolStatus)."""
-
-    UNSPECIFIED = 0
-    SUCCESS = 1
-    ERROR = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +42,7 @@ class ServerToolResult:
     """The result of such a call (contract: ServerToolResult). `output` is JSON text, empty for none."""
 
     tool_call_id: str
-    status: ToolStatus
+    status: str
     output: str
 
 

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import TypeAlias
 from uuid import UUID
 
-from server.domain.journal.content import ContentPart, ToolStatus
+from server.domain.journal.content import ContentPart
 from server.domain.proposals.files import File
 
 
@@ -79,7 +79,7 @@ class AgentMessage:
     uninterpreted: bool = False
     parts: tuple[ContentPart, ...] = ()
     invalid_tool_calls: tuple[InvalidToolCall, ...] = ()
-    status: ToolStatus = ToolStatus.UNSPECIFIED
+    status: str = ""
     usage: TokenUsage | None = None
 
 
@@ -151,7 +151,7 @@ class Token:
     tool_call_id: str = ""
     uninterpreted: bool = False
     parts: tuple[ContentPart, ...] = ()
-    status: ToolStatus = ToolStatus.UNSPECIFIED
+    status: str = ""
     namespace: str = ""
 
 

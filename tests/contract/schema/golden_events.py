@@ -20,7 +20,6 @@ from server.domain.journal.content import (
     ServerToolCall,
     ServerToolResult,
     Thinking,
-    ToolStatus,
 )
 from server.domain.journal.events import (
     AgentMessage,
@@ -65,7 +64,7 @@ PARTS = (
     ContentPart(Media("video", url="https://media.example/v.mp4")),
     ContentPart(Media("file", "application/pdf", file_id="file_1")),
     ContentPart(ServerToolCall("srv_1", "web_search", '{"query":"hubs"}'), "1"),
-    ContentPart(ServerToolResult("srv_1", ToolStatus.ERROR, '{"error_code":"unavailable"}'), "2"),
+    ContentPart(ServerToolResult("srv_1", "error", '{"error_code":"unavailable"}'), "2"),
     ContentPart(Citation("https://a.example/", "A", AWKWARD, '{"type":"citation"}')),
     ContentPart(Refusal("I cannot help with that.")),
     ContentPart(OtherContent("guard_content", '{"type":"guard_content"}')),
@@ -137,7 +136,7 @@ KINDS: dict[str, EventKind] = {
         last=True,
         name="ls",
         tool_call_id="c",
-        status=ToolStatus.ERROR,
+        status="error",
     ),
     "state_update_content": StateUpdate(
         messages=(
@@ -156,7 +155,7 @@ KINDS: dict[str, EventKind] = {
                     usage=TokenUsage(1200, 80, 1280, 1024, 32),
                 ),
             ),
-            MessageChange(1, AgentMessage(role=Role.TOOL, text="ok", status=ToolStatus.SUCCESS)),
+            MessageChange(1, AgentMessage(role=Role.TOOL, text="ok", status="success")),
             MessageChange(2, AgentMessage(usage=TokenUsage())),
         ),
         message_count=3,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from server.domain.journal.content import ToolStatus
 from server.domain.journal.events import AgentMessage, Event, Role, StateUpdate
 from server.runtime.frames import Interpreter
 from server.wire.codec import ProtobufCodec
@@ -44,7 +44,7 @@ def test_whatever_an_artifact_prints_the_message_and_its_neighbours_are_read(cas
                 case["tool_call_id"],
                 Role.TOOL,
             )
-            assert (message.status is ToolStatus.ERROR) == case["error"]
+            assert (message.status == "error") == case["error"]
         assert found == expected
 
 
@@ -57,6 +57,22 @@ def test_whatever_an_artifact_prints_the_token_of_a_tools_answer_is_read(case: d
         case["id"],
         "tools",
     )
+
+
+@pytest.mark.parametrize("case", recorded("lists"), ids=lambda case: case["printed"][1:40])
+def test_hostile_texts_and_tables_add_no_message_and_hide_none(case: dict[str, Any]) -> None:
+    data = {"event_type": "on_state_update", "data": {"messages": case["printed"]}}
+    (update,) = Interpreter().interpret(json.dumps(data).encode()).kinds
+    assert isinstance(update, StateUpdate)
+    assert [
+        {
+            "text": change.message.text,
+            "id": change.message.id,
+            "tool_call_id": change.message.tool_call_id,
+            "calls": [[call.name, json.loads(call.arguments)] for call in change.message.tool_calls],
+        }
+        for change in update.messages
+    ] == case["messages"]
 
 
 def test_only_a_message_with_an_unreadable_part_is_marked() -> None:
@@ -166,9 +182,18 @@ def event_bytes(count: int, artifact: str) -> int:
 
 @pytest.mark.parametrize("artifact", [TABLE, "(((", "'", ":) :)", "<Odd 'x>", "[1, 2, ..."])
 def test_unreadable_messages_are_journalled_once(artifact: str) -> None:
-    sizes = [event_bytes(count, artifact) for count in (50, 100, 200)]
+    long = f"{'a b ' * 100} {artifact}"
+    sizes = [event_bytes(count, long) for count in (50, 100, 200)]
     assert sizes[1] < 2.2 * sizes[0]
     assert sizes[2] < 2.2 * sizes[1]
+
+
+@pytest.mark.parametrize(
+    "cell", ["), AIMessage(content='x')", "), HumanMessage(content=[", "), AIMessage(content='x'), y"]
+)
+def test_a_table_that_looks_like_the_end_of_its_message_makes_none(cell: str) -> None:
+    found = read_list(HUMAN, tool_message(1, f"  note\n0  it's\n1  {cell}\n2  b"), DECOY)
+    assert [message.id for message in found] == ["h1", "t1", "a1"]
 
 
 @pytest.mark.parametrize(

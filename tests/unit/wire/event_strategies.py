@@ -15,7 +15,6 @@ from server.domain.journal.content import (
     ServerToolCall,
     ServerToolResult,
     Thinking,
-    ToolStatus,
 )
 from server.domain.journal.events import (
     AgentMessage,
@@ -74,12 +73,11 @@ def _few(strategy: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[object,
 
 def parts(text: st.SearchStrategy[str], number: st.SearchStrategy[int]) -> st.SearchStrategy[ContentPart]:
     """Content of every kind that is not text."""
-    status = st.sampled_from(ToolStatus)
     kind = st.one_of(
         st.builds(Thinking, text, text, text),
         st.builds(Media, text, text, text, text, st.binary(max_size=20), number, text),
         st.builds(ServerToolCall, text, text, text),
-        st.builds(ServerToolResult, text, status, text),
+        st.builds(ServerToolResult, text, text, text),
         st.builds(Citation, text, text, text, text),
         st.builds(Refusal, text),
         st.builds(OtherContent, text, text),
@@ -92,7 +90,6 @@ def kinds(
 ) -> st.SearchStrategy[EventKind]:
     """Kinds of events with the given texts and numbers."""
     role = st.sampled_from(Role)
-    status = st.sampled_from(ToolStatus)
     part = parts(text, number)
     message = st.builds(
         AgentMessage,
@@ -105,7 +102,7 @@ def kinds(
         st.booleans(),
         _few(part),
         _few(st.builds(InvalidToolCall, text, text, text, text)),
-        status,
+        text,
         st.none() | st.builds(TokenUsage, number, number, number, number, number),
     )
     change = file_changes(text)
@@ -122,7 +119,7 @@ def kinds(
             text,
             st.booleans(),
             _few(part),
-            status,
+            text,
             text,
         ),
         st.builds(

@@ -85,59 +85,6 @@ func (MessageRole) EnumDescriptor() ([]byte, []int) {
 	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{0}
 }
 
-// How a tool's call went.
-type ToolStatus int32
-
-const (
-	// Not a tool's answer, or the runtime does not say: then the call succeeded, as a rule.
-	ToolStatus_TOOL_STATUS_UNSPECIFIED ToolStatus = 0
-	// The tool succeeded.
-	ToolStatus_TOOL_STATUS_SUCCESS ToolStatus = 1
-	// The tool failed; the text is the error.
-	ToolStatus_TOOL_STATUS_ERROR ToolStatus = 2
-)
-
-// Enum value maps for ToolStatus.
-var (
-	ToolStatus_name = map[int32]string{
-		0: "TOOL_STATUS_UNSPECIFIED",
-		1: "TOOL_STATUS_SUCCESS",
-		2: "TOOL_STATUS_ERROR",
-	}
-	ToolStatus_value = map[string]int32{
-		"TOOL_STATUS_UNSPECIFIED": 0,
-		"TOOL_STATUS_SUCCESS":     1,
-		"TOOL_STATUS_ERROR":       2,
-	}
-)
-
-func (x ToolStatus) Enum() *ToolStatus {
-	p := new(ToolStatus)
-	*p = x
-	return p
-}
-
-func (x ToolStatus) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (ToolStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_ide_orchestrator_v1_event_proto_enumTypes[1].Descriptor()
-}
-
-func (ToolStatus) Type() protoreflect.EnumType {
-	return &file_ide_orchestrator_v1_event_proto_enumTypes[1]
-}
-
-func (x ToolStatus) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Use ToolStatus.Descriptor instead.
-func (ToolStatus) EnumDescriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{1}
-}
-
 // How a file changed.
 type FileChangeKind int32
 
@@ -179,11 +126,11 @@ func (x FileChangeKind) String() string {
 }
 
 func (FileChangeKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_ide_orchestrator_v1_event_proto_enumTypes[2].Descriptor()
+	return file_ide_orchestrator_v1_event_proto_enumTypes[1].Descriptor()
 }
 
 func (FileChangeKind) Type() protoreflect.EnumType {
-	return &file_ide_orchestrator_v1_event_proto_enumTypes[2]
+	return &file_ide_orchestrator_v1_event_proto_enumTypes[1]
 }
 
 func (x FileChangeKind) Number() protoreflect.EnumNumber {
@@ -192,7 +139,7 @@ func (x FileChangeKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use FileChangeKind.Descriptor instead.
 func (FileChangeKind) EnumDescriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{2}
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{1}
 }
 
 // Why a frame is kept uninterpreted.
@@ -240,11 +187,11 @@ func (x UpstreamFrameReason) String() string {
 }
 
 func (UpstreamFrameReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_ide_orchestrator_v1_event_proto_enumTypes[3].Descriptor()
+	return file_ide_orchestrator_v1_event_proto_enumTypes[2].Descriptor()
 }
 
 func (UpstreamFrameReason) Type() protoreflect.EnumType {
-	return &file_ide_orchestrator_v1_event_proto_enumTypes[3]
+	return &file_ide_orchestrator_v1_event_proto_enumTypes[2]
 }
 
 func (x UpstreamFrameReason) Number() protoreflect.EnumNumber {
@@ -253,7 +200,7 @@ func (x UpstreamFrameReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use UpstreamFrameReason.Descriptor instead.
 func (UpstreamFrameReason) EnumDescriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{3}
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{2}
 }
 
 // Why continuity with the runtime's stream is not certain.
@@ -297,11 +244,11 @@ func (x DiscontinuityReason) String() string {
 }
 
 func (DiscontinuityReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_ide_orchestrator_v1_event_proto_enumTypes[4].Descriptor()
+	return file_ide_orchestrator_v1_event_proto_enumTypes[3].Descriptor()
 }
 
 func (DiscontinuityReason) Type() protoreflect.EnumType {
-	return &file_ide_orchestrator_v1_event_proto_enumTypes[4]
+	return &file_ide_orchestrator_v1_event_proto_enumTypes[3]
 }
 
 func (x DiscontinuityReason) Number() protoreflect.EnumNumber {
@@ -310,7 +257,7 @@ func (x DiscontinuityReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use DiscontinuityReason.Descriptor instead.
 func (DiscontinuityReason) EnumDescriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{4}
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{3}
 }
 
 // How a run ended.
@@ -354,11 +301,11 @@ func (x Outcome) String() string {
 }
 
 func (Outcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_ide_orchestrator_v1_event_proto_enumTypes[5].Descriptor()
+	return file_ide_orchestrator_v1_event_proto_enumTypes[4].Descriptor()
 }
 
 func (Outcome) Type() protoreflect.EnumType {
-	return &file_ide_orchestrator_v1_event_proto_enumTypes[5]
+	return &file_ide_orchestrator_v1_event_proto_enumTypes[4]
 }
 
 func (x Outcome) Number() protoreflect.EnumNumber {
@@ -367,7 +314,7 @@ func (x Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Outcome.Descriptor instead.
 func (Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{5}
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{4}
 }
 
 // One journalled, numbered fact about a thread. Once delivered, the content of a seq never changes.
@@ -825,8 +772,9 @@ type AgentMessage struct {
 	Parts []*ContentPart `protobuf:"bytes,8,rep,name=parts,proto3" json:"parts,omitempty"`
 	// Tool calls of the model that the runtime could not parse.
 	InvalidToolCalls []*InvalidToolCall `protobuf:"bytes,9,rep,name=invalid_tool_calls,json=invalidToolCalls,proto3" json:"invalid_tool_calls,omitempty"`
-	// In a tool's answer: whether the tool succeeded.
-	Status ToolStatus `protobuf:"varint,10,opt,name=status,proto3,enum=ide_orchestrator.v1.ToolStatus" json:"status,omitempty"`
+	// In a tool's answer: `success` or `error`, as the runtime spells it. Empty when it does not say: then the
+	// tool succeeded, as a rule.
+	Status string `protobuf:"bytes,10,opt,name=status,proto3" json:"status,omitempty"`
 	// The tokens that the model used for the message; absent when the runtime does not say.
 	Usage         *TokenUsage `protobuf:"bytes,11,opt,name=usage,proto3" json:"usage,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -926,11 +874,11 @@ func (x *AgentMessage) GetInvalidToolCalls() []*InvalidToolCall {
 	return nil
 }
 
-func (x *AgentMessage) GetStatus() ToolStatus {
+func (x *AgentMessage) GetStatus() string {
 	if x != nil {
 		return x.Status
 	}
-	return ToolStatus_TOOL_STATUS_UNSPECIFIED
+	return ""
 }
 
 func (x *AgentMessage) GetUsage() *TokenUsage {
@@ -1576,8 +1524,8 @@ type ServerToolResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The id of the call.
 	ToolCallId string `protobuf:"bytes,1,opt,name=tool_call_id,json=toolCallId,proto3" json:"tool_call_id,omitempty"`
-	// Whether the tool succeeded.
-	Status ToolStatus `protobuf:"varint,2,opt,name=status,proto3,enum=ide_orchestrator.v1.ToolStatus" json:"status,omitempty"`
+	// `success` or `error`, as the runtime spells it; empty when it does not say.
+	Status string `protobuf:"bytes,2,opt,name=status,proto3" json:"status,omitempty"`
 	// The result as JSON text; empty when there is none.
 	Output        string `protobuf:"bytes,3,opt,name=output,proto3" json:"output,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1621,11 +1569,11 @@ func (x *ServerToolResult) GetToolCallId() string {
 	return ""
 }
 
-func (x *ServerToolResult) GetStatus() ToolStatus {
+func (x *ServerToolResult) GetStatus() string {
 	if x != nil {
 		return x.Status
 	}
-	return ToolStatus_TOOL_STATUS_UNSPECIFIED
+	return ""
 }
 
 func (x *ServerToolResult) GetOutput() string {
@@ -2170,8 +2118,9 @@ type Token struct {
 	Uninterpreted bool `protobuf:"varint,9,opt,name=uninterpreted,proto3" json:"uninterpreted,omitempty"`
 	// The content that is not text, in its order.
 	Parts []*ContentPart `protobuf:"bytes,10,rep,name=parts,proto3" json:"parts,omitempty"`
-	// In a tool's answer: whether the tool succeeded.
-	Status ToolStatus `protobuf:"varint,11,opt,name=status,proto3,enum=ide_orchestrator.v1.ToolStatus" json:"status,omitempty"`
+	// In a tool's answer: `success` or `error`, as the runtime spells it. Empty when it does not say: then the
+	// tool succeeded, as a rule.
+	Status string `protobuf:"bytes,11,opt,name=status,proto3" json:"status,omitempty"`
 	// The sub-agent that produced it, as LangGraph's checkpoint namespace; empty for the agent itself, whose
 	// messages are those of the state.
 	Namespace     string `protobuf:"bytes,12,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -2279,11 +2228,11 @@ func (x *Token) GetParts() []*ContentPart {
 	return nil
 }
 
-func (x *Token) GetStatus() ToolStatus {
+func (x *Token) GetStatus() string {
 	if x != nil {
 		return x.Status
 	}
-	return ToolStatus_TOOL_STATUS_UNSPECIFIED
+	return ""
 }
 
 func (x *Token) GetNamespace() string {
@@ -2679,7 +2628,7 @@ const file_ide_orchestrator_v1_event_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"b\n" +
 	"\rMessageChange\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12;\n" +
-	"\amessage\x18\x02 \x01(\v2!.ide_orchestrator.v1.AgentMessageR\amessage\"\xfe\x03\n" +
+	"\amessage\x18\x02 \x01(\v2!.ide_orchestrator.v1.AgentMessageR\amessage\"\xdd\x03\n" +
 	"\fAgentMessage\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x124\n" +
 	"\x04role\x18\x02 \x01(\x0e2 .ide_orchestrator.v1.MessageRoleR\x04role\x12\x12\n" +
@@ -2691,9 +2640,9 @@ const file_ide_orchestrator_v1_event_proto_rawDesc = "" +
 	"toolCallId\x12$\n" +
 	"\runinterpreted\x18\a \x01(\bR\runinterpreted\x126\n" +
 	"\x05parts\x18\b \x03(\v2 .ide_orchestrator.v1.ContentPartR\x05parts\x12R\n" +
-	"\x12invalid_tool_calls\x18\t \x03(\v2$.ide_orchestrator.v1.InvalidToolCallR\x10invalidToolCalls\x127\n" +
+	"\x12invalid_tool_calls\x18\t \x03(\v2$.ide_orchestrator.v1.InvalidToolCallR\x10invalidToolCalls\x12\x16\n" +
 	"\x06status\x18\n" +
-	" \x01(\x0e2\x1f.ide_orchestrator.v1.ToolStatusR\x06status\x125\n" +
+	" \x01(\tR\x06status\x125\n" +
 	"\x05usage\x18\v \x01(\v2\x1f.ide_orchestrator.v1.TokenUsageR\x05usage\"L\n" +
 	"\bToolCall\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
@@ -2737,11 +2686,11 @@ const file_ide_orchestrator_v1_event_proto_rawDesc = "" +
 	"\x0eServerToolCall\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n" +
-	"\targuments\x18\x03 \x01(\tR\targuments\"\x85\x01\n" +
+	"\targuments\x18\x03 \x01(\tR\targuments\"d\n" +
 	"\x10ServerToolResult\x12 \n" +
 	"\ftool_call_id\x18\x01 \x01(\tR\n" +
-	"toolCallId\x127\n" +
-	"\x06status\x18\x02 \x01(\x0e2\x1f.ide_orchestrator.v1.ToolStatusR\x06status\x12\x16\n" +
+	"toolCallId\x12\x16\n" +
+	"\x06status\x18\x02 \x01(\tR\x06status\x12\x16\n" +
 	"\x06output\x18\x03 \x01(\tR\x06output\"e\n" +
 	"\bCitation\x12\x10\n" +
 	"\x03url\x18\x01 \x01(\tR\x03url\x12\x14\n" +
@@ -2785,7 +2734,7 @@ const file_ide_orchestrator_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"UnreadFile\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
-	"\x04json\x18\x02 \x01(\tR\x04json\"\xc6\x03\n" +
+	"\x04json\x18\x02 \x01(\tR\x04json\"\xa5\x03\n" +
 	"\x05Token\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x01 \x01(\tR\tmessageId\x124\n" +
@@ -2800,8 +2749,8 @@ const file_ide_orchestrator_v1_event_proto_rawDesc = "" +
 	"toolCallId\x12$\n" +
 	"\runinterpreted\x18\t \x01(\bR\runinterpreted\x126\n" +
 	"\x05parts\x18\n" +
-	" \x03(\v2 .ide_orchestrator.v1.ContentPartR\x05parts\x127\n" +
-	"\x06status\x18\v \x01(\x0e2\x1f.ide_orchestrator.v1.ToolStatusR\x06status\x12\x1c\n" +
+	" \x03(\v2 .ide_orchestrator.v1.ContentPartR\x05parts\x12\x16\n" +
+	"\x06status\x18\v \x01(\tR\x06status\x12\x1c\n" +
 	"\tnamespace\x18\f \x01(\tR\tnamespace\"g\n" +
 	"\rToolCallPiece\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x0e\n" +
@@ -2830,12 +2779,7 @@ const file_ide_orchestrator_v1_event_proto_rawDesc = "" +
 	"\x12MESSAGE_ROLE_HUMAN\x10\x01\x12\x13\n" +
 	"\x0fMESSAGE_ROLE_AI\x10\x02\x12\x15\n" +
 	"\x11MESSAGE_ROLE_TOOL\x10\x03\x12\x17\n" +
-	"\x13MESSAGE_ROLE_SYSTEM\x10\x04*Y\n" +
-	"\n" +
-	"ToolStatus\x12\x1b\n" +
-	"\x17TOOL_STATUS_UNSPECIFIED\x10\x00\x12\x17\n" +
-	"\x13TOOL_STATUS_SUCCESS\x10\x01\x12\x15\n" +
-	"\x11TOOL_STATUS_ERROR\x10\x02*\x8b\x01\n" +
+	"\x13MESSAGE_ROLE_SYSTEM\x10\x04*\x8b\x01\n" +
 	"\x0eFileChangeKind\x12 \n" +
 	"\x1cFILE_CHANGE_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16FILE_CHANGE_KIND_ADDED\x10\x01\x12\x1d\n" +
@@ -2872,89 +2816,85 @@ func file_ide_orchestrator_v1_event_proto_rawDescGZIP() []byte {
 	return file_ide_orchestrator_v1_event_proto_rawDescData
 }
 
-var file_ide_orchestrator_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_ide_orchestrator_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
 var file_ide_orchestrator_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_ide_orchestrator_v1_event_proto_goTypes = []any{
 	(MessageRole)(0),              // 0: ide_orchestrator.v1.MessageRole
-	(ToolStatus)(0),               // 1: ide_orchestrator.v1.ToolStatus
-	(FileChangeKind)(0),           // 2: ide_orchestrator.v1.FileChangeKind
-	(UpstreamFrameReason)(0),      // 3: ide_orchestrator.v1.UpstreamFrameReason
-	(DiscontinuityReason)(0),      // 4: ide_orchestrator.v1.DiscontinuityReason
-	(Outcome)(0),                  // 5: ide_orchestrator.v1.Outcome
-	(*Event)(nil),                 // 6: ide_orchestrator.v1.Event
-	(*RunStarted)(nil),            // 7: ide_orchestrator.v1.RunStarted
-	(*StateUpdate)(nil),           // 8: ide_orchestrator.v1.StateUpdate
-	(*MessageChange)(nil),         // 9: ide_orchestrator.v1.MessageChange
-	(*AgentMessage)(nil),          // 10: ide_orchestrator.v1.AgentMessage
-	(*ToolCall)(nil),              // 11: ide_orchestrator.v1.ToolCall
-	(*InvalidToolCall)(nil),       // 12: ide_orchestrator.v1.InvalidToolCall
-	(*TokenUsage)(nil),            // 13: ide_orchestrator.v1.TokenUsage
-	(*ContentPart)(nil),           // 14: ide_orchestrator.v1.ContentPart
-	(*Thinking)(nil),              // 15: ide_orchestrator.v1.Thinking
-	(*Media)(nil),                 // 16: ide_orchestrator.v1.Media
-	(*ServerToolCall)(nil),        // 17: ide_orchestrator.v1.ServerToolCall
-	(*ServerToolResult)(nil),      // 18: ide_orchestrator.v1.ServerToolResult
-	(*Citation)(nil),              // 19: ide_orchestrator.v1.Citation
-	(*Refusal)(nil),               // 20: ide_orchestrator.v1.Refusal
-	(*OtherContent)(nil),          // 21: ide_orchestrator.v1.OtherContent
-	(*TodoList)(nil),              // 22: ide_orchestrator.v1.TodoList
-	(*Todo)(nil),                  // 23: ide_orchestrator.v1.Todo
-	(*FileChange)(nil),            // 24: ide_orchestrator.v1.FileChange
-	(*UnreadFile)(nil),            // 25: ide_orchestrator.v1.UnreadFile
-	(*Token)(nil),                 // 26: ide_orchestrator.v1.Token
-	(*ToolCallPiece)(nil),         // 27: ide_orchestrator.v1.ToolCallPiece
-	(*UpstreamFrame)(nil),         // 28: ide_orchestrator.v1.UpstreamFrame
-	(*InputRequested)(nil),        // 29: ide_orchestrator.v1.InputRequested
-	(*Discontinuity)(nil),         // 30: ide_orchestrator.v1.Discontinuity
-	(*Terminal)(nil),              // 31: ide_orchestrator.v1.Terminal
-	nil,                           // 32: ide_orchestrator.v1.StateUpdate.ExtraEntry
-	nil,                           // 33: ide_orchestrator.v1.FileChange.ExtraEntry
-	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
+	(FileChangeKind)(0),           // 1: ide_orchestrator.v1.FileChangeKind
+	(UpstreamFrameReason)(0),      // 2: ide_orchestrator.v1.UpstreamFrameReason
+	(DiscontinuityReason)(0),      // 3: ide_orchestrator.v1.DiscontinuityReason
+	(Outcome)(0),                  // 4: ide_orchestrator.v1.Outcome
+	(*Event)(nil),                 // 5: ide_orchestrator.v1.Event
+	(*RunStarted)(nil),            // 6: ide_orchestrator.v1.RunStarted
+	(*StateUpdate)(nil),           // 7: ide_orchestrator.v1.StateUpdate
+	(*MessageChange)(nil),         // 8: ide_orchestrator.v1.MessageChange
+	(*AgentMessage)(nil),          // 9: ide_orchestrator.v1.AgentMessage
+	(*ToolCall)(nil),              // 10: ide_orchestrator.v1.ToolCall
+	(*InvalidToolCall)(nil),       // 11: ide_orchestrator.v1.InvalidToolCall
+	(*TokenUsage)(nil),            // 12: ide_orchestrator.v1.TokenUsage
+	(*ContentPart)(nil),           // 13: ide_orchestrator.v1.ContentPart
+	(*Thinking)(nil),              // 14: ide_orchestrator.v1.Thinking
+	(*Media)(nil),                 // 15: ide_orchestrator.v1.Media
+	(*ServerToolCall)(nil),        // 16: ide_orchestrator.v1.ServerToolCall
+	(*ServerToolResult)(nil),      // 17: ide_orchestrator.v1.ServerToolResult
+	(*Citation)(nil),              // 18: ide_orchestrator.v1.Citation
+	(*Refusal)(nil),               // 19: ide_orchestrator.v1.Refusal
+	(*OtherContent)(nil),          // 20: ide_orchestrator.v1.OtherContent
+	(*TodoList)(nil),              // 21: ide_orchestrator.v1.TodoList
+	(*Todo)(nil),                  // 22: ide_orchestrator.v1.Todo
+	(*FileChange)(nil),            // 23: ide_orchestrator.v1.FileChange
+	(*UnreadFile)(nil),            // 24: ide_orchestrator.v1.UnreadFile
+	(*Token)(nil),                 // 25: ide_orchestrator.v1.Token
+	(*ToolCallPiece)(nil),         // 26: ide_orchestrator.v1.ToolCallPiece
+	(*UpstreamFrame)(nil),         // 27: ide_orchestrator.v1.UpstreamFrame
+	(*InputRequested)(nil),        // 28: ide_orchestrator.v1.InputRequested
+	(*Discontinuity)(nil),         // 29: ide_orchestrator.v1.Discontinuity
+	(*Terminal)(nil),              // 30: ide_orchestrator.v1.Terminal
+	nil,                           // 31: ide_orchestrator.v1.StateUpdate.ExtraEntry
+	nil,                           // 32: ide_orchestrator.v1.FileChange.ExtraEntry
+	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
 }
 var file_ide_orchestrator_v1_event_proto_depIdxs = []int32{
-	34, // 0: ide_orchestrator.v1.Event.create_time:type_name -> google.protobuf.Timestamp
-	7,  // 1: ide_orchestrator.v1.Event.run_started:type_name -> ide_orchestrator.v1.RunStarted
-	8,  // 2: ide_orchestrator.v1.Event.state_update:type_name -> ide_orchestrator.v1.StateUpdate
-	26, // 3: ide_orchestrator.v1.Event.token:type_name -> ide_orchestrator.v1.Token
-	28, // 4: ide_orchestrator.v1.Event.upstream_frame:type_name -> ide_orchestrator.v1.UpstreamFrame
-	29, // 5: ide_orchestrator.v1.Event.input_requested:type_name -> ide_orchestrator.v1.InputRequested
-	30, // 6: ide_orchestrator.v1.Event.discontinuity:type_name -> ide_orchestrator.v1.Discontinuity
-	31, // 7: ide_orchestrator.v1.Event.terminal:type_name -> ide_orchestrator.v1.Terminal
-	9,  // 8: ide_orchestrator.v1.StateUpdate.messages:type_name -> ide_orchestrator.v1.MessageChange
-	22, // 9: ide_orchestrator.v1.StateUpdate.todos:type_name -> ide_orchestrator.v1.TodoList
-	24, // 10: ide_orchestrator.v1.StateUpdate.files:type_name -> ide_orchestrator.v1.FileChange
-	32, // 11: ide_orchestrator.v1.StateUpdate.extra:type_name -> ide_orchestrator.v1.StateUpdate.ExtraEntry
-	25, // 12: ide_orchestrator.v1.StateUpdate.unread_files:type_name -> ide_orchestrator.v1.UnreadFile
-	10, // 13: ide_orchestrator.v1.MessageChange.message:type_name -> ide_orchestrator.v1.AgentMessage
+	33, // 0: ide_orchestrator.v1.Event.create_time:type_name -> google.protobuf.Timestamp
+	6,  // 1: ide_orchestrator.v1.Event.run_started:type_name -> ide_orchestrator.v1.RunStarted
+	7,  // 2: ide_orchestrator.v1.Event.state_update:type_name -> ide_orchestrator.v1.StateUpdate
+	25, // 3: ide_orchestrator.v1.Event.token:type_name -> ide_orchestrator.v1.Token
+	27, // 4: ide_orchestrator.v1.Event.upstream_frame:type_name -> ide_orchestrator.v1.UpstreamFrame
+	28, // 5: ide_orchestrator.v1.Event.input_requested:type_name -> ide_orchestrator.v1.InputRequested
+	29, // 6: ide_orchestrator.v1.Event.discontinuity:type_name -> ide_orchestrator.v1.Discontinuity
+	30, // 7: ide_orchestrator.v1.Event.terminal:type_name -> ide_orchestrator.v1.Terminal
+	8,  // 8: ide_orchestrator.v1.StateUpdate.messages:type_name -> ide_orchestrator.v1.MessageChange
+	21, // 9: ide_orchestrator.v1.StateUpdate.todos:type_name -> ide_orchestrator.v1.TodoList
+	23, // 10: ide_orchestrator.v1.StateUpdate.files:type_name -> ide_orchestrator.v1.FileChange
+	31, // 11: ide_orchestrator.v1.StateUpdate.extra:type_name -> ide_orchestrator.v1.StateUpdate.ExtraEntry
+	24, // 12: ide_orchestrator.v1.StateUpdate.unread_files:type_name -> ide_orchestrator.v1.UnreadFile
+	9,  // 13: ide_orchestrator.v1.MessageChange.message:type_name -> ide_orchestrator.v1.AgentMessage
 	0,  // 14: ide_orchestrator.v1.AgentMessage.role:type_name -> ide_orchestrator.v1.MessageRole
-	11, // 15: ide_orchestrator.v1.AgentMessage.tool_calls:type_name -> ide_orchestrator.v1.ToolCall
-	14, // 16: ide_orchestrator.v1.AgentMessage.parts:type_name -> ide_orchestrator.v1.ContentPart
-	12, // 17: ide_orchestrator.v1.AgentMessage.invalid_tool_calls:type_name -> ide_orchestrator.v1.InvalidToolCall
-	1,  // 18: ide_orchestrator.v1.AgentMessage.status:type_name -> ide_orchestrator.v1.ToolStatus
-	13, // 19: ide_orchestrator.v1.AgentMessage.usage:type_name -> ide_orchestrator.v1.TokenUsage
-	15, // 20: ide_orchestrator.v1.ContentPart.thinking:type_name -> ide_orchestrator.v1.Thinking
-	16, // 21: ide_orchestrator.v1.ContentPart.media:type_name -> ide_orchestrator.v1.Media
-	17, // 22: ide_orchestrator.v1.ContentPart.server_tool_call:type_name -> ide_orchestrator.v1.ServerToolCall
-	18, // 23: ide_orchestrator.v1.ContentPart.server_tool_result:type_name -> ide_orchestrator.v1.ServerToolResult
-	19, // 24: ide_orchestrator.v1.ContentPart.citation:type_name -> ide_orchestrator.v1.Citation
-	20, // 25: ide_orchestrator.v1.ContentPart.refusal:type_name -> ide_orchestrator.v1.Refusal
-	21, // 26: ide_orchestrator.v1.ContentPart.other:type_name -> ide_orchestrator.v1.OtherContent
-	1,  // 27: ide_orchestrator.v1.ServerToolResult.status:type_name -> ide_orchestrator.v1.ToolStatus
-	23, // 28: ide_orchestrator.v1.TodoList.items:type_name -> ide_orchestrator.v1.Todo
-	2,  // 29: ide_orchestrator.v1.FileChange.kind:type_name -> ide_orchestrator.v1.FileChangeKind
-	33, // 30: ide_orchestrator.v1.FileChange.extra:type_name -> ide_orchestrator.v1.FileChange.ExtraEntry
-	0,  // 31: ide_orchestrator.v1.Token.role:type_name -> ide_orchestrator.v1.MessageRole
-	27, // 32: ide_orchestrator.v1.Token.tool_calls:type_name -> ide_orchestrator.v1.ToolCallPiece
-	14, // 33: ide_orchestrator.v1.Token.parts:type_name -> ide_orchestrator.v1.ContentPart
-	1,  // 34: ide_orchestrator.v1.Token.status:type_name -> ide_orchestrator.v1.ToolStatus
-	3,  // 35: ide_orchestrator.v1.UpstreamFrame.reason:type_name -> ide_orchestrator.v1.UpstreamFrameReason
-	4,  // 36: ide_orchestrator.v1.Discontinuity.reason:type_name -> ide_orchestrator.v1.DiscontinuityReason
-	5,  // 37: ide_orchestrator.v1.Terminal.outcome:type_name -> ide_orchestrator.v1.Outcome
-	38, // [38:38] is the sub-list for method output_type
-	38, // [38:38] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	10, // 15: ide_orchestrator.v1.AgentMessage.tool_calls:type_name -> ide_orchestrator.v1.ToolCall
+	13, // 16: ide_orchestrator.v1.AgentMessage.parts:type_name -> ide_orchestrator.v1.ContentPart
+	11, // 17: ide_orchestrator.v1.AgentMessage.invalid_tool_calls:type_name -> ide_orchestrator.v1.InvalidToolCall
+	12, // 18: ide_orchestrator.v1.AgentMessage.usage:type_name -> ide_orchestrator.v1.TokenUsage
+	14, // 19: ide_orchestrator.v1.ContentPart.thinking:type_name -> ide_orchestrator.v1.Thinking
+	15, // 20: ide_orchestrator.v1.ContentPart.media:type_name -> ide_orchestrator.v1.Media
+	16, // 21: ide_orchestrator.v1.ContentPart.server_tool_call:type_name -> ide_orchestrator.v1.ServerToolCall
+	17, // 22: ide_orchestrator.v1.ContentPart.server_tool_result:type_name -> ide_orchestrator.v1.ServerToolResult
+	18, // 23: ide_orchestrator.v1.ContentPart.citation:type_name -> ide_orchestrator.v1.Citation
+	19, // 24: ide_orchestrator.v1.ContentPart.refusal:type_name -> ide_orchestrator.v1.Refusal
+	20, // 25: ide_orchestrator.v1.ContentPart.other:type_name -> ide_orchestrator.v1.OtherContent
+	22, // 26: ide_orchestrator.v1.TodoList.items:type_name -> ide_orchestrator.v1.Todo
+	1,  // 27: ide_orchestrator.v1.FileChange.kind:type_name -> ide_orchestrator.v1.FileChangeKind
+	32, // 28: ide_orchestrator.v1.FileChange.extra:type_name -> ide_orchestrator.v1.FileChange.ExtraEntry
+	0,  // 29: ide_orchestrator.v1.Token.role:type_name -> ide_orchestrator.v1.MessageRole
+	26, // 30: ide_orchestrator.v1.Token.tool_calls:type_name -> ide_orchestrator.v1.ToolCallPiece
+	13, // 31: ide_orchestrator.v1.Token.parts:type_name -> ide_orchestrator.v1.ContentPart
+	2,  // 32: ide_orchestrator.v1.UpstreamFrame.reason:type_name -> ide_orchestrator.v1.UpstreamFrameReason
+	3,  // 33: ide_orchestrator.v1.Discontinuity.reason:type_name -> ide_orchestrator.v1.DiscontinuityReason
+	4,  // 34: ide_orchestrator.v1.Terminal.outcome:type_name -> ide_orchestrator.v1.Outcome
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_ide_orchestrator_v1_event_proto_init() }
@@ -2993,7 +2933,7 @@ func file_ide_orchestrator_v1_event_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ide_orchestrator_v1_event_proto_rawDesc), len(file_ide_orchestrator_v1_event_proto_rawDesc)),
-			NumEnums:      6,
+			NumEnums:      5,
 			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   0,

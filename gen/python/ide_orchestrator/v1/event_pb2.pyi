@@ -52,30 +52,6 @@ MESSAGE_ROLE_SYSTEM: MessageRole.ValueType  # 4
 """The instructions given to the model."""
 Global___MessageRole: _TypeAlias = MessageRole  # noqa: Y015
 
-class _ToolStatus:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _ToolStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ToolStatus.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    TOOL_STATUS_UNSPECIFIED: _ToolStatus.ValueType  # 0
-    """Not a tool's answer, or the runtime does not say: then the call succeeded, as a rule."""
-    TOOL_STATUS_SUCCESS: _ToolStatus.ValueType  # 1
-    """The tool succeeded."""
-    TOOL_STATUS_ERROR: _ToolStatus.ValueType  # 2
-    """The tool failed; the text is the error."""
-
-class ToolStatus(_ToolStatus, metaclass=_ToolStatusEnumTypeWrapper):
-    """How a tool's call went."""
-
-TOOL_STATUS_UNSPECIFIED: ToolStatus.ValueType  # 0
-"""Not a tool's answer, or the runtime does not say: then the call succeeded, as a rule."""
-TOOL_STATUS_SUCCESS: ToolStatus.ValueType  # 1
-"""The tool succeeded."""
-TOOL_STATUS_ERROR: ToolStatus.ValueType  # 2
-"""The tool failed; the text is the error."""
-Global___ToolStatus: _TypeAlias = ToolStatus  # noqa: Y015
-
 class _FileChangeKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -445,8 +421,10 @@ class AgentMessage(_message.Message):
     content itself could not be, `text` is the runtime's printed form of the message and `role` is
     unspecified.
     """
-    status: Global___ToolStatus.ValueType
-    """In a tool's answer: whether the tool succeeded."""
+    status: _builtins.str
+    """In a tool's answer: `success` or `error`, as the runtime spells it. Empty when it does not say: then the
+    tool succeeded, as a rule.
+    """
     @_builtins.property
     def tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolCall]:
         """The tool calls in the message."""
@@ -475,7 +453,7 @@ class AgentMessage(_message.Message):
         uninterpreted: _builtins.bool = ...,
         parts: _abc.Iterable[Global___ContentPart] | None = ...,
         invalid_tool_calls: _abc.Iterable[Global___InvalidToolCall] | None = ...,
-        status: Global___ToolStatus.ValueType = ...,
+        status: _builtins.str = ...,
         usage: Global___TokenUsage | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
@@ -777,15 +755,15 @@ class ServerToolResult(_message.Message):
     OUTPUT_FIELD_NUMBER: _builtins.int
     tool_call_id: _builtins.str
     """The id of the call."""
-    status: Global___ToolStatus.ValueType
-    """Whether the tool succeeded."""
+    status: _builtins.str
+    """`success` or `error`, as the runtime spells it; empty when it does not say."""
     output: _builtins.str
     """The result as JSON text; empty when there is none."""
     def __init__(
         self,
         *,
         tool_call_id: _builtins.str = ...,
-        status: Global___ToolStatus.ValueType = ...,
+        status: _builtins.str = ...,
         output: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
@@ -1086,8 +1064,10 @@ class Token(_message.Message):
     replaced by U+FFFD. If the content itself could not be parsed, `text` is the runtime's printed form of the
     piece, and `role` is unspecified.
     """
-    status: Global___ToolStatus.ValueType
-    """In a tool's answer: whether the tool succeeded."""
+    status: _builtins.str
+    """In a tool's answer: `success` or `error`, as the runtime spells it. Empty when it does not say: then the
+    tool succeeded, as a rule.
+    """
     namespace: _builtins.str
     """The sub-agent that produced it, as LangGraph's checkpoint namespace; empty for the agent itself, whose
     messages are those of the state.
@@ -1113,7 +1093,7 @@ class Token(_message.Message):
         tool_call_id: _builtins.str = ...,
         uninterpreted: _builtins.bool = ...,
         parts: _abc.Iterable[Global___ContentPart] | None = ...,
-        status: Global___ToolStatus.ValueType = ...,
+        status: _builtins.str = ...,
         namespace: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015

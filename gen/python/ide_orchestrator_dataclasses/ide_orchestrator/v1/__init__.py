@@ -81,7 +81,6 @@ __all__ = (
     "TokenUsage",
     "ToolCall",
     "ToolCallPiece",
-    "ToolStatus",
     "UnreadFile",
     "UpstreamFrame",
     "UpstreamFrameReason",
@@ -539,43 +538,6 @@ class ProposalStatus(betterproto2.Enum):
         }
 
 
-class ToolStatus(betterproto2.Enum):
-    """
-    How a tool's call went.
-    """
-
-    UNSPECIFIED = 0
-    """
-    Not a tool's answer, or the runtime does not say: then the call succeeded, as a rule.
-    """
-
-    SUCCESS = 1
-    """
-    The tool succeeded.
-    """
-
-    ERROR = 2
-    """
-    The tool failed; the text is the error.
-    """
-
-    @classmethod
-    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
-        return {
-            0: "TOOL_STATUS_UNSPECIFIED",
-            1: "TOOL_STATUS_SUCCESS",
-            2: "TOOL_STATUS_ERROR",
-        }
-
-    @classmethod
-    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
-        return {
-            "TOOL_STATUS_UNSPECIFIED": 0,
-            "TOOL_STATUS_SUCCESS": 1,
-            "TOOL_STATUS_ERROR": 2,
-        }
-
-
 class UpstreamFrameReason(betterproto2.Enum):
     """
     Why a frame is kept uninterpreted.
@@ -685,11 +647,10 @@ class AgentMessage(betterproto2.Message):
     Tool calls of the model that the runtime could not parse.
     """
 
-    status: "ToolStatus" = betterproto2.field(
-        10, betterproto2.TYPE_ENUM, default_factory=lambda: ToolStatus(0)
-    )
+    status: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
     """
-    In a tool's answer: whether the tool succeeded.
+    In a tool's answer: `success` or `error`, as the runtime spells it. Empty when it does not say: then the
+    tool succeeded, as a rule.
     """
 
     usage: "TokenUsage | None" = betterproto2.field(11, betterproto2.TYPE_MESSAGE, optional=True)
@@ -2249,11 +2210,9 @@ class ServerToolResult(betterproto2.Message):
     The id of the call.
     """
 
-    status: "ToolStatus" = betterproto2.field(
-        2, betterproto2.TYPE_ENUM, default_factory=lambda: ToolStatus(0)
-    )
+    status: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    Whether the tool succeeded.
+    `success` or `error`, as the runtime spells it; empty when it does not say.
     """
 
     output: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
@@ -2599,11 +2558,10 @@ class Token(betterproto2.Message):
     The content that is not text, in its order.
     """
 
-    status: "ToolStatus" = betterproto2.field(
-        11, betterproto2.TYPE_ENUM, default_factory=lambda: ToolStatus(0)
-    )
+    status: "str" = betterproto2.field(11, betterproto2.TYPE_STRING)
     """
-    In a tool's answer: whether the tool succeeded.
+    In a tool's answer: `success` or `error`, as the runtime spells it. Empty when it does not say: then the
+    tool succeeded, as a rule.
     """
 
     namespace: "str" = betterproto2.field(12, betterproto2.TYPE_STRING)
