@@ -1,4 +1,4 @@
-"""Files in the columns `proposals.generated_files` and `proposals.rejected_files`, without loss.
+"""Files in the columns `proposals.generated_files` and `proposals.rejections`, without loss.
 
 A file is its legacy form (`content`, `encoding`, `created_at`, `modified_at`), with the hash of its content,
 its marks of portability if it has any, and the runtime's other members under `extra`, each as JSON text.
@@ -31,7 +31,7 @@ _TIMES = ("created_at", "modified_at")
 
 @dataclass(frozen=True, slots=True)
 class StoredFiles:
-    """Columns of a finished proposal: `generated_files`, `file_count` and `rejected_files`."""
+    """Columns of a finished proposal: `generated_files`, `file_count` and `rejections`."""
 
     generated: str
     count: int
@@ -108,7 +108,7 @@ def rejected_to_jsonb(rejected: Sequence[RejectedFile]) -> str | None:
 
 def rejected_from_jsonb(text: str | None) -> tuple[RejectedFile, ...]:
     """The files from the text that `rejected_to_jsonb` returns; none for null. The first release stored paths
-    and reasons alone."""
+    and reasons alone, in `rejected_files`."""
     if text is None:
         return ()
     return tuple(RejectedFile(unescape_name(path), *rest) for path, *rest in json.loads(text))

@@ -95,7 +95,8 @@ SELECT count(*) FROM proposals WHERE created_by_user_id = $1 AND status IN ('pro
 """
 
 #: The columns that are read only for a single proposal: its files.
-_FILES = (Proposals.generated_files, Proposals.rejected_files)
+_REJECTED = (Proposals.rejections, Proposals.rejected_files)
+_FILES = (Proposals.generated_files, *_REJECTED)
 #: The columns that are read for every proposal: all others, and the workflow of its draft.
 _COLUMNS = Proposals.all_columns(exclude=_FILES)
 _WORKFLOW_ID = Proposals.draft_id.workflow_id.as_alias("workflow_id")
@@ -229,7 +230,7 @@ class PostgresProposalStore(ProposalStore):
         visible = ProposalCallers.select(ProposalCallers.proposal_id).where(
             ProposalCallers.caller_id == principal.user_id
         )
-        query = Proposals.select(*_COLUMNS, _WORKFLOW_ID, Proposals.rejected_files).where(
+        query = Proposals.select(*_COLUMNS, _WORKFLOW_ID, *_REJECTED).where(
             Proposals.id == proposal_id, Proposals.id.is_in(visible)
         )
         async with piccolo_connection(self._pool) as connection:
@@ -288,5 +289,5 @@ def _proposal(row: Mapping[str, Any], files: StoredProposalFiles | None = None) 
         failure=_failure(row),
         files=found.by_path,
         portability=found.portability,
-        rejected_files=rejected_from_jsonb(row.get("rejected_files")),
+        rejected_files=rejected_from_jsonb(row.get("rejections") or row.get("rejected_files")),
     )

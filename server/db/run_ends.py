@@ -40,7 +40,7 @@ VALUES ($1, $2, $2, $3, $4, true)
 """
 
 _FINISH_PROPOSAL = """
-UPDATE proposals SET status = $2, generated_files = $3::jsonb, file_count = $4, rejected_files = $5::jsonb,
+UPDATE proposals SET status = $2, generated_files = $3::jsonb, file_count = $4, rejections = $5::jsonb,
   failure_reason = $6, failure_message = $7, completed_at = now()
 WHERE id = $1
 """

@@ -94,8 +94,9 @@ class DraftFiles(Table, tablename="draft_files", db=ENGINE):
 class Proposals(Table, tablename="proposals", db=ENGINE):
     """The result of a refinement.
 
-    generated_files, rejected_files: see `server.db.file_json`. base_version: the version of the draft that
-    the run started from. failure_reason: a stable code; failure_message: a sentence for people.
+    generated_files, rejections: see `server.db.file_json`. rejected_files: the rejections of a proposal that
+    the first release finished. base_version: the version of the draft that the run started from.
+    failure_reason: a stable code; failure_message: a sentence for people.
     """
 
     id = UUID(primary_key=True, default=UUID4())
@@ -116,6 +117,7 @@ class Proposals(Table, tablename="proposals", db=ENGINE):
     file_count = Integer(default=0)
     base_version = Integer(default=1)
     rejected_files = JSONB(null=True, default=None)
+    rejections = JSONB(null=True, default=None)
 
 
 class ProposalAccess(Table, tablename="proposal_access", db=ENGINE):

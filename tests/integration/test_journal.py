@@ -160,7 +160,7 @@ async def test_finishing_stores_event_files_and_status_together(pool: Any) -> No
     assert (row["status"], row["failure_reason"], row["file_count"]) == ("failed", "upstream_error", 2)
     assert row["completed_at"] is not None
     assert files_from_jsonb(row["generated_files"]) == files
-    assert rejected_from_jsonb(row["rejected_files"]) == result.rejected
+    assert rejected_from_jsonb(row["rejections"]) == result.rejected
     contents = await pool.fetch("SELECT sha256, content FROM proposal_contents")
     assert sorted(each["content"] for each in contents) == [b"\x00\xff", b"17", b"one\ntwo\n"]
     assert all(hashlib.sha256(each["content"]).digest() == each["sha256"] for each in contents)

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.db.file_json import files_from_jsonb, files_to_jsonb
+from server.db.file_json import files_from_jsonb, files_to_jsonb, rejected_to_jsonb
 from server.db.invocations import invocation_from_jsonb
 from server.db.proposals import MAX_PAGE_BYTES, PostgresProposalStore
 from server.domain.errors import InvalidArgument, NotFound
 from server.domain.journal.segments import Segment
 from server.domain.model import Failure, Proposal, ProposalStatus, StartRefinement
 from server.domain.proposals.files import File, text_bytes
+from server.domain.proposals.partition import RejectedFile
 from server.domain.runs.status import RunStatus
 from tests.support.stored import NOON, a_run, a_user, a_workflow, an_invocation
 
@@ -215,6 +216,20 @@ async def test_a_finished_proposal_has_its_files_and_failure(proposals: Any, poo
     assert (page.items[0].files, page.items[0].file_count) == ({}, 3)
     refinement = await proposals.refinement(ann, lease.thread_id)
     assert (refinement.failure, refinement.completed_at) == (found.failure, NOON)
+
+
+async def test_the_rejected_files_of_the_first_release_and_of_this_one_are_read(
+    proposals: Any, pool: Any
+) -> None:
+    ann = await a_user(pool)
+    lease = await a_run(pool, ann, await a_workflow(pool, ann))
+    update = "UPDATE proposals SET status = 'completed', {} = $2::jsonb WHERE id = $1"
+    await pool.execute(update.format("rejected_files"), lease.proposal_id, '[["/a.", "device_name"]]')
+    found = await proposals.get(ann, lease.proposal_id)
+    assert found.rejected_files == (RejectedFile("/a.", "device_name"),)
+    rejected = (RejectedFile("/../b", "dot_segment", "00" * 32, 7),)
+    await pool.execute(update.format("rejections"), lease.proposal_id, rejected_to_jsonb(rejected))
+    assert (await proposals.get(ann, lease.proposal_id)).rejected_files == rejected
 
 
 texts = st.text(st.characters(codec=None, exclude_categories=()))
