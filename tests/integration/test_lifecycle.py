@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
+import asyncpg
 import pytest
 
 from server.supervision import PartFailed
@@ -43,3 +45,37 @@ async def test_a_hub_that_is_stopped_has_not_failed(database: str) -> None:
     async with running_hub(database) as hub:
         failed = hub.hub.failed
     assert not failed.done()
+
+
+async def test_a_hub_outlives_an_operator_who_locks_its_tables(database: str) -> None:
+    """As a migration does that alters two tables: a statement that waits crosswise gets a deadlock."""
+    async with running_hub(database) as hub, hub.client() as client:
+        live = await start(client, "[[replay:short_run speed=2]]")
+        operator = await asyncpg.connect(database)
+        for first, second in (("runs", "proposals"), ("events", "runs"), ("proposals", "runs")):
+            # The operator may be the one that the server ends.
+            with contextlib.suppress(asyncpg.DeadlockDetectedError):
+                async with operator.transaction():
+                    await operator.execute(f"LOCK TABLE {first}")
+                    await asyncio.sleep(1.2)
+                    await operator.execute(f"LOCK TABLE {second}")
+        await operator.close()
+        assert (await finished(client, live))["status"] == "completed"
+        assert not hub.hub.failed.done()
+
+
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+async def test_a_hub_works_whatever_the_databases_default_isolation_level_is(
+    database: str, level: str
+) -> None:
+    admin = await asyncpg.connect(database)
+    name = await admin.fetchval("SELECT current_database()")
+    await admin.execute(f"ALTER DATABASE {name} SET default_transaction_isolation TO '{level}'")
+    await admin.close()
+    async with running_hub(database) as hub, running_hub(database) as other, hub.client() as client:
+        started = [await start(client, "[[replay:short_run]]") for _ in range(4)]
+        async with other.client() as reader:
+            proposals = await asyncio.gather(*(finished(reader, one) for one in started))
+        assert {proposal["status"] for proposal in proposals} == {"completed"}
+        assert not hub.hub.failed.done()
+        assert not other.hub.failed.done()

@@ -37,8 +37,10 @@ class RunDriver:
         self.cancelled = asyncio.Event()
         self._context = context
         self._granted_at = context.clock.monotonic()
-        #: Since when the runtime has the job and the journal is restored; None before.
-        self._running_since: float | None = None
+        #: When the journal was restored.
+        self._restored_at: float | None = None
+        #: Whether takeovers before this lease still count towards a crash loop.
+        self.on_probation = lease.takeovers > 0
         self._recorder = RunRecorder(context, lease)
         self._restored = asyncio.Event()
         self._invoke_error: HubError | None = None
@@ -57,10 +59,8 @@ class RunDriver:
     def advanced(self) -> bool:
         """Whether the run got further under this lease, even if it was quiet: it lasts for longer than a run
         that kills each replica would."""
-        return (
-            self._running_since is not None
-            and self._context.clock.monotonic() - self._running_since >= self._context.limits.renew_s
-        )
+        limits, now = self._context.limits, self._context.clock.monotonic()
+        return self._restored_at is not None and now - self._restored_at >= limits.advanced_s
 
     async def flush(self) -> None:
         """Wait until what `run` left behind is committed. Raises LeaseLost."""
@@ -97,6 +97,7 @@ class RunDriver:
         """Restore the run's journal, then follow the runtime. Raises LeaseLost."""
         try:
             await self._restore()
+            self._restored_at = self._context.clock.monotonic()
             self._restored.set()
             if self.lease.takeovers:
                 crash_point("restored")
@@ -107,7 +108,6 @@ class RunDriver:
                     self._invoke_error = failure.error
                     return failed(failure.reason, failure.error.message)
                 self.invoked.set_result(None)
-                self._running_since = self._context.clock.monotonic()
                 return await upstream.verdict()
         except LeaseLost:
             raise

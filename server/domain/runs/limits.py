@@ -43,6 +43,8 @@ class RunLimits:
     release_s: float = 1.0
     #: Takeovers of a run that got no further between them that do not fail it; one more does.
     max_takeovers: int = 5
+    #: Time for which a run must be driven after a takeover to have got further, although it was quiet.
+    advanced_s: float = 2.0
     #: Runs of one replica that read their journal at the same time after a takeover.
     max_restores: int = 8
     #: Pause before a call is repeated while the database cannot be reached.

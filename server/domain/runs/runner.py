@@ -95,20 +95,21 @@ class Runner:
             try:
                 await self.keep_leases()
             except DatabaseUnavailable:
-                pause_s = min(limits.renew_s, limits.database_retry_s)
+                pause_s = min(pause_s, limits.database_retry_s)
+            if any(driver.on_probation for driver in self._drivers.values()):
+                # That such a run got further is noted soon: its next takeover may come soon, too.
+                pause_s = min(pause_s, limits.advanced_s / 2)
             await clock.sleep(pause_s)
 
     async def keep_leases(self) -> None:
         """Renew the leases of the runs driven here; drop those lost; see cancel requests."""
         drivers = dict(self._drivers)
+        advanced = [id_ for id_, driver in drivers.items() if driver.on_probation and driver.advanced]
         held = await self.context.runs.renew(
-            [(thread_id, driver.lease.fence) for thread_id, driver in drivers.items()],
-            advanced=[
-                thread_id
-                for thread_id, driver in drivers.items()
-                if driver.lease.takeovers and driver.advanced
-            ],
+            [(thread_id, driver.lease.fence) for thread_id, driver in drivers.items()], advanced=advanced
         )
+        for thread_id in advanced:
+            drivers[thread_id].on_probation = False
         for thread_id, driver in drivers.items():
             if thread_id not in held:
                 self._drop(driver)
