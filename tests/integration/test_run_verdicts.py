@@ -250,6 +250,16 @@ async def test_what_a_failed_state_lacks_is_kept_and_what_the_frames_lack_is_add
     assert verdict(proposal) == ("failed", "upstream_error", {"/a": "1", "/b": "2"})
 
 
+async def test_an_unreadable_file_of_the_frames_is_not_forgotten_for_those_of_a_failed_state(
+    database: str, pool: Any
+) -> None:
+    state = {"status": "failed", "generated_files": files(b="2"), "error": "it broke"}
+    shown = state_frame(files=files(a="1") | {"/odd": 7})
+    proposal, _ = await outcome(ScriptedRuntime([[shown, CLOSE]], states=[state]), database, pool)
+    assert verdict(proposal) == ("failed", "upstream_error", {"/a": "1", "/b": "2"})
+    assert [rejected.path for rejected in proposal.rejected_files] == ["/odd"]
+
+
 # Silence.
 
 

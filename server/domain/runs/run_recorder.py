@@ -56,7 +56,7 @@ class RunRecorder:
         files = self._interpreter.files
         return JournalFacts(
             epoch=self.epoch,
-            has_files=bool(files.by_path),
+            has_files=bool(files.by_path or files.unread),
             files_seen=files.seen,
             awaiting_input=self._interpreter.awaiting_input,
             error=self._error,
@@ -119,7 +119,9 @@ class RunRecorder:
         before them, if they differ.
         """
         if not complete:
-            files = {**self._interpreter.files.by_path, **files}
+            known = self._interpreter.files
+            unread = {path: File(text, unreadable=True) for path, text in known.unread.items()}
+            files = {**known.by_path, **unread, **files}
         kinds = self._interpreter.adopt(files)
         if kinds and after_gap:
             self.put_discontinuity(DiscontinuityReason.RECONNECTED)
