@@ -12,6 +12,7 @@ import re
 from math import isfinite
 from typing import Any
 
+from server.encoding.json_text import at_full_depth
 from server.runtime.printed import STRING, Unreadable, split
 
 #: Values deeper than this stay printed, and so does a value with more parts than this.
@@ -49,6 +50,10 @@ def value(text: str) -> Any:
             return string(text)
         except Unreadable:
             return Printed(text)
+    return at_full_depth(_value, text)
+
+
+def _value(text: str) -> Any:
     try:
         found, end = _Reader(text).read(_skip(text, 0), 0)
     except Unreadable:
@@ -103,14 +108,18 @@ def entry(text: str, key: str) -> str | None:
 def json_text(value: Any) -> str:
     """A value as JSON text. Raises Unreadable when JSON has no such value, or it is nested too deeply."""
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-        if not text.isascii():
-            text.encode()
+        return at_full_depth(_json_text, value)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise Unreadable from error
+
+
+def _json_text(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode()
     except UnicodeEncodeError:
         # A lone surrogate: as an escape, JSON can carry it.
         return json.dumps(value)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise Unreadable from error
     return text
 
 

@@ -220,6 +220,17 @@ def test_json_as_deep_as_the_parser_takes_is_read_the_same_from_anywhere(
     assert at_depth(300, legacy) == legacy()
 
 
+@pytest.mark.parametrize("levels", [60, 100, 500, 900, 960, 1000])
+def test_deep_arguments_of_a_message_are_read_the_same_from_anywhere(levels: int) -> None:
+    deep = "[" * levels + "]" * levels
+    message = f'{{"type":"ai","content":"x","tool_calls":[{{"name":"f","id":"c","args":{{"a":{deep}}}}}]}}'
+    listed = f"[AIMessage(content='x', tool_calls=[{{'name': 'f', 'id': 'c', 'args': {{'a': {deep}}}}}])]"
+    for messages in (f"[{message}]", json.dumps(listed)):
+        frame = f'{{"event_type":"on_state_update","data":{{"messages":{messages}}}}}'.encode()
+        meaning = Interpreter().interpret(frame)
+        assert at_depth(300, lambda frame=frame: Interpreter().interpret(frame)) == meaning  # type: ignore[misc]
+
+
 @settings(deadline=None, max_examples=200)
 @given(st.lists(FRAMES, max_size=6), st.lists(FRAMES, min_size=1, max_size=4))
 def test_a_restored_interpreter_gives_what_a_steady_one_gives(
