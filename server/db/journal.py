@@ -28,7 +28,7 @@ from server.domain.journal.recent import RESTORE_S, RecentBudget, RecentCommits
 from server.domain.journal.segments import Segment
 from server.domain.model import Failure
 from server.domain.proposals.partition import ProposalFiles
-from server.domain.retry import retry_while_unavailable
+from server.domain.retry import Backoff, retry_while_unavailable
 from server.domain.runs.lease import Lease
 from server.encoding.event_batch import delimited_delta, delimited_event
 
@@ -182,13 +182,15 @@ class PostgresJournal(Journal):
 
     async def restore_forever(self) -> None:
         """`restore_lost_commits` at intervals, and as soon as the database is back after an outage."""
+        backoff = Backoff(RETRY_FIRST_S, MAX_RETRY_S)
         while True:
-            pause_s = RESTORE_S
             try:
                 await self.restore_lost_commits()
             except DatabaseUnavailable:
-                pause_s = RETRY_FIRST_S
-            await self._clock.sleep(pause_s)
+                await self._clock.sleep(backoff.next_pause_s())
+            else:
+                backoff.reset()
+                await self._clock.sleep(RESTORE_S)
 
     async def restore_lost_commits(self) -> None:
         """Write again what the database has lost since it was committed here: events, and ends of runs.

@@ -25,7 +25,7 @@ from server.domain.model import Failure
 #: Seconds for a statement that writes a whole run's files, or moves its whole journal.
 FINISH_S = 30.0
 #: Bytes of files that the kept ends of all runs of a process have at most.
-MAX_FILE_BYTES = 32 << 20
+MAX_FILE_BYTES = 16 << 20
 
 _FINISH_RUN = f"""
 UPDATE runs SET last_seq = $3 + 1, epoch = $4, status = $5, finished_at = now(), lease_until = NULL,

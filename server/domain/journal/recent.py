@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from server.domain.clock import Clock
 
 #: Seconds for which events are kept, and bytes that all runs of a process keep at most.
-KEEP_S, MAX_BYTES = 60.0, 32 << 20
+KEEP_S, MAX_BYTES = 30.0, 16 << 20
 #: Seconds between two looks for commits that the database has lost.
 RESTORE_S = 3.0
 
