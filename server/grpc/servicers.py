@@ -31,7 +31,7 @@ from server.wire.large_proposals import fit_proposal
 from server.wire.pages import PAGE_NAMES, PageQuery, page_values
 from server.wire.proposals import content_piece, proposal_message, proposals_message, proposals_query
 from server.wire.refinements import events_query, hello_message, refinement_message, start_refinement
-from server.wire.rendering import fitting_batches
+from server.wire.rendering import fitting_batch
 from server.wire.validation import (
     idempotency_key,
     renamed_fields,
@@ -105,7 +105,7 @@ def _events_page(page: EventPage, max_event_bytes: int) -> bytes:
 
     Its field 1 is that of `EventBatch`, so a segment's batch is a part of it, unchanged.
     """
-    batches = [batch for segment in page.segments for batch in fitting_batches(segment, max_event_bytes)]
+    batches = [fitting_batch(segment, max_event_bytes) for segment in page.segments]
     rest = m.ListEventsResponse(position=hello_message(page.head), complete=page.complete)
     return b"".join([*batches, rest.SerializeToString()])
 

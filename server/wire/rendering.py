@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
 from server.domain.streams import pages
-from server.encoding.event_batch import delimited_event, varint
+from server.encoding.event_batch import delimited_event, read_varint, varint
 from server.encoding.json_text import replace_surrogates
 from server.wire import messages as m
 from server.wire.large_events import MAX_EVENT_BYTES, fit_event
@@ -33,59 +33,64 @@ def event_batch_response(segment: Segment) -> bytes:
 
 
 def event_batch_responses(segments: Sequence[Segment], max_event_bytes: int) -> Iterator[bytes]:
-    """Serialised `WatchRefinementResponse`s with the events of contiguous segments, as few as possible.
+    """Serialised `WatchRefinementResponse`s with the events of contiguous segments.
 
     None is larger than `max_event_bytes`, and one of several events has at most MAX_EVENT_BYTES. The cost is
-    per message, not per event, so several segments are sent as one.
+    per message, not per event, so segments that fit together are sent as one.
     """
     max_bytes = min(max_event_bytes, MAX_EVENT_BYTES)
-    if len(segments) == 1 and len(segments[0].batch) <= max_bytes:
-        yield event_batch_response(segments[0])
-        return
-    batches: list[bytes] = []
+    together: list[Segment] = []
     size = 0
-    for batch in (each for segment in segments for each in fitting_batches(segment, max_event_bytes)):
-        if batches and size + len(batch) > max_bytes:
-            yield _batch_response(batches, size)
-            batches, size = [], 0
-        batches.append(batch)
-        size += len(batch)
-    yield _batch_response(batches, size)
+    for segment in segments:
+        if together and size + len(segment.batch) > max_bytes:
+            yield _response(together)
+            together, size = [], 0
+        if len(segment.batch) > max_bytes:
+            yield from _large_segment_responses(segment, max_event_bytes)
+        else:
+            together.append(segment)
+            size += len(segment.batch)
+    if together:
+        yield _response(together)
 
 
-def _batch_response(batches: Sequence[bytes], size: int) -> bytes:
-    return b"".join([_BATCH_KEY, varint(size), *batches])
+def _response(segments: Sequence[Segment]) -> bytes:
+    if len(segments) == 1:
+        return event_batch_response(segments[0])
+    batch = b"".join([segment.batch for segment in segments])
+    return _BATCH_KEY + varint(len(batch)) + batch
 
 
-def fitting_batches(segment: Segment, max_event_bytes: int) -> list[bytes]:
-    """The segment's events in batches that fit into a message (`event_batch_responses`).
+def _large_segment_responses(segment: Segment, max_event_bytes: int) -> list[bytes]:
+    """The responses of a segment that does not fit into one, made once for all readers of this limit."""
 
-    An event larger than `max_event_bytes` has parts left out; what readers get instead is made once.
-    """
-    max_bytes = min(max_event_bytes, MAX_EVENT_BYTES)
-    if len(segment.batch) <= max_bytes:
-        return [segment.batch]
-    events = segment.events()
-    if max(map(len, events)) <= max_event_bytes:
-        return _batches(events, max_bytes)
-    return segment.cached(
-        (fitting_batches, max_event_bytes),
-        lambda _: _batches([fit_event(event, max_event_bytes) for event in events], max_bytes),
-    )
+    def _made(_: Segment) -> list[bytes]:
+        events = [fit_event(event, max_event_bytes) for event in segment.events()]
+        batches = _batches(events, min(max_event_bytes, MAX_EVENT_BYTES))
+        return [b"".join([_BATCH_KEY, varint(len(batch)), batch]) for batch in batches]
+
+    return segment.cached((_large_segment_responses, max_event_bytes), _made)
 
 
-def _batches(events: Sequence[bytes], max_bytes: int) -> list[bytes]:
+def _batches(events: Sequence[bytes], max_bytes: int) -> Iterator[bytes]:
     """The events in batches of at most `max_bytes`, or of one event."""
-    entries = list(map(delimited_event, events))
-    batches: list[bytes] = []
-    at = size = 0
-    for index, entry in enumerate(entries):
-        if index > at and size + len(entry) > max_bytes:
-            batches.append(b"".join(entries[at:index]))
-            at, size = index, 0
+    entries: list[bytes] = []
+    size = 0
+    for entry in map(delimited_event, events):
+        if entries and size + len(entry) > max_bytes:
+            yield b"".join(entries)
+            entries, size = [], 0
+        entries.append(entry)
         size += len(entry)
-    batches.append(b"".join(entries[at:]))
-    return batches
+    yield b"".join(entries)
+
+
+def fitting_batch(segment: Segment, max_event_bytes: int) -> bytes:
+    """The segment's batch, in which events larger than `max_event_bytes` have parts left out."""
+    if len(segment.batch) <= min(max_event_bytes, MAX_EVENT_BYTES):
+        return segment.batch
+    responses = _large_segment_responses(segment, max_event_bytes)
+    return b"".join([response[read_varint(response, len(_BATCH_KEY))[1] :] for response in responses])
 
 
 def message_json(message: Message) -> bytes:

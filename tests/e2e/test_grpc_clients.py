@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.hand_clock import until
 from tests.support.hub import running_hub
 from tests.support.proxy import proxy
 
@@ -104,14 +105,15 @@ async def test_a_program_of_the_page_gets_every_event_once_over_connections_that
     async with running_hub(database) as hub, proxy(int(hub.grpc.rpartition(":")[2])) as way:
         environment = {"IDEO_GRPC": f"127.0.0.1:{way.place}", "IDEO_TOKEN": hub.token()}
         running = asyncio.ensure_future(
-            run(*command, "x [[replay:short_run speed=20]]", folder=tmp_path, environment=environment)
+            run(*command, "x [[replay:short_run speed=3]]", folder=tmp_path, environment=environment)
         )
+        streams = hub.core.broadcaster
         for _ in range(3):
-            broken = way.broken
-            while way.broken == broken and not running.done():
-                await asyncio.sleep(0.3)
-                if hub.core.broadcaster.readers:
-                    way.break_all("reset")
+            await until(lambda: streams.readers or running.done(), within_s=60)
+            # In the middle of the stream.
+            await asyncio.sleep(0.2)
+            way.break_all("reset")
+            await until(lambda: not streams.readers)
         output = await running
     assert way.broken
     seqs = [int(line.split()[0]) for line in output.splitlines() if line[:1].isdecimal()]
