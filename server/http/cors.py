@@ -91,10 +91,10 @@ def with_cors(app: ASGIApp, options: HttpOptions) -> ASGIApp:
 
 
 async def _answer_preflight(scope: Scope, send: Send, headers: Headers, options: HttpOptions) -> None:
+    trace_id = trace_id_of(headers)
     try:
-        status, answered, body = 204, _preflight_headers(scope["path"], headers, options), b""
+        status, answered, body = 204, _preflight_headers(headers, options, trace_id), b""
     except (HubError, HttpError) as error:
-        trace_id = trace_id_of(headers)
         status, answered, body = error_response(error, instance=scope["path"], trace_id=trace_id)
         answered["Content-Length"] = str(len(body))
     answered["Vary"] = _PREFLIGHT_VARY
@@ -103,11 +103,11 @@ async def _answer_preflight(scope: Scope, send: Send, headers: Headers, options:
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-def _preflight_headers(path: str, headers: Headers, options: HttpOptions) -> dict[str, str]:
+def _preflight_headers(headers: Headers, options: HttpOptions, trace_id: str) -> dict[str, str]:
     """The headers that allow what a preflight asks for. Raises PermissionDenied, HttpError."""
     origins = headers.getall("origin", [])
     if not options.origins.allow_request(origins):
-        log_refused_origin(origins, path=path, dev=options.dev)
+        log_refused_origin(trace_id=trace_id, dev=options.dev)
         raise PermissionDenied(ORIGIN_REFUSED)
     if headers.get("access-control-request-method") not in _METHODS:
         raise method_not_allowed(", ".join(_METHODS))
@@ -130,7 +130,10 @@ def requested_headers(values: list[str]) -> frozenset[str]:
     return frozenset(names)
 
 
-def log_refused_origin(origins: list[str], *, path: str, dev: bool) -> None:
-    """Log that a page may not call. In development as a warning: its developer looks for the reason."""
+def log_refused_origin(*, trace_id: str, dev: bool) -> None:
+    """Log that a page may not call, without its origin, which is whatever a caller sends.
+
+    In development as a warning: the developer of the page looks for the reason.
+    """
     write = log.warning if dev else log.info
-    write("origin_refused", origin=", ".join(origins)[:200], path=path[:200])
+    write("origin_refused", trace_id=trace_id, setting="IDEO_ALLOWED_ORIGINS")

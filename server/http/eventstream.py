@@ -17,7 +17,7 @@ from server.domain.streams.subscription import Subscription
 from server.http.connection import ClientGone, SlowReader, connection_of
 from server.http.errors import log, place_of
 from server.http.methods import HEAD_ONLY
-from server.wire import rendering
+from server.wire.server_sent_events import ServerSentEvents
 
 _TYPE = "text/event-stream"
 _HEADERS = [
@@ -46,11 +46,12 @@ class EventStream(Response[None]):
         *,
         resumed: bool,
         hello_id: int | None,
+        form: ServerSentEvents,
         readers: ReaderObserver,
     ) -> None:
         super().__init__(None)
         self._subscribe, self._resumed, self._hello_id = subscribe, resumed, hello_id
-        self._readers = readers
+        self._form, self._readers = form, readers
 
     def to_asgi_response(self, *args: Any, **kwargs: Any) -> Any:
         """The ASGI application that sends it."""
@@ -85,15 +86,15 @@ class EventStream(Response[None]):
 
         try:
             with connection.streaming():
-                await put(rendering.hello_sse(subscription.topic.head, self._hello_id))
+                await put(self._form.hello(subscription.topic.head, self._hello_id))
                 while True:
                     match await subscription.step_when_available():
                         case Heartbeat(last_seq, progress):
-                            await put(rendering.heartbeat_sse(last_seq, progress))
+                            await put(self._form.heartbeat(last_seq, progress))
                         case ReconnectElsewhere(after_s):
-                            await put(rendering.reconnect_sse(after_s))
+                            await put(self._form.reconnect(after_s))
                         case list() as segments:
-                            await put(b"".join(map(rendering.sse, segments)))
+                            await put(b"".join(map(self._form.segment, segments)))
                         case None:
                             break
                         case other:

@@ -24,6 +24,7 @@ from server.wire.refinements import (
     Ticket,
 )
 from server.wire.rendering import EventPage, events_page_json
+from server.wire.server_sent_events import NAMED, UNNAMED
 from server.wire.validation import MAX_SEQ, cursor, idempotency_key, uuid_or_not_found
 
 
@@ -158,6 +159,7 @@ async def list_events(
             resumed=bool(last_event_id),
             # An EventSource that has no event yet must show that it had a connection.
             hello_id=after if "ticket" in request.query_params else None,
+            form=NAMED if params.named else UNNAMED,
             readers=use_cases.readers,
         )
     page = await use_cases.refinements.page(

@@ -62,7 +62,7 @@ class RefinementSocket:
         headers = Headers.from_scope(scope)
         trace_id = trace_id_of(headers)
         try:
-            subprotocol, subscription, encoder = await self._subscribe(thread_id, scope, headers)
+            subprotocol, subscription, encoder = await self._subscribe(thread_id, scope, headers, trace_id)
         except Exception as error:
             log_internal_error(error, trace_id=trace_id, path_template=_TEMPLATE, dev=self._options.dev)
             await refuse_upgrade(scope, send, error, trace_id=trace_id)
@@ -83,14 +83,14 @@ class RefinementSocket:
             subscription.close()
 
     async def _subscribe(
-        self, thread_id: str, scope: Scope, headers: Headers
+        self, thread_id: str, scope: Scope, headers: Headers, trace_id: str
     ) -> tuple[str | None, Subscription, Encoder]:
         use_cases = self._use_cases
         if not use_cases.refinements.accepting:
             raise ShuttingDown
         origins = headers.getall("origin", [])
         if not self._options.origins.allow_request(origins):
-            log_refused_origin(origins, path=scope["path"], dev=self._options.dev)
+            log_refused_origin(trace_id=trace_id, dev=self._options.dev)
             raise PermissionDenied(ORIGIN_REFUSED)
         offered: list[str] = list(scope["subprotocols"])  # type: ignore[typeddict-item]
         principal = await self._callers.of_socket(thread_id, scope, offered)

@@ -125,6 +125,16 @@ class EventsQuery(QueryModel):
         int, Field(ge=0, le=MAX_WAIT_S, description="Seconds to wait for the first event."), DIGITS
     ] = 0
 
+    names: Annotated[
+        Literal["true", "false"],
+        Field(description="Whether server-sent events have names; `false` for listeners to `message` alone."),
+    ] = "true"
+
+    @property
+    def named(self) -> bool:
+        """Whether server-sent events have names."""
+        return self.names == "true"
+
     @property
     def size(self) -> int:
         """Maximum number of events, at least 1."""

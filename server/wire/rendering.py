@@ -98,7 +98,7 @@ def message_json(message: Message) -> bytes:
     return dumps(MessageToDict(message, preserving_proto_field_name=True))
 
 
-def _full_json(message: Message) -> bytes:
+def full_json(message: Message) -> bytes:
     """The same with every field, so that readers that do not know proto-JSON find every number."""
     return dumps(
         MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
@@ -119,34 +119,26 @@ def batch_json(segment: Segment) -> bytes:
     return segment.cached(batch_json, lambda s: b'{"batch":{"events":[' + b",".join(event_jsons(s)) + b"]}}")
 
 
-def sse(segment: Segment) -> bytes:
-    """The segment's events as server-sent events: id the seq, event the kind's name, data the JSON."""
-    return segment.cached(sse, _sse)
-
-
-def _sse(segment: Segment) -> bytes:
-    parts = []
-    events = m.EventBatch.FromString(segment.batch).events
-    for event, json in zip(events, event_jsons(segment), strict=True):
-        kind = (event.WhichOneof("kind") or "unknown").encode()
-        parts.append(b"id: %d\nevent: %b\ndata: %b\n\n" % (event.seq, kind, json))
-    return b"".join(parts)
-
-
 # --- Messages without events -------------------------------------------------------------------
+
+
+def hello_response(head: JournalHead) -> m.WatchRefinementResponse:
+    """The first message of a stream."""
+    return m.WatchRefinementResponse(hello=hello_message(head))
 
 
 def hello(head: JournalHead) -> bytes:
     """The first message of a stream, serialised."""
-    return m.WatchRefinementResponse(hello=hello_message(head)).SerializeToString()
+    return hello_response(head).SerializeToString()
 
 
 def hello_json(head: JournalHead) -> bytes:
     """The first message of a stream, as proto-JSON."""
-    return _full_json(m.WatchRefinementResponse(hello=hello_message(head)))
+    return full_json(hello_response(head))
 
 
-def _heartbeat(last_seq: int, progress: str) -> m.WatchRefinementResponse:
+def heartbeat_message(last_seq: int, progress: str) -> m.WatchRefinementResponse:
+    """A heartbeat."""
     return m.WatchRefinementResponse(
         heartbeat=m.Heartbeat(last_seq=last_seq, progress=replace_surrogates(progress))
     )
@@ -154,44 +146,27 @@ def _heartbeat(last_seq: int, progress: str) -> m.WatchRefinementResponse:
 
 def heartbeat(last_seq: int, progress: str = "") -> bytes:
     """A heartbeat, serialised."""
-    return _heartbeat(last_seq, progress).SerializeToString()
+    return heartbeat_message(last_seq, progress).SerializeToString()
 
 
 def heartbeat_json(last_seq: int, progress: str = "") -> bytes:
     """A heartbeat, as proto-JSON."""
-    return _full_json(_heartbeat(last_seq, progress))
+    return full_json(heartbeat_message(last_seq, progress))
 
 
-def _reconnect(after_s: float) -> m.WatchRefinementResponse:
+def reconnect_message(after_s: float) -> m.WatchRefinementResponse:
+    """The advice to reconnect elsewhere."""
     return m.WatchRefinementResponse(reconnect=m.Reconnect(after_ms=int(after_s * 1000)))
 
 
 def reconnect(after_s: float) -> bytes:
     """The advice to reconnect elsewhere, serialised."""
-    return _reconnect(after_s).SerializeToString()
+    return reconnect_message(after_s).SerializeToString()
 
 
 def reconnect_json(after_s: float) -> bytes:
     """The advice to reconnect elsewhere, as proto-JSON."""
-    return _full_json(_reconnect(after_s))
-
-
-def reconnect_sse(after_s: float) -> bytes:
-    """The advice to reconnect elsewhere, as a server-sent event. `retry` makes an EventSource wait."""
-    message = _reconnect(after_s).reconnect
-    return b"retry: %d\nevent: reconnect\ndata: %b\n\n" % (message.after_ms, _full_json(message))
-
-
-def hello_sse(head: JournalHead, cursor: int | None = None) -> bytes:
-    """The first message of a stream, as a server-sent event. Its id, if any, is the reader's own cursor."""
-    message_id = b"" if cursor is None else b"id: %d\n" % cursor
-    return b"%bevent: hello\ndata: %b\n\n" % (message_id, _full_json(hello_message(head)))
-
-
-def heartbeat_sse(last_seq: int, progress: str = "") -> bytes:
-    """A heartbeat, as a server-sent event. Without an id, it does not move the cursor."""
-    message = _heartbeat(last_seq, progress).heartbeat
-    return b"event: heartbeat\ndata: %b\n\n" % _full_json(message)
+    return full_json(reconnect_message(after_s))
 
 
 class EventPage(msgspec.Struct):

@@ -66,6 +66,20 @@ async def test_a_ticket_follows_a_finished_refinement_once_and_to_its_end(
     assert source.answers == [200, 204]
 
 
+async def test_without_names_every_event_is_a_message(
+    hub: RunningHub, thread: str, browser: httpx.AsyncClient
+) -> None:
+    address = (await ticket_of(hub, thread))["events_url"] + "&names=false"
+    source = EventSource(browser, address)
+    events = [event async for event in source.events(cut=lambda event: event.data.get("seq") == 20)]
+    assert {event.name for event in events} == {"message"}
+    assert seqs(events) == list(range(1, 53))
+    assert events[0].data.keys() == {"hello"}
+    headers = {**STREAM, **bearer(hub.token())}
+    wrong = await browser.get(f"/api/refinements/{thread}/events?names=no", headers=headers)
+    assert problem(wrong)["fields"].keys() == {"names"}
+
+
 async def test_every_connection_that_breaks_is_resumed_with_the_same_ticket(
     hub: RunningHub, thread: str, browser: httpx.AsyncClient
 ) -> None:

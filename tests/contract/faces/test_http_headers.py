@@ -201,7 +201,8 @@ async def test_a_refused_preflight_is_a_problem_that_no_page_can_read_and_is_log
         assert "access-control-allow-origin" not in preflight.headers
         assert preflight.headers["x-content-type-options"] == "nosniff"
         (entry,) = [entry for entry in entries if entry["event"] == "origin_refused"]
-        assert entry["origin"] == origin
+        assert entry["trace_id"] == told["trace_id"]
+        assert origin == "*" or origin not in str(entries)
         assert "hunter2" not in str(entries)
         called = await http.get("/api/workflows", headers={"Origin": origin})
         assert "access-control-allow-origin" not in called.headers

@@ -14,6 +14,7 @@ from server.wire import messages as m
 from server.wire import rendering
 from server.wire.codec import ProtobufCodec
 from server.wire.large_events import MAX_EVENT_BYTES
+from server.wire.server_sent_events import NAMED, UNNAMED
 from tests.contract.schema.golden_events import EVENTS
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -54,7 +55,7 @@ def test_the_json_rendering_is_the_same_response() -> None:
 
 
 def test_each_server_sent_event_has_seq_kind_and_json_on_one_line() -> None:
-    blocks = rendering.sse(SEGMENT).decode("ascii").removesuffix("\n\n").split("\n\n")
+    blocks = NAMED.segment(SEGMENT).decode("ascii").removesuffix("\n\n").split("\n\n")
     assert len(blocks) == len(EVENTS)
     for block, message in zip(blocks, messages(SEGMENT), strict=True):
         identity, kind, data = block.split("\n")
@@ -63,13 +64,26 @@ def test_each_server_sent_event_has_seq_kind_and_json_on_one_line() -> None:
         assert json_format.Parse(data.removeprefix("data: "), m.Event()) == message
 
 
+def test_without_names_every_message_has_the_form_of_the_json_subprotocol() -> None:
+    blocks = UNNAMED.segment(SEGMENT).decode("ascii").removesuffix("\n\n").split("\n\n")
+    for block, message in zip(blocks, messages(SEGMENT), strict=True):
+        identity, data = block.split("\n")
+        assert identity == f"id: {message.seq}"
+        assert json_format.Parse(data.removeprefix("data: "), m.Event()) == message
+    assert UNNAMED.hello(HEAD, 7) == b"id: 7\ndata: %b\n\n" % rendering.hello_json(HEAD)
+    assert UNNAMED.heartbeat(7) == b"data: %b\n\n" % rendering.heartbeat_json(7)
+    assert UNNAMED.reconnect(0.5) == b"retry: 500\ndata: %b\n\n" % rendering.reconnect_json(0.5)
+    assert NAMED.reconnect(0.5) == b'retry: 500\nevent: reconnect\ndata: {"after_ms":500}\n\n'
+
+
 def test_renderings_are_made_once_and_shared() -> None:
     segment = segment_of([Event(1, 1, NOW, Token(text="a")), Event(2, 1, NOW, Terminal(Outcome.COMPLETED))])
     for render in (
         rendering.event_batch_response,
         rendering.event_jsons,
         rendering.batch_json,
-        rendering.sse,
+        NAMED.segment,
+        UNNAMED.segment,
     ):
         assert render(segment) is render(segment)
 
@@ -79,7 +93,7 @@ def test_a_segment_counts_the_bytes_of_its_renderings() -> None:
     events = [Event(1, 1, NOW, Token(text="a")), Event(2, 1, NOW, Terminal(Outcome.COMPLETED))]
     segment = segment_of(events).observed_by(lambda _, size: told.append(size))
     before = segment.size_bytes
-    made = [*rendering.event_jsons(segment), rendering.batch_json(segment), rendering.sse(segment)]
+    made = [*rendering.event_jsons(segment), rendering.batch_json(segment), NAMED.segment(segment)]
     assert segment.size_bytes - before == sum(told) == sum(map(len, made))
 
 
@@ -97,9 +111,9 @@ def test_hello_and_heartbeat_have_every_number_even_zero() -> None:
 
 
 def test_signs_of_life_over_sse_move_no_cursor() -> None:
-    assert rendering.heartbeat_sse(7) == b'event: heartbeat\ndata: {"last_seq":7,"progress":""}\n\n'
-    assert rendering.hello_sse(HEAD).startswith(b"event: hello\ndata: {")
-    assert rendering.hello_sse(HEAD, 7).startswith(b"id: 7\nevent: hello\ndata: {")
+    assert NAMED.heartbeat(7) == b'event: heartbeat\ndata: {"last_seq":7,"progress":""}\n\n'
+    assert NAMED.hello(HEAD).startswith(b"event: hello\ndata: {")
+    assert NAMED.hello(HEAD, 7).startswith(b"id: 7\nevent: hello\ndata: {")
 
 
 def test_a_page_of_events_has_the_events_the_next_cursor_and_the_head() -> None:
