@@ -118,7 +118,7 @@ class HubClient:
 
     async def follow(
         self, thread_id: str, after: int = 0, *, on_retry: OnRetry = lambda why, pause_s: None
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """The stream's messages (WatchRefinementResponse as JSON) until the terminal event.
 
         after: the caller's last seq. on_retry: learns of each connection that failed. Raises ClientError when

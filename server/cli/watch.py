@@ -6,6 +6,7 @@ import asyncio
 import shlex
 import shutil
 import sys
+from contextlib import aclosing
 from pathlib import Path
 from typing import NoReturn
 
@@ -53,14 +54,16 @@ async def show_events(
         notice(f"{why}; trying again in {pause_s:.1f} s")
 
     try:
-        async for message in client.follow(thread_id, after, on_retry=_on_retry):
-            try:
-                _show(message, view, console, as_json=as_json)
-            except (LookupError, TypeError, ValueError, AttributeError):
-                raise ClientError("the hub sent an event that cannot be read") from None
-    except (asyncio.CancelledError, ClientError):
+        async with aclosing(client.follow(thread_id, after, on_retry=_on_retry)) as messages:
+            async for message in messages:
+                try:
+                    _show(message, view, console, as_json=as_json)
+                except (LookupError, TypeError, ValueError, AttributeError):
+                    raise ClientError("the hub sent an event that cannot be read") from None
+    except (asyncio.CancelledError, ClientError) as ended:
         view.end_line()
-        if resume_at is not None and view.terminal is None:
+        refused = isinstance(ended, ClientError) and not ended.unavailable
+        if resume_at is not None and view.terminal is None and not refused:
             notice(f"continue with: {_command(thread_id, view.last_seq, resume_at, as_json=as_json)}")
         raise
     return view.terminal is not None and view.terminal.get("outcome") == "OUTCOME_COMPLETED"
