@@ -28,8 +28,15 @@ _TOKEN = re.compile(
 #: What a value that is not a literal ends at, and what in it is skipped.
 _STOP = re.compile(r"[\[({\])},:'\"]")
 _SPACE = re.compile(r"\s*+")
+#: An entry of a dict as most are, with the comma behind it.
+_PLAIN_ENTRY = re.compile(
+    r"'(?P<key>\w+)': (?:'(?P<text>[^'\\\n\r]*+)'|(?P<word>None|True|False)|(?P<number>-?\d{1,18}))"
+    r"(?:, |(?=}))"
+)
 _WORDS = {"None": None, "True": True, "False": False}
 _SHORT: dict[str, Any] = {"None": None, "True": True, "False": False}
+
+_KEY = re.compile(r"'(\w+)'\s*:\s*")
 
 #: Escapes that `repr` never writes; the parser would warn about them in a literal.
 _ODD_ESCAPE = re.compile(r"\\[^\\'\"nrtxuU]", re.DOTALL)
@@ -93,16 +100,14 @@ def optional_string(text: str | None) -> str:
         return ""
 
 
-def entry(text: str, key: str) -> str | None:
-    """The text of a value of a printed dict; None when it is not there."""
-    if repr(key) not in text:
-        return None
-    found = re.compile(rf"{re.escape(repr(key))}\s*:\s*", re.DOTALL)
+def entries(text: str) -> dict[str, str]:
+    """The texts of the values of a printed dict, by key. Keys that are not plain words are left out."""
+    found = {}
     for item in split(text, 0).parts if text.startswith("{") else ():
-        match = found.match(item)
-        if match is not None:
-            return item[match.end() :]
-    return None
+        key = _KEY.match(item)
+        if key is not None:
+            found[key[1]] = item[key.end() :]
+    return found
 
 
 def json_text(value: Any) -> str:
@@ -124,6 +129,8 @@ def _json_text(value: Any) -> str:
 
 
 def _skip(text: str, at: int) -> int:
+    if not text[at : at + 1].isspace():
+        return at
     space = _SPACE.match(text, at)
     return at if space is None else space.end()
 
@@ -137,9 +144,7 @@ class _Reader:
 
     def read(self, at: int, depth: int, ends: str = ",])}") -> tuple[Any, int]:
         """The value at `at`, and the position after it. ends: what it ends at. Raises Unreadable."""
-        self._parts += 1
-        if self._parts > MAX_PARTS:
-            raise Unreadable
+        self._count()
         token = _TOKEN.match(self._text, at)
         if token is None:
             return self._printed(at, ends)
@@ -151,6 +156,11 @@ class _Reader:
         if after < len(self._text) and self._text[after] not in ends:
             return self._printed(at, ends)
         return found, end
+
+    def _count(self) -> None:
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise Unreadable
 
     def _printed(self, at: int, ends: str) -> tuple[Printed, int]:
         """The value at `at` as its text: up to one of `ends` that is not inside brackets."""
@@ -209,6 +219,13 @@ class _Reader:
         found: dict[str, Any] = {}
         here = _skip(text, at)
         while text[here : here + 1] != "}":
+            plain = _PLAIN_ENTRY.match(text, here)
+            if plain is not None:
+                self._count()
+                key, word, number = plain.group("key", "word", "number")
+                found[key] = _WORDS[word] if word else int(number) if number else plain["text"]
+                here = plain.end()
+                continue
             start = here
             key, here = self.read(here, depth + 1, ends=":,}")
             written = text[start:here].strip()

@@ -49,6 +49,10 @@ MEMBERS = frozenset(
 )
 
 
+#: Values that need not be read.
+_NOTHING = frozenset({"None", "{}"})
+
+
 def role_of(name: str) -> Role:
     """The role of a class name or a role word."""
     return ROLES.get(name.removesuffix("Chunk"), Role.UNSPECIFIED)
@@ -95,7 +99,7 @@ def printed_members(call: printed.Call, names: Iterable[str] = MEMBERS) -> dict[
     found = {}
     for name in names:
         text = call.keywords.get(name)
-        if text is not None and text != "None" and text != "{}":
+        if text is not None and text not in _NOTHING:
             found[name] = literals.value(text)
     return found
 

@@ -171,9 +171,9 @@ class TokenReader:
     def _read_metadata(self, metadata: str) -> None:
         """Read what the text after the message says, which is the same for all its pieces."""
         if metadata != self._metadata:
-            found = metadata[2:-1] if metadata.startswith(", {") else "{}"
-            self._node = literals.optional_string(literals.entry(found, "langgraph_node"))
-            namespace = literals.optional_string(literals.entry(found, "langgraph_checkpoint_ns"))
+            found = literals.entries(metadata[2:-1] if metadata.startswith(", {") else "{}")
+            self._node = literals.optional_string(found.get("langgraph_node"))
+            namespace = literals.optional_string(found.get("langgraph_checkpoint_ns"))
             self._namespace = _parent(namespace)
             self._metadata = metadata
 
