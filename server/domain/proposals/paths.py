@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
 
@@ -184,26 +184,40 @@ def path_key(path: str) -> str:
     return "/".join(name for segment in folded.split("/") if (name := segment.rstrip(". ")))
 
 
-def neighbour_marks(paths: Iterable[str]) -> dict[str, set[Portability]]:
+def _exact_key(path: str) -> str:
+    """The same for a system that keeps all names apart."""
+    return "/".join(name for name in path.split("/") if name)
+
+
+def neighbour_marks(paths: Sequence[str]) -> dict[str, set[Portability]]:
     """The marks that paths have because of each other: COLLISION, ABOVE_A_FILE and UNDER_A_FILE."""
-    by_key: dict[str, list[str]] = {}
-    for path in paths:
-        by_key.setdefault(path_key(path), []).append(path)
     marks: dict[str, set[Portability]] = {}
-
-    def mark(marked: Iterable[str], portability: Portability) -> None:
-        for path in marked:
-            marks.setdefault(path, set()).add(portability)
-
-    for key, same in by_key.items():
-        if len(same) > 1:
-            mark(same, Portability.COLLISION)
-        folders = (key[:index] for index, character in enumerate(key) if character == "/")
-        above = [path for folder in folders for path in by_key.get(folder, ())]
-        if above:
-            mark(above, Portability.ABOVE_A_FILE)
-            mark(same, Portability.UNDER_A_FILE)
+    for key_of in (path_key, _exact_key):
+        by_key: dict[str, list[str]] = {}
+        for path in paths:
+            by_key.setdefault(key_of(path), []).append(path)
+        _mark_neighbours(by_key, marks)
     return marks
+
+
+def _mark_neighbours(by_key: Mapping[str, list[str]], marks: dict[str, set[Portability]]) -> None:
+    def mark(keys: Iterable[str], portability: Portability) -> None:
+        for key in keys:
+            for path in by_key[key]:
+                marks.setdefault(path, set()).add(portability)
+
+    #: Each key that is above or under another, once: there may be thousands of paths on both sides.
+    above: set[str] = set()
+    under: set[str] = set()
+    for key in by_key:
+        folders = (key[:index] for index, character in enumerate(key) if character == "/")
+        files = [folder for folder in folders if folder in by_key]
+        if files:
+            above.update(files)
+            under.add(key)
+    mark((key for key, same in by_key.items() if len(same) > 1), Portability.COLLISION)
+    mark(above, Portability.ABOVE_A_FILE)
+    mark(under, Portability.UNDER_A_FILE)
 
 
 def portability_marks(paths: Sequence[str]) -> dict[str, tuple[Portability, ...]]:

@@ -197,6 +197,8 @@ def test_a_file_above_another_and_the_one_below_it_are_marked() -> None:
         "/a/b": (P.ABOVE_A_FILE, P.UNDER_A_FILE),
         "/a/b/c": (P.UNDER_A_FILE,),
     }
+    # Also where another system takes them for one.
+    assert portability_marks(["/a", "/a/ "])["/a"] == (P.COLLISION, P.ABOVE_A_FILE)
     # Also where only some systems take one for the folder of the other.
     assert portability_marks(["a", "/A/b"]) == {"a": (P.ABOVE_A_FILE,), "/A/b": (P.UNDER_A_FILE,)}
     assert portability_marks(["/a/x", "/A/y"]) == {}
@@ -235,7 +237,7 @@ _PATHS = st.builds(
 _NEIGHBOURS = st.sampled_from(["/a", "/A", "a", "/a/b", "/A/b", "/A/B/c", "/a//b", "/é", "/É/x"])
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.one_of(_PATHS, _NEIGHBOURS), max_size=12))
 def test_whatever_is_kept_is_written_below_a_folder_and_unmarked_files_exactly(paths: list[str]) -> None:
     files = {path: File(path.encode("utf-8", "surrogatepass")) for path in paths}
@@ -295,6 +297,17 @@ def test_many_deep_paths_do_not_take_long() -> None:
     found = partition_files(FileSet(dict.fromkeys(paths, File(b""))))
     assert time.process_time() - began < 5
     assert (len(found.kept), found.portability) == (5_000, {})
+
+
+def test_many_colliding_files_above_many_others_do_not_take_long() -> None:
+    above = ["a" + "." * number for number in range(200)] + ["\u200b" * number + "a" for number in range(200)]
+    above += [f"{'/' * number}a" for number in range(1, 100)]
+    below = [f"a/{number}" for number in range(4000)]
+    began = time.process_time()
+    marks = portability_marks(sorted({*above, *below}))
+    assert time.process_time() - began < 2
+    assert all(P.UNDER_A_FILE in marks[path] for path in below)
+    assert all({P.COLLISION, P.ABOVE_A_FILE} <= set(marks[path]) for path in above)
 
 
 # --- A workflow's own files ------------------------------------------------------------------------
