@@ -123,7 +123,6 @@ class RecentEnds:
 
     def logs(self) -> Sequence[JournalLog]:
         """The logs of their runs."""
-        self._drop_old()
         return [end.log for _, end in self._ends]
 
     async def lost(self, pool: asyncpg.Pool) -> Sequence[RunEnd]:
@@ -134,6 +133,8 @@ class RecentEnds:
         threads, fences = [end.log.thread_id for end in ends], [end.log.fence for end in ends]
         with database_errors():
             rows = await pool.fetch(_LOST, threads, fences)
+        # Not before: an outage may last longer than ends are kept.
+        self._drop_old()
         return [ends[row["index"] - 1] for row in rows]
 
     def _drop_old(self) -> None:
