@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
 from collections.abc import AsyncIterator
 
 from server.adapters import tls_files
@@ -66,6 +67,24 @@ def check_ports(settings: Settings) -> None:
     _listener(settings, "IDEO_GRPC_PORT", grpc).close()
 
 
+def check_certificate(settings: Settings) -> None:
+    """Raises StartError when gRPC could not serve with the certificate, its key or the clients' authority."""
+    tls = tls_files(settings)
+    if tls is None:
+        return
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        # Without the password, a key that needs one is asked for at the terminal.
+        context.load_cert_chain(tls.certificate, tls.key, password="")
+        if tls.client_ca is not None:
+            context.load_verify_locations(tls.client_ca)
+    except (OSError, ValueError):
+        raise StartError(
+            "gRPC cannot use IDEO_GRPC_CERTIFICATE with IDEO_GRPC_KEY, or IDEO_GRPC_CLIENT_CA: they must be "
+            "a certificate, the key that it was made for, without a password, and certificates, all PEM"
+        ) from None
+
+
 def _listener(settings: Settings, setting: str, port: int) -> socket.socket:
     try:
         return listening_socket(settings.host, port)
@@ -92,6 +111,7 @@ async def open_hub(
     if settings.crash_point is not None:
         arm(settings.crash_point)
     check_ports(settings)
+    check_certificate(settings)
     await check_schema(dsn)
     async with contextlib.AsyncExitStack() as stack:
         if settings.traces:

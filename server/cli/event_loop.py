@@ -12,8 +12,6 @@ import uvloop
 
 from server.cli import exit_codes
 from server.cli.exit_codes import CommandError
-from server.db.connections import ConnectionRefused
-from server.db.errors import reason_of
 from server.domain.errors import DatabaseUnavailable
 
 
@@ -50,6 +48,10 @@ def run_command(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> No
 
 
 def _unavailable(error: DatabaseUnavailable) -> CommandError:
+    # Here, so that the clients of a hub start without the database's driver.
+    from server.db.connections import ConnectionRefused
+    from server.db.errors import reason_of
+
     cause = error.__cause__
     if isinstance(cause, ConnectionRefused) and cause.options_refused:
         return CommandError(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.certificates import Authority, write
 from tests.support.processes import hub_environment, replay_process, running
 from tests.support.servers import answer, free_port, http_server
 from tests.support.terminals import CTRL_C, in_shell, in_terminal
@@ -74,6 +75,19 @@ async def test_an_address_that_cannot_be_listened_on_is_named(
     code, _, errors = await in_shell("ideo dev", environment=dev(tmp_path, **settings))
     assert code == 1
     assert_sentence(errors, *words)
+
+
+async def test_a_certificate_that_grpc_cannot_use_is_named(database: str, tmp_path: Path) -> None:
+    certificate, key = write(tmp_path, Authority().pair("localhost"))
+    other = tmp_path / "other.pem"
+    other.write_text("kingfisher")
+    for files in ((other, key), (certificate, other), (certificate, certificate)):
+        names = ("IDEO_GRPC_CERTIFICATE", "IDEO_GRPC_KEY")
+        tls = dict(zip(names, map(str, files), strict=True))
+        environment = hub_environment(database, "http://127.0.0.1:9", **tls)
+        code, _, errors = await in_shell("ideo serve", environment=environment)
+        assert code == 1
+        assert_sentence(errors, *names)
 
 
 async def test_a_second_start_in_the_same_folder_names_the_folder(tmp_path: Path) -> None:
