@@ -171,13 +171,12 @@ class VerdictRules(StreamRecord, ABC):
         succeeds = isinstance(then, Verdict) and then.outcome is Outcome.COMPLETED
         if over is not None and over.status == "failed" and (succeeds or isinstance(then, AwaitInput)):
             return failed(FailureReason.UPSTREAM_ERROR, _why(over), delta=question.delta, files=files)
-        if files or not isinstance(then, Verdict) or not succeeds:
+        if files or not succeeds:
             return replace(then, files=files)
         if facts.epoch > 1 and (facts.files_seen or not facts.state_shown):
             message = "the run ended, but frames were lost, and with them perhaps its last files"
             return failed(FailureReason.UPSTREAM_LOST, message, delta=question.delta)
-        # Without an answer it is not certain that there are no files.
-        return replace(then, gap=over is None)
+        return then
 
     def _weigh_state(
         self, question: AskState, answer: StateAnswer, now: float, facts: JournalFacts

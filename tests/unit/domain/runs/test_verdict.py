@@ -135,9 +135,9 @@ END_ROWS = [
     ),
     *(
         row(
-            f"an end without a file map is completed behind a gap when the state stays {name}",
+            f"an end without a file map is completed when the state stays {name}",
             [TOKEN, End(), Says(answer, GRACE)],
-            replace(DONE, gap=True),
+            DONE,
         )
         for name, answer in UNSETTLED
     ),
