@@ -28,6 +28,10 @@ _TCP_OPTIONS = {
 _SETTING_REFUSED = ("42704", "42601", "42602", "22023")
 
 
+#: The answer of a server that starts, stops or recovers.
+_STARTING = "57P03"
+
+
 class ConnectionRefused(ConnectionError):
     """The server answered, and refused the connection. `sqlstate`: its code; `reason`: its name."""
 
@@ -64,18 +68,45 @@ async def connect(
 
 
 async def connect_to(address: PostgresAddress, **driver: Any) -> Any:
-    """A connection to a checked address; `driver`: more arguments of the driver. Raises as `connect`."""
+    """A connection to a checked address; `driver`: more arguments of the driver. Raises as `connect`.
+
+    Each host has the whole `timeout`, as with libpq: one that does not answer does not hide the next.
+    """
     arguments = address.driver_arguments()
     if address.parameters.get("load_balance_hosts") == "random":
         arguments |= _shuffled(arguments)
+    *hosts, last = _by_host(arguments)
+    for host in hosts:
+        try:
+            return await _connect_to_host(address, host | driver)
+        except ConnectionRefused as refused:
+            if refused.sqlstate != _STARTING:
+                raise
+        except (OSError, asyncpg.TargetServerAttributeNotMatched):
+            continue
+    return await _connect_to_host(address, last | driver)
+
+
+async def _connect_to_host(address: PostgresAddress, arguments: dict[str, Any]) -> Any:
     try:
-        connection = await asyncpg.connect(**arguments, **driver)
+        connection = await asyncpg.connect(**arguments)
     except asyncpg.PostgresError as error:
         raise ConnectionRefused(error.sqlstate or "", type(error).__name__) from error
     except (ValueError, LookupError, RuntimeError) as error:
         raise ConnectionError("the driver cannot use the address") from error
     _set_options(connection, address)
     return connection
+
+
+def _by_host(arguments: dict[str, Any]) -> list[dict[str, Any]]:
+    """The arguments for each host, with its port."""
+    hosts, ports = arguments.get("host", []), arguments.get("port", [])
+    if len(hosts) < 2:
+        return [arguments]
+    return [
+        arguments | {"host": [host]} | ({"port": [ports[index % len(ports)]]} if ports else {})
+        for index, host in enumerate(hosts)
+    ]
 
 
 def _shuffled(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -71,7 +71,7 @@ async def open_pool(
     connect_s = address.connect_timeout_s(connect_timeout_s)
     with database_errors():
         pool = await BoundedPool(
-            acquire_s=max(ACQUIRE_S, connect_s),
+            acquire_s=max(ACQUIRE_S, connect_s * len(address.hosts)),
             connect=Connector(pooled=statement_cache_size == 0, connect=partial(connect_to, address)),
             connection_class=asyncpg.Connection,
             record_class=asyncpg.Record,

@@ -158,3 +158,17 @@ async def test_a_password_that_is_not_encoded_is_named_by_every_command_and_neve
     assert "king" not in output
     assert "sher" not in output
     assert "Traceback" not in output
+
+
+async def test_a_host_that_does_not_answer_does_not_hide_the_next(database: str) -> None:
+    """As after a failover: the old primary's machine takes connections, or packets, and says nothing."""
+    parts = urlsplit(database)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        hosts = f"127.0.0.1,{quote(str(socket_of(database).parent), safe='')}"
+        dsn = parts._replace(query=f"host={hosts}&port={port},5432").geturl()
+        connection = await connect(dsn, timeout_s=1)
+        assert await connection.fetchval("SELECT 1") == 1
+        await connection.close()
+        async with open_pool(dsn, connect_timeout_s=1) as pool:
+            assert await pool.fetchval("SELECT 1") == 1
