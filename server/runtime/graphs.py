@@ -17,14 +17,24 @@ _ROOT = frozenset({b"null", b"[]", b'""', b'"()"', b'"[]"'})
 _BESIDE = ("ns", "namespace", "checkpoint_ns", "langgraph_checkpoint_ns")
 #: Members of a state that no agent has: LangGraph reserves them.
 _RESERVED = ("checkpoint_ns", "langgraph_checkpoint_ns")
+#: Longest list of names of tasks that is read.
+_MAX_NAMESPACE_BYTES = 4096
 
 
 def is_sub_agents(top: Mapping[str, bytes], data: Mapping[str, bytes]) -> bool:
     """Whether a state frame shows a sub-agent's state. top, data: the members of the frame and its data."""
     metadata = jsontext.members(top["metadata"]) if "metadata" in top else None
     # A state inside the data, with its namespace beside it.
-    wrapped = _BESIDE if "data" in data else _RESERVED
+    wrapped = _BESIDE if "data" in data or _names_tasks(data.get("ns")) else _RESERVED
     return _has_namespace(top, _BESIDE) or _has_namespace(data, wrapped) or _has_namespace(metadata, _BESIDE)
+
+
+def _names_tasks(namespace: bytes | None) -> bool:
+    """Whether it is a list of LangGraph's names of tasks, `node:id`, which no agent has as its own state."""
+    if namespace is None or len(namespace) > _MAX_NAMESPACE_BYTES:
+        return False
+    names = [jsontext.string(item) for item in jsontext.items(namespace) or []]
+    return bool(names) and all(name is not None and ":" in name for name in names)
 
 
 def _has_namespace(members: Mapping[str, bytes] | None, keys: tuple[str, ...]) -> bool:

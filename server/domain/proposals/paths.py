@@ -78,16 +78,15 @@ _INVISIBLE = _characters(
     range(0xFFF9, 0xFFFC),
     range(0xE0000, 0xE0080),
 )
-#: The same with signs of currencies that code pages of Windows read as a backslash: ¥ and ₩.
-_DECEPTIVE = _INVISIBLE | _characters((0x00A5, 0x20A9))
+#: The same with the separators of lines and of paragraphs, and with signs of currencies that code pages of
+#: Windows read as a backslash: ¥ and ₩.
+_DECEPTIVE = _INVISIBLE | _characters((0x2028, 0x2029, 0x00A5, 0x20A9))
 #: What a file system or a reader may ignore in a name.
 _IGNORED = dict.fromkeys(map(ord, (*_INVISIBLE, "\u200c", "\u200d")))
 #: Slashes of mathematics and of line drawing, which look like separators. NFKC turns others into them.
 _LOOK_ALIKES = frozenset("∕⁄⟋⧸╱∖⟍⧵⧹╲")
 #: A ratio, which looks like a colon.
 _RATIO = "∶"
-#: Category of control characters, and of separators of lines and of paragraphs.
-_CONTROL_CATEGORIES = ("Cc", "Zl", "Zp")
 #: Names of Windows devices, with any extension.
 _DEVICES = frozenset(
     ["con", "prn", "aux", "nul", "conin$", "conout$", "clock$"]
@@ -112,7 +111,7 @@ def rejection_of(path: str) -> Rejection | None:
         return Rejection.NO_FILE_NAME
     if path.removeprefix("/").count("/") >= MAX_SEGMENTS:
         return Rejection.TOO_DEEP
-    if any(unicodedata.category(character) in _CONTROL_CATEGORIES for character in set(path)):
+    if any(unicodedata.category(character) == "Cc" for character in set(path)):
         return Rejection.CONTROL_CHARACTER
     if _has_look_alike_separator(path):
         return Rejection.SEPARATOR

@@ -32,9 +32,9 @@ from tests.support.recordings import NAMES, frames
 R, P = Rejection, Portability
 _DEVICES = ["CON", "con", "PRN", "aux", "NUL", "nul", "COM0", "com1", "COM9", "lpt1", "LPT9", "COM¹", "lpt³"]
 _DEVICES += ["CONIN$", "conout$", "CLOCK$", "ＣＯＮ", "ｎｕｌ"]
-_CONTROLS = [*range(0x20), 0x7F, *range(0x80, 0xA0), 0x2028, 0x2029]
+_CONTROLS = [*range(0x20), 0x7F, *range(0x80, 0xA0)]
 _INVISIBLE = [0x00AD, 0x061C, 0x180E, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), 0x2060, 0x2066, 0x2069]
-_INVISIBLE += [0xFEFF, 0xFFF9, 0xE0001, 0xE0041, 0x3164, 0x115F]
+_INVISIBLE += [0xFEFF, 0xFFF9, 0xE0001, 0xE0041, 0x3164, 0x115F, 0x2028, 0x2029]
 _SEPARATORS = ["\\", "／", "＼", "℀", "∕", "⁄", "⧵", "∖", "﹨", "╱", "⧸", "⟋", "╲", "⧹", "⟍"]
 _DOTS = [".", "..", " .", ".. ", " .. ", "．", "．．", "․․", "‥", ".\u200b.", "\u200d..", "..:x", "..::$DATA"]
 _GIT = [".git", ".GIT", ".Git", ".gıt", "git~1", "GIT~1", "git~2", ".g\u200dit", ".git\u200c", "\ufeff.git"]

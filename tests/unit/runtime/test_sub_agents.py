@@ -40,6 +40,7 @@ def state_frame(data: Any, **beside: Any) -> bytes:
         state_frame(OTHER, langgraph_checkpoint_ns="tools:1|model:2"),
         state_frame(OTHER, metadata={"langgraph_checkpoint_ns": "tools:1|model:2"}),
         state_frame({**OTHER, "langgraph_checkpoint_ns": "tools:1|model:2"}),
+        state_frame({**OTHER, "ns": ["tools:1", "model:2"]}),
         state_frame({"ns": ["tools:1"], "data": OTHER}),
         state_frame({"namespace": ["tools:1"], "mode": "values", "data": OTHER}),
         state_frame([["tools:1"], "values", OTHER]),
