@@ -1,6 +1,6 @@
 """The end of a run in PostgreSQL: files, status and terminal event in one transaction, any number of times.
 
-Ends that were committed a moment ago are kept, to be committed again where a database lost them (ADR 0030).
+Ends that were committed a moment ago are kept, to be committed again where a database lost them (ADR 0028).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A database that comes back from a failover to an asynchronous standby is without its newest commits. Its
 journals then end before what readers already have. The process that wrote the lost events writes them again,
-the same seqs with the same bytes (ADR 0030).
+the same seqs with the same bytes (ADR 0028).
 """
 
 from __future__ import annotations
