@@ -237,4 +237,4 @@ def test_the_installed_wheel_runs_from_an_empty_folder(wheel: Path, tmp_path: Pa
     assert "migrate" in done.stdout
     assert list(empty.iterdir()) == []
     scripts = next(target.glob("*.dist-info/entry_points.txt")).read_text()
-    assert "ideo = server.cli.main:main" in scripts
+    assert "ideo = server.__main__:main" in scripts
