@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.encoding.event_batch import read_varint
 from server.encoding.frame_delta import (
     DEFLATE_FROM_BYTES,
+    DIGEST_BYTES,
     FILES_PLACEHOLDER,
     MESSAGES_PLACEHOLDER,
     DeltaContext,
@@ -16,6 +20,12 @@ from server.encoding.frame_delta import (
     frame_digest,
 )
 
+LIKE = st.builds(
+    lambda head, text, tail: b"a" * head + text + b"b" * tail,
+    st.integers(0, 300),
+    st.binary(max_size=100),
+    st.integers(0, 300),
+)
 FEW = st.text("ab", max_size=12).map(str.encode) | st.binary(max_size=400)
 
 
@@ -24,6 +34,29 @@ def test_token_texts_are_decoded_as_they_were_encoded(frames: list[bytes]) -> No
     writer, reader = DeltaContext(), DeltaContext()
     for frame in frames:
         assert reader.decode(writer.encode_token(frame)) == (Encoding.TOKEN, frame)
+
+
+@given(st.lists(LIKE, max_size=8))
+def test_a_token_delta_depends_on_the_last_text_alone(frames: list[bytes]) -> None:
+    writer, last = DeltaContext(), b""
+    for frame in frames:
+        assert writer.encode_token(frame)[1 + DIGEST_BYTES :] == encode_delta(last, frame)
+        last = frame
+
+
+@given(LIKE, LIKE)
+def test_a_delta_has_the_longest_common_head_and_behind_it_the_longest_common_tail(
+    old: bytes, new: bytes
+) -> None:
+    head, at = read_varint(encode_delta(old, new), 0)
+    tail, _ = read_varint(encode_delta(old, new), at)
+    assert head == common(old, new)
+    assert tail == common(old[head:][::-1], new[head:][::-1])
+
+
+def common(old: bytes, new: bytes) -> int:
+    """Length of the common start."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(old, new, strict=False)))
 
 
 @given(FEW, FEW, st.integers(0, 3000))
