@@ -88,7 +88,13 @@ def lenient_value(text: bytes) -> Any:
 
 def object_text(object_members: dict[str, bytes]) -> bytes:
     """The text of an object with these members."""
-    return b"{" + b",".join(dump(key) + b":" + value for key, value in object_members.items()) + b"}"
+    return b"{" + b",".join([_key(key) + value for key, value in object_members.items()]) + b"}"
+
+
+def _key(key: str) -> bytes:
+    """A member's name as JSON text, with the colon."""
+    # Most names are plain words.
+    return b'"%b":' % key.encode() if key.isascii() and key.isidentifier() else dump(key) + b":"
 
 
 def printable(text: str, longest: int | None = None) -> str:

@@ -1,19 +1,19 @@
 """Values in Python's printed form, read without evaluating them.
 
 Reading is total and bounded: a part that is not a literal of JSON's kinds, such as `<object at 0x…>`, a date
-or a set, becomes `Printed`, its own text. Only single string literals are given to Python's parser.
+or a set, becomes `Printed`, its own text. No text is given to Python's parser.
 """
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from math import isfinite
 from typing import Any
 
 from server.encoding.json_text import at_full_depth
-from server.runtime.printed import STRING, Unreadable, split
+from server.runtime.printed import STRING, VALUE, Unreadable, split
+from server.runtime.string_literals import string
 
 #: Values deeper than this stay printed, and so does a value with more parts than this.
 MAX_DEPTH = 64
@@ -22,7 +22,7 @@ MAX_PARTS = 200_000
 _STRING = re.compile(STRING, re.DOTALL)
 _TOKEN = re.compile(
     rf"(?P<string>{STRING})|(?P<word>None|True|False)\b|(?P<int>-?\d+)(?![\w.])"
-    r"|(?P<float>-?\d+(?:\.\d*)?(?:e[+-]?\d+)?)(?![\w.])|(?P<open>[\[({])",
+    r"|(?P<float>-?\d+(?:\.\d*)?(?:e[+-]?\d+)?)(?![\w.])",
     re.DOTALL,
 )
 #: What a value that is not a literal ends at, and what in it is skipped.
@@ -30,16 +30,16 @@ _STOP = re.compile(r"[\[({\])},:'\"]")
 _SPACE = re.compile(r"\s*+")
 #: An entry of a dict as most are, with the comma behind it.
 _PLAIN_ENTRY = re.compile(
-    r"'(?P<key>\w+)': (?:'(?P<text>[^'\\\n\r]*+)'|(?P<word>None|True|False)|(?P<number>-?\d{1,18}))"
-    r"(?:, |(?=}))"
+    rf"'(?P<key>\w+)': (?:(?P<string>{STRING})|(?P<word>None|True|False)|(?P<number>-?\d{{1,18}}))"
+    r"(?:, |(?=}))",
+    re.DOTALL,
 )
 _WORDS = {"None": None, "True": True, "False": False}
 _SHORT: dict[str, Any] = {"None": None, "True": True, "False": False}
 
 _KEY = re.compile(r"'(\w+)'\s*:\s*")
-
-#: Escapes that `repr` never writes; the parser would warn about them in a literal.
-_ODD_ESCAPE = re.compile(r"\\[^\\'\"nrtxuU]", re.DOTALL)
+#: An entry with such a key as most are, and the sign behind it.
+_ENTRY = re.compile(rf"'(\w+)': (?!\s)({VALUE})(?<!\s)(, |}})", re.DOTALL)
 
 
 class Printed(str):
@@ -68,45 +68,22 @@ def _value(text: str) -> Any:
     return found if _skip(text, end) == len(text) else Printed(text)
 
 
-def string(text: str) -> str:
-    """The value of a string literal. Raises Unreadable."""
-    quote = text[:1]
-    if "\\" not in text:
-        # Most are without escapes: the text between the quotes is the value.
-        inner = text[1:-1]
-        if quote in ("'", '"') and len(text) >= 2 and text[-1] == quote and quote not in inner:
-            if "\n" in inner or "\r" in inner:
-                raise Unreadable
-            return inner
-        raise Unreadable
-    if _STRING.fullmatch(text) is None or _ODD_ESCAPE.search(text.replace("\\\\", "")):
-        raise Unreadable
-    try:
-        found = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError) as error:
-        raise Unreadable from error
-    if not isinstance(found, str):
-        raise Unreadable
-    return found
-
-
-def optional_string(text: str | None) -> str:
-    """The value of a string literal; empty when it is absent or not a string."""
-    if text is None or text == "None":
-        return ""
-    try:
-        return string(text)
-    except Unreadable:
-        return ""
-
-
 def entries(text: str) -> dict[str, str]:
     """The texts of the values of a printed dict, by key. Keys that are not plain words are left out."""
-    found = {}
-    for item in split(text, 0).parts if text.startswith("{") else ():
-        key = _KEY.match(item)
-        if key is not None:
-            found[key[1]] = item[key.end() :]
+    found: dict[str, str] = {}
+    if not text.startswith("{"):
+        return found
+    at = 1
+    while (entry := _ENTRY.match(text, at)) is not None:
+        key, value, sign = entry.groups()
+        found[key] = value
+        at = entry.end()
+        if sign == "}":
+            return found
+    for item in split(text, 0, start=at).parts:
+        plain = _KEY.match(item)
+        if plain is not None:
+            found[plain[1]] = item[plain.end() :]
     return found
 
 
@@ -145,12 +122,12 @@ class _Reader:
     def read(self, at: int, depth: int, ends: str = ",])}") -> tuple[Any, int]:
         """The value at `at`, and the position after it. ends: what it ends at. Raises Unreadable."""
         self._count()
-        token = _TOKEN.match(self._text, at)
-        if token is None:
-            return self._printed(at, ends)
-        if token.lastgroup == "open":
-            found, end = self._enclosed(token.end() - 1, depth)
+        if self._text.startswith(("{", "[", "("), at):
+            found, end = self._enclosed(at, depth)
         else:
+            token = _TOKEN.match(self._text, at)
+            if token is None:
+                return self._printed(at, ends)
             found, end = _scalar(token), token.end()
         after = _skip(self._text, end)
         if after < len(self._text) and self._text[after] not in ends:
@@ -222,8 +199,8 @@ class _Reader:
             plain = _PLAIN_ENTRY.match(text, here)
             if plain is not None:
                 self._count()
-                key, word, number = plain.group("key", "word", "number")
-                found[key] = _WORDS[word] if word else int(number) if number else plain["text"]
+                key, literal, word, number = plain.groups()
+                found[key] = string(literal) if literal else _WORDS[word] if word else int(number)
                 here = plain.end()
                 continue
             start = here
@@ -242,7 +219,7 @@ class _Reader:
 
 
 def _scalar(token: re.Match[str]) -> Any:
-    """The value of a token that is not an opening bracket."""
+    """The value of a token."""
     text = token[0]
     if token.lastgroup == "string":
         return string(text)

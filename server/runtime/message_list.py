@@ -7,7 +7,7 @@ from collections.abc import Callable
 from server.domain.journal.events import AgentMessage, MessageChange
 from server.runtime import jsontext
 from server.runtime.messages import as_text, from_json, from_printed
-from server.runtime.printed_list import items
+from server.runtime.printed_list import Items, items
 
 
 class MessageList:
@@ -35,29 +35,29 @@ class MessageList:
         """Read the next value. Returns the messages that are new or differ."""
         if raw == self._raw:
             return ()
-        kept = self._extended(raw)
-        if kept is None:
-            read, sources, regular = _sources(raw)
-            same = self._read is read
+        added = self._extended(raw)
+        if added is None:
+            first, (read, found) = 0, _items(raw)
         else:
-            read, same, regular = from_printed, True, True
-            sources = self._sources + kept
-        first = len(self._sources) if kept is not None else 0
+            first, read, found = len(self._sources), from_printed, added
+        same = self._read is read
+        sources = self._sources[:first] + found.texts
         messages, changes = self.messages[:first], []
         for index in range(first, len(sources)):
             old = self.messages[index] if index < len(self.messages) else None
             if old is not None and same and self._sources[index] == sources[index]:
                 messages.append(old)
                 continue
-            message = read(sources[index])
+            call = found.calls[index - first] if found.calls else None
+            message = read(sources[index]) if call is None else from_printed(sources[index], call)
             messages.append(message)
             if message != old:
                 changes.append(MessageChange(index, message))
         self._raw, self._read, self._sources, self.messages = raw, read, sources, messages
-        self._regular = regular
+        self._regular = found.calls is not None
         return tuple(changes)
 
-    def _extended(self, raw: bytes) -> list[str] | None:
+    def _extended(self, raw: bytes) -> Items | None:
         """The items that `raw` adds to the last printed list; None when it does not extend it."""
         if not self._regular or not self._sources:
             return None
@@ -67,14 +67,13 @@ class MessageList:
             return None
         added = jsontext.string(b'"[' + raw[cut + 2 :])
         found = items(added) if added is not None else None
-        return found[0] if found is not None and found[1] else None
+        return found if found is not None and found.calls is not None else None
 
 
-def _sources(raw: bytes) -> tuple[Callable[[str], AgentMessage], list[str], bool]:
-    """The function that reads a message of the value, the text of each message, and whether the value is a
-    regular printed list."""
+def _items(raw: bytes) -> tuple[Callable[[str], AgentMessage], Items]:
+    """The function that reads a message of the value, and the value's items."""
     text = jsontext.string(raw)
     if text is None:
-        return from_json, [item.decode() for item in jsontext.items(raw) or []], False
+        return from_json, Items([item.decode() for item in jsontext.items(raw) or []], None)
     found = items(text)
-    return (as_text, [text], False) if found is None else (from_printed, *found)
+    return (as_text, Items([text], None)) if found is None else (from_printed, found)

@@ -6,7 +6,7 @@ gives them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from server.domain.journal.content import ContentPart, OtherContent
@@ -50,7 +50,7 @@ MEMBERS = frozenset(
 
 
 #: Values that need not be read.
-_NOTHING = frozenset({"None", "{}"})
+_NOTHING = ("None", "{}")
 
 
 def role_of(name: str) -> Role:
@@ -63,8 +63,7 @@ def read_message(word: str, members: Mapping[str, Any], *, complete: bool = True
     Raises printed.Unreadable when there is no content that can be read."""
     if "content" not in members:
         raise printed.Unreadable
-    has_calls = any(members.get(key) for key in ("tool_call_chunks", "tool_calls", "invalid_tool_calls"))
-    text, parts = read_content(members["content"], has_calls=has_calls)
+    text, parts = read_content(members["content"], has_calls=_has_calls(members))
     role, name = role_of(word), _text(members.get("name"))
     if word.removesuffix("Chunk") in ("ChatMessage", "chat"):
         role, name = role_of(_text(members.get("role"))), name or _text(members.get("role"))
@@ -80,36 +79,28 @@ def read_message(word: str, members: Mapping[str, Any], *, complete: bool = True
         tool_call_id=_text(members.get("tool_call_id")),
         uninterpreted=not complete,
         parts=extra_parts(members.get("additional_kwargs")) + parts,
-        invalid_tool_calls=tuple(
-            InvalidToolCall(
-                _text(call.get("id")),
-                _text(call.get("name")),
-                _arguments(call.get("args")),
-                _text(call.get("error")),
-            )
-            for call in _dicts(members.get("invalid_tool_calls"))
-        ),
+        invalid_tool_calls=tuple(map(_invalid_tool_call, _dicts(members.get("invalid_tool_calls")))),
         status=_text(members.get("status")) if role is Role.TOOL else "",
         usage=_usage(members.get("usage_metadata")),
     )
 
 
-def printed_members(call: printed.Call, names: Iterable[str] = MEMBERS) -> dict[str, Any]:
+def printed_members(call: printed.Call, names: Container[str] = MEMBERS) -> dict[str, Any]:
     """The values of a printed call's arguments."""
-    found = {}
-    for name in names:
-        text = call.keywords.get(name)
-        if text is not None and text not in _NOTHING:
-            found[name] = literals.value(text)
-    return found
+    return {
+        name: literals.value(text)
+        for name, text in call.keywords.items()
+        if name in names and text not in _NOTHING
+    }
 
 
-def from_printed(text: str) -> AgentMessage:
-    """A message from an item of a printed list; uninterpreted when it cannot be read."""
+def from_printed(text: str, call: printed.Call | None = None) -> AgentMessage:
+    """A message from an item of a printed list; uninterpreted when it cannot be read. call: the call that the
+    item is, if that is known."""
     try:
-        if text[:1] in ("{", "("):
+        if call is None and text[:1] in ("{", "("):
             return _from_value(literals.value(text))
-        call = printed.message_call(text)
+        call = printed.message_call(text) if call is None else call
         return read_message(call.name, printed_members(call), complete=call.complete)
     except printed.Unreadable:
         return as_text(text)
@@ -157,6 +148,12 @@ def json_members(value: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return role, value
 
 
+def _has_calls(members: Mapping[str, Any]) -> bool:
+    return bool(
+        members.get("tool_call_chunks") or members.get("tool_calls") or members.get("invalid_tool_calls")
+    )
+
+
 def _tool_calls(members: Mapping[str, Any], *, from_content: bool) -> tuple[ToolCall, ...]:
     """The tool calls of a message: from its list, or else from the blocks of its content."""
     listed = members.get("tool_calls")
@@ -188,6 +185,15 @@ def _tool_call(item: Any) -> ToolCall | None:
             _text(item.get("id")), _text(function.get("name")), _arguments(function.get("arguments"))
         )
     return ToolCall(_text(item.get("id")), _text(item.get("name")), _arguments(item.get("args", {})))
+
+
+def _invalid_tool_call(call: Mapping[str, Any]) -> InvalidToolCall:
+    return InvalidToolCall(
+        _text(call.get("id")),
+        _text(call.get("name")),
+        _arguments(call.get("args")),
+        _text(call.get("error")),
+    )
 
 
 def _usage(usage: Any) -> TokenUsage | None:

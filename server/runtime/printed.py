@@ -28,11 +28,19 @@ PLACED_STRING = (
 #: Strings, and values in angle brackets.
 _ATOM = rf"""{PLACED_STRING}|<[^<>'"\n]{{0,300}}>|<"""
 _PLAIN = r"""[^\[\](){}'"<]++"""
-#: Brackets with nothing but empty ones inside. The end of a message is looked at.
-_GROUP = rf"[\[({{](?:{_PLAIN}|{_ATOM}|\[\]|{{}})*+[\])}}](?!, {MESSAGE})"
+
+
+def _group(inside: str) -> str:
+    """Brackets with what is given inside. The end of a message is looked at."""
+    return rf"[\[({{](?:{_PLAIN}|{_ATOM}{inside})*+[\])}}](?!, {MESSAGE})"
+
+
+#: Brackets in brackets: as deep as a list of tool calls with their arguments.
+_GROUP = _group("|" + _group("|" + _group("")))
 #: What the scan skips between commas, and inside brackets. It stops at a bracket, or at a quote that is not
 #: part of a string.
-_TO_COMMA = re.compile(rf"""(?:[^\[\](){{}}'"<,]++|{_ATOM}|{_GROUP})*+""", re.DOTALL)
+VALUE = rf"""(?:[^\[\](){{}}'"<,]++|{_ATOM}|{_GROUP})*+"""
+_TO_COMMA = re.compile(VALUE, re.DOTALL)
 _TO_BRACKET = re.compile(rf"(?:{_PLAIN}|{_ATOM}|{_GROUP})*+", re.DOTALL)
 #: Deeper values are not regular.
 _MAX_DEPTH = 500
@@ -41,6 +49,8 @@ _MESSAGE = re.compile(MESSAGE)
 _NEXT_MESSAGE = re.compile(rf", (?={MESSAGE})")
 _CALL = re.compile(r"[A-Za-z_][\w.]*+\(")
 _KEYWORD = re.compile(r"\s*(\w+)=")
+#: A keyword argument as most are, and the sign behind it.
+_ARGUMENT = re.compile(rf"(\w++)=({VALUE})(?<!\s)(, (?=\w++=)|\))", re.DOTALL)
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 
@@ -62,12 +72,12 @@ class Split:
     end: int | None = None
 
 
-def split(text: str, at: int, *, arguments: bool = False) -> Split:
-    """Split what the bracket at `at` encloses. arguments: of a call that prints a message, so that each part
-    must be a keyword argument."""
-    found = Split([], at + 1, len(text))
+def split(text: str, at: int, *, start: int | None = None, arguments: bool = False) -> Split:
+    """Split what the bracket at `at` encloses. start: where the first part to find begins, if not behind the
+    bracket. arguments: of a call that prints a message, so that each part must be a keyword argument."""
+    here = at + 1 if start is None else start
+    found = Split([], here, len(text))
     openings = [at]
-    here = at + 1
     while True:
         here = (_TO_BRACKET if len(openings) > 1 else _TO_COMMA).match(text, here).end()  # type: ignore[union-attr]
         sign = text[here : here + 1]
@@ -154,16 +164,25 @@ def call(text: str, at: int = 0) -> Call:
     head = _CALL.match(text, at)
     if head is None:
         raise Unreadable
-    found = split(text, head.end() - 1, arguments=True)
     name = head[0][:-1].rpartition(".")[2]
-    complete = found.end is not None
-    end = len(text) if found.end is None else found.end
-    irregular = _KEYWORD.match(text, found.start) if found.end is None else None
+    keywords: dict[str, str] = {}
+    at = head.end()
+    while (argument := _ARGUMENT.match(text, at)) is not None:
+        keyword, value, sign = argument.groups()
+        keywords.setdefault(keyword, value)
+        start, at = at, argument.end()
+        if sign == ")":
+            return Call(name, keywords, True, at, start, at)
+    found = split(text, head.end() - 1, start=at, arguments=True)
+    _add_keywords(keywords, found.parts)
+    if found.end is not None:
+        return Call(name, keywords, True, found.end, found.start, found.stopped)
+    irregular = _KEYWORD.match(text, found.start)
     return Call(
         name,
-        _keywords(found.parts),
-        complete,
-        end,
+        keywords,
+        False,
+        len(text),
         found.start,
         found.stopped,
         "" if irregular is None else irregular[1],
@@ -197,16 +216,15 @@ def message_call(text: str) -> Call:
         # The rest of the arguments is regular if it is what a call with only them would print.
         later = split("(" + text[mark.end() :], 0, arguments=True)
         if later.end == len(text) - mark.end() + 1:
-            found.keywords = {**_keywords(later.parts), **found.keywords}
+            _add_keywords(found.keywords, later.parts)
             break
     return found
 
 
-def _keywords(arguments: list[str]) -> dict[str, str]:
-    keywords: dict[str, str] = {}
+def _add_keywords(keywords: dict[str, str], arguments: list[str]) -> None:
+    """Add the arguments' names and values. The first one of a name counts: plain text in an argument after it
+    may look like the same one."""
     for argument in arguments:
         keyword = _KEYWORD.match(argument)
         if keyword is not None:
-            # The first one counts: plain text in an argument after it may look like the same one.
             keywords.setdefault(keyword[1], argument[keyword.end() :])
-    return keywords

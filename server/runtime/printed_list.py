@@ -8,6 +8,7 @@ messages look like: a closing bracket, a comma and `Name(content=`. So an irregu
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from server.runtime.printed import MESSAGE, PLACED_STRING, STRING, Call, call, is_call, split
 
@@ -17,6 +18,8 @@ _ANGLE = re.compile(r"<[^<>'\"\n]{0,300}>")
 _STRING = re.compile(STRING, re.DOTALL)
 _PLACED = re.compile(PLACED_STRING, re.DOTALL)
 _SEPARATOR = re.compile(r",\s*")
+#: What follows an item of a regular list.
+_AFTER_ITEM = re.compile(r"\s*+(?:,\s*+|(?=\]))")
 #: What follows an item: the end of the list, another item, or the end of a text that was cut short.
 _BETWEEN = re.compile(r"\]?\Z|,\s*(?:\Z|[<{(\['\"]|[A-Za-z_][\w.]*+(?:\(|\Z))")
 
@@ -33,25 +36,40 @@ _NEXT = re.compile(rf", (?={_HEAD})", re.DOTALL)
 _MAX_SCANS = 4
 
 
-def items(text: str) -> tuple[list[str], bool] | None:
-    """The texts of the items, and whether the list is regular; None when the text does not list messages."""
+@dataclass(slots=True)
+class Items:
+    """The texts of a list's items. calls: of a regular list, the call that each item is, None for another
+    value; None when the list is irregular."""
+
+    texts: list[str]
+    calls: list[Call | None] | None
+
+
+def items(text: str) -> Items | None:
+    """The items; None when the text does not list messages."""
     if text.startswith("(") and text.endswith(")"):
         # A tuple: one with one item ends with a comma.
         text = f"[{text[1:-1].rstrip(', ')}]"
     if _LIST.match(text) is None:
         return None
-    found = split(text, 0)
-    if found.end == len(text) and all(map(_is_regular, found.parts)):
-        return found.parts, True
-    return _Recovery(text).items()
+    return _regular_items(text) or _Recovery(text).items()
 
 
-def _is_regular(item: str) -> bool:
-    """Whether the item is one whole value, and, if it is a message, its arguments are keyword arguments."""
-    if is_call(item):
-        found = call(item)
-        return found.complete and found.end == len(item)
-    return _value_end(item, 0) == len(item)
+def _regular_items(text: str) -> Items | None:
+    """The items if each is one whole value, and, if it is a message, its arguments are keyword arguments."""
+    texts: list[str] = []
+    calls: list[Call | None] = []
+    at = 1
+    while not text.startswith("]", at):
+        found = call(text, at) if is_call(text, at) else None
+        end = _value_end(text, at) if found is None else found.end if found.complete else None
+        after = _AFTER_ITEM.match(text, end) if end is not None else None
+        if after is None:
+            return None
+        texts.append(text[at:end])
+        calls.append(found)
+        at = after.end()
+    return Items(texts, calls) if at == len(text) - 1 else None
 
 
 def _value_end(text: str, at: int) -> int | None:
@@ -72,7 +90,7 @@ class _Recovery:
         self._text = text
         self._budget = _MAX_SCANS * len(text)
 
-    def items(self) -> tuple[list[str], bool] | None:
+    def items(self) -> Items | None:
         """The texts of the items, as far as one begins like a message; None when none does."""
         text = self._text
         starts, ends, at = [1], [], 1
@@ -86,7 +104,7 @@ class _Recovery:
             starts.append(at)
         ends.append(end)
         found = [text[start:end] for start, end in zip(starts, ends, strict=True)]
-        return (found, False) if any(map(_ITEM.match, found)) else None
+        return Items(found, None) if any(map(_ITEM.match, found)) else None
 
     def _end(self, at: int) -> int:
         """The position after the item at `at`."""

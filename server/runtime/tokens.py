@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from server.domain.journal.events import InvalidToolCall, Token, ToolCall
+from server.domain.journal.events import InvalidToolCall, Token, ToolCall, ToolCallPiece
 from server.runtime import jsontext, literals, printed
 from server.runtime.call_indexes import CallIndexes
 from server.runtime.messages import MEMBERS, json_members, printed_members, read_message
+from server.runtime.string_literals import optional_string, string
 
 #: A piece up to its content, when that is a string: the class name and the literal.
 _HEAD = re.compile(rf"\((\w+)\(content=({printed.STRING})(?=[,)])", re.DOTALL)
@@ -60,7 +60,7 @@ class TokenReader:
         if _PLAIN_TEXT.fullmatch(text) is None:
             return None
         try:
-            return _with_text(self._last, text.decode())
+            return _with(self._last, text.decode())
         except UnicodeDecodeError:
             return None
 
@@ -127,21 +127,24 @@ class TokenReader:
         if not chunks and not token.last:
             return token
         calls = self._calls.number(token.message_id, chunks, last=token.last)
-        return replace(token, tool_calls=calls) if calls else token
+        return _with(token, token.text, calls) if calls else token
 
     def _piece(self, raw: str) -> _Piece:
         head = _HEAD.match(raw)
         if head is None:
             return self._whole(raw)
-        text = literals.string(head[2])
+        text = string(head[2])
         key = (head[1], raw[head.end() :])
         rest = self._rests.get(key)
         if rest is None:
             rest = self._whole(raw)
+            if rest[1]:
+                # The arguments of a tool call do not come twice.
+                return rest
             if len(self._rests) >= _MAX_CACHED:
                 self._rests.clear()
             self._rests[key] = rest
-        return _with_text(rest[0], text), rest[1]
+        return _with(rest[0], text), rest[1]
 
     def _whole(self, raw: str) -> _Piece:
         if raw[:1] != "(":
@@ -172,8 +175,8 @@ class TokenReader:
         """Read what the text after the message says, which is the same for all its pieces."""
         if metadata != self._metadata:
             found = literals.entries(metadata[2:-1] if metadata.startswith(", {") else "{}")
-            self._node = literals.optional_string(found.get("langgraph_node"))
-            namespace = literals.optional_string(found.get("langgraph_checkpoint_ns"))
+            self._node = optional_string(found.get("langgraph_node"))
+            namespace = optional_string(found.get("langgraph_checkpoint_ns"))
             self._namespace = _parent(namespace)
             self._metadata = metadata
 
@@ -211,13 +214,13 @@ def _parent(namespace: str) -> str:
     return namespace.rpartition("|")[0]
 
 
-def _with_text(like: Token, text: str) -> Token:
-    """The token with another text; `dataclasses.replace` takes three times as long."""
+def _with(like: Token, text: str, tool_calls: tuple[ToolCallPiece, ...] = ()) -> Token:
+    """The token with another text and tool calls; `dataclasses.replace` takes three times as long."""
     return Token(
         like.message_id,
         like.role,
         text,
-        like.tool_calls,
+        tool_calls,
         like.node,
         like.last,
         like.name,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import tracemalloc
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from server.runtime.literals import MAX_DEPTH, MAX_PARTS, Printed, value
@@ -36,6 +38,26 @@ def as_json(found: Any) -> Any:
 @given(VALUES)
 def test_what_python_prints_is_read_back(printed: Any) -> None:
     assert value(repr(printed)) == as_json(printed)
+
+
+@example("'", "\\n\ud800")
+@example('"', "\\x4€")
+@given(
+    st.sampled_from("'\""),
+    st.lists(
+        st.sampled_from(
+            ["\\", "\\x4", "\\u00e", "\\U0001f60", *"'\"ntrxuUN0189adf{}\n\r\t\0é€😀\ud800\u2028"]
+        )
+    ).map("".join),
+)
+def test_a_string_literal_has_the_value_that_python_gives_it(quote: str, inner: str) -> None:
+    text = f"{quote}{inner}{quote}"
+    found = value(text)
+    if not isinstance(found, Printed):
+        assert found == (ast.literal_eval(text) if "\\" in inner else inner)
+    elif quote not in (bare := re.sub(r"\\[\\'\"nrtxuU]", "", inner)) and "\\" not in bare:
+        with pytest.raises((ValueError, SyntaxError)):
+            ast.literal_eval(text)
 
 
 @pytest.mark.parametrize(
