@@ -6,7 +6,7 @@ the first event comes the delta from which the frame is reconstructed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from server.domain.journal.events import (
     EventKind,
@@ -20,7 +20,7 @@ from server.domain.journal.events import (
     UnreadFile,
     UpstreamFrame,
 )
-from server.domain.proposals.files import File, FileSet, NotAFile
+from server.domain.proposals.files import File, FileSet
 from server.domain.runs.runtime import Interpretation, UpstreamError
 from server.encoding.frame_delta import (
     FILES_PLACEHOLDER,
@@ -29,12 +29,12 @@ from server.encoding.frame_delta import (
     DeltaContext,
     Encoding,
 )
-from server.encoding.json_text import dump
 from server.runtime import graphs, jsontext
-from server.runtime.file_maps import file_entries, read_file
+from server.runtime.file_maps import file_entries
 from server.runtime.message_list import MessageList
 from server.runtime.poller import is_poll_summary, progress_text
-from server.runtime.todos import read_todos
+from server.runtime.run_files import RunFiles
+from server.runtime.todos import TodoList
 from server.runtime.tokens import TokenReader
 
 #: Values of `__interrupt__` that do not ask for input.
@@ -48,19 +48,15 @@ class Interpreter:
         self._deltas = DeltaContext()
         self._tokens = TokenReader()
         self._messages = MessageList()
-        self._files: dict[str, File] = {}
-        #: The last JSON text of each file, so that an unchanged file is not read again.
-        self._file_texts: dict[str, bytes] = {}
-        self._unread: dict[str, bytes] = {}
-        self._files_seen = False
-        self._todos: tuple[Todo, ...] | None = None
+        self._files = RunFiles()
+        self._todos = TodoList()
         self._extra: dict[str, bytes] = {}
         self._request: bytes | None = None
 
     @property
     def files(self) -> FileSet:
         """The files as of the last frame."""
-        return FileSet(dict(self._files), self._files_seen, dict(self._unread))
+        return self._files.current
 
     @property
     def awaiting_input(self) -> bool:
@@ -122,21 +118,16 @@ class Interpreter:
             if form is Encoding.STATE:
                 self._restore_state()
             else:
-                self._unread |= {unread.path: unread.json.encode() for unread in kind.unread_files}
-            for change in kind.files:
-                self._put(change.path, change.file)
-            self._files_seen = self._files_seen or bool(kind.files)
+                self._files.restore_unread(kind.unread_files)
+            self._files.restore(kind.files)
 
     def adopt(self, files: Mapping[str, File]) -> tuple[EventKind, ...]:
         """Apply the files of a state answer. Returns the events that record the change."""
-        unread = {path: file.content for path, file in files.items() if file.unreadable}
-        readable = {path: file for path, file in files.items() if not file.unreadable}
-        changes, new = self._difference(readable, unread.keys()), self._note_unread(unread)
-        self._files_seen = True
-        if not changes and not new:
+        changes, unread = self._files.adopt(files)
+        if not changes and not unread:
             return ()
         count = len(self._messages.messages)
-        return (StateUpdate(message_count=count, files=changes, unread_files=new),)
+        return (StateUpdate(message_count=count, files=changes, unread_files=unread),)
 
     def _uninterpreted(
         self, frame: bytes, event_type: str, reason: FrameReason, error: UpstreamError | None = None
@@ -168,8 +159,8 @@ class Interpreter:
         if files is not None:
             del rest["files"]
             if not polled:
-                changes, unread = self._read_files(files)
-                skeleton["files"] = _files_skeleton(self._unread)
+                changes, unread = self._files.read(files)
+                skeleton["files"] = self._files.skeleton()
 
         todos, extra, request = self._read_rest(rest)
         update = StateUpdate(messages, len(self._messages.messages), todos, changes, extra, unread)
@@ -184,65 +175,17 @@ class Interpreter:
         shows_files = files is not None and not polled
         return Interpretation(kinds, delta, polled=polled, shows_files=shows_files)
 
-    def _read_files(self, entries: dict[str, bytes]) -> tuple[tuple[FileChange, ...], tuple[UnreadFile, ...]]:
-        """Apply a whole file map: the changes, and the new entries that are not files."""
-        self._files_seen = True
-        files: dict[str, File] = {}
-        unread: dict[str, bytes] = {}
-        for path, text in entries.items():
-            if text == self._file_texts.get(path):
-                files[path] = self._files[path]
-            elif text != b"null":
-                try:
-                    files[path] = read_file(text)
-                except NotAFile:
-                    unread[path] = text
-        changes = self._difference(files, unread.keys())
-        self._file_texts = {path: entries[path] for path in files}
-        return changes, self._note_unread(unread)
-
-    def _note_unread(self, unread: dict[str, bytes]) -> tuple[UnreadFile, ...]:
-        """Replace the entries that are not files. Returns the new ones in path order."""
-        known, self._unread = self._unread, unread
-        return tuple(
-            UnreadFile(path, text.decode())
-            for path, text in sorted(unread.items())
-            if known.get(path) != text
-        )
-
-    def _difference(self, files: Mapping[str, File], unread: Collection[str]) -> tuple[FileChange, ...]:
-        """Replace the files by `files`. Returns the changes in path order. Files at `unread` paths stay."""
-        changes = []
-        for path in sorted(files.keys() | self._files.keys()):
-            old, new = self._files.get(path), files.get(path)
-            if old is new or old == new or (new is None and path in unread):
-                continue
-            self._put(path, new)
-            changes.append(FileChange(path, new, added=old is None))
-        return tuple(changes)
-
-    def _put(self, path: str, file: File | None) -> None:
-        self._file_texts.pop(path, None)
-        if file is None:
-            self._files.pop(path, None)
-        else:
-            self._files[path] = file
-
     def _read_rest(
         self, rest: dict[str, bytes]
     ) -> tuple[tuple[Todo, ...] | None, dict[str, str], str | None]:
         """Apply the other keys: the todos if they changed, the keys that changed, a new request."""
         request = self._read_request(rest.pop("__interrupt__", b"null"))
-        todos, complete = read_todos(rest.get("todos", b""))
-        if todos is not None and complete:
+        todos, complete = self._todos.read(rest.get("todos", b""))
+        if complete:
             del rest["todos"]
-        changed = todos if todos != self._todos else None
-        if changed is not None:
-            self._todos = changed
-
         extra = {key: text.decode() for key, text in rest.items() if self._extra.get(key) != text}
         self._extra.update(rest)
-        return changed, extra, request
+        return todos, extra, request
 
     def _read_request(self, text: bytes) -> str | None:
         """Apply the value of `__interrupt__`: the request if it is a new one. A state without one, which may
@@ -272,20 +215,8 @@ class Interpreter:
         if files is not None:
             del rest["files"]
         if has_files:
-            self._files_seen = True
-            self._unread = files or {}
+            self._files.restore_map(files or {})
         self._read_rest(rest)
-
-
-def _files_skeleton(unread: Mapping[str, bytes]) -> bytes:
-    if not unread:
-        return FILES_PLACEHOLDER
-    return (
-        b"{"
-        + MEMBERS_PLACEHOLDER
-        + b",".join(dump(path) + b":" + text for path, text in unread.items())
-        + b"}"
-    )
 
 
 def _error(top: Mapping[str, bytes]) -> UpstreamError:

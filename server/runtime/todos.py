@@ -6,7 +6,28 @@ from server.domain.journal.events import Todo
 from server.runtime import jsontext
 
 
-def read_todos(text: bytes) -> tuple[tuple[Todo, ...] | None, bool]:
+class TodoList:
+    """The todo list of a run, read from the `todos` value of each state frame."""
+
+    def __init__(self) -> None:
+        self._todos: tuple[Todo, ...] | None = None
+        #: The last value, so that an unchanged one is not read again, and whether it was all read.
+        self._text = b""
+        self._complete = False
+
+    def read(self, text: bytes) -> tuple[tuple[Todo, ...] | None, bool]:
+        """Apply the next value. Returns the todos if they changed, and whether they are all of the value."""
+        if text == self._text:
+            return None, self._complete
+        todos, complete = _read(text)
+        changed = todos if todos != self._todos else None
+        if changed is not None:
+            self._todos = changed
+        self._text, self._complete = text, complete
+        return changed, complete
+
+
+def _read(text: bytes) -> tuple[tuple[Todo, ...] | None, bool]:
     """The todos, None when the value is not a todo list; and whether they are all of the value."""
     items = jsontext.items(text) if text[:1] == b"[" else None
     if items is None:
