@@ -60,7 +60,8 @@ _IDEO_COMPLETE=fish_source ideo | source     # fish: ~/.config/fish/completions/
 _SETTINGS = """# Settings
 
 Settings are environment variables. The hub checks all of them at start, reports every mistake at once, and
-exits with 2. Written from `server/settings.py` by `tools/docs.py`.
+exits with 2. What the address of the database may contain is on [a page of its own](database-address.md).
+Written from `server/settings.py` by `tools/docs.py`.
 
 """
 _CLIENT_SETTINGS = """
