@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     run_max_duration_s: Seconds = Field(1800.0, alias="IDEO_RUN_MAX_DURATION_S")
     """seconds after which a run fails"""
     run_idle_s: Seconds = Field(120.0, alias="IDEO_RUN_IDLE_S")
-    """seconds of silence after which the runtime is asked how a run stands"""
+    """seconds of silence after which the runtime is asked for the state of a run"""
     run_silent_s: Seconds = Field(600.0, alias="IDEO_RUN_SILENT_S")
     """seconds without a frame on an open connection after which a run fails if the runtime reports it as
     completed and shows no files; must exceed the longest quiet step of an agent"""

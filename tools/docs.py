@@ -6,6 +6,7 @@ and fails when a page is stale or a link is broken.
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
@@ -13,33 +14,54 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from google.protobuf.descriptor_pb2 import (
-    DescriptorProto,
-    FieldDescriptorProto,
-    FileDescriptorProto,
-    FileDescriptorSet,
-)
+import click
 from pydantic import BaseModel
 
+from server.cli.main import main as commands
 from server.observability.metrics import COUNTERS, GAUGES, HISTOGRAMS, PREFIX, SOCKETS
 from server.setting_names import RENAMED
 from server.setting_sources import SECRETS
 from server.settings import ClientSettings, Settings
+from tools.contract_pages import events_page, grpc_page
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-PROTO = ROOT / "proto"
-CONTRACT = PROTO / "ide_orchestrator" / "v1" / "event.proto"
+_COMMANDS = """# Commands
 
-_EVENTS = """# Events
+The command is `ideo`, or `ide-orchestrator`. Every command has `--help`. Written from `server/cli/main.py`
+by `tools/docs.py`.
+"""
+_ABOUT_COMMANDS = r"""
+## Exit codes
 
-What a thread's journal holds and every transport delivers: binary over gRPC and `ideo.v1.proto`, as
-proto-JSON over `ideo.v1`, SSE and pages. Written from `event.proto` by `tools/docs.py`.
+| code | meaning |
+|---|---|
+| 0 | success |
+| 1 | something failed; for `refine`, `watch` and `dev --once`: the run did not complete |
+| 2 | wrong arguments or settings |
+| 4 | no token, or one that the hub does not accept |
+| 5 | the hub or the database cannot be reached |
+| 130 | stopped by Ctrl-C |
+
+Messages for people are on standard error and begin with `ideo:`. What a command is asked for is on standard
+output, with `--json` one JSON text per line. Text of models, files and users is shown with escapes where a
+terminal would obey it.
+
+## Shell completion
+
+In the shell's configuration, with `ideo` on the path (in a clone: `export PATH="$PWD/.venv/bin:$PATH"`):
+
+```sh
+eval "$(_IDEO_COMPLETE=bash_source ideo)"    # bash: ~/.bashrc
+eval "$(_IDEO_COMPLETE=zsh_source ideo)"     # zsh: ~/.zshrc
+_IDEO_COMPLETE=fish_source ideo | source     # fish: ~/.config/fish/completions/ideo.fish
+```
 """
 _SETTINGS = """# Settings
 
 Settings are environment variables. The hub checks all of them at start, reports every mistake at once, and
-exits with 2. Written from `server/settings.py` by `tools/docs.py`.
+exits with 2. What the address of the database may contain is on [a page of its own](database-address.md).
+Written from `server/settings.py` by `tools/docs.py`.
 
 """
 _CLIENT_SETTINGS = """
@@ -86,54 +108,25 @@ Why the hub is built as it is: one page per decision.
 """
 
 
-def read_descriptor(proto: Path) -> FileDescriptorProto:
-    """The descriptor of a file of the contract, with its comments."""
-    with TemporaryDirectory(prefix="descriptors-") as made:
-        out = Path(made, "descriptors")
-        command = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={PROTO}", str(proto)]
-        options = ["--include_source_info", f"--descriptor_set_out={out}"]
-        subprocess.run([*command, *options], check=True)
-        return FileDescriptorSet.FromString(out.read_bytes()).file[0]
+def commands_page() -> str:
+    """The page of the commands and their options, in the order of the module."""
+    lines = []
+    for command in commands.commands.values():
+        about = inspect.cleandoc(command.help or "")
+        pieces = command.collect_usage_pieces(click.Context(command))
+        usage = " ".join([f"ideo {command.name}", *pieces])
+        lines += [f"\n## ideo {command.name}\n", f"`{usage}`\n", about]
+        options = [option for option in command.params if isinstance(option, click.Option)]
+        lines += ["\n| option | meaning |", "|---|---|"] if options else []
+        lines += [option_row(option, command) for option in options]
+    return "\n".join([_COMMANDS, *lines]) + "\n" + _ABOUT_COMMANDS
 
 
-def type_of(field: FieldDescriptorProto, message: DescriptorProto, package: str) -> str:
-    """A field's type as the contract writes it."""
-    kinds = FieldDescriptorProto.Type
-    name = field.type_name.removeprefix(f".{package}.").removeprefix(".")
-    name = name or kinds.Name(field.type).removeprefix("TYPE_").lower()
-    for nested in message.nested_type:
-        if nested.options.map_entry and field.type_name.endswith(f".{message.name}.{nested.name}"):
-            key, value = (type_of(part, nested, package) for part in nested.field)
-            return f"map<{key}, {value}>"
-    if field.proto3_optional:
-        return f"optional {name}"
-    return f"repeated {name}" if field.label == FieldDescriptorProto.LABEL_REPEATED else name
-
-
-def events_page() -> str:
-    """The page of the contract's messages and enums of events, in the order of the file."""
-    file = read_descriptor(CONTRACT)
-    places = {tuple(place.path): place for place in file.source_code_info.location}
-
-    def comment(*path: int) -> str:
-        return " ".join(places[path].leading_comments.split())
-
-    sections: list[tuple[int, list[str]]] = []
-    messages, enums = file.MESSAGE_TYPE_FIELD_NUMBER, file.ENUM_TYPE_FIELD_NUMBER
-    for at, message in enumerate(file.message_type):
-        lines = [f"\n## {message.name}\n", comment(messages, at), ""]
-        if message.field:
-            lines.append("| field | type | meaning |\n|---|---|---|")
-        for index, field in enumerate(message.field):
-            meaning = comment(messages, at, message.FIELD_FIELD_NUMBER, index)
-            lines.append(f"| `{field.name}` | {type_of(field, message, file.package)} | {meaning} |")
-        sections.append((places[messages, at].span[0], lines))
-    for at, enum in enumerate(file.enum_type):
-        lines = [f"\n## {enum.name} (one of)\n", comment(enums, at), "", "| value | meaning |\n|---|---|"]
-        for index, value in enumerate(enum.value):
-            lines.append(f"| `{value.name}` | {comment(enums, at, enum.VALUE_FIELD_NUMBER, index)} |")
-        sections.append((places[enums, at].span[0], lines))
-    return "\n".join([_EVENTS, *(line for _, lines in sorted(sections) for line in lines)]) + "\n"
+def option_row(option: click.Option, command: click.Command) -> str:
+    """The row of an option, as `--help` shows it."""
+    record = option.get_help_record(click.Context(command))
+    name, meaning = record if record is not None else ("", "")
+    return f"| `{name}` | {' '.join(meaning.split())} |"
 
 
 def decisions_page() -> str:
@@ -205,7 +198,9 @@ def pages() -> dict[Path, str]:
     """The text of each generated page."""
     reference = DOCS / "reference"
     return {
+        reference / "commands.md": commands_page(),
         reference / "events.md": events_page(),
+        reference / "grpc.md": grpc_page(),
         reference / "metrics.md": metrics_page(),
         reference / "settings.md": settings_page(),
         DOCS / "adr" / "index.md": decisions_page(),

@@ -118,6 +118,42 @@ async def test_the_loop_with_fetch_in_node(breaking: Breaking, tmp_path: Path) -
     assert [int(line) for line in output.split()] == ALL
 
 
+@pytest.mark.skipif(NODE is None, reason="there is no Node")
+async def test_the_view_of_a_run_has_the_files_and_messages_that_its_drafts_became(
+    breaking: Breaking, tmp_path: Path
+) -> None:
+    assert NODE is not None
+    script = tmp_path / "view.mjs"
+    script.write_text(
+        "\n".join(blocks("connect-from-a-browser.md", "js") + blocks("show-a-run.md", "js"))
+        + """
+const { HUB, THREAD, TOKEN } = process.env;
+const view = createView();
+const written = new Map();
+await followByFetch(HUB, async () => TOKEN, THREAD, (event) => {
+  for (const [id, { text }] of view.drafts) written.set(id, text);
+  apply(view, event);
+});
+const files = Object.fromEntries(view.files);
+const textOf = (id) => view.messages.find((each) => each.id === id).text ?? "";
+const differing = [...written].filter(([id, text]) => textOf(id) !== text);
+console.log(JSON.stringify({ files, differing, drafts: view.drafts.size, end: view.end, todos: view.todos }));
+"""
+    )
+    token = breaking.hub.token()
+    view = json.loads(
+        await output_of(NODE, str(script), HUB=breaking.address, THREAD=breaking.thread, TOKEN=token)
+    )
+    async with breaking.hub.client() as client:
+        refinement = await client.call("GET", f"/api/refinements/{breaking.thread}")
+        proposal = await client.call("GET", f"/api/proposals/{refinement['proposal_id']}")
+    stored = {path: "\n".join(file["content"]) for path, file in proposal["generated_files"].items()}
+    assert view["files"] == stored != {}
+    assert (view["differing"], view["drafts"]) == ([], 0)
+    assert view["end"]["outcome"] == "OUTCOME_COMPLETED"
+    assert [todo["status"] for todo in view["todos"]] == ["completed", "completed"]
+
+
 @pytest.mark.skipif(BROWSER is None, reason="there is no Chromium")
 async def test_the_loops_in_a_browser_on_another_origin(breaking: Breaking, tmp_path: Path) -> None:
     given = json.dumps([breaking.address, breaking.hub.token(), breaking.thread])

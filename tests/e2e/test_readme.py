@@ -1,4 +1,4 @@
-"""The commands of README.md and of the tutorial, pasted into a shell beside a running `ideo dev`."""
+"""The commands of README.md, the tutorial and the page on transports, pasted beside `ideo dev`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,9 @@ def commands() -> str:
     return "\n".join(line for line in lines if not line.startswith("export "))
 
 
-def tutorial_commands() -> str:
-    """The tutorial's lines, without those of the first terminal and the export that has no token."""
-    blocks = re.findall(
-        r"^```sh\n(.*?)^```", (ROOT / "docs" / "tutorial.md").read_text(), re.MULTILINE | re.DOTALL
-    )
+def commands_of(page: str) -> str:
+    """The shell lines of a page, without those of the first terminal and the export that has no token."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs" / page).read_text(), re.MULTILINE | re.DOTALL)
     return "\n".join(block for block in blocks if not block.startswith(("make run", "export ")))
 
 
@@ -57,21 +55,32 @@ async def pasted(script: str, folder: Path) -> str:
 
 @pytest.mark.timeout(300)
 async def test_what_the_tutorial_says_works_when_it_is_pasted(tmp_path: Path) -> None:
-    output = await pasted(tutorial_commands().replace("speed=0.1", "speed=3"), tmp_path)
+    output = await pasted(commands_of("tutorial.md").replace("speed=0.1", "speed=3"), tmp_path)
     assert re.search(r" 1 run [0-9a-f-]+ started\n", output)
     assert output.count("completed, 2 files") == 2
-    assert '"status":"completed"' in output
-    assert '"secret":' in output
+    assert '"status": "completed"' in output
+    assert '"secret": "ideo_share_' in output
 
 
 @pytest.mark.timeout(300)
 async def test_what_the_readme_says_works_when_it_is_pasted(tmp_path: Path) -> None:
-    assert "http://127.0.0.1:50051" in commands()
     output = await pasted(commands(), tmp_path)
+    assert re.search(r" 1 run [0-9a-f-]+ started\n", output)
+    assert "completed, 2 files, 52 events" in output
+    assert "/THE_SPEC/constitution.md (6 lines)" in output
+
+
+@pytest.mark.timeout(300)
+async def test_what_the_page_on_transports_says_works_when_it_is_pasted(tmp_path: Path) -> None:
+    script = commands_of("howto/try-each-transport.md")
+    assert "http://127.0.0.1:50051" in script
+    output = await pasted(script, tmp_path)
     assert '"status":"processing"' in output
-    assert "event: terminal" in output
+    assert output.count("event: terminal") == 2
     assert re.search(r"Connection closed: 1000", output)
     assert re.search(r'^\{"batch": *\{"events"', output, re.MULTILINE)
+    assert '"complete": true' in output
+    assert '"ticket":' in output
     assert output.index('"generated_files": {') > output.index('"outcome": "OUTCOME_COMPLETED"')
     assert "completed, 2 files, 52 events" in output
-    assert '"outcome": "OUTCOME_COMPLETED"' in output
+    assert output.count('"outcome": "OUTCOME_COMPLETED"') == 2

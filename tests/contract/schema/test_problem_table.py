@@ -25,7 +25,7 @@ from server.wire.problems import (
 ROWS = [*PROBLEMS.values(), INTERNAL]
 ROOT = Path(__file__).parents[3]
 PROTO = ROOT / "proto" / "ide_orchestrator" / "v1" / "problem.proto"
-REFERENCE = ROOT / "docs" / "reference" / "http.md"
+REFERENCE = ROOT / "docs" / "reference"
 
 EXAMPLES: list[HubError] = [
     errors.InvalidArgument({"user_prompt": "is missing", "colour\ud800": "is not a field of this request"}),
@@ -83,7 +83,7 @@ def test_a_row_is_well_formed(row: Problem) -> None:
 def test_the_reference_lists_every_code_with_its_statuses() -> None:
     expected = {row.code: (row.http, code_pb2.Code.Name(row.grpc)) for row in ROWS}
     expected |= {code: (status, "none") for code, status in HTTP_ONLY.items()}
-    section = REFERENCE.read_text().partition("\n## Errors\n")[2].partition("\n## ")[0]
+    section = (REFERENCE / "http.md").read_text().partition("\n## Errors\n")[2].partition("\n## ")[0]
     listed = [
         (code, (int(cells[2].split()[0].strip(",")), cells[3].split()[0].strip(",")))
         for line in section.splitlines()
@@ -95,7 +95,7 @@ def test_the_reference_lists_every_code_with_its_statuses() -> None:
 
 
 def test_the_reference_lists_every_close_code() -> None:
-    section = REFERENCE.read_text().partition("| close | meaning |")[2].partition("\n\n")[0]
+    section = (REFERENCE / "streams.md").read_text().partition("| close | meaning |")[2].partition("\n\n")[0]
     listed = [int(code) for line in section.splitlines() for code in re.findall(r"\d{4}", line.split("|")[1])]
     closes = {CLOSE_DONE, CLOSE_SLOW_READER, *(row.close for row in ROWS if row.close is not None)}
     assert sorted(listed) == sorted({close.code for close in closes})

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from server.addresses.postgres import parse_address
 from server.addresses.postgres_parameters import DRIVER, ONLY, OWN, PLACES, REFUSED, AddressError
 
-PAGE = (Path(__file__).parents[3] / "docs" / "howto" / "operate.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "database-address.md").read_text()
 #: One value of each parameter that is accepted.
 VALUES = {
     "host": "db.example.com",
