@@ -164,7 +164,9 @@ async def test_the_loops_in_a_browser_on_another_origin(breaking: Breaking, tmp_
         "  found[name] = [];\n"
         "  await loop(hub, async () => token, thread, ({ seq }) => found[name].push(seq));\n"
         "});\n"
-        "Promise.all(all).then(() => found, String).then((body) =>\n"
+        # A page that has everything, and is loaded again.
+        "const after = () => followEvents(hub, async () => token, thread, () => (found.again = true), 52);\n"
+        "Promise.all(all).then(after).then(() => found, String).then((body) =>\n"
         '  fetch("/result", { method: "POST", body: JSON.stringify(body) }));\n'
     )
     async with page_of(script) as (address, result):
