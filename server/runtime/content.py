@@ -62,7 +62,7 @@ def read_content(content: Any, *, has_calls: bool = True) -> tuple[str, tuple[Co
             if block.get("type") == "text" and type(block.get("text")) is str:
                 text += block["text"]
             parts += _parts(block, has_calls)
-        else:
+        elif block is not None:
             parts.append(ContentPart(OtherContent("", json_text(block))))
     return text, tuple(parts)
 
