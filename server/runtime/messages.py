@@ -12,7 +12,8 @@ from typing import Any
 from server.domain.journal.content import ContentPart, OtherContent
 from server.domain.journal.events import AgentMessage, InvalidToolCall, Role, TokenUsage, ToolCall
 from server.runtime import jsontext, literals, printed
-from server.runtime.content import extra_parts, read_content
+from server.runtime.beside_content import parts_beside
+from server.runtime.content import CALLS, read_content
 from server.runtime.literals import Printed
 
 #: The framework's class names, without the `Chunk` of a piece, and the role words of JSON messages.
@@ -79,7 +80,7 @@ def read_message(word: str, members: Mapping[str, Any], *, complete: bool = True
         name=name,
         tool_call_id=_text(members.get("tool_call_id")),
         uninterpreted=not complete,
-        parts=extra_parts(members.get("additional_kwargs")) + parts,
+        parts=parts_beside(members.get("additional_kwargs")) + parts,
         invalid_tool_calls=odd + tuple(map(_invalid_call, _elements(members.get("invalid_tool_calls")))),
         status=_text(members.get("status")) if role is Role.TOOL else "",
         usage=_usage(members.get("usage_metadata")),
@@ -172,9 +173,7 @@ def _tool_calls(
                 _written(block.get("args", block.get("input"))),
             )
             for block in content
-            if isinstance(block, dict)
-            and block.get("type") in ("tool_use", "tool_call")
-            and _text(block.get("name"))
+            if isinstance(block, dict) and block.get("type") in CALLS and _text(block.get("name"))
         ]
     return tuple(calls), tuple(odd)
 

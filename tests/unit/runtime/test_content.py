@@ -30,15 +30,9 @@ from server.domain.journal.events import (
     ToolCallPiece,
 )
 from server.runtime.frames import Interpreter
-from tests.unit.runtime.printed_messages import read_list, recorded, token_frame
+from tests.unit.runtime.printed_messages import message_of, read_list, recorded, token_frame
 
 HI = Media("image", "image/png", data=b"hi", size_bytes=2, sha256=sha256(b"hi").hexdigest())
-
-
-def message_of(**members: Any) -> AgentMessage:
-    """A message of the model, printed."""
-    (message,) = read_list(f"AIMessage({', '.join(f'{key}={value!r}' for key, value in members.items())})")
-    return message
 
 
 def part_of(block: Any) -> ContentKind:
@@ -70,7 +64,32 @@ def test_the_text_is_the_frameworks_own(case: dict[str, str]) -> None:
             {"type": "reasoning_content", "reasoning_content": {"text": "r", "signature": "s"}},
             Thinking("r", "s"),
         ),
+        ({"type": "reasoning", "summary": [], "content": [{"text": "r"}]}, Thinking("r")),
+        ({"type": "reasoning", "summary": [{"text": "s"}], "content": [{"text": "r"}]}, Thinking("s\n\nr")),
+        (
+            {"type": "reasoning", "summary": [], "content": [{"text": "r"}], "encrypted_content": "x"},
+            Thinking("r", redacted="x"),
+        ),
+        ({"type": "reasoning", "summary": ["a", {"text": "b"}]}, Thinking("a\n\nb")),
+        ({"type": "reasoning", "summary": "s"}, Thinking("s")),
+        ({"type": "reasoning", "text": "r"}, Thinking("r")),
+        ({"type": "reasoning", "thinking": "r", "reasoning": "r"}, Thinking("r")),
+        ({"type": "reasoning", "id": "rs_1", "summary": []}, Thinking()),
+        ({"type": "thinking", "text": "t"}, Thinking("t")),
+        ({"type": "thinking", "thinking": [{"type": "text", "text": "a"}, {"text": "b"}]}, Thinking("ab")),
+        ({"type": "redacted_thinking", "thinking": "t"}, Thinking("t")),
+        ({"type": "reasoning_content", "reasoning_content": "r"}, Thinking("r")),
+        (
+            {
+                "type": "reasoning_content",
+                "reasoningContent": {"reasoningText": {"text": "r", "signature": "s"}},
+            },
+            Thinking("r", "s"),
+        ),
+        ({"type": "reasoning", "reasoning": None, "extras": {"k": "v"}}, None),
+        ({"type": "reasoning", "summary": 3}, None),
         ({"type": "refusal", "refusal": "no"}, Refusal("no")),
+        ({"type": "refusal", "text": "no"}, None),
         ({"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}, HI),
         (
             {"type": "image_url", "image_url": "https://a.example/p"},
@@ -102,6 +121,16 @@ def test_the_text_is_the_frameworks_own(case: dict[str, str]) -> None:
             ServerToolCall("s", "code", ""),
         ),
         (
+            {"type": "server_tool_use", "id": "s", "tool": "t", "arguments": {"q": "a"}},
+            ServerToolCall("s", "t", '{"q": "a"}'),
+        ),
+        ({"type": "server_tool_use", "do": "x"}, None),
+        (
+            {"type": "server_tool_result", "tool_call_id": "s", "result": "r"},
+            ServerToolResult("s", "", '"r"'),
+        ),
+        ({"type": "server_tool_result", "found": "x"}, None),
+        (
             {"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"url": "u"}]},
             ServerToolResult("s", "", '[{"url": "u"}]'),
         ),
@@ -125,6 +154,8 @@ def test_the_text_is_the_frameworks_own(case: dict[str, str]) -> None:
         ({"type": "thinking", "thinking": 3}, None),
         ({"type": "redacted_thinking"}, None),
         ({"type": "non_standard", "value": {"a": 1}}, None),
+        ({"type": "tool_use", "id": "c", "input": {}}, None),
+        ({"type": "function_call", "name": "f", "arguments": "{}"}, None),
         ({"type": "text", "text": None}, None),
         ({"text": "without a type"}, None),
         ({}, None),
@@ -133,6 +164,12 @@ def test_the_text_is_the_frameworks_own(case: dict[str, str]) -> None:
 def test_a_block_that_is_not_text_has_its_kind(block: dict[str, Any], kind: ContentKind | None) -> None:
     other = OtherContent(block.get("type", ""), json.dumps(block))
     assert part_of(block) == (other if kind is None else kind)
+
+
+def test_what_a_text_has_beside_it_is_a_part_without_its_id() -> None:
+    block = {"type": "text", "text": "", "id": "msg_1", "index": 0, "extras": {"signature": "s"}}
+    assert part_of(block) == OtherContent("text", '{"extras": {"signature": "s"}}')
+    assert message_of(content=[{"type": "text", "text": "a", "id": "m", "annotations": []}]).parts == ()
 
 
 def test_the_sources_of_a_text_are_beside_it() -> None:
@@ -162,6 +199,77 @@ def test_a_part_has_the_name_of_its_block() -> None:
 def test_thoughts_and_a_refusal_beside_the_content_are_parts() -> None:
     message = message_of(content="x", additional_kwargs={"reasoning_content": "r", "refusal": "no"})
     assert (message.text, message.parts) == ("x", (ContentPart(Thinking("r")), ContentPart(Refusal("no"))))
+
+
+@pytest.mark.parametrize(
+    ("beside", "parts"),
+    [
+        ({"reasoning": "r"}, [ContentPart(Thinking("r"))]),
+        ({"reasoning": {"summary": [{"index": 0, "text": "r"}]}}, [ContentPart(Thinking("r"))]),
+        ({"reasoning": {"id": "rs", "summary": ["r"]}}, [ContentPart(Thinking("r"), extra='{"id": "rs"}')]),
+        ({"reasoning": {"content": [{"text": "r"}]}}, [ContentPart(Thinking("r"))]),
+        ({"reasoning": ["a", {"text": "b"}]}, [ContentPart(Thinking("a")), ContentPart(Thinking("b"))]),
+        ({"reasoning": {"odd": "x"}}, [ContentPart(OtherContent("reasoning", '{"odd": "x"}'))]),
+        ({"reasoning": 5}, [ContentPart(OtherContent("reasoning", "5"))]),
+        ({"reasoning": None, "refusal": "", "audio": None, "citations": []}, []),
+        ({"reasoning_content": [{"type": "text", "text": "r"}]}, [ContentPart(Thinking("r"))]),
+        ({"thinking": {"text": "t", "signature": "s"}}, [ContentPart(Thinking("t", "s"))]),
+        ({"thinking": "t"}, [ContentPart(Thinking("t"))]),
+        (
+            {
+                "reasoning": "ab",
+                "reasoning_details": [
+                    {"type": "reasoning.text", "text": "a", "signature": "s", "index": 0},
+                    {"type": "reasoning.summary", "summary": "b"},
+                    {"type": "reasoning.encrypted", "data": "x"},
+                ],
+            },
+            [
+                ContentPart(Thinking("a", "s"), "reasoning_details.0"),
+                ContentPart(Thinking("b")),
+                ContentPart(Thinking(redacted="x")),
+            ],
+        ),
+        ({"reasoning_content": "r", "reasoning": "r"}, [ContentPart(Thinking("r"))]),
+        (
+            {"reasoning_content": "r", "reasoning": "q"},
+            [ContentPart(Thinking("r")), ContentPart(Thinking("q"))],
+        ),
+        (
+            {"annotations": [{"type": "url_citation", "url_citation": {"url": "u", "title": "t"}}]},
+            [
+                ContentPart(
+                    Citation(
+                        "u", "t", "", '{"type": "url_citation", "url_citation": {"url": "u", "title": "t"}}'
+                    )
+                )
+            ],
+        ),
+        (
+            {"citations": ["https://a.example/", "[1]"]},
+            [
+                ContentPart(Citation("https://a.example/", "", "", '"https://a.example/"')),
+                ContentPart(OtherContent("citation", '"[1]"')),
+            ],
+        ),
+        (
+            {"audio": {"id": "a1", "transcript": "said"}},
+            [ContentPart(Media("audio", file_id="a1"), extra='{"transcript": "said"}')],
+        ),
+        (
+            {"audio": {"data": "not Base64"}},
+            [ContentPart(OtherContent("audio", '{"data": "not Base64", "type": "audio"}'))],
+        ),
+        ({"tool_calls": [{"id": "c"}], "odd": "x"}, []),
+    ],
+)
+def test_what_is_beside_the_content_of_a_message_and_its_pieces_has_its_kind(
+    beside: dict[str, Any], parts: list[ContentPart]
+) -> None:
+    assert message_of(content="x", additional_kwargs=beside).parts == tuple(parts)
+    raw = f"(AIMessageChunk(content='x', additional_kwargs={beside!r}), {{}})"
+    (token,) = Interpreter().interpret(token_frame(raw)).kinds
+    assert token == Token("", Role.AI, "x", parts=tuple(parts))
 
 
 def test_a_block_that_cannot_be_read_costs_itself() -> None:
@@ -211,88 +319,6 @@ def test_a_call_that_could_not_be_parsed_and_a_tools_error_are_visible() -> None
     (token,) = Interpreter().interpret(token_frame(raw)).kinds
     assert isinstance(token, Token)
     assert token.status == "error"
-
-
-CALL = "{'name': 'g', 'args': {'a': 1}, 'id': 'c2'}"
-READ = ToolCall("c2", "g", '{"a": 1}')
-
-
-@pytest.mark.parametrize(
-    ("listed", "calls", "invalid"),
-    [
-        (f"[5, {CALL}]", [READ], [InvalidToolCall("", "", "5", "")]),
-        (f"[{CALL}, None]", [READ], []),
-        (f"['x', {CALL}]", [READ], [InvalidToolCall("", "", "x", "")]),
-        (f"[[{CALL}], {CALL}]", [READ], [InvalidToolCall("", "", f"[{CALL}]".replace("'", '"'), "")]),
-        (f"[<Odd>, {CALL}]", [READ], [InvalidToolCall("", "", "<Odd>", "")]),
-        (
-            f"[{{'name': 'n', 'args': None, 'id': None}}, {CALL}]",
-            [ToolCall("", "n", ""), READ],
-            [],
-        ),
-        (
-            f"[{{'name': <N>, 'args': [1], 'id': 7}}, {CALL}]",
-            [ToolCall("7", "<N>", "[1]"), READ],
-            [],
-        ),
-        (f"[{{}}, {CALL}]", [ToolCall("", "", "{}"), READ], []),
-        ("5", [], [InvalidToolCall("", "", "5", "")]),
-        ("<Odd>", [], [InvalidToolCall("", "", "<Odd>", "")]),
-        (CALL, [READ], []),
-        ("None", [], []),
-    ],
-)
-def test_an_odd_tool_call_costs_itself(
-    listed: str, calls: list[ToolCall], invalid: list[InvalidToolCall]
-) -> None:
-    found = read_list(f"AIMessage(content='t', id='a', tool_calls={listed})", "AIMessage(content='z')")
-    assert found == [
-        AgentMessage("a", Role.AI, "t", tuple(calls), invalid_tool_calls=tuple(invalid)),
-        AgentMessage(role=Role.AI, text="z"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("listed", "invalid"),
-    [
-        (
-            "[{'name': 'n', 'args': '{', 'id': 'i', 'error': ValueError('E')}]",
-            ("i", "n", "{", "ValueError('E')"),
-        ),
-        (
-            "[{'name': <N>, 'args': <A it>, 'id': 'i', 'error': {'at': 1}}]",
-            ("i", "<N>", "<A it>", '{"at": 1}'),
-        ),
-        ("[None, 'broken']", ("", "", "broken", "")),
-        ("<Odd>", ("", "", "<Odd>", "")),
-    ],
-)
-def test_an_invalid_tool_call_has_what_it_says_in_whatever_form(
-    listed: str, invalid: tuple[str, str, str, str]
-) -> None:
-    (message,) = read_list(f"AIMessage(content='', invalid_tool_calls={listed})")
-    assert message == AgentMessage(role=Role.AI, invalid_tool_calls=(InvalidToolCall(*invalid),))
-
-
-def test_a_message_whose_content_is_none_is_a_message_without_text() -> None:
-    assert read_list("HumanMessage(content=None, id='1')", "AIMessage(content=[None, 'a'], id='2')") == [
-        AgentMessage("1", Role.HUMAN),
-        AgentMessage("2", Role.AI, "a"),
-    ]
-
-
-@pytest.mark.parametrize("usage", ["<Odd>", "5", "[1]", "{'input_tokens': <Odd>}"])
-def test_a_usage_that_cannot_be_read_costs_itself(usage: str) -> None:
-    (message,) = read_list(f"AIMessage(content='x', id='a', usage_metadata={usage})")
-    assert message == AgentMessage("a", Role.AI, "x", usage=TokenUsage() if "{" in usage else None)
-
-
-def test_an_odd_piece_of_a_tool_call_costs_itself() -> None:
-    chunk = "{'name': 'f', 'args': '{', 'id': 'c', 'index': 0}"
-    raw = f"(AIMessageChunk(content='t', id='m', tool_call_chunks=[5, {chunk}]), {{}})"
-    (token,) = Interpreter().interpret(token_frame(raw)).kinds
-    calls = (ToolCallPiece(0, "c", "f", "{"),)
-    assert token == Token("m", Role.AI, "t", calls, uninterpreted=True)
 
 
 def test_a_message_has_its_usage() -> None:
