@@ -17,14 +17,15 @@ from server.domain.journal.content import (
     Refusal,
     ServerToolCall,
     ServerToolResult,
-    Thinking,
 )
+from server.runtime.blocks import Block
 from server.runtime.literals import Printed, json_text
 from server.runtime.media import read_media
 from server.runtime.printed import Unreadable
+from server.runtime.thoughts import read_thoughts
 
-Block = Mapping[str, Any]
-
+#: Blocks that are tool calls themselves where the message lists none.
+CALLS = ("tool_use", "tool_call")
 #: Blocks that only repeat the message's tool calls.
 CALL_BLOCKS = frozenset(
     {
@@ -62,129 +63,128 @@ def read_content(content: Any, *, has_calls: bool = True) -> tuple[str, tuple[Co
             if block.get("type") == "text" and type(block.get("text")) is str:
                 text += block["text"]
             parts += _parts(block, has_calls)
-        else:
+        elif block is not None:
             parts.append(ContentPart(OtherContent("", json_text(block))))
     return text, tuple(parts)
 
 
-def extra_parts(additional: Any) -> tuple[ContentPart, ...]:
-    """The parts that a message has beside its content: thoughts and a refusal of some providers."""
-    if not isinstance(additional, dict):
-        return ()
-    kinds: list[ContentKind] = []
-    if _word(additional.get("reasoning_content")):
-        kinds.append(Thinking(additional["reasoning_content"]))
-    if _word(additional.get("refusal")):
-        kinds.append(Refusal(additional["refusal"]))
-    return tuple(map(ContentPart, kinds))
-
-
-def _parts(block: dict[str, Any], has_calls: bool) -> Iterator[ContentPart]:
+def _parts(members: dict[str, Any], has_calls: bool) -> Iterator[ContentPart]:
     """The parts of a block: what is not text in it."""
-    kind = block.get("type")
+    kind = members.get("type")
     word = kind if isinstance(kind, str) else ""
-    number = block.get("index")
+    number = members.get("index")
     name = str(number) if type(number) in (int, str) else ""
-    if word == "text" and type(block.get("text")) is str:
-        for key in ("annotations", "citations"):
-            cited = block.get(key)
-            for source in cited if isinstance(cited, list) else ():
-                yield ContentPart(_citation(source), name)
-    elif word not in CALL_BLOCKS or (word == "input_json_delta" and not has_calls):
-        form = _FORMS.get(word)
-        if form is None and word.endswith("_tool_result"):
-            form = _server_tool_result
-        read = form(block) if form is not None else None
-        yield ContentPart(OtherContent(word, json_text(block)) if read is None else read, name)
+    if word == "text" and type(members.get("text")) is str:
+        yield from _beside_text(members, name)
+    elif not (word in CALL_BLOCKS and (has_calls or (word in CALLS and _word(members.get("name"))))):
+        yield read_block(word, members, name)
+
+
+def _beside_text(members: dict[str, Any], name: str) -> Iterator[ContentPart]:
+    """What a text has beside it: its sources, and members such as a signature. Its id says nothing."""
+    block = Block(members)
+    for key in ("annotations", "citations"):
+        if isinstance(members.get(key), list):
+            for source in block.take(members, key):
+                yield ContentPart(read_source(source), name)
+    rest = block.rest("type", "text", "id", *(["index"] if name else []))
+    if rest:
+        yield ContentPart(OtherContent("text", rest), name)
+
+
+def read_block(word: str, members: Mapping[str, Any], name: str = "") -> ContentPart:
+    """The part of a block of the type `word`. What its reader does not take is beside it."""
+    block = Block(members)
+    form = _FORMS.get(word)
+    known = ["index"] if name else []
+    if form is not None:
+        known.append("type")
+    # The type of another result says which tool it is of.
+    elif word.endswith("_tool_result"):
+        form = _server_tool_result
+    kind = form(block) if form is not None else None
+    if kind is None or block.untouched:
+        return ContentPart(OtherContent(word, json_text(members)), name)
+    return ContentPart(kind, name, block.rest(*known))
+
+
+def _refusal(block: Block) -> ContentKind | None:
+    text = block.members.get("refusal")
+    return Refusal(block.take(block.members, "refusal")) if type(text) is str else None
+
+
+def read_source(source: Any) -> ContentKind:
+    """A source of the text: an object, or its URL."""
+    if isinstance(source, str) and "://" in source:
+        return Citation(source, "", "", json_text(source))
+    if not isinstance(source, dict):
+        return OtherContent("citation", json_text(source))
+    inner = source.get("url_citation")
+    form = inner if isinstance(inner, dict) else source
+    return Citation(
+        _word(form.get("url")),
+        _word(form.get("title")) or _word(form.get("document_title")),
+        _word(form.get("cited_text")),
+        json_text(source),
+    )
+
+
+def _citation(block: Block) -> ContentKind:
+    # The citation has all of the block.
+    for key in block.members:
+        block.take(block.members, key)
+    return read_source(block.members)
 
 
 def _word(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _arguments(value: Any) -> str:
-    if value is None:
-        return ""
-    return value if type(value) is str else json_text(value)
-
-
-def _thinking(block: Block) -> ContentKind | None:
-    if type(block.get("thinking", "")) is not str:
-        return None
-    return Thinking(block.get("thinking", ""), _word(block.get("signature")))
-
-
-def _redacted(block: Block) -> ContentKind | None:
-    return Thinking(redacted=block["data"]) if type(block.get("data")) is str else None
-
-
-def _reasoning(block: Block) -> ContentKind | None:
-    """A block `reasoning`: text, a summary of several texts, or an encrypted text."""
-    extras = block.get("extras")
-    signature = _word(block.get("signature")) or _word(
-        extras.get("signature") if isinstance(extras, dict) else None
-    )
-    redacted = _word(block.get("encrypted_content"))
-    text, summary = block.get("reasoning"), block.get("summary")
-    if type(text) is str:
-        return Thinking(text, signature, redacted)
-    if isinstance(summary, list):
-        pieces = [_word(item.get("text")) if isinstance(item, dict) else _word(item) for item in summary]
-        return Thinking("\n\n".join(filter(None, pieces)), signature, redacted)
-    inner = block.get("reasoning_content")
-    if isinstance(inner, dict) and type(inner.get("text", "")) is str:
-        return Thinking(inner.get("text", ""), _word(inner.get("signature")))
-    if any(value is not None for value in (text, summary, inner)):
-        return None
-    return Thinking("", signature, redacted)
-
-
-def _refusal(block: Block) -> ContentKind | None:
-    return Refusal(block["refusal"]) if type(block.get("refusal")) is str else None
-
-
-def _citation(source: Any) -> ContentKind:
-    if not isinstance(source, dict):
-        return OtherContent("citation", json_text(source))
-    return Citation(
-        _word(source.get("url")),
-        _word(source.get("title")) or _word(source.get("document_title")),
-        _word(source.get("cited_text")),
-        json_text(source),
-    )
+def _first(block: Block, *keys: str) -> Any:
+    """The first of the members with something in it, which is taken; None when there is none."""
+    found = next((key for key in keys if block.members.get(key)), None)
+    return None if found is None else block.take(block.members, found)
 
 
 def _server_tool_call(block: Block) -> ContentKind | None:
+    members = block.members
+    call_id, name = block.word(members, "id"), block.word(members, "name", "tool_name", "tool")
     # The first piece has an empty object where the next ones have the arguments' text.
-    arguments = block.get("args") or block.get("input") or block.get("partial_json")
-    return ServerToolCall(_word(block.get("id")), _word(block.get("name")), _arguments(arguments))
+    arguments = _first(block, "args", "input", "partial_json", "arguments")
+    text = "" if arguments is None else arguments if type(arguments) is str else json_text(arguments)
+    return ServerToolCall(call_id, name, text)
 
 
 def _server_tool_result(block: Block) -> ContentKind | None:
-    call_id = block.get("tool_call_id", block.get("tool_use_id"))
-    output = block.get("output", block.get("content"))
-    failed = block.get("is_error") is True or (
-        isinstance(output, dict) and _word(output.get("type")).endswith("_error")
+    members = block.members
+    call_id = block.word(members, "tool_call_id", "tool_use_id")
+    output = next(
+        (block.take(members, key) for key in ("output", "content", "result") if members.get(key) is not None),
+        None,
     )
-    status = "error" if failed else _word(block.get("status"))
-    return ServerToolResult(_word(call_id), status, "" if output is None else json_text(output))
+    failed = isinstance(output, dict) and _word(output.get("type")).endswith("_error")
+    if type(members.get("is_error")) is bool:
+        failed = block.take(members, "is_error") or failed
+    # A result that failed whatever its status says keeps that as well.
+    status = block.word(members, "status") if not failed or members.get("status") == "error" else "error"
+    return ServerToolResult(call_id, status, "" if output is None else json_text(output))
 
+
+_THOUGHTS = ("thinking", "redacted_thinking", "reasoning", "reasoning_content")
+_CALLS = (
+    "server_tool_call",
+    "server_tool_call_chunk",
+    "server_tool_use",
+    "input_json_delta",
+    "mcp_tool_use",
+)
+_MEDIA = ("image", "image_url", "audio", "input_audio", "video", "file", "document", "media", "text-plain")
 
 _FORMS: Mapping[str, Callable[[Block], ContentKind | None]] = {
-    "thinking": _thinking,
-    "redacted_thinking": _redacted,
-    "reasoning": _reasoning,
-    "reasoning_content": _reasoning,
+    **dict.fromkeys(_THOUGHTS, read_thoughts),
     "refusal": _refusal,
     "citation": _citation,
-    "server_tool_call": _server_tool_call,
-    "server_tool_call_chunk": _server_tool_call,
-    "server_tool_use": _server_tool_call,
-    "input_json_delta": _server_tool_call,
-    "mcp_tool_use": _server_tool_call,
+    **dict.fromkeys(_CALLS, _server_tool_call),
     "server_tool_result": _server_tool_result,
-    **dict.fromkeys(
-        ("image", "image_url", "audio", "input_audio", "video", "file", "document", "media", "text-plain"),
-        read_media,
-    ),
+    **dict.fromkeys(_MEDIA, read_media),
 }

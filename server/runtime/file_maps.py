@@ -15,9 +15,12 @@ from server.domain.proposals.files import File, NotAFile, parse_file
 from server.encoding.json_text import dump
 from server.runtime import jsontext, literals
 from server.runtime.literals import Printed
+from server.runtime.printed import STRING, Unreadable
 
 #: A printed bytes literal: only ASCII, and no line ends.
 _BYTES = re.compile(r"""b(?:'(?:[^'\\\n]|\\.)*+'|"(?:[^"\\\n]|\\.)*+")""", re.ASCII)
+#: A printed path of the standard library.
+_PATH = re.compile(rf"(?:\w+\.)*+(?:Pure)?(?:Posix)?Path\(({STRING})\)", re.DOTALL)
 
 
 def file_entries(text: bytes) -> dict[str, bytes] | None:
@@ -32,11 +35,22 @@ def file_entries(text: bytes) -> dict[str, bytes] | None:
     value = literals.value(printed_map)
     if not isinstance(value, dict):
         return None
-    printed_entries = {path: _entry(entry) for path, entry in value.items()}
+    printed_entries = dict(_keyed(key, _entry(entry)) for key, entry in value.items())
     # Without any file it shows nothing about the files: the state of the run may show more.
     if not any(map(_is_file, printed_entries.values())):
         return None
     return {path: dump(entry) for path, entry in printed_entries.items()}
+
+
+def _keyed(key: str, entry: Any) -> tuple[str, Any]:
+    """A printed key's path and its entry; an entry whose key is not a path is not a file."""
+    if not isinstance(key, Printed):
+        return key, entry
+    path = _PATH.fullmatch(key)
+    try:
+        return (str(key), {"printed": entry}) if path is None else (literals.string(path[1]), entry)
+    except Unreadable:
+        return str(key), {"printed": entry}
 
 
 def _is_file(value: object) -> bool:

@@ -191,7 +191,7 @@ class _Reader:
         return (items[0] if closing == ")" and len(items) == 1 and not comma else items), here + 1
 
     def _dict(self, at: int, depth: int) -> tuple[dict[str, Any], int] | None:
-        """The dict whose entries begin at `at`; None for a set. Other keys than strings become their text."""
+        """The dict whose entries begin at `at`; None for a set. A key that is not a string is `Printed`."""
         text = self._text
         found: dict[str, Any] = {}
         here = _skip(text, at)
@@ -209,7 +209,8 @@ class _Reader:
             here = _skip(text, here)
             if text[here : here + 1] != ":":
                 return None
-            found[key if type(key) is str else written], here = self.read(_skip(text, here + 1), depth + 1)
+            key = key if type(key) is str else Printed(written)
+            found[key], here = self.read(_skip(text, here + 1), depth + 1)
             here = _skip(text, here)
             if text[here : here + 1] == ",":
                 here = _skip(text, here + 1)

@@ -9,11 +9,10 @@ from hashlib import sha256
 from typing import Any
 
 from server.domain.journal.content import MAX_MEDIA_BYTES, Media
+from server.runtime.blocks import Block
 
-Block = Mapping[str, Any]
-
-#: The kind of media of a block's type.
-_MEDIA = {
+#: The kind of media of a block's type, where it is another word.
+_KINDS = {
     "image_url": "image",
     "input_audio": "audio",
     "document": "file",
@@ -22,36 +21,57 @@ _MEDIA = {
 }
 #: Where the forms keep what they hold: the block itself, or a member of it.
 _INNER = ("source", "image_url", "input_audio", "file", "inline_data")
+_URLS = ("image_url", "url", "file_uri", "file_url")
+_DATA = ("base64", "data", "file_data", "text")
+_IDS = ("file_id", "id")
+_MIME_TYPES = ("mime_type", "media_type")
 
 
 def read_media(block: Block) -> Media | None:
     """The media of a block, which are in the block itself or in a member, or that member is their URL; None
     when there are none, or when they are not Base64."""
-    word = _first(block, "type")
-    inner: Block = block
-    for key in _INNER:
-        if isinstance(block.get(key), dict):
-            inner = block[key]
-        elif key == "image_url" and type(block.get(key)) is str:
-            inner = {"url": block[key]}
-    mime_type = _first(inner, "mime_type", "media_type") or _first(block, "mime_type", "media_type")
-    kind = _MEDIA.get(word, word)
-    if word == "media" and mime_type.split("/")[0] in ("image", "audio", "video"):
-        kind = mime_type.split("/")[0]
-    url = _first(inner, "url", "file_uri", "file_url")
-    data = _first(inner, "base64", "data", "file_data", "text")
-    if url.startswith("data:") or data.startswith("data:"):
-        head, _, data = (url or data)[len("data:") :].partition(",")
-        url, mime_type = "", head.split(";")[0] or mime_type
+    members = block.members
+    word = _first(members, "type")
+    inner = next((members[key] for key in _INNER if isinstance(members.get(key), dict)), members)
+    linked = type(members.get("image_url")) is str
+    holder = members if linked else inner
+    url = _first(holder, *_URLS)
+    data = "" if linked else _first(inner, *_DATA)
+    link = url if url.startswith("data:") else data if data.startswith("data:") else ""
+    mime_type = _first(inner, *_MIME_TYPES) or _first(members, *_MIME_TYPES)
+    content, place = (link or data), ("" if link or data else url)
+    if link:
+        head, _, content = link[len("data:") :].partition(",")
+        mime_type = head.split(";")[0] or mime_type
     if not mime_type and inner.get("format") in ("wav", "mp3", "flac", "opus"):
-        mime_type = f"audio/{inner['format']}"
-    file_id = _first(inner, "file_id", "id") if not (url or data) else ""
-    if not (url or data or file_id):
+        mime_type = f"audio/{block.take(inner, 'format')}"
+    file_id = _first(inner, *_IDS) if not (url or data) else ""
+    if not (content or place or file_id):
         return None
-    return _with_bytes(Media(kind, mime_type, url, file_id), data, plain=_is_plain(word, inner, mime_type))
+    media = Media(_kind(word, mime_type), mime_type, place, file_id)
+    found = _with_bytes(media, content, plain=_is_plain(word, inner, mime_type))
+    if found is not None:
+        if place or (link and link == url):
+            block.word(holder, *_URLS)
+        elif content:
+            block.word(inner, *_DATA)
+        else:
+            block.word(inner, *_IDS)
+        for declared in (inner, members):
+            if _first(declared, *_MIME_TYPES) == mime_type:
+                block.word(declared, *_MIME_TYPES)
+    return found
 
 
-def _is_plain(word: str, inner: Block, mime_type: str) -> bool:
+def _kind(word: str, mime_type: str) -> str:
+    """The kind of media of a block's type."""
+    general = mime_type.split("/")[0]
+    if word == "media" and general in ("image", "audio", "video"):
+        return general
+    return _KINDS.get(word, word)
+
+
+def _is_plain(word: str, inner: Mapping[str, Any], mime_type: str) -> bool:
     """Whether the data is text, not Base64."""
     return word == "text-plain" or (
         "text" in (inner.get("type"), inner.get("source_type")) and mime_type in ("", "text/plain")
@@ -74,6 +94,6 @@ def _with_bytes(media: Media, data: str, *, plain: bool) -> Media | None:
     )
 
 
-def _first(block: Block, *keys: str) -> str:
+def _first(block: Mapping[str, Any], *keys: str) -> str:
     """The first of the members that is a string with something in it."""
     return next((block[key] for key in keys if type(block.get(key)) is str and block[key]), "")

@@ -12,7 +12,8 @@ from typing import Any
 from server.domain.journal.content import ContentPart, OtherContent
 from server.domain.journal.events import AgentMessage, InvalidToolCall, Role, TokenUsage, ToolCall
 from server.runtime import jsontext, literals, printed
-from server.runtime.content import extra_parts, read_content
+from server.runtime.beside_content import parts_beside
+from server.runtime.content import CALLS, read_content
 from server.runtime.literals import Printed
 
 #: The framework's class names, without the `Chunk` of a piece, and the role words of JSON messages.
@@ -49,7 +50,7 @@ MEMBERS = frozenset(
 )
 
 
-#: Values that need not be read.
+#: Values that need not be read, except as a content: without one it is not a message.
 _NOTHING = ("None", "{}")
 
 
@@ -65,6 +66,7 @@ def read_message(word: str, members: Mapping[str, Any], *, complete: bool = True
         raise printed.Unreadable
     text, parts = read_content(members["content"], has_calls=_has_calls(members))
     role, name = role_of(word), _text(members.get("name"))
+    calls, odd = _tool_calls(members, from_content=role is Role.AI)
     if word.removesuffix("Chunk") in ("ChatMessage", "chat"):
         role, name = role_of(_text(members.get("role"))), name or _text(members.get("role"))
     if word in ("RemoveMessage", "remove"):
@@ -74,12 +76,12 @@ def read_message(word: str, members: Mapping[str, Any], *, complete: bool = True
         id=_text(members.get("id")),
         role=role,
         text=text,
-        tool_calls=_tool_calls(members, from_content=role is Role.AI),
+        tool_calls=calls,
         name=name,
         tool_call_id=_text(members.get("tool_call_id")),
         uninterpreted=not complete,
-        parts=extra_parts(members.get("additional_kwargs")) + parts,
-        invalid_tool_calls=tuple(map(_invalid_tool_call, _dicts(members.get("invalid_tool_calls")))),
+        parts=parts_beside(members.get("additional_kwargs")) + parts,
+        invalid_tool_calls=odd + tuple(map(_invalid_call, _elements(members.get("invalid_tool_calls")))),
         status=_text(members.get("status")) if role is Role.TOOL else "",
         usage=_usage(members.get("usage_metadata")),
     )
@@ -90,7 +92,7 @@ def printed_members(call: printed.Call, names: Container[str] = MEMBERS) -> dict
     return {
         name: literals.value(text)
         for name, text in call.keywords.items()
-        if name in names and text not in _NOTHING
+        if name in names and (text not in _NOTHING or name == "content")
     }
 
 
@@ -154,46 +156,46 @@ def _has_calls(members: Mapping[str, Any]) -> bool:
     )
 
 
-def _tool_calls(members: Mapping[str, Any], *, from_content: bool) -> tuple[ToolCall, ...]:
-    """The tool calls of a message: from its list, or else from the blocks of its content."""
-    listed = members.get("tool_calls")
-    if listed is not None and (isinstance(listed, Printed) or not isinstance(listed, list)):
-        raise printed.Unreadable
-    calls = [call for call in map(_tool_call, listed or ()) if call is not None]
+def _tool_calls(
+    members: Mapping[str, Any], *, from_content: bool
+) -> tuple[tuple[ToolCall, ...], tuple[InvalidToolCall, ...]]:
+    """The tool calls of a message, from its list or else from the blocks of its content, and what the list
+    has that is not a call."""
+    listed = _elements(members.get("tool_calls"))
+    calls = [_tool_call(item) for item in listed if isinstance(item, dict)]
+    odd = [_invalid_call(item) for item in listed if not isinstance(item, dict)]
     content = members.get("content")
-    if from_content and not calls and not members.get("invalid_tool_calls") and isinstance(content, list):
+    if from_content and not listed and not members.get("invalid_tool_calls") and isinstance(content, list):
         calls = [
             ToolCall(
                 _text(block.get("id")),
                 _text(block.get("name")),
-                _arguments(block.get("args", block.get("input"))),
+                _written(block.get("args", block.get("input"))),
             )
-            for block in _dicts(content)
-            if block.get("type") in ("tool_use", "tool_call") and _text(block.get("name"))
+            for block in content
+            if isinstance(block, dict) and block.get("type") in CALLS and _text(block.get("name"))
         ]
-    return tuple(calls)
+    return tuple(calls), tuple(odd)
 
 
-def _tool_call(item: Any) -> ToolCall | None:
-    if isinstance(item, Printed):
-        return ToolCall("", "", item)
-    if not isinstance(item, dict):
-        raise printed.Unreadable
-    function = item.get("function")
+def _elements(value: Any) -> list[Any]:
+    """The elements of a list of calls, without those that are None; a value that is not a list is one."""
+    return [item for item in (value if isinstance(value, list) else [value]) if item is not None]
+
+
+def _tool_call(call: Mapping[str, Any]) -> ToolCall:
+    function = call.get("function")
     if isinstance(function, dict):
         return ToolCall(
-            _text(item.get("id")), _text(function.get("name")), _arguments(function.get("arguments"))
+            _written(call.get("id")), _written(function.get("name")), _written(function.get("arguments"))
         )
-    return ToolCall(_text(item.get("id")), _text(item.get("name")), _arguments(item.get("args", {})))
+    return ToolCall(_written(call.get("id")), _written(call.get("name")), _written(call.get("args", {})))
 
 
-def _invalid_tool_call(call: Mapping[str, Any]) -> InvalidToolCall:
-    return InvalidToolCall(
-        _text(call.get("id")),
-        _text(call.get("name")),
-        _arguments(call.get("args")),
-        _text(call.get("error")),
-    )
+def _invalid_call(item: Any) -> InvalidToolCall:
+    """A call that could not be parsed; the arguments of what is not a call are its text."""
+    call = item if isinstance(item, dict) else {"args": item}
+    return InvalidToolCall(*(_written(call.get(key)) for key in ("id", "name", "args", "error")))
 
 
 def _usage(usage: Any) -> TokenUsage | None:
@@ -213,17 +215,13 @@ def _count(counts: Any, key: str) -> int:
     return min(value, 2**64 - 1) if type(value) is int and value > 0 else 0
 
 
-def _dicts(value: Any) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
 def _text(value: Any) -> str:
     """A string, and what reads like one; empty for a value of another kind."""
     return str(value) if isinstance(value, str) and not isinstance(value, Printed) else ""
 
 
-def _arguments(value: Any) -> str:
-    """The arguments of a tool call as text."""
+def _written(value: Any) -> str:
+    """A string, the printed form of what is not readable, or JSON text; empty for None."""
     if value is None:
         return ""
     return str(value) if isinstance(value, str) else literals.json_text(value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from server.domain.journal.events import InvalidToolCall, Token, ToolCall, ToolCallPiece
@@ -103,7 +104,13 @@ class TokenReader:
         return None
 
     def read_pair(self, pair: list[bytes]) -> Token | None:
-        """The token of a message and, behind it, the graph's metadata, as JSON; None when it is none."""
+        """The token of a message and, behind it, the graph's metadata, as JSON, perhaps as a pair behind a
+        namespace; None when it is none."""
+        inner = jsontext.items(pair[-1]) if len(pair) > 1 and pair[0][:1] == b"[" else None
+        if inner and inner[0][:1] == b"{":
+            token = self.read_pair(inner)
+            names = _joined(jsontext.lenient_value(pair[0]))
+            return token and replace(token, namespace=token.namespace or names)
         values = [jsontext.lenient_value(item) for item in pair[:2]]
         metadata = values[1] if len(values) == 2 and isinstance(values[1], dict) else {}
         if not values or not isinstance(values[0], dict):
@@ -151,10 +158,13 @@ class TokenReader:
             raise printed.Unreadable
         if raw[:2] == "((":
             # With sub-graphs, the namespace and perhaps the mode come before the piece and its metadata.
-            pair = printed.parts(raw)[0][-1]
+            parts = printed.parts(raw)[0]
+            namespace, pair = parts[0], parts[-1]
             if not pair.startswith("(") or pair.startswith("(("):
                 raise printed.Unreadable
-            return self._whole(pair)
+            token, chunks = self._whole(pair)
+            names = literals.value(namespace)
+            return replace(token, namespace=token.namespace or _joined(names)), chunks
         call = printed.call(raw, 1)
         metadata = raw[call.end :]
         if not call.complete or (metadata != ")" and not metadata.startswith(", {")):
@@ -186,12 +196,13 @@ def _token(
 ) -> _Piece:
     """The token of a message or a piece of one, and the chunks of its tool calls."""
     message = read_message(word, members, complete=complete)
-    chunks: Any = members.get("tool_call_chunks") or []
+    found: Any = members.get("tool_call_chunks") or []
     is_piece = word.endswith("Chunk")
     if not is_piece:
         calls: list[ToolCall | InvalidToolCall] = [*message.tool_calls, *message.invalid_tool_calls]
-        chunks = [{"id": call.id, "name": call.name, "args": call.arguments} for call in calls]
-    readable = isinstance(chunks, list) and all(isinstance(chunk, dict) for chunk in chunks)
+        found = [{"id": call.id, "name": call.name, "args": call.arguments} for call in calls]
+    chunks = [chunk for chunk in found if isinstance(chunk, dict)] if isinstance(found, list) else []
+    readable = isinstance(found, list) and len(chunks) == len(found)
     token = Token(
         message_id=message.id,
         role=message.role,
@@ -206,7 +217,16 @@ def _token(
         status=message.status,
         namespace=namespace,
     )
-    return token, chunks if readable else []
+    return token, chunks
+
+
+def _joined(names: Any) -> str:
+    """The sub-agent of a namespace that comes before a piece, as the names of the tasks that lead to it."""
+    return "|".join(filter(None, names)) if _is_namespace(names) else ""
+
+
+def _is_namespace(names: Any) -> bool:
+    return isinstance(names, list) and all(type(name) is str for name in names)
 
 
 def _parent(namespace: str) -> str:

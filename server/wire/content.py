@@ -24,7 +24,7 @@ from server.wire.text import to_uint64
 def write_parts(target: Any, parts: Iterable[ContentPart]) -> None:
     """Add the parts to a repeated field. Characters that UTF-8 cannot encode become U+FFFD."""
     for part in parts:
-        message = target.add(block=clean(part.block))
+        message = target.add(block=clean(part.block), extra=clean(part.extra))
         _write_kind(message, part.kind)
 
 
@@ -79,8 +79,8 @@ def _write_media(target: m.Media, media: Media) -> None:
 
 def read_parts(parts: Iterable[m.ContentPart]) -> tuple[ContentPart, ...]:
     """The parts of a message, without those of kinds that this version does not know."""
-    found = ((_read_kind(part), part.block) for part in parts)
-    return tuple(ContentPart(kind, block) for kind, block in found if kind is not None)
+    found = ((_read_kind(part), part) for part in parts)
+    return tuple(ContentPart(kind, part.block, part.extra) for kind, part in found if kind is not None)
 
 
 def _read_kind(part: m.ContentPart) -> ContentKind | None:

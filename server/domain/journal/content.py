@@ -81,7 +81,9 @@ ContentKind: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class ContentPart:
-    """A piece of content that is not text. `block`: the same for all pieces of one block; may be empty."""
+    """A piece of content that is not text. `block`: the same for all pieces of one block; may be empty.
+    `extra`: what the block has beside `kind`, as JSON text of an object; empty when there is nothing."""
 
     kind: ContentKind
     block: str = ""
+    extra: str = ""

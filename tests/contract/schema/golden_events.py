@@ -184,7 +184,16 @@ EXACT: dict[str, Event] = {
         103, 1, START, StateUpdate(files=(FileChange("/a", File(b"x", True, "", "17", {"mode": "420"})),))
     ),
 }
-EVENTS |= EXACT
+#: Events with fields that came after the others.
+LATER: dict[str, Event] = {
+    "token_part_extra": Event(
+        104,
+        1,
+        START,
+        Token(parts=(ContentPart(Media("file", file_id="file_1"), extra='{"filename":"a.pdf"}'),)),
+    ),
+}
+EVENTS |= EXACT | LATER
 
 GOLDEN = {**EVENTS, **SANITIZED}
 

@@ -45,3 +45,9 @@ def tool_message(number: int, artifact: str) -> str:
         f"ToolMessage(content='{number} rows', name='query', id='t{number}', tool_call_id='c{number}', "
         f"artifact={artifact})"
     )
+
+
+def message_of(**members: Any) -> AgentMessage:
+    """A message of the model, printed."""
+    (message,) = read_list(f"AIMessage({', '.join(f'{key}={value!r}' for key, value in members.items())})")
+    return message

@@ -30,15 +30,9 @@ from server.domain.journal.events import (
     ToolCallPiece,
 )
 from server.runtime.frames import Interpreter
-from tests.unit.runtime.printed_messages import read_list, recorded, token_frame
+from tests.unit.runtime.printed_messages import message_of, read_list, recorded, token_frame
 
 HI = Media("image", "image/png", data=b"hi", size_bytes=2, sha256=sha256(b"hi").hexdigest())
-
-
-def message_of(**members: Any) -> AgentMessage:
-    """A message of the model, printed."""
-    (message,) = read_list(f"AIMessage({', '.join(f'{key}={value!r}' for key, value in members.items())})")
-    return message
 
 
 def part_of(block: Any) -> ContentKind:
@@ -70,7 +64,32 @@ def test_the_text_is_the_frameworks_own(case: dict[str, str]) -> None:
             {"type": "reasoning_content", "reasoning_content": {"text": "r", "signature": "s"}},
             Thinking("r", "s"),
         ),
+        ({"type": "reasoning", "summary": [], "content": [{"text": "r"}]}, Thinking("r")),
+        ({"type": "reasoning", "summary": [{"text": "s"}], "content": [{"text": "r"}]}, Thinking("s\n\nr")),
+        (
+            {"type": "reasoning", "summary": [], "content": [{"text": "r"}], "encrypted_content": "x"},
+            Thinking("r", redacted="x"),
+        ),
+        ({"type": "reasoning", "summary": ["a", {"text": "b"}]}, Thinking("a\n\nb")),
+        ({"type": "reasoning", "summary": "s"}, Thinking("s")),
+        ({"type": "reasoning", "text": "r"}, Thinking("r")),
+        ({"type": "reasoning", "thinking": "r", "reasoning": "r"}, Thinking("r")),
+        ({"type": "reasoning", "id": "rs_1", "summary": []}, Thinking()),
+        ({"type": "thinking", "text": "t"}, Thinking("t")),
+        ({"type": "thinking", "thinking": [{"type": "text", "text": "a"}, {"text": "b"}]}, Thinking("ab")),
+        ({"type": "redacted_thinking", "thinking": "t"}, Thinking("t")),
+        ({"type": "reasoning_content", "reasoning_content": "r"}, Thinking("r")),
+        (
+            {
+                "type": "reasoning_content",
+                "reasoningContent": {"reasoningText": {"text": "r", "signature": "s"}},
+            },
+            Thinking("r", "s"),
+        ),
+        ({"type": "reasoning", "reasoning": None, "extras": {"k": "v"}}, None),
+        ({"type": "reasoning", "summary": 3}, None),
         ({"type": "refusal", "refusal": "no"}, Refusal("no")),
+        ({"type": "refusal", "text": "no"}, None),
         ({"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}, HI),
         (
             {"type": "image_url", "image_url": "https://a.example/p"},
@@ -102,6 +121,16 @@ def test_the_text_is_the_frameworks_own(case: dict[str, str]) -> None:
             ServerToolCall("s", "code", ""),
         ),
         (
+            {"type": "server_tool_use", "id": "s", "tool": "t", "arguments": {"q": "a"}},
+            ServerToolCall("s", "t", '{"q": "a"}'),
+        ),
+        ({"type": "server_tool_use", "do": "x"}, None),
+        (
+            {"type": "server_tool_result", "tool_call_id": "s", "result": "r"},
+            ServerToolResult("s", "", '"r"'),
+        ),
+        ({"type": "server_tool_result", "found": "x"}, None),
+        (
             {"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"url": "u"}]},
             ServerToolResult("s", "", '[{"url": "u"}]'),
         ),
@@ -125,6 +154,8 @@ def test_the_text_is_the_frameworks_own(case: dict[str, str]) -> None:
         ({"type": "thinking", "thinking": 3}, None),
         ({"type": "redacted_thinking"}, None),
         ({"type": "non_standard", "value": {"a": 1}}, None),
+        ({"type": "tool_use", "id": "c", "input": {}}, None),
+        ({"type": "function_call", "name": "f", "arguments": "{}"}, None),
         ({"type": "text", "text": None}, None),
         ({"text": "without a type"}, None),
         ({}, None),
@@ -133,6 +164,12 @@ def test_the_text_is_the_frameworks_own(case: dict[str, str]) -> None:
 def test_a_block_that_is_not_text_has_its_kind(block: dict[str, Any], kind: ContentKind | None) -> None:
     other = OtherContent(block.get("type", ""), json.dumps(block))
     assert part_of(block) == (other if kind is None else kind)
+
+
+def test_what_a_text_has_beside_it_is_a_part_without_its_id() -> None:
+    block = {"type": "text", "text": "", "id": "msg_1", "index": 0, "extras": {"signature": "s"}}
+    assert part_of(block) == OtherContent("text", '{"extras": {"signature": "s"}}')
+    assert message_of(content=[{"type": "text", "text": "a", "id": "m", "annotations": []}]).parts == ()
 
 
 def test_the_sources_of_a_text_are_beside_it() -> None:
@@ -162,6 +199,77 @@ def test_a_part_has_the_name_of_its_block() -> None:
 def test_thoughts_and_a_refusal_beside_the_content_are_parts() -> None:
     message = message_of(content="x", additional_kwargs={"reasoning_content": "r", "refusal": "no"})
     assert (message.text, message.parts) == ("x", (ContentPart(Thinking("r")), ContentPart(Refusal("no"))))
+
+
+@pytest.mark.parametrize(
+    ("beside", "parts"),
+    [
+        ({"reasoning": "r"}, [ContentPart(Thinking("r"))]),
+        ({"reasoning": {"summary": [{"index": 0, "text": "r"}]}}, [ContentPart(Thinking("r"))]),
+        ({"reasoning": {"id": "rs", "summary": ["r"]}}, [ContentPart(Thinking("r"), extra='{"id": "rs"}')]),
+        ({"reasoning": {"content": [{"text": "r"}]}}, [ContentPart(Thinking("r"))]),
+        ({"reasoning": ["a", {"text": "b"}]}, [ContentPart(Thinking("a")), ContentPart(Thinking("b"))]),
+        ({"reasoning": {"odd": "x"}}, [ContentPart(OtherContent("reasoning", '{"odd": "x"}'))]),
+        ({"reasoning": 5}, [ContentPart(OtherContent("reasoning", "5"))]),
+        ({"reasoning": None, "refusal": "", "audio": None, "citations": []}, []),
+        ({"reasoning_content": [{"type": "text", "text": "r"}]}, [ContentPart(Thinking("r"))]),
+        ({"thinking": {"text": "t", "signature": "s"}}, [ContentPart(Thinking("t", "s"))]),
+        ({"thinking": "t"}, [ContentPart(Thinking("t"))]),
+        (
+            {
+                "reasoning": "ab",
+                "reasoning_details": [
+                    {"type": "reasoning.text", "text": "a", "signature": "s", "index": 0},
+                    {"type": "reasoning.summary", "summary": "b"},
+                    {"type": "reasoning.encrypted", "data": "x"},
+                ],
+            },
+            [
+                ContentPart(Thinking("a", "s"), "reasoning_details.0"),
+                ContentPart(Thinking("b")),
+                ContentPart(Thinking(redacted="x")),
+            ],
+        ),
+        ({"reasoning_content": "r", "reasoning": "r"}, [ContentPart(Thinking("r"))]),
+        (
+            {"reasoning_content": "r", "reasoning": "q"},
+            [ContentPart(Thinking("r")), ContentPart(Thinking("q"))],
+        ),
+        (
+            {"annotations": [{"type": "url_citation", "url_citation": {"url": "u", "title": "t"}}]},
+            [
+                ContentPart(
+                    Citation(
+                        "u", "t", "", '{"type": "url_citation", "url_citation": {"url": "u", "title": "t"}}'
+                    )
+                )
+            ],
+        ),
+        (
+            {"citations": ["https://a.example/", "[1]"]},
+            [
+                ContentPart(Citation("https://a.example/", "", "", '"https://a.example/"')),
+                ContentPart(OtherContent("citation", '"[1]"')),
+            ],
+        ),
+        (
+            {"audio": {"id": "a1", "transcript": "said"}},
+            [ContentPart(Media("audio", file_id="a1"), extra='{"transcript": "said"}')],
+        ),
+        (
+            {"audio": {"data": "not Base64"}},
+            [ContentPart(OtherContent("audio", '{"data": "not Base64", "type": "audio"}'))],
+        ),
+        ({"tool_calls": [{"id": "c"}], "odd": "x"}, []),
+    ],
+)
+def test_what_is_beside_the_content_of_a_message_and_its_pieces_has_its_kind(
+    beside: dict[str, Any], parts: list[ContentPart]
+) -> None:
+    assert message_of(content="x", additional_kwargs=beside).parts == tuple(parts)
+    raw = f"(AIMessageChunk(content='x', additional_kwargs={beside!r}), {{}})"
+    (token,) = Interpreter().interpret(token_frame(raw)).kinds
+    assert token == Token("", Role.AI, "x", parts=tuple(parts))
 
 
 def test_a_block_that_cannot_be_read_costs_itself() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
@@ -55,6 +56,41 @@ def printed(**files: Any) -> str:
 )
 def test_a_printed_map_has_the_files_that_it_had_before_it_was_printed(value: Any, file: File | None) -> None:
     assert files_of(printed(a=value, other="o")) == {"/a": file, "/other": File(b"o")}
+
+
+@pytest.mark.parametrize(
+    ("key", "path"),
+    [
+        (PurePosixPath("/a.md"), "/a.md"),
+        (PurePosixPath('/it\'s "a".md'), '/it\'s "a".md'),
+        ("PosixPath('/a.md')", "PosixPath('/a.md')"),
+    ],
+)
+def test_a_printed_path_is_the_path_of_its_file(key: Any, path: str) -> None:
+    assert files_of(str({key: b"x"})) == {path: File(b"x", False)}
+
+
+def test_the_printed_forms_of_paths_are_one() -> None:
+    for name in ("PosixPath", "PurePosixPath", "Path", "pathlib.PosixPath"):
+        assert files_of(f"{{{name}('/a.md'): {{'content': 'x'}}}}") == {"/a.md": File(b"x")}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "3",
+        "None",
+        "b'/a.md'",
+        "<Odd>",
+        "WindowsPath('C:/a')",
+        "PosixPath('/a', '/b')",
+        "PosixPath(3)",
+        "('/a',)",
+    ],
+)
+def test_an_entry_whose_key_is_not_a_path_is_not_a_file(key: str) -> None:
+    assert files_of(f"{{'/b.md': 'y', {key}: 'x'}}") == {"/b.md": File(b"y"), key: None}
+    assert file_entries(json.dumps(f"{{{key}: 'x'}}").encode()) is None
 
 
 @pytest.mark.parametrize(

@@ -116,11 +116,50 @@ def test_other_stream_parts_are_kept_as_they_came(body: bytes) -> None:
     assert not interpreter.files.seen
 
 
-@pytest.mark.parametrize("before", ["('tools:1',), ", "('tools:1',), 'messages', ", "(), 'messages', "])
-def test_a_piece_with_a_namespace_before_it_is_a_token(before: str) -> None:
+@pytest.mark.parametrize(
+    ("before", "sub_agent"),
+    [
+        ("('tools:1',), ", "tools:1"),
+        ("('tools:1',), 'messages', ", "tools:1"),
+        ("('tools:1', 'tools:2'), ", "tools:1|tools:2"),
+        ("(), ", ""),
+        ("(), 'messages', ", ""),
+        ("(3,), ", ""),
+        ("(<Odd>,), ", ""),
+    ],
+)
+def test_a_piece_with_a_namespace_before_it_is_its_sub_agents(before: str, sub_agent: str) -> None:
     pair = "(AIMessageChunk(content='a', id='m'), {'langgraph_node': 'model'})"
-    (token,) = Interpreter().interpret(token_frame(f"({before}{pair})")).kinds
-    assert token == Token("m", Role.AI, "a", node="model")
+    interpreter = Interpreter()
+    own = interpreter.interpret(token_frame(pair)).kinds
+    (token,) = interpreter.interpret(token_frame(f"({before}{pair})")).kinds
+    assert token == Token("m", Role.AI, "a", node="model", namespace=sub_agent)
+    assert interpreter.interpret(token_frame(pair)).kinds == own
+
+
+@pytest.mark.parametrize(
+    ("before", "sub_agent"), [([["tools:1"]], "tools:1"), ([["a", "b"], "messages"], "a|b"), ([[3]], "")]
+)
+def test_a_piece_in_json_with_a_namespace_before_it_is_its_sub_agents(
+    before: list[Any], sub_agent: str
+) -> None:
+    pair = [{"type": "AIMessageChunk", "content": "a", "id": "m"}, {"langgraph_node": "model"}]
+    for data in ([*before, pair], {"raw_event": [*before, pair]}):
+        (token,) = Interpreter().interpret(frame(event_type="on_llm_stream", data=data)).kinds
+        assert token == Token("m", Role.AI, "a", node="model", namespace=sub_agent)
+
+
+def test_the_metadata_of_a_piece_name_its_sub_agent_before_the_namespace_beside_it() -> None:
+    pair = "(AIMessageChunk(content='a'), {'langgraph_checkpoint_ns': 'tools:1|tools:2|model:3'})"
+    (token,) = Interpreter().interpret(token_frame(f"(('tools:1',), {pair})")).kinds
+    assert token == Token("", Role.AI, "a", namespace="tools:1|tools:2")
+
+
+@pytest.mark.parametrize("raw", ["(())", "((", "((('a',)))"])
+def test_a_text_in_brackets_that_is_not_a_piece_is_kept(raw: str) -> None:
+    (token,) = Interpreter().interpret(token_frame(raw)).kinds
+    assert isinstance(token, Token)
+    assert token.uninterpreted
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def parts(text: st.SearchStrategy[str], number: st.SearchStrategy[int]) -> st.Se
         st.builds(Refusal, text),
         st.builds(OtherContent, text, text),
     )
-    return st.builds(ContentPart, kind, text)
+    return st.builds(ContentPart, kind, text, text)
 
 
 def kinds(

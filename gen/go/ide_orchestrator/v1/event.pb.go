@@ -1126,7 +1126,10 @@ type ContentPart struct {
 	//	*ContentPart_Citation
 	//	*ContentPart_Refusal
 	//	*ContentPart_Other
-	Kind          isContentPart_Kind `protobuf_oneof:"kind"`
+	Kind isContentPart_Kind `protobuf_oneof:"kind"`
+	// What the block has beside the content, such as a document's name: JSON text of an object with the members
+	// that the fields of its kind do not have. Empty when they have everything.
+	Extra         string `protobuf:"bytes,9,opt,name=extra,proto3" json:"extra,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1236,6 +1239,13 @@ func (x *ContentPart) GetOther() *OtherContent {
 		}
 	}
 	return nil
+}
+
+func (x *ContentPart) GetExtra() string {
+	if x != nil {
+		return x.Extra
+	}
+	return ""
 }
 
 type isContentPart_Kind interface {
@@ -2659,7 +2669,7 @@ const file_ide_orchestrator_v1_event_proto_rawDesc = "" +
 	"\routput_tokens\x18\x02 \x01(\x04R\foutputTokens\x12!\n" +
 	"\ftotal_tokens\x18\x03 \x01(\x04R\vtotalTokens\x12.\n" +
 	"\x13cached_input_tokens\x18\x04 \x01(\x04R\x11cachedInputTokens\x12)\n" +
-	"\x10reasoning_tokens\x18\x05 \x01(\x04R\x0freasoningTokens\"\xf6\x03\n" +
+	"\x10reasoning_tokens\x18\x05 \x01(\x04R\x0freasoningTokens\"\x8c\x04\n" +
 	"\vContentPart\x12\x14\n" +
 	"\x05block\x18\x01 \x01(\tR\x05block\x12;\n" +
 	"\bthinking\x18\x02 \x01(\v2\x1d.ide_orchestrator.v1.ThinkingH\x00R\bthinking\x122\n" +
@@ -2668,7 +2678,8 @@ const file_ide_orchestrator_v1_event_proto_rawDesc = "" +
 	"\x12server_tool_result\x18\x05 \x01(\v2%.ide_orchestrator.v1.ServerToolResultH\x00R\x10serverToolResult\x12;\n" +
 	"\bcitation\x18\x06 \x01(\v2\x1d.ide_orchestrator.v1.CitationH\x00R\bcitation\x128\n" +
 	"\arefusal\x18\a \x01(\v2\x1c.ide_orchestrator.v1.RefusalH\x00R\arefusal\x129\n" +
-	"\x05other\x18\b \x01(\v2!.ide_orchestrator.v1.OtherContentH\x00R\x05otherB\x06\n" +
+	"\x05other\x18\b \x01(\v2!.ide_orchestrator.v1.OtherContentH\x00R\x05other\x12\x14\n" +
+	"\x05extra\x18\t \x01(\tR\x05extraB\x06\n" +
 	"\x04kind\"X\n" +
 	"\bThinking\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12\x1c\n" +

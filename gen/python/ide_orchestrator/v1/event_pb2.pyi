@@ -584,9 +584,14 @@ class ContentPart(_message.Message):
     CITATION_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
     OTHER_FIELD_NUMBER: _builtins.int
+    EXTRA_FIELD_NUMBER: _builtins.int
     block: _builtins.str
     """Which block of the content it belongs to: the same for all its pieces. Empty when the runtime does not
     number its blocks.
+    """
+    extra: _builtins.str
+    """What the block has beside the content, such as a document's name: JSON text of an object with the members
+    that the fields of its kind do not have. Empty when they have everything.
     """
     @_builtins.property
     def thinking(self) -> Global___Thinking:
@@ -627,10 +632,11 @@ class ContentPart(_message.Message):
         citation: Global___Citation | None = ...,
         refusal: Global___Refusal | None = ...,
         other: Global___OtherContent | None = ...,
+        extra: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["citation", b"citation", "kind", b"kind", "media", b"media", "other", b"other", "refusal", b"refusal", "server_tool_call", b"server_tool_call", "server_tool_result", b"server_tool_result", "thinking", b"thinking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "citation", b"citation", "kind", b"kind", "media", b"media", "other", b"other", "refusal", b"refusal", "server_tool_call", b"server_tool_call", "server_tool_result", b"server_tool_result", "thinking", b"thinking"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "citation", b"citation", "extra", b"extra", "kind", b"kind", "media", b"media", "other", b"other", "refusal", b"refusal", "server_tool_call", b"server_tool_call", "server_tool_result", b"server_tool_result", "thinking", b"thinking"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["thinking", "media", "server_tool_call", "server_tool_result", "citation", "refusal", "other"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015

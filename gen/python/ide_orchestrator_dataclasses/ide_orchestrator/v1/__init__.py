@@ -787,6 +787,12 @@ class ContentPart(betterproto2.Message):
     Content of another kind.
     """
 
+    extra: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
+    """
+    What the block has beside the content, such as a document's name: JSON text of an object with the members
+    that the fields of its kind do not have. Empty when they have everything.
+    """
+
 
 default_message_pool.register_message("ide_orchestrator.v1", "ContentPart", ContentPart)
 
