@@ -7,6 +7,7 @@ the first event comes the delta from which the frame is reconstructed.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from server.domain.journal.events import (
     EventKind,
@@ -31,14 +32,12 @@ from server.encoding.frame_delta import (
 )
 from server.runtime import graphs, jsontext
 from server.runtime.file_maps import file_entries
+from server.runtime.input_requests import InputRequests
 from server.runtime.message_list import MessageList
 from server.runtime.poller import is_poll_summary, progress_text
 from server.runtime.run_files import RunFiles
 from server.runtime.todos import TodoList
 from server.runtime.tokens import TokenReader
-
-#: Values of `__interrupt__` that do not ask for input.
-_NO_REQUEST = frozenset({b"null", b"false", b"[]", b"{}", b'""', b'"[]"', b'"{}"', b'"()"', b'"None"'})
 
 
 class Interpreter:
@@ -51,7 +50,7 @@ class Interpreter:
         self._files = RunFiles()
         self._todos = TodoList()
         self._extra: dict[str, bytes] = {}
-        self._request: bytes | None = None
+        self._requests = InputRequests()
 
     @property
     def files(self) -> FileSet:
@@ -59,9 +58,14 @@ class Interpreter:
         return self._files.current
 
     @property
+    def files_unread(self) -> bool:
+        """Whether the last file map could not be read, or not wholly."""
+        return self._files.partly_unread
+
+    @property
     def awaiting_input(self) -> bool:
-        """Whether a state frame asked a person for input: no later frame of the run is the answer."""
-        return self._request is not None
+        """Whether a frame asked a person for input: no later frame of the run is the answer."""
+        return self._requests.open
 
     def interpret(self, frame: bytes) -> Interpretation:
         """The meaning of the next frame."""
@@ -97,7 +101,11 @@ class Interpreter:
         if token is None:
             known = event_type is not None and data is not None
             reason = FrameReason.UNKNOWN_TYPE if known else FrameReason.MALFORMED
-            return self._uninterpreted(frame, event_type or "", reason)
+            meaning = self._uninterpreted(frame, event_type or "", reason)
+            request = self._requests.read_other(top, data)
+            if request is None:
+                return meaning
+            return replace(meaning, kinds=(*meaning.kinds, InputRequested(request)))
         self._tokens.note(frame, token)
         text = None if proper else jsontext.object_text(top)
         return Interpretation((token,), self._deltas.encode_token(frame, text))
@@ -114,6 +122,8 @@ class Interpreter:
         form = self._deltas.decode(delta)[0] if delta else None
         if isinstance(kind, Token):
             self._tokens.restore(kind)
+        elif isinstance(kind, UpstreamFrame):
+            self._requests.restore(kind.body)
         elif isinstance(kind, StateUpdate):
             if form is Encoding.STATE:
                 self._restore_state()
@@ -161,6 +171,8 @@ class Interpreter:
             if not polled:
                 changes, unread = self._files.read(files)
                 skeleton["files"] = self._files.skeleton()
+        elif "files" in data and not polled:
+            self._files.note_unreadable_map()
 
         todos, extra, request = self._read_rest(rest)
         update = StateUpdate(messages, len(self._messages.messages), todos, changes, extra, unread)
@@ -179,22 +191,13 @@ class Interpreter:
         self, rest: dict[str, bytes]
     ) -> tuple[tuple[Todo, ...] | None, dict[str, str], str | None]:
         """Apply the other keys: the todos if they changed, the keys that changed, a new request."""
-        request = self._read_request(rest.pop("__interrupt__", b"null"))
+        request = self._requests.read_state(rest.pop("__interrupt__", b"null"))
         todos, complete = self._todos.read(rest.get("todos", b""))
         if complete:
             del rest["todos"]
         extra = {key: text.decode() for key, text in rest.items() if self._extra.get(key) != text}
         self._extra.update(rest)
         return todos, extra, request
-
-    def _read_request(self, text: bytes) -> str | None:
-        """Apply the value of `__interrupt__`: the request if it is a new one. A state without one, which may
-        be a parallel task's, leaves the request open."""
-        if text in _NO_REQUEST or text == self._request:
-            return None
-        self._request = text
-        request = jsontext.string(text)
-        return text.decode() if request is None else request
 
     def _restore_state(self) -> None:
         """Apply all but the files of the state frame that the delta context holds."""
@@ -207,7 +210,8 @@ class Interpreter:
             .replace(MEMBERS_PLACEHOLDER, b"")
         )
         top = jsontext.members(text) or {}
-        rest = graphs.state_members(top, jsontext.members(top.get("data", b"{}")) or {})
+        data = jsontext.members(top.get("data", b"{}")) or {}
+        rest = graphs.state_members(top, data)
         if has_messages:
             self._messages.read(self._deltas.messages)
             rest.pop("messages", None)
@@ -216,6 +220,8 @@ class Interpreter:
             del rest["files"]
         if has_files:
             self._files.restore_map(files or {})
+        elif "files" in data and not is_poll_summary(data, files):
+            self._files.note_unreadable_map()
         self._read_rest(rest)
 
 

@@ -20,15 +20,26 @@ class RunFiles:
         self._texts: dict[str, bytes] = {}
         self._unread: dict[str, bytes] = {}
         self._seen = False
+        #: Whether the last value was not a file map.
+        self._map_unread = False
 
     @property
     def current(self) -> FileSet:
         """The files as of the last frame."""
         return FileSet(dict(self._files), self._seen, dict(self._unread))
 
+    @property
+    def partly_unread(self) -> bool:
+        """Whether the last value could not be read, or not wholly: the files are older then."""
+        return self._map_unread or bool(self._unread)
+
+    def note_unreadable_map(self) -> None:
+        """The next value is not a file map. The files stay."""
+        self._map_unread = True
+
     def read(self, entries: Mapping[str, bytes]) -> tuple[tuple[FileChange, ...], tuple[UnreadFile, ...]]:
         """Apply a whole file map: the changes, and the new entries that are not files."""
-        self._seen = True
+        self._seen, self._map_unread = True, False
         files: dict[str, File] = {}
         unread: dict[str, bytes] = {}
         for path, text in entries.items():
@@ -58,7 +69,7 @@ class RunFiles:
 
     def restore_map(self, entries: Mapping[str, bytes]) -> None:
         """Apply what a journalled file map has beside its files: entries that are not files."""
-        self._seen = True
+        self._seen, self._map_unread = True, False
         self._unread = dict(entries)
 
     def restore_unread(self, unread: Collection[UnreadFile]) -> None:

@@ -164,9 +164,10 @@ async def test_a_question_outlives_a_restart_of_the_hub(database: str, pool: Any
             started = await first.start()
             await waiting(first, started)
             before = (await first.core.refinements.get(first.user, started.thread_id)).last_seq
+        asked = script.asked
         async with hubs.hub() as second:
             second.user = first.user
-            await until(lambda: script.asked > 0)
+            await until(lambda: script.asked > asked)
             await waiting(second, started)
             after = (await second.core.refinements.get(second.user, started.thread_id)).last_seq
             await second.core.refinements.cancel(second.user, started.thread_id)
@@ -184,6 +185,22 @@ async def test_the_files_that_only_the_state_has_are_kept_while_the_agent_waits(
     proposal, events = await outcome(script, database, pool, run_max_duration_s=1.5)
     assert verdict(proposal) == ("failed", "input_not_given", {"/a": "1", "/b": "2"})
     assert any(isinstance(event.kind, Discontinuity) for event in events)
+
+
+async def test_a_state_that_fails_later_ends_a_run_that_waits(database: str, pool: Any) -> None:
+    failed = {"status": "failed", "error": {"message": "it broke"}, "generated_files": files(b="2")}
+    script = ScriptedRuntime([[ASKS, END]], states=[LIE, {"status": "running"}, 500, failed])
+    proposal, events = await outcome(script, database, pool, limits={"waiting_poll_s": 0.05})
+    assert verdict(proposal) == ("failed", "upstream_error", {"/a": "1", "/b": "2"})
+    assert terminals(events) == [len(events)]
+    assert script.connections == 1
+
+
+async def test_a_question_among_the_updates_awaits_input(database: str, pool: Any) -> None:
+    asks = {"event_type": "on_updates", "data": {"__interrupt__": "(Interrupt(value={}, id='1'),)"}}
+    script = ScriptedRuntime([[files_frame(a="1"), asks, files_frame(a="2"), END]], states=[LIE])
+    proposal, _ = await outcome(script, database, pool, run_max_duration_s=1.0)
+    assert verdict(proposal) == ("failed", "input_not_given", {"/a": "2"})
 
 
 # Frames after the end.
@@ -258,6 +275,60 @@ async def test_an_unreadable_file_of_the_frames_is_not_forgotten_for_those_of_a_
     proposal, _ = await outcome(ScriptedRuntime([[shown, CLOSE]], states=[state]), database, pool)
     assert verdict(proposal) == ("failed", "upstream_error", {"/a": "1", "/b": "2"})
     assert [rejected.path for rejected in proposal.rejected_files] == ["/odd"]
+
+
+@pytest.mark.parametrize(
+    "unread",
+    [["/a", "/b"], 5, "<FileMap object at 0x7f>", files(a="1") | {"/b": 7}, files(a="1") | {"/c": 7}],
+)
+async def test_a_last_file_map_that_cannot_be_read_is_asked_for(
+    database: str, pool: Any, unread: Any
+) -> None:
+    script = ScriptedRuntime(
+        [[files_frame(a="1"), state_frame(files=unread), END]],
+        states=[{"status": "completed", "generated_files": files(a="1", b="2")}],
+    )
+    proposal, events = await outcome(script, database, pool)
+    assert verdict(proposal) == ("completed", None, {"/a": "1", "/b": "2"})
+    assert {event.epoch for event in events} == {1}
+
+
+@pytest.mark.parametrize(
+    "state", [LIE, {"status": "completed", "generated_files": {"/c": 7}}, {"status": "running"}, 500]
+)
+async def test_files_are_kept_when_neither_the_last_file_map_nor_the_state_can_be_read(
+    database: str, pool: Any, state: Any
+) -> None:
+    script = ScriptedRuntime([[files_frame(a="1"), state_frame(files=5), END]], states=[state])
+    proposal, _ = await outcome(script, database, pool)
+    assert verdict(proposal) == ("completed", None, {"/a": "1"})
+
+
+async def test_a_file_beside_an_unreadable_one_is_kept_though_the_state_lacks_it(
+    database: str, pool: Any
+) -> None:
+    shown = state_frame(files=files(a="1") | {"/b": 7})
+    state = {"status": "completed", "generated_files": files(b="2")}
+    proposal, _ = await outcome(ScriptedRuntime([[shown, END]], states=[state]), database, pool)
+    assert verdict(proposal) == ("completed", None, {"/a": "1", "/b": "2"})
+    assert not proposal.rejected_files
+
+
+async def test_an_unread_file_map_is_known_after_a_restart_of_the_hub(database: str, pool: Any) -> None:
+    shown = [files_frame(a="1"), state_frame(files=5)]
+    script = ScriptedRuntime(
+        [[*shown, SILENCE], [*shown, END]],
+        states=[{"status": "completed", "generated_files": files(a="1", b="2")}],
+    )
+    async with on_runtime(script, database, pool) as hubs:
+        async with hubs.hub(runtime_profile="full") as first:
+            started = await first.start()
+            await journalled(first, started, 3)
+        async with hubs.hub(runtime_profile="full") as second:
+            second.user = first.user
+            proposal, events = await second.outcome(started)
+    assert verdict(proposal) == ("completed", None, {"/a": "1", "/b": "2"})
+    assert {event.epoch for event in events} == {1}
 
 
 # Silence.

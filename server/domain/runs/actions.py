@@ -48,7 +48,8 @@ class LeaveConnection:
 
 @dataclass(frozen=True, slots=True)
 class AwaitInput:
-    """The agent waits for a person: nothing more comes, and the run lasts until its time is over.
+    """The agent waits for a person: nothing more comes, and the run lasts until its time is over or its state
+    is failed.
 
     files: the file map of a state answer, to be journalled behind a discontinuity if it differs; or None.
     """
@@ -93,14 +94,16 @@ Action: TypeAlias = Verdict | Connect | KeepListening | LeaveConnection | AwaitI
 class JournalFacts:
     """What the journal of a run holds.
 
-    has_files: the last file map is not empty. files_seen: there was a file map. awaiting_input: a state frame
-    asks a person. error: from the last `error` frame that speaks of the run.
+    has_files: the last file map is not empty. files_seen: there was a file map. files_unread: the last one
+    could not be read, or not wholly. awaiting_input: a frame asks a person. error: from the last `error`
+    frame that speaks of the run.
     state_shown, files_shown: a state frame, and one with a file map, came in this epoch, under this lease.
     """
 
     epoch: int = 1
     has_files: bool = False
     files_seen: bool = False
+    files_unread: bool = False
     awaiting_input: bool = False
     error: UpstreamError | None = None
     state_shown: bool = False
@@ -108,7 +111,7 @@ class JournalFacts:
 
     @property
     def files_known(self) -> bool:
-        """Whether the frames have shown the files as of the last one: no gap came after a file map."""
+        """Whether no gap came after a file map: if it was read, the frames have shown the last files."""
         return self.files_shown or (self.files_seen and self.epoch == 1)
 
 

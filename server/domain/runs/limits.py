@@ -26,6 +26,8 @@ class RunLimits:
     after_end_s: float = 0.3
     #: Between two questions about the runtime's state.
     state_poll_s: float = 2.0
+    #: Between two questions about the state of a run that waits for a person.
+    waiting_poll_s: float = 30.0
     #: Answers of "unknown thread" that do not lose a run; one more does.
     max_unknown_thread_answers: int = 5
     #: Connections in a row that break without a new frame after which the state decides.

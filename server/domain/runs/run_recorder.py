@@ -58,6 +58,7 @@ class RunRecorder:
             epoch=self.epoch,
             has_files=bool(files.by_path or files.unread),
             files_seen=files.seen,
+            files_unread=self._interpreter.files_unread,
             awaiting_input=self._interpreter.awaiting_input,
             error=self._error,
             state_shown=self._state_shown,
@@ -115,11 +116,13 @@ class RunRecorder:
     def adopt(self, files: Mapping[str, File], *, complete: bool, after_gap: bool = False) -> None:
         """Journal files that came without a frame.
 
-        complete: they are all files; otherwise those at other paths stay. after_gap: a discontinuity comes
-        before them, if they differ.
+        complete: they are all files, unless none of them can be read, or the frames have shown others beside
+        an unreadable one; otherwise those at other paths stay. after_gap: a discontinuity comes before them,
+        if they differ.
         """
-        if not complete:
-            known = self._interpreter.files
+        known = self._interpreter.files
+        partly_read = bool(known.unread) and self.facts.files_known
+        if not complete or partly_read or all(file.unreadable for file in files.values()):
             unread = {path: File(text, unreadable=True) for path, text in known.unread.items()}
             files = {**known.by_path, **unread, **files}
         kinds = self._interpreter.adopt(files)

@@ -133,7 +133,7 @@ class Interpretation:
     progress: the text of a progress frame, which is not journalled (then `kinds` is empty).
     error: from an `error` frame. end: the frame is `end`.
     polled: the frame is a poll summary, whose `completed` is not a verdict.
-    shows_files: the frame has a file map.
+    shows_files: the frame has a file map, of which an entry may be unreadable.
     """
 
     kinds: tuple[EventKind, ...] = ()
@@ -154,8 +154,13 @@ class FrameInterpreter(Protocol):
         ...
 
     @property
+    def files_unread(self) -> bool:
+        """Whether the last file map could not be read, or not wholly: `files` are older then."""
+        ...
+
+    @property
     def awaiting_input(self) -> bool:
-        """Whether a state frame asked a person for input."""
+        """Whether a frame asked a person for input."""
         ...
 
     def interpret(self, frame: bytes) -> Interpretation:

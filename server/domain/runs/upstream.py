@@ -225,13 +225,18 @@ class UpstreamSession:
     # --- A person's input --------------------------------------------------------------------
 
     async def _await_input(self, waiting: AwaitInput) -> Action:
-        """Wait to be cancelled: nothing more comes from the runtime."""
+        """Wait to be cancelled, or for the state to be failed: no more frames come from the runtime."""
         if waiting.files is not None:
             self._recorder.adopt(waiting.files, complete=True, after_gap=True)
         await self._show_question()
         crash_point("awaiting_input")
-        never: asyncio.Future[Action] = asyncio.get_running_loop().create_future()
-        return await never
+        question = AskFiles(AwaitInput(), grace_ends_at=self._now())
+        while True:
+            state = await self._state()
+            action = self._rules.answered(question, state, self._now(), self._recorder.facts)
+            if not isinstance(action, AwaitInput):
+                return action
+            await self._context.clock.sleep(self._context.limits.waiting_poll_s)
 
     async def _show_question(self) -> None:
         """Show that the agent waits, once it has asked."""

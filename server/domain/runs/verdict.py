@@ -154,7 +154,8 @@ class VerdictRules(StreamRecord, ABC):
             return self._ask(now, _ENDED_EARLY, delta)
         else:
             then = Verdict(Outcome.COMPLETED, delta=delta)
-        return then if facts.files_known else self._ask_files(then, now, delta)
+        shown = facts.files_known and not facts.files_unread
+        return then if shown else self._ask_files(then, now, delta)
 
     def _end_with_error(self, now: float, message: str, *, gap: bool) -> Action:
         """An `error` frame came, and no `end` behind it: the stream is over all the same."""
@@ -170,10 +171,13 @@ class VerdictRules(StreamRecord, ABC):
         files = over.files or None if over else None
         succeeds = isinstance(then, Verdict) and then.outcome is Outcome.COMPLETED
         if over is not None and over.status == "failed" and (succeeds or isinstance(then, AwaitInput)):
-            return failed(FailureReason.UPSTREAM_ERROR, _why(over), delta=question.delta, files=files)
+            gap = not question.delta and self._may_have_missed_frames()
+            return failed(
+                FailureReason.UPSTREAM_ERROR, _why(over), delta=question.delta, gap=gap, files=files
+            )
         if files or not succeeds:
             return replace(then, files=files)
-        if facts.epoch > 1 and (facts.files_seen or not facts.state_shown):
+        if facts.epoch > 1 and not facts.files_known and (facts.files_seen or not facts.state_shown):
             message = "the run ended, but frames were lost, and with them perhaps its last files"
             return failed(FailureReason.UPSTREAM_LOST, message, delta=question.delta)
         return then

@@ -313,6 +313,103 @@ def test_a_pollers_summary_does_not_withdraw_a_request(interpreter: Interpreter)
     assert interpreter.awaiting_input
 
 
+QUESTION = "(Interrupt(value={'ok?': 1}, id='1'),)"
+
+
+def restored_from(*frames: bytes) -> tuple[Interpreter, Interpreter]:
+    """An interpreter of the frames, and one that read their events."""
+    steady, restored = Interpreter(), Interpreter()
+    for each in frames:
+        meaning = steady.interpret(each)
+        for index, kind in enumerate(meaning.kinds):
+            restored.restore(kind, b"" if index else meaning.delta)
+    return steady, restored
+
+
+@pytest.mark.parametrize(
+    "value", [QUESTION, [{"value": "q"}], {"value": "q"}, "What?", 5, 0, True, [[]], [0]]
+)
+@pytest.mark.parametrize("event_type", ["on_state_update", "on_updates", "on_event", "on_chain_end"])
+def test_a_frame_with_an_interrupt_asks_for_input_whatever_its_type(event_type: str, value: Any) -> None:
+    asked = frame(event_type, __interrupt__=value)
+    request = InputRequested(value if isinstance(value, str) else json.dumps(value))
+    assert Interpreter().interpret(asked).kinds[1:] == (request,)
+    for interpreter in restored_from(asked):
+        assert interpreter.awaiting_input
+        assert len(interpreter.interpret(asked).kinds) == 1
+
+
+EMPTY = ["()", "[]", "{}", "", [], {}, "None", None, False]
+
+
+@pytest.mark.parametrize("value", EMPTY)
+@pytest.mark.parametrize("event_type", ["on_state_update", "on_event"])
+def test_an_empty_interrupt_asks_for_nothing(event_type: str, value: Any) -> None:
+    for interpreter in restored_from(frame(event_type, messages="[]", __interrupt__=value)):
+        assert not interpreter.awaiting_input
+
+
+@pytest.mark.parametrize("value", [b"[ ]", b"{ }", b"[\n]", b" null"])
+def test_an_empty_interrupt_may_have_white_space(value: bytes) -> None:
+    body = b'{"event_type":"on_state_update","data":{"__interrupt__":' + value + b"}}"
+    assert not Interpreter().interpret(body).kinds[1:]
+
+
+@pytest.mark.parametrize(
+    ("value", "asks"), [("()", True), ([], True), ("[]", True), ("", True), (None, False), ("None", False)]
+)
+def test_an_empty_interrupt_among_the_updates_is_a_breakpoint(value: Any, asks: bool) -> None:
+    part = {"type": "updates", "ns": [], "data": {"__interrupt__": value}}
+    for body in (frame("on_updates", __interrupt__=value), json.dumps(part).encode()):
+        for interpreter in restored_from(body):
+            assert interpreter.awaiting_input is asks
+
+
+def test_an_interrupt_in_a_sub_agents_updates_or_an_error_is_not_the_agents() -> None:
+    part = {"type": "updates", "ns": ["tools:1"], "data": {"__interrupt__": QUESTION}}
+    for body in (json.dumps(part).encode(), frame("error", error="e", __interrupt__=QUESTION)):
+        for interpreter in restored_from(body):
+            assert not interpreter.awaiting_input
+
+
+# Whether the last file map was read.
+
+GOOD = {"/a": "x"}
+
+
+@pytest.mark.parametrize(
+    ("maps", "unread"),
+    [
+        ([GOOD], False),
+        ([GOOD, {}], False),
+        ([GOOD, {"/b": None}], False),
+        ([GOOD, ["/a", "/b"]], True),
+        ([GOOD, 5], True),
+        ([GOOD, None], True),
+        ([GOOD, True], True),
+        ([GOOD, "<FileMap object at 0x7f>"], True),
+        ([GOOD, "{'/a': {'content': 'x'}, '/b': <object>}"], True),
+        ([GOOD, "{'/b': <object>}"], True),
+        ([GOOD, GOOD | {"/b": 5}], True),
+        ([GOOD, {"/a": 5}], True),
+        ([5], True),
+        ([5, GOOD], False),
+        ([GOOD | {"/b": 5}, GOOD], False),
+    ],
+)
+def test_a_file_map_that_is_not_wholly_read_is_known_to_be(maps: list[Any], unread: bool) -> None:
+    frames = [frame("on_state_update", messages="[]", files=each) for each in maps]
+    summary = frame("on_state_update", messages="Execution completed", files={}, result={})
+    for behind in (
+        [],
+        [frame("on_state_update", messages="[]")],
+        [summary],
+        [frame("on_llm_stream", messages="x")],
+    ):
+        for interpreter in restored_from(*frames, *behind):
+            assert interpreter.files_unread is unread
+
+
 # Pollers.
 
 

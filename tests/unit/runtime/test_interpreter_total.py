@@ -243,11 +243,12 @@ def test_a_restored_interpreter_gives_what_a_steady_one_gives(
             # As the journal has it.
             stored = CODEC.decode(CODEC.encode(Event(1, 1, NOON, kind))).kind
             restored.restore(stored, b"" if index else meaning.delta)
-    assert restored.files == steady.files
     for frame in after:
-        assert restored.interpret(frame) == steady.interpret(frame)
         assert restored.files == steady.files
+        assert restored.files_unread == steady.files_unread
         assert restored.awaiting_input == steady.awaiting_input
+        assert restored.interpret(frame) == steady.interpret(frame)
+    assert restored.files == steady.files
 
 
 @settings(deadline=None, max_examples=200)

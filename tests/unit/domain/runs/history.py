@@ -40,12 +40,13 @@ def files(**contents: str) -> dict[str, File]:
 class Frame:
     """A frame that is journalled. shows: a state frame with (True) or without (False) files; None: none.
 
-    map_read: its file map can be read. asks: it asks a person. gap: a discontinuity comes before it. old: the
-    epoch before has it too.
+    map_read: it has a file map, which can be read. unread: it has one that cannot, or an entry of it cannot.
+    asks: it asks a person. gap: a discontinuity comes before it. old: the epoch before has it too.
     """
 
     shows: bool | None = None
     map_read: bool = True
+    unread: bool = False
     asks: bool = False
     polled: bool = False
     error: UpstreamError | None = None
@@ -208,7 +209,15 @@ class Run:
         if frame.shows is not None:
             facts = replace(facts, state_shown=True, awaiting_input=facts.awaiting_input or frame.asks)
             if frame.map_read and not frame.polled:
-                facts = replace(facts, has_files=frame.shows, files_seen=True, files_shown=True)
+                facts = replace(
+                    facts,
+                    has_files=frame.shows or frame.unread,
+                    files_seen=True,
+                    files_shown=True,
+                    files_unread=frame.unread,
+                )
+            elif frame.unread:
+                facts = replace(facts, files_unread=True)
         self.facts = facts
 
     def _answer(self, answer: StateAnswer) -> None:

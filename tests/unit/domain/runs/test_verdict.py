@@ -48,8 +48,10 @@ ERROR = UpstreamError("it broke", "execution_failed")
 TIMEOUT = UpstreamError("Execution timeout", "streaming_timeout")
 
 TOKEN, STATE, NO_FILES = Frame(), Frame(shows=True), Frame(shows=False)
-#: A state frame whose file map is absent or cannot be read, one that asks a person, and an error.
+#: A state frame without a file map, one that asks a person, and an error.
 NO_MAP, ASKS, FAILS = Frame(shows=False, map_read=False), Frame(shows=True, asks=True), Frame(error=ERROR)
+#: A state frame whose file map cannot be read, and one with an entry that cannot.
+UNREAD, PARTLY = Frame(shows=False, map_read=False, unread=True), Frame(shows=True, unread=True)
 #: After a break on a stream that does not replay, the next frame is behind a discontinuity.
 LATER_TOKEN, LATER_STATE = replace(TOKEN, gap=True), replace(STATE, gap=True)
 POLLED = Frame(shows=False, polled=True)
@@ -196,6 +198,68 @@ END_ROWS = [
             ("socket", {}, [STATE, Break(), Says(RUNNING)]),
             ("channel", CHANNEL, [STATE, Break()]),
         ]
+    ),
+]
+
+#: Steps whose last file map was not wholly read, though nothing is lost.
+UNSHOWN: list[tuple[str, list[Step]]] = [
+    ("cannot be read", [STATE, UNREAD]),
+    ("has an unreadable entry", [STATE, PARTLY]),
+    ("cannot be read, before tokens", [STATE, UNREAD, TOKEN]),
+    ("cannot be read, before a state without one", [STATE, UNREAD, NO_MAP]),
+    ("cannot be read, after a gap and another", [STATE, Break(), Says(RUNNING), LATER_STATE, UNREAD]),
+    ("has an unreadable entry, after a gap", [STATE, Break(), Says(RUNNING), replace(PARTLY, gap=True)]),
+]
+
+UNREAD_ROWS = [
+    *(
+        row(f"an end {name}, when the last file map {how}", [*steps, End(), *answers], expected)
+        for how, steps in UNSHOWN
+        for name, answers, expected in [
+            ("asks for the files", [], AskFiles),
+            ("takes the state's files", [Says(completed(a="2"))], replace(DONE, files=files(a="2"))),
+            ("keeps the files when the state has none", [Says(EMPTY)], DONE),
+            *(
+                (f"keeps the files when the state stays {name}", [Says(answer, GRACE)], DONE)
+                for name, answer in UNSETTLED
+            ),
+            (
+                "is failed when the state is",
+                [Says(FAILED)],
+                fails("upstream_error", "it broke", delta=END_DELTA),
+            ),
+        ]
+    ),
+    *(
+        row(f"an end after a file map is completed, though one before {how}", [*steps, STATE, End()], DONE)
+        for how, steps in UNSHOWN
+    ),
+    row("an end after deleted files is completed", [STATE, UNREAD, NO_FILES, End()], DONE),
+    row(
+        "an end is lost when only file maps before a gap could be read",
+        [STATE, Break(), Says(RUNNING), replace(UNREAD, gap=True), End(), Says(EMPTY)],
+        LOST_FILES,
+    ),
+    row(
+        "a question asks for the files when the last file map cannot be read",
+        [ASKS, UNREAD, End(), Says(completed(a="2"))],
+        AwaitInput(files(a="2")),
+    ),
+    row(
+        "an end after a takeover asks for the files when the last file map cannot be read",
+        [End()],
+        AskFiles,
+        facts=JournalFacts(has_files=True, files_seen=True, files_unread=True),
+    ),
+    row(
+        "after a poller's end and the grace time, files of the stream count, though the last ones are unread",
+        [STATE, UNREAD, POLLED, End(), Says(EMPTY, GRACE)],
+        DONE,
+    ),
+    row(
+        "an error and an end take the state's files when the last file map cannot be read",
+        [STATE, UNREAD, FAILS, End(), Says(replace(FAILED, files=files(a="2")))],
+        replace(ERROR_AND_END, files=files(a="2")),
     ),
 ]
 
@@ -365,6 +429,12 @@ QUESTION_ROWS = [
         fails("upstream_error", "it broke", gap=True),
     ),
     row("a run that asks is asked about after a takeover", [], AskState, facts=WAITING),
+    row(
+        "a failed state ends a run that asks after a takeover",
+        [Says(FAILED)],
+        fails("upstream_error", "it broke", gap=True),
+        facts=WAITING,
+    ),
     *(
         row(
             f"a run that asks waits on after a takeover when the state is {name} ({kind})",
@@ -792,7 +862,16 @@ CHANNEL_ROWS = [
 ]
 
 
-ROWS = END_ROWS + ERROR_ROWS + QUESTION_ROWS + POLLER_ROWS + SOCKET_ROWS + REPLAY_ROWS + CHANNEL_ROWS
+ROWS = (
+    END_ROWS
+    + UNREAD_ROWS
+    + ERROR_ROWS
+    + QUESTION_ROWS
+    + POLLER_ROWS
+    + SOCKET_ROWS
+    + REPLAY_ROWS
+    + CHANNEL_ROWS
+)
 
 
 @pytest.mark.parametrize(("run", "steps", "expected"), ROWS)
@@ -820,6 +899,24 @@ def test_what_came_decides_how_the_run_ends(
 )
 def test_a_run_whose_time_is_over_is_failed(facts: JournalFacts, reason: str, message: str) -> None:
     assert overdue(LIMITS, facts) == fails(reason, message)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        *((answer, AwaitInput()) for answer in (RUNNING, EMPTY, UNKNOWN, AWAY)),
+        (FAILED, fails("upstream_error", "it broke", gap=True)),
+        (
+            replace(FAILED, files=files(a="2")),
+            fails("upstream_error", "it broke", gap=True, files=files(a="2")),
+        ),
+    ],
+)
+def test_of_a_run_that_waits_only_a_failed_state_is_the_end(answer: StateAnswer, expected: Action) -> None:
+    run = Run()
+    assert run.play([ASKS, End()]) == AwaitInput()
+    question = AskFiles(AwaitInput(), grace_ends_at=run.now)
+    assert run.verdicts.answered(question, answer, run.now + 1, run.facts) == expected
 
 
 @pytest.mark.parametrize("takeovers", [0, 1, LIMITS.max_takeovers])

@@ -59,6 +59,8 @@ class History:
     #: The last file map that could be read, None when there was none; whether a gap came after it.
     shown: Files | None = None
     gap_since: bool = False
+    #: Whether the frames had a later one that could not be read, or not wholly.
+    unread: bool = False
     error: bool = False
     asks: bool = False
     #: Whether the last connection brought an `end`, and whether the endpoint had given it up before.
@@ -149,7 +151,8 @@ class History:
             Silence(),
             Passes(random.choice([1.0, 31.0, 700.0])),
             Frame(shows=False, polled=True),
-            Frame(shows=False, map_read=False),
+            Frame(shows=False, map_read=False, unread=chance() < 0.5),
+            Frame(shows=True, unread=chance() < 0.5),
             Frame(shows=chance() < 0.7),
             Frame(),
         ]
@@ -173,6 +176,9 @@ class History:
         self.asks = self.asks or step.asks
         if step.shows is not None and step.map_read and not step.polled:
             self.shown, self.gap_since = self._map() if step.shows else {}, False
+            self.unread = step.unread
+        elif step.unread:
+            self.unread = True
 
     def _do(self, step: Step) -> None:
         self.done.append(step)
@@ -203,6 +209,10 @@ class History:
             said = self.answer if isinstance(self.answer, RuntimeState) else None
             assert verdict.files or self.ended
             assert verdict.files or not self.gap_since or self.shown is None
+            # A run whose last files were not read has asked for them.
+            if self.unread and verdict.files is None:
+                assert isinstance(self.done[-1], Says)
+                assert said is None or not said.files or said.status not in ("completed", "failed")
             if said is not None and said.status == "failed" and verdict.files is None:
                 # Only a stream that lost nothing is believed more than a state that was asked before.
                 assert self.shown is not None
