@@ -14,9 +14,9 @@ from server.runtime import jsontext
 #: Namespaces of the agent itself.
 _ROOT = frozenset({b"null", b"[]", b'""', b'"()"', b'"[]"'})
 #: Members that give a frame's namespace, beside its type.
-_BESIDE = ("ns", "namespace", "checkpoint_ns", "langgraph_checkpoint_ns")
+_BESIDE = frozenset({"ns", "namespace", "checkpoint_ns", "langgraph_checkpoint_ns"})
 #: Members of a state that no agent has: LangGraph reserves them.
-_RESERVED = ("checkpoint_ns", "langgraph_checkpoint_ns")
+_RESERVED = frozenset({"checkpoint_ns", "langgraph_checkpoint_ns"})
 #: Longest list of names of tasks that is read.
 _MAX_NAMESPACE_BYTES = 4096
 
@@ -37,8 +37,10 @@ def _names_tasks(namespace: bytes | None) -> bool:
     return bool(names) and all(name is not None and ":" in name for name in names)
 
 
-def _has_namespace(members: Mapping[str, bytes] | None, keys: tuple[str, ...]) -> bool:
-    return members is not None and any(members.get(key, b"null").strip() not in _ROOT for key in keys)
+def _has_namespace(members: Mapping[str, bytes] | None, keys: frozenset[str]) -> bool:
+    if members is None or keys.isdisjoint(members):
+        return False
+    return any(members.get(key, b"null").strip() not in _ROOT for key in keys)
 
 
 def part_of_agent(top: Mapping[str, bytes]) -> str | None:

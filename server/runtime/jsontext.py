@@ -38,7 +38,17 @@ def strict_members(text: bytes) -> dict[str, bytes] | None:
     """An object's members, each value as its text; None when the text is not proper JSON or not an object.
     The last of two equal keys counts."""
     try:
-        return {key: bytes(value) for key, value in at_full_depth(_OBJECT.decode, text).items()}
+        found: dict[str, msgspec.Raw] | None = _OBJECT.decode(text)
+    except RecursionError:
+        found = _deep_members(text)
+    except _REFUSALS:
+        return None
+    return {key: bytes(value) for key, value in found.items()} if found is not None else None
+
+
+def _deep_members(text: bytes) -> dict[str, msgspec.Raw] | None:
+    try:
+        return at_full_depth(_OBJECT.decode, text)
     except _REFUSALS:
         return None
 

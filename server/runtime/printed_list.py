@@ -24,10 +24,13 @@ _AFTER_ITEM = re.compile(r"\s*+(?:,\s*+|(?=\]))")
 _BETWEEN = re.compile(r"\]?\Z|,\s*(?:\Z|[<{(\['\"]|[A-Za-z_][\w.]*+(?:\(|\Z))")
 
 #: What an item that can be read begins with: the head of a message or of a dict.
-_HEAD = rf"(?:{MESSAGE}(?:{STRING}[,)]|\[)|\{{'(?:role|type|content)': )"
+_DICT = r"\{'(?:role|type|content)': "
+_HEAD = rf"(?:{MESSAGE}(?:{STRING}[,)]|\[)|{_DICT})"
 _ITEM = re.compile(rf"{MESSAGE}|\{{['\"]")
 #: The end of a message and the beginning of the next item.
 _BOUNDARY = re.compile(rf"[)}}], (?={_HEAD})", re.DOTALL)
+#: What may be one, although the next item goes on behind the text that is searched.
+_LIKE_BOUNDARY = re.compile(rf"[)}}], (?={MESSAGE}|{_DICT})")
 #: The beginning of an item after one that is not a message.
 _NEXT = re.compile(rf", (?={_HEAD})", re.DOTALL)
 
@@ -129,8 +132,9 @@ class _Recovery:
             return found.start
         # A quote in plain text may have found a partner in a later message. Then this is not a string.
         for string in _PLACED.finditer(self._text, found.start, found.stopped):
-            if _BOUNDARY.search(self._text, string.start(), string.end()) is not None:
-                return string.start()
+            for like in _LIKE_BOUNDARY.finditer(self._text, *string.span()):
+                if _BOUNDARY.match(self._text, like.start()) is not None:
+                    return string.start()
         return found.stopped - 1
 
     def _search(self, form: re.Pattern[str], at: int, since: int, scanned: int) -> int | None:

@@ -147,6 +147,7 @@ READABLE = st.builds(
 @settings(deadline=None, max_examples=250)
 @given(st.lists(READABLE, max_size=4), POISONS, st.lists(READABLE, max_size=4))
 @example(["HumanMessage(content='')"], tool_message(1, "'"), ["AIMessage(content='')"])
+@example([], tool_message(0, "'"), ["HumanMessage(content=\"a[']\", id='0')"])
 def test_one_poisoned_message_anywhere_spoils_no_other(
     before: list[str], poison: str, after: list[str]
 ) -> None:
