@@ -13,7 +13,7 @@ from typing import Any
 
 from server.domain.proposals.files import File, NotAFile, parse_file
 from server.encoding.json_text import dump
-from server.runtime import jsontext, literals
+from server.runtime import jsontext, literals, string_literals
 from server.runtime.literals import Printed
 from server.runtime.printed import STRING, Unreadable
 
@@ -48,7 +48,7 @@ def _keyed(key: str, entry: Any) -> tuple[str, Any]:
         return key, entry
     path = _PATH.fullmatch(key)
     try:
-        return (str(key), {"printed": entry}) if path is None else (literals.string(path[1]), entry)
+        return (str(key), {"printed": entry}) if path is None else (string_literals.string(path[1]), entry)
     except Unreadable:
         return str(key), {"printed": entry}
 
