@@ -142,9 +142,11 @@ async def test_a_folder_of_somebody_else_is_named(tmp_path: Path) -> None:
     folder.mkdir(mode=0o755)
     line = f"setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups --inh-caps=-all ideo dev"
     code, _, errors = await in_shell(line, environment=dev(folder))
-    assert code == 1
-    if "setpriv: " in errors or "ModuleNotFoundError" in errors or "can't open file" in errors:
+    if any(
+        text in errors for text in ("setpriv: ", "ModuleNotFoundError", "can't open", "Permission denied: '/")
+    ):
         pytest.skip("the tree is not readable for another user")
+    assert code == 1
     assert_sentence(errors, "IDEO_DATA_DIR", str(folder))
 
 

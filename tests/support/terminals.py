@@ -16,6 +16,9 @@ from tests.support.processes import ROOT, clean_environment
 CTRL_C = "\x03"
 #: Seconds that a command has to show something, and to end.
 SHOW_S = 60.0
+#: Makes standard input the terminal of its own session, and becomes the command. Between fork and exec of a
+#: process with threads, as the tests are, that could wait for ever.
+LOG_IN = "import os, sys; os.login_tty(0); os.execvp(sys.argv[1], sys.argv[1:])"
 
 
 def ideo_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -80,11 +83,13 @@ async def in_terminal(
     """A command in a terminal of its own, killed afterwards."""
     primary, secondary = os.openpty()
     process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-I", "-S", "-c", LOG_IN),
         *command,
         cwd=cwd,
         env=ideo_environment(environment),
-        pass_fds=(secondary,),
-        preexec_fn=lambda: os.login_tty(secondary),
+        stdin=secondary,
+        stdout=secondary,
+        stderr=secondary,
     )
     os.close(secondary)
     terminal = Terminal(process, primary)
