@@ -32,7 +32,7 @@ class Block:
 
     def word(self, container: Any, *keys: str) -> str:
         """The first of the members that is a string with something in it, which is taken; else empty."""
-        for key in keys if isinstance(container, Mapping) else ():
+        for key in keys if isinstance(container, dict) else ():
             value = container.get(key)
             if isinstance(value, str) and value:
                 return str(self.take(container, key))

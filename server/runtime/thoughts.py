@@ -43,7 +43,9 @@ def _texts(block: Block, container: Any, depth: int) -> Iterator[str]:
     if depth == _MAX_DEPTH or not isinstance(container, dict):
         return
     for key in _TEXTS:
-        value = container.get(key)
+        if key not in container:
+            continue
+        value = container[key]
         if type(value) is str or value == []:
             yield block.take(container, key) or ""
         elif isinstance(value, dict):
