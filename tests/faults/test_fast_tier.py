@@ -48,6 +48,7 @@ async def test_every_persona_of_the_runtime_gets_its_verdict(environment: Enviro
     report(await asyncio.gather(*map(all_of, PROFILES)))
 
 
+@pytest.mark.timeout(300)
 async def test_a_crash_at_any_point_loses_nothing(environment: Environment) -> None:
     total = Result("crash at a named point")
     room = asyncio.Semaphore(4)
