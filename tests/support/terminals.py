@@ -51,10 +51,10 @@ class Terminal:
         """What it showed, without colours."""
         return re.sub(r"\x1b\[[0-9;]*m", "", self.text).replace("\r\n", "\n")
 
-    async def shows(self, text: str) -> None:
-        """Wait until it has shown a text."""
+    async def shows(self, text: str, *, times: int = 1) -> None:
+        """Wait until it has shown a text so many times."""
         async with asyncio.timeout(SHOW_S):
-            while text not in self.plain:
+            while self.plain.count(text) < times:
                 self._changed.clear()
                 await self._changed.wait()
 
