@@ -23,19 +23,17 @@ async def test_a_hub_whose_journal_is_no_longer_written_ends(database: str) -> N
 
 
 async def test_a_part_that_fails_is_started_again_and_the_hub_goes_on(
-    database: str, pool: Any, capsys: pytest.CaptureFixture[str]
+    database: str, pool: Any, logged: list[Any]
 ) -> None:
     async with running_hub(database) as hub, hub.client() as client:
         # An error that no part expects: the table of the takeovers and renewals is not there.
         await pool.execute("ALTER TABLE runs RENAME TO renamed")
-        logged = ""
         async with asyncio.timeout(20):
-            while "part_started_again" not in logged:
+            while not (restarts := [entry for entry in logged if entry["event"] == "part_started_again"]):
                 await asyncio.sleep(0.05)
-                logged += capsys.readouterr().out
         await pool.execute("ALTER TABLE renamed RENAME TO runs")
-        assert "UndefinedTableError" in logged
-        assert "takeovers" in logged
+        assert restarts[0]["fault"] == "UndefinedTableError"
+        assert restarts[0]["part"] == "takeovers"
         proposal = await finished(client, await start(client, "[[replay:short_run]]"))
         assert proposal["status"] == "completed"
         assert not hub.hub.failed.done()
