@@ -159,7 +159,7 @@ def is_call(text: str, at: int = 0) -> bool:
 
 def call(text: str, at: int = 0) -> Call:
     """The call that prints a message, at `at`. If it is not complete, its end is the end of the text.
-    Raises Unreadable when there is no call.
+    Raises Unreadable if the text is not a call.
     """
     head = _CALL.match(text, at)
     if head is None:
