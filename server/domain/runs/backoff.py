@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from server.domain.retry import Backoff
 from server.domain.runs.limits import RunLimits
 
 
-class Backoff:
+class ReconnectBackoff:
     """Pauses that double from connection to connection, and start anew after one that worked.
 
     A connection worked when it brought a new frame, or was open for as long as the longest pause.
     """
 
     def __init__(self, limits: RunLimits) -> None:
-        self._limits = limits
-        #: Connections in a row that did not work.
-        self._failures = 0
+        self._max_s = limits.max_reconnect_s
+        first_s = min(limits.reconnect_first_s, self._max_s)
+        # The rules are the same for the same history: nothing is random.
+        self._backoff = Backoff(first_s, self._max_s, jitter=lambda: 0.0)
         self._opened_at: float | None = None
 
     def connecting(self) -> None:
@@ -27,14 +29,10 @@ class Backoff:
 
     def worked(self) -> None:
         """The connection brought a new frame."""
-        self._failures = 0
+        self._backoff.reset()
 
     def next_pause_s(self, now: float) -> float:
         """The pause before the next connection."""
-        limits = self._limits
-        if self._opened_at is not None and now - self._opened_at >= limits.max_reconnect_s:
-            self._failures = 0
-        # The exponent is bounded: a float has no room for any more doublings.
-        pause_s = limits.reconnect_first_s * 2.0 ** min(self._failures, 64)
-        self._failures += 1
-        return min(pause_s, limits.max_reconnect_s)
+        if self._opened_at is not None and now - self._opened_at >= self._max_s:
+            self._backoff.reset()
+        return self._backoff.next_pause_s()

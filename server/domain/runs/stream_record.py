@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.domain.runs.backoff import Backoff
+from server.domain.runs.backoff import ReconnectBackoff
 from server.domain.runs.limits import RunLimits
 from server.domain.runs.runtime import Interpretation
 
@@ -18,7 +18,7 @@ class StreamRecord:
         self._limits = limits
         self._from_first_frame = from_first_frame
         self._connections = 0
-        self._backoff = Backoff(limits)
+        self._backoff = ReconnectBackoff(limits)
         #: When the runtime was last heard or asked, and since when the open stream has brought no frame
         #: (None while it is not open).
         self._heard_at = 0.0
