@@ -50,11 +50,17 @@ def problem_json(error: BaseException, *, instance: str, trace_id: str) -> dict[
         details["fields"] = {
             replace_surrogates(name): replace_surrogates(wrong) for name, wrong in error.fields.items()
         }
+    return details | _members(error)
+
+
+def _members(error: BaseException) -> dict[str, int | str]:
+    """What an error has beside its code, by name."""
+    members: dict[str, int | str] = {}
     if isinstance(error, errors.CursorOutOfRange):
-        details |= {"floor": error.floor, "last_seq": error.last_seq}
+        members |= {"floor": error.floor, "last_seq": error.last_seq}
     if isinstance(error, errors.HubError) and error.proposal_id is not None:
-        details["proposal_id"] = str(error.proposal_id)
-    return details
+        members["proposal_id"] = str(error.proposal_id)
+    return members
 
 
 def grpc_status(error: BaseException, *, trace_id: str) -> status_pb2.Status:
@@ -67,10 +73,7 @@ def grpc_status(error: BaseException, *, trace_id: str) -> status_pb2.Status:
     problem = problem_of(error)
     info = error_details_pb2.ErrorInfo(reason=problem.code, domain=DOMAIN)
     details = [info, error_details_pb2.RequestInfo(request_id=trace_id)]
-    if isinstance(error, errors.HubError) and error.proposal_id is not None:
-        info.metadata["proposal_id"] = str(error.proposal_id)
-    if isinstance(error, errors.CursorOutOfRange):
-        info.metadata.update({"floor": str(error.floor), "last_seq": str(error.last_seq)})
+    info.metadata.update({name: str(value) for name, value in _members(error).items()})
     if isinstance(error, errors.InvalidArgument):
         violations = error_details_pb2.BadRequest()
         for name, wrong in error.fields.items():
