@@ -13,8 +13,8 @@ import asyncpg
 from bench.environment import Environment
 from bench.figures import Stats, Table
 from server.domain.journal.events import StateUpdate, Token
+from server.frames.interpreter import Interpreter
 from server.replay.recording import Recording, read_recordings
-from server.runtime.frames import Interpreter
 
 #: Through this target the runs are read.
 TARGET = "hub ideo.v1.proto"

@@ -14,7 +14,7 @@ from server.grpc.transport import Tls
 from server.observability.metrics import Metrics
 from server.runtime.channel import ChannelRuntime
 from server.runtime.client import DeepagentsRuntime
-from server.settings import Settings, SettingsError
+from server.settings.settings import Settings, SettingsError
 from server.wakeups.postgres import PostgresWakeups
 from server.wakeups.redis import RedisWakeups
 

@@ -34,7 +34,7 @@ from server.lifecycle import (
 )
 from server.observability.metrics import MetricsExporter
 from server.observability.traces import traced_asgi, tracing
-from server.settings import Settings
+from server.settings.settings import Settings
 from server.supervision import supervise
 
 

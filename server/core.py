@@ -44,6 +44,7 @@ from server.domain.runs.runner import Runner
 from server.domain.streams.broadcaster import Broadcaster
 from server.domain.streams.wakeups import Wakeups
 from server.domain.workflows import WorkflowService
+from server.frames.interpreter import Interpreter
 from server.lifecycle import (
     Core,
     stop_task,
@@ -53,8 +54,7 @@ from server.observability.logs import RunLog
 from server.observability.metrics import Metrics
 from server.observability.traces import RunTraces
 from server.runtime.client import DeepagentsRuntime
-from server.runtime.frames import Interpreter
-from server.settings import Settings
+from server.settings.settings import Settings
 from server.supervision import supervise_all
 from server.wire.codec import ProtobufCodec
 

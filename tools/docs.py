@@ -19,9 +19,9 @@ from pydantic import BaseModel
 
 from server.cli.main import main as commands
 from server.observability.metrics import COUNTERS, GAUGES, HISTOGRAMS, PREFIX, SOCKETS
-from server.setting_names import RENAMED
-from server.setting_sources import SECRETS
-from server.settings import ClientSettings, Settings
+from server.settings.names import RENAMED
+from server.settings.settings import ClientSettings, Settings
+from server.settings.sources import SECRETS
 from tools.contract_pages import events_page, grpc_page
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,7 +61,7 @@ _SETTINGS = """# Settings
 
 Settings are environment variables. The hub checks all of them at start, reports every mistake at once, and
 exits with 2. What the address of the database may contain is on [a page of its own](database-address.md).
-Written from `server/settings.py` by `tools/docs.py`.
+Written from `server/settings/settings.py` by `tools/docs.py`.
 
 """
 _CLIENT_SETTINGS = """

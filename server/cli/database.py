@@ -9,7 +9,7 @@ from pathlib import Path
 from server.cli.exit_codes import CommandError
 from server.embedded_postgres.process import EmbeddedServerError
 from server.embedded_postgres.server import embedded
-from server.settings import Settings
+from server.settings.settings import Settings
 
 
 def embedded_dir(settings: Settings) -> Path:

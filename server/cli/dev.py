@@ -32,7 +32,7 @@ from server.db import migrate
 from server.lifecycle import Hub
 from server.observability.logs import configure_logging
 from server.replay.server import replay_runtime
-from server.settings import Settings
+from server.settings.settings import Settings
 
 DEMO_USER = "dev@example.com"
 #: The demo has a workflow of its own: it starts nothing in the user's.

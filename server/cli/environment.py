@@ -6,9 +6,9 @@ from typing import Any
 
 from server.cli import exit_codes
 from server.cli.exit_codes import CommandError, notice
-from server.setting_names import old_names_in_use, unknown_names
-from server.setting_sources import read_sources
-from server.settings import ClientSettings, Settings, SettingsError, known_names, load
+from server.settings.names import old_names_in_use, unknown_names
+from server.settings.settings import ClientSettings, Settings, SettingsError, known_names, load
+from server.settings.sources import read_sources
 
 
 def read_settings(

@@ -13,7 +13,7 @@ import click
 
 from server.cli import exit_codes
 from server.cli.exit_codes import notice
-from server.setting_names import DEBUG
+from server.settings.names import DEBUG
 
 
 class Commands(click.Group):

@@ -12,7 +12,7 @@ from server.cli.environment import read_client_settings
 from server.cli.event_loop import run_command, until_stopped
 from server.cli.exit_codes import CommandError
 from server.cli.hub_client import ClientError, HubClient, open_client
-from server.setting_values import http_address
+from server.settings.values import http_address
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from server.cli.failures import Commands
-from server.setting_names import DEBUG
+from server.settings.names import DEBUG
 
 #: The end of `ideo --help`. The mark keeps the lines as they are.
 _EPILOG = """

@@ -18,7 +18,7 @@ from server.compose import StartError, check_ports, open_hub
 from server.db import migrate
 from server.lifecycle import Hub
 from server.observability.logs import configure_logging
-from server.settings import SettingsError
+from server.settings.settings import SettingsError
 
 
 def run(*, embedded_database: bool) -> NoReturn:

@@ -12,7 +12,7 @@ from server.auth.tokens import SharedSecret
 from server.cli import exit_codes
 from server.cli.environment import read_settings
 from server.cli.exit_codes import CommandError
-from server.settings import Settings
+from server.settings.settings import Settings
 
 _LIFETIME = re.compile(r"([0-9]{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

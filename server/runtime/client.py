@@ -19,9 +19,9 @@ from opentelemetry.trace import SpanKind
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 from server.domain.runs.runtime import AdmitFrame, Frames, Invocation, RuntimeState, admit_at_once
 from server.encoding.json_text import dump
-from server.runtime import jsontext
+from server.frames import raw_json
+from server.frames.file_maps import file_entries, state_files
 from server.runtime.breaker import Breaker
-from server.runtime.file_maps import file_entries, state_files
 from server.runtime.refusals import refusal_reason
 from server.runtime.thread_ids import BadThreadId, path_segment, thread_id_in
 from server.runtime.websocket import HandshakeRefused, NoWebSocket, open_websocket
@@ -233,14 +233,14 @@ def _secrets_of(base_url: str) -> list[str]:
 
 def _state(answer: bytes) -> RuntimeState | None:
     """The state in an answer; None when it has none."""
-    fields = jsontext.members(answer) or {}
-    word = jsontext.string(fields.get("status"))
+    fields = raw_json.members(answer) or {}
+    word = raw_json.string(fields.get("status"))
     if word is None:
         return None
     error = fields.get("error", b"null")
     entries = file_entries(fields.get("generated_files", b"null"))
     return RuntimeState(
-        jsontext.printable(word, 100),
+        raw_json.printable(word, 100),
         None if entries is None else state_files(entries),
-        None if error == b"null" else jsontext.error_message(error),
+        None if error == b"null" else raw_json.error_message(error),
     )

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from server.runtime import jsontext
+from server.frames import raw_json
 
 #: Longest reason, in characters.
 MAX_REASON_CHARS = 500
@@ -30,7 +30,7 @@ def refusal_reason(body: bytes, content_type: str, secrets: Iterable[str] = ()) 
     """The reason in the body of a refusal; empty when it has none. `secrets` are replaced by `***`."""
     if len(body) > MAX_BODY_BYTES:
         return ""
-    value = jsontext.lenient_value(body)
+    value = raw_json.lenient_value(body)
     text = _plain(body, content_type) if value is None else "; ".join(_texts(value, _MAX_DEPTH))
     for secret in secrets:
         text = text.replace(secret, "***")

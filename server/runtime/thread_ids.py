@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from urllib.parse import quote
 
-from server.runtime import jsontext
+from server.frames import raw_json
 
 #: Longest id, in characters (Unicode code points).
 MAX_THREAD_ID_CHARS = 255
@@ -24,12 +24,12 @@ class BadThreadId(ValueError):
 
 def thread_id_in(answer: bytes) -> str:
     """The `thread_id` in the answer to a job. Raises BadThreadId."""
-    members = jsontext.members(answer)
+    members = raw_json.members(answer)
     if members is None:
         raise BadThreadId("the answer is not a JSON object")
     if "thread_id" not in members:
         raise BadThreadId("it is missing")
-    thread_id = jsontext.string(members["thread_id"])
+    thread_id = raw_json.string(members["thread_id"])
     if thread_id is None:
         raise BadThreadId("it is not a string")
     if not thread_id.strip():

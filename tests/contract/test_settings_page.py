@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic.fields import FieldInfo
 
-from server.setting_names import RENAMED
-from server.settings import Settings
+from server.settings.names import RENAMED
+from server.settings.settings import Settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "settings.md").read_text()
 

@@ -27,11 +27,11 @@ with atheris.instrument_imports(include=["server", "jwt"], enable_loader_overrid
     from server.domain.proposals.files import File, FileSet
     from server.domain.proposals.partition import partition_files
     from server.domain.proposals.paths import Portability
+    from server.frames.interpreter import Interpreter
     from server.http.handshake import form_of, token_of
     from server.http.json_io import parse_json
     from server.http.origins import Origins
     from server.http.token_refresh import token_of_message
-    from server.runtime.frames import Interpreter
     from server.wire.access import CreateShareLinkRequest, GrantAccessRequest
     from server.wire.codec import ProtobufCodec
     from server.wire.proposals import ProposalsQuery

@@ -26,7 +26,7 @@ from server.domain.streams.broadcaster import Broadcaster
 from server.domain.streams.legacy_frames import LegacyFrameSubscription
 from server.domain.streams.steps import Heartbeat
 from server.domain.streams.subscription import Subscription
-from server.runtime.frames import Interpreter
+from server.frames.interpreter import Interpreter
 from server.wire.codec import ProtobufCodec
 from tests.support.recordings import frames as recorded_frames
 from tests.support.stored import NOON, a_run, a_user, a_workflow

@@ -14,9 +14,9 @@ import pytest
 
 from server.domain.errors import RuntimeRefused
 from server.domain.runs.runtime import Invocation, StreamClosed
+from server.frames.interpreter import Interpreter
 from server.replay.app import create_replay_app
 from server.runtime.client import DeepagentsRuntime
-from server.runtime.frames import Interpreter
 from tests.support.recordings import NAMES, expected, frames
 from tests.support.servers import asgi_server
 

@@ -16,11 +16,11 @@ from grpc_status import rpc_status
 from ide_orchestrator.v1.proposal_pb2_grpc import ProposalServiceStub
 from ide_orchestrator.v1.refinement_pb2_grpc import RefinementServiceStub
 from ide_orchestrator.v1.workflow_pb2_grpc import WorkflowServiceStub
-from server import settings as settings_module
 from server.core import open_core
 from server.grpc.app import GrpcFace, GrpcLimits, create_grpc_server
 from server.lifecycle import Core
 from server.replay.server import replay_runtime
+from server.settings import settings as settings_module
 from server.wire import messages as m
 from tests.support.tokens import VERIFIER, token
 

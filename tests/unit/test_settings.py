@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from server.setting_names import RENAMED, old_names_in_use
-from server.settings import ClientSettings, Settings, SettingsError, load
+from server.settings.names import RENAMED, old_names_in_use
+from server.settings.settings import ClientSettings, Settings, SettingsError, load
 
 
 def test_every_setting_has_a_description() -> None:

@@ -21,9 +21,9 @@ from server.db.errors import reason_of
 from server.domain.errors import DatabaseUnavailable
 from server.embedded_postgres.server import running_dsn
 from server.observability.logs import configure_logging
-from server.setting_names import old_names_in_use, unknown_names
-from server.setting_sources import read_sources
-from server.settings import Settings, SettingsError, known_names, load
+from server.settings.names import old_names_in_use, unknown_names
+from server.settings.settings import Settings, SettingsError, known_names, load
+from server.settings.sources import read_sources
 
 #: What is said of an embedded server that nobody has started: to start it would change its data.
 NOT_RUNNING = "the embedded PostgreSQL is not running; `ideo dev` starts it, and applies the migrations"

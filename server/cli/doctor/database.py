@@ -10,7 +10,7 @@ from server.db import migrate
 from server.db.connections import ConnectionRefused, connect
 from server.db.errors import database_errors, reason_of
 from server.domain.errors import DatabaseUnavailable
-from server.settings import Settings
+from server.settings.settings import Settings
 
 #: The oldest PostgreSQL that is tested.
 MIN_POSTGRES_VERSION = 14

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from server.settings import Settings
+from server.settings.settings import Settings
 
 #: Seconds that a check waits for each answer.
 TIMEOUT_S = 5.0

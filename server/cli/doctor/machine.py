@@ -11,7 +11,7 @@ import httpx
 from cryptography import x509
 
 from server.cli.doctor.finding import TIMEOUT_S, Finding
-from server.settings import Settings
+from server.settings.settings import Settings
 
 #: A certificate that expires earlier is a finding.
 MIN_CERTIFICATE_VALIDITY = timedelta(days=14)

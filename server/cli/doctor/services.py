@@ -17,7 +17,7 @@ from server.db.connections import connect
 from server.db.errors import database_errors
 from server.domain.errors import DatabaseUnavailable, RuntimeRefused, RuntimeUnavailable
 from server.runtime.client import DeepagentsRuntime
-from server.settings import Settings, SettingsError
+from server.settings.settings import Settings, SettingsError
 
 _CHANNEL = "ideo_doctor"
 

@@ -9,7 +9,7 @@ import pytest
 from server import lifecycle
 from server.grpc.app import SERVICES
 from server.http.routes import ROUTES
-from server.settings import Settings
+from server.settings.settings import Settings
 from tests.contract.deploy.manifests import DEPLOY, KUBERNETES, built, one
 from tools.composition import load
 

@@ -1,0 +1,79 @@
+"""The message list of a run, read from the `messages` value of each state frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from server.domain.journal.events import AgentMessage, MessageChange
+from server.frames import raw_json
+from server.frames.messages import as_text, from_json, from_printed
+from server.frames.printed_list import Items, items
+
+
+class MessageList:
+    """The message list of a run, read from the `messages` value of each state frame as JSON text.
+
+    Its content depends on the last value alone; the value before only saves work. A value usually extends
+    the one before: then only the new part is read, so that a run takes linear time.
+    """
+
+    def __init__(self) -> None:
+        self.messages: list[AgentMessage] = []
+        self._raw = b""
+        self._sources: list[str] = []
+        self._read: Callable[[str], AgentMessage] = as_text
+        #: Whether the last value was a regular printed list, which can be split where it was extended.
+        self._regular = False
+
+    @staticmethod
+    def covers(raw: bytes, polled: bool) -> bool:
+        """Whether the value lists messages: an array or a string. The sentence of a poll summary does not,
+        because it is not part of the agent's conversation."""
+        return raw[:1] == b"[" or raw[:2] == b'"[' or (raw[:1] == b'"' and not polled)
+
+    def read(self, raw: bytes) -> tuple[MessageChange, ...]:
+        """Read the next value. Returns the messages that are new or differ."""
+        if raw == self._raw:
+            return ()
+        added = self._extended(raw)
+        if added is None:
+            first, (read, found) = 0, _items(raw)
+        else:
+            first, read, found = len(self._sources), from_printed, added
+        same = self._read is read
+        sources = self._sources[:first] + found.texts
+        messages, changes = self.messages[:first], []
+        for index in range(first, len(sources)):
+            old = self.messages[index] if index < len(self.messages) else None
+            if old is not None and same and self._sources[index] == sources[index]:
+                messages.append(old)
+                continue
+            call = found.calls[index - first] if found.calls else None
+            message = read(sources[index]) if call is None else from_printed(sources[index], call)
+            messages.append(message)
+            if message != old:
+                changes.append(MessageChange(index, message))
+        self._raw, self._read, self._sources, self.messages = raw, read, sources, messages
+        self._regular = found.calls is not None
+        return tuple(changes)
+
+    def _extended(self, raw: bytes) -> Items | None:
+        """The items that `raw` adds to the last printed list; None when it does not extend it."""
+        if not self._regular or not self._sources:
+            return None
+        # The scan of the old text found it regular, so it is complete without its `]"`.
+        cut = len(self._raw) - 2
+        if self._raw[cut:] != b']"' or raw[cut : cut + 2] != b", " or not raw.startswith(self._raw[:cut]):
+            return None
+        added = raw_json.string(b'"[' + raw[cut + 2 :])
+        found = items(added) if added is not None else None
+        return found if found is not None and found.calls is not None else None
+
+
+def _items(raw: bytes) -> tuple[Callable[[str], AgentMessage], Items]:
+    """The function that reads a message of the value, and the value's items."""
+    text = raw_json.string(raw)
+    if text is None:
+        return from_json, Items([item.decode() for item in raw_json.items(raw) or []], None)
+    found = items(text)
+    return (as_text, Items([text], None)) if found is None else (from_printed, found)

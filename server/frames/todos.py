@@ -1,0 +1,43 @@
+"""The agent's todo list, from the `todos` value of a state frame."""
+
+from __future__ import annotations
+
+from server.domain.journal.events import Todo
+from server.frames import raw_json
+
+
+class TodoList:
+    """The todo list of a run, read from the `todos` value of each state frame."""
+
+    def __init__(self) -> None:
+        self._todos: tuple[Todo, ...] | None = None
+        #: The last value, so that an unchanged one is not read again, and whether it was all read.
+        self._text = b""
+        self._complete = False
+
+    def read(self, text: bytes) -> tuple[tuple[Todo, ...] | None, bool]:
+        """Apply the next value. Returns the todos if they changed, and whether they are all of the value."""
+        if text == self._text:
+            return None, self._complete
+        todos, complete = _read(text)
+        changed = todos if todos != self._todos else None
+        if changed is not None:
+            self._todos = changed
+        self._text, self._complete = text, complete
+        return changed, complete
+
+
+def _read(text: bytes) -> tuple[tuple[Todo, ...] | None, bool]:
+    """The todos, None when the value is not a todo list; and whether they are all of the value."""
+    items = raw_json.items(text) if text[:1] == b"[" else None
+    if items is None:
+        return None, False
+    found, plain = [], True
+    for item in items:
+        fields = raw_json.members(item) or {}
+        content, status = raw_json.string(fields.get("content")), raw_json.string(fields.get("status"))
+        if content is None or status is None:
+            return None, False
+        plain = plain and len(fields) == 2
+        found.append(Todo(content, status))
+    return tuple(found), plain

@@ -1,0 +1,252 @@
+"""Token frames: the printed form of a piece of a message, and of the graph's metadata about it.
+
+The pieces of one message differ in a few characters. Two caches make reading them cheap: the bytes around
+the text of the last piece (a frame with the same surroundings is read without decoding), and the tokens
+read from the text after a piece's content, by that text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from server.domain.journal.events import InvalidToolCall, Token, ToolCall, ToolCallPiece
+from server.frames import literals, printed, raw_json
+from server.frames.call_indexes import CallIndexes
+from server.frames.messages import MEMBERS, json_members, printed_members, read_message
+from server.frames.string_literals import optional_string, string
+
+#: A piece up to its content, when that is a string: the class name and the literal.
+_HEAD = re.compile(rf"\((\w+)\(content=({printed.STRING})(?=[,)])", re.DOTALL)
+
+#: Content whose JSON text, literal and value are all the same bytes.
+_PLAIN = rb"[^'\"\\\x00-\x1f]*+"
+_FRAME = re.compile(
+    rb"([^\\]*\"raw_event\"\s*:\s*\"\(\w+\(content=')(" + _PLAIN + rb")('(?:, |\)).*)", re.DOTALL
+)
+_PLAIN_TEXT = re.compile(_PLAIN)
+
+#: Texts after the content that are cached; a run needs a few at a time.
+_MAX_CACHED = 64
+#: The members of a piece that are read. A piece of a message repeats its tool calls beside their chunks.
+_PIECE_MEMBERS = (MEMBERS - {"tool_calls", "invalid_tool_calls", "usage_metadata"}) | {
+    "tool_call_chunks",
+    "chunk_position",
+}
+
+#: A token whose tool calls are not numbered yet, and their chunks.
+_Piece = tuple[Token, list[dict[str, Any]]]
+
+
+class TokenReader:
+    """Reads the token frames of a run. Only the indexes of tool calls depend on the frames before."""
+
+    def __init__(self) -> None:
+        self._before = b""
+        self._after = b""
+        self._last = Token()
+        self._metadata = self._node = self._namespace = ""
+        self._rests: dict[tuple[str, str], _Piece] = {}
+        self._calls = CallIndexes()
+
+    def same(self, frame: bytes) -> Token | None:
+        """The token of a frame that differs only in plain text from the last one noted; otherwise None."""
+        before, after = self._before, self._after
+        end = len(frame) - len(after)
+        if not before or end < len(before) or not frame.startswith(before) or not frame.endswith(after):
+            return None
+        text = frame[len(before) : end]
+        if _PLAIN_TEXT.fullmatch(text) is None:
+            return None
+        try:
+            return _with(self._last, text.decode())
+        except UnicodeDecodeError:
+            return None
+
+    def note(self, frame: bytes, token: Token) -> None:
+        """Cache the surroundings of a frame whose token `read` returned."""
+        if token.tool_calls or token.last:
+            return
+        around = _FRAME.fullmatch(frame)
+        # With two such members, the content could come from one and the rest from the other.
+        if (
+            around is None
+            or frame.count(b"raw_event") != 1
+            or around[2] != token.text.encode("utf-8", "replace")
+        ):
+            return
+        self._before, self._after, self._last = around[1], around[3], token
+
+    def restore(self, token: Token) -> None:
+        """Apply a journalled token, in order."""
+        self._calls.restore(token)
+
+    def read(self, data: Mapping[str, bytes]) -> Token | None:
+        """The token in a frame's data; None when the data has neither a message nor text."""
+        raw = raw_json.string(data.get("raw_event"))
+        if raw is not None:
+            try:
+                return self._numbered(self._piece(raw))
+            except printed.Unreadable:
+                return Token(text=raw, uninterpreted=True)
+        pair = raw_json.items(data["raw_event"]) if "raw_event" in data else None
+        token = self.read_pair(pair) if pair is not None else None
+        if token is None and data.keys() >= {"content"} and ("type" in data or "role" in data):
+            token = self.read_pair([raw_json.object_text(dict(data))])
+        if token is not None:
+            return token
+        for key in ("content", "text", "messages"):
+            text = raw_json.string(data.get(key))
+            if text is not None:
+                return Token(text=text, uninterpreted=True)
+        return None
+
+    def read_pair(self, pair: list[bytes]) -> Token | None:
+        """The token of a message and, behind it, the graph's metadata, as JSON, perhaps as a pair behind a
+        namespace; None when it is none."""
+        inner = raw_json.items(pair[-1]) if len(pair) > 1 and pair[0][:1] == b"[" else None
+        if inner and inner[0][:1] == b"{":
+            token = self.read_pair(inner)
+            names = _joined(raw_json.lenient_value(pair[0]))
+            return token and replace(token, namespace=token.namespace or names)
+        values = [raw_json.lenient_value(item) for item in pair[:2]]
+        metadata = values[1] if len(values) == 2 and isinstance(values[1], dict) else {}
+        if not values or not isinstance(values[0], dict):
+            return None
+        namespace = metadata.get("langgraph_checkpoint_ns") or metadata.get("checkpoint_ns")
+        node = metadata.get("langgraph_node")
+        try:
+            word, members = json_members(values[0])
+            piece = _token(
+                word,
+                members,
+                node=node if isinstance(node, str) else "",
+                namespace=_parent(namespace) if isinstance(namespace, str) else "",
+            )
+        except printed.Unreadable:
+            return None
+        return self._numbered(piece)
+
+    def _numbered(self, piece: _Piece) -> Token:
+        token, chunks = piece
+        if not chunks and not token.last:
+            return token
+        calls = self._calls.number(token.message_id, chunks, last=token.last)
+        return _with(token, token.text, calls) if calls else token
+
+    def _piece(self, raw: str) -> _Piece:
+        head = _HEAD.match(raw)
+        if head is None:
+            return self._whole(raw)
+        text = string(head[2])
+        key = (head[1], raw[head.end() :])
+        rest = self._rests.get(key)
+        if rest is None:
+            rest = self._whole(raw)
+            if rest[1]:
+                # The arguments of a tool call do not come twice.
+                return rest
+            if len(self._rests) >= _MAX_CACHED:
+                self._rests.clear()
+            self._rests[key] = rest
+        return _with(rest[0], text), rest[1]
+
+    def _whole(self, raw: str) -> _Piece:
+        if raw[:1] != "(":
+            raise printed.Unreadable
+        if raw[:2] == "((":
+            # With sub-graphs, the namespace and perhaps the mode come before the piece and its metadata.
+            parts = printed.parts(raw)[0]
+            namespace, pair = parts[0], parts[-1]
+            if not pair.startswith("(") or pair.startswith("(("):
+                raise printed.Unreadable
+            token, chunks = self._whole(pair)
+            names = literals.value(namespace)
+            return replace(token, namespace=token.namespace or _joined(names)), chunks
+        call = printed.call(raw, 1)
+        metadata = raw[call.end :]
+        if not call.complete or (metadata != ")" and not metadata.startswith(", {")):
+            # An irregular argument, such as a tool's artifact: the metadata are the last thing printed.
+            end = raw.rfind("), {'", call.start) + 1 or len(raw) - raw.endswith(")")
+            call, metadata = printed.message_call(raw[1:end]), raw[end:]
+        self._read_metadata(metadata)
+        names = _PIECE_MEMBERS if call.name.endswith("Chunk") else MEMBERS
+        return _token(
+            call.name,
+            printed_members(call, names),
+            node=self._node,
+            namespace=self._namespace,
+            complete=call.complete,
+        )
+
+    def _read_metadata(self, metadata: str) -> None:
+        """Read what the text after the message says, which is the same for all its pieces."""
+        if metadata != self._metadata:
+            found = literals.entries(metadata[2:-1] if metadata.startswith(", {") else "{}")
+            self._node = optional_string(found.get("langgraph_node"))
+            namespace = optional_string(found.get("langgraph_checkpoint_ns"))
+            self._namespace = _parent(namespace)
+            self._metadata = metadata
+
+
+def _token(
+    word: str, members: Mapping[str, Any], *, node: str, namespace: str, complete: bool = True
+) -> _Piece:
+    """The token of a message or a piece of one, and the chunks of its tool calls."""
+    message = read_message(word, members, complete=complete)
+    found: Any = members.get("tool_call_chunks") or []
+    is_piece = word.endswith("Chunk")
+    if not is_piece:
+        calls: list[ToolCall | InvalidToolCall] = [*message.tool_calls, *message.invalid_tool_calls]
+        found = [{"id": call.id, "name": call.name, "args": call.arguments} for call in calls]
+    chunks = [chunk for chunk in found if isinstance(chunk, dict)] if isinstance(found, list) else []
+    readable = isinstance(found, list) and len(chunks) == len(found)
+    token = Token(
+        message_id=message.id,
+        role=message.role,
+        text=message.text,
+        node=node,
+        # A message that comes whole, such as a tool's answer, is its own last piece.
+        last=not is_piece or members.get("chunk_position") == "last",
+        name=message.name,
+        tool_call_id=message.tool_call_id,
+        uninterpreted=message.uninterpreted or not readable,
+        parts=message.parts,
+        status=message.status,
+        namespace=namespace,
+    )
+    return token, chunks
+
+
+def _joined(names: Any) -> str:
+    """The sub-agent of a namespace that comes before a piece, as the names of the tasks that lead to it."""
+    return "|".join(filter(None, names)) if _is_namespace(names) else ""
+
+
+def _is_namespace(names: Any) -> bool:
+    return isinstance(names, list) and all(type(name) is str for name in names)
+
+
+def _parent(namespace: str) -> str:
+    """The sub-agent of a task's checkpoint namespace; empty for a task of the agent itself."""
+    return namespace.rpartition("|")[0]
+
+
+def _with(like: Token, text: str, tool_calls: tuple[ToolCallPiece, ...] = ()) -> Token:
+    """The token with another text and tool calls; `dataclasses.replace` takes three times as long."""
+    return Token(
+        like.message_id,
+        like.role,
+        text,
+        tool_calls,
+        like.node,
+        like.last,
+        like.name,
+        like.tool_call_id,
+        like.uninterpreted,
+        like.parts,
+        like.status,
+        like.namespace,
+    )
