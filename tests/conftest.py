@@ -7,10 +7,15 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 from structlog.testing import capture_logs
 
 from server.db.pool import open_pool
 from tests.support.postgres import Postgres, running_postgres
+
+# How long an example takes says nothing where tests run side by side.
+settings.register_profile("beside others", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("beside others")
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

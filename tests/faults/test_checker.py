@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.faults.rig.checker import check
@@ -326,14 +326,14 @@ DEFECTS: dict[Callable[[History], None], set[str]] = {
 }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(0, 2**32), st.booleans())
 def test_an_honest_history_passes(seed: int, exact: bool) -> None:
     assert check(honest(random.Random(seed), exact=exact)) == []
 
 
 @pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.__name__)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(st.integers(0, 2**32), st.booleans())
 def test_a_seeded_defect_is_caught(defect: Callable[[History], None], seed: int, exact: bool) -> None:
     history = honest(random.Random(seed), exact=exact)

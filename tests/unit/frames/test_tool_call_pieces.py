@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from server.domain.journal.events import Token
@@ -97,7 +97,6 @@ PIECES = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(PIECES, max_size=6), st.lists(PIECES, max_size=4))
 def test_a_restored_interpreter_gives_the_same_numbers(before: list[bytes], after: list[bytes]) -> None:
     steady, restored = Interpreter(), Interpreter()

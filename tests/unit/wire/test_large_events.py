@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.domain.errors import InvalidArgument
@@ -206,7 +206,7 @@ def updates(draw: st.DrawFn) -> m.Event:
     return made
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50)
 @given(updates(), st.integers(MIN_EVENT_BYTES, 400_000))
 def test_what_is_shown_always_fits(whole: m.Event, max_bytes: int) -> None:
     if whole.ByteSize() > max_bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.domain.errors import InvalidArgument
@@ -83,7 +83,7 @@ def test_an_offset_after_the_last_entry_is_refused() -> None:
     assert set(refused.value.fields) == {"file_offset"}
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30)
 @given(
     st.lists(st.sampled_from([0, 63, 5_000, 400_000, 2_000_000, 5_000_000]), max_size=12),
     st.sampled_from([0, 3, 60_000]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from server.domain.journal.events import DiscontinuityReason
@@ -128,7 +128,6 @@ def gaps_of(journal: Journal) -> list[DiscontinuityReason]:
     return [each for each in journal.taken if isinstance(each, DiscontinuityReason)]
 
 
-@settings(deadline=None)
 @given(FRAMES, FRAMES)
 def test_a_full_replay_adds_exactly_what_is_new(journalled: str, new: str) -> None:
     journal = read("full", journalled, journalled + new)
@@ -136,7 +135,6 @@ def test_a_full_replay_adds_exactly_what_is_new(journalled: str, new: str) -> No
     assert journal.caught_up[-1]
 
 
-@settings(deadline=None)
 @given(FRAMES, FRAMES)
 def test_a_replay_that_differs_loses_nothing_after_the_difference(journalled: str, came: str) -> None:
     journal = read("full", journalled, came)
@@ -148,7 +146,6 @@ def test_a_replay_that_differs_loses_nothing_after_the_difference(journalled: st
     assert gaps_of(journal) == ([DIFFERED] if equal < len(journalled) and came[equal:] else [])
 
 
-@settings(deadline=None)
 @given(DISTINCT, st.data())
 def test_frames_with_ids_are_journalled_once_wherever_the_connection_begins(
     run: str, data: st.DataObject
@@ -161,13 +158,11 @@ def test_frames_with_ids_are_journalled_once_wherever_the_connection_begins(
     assert gaps_of(journal) == ([] if overlaps or not run[max(cut, begin) :] else [RECONNECTED])
 
 
-@settings(deadline=None)
 @given(FRAMES, FRAMES)
 def test_without_replays_every_frame_is_journalled_after_one_gap(journalled: str, came: str) -> None:
     assert read("none", journalled, came).taken == ([RECONNECTED, *came] if came else [])
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["none", "full", "ids"]), FRAMES, FRAMES, st.integers(1, 3), st.booleans())
 def test_a_connection_has_at_most_one_gap_and_invents_no_frame(
     profile: Profile, journalled: str, came: str, epoch: int, from_first_frame: bool

@@ -85,7 +85,6 @@ def happen(run: Run, steps: Sequence[Step]) -> list[Step]:
     return done
 
 
-@settings(deadline=None)
 @given(RUNS, HISTORIES)
 def test_the_same_history_has_the_same_verdict(kind: dict[str, Any], steps: list[Step]) -> None:
     one, other = Run(**kind), Run(**kind)
@@ -94,7 +93,6 @@ def test_the_same_history_has_the_same_verdict(kind: dict[str, Any], steps: list
     assert one.actions == other.actions
 
 
-@settings(deadline=None)
 @given(RUNS, HISTORIES, st.sampled_from(ANSWERS))
 def test_a_verdict_stays_whatever_comes_later(
     kind: dict[str, Any], steps: list[Step], answer: StateAnswer
@@ -118,7 +116,6 @@ def test_a_verdict_stays_whatever_comes_later(
         assert rules.answered(question, answer, later, run.facts) == verdict
 
 
-@settings(deadline=None)
 @given(RUNS, HISTORIES, HISTORIES)
 def test_an_error_is_never_a_success(kind: dict[str, Any], steps: list[Step], later: list[Step]) -> None:
     run = Run(**kind)
@@ -131,7 +128,6 @@ def test_an_error_is_never_a_success(kind: dict[str, Any], steps: list[Step], la
     assert run.verdict is None or run.verdict.reason == "upstream_error"
 
 
-@settings(deadline=None)
 @given(RUNS, HISTORIES, HISTORIES)
 def test_a_question_is_never_a_success(kind: dict[str, Any], steps: list[Step], later: list[Step]) -> None:
     run = Run(**kind)
@@ -143,7 +139,6 @@ def test_a_question_is_never_a_success(kind: dict[str, Any], steps: list[Step], 
     assert run.verdict is None or run.verdict.reason == "upstream_error"
 
 
-@settings(deadline=None)
 @given(RUNS, HISTORIES)
 def test_only_an_end_or_a_completed_state_completes_a_run(kind: dict[str, Any], steps: list[Step]) -> None:
     run = Run(**kind)
@@ -158,7 +153,6 @@ def test_only_an_end_or_a_completed_state_completes_a_run(kind: dict[str, Any], 
         assert ended or any(answer.files for answer in said)
 
 
-@settings(deadline=None)
 @given(RUNS, HISTORIES)
 @example(
     {"push_only": False, "from_first_frame": False, "limits": replace(LIMITS, profile="none")},
@@ -181,7 +175,6 @@ def test_a_verdict_that_a_state_gives_marks_what_may_be_missing(
     assert verdict.gap == (not missed_nothing)
 
 
-@settings(deadline=None)
 @given(RUNS, HISTORIES)
 def test_files_of_a_state_never_empty_those_of_the_stream(kind: dict[str, Any], steps: list[Step]) -> None:
     run = Run(**kind)
@@ -202,7 +195,7 @@ CHANNEL_BOUND_S = (
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     RUNS,
     HISTORIES,
@@ -224,7 +217,6 @@ def test_a_runtime_that_is_done_with_a_run_ends_it_within_a_bound(
     assert run.now - since <= (CHANNEL_BOUND_S if kind["push_only"] else SOCKET_BOUND_S)
 
 
-@settings(deadline=None)
 @given(RUNS, st.lists(st.one_of(FRAMES, STEPS), max_size=60))
 def test_no_action_repeats_without_time_or_a_step(kind: dict[str, Any], steps: list[Step]) -> None:
     run = Run(**kind)
