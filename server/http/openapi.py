@@ -6,7 +6,8 @@ the constraints of request bodies, which Litestar's schemas lack.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 from uuid import UUID
@@ -129,8 +130,9 @@ def header(name: str, description: str) -> ResponseHeader:
     return ResponseHeader(name=name, description=description, documentation_only=True)
 
 
-def openapi_document(routes: Sequence[HTTPRouteHandler]) -> bytes:
-    """The document of the routes, as JSON.
+@cache
+def openapi_document(routes: tuple[HTTPRouteHandler, ...]) -> bytes:
+    """The document of the routes, as JSON. Made once: it takes longer than all else of a face.
 
     A separate application makes it: otherwise Litestar would also serve its own pages about it.
     """

@@ -14,7 +14,7 @@ from server.http.refinement_routes import REFINEMENT_ROUTES
 from server.http.user_routes import USER_ROUTES
 from server.http.workflow_routes import WORKFLOW_ROUTES
 
-ROUTES = [
+ROUTES = (
     *WORKFLOW_ROUTES,
     *PROPOSAL_ROUTES,
     *ACCESS_ROUTES,
@@ -25,4 +25,4 @@ ROUTES = [
     legacy_health,
     ready,
     metrics,
-]
+)
