@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from server.cli.exit_codes import CommandError
-from server.embedded_postgres.process import EmbeddedServerError
+from server.embedded_postgres.errors import EmbeddedServerError
 from server.embedded_postgres.server import embedded
 from server.settings.settings import Settings
 

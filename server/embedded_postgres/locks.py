@@ -5,22 +5,37 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from server.embedded_postgres.process import EmbeddedServerError
+from server.embedded_postgres.accounts import Account
+from server.embedded_postgres.errors import EmbeddedServerError
+from server.embedded_postgres.folders import own_file, subfolder
+from server.embedded_postgres.ownership import CLUSTER
+from server.embedded_postgres.process import start_in
 
 #: Seconds that an old server has to stop.
 STOP_TIMEOUT_S = 30.0
 _POLL_S = 0.02
+#: Seconds between two signals: one that starts has no pid file yet.
+_SIGNAL_S = 1.0
 
 
 @contextmanager
-def owner_lock(data_dir: Path) -> Iterator[None]:
+def lock_file(data: int, name: str) -> Iterator[int]:
+    """The file descriptor of a lock file. `data` is the data folder's."""
+    file = own_file(data, name, os.O_RDONLY)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+@contextmanager
+def owner_lock(data: int, data_dir: Path) -> Iterator[None]:
     """Hold `owner.lock` for this process. Raises EmbeddedServerError when another process holds it."""
-    with (data_dir / "owner.lock").open("ab") as file:
+    with lock_file(data, "owner.lock") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -31,25 +46,34 @@ def owner_lock(data_dir: Path) -> Iterator[None]:
         yield
 
 
-async def take_server_lock(lock: int, data_dir: Path) -> None:
+async def take_server_lock(lock: int, data: int, data_dir: Path) -> None:
     """Take `server.lock` by its file descriptor. If a killed process's server holds it, stop that server.
 
     Raises EmbeddedServerError when the old server does not stop.
     """
-    deadline = asyncio.get_running_loop().time() + STOP_TIMEOUT_S
-    signalled = False
+    now = asyncio.get_running_loop().time
+    next_signal, deadline = now(), now() + STOP_TIMEOUT_S
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if asyncio.get_running_loop().time() > deadline:
+            if now() > deadline:
                 raise EmbeddedServerError(f"an old PostgreSQL in {data_dir} does not stop") from None
-            if not signalled:
-                # A server holds the lock, so the pid is its own and has not been reused.
-                with suppress(OSError, ValueError, IndexError):
-                    pid = int((data_dir / "postgres" / "postmaster.pid").read_text().split("\n")[0])
-                    os.kill(pid, signal.SIGINT)
-                    signalled = True
+            if now() >= next_signal:
+                await _interrupt(data)
+                next_signal = now() + _SIGNAL_S
             await asyncio.sleep(_POLL_S)
         else:
             return
+
+
+async def _interrupt(data: int) -> None:
+    """Interrupt the old server, as the cluster's owner, who may have written any pid in its file."""
+    with suppress(OSError):
+        cluster = subfolder(data, CLUSTER)
+        try:
+            info = os.fstat(cluster)
+            process = await start_in(cluster, Account(info.st_uid, info.st_gid, ""))
+            await process.wait()
+        finally:
+            os.close(cluster)

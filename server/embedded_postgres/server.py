@@ -1,6 +1,6 @@
 """The embedded PostgreSQL: a real server from a wheel, for `ideo dev` and the tests (ADR 0002).
 
-The data folder has `postgres/` (the cluster), `postgres.log`, the access rules and two lock files:
+The data folder has `postgres/` (the cluster), `postgres.log` and two lock files:
 
 - `owner.lock` is held by the process that uses the folder; any other process is refused.
 - `server.lock` is inherited by the server and all its children: a process that gets it knows that no server
@@ -10,6 +10,7 @@ The data folder has `postgres/` (the cluster), `postgres.log`, the access rules 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Mapping
@@ -19,31 +20,34 @@ from urllib.parse import quote
 
 import asyncpg
 
+from server.embedded_postgres.accounts import Account, server_account
 from server.embedded_postgres.cluster import (
     PORT,
     ROLE,
     SOCKET_NAME,
+    WORKING_FOLDER,
     check_cluster,
+    folder_argument,
     initialise,
-    remove_leftovers,
+    owner_of,
+    prepared_files,
     socket_folder,
-    write_access_rules,
+    take_over,
 )
-from server.embedded_postgres.locks import STOP_TIMEOUT_S, owner_lock, take_server_lock
-from server.embedded_postgres.process import (
-    Account,
-    EmbeddedServerError,
-    account_for,
-    folder_errors,
-    last_lines,
-    start_program,
-)
+from server.embedded_postgres.errors import EmbeddedServerError, folder_errors
+from server.embedded_postgres.folders import opened_folder, own_file, read_small, subfolder
+from server.embedded_postgres.locks import STOP_TIMEOUT_S, lock_file, owner_lock, take_server_lock
+from server.embedded_postgres.ownership import CLUSTER, finish_replacement
+from server.embedded_postgres.process import last_lines, start_in
+from server.embedded_postgres.programs import program_folder
 
 #: The hub's database.
 DATABASE = "ide_orchestrator"
 
 START_TIMEOUT_S = 60.0
 _POLL_S = 0.02
+#: Bytes of the log's end that are looked at when the server does not start.
+_LOG_BYTES = 4096
 
 #: The log must contain neither statements nor rows: they hold prompts and files.
 _SETTINGS = {
@@ -69,26 +73,23 @@ async def embedded(
     settings: more settings of PostgreSQL. sync: whether a new cluster is flushed to the disk before it is
     used. Raises EmbeddedServerError.
     """
-    data_dir = _created(data_dir)
-    cluster = data_dir / "postgres"
     with ExitStack() as stack:
         with folder_errors(data_dir):
-            stack.enter_context(owner_lock(data_dir))
-            lock = stack.enter_context((data_dir / "server.lock").open("ab")).fileno()
-            await take_server_lock(lock, data_dir)
-            account = account_for(cluster)
-            if cluster.exists():
-                await check_cluster(cluster)
-            else:
-                await initialise(cluster, account, sync=sync)
-            remove_leftovers(cluster)
+            data_dir = _absolute(data_dir)
+            cluster = data_dir / CLUSTER
+            data = stack.enter_context(opened_folder(data_dir, create=True))
+            stack.enter_context(owner_lock(data, data_dir))
+            lock = stack.enter_context(lock_file(data, "server.lock"))
+            await take_server_lock(lock, data, data_dir)
+            account, programs = await _prepare(data, cluster, sync=sync)
             socket_dir = stack.enter_context(socket_folder(cluster, account))
-            quoted = str(socket_dir).replace('"', '""')
-            options = {**_SETTINGS, **(settings or {}), **write_access_rules(data_dir, account)}
-            options["unix_socket_directories"] = f'"{quoted}"'
-            process = await _launch(data_dir, account, lock, options)
+            quoted = folder_argument(cluster) if socket_dir == cluster else str(socket_dir)
+            options = {**_SETTINGS, **(settings or {})}
+            options["unix_socket_directories"] = '"' + quoted.replace('"', '""') + '"'
+            process, log = await _launch(data, cluster, account, programs, lock, options)
+            stack.callback(os.close, log)
         try:
-            await _until_ready(process, data_dir)
+            await _until_ready(process, data, log)
             yield await _with_database(socket_dir)
         finally:
             await _stop(process)
@@ -96,21 +97,15 @@ async def embedded(
 
 def running_dsn(data_dir: Path) -> str | None:
     """The DSN of the server that another process runs on the folder; None when none accepts connections."""
-    cluster = data_dir.expanduser().absolute() / "postgres"
-    with suppress(OSError, IndexError):
-        lines = (cluster / "postmaster.pid").read_text().split("\n")
+    data_dir = _absolute(data_dir)
+    with suppress(OSError, EmbeddedServerError), opened_folder(data_dir) as data:
+        lines = _pid_file(data)
         # Line 5 is the folder of the socket, line 8 the status.
-        if lines[7].strip() == "ready" and (Path(lines[4]) / SOCKET_NAME).exists():
-            return dsn_of(Path(lines[4]), DATABASE)
+        if len(lines) > 7 and lines[7].strip() == "ready":
+            folder = data_dir / CLUSTER if lines[4] == WORKING_FOLDER else Path(lines[4])
+            if (folder / SOCKET_NAME).exists():
+                return dsn_of(folder, DATABASE)
     return None
-
-
-def _created(data_dir: Path) -> Path:
-    """The absolute path of the folder, which is created when it is missing. Raises EmbeddedServerError."""
-    with folder_errors(data_dir):
-        absolute = data_dir.expanduser().absolute()
-        absolute.mkdir(parents=True, exist_ok=True)
-        return absolute
 
 
 def dsn_of(socket_dir: Path, database: str) -> str:
@@ -119,26 +114,69 @@ def dsn_of(socket_dir: Path, database: str) -> str:
     return f"postgresql://{ROLE}@/{quote(database, safe='')}?host={host}&port={PORT}"
 
 
-async def _launch(data_dir: Path, account: Account, lock: int, options: Mapping[str, str]) -> Process:
-    """Start the server, which inherits the lock; it may not be ready yet."""
-    arguments = ["-D", str(data_dir / "postgres")]
+def _absolute(data_dir: Path) -> Path:
+    return data_dir.expanduser().absolute()
+
+
+async def _prepare(data: int, cluster: Path, *, sync: bool) -> tuple[Account, Path]:
+    """Have a cluster that belongs to the server's user. Returns the user and its programs."""
+    finish_replacement(data)
+    owner = owner_of(data)
+    account = server_account(owner)
+    programs = program_folder(account)
+    if owner is None:
+        await initialise(data, cluster, account, programs, sync=sync)
+        return account, programs
+    await check_cluster(data, cluster, programs)
+    if owner != account.uid:
+        await take_over(data, cluster, owner, account, programs, sync=sync)
+    return account, programs
+
+
+async def _launch(
+    data: int, cluster: Path, account: Account, programs: Path, lock: int, options: Mapping[str, str]
+) -> tuple[Process, int]:
+    """Start the server, which inherits the lock; it may not be ready yet. Returns its log too."""
+    arguments = [str(programs / "postgres"), "-D", folder_argument(cluster)]
     for name, value in options.items():
         arguments += ["-c", f"{name}={value}"]
-    with (data_dir / "postgres.log").open("wb") as log:
-        return await start_program(account, "postgres", arguments, log.fileno(), lock)
+    log = own_file(data, "postgres.log", os.O_RDWR)
+    try:
+        os.ftruncate(log, 0)
+        folder = subfolder(data, CLUSTER)
+        try:
+            files = prepared_files(account)
+            process = await start_in(folder, account, arguments, output=log, fds=[lock], files=files)
+        finally:
+            os.close(folder)
+    except BaseException:
+        os.close(log)
+        raise
+    return process, log
 
 
-async def _until_ready(process: Process, data_dir: Path) -> None:
+def _pid_file(data: int) -> list[str]:
+    """The lines of the server's pid file; empty when there is none."""
+    with suppress(OSError, ValueError):
+        folder = subfolder(data, CLUSTER)
+        try:
+            return read_small(folder, "postmaster.pid").split("\n")
+        finally:
+            os.close(folder)
+    return []
+
+
+async def _until_ready(process: Process, data: int, log: int) -> None:
     """Wait until the server's pid file says that it accepts connections. Raises EmbeddedServerError."""
     deadline = asyncio.get_running_loop().time() + START_TIMEOUT_S
     while True:
-        with suppress(FileNotFoundError, IndexError):
-            lines = (data_dir / "postgres" / "postmaster.pid").read_text().split("\n")
-            if lines[7].strip() == "ready":
-                return
+        lines = _pid_file(data)
+        # The launcher removes the pid file of an earlier server, which names another process.
+        if len(lines) > 7 and lines[0] == str(process.pid) and lines[7].strip() == "ready":
+            return
         if process.returncode is not None or asyncio.get_running_loop().time() > deadline:
-            log = (data_dir / "postgres.log").read_bytes()
-            raise EmbeddedServerError(f"the embedded PostgreSQL did not start: {last_lines(log)}")
+            said = os.pread(log, _LOG_BYTES, max(0, os.fstat(log).st_size - _LOG_BYTES))
+            raise EmbeddedServerError(f"the embedded PostgreSQL did not start: {last_lines(said)}")
         await asyncio.sleep(_POLL_S)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import asyncpg
 
-from server.embedded_postgres.process import EmbeddedServerError
+from server.embedded_postgres.errors import EmbeddedServerError
 from server.embedded_postgres.server import embedded
 
 
