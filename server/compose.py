@@ -142,6 +142,7 @@ async def open_hub(
                 drain_s=DRAIN_S,
                 send_deadline_s=settings.send_deadline_s,
                 max_connections=settings.max_connections,
+                on_cut_off=core.metrics.on_cut_off,
             )
         )
         rpc = create_grpc_server(
@@ -149,7 +150,9 @@ async def open_hub(
             dev=settings.dev,
             traced=settings.traces,
             limits=GrpcLimits(
-                max_calls=settings.grpc_max_calls, connection_age_s=settings.grpc_max_connection_age_s
+                max_calls=settings.grpc_max_calls,
+                max_connections=settings.max_connections,
+                connection_age_s=settings.grpc_max_connection_age_s,
             ),
             peers=frozenset(settings.grpc_allowed_sans),
         )

@@ -239,6 +239,7 @@ def _core(
         background=asyncio.create_task(background, name="background"),
         wakeups=wakeups,
         readers=metrics,
+        cut_offs=metrics,
         metrics=metrics,
         retention=retention,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from server.auth.authenticator import Authenticator
+from server.domain.access.cut_offs import CutOffObserver
 from server.domain.access.sharing import AccessStore, Sharing
 from server.domain.access.tickets import Tickets
 from server.domain.proposals.contents import ContentStore
@@ -30,7 +31,8 @@ READABLE_BY_SHARE_LINK = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class UseCases:
-    """The use cases. `authenticator` identifies callers; `readers` observes those that follow a thread."""
+    """The use cases. `authenticator` identifies callers; `readers` observes those that follow a thread,
+    `cut_offs` clients that are cut off."""
 
     refinements: Refinements
     proposals: ProposalStore
@@ -41,3 +43,4 @@ class UseCases:
     tickets: Tickets
     authenticator: Authenticator
     readers: ReaderObserver
+    cut_offs: CutOffObserver

@@ -65,7 +65,7 @@ RETURNING id, proposal_id, after_seq, created_by_user_id, created_at, expires_at
 _JOURNAL_HEAD = "SELECT thread_id, floor, last_seq FROM runs WHERE proposal_id = $1"
 
 _RESOLVE_LINK = """
-SELECT l.id, l.after_seq, l.expires_at FROM share_links l
+SELECT l.id, l.after_seq, l.expires_at, l.created_by_user_id FROM share_links l
 JOIN proposal_callers a ON a.proposal_id = l.proposal_id AND a.caller_id = l.id WHERE l.sha256 = $1
 """
 
@@ -126,7 +126,13 @@ class PostgresAccessStore(AccessStore, StreamAccess):
             row = await self._pool.fetchrow(_RESOLVE_LINK, sha256)
         if row is None:
             return None
-        return Principal(row["id"], "", expires_at=row["expires_at"], after_seq=row["after_seq"])
+        return Principal(
+            row["id"],
+            "",
+            expires_at=row["expires_at"],
+            after_seq=row["after_seq"],
+            created_by=row["created_by_user_id"],
+        )
 
     # --- Changing --------------------------------------------------------------------------------
 

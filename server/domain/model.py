@@ -35,8 +35,8 @@ class ProposalStatus(Enum):
 class Principal:
     """An authenticated caller. `expires_at`: when the token expires, None if it never does.
 
-    For a share link, `user_id` is the link's id, `subject` is empty, and only events after `after_seq` are
-    shown.
+    For a share link, `user_id` is the link's id, `created_by` its maker, `subject` is empty, and only events
+    after `after_seq` are shown.
     """
 
     user_id: UUID
@@ -44,6 +44,12 @@ class Principal:
     email: str | None = None
     expires_at: datetime | None = None
     after_seq: int = 0
+    created_by: UUID | None = None
+
+    @property
+    def quota_id(self) -> UUID:
+        """Whose quotas count what the caller does: a share link is as good as who made it."""
+        return self.created_by or self.user_id
 
 
 class FailureReason(StrEnum):

@@ -97,7 +97,7 @@ class Refinements:
             if earlier is not None and not earlier.key_reusable:
                 return answer_to_repeat(earlier, command)
         self._runner.check_runtime()
-        await self._quotas.count_creation(principal.user_id)
+        await self._quotas.count_creation(principal.quota_id)
         now = self._clock.now()
         proposal_id = uuid4()
         invocation = self._invocation(workflow, command)
@@ -178,8 +178,8 @@ class Refinements:
         PermissionDenied when the principal may no longer follow.
         """
         resources = ExitStack()
-        await self._quotas.open_stream(principal.user_id)
-        resources.callback(self._quotas.close_stream, principal.user_id)
+        await self._quotas.open_stream(principal.quota_id)
+        resources.callback(self._quotas.close_stream, principal.quota_id)
         return await self._subscribe(principal, thread_id, after, resources)
 
     async def _subscribe(
@@ -233,7 +233,7 @@ class Refinements:
         """
         resources = ExitStack()
         if wait_s:
-            resources.enter_context(self._quotas.waiting_call(principal.user_id))
+            resources.enter_context(self._quotas.waiting_call(principal.quota_id))
         subscription = await self._subscribe(principal, thread_id, after, resources)
         try:
             return await read_page(subscription, limit=limit, wait_s=wait_s)

@@ -44,7 +44,7 @@ class WorkflowService:
 
     async def create(self, principal: Principal, command: CreateWorkflow) -> Workflow:
         """Create a workflow that belongs to the principal, with its first draft. Raises LimitReached."""
-        await self._quotas.count_creation(principal.user_id)
+        await self._quotas.count_creation(principal.quota_id)
         return await self._workflows.create(
             principal,
             command,

@@ -15,8 +15,15 @@ from ide_orchestrator.v1.refinement_pb2_grpc import add_RefinementServiceService
 from ide_orchestrator.v1.workflow_pb2_grpc import add_WorkflowServiceServicer_to_server
 from server.grpc.event_reads import EventReads
 from server.grpc.health import Health
-from server.grpc.interceptors import PUBLIC_SERVICES, AsGeneratorInterceptor, Authentication, ErrorInterceptor
+from server.grpc.interceptors import (
+    PUBLIC_SERVICES,
+    AsGeneratorInterceptor,
+    Authentication,
+    CallInterceptor,
+)
+from server.grpc.public_streams import PublicStreams
 from server.grpc.servicers import AccessServicer, ProposalServicer, RefinementServicer, WorkflowServicer
+from server.grpc.unread_calls import REQUEST_DEADLINE_S, UnreadCalls
 from server.grpc.watch import WatchStreams
 from server.grpc.writing import MessageWriter
 from server.use_cases import UseCases
@@ -40,11 +47,11 @@ class GrpcFace:
     async def start(self) -> None:
         """Accept calls and report SERVING."""
         await self.server.start()
-        await self.health.serving()
+        self.health.serving()
 
     async def drain(self) -> None:
         """Report NOT_SERVING. Calls are still accepted, because clients notice with a delay."""
-        await self.health.not_serving()
+        self.health.not_serving()
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls, end the watches with SHUTTING_DOWN, and cut the others after `grace_s`."""
@@ -54,13 +61,17 @@ class GrpcFace:
 
 @dataclass(frozen=True, slots=True)
 class GrpcLimits:
-    """Limits for clients. max_request_bytes: largest request. write_s: longest wait until a stream's reader
-    takes a message. A client that acknowledges nothing for `keepalive_s` gets a ping, and is disconnected
-    when it does not answer within `ping_timeout_s`. max_calls: concurrent
-    calls on this replica; max_streams: on one connection. connection_age_s: age at which a connection is
-    asked to close, so that clients spread over replicas; its calls have `connection_grace_s` to end."""
+    """Limits for clients. max_request_bytes: largest request. request_s: time within which it must arrive.
+    write_s: longest wait until a stream's reader takes a message. A client that acknowledges nothing for
+    `keepalive_s` gets a ping, and is disconnected when it does not answer within `ping_timeout_s`. max_calls:
+    concurrent calls on this replica; max_streams: on one connection. connection_age_s: age at which a
+    connection is asked to close, so that clients spread over replicas; its calls have `connection_grace_s` to
+    end. max_connections: concurrent connections; further ones are closed. handshake_s: time within which a
+    new connection must speak HTTP/2, after TLS. connection_idle_s: time without a call after which a
+    connection is asked to close."""
 
     max_request_bytes: int = 4 << 20
+    request_s: float = REQUEST_DEADLINE_S
     write_s: float = 30.0
     keepalive_s: float = 30.0
     ping_timeout_s: float = 15.0
@@ -68,6 +79,9 @@ class GrpcLimits:
     max_streams: int = 2_000
     connection_age_s: float = 3600.0
     connection_grace_s: float = 600.0
+    max_connections: int = 10_000
+    handshake_s: float = 10.0
+    connection_idle_s: float = 60.0
 
 
 DEFAULT_LIMITS = GrpcLimits()
@@ -91,6 +105,11 @@ def server_options(limits: GrpcLimits, *, reuse_port: bool) -> list[tuple[str, i
         ("grpc.max_concurrent_streams", limits.max_streams),
         ("grpc.max_connection_age_ms", round(limits.connection_age_s * 1000)),
         ("grpc.max_connection_age_grace_ms", round(limits.connection_grace_s * 1000)),
+        ("grpc.max_allowed_incoming_connections", limits.max_connections),
+        ("grpc.server_handshake_timeout_ms", round(limits.handshake_s * 1000)),
+        ("grpc.max_connection_idle_ms", round(limits.connection_idle_s * 1000)),
+        # Identity alone: a message may not grow when it is read.
+        ("grpc.compression_enabled_algorithms_bitset", 1),
         # Enough for a token and a trace.
         ("grpc.max_metadata_size", 16 << 10),
         ("grpc.absolute_max_metadata_size", 16 << 10),
@@ -122,8 +141,11 @@ def create_grpc_server(
     server = grpc.aio.server(
         interceptors=(
             *((_tracing(), AsGeneratorInterceptor()) if traced else ()),
-            ErrorInterceptor(peers),
-            Authentication(use_cases.authenticator),
+            CallInterceptor(
+                Authentication(use_cases.authenticator, peers),
+                UnreadCalls(use_cases.cut_offs, deadline_s=limits.request_s),
+                PublicStreams(use_cases.cut_offs),
+            ),
         ),
         options=server_options(limits, reuse_port=reuse_port),
         maximum_concurrent_rpcs=limits.max_calls,
@@ -139,7 +161,7 @@ def create_grpc_server(
     )
     add_AccessServiceServicer_to_server(AccessServicer(use_cases.access, use_cases.sharing), server)
     add_WorkflowServiceServicer_to_server(WorkflowServicer(use_cases.workflows), server)
-    health = Health(SERVICES)
+    health = Health(SERVICES, writer)
     health.add_to(server)
     if dev:
         reflection.enable_server_reflection((*SERVICES, *sorted(PUBLIC_SERVICES)), server)

@@ -36,7 +36,7 @@ class EventReads:
         """
         thread_id = uuid_or_not_found(request.thread_id, "refinement")
         try:
-            with self._counted(principal.user_id):
+            with self._counted(principal.quota_id):
                 event = await self._refinements.event(principal, thread_id, request.seq)
                 await self._send(event, request.offset, context)
         except ClientTooSlow as slow:

@@ -1,15 +1,18 @@
-"""The interceptors of every call: the error table around it, then authentication.
+"""What surrounds every call: the peer's name, authentication, the limits of its request, the error table.
 
 1. Every method needs a valid token, except those of health and reflection. Only these two services are named
    here, so a new method needs a token too.
-2. An error reaches the caller as a google.rpc.Status of the one table. A fault of the hub becomes INTERNAL
+2. A refusal does not wait for the request: a handler of grpc that takes one message would. Therefore every
+   handler here takes a stream, and reads one message of it.
+3. An error reaches the caller as a google.rpc.Status of the one table. A fault of the hub becomes INTERNAL
    without its text, which grpc itself would send.
-3. A cancellation is always passed on: a handler that swallows it leaks (grpc issue 43360).
+4. A cancellation is always passed on: a handler that swallows it leaks (grpc issue 43360).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextvars import ContextVar
 from typing import Any, NoReturn, TypeAlias
 
@@ -25,7 +28,9 @@ from ide_orchestrator.v1 import proposal_pb2, refinement_pb2
 from server.auth.authenticator import Authenticator
 from server.domain.errors import HubError, InvalidArgument
 from server.domain.model import Principal
+from server.grpc.public_streams import PublicStreams
 from server.grpc.transport import check_peer
+from server.grpc.unread_calls import Group, UnreadCalls
 from server.use_cases import READABLE_BY_SHARE_LINK
 from server.wire.problem_details import grpc_status
 from server.wire.trace_ids import trace_id_of
@@ -35,6 +40,11 @@ log = structlog.stdlib.get_logger("server.grpc")
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Continuation: TypeAlias = Callable[[grpc.HandlerCallDetails], Awaitable["Handler | None"]]
+
+#: Calls, whose request has not arrived, of the callers that are one for the quotas, and of one of them.
+MAX_UNREAD, MAX_UNREAD_OF_ONE = 2_000, 1_000
+#: The same for calls that need no token, of all connections and of one.
+_STRANGERS = Group("strangers", 1_000, 50)
 
 #: Services that anyone may call.
 PUBLIC_SERVICES = frozenset(
@@ -72,31 +82,28 @@ def _is_public(method: str) -> bool:
     return method[1:].partition("/")[0] in PUBLIC_SERVICES
 
 
-class Authentication(grpc.aio.ServerInterceptor):
-    """Authenticates the caller before the request is read."""
+class Authentication:
+    """Who calls: the peer, by the name in its certificate, then the caller. `peers`: names that may call;
+    empty for all."""
 
-    def __init__(self, authenticator: Authenticator) -> None:
-        self._authenticator = authenticator
+    def __init__(self, authenticator: Authenticator, peers: frozenset[str] = frozenset()) -> None:
+        self._authenticator, self._peers = authenticator, peers
 
-    async def intercept_service(
-        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> Handler | None:
-        """The method's handler. Raises Unauthenticated, PermissionDenied, KeysUnavailable,
-        DatabaseUnavailable.
+    async def __call__(self, method: str, context: Context) -> tuple[Hashable, Group]:
+        """Who has to send the request, and with whom it is counted; a stranger is its connection.
 
-        An unknown method is UNIMPLEMENTED, with or without a token: tools try several versions of reflection,
-        and need this answer.
+        Raises Unauthenticated, PermissionDenied, KeysUnavailable, DatabaseUnavailable.
         """
-        handler = await continuation(handler_call_details)
-        if handler is not None and not _is_public(handler_call_details.method):
-            headers = [
-                str(value)
-                for key, value in handler_call_details.invocation_metadata
-                if key == "authorization"
-            ]
-            read_only = handler_call_details.method in _READABLE_BY_SHARE_LINK
-            _caller.set(await self._authenticator.authenticate_headers(headers, read_only=read_only))
-        return handler
+        check_peer(context.auth_context(), self._peers)
+        if _is_public(method):
+            return context.peer(), _STRANGERS
+        metadata = context.invocation_metadata() or ()
+        headers = [str(value) for key, value in metadata if key == "authorization"]
+        principal = await self._authenticator.authenticate_headers(
+            headers, read_only=method in _READABLE_BY_SHARE_LINK
+        )
+        _caller.set(principal)
+        return principal.user_id, Group(principal.quota_id, MAX_UNREAD, MAX_UNREAD_OF_ONE)
 
 
 class AsGeneratorInterceptor(grpc.aio.ServerInterceptor):
@@ -110,73 +117,93 @@ class AsGeneratorInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None or not handler.response_streaming or _is_public(handler_call_details.method):
             return handler
-        write: Any = handler.unary_stream
+        write: Any = handler.stream_stream
 
-        async def _generated(raw: bytes, context: Context) -> AsyncIterator[bytes]:
-            await write(raw, context)
+        async def _generated(requests: object, context: Context) -> AsyncIterator[bytes]:
+            await write(requests, context)
             nothing: tuple[bytes, ...] = ()
             for message in nothing:
                 yield message
 
-        return grpc.unary_stream_rpc_method_handler(_generated)
+        return grpc.stream_stream_rpc_method_handler(_generated)
 
 
-class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Turns errors into the statuses of the one table. As the outermost interceptor, it sees all errors.
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Identifies the caller, receives the request, and turns errors into the statuses of the one table.
 
     It also parses and serialises instead of grpc, which would send the text of a failure. A handler may
-    therefore return bytes, which are sent as they are. `peers`: names of the certificates that may call;
-    empty for all.
+    therefore return bytes, which are sent as they are. `identify`: as `Authentication`.
     """
 
-    def __init__(self, peers: frozenset[str] = frozenset()) -> None:
-        self._peers = peers
+    def __init__(
+        self,
+        identify: Callable[[str, Context], Awaitable[tuple[Hashable, Group]]],
+        unread: UnreadCalls,
+        public_streams: PublicStreams,
+    ) -> None:
+        self._identify, self._unread, self._public_streams = identify, unread, public_streams
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
-        """The method's handler, with the table around it."""
+        """The method's handler, as one that takes a stream of raw bytes.
+
+        An unknown method is UNIMPLEMENTED, with or without a token: tools try several versions of reflection,
+        and need this answer.
+        """
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
         method = handler_call_details.method
-        if _is_public(method):
-            return await continuation(handler_call_details)
-        try:
-            handler = await continuation(handler_call_details)
-        except Exception as error:
-            return _refusal(error, method)
-        # No handler: grpc answers UNIMPLEMENTED.
-        return handler and _guarded(handler, method, self._peers)
+        if handler.request_streaming:
+            return self._exchange(handler, method)
+        if handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(self._call(handler, method))
+        return grpc.stream_unary_rpc_method_handler(self._call(handler, method))
 
+    def _call(self, handler: Handler, method: str) -> Callable[[object, Context], Awaitable[bytes | None]]:
+        """The behaviour of a method that takes one message."""
+        # Each of these is optional in grpc's types; generated code sets them all.
+        call: Any = handler.unary_stream if handler.response_streaming else handler.unary_unary
+        parse: Any = handler.request_deserializer
+        serialise: Any = handler.response_serializer
+        public_stream = handler.response_streaming and _is_public(method)
 
-def _refusal(error: Exception, method: str) -> Handler:
-    """A handler that ignores the request."""
+        async def guarded(_: object, context: Context) -> bytes | None:
+            try:
+                who, group = await self._identify(method, context)
+                request = _parsed(parse, await self._unread.request(context.read, who, group))
+                with self._public_streams.place(who) if public_stream else contextlib.nullcontext():
+                    answer = await call(request, context)
+                # A stream has written its messages itself.
+                return answer if answer is None or isinstance(answer, bytes) else serialise(answer)
+            except grpc.aio.BaseError:
+                raise
+            except Exception as error:
+                await _abort(context, error, method)
 
-    async def refuse(_: bytes, context: Context) -> NoReturn:
-        await _abort(context, error, method)
+        return guarded
 
-    return grpc.unary_unary_rpc_method_handler(refuse)
+    def _exchange(self, handler: Handler, method: str) -> Handler:
+        """The handler of reflection, which takes any number of messages."""
+        call: Any = handler.stream_stream
 
+        async def guarded(requests: object, context: Context) -> AsyncIterator[object]:
+            try:
+                who, _ = await self._identify(method, context)
+                with self._public_streams.place(who):
+                    async for answer in call(requests, context):
+                        yield answer
+            except grpc.aio.BaseError:
+                raise
+            except Exception as error:
+                await _abort(context, error, method)
 
-def _guarded(handler: Handler, method: str, peers: frozenset[str]) -> Handler:
-    """The handler with raw bytes on both sides. All our methods take one message."""
-    # Each of these is optional in grpc's types; generated code sets them all.
-    call: Any = handler.unary_stream if handler.response_streaming else handler.unary_unary
-    parse: Any = handler.request_deserializer
-    serialise: Any = handler.response_serializer
-
-    async def guarded(raw: bytes, context: Context) -> Any:
-        try:
-            check_peer(context.auth_context(), peers)
-            answer = await call(_parsed(parse, raw), context)
-            # A stream has written its messages itself.
-            return answer if answer is None or isinstance(answer, bytes) else serialise(answer)
-        except grpc.aio.BaseError:
-            raise
-        except Exception as error:
-            await _abort(context, error, method)
-
-    if handler.response_streaming:
-        return grpc.unary_stream_rpc_method_handler(guarded)
-    return grpc.unary_unary_rpc_method_handler(guarded)
+        return grpc.stream_stream_rpc_method_handler(
+            guarded,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
 
 
 def _parsed(parse: Callable[[bytes], Any], raw: bytes) -> Any:

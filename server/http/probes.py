@@ -16,6 +16,9 @@ from server.http.errors import not_ready
 from server.http.openapi import NotReady
 from server.wire.problem_details import MEDIA_TYPE
 
+#: The addresses of these routes, as requests have them.
+PROBES = frozenset({b"/healthz", b"/api/health", b"/readyz", b"/metrics"})
+
 
 @dataclass(frozen=True, slots=True)
 class Probes:

@@ -1,23 +1,25 @@
-"""uvicorn's two protocols, extended for long streams (ADR 0006).
+"""uvicorn's protocol of WebSockets, extended for long streams, and what it shares with HTTP's (ADR 0006).
 
-They subclass uvicorn's, whose version is pinned; tests/contract/faces/test_http_protocols.py checks
-everything that they use.
+Both (`HubSocketProtocol` here, `server.http.http_protocol` for HTTP) subclass uvicorn's, whose version is
+pinned; tests/contract/faces/test_http_protocols.py checks everything that they use.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.frames import CloseCode
 
-from server.domain.errors import ClientTooSlow, HubError, InvalidArgument, LimitReached
+from server.domain.access.cut_offs import FLOOD
+from server.domain.errors import HubError, InvalidArgument
 from server.http.connection import (
     EXTENSION,
     PROGRESS_BYTES,
@@ -25,7 +27,16 @@ from server.http.connection import (
     WEBSOCKET_HIGH_WATER_BYTES,
     Connection,
 )
-from server.http.request_head import MAX_HEAD_BYTES, check_head
+from server.http.connection_places import ConnectionPlaces
+from server.http.intake import (
+    BURST_BYTES,
+    BURST_FRAMES,
+    BYTES_PER_S,
+    FRAMES_PER_S,
+    MAX_FRAGMENTS,
+    SLICE_BYTES,
+    Budget,
+)
 from server.wire.problem_details import MEDIA_TYPE, problem_json
 from server.wire.problems import problem_of
 from server.wire.text import dumps
@@ -34,8 +45,8 @@ from server.wire.text import dumps
 CLOSE_TIMEOUT_S = 1.0
 #: Seconds within which a request's head, and then its body, must arrive.
 HEAD_DEADLINE_S, BODY_DEADLINE_S = 10.0, 30.0
-#: Maximum connections at a time, and the seconds after which a refused client may try again.
-MAX_CONNECTIONS, CONNECTIONS_RETRY_S = 10_000, 5
+#: Maximum connections at a time.
+MAX_CONNECTIONS = 10_000
 
 # uvicorn logs a WebSocket's address with its query, which may hold a token.
 _quiet = logging.getLogger("server.http.uvicorn")
@@ -47,10 +58,14 @@ class HubConfig(Config):
 
     send_deadline_s = SEND_DEADLINE_S
     head_deadline_s, body_deadline_s = HEAD_DEADLINE_S, BODY_DEADLINE_S
-    max_connections = MAX_CONNECTIONS
+    #: What a WebSocket's client may send at once: bytes, frames.
+    burst_bytes, burst_frames = BURST_BYTES, BURST_FRAMES
+    places: ConnectionPlaces
+    on_cut_off: Callable[[str], None]
 
 
-def _hub_config(config: Config) -> HubConfig:
+def hub_config(config: Config) -> HubConfig:
+    """The configuration that a protocol was made with."""
     assert isinstance(config, HubConfig)
     return config
 
@@ -76,6 +91,10 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
         self._linger: asyncio.TimerHandle | None = None
         #: What the client had taken when it last owed the answer to a ping.
         self._taken_bytes = 0
+        self._frames_received = 0
+        limits, now = hub_config(config), self.loop.time()
+        self._bytes = Budget(burst=limits.burst_bytes, per_s=BYTES_PER_S, now=now)
+        self._frames = Budget(burst=limits.burst_frames, per_s=FRAMES_PER_S, now=now)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A connection was taken over from the HTTP protocol."""
@@ -85,7 +104,7 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
             self.transport,
             writable=self.writable.is_set,
             wait=self.writable.wait,
-            deadline_s=_hub_config(self.config).send_deadline_s,
+            deadline_s=hub_config(self.config).send_deadline_s,
         )
 
     async def run_asgi(self) -> None:
@@ -94,7 +113,7 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
         await super().run_asgi()
         if not self.disconnected:
             # The data that still waits has the same deadline as in the stream.
-            linger_s = self.close_timeout + _hub_config(self.config).send_deadline_s
+            linger_s = self.close_timeout + hub_config(self.config).send_deadline_s
             self._linger = self.loop.call_later(linger_s, self.stream.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -106,10 +125,49 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes arrived, first the upgrade request that the HTTP protocol passes on."""
-        super().data_received(data)
-        if self.conn.handshake_exc is not None and not self.transport.is_closing():
-            # The library's limits are lower than HTTP's; uvicorn would leave the client waiting.
-            self._refuse_upgrade()
+        if not self.handshake_initiated:
+            super().data_received(data)
+            if self.conn.handshake_exc is not None and not self.transport.is_closing():
+                # The library's limits are lower than HTTP's; uvicorn would leave the client waiting.
+                self._refuse_upgrade()
+            return
+        now = self.loop.time()
+        within = self._bytes.spend(len(data), now)
+        for start in range(0, len(data), SLICE_BYTES):
+            if self.transport.is_closing():
+                return
+            super().data_received(data[start : start + SLICE_BYTES])
+            frames, self._frames_received = self._frames_received, 0
+            if not self._frames.spend(frames, now):
+                within = False
+                break
+        if not within:
+            self._refuse_flood()
+
+    def handle_events(self) -> None:
+        """Handle what was read; counts the frames."""
+        self._frames_received += len(self.conn.events)
+        super().handle_events()
+
+    def handle_cont(self, event: Any) -> None:
+        """A fragment of a message arrived, after the first."""
+        if self.transport.is_closing():
+            return
+        if len(self.frames) >= MAX_FRAGMENTS:
+            self._refuse_flood()
+            return
+        super().handle_cont(event)
+
+    def _refuse_flood(self) -> None:
+        """The client sent too much: close, and read no more."""
+        if self.transport.is_closing():
+            return
+        hub_config(self.config).on_cut_off(FLOOD)
+        if not self.handshake_complete:
+            self.stream.abort()
+            return
+        self.conn.fail(CloseCode.MESSAGE_TOO_BIG)
+        self.handle_parser_exception()
 
     def handle_ping(self) -> None:
         """Answer a ping, unless so much data waits that the client clearly does not read."""
@@ -171,7 +229,7 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
 
     def _refuse_upgrade(self) -> None:
         wrong = "the upgrade request is malformed, or too large"
-        self.transport.write(_refusal(InvalidArgument({"request": wrong})))
+        self.transport.write(refusal(InvalidArgument({"request": wrong})))
         self.transport.close()
         self.stream.lost()
 
@@ -182,103 +240,8 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
             super().shutdown()
 
 
-class HubHttpProtocol(HttpToolsProtocol):
-    """HTTP/1.1 with limits on heads, on the time until a request has arrived, and on connections. Streams
-    learn when their client is gone."""
-
-    stream: Connection
-    _head_bytes = 0
-    _in_head = False
-    _deadline: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client connected."""
-        super().connection_made(transport)
-        self._expect_within(_hub_config(self.config).head_deadline_s)
-        flow = self.flow
-        self.stream = Connection(
-            transport,
-            writable=lambda: not flow.write_paused,
-            wait=flow.drain,
-            deadline_s=_hub_config(self.config).send_deadline_s,
-        )
-        if len(self.connections) > _hub_config(self.config).max_connections:
-            message = "this replica has reached its limit of connections"
-            self._refuse(LimitReached(message, retry_after_s=CONNECTIONS_RETRY_S))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
-        super().connection_lost(exc)
-        self._arrived()
-        self.stream.lost()
-
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        super().on_message_begin()
-        self._expect_within(_hub_config(self.config).head_deadline_s)
-        self._in_head, self._head_bytes = True, 0
-        self.scope["extensions"] = {EXTENSION: self.stream}  # type: ignore[dict-item]
-
-    def on_headers_complete(self) -> None:
-        """A request's head has arrived."""
-        self._in_head = False
-        # The parser's callbacks refuse by raising; the answer is 400.
-        check_head(self.parser.get_http_version(), self.url, self.headers)
-        self._expect_within(_hub_config(self.config).body_deadline_s)
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        """A request has arrived completely, or its HTTP part before an upgrade."""
-        self._arrived()
-        super().on_message_complete()
-
-    def handle_websocket_upgrade(self) -> None:
-        """Pass the connection to the WebSocket protocol."""
-        self._arrived()
-        super().handle_websocket_upgrade()
-
-    def _expect_within(self, seconds: float) -> None:
-        self._arrived()
-        self._deadline = self.loop.call_later(seconds, self._too_slow)
-
-    def _arrived(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-    def _too_slow(self) -> None:
-        """Close the connection, and ignore the part of the request that has arrived."""
-        if not self.transport.is_closing():
-            if self.cycle is None or not self.cycle.response_started:
-                self._refuse(ClientTooSlow("the request took too long to arrive"))
-            self.transport.close()
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes arrived."""
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self.send_400_response("the head is too large")
-                return
-        super().data_received(data)
-
-    def send_400_response(self, msg: str) -> None:
-        """Refuse a request that is not valid HTTP, and close the connection."""
-        self._arrived()
-        wrong = "the request line or the headers are malformed, or too large"
-        self._refuse(InvalidArgument({"request": wrong}))
-
-    def _refuse(self, error: HubError) -> None:
-        self.transport.write(_refusal(error))
-        self.transport.close()
-
-    def shutdown(self) -> None:
-        """The server stops: the current answer is the last, and a stream ends itself."""
-        super().shutdown()
-        self.stream.stop()
-
-
-def _refusal(error: HubError) -> bytes:
+def refusal(error: HubError) -> bytes:
+    """The answer to a request that the application does not see; the connection ends after it."""
     body = dumps(problem_json(error, instance="", trace_id=""))
     head = f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n"
     if error.retry_after_s is not None:

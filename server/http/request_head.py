@@ -4,20 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-#: Maximum bytes of the request line and headers together.
-MAX_HEAD_BYTES = 32 << 10
+#: Maximum bytes of the request line, the headers and the trailers together, and maximum number of headers.
+MAX_HEAD_BYTES, MAX_HEADERS = 32 << 10, 256
 #: Bytes between a header's name and value, and after it.
-_SEPARATORS = len(b": \r\n")
+SEPARATOR_BYTES = len(b": \r\n")
 
 
-def check_head(version: str, url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
+class HeadSize:
+    """The size of a head, counted as it arrives."""
+
+    def __init__(self) -> None:
+        self._bytes = self._headers = 0
+
+    def add(self, count: int) -> None:
+        """Count bytes. Raises ValueError when the head is too large."""
+        self._bytes += count
+        if self._bytes > MAX_HEAD_BYTES:
+            raise ValueError("the head is too large")
+
+    def add_header(self, count: int) -> None:
+        """Count a header, or trailer, of so many bytes. Raises ValueError as `add`, and for one too many."""
+        self._headers += 1
+        if self._headers > MAX_HEADERS:
+            raise ValueError("there are too many headers")
+        self.add(count)
+
+
+def check_head(version: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
     """Raise ValueError for a head that must be refused.
 
-    It is too large, has a version other than 1.0 and 1.1, or more or fewer than one `Host` (section 3.2):
-    a proxy may read another one than the hub.
+    It has a version other than 1.0 and 1.1, or more or fewer than one `Host` (section 3.2): a proxy may read
+    another one than the hub.
     """
-    if len(url) + sum(len(name) + len(value) + _SEPARATORS for name, value in headers) > MAX_HEAD_BYTES:
-        raise ValueError("the head is too large")
     if version not in ("1.0", "1.1"):
         raise ValueError("the version is not supported")
     hosts = sum(name == b"host" for name, _ in headers)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import uvicorn
 from litestar import Litestar
 
 from server.http.connection import SEND_DEADLINE_S
+from server.http.connection_places import ConnectionPlaces
+from server.http.http_protocol import HubHttpProtocol
 from server.http.protocols import (
     BODY_DEADLINE_S,
     HEAD_DEADLINE_S,
     MAX_CONNECTIONS,
     HubConfig,
-    HubHttpProtocol,
     HubSocketProtocol,
 )
 
@@ -39,6 +40,7 @@ def uvicorn_config(
     head_deadline_s: float = HEAD_DEADLINE_S,
     body_deadline_s: float = BODY_DEADLINE_S,
     max_connections: int = MAX_CONNECTIONS,
+    on_cut_off: Callable[[str], None] = lambda reason: None,
 ) -> uvicorn.Config:
     """The configuration of a `HubServer`; `serve` takes the sockets.
 
@@ -46,7 +48,8 @@ def uvicorn_config(
     and the longest wait for an answer to one; with legacy frames they are the only heartbeat.
     send_deadline_s: how long a stream's client may take nothing before its connection is cut.
     head_deadline_s, body_deadline_s: how long a request's head, and then its body, may take to arrive.
-    max_connections: concurrent connections; further ones are answered with 429.
+    max_connections: concurrent connections; `server.http.connection_places` decides about further ones.
+    on_cut_off: called with the reason (`server.domain.access.cut_offs`) when a client is cut off.
     """
     config = HubConfig(
         app,
@@ -71,7 +74,7 @@ def uvicorn_config(
     )
     config.send_deadline_s = send_deadline_s
     config.head_deadline_s, config.body_deadline_s = head_deadline_s, body_deadline_s
-    config.max_connections = max_connections
+    config.places, config.on_cut_off = ConnectionPlaces(max_connections), on_cut_off
     return config
 
 

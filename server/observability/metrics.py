@@ -17,6 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram,
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from server.domain.access import cut_offs
 from server.domain.access.refusals import PRESENTED
 from server.domain.journal.events import DiscontinuityReason, FrameReason, Outcome
 from server.domain.runs.lease import Lease
@@ -71,6 +72,10 @@ COUNTERS: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
     "authentications_refused_total": (
         "Callers that were not authenticated, by what they presented",
         {"presented": PRESENTED},
+    ),
+    "clients_cut_off_total": (
+        "Requests and connections that were ended for what the client sent, or did not send",
+        {"reason": cut_offs.REASONS},
     ),
     "slow_readers_closed_total": (
         "Streams that were closed because their client read too slowly or answered no ping",
@@ -173,6 +178,10 @@ class Metrics(RunObserver):
     def on_refused(self, presented: str) -> None:
         """A caller was not authenticated."""
         self._counters["authentications_refused_total"].labels(presented).inc()
+
+    def on_cut_off(self, reason: str) -> None:
+        """A client was cut off for what it sent, or did not send."""
+        self._counters["clients_cut_off_total"].labels(reason).inc()
 
     def on_slow_reader(self, transport: str) -> None:
         """A stream was closed because its client read too slowly or answered no ping."""

@@ -22,7 +22,7 @@ from typing import Any
 from websockets.exceptions import InvalidState
 
 from server.http.connection import ClientGone, connection_of
-from server.http.protocols import HubSocketProtocol
+from server.http.protocols import HubConfig, HubSocketProtocol
 from server.http.server import listening_socket, uvicorn_config
 from tests.support.servers import uvicorn_server
 
@@ -70,7 +70,10 @@ async def _echo(scope: Any, receive: Any, send: Any) -> None:
 async def _served() -> AsyncIterator[str]:
     """The echo's address."""
     config = uvicorn_config(_echo, drain_s=1)  # type: ignore[arg-type]
+    assert isinstance(config, HubConfig)
     config.ws, config.ws_max_size = EchoProtocol, 16 << 20
+    # The suite's messages are larger, and cut smaller, than those that the hub takes.
+    config.burst_bytes, config.burst_frames = 64 << 20, 1 << 20
     async with uvicorn_server(config, listening_socket("127.0.0.1", 0)) as (_, address):
         yield address
 

@@ -13,7 +13,10 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
-from server.grpc.interceptors import ErrorInterceptor
+from server.grpc.interceptors import CallInterceptor, Context
+from server.grpc.public_streams import PublicStreams
+from server.grpc.unread_calls import Group, UnreadCalls
+from server.observability.metrics import Metrics
 from server.wire import messages as m
 from tests.support.grpc_face import Caller, GrpcHub, Refusal, open_grpc_hub, refusal_of
 from tests.support.runtime import Answer, Disconnect, ScriptedRuntime, serve_runtime
@@ -248,11 +251,21 @@ async def test_a_client_with_a_retry_policy_starts_a_run_once_that_the_runtime_d
         assert again.metadata["proposal_id"] != refusal.metadata["proposal_id"]
 
 
+def interceptor_for_anyone() -> CallInterceptor:
+    """The hub's interceptor, without authentication."""
+
+    async def identify(method: str, context: Context) -> tuple[str, Group]:
+        return context.peer(), Group("anyone", 10, 10)
+
+    observer = Metrics()
+    return CallInterceptor(identify, UnreadCalls(observer), PublicStreams(observer))
+
+
 async def test_a_long_message_of_the_runtimes_is_cut_off_so_that_its_details_arrive() -> None:
     async def stream(_request: bytes, context: Any) -> None:
         raise RuntimeRefused("\N{GRINNING FACE}" * 20_000, status=422)
 
-    server = grpc.aio.server(interceptors=(ErrorInterceptor(),))
+    server = grpc.aio.server(interceptors=(interceptor_for_anyone(),))
     handlers = {"Stream": grpc.unary_stream_rpc_method_handler(stream, bytes, bytes)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("a.Service", handlers),))  # type: ignore[arg-type]
     port = server.add_insecure_port("127.0.0.1:0")
@@ -292,7 +305,7 @@ async def test_a_fault_of_the_hub_is_internal_and_leaks_nothing(logged: list[Any
     def serialise(_value: object) -> bytes:
         raise ValueError("top secret")
 
-    server = grpc.aio.server(interceptors=(ErrorInterceptor(),))
+    server = grpc.aio.server(interceptors=(interceptor_for_anyone(),))
     handlers = {
         "Unary": grpc.unary_unary_rpc_method_handler(unary, bytes, bytes),
         "Stream": grpc.unary_stream_rpc_method_handler(stream, bytes, bytes),

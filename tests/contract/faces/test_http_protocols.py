@@ -17,7 +17,9 @@ from uvicorn.protocols.websockets import websockets_sansio_impl
 from websockets.exceptions import ConnectionClosed
 
 from server.http import protocols
-from server.http.protocols import MAX_HEAD_BYTES, HubHttpProtocol, HubSocketProtocol
+from server.http.http_protocol import HubHttpProtocol
+from server.http.protocols import HubSocketProtocol
+from server.http.request_head import MAX_HEAD_BYTES
 from tests.support.http_face import HttpFace, http_face, socket, upgrade
 from tests.support.hub import RunningHub, running_hub, start
 
@@ -30,7 +32,17 @@ READ: list[tuple[ModuleType, str]] = [
 ]
 
 #: Methods that uvicorn does not have.
-OWN = {"_refuse_upgrade", "_expect_within", "_arrived", "_too_slow", "_refuse"}
+OWN = {
+    "_refuse_upgrade",
+    "_refuse_flood",
+    "_expect_within",
+    "_arrived",
+    "_too_slow",
+    "_too_many",
+    "_cut_off",
+    "_refuse",
+    "make_room",
+}
 
 
 @pytest.fixture

@@ -1,0 +1,154 @@
+"""Calls whose request has not arrived: how long they may take for it, and how many there may be (ADR 0018).
+
+grpc itself waits for a request without a deadline, and holds what has arrived of it in memory: up to 4 MiB a
+call. Here:
+
+1. A request must arrive within a deadline.
+2. Callers that are one for the quotas have a limited number of such calls together. Above it, the oldest call
+   of the same caller makes room, or that of all of them: a share link does not take the place of its maker.
+3. Few requests are received at a time, and few of one caller's. A request that does not arrive makes room for
+   one that waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from dataclasses import dataclass
+
+from server.domain.access.cut_offs import LATE_REQUEST, UNREAD_CALLS, CutOffObserver
+from server.domain.errors import ClientTooSlow, InvalidArgument, LimitReached
+
+#: Seconds within which a request must arrive.
+REQUEST_DEADLINE_S = 10.0
+#: Requests that are received at a time, and those of one caller: each takes up to 4 MiB until it has arrived.
+MAX_RECEIVED, MAX_RECEIVED_OF_ONE = 32, 8
+#: Seconds for which no call has to make room. A request usually arrives with its call.
+UNDISTURBED_S = 0.1
+RETRY_S = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Callers that are one for the quotas, and how many calls they may have whose request has not arrived."""
+
+    key: Hashable
+    max_calls: int
+    max_of_one: int
+
+
+class _Calls:
+    """Calls in the order of time."""
+
+    def __init__(self) -> None:
+        self.calls: dict[_Call, None] = {}
+
+    def make_room(self, limit: int, now: float) -> None:
+        """End the oldest call if there are too many. Raises LimitReached when it has just begun."""
+        if len(self.calls) >= limit and not self.end_oldest(now):
+            raise LimitReached("too many calls have not sent their request", retry_after_s=RETRY_S)
+
+    def end_oldest(self, now: float) -> bool:
+        """End the oldest call. Returns False when it has just begun."""
+        oldest = next(iter(self.calls))
+        if now - oldest.since < UNDISTURBED_S:
+            return False
+        oldest.leave()
+        if not oldest.timeout.expired():
+            oldest.timeout.reschedule(now)
+        return True
+
+
+class _Caller(_Calls):
+    """One caller's calls, and the places of those whose request is received."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = asyncio.Semaphore(MAX_RECEIVED_OF_ONE)
+
+
+class _Call:
+    """A call, and where it is counted."""
+
+    def __init__(self, timeout: asyncio.Timeout, since: float, *counted: _Calls) -> None:
+        self.timeout, self.since, self._counted = timeout, since, counted
+        for each in counted:
+            each.calls[self] = None
+
+    def leave(self) -> None:
+        """Count it no longer."""
+        for each in self._counted:
+            each.calls.pop(self, None)
+
+
+class UnreadCalls:
+    """Receives the requests of one server's calls."""
+
+    def __init__(self, observer: CutOffObserver, *, deadline_s: float = REQUEST_DEADLINE_S) -> None:
+        self._observer, self._deadline_s = observer, deadline_s
+        self._groups: dict[Hashable, _Calls] = {}
+        self._callers: dict[Hashable, _Caller] = {}
+        self._received = _Calls()
+        self._places = asyncio.Semaphore(MAX_RECEIVED)
+
+    async def request(self, read: Callable[[], Awaitable[object]], caller: Hashable, group: Group) -> bytes:
+        """The request of a call, which `read` waits for; something else than bytes means that there is none.
+
+        Raises ClientTooSlow, LimitReached, and InvalidArgument when there is none."""
+        try:
+            async with asyncio.timeout(self._deadline_s) as timeout:
+                request = await self._request(read, caller, group, timeout)
+        except TimeoutError:
+            self._observer.on_cut_off(LATE_REQUEST)
+            raise ClientTooSlow("the request took too long to arrive") from None
+        except LimitReached:
+            self._observer.on_cut_off(UNREAD_CALLS)
+            raise
+        if not isinstance(request, bytes):
+            raise InvalidArgument({"body": "must be a serialised message of this method's request"})
+        return request
+
+    async def _request(
+        self,
+        read: Callable[[], Awaitable[object]],
+        caller: Hashable,
+        group: Group,
+        timeout: asyncio.Timeout,
+    ) -> object:
+        of_group = self._groups.setdefault(group.key, _Calls())
+        of_caller = self._callers.setdefault(caller, _Caller())
+        now = asyncio.get_running_loop().time()
+        call = None
+        try:
+            of_caller.make_room(group.max_of_one, now)
+            of_group.make_room(group.max_calls, now)
+            call = _Call(timeout, now, of_group, of_caller)
+            async with of_caller.places, self._place(timeout):
+                return await read()
+        finally:
+            if call is not None:
+                call.leave()
+            if not of_group.calls:
+                self._groups.pop(group.key, None)
+            if not of_caller.calls:
+                self._callers.pop(caller, None)
+
+    @contextlib.asynccontextmanager
+    async def _place(self, timeout: asyncio.Timeout) -> AsyncIterator[None]:
+        """A place among the requests that are received."""
+        now = asyncio.get_running_loop().time
+        while True:
+            try:
+                async with asyncio.timeout(UNDISTURBED_S):
+                    await self._places.acquire()
+                break
+            except TimeoutError:
+                if self._received.calls:
+                    self._received.end_oldest(now())
+        call = _Call(timeout, now(), self._received)
+        try:
+            yield
+        finally:
+            call.leave()
+            self._places.release()

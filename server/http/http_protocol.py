@@ -1,0 +1,221 @@
+"""uvicorn's protocol of HTTP/1.1 with limits on what a client sends, and how long it takes for it (ADR 0018).
+
+1. A head must arrive within a deadline, whatever comes before it, and so must the rest of a request.
+2. Everything is counted as it arrives: heads, trailers, requests with their framing, and what a client sends
+   while it waits for an answer.
+3. After an answer to a request that has not arrived completely, little more of it is read.
+4. Streams learn when their client is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from server.domain.access.cut_offs import CONNECTIONS, FLOOD, LARGE_REQUEST, LATE_REQUEST
+from server.domain.errors import ClientTooSlow, HubError, InvalidArgument, LimitReached
+from server.http.connection import EXTENSION, Connection
+from server.http.probes import PROBES
+from server.http.protocols import hub_config, refusal
+from server.http.request_head import MAX_HEAD_BYTES, SEPARATOR_BYTES, HeadSize, check_head
+
+#: Maximum bytes of one request, with the framing of its chunks and its trailers: more than the largest body.
+MAX_REQUEST_BYTES = 4 << 20
+#: Bytes that are read of a request that is answered already, so that its connection can be used again, and
+#: bytes that a client may send while it waits for an answer.
+MAX_UNREAD_BYTES = 64 << 10
+#: Requests that may wait behind the one that is being answered. Browsers and libraries send none.
+MAX_PIPELINED = 16
+#: Seconds for which the answer to a request that is not read any more can be taken, before the connection is
+#: reset.
+LINGER_S = 1.0
+#: Seconds within which a connection too many must ask, and after which a refused client may try again.
+GUEST_DEADLINE_S, CONNECTIONS_RETRY_S = 1.0, 5
+
+
+class HubHttpProtocol(HttpToolsProtocol):
+    """One connection of a client."""
+
+    stream: Connection
+    _head: HeadSize
+    #: Whether a request's head, or any part of a request, is arriving.
+    _in_head = _in_request = False
+    #: Bytes of the request, bytes of it since it was answered, and bytes that came during an answer.
+    _request_bytes = _unread_bytes = 0
+    #: Whether there are too many connections: only probes are answered.
+    _guest = False
+    #: Whether nothing more is read.
+    _cut = False
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client connected."""
+        super().connection_made(transport)
+        config, flow = hub_config(self.config), self.flow
+        self.stream = Connection(
+            transport,
+            writable=lambda: not flow.write_paused,
+            wait=flow.drain,
+            deadline_s=config.send_deadline_s,
+        )
+        self._guest = not config.places.enter(self, len(self.connections))
+        self._expect_within(GUEST_DEADLINE_S if self._guest else config.head_deadline_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        super().connection_lost(exc)
+        self._arrived()
+        hub_config(self.config).places.leave(self)
+        self.stream.lost()
+
+    def make_room(self) -> None:
+        """Other connections need the place of this one, which has sent no request."""
+        self._too_many()
+
+    # --- What arrives ----------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes arrived."""
+        if self._cut:
+            return
+        if self._in_request:
+            self._request_bytes += len(data)
+            if self._in_head and self._request_bytes > MAX_HEAD_BYTES:
+                self.send_400_response("the head is too large")
+                return
+            if self._request_bytes > MAX_REQUEST_BYTES:
+                self._cut_off(LARGE_REQUEST)
+                return
+        if self._answering or (self._in_request and not self._in_head and self.cycle.response_complete):
+            self._unread_bytes += len(data)
+            if self._unread_bytes > MAX_UNREAD_BYTES:
+                self._cut_off(FLOOD if self._answering else LARGE_REQUEST)
+                return
+        if self._deadline is None and not self._answering:
+            # Blank lines do not begin a request, and no other time runs.
+            self._expect_within(hub_config(self.config).head_deadline_s)
+        super().data_received(data)
+
+    @property
+    def _answering(self) -> bool:
+        """Whether a complete request is being answered."""
+        return not self._in_request and self.cycle is not None and not self.cycle.response_complete
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        if self._deadline is None:
+            self._expect_within(hub_config(self.config).head_deadline_s)
+        self._in_head = self._in_request = True
+        self._request_bytes, self._head = 0, HeadSize()
+        self.scope["extensions"] = {EXTENSION: self.stream}  # type: ignore[dict-item]
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the address arrived."""
+        # The parser's callbacks refuse by raising; the answer is 400.
+        self._head.add(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or a trailer after the body, arrived."""
+        self._head.add_header(len(name) + len(value) + SEPARATOR_BYTES)
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """A request's head has arrived."""
+        check_head(self.parser.get_http_version(), self.headers)
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise ValueError("too many requests wait")
+        self._in_head = False
+        if self._guest and self.url.partition(b"?")[0] not in PROBES:
+            self._too_many()
+            return
+        self._expect_within(hub_config(self.config).body_deadline_s)
+        super().on_headers_complete()
+        if self.cycle is not None and (self._guest or self.parser.should_upgrade()):
+            # After an upgrade that the hub does not know, nothing else can be read.
+            self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body arrived."""
+        if not self.transport.is_closing():
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request has arrived completely, or its HTTP part before an upgrade."""
+        self._in_request = False
+        self._arrived()
+        if self.transport.is_closing():
+            return
+        super().on_message_complete()
+        if self._answering:
+            hub_config(self.config).places.busy(self)
+
+    def on_response_complete(self) -> None:
+        """A request is answered."""
+        self._unread_bytes = 0
+        super().on_response_complete()
+        if not self.pipeline and not self._answering:
+            hub_config(self.config).places.idle(self)
+
+    def handle_websocket_upgrade(self) -> None:
+        """Pass the connection to the WebSocket protocol."""
+        self._arrived()
+        hub_config(self.config).places.leave(self)
+        super().handle_websocket_upgrade()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Log nothing: strangers could fill the log."""
+
+    # --- Refusals --------------------------------------------------------------------------------
+
+    def _expect_within(self, seconds: float) -> None:
+        self._arrived()
+        self._deadline = self.loop.call_later(seconds, self._too_slow)
+
+    def _arrived(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_slow(self) -> None:
+        """Close the connection, and ignore the part of the request that has arrived."""
+        if self._guest:
+            self._too_many()
+        elif not self.transport.is_closing():
+            hub_config(self.config).on_cut_off(LATE_REQUEST)
+            if self.cycle is None or not self.cycle.response_started:
+                self._refuse(ClientTooSlow("the request took too long to arrive"))
+            self.transport.close()
+
+    def _too_many(self) -> None:
+        if not self.transport.is_closing():
+            hub_config(self.config).on_cut_off(CONNECTIONS)
+            message = "this replica has reached its limit of connections"
+            self._refuse(LimitReached(message, retry_after_s=CONNECTIONS_RETRY_S))
+
+    def _cut_off(self, reason: str) -> None:
+        """Read no more. An answer that is written already can still be taken for a short time."""
+        self._cut = True
+        self._arrived()
+        hub_config(self.config).on_cut_off(reason)
+        self.flow.pause_reading()
+        self.stream.lost()
+        self.loop.call_later(LINGER_S, self.stream.abort)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse a request that is not valid HTTP, and close the connection."""
+        self._arrived()
+        wrong = "the request line or the headers are malformed, or too large"
+        self._refuse(InvalidArgument({"request": wrong}))
+
+    def _refuse(self, error: HubError) -> None:
+        self.transport.write(refusal(error))
+        self.transport.close()
+
+    def shutdown(self) -> None:
+        """The server stops: the current answer is the last, and a stream ends itself."""
+        super().shutdown()
+        self.stream.stop()
