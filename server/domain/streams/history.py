@@ -35,14 +35,14 @@ class History:
         """Committed segments after the cursor, in order and without a gap: at most a step, at least one if
         there is any. The first one may begin before the cursor. Raises DatabaseUnavailable."""
         while not (found := self._chunks_after(seq)):
-            reading, mine = self._reading, self._reading is None
-            if reading is None:
+            reading = self._reading
+            if reading is None or reading.done():
                 reading = self._reading = asyncio.create_task(self._read(seq), name="journal read")
-                reading.add_done_callback(self._on_read)
+                # Its error is seen there, also when all who waited for it have left.
+                reading.add_done_callback(lambda done: done.cancelled() or done.exception())
+                return await asyncio.shield(reading)
             # Not cancelled with this reader: others wait for it.
-            read = await asyncio.shield(reading)
-            if mine:
-                return read
+            await asyncio.shield(reading)
         # A reader that finds everything here gives the others a turn, too.
         await asyncio.sleep(0)
         return found
@@ -53,12 +53,6 @@ class History:
         read = [chunk for row in rows for chunk in row.split(CHUNK_BYTES) if chunk.last_seq > seq]
         # Otherwise it was cleared meanwhile, and this may be what it was cleared of.
         return [self._keep(chunk) for chunk in read] if chunks is self._chunks else read
-
-    def _on_read(self, reading: asyncio.Task[list[Segment]]) -> None:
-        self._reading = None
-        if not reading.cancelled():
-            # Seen here, also when all who waited for it have left.
-            reading.exception()
 
     def _keep(self, chunk: Segment) -> Segment:
         """Keep a chunk, unless there is one like it. Returns the one that is kept."""
