@@ -41,7 +41,7 @@ from server.domain.runs.context import RunContext
 from server.domain.runs.observer import RunObservers
 from server.domain.runs.registry import RunRegistry
 from server.domain.runs.runner import Runner
-from server.domain.streams.broadcaster import Broadcaster
+from server.domain.streams.broadcaster import PROGRESS_S, Broadcaster
 from server.domain.streams.wakeups import Wakeups
 from server.domain.workflows import WorkflowService
 from server.frames.interpreter import Interpreter
@@ -126,6 +126,7 @@ async def open_core(
             clock,
             is_local=registry.owns,
             max_window_bytes=settings.max_window_mib << 20,
+            max_shared_bytes=settings.max_total_window_mib << 20,
             wakeups=wakeups,
         )
         journal.subscribe(broadcaster.on_commit)
@@ -194,6 +195,7 @@ def _core(
             "catching up": broadcaster.catch_up_forever,
             "wake-ups": lambda: wakeups.run_forever(broadcaster, on_released=runner.sweep_soon),
             "poll": lambda: every(broadcaster.poll_interval_s, broadcaster.poll, clock),
+            "progress": lambda: every(PROGRESS_S, broadcaster.send_progress, clock),
             "heartbeats": lambda: every(settings.heartbeat_s, broadcaster.send_heartbeats, clock),
             "authorization of streams": lambda: every(RECHECK_S, authorizations.recheck, clock),
             "quotas": lambda: every(SYNC_S, quotas.sync, clock, immediately=True),

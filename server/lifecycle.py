@@ -104,7 +104,7 @@ def gauges(core: Core, *, window_limit_bytes: int, queue_limit_bytes: int) -> di
         "runs_live": lambda: core.runner.live,
         "followers": lambda: core.broadcaster.readers,
         "followed_threads": lambda: len(core.broadcaster),
-        "window_bytes": lambda: core.broadcaster.window_bytes,
+        "window_bytes": lambda: core.broadcaster.shared_bytes,
         "window_limit_bytes": lambda: window_limit_bytes,
         "journal_queued_bytes": lambda: core.journal.queued_bytes,
         "journal_queue_limit_bytes": lambda: queue_limit_bytes,

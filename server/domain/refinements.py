@@ -40,7 +40,6 @@ from server.domain.runs.observer import RunObserver
 from server.domain.runs.runner import Runner
 from server.domain.runs.runtime import Invocation
 from server.domain.streams.broadcaster import Broadcaster
-from server.domain.streams.legacy_frames import LegacyFrameSubscription
 from server.domain.streams.pages import EventPage, read_page
 from server.domain.streams.subscription import Subscription
 from server.domain.workflows import WorkflowStore
@@ -217,12 +216,6 @@ class Refinements:
             return segments[0].within(0).events()[0]
         finally:
             subscription.close()
-
-    async def follow_legacy_frames(
-        self, principal: Principal, thread_id: UUID, after: int
-    ) -> LegacyFrameSubscription:
-        """As `follow`, with legacy frames."""
-        return LegacyFrameSubscription(await self.follow(principal, thread_id, after), self._codec)
 
     async def page(
         self, principal: Principal, thread_id: UUID, *, after: int, limit: int, wait_s: float

@@ -6,6 +6,8 @@ without a key, since they are never sent to clients.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 #: Protobuf key of field 1 with wire type 2: `EventBatch.events`.
 EVENT_KEY = 0x0A
 
@@ -64,7 +66,7 @@ def event_ends(batch: bytes) -> list[int]:
     return ends
 
 
-def split_events(batch: bytes, ends: list[int]) -> list[bytes]:
+def split_events(batch: bytes, ends: Sequence[int]) -> list[bytes]:
     """The serialised events of an `EventBatch`; `ends` as from `event_ends`."""
     found: list[bytes] = []
     at = 0
@@ -73,6 +75,17 @@ def split_events(batch: bytes, ends: list[int]) -> list[bytes]:
         found.append(batch[start:end])
         at = end
     return found
+
+
+def delta_ends(batch: bytes) -> list[int]:
+    """The index after each entry of a batch of deltas."""
+    ends: list[int] = []
+    at = 0
+    while at < len(batch):
+        size, at = read_varint(batch, at)
+        at += size
+        ends.append(at)
+    return ends
 
 
 def split_deltas(batch: bytes) -> list[bytes]:

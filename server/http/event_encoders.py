@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from functools import lru_cache
+from typing import assert_never
 
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
-from server.domain.streams.legacy_frames import LegacyFrameSubscription
 from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
+from server.domain.streams.subscription import Subscription
 from server.encoding.json_text import dump
 from server.http.handshake import Form
 from server.http.websocket_frames import binary_frame, text_frame
 from server.wire import rendering
+from server.wire.codec import ProtobufCodec
 
-#: Legacy frames are written in pieces of PIECE_BYTES. Those of one segment are shared up to SHARED_BYTES.
-PIECE_BYTES, SHARED_BYTES = 256 << 10, 1 << 20
+_CODEC = ProtobufCodec()
 
 
 @lru_cache(maxsize=64)
@@ -53,7 +54,7 @@ class JsonEventEncoder:
 
     async def segment(self, segment: Segment) -> AsyncIterator[Piece]:
         """The message with the segment's events."""
-        frames = segment.cached(Form.JSON, lambda shared: text_frame(rendering.batch_json(shared)))
+        frames = segment.cached(Form.JSON, lambda shared: text_frame(*rendering.batch_json_parts(shared)))
         yield frames, segment.last_seq
 
     def heartbeat(self, step: Heartbeat) -> bytes:
@@ -103,7 +104,7 @@ class LegacyFrameEncoder:
 
     form = Form.LEGACY
 
-    def __init__(self, subscription: LegacyFrameSubscription) -> None:
+    def __init__(self, subscription: Subscription) -> None:
         self._subscription = subscription
         self._progress = ""
 
@@ -111,30 +112,9 @@ class LegacyFrameEncoder:
         """Nothing: there is no legacy frame for it."""
         return b""
 
-    async def segment(self, segment: Segment) -> AsyncIterator[Piece]:
-        """The frames of the segment's events, in pieces. Small ones are shared; others are made for this
-        reader alone, because state frames repeat everything."""
-        shared: bytes | None = segment.get_cached(Form.LEGACY)
-        if shared is not None:
-            yield shared, segment.last_seq
-            return
-        await self._subscription.prepare(segment)
-        kept: list[bytes] | None = []
-        waiting: list[bytes] = []
-        size = total = 0
-        for seq, legacy_frames in self._subscription.frames_of(segment):
-            for message in map(text_frame, legacy_frames):
-                waiting.append(message)
-                size += len(message)
-            if size < PIECE_BYTES and seq < segment.last_seq:
-                continue
-            piece, total = b"".join(waiting), total + size
-            kept = [*kept, piece] if kept is not None and total <= SHARED_BYTES else None
-            if seq == segment.last_seq and kept is not None:
-                whole = kept[0] if len(kept) == 1 else b"".join(kept)
-                segment.cached(Form.LEGACY, lambda _, whole=whole: whole)  # type: ignore[misc]
-            yield piece, seq
-            waiting, size = [], 0
+    def segment(self, segment: Segment) -> AsyncIterator[Piece]:
+        """The frames of the segment's events, in pieces."""
+        return self._subscription.legacy_pieces(segment, _CODEC, text_frame)
 
     def heartbeat(self, step: Heartbeat) -> bytes:
         """The runtime's progress when it changed. Otherwise the socket's own ping is the heartbeat."""
@@ -153,3 +133,16 @@ class LegacyFrameEncoder:
 
 
 Encoder = JsonEventEncoder | ProtoEventEncoder | LegacyFrameEncoder
+
+
+def encoder_of(form: Form, subscription: Subscription) -> Encoder:
+    """The encoder of a form, for one reader."""
+    match form:
+        case Form.LEGACY:
+            return LegacyFrameEncoder(subscription)
+        case Form.JSON:
+            return JsonEventEncoder()
+        case Form.PROTO:
+            return ProtoEventEncoder()
+        case other:
+            assert_never(other)

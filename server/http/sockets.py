@@ -26,8 +26,8 @@ from server.domain.streams.subscription import Subscription
 from server.http.connection import ClientGone, Connection, NoPong, SlowReader, connection_of
 from server.http.cors import ORIGIN_REFUSED, log_refused_origin
 from server.http.errors import log, log_internal_error, place_of, refuse_upgrade
-from server.http.event_encoders import Encoder, JsonEventEncoder, LegacyFrameEncoder, ProtoEventEncoder
-from server.http.handshake import Form, form_of
+from server.http.event_encoders import Encoder, encoder_of
+from server.http.handshake import form_of
 from server.http.options import HttpOptions
 from server.http.stream_callers import FORBIDDEN, StreamCallers, query_of
 from server.http.token_refresh import TokenRefresh
@@ -98,13 +98,10 @@ class RefinementSocket:
         form, subprotocol = form_of(offered)
         try:
             thread = uuid_or_not_found(thread_id, "refinement")
-            if form is Form.LEGACY:
-                legacy = await use_cases.refinements.follow_legacy_frames(principal, thread, after)
-                return subprotocol, legacy.subscription, LegacyFrameEncoder(legacy)
             subscription = await use_cases.refinements.follow(principal, thread, after)
         except NotFound:
             raise PermissionDenied(FORBIDDEN) from None
-        return subprotocol, subscription, JsonEventEncoder() if form is Form.JSON else ProtoEventEncoder()
+        return subprotocol, subscription, encoder_of(form, subscription)
 
     async def _serve(self, stream: _Stream, send: Send, thread_id: str, trace_id: str) -> None:
         """Follow to the end, and close. Raises ClientGone, OSError."""
@@ -191,7 +188,10 @@ class _Stream:
         waiting: list[bytes] = []
         size = 0
         last_seq = self.sent
-        for segment in segments:
+        # Taken off the list, so that a slow reader keeps nothing of what it already got.
+        segments.reverse()
+        while segments:
+            segment = segments.pop()
             async for frames, seq in self.encoder.segment(segment):
                 waiting.append(frames)
                 size += len(frames)

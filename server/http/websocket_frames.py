@@ -24,9 +24,9 @@ def frame_header(kind: int, size: int) -> bytes:
     return struct.pack("!BBQ", kind, 127, size)
 
 
-def text_frame(payload: bytes) -> bytes:
-    """A text message; the payload is UTF-8."""
-    return frame_header(_TEXT, len(payload)) + payload
+def text_frame(*payload: bytes) -> bytes:
+    """A text message; the parts of its payload are UTF-8."""
+    return b"".join((frame_header(_TEXT, sum(map(len, payload))), *payload))
 
 
 def binary_frame(payload: bytes) -> bytes:

@@ -162,6 +162,9 @@ class Settings(BaseSettings):
     """seconds between heartbeats on quiet streams, at most 15"""
     max_window_mib: int = Field(4, alias="IDEO_MAX_WINDOW_MIB", ge=1, le=1024)
     """MiB of the newest events of one followed thread that are kept in memory"""
+    max_total_window_mib: int = Field(64, alias="IDEO_MAX_TOTAL_WINDOW_MIB", ge=8, le=16384)
+    """MiB that all readers share: the newest events of all followed threads, what is read from journals, and
+    both in the forms in which they are sent. What was not read for the longest time is dropped first"""
     send_deadline_s: Seconds = Field(10.0, alias="IDEO_SEND_DEADLINE_S")
     """seconds within which a client must take some of the data that waits for it; otherwise its connection is
     closed"""

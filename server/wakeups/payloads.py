@@ -9,10 +9,10 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from uuid import UUID
 
+from server.domain.streams.wakeups import PROGRESS_CHARS
+
 #: Maximum bytes of one notification; PostgreSQL accepts fewer than 8000.
 PAYLOAD_BYTES = 7900
-#: Maximum characters of a progress text: however they are escaped, they fit in a notification.
-PROGRESS_CHARS = 500
 #: What the payload of a self-test, of progress, and of released runs starts with; a hint starts with none of
 #: them.
 NONCE, PROGRESS, RELEASED = "?", "~", "!"

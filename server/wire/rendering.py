@@ -106,17 +106,17 @@ def full_json(message: Message) -> bytes:
 
 
 def event_jsons(segment: Segment) -> list[bytes]:
-    """The proto-JSON of each event, in order of seq."""
-    return segment.cached(event_jsons, _event_jsons)
+    """The proto-JSON of each event, in order of seq: made once, also for parts of the same segment."""
+    return segment.cached_each(event_jsons, _event_json)
 
 
-def _event_jsons(segment: Segment) -> list[bytes]:
-    return [message_json(event) for event in m.EventBatch.FromString(segment.batch).events]
+def _event_json(event: bytes) -> bytes:
+    return message_json(m.Event.FromString(event))
 
 
-def batch_json(segment: Segment) -> bytes:
-    """The `WatchRefinementResponse` with the segment's events, as proto-JSON."""
-    return segment.cached(batch_json, lambda s: b'{"batch":{"events":[' + b",".join(event_jsons(s)) + b"]}}")
+def batch_json_parts(segment: Segment) -> tuple[bytes, bytes, bytes]:
+    """The `WatchRefinementResponse` with the segment's events, as proto-JSON, to be joined."""
+    return b'{"batch":{"events":[', b",".join(event_jsons(segment)), b"]}}"
 
 
 # --- Messages without events -------------------------------------------------------------------

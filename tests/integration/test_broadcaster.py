@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,11 +22,11 @@ from server.domain.journal.segments import Segment
 from server.domain.proposals.partition import ProposalFiles
 from server.domain.runs.lease import Lease
 from server.domain.streams.broadcaster import Broadcaster
-from server.domain.streams.legacy_frames import LegacyFrameSubscription
 from server.domain.streams.steps import Heartbeat
 from server.domain.streams.subscription import Subscription
 from server.frames.interpreter import Interpreter
 from server.wire.codec import ProtobufCodec
+from tests.integration.replicas import RecordingReader
 from tests.support.recordings import frames as recorded_frames
 from tests.support.stored import NOON, a_run, a_user, a_workflow
 
@@ -222,19 +221,26 @@ async def write_recording(on: StartedRun, name: str, *, flush_every: int = 5) ->
             await on.log.flush()
 
 
+def lines(frame: bytes) -> bytes:
+    """A framing: each frame on a line of its own."""
+    return frame + b"\n"
+
+
 async def read_frames(on: StartedRun, after: int) -> list[dict[str, Any]]:
     subscription = await on.broadcaster.subscribe(on.thread_id, after)
-    seed = LegacyFrameSubscription(subscription, CODEC)
+    return [json.loads(frame) for frame in b"".join(await read_pieces(subscription)).splitlines()]
+
+
+async def read_pieces(subscription: Subscription) -> list[bytes]:
     found: list[bytes] = []
     try:
         while (step := await subscription.step()) is not None:
             if isinstance(step, list):
                 for segment in step:
-                    await seed.prepare(segment)
-                    found.extend(frame for _, frames in seed.frames_of(segment) for frame in frames)
+                    found += [piece async for piece, _ in subscription.legacy_pieces(segment, CODEC, lines)]
     finally:
         subscription.close()
-    return [json.loads(frame) for frame in found]
+    return found
 
 
 async def test_legacy_readers_from_every_cursor_get_the_recorded_frames(pool: Any) -> None:
@@ -257,54 +263,16 @@ async def test_legacy_readers_from_every_cursor_get_the_recorded_frames(pool: An
 
 
 async def test_a_late_legacy_reader_continues_from_the_state_of_another(pool: Any) -> None:
+    """The journal is read once; the next reader near that place does not read what is before it."""
     async with started_run(pool) as on:
         await write_recording(on, "short_run")
-        first = await read_frames(on, 0)
-        subscription = await on.broadcaster.subscribe(on.thread_id, 30)
-        seed = LegacyFrameSubscription(subscription, CODEC)
-        keeper = await on.broadcaster.subscribe(on.thread_id, 0)
-        told: list[bytes] = []
-        while (step := await subscription.step()) is not None:
-            assert isinstance(step, list)
-            for segment in step:
-                await seed.prepare(segment)
-                told.extend(frame for _, frames in seed.frames_of(segment) for frame in frames)
-        # What this reader knows is left to the tail, as long as anybody holds it open.
-        assert keeper.topic.reconstructor is not None
-        assert keeper.topic.reconstructor.seq == 52
-        subscription.close()
-        keeper.close()
-    assert [json.loads(frame) for frame in told] == [frame for frame in first if frame["seq"] > 30]
-
-
-async def test_a_legacy_reader_builds_one_frame_at_a_time(pool: Any) -> None:
-    """400 state frames over a file of 100 KB: 40 MB of frames, told within a fraction of it."""
-    text = "x" * 100_000
-    async with started_run(pool) as on:
-        interpreter = Interpreter()
-        for number in range(400):
-            data = {"files": {"/a.md": text}, "n": number}
-            meaning = interpreter.interpret(
-                json.dumps({"event_type": "on_state_update", "data": data}).encode()
-            )
-            on.put(meaning.kinds[0], meaning.delta)
-        await on.finish()
-        subscription = await on.broadcaster.subscribe(on.thread_id, 0)
-        seed = LegacyFrameSubscription(subscription, CODEC)
-        tracemalloc.start()
-        told = size = 0
-        while (step := await subscription.step()) is not None:
-            assert isinstance(step, list)
-            for segment in step:
-                await seed.prepare(segment)
-                for _, frames in seed.frames_of(segment):
-                    told, size = told + len(frames), size + sum(map(len, frames))
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        subscription.close()
-    assert told == 401
-    assert size > 40_000_000
-    assert peak < 8_000_000
+        reader = RecordingReader(on.journal)
+        broadcaster = Broadcaster(reader, SystemClock())
+        first = await read_frames(StartedRun(on.journal, broadcaster, on.lease, on.log), 0)
+        reads = list(reader.reads)
+        told = await read_frames(StartedRun(on.journal, broadcaster, on.lease, on.log), 30)
+    assert told == [frame for frame in first if frame["seq"] > 30]
+    assert reader.reads == reads
 
 
 async def test_a_run_that_the_hub_ends_shows_an_error_and_an_end_frame(pool: Any) -> None:

@@ -22,9 +22,33 @@ from server.domain.journal.events import (
     Token,
     UpstreamFrame,
 )
+from server.domain.proposals.files import File
 from server.encoding.frame_delta import FILES_PLACEHOLDER, MEMBERS_PLACEHOLDER, DeltaContext, Encoding
 from server.encoding.json_text import dump
 from server.encoding.legacy_frame import with_seq
+
+#: Bytes of memory of an empty reconstructor, and of a file besides its path and content.
+_OWN_BYTES, _FILE_BYTES = 1000, 400
+
+
+class _LegacyFile:
+    """A file as a member of a legacy frame's file map. The text is made when a frame needs it."""
+
+    __slots__ = ("_file", "_json", "_path", "size_bytes")
+
+    def __init__(self, path: str, file: File) -> None:
+        self._path = path
+        self._file: File | None = file
+        self._json = b""
+        #: About its bytes of memory.
+        self.size_bytes = _FILE_BYTES + 2 * len(path) + 2 * len(file.content)
+
+    def json(self) -> bytes:
+        """The member's text."""
+        if self._file is not None:
+            self._json = dump(self._path) + b":" + self._file.legacy_json()
+            self._file = None
+        return self._json
 
 
 class FrameReconstructor:
@@ -37,7 +61,8 @@ class FrameReconstructor:
 
     def __init__(self) -> None:
         self._context = DeltaContext()
-        self._files: dict[str, bytes] = {}
+        self._files: dict[str, _LegacyFile] = {}
+        self._files_bytes = 0
         self._error_reported = False
         #: The seq of the last event applied.
         self.seq = 0
@@ -47,9 +72,17 @@ class FrameReconstructor:
         other = FrameReconstructor()
         other._context = copy(self._context)
         other._files = dict(self._files)
+        other._files_bytes = self._files_bytes
         other._error_reported = self._error_reported
         other.seq = self.seq
         return other
+
+    @property
+    def size_bytes(self) -> int:
+        """About the bytes of memory that it needs, if it shares nothing with a copy."""
+        context = self._context
+        texts = len(context.token) + len(context.skeleton) + len(context.messages)
+        return _OWN_BYTES + texts + self._files_bytes
 
     @staticmethod
     def needs_event(delta: bytes) -> bool:
@@ -98,19 +131,26 @@ class FrameReconstructor:
 
     def _apply_changes(self, changes: tuple[FileChange, ...]) -> None:
         for change in changes:
-            if change.file is None:
-                self._files.pop(change.path, None)
-            else:
-                self._files[change.path] = dump(change.path) + b":" + change.file.legacy_json()
+            before = (
+                self._files.pop(change.path, None) if change.file is None else self._files.get(change.path)
+            )
+            if before is not None:
+                self._files_bytes -= before.size_bytes
+            if change.file is not None:
+                # In the same place as before: the files are in the order in which they came.
+                file = self._files[change.path] = _LegacyFile(change.path, change.file)
+                self._files_bytes += file.size_bytes
 
     def _with_files(self, text: bytes) -> bytes:
         """The text of a state frame with the files in place of their placeholder."""
         if MEMBERS_PLACEHOLDER in text:
-            return text.replace(MEMBERS_PLACEHOLDER, b"".join(file + b"," for file in self._files.values()))
+            return text.replace(
+                MEMBERS_PLACEHOLDER, b"".join(file.json() + b"," for file in self._files.values())
+            )
         return text.replace(FILES_PLACEHOLDER, self._file_map()) if FILES_PLACEHOLDER in text else text
 
     def _file_map(self) -> bytes:
-        return b"{" + b",".join(self._files.values()) + b"}"
+        return b"{" + b",".join(file.json() for file in self._files.values()) + b"}"
 
     def _own_state_frame(self) -> bytes:
         """A state frame for files that the hub learnt of without a frame."""

@@ -8,14 +8,18 @@ A segment is a contiguous run of committed events, at least one. Its `batch` is 
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
-from server.encoding.event_batch import delimited_delta, event_ends, split_deltas, split_events
+from server.encoding.event_batch import delta_ends, event_ends, read_varint, split_deltas, split_events
 
 T = TypeVar("T")
+#: What Python needs for a bytes object in a list, besides its bytes.
+_OBJECT_BYTES = 41
 
 
 class Segment:
@@ -40,8 +44,13 @@ class Segment:
         self.terminal = terminal
         self._on_grow = on_grow
         self._renderings: dict[object, Any] = {}
+        #: The segment that this one is a part of; itself if it is none.
+        self._whole = self
+        self._parts: WeakValueDictionary[tuple[int, int], Segment] | None = None
         #: Bytes that it keeps in memory, renderings included.
         self.size_bytes = len(batch) + len(delta_batch)
+        #: Set by whoever reads it (`server.domain.streams.shared_memory`).
+        self.recently_read = False
 
     def observed_by(self, on_grow: Callable[[Segment, int], None]) -> Segment:
         """The same events in a segment without renderings, which calls `on_grow` when it grows."""
@@ -55,9 +64,14 @@ class Segment:
         )
 
     @cached_property
-    def _ends(self) -> list[int]:
+    def _ends(self) -> array[int]:
         """The index in `batch` after each event's entry."""
-        return event_ends(self.batch)
+        return array("Q", event_ends(self.batch))
+
+    @cached_property
+    def _delta_ends(self) -> array[int]:
+        """The index in `delta_batch` after each entry."""
+        return array("Q", delta_ends(self.delta_batch))
 
     def events(self) -> Sequence[bytes]:
         """The serialised events, in order of seq."""
@@ -67,31 +81,58 @@ class Segment:
         """The delta of each event, in the same order; empty for an event that the hub made."""
         return split_deltas(self.delta_batch)
 
+    def entries_after(self, seq: int) -> Iterator[tuple[int, bytes, bytes]]:
+        """Seq, serialised event and delta of each event after `seq`, split as they are asked for."""
+        for index in range(max(seq + 1 - self.first_seq, 0), self.last_seq + 1 - self.first_seq):
+            at, delta_at = self._starts(index)
+            _, at = read_varint(self.batch, at + 1)
+            _, delta_at = read_varint(self.delta_batch, delta_at)
+            event, delta = (
+                self.batch[at : self._ends[index]],
+                self.delta_batch[delta_at : self._delta_ends[index]],
+            )
+            yield self.first_seq + index, event, delta
+
+    def _starts(self, index: int) -> tuple[int, int]:
+        """Where the entries of an event begin in `batch` and in `delta_batch`."""
+        return (self._ends[index - 1], self._delta_ends[index - 1]) if index else (0, 0)
+
     def after(self, seq: int) -> Segment:
         """The part after `seq`: the segment itself if that is all of it. Requires seq < last_seq."""
-        if seq < self.first_seq:
-            return self
-        cut = self._ends[seq - self.first_seq]
-        deltas = self.deltas()[seq - self.first_seq + 1 :]
-        return Segment(
-            seq + 1,
-            self.last_seq,
-            self.batch[cut:],
-            b"".join(delimited_delta(delta) for delta in deltas),
-            terminal=self.terminal,
-        )
+        return self._part(max(seq + 1, self.first_seq), self.last_seq)
 
     def up_to(self, seq: int) -> Segment:
         """The part up to and including `seq`: the segment itself if it ends there."""
-        if seq >= self.last_seq:
+        return self._part(self.first_seq, min(seq, self.last_seq))
+
+    def split(self, max_bytes: int) -> Iterator[Segment]:
+        """Parts that have at most `max_bytes` of events, or one event: the segment itself if it fits."""
+        if len(self.batch) <= max_bytes:
+            yield self
+            return
+        first = self.first_seq
+        while first <= self.last_seq:
+            start = self._starts(first - self.first_seq)[0]
+            last = max(self.first_seq + bisect_right(self._ends, start + max_bytes) - 1, first)
+            yield self._part(first, last)
+            first = last + 1
+
+    def _part(self, first: int, last: int) -> Segment:
+        """The events `first` to `last`. Those who need the same part at the same time share it."""
+        if (first, last) == (self.first_seq, self.last_seq):
             return self
-        count = seq - self.first_seq + 1
-        return Segment(
-            self.first_seq,
-            seq,
-            self.batch[: self._ends[count - 1]],
-            b"".join(delimited_delta(delta) for delta in self.deltas()[:count]),
-        )
+        whole = self._whole
+        if whole._parts is None:
+            whole._parts = WeakValueDictionary()
+        part = whole._parts.get((first, last))
+        if part is None:
+            start, delta_start = self._starts(first - self.first_seq)
+            end, delta_end = self._starts(last + 1 - self.first_seq)
+            batch, deltas = self.batch[start:end], self.delta_batch[delta_start:delta_end]
+            part = Segment(first, last, batch, deltas, terminal=self.terminal and last == self.last_seq)
+            part._whole = whole
+            whole._parts[first, last] = part
+        return part
 
     def within(self, max_bytes: int) -> Segment:
         """The first events that have at most `max_bytes` together, at least one."""
@@ -104,12 +145,27 @@ class Segment:
             rendering = render(self)
             self._renderings[key] = rendering
             parts = rendering if isinstance(rendering, list) else [rendering]
-            size = sum(len(part) for part in parts if isinstance(part, bytes))
-            self.size_bytes += size
-            if size and self._on_grow is not None:
-                self._on_grow(self, size)
+            self._grow(sum(len(part) for part in parts if isinstance(part, bytes)))
         return self._renderings[key]  # type: ignore[no-any-return]
 
-    def get_cached(self, key: object) -> Any | None:
-        """The rendering under `key`, if there is one."""
-        return self._renderings.get(key)
+    def cached_each(self, key: object, render: Callable[[bytes], bytes]) -> list[bytes]:
+        """`render(event)` of each serialised event, computed once and then shared, also with other parts of
+        the same segment."""
+        whole = self._whole
+        kept: list[bytes | None] | None = whole._renderings.get(key)
+        if kept is None:
+            kept = whole._renderings[key] = [None] * (whole.last_seq - whole.first_seq + 1)
+        first = self.first_seq - whole.first_seq
+        found = kept[first : first + self.last_seq - self.first_seq + 1]
+        if None not in found:
+            return found  # type: ignore[return-value]
+        made = [there or render(event) for there, event in zip(found, self.events(), strict=True)]
+        kept[first : first + len(made)] = made
+        new = sum(len(made[at]) + _OBJECT_BYTES for at, there in enumerate(found) if there is None)
+        whole._grow(new)
+        return made
+
+    def _grow(self, size: int) -> None:
+        self.size_bytes += size
+        if size and self._on_grow is not None:
+            self._on_grow(self, size)

@@ -1,9 +1,9 @@
 """The fan-out: replay from a cursor, then live events, for any number of readers of a thread.
 
 1. Only committed events are delivered, in order, each once, from the journal or from the window.
-2. There is one `Topic` per thread and replica, with a window of the newest segments bounded in bytes.
-   A reader is a cursor into it: no queue and no task per reader. A reader that falls out of the window
-   reads from the journal until it is back.
+2. There is one `Topic` per thread and replica, with a window of the newest segments, and with what its
+   readers read from the journal. A reader is a cursor into it: no queue and no task per reader. A reader that
+   falls out of the window reads from the journal until it is back. Both are bounded for all threads together.
 3. A topic is fed by the local journal writer when this replica drives the run; otherwise by wake-ups
    from the replica that does (ADR 0011). A wake-up is a hint: one loop per replica reads the journal,
    also when a poll finds what no wake-up announced.
@@ -22,14 +22,20 @@ from server.domain.clock import Clock
 from server.domain.errors import CursorOutOfRange, DatabaseUnavailable, NotFound
 from server.domain.journal.journal import JournalHead, JournalReader
 from server.domain.journal.segments import Segment
+from server.domain.streams.shared_memory import MAX_SHARED_BYTES, SharedMemory
 from server.domain.streams.subscription import Subscription
 from server.domain.streams.topic import STEP_BYTES, Topic
-from server.domain.streams.wakeups import Wakeups
+from server.domain.streams.wakeups import PROGRESS_CHARS, Wakeups
 
 #: Threads that are read from the journal at the same time, when wake-ups or a poll announce several.
 _CONCURRENT_READS = 4
 #: Seconds for which a journal may end before what readers have: a database lost its newest commits.
 REWIND_S = 8.0
+#: Shortest time in seconds between two progress texts of a thread: each one wakes all of its readers.
+PROGRESS_S = 1.0
+#: For how long in seconds what readers of a finished thread shared is kept for the next one, and of how many
+#: threads.
+_UNFOLLOWED_S, _MAX_UNFOLLOWED = 60.0, 200
 #: The head of a journal that the database has lost as a whole.
 _LOST = JournalHead(0, 1, 1, False)
 
@@ -44,6 +50,7 @@ class Broadcaster:
         *,
         is_local: Callable[[UUID], bool] = lambda thread_id: False,
         max_window_bytes: int = 4 << 20,
+        max_shared_bytes: int = MAX_SHARED_BYTES,
         wakeups: Wakeups | None = None,
         poll_s: float = 0.25,
         woken_poll_s: float = 1.0,
@@ -51,17 +58,24 @@ class Broadcaster:
     ) -> None:
         """is_local: whether the journal writer of this process commits a thread's events.
 
+        max_window_bytes: bound for the window of one thread. max_shared_bytes: bound for all that readers
+        share: the windows of all threads, what is read from journals, and all renderings of these.
         poll_s, woken_poll_s: seconds between two polls, while wake-ups do not arrive and while they do.
         jitter: numbers from 0 to 1, which spread the readers of a replica that shuts down.
         """
         self._journal = journal
         self._clock, self._is_local, self._wakeups = clock, is_local, wakeups
         self._max_window_bytes = max_window_bytes
+        self._memory = SharedMemory(max_shared_bytes)
         self._poll_s, self._woken_poll_s = poll_s, woken_poll_s
         self._jitter = jitter
         #: Seconds over which readers are asked to leave; None until `drain`.
         self._drain_window_s: float | None = None
         self._topics: dict[UUID, Topic] = {}
+        #: Finished threads that nobody follows now, oldest first; for those who come one after the other.
+        self._unfollowed: dict[UUID, Topic] = {}
+        #: Threads with a progress text that is still to be shown.
+        self._unshown: dict[UUID, str] = {}
         self._empty = asyncio.Event()
         #: Threads that may have new events in the journal.
         self._due: set[UUID] = set()
@@ -73,9 +87,9 @@ class Broadcaster:
         return len(self._topics)
 
     @property
-    def window_bytes(self) -> int:
-        """Bytes that the windows of all followed threads hold."""
-        return sum(topic.window_bytes for topic in self._topics.values())
+    def shared_bytes(self) -> int:
+        """Bytes that readers share: windows, what was read from journals, and renderings."""
+        return self._memory.used_bytes
 
     @property
     def readers(self) -> int:
@@ -96,16 +110,17 @@ class Broadcaster:
 
         `on_close` is called when it is closed, and not when this raises. Raises CursorOutOfRange, NotFound.
         """
+        # Registered before the head is read: what is committed meanwhile reaches the topic.
         topic = self._topics.get(thread_id)
         if topic is None:
-            topic = self._topics[thread_id] = Topic(thread_id, self._max_window_bytes)
-        # Registered before the head is read: what is committed meanwhile reaches the topic.
+            earlier = self._unfollowed.pop(thread_id, None)
+            topic = self._topics[thread_id] = self._topic(thread_id) if earlier is None else earlier
         topic.readers += 1
         try:
             head = (await self._journal.heads([thread_id])).get(thread_id)
             if head is None:
                 raise NotFound("no such refinement")
-            topic.advance(head)
+            topic.resume(head)
             if not head.floor - 1 <= after <= topic.head.last_seq:
                 raise CursorOutOfRange(after, head.floor, topic.head.last_seq)
         except BaseException:
@@ -128,14 +143,33 @@ class Broadcaster:
             on_close=close,
         )
 
+    def _topic(self, thread_id: UUID) -> Topic:
+        return Topic(thread_id, self._journal, self._memory, max_window_bytes=self._max_window_bytes)
+
     def _leave(self, topic: Topic) -> None:
-        """Remove a reader; a topic without readers is dropped."""
+        """Remove a reader; a topic without readers is dropped, or set aside if its thread has ended."""
         topic.readers -= 1
         if topic.readers == 0:
-            self._topics.pop(topic.thread_id, None)
-            self._behind_since.pop(topic.thread_id, None)
+            thread_id = topic.thread_id
+            del self._topics[thread_id]
+            self._behind_since.pop(thread_id, None)
+            self._unshown.pop(thread_id, None)
+            if topic.head.terminal:
+                topic.unfollowed_since = self._clock.monotonic()
+                self._unfollowed[thread_id] = topic
+                self._forget_unfollowed()
+            else:
+                topic.clear()
             if not self._topics:
                 self._empty.set()
+
+    def _forget_unfollowed(self) -> None:
+        """Drop the threads that nobody has followed for too long, or that are too many."""
+        since = self._clock.monotonic() - _UNFOLLOWED_S
+        for thread_id, topic in list(self._unfollowed.items()):
+            if len(self._unfollowed) <= _MAX_UNFOLLOWED and (topic.unfollowed_since or 0) > since:
+                break
+            self._unfollowed.pop(thread_id).clear()
 
     def wake(self, thread_id: UUID) -> None:
         """Wake the readers of a thread, so that they check their state again."""
@@ -171,10 +205,23 @@ class Broadcaster:
             topic.extend(segment, head)
 
     def show_progress(self, thread_id: UUID, text: str) -> None:
-        """Deliver the runtime's progress text."""
+        """Deliver the runtime's progress text, cut to PROGRESS_CHARS: at once, or with the next
+        `send_progress` if another one was shown less than PROGRESS_S ago."""
         topic = self._topics.get(thread_id)
-        if topic is not None:
-            topic.show_progress(text)
+        if topic is None:
+            return
+        text, now = text[:PROGRESS_CHARS], self._clock.monotonic()
+        if now - topic.progress_shown_at < PROGRESS_S:
+            self._unshown[thread_id] = text
+        else:
+            self._unshown.pop(thread_id, None)
+            topic.show_progress(text, now)
+
+    async def send_progress(self) -> None:
+        """Deliver the newest progress text of each thread that is still to be shown."""
+        unshown, self._unshown = self._unshown, {}
+        for thread_id, text in unshown.items():
+            self.show_progress(thread_id, text)
 
     # --- What other replicas commit ----------------------------------------------------------
 
@@ -215,6 +262,7 @@ class Broadcaster:
     async def poll(self) -> None:
         """Have every active thread that is followed read again, to find what no wake-up announced."""
         # Threads driven here too: another replica may have taken one over unnoticed.
+        self._forget_unfollowed()
         self._due.update(thread_id for thread_id, topic in self._topics.items() if not topic.head.terminal)
         self._work.set()
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
 from server.domain.access.stream_authorization import StreamAuthorization
 from server.domain.clock import Clock
 from server.domain.errors import CursorOutOfRange
-from server.domain.journal.journal import JournalIncomplete, JournalReader
+from server.domain.journal.journal import EventCodec, JournalIncomplete, JournalReader
 from server.domain.journal.segments import Segment
 from server.domain.retry import retry_while_unavailable
+from server.domain.streams.legacy_frames import Framing
 from server.domain.streams.steps import Heartbeat, ReconnectElsewhere, Step
-from server.domain.streams.topic import STEP_BYTES, Topic
+from server.domain.streams.topic import Topic
 
 #: Seconds between two attempts while the database is away.
 RETRY_S = 1.0
@@ -94,13 +95,19 @@ class Subscription:
         """
         segments = self.topic.segments_after(self.cursor)
         if segments is None:
-            read = await self._read_after(self.cursor)
+            read = await self.topic.history.read_after(self.cursor)
             if self.cursor < self.topic.head.last_seq and not (read and read[0].first_seq <= self.cursor + 1):
                 await self._ensure_retained(self.cursor)
             segments = [segment.after(self.cursor) for segment in read]
         if segments:
             self.cursor = segments[-1].last_seq
         return segments
+
+    def legacy_pieces(
+        self, segment: Segment, codec: EventCodec, framing: Framing
+    ) -> AsyncIterator[tuple[bytes, int]]:
+        """The legacy frames of a segment's events, as `LegacyFrames.pieces`."""
+        return self.topic.legacy_frames(codec).pieces(segment, framing, self.read_when_available)
 
     async def read_when_available(self, after: int) -> Sequence[Segment]:
         """The thread's segments after a cursor that is not its end, from the journal: at most one step.
@@ -112,14 +119,11 @@ class Subscription:
         return await retry_while_unavailable(read, self._clock, first_s=RETRY_S, max_s=RETRY_S)
 
     async def _read_some(self, after: int) -> Sequence[Segment]:
-        read = await self._read_after(after)
-        if not read:
+        read = await self.topic.history.read_after(after)
+        if not (read and read[0].first_seq <= after + 1):
             await self._ensure_retained(after)
             raise JournalIncomplete(self.topic.thread_id, after)
         return read
-
-    async def _read_after(self, seq: int) -> Sequence[Segment]:
-        return await self._journal.read_after(self.topic.thread_id, seq, max_bytes=STEP_BYTES)
 
     async def _ensure_retained(self, after: int) -> None:
         """Raises CursorOutOfRange when events after a cursor are no longer kept."""

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from math import inf
 from uuid import UUID
 
-from server.domain.journal.frame_reconstruction import FrameReconstructor
-from server.domain.journal.journal import JournalHead
+from server.domain.journal.journal import EventCodec, JournalHead, JournalReader
 from server.domain.journal.segments import Segment
+from server.domain.streams.history import History
+from server.domain.streams.legacy_frames import LegacyFrames
+from server.domain.streams.shared_memory import SharedMemory
 
-#: Largest step in bytes, and largest read of the journal, unless a single segment is larger.
+#: Largest step from a window in bytes, unless a single segment is larger.
 STEP_BYTES = 1 << 20
 
 
 class Topic:
-    """The live end of one thread on this replica."""
+    """The live end of one thread on this replica, and what its readers share."""
 
-    def __init__(self, thread_id: UUID, max_window_bytes: int) -> None:
+    def __init__(
+        self, thread_id: UUID, journal: JournalReader, memory: SharedMemory, *, max_window_bytes: int
+    ) -> None:
         self.thread_id = thread_id
         self.head = JournalHead(0, 1, 1, False)
         #: Number of subscriptions.
@@ -26,14 +31,25 @@ class Topic:
         self.heartbeats = 0
         #: How often the journal was found to end before what readers had.
         self.rewinds = 0
-        #: The runtime's newest progress text.
+        #: Since when it is without readers, so that nobody looks for new events; None while it has some.
+        self.unfollowed_since: float | None = None
+        #: The runtime's newest progress text, and when it was shown.
         self.progress = ""
-        #: The most advanced reconstructor of the readers of legacy frames, shared by them.
-        self.reconstructor: FrameReconstructor | None = None
+        self.progress_shown_at = -inf
+        #: What readers that are not at the live end read from the journal.
+        self.history = History(thread_id, journal, memory)
+        self._legacy_frames: LegacyFrames | None = None
+        self._memory = memory
         self._window: deque[Segment] = deque()
         self._max_window_bytes = max_window_bytes
         self._window_bytes = 0
         self._wakeup = asyncio.Event()
+
+    def legacy_frames(self, codec: EventCodec) -> LegacyFrames:
+        """What readers of legacy frames share."""
+        if self._legacy_frames is None:
+            self._legacy_frames = LegacyFrames(codec, self._memory)
+        return self._legacy_frames
 
     @property
     def window_bytes(self) -> int:
@@ -45,21 +61,46 @@ class Topic:
         if self._window and self._window[-1].last_seq >= segment.last_seq:
             return
         if self._window and self._window[-1].last_seq + 1 != segment.first_seq:
-            self._window.clear()
-            self._window_bytes = 0
-        self._window.append(segment.observed_by(self._on_grow))
-        self._add_bytes(segment.size_bytes)
+            self._clear_window()
+        segment = segment.observed_by(self._on_grow)
+        self._window.append(segment)
+        self._window_bytes += segment.size_bytes
+        self._memory.add(segment, self)
+        self._limit_window()
         self.advance(head)
 
     def _on_grow(self, segment: Segment, size: int) -> None:
         # A reader may still render a segment that has left the window.
         if self._window and segment.first_seq >= self._window[0].first_seq:
-            self._add_bytes(size)
+            self._window_bytes += size
+            self._memory.grow(segment, size)
+            self._limit_window()
 
-    def _add_bytes(self, size: int) -> None:
-        self._window_bytes += size
+    def _limit_window(self) -> None:
         while self._window_bytes > self._max_window_bytes and len(self._window) > 1:
-            self._window_bytes -= self._window.popleft().size_bytes
+            self._drop_first()
+
+    def _drop_first(self) -> None:
+        segment = self._window.popleft()
+        self._window_bytes -= segment.size_bytes
+        self._memory.remove(segment)
+
+    def drop(self, item: Segment) -> None:
+        """Forget a segment of the window, which is no longer counted, and all before it: it has no gaps."""
+        while self._window and self._window[0].first_seq <= item.first_seq:
+            self._drop_first()
+
+    def _clear_window(self) -> None:
+        while self._window:
+            self._drop_first()
+
+    def clear(self) -> None:
+        """Forget everything that is kept for readers; they read the journal again."""
+        self._clear_window()
+        self.history.clear()
+        if self._legacy_frames is not None:
+            self._legacy_frames.clear()
+            self._legacy_frames = None
 
     def advance(self, head: JournalHead) -> None:
         """Adopt a newer head of the journal and wake the readers. An older head changes nothing."""
@@ -67,18 +108,25 @@ class Topic:
             self.head = head
             self.wake()
 
+    def resume(self, head: JournalHead) -> None:
+        """Adopt the head that a new reader found. If nobody followed the thread meanwhile, what is kept of it
+        is only good for the same head: the database may have lost events since."""
+        if self.unfollowed_since is not None and head != self.head:
+            self.clear()
+            self.head = head
+        self.unfollowed_since = None
+        self.advance(head)
+
     def rewind(self, head: JournalHead) -> None:
         """Adopt an older head: the database has lost what came after it. Readers beyond it end."""
         self.head = head
         self.rewinds += 1
-        self._window.clear()
-        self._window_bytes = 0
-        self.reconstructor = None
+        self.clear()
         self.wake()
 
-    def show_progress(self, text: str) -> None:
+    def show_progress(self, text: str, now: float) -> None:
         """Send the runtime's progress text with a heartbeat; it is not journalled."""
-        self.progress = text
+        self.progress, self.progress_shown_at = text, now
         self.send_heartbeat()
 
     def send_heartbeat(self) -> None:
@@ -116,6 +164,7 @@ class Topic:
                 continue
             if found and size + len(segment.batch) > STEP_BYTES:
                 break
+            segment.recently_read = True
             found.append(segment.after(seq))
             size += len(segment.batch)
         return found

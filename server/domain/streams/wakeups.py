@@ -9,6 +9,9 @@ from uuid import UUID
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
 
+#: Maximum characters of a progress text: however they are escaped, they fit in a notification.
+PROGRESS_CHARS = 500
+
 
 class WakeupListener(Protocol):
     """The followed threads of this replica. Every method is cheap and never waits."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,8 +66,48 @@ def test_a_rendering_is_made_once_and_counted() -> None:
     grown: list[int] = []
     segment = packed([(b"a", b"")]).observed_by(lambda _, size: grown.append(size))
     before = segment.size_bytes
-    assert segment.get_cached("x") is None
     assert segment.cached("x", lambda _: b"12345") is segment.cached("x", lambda _: b"another")
-    assert segment.get_cached("x") == b"12345"
     assert segment.size_bytes == before + 5
     assert grown == [5]
+
+
+def test_an_events_rendering_is_made_once_for_all_parts_of_a_segment() -> None:
+    made: list[bytes] = []
+
+    def render(event: bytes) -> bytes:
+        made.append(event)
+        return event.upper()
+
+    segment = packed([(b"a", b""), (b"b", b""), (b"c", b"")], 5)
+    assert segment.after(5).cached_each("x", render) == [b"B", b"C"]
+    assert segment.up_to(6).cached_each("x", render) == [b"A", b"B"]
+    assert segment.cached_each("x", render) == [b"A", b"B", b"C"]
+    assert sorted(made) == [b"a", b"b", b"c"]
+
+
+def test_those_who_need_the_same_part_share_it() -> None:
+    segment = packed([(b"a", b""), (b"b", b""), (b"c", b"")])
+    part = segment.after(1)
+    assert segment.after(1) is part
+    assert part.up_to(2) is segment.up_to(2).after(1)
+
+
+@given(RECORDS, st.integers(1, 1000))
+def test_a_segment_is_split_into_parts_of_a_size_or_of_one_event(
+    records: list[tuple[bytes, bytes]], max_bytes: int
+) -> None:
+    parts = list(packed(records, 7, terminal=True).split(max_bytes))
+    assert [record for part in parts for record in records_of(part)] == records
+    assert [part.terminal for part in parts] == [False] * (len(parts) - 1) + [True]
+    assert all(len(part.batch) <= max_bytes or part.first_seq == part.last_seq for part in parts)
+    assert all(
+        len(before.batch) + len(after.up_to(after.first_seq).batch) > max_bytes
+        for before, after in pairwise(parts)
+    )
+
+
+@given(RECORDS, st.integers(0, 12))
+def test_entries_come_with_their_seq_from_any_place_on(records: list[tuple[bytes, bytes]], seq: int) -> None:
+    segment = packed(records, 3)
+    entries = [(at, *records[at - 3]) for at in range(max(seq + 1, 3), 3 + len(records))]
+    assert list(segment.entries_after(seq)) == entries

@@ -1,0 +1,74 @@
+"""The memory that the readers of all threads of this replica share: one bound in bytes for the process.
+
+What was not read for the longest time is dropped first, by the second-chance algorithm: reading only sets a
+flag, so that it costs a reader nothing. What is dropped is read, or made, again when somebody needs it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Protocol
+
+#: Default bound, in bytes.
+MAX_SHARED_BYTES = 64 << 20
+#: Items that may keep their place in one go because they were read: bounds the time that it takes.
+_CHANCES = 512
+
+
+class SharedItem(Protocol):
+    """Something that readers share."""
+
+    #: Bytes that it keeps in memory.
+    size_bytes: int
+    #: Set by whoever reads it.
+    recently_read: bool
+
+
+class Owner(Protocol):
+    """Holds items, and drops one when it is told to."""
+
+    def drop(self, item: Any) -> None:
+        """Forget the item, which is no longer counted. It may also forget others, and says so."""
+        ...
+
+
+class SharedMemory:
+    """The items of all threads, in order of their last chance."""
+
+    def __init__(self, max_bytes: int = MAX_SHARED_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._items: OrderedDict[SharedItem, Owner] = OrderedDict()
+        #: Bytes of all items.
+        self.used_bytes = 0
+
+    def add(self, item: SharedItem, owner: Owner) -> None:
+        """Count an item that its owner holds."""
+        self._items[item] = owner
+        self.used_bytes += item.size_bytes
+        if self.used_bytes > self._max_bytes:
+            self._shrink()
+
+    def grow(self, item: SharedItem, size_bytes: int) -> None:
+        """Count bytes that an item has grown by; nothing if it was dropped meanwhile."""
+        if item in self._items:
+            self.used_bytes += size_bytes
+            if self.used_bytes > self._max_bytes:
+                self._shrink()
+
+    def remove(self, item: SharedItem) -> None:
+        """Count an item no longer. May be called twice."""
+        if self._items.pop(item, None) is not None:
+            self.used_bytes -= item.size_bytes
+
+    def _shrink(self) -> None:
+        chances = _CHANCES
+        # The last item stays, however large: somebody is about to read it.
+        while self.used_bytes > self._max_bytes and len(self._items) > 1:
+            item, owner = self._items.popitem(last=False)
+            if item.recently_read and chances:
+                chances -= 1
+                item.recently_read = False
+                self._items[item] = owner
+            else:
+                self.used_bytes -= item.size_bytes
+                owner.drop(item)

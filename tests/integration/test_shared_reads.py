@@ -1,0 +1,240 @@
+"""What readers of a thread share: reads of the journal, renderings, legacy frames and their states."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from server.clock import SystemClock
+from server.domain.journal.events import Token
+from server.domain.streams.broadcaster import Broadcaster
+from server.domain.streams.steps import Heartbeat
+from server.domain.streams.subscription import Subscription
+from server.frames.interpreter import Interpreter
+from server.wire.rendering import event_jsons
+from tests.integration.replicas import RecordingReader
+from tests.integration.test_broadcaster import CODEC, StartedRun, lines, read_all, read_pieces, started_run
+from tests.support.hand_clock import HandClock
+
+
+class Followed:
+    """A run of token frames, followed on a replica whose reads of the journal are counted."""
+
+    def __init__(self, on: StartedRun, *, max_shared_bytes: int = 64 << 20) -> None:
+        self.on = on
+        self.reader = RecordingReader(on.journal)
+        self.broadcaster = Broadcaster(self.reader, SystemClock(), max_shared_bytes=max_shared_bytes)
+
+    async def subscribe(self, after: int = 0) -> Subscription:
+        return await self.broadcaster.subscribe(self.on.thread_id, after)
+
+    async def pieces(self, after: int = 0) -> bytes:
+        return b"".join(await read_pieces(await self.subscribe(after)))
+
+
+async def write_tokens(on: StartedRun, count: int) -> None:
+    interpreter = Interpreter()
+    for number in range(count):
+        data = {"chunk": f"content='{number}' id='run-1'", "metadata": {"of": "x" * 300}}
+        frame = json.dumps({"event_type": "on_llm_stream", "data": data}).encode()
+        meaning = interpreter.interpret(frame)
+        on.put(meaning.kinds[0], meaning.delta)
+        if number % 500 == 0:
+            await on.log.flush()
+    await on.finish()
+
+
+def seqs(frames: bytes) -> list[int]:
+    return [json.loads(line)["seq"] for line in frames.splitlines()]
+
+
+async def test_all_readers_of_a_journal_read_it_once_together(pool: Any) -> None:
+    async with started_run(pool) as on:
+        await write_tokens(on, 3000)
+        followed = Followed(on)
+        subscriptions = [await followed.subscribe() for _ in range(20)]
+        histories = await asyncio.gather(*map(read_all, subscriptions))
+        assert len(followed.reader.reads) == len(set(followed.reader.reads))
+        reads = len(followed.reader.reads)
+        # Also one that comes when all have left.
+        histories.append(await read_all(await followed.subscribe()))
+        assert len(followed.reader.reads) == reads
+    assert all(history == histories[0] for history in histories)
+    assert [event.seq for event in histories[0]] == list(range(1, 3003))
+
+
+async def test_the_json_of_an_event_is_made_once_for_readers_of_any_cursor(pool: Any) -> None:
+    async with started_run(pool) as on:
+        await write_tokens(on, 300)
+        followed = Followed(on)
+        keeper = await followed.subscribe()
+        made: dict[int, bytes] = {}
+        for after in (0, 0, 17, 200, 299):
+            subscription = await followed.subscribe(after)
+            for segment in await subscription.available():
+                for seq, text in enumerate(event_jsons(segment), segment.first_seq):
+                    assert made.setdefault(seq, text) is text
+            subscription.close()
+        keeper.close()
+    assert sorted(made) == list(range(1, 303))
+
+
+async def test_a_read_survives_the_reader_that_began_it(pool: Any) -> None:
+    async with started_run(pool) as on:
+        await write_tokens(on, 100)
+        followed = Followed(on)
+        first, second = await followed.subscribe(), await followed.subscribe()
+        impatient = asyncio.create_task(first.available())
+        patient = asyncio.create_task(second.available())
+        await asyncio.sleep(0)
+        impatient.cancel()
+        assert (await patient)[0].first_seq == 1
+        assert followed.reader.reads == [0]
+        first.close()
+        second.close()
+
+
+async def test_legacy_frames_are_made_once_for_all_readers(pool: Any) -> None:
+    async with started_run(pool) as on:
+        await write_tokens(on, 3000)
+        followed = Followed(on)
+        subscriptions = [await followed.subscribe() for _ in range(10)]
+        first, *others = await asyncio.gather(*map(read_pieces, subscriptions))
+    assert seqs(b"".join(first)) == list(range(2, 3003))
+    for other in others:
+        assert all(mine is theirs for mine, theirs in zip(first, other, strict=True))
+
+
+async def test_legacy_readers_that_come_late_replay_the_run_once_together(pool: Any) -> None:
+    async with started_run(pool) as on:
+        await write_tokens(on, 3000)
+        followed = Followed(on)
+        late = await asyncio.gather(*(followed.pieces(2990) for _ in range(10)))
+        assert len(followed.reader.reads) == len(set(followed.reader.reads))
+        whole = await Followed(on).pieces()
+        for after in (0, 1, 700, 1500, 2500, 2999, 3001):
+            assert seqs(await followed.pieces(after)) == list(range(max(after + 1, 2), 3003))
+            assert whole.endswith(await followed.pieces(after))
+    assert all(frames == late[0] and whole.endswith(frames) for frames in late)
+
+
+async def test_legacy_frames_are_the_same_with_hardly_any_memory(pool: Any) -> None:
+    async with started_run(pool) as on:
+        await write_tokens(on, 1500)
+        whole = await Followed(on).pieces()
+        followed = Followed(on, max_shared_bytes=1)
+        readers = await asyncio.gather(*(followed.pieces(after) for after in (0, 0, 400, 1100, 1400)))
+    for frames in readers:
+        assert whole.endswith(frames)
+    assert readers[0] == readers[1] == whole
+
+
+async def test_a_large_frame_is_one_object_for_readers_of_any_cursor(pool: Any) -> None:
+    async with started_run(pool) as on:
+        interpreter = Interpreter()
+        for text in ("a", "b" * 2_000_000, "c"):
+            data = {"files": {"/a.md": text}}
+            frame = json.dumps({"event_type": "on_state_update", "data": data}).encode()
+            meaning = interpreter.interpret(frame)
+            on.put(meaning.kinds[0], meaning.delta)
+        await on.finish()
+        followed = Followed(on)
+        keeper = await followed.subscribe()
+        large = []
+        for after in (0, 1, 2, 2):
+            pieces = await read_pieces(await followed.subscribe(after))
+            large += [piece for piece in pieces if len(piece) > 1_000_000]
+        keeper.close()
+    assert len(large) == 4
+    assert all(piece is large[0] for piece in large)
+
+
+async def test_a_legacy_reader_of_large_states_uses_little_memory(pool: Any) -> None:
+    """400 state frames with a file of 100 KB: 40 MB of frames, of which 4 MB are kept."""
+    text = "x" * 100_000
+    async with started_run(pool) as on:
+        interpreter = Interpreter()
+        for number in range(400):
+            data = {"files": {"/a.md": text}, "n": number}
+            frame = json.dumps({"event_type": "on_state_update", "data": data}).encode()
+            meaning = interpreter.interpret(frame)
+            on.put(meaning.kinds[0], meaning.delta)
+        await on.finish()
+        followed = Followed(on, max_shared_bytes=4 << 20)
+        subscription = await followed.subscribe()
+        size = most = 0
+        while (step := await subscription.step()) is not None:
+            assert isinstance(step, list)
+            for segment in step:
+                async for piece, _ in subscription.legacy_pieces(segment, CODEC, lines):
+                    size += len(piece)
+                    most = max(most, followed.broadcaster.shared_bytes)
+        subscription.close()
+    assert size > 40_000_000
+    assert most < 5 << 20
+
+
+async def test_the_windows_of_all_threads_together_have_a_bound(pool: Any) -> None:
+    async with started_run(pool) as on:
+        broadcaster = Broadcaster(on.journal, SystemClock(), max_shared_bytes=100_000)
+        on.journal.subscribe(broadcaster.on_commit)
+        async with started_run(pool) as other:
+            other.journal.subscribe(broadcaster.on_commit)
+            runs = (on, other)
+            readers = [await broadcaster.subscribe(run.thread_id, 0) for run in runs]
+            for number in range(300):
+                for run in runs:
+                    run.put(Token(text=f"{number:01000}"))
+                    await run.log.flush()
+                assert broadcaster.shared_bytes <= 100_000
+            for run in runs:
+                await run.finish()
+            histories = await asyncio.gather(*map(read_all, readers))
+    assert [[event.seq for event in history] for history in histories] == [list(range(1, 303))] * 2
+
+
+async def test_nothing_is_counted_for_a_thread_that_is_live_and_has_no_readers(pool: Any) -> None:
+    async with started_run(pool) as on:
+        subscription = await on.broadcaster.subscribe(on.thread_id, 0)
+        on.put(Token(text="x"))
+        await on.log.flush()
+        for segment in await subscription.available():
+            async for _ in subscription.legacy_pieces(segment, CODEC, lines):
+                pass
+        assert on.broadcaster.shared_bytes > 0
+        subscription.close()
+        assert on.broadcaster.shared_bytes == 0
+
+
+async def test_a_thread_that_changed_while_nobody_followed_it_is_read_again(pool: Any) -> None:
+    """A database that lost the end of a run, which then ended otherwise."""
+    async with started_run(pool) as on:
+        await write_tokens(on, 5)
+        followed = Followed(on)
+        await read_all(await followed.subscribe())
+        reads = len(followed.reader.reads)
+        await pool.execute("UPDATE runs SET epoch = epoch + 1 WHERE thread_id = $1", on.thread_id)
+        await read_all(await followed.subscribe())
+        assert len(followed.reader.reads) > reads
+
+
+async def test_progress_wakes_readers_once_a_second_and_shows_the_newest(pool: Any) -> None:
+    clock = HandClock()
+    async with started_run(pool) as on:
+        broadcaster = Broadcaster(on.journal, clock)
+        subscription = await broadcaster.subscribe(on.thread_id, 1)
+        for number in range(100):
+            broadcaster.show_progress(on.thread_id, f"step {number}")
+        assert await subscription.step() == Heartbeat(1, "step 0")
+        waiting = asyncio.create_task(subscription.step())
+        await broadcaster.send_progress()
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        clock.move(1.0)
+        await broadcaster.send_progress()
+        assert await waiting == Heartbeat(1, "step 99")
+        clock.move(1.0)
+        broadcaster.show_progress(on.thread_id, "x" * 100_000)
+        assert await subscription.step() == Heartbeat(1, "x" * 500)
+        subscription.close()
