@@ -338,7 +338,7 @@ async def test_a_copied_data_folder_gets_another_user_while_the_first_is_in_use(
 
 
 async def test_the_pid_file_of_an_old_server_has_no_process_of_others_stopped(closed: Path) -> None:
-    """Whoever may write it could have root signal any process."""
+    """Its owner could have root signal any process."""
     cluster = closed / "postgres"
     cluster.mkdir()
     other = await asyncio.create_subprocess_exec("sleep", "600")
