@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import structlog
-
+from server.auth.refusal_log import RefusalLog
 from server.auth.tokens import TokenVerifier
-from server.domain.access.refusals import NOTHING, SHARE_LINK, TOKEN, RefusalObserver
+from server.domain.access.refusals import MISSING, NOTHING, SHARE_LINK, TOKEN, RefusalObserver
 from server.domain.access.sharing import MAX_SHARE_CHARS, SHARE_PREFIX, AccessStore, hash_secret
 from server.domain.access.users import UserStore
 from server.domain.clock import Clock
@@ -15,8 +14,6 @@ from server.domain.errors import PermissionDenied, Unauthenticated
 from server.domain.model import Principal
 
 BEARER = "bearer "
-
-_log = structlog.stdlib.get_logger("server.auth")
 
 
 class Authenticator:
@@ -36,7 +33,7 @@ class Authenticator:
         observer: RefusalObserver,
     ) -> None:
         self._verifier, self._users, self._links, self._clock = verifier, users, links, clock
-        self._observer = observer
+        self._observer, self._log = observer, RefusalLog(clock)
 
     @property
     def ready(self) -> bool:
@@ -59,19 +56,17 @@ class Authenticator:
 
     def on_refused(self, error: Unauthenticated | PermissionDenied, *, presented: str) -> None:
         """Log and count a refusal, also one of a ticket, which is not checked here."""
-        _log.info("authentication_refused", presented=presented, why=error.message)
-        self._observer.on_refused(presented)
+        self._log.add(error, presented=presented)
+        self._observer.on_refused(presented, error.reason)
 
     async def _authenticate(self, token: str | None, *, read_only: bool) -> Principal:
         if not token:
-            raise Unauthenticated("missing JWT token")
+            raise Unauthenticated("missing JWT token", reason=MISSING)
         if token.startswith(SHARE_PREFIX):
             if not read_only:
                 raise PermissionDenied("a share link can only read its proposal and its refinement")
             return await self._resolve_link(token)
-        principal = await self._verifier.verify(token)
-        await self._users.ensure_user(principal, self._clock.now())
-        return principal
+        return await self._users.ensure_user(await self._verifier.verify(token), self._clock.now())
 
     async def _resolve_link(self, secret: str) -> Principal:
         caller = None

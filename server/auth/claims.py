@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeGuard
-from uuid import NAMESPACE_URL, UUID, uuid5
 
 import jwt
 
+from server.domain.access.refusals import EXPIRED
 from server.domain.access.stream_authorization import LEEWAY
+from server.domain.access.users import TokenClaims
 from server.domain.errors import Unauthenticated
-from server.domain.model import Principal
 
 #: Longest token that is read, in characters.
 MAX_TOKEN_CHARS = 8192
@@ -63,7 +63,7 @@ def header_of(token: str) -> Header:
     return Header(algorithm, header.get("kid"))
 
 
-def principal_of(
+def claims_of(
     token: str,
     key: jwt.PyJWK | str,
     algorithm: str,
@@ -72,8 +72,8 @@ def principal_of(
     audience: str,
     now: datetime,
     optional: frozenset[str] = frozenset(),
-) -> Principal:
-    """The caller of a token, which must be signed with `key` and the algorithm of that key.
+) -> TokenClaims:
+    """What a token says, which must be signed with `key` and the algorithm of that key.
 
     issuer, audience: the token must name them. optional: `iss` or `aud`, if a token may also lack them; one
     that names others is refused (RFC 7519 section 4.1.3). Raises Unauthenticated.
@@ -108,16 +108,11 @@ def principal_of(
         if name in claims and _numeric_date(claims[name]) > now + LEEWAY:
             raise invalid() from None
     if expires_at <= now - LEEWAY:
-        raise Unauthenticated("the token has expired: get a new one")
+        raise Unauthenticated("the token has expired: get a new one", reason=EXPIRED)
     subject = claims["sub"]
     if not _is_printable(subject, MAX_SUBJECT_CHARS):
         raise Unauthenticated("the token has no valid subject")
-    return Principal(
-        user_id=user_id_of(subject, issuer),
-        subject=subject,
-        email=_email(claims),
-        expires_at=expires_at,
-    )
+    return TokenClaims(subject, issuer, _email(claims), expires_at)
 
 
 def _audiences(value: object) -> list[object]:
@@ -127,24 +122,12 @@ def _audiences(value: object) -> list[object]:
 
 
 def _email(claims: Mapping[str, Any]) -> str | None:
-    """The email, unless the issuer says that it was not verified: others take it for the user's name."""
-    email = claims.get("email")
-    verified = claims.get("email_verified", True) not in (False, "false")
-    return email if verified and _is_printable(email, MAX_EMAIL_CHARS) and "@" in email else None
-
-
-def user_id_of(subject: str, issuer: str) -> UUID:
-    """The user id of a subject: the subject itself if it is a UUID in canonical form, else a hash of it.
-
-    Different subjects have different ids, so a UUID in another form is hashed, not parsed.
-    """
-    try:
-        user_id = UUID(subject)
-    except ValueError:
-        user_id = None
-    if user_id is not None and str(user_id) == subject:
-        return user_id
-    return uuid5(NAMESPACE_URL, f"{issuer}|{subject}")
+    """The email, unless the issuer says anything but that it was verified: others take it for the user's
+    name."""
+    email, verified = claims.get("email"), claims.get("email_verified", True)
+    if verified is not True and verified != "true":
+        return None
+    return email if _is_printable(email, MAX_EMAIL_CHARS) and "@" in email else None
 
 
 def _numeric_date(value: object) -> datetime:

@@ -15,11 +15,11 @@ from collections.abc import AsyncIterator
 import httpx
 import structlog
 
-from server.auth.claims import Header, header_of, invalid, principal_of
+from server.auth.claims import Header, claims_of, header_of, invalid
 from server.auth.jwks import ALGORITHMS, BadKeySet, Key, key_for, keys_in
+from server.domain.access.users import TokenClaims
 from server.domain.clock import Clock
 from server.domain.errors import KeysUnavailable
-from server.domain.model import Principal
 
 #: Seconds between fetches while they succeed.
 REFRESH_S = 300.0
@@ -85,8 +85,8 @@ class KeySet:
                 await asyncio.gather(*tasks, return_exceptions=True)
                 self._client = self._fetching = None
 
-    async def verify(self, token: str) -> Principal:
-        """The caller of the token.
+    async def verify(self, token: str) -> TokenClaims:
+        """What the token says.
 
         Raises Unauthenticated; KeysUnavailable when the token's key is unknown and the issuer is unreachable.
         """
@@ -94,7 +94,7 @@ class KeySet:
         if header.algorithm not in ALGORITHMS:
             raise invalid() from None
         key = await self._key(header)
-        return principal_of(
+        return claims_of(
             token,
             key.jwk,
             key.algorithm,

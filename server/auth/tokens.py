@@ -12,8 +12,8 @@ from typing import Protocol
 
 import jwt
 
-from server.auth.claims import header_of, invalid, principal_of
-from server.domain.model import Principal
+from server.auth.claims import claims_of, header_of, invalid
+from server.domain.access.users import TokenClaims
 
 #: Shortest HS256 key, in bytes (RFC 7518 section 3.2).
 MIN_SECRET_BYTES = 32
@@ -34,8 +34,8 @@ class TokenVerifier(Protocol):
         """Keep the keys up to date inside the block."""
         ...
 
-    async def verify(self, token: str) -> Principal:
-        """The caller of the token. Raises Unauthenticated, KeysUnavailable."""
+    async def verify(self, token: str) -> TokenClaims:
+        """What the token says. Raises Unauthenticated, KeysUnavailable."""
         ...
 
 
@@ -67,11 +67,11 @@ class SharedSecret:
         """Do nothing: the key does not change."""
         return nullcontext()
 
-    async def verify(self, token: str) -> Principal:
-        """The caller of the token. Raises Unauthenticated."""
+    async def verify(self, token: str) -> TokenClaims:
+        """What the token says. Raises Unauthenticated."""
         if header_of(token).algorithm != _ALGORITHM:
             raise invalid() from None
-        return principal_of(
+        return claims_of(
             token,
             self.secret,
             _ALGORITHM,

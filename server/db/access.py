@@ -1,10 +1,12 @@
 """Grants and share links in PostgreSQL.
 
 The view `proposal_callers` decides who may see a proposal. It has a row for each user with access, and for
-each share link that is valid now.
+each share link that is valid now. A disabled user has none, and neither have the links of one who is
+disabled or no owner.
 
-Piccolo's queries, and SQL for what its builder does not express: arrays as tables, joins on two columns, an
-upsert that reads the row it replaces, and times that the database computes.
+Piccolo's queries, and SQL for what its builder does not express: arrays as tables, joins on two columns,
+columns that depend on the caller, an upsert that reads the row it replaces, and times that the database
+computes.
 """
 
 from __future__ import annotations
@@ -41,19 +43,33 @@ _AUTHORIZED = """
 SELECT w.caller_id, w.thread_id FROM unnest($1::uuid[], $2::uuid[]) w (caller_id, thread_id)
 JOIN runs r ON r.thread_id = w.thread_id
 JOIN proposal_callers a ON a.proposal_id = r.proposal_id AND a.caller_id = w.caller_id
-WHERE NOT EXISTS (SELECT FROM users u WHERE u.id = w.caller_id AND u.disabled_at IS NOT NULL)
 """
 
-_GRANT = """
-WITH granted AS (
-  INSERT INTO proposal_access AS a (proposal_id, user_id, access_type)
-  SELECT $1, u.id, $3 FROM users u WHERE u.id = $2
-  ON CONFLICT (proposal_id, user_id) DO UPDATE SET access_type = $3,
-    granted_at = CASE WHEN a.access_type = $3 THEN a.granted_at ELSE now() END
-  RETURNING *)
-SELECT g.proposal_id, g.user_id, g.access_type, g.granted_at, u.email
-FROM granted g JOIN users u ON u.id = g.user_id
+#: Grants as $1 is shown them. An id says nothing of its user until that one accepts the grant: neither who it
+#: is, nor whether there is such a user.
+_SHOWN = """
+SELECT g.proposal_id, g.user_id, g.access_type, g.granted_at,
+  CASE WHEN g.accepted_at IS NOT NULL OR g.user_id IN ($1, p.created_by_user_id) THEN u.email END AS email
+FROM {} g JOIN proposals p ON p.id = g.proposal_id LEFT JOIN users u ON u.id = g.user_id
 """
+
+_GRANTS = _SHOWN.format("proposal_access") + "WHERE g.proposal_id = $2"
+
+_GRANT = f"""
+WITH granted AS (
+  INSERT INTO proposal_access AS a (proposal_id, user_id, access_type) VALUES ($2, $3, $4)
+  ON CONFLICT (proposal_id, user_id) DO UPDATE SET access_type = $4,
+    granted_at = CASE WHEN a.access_type = $4 THEN a.granted_at ELSE now() END
+  RETURNING *)
+{_SHOWN.format("granted")}
+"""  # noqa: S608 - only constants
+
+_ACCEPT = f"""
+WITH accepted AS (
+  UPDATE proposal_access SET accepted_at = coalesce(accepted_at, now())
+  WHERE proposal_id = $2 AND user_id = $1 RETURNING *)
+{_SHOWN.format("accepted")}
+"""  # noqa: S608 - only constants
 
 _ADD_LINK = """
 WITH swept AS (DELETE FROM share_links WHERE proposal_id = $2 AND expires_at <= now())
@@ -97,12 +113,9 @@ class PostgresAccessStore(AccessStore, StreamAccess):
 
     @override
     async def grants(self, by: Principal, proposal_id: UUID) -> Sequence[Grant]:
-        query = ProposalAccess.select(
-            *ProposalAccess.all_columns(), ProposalAccess.user_id.email.as_alias("email")
-        ).where(ProposalAccess.proposal_id == proposal_id)
-        async with piccolo_connection(self._pool):
+        async with piccolo_connection(self._pool) as connection:
             require_owner(await _access_type(by, proposal_id))
-            grants = [_grant(row) for row in await query]
+            grants = [_grant(row) for row in await connection.fetch(_GRANTS, by.user_id, proposal_id)]
         return sorted(grants, key=lambda grant: (_RANK[grant.access_type], grant.granted_at, grant.user_id))
 
     @override
@@ -141,20 +154,30 @@ class PostgresAccessStore(AccessStore, StreamAccess):
         async with self._owned(by, proposal_id) as (connection, owners):
             if access_type is not AccessType.OWNER:
                 _require_another_owner(owners, user_id)
+                await _delete_links(proposal_id, user_id)
             others = await ProposalAccess.count().where(
                 ProposalAccess.proposal_id == proposal_id, ProposalAccess.user_id != user_id
             )
             if others >= self._max_grants:
                 raise Conflict(f"at most {self._max_grants} users may have access: revoke some first")
-            row = await connection.fetchrow(_GRANT, proposal_id, user_id, access_type.value)
-            if row is None:
-                raise NotFound("no such user: a user exists after their first call")
+            row = await connection.fetchrow(_GRANT, by.user_id, proposal_id, user_id, access_type.value)
             return _grant(row)
+
+    @override
+    async def accept(self, principal: Principal, proposal_id: UUID) -> Grant:
+        async with piccolo_connection(self._pool) as connection:
+            if await _access_type(principal, proposal_id) is None:
+                raise NotFound("no such proposal")
+            row = await connection.fetchrow(_ACCEPT, principal.user_id, proposal_id)
+        if row is None:  # revoked meanwhile
+            raise NotFound("no such proposal")
+        return _grant(row)
 
     @override
     async def revoke(self, by: Principal, proposal_id: UUID, user_id: UUID) -> None:
         async with self._owned(by, proposal_id, leaving=user_id == by.user_id) as (_, owners):
             _require_another_owner(owners, user_id)
+            await _delete_links(proposal_id, user_id)
             await ProposalAccess.delete().where(
                 ProposalAccess.proposal_id == proposal_id, ProposalAccess.user_id == user_id
             )
@@ -235,6 +258,13 @@ async def _access_type(principal: Principal, proposal_id: UUID) -> AccessType | 
         .first()
     )
     return None if row is None else AccessType(row["access_type"])
+
+
+async def _delete_links(proposal_id: UUID, user_id: UUID) -> None:
+    """Delete the links of a user who stops being an owner: they do not come back with the ownership."""
+    await ShareLinks.delete().where(
+        ShareLinks.proposal_id == proposal_id, ShareLinks.created_by_user_id == user_id
+    )
 
 
 def _require_another_owner(owners: set[UUID], user_id: UUID) -> None:

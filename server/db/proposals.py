@@ -106,6 +106,9 @@ _PLAIN_FIELDS = {field.name for field in fields(Proposal)} - {
     *("files", "portability", "rejected_files"),
 }
 
+#: The fields that name users, as a share link is shown them.
+_NO_USERS = {"created_by_user_id": None, "resolved_by_user_id": None}
+
 _VISIBLE = """
 FROM proposals p JOIN drafts d ON d.id = p.draft_id
 JOIN proposal_callers a ON a.proposal_id = p.id AND a.caller_id = $1
@@ -238,9 +241,9 @@ class PostgresProposalStore(ProposalStore):
             if row is None:
                 raise NotFound("no such proposal")
             if not row["file_count"]:
-                return _proposal(row)
+                return _proposal(principal, row)
             files = await read_files(connection, proposal_id)
-        return _proposal(row, files)
+        return _proposal(principal, row, files)
 
     @override
     async def list(
@@ -259,7 +262,7 @@ class PostgresProposalStore(ProposalStore):
                 _PAGE, principal.user_id, workflow_id, word, before, before_id, limit + 1, MAX_PAGE_BYTES
             )
         fitting = max(sum(row["size"] <= MAX_PAGE_BYTES for row in rows), 1)
-        return page_of([_proposal(row) for row in rows], kind=_LIST, limit=min(limit, fitting))
+        return page_of([_proposal(principal, row) for row in rows], kind=_LIST, limit=min(limit, fitting))
 
 
 async def _check_active_runs(connection: Any, principal: Principal, max_active_runs: int) -> None:
@@ -280,11 +283,16 @@ def _failure(row: Any) -> Failure | None:
     return None if reason is None else Failure(reason, row["failure_message"] or "")
 
 
-def _proposal(row: Mapping[str, Any], files: StoredProposalFiles | None = None) -> Proposal:
-    """A proposal from a row of its columns and `workflow_id`, with its files."""
+def _proposal(
+    principal: Principal, row: Mapping[str, Any], files: StoredProposalFiles | None = None
+) -> Proposal:
+    """A proposal as it is shown to the principal, from its row and its files."""
     found = files or StoredProposalFiles()
+    values: dict[str, Any] = {name: row[name] for name in _PLAIN_FIELDS}
+    if principal.is_share_link:
+        values |= _NO_USERS
     return Proposal(
-        **{name: row[name] for name in _PLAIN_FIELDS},
+        **values,
         status=ProposalStatus(row["status"]),
         failure=_failure(row),
         files=found.by_path,

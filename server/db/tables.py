@@ -31,7 +31,8 @@ from server.db.engine import ENGINE
 
 
 class Users(Table, tablename="users", db=ENGINE):
-    """The people and services that have called. `subject`: the subject of their tokens.
+    """The people and services that have called. `subject`, `issuer`: those of their tokens; the issuer is
+    null for users of earlier releases.
 
     The columns `display_name` and `is_service` are not here: nothing reads or writes them.
     """
@@ -41,6 +42,7 @@ class Users(Table, tablename="users", db=ENGINE):
     email = Text(null=True, default=None)
     created_at = Timestamptz(default=TimestamptzNow())
     disabled_at = Timestamptz(null=True, default=None)
+    issuer = Text(null=True, default=None)
 
 
 class Workflows(Table, tablename="workflows", db=ENGINE):
@@ -121,12 +123,16 @@ class Proposals(Table, tablename="proposals", db=ENGINE):
 
 
 class ProposalAccess(Table, tablename="proposal_access", db=ENGINE):
-    """The access that users have to a proposal: owner, editor or viewer. Key: (proposal_id, user_id)."""
+    """The access that users have to a proposal: owner, editor or viewer. Key: (proposal_id, user_id).
+
+    `user_id` may be nobody's: no answer says whether a user exists.
+    """
 
     proposal_id = ForeignKey(Proposals, null=False, default=None, primary_key=True)
-    user_id = ForeignKey(Users, null=False, default=None)
+    user_id = UUID(default=None)
     access_type = Varchar(length=50, default="owner")
     granted_at = Timestamptz(default=TimestamptzNow())
+    accepted_at = Timestamptz(null=True, default=None)
 
 
 class ShareLinks(Table, tablename="share_links", db=ENGINE):

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import OrderedDict
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
 import asyncpg
 from typing_extensions import override
 
 from server.db.engine import piccolo_connection
 from server.db.tables import Users
-from server.domain.access.users import UserStore
+from server.domain.access.refusals import DISABLED, OTHER_ISSUER
+from server.domain.access.users import TokenClaims, UserStore
 from server.domain.errors import PermissionDenied
 from server.domain.model import Principal
 
 #: How long a check of a user is valid. A user who is disabled meanwhile is refused after that time.
 TRUSTED_FOR = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A user that was checked."""
+
+    user_id: UUID
+    email: str | None
+    checked_at: datetime
 
 
 class PostgresUserStore(UserStore):
@@ -27,43 +37,62 @@ class PostgresUserStore(UserStore):
     def __init__(self, pool: asyncpg.Pool, *, max_remembered: int = 10_000) -> None:
         self._pool = pool
         self._max_remembered = max_remembered
-        #: When each user was last checked, by id and subject, in order of their last calls.
-        self._checked_at: OrderedDict[tuple[UUID, str], datetime] = OrderedDict()
+        #: The users by issuer and subject, in order of their last calls.
+        self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
 
     @override
-    async def ensure_user(self, principal: Principal, now: datetime) -> None:
-        key = (principal.user_id, principal.subject)
-        checked_at = self._checked_at.get(key)
-        if checked_at is not None and checked_at <= now < checked_at + TRUSTED_FOR:
-            self._checked_at.move_to_end(key)
-            return
+    async def ensure_user(self, claims: TokenClaims, now: datetime) -> Principal:
+        key = (claims.issuer, claims.subject)
+        known = self._known.get(key)
+        if known is None or not _is_valid(known, claims, now):
+            self._known.pop(key, None)
+            known = await self._check(claims, now)
+            self._known[key] = known
+            while len(self._known) > self._max_remembered:
+                self._known.popitem(last=False)
+        else:
+            self._known.move_to_end(key)
+        return Principal(known.user_id, claims.subject, claims.email, claims.expires_at)
+
+    async def _check(self, claims: TokenClaims, now: datetime) -> _Known:
+        """The user in the database, with the token's email. Raises PermissionDenied."""
         async with piccolo_connection(self._pool):
-            row = await _find(principal) or await _insert(principal, now)
-        if row is None or row["subject"] != principal.subject:
-            raise PermissionDenied("the token's subject belongs to another user")
-        if row["disabled_at"] is not None:
-            self._checked_at.pop(key, None)
-            raise PermissionDenied("this user is disabled")
-        if principal.email is not None and row["email"] != principal.email:
-            async with piccolo_connection(self._pool):
-                await Users.update({Users.email: principal.email}).where(Users.id == principal.user_id)
-        self._checked_at[key] = now
-        self._checked_at.move_to_end(key)
-        while len(self._checked_at) > self._max_remembered:
-            self._checked_at.popitem(last=False)
+            row = await _find(claims.subject) or await _insert(claims, now)
+            if not _is_of_issuer(row, claims):
+                raise PermissionDenied("the token's subject belongs to another user", reason=OTHER_ISSUER)
+            if row["disabled_at"] is not None:
+                raise PermissionDenied("this user is disabled", reason=DISABLED)
+            if claims.email is not None and row["email"] != claims.email:
+                await Users.update({Users.email: claims.email}).where(Users.id == row["id"])
+        return _Known(row["id"], claims.email or row["email"], now)
 
 
-async def _find(principal: Principal) -> dict[str, Any] | None:
-    """The row with the principal's id."""
-    query = Users.select(Users.subject, Users.email, Users.disabled_at).where(Users.id == principal.user_id)
-    row: dict[str, Any] | None = await query.first()
+def _is_valid(known: _Known, claims: TokenClaims, now: datetime) -> bool:
+    """Whether the check is recent, and the email stored."""
+    recent = known.checked_at <= now < known.checked_at + TRUSTED_FOR
+    return recent and claims.email in (None, known.email)
+
+
+async def _find(subject: str) -> dict[str, Any] | None:
+    """The row of the subject."""
+    query = Users.select(Users.id, Users.issuer, Users.email, Users.disabled_at)
+    row: dict[str, Any] | None = await query.where(Users.subject == subject).first()
     return row
 
 
-async def _insert(principal: Principal, now: datetime) -> dict[str, Any] | None:
-    """The new row, or the one that another call inserts first; None when another id has the subject."""
-    row = Users(id=principal.user_id, subject=principal.subject, email=principal.email, created_at=now)
-    # Two concurrent first calls of a user may also conflict on the subject.
-    with contextlib.suppress(asyncpg.UniqueViolationError):
-        await Users.insert(row).on_conflict(target=Users.id, action="DO NOTHING")
-    return await _find(principal)
+async def _insert(claims: TokenClaims, now: datetime) -> dict[str, Any]:
+    """The new row, or the one that another call inserts first. Its id is random: nobody can compute it."""
+    row = Users(id=uuid4(), subject=claims.subject, issuer=claims.issuer, email=claims.email, created_at=now)
+    await Users.insert(row).on_conflict(target=Users.subject, action="DO NOTHING")
+    found = await _find(claims.subject)
+    assert found is not None, "a user is never deleted"
+    return found
+
+
+def _is_of_issuer(row: dict[str, Any], claims: TokenClaims) -> bool:
+    """Whether the user is this issuer's. A row of an earlier release names none: its id is the subject, if
+    that is a UUID, else it is computed (version 5) from issuer and subject."""
+    if row["issuer"] is not None:
+        return bool(row["issuer"] == claims.issuer)
+    computed = uuid5(NAMESPACE_URL, f"{claims.issuer}|{claims.subject}")
+    return row["id"] == computed or str(row["id"]) == claims.subject or row["id"].version != computed.version

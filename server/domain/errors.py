@@ -56,11 +56,20 @@ class InvalidArgument(HubError):
 
 
 class Unauthenticated(HubError):
-    """The token is missing or not valid."""
+    """The token is missing or not valid. `reason`: one of `server.domain.access.refusals.REASONS`."""
+
+    def __init__(self, message: str, *, reason: str = "invalid") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class PermissionDenied(HubError):
-    """The caller may see the resource but not do this to it."""
+    """The caller may see the resource but not do this to it. `reason`: as above, for a caller who may do
+    nothing."""
+
+    def __init__(self, message: str, *, reason: str = "forbidden") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class NotFound(HubError):

@@ -51,6 +51,11 @@ class Principal:
         """Whose quotas count what the caller does: a share link is as good as who made it."""
         return self.created_by or self.user_id
 
+    @property
+    def is_share_link(self) -> bool:
+        """Whether it is a share link, and no user."""
+        return not self.subject
+
 
 class FailureReason(StrEnum):
     """Why a run did not complete: all codes (ADR 0010, ADR 0013). Clients rely on the values."""
@@ -130,8 +135,9 @@ class Refinement:
 class Proposal:
     """The result of a refinement.
 
-    `files`, their marks of `portability`, and `rejected_files` that are not among them
-    (`server.domain.proposals.partition`) are empty before the terminal status and in lists.
+    A share link is not shown who created and who resolved it. `files`, their marks of `portability`, and
+    `rejected_files` that are not among them (`server.domain.proposals.partition`) are empty before the
+    terminal status and in lists.
     """
 
     id: UUID
@@ -141,7 +147,7 @@ class Proposal:
     status: ProposalStatus
     user_prompt: str
     created_at: datetime
-    created_by_user_id: UUID
+    created_by_user_id: UUID | None
     context_file_path: str | None = None
     context_selection: str | None = None
     completed_at: datetime | None = None

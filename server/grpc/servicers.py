@@ -201,6 +201,11 @@ class AccessServicer(AccessServiceServicer):
         grant = await self._access.grant(caller(), proposal_id, user_id, access_type)
         return m.GrantAccessResponse(grant=grant_message(grant))
 
+    async def AcceptGrant(self, request: m.AcceptGrantRequest, context: Context) -> m.AcceptGrantResponse:
+        """Contract: AcceptGrant."""
+        proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
+        return m.AcceptGrantResponse(grant=grant_message(await self._access.accept(caller(), proposal_id)))
+
     async def RevokeAccess(self, request: m.RevokeAccessRequest, context: Context) -> m.RevokeAccessResponse:
         """Contract: RevokeAccess."""
         proposal_id = uuid_or_not_found(request.proposal_id, "proposal")

@@ -50,6 +50,22 @@ async def grant_access(
     return Grant.of(await use_cases.access.grant(request.user, proposal_id, user_id, data.access_type))
 
 
+@post(
+    "/api/proposals/{proposal_id:str}/access/accept",
+    status_code=200,
+    **operation(
+        "acceptGrant",
+        "access",
+        (403, 404, 413),
+        response_description="The access accepted",
+        request_max_body_size=MAX_BODY_BYTES,
+    ),
+)
+async def accept_grant(request: HubRequest, use_cases: Cases, proposal_id: FromPath[UUID]) -> Grant:
+    """Accept the access that you were granted: owners then see your email."""
+    return Grant.of(await use_cases.access.accept(request.user, proposal_id))
+
+
 @delete(
     "/api/proposals/{proposal_id:str}/access/{user_id:str}",
     **operation(
@@ -106,6 +122,7 @@ async def revoke_share_link(
 ACCESS_ROUTES = [
     list_grants,
     grant_access,
+    accept_grant,
     revoke_access,
     list_share_links,
     create_share_link,

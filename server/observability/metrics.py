@@ -18,7 +18,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from server.domain.access import cut_offs
-from server.domain.access.refusals import PRESENTED
+from server.domain.access.refusals import PRESENTED, REASONS
 from server.domain.journal.events import DiscontinuityReason, FrameReason, Outcome
 from server.domain.runs.lease import Lease
 from server.domain.runs.observer import RunObserver
@@ -70,8 +70,8 @@ COUNTERS: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
     "journals_removed_total": ("Journals of ended runs that were removed at the end of their retention", {}),
     "run_faults_total": ("Runs that ended because of an error in the hub", {}),
     "authentications_refused_total": (
-        "Callers that were not authenticated, by what they presented",
-        {"presented": PRESENTED},
+        "Callers that were not authenticated, by what they presented, and why",
+        {"presented": PRESENTED, "reason": REASONS},
     ),
     "clients_cut_off_total": (
         "Requests and connections that were ended for what the client sent, or did not send",
@@ -175,9 +175,9 @@ class Metrics(RunObserver):
         if not self.sockets[key]:
             del self.sockets[key]
 
-    def on_refused(self, presented: str) -> None:
+    def on_refused(self, presented: str, reason: str) -> None:
         """A caller was not authenticated."""
-        self._counters["authentications_refused_total"].labels(presented).inc()
+        self._counters["authentications_refused_total"].labels(presented, reason).inc()
 
     def on_cut_off(self, reason: str) -> None:
         """A client was cut off for what it sent, or did not send."""

@@ -40,8 +40,9 @@ def http_address(value: str) -> str:
         raise ValueError("must be an http:// or https:// address with a host and a port's number") from None
     if address.scheme not in ("http", "https") or not address.hostname or port == 0:
         raise ValueError("must be an http:// or https:// address")
-    if address.username is not None or address.password is not None:
-        raise ValueError("must not contain a user or a password")
+    # In the path, an "@" is the end of a password with a slash in it.
+    if "@" in text:
+        raise ValueError("must not contain a user or a password (an @ in a path is %40)")
     if address.query or address.fragment or not _PLAIN.fullmatch(text):
         raise ValueError("must be an address without a query, a fragment or spaces")
     return text

@@ -135,7 +135,8 @@ class Me(msgspec.Struct):
 
 
 class Grant(msgspec.Struct):
-    """One user's access to a proposal."""
+    """One user's access to a proposal. `email` is null until the user accepts it, except for the user who
+    started the refinement and for the caller."""
 
     proposal_id: UUID
     user_id: UUID

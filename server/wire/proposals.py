@@ -79,7 +79,7 @@ def proposal_message(proposal: model.Proposal) -> m.Proposal:
         status=STATUS_NUMBERS[proposal.status],
         user_prompt=replace_surrogates(proposal.user_prompt),
         file_count=proposal.file_count,
-        created_by_user_id=str(proposal.created_by_user_id),
+        created_by_user_id=str(proposal.created_by_user_id or ""),
     )
     if proposal.context_file_path is not None:
         message.context_file_path = replace_surrogates(proposal.context_file_path)
@@ -170,7 +170,7 @@ class RejectedFile(msgspec.Struct):
 
 class Proposal(msgspec.Struct):
     """The result of a refinement. `generated_files` and `rejected_files` are null until the run is over, and
-    in lists."""
+    in lists; `created_by_user_id` and `resolved_by_user_id` for a share link."""
 
     id: UUID
     draft_id: UUID
@@ -185,7 +185,7 @@ class Proposal(msgspec.Struct):
     file_count: int
     created_at: datetime
     completed_at: datetime | None
-    created_by_user_id: UUID
+    created_by_user_id: UUID | None
     resolved_by_user_id: UUID | None
     resolved_at: datetime | None
     failure: Failure | None

@@ -18,7 +18,7 @@ from uuid import UUID
 import atheris
 
 with atheris.instrument_imports(include=["server", "jwt"], enable_loader_override=False):
-    from server.auth.claims import header_of, principal_of
+    from server.auth.claims import claims_of, header_of
     from server.auth.tokens import SharedSecret
     from server.db.page_tokens import page_place
     from server.domain.errors import HubError, InvalidArgument, Unauthenticated
@@ -89,7 +89,7 @@ def tokens(data: bytes) -> None:
     signed = f"{_HEADER}.{parts[0]}"
     signature = hmac.new(_SECRET.encode(), signed.encode(), "sha256").digest()
     with contextlib.suppress(Unauthenticated):
-        principal_of(f"{signed}.{b64(signature)}", _SECRET, "HS256", issuer="i", audience="a", now=_NOON)
+        claims_of(f"{signed}.{b64(signature)}", _SECRET, "HS256", issuer="i", audience="a", now=_NOON)
 
 
 def paths(data: bytes) -> None:

@@ -31,7 +31,7 @@ from server.embedded_postgres.server import embedded
 from tests.support.hub import running_hub
 from tests.support.postgres import Postgres, socket_of
 from tests.support.proxy import Proxy, proxy
-from tests.support.stored import NOON, a_run, a_user, a_workflow
+from tests.support.stored import NOON, a_run, a_user, a_workflow, some_claims
 
 
 async def test_stores_raise_unavailable_during_an_outage_and_work_after_it(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ async def test_stores_raise_unavailable_during_an_outage_and_work_after_it(tmp_p
                 lambda: workflows.get(ann, uuid4()),
                 lambda: workflows.list(ann, limit=1, token=None),
                 lambda: a_workflow(pool, ann),
-                lambda: users.ensure_user(Principal(uuid4(), "bob"), NOON),
+                lambda: users.ensure_user(some_claims("bob"), NOON),
             ]
             for call in calls:
                 with pytest.raises(DatabaseUnavailable):
@@ -64,7 +64,7 @@ async def test_stores_raise_unavailable_during_an_outage_and_work_after_it(tmp_p
 
         await all_unavailable()
         async with embedded(tmp_path):
-            await users.ensure_user(ann, NOON)
+            ann = await users.ensure_user(some_claims("ann"), NOON)
             lease = await a_run(pool, ann, await a_workflow(pool, ann))
         await all_unavailable()  # connections that were open are dead
         async with embedded(tmp_path):
@@ -87,7 +87,7 @@ async def test_a_killed_connection_is_replaced(database: str, postgres: Postgres
             await admin.close()
         with pytest.raises(asyncpg.PostgresError):
             await waiting
-        await users.ensure_user(Principal(uuid4(), "ann"), NOON)
+        await users.ensure_user(some_claims("ann"), NOON)
 
 
 async def test_a_query_that_takes_too_long_counts_as_an_outage(database: str) -> None:
@@ -98,11 +98,11 @@ async def test_a_query_that_takes_too_long_counts_as_an_outage(database: str) ->
             await transaction.start()
             await blocker.execute("LOCK TABLE users")
             with pytest.raises(DatabaseUnavailable):
-                await PostgresUserStore(pool).ensure_user(Principal(uuid4(), "ann"), NOON)
+                await PostgresUserStore(pool).ensure_user(some_claims("ann"), NOON)
             await transaction.rollback()
         finally:
             await blocker.close()
-        await PostgresUserStore(pool).ensure_user(Principal(uuid4(), "bob"), NOON)
+        await PostgresUserStore(pool).ensure_user(some_claims("bob"), NOON)
 
 
 async def test_a_pool_closes_though_a_connection_is_in_use(database: str) -> None:
@@ -160,17 +160,16 @@ async def test_while_the_database_does_not_answer_no_call_waits_for_long(databas
         open_pool(dsn, max_size=2, command_timeout_s=0.3) as pool,
     ):
         users = PostgresUserStore(pool)
-        ann = Principal(uuid4(), "ann")
-        await users.ensure_user(ann, NOON)
+        await users.ensure_user(some_claims("ann"), NOON)
         between.open.clear()
         began = time.monotonic()
         answers = await asyncio.gather(
-            *(users.ensure_user(Principal(uuid4(), "bob"), NOON) for _ in range(20)), return_exceptions=True
+            *(users.ensure_user(some_claims("bob"), NOON) for _ in range(20)), return_exceptions=True
         )
         assert {type(answer) for answer in answers} == {DatabaseUnavailable}
         assert time.monotonic() - began < ACQUIRE_S + CANCEL_S + 2
         between.open.set()
-        await users.ensure_user(Principal(uuid4(), "eve"), NOON)
+        await users.ensure_user(some_claims("eve"), NOON)
 
 
 async def test_a_hub_whose_database_does_not_answer_says_so_in_time(database: str) -> None:

@@ -11,6 +11,7 @@ from server.db.proposals import PostgresProposalStore
 from server.db.runs import PostgresRunStore
 from server.db.users import PostgresUserStore
 from server.db.workflows import PostgresWorkflowStore
+from server.domain.access.users import TokenClaims
 from server.domain.model import CreateWorkflow, Principal, StartRefinement, Workflow
 from server.domain.runs.lease import Lease
 from server.domain.runs.runtime import Invocation
@@ -22,9 +23,13 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 async def a_user(pool: Any, name: str = "ann") -> Principal:
     """A principal that has called."""
-    principal = Principal(uuid4(), f"{name}-{uuid4()}", f"{name}@example.com")
-    await PostgresUserStore(pool).ensure_user(principal, NOON)
-    return principal
+    claims = some_claims(f"{name}-{uuid4()}", f"{name}@example.com")
+    return await PostgresUserStore(pool).ensure_user(claims, NOON)
+
+
+def some_claims(subject: str, email: str | None = None) -> TokenClaims:
+    """What a token of the tests' issuer says."""
+    return TokenClaims(subject, "https://login.example.com", email)
 
 
 async def a_workflow(pool: Any, principal: Principal, *, minute: int = 0, **fields: Any) -> Workflow:

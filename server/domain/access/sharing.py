@@ -55,7 +55,11 @@ class AccessType(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One user's access to a proposal. `email`: from the user's newest token, None if it had none."""
+    """One user's access to a proposal. `email`: the user's, for those who may know it; None otherwise.
+
+    The user may know it, and owners once the user has accepted the grant, or if the user started the
+    refinement. It is from the latest call whose token had one.
+    """
 
     proposal_id: UUID
     user_id: UUID
@@ -66,8 +70,8 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class ShareLink:
-    """A link to a proposal. `after_seq`: it shows the events after this one. `secret`: present once, when the
-    link is created."""
+    """A link to a proposal, valid while its maker is an owner. `after_seq`: it shows the events after this
+    one. `secret`: present once, when the link is created."""
 
     id: UUID
     proposal_id: UUID
@@ -83,8 +87,8 @@ class AccessStore(Protocol):
     """Grants and share links. Times are the store's own. Each change is one transaction with the check that
     the caller, `by`, is an owner of the proposal at that moment.
 
-    Except for `access_type` and `resolve_link`, methods raise NotFound when the caller may not see the
-    proposal, and PermissionDenied when it may see it but is not an owner.
+    Except for `access_type`, `accept` and `resolve_link`, methods raise NotFound when the caller may not see
+    the proposal, and PermissionDenied when it may see it but is not an owner.
     """
 
     async def access_type(self, principal: Principal, proposal_id: UUID) -> AccessType | None:
@@ -98,14 +102,21 @@ class AccessStore(Protocol):
     async def grant(self, by: Principal, proposal_id: UUID, user_id: UUID, access_type: AccessType) -> Grant:
         """Give a user access, or change it; the same grant again changes nothing.
 
-        Also raises NotFound for a user who has never called, and Conflict when the proposal would be left
-        without an owner, or when more than `MAX_GRANTS` users would have access.
+        The id may be nobody's: the answer does not tell. The links of a user who stops being an owner are
+        deleted. Also raises Conflict when the proposal would be left without an owner, or when more than
+        `MAX_GRANTS` users would have access.
         """
         ...
 
+    async def accept(self, principal: Principal, proposal_id: UUID) -> Grant:
+        """Accept the grant that the principal was given: owners then see its email. Accepting again changes
+        nothing. Raises NotFound for a principal without a grant."""
+        ...
+
     async def revoke(self, by: Principal, proposal_id: UUID, user_id: UUID) -> None:
-        """Take away a user's access, if any; its open streams end soon after (`StreamAuthorization`). Every
-        user may give up their own. Raises Conflict for the last owner."""
+        """Take away a user's access, if any, with the links that the user made; open streams of both end
+        soon after (`StreamAuthorization`). Every user may give up their own. Raises Conflict for the last
+        owner."""
         ...
 
     async def add_link(

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
+from uuid import uuid4
 
 import grpc
 import grpc.aio
@@ -43,6 +44,8 @@ TABLE: dict[str, tuple[str, ...]] = {
     "manage": (OK, DENIED, DENIED, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
     # A workflow belongs to its owner alone, also when others see a proposal of it.
     "workflow": (OK, HIDDEN, HIDDEN, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
+    # The grant that the caller was given.
+    "own": (OK, OK, OK, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
     "anyone": (OK, OK, OK, OK, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
 }
 
@@ -240,11 +243,12 @@ VERBS: dict[str, tuple[str, Call]] = {
         "manage",
         rest("PUT", "/api/proposals/{proposal}/access/{viewer}", {"access_type": "viewer"}),
     ),
-    "gRPC GrantAccess of an unknown user's": (
+    "gRPC GrantAccess to nobody": (
         "manage",
-        # The owner's answer is not OK: see the test.
         rpc(_ACCESS, "GrantAccess", user_id="00000000-0000-4000-8000-000000000000", access_type=3),
     ),
+    "REST AcceptGrant": ("own", rest("POST", "/api/proposals/{proposal}/access/accept")),
+    "gRPC AcceptGrant": ("own", rpc(_ACCESS, "AcceptGrant")),
     "REST ListShareLinks": ("manage", rest("GET", "/api/proposals/{proposal}/shares")),
     "gRPC ListShareLinks": ("manage", rpc(_ACCESS, "ListShareLinks")),
     "REST CreateShareLink": ("manage", rest("POST", "/api/proposals/{proposal}/shares", {})),
@@ -277,9 +281,8 @@ VERBS: dict[str, tuple[str, Call]] = {
     "gRPC RevokeAccess": ("manage", rpc(_ACCESS, "RevokeAccess")),
 }
 
-#: Where an owner finds nothing to withdraw, or nobody to grant to.
+#: Where an owner finds nothing to withdraw.
 _NOTHING_THERE = {
-    "gRPC GrantAccess of an unknown user's",
     "REST RevokeShareLink of none",
     "gRPC RevokeShareLink of none",
 }
@@ -332,7 +335,7 @@ async def test_the_last_owner_can_be_neither_removed_nor_lowered(environment: En
         ]
         assert [(each.status_code, problem(each)["code"]) for each in refused] == [(409, "conflict")] * 2
         promoted = await client.put(f"{base}/{environment.users['editor']}", json={"access_type": "owner"})
-        assert promoted.json()["email"] == "editor@example.com"
+        assert promoted.json()["access_type"] == "owner"
         assert (await client.delete(f"{base}/{environment.users['owner']}")).status_code == 204
 
 
@@ -357,6 +360,68 @@ async def test_wrong_grants_and_links_are_refused_field_by_field(environment: En
         assert (answer.status_code, problem(answer)["code"]) == (410, "cursor_out_of_range")
         answer = await client.put(f"{base}/access/x", json={"access_type": "viewer"})
         assert (answer.status_code, problem(answer)["code"]) == (404, "not_found")
+
+
+async def test_known_and_unknown_ids_are_granted_access_with_the_same_answer(
+    environment: Environment,
+) -> None:
+    known, unknown = environment.users["stranger"], str(uuid4())
+    base = f"/api/proposals/{environment.proposal}/access"
+    stub: Any = _ACCESS(environment.channel)
+    answers = []
+    async with environment.http("owner") as client:
+        for user_id in (known, unknown):
+            told = []
+            for access_type in ("viewer", "owner", "editor"):
+                answer = await client.put(f"{base}/{user_id}", json={"access_type": access_type})
+                told.append((answer.status_code, {**answer.json(), "granted_at": ""}))
+                grant = m.GrantAccessRequest(
+                    proposal_id=environment.proposal, user_id=user_id, access_type=m.ACCESS_TYPE_EDITOR
+                )
+                response = await stub.GrantAccess(grant, metadata=environment.metadata("owner"))
+                response.grant.ClearField("grant_time")
+                told.append((200, str(response)))
+            listed = (await client.get(base)).json()["items"]
+            told += [(200, {**each, "granted_at": ""}) for each in listed if each["user_id"] == user_id]
+            told.append(((await client.delete(f"{base}/{user_id}")).status_code, {}))
+            answers.append(str(told).replace(user_id, "USER"))
+    assert answers[0] == answers[1]
+    assert "@" not in answers[0]
+
+
+async def test_the_email_of_a_user_is_shown_to_owners_once_that_user_accepts(
+    environment: Environment,
+) -> None:
+    base = f"/api/proposals/{environment.proposal}/access"
+    async with environment.http("owner") as client, environment.http("viewer") as viewer:
+
+        async def shown() -> set[str | None]:
+            return {each["email"] for each in (await client.get(base)).json()["items"]}
+
+        assert await shown() == {"owner@example.com", None}
+        await viewer.get(f"/api/proposals/{environment.proposal}")  # reading is not accepting
+        assert await shown() == {"owner@example.com", None}
+        accepted = await viewer.post(f"{base}/accept")
+        assert (accepted.status_code, accepted.json()["email"]) == (200, "viewer@example.com")
+        assert await shown() == {"owner@example.com", "viewer@example.com", None}
+
+
+async def test_a_share_link_is_shown_no_id_and_no_email_of_a_user(environment: Environment) -> None:
+    stub: Any = _PROPOSALS(environment.channel)
+    async with environment.http("link") as client:
+        texts = [
+            (await client.get(path)).text
+            for path in (
+                f"/api/proposals/{environment.proposal}",
+                "/api/proposals",
+                f"/api/refinements/{environment.thread}",
+                f"/api/refinements/{environment.thread}/events?limit=1000",
+            )
+        ]
+    request = m.GetProposalRequest(proposal_id=environment.proposal)
+    texts.append(str(await stub.GetProposal(request, metadata=environment.metadata("link"))))
+    assert all(user_id not in text for user_id in environment.users.values() for text in texts)
+    assert all("@example.com" not in text for text in texts)
 
 
 # --- Share links ---------------------------------------------------------------------------------
@@ -404,7 +469,16 @@ async def test_a_link_shows_the_events_after_its_cursor_on_every_transport(envir
     assert found == dict.fromkeys(found, expected)
 
 
-@pytest.mark.parametrize("ending", ["withdrawn", "expired"])
+#: What ends a link besides its revocation, in the database; the last three end its maker's ownership.
+_ENDINGS = {
+    "expired": "UPDATE share_links SET expires_at = now()",
+    "maker disabled": "UPDATE users SET disabled_at = now() WHERE email = 'owner@example.com'",
+    "maker lowered": "UPDATE proposal_access SET access_type = 'editor'",
+    "maker removed": "DELETE FROM proposal_access",
+}
+
+
+@pytest.mark.parametrize("ending", ["withdrawn", *_ENDINGS])
 async def test_a_link_that_ends_ends_the_streams_that_it_opened(
     environment: Environment, ending: str
 ) -> None:
@@ -419,7 +493,7 @@ async def test_a_link_that_ends_ends_the_streams_that_it_opened(
             if ending == "withdrawn":
                 assert (await owner.delete(f"{base}/{link['id']}")).status_code == 204
             else:
-                await hub.core.pool.execute("UPDATE share_links SET expires_at = now()")
+                await hub.core.pool.execute(_ENDINGS[ending])
             await hub.core.authorizations.recheck()
             async with asyncio.timeout(20):
                 with suppress(ConnectionClosed):

@@ -486,11 +486,19 @@ async def test_refused_callers_are_logged_and_counted_by_what_they_showed(
         await http.get("/api/workflows", headers={"Authorization": "Bearer ideo_share_hunter2"})
         await http.get("/api/workflows", headers={"Authorization": f"Bearer {hub.token(minutes=-10)}"})
     refused = [entry for entry in entries if entry["event"] == "authentication_refused"]
-    assert [entry["presented"] for entry in refused] == [*shown, "share_link", "token"]
+    kinds = [(entry["presented"], entry["reason"]) for entry in refused]
+    assert kinds == [
+        ("nothing", "missing"),
+        ("token", "invalid"),
+        ("share_link", "invalid"),
+        ("share_link", "forbidden"),
+        ("token", "expired"),
+    ]
     assert all(entry["log_level"] == "info" for entry in refused)
     assert "hunter2" not in str(entries)
     assert hub.token().split(".")[2] not in str(entries)
     metrics = (await http.get("/metrics")).text
-    for presented, count in (("nothing", 1), ("token", 2), ("share_link", 2), ("ticket", 0)):
-        name = f'ide_orchestrator_authentications_refused_total{{presented="{presented}"}}'
-        assert f"{name} {float(count)}" in metrics
+    for presented, reason in (*kinds, ("ticket", "invalid"), ("token", "disabled")):
+        labels = f'{{presented="{presented}",reason="{reason}"}}'
+        count = float((presented, reason) in kinds)
+        assert f"ide_orchestrator_authentications_refused_total{labels} {count}" in metrics

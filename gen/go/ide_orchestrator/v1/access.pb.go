@@ -90,7 +90,9 @@ type Grant struct {
 	UserId string `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	// What the user may do.
 	AccessType AccessType `protobuf:"varint,3,opt,name=access_type,json=accessType,proto3,enum=ide_orchestrator.v1.AccessType" json:"access_type,omitempty"`
-	// The user's e-mail address from the user's token; absent when the token has none.
+	// The user's e-mail address, from the latest call whose token had one that its issuer vouches for. Absent
+	// when there is none, and until the user accepts the grant, except for the user who started the refinement
+	// and for the caller.
 	Email *string `protobuf:"bytes,4,opt,name=email,proto3,oneof" json:"email,omitempty"`
 	// When this access was granted or last changed (UTC).
 	GrantTime     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=grant_time,json=grantTime,proto3" json:"grant_time,omitempty"`
@@ -164,7 +166,7 @@ func (x *Grant) GetGrantTime() *timestamppb.Timestamp {
 }
 
 // A link that shows a proposal, its refinement and its events, read-only, to anybody who presents its
-// secret as a bearer token.
+// secret as a bearer token, while the user who created it is an owner.
 type ShareLink struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The link's id (UUID); not a secret.
@@ -370,7 +372,7 @@ type GrantAccessRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The proposal (UUID).
 	ProposalId string `protobuf:"bytes,1,opt,name=proposal_id,json=proposalId,proto3" json:"proposal_id,omitempty"`
-	// The user (UUID); must have called the hub before.
+	// The user (UUID).
 	UserId string `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	// What the user may do from now on.
 	AccessType    AccessType `protobuf:"varint,3,opt,name=access_type,json=accessType,proto3,enum=ide_orchestrator.v1.AccessType" json:"access_type,omitempty"`
@@ -475,6 +477,98 @@ func (x *GrantAccessResponse) GetGrant() *Grant {
 	return nil
 }
 
+// Request of AcceptGrant.
+type AcceptGrantRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The proposal (UUID).
+	ProposalId    string `protobuf:"bytes,1,opt,name=proposal_id,json=proposalId,proto3" json:"proposal_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptGrantRequest) Reset() {
+	*x = AcceptGrantRequest{}
+	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptGrantRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptGrantRequest) ProtoMessage() {}
+
+func (x *AcceptGrantRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptGrantRequest.ProtoReflect.Descriptor instead.
+func (*AcceptGrantRequest) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_access_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *AcceptGrantRequest) GetProposalId() string {
+	if x != nil {
+		return x.ProposalId
+	}
+	return ""
+}
+
+// Response of AcceptGrant.
+type AcceptGrantResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The grant, with the caller's e-mail address.
+	Grant         *Grant `protobuf:"bytes,1,opt,name=grant,proto3" json:"grant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptGrantResponse) Reset() {
+	*x = AcceptGrantResponse{}
+	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptGrantResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptGrantResponse) ProtoMessage() {}
+
+func (x *AcceptGrantResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptGrantResponse.ProtoReflect.Descriptor instead.
+func (*AcceptGrantResponse) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_access_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *AcceptGrantResponse) GetGrant() *Grant {
+	if x != nil {
+		return x.Grant
+	}
+	return nil
+}
+
 // Request of RevokeAccess.
 type RevokeAccessRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -488,7 +582,7 @@ type RevokeAccessRequest struct {
 
 func (x *RevokeAccessRequest) Reset() {
 	*x = RevokeAccessRequest{}
-	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[6]
+	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -500,7 +594,7 @@ func (x *RevokeAccessRequest) String() string {
 func (*RevokeAccessRequest) ProtoMessage() {}
 
 func (x *RevokeAccessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[6]
+	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -513,7 +607,7 @@ func (x *RevokeAccessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeAccessRequest.ProtoReflect.Descriptor instead.
 func (*RevokeAccessRequest) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_access_proto_rawDescGZIP(), []int{6}
+	return file_ide_orchestrator_v1_access_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RevokeAccessRequest) GetProposalId() string {
@@ -539,7 +633,7 @@ type RevokeAccessResponse struct {
 
 func (x *RevokeAccessResponse) Reset() {
 	*x = RevokeAccessResponse{}
-	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[7]
+	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -551,7 +645,7 @@ func (x *RevokeAccessResponse) String() string {
 func (*RevokeAccessResponse) ProtoMessage() {}
 
 func (x *RevokeAccessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[7]
+	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -564,7 +658,7 @@ func (x *RevokeAccessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeAccessResponse.ProtoReflect.Descriptor instead.
 func (*RevokeAccessResponse) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_access_proto_rawDescGZIP(), []int{7}
+	return file_ide_orchestrator_v1_access_proto_rawDescGZIP(), []int{9}
 }
 
 // Request of ListShareLinks.
@@ -578,7 +672,7 @@ type ListShareLinksRequest struct {
 
 func (x *ListShareLinksRequest) Reset() {
 	*x = ListShareLinksRequest{}
-	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[8]
+	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -590,7 +684,7 @@ func (x *ListShareLinksRequest) String() string {
 func (*ListShareLinksRequest) ProtoMessage() {}
 
 func (x *ListShareLinksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[8]
+	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -603,7 +697,7 @@ func (x *ListShareLinksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListShareLinksRequest.ProtoReflect.Descriptor instead.
 func (*ListShareLinksRequest) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_access_proto_rawDescGZIP(), []int{8}
+	return file_ide_orchestrator_v1_access_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListShareLinksRequest) GetProposalId() string {
@@ -624,7 +718,7 @@ type ListShareLinksResponse struct {
 
 func (x *ListShareLinksResponse) Reset() {
 	*x = ListShareLinksResponse{}
-	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[9]
+	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -636,7 +730,7 @@ func (x *ListShareLinksResponse) String() string {
 func (*ListShareLinksResponse) ProtoMessage() {}
 
 func (x *ListShareLinksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[9]
+	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -649,7 +743,7 @@ func (x *ListShareLinksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListShareLinksResponse.ProtoReflect.Descriptor instead.
 func (*ListShareLinksResponse) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_access_proto_rawDescGZIP(), []int{9}
+	return file_ide_orchestrator_v1_access_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListShareLinksResponse) GetShareLinks() []*ShareLink {
@@ -674,7 +768,7 @@ type CreateShareLinkRequest struct {
 
 func (x *CreateShareLinkRequest) Reset() {
 	*x = CreateShareLinkRequest{}
-	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[10]
+	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -686,7 +780,7 @@ func (x *CreateShareLinkRequest) String() string {
 func (*CreateShareLinkRequest) ProtoMessage() {}
 
 func (x *CreateShareLinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[10]
+	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -699,7 +793,7 @@ func (x *CreateShareLinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateShareLinkRequest.ProtoReflect.Descriptor instead.
 func (*CreateShareLinkRequest) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_access_proto_rawDescGZIP(), []int{10}
+	return file_ide_orchestrator_v1_access_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreateShareLinkRequest) GetProposalId() string {
@@ -734,7 +828,7 @@ type CreateShareLinkResponse struct {
 
 func (x *CreateShareLinkResponse) Reset() {
 	*x = CreateShareLinkResponse{}
-	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[11]
+	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -746,7 +840,7 @@ func (x *CreateShareLinkResponse) String() string {
 func (*CreateShareLinkResponse) ProtoMessage() {}
 
 func (x *CreateShareLinkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[11]
+	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -759,7 +853,7 @@ func (x *CreateShareLinkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateShareLinkResponse.ProtoReflect.Descriptor instead.
 func (*CreateShareLinkResponse) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_access_proto_rawDescGZIP(), []int{11}
+	return file_ide_orchestrator_v1_access_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CreateShareLinkResponse) GetShareLink() *ShareLink {
@@ -782,7 +876,7 @@ type RevokeShareLinkRequest struct {
 
 func (x *RevokeShareLinkRequest) Reset() {
 	*x = RevokeShareLinkRequest{}
-	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[12]
+	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -794,7 +888,7 @@ func (x *RevokeShareLinkRequest) String() string {
 func (*RevokeShareLinkRequest) ProtoMessage() {}
 
 func (x *RevokeShareLinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[12]
+	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -807,7 +901,7 @@ func (x *RevokeShareLinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeShareLinkRequest.ProtoReflect.Descriptor instead.
 func (*RevokeShareLinkRequest) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_access_proto_rawDescGZIP(), []int{12}
+	return file_ide_orchestrator_v1_access_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RevokeShareLinkRequest) GetProposalId() string {
@@ -833,7 +927,7 @@ type RevokeShareLinkResponse struct {
 
 func (x *RevokeShareLinkResponse) Reset() {
 	*x = RevokeShareLinkResponse{}
-	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[13]
+	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -845,7 +939,7 @@ func (x *RevokeShareLinkResponse) String() string {
 func (*RevokeShareLinkResponse) ProtoMessage() {}
 
 func (x *RevokeShareLinkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[13]
+	mi := &file_ide_orchestrator_v1_access_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -858,7 +952,7 @@ func (x *RevokeShareLinkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeShareLinkResponse.ProtoReflect.Descriptor instead.
 func (*RevokeShareLinkResponse) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_access_proto_rawDescGZIP(), []int{13}
+	return file_ide_orchestrator_v1_access_proto_rawDescGZIP(), []int{15}
 }
 
 var File_ide_orchestrator_v1_access_proto protoreflect.FileDescriptor
@@ -901,6 +995,11 @@ const file_ide_orchestrator_v1_access_proto_rawDesc = "" +
 	"\vaccess_type\x18\x03 \x01(\x0e2\x1f.ide_orchestrator.v1.AccessTypeR\n" +
 	"accessType\"G\n" +
 	"\x13GrantAccessResponse\x120\n" +
+	"\x05grant\x18\x01 \x01(\v2\x1a.ide_orchestrator.v1.GrantR\x05grant\"5\n" +
+	"\x12AcceptGrantRequest\x12\x1f\n" +
+	"\vproposal_id\x18\x01 \x01(\tR\n" +
+	"proposalId\"G\n" +
+	"\x13AcceptGrantResponse\x120\n" +
 	"\x05grant\x18\x01 \x01(\v2\x1a.ide_orchestrator.v1.GrantR\x05grant\"O\n" +
 	"\x13RevokeAccessRequest\x12\x1f\n" +
 	"\vproposal_id\x18\x01 \x01(\tR\n" +
@@ -931,11 +1030,12 @@ const file_ide_orchestrator_v1_access_proto_rawDesc = "" +
 	"\x17ACCESS_TYPE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11ACCESS_TYPE_OWNER\x10\x01\x12\x16\n" +
 	"\x12ACCESS_TYPE_EDITOR\x10\x02\x12\x16\n" +
-	"\x12ACCESS_TYPE_VIEWER\x10\x032\xfc\x04\n" +
+	"\x12ACCESS_TYPE_VIEWER\x10\x032\xde\x05\n" +
 	"\rAccessService\x12]\n" +
 	"\n" +
 	"ListGrants\x12&.ide_orchestrator.v1.ListGrantsRequest\x1a'.ide_orchestrator.v1.ListGrantsResponse\x12`\n" +
-	"\vGrantAccess\x12'.ide_orchestrator.v1.GrantAccessRequest\x1a(.ide_orchestrator.v1.GrantAccessResponse\x12c\n" +
+	"\vGrantAccess\x12'.ide_orchestrator.v1.GrantAccessRequest\x1a(.ide_orchestrator.v1.GrantAccessResponse\x12`\n" +
+	"\vAcceptGrant\x12'.ide_orchestrator.v1.AcceptGrantRequest\x1a(.ide_orchestrator.v1.AcceptGrantResponse\x12c\n" +
 	"\fRevokeAccess\x12(.ide_orchestrator.v1.RevokeAccessRequest\x1a).ide_orchestrator.v1.RevokeAccessResponse\x12i\n" +
 	"\x0eListShareLinks\x12*.ide_orchestrator.v1.ListShareLinksRequest\x1a+.ide_orchestrator.v1.ListShareLinksResponse\x12l\n" +
 	"\x0fCreateShareLink\x12+.ide_orchestrator.v1.CreateShareLinkRequest\x1a,.ide_orchestrator.v1.CreateShareLinkResponse\x12l\n" +
@@ -955,7 +1055,7 @@ func file_ide_orchestrator_v1_access_proto_rawDescGZIP() []byte {
 }
 
 var file_ide_orchestrator_v1_access_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_ide_orchestrator_v1_access_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_ide_orchestrator_v1_access_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_ide_orchestrator_v1_access_proto_goTypes = []any{
 	(AccessType)(0),                 // 0: ide_orchestrator.v1.AccessType
 	(*Grant)(nil),                   // 1: ide_orchestrator.v1.Grant
@@ -964,43 +1064,48 @@ var file_ide_orchestrator_v1_access_proto_goTypes = []any{
 	(*ListGrantsResponse)(nil),      // 4: ide_orchestrator.v1.ListGrantsResponse
 	(*GrantAccessRequest)(nil),      // 5: ide_orchestrator.v1.GrantAccessRequest
 	(*GrantAccessResponse)(nil),     // 6: ide_orchestrator.v1.GrantAccessResponse
-	(*RevokeAccessRequest)(nil),     // 7: ide_orchestrator.v1.RevokeAccessRequest
-	(*RevokeAccessResponse)(nil),    // 8: ide_orchestrator.v1.RevokeAccessResponse
-	(*ListShareLinksRequest)(nil),   // 9: ide_orchestrator.v1.ListShareLinksRequest
-	(*ListShareLinksResponse)(nil),  // 10: ide_orchestrator.v1.ListShareLinksResponse
-	(*CreateShareLinkRequest)(nil),  // 11: ide_orchestrator.v1.CreateShareLinkRequest
-	(*CreateShareLinkResponse)(nil), // 12: ide_orchestrator.v1.CreateShareLinkResponse
-	(*RevokeShareLinkRequest)(nil),  // 13: ide_orchestrator.v1.RevokeShareLinkRequest
-	(*RevokeShareLinkResponse)(nil), // 14: ide_orchestrator.v1.RevokeShareLinkResponse
-	(*timestamppb.Timestamp)(nil),   // 15: google.protobuf.Timestamp
+	(*AcceptGrantRequest)(nil),      // 7: ide_orchestrator.v1.AcceptGrantRequest
+	(*AcceptGrantResponse)(nil),     // 8: ide_orchestrator.v1.AcceptGrantResponse
+	(*RevokeAccessRequest)(nil),     // 9: ide_orchestrator.v1.RevokeAccessRequest
+	(*RevokeAccessResponse)(nil),    // 10: ide_orchestrator.v1.RevokeAccessResponse
+	(*ListShareLinksRequest)(nil),   // 11: ide_orchestrator.v1.ListShareLinksRequest
+	(*ListShareLinksResponse)(nil),  // 12: ide_orchestrator.v1.ListShareLinksResponse
+	(*CreateShareLinkRequest)(nil),  // 13: ide_orchestrator.v1.CreateShareLinkRequest
+	(*CreateShareLinkResponse)(nil), // 14: ide_orchestrator.v1.CreateShareLinkResponse
+	(*RevokeShareLinkRequest)(nil),  // 15: ide_orchestrator.v1.RevokeShareLinkRequest
+	(*RevokeShareLinkResponse)(nil), // 16: ide_orchestrator.v1.RevokeShareLinkResponse
+	(*timestamppb.Timestamp)(nil),   // 17: google.protobuf.Timestamp
 }
 var file_ide_orchestrator_v1_access_proto_depIdxs = []int32{
 	0,  // 0: ide_orchestrator.v1.Grant.access_type:type_name -> ide_orchestrator.v1.AccessType
-	15, // 1: ide_orchestrator.v1.Grant.grant_time:type_name -> google.protobuf.Timestamp
-	15, // 2: ide_orchestrator.v1.ShareLink.create_time:type_name -> google.protobuf.Timestamp
-	15, // 3: ide_orchestrator.v1.ShareLink.expire_time:type_name -> google.protobuf.Timestamp
+	17, // 1: ide_orchestrator.v1.Grant.grant_time:type_name -> google.protobuf.Timestamp
+	17, // 2: ide_orchestrator.v1.ShareLink.create_time:type_name -> google.protobuf.Timestamp
+	17, // 3: ide_orchestrator.v1.ShareLink.expire_time:type_name -> google.protobuf.Timestamp
 	1,  // 4: ide_orchestrator.v1.ListGrantsResponse.grants:type_name -> ide_orchestrator.v1.Grant
 	0,  // 5: ide_orchestrator.v1.GrantAccessRequest.access_type:type_name -> ide_orchestrator.v1.AccessType
 	1,  // 6: ide_orchestrator.v1.GrantAccessResponse.grant:type_name -> ide_orchestrator.v1.Grant
-	2,  // 7: ide_orchestrator.v1.ListShareLinksResponse.share_links:type_name -> ide_orchestrator.v1.ShareLink
-	2,  // 8: ide_orchestrator.v1.CreateShareLinkResponse.share_link:type_name -> ide_orchestrator.v1.ShareLink
-	3,  // 9: ide_orchestrator.v1.AccessService.ListGrants:input_type -> ide_orchestrator.v1.ListGrantsRequest
-	5,  // 10: ide_orchestrator.v1.AccessService.GrantAccess:input_type -> ide_orchestrator.v1.GrantAccessRequest
-	7,  // 11: ide_orchestrator.v1.AccessService.RevokeAccess:input_type -> ide_orchestrator.v1.RevokeAccessRequest
-	9,  // 12: ide_orchestrator.v1.AccessService.ListShareLinks:input_type -> ide_orchestrator.v1.ListShareLinksRequest
-	11, // 13: ide_orchestrator.v1.AccessService.CreateShareLink:input_type -> ide_orchestrator.v1.CreateShareLinkRequest
-	13, // 14: ide_orchestrator.v1.AccessService.RevokeShareLink:input_type -> ide_orchestrator.v1.RevokeShareLinkRequest
-	4,  // 15: ide_orchestrator.v1.AccessService.ListGrants:output_type -> ide_orchestrator.v1.ListGrantsResponse
-	6,  // 16: ide_orchestrator.v1.AccessService.GrantAccess:output_type -> ide_orchestrator.v1.GrantAccessResponse
-	8,  // 17: ide_orchestrator.v1.AccessService.RevokeAccess:output_type -> ide_orchestrator.v1.RevokeAccessResponse
-	10, // 18: ide_orchestrator.v1.AccessService.ListShareLinks:output_type -> ide_orchestrator.v1.ListShareLinksResponse
-	12, // 19: ide_orchestrator.v1.AccessService.CreateShareLink:output_type -> ide_orchestrator.v1.CreateShareLinkResponse
-	14, // 20: ide_orchestrator.v1.AccessService.RevokeShareLink:output_type -> ide_orchestrator.v1.RevokeShareLinkResponse
-	15, // [15:21] is the sub-list for method output_type
-	9,  // [9:15] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	1,  // 7: ide_orchestrator.v1.AcceptGrantResponse.grant:type_name -> ide_orchestrator.v1.Grant
+	2,  // 8: ide_orchestrator.v1.ListShareLinksResponse.share_links:type_name -> ide_orchestrator.v1.ShareLink
+	2,  // 9: ide_orchestrator.v1.CreateShareLinkResponse.share_link:type_name -> ide_orchestrator.v1.ShareLink
+	3,  // 10: ide_orchestrator.v1.AccessService.ListGrants:input_type -> ide_orchestrator.v1.ListGrantsRequest
+	5,  // 11: ide_orchestrator.v1.AccessService.GrantAccess:input_type -> ide_orchestrator.v1.GrantAccessRequest
+	7,  // 12: ide_orchestrator.v1.AccessService.AcceptGrant:input_type -> ide_orchestrator.v1.AcceptGrantRequest
+	9,  // 13: ide_orchestrator.v1.AccessService.RevokeAccess:input_type -> ide_orchestrator.v1.RevokeAccessRequest
+	11, // 14: ide_orchestrator.v1.AccessService.ListShareLinks:input_type -> ide_orchestrator.v1.ListShareLinksRequest
+	13, // 15: ide_orchestrator.v1.AccessService.CreateShareLink:input_type -> ide_orchestrator.v1.CreateShareLinkRequest
+	15, // 16: ide_orchestrator.v1.AccessService.RevokeShareLink:input_type -> ide_orchestrator.v1.RevokeShareLinkRequest
+	4,  // 17: ide_orchestrator.v1.AccessService.ListGrants:output_type -> ide_orchestrator.v1.ListGrantsResponse
+	6,  // 18: ide_orchestrator.v1.AccessService.GrantAccess:output_type -> ide_orchestrator.v1.GrantAccessResponse
+	8,  // 19: ide_orchestrator.v1.AccessService.AcceptGrant:output_type -> ide_orchestrator.v1.AcceptGrantResponse
+	10, // 20: ide_orchestrator.v1.AccessService.RevokeAccess:output_type -> ide_orchestrator.v1.RevokeAccessResponse
+	12, // 21: ide_orchestrator.v1.AccessService.ListShareLinks:output_type -> ide_orchestrator.v1.ListShareLinksResponse
+	14, // 22: ide_orchestrator.v1.AccessService.CreateShareLink:output_type -> ide_orchestrator.v1.CreateShareLinkResponse
+	16, // 23: ide_orchestrator.v1.AccessService.RevokeShareLink:output_type -> ide_orchestrator.v1.RevokeShareLinkResponse
+	17, // [17:24] is the sub-list for method output_type
+	10, // [10:17] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_ide_orchestrator_v1_access_proto_init() }
@@ -1016,7 +1121,7 @@ func file_ide_orchestrator_v1_access_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ide_orchestrator_v1_access_proto_rawDesc), len(file_ide_orchestrator_v1_access_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   14,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -23,6 +23,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	AccessService_ListGrants_FullMethodName      = "/ide_orchestrator.v1.AccessService/ListGrants"
 	AccessService_GrantAccess_FullMethodName     = "/ide_orchestrator.v1.AccessService/GrantAccess"
+	AccessService_AcceptGrant_FullMethodName     = "/ide_orchestrator.v1.AccessService/AcceptGrant"
 	AccessService_RevokeAccess_FullMethodName    = "/ide_orchestrator.v1.AccessService/RevokeAccess"
 	AccessService_ListShareLinks_FullMethodName  = "/ide_orchestrator.v1.AccessService/ListShareLinks"
 	AccessService_CreateShareLink_FullMethodName = "/ide_orchestrator.v1.AccessService/CreateShareLink"
@@ -33,17 +34,20 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Grants and revokes access to proposals. All methods require an owner, except that users may revoke
-// their own access. NOT_FOUND: the proposal does not exist, or the caller may not see it.
+// Grants and revokes access to proposals. All methods require an owner, except that users may accept and
+// revoke their own access. NOT_FOUND: the proposal does not exist, or the caller may not see it.
 // PERMISSION_DENIED: the caller may see it but is not an owner. The open streams of a user who loses access
 // end within a minute.
 type AccessServiceClient interface {
 	// Lists who has access, owners first.
 	ListGrants(ctx context.Context, in *ListGrantsRequest, opts ...grpc.CallOption) (*ListGrantsResponse, error)
-	// Grants a user access, or changes the access type. Idempotent. NOT_FOUND: also when the user has never
-	// called the hub. FAILED_PRECONDITION: no owner would be left, or the proposal has too many grants.
+	// Grants a user access, or changes the access type. Idempotent. The answer does not tell whether there is
+	// such a user. FAILED_PRECONDITION: no owner would be left, or the proposal has too many grants.
 	GrantAccess(ctx context.Context, in *GrantAccessRequest, opts ...grpc.CallOption) (*GrantAccessResponse, error)
-	// Revokes a user's access; does nothing when the user has none. FAILED_PRECONDITION: no owner would be
+	// Accepts the access that the caller was granted: owners then see the caller's e-mail address. Idempotent.
+	AcceptGrant(ctx context.Context, in *AcceptGrantRequest, opts ...grpc.CallOption) (*AcceptGrantResponse, error)
+	// Revokes a user's access, and the share links that the user created; does nothing when the user has none.
+	// FAILED_PRECONDITION: no owner would be
 	// left.
 	RevokeAccess(ctx context.Context, in *RevokeAccessRequest, opts ...grpc.CallOption) (*RevokeAccessResponse, error)
 	// Lists the valid share links, newest first, without their secrets.
@@ -77,6 +81,16 @@ func (c *accessServiceClient) GrantAccess(ctx context.Context, in *GrantAccessRe
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GrantAccessResponse)
 	err := c.cc.Invoke(ctx, AccessService_GrantAccess_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *accessServiceClient) AcceptGrant(ctx context.Context, in *AcceptGrantRequest, opts ...grpc.CallOption) (*AcceptGrantResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AcceptGrantResponse)
+	err := c.cc.Invoke(ctx, AccessService_AcceptGrant_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -127,17 +141,20 @@ func (c *accessServiceClient) RevokeShareLink(ctx context.Context, in *RevokeSha
 // All implementations must embed UnimplementedAccessServiceServer
 // for forward compatibility.
 //
-// Grants and revokes access to proposals. All methods require an owner, except that users may revoke
-// their own access. NOT_FOUND: the proposal does not exist, or the caller may not see it.
+// Grants and revokes access to proposals. All methods require an owner, except that users may accept and
+// revoke their own access. NOT_FOUND: the proposal does not exist, or the caller may not see it.
 // PERMISSION_DENIED: the caller may see it but is not an owner. The open streams of a user who loses access
 // end within a minute.
 type AccessServiceServer interface {
 	// Lists who has access, owners first.
 	ListGrants(context.Context, *ListGrantsRequest) (*ListGrantsResponse, error)
-	// Grants a user access, or changes the access type. Idempotent. NOT_FOUND: also when the user has never
-	// called the hub. FAILED_PRECONDITION: no owner would be left, or the proposal has too many grants.
+	// Grants a user access, or changes the access type. Idempotent. The answer does not tell whether there is
+	// such a user. FAILED_PRECONDITION: no owner would be left, or the proposal has too many grants.
 	GrantAccess(context.Context, *GrantAccessRequest) (*GrantAccessResponse, error)
-	// Revokes a user's access; does nothing when the user has none. FAILED_PRECONDITION: no owner would be
+	// Accepts the access that the caller was granted: owners then see the caller's e-mail address. Idempotent.
+	AcceptGrant(context.Context, *AcceptGrantRequest) (*AcceptGrantResponse, error)
+	// Revokes a user's access, and the share links that the user created; does nothing when the user has none.
+	// FAILED_PRECONDITION: no owner would be
 	// left.
 	RevokeAccess(context.Context, *RevokeAccessRequest) (*RevokeAccessResponse, error)
 	// Lists the valid share links, newest first, without their secrets.
@@ -162,6 +179,9 @@ func (UnimplementedAccessServiceServer) ListGrants(context.Context, *ListGrantsR
 }
 func (UnimplementedAccessServiceServer) GrantAccess(context.Context, *GrantAccessRequest) (*GrantAccessResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GrantAccess not implemented")
+}
+func (UnimplementedAccessServiceServer) AcceptGrant(context.Context, *AcceptGrantRequest) (*AcceptGrantResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AcceptGrant not implemented")
 }
 func (UnimplementedAccessServiceServer) RevokeAccess(context.Context, *RevokeAccessRequest) (*RevokeAccessResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RevokeAccess not implemented")
@@ -228,6 +248,24 @@ func _AccessService_GrantAccess_Handler(srv interface{}, ctx context.Context, de
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AccessServiceServer).GrantAccess(ctx, req.(*GrantAccessRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AccessService_AcceptGrant_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AcceptGrantRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AccessServiceServer).AcceptGrant(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AccessService_AcceptGrant_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AccessServiceServer).AcceptGrant(ctx, req.(*AcceptGrantRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -318,6 +356,10 @@ var AccessService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GrantAccess",
 			Handler:    _AccessService_GrantAccess_Handler,
+		},
+		{
+			MethodName: "AcceptGrant",
+			Handler:    _AccessService_AcceptGrant_Handler,
 		},
 		{
 			MethodName: "RevokeAccess",

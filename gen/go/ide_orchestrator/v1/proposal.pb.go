@@ -51,9 +51,9 @@ type Proposal struct {
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When it reached its terminal status (UTC); absent before that.
 	CompleteTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=complete_time,json=completeTime,proto3" json:"complete_time,omitempty"`
-	// The user who started the refinement (UUID).
+	// The user who started the refinement (UUID); empty for a share link.
 	CreatedByUserId string `protobuf:"bytes,13,opt,name=created_by_user_id,json=createdByUserId,proto3" json:"created_by_user_id,omitempty"`
-	// The user who accepted or rejected it (UUID); absent before that.
+	// The user who accepted or rejected it (UUID); absent before that, and for a share link.
 	ResolvedByUserId *string `protobuf:"bytes,14,opt,name=resolved_by_user_id,json=resolvedByUserId,proto3,oneof" json:"resolved_by_user_id,omitempty"`
 	// When it was accepted or rejected (UTC); absent before that.
 	ResolveTime *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=resolve_time,json=resolveTime,proto3" json:"resolve_time,omitempty"`

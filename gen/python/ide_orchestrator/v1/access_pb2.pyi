@@ -66,7 +66,10 @@ class Grant(_message.Message):
     access_type: Global___AccessType.ValueType
     """What the user may do."""
     email: _builtins.str
-    """The user's e-mail address from the user's token; absent when the token has none."""
+    """The user's e-mail address, from the latest call whose token had one that its issuer vouches for. Absent
+    when there is none, and until the user accepts the grant, except for the user who started the refinement
+    and for the caller.
+    """
     @_builtins.property
     def grant_time(self) -> _timestamp_pb2.Timestamp:
         """When this access was granted or last changed (UTC)."""
@@ -93,7 +96,7 @@ Global___Grant: _TypeAlias = Grant  # noqa: Y015
 @_typing.final
 class ShareLink(_message.Message):
     """A link that shows a proposal, its refinement and its events, read-only, to anybody who presents its
-    secret as a bearer token.
+    secret as a bearer token, while the user who created it is an owner.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -206,7 +209,7 @@ class GrantAccessRequest(_message.Message):
     proposal_id: _builtins.str
     """The proposal (UUID)."""
     user_id: _builtins.str
-    """The user (UUID); must have called the hub before."""
+    """The user (UUID)."""
     access_type: Global___AccessType.ValueType
     """What the user may do from now on."""
     def __init__(
@@ -247,6 +250,52 @@ class GrantAccessResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GrantAccessResponse: _TypeAlias = GrantAccessResponse  # noqa: Y015
+
+@_typing.final
+class AcceptGrantRequest(_message.Message):
+    """Request of AcceptGrant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSAL_ID_FIELD_NUMBER: _builtins.int
+    proposal_id: _builtins.str
+    """The proposal (UUID)."""
+    def __init__(
+        self,
+        *,
+        proposal_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposal_id", b"proposal_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcceptGrantRequest: _TypeAlias = AcceptGrantRequest  # noqa: Y015
+
+@_typing.final
+class AcceptGrantResponse(_message.Message):
+    """Response of AcceptGrant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def grant(self) -> Global___Grant:
+        """The grant, with the caller's e-mail address."""
+
+    def __init__(
+        self,
+        *,
+        grant: Global___Grant | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grant", b"grant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grant", b"grant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcceptGrantResponse: _TypeAlias = AcceptGrantResponse  # noqa: Y015
 
 @_typing.final
 class RevokeAccessRequest(_message.Message):

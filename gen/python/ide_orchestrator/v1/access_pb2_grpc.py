@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class AccessServiceStub:
-    """Grants and revokes access to proposals. All methods require an owner, except that users may revoke
-    their own access. NOT_FOUND: the proposal does not exist, or the caller may not see it.
+    """Grants and revokes access to proposals. All methods require an owner, except that users may accept and
+    revoke their own access. NOT_FOUND: the proposal does not exist, or the caller may not see it.
     PERMISSION_DENIED: the caller may see it but is not an owner. The open streams of a user who loses access
     end within a minute.
     """
@@ -47,6 +47,11 @@ class AccessServiceStub:
                 '/ide_orchestrator.v1.AccessService/GrantAccess',
                 request_serializer=ide__orchestrator_dot_v1_dot_access__pb2.GrantAccessRequest.SerializeToString,
                 response_deserializer=ide__orchestrator_dot_v1_dot_access__pb2.GrantAccessResponse.FromString,
+                _registered_method=True)
+        self.AcceptGrant = channel.unary_unary(
+                '/ide_orchestrator.v1.AccessService/AcceptGrant',
+                request_serializer=ide__orchestrator_dot_v1_dot_access__pb2.AcceptGrantRequest.SerializeToString,
+                response_deserializer=ide__orchestrator_dot_v1_dot_access__pb2.AcceptGrantResponse.FromString,
                 _registered_method=True)
         self.RevokeAccess = channel.unary_unary(
                 '/ide_orchestrator.v1.AccessService/RevokeAccess',
@@ -71,8 +76,8 @@ class AccessServiceStub:
 
 
 class AccessServiceServicer:
-    """Grants and revokes access to proposals. All methods require an owner, except that users may revoke
-    their own access. NOT_FOUND: the proposal does not exist, or the caller may not see it.
+    """Grants and revokes access to proposals. All methods require an owner, except that users may accept and
+    revoke their own access. NOT_FOUND: the proposal does not exist, or the caller may not see it.
     PERMISSION_DENIED: the caller may see it but is not an owner. The open streams of a user who loses access
     end within a minute.
     """
@@ -85,15 +90,23 @@ class AccessServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GrantAccess(self, request, context):
-        """Grants a user access, or changes the access type. Idempotent. NOT_FOUND: also when the user has never
-        called the hub. FAILED_PRECONDITION: no owner would be left, or the proposal has too many grants.
+        """Grants a user access, or changes the access type. Idempotent. The answer does not tell whether there is
+        such a user. FAILED_PRECONDITION: no owner would be left, or the proposal has too many grants.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcceptGrant(self, request, context):
+        """Accepts the access that the caller was granted: owners then see the caller's e-mail address. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeAccess(self, request, context):
-        """Revokes a user's access; does nothing when the user has none. FAILED_PRECONDITION: no owner would be
+        """Revokes a user's access, and the share links that the user created; does nothing when the user has none.
+        FAILED_PRECONDITION: no owner would be
         left.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -135,6 +148,11 @@ def add_AccessServiceServicer_to_server(servicer, server):
                     request_deserializer=ide__orchestrator_dot_v1_dot_access__pb2.GrantAccessRequest.FromString,
                     response_serializer=ide__orchestrator_dot_v1_dot_access__pb2.GrantAccessResponse.SerializeToString,
             ),
+            'AcceptGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcceptGrant,
+                    request_deserializer=ide__orchestrator_dot_v1_dot_access__pb2.AcceptGrantRequest.FromString,
+                    response_serializer=ide__orchestrator_dot_v1_dot_access__pb2.AcceptGrantResponse.SerializeToString,
+            ),
             'RevokeAccess': grpc.unary_unary_rpc_method_handler(
                     servicer.RevokeAccess,
                     request_deserializer=ide__orchestrator_dot_v1_dot_access__pb2.RevokeAccessRequest.FromString,
@@ -164,8 +182,8 @@ def add_AccessServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AccessService:
-    """Grants and revokes access to proposals. All methods require an owner, except that users may revoke
-    their own access. NOT_FOUND: the proposal does not exist, or the caller may not see it.
+    """Grants and revokes access to proposals. All methods require an owner, except that users may accept and
+    revoke their own access. NOT_FOUND: the proposal does not exist, or the caller may not see it.
     PERMISSION_DENIED: the caller may see it but is not an owner. The open streams of a user who loses access
     end within a minute.
     """
@@ -214,6 +232,33 @@ class AccessService:
             '/ide_orchestrator.v1.AccessService/GrantAccess',
             ide__orchestrator_dot_v1_dot_access__pb2.GrantAccessRequest.SerializeToString,
             ide__orchestrator_dot_v1_dot_access__pb2.GrantAccessResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcceptGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ide_orchestrator.v1.AccessService/AcceptGrant',
+            ide__orchestrator_dot_v1_dot_access__pb2.AcceptGrantRequest.SerializeToString,
+            ide__orchestrator_dot_v1_dot_access__pb2.AcceptGrantResponse.FromString,
             options,
             channel_credentials,
             insecure,

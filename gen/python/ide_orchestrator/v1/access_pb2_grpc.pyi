@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AccessServiceStub:
-    """Grants and revokes access to proposals. All methods require an owner, except that users may revoke
-    their own access. NOT_FOUND: the proposal does not exist, or the caller may not see it.
+    """Grants and revokes access to proposals. All methods require an owner, except that users may accept and
+    revoke their own access. NOT_FOUND: the proposal does not exist, or the caller may not see it.
     PERMISSION_DENIED: the caller may see it but is not an owner. The open streams of a user who loses access
     end within a minute.
     """
@@ -40,11 +40,14 @@ class AccessServiceStub:
     ListGrants: _grpc.UnaryUnaryMultiCallable[_access_pb2.ListGrantsRequest, _access_pb2.ListGrantsResponse]
     """Lists who has access, owners first."""
     GrantAccess: _grpc.UnaryUnaryMultiCallable[_access_pb2.GrantAccessRequest, _access_pb2.GrantAccessResponse]
-    """Grants a user access, or changes the access type. Idempotent. NOT_FOUND: also when the user has never
-    called the hub. FAILED_PRECONDITION: no owner would be left, or the proposal has too many grants.
+    """Grants a user access, or changes the access type. Idempotent. The answer does not tell whether there is
+    such a user. FAILED_PRECONDITION: no owner would be left, or the proposal has too many grants.
     """
+    AcceptGrant: _grpc.UnaryUnaryMultiCallable[_access_pb2.AcceptGrantRequest, _access_pb2.AcceptGrantResponse]
+    """Accepts the access that the caller was granted: owners then see the caller's e-mail address. Idempotent."""
     RevokeAccess: _grpc.UnaryUnaryMultiCallable[_access_pb2.RevokeAccessRequest, _access_pb2.RevokeAccessResponse]
-    """Revokes a user's access; does nothing when the user has none. FAILED_PRECONDITION: no owner would be
+    """Revokes a user's access, and the share links that the user created; does nothing when the user has none.
+    FAILED_PRECONDITION: no owner would be
     left.
     """
     ListShareLinks: _grpc.UnaryUnaryMultiCallable[_access_pb2.ListShareLinksRequest, _access_pb2.ListShareLinksResponse]
@@ -58,8 +61,8 @@ class AccessServiceStub:
 
 @_typing.type_check_only
 class AccessServiceAsyncStub(AccessServiceStub):
-    """Grants and revokes access to proposals. All methods require an owner, except that users may revoke
-    their own access. NOT_FOUND: the proposal does not exist, or the caller may not see it.
+    """Grants and revokes access to proposals. All methods require an owner, except that users may accept and
+    revoke their own access. NOT_FOUND: the proposal does not exist, or the caller may not see it.
     PERMISSION_DENIED: the caller may see it but is not an owner. The open streams of a user who loses access
     end within a minute.
     """
@@ -68,11 +71,14 @@ class AccessServiceAsyncStub(AccessServiceStub):
     ListGrants: _aio.UnaryUnaryMultiCallable[_access_pb2.ListGrantsRequest, _access_pb2.ListGrantsResponse]  # type: ignore[assignment]
     """Lists who has access, owners first."""
     GrantAccess: _aio.UnaryUnaryMultiCallable[_access_pb2.GrantAccessRequest, _access_pb2.GrantAccessResponse]  # type: ignore[assignment]
-    """Grants a user access, or changes the access type. Idempotent. NOT_FOUND: also when the user has never
-    called the hub. FAILED_PRECONDITION: no owner would be left, or the proposal has too many grants.
+    """Grants a user access, or changes the access type. Idempotent. The answer does not tell whether there is
+    such a user. FAILED_PRECONDITION: no owner would be left, or the proposal has too many grants.
     """
+    AcceptGrant: _aio.UnaryUnaryMultiCallable[_access_pb2.AcceptGrantRequest, _access_pb2.AcceptGrantResponse]  # type: ignore[assignment]
+    """Accepts the access that the caller was granted: owners then see the caller's e-mail address. Idempotent."""
     RevokeAccess: _aio.UnaryUnaryMultiCallable[_access_pb2.RevokeAccessRequest, _access_pb2.RevokeAccessResponse]  # type: ignore[assignment]
-    """Revokes a user's access; does nothing when the user has none. FAILED_PRECONDITION: no owner would be
+    """Revokes a user's access, and the share links that the user created; does nothing when the user has none.
+    FAILED_PRECONDITION: no owner would be
     left.
     """
     ListShareLinks: _aio.UnaryUnaryMultiCallable[_access_pb2.ListShareLinksRequest, _access_pb2.ListShareLinksResponse]  # type: ignore[assignment]
@@ -85,8 +91,8 @@ class AccessServiceAsyncStub(AccessServiceStub):
     """Revokes a share link. NOT_FOUND: also when the proposal has no such valid link."""
 
 class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Grants and revokes access to proposals. All methods require an owner, except that users may revoke
-    their own access. NOT_FOUND: the proposal does not exist, or the caller may not see it.
+    """Grants and revokes access to proposals. All methods require an owner, except that users may accept and
+    revoke their own access. NOT_FOUND: the proposal does not exist, or the caller may not see it.
     PERMISSION_DENIED: the caller may see it but is not an owner. The open streams of a user who loses access
     end within a minute.
     """
@@ -105,9 +111,17 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _access_pb2.GrantAccessRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.GrantAccessResponse, _abc.Awaitable[_access_pb2.GrantAccessResponse]]:
-        """Grants a user access, or changes the access type. Idempotent. NOT_FOUND: also when the user has never
-        called the hub. FAILED_PRECONDITION: no owner would be left, or the proposal has too many grants.
+        """Grants a user access, or changes the access type. Idempotent. The answer does not tell whether there is
+        such a user. FAILED_PRECONDITION: no owner would be left, or the proposal has too many grants.
         """
+
+    @_abc_1.abstractmethod
+    def AcceptGrant(
+        self,
+        request: _access_pb2.AcceptGrantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.AcceptGrantResponse, _abc.Awaitable[_access_pb2.AcceptGrantResponse]]:
+        """Accepts the access that the caller was granted: owners then see the caller's e-mail address. Idempotent."""
 
     @_abc_1.abstractmethod
     def RevokeAccess(
@@ -115,7 +129,8 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _access_pb2.RevokeAccessRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.RevokeAccessResponse, _abc.Awaitable[_access_pb2.RevokeAccessResponse]]:
-        """Revokes a user's access; does nothing when the user has none. FAILED_PRECONDITION: no owner would be
+        """Revokes a user's access, and the share links that the user created; does nothing when the user has none.
+        FAILED_PRECONDITION: no owner would be
         left.
         """
 

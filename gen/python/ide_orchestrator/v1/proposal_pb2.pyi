@@ -62,9 +62,9 @@ class Proposal(_message.Message):
     file_count: _builtins.int
     """Number of files; 0 before the terminal status."""
     created_by_user_id: _builtins.str
-    """The user who started the refinement (UUID)."""
+    """The user who started the refinement (UUID); empty for a share link."""
     resolved_by_user_id: _builtins.str
-    """The user who accepted or rejected it (UUID); absent before that."""
+    """The user who accepted or rejected it (UUID); absent before that, and for a share link."""
     @_builtins.property
     def generated_files(self) -> _containers.RepeatedCompositeFieldContainer[Global___GeneratedFile]:
         """The files, in path order; empty before the terminal status, and in lists."""

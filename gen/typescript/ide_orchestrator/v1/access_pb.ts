@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file ide_orchestrator/v1/access.proto.
  */
 export const file_ide_orchestrator_v1_access: GenFile = /*@__PURE__*/
-  fileDesc("CiBpZGVfb3JjaGVzdHJhdG9yL3YxL2FjY2Vzcy5wcm90bxITaWRlX29yY2hlc3RyYXRvci52MSKxAQoFR3JhbnQSEwoLcHJvcG9zYWxfaWQYASABKAkSDwoHdXNlcl9pZBgCIAEoCRI0CgthY2Nlc3NfdHlwZRgDIAEoDjIfLmlkZV9vcmNoZXN0cmF0b3IudjEuQWNjZXNzVHlwZRISCgVlbWFpbBgEIAEoCUgAiAEBEi4KCmdyYW50X3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQggKBl9lbWFpbCLwAQoJU2hhcmVMaW5rEgoKAmlkGAEgASgJEhMKC3Byb3Bvc2FsX2lkGAIgASgJEhEKCXRocmVhZF9pZBgDIAEoCRIRCglhZnRlcl9zZXEYBCABKA0SGgoSY3JlYXRlZF9ieV91c2VyX2lkGAUgASgJEi8KC2NyZWF0ZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEwoGc2VjcmV0GAggASgJSACIAQFCCQoHX3NlY3JldCIoChFMaXN0R3JhbnRzUmVxdWVzdBITCgtwcm9wb3NhbF9pZBgBIAEoCSJAChJMaXN0R3JhbnRzUmVzcG9uc2USKgoGZ3JhbnRzGAEgAygLMhouaWRlX29yY2hlc3RyYXRvci52MS5HcmFudCJwChJHcmFudEFjY2Vzc1JlcXVlc3QSEwoLcHJvcG9zYWxfaWQYASABKAkSDwoHdXNlcl9pZBgCIAEoCRI0CgthY2Nlc3NfdHlwZRgDIAEoDjIfLmlkZV9vcmNoZXN0cmF0b3IudjEuQWNjZXNzVHlwZSJAChNHcmFudEFjY2Vzc1Jlc3BvbnNlEikKBWdyYW50GAEgASgLMhouaWRlX29yY2hlc3RyYXRvci52MS5HcmFudCI7ChNSZXZva2VBY2Nlc3NSZXF1ZXN0EhMKC3Byb3Bvc2FsX2lkGAEgASgJEg8KB3VzZXJfaWQYAiABKAkiFgoUUmV2b2tlQWNjZXNzUmVzcG9uc2UiLAoVTGlzdFNoYXJlTGlua3NSZXF1ZXN0EhMKC3Byb3Bvc2FsX2lkGAEgASgJIk0KFkxpc3RTaGFyZUxpbmtzUmVzcG9uc2USMwoLc2hhcmVfbGlua3MYASADKAsyHi5pZGVfb3JjaGVzdHJhdG9yLnYxLlNoYXJlTGluayJcChZDcmVhdGVTaGFyZUxpbmtSZXF1ZXN0EhMKC3Byb3Bvc2FsX2lkGAEgASgJEhEKCWFmdGVyX3NlcRgCIAEoDRIaChJleHBpcmVzX2luX3NlY29uZHMYAyABKA0iTQoXQ3JlYXRlU2hhcmVMaW5rUmVzcG9uc2USMgoKc2hhcmVfbGluaxgBIAEoCzIeLmlkZV9vcmNoZXN0cmF0b3IudjEuU2hhcmVMaW5rIj4KFlJldm9rZVNoYXJlTGlua1JlcXVlc3QSEwoLcHJvcG9zYWxfaWQYASABKAkSDwoHbGlua19pZBgCIAEoCSIZChdSZXZva2VTaGFyZUxpbmtSZXNwb25zZSpwCgpBY2Nlc3NUeXBlEhsKF0FDQ0VTU19UWVBFX1VOU1BFQ0lGSUVEEAASFQoRQUNDRVNTX1RZUEVfT1dORVIQARIWChJBQ0NFU1NfVFlQRV9FRElUT1IQAhIWChJBQ0NFU1NfVFlQRV9WSUVXRVIQAzL8BAoNQWNjZXNzU2VydmljZRJdCgpMaXN0R3JhbnRzEiYuaWRlX29yY2hlc3RyYXRvci52MS5MaXN0R3JhbnRzUmVxdWVzdBonLmlkZV9vcmNoZXN0cmF0b3IudjEuTGlzdEdyYW50c1Jlc3BvbnNlEmAKC0dyYW50QWNjZXNzEicuaWRlX29yY2hlc3RyYXRvci52MS5HcmFudEFjY2Vzc1JlcXVlc3QaKC5pZGVfb3JjaGVzdHJhdG9yLnYxLkdyYW50QWNjZXNzUmVzcG9uc2USYwoMUmV2b2tlQWNjZXNzEiguaWRlX29yY2hlc3RyYXRvci52MS5SZXZva2VBY2Nlc3NSZXF1ZXN0GikuaWRlX29yY2hlc3RyYXRvci52MS5SZXZva2VBY2Nlc3NSZXNwb25zZRJpCg5MaXN0U2hhcmVMaW5rcxIqLmlkZV9vcmNoZXN0cmF0b3IudjEuTGlzdFNoYXJlTGlua3NSZXF1ZXN0GisuaWRlX29yY2hlc3RyYXRvci52MS5MaXN0U2hhcmVMaW5rc1Jlc3BvbnNlEmwKD0NyZWF0ZVNoYXJlTGluaxIrLmlkZV9vcmNoZXN0cmF0b3IudjEuQ3JlYXRlU2hhcmVMaW5rUmVxdWVzdBosLmlkZV9vcmNoZXN0cmF0b3IudjEuQ3JlYXRlU2hhcmVMaW5rUmVzcG9uc2USbAoPUmV2b2tlU2hhcmVMaW5rEisuaWRlX29yY2hlc3RyYXRvci52MS5SZXZva2VTaGFyZUxpbmtSZXF1ZXN0GiwuaWRlX29yY2hlc3RyYXRvci52MS5SZXZva2VTaGFyZUxpbmtSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_timestamp]);
+  fileDesc("CiBpZGVfb3JjaGVzdHJhdG9yL3YxL2FjY2Vzcy5wcm90bxITaWRlX29yY2hlc3RyYXRvci52MSKxAQoFR3JhbnQSEwoLcHJvcG9zYWxfaWQYASABKAkSDwoHdXNlcl9pZBgCIAEoCRI0CgthY2Nlc3NfdHlwZRgDIAEoDjIfLmlkZV9vcmNoZXN0cmF0b3IudjEuQWNjZXNzVHlwZRISCgVlbWFpbBgEIAEoCUgAiAEBEi4KCmdyYW50X3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQggKBl9lbWFpbCLwAQoJU2hhcmVMaW5rEgoKAmlkGAEgASgJEhMKC3Byb3Bvc2FsX2lkGAIgASgJEhEKCXRocmVhZF9pZBgDIAEoCRIRCglhZnRlcl9zZXEYBCABKA0SGgoSY3JlYXRlZF9ieV91c2VyX2lkGAUgASgJEi8KC2NyZWF0ZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtleHBpcmVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEwoGc2VjcmV0GAggASgJSACIAQFCCQoHX3NlY3JldCIoChFMaXN0R3JhbnRzUmVxdWVzdBITCgtwcm9wb3NhbF9pZBgBIAEoCSJAChJMaXN0R3JhbnRzUmVzcG9uc2USKgoGZ3JhbnRzGAEgAygLMhouaWRlX29yY2hlc3RyYXRvci52MS5HcmFudCJwChJHcmFudEFjY2Vzc1JlcXVlc3QSEwoLcHJvcG9zYWxfaWQYASABKAkSDwoHdXNlcl9pZBgCIAEoCRI0CgthY2Nlc3NfdHlwZRgDIAEoDjIfLmlkZV9vcmNoZXN0cmF0b3IudjEuQWNjZXNzVHlwZSJAChNHcmFudEFjY2Vzc1Jlc3BvbnNlEikKBWdyYW50GAEgASgLMhouaWRlX29yY2hlc3RyYXRvci52MS5HcmFudCIpChJBY2NlcHRHcmFudFJlcXVlc3QSEwoLcHJvcG9zYWxfaWQYASABKAkiQAoTQWNjZXB0R3JhbnRSZXNwb25zZRIpCgVncmFudBgBIAEoCzIaLmlkZV9vcmNoZXN0cmF0b3IudjEuR3JhbnQiOwoTUmV2b2tlQWNjZXNzUmVxdWVzdBITCgtwcm9wb3NhbF9pZBgBIAEoCRIPCgd1c2VyX2lkGAIgASgJIhYKFFJldm9rZUFjY2Vzc1Jlc3BvbnNlIiwKFUxpc3RTaGFyZUxpbmtzUmVxdWVzdBITCgtwcm9wb3NhbF9pZBgBIAEoCSJNChZMaXN0U2hhcmVMaW5rc1Jlc3BvbnNlEjMKC3NoYXJlX2xpbmtzGAEgAygLMh4uaWRlX29yY2hlc3RyYXRvci52MS5TaGFyZUxpbmsiXAoWQ3JlYXRlU2hhcmVMaW5rUmVxdWVzdBITCgtwcm9wb3NhbF9pZBgBIAEoCRIRCglhZnRlcl9zZXEYAiABKA0SGgoSZXhwaXJlc19pbl9zZWNvbmRzGAMgASgNIk0KF0NyZWF0ZVNoYXJlTGlua1Jlc3BvbnNlEjIKCnNoYXJlX2xpbmsYASABKAsyHi5pZGVfb3JjaGVzdHJhdG9yLnYxLlNoYXJlTGluayI+ChZSZXZva2VTaGFyZUxpbmtSZXF1ZXN0EhMKC3Byb3Bvc2FsX2lkGAEgASgJEg8KB2xpbmtfaWQYAiABKAkiGQoXUmV2b2tlU2hhcmVMaW5rUmVzcG9uc2UqcAoKQWNjZXNzVHlwZRIbChdBQ0NFU1NfVFlQRV9VTlNQRUNJRklFRBAAEhUKEUFDQ0VTU19UWVBFX09XTkVSEAESFgoSQUNDRVNTX1RZUEVfRURJVE9SEAISFgoSQUNDRVNTX1RZUEVfVklFV0VSEAMy3gUKDUFjY2Vzc1NlcnZpY2USXQoKTGlzdEdyYW50cxImLmlkZV9vcmNoZXN0cmF0b3IudjEuTGlzdEdyYW50c1JlcXVlc3QaJy5pZGVfb3JjaGVzdHJhdG9yLnYxLkxpc3RHcmFudHNSZXNwb25zZRJgCgtHcmFudEFjY2VzcxInLmlkZV9vcmNoZXN0cmF0b3IudjEuR3JhbnRBY2Nlc3NSZXF1ZXN0GiguaWRlX29yY2hlc3RyYXRvci52MS5HcmFudEFjY2Vzc1Jlc3BvbnNlEmAKC0FjY2VwdEdyYW50EicuaWRlX29yY2hlc3RyYXRvci52MS5BY2NlcHRHcmFudFJlcXVlc3QaKC5pZGVfb3JjaGVzdHJhdG9yLnYxLkFjY2VwdEdyYW50UmVzcG9uc2USYwoMUmV2b2tlQWNjZXNzEiguaWRlX29yY2hlc3RyYXRvci52MS5SZXZva2VBY2Nlc3NSZXF1ZXN0GikuaWRlX29yY2hlc3RyYXRvci52MS5SZXZva2VBY2Nlc3NSZXNwb25zZRJpCg5MaXN0U2hhcmVMaW5rcxIqLmlkZV9vcmNoZXN0cmF0b3IudjEuTGlzdFNoYXJlTGlua3NSZXF1ZXN0GisuaWRlX29yY2hlc3RyYXRvci52MS5MaXN0U2hhcmVMaW5rc1Jlc3BvbnNlEmwKD0NyZWF0ZVNoYXJlTGluaxIrLmlkZV9vcmNoZXN0cmF0b3IudjEuQ3JlYXRlU2hhcmVMaW5rUmVxdWVzdBosLmlkZV9vcmNoZXN0cmF0b3IudjEuQ3JlYXRlU2hhcmVMaW5rUmVzcG9uc2USbAoPUmV2b2tlU2hhcmVMaW5rEisuaWRlX29yY2hlc3RyYXRvci52MS5SZXZva2VTaGFyZUxpbmtSZXF1ZXN0GiwuaWRlX29yY2hlc3RyYXRvci52MS5SZXZva2VTaGFyZUxpbmtSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_timestamp]);
 
 /**
  * One user's access to a proposal.
@@ -44,7 +44,9 @@ export type Grant = Message<"ide_orchestrator.v1.Grant"> & {
   accessType: AccessType;
 
   /**
-   * The user's e-mail address from the user's token; absent when the token has none.
+   * The user's e-mail address, from the latest call whose token had one that its issuer vouches for. Absent
+   * when there is none, and until the user accepts the grant, except for the user who started the refinement
+   * and for the caller.
    *
    * @generated from field: optional string email = 4;
    */
@@ -67,7 +69,7 @@ export const GrantSchema: GenMessage<Grant> = /*@__PURE__*/
 
 /**
  * A link that shows a proposal, its refinement and its events, read-only, to anybody who presents its
- * secret as a bearer token.
+ * secret as a bearer token, while the user who created it is an owner.
  *
  * @generated from message ide_orchestrator.v1.ShareLink
  */
@@ -192,7 +194,7 @@ export type GrantAccessRequest = Message<"ide_orchestrator.v1.GrantAccessRequest
   proposalId: string;
 
   /**
-   * The user (UUID); must have called the hub before.
+   * The user (UUID).
    *
    * @generated from field: string user_id = 2;
    */
@@ -235,6 +237,48 @@ export const GrantAccessResponseSchema: GenMessage<GrantAccessResponse> = /*@__P
   messageDesc(file_ide_orchestrator_v1_access, 5);
 
 /**
+ * Request of AcceptGrant.
+ *
+ * @generated from message ide_orchestrator.v1.AcceptGrantRequest
+ */
+export type AcceptGrantRequest = Message<"ide_orchestrator.v1.AcceptGrantRequest"> & {
+  /**
+   * The proposal (UUID).
+   *
+   * @generated from field: string proposal_id = 1;
+   */
+  proposalId: string;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.AcceptGrantRequest.
+ * Use `create(AcceptGrantRequestSchema)` to create a new message.
+ */
+export const AcceptGrantRequestSchema: GenMessage<AcceptGrantRequest> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_access, 6);
+
+/**
+ * Response of AcceptGrant.
+ *
+ * @generated from message ide_orchestrator.v1.AcceptGrantResponse
+ */
+export type AcceptGrantResponse = Message<"ide_orchestrator.v1.AcceptGrantResponse"> & {
+  /**
+   * The grant, with the caller's e-mail address.
+   *
+   * @generated from field: ide_orchestrator.v1.Grant grant = 1;
+   */
+  grant?: Grant | undefined;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.AcceptGrantResponse.
+ * Use `create(AcceptGrantResponseSchema)` to create a new message.
+ */
+export const AcceptGrantResponseSchema: GenMessage<AcceptGrantResponse> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_access, 7);
+
+/**
  * Request of RevokeAccess.
  *
  * @generated from message ide_orchestrator.v1.RevokeAccessRequest
@@ -260,7 +304,7 @@ export type RevokeAccessRequest = Message<"ide_orchestrator.v1.RevokeAccessReque
  * Use `create(RevokeAccessRequestSchema)` to create a new message.
  */
 export const RevokeAccessRequestSchema: GenMessage<RevokeAccessRequest> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_access, 6);
+  messageDesc(file_ide_orchestrator_v1_access, 8);
 
 /**
  * Response of RevokeAccess.
@@ -275,7 +319,7 @@ export type RevokeAccessResponse = Message<"ide_orchestrator.v1.RevokeAccessResp
  * Use `create(RevokeAccessResponseSchema)` to create a new message.
  */
 export const RevokeAccessResponseSchema: GenMessage<RevokeAccessResponse> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_access, 7);
+  messageDesc(file_ide_orchestrator_v1_access, 9);
 
 /**
  * Request of ListShareLinks.
@@ -296,7 +340,7 @@ export type ListShareLinksRequest = Message<"ide_orchestrator.v1.ListShareLinksR
  * Use `create(ListShareLinksRequestSchema)` to create a new message.
  */
 export const ListShareLinksRequestSchema: GenMessage<ListShareLinksRequest> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_access, 8);
+  messageDesc(file_ide_orchestrator_v1_access, 10);
 
 /**
  * Response of ListShareLinks.
@@ -317,7 +361,7 @@ export type ListShareLinksResponse = Message<"ide_orchestrator.v1.ListShareLinks
  * Use `create(ListShareLinksResponseSchema)` to create a new message.
  */
 export const ListShareLinksResponseSchema: GenMessage<ListShareLinksResponse> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_access, 9);
+  messageDesc(file_ide_orchestrator_v1_access, 11);
 
 /**
  * Request of CreateShareLink.
@@ -352,7 +396,7 @@ export type CreateShareLinkRequest = Message<"ide_orchestrator.v1.CreateShareLin
  * Use `create(CreateShareLinkRequestSchema)` to create a new message.
  */
 export const CreateShareLinkRequestSchema: GenMessage<CreateShareLinkRequest> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_access, 10);
+  messageDesc(file_ide_orchestrator_v1_access, 12);
 
 /**
  * Response of CreateShareLink.
@@ -373,7 +417,7 @@ export type CreateShareLinkResponse = Message<"ide_orchestrator.v1.CreateShareLi
  * Use `create(CreateShareLinkResponseSchema)` to create a new message.
  */
 export const CreateShareLinkResponseSchema: GenMessage<CreateShareLinkResponse> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_access, 11);
+  messageDesc(file_ide_orchestrator_v1_access, 13);
 
 /**
  * Request of RevokeShareLink.
@@ -401,7 +445,7 @@ export type RevokeShareLinkRequest = Message<"ide_orchestrator.v1.RevokeShareLin
  * Use `create(RevokeShareLinkRequestSchema)` to create a new message.
  */
 export const RevokeShareLinkRequestSchema: GenMessage<RevokeShareLinkRequest> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_access, 12);
+  messageDesc(file_ide_orchestrator_v1_access, 14);
 
 /**
  * Response of RevokeShareLink.
@@ -416,7 +460,7 @@ export type RevokeShareLinkResponse = Message<"ide_orchestrator.v1.RevokeShareLi
  * Use `create(RevokeShareLinkResponseSchema)` to create a new message.
  */
 export const RevokeShareLinkResponseSchema: GenMessage<RevokeShareLinkResponse> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_access, 13);
+  messageDesc(file_ide_orchestrator_v1_access, 15);
 
 /**
  * What a user may do with a proposal, its refinement and its events.
@@ -460,8 +504,8 @@ export const AccessTypeSchema: GenEnum<AccessType> = /*@__PURE__*/
   enumDesc(file_ide_orchestrator_v1_access, 0);
 
 /**
- * Grants and revokes access to proposals. All methods require an owner, except that users may revoke
- * their own access. NOT_FOUND: the proposal does not exist, or the caller may not see it.
+ * Grants and revokes access to proposals. All methods require an owner, except that users may accept and
+ * revoke their own access. NOT_FOUND: the proposal does not exist, or the caller may not see it.
  * PERMISSION_DENIED: the caller may see it but is not an owner. The open streams of a user who loses access
  * end within a minute.
  *
@@ -479,8 +523,8 @@ export const AccessService: GenService<{
     output: typeof ListGrantsResponseSchema;
   },
   /**
-   * Grants a user access, or changes the access type. Idempotent. NOT_FOUND: also when the user has never
-   * called the hub. FAILED_PRECONDITION: no owner would be left, or the proposal has too many grants.
+   * Grants a user access, or changes the access type. Idempotent. The answer does not tell whether there is
+   * such a user. FAILED_PRECONDITION: no owner would be left, or the proposal has too many grants.
    *
    * @generated from rpc ide_orchestrator.v1.AccessService.GrantAccess
    */
@@ -490,7 +534,18 @@ export const AccessService: GenService<{
     output: typeof GrantAccessResponseSchema;
   },
   /**
-   * Revokes a user's access; does nothing when the user has none. FAILED_PRECONDITION: no owner would be
+   * Accepts the access that the caller was granted: owners then see the caller's e-mail address. Idempotent.
+   *
+   * @generated from rpc ide_orchestrator.v1.AccessService.AcceptGrant
+   */
+  acceptGrant: {
+    methodKind: "unary";
+    input: typeof AcceptGrantRequestSchema;
+    output: typeof AcceptGrantResponseSchema;
+  },
+  /**
+   * Revokes a user's access, and the share links that the user created; does nothing when the user has none.
+   * FAILED_PRECONDITION: no owner would be
    * left.
    *
    * @generated from rpc ide_orchestrator.v1.AccessService.RevokeAccess

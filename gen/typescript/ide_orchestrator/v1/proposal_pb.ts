@@ -109,14 +109,14 @@ export type Proposal = Message<"ide_orchestrator.v1.Proposal"> & {
   completeTime?: Timestamp | undefined;
 
   /**
-   * The user who started the refinement (UUID).
+   * The user who started the refinement (UUID); empty for a share link.
    *
    * @generated from field: string created_by_user_id = 13;
    */
   createdByUserId: string;
 
   /**
-   * The user who accepted or rejected it (UUID); absent before that.
+   * The user who accepted or rejected it (UUID); absent before that, and for a share link.
    *
    * @generated from field: optional string resolved_by_user_id = 14;
    */

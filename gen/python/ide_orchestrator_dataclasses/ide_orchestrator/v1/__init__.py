@@ -4,6 +4,8 @@
 # This file has been @generated
 
 __all__ = (
+    "AcceptGrantRequest",
+    "AcceptGrantResponse",
     "AccessType",
     "AgentMessage",
     "CancelRefinementRequest",
@@ -587,6 +589,36 @@ class UpstreamFrameReason(betterproto2.Enum):
             "UPSTREAM_FRAME_REASON_ERROR_REPORT": 3,
             "UPSTREAM_FRAME_REASON_AFTER_END": 4,
         }
+
+
+@dataclass(eq=False, repr=False)
+class AcceptGrantRequest(betterproto2.Message):
+    """
+    Request of AcceptGrant.
+    """
+
+    proposal_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The proposal (UUID).
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "AcceptGrantRequest", AcceptGrantRequest)
+
+
+@dataclass(eq=False, repr=False)
+class AcceptGrantResponse(betterproto2.Message):
+    """
+    Response of AcceptGrant.
+    """
+
+    grant: "Grant | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The grant, with the caller's e-mail address.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "AcceptGrantResponse", AcceptGrantResponse)
 
 
 @dataclass(eq=False, repr=False)
@@ -1307,7 +1339,9 @@ class Grant(betterproto2.Message):
 
     email: "str | None" = betterproto2.field(4, betterproto2.TYPE_STRING, optional=True)
     """
-    The user's e-mail address from the user's token; absent when the token has none.
+    The user's e-mail address, from the latest call whose token had one that its issuer vouches for. Absent
+    when there is none, and until the user accepts the grant, except for the user who started the refinement
+    and for the caller.
     """
 
     grant_time: "datetime.datetime | None" = betterproto2.field(
@@ -1334,7 +1368,7 @@ class GrantAccessRequest(betterproto2.Message):
 
     user_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The user (UUID); must have called the hub before.
+    The user (UUID).
     """
 
     access_type: "AccessType" = betterproto2.field(
@@ -1831,12 +1865,12 @@ class Proposal(betterproto2.Message):
 
     created_by_user_id: "str" = betterproto2.field(13, betterproto2.TYPE_STRING)
     """
-    The user who started the refinement (UUID).
+    The user who started the refinement (UUID); empty for a share link.
     """
 
     resolved_by_user_id: "str | None" = betterproto2.field(14, betterproto2.TYPE_STRING, optional=True)
     """
-    The user who accepted or rejected it (UUID); absent before that.
+    The user who accepted or rejected it (UUID); absent before that, and for a share link.
     """
 
     resolve_time: "datetime.datetime | None" = betterproto2.field(
@@ -2234,7 +2268,7 @@ default_message_pool.register_message("ide_orchestrator.v1", "ServerToolResult",
 class ShareLink(betterproto2.Message):
     """
     A link that shows a proposal, its refinement and its events, read-only, to anybody who presents its
-    secret as a bearer token.
+    secret as a bearer token, while the user who created it is an owner.
     """
 
     id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
