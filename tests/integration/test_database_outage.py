@@ -167,7 +167,7 @@ async def test_while_the_database_does_not_answer_no_call_waits_for_long(databas
             *(users.ensure_user(some_claims("bob"), NOON) for _ in range(20)), return_exceptions=True
         )
         assert {type(answer) for answer in answers} == {DatabaseUnavailable}
-        assert time.monotonic() - began < ACQUIRE_S + CANCEL_S + 2
+        assert time.monotonic() - began < ACQUIRE_S + CANCEL_S + 5
         between.open.set()
         await users.ensure_user(some_claims("eve"), NOON)
 
@@ -184,12 +184,13 @@ async def test_a_hub_whose_database_does_not_answer_says_so_in_time(database: st
             began = time.monotonic()
             answers = await asyncio.gather(*(http.get("/readyz") for _ in range(5)))
             assert {answer.status_code for answer in answers} == {503}
-            assert time.monotonic() - began < 2
+            # One after the other, they would take 7 s and more.
+            assert time.monotonic() - began < 5
             began = time.monotonic()
             headers = {"Authorization": f"Bearer {hub.token()}"}
             calls = [http.post("/api/workflows", json={"name": "x"}, headers=headers) for _ in range(10)]
             assert {answer.status_code for answer in await asyncio.gather(*calls)} == {503}
-            assert time.monotonic() - began < 8
+            assert time.monotonic() - began < 15
         finally:
             between.open.set()
         async with asyncio.timeout(20):

@@ -204,7 +204,7 @@ async def test_a_sweep_takes_all_runs_that_nobody_drives(database: str, pool: An
 async def test_a_quiet_run_outlives_any_number_of_owners_that_had_it_for_a_while(
     database: str, pool: Any
 ) -> None:
-    limits = {"advanced_s": 0.05, "max_takeovers": 2}
+    limits = {"advanced_s": 0.05, "max_takeovers": 2, "renew_s": 0.05}
     async with quiet(database, pool, files_frame(a="1"), limits=limits) as on:
         user, started = on.user, await on.start()
     for _ in range(5):

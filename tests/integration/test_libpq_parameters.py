@@ -99,7 +99,7 @@ async def test_the_first_host_that_answers_is_used(database: str) -> None:
 async def test_a_connect_timeout_of_the_address_is_kept() -> None:
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as silent:
         dsn = f"postgresql://ann@127.0.0.1:{silent.getsockname()[1]}/x?connect_timeout=1"
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(30):
             with pytest.raises(TimeoutError):
                 await connect(dsn, timeout_s=60)
 

@@ -132,7 +132,7 @@ async def test_a_reader_whose_events_are_removed_meanwhile_gets_an_error_and_no_
         try:
             await hub.core.pool.execute(AGED, thread)
             assert await hub.core.retention.sweep() == 1
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 with pytest.raises(CursorOutOfRange) as told:
                     await subscription.step()
             assert (told.value.floor, told.value.last_seq) == (53, 52)
@@ -154,7 +154,7 @@ async def test_a_reader_of_legacy_frames_whose_journal_is_removed_while_it_opens
             subscription.topic.clear()
             await hub.core.pool.execute(AGED, thread)
             assert await hub.core.retention.sweep() == 1
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 with pytest.raises(CursorOutOfRange) as told:
                     await anext(subscription.legacy_pieces(segments[0], ProtobufCodec(), bytes))
             assert (told.value.floor, told.value.last_seq) == (53, 52)
@@ -173,7 +173,7 @@ async def test_a_reader_of_legacy_frames_of_a_journal_with_a_hole_ends(database:
             # What readers share was dropped meanwhile: from there the reader would get everything.
             subscription.topic.clear()
             await hub.core.pool.execute("DELETE FROM events WHERE thread_id = $1", thread)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 with pytest.raises(JournalIncomplete):
                     await anext(subscription.legacy_pieces(segments[0], ProtobufCodec(), bytes))
         finally:

@@ -68,7 +68,7 @@ async def test_leaving_it_leaves_the_channel(server: RedisServer, publisher: Red
     async with runtime_on(server) as runtime:
         async with runtime.stream(THREAD):
             pass
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while await subscribers(publisher):
                 await asyncio.sleep(0.01)
 
@@ -176,7 +176,8 @@ async def test_a_server_that_is_away_fails_at_once(server: RedisServer) -> None:
             async with runtime.stream(THREAD):
                 pass
     assert not away.value.sent
-    assert time.monotonic() - began < 2
+    # Less than a server has to answer.
+    assert time.monotonic() - began < 5
 
 
 async def test_a_server_that_does_not_confirm_is_given_up(server: RedisServer) -> None:

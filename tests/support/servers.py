@@ -119,6 +119,7 @@ async def uvicorn_server(
 ) -> AsyncIterator[tuple[uvicorn.Server, str]]:
     """A uvicorn server on a listening socket, by default on a free port; and its http address."""
     listener = listener or socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     server = uvicorn.Server(config)
     # Without uvicorn's signal handlers: those of the tests stay.
     serving = asyncio.ensure_future(server._serve(sockets=[listener]))

@@ -236,7 +236,7 @@ async def test_stopping_ends_watches_at_once_and_asks_clients_to_reconnect(hub: 
     reading = asyncio.ensure_future(rest_of(call))
     began = time.monotonic()
     await hub.face.stop(30)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await reading
     refusal = refusal_of(caught.value)

@@ -93,7 +93,7 @@ async def test_head_of_a_stream_is_its_headers_and_holds_no_place(
     async with hub.client() as client:
         started = await start(client, prompt)
     path = f"/api/refinements/{started['thread_id']}/events"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         head = await http.head(path, headers={"Accept": "text/event-stream"})
         assert (head.status_code, head.content) == (200, b"")
         assert head.headers["content-type"] == "text/event-stream; charset=utf-8"
