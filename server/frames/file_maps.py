@@ -13,33 +13,30 @@ from typing import Any
 
 from server.domain.proposals.files import File, NotAFile, parse_file
 from server.encoding.json_text import dump
-from server.frames import literals, raw_json, string_literals
+from server.frames import printed_objects, raw_json, string_literals
 from server.frames.literals import Printed
 from server.frames.printed import STRING, Unreadable
 
 #: A printed bytes literal: only ASCII, and no line ends.
-_BYTES = re.compile(r"""b(?:'(?:[^'\\\n]|\\.)*+'|"(?:[^"\\\n]|\\.)*+")""", re.ASCII)
+_BYTES = r"""b(?:'(?:[^'\\\n]|\\.)*+'|"(?:[^"\\\n]|\\.)*+")"""
+#: Such a literal, perhaps as the value of a `bytearray`.
+_BINARY = re.compile(rf"(?P<call>bytearray\()?(?P<literal>{_BYTES})(?(call)\))", re.ASCII)
 #: A printed path of the standard library.
 _PATH = re.compile(rf"(?:\w+\.)*+(?:Pure)?(?:Posix)?Path\(({STRING})\)", re.DOTALL)
 
 
 def file_entries(text: bytes) -> dict[str, bytes] | None:
     """The entries of a file map, each as its JSON text; None when the text is not a file map, or is a printed
-    one without any file."""
+    one without any path."""
     entries = raw_json.members(text)
     if entries is not None:
         return entries
     printed_map = raw_json.string(text)
-    if printed_map is None or not printed_map.startswith("{"):
+    value = None if printed_map is None else printed_objects.members(printed_map)
+    # Without a path it shows nothing about the files: the state of the run may show more.
+    if value is None or all(isinstance(key, Printed) and _PATH.fullmatch(key) is None for key in value):
         return None
-    value = literals.value(printed_map)
-    if not isinstance(value, dict):
-        return None
-    printed_entries = dict(_keyed(key, _entry(entry)) for key, entry in value.items())
-    # Without any file it shows nothing about the files: the state of the run may show more.
-    if not any(map(_is_file, printed_entries.values())):
-        return None
-    return {path: dump(entry) for path, entry in printed_entries.items()}
+    return {path: dump(entry) for path, entry in (_keyed(key, _entry(entry)) for key, entry in value.items())}
 
 
 def _keyed(key: str, entry: Any) -> tuple[str, Any]:
@@ -53,31 +50,46 @@ def _keyed(key: str, entry: Any) -> tuple[str, Any]:
         return str(key), {"printed": entry}
 
 
-def _is_file(value: object) -> bool:
-    try:
-        parse_file(value)
-    except NotAFile:
-        return False
-    return True
-
-
 def _entry(value: Any) -> Any:
     """A printed entry as a JSON value; what cannot be read is not a file in it."""
     if isinstance(value, Printed):
-        return _binary(value) or {"printed": value}
-    if isinstance(value, dict) and isinstance(value.get("content"), Printed):
-        return {**value, **(_binary(value["content"]) or {"content": {"printed": value["content"]}})}
-    return value
+        content = _bytes([value])
+        if content is not None:
+            return _binary(content)
+        fields = printed_objects.members(value)
+        return {"printed": value} if fields is None or "content" not in fields else _entry(fields)
+    if not isinstance(value, dict):
+        return value
+    lines = value["content"] if isinstance(value.get("content"), list) else [value.get("content")]
+    if not any(isinstance(line, Printed) for line in lines):
+        return value
+    content = _bytes(lines)
+    if content is None:
+        return {**value, "content": {"printed": value["content"]}}
+    return {**value, **_binary(content, encoding=value.get("encoding"))}
 
 
-def _binary(text: str) -> dict[str, str] | None:
-    """A file with the bytes of a bytes literal; None for another text."""
-    if not _BYTES.fullmatch(text):
-        return None
-    try:
-        content: bytes = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError):
-        return None
+def _bytes(lines: list[Any]) -> bytes | None:
+    """The bytes of printed lines of bytes; None for others."""
+    found: list[bytes] = []
+    for line in lines:
+        literal = _BINARY.fullmatch(line) if isinstance(line, Printed) else None
+        if literal is None:
+            return None
+        try:
+            found.append(ast.literal_eval(literal["literal"]))
+        except (ValueError, SyntaxError, MemoryError):
+            return None
+    return b"\n".join(found)
+
+
+def _binary(content: bytes, *, encoding: Any = None) -> dict[str, str]:
+    """The content and the encoding of a file with these bytes, which may be base64 that was not decoded to
+    text."""
+    if isinstance(encoding, str) and encoding.lower() == "base64" and content.isascii():
+        coded = {"content": content.decode(), "encoding": "base64"}
+        if not parse_file(coded).is_text:
+            return coded
     return {"content": base64.b64encode(content).decode(), "encoding": "base64"}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from server.domain.journal.events import AgentMessage, MessageChange
 from server.frames import raw_json
-from server.frames.messages import as_text, from_json, from_printed
+from server.frames.messages import as_text, from_json, from_printed, from_text
 from server.frames.printed_list import Items, items
 
 
@@ -76,4 +76,4 @@ def _items(raw: bytes) -> tuple[Callable[[str], AgentMessage], Items]:
     if text is None:
         return from_json, Items([item.decode() for item in raw_json.items(raw) or []], None)
     found = items(text)
-    return (as_text, Items([text], None)) if found is None else (from_printed, found)
+    return (from_text, Items([text], None)) if found is None else (from_printed, found)

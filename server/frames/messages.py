@@ -11,10 +11,11 @@ from typing import Any
 
 from server.domain.journal.content import ContentPart, OtherContent
 from server.domain.journal.events import AgentMessage, InvalidToolCall, Role, TokenUsage, ToolCall
-from server.frames import literals, printed, raw_json
+from server.frames import literals, nameless, printed, raw_json
 from server.frames.beside_content import parts_beside
 from server.frames.content import CALLS, read_content
 from server.frames.literals import Printed
+from server.frames.string_literals import string
 
 #: The framework's class names, without the `Chunk` of a piece, and the role words of JSON messages.
 ROLES: Mapping[str, Role] = {
@@ -100,6 +101,8 @@ def from_printed(text: str, call: printed.Call | None = None) -> AgentMessage:
     """A message from an item of a printed list; uninterpreted when it cannot be read. call: the call that the
     item is, if that is known."""
     try:
+        if call is None and text[:1] in ("'", '"'):
+            return from_text(string(text))
         if call is None and text[:1] in ("{", "("):
             return _from_value(literals.value(text))
         call = printed.message_call(text) if call is None else call
@@ -112,11 +115,22 @@ def from_json(text: str) -> AgentMessage:
     """A message from an item of a JSON list; uninterpreted when it is not a message."""
     value = raw_json.lenient_value(text.encode())
     if isinstance(value, str):
-        return as_text(value)
+        return from_text(value)
     try:
         return _from_value(value)
     except printed.Unreadable:
         return as_text(text)
+
+
+def from_text(text: str) -> AgentMessage:
+    """A message from a text of its own, which may be its printed form; otherwise uninterpreted."""
+    try:
+        call = printed.message_call(text if printed.is_call(text) else nameless.as_call(text))
+        if not printed.is_call(text) or role_of(call.name) is not Role.UNSPECIFIED:
+            return read_message(call.name, printed_members(call), complete=call.complete)
+    except printed.Unreadable:
+        pass
+    return as_text(text)
 
 
 def as_text(text: str) -> AgentMessage:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from server.domain.journal.events import InvalidToolCall, Token, ToolCall, ToolCallPiece
-from server.frames import literals, printed, raw_json
+from server.frames import literals, nameless, printed, raw_json
 from server.frames.call_indexes import CallIndexes
 from server.frames.messages import MEMBERS, json_members, printed_members, read_message
 from server.frames.string_literals import optional_string, string
@@ -155,7 +155,10 @@ class TokenReader:
 
     def _whole(self, raw: str) -> _Piece:
         if raw[:1] != "(":
-            raise printed.Unreadable
+            # A list of the piece and its metadata, or the piece alone.
+            alone = raw if printed.is_call(raw) else None
+            listed = alone is None and raw[:1] == "[" and raw[-1:] == "]"
+            return self._whole(f"({raw[1:-1]})" if listed else f"({alone or nameless.as_call(raw)}, {{}})")
         if raw[:2] == "((":
             # With sub-graphs, the namespace and perhaps the mode come before the piece and its metadata.
             parts = printed.parts(raw)[0]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import json
+from collections import OrderedDict, UserDict, defaultdict, deque, namedtuple
+from dataclasses import dataclass
 from pathlib import PurePosixPath
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +20,17 @@ from server.frames.interpreter import Interpreter
 
 class Odd:
     """A value whose printed form says nothing."""
+
+
+@dataclass
+class FileData:
+    """A runtime's own class of files; a model of pydantic is printed in the same way."""
+
+    content: Any
+    mode: int = 7
+
+
+Pair = namedtuple("Pair", "content encoding")
 
 
 def files_of(value: object) -> dict[str, File | None]:
@@ -48,6 +63,23 @@ def printed(**files: Any) -> str:
             {"content": "x", "modified_at": datetime.date(2025, 1, 2), "by": Odd},
             File(b"x", True, None, "datetime.date(2025, 1, 2)", {"by": json.dumps(str(Odd))}),
         ),
+        (bytearray(b"\xff"), File(b"\xff", False)),
+        ({"content": bytearray(b"it's")}, File(b"it's", False)),
+        ({"content": [b"a", b"\xff"]}, File(b"a\n\xff", False)),
+        ({"content": base64.b64encode(b"\xff\x00"), "encoding": "base64"}, File(b"\xff\x00", False)),
+        ({"content": b"\xff", "encoding": "base64"}, File(b"\xff", False)),
+        ({"content": b"not base64", "encoding": "base64"}, File(b"not base64", False)),
+        (FileData("it's (x"), File(b"it's (x", extra={"mode": "7"})),
+        (FileData(["a", "b"]), File(b"a\nb", extra={"mode": "7"})),
+        (FileData(b"\xff"), File(b"\xff", False, extra={"mode": "7"})),
+        (SimpleNamespace(content="x"), File(b"x")),
+        (Pair("x", None), File(b"x")),
+        (OrderedDict(content="x", by={1}), File(b"x", extra={"by": '"{1}"'})),
+        (defaultdict(str, content="x"), File(b"x")),
+        (FileData(Odd()), None),
+        (SimpleNamespace(text="x"), None),
+        (deque(["x"]), None),
+        ({"content": [b"a", Odd()]}, None),
         (Odd(), None),
         ({"content": Odd()}, None),
         ({"content": {1, 2}}, None),
@@ -56,6 +88,13 @@ def printed(**files: Any) -> str:
 )
 def test_a_printed_map_has_the_files_that_it_had_before_it_was_printed(value: Any, file: File | None) -> None:
     assert files_of(printed(a=value, other="o")) == {"/a": file, "/other": File(b"o")}
+
+
+@pytest.mark.parametrize(
+    "kind", [OrderedDict, UserDict, MappingProxyType, lambda files: defaultdict(dict, files)]
+)
+def test_the_map_itself_may_be_of_another_class(kind: Any) -> None:
+    assert files_of(str(kind({"/a": b"x", "/b": "it's"}))) == {"/a": File(b"x", False), "/b": File(b"it's")}
 
 
 @pytest.mark.parametrize(
@@ -94,10 +133,27 @@ def test_an_entry_whose_key_is_not_a_path_is_not_a_file(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["{}", "{", "{'/a': 'x'} and more", "no map", "{1, 2}", "[{'/a': 'x'}]", "", "{'/a': <x>}"]
+    "text",
+    [
+        "{}",
+        "{",
+        "{'/a': 'x'} and more",
+        "no map",
+        "{1, 2}",
+        "[{'/a': 'x'}]",
+        "",
+        "dict(",
+        "dict()",
+        "dict({'/a': 'x'}) and more",
+        "dict([1, 2])",
+    ],
 )
 def test_another_text_is_not_a_file_map(text: str) -> None:
     assert file_entries(json.dumps(text).encode()) is None
+
+
+def test_a_printed_map_without_a_file_still_shows_its_paths() -> None:
+    assert files_of("{'/a': <x>}") == {"/a": None}
 
 
 def test_a_run_whose_file_map_is_printed_has_its_files_and_rejects_what_cannot_be_read() -> None:

@@ -110,7 +110,7 @@ def test_a_missing_files_key_changes_nothing_and_an_empty_map_deletes_all(interp
     assert not interpreter.files.by_path
 
 
-@pytest.mark.parametrize("value", [None, "{'/a': <File>}", [], 3])
+@pytest.mark.parametrize("value", [None, "{'/a': <File>", [], 3])
 def test_files_that_are_not_a_map_are_kept_as_an_extra_key_and_change_nothing(
     interpreter: Interpreter, value: Any
 ) -> None:
