@@ -9,6 +9,9 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 
+import structlog
+
+from server import file_descriptors
 from server.adapters import tls_files
 from server.auth.tokens import TokenVerifier
 from server.clock import SystemClock
@@ -36,6 +39,8 @@ from server.observability.metrics import MetricsExporter
 from server.observability.traces import traced_asgi, tracing
 from server.settings.settings import Settings
 from server.supervision import supervise
+
+_log = structlog.stdlib.get_logger("server.compose")
 
 
 class StartError(Exception):
@@ -112,6 +117,7 @@ async def open_hub(
         arm(settings.crash_point)
     check_ports(settings)
     check_certificate(settings)
+    max_connections = _max_connections(settings)
     await check_schema(dsn)
     async with contextlib.AsyncExitStack() as stack:
         if settings.traces:
@@ -141,7 +147,7 @@ async def open_hub(
                 traced_asgi(app) if settings.traces else app,
                 drain_s=DRAIN_S,
                 send_deadline_s=settings.send_deadline_s,
-                max_connections=settings.max_connections,
+                max_connections=max_connections,
                 on_cut_off=core.metrics.on_cut_off,
             )
         )
@@ -151,7 +157,7 @@ async def open_hub(
             traced=settings.traces,
             limits=GrpcLimits(
                 max_calls=settings.grpc_max_calls,
-                max_connections=settings.max_connections,
+                max_connections=max_connections,
                 connection_age_s=settings.grpc_max_connection_age_s,
             ),
             peers=frozenset(settings.grpc_allowed_sans),
@@ -171,6 +177,19 @@ async def open_hub(
         stack.push_async_callback(drain, core, http, serving, rpc, settings.drain_s)
         await asyncio.wait({serving, asyncio.ensure_future(http.up.wait())}, return_when="FIRST_COMPLETED")
         yield Hub(core, f"http://{host}:{port}", f"{host}:{grpc_port}", failed)
+
+
+def _max_connections(settings: Settings) -> int:
+    """Connections to each port: fewer than the settings say if there are not enough file descriptors."""
+    fitting = file_descriptors.reserve(settings.max_connections)
+    if fitting < settings.max_connections:
+        _log.warning(
+            "too_few_file_descriptors",
+            limit=file_descriptors.limit(),
+            needed=file_descriptors.needed(settings.max_connections),
+            max_connections=fitting,
+        )
+    return fitting
 
 
 def _metrics_exporter(core: Core, settings: Settings) -> MetricsExporter:

@@ -231,13 +231,13 @@ def _core(
         contents=stores.contents,
         workflows=WorkflowService(workflows=stores.workflows, quotas=quotas, clock=clock),
         access=stores.access,
-        sharing=Sharing(stores.access),
+        sharing=Sharing(stores.access, quotas),
         authenticator=Authenticator(
             verifier=verifier, users=stores.users, links=stores.access, clock=clock, observer=metrics
         ),
         authorizations=authorizations,
         quotas=quotas,
-        tickets=Tickets(store=stores.tickets, proposals=stores.proposals),
+        tickets=Tickets(store=stores.tickets, proposals=stores.proposals, quotas=quotas),
         background=asyncio.create_task(background, name="background"),
         wakeups=wakeups,
         readers=metrics,

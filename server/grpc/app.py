@@ -110,6 +110,9 @@ def server_options(limits: GrpcLimits, *, reuse_port: bool) -> list[tuple[str, i
         ("grpc.max_connection_idle_ms", round(limits.connection_idle_s * 1000)),
         # Identity alone: a message may not grow when it is read.
         ("grpc.compression_enabled_algorithms_bitset", 1),
+        # With its probe, grpc takes up to the largest message of each call before anybody reads it; without,
+        # 64 KiB, and the rest of the message that is being read.
+        ("grpc.http2.bdp_probe", 0),
         # Enough for a token and a trace.
         ("grpc.max_metadata_size", 16 << 10),
         ("grpc.absolute_max_metadata_size", 16 << 10),

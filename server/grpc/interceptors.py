@@ -42,9 +42,9 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Continuation: TypeAlias = Callable[[grpc.HandlerCallDetails], Awaitable["Handler | None"]]
 
 #: Calls, whose request has not arrived, of the callers that are one for the quotas, and of one of them.
-MAX_UNREAD, MAX_UNREAD_OF_ONE = 2_000, 1_000
+MAX_UNREAD, MAX_UNREAD_OF_ONE = 400, 200
 #: The same for calls that need no token, of all connections and of one.
-_STRANGERS = Group("strangers", 1_000, 50)
+_STRANGERS = Group("strangers", 400, 50)
 
 #: Services that anyone may call.
 PUBLIC_SERVICES = frozenset(

@@ -198,7 +198,7 @@ class AccessServicer(AccessServiceServicer):
         proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
         user_id = uuid_or_not_found(request.user_id, "user")
         access_type = grant_access(request)
-        grant = await self._access.grant(caller(), proposal_id, user_id, access_type)
+        grant = await self._sharing.grant(caller(), proposal_id, user_id, access_type)
         return m.GrantAccessResponse(grant=grant_message(grant))
 
     async def AcceptGrant(self, request: m.AcceptGrantRequest, context: Context) -> m.AcceptGrantResponse:

@@ -44,15 +44,15 @@ class _Calls:
     def __init__(self) -> None:
         self.calls: dict[_Call, None] = {}
 
-    def make_room(self, limit: int, now: float) -> None:
+    def make_room(self, limit: int, now: float, undisturbed_s: float) -> None:
         """End the oldest call if there are too many. Raises LimitReached when it has just begun."""
-        if len(self.calls) >= limit and not self.end_oldest(now):
+        if len(self.calls) >= limit and not self.end_oldest(now, undisturbed_s):
             raise LimitReached("too many calls have not sent their request", retry_after_s=RETRY_S)
 
-    def end_oldest(self, now: float) -> bool:
+    def end_oldest(self, now: float, undisturbed_s: float) -> bool:
         """End the oldest call. Returns False when it has just begun."""
         oldest = next(iter(self.calls))
-        if now - oldest.since < UNDISTURBED_S:
+        if now - oldest.since < undisturbed_s:
             return False
         oldest.leave()
         if not oldest.timeout.expired():
@@ -85,8 +85,14 @@ class _Call:
 class UnreadCalls:
     """Receives the requests of one server's calls."""
 
-    def __init__(self, observer: CutOffObserver, *, deadline_s: float = REQUEST_DEADLINE_S) -> None:
-        self._observer, self._deadline_s = observer, deadline_s
+    def __init__(
+        self,
+        observer: CutOffObserver,
+        *,
+        deadline_s: float = REQUEST_DEADLINE_S,
+        undisturbed_s: float = UNDISTURBED_S,
+    ) -> None:
+        self._observer, self._deadline_s, self._undisturbed_s = observer, deadline_s, undisturbed_s
         self._groups: dict[Hashable, _Calls] = {}
         self._callers: dict[Hashable, _Caller] = {}
         self._received = _Calls()
@@ -121,8 +127,8 @@ class UnreadCalls:
         now = asyncio.get_running_loop().time()
         call = None
         try:
-            of_caller.make_room(group.max_of_one, now)
-            of_group.make_room(group.max_calls, now)
+            of_caller.make_room(group.max_of_one, now, self._undisturbed_s)
+            of_group.make_room(group.max_calls, now, self._undisturbed_s)
             call = _Call(timeout, now, of_group, of_caller)
             async with of_caller.places, self._place(timeout):
                 return await read()
@@ -140,12 +146,12 @@ class UnreadCalls:
         now = asyncio.get_running_loop().time
         while True:
             try:
-                async with asyncio.timeout(UNDISTURBED_S):
+                async with asyncio.timeout(self._undisturbed_s):
                     await self._places.acquire()
                 break
             except TimeoutError:
                 if self._received.calls:
-                    self._received.end_oldest(now())
+                    self._received.end_oldest(now(), self._undisturbed_s)
         call = _Call(timeout, now(), self._received)
         try:
             yield

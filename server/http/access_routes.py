@@ -34,7 +34,7 @@ async def list_grants(request: HubRequest, use_cases: Cases, proposal_id: FromPa
     **operation(
         "grantAccess",
         "access",
-        (400, 403, 404, 409, 413),
+        (400, 403, 404, 409, 413, 429),
         response_description="The access granted",
         request_max_body_size=MAX_BODY_BYTES,
     ),
@@ -47,7 +47,7 @@ async def grant_access(
     data: JSONBody[GrantAccessRequest],
 ) -> Grant:
     """Give a user access to a proposal, or change it; for its owners."""
-    return Grant.of(await use_cases.access.grant(request.user, proposal_id, user_id, data.access_type))
+    return Grant.of(await use_cases.sharing.grant(request.user, proposal_id, user_id, data.access_type))
 
 
 @post(
@@ -93,7 +93,7 @@ async def list_share_links(request: HubRequest, use_cases: Cases, proposal_id: F
     **operation(
         "createShareLink",
         "access",
-        (400, 403, 404, 409, 410, 413),
+        (400, 403, 404, 409, 410, 413, 429),
         response_description="The link, with its secret",
         request_max_body_size=MAX_BODY_BYTES,
     ),

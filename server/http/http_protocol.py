@@ -22,6 +22,8 @@ from server.http.request_head import MAX_HEAD_BYTES, SEPARATOR_BYTES, HeadSize, 
 
 #: Maximum bytes of one request, with the framing of its chunks and its trailers: more than the largest body.
 MAX_REQUEST_BYTES = 4 << 20
+#: Pieces in which a body may arrive: a call of Python each, which takes a microsecond.
+MAX_PIECES = 16_384
 #: Bytes that are read of a request that is answered already, so that its connection can be used again, and
 #: bytes that a client may send while it waits for an answer.
 MAX_UNREAD_BYTES = 64 << 10
@@ -43,6 +45,7 @@ class HubHttpProtocol(HttpToolsProtocol):
     _in_head = _in_request = False
     #: Bytes of the request, bytes of it since it was answered, and bytes that came during an answer.
     _request_bytes = _unread_bytes = 0
+    _pieces = 0
     #: Whether there are too many connections: only probes are answered.
     _guest = False
     #: Whether nothing more is read.
@@ -108,7 +111,7 @@ class HubHttpProtocol(HttpToolsProtocol):
         if self._deadline is None:
             self._expect_within(hub_config(self.config).head_deadline_s)
         self._in_head = self._in_request = True
-        self._request_bytes, self._head = 0, HeadSize()
+        self._request_bytes, self._pieces, self._head = 0, 0, HeadSize()
         self.scope["extensions"] = {EXTENSION: self.stream}  # type: ignore[dict-item]
 
     def on_url(self, url: bytes) -> None:
@@ -140,6 +143,9 @@ class HubHttpProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """A part of the body arrived."""
+        self._pieces += 1
+        if self._pieces > MAX_PIECES:
+            raise ValueError("the body has too many pieces")
         if not self.transport.is_closing():
             super().on_body(body)
 
@@ -186,9 +192,7 @@ class HubHttpProtocol(HttpToolsProtocol):
             self._too_many()
         elif not self.transport.is_closing():
             hub_config(self.config).on_cut_off(LATE_REQUEST)
-            if self.cycle is None or not self.cycle.response_started:
-                self._refuse(ClientTooSlow("the request took too long to arrive"))
-            self.transport.close()
+            self._refuse(ClientTooSlow("the request took too long to arrive"))
 
     def _too_many(self) -> None:
         if not self.transport.is_closing():
@@ -203,7 +207,7 @@ class HubHttpProtocol(HttpToolsProtocol):
         hub_config(self.config).on_cut_off(reason)
         self.flow.pause_reading()
         self.stream.lost()
-        self.loop.call_later(LINGER_S, self.stream.abort)
+        self._deadline = self.loop.call_later(LINGER_S, self.stream.abort)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse a request that is not valid HTTP, and close the connection."""
@@ -212,7 +216,10 @@ class HubHttpProtocol(HttpToolsProtocol):
         self._refuse(InvalidArgument({"request": wrong}))
 
     def _refuse(self, error: HubError) -> None:
-        self.transport.write(refusal(error))
+        """Close the connection, with an answer if none is under way or has been given to this request."""
+        cycle = self.cycle
+        if cycle is None or not cycle.response_started or (self._in_head and cycle.response_complete):
+            self.transport.write(refusal(error))
         self.transport.close()
 
     def shutdown(self) -> None:

@@ -107,7 +107,7 @@ async def cancel_refinement(
     **operation(
         "createTicket",
         "refinements",
-        (400, 404, 413),
+        (400, 404, 413, 429),
         response_description="The ticket",
         request_max_body_size=MAX_BODY_BYTES,
     ),

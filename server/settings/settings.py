@@ -127,7 +127,7 @@ class Settings(BaseSettings):
     """seconds after which a gRPC connection is asked to close, so that clients spread over new replicas;
     its calls then have ten more minutes"""
     max_connections: int = Field(10_000, alias="IDEO_MAX_CONNECTIONS", ge=1, le=1_000_000)
-    """maximum number of HTTP connections of one replica; further ones are answered with 429"""
+    """maximum number of connections to each port of one replica (ADR 0018)"""
     allowed_origins: Origins = Field(("https://ide.bizmatters.com",), alias="IDEO_ALLOWED_ORIGINS")
     """comma-separated origins of browsers; `IDEO_ENV=dev` adds every port of this machine: `localhost`,
     `127.0.0.1` and `[::1]`"""
@@ -152,9 +152,9 @@ class Settings(BaseSettings):
     """maximum number of one caller's runs that have not ended, over all replicas; beyond it the answer is
     429 with `Retry-After`. `0`: no limit (ADR 0018)"""
     max_creates_per_minute: int = Field(120, alias="IDEO_MAX_CREATES_PER_MINUTE", ge=0, le=1_000_000)
-    """maximum number of refinements and workflows that one caller creates in a minute; as above"""
+    """maximum number of refinements, workflows, grants, links and tickets of one caller a minute; as above"""
     max_streams: int = Field(500, alias="IDEO_MAX_STREAMS", ge=0, le=1_000_000)
-    """maximum number of one caller's open streams; as above"""
+    """maximum number of one caller's open streams, with those by the caller's share links; as above"""
 
     # --- Streams ---------------------------------------------------------------------------------
 

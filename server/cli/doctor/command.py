@@ -41,6 +41,7 @@ _OTHER_CHECKS: tuple[Check, ...] = (
     services.check_runtime,
     services.check_events,
     machine.check_origins,
+    machine.check_descriptors,
     machine.check_ports,
     machine.check_certificate,
 )

@@ -1,4 +1,4 @@
-"""The checks of allowed origins, ports and the gRPC certificate."""
+"""The checks of allowed origins, file descriptors, ports and the gRPC certificate."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 from cryptography import x509
 
+from server import file_descriptors
 from server.cli.doctor.finding import TIMEOUT_S, Finding
 from server.settings.settings import Settings
 
@@ -29,6 +30,19 @@ async def check_origins(settings: Settings, dsn: str) -> Finding:
                 "serve the IDE's pages over https and allow that origin",
             )
     return Finding("origins", f"{len(settings.allowed_origins)} allowed")
+
+
+async def check_descriptors(settings: Settings, dsn: str) -> Finding:
+    """Whether the process may have a file descriptor for each connection."""
+    needed, limit = file_descriptors.needed(settings.max_connections), file_descriptors.limit()
+    message = f"the hub needs up to {needed}, the limit is {limit}"
+    if limit < needed:
+        return Finding(
+            "descriptors",
+            message,
+            "raise the hard limit of open files (ulimit -Hn, LimitNOFILE), or lower IDEO_MAX_CONNECTIONS",
+        )
+    return Finding("descriptors", message)
 
 
 async def check_ports(settings: Settings, dsn: str) -> Finding:

@@ -23,6 +23,7 @@ from secrets import token_urlsafe
 from typing import Protocol
 from uuid import UUID, uuid4
 
+from server.domain.access.quotas import Quotas
 from server.domain.errors import NotFound, PermissionDenied
 from server.domain.model import Principal
 
@@ -153,16 +154,29 @@ class AccessStore(Protocol):
 
 
 class Sharing:
-    """The use case of share links. `make_secret` returns a new secret of at least 256 random bits."""
+    """The use cases of giving access: to a user, or to everyone who has a link. Both count as creations.
 
-    def __init__(self, store: AccessStore, *, make_secret: Callable[[], str] = _new_secret) -> None:
-        self._store, self._make_secret = store, make_secret
+    `make_secret` returns a new secret of at least 256 random bits.
+    """
+
+    def __init__(
+        self, store: AccessStore, quotas: Quotas, *, make_secret: Callable[[], str] = _new_secret
+    ) -> None:
+        self._store, self._quotas, self._make_secret = store, quotas, make_secret
+
+    async def grant(
+        self, principal: Principal, proposal_id: UUID, user_id: UUID, access_type: AccessType
+    ) -> Grant:
+        """Give a user access, or change it. For owners. Raises LimitReached, and as `AccessStore.grant`."""
+        await self._quotas.count_creation(principal.quota_id)
+        return await self._store.grant(principal, proposal_id, user_id, access_type)
 
     async def share(
         self, principal: Principal, proposal_id: UUID, *, after_seq: int, lifetime: timedelta
     ) -> ShareLink:
-        """Create a link, with its secret. For owners. Raises NotFound, PermissionDenied, Conflict when
-        there are `MAX_SHARE_LINKS`, CursorOutOfRange."""
+        """Create a link, with its secret. For owners. Raises LimitReached, NotFound, PermissionDenied,
+        Conflict when there are `MAX_SHARE_LINKS`, CursorOutOfRange."""
+        await self._quotas.count_creation(principal.quota_id)
         secret = self._make_secret()
         link = await self._store.add_link(
             principal,

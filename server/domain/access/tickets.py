@@ -16,6 +16,7 @@ from secrets import token_urlsafe
 from typing import Protocol
 from uuid import UUID
 
+from server.domain.access.quotas import Quotas
 from server.domain.errors import NotFound, Unauthenticated
 from server.domain.model import Principal
 from server.domain.proposals.store import ProposalStore
@@ -70,12 +71,22 @@ class Tickets:
     """Issues and redeems tickets. `make_secret` returns a new secret of at least 256 random bits."""
 
     def __init__(
-        self, *, store: TicketStore, proposals: ProposalStore, make_secret: Callable[[], str] = _new_secret
+        self,
+        *,
+        store: TicketStore,
+        proposals: ProposalStore,
+        quotas: Quotas,
+        make_secret: Callable[[], str] = _new_secret,
     ) -> None:
-        self._store, self._proposals, self._make_secret = store, proposals, make_secret
+        self._store, self._proposals, self._quotas = store, proposals, quotas
+        self._make_secret = make_secret
 
     async def issue(self, principal: Principal, thread_id: UUID) -> Ticket:
-        """A ticket to follow the thread. Raises NotFound when the principal may not see it."""
+        """A ticket to follow the thread, which counts as a creation.
+
+        Raises LimitReached, and NotFound when the principal may not see the thread.
+        """
+        await self._quotas.count_creation(principal.quota_id)
         if await self._proposals.refinement(principal, thread_id) is None:
             raise NotFound("no such refinement")
         ticket = self._make_secret()

@@ -130,6 +130,40 @@ async def test_a_caller_has_so_many_streams_over_all_faces_and_replicas(replicas
             pass
 
 
+async def test_a_share_link_counts_for_its_maker(replicas: list[RunningHub]) -> None:
+    one, two = replicas
+    async with one.client() as client:
+        started = await start(client, QUIET)
+        shares = f"/api/proposals/{started['proposal_id']}/shares"
+        secrets = [(await client.call("POST", shares, {}))["secret"] for _ in range(3)]
+    thread = started["thread_id"]
+    async with AsyncExitStack() as streams:
+        for hub, token in ((one, one.token()), (two, secrets[0]), (one, secrets[1])):
+            await streams.enter_async_context(socket(hub.http, thread, token, "ideo.v1"))
+        for token in (secrets[2], one.token()):
+            status, _, told = await upgrade(
+                two.http, f"/api/ws/refinements/{thread}", {"Authorization": f"Bearer {token}"}
+            )
+            assert (status, told["code"]) == (429, "limit_reached")
+
+
+async def test_links_grants_and_tickets_count_as_creations(database: str) -> None:
+    async with running_hub(database, max_creates_per_minute=5) as hub:
+        async with hub.client() as client:
+            started = await start(client, QUIET)
+        async with hub.client("bob@example.com") as client:
+            bob = (await client.call("GET", "/api/me"))["user_id"]
+        proposal = f"/api/proposals/{started['proposal_id']}"
+        ticket, grant = {"thread_id": started["thread_id"]}, {"access_type": "viewer"}
+        async with http(hub) as ann:
+            assert (await ann.post(f"{proposal}/shares", json={})).status_code == 201
+            assert (await ann.post("/api/ws/tickets", json=ticket)).status_code == 201
+            assert (await ann.put(f"{proposal}/access/{bob}", json=grant)).status_code == 200
+            refused(await ann.post(f"{proposal}/shares", json={}))
+            refused(await ann.post("/api/ws/tickets", json=ticket))
+            refused(await ann.put(f"{proposal}/access/{bob}", json=grant))
+
+
 # --- Slow and many clients ----------------------------------------------------------------------
 
 
@@ -198,17 +232,41 @@ async def test_streams_are_not_hurried(database: str) -> None:
                     assert await anext(lines) is not None
 
 
-async def test_a_connection_too_many_is_answered_and_the_others_stay(database: str) -> None:
-    async with running_hub(database) as hub, http_face(hub.core, max_connections=2) as face:
+async def test_a_connection_too_many_is_answered_and_the_streams_stay(database: str) -> None:
+    reasons: list[str] = []
+    async with (
+        running_hub(database) as hub,
+        http_face(hub.core, max_connections=2, on_cut_off=reasons.append) as face,
+        hub.client() as client,
+    ):
+        thread = (await start(client, QUIET))["thread_id"]
         async with (
-            httpx.AsyncClient(base_url=face.http, trust_env=False) as one,
-            httpx.AsyncClient(base_url=face.http, trust_env=False) as two,
+            socket(face.http, thread, hub.token(), "ideo.v1") as one,
+            socket(face.http, thread, hub.token(), "ideo.v1") as two,
         ):
-            assert (await one.get("/healthz")).status_code == 200
-            assert (await two.get("/healthz")).status_code == 200
-            status, told = await answer_of(face)
-            assert (status, b'"code":"limit_reached"' in told, b"retry-after: 5" in told) == (429, True, True)
-            assert (await one.get("/healthz")).status_code == 200
+            for parts in ((), (b"GET /api/workflows HTTP/1.1\r\nHost: x\r\n\r\n",)):
+                status, told = await answer_of(face, *parts)
+                assert (status, b'"code":"limit_reached"' in told) == (429, True)
+                assert b"retry-after: 5" in told
+            assert reasons == ["connections"] * 2
+            # A full replica is not taken for a dead one.
+            status, told = await answer_of(face, b"GET /healthz?x HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (status, b"connection: close" in told) == (200, True)
+            assert await one.recv()
+            assert await two.recv()
         await face.until_connections(0)
         async with httpx.AsyncClient(base_url=face.http, trust_env=False) as three:
             assert (await three.get("/healthz")).status_code == 200
+
+
+async def test_connections_that_send_nothing_keep_nobody_out(database: str) -> None:
+    async with running_hub(database) as hub, http_face(hub.core, max_connections=3) as face:
+        host, _, port = face.http.removeprefix("http://").rpartition(":")
+        silent = [await asyncio.open_connection(host, int(port)) for _ in range(10)]
+        try:
+            async with httpx.AsyncClient(base_url=face.http, trust_env=False) as client:
+                assert (await client.get("/healthz")).status_code == 200
+            assert b"429" in await silent[0][0].read()
+        finally:
+            for _, writer in silent:
+                writer.close()
