@@ -41,8 +41,9 @@ _SECRETS = (
     (re.compile(r"eyJ[A-Za-z0-9_-]{8,}(\.[A-Za-z0-9_-]*){0,2}"), REDACTED),
     (re.compile(r"ideo_share_[A-Za-z0-9_-]+"), REDACTED),
     (re.compile(r"(?i)\b(bearer|basic)[ .]+[^\s,;\"']+"), rf"\1 {REDACTED}"),
-    (re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]*(?=@)"), REDACTED),
-    (re.compile(r"(?i)([?&](?:token|ticket|access_token|password|key)=)[^&\s\"']*"), rf"\1{REDACTED}"),
+    # Up to the last @: a password that is not encoded may have a slash, or another @.
+    (re.compile(r"(?<=://)[^\s\"']*(?=@)"), REDACTED),
+    (re.compile(r"(?i)(\b\w*(?:token|ticket|password|secret|key)=)[^&\s\"']*"), rf"\1{REDACTED}"),
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
