@@ -31,6 +31,9 @@ _NAME = re.compile("[a-z_]{1,40}")
 
 def check_redis_address(text: str) -> None:
     """Raises AddressError, whose text has no part of the address but an option's name."""
+    # The parser drops line ends, and with them characters of a password.
+    if any(character <= " " or character == "\x7f" for character in text):
+        raise AddressError("must have spaces and control characters percent-encoded, such as %20 for a space")
     try:
         address = urlsplit(text)
         port = address.port

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from server.cli.printable import printable
+from server.cli.printable import printable, without_credentials
 
 #: The command ran, and something failed.
 FAILED = 1
@@ -39,4 +39,4 @@ def notice(message: str) -> None:
 
     Not with click, which writes UTF-8 to a terminal that has another encoding.
     """
-    print(f"ideo: {printable(message)}", file=sys.stderr, flush=True)
+    print(f"ideo: {printable(without_credentials(message))}", file=sys.stderr, flush=True)

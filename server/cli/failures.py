@@ -7,12 +7,14 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from server.cli import exit_codes
 from server.cli.exit_codes import notice
+from server.cli.printable import without_credentials
 from server.settings.names import DEBUG
 
 
@@ -24,6 +26,16 @@ class Commands(click.Group):
         prepare_terminal()
         return self.main(*args, **more)
 
+    def make_context(self, *args: Any, **more: Any) -> click.Context:
+        """Read the arguments of the group."""
+        with _without_credentials():
+            return super().make_context(*args, **more)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Read a command's arguments, and run it."""
+        with _without_credentials():
+            return super().invoke(ctx)
+
     def main(self, *args: Any, **more: Any) -> Any:
         """Run a command, and exit with its code."""
         try:
@@ -33,6 +45,18 @@ class Commands(click.Group):
                 raise
             report(error)
             sys.exit(exit_codes.FAILED)
+
+
+@contextmanager
+def _without_credentials() -> Iterator[None]:
+    """Leave out the password of an address that is given as an argument by mistake."""
+    try:
+        yield
+    except click.UsageError as error:
+        shown = without_credentials(error.format_message())
+        if shown == error.format_message():
+            raise
+        raise click.UsageError(shown, error.ctx) from None
 
 
 def prepare_terminal() -> None:

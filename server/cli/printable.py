@@ -4,6 +4,7 @@ an escape."""
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from functools import lru_cache
 from typing import Any
@@ -24,6 +25,8 @@ _INVISIBLE = frozenset(
         *map(chr, range(0xE0100, 0xE01F0)),
     ]
 )
+#: What precedes the host of an address.
+_CREDENTIALS = re.compile("://.*@", re.DOTALL)
 
 
 def printable(text: str, *, lines: bool = False) -> str:
@@ -43,6 +46,14 @@ def _shown(character: str) -> str:
     # A space of any width is not printable for Python, and harmless.
     seen = character.isprintable() or unicodedata.category(character) == "Zs"
     return character if seen and character not in _INVISIBLE else ascii(character)[1:-1]
+
+
+def without_credentials(text: str) -> str:
+    """The text without the user and the password of an address: up to its last @.
+
+    For what people give in the wrong place, which the error would repeat.
+    """
+    return _CREDENTIALS.sub("://[redacted]@", text)
 
 
 def json_line(value: Any) -> str:

@@ -41,15 +41,21 @@ _SECRETS = (
     (re.compile(r"eyJ[A-Za-z0-9_-]{8,}(\.[A-Za-z0-9_-]*){0,2}"), REDACTED),
     (re.compile(r"ideo_share_[A-Za-z0-9_-]+"), REDACTED),
     (re.compile(r"(?i)\b(bearer|basic)[ .]+[^\s,;\"']+"), rf"\1 {REDACTED}"),
-    (re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]*(?=@)"), REDACTED),
-    (re.compile(r"(?i)([?&](?:token|ticket|access_token|password|key)=)[^&\s\"']*"), rf"\1{REDACTED}"),
+    # Up to the last @: a password that is not encoded may have a slash, or another @.
+    (re.compile(r"(?<=://)[^\s\"']*(?=@)"), REDACTED),
+    (re.compile(r"(?i)(\b\w*(?:token|ticket|password|secret|key)=)[^&\s\"']*"), rf"\1{REDACTED}"),
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-def _clean(text: str) -> str:
+def _without_secrets_in(text: str) -> str:
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
+    return text
+
+
+def _clean(text: str) -> str:
+    text = _without_secrets_in(text)
     return _CONTROL.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
@@ -63,8 +69,9 @@ def redact(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> Mutab
 def _without_secrets(name: str, value: Any) -> Any:
     if name not in ("event", "exc_info", "exception", "where") and _SECRET_NAMES.search(name):
         return REDACTED
-    if isinstance(value, str) and name != "exception":
-        return _clean(value)
+    if isinstance(value, str):
+        # The text of an exception, which only development writes, keeps its lines.
+        return _without_secrets_in(value) if name == "exception" else _clean(value)
     if isinstance(value, dict):
         return {key: _without_secrets(str(key), item) for key, item in value.items()}
     if isinstance(value, list | tuple):

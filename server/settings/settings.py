@@ -45,7 +45,11 @@ class Settings(BaseSettings):
     """The hub's settings. Fields are in the order of docs/reference/settings.md."""
 
     model_config = SettingsConfigDict(
-        extra="ignore", populate_by_name=True, frozen=True, use_attribute_docstrings=True
+        extra="ignore",
+        populate_by_name=True,
+        frozen=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
     )
 
     env: Literal["prod", "dev"] = Field("prod", alias="IDEO_ENV")
@@ -236,7 +240,11 @@ class ClientSettings(BaseSettings):
     """Settings of the commands that talk to a running hub, used where no option is given."""
 
     model_config = SettingsConfigDict(
-        extra="ignore", populate_by_name=True, frozen=True, use_attribute_docstrings=True
+        extra="ignore",
+        populate_by_name=True,
+        frozen=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
     )
 
     url: str = Field(default="http://127.0.0.1:8080", validation_alias="IDEO_URL")

@@ -9,6 +9,7 @@ import re
 import socket
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.support.certificates import Authority, write
@@ -320,3 +321,33 @@ async def test_doctor_changes_nothing(tmp_path: Path) -> None:
     assert (code, errors) == (0, ""), output
     assert "the embedded PostgreSQL is not running" in output
     assert [*tmp_path.iterdir()] == []
+
+
+async def test_a_right_address_that_does_not_answer_is_shown_without_its_password(
+    database: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    right = {
+        "DATABASE_URL": "postgresql://ann:kingfisher%23bullfinch@127.0.0.1:9/x?sslpassword=kingfisher%3Fbullfinch",
+        "IDEO_WAKEUP_URL": "redis://ann:kingfisher%40bullfinch@127.0.0.1:9/0",
+        "IDEO_RUNTIME_EVENTS_URL": "redis://:kingfisher%2Fbullfinch@127.0.0.1:9/0",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=kingfisher%20bullfinch",
+        "IDEO_TOKEN": "kingfisher",
+        "IDEO_DEBUG": "1",
+    }
+    environment = {**hub_environment(database, "http://127.0.0.1:9"), **right}
+    for command in ("doctor", "doctor --json", "migrate up", "serve", "refine x --url http://127.0.0.1:9"):
+        code, output, errors = await in_shell(f"ideo {command}", environment=environment)
+        assert code in (1, 5), (command, output, errors)
+        assert not re.search("kingfisher|bullfinch", output + errors), (command, output, errors)
+    # A hub that runs, and of whose servers none but the database answers.
+    environment |= {"DATABASE_URL": database, "IDEO_ENV": "dev"}
+    async with running("serve", environment=environment) as hub:
+        await hub.serving("HTTP", "gRPC")
+        async with httpx.AsyncClient(base_url=hub.addresses["HTTP"], trust_env=False) as http:
+            ready = (await http.get("/readyz")).text + (await http.get("/metrics")).text
+            await http.get("/api/me")
+        assert await hub.stop() == 0
+    log = capfd.readouterr().err
+    assert "authentication_refused" in log, "the log was not read"
+    assert not re.search("kingfisher|bullfinch", ready + log)

@@ -54,7 +54,7 @@ async def faults(dsn: str, runtime_url: str, **settings: Any) -> dict[str, str]:
 async def test_where_nothing_is_wrong_every_check_is_ok(database: str, runtime: str) -> None:
     findings = await found(database, runtime)
     assert {name for name, finding in findings.items() if not finding.ok} == set()
-    assert len(findings) == 12
+    assert len(findings) == 13
     assert all(finding.message for finding in findings.values())
 
 
@@ -152,6 +152,16 @@ async def test_keys_that_cannot_be_fetched(database: str, runtime: str) -> None:
 
 async def test_neither_a_key_nor_an_address_of_keys(database: str, runtime: str) -> None:
     assert (await faults(database, runtime, jwt_secret=None)).keys() == {"keys"}
+
+
+async def test_tokens_in_addresses_are_pointed_out_with_the_setting_that_turns_them_off(
+    database: str, runtime: str
+) -> None:
+    on, off = [(await found(database, runtime, query_token=value))["tokens"] for value in (True, False)]
+    assert on.ok
+    assert off.ok
+    assert "IDEO_QUERY_TOKEN=false" in on.message
+    assert "address" not in off.message
 
 
 async def test_a_runtime_that_cannot_be_reached(database: str) -> None:

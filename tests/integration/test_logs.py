@@ -36,18 +36,39 @@ except ValueError as error:
 """
 
 
-def logged(*, dev: bool) -> list[str]:
+#: Addresses with passwords, as libraries write them, and in the text of an exception.
+_ADDRESSES = r"""
+import logging, sys, structlog
+from server.observability.logs import configure_logging
+configure_logging(dev=%(dev)r, stream=sys.stdout)
+ours, theirs = structlog.stdlib.get_logger("server.test"), logging.getLogger("library")
+jwt, canary = %(jwt)r, %(canary)r
+for between in ("", "/", "@", "?", "#", "//", ":", "@@", "/@"):
+    theirs.error(f"cannot reach redis://ann:{canary}{between}{canary}@db:6379/0: timeout")
+theirs.error(f"postgresql://ann@db/x?sslpassword={canary}&password={canary} host=db password={canary}")
+theirs.error("postgresql://ann:%%s@db/x?a=[redacted]", canary)
+try:
+    raise RuntimeError(f"postgresql://ann:{canary}/{canary}@db {jwt} ideo_share_{canary}")
+except RuntimeError as error:
+    ours.exception("failed kept")
+    theirs.exception("failed")
+    ours.error("failed", exc_info=error)
+"""
+
+
+def logged(*, dev: bool, script: str = _LOGS) -> list[str]:
     """The log lines of a process that tries to log secrets."""
-    script = _LOGS % {"dev": dev, "jwt": JWT, "canary": CANARY}
+    script %= {"dev": dev, "jwt": JWT, "canary": CANARY}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not done.stderr
     # splitlines also splits where terminals and collectors do not.
     return done.stdout.removesuffix("\n").split("\n")
 
 
+@pytest.mark.parametrize("script", [_LOGS, _ADDRESSES], ids=["values", "addresses"])
 @pytest.mark.parametrize("dev", [False, True])
-def test_no_secret_is_written_by_the_hub_or_a_library(dev: bool) -> None:
-    lines = logged(dev=dev)
+def test_no_secret_is_written_by_the_hub_or_a_library(dev: bool, script: str) -> None:
+    lines = logged(dev=dev, script=script)
     text = "\n".join(lines)
     assert CANARY not in text
     for part in JWT.split("."):

@@ -38,6 +38,7 @@ _DATABASE_CHECKS: tuple[Check, ...] = (
 )
 _OTHER_CHECKS: tuple[Check, ...] = (
     services.check_keys,
+    services.check_tokens,
     services.check_runtime,
     services.check_events,
     machine.check_origins,

@@ -87,6 +87,17 @@ async def check_keys(settings: Settings, dsn: str) -> Finding:
     return Finding("keys", f"tokens are verified with {kind}")
 
 
+async def check_tokens(settings: Settings, dsn: str) -> Finding:
+    """Where a token may be; what it costs to have it in addresses."""
+    if not settings.query_token:
+        return Finding("tokens", "are taken from headers and subprotocols")
+    return Finding(
+        "tokens",
+        "are also taken from addresses (?token=), which gateways log and browsers remember; clients that use "
+        "tickets or headers need none: IDEO_QUERY_TOKEN=false turns it off",
+    )
+
+
 async def check_runtime(settings: Settings, dsn: str) -> Finding:
     """Whether the runtime answers, in the way that the runtime does."""
     if settings.runtime_url is None:
