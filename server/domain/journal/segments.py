@@ -49,7 +49,7 @@ class Segment:
         self._parts: WeakValueDictionary[tuple[int, int], Segment] | None = None
         #: Bytes that it keeps in memory, renderings included.
         self.size_bytes = len(batch) + len(delta_batch)
-        #: Set by whoever reads it (`server.domain.streams.shared_memory`).
+        #: Set by each reader (`server.domain.streams.shared_memory`).
         self.recently_read = False
 
     def observed_by(self, on_grow: Callable[[Segment, int], None]) -> Segment:

@@ -20,12 +20,12 @@ class SharedItem(Protocol):
 
     #: Bytes that it keeps in memory.
     size_bytes: int
-    #: Set by whoever reads it.
+    #: Set by each reader.
     recently_read: bool
 
 
 class Owner(Protocol):
-    """Holds items, and drops one when it is told to."""
+    """Holds items, and forgets one when memory is short."""
 
     def drop(self, item: Any) -> None:
         """Forget the item, which is no longer counted. It may also forget others, and says so."""
