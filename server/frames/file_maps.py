@@ -13,7 +13,7 @@ from typing import Any
 
 from server.domain.proposals.files import File, NotAFile, parse_file
 from server.encoding.json_text import dump
-from server.frames import literals, raw_json, string_literals
+from server.frames import literals, raw_json, string_literals, structure
 from server.frames.literals import Printed
 from server.frames.printed import STRING, Unreadable
 
@@ -31,6 +31,8 @@ def file_entries(text: bytes) -> dict[str, bytes] | None:
         return entries
     printed_map = raw_json.string(text)
     if printed_map is None or not printed_map.startswith("{"):
+        return None
+    if structure.is_printed_too_complex(printed_map):
         return None
     value = literals.value(printed_map)
     if not isinstance(value, dict):
