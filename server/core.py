@@ -29,6 +29,7 @@ from server.db.tickets import PostgresTicketStore
 from server.db.users import PostgresUserStore
 from server.db.workflows import PostgresWorkflowStore
 from server.domain.access.quotas import SYNC_S, Quotas
+from server.domain.access.refused_bytes import RefusedBytes
 from server.domain.access.sharing import Sharing
 from server.domain.access.stream_authorization import RECHECK_S, AuthorizationRegistry
 from server.domain.access.tickets import Tickets
@@ -51,6 +52,7 @@ from server.lifecycle import (
     watch_task,
 )
 from server.observability.logs import RunLog
+from server.observability.loop_watch import LoopWatch
 from server.observability.metrics import Metrics
 from server.observability.traces import RunTraces
 from server.runtime.client import DeepagentsRuntime
@@ -167,6 +169,7 @@ async def open_core(
         stack.push_async_callback(stop_task, core.background)
         # The background begins, so that each of its parts is awaited even when the hub stops at once.
         await asyncio.sleep(0)
+        await stack.enter_async_context(LoopWatch(metrics.loop_ticked).watching())
         yield core
 
 
@@ -242,6 +245,7 @@ def _core(
         wakeups=wakeups,
         readers=metrics,
         cut_offs=metrics,
+        refused_bytes=RefusedBytes(clock),
         metrics=metrics,
         retention=retention,
     )
