@@ -17,7 +17,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from server.settings.names import DEBUG, old_names_in_use
 from server.settings.sources import ENV_FILE, SECRETS
 from server.settings.values import (
+    CrashPoint,
     Headers,
+    Host,
     HttpUrl,
     Names,
     Origins,
@@ -109,7 +111,7 @@ class Settings(BaseSettings):
 
     # --- HTTP and gRPC ---------------------------------------------------------------------------
 
-    host: str = Field("127.0.0.1", alias="IDEO_HOST")
+    host: Host = Field("127.0.0.1", alias="IDEO_HOST")
     """address to listen on"""
     http_port: Port = Field(8080, alias="IDEO_HTTP_PORT")
     """port of HTTP; `0` takes a free one and prints it"""
@@ -193,7 +195,7 @@ class Settings(BaseSettings):
     metrics_threads: bool = Field(False, alias="IDEO_METRICS_THREADS")
     """adds thread ids as a label to `ide_orchestrator_websocket_connections`; the number of series then
     grows with use"""
-    crash_point: str | None = Field(None, alias="IDEO_CRASH_POINT", pattern=r"^[a-z_]+(:[1-9][0-9]*)?$")
+    crash_point: CrashPoint | None = Field(None, alias="IDEO_CRASH_POINT")
     """`NAME` or `NAME:NTH`: the process ends there, for tests ([faults](faults.md)); only with
     `IDEO_ENV=dev`"""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -13,8 +14,14 @@ from pydantic_settings import NoDecode
 
 from server.addresses.postgres import parse_address
 from server.addresses.redis import check_redis_address
+from server.domain.crash_points import POINTS
 
 _PLAIN = re.compile(r"[\x21-\x7e\xa1-\U0010ffff]*")
+#: A host name; one whose last label is a number would be an address.
+_HOST_NAME = re.compile(
+    r"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?\.)*+(?!\d+\.?\Z)[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?\.?",
+    re.IGNORECASE,
+)
 _HEADER = re.compile(r"\s*[!#$%&'*+.^_`|~0-9A-Za-z-]+\s*=\s*[\x21-\x7e]*( +[\x21-\x7e]+)*\s*")
 
 
@@ -46,6 +53,25 @@ def http_address(value: str) -> str:
     if address.query or address.fragment or not _PLAIN.fullmatch(text):
         raise ValueError("must be an address without a query, a fragment or spaces")
     return text
+
+
+def _host(value: str) -> str:
+    text = value.strip()
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        if _HOST_NAME.fullmatch(text) is None:
+            raise ValueError(
+                "must be an IP address, such as 0.0.0.0 or ::1, or a name of this machine: no scheme, port "
+                "or brackets"
+            ) from None
+    return text
+
+
+def _crash_point(value: str) -> str:
+    if value.partition(":")[0] not in POINTS:
+        raise ValueError("must be a name in server/domain/crash_points.py, such as after_append:3")
+    return value
 
 
 def _redis(value: SecretStr) -> SecretStr:
@@ -100,7 +126,9 @@ def _origins(value: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(_origin(part.rstrip("/")) for part in value)
 
 
+Host = Annotated[str, AfterValidator(_host)]
 Port = Annotated[int, Field(ge=0, le=65535)]
+CrashPoint = Annotated[str, Field(pattern=r"^[a-z_]+(:[1-9][0-9]*)?$"), AfterValidator(_crash_point)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 ReadableFile = Annotated[Path, AfterValidator(_file)]
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres)]

@@ -72,6 +72,19 @@ WRONG = {
     "OTEL_EXPORTER_OTLP_HEADERS": ("kingfisher", "a=b,kingfisher", "a b=kingfisher", "a=king\nfisher"),
     "IDEO_WAKEUP_URL": ("redis://h?kingfisher", "redis://h/kingfisher", "redis://:king#fisher@h"),
     "IDEO_RUNTIME_EVENTS_URL": ("redis://h?socket_timeout=kingfisher", "kingfisher"),
+    "IDEO_HOST": (
+        "",
+        "http://kingfisher",
+        "kingfisher:80",
+        "127.0.0.1:80",
+        "[::1]",
+        "999.1.1.1",
+        "king fisher",
+        "kingfisher/",
+        "*",
+        "-kingfisher",
+    ),
+    "IDEO_CRASH_POINT": ("kingfisher", "kingfisher:2", "after_append:0", ""),
     "IDEO_HTTP_PORT": ("99999", "-1", "8080.5", "9" * 5000),
     "IDEO_RUN_MAX_DURATION_S": ("nan", "inf", "1e999", "0"),
     "IDEO_JOURNAL_RETENTION_DAYS": ("nan", "-1", "1e9"),
@@ -91,6 +104,24 @@ def test_a_wrong_value_is_named_at_the_start_and_not_shown(
     assert problem.startswith(f"{name}: ")
     assert "king" not in problem
     assert "fisher" not in problem
+
+
+@pytest.mark.parametrize(
+    ("value", "host"),
+    [
+        (" 127.0.0.1 ", "127.0.0.1"),
+        ("0.0.0.0", "0.0.0.0"),
+        ("::", "::"),
+        ("::1", "::1"),
+        ("fe80::1%eth0", "fe80::1%eth0"),
+        ("localhost", "localhost"),
+        ("hub-1.example.com", "hub-1.example.com"),
+        ("db_1", "db_1"),
+        ("1and1.example", "1and1.example"),
+    ],
+)
+def test_the_address_to_listen_on_is_an_ip_address_or_a_name(value: str, host: str) -> None:
+    assert Settings.model_validate({"host": value}).host == host
 
 
 def test_lists_are_separated_by_commas_and_origins_lose_their_last_slash() -> None:
