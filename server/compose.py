@@ -18,6 +18,7 @@ from server.clock import SystemClock
 from server.core import open_core
 from server.db.migrate import status as migration_status
 from server.domain.crash_points import arm
+from server.file_descriptors import Connections
 from server.grpc.app import GrpcFace, GrpcLimits, create_grpc_server
 from server.grpc.transport import server_credentials
 from server.http.app import create_http_app
@@ -147,7 +148,7 @@ async def open_hub(
                 traced_asgi(app) if settings.traces else app,
                 drain_s=DRAIN_S,
                 send_deadline_s=settings.send_deadline_s,
-                max_connections=max_connections,
+                max_connections=max_connections.http,
                 on_cut_off=core.metrics.on_cut_off,
             )
         )
@@ -157,7 +158,7 @@ async def open_hub(
             traced=settings.traces,
             limits=GrpcLimits(
                 max_calls=settings.grpc_max_calls,
-                max_connections=max_connections,
+                max_connections=max_connections.grpc,
                 connection_age_s=settings.grpc_max_connection_age_s,
             ),
             peers=frozenset(settings.grpc_allowed_sans),
@@ -179,15 +180,15 @@ async def open_hub(
         yield Hub(core, f"http://{host}:{port}", f"{host}:{grpc_port}", failed)
 
 
-def _max_connections(settings: Settings) -> int:
-    """Connections to each port: fewer than the settings say if there are not enough file descriptors."""
+def _max_connections(settings: Settings) -> Connections:
+    """Connections of each port: fewer than the settings say if there are not enough file descriptors."""
     fitting = file_descriptors.reserve(settings.max_connections)
-    if fitting < settings.max_connections:
+    if fitting.http < settings.max_connections:
         _log.warning(
             "too_few_file_descriptors",
             limit=file_descriptors.limit(),
             needed=file_descriptors.needed(settings.max_connections),
-            max_connections=fitting,
+            max_connections=fitting.http,
         )
     return fitting
 

@@ -15,6 +15,7 @@ import asyncpg
 import pytest
 from click.testing import CliRunner
 
+from server import file_descriptors
 from server.cli.doctor.command import examine
 from server.cli.doctor.finding import Finding
 from server.cli.main import main
@@ -41,6 +42,8 @@ async def runtime() -> AsyncIterator[str]:
 async def found(dsn: str, runtime_url: str, **settings: Any) -> dict[str, Finding]:
     """The findings, by check."""
     defaults: dict[str, Any] = {"env": "dev", "jwt_secret": SECRET, "http_port": 0, "grpc_port": 0}
+    # Whatever this process's limit of file descriptors is.
+    defaults["max_connections"] = 10
     chosen = load(**defaults | {"runtime_url": runtime_url} | settings)
     return {finding.check: finding async for finding in examine(chosen, dsn)}
 
@@ -198,6 +201,13 @@ async def test_origins_that_are_not_encrypted(database: str, runtime: str) -> No
     wrong = await faults(database, runtime, allowed_origins=origins, env="prod", **NO_KEYS)
     assert wrong.keys() == {"origins", "keys"}
     assert "origin" in wrong["origins"]
+
+
+async def test_more_connections_than_file_descriptors(database: str, runtime: str) -> None:
+    many = 1_000_000
+    if file_descriptors.limit() >= file_descriptors.needed(many):
+        pytest.skip("this process may have as many as the settings allow")
+    assert "IDEO_MAX_CONNECTIONS" in (await faults(database, runtime, max_connections=many))["descriptors"]
 
 
 async def test_a_port_that_another_program_uses_but_not_one_of_a_hub(database: str, runtime: str) -> None:
