@@ -5,7 +5,6 @@ SQL (ADR 0003): a part of a value is read without the rest of it.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from server.db.errors import database_errors
 from server.db.file_json import file_from_json, files_from_jsonb, unescape_name
 from server.domain.errors import NotFound
 from server.domain.model import Principal
+from server.domain.off_loop import REQUESTS
 from server.domain.proposals.contents import ContentPiece, ContentStore
 from server.domain.proposals.files import File
 
@@ -54,6 +54,8 @@ WHERE p.id = $1
 
 #: Seconds for a statement that reads or writes all files of a proposal.
 FILES_S = 10.0
+#: Files of one statement that stores contents, and their bytes, the last one's excepted.
+_STATEMENT_FILES, _STATEMENT_BYTES = 1_000, 4 << 20
 #: No content is larger: PostgreSQL's values are below 1 GiB.
 _MAX_OFFSET = (1 << 31) - 2
 
@@ -61,9 +63,31 @@ _MAX_OFFSET = (1 << 31) - 2
 async def add_contents(
     connection: Any, proposal_id: UUID, contents: Mapping[str, bytes], *, timeout_s: float = FILES_S
 ) -> None:
-    """Store the contents of a proposal's files by their hashes (hex), on a connection or a pool."""
-    hashes = [bytes.fromhex(sha256) for sha256 in contents]
-    await connection.execute(_ADD, proposal_id, hashes, list(contents.values()), timeout=timeout_s)
+    """Store the contents of a proposal's files by their hashes (hex), on a connection or a pool.
+
+    In several statements: the driver writes the arguments of one at once, in which nothing else runs.
+    """
+    hashes: list[bytes] = []
+    size_bytes = 0
+    for sha256, content in contents.items():
+        hashes.append(bytes.fromhex(sha256))
+        size_bytes += len(content)
+        if len(hashes) == _STATEMENT_FILES or size_bytes >= _STATEMENT_BYTES:
+            await _add(connection, proposal_id, hashes, contents, timeout_s)
+            hashes, size_bytes = [], 0
+    if hashes:
+        await _add(connection, proposal_id, hashes, contents, timeout_s)
+
+
+async def _add(
+    connection: Any,
+    proposal_id: UUID,
+    hashes: Sequence[bytes],
+    contents: Mapping[str, bytes],
+    timeout_s: float,
+) -> None:
+    values = [contents[sha256.hex()] for sha256 in hashes]
+    await connection.execute(_ADD, proposal_id, hashes, values, timeout=timeout_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +100,7 @@ class StoredProposalFiles:
 
 async def read_files(connection: Any, proposal_id: UUID) -> StoredProposalFiles:
     """The files of a proposal that the caller may see."""
-    return await asyncio.to_thread(
-        _files_of, await connection.fetch(_READ_FILES, proposal_id, timeout=FILES_S)
-    )
+    return await REQUESTS.run(_files_of, await connection.fetch(_READ_FILES, proposal_id, timeout=FILES_S))
 
 
 def _files_of(rows: Sequence[Mapping[str, Any]]) -> StoredProposalFiles:
@@ -114,7 +136,7 @@ class PostgresContentStore(ContentStore):
     async def _add_earlier(self, principal: Principal, proposal_id: UUID) -> bool:
         """Store the contents of a proposal that an earlier release finished; False if it has none."""
         stored = await self._pool.fetchval(_EARLIER, principal.user_id, proposal_id)
-        contents = await asyncio.to_thread(_contents_of, stored)
+        contents = await REQUESTS.run(_contents_of, stored)
         if not contents:
             return False
         await add_contents(self._pool, proposal_id, contents)

@@ -27,6 +27,7 @@ from server.domain.journal.log import JournalLog, ReadyLogs
 from server.domain.journal.recent import RESTORE_S, RecentBudget, RecentCommits
 from server.domain.journal.segments import Segment
 from server.domain.model import Failure
+from server.domain.off_loop import RUNS
 from server.domain.proposals.partition import ProposalFiles
 from server.domain.retry import Backoff, retry_while_unavailable
 from server.domain.runs.lease import Lease
@@ -155,7 +156,7 @@ class PostgresJournal(Journal):
         failure: Failure | None,
     ) -> None:
         await log.flush()
-        stored = await asyncio.to_thread(StoredFiles.of, files)
+        stored = await RUNS.run(StoredFiles.of, files)
         event_entry, delta_entry = delimited_event(event), delimited_delta(delta)
         end = RunEnd(log, log.committed, event_entry, delta_entry, outcome, stored, files.contents, failure)
 

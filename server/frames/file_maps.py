@@ -13,7 +13,7 @@ from typing import Any
 
 from server.domain.proposals.files import File, NotAFile, parse_file
 from server.encoding.json_text import dump
-from server.frames import printed_objects, raw_json, string_literals
+from server.frames import printed_objects, raw_json, string_literals, structure
 from server.frames.literals import Printed
 from server.frames.printed import STRING, Unreadable
 
@@ -32,7 +32,9 @@ def file_entries(text: bytes) -> dict[str, bytes] | None:
     if entries is not None:
         return entries
     printed_map = raw_json.string(text)
-    value = None if printed_map is None else printed_objects.members(printed_map)
+    if printed_map is None or structure.is_printed_too_complex(printed_map):
+        return None
+    value = printed_objects.members(printed_map)
     # Without a path it shows nothing about the files: the state of the run may show more.
     if value is None or all(isinstance(key, Printed) and _PATH.fullmatch(key) is None for key in value):
         return None

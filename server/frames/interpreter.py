@@ -30,7 +30,7 @@ from server.encoding.frame_delta import (
     DeltaContext,
     Encoding,
 )
-from server.frames import graphs, raw_json
+from server.frames import graphs, raw_json, structure
 from server.frames.file_maps import file_entries
 from server.frames.input_requests import InputRequests
 from server.frames.message_list import MessageList
@@ -74,6 +74,10 @@ class Interpreter:
             return Interpretation((token,), self._deltas.encode_token(frame))
         if not raw_json.is_utf8(frame):
             return self._uninterpreted(frame, "", FrameReason.MALFORMED)
+        if structure.is_too_complex(frame):
+            # It may have had a file map.
+            self._files.note_unreadable_map()
+            return self._uninterpreted(frame, "", FrameReason.TOO_COMPLEX)
         proper = raw_json.strict_members(frame)
         top = raw_json.members(frame) if proper is None else proper
         if top is None:
@@ -123,7 +127,10 @@ class Interpreter:
         if isinstance(kind, Token):
             self._tokens.restore(kind)
         elif isinstance(kind, UpstreamFrame):
-            self._requests.restore(kind.body)
+            if kind.reason is FrameReason.TOO_COMPLEX:
+                self._files.note_unreadable_map()
+            else:
+                self._requests.restore(kind.body)
         elif isinstance(kind, StateUpdate):
             if form is Encoding.STATE:
                 self._restore_state()

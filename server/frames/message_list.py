@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from server.domain.journal.events import AgentMessage, MessageChange
-from server.frames import raw_json
+from server.frames import raw_json, structure
 from server.frames.messages import as_text, from_json, from_printed, from_text
 from server.frames.printed_list import Items, items
+
+#: Maximum number of messages in a list: each takes some ten microseconds to read.
+MAX_MESSAGES = 100_000
 
 
 class MessageList:
@@ -71,9 +74,15 @@ class MessageList:
 
 
 def _items(raw: bytes) -> tuple[Callable[[str], AgentMessage], Items]:
-    """The function that reads a message of the value, and the value's items."""
+    """The function that reads a message of the value, and the value's items. A value of which too much would
+    have to be read is one text."""
     text = raw_json.string(raw)
     if text is None:
-        return from_json, Items([item.decode() for item in raw_json.items(raw) or []], None)
+        listed = raw_json.items(raw) or []
+        if len(listed) <= MAX_MESSAGES:
+            return from_json, Items([item.decode() for item in listed], None)
+        return as_text, Items([raw.decode()], None)
+    if structure.is_printed_too_complex(text):
+        return as_text, Items([text], None)
     found = items(text)
     return (from_text, Items([text], None)) if found is None else (from_printed, found)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from server.domain.journal.events import InvalidToolCall, Token, ToolCall, ToolCallPiece
-from server.frames import literals, nameless, printed, raw_json
+from server.frames import literals, nameless, printed, raw_json, structure
 from server.frames.call_indexes import CallIndexes
 from server.frames.messages import MEMBERS, json_members, printed_members, read_message
 from server.frames.string_literals import optional_string, string
@@ -137,6 +137,8 @@ class TokenReader:
         return _with(token, token.text, calls) if calls else token
 
     def _piece(self, raw: str) -> _Piece:
+        if structure.is_printed_too_complex(raw):
+            raise printed.Unreadable
         head = _HEAD.match(raw)
         if head is None:
             return self._whole(raw)

@@ -17,6 +17,7 @@ from opentelemetry.propagate import inject
 from opentelemetry.trace import SpanKind
 
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
+from server.domain.off_loop import RUNS, SMALL_BYTES
 from server.domain.runs.runtime import AdmitFrame, Frames, Invocation, RuntimeState, admit_at_once
 from server.encoding.json_text import dump
 from server.frames import raw_json
@@ -157,7 +158,8 @@ class DeepagentsRuntime:
                 return None
             if not answer.ok:
                 raise self._refusal("the runtime answered about a run with HTTP {}", answer)
-            state = _state(answer.body)
+            large = len(answer.body) > SMALL_BYTES
+            state = await RUNS.run(_state, answer.body) if large else _state(answer.body)
             if state is None:
                 raise RuntimeRefused("the runtime's answer about a run cannot be read", status=answer.status)
             return state

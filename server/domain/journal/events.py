@@ -163,6 +163,7 @@ class FrameReason(Enum):
     ERROR_REPORT = 3
     #: A further `end`. Other frames behind the `end` are journalled like those before it.
     AFTER_END = 4
+    TOO_COMPLEX = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from server.domain.byte_budget import ByteBudget
 from server.domain.crash_points import crash_point
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 from server.domain.journal.events import DiscontinuityReason
+from server.domain.off_loop import SMALL_BYTES, to_the_end
 from server.domain.runs.actions import Action, LeaveConnection
 from server.domain.runs.alignment import Alignment
 from server.domain.runs.context import RunContext
@@ -110,18 +111,37 @@ class Connection:
             return None
         if self._alignment.repeats(frame) is not None:
             return None
-        meaning = self._recorder.interpret(frame)
+        if len(frame) <= SMALL_BYTES:
+            meaning = self._recorder.interpret(frame)
+            if self._on_meaning(meaning, frame):
+                self._recorder.record(meaning)
+        else:
+            with self._clock.standing_still():
+                meaning = await to_the_end(self._journal_large(frame))
+        if meaning.progress is not None:
+            return None
+        with self._clock.standing_still():
+            await self._recorder.wait_for_capacity()
+        crash_point("frame_recorded")
+        return meaning.delta if meaning.end else None
+
+    async def _journal_large(self, frame: bytes) -> Interpretation:
+        """Journal a large frame. Not to be cancelled: the interpreter would be ahead of the journal."""
+        meaning = await self._recorder.interpret_large(frame)
+        if self._on_meaning(meaning, frame):
+            await self._recorder.record_large(meaning)
+        return meaning
+
+    def _on_meaning(self, meaning: Interpretation, frame: bytes) -> bool:
+        """Report the meaning of a frame. Returns whether it is to be recorded."""
         if meaning.progress is not None:
             self._context.on_progress(self._lease.thread_id, meaning.progress)
-            return None
+            return False
         self._mark_gap()
         self._rules.frame(meaning, is_new=self._recorder.is_new(meaning))
         if meaning.end and self.ended:
             self._recorder.put_further_end(frame)
-        with self._clock.standing_still():
-            await self._recorder.record(meaning)
-        crash_point("frame_recorded")
-        return meaning.delta if meaning.end else None
+        return True
 
     def _on_oversized_frame(self) -> None:
         """Mark where a frame is missing that was too large to read."""

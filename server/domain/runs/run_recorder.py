@@ -18,7 +18,9 @@ from server.domain.journal.events import (
     UpstreamFrame,
 )
 from server.domain.journal.journal import JournalIncomplete
+from server.domain.journal.segments import Segment
 from server.domain.model import Failure
+from server.domain.off_loop import RUNS, SMALL_BYTES, to_the_end
 from server.domain.proposals.files import File
 from server.domain.proposals.partition import partition_files
 from server.domain.runs.actions import JournalFacts, Verdict
@@ -49,10 +51,15 @@ class RunRecorder:
         self._state_shown = self._files_shown = False
         #: What the last `error` frame about the run reports, whichever lease it came under.
         self._error: UpstreamError | None = None
+        #: The facts before the frame that is interpreted in a thread.
+        self._facts_before: JournalFacts | None = None
 
     @property
     def facts(self) -> JournalFacts:
         """What the journal holds, as of the last event put."""
+        return self._facts_before or self._facts()
+
+    def _facts(self) -> JournalFacts:
         files = self._interpreter.files
         return JournalFacts(
             epoch=self.epoch,
@@ -80,14 +87,20 @@ class RunRecorder:
             if not segments:
                 raise JournalIncomplete(self._lease.thread_id, self._restored_seq)
             for segment in segments:
-                for event, delta in zip(segment.events(), segment.deltas(), strict=True):
-                    kind = self._context.codec.decode(event).kind
-                    if isinstance(kind, Discontinuity):
-                        self.digests.clear()
-                    self._note(kind, delta)
-                    self._interpreter.restore(kind, delta)
+                if segment.size_bytes <= SMALL_BYTES:
+                    self._restore(segment)
+                    await asyncio.sleep(0)
+                else:
+                    await to_the_end(RUNS.run(self._restore, segment))
                 self._restored_seq = segment.last_seq
-                await asyncio.sleep(0)
+
+    def _restore(self, segment: Segment) -> None:
+        for event, delta in zip(segment.events(), segment.deltas(), strict=True):
+            kind = self._context.codec.decode(event).kind
+            if isinstance(kind, Discontinuity):
+                self.digests.clear()
+            self._note(kind, delta, self._reported_by(kind))
+            self._interpreter.restore(kind, delta)
 
     def interpret(self, frame: bytes) -> Interpretation:
         """What the next frame means; `record` journals it."""
@@ -97,23 +110,40 @@ class RunRecorder:
         """Whether the epoch before does not have the same frame."""
         return digest_of(meaning.delta) not in self._digests_before
 
-    async def record(self, meaning: Interpretation) -> None:
-        """Journal what a frame means. Waits while much is queued. Raises LeaseLost."""
+    def record(self, meaning: Interpretation) -> None:
+        """Journal what a frame means. Raises LeaseLost."""
         delta = meaning.delta
-        self._files_shown = self._files_shown or meaning.shows_files
         for kind in meaning.kinds:
-            self._put(kind, delta)
+            self._put(kind, delta, meaning.error)
             delta = b""
-            self._state_shown = self._state_shown or isinstance(kind, StateUpdate)
-            if isinstance(kind, UpstreamFrame):
-                self._context.observer.uninterpreted(self._lease, kind.reason)
+        self._note_shown(meaning)
+
+    async def interpret_large(self, frame: bytes) -> Interpretation:
+        """As `interpret`, beside the event loop. Until it ends, nothing else may be asked of the recorder but
+        `facts`."""
+        self._facts_before = self._facts()
+        try:
+            return await RUNS.run(self._interpreter.interpret, frame)
+        finally:
+            self._facts_before = None
+
+    async def record_large(self, meaning: Interpretation) -> None:
+        """As `record`, for a frame that was interpreted beside the event loop."""
+        delta = meaning.delta
+        for kind in meaning.kinds:
+            await self._put_large(kind, delta, meaning.error)
+            delta = b""
+        self._note_shown(meaning)
+
+    async def wait_for_capacity(self) -> None:
+        """Wait while much is queued. Raises LeaseLost."""
         await self._log.wait_for_capacity()
 
     def put_further_end(self, frame: bytes) -> None:
         """Journal an `end` frame that came behind the one that the terminal event stands for."""
         self._put(UpstreamFrame("end", FrameReason.AFTER_END, frame))
 
-    def adopt(self, files: Mapping[str, File], *, complete: bool, after_gap: bool = False) -> None:
+    async def adopt(self, files: Mapping[str, File], *, complete: bool, after_gap: bool = False) -> None:
         """Journal files that came without a frame.
 
         complete: they are all files, unless none of them can be read, or the frames have shown others beside
@@ -125,11 +155,14 @@ class RunRecorder:
         if not complete or partly_read or all(file.unreadable for file in files.values()):
             unread = {path: File(text, unreadable=True) for path, text in known.unread.items()}
             files = {**known.by_path, **unread, **files}
-        kinds = self._interpreter.adopt(files)
+        await to_the_end(self._adopt(files, after_gap=after_gap))
+
+    async def _adopt(self, files: Mapping[str, File], *, after_gap: bool) -> None:
+        kinds = await RUNS.run(self._interpreter.adopt, files)
         if kinds and after_gap:
             self.put_discontinuity(DiscontinuityReason.RECONNECTED)
         for kind in kinds:
-            self._put(kind)
+            await self._put_large(kind)
 
     def put_discontinuity(self, reason: DiscontinuityReason) -> None:
         """Journal that the events before and after may not join up: a new epoch begins."""
@@ -151,28 +184,40 @@ class RunRecorder:
 
     async def finish(self, verdict: Verdict) -> None:
         """Commit terminal event, files and status together. Raises LeaseLost."""
-        # In a thread, because it takes seconds for the largest sets.
-        files = await asyncio.to_thread(partition_files, self._interpreter.files)
+        files = await RUNS.run(partition_files, self._interpreter.files)
         terminal = Terminal(verdict.outcome, verdict.reason, verdict.message, len(files.kept))
         completed = verdict.outcome is Outcome.COMPLETED
         await self._context.journal.finish(
             self._log,
-            self._encoded(terminal),
+            self._encoded(self._event(terminal)),
             verdict.delta,
             outcome=verdict.outcome,
             files=files,
             failure=None if completed else Failure(verdict.reason, verdict.message),
         )
 
-    def _put(self, kind: EventKind, delta: bytes = b"") -> None:
-        self._note(kind, delta)
-        self._log.put(self._encoded(kind), delta, epoch=self.epoch)
+    def _put(self, kind: EventKind, delta: bytes = b"", error: UpstreamError | None = None) -> None:
+        self._note(kind, delta, error)
+        self._log.put(self._encoded(self._event(kind)), delta, epoch=self.epoch)
 
-    def _note(self, kind: EventKind, delta: bytes) -> None:
-        """Remember what the event's frame means for the verdict, and for the alignment of a replay."""
+    async def _put_large(
+        self, kind: EventKind, delta: bytes = b"", error: UpstreamError | None = None
+    ) -> None:
+        encoded = await RUNS.run(self._encoded, self._event(kind))
+        self._note(kind, delta, error)
+        self._log.put(encoded, delta, epoch=self.epoch)
+
+    def _note_shown(self, meaning: Interpretation) -> None:
+        self._files_shown = self._files_shown or meaning.shows_files
+        for kind in meaning.kinds:
+            self._state_shown = self._state_shown or isinstance(kind, StateUpdate)
+            if isinstance(kind, UpstreamFrame):
+                self._context.observer.uninterpreted(self._lease, kind.reason)
+
+    def _note(self, kind: EventKind, delta: bytes, error: UpstreamError | None) -> None:
+        """Remember what the event's frame means for the verdict, and for the alignment of a replay. error:
+        what it reports, if it is an `error` frame."""
         if isinstance(kind, UpstreamFrame) and kind.reason is FrameReason.ERROR_REPORT:
-            # The event keeps the frame, not what it reports.
-            error = self._context.interpreter().interpret(kind.body).error
             if error is not None and error.of_endpoint:
                 # A replay does not repeat it.
                 return
@@ -181,6 +226,14 @@ class RunRecorder:
         if digest is not None:
             self.digests.append(digest)
 
-    def _encoded(self, kind: EventKind) -> bytes:
-        event = Event(self._log.last_seq + 1, self.epoch, self._context.clock.now(), kind)
+    def _reported_by(self, kind: EventKind) -> UpstreamError | None:
+        """What a journalled `error` frame reports: the event keeps the frame alone."""
+        if isinstance(kind, UpstreamFrame) and kind.reason is FrameReason.ERROR_REPORT:
+            return self._context.interpreter().interpret(kind.body).error
+        return None
+
+    def _event(self, kind: EventKind) -> Event:
+        return Event(self._log.last_seq + 1, self.epoch, self._context.clock.now(), kind)
+
+    def _encoded(self, event: Event) -> bytes:
         return self._context.codec.encode(event)

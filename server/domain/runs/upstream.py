@@ -110,11 +110,13 @@ class UpstreamSession:
         action = self._rules.start(self._now(), self._recorder.facts)
         while not isinstance(action, Verdict):
             action = await self._carry_out(action)
+        # Nothing more is read, and what was being read is journalled.
+        await self._disconnect()
         if action.gap:
             self._recorder.put_discontinuity(DiscontinuityReason.RECONNECTED)
         if action.files is not None:
             # The state of a failed run may not have all files.
-            self._recorder.adopt(action.files, complete=action.outcome is Outcome.COMPLETED)
+            await self._recorder.adopt(action.files, complete=action.outcome is Outcome.COMPLETED)
         return action
 
     async def _carry_out(
@@ -227,7 +229,7 @@ class UpstreamSession:
     async def _await_input(self, waiting: AwaitInput) -> Action:
         """Wait to be cancelled, or for the state to be failed: no more frames come from the runtime."""
         if waiting.files is not None:
-            self._recorder.adopt(waiting.files, complete=True, after_gap=True)
+            await self._recorder.adopt(waiting.files, complete=True, after_gap=True)
         await self._show_question()
         crash_point("awaiting_input")
         question = AskFiles(AwaitInput(), grace_ends_at=self._now())

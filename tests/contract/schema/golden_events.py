@@ -192,6 +192,7 @@ LATER: dict[str, Event] = {
         START,
         Token(parts=(ContentPart(Media("file", file_id="file_1"), extra='{"filename":"a.pdf"}'),)),
     ),
+    "upstream_frame_too_complex": Event(105, 1, START, UpstreamFrame("", FrameReason.TOO_COMPLEX, b"{}")),
 }
 EVENTS |= EXACT | LATER
 

@@ -156,6 +156,8 @@ const (
 	UpstreamFrameReason_UPSTREAM_FRAME_REASON_ERROR_REPORT UpstreamFrameReason = 3
 	// It came after the frame that ended the run.
 	UpstreamFrameReason_UPSTREAM_FRAME_REASON_AFTER_END UpstreamFrameReason = 4
+	// It has more values than the hub reads.
+	UpstreamFrameReason_UPSTREAM_FRAME_REASON_TOO_COMPLEX UpstreamFrameReason = 5
 )
 
 // Enum value maps for UpstreamFrameReason.
@@ -166,6 +168,7 @@ var (
 		2: "UPSTREAM_FRAME_REASON_MALFORMED",
 		3: "UPSTREAM_FRAME_REASON_ERROR_REPORT",
 		4: "UPSTREAM_FRAME_REASON_AFTER_END",
+		5: "UPSTREAM_FRAME_REASON_TOO_COMPLEX",
 	}
 	UpstreamFrameReason_value = map[string]int32{
 		"UPSTREAM_FRAME_REASON_UNSPECIFIED":  0,
@@ -173,6 +176,7 @@ var (
 		"UPSTREAM_FRAME_REASON_MALFORMED":    2,
 		"UPSTREAM_FRAME_REASON_ERROR_REPORT": 3,
 		"UPSTREAM_FRAME_REASON_AFTER_END":    4,
+		"UPSTREAM_FRAME_REASON_TOO_COMPLEX":  5,
 	}
 )
 
@@ -2795,13 +2799,14 @@ const file_ide_orchestrator_v1_event_proto_rawDesc = "" +
 	"\x1cFILE_CHANGE_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16FILE_CHANGE_KIND_ADDED\x10\x01\x12\x1d\n" +
 	"\x19FILE_CHANGE_KIND_MODIFIED\x10\x02\x12\x1c\n" +
-	"\x18FILE_CHANGE_KIND_DELETED\x10\x03*\xd6\x01\n" +
+	"\x18FILE_CHANGE_KIND_DELETED\x10\x03*\xfd\x01\n" +
 	"\x13UpstreamFrameReason\x12%\n" +
 	"!UPSTREAM_FRAME_REASON_UNSPECIFIED\x10\x00\x12&\n" +
 	"\"UPSTREAM_FRAME_REASON_UNKNOWN_TYPE\x10\x01\x12#\n" +
 	"\x1fUPSTREAM_FRAME_REASON_MALFORMED\x10\x02\x12&\n" +
 	"\"UPSTREAM_FRAME_REASON_ERROR_REPORT\x10\x03\x12#\n" +
-	"\x1fUPSTREAM_FRAME_REASON_AFTER_END\x10\x04*\xb5\x01\n" +
+	"\x1fUPSTREAM_FRAME_REASON_AFTER_END\x10\x04\x12%\n" +
+	"!UPSTREAM_FRAME_REASON_TOO_COMPLEX\x10\x05*\xb5\x01\n" +
 	"\x13DiscontinuityReason\x12$\n" +
 	" DISCONTINUITY_REASON_UNSPECIFIED\x10\x00\x12$\n" +
 	" DISCONTINUITY_REASON_RECONNECTED\x10\x01\x12(\n" +

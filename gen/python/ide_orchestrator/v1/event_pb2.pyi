@@ -96,6 +96,8 @@ class _UpstreamFrameReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_U
     """The runtime reports an error; the terminal event has the run's outcome."""
     UPSTREAM_FRAME_REASON_AFTER_END: _UpstreamFrameReason.ValueType  # 4
     """It came after the frame that ended the run."""
+    UPSTREAM_FRAME_REASON_TOO_COMPLEX: _UpstreamFrameReason.ValueType  # 5
+    """It has more values than the hub reads."""
 
 class UpstreamFrameReason(_UpstreamFrameReason, metaclass=_UpstreamFrameReasonEnumTypeWrapper):
     """Why a frame is kept uninterpreted."""
@@ -110,6 +112,8 @@ UPSTREAM_FRAME_REASON_ERROR_REPORT: UpstreamFrameReason.ValueType  # 3
 """The runtime reports an error; the terminal event has the run's outcome."""
 UPSTREAM_FRAME_REASON_AFTER_END: UpstreamFrameReason.ValueType  # 4
 """It came after the frame that ended the run."""
+UPSTREAM_FRAME_REASON_TOO_COMPLEX: UpstreamFrameReason.ValueType  # 5
+"""It has more values than the hub reads."""
 Global___UpstreamFrameReason: _TypeAlias = UpstreamFrameReason  # noqa: Y015
 
 class _DiscontinuityReason:

@@ -570,6 +570,11 @@ class UpstreamFrameReason(betterproto2.Enum):
     It came after the frame that ended the run.
     """
 
+    TOO_COMPLEX = 5
+    """
+    It has more values than the hub reads.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -578,6 +583,7 @@ class UpstreamFrameReason(betterproto2.Enum):
             2: "UPSTREAM_FRAME_REASON_MALFORMED",
             3: "UPSTREAM_FRAME_REASON_ERROR_REPORT",
             4: "UPSTREAM_FRAME_REASON_AFTER_END",
+            5: "UPSTREAM_FRAME_REASON_TOO_COMPLEX",
         }
 
     @classmethod
@@ -588,6 +594,7 @@ class UpstreamFrameReason(betterproto2.Enum):
             "UPSTREAM_FRAME_REASON_MALFORMED": 2,
             "UPSTREAM_FRAME_REASON_ERROR_REPORT": 3,
             "UPSTREAM_FRAME_REASON_AFTER_END": 4,
+            "UPSTREAM_FRAME_REASON_TOO_COMPLEX": 5,
         }
 
 

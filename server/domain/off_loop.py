@@ -1,0 +1,69 @@
+"""Long computations, beside the event loop: in a thread that takes one at a time.
+
+A thread does not compute faster. It lets the loop go on between the interpreter's switches, so that no other
+run, reader or probe waits for the computation. With several threads at once, the loop would get a smaller
+share of the interpreter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: Seconds after which a thread that computes lets the loop's thread go on, if that wants to. Python's own are
+#: five times as long: each turn of the loop would wait for them.
+SWITCH_S = 0.001
+#: Bytes of input that are worked on in the loop itself: what takes a few milliseconds at most.
+SMALL_BYTES = 64 << 10
+
+
+class OffLoop:
+    """A thread for the long computations of one kind."""
+
+    def __init__(self, name: str) -> None:
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
+
+    async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """The function's result. When the call is cancelled, the function still runs to its end."""
+        call = partial(function, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, _without_collections, call)
+
+
+def _without_collections(function: Callable[[], T]) -> T:
+    """The function's result. What makes a million objects would otherwise make the collector go through all
+    of them many times, and each time nothing else runs."""
+    if not gc.isenabled():
+        return function()
+    gc.disable()
+    try:
+        return function()
+    finally:
+        gc.enable()
+
+
+#: What runs send and leave behind, and what callers send.
+RUNS = OffLoop("runs")
+REQUESTS = OffLoop("requests")
+
+
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """The result of the work, which a cancellation of this call does not stop: the call ends after it."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({task})
+        if not task.cancelled():
+            # Nobody else asks for it.
+            task.exception()
+        raise
