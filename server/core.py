@@ -29,6 +29,7 @@ from server.db.tickets import PostgresTicketStore
 from server.db.users import PostgresUserStore
 from server.db.workflows import PostgresWorkflowStore
 from server.domain.access.quotas import SYNC_S, Quotas
+from server.domain.access.refused_bytes import RefusedBytes
 from server.domain.access.sharing import Sharing
 from server.domain.access.stream_authorization import RECHECK_S, AuthorizationRegistry
 from server.domain.access.tickets import Tickets
@@ -242,6 +243,7 @@ def _core(
         wakeups=wakeups,
         readers=metrics,
         cut_offs=metrics,
+        refused_bytes=RefusedBytes(clock),
         metrics=metrics,
         retention=retention,
     )

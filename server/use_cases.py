@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from server.auth.authenticator import Authenticator
 from server.domain.access.cut_offs import CutOffObserver
+from server.domain.access.refused_bytes import RefusedBytes
 from server.domain.access.sharing import AccessStore, Sharing
 from server.domain.access.tickets import Tickets
 from server.domain.proposals.contents import ContentStore
@@ -44,3 +45,4 @@ class UseCases:
     authenticator: Authenticator
     readers: ReaderObserver
     cut_offs: CutOffObserver
+    refused_bytes: RefusedBytes

@@ -163,7 +163,8 @@ def create_grpc_server(
         ProposalServicer(use_cases.proposals, use_cases.contents, writer), server
     )
     add_AccessServiceServicer_to_server(AccessServicer(use_cases.access, use_cases.sharing), server)
-    add_WorkflowServiceServicer_to_server(WorkflowServicer(use_cases.workflows), server)
+    workflows = WorkflowServicer(use_cases.workflows, use_cases.refused_bytes)
+    add_WorkflowServiceServicer_to_server(workflows, server)
     health = Health(SERVICES, writer)
     health.add_to(server)
     if dev:

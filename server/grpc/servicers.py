@@ -6,8 +6,11 @@ from ide_orchestrator.v1.access_pb2_grpc import AccessServiceServicer
 from ide_orchestrator.v1.proposal_pb2_grpc import ProposalServiceServicer
 from ide_orchestrator.v1.refinement_pb2_grpc import RefinementServiceServicer
 from ide_orchestrator.v1.workflow_pb2_grpc import WorkflowServiceServicer
+from server.domain import model
+from server.domain.access.refused_bytes import RefusedBytes
 from server.domain.access.sharing import AccessStore, Sharing
-from server.domain.errors import ClientTooSlow
+from server.domain.errors import ClientTooSlow, HubError
+from server.domain.off_loop import REQUESTS, SMALL_BYTES
 from server.domain.proposals.contents import ContentStore, read_pieces
 from server.domain.proposals.store import ProposalStore
 from server.domain.refinements import Refinements
@@ -155,22 +158,33 @@ class ProposalServicer(ProposalServiceServicer):
 class WorkflowServicer(WorkflowServiceServicer):
     """Create and read workflows (contract: WorkflowService)."""
 
-    def __init__(self, workflows: WorkflowService) -> None:
-        self._workflows = workflows
+    def __init__(self, workflows: WorkflowService, refused_bytes: RefusedBytes) -> None:
+        self._workflows, self._refused_bytes = workflows, refused_bytes
 
     async def CreateWorkflow(
         self, request: m.CreateWorkflowRequest, context: Context
     ) -> m.CreateWorkflowResponse:
         """Contract: CreateWorkflow."""
-        command = create_workflow(request)
-        workflow = await self._workflows.create(caller(), command)
-        return m.CreateWorkflowResponse(workflow=workflow_message(workflow))
+        workflow = await self._workflows.create(caller(), await self._command(request))
+        return m.CreateWorkflowResponse(workflow=await REQUESTS.run(workflow_message, workflow))
+
+    async def _command(self, request: m.CreateWorkflowRequest) -> model.CreateWorkflow:
+        """The command of a request, made beside the event loop. A large one that is refused is counted."""
+        size_bytes, user_id = request.ByteSize(), caller().user_id
+        if size_bytes <= SMALL_BYTES:
+            return await REQUESTS.run(create_workflow, request)
+        self._refused_bytes.check(user_id)
+        try:
+            return await REQUESTS.run(create_workflow, request)
+        except HubError:
+            self._refused_bytes.count(user_id, size_bytes)
+            raise
 
     async def GetWorkflow(self, request: m.GetWorkflowRequest, context: Context) -> m.GetWorkflowResponse:
         """Contract: GetWorkflow."""
         workflow_id = uuid_or_not_found(request.workflow_id, "workflow")
         workflow = await self._workflows.get(caller(), workflow_id)
-        return m.GetWorkflowResponse(workflow=workflow_message(workflow))
+        return m.GetWorkflowResponse(workflow=await REQUESTS.run(workflow_message, workflow))
 
     async def ListWorkflows(
         self, request: m.ListWorkflowsRequest, context: Context

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from litestar import Litestar, WebSocket, get, websocket
-from litestar.datastructures import Headers, MutableScopeHeaders
+from litestar.datastructures import Headers, MutableScopeHeaders, State
 from litestar.di import Provide
 from litestar.enums import ScopeType
 from litestar.params import FromPath
@@ -17,7 +17,7 @@ from server.domain.errors import NotFound
 from server.http.authentication import Authenticate, check_ids
 from server.http.cors import with_cors
 from server.http.errors import problem_response, refuse_upgrade, upgrade_required
-from server.http.json_io import HubRequest, JsonResponse
+from server.http.json_io import REFUSED_BYTES, HubRequest, JsonResponse
 from server.http.methods import allowed_methods, with_head
 from server.http.openapi import openapi_document
 from server.http.options import HttpOptions
@@ -68,6 +68,7 @@ def create_http_app(use_cases: UseCases, probes: Probes, options: HttpOptions) -
         exception_handlers={Exception: partial(problem_response, dev=options.dev)},
         before_send=[partial(_complete_allow, allowed_methods([*ROUTES, openapi, socket_only]))],
         request_class=HubRequest,
+        state=State({REFUSED_BYTES: use_cases.refused_bytes}),
         response_class=JsonResponse,
         logging_config=None,
         openapi_config=None,

@@ -15,7 +15,14 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import Scope, Send
 
-from server.domain.errors import HubError, InvalidArgument, NotFound, TooLarge, Unauthenticated
+from server.domain.errors import (
+    HubError,
+    InvalidArgument,
+    NotFound,
+    TooLarge,
+    Unauthenticated,
+)
+from server.http.json_io import HubRequest
 from server.http.methods import allow
 from server.wire.addresses import problem_url
 from server.wire.problem_details import MEDIA_TYPE, problem_json
@@ -142,6 +149,8 @@ def place_of(error: BaseException) -> str:
 def problem_response(request: Request[Any, Any, Any], error: Exception, *, dev: bool) -> Response[bytes]:
     """The answer to an error that was raised by a route or before it."""
     error = to_hub_error(error)
+    if isinstance(error, InvalidArgument) and isinstance(request, HubRequest):
+        request.note_refusal()
     trace_id = trace_id_of(request.headers)
     log_internal_error(
         error, trace_id=trace_id, path_template=str(request.scope.get("path_template", "")), dev=dev

@@ -9,13 +9,21 @@ from typing import Any, TypeVar
 from litestar import Request, Response
 from litestar.exceptions import InternalServerException
 
+from server.domain.access.refused_bytes import RefusedBytes
 from server.domain.errors import InvalidArgument
 from server.domain.model import Principal
+from server.domain.off_loop import REQUESTS, SMALL_BYTES
+from server.encoding.structure import JSON, exceeds
 from server.wire.text import dumps
 
 #: Largest body of a workflow with its files, and of any other request, in bytes.
 MAX_WORKFLOW_BYTES = 2_621_440
 MAX_BODY_BYTES = 256 << 10
+#: Maximum number of values in a body, and of members in one of its objects: a definition of the largest size
+#: has fewer, and so do files.
+MAX_VALUES = 150_000
+#: The name in the application's state under which requests find the budgets for refused ones.
+REFUSED_BYTES = "refused_bytes"
 
 T = TypeVar("T")
 
@@ -41,6 +49,13 @@ def parse_json(raw: bytes) -> object:
         raise InvalidArgument({"body": "holds a number that is not finite or too long"}) from None
 
 
+def parse_large_json(raw: bytes) -> object:
+    """As `parse_json`; a body of too many values is refused without being read."""
+    if exceeds(raw, JSON, max_values=MAX_VALUES, max_members=MAX_VALUES):
+        raise InvalidArgument({"body": f"must hold at most {MAX_VALUES} values"})
+    return parse_json(raw)
+
+
 class HubRequest(Request[Principal, Any, Any]):
     """A request with a JSON body, whatever its content type. `user` is the caller (`Authenticate`)."""
 
@@ -52,8 +67,26 @@ class HubRequest(Request[Principal, Any, Any]):
             raise InvalidArgument({"body": "is incomplete"}) from None
 
     async def json(self) -> Any:
-        """The body, parsed. Raises InvalidArgument; Litestar raises for a body that is too large."""
-        return parse_json(await self.body())
+        """The body, parsed; a large one beside the event loop. Raises InvalidArgument, LimitReached; Litestar
+        raises for a body that is too large."""
+        raw = await self.body()
+        if len(raw) <= SMALL_BYTES:
+            return parse_json(raw)
+        self._refused_bytes.check(self.user.user_id)
+        # The error's handler has the request as another object, of the same state.
+        self.state.large_bytes = len(raw)
+        return await REQUESTS.run(parse_large_json, raw)
+
+    def note_refusal(self) -> None:
+        """Count the body, if it is a large one that was read: the request is refused for it."""
+        large_bytes = self.state.get("large_bytes")
+        if large_bytes is not None:
+            self._refused_bytes.count(self.user.user_id, large_bytes)
+
+    @property
+    def _refused_bytes(self) -> RefusedBytes:
+        found: RefusedBytes = self.app.state[REFUSED_BYTES]
+        return found
 
 
 class JsonResponse(Response[T]):

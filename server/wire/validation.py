@@ -53,10 +53,12 @@ class RequestModel(BaseModel):
         """The request of JSON values. Raises InvalidArgument, which names every wrong field."""
         if not isinstance(obj, Mapping):
             raise InvalidArgument({"body": "must be a JSON object"})
+        unknown = [name for name in obj if name not in cls.model_fields]
+        # Those behind them are not named: an object may have a hundred thousand members.
+        left_out = frozenset(unknown[_MAX_UNKNOWN + 1 :])
+        members = ((name, value) for name, value in obj.items() if name not in left_out)
         try:
-            return super().model_validate(
-                {replace_surrogates(str(name)): value for name, value in obj.items()}
-            )
+            return super().model_validate({replace_surrogates(str(name)): value for name, value in members})
         except ValidationError as error:
             fields = _field_errors(cls, error.errors(include_url=False))
         raise InvalidArgument(fields)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from typing import Any
+from uuid import UUID
 
 import grpc
 import grpc.aio
@@ -13,6 +14,7 @@ import httpx
 import pytest
 
 from ide_orchestrator.v1 import refinement_pb2_grpc, workflow_pb2_grpc
+from server.domain.access.refused_bytes import BURST_BYTES
 from server.wire import messages as m
 from tests.support.grpc_face import refusal_of
 from tests.support.hand_clock import until
@@ -270,3 +272,23 @@ async def test_connections_that_send_nothing_keep_nobody_out(database: str) -> N
         finally:
             for _, writer in silent:
                 writer.close()
+
+
+async def test_large_requests_that_are_refused_count_for_the_caller_on_both_faces(database: str) -> None:
+    lists = b'{"name": "a", "agent_definition": {"x": [' + b"[]," * 800_000 + b"[]]}}"
+    large = m.CreateWorkflowRequest(name="a")
+    large.files.add(path="/a", text="a" * 100_000)
+    async with running_hub(database) as hub, http(hub) as ann, http(hub, "bob@example.com") as bob:
+        small = await ann.post("/api/workflows", json={"name": "a"})
+        answer = await ann.post("/api/workflows", content=lists)
+        assert (answer.status_code, {*problem(answer)["fields"]}) == (400, {"body"})
+        # One more refusal than the caller's budget has room for, so large that it lasts.
+        hub.core.refused_bytes.count(UUID(small.json()["owner_user_id"]), BURST_BYTES * 7 // 4)
+        refused(await ann.post("/api/workflows", content=lists))
+        async with grpc.aio.insecure_channel(hub.grpc) as channel:
+            stub: Any = workflow_pb2_grpc.WorkflowServiceStub(channel)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub.CreateWorkflow(large, metadata=metadata(hub))
+        assert (await ann.post("/api/workflows", json={"name": "a"})).status_code == 201
+        assert (await bob.post("/api/workflows", content=lists)).status_code == 400
+    assert refusal_of(caught.value).reason == "limit_reached"
