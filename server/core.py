@@ -52,6 +52,7 @@ from server.lifecycle import (
     watch_task,
 )
 from server.observability.logs import RunLog
+from server.observability.loop_watch import LoopWatch
 from server.observability.metrics import Metrics
 from server.observability.traces import RunTraces
 from server.runtime.client import DeepagentsRuntime
@@ -168,6 +169,7 @@ async def open_core(
         stack.push_async_callback(stop_task, core.background)
         # The background begins, so that each of its parts is awaited even when the hub stops at once.
         await asyncio.sleep(0)
+        await stack.enter_async_context(LoopWatch(metrics.loop_ticked).watching())
         yield core
 
 

@@ -93,6 +93,11 @@ HISTOGRAMS: dict[str, tuple[str, dict[str, tuple[str, ...]], tuple[float, ...]]]
     ),
     "journal_commit_seconds": ("Duration of a commit to the journal", {}, _SHORT),
     "ingest_lag_seconds": ("Time from a frame's arrival to the commit of its events", {}, _SHORT),
+    "event_loop_delay_seconds": (
+        "Lateness of a timer that is due 20 times a second: for how long something held the event loop",
+        {},
+        (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0),
+    ),
 }
 
 #: A gauge with labels, and its help text.
@@ -159,6 +164,10 @@ class Metrics(RunObserver):
         """A batch of events was committed in `seconds`, `lag_s` after the first of them arrived."""
         self._histograms["journal_commit_seconds"].observe(seconds)
         self._histograms["ingest_lag_seconds"].observe(lag_s)
+
+    def loop_ticked(self, late_s: float) -> None:
+        """A timer of the event loop was late."""
+        self._histograms["event_loop_delay_seconds"].observe(late_s)
 
     def removed(self, count: int) -> None:
         """Journals were removed at the end of their retention."""
