@@ -15,7 +15,7 @@ from typing_extensions import override
 from server.db.errors import database_errors
 from server.db.file_json import StoredFiles
 from server.db.journal_writer import MAX_RETRY_S, RETRY_FIRST_S, JournalWriter
-from server.db.run_ends import FINISH_S, RecentEnds, RunEnd
+from server.db.run_ends import FINISH_S, MAX_FINISH_S, RecentEnds, RunEnd
 from server.db.runs import ACTIVE_STATUSES
 from server.domain.byte_budget import ByteBudget
 from server.domain.clock import Clock
@@ -160,11 +160,22 @@ class PostgresJournal(Journal):
         event_entry, delta_entry = delimited_event(event), delimited_delta(delta)
         end = RunEnd(log, log.committed, event_entry, delta_entry, outcome, stored, files.contents, failure)
 
+        timeout_s = FINISH_S
+
         async def finish_in_place() -> bool:
-            # The database may be behind what was flushed: then that comes first.
-            if await end.commit(self._pool):
-                return True
-            return await self._writer.restore([log]) > 0 and await end.commit(self._pool)
+            nonlocal timeout_s
+            began = self._clock.monotonic()
+            try:
+                # The database may be behind what was flushed: then that comes first.
+                if await end.commit(self._pool, timeout_s=timeout_s):
+                    return True
+                return await self._writer.restore([log]) > 0 and await end.commit(
+                    self._pool, timeout_s=timeout_s
+                )
+            except DatabaseUnavailable:
+                if self._clock.monotonic() - began >= timeout_s:
+                    timeout_s = min(2 * timeout_s, MAX_FINISH_S)
+                raise
 
         if not await retry_while_unavailable(
             finish_in_place, self._clock, first_s=RETRY_FIRST_S, max_s=MAX_RETRY_S

@@ -24,6 +24,8 @@ from server.domain.model import Failure
 
 #: Seconds for a statement that writes a whole run's files, or moves its whole journal.
 FINISH_S = 30.0
+#: The same for the attempts after one that took too long: a slow database must not repeat it for ever.
+MAX_FINISH_S = 240.0
 #: Bytes of files that the kept ends of all runs of a process have at most.
 MAX_FILE_BYTES = 16 << 20
 
@@ -72,8 +74,9 @@ class RunEnd:
         columns = len(self.files.generated) + len(self.files.rejected or "")
         return columns + sum(len(content) for content in self.contents.values())
 
-    async def commit(self, pool: asyncpg.Pool) -> bool:
-        """Try the transaction once. Returns False when another replica holds the lease.
+    async def commit(self, pool: asyncpg.Pool, *, timeout_s: float = FINISH_S) -> bool:
+        """Try the transaction once. Returns False when another replica holds the lease. timeout_s: for each
+        of its statements.
 
         Raises DatabaseUnavailable; called again, it finds out whether it was committed before.
         """
@@ -90,7 +93,7 @@ class RunEnd:
                     return row is not None and tuple(row) == (log.fence, self.base + 1, outcome)
                 crash_point("in_finish")
                 event = (log.thread_id, self.base + 1, self.event, self.delta)
-                await connection.execute(_FINISH_EVENT, *event, timeout=FINISH_S)
+                await connection.execute(_FINISH_EVENT, *event, timeout=timeout_s)
                 await connection.execute(
                     _FINISH_PROPOSAL,
                     proposal_id,
@@ -100,9 +103,9 @@ class RunEnd:
                     self.files.rejected,
                     self.failure.reason if self.failure else None,
                     self.failure.message if self.failure else None,
-                    timeout=FINISH_S,
+                    timeout=timeout_s,
                 )
-                await add_contents(connection, proposal_id, self.contents, timeout_s=FINISH_S)
+                await add_contents(connection, proposal_id, self.contents, timeout_s=timeout_s)
                 crash_point("end_of_finish")
         return True
 

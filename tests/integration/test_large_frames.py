@@ -1,0 +1,109 @@
+"""Frames that are interpreted beside the event loop: their order, their files, and the end of a run among
+them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from server.domain.journal.events import (
+    Discontinuity,
+    FrameReason,
+    StateUpdate,
+    Terminal,
+    Token,
+    UpstreamFrame,
+)
+from server.domain.off_loop import SMALL_BYTES
+from server.frames.structure import MAX_MEMBERS
+from tests.support.driven import Driven, driven, verdict
+from tests.support.runtime import (
+    CLOSE,
+    END,
+    SILENCE,
+    ScriptedRuntime,
+    files_frame,
+    serve_runtime,
+    state_frame,
+    token_frame,
+)
+
+LARGE = "a" * SMALL_BYTES
+
+
+@pytest.fixture
+def hub(database: str, pool: Any) -> Any:
+    @asynccontextmanager
+    async def opened(script: ScriptedRuntime, **settings: Any) -> AsyncIterator[Driven]:
+        async with serve_runtime(script) as url, driven(url, database, pool, **settings) as on:
+            yield on
+
+    return opened
+
+
+async def test_large_and_small_frames_are_journalled_in_their_order(hub: Any) -> None:
+    frames: list[Any] = []
+    for number in range(10):
+        frames += [token_frame(f"{number}"), files_frame(a=f"{number}{LARGE}"), token_frame(LARGE)]
+    async with hub(ScriptedRuntime([[*frames, END]])) as on:
+        proposal, events = await on.outcome(await on.start())
+    assert verdict(proposal) == ("completed", None, {"/a": f"9{LARGE}"})
+    assert [event.seq for event in events] == list(range(1, len(frames) + 3))
+    kinds = [event.kind for event in events[1:-1]]
+    for number, (token, state, large) in enumerate(zip(kinds[::3], kinds[1::3], kinds[2::3], strict=True)):
+        assert isinstance(token, Token)
+        assert token.text == f"{number}"
+        assert isinstance(state, StateUpdate)
+        [change] = state.files
+        assert change.file is not None
+        assert change.file.text == f"{number}{LARGE}"
+        assert isinstance(large, Token)
+        assert large.text == LARGE
+    assert isinstance(events[-1].kind, Terminal)
+
+
+async def test_a_large_error_frame_is_the_runs_error(hub: Any) -> None:
+    error = {"event_type": "error", "data": {"error": "it broke", "more": LARGE}}
+    async with hub(ScriptedRuntime([[files_frame(a="1"), error, END]])) as on:
+        proposal, _ = await on.outcome(await on.start())
+    assert proposal.failure is not None
+    assert (proposal.failure.reason, proposal.failure.message) == ("upstream_error", "it broke")
+
+
+async def test_a_frame_that_is_too_complex_is_kept_and_the_state_has_the_files(hub: Any) -> None:
+    many = state_frame(**{f"k{number}": 0 for number in range(MAX_MEMBERS)}, files={})
+    state = {"status": "completed", "generated_files": {"/a": {"content": f"state{LARGE}"}}}
+    script = ScriptedRuntime([[files_frame(a="1"), many, END]], [state])
+    async with hub(script) as on:
+        proposal, events = await on.outcome(await on.start())
+    assert UpstreamFrame("", FrameReason.TOO_COMPLEX, json.dumps(many).encode()) in [
+        event.kind for event in events
+    ]
+    assert verdict(proposal) == ("completed", None, {"/a": f"state{LARGE}"})
+
+
+async def test_a_run_that_is_cancelled_among_large_frames_has_the_files_of_its_journal(hub: Any) -> None:
+    frames = [files_frame(**{f"f{number}": LARGE for number in range(count)}) for count in range(1, 30)]
+    async with hub(ScriptedRuntime([[*frames, SILENCE]])) as on:
+        started = await on.start()
+        await on.core.refinements.cancel(on.user, started.thread_id)
+        proposal, events = await on.outcome(started)
+    assert proposal.status.value == "cancelled"
+    shown = {
+        change.path for event in events if isinstance(event.kind, StateUpdate) for change in event.kind.files
+    }
+    assert proposal.files.keys() == shown
+
+
+async def test_large_frames_are_found_again_when_the_stream_repeats_them(hub: Any) -> None:
+    first: list[Any] = [token_frame("a"), files_frame(a=f"1{LARGE}"), token_frame(LARGE)]
+    script = ScriptedRuntime([[*first, CLOSE], [*first, files_frame(a=f"2{LARGE}"), END]])
+    async with hub(script, runtime_profile="full") as on:
+        proposal, events = await on.outcome(await on.start())
+    assert verdict(proposal) == ("completed", None, {"/a": f"2{LARGE}"})
+    assert not any(isinstance(event.kind, Discontinuity) for event in events)
+    assert len(events) == 6

@@ -1,0 +1,83 @@
+"""Computations beside the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+
+import pytest
+
+from server.domain.off_loop import OffLoop, to_the_end
+
+#: Seconds that a test waits for another thread at most.
+WITHIN_S = 20
+
+
+async def test_the_loop_goes_on_during_a_computation() -> None:
+    asked, answered = threading.Event(), threading.Event()
+
+    def compute() -> bool:
+        asked.set()
+        return answered.wait(WITHIN_S)
+
+    computing = asyncio.ensure_future(OffLoop("test").run(compute))
+    while not asked.is_set():
+        await asyncio.sleep(0)
+    answered.set()
+    assert await computing
+
+
+async def test_one_computation_at_a_time_without_the_collector() -> None:
+    beside, running = OffLoop("test"), list[int]()
+
+    def compute(number: int) -> tuple[int, list[int], bool]:
+        running.append(number)
+        seen = (number, list(running), gc.isenabled())
+        running.remove(number)
+        return seen
+
+    found = await asyncio.gather(*(beside.run(compute, number) for number in range(20)))
+    assert found == [(number, [number], False) for number in range(20)]
+    assert gc.isenabled()
+
+
+async def test_what_a_computation_raises_is_raised() -> None:
+    with pytest.raises(ZeroDivisionError):
+        await OffLoop("test").run(lambda: 1 / 0)
+    assert gc.isenabled()
+
+
+async def test_a_cancellation_waits_for_work_that_goes_to_its_end() -> None:
+    began, may_end, done = asyncio.Event(), asyncio.Event(), list[str]()
+
+    async def work() -> None:
+        began.set()
+        await may_end.wait()
+        done.append("work")
+
+    async def caller() -> None:
+        try:
+            await to_the_end(work())
+        finally:
+            done.append("caller")
+
+    calling = asyncio.ensure_future(caller())
+    await began.wait()
+    for _ in range(2):
+        calling.cancel()
+        await asyncio.sleep(0)
+    assert done == []
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+    assert done == ["work", "caller"]
+
+
+async def test_a_timeout_around_work_that_goes_to_its_end_is_a_timeout() -> None:
+    async def work() -> None:
+        await asyncio.sleep(0.05)
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await to_the_end(work())
