@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from server.encoding.json_text import dump, dump_lines, replace_surrogates
+from server.encoding.json_text import decode_surrogates, dump, dump_lines, replace_surrogates
 
 #: Members of a file in the legacy form that are not among its `extra` ones.
 _MEMBERS = frozenset({"content", "encoding", "created_at", "modified_at"})
@@ -49,7 +49,7 @@ class File:
     @cached_property
     def text(self) -> str:
         """The text, exactly; may hold lone surrogates. Only for `is_text`."""
-        return self.content.decode("utf-8", "surrogatepass")
+        return decode_surrogates(self.content)
 
     @cached_property
     def sanitized_text(self) -> tuple[str, bool]:

@@ -1,0 +1,24 @@
+"""Texts with lone surrogates, which UTF-8 does not carry, in pieces."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.encoding.json_text import decode_surrogates, replace_surrogates
+
+#: Surrogates, and characters of one to four bytes, around the ends of pieces.
+_PARTS = st.lists(
+    st.sampled_from(["\ud800", "\udc00", "\ud83d\ude00", "a", "é", "€", "😀", "a" * 16_382, "€" * 5_461]),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(_PARTS)
+def test_a_text_in_pieces_is_the_text_at_once(parts: list[str]) -> None:
+    text = "".join(parts)
+    at_once = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    assert replace_surrogates(text) == at_once
+    data = text.encode("utf-8", "surrogatepass")
+    assert decode_surrogates(data) == data.decode("utf-8", "surrogatepass") == text
