@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -43,7 +44,10 @@ class Commands(click.Group):
         except Exception as error:
             if more.get("standalone_mode") is False:
                 raise
-            report(error)
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                notice(f"cannot write the output ({os.strerror(error.errno)})")
+            else:
+                report(error)
             sys.exit(exit_codes.FAILED)
 
 

@@ -351,3 +351,10 @@ async def test_a_right_address_that_does_not_answer_is_shown_without_its_passwor
     log = capfd.readouterr().err
     assert "authentication_refused" in log, "the log was not read"
     assert not re.search("kingfisher|bullfinch", ready + log)
+
+
+async def test_a_full_disk_is_no_mistake_of_the_hub() -> None:
+    code, _, errors = await in_shell("ideo --help > /dev/full", environment={})
+    assert code == 1
+    assert_sentence(errors, "cannot write the output", "No space left on device")
+    assert "report" not in errors
