@@ -4,8 +4,8 @@ grpc itself waits for a request without a deadline, and holds what has arrived o
 call. Here:
 
 1. A request must arrive within a deadline.
-2. Callers that are one for the quotas have a limited number of such calls together. Above it, the oldest call
-   of the same caller makes room, or that of all of them: a share link does not take the place of its maker.
+2. Each caller has a limited number of such calls, and so have callers together that are one for the quotas:
+   there the oldest makes room for a new one. A share link does not keep its maker out.
 3. Few requests are received at a time, and few of one caller's. A request that does not arrive makes room for
    one that waits.
 """
@@ -43,11 +43,6 @@ class _Calls:
 
     def __init__(self) -> None:
         self.calls: dict[_Call, None] = {}
-
-    def make_room(self, limit: int, now: float, undisturbed_s: float) -> None:
-        """End the oldest call if there are too many. Raises LimitReached when it has just begun."""
-        if len(self.calls) >= limit and not self.end_oldest(now, undisturbed_s):
-            raise LimitReached("too many calls have not sent their request", retry_after_s=RETRY_S)
 
     def end_oldest(self, now: float, undisturbed_s: float) -> bool:
         """End the oldest call. Returns False when it has just begun."""
@@ -127,8 +122,11 @@ class UnreadCalls:
         now = asyncio.get_running_loop().time()
         call = None
         try:
-            of_caller.make_room(group.max_of_one, now, self._undisturbed_s)
-            of_group.make_room(group.max_calls, now, self._undisturbed_s)
+            too_many = len(of_caller.calls) >= group.max_of_one
+            if too_many or (
+                len(of_group.calls) >= group.max_calls and not of_group.end_oldest(now, self._undisturbed_s)
+            ):
+                raise LimitReached("too many calls have not sent their request", retry_after_s=RETRY_S)
             call = _Call(timeout, now, of_group, of_caller)
             async with of_caller.places, self._place(timeout):
                 return await read()

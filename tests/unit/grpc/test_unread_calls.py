@@ -66,18 +66,28 @@ async def test_an_end_instead_of_a_request_is_an_invalid_argument() -> None:
         await Callers().send("ann", ANN, object())
 
 
-async def test_above_its_limit_a_callers_oldest_call_makes_room_but_not_at_once() -> None:
-    callers, hasty = Callers(undisturbed_s=0), Callers(undisturbed_s=60)
+async def test_a_caller_has_so_many_calls_without_a_request() -> None:
+    callers = Callers(undisturbed_s=0)
     silent = [callers.send_nothing("ann", ANN) for _ in range(ANN.max_of_one)]
-    undisturbed = [hasty.send_nothing("ann", ANN) for _ in range(ANN.max_of_one)]
-    await until(lambda: callers.reading == hasty.reading == ANN.max_of_one)
+    await until(lambda: callers.reading == ANN.max_of_one)
     with pytest.raises(LimitReached):
-        await hasty.send("ann", ANN)
+        await callers.send("ann", ANN)
+    assert callers.counts.reasons == {"unread_calls": 1}
+    assert await callers.send("a link of ann's", ANN) == b"x"
+    silent.pop().cancel()
+    await until(lambda: callers.reading < ANN.max_of_one)
     assert await callers.send("ann", ANN) == b"x"
-    with pytest.raises(ClientTooSlow):
-        await silent[0]
-    assert not any(call.done() for call in silent[1:] + undisturbed)
-    for call in silent + undisturbed:
+    for call in silent:
+        call.cancel()
+
+
+async def test_a_call_that_has_just_begun_need_not_make_room() -> None:
+    callers = Callers(undisturbed_s=60)
+    silent = [callers.send_nothing(f"link {n}", ANN) for n in range(ANN.max_calls)]
+    await until(lambda: callers.reading == ANN.max_calls)
+    with pytest.raises(LimitReached):
+        await callers.send("ann", ANN)
+    for call in silent:
         call.cancel()
 
 
