@@ -44,8 +44,8 @@ class Segment:
         self.terminal = terminal
         self._on_grow = on_grow
         self._renderings: dict[object, Any] = {}
-        #: The segment that this one is a part of; itself if it is none.
-        self._whole = self
+        #: The segment that this one is a part of, if any. Not itself: it would be freed late.
+        self._part_of: Segment | None = None
         self._parts: WeakValueDictionary[tuple[int, int], Segment] | None = None
         #: Bytes that it keeps in memory, renderings included.
         self.size_bytes = len(batch) + len(delta_batch)
@@ -121,7 +121,7 @@ class Segment:
         """The events `first` to `last`. Those who need the same part at the same time share it."""
         if (first, last) == (self.first_seq, self.last_seq):
             return self
-        whole = self._whole
+        whole = self._part_of or self
         if whole._parts is None:
             whole._parts = WeakValueDictionary()
         part = whole._parts.get((first, last))
@@ -130,7 +130,7 @@ class Segment:
             end, delta_end = self._starts(last + 1 - self.first_seq)
             batch, deltas = self.batch[start:end], self.delta_batch[delta_start:delta_end]
             part = Segment(first, last, batch, deltas, terminal=self.terminal and last == self.last_seq)
-            part._whole = whole
+            part._part_of = whole
             whole._parts[first, last] = part
         return part
 
@@ -151,7 +151,7 @@ class Segment:
     def cached_each(self, key: object, render: Callable[[bytes], bytes]) -> list[bytes]:
         """`render(event)` of each serialised event, computed once and then shared, also with other parts of
         the same segment."""
-        whole = self._whole
+        whole = self._part_of or self
         kept: list[bytes | None] | None = whole._renderings.get(key)
         if kept is None:
             kept = whole._renderings[key] = [None] * (whole.last_seq - whole.first_seq + 1)

@@ -22,7 +22,7 @@ from server.http.server import MAX_CLIENT_MESSAGE_BYTES
 from server.http.websocket_frames import close_frame
 from tests.support.hand_clock import until
 from tests.support.http_face import ORIGIN, http_face, socket, upgrade, upgrade_request
-from tests.support.hub import RunningHub, finished, running_hub, start
+from tests.support.hub import RunningHub, running_hub, start
 from tests.support.tokens import bearer
 
 ABSENT = "00000000-0000-4000-8000-000000000000"
@@ -38,10 +38,10 @@ async def hub(database: str) -> AsyncIterator[RunningHub]:
 
 @pytest.fixture
 async def thread(hub: RunningHub) -> str:
-    """A finished refinement of 52 events."""
+    """A finished refinement of 52 events, which nobody has read."""
     async with hub.client() as client:
         started = await start(client, "[[replay:short_run]]")
-        await finished(client, started)
+        await hub.core.runner.wait(UUID(started["thread_id"]))
     return str(started["thread_id"])
 
 

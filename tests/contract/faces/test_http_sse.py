@@ -13,7 +13,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from tests.support.hub import RunningHub, finished, running_hub, start
+from tests.support.hub import RunningHub, running_hub, start
 
 QUIET = "[[replay:short_run silent=10]]"
 
@@ -36,10 +36,10 @@ async def hub(database: str) -> AsyncIterator[RunningHub]:
 
 @pytest.fixture
 async def thread(hub: RunningHub) -> str:
-    """A finished refinement of 52 events."""
+    """A finished refinement of 52 events, which nobody has read."""
     async with hub.client() as client:
         started = await start(client, "[[replay:short_run]]")
-        await finished(client, started)
+        await hub.core.runner.wait(UUID(started["thread_id"]))
     return str(started["thread_id"])
 
 

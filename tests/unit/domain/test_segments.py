@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from itertools import pairwise
 
 import pytest
@@ -111,3 +113,17 @@ def test_entries_come_with_their_seq_from_any_place_on(records: list[tuple[bytes
     segment = packed(records, 3)
     entries = [(at, *records[at - 3]) for at in range(max(seq + 1, 3), 3 + len(records))]
     assert list(segment.entries_after(seq)) == entries
+
+
+def test_a_segment_is_freed_as_soon_as_nobody_has_it() -> None:
+    """It must not wait for a collection of cycles: large ones come fast."""
+    gc.disable()
+    try:
+        segment = packed([(b"a", b""), (b"b", b"")])
+        part = segment.after(1)
+        segment.cached_each("x", bytes.upper)
+        gone = weakref.ref(segment)
+        del segment, part
+        assert gone() is None
+    finally:
+        gc.enable()
