@@ -34,6 +34,7 @@ from server.grpc.unread_calls import Group, UnreadCalls
 from server.use_cases import READABLE_BY_SHARE_LINK
 from server.wire.problem_details import grpc_status
 from server.wire.trace_ids import trace_id_of
+from server.wire.workflows import MAX_DEFINITION_MESSAGE_BYTES, check_definition_size
 
 log = structlog.stdlib.get_logger("server.grpc")
 
@@ -207,6 +208,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
 
 def _parsed(parse: Callable[[bytes], Any], raw: bytes) -> Any:
+    if len(raw) > MAX_DEFINITION_MESSAGE_BYTES:
+        check_definition_size(raw)
     try:
         return parse(raw)
     except DecodeError:

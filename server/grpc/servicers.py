@@ -9,7 +9,7 @@ from ide_orchestrator.v1.workflow_pb2_grpc import WorkflowServiceServicer
 from server.domain import model
 from server.domain.access.refused_bytes import RefusedBytes
 from server.domain.access.sharing import AccessStore, Sharing
-from server.domain.errors import ClientTooSlow, HubError
+from server.domain.errors import ClientTooSlow, HubError, LimitReached
 from server.domain.off_loop import REQUESTS, SMALL_BYTES
 from server.domain.proposals.contents import ContentStore, read_pieces
 from server.domain.proposals.store import ProposalStore
@@ -42,6 +42,10 @@ from server.wire.validation import (
     uuid_or_not_found,
 )
 from server.wire.workflows import create_workflow, workflow_message, workflows_message
+
+#: Large requests of all callers that are read at a time or wait for it: parsed, they take many times their
+#: size.
+MAX_LARGE_REQUESTS = 2
 
 
 class RefinementServicer(RefinementServiceServicer):
@@ -160,6 +164,8 @@ class WorkflowServicer(WorkflowServiceServicer):
 
     def __init__(self, workflows: WorkflowService, refused_bytes: RefusedBytes) -> None:
         self._workflows, self._refused_bytes = workflows, refused_bytes
+        #: Large requests that are being read, or wait for that.
+        self._large = 0
 
     async def CreateWorkflow(
         self, request: m.CreateWorkflowRequest, context: Context
@@ -174,11 +180,16 @@ class WorkflowServicer(WorkflowServiceServicer):
         if size_bytes <= SMALL_BYTES:
             return await REQUESTS.run(create_workflow, request)
         self._refused_bytes.check(user_id)
+        if self._large >= MAX_LARGE_REQUESTS:
+            raise LimitReached("other large requests are being read", retry_after_s=1)
+        self._large += 1
         try:
             return await REQUESTS.run(create_workflow, request)
         except HubError:
             self._refused_bytes.count(user_id, size_bytes)
             raise
+        finally:
+            self._large -= 1
 
     async def GetWorkflow(self, request: m.GetWorkflowRequest, context: Context) -> m.GetWorkflowResponse:
         """Contract: GetWorkflow."""
