@@ -7,6 +7,7 @@ import asyncpg
 from server.auth.keyset import KeySet
 from server.auth.tokens import SharedSecret, TokenVerifier
 from server.clock import SystemClock
+from server.db.wakeup_key import read_wakeup_key
 from server.domain.access.quotas import QuotaLimits
 from server.domain.runs.limits import RunLimits
 from server.domain.streams.wakeups import Wakeups
@@ -56,7 +57,7 @@ def create_runtime(settings: Settings, runtime_url: str, metrics: Metrics) -> De
 def create_wakeups(settings: Settings, pool: asyncpg.Pool, direct_dsn: str) -> Wakeups:
     """The carrier of wake-ups that the settings ask for (ADR 0011)."""
     if settings.wakeup_url is not None:
-        return RedisWakeups(settings.wakeup_url.get_secret_value())
+        return RedisWakeups(settings.wakeup_url.get_secret_value(), lambda: read_wakeup_key(pool))
     return PostgresWakeups(pool, direct_dsn)
 
 

@@ -1,7 +1,8 @@
 """The tables that stores query with Piccolo. The migrations create them; a test compares the two.
 
-Tables that only SQL uses (runs, events, idempotency_keys, tickets, quotas, replicas) have no class here
-(ADR 0003). Constraints, indexes and triggers are in the migrations alone. All times are `timestamptz`.
+Tables that only SQL uses (runs, events, idempotency_keys, tickets, quotas, replicas, wakeup_key) have no
+class here (ADR 0003). Constraints, indexes and triggers are in the migrations alone. All times are
+`timestamptz`.
 
 Piccolo knows primary keys of one column only. Where a key has more, `primary_key=True` marks the first, and
 rows are inserted and selected, never saved as objects.

@@ -19,12 +19,15 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from server.bounded_redis import Omitted, bounded_parser
 from server.domain.errors import RuntimeUnavailable
 from server.domain.runs.runtime import AdmitFrame, Frames, OversizedFrame, StreamClosed, admit_at_once
 from server.runtime.client import MAX_FRAME_BYTES, DeepagentsRuntime
 
 _AWAY = (RedisError, OSError, TimeoutError)
-_MESSAGE, _SUBSCRIBED = b"message", b"subscribe"
+_SUBSCRIBED = b"subscribe"
+#: Items of an answer: a message has four.
+_MAX_ITEMS = 64
 #: Seconds by which a timer is late when this process was paused.
 _MAX_LATE_S = 0.5
 #: A subscription is reported with this status.
@@ -68,15 +71,17 @@ class _Messages:
                 if unanswered:
                     raise StreamClosed("the server of the runtime's events does not answer")
                 unanswered = True
-            elif answer[0] == _MESSAGE:
-                frame: bytes = answer[2]
-                if len(frame) > self._max_bytes:
-                    return OversizedFrame(len(frame))
-                # Its length was not known before. The next one waits until there is room for this one.
-                await self._admit(len(frame))
-                return frame
-            else:
-                unanswered = False
+                continue
+            unanswered = False
+            match answer:
+                case [b"message", _, Omitted() as omitted]:
+                    return OversizedFrame(omitted.length)
+                case [b"message", _, bytes() as frame]:
+                    if len(frame) > self._max_bytes:
+                        return OversizedFrame(len(frame))
+                    # Its length was not known before. The next one waits until there is room for this one.
+                    await self._admit(len(frame))
+                    return frame
 
 
 class ChannelRuntime(DeepagentsRuntime):
@@ -85,7 +90,7 @@ class ChannelRuntime(DeepagentsRuntime):
     events_url: redis:// or rediss://, with user and password if the server needs them. answer_s: time for
     the server to confirm a subscription. quiet_s: silence after which the server is pinged; after the same
     time without an answer, the connection is closed. Otherwise as DeepagentsRuntime. Messages of the
-    channel are trusted: its server belongs to the hub's own zone of trust.
+    channel are trusted as the runtime's; what its server answers is bounded.
     """
 
     push_only = True
@@ -110,6 +115,10 @@ class ChannelRuntime(DeepagentsRuntime):
             "socket_connect_timeout": None,
             "retry": Retry(NoBackoff(), 0),
             "client_name": "ide-orchestrator",
+            # A longer frame is skipped as it comes; the channel's name and the word before it are short.
+            "parser_class": bounded_parser(
+                max_bytes=max_frame_bytes + 4096, max_items=_MAX_ITEMS, omits_long_texts=True
+            ),
         }
         self._connection_class = self._connect_with.pop("connection_class", Connection)
         # A subscriber does not select a database.
@@ -131,7 +140,7 @@ class ChannelRuntime(DeepagentsRuntime):
                     answer = await connection.read_response()
             except _AWAY:
                 answer = None
-            subscribed = bool(answer) and answer[0] == _SUBSCRIBED
+            subscribed = isinstance(answer, list) and answer[:1] == [_SUBSCRIBED]
             self._on_answer("stream", _SUBSCRIBED_STATUS if subscribed else None)
             if not subscribed:
                 raise RuntimeUnavailable("the runtime's events cannot be subscribed to", sent=False)

@@ -1,8 +1,8 @@
 """A committed segment as an entry of a Redis stream, and back.
 
 The id of an entry is `LAST-0`, after the segment's last seq. Its fields: `v` the version of this format, `f`
-first seq, `e` epoch, `t` 1 for the terminal event, `b` batch, `r` deltas. An entry with neither `b` nor `r`
-is a hint to read.
+first seq, `e` epoch, `t` 1 for the terminal event, `b` batch, `r` deltas, `m` the proof that a replica wrote
+it (proofs.py). An entry with neither `b` nor `r` is a hint to read.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
 from server.encoding.event_batch import delimited_delta, delimited_event
 
-VERSION = b"1"
+VERSION = b"2"
 #: Maximum bytes of an entry; of a larger segment only the hint is sent.
 ENTRY_BYTES = 256 << 10
 
@@ -60,7 +60,7 @@ class PendingEntry:
 
 
 def entry_of(pending: PendingEntry) -> dict[Any, Any]:
-    """The fields of an entry, as bytes or numbers."""
+    """The fields of an entry without its proof, as bytes or numbers."""
     fields: dict[Any, Any] = {
         b"v": VERSION,
         b"f": pending.first_seq,

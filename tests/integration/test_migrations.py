@@ -17,7 +17,16 @@ from server.db.tables import TABLES, VIEWS
 from server.domain.errors import DatabaseUnavailable
 
 #: Tables that only SQL uses.
-SQL_TABLES = {"runs", "events", "idempotency_keys", "tickets", "quotas", "replicas", "proposal_contents"}
+SQL_TABLES = {
+    "runs",
+    "events",
+    "idempotency_keys",
+    "tickets",
+    "quotas",
+    "replicas",
+    "proposal_contents",
+    "wakeup_key",
+}
 #: Columns that nothing reads or writes: no class has them, and the schema keeps them.
 UNUSED = {"users": {"display_name", "is_service"}}
 

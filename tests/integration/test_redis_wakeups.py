@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from server.db.wakeup_key import read_wakeup_key
 from server.domain.journal.events import Token
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
@@ -18,8 +19,8 @@ from server.wakeups.redis import (
     STREAM_ENTRIES,
     STREAM_TTL_S,
     RedisWakeups,
-    stream_of,
 )
+from server.wakeups.redis_reader import stream_of
 from tests.integration.replicas import (
     Replica,
     a_release_is_announced,
@@ -40,13 +41,13 @@ async def server(tmp_path: Path) -> AsyncIterator[RedisServer]:
 
 
 def over(server: RedisServer, **options: float) -> Callable[[Any], RedisWakeups]:
-    return lambda pool: RedisWakeups(server.url, **options)
+    return lambda pool: RedisWakeups(server.url, lambda: read_wakeup_key(pool), **options)
 
 
 def counts(on: Replica) -> tuple[int, int]:
     """Entries received whole, and as hints."""
     assert isinstance(on.wakeups, RedisWakeups)
-    return on.wakeups.segments, on.wakeups.hints
+    return on.wakeups.received.segments, on.wakeups.received.hints
 
 
 def reads_of(on: Replica) -> list[int]:
@@ -189,7 +190,9 @@ async def test_what_others_write_into_a_stream_is_at_most_a_hint(database: str, 
             ]
             for seq, fields in enumerate(bad, 2):
                 await client.xadd(stream_of(run.thread_id), fields, f"{seq}-0")
-        await until(lambda: counts(there)[1] == len(bad))
+        assert isinstance(there.wakeups, RedisWakeups)
+        received = there.wakeups.received
+        await until(lambda: received.unproven == len(bad))
         for number in range(5):
             await run.say(str(number))
         await run.finish()

@@ -25,6 +25,10 @@ EXAMPLES = CROSSPLANE / "examples"
 #: What the Deployment of a claim has beside the plain one's: the address made of the role's secret.
 PARTS = {"DATABASE_USERNAME", "DATABASE_PASSWORD", "DATABASE_ENDPOINT", "DATABASE_PORT", "DATABASE_URL"}
 
+#: Kinds that only a claim makes or looks for, and the object that only the plain manifests have.
+OF_A_CLAIM = ("Role", "Database", "Secret")
+LACKING = {("Service", "ide-orchestrator-grpc")}
+
 
 def objects(version: str, claim: Path | None = None) -> dict[str, Any]:
     """The Kubernetes objects of a claim, out of what carries them."""
@@ -79,9 +83,12 @@ def test_every_field_of_the_platforms_manifests_is_there(source: str) -> None:
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_the_example_claim_is_the_plain_manifests(version: str) -> None:
     documents = plain()
-    for name, ours in objects(version).items():
-        if ours["kind"] in ("Role", "Database", "Secret"):
-            continue
+    made = {name: each for name, each in objects(version).items() if each["kind"] not in OF_A_CLAIM}
+    # The other way too: what a claim lacks is named.
+    lacking = {(each["kind"], each["metadata"]["name"]) for each in documents}
+    lacking -= {(each["kind"], each["metadata"]["name"]) for each in made.values()}
+    assert lacking == LACKING
+    for name, ours in made.items():
         ours["metadata"].pop("namespace", None)
         theirs = one(documents, ours["kind"], ours["metadata"]["name"])
         if ours["kind"] == "Deployment":
@@ -134,6 +141,28 @@ def test_the_database_and_its_secret_are_the_claims() -> None:
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
+def test_the_provider_has_rights_in_one_namespace_and_sees_one_secret(version: str) -> None:
+    documents = load(CROSSPLANE / version / "prerequisites.yaml")
+    assert not [each for each in documents if each["kind"] == "ClusterRoleBinding"]
+    role, binding = one(documents, "Role"), one(documents, "RoleBinding")
+    [claim] = load(EXAMPLES / "claim.yaml")
+    for each in (role, binding):
+        assert each["metadata"]["namespace"] == claim["metadata"]["namespace"]
+    [secrets] = [rule for rule in role["rules"] if "secrets" in rule["resources"]]
+    assert secrets["resourceNames"] == [claim["spec"]["secret2Name"]]
+    assert secrets["verbs"] == ["get"]
+    # What composes can compose every kind: none is missing, and none is beyond them.
+    composer = role if version == "v1" else one(documents, "ClusterRole")
+    resources = {name for rule in composer["rules"] for name in rule["resources"]} - {"secrets"}
+    kinds = {each["kind"].lower() + "s" for each in objects(version).values()} - {
+        "roles",
+        "databases",
+        "secrets",
+    }
+    assert resources == {name.replace("policys", "policies") for name in kinds}
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
 def test_deleting_a_claim_keeps_the_data(version: str) -> None:
     made = rendered_example(version)
     for name in ("role", "database"):
@@ -161,6 +190,9 @@ def test_every_field_of_a_claim_reaches_its_resource(version: str) -> None:
     assert hub["resources"] == {"requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"memory": "2Gi"}}
     assert [port["port"] for port in made["service"]["spec"]["ports"]] == [9090, 9091]
     assert made["jwt-keys"]["metadata"]["name"] == "hub-keys"
+    policy = made["network-policy"]["spec"]
+    assert policy["podSelector"]["matchExpressions"][0]["values"] == ["hub", "hub-migrate"]
+    assert [[port["port"] for port in rule["ports"]] for rule in policy["ingress"]] == [[9090, 9091], [9090]]
     route = made["http-route"]["spec"]
     assert route["hostnames"] == ["hub.example.com"]
     assert route["rules"][0]["matches"][0]["path"]["value"] == "/api/refinements"

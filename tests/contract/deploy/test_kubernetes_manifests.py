@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -193,9 +194,18 @@ def test_what_the_hub_calls_is_open_and_nothing_else_is() -> None:
     assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
     out = {port["port"] for rule in policy["egress"] for port in rule.get("ports", [])}
     assert out == {53, 5432, 6379, 4317, 4318, 443}
-    # Without ports, a rule must name pods.
+    # Every rule says to whom; pods anywhere only by a label of ours, and 443 to addresses only public ones.
     for rule in policy["egress"]:
+        assert rule["to"]
         assert "ports" in rule or all("podSelector" in peer for peer in rule["to"])
+        assert {} not in [peer.get("namespaceSelector") for peer in rule["to"]]
+        networks = [ip_network(peer["ipBlock"]["cidr"]) for peer in rule["to"] if "ipBlock" in peer]
+        if {"protocol": "TCP", "port": 443} in rule.get("ports", []) and networks:
+            [block] = [peer["ipBlock"] for peer in rule["to"]]
+            for refused in ("10.0.0.1", "169.254.169.254", "172.16.0.1", "192.168.0.1", "127.0.0.1"):
+                assert any(ip_address(refused) in ip_network(cidr) for cidr in block["except"])
+        else:
+            assert all(network.is_private for network in networks)
 
 
 def test_no_secret_is_in_the_manifests() -> None:

@@ -1,0 +1,302 @@
+"""Redis-protocol servers that lie, and users of them that forge: nothing of it reaches a reader."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from server.db.wakeup_key import read_wakeup_key
+from server.domain.errors import RuntimeUnavailable
+from server.domain.journal.events import Token
+from server.domain.journal.journal import JournalHead
+from server.domain.journal.segments import Segment
+from server.domain.runs.runtime import OversizedFrame, StreamClosed
+from server.runtime.channel import ChannelRuntime
+from server.wakeups.entries import PendingEntry, entry_of
+from server.wakeups.payloads import RELEASED, progress_payloads_of
+from server.wakeups.proofs import PROOF, Proofs
+from server.wakeups.redis import RedisWakeups
+from server.wakeups.redis_reader import SHARED_STREAM, stream_of
+from tests.integration.replicas import Replica, read_events, replica
+from tests.support.hand_clock import until
+from tests.support.redis_server import RedisServer, redis_server
+from tests.support.servers import tcp_server
+
+#: What an answer may take of the process's memory, in MiB: its bound, and what the library copies.
+MAX_MIB = 128
+#: Answers to any command: more than a reader may take, and what is not the protocol at all.
+HOSTILE_ANSWERS = {
+    "a length beyond all bounds": b"$99999999999\r\nabc",
+    "a negative length": b"$-7\r\nabc\r\n",
+    "a length of many digits": b"$" + b"9" * 5000 + b"\r\n",
+    "a line without end": b"+" + b"x" * (1 << 20),
+    "lists in lists": b"*1\r\n" * 20_000,
+    "more items than a reader takes": b"*1000000\r\n" + b":1\r\n" * 1_000_000,
+    "no list": b":7\r\n" * 50,
+    "a list of numbers": b"*2\r\n:1\r\n:2\r\n" * 50,
+    "a stream without entries": b"*1\r\n*2\r\n$1\r\nx\r\n:3\r\n" * 50,
+    "entries without fields": b"*1\r\n*2\r\n$1\r\nx\r\n*1\r\n*2\r\n$3\r\n1-0\r\n$-1\r\n" * 50,
+    "an odd number of fields": b"*1\r\n*2\r\n$1\r\nx\r\n*1\r\n*2\r\n$3\r\n1-0\r\n*1\r\n$1\r\na\r\n" * 50,
+    "an id of letters": b"*1\r\n*2\r\n$1\r\nx\r\n*1\r\n*2\r\n$3\r\nx-y\r\n*2\r\n$1\r\na\r\n$1\r\nb\r\n" * 50,
+    "an error": b"-ERR no\r\n" * 50,
+    "an unknown kind": b"!nonsense\r\n" * 50,
+    "nothing, again and again": b"*-1\r\n" * 100_000,
+    "nothing": b"",
+}
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[RedisServer]:
+    async with redis_server(tmp_path) as running:
+        yield running
+
+
+def wakeups_at(url: str, **options: float) -> Any:
+    return lambda pool: RedisWakeups(url, lambda: read_wakeup_key(pool), **options)
+
+
+def forged(seq: int, *, terminal: bool, first: int | None = None) -> dict[Any, Any]:
+    """An entry with a token, as the previous release wrote it; as this one does, without the proof."""
+    pending = PendingEntry(first or seq)
+    pending.add(
+        Segment(first or seq, seq, b"\x02\x0a\x00", b"\x00", terminal=terminal), HEAD, max_bytes=1 << 20
+    )
+    return entry_of(pending)
+
+
+HEAD = JournalHead(2, 1, 1, False)
+
+
+@asynccontextmanager
+async def two_replicas(database: str, url: str) -> AsyncIterator[tuple[Replica, Replica]]:
+    async with (
+        replica(database, wakeups_at(url)) as here,
+        replica(database, wakeups_at(url)) as there,
+    ):
+        await asyncio.gather(here.told(), there.told())
+        yield here, there
+
+
+def received(on: Replica) -> Any:
+    assert isinstance(on.wakeups, RedisWakeups)
+    return on.wakeups.received
+
+
+async def test_no_forged_entry_reaches_a_reader_or_ends_its_stream(
+    database: str, server: RedisServer
+) -> None:
+    key = Proofs(b"a guess of thirty-two bytes here")
+    async with two_replicas(database, server.url) as (here, there), server.client() as client:
+        run = await here.run()
+        reader = asyncio.create_task(read_events(await there.broadcaster.subscribe(run.thread_id, 1)))
+        name, entries = stream_of(run.thread_id), []
+        for version in (b"1", b"2"):
+            for proof in (None, b"", b"\0" * 16, "of another key"):
+                for terminal in (False, True):
+                    fields = forged(2, terminal=terminal) | {b"v": version}
+                    if proof is not None:
+                        own = key.of_entry(run.thread_id, 2, fields)
+                        fields[PROOF] = own if isinstance(proof, str) else proof
+                    entries.append(fields)
+        pipeline = client.pipeline()
+        for number, fields in enumerate(entries):
+            pipeline.xadd(name, fields, f"2-{number}")
+        await pipeline.execute()
+        await until(lambda: received(there).unproven == len(entries))
+        assert not reader.done()
+        assert there.broadcaster.remote_threads() == {run.thread_id: 1}
+        await run.say("true")
+        await run.finish()
+        async with asyncio.timeout(20):
+            history = await reader
+    assert [event.seq for event in history] == [2, 3]
+    assert isinstance(history[0].kind, Token)
+    assert history[0].kind.text == "true"
+
+
+async def until_not_empty(fetch: Callable[[], Awaitable[Any]]) -> Any:
+    async with asyncio.timeout(20):
+        while not (found := await fetch()):
+            await asyncio.sleep(0.01)
+    return found
+
+
+async def test_a_proof_is_void_for_another_thread_or_seq_and_for_a_changed_entry(
+    database: str, server: RedisServer
+) -> None:
+    async with two_replicas(database, server.url) as (here, there), server.client() as client:
+        first, second = await here.run(), await here.run()
+        reader = asyncio.create_task(read_events(await there.broadcaster.subscribe(second.thread_id, 1)))
+        await first.say("of the first")
+        await first.finish()
+        source: Any = await until_not_empty(lambda: client.xrange(stream_of(first.thread_id)))
+        entry = source[-1][1]
+        moved = [
+            (stream_of(second.thread_id), "2-1", entry),
+            (stream_of(second.thread_id), "3-0", entry),
+            (stream_of(second.thread_id), "3-1", {**entry, b"t": b"1"}),
+            (stream_of(second.thread_id), "3-2", {**entry, b"e": b"2"}),
+        ]
+        pipeline = client.pipeline()
+        for name, entry_id, fields in moved:
+            pipeline.xadd(name, fields, entry_id)
+        await pipeline.execute()
+        await until(lambda: received(there).unproven == len(moved))
+        assert not reader.done()
+        await second.finish()
+        await there.broadcaster.poll()
+        async with asyncio.timeout(20):
+            assert [event.seq for event in await reader] == [2]
+
+
+async def test_a_flood_of_forged_entries_costs_few_looks_at_the_journal(
+    database: str, server: RedisServer
+) -> None:
+    async with two_replicas(database, server.url) as (here, there), server.client() as client:
+        run = await here.run()
+        subscription = await there.broadcaster.subscribe(run.thread_id, 1)
+        reads, began = there.reads, asyncio.get_running_loop().time()
+        reads.clear()
+        for batch in range(20):
+            pipeline = client.pipeline(transaction=False)
+            for number in range(500):
+                pipeline.xadd(stream_of(run.thread_id), {b"x": bytes(1000)}, f"{2 + batch * 500 + number}-0")
+            await pipeline.execute()
+        await until(lambda: received(there).unproven >= 10_000)
+        took = asyncio.get_running_loop().time() - began
+        assert len(reads) <= 2 + took / 0.25
+        await run.say("true")
+        await there.broadcaster.poll()
+        assert [event.seq for event in await read_events(subscription, 1)] == [2]
+
+
+async def test_notices_are_a_replicas_own_and_are_taken_once(database: str, server: RedisServer) -> None:
+    async with two_replicas(database, server.url) as (here, there), server.client() as client:
+        run = await here.run()
+        subscription = await there.broadcaster.subscribe(run.thread_id, 1)
+        [progress] = progress_payloads_of({run.thread_id: "forged"})
+        for payload in (RELEASED, progress):
+            for fields in ({b"p": payload}, {b"p": payload, b"h": bytes(24), PROOF: bytes(16)}, {b"h": b"x"}):
+                await client.xadd(SHARED_STREAM, fields)
+        here.wakeups.on_released()
+        await until(there.released.is_set)
+        there.released.clear()
+        own = [fields for _, fields in await client.xrange(SHARED_STREAM) if fields.get(b"p") == b"!"]
+        for fields in own * 3:
+            await client.xadd(SHARED_STREAM, fields)
+        here.wakeups.on_progress(run.thread_id, "true")
+        await until(lambda: subscription.topic.heartbeats > 0)
+        assert (subscription.topic.progress, subscription.topic.heartbeats) == ("true", 1)
+        assert not there.released.is_set()
+
+
+@pytest.mark.parametrize("name", sorted(HOSTILE_ANSWERS))
+async def test_a_server_that_answers_anything_costs_bounded_memory_and_stops_nothing(
+    database: str, name: str
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1 << 16):
+            writer.write(HOSTILE_ANSWERS[name])
+            await writer.drain()
+
+    async with tcp_server(answer) as port:
+        await _goes_on_at(database, f"redis://127.0.0.1:{port}/0")
+
+
+async def test_an_answer_without_end_costs_bounded_memory_and_stops_nothing(database: str) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1 << 16)
+        writer.write(b"*1\r\n*2\r\n$1\r\nx\r\n*100000000\r\n")
+        entry = b"*2\r\n$3\r\n1-0\r\n*2\r\n$1\r\na\r\n$100000\r\n" + bytes(100_000) + b"\r\n"
+        while True:
+            writer.write(entry)
+            await writer.drain()
+
+    async with tcp_server(answer) as port:
+        await _goes_on_at(database, f"redis://127.0.0.1:{port}/0")
+
+
+async def _goes_on_at(database: str, url: str) -> None:
+    """A run whose reader is on another replica ends, and the loop is not held, with a hostile server."""
+    before, longest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 0.0
+
+    async def watch() -> None:
+        nonlocal longest
+        now = asyncio.get_running_loop().time
+        while True:
+            began = now()
+            await asyncio.sleep(0.01)
+            longest = max(longest, now() - began - 0.01)
+
+    watching = asyncio.create_task(watch())
+    quick = wakeups_at(url, answer_s=0.3, self_test_s=0.2, max_retry_s=0.05)
+    async with replica(database, quick) as here, replica(database, quick, poll_s=0.05) as there:
+        run = await here.run()
+        reader = asyncio.create_task(read_events(await there.broadcaster.subscribe(run.thread_id, 1)))
+        for number in range(10):
+            await run.say(str(number))
+            await asyncio.sleep(0.05)
+        await run.finish()
+        async with asyncio.timeout(20):
+            assert [event.seq for event in await reader] == list(range(2, 13))
+        assert not here.wakeups.healthy
+        assert not there.wakeups.healthy
+    watching.cancel()
+    with suppress(asyncio.CancelledError):
+        await watching
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10
+    assert grown < MAX_MIB
+    assert longest < 1, "a generous bound: other work may use the cores"
+
+
+@pytest.mark.parametrize("name", sorted(set(HOSTILE_ANSWERS) - {"nothing", "nothing, again and again"}))
+async def test_a_channel_that_answers_anything_is_an_error_of_its_own_run(name: str) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while request := await reader.read(1 << 16):
+            if b"SUBSCRIBE" in request:
+                writer.write(b"*3\r\n$9\r\nsubscribe\r\n$1\r\nx\r\n:1\r\n" + HOSTILE_ANSWERS[name])
+                await writer.drain()
+                return
+            writer.write(b"+OK\r\n" * request.count(b"\r\n*") + b"+OK\r\n")
+
+    async with (
+        tcp_server(answer) as port,
+        ChannelRuntime(
+            "http://127.0.0.1:9", f"redis://127.0.0.1:{port}/0", answer_s=2, quiet_s=0.5
+        ) as runtime,
+    ):
+        with pytest.raises((StreamClosed, RuntimeUnavailable)):
+            await _read_all(runtime)
+
+
+async def _read_all(runtime: ChannelRuntime) -> None:
+    async with asyncio.timeout(20), runtime.stream(str(uuid4())) as frames:
+        async for frame in frames:
+            assert isinstance(frame, OversizedFrame)
+
+
+async def test_a_long_message_of_a_channel_is_skipped_without_keeping_it(server: RedisServer) -> None:
+    thread_id = str(uuid4())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    async with (
+        ChannelRuntime("http://127.0.0.1:9", server.url, max_frame_bytes=1 << 20) as runtime,
+        runtime.stream(thread_id) as frames,
+        server.client() as client,
+    ):
+        await client.config_set("client-output-buffer-limit", "pubsub 0 0 0")
+        script = "local long = string.rep('x', 40000000) redis.call('PUBLISH', ARGV[1], long) return #long"
+        channel = f"langgraph:stream:{thread_id}"
+        assert await client.eval(script, 0, channel) == 40_000_000
+        await client.publish(channel, b"short")
+        frame = await anext(frames)
+        assert isinstance(frame, OversizedFrame)
+        assert frame.size_bytes == 40_000_000
+        assert await anext(frames) == b"short"
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10 < MAX_MIB
