@@ -107,11 +107,11 @@ def full_json(message: Message) -> bytes:
 
 def event_jsons(segment: Segment) -> list[bytes]:
     """The proto-JSON of each event, in order of seq: made once, also for parts of the same segment."""
-    return segment.cached_each(event_jsons, _event_json)
+    return segment.cached_each(event_jsons, _event_jsons)
 
 
-def _event_json(event: bytes) -> bytes:
-    return message_json(m.Event.FromString(event))
+def _event_jsons(segment: Segment) -> list[bytes]:
+    return [message_json(event) for event in m.EventBatch.FromString(segment.batch).events]
 
 
 def batch_json_parts(segment: Segment) -> tuple[bytes, bytes, bytes]:

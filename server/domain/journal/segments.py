@@ -148,22 +148,25 @@ class Segment:
             self._grow(sum(len(part) for part in parts if isinstance(part, bytes)))
         return self._renderings[key]  # type: ignore[no-any-return]
 
-    def cached_each(self, key: object, render: Callable[[bytes], bytes]) -> list[bytes]:
-        """`render(event)` of each serialised event, computed once and then shared, also with other parts of
-        the same segment."""
+    def cached_each(self, key: object, render: Callable[[Segment], list[bytes]]) -> list[bytes]:
+        """`render(self)`, which has an entry for each event, computed once and then shared, also with other
+        parts of the same segment."""
         whole = self._part_of or self
         kept: list[bytes | None] | None = whole._renderings.get(key)
         if kept is None:
+            if whole is self:
+                made = self._renderings[key] = render(self)
+                self._grow(sum(map(len, made)) + _OBJECT_BYTES * len(made))
+                return made
             kept = whole._renderings[key] = [None] * (whole.last_seq - whole.first_seq + 1)
-        first = self.first_seq - whole.first_seq
-        found = kept[first : first + self.last_seq - self.first_seq + 1]
-        if None not in found:
-            return found  # type: ignore[return-value]
-        made = [there or render(event) for there, event in zip(found, self.events(), strict=True)]
-        kept[first : first + len(made)] = made
-        new = sum(len(made[at]) + _OBJECT_BYTES for at, there in enumerate(found) if there is None)
-        whole._grow(new)
-        return made
+        start, end = self.first_seq - whole.first_seq, self.last_seq + 1 - whole.first_seq
+        missing = [at for at in range(start, end) if kept[at] is None]
+        if missing:
+            made = render(self._part(whole.first_seq + missing[0], whole.first_seq + missing[-1]))
+            for at in missing:
+                kept[at] = made[at - missing[0]]
+            whole._grow(sum(len(made[at - missing[0]]) + _OBJECT_BYTES for at in missing))
+        return kept[start:end]  # type: ignore[return-value]
 
     def _grow(self, size: int) -> None:
         self.size_bytes += size

@@ -76,9 +76,9 @@ def test_a_rendering_is_made_once_and_counted() -> None:
 def test_an_events_rendering_is_made_once_for_all_parts_of_a_segment() -> None:
     made: list[bytes] = []
 
-    def render(event: bytes) -> bytes:
-        made.append(event)
-        return event.upper()
+    def render(part: Segment) -> list[bytes]:
+        made.extend(part.events())
+        return [event.upper() for event in part.events()]
 
     segment = packed([(b"a", b""), (b"b", b""), (b"c", b"")], 5)
     assert segment.after(5).cached_each("x", render) == [b"B", b"C"]
@@ -121,7 +121,7 @@ def test_a_segment_is_freed_as_soon_as_nobody_has_it() -> None:
     try:
         segment = packed([(b"a", b""), (b"b", b"")])
         part = segment.after(1)
-        segment.cached_each("x", bytes.upper)
+        segment.cached_each("x", lambda s: list(s.events()))
         gone = weakref.ref(segment)
         del segment, part
         assert gone() is None
