@@ -22,6 +22,7 @@ $(VENV)/run.installed: pyproject.toml requirements.lock tools/uv.py
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	  || { echo "Python 3.11, 3.12 or 3.13 is needed; $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo missing). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(call step,Making $(VENV) with $$($(PYTHON) --version),$(PYTHON) -m venv --clear $(VENV))
+	$(call step,Installing the pinned pip,$(UV) --require-hashes --constraints requirements.lock --group installer)
 	$(call step,Installing what running needs,$(INSTALL) --extra embedded)
 	$(call step,Installing the hub,$(UV) --no-deps --build-constraints requirements.lock --require-build-hashes --editable .)
 	@touch $@

@@ -1,9 +1,16 @@
 """Looks for known vulnerabilities in the pinned packages and writes bills of materials.
 
-pip-audit asks the package index for the advisories about each version in requirements.lock; with a known
-vulnerability the exit code is 1. If the index has no advisories, a line says that nothing was looked up. The
-bills of materials (CycloneDX 1.6, JSON) are written to build/sbom/: one of the whole lock, one of the
-image. uv runs each tool in a separate environment.
+pip-audit asks the package index for the advisories about each version in requirements.lock, and about one
+version that is known to be vulnerable. So an index without advisories is not taken for packages without
+vulnerabilities. The exit codes:
+
+- 0: every package was looked up, and none has a known vulnerability;
+- 1: one has, or the audit is incomplete though the index has advisories, or a bill was not written;
+- 3: the index has no advisories, or cannot be asked. The last line begins with `AUDIT NOT DONE`.
+
+The bills of materials (CycloneDX 1.6, JSON) are written to build/sbom/: one of the whole lock, one of the
+image. The tools are installed from requirements.lock with hashes, into an environment of their own,
+build/audit.
 """
 
 from __future__ import annotations
@@ -11,6 +18,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +26,54 @@ ROOT = Path(__file__).resolve().parent.parent
 UV = [sys.executable, str(ROOT / "tools" / "uv.py")]
 LOCK = ROOT / "requirements.lock"
 BILLS = ROOT / "build" / "sbom"
-PIP_AUDIT, CYCLONEDX = "pip-audit@2.10.1", "cyclonedx-bom@7.5.0"
+TOOLS = ROOT / "build" / "audit"
+#: A version with published advisories.
+CANARY = "pip", "23.2.1"
+#: The exit code when nothing could be looked up.
+NOT_DONE = 3
 
 
-def tool(package: str, executable: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a tool of a pinned package; its standard output is in the result."""
-    command = [*UV, "tool", "run", "--quiet", "--from", package, executable, *arguments]
+def tool(executable: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run an installed tool; its standard output is in the result."""
+    command = [str(TOOLS / "bin" / executable), *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def known_vulnerabilities() -> tuple[int, list[str]]:
-    """How many packages were looked up, and a line for each of their known vulnerabilities."""
-    options = ["--require-hashes", "--disable-pip", "--format", "json", "--progress-spinner", "off"]
-    done = tool(PIP_AUDIT, "pip-audit", "--requirement", str(LOCK), *options)
-    packages: list[Any] = json.loads(done.stdout or '{"dependencies": []}')["dependencies"]
+def install_tools() -> None:
+    """Install the tools in the versions and with the hashes of the lock. Raises CalledProcessError."""
+    subprocess.run([*UV, "venv", "--quiet", "--clear", str(TOOLS)], cwd=ROOT, check=True)
+    options = ["--quiet", "--python", str(TOOLS / "bin" / "python"), "--require-hashes"]
+    options += ["--constraints", str(LOCK), "--group", "audit"]
+    subprocess.run([*UV, "pip", "install", *options], cwd=ROOT, check=True)
+
+
+def advisories_of(requirements: Path, *options: str) -> list[Any]:
+    """What pip-audit says of each package of a file; empty when the index cannot be asked."""
+    form = ["--disable-pip", "--format", "json", "--progress-spinner", "off"]
+    done = tool("pip-audit", "--requirement", str(requirements), *form, *options)
+    try:
+        packages: list[Any] = json.loads(done.stdout)["dependencies"]
+    except (ValueError, KeyError):
+        return []
+    return packages
+
+
+def verdict(packages: Sequence[Any], canary: Sequence[Any]) -> tuple[int, list[str]]:
+    """The exit code, and the lines to print.
+
+    packages, canary: what pip-audit says of each package of the lock, and of the vulnerable version.
+    """
+    if not any(package.get("vulns") for package in canary):
+        return NOT_DONE, ["AUDIT NOT DONE: the index has no advisories; nothing was looked up"]
     looked_up = [package for package in packages if "skip_reason" not in package]
     known = [
         f"{package['name']} {package['version']}: {found['id']}, fixed in {', '.join(found['fix_versions'])}"
         for package in looked_up
         for found in package["vulns"]
     ]
-    return len(looked_up), known
+    skipped = [f"{package['name']} was not looked up" for package in packages if "skip_reason" in package]
+    lines = [f"{len(looked_up)} packages looked up, {len(known)} known vulnerabilities", *known, *skipped]
+    return int(bool(known or skipped or not looked_up)), lines
 
 
 def image_requirements() -> Path:
@@ -52,7 +87,7 @@ def image_requirements() -> Path:
 def write_bill(name: str, requirements: Path) -> bool:
     """Write build/sbom/NAME.json. Returns whether that worked."""
     path = BILLS / f"{name}.json"
-    done = tool(CYCLONEDX, "cyclonedx-py", "requirements", str(requirements), "--of", "JSON", "-o", str(path))
+    done = tool("cyclonedx-py", "requirements", str(requirements), "--of", "JSON", "-o", str(path))
     if done.returncode:
         print(f"audit: no bill of materials: {done.stderr.strip()}")
         return False
@@ -64,16 +99,14 @@ def write_bill(name: str, requirements: Path) -> bool:
 def main() -> int:
     """Write the bills, then look for vulnerabilities."""
     BILLS.mkdir(parents=True, exist_ok=True)
-    if not (write_bill("all", LOCK) and write_bill("image", image_requirements())):
-        return 0
-    looked_up, known = known_vulnerabilities()
-    if not looked_up:
-        print("audit: the index has no advisories, nothing was looked up")
-        return 0
-    print(f"audit: {looked_up} packages looked up, {len(known)} known vulnerabilities")
-    for line in known:
-        print(f"audit: {line}")
-    return int(bool(known))
+    install_tools()
+    written = write_bill("all", LOCK) and write_bill("image", image_requirements())
+    canary = BILLS / "canary.txt"
+    canary.write_text("==".join(CANARY) + "\n")
+    code, lines = verdict(advisories_of(LOCK, "--require-hashes"), advisories_of(canary, "--no-deps"))
+    for line in lines:
+        print(f"audit: {line}" if code != NOT_DONE else line)
+    return code if written else 1
 
 
 if __name__ == "__main__":

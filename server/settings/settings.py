@@ -75,8 +75,8 @@ class Settings(BaseSettings):
     always kept (ADR 0023)"""
     wakeup_url: RedisUrl | None = Field(None, alias="IDEO_WAKEUP_URL")
     """`redis://` or `rediss://` address of a server (Dragonfly, Valkey, Redis 5 or later) that carries
-    wake-ups and new events between many replicas, instead of `LISTEN` and `NOTIFY`. It sees every event;
-    while it is unavailable, replicas poll (ADR 0011)"""
+    wake-ups and new events between many replicas, instead of `LISTEN` and `NOTIFY`. It sees every event, and
+    cannot forge one; while it is unavailable, replicas poll (ADR 0011)"""
 
     # --- The runtime and its runs ----------------------------------------------------------------
 

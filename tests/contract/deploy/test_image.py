@@ -107,11 +107,27 @@ def test_the_runtime_stage_is_what_kubernetes_expects() -> None:
 
 
 def test_the_base_image_is_a_version_and_the_lowest_that_is_locked_for() -> None:
-    [image] = [rest.partition("=")[2] for word, rest in instructions() if word == "ARG"]
+    image = next(rest.partition("=")[2] for word, rest in instructions() if word == "ARG")
     python = project()["project"]["requires-python"].partition(",")[0].removeprefix(">=")
     assert re.fullmatch(rf".*/python:{re.escape(python)}\.\d+-slim-[a-z]+", image)
     assert f"--python-version {python} " in project()["tool"]["poe"]["tasks"]["lock"]["cmd"]
     assert {rest.split()[0] for word, rest in instructions() if word == "FROM"} == {"${PYTHON_IMAGE}"}
+
+
+@pytest.mark.parametrize(
+    ("image", "unpinned", "code"),
+    [
+        ("python:3.11", "", 1),
+        ("python:3.11", "1", 0),
+        ("python:3.11", "yes", 1),
+        ("python:3.11@sha256:0123", "", 0),
+    ],
+)
+def test_an_image_is_released_only_on_a_base_with_a_digest(image: str, unpinned: str, code: int) -> None:
+    check = next(rest for word, rest in stage("build") if word == "RUN")
+    environment = {"PYTHON_IMAGE": image, "UNPINNED": unpinned}
+    done = subprocess.run(["/bin/sh", "-c", check], env=environment, capture_output=True, check=False)
+    assert done.returncode == code
 
 
 def test_everything_that_is_installed_has_a_hash() -> None:
