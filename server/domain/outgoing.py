@@ -1,7 +1,7 @@
 """The memory that all callers of this process share for what is read for them and not yet sent (ADR 0030).
 
 An answer, or a step of a stream, takes its bytes into use before they are read from the database, and gives
-them back once they are sent. There is no queue of data: who finds no room waits with nothing in hand.
+them back once they are sent. There is no queue of data: what finds no room waits, and holds nothing.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class OutgoingBudget:
         self._grant()
 
     def _grant(self) -> None:
-        # Who uses least comes first.
+        # The caller that uses least comes first.
         for caller in sorted(self._waiting, key=lambda each: self._used_by.get(each, 0)):
             places = self._waiting[caller]
             while places:

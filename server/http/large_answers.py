@@ -63,6 +63,8 @@ class LargeAnswer(JsonResponse[T]):
         headers = {"content-type": "application/json", **answer.headers}
         if isinstance(text, bytes):
             headers["content-length"] = str(len(text))
+        else:
+            headers["transfer-encoding"] = "chunked"
         encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": 200, "headers": encoded})
         if HEAD_ONLY not in (scope.get("extensions") or {}):

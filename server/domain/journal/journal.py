@@ -57,7 +57,7 @@ CommitListener: TypeAlias = Callable[[UUID, Segment, JournalHead], None]
 
 
 class SegmentTooLarge(Exception):
-    """The next segment has more bytes than whoever reads it has room for: so many."""
+    """The next segment has more bytes than the reader has room for: `size_bytes`."""
 
     def __init__(self, size_bytes: int) -> None:
         super().__init__()

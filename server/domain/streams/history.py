@@ -36,7 +36,7 @@ class History:
         """Committed segments after the cursor, in order and without a gap: at most a step, at least one if
         there is any. The first one may begin before the cursor.
 
-        Raises DatabaseUnavailable, and SegmentTooLarge as `JournalReader.read_after` but for what is here.
+        Raises DatabaseUnavailable, and SegmentTooLarge as `JournalReader.read_after`; not for kept chunks.
         """
         while not (found := self._chunks_after(seq)):
             reading = self._reading

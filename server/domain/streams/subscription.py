@@ -61,7 +61,7 @@ class Subscription:
         """The next segments, a heartbeat, or None when the stream is complete. ReconnectElsewhere is returned
         once, when this replica shuts down.
 
-        Whoever calls it has sent what it returned before. A large step waits until there is room for it in
+        The reader has sent what it returned before. A large step waits until there is room for it in
         memory. Safe to cancel: the next call returns what this one did not. Raises Unauthenticated,
         PermissionDenied when the reader may no longer follow, CursorOutOfRange, DatabaseUnavailable.
         """
@@ -120,7 +120,7 @@ class Subscription:
             reserved = size
             if self.authorization is not None:
                 self.authorization.check()
-        assert segments is not None, "only a reader with a reservation is told a size"
+        assert segments is not None, "a read without a limit gives segments"
         if segments:
             self.cursor = segments[-1].last_seq
         return segments
