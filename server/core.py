@@ -36,6 +36,7 @@ from server.domain.access.tickets import Tickets
 from server.domain.byte_budget import ByteBudget
 from server.domain.journal.retention import SWEEP_S as RETENTION_SWEEP_S
 from server.domain.journal.retention import Retention
+from server.domain.outgoing import OutgoingBudget
 from server.domain.refinements import Refinements
 from server.domain.retry import every
 from server.domain.runs.context import RunContext
@@ -246,6 +247,7 @@ def _core(
         readers=metrics,
         cut_offs=metrics,
         refused_bytes=RefusedBytes(clock),
+        outgoing=OutgoingBudget(),
         metrics=metrics,
         retention=retention,
     )

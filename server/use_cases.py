@@ -9,6 +9,7 @@ from server.domain.access.cut_offs import CutOffObserver
 from server.domain.access.refused_bytes import RefusedBytes
 from server.domain.access.sharing import AccessStore, Sharing
 from server.domain.access.tickets import Tickets
+from server.domain.outgoing import OutgoingBudget
 from server.domain.proposals.contents import ContentStore
 from server.domain.proposals.store import ProposalStore
 from server.domain.refinements import Refinements
@@ -33,7 +34,7 @@ READABLE_BY_SHARE_LINK = frozenset(
 @dataclass(frozen=True, slots=True)
 class UseCases:
     """The use cases. `authenticator` identifies callers; `readers` observes those that follow a thread,
-    `cut_offs` clients that are cut off."""
+    `cut_offs` clients that are cut off; `outgoing` bounds what is read for callers and not yet sent."""
 
     refinements: Refinements
     proposals: ProposalStore
@@ -46,3 +47,4 @@ class UseCases:
     readers: ReaderObserver
     cut_offs: CutOffObserver
     refused_bytes: RefusedBytes
+    outgoing: OutgoingBudget

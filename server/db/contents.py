@@ -52,6 +52,16 @@ LEFT JOIN proposal_contents c
 WHERE p.id = $1
 """
 
+#: Bytes of a proposal's files, without reading them: of the contents, and of the rest about as it is stored.
+SIZE_OF_FILES = """
+SELECT pg_column_size(p.generated_files) + coalesce(pg_column_size(p.rejections), 0) + coalesce(
+  (SELECT sum(octet_length(c.content)) FROM proposal_contents c WHERE c.proposal_id = p.id), 0)::bigint
+FROM proposals p JOIN proposal_callers a ON a.proposal_id = p.id AND a.caller_id = $1
+WHERE p.id = $2
+"""
+#: How many times these bytes they take: as rows, and as files.
+FILES_COPIES = 2
+
 #: Seconds for a statement that reads or writes all files of a proposal.
 FILES_S = 10.0
 #: Files of one statement that stores contents, and their bytes, the last one's excepted.

@@ -22,7 +22,7 @@ from server.domain.clock import Clock
 from server.domain.crash_points import crash_point
 from server.domain.errors import DatabaseUnavailable, LeaseLost
 from server.domain.journal.events import Outcome
-from server.domain.journal.journal import CommitListener, Journal, JournalHead
+from server.domain.journal.journal import CommitListener, Journal, JournalHead, SegmentTooLarge
 from server.domain.journal.log import JournalLog, ReadyLogs
 from server.domain.journal.recent import RESTORE_S, RecentBudget, RecentCommits
 from server.domain.journal.segments import Segment
@@ -54,17 +54,23 @@ SELECT thread_id, last_seq, epoch, floor, status NOT IN {ACTIVE_STATUSES} AS ter
 FROM runs WHERE thread_id = ANY($1::uuid[])
 """  # noqa: S608 - only constants
 
+#: Of the first row, above $4 bytes, only the size.
 _READ_AFTER = """
-SELECT first_seq, last_seq, batch, residues, terminal FROM (
-  SELECT *, sum(length(batch) + length(residues)) OVER (ORDER BY first_seq) AS size
+SELECT first_seq, last_seq, size, terminal,
+  CASE WHEN size <= $4 OR NOT first THEN batch END AS batch,
+  CASE WHEN size <= $4 OR NOT first THEN residues END AS residues
+FROM (
+  SELECT *, sum(length(batch) + length(residues)) OVER ordered AS size, row_number() OVER ordered = 1 AS first
   FROM (
     SELECT * FROM events WHERE thread_id = $1 AND last_seq > $2
     ORDER BY first_seq LIMIT 256
-  ) AS next
+  ) AS next WINDOW ordered AS (ORDER BY first_seq)
 ) AS sized
-WHERE size - length(batch) - length(residues) < $3
+WHERE size <= $3 OR first
 ORDER BY first_seq
 """
+#: More than a row can have.
+_ANY_SIZE = 1 << 62
 
 
 class PostgresJournal(Journal):
@@ -236,9 +242,14 @@ class PostgresJournal(Journal):
         }
 
     @override
-    async def read_after(self, thread_id: UUID, after: int, *, max_bytes: int) -> Sequence[Segment]:
+    async def read_after(
+        self, thread_id: UUID, after: int, *, max_bytes: int, max_segment_bytes: int | None = None
+    ) -> Sequence[Segment]:
+        largest = _ANY_SIZE if max_segment_bytes is None else max_segment_bytes
         with database_errors():
-            rows = await self._pool.fetch(_READ_AFTER, thread_id, after, max_bytes)
+            rows = await self._pool.fetch(_READ_AFTER, thread_id, after, max_bytes, largest)
+        if rows and rows[0]["batch"] is None:
+            raise SegmentTooLarge(int(rows[0]["size"]))
         return [
             Segment(
                 row["first_seq"], row["last_seq"], row["batch"], row["residues"], terminal=row["terminal"]

@@ -18,7 +18,7 @@ from uuid import UUID
 import asyncpg
 from typing_extensions import override
 
-from server.db.contents import StoredProposalFiles, read_files
+from server.db.contents import FILES_COPIES, SIZE_OF_FILES, StoredProposalFiles, read_files
 from server.db.engine import piccolo_connection
 from server.db.errors import database_errors
 from server.db.file_json import rejected_from_jsonb
@@ -38,6 +38,7 @@ from server.domain.model import (
     Refinement,
     StartRefinement,
 )
+from server.domain.outgoing import Reservation
 from server.domain.proposals.store import EarlierStart, ProposalStore
 from server.domain.runs.lease import Lease
 from server.domain.runs.runtime import Invocation
@@ -49,6 +50,10 @@ _LIST = b"p"
 
 #: Maximum bytes of a page, and those of an item's ids and times: clients accept 4 MiB by default.
 MAX_PAGE_BYTES, ROW_BYTES = 3 << 20, 512
+
+#: How many times its bytes a page takes: as rows, as records and as an answer. Most pages are small, and need
+#: no reservation.
+_PAGE_COPIES, _SMALL_PAGE_BYTES = 3, 128 << 10
 
 #: All rows of a start in one statement: one round trip.
 _START = """
@@ -229,7 +234,13 @@ class PostgresProposalStore(ProposalStore):
         )
 
     @override
-    async def get(self, principal: Principal, proposal_id: UUID) -> Proposal:
+    async def get(
+        self, principal: Principal, proposal_id: UUID, reservation: Reservation | None = None
+    ) -> Proposal:
+        if reservation is not None:
+            with database_errors():
+                size = await self._pool.fetchval(SIZE_OF_FILES, principal.user_id, proposal_id)
+            await reservation.resize((size or 0) * FILES_COPIES)
         visible = ProposalCallers.select(ProposalCallers.proposal_id).where(
             ProposalCallers.caller_id == principal.user_id
         )
@@ -254,13 +265,18 @@ class PostgresProposalStore(ProposalStore):
         token: str | None = None,
         workflow_id: UUID | None = None,
         status: ProposalStatus | None = None,
+        reservation: Reservation | None = None,
     ) -> Page:
         before, before_id = page_place(_LIST, token) if token is not None else (None, None)
         word = status.value if status is not None else None
+        arguments = (principal.user_id, workflow_id, word, before, before_id, limit + 1)
         with database_errors():
-            rows = await self._pool.fetch(
-                _PAGE, principal.user_id, workflow_id, word, before, before_id, limit + 1, MAX_PAGE_BYTES
-            )
+            rows = await self._pool.fetch(_PAGE, *arguments, _SMALL_PAGE_BYTES)
+        if any(row["size"] > _SMALL_PAGE_BYTES for row in rows):
+            if reservation is not None:
+                await reservation.resize(MAX_PAGE_BYTES * _PAGE_COPIES)
+            with database_errors():
+                rows = await self._pool.fetch(_PAGE, *arguments, MAX_PAGE_BYTES)
         fitting = max(sum(row["size"] <= MAX_PAGE_BYTES for row in rows), 1)
         return page_of([_proposal(principal, row) for row in rows], kind=_LIST, limit=min(limit, fitting))
 

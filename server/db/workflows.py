@@ -12,9 +12,11 @@ from piccolo.columns.combination import Or
 from typing_extensions import override
 
 from server.db.engine import piccolo_connection
+from server.db.errors import database_errors
 from server.db.page_tokens import page_of, page_place
 from server.db.tables import DraftFiles, Drafts, DraftVersions, Workflows
 from server.domain.model import CreateWorkflow, Page, Principal, Workflow
+from server.domain.outgoing import Reservation
 from server.domain.workflows import WorkflowStore
 
 #: The byte of this list in page tokens.
@@ -25,6 +27,17 @@ _ADD_FILES = """
 INSERT INTO draft_files (draft_id, version, path, content)
 SELECT $1, $2, f.path, f.content FROM unnest($3::text[], $4::bytea[]) AS f (path, content)
 """
+
+
+_SIZE = """
+SELECT octet_length(w.agent_definition::text) + coalesce(
+  (SELECT sum(octet_length(content)) FROM draft_files WHERE draft_id = w.current_draft_id), 0)::bigint
+FROM workflows w WHERE w.id = $2 AND w.owner_user_id = $1
+"""
+#: How many times its bytes a workflow takes: its definition as values is the largest part.
+_COPIES = 6
+#: Memory of a workflow in a list, with the longest name.
+_LISTED_BYTES = 4 << 10
 
 
 class PostgresWorkflowStore(WorkflowStore):
@@ -81,7 +94,13 @@ class PostgresWorkflowStore(WorkflowStore):
         )
 
     @override
-    async def get(self, principal: Principal, workflow_id: UUID) -> Workflow | None:
+    async def get(
+        self, principal: Principal, workflow_id: UUID, reservation: Reservation | None = None
+    ) -> Workflow | None:
+        if reservation is not None:
+            with database_errors():
+                size = await self._pool.fetchval(_SIZE, principal.user_id, workflow_id)
+            await reservation.resize((size or 0) * _COPIES)
         async with piccolo_connection(self._pool):
             row = (
                 await Workflows.select(
@@ -96,7 +115,16 @@ class PostgresWorkflowStore(WorkflowStore):
         return _workflow(row, files)
 
     @override
-    async def list(self, principal: Principal, *, limit: int, token: str | None) -> Page:
+    async def list(
+        self,
+        principal: Principal,
+        *,
+        limit: int,
+        token: str | None,
+        reservation: Reservation | None = None,
+    ) -> Page:
+        if reservation is not None:
+            await reservation.resize((limit + 1) * _LISTED_BYTES)
         columns = Workflows.all_columns(exclude=[Workflows.agent_definition])
         query = Workflows.select(*columns).where(Workflows.owner_user_id == principal.user_id)
         if token is not None:

@@ -34,6 +34,7 @@ from server.domain.model import (
     StartRefinement,
     Workflow,
 )
+from server.domain.outgoing import Reservation
 from server.domain.proposals.store import EarlierStart, ProposalStore
 from server.domain.runs.lease import RunStore
 from server.domain.runs.observer import RunObserver
@@ -170,8 +171,11 @@ class Refinements:
             await self._runner.wait(thread_id)
         return await self.get(principal, thread_id)
 
-    async def follow(self, principal: Principal, thread_id: UUID, after: int) -> Subscription:
+    async def follow(
+        self, principal: Principal, thread_id: UUID, after: int, reservation: Reservation | None = None
+    ) -> Subscription:
         """A reader of the events after `after`, or after what a share link hides; close it when done.
+        `reservation`: for what is not yet sent.
 
         Raises NotFound, CursorOutOfRange, LimitReached. The reader's steps raise Unauthenticated or
         PermissionDenied when the principal may no longer follow.
@@ -179,10 +183,15 @@ class Refinements:
         resources = ExitStack()
         await self._quotas.open_stream(principal.quota_id)
         resources.callback(self._quotas.close_stream, principal.quota_id)
-        return await self._subscribe(principal, thread_id, after, resources)
+        return await self._subscribe(principal, thread_id, after, resources, reservation)
 
     async def _subscribe(
-        self, principal: Principal, thread_id: UUID, after: int, resources: ExitStack
+        self,
+        principal: Principal,
+        thread_id: UUID,
+        after: int,
+        resources: ExitStack,
+        reservation: Reservation | None,
     ) -> Subscription:
         """A subscription that closes `resources` when it is closed. They are also closed when this raises."""
         try:
@@ -191,21 +200,27 @@ class Refinements:
             refinement = await self.get(principal, thread_id)
             resources.callback(self._observer.following(thread_id, refinement.traceparent))
             return await self._broadcaster.subscribe(
-                thread_id, max(after, principal.after_seq), authorization, on_close=resources.close
+                thread_id,
+                max(after, principal.after_seq),
+                authorization,
+                on_close=resources.close,
+                reservation=reservation,
             )
         except BaseException:
             resources.close()
             raise
 
-    async def event(self, principal: Principal, thread_id: UUID, seq: int) -> bytes:
-        """One serialised event.
+    async def event(
+        self, principal: Principal, thread_id: UUID, seq: int, reservation: Reservation | None = None
+    ) -> bytes:
+        """One serialised event, which stays in the reservation.
 
         Raises NotFound, also for an event that a share link hides, InvalidArgument for seq 0, and
         CursorOutOfRange for an event that was removed or does not exist yet.
         """
         if seq == 0:
             raise InvalidArgument({"seq": "must be at least 1"})
-        subscription = await self._subscribe(principal, thread_id, seq - 1, ExitStack())
+        subscription = await self._subscribe(principal, thread_id, seq - 1, ExitStack(), reservation)
         try:
             if seq <= principal.after_seq:
                 raise NotFound("no such event")
@@ -218,16 +233,24 @@ class Refinements:
             subscription.close()
 
     async def page(
-        self, principal: Principal, thread_id: UUID, *, after: int, limit: int, wait_s: float
+        self,
+        principal: Principal,
+        thread_id: UUID,
+        *,
+        after: int,
+        limit: int,
+        wait_s: float,
+        reservation: Reservation | None = None,
     ) -> EventPage:
-        """At most `limit` events after the cursor, waiting up to `wait_s` for the first.
+        """At most `limit` events after the cursor, waiting up to `wait_s` for the first. They stay in the
+        reservation.
 
         Raises as `follow`.
         """
         resources = ExitStack()
         if wait_s:
             resources.enter_context(self._quotas.waiting_call(principal.quota_id))
-        subscription = await self._subscribe(principal, thread_id, after, resources)
+        subscription = await self._subscribe(principal, thread_id, after, resources, reservation)
         try:
             return await read_page(subscription, limit=limit, wait_s=wait_s)
         finally:

@@ -10,6 +10,7 @@ from server.domain.access.quotas import Quotas
 from server.domain.clock import Clock
 from server.domain.errors import NotFound
 from server.domain.model import CreateWorkflow, Page, Principal, Workflow
+from server.domain.outgoing import Reservation
 
 
 class WorkflowStore(Protocol):
@@ -27,12 +28,22 @@ class WorkflowStore(Protocol):
         """Store a workflow with its first draft."""
         ...
 
-    async def get(self, principal: Principal, workflow_id: UUID) -> Workflow | None:
-        """The workflow with its files; None when it does not exist or is not the principal's."""
+    async def get(
+        self, principal: Principal, workflow_id: UUID, reservation: Reservation | None = None
+    ) -> Workflow | None:
+        """The workflow with its files, read once the reservation has room for it; None when it does not exist
+        or is not the principal's."""
         ...
 
-    async def list(self, principal: Principal, *, limit: int, token: str | None) -> Page:
-        """Workflows without files, newest first."""
+    async def list(
+        self,
+        principal: Principal,
+        *,
+        limit: int,
+        token: str | None,
+        reservation: Reservation | None = None,
+    ) -> Page:
+        """Workflows without files, newest first; read as with `get`."""
         ...
 
 
@@ -53,16 +64,25 @@ class WorkflowService:
             now=self._clock.now(),
         )
 
-    async def get(self, principal: Principal, workflow_id: UUID) -> Workflow:
+    async def get(
+        self, principal: Principal, workflow_id: UUID, reservation: Reservation | None = None
+    ) -> Workflow:
         """The workflow with its current files. Raises NotFound, also for another user's workflow."""
-        workflow = await self._workflows.get(principal, workflow_id)
+        workflow = await self._workflows.get(principal, workflow_id, reservation)
         if workflow is None:
             raise NotFound("no such workflow")
         return workflow
 
-    async def list(self, principal: Principal, *, limit: int, token: str | None = None) -> Page:
+    async def list(
+        self,
+        principal: Principal,
+        *,
+        limit: int,
+        token: str | None = None,
+        reservation: Reservation | None = None,
+    ) -> Page:
         """The principal's workflows, without files, newest first.
 
         Raises InvalidArgument for a token that this list did not issue.
         """
-        return await self._workflows.list(principal, limit=limit, token=token)
+        return await self._workflows.list(principal, limit=limit, token=token, reservation=reservation)

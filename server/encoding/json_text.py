@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 _PIECE = 1 << 14
 
 _DUMP = json.JSONEncoder(separators=(",", ":")).encode
+_DUMP_UTF8 = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
@@ -54,6 +55,16 @@ def dump_lines(text: str) -> bytes:
     # U+0000, so that one can stand for the latter.
     escaped = dump(text).replace(b"\\\\", b"\x00").replace(b"\\n", b'","')
     return b"[" + escaped.replace(b"\x00", b"\\\\") + b"]"
+
+
+def escape_lines(text: str) -> bytes:
+    """A part of the JSON text that `dump_lines` makes, without its ends: that of the whole is its parts'
+    together. In UTF-8, except for a part with lone surrogates."""
+    try:
+        encoded = _DUMP_UTF8(text).encode()
+    except UnicodeEncodeError:
+        encoded = _DUMP(text).encode("ascii")
+    return encoded[1:-1].replace(b"\\\\", b"\x00").replace(b"\\n", b'","').replace(b"\x00", b"\\\\")
 
 
 def load(text: str) -> Any:

@@ -13,6 +13,7 @@ from ide_orchestrator.v1.access_pb2_grpc import add_AccessServiceServicer_to_ser
 from ide_orchestrator.v1.proposal_pb2_grpc import add_ProposalServiceServicer_to_server
 from ide_orchestrator.v1.refinement_pb2_grpc import add_RefinementServiceServicer_to_server
 from ide_orchestrator.v1.workflow_pb2_grpc import add_WorkflowServiceServicer_to_server
+from server.grpc.answers import Answers
 from server.grpc.event_reads import EventReads
 from server.grpc.health import Health
 from server.grpc.interceptors import (
@@ -141,6 +142,7 @@ def create_grpc_server(
     dev: with reflection. limits: grpc itself refuses what exceeds them, with RESOURCE_EXHAUSTED. peers:
     names of the certificates that may call, empty for all. traced: with a span for each call.
     """
+    writer = MessageWriter(use_cases.readers, write_s=limits.write_s)
     server = grpc.aio.server(
         interceptors=(
             *((_tracing(), AsGeneratorInterceptor()) if traced else ()),
@@ -149,11 +151,11 @@ def create_grpc_server(
                 UnreadCalls(use_cases.cut_offs, deadline_s=limits.request_s),
                 PublicStreams(use_cases.cut_offs),
             ),
+            Answers(use_cases.outgoing, writer),
         ),
         options=server_options(limits, reuse_port=reuse_port),
         maximum_concurrent_rpcs=limits.max_calls,
     )
-    writer = MessageWriter(use_cases.readers, write_s=limits.write_s)
     watches = WatchStreams(use_cases.refinements, writer)
     refinements = RefinementServicer(
         use_cases.refinements, watches, EventReads(use_cases.refinements, writer)

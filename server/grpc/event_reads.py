@@ -10,6 +10,7 @@ from uuid import UUID
 from server.domain.errors import ClientTooSlow, InvalidArgument, LimitReached
 from server.domain.model import Principal
 from server.domain.refinements import Refinements
+from server.grpc.answers import reserved
 from server.grpc.interceptors import Context
 from server.grpc.writing import MessageWriter
 from server.wire import messages as m
@@ -37,7 +38,7 @@ class EventReads:
         thread_id = uuid_or_not_found(request.thread_id, "refinement")
         try:
             with self._counted(principal.quota_id):
-                event = await self._refinements.event(principal, thread_id, request.seq)
+                event = await self._refinements.event(principal, thread_id, request.seq, reserved())
                 await self._send(event, request.offset, context)
         except ClientTooSlow as slow:
             # What waits for the reader may wait for long.
@@ -51,7 +52,7 @@ class EventReads:
             piece = m.ReadEventResponse(
                 data=event[offset : offset + PIECE_BYTES], offset=offset, size_bytes=len(event)
             )
-            await self._writer.write(context, piece.SerializeToString())
+            await self._writer.write(context, piece.SerializeToString(), reserved())
 
     @contextmanager
     def _counted(self, caller: UUID) -> Iterator[None]:

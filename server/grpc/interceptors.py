@@ -78,7 +78,7 @@ def call_trace_id(context: Context) -> str:
     return trace_id_of({key: value for key, value in metadata if isinstance(value, str)})
 
 
-def _is_public(method: str) -> bool:
+def is_public(method: str) -> bool:
     """Whether anyone may call the method, `/package.Service/Method`."""
     return method[1:].partition("/")[0] in PUBLIC_SERVICES
 
@@ -96,7 +96,7 @@ class Authentication:
         Raises Unauthenticated, PermissionDenied, KeysUnavailable, DatabaseUnavailable.
         """
         check_peer(context.auth_context(), self._peers)
-        if _is_public(method):
+        if is_public(method):
             return context.peer(), _STRANGERS
         metadata = context.invocation_metadata() or ()
         headers = [str(value) for key, value in metadata if key == "authorization"]
@@ -116,7 +116,7 @@ class AsGeneratorInterceptor(grpc.aio.ServerInterceptor):
     ) -> Handler | None:
         """The method's handler; a stream's as a generator that yields nothing."""
         handler = await continuation(handler_call_details)
-        if handler is None or not handler.response_streaming or _is_public(handler_call_details.method):
+        if handler is None or not handler.response_streaming or is_public(handler_call_details.method):
             return handler
         write: Any = handler.stream_stream
 
@@ -168,7 +168,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         call: Any = handler.unary_stream if handler.response_streaming else handler.unary_unary
         parse: Any = handler.request_deserializer
         serialise: Any = handler.response_serializer
-        public_stream = handler.response_streaming and _is_public(method)
+        public_stream = handler.response_streaming and is_public(method)
 
         async def guarded(_: object, context: Context) -> bytes | None:
             try:

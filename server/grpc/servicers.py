@@ -11,11 +11,12 @@ from server.domain.access.refused_bytes import RefusedBytes
 from server.domain.access.sharing import AccessStore, Sharing
 from server.domain.errors import ClientTooSlow, HubError, LimitReached
 from server.domain.off_loop import REQUESTS, SMALL_BYTES
-from server.domain.proposals.contents import ContentStore, read_pieces
+from server.domain.proposals.contents import PIECE_BYTES, ContentStore, read_pieces
 from server.domain.proposals.store import ProposalStore
 from server.domain.refinements import Refinements
 from server.domain.streams.pages import EventPage
 from server.domain.workflows import WorkflowService
+from server.grpc.answers import reserved
 from server.grpc.event_reads import EventReads
 from server.grpc.interceptors import Context, caller
 from server.grpc.watch import WatchStreams
@@ -96,7 +97,12 @@ class RefinementServicer(RefinementServiceServicer):
         thread_id = uuid_or_not_found(request.thread_id, "refinement")
         query, max_event_bytes = events_query(request), event_limit(request.max_event_bytes)
         page = await self._refinements.page(
-            caller(), thread_id, after=query.after, limit=query.size, wait_s=query.wait
+            caller(),
+            thread_id,
+            after=query.after,
+            limit=query.size,
+            wait_s=query.wait,
+            reservation=reserved(),
         )
         return _events_page(page, max_event_bytes)
 
@@ -126,7 +132,7 @@ class ProposalServicer(ProposalServiceServicer):
     async def GetProposal(self, request: m.GetProposalRequest, context: Context) -> m.GetProposalResponse:
         """Contract: GetProposal."""
         proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
-        proposal = await self._proposals.get(caller(), proposal_id)
+        proposal = await self._proposals.get(caller(), proposal_id, reserved())
         return fit_proposal(proposal_message(proposal), request.file_offset)
 
     async def ListProposals(
@@ -141,6 +147,7 @@ class ProposalServicer(ProposalServiceServicer):
                 token=query.cursor,
                 workflow_id=query.workflow_id,
                 status=query.status,
+                reservation=reserved(),
             )
         return proposals_message(page)
 
@@ -150,11 +157,12 @@ class ProposalServicer(ProposalServiceServicer):
         """Contract: ReadFile. Writes serialised messages itself."""
         proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
         sha256 = sha256_or_not_found(request.sha256, "file")
+        await reserved().resize(2 * PIECE_BYTES)
         try:
             async for piece in read_pieces(
                 self._contents, caller(), proposal_id, sha256, offset=request.offset
             ):
-                await self._writer.write(context, content_piece(piece))
+                await self._writer.write(context, content_piece(piece), reserved())
         except ClientTooSlow as slow:
             await self._writer.abort(context, slow, proposal_id=str(proposal_id))
 
@@ -194,7 +202,7 @@ class WorkflowServicer(WorkflowServiceServicer):
     async def GetWorkflow(self, request: m.GetWorkflowRequest, context: Context) -> m.GetWorkflowResponse:
         """Contract: GetWorkflow."""
         workflow_id = uuid_or_not_found(request.workflow_id, "workflow")
-        workflow = await self._workflows.get(caller(), workflow_id)
+        workflow = await self._workflows.get(caller(), workflow_id, reserved())
         return m.GetWorkflowResponse(workflow=await REQUESTS.run(workflow_message, workflow))
 
     async def ListWorkflows(
@@ -203,7 +211,9 @@ class WorkflowServicer(WorkflowServiceServicer):
         """Contract: ListWorkflows."""
         with renamed_fields(PAGE_NAMES):
             query = PageQuery.model_validate(page_values(request))
-            page = await self._workflows.list(caller(), limit=query.size, token=query.cursor)
+            page = await self._workflows.list(
+                caller(), limit=query.size, token=query.cursor, reservation=reserved()
+            )
         return workflows_message(page)
 
 

@@ -19,6 +19,7 @@ from server.domain.model import Principal
 from server.domain.refinements import Refinements
 from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
 from server.domain.streams.subscription import Subscription
+from server.grpc.answers import reserved
 from server.grpc.interceptors import Context
 from server.grpc.writing import MessageWriter
 from server.wire import rendering
@@ -44,7 +45,7 @@ class WatchStreams:
 
         Raises NotFound, CursorOutOfRange, DatabaseUnavailable; ShuttingDown when ended by `end`.
         """
-        subscription = await self._refinements.follow(principal, thread_id, after)
+        subscription = await self._refinements.follow(principal, thread_id, after, reserved())
         try:
             # No deadline, until `end` sets one.
             async with asyncio.timeout(None) as timeout:
@@ -62,16 +63,16 @@ class WatchStreams:
             subscription.close()
 
     async def _send(self, subscription: Subscription, max_event_bytes: int, context: Context) -> None:
-        await self._writer.write(context, rendering.hello(subscription.topic.head))
+        await self._writer.write(context, rendering.hello(subscription.topic.head), reserved())
         while True:
             match await subscription.step_when_available():
                 case Heartbeat(last_seq, progress):
-                    await self._writer.write(context, rendering.heartbeat(last_seq, progress))
+                    await self._writer.write(context, rendering.heartbeat(last_seq, progress), reserved())
                 case ReconnectElsewhere(after_s):
-                    await self._writer.write(context, rendering.reconnect(after_s))
+                    await self._writer.write(context, rendering.reconnect(after_s), reserved())
                 case list() as segments:
                     for message in rendering.event_batch_responses(segments, max_event_bytes):
-                        await self._writer.write(context, message)
+                        await self._writer.write(context, message, reserved())
                 case None:
                     break
                 case other:

@@ -10,9 +10,15 @@ import structlog
 from grpc_status import rpc_status
 
 from server.domain.errors import ClientTooSlow
+from server.domain.outgoing import Reservation
 from server.domain.streams.observer import ReaderObserver
 from server.grpc.interceptors import Context, call_trace_id
 from server.wire.problem_details import grpc_status
+
+#: Messages of at most so many bytes are not counted.
+SMALL_BYTES = 4 << 10
+#: A message that waits is in memory twice: as it was made, and in grpc.
+_COPIES = 2
 
 log = structlog.stdlib.get_logger("server.grpc")
 
@@ -23,12 +29,21 @@ class MessageWriter:
     def __init__(self, readers: ReaderObserver, *, write_s: float) -> None:
         self._readers, self._write_s = readers, write_s
 
-    async def write(self, context: Context, message: bytes) -> None:
-        """Send a message. Raises ClientTooSlow, and CancelledError when the reader has left."""
+    async def write(self, context: Context, message: bytes, reservation: Reservation | None = None) -> None:
+        """Send a message, once there is room for it. Raises ClientTooSlow, and CancelledError when the reader
+        has left.
+
+        A message that the reader did not take stays in memory until the call has ended. reservation: None
+        for small messages.
+        """
+        if reservation is not None and len(message) > max(reservation.size_bytes, SMALL_BYTES):
+            await reservation.resize(len(message) * _COPIES)
         try:
             async with asyncio.timeout(self._write_s):
                 await context.write(message)
         except TimeoutError:
+            if reservation is not None:
+                reservation.resize_now(len(message) * _COPIES)
             raise ClientTooSlow(
                 f"the reader took nothing for {self._write_s:g} s: watch again from its last seq, or read "
                 "on from its offset"

@@ -15,15 +15,19 @@ from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 
 from server.domain.errors import ShuttingDown
+from server.domain.outgoing import Reservation
 
 #: Key of the connection in `scope["extensions"]`.
 EXTENSION = "ideo.connection"
 #: Seconds within which a client must take at least `PROGRESS_BYTES` of the data that waits for it.
 SEND_DEADLINE_S = 10.0
 PROGRESS_BYTES = 32 << 10
-#: Bytes that may wait in this process for a WebSocket's client before its handler must wait. For SSE,
-#: uvicorn has a limit of its own.
-WEBSOCKET_HIGH_WATER_BYTES = 256 << 10
+#: Bytes that may wait in this process for a client before its handler must wait; uvicorn's own limit, too.
+HIGH_WATER_BYTES = 64 << 10
+#: Answers are written in pieces of this size.
+PIECE_BYTES = 64 << 10
+#: While others wait for room, a client must take this part of what is in memory for it within the deadline.
+_CONTENDED_PART = 8
 
 #: The value of SO_LINGER with which closing a socket resets its connection.
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -55,10 +59,13 @@ class Connection:
         self._transport = transport
         self._writable = writable
         self._wait = wait
-        self._deadline_s = deadline_s
+        #: Seconds within which the client must take some of the data that waits for it.
+        self.deadline_s = deadline_s
         self._task: asyncio.Task[Any] | None = None
         self._end_reason: Exception | None = None
         self._written_bytes = 0
+        #: For what is in memory for the client, and not yet sent.
+        self.reservation: Reservation | None = None
         #: Called with each message from a WebSocket's client.
         self.on_message: Callable[[bytes], None] = lambda message: None
 
@@ -102,6 +109,8 @@ class Connection:
 
     def lost(self) -> None:
         """Called by the protocol when the client is gone."""
+        if self.reservation is not None:
+            self.reservation.close()
         self._end(ClientGone())
 
     def unanswered(self) -> None:
@@ -128,10 +137,17 @@ class Connection:
 
     async def drain(self) -> None:
         """Wait until little data waits to be sent. Raises SlowReader; the connection stays open."""
+        reserved = self.reservation
+        if self._writable():
+            return
+        waiting = self.waiting_bytes
+        if reserved is not None and reserved.size_bytes < waiting and not reserved.resize_now(waiting):
+            # Those who do not read have used up what there is for them.
+            raise SlowReader
         while not self._writable():
             before = self.waiting_bytes
             try:
-                async with asyncio.timeout(self._deadline_s):
+                async with asyncio.timeout(self.deadline_s):
                     await self._wait()
             except TimeoutError:
                 if self.waiting_bytes > before - PROGRESS_BYTES:
@@ -143,6 +159,29 @@ class Connection:
             sock = self._transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._transport.abort()
+
+
+class Pace:
+    """How fast a client takes a message or an answer that is written in pieces."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._now = asyncio.get_running_loop().time
+        self._began, self._written_bytes = self._now(), 0
+
+    async def drain(self, size_bytes: int) -> None:
+        """Wait until little of the next piece waits to be sent.
+
+        Raises SlowReader, also for a client that takes its time while others wait for what it has in use.
+        """
+        await self._connection.drain()
+        self._written_bytes += size_bytes
+        reserved = self._connection.reservation
+        if reserved is None or not reserved.contended:
+            return
+        deadlines = (self._now() - self._began) / self._connection.deadline_s
+        if deadlines > 1 and self._written_bytes < reserved.size_bytes / _CONTENDED_PART * deadlines:
+            raise SlowReader
 
 
 def connection_of(scope: MutableMapping[str, Any]) -> Connection:

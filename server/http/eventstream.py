@@ -11,12 +11,14 @@ from litestar.datastructures.headers import Accept
 from litestar.types import Receive, Scope, Send
 
 from server.domain.errors import PermissionDenied, ShuttingDown, Unauthenticated
+from server.domain.outgoing import Reservation
 from server.domain.streams.observer import ReaderObserver
 from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
 from server.domain.streams.subscription import Subscription
-from server.http.connection import ClientGone, SlowReader, connection_of
+from server.http.connection import ClientGone, Pace, SlowReader, connection_of
 from server.http.errors import log, place_of
 from server.http.methods import HEAD_ONLY
+from server.http.pieces import joined, send_pieces
 from server.wire.server_sent_events import ServerSentEvents
 
 _TYPE = "text/event-stream"
@@ -42,7 +44,8 @@ class EventStream(Response[None]):
 
     def __init__(
         self,
-        subscribe: Callable[[], Awaitable[Subscription]],
+        subscribe: Callable[[Reservation], Awaitable[Subscription]],
+        reservation: Reservation,
         *,
         resumed: bool,
         hello_id: int | None,
@@ -50,7 +53,8 @@ class EventStream(Response[None]):
         readers: ReaderObserver,
     ) -> None:
         super().__init__(None)
-        self._subscribe, self._resumed, self._hello_id = subscribe, resumed, hello_id
+        self._subscribe, self._reservation = subscribe, reservation
+        self._resumed, self._hello_id = resumed, hello_id
         self._form, self._readers = form, readers
 
     def to_asgi_response(self, *args: Any, **kwargs: Any) -> Any:
@@ -58,7 +62,8 @@ class EventStream(Response[None]):
         return self._send
 
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
-        subscription = await self._subscribe()
+        connection_of(scope).reservation = self._reservation  # type: ignore[arg-type]
+        subscription = await self._subscribe(self._reservation)
         try:
             if self._resumed and subscription.complete:
                 await send({"type": "http.response.start", "status": 204, "headers": []})
@@ -76,13 +81,13 @@ class EventStream(Response[None]):
             pass
         finally:
             subscription.close()
+            self._reservation.close()
 
     async def _stream(self, subscription: Subscription, scope: Scope, send: Send) -> None:
         connection = connection_of(scope)  # type: ignore[arg-type]
 
         async def put(body: bytes) -> None:
-            await send({"type": "http.response.body", "body": body, "more_body": True})
-            await connection.drain()
+            await send_pieces(body, send, connection, Pace(connection))
 
         try:
             with connection.streaming():
@@ -94,7 +99,8 @@ class EventStream(Response[None]):
                         case ReconnectElsewhere(after_s):
                             await put(self._form.reconnect(after_s))
                         case list() as segments:
-                            await put(b"".join(map(self._form.segment, segments)))
+                            for body in joined(map(self._form.segment, segments)):
+                                await put(body)
                         case None:
                             break
                         case other:

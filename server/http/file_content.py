@@ -9,10 +9,12 @@ from typing import Any
 from litestar import Response
 from litestar.types import Receive, Scope, Send
 
+from server.domain.outgoing import Reservation
 from server.domain.proposals.contents import ContentPiece
-from server.http.connection import ClientGone, connection_of
+from server.http.connection import ClientGone, Pace, connection_of
 from server.http.errors import log, place_of, range_not_satisfiable
 from server.http.methods import HEAD_ONLY
+from server.http.pieces import send_pieces
 
 #: One range of bytes: from a first to a last, from a first to the end, or so many at the end.
 _RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18}))", re.ASCII)
@@ -47,12 +49,14 @@ class FileContent(Response[None]):
         self,
         first: ContentPiece,
         rest: AsyncIterator[ContentPiece],
+        reservation: Reservation,
         *,
         etag: str,
         asked: range | None,
     ) -> None:
         super().__init__(None)
-        self._first, self._rest, self._etag, self._asked = first, rest, etag, asked
+        self._first, self._rest, self._reservation = first, rest, reservation
+        self._etag, self._asked = etag, asked
 
     def to_asgi_response(self, *args: Any, **kwargs: Any) -> Any:
         """The ASGI application that sends it."""
@@ -73,6 +77,7 @@ class FileContent(Response[None]):
         status = 200 if self._asked is None else 206
         encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": status, "headers": encoded})
+        connection_of(scope).reservation = self._reservation  # type: ignore[arg-type]
         try:
             if HEAD_ONLY in (scope.get("extensions") or {}):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -84,17 +89,16 @@ class FileContent(Response[None]):
             log.error("file_content_failed", error=type(error).__name__, where=place_of(error))
             # Aborted, so that the client does not take this for the end of the content.
             connection_of(scope).abort()  # type: ignore[arg-type]
+        finally:
+            self._reservation.close()
 
     async def _send_pieces(self, end: int, scope: Scope, send: Send) -> None:
         connection = connection_of(scope)  # type: ignore[arg-type]
+        pace = Pace(connection)
         piece: ContentPiece | None = self._first
         while piece is not None:
-            data = piece.data[: end - piece.offset]
-            more = piece.offset + len(data) < end
-            await send({"type": "http.response.body", "body": data, "more_body": more})
-            if not more:
-                return
-            await connection.drain()
-            if isinstance(connection.ended, ClientGone):
-                return
+            await send_pieces(piece.data[: end - piece.offset], send, connection, pace)
+            if piece.end >= end or isinstance(connection.ended, ClientGone):
+                break
             piece = await anext(self._rest, None)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

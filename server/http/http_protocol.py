@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from server.domain.access.cut_offs import CONNECTIONS, FLOOD, LARGE_REQUEST, LATE_REQUEST
 from server.domain.errors import ClientTooSlow, HubError, InvalidArgument, LimitReached
-from server.http.connection import EXTENSION, Connection
+from server.http.connection import EXTENSION, PROGRESS_BYTES, Connection
 from server.http.probes import PROBES
 from server.http.protocols import hub_config, refusal
 from server.http.request_head import MAX_HEAD_BYTES, SEPARATOR_BYTES, HeadSize, check_head
@@ -51,6 +51,8 @@ class HubHttpProtocol(HttpToolsProtocol):
     #: Whether nothing more is read.
     _cut = False
     _deadline: asyncio.TimerHandle | None = None
+    #: The next look at what the client has not taken of an answer.
+    _unsent: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client connected."""
@@ -70,6 +72,8 @@ class HubHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         self._arrived()
         hub_config(self.config).places.leave(self)
+        if self._unsent is not None:
+            self._unsent.cancel()
         self.stream.lost()
 
     def make_room(self) -> None:
@@ -165,6 +169,23 @@ class HubHttpProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if not self.pipeline and not self._answering:
             hub_config(self.config).places.idle(self)
+        # What the client has not yet taken is under the readers' deadline.
+        if self._unsent is None and self.stream.waiting_bytes:
+            self._look_again()
+
+    def _look_again(self) -> None:
+        self._unsent = self.loop.call_later(
+            hub_config(self.config).send_deadline_s, self._check_unsent, self.cycle, self.stream.waiting_bytes
+        )
+
+    def _check_unsent(self, cycle: object, waiting_before: int) -> None:
+        self._unsent = None
+        waiting = self.stream.waiting_bytes
+        # Once another answer is being written, the figures cannot be compared.
+        if waiting and self.cycle is cycle and waiting > waiting_before - PROGRESS_BYTES:
+            self.stream.abort()
+        elif waiting:
+            self._look_again()
 
     def handle_websocket_upgrade(self) -> None:
         """Pass the connection to the WebSocket protocol."""

@@ -93,5 +93,5 @@ class JsonResponse(Response[T]):
     """An answer in JSON: a model, or bytes that are JSON already."""
 
     def render(self, content: Any, media_type: str, enc_hook: Callable[[Any], Any] | None = None) -> bytes:
-        """The body, in ASCII so that every string can be sent."""
+        """The body."""
         return content if isinstance(content, bytes) else dumps(content)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TypeVar
 from urllib.parse import urlencode
 
-from server.http.json_io import HubRequest, JsonResponse
+from server.http.json_io import HubRequest
+from server.http.large_answers import JsonText
 from server.http.openapi import header
 from server.wire.proposals import ProposalPage
+from server.wire.text import dumps
 from server.wire.workflows import WorkflowPage
 
 LINK = header("Link", 'The next page, as `rel="next"`; absent on the last one.')
@@ -15,10 +17,10 @@ LINK = header("Link", 'The next page, as `rel="next"`; absent on the last one.')
 P = TypeVar("P", WorkflowPage, ProposalPage)
 
 
-def list_response(request: HubRequest, page: P) -> JsonResponse[P]:
+def list_text(request: HubRequest, page: P) -> JsonText:
     """A page, with the address of the next one in `Link`."""
     headers = {}
     if page.next_cursor is not None:
         members = urlencode({**dict(request.query_params), "cursor": page.next_cursor})
         headers["Link"] = f'<{request.url.path}?{members}>; rel="next"'
-    return JsonResponse(page, headers=headers)
+    return JsonText(dumps(page), headers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -12,14 +11,16 @@ from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath
 
-from server.domain.proposals.contents import read_pieces
+from server.domain.outgoing import WAIT_S, Reservation
+from server.domain.proposals.contents import PIECE_BYTES, read_pieces
 from server.http.dependencies import Cases, query_dependency
 from server.http.file_content import FileContent, byte_range
 from server.http.json_io import HubRequest, JsonResponse
-from server.http.lists import LINK, list_response
+from server.http.large_answers import JsonText, LargeAnswer
+from server.http.lists import LINK, list_text
 from server.http.methods import HEAD_ONLY
 from server.http.openapi import header, operation
-from server.wire.proposals import Proposal, ProposalPage, ProposalsQuery, proposal_json
+from server.wire.proposals import Proposal, ProposalPage, ProposalsQuery, proposal_json_parts
 
 
 def _content(description: str) -> ResponseSpec:
@@ -33,7 +34,7 @@ def _content(description: str) -> ResponseSpec:
     **operation(
         "listProposals",
         "proposals",
-        (400,),
+        (400, 429),
         response_description="A page of proposals",
         dependencies=query_dependency(ProposalsQuery),
         response_headers=[LINK],
@@ -43,27 +44,35 @@ async def list_proposals(
     request: HubRequest, use_cases: Cases, params: NamedDependency[ProposalsQuery]
 ) -> JsonResponse[ProposalPage]:
     """The proposals that the caller may see, without files, newest first."""
-    page = await use_cases.proposals.list(
-        request.user,
-        limit=params.size,
-        token=params.cursor,
-        workflow_id=params.workflow_id,
-        status=params.status,
-    )
-    return list_response(request, ProposalPage.of(page))
+
+    async def read(reservation: Reservation) -> JsonText:
+        page = await use_cases.proposals.list(
+            request.user,
+            limit=params.size,
+            token=params.cursor,
+            workflow_id=params.workflow_id,
+            status=params.status,
+            reservation=reservation,
+        )
+        return list_text(request, ProposalPage.of(page))
+
+    return LargeAnswer(request, use_cases, read)
 
 
 @get(
     "/api/proposals/{proposal_id:str}",
-    **operation("getProposal", "proposals", (404,), response_description="The proposal"),
+    **operation("getProposal", "proposals", (404, 429), response_description="The proposal"),
 )
 async def get_proposal(
     request: HubRequest, use_cases: Cases, proposal_id: FromPath[UUID]
 ) -> JsonResponse[Proposal]:
     """A proposal, with its files once the run is over."""
-    proposal = await use_cases.proposals.get(request.user, proposal_id)
-    json_text: Any = await asyncio.to_thread(proposal_json, proposal)
-    return JsonResponse(json_text)
+
+    async def read(reservation: Reservation) -> JsonText:
+        proposal = await use_cases.proposals.get(request.user, proposal_id, reservation)
+        return JsonText(proposal_json_parts(proposal))
+
+    return LargeAnswer(request, use_cases, read)
 
 
 @get(
@@ -71,7 +80,7 @@ async def get_proposal(
     **operation(
         "readFile",
         "proposals",
-        (404, 416),
+        (404, 416, 429),
         response_headers=[header("ETag", "The SHA-256 of the content, in quotes")],
         responses={
             200: _content("The bytes of the content"),
@@ -86,14 +95,20 @@ async def read_file(
     SHA-256, because a rejected path may not fit into an address."""
     read = partial(read_pieces, use_cases.contents, request.user, proposal_id, sha256.lower())
     pieces, etag = read(), f'"{sha256.lower()}"'
-    first = await anext(pieces)
-    # A range is one of a GET (RFC 9110 section 14.2).
-    is_head = HEAD_ONLY in (request.scope.get("extensions") or {})
-    asked = None if is_head else byte_range(request.headers, first.size_bytes, etag)
-    if asked is not None and asked.start:
-        pieces = read(offset=asked.start)
+    reservation = Reservation(use_cases.outgoing, request.user.quota_id, wait_s=WAIT_S)
+    try:
+        await reservation.resize(PIECE_BYTES)
         first = await anext(pieces)
-    return FileContent(first, pieces, etag=etag, asked=asked)
+        # A range is one of a GET (RFC 9110 section 14.2).
+        is_head = HEAD_ONLY in (request.scope.get("extensions") or {})
+        asked = None if is_head else byte_range(request.headers, first.size_bytes, etag)
+        if asked is not None and asked.start:
+            pieces = read(offset=asked.start)
+            first = await anext(pieces)
+    except BaseException:
+        reservation.close()
+        raise
+    return FileContent(first, pieces, reservation, etag=etag, asked=asked)
 
 
 PROPOSAL_ROUTES = [list_proposals, get_proposal, read_file]

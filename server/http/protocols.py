@@ -22,9 +22,9 @@ from server.domain.access.cut_offs import FLOOD
 from server.domain.errors import HubError, InvalidArgument
 from server.http.connection import (
     EXTENSION,
+    HIGH_WATER_BYTES,
     PROGRESS_BYTES,
     SEND_DEADLINE_S,
-    WEBSOCKET_HIGH_WATER_BYTES,
     Connection,
 )
 from server.http.connection_places import ConnectionPlaces
@@ -99,7 +99,7 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A connection was taken over from the HTTP protocol."""
         super().connection_made(transport)
-        self.transport.set_write_buffer_limits(high=WEBSOCKET_HIGH_WATER_BYTES)
+        self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
         self.stream = Connection(
             self.transport,
             writable=self.writable.is_set,

@@ -10,9 +10,11 @@ from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
+from server.domain.outgoing import Reservation
 from server.http.dependencies import Cases, query_dependency
 from server.http.eventstream import EventStream, wants_event_stream
 from server.http.json_io import MAX_BODY_BYTES, HubRequest, JsonResponse
+from server.http.large_answers import JsonText, LargeAnswer
 from server.http.openapi import EVENT_STREAM, header, operation
 from server.wire.addresses import proposal_url
 from server.wire.refinements import (
@@ -155,17 +157,27 @@ async def list_events(
     if wants_event_stream(request.headers):
         after = max(params.after, cursor(last_event_id or None, "Last-Event-ID"))
         return EventStream(
-            lambda: use_cases.refinements.follow(request.user, thread_id, after),
+            lambda reservation: use_cases.refinements.follow(request.user, thread_id, after, reservation),
+            Reservation(use_cases.outgoing, request.user.quota_id),
             resumed=bool(last_event_id),
             # An EventSource that has no event yet must show that it had a connection.
             hello_id=after if "ticket" in request.query_params else None,
             form=NAMED if params.named else UNNAMED,
             readers=use_cases.readers,
         )
-    page = await use_cases.refinements.page(
-        request.user, thread_id, after=params.after, limit=params.size, wait_s=params.wait
-    )
-    return JsonResponse(events_page_json(page))
+
+    async def read(reservation: Reservation) -> JsonText:
+        page = await use_cases.refinements.page(
+            request.user,
+            thread_id,
+            after=params.after,
+            limit=params.size,
+            wait_s=params.wait,
+            reservation=reservation,
+        )
+        return JsonText(events_page_json(page))
+
+    return LargeAnswer(request, use_cases, read)
 
 
 REFINEMENT_ROUTES = [start_refinement, get_refinement, cancel_refinement, create_ticket, list_events]

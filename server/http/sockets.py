@@ -21,9 +21,18 @@ from litestar.types import Receive, Scope, Send
 from server.domain.access.stream_authorization import StreamAuthorization
 from server.domain.errors import HubError, NotFound, PermissionDenied, ShuttingDown, Unauthenticated
 from server.domain.journal.segments import Segment
+from server.domain.outgoing import Reservation
 from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
 from server.domain.streams.subscription import Subscription
-from server.http.connection import ClientGone, Connection, NoPong, SlowReader, connection_of
+from server.http.connection import (
+    HIGH_WATER_BYTES,
+    ClientGone,
+    Connection,
+    NoPong,
+    Pace,
+    SlowReader,
+    connection_of,
+)
 from server.http.cors import ORIGIN_REFUSED, log_refused_origin
 from server.http.errors import log, log_internal_error, place_of, refuse_upgrade
 from server.http.event_encoders import Encoder, encoder_of
@@ -31,7 +40,7 @@ from server.http.handshake import form_of
 from server.http.options import HttpOptions
 from server.http.stream_callers import FORBIDDEN, StreamCallers, query_of
 from server.http.token_refresh import TokenRefresh
-from server.http.websocket_frames import close_frame
+from server.http.websocket_frames import close_frame, frames_of
 from server.use_cases import UseCases
 from server.wire.problem_details import detail_of
 from server.wire.problems import (
@@ -44,8 +53,11 @@ from server.wire.problems import (
 from server.wire.trace_ids import trace_id_of
 from server.wire.validation import cursor, uuid_or_not_found
 
-#: A step may be larger: it is written in pieces of at least this size.
-_WRITE_BYTES = 256 << 10
+#: Small messages are written together, up to this size.
+_WRITE_BYTES = HIGH_WATER_BYTES
+#: Up to this size the same bytes go to all readers. What is larger is written frame by frame, each a copy:
+#: a part of a large message that waits to be sent would keep all of it in memory.
+MAX_SHARED_WRITE_BYTES = 128 << 10
 _TEMPLATE = "/api/ws/refinements/{thread_id}"
 
 
@@ -94,11 +106,13 @@ class RefinementSocket:
             raise PermissionDenied(ORIGIN_REFUSED)
         offered: list[str] = list(scope["subprotocols"])  # type: ignore[typeddict-item]
         principal = await self._callers.of_socket(thread_id, scope, offered)
+        reservation = Reservation(use_cases.outgoing, principal.quota_id)
+        connection_of(scope).reservation = reservation  # type: ignore[arg-type]
         after = cursor(query_of(scope).get("after", [None])[0])
         form, subprotocol = form_of(offered)
         try:
             thread = uuid_or_not_found(thread_id, "refinement")
-            subscription = await use_cases.refinements.follow(principal, thread, after)
+            subscription = await use_cases.refinements.follow(principal, thread, after, reservation)
         except NotFound:
             raise PermissionDenied(FORBIDDEN) from None
         return subprotocol, subscription, encoder_of(form, subscription)
@@ -193,6 +207,13 @@ class _Stream:
         while segments:
             segment = segments.pop()
             async for frames, seq in self.encoder.segment(segment):
+                if len(frames) > MAX_SHARED_WRITE_BYTES:
+                    if waiting:
+                        await self._write_joined(waiting, last_seq)
+                        waiting, size = [], 0
+                    await self._write_large(frames)
+                    self.sent = last_seq = seq
+                    continue
                 waiting.append(frames)
                 size += len(frames)
                 last_seq = seq
@@ -207,6 +228,13 @@ class _Stream:
         # Set before the wait, which a stopping server cancels.
         self.sent = last_seq
         await self.connection.drain()
+
+    async def _write_large(self, message: bytes) -> None:
+        """Write a large message frame by frame. Until the last one, the reader does not have it."""
+        pace = Pace(self.connection)
+        for frame in frames_of(message):
+            self._put(frame)
+            await pace.drain(len(frame))
 
     async def write(self, frames: bytes) -> None:
         """Write framed messages and wait until the client has taken enough of them."""

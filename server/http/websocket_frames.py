@@ -3,35 +3,67 @@
 uvicorn and its `websockets` library frame the rest: pings, pongs, and every close except that of a slow
 reader.
 
-A server's frames are not masked, so they are the same for every client (ADR 0006).
+A server's frames are not masked, so they are the same for every client (ADR 0006). A large message is sent in
+fragments (section 5.4): pings, pongs and a close may come between them, so a reader who stops in the middle
+of a message can still be closed.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
+_CONTINUATION = 0x80
 _TEXT = 0x81
 _BINARY = 0x82
 _CLOSE = 0x88
+#: Without this bit, more fragments follow.
+_LAST = 0x80
+#: Bytes of a frame at most, its header of four included.
+FRAME_BYTES = 64 << 10
+_FRAGMENT_BYTES = FRAME_BYTES - 4
 
 
 def frame_header(kind: int, size: int) -> bytes:
-    """The header of an unfragmented, unmasked frame."""
+    """The header of an unmasked frame of at most FRAME_BYTES; `kind` is its first byte."""
     if size < 126:
         return bytes((kind, size))
-    if size < 1 << 16:
-        return struct.pack("!BBH", kind, 126, size)
-    return struct.pack("!BBQ", kind, 127, size)
+    return struct.pack("!BBH", kind, 126, size)
 
 
 def text_frame(*payload: bytes) -> bytes:
     """A text message; the parts of its payload are UTF-8."""
-    return b"".join((frame_header(_TEXT, sum(map(len, payload))), *payload))
+    return _message(_TEXT, b"".join(payload) if len(payload) > 1 else payload[0])
 
 
 def binary_frame(payload: bytes) -> bytes:
     """A binary message."""
-    return frame_header(_BINARY, len(payload)) + payload
+    return _message(_BINARY, payload)
+
+
+def _message(kind: int, payload: bytes) -> bytes:
+    size = len(payload)
+    if size <= _FRAGMENT_BYTES:
+        return frame_header(kind, size) + payload
+    parts: list[bytes] = []
+    for at in range(0, size, _FRAGMENT_BYTES):
+        fragment = payload[at : at + _FRAGMENT_BYTES]
+        first_byte = _CONTINUATION if at else kind
+        if at + _FRAGMENT_BYTES < size:
+            first_byte &= ~_LAST
+        parts += frame_header(first_byte, len(fragment)), fragment
+    return b"".join(parts)
+
+
+def frames_of(messages: bytes) -> Iterator[bytes]:
+    """The frames of messages that this module made."""
+    at = 0
+    while at < len(messages):
+        size, header = messages[at + 1], 2
+        if size == 126:
+            size, header = int.from_bytes(messages[at + 2 : at + 4]), 4
+        yield messages[at : at + header + size]
+        at += header + size
 
 
 def close_frame(code: int, reason: str) -> bytes:

@@ -9,11 +9,14 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from server.domain.off_loop import REQUESTS
+from server.domain.outgoing import Reservation
 from server.http.dependencies import Cases, query_dependency
 from server.http.json_io import MAX_WORKFLOW_BYTES, HubRequest, JsonResponse
-from server.http.lists import LINK, list_response
+from server.http.large_answers import JsonText, LargeAnswer
+from server.http.lists import LINK, list_text
 from server.http.openapi import header, operation
 from server.wire.addresses import workflow_url
+from server.wire.text import dumps
 from server.wire.workflows import CreateWorkflowRequest, Workflow, WorkflowPage, WorkflowsQuery
 
 
@@ -43,7 +46,7 @@ async def create_workflow(
     **operation(
         "listWorkflows",
         "workflows",
-        (400,),
+        (400, 429),
         response_description="A page of workflows",
         dependencies=query_dependency(WorkflowsQuery),
         response_headers=[LINK],
@@ -53,17 +56,30 @@ async def list_workflows(
     request: HubRequest, use_cases: Cases, params: NamedDependency[WorkflowsQuery]
 ) -> JsonResponse[WorkflowPage]:
     """The caller's workflows without files, newest first."""
-    page = await use_cases.workflows.list(request.user, limit=params.size, token=params.cursor)
-    return list_response(request, WorkflowPage.of(page))
+
+    async def read(reservation: Reservation) -> JsonText:
+        page = await use_cases.workflows.list(
+            request.user, limit=params.size, token=params.cursor, reservation=reservation
+        )
+        return list_text(request, WorkflowPage.of(page))
+
+    return LargeAnswer(request, use_cases, read)
 
 
 @get(
     "/api/workflows/{workflow_id:str}",
-    **operation("getWorkflow", "workflows", (404,), response_description="The workflow"),
+    **operation("getWorkflow", "workflows", (404, 429), response_description="The workflow"),
 )
-async def get_workflow(request: HubRequest, use_cases: Cases, workflow_id: FromPath[UUID]) -> Workflow:
+async def get_workflow(
+    request: HubRequest, use_cases: Cases, workflow_id: FromPath[UUID]
+) -> JsonResponse[Workflow]:
     """A workflow with the files of its current draft."""
-    return Workflow.of(await use_cases.workflows.get(request.user, workflow_id))
+
+    async def read(reservation: Reservation) -> JsonText:
+        workflow = await use_cases.workflows.get(request.user, workflow_id, reservation)
+        return JsonText(dumps(Workflow.of(workflow)))
+
+    return LargeAnswer(request, use_cases, read)
 
 
 WORKFLOW_ROUTES = [create_workflow, list_workflows, get_workflow]

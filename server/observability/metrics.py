@@ -78,7 +78,7 @@ COUNTERS: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
         {"reason": cut_offs.REASONS},
     ),
     "slow_readers_closed_total": (
-        "Streams that were closed because their client read too slowly or answered no ping",
+        "Streams and answers that were ended because their client read too slowly or answered no ping",
         {"transport": TRANSPORTS},
     ),
 }

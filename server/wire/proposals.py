@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
@@ -192,7 +192,7 @@ class Proposal(msgspec.Struct):
 
     @classmethod
     def of(cls, proposal: model.Proposal, *, listed: bool = False) -> Self:
-        """The JSON of a record, without its files: `proposal_json` adds them."""
+        """The JSON of a record, without its files: `proposal_json_parts` adds them."""
         rejected = None
         if proposal.status.terminal and not listed:
             rejected = [RejectedFile.of(each) for each in proposal.rejected_files]
@@ -205,33 +205,38 @@ class Proposal(msgspec.Struct):
         )
 
 
-def proposal_json(proposal: model.Proposal) -> bytes:
-    """The JSON text of a proposal with its files. Takes a second for the largest.
+def proposal_json_parts(proposal: model.Proposal) -> Iterator[bytes]:
+    """The JSON text of a proposal with its files, in parts that are made as they are asked for.
 
     The files are written as text, not as models: a model of a file with many short lines takes many times its
     size, and a file's other members may be nested deeper than a model can be written.
     """
     text = dumps(Proposal.of(proposal))
     if not proposal.status.terminal:
-        return text
-    files = b",".join(
-        dump(path) + b":" + _file_json(proposal.files[path], proposal.portability.get(path, ()))
-        for path in sorted(proposal.files)
-    )
+        yield text
+        return
     # In a string of the text, each of these quotes would follow a backslash.
-    return text.replace(b'"generated_files":null', b'"generated_files":{' + files + b"}", 1)
+    before, _, after = text.partition(b'"generated_files":null')
+    yield before + b'"generated_files":{'
+    comma = b""
+    for path in sorted(proposal.files):
+        yield comma + dump(path) + b":{"
+        yield from _file_json_parts(proposal.files[path], proposal.portability.get(path, ()))
+        yield b"}"
+        comma = b","
+    yield b"}" + after
 
 
-def _file_json(file: DomainFile, portability: Sequence[str]) -> bytes:
-    """The JSON text of a `File`."""
+def _file_json_parts(file: DomainFile, portability: Sequence[str]) -> Iterator[bytes]:
+    """The members of a `File` as JSON text."""
+    yield from file.content_json_parts()
     described: dict[str, Any] = {**file.times, "sha256": file.sha256, "size_bytes": len(file.content)}
     if portability:
         described["portability"] = portability
-    members = [file.content_json(), *(dump(name) + b":" + dump(value) for name, value in described.items())]
+    yield b"".join(b"," + dump(name) + b":" + dump(value) for name, value in described.items())
     if file.extra:
         extra = b",".join(dump(name) + b":" + text.encode() for name, text in file.extra.items())
-        members.append(b'"extra":{' + extra + b"}")
-    return b"{" + b",".join(members) + b"}"
+        yield b',"extra":{' + extra + b"}"
 
 
 class ProposalPage(msgspec.Struct):

@@ -1,7 +1,7 @@
 """Segments as bytes for each transport: made once per segment, and written to every reader.
 
 A segment's `batch` is a serialised `EventBatch`, so the binary forms only add a head. The JSON forms (the
-page, SSE and the WebSocket subprotocol `ideo.v1`) share one list of proto-JSON events, in ASCII.
+page, SSE and the WebSocket subprotocol `ideo.v1`) share one list of proto-JSON events.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def fitting_batch(segment: Segment, max_event_bytes: int) -> bytes:
 
 
 def message_json(message: Message) -> bytes:
-    """Proto-JSON with the contract's field names, compact, in ASCII."""
+    """Proto-JSON with the contract's field names, compact."""
     return dumps(MessageToDict(message, preserving_proto_field_name=True))
 
 

@@ -1,7 +1,7 @@
 """Text, times, numbers and JSON on the wire.
 
-JSON is written in ASCII: a file's text may hold lone surrogates, which JSON carries as escapes and UTF-8
-does not.
+JSON is written in UTF-8, and what has lone surrogates in ASCII: JSON carries them as escapes, and UTF-8 does
+not.
 """
 
 from __future__ import annotations
@@ -58,10 +58,17 @@ def model_of(model: type[Model], record: object, **others: Any) -> Model:
 
 
 def dumps(value: object) -> bytes:
-    """Compact JSON in ASCII of a model, or of JSON values. Times are RFC 3339, ids UUIDs."""
+    """Compact JSON of a model, or of JSON values. Times are RFC 3339, ids UUIDs."""
     plain = msgspec.to_builtins(value, builtin_types=(datetime, UUID))
-    return json.dumps(plain, separators=(",", ":"), default=_text_of).encode("ascii")
+    try:
+        return _UTF8.encode(plain).encode()
+    except UnicodeEncodeError:
+        return _ASCII.encode(plain).encode()
 
 
 def _text_of(value: object) -> str:
     return rfc3339(value) if isinstance(value, datetime) else str(value)
+
+
+_UTF8 = json.JSONEncoder(separators=(",", ":"), default=_text_of, ensure_ascii=False)
+_ASCII = json.JSONEncoder(separators=(",", ":"), default=_text_of)

@@ -42,9 +42,13 @@ class RecordingReader:
     async def heads(self, thread_ids: Sequence[UUID]) -> Mapping[UUID, JournalHead]:
         return await self._journal.heads(thread_ids)
 
-    async def read_after(self, thread_id: UUID, after: int, *, max_bytes: int) -> Sequence[Segment]:
+    async def read_after(
+        self, thread_id: UUID, after: int, *, max_bytes: int, max_segment_bytes: int | None = None
+    ) -> Sequence[Segment]:
         self.reads.append(after)
-        return await self._journal.read_after(thread_id, after, max_bytes=max_bytes)
+        return await self._journal.read_after(
+            thread_id, after, max_bytes=max_bytes, max_segment_bytes=max_segment_bytes
+        )
 
 
 @dataclass

@@ -56,6 +56,14 @@ class JournalHead:
 CommitListener: TypeAlias = Callable[[UUID, Segment, JournalHead], None]
 
 
+class SegmentTooLarge(Exception):
+    """The next segment has more bytes than the reader has room for: `size_bytes`."""
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__()
+        self.size_bytes = size_bytes
+
+
 class JournalReader(Protocol):
     """The committed events of all threads."""
 
@@ -63,9 +71,14 @@ class JournalReader(Protocol):
         """The head of each thread's journal, without the threads that have no journal."""
         ...
 
-    async def read_after(self, thread_id: UUID, after: int, *, max_bytes: int) -> Sequence[Segment]:
-        """Committed segments after the cursor, in order and without a gap: as many as fit in
-        `max_bytes`, at least one if there is any."""
+    async def read_after(
+        self, thread_id: UUID, after: int, *, max_bytes: int, max_segment_bytes: int | None = None
+    ) -> Sequence[Segment]:
+        """Committed segments after the cursor, in order and without a gap: as many as fit in `max_bytes`, at
+        least one if there is any.
+
+        Raises SegmentTooLarge if that one has more than `max_segment_bytes`; it is not loaded then.
+        """
         ...
 
 

@@ -11,16 +11,25 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Mapping
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from server.encoding.json_text import decode_surrogates, dump, dump_lines, replace_surrogates
+from server.encoding.json_text import (
+    decode_surrogates,
+    dump,
+    dump_lines,
+    escape_lines,
+    replace_surrogates,
+)
 
 #: Members of a file in the legacy form that are not among its `extra` ones.
 _MEMBERS = frozenset({"content", "encoding", "created_at", "modified_at"})
 #: The head of a `data:` URL (RFC 2397) with base64.
 _DATA_URL = re.compile(r"\s*data:[^,;]*(?:;[^,;]*)*;base64,", re.IGNORECASE)
+#: Bytes of a part of a file's JSON before it is encoded; a multiple of three.
+_PART_BYTES = 48 << 10
 _LINE_BREAKS = re.compile(r"[\r\n]+")
 
 
@@ -75,7 +84,20 @@ class File:
         its base64, and `encoding` says so."""
         if self.is_text:
             return b'"content":' + dump_lines(self.text)
-        return b'"content":["' + base64.b64encode(self.content) + b'"],"encoding":"base64"'
+        return b'"content":["' + b64encode(self.content) + b'"],"encoding":"base64"'
+
+    def content_json_parts(self) -> Iterator[bytes]:
+        """The same in parts of bounded size, made as they are asked for, and in UTF-8."""
+        yield b'"content":["'
+        at, size = 0, len(self.content)
+        while at < size:
+            end = min(at + _PART_BYTES, size)
+            # A part of a text ends with a character.
+            while self.is_text and end < size and self.content[end] & 0xC0 == 0x80:
+                end -= 1
+            part, at = self.content[at:end], end
+            yield escape_lines(part.decode(errors="surrogatepass")) if self.is_text else b64encode(part)
+        yield b'"]' if self.is_text else b'"],"encoding":"base64"'
 
     def legacy_json(self) -> bytes:
         """The file as in a legacy frame, as JSON text: its content, its times, its other members."""

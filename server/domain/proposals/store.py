@@ -19,6 +19,7 @@ from server.domain.model import (
     Refinement,
     StartRefinement,
 )
+from server.domain.outgoing import Reservation
 from server.domain.runs.lease import Lease
 from server.domain.runs.runtime import Invocation
 
@@ -70,8 +71,10 @@ class ProposalStore(Protocol):
         """The refinement; None when it does not exist or the principal may not see it."""
         ...
 
-    async def get(self, principal: Principal, proposal_id: UUID) -> Proposal:
-        """The proposal with its files.
+    async def get(
+        self, principal: Principal, proposal_id: UUID, reservation: Reservation | None = None
+    ) -> Proposal:
+        """The proposal with its files, read once the reservation has room for them.
 
         Raises NotFound when it does not exist or the principal may not see it.
         """
@@ -85,6 +88,7 @@ class ProposalStore(Protocol):
         token: str | None = None,
         workflow_id: UUID | None = None,
         status: ProposalStatus | None = None,
+        reservation: Reservation | None = None,
     ) -> Page:
         """Proposals that the principal may see, without files, newest first: at most `limit`, and fewer when
         these would be more than about 3 MiB.

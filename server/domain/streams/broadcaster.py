@@ -22,6 +22,7 @@ from server.domain.clock import Clock
 from server.domain.errors import CursorOutOfRange, DatabaseUnavailable, NotFound
 from server.domain.journal.journal import JournalHead, JournalReader
 from server.domain.journal.segments import Segment
+from server.domain.outgoing import Reservation
 from server.domain.streams.shared_memory import MAX_SHARED_BYTES, SharedMemory
 from server.domain.streams.subscription import Subscription
 from server.domain.streams.topic import STEP_BYTES, Topic
@@ -105,8 +106,10 @@ class Broadcaster:
         authorization: StreamAuthorization | None = None,
         *,
         on_close: Callable[[], None] = lambda: None,
+        reservation: Reservation | None = None,
     ) -> Subscription:
         """A subscription to the events after `after`, while it is authorized; without authorization, always.
+        Its large steps wait for room in the reservation, if there is one.
 
         `on_close` is called when it is closed, and not when this raises. Raises CursorOutOfRange, NotFound.
         """
@@ -141,6 +144,7 @@ class Broadcaster:
             authorization=authorization,
             reconnect_delay_s=self._reconnect_delay_s,
             on_close=close,
+            reservation=reservation,
         )
 
     def _topic(self, thread_id: UUID) -> Topic:

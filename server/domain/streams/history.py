@@ -7,11 +7,12 @@ that its renderings are made in steps that hold nobody up.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from uuid import UUID
 
-from server.domain.journal.journal import JournalReader
+from server.domain.journal.journal import JournalReader, SegmentTooLarge
 from server.domain.journal.segments import Segment
 from server.domain.streams.shared_memory import SharedMemory
 
@@ -31,25 +32,33 @@ class History:
         #: The read that is under way. There is one at a time: the next one may find what it read.
         self._reading: asyncio.Task[list[Segment]] | None = None
 
-    async def read_after(self, seq: int) -> Sequence[Segment]:
+    async def read_after(self, seq: int, *, max_segment_bytes: int | None = None) -> Sequence[Segment]:
         """Committed segments after the cursor, in order and without a gap: at most a step, at least one if
-        there is any. The first one may begin before the cursor. Raises DatabaseUnavailable."""
+        there is any. The first one may begin before the cursor.
+
+        Raises DatabaseUnavailable, and SegmentTooLarge as `JournalReader.read_after`; not for kept chunks.
+        """
         while not (found := self._chunks_after(seq)):
             reading = self._reading
             if reading is None or reading.done():
-                reading = self._reading = asyncio.create_task(self._read(seq), name="journal read")
+                reading = self._reading = asyncio.create_task(
+                    self._read(seq, max_segment_bytes), name="journal read"
+                )
                 # Its error is seen there, also when all who waited for it have left.
                 reading.add_done_callback(lambda done: done.cancelled() or done.exception())
                 return await asyncio.shield(reading)
             # Not cancelled with this reader: others wait for it.
-            await asyncio.shield(reading)
+            with contextlib.suppress(SegmentTooLarge):
+                await asyncio.shield(reading)
         # A reader that finds everything here gives the others a turn, too.
         await asyncio.sleep(0)
         return found
 
-    async def _read(self, seq: int) -> list[Segment]:
+    async def _read(self, seq: int, max_segment_bytes: int | None) -> list[Segment]:
         chunks = self._chunks
-        rows = await self._journal.read_after(self._thread_id, seq, max_bytes=READ_BYTES)
+        rows = await self._journal.read_after(
+            self._thread_id, seq, max_bytes=READ_BYTES, max_segment_bytes=max_segment_bytes
+        )
         read = [chunk for row in rows for chunk in row.split(CHUNK_BYTES) if chunk.last_seq > seq]
         # Otherwise it was cleared meanwhile, and this may be what it was cleared of.
         return [self._keep(chunk) for chunk in read] if chunks is self._chunks else read

@@ -22,7 +22,7 @@ from server.domain.journal.segments import Segment
 from server.domain.streams.shared_memory import SharedMemory
 
 #: Bytes from which on a piece is not extended. A larger frame is a piece of its own.
-PIECE_BYTES = 256 << 10
+PIECE_BYTES = 64 << 10
 #: Bytes of the journal between two states that are kept; for a large state, a quarter of its bytes.
 STATE_EVERY_BYTES = 64 << 10
 

@@ -8,8 +8,9 @@ from functools import partial
 from server.domain.access.stream_authorization import StreamAuthorization
 from server.domain.clock import Clock
 from server.domain.errors import CursorOutOfRange
-from server.domain.journal.journal import EventCodec, JournalIncomplete, JournalReader
+from server.domain.journal.journal import EventCodec, JournalIncomplete, JournalReader, SegmentTooLarge
 from server.domain.journal.segments import Segment
+from server.domain.outgoing import Reservation
 from server.domain.retry import retry_while_unavailable
 from server.domain.streams.legacy_frames import Framing
 from server.domain.streams.steps import Heartbeat, ReconnectElsewhere, Step
@@ -17,6 +18,10 @@ from server.domain.streams.topic import Topic
 
 #: Seconds between two attempts while the database is away.
 RETRY_S = 1.0
+#: Steps of at most so many bytes need no reservation: what waits for a reader counts at its connection.
+SMALL_STEP_BYTES = 64 << 10
+#: How many times its bytes a step takes: as it is in the journal, while it is rendered, and rendered.
+_COPIES = 3
 
 
 class Subscription:
@@ -32,10 +37,13 @@ class Subscription:
         authorization: StreamAuthorization | None,
         reconnect_delay_s: Callable[[], float | None],
         on_close: Callable[[], None],
+        reservation: Reservation | None = None,
     ) -> None:
         """authorization: None for the hub's own readers, which may see everything. reconnect_delay_s: seconds
-        until this reader should reconnect elsewhere, None until the replica drains. on_close: called once."""
+        until this reader should reconnect elsewhere, None until the replica drains. on_close: called once.
+        reservation: for what was returned and is not yet sent; None for the hub's own readers."""
         self.topic, self.authorization = topic, authorization
+        self._reservation = reservation
         #: Seq of the last event that was returned.
         self.cursor = after
         self._journal, self._clock = journal, clock
@@ -53,9 +61,12 @@ class Subscription:
         """The next segments, a heartbeat, or None when the stream is complete. ReconnectElsewhere is returned
         once, when this replica shuts down.
 
-        Safe to cancel: the next call returns what this one did not. Raises Unauthenticated, PermissionDenied
-        when the reader may no longer follow, CursorOutOfRange, DatabaseUnavailable.
+        The reader has sent what it returned before. A large step waits until there is room for it in
+        memory. Safe to cancel: the next call returns what this one did not. Raises Unauthenticated,
+        PermissionDenied when the reader may no longer follow, CursorOutOfRange, DatabaseUnavailable.
         """
+        if self._reservation is not None:
+            self._reservation.close()
         while True:
             if self.authorization is not None:
                 self.authorization.check()
@@ -91,17 +102,42 @@ class Subscription:
     async def available(self) -> list[Segment]:
         """The next segments that are already committed, at most one step; empty when there are none.
 
-        Raises CursorOutOfRange when they were removed meanwhile (`server.domain.journal.retention`).
+        What this reader has in use stays so. Raises CursorOutOfRange when they were removed meanwhile
+        (`server.domain.journal.retention`), LimitReached when there was no room for them.
         """
-        segments = self.topic.segments_after(self.cursor)
-        if segments is None:
-            read = await self.topic.history.read_after(self.cursor)
-            if self.cursor < self.topic.head.last_seq and not (read and read[0].first_seq <= self.cursor + 1):
-                await self._ensure_retained(self.cursor)
-            segments = [segment.after(self.cursor) for segment in read]
+        reservation = self._reservation
+        used = reservation.size_bytes if reservation is not None else 0
+        reserved = SMALL_STEP_BYTES
+        while True:
+            segments, size = await self._available(reserved)
+            if reservation is None or (
+                segments is not None and (size <= reserved or reservation.resize_now(used + size * _COPIES))
+            ):
+                break
+            # Nothing is kept while it waits.
+            segments = None
+            await reservation.resize(used + size * _COPIES)
+            reserved = size
+            if self.authorization is not None:
+                self.authorization.check()
+        assert segments is not None, "a read without a limit gives segments"
         if segments:
             self.cursor = segments[-1].last_seq
         return segments
+
+    async def _available(self, max_segment_bytes: int) -> tuple[list[Segment] | None, int]:
+        """The next segments and their bytes. For a reader with a reservation None if the first is larger."""
+        segments = self.topic.segments_after(self.cursor)
+        if segments is None:
+            limit = None if self._reservation is None else max_segment_bytes
+            try:
+                read = await self.topic.history.read_after(self.cursor, max_segment_bytes=limit)
+            except SegmentTooLarge as large:
+                return None, large.size_bytes
+            if self.cursor < self.topic.head.last_seq and not (read and read[0].first_seq <= self.cursor + 1):
+                await self._ensure_retained(self.cursor)
+            segments = [segment.after(self.cursor) for segment in read]
+        return segments, sum(len(segment.batch) + len(segment.delta_batch) for segment in segments)
 
     def legacy_pieces(
         self, segment: Segment, codec: EventCodec, framing: Framing

@@ -244,7 +244,8 @@ async def test_a_caller_reads_a_few_events_in_pieces_at_a_time(
         async with grpc.aio.insecure_channel(hub.address, options=NARROW) as narrow:
             slow = hub.caller(channel=narrow)
             calls = [slow.refinements.ReadEvent(request, metadata=slow.metadata) for _ in range(4)]
-            for call in calls:
+            # The others wait for room in the memory of what is not yet read.
+            for call in calls[:2]:
                 await call.read()
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await ann.refinements.ReadEvent(request, metadata=ann.metadata).read()

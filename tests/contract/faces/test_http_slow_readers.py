@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.frames import Frame, Opcode
 
 from server.domain.streams.topic import STEP_BYTES
-from server.http.connection import WEBSOCKET_HIGH_WATER_BYTES
+from server.http.connection import HIGH_WATER_BYTES
 from server.http.websocket_frames import close_frame
 from tests.support.http_face import HttpFace, http_face, socket, upgrade_request
 from tests.support.hub import RunningHub, finished, running_hub, start
@@ -26,7 +26,7 @@ LONG = "[[replay:long_run]]"
 EVENTS = 2_259
 DEADLINE_S = 0.5
 #: Most bytes that wait in the process for one reader: a step more than where its handler is held up.
-MOST_WAITING = WEBSOCKET_HIGH_WATER_BYTES + STEP_BYTES + (64 << 10)
+MOST_WAITING = HIGH_WATER_BYTES + STEP_BYTES + (64 << 10)
 
 Loop = Callable[[], asyncio.AbstractEventLoop]
 
@@ -139,7 +139,7 @@ async def test_a_client_that_never_reads_is_cut_off_holds_little_memory_and_dist
                 # The close, and what is before it, may wait as long again.
                 await face.until_connections(0)
             watching.cancel()
-            assert WEBSOCKET_HIGH_WATER_BYTES < most <= MOST_WAITING
+            assert HIGH_WATER_BYTES < most <= MOST_WAITING
             assert hub.core.broadcaster.readers == 0
 
     await on_loop(run())
@@ -191,7 +191,7 @@ async def test_pings_of_who_does_not_read_cost_no_memory(database: str, on_loop:
                         while opened.transport.get_write_buffer_size():
                             await asyncio.sleep(0.001)
                     most = max(most, served.stream.waiting_bytes)
-                assert WEBSOCKET_HIGH_WATER_BYTES < most < 2 * WEBSOCKET_HIGH_WATER_BYTES
+                assert HIGH_WATER_BYTES < most < 2 * HIGH_WATER_BYTES
 
     await on_loop(run())
 

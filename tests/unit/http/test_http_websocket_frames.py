@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
@@ -11,10 +12,17 @@ from websockets.frames import Close, Frame, Opcode
 from server.domain.streams.steps import Heartbeat
 from server.http import websocket_frames
 from server.http.event_encoders import JsonEventEncoder, LegacyFrameEncoder, ProtoEventEncoder
-from server.http.websocket_frames import binary_frame, close_frame, text_frame
+from server.http.websocket_frames import (
+    FRAME_BYTES,
+    binary_frame,
+    close_frame,
+    frames_of,
+    text_frame,
+)
 from server.wire import messages as m
 
-SIZES = (0, 1, 125, 126, 127, 65_535, 65_536, 200_000)
+SIZES = (0, 1, 125, 126, 127, FRAME_BYTES - 4)
+LARGE_SIZES = (FRAME_BYTES - 3, 2 * (FRAME_BYTES - 4), 2 * (FRAME_BYTES - 4) + 1, 200_000)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -22,6 +30,21 @@ def test_frames_are_byte_for_byte_those_of_the_library(size: int) -> None:
     payload = b"x" * size
     assert text_frame(payload) == Frame(Opcode.TEXT, payload).serialize(mask=False)
     assert binary_frame(payload) == Frame(Opcode.BINARY, payload).serialize(mask=False)
+
+
+@pytest.mark.parametrize("size", LARGE_SIZES)
+@pytest.mark.parametrize(("made", "kind"), [(text_frame, Opcode.TEXT), (binary_frame, Opcode.BINARY)])
+def test_a_large_message_is_sent_in_fragments_between_which_a_close_may_come(
+    made: Callable[[bytes], bytes], kind: Opcode, size: int
+) -> None:
+    payload = bytes(index % 251 for index in range(size))
+    fragments = [payload[at : at + FRAME_BYTES - 4] for at in range(0, size, FRAME_BYTES - 4)]
+    expected = [
+        Frame(Opcode.CONT if index else kind, fragment, fin=index == len(fragments) - 1).serialize(mask=False)
+        for index, fragment in enumerate(fragments)
+    ]
+    assert list(frames_of(made(payload))) == expected
+    assert max(map(len, expected)) <= FRAME_BYTES
 
 
 @pytest.mark.parametrize(("code", "reason"), list(product((1012, 4408), ("", "after=4294967295"))))

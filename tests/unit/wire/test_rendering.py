@@ -50,13 +50,12 @@ def test_several_segments_make_one_response() -> None:
 
 def test_the_json_rendering_is_the_same_response() -> None:
     text = b"".join(rendering.batch_json_parts(SEGMENT))
-    text.decode("ascii")
     parsed = json_format.Parse(text, m.WatchRefinementResponse())
     assert list(parsed.batch.events) == messages(SEGMENT)
 
 
 def test_each_server_sent_event_has_seq_kind_and_json_on_one_line() -> None:
-    blocks = NAMED.segment(SEGMENT).decode("ascii").removesuffix("\n\n").split("\n\n")
+    blocks = NAMED.segment(SEGMENT).decode().removesuffix("\n\n").split("\n\n")
     assert len(blocks) == len(EVENTS)
     for block, message in zip(blocks, messages(SEGMENT), strict=True):
         identity, kind, data = block.split("\n")
@@ -66,7 +65,7 @@ def test_each_server_sent_event_has_seq_kind_and_json_on_one_line() -> None:
 
 
 def test_without_names_every_message_has_the_form_of_the_json_subprotocol() -> None:
-    blocks = UNNAMED.segment(SEGMENT).decode("ascii").removesuffix("\n\n").split("\n\n")
+    blocks = UNNAMED.segment(SEGMENT).decode().removesuffix("\n\n").split("\n\n")
     for block, message in zip(blocks, messages(SEGMENT), strict=True):
         identity, data = block.split("\n")
         assert identity == f"id: {message.seq}"

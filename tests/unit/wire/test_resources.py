@@ -13,7 +13,7 @@ from server.wire import messages as m
 from server.wire.proposals import (
     STATUS_BY_NUMBER,
     ProposalPage,
-    proposal_json,
+    proposal_json_parts,
     proposal_message,
 )
 from server.wire.refinements import Refinement as RefinementJson
@@ -88,7 +88,7 @@ def test_a_refinement_as_json() -> None:
 
 
 def test_a_proposal_as_json_can_be_dumped_with_lone_surrogates_in_it() -> None:
-    told = json.loads(proposal_json(PROPOSAL))
+    told = json.loads(b"".join(proposal_json_parts(PROPOSAL)))
     assert told["generated_files"] == {
         "/a": {
             "content": ["x", "y\ud800"],
@@ -117,8 +117,8 @@ def test_a_proposal_as_json_can_be_dumped_with_lone_surrogates_in_it() -> None:
 def test_files_are_null_before_the_end_and_in_lists_and_empty_when_there_are_none() -> None:
     running = replace(PROPOSAL, status=ProposalStatus.PROCESSING, files={}, file_count=0)
     empty = replace(PROPOSAL, status=ProposalStatus.FAILED, files={}, file_count=0)
-    assert json.loads(proposal_json(running))["generated_files"] is None
-    assert json.loads(proposal_json(empty))["generated_files"] == {}
+    assert json.loads(b"".join(proposal_json_parts(running)))["generated_files"] is None
+    assert json.loads(b"".join(proposal_json_parts(empty)))["generated_files"] == {}
     listed = sent(ProposalPage.of(Page((PROPOSAL,), "next")))
     assert listed["items"][0]["generated_files"] is None
     assert listed["next_cursor"] == "next"

@@ -1,0 +1,76 @@
+"""JSON answers that may be large: read once there is room for them, and sent in pieces under a deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from litestar.types import Receive, Scope, Send
+
+from server.domain.outgoing import WAIT_S, Reservation
+from server.http.connection import ClientGone, Pace, SlowReader, connection_of
+from server.http.errors import log
+from server.http.json_io import HubRequest, JsonResponse
+from server.http.methods import HEAD_ONLY
+from server.http.pieces import joined, send_pieces
+from server.use_cases import UseCases
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class JsonText:
+    """JSON text as one, or in parts that are made as they are asked for; and the answer's other headers."""
+
+    text: bytes | Iterable[bytes]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class LargeAnswer(JsonResponse[T]):
+    """Reads what it sends when it is sent, so that an error before the first byte is answered as a problem.
+
+    read: raises LimitReached when there is no room. What it reserves is given back once all was sent.
+    """
+
+    def __init__(
+        self, request: HubRequest, use_cases: UseCases, read: Callable[[Reservation], Awaitable[JsonText]]
+    ) -> None:
+        super().__init__(None)  # type: ignore[arg-type]
+        self._reservation = Reservation(use_cases.outgoing, request.user.quota_id, wait_s=WAIT_S)
+        self._readers, self._read = use_cases.readers, read
+
+    def to_asgi_response(self, *args: Any, **kwargs: Any) -> Any:
+        """The ASGI application that sends it."""
+        return self._send
+
+    async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
+        connection = connection_of(scope)  # type: ignore[arg-type]
+        connection.reservation = self._reservation
+        try:
+            with self._reservation:
+                await self._send_text(await self._read(self._reservation), scope, send)
+        except SlowReader:
+            log.info("slow_reader")
+            self._readers.on_slow_reader("http")
+            connection.abort()
+        except (ClientGone, OSError):
+            connection.abort()
+
+    async def _send_text(self, answer: JsonText, scope: Scope, send: Send) -> None:
+        connection = connection_of(scope)  # type: ignore[arg-type]
+        text = answer.text
+        headers = {"content-type": "application/json", **answer.headers}
+        if isinstance(text, bytes):
+            headers["content-length"] = str(len(text))
+        else:
+            headers["transfer-encoding"] = "chunked"
+        encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": 200, "headers": encoded})
+        if HEAD_ONLY not in (scope.get("extensions") or {}):
+            pace = Pace(connection)
+            for part in joined([text] if isinstance(text, bytes) else text):
+                await send_pieces(part, send, connection, pace)
+                if isinstance(connection.ended, ClientGone):
+                    return
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

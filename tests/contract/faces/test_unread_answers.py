@@ -1,0 +1,161 @@
+"""What is made for clients that do not read it: how long it waits, and how much of it there is."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import socket as sockets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import httpx
+from websockets.exceptions import ConnectionClosed
+
+from server.domain.journal.events import Event, FileChange, StateUpdate
+from server.domain.outgoing import OutgoingBudget
+from server.domain.proposals.files import File
+from server.encoding.event_batch import delimited_delta, delimited_event
+from server.wire.codec import ProtobufCodec
+from tests.support.hand_clock import until
+from tests.support.http_face import HttpFace, http_face, socket, upgrade_request
+from tests.support.hub import RunningHub, finished, running_hub, start
+from tests.support.tokens import bearer
+
+#: Larger than what the kernel holds for a client, and than what one step may have without a reservation.
+LARGE = "línea\n" * 300_000
+BUDGET_BYTES = 32 << 20
+
+
+@dataclasses.dataclass
+class Large:
+    """A finished run whose last event is large, and the face that serves it."""
+
+    hub: RunningHub
+    face: HttpFace
+    outgoing: OutgoingBudget
+    thread: str
+    proposal: str
+    last_seq: int
+
+    @property
+    def pages(self) -> tuple[str, ...]:
+        """Addresses of answers with the large event."""
+        return (f"/api/refinements/{self.thread}/events?after={self.last_seq - 1}",)
+
+
+@asynccontextmanager
+async def large_run(database: str, *, deadline_s: float = 10) -> AsyncIterator[Large]:
+    """A hub with a run that has a large event."""
+    async with running_hub(database) as hub:
+        outgoing = OutgoingBudget(BUDGET_BYTES)
+        core = dataclasses.replace(hub.core, outgoing=outgoing)
+        async with http_face(core, send_deadline_s=deadline_s) as face, hub.client() as client:
+            started = await start(client, "[[replay:short_run]]")
+            await finished(client, started)
+            last = await _add_event(hub.core.pool, UUID(started["thread_id"]))
+            yield Large(hub, face, outgoing, started["thread_id"], started["proposal_id"], last)
+
+
+async def _add_event(pool: Any, thread: UUID) -> int:
+    """Put a large event behind the others. Returns its seq."""
+    seq = int(
+        await pool.fetchval(
+            "UPDATE runs SET last_seq = last_seq + 1 WHERE thread_id = $1 RETURNING last_seq", thread
+        )
+    )
+    kind = StateUpdate(files=(FileChange("/large.md", File(LARGE.encode())),))
+    event = ProtobufCodec().encode(Event(seq, 1, datetime.now(UTC), kind))
+    await pool.execute(
+        "INSERT INTO events (thread_id, first_seq, last_seq, batch, residues) VALUES ($1, $2, $2, $3, $4)",
+        *(thread, seq, delimited_event(event), delimited_delta(b"")),
+    )
+    return seq
+
+
+async def stuck(face: HttpFace, request: bytes) -> sockets.socket:
+    """A client that sends a request and reads nothing."""
+    host, _, port = face.http.removeprefix("http://").rpartition(":")
+    raw = sockets.socket()
+    raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 8192)
+    raw.connect((host, int(port)))
+    raw.setblocking(False)
+    await asyncio.get_running_loop().sock_sendall(raw, request)
+    return raw
+
+
+def get(path: str, token: str, accept: str = "application/json") -> bytes:
+    """The bytes of a request."""
+    return (
+        f"GET {path} HTTP/1.1\r\nHost: h\r\nAccept: {accept}\r\nAuthorization: Bearer {token}\r\n\r\n"
+    ).encode()
+
+
+async def test_an_answer_that_its_client_does_not_read_is_cut_off_and_gives_its_room_back(
+    database: str,
+) -> None:
+    async with large_run(database, deadline_s=0.3) as large:
+        raw = await stuck(large.face, get(large.pages[0], large.hub.token()))
+        try:
+            await until(lambda: large.outgoing.used_bytes > 0)
+            await large.face.until_connections(0)
+        finally:
+            raw.close()
+        assert large.outgoing.used_bytes == 0
+
+
+async def test_readers_that_do_not_read_share_what_their_caller_may_have_and_others_are_answered(
+    database: str,
+) -> None:
+    async with large_run(database) as large, AsyncExitStack() as stack:
+        after = large.last_seq - 1
+        requests = [get(large.pages[0], large.hub.token()) for _ in range(4)]
+        requests += [get(large.pages[0], large.hub.token(), "text/event-stream") for _ in range(4)]
+        requests += [
+            upgrade_request(large.hub.token(), f"{large.thread}?after={after}", protocol)
+            for protocol in ("ideo.v1", "ideo.v1.proto")
+            for _ in range(4)
+        ]
+        for request in requests:
+            stack.callback((await stuck(large.face, request)).close)
+        await until(lambda: large.outgoing.contended)
+        assert large.outgoing.used_bytes <= BUDGET_BYTES // 4
+        async with httpx.AsyncClient(base_url=large.face.http) as other:
+            for path in ("/api/proposals", "/api/workflows"):
+                answer = await other.get(path, headers=bearer(large.hub.token("bob@example.com")), timeout=5)
+                assert answer.status_code == 200
+    # All of it is given back.
+    assert large.outgoing.used_bytes == 0
+
+
+async def test_a_reader_that_stops_in_the_middle_of_a_message_is_closed_with_the_cursor_before_it(
+    database: str,
+) -> None:
+    async with large_run(database, deadline_s=0.3) as large:
+        after = large.last_seq - 1
+        query = f"?after={after}"
+        async with socket(
+            large.face.http, large.thread, large.hub.token(), "ideo.v1", query=query, max_queue=1
+        ) as slow:
+            assert "hello" in json.loads(await slow.recv())
+            slow.transport.pause_reading()
+            await until(lambda: not large.hub.core.broadcaster.readers)
+            slow.transport.resume_reading()
+            with suppress(ConnectionClosed):
+                await slow.recv()
+        assert (slow.close_code, slow.close_reason) == (4408, f"after={after}")
+        async with socket(large.face.http, large.thread, large.hub.token(), "ideo.v1", query=query) as again:
+            await again.recv()
+            batch = json.loads(await again.recv())["batch"]["events"]
+        (change,) = batch[0]["state_update"]["files"]
+        assert (batch[0]["seq"], change["text"]) == (large.last_seq, LARGE)
+
+
+async def test_text_that_is_not_ascii_is_sent_as_it_is(database: str) -> None:
+    async with large_run(database) as large, httpx.AsyncClient(base_url=large.face.http) as client:
+        answer = await client.get(large.pages[0], headers=bearer(large.hub.token()))
+        assert len(answer.content) < len(LARGE.encode()) * 1.5
+        assert answer.json()["items"][0]["state_update"]["files"][0]["text"] == LARGE
