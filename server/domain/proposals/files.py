@@ -96,7 +96,7 @@ class File:
             while self.is_text and end < size and self.content[end] & 0xC0 == 0x80:
                 end -= 1
             part, at = self.content[at:end], end
-            yield escape_lines(part.decode(errors="surrogatepass")) if self.is_text else b64encode(part)
+            yield escape_lines(decode_surrogates(part)) if self.is_text else b64encode(part)
         yield b'"]' if self.is_text else b'"],"encoding":"base64"'
 
     def legacy_json(self) -> bytes:
