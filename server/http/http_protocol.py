@@ -3,7 +3,8 @@
 1. A head must arrive within a deadline, whatever comes before it, and so must the rest of a request.
 2. Everything is counted as it arrives: heads, trailers, requests with their framing, and what a client sends
    while it waits for an answer.
-3. After an answer to a request that has not arrived completely, little more of it is read.
+3. The rest of a request that is answered already is read and dropped, so that its client, which may still be
+   sending, receives the answer and can use the connection again.
 4. Streams learn when their client is gone.
 """
 
@@ -24,8 +25,7 @@ from server.http.request_head import MAX_HEAD_BYTES, SEPARATOR_BYTES, HeadSize, 
 MAX_REQUEST_BYTES = 4 << 20
 #: Pieces in which a body may arrive: a call of Python each, which takes a microsecond.
 MAX_PIECES = 16_384
-#: Bytes that are read of a request that is answered already, so that its connection can be used again, and
-#: bytes that a client may send while it waits for an answer.
+#: Bytes that a client may send while it waits for an answer.
 MAX_UNREAD_BYTES = 64 << 10
 #: Requests that may wait behind the one that is being answered. Browsers and libraries send none.
 MAX_PIPELINED = 16
@@ -43,7 +43,7 @@ class HubHttpProtocol(HttpToolsProtocol):
     _head: HeadSize
     #: Whether a request's head, or any part of a request, is arriving.
     _in_head = _in_request = False
-    #: Bytes of the request, bytes of it since it was answered, and bytes that came during an answer.
+    #: Bytes of the request, and bytes that came during an answer.
     _request_bytes = _unread_bytes = 0
     _pieces = 0
     #: Whether there are too many connections: only probes are answered.
@@ -94,10 +94,10 @@ class HubHttpProtocol(HttpToolsProtocol):
             if self._request_bytes > MAX_REQUEST_BYTES:
                 self._cut_off(LARGE_REQUEST)
                 return
-        if self._answering or (self._in_request and not self._in_head and self.cycle.response_complete):
+        if self._answering:
             self._unread_bytes += len(data)
             if self._unread_bytes > MAX_UNREAD_BYTES:
-                self._cut_off(FLOOD if self._answering else LARGE_REQUEST)
+                self._cut_off(FLOOD)
                 return
         if self._deadline is None and not self._answering:
             # Blank lines do not begin a request, and no other time runs.

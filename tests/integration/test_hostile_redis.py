@@ -253,7 +253,7 @@ async def _goes_on_at(database: str, url: str) -> None:
         await watching
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10
     assert grown < MAX_MIB
-    assert longest < 1, "a generous bound: other work may use the cores"
+    assert longest < 5, "a generous bound: other work may use the cores"
 
 
 @pytest.mark.parametrize("name", sorted(set(HOSTILE_ANSWERS) - {"nothing", "nothing, again and again"}))

@@ -45,22 +45,22 @@ def value(read: Series, name: str, **labels: str) -> float:
 
 async def test_every_memory_limit_has_a_gauge_of_its_own_and_one_of_its_use(database: str) -> None:
     async with (
-        running_hub(database, max_queue_mib=3, max_window_mib=2) as hub,
+        running_hub(database, max_queue_mib=3, max_total_window_mib=8) as hub,
         hub.client() as client,
         httpx.AsyncClient(base_url=hub.http) as http,
     ):
         await finished(client, await start(client, "[[replay:short_run]]"))
         started = await start(client, "[[replay:short_run speed=1]]", await a_workflow(client))
         subscription = await hub.core.broadcaster.subscribe(UUID(started["thread_id"]), 0)
-        while hub.core.broadcaster.window_bytes == 0:
+        while hub.core.broadcaster.shared_bytes == 0:
             await subscription.step()
         read = await scrape(http)
         text = (await http.get("/metrics")).text
         subscription.close()
     gauges = {name: value(read, name) for name in GAUGES}
     assert (gauges["runs_live"], gauges["followers"], gauges["followed_threads"]) == (1, 1, 1)
-    assert (gauges["window_limit_bytes"], gauges["journal_queue_limit_bytes"]) == (2 << 20, 3 << 20)
-    assert 0 < gauges["window_bytes"] <= 2 << 20
+    assert (gauges["window_limit_bytes"], gauges["journal_queue_limit_bytes"]) == (8 << 20, 3 << 20)
+    assert 0 < gauges["window_bytes"] <= 8 << 20
     assert (gauges["accepting"], gauges["breaker_open"]) == (1, 0)
     assert gauges["database_connections_idle"] <= gauges["database_connections"]
     assert started["thread_id"] not in text

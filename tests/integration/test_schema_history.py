@@ -23,6 +23,7 @@ RELEASED = [
     "2026-11-26T11:00:00:000000",
     "2026-11-26T11:30:00:000000",
     "2026-11-26T13:00:00:000000",
+    "2026-11-26T13:30:00:000000",
 ]
 #: Tables whose rows are not kept.
 PASSING = {"quotas", "replicas", "migration"}

@@ -236,4 +236,6 @@ async def test_refused_tickets_are_counted(hub: RunningHub, thread: str, browser
     await browser.get(address, headers=STREAM)
     await upgrade(hub.http, f"/api/ws/refinements/{thread}?ticket=x", {})
     metrics = (await browser.get("/metrics")).text
-    assert 'ide_orchestrator_authentications_refused_total{presented="ticket"} 2.0' in metrics
+    assert (
+        'ide_orchestrator_authentications_refused_total{presented="ticket",reason="invalid"} 2.0' in metrics
+    )

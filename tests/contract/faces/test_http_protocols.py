@@ -41,6 +41,8 @@ OWN = {
     "_too_many",
     "_cut_off",
     "_refuse",
+    "_look_again",
+    "_check_unsent",
     "make_room",
 }
 

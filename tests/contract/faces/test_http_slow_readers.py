@@ -17,6 +17,7 @@ from websockets.frames import Frame, Opcode
 
 from server.domain.streams.topic import STEP_BYTES
 from server.http.connection import HIGH_WATER_BYTES
+from server.http.protocols import hub_config
 from server.http.websocket_frames import close_frame
 from tests.support.http_face import HttpFace, http_face, socket, upgrade_request
 from tests.support.hub import RunningHub, finished, running_hub, start
@@ -179,6 +180,9 @@ async def test_a_client_that_reads_again_in_time_gets_the_cursor_to_resume_from(
 async def test_pings_of_who_does_not_read_cost_no_memory(database: str, on_loop: Any) -> None:
     async def run() -> None:
         async with hub_and_face(database, 5) as (hub, face):
+            # Enough for the pings, which would be cut off otherwise.
+            config = hub_config(face.server.config)
+            config.burst_bytes, config.burst_frames = 64 << 20, 1 << 20
             async with hub.client() as client:
                 started = await start(client, "[[replay:short_run silent=10]]")
             async with stuck_socket(face, started["thread_id"], hub.token()) as opened:

@@ -320,7 +320,7 @@ async def test_a_draining_replica_opens_no_more(hub: RunningHub, thread: str) ->
 async def test_what_a_client_says_is_dropped_up_to_a_size(hub: RunningHub, protocol: tuple[str, ...]) -> None:
     thread = await quiet_thread(hub)
     async with socket(hub.http, thread, hub.token(), *protocol) as opened:
-        for _ in range(50):
+        for _ in range(5):  # within what a client may send at once
             await opened.send("x" * MAX_CLIENT_MESSAGE_BYTES)
             await opened.send(b"\xff" * MAX_CLIENT_MESSAGE_BYTES)
         await opened.send(["in ", "pieces"])
