@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from uuid import UUID
 
 import click
 
@@ -147,13 +148,15 @@ def client_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @main.command()
 @click.argument("prompt")
-@click.option("--workflow", "workflow_id", help="The workflow's UUID.  [default: your newest]")
+@click.option(
+    "--workflow", "workflow_id", type=click.UUID, help="The workflow's UUID.  [default: your newest]"
+)
 @click.option("--file", "context_file_path", help="The file that the prompt is about.")
 @click.option("--lines", "context_selection", help="The lines that the prompt is about: `lines 10-25`.")
 @client_options
 def refine(
     prompt: str,
-    workflow_id: str | None,
+    workflow_id: UUID | None,
     context_file_path: str | None,
     context_selection: str | None,
     url: str | None,
@@ -169,15 +172,16 @@ def refine(
         "context_selection": context_selection,
     }
     given = {name: value for name, value in request.items() if value is not None}
-    command.run(given, workflow_id=workflow_id, url=url, token=bearer, as_json=as_json)
+    workflow = None if workflow_id is None else str(workflow_id)
+    command.run(given, workflow_id=workflow, url=url, token=bearer, as_json=as_json)
 
 
 @main.command()
-@click.argument("thread_id", metavar="THREAD")
+@click.argument("thread_id", metavar="THREAD", type=click.UUID)
 @click.option("--after", type=click.IntRange(0, 2**63 - 1), default=0, help="The last seq that you have.")
 @client_options
-def watch(thread_id: str, after: int, url: str | None, bearer: str | None, as_json: bool) -> None:
+def watch(thread_id: UUID, after: int, url: str | None, bearer: str | None, as_json: bool) -> None:
     """Show a refinement's past and future events. Exit 0 if it completed."""
     from server.cli import watch as command
 
-    command.run(thread_id, after=after, url=url, token=bearer, as_json=as_json)
+    command.run(str(thread_id), after=after, url=url, token=bearer, as_json=as_json)

@@ -19,6 +19,7 @@ from tests.support.terminals import CTRL_C, in_shell, in_terminal
 from tests.support.tokens import token
 
 NOBODY = 65534
+THREAD = "0b9f6d6e-6f0e-4c52-9d5c-3f8c2f6f1a11"
 NOISE = re.compile(r"Traceback|RuntimeWarning|never awaited|^[EIW]\d{4} |^[EIWF]0000", re.MULTILINE)
 
 
@@ -178,7 +179,12 @@ async def test_another_web_server_is_not_taken_for_a_hub(page: tuple[int, bytes]
         return answer(*page)
 
     async with http_server(answerer) as url:
-        for command in ("watch x", "refine x", "watch x --json", "refine x --workflow y"):
+        for command in (
+            f"watch {THREAD}",
+            "refine x",
+            f"watch {THREAD} --json",
+            f"refine x --workflow {THREAD}",
+        ):
             code, output, errors = await in_shell(
                 f"ideo {command}", environment={"IDEO_URL": url, "IDEO_TOKEN": "t"}
             )
@@ -193,7 +199,7 @@ async def test_no_text_of_a_hub_steers_the_terminal() -> None:
         return answer(403, json.dumps({"code": evil, "title": evil, "detail": evil}).encode())
 
     async with http_server(answerer) as url:
-        for command in ("watch x", "refine x", "watch x --json"):
+        for command in (f"watch {THREAD}", "refine x", f"watch {THREAD} --json"):
             environment = {"IDEO_URL": url, "IDEO_TOKEN": "t"}
             code, output, errors = await in_shell(f"ideo {command}", environment=environment)
             assert (code, output) == (4, "")
@@ -209,7 +215,7 @@ async def test_the_grpc_port_is_not_taken_for_the_hubs_http_port(database: str) 
     ):
         await hub.serving("HTTP", "gRPC")
         url = f"http://{hub.addresses['gRPC']}"
-        for command in ("watch x", "refine x"):
+        for command in (f"watch {THREAD}", "refine x"):
             code, _, errors = await in_shell(
                 f"ideo {command}", environment={"IDEO_URL": url, "IDEO_TOKEN": token()}
             )
@@ -220,14 +226,15 @@ async def test_the_grpc_port_is_not_taken_for_the_hubs_http_port(database: str) 
 @pytest.mark.parametrize("host", ["127.0.0.1", "no.such.host.invalid"])
 async def test_a_hub_that_is_away_is_told_at_once_and_with_each_try(host: str) -> None:
     url = f"http://{host}:{free_port()}"
-    code, _, errors = await in_shell("ideo refine x", environment={"IDEO_URL": url, "IDEO_TOKEN": "t"})
+    environment = {"IDEO_URL": url, "IDEO_TOKEN": "t"}
+    code, _, errors = await in_shell("ideo refine x", environment=environment)
     assert code == 5
     assert_sentence(errors, url)
-    async with in_terminal("ideo", "watch", "x", environment={"IDEO_URL": url, "IDEO_TOKEN": "t"}) as watch:
+    async with in_terminal("ideo", "watch", THREAD, environment=environment) as watch:
         await watch.shows("trying again in ", times=3)
         watch.types(CTRL_C)
         assert await watch.ended() == 130
-    assert_sentence(watch.plain.replace("^C", ""), url, "ideo watch x --after 0")
+    assert_sentence(watch.plain.replace("^C", ""), url, f"ideo watch {THREAD} --after 0")
 
 
 # --- Settings ------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ HEAVY = (
     "server.compose",
 )
 COMMANDS = tuple(main.commands)
+THREAD = "0b9f6d6e-6f0e-4c52-9d5c-3f8c2f6f1a11"
 
 
 def imported(*arguments: str, **environment: str) -> set[str]:
@@ -71,7 +72,7 @@ def test_a_lifetime_that_cannot_be_read_is_named(ttl: str) -> None:
 
 
 def test_a_client_without_a_token_ends_with_four() -> None:
-    done = CliRunner().invoke(main, ["watch", "x"], env={"IDEO_TOKEN": None})
+    done = CliRunner().invoke(main, ["watch", THREAD], env={"IDEO_TOKEN": None})
     assert (done.exit_code, done.stderr) == (4, "ideo: no token: set IDEO_TOKEN or give --token\n")
 
 
@@ -88,7 +89,7 @@ def test_a_client_without_a_token_ends_with_four() -> None:
     ],
 )
 def test_an_address_that_cannot_be_the_hubs_is_a_wrong_argument(url: str) -> None:
-    for command in (["watch", "x"], ["refine", "x"]):
+    for command in (["watch", THREAD], ["refine", "x"]):
         done = CliRunner().invoke(main, [*command, "--url", url, "--token", "t"])
         assert done.exit_code == 2
         assert done.stderr.startswith("ideo: --url: must ")
@@ -100,7 +101,7 @@ def test_an_address_that_cannot_be_the_hubs_is_a_wrong_argument(url: str) -> Non
 
 def test_a_token_that_no_header_can_hold_is_named_and_not_shown() -> None:
     for token in ("king fisher", "king\nfisher", "kingfisherü"):
-        done = CliRunner().invoke(main, ["watch", "x", "--token", token])
+        done = CliRunner().invoke(main, ["watch", THREAD, "--token", token])
         assert done.exit_code == 4
         assert done.stderr.startswith("ideo: the token has characters")
         assert "king" not in done.stderr
@@ -109,8 +110,8 @@ def test_a_token_that_no_header_can_hold_is_named_and_not_shown() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("watch", "x", "--after", "-1"),
-        ("watch", "x", "--after", "99999999999999999999"),
+        ("watch", THREAD, "--after", "-1"),
+        ("watch", THREAD, "--after", "99999999999999999999"),
         ("replay-runtime", "--port", "99999"),
         ("replay-runtime", "--port", "-1"),
         ("migrate", "down", "--steps", "99999999999999999999"),
@@ -121,6 +122,20 @@ def test_a_number_that_is_too_large_or_too_small_is_a_wrong_argument(arguments: 
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 2
     assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize(
+    "wrong", ["nope", "", THREAD[:-1], THREAD + "/", f"{THREAD}\n{THREAD}", "\ud800", "\x1b[2J"]
+)
+@pytest.mark.parametrize("arguments", [("watch",), ("refine", "x", "--workflow")])
+def test_an_id_that_is_no_uuid_is_a_wrong_argument_before_any_hub_is_asked(
+    arguments: tuple[str, ...], wrong: str
+) -> None:
+    # No hub could be asked: neither an address nor a token is given.
+    done = CliRunner().invoke(main, [*arguments, wrong], env={"IDEO_URL": None, "IDEO_TOKEN": None})
+    assert done.exit_code == 2
+    assert "is not a valid UUID" in done.stderr
+    assert "\x1b" not in done.output
 
 
 def test_an_unexpected_error_is_a_sentence_without_its_text_and_debug_shows_its_place() -> None:

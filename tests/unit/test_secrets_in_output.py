@@ -52,6 +52,7 @@ SCHEMES = {
     "OTEL_EXPORTER_OTLP_ENDPOINT": "https",
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http",
 }
+THREAD = "0b9f6d6e-6f0e-4c52-9d5c-3f8c2f6f1a11"
 COMMANDS = (
     *(("serve",), ("dev", "--once"), ("migrate", "up"), ("migrate", "status")),
     ("token", "--user", "ann@example.com"),
@@ -132,7 +133,7 @@ def test_no_settings_and_no_mistake_in_them_show_a_part_of_a_password(setting: s
 
 @pytest.mark.parametrize("setting", SCHEMES)
 def test_no_command_shows_a_part_of_a_password_that_is_refused(setting: str) -> None:
-    commands = (("refine", "x"), ("watch", "t")) if setting == "IDEO_URL" else COMMANDS
+    commands = (("refine", "x"), ("watch", THREAD)) if setting == "IDEO_URL" else COMMANDS
     tried = 0
     for number, address in enumerate(cases(setting)):
         if number % 9 or "\0" in address or _is_accepted(setting, address):
@@ -172,8 +173,9 @@ def test_no_command_shows_a_part_of_a_password_in_a_file(tmp_path: Path, setting
 @pytest.mark.parametrize(
     "arguments",
     [
-        *("migrate {}", "migrate up {}", "serve {}", "doctor --url={}", "--{} serve", "{}", "watch x {}"),
-        *("watch x --after {}", "migrate up --steps {}", "replay-runtime --port {}", "dev --once={}"),
+        *("migrate {}", "migrate up {}", "serve {}", "doctor --url={}", "--{} serve", "{}", "watch {}"),
+        *(f"watch {THREAD} {{}}", f"watch {THREAD} --after {{}}", "refine x --workflow {}"),
+        *("migrate up --steps {}", "replay-runtime --port {}", "dev --once={}"),
         *("replay-runtime --frames {}", "token --user a@b --ttl {}", "refine x --url {} --token x"),
     ],
 )
