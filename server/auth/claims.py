@@ -110,7 +110,7 @@ def claims_of(
     if expires_at <= now - LEEWAY:
         raise Unauthenticated("the token has expired: get a new one", reason=EXPIRED)
     subject = claims["sub"]
-    if not _is_printable(subject, MAX_SUBJECT_CHARS):
+    if not is_subject(subject):
         raise Unauthenticated("the token has no valid subject")
     return TokenClaims(subject, issuer, _email(claims), expires_at)
 
@@ -127,7 +127,17 @@ def _email(claims: Mapping[str, Any]) -> str | None:
     email, verified = claims.get("email"), claims.get("email_verified", True)
     if verified is not True and verified != "true":
         return None
-    return email if _is_printable(email, MAX_EMAIL_CHARS) and "@" in email else None
+    return email if is_email(email) else None
+
+
+def is_subject(value: object) -> TypeGuard[str]:
+    """Whether a token may have it as its subject."""
+    return _is_printable(value, MAX_SUBJECT_CHARS)
+
+
+def is_email(value: object) -> TypeGuard[str]:
+    """Whether a token may have it as its user's email."""
+    return _is_printable(value, MAX_EMAIL_CHARS) and "@" in value
 
 
 def _numeric_date(value: object) -> datetime:

@@ -84,10 +84,10 @@ def serve(embedded_database: bool) -> None:
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free port."
 )
-@click.option("--default", default="short_run", show_default=True, help="Recording for other prompts.")
+@click.option("--default", help="Recording for other prompts.  [default: short_run, or the first by name]")
 @click.option("--choose-thread-ids", is_flag=True, help="Give threads other ids than their jobs'.")
 def replay_runtime(
-    frames: Path | None, host: str, port: int, default: str, *, choose_thread_ids: bool
+    frames: Path | None, host: str, port: int, default: str | None, *, choose_thread_ids: bool
 ) -> None:
     """Serve recorded runs through the runtime's endpoints.
 

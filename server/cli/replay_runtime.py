@@ -10,13 +10,15 @@ from typing import NoReturn
 
 import click
 
+from server.cli import exit_codes
 from server.cli.event_loop import run_command
 from server.cli.exit_codes import CommandError
 from server.observability.logs import configure_logging
+from server.replay.recording import RecordingError
 from server.replay.server import replay_runtime
 
 
-def run(frames: Path | None, *, host: str, port: int, default: str, chooses_ids: bool) -> NoReturn:
+def run(frames: Path | None, *, host: str, port: int, default: str | None, chooses_ids: bool) -> NoReturn:
     """Serve until a signal. Prints `runtime ADDRESS` when it accepts connections."""
     configure_logging(dev=True, level=logging.WARNING)
 
@@ -25,6 +27,8 @@ def run(frames: Path | None, *, host: str, port: int, default: str, chooses_ids:
             opening = replay_runtime(host, port, directory=frames, default=default, chooses_ids=chooses_ids)
             try:
                 address = await stack.enter_async_context(opening)
+            except RecordingError as error:
+                raise CommandError(str(error), exit_code=exit_codes.USAGE) from None
             except (OSError, UnicodeError) as error:
                 reason = getattr(error, "strerror", None) or type(error).__name__
                 raise CommandError(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import UTC, datetime, timedelta
 
 import click
 
+from server.auth.claims import MAX_SUBJECT_CHARS, is_email, is_subject
 from server.auth.secret_file import SecretFileError, read_secret
 from server.auth.tokens import SharedSecret
 from server.cli import exit_codes
@@ -16,21 +18,41 @@ from server.settings.settings import Settings
 
 _LIFETIME = re.compile(r"([0-9]{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+#: Ten years: more is a mistake.
+MIN_LIFETIME, MAX_LIFETIME = timedelta(seconds=1), timedelta(days=3650)
 
 
 def run(email: str, *, ttl: str) -> None:
     """Print a token for the user. Raises CommandError."""
     settings = read_settings(env="dev")
-    lifetime = _LIFETIME.fullmatch(ttl)
-    if lifetime is None:
+    # Unset, it is that of the hub which `ideo dev` starts, which also reads its settings as for development.
+    if (os.environ.get("IDEO_ENV") or "dev") != "dev":
         raise CommandError(
-            f"--ttl {ttl!r} is not a lifetime: write 30s, 15m, 1h or 7d", exit_code=exit_codes.USAGE
+            "IDEO_ENV: no hub takes a token of this command unless it is dev: others take those of the issuer"
+            " in IDEO_JWKS_URL",
+            exit_code=exit_codes.USAGE,
         )
-    if "@" not in email:
-        raise CommandError(f"--user {email!r} is not an email address", exit_code=exit_codes.USAGE)
+    lifetime = _lifetime(ttl)
+    if not (is_email(email) and is_subject(email)):
+        raise CommandError(
+            f"--user {email[:MAX_SUBJECT_CHARS]!r} is not an email address of at most {MAX_SUBJECT_CHARS}"
+            " printable characters",
+            exit_code=exit_codes.USAGE,
+        )
     verifier = SharedSecret(_secret(settings), settings.jwt_issuer, settings.jwt_audience)
-    duration = timedelta(**{_UNITS[lifetime[2]]: int(lifetime[1])})
-    click.echo(verifier.issue(email=email, lifetime=duration, now=datetime.now(UTC)))
+    click.echo(verifier.issue(email=email, lifetime=lifetime, now=datetime.now(UTC)))
+
+
+def _lifetime(text: str) -> timedelta:
+    """The lifetime of a token. Raises CommandError."""
+    written = _LIFETIME.fullmatch(text)
+    lifetime = timedelta(**{_UNITS[written[2]]: int(written[1])}) if written else timedelta(0)
+    if not MIN_LIFETIME <= lifetime <= MAX_LIFETIME:
+        raise CommandError(
+            f"--ttl {text!r} is not a lifetime from 1s to {MAX_LIFETIME.days}d: write 30s, 15m, 1h or 7d",
+            exit_code=exit_codes.USAGE,
+        )
+    return lifetime
 
 
 def _secret(settings: Settings) -> str:

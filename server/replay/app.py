@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from litestar.exceptions import WebSocketDisconnect
 from litestar.params import FromPath
 
 from server.replay.directives import BadDirective, find_directive
-from server.replay.recording import Recording, read_recordings
+from server.replay.recording import Recording, RecordingError, read_recordings
 from server.replay.runs import Dropped, Run
 
 PREFIX = "/deepagents-runtime"
@@ -27,6 +28,8 @@ PREFIX = "/deepagents-runtime"
 #: Maximum number of runs; the oldest ones are forgotten.
 _MAX_RUNS = 10_000
 _INTERNAL_ERROR = 1011
+#: The recording of jobs without a directive, where there is one of the name.
+_USUAL = "short_run"
 
 
 class BadJob(ValueError):
@@ -39,14 +42,14 @@ class ReplayRuntime:
     def __init__(
         self,
         directory: Path | None,
-        default: str,
+        default: str | None,
         *,
         unknown_thread_s: float,
         progress_s: float,
         chooses_ids: bool,
     ) -> None:
         self._recordings = read_recordings(directory)
-        self._default = default if default in self._recordings else next(iter(self._recordings))
+        self._default = _default(self._recordings, default)
         self._unknown_thread_s = unknown_thread_s
         self._progress_s = progress_s
         self._chooses_ids = chooses_ids
@@ -111,6 +114,15 @@ class ReplayRuntime:
         return self._runs[thread_id]
 
 
+def _default(recordings: Mapping[str, Recording], named: str | None) -> str:
+    """The name of the recording of jobs without a directive. Raises RecordingError."""
+    if named is None:
+        return _USUAL if _USUAL in recordings else next(iter(recordings))
+    if named not in recordings:
+        raise RecordingError(f"there is no recording {named[:100]!r}; known are: {', '.join(recordings)}")
+    return named
+
+
 def _job_fields(job: object) -> dict[str, Any]:
     """The job's fields, validated as by the runtime's models. Raises BadJob."""
     if not isinstance(job, dict):
@@ -127,17 +139,17 @@ def _job_fields(job: object) -> dict[str, Any]:
 def create_replay_app(
     directory: Path | None = None,
     *,
-    default: str = "short_run",
+    default: str | None = None,
     unknown_thread_s: float = 10.0,
     progress_s: float = 1.0,
     chooses_ids: bool = False,
 ) -> Litestar:
     """The ASGI app that serves the recordings of a directory (every `*.jsonl`), or the shipped ones.
 
-    default: the recording of jobs without a directive; the first by name when it does not exist.
+    default: the recording of jobs without a directive; None: `short_run`, or the first by name without it.
     unknown_thread_s: seconds for which a stream of an unknown thread shows progress before it fails.
     progress_s: seconds between two messages of progress. chooses_ids: whether a thread gets an id of the
-    runtime's own instead of its job's. Raises FileNotFoundError without a recording.
+    runtime's own instead of its job's. Raises RecordingError without a recording, or without the default.
     """
     runtime = ReplayRuntime(
         directory,

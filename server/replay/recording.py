@@ -13,6 +13,10 @@ from typing import Any
 SHIPPED = Path(__file__).parent / "recordings"
 
 
+class RecordingError(Exception):
+    """There are no recordings to serve, or not the one that is named. The text says which."""
+
+
 @dataclass(frozen=True)
 class Recording:
     """A recorded run: its frames as texts, in order."""
@@ -67,10 +71,16 @@ def _data(frame: str, event_type: str) -> dict[str, Any]:
 def read_recordings(directory: Path | None = None) -> Mapping[str, Recording]:
     """The recordings of a directory (every `*.jsonl` that is not empty), or the shipped ones, by name.
 
-    Raises FileNotFoundError without any.
+    Raises RecordingError without any, or for one that cannot be read.
     """
-    read = [Recording.read(path) for path in sorted((directory or SHIPPED).glob("*.jsonl"))]
+    read = []
+    for path in sorted((directory or SHIPPED).glob("*.jsonl")):
+        try:
+            read.append(Recording.read(path))
+        except (OSError, UnicodeError) as error:
+            why = getattr(error, "strerror", None) or "not UTF-8"
+            raise RecordingError(f"the recording {path} cannot be read ({why})") from None
     found = {recording.name: recording for recording in read if recording.frames}
     if not found:
-        raise FileNotFoundError(f"no recording (*.jsonl) in {directory or SHIPPED}")
+        raise RecordingError(f"there is no recording (*.jsonl) in {directory or SHIPPED}")
     return found

@@ -19,12 +19,13 @@ async def replay_runtime(
     port: int = 0,
     *,
     directory: Path | None = None,
-    default: str = "short_run",
+    default: str | None = None,
     chooses_ids: bool = False,
 ) -> AsyncIterator[str]:
     """Serve recordings until the block ends; yields `http://HOST:PORT`. Port 0 takes a free one.
 
-    directory, default, chooses_ids: see create_replay_app. Raises OSError when the address is not available.
+    directory, default, chooses_ids: see create_replay_app. Raises RecordingError, and OSError when the
+    address is not available.
     """
     app = create_replay_app(directory, default=default, chooses_ids=chooses_ids)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

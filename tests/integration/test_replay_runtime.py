@@ -16,6 +16,7 @@ from server.domain.errors import RuntimeRefused
 from server.domain.runs.runtime import Invocation, StreamClosed
 from server.frames.interpreter import Interpreter
 from server.replay.app import create_replay_app
+from server.replay.recording import RecordingError
 from server.runtime.client import DeepagentsRuntime
 from tests.support.recordings import NAMES, expected, frames
 from tests.support.servers import asgi_server
@@ -189,5 +190,5 @@ async def test_recordings_may_come_from_a_directory(tmp_path: Path) -> None:
         thread_id = await start(runtime, "no directive")
         assert await received(runtime, thread_id) == (frame.encode(),)
     (tmp_path / "mine.jsonl").unlink()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(RecordingError):
         create_replay_app(tmp_path)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
+from server.auth.tokens import SharedSecret
 from server.cli.failures import Commands
 from server.cli.main import main
 
@@ -63,12 +65,91 @@ def test_a_command_points_out_settings_with_their_old_names() -> None:
     assert done.stderr.splitlines() == ["ideo: IDEO_STREAMS has been renamed: set IDEO_MAX_STREAMS instead"]
 
 
-@pytest.mark.parametrize("ttl", ["soon", "0x1h", "1w", "999999999999d"])
-def test_a_lifetime_that_cannot_be_read_is_named(ttl: str) -> None:
-    environment = {"IDEO_ENV": "dev", "IDEO_JWT_SECRET": "x" * 32}
-    done = CliRunner().invoke(main, ["token", "--user", "ann@example.com", "--ttl", ttl], env=environment)
-    assert done.exit_code == 2
-    assert "--ttl" in done.stderr
+def token(user: str, ttl: str = "1h", **environment: str | None) -> Result:
+    given = {"IDEO_ENV": "dev", "IDEO_JWT_SECRET": "x" * 32, "IDEO_JWKS_URL": None, **environment}
+    return CliRunner().invoke(main, ["token", "--user", user, f"--ttl={ttl}"], env=given)
+
+
+@pytest.mark.parametrize(
+    "ttl",
+    [
+        "soon",
+        "0x1h",
+        "1w",
+        "999999999999d",
+        "0s",
+        "0d",
+        "000h",
+        "-1h",
+        "-0s",
+        "3651d",
+        "",
+        " 1h",
+        "1h\n",
+        "١h",
+    ],
+)
+def test_a_lifetime_that_cannot_be_a_tokens_is_named_with_the_range(ttl: str) -> None:
+    done = token("ann@example.com", ttl)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith("ideo: --ttl ")
+    assert "from 1s to 3650d" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        *("ann", "", "@" * 256, "a@b\n", "a\n@b", "a@b\x00", "a@b\x1b[2J", "a@b\x7f", "a@b\x85", "a@b\u2028"),
+        *("a@b\u202e", "a@b\ud800", "\udcff@b", "a@b\ufeff"),
+    ],
+    ids=ascii,
+)
+def test_a_token_is_issued_to_no_user_whom_a_hub_refuses(user: str) -> None:
+    done = token(user)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith("ideo: --user ")
+    assert done.stderr[:-1].isprintable()
+
+
+async def test_a_hub_takes_every_token_that_is_issued() -> None:
+    for user in ("ann@example.com", "ann o'hara@exämple.com", "@" * 255):
+        for ttl in ("1s", "3650d"):
+            done = token(user, ttl)
+            assert done.exit_code == 0, done.stderr
+            assert (await SharedSecret("x" * 32).verify(done.stdout.strip())).subject == user
+
+
+@pytest.mark.parametrize("secret", ["x" * 32, None])
+def test_no_token_is_issued_for_hubs_that_take_none_of_development(
+    secret: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "jwt_secret").touch(0o600)
+    (tmp_path / "jwt_secret").write_text("x" * 32)
+    done = token("ann@example.com", IDEO_ENV="prod", IDEO_JWT_SECRET=secret, IDEO_DATA_DIR=str(tmp_path))
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith("ideo: IDEO_ENV: ")
+    assert "IDEO_JWKS_URL" in done.stderr
+    assert token("ann@example.com", IDEO_ENV=None, IDEO_JWT_SECRET=secret, IDEO_DATA_DIR=str(tmp_path)).stdout
+
+
+def test_a_default_that_is_no_recording_is_named_with_those_that_there_are(tmp_path: Path) -> None:
+    def serve(*options: str) -> Result:
+        return CliRunner().invoke(main, ["replay-runtime", "--port", "0", *options])
+
+    for name in ("nosuch", "", "short_run.jsonl", "\x1b[2J"):
+        done = serve("--default", name)
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert done.stderr.startswith("ideo: there is no recording ")
+        assert "short_run" in done.stderr.partition("known are: ")[2]
+        assert done.stderr[:-1].isprintable()
+    done = serve("--frames", str(tmp_path))
+    assert (done.exit_code, done.stderr) == (2, f"ideo: there is no recording (*.jsonl) in {tmp_path}\n")
+    (tmp_path / "mine.jsonl").write_bytes(b"\xff\n")
+    done = serve("--frames", str(tmp_path))
+    assert (done.exit_code, "mine.jsonl cannot be read (not UTF-8)" in done.stderr) == (2, True)
+    (tmp_path / "mine.jsonl").write_text("{}")
+    done = serve("--frames", str(tmp_path), "--default", "short_run")
+    assert (done.exit_code, done.stderr.partition("known are: ")[2]) == (2, "mine\n")
 
 
 def test_a_client_without_a_token_ends_with_four() -> None:
