@@ -13,6 +13,7 @@ import structlog
 
 from server import file_descriptors
 from server.adapters import tls_files
+from server.addresses import listening
 from server.auth.tokens import TokenVerifier
 from server.clock import SystemClock
 from server.core import open_core
@@ -55,11 +56,11 @@ class NotMigrated(StartError):
 class CannotListen(StartError):
     """An address to listen on is taken, not this machine's, or not permitted. `setting`: its port's."""
 
-    def __init__(self, setting: str, host: str, port: int, reason: str) -> None:
+    def __init__(self, setting: str, host: str, port: int, reason: str, what_to_do: str = "") -> None:
         shown = f"[{host}]" if ":" in host else host
         super().__init__(
-            f"cannot listen on {shown}:{port} ({reason}): stop the program that listens there, or change "
-            f"{setting} (0 takes a free port) or IDEO_HOST"
+            f"cannot listen on {shown}:{port} ({reason}): "
+            + (what_to_do or f"change {setting} (0 takes a free port) or IDEO_HOST")
         )
         self.setting = setting
 
@@ -95,8 +96,8 @@ def _listener(settings: Settings, setting: str, port: int) -> socket.socket:
     try:
         return listening_socket(settings.host, port)
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        raise CannotListen(setting, settings.host, port, reason) from None
+        what_to_do = listening.remedy(error, host="IDEO_HOST", port=setting)
+        raise CannotListen(setting, settings.host, port, listening.refusal(error), what_to_do) from None
 
 
 async def check_schema(dsn: str) -> None:

@@ -50,7 +50,7 @@ def run_command(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> No
 def _unavailable(error: DatabaseUnavailable) -> CommandError:
     # Here, so that the clients of a hub start without the database's driver.
     from server.db.connections import ConnectionRefused
-    from server.db.errors import reason_of
+    from server.db.errors import is_unknown_host, reason_of
 
     cause = error.__cause__
     if isinstance(cause, ConnectionRefused) and cause.options_refused:
@@ -59,7 +59,8 @@ def _unavailable(error: DatabaseUnavailable) -> CommandError:
             exit_code=exit_codes.USAGE,
         )
     return CommandError(
-        f"the database is not available ({reason_of(error)}): check DATABASE_URL",
+        f"the database is not available ({reason_of(error)}): "
+        + ("correct the host in DATABASE_URL" if is_unknown_host(error) else "check DATABASE_URL"),
         exit_code=exit_codes.UNAVAILABLE,
     )
 

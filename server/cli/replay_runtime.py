@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+from server.addresses import listening
 from server.cli import exit_codes
 from server.cli.event_loop import run_command
 from server.cli.exit_codes import CommandError
@@ -30,10 +31,9 @@ def run(frames: Path | None, *, host: str, port: int, default: str | None, choos
             except RecordingError as error:
                 raise CommandError(str(error), exit_code=exit_codes.USAGE) from None
             except (OSError, UnicodeError) as error:
-                reason = getattr(error, "strerror", None) or type(error).__name__
                 raise CommandError(
-                    f"cannot listen on {host}:{port} ({reason}): stop the program that listens there, "
-                    "or give another --port (0 takes a free one) or --host"
+                    f"cannot listen on {host}:{port} ({listening.refusal(error)}): "
+                    + listening.remedy(error, host="--host", port="--port")
                 ) from None
             click.echo(f"runtime {address}/deepagents-runtime")
             await stop.wait()

@@ -28,8 +28,8 @@ def run(email: str, *, ttl: str) -> None:
     # Unset, it is that of the hub which `ideo dev` starts, which also reads its settings as for development.
     if (os.environ.get("IDEO_ENV") or "dev") != "dev":
         raise CommandError(
-            "IDEO_ENV: no hub takes a token of this command unless it is dev: others take those of the issuer"
-            " in IDEO_JWKS_URL",
+            "IDEO_ENV: only a hub with IDEO_ENV=dev takes tokens of this command; others take those of the"
+            " issuer of IDEO_JWKS_URL",
             exit_code=exit_codes.USAGE,
         )
     lifetime = _lifetime(ttl)

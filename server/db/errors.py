@@ -7,6 +7,7 @@ Callers never see the driver's text; the cause is chained for the log.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -65,7 +66,14 @@ def database_errors() -> Iterator[None]:
         raise
 
 
+def is_unknown_host(error: DatabaseUnavailable) -> bool:
+    """Whether the host's name in the address has no address of its own."""
+    return isinstance(error.__cause__, socket.gaierror)
+
+
 def reason_of(error: DatabaseUnavailable) -> str:
     """Why the database is unavailable: the driver's or the server's name for it, which has no value in it."""
     cause = error.__cause__
+    if is_unknown_host(error):
+        return "its host name has no address"
     return str(getattr(cause, "reason", "") or type(cause).__name__) if cause else "no answer"

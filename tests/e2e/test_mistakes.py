@@ -48,7 +48,7 @@ async def test_a_taken_port_is_named_with_its_setting_before_any_work_begins(
             "ideo dev", environment=dev(tmp_path / "data", **{setting: port})
         )
         assert code == 1
-        assert_sentence(errors, f"127.0.0.1:{port}", setting, "IDEO_HOST")
+        assert_sentence(errors, f"127.0.0.1:{port}", setting, "IDEO_HOST", "stop the program")
         assert "PostgreSQL" not in output
         assert not (tmp_path / "data").exists()
         environment = hub_environment(
@@ -77,6 +77,15 @@ async def test_an_address_that_cannot_be_listened_on_is_named(
     code, _, errors = await in_shell("ideo dev", environment=dev(tmp_path, **settings))
     assert code == 1
     assert_sentence(errors, *words)
+    # That advice is for a port that is taken.
+    assert "stop the program" not in errors
+
+
+async def test_a_database_whose_host_has_no_address_is_named() -> None:
+    environment = {"DATABASE_URL": "postgresql://ann@no.such.host.invalid/x"}
+    code, output, errors = await in_shell("ideo migrate status", environment=environment)
+    assert (code, output) == (5, "")
+    assert_sentence(errors, "its host name has no address", "correct the host in DATABASE_URL")
 
 
 async def test_a_certificate_that_grpc_cannot_use_is_named(database: str, tmp_path: Path) -> None:

@@ -70,6 +70,12 @@ async def test_a_database_that_cannot_be_reached(runtime: str) -> None:
     assert "DATABASE_URL" in wrong["database"]
 
 
+async def test_a_database_whose_host_has_no_address(runtime: str) -> None:
+    wrong = await faults("postgresql://ann:kingfisher@no.such.host.invalid/x", runtime)
+    assert wrong.keys() == {"database"}
+    assert wrong["database"].startswith("correct the host in DATABASE_URL")
+
+
 async def test_an_unknown_database_user_is_found_and_the_password_is_not_shown(
     database: str, runtime: str
 ) -> None:
@@ -218,6 +224,16 @@ async def test_a_port_that_another_program_uses_but_not_one_of_a_hub(database: s
     async with running_hub(database) as hub:
         port, grpc_port = urlsplit(hub.http).port or 0, int(hub.grpc.rpartition(":")[2])
         assert await faults(database, runtime, http_port=port, grpc_port=grpc_port) == {}
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1", "x" * 70])
+async def test_a_host_that_is_not_this_machine_is_corrected_and_no_program_is_stopped(
+    database: str, runtime: str, host: str
+) -> None:
+    wrong = await faults(database, runtime, host=host, http_port=8080)
+    assert wrong.keys() == {"ports"}
+    assert "IDEO_HOST" in wrong["ports"]
+    assert "stop the program" not in wrong["ports"]
 
 
 async def test_certificates_without_their_key_or_too_old(database: str, runtime: str, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from server.cli.doctor.finding import TIMEOUT_S, Finding
 from server.db import migrate
 from server.db.connections import ConnectionRefused, connect
-from server.db.errors import database_errors, reason_of
+from server.db.errors import database_errors, is_unknown_host, reason_of
 from server.domain.errors import DatabaseUnavailable
 from server.settings.settings import Settings
 
@@ -38,6 +38,9 @@ async def check_database(settings: Settings, dsn: str) -> Finding:
         if isinstance(cause, ConnectionRefused) and cause.options_refused:
             fix = "correct the parameter options of DATABASE_URL"
             return Finding("database", f"refuses the settings in the address ({why})", fix)
+        if is_unknown_host(error):
+            fix = "correct the host in DATABASE_URL, or the name service of this machine"
+            return Finding("database", f"cannot be reached ({why})", fix)
         return Finding(
             "database",
             f"cannot be reached ({why})",

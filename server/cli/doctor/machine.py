@@ -11,6 +11,7 @@ import httpx
 from cryptography import x509
 
 from server import file_descriptors
+from server.addresses import listening
 from server.cli.doctor.finding import TIMEOUT_S, Finding
 from server.settings.settings import Settings
 
@@ -55,11 +56,11 @@ async def check_ports(settings: Settings, dsn: str) -> Finding:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((settings.host, port))
-            except OSError as error:
+            except (OSError, UnicodeError) as error:
                 return Finding(
                     "ports",
-                    f"{name} is not available ({error.strerror or type(error).__name__})",
-                    f"stop the program that listens there, or change {name} or IDEO_HOST",
+                    f"{name} is not available ({listening.refusal(error)})",
+                    listening.remedy(error, host="IDEO_HOST", port=name),
                 )
     return Finding("ports", "both are free")
 
@@ -70,7 +71,7 @@ async def _hub_serves(settings: Settings) -> bool:
         async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as client:
             answer = await client.get(f"http://{host}:{settings.http_port}/healthz")
         return answer.status_code == 200 and answer.json() == {"status": "ok"}
-    except (httpx.HTTPError, ValueError):
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         return False
 
 
