@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from codecs import getincrementaldecoder
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -15,25 +16,33 @@ from server.frames import raw_json
 
 #: Longest reason, in characters.
 MAX_REASON_CHARS = 500
-#: Longest body that is looked at, in bytes.
-MAX_BODY_BYTES = 64 << 10
+#: Longest body that is read whole, in bytes, and what is looked at of a longer one. To read the former takes
+#: some tens of milliseconds at worst.
+MAX_BODY_BYTES, CUT_BODY_BYTES = 1 << 20, 64 << 10
 
 #: Members that hold a text for people, best first.
 _MEMBERS = ("detail", "message", "error", "error_description", "msg", "reason", "title", "errors")
 _MAX_DEPTH, _MAX_ITEMS = 4, 5
 #: Unicode categories of what could steer a terminal or reorder a text.
 _REMOVED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+#: What a JSON text is made of. A string need not be closed, and ends before an escape that is cut.
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\u[0-9a-fA-F]{4}|\\[^u])*+(?P<closed>"?)|[\[\]{},]', re.DOTALL)
+_CLOSING = {b"[": b"]", b"{": b"}"}
 _SPACES = re.compile(r"\s+")
 
 
 def refusal_reason(body: bytes, content_type: str, secrets: Iterable[str] = ()) -> str:
     """The reason in the body of a refusal; empty when it has none. `secrets` are replaced by `***`."""
-    if len(body) > MAX_BODY_BYTES:
-        return ""
-    value = raw_json.lenient_value(body)
-    text = _plain(body, content_type) if value is None else "; ".join(_texts(value, _MAX_DEPTH))
+    cut = len(body) > MAX_BODY_BYTES
+    value = _cut_value(body[:CUT_BODY_BYTES]) if cut else raw_json.lenient_value(body)
+    if value is None:
+        text = _plain(body[:CUT_BODY_BYTES], content_type)
+    else:
+        text = "; ".join(_texts(value, _MAX_DEPTH))
     for secret in secrets:
         text = text.replace(secret, "***")
+        if cut:
+            text = _without_beginning_of(secret, text)
     # Cut before it is cleaned, which takes time for each character, and after it, to the right length.
     text = "".join(
         " " if unicodedata.category(character) in _REMOVED else character
@@ -48,9 +57,46 @@ def _plain(body: bytes, content_type: str) -> str:
     if "html" in content_type.lower() or body.lstrip()[:1] in (b"<", b"{", b"["):
         return ""
     try:
-        return body.decode()
+        # The last character may be cut.
+        return getincrementaldecoder("utf-8")().decode(body, final=len(body) < CUT_BODY_BYTES)
     except UnicodeDecodeError:
         return ""
+
+
+def _cut_value(body: bytes) -> Any:
+    """The value of a JSON text whose end is missing, as far as it goes; None when it is not JSON."""
+    whole, comma = _completed(body)
+    value = raw_json.lenient_value(whole)
+    # If it does not end in a value, the member or the item that is not complete is left out.
+    return raw_json.lenient_value(_completed(body[:comma])[0]) if value is None else value
+
+
+def _completed(body: bytes) -> tuple[bytes, int]:
+    """A JSON text with the quote and the brackets that it lacks at its end, and where its last comma is."""
+    end, missing, comma = len(body), list[bytes](), 0
+    for found in _TOKEN.finditer(body):
+        token = found[0]
+        if token in _CLOSING:
+            missing.append(_CLOSING[token])
+        elif token in (b"]", b"}"):
+            if missing:
+                missing.pop()
+        elif token == b",":
+            comma = found.start()
+        elif not found["closed"]:
+            # A string without its end, or with an escape that is none: what is before that.
+            end = found.end()
+            missing.append(b'"')
+            break
+    return body[:end] + b"".join(reversed(missing)), comma
+
+
+def _without_beginning_of(secret: str, text: str) -> str:
+    """The text without a beginning of the secret at its end, where a body was cut."""
+    for length in range(min(len(secret), len(text)), 0, -1):
+        if text.endswith(secret[:length]):
+            return text[:-length]
+    return text
 
 
 def _texts(value: Any, depth: int) -> Iterator[str]:
