@@ -30,8 +30,10 @@ class MessageList:
 
     @staticmethod
     def covers(raw: bytes, polled: bool) -> bool:
-        """Whether the value lists messages: an array or a string. The sentence of a poll summary does not,
-        because it is not part of the agent's conversation."""
+        """Whether the value lists messages: an array, a string or one message as an object. The sentence of a
+        poll summary does not, because it is not part of the agent's conversation."""
+        if raw[:1] == b"{":
+            return not from_json(raw.decode()).uninterpreted
         return raw[:1] == b"[" or raw[:2] == b'"[' or (raw[:1] == b'"' and not polled)
 
     def read(self, raw: bytes) -> tuple[MessageChange, ...]:
@@ -77,6 +79,8 @@ def _items(raw: bytes) -> tuple[Callable[[str], AgentMessage], Items]:
     """The function that reads a message of the value, and the value's items. A value of which too much would
     have to be read is one text."""
     text = raw_json.string(raw)
+    if raw[:1] == b"{":
+        return from_json, Items([raw.decode()], None)
     if text is None:
         listed = raw_json.items(raw) or []
         if len(listed) <= MAX_MESSAGES:

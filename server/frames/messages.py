@@ -125,6 +125,8 @@ def from_json(text: str) -> AgentMessage:
 def from_text(text: str) -> AgentMessage:
     """A message from a text of its own, which may be its printed form; otherwise uninterpreted."""
     try:
+        if text.startswith("{"):
+            return _from_value(literals.value(text))
         call = printed.message_call(text if printed.is_call(text) else nameless.as_call(text))
         if not printed.is_call(text) or role_of(call.name) is not Role.UNSPECIFIED:
             return read_message(call.name, printed_members(call), complete=call.complete)

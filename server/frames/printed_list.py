@@ -12,8 +12,12 @@ from dataclasses import dataclass
 
 from server.frames.printed import MESSAGE, PLACED_STRING, STRING, Call, call, is_call, split
 
-#: A list of messages begins like this: a call, an object, a dict, a tuple of two words, or nothing.
-_LIST = re.compile(r"\[(?:\]|[A-Za-z_][\w.]*+\(|<|\{['\"]|\(['\"])")
+#: A list of messages begins like this: a call, an object, a dict, a tuple of two words, the text of a
+#: message, or nothing.
+_LIST = re.compile(rf"\[(?:\]|[A-Za-z_][\w.]*+\(|<|\{{['\"]|\(['\"]|['\"](?:content=|{MESSAGE}))")
+#: The ends of what a class like `list` prints: `deque([…], maxlen=9)`, `Model(root=[…])`.
+_CLASS = re.compile(r"[A-Za-z_][\w.]*+\((?:root=)?(?=\[)")
+_CLASS_END = re.compile(r"(?:, \w++=[^\[\](){},]*+)*+\)\Z")
 _ANGLE = re.compile(r"<[^<>'\"\n]{0,300}>")
 _STRING = re.compile(STRING, re.DOTALL)
 _PLACED = re.compile(PLACED_STRING, re.DOTALL)
@@ -53,9 +57,19 @@ def items(text: str) -> Items | None:
     if text.startswith("(") and text.endswith(")"):
         # A tuple: one with one item ends with a comma.
         text = f"[{text[1:-1].rstrip(', ')}]"
+    elif not text.startswith("["):
+        text = _inside_class(text)
     if _LIST.match(text) is None:
         return None
     return _regular_items(text) or _Recovery(text).items()
+
+
+def _inside_class(text: str) -> str:
+    """The list in the printed form of a class like `list`; another text as it is."""
+    head, end = _CLASS.match(text), text.rfind("]") + 1
+    if head is None or _CLASS_END.match(text, end) is None:
+        return text
+    return text[head.end() : end]
 
 
 def _regular_items(text: str) -> Items | None:

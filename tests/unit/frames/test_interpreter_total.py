@@ -90,9 +90,8 @@ PRINTED = st.sampled_from(
         "(AIMessageChunk(content='', id='1', tool_call_chunks=[{'name': 'g', 'id': 'b', 'index': 0}]), {})",
     ]
 )
-MESSAGES = (
-    PRINTED | TEXT | st.lists(JSON | st.fixed_dictionaries({"role": TEXT, "content": JSON}), max_size=3)
-)
+MESSAGE = st.fixed_dictionaries({"role": TEXT | st.just("ai"), "content": JSON})
+MESSAGES = PRINTED | PRINTED.map("deque({})".format) | TEXT | MESSAGE | st.lists(JSON | MESSAGE, max_size=3)
 DATA = st.fixed_dictionaries(
     {},
     optional={

@@ -79,10 +79,86 @@ def test_a_single_printed_message_is_a_list_of_one(name: str) -> None:
     assert messages_of(with_name(name, fields)) == [expected]
 
 
+PRINTED = [with_name(name, fields) for name, (fields, _) in FIELDS.items()]
+EXPECTED = [message for _, message in FIELDS.values()]
+#: How classes that are lists print what they hold.
+LIST_CLASSES = [
+    *("deque({})", "deque({}, maxlen=9)", "collections.deque({})", "MessageList({})", "Messages(root={})"),
+    *("odict_values({})", "array({}, dtype=object)", "FrozenList({}, frozen=True)"),
+]
+
+
+@pytest.mark.parametrize("form", LIST_CLASSES)
+def test_what_a_class_like_list_prints_is_a_list(form: str) -> None:
+    assert messages_of(form.format(f"[{', '.join(PRINTED)}]")) == EXPECTED
+    assert messages_of(form.format(f"[{PRINTED[0]}]")) == EXPECTED[:1]
+    assert messages_of(form.format("[]")) == []
+    table = "ToolMessage(content='r', artifact=it's | a [table, id='3')"
+    assert messages_of(form.format(f"[{table}, {PRINTED[0]}]"))[1:] == EXPECTED[:1]
+
+
+def test_a_list_of_a_class_that_grows_is_read_like_a_whole_one() -> None:
+    interpreter = Interpreter()
+    for count in range(1, 4):
+        value = f"deque([{', '.join(PRINTED[:count])}])"
+        frame = json.dumps({"event_type": "on_state_update", "data": {"messages": value}}).encode()
+        (update,) = interpreter.interpret(frame).kinds
+        assert isinstance(update, StateUpdate)
+        assert update.message_count == count
+        assert [change.message for change in update.messages] == EXPECTED[count - 1 : count]
+
+
+@pytest.mark.parametrize("form", ["{}", *LIST_CLASSES])
+def test_a_printed_list_of_the_texts_of_messages_has_the_messages(form: str) -> None:
+    texts = [" ".join(FIELDS[name][0]) for name in ("AIMessage", "ToolMessage")]
+    assert messages_of(form.format(repr(texts))) == EXPECTED[1:]
+    assert messages_of(form.format(repr(PRINTED))) == EXPECTED
+    mixed = f"[{PRINTED[0]}, {texts[0]!r}, {texts[1]!r}]"
+    assert messages_of(form.format(mixed)) == EXPECTED
+    assert messages_of(form.format(repr([*texts, "hello"])))[2:] == [
+        AgentMessage(text="hello", uninterpreted=True)
+    ]
+
+
+#: One message as an object, and what it is.
+OBJECTS: list[tuple[dict[str, Any], AgentMessage]] = [
+    ({"type": "ai", "content": "x", "id": "1"}, AgentMessage("1", Role.AI, "x")),
+    ({"role": "user", "content": "it's"}, AgentMessage(role=Role.HUMAN, text="it's")),
+    (
+        {"type": "tool", "data": {"content": "r", "tool_call_id": "c"}},
+        AgentMessage(role=Role.TOOL, text="r", tool_call_id="c"),
+    ),
+    ({"lc": 1, "id": ["x", "AIMessage"], "kwargs": {"content": "x"}}, AgentMessage(role=Role.AI, text="x")),
+]
+
+
+@pytest.mark.parametrize(("value", "message"), OBJECTS)
+def test_one_message_as_an_object_is_a_list_of_one(value: dict[str, Any], message: AgentMessage) -> None:
+    assert messages_of(value) == messages_of([value]) == [message]
+    assert messages_of(repr(value)) == messages_of([repr(value)]) == [message]
+
+
+@pytest.mark.parametrize(
+    "value", [{}, {"content": "x"}, {"type": "ai"}, {"0": {"type": "ai", "content": "x"}}]
+)
+def test_another_object_is_no_message_and_kept_as_it_came(value: dict[str, Any]) -> None:
+    frame = json.dumps({"event_type": "on_state_update", "data": {"messages": value}}).encode()
+    (update,) = Interpreter().interpret(frame).kinds
+    assert isinstance(update, StateUpdate)
+    assert (update.message_count, json.loads(update.extra["messages"])) == (0, value)
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "a plain sentence",
+        "print([1, 2])",
+        "deque([1, 2])",
+        "deque(['a', 'b'])",
+        "deque([AIMessage(content='x')]) and more",
+        "['a', 'b']",
+        "{'a': 1}",
+        "{it's",
         "print(content='x')",
         "content= is missing",
         "content='x' and more",
