@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
+from math import inf
 from typing import Any
 
 import asyncpg
@@ -36,11 +38,33 @@ class Connector:
         #: None until the first connection.
         self._pooled: bool | None = pooled or None
         self._finding_out = asyncio.Lock()
+        #: Whether a connection was lost since the last one was made.
+        self._lost = False
+        self._reconnected_at = -inf
+
+    @property
+    def seconds_since_reconnect(self) -> float:
+        """How long ago a connection was made after another one was lost; infinite if that never happened."""
+        return time.monotonic() - self._reconnected_at
+
+    def _on_lost(self, connection: Any) -> None:
+        self._lost = True
 
     async def __call__(
         self, *args: Any, server_settings: Mapping[str, str], statement_cache_size: int, **kwargs: Any
     ) -> Any:
         """A connection. Raises as `connect`."""
+        connection = await self._connected(
+            *args, server_settings=server_settings, statement_cache_size=statement_cache_size, **kwargs
+        )
+        if self._lost:
+            self._lost, self._reconnected_at = False, time.monotonic()
+        connection.add_termination_listener(self._on_lost)
+        return connection
+
+    async def _connected(
+        self, *args: Any, server_settings: Mapping[str, str], statement_cache_size: int, **kwargs: Any
+    ) -> Any:
         if self._pooled is None:
             async with self._finding_out:
                 if self._pooled is None:

@@ -230,6 +230,11 @@ class PostgresJournal(Journal):
 
     # --- Reading -----------------------------------------------------------------------------
 
+    @property
+    @override
+    def seconds_since_reconnect(self) -> float:
+        return float(self._pool.seconds_since_reconnect)
+
     @override
     async def heads(self, thread_ids: Sequence[UUID]) -> Mapping[UUID, JournalHead]:
         with database_errors():

@@ -38,9 +38,14 @@ class _Acquired(PoolAcquireContext):  # type: ignore[misc] # the driver has no t
 class BoundedPool(asyncpg.Pool):  # type: ignore[misc] # the driver has no types
     """A pool that lets nobody wait long: neither for a connection nor until one is given back."""
 
-    def __init__(self, *, acquire_s: float, **options: Any) -> None:
-        super().__init__(**options)
-        self._acquire_s = acquire_s
+    def __init__(self, *, acquire_s: float, connect: Connector, **options: Any) -> None:
+        super().__init__(connect=connect, **options)
+        self._acquire_s, self._connector = acquire_s, connect
+
+    @property
+    def seconds_since_reconnect(self) -> float:
+        """As `Connector.seconds_since_reconnect`."""
+        return self._connector.seconds_since_reconnect
 
     def acquire(self, *, timeout: float | None = None) -> _Acquired:
         """As in asyncpg, within `acquire_s` by default. Raises TimeoutError."""

@@ -39,6 +39,10 @@ class RecordingReader:
         self._journal = journal
         self.reads: list[int] = []
 
+    @property
+    def seconds_since_reconnect(self) -> float:
+        return self._journal.seconds_since_reconnect
+
     async def heads(self, thread_ids: Sequence[UUID]) -> Mapping[UUID, JournalHead]:
         return await self._journal.heads(thread_ids)
 

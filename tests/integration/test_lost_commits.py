@@ -16,7 +16,8 @@ import pytest
 from server.clock import SystemClock
 from server.db.file_json import files_from_jsonb
 from server.db.journal import PostgresJournal
-from server.domain.errors import CursorOutOfRange, LeaseLost
+from server.db.pool import open_pool
+from server.domain.errors import CursorOutOfRange, DatabaseUnavailable, LeaseLost
 from server.domain.journal.events import Outcome
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.log import JournalLog
@@ -27,7 +28,7 @@ from server.domain.proposals.partition import ProposalFiles
 from server.domain.streams.broadcaster import REWIND_S, Broadcaster
 from server.domain.streams.steps import Heartbeat
 from server.encoding.event_batch import delimited_delta, delimited_event
-from tests.support.hand_clock import HandClock
+from tests.support.hand_clock import HandClock, retried
 from tests.support.stored import a_running_run
 
 FILES = {"/a.md": File(b"one\n")}
@@ -214,4 +215,25 @@ async def test_a_journal_that_was_written_again_in_time_ends_no_reader(pool: Any
             await broadcaster.catch_up()
         assert reader.topic.rewinds == 0
         assert reader.topic.head.last_seq == 21
+        reader.close()
+
+
+async def test_a_new_reader_beyond_the_end_waits_only_while_events_may_still_be_written_again(
+    database: str, pool: Any
+) -> None:
+    async with open_pool(database, application_name="admin") as admin, a_log(pool) as (journal, log, _):
+        broadcaster = Broadcaster(journal, SystemClock())
+        await lose_commits(pool, log.thread_id, 9)
+        with pytest.raises(CursorOutOfRange):
+            await broadcaster.subscribe(log.thread_id, 21)
+        # As a failover does, this ends every connection.
+        await admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        await retried(lambda: journal.heads([log.thread_id]), DatabaseUnavailable)
+        with pytest.raises(DatabaseUnavailable):
+            await broadcaster.subscribe(log.thread_id, 21)
+        await retried(journal.restore_lost_commits, DatabaseUnavailable)
+        reader = await broadcaster.subscribe(log.thread_id, 21)
         reader.close()

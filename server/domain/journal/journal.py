@@ -67,6 +67,12 @@ class SegmentTooLarge(Exception):
 class JournalReader(Protocol):
     """The committed events of all threads."""
 
+    @property
+    def seconds_since_reconnect(self) -> float:
+        """How long ago the database was reached again after a connection was lost; infinite if none was. Soon
+        after it, journals may end before what readers have (ADR 0028)."""
+        ...
+
     async def heads(self, thread_ids: Sequence[UUID]) -> Mapping[UUID, JournalHead]:
         """The head of each thread's journal, without the threads that have no journal."""
         ...

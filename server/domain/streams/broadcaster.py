@@ -111,7 +111,8 @@ class Broadcaster:
         """A subscription to the events after `after`, while it is authorized; without authorization, always.
         Its large steps wait for room in the reservation, if there is one.
 
-        `on_close` is called when it is closed, and not when this raises. Raises CursorOutOfRange, NotFound.
+        `on_close` is called when it is closed, and not when this raises. Raises CursorOutOfRange, NotFound,
+        DatabaseUnavailable, also for a cursor beyond a journal that may soon have its newest events again.
         """
         # Registered before the head is read: what is committed meanwhile reaches the topic.
         topic = self._topics.get(thread_id)
@@ -124,6 +125,8 @@ class Broadcaster:
             if head is None:
                 raise NotFound("no such refinement")
             topic.resume(head)
+            if after > topic.head.last_seq and self._journal.seconds_since_reconnect < REWIND_S:
+                raise DatabaseUnavailable(retry_after_s=1)
             if not head.floor - 1 <= after <= topic.head.last_seq:
                 raise CursorOutOfRange(after, head.floor, topic.head.last_seq)
         except BaseException:
