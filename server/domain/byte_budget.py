@@ -21,10 +21,16 @@ class ByteBudget:
         #: Bytes in use.
         self.used_bytes = 0
 
+    def reserve_now(self, size_bytes: int) -> bool:
+        """Take so many bytes into use if they are free and nobody waits. Returns whether it did."""
+        free = not self._waiting and self._fits(size_bytes)
+        if free:
+            self.used_bytes += size_bytes
+        return free
+
     async def reserve(self, size_bytes: int) -> None:
         """Take so many bytes into use, once they are free and all earlier reservations are granted."""
-        if not self._waiting and self._fits(size_bytes):
-            self.used_bytes += size_bytes
+        if self.reserve_now(size_bytes):
             return
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         place = (size_bytes, granted)

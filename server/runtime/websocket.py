@@ -43,6 +43,7 @@ _NORMAL_CLOSURE = 1000
 _CLOSE_WAIT = 8
 _STATUS = re.compile(rb"HTTP/1\.[01] ([3-5]\d\d)\b")
 _MAX_CONTROL_BYTES = 125
+_OPCODES = {opcode.value: opcode for opcode in Opcode}
 
 # The library logs each frame at DEBUG, and frames contain prompts and files.
 _LIBRARY_LOG = logging.getLogger(f"{__name__}.library")
@@ -143,6 +144,8 @@ class WebSocketFrames:
     ) -> None:
         self._reader, self._writer = reader, writer
         self._max_frame_bytes, self._admit = max_frame_bytes, admit
+        #: What was read ahead, and up to where it is used: usually many frames at once.
+        self._ahead, self._used = bytearray(), 0
         self._pinging = asyncio.get_running_loop().call_later(PING_S, self._ping)
         #: The content of the last ping, until it is answered.
         self._unanswered: bytes | None = None
@@ -185,7 +188,7 @@ class WebSocketFrames:
             else:
                 if not started:
                     await self._admit(length)
-                content = await self._reader.readexactly(length)
+                content = await self._exactly(length)
                 if final and not started:
                     return content
                 message += content
@@ -197,16 +200,13 @@ class WebSocketFrames:
     async def _header(self) -> tuple[bool, Opcode, int]:
         """Whether the next frame is the last of its message, its kind, and the length of its content."""
         self._answer_ping()
-        first, second = await self._reader.readexactly(2)
+        first, second = await self._exactly(2)
         length = second & 0x7F
         if length >= 126:
-            length = int.from_bytes(await self._reader.readexactly(2 if length == 126 else 8), "big")
-        try:
-            opcode = Opcode(first & 0x0F)
-        except ValueError:
-            raise _protocol_error() from None
+            length = int.from_bytes(await self._exactly(2 if length == 126 else 8), "big")
+        opcode = _OPCODES.get(first & 0x0F)
         # Reserved bits, and a mask, which only a client uses.
-        if first & 0x70 or second & 0x80:
+        if opcode is None or first & 0x70 or second & 0x80:
             raise _protocol_error()
         return bool(first & 0x80), opcode, length
 
@@ -214,7 +214,7 @@ class WebSocketFrames:
         """Note a ping. At a close raises StopAsyncIteration or StreamClosed."""
         if length > _MAX_CONTROL_BYTES:
             raise _protocol_error()
-        content = await self._reader.readexactly(length)
+        content = await self._exactly(length)
         if opcode is Opcode.PING:
             self._unanswered = content
         elif opcode is Opcode.CLOSE:
@@ -223,12 +223,30 @@ class WebSocketFrames:
                 raise StopAsyncIteration
             raise StreamClosed(f"the runtime closed its stream with code {code}")
 
+    async def _exactly(self, length: int) -> bytes:
+        """The next bytes. Raises EOFError."""
+        if len(self._ahead) - self._used < length:
+            del self._ahead[: self._used]
+            self._used = 0
+            while len(self._ahead) < length:
+                self._ahead += await self._read_some()
+        content = bytes(memoryview(self._ahead)[self._used : self._used + length])
+        self._used += length
+        return content
+
     async def _skip(self, length: int) -> None:
         while length:
-            data = await self._reader.read(min(length, READ_AHEAD_BYTES))
-            if not data:
-                raise EOFError
-            length -= len(data)
+            if self._used == len(self._ahead):
+                self._ahead, self._used = bytearray(await self._read_some()), 0
+            skipped = min(length, len(self._ahead) - self._used)
+            self._used += skipped
+            length -= skipped
+
+    async def _read_some(self) -> bytes:
+        data = await self._reader.read(READ_AHEAD_BYTES)
+        if not data:
+            raise EOFError
+        return data
 
     def _ping(self) -> None:
         self._pinging = asyncio.get_running_loop().call_later(PING_S, self._ping)

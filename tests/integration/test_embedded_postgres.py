@@ -173,6 +173,7 @@ async def test_a_server_that_outlived_its_hub_is_stopped_first(tmp_path: Path) -
         fcntl.flock(lock, fcntl.LOCK_EX)
         old = await asyncio.create_subprocess_exec("sleep", "600", pass_fds=[lock.fileno()], user=owner)
     (tmp_path / "postgres" / "postmaster.pid").write_text(f"{old.pid}\n")
+    (tmp_path / "postgres" / "postmaster.pid").chmod(0o644)
     async with embedded(tmp_path) as dsn:
         assert await old.wait() == -signal.SIGINT
         assert await query(dsn, "SELECT 1") == 1

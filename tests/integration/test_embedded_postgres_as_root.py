@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -29,6 +30,16 @@ pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or sys.platform != "linux", reason="only root can become somebody else"
 )
 NOBODY = 65534
+
+
+@pytest.fixture(autouse=True)
+def usual_umask() -> Iterator[None]:
+    """New files are readable for all, whatever the shell that runs the tests says."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
 #: What a process of another user can do to one of the server's, as a list of what worked.
 _INTRUDER = """
 import ctypes, os, sys

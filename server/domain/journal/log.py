@@ -130,9 +130,14 @@ class JournalLog:
         self.last_seq += 1
         self._ready.add(self)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether more than `max_queued_bytes` are queued."""
+        return self.queued_bytes > self._max_queued_bytes
+
     async def wait_for_capacity(self) -> None:
         """Wait until at most `max_queued_bytes` are queued. Raises LeaseLost."""
-        while self.queued_bytes > self._max_queued_bytes and not self.lost:
+        while self.is_full and not self.lost:
             await self._changed.wait()
         self._check_lease()
 

@@ -32,8 +32,9 @@ class FrameRoom:
 
     async def reserve(self, size_bytes: int) -> None:
         """Wait until there is room for a frame. Meanwhile it is the hub that is silent."""
-        with self._clock.standing_still():
-            await self._budget.reserve(size_bytes)
+        if not self._budget.reserve_now(size_bytes):
+            with self._clock.standing_still():
+                await self._budget.reserve(size_bytes)
         self._reserved_bytes += size_bytes
 
     def give_back(self) -> None:
@@ -120,8 +121,9 @@ class Connection:
                 meaning = await to_the_end(self._journal_large(frame))
         if meaning.progress is not None:
             return None
-        with self._clock.standing_still():
-            await self._recorder.wait_for_capacity()
+        if self._recorder.is_full:
+            with self._clock.standing_still():
+                await self._recorder.wait_for_capacity()
         crash_point("frame_recorded")
         return meaning.delta if meaning.end else None
 

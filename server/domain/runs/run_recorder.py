@@ -135,6 +135,11 @@ class RunRecorder:
             delta = b""
         self._note_shown(meaning)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether much is queued."""
+        return self._log.is_full
+
     async def wait_for_capacity(self) -> None:
         """Wait while much is queued. Raises LeaseLost."""
         await self._log.wait_for_capacity()
