@@ -23,7 +23,7 @@ _MAX_TEXT_BYTES = 512 << 20
 
 
 class Omitted(bytes):
-    """What stands for a text that is longer than its bound; `length` is how long it was."""
+    """Replaces a text that was longer than its limit. `length`: its length in bytes."""
 
     length = 0
 

@@ -63,8 +63,8 @@ def server_account(owner: int | None) -> Account:
 def initdb_account(account: Account) -> Account:
     """The user that initdb runs as: it insists on one with a name.
 
-    For root this is an account that runs nothing at the moment, with the cluster's own group: another process
-    of the account could only send it signals. Raises EmbeddedServerError when there is no account.
+    For root this is an account without running processes, and the cluster's own group: the most that another
+    process of that account could do is send initdb a signal. Raises EmbeddedServerError without an account.
     """
     if not account.is_other:
         return account

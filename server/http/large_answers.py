@@ -30,7 +30,7 @@ class JsonText:
 class LargeAnswer(JsonResponse[T]):
     """Reads what it sends when it is sent, so that an error before the first byte is answered as a problem.
 
-    read: raises LimitReached when there is no room. What it reserves is given back once all was sent.
+    read: raises LimitReached when there is no room. Its reservation is released after the answer was sent.
     """
 
     def __init__(

@@ -132,7 +132,7 @@ def header(name: str, description: str) -> ResponseHeader:
 
 @cache
 def openapi_document(routes: tuple[HTTPRouteHandler, ...]) -> bytes:
-    """The document of the routes, as JSON. Made once: it takes longer than all else of a face.
+    """The document of the routes, as JSON. Made once a process: it is slow.
 
     A separate application makes it: otherwise Litestar would also serve its own pages about it.
     """

@@ -11,7 +11,6 @@ import base64
 import binascii
 import hashlib
 import re
-from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -84,7 +83,7 @@ class File:
         its base64, and `encoding` says so."""
         if self.is_text:
             return b'"content":' + dump_lines(self.text)
-        return b'"content":["' + b64encode(self.content) + b'"],"encoding":"base64"'
+        return b'"content":["' + base64.b64encode(self.content) + b'"],"encoding":"base64"'
 
     def content_json_parts(self) -> Iterator[bytes]:
         """The same in parts of bounded size, made as they are asked for, and in UTF-8."""
@@ -96,7 +95,7 @@ class File:
             while self.is_text and end < size and self.content[end] & 0xC0 == 0x80:
                 end -= 1
             part, at = self.content[at:end], end
-            yield escape_lines(decode_surrogates(part)) if self.is_text else b64encode(part)
+            yield escape_lines(decode_surrogates(part)) if self.is_text else base64.b64encode(part)
         yield b'"]' if self.is_text else b'"],"encoding":"base64"'
 
     def legacy_json(self) -> bytes:

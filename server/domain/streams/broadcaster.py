@@ -268,8 +268,8 @@ class Broadcaster:
 
     async def poll(self) -> None:
         """Have every active thread that is followed read again, to find what no wake-up announced."""
-        # Threads driven here too: another replica may have taken one over unnoticed.
         self._forget_unfollowed()
+        # Threads driven here too: another replica may have taken one over unnoticed.
         self._due.update(thread_id for thread_id, topic in self._topics.items() if not topic.head.terminal)
         self._work.set()
 

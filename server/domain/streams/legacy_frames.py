@@ -78,7 +78,7 @@ class LegacyFrames:
         self._codec, self._memory = codec, memory
         self._pieces: list[LegacyPiece] = []
         self._states: list[_State] = []
-        #: Held by the reader that brings a state to a seq: the next one may find it there.
+        #: Only one reader at a time advances a state: the next one may need the same state.
         self._advancing = asyncio.Lock()
 
     async def pieces(
@@ -146,10 +146,7 @@ class LegacyFrames:
                     for at_seq, event, delta in segment.entries_after(state.reconstructor.seq):
                         if at_seq > seq:
                             break
-                        kind = (
-                            self._codec.decode(event).kind if FrameReconstructor.needs_event(delta) else None
-                        )
-                        state.reconstructor.skip(at_seq, delta, kind)
+                        state.reconstructor.skip(at_seq, delta, self._kind(event, delta))
                         size += len(event) + len(delta)
                 state = state.advanced(size)
                 if state.kept and state.seq < seq:
