@@ -50,13 +50,9 @@ class Connector:
     def _on_lost(self, connection: Any) -> None:
         self._lost = True
 
-    async def __call__(
-        self, *args: Any, server_settings: Mapping[str, str], statement_cache_size: int, **kwargs: Any
-    ) -> Any:
+    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """A connection. Raises as `connect`."""
-        connection = await self._connected(
-            *args, server_settings=server_settings, statement_cache_size=statement_cache_size, **kwargs
-        )
+        connection = await self._connected(*args, **kwargs)
         if self._lost:
             self._lost, self._reconnected_at = False, time.monotonic()
         connection.add_termination_listener(self._on_lost)

@@ -78,26 +78,17 @@ async def add_contents(
     In several statements: the driver writes the arguments of one at once, in which nothing else runs.
     """
     hashes: list[bytes] = []
+    values: list[bytes] = []
     size_bytes = 0
     for sha256, content in contents.items():
         hashes.append(bytes.fromhex(sha256))
+        values.append(content)
         size_bytes += len(content)
         if len(hashes) == _STATEMENT_FILES or size_bytes >= _STATEMENT_BYTES:
-            await _add(connection, proposal_id, hashes, contents, timeout_s)
-            hashes, size_bytes = [], 0
+            await connection.execute(_ADD, proposal_id, hashes, values, timeout=timeout_s)
+            hashes, values, size_bytes = [], [], 0
     if hashes:
-        await _add(connection, proposal_id, hashes, contents, timeout_s)
-
-
-async def _add(
-    connection: Any,
-    proposal_id: UUID,
-    hashes: Sequence[bytes],
-    contents: Mapping[str, bytes],
-    timeout_s: float,
-) -> None:
-    values = [contents[sha256.hex()] for sha256 in hashes]
-    await connection.execute(_ADD, proposal_id, hashes, values, timeout=timeout_s)
+        await connection.execute(_ADD, proposal_id, hashes, values, timeout=timeout_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,8 +82,7 @@ async def take_over(
 
 async def _initdb(data: int, folder: Path, account: Account, programs: Path, arguments: list[str]) -> None:
     """Run initdb in a folder of the data folder. Raises EmbeddedServerError when it fails."""
-    opened = subfolder(data, folder.name)
-    try:
+    with subfolder(data, folder.name) as opened:
         if account.is_other:
             os.fchown(opened, account.uid, account.gid)
         with tempfile.TemporaryFile() as output:
@@ -98,21 +97,18 @@ async def _initdb(data: int, folder: Path, account: Account, programs: Path, arg
             if code != 0:
                 output.seek(0)
                 raise EmbeddedServerError(f"initdb failed: {last_lines(output.read())}")
-    finally:
-        os.close(opened)
 
 
 async def check_cluster(data: int, cluster: Path, programs: Path) -> None:
     """Raises EmbeddedServerError when the folder is not a cluster, or another version's."""
-    opened = subfolder(data, CLUSTER)
-    try:
-        version = read_small(opened, "PG_VERSION").strip()
-    except FileNotFoundError:
-        raise EmbeddedServerError(
-            f"{cluster} is not a complete PostgreSQL data folder: remove it, or set IDEO_DATA_DIR to another"
-        ) from None
-    finally:
-        os.close(opened)
+    with subfolder(data, CLUSTER) as opened:
+        try:
+            version = read_small(opened, "PG_VERSION").strip()
+        except FileNotFoundError:
+            raise EmbeddedServerError(
+                f"{cluster} is not a complete PostgreSQL data folder: remove it, or set IDEO_DATA_DIR to "
+                "another"
+            ) from None
     asked = await asyncio.create_subprocess_exec(
         str(programs / "postgres"), "--version", stdout=asyncio.subprocess.PIPE, env={"LC_ALL": "C"}
     )
@@ -129,11 +125,8 @@ def owner_of(data: int) -> int | None:
     """The uid of the cluster's owner; None without a cluster. Raises OSError when it is not a folder."""
     if not exists(data, CLUSTER):
         return None
-    cluster = subfolder(data, CLUSTER)
-    try:
+    with subfolder(data, CLUSTER) as cluster:
         return os.fstat(cluster).st_uid
-    finally:
-        os.close(cluster)
 
 
 def prepared_files(account: Account) -> dict[str, str | None]:

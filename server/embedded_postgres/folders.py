@@ -43,9 +43,14 @@ def opened_folder(path: Path, *, create: bool = False) -> Iterator[int]:
         os.close(folder)
 
 
-def subfolder(parent: int, name: str) -> int:
+@contextmanager
+def subfolder(parent: int, name: str) -> Iterator[int]:
     """The file descriptor of a folder in a folder. Raises OSError, also when it is a link."""
-    return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
 
 
 def own_file(folder: int, name: str, flags: int) -> int:

@@ -69,11 +69,7 @@ async def take_server_lock(lock: int, data: int, data_dir: Path) -> None:
 
 async def _interrupt(data: int) -> None:
     """Interrupt the old server, as the cluster's owner, who may have written any pid in its file."""
-    with suppress(OSError):
-        cluster = subfolder(data, CLUSTER)
-        try:
-            info = os.fstat(cluster)
-            process = await start_in(cluster, Account(info.st_uid, info.st_gid, ""))
-            await process.wait()
-        finally:
-            os.close(cluster)
+    with suppress(OSError), subfolder(data, CLUSTER) as cluster:
+        info = os.fstat(cluster)
+        process = await start_in(cluster, Account(info.st_uid, info.st_gid, ""))
+        await process.wait()

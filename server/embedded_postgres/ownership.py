@@ -21,11 +21,8 @@ def copy_cluster(data: int, name: str, owner: int, account: Account) -> None:
     read. Raises EmbeddedServerError, OSError.
     """
     shutil.rmtree(COPY, ignore_errors=True, dir_fd=data)
-    source = subfolder(data, name)
-    try:
+    with subfolder(data, name) as source:
         _copy_folder(source, data, COPY, owner, account)
-    finally:
-        os.close(source)
 
 
 def replace_cluster(data: int) -> None:
@@ -47,15 +44,12 @@ def finish_replacement(data: int) -> None:
 
 def _copy_folder(source: int, parent: int, name: str, owner: int, account: Account) -> None:
     os.mkdir(name, 0o700, dir_fd=parent)
-    target = subfolder(parent, name)
-    try:
+    with subfolder(parent, name) as target:
         with os.scandir(source) as entries:
             for entry in entries:
                 if not stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode):
                     _copy_entry(source, entry.name, target, owner, account)
         os.fchown(target, account.uid, account.gid)
-    finally:
-        os.close(target)
 
 
 def _copy_entry(source: int, name: str, target: int, owner: int, account: Account) -> None:

@@ -143,12 +143,9 @@ async def _launch(
     log = own_file(data, "postgres.log", os.O_RDWR)
     try:
         os.ftruncate(log, 0)
-        folder = subfolder(data, CLUSTER)
-        try:
+        with subfolder(data, CLUSTER) as folder:
             files = prepared_files(account)
             process = await start_in(folder, account, arguments, output=log, fds=[lock], files=files)
-        finally:
-            os.close(folder)
     except BaseException:
         os.close(log)
         raise
@@ -157,12 +154,8 @@ async def _launch(
 
 def _pid_file(data: int) -> list[str]:
     """The lines of the server's pid file; empty when there is none."""
-    with suppress(OSError, ValueError):
-        folder = subfolder(data, CLUSTER)
-        try:
-            return read_small(folder, "postmaster.pid").split("\n")
-        finally:
-            os.close(folder)
+    with suppress(OSError, ValueError), subfolder(data, CLUSTER) as folder:
+        return read_small(folder, "postmaster.pid").split("\n")
     return []
 
 

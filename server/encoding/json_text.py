@@ -51,10 +51,7 @@ def dump(value: object) -> bytes:
 
 def dump_lines(text: str) -> bytes:
     """JSON text in ASCII of the list of a text's lines, as fast for short lines as for long ones."""
-    # In the JSON text a line feed is a backslash and an n, and a backslash two of them. JSON text has no
-    # U+0000, so that one can stand for the latter.
-    escaped = dump(text).replace(b"\\\\", b"\x00").replace(b"\\n", b'","')
-    return b"[" + escaped.replace(b"\x00", b"\\\\") + b"]"
+    return b"[" + _split_at_line_feeds(dump(text)) + b"]"
 
 
 def escape_lines(text: str) -> bytes:
@@ -64,7 +61,14 @@ def escape_lines(text: str) -> bytes:
         encoded = _DUMP_UTF8(text).encode()
     except UnicodeEncodeError:
         encoded = _DUMP(text).encode("ascii")
-    return encoded[1:-1].replace(b"\\\\", b"\x00").replace(b"\\n", b'","').replace(b"\x00", b"\\\\")
+    return _split_at_line_feeds(encoded[1:-1])
+
+
+def _split_at_line_feeds(encoded: bytes) -> bytes:
+    """The JSON text of a string as that of several strings, one for each line."""
+    # In the JSON text a line feed is a backslash and an n, and a backslash two of them. JSON text has no
+    # U+0000, so that one can stand for the latter.
+    return encoded.replace(b"\\\\", b"\x00").replace(b"\\n", b'","').replace(b"\x00", b"\\\\")
 
 
 def load(text: str) -> Any:
@@ -115,14 +119,14 @@ def decode_surrogates(data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        return "".join([piece.decode("utf-8", "surrogatepass") for piece in _byte_pieces(data)])
+        return "".join([piece.decode("utf-8", "surrogatepass") for piece in byte_pieces(data)])
 
 
-def _byte_pieces(data: bytes) -> Iterator[bytes]:
-    """The bytes in pieces, none of which ends within a character."""
+def byte_pieces(data: bytes, size: int = _PIECE) -> Iterator[bytes]:
+    """UTF-8 in pieces of at most `size` bytes, none of which ends within a character."""
     at = 0
     while at < len(data):
-        end = at + _PIECE
+        end = at + size
         while data[end : end + 1] and data[end] & 0xC0 == 0x80:
             end -= 1
         yield data[at:end]

@@ -157,10 +157,12 @@ class TokenReader:
 
     def _whole(self, raw: str) -> _Piece:
         if raw[:1] != "(":
-            # A list of the piece and its metadata, or the piece alone.
-            alone = raw if printed.is_call(raw) else None
-            listed = alone is None and raw[:1] == "[" and raw[-1:] == "]"
-            return self._whole(f"({raw[1:-1]})" if listed else f"({alone or nameless.as_call(raw)}, {{}})")
+            if printed.is_call(raw):
+                return self._whole(f"({raw}, {{}})")
+            if raw[:1] == "[" and raw[-1:] == "]":
+                # The piece and its metadata as a list.
+                return self._whole(f"({raw[1:-1]})")
+            return self._whole(f"({nameless.as_call(raw)}, {{}})")
         if raw[:2] == "((":
             # With sub-graphs, the namespace and perhaps the mode come before the piece and its metadata.
             parts = printed.parts(raw)[0]

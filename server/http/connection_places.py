@@ -1,7 +1,7 @@
 """Which connections stay when there are too many. Pure (ADR 0018).
 
-1. A connection that has sent no complete request is idle. When there are too many connections, the oldest
-   idle one makes room for a new one: silence keeps nobody out.
+1. A connection that has sent no complete request, or waits for its next one, is idle. When there are too
+   many connections, the oldest idle one makes room for a new one: silence keeps nobody out.
 2. When none is idle, new connections are guests: they get an answer to a probe, so that a replica which is
    full is not taken for dead, and a refusal to everything else. The number of guests is limited, too.
 """

@@ -43,16 +43,19 @@ class SettingsError(Exception):
         self.problems = problems
 
 
+_CONFIG = SettingsConfigDict(
+    extra="ignore",
+    populate_by_name=True,
+    frozen=True,
+    use_attribute_docstrings=True,
+    hide_input_in_errors=True,
+)
+
+
 class Settings(BaseSettings):
     """The hub's settings. Fields are in the order of docs/reference/settings.md."""
 
-    model_config = SettingsConfigDict(
-        extra="ignore",
-        populate_by_name=True,
-        frozen=True,
-        use_attribute_docstrings=True,
-        hide_input_in_errors=True,
-    )
+    model_config = _CONFIG
 
     env: Literal["prod", "dev"] = Field("prod", alias="IDEO_ENV")
     """`dev` allows HS256 tokens and gRPC reflection, and starts an embedded PostgreSQL when `DATABASE_URL`
@@ -241,13 +244,7 @@ class Settings(BaseSettings):
 class ClientSettings(BaseSettings):
     """Settings of the commands that talk to a running hub, used where no option is given."""
 
-    model_config = SettingsConfigDict(
-        extra="ignore",
-        populate_by_name=True,
-        frozen=True,
-        use_attribute_docstrings=True,
-        hide_input_in_errors=True,
-    )
+    model_config = _CONFIG
 
     url: str = Field(default="http://127.0.0.1:8080", validation_alias="IDEO_URL")
     """address of the hub"""

@@ -356,11 +356,9 @@ async def test_the_pid_file_of_an_old_server_has_no_process_of_others_stopped(cl
     (cluster / "postmaster.pid").write_text(f"{other.pid}\n")
     for path in (cluster, cluster / "postmaster.pid"):
         os.chown(path, NOBODY, NOBODY)
-    with opened_folder(closed) as data:
-        folder = subfolder(data, "postgres")
+    with opened_folder(closed) as data, subfolder(data, "postgres") as folder:
         interrupting = await start_in(folder, Account(NOBODY, NOBODY, ""))
         assert await interrupting.wait() == 0
-        os.close(folder)
     assert other.returncode is None
     other.kill()
     assert await other.wait() == -9

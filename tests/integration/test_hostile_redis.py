@@ -62,12 +62,10 @@ def wakeups_at(url: str, **options: float) -> Any:
     return lambda pool: RedisWakeups(url, lambda: read_wakeup_key(pool), **options)
 
 
-def forged(seq: int, *, terminal: bool, first: int | None = None) -> dict[Any, Any]:
+def forged(seq: int, *, terminal: bool) -> dict[Any, Any]:
     """An entry with a token, as the previous release wrote it; as this one does, without the proof."""
-    pending = PendingEntry(first or seq)
-    pending.add(
-        Segment(first or seq, seq, b"\x02\x0a\x00", b"\x00", terminal=terminal), HEAD, max_bytes=1 << 20
-    )
+    pending = PendingEntry(seq)
+    pending.add(Segment(seq, seq, b"\x02\x0a\x00", b"\x00", terminal=terminal), HEAD, max_bytes=1 << 20)
     return entry_of(pending)
 
 

@@ -49,6 +49,12 @@ async def until(condition: Callable[[], object], *, within_s: float = 20.0) -> N
             await asyncio.sleep(0.01)
 
 
+async def turns(count: int = 5) -> None:
+    """Let waiting tasks go on."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
 async def retried(
     call: Callable[[], Awaitable[T]], *errors: type[BaseException], within_s: float = 20.0
 ) -> T:

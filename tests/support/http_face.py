@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket as sockets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -63,6 +64,16 @@ async def http_face(
         config.ws = socket_protocol
     async with uvicorn_server(config, listening_socket("127.0.0.1", 0)) as (server, address):
         yield HttpFace(server, address)
+
+
+def small_socket(face: HttpFace) -> sockets.socket:
+    """A connected socket that holds little."""
+    host, _, port = face.http.removeprefix("http://").rpartition(":")
+    made = sockets.socket()
+    made.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 8192)
+    made.connect((host, int(port)))
+    made.setblocking(False)
+    return made
 
 
 def socket_address(http: str, thread_id: str, query: str = "") -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from server.encoding.json_text import (
+    byte_pieces,
     decode_surrogates,
     dump,
     dump_lines,
@@ -88,15 +89,14 @@ class File:
     def content_json_parts(self) -> Iterator[bytes]:
         """The same in parts of bounded size, made as they are asked for, and in UTF-8."""
         yield b'"content":["'
-        at, size = 0, len(self.content)
-        while at < size:
-            end = min(at + _PART_BYTES, size)
-            # A part of a text ends with a character.
-            while self.is_text and end < size and self.content[end] & 0xC0 == 0x80:
-                end -= 1
-            part, at = self.content[at:end], end
-            yield escape_lines(decode_surrogates(part)) if self.is_text else base64.b64encode(part)
-        yield b'"]' if self.is_text else b'"],"encoding":"base64"'
+        if self.is_text:
+            for part in byte_pieces(self.content, _PART_BYTES):
+                yield escape_lines(decode_surrogates(part))
+            yield b'"]'
+        else:
+            for at in range(0, len(self.content), _PART_BYTES):
+                yield base64.b64encode(self.content[at : at + _PART_BYTES])
+            yield b'"],"encoding":"base64"'
 
     def legacy_json(self) -> bytes:
         """The file as in a legacy frame, as JSON text: its content, its times, its other members."""

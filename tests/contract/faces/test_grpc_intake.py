@@ -21,7 +21,7 @@ from tests.support.hub import running_hub
 
 PROPOSALS = "/ide_orchestrator.v1.ProposalService/ListProposals"
 ABORTED, UNAUTHENTICATED = grpc.StatusCode.ABORTED, grpc.StatusCode.UNAUTHENTICATED
-EXHAUSTED, UNAVAILABLE = grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE
+EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket as sockets
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -19,7 +18,7 @@ from server.domain.streams.topic import STEP_BYTES
 from server.http.connection import HIGH_WATER_BYTES
 from server.http.protocols import hub_config
 from server.http.websocket_frames import close_frame
-from tests.support.http_face import HttpFace, http_face, socket, upgrade_request
+from tests.support.http_face import HttpFace, http_face, small_socket, socket, upgrade_request
 from tests.support.hub import RunningHub, finished, running_hub, start
 
 #: 2,258 frames, 2.4 MB of legacy frames: more than the kernel and the hub hold for one reader.
@@ -44,16 +43,6 @@ def on_loop(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, Non
         await asyncio.to_thread(in_thread)
 
     return run
-
-
-def small_socket(face: HttpFace) -> sockets.socket:
-    """A connected socket that holds little."""
-    host, _, port = face.http.removeprefix("http://").rpartition(":")
-    made = sockets.socket()
-    made.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 8192)
-    made.connect((host, int(port)))
-    made.setblocking(False)
-    return made
 
 
 @asynccontextmanager

@@ -21,7 +21,7 @@ from server.domain.proposals.files import File
 from server.encoding.event_batch import delimited_delta, delimited_event
 from server.wire.codec import ProtobufCodec
 from tests.support.hand_clock import until
-from tests.support.http_face import HttpFace, http_face, socket, upgrade_request
+from tests.support.http_face import HttpFace, http_face, small_socket, socket, upgrade_request
 from tests.support.hub import RunningHub, finished, running_hub, start
 from tests.support.tokens import bearer
 
@@ -38,13 +38,12 @@ class Large:
     face: HttpFace
     outgoing: OutgoingBudget
     thread: str
-    proposal: str
     last_seq: int
 
     @property
-    def pages(self) -> tuple[str, ...]:
-        """Addresses of answers with the large event."""
-        return (f"/api/refinements/{self.thread}/events?after={self.last_seq - 1}",)
+    def page(self) -> str:
+        """The address of an answer with the large event."""
+        return f"/api/refinements/{self.thread}/events?after={self.last_seq - 1}"
 
 
 @asynccontextmanager
@@ -57,7 +56,7 @@ async def large_run(database: str, *, deadline_s: float = 10) -> AsyncIterator[L
             started = await start(client, "[[replay:short_run]]")
             await finished(client, started)
             last = await _add_event(hub.core.pool, UUID(started["thread_id"]))
-            yield Large(hub, face, outgoing, started["thread_id"], started["proposal_id"], last)
+            yield Large(hub, face, outgoing, started["thread_id"], last)
 
 
 async def _add_event(pool: Any, thread: UUID) -> int:
@@ -78,11 +77,7 @@ async def _add_event(pool: Any, thread: UUID) -> int:
 
 async def stuck(face: HttpFace, request: bytes) -> sockets.socket:
     """A client that sends a request and reads nothing."""
-    host, _, port = face.http.removeprefix("http://").rpartition(":")
-    raw = sockets.socket()
-    raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 8192)
-    raw.connect((host, int(port)))
-    raw.setblocking(False)
+    raw = small_socket(face)
     await asyncio.get_running_loop().sock_sendall(raw, request)
     return raw
 
@@ -98,7 +93,7 @@ async def test_an_answer_that_its_client_does_not_read_is_cut_off_and_gives_its_
     database: str,
 ) -> None:
     async with large_run(database, deadline_s=0.3) as large:
-        raw = await stuck(large.face, get(large.pages[0], large.hub.token()))
+        raw = await stuck(large.face, get(large.page, large.hub.token()))
         try:
             await until(lambda: large.outgoing.used_bytes > 0)
             await large.face.until_connections(0)
@@ -112,8 +107,8 @@ async def test_readers_that_do_not_read_share_what_their_caller_may_have_and_oth
 ) -> None:
     async with large_run(database) as large, AsyncExitStack() as stack:
         after = large.last_seq - 1
-        requests = [get(large.pages[0], large.hub.token()) for _ in range(4)]
-        requests += [get(large.pages[0], large.hub.token(), "text/event-stream") for _ in range(4)]
+        requests = [get(large.page, large.hub.token()) for _ in range(4)]
+        requests += [get(large.page, large.hub.token(), "text/event-stream") for _ in range(4)]
         requests += [
             upgrade_request(large.hub.token(), f"{large.thread}?after={after}", protocol)
             for protocol in ("ideo.v1", "ideo.v1.proto")
@@ -156,6 +151,6 @@ async def test_a_reader_that_stops_in_the_middle_of_a_message_is_closed_with_the
 
 async def test_text_that_is_not_ascii_is_sent_as_it_is(database: str) -> None:
     async with large_run(database) as large, httpx.AsyncClient(base_url=large.face.http) as client:
-        answer = await client.get(large.pages[0], headers=bearer(large.hub.token()))
+        answer = await client.get(large.page, headers=bearer(large.hub.token()))
         assert len(answer.content) < len(LARGE.encode()) * 1.5
         assert answer.json()["items"][0]["state_update"]["files"][0]["text"] == LARGE

@@ -8,12 +8,7 @@ import random
 import pytest
 
 from server.domain.byte_budget import ByteBudget
-
-
-async def turns(count: int = 5) -> None:
-    """Let waiting tasks go on."""
-    for _ in range(count):
-        await asyncio.sleep(0)
+from tests.support.hand_clock import turns
 
 
 async def test_what_fits_is_granted_at_once_and_what_does_not_waits_for_a_release() -> None:

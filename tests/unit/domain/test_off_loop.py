@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from server.domain.off_loop import OffLoop, to_the_end
+from tests.support.hand_clock import until
 
 #: Seconds that a test waits for another thread at most.
 WITHIN_S = 20
@@ -22,8 +23,7 @@ async def test_the_loop_goes_on_during_a_computation() -> None:
         return answered.wait(WITHIN_S)
 
     computing = asyncio.ensure_future(OffLoop("test").run(compute))
-    while not asked.is_set():
-        await asyncio.sleep(0)
+    await until(asked.is_set)
     answered.set()
     assert await computing
 

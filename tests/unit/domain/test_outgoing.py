@@ -10,14 +10,9 @@ import pytest
 
 from server.domain.errors import LimitReached
 from server.domain.outgoing import OutgoingBudget, Reservation
+from tests.support.hand_clock import turns
 
 ANN, BOB = uuid4(), uuid4()
-
-
-async def turns(count: int = 5) -> None:
-    """Let waiting tasks go on."""
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 async def test_a_caller_may_use_a_third_of_what_it_leaves_free_for_others() -> None:
