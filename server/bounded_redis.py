@@ -16,9 +16,9 @@ from typing_extensions import override
 
 #: Items after which the event loop gets its turn: about 1 ms.
 _TURN_ITEMS = 256
-#: Bytes that are read at once of what is left out.
+#: Bytes read at a time of a text that is skipped.
 _PIECE_BYTES = 64 << 10
-#: The longest text that a server may have, as it comes (proto-max-bulk-len).
+#: The longest text that a server stores by default (proto-max-bulk-len).
 _MAX_TEXT_BYTES = 512 << 20
 
 

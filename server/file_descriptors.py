@@ -6,7 +6,8 @@ import contextlib
 import resource
 from typing import NamedTuple
 
-#: Descriptors for all but clients: the database, the runtime's streams, listeners, files, guests of HTTP.
+#: Descriptors kept for everything except clients: the database, the runtime's streams, listeners, files,
+#: guests of HTTP.
 RESERVED = 512
 
 
@@ -18,19 +19,19 @@ class Connections(NamedTuple):
 
 
 def needed(max_connections: int) -> int:
-    """Descriptors for so many connections over HTTP, and for a quarter of them over gRPC."""
+    """Descriptors needed for this many HTTP connections and a quarter as many gRPC connections."""
     return max_connections + max_connections // 4 + RESERVED
 
 
 def limit() -> int:
-    """The largest number of descriptors that this process may have; it may raise its present limit to it."""
+    """The hard limit on file descriptors: the process may raise its soft limit up to it."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 
 def reserve(max_connections: int) -> Connections:
     """Raise the limit as far as needed and permitted. Returns the connections that fit.
 
-    Without a descriptor for a new connection, a server accepts none, not even a probe's.
+    A server that runs out of descriptors accepts no connection, not even a probe's.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * max_connections + RESERVED
@@ -41,7 +42,7 @@ def reserve(max_connections: int) -> Connections:
 
 
 def fitting(descriptors: int, max_connections: int) -> Connections:
-    """The connections that fit in so many descriptors; some, even if they are fewer than the reserve."""
+    """The connections that fit in this many descriptors: some, even with fewer than the reserve."""
     room = max(descriptors - RESERVED, descriptors // 2)
     http = min(max_connections, room * 4 // 5)
     return Connections(http, min(max_connections, room - http))

@@ -122,8 +122,7 @@ def _audiences(value: object) -> list[object]:
 
 
 def _email(claims: Mapping[str, Any]) -> str | None:
-    """The email, unless the issuer says anything but that it was verified: others take it for the user's
-    name."""
+    """The email, unless `email_verified` is present and not true: other users see it as the user's name."""
     email, verified = claims.get("email"), claims.get("email_verified", True)
     if verified is not True and verified != "true":
         return None
@@ -131,12 +130,12 @@ def _email(claims: Mapping[str, Any]) -> str | None:
 
 
 def is_subject(value: object) -> TypeGuard[str]:
-    """Whether a token may have it as its subject."""
+    """Whether the value is valid as a token's subject."""
     return _is_printable(value, MAX_SUBJECT_CHARS)
 
 
 def is_email(value: object) -> TypeGuard[str]:
-    """Whether a token may have it as its user's email."""
+    """Whether the value is valid as a user's email."""
     return _is_printable(value, MAX_EMAIL_CHARS) and "@" in value
 
 

@@ -259,7 +259,7 @@ def _json_object(body: bytes | bytearray | str) -> dict[str, Any] | None:
 @asynccontextmanager
 async def open_client(url: str, token: str) -> AsyncIterator[HubClient]:
     """A client whose connections are closed when the block ends."""
-    # To read the authorities takes longer than a call, and a plain address has no certificate.
+    # Loading the CA certificates takes longer than a call, and http:// needs none.
     verify, timeout = not url.startswith("http:"), httpx.Timeout(60, connect=5)
     async with httpx.AsyncClient(trust_env=False, verify=verify, timeout=timeout) as http:
         yield HubClient(url, token, http)

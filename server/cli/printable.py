@@ -25,7 +25,7 @@ _INVISIBLE = frozenset(
         *map(chr, range(0xE0100, 0xE01F0)),
     ]
 )
-#: What precedes the host of an address.
+#: Everything in an address between its scheme and its host.
 _CREDENTIALS = re.compile("://.*@", re.DOTALL)
 
 
@@ -51,7 +51,7 @@ def _shown(character: str) -> str:
 def without_credentials(text: str) -> str:
     """The text without the user and the password of an address: up to its last @.
 
-    For what people give in the wrong place, which the error would repeat.
+    For addresses given in the wrong place: the error message would repeat them.
     """
     return _CREDENTIALS.sub("://[redacted]@", text)
 

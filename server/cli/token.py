@@ -25,7 +25,8 @@ MIN_LIFETIME, MAX_LIFETIME = timedelta(seconds=1), timedelta(days=3650)
 def run(email: str, *, ttl: str) -> None:
     """Print a token for the user. Raises CommandError."""
     settings = read_settings(env="dev")
-    # Unset, it is that of the hub which `ideo dev` starts, which also reads its settings as for development.
+    # If it is unset, the hub is the one that `ideo dev` starts, which also reads its settings in development
+    # mode.
     if (os.environ.get("IDEO_ENV") or "dev") != "dev":
         raise CommandError(
             "IDEO_ENV: only a hub with IDEO_ENV=dev takes tokens of this command; others take those of the"

@@ -1,8 +1,8 @@
 """Grants and share links in PostgreSQL.
 
 The view `proposal_callers` decides who may see a proposal. It has a row for each user with access, and for
-each share link that is valid now. A disabled user has none, and neither have the links of one who is
-disabled or no owner.
+each share link that is valid now. Disabled users have none, and neither do links whose creator is disabled or
+not an owner.
 
 Piccolo's queries, and SQL for what its builder does not express: arrays as tables, joins on two columns,
 columns that depend on the caller, an upsert that reads the row it replaces, and times that the database
@@ -45,8 +45,8 @@ JOIN runs r ON r.thread_id = w.thread_id
 JOIN proposal_callers a ON a.proposal_id = r.proposal_id AND a.caller_id = w.caller_id
 """
 
-#: Grants as $1 is shown them. An id says nothing of its user until that one accepts the grant: neither who it
-#: is, nor whether there is such a user.
+#: Grants as $1 is shown them. Until the user accepts the grant, the id reveals nothing: neither who the user
+#: is nor whether one exists.
 _SHOWN = """
 SELECT g.proposal_id, g.user_id, g.access_type, g.granted_at,
   CASE WHEN g.accepted_at IS NOT NULL OR g.user_id IN ($1, p.created_by_user_id) THEN u.email END AS email

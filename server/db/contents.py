@@ -75,7 +75,7 @@ async def add_contents(
 ) -> None:
     """Store the contents of a proposal's files by their hashes (hex), on a connection or a pool.
 
-    In several statements: the driver writes the arguments of one at once, in which nothing else runs.
+    Split into several statements: the driver encodes all arguments of one without yielding to the event loop.
     """
     hashes: list[bytes] = []
     values: list[bytes] = []

@@ -67,7 +67,7 @@ def database_errors() -> Iterator[None]:
 
 
 def is_unknown_host(error: DatabaseUnavailable) -> bool:
-    """Whether the host's name in the address has no address of its own."""
+    """Whether the host name in the database's address cannot be resolved."""
     return isinstance(error.__cause__, socket.gaierror)
 
 

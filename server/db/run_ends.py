@@ -24,7 +24,8 @@ from server.domain.model import Failure
 
 #: Seconds for a statement that writes a whole run's files, or moves its whole journal.
 FINISH_S = 30.0
-#: The same for the attempts after one that took too long: a slow database must not repeat it for ever.
+#: Upper limit of that timeout, which doubles after each attempt that takes too long; otherwise a slow
+#: database would never finish.
 MAX_FINISH_S = 240.0
 #: Bytes of files that the kept ends of all runs of a process have at most.
 MAX_FILE_BYTES = 16 << 20

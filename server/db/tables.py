@@ -126,7 +126,7 @@ class Proposals(Table, tablename="proposals", db=ENGINE):
 class ProposalAccess(Table, tablename="proposal_access", db=ENGINE):
     """The access that users have to a proposal: owner, editor or viewer. Key: (proposal_id, user_id).
 
-    `user_id` may be nobody's: no answer says whether a user exists.
+    `user_id` may belong to no user: no answer reveals whether a user exists.
     """
 
     proposal_id = ForeignKey(Proposals, null=False, default=None, primary_key=True)

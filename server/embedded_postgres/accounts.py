@@ -94,7 +94,7 @@ def has_account(uid: int) -> bool:
 
 
 def uids_in_use() -> set[int]:
-    """The users of all processes but zombies, which can do nothing any more. Empty without /proc."""
+    """The user ids of all processes except zombies. Empty without /proc."""
     found: set[int] = set()
     for status in Path("/proc").glob("[0-9]*/status"):
         with suppress(OSError, KeyError):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from server.embedded_postgres.errors import EmbeddedServerError
 
-#: Enough to walk through a folder, also one that may not be listed; only Linux has it.
+#: O_PATH (Linux only) is enough to pass through a folder, even one that may not be listed.
 _WALK = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_LINKS = 40
 #: Bytes that are read of a file that the server writes, such as its pid file.
@@ -54,7 +54,8 @@ def subfolder(parent: int, name: str) -> Iterator[int]:
 
 
 def own_file(folder: int, name: str, flags: int) -> int:
-    """The file descriptor of a regular file of this user with one name, created when it is missing, 0600.
+    """Open a regular file that this user owns and that has no other hard link; created with mode 0600 when
+    missing.
 
     Raises EmbeddedServerError for anything else.
     """

@@ -58,7 +58,7 @@ def interrupt_server() -> None:
 
 
 def main(parent: int, uid: int, gid: int, folder: int, files: str, command: list[str]) -> None:
-    """Execute the command, if there is one. Does not return then."""
+    """Execute the command and never return; without one, interrupt the folder's server."""
     libc = ctypes.CDLL(None)
     os.fchdir(folder)
     os.close(folder)

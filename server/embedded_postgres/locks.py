@@ -18,7 +18,7 @@ from server.embedded_postgres.process import start_in
 #: Seconds that an old server has to stop.
 STOP_TIMEOUT_S = 30.0
 _POLL_S = 0.02
-#: Seconds between two signals: one that starts has no pid file yet.
+#: Seconds between two signals: a server that is starting has no pid file yet.
 _SIGNAL_S = 1.0
 
 

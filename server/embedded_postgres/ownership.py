@@ -1,4 +1,4 @@
-"""Giving a cluster to its user: by a copy, in which nobody else holds an open file or another name."""
+"""Changing a cluster's owner by copying it, so that nobody else has its files open or hard-linked."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def _absolute(data_dir: Path) -> Path:
 
 
 async def _prepare(data: int, cluster: Path, *, sync: bool) -> tuple[Account, Path]:
-    """Have a cluster that belongs to the server's user. Returns the user and its programs."""
+    """Make sure that there is a cluster, owned by the server's user. Returns the user and its programs."""
     finish_replacement(data)
     owner = owner_of(data)
     account = server_account(owner)

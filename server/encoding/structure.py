@@ -1,7 +1,7 @@
 """How many values a text has, counted before it is read: each of them costs time and memory.
 
-Reading is also done in single calls, such as the decoder's for all members of an object, in which nothing
-else of the process runs. So a text with too many values is better not read at all.
+Some decoding is a single call, such as for all members of an object, during which no other thread runs. So a
+text with too many values is not read at all.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import AnyStr, Generic
 
-#: Shorter texts cannot have so many values that it matters.
+#: Shorter texts cannot have enough values to matter.
 _MIN_CHARS = 64 << 10
 
 

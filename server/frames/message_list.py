@@ -76,8 +76,8 @@ class MessageList:
 
 
 def _items(raw: bytes) -> tuple[Callable[[str], AgentMessage], Items]:
-    """The function that reads a message of the value, and the value's items. A value of which too much would
-    have to be read is one text."""
+    """The function that reads a message of the value, and the value's items. A value that is too complex
+    to read becomes one text."""
     text = raw_json.string(raw)
     if raw[:1] == b"{":
         return from_json, Items([raw.decode()], None)

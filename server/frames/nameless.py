@@ -18,8 +18,8 @@ _CLASSES = {
 
 
 def as_call(text: str) -> str:
-    """The same message as `repr` prints it. A class that the fields do not tell is `Message`, whose role is
-    not known. Raises Unreadable when the text is not a message in that form."""
+    """The same message as `repr` prints it. If the fields do not identify the class, it is `Message`, whose
+    role is unknown. Raises Unreadable when the text is not a message in that form."""
     if not text.startswith("content="):
         raise Unreadable
     fields: dict[str, str] = {}

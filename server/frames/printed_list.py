@@ -15,7 +15,7 @@ from server.frames.printed import MESSAGE, PLACED_STRING, STRING, Call, call, is
 #: A list of messages begins like this: a call, an object, a dict, a tuple of two words, the text of a
 #: message, or nothing.
 _LIST = re.compile(rf"\[(?:\]|[A-Za-z_][\w.]*+\(|<|\{{['\"]|\(['\"]|['\"](?:content=|{MESSAGE}))")
-#: The ends of what a class like `list` prints: `deque([…], maxlen=9)`, `Model(root=[…])`.
+#: What a list-like class prints before and after its list: `deque([…], maxlen=9)`, `Model(root=[…])`.
 _CLASS = re.compile(r"[A-Za-z_][\w.]*+\((?:root=)?(?=\[)")
 _CLASS_END = re.compile(r"(?:, \w++=[^\[\](){},]*+)*+\)\Z")
 _ANGLE = re.compile(r"<[^<>'\"\n]{0,300}>")

@@ -1,7 +1,7 @@
 """What is too complex to be read: a text with more values than any agent sends.
 
-Agents send up to a hundred thousand files in one frame, or a file of a million lines. What has more is kept
-as it came.
+Agents send up to a hundred thousand files in one frame, or a file of a million lines. Anything larger is kept
+as received.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The watch over the event loop: for how long something held it, and what.
+"""The watch over the event loop: how long it was blocked, and by what.
 
 While one computation holds the loop, all runs, readers and probes of the replica wait. A timer in the loop
 measures how late it is; a thread looks, when the timer is late, at what the loop's thread is doing.
@@ -29,9 +29,9 @@ _PACKAGE = "server."
 
 
 def settle_interpreter() -> None:
-    """Keep the interpreter itself from holding the loop, once everything is imported and open.
+    """Reduce the interpreter's own pauses; call this once everything is imported and open.
 
-    The collector goes through all objects that live, and a thread that computes keeps the interpreter for a
+    The garbage collector traverses all live objects, and a computing thread holds the interpreter for a
     while: see `server.domain.off_loop`.
     """
     gc.collect()
@@ -85,7 +85,8 @@ class LoopWatch:
         self._log.warning(
             "event_loop_held",
             seconds=round(late_s, 3),
-            # Much less than the seconds: the loop's thread waited for another one, or for a processor.
+            # If this is much less than `seconds`, the loop's thread was waiting for another thread or a
+            # processor.
             cpu_seconds=round(time.thread_time() - self._cpu_s, 3),
             at=seen[1] if seen is not None and seen[0] == self._due else "unknown",
         )

@@ -31,7 +31,7 @@ async def replay_runtime(
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, port), family=family, backlog=1024) as listener:
         listener.setblocking(False)
-        # Headers and body leave in two writes. uvloop asks for this itself, asyncio only for some sockets.
+        # Headers and body leave in two writes. uvloop sets this itself, asyncio only for some sockets.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
         # The command handles signals.

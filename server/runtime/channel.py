@@ -89,8 +89,8 @@ class ChannelRuntime(DeepagentsRuntime):
 
     events_url: redis:// or rediss://, with user and password if the server needs them. answer_s: time for
     the server to confirm a subscription. quiet_s: silence after which the server is pinged; after the same
-    time without an answer, the connection is closed. Otherwise as DeepagentsRuntime. Messages of the
-    channel are trusted as the runtime's; what its server answers is bounded.
+    time without an answer, the connection is closed. Otherwise as DeepagentsRuntime. The channel's
+    messages are trusted like the runtime's own; the size of the server's answers is bounded.
     """
 
     push_only = True

@@ -90,7 +90,7 @@ class DeepagentsRuntime:
             timeout=httpx.Timeout(read_s, connect=connect_s),
             follow_redirects=False,
             trust_env=False,
-            # To read the authorities takes longer than a call, and a plain address has no certificate.
+            # Loading the CA certificates takes longer than a call, and http:// needs none.
             verify=scheme != "http",
             # Calls are rare. A kept connection that the runtime has closed meanwhile would make it
             # unclear whether a job was accepted.

@@ -16,8 +16,8 @@ from server.frames import raw_json
 
 #: Longest reason, in characters.
 MAX_REASON_CHARS = 500
-#: Longest body that is read whole, in bytes, and what is looked at of a longer one. To read the former takes
-#: some tens of milliseconds at worst.
+#: Longest body that is read whole, in bytes: reading that much takes tens of milliseconds at worst. And what
+#: is looked at of a longer one.
 MAX_BODY_BYTES, CUT_BODY_BYTES = 1 << 20, 64 << 10
 
 #: Members that hold a text for people, best first.
@@ -92,7 +92,7 @@ def _completed(body: bytes) -> tuple[bytes, int]:
 
 
 def _without_beginning_of(secret: str, text: str) -> str:
-    """The text without a beginning of the secret at its end, where a body was cut."""
+    """The text without a partial secret at its end, where the body was cut."""
     for length in range(min(len(secret), len(text)), 0, -1):
         if text.endswith(secret[:length]):
             return text[:-length]

@@ -144,7 +144,7 @@ class WebSocketFrames:
     ) -> None:
         self._reader, self._writer = reader, writer
         self._max_frame_bytes, self._admit = max_frame_bytes, admit
-        #: What was read ahead, and up to where it is used: usually many frames at once.
+        #: Bytes read ahead, often many frames at once, and how many of them have been used.
         self._ahead, self._used = bytearray(), 0
         self._pinging = asyncio.get_running_loop().call_later(PING_S, self._ping)
         #: The content of the last ping, until it is answered.

@@ -20,7 +20,7 @@ PROOF = b"m"
 _PROOF_BYTES = 16
 _ENTRY = struct.Struct(">16sQQQBBQ")
 _NOTICE = struct.Struct(">16sQ")
-#: Replicas whose latest notice is remembered; many times a fleet.
+#: Replicas whose latest notice is remembered: far more than any deployment has.
 _MAX_SENDERS = 1024
 
 
@@ -62,7 +62,8 @@ class Proofs:
             return False
 
     def notice(self, payload: bytes) -> dict[Any, Any]:
-        """The fields of a notice to all replicas, or to this one: it has a number, and is taken once."""
+        """The fields of a notice to all replicas, or to this one. It is numbered, so that it is accepted only
+        once."""
         self._sent += 1
         head = _NOTICE.pack(self._sender, self._sent)
         return {b"p": payload, b"h": head, PROOF: self._of_notice(head, payload)}

@@ -21,7 +21,7 @@ from server.wakeups.proofs import Proofs
 SHARED_STREAM = b"ideo:replicas"
 #: Maximum number of a thread's entries in one read.
 READ_ENTRIES = 64
-#: Shortest pause in seconds after an answer in which no replica had a part.
+#: Shortest pause in seconds after an answer without any entry from a replica.
 SUSPECT_PAUSE_S = 0.05
 #: Shortest time in seconds between two looks at the journal because of entries without a proof: as often as a
 #: poll without wake-ups.

@@ -54,7 +54,7 @@ def problem_json(error: BaseException, *, instance: str, trace_id: str) -> dict[
 
 
 def _members(error: BaseException) -> dict[str, int | str]:
-    """What an error has beside its code, by name."""
+    """An error's additional members, by name."""
     members: dict[str, int | str] = {}
     if isinstance(error, errors.CursorOutOfRange):
         members |= {"floor": error.floor, "last_seq": error.last_seq}

@@ -54,7 +54,7 @@ class RequestModel(BaseModel):
         if not isinstance(obj, Mapping):
             raise InvalidArgument({"body": "must be a JSON object"})
         unknown = [name for name in obj if name not in cls.model_fields]
-        # Those behind them are not named: an object may have a hundred thousand members.
+        # Further ones are not named: an object may have a hundred thousand members.
         left_out = frozenset(unknown[_MAX_UNKNOWN + 1 :])
         members = ((name, value) for name, value in obj.items() if name not in left_out)
         try:

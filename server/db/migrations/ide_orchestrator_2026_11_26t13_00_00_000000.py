@@ -1,7 +1,7 @@
 """Rights that end with what they come from, grants that tell nobody who exists, users by issuer and subject.
 
-The previous release runs on this schema, too. It refuses users whose first call a replica of this release
-takes: their ids are random. Reverting deletes grants to ids that are nobody's.
+The previous release runs on this schema, too. It refuses users that this release created, because their ids
+are random. Reverting deletes grants to ids that are nobody's.
 """
 
 from server.db.sql_migration import sql_migration
@@ -17,8 +17,7 @@ UP = (
     "ALTER TABLE proposal_access DROP CONSTRAINT proposal_access_user_id_fkey",
     # When the user accepted the grant: owners see the email of those who did.
     "ALTER TABLE proposal_access ADD COLUMN accepted_at timestamptz",
-    # Links of those who are no owners any more stopped with their makers' access: they must not come back
-    # with it.
+    # Links of former owners stop working with the view below; they must not come back with the ownership.
     """
     DELETE FROM share_links l WHERE NOT EXISTS (
       SELECT FROM proposal_access a
