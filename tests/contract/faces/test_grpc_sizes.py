@@ -249,27 +249,19 @@ async def test_a_caller_reads_a_few_events_in_pieces_at_a_time(
         request = m.ReadEventRequest(thread_id=thread, seq=cut.seq)
         async with grpc.aio.insecure_channel(hub.address, options=NARROW) as narrow:
             slow = hub.caller(channel=narrow)
-            calls = [slow.refinements.ReadEvent(request, metadata=slow.metadata) for _ in range(4)]
-            # The others wait for room in the memory of what is not yet read.
-            for call in calls[:1]:
-                await call.read()
-
-            async def one_more() -> grpc.aio.AioRpcError:
-                call = ann.refinements.ReadEvent(request, metadata=ann.metadata)
-                try:
-                    await asyncio.wait_for(call.read(), 0.5)
-                except grpc.aio.AioRpcError as error:
-                    return error
-                finally:
-                    call.cancel()
-                raise TimeoutError
-
-            # Until the four have arrived.
-            refusal = refusal_of(await retried(one_more, TimeoutError))
+            calls = [slow.refinements.ReadEvent(request, metadata=slow.metadata) for _ in range(5)]
+            # One of them is read, and three wait for room in the memory of what is not yet read.
+            reads = [asyncio.ensure_future(call.read()) for call in calls]
+            done, waiting = await asyncio.wait(reads, return_when=asyncio.FIRST_EXCEPTION, timeout=20)
+            [error] = [read.exception() for read in done if read.exception() is not None]
+            assert isinstance(error, grpc.aio.AioRpcError)
+            assert len(waiting) >= 3
+            refusal = refusal_of(error)
             assert (refusal.code, refusal.reason, refusal.retry_after_s) == (
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 "limit_reached",
                 1,
             )
+        await asyncio.gather(*reads, return_exceptions=True)
         await retried(lambda: whole(ann, thread, cut.seq), grpc.aio.AioRpcError)
     assert [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
