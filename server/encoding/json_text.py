@@ -103,12 +103,16 @@ def _replaced(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
+def _is_pair(text: str) -> bool:
+    return len(text) == 2 and "\ud800" <= text[0] <= "\udbff" and "\udc00" <= text[1] <= "\udfff"
+
+
 def _pieces(text: str) -> Iterator[str]:
     """The text in pieces, none of which ends within a pair of surrogates."""
     at = 0
     while at < len(text):
         end = at + _PIECE
-        if "\ud800" <= text[end - 1 : end] <= "\udbff":
+        if _is_pair(text[end - 1 : end + 1]):
             end += 1
         yield text[at:end]
         at = end
