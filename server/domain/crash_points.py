@@ -53,11 +53,11 @@ def arm(spec: str) -> None:
     _armed, _passes_left = name, int(nth or 1)
 
 
-def crash_point(name: str) -> None:
-    """End the process if this point is armed and this is the chosen pass."""
+def crash_point(name: str, passes: int = 1) -> None:
+    """End the process if this point is armed and the chosen pass is among these."""
     global _passes_left
     if name != _armed:
         return
-    _passes_left -= 1
-    if _passes_left == 0:
+    _passes_left -= passes
+    if _passes_left <= 0:
         os._exit(EXIT_CODE)

@@ -12,6 +12,7 @@ deflated with the previous bytes as its dictionary: frames of one run repeat the
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from enum import IntEnum
 from hashlib import blake2b
 
@@ -162,6 +163,30 @@ class DeltaContext:
         delta, self._head, self._tail = _encode(self.token, text, self._head, self._tail)
         self.token = text
         return _TOKEN + frame_digest(frame) + delta
+
+    def encode_similar_tokens(
+        self, frames: Sequence[bytes], texts: Sequence[bytes], around: tuple[bytes, bytes]
+    ) -> tuple[list[bytes], list[bytes]]:
+        """The digests and the deltas of token frames that are `around` with a text between, as the last token
+        frame is. No text has DEFLATE_FROM_BYTES."""
+        before, after = around
+        head, tail = len(before), len(after)
+        heads = [varint(head + same) + varint(tail) for same in (0, 1)]
+        last = self.token[head : len(self.token) - tail][:1]
+        digests: list[bytes] = []
+        deltas: list[bytes] = []
+        for frame, text in zip(frames, texts, strict=True):
+            digest = blake2b(frame, digest_size=DIGEST_BYTES).digest()
+            digests.append(digest)
+            first = text[:1]
+            # Most texts begin with a space, so that the common head is longer.
+            if first == last and first:
+                deltas.append(_TOKEN + digest + heads[1] + varint(len(text) - 1 << 1) + text[1:])
+            else:
+                deltas.append(_TOKEN + digest + heads[0] + varint(len(text) << 1) + text)
+            last = first
+        self.token, self._head, self._tail = frames[-1], head, tail
+        return digests, deltas
 
     def encode_state(self, frame: bytes, skeleton: bytes, messages: bytes | None) -> bytes:
         """The delta of a state frame: its skeleton, and its messages value if it has one."""

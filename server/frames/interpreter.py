@@ -6,8 +6,9 @@ the first event comes the delta from which the frame is reconstructed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from server.domain.journal.events import (
     EventKind,
@@ -22,7 +23,7 @@ from server.domain.journal.events import (
     UpstreamFrame,
 )
 from server.domain.proposals.files import File, FileSet
-from server.domain.runs.runtime import Interpretation, UpstreamError
+from server.domain.runs.runtime import Interpretation, OversizedFrame, SimilarTokens, UpstreamError
 from server.encoding.frame_delta import (
     FILES_PLACEHOLDER,
     MEMBERS_PLACEHOLDER,
@@ -36,6 +37,7 @@ from server.frames.input_requests import InputRequests
 from server.frames.message_list import MessageList
 from server.frames.poller import is_poll_summary, progress_text
 from server.frames.run_files import RunFiles
+from server.frames.similar_tokens import similar_texts
 from server.frames.todos import TodoList
 from server.frames.tokens import TokenReader
 
@@ -83,6 +85,18 @@ class Interpreter:
         if top is None:
             return self._uninterpreted(frame, "", FrameReason.MALFORMED)
         return self._interpret_object(frame, top, proper=proper is not None)
+
+    def similar_tokens(self, frames: Sequence[bytes | OversizedFrame], start: int) -> SimilarTokens | None:
+        """The next frames, as far as each is the token frame before it with another text."""
+        around = self._tokens.around(self._deltas.token)
+        if around is None:
+            return None
+        inserted, texts = similar_texts(frames, start, around)
+        if not texts:
+            return None
+        taken: Any = frames[start : start + len(texts)]
+        digests, deltas = self._deltas.encode_similar_tokens(taken, inserted, around)
+        return SimilarTokens(self._tokens.last, texts, digests, deltas)
 
     def _interpret_object(self, frame: bytes, top: dict[str, bytes], *, proper: bool) -> Interpretation:
         """The meaning of a frame that is a JSON object. proper: the frame is proper JSON as it is."""

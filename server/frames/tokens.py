@@ -16,17 +16,15 @@ from server.domain.journal.events import InvalidToolCall, Token, ToolCall, ToolC
 from server.frames import literals, nameless, printed, raw_json, structure
 from server.frames.call_indexes import CallIndexes
 from server.frames.messages import MEMBERS, json_members, printed_members, read_message
+from server.frames.similar_tokens import PLAIN, similar_texts
 from server.frames.string_literals import optional_string, string
 
 #: A piece up to its content, when that is a string: the class name and the literal.
 _HEAD = re.compile(rf"\((\w+)\(content=({printed.STRING})(?=[,)])", re.DOTALL)
 
-#: Content whose JSON text, literal and value are all the same bytes.
-_PLAIN = rb"[^'\"\\\x00-\x1f]*+"
 _FRAME = re.compile(
-    rb"([^\\]*\"raw_event\"\s*:\s*\"\(\w+\(content=')(" + _PLAIN + rb")('(?:, |\)).*)", re.DOTALL
+    rb"([^\\]*\"raw_event\"\s*:\s*\"\(\w+\(content=')(" + PLAIN + rb")('(?:, |\)).*)", re.DOTALL
 )
-_PLAIN_TEXT = re.compile(_PLAIN)
 
 #: Texts after the content that are cached; a run needs a few at a time.
 _MAX_CACHED = 64
@@ -46,24 +44,25 @@ class TokenReader:
     def __init__(self) -> None:
         self._before = b""
         self._after = b""
-        self._last = Token()
+        #: The last token that was noted.
+        self.last = Token()
         self._metadata = self._node = self._namespace = ""
         self._rests: dict[tuple[str, str], _Piece] = {}
         self._calls = CallIndexes()
 
     def same(self, frame: bytes) -> Token | None:
-        """The token of a frame that differs only in plain text from the last one noted; otherwise None."""
+        """The token of a frame that differs only in its text from the last one noted; otherwise None."""
+        if not self._before:
+            return None
+        texts = similar_texts([frame], 0, (self._before, self._after))[1]
+        return _with(self.last, texts[0].decode()) if texts else None
+
+    def around(self, frame: bytes) -> tuple[bytes, bytes] | None:
+        """What is around the text of a frame, if it is the same as of the last one noted; otherwise None."""
         before, after = self._before, self._after
-        end = len(frame) - len(after)
-        if not before or end < len(before) or not frame.startswith(before) or not frame.endswith(after):
-            return None
-        text = frame[len(before) : end]
-        if _PLAIN_TEXT.fullmatch(text) is None:
-            return None
-        try:
-            return _with(self._last, text.decode())
-        except UnicodeDecodeError:
-            return None
+        size_bytes = len(before) + len(after)
+        around_it = len(frame) >= size_bytes and frame.startswith(before) and frame.endswith(after)
+        return (before, after) if before and around_it else None
 
     def note(self, frame: bytes, token: Token) -> None:
         """Cache the surroundings of a frame whose token `read` returned."""
@@ -77,7 +76,7 @@ class TokenReader:
             or around[2] != token.text.encode("utf-8", "replace")
         ):
             return
-        self._before, self._after, self._last = around[1], around[3], token
+        self._before, self._after, self.last = around[1], around[3], token
 
     def restore(self, token: Token) -> None:
         """Apply a journalled token, in order."""

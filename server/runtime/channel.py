@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -50,10 +50,10 @@ class _Messages:
         self._connection, self._admit = connection, admit
         self._quiet_s, self._max_bytes = quiet_s, max_bytes
 
-    def __aiter__(self) -> AsyncIterator[bytes | OversizedFrame]:
+    def __aiter__(self) -> Frames:
         return self
 
-    async def __anext__(self) -> bytes | OversizedFrame:
+    async def __anext__(self) -> Sequence[bytes | OversizedFrame]:
         unanswered = False
         while True:
             began = time.monotonic()
@@ -75,13 +75,13 @@ class _Messages:
             unanswered = False
             match answer:
                 case [b"message", _, Omitted() as omitted]:
-                    return OversizedFrame(omitted.length)
+                    return [OversizedFrame(omitted.length)]
                 case [b"message", _, bytes() as frame]:
                     if len(frame) > self._max_bytes:
-                        return OversizedFrame(len(frame))
+                        return [OversizedFrame(len(frame))]
                     # Its length was not known before. The next one waits until there is room for this one.
                     await self._admit(len(frame))
-                    return frame
+                    return [frame]
 
 
 class ChannelRuntime(DeepagentsRuntime):

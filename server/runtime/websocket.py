@@ -13,7 +13,7 @@ import re
 import socket
 import ssl
 from array import array
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from fcntl import ioctl
 from termios import FIONREAD
@@ -24,7 +24,7 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from server.domain.runs.runtime import AdmitFrame, OversizedFrame, StreamClosed
+from server.domain.runs.runtime import AdmitFrame, Frames, OversizedFrame, StreamClosed
 
 #: Bytes that the transport reads ahead at most, and of one read of a frame that is skipped.
 READ_AHEAD_BYTES = 64 << 10
@@ -43,6 +43,11 @@ _NORMAL_CLOSURE = 1000
 _CLOSE_WAIT = 8
 _STATUS = re.compile(rb"HTTP/1\.[01] ([3-5]\d\d)\b")
 _MAX_CONTROL_BYTES = 125
+#: First bytes of a frame that is a whole message: text, binary.
+_WHOLE = frozenset((0x81, 0x82))
+#: This length says that the frame's length follows in two bytes; a greater one, in eight or behind a mask.
+_TWO_BYTES_FOLLOW = 126
+_SHORT_HEAD_BYTES = 4
 _OPCODES = {opcode.value: opcode for opcode in Opcode}
 
 # The library logs each frame at DEBUG, and frames contain prompts and files.
@@ -145,17 +150,24 @@ class WebSocketFrames:
         self._reader, self._writer = reader, writer
         self._max_frame_bytes, self._admit = max_frame_bytes, admit
         #: Bytes read ahead, often many frames at once, and how many of them have been used.
-        self._ahead, self._used = bytearray(), 0
+        self._ahead, self._used = b"", 0
         self._pinging = asyncio.get_running_loop().call_later(PING_S, self._ping)
         #: The content of the last ping, until it is answered.
         self._unanswered: bytes | None = None
 
-    def __aiter__(self) -> AsyncIterator[bytes | OversizedFrame]:
+    def __aiter__(self) -> Frames:
         return self
 
-    async def __anext__(self) -> bytes | OversizedFrame:
+    async def __anext__(self) -> Sequence[bytes | OversizedFrame]:
         try:
-            return await self._message()
+            if self._used == len(self._ahead):
+                self._answer_ping()
+                self._ahead, self._used = await self._read_some(), 0
+            messages = self._whole_messages()
+            if not messages:
+                return [await self._message()]
+            await self._admit(sum(map(len, messages)))
+            return messages
         except (EOFError, OSError):
             raise StreamClosed("the connection to the runtime broke") from None
 
@@ -168,6 +180,24 @@ class WebSocketFrames:
             async with asyncio.timeout(CLOSE_S):
                 await self._writer.wait_closed()
         self._writer.transport.abort()
+
+    def _whole_messages(self) -> list[bytes]:
+        """The messages that lie whole in what was read ahead, each in one frame of less than 64 KiB; up to
+        the first that does not. `_message` reads that one."""
+        ahead, at, size_bytes = self._ahead, self._used, len(self._ahead)
+        messages: list[bytes] = []
+        while size_bytes - at > _SHORT_HEAD_BYTES and ahead[at] in _WHOLE:
+            length, start = ahead[at + 1], at + 2
+            if length == _TWO_BYTES_FOLLOW:
+                length, start = ahead[at + 2] << 8 | ahead[at + 3], at + 4
+            elif length > _TWO_BYTES_FOLLOW:
+                break
+            if start + length > size_bytes or length > self._max_frame_bytes:
+                break
+            at = start + length
+            messages.append(ahead[start:at])
+        self._used = at
+        return messages
 
     async def _message(self) -> bytes | OversizedFrame:
         """The next message. The room for it is asked for with the length of its first fragment."""
@@ -225,19 +255,22 @@ class WebSocketFrames:
 
     async def _exactly(self, length: int) -> bytes:
         """The next bytes. Raises EOFError."""
-        if len(self._ahead) - self._used < length:
-            del self._ahead[: self._used]
-            self._used = 0
-            while len(self._ahead) < length:
-                self._ahead += await self._read_some()
-        content = bytes(memoryview(self._ahead)[self._used : self._used + length])
-        self._used += length
-        return content
+        end = self._used + length
+        if end <= len(self._ahead):
+            content, self._used = self._ahead[self._used : end], end
+            return content
+        ahead = bytearray(memoryview(self._ahead)[self._used :])
+        self._ahead, self._used = b"", 0
+        while len(ahead) < length:
+            ahead += await self._read_some()
+        read = memoryview(ahead)
+        self._ahead = bytes(read[length:])
+        return bytes(read[:length])
 
     async def _skip(self, length: int) -> None:
         while length:
             if self._used == len(self._ahead):
-                self._ahead, self._used = bytearray(await self._read_some()), 0
+                self._ahead, self._used = await self._read_some(), 0
             skipped = min(length, len(self._ahead) - self._used)
             self._used += skipped
             length -= skipped

@@ -19,6 +19,7 @@ from server.replay.app import create_replay_app
 from server.replay.recording import RecordingError
 from server.runtime.client import DeepagentsRuntime
 from tests.support.recordings import NAMES, expected, frames
+from tests.support.runtime import frames_of
 from tests.support.servers import asgi_server
 
 GOOD = {
@@ -47,7 +48,7 @@ async def start(runtime: DeepagentsRuntime, prompt: str, job_id: UUID | None = N
 
 
 async def received(runtime: DeepagentsRuntime, thread_id: str) -> tuple[bytes, ...]:
-    async with runtime.stream(thread_id) as stream:
+    async with frames_of(runtime, thread_id) as stream:
         return tuple([frame async for frame in stream])
 
 
@@ -80,7 +81,7 @@ async def test_a_paced_run_continues_alone_and_its_state_shows_its_progress(
     thread_id = await start(runtime, "[[replay:short_run speed=20]]")
     interpreter = Interpreter()
     seen = set()
-    async with runtime.stream(thread_id) as stream:
+    async with frames_of(runtime, thread_id) as stream:
         async for frame in stream:
             interpreter.interpret(frame)
             state = await runtime.state(thread_id)
@@ -106,7 +107,7 @@ async def test_a_repeated_job_starts_its_run_again(runtime: DeepagentsRuntime) -
 
 async def test_a_run_may_drop_one_subscriber(runtime: DeepagentsRuntime) -> None:
     thread_id = await start(runtime, "[[replay:short_run drop=5]]")
-    async with runtime.stream(thread_id) as stream:
+    async with frames_of(runtime, thread_id) as stream:
         for frame in frames("short_run")[:5]:
             assert await anext(stream) == frame
         with pytest.raises(StreamClosed):
@@ -116,7 +117,7 @@ async def test_a_run_may_drop_one_subscriber(runtime: DeepagentsRuntime) -> None
 
 async def test_a_run_may_fall_silent(runtime: DeepagentsRuntime) -> None:
     thread_id = await start(runtime, "[[replay:short_run silent=5]]")
-    async with runtime.stream(thread_id) as stream:
+    async with frames_of(runtime, thread_id) as stream:
         for frame in frames("short_run")[:5]:
             assert await anext(stream) == frame
         with pytest.raises(TimeoutError):
@@ -138,7 +139,7 @@ async def test_an_unknown_thread_shows_progress_and_then_times_out(runtime: Deep
 async def test_a_subscriber_may_come_before_its_job() -> None:
     async with asgi_server(create_replay_app(progress_s=0.01)) as base, DeepagentsRuntime(base) as runtime:
         job_id = uuid4()
-        async with runtime.stream(str(job_id)) as stream:
+        async with frames_of(runtime, str(job_id)) as stream:
             assert Interpreter().interpret(await anext(stream)).progress is not None
             await runtime.invoke(Invocation(uuid4(), job_id, {"user_request": "x"}, {"messages": [1]}))
             rest = [frame async for frame in stream]

@@ -23,7 +23,7 @@ from server.runtime.client import DeepagentsRuntime
 from tests.support.driven import Driven, driven, verdict
 from tests.support.hand_clock import until
 from tests.support.hub import a_workflow, running_hub
-from tests.support.runtime import END, Answer, Runtime, Stream, files_frame, serve_runtime
+from tests.support.runtime import END, Answer, Runtime, Stream, files_frame, frames_of, serve_runtime
 from tests.support.servers import stream_server
 
 THREAD = "00000000-0000-4000-8000-000000000001"
@@ -191,7 +191,7 @@ async def test_of_a_stream_only_the_opening_counts() -> None:
     app.breaks.set()
     async with runtime_on(app, Clock()) as runtime:
         for _ in range(8):
-            async with runtime.stream(THREAD) as frames:
+            async with frames_of(runtime, THREAD) as frames:
                 assert len([frame async for frame in frames]) == 1
         assert (runtime.breaker.state, runtime.breaker.counts.successes) == ("closed", 8)
 

@@ -16,6 +16,7 @@ from server.domain.errors import RuntimeUnavailable
 from server.domain.runs.runtime import OversizedFrame, StreamClosed
 from server.runtime.channel import ChannelRuntime, channel_of
 from tests.support.redis_server import RedisServer, redis_server
+from tests.support.runtime import frames_of
 
 THREAD, OTHER = str(UUID(int=1)), str(UUID(int=2))
 #: Nothing listens there: frames do not come from there.
@@ -56,7 +57,7 @@ async def test_what_is_published_once_it_is_entered_comes_word_for_word_and_in_o
     server: RedisServer, publisher: Redis
 ) -> None:
     sent = [b'{"event_type": "a"}', b"", b"\xff\x00not json", '{"x": "é"}'.encode(), b'{"event_type": "a"}']
-    async with runtime_on(server) as runtime, runtime.stream(THREAD) as frames:
+    async with runtime_on(server) as runtime, frames_of(runtime, THREAD) as frames:
         assert await subscribers(publisher) == 1
         for frame in sent:
             await publisher.publish(channel_of(OTHER), b"another run's")
@@ -75,14 +76,14 @@ async def test_leaving_it_leaves_the_channel(server: RedisServer, publisher: Red
 
 async def test_what_was_published_before_is_gone(server: RedisServer, publisher: Redis) -> None:
     await publisher.publish(channel_of(THREAD), b"early")
-    async with runtime_on(server) as runtime, runtime.stream(THREAD) as frames:
+    async with runtime_on(server) as runtime, frames_of(runtime, THREAD) as frames:
         await publisher.publish(channel_of(THREAD), b"late")
         assert await anext(frames) == b"late"
 
 
 async def test_frames_of_16_mib_are_taken(server: RedisServer, publisher: Redis) -> None:
     frame = bytes(range(256)) * (16 * MIB // 256)
-    async with runtime_on(server) as runtime, runtime.stream(THREAD) as frames:
+    async with runtime_on(server) as runtime, frames_of(runtime, THREAD) as frames:
         for _ in range(3):
             await publisher.publish(channel_of(THREAD), frame)
             assert await anext(frames) == frame
@@ -90,7 +91,7 @@ async def test_frames_of_16_mib_are_taken(server: RedisServer, publisher: Redis)
 
 async def test_a_frame_above_the_limit_is_skipped_and_named(server: RedisServer, publisher: Redis) -> None:
     runtime = ChannelRuntime(NOWHERE, server.url, max_frame_bytes=100)
-    async with runtime, runtime.stream(THREAD) as frames:
+    async with runtime, frames_of(runtime, THREAD) as frames:
         for frame in (b"x" * 100, b"x" * 101, b"y"):
             await publisher.publish(channel_of(THREAD), frame)
         received = [await anext(frames) for _ in range(3)]
@@ -98,7 +99,7 @@ async def test_a_frame_above_the_limit_is_skipped_and_named(server: RedisServer,
 
 
 async def test_a_quiet_channel_stays_open(server: RedisServer, publisher: Redis) -> None:
-    async with runtime_on(server, quiet_s=0.05) as runtime, runtime.stream(THREAD) as frames:
+    async with runtime_on(server, quiet_s=0.05) as runtime, frames_of(runtime, THREAD) as frames:
         coming = asyncio.ensure_future(anext(frames))
         await asyncio.wait({coming}, timeout=1)
         assert not coming.done()
@@ -132,13 +133,13 @@ async def test_a_frame_that_comes_in_pieces_is_waited_for() -> None:
     piecemeal = await asyncio.start_server(connected, "127.0.0.1", 0)
     url = f"redis://127.0.0.1:{piecemeal.sockets[0].getsockname()[1]}"
     async with piecemeal, ChannelRuntime(NOWHERE, url, quiet_s=0.2) as runtime:
-        async with runtime.stream(THREAD) as frames:
+        async with frames_of(runtime, THREAD) as frames:
             assert await anext(frames) == frame
         await gone.wait()
 
 
 async def test_a_server_that_dies_ends_the_stream(server: RedisServer, publisher: Redis) -> None:
-    async with runtime_on(server) as runtime, runtime.stream(THREAD) as frames:
+    async with runtime_on(server) as runtime, frames_of(runtime, THREAD) as frames:
         await publisher.publish(channel_of(THREAD), b"one")
         assert await anext(frames) == b"one"
         await server.kill()
@@ -147,7 +148,7 @@ async def test_a_server_that_dies_ends_the_stream(server: RedisServer, publisher
 
 
 async def test_a_server_that_answers_nothing_more_ends_the_stream(server: RedisServer) -> None:
-    async with runtime_on(server, quiet_s=0.1) as runtime, runtime.stream(THREAD) as frames:
+    async with runtime_on(server, quiet_s=0.1) as runtime, frames_of(runtime, THREAD) as frames:
         server.freeze()
         try:
             with pytest.raises(StreamClosed, match="does not answer"):
@@ -197,7 +198,7 @@ async def test_a_server_that_asks_for_a_password_gets_it_and_no_error_shows_it(
     await publisher.config_set("requirepass", "a-secret")
     address = server.url.removeprefix("redis://")
     with_it = ChannelRuntime(NOWHERE, f"redis://:a-secret@{address}")
-    async with with_it, with_it.stream(THREAD) as frames:
+    async with with_it, frames_of(with_it, THREAD) as frames:
         await publisher.publish(channel_of(THREAD), b"one")
         assert await anext(frames) == b"one"
     for url in (server.url, f"redis://:a-secret-not@{address}"):
@@ -213,7 +214,7 @@ async def test_the_server_ends_a_reader_that_lags_and_here_nothing_piles_up(
 ) -> None:
     await publisher.config_set("client-output-buffer-limit", "pubsub 16mb 8mb 1")
     frame = b"x" * MIB
-    async with runtime_on(server) as runtime, runtime.stream(THREAD) as frames:
+    async with runtime_on(server) as runtime, frames_of(runtime, THREAD) as frames:
         await publisher.publish(channel_of(THREAD), frame)
         assert await anext(frames) == frame
         tracemalloc.start()
@@ -235,7 +236,7 @@ async def test_who_gives_up_reading_is_let_go_at_once(server: RedisServer) -> No
     """Even at the moment when the server is asked whether it is there: no cancellation is lost."""
     async with runtime_on(server, quiet_s=0.02) as runtime:
         for turn in range(100):
-            async with runtime.stream(THREAD) as frames:
+            async with frames_of(runtime, THREAD) as frames:
                 coming = asyncio.ensure_future(anext(frames))
                 await asyncio.wait({coming}, timeout=0.0195 + turn % 40 * 0.00003)
                 coming.cancel()

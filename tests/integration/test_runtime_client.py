@@ -19,6 +19,7 @@ from server.domain.runs.runtime import Invocation, OversizedFrame, RuntimeState,
 from server.replay.app import create_replay_app
 from server.runtime.client import DeepagentsRuntime
 from tests.support.recordings import frames
+from tests.support.runtime import frames_of
 from tests.support.servers import answer, asgi_server, http_server, stream_server
 
 THREAD = "00000000-0000-4000-8000-000000000001"
@@ -36,7 +37,7 @@ async def test_a_run_is_invoked_streamed_and_asked_about(replay: str) -> None:
     async with DeepagentsRuntime(replay) as runtime:
         assert await runtime.state(THREAD) is None
         await runtime.invoke(JOB)
-        async with runtime.stream(THREAD) as stream:
+        async with frames_of(runtime, THREAD) as stream:
             assert tuple([frame async for frame in stream]) == frames("short_run")
         state = await runtime.state(THREAD)
     assert state is not None
@@ -49,7 +50,7 @@ async def test_a_run_is_invoked_streamed_and_asked_about(replay: str) -> None:
 async def test_the_address_may_have_the_suffix_or_not(replay: str, suffix: str) -> None:
     async with DeepagentsRuntime(replay + suffix) as runtime:
         await runtime.invoke(JOB)
-        async with runtime.stream(THREAD) as stream:
+        async with frames_of(runtime, THREAD) as stream:
             assert await anext(stream) == frames("short_run")[0]
 
 
@@ -254,7 +255,7 @@ async def test_a_frame_of_16_mib_and_frames_of_any_bytes_are_taken() -> None:
     async with (
         stream_server(script) as base,
         DeepagentsRuntime(base) as runtime,
-        runtime.stream(THREAD) as stream,
+        frames_of(runtime, THREAD) as stream,
     ):
         received = [frame async for frame in stream]
     assert received == [frame.encode() if isinstance(frame, str) else frame for frame in sent]
@@ -268,7 +269,7 @@ async def test_a_frame_that_is_too_large_is_skipped_and_named() -> None:
     async with (
         stream_server(script) as base,
         DeepagentsRuntime(base, max_frame_bytes=1000) as runtime,
-        runtime.stream(THREAD) as stream,
+        frames_of(runtime, THREAD) as stream,
     ):
         received = [frame async for frame in stream]
     assert received == [b"x" * 1000, OversizedFrame(1001), OversizedFrame(3_000_000), b"z"]
@@ -283,7 +284,7 @@ async def test_a_close_with_another_code_is_not_a_proper_end(code: int) -> None:
     async with (
         stream_server(script) as base,
         DeepagentsRuntime(base) as runtime,
-        runtime.stream(THREAD) as stream,
+        frames_of(runtime, THREAD) as stream,
     ):
         assert await anext(stream) == b"one"
         with pytest.raises(StreamClosed, match=str(code)) as closed:
@@ -303,7 +304,7 @@ async def test_a_connection_that_breaks_is_not_a_proper_end() -> None:
     async with (
         stream_server(script) as base,
         DeepagentsRuntime(base) as runtime,
-        runtime.stream(THREAD) as stream,
+        frames_of(runtime, THREAD) as stream,
     ):
         assert await anext(stream) == b"one"
         aborted.set()

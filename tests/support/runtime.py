@@ -17,6 +17,8 @@ from websockets.frames import Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
+from server.domain.runs.runtime import Frames, OversizedFrame
+from server.domain.runs.runtime import Runtime as HubsRuntime
 from tests.support.proxy import reset
 from tests.support.servers import Place, answer, read_request, tcp_server
 
@@ -30,6 +32,22 @@ CLOSE, SILENCE = "close", "silence"
 
 class Disconnect(Exception):
     """Raised by a `Runtime`: the connection ends without another byte."""
+
+
+async def one_by_one(frames: Frames) -> AsyncIterator[bytes | OversizedFrame]:
+    """The frames of a stream, which gives those that came together."""
+    async for together in frames:
+        for frame in together:
+            yield frame
+
+
+@asynccontextmanager
+async def frames_of(
+    runtime: HubsRuntime, thread_id: str
+) -> AsyncIterator[AsyncIterator[bytes | OversizedFrame]]:
+    """The frames of a thread, one by one, while its stream is open."""
+    async with runtime.stream(thread_id) as frames:
+        yield one_by_one(frames)
 
 
 class Stream:

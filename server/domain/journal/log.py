@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from server.domain.byte_budget import ByteBudget
@@ -112,7 +113,8 @@ class JournalLog:
         self._clock = clock
         self._recent = recent
         self._finished = False
-        self._queue: deque[tuple[bytes, bytes, int]] = deque()
+        #: Entries of events and of deltas, how many events they are, and their epoch.
+        self._queue: deque[tuple[bytes, bytes, int, int]] = deque()
         self._changed = asyncio.Event()
         #: When the oldest queued event was put, or was left over by the batch before.
         self._put_at = 0.0
@@ -122,12 +124,21 @@ class JournalLog:
     def put(self, event: bytes, delta: bytes, *, epoch: int) -> None:
         """Queue event `last_seq + 1` for the next commit. Raises LeaseLost."""
         self._check_lease()
-        event_entry, delta_entry = delimited_event(event), delimited_delta(delta)
+        self._put(delimited_event(event), delimited_delta(delta), 1, epoch)
+
+    def put_all(self, events: Iterable[bytes], deltas: Iterable[bytes], count: int, *, epoch: int) -> None:
+        """Queue the next `count` events, few and small ones, to be committed together. Raises LeaseLost."""
+        self._check_lease()
+        self._put(
+            b"".join(map(delimited_event, events)), b"".join(map(delimited_delta, deltas)), count, epoch
+        )
+
+    def _put(self, event_entries: bytes, delta_entries: bytes, count: int, epoch: int) -> None:
         if not self._queue:
             self._put_at = self._clock.monotonic()
-        self._queue.append((event_entry, delta_entry, epoch))
-        self._queued(len(event_entry) + len(delta_entry))
-        self.last_seq += 1
+        self._queue.append((event_entries, delta_entries, count, epoch))
+        self._queued(len(event_entries) + len(delta_entries))
+        self.last_seq += count
         self._ready.add(self)
 
     @property
@@ -160,24 +171,22 @@ class JournalLog:
 
     def next_batch(self, max_bytes: int) -> Batch:
         """The next events to commit: as many as fit, at least one."""
-        event_entries: list[bytes] = []
-        delta_entries: list[bytes] = []
+        all_events: list[bytes] = []
+        all_deltas: list[bytes] = []
         size = 0
-        epoch = self.epoch
+        last, epoch = self.committed, self.epoch
         while self._queue:
-            event_entry, delta_entry, entry_epoch = self._queue[0]
-            if event_entries and size + len(event_entry) + len(delta_entry) > max_bytes:
+            events, deltas, count, epoch_then = self._queue[0]
+            if all_events and size + len(events) + len(deltas) > max_bytes:
                 break
             self._queue.popleft()
-            event_entries.append(event_entry)
-            delta_entries.append(delta_entry)
-            size += len(event_entry) + len(delta_entry)
-            epoch = entry_epoch
-        last = self.committed + len(event_entries)
+            all_events.append(events)
+            all_deltas.append(deltas)
+            size += len(events) + len(deltas)
+            last += count
+            epoch = epoch_then
         put_at, self._put_at = self._put_at, self._clock.monotonic()
-        return Batch(
-            self, self.committed, last, b"".join(event_entries), b"".join(delta_entries), epoch, put_at
-        )
+        return Batch(self, self.committed, last, b"".join(all_events), b"".join(all_deltas), epoch, put_at)
 
     def mark_committed(self, batch: Batch) -> None:
         """Take the batch off the queued bytes: it is committed."""

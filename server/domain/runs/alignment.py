@@ -40,6 +40,11 @@ class Alignment:
         #: Whether every journalled frame was repeated; also true when the profile repeats none.
         self.caught_up = not self._expected and not self._known
 
+    @property
+    def over(self) -> bool:
+        """Whether no further frame can repeat one, or begin after a gap: the alignment is over."""
+        return self._continuous and not self._known and self._repeated == len(self._expected)
+
     def repeats(self, frame: bytes) -> bytes | None:
         """The digest of the journalled frame that the next frame repeats; None when it repeats none."""
         if self._repeated < len(self._expected):

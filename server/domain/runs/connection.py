@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
 from server.domain.byte_budget import ByteBudget
@@ -21,6 +22,8 @@ from server.domain.runs.verdict import VerdictRules
 
 #: Frames handled before other work gets a turn.
 TURN_FRAMES = 64
+#: What a token frame means for the verdict.
+_TOKEN = Interpretation()
 
 
 class FrameRoom:
@@ -57,8 +60,10 @@ class Connection:
     ) -> None:
         self._context, self._lease, self._recorder = context, lease, recorder
         self._rules, self._clock, self._room = rules, clock, room
-        #: Whether it has brought its `end`.
-        self.ended = False
+        #: Frames since other work had a turn.
+        self._handled = 0
+        #: The delta of its `end`.
+        self._end: bytes | None = None
         rules.connecting(clock.now())
         self._alignment = Alignment(
             context.limits.profile,
@@ -68,25 +73,26 @@ class Connection:
         )
 
     @property
+    def ended(self) -> bool:
+        """Whether it has brought its `end`."""
+        return self._end is not None
+
+    @property
     def caught_up(self) -> bool:
         """As in `Alignment`."""
         return self._alignment.caught_up
 
     async def read(self, stream: AbstractAsyncContextManager[Frames]) -> Action:
         """Journal its frames until it breaks, or has brought its `end` and all behind it."""
-        count, end = 0, None
         try:
             async with stream as frames, asyncio.timeout(None) as remaining:
                 self._rules.connected(self._clock.now())
                 crash_point("stream_open")
-                async for frame in frames:
-                    count += 1
-                    if count % TURN_FRAMES == 0:
-                        await asyncio.sleep(0)
-                    found = await self._on_frame(frame)
+                async for together in frames:
+                    ended = self.ended
+                    await self._on_frames(together)
                     self._room.give_back()
-                    if found is not None and not self.ended:
-                        end, self.ended = found, True
+                    if self.ended and not ended:
                         # The runtime may send more, and closes when it likes; a channel stays open.
                         limit_s = self._context.limits.after_end_s
                         remaining.reschedule(asyncio.get_running_loop().time() + limit_s)
@@ -96,22 +102,46 @@ class Connection:
         except (StreamClosed, RuntimeUnavailable) as error:
             why = str(error)
         except TimeoutError:
-            if end is None:
+            if self._end is None:
                 raise
         finally:
             self._room.give_back()
-        if end is None:
+        if self._end is None:
             return LeaveConnection(why)
-        return self._rules.ended(end, self._clock.now(), self._recorder.facts)
+        return self._rules.ended(self._end, self._clock.now(), self._recorder.facts)
 
-    async def _on_frame(self, frame: bytes | OversizedFrame) -> bytes | None:
-        """Journal a frame; the delta when it is an `end`."""
+    async def _on_frames(self, frames: Sequence[bytes | OversizedFrame]) -> None:
+        """Journal frames that came together."""
+        at = 0
+        while at < len(frames):
+            count = await self._on_similar_tokens(frames, at) if self._alignment.over else 0
+            if not count:
+                count = 1
+                await self._on_frame(frames[at])
+            at += count
+            self._handled += count
+            if self._handled >= TURN_FRAMES:
+                self._handled = 0
+                await asyncio.sleep(0)
+
+    async def _on_similar_tokens(self, frames: Sequence[bytes | OversizedFrame], start: int) -> int:
+        """Journal the frames from `start` on that `RunRecorder.record_similar_tokens` takes; how many."""
+        count, is_new = self._recorder.record_similar_tokens(frames, start)
+        if count:
+            self._rules.heard(self._clock.now())
+            self._rules.frame(_TOKEN, is_new=is_new)
+            await self._wait_for_capacity()
+            crash_point("frame_recorded", count)
+        return count
+
+    async def _on_frame(self, frame: bytes | OversizedFrame) -> None:
+        """Journal a frame."""
         self._rules.heard(self._clock.now())
         if isinstance(frame, OversizedFrame):
             self._on_oversized_frame()
-            return None
+            return
         if self._alignment.repeats(frame) is not None:
-            return None
+            return
         if len(frame) <= SMALL_BYTES:
             meaning = self._recorder.interpret(frame)
             if self._on_meaning(meaning, frame):
@@ -120,12 +150,17 @@ class Connection:
             with self._clock.standing_still():
                 meaning = await to_the_end(self._journal_large(frame))
         if meaning.progress is not None:
-            return None
+            return
+        await self._wait_for_capacity()
+        crash_point("frame_recorded")
+        if meaning.end and not self.ended:
+            self._end = meaning.delta
+
+    async def _wait_for_capacity(self) -> None:
+        """Wait while much is queued: meanwhile it is the hub that is silent."""
         if self._recorder.is_full:
             with self._clock.standing_still():
                 await self._recorder.wait_for_capacity()
-        crash_point("frame_recorded")
-        return meaning.delta if meaning.end else None
 
     async def _journal_large(self, frame: bytes) -> Interpretation:
         """Journal a large frame. Not to be cancelled: the interpreter would be ahead of the journal."""

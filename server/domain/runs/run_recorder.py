@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from server.domain.crash_points import crash_point
 from server.domain.journal.events import (
@@ -26,7 +26,7 @@ from server.domain.proposals.partition import partition_files
 from server.domain.runs.actions import JournalFacts, Verdict
 from server.domain.runs.context import RunContext
 from server.domain.runs.lease import Lease
-from server.domain.runs.runtime import Interpretation, UpstreamError
+from server.domain.runs.runtime import Interpretation, OversizedFrame, UpstreamError
 from server.encoding.frame_delta import digest_of
 
 #: Bytes of one read of the journal.
@@ -40,6 +40,7 @@ class RunRecorder:
         self._context, self._lease = context, lease
         self._log = context.journal.open(lease)
         self._interpreter = context.interpreter()
+        self._token_encoder = context.codec.token_encoder()
         self._restored_seq = 0
         #: Grows with each discontinuity.
         self.epoch = lease.epoch
@@ -117,6 +118,19 @@ class RunRecorder:
             self._put(kind, delta, meaning.error)
             delta = b""
         self._note_shown(meaning)
+
+    def record_similar_tokens(self, frames: Sequence[bytes | OversizedFrame], start: int) -> tuple[int, bool]:
+        """Interpret and journal the frames from `start` on, as far as each is the token frame before it with
+        another text. Returns how many they are, and whether the epoch before does not have all of them.
+        Raises LeaseLost."""
+        tokens = self._interpreter.similar_tokens(frames, start)
+        if tokens is None:
+            return 0, False
+        first_seq, now = self._log.last_seq + 1, self._context.clock.now()
+        events = self._token_encoder.encode(first_seq, self.epoch, now, tokens.token, tokens.texts)
+        self._log.put_all(events, tokens.deltas, len(events), epoch=self.epoch)
+        self.digests += tokens.digests
+        return len(events), not self._digests_before.issuperset(tokens.digests)
 
     async def interpret_large(self, frame: bytes) -> Interpretation:
         """As `interpret`, beside the event loop. Until it ends, nothing else may be asked of the recorder but
