@@ -32,6 +32,9 @@ DEFLATE_FROM_BYTES = 128
 #: Deflate without a header, and the largest dictionary that it takes.
 _RAW = -15
 _DICTIONARY_BYTES = 1 << 15
+#: Less memory than by default, 8, which takes longer to get than a short insertion to deflate. The result has
+#: as many bytes.
+_MEMORY_LEVEL = 6
 
 
 def frame_digest(frame: bytes) -> bytes:
@@ -79,7 +82,7 @@ def _encode(old: bytes, new: bytes, near_head: int, near_tail: int) -> tuple[byt
     inserted = new[head : len(new) - tail]
     deflated = len(inserted) >= DEFLATE_FROM_BYTES
     if deflated:
-        deflate = zlib.compressobj(wbits=_RAW, zdict=old[-_DICTIONARY_BYTES:])
+        deflate = zlib.compressobj(wbits=_RAW, memLevel=_MEMORY_LEVEL, zdict=old[-_DICTIONARY_BYTES:])
         inserted = deflate.compress(inserted) + deflate.flush()
     return varint(head) + varint(tail) + varint(len(inserted) << 1 | deflated) + inserted, head, tail
 

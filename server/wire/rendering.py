@@ -22,6 +22,7 @@ from server.wire import messages as m
 from server.wire.large_events import MAX_EVENT_BYTES, fit_event
 from server.wire.refinements import hello_message
 from server.wire.text import dumps
+from server.wire.token_json import token_event_json
 
 #: Protobuf key of `WatchRefinementResponse.batch` (field 2, length-delimited).
 _BATCH_KEY = b"\x12"
@@ -111,7 +112,7 @@ def event_jsons(segment: Segment) -> list[bytes]:
 
 
 def _event_jsons(segment: Segment) -> list[bytes]:
-    return [message_json(event) for event in m.EventBatch.FromString(segment.batch).events]
+    return [token_event_json(event) or message_json(m.Event.FromString(event)) for event in segment.events()]
 
 
 def batch_json_parts(segment: Segment) -> tuple[bytes, bytes, bytes]:
