@@ -6,7 +6,8 @@ BIN    := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONSAFEPATH := 1
 
-UV      := $(BIN)/python tools/uv.py pip install --quiet
+# Compiled once, and not at each start, also where Python is told to write no bytecode.
+UV      := $(BIN)/python tools/uv.py pip install --quiet --compile-bytecode
 INSTALL := $(UV) --require-hashes --constraints requirements.lock --requirements pyproject.toml
 # $(call step,TEXT,COMMAND) says what goes on, and how long it took.
 step = @printf '%s … ' "$(1)"; began=$$(date +%s); $(2) && echo "$$(($$(date +%s) - began)) s"
@@ -24,7 +25,7 @@ $(VENV)/run.installed: pyproject.toml requirements.lock tools/uv.py
 	$(call step,Making $(VENV) with $$($(PYTHON) --version),$(PYTHON) -m venv --clear $(VENV))
 	$(call step,Installing the pinned pip,$(UV) --require-hashes --constraints requirements.lock --group installer)
 	$(call step,Installing what running needs,$(INSTALL) --extra embedded)
-	$(call step,Installing the hub,$(UV) --no-deps --build-constraints requirements.lock --require-build-hashes --editable .)
+	$(call step,Installing the hub,$(UV) --no-deps --build-constraints requirements.lock --require-build-hashes --editable . && $(BIN)/python -m compileall -q server gen/python)
 	@touch $@
 
 $(VENV)/test.installed: $(VENV)/run.installed

@@ -35,6 +35,16 @@ class _Acquired(PoolAcquireContext):  # type: ignore[misc] # the driver has no t
         await super().__aexit__(*exc)
 
 
+class _Connection(asyncpg.Connection):  # type: ignore[misc] # the driver has no types
+    """A connection that is given back as it is: no statement of the hub leaves anything in its session, and a
+    transaction that is still open is rolled back all the same. To have the server reset it would take another
+    round trip for each use, each commit of the journal among them."""
+
+    def get_reset_query(self) -> str:
+        """Nothing: the driver sends no statement then."""
+        return ""
+
+
 class BoundedPool(asyncpg.Pool):  # type: ignore[misc] # the driver has no types
     """A pool that lets nobody wait long: neither for a connection nor until one is given back."""
 
@@ -78,7 +88,7 @@ async def open_pool(
         pool = await BoundedPool(
             acquire_s=max(ACQUIRE_S, connect_s * len(address.hosts)),
             connect=Connector(pooled=statement_cache_size == 0, connect=partial(connect_to, address)),
-            connection_class=asyncpg.Connection,
+            connection_class=_Connection,
             record_class=asyncpg.Record,
             loop=asyncio.get_running_loop(),
             max_queries=MAX_QUERIES,
