@@ -44,7 +44,7 @@ _CLOSE_WAIT = 8
 _STATUS = re.compile(rb"HTTP/1\.[01] ([3-5]\d\d)\b")
 _MAX_CONTROL_BYTES = 125
 #: First bytes of a frame that is a whole message: text, binary.
-_WHOLE = frozenset((0x81, 0x82))
+_WHOLE = frozenset(0x80 | opcode for opcode in (Opcode.TEXT, Opcode.BINARY))
 #: This length says that the frame's length follows in two bytes; a greater one, in eight or behind a mask.
 _TWO_BYTES_FOLLOW = 126
 _SHORT_HEAD_BYTES = 4
