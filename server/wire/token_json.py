@@ -12,7 +12,7 @@ from google.protobuf.json_format import MessageToDict
 
 from server.encoding.event_batch import read_varint
 from server.wire import messages as m
-from server.wire.text import dumps
+from server.wire.text import dumps, get_time, rfc3339
 
 #: Distinct surroundings that are kept: those of a few messages of each run that is followed now.
 _MAX_KEPT = 512
@@ -48,11 +48,12 @@ def _json(event: bytes) -> bytes | None:
     seq, seq_end = read_varint(event, 1)
     if event[seq_end] != _EPOCH:
         return None
-    time = read_varint(event, seq_end + 1)[1]
-    shared_end = time + 2 + event[time + 1]
-    if event[time] != _TIME or event[shared_end] != _KIND:
+    epoch, at = read_varint(event, seq_end + 1)
+    time_end = at + 2 + event[at + 1]
+    if event[at] != _TIME or event[time_end] != _KIND:
         return None
-    size, start = read_varint(event, shared_end + 1)
+    time = _time_json(event[at + 2 : time_end])
+    size, start = read_varint(event, time_end + 1)
     at = start
     if event[at] == _ID:
         size_of_id, at = read_varint(event, at + 1)
@@ -64,17 +65,18 @@ def _json(event: bytes) -> bytes | None:
         return None
     text_bytes, text = read_varint(event, at + 1)
     text_end = text + text_bytes
-    if text_end > len(event) or len(event) - text_bytes > _MAX_AROUND_BYTES:
+    if time is None or text_end > len(event) or len(event) - text_bytes > _MAX_AROUND_BYTES:
         return None
     before, after = _around(event[start:at], event[text_end:])
-    shared = _shared(event[seq_end:shared_end])
-    return b"".join((b'{"seq":%d,' % seq, shared, before, dumps(event[text:text_end].decode()), after))
+    shared = b'{"seq":%d,"epoch":%d,"create_time":"%b","token":' % (seq, epoch, time)
+    return b"".join((shared, before, dumps(event[text:text_end].decode()), after))
 
 
-@lru_cache(_MAX_KEPT)
-def _shared(fields: bytes) -> bytes:
-    """The members of an event with these fields, which have a time and an epoch, up to its kind."""
-    return dumps(_as_dict(m.Event.FromString(fields)))[1:-1] + b',"token":'
+@lru_cache(16)
+def _time_json(timestamp: bytes) -> bytes | None:
+    """The JSON of a serialised time; None for one that is finer than what the hub writes."""
+    time = m.Timestamp.FromString(timestamp)
+    return None if time.nanos % 1000 else rfc3339(get_time(time)).encode()
 
 
 @lru_cache(_MAX_KEPT)
@@ -83,9 +85,6 @@ def _around(before: bytes, after: bytes) -> tuple[bytes, bytes]:
     token = m.Token.FromString(before + after)
     token.text = "\0"
     # Within another member, the quotes would be escaped.
-    start, name, end = dumps(_as_dict(token)).partition(b'"text":')
+    made = dumps(MessageToDict(token, preserving_proto_field_name=True))
+    start, name, end = made.partition(b'"text":')
     return start + name, end.removeprefix(b'"\\u0000"') + b"}"
-
-
-def _as_dict(message: m.Event | m.Token) -> object:
-    return MessageToDict(message, preserving_proto_field_name=True)
