@@ -293,7 +293,7 @@ async def test_a_long_message_of_a_channel_is_skipped_without_keeping_it(server:
         channel = f"langgraph:stream:{thread_id}"
         assert await client.eval(script, 0, channel) == 40_000_000
         await client.publish(channel, b"short")
-        frame = await anext(frames)
+        [frame] = await anext(frames)
         assert isinstance(frame, OversizedFrame)
         assert frame.size_bytes == 40_000_000
         assert await anext(frames) == b"short"
