@@ -11,9 +11,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from server.domain.review.lines import common_prefix, common_suffix, split_lines
-from server.domain.review.matching import Block, differing_blocks
+from server.domain.review.lines import common_prefix, common_suffix, count_lines, split_lines
+from server.domain.review.matching import differing_blocks
 
+#: Lines of both texts, between those that they begin and end with, that are matched at most: each takes some
+#: 200 bytes meanwhile. More of them differ as a whole.
+MAX_COMPARED_LINES = 500_000
 #: Lines of the base on each side of a hunk that are a part of its id: they tell equal changes apart.
 _ID_CONTEXT_LINES = 3
 #: Bytes of these lines on each side that count at most.
@@ -59,11 +62,23 @@ def differing_ranges(base: bytes, target: bytes) -> list[Range]:
         return []
     prefix = common_prefix(base, target)
     suffix = common_suffix(base, target, prefix)
-    ours = split_lines(base[prefix : len(base) - suffix])
-    theirs = split_lines(target[prefix : len(target) - suffix])
-    # Without them there is nothing to be matched: one side has lines that the other has not.
-    blocks = differing_blocks(ours, theirs) if ours and theirs else [Block(0, len(ours), 0, len(theirs))]
+    one, other = base[prefix : len(base) - suffix], target[prefix : len(target) - suffix]
     first_line = base.count(b"\n", 0, prefix)
+    counts = count_lines(one), count_lines(other)
+    if not one or not other or sum(counts) > MAX_COMPARED_LINES:
+        whole = Range(
+            first_line,
+            counts[0],
+            first_line,
+            counts[1],
+            prefix,
+            prefix + len(one),
+            prefix,
+            prefix + len(other),
+        )
+        return _slide(base, target, [whole])
+    ours, theirs = split_lines(one), split_lines(other)
+    blocks = differing_blocks(ours, theirs)
     places = [
         Range(
             first_line + block.base_start,

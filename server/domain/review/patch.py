@@ -19,6 +19,8 @@ from server.domain.review.unified import unified_hunks
 _MODE = b"100644"
 #: Bytes of a line of a binary patch before they are encoded.
 _LINE_BYTES = 52
+#: Lines that are encoded in one piece.
+_PART_LINES = 1000
 _NO_BLOB = b"0" * 40
 _ESCAPES = {7: b"a", 8: b"b", 9: b"t", 10: b"n", 11: b"v", 12: b"f", 13: b"r", 34: b'"', 92: b"\\"}
 
@@ -112,12 +114,20 @@ def _binary_body(change: FileChange) -> Iterator[bytes]:
     for content in (change.target_content, change.base_content):
         yield b"literal %d\n" % len(content)
         packed = zlib.compress(content)
-        for at in range(0, len(packed), _LINE_BYTES):
-            line = packed[at : at + _LINE_BYTES]
-            # Its length: A to Z are 1 to 26, a to z are 27 to 52.
-            length = 64 + len(line) if len(line) <= 26 else 70 + len(line)
-            yield b"%c%b\n" % (length, base64.b85encode(line, pad=True))
+        for at in range(0, len(packed), _PART_LINES * _LINE_BYTES):
+            yield _encoded(packed[at : at + _PART_LINES * _LINE_BYTES])
         yield b"\n"
+
+
+def _encoded(packed: bytes) -> bytes:
+    """The bytes as lines, each after its length: A to Z are 1 to 26, a to z are 27 to 52."""
+    digits = base64.b85encode(packed, pad=True)
+    width = _LINE_BYTES // 4 * 5
+    lines = []
+    for at in range(0, len(digits), width):
+        size = min(_LINE_BYTES, len(packed) - at // width * _LINE_BYTES)
+        lines.append(b"%c%b\n" % (64 + size if size <= 26 else 70 + size, digits[at : at + width]))
+    return b"".join(lines)
 
 
 def _quoted(prefix: bytes, path: str) -> bytes:

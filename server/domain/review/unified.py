@@ -10,6 +10,8 @@ from server.domain.review.lines import count_lines, split_lines
 
 #: Lines around each hunk, and the most that a caller may ask for.
 CONTEXT_LINES, MAX_CONTEXT_LINES = 3, 20
+#: Bytes of lines that are marked in one piece, at least.
+_PART_BYTES = 64 << 10
 _NO_LINE_FEED = b"\\ No newline at end of file\n"
 
 
@@ -60,15 +62,22 @@ def _range(line: int, count: int) -> bytes:
 
 
 def _marked(mark: bytes, text: bytes) -> Iterator[bytes]:
-    for line in split_lines(text):
-        yield mark + line if line.endswith(b"\n") else mark + line + b"\n" + _NO_LINE_FEED
+    at = 0
+    while at < len(text):
+        end = text.find(b"\n", at + _PART_BYTES) + 1 or len(text)
+        lines = text[at:end].removesuffix(b"\n")
+        yield mark + lines.replace(b"\n", b"\n" + mark) + b"\n"
+        at = end
+    if text and not text.endswith(b"\n"):
+        yield _NO_LINE_FEED
 
 
 def hunk_lines(change: FileChange, index: int, context_lines: int = CONTEXT_LINES) -> list[bytes]:
     """The lines of one of the change's hunks as it is shown alone: each after a space, `-` or `+`, with
     its line feed if it has one.
 
-    A line between two hunks is shown with one of them only, with the upper one first.
+    A line between two hunks is shown with one of them only, with the upper one first. How many lines there are
+    is in the hunk's place.
     """
     hunk, base = change.hunks[index], change.base_content
     start = lines_before(base, hunk.place.base_offset, context_lines)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.domain.review.hunks import apply_hunks, compare
+from server.domain.review.hunks import MAX_COMPARED_LINES, apply_hunks, compare
 from server.domain.review.lines import common_prefix, common_suffix, count_lines, split_lines
 from tests.unit.domain.review.texts import TEXTS
 
@@ -157,6 +157,10 @@ def _equal_lines() -> tuple[bytes, bytes]:
     return b"\n" * 200_000, b"\n" * 100_000 + b"x\n" + b"\n" * 100_000
 
 
+def _more_lines_than_are_matched() -> tuple[bytes, bytes]:
+    return b"a\n" * (MAX_COMPARED_LINES + 7), b"b\n" * 100_000 + b"a\n" + b"b\n" * 100_000
+
+
 def _many_hunks() -> tuple[bytes, bytes]:
     lines = _numbered(100_000)
     return b"".join(lines), b"".join(b"\n" + line if index % 2 else line for index, line in enumerate(lines))
@@ -169,6 +173,7 @@ def _many_hunks() -> tuple[bytes, bytes]:
         _one_changed_line_in_ten_megabytes,
         _unrelated,
         _equal_lines,
+        _more_lines_than_are_matched,
         _many_hunks,
     ],
 )
