@@ -14,6 +14,7 @@ import sys
 from bench.environment import NoFigure, open_environment
 from bench.fanout import measure_fanout
 from bench.figures import Table
+from bench.review import CASES, measure_review
 from bench.stored import measure_stored
 from bench.through import Load, measure_through
 from tests.support.processes import StartFailed
@@ -26,6 +27,7 @@ async def measure(*, quick: bool) -> list[Table]:
             through = await measure_through(environment, [Load("one short run", "short_run", 1, 1)], rounds=1)
             stored = await measure_stored(environment, runs=1)
             fanout = await measure_fanout(environment, [1, 3], "short_run")
+            review = measure_review(["10 files of 200 lines"], rounds=1)
         else:
             loads = [
                 Load("20 runs in a row", "long_run", 20, 1),
@@ -34,7 +36,8 @@ async def measure(*, quick: bool) -> list[Table]:
             through = await measure_through(environment, loads, rounds=4)
             stored = await measure_stored(environment, runs=5)
             fanout = await measure_fanout(environment, [1, 10, 100])
-    return [*through, stored, fanout]
+            review = measure_review([case for case in CASES if not case.startswith("10 ")], rounds=5)
+    return [*through, stored, fanout, review]
 
 
 def main() -> int:

@@ -21,11 +21,12 @@ async def test_the_quick_bench_gives_figures_for_every_measurement() -> None:
     )
     out, wrong = await process.communicate()
     assert process.returncode == 0, wrong.decode()
-    through, stored, fanout = json.loads(out)["tables"]
+    through, stored, fanout, review = json.loads(out)["tables"]
     assert {row[0] for row in through["rows"]} == TARGETS
     rate = through["columns"].index("events/s")
     assert all(row[rate]["median"] > 0 for row in through["rows"])
     assert {row[0] for row in stored["rows"]} == {"error_mid_stream", "long_run", "short_run"}
     assert len(fanout["rows"]) == 4
-    for table in (through, stored, fanout):
+    assert [row[0].split(",")[0] for row in review["rows"]] == ["diff", "patch", "merge"]
+    for table in (through, stored, fanout, review):
         assert all(len(row) == len(table["columns"]) for row in table["rows"])

@@ -1,0 +1,66 @@
+"""Texts as lines: split at line feeds, and the parts that two texts have in common at both ends.
+
+A line is its bytes with its line feed; the last one may have none. A carriage return is a part of its line.
+The lines of a text joined are the text: nothing is normalised, and nothing is lost.
+"""
+
+from __future__ import annotations
+
+#: Bytes that are compared in one call: the interpreter can switch threads between two calls.
+_PIECE_BYTES = 256 << 10
+
+
+def split_lines(text: bytes) -> list[bytes]:
+    """The lines of the text, each with its line feed."""
+    lines = [line + b"\n" for line in text.split(b"\n")]
+    last = lines.pop()[:-1]
+    return [*lines, last] if last else lines
+
+
+def count_lines(text: bytes) -> int:
+    """How many lines `split_lines` gives."""
+    return text.count(b"\n") + bool(text and not text.endswith(b"\n"))
+
+
+def common_prefix(base: bytes, target: bytes) -> int:
+    """Bytes of the lines that both texts begin with."""
+    size = min(len(base), len(target))
+    at = 0
+    while at < size and base[at : at + _PIECE_BYTES] == target[at : at + _PIECE_BYTES]:
+        at += _PIECE_BYTES
+    if at >= size:
+        # One of them begins with the whole other one.
+        at = size
+        if len(base) == len(target):
+            return size
+    else:
+        at += _equal(base[at : at + _PIECE_BYTES], target[at : at + _PIECE_BYTES])
+    return base.rfind(b"\n", 0, at) + 1
+
+
+def common_suffix(base: bytes, target: bytes, prefix: int) -> int:
+    """Bytes of the lines that both texts end with, after the `prefix` bytes that they begin with."""
+    size = min(len(base), len(target)) - prefix
+    at = 0
+    while at < size:
+        step = min(_PIECE_BYTES, size - at)
+        one = base[len(base) - at - step : len(base) - at]
+        other = target[len(target) - at - step : len(target) - at]
+        if one != other:
+            at += _equal(one[::-1], other[::-1])
+            break
+        at += step
+    start = base.find(b"\n", len(base) - at) + 1
+    return len(base) - start if start else 0
+
+
+def _equal(one: bytes, other: bytes) -> int:
+    """How many bytes they have in common at their start, by halving."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -1,0 +1,46 @@
+"""The real git, beside which patches and merges are tried. Tests that need it are skipped without it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from server.domain.proposals.files import File
+
+needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed on this machine")
+
+
+def git(folder: Path, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """What git says in the folder, without anybody's settings."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "LC_ALL": "C"}
+    environment |= {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
+    environment["GIT_CEILING_DIRECTORIES"] = str(folder.parent)
+    return subprocess.run(
+        ["git", *arguments], cwd=folder, input=stdin, capture_output=True, env=environment, timeout=60
+    )
+
+
+def write(folder: Path, files: Mapping[str, File]) -> None:
+    """The files below the folder."""
+    folder.mkdir()
+    for path, file in files.items():
+        target = folder / path.removeprefix("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.content)
+
+
+def read(folder: Path) -> dict[str, bytes]:
+    """The contents of the files below the folder."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+def contents(files: Mapping[str, File]) -> dict[str, bytes]:
+    """The same of files that were not written."""
+    return {path.removeprefix("/"): file.content for path, file in files.items()}
