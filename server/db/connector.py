@@ -1,7 +1,7 @@
 """How the pool connects: soon after an outage, directly or through a transaction pooler.
 
-A caller that waits for a connection leaves when its own time is over. Its attempt goes on, and the next caller
-has it: so a server is reached whose connections take long to make, or which is the third of the address.
+A caller that waits for a connection leaves when its own time is over. Its attempt goes on, and the next
+caller has it: so a server is reached that is slow to connect to, or is the third of the address.
 
 A transaction pooler (pgbouncer) gives each transaction another session of the server. So nothing may be
 kept in a session: neither prepared statements nor settings. A pooler is noticed by itself: it refuses a

@@ -1,4 +1,4 @@
-"""A caller that waits for a connection gets the first that is made, also one that another caller asked for."""
+"""A caller that waits for a connection gets the first that is made, also one that another caller left."""
 
 from __future__ import annotations
 
