@@ -26,7 +26,7 @@ from server.use_cases import UseCases
 #: Seconds that open calls have to end once the hub stops.
 DRAIN_S = 2.0
 #: Seconds within which the readiness check answers.
-READY_S = 1.5
+READY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)

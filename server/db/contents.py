@@ -62,8 +62,10 @@ WHERE p.id = $2
 #: How many times these bytes they take: as rows, and as files.
 FILES_COPIES = 2
 
-#: Seconds for a statement that reads or writes all files of a proposal.
+#: Seconds for a statement that reads or writes all files of a proposal. Few files take the time of any use of
+#: the pool; so their readers learn as soon as others of a database that does not answer.
 FILES_S = 10.0
+_FEW_FILES_BYTES = 32 << 20
 #: Files of one statement that stores contents, and their bytes, the last one's excepted.
 _STATEMENT_FILES, _STATEMENT_BYTES = 1_000, 4 << 20
 #: No content is larger: PostgreSQL's values are below 1 GiB.
@@ -99,9 +101,15 @@ class StoredProposalFiles:
     portability: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-async def read_files(connection: Any, proposal_id: UUID) -> StoredProposalFiles:
-    """The files of a proposal that the caller may see."""
-    return await REQUESTS.run(_files_of, await connection.fetch(_READ_FILES, proposal_id, timeout=FILES_S))
+async def read_files(pool: asyncpg.Pool, proposal_id: UUID, size_bytes: int | None) -> StoredProposalFiles:
+    """The files of a proposal that the caller may see. size_bytes: about their bytes, if known.
+
+    Raises DatabaseUnavailable.
+    """
+    few = size_bytes is not None and size_bytes <= _FEW_FILES_BYTES
+    with database_errors():
+        rows = await pool.fetch(_READ_FILES, proposal_id, timeout=None if few else FILES_S)
+    return await REQUESTS.run(_files_of, rows)
 
 
 def _files_of(rows: Sequence[Mapping[str, Any]]) -> StoredProposalFiles:

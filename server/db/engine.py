@@ -15,6 +15,7 @@ import asyncpg
 from piccolo.engine.postgres import PostgresEngine
 
 from server.db.errors import database_errors
+from server.db.pool import USE_S
 
 
 class NoConnection(RuntimeError):
@@ -56,9 +57,12 @@ ENGINE = BorrowedConnectionEngine()
 
 
 @asynccontextmanager
-async def piccolo_connection(pool: asyncpg.Pool) -> AsyncIterator[Any]:
-    """A connection of the pool, for Piccolo's queries and for SQL. Raises DatabaseUnavailable."""
+async def piccolo_connection(pool: asyncpg.Pool, *, limit_s: float = USE_S) -> AsyncIterator[Any]:
+    """A connection of the pool, for Piccolo's queries and for SQL, within `limit_s`.
+
+    Raises DatabaseUnavailable.
+    """
     with database_errors():
-        async with pool.acquire() as connection:
+        async with pool.acquire(limit_s=limit_s) as connection:
             with ENGINE.using(connection):
                 yield connection

@@ -8,6 +8,7 @@ So replicas may start at the same time, and the database may be reached through 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import pkgutil
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -30,6 +31,8 @@ LOCK_KEY = 0x1DE0_0C4E
 #: Milliseconds to wait for the migrations of another replica, and for a table that is in use.
 LOCK_WAIT_MS = 120_000
 TABLE_WAIT_MS = 10_000
+#: Seconds to wait for a connection, for an answer about the state of the schema, and for a connection's end.
+CONNECT_S, STATUS_S, CLOSE_S = 10.0, 5.0, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ async def down(dsn: str, steps: int) -> list[str]:
 
 async def status(dsn: str) -> list[MigrationState]:
     """All migrations, oldest first. Changes nothing. Raises DatabaseUnavailable."""
-    async with _connected(dsn):
+    async with _connected(dsn, command_timeout_s=STATUS_S):
         applied = set(await _applied()) if await Migration.table_exists() else set()
         return [
             MigrationState(manager.migration_id, manager.description, manager.migration_id in applied)
@@ -81,15 +84,22 @@ async def status(dsn: str) -> list[MigrationState]:
 
 
 @asynccontextmanager
-async def _connected(dsn: str) -> AsyncIterator[Any]:
-    """A connection that Piccolo's queries use."""
+async def _connected(dsn: str, *, command_timeout_s: float | None = None) -> AsyncIterator[Any]:
+    """A connection that Piccolo's queries use. Without a timeout, a statement takes as long as it takes."""
     with database_errors():
-        connection = await connect(dsn, timeout_s=10, application_name="ide-orchestrator migrate")
+        connection = await connect(
+            dsn,
+            timeout_s=CONNECT_S,
+            command_timeout_s=command_timeout_s,
+            application_name="ide-orchestrator migrate",
+        )
         try:
             with ENGINE.using(connection):
                 yield connection
         finally:
-            await connection.close(timeout=5)
+            # Where it gets no answer, it is dropped: this error would hide the one that matters.
+            with contextlib.suppress(TimeoutError):
+                await connection.close(timeout=CLOSE_S)
 
 
 @asynccontextmanager

@@ -1,9 +1,14 @@
-"""The pool of connections that all stores of a process share."""
+"""The pool of connections that all stores of a process share.
+
+Whatever the database does, nobody waits long for it: a use of the pool ends within `USE_S`, with the wait for
+a connection, all of its statements and the end of its transaction. What may take longer says how long.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -17,22 +22,66 @@ from server.db.connections import connect_to
 from server.db.connector import Connector
 from server.db.errors import database_errors
 
+#: Seconds for which a use of the pool may last, then CANCEL_S to cancel its statement: callers are refused
+#: before the 5 s are over after which many of them would give up.
+USE_S = 4.0
 #: Seconds to wait for a connection that is free, or to make one, and to give one back.
 ACQUIRE_S = 3.0
+#: Seconds that the server has to confirm that it cancelled a statement which got no answer in time.
+CANCEL_S = 0.5
+#: Seconds for which one connection is made, of each host; what waits for it may leave earlier.
+CONNECT_S = 3.0
 #: Statements of one connection, and seconds for which it may be idle, until it is replaced.
 MAX_QUERIES, MAX_IDLE_S = 50_000, 300.0
-#: Seconds that the server has to confirm that it cancelled a statement which got no answer in time.
-CANCEL_S = 1.0
 
 
 class _Acquired(PoolAcquireContext):  # type: ignore[misc] # the driver has no types
-    """A connection for a block. One whose statement got no answer in time is soon dropped."""
+    """A connection for a block, which raises TimeoutError after `limit_s`, counted from here.
+
+    A statement that got no answer is cancelled. If the server does not confirm that within CANCEL_S, the
+    connection is dropped; so is a transaction whose end gets no answer.
+    """
+
+    def __init__(self, pool: BoundedPool, acquire_s: float, limit_s: float | None) -> None:
+        super().__init__(pool, acquire_s)
+        self._limit = asyncio.timeout(limit_s)
+        self._drop: asyncio.TimerHandle | None = None
+        self._raw: asyncpg.Connection | None = None
+        self._began_at = 0.0
+
+    async def __aenter__(self) -> Any:
+        loop = asyncio.get_running_loop()
+        self._began_at = loop.time()
+        await self._limit.__aenter__()
+        try:
+            connection = await super().__aenter__()
+        except BaseException:
+            await self._limit.__aexit__(*sys.exc_info())
+            raise
+        self._raw = connection._con
+        ends_at = self._limit.when()
+        if ends_at is not None:
+            self._drop = loop.call_at(ends_at + CANCEL_S, self._raw.terminate)
+        return connection
 
     async def __aexit__(self, *exc: Any) -> None:
-        if isinstance(exc[1], TimeoutError):
-            with contextlib.suppress(TimeoutError):
-                await self.pool.release(self.connection, timeout=CANCEL_S)
-        await super().__aexit__(*exc)
+        unanswered = isinstance(exc[1], TimeoutError | asyncio.CancelledError)
+        try:
+            if not self._limit.expired():
+                # What the block did is done, however long it takes to give the connection back.
+                self._limit.reschedule(None)
+            if unanswered:
+                with contextlib.suppress(TimeoutError):
+                    await self.pool.release(self.connection, timeout=CANCEL_S)
+            if self._raw is not None and self._raw.is_closed():
+                await self.pool.on_lost(self._began_at)
+            elif not unanswered:
+                self.pool.on_answered()
+            await super().__aexit__(*exc)
+        finally:
+            if self._drop is not None:
+                self._drop.cancel()
+            await self._limit.__aexit__(*exc)
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc] # the driver has no types
@@ -46,20 +95,60 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc] # the driver has no
 
 
 class BoundedPool(asyncpg.Pool):  # type: ignore[misc] # the driver has no types
-    """A pool that lets nobody wait long: neither for a connection nor until one is given back."""
+    """A pool that lets nobody wait long: neither for a connection, nor for an answer, nor at the end."""
 
-    def __init__(self, *, acquire_s: float, connect: Connector, **options: Any) -> None:
+    def __init__(self, *, connect: Connector, **options: Any) -> None:
         super().__init__(connect=connect, **options)
-        self._acquire_s, self._connector = acquire_s, connect
+        self._connector = connect
+        self._answered_at = 0.0
 
     @property
     def seconds_since_reconnect(self) -> float:
         """As `Connector.seconds_since_reconnect`."""
         return self._connector.seconds_since_reconnect
 
-    def acquire(self, *, timeout: float | None = None) -> _Acquired:
-        """As in asyncpg, within `acquire_s` by default. Raises TimeoutError."""
-        return _Acquired(self, self._acquire_s if timeout is None else timeout)
+    def acquire(self, *, timeout: float | None = None, limit_s: float | None = USE_S) -> _Acquired:
+        """A connection for a block of `limit_s` at most; None: each statement has a timeout of its own.
+
+        Waits `timeout` for the connection, ACQUIRE_S by default. Raises TimeoutError, also in the block.
+        """
+        return _Acquired(self, ACQUIRE_S if timeout is None else timeout, limit_s)
+
+    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
+        """As in asyncpg; a `timeout` is the statement's alone."""
+        async with self.acquire(limit_s=_limit_s(timeout)) as connection:
+            return str(await connection.execute(query, *args, timeout=timeout))
+
+    async def fetch(self, query: str, *args: Any, timeout: float | None = None) -> list[asyncpg.Record]:
+        """As `execute`."""
+        async with self.acquire(limit_s=_limit_s(timeout)) as connection:
+            return list(await connection.fetch(query, *args, timeout=timeout))
+
+    async def fetchrow(self, query: str, *args: Any, timeout: float | None = None) -> asyncpg.Record | None:
+        """As `execute`."""
+        async with self.acquire(limit_s=_limit_s(timeout)) as connection:
+            return await connection.fetchrow(query, *args, timeout=timeout)
+
+    async def fetchval(self, query: str, *args: Any, timeout: float | None = None) -> Any:
+        """As `execute`."""
+        async with self.acquire(limit_s=_limit_s(timeout)) as connection:
+            return await connection.fetchval(query, *args, timeout=timeout)
+
+    def on_answered(self) -> None:
+        """The database answered a use that is over."""
+        self._answered_at = asyncio.get_running_loop().time()
+
+    async def on_lost(self, began_at: float) -> None:
+        """A connection was lost or dropped, whose use began at `began_at`.
+
+        If no other was answered since, what is idle may be as dead: it is replaced before it is used.
+        """
+        if self._answered_at < began_at:
+            await self.expire_connections()
+
+
+def _limit_s(timeout: float | None) -> float:
+    return USE_S if timeout is None else ACQUIRE_S + timeout
 
 
 @asynccontextmanager
@@ -69,9 +158,9 @@ async def open_pool(
     min_size: int = 0,
     max_size: int = 10,
     statement_cache_size: int = 100,
-    connect_timeout_s: float = ACQUIRE_S,
-    command_timeout_s: float = 5.0,
-    close_timeout_s: float = 5.0,
+    connect_timeout_s: float = CONNECT_S,
+    command_timeout_s: float = USE_S,
+    close_timeout_s: float = 2.0,
     application_name: str = "ide-orchestrator",
 ) -> AsyncIterator[Any]:
     """An asyncpg pool, closed at the end of the block.
@@ -83,11 +172,10 @@ async def open_pool(
     DatabaseUnavailable.
     """
     address = parse_address(dsn)
-    connect_s = address.connect_timeout_s(connect_timeout_s)
+    connector = Connector(pooled=statement_cache_size == 0, connect=partial(connect_to, address))
     with database_errors():
         pool = await BoundedPool(
-            acquire_s=max(ACQUIRE_S, connect_s * len(address.hosts)),
-            connect=Connector(pooled=statement_cache_size == 0, connect=partial(connect_to, address)),
+            connect=connector,
             connection_class=_Connection,
             record_class=asyncpg.Record,
             loop=asyncio.get_running_loop(),
@@ -96,13 +184,14 @@ async def open_pool(
             min_size=min_size,
             max_size=max_size,
             statement_cache_size=statement_cache_size,
-            timeout=connect_s,
+            timeout=address.connect_timeout_s(connect_timeout_s),
             command_timeout=command_timeout_s,
             server_settings=address.server_settings(application_name),
         )
     try:
         yield pool
     finally:
+        connector.close()
         try:
             await asyncio.wait_for(pool.close(), close_timeout_s)
         except TimeoutError:

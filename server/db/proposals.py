@@ -237,23 +237,24 @@ class PostgresProposalStore(ProposalStore):
     async def get(
         self, principal: Principal, proposal_id: UUID, reservation: Reservation | None = None
     ) -> Proposal:
+        size: int | None = None
         if reservation is not None:
             with database_errors():
-                size = await self._pool.fetchval(SIZE_OF_FILES, principal.user_id, proposal_id)
-            await reservation.resize((size or 0) * FILES_COPIES)
+                size = await self._pool.fetchval(SIZE_OF_FILES, principal.user_id, proposal_id) or 0
+            await reservation.resize(size * FILES_COPIES)
         visible = ProposalCallers.select(ProposalCallers.proposal_id).where(
             ProposalCallers.caller_id == principal.user_id
         )
         query = Proposals.select(*_COLUMNS, _WORKFLOW_ID, *_REJECTED).where(
             Proposals.id == proposal_id, Proposals.id.is_in(visible)
         )
-        async with piccolo_connection(self._pool) as connection:
+        async with piccolo_connection(self._pool):
             row = await query.first()
-            if row is None:
-                raise NotFound("no such proposal")
-            if not row["file_count"]:
-                return _proposal(principal, row)
-            files = await read_files(connection, proposal_id)
+        if row is None:
+            raise NotFound("no such proposal")
+        if not row["file_count"]:
+            return _proposal(principal, row)
+        files = await read_files(self._pool, proposal_id, size)
         return _proposal(principal, row, files)
 
     @override

@@ -83,7 +83,10 @@ class RunEnd:
         """
         log, outcome = self.log, self.outcome.value
         with database_errors():
-            async with pool.acquire() as connection, connection.transaction(isolation="read_committed"):
+            async with (
+                pool.acquire(limit_s=None) as connection,
+                connection.transaction(isolation="read_committed"),
+            ):
                 proposal_id = await connection.fetchval(
                     _FINISH_RUN, log.thread_id, log.fence, self.base, log.epoch, outcome
                 )

@@ -17,6 +17,7 @@ from server.domain.clock import Clock
 from server.domain.crash_points import crash_point
 from server.domain.errors import (
     CursorOutOfRange,
+    DatabaseUnavailable,
     InvalidArgument,
     InvokeUncertain,
     NotFound,
@@ -44,6 +45,9 @@ from server.domain.streams.broadcaster import Broadcaster
 from server.domain.streams.pages import EventPage, read_page
 from server.domain.streams.subscription import Subscription
 from server.domain.workflows import WorkflowStore
+
+#: Seconds for the end of a cancelled run with the answer about it, and for that answer.
+CANCEL_S, ANSWER_S = 4.5, 1.0
 
 
 class Refinements:
@@ -79,6 +83,7 @@ class Refinements:
 
         The same command with the same key, on any replica, does not start a second run, even while no run
         can be started. Raises KeyReused for another command, Conflict while the first start is in progress.
+        DatabaseUnavailable: the run may be stored, and under way.
 
         Raises NotFound for a workflow that is not the principal's, and LimitReached. If the runtime does not
         accept the run, the proposal is stored as failed and the runtime's error is raised with its id:
@@ -158,7 +163,8 @@ class Refinements:
     async def cancel(self, principal: Principal, thread_id: UUID) -> Refinement:
         """Cancel the run; a run that has ended is not changed. Raises NotFound, PermissionDenied.
 
-        A run that another replica drives is cancelled when that replica next renews its lease.
+        A run that another replica drives is cancelled when that replica next renews its lease. One whose end
+        is not stored in time is cancelled nevertheless, and its state is returned as it is then.
         """
         refinement = await self.get(principal, thread_id)
         access_type = await self._access.access_type(principal, refinement.proposal_id)
@@ -167,9 +173,13 @@ class Refinements:
         if refinement.status.terminal:
             return refinement
         await self._runs.request_cancel(thread_id)
-        if self._runner.cancel(thread_id):
-            await self._runner.wait(thread_id)
-        return await self.get(principal, thread_id)
+        try:
+            async with asyncio.timeout(CANCEL_S):
+                if self._runner.cancel(thread_id):
+                    await self._runner.wait(thread_id, CANCEL_S - ANSWER_S)
+                return await self.get(principal, thread_id)
+        except TimeoutError:
+            raise DatabaseUnavailable from None
 
     async def follow(
         self, principal: Principal, thread_id: UUID, after: int, reservation: Reservation | None = None

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
@@ -19,7 +16,7 @@ import pytest
 from server.db import migrate
 from server.db.access import PostgresAccessStore
 from server.db.engine import ENGINE, NoConnection
-from server.db.pool import ACQUIRE_S, CANCEL_S, open_pool
+from server.db.pool import open_pool
 from server.db.proposals import PostgresProposalStore
 from server.db.tables import Users
 from server.db.users import PostgresUserStore
@@ -29,8 +26,8 @@ from server.domain.errors import DatabaseUnavailable
 from server.domain.model import Principal
 from server.embedded_postgres.server import embedded
 from tests.support.hub import running_hub
-from tests.support.postgres import Postgres, socket_of
-from tests.support.proxy import Proxy, proxy
+from tests.support.postgres import Postgres
+from tests.support.proxy import through_a_proxy
 from tests.support.stored import NOON, a_run, a_user, a_workflow, some_claims
 
 
@@ -144,32 +141,6 @@ async def test_piccolo_queries_run_on_the_connection_that_the_task_uses(pool: An
             assert await Users.count() == 1
         await transaction.rollback()
     assert await pool.fetchval("SELECT count(*) FROM users") == 0
-
-
-@asynccontextmanager
-async def through_a_proxy(dsn: str) -> AsyncIterator[tuple[str, Proxy]]:
-    """The DSN of the same database through a proxy that can stall."""
-    with tempfile.TemporaryDirectory(prefix="ideo-", dir="/tmp") as folder:
-        async with proxy(socket_of(dsn), at=Path(folder) / ".s.PGSQL.5432") as between:
-            yield urlsplit(dsn)._replace(query=f"host={folder}&port=5432").geturl(), between
-
-
-async def test_while_the_database_does_not_answer_no_call_waits_for_long(database: str) -> None:
-    async with (
-        through_a_proxy(database) as (dsn, between),
-        open_pool(dsn, max_size=2, command_timeout_s=0.3) as pool,
-    ):
-        users = PostgresUserStore(pool)
-        await users.ensure_user(some_claims("ann"), NOON)
-        between.open.clear()
-        began = time.monotonic()
-        answers = await asyncio.gather(
-            *(users.ensure_user(some_claims("bob"), NOON) for _ in range(20)), return_exceptions=True
-        )
-        assert {type(answer) for answer in answers} == {DatabaseUnavailable}
-        assert time.monotonic() - began < ACQUIRE_S + CANCEL_S + 5
-        between.open.set()
-        await users.ensure_user(some_claims("eve"), NOON)
 
 
 async def test_a_hub_whose_database_does_not_answer_says_so_in_time(database: str) -> None:

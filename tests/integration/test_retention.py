@@ -19,7 +19,7 @@ from server.clock import SystemClock
 from server.db.retention import PostgresRetentionStore
 from server.domain.errors import CursorOutOfRange, DatabaseUnavailable
 from server.domain.journal.journal import JournalIncomplete
-from server.domain.journal.retention import Retention
+from server.domain.journal.retention import Piece, Retention
 from server.domain.streams.broadcaster import Broadcaster
 from server.wire import messages as m
 from server.wire.codec import ProtobufCodec
@@ -33,6 +33,12 @@ SLOW_DELETE = """
 CREATE FUNCTION be_slow() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN PERFORM pg_sleep(0.4); RETURN NEW; END $$;
 CREATE TRIGGER slow BEFORE UPDATE OF floor ON runs FOR EACH ROW EXECUTE FUNCTION be_slow()
+"""
+#: A journal of 40 events, in rows of 64 KiB.
+LARGE_JOURNAL = """
+WITH emptied AS (UPDATE runs SET last_seq = 40 WHERE thread_id = $1)
+INSERT INTO events (thread_id, first_seq, last_seq, batch, residues, terminal)
+SELECT $1, i, i, convert_to(repeat(md5(i::text), 2048), 'UTF8'), '', i = 40 FROM generate_series(1, 40) AS i
 """
 AGED = "UPDATE runs SET finished_at = finished_at - interval '91 days' WHERE thread_id = $1"
 
@@ -76,7 +82,15 @@ async def test_replicas_that_look_at_once_remove_each_journal_once(database: str
         for thread in threads:
             await hub.core.pool.execute(AGED, UUID(thread))
         stores = [PostgresRetentionStore(hub.core.pool) for _ in range(4)]
-        counts = await asyncio.gather(*(store.remove(DAYS, 2) for store in stores))
+        counts: list[int] = []
+        while found := [
+            count
+            for count in await asyncio.gather(
+                *(store.remove(DAYS, Piece(max_journals=2)) for store in stores)
+            )
+            if count is not None
+        ]:
+            counts += found
         assert sum(counts) == 6
         assert max(counts) <= 2
 
@@ -180,7 +194,54 @@ async def test_a_reader_of_legacy_frames_of_a_journal_with_a_hole_ends(database:
             subscription.close()
 
 
-async def test_journals_that_take_too_long_together_are_removed_in_smaller_batches(
+async def test_a_large_journal_is_removed_in_pieces_from_its_beginning_and_an_interruption_loses_none(
+    database: str, pool: Any
+) -> None:
+    async with running_hub(database) as hub, hub.client() as client:
+        thread = UUID((await a_run(hub))["thread_id"])
+        await pool.execute("DELETE FROM events WHERE thread_id = $1", thread)
+        await pool.execute(LARGE_JOURNAL, thread)
+        subscription = await Broadcaster(hub.core.journal, SystemClock()).subscribe(thread, 3)
+        await pool.execute(AGED, thread)
+        store, piece = PostgresRetentionStore(pool), Piece(max_bytes=600_000)
+        assert [await store.remove(DAYS, piece) for _ in range(2)] == [0, 0]
+        try:
+            refinement = await client.call("GET", f"/api/refinements/{thread}")
+            assert (refinement["floor"], refinement["last_seq"]) == (21, 40)
+            assert await kept(hub, str(thread)) == 20
+            with pytest.raises(CursorOutOfRange) as told:
+                await subscription.step()
+            assert told.value.floor == 21
+        finally:
+            subscription.close()
+        # Another process goes on, as after a crash between two pieces.
+        gone: list[int] = []
+        assert await Retention(store, DAYS, on_removed=gone.append).sweep() == 1
+        assert gone == [1]
+        assert await kept(hub, str(thread)) == 0
+        assert (await client.call("GET", f"/api/refinements/{thread}"))["floor"] == 41
+
+
+async def test_a_piece_ends_with_the_row_that_fills_it_whichever_journals_it_takes(
+    database: str, pool: Any
+) -> None:
+    async with running_hub(database) as hub:
+        threads = [UUID((await a_run(hub))["thread_id"]) for _ in range(3)]
+        for thread in threads[:2]:
+            await pool.execute("DELETE FROM events WHERE thread_id = $1", thread)
+        await pool.execute(LARGE_JOURNAL, threads[1])
+        for thread in threads:
+            await pool.execute(AGED, thread)
+        store = PostgresRetentionStore(pool)
+        # The first one has nothing to delete; the second is begun.
+        assert await store.remove(DAYS, Piece(max_bytes=1)) == 1
+        assert [await kept(hub, str(thread)) for thread in threads[:2]] == [0, 39]
+        assert await store.remove(DAYS, Piece()) == 2
+        assert await store.remove(DAYS, Piece()) is None
+        assert [await kept(hub, str(thread)) for thread in threads] == [0, 0, 0]
+
+
+async def test_journals_that_take_too_long_together_are_removed_in_smaller_pieces(
     database: str, pool: Any
 ) -> None:
     """The trigger makes each journal slow to remove; all of them take longer than a statement may."""

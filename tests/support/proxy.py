@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import socket
 import struct
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
+from tests.support.postgres import socket_of
 from tests.support.servers import Place, tcp_server
 
 #: `close` is a proper end of both ways, `reset` a RST, `half-close` the end of the server's way alone;
@@ -55,6 +58,8 @@ class Proxy:
         self.open = asyncio.Event()
         self.open.set()
         self.broken = 0
+        #: Connections so far.
+        self.accepted = 0
         self.place: Place = 0
         self._live: set[_Connection] = set()
 
@@ -66,6 +71,7 @@ class Proxy:
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve a client."""
+        self.accepted += 1
         if isinstance(self._target, Path):
             there, server = await asyncio.open_unix_connection(str(self._target))
         else:
@@ -101,3 +107,11 @@ async def proxy(target: Place, *, at: Place = 0) -> AsyncIterator[Proxy]:
     running = Proxy(target)
     async with tcp_server(running.handle, at) as running.place:
         yield running
+
+
+@asynccontextmanager
+async def through_a_proxy(dsn: str) -> AsyncIterator[tuple[str, Proxy]]:
+    """The DSN of the same database through a proxy."""
+    with tempfile.TemporaryDirectory(prefix="ideo-", dir="/tmp") as folder:
+        async with proxy(socket_of(dsn), at=Path(folder) / ".s.PGSQL.5432") as between:
+            yield urlsplit(dsn)._replace(query=f"host={folder}&port=5432").geturl(), between

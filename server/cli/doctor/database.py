@@ -21,11 +21,11 @@ MAX_CLOCK_DIFFERENCE = timedelta(seconds=2)
 async def fetch_row(dsn: str, statement: str) -> Any:
     """The first row of a statement, which runs on a new connection. Raises DatabaseUnavailable."""
     with database_errors():
-        connection = await connect(dsn, timeout_s=TIMEOUT_S)
+        connection = await connect(dsn, timeout_s=TIMEOUT_S, command_timeout_s=TIMEOUT_S)
         try:
             return await connection.fetchrow(statement)
         finally:
-            await connection.close()
+            await connection.close(timeout=TIMEOUT_S)
 
 
 async def check_database(settings: Settings, dsn: str) -> Finding:

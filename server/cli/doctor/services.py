@@ -30,7 +30,7 @@ async def check_wakeups(settings: Settings, dsn: str) -> Finding:
     received = asyncio.Event()
     try:
         with database_errors():
-            listener = await connect(direct, timeout_s=TIMEOUT_S)
+            listener = await connect(direct, timeout_s=TIMEOUT_S, command_timeout_s=TIMEOUT_S)
             try:
                 await listener.add_listener(_CHANNEL, lambda *_: received.set())
                 await fetch_row(dsn, f"SELECT pg_notify('{_CHANNEL}', '')")

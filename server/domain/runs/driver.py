@@ -11,9 +11,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from server.domain.crash_points import crash_point
-from server.domain.errors import HubError, LeaseLost, RuntimeUnavailable, ShuttingDown
+from server.domain.errors import DatabaseUnavailable, HubError, LeaseLost, RuntimeUnavailable, ShuttingDown
 from server.domain.runs.actions import Verdict
 from server.domain.runs.context import RunContext
 from server.domain.runs.lease import Lease
@@ -102,12 +104,13 @@ class RunDriver:
             if self.lease.takeovers:
                 crash_point("restored")
             async with UpstreamSession(self._context, self.lease, self._recorder) as upstream:
-                failure = await upstream.start()
+                failure = await upstream.start(self._starter_leaving)
                 if failure is not None:
                     # The starter learns of it when the terminal event is committed.
                     self._invoke_error = failure.error
                     return failed(failure.reason, failure.error.message)
-                self.invoked.set_result(None)
+                if not self.invoked.done():
+                    self.invoked.set_result(None)
                 return await upstream.verdict()
         except LeaseLost:
             raise
@@ -126,9 +129,25 @@ class RunDriver:
 
     async def _finish(self, verdict: Verdict) -> None:
         crash_point("before_finish")
-        await self._recorder.finish(verdict)
+        async with self._starter_leaving():
+            await self._recorder.finish(verdict)
         self._fail_start(self._invoke_error or RuntimeUnavailable(verdict.message))
         self._context.observer.finished(self.lease, verdict.outcome, verdict.reason, self._age_s())
+
+    @asynccontextmanager
+    async def _starter_leaving(self) -> AsyncIterator[None]:
+        """While the block waits for the database, the starter waits with it for `starter_s` only."""
+
+        async def leave() -> None:
+            await self._context.clock.sleep(self._context.limits.starter_s)
+            self._fail_start(DatabaseUnavailable())
+
+        leaving = None if self.invoked.done() else asyncio.create_task(leave(), name="starter leaves")
+        try:
+            yield
+        finally:
+            if leaving is not None:
+                leaving.cancel()
 
     def _fail_start(self, error: HubError) -> None:
         if not self.invoked.done():

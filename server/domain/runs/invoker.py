@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from server.domain.crash_points import crash_point
@@ -44,10 +46,12 @@ class InvokeFailed:
 
 
 class Invoker:
-    """The invoke of one run under one lease."""
+    """The invoke of one run under one lease. `storing`: open while the database is waited for."""
 
-    def __init__(self, context: RunContext, lease: Lease) -> None:
-        self._context, self._lease = context, lease
+    def __init__(
+        self, context: RunContext, lease: Lease, storing: Callable[[], AbstractAsyncContextManager[None]]
+    ) -> None:
+        self._context, self._lease, self._storing = context, lease, storing
 
     async def ensure(self) -> Invoked | InvokeFailed:
         """Make sure that the runtime has the job. Raises LeaseLost."""
@@ -117,8 +121,9 @@ class Invoker:
 
     async def _set_status(self, status: RunStatus, attempt: int, thread_id: str | None = None) -> None:
         """Record the status as soon as the database can be reached. Raises LeaseLost."""
-        await self._context.retry_while_unavailable(
-            lambda: self._context.runs.set_status(
-                self._lease, status, attempt=attempt, runtime_thread_id=thread_id
+        async with self._storing():
+            await self._context.retry_while_unavailable(
+                lambda: self._context.runs.set_status(
+                    self._lease, status, attempt=attempt, runtime_thread_id=thread_id
+                )
             )
-        )

@@ -43,6 +43,10 @@ class RunLimits:
     start_grace_s: float = 1.5
     #: Time in which a run that is handed over commits what is queued.
     release_s: float = 1.0
+    #: Time in which a closing replica hands all of its runs over, also where the database does not answer.
+    max_close_s: float = 6.0
+    #: Time that a starter waits for one write of the database; the run itself waits on.
+    starter_s: float = 4.0
     #: Takeovers of a run that got no further between them that do not fail it; one more does.
     max_takeovers: int = 5
     #: Time for which a run must be driven after a takeover to have got further, although it was quiet.

@@ -78,11 +78,11 @@ class Runner:
         driver.cancelled.set()
         return True
 
-    async def wait(self, thread_id: UUID) -> None:
-        """Wait until this replica no longer drives the run."""
+    async def wait(self, thread_id: UUID, within_s: float | None = None) -> None:
+        """Wait until this replica no longer drives the run, or until `within_s` have passed."""
         task = self._tasks.get(thread_id)
         if task is not None:
-            await asyncio.wait({task})
+            await asyncio.wait({task}, timeout=within_s)
 
     # --- Leases ------------------------------------------------------------------------------
 
@@ -180,9 +180,21 @@ class Runner:
     # --- The end of the replica --------------------------------------------------------------
 
     async def close(self) -> None:
-        """Stop all runs and release their leases. A start that waits for the runtime's answer gets it
-        first, within a bound: its caller would otherwise not know whether there is a run."""
+        """Stop all runs and release their leases, as far as `max_close_s` allows; once.
+
+        A start that waits for the runtime's answer gets it first, within a bound: its caller would otherwise
+        not know whether there is a run.
+        """
+        if self._closing:
+            return
         self._closing = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.context.limits.max_close_s):
+                await self._hand_all_over()
+        for driver in self._drivers.values():
+            driver.abandon()
+
+    async def _hand_all_over(self) -> None:
         starting = [driver.invoked for driver in self._drivers.values() if not driver.invoked.done()]
         await self._hand_over([driver for driver in self._drivers.values() if driver.invoked.done()])
         if starting:

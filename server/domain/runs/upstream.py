@@ -7,6 +7,7 @@ answer is carried out.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from types import TracebackType
 from typing import assert_never
@@ -67,15 +68,20 @@ class UpstreamSession:
     ) -> None:
         await self._disconnect()
 
-    async def start(self) -> InvokeFailed | None:
-        """Make sure that the runtime has the job; why it has not. Raises LeaseLost."""
+    async def start(
+        self, storing: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+    ) -> InvokeFailed | None:
+        """Make sure that the runtime has the job; why it has not. `storing`: as in `Invoker`.
+
+        Raises LeaseLost.
+        """
         runtime, limits = self._context.runtime, self._context.limits
         if runtime.push_only and self._lease.status is not RunStatus.RUNNING:
             # Nothing is sent twice on a channel, so it is joined before the invoke.
             failure = await self._join_channel()
             if failure is not None:
                 return failure
-        result = await Invoker(self._context, self._lease).ensure()
+        result = await Invoker(self._context, self._lease, storing).ensure()
         if isinstance(result, InvokeFailed):
             return result
         from_first_frame = result.from_first_frame
