@@ -8,7 +8,8 @@ items, every error is one of the library's, and a long answer is read in turns.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
 
 from redis._parsers.resp2 import _AsyncRESP2Parser
 from redis.exceptions import InvalidResponse, RedisError
@@ -18,8 +19,14 @@ from typing_extensions import override
 _TURN_ITEMS = 256
 #: Bytes read at a time of a text that is skipped.
 _PIECE_BYTES = 64 << 10
+#: Longer texts are admitted before they are read.
+_SHORT_BYTES = 64 << 10
 #: The longest text that a server stores by default (proto-max-bulk-len).
 _MAX_TEXT_BYTES = 512 << 20
+
+
+#: Called with the length of a long text, in bytes; returns when there is room for it.
+AdmitText: TypeAlias = Callable[[int], Awaitable[None]]
 
 
 class Omitted(bytes):
@@ -34,6 +41,9 @@ class BoundedParser(_AsyncRESP2Parser):
     max_bytes = 0
     max_items = 0
     omits_long_texts = False
+    admit: AdmitText | None = None
+    #: The longest text of the answer that was admitted. A read that timed out begins the answer again.
+    _admitted_bytes = 0
     _bytes_left = 0
     _items = 0
     #: Whether a part of a long text was read: then it is unknown where the next answer begins.
@@ -46,7 +56,9 @@ class BoundedParser(_AsyncRESP2Parser):
             raise InvalidResponse("a long text was not read to its end")
         self._bytes_left, self._items = self.max_bytes, 0
         try:
-            return await super().read_response(disable_decoding, **options)
+            answer = await super().read_response(disable_decoding, **options)
+            self._admitted_bytes = 0
+            return answer
         except (RedisError, OSError):
             raise
         except (ValueError, TypeError, LookupError, RecursionError, OverflowError) as error:
@@ -73,6 +85,9 @@ class BoundedParser(_AsyncRESP2Parser):
                 return await self._omit(length)
             raise InvalidResponse("the server's answer is too large")
         self._bytes_left -= length
+        if self.admit is not None and length > max(_SHORT_BYTES, self._admitted_bytes):
+            await self.admit(length)
+            self._admitted_bytes = length
         text: bytes = await super()._read(length)
         return text
 
@@ -98,11 +113,19 @@ class BoundedParser(_AsyncRESP2Parser):
         return omitted
 
 
-def bounded_parser(*, max_bytes: int, max_items: int, omits_long_texts: bool = False) -> type[BoundedParser]:
+def bounded_parser(
+    *, max_bytes: int, max_items: int, omits_long_texts: bool = False, admit: AdmitText | None = None
+) -> type[BoundedParser]:
     """The class of parsers for a connection.
 
     max_bytes: of the texts of an answer. max_items: of its texts, numbers and lists, nested ones too.
-    omits_long_texts: whether a text that does not fit is skipped (Omitted) and not an error.
+    omits_long_texts: whether a text that does not fit is skipped (Omitted) and not an error. admit: awaited
+    before a long text is read.
     """
-    bounds = {"max_bytes": max_bytes, "max_items": max_items, "omits_long_texts": omits_long_texts}
+    bounds: dict[str, Any] = {
+        "max_bytes": max_bytes,
+        "max_items": max_items,
+        "omits_long_texts": omits_long_texts,
+        "admit": None if admit is None else staticmethod(admit),
+    }
     return type("BoundedParser", (BoundedParser,), bounds)

@@ -5,6 +5,7 @@ SQL (ADR 0003): a part of a value is read without the rest of it.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -53,9 +54,12 @@ WHERE p.id = $1
 """
 
 #: Bytes of a proposal's files, without reading them: of the contents, and of the rest about as it is stored.
+#: Files without contents are those of an earlier release; they are stored compressed.
 SIZE_OF_FILES = """
-SELECT pg_column_size(p.generated_files) + coalesce(pg_column_size(p.rejections), 0) + coalesce(
-  (SELECT sum(octet_length(c.content)) FROM proposal_contents c WHERE c.proposal_id = p.id), 0)::bigint
+SELECT coalesce(pg_column_size(p.rejections), 0) + coalesce(
+  pg_column_size(p.generated_files)
+    + (SELECT sum(octet_length(c.content)) FROM proposal_contents c WHERE c.proposal_id = p.id)::bigint,
+  octet_length(p.generated_files::text), 0)
 FROM proposals p JOIN proposal_callers a ON a.proposal_id = p.id AND a.caller_id = $1
 WHERE p.id = $2
 """
@@ -127,6 +131,8 @@ class PostgresContentStore(ContentStore):
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
+        #: The files of an earlier release are read whole: those of one proposal at a time.
+        self._adding = asyncio.Lock()
 
     @override
     async def read_content(
@@ -136,20 +142,20 @@ class PostgresContentStore(ContentStore):
         arguments = (principal.user_id, proposal_id, bytes.fromhex(sha256), place + 1, max_bytes)
         with database_errors():
             row = await self._pool.fetchrow(_READ, *arguments)
-            if row is None and await self._add_earlier(principal, proposal_id):
+            if row is None:
+                await self._add_earlier(principal, proposal_id)
                 row = await self._pool.fetchrow(_READ, *arguments)
         if row is None:
             raise NotFound("no such file")
         return ContentPiece(row["data"], place, row["size_bytes"])
 
-    async def _add_earlier(self, principal: Principal, proposal_id: UUID) -> bool:
-        """Store the contents of a proposal that an earlier release finished; False if it has none."""
-        stored = await self._pool.fetchval(_EARLIER, principal.user_id, proposal_id)
-        contents = await REQUESTS.run(_contents_of, stored)
-        if not contents:
-            return False
-        await add_contents(self._pool, proposal_id, contents)
-        return True
+    async def _add_earlier(self, principal: Principal, proposal_id: UUID) -> None:
+        """Store the contents of a proposal that an earlier release finished."""
+        async with self._adding:
+            stored = await self._pool.fetchval(_EARLIER, principal.user_id, proposal_id)
+            if stored is not None:
+                contents = await REQUESTS.run(_contents_of, stored)
+                await add_contents(self._pool, proposal_id, contents)
 
 
 def _contents_of(stored: str | None) -> dict[str, bytes]:

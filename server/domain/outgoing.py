@@ -103,6 +103,8 @@ class Reservation:
         self._budget, self._caller, self._wait_s = budget, caller, wait_s
         #: Bytes that it has in use.
         self.size_bytes = 0
+        #: Bytes that were asked for: those of something very large count only in part.
+        self.asked_bytes = 0
 
     def __enter__(self) -> Self:
         return self
@@ -121,7 +123,7 @@ class Reservation:
         """Have so many bytes in use: fewer at once, more as soon as there is room. Raises LimitReached."""
         counted = self._budget.counted(size_bytes)
         if counted <= self.size_bytes:
-            self._set(counted)
+            self._set(counted, size_bytes)
             return
         more = counted - self.size_bytes
         try:
@@ -130,21 +132,21 @@ class Reservation:
         except TimeoutError:
             message = "too much of what this caller asked for waits to be read"
             raise LimitReached(message, retry_after_s=RETRY_S) from None
-        self.size_bytes = counted
+        self.size_bytes, self.asked_bytes = counted, size_bytes
 
     def resize_now(self, size_bytes: int) -> bool:
         """As `resize`, for bytes that exist already. Returns whether there was room."""
         counted = self._budget.counted(size_bytes)
         if counted > self.size_bytes and not self._budget.take_now(self._caller, counted - self.size_bytes):
             return False
-        self._set(counted)
+        self._set(counted, size_bytes)
         return True
 
-    def _set(self, counted: int) -> None:
+    def _set(self, counted: int, asked_bytes: int) -> None:
         if counted < self.size_bytes:
             self._budget.give_back(self._caller, self.size_bytes - counted)
-        self.size_bytes = counted
+        self.size_bytes, self.asked_bytes = counted, asked_bytes
 
     def close(self) -> None:
         """Give everything back. May be called twice."""
-        self._set(0)
+        self._set(0, 0)

@@ -7,22 +7,27 @@ text with too many values is not read at all.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import AnyStr, Generic
 
 #: Shorter texts cannot have enough values to matter.
 _MIN_CHARS = 64 << 10
+#: Characters that are searched in one call, during which no other thread runs.
+_PIECE = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
 class Form(Generic[AnyStr]):
-    """The marks of a form of text. token: a string, or one of the marks."""
+    """The marks of a form of text. token: a short string, a quote, or one of the marks. insides: what may
+    follow a quote up to the next one of its kind."""
 
     comma: AnyStr
     colon: AnyStr
     openings: tuple[AnyStr, ...]
     closings: tuple[AnyStr, ...]
     token: re.Pattern[AnyStr]
+    insides: Mapping[AnyStr, re.Pattern[AnyStr]]
 
 
 JSON = Form(
@@ -30,7 +35,8 @@ JSON = Form(
     b":",
     (b"[", b"{"),
     (b"]", b"}"),
-    re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},:]', re.DOTALL),
+    re.compile(rb'"[^"\\]{0,256}+"|["\[\]{},:]'),
+    {b'"': re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)},
 )
 
 
@@ -46,8 +52,7 @@ def exceeds(text: AnyStr, form: Form[AnyStr], *, max_values: int, max_members: i
     if marks <= max_values and text.count(form.colon) <= max_members:
         return False
     values, members, outer = 0, 0, list[int]()
-    for found in form.token.finditer(text):
-        mark = found[0]
+    for mark in _tokens(text, form):
         if mark == form.comma:
             values += 1
         elif mark == form.colon:
@@ -61,3 +66,40 @@ def exceeds(text: AnyStr, form: Form[AnyStr], *, max_values: int, max_members: i
         if values > max_values or members > max_members:
             return True
     return False
+
+
+def _tokens(text: AnyStr, form: Form[AnyStr]) -> Iterator[AnyStr]:
+    """The marks that are not inside of strings, and short strings. A quote without a second one stands for
+    itself."""
+    at = 0
+    unpaired = set[AnyStr]()
+    while at < len(text):
+        found = form.token.search(text, at, at + _PIECE)
+        if found is None:
+            at += _PIECE
+            continue
+        token, at = found[0], found.end()
+        inside = form.insides.get(token)
+        if inside is None:
+            yield token
+        elif token not in unpaired:
+            end = _string_end(text, at, token, inside)
+            if end is None:
+                # Nor have the quotes behind it, all of which are escaped.
+                unpaired.add(token)
+            else:
+                at = end
+
+
+def _string_end(text: AnyStr, at: int, quote: AnyStr, inside: re.Pattern[AnyStr]) -> int | None:
+    """The position after the string whose inside begins at `at`; None if it does not end."""
+    while at < len(text):
+        part = inside.match(text, at, at + _PIECE)
+        end = at if part is None else part.end()
+        if text[end : end + 1] == quote:
+            return end + 1
+        if end == at:
+            # A backslash that is the last character.
+            return None
+        at = end
+    return None

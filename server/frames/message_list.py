@@ -27,6 +27,8 @@ class MessageList:
         self._read: Callable[[str], AgentMessage] = as_text
         #: Whether the last value was a regular printed list, which can be split where it was extended.
         self._regular = False
+        #: Characters of such a list, and its marks (`structure.marks`).
+        self._chars = self._marks = 0
 
     @staticmethod
     def covers(raw: bytes, polled: bool) -> bool:
@@ -42,9 +44,9 @@ class MessageList:
             return ()
         added = self._extended(raw)
         if added is None:
-            first, (read, found) = 0, _items(raw)
+            first, (read, found, text) = 0, _items(raw)
         else:
-            first, read, found = len(self._sources), from_printed, added
+            first, read, (found, text) = len(self._sources), from_printed, added
         same = self._read is read
         sources = self._sources[:first] + found.texts
         messages, changes = self.messages[:first], []
@@ -60,10 +62,16 @@ class MessageList:
                 changes.append(MessageChange(index, message))
         self._raw, self._read, self._sources, self.messages = raw, read, sources, messages
         self._regular = found.calls is not None
+        if added is None:
+            self._chars = self._marks = 0
+        if self._regular:
+            self._chars += len(text)
+            self._marks += structure.marks(text)
         return tuple(changes)
 
-    def _extended(self, raw: bytes) -> Items | None:
-        """The items that `raw` adds to the last printed list; None when it does not extend it."""
+    def _extended(self, raw: bytes) -> tuple[Items, str] | None:
+        """The items that `raw` adds to the last printed list, and their text; None when it does not extend
+        it."""
         if not self._regular or not self._sources:
             return None
         # The scan of the old text found it regular, so it is complete without its `]"`.
@@ -71,22 +79,30 @@ class MessageList:
         if self._raw[cut:] != b']"' or raw[cut : cut + 2] != b", " or not raw.startswith(self._raw[:cut]):
             return None
         added = raw_json.string(b'"[' + raw[cut + 2 :])
-        found = items(added) if added is not None else None
-        return found if found is not None and found.calls is not None else None
+        if added is None or self._is_too_complex_with(added):
+            return None
+        found = items(added)
+        return (found, added) if found is not None and found.calls is not None else None
+
+    def _is_too_complex_with(self, added: str) -> bool:
+        """Whether the list with this behind it may be too complex to be read. Then it is read anew, which
+        tells: what is read must not depend on how the list grew."""
+        chars, marks = self._chars + len(added), self._marks + structure.marks(added)
+        return chars > structure.MAX_PRINTED_CHARS or marks > structure.MAX_MEMBERS
 
 
-def _items(raw: bytes) -> tuple[Callable[[str], AgentMessage], Items]:
-    """The function that reads a message of the value, and the value's items. A value that is too complex
-    to read becomes one text."""
+def _items(raw: bytes) -> tuple[Callable[[str], AgentMessage], Items, str]:
+    """The function that reads a message of the value, the value's items, and the value's text if it is
+    printed. A value that is too complex to read becomes one text."""
     text = raw_json.string(raw)
     if raw[:1] == b"{":
-        return from_json, Items([raw.decode()], None)
+        return from_json, Items([raw.decode()], None), ""
     if text is None:
         listed = raw_json.items(raw) or []
-        if len(listed) <= MAX_MESSAGES:
-            return from_json, Items([item.decode() for item in listed], None)
-        return as_text, Items([raw.decode()], None)
-    if structure.is_printed_too_complex(text):
-        return as_text, Items([text], None)
+        if len(listed) <= MAX_MESSAGES and not any(map(structure.is_message_too_complex, listed)):
+            return from_json, Items([item.decode() for item in listed], None), ""
+        return as_text, Items([raw.decode()], None), ""
+    if structure.are_printed_messages_too_complex(text):
+        return as_text, Items([text], None), text
     found = items(text)
-    return (from_text, Items([text], None)) if found is None else (from_printed, found)
+    return (from_text, Items([text], None), text) if found is None else (from_printed, found, text)

@@ -26,6 +26,8 @@ _FRAME = re.compile(
     rb"([^\\]*\"raw_event\"\s*:\s*\"\(\w+\(content=')(" + PLAIN + rb")('(?:, |\)).*)", re.DOTALL
 )
 
+#: Larger frames are not like the next one, and the pattern takes long for them.
+_MAX_NOTED_BYTES = 64 << 10
 #: Texts after the content that are cached; a run needs a few at a time.
 _MAX_CACHED = 64
 #: The members of a piece that are read. A piece of a message repeats its tool calls beside their chunks.
@@ -66,7 +68,7 @@ class TokenReader:
 
     def note(self, frame: bytes, token: Token) -> None:
         """Cache the surroundings of a frame whose token `read` returned."""
-        if token.tool_calls or token.last:
+        if token.tool_calls or token.last or len(frame) > _MAX_NOTED_BYTES:
             return
         around = _FRAME.fullmatch(frame)
         # With two such members, the content could come from one and the rest from the other.
@@ -136,7 +138,7 @@ class TokenReader:
         return _with(token, token.text, calls) if calls else token
 
     def _piece(self, raw: str) -> _Piece:
-        if structure.is_printed_too_complex(raw):
+        if structure.are_printed_messages_too_complex(raw):
             raise printed.Unreadable
         head = _HEAD.match(raw)
         if head is None:

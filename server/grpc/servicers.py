@@ -104,7 +104,7 @@ class RefinementServicer(RefinementServiceServicer):
             wait_s=query.wait,
             reservation=reserved(),
         )
-        return _events_page(page, max_event_bytes)
+        return await _events_page(page, max_event_bytes)
 
     async def ReadEvent(  # type: ignore[override]
         self, request: m.ReadEventRequest, context: Context
@@ -113,14 +113,18 @@ class RefinementServicer(RefinementServiceServicer):
         await self._reads.read(caller(), request, context)
 
 
-def _events_page(page: EventPage, max_event_bytes: int) -> bytes:
+async def _events_page(page: EventPage, max_event_bytes: int) -> bytes:
     """The serialised `ListEventsResponse`.
 
     Its field 1 is that of `EventBatch`, so a segment's batch is a part of it, unchanged.
     """
-    batches = [fitting_batch(segment, max_event_bytes) for segment in page.segments]
+    batches = [await fitting_batch(segment, max_event_bytes) for segment in page.segments]
     rest = m.ListEventsResponse(position=hello_message(page.head), complete=page.complete)
     return b"".join([*batches, rest.SerializeToString()])
+
+
+def _proposal_answer(proposal: model.Proposal, offset: int) -> m.GetProposalResponse:
+    return fit_proposal(proposal_message(proposal), offset)
 
 
 class ProposalServicer(ProposalServiceServicer):
@@ -133,7 +137,7 @@ class ProposalServicer(ProposalServiceServicer):
         """Contract: GetProposal."""
         proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
         proposal = await self._proposals.get(caller(), proposal_id, reserved())
-        return fit_proposal(proposal_message(proposal), request.file_offset)
+        return await REQUESTS.run(_proposal_answer, proposal, request.file_offset)
 
     async def ListProposals(
         self, request: m.ListProposalsRequest, context: Context

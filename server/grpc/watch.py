@@ -71,7 +71,7 @@ class WatchStreams:
                 case ReconnectElsewhere(after_s):
                     await self._writer.write(context, rendering.reconnect(after_s), reserved())
                 case list() as segments:
-                    for message in rendering.event_batch_responses(segments, max_event_bytes):
+                    async for message in rendering.event_batch_responses(segments, max_event_bytes):
                         await self._writer.write(context, message, reserved())
                 case None:
                     break

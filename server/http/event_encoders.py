@@ -15,7 +15,7 @@ from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
 from server.domain.streams.subscription import Subscription
 from server.encoding.json_text import dump
 from server.http.handshake import Form
-from server.http.websocket_frames import binary_frame, text_frame
+from server.http.websocket_frames import binary_frame, text_frame, text_part
 from server.wire import rendering
 from server.wire.codec import ProtobufCodec
 
@@ -39,7 +39,11 @@ def _progress_frame(progress: str) -> bytes:
     )
 
 
-#: Framed messages, and the seq of the last event that they complete.
+def _json_message(segment: Segment) -> bytes:
+    return text_frame(*rendering.batch_json_parts(segment))
+
+
+#: Framed messages, or a part of one, and the seq of the last event that is complete with it.
 Piece = tuple[bytes, int]
 
 
@@ -54,8 +58,9 @@ class JsonEventEncoder:
 
     async def segment(self, segment: Segment) -> AsyncIterator[Piece]:
         """The message with the segment's events."""
-        frames = segment.cached(Form.JSON, lambda shared: text_frame(*rendering.batch_json_parts(shared)))
-        yield frames, segment.last_seq
+        await rendering.prepare_jsons(segment)
+        await segment.prepare(Form.JSON, _json_message)
+        yield segment.cached(Form.JSON, _json_message), segment.last_seq
 
     def heartbeat(self, step: Heartbeat) -> bytes:
         """A heartbeat, made once for all readers."""
@@ -114,7 +119,7 @@ class LegacyFrameEncoder:
 
     def segment(self, segment: Segment) -> AsyncIterator[Piece]:
         """The frames of the segment's events, in pieces."""
-        return self._subscription.legacy_pieces(segment, _CODEC, text_frame)
+        return self._subscription.legacy_pieces(segment, _CODEC, text_part)
 
     def heartbeat(self, step: Heartbeat) -> bytes:
         """The runtime's progress when it changed. Otherwise the socket's own ping is the heartbeat."""

@@ -99,7 +99,7 @@ class EventStream(Response[None]):
                         case ReconnectElsewhere(after_s):
                             await put(self._form.reconnect(after_s))
                         case list() as segments:
-                            for body in joined(map(self._form.segment, segments)):
+                            for body in joined([await self._form.segment(each) for each in segments]):
                                 await put(body)
                         case None:
                             break

@@ -175,7 +175,7 @@ async def list_events(
             wait_s=params.wait,
             reservation=reservation,
         )
-        return JsonText(events_page_json(page))
+        return JsonText(await events_page_json(page))
 
     return LargeAnswer(request, use_cases, read)
 

@@ -163,7 +163,8 @@ class RefinementSocket:
                 thread_id=thread_id,
                 trace_id=trace_id,
             )
-            await stream.write(stream.encoder.error(detail_of(error), context))
+            if not stream.in_message:
+                await stream.write(stream.encoder.error(detail_of(error), context))
         return problem.close
 
 
@@ -175,6 +176,8 @@ class _Stream:
         self._subscription = subscription
         #: Seq of the last event that was written.
         self.sent = subscription.cursor
+        #: Whether more of a message follows, so that no other one may be written.
+        self.in_message = False
 
     @property
     def authorization(self) -> StreamAuthorization:
@@ -202,11 +205,11 @@ class _Stream:
         waiting: list[bytes] = []
         size = 0
         last_seq = self.sent
+        pace: Pace | None = None
         # Taken off the list, so that a slow reader keeps nothing of what it already got.
         segments.reverse()
         while segments:
-            segment = segments.pop()
-            async for frames, seq in self.encoder.segment(segment):
+            async for frames, seq in self.encoder.segment(segments.pop()):
                 if len(frames) > MAX_SHARED_WRITE_BYTES:
                     if waiting:
                         await self._write_joined(waiting, last_seq)
@@ -216,9 +219,14 @@ class _Stream:
                     continue
                 waiting.append(frames)
                 size += len(frames)
+                # A part of a message that is made while it is written.
+                self.in_message = seq == last_seq
                 last_seq = seq
                 if size >= _WRITE_BYTES:
                     await self._write_joined(waiting, last_seq)
+                    pace = (pace or Pace(self.connection)) if self.in_message else None
+                    if pace is not None:
+                        await pace.drain(size)
                     waiting, size = [], 0
         if waiting:
             await self._write_joined(waiting, last_seq)

@@ -36,20 +36,25 @@ def text_frame(*payload: bytes) -> bytes:
     return _message(_TEXT, b"".join(payload) if len(payload) > 1 else payload[0])
 
 
+def text_part(payload: bytes, first: bool, last: bool) -> bytes:
+    """A part of a text message whose parts are made while it is sent."""
+    return _message(_TEXT if first else _CONTINUATION, payload, last=last)
+
+
 def binary_frame(payload: bytes) -> bytes:
     """A binary message."""
     return _message(_BINARY, payload)
 
 
-def _message(kind: int, payload: bytes) -> bytes:
+def _message(kind: int, payload: bytes, *, last: bool = True) -> bytes:
     size = len(payload)
     if size <= _FRAGMENT_BYTES:
-        return frame_header(kind, size) + payload
+        return frame_header(kind if last else kind & ~_LAST, size) + payload
     parts: list[bytes] = []
     for at in range(0, size, _FRAGMENT_BYTES):
         fragment = payload[at : at + _FRAGMENT_BYTES]
         first_byte = _CONTINUATION if at else kind
-        if at + _FRAGMENT_BYTES < size:
+        if at + _FRAGMENT_BYTES < size or not last:
             first_byte &= ~_LAST
         parts += frame_header(first_byte, len(fragment)), fragment
     return b"".join(parts)

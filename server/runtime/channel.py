@@ -39,6 +39,23 @@ def channel_of(thread_id: str) -> str:
     return f"langgraph:stream:{thread_id}"
 
 
+class _Room:
+    """The room for the message that is being read. admit: as for `Runtime.stream`."""
+
+    def __init__(self, admit: AdmitFrame) -> None:
+        self._admit = admit
+        #: Whether there is room for the message.
+        self.admitted = False
+        #: Whether the last read ended while it waited for room.
+        self.waits = False
+
+    async def admit(self, size_bytes: int) -> None:
+        """Wait until there is room for a message."""
+        self.waits = True
+        await self._admit(size_bytes)
+        self.waits, self.admitted = False, True
+
+
 class _Messages:
     """The messages of a channel since its subscription. Never ends; raises StreamClosed.
 
@@ -46,19 +63,23 @@ class _Messages:
     too many.
     """
 
-    def __init__(self, connection: Connection, *, quiet_s: float, max_bytes: int, admit: AdmitFrame) -> None:
-        self._connection, self._admit = connection, admit
+    def __init__(self, connection: Connection, *, quiet_s: float, max_bytes: int, room: _Room) -> None:
+        self._connection, self._room = connection, room
         self._quiet_s, self._max_bytes = quiet_s, max_bytes
 
     def __aiter__(self) -> Frames:
         return self
 
     async def __anext__(self) -> Sequence[bytes | OversizedFrame]:
-        unanswered = False
+        unanswered = self._room.admitted = False
         while True:
             began = time.monotonic()
             try:
                 answer = await self._connection.read_response(timeout=self._quiet_s)
+                if answer is None and self._room.waits:
+                    # The server is not silent: it is the hub that does not read.
+                    self._room.waits = False
+                    continue
                 if answer is None and not unanswered:
                     async with asyncio.timeout(self._quiet_s):
                         await self._connection.send_command("PING", check_health=False)
@@ -79,8 +100,8 @@ class _Messages:
                 case [b"message", _, bytes() as frame]:
                     if len(frame) > self._max_bytes:
                         return [OversizedFrame(len(frame))]
-                    # Its length was not known before. The next one waits until there is room for this one.
-                    await self._admit(len(frame))
+                    if not self._room.admitted:
+                        await self._room.admit(len(frame))
                     return [frame]
 
 
@@ -115,10 +136,6 @@ class ChannelRuntime(DeepagentsRuntime):
             "socket_connect_timeout": None,
             "retry": Retry(NoBackoff(), 0),
             "client_name": "ide-orchestrator",
-            # A longer frame is skipped as it comes; the channel's name and the word before it are short.
-            "parser_class": bounded_parser(
-                max_bytes=max_frame_bytes + 4096, max_items=_MAX_ITEMS, omits_long_texts=True
-            ),
         }
         self._connection_class = self._connect_with.pop("connection_class", Connection)
         # A subscriber does not select a database.
@@ -131,7 +148,15 @@ class ChannelRuntime(DeepagentsRuntime):
 
         The library's own PubSub is not used: it reconnects by itself, which would hide a gap.
         """
-        connection: Connection = self._connection_class(**self._connect_with)
+        room = _Room(admit)
+        # A longer frame is skipped as it comes; the channel's name and the word before it are short.
+        parser = bounded_parser(
+            max_bytes=self._max_frame_bytes + 4096,
+            max_items=_MAX_ITEMS,
+            omits_long_texts=True,
+            admit=room.admit,
+        )
+        connection: Connection = self._connection_class(**self._connect_with, parser_class=parser)
         try:
             try:
                 async with asyncio.timeout(self._answer_s):
@@ -144,6 +169,6 @@ class ChannelRuntime(DeepagentsRuntime):
             self._on_answer("stream", _SUBSCRIBED_STATUS if subscribed else None)
             if not subscribed:
                 raise RuntimeUnavailable("the runtime's events cannot be subscribed to", sent=False)
-            yield _Messages(connection, quiet_s=self._quiet_s, max_bytes=self._max_frame_bytes, admit=admit)
+            yield _Messages(connection, quiet_s=self._quiet_s, max_bytes=self._max_frame_bytes, room=room)
         finally:
             await connection.disconnect(nowait=True)

@@ -32,6 +32,8 @@ PREFIX = "/deepagents-runtime"
 #: A value of 16 MiB, and the frame around it.
 MAX_FRAME_BYTES = (16 << 20) + (64 << 10)
 MAX_ANSWER_BYTES = 32 << 20
+#: Answers that are larger than SMALL_BYTES and are read at a time.
+_LARGE_ANSWERS = 2
 
 _tracer = trace.get_tracer("ide_orchestrator")
 _SWITCHING_PROTOCOLS = 101
@@ -86,6 +88,7 @@ class DeepagentsRuntime:
         self._handshake_s = handshake_s
         self._max_frame_bytes = max_frame_bytes
         self._max_answer_bytes = max_answer_bytes
+        self._large_answers = asyncio.Semaphore(_LARGE_ANSWERS)
         self._client = httpx.AsyncClient(
             timeout=httpx.Timeout(read_s, connect=connect_s),
             follow_redirects=False,
@@ -128,7 +131,8 @@ class DeepagentsRuntime:
             with _tracer.start_as_current_span(
                 "deepagents_runtime.invoke", kind=SpanKind.CLIENT, attributes=ids
             ) as span:
-                answer = await self._call("invoke", "POST", "/invoke", job)
+                async with AsyncExitStack() as place:
+                    answer = await self._call("invoke", "POST", "/invoke", job, place=place)
                 span.set_attribute("http.status_code", answer.status)
                 if not answer.ok:
                     span.set_status(trace.StatusCode.ERROR, f"HTTP {answer.status}")
@@ -152,17 +156,21 @@ class DeepagentsRuntime:
 
         Entries of its file map that are not files are left out. Raises as `invoke`.
         """
-        with self.breaker.attempt(thread_id):
-            answer = await self._call("state", "GET", f"/state/{path_segment(thread_id)}")
-            if answer.status == httpx.codes.NOT_FOUND:
-                return None
-            if not answer.ok:
-                raise self._refusal("the runtime answered about a run with HTTP {}", answer)
-            large = len(answer.body) > SMALL_BYTES
-            state = await RUNS.run(_state, answer.body) if large else _state(answer.body)
-            if state is None:
-                raise RuntimeRefused("the runtime's answer about a run cannot be read", status=answer.status)
-            return state
+        async with AsyncExitStack() as place:
+            with self.breaker.attempt(thread_id):
+                return await self._state(thread_id, place)
+
+    async def _state(self, thread_id: str, place: AsyncExitStack) -> RuntimeState | None:
+        answer = await self._call("state", "GET", f"/state/{path_segment(thread_id)}", place=place)
+        if answer.status == httpx.codes.NOT_FOUND:
+            return None
+        if not answer.ok:
+            raise self._refusal("the runtime answered about a run with HTTP {}", answer)
+        large = len(answer.body) > SMALL_BYTES
+        state = await RUNS.run(_state_in, answer.body) if large else _state_in(answer.body)
+        if state is None:
+            raise RuntimeRefused("the runtime's answer about a run cannot be read", status=answer.status)
+        return state
 
     @asynccontextmanager
     async def stream(self, thread_id: str, admit: AdmitFrame = admit_at_once) -> AsyncIterator[Frames]:
@@ -199,8 +207,13 @@ class DeepagentsRuntime:
         finally:
             self._on_answer("stream", status)
 
-    async def _call(self, endpoint: str, method: str, path: str, body: bytes | None = None) -> _Answer:
-        """The answer to a call. Raises RuntimeUnavailable; RuntimeRefused when it is too long."""
+    async def _call(
+        self, endpoint: str, method: str, path: str, body: bytes | None = None, *, place: AsyncExitStack
+    ) -> _Answer:
+        """The answer to a call. Raises RuntimeUnavailable; RuntimeRefused when it is too long.
+
+        A large answer has one of a few places, until `place` ends.
+        """
         headers = {"content-type": "application/json"} if body is not None else {}
         inject(headers)
         status: int | None = None
@@ -210,9 +223,12 @@ class DeepagentsRuntime:
                 self._client.stream(method, self._base + path, content=body, headers=headers) as response,
             ):
                 status = response.status_code
-                answer = bytearray()
+                answer, small = bytearray(), True
                 async for piece in response.aiter_raw():
                     answer += piece
+                    if small and len(answer) > SMALL_BYTES:
+                        small = False
+                        await place.enter_async_context(self._large_answers)
                     if len(answer) > self._max_answer_bytes:
                         raise RuntimeRefused("the runtime's answer is too long", status=response.status_code)
                 return _Answer(status, response.headers.get("content-type", ""), bytes(answer))
@@ -235,7 +251,7 @@ def _secrets_of(base_url: str) -> list[str]:
     return [address.password, password, b64encode(f"{user}:{password}".encode()).decode()]
 
 
-def _state(answer: bytes) -> RuntimeState | None:
+def _state_in(answer: bytes) -> RuntimeState | None:
     """The state in an answer; None when it has none."""
     fields = raw_json.members(answer) or {}
     word = raw_json.string(fields.get("status"))

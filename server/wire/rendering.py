@@ -6,7 +6,7 @@ page, SSE and the WebSocket subprotocol `ideo.v1`) share one list of proto-JSON 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -15,13 +15,14 @@ from google.protobuf.message import Message
 
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
+from server.domain.off_loop import SMALL_BYTES
 from server.domain.streams import pages
 from server.encoding.event_batch import delimited_event, read_varint, varint
 from server.encoding.json_text import replace_surrogates
 from server.wire import messages as m
 from server.wire.large_events import MAX_EVENT_BYTES, fit_event
 from server.wire.refinements import hello_message
-from server.wire.text import dumps
+from server.wire.text import dumps, dumps_in_steps
 from server.wire.token_json import token_event_json
 
 #: Protobuf key of `WatchRefinementResponse.batch` (field 2, length-delimited).
@@ -33,7 +34,7 @@ def event_batch_response(segment: Segment) -> bytes:
     return segment.cached(_BATCH_KEY, lambda s: _BATCH_KEY + varint(len(s.batch)) + s.batch)
 
 
-def event_batch_responses(segments: Sequence[Segment], max_event_bytes: int) -> Iterator[bytes]:
+async def event_batch_responses(segments: Sequence[Segment], max_event_bytes: int) -> AsyncIterator[bytes]:
     """Serialised `WatchRefinementResponse`s with the events of contiguous segments.
 
     None is larger than `max_event_bytes`, and one of several events has at most MAX_EVENT_BYTES. The cost is
@@ -47,7 +48,8 @@ def event_batch_responses(segments: Sequence[Segment], max_event_bytes: int) -> 
             yield _response(together)
             together, size = [], 0
         if len(segment.batch) > max_bytes:
-            yield from _large_segment_responses(segment, max_event_bytes)
+            for response in await _large_segment_responses(segment, max_event_bytes):
+                yield response
         else:
             together.append(segment)
             size += len(segment.batch)
@@ -62,15 +64,17 @@ def _response(segments: Sequence[Segment]) -> bytes:
     return _BATCH_KEY + varint(len(batch)) + batch
 
 
-def _large_segment_responses(segment: Segment, max_event_bytes: int) -> list[bytes]:
+async def _large_segment_responses(segment: Segment, max_event_bytes: int) -> list[bytes]:
     """The responses of a segment that does not fit into one, made once for all readers of this limit."""
 
-    def _made(_: Segment) -> list[bytes]:
-        events = [fit_event(event, max_event_bytes) for event in segment.events()]
+    def made(shared: Segment) -> list[bytes]:
+        events = [fit_event(event, max_event_bytes) for event in shared.events()]
         batches = _batches(events, min(max_event_bytes, MAX_EVENT_BYTES))
         return [b"".join([_BATCH_KEY, varint(len(batch)), batch]) for batch in batches]
 
-    return segment.cached((_large_segment_responses, max_event_bytes), _made)
+    key = (_large_segment_responses, max_event_bytes)
+    await segment.prepare(key, made)
+    return segment.cached(key, made)
 
 
 def _batches(events: Sequence[bytes], max_bytes: int) -> Iterator[bytes]:
@@ -86,17 +90,18 @@ def _batches(events: Sequence[bytes], max_bytes: int) -> Iterator[bytes]:
     yield b"".join(entries)
 
 
-def fitting_batch(segment: Segment, max_event_bytes: int) -> bytes:
+async def fitting_batch(segment: Segment, max_event_bytes: int) -> bytes:
     """The segment's batch, in which events larger than `max_event_bytes` have parts left out."""
     if len(segment.batch) <= min(max_event_bytes, MAX_EVENT_BYTES):
         return segment.batch
-    responses = _large_segment_responses(segment, max_event_bytes)
+    responses = await _large_segment_responses(segment, max_event_bytes)
     return b"".join([response[read_varint(response, len(_BATCH_KEY))[1] :] for response in responses])
 
 
 def message_json(message: Message) -> bytes:
     """Proto-JSON with the contract's field names, compact."""
-    return dumps(MessageToDict(message, preserving_proto_field_name=True))
+    value = MessageToDict(message, preserving_proto_field_name=True)
+    return dumps(value) if message.ByteSize() <= SMALL_BYTES else dumps_in_steps(value)
 
 
 def full_json(message: Message) -> bytes:
@@ -113,6 +118,11 @@ def event_jsons(segment: Segment) -> list[bytes]:
 
 def _event_jsons(segment: Segment) -> list[bytes]:
     return [token_event_json(event) or message_json(m.Event.FromString(event)) for event in segment.events()]
+
+
+async def prepare_jsons(segment: Segment) -> None:
+    """Have the JSON of the segment's events. That of large ones is made beside the event loop."""
+    await segment.prepare_each(event_jsons, _event_jsons)
 
 
 def batch_json_parts(segment: Segment) -> tuple[bytes, bytes, bytes]:
@@ -182,8 +192,10 @@ class EventPage(msgspec.Struct):
     floor: int
 
 
-def events_page_json(page: pages.EventPage) -> bytes:
+async def events_page_json(page: pages.EventPage) -> bytes:
     """The JSON of a page of events. Each event's JSON is made once and shared."""
+    for segment in page.segments:
+        await prepare_jsons(segment)
     items: list[Any] = [msgspec.Raw(json) for segment in page.segments for json in event_jsons(segment)]
     head = page.head
     body = EventPage(items, page.next_after, page.complete, head.epoch, head.last_seq, head.floor)

@@ -16,6 +16,7 @@ from server.wire.rendering import (
     full_json,
     heartbeat_message,
     hello_response,
+    prepare_jsons,
     reconnect_message,
 )
 
@@ -26,8 +27,10 @@ class ServerSentEvents:
 
     named: bool = True
 
-    def segment(self, segment: Segment) -> bytes:
+    async def segment(self, segment: Segment) -> bytes:
         """The segment's events: id the seq, data the JSON."""
+        await prepare_jsons(segment)
+        await segment.prepare(self, self._segment)
         return segment.cached(self, self._segment)
 
     def _segment(self, segment: Segment) -> bytes:

@@ -221,9 +221,9 @@ async def write_recording(on: StartedRun, name: str, *, flush_every: int = 5) ->
             await on.log.flush()
 
 
-def lines(frame: bytes) -> bytes:
+def lines(part: bytes, first: bool, last: bool) -> bytes:
     """A framing: each frame on a line of its own."""
-    return frame + b"\n"
+    return part + b"\n" if last else part
 
 
 async def read_frames(on: StartedRun, after: int) -> list[dict[str, Any]]:

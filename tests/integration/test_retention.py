@@ -23,6 +23,7 @@ from server.domain.journal.retention import Piece, Retention
 from server.domain.streams.broadcaster import Broadcaster
 from server.wire import messages as m
 from server.wire.codec import ProtobufCodec
+from tests.integration.test_broadcaster import lines
 from tests.support.grpc_face import refusal_of
 from tests.support.http_face import problem, socket, upgrade
 from tests.support.hub import RunningHub, a_workflow, finished, running_hub, start
@@ -170,7 +171,7 @@ async def test_a_reader_of_legacy_frames_whose_journal_is_removed_while_it_opens
             assert await hub.core.retention.sweep() == 1
             async with asyncio.timeout(20):
                 with pytest.raises(CursorOutOfRange) as told:
-                    await anext(subscription.legacy_pieces(segments[0], ProtobufCodec(), bytes))
+                    await anext(subscription.legacy_pieces(segments[0], ProtobufCodec(), lines))
             assert (told.value.floor, told.value.last_seq) == (53, 52)
         finally:
             subscription.close()
@@ -189,7 +190,7 @@ async def test_a_reader_of_legacy_frames_of_a_journal_with_a_hole_ends(database:
             await hub.core.pool.execute("DELETE FROM events WHERE thread_id = $1", thread)
             async with asyncio.timeout(20):
                 with pytest.raises(JournalIncomplete):
-                    await anext(subscription.legacy_pieces(segments[0], ProtobufCodec(), bytes))
+                    await anext(subscription.legacy_pieces(segments[0], ProtobufCodec(), lines))
         finally:
             subscription.close()
 

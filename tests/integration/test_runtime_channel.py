@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from server.domain.errors import RuntimeUnavailable
 from server.domain.runs.runtime import OversizedFrame, StreamClosed
 from server.runtime.channel import ChannelRuntime, channel_of
+from tests.support.hand_clock import until
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.runtime import frames_of
 
@@ -136,6 +137,37 @@ async def test_a_frame_that_comes_in_pieces_is_waited_for() -> None:
         async with frames_of(runtime, THREAD) as frames:
             assert await anext(frames) == frame
         await gone.wait()
+
+
+async def test_a_long_frame_is_read_once_there_is_room_for_it_and_meanwhile_nobody_is_silent(
+    server: RedisServer, publisher: Redis
+) -> None:
+    asked: list[int] = []
+    room = asyncio.Event()
+
+    async def admit(size_bytes: int) -> None:
+        asked.append(size_bytes)
+        await room.wait()
+
+    frame = b"x" * (8 * MIB)
+    async with runtime_on(server, quiet_s=0.05) as runtime, runtime.stream(THREAD, admit) as frames:
+        await publisher.publish(channel_of(THREAD), frame)
+        coming = asyncio.create_task(anext(frames))
+        # Longer than a server may be silent.
+        await until(lambda: len(asked) > 5)
+        assert set(asked) == {len(frame)}
+        tracemalloc.start()
+        try:
+            await until(lambda: len(asked) > 10)
+            assert tracemalloc.get_traced_memory()[1] < MIB
+        finally:
+            tracemalloc.stop()
+        room.set()
+        assert await coming == frame
+        count = len(asked)
+        await publisher.publish(channel_of(THREAD), b"short")
+        assert await anext(frames) == b"short"
+        assert asked[count:] == [5]
 
 
 async def test_a_server_that_dies_ends_the_stream(server: RedisServer, publisher: Redis) -> None:

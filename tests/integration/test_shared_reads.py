@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import Any
+from uuid import uuid4
 
 from server.clock import SystemClock
-from server.domain.journal.events import Token
+from server.domain.journal.events import FileChange, StateUpdate, Token
+from server.domain.outgoing import OutgoingBudget, Reservation
+from server.domain.proposals.files import File
 from server.domain.streams.broadcaster import Broadcaster
 from server.domain.streams.steps import Heartbeat
 from server.domain.streams.subscription import Subscription
@@ -15,7 +18,7 @@ from server.frames.interpreter import Interpreter
 from server.wire.rendering import event_jsons
 from tests.integration.replicas import RecordingReader
 from tests.integration.test_broadcaster import CODEC, StartedRun, lines, read_all, read_pieces, started_run
-from tests.support.hand_clock import HandClock
+from tests.support.hand_clock import HandClock, until
 
 
 class Followed:
@@ -130,24 +133,68 @@ async def test_legacy_frames_are_the_same_with_hardly_any_memory(pool: Any) -> N
     assert readers[0] == readers[1] == whole
 
 
-async def test_a_large_frame_is_one_object_for_readers_of_any_cursor(pool: Any) -> None:
+async def test_a_large_file_is_read_once_for_legacy_readers_of_any_cursor(pool: Any) -> None:
+    text = "line\n" * 400_000
     async with started_run(pool) as on:
         interpreter = Interpreter()
-        for text in ("a", "b" * 2_000_000, "c"):
-            data = {"files": {"/a.md": text}}
+        for files in ({"/b.md": "b"}, {"/a.md": text, "/b.md": "b"}, {"/a.md": text, "/b.md": "c"}):
+            data = {"messages": "[]", "files": files}
             frame = json.dumps({"event_type": "on_state_update", "data": data}).encode()
             meaning = interpreter.interpret(frame)
             on.put(meaning.kinds[0], meaning.delta)
         await on.finish()
         followed = Followed(on)
         keeper = await followed.subscribe()
-        large = []
-        for after in (0, 1, 2, 2):
-            pieces = await read_pieces(await followed.subscribe(after))
-            large += [piece for piece in pieces if len(piece) > 1_000_000]
+        found = [b"".join(await read_pieces(await followed.subscribe(after))) for after in (0, 1, 2, 2, 3)]
+        # What they share has the large file in two frames, and no frame as a whole.
+        assert followed.broadcaster.shared_bytes < 3 * len(text)
         keeper.close()
-    assert len(large) == 4
-    assert all(piece is large[0] for piece in large)
+    lines_of = text.split("\n")
+    for after, frames in zip((0, 1, 2, 2, 3), found, strict=True):
+        told = [json.loads(line) for line in frames.splitlines()]
+        assert [frame["seq"] for frame in told] == list(range(max(after, 1) + 1, 6))
+        assert told[0].keys() == {"event_type", "data", "seq"}
+        for frame in told[:-1]:
+            files = frame["data"]["files"]
+            assert files.get("/a.md", {"content": lines_of})["content"] == lines_of
+
+
+async def test_a_legacy_reader_waits_for_room_before_it_has_a_large_file(pool: Any) -> None:
+    """And what it waits for is made for it then, from the beginning."""
+    outgoing, caller = OutgoingBudget(8 << 20), uuid4()
+    async with started_run(pool) as on:
+        interpreter = Interpreter()
+        data = {"files": {f"/{name}.md": name * 1_000_000 for name in "abc"}}
+        meaning = interpreter.interpret(json.dumps({"event_type": "on_state_update", "data": data}).encode())
+        on.put(meaning.kinds[0], meaning.delta)
+        await on.log.flush()
+        on.put(StateUpdate(files=(FileChange("/a.md", File(b"short")),)))
+        await on.log.flush()
+        followed = Followed(on, max_shared_bytes=1 << 20)
+        reservation = Reservation(outgoing, caller)
+        subscription = await followed.broadcaster.subscribe(on.thread_id, 2, reservation=reservation)
+        step = await subscription.step()
+        assert isinstance(step, list)
+        assert reservation.size_bytes == 0
+        pieces = subscription.legacy_pieces(step[0], CODEC, lines)
+        # Others of the same caller have all that it may use.
+        with Reservation(outgoing, caller) as other, Reservation(outgoing, caller) as another:
+            await other.resize(1 << 20)
+            await another.resize(1 << 20)
+            first = asyncio.create_task(anext(pieces))
+            await until(lambda: outgoing.contended)
+            assert reservation.size_bytes == 0
+        data_parts = [(await first)[0]]
+        assert reservation.size_bytes >= 1_000_000
+        data_parts += [part async for part, _ in pieces]
+        assert reservation.size_bytes == 0
+        subscription.close()
+    told = [json.loads(line) for line in b"".join(data_parts).splitlines()]
+    assert told[0]["data"]["files"] == {
+        "/a.md": {"content": ["short"]},
+        "/b.md": {"content": ["b" * 1_000_000]},
+        "/c.md": {"content": ["c" * 1_000_000]},
+    }
 
 
 async def test_a_legacy_reader_of_large_states_uses_little_memory(pool: Any) -> None:

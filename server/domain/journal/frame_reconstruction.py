@@ -6,8 +6,10 @@ seq 1, events and deltas reproduce every frame (ADR 0004).
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 from server.domain.journal.events import (
     Discontinuity,
@@ -23,32 +25,96 @@ from server.domain.journal.events import (
     UpstreamFrame,
 )
 from server.domain.proposals.files import File
-from server.encoding.frame_delta import FILES_PLACEHOLDER, MEMBERS_PLACEHOLDER, DeltaContext, Encoding
+from server.encoding.frame_delta import (
+    FILES_PLACEHOLDER,
+    MEMBERS_PLACEHOLDER,
+    MESSAGES_PLACEHOLDER,
+    DeltaContext,
+    Encoding,
+    frame_digest,
+)
 from server.encoding.json_text import dump
 from server.encoding.legacy_frame import with_seq
+from server.encoding.structure import JSON, exceeds
 
 #: Bytes of memory of an empty reconstructor, and of a file besides its path and content.
 _OWN_BYTES, _FILE_BYTES = 1000, 400
+#: Parts of a frame are joined up to this size: a little less than what is written at a time.
+_PART_BYTES = 60 << 10
+#: Values of a frame that is written again with its seq. It is read in a single call.
+_MAX_VALUES = 150_000
+#: Characters of a text that are escaped in one call, in which no other thread runs.
+_ESCAPED_CHARS = 1 << 16
+_PLACEHOLDERS = re.compile(
+    b"(" + b"|".join(map(re.escape, (MESSAGES_PLACEHOLDER, FILES_PLACEHOLDER, MEMBERS_PLACEHOLDER))) + b")"
+)
 
 
-class _LegacyFile:
-    """A file as a member of a legacy frame's file map. The text is made when a frame needs it."""
+class LegacyFile:
+    """A file as a member of a legacy frame's file map. Its text is made when a frame needs it.
 
-    __slots__ = ("_file", "_json", "_path", "size_bytes")
+    Of a large one only its place in the journal is kept here, the event `seq`. Its text, in `texts`, is
+    shared by all who read it (`server.domain.streams.legacy_frames`), and made again when it was dropped.
+    """
 
-    def __init__(self, path: str, file: File) -> None:
-        self._path = path
-        self._file: File | None = file
+    __slots__ = ("_file", "_json", "path", "recently_read", "seq", "size_bytes", "state_bytes", "texts")
+
+    def __init__(self, path: str, file: File, seq: int, max_kept_bytes: int | None) -> None:
+        self.path, self.seq = path, seq
+        content = len(file.content) + sum(map(len, file.extra.values()))
+        #: About the bytes of its text.
+        self.size_bytes = len(path) + content + 2 * file.content.count(b"\n")
+        #: About the bytes of memory that a state needs for it.
+        self.state_bytes = _FILE_BYTES + 2 * len(path)
+        self._file: File | None = None
+        if max_kept_bytes is None or content <= max_kept_bytes:
+            self._file = file
+            self.state_bytes += 2 * content
         self._json = b""
-        #: About its bytes of memory.
-        self.size_bytes = _FILE_BYTES + 2 * len(path) + 2 * len(file.content)
+        #: The text of a large file, in parts; None when it must be made.
+        self.texts: Sequence[bytes] | None = None
+        self.recently_read = False
+
+    @property
+    def kept(self) -> bool:
+        """Whether it is kept here."""
+        return self._file is not None or bool(self._json)
 
     def json(self) -> bytes:
-        """The member's text."""
-        if self._file is not None:
-            self._json = dump(self._path) + b":" + self._file.legacy_json()
+        """The member's text; only of a file that is kept here."""
+        # States share it, and another thread may make one's frames.
+        file = self._file
+        if file is not None:
+            self._json = b"".join(member_texts(self.path, file))
             self._file = None
         return self._json
+
+
+#: A part of a frame's text. A file among them is a large one.
+Part: TypeAlias = bytes | LegacyFile
+
+
+def member_texts(path: str, file: File) -> list[bytes]:
+    """The text of a file as a member of a file map, in parts."""
+    parts = _joined([dump(path) + b":", *file.legacy_json_parts()])
+    return [part for part in parts if isinstance(part, bytes)]
+
+
+def _joined(parts: Iterable[Part]) -> Iterator[Part]:
+    """The parts, of which small ones that follow each other are joined."""
+    together: list[bytes] = []
+    size = 0
+    for part in parts:
+        if together and (isinstance(part, LegacyFile) or size + len(part) > _PART_BYTES):
+            yield b"".join(together)
+            together, size = [], 0
+        if isinstance(part, LegacyFile):
+            yield part
+        elif part:
+            together.append(part)
+            size += len(part)
+    if together:
+        yield together[0] if len(together) == 1 else b"".join(together)
 
 
 class FrameReconstructor:
@@ -59,9 +125,11 @@ class FrameReconstructor:
     not report ends with an `error` frame and an `end` frame.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_kept_bytes: int | None = None) -> None:
+        """max_kept_bytes: of larger files only their place is kept; None keeps all."""
+        self._max_kept_bytes = max_kept_bytes
         self._context = DeltaContext()
-        self._files: dict[str, _LegacyFile] = {}
+        self._files: dict[str, LegacyFile] = {}
         self._files_bytes = 0
         self._error_reported = False
         #: The seq of the last event applied.
@@ -69,7 +137,7 @@ class FrameReconstructor:
 
     def copy(self) -> FrameReconstructor:
         """An independent reconstructor in the same state."""
-        other = FrameReconstructor()
+        other = FrameReconstructor(self._max_kept_bytes)
         other._context = copy(self._context)
         other._files = dict(self._files)
         other._files_bytes = self._files_bytes
@@ -80,9 +148,16 @@ class FrameReconstructor:
     @property
     def size_bytes(self) -> int:
         """About the bytes of memory that it needs, if it shares nothing with a copy."""
-        context = self._context
-        texts = len(context.token) + len(context.skeleton) + len(context.messages)
-        return _OWN_BYTES + texts + self._files_bytes
+        return _OWN_BYTES + len(self._context.token) + self._state_bytes
+
+    @property
+    def _state_bytes(self) -> int:
+        return len(self._context.skeleton) + len(self._context.messages) + self._files_bytes
+
+    def cost_of(self, event: bytes, delta: bytes) -> int:
+        """About the bytes that are copied to apply the event with this delta and to make its frames."""
+        of_token = delta[:1] == _TOKEN
+        return len(event) + len(delta) + (len(self._context.token) if of_token else self._state_bytes)
 
     @staticmethod
     def needs_event(delta: bytes) -> bool:
@@ -90,23 +165,32 @@ class FrameReconstructor:
         return not delta or delta[0] != Encoding.TOKEN
 
     def frames_for(self, seq: int, delta: bytes, kind: EventKind | None) -> list[bytes]:
-        """The frames of event `seq`: usually one, none for an event of the hub itself.
+        """The frames of event `seq`: usually one, none for an event of the hub itself. Only for a
+        reconstructor that keeps all files.
 
         `kind` is the event's kind; it may be None where `needs_event` says so.
         """
+        frames = self.parts_for(seq, delta, kind)
+        return [b"".join(part for part in frame if isinstance(part, bytes)) for frame in frames]
+
+    def parts_for(self, seq: int, delta: bytes, kind: EventKind | None) -> list[list[Part]]:
+        """The same, each frame in parts: what is large is not copied, and large files are left to be read."""
         text = self.skip(seq, delta, kind)
         match kind:
             case Terminal():
-                return self._terminal_frames(seq, text, kind)
+                return [[frame] for frame in self._terminal_frames(seq, text, kind)]
             case UpstreamFrame(event_type="end", reason=FrameReason.AFTER_END):
                 # A reader stops at the first `end`, so that of the terminal event stays the only one.
                 return []
+            case UpstreamFrame() if exceeds(kind.body, JSON, max_values=_MAX_VALUES, max_members=_MAX_VALUES):
+                return [list(_joined(_raw(kind.body, seq)))]
             case UpstreamFrame():
-                return [with_seq(kind.body, seq, trusted=False)]
+                return [[with_seq(kind.body, seq, trusted=False)]]
             case StateUpdate():
-                return [with_seq(self._with_files(text) if delta else self._own_state_frame(), seq)]
+                skeleton = self._skeleton(delta, text) if delta else _OWN_STATE
+                return [list(_joined(self._filled(_skeleton_with_seq(skeleton, seq))))]
             case Token() | RunStarted() | InputRequested() | Discontinuity() | None:
-                return [with_seq(text, seq)] if delta else []
+                return [[with_seq(text, seq)]] if delta else []
             case other:
                 assert_never(other)
 
@@ -117,7 +201,7 @@ class FrameReconstructor:
         self.seq = seq
         text = self._context.decode(delta)[1] if delta else b""
         if isinstance(kind, StateUpdate):
-            self._apply_changes(kind.files)
+            self._apply_changes(seq, kind.files)
         elif isinstance(kind, UpstreamFrame):
             self._error_reported |= kind.reason is FrameReason.ERROR_REPORT
         return text
@@ -129,29 +213,74 @@ class FrameReconstructor:
             frames.insert(0, dump({"event_type": "error", "data": data}))
         return frames
 
-    def _apply_changes(self, changes: tuple[FileChange, ...]) -> None:
+    def _apply_changes(self, seq: int, changes: tuple[FileChange, ...]) -> None:
         for change in changes:
             before = (
                 self._files.pop(change.path, None) if change.file is None else self._files.get(change.path)
             )
             if before is not None:
-                self._files_bytes -= before.size_bytes
+                self._files_bytes -= before.state_bytes
             if change.file is not None:
                 # In the same place as before: the files are in the order in which they came.
-                file = self._files[change.path] = _LegacyFile(change.path, change.file)
-                self._files_bytes += file.size_bytes
+                file = LegacyFile(change.path, change.file, seq, self._max_kept_bytes)
+                self._files[change.path] = file
+                self._files_bytes += file.state_bytes
 
-    def _with_files(self, text: bytes) -> bytes:
-        """The text of a state frame with the files in place of their placeholder."""
-        if MEMBERS_PLACEHOLDER in text:
-            return text.replace(
-                MEMBERS_PLACEHOLDER, b"".join(file.json() + b"," for file in self._files.values())
-            )
-        return text.replace(FILES_PLACEHOLDER, self._file_map()) if FILES_PLACEHOLDER in text else text
+    def _skeleton(self, delta: bytes, text: bytes) -> bytes:
+        """The text of a frame with placeholders, where there are some."""
+        return self._context.skeleton if delta[0] == Encoding.STATE else text
 
-    def _file_map(self) -> bytes:
-        return b"{" + b",".join(file.json() for file in self._files.values()) + b"}"
+    def _filled(self, skeleton: bytes) -> Iterator[Part]:
+        """The text of a state frame: the skeleton with what its placeholders stand for."""
+        for part in _PLACEHOLDERS.split(skeleton):
+            if part == MESSAGES_PLACEHOLDER:
+                yield self._context.messages
+            elif part == FILES_PLACEHOLDER:
+                yield b"{"
+                yield from self._members(b",")
+                yield b"}"
+            elif part == MEMBERS_PLACEHOLDER:
+                yield from self._members(b",")
+                yield b"," if self._files else b""
+            else:
+                yield part
 
-    def _own_state_frame(self) -> bytes:
-        """A state frame for files that the hub learnt of without a frame."""
-        return b'{"event_type":"on_state_update","data":{"files":' + self._file_map() + b"}}"
+    def _members(self, separator: bytes) -> Iterator[Part]:
+        between = b""
+        for file in self._files.values():
+            yield between
+            yield file.json() if file.kept else file
+            between = separator
+
+
+_TOKEN = bytes((Encoding.TOKEN,))
+#: A state frame for files that the hub learnt of without a frame.
+_OWN_STATE = b'{"event_type":"on_state_update","data":{"files":' + FILES_PLACEHOLDER + b"}}"
+
+
+def _skeleton_with_seq(skeleton: bytes, seq: int) -> bytes:
+    """`with_seq` for a text with placeholders. What they stand for is inside of its `data`: it is not looked
+    at."""
+    if b'"seq"' not in skeleton:
+        return with_seq(skeleton, seq)
+    # JSON in the placeholders' places, so that the text can be read. The digest makes it unlike all that is
+    # in the text.
+    names = {"\\u0000" + frame_digest(skeleton).hex() + sign: sign for sign in "MFE"}
+    text = skeleton
+    for name, sign in names.items():
+        stand_in = f'"{name}":0,' if sign == "E" else f'"{name}"'
+        text = text.replace(b"\0" + sign.encode(), stand_in.encode())
+    text = with_seq(text, seq)
+    for name, sign in names.items():
+        stand_in = f'"{name}":0,' if sign == "E" else f'"{name}"'
+        text = text.replace(stand_in.encode(), b"\0" + sign.encode())
+    return text
+
+
+def _raw(frame: bytes, seq: int) -> Iterator[bytes]:
+    """A frame of too many values to be read, as `with_seq` has one that is not a JSON object."""
+    yield b'{"event_type":"unknown","data":{"raw":"'
+    text = frame.decode("utf-8", "replace")
+    for at in range(0, len(text), _ESCAPED_CHARS):
+        yield dump(text[at : at + _ESCAPED_CHARS])[1:-1]
+    yield b'"},"seq":%d}' % seq

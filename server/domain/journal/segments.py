@@ -8,6 +8,7 @@ A segment is a contiguous run of committed events, at least one. Its `batch` is 
 
 from __future__ import annotations
 
+import asyncio
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
+from server.domain.off_loop import REQUESTS, SMALL_BYTES
 from server.encoding.event_batch import delta_ends, event_ends, read_varint, split_deltas, split_events
 
 T = TypeVar("T")
@@ -44,6 +46,8 @@ class Segment:
         self.terminal = terminal
         self._on_grow = on_grow
         self._renderings: dict[object, Any] = {}
+        #: Renderings that are being made beside the event loop.
+        self._making: dict[object, asyncio.Task[Any]] = {}
         #: The segment that this one is a part of, if any. Not itself: it would be freed late.
         self._part_of: Segment | None = None
         self._parts: WeakValueDictionary[tuple[int, int], Segment] | None = None
@@ -167,6 +171,43 @@ class Segment:
                 kept[at] = made[at - missing[0]]
             whole._grow(sum(len(made[at - missing[0]]) + _OBJECT_BYTES for at in missing))
         return kept[start:end]  # type: ignore[return-value]
+
+    async def prepare(self, key: object, render: Callable[[Segment], Any]) -> None:
+        """Have `render(self)` for `cached`. That of a large segment is made beside the event loop."""
+        if len(self.batch) > SMALL_BYTES and key not in self._renderings:
+            made = await self._made(key, render)
+            self.cached(key, lambda _: made)
+
+    async def prepare_each(self, key: object, render: Callable[[Segment], list[bytes]]) -> None:
+        """The same for `cached_each`, for all parts of the segment that this one is a part of."""
+        whole = self._part_of or self
+        if len(self.batch) > SMALL_BYTES and whole._is_incomplete(key):
+            made = await whole._made(key, render)
+            # Parts may have been made meanwhile.
+            if whole._is_incomplete(key):
+                kept = whole._renderings.get(key) or [None] * len(made)
+                whole._renderings[key] = made
+                whole._grow(
+                    sum(len(new) + _OBJECT_BYTES for new, old in zip(made, kept, strict=True) if old is None)
+                )
+
+    def _is_incomplete(self, key: object) -> bool:
+        return key not in self._renderings or None in self._renderings[key]
+
+    async def _made(self, key: object, render: Callable[[Segment], T]) -> T:
+        """`render(self)`, made beside the event loop, once for all who wait for it."""
+        making = self._making.get(key)
+        if making is None:
+            making = self._making[key] = asyncio.create_task(REQUESTS.run(render, self), name="rendering")
+
+            def forget(done: asyncio.Task[Any]) -> None:
+                del self._making[key]
+                # Its error is seen there, also when all who waited for it have left.
+                done.cancelled() or done.exception()
+
+            making.add_done_callback(forget)
+        # Not cancelled with this reader: others wait for it.
+        return await asyncio.shield(making)
 
     def _grow(self, size: int) -> None:
         self.size_bytes += size

@@ -100,10 +100,18 @@ class File:
 
     def legacy_json(self) -> bytes:
         """The file as in a legacy frame, as JSON text: its content, its times, its other members."""
-        members = [b"{" + self.content_json()]
-        members += [dump(name) + b":" + dump(time) for name, time in self.times.items()]
+        return b"{" + self.content_json() + self._other_members() + b"}"
+
+    def legacy_json_parts(self) -> Iterator[bytes]:
+        """The same in parts, as `content_json_parts`."""
+        yield b"{"
+        yield from self.content_json_parts()
+        yield self._other_members() + b"}"
+
+    def _other_members(self) -> bytes:
+        members = [dump(name) + b":" + dump(time) for name, time in self.times.items()]
         members += [dump(name) + b":" + text.encode() for name, text in self.extra.items()]
-        return b",".join(members) + b"}"
+        return b"".join([b"," + member for member in members])
 
 
 class NotAFile(ValueError):

@@ -5,70 +5,38 @@
 2. To reconstruct the frames after a cursor, all earlier events must be applied. States of the reconstruction
    are kept at intervals, so that only the first reader who comes late does so from the first event on.
 3. A reader keeps a cursor and nothing else. What is dropped from the shared memory is made again.
+4. A large frame is never in memory as a whole: it is framed while it is written, and its large files are read
+   one after the other. A reader writes it once there is room for what it keeps meanwhile (ADR 0030).
+5. What is large is read and made beside the event loop, for one thread of this replica at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
 from array import array
-from bisect import bisect_left, bisect_right, insort
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from bisect import bisect_right, insort
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypeAlias
 
-from server.domain.journal.events import EventKind
-from server.domain.journal.frame_reconstruction import FrameReconstructor
+from server.domain.journal.events import StateUpdate
+from server.domain.journal.frame_reconstruction import LegacyFile, Part, member_texts
 from server.domain.journal.journal import EventCodec
 from server.domain.journal.segments import Segment
+from server.domain.off_loop import REQUESTS
+from server.domain.streams.legacy_pieces import (
+    PIECE_BYTES,
+    LargeFrames,
+    Piece,
+    SmallFrames,
+    is_large,
+    slices,
+)
+from server.domain.streams.legacy_states import IN_LOOP_BYTES, LegacyReader, LegacyStates, State, kind_of
 from server.domain.streams.shared_memory import SharedMemory
 
-#: Bytes from which on a piece is not extended. A larger frame is a piece of its own.
-PIECE_BYTES = 64 << 10
-#: Bytes of the journal between two states that are kept; for a large state, a quarter of its bytes.
-STATE_EVERY_BYTES = 64 << 10
-
-#: Frames a legacy frame as the transport needs it.
-Framing: TypeAlias = Callable[[bytes], bytes]
-#: Reads the thread's segments after a cursor, as `Subscription.read_when_available`.
-Read: TypeAlias = Callable[[int], Awaitable[Sequence[Segment]]]
-
-
-class LegacyPiece:
-    """The framed legacy frames of consecutive events."""
-
-    def __init__(self, first_seq: int, data: bytes, ends: array[int]) -> None:
-        """ends: the index in `data` after the frames of each event."""
-        self.first_seq, self.last_seq = first_seq, first_seq + len(ends) - 1
-        self._data, self._ends = data, ends
-        self.size_bytes = len(data) + 8 * len(ends)
-        self.recently_read = True
-
-    def part(self, first: int, last: int) -> bytes:
-        """The frames of events `first` to `last`: the same object for all who need the whole."""
-        start = self._ends[first - self.first_seq - 1] if first > self.first_seq else 0
-        return self._data[start : self._ends[min(last, self.last_seq) - self.first_seq]]
-
-
-class _State:
-    """A state of the reconstruction, after the event `seq`."""
-
-    def __init__(self, reconstructor: FrameReconstructor, since_kept: int) -> None:
-        """since_kept: bytes of the journal since the last state that is kept."""
-        self.reconstructor, self.since_kept = reconstructor, since_kept
-        self.seq, self.size_bytes = reconstructor.seq, reconstructor.size_bytes
-        self.recently_read = True
-
-    @property
-    def kept(self) -> bool:
-        """Whether it stays where it is, for readers who come later."""
-        return self.since_kept >= max(STATE_EVERY_BYTES, self.size_bytes // 4)
-
-    def advanced(self, by_bytes: int) -> _State:
-        """The state of the same reconstructor, which has read so many bytes more."""
-        return _State(self.reconstructor, self.since_kept + by_bytes)
-
-    def copy(self) -> _State:
-        """A state to go on from, which does not change this one."""
-        return _State(self.reconstructor.copy(), 0 if self.kept else self.since_kept)
+#: Frames a part of a legacy frame as the transport needs it; the flags say whether it is the first, and the
+#: last one.
+Framing: TypeAlias = Callable[[bytes, bool, bool], bytes]
 
 
 class LegacyFrames:
@@ -76,134 +44,192 @@ class LegacyFrames:
 
     def __init__(self, codec: EventCodec, memory: SharedMemory) -> None:
         self._codec, self._memory = codec, memory
-        self._pieces: list[LegacyPiece] = []
-        self._states: list[_State] = []
+        self._states = LegacyStates(codec, memory)
+        self._pieces: list[Piece] = []
+        #: Large files whose texts are here.
+        self._files: set[LegacyFile] = set()
         #: Only one reader at a time advances a state: the next one may need the same state.
         self._advancing = asyncio.Lock()
 
     async def pieces(
-        self, segment: Segment, framing: Framing, read: Read
+        self, segment: Segment, framing: Framing, reader: LegacyReader
     ) -> AsyncIterator[tuple[bytes, int]]:
-        """The framed legacy frames of the segment's events, in pieces, each with the seq of its last event.
-        May read the journal; raises as `read` does."""
-        seq = segment.first_seq
-        while seq <= segment.last_seq:
-            piece = self._piece_with(seq) or self._make(segment, seq, framing)
+        """The framed legacy frames of the segment's events, in pieces, each with the seq of the last event
+        that is complete with it. May read the journal; raises as the reader does."""
+        # Given up while the reader waits for room, and read again.
+        source: Segment | None = segment
+        seq, last_seq = segment.first_seq, segment.last_seq
+        del segment
+        used = reader.reserved_bytes
+        while seq <= last_seq:
+            piece = self._piece_with(seq)
             if piece is None:
-                await self._advance_to(seq - 1, read)
-                continue
-            last = min(piece.last_seq, segment.last_seq)
-            yield piece.part(seq, last), last
-            seq = last + 1
+                if source is None or source.last_seq < seq:
+                    source = (await reader.read_when_available(seq - 1))[0].up_to(last_seq)
+                piece = self._make(source, seq, framing)
+                if piece is None:
+                    await self._prepare(source, seq, framing, reader)
+                    continue
+            if isinstance(piece, SmallFrames):
+                last = min(piece.last_seq, last_seq)
+                yield piece.part(seq, last), last
+                seq = last + 1
+            elif reader.reserve_now(used + piece.needed_bytes):
+                async for data, complete in self._framed(piece, framing, reader):
+                    yield data, seq if complete else seq - 1
+                reader.reserve_now(used)
+                seq += 1
+            else:
+                needed = used + piece.needed_bytes
+                # Nothing is kept while it waits.
+                piece = source = None
+                await reader.reserve(needed)
 
-    def _piece_with(self, seq: int) -> LegacyPiece | None:
+    async def _framed(
+        self, piece: LargeFrames, framing: Framing, reader: LegacyReader
+    ) -> AsyncIterator[tuple[bytes, bool]]:
+        """Large frames, framed in parts, each with whether it is the last."""
+        for number, frame in enumerate(piece.frames, start=1):
+            first = True
+            before: bytes | None = None
+            for part in frame:
+                texts = [part] if isinstance(part, bytes) else await self._texts_of(part, piece, reader)
+                for text in texts:
+                    for slice_ in slices(text):
+                        if before is not None:
+                            yield framing(before, first, False), False
+                            first = False
+                        before = slice_
+                del texts
+            yield framing(before or b"", first, True), number == len(piece.frames)
+
+    async def _texts_of(self, file: LegacyFile, piece: LargeFrames, reader: LegacyReader) -> Sequence[bytes]:
+        """The text of a large file, read again if it is not here; with it, others of the same event."""
+        if file.texts is None:
+            async with self._memory.large:
+                if file.texts is None:
+                    segment = (await reader.read_when_available(file.seq - 1))[0]
+                    missing = [each for each in piece.files if each.seq == file.seq and each.texts is None]
+                    made = await REQUESTS.run(_texts, self._codec, segment, missing)
+                    # It comes last, so that it is the last one to be dropped.
+                    for each in sorted(missing, key=lambda each: each is file):
+                        self._add_texts(each, made[each.path])
+                    return made[file.path]
+        file.recently_read = True
+        assert file.texts is not None
+        return file.texts
+
+    def _add_texts(self, file: LegacyFile, texts: Sequence[bytes]) -> None:
+        if file.texts is None:
+            file.texts, file.size_bytes, file.recently_read = texts, sum(map(len, texts)), True
+            self._files.add(file)
+            self._memory.add(file, self)
+
+    def _piece_with(self, seq: int) -> Piece | None:
         at = bisect_right(self._pieces, seq, key=_first_seq) - 1
         if at < 0 or self._pieces[at].last_seq < seq:
             return None
         self._pieces[at].recently_read = True
         return self._pieces[at]
 
-    def _make(self, segment: Segment, seq: int, framing: Framing) -> LegacyPiece | None:
+    def _make(self, segment: Segment, seq: int, framing: Framing) -> Piece | None:
         """The piece that begins with the event `seq` of the segment, made and kept; None without the state
-        before that event."""
-        state = self._take(seq - 1)
-        if state is None:
+        before that event, and when it takes too long for the loop."""
+        state = self._states.at(seq - 1)
+        if state is None or _cost(state, segment, seq) > IN_LOOP_BYTES:
             return None
-        before = bisect_right(self._pieces, seq, key=_first_seq)
-        last = self._pieces[before].first_seq - 1 if before < len(self._pieces) else segment.last_seq
-        made: list[LegacyPiece] = []
+        after = bisect_right(self._pieces, seq, key=_first_seq)
+        last = self._pieces[after].first_seq - 1 if after < len(self._pieces) else segment.last_seq
+        return self._keep(*self._made(self._states.take(state), segment, seq, last, framing))
+
+    def _made(
+        self, state: State, segment: Segment, seq: int, last: int, framing: Framing
+    ) -> tuple[list[Piece], State]:
+        """Pieces from the event `seq` up to `last`, at least one, and the state after them."""
+        made: list[Piece] = []
         frames: list[bytes] = []
         ends = array("Q")
         read_bytes = 0
+        reconstructor = state.reconstructor
         for at, event, delta in segment.entries_after(seq - 1):
-            frames_of_event = state.reconstructor.frames_for(at, delta, self._kind(event, delta))
-            of_event = b"".join(map(framing, frames_of_event))
+            if ends and reconstructor.cost_of(event, delta) > IN_LOOP_BYTES:
+                break
+            parts = reconstructor.parts_for(at, delta, kind_of(self._codec, event, delta))
             read_bytes += len(event) + len(delta)
-            if frames and len(of_event) >= PIECE_BYTES:
-                made.append(LegacyPiece(at - len(ends), b"".join(frames), ends))
-                frames, ends = [], array("Q")
+            if is_large(parts):
+                made.append(LargeFrames(at, parts))
+                break
+            of_event = b"".join([framing(_whole(frame), True, True) for frame in parts])
             frames.append(of_event)
             ends.append(len(of_event) + (ends[-1] if ends else 0))
             if ends[-1] >= PIECE_BYTES or at >= last:
                 break
-        made.append(LegacyPiece(state.reconstructor.seq + 1 - len(ends), b"".join(frames), ends))
+        if ends:
+            made.insert(0, SmallFrames(seq, b"".join(frames), ends))
+        return made, state.advanced(read_bytes)
+
+    def _keep(self, made: Sequence[Piece], state: State) -> Piece:
+        """Keep pieces and the state after them. Returns the first piece."""
         for piece in made:
             insort(self._pieces, piece, key=_first_seq)
             self._memory.add(piece, self)
-        self._add_state(state.advanced(read_bytes))
+        self._states.add(state)
         return made[0]
 
-    async def _advance_to(self, seq: int, read: Read) -> None:
-        """Have a state at `seq`, from the nearest one before it."""
+    async def _prepare(self, segment: Segment, seq: int, framing: Framing, reader: LegacyReader) -> None:
+        """Have a state before the event `seq`, or if its frames take too long for the loop, have these."""
         async with self._advancing:
             # The reader before may have been there.
-            if self._piece_with(seq + 1) is not None:
+            if self._piece_with(seq) is not None:
                 return
-            state = self._nearest(seq)
-            while state.seq < seq:
-                size = 0
-                for segment in await read(state.seq):
-                    for at_seq, event, delta in segment.entries_after(state.reconstructor.seq):
-                        if at_seq > seq:
-                            break
-                        state.reconstructor.skip(at_seq, delta, self._kind(event, delta))
-                        size += len(event) + len(delta)
-                state = state.advanced(size)
-                if state.kept and state.seq < seq:
-                    self._add_state(state)
-                    state = state.copy()
-            self._add_state(state)
+            state = self._states.at(seq - 1)
+            if state is None:
+                await self._states.advance_to(seq - 1, reader)
+            elif _cost(state, segment, seq) > IN_LOOP_BYTES:
+                async with self._memory.large:
+                    # It may have been dropped meanwhile.
+                    if (state := self._states.at(seq - 1)) is not None:
+                        state = self._states.take(state)
+                        self._keep(*await REQUESTS.run(self._made, state, segment, seq, seq, framing))
 
-    def _kind(self, event: bytes, delta: bytes) -> EventKind | None:
-        return self._codec.decode(event).kind if FrameReconstructor.needs_event(delta) else None
-
-    def _nearest(self, seq: int) -> _State:
-        """The state at `seq`, or the nearest one before it, to go on from."""
-        at = bisect_right(self._states, seq, key=_seq) - 1
-        if at < 0:
-            return _State(FrameReconstructor(), 0)
-        self._states[at].recently_read = True
-        return self._states[at].copy()
-
-    def _take(self, seq: int) -> _State | None:
-        """The state at `seq`, to go on from. One that is not kept is moved, not copied."""
-        at = bisect_left(self._states, seq, key=_seq)
-        state = self._states[at] if at < len(self._states) else None
-        if state is None or state.seq != seq:
-            return None if seq else _State(FrameReconstructor(), 0)
-        if state.kept:
-            state.recently_read = True
-            return state.copy()
-        del self._states[at]
-        self._memory.remove(state)
-        return state
-
-    def _add_state(self, state: _State) -> None:
-        at = bisect_left(self._states, state.seq, key=_seq)
-        if at < len(self._states) and self._states[at].seq == state.seq:
-            return
-        self._states.insert(at, state)
-        self._memory.add(state, self)
-
-    def drop(self, item: LegacyPiece | _State) -> None:
-        """Forget a piece or a state, which is no longer counted."""
-        if isinstance(item, LegacyPiece):
-            self._pieces.remove(item)
+    def drop(self, item: Piece | LegacyFile) -> None:
+        """Forget a piece, or the text of a file, which is no longer counted."""
+        if isinstance(item, LegacyFile):
+            item.texts = None
+            self._files.discard(item)
         else:
-            self._states.remove(item)
+            self._pieces.remove(item)
 
     def clear(self) -> None:
         """Forget everything."""
+        self._states.clear()
         for piece in self._pieces:
             self._memory.remove(piece)
-        for state in self._states:
-            self._memory.remove(state)
-        self._pieces, self._states = [], []
+        for file in self._files:
+            self._memory.remove(file)
+            file.texts = None
+        self._pieces, self._files = [], set()
 
 
-def _first_seq(piece: LegacyPiece) -> int:
+def _cost(state: State, segment: Segment, seq: int) -> int:
+    """About the bytes that are copied to make the frames of the segment's event `seq`."""
+    _, event, delta = next(segment.entries_after(seq - 1))
+    return state.reconstructor.cost_of(event, delta)
+
+
+def _whole(frame: Sequence[Part]) -> bytes:
+    return b"".join([part for part in frame if isinstance(part, bytes)])
+
+
+def _texts(codec: EventCodec, segment: Segment, files: Sequence[LegacyFile]) -> dict[str, list[bytes]]:
+    """The texts of large files that an event of the segment has, by path."""
+    _, event, _ = next(segment.entries_after(files[0].seq - 1))
+    kind = codec.decode(event).kind
+    assert isinstance(kind, StateUpdate), "files come with a StateUpdate"
+    paths = {file.path for file in files}
+    changed = ((change.path, change.file) for change in kind.files if change.path in paths)
+    return {path: member_texts(path, file) for path, file in changed if file is not None}
+
+
+def _first_seq(piece: Piece) -> int:
     return piece.first_seq
-
-
-def _seq(state: _State) -> int:
-    return state.seq

@@ -6,6 +6,7 @@ flag, so that it costs a reader nothing. What is dropped is read, or made, again
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from typing import Any, Protocol
 
@@ -40,6 +41,8 @@ class SharedMemory:
         self._items: OrderedDict[SharedItem, Owner] = OrderedDict()
         #: Bytes of all items.
         self.used_bytes = 0
+        #: Held while something large is read and made, before it is counted here: one at a time.
+        self.large = asyncio.Lock()
 
     def add(self, item: SharedItem, owner: Owner) -> None:
         """Count an item that its owner holds."""

@@ -106,7 +106,7 @@ class Subscription:
         (`server.domain.journal.retention`), LimitReached when there was no room for them.
         """
         reservation = self._reservation
-        used = reservation.size_bytes if reservation is not None else 0
+        used = reservation.asked_bytes if reservation is not None else 0
         reserved = SMALL_STEP_BYTES
         while True:
             segments, size = await self._available(reserved)
@@ -143,19 +143,39 @@ class Subscription:
         self, segment: Segment, codec: EventCodec, framing: Framing
     ) -> AsyncIterator[tuple[bytes, int]]:
         """The legacy frames of a segment's events, as `LegacyFrames.pieces`."""
-        return self.topic.legacy_frames(codec).pieces(segment, framing, self.read_when_available)
+        return self.topic.legacy_frames(codec).pieces(segment, framing, self)
 
-    async def read_when_available(self, after: int) -> Sequence[Segment]:
+    @property
+    def reserved_bytes(self) -> int:
+        """What this reader has in use."""
+        return 0 if self._reservation is None else self._reservation.asked_bytes
+
+    def reserve_now(self, size_bytes: int) -> bool:
+        """Have so many bytes in use. Returns whether there is room."""
+        return self._reservation is None or self._reservation.resize_now(size_bytes)
+
+    async def reserve(self, size_bytes: int) -> None:
+        """Give back what is in use, and have so many bytes in use once there is room. Raises Unauthenticated,
+        PermissionDenied when the reader may no longer follow."""
+        if self._reservation is not None:
+            self._reservation.close()
+            await self._reservation.resize(size_bytes)
+        if self.authorization is not None:
+            self.authorization.check()
+
+    async def read_when_available(
+        self, after: int, *, max_segment_bytes: int | None = None
+    ) -> Sequence[Segment]:
         """The thread's segments after a cursor that is not its end, from the journal: at most one step.
 
-        Waits while the database is away. Raises CursorOutOfRange when they were removed meanwhile, and
-        JournalIncomplete when there are none.
+        Waits while the database is away. Raises CursorOutOfRange when they were removed meanwhile,
+        JournalIncomplete when there are none, and SegmentTooLarge as `History.read_after`.
         """
-        read = partial(self._read_some, after)
+        read = partial(self._read_some, after, max_segment_bytes)
         return await retry_while_unavailable(read, self._clock, first_s=RETRY_S, max_s=RETRY_S)
 
-    async def _read_some(self, after: int) -> Sequence[Segment]:
-        read = await self.topic.history.read_after(after)
+    async def _read_some(self, after: int, max_segment_bytes: int | None) -> Sequence[Segment]:
+        read = await self.topic.history.read_after(after, max_segment_bytes=max_segment_bytes)
         if not (read and read[0].first_seq <= after + 1):
             await self._ensure_retained(after)
             raise JournalIncomplete(self.topic.thread_id, after)

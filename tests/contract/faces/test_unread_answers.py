@@ -59,14 +59,14 @@ async def large_run(database: str, *, deadline_s: float = 10) -> AsyncIterator[L
             yield Large(hub, face, outgoing, started["thread_id"], last)
 
 
-async def _add_event(pool: Any, thread: UUID) -> int:
+async def _add_event(pool: Any, thread: UUID, path: str = "/large.md") -> int:
     """Put a large event behind the others. Returns its seq."""
     seq = int(
         await pool.fetchval(
             "UPDATE runs SET last_seq = last_seq + 1 WHERE thread_id = $1 RETURNING last_seq", thread
         )
     )
-    kind = StateUpdate(files=(FileChange("/large.md", File(LARGE.encode())),))
+    kind = StateUpdate(files=(FileChange(path, File(LARGE.encode())),))
     event = ProtobufCodec().encode(Event(seq, 1, datetime.now(UTC), kind))
     await pool.execute(
         "INSERT INTO events (thread_id, first_seq, last_seq, batch, residues) VALUES ($1, $2, $2, $3, $4)",
@@ -147,6 +147,52 @@ async def test_a_reader_that_stops_in_the_middle_of_a_message_is_closed_with_the
             batch = json.loads(await again.recv())["batch"]["events"]
         (change,) = batch[0]["state_update"]["files"]
         assert (batch[0]["seq"], change["text"]) == (large.last_seq, LARGE)
+
+
+async def test_legacy_readers_that_do_not_read_share_what_their_caller_may_have(database: str) -> None:
+    """Their frames are larger than all that callers may have together: they have every file of the run."""
+    async with large_run(database) as large, AsyncExitStack() as stack:
+        for number in range(10):
+            last = await _add_event(large.hub.core.pool, UUID(large.thread), f"/{number}.md")
+        assert (last - large.last_seq + 1) * len(LARGE.encode()) > BUDGET_BYTES / 2
+        for number in range(12):
+            query = f"{large.thread}?after={large.last_seq + number % 10}"
+            request = upgrade_request(large.hub.token(), query, "ideo.legacy")
+            stack.callback((await stuck(large.face, request)).close)
+        await until(lambda: large.outgoing.contended)
+        assert large.outgoing.used_bytes <= BUDGET_BYTES // 4
+    assert large.outgoing.used_bytes == 0
+
+
+async def test_a_legacy_reader_gets_frames_of_any_size_whole(database: str) -> None:
+    async with large_run(database) as large:
+        for number in range(4):
+            last = await _add_event(large.hub.core.pool, UUID(large.thread), f"/{number}.md")
+        query = f"?after={large.last_seq - 1}"
+        told = []
+        async with socket(large.face.http, large.thread, large.hub.token(), query=query) as reader:
+            while not told or told[-1]["seq"] < last:
+                told.append(json.loads(await reader.recv()))
+    assert [frame["seq"] for frame in told] == list(range(large.last_seq, last + 1))
+    names = ["/large.md", "/0.md", "/1.md", "/2.md", "/3.md"]
+    for count, frame in enumerate(told, start=1):
+        files = {path: file for path, file in frame["data"]["files"].items() if path in names}
+        assert list(files) == names[:count]
+        assert all("\n".join(file["content"]) == LARGE for file in files.values())
+
+
+async def test_a_legacy_reader_that_stops_in_the_middle_of_a_frame_is_closed_with_the_cursor_before_it(
+    database: str,
+) -> None:
+    async with large_run(database, deadline_s=0.3) as large:
+        query = f"?after={large.last_seq - 1}"
+        async with socket(large.face.http, large.thread, large.hub.token(), query=query, max_queue=1) as slow:
+            slow.transport.pause_reading()
+            await until(lambda: not large.hub.core.broadcaster.readers)
+            slow.transport.resume_reading()
+            with suppress(ConnectionClosed):
+                await slow.recv()
+        assert (slow.close_code, slow.close_reason) == (4408, f"after={large.last_seq - 1}")
 
 
 async def test_text_that_is_not_ascii_is_sent_as_it_is(database: str) -> None:

@@ -16,7 +16,7 @@ from server.domain.journal.events import (
     UnreadFile,
     UpstreamFrame,
 )
-from server.domain.journal.frame_reconstruction import FrameReconstructor
+from server.domain.journal.frame_reconstruction import FrameReconstructor, LegacyFile, member_texts
 from server.domain.proposals.files import File
 from server.encoding.frame_delta import (
     FILES_PLACEHOLDER,
@@ -95,6 +95,61 @@ def test_files_that_the_hub_learnt_without_a_frame_come_in_a_frame_of_the_hubs()
         "data": {"files": {"/a": {"content": ["x"]}}},
         "seq": 1,
     }
+
+
+def test_a_frame_of_too_many_values_is_given_as_a_text() -> None:
+    body = b'{"event_type":"custom","data":["\\"\xc3\xb1",' + b"1," * 200_000 + b"1]}"
+    kind = UpstreamFrame("", FrameReason.TOO_COMPLEX, body)
+    delta = DeltaContext().encode_event_body(body)
+    (frame,) = FrameReconstructor().frames_for(1, delta, kind)
+    assert json.loads(frame) == {"event_type": "unknown", "data": {"raw": body.decode()}, "seq": 1}
+
+
+@pytest.mark.parametrize(
+    ("skeleton", "expected"),
+    [
+        (
+            b'{"data":{"messages":%b,"files":%b,"of":{"seq":3}}}' % (MESSAGES_PLACEHOLDER, FILES_PLACEHOLDER),
+            {"data": {"messages": "[]", "files": {"/a": {"content": ["x"]}}, "of": {"seq": 3}}},
+        ),
+        (
+            b'{"data":{"files":{%b"/odd":7},"of":["seq"]},"seq":9}' % MEMBERS_PLACEHOLDER,
+            {"data": {"files": {"/a": {"content": ["x"]}, "/odd": 7}, "of": ["seq"]}},
+        ),
+        (
+            b'{"seq":2,"data":{"messages":%b,"of":"\\u0000M"}}' % MESSAGES_PLACEHOLDER,
+            {"data": {"messages": "[]", "of": "\0M"}},
+        ),
+    ],
+)
+def test_a_frames_own_seq_is_replaced_and_others_inside_of_it_stay(
+    skeleton: bytes, expected: dict[str, object]
+) -> None:
+    kind = StateUpdate(files=(FileChange("/a", File(b"x"), added=True),))
+    delta = DeltaContext().encode_state(b"x", skeleton, b'"[]"')
+    (frame,) = FrameReconstructor().frames_for(1, delta, kind)
+    assert json.loads(frame) == {**expected, "seq": 1}
+
+
+def test_large_files_are_left_to_be_read_and_everything_else_is_as_with_them() -> None:
+    changes = tuple(
+        FileChange(f"/{size}", File(b"a\n" * size), added=True) for size in (10, 50_000, 20, 60_000)
+    )
+    whole, parted = FrameReconstructor(), FrameReconstructor(max_kept_bytes=1000)
+    for seq, kind in enumerate(
+        [StateUpdate(files=changes), StateUpdate(files=(FileChange("/10", None),))], 1
+    ):
+        ((*parts,),) = parted.parts_for(seq, b"", kind)
+        files = [part for part in parts if isinstance(part, LegacyFile)]
+        assert [(file.path, file.seq) for file in files] == [("/50000", 1), ("/60000", 1)]
+        texts = {
+            change.path: b"".join(member_texts(change.path, change.file))
+            for change in changes
+            if change.file is not None
+        }
+        joined = b"".join(part if isinstance(part, bytes) else texts[part.path] for part in parts)
+        assert [joined] == whole.frames_for(seq, b"", kind)
+    assert parted.size_bytes < 10_000 < whole.size_bytes
 
 
 def test_a_failure_that_the_runtime_did_not_report_comes_before_the_end() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from server.domain.journal.events import FrameReason, StateUpdate, Token, UpstreamFrame
 from server.frames import structure
 from server.frames.interpreter import Interpreter
+from server.frames.message_list import MessageList
 from server.frames.structure import is_printed_too_complex, is_too_complex
 
 _VALUES, _MEMBERS = structure.MAX_VALUES + 1, structure.MAX_MEMBERS + 1
@@ -49,6 +51,25 @@ def test_marks_in_strings_do_not_count() -> None:
     assert not is_printed_too_complex(repr([text]))
 
 
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_quotes_without_a_second_one_cost_no_time(quote: str) -> None:
+    """And what follows them is counted."""
+    text = quote + f"\\{quote}" * 1_000_000 + "," * _VALUES
+    began = time.process_time()
+    assert is_printed_too_complex(f"[{text}")
+    assert is_too_complex(f"[{text}".encode())
+    assert not is_printed_too_complex(f"[{text}{quote}")
+    assert time.process_time() - began < 10
+
+
+def test_strings_longer_than_a_piece_are_one_value() -> None:
+    """Wherever a piece ends, also in an escape."""
+    for length in range(65_530, 65_545):
+        text = ["a" * length + '"\\' * 70_000 + ",[" * structure.MAX_VALUES]
+        assert not is_too_complex(json.dumps([text, 1]).encode())
+        assert not is_printed_too_complex(repr([text, 1]))
+
+
 def test_members_count_for_each_object_alone() -> None:
     each = {str(number): 0 for number in range(1000)}
     assert not is_too_complex(json.dumps([each] * (_MEMBERS // 1000 + 1)).encode())
@@ -66,6 +87,32 @@ def test_a_printed_piece_of_too_many_values_is_its_text() -> None:
     frame = json.dumps({"event_type": "on_llm_stream", "data": {"raw_event": raw}}).encode()
     [kind] = Interpreter().interpret(frame).kinds
     assert kind == Token(text=raw, uninterpreted=True)
+
+
+def test_printed_messages_of_too_many_characters_are_their_text() -> None:
+    content = repr("line\n" * (structure.MAX_PRINTED_CHARS // 6 + 1))
+    text, raw = f"[AIMessage(content={content})]", f"(AIMessageChunk(content={content}), {{}})"
+    [kind] = Interpreter().interpret(_state(json.dumps({"messages": text}).encode())).kinds
+    assert isinstance(kind, StateUpdate)
+    assert [(change.message.text, change.message.uninterpreted) for change in kind.messages] == [(text, True)]
+    frame = json.dumps({"event_type": "on_llm_stream", "data": {"raw_event": raw}}).encode()
+    assert Interpreter().interpret(frame).kinds == (Token(text=raw, uninterpreted=True),)
+
+
+@pytest.mark.parametrize(
+    "content", [f"[{', '.join(['1'] * 90_000)}]", f"'{'x' * 2_500_000}'"], ids=["values", "characters"]
+)
+def test_a_printed_list_that_grows_too_complex_is_read_as_one_that_came_whole(content: str) -> None:
+    """So that a replica which takes the run over has the same messages."""
+    grown = MessageList()
+    for count in range(1, 5):
+        texts = [f"AIMessage(content={content}, id='{number}')" for number in range(count)]
+        text = f"[{', '.join(texts)}]"
+        grown.read(json.dumps(text).encode())
+        whole = MessageList()
+        whole.read(json.dumps(text).encode())
+        assert grown.messages == whole.messages
+    assert [message.uninterpreted for message in grown.messages] == [True]
 
 
 def test_a_list_of_too_many_messages_is_one_text() -> None:

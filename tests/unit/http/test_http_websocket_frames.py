@@ -18,6 +18,7 @@ from server.http.websocket_frames import (
     close_frame,
     frames_of,
     text_frame,
+    text_part,
 )
 from server.wire import messages as m
 
@@ -45,6 +46,19 @@ def test_a_large_message_is_sent_in_fragments_between_which_a_close_may_come(
     ]
     assert list(frames_of(made(payload))) == expected
     assert max(map(len, expected)) <= FRAME_BYTES
+
+
+@pytest.mark.parametrize("sizes", [(0,), (3,), (3, 5), (0, 0, 1), (FRAME_BYTES - 4, 70_000, 3), (3, 200_000)])
+def test_a_message_that_is_made_in_parts_is_one_message(sizes: tuple[int, ...]) -> None:
+    parts = [bytes((number,)) * size for number, size in enumerate(sizes, start=65)]
+    made = [text_part(part, at == 0, at == len(parts) - 1) for at, part in enumerate(parts)]
+    fragments = list(frames_of(b"".join(made)))
+    assert b"".join(map(_payload, fragments)) == b"".join(parts)
+    assert [fragment[0] & 0x0F for fragment in fragments] == [Opcode.TEXT] + [Opcode.CONT] * (
+        len(fragments) - 1
+    )
+    assert [fragment[0] >> 7 for fragment in fragments] == [0] * (len(fragments) - 1) + [1]
+    assert max(map(len, fragments)) <= FRAME_BYTES
 
 
 @pytest.mark.parametrize(("code", "reason"), list(product((1012, 4408), ("", "after=4294967295"))))

@@ -230,10 +230,14 @@ def sizes(*event_bytes: int, first_seq: int = 1) -> Segment:
     return segment(*made)
 
 
-def responses(*segments: Segment, max_event_bytes: int = MAX_EVENT_BYTES) -> list[list[int]]:
+async def all_of(each: Segment, max_event_bytes: int) -> list[bytes]:
+    return [message async for message in event_batch_responses([each], max_event_bytes)]
+
+
+async def responses(*segments: Segment, max_event_bytes: int = MAX_EVENT_BYTES) -> list[list[int]]:
     """The seqs of each message, after checking that each message is within the limit."""
     told = []
-    for message in event_batch_responses(segments, max_event_bytes):
+    async for message in event_batch_responses(segments, max_event_bytes):
         events = m.WatchRefinementResponse.FromString(message).batch.events
         assert len(message) <= max(max_event_bytes if len(events) == 1 else 0, MAX_EVENT_BYTES) + 16
         assert len(message) <= DEFAULT_MESSAGE_BYTES or max_event_bytes > MAX_EVENT_BYTES
@@ -241,39 +245,39 @@ def responses(*segments: Segment, max_event_bytes: int = MAX_EVENT_BYTES) -> lis
     return told
 
 
-def test_events_that_fit_together_are_one_message() -> None:
-    assert responses(sizes(10, 10), sizes(10, first_seq=3)) == [[1, 2, 3]]
+async def test_events_that_fit_together_are_one_message() -> None:
+    assert await responses(sizes(10, 10), sizes(10, first_seq=3)) == [[1, 2, 3]]
 
 
-def test_events_before_and_after_a_large_one_do_not_wait_in_its_message() -> None:
-    assert responses(sizes(10), sizes(10, 2_900_000, 400_000, first_seq=2)) == [[1], [2, 3], [4]]
+async def test_events_before_and_after_a_large_one_do_not_wait_in_its_message() -> None:
+    assert await responses(sizes(10), sizes(10, 2_900_000, 400_000, first_seq=2)) == [[1], [2, 3], [4]]
 
 
-def test_a_large_event_is_shown_between_its_neighbours() -> None:
-    assert responses(sizes(10, 20_000_000, 10)) == [[1, 2, 3]]
+async def test_a_large_event_is_shown_between_its_neighbours() -> None:
+    assert await responses(sizes(10, 20_000_000, 10)) == [[1, 2, 3]]
 
 
-def test_a_reader_with_a_larger_limit_gets_large_events_whole_and_alone() -> None:
+async def test_a_reader_with_a_larger_limit_gets_large_events_whole_and_alone() -> None:
     large = sizes(10, 20_000_000, 10)
-    assert responses(large, max_event_bytes=32 << 20) == [[1], [2], [3]]
+    assert await responses(large, max_event_bytes=32 << 20) == [[1], [2], [3]]
 
 
-def test_a_reader_with_a_smaller_limit_gets_smaller_messages() -> None:
-    for message in event_batch_responses([sizes(*[30_000] * 10)], MIN_EVENT_BYTES):
+async def test_a_reader_with_a_smaller_limit_gets_smaller_messages() -> None:
+    async for message in event_batch_responses([sizes(*[30_000] * 10)], MIN_EVENT_BYTES):
         assert len(message) <= MIN_EVENT_BYTES + 16
 
 
-def test_what_a_default_reader_gets_of_a_large_segment_is_made_once() -> None:
+async def test_what_a_default_reader_gets_of_a_large_segment_is_made_once() -> None:
     large = sizes(20_000_000, 10)
-    first, second = (list(event_batch_responses([large], MAX_EVENT_BYTES)) for _ in range(2))
+    first, second = [await all_of(large, MAX_EVENT_BYTES) for _ in range(2)]
     assert first == second
     assert large.size_bytes < len(large.batch) + 10_000
-    list(event_batch_responses([large], MIN_EVENT_BYTES))
+    await all_of(large, MIN_EVENT_BYTES)
     assert large.size_bytes < len(large.batch) + 20_000
-    whole, again = (list(event_batch_responses([large], 32 << 20)) for _ in range(2))
+    whole, again = [await all_of(large, 32 << 20) for _ in range(2)]
     assert all(one is other for one, other in zip(whole, again, strict=True))
     small = sizes(10)
-    [message] = event_batch_responses([small], MAX_EVENT_BYTES)
+    [message] = await all_of(small, MAX_EVENT_BYTES)
     assert message is event_batch_response(small)
 
 
