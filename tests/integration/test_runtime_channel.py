@@ -163,10 +163,10 @@ async def test_a_long_frame_is_read_once_there_is_room_for_it_and_meanwhile_nobo
         finally:
             tracemalloc.stop()
         room.set()
-        assert await coming == frame
+        assert await coming == [frame]
         count = len(asked)
         await publisher.publish(channel_of(THREAD), b"short")
-        assert await anext(frames) == b"short"
+        assert await anext(frames) == [b"short"]
         assert asked[count:] == [5]
 
 

@@ -190,7 +190,7 @@ async def test_pings_of_who_does_not_read_cost_no_memory(database: str, on_loop:
 
 
 async def test_who_takes_data_steadily_is_not_closed_for_a_late_pong(database: str) -> None:
-    async with running_hub(database) as hub, http_face(hub.core, ping_s=0.3) as face:
+    async with running_hub(database) as hub, http_face(hub.core, ping_s=0.6) as face:
         async with hub.client() as client:
             started = await start(client, LONG)
             await finished(client, started)
@@ -202,6 +202,6 @@ async def test_who_takes_data_steadily_is_not_closed_for_a_late_pong(database: s
                 # Slow enough that a ping waits longer than its answer may take; it never gets one.
                 while piece := await loop.sock_recv(raw, 8192):
                     received, last = received + len(piece), piece
-                    await asyncio.sleep(0.02)
+                    await asyncio.sleep(0.04)
         assert received > MOST_WAITING
         assert last.endswith(close_frame(1000, ""))
