@@ -31,7 +31,7 @@ from server.wire.access import (
     share_links_message,
 )
 from server.wire.large_events import event_limit
-from server.wire.large_proposals import fit_proposal
+from server.wire.large_proposals import fit_proposal, left_out
 from server.wire.pages import PAGE_NAMES, PageQuery, page_values
 from server.wire.proposals import content_piece, proposal_message, proposals_message, proposals_query
 from server.wire.refinements import events_query, hello_message, refinement_message, start_refinement
@@ -124,7 +124,7 @@ async def _events_page(page: EventPage, max_event_bytes: int) -> bytes:
 
 
 def _proposal_answer(proposal: model.Proposal, offset: int) -> m.GetProposalResponse:
-    return fit_proposal(proposal_message(proposal), offset)
+    return fit_proposal(proposal_message(proposal, left_out(proposal.files, offset)), offset)
 
 
 class ProposalServicer(ProposalServiceServicer):

@@ -45,10 +45,13 @@ def _exact(target: m.FileChange, change: FileChange) -> dict[str, Any]:
     return exact
 
 
-def fill_content(target: m.FileChange | m.GeneratedFile, file: File) -> None:
+def fill_content(target: m.FileChange | m.GeneratedFile, file: File, *, omitted: bool = False) -> None:
     """Write a file's content, digest, size, times, mark and other members. The digest is of the file's own
-    bytes."""
-    if file.is_text:
+    bytes. omitted: the content is left out."""
+    if omitted:
+        target.content_omitted = True
+        target.sanitized = file.is_text and not _is_utf8(file.content)
+    elif file.is_text:
         target.text, target.sanitized = file.sanitized_text
     else:
         target.binary = file.content
@@ -58,6 +61,14 @@ def fill_content(target: m.FileChange | m.GeneratedFile, file: File) -> None:
     target.modified_at = replace_surrogates(file.modified_at or "")
     for name, text in file.extra.items():
         target.extra[replace_surrogates(name)] = replace_surrogates(text)
+
+
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def read_file_change(change: m.FileChange) -> FileChange:

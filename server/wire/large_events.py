@@ -23,7 +23,7 @@ MIN_EVENT_BYTES = 64 << 10
 #: How many bytes are kept of a text that is cut off.
 KEPT_TEXT_BYTES = 4 << 10
 #: Contents of fewer characters are not left out: it would save next to nothing.
-_MIN_OMITTED = 64
+MIN_OMITTED = 64
 
 #: Texts that mean nothing when they are cut off: paths are keys, and an exact value is JSON.
 _KEYS = frozenset({"path", "exact"})
@@ -75,7 +75,7 @@ def omit_contents(files: Iterable[m.FileChange] | Iterable[m.GeneratedFile], exc
     """Leave out the contents of files, the largest first, until `excess` bytes are saved."""
     sized = [(max(len(file.text), len(file.binary)), file) for file in files]
     for characters, file in sorted(sized, key=lambda pair: pair[0], reverse=True):
-        if excess <= 0 or characters < _MIN_OMITTED:
+        if excess <= 0 or characters < MIN_OMITTED:
             break
         before = file.ByteSize()
         file.ClearField("text")

@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from server.domain.errors import InvalidArgument
+from server.domain.proposals.files import File
+from server.encoding.json_text import decode_surrogates, replace_surrogates
 from server.wire import messages as m
-from server.wire.large_events import omit_contents
+from server.wire.large_events import MIN_OMITTED, omit_contents
 
 #: Largest response in bytes, so that it fits a client's default limit of 4 MiB.
 MAX_RESPONSE_BYTES = 3 << 20
 #: A file that is larger without its content loses all members but these.
 _MAX_MEMBERS_BYTES = 64 << 10
 _KEPT = frozenset({"path", "sha256", "size_bytes", "sanitized", "portability"})
+
+
+def left_out(files: Mapping[str, File], offset: int) -> set[str]:
+    """The paths of files whose contents `fit_proposal` leaves out in any case, with its entries before
+    `offset`: they need not be copied into the message first."""
+    paths = sorted(files)
+    omitted, size = set(paths[:offset]), 0
+    largest_first = sorted(paths[offset:], key=lambda path: _characters(files[path]), reverse=True)
+    for path in reversed(largest_first):
+        size += len(files[path].content)
+        if size > MAX_RESPONSE_BYTES and _characters(files[path]) >= MIN_OMITTED:
+            omitted.add(path)
+    return omitted
+
+
+def _characters(file: File) -> int:
+    if not file.is_text:
+        return len(file.content)
+    # Not kept with the file, as its own text is.
+    return len(replace_surrogates(decode_surrogates(file.content)))
 
 
 def fit_proposal(proposal: m.Proposal, offset: int) -> m.GetProposalResponse:

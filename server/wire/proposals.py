@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
@@ -69,8 +69,9 @@ def _shown_path(rejected: DomainRejectedFile) -> str:
     return rejected.path[:MAX_REJECTED_CHARS]
 
 
-def proposal_message(proposal: model.Proposal) -> m.Proposal:
-    """A proposal with the files that the record has, in path order (contract: Proposal)."""
+def proposal_message(proposal: model.Proposal, omitted: Collection[str] = ()) -> m.Proposal:
+    """A proposal with the files that the record has, in path order (contract: Proposal). omitted: paths of
+    files whose content is left out."""
     message = m.Proposal(
         id=str(proposal.id),
         draft_id=str(proposal.draft_id),
@@ -89,7 +90,7 @@ def proposal_message(proposal: model.Proposal) -> m.Proposal:
         file = message.generated_files.add(
             path=replace_surrogates(path), portability=proposal.portability.get(path, ())
         )
-        fill_content(file, proposal.files[path])
+        fill_content(file, proposal.files[path], omitted=path in omitted)
     for rejected in proposal.rejected_files:
         message.rejected_files.add(
             path=replace_surrogates(_shown_path(rejected)),

@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.domain.errors import InvalidArgument
+from server.domain.proposals.files import File
 from server.wire import messages as m
-from server.wire.large_proposals import MAX_RESPONSE_BYTES, fit_proposal
+from server.wire.files import fill_content
+from server.wire.large_proposals import MAX_RESPONSE_BYTES, fit_proposal, left_out
 
 
 def proposal(*sizes: int, rejected: int = 0, prompt: int = 0) -> m.Proposal:
@@ -54,6 +56,21 @@ def test_the_largest_contents_are_left_out_and_the_files_stay() -> None:
         (False, 900_000, 900_000),
     ]
     assert [file.sha256 for file in files] == [f"{number:064x}" for number in range(4)]
+
+
+@pytest.mark.parametrize("offset", [0, 1, 4, 7])
+def test_contents_that_are_left_out_need_not_be_in_the_message_first(offset: int) -> None:
+    contents = [b"x" * 2_900_000, "ñ".encode() * 1_400_000, b"", b"y" * 2_900_000, b"\xff" * 2_000_000]
+    contents += [b"z" * 60, "a\ud800".encode("utf-8", "surrogatepass") * 900_000]
+    files = {f"/{at}": File(each, is_text=each[:1] != b"\xff") for at, each in enumerate(contents)}
+    found = []
+    for omitted in (left_out(files, offset), ()):
+        message = m.Proposal(id="p")
+        for path, file in files.items():
+            fill_content(message.generated_files.add(path=path), file, omitted=path in omitted)
+        found.append(fit_proposal(message, offset))
+    assert found[0] == found[1]
+    assert len(left_out(files, offset)) >= min(offset + 1, 7)
 
 
 @pytest.mark.parametrize(("count", "rejected"), [(40_000, 0), (10, 200_000), (30_000, 100_000)])
