@@ -24,13 +24,16 @@ SAMPLE = (
     "rights-streams-by-links",
 )
 #: Seconds that a probe may take on a busy machine. What the attacks did to a hub without limits took 20.
-MAX_PROBE_S = 5.0
+MAX_PROBE_S = 10.0
+#: Seconds of a lease, the default: on a busy machine a shorter one may end without an attack.
+LEASE_S = 15
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.asyncio(loop_scope="session")
 @pytest.mark.parametrize("name", SAMPLE)
 async def test_an_attack_harms_no_other_user(name: str, postgres: Postgres, tmp_path: Path) -> None:
-    measured = await Rig(postgres, 0.5, 2.0, tmp_path).run(ATTACKS[name])
+    measured = await Rig(postgres, 0.5, 2.0, tmp_path, lease_s=LEASE_S).run(ATTACKS[name])
     assert not measured.harm, measured
     assert measured.probe_s < MAX_PROBE_S, measured
 

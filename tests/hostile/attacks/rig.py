@@ -22,8 +22,7 @@ from tests.support.postgres import Postgres, running_postgres
 from tests.support.processes import ROOT, UNLIMITED, Process, clean_environment, hub_environment, running
 from tests.support.tokens import bearer, token
 
-#: Seconds of a lease here: a hub that cannot renew it for so long loses its runs to the other replica. A
-#: third of the default, because an attack lasts for less than that.
+#: Seconds of a lease in the campaign: a third of the default, because an attack lasts for less than that.
 LEASE_S = 5
 #: Runs of other users, each with 20 frames a second.
 LIVE_RUNS = 6
@@ -38,13 +37,15 @@ ATTACKER = "ann@example.com"
 class Rig:
     """What all attacks share. `before_s`, `attack_s`: seconds without and with the attack. `tries`: how often
     an attack is measured until it meets the bars of time, each time with a hub of its own: what is the hub's
-    comes again, what is the machine's does not."""
+    comes again, what is the machine's does not. `lease_s`: a hub that cannot renew its leases for so long
+    loses its runs to the other replica."""
 
     postgres: Postgres
     before_s: float
     attack_s: float
     folder: Path
     tries: int = 1
+    lease_s: int = LEASE_S
     #: DSNs of databases with stored runs, and the runs, by the names of the runs.
     stored: dict[tuple[str, ...], tuple[str, Mapping[str, StoredRun]]] = field(default_factory=dict)
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -63,7 +64,7 @@ class Rig:
             dsn = await stack.enter_async_context(self.postgres.fresh(migrated=True, copy_of=copied))
             runtime = await stack.enter_async_context(runtime_process(attack.plays))
             log, other_log = self.folder / f"{attack.name}.log", self.folder / "other.log"
-            environment = hub_environment(dsn, runtime, IDEO_LEASE_TTL_S=str(LEASE_S), **attack.settings)
+            environment = hub_environment(dsn, runtime, IDEO_LEASE_TTL_S=str(self.lease_s), **attack.settings)
             hub = await stack.enter_async_context(running("serve", environment=environment, log=log))
             heir = await stack.enter_async_context(running("serve", environment=environment, log=other_log))
             await asyncio.gather(hub.serving("HTTP", "gRPC"), heir.serving("HTTP", "gRPC"))
