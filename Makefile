@@ -48,5 +48,5 @@ bench: setup ## Runs every measurement
 faults: setup ## Runs the full fault campaign (PARTS="crashes mix" MINUTES=30 SEED=1)
 	@poe --quiet faults $(PARTS) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
-hostile: $(VENV)/hostile.installed ## Runs the campaign of hostile input (PARTS="fuzz browser" SECONDS=300)
-	@poe --quiet hostile $(PARTS) $(if $(SECONDS),--seconds $(SECONDS))
+hostile: $(VENV)/hostile.installed ## Runs the campaign of hostile input (PARTS="fuzz browser" SECONDS=300 ATTACKS=ws-pings)
+	@poe --quiet hostile $(PARTS) $(if $(SECONDS),--seconds $(SECONDS)) $(addprefix --attack=,$(ATTACKS))

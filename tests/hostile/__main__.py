@@ -13,12 +13,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import httpx
+
+from tests.hostile.attacks.catalogue import ATTACKS, FAMILIES
+from tests.hostile.attacks.measured import table
+from tests.hostile.attacks.rig import open_rig
 from tests.hostile.autobahn import EXCEPTIONS, run_autobahn
 from tests.hostile.browser import run_payloads
 from tests.hostile.target import open_target
+from tests.support.processes import StartFailed
 
 #: Readers of hostile bytes that are fuzzed (tests/hostile/fuzzing.py).
 FUZZED = ("frames", "tokens", "paths", "client", "bodies", "cursors")
+#: Measurements of an attack that misses a bar of time, until it meets it.
+TRIES = 2
 _HERE = Path(__file__).parent
 
 
@@ -29,6 +37,8 @@ class Options:
     seconds: int
     examples: int
     seed: int
+    attacks: tuple[str, ...] = tuple(ATTACKS)
+    attack_s: float = 8.0
 
 
 @dataclass
@@ -130,32 +140,75 @@ async def browser(options: Options) -> list[Outcome]:
     return [outcome]
 
 
+async def attacks(options: Options) -> list[Outcome]:
+    """Another user's calls, on every transport, while a hub is attacked; and the hub's memory and runs."""
+    outcome, rows = Outcome("attacks"), []
+    async with open_rig(before_s=options.attack_s, attack_s=options.attack_s, tries=TRIES) as rig:
+        for number, name in enumerate(options.attacks, 1):
+            try:
+                row = await rig.run(ATTACKS[name])
+            except (StartFailed, TimeoutError, httpx.HTTPError) as error:
+                outcome.failures.append(f"{name}: not measured: {type(error).__name__} {error}")
+                log(f"{number} of {len(options.attacks)} {outcome.failures[-1]}")
+                continue
+            rows.append(row)
+            log(f"{number} of {len(options.attacks)} {' | '.join(row.cells)} | {row.said}")
+            outcome.failures += [f"{name}: {missed}" for missed in row.missed]
+    print(f"{table(rows)}\n")
+    outcome.tried = len(rows)
+    outcome.note = f"{sum(not row.missed for row in rows)} held"
+    return [outcome]
+
+
 PARTS: dict[str, Callable[[Options], Awaitable[list[Outcome]]]] = {
-    each.__name__: each for each in (fuzz, schema, autobahn, browser)
+    each.__name__: each for each in (fuzz, schema, autobahn, browser, attacks)
 }
+
+
+def log(text: str) -> None:
+    """Print the progress to standard error."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 async def campaign(names: list[str], options: Options) -> list[Outcome]:
     """The parts, one after the other."""
     outcomes = []
     for name in names:
-        print(f"{time.strftime('%H:%M:%S')} {name}", file=sys.stderr, flush=True)
+        log(name)
         outcomes += await PARTS[name](options)
     return outcomes
 
 
+def described_attacks() -> str:
+    """The attacks by family, with what they do."""
+    lines = ["attacks:"]
+    for family in FAMILIES:
+        lines += ["", f"  {family.title}", *(f"    {each.name}: {each.what}" for each in family.attacks)]
+    return "\n".join(lines)
+
+
 def main() -> int:
     """Run what is asked for; 1 if anything failed."""
-    parser = argparse.ArgumentParser(prog="python -m tests.hostile", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.hostile",
+        description=__doc__,
+        epilog=described_attacks(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all if none")
     parser.add_argument("--seconds", type=int, default=60, help="for each fuzzed reader (60)")
     parser.add_argument("--examples", type=int, default=100, help="for each operation and check (100)")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--attack", action="append", metavar="NAME", help="one of the attacks below; again for more (all)"
+    )
+    parser.add_argument("--attack-seconds", type=float, default=8.0, help="of each attack, and before it (8)")
     given = parser.parse_args()
-    unknown = [part for part in given.parts if part not in PARTS]
-    if unknown:
-        parser.error(f"there is no part {unknown[0]}: choose of {', '.join(PARTS)}")
-    options = Options(given.seconds, given.examples, given.seed)
+    chosen = tuple(given.attack or ATTACKS)
+    for what, names, known in (("part", given.parts, PARTS), ("attack", chosen, ATTACKS)):
+        if unknown := [name for name in names if name not in known]:
+            parser.error(f"there is no {what} {unknown[0]}: choose of {', '.join(known)}")
+    options = Options(given.seconds, given.examples, given.seed, chosen, given.attack_seconds)
     outcomes = asyncio.run(campaign(given.parts or list(PARTS), options))
     width = max(len(outcome.name) for outcome in outcomes)
     for outcome in outcomes:

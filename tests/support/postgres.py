@@ -131,10 +131,12 @@ class Postgres:
             await connection.close()
 
     @asynccontextmanager
-    async def fresh(self, *, migrated: bool) -> AsyncIterator[str]:
-        """The DSN of a new database, dropped afterwards with whatever still uses it."""
+    async def fresh(self, *, migrated: bool, copy_of: str = "") -> AsyncIterator[str]:
+        """The DSN of a new database, dropped afterwards with whatever still uses it. `copy_of`: the DSN of
+        one that nobody uses, to begin with what is in it."""
         name = f"test_{next(self._numbers)}"
-        await self.fetch(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE if migrated else 'template0'}")
+        template = urlsplit(copy_of).path[1:] or (_TEMPLATE if migrated else "template0")
+        await self.fetch(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
         try:
             yield self.dsn(name)
         finally:

@@ -1,0 +1,21 @@
+"""All attacks, by name."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.hostile.attacks import frames, grpc_floods, http_floods, readers, rights
+from tests.hostile.attacks.attack import Aim, Attack, Family
+
+CONTROL = Family("no attack")
+
+
+@CONTROL.attack()
+async def nothing(aim: Aim) -> str:
+    """Nothing: what two measurements without an attack differ by."""
+    await asyncio.sleep(aim.seconds)
+    return "nothing"
+
+
+FAMILIES = (CONTROL, http_floods.FAMILY, grpc_floods.FAMILY, readers.FAMILY, frames.FAMILY, rights.FAMILY)
+ATTACKS: dict[str, Attack] = {attack.name: attack for family in FAMILIES for attack in family.attacks}

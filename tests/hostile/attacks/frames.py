@@ -1,0 +1,61 @@
+"""Frames of the runtime: what an agent can make the hub read."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from contextlib import suppress
+
+import httpx
+
+from tests.hostile.attacks.attack import Aim, Attack, Family
+from tests.hostile.attacks.recordings import HOSTILE
+
+FAMILY = Family("frames of the runtime")
+#: Runs of one attack: two at a time, and so many at most.
+AT_ONCE, MAX_RUNS = 2, 8
+ENDED = ("completed", "failed", "cancelled")
+
+
+async def play(aim: Aim, name: str, *, at_once: int = AT_ONCE, max_runs: int = MAX_RUNS) -> str:
+    """Run the recording again and again."""
+    until, left = time.monotonic() + aim.seconds, iter(range(max_runs))
+    ends: Counter[str] = Counter()
+    async with aim.client() as http:
+
+        async def one() -> None:
+            while time.monotonic() < until and next(left, None) is not None:
+                with suppress(httpx.HTTPError, KeyError):
+                    ends[await _run_once(http, aim, name, until)] += 1
+
+        await asyncio.gather(*(one() for _ in range(at_once)))
+    return ", ".join(f"{count} runs {status}" for status, count in ends.most_common())
+
+
+async def _run_once(http: httpx.AsyncClient, aim: Aim, name: str, until: float) -> str:
+    """The status of a run at its end, or when time is over."""
+    job = {"user_prompt": f"go on [[replay:{name}]]"}
+    started = (await http.post(f"/api/workflows/{aim.workflow_id}/refinements", json=job)).json()
+    status = "processing"
+    while status not in ENDED and time.monotonic() < until:
+        await asyncio.sleep(0.2)
+        listed = (await http.get("/api/proposals?limit=20")).json()["items"]
+        status = next(each["status"] for each in listed if each["id"] == started["proposal_id"])
+    return status
+
+
+def _attack(name: str, what: str) -> Attack:
+    async def run(aim: Aim) -> str:
+        return await play(aim, name)
+
+    return Attack(f"frames-{name}", f"Runs with {what}.", run, plays=(name,))
+
+
+FAMILY.attacks += [_attack(name, what) for name, (what, _) in HOSTILE.items()]
+
+
+@FAMILY.attack(plays=("frames",))
+async def frames_of_ten_runs(aim: Aim) -> str:
+    """Ten runs at a time, of which each sends four frames of 12 MiB as fast as the hub reads."""
+    return await play(aim, "frames", at_once=10, max_runs=10)

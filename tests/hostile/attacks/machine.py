@@ -1,0 +1,70 @@
+"""What a process and the machine used meanwhile (Linux)."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+
+_HELD = re.compile(rb"event_loop_held.* cpu_seconds=([\d.]+)")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a hub process used: the peak of its memory in MiB, and the longest computation that held its event
+    loop, in seconds of processor time (0 if none was logged). `others_share`: the part of the machine that
+    processes had which are none of the campaign's."""
+
+    memory_mib: float
+    loop_s: float
+    others_share: float
+
+
+class Meter:
+    """Measures from now on. `log`: the hub's."""
+
+    def __init__(self, pid: int, log: Path) -> None:
+        self._pid, self._log = pid, log
+        self._logged = log.stat().st_size
+        self._began, self._busy_s, self._own_s = time.monotonic(), _busy_s(), _own_s()
+        # The peak begins again.
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+    def usage(self) -> Usage:
+        """What it used so far. Without end if the process has ended."""
+        seconds = (time.monotonic() - self._began) * (os.cpu_count() or 1)
+        others_s = (_busy_s() - self._busy_s) - (_own_s() - self._own_s)
+        with self._log.open("rb") as log:
+            log.seek(self._logged)
+            held = [float(found) for found in _HELD.findall(log.read())]
+        return Usage(_peak_mib(self._pid), max(held, default=0.0), max(others_s, 0.0) / seconds)
+
+
+def _peak_mib(pid: int) -> float:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        return next(int(line.split()[1]) / 1024 for line in status.split("\n") if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        return float("inf")
+
+
+def _busy_s() -> float:
+    """Seconds of all processors that were not idle."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)
+
+
+def _own_s() -> float:
+    """Seconds of this process and its descendants, with those that have ended."""
+    own = psutil.Process()
+    total = 0.0
+    for process in (own, *own.children(recursive=True)):
+        try:
+            total += sum(process.cpu_times()[:4])
+        except psutil.Error:
+            continue
+    return total

@@ -1,0 +1,151 @@
+"""What an attack costs the other user and the hub, the bars, and the table."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.figures import Table
+from tests.hostile.attacks.bystander import TRANSPORTS, Call, Calls
+from tests.hostile.attacks.machine import Usage
+
+#: The bars: another user's p99 with the attack by that without, the longest answer of /healthz, the memory of
+#: the process, and the longest computation in its event loop, in seconds of processor time.
+MAX_RATIO, MAX_PROBE_S, MAX_MEMORY_MIB, MAX_LOOP_S = 2.0, 0.25, 512.0, 0.25
+#: A p99 up to this is held whatever it was without the attack. Attacker, other user, runtime and PostgreSQL
+#: share the machine's two cores with the hub, which they would not elsewhere: two measurements without any
+#: attack differ by as much.
+FLOOR_S = 0.05
+
+
+@dataclass(frozen=True)
+class Transport:
+    """The p99 of one transport, without the attack and with it, in seconds."""
+
+    name: str
+    without_s: float
+    with_s: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times as long."""
+        return self.with_s / self.without_s
+
+    @property
+    def held(self) -> bool:
+        """Whether it is within the bar."""
+        return self.with_s <= max(FLOOR_S, MAX_RATIO * self.without_s)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An attack and what it cost. `said`: what became of it. `broken`: what the hub allowed and must not."""
+
+    name: str
+    transports: Sequence[Transport]
+    calls: int
+    errors: Sequence[str]
+    probe_s: float
+    usage: Usage
+    owner_changes: int
+    said: str
+    broken: str = ""
+
+    @property
+    def late(self) -> list[str]:
+        """The bars of time that are missed."""
+        found = [
+            f"{each.name} p99 {_ms(each.without_s)} -> {_ms(each.with_s)} ms ({each.ratio:.1f} times)"
+            for each in self.transports
+            if not each.held
+        ]
+        return [*found, f"/healthz {_ms(self.probe_s)} ms"] if self.probe_s > MAX_PROBE_S else found
+
+    @property
+    def harm(self) -> list[str]:
+        """What no machine excuses."""
+        found = [self.broken] if self.broken else []
+        if self.errors:
+            found.append(f"{len(self.errors)} of {self.calls} calls failed: {self.errors[0]}")
+        if self.usage.memory_mib > MAX_MEMORY_MIB:
+            found.append(f"{self.usage.memory_mib:.0f} MiB")
+        if self.usage.loop_s > MAX_LOOP_S:
+            found.append(f"a computation held the event loop for {_ms(self.usage.loop_s)} ms")
+        if self.owner_changes:
+            found.append(f"{self.owner_changes} runs changed their owner")
+        return found
+
+    @property
+    def missed(self) -> list[str]:
+        """The bars that are missed."""
+        return self.harm + self.late
+
+    @property
+    def worst(self) -> Transport:
+        """The transport that suffered most."""
+        return max(self.transports, key=lambda each: (not each.held, each.ratio))
+
+    @property
+    def cells(self) -> list[str]:
+        """Its row."""
+        worst = self.worst
+        return [
+            self.name,
+            worst.name,
+            _ms(worst.without_s),
+            _ms(worst.with_s),
+            f"{worst.ratio:.1f}",
+            _ms(self.probe_s),
+            f"{self.usage.memory_mib:.0f}",
+            _ms(self.usage.loop_s),
+            str(self.owner_changes),
+            "no" if self.missed else "yes",
+            f"{self.usage.others_share:.0%}",
+        ]
+
+
+def measured(
+    name: str,
+    before: Calls,
+    during: Calls,
+    *,
+    usage: Usage,
+    owner_changes: int,
+    said: str,
+    broken: str = "",
+) -> Measured:
+    """What the calls before and during an attack say."""
+    errors = [each.error for calls in during.of.values() for each in calls if each.error]
+    errors += [f"/healthz: {each.error}" for each in during.probes if each.error]
+    return Measured(
+        name,
+        [Transport(each, _p99(before.of[each]), _p99(during.of[each])) for each in TRANSPORTS],
+        sum(map(len, during.of.values())) + len(during.probes),
+        errors,
+        max((each.seconds for each in during.probes), default=float("inf")),
+        usage,
+        owner_changes,
+        said,
+        broken,
+    )
+
+
+def _p99(calls: Sequence[Call]) -> float:
+    """The p99 of the calls' seconds. Without any it is infinite: none ended in all the time."""
+    if len(calls) < 2:
+        return calls[0].seconds if calls else float("inf")
+    return statistics.quantiles([each.seconds for each in calls], n=100, method="inclusive")[98]
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:,.0f}"
+
+
+def table(rows: Sequence[Measured]) -> str:
+    """The table of a campaign. The p99 is that of the transport that suffered most; `others` is what other
+    processes than the campaign's had of the machine."""
+    p99 = ["p99 without, ms", "with, ms", "ratio"]
+    heads = ["attack", "transport", *p99, "/healthz max, ms", "memory max, MiB", "loop max, ms"]
+    heads += ["owner changes", "held", "others"]
+    return str(Table("Attacks", heads, [row.cells for row in rows]))

@@ -1,0 +1,159 @@
+"""Runs of a hostile agent, or of an honest one with large answers: the frames of each, by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+MIB = 1 << 20
+#: Room that a frame of 16 MiB, the most that the hub takes, leaves for the form around its content.
+LARGE = 15 * MIB
+END = b'{"event_type": "end", "data": {}}'
+_LINE = "a line of a specification as an agent writes it, number %d\n"
+
+
+def _state(**data: Any) -> bytes:
+    return json.dumps({"event_type": "on_state_update", "data": data}).encode()
+
+
+def _raw_state(name: str, value: bytes) -> bytes:
+    return b'{"event_type": "on_state_update", "data": {"' + name.encode() + b'": ' + value + b"}}"
+
+
+def _token(content: str) -> bytes:
+    text = f"(AIMessageChunk(content={content}, id='m'), {{'langgraph_node': 'model'}})"
+    return json.dumps({"event_type": "on_llm_stream", "data": {"raw_event": text}}).encode()
+
+
+def _messages(content: str, more: str = "") -> bytes:
+    return _state(messages=f"[AIMessage(content={content}, additional_kwargs={{}}, id='m'{more})]")
+
+
+def _called(arguments: str) -> bytes:
+    return _messages("''", f", tool_calls=[{{'name': 'w', 'args': {{'x': [{arguments}]}}, 'id': 'c'}}]")
+
+
+def _text(size: int, number: int = 0) -> str:
+    line = _LINE % number
+    return line * (size // len(line))
+
+
+def _file(text: str) -> dict[str, Any]:
+    return {
+        "content": text.split("\n"),
+        "created_at": "2026-03-01T12:00:00",
+        "modified_at": "2026-03-01T12:00:00",
+    }
+
+
+def _lists(unit: bytes, size: int) -> bytes:
+    return b"[" + unit * (size // len(unit)) + b"1]"
+
+
+def _many_files() -> list[bytes]:
+    files = {f"/d{number % 97}/f{number}.md": _file(f"l {number}") for number in range(100_000)}
+    return [_state(files=dict(list(files.items())[:count])) for count in (25_000, 50_000, 75_000, 100_000)]
+
+
+def _deep_files() -> list[bytes]:
+    return [_state(files={"/a" * 400 + f"/f{number}": "x" for number in range(14_000)})]
+
+
+#: A hostile agent's: one run each. What they do is the key of an attack's sentence (frames).
+HOSTILE: Mapping[str, tuple[str, Callable[[], list[bytes]]]] = {
+    "interpolated-text": (
+        "a token whose printed text is an f-string of 150,000 expressions",
+        lambda: [_token("f'" + "{a}" * 150_000 + "'")],
+    ),
+    "printed-numbers": (
+        "a token whose printed content is a list of 7 million numbers",
+        lambda: [_token("[" + "1," * (7 * MIB) + "1]")],
+    ),
+    "tool-arguments": (
+        "a message whose printed tool arguments are 5 million numbers",
+        lambda: [_called("1, " * (5 * MIB) + "1")],
+    ),
+    "empty-texts": (
+        "a message whose printed tool arguments are 3.9 million empty texts",
+        lambda: [_called("'', " * 3_900_000 + "''")],
+    ),
+    "brackets": ("a printed message of 7 million open brackets", lambda: [_messages("[" * LARGE)]),
+    "irregular-messages": (
+        "60,000 printed messages that no parser reads",
+        lambda: [_state(messages="[" + ", ".join(["AIMessage(content=<x y 'z>, id='m')"] * 60_000) + "]")],
+    ),
+    "empty-lists": (
+        "a state whose messages are 5 million empty lists",
+        lambda: [_raw_state("messages", _lists(b"[],", LARGE))],
+    ),
+    "nested-lists": (
+        "a state nested 7 million levels deep",
+        lambda: [_raw_state("x", b"[" * (LARGE // 2) + b"]" * (LARGE // 2))],
+    ),
+    "members": (
+        "a state with 1.3 million members",
+        lambda: [b'{"event_type": "on_state_update", "data": {' + _members(1_300_000) + b"}}"],
+    ),
+    "deep-files": ("14,000 files, each in 400 folders", _deep_files),
+    "long-path": ("a path of 15 MiB", lambda: [_state(files={"/a" * (LARGE // 2): "x"})]),
+    "many-files": ("states of 25,000 to 100,000 files", _many_files),
+    "line-ends": (
+        "a file of 4 million empty lines",
+        lambda: [_state(files={"/n.md": {"content": [""] * 3_900_000}})],
+    ),
+    "large-text": ("a message of 15 MiB of text", lambda: [_messages(repr(_text(LARGE - MIB)))]),
+    "large-token": ("a token of 15 MiB of text", lambda: [_token(repr(_text(LARGE - MIB)))]),
+    "interrupts": (
+        "an interrupt whose value is 5 million empty lists",
+        lambda: [_raw_state("__interrupt__", _lists(b"[],", LARGE))],
+    ),
+    "not-json": ("15 MiB that are no JSON", lambda: [b'{"event_type": "x", "data": {"a": "' + b"z" * LARGE]),
+}
+
+
+def _members(count: int) -> bytes:
+    return b",".join(b'"%d":1' % number for number in range(count))
+
+
+def _large() -> list[bytes]:
+    """A file of 10 MB that changes 20 times."""
+    return [
+        _state(messages=f"m{number}", files={"/large.md": _file(_text(10_000_000, number))})
+        for number in range(20)
+    ]
+
+
+def _mebibytes() -> list[bytes]:
+    """A file of 1 MiB that changes 60 times, and 12 of them at the end."""
+    changes = [
+        _state(messages=f"m{number}", files={"/a.md": _file(_text(MIB, number))}) for number in range(60)
+    ]
+    last = {f"/f{number}.md": _file(_text(MIB, number)) for number in range(12)}
+    return [*changes, _state(messages="last", files=last)]
+
+
+def _tokens(count: int) -> list[bytes]:
+    """That many tokens."""
+    return [_token(repr(f"token {number} ")) for number in range(count)]
+
+
+#: Runs whose results are large though their agent is honest.
+LARGE_RUNS: Mapping[str, Callable[[], Iterable[bytes]]] = {
+    "large": _large,
+    "mebibytes": _mebibytes,
+    "long": lambda: [*_tokens(50_000), _state(messages="m", files={"/a.md": _file("x")})],
+    "frames": lambda: [
+        _state(messages=f"m{n}", files={"/a.md": _file(_text(LARGE - 3 * MIB, n))}) for n in range(4)
+    ],
+    "windows": lambda: [
+        _state(messages=f"m{number}", files={f"/a{number}.md": _file(_text(200_000, number))})
+        for number in range(28)
+    ],
+}
+
+
+def frames_of(name: str) -> list[bytes]:
+    """A recording's frames, with its end."""
+    made = HOSTILE[name][1]() if name in HOSTILE else list(LARGE_RUNS[name]())
+    return [*made, END]

@@ -1,0 +1,217 @@
+"""A live hub for each attack, with another replica beside it, and what is measured while it is attacked."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import asyncpg
+import httpx
+
+from tests.hostile.attacks.attack import Aim, Attack, StoredRun
+from tests.hostile.attacks.bystander import bystander
+from tests.hostile.attacks.machine import Meter
+from tests.hostile.attacks.measured import Measured, measured
+from tests.support.postgres import Postgres, running_postgres
+from tests.support.processes import ROOT, UNLIMITED, Process, clean_environment, hub_environment, running
+from tests.support.tokens import bearer, token
+
+#: Seconds of a lease in the campaign: a third of the default, because an attack lasts for less than that.
+LEASE_S = 5
+#: Runs of other users, each with 20 frames a second.
+LIVE_RUNS = 6
+#: Seconds until the other user's first calls have opened what they need.
+WARM_UP_S = 1.5
+#: Seconds that an attacker has beyond those of the attack: to begin, and for calls that last.
+SPARE_S = 60.0
+ATTACKER = "ann@example.com"
+
+
+@dataclass
+class Rig:
+    """What all attacks share. `before_s`, `attack_s`: seconds without and with the attack. `tries`: how often
+    an attack is measured until it meets the bars of time, each time with a hub of its own: what is the hub's
+    comes again, what is the machine's does not. `lease_s`: a hub that cannot renew its leases for so long
+    loses its runs to the other replica."""
+
+    postgres: Postgres
+    before_s: float
+    attack_s: float
+    folder: Path
+    tries: int = 1
+    lease_s: int = LEASE_S
+    #: DSNs of databases with stored runs, and the runs, by the names of the runs.
+    stored: dict[tuple[str, ...], tuple[str, Mapping[str, StoredRun]]] = field(default_factory=dict)
+    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def run(self, attack: Attack) -> Measured:
+        """Attack."""
+        for _ in range(self.tries):
+            found = await self._run(attack)
+            if found.harm or not found.late:
+                break
+        return found
+
+    async def _run(self, attack: Attack) -> Measured:
+        copied, stored = await self._stored(tuple(attack.reads)) if attack.reads else ("", {})
+        async with AsyncExitStack() as stack:
+            dsn = await stack.enter_async_context(self.postgres.fresh(migrated=True, copy_of=copied))
+            runtime = await stack.enter_async_context(runtime_process(attack.plays))
+            log, other_log = self.folder / f"{attack.name}.log", self.folder / "other.log"
+            environment = hub_environment(dsn, runtime, IDEO_LEASE_TTL_S=str(self.lease_s), **attack.settings)
+            hub = await stack.enter_async_context(running("serve", environment=environment, log=log))
+            heir = await stack.enter_async_context(running("serve", environment=environment, log=other_log))
+            await asyncio.gather(hub.serving("HTTP", "gRPC"), heir.serving("HTTP", "gRPC"))
+            return await self._measure(attack, hub, log, dsn, stored)
+
+    async def _measure(
+        self, attack: Attack, hub: Process, log: Path, dsn: str, stored: Mapping[str, StoredRun]
+    ) -> Measured:
+        http, grpc = hub.addresses["HTTP"], hub.addresses["gRPC"]
+        aim = await _aim(http, grpc, self.attack_s, stored)
+        await _live_runs(http)
+        async with bystander(http, grpc) as calls:
+            await asyncio.sleep(WARM_UP_S)
+            began = time.monotonic()
+            await asyncio.sleep(self.before_s)
+            owners = await _owner_changes(dsn)
+            meter, attacked = Meter(hub.pid, log), time.monotonic()
+            held, said = await _attack(attack, aim)
+            usage = meter.usage()
+        # The calls that were waiting have ended now, and count.
+        ended = time.monotonic()
+        return measured(
+            attack.name,
+            calls.between(began, attacked),
+            calls.between(attacked, ended),
+            usage=usage,
+            owner_changes=await _owner_changes(dsn) - owners,
+            said=said,
+            broken="" if held else said,
+        )
+
+    async def _stored(self, names: tuple[str, ...]) -> tuple[str, Mapping[str, StoredRun]]:
+        """The database with these runs in it, made when it is first asked for."""
+        if names not in self.stored:
+            dsn = await self.stack.enter_async_context(self.postgres.fresh(migrated=True))
+            async with (
+                runtime_process(names) as runtime,
+                running(
+                    "serve",
+                    environment=hub_environment(dsn, runtime, **UNLIMITED),
+                    log=self.folder / "stored.log",
+                ) as hub,
+            ):
+                await hub.serving("HTTP")
+                runs = {name: await _store(hub.addresses["HTTP"], name) for name in names}
+                await hub.stop()
+            self.stored[names] = (dsn, runs)
+        return self.stored[names]
+
+
+@asynccontextmanager
+async def open_rig(*, before_s: float, attack_s: float, tries: int) -> AsyncIterator[Rig]:
+    """A PostgreSQL of its own, and no hub yet."""
+    with TemporaryDirectory(prefix="hostile-") as folder:
+        async with running_postgres(Path(folder) / "postgres") as postgres, AsyncExitStack() as stack:
+            yield Rig(postgres, before_s, attack_s, Path(folder), tries, stack=stack)
+
+
+@asynccontextmanager
+async def runtime_process(plays: Iterable[str]) -> AsyncIterator[str]:
+    """The runtime on these recordings beside the shipped ones; its address."""
+    async with running(*plays, environment={}, module="tests.hostile.attacks.runtime") as process:
+        await process.serving("runtime")
+        yield process.addresses["runtime"]
+
+
+def _client(http: str, credential: str) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=http, headers=bearer(credential), trust_env=False, timeout=60)
+
+
+async def _start(client: httpx.AsyncClient, directive: str, workflow_id: str = "") -> dict[str, str]:
+    if not workflow_id:
+        made = await client.post("/api/workflows", json={"name": "w"})
+        workflow_id = made.raise_for_status().json()["id"]
+    job = {"user_prompt": f"go on [[replay:{directive}]]"}
+    started = await client.post(f"/api/workflows/{workflow_id}/refinements", json=job)
+    return {**started.raise_for_status().json(), "workflow_id": workflow_id}
+
+
+async def _aim(http: str, grpc: str, seconds: float, stored: Mapping[str, StoredRun]) -> Aim:
+    """The attacker's account, with a live run and a link to it."""
+    credential = token(ATTACKER)
+    async with _client(http, credential) as client:
+        run = await _start(client, "short_run silent=20")
+        shared = await client.post(f"/api/proposals/{run['proposal_id']}/shares", json={})
+        return Aim(
+            http,
+            grpc,
+            seconds,
+            credential,
+            run["workflow_id"],
+            run["thread_id"],
+            run["proposal_id"],
+            shared.raise_for_status().json()["secret"],
+            stored,
+        )
+
+
+async def _live_runs(http: str) -> None:
+    """Runs of another user, which last longer than any attack."""
+    async with _client(http, token("carl@example.com")) as client:
+        for _ in range(LIVE_RUNS):
+            await _start(client, "long_run speed=1")
+
+
+async def _store(http: str, name: str) -> StoredRun:
+    """Run a recording to its end."""
+    async with _client(http, token(ATTACKER)) as client:
+        run = await _start(client, name)
+        path = f"/api/refinements/{run['thread_id']}"
+        async with asyncio.timeout(180):
+            while (found := (await client.get(path)).raise_for_status().json())["status"] == "processing":
+                await asyncio.sleep(0.3)
+        proposal = (await client.get(f"/api/proposals/{run['proposal_id']}")).raise_for_status().json()
+        assert found["status"] == "completed", found
+        sha256 = min(file["sha256"] for file in proposal["generated_files"].values())
+        return StoredRun(run["thread_id"], run["proposal_id"], int(found["last_seq"]), sha256)
+
+
+async def _owner_changes(dsn: str) -> int:
+    """How many times runs changed their owner."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        return int(await connection.fetchval("SELECT coalesce(sum(fence - 1), 0) FROM runs"))
+    finally:
+        await connection.close()
+
+
+async def _attack(attack: Attack, aim: Aim) -> tuple[bool, str]:
+    """Whether the hub held, in the attacker's eyes, and what became of the attack."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.hostile.attacks.attacker", attack.name),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        cwd=ROOT,
+        env=clean_environment({}),
+    )
+    try:
+        async with asyncio.timeout(aim.seconds + SPARE_S):
+            output, _ = await process.communicate(aim.as_json().encode())
+    except TimeoutError:
+        return False, "the attacker did not come to its end"
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    text = output.decode().strip().split("\n")[-1]
+    if text.startswith("held "):
+        return True, text.removeprefix("held ")
+    return False, text.removeprefix("not held ") or f"the attacker ended with {process.returncode}"

@@ -1,0 +1,89 @@
+"""The runtime of the attacked hub, as a process: `python -m tests.hostile.attacks.runtime NAME…`.
+
+It replays recordings as the replay runtime does, and takes the same directives. What takes long is done
+before it serves: a frame of 16 MiB of one user's run must cost the hub time, and not the runtime, for which
+another user's run would wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from server.replay.directives import find_directive
+from server.replay.recording import Recording, read_recordings
+from server.replay.runs import Run
+from tests.hostile.attacks.recordings import frames_of
+from tests.support.runtime import Answer, Runtime, Stream, serve_runtime
+
+#: A frame longer than this is sent alone, and then others get a turn.
+_LONG = 1 << 16
+
+
+class RecordedRuntime(Runtime):
+    """Plays the shipped recordings, and those of the tests as fast as the hub takes them."""
+
+    def __init__(self, own: Mapping[str, list[bytes]]) -> None:
+        self._own = own
+        self._shipped = read_recordings()
+        for recording in self._shipped.values():
+            # They are computed when they are first read.
+            assert len(recording.files) == len(recording.errors)
+        self._runs: dict[str, Run | list[bytes]] = {}
+        self._ended: set[str] = set()
+
+    async def invoke(self, job: dict[str, Any]) -> Answer:
+        """Start what the job's directive names."""
+        directive = find_directive(job["agent_definition"], job["input_payload"])
+        name = directive.name or "short_run"
+        thread_id: str = job["job_id"]
+        recording: Recording | None = self._shipped.get(name)
+        self._runs[thread_id] = (
+            self._own[name]
+            if recording is None
+            else Run(recording, directive, asyncio.get_running_loop().time)
+        )
+        return 200, {"thread_id": thread_id, "status": "started"}
+
+    async def state(self, thread_id: str) -> Answer:
+        """How the run stands; the files of large runs came with their frames."""
+        run = self._runs.get(thread_id)
+        if isinstance(run, Run):
+            return 200, run.state(thread_id)
+        status = "completed" if thread_id in self._ended else "running"
+        fields = dict.fromkeys(("result", "generated_files", "error"))
+        return (
+            (404, {"detail": "unknown"})
+            if run is None
+            else (200, {"thread_id": thread_id, "status": status, **fields})
+        )
+
+    async def stream(self, stream: Stream) -> None:
+        """Send the frames."""
+        run = self._runs.get(stream.thread_id)
+        if run is None:
+            await stream.refuse(404)
+            return
+        await stream.accept()
+        if isinstance(run, Run):
+            async for text in run.frames():
+                await stream.send(text.encode())
+            return
+        for number, frame in enumerate(run):
+            await stream.send(frame)
+            if number % 64 == 0 or len(frame) > _LONG:
+                await asyncio.sleep(0)
+        self._ended.add(stream.thread_id)
+
+
+async def serve(names: list[str]) -> None:
+    """Print the address, and serve until the process is ended."""
+    async with serve_runtime(RecordedRuntime({name: frames_of(name) for name in names})) as address:
+        print(f"runtime {address}", flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(sys.argv[1:]))
