@@ -148,8 +148,8 @@ class Settings(BaseSettings):
     max_creates_per_minute: int = Field(120, alias="IDEO_MAX_CREATES_PER_MINUTE", ge=0, le=1_000_000)
     """maximum number of refinements, workflows, grants, links and tickets of one caller a minute; as above"""
     max_streams: int = Field(500, alias="IDEO_MAX_STREAMS", ge=0, le=1_000_000)
-    """maximum number of one caller's open streams, with those by the caller's share links, which have four fifths
-    of them at most; as above"""
+    """maximum number of one caller's open streams, with those by the caller's share links, which have four
+    fifths of them at most; as above"""
 
     # --- Streams ---------------------------------------------------------------------------------
 

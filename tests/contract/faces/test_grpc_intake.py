@@ -178,7 +178,7 @@ def test_the_limits_of_connections_are_those_that_grpc_knows() -> None:
     """grpc ignores an argument that it does not know: the tests above show that these work."""
     options = dict(server_options(DEFAULT_LIMITS, reuse_port=False))
     assert options["grpc.server_handshake_timeout_ms"] == 10_000
-    assert options["grpc.max_connection_idle_ms"] == 60_000
+    assert options["grpc.max_connection_idle_ms"] == 20_000
     assert options["grpc.max_allowed_incoming_connections"] == 10_000
 
 
