@@ -19,16 +19,16 @@ from server.domain.rates import Rate, TokenBuckets
 #: With whom a call is counted, and how many calls each of these may begin.
 Counted: TypeAlias = Sequence[tuple[Hashable, Rate]]
 
-#: Calls of a user. When a replica drains, all streams of a client come back at once: 2,000 in ten seconds.
+#: Calls of a user. When a replica drains, all streams of a client come back at once: 500 in two seconds.
 OF_USER = Rate(burst=100, per_s=200)
 #: Calls of a share link, and of all share links of one user.
 OF_LINK, OF_LINKS = Rate(burst=50, per_s=50), Rate(burst=100, per_s=100)
 #: Calls that need no token, or are refused for want of one: of a connection, and all that are refused.
-OF_STRANGER, REFUSED = Rate(burst=20, per_s=20), ("refused", Rate(burst=100, per_s=100))
+OF_STRANGER, REFUSED = Rate(burst=20, per_s=10), ("refused", Rate(burst=100, per_s=50))
 #: Calls of methods that do not exist: tools try several versions of reflection.
 UNKNOWN_METHODS: Counted = (("unknown method", Rate(burst=100, per_s=50)),)
-#: The longest wait in seconds. After it a call is refused.
-MAX_WAIT_S = 10.0
+#: The longest wait in seconds. After it a call is refused: late, since another one comes in its place.
+MAX_WAIT_S = 30.0
 #: Calls that wait, some 15 KB each: further ones are refused at once.
 MAX_WAITING = 12_000
 #: Callers that are remembered.

@@ -74,7 +74,7 @@ class GrpcLimits:
     keepalive_s: float = 30.0
     ping_timeout_s: float = 15.0
     max_calls: int = 10_000
-    max_streams: int = 2_000
+    max_streams: int = 1_000
     connection_age_s: float = 3600.0
     connection_grace_s: float = 600.0
     max_connections: int = 10_000

@@ -11,6 +11,7 @@ from server.domain.errors import LimitReached
 from server.domain.rates import Rate
 from server.grpc import admission
 from server.grpc.admission import Admission, Counted
+from server.grpc.app import DEFAULT_LIMITS
 
 SLOW, EVE, ANN = Rate(burst=2, per_s=10), ("eve", Rate(2, 10)), ("ann", Rate(2, 10))
 
@@ -87,7 +88,7 @@ async def test_so_many_calls_go_on_at_a_time() -> None:
 
 
 def test_a_flood_finds_room_to_wait() -> None:
-    """One connection may have 2,000 calls, and a flood comes on several."""
-    assert admission.MAX_WAITING >= 6 * 2_000
+    """A flood comes on several connections."""
+    assert 10 * DEFAULT_LIMITS.max_streams <= admission.MAX_WAITING
     unknown: Counted = admission.UNKNOWN_METHODS
     assert all(rate.per_s <= admission.OF_USER.per_s for _, rate in unknown)
