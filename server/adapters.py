@@ -18,7 +18,8 @@ from server.domain.streams.wakeups import Wakeups
 from server.grpc.transport import Tls
 from server.observability.metrics import Metrics
 from server.runtime.client import DeepagentsRuntime
-from server.settings.settings import Settings, SettingsError
+from server.settings.loading import SettingsError
+from server.settings.settings import Settings
 from server.wakeups.postgres import PostgresWakeups
 
 #: Seconds between two searches for runs that no replica drives.

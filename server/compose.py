@@ -56,12 +56,12 @@ class NotMigrated(StartError):
 class CannotListen(StartError):
     """An address to listen on is taken, not this machine's, or not permitted. `setting`: its port's."""
 
-    def __init__(self, setting: str, host: str, port: int, reason: str, what_to_do: str = "") -> None:
+    def __init__(
+        self, setting: str, host: str, port: int, reason: str, what_to_do: str | None = None
+    ) -> None:
         shown = f"[{host}]" if ":" in host else host
-        super().__init__(
-            f"cannot listen on {shown}:{port} ({reason}): "
-            + (what_to_do or f"change {setting} (0 takes a free port) or IDEO_HOST")
-        )
+        what_to_do = what_to_do or listening.another(host="IDEO_HOST", port=setting)
+        super().__init__(f"cannot listen on {shown}:{port} ({reason}): {what_to_do}")
         self.setting = setting
 
 

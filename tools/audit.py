@@ -5,8 +5,9 @@ version that is known to be vulnerable. So an index without advisories is not ta
 vulnerabilities. The exit codes:
 
 - 0: every package was looked up, and none has a known vulnerability;
-- 1: one has, or the audit is incomplete though the index has advisories, or a bill was not written;
-- 3: the index has no advisories, or cannot be asked. The last line begins with `AUDIT NOT DONE`.
+- 1: one has, or the audit is incomplete though the index has advisories, or a bill was not written, or the
+  tools could not be installed, as when there is no index;
+- 3: the index has no advisories, or does not answer about them. The last line begins with `AUDIT NOT DONE`.
 
 The bills of materials (CycloneDX 1.6, JSON) are written to build/sbom/: one of the whole lock, one of the
 image. The tools are installed from requirements.lock with hashes, into an environment of their own,

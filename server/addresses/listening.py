@@ -25,4 +25,9 @@ def remedy(error: OSError | UnicodeError, *, host: str, port: str) -> str:
             return f"give an address of this machine as {host}"
         case errno.EACCES | errno.EPERM:
             return f"change {port} to one from {_FIRST_FREE_PORT} on (0 takes a free port)"
+    return another(host=host, port=port)
+
+
+def another(*, host: str, port: str) -> str:
+    """What to do when only another address helps."""
     return f"change {port} (0 takes a free port) or {host}"

@@ -6,8 +6,9 @@ from typing import Any
 
 from server.cli import exit_codes
 from server.cli.exit_codes import CommandError, notice
+from server.settings.loading import SettingsError, known_names, load
 from server.settings.names import old_names_in_use, unknown_names
-from server.settings.settings import ClientSettings, Settings, SettingsError, known_names, load
+from server.settings.settings import ClientSettings, Settings
 from server.settings.sources import read_sources
 
 

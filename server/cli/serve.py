@@ -19,7 +19,7 @@ from server.db import migrate
 from server.lifecycle import Hub
 from server.observability.logs import configure_logging
 from server.observability.loop_watch import settle_interpreter
-from server.settings.settings import SettingsError
+from server.settings.loading import SettingsError
 
 
 def run(*, embedded_database: bool) -> NoReturn:

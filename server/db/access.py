@@ -67,7 +67,9 @@ WITH granted AS (
 _ACCEPT = f"""
 WITH accepted AS (
   UPDATE proposal_access SET accepted_at = coalesce(accepted_at, now())
-  WHERE proposal_id = $2 AND user_id = $1 RETURNING *)
+  WHERE proposal_id = $2 AND user_id = $1
+    AND EXISTS (SELECT FROM proposal_callers WHERE proposal_id = $2 AND caller_id = $1)
+  RETURNING *)
 {_SHOWN.format("accepted")}
 """  # noqa: S608 - only constants
 
@@ -165,11 +167,9 @@ class PostgresAccessStore(AccessStore, StreamAccess):
 
     @override
     async def accept(self, principal: Principal, proposal_id: UUID) -> Grant:
-        async with piccolo_connection(self._pool) as connection:
-            if await _access_type(principal, proposal_id) is None:
-                raise NotFound("no such proposal")
-            row = await connection.fetchrow(_ACCEPT, principal.user_id, proposal_id)
-        if row is None:  # revoked meanwhile
+        with database_errors():
+            row = await self._pool.fetchrow(_ACCEPT, principal.user_id, proposal_id)
+        if row is None:
             raise NotFound("no such proposal")
         return _grant(row)
 

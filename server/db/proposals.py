@@ -3,8 +3,8 @@
 Every query for a caller reads the view `proposal_callers` (`server.db.access`), so that a proposal that the
 caller may not see and one that does not exist have the same result: none.
 
-A single proposal is read with Piccolo's query builder. A start, a page of proposals, and the refinement,
-which is read for every reader of events, are SQL (ADR 0003).
+A single proposal is read with Piccolo's query builder. A start (starts.py), a page of proposals, and the
+refinement, which is read for every reader of events, are SQL (ADR 0003).
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ from server.db.contents import FILES_COPIES, SIZE_OF_FILES, StoredProposalFiles,
 from server.db.engine import piccolo_connection
 from server.db.errors import database_errors
 from server.db.file_json import rejected_from_jsonb
-from server.db.idempotency import NOT_ACCEPTED_REASONS, find_earlier_start
-from server.db.invocations import invocation_to_jsonb
+from server.db.idempotency import find_earlier_start
 from server.db.page_tokens import page_of, page_place
+from server.db.starts import check_active_runs, insert_start
 from server.db.tables import ProposalCallers, Proposals
-from server.domain.access.quotas import RUNS_RETRY_S
-from server.domain.errors import LimitReached, NotFound
+from server.domain.errors import NotFound
 from server.domain.model import (
     Failure,
     IdempotencyKey,
@@ -43,7 +42,6 @@ from server.domain.proposals.store import EarlierStart, ProposalStore
 from server.domain.runs.lease import Lease
 from server.domain.runs.runtime import Invocation
 from server.domain.runs.status import RunStatus
-from server.encoding.event_batch import delimited_delta, delimited_event
 
 #: The byte of this list in page tokens.
 _LIST = b"p"
@@ -54,50 +52,6 @@ MAX_PAGE_BYTES, ROW_BYTES = 3 << 20, 512
 #: How many times its bytes a page takes: as rows, as records and as an answer. Most pages are small, and need
 #: no reservation.
 _PAGE_COPIES, _SMALL_PAGE_BYTES = 3, 128 << 10
-
-#: All rows of a start in one statement: one round trip.
-_START = """
-WITH expired AS (
-  DELETE FROM idempotency_keys WHERE $15::text IS NOT NULL AND (user_id, route, key) IN (
-    SELECT user_id, route, key FROM idempotency_keys
-    WHERE expires_at < now() AND (user_id, route, key) <> ($8, $15, $16)
-    LIMIT 10 FOR UPDATE SKIP LOCKED)
-), named AS (
-  INSERT INTO idempotency_keys AS k (user_id, route, key, request_sha256, thread_id, expires_at)
-  SELECT $8, $15, $16, $17, $3, now() + interval '24 hours' FROM drafts
-  WHERE id = $2 AND $15::text IS NOT NULL
-  ON CONFLICT (user_id, route, key) DO UPDATE
-    SET request_sha256 = $17, thread_id = $3, created_at = now(), expires_at = now() + interval '24 hours'
-    WHERE k.expires_at < now() OR EXISTS (
-      SELECT FROM runs r JOIN proposals p ON p.id = r.proposal_id
-      WHERE r.thread_id = k.thread_id AND p.failure_reason = ANY($18::text[]))
-  RETURNING 1
-), proposal AS (
-  INSERT INTO proposals (id, draft_id, thread_id, user_prompt, context_file_path, context_selection,
-    created_at, created_by_user_id, base_version)
-  SELECT $1, d.id, $3::uuid::text, $4, $5, $6, $7, $8, d.version FROM drafts d
-  WHERE d.id = $2 AND ($15::text IS NULL OR EXISTS (SELECT FROM named))
-  RETURNING id
-), access AS (
-  INSERT INTO proposal_access (proposal_id, user_id, access_type, granted_at)
-  SELECT id, $8, 'owner', $7 FROM proposal
-), run AS (
-  -- created_at is the database's time, by which a run's age is judged.
-  INSERT INTO runs (thread_id, proposal_id, owner, lease_until, last_seq, trace_id, invocation)
-  SELECT $3, id, $9, now() + $10::interval, 1, $11, $12::jsonb FROM proposal
-), event AS (
-  INSERT INTO events (thread_id, first_seq, last_seq, batch, residues)
-  SELECT $3, 1, 1, $13, $14 FROM proposal
-)
-SELECT id FROM proposal
-"""
-
-#: Starts of one caller run one at a time: two that count concurrently would find the same number of runs.
-_LOCK_STARTS = "SELECT pg_advisory_xact_lock(hashtextextended('start ' || $1::uuid::text, 0))"
-
-_COUNT_ACTIVE = """
-SELECT count(*) FROM proposals WHERE created_by_user_id = $1 AND status IN ('processing', 'awaiting_input')
-"""
 
 #: The columns that are read only for a single proposal: its files.
 _REJECTED = (Proposals.rejections, Proposals.rejected_files)
@@ -169,29 +123,21 @@ class PostgresProposalStore(ProposalStore):
         with database_errors():
             async with self._pool.acquire() as connection, connection.transaction():
                 if max_active_runs:
-                    await _check_active_runs(connection, principal, max_active_runs)
-                stored = await connection.fetchval(
-                    _START,
-                    proposal_id,
-                    draft_id,
-                    invocation.job_id,
-                    command.user_prompt,
-                    command.context_file_path,
-                    command.context_selection,
-                    now,
-                    principal.user_id,
-                    self._owner,
-                    self._ttl,
-                    invocation.trace_id,
-                    invocation_to_jsonb(invocation),
-                    delimited_event(first_event),
-                    delimited_delta(b""),
-                    key.route if key else None,
-                    key.key if key else None,
-                    key.request_sha256 if key else None,
-                    NOT_ACCEPTED_REASONS,
+                    await check_active_runs(connection, principal, max_active_runs)
+                stored = await insert_start(
+                    connection,
+                    principal,
+                    command,
+                    proposal_id=proposal_id,
+                    invocation=invocation,
+                    draft_id=draft_id,
+                    first_event=first_event,
+                    now=now,
+                    key=key,
+                    owner=self._owner,
+                    lease_ttl=self._ttl,
                 )
-        if stored is None:
+        if not stored:
             earlier = await self.find_earlier_start(principal, key) if key else None
             if earlier is None:
                 raise NotFound("no such workflow")
@@ -280,19 +226,6 @@ class PostgresProposalStore(ProposalStore):
                 rows = await self._pool.fetch(_PAGE, *arguments, MAX_PAGE_BYTES)
         fitting = max(sum(row["size"] <= MAX_PAGE_BYTES for row in rows), 1)
         return page_of([_proposal(principal, row) for row in rows], kind=_LIST, limit=min(limit, fitting))
-
-
-async def _check_active_runs(connection: Any, principal: Principal, max_active_runs: int) -> None:
-    """Raise LimitReached when the principal has `max_active_runs` runs or more.
-
-    Until the transaction ends, no other start of the principal passes this check.
-    """
-    await connection.execute(_LOCK_STARTS, principal.user_id)
-    if await connection.fetchval(_COUNT_ACTIVE, principal.user_id) >= max_active_runs:
-        message = (
-            f"at most {max_active_runs} runs may be active at a time: cancel one, or wait for one to end"
-        )
-        raise LimitReached(message, retry_after_s=RUNS_RETRY_S)
 
 
 def _failure(row: Any) -> Failure | None:

@@ -5,7 +5,7 @@ Times are UTC-aware. A thread id is the run's id: the hub chooses it, and the ru
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, StrEnum
@@ -50,6 +50,12 @@ class Principal:
     def quota_id(self) -> UUID:
         """Whose quotas count what the caller does: a share link is as good as who made it."""
         return self.created_by or self.user_id
+
+    @property
+    def memory_id(self) -> Hashable:
+        """Whose share of the memory counts what is read for the caller: all share links of a user have one of
+        their own, so that what their readers do not take leaves the user's."""
+        return ("links", self.quota_id) if self.is_share_link else self.quota_id
 
     @property
     def is_share_link(self) -> bool:

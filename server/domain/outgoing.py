@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Hashable
 from types import TracebackType
 from typing import Self
-from uuid import UUID
 
 from server.domain.errors import LimitReached
 
@@ -31,8 +31,8 @@ class OutgoingBudget:
 
     def __init__(self, max_bytes: int = MAX_UNSENT_BYTES) -> None:
         self._max_bytes = max_bytes
-        self._used_by: dict[UUID, int] = {}
-        self._waiting: dict[UUID, deque[tuple[int, asyncio.Future[None]]]] = {}
+        self._used_by: dict[Hashable, int] = {}
+        self._waiting: dict[Hashable, deque[tuple[int, asyncio.Future[None]]]] = {}
         #: Bytes in use.
         self.used_bytes = 0
 
@@ -47,7 +47,7 @@ class OutgoingBudget:
         largest = self._max_bytes // (8 if size_bytes <= self._max_bytes // 2 else 4)
         return min(size_bytes, largest)
 
-    async def take(self, caller: UUID, size_bytes: int) -> None:
+    async def take(self, caller: Hashable, size_bytes: int) -> None:
         """Take so many bytes into use, once there is room."""
         if caller not in self._waiting and self.take_now(caller, size_bytes):
             return
@@ -63,7 +63,7 @@ class OutgoingBudget:
                 self.give_back(caller, size_bytes)
             raise
 
-    def take_now(self, caller: UUID, size_bytes: int) -> bool:
+    def take_now(self, caller: Hashable, size_bytes: int) -> bool:
         """Take so many bytes into use if there is room. Returns whether there was."""
         used = self._used_by.get(caller, 0) + size_bytes
         if used * _FREE_SHARE > self._max_bytes - self.used_bytes - size_bytes:
@@ -72,7 +72,7 @@ class OutgoingBudget:
         self.used_bytes += size_bytes
         return True
 
-    def give_back(self, caller: UUID, size_bytes: int) -> None:
+    def give_back(self, caller: Hashable, size_bytes: int) -> None:
         """Give back so many bytes."""
         self.used_bytes -= size_bytes
         self._used_by[caller] -= size_bytes
@@ -99,7 +99,7 @@ class Reservation:
     """What one answer or stream of a caller has in use; used by one task. Close it, or use it in a `with`
     block. wait_s: the longest wait for room; None for as long as it takes."""
 
-    def __init__(self, budget: OutgoingBudget, caller: UUID, *, wait_s: float | None = None) -> None:
+    def __init__(self, budget: OutgoingBudget, caller: Hashable, *, wait_s: float | None = None) -> None:
         self._budget, self._caller, self._wait_s = budget, caller, wait_s
         #: Bytes that it has in use.
         self.size_bytes = 0

@@ -191,8 +191,8 @@ class Refinements:
         PermissionDenied when the principal may no longer follow.
         """
         resources = ExitStack()
-        await self._quotas.open_stream(principal.quota_id)
-        resources.callback(self._quotas.close_stream, principal.quota_id)
+        await self._quotas.open_stream(principal)
+        resources.callback(self._quotas.close_stream, principal)
         return await self._subscribe(principal, thread_id, after, resources, reservation)
 
     async def _subscribe(
@@ -259,7 +259,7 @@ class Refinements:
         """
         resources = ExitStack()
         if wait_s:
-            resources.enter_context(self._quotas.waiting_call(principal.quota_id))
+            resources.enter_context(self._quotas.waiting_call(principal))
         subscription = await self._subscribe(principal, thread_id, after, resources, reservation)
         try:
             return await read_page(subscription, limit=limit, wait_s=wait_s)

@@ -53,20 +53,23 @@ def subfolder(parent: int, name: str) -> Iterator[int]:
         os.close(folder)
 
 
-def own_file(folder: int, name: str, flags: int) -> int:
-    """Open a regular file that this user owns and that has no other hard link; created with mode 0600 when
-    missing.
+@contextmanager
+def own_file(folder: int, name: str, flags: int) -> Iterator[int]:
+    """The file descriptor of a regular file that this user owns and that has no other hard link; created when
+    missing. Its mode becomes 0600.
 
     Raises EmbeddedServerError for anything else.
     """
     flags |= os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     file = os.open(name, flags, 0o600, dir_fd=folder)
-    info = os.fstat(file)
-    if not stat.S_ISREG(info.st_mode) or info.st_uid != os.geteuid() or info.st_nlink != 1:
+    try:
+        info = os.fstat(file)
+        if not stat.S_ISREG(info.st_mode) or info.st_uid != os.geteuid() or info.st_nlink != 1:
+            raise EmbeddedServerError(f"{name} in the data folder is not a file of the hub: remove it")
+        os.fchmod(file, 0o600)
+        yield file
+    finally:
         os.close(file)
-        raise EmbeddedServerError(f"{name} in the data folder is not a file of the hub: remove it")
-    os.fchmod(file, 0o600)
-    return file
 
 
 def read_small(folder: int, name: str) -> str:

@@ -23,19 +23,12 @@ _SIGNAL_S = 1.0
 
 
 @contextmanager
-def lock_file(data: int, name: str) -> Iterator[int]:
-    """The file descriptor of a lock file. `data` is the data folder's."""
-    file = own_file(data, name, os.O_RDONLY)
-    try:
-        yield file
-    finally:
-        os.close(file)
-
-
-@contextmanager
 def owner_lock(data: int, data_dir: Path) -> Iterator[None]:
-    """Hold `owner.lock` for this process. Raises EmbeddedServerError when another process holds it."""
-    with lock_file(data, "owner.lock") as file:
+    """Hold `owner.lock` for this process; `data` is the data folder's file descriptor.
+
+    Raises EmbeddedServerError when another process holds it.
+    """
+    with own_file(data, "owner.lock", os.O_RDONLY) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

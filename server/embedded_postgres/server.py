@@ -36,7 +36,7 @@ from server.embedded_postgres.cluster import (
 )
 from server.embedded_postgres.errors import EmbeddedServerError, folder_errors
 from server.embedded_postgres.folders import opened_folder, own_file, read_small, subfolder
-from server.embedded_postgres.locks import STOP_TIMEOUT_S, lock_file, owner_lock, take_server_lock
+from server.embedded_postgres.locks import STOP_TIMEOUT_S, owner_lock, take_server_lock
 from server.embedded_postgres.ownership import CLUSTER, finish_replacement
 from server.embedded_postgres.process import last_lines, start_in
 from server.embedded_postgres.programs import program_folder
@@ -79,15 +79,15 @@ async def embedded(
             cluster = data_dir / CLUSTER
             data = stack.enter_context(opened_folder(data_dir, create=True))
             stack.enter_context(owner_lock(data, data_dir))
-            lock = stack.enter_context(lock_file(data, "server.lock"))
+            lock = stack.enter_context(own_file(data, "server.lock", os.O_RDONLY))
             await take_server_lock(lock, data, data_dir)
             account, programs = await _prepare(data, cluster, sync=sync)
             socket_dir = stack.enter_context(socket_folder(cluster, account))
             quoted = folder_argument(cluster) if socket_dir == cluster else str(socket_dir)
             options = {**_SETTINGS, **(settings or {})}
             options["unix_socket_directories"] = '"' + quoted.replace('"', '""') + '"'
-            process, log = await _launch(data, cluster, account, programs, lock, options)
-            stack.callback(os.close, log)
+            log = stack.enter_context(own_file(data, "postgres.log", os.O_RDWR))
+            process = await _launch(data, cluster, account, programs, options, lock=lock, log=log)
         try:
             await _until_ready(process, data, log)
             yield await _with_database(socket_dir)
@@ -134,22 +134,23 @@ async def _prepare(data: int, cluster: Path, *, sync: bool) -> tuple[Account, Pa
 
 
 async def _launch(
-    data: int, cluster: Path, account: Account, programs: Path, lock: int, options: Mapping[str, str]
-) -> tuple[Process, int]:
-    """Start the server, which inherits the lock; it may not be ready yet. Returns its log too."""
+    data: int,
+    cluster: Path,
+    account: Account,
+    programs: Path,
+    options: Mapping[str, str],
+    *,
+    lock: int,
+    log: int,
+) -> Process:
+    """Start the server, which inherits the lock; it may not be ready yet. `lock`, `log`: file descriptors."""
     arguments = [str(programs / "postgres"), "-D", folder_argument(cluster)]
     for name, value in options.items():
         arguments += ["-c", f"{name}={value}"]
-    log = own_file(data, "postgres.log", os.O_RDWR)
-    try:
-        os.ftruncate(log, 0)
-        with subfolder(data, CLUSTER) as folder:
-            files = prepared_files(account)
-            process = await start_in(folder, account, arguments, output=log, fds=[lock], files=files)
-    except BaseException:
-        os.close(log)
-        raise
-    return process, log
+    os.ftruncate(log, 0)
+    with subfolder(data, CLUSTER) as folder:
+        files = prepared_files(account)
+        return await start_in(folder, account, arguments, output=log, fds=[lock], files=files)
 
 
 def _pid_file(data: int) -> list[str]:

@@ -13,7 +13,8 @@ import grpc.aio
 
 from server.domain.errors import ClientTooSlow
 from server.domain.outgoing import WAIT_S, OutgoingBudget, Reservation
-from server.grpc.interceptors import Context, Continuation, Handler, caller, is_public
+from server.grpc.authentication import Context, caller, is_public
+from server.grpc.interceptors import Continuation, Handler
 from server.grpc.writing import MessageWriter
 
 _reservation: ContextVar[Reservation] = ContextVar("reservation")
@@ -44,7 +45,7 @@ class Answers(grpc.aio.ServerInterceptor):
         async def answered(request: Any, context: Context) -> None:
             wait_s = None if streaming else WAIT_S
             # A call that its client does not read ends late: until then its last message is in memory.
-            with Reservation(self._outgoing, caller().quota_id, wait_s=wait_s) as reservation:
+            with Reservation(self._outgoing, caller().memory_id, wait_s=wait_s) as reservation:
                 _reservation.set(reservation)
                 answer = await call(request, context)
                 if streaming:

@@ -13,15 +13,12 @@ from ide_orchestrator.v1.access_pb2_grpc import add_AccessServiceServicer_to_ser
 from ide_orchestrator.v1.proposal_pb2_grpc import add_ProposalServiceServicer_to_server
 from ide_orchestrator.v1.refinement_pb2_grpc import add_RefinementServiceServicer_to_server
 from ide_orchestrator.v1.workflow_pb2_grpc import add_WorkflowServiceServicer_to_server
+from server.grpc.admission import MAX_WAIT_S, MAX_WAITING, Admission
 from server.grpc.answers import Answers
+from server.grpc.authentication import PUBLIC_SERVICES, Authentication
 from server.grpc.event_reads import EventReads
 from server.grpc.health import Health
-from server.grpc.interceptors import (
-    PUBLIC_SERVICES,
-    AsGeneratorInterceptor,
-    Authentication,
-    CallInterceptor,
-)
+from server.grpc.interceptors import AsGeneratorInterceptor, CallInterceptor
 from server.grpc.public_streams import PublicStreams
 from server.grpc.servicers import AccessServicer, ProposalServicer, RefinementServicer, WorkflowServicer
 from server.grpc.unread_calls import REQUEST_DEADLINE_S, UnreadCalls
@@ -69,7 +66,7 @@ class GrpcLimits:
     connection is asked to close, so that clients spread over replicas; its calls have `connection_grace_s` to
     end. max_connections: concurrent connections; further ones are closed. handshake_s: time within which a
     new connection must speak HTTP/2, after TLS. connection_idle_s: time without a call after which a
-    connection is asked to close."""
+    connection is asked to close. turn_s: longest wait for a call's turn, of a client that makes many."""
 
     max_request_bytes: int = 4 << 20
     request_s: float = REQUEST_DEADLINE_S
@@ -77,12 +74,13 @@ class GrpcLimits:
     keepalive_s: float = 30.0
     ping_timeout_s: float = 15.0
     max_calls: int = 10_000
-    max_streams: int = 2_000
+    max_streams: int = 1_000
     connection_age_s: float = 3600.0
     connection_grace_s: float = 600.0
     max_connections: int = 10_000
     handshake_s: float = 10.0
-    connection_idle_s: float = 60.0
+    connection_idle_s: float = 20.0
+    turn_s: float = MAX_WAIT_S
 
 
 DEFAULT_LIMITS = GrpcLimits()
@@ -109,6 +107,10 @@ def server_options(limits: GrpcLimits, *, reuse_port: bool) -> list[tuple[str, i
         ("grpc.max_allowed_incoming_connections", limits.max_connections),
         ("grpc.server_handshake_timeout_ms", round(limits.handshake_s * 1000)),
         ("grpc.max_connection_idle_ms", round(limits.connection_idle_s * 1000)),
+        # By default grpc refuses some of the calls that wait for the loop when there are a thousand of them,
+        # other callers' too. They are few once a flood waits for its turn.
+        ("grpc.server.max_pending_requests", MAX_WAITING),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * MAX_WAITING),
         # Identity alone: a message may not grow when it is read.
         ("grpc.compression_enabled_algorithms_bitset", 1),
         # With its probe, grpc takes up to the largest message of each call before anybody reads it; without,
@@ -148,13 +150,14 @@ def create_grpc_server(
             *((_tracing(), AsGeneratorInterceptor()) if traced else ()),
             CallInterceptor(
                 Authentication(use_cases.authenticator, peers),
+                Admission(use_cases.cut_offs, max_calls=limits.max_calls, max_wait_s=limits.turn_s),
                 UnreadCalls(use_cases.cut_offs, deadline_s=limits.request_s),
                 PublicStreams(use_cases.cut_offs),
             ),
             Answers(use_cases.outgoing, writer),
         ),
         options=server_options(limits, reuse_port=reuse_port),
-        maximum_concurrent_rpcs=limits.max_calls,
+        maximum_concurrent_rpcs=limits.max_calls + MAX_WAITING,
     )
     watches = WatchStreams(use_cases.refinements, writer)
     refinements = RefinementServicer(

@@ -11,7 +11,7 @@ from server.domain.errors import ClientTooSlow, InvalidArgument, LimitReached
 from server.domain.model import Principal
 from server.domain.refinements import Refinements
 from server.grpc.answers import reserved
-from server.grpc.interceptors import Context
+from server.grpc.authentication import Context
 from server.grpc.writing import MessageWriter
 from server.wire import messages as m
 from server.wire.validation import uuid_or_not_found

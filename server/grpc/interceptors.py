@@ -1,9 +1,8 @@
-"""What surrounds every call: the peer's name, authentication, the limits of its request, the error table.
+"""What surrounds every call: authentication, the limits of its calls and requests, the error table.
 
-1. Every method needs a valid token, except those of health and reflection. Only these two services are named
-   here, so a new method needs a token too.
-2. A refusal does not wait for the request: a handler of grpc that takes one message would. Therefore every
+1. A refusal does not wait for the request: a handler of grpc that takes one message would. Therefore every
    handler here takes a stream, and reads one message of it.
+2. It waits for its turn like every other call, when its client makes many.
 3. An error reaches the caller as a google.rpc.Status of the one table. A fault of the hub becomes INTERNAL
    without its text, which grpc itself would send.
 4. A cancellation is always passed on: a handler that swallows it leaks (grpc issue 43360).
@@ -11,100 +10,35 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
-from contextvars import ContextVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
 import structlog
 from google.protobuf.message import DecodeError
-from grpc_health.v1 import health_pb2
-from grpc_reflection.v1alpha import reflection_pb2
 from grpc_status import rpc_status
 
-from ide_orchestrator.v1 import proposal_pb2, refinement_pb2
-from server.auth.authenticator import Authenticator
-from server.domain.errors import HubError, InvalidArgument
-from server.domain.model import Principal
+from server.domain.errors import HubError, InvalidArgument, LimitReached, PermissionDenied, Unauthenticated
+from server.grpc.admission import UNKNOWN_METHODS, Admission
+from server.grpc.authentication import Context, Identity, is_public, refused
 from server.grpc.public_streams import PublicStreams
-from server.grpc.transport import check_peer
-from server.grpc.unread_calls import Group, UnreadCalls
-from server.use_cases import READABLE_BY_SHARE_LINK
+from server.grpc.unread_calls import UnreadCalls
 from server.wire.problem_details import grpc_status
 from server.wire.trace_ids import trace_id_of
 from server.wire.workflows import MAX_DEFINITION_MESSAGE_BYTES, check_definition_size
 
 log = structlog.stdlib.get_logger("server.grpc")
 
-Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Continuation: TypeAlias = Callable[[grpc.HandlerCallDetails], Awaitable["Handler | None"]]
-
-#: Calls, whose request has not arrived, of the callers that are one for the quotas, and of one of them.
-MAX_UNREAD, MAX_UNREAD_OF_ONE = 400, 200
-#: The same for calls that need no token, of all connections and of one.
-_STRANGERS = Group("strangers", 400, 50)
-
-#: Services that anyone may call.
-PUBLIC_SERVICES = frozenset(
-    str(file.services_by_name[name].full_name)
-    for file, name in (
-        (health_pb2.DESCRIPTOR, "Health"),
-        (reflection_pb2.DESCRIPTOR, "ServerReflection"),
-    )
-)
-
-#: The same by the path of a call.
-_READABLE_BY_SHARE_LINK = frozenset(
-    f"/{service.full_name}/{name}"
-    for file in (refinement_pb2.DESCRIPTOR, proposal_pb2.DESCRIPTOR)
-    for service in file.services_by_name.values()
-    for name in READABLE_BY_SHARE_LINK & {method.name for method in service.methods}
-)
-
-_caller: ContextVar[Principal] = ContextVar("caller")
-
-
-def caller() -> Principal:
-    """The caller of the current call."""
-    return _caller.get()
 
 
 def call_trace_id(context: Context) -> str:
     """The trace id of a call."""
     metadata = context.invocation_metadata() or ()
     return trace_id_of({key: value for key, value in metadata if isinstance(value, str)})
-
-
-def is_public(method: str) -> bool:
-    """Whether anyone may call the method, `/package.Service/Method`."""
-    return method[1:].partition("/")[0] in PUBLIC_SERVICES
-
-
-class Authentication:
-    """Who calls: the peer, by the name in its certificate, then the caller. `peers`: names that may call;
-    empty for all."""
-
-    def __init__(self, authenticator: Authenticator, peers: frozenset[str] = frozenset()) -> None:
-        self._authenticator, self._peers = authenticator, peers
-
-    async def __call__(self, method: str, context: Context) -> tuple[Hashable, Group]:
-        """Who has to send the request, and with whom it is counted; a stranger is its connection.
-
-        Raises Unauthenticated, PermissionDenied, KeysUnavailable, DatabaseUnavailable.
-        """
-        check_peer(context.auth_context(), self._peers)
-        if is_public(method):
-            return context.peer(), _STRANGERS
-        metadata = context.invocation_metadata() or ()
-        headers = [str(value) for key, value in metadata if key == "authorization"]
-        principal = await self._authenticator.authenticate_headers(
-            headers, read_only=method in _READABLE_BY_SHARE_LINK
-        )
-        _caller.set(principal)
-        return principal.user_id, Group(principal.quota_id, MAX_UNREAD, MAX_UNREAD_OF_ONE)
 
 
 class AsGeneratorInterceptor(grpc.aio.ServerInterceptor):
@@ -138,11 +72,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(
         self,
-        identify: Callable[[str, Context], Awaitable[tuple[Hashable, Group]]],
+        identify: Callable[[str, Context], Awaitable[Identity]],
+        admission: Admission,
         unread: UnreadCalls,
         public_streams: PublicStreams,
     ) -> None:
-        self._identify, self._unread, self._public_streams = identify, unread, public_streams
+        self._identify, self._admission = identify, admission
+        self._unread, self._public_streams = unread, public_streams
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -154,6 +90,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         """
         handler = await continuation(handler_call_details)
         if handler is None:
+            with suppress(LimitReached):
+                await self._admission.turn(UNKNOWN_METHODS)
             return None
         method = handler_call_details.method
         if handler.request_streaming:
@@ -161,6 +99,21 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if handler.response_streaming:
             return grpc.stream_stream_rpc_method_handler(self._call(handler, method))
         return grpc.stream_unary_rpc_method_handler(self._call(handler, method))
+
+    @asynccontextmanager
+    async def _admitted(self, method: str, context: Context) -> AsyncIterator[Identity]:
+        """Who calls, once it is the call's turn; it is counted until the block ends.
+
+        Raises as `identify`, and LimitReached.
+        """
+        try:
+            who = await self._identify(method, context)
+        except (Unauthenticated, PermissionDenied):
+            await self._admission.turn(refused(context))
+            raise
+        await self._admission.turn(who.rates)
+        with self._admission.place():
+            yield who
 
     def _call(self, handler: Handler, method: str) -> Callable[[object, Context], Awaitable[bytes | None]]:
         """The behaviour of a method that takes one message."""
@@ -172,10 +125,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         async def guarded(_: object, context: Context) -> bytes | None:
             try:
-                who, group = await self._identify(method, context)
-                request = _parsed(parse, await self._unread.request(context.read, who, group))
-                with self._public_streams.place(who) if public_stream else contextlib.nullcontext():
-                    answer = await call(request, context)
+                async with self._admitted(method, context) as who:
+                    raw = await self._unread.request(context.read, who.caller, who.unread)
+                    request = _parsed(parse, raw)
+                    with self._public_streams.place(who.caller) if public_stream else nullcontext():
+                        answer = await call(request, context)
                 # A stream has written its messages itself.
                 return answer if answer is None or isinstance(answer, bytes) else serialise(answer)
             except grpc.aio.BaseError:
@@ -191,10 +145,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         async def guarded(requests: object, context: Context) -> AsyncIterator[object]:
             try:
-                who, _ = await self._identify(method, context)
-                with self._public_streams.place(who):
-                    async for answer in call(requests, context):
-                        yield answer
+                async with self._admitted(method, context) as who:
+                    with self._public_streams.place(who.caller):
+                        async for answer in call(requests, context):
+                            yield answer
             except grpc.aio.BaseError:
                 raise
             except Exception as error:

@@ -17,8 +17,8 @@ from server.domain.refinements import Refinements
 from server.domain.streams.pages import EventPage
 from server.domain.workflows import WorkflowService
 from server.grpc.answers import reserved
+from server.grpc.authentication import Context, caller
 from server.grpc.event_reads import EventReads
-from server.grpc.interceptors import Context, caller
 from server.grpc.watch import WatchStreams
 from server.grpc.writing import MessageWriter
 from server.wire import messages as m

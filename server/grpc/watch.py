@@ -20,7 +20,7 @@ from server.domain.refinements import Refinements
 from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
 from server.domain.streams.subscription import Subscription
 from server.grpc.answers import reserved
-from server.grpc.interceptors import Context
+from server.grpc.authentication import Context
 from server.grpc.writing import MessageWriter
 from server.wire import rendering
 

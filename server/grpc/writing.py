@@ -12,7 +12,8 @@ from grpc_status import rpc_status
 from server.domain.errors import ClientTooSlow
 from server.domain.outgoing import Reservation
 from server.domain.streams.observer import ReaderObserver
-from server.grpc.interceptors import Context, call_trace_id
+from server.grpc.authentication import Context
+from server.grpc.interceptors import call_trace_id
 from server.wire.problem_details import grpc_status
 
 #: Messages of at most so many bytes are not counted.

@@ -37,7 +37,7 @@ class LargeAnswer(JsonResponse[T]):
         self, request: HubRequest, use_cases: UseCases, read: Callable[[Reservation], Awaitable[JsonText]]
     ) -> None:
         super().__init__(None)  # type: ignore[arg-type]
-        self._reservation = Reservation(use_cases.outgoing, request.user.quota_id, wait_s=WAIT_S)
+        self._reservation = Reservation(use_cases.outgoing, request.user.memory_id, wait_s=WAIT_S)
         self._readers, self._read = use_cases.readers, read
 
     def to_asgi_response(self, *args: Any, **kwargs: Any) -> Any:

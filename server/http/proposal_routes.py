@@ -95,7 +95,7 @@ async def read_file(
     SHA-256, because a rejected path may not fit into an address."""
     read = partial(read_pieces, use_cases.contents, request.user, proposal_id, sha256.lower())
     pieces, etag = read(), f'"{sha256.lower()}"'
-    reservation = Reservation(use_cases.outgoing, request.user.quota_id, wait_s=WAIT_S)
+    reservation = Reservation(use_cases.outgoing, request.user.memory_id, wait_s=WAIT_S)
     try:
         await reservation.resize(PIECE_BYTES)
         first = await anext(pieces)

@@ -20,6 +20,7 @@ from websockets.frames import CloseCode
 
 from server.domain.access.cut_offs import FLOOD
 from server.domain.errors import HubError, InvalidArgument
+from server.domain.rates import TokenBucket
 from server.http.connection import (
     EXTENSION,
     HIGH_WATER_BYTES,
@@ -28,15 +29,7 @@ from server.http.connection import (
     Connection,
 )
 from server.http.connection_places import ConnectionPlaces
-from server.http.intake import (
-    BURST_BYTES,
-    BURST_FRAMES,
-    BYTES_PER_S,
-    FRAMES_PER_S,
-    MAX_FRAGMENTS,
-    SLICE_BYTES,
-    Budget,
-)
+from server.http.intake import BYTES, FRAMES, MAX_FRAGMENTS, SLICE_BYTES
 from server.wire.problem_details import MEDIA_TYPE, problem_json
 from server.wire.problems import problem_of
 from server.wire.text import dumps
@@ -58,8 +51,8 @@ class HubConfig(Config):
 
     send_deadline_s = SEND_DEADLINE_S
     head_deadline_s, body_deadline_s = HEAD_DEADLINE_S, BODY_DEADLINE_S
-    #: What a WebSocket's client may send at once: bytes, frames.
-    burst_bytes, burst_frames = BURST_BYTES, BURST_FRAMES
+    #: What a WebSocket's client may send.
+    bytes_rate, frames_rate = BYTES, FRAMES
     places: ConnectionPlaces
     on_cut_off: Callable[[str], None]
 
@@ -92,9 +85,8 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
         #: What the client had taken when it last owed the answer to a ping.
         self._taken_bytes = 0
         self._frames_received = 0
-        limits, now = hub_config(config), self.loop.time()
-        self._bytes = Budget(burst=limits.burst_bytes, per_s=BYTES_PER_S, now=now)
-        self._frames = Budget(burst=limits.burst_frames, per_s=FRAMES_PER_S, now=now)
+        limits = hub_config(config)
+        self._bytes, self._frames = TokenBucket(limits.bytes_rate), TokenBucket(limits.frames_rate)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A connection was taken over from the HTTP protocol."""
@@ -132,16 +124,16 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
                 self._refuse_upgrade()
             return
         now = self.loop.time()
-        within = self._bytes.spend(len(data), now)
+        over = self._bytes.take(len(data), now) > 0
         for start in range(0, len(data), SLICE_BYTES):
             if self.transport.is_closing():
                 return
             super().data_received(data[start : start + SLICE_BYTES])
             frames, self._frames_received = self._frames_received, 0
-            if not self._frames.spend(frames, now):
-                within = False
+            if self._frames.take(frames, now) > 0:
+                over = True
                 break
-        if not within:
+        if over:
             self._refuse_flood()
 
     def handle_events(self) -> None:

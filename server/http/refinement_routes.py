@@ -158,7 +158,7 @@ async def list_events(
         after = max(params.after, cursor(last_event_id or None, "Last-Event-ID"))
         return EventStream(
             lambda reservation: use_cases.refinements.follow(request.user, thread_id, after, reservation),
-            Reservation(use_cases.outgoing, request.user.quota_id),
+            Reservation(use_cases.outgoing, request.user.memory_id),
             resumed=bool(last_event_id),
             # An EventSource that has no event yet must show that it had a connection.
             hello_id=after if "ticket" in request.query_params else None,

@@ -106,7 +106,7 @@ class RefinementSocket:
             raise PermissionDenied(ORIGIN_REFUSED)
         offered: list[str] = list(scope["subprotocols"])  # type: ignore[typeddict-item]
         principal = await self._callers.of_socket(thread_id, scope, offered)
-        reservation = Reservation(use_cases.outgoing, principal.quota_id)
+        reservation = Reservation(use_cases.outgoing, principal.memory_id)
         connection_of(scope).reservation = reservation  # type: ignore[arg-type]
         after = cursor(query_of(scope).get("after", [None])[0])
         form, subprotocol = form_of(offered)

@@ -1,21 +1,14 @@
-"""The settings, and the only reader of the environment, with names.py and sources.py.
-
-All mistakes are reported at once, by the name of the environment variable and without its value. The
-descriptions here make docs/reference/settings.md.
-"""
+"""The settings. The descriptions here make docs/reference/settings.md; loading.py reads them."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from server.settings.names import DEBUG, old_names_in_use
-from server.settings.sources import ENV_FILE, SECRETS
 from server.settings.values import (
     CrashPoint,
     Headers,
@@ -33,14 +26,6 @@ from server.settings.values import (
 
 #: A lease must outlast a database call of the longest permitted duration.
 MIN_LEASE_TTL_S = 12.0
-
-
-class SettingsError(Exception):
-    """Settings that are wrong. `problems` has a sentence for each mistake."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("; ".join(problems))
-        self.problems = problems
 
 
 _CONFIG = SettingsConfigDict(
@@ -163,7 +148,8 @@ class Settings(BaseSettings):
     max_creates_per_minute: int = Field(120, alias="IDEO_MAX_CREATES_PER_MINUTE", ge=0, le=1_000_000)
     """maximum number of refinements, workflows, grants, links and tickets of one caller a minute; as above"""
     max_streams: int = Field(500, alias="IDEO_MAX_STREAMS", ge=0, le=1_000_000)
-    """maximum number of one caller's open streams, with those by the caller's share links; as above"""
+    """maximum number of one caller's open streams, with those by the caller's share links, which have four
+    fifths of them at most; as above"""
 
     # --- Streams ---------------------------------------------------------------------------------
 
@@ -250,59 +236,3 @@ class ClientSettings(BaseSettings):
     """address of the hub"""
     token: SecretStr | None = Field(default=None, validation_alias="IDEO_TOKEN")
     """the token for calls of the hub"""
-
-
-#: Settings that require others.
-_REQUIRES = {
-    "IDEO_JWKS_URL": ("IDEO_JWT_ISSUER", "IDEO_JWT_AUDIENCE"),
-    "IDEO_GRPC_CERTIFICATE": ("IDEO_GRPC_KEY",),
-    "IDEO_GRPC_KEY": ("IDEO_GRPC_CERTIFICATE",),
-    "IDEO_GRPC_CLIENT_CA": ("IDEO_GRPC_CERTIFICATE",),
-    "IDEO_GRPC_ALLOWED_SANS": ("IDEO_GRPC_CLIENT_CA",),
-}
-
-
-def known_names() -> frozenset[str]:
-    """The names that the hub reads from the environment, except old ones."""
-    fields = (*Settings.model_fields.values(), *ClientSettings.model_fields.values())
-    files = (f"{name}_FILE" for name in SECRETS)
-    return frozenset((*(str(field.validation_alias) for field in fields), *files, ENV_FILE, DEBUG))
-
-
-def load(*, require: tuple[str, ...] = (), in_prod: tuple[str, ...] = (), **overrides: Any) -> Settings:
-    """The settings from the environment; `overrides`, by field name, take precedence.
-
-    require, in_prod: names of variables that must be set, always or unless IDEO_ENV=dev, with those that
-    they require. Raises SettingsError with every mistake.
-    """
-    given: dict[str, Any] = {
-        new: os.environ[old] for old, new in old_names_in_use().items() if new not in os.environ
-    }
-    fields = Settings.model_fields
-    given |= {str(fields[name].alias): value for name, value in overrides.items() if value is not None}
-    missing = _missing({**os.environ, **given}, require, in_prod)
-    try:
-        settings = Settings(**given)
-    except ValidationError as error:
-        raise SettingsError(_problems(error) + missing) from None
-    if missing:
-        raise SettingsError(missing)
-    return settings
-
-
-def _missing(present: dict[str, Any], require: tuple[str, ...], in_prod: tuple[str, ...]) -> list[str]:
-    """A problem for each variable that must be set and is not."""
-    required = [*(in_prod if present.get("IDEO_ENV") != "dev" else ()), *require]
-    for name, others in _REQUIRES.items():
-        if name in required or present.get(name):
-            required += others
-    return [f"{name}: is required" for name in dict.fromkeys(required) if not present.get(name)]
-
-
-def _problems(error: ValidationError) -> list[str]:
-    """A problem for each mistake, without the wrong value."""
-    problems = []
-    for mistake in error.errors(include_input=False, include_url=False):
-        text = mistake["msg"].removeprefix("Value error, ")
-        problems.append(f"{mistake['loc'][0]}: {text}" if mistake["loc"] else text)
-    return problems

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from redis.asyncio import Redis
@@ -26,6 +26,9 @@ SUSPECT_PAUSE_S = 0.05
 #: Shortest time in seconds between two looks at the journal because of entries without a proof: as often as a
 #: poll without wake-ups.
 UNPROVEN_HINTS_S = 0.25
+
+#: An entry of a stream: its id, the seq in it, its fields.
+Entry: TypeAlias = tuple[bytes, int, dict[bytes, bytes]]
 
 #: What the library raises for answers of another form than a command has.
 _MALFORMED = (ValueError, TypeError, LookupError, AttributeError)
@@ -93,18 +96,18 @@ class Reader:
             stream_of(thread_id): f"{seq}-{_LAST_PART}" for thread_id, seq in self._seen.items()
         }
 
-    def _take(self, entries_of: Mapping[bytes, Sequence[tuple[bytes, dict[bytes, bytes]]]]) -> bool:
+    def _take(self, entries_of: Mapping[bytes, Sequence[Entry]]) -> bool:
         """Take the entries of an answer. Returns whether a replica wrote one of them."""
         proven = False
         for stream, take in ((self._own_stream, self._on_nonce), (SHARED_STREAM, self._take_notice)):
-            for entry_id, fields in entries_of.get(stream, ()):
+            for entry_id, _, fields in entries_of.get(stream, ()):
                 self._next_ids[stream] = entry_id
                 if (payload := self._proofs.payload_of(fields)) is not None:
                     proven = True
                     take(payload.decode())
         for thread_id in self._seen:
-            for entry_id, fields in entries_of.get(stream_of(thread_id), ()):
-                last_seq = self._seen[thread_id] = _seq_of(entry_id)
+            for _, last_seq, fields in entries_of.get(stream_of(thread_id), ()):
+                self._seen[thread_id] = last_seq
                 if self._proofs.hold_for_entry(thread_id, last_seq, fields):
                     proven = True
                     self._deliver(thread_id, last_seq, fields)
@@ -145,16 +148,16 @@ def malformed_as_away() -> Iterator[None]:
         raise InvalidResponse(f"the server answers in another form: {type(error).__name__}") from None
 
 
-def _entries_of(answer: Any) -> dict[bytes, list[tuple[bytes, dict[bytes, bytes]]]]:
+def _entries_of(answer: Any) -> dict[bytes, list[Entry]]:
     """The entries of an XREAD's answer by stream. Raises one of _MALFORMED for another form."""
-    found: dict[bytes, list[tuple[bytes, dict[bytes, bytes]]]] = {}
+    found: dict[bytes, list[Entry]] = {}
     for name, entries in answer or ():
         for entry_id, given in entries:
             fields = given or {}
-            _seq_of(entry_id)
+            seq = _seq_of(entry_id)
             if not all(isinstance(part, bytes) for pair in fields.items() for part in pair):
                 raise TypeError
-            found.setdefault(name, []).append((entry_id, fields))
+            found.setdefault(name, []).append((entry_id, seq, fields))
     return found
 
 

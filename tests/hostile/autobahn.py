@@ -21,6 +21,7 @@ from typing import Any
 
 from websockets.exceptions import InvalidState
 
+from server.domain.rates import Rate
 from server.http.connection import ClientGone, connection_of
 from server.http.protocols import HubConfig, HubSocketProtocol
 from server.http.server import listening_socket, uvicorn_config
@@ -73,7 +74,7 @@ async def _served() -> AsyncIterator[str]:
     assert isinstance(config, HubConfig)
     config.ws, config.ws_max_size = EchoProtocol, 16 << 20
     # The suite's messages are larger, and cut smaller, than those that the hub takes.
-    config.burst_bytes, config.burst_frames = 64 << 20, 1 << 20
+    config.bytes_rate = config.frames_rate = Rate(64 << 20, 64 << 20)
     async with uvicorn_server(config, listening_socket("127.0.0.1", 0)) as (_, address):
         yield address
 

@@ -20,7 +20,7 @@ from server.cli.doctor.command import examine
 from server.cli.doctor.finding import Finding
 from server.cli.main import main
 from server.replay.server import replay_runtime
-from server.settings.settings import load
+from server.settings.loading import load
 from tests.support.certificates import Authority, write
 from tests.support.hub import running_hub
 from tests.support.pooler import pooler

@@ -25,7 +25,7 @@ from server.domain.proposals.store import EarlierStart
 from server.domain.refinements import Refinements
 from server.domain.runs.lease import Lease
 from server.runtime.breaker import Breaker
-from server.settings.settings import load
+from server.settings.loading import load
 from server.wire import messages as m
 from server.wire.definition import DEFAULT_DEFINITION
 from tests.contract.faces.callers import caller

@@ -19,7 +19,7 @@ from server.compose import open_hub
 from server.domain.errors import Unauthenticated
 from server.lifecycle import Hub
 from server.replay.server import replay_runtime
-from server.settings.settings import load
+from server.settings.loading import load
 from tests.integration.token_corpus import forged, issuer, valid
 from tests.support.hand_clock import HandClock
 from tests.support.http_face import upgrade

@@ -13,7 +13,7 @@ from ide_orchestrator.v1 import workflow_pb2, workflow_pb2_grpc
 from server.adapters import create_verifier
 from server.compose import open_hub
 from server.replay.server import replay_runtime
-from server.settings.settings import load
+from server.settings.loading import load
 from tests.support.grpc_face import refusal_of
 from tests.support.http_face import problem, upgrade
 from tests.support.stored import NOON

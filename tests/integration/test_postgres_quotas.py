@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,10 +13,11 @@ from server.db.proposals import PostgresProposalStore
 from server.db.quotas import PostgresQuotaStore
 from server.domain.access.quotas import QuotaLimits, Quotas
 from server.domain.errors import LimitReached
-from server.domain.model import StartRefinement
+from server.domain.model import Principal, StartRefinement
 from tests.support.stored import NOON, a_user, a_workflow, an_invocation
 
 CALLER = UUID("10000000-0000-4000-8000-000000000000")
+ANN, BOB = Principal(CALLER, "ann"), Principal(uuid4(), "bob")
 
 
 def replicas(pool: Any, **limits: int) -> list[Quotas]:
@@ -61,45 +63,45 @@ async def test_a_minute_later_there_is_room_again(pool: Any) -> None:
 async def test_two_replicas_together_open_no_more_streams_than_one_would(pool: Any) -> None:
     one, two = replicas(pool, max_streams=10)
     await sync_all(one, two)
-    assert await outcomes([each.open_stream(CALLER) for _ in range(10) for each in (one, two)]) == (10, 10)
-    assert await outcomes([one.open_stream(uuid4())]) == (1, 0)
+    assert await outcomes([each.open_stream(ANN) for _ in range(10) for each in (one, two)]) == (10, 10)
+    assert await outcomes([one.open_stream(BOB)]) == (1, 0)
     # When one replica reports that a stream has closed, the other may open one.
     closed = 0
     for each in (one, two):
         while each._open[CALLER] and closed < 5:
-            each.close_stream(CALLER)
+            each.close_stream(ANN)
             closed += 1
     await sync_all(one, two)
-    assert await outcomes([each.open_stream(CALLER) for _ in range(5) for each in (one, two)]) == (5, 5)
+    assert await outcomes([each.open_stream(ANN) for _ in range(5) for each in (one, two)]) == (5, 5)
 
 
 async def test_what_a_dead_replica_had_open_counts_no_more(pool: Any) -> None:
     one, two = replicas(pool, max_streams=3)
     await sync_all(one, two)
-    assert await outcomes([one.open_stream(CALLER) for _ in range(3)]) == (3, 0)
-    assert await outcomes([two.open_stream(CALLER)]) == (0, 1)
+    assert await outcomes([one.open_stream(ANN) for _ in range(3)]) == (3, 0)
+    assert await outcomes([two.open_stream(ANN)]) == (0, 1)
     await pool.execute("UPDATE replicas SET seen_at = now() - interval '16 seconds' WHERE name = 'one'")
-    assert await outcomes([two.open_stream(CALLER) for _ in range(4)]) == (3, 1)
+    assert await outcomes([two.open_stream(ANN) for _ in range(4)]) == (3, 1)
     assert await pool.fetchval("SELECT streams FROM quotas") == '{"two": 3}'
 
 
 async def test_after_a_crash_of_the_database_replicas_report_what_they_have(pool: Any) -> None:
     one, two = replicas(pool, max_streams=3)
     await sync_all(one, two)
-    assert await outcomes([one.open_stream(CALLER) for _ in range(2)]) == (2, 0)
+    assert await outcomes([one.open_stream(ANN) for _ in range(2)]) == (2, 0)
     await pool.execute("TRUNCATE quotas, replicas")  # what a crash does to unlogged tables
     await sync_all(one, two)
-    assert await outcomes([two.open_stream(CALLER) for _ in range(3)]) == (1, 2)
+    assert await outcomes([two.open_stream(ANN) for _ in range(3)]) == (1, 2)
 
 
 async def test_a_stream_that_could_not_be_counted_is_not_counted(pool: Any) -> None:
     one, two = replicas(pool, max_streams=2)
     await sync_all(one, two)
     for _ in range(3):
-        assert await outcomes([one.open_stream(CALLER) for _ in range(2)]) == (2, 0)
-        assert await outcomes([one.open_stream(CALLER)]) == (0, 1)
+        assert await outcomes([one.open_stream(ANN) for _ in range(2)]) == (2, 0)
+        assert await outcomes([one.open_stream(ANN)]) == (0, 1)
         for _ in range(2):
-            one.close_stream(CALLER)
+            one.close_stream(ANN)
         await sync_all(one)
     assert await pool.fetchval("SELECT streams FROM quotas") == "{}"
     await pool.execute("UPDATE quotas SET minute_began_at = now() - interval '2 hours'")
@@ -109,20 +111,44 @@ async def test_a_stream_that_could_not_be_counted_is_not_counted(pool: Any) -> N
 
 async def test_calls_that_wait_are_bounded(pool: Any) -> None:
     one, _ = replicas(pool, max_streams=2)
-    with one.waiting_call(CALLER), one.waiting_call(CALLER):
-        with pytest.raises(LimitReached), one.waiting_call(CALLER):
+    with one.waiting_call(ANN), one.waiting_call(ANN):
+        with pytest.raises(LimitReached), one.waiting_call(ANN):
             pass
-        with one.waiting_call(uuid4()):
+        with one.waiting_call(BOB):
             pass
-    with one.waiting_call(CALLER):
+    with one.waiting_call(ANN):
         pass
+
+
+async def test_the_share_links_of_a_user_leave_a_part_of_its_streams(pool: Any) -> None:
+    one, two = replicas(pool, max_streams=10)
+    await sync_all(one, two)
+    links = [Principal(uuid4(), "", created_by=CALLER) for _ in range(3)]
+    opened = [each.open_stream(link) for _ in range(5) for link in links for each in (one, two)]
+    assert await outcomes(opened) == (8, 22)
+    assert await outcomes([each.open_stream(ANN) for _ in range(2) for each in (one, two)]) == (2, 2)
+    assert await outcomes([one.open_stream(BOB)]) == (1, 0)
+    with ExitStack() as waiting:
+        for _ in range(8):
+            waiting.enter_context(one.waiting_call(links[0]))
+        with pytest.raises(LimitReached), one.waiting_call(links[1]):
+            pass
+        for _ in range(2):
+            waiting.enter_context(one.waiting_call(ANN))
+
+
+@pytest.mark.parametrize(("limit", "of_links"), [(0, 0), (1, 1), (2, 1), (3, 2), (5, 4), (500, 400)])
+def test_how_many_streams_are_left_to_the_user(limit: int, of_links: int) -> None:
+    limits = QuotaLimits(max_streams=limit)
+    assert limits.streams_of(ANN) == limit
+    assert limits.streams_of(Principal(uuid4(), "", created_by=CALLER)) == of_links
 
 
 async def test_without_a_limit_nothing_is_counted(pool: Any) -> None:
     one, _ = replicas(pool, max_creates_per_minute=0, max_streams=0)
     await one.count_creation(CALLER)
-    await one.open_stream(CALLER)
-    one.close_stream(CALLER)
+    await one.open_stream(ANN)
+    one.close_stream(ANN)
     await one.sync()
     assert await pool.fetchval("SELECT count(*) FROM quotas") == 0
 

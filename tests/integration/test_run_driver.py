@@ -16,7 +16,7 @@ from server.core import open_core
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 from server.domain.journal.events import Discontinuity, Event, InputRequested, StateUpdate, Terminal, Token
 from server.domain.model import Proposal, ProposalStatus, StartRefinement
-from server.settings.settings import load
+from server.settings.loading import load
 from tests.support.driven import Driven, driven, verdict
 from tests.support.runtime import (
     CLOSE,

@@ -13,7 +13,7 @@ from server.core import open_core
 from server.domain.journal.events import Event
 from server.domain.model import CreateWorkflow, Principal, Proposal, Refinement, StartRefinement
 from server.lifecycle import Core
-from server.settings.settings import load
+from server.settings.loading import load
 from server.wire.codec import ProtobufCodec
 from server.wire.definition import DEFAULT_DEFINITION
 from tests.support.stored import a_user

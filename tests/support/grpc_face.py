@@ -20,7 +20,7 @@ from server.core import open_core
 from server.grpc.app import GrpcFace, GrpcLimits, create_grpc_server
 from server.lifecycle import Core
 from server.replay.server import replay_runtime
-from server.settings import settings as settings_module
+from server.settings.loading import load
 from server.wire import messages as m
 from tests.support.tokens import VERIFIER, token
 
@@ -82,7 +82,7 @@ async def open_grpc_hub(
     dsn: str, *, dev: bool = True, write_s: float = 30.0, runtime_url: str | None = None, **limits: Any
 ) -> AsyncIterator[GrpcHub]:
     """The hub on a database; its runtime replays the shipped recordings unless one is named."""
-    settings = settings_module.load(env="dev", runtime_profile="full")
+    settings = load(env="dev", runtime_profile="full")
     async with (
         replay_runtime() as replay_url,
         open_core(settings, dsn=dsn, runtime_url=runtime_url or replay_url, verifier=VERIFIER) as core,

@@ -12,7 +12,7 @@ from server.cli.hub_client import HubClient, open_client
 from server.compose import open_hub
 from server.lifecycle import Core, Hub
 from server.replay.server import replay_runtime
-from server.settings.settings import load
+from server.settings.loading import load
 from tests.support.tokens import VERIFIER, token
 
 

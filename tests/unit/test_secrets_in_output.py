@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from server.cli.main import main
-from server.settings.settings import Settings, SettingsError, load
+from server.settings.loading import SettingsError, load
+from server.settings.settings import Settings
 from server.settings.sources import SECRETS
 from server.settings.values import http_address
 

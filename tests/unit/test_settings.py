@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from server.settings.loading import SettingsError, load
 from server.settings.names import RENAMED, old_names_in_use
-from server.settings.settings import ClientSettings, Settings, SettingsError, load
+from server.settings.settings import ClientSettings, Settings
 
 
 def test_every_setting_has_a_description() -> None:

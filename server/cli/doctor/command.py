@@ -21,8 +21,9 @@ from server.db.errors import reason_of
 from server.domain.errors import DatabaseUnavailable
 from server.embedded_postgres.server import running_dsn
 from server.observability.logs import configure_logging
+from server.settings.loading import SettingsError, known_names, load
 from server.settings.names import old_names_in_use, unknown_names
-from server.settings.settings import Settings, SettingsError, known_names, load
+from server.settings.settings import Settings
 from server.settings.sources import read_sources
 
 #: What is said of an embedded server that nobody has started: to start it would change its data.

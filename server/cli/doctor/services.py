@@ -17,7 +17,8 @@ from server.db.connections import connect
 from server.db.errors import database_errors
 from server.domain.errors import DatabaseUnavailable, RuntimeRefused, RuntimeUnavailable
 from server.runtime.client import DeepagentsRuntime
-from server.settings.settings import Settings, SettingsError
+from server.settings.loading import SettingsError
+from server.settings.settings import Settings
 
 _CHANNEL = "ideo_doctor"
 

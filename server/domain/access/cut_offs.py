@@ -6,14 +6,16 @@ from typing import Protocol
 
 #: Why a client is cut off, in metrics: its request came too slowly; its request was too large; it sent more
 #: than it may while a stream or an answer was under way; there were too many connections; too many of its
-#: calls had not sent their request; too many streams of those that need no token were open.
-LATE_REQUEST, LARGE_REQUEST, FLOOD, CONNECTIONS, UNREAD_CALLS, PUBLIC_STREAMS = REASONS = (
+#: calls had not sent their request; too many streams of those that need no token were open; it made too many
+#: calls.
+LATE_REQUEST, LARGE_REQUEST, FLOOD, CONNECTIONS, UNREAD_CALLS, PUBLIC_STREAMS, CALLS = REASONS = (
     "late_request",
     "large_request",
     "flood",
     "connections",
     "unread_calls",
     "public_streams",
+    "calls",
 )
 
 

@@ -1,7 +1,8 @@
 """Quotas: how much one caller may do at a time, on all replicas together (ADR 0018).
 
 1. A caller has a limited number of active runs, of creations per minute and of open streams. A caller at its
-   limit learns when to try again. Other callers are not affected. Share links count as who made them.
+   limit learns when to try again. Other callers are not affected. Share links count as who made them, and
+   leave a part of the streams to that user: who got a link cannot keep its maker out.
 2. Each quota is checked where it is counted, in one statement of the store: two replicas together never
    admit more than one would. The streams of a dead replica stop counting once it is known to be dead.
 3. A quota of 0 means no limit.
@@ -17,9 +18,12 @@ from typing import Protocol
 from uuid import UUID
 
 from server.domain.errors import LimitReached
+from server.domain.model import Principal
 
 #: Seconds between two heartbeats of a replica, and seconds without one until it counts as dead.
 SYNC_S, DEAD_AFTER_S = 5.0, 15.0
+#: One in so many streams is never a share link's.
+LINKS_LEAVE_ONE_IN = 5
 #: Whole seconds after which a caller with too many active runs, or too many streams, may try again.
 RUNS_RETRY_S, STREAMS_RETRY_S = 15, 5
 
@@ -31,6 +35,13 @@ class QuotaLimits:
     max_active_runs: int = 50
     max_creates_per_minute: int = 120
     max_streams: int = 500
+
+    def streams_of(self, principal: Principal) -> int:
+        """How many streams there may be, all of the user's and of its share links together, for the principal
+        to open one more."""
+        if not principal.is_share_link or self.max_streams <= 1:
+            return self.max_streams
+        return self.max_streams - max(self.max_streams // LINKS_LEAVE_ONE_IN, 1)
 
 
 class QuotaStore(Protocol):
@@ -76,9 +87,9 @@ class Quotas:
                 retry_after_s=wait_s,
             )
 
-    async def open_stream(self, caller: UUID) -> None:
+    async def open_stream(self, principal: Principal) -> None:
         """Count a stream that is about to open, until `close_stream`. Raises LimitReached."""
-        limit = self.limits.max_streams
+        caller, limit = principal.quota_id, self.limits.streams_of(principal)
         if not limit:
             return
         # Counted here first: what `sync` reports meanwhile may be too high, never too low.
@@ -86,24 +97,24 @@ class Quotas:
         try:
             counted = self._open[caller] <= limit and await self._store.count_stream(caller, limit)
         except BaseException:
-            self.close_stream(caller)
+            self.close_stream(principal)
             raise
         if not counted:
-            self.close_stream(caller)
+            self.close_stream(principal)
             raise LimitReached(
                 f"at most {limit} open streams are allowed: close some", retry_after_s=STREAMS_RETRY_S
             )
 
-    def close_stream(self, caller: UUID) -> None:
+    def close_stream(self, principal: Principal) -> None:
         """Stop counting a stream."""
         if self.limits.max_streams:
-            _decrement(self._open, caller)
-            self._changed.add(caller)
+            _decrement(self._open, principal.quota_id)
+            self._changed.add(principal.quota_id)
 
     @contextlib.contextmanager
-    def waiting_call(self, caller: UUID) -> Iterator[None]:
+    def waiting_call(self, principal: Principal) -> Iterator[None]:
         """Count a call that waits for events, until the block ends, on this replica. Raises LimitReached."""
-        limit = self.limits.max_streams
+        caller, limit = principal.quota_id, self.limits.streams_of(principal)
         if limit and self._waiting[caller] >= limit:
             raise LimitReached(
                 f"at most {limit} waiting calls are allowed at a time", retry_after_s=STREAMS_RETRY_S

@@ -13,7 +13,9 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
-from server.grpc.interceptors import CallInterceptor, Context
+from server.grpc.admission import Admission
+from server.grpc.authentication import Context, Identity
+from server.grpc.interceptors import CallInterceptor
 from server.grpc.public_streams import PublicStreams
 from server.grpc.unread_calls import Group, UnreadCalls
 from server.observability.metrics import Metrics
@@ -254,11 +256,13 @@ async def test_a_client_with_a_retry_policy_starts_a_run_once_that_the_runtime_d
 def interceptor_for_anyone() -> CallInterceptor:
     """The hub's interceptor, without authentication."""
 
-    async def identify(method: str, context: Context) -> tuple[str, Group]:
-        return context.peer(), Group("anyone", 10, 10)
+    async def identify(method: str, context: Context) -> Identity:
+        return Identity(context.peer(), Group("anyone", 10, 10), ())
 
     observer = Metrics()
-    return CallInterceptor(identify, UnreadCalls(observer), PublicStreams(observer))
+    return CallInterceptor(
+        identify, Admission(observer, max_calls=10), UnreadCalls(observer), PublicStreams(observer)
+    )
 
 
 async def test_a_long_message_of_the_runtimes_is_cut_off_so_that_its_details_arrive() -> None:

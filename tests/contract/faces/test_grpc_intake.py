@@ -12,6 +12,7 @@ import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from server.grpc.admission import OF_STRANGER
 from server.grpc.app import DEFAULT_LIMITS, server_options
 from server.grpc.public_streams import MAX_STREAMS_OF_ONE
 from server.wire import messages as m
@@ -19,6 +20,7 @@ from tests.support.certificates import Authority, write
 from tests.support.grpc_face import GrpcHub, open_grpc_hub, refusal_of
 from tests.support.hub import running_hub
 
+CONNECTION_OF_ITS_OWN = [("grpc.use_local_subchannel_pool", 1)]
 PROPOSALS = "/ide_orchestrator.v1.ProposalService/ListProposals"
 ABORTED, UNAUTHENTICATED = grpc.StatusCode.ABORTED, grpc.StatusCode.UNAUTHENTICATED
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -79,6 +81,32 @@ async def test_what_comes_after_the_request_is_ignored(hub: GrpcHub) -> None:
 
     answer = await hub.channel.stream_unary(PROPOSALS)(endless(), metadata=hub.caller().metadata)
     assert m.ListProposalsResponse.FromString(answer) == m.ListProposalsResponse()
+
+
+async def test_calls_that_are_refused_wait_when_they_are_many_and_others_do_not(hub: GrpcHub) -> None:
+    ann, method = hub.caller(), hub.channel.unary_unary(PROPOSALS)
+    many = int(OF_STRANGER.burst) + 30
+    flood = [method(b"") for _ in range(many)]
+    assert await code_of(flood[0]) is UNAUTHENTICATED
+    assert await ann.proposals.ListProposals(m.ListProposalsRequest(), metadata=ann.metadata) is not None
+    assert not all(call.done() for call in flood)
+    for call in flood:
+        call.cancel()
+
+
+async def test_calls_that_wait_too_long_are_refused_whatever_the_method(database: str) -> None:
+    async with open_grpc_hub(database, turn_s=0.05) as hub:
+        health = "/grpc.health.v1.Health/Check"
+        for name, code in ((PROPOSALS, UNAUTHENTICATED), (health, grpc.StatusCode.OK)):
+            async with grpc.aio.insecure_channel(hub.address, CONNECTION_OF_ITS_OWN) as channel:
+                calls = [channel.unary_unary(name)(b"") for _ in range(300)]
+                codes = [await code_of(call) for call in calls]
+                assert set(codes) == {code, EXHAUSTED}
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await calls[codes.index(EXHAUSTED)]
+                assert refusal_of(caught.value).reason == "limit_reached"
+        ann = hub.caller()
+        assert await ann.workflow()
 
 
 async def test_watches_of_the_health_leave_calls_to_others(database: str) -> None:
@@ -178,7 +206,7 @@ def test_the_limits_of_connections_are_those_that_grpc_knows() -> None:
     """grpc ignores an argument that it does not know: the tests above show that these work."""
     options = dict(server_options(DEFAULT_LIMITS, reuse_port=False))
     assert options["grpc.server_handshake_timeout_ms"] == 10_000
-    assert options["grpc.max_connection_idle_ms"] == 60_000
+    assert options["grpc.max_connection_idle_ms"] == 20_000
     assert options["grpc.max_allowed_incoming_connections"] == 10_000
 
 

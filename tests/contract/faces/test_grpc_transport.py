@@ -15,7 +15,7 @@ import grpc.aio
 import pytest
 
 from server.grpc.app import DEFAULT_LIMITS, server_options
-from server.settings.settings import SettingsError, load
+from server.settings.loading import SettingsError, load
 from server.wire import messages as m
 from tests.support.certificates import Authority, Pair, write
 from tests.support.grpc_face import Caller, open_grpc_hub, refusal_of

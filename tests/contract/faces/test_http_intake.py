@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager, suppress
 import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
 
 from server.http.http_protocol import MAX_PIPELINED, MAX_UNREAD_BYTES
-from server.http.intake import BURST_BYTES, BURST_FRAMES, MAX_FRAGMENTS
+from server.http.intake import BYTES, FRAMES, MAX_FRAGMENTS
 from server.http.request_head import MAX_HEADERS
 from tests.support.http_face import HttpFace, http_face, socket
 from tests.support.hub import RunningHub, running_hub, start
@@ -91,22 +92,22 @@ async def connected(face: HttpFace) -> AsyncIterator[Client]:
 # --- WebSockets ---------------------------------------------------------------------------------
 
 
-def frame(opcode: int, payload: bytes = b"", *, fin: bool = True) -> bytes:
+def frame(opcode: Opcode, payload: bytes = b"", *, fin: bool = True) -> bytes:
     """A client's frame."""
-    size = bytes([0x80 | len(payload)]) if len(payload) < 126 else b"\xfe" + len(payload).to_bytes(2)
-    return bytes([0x80 * fin | opcode]) + size + b"\0\0\0\0" + payload
+    return Frame(opcode, payload, fin).serialize(mask=True)
 
 
 async def test_a_sockets_client_that_sends_too_much_is_closed(
     hub: RunningHub, face: HttpFace, reasons: list[str]
 ) -> None:
+    too_many = int(FRAMES.burst) + 1
     floods = (
-        frame(10) * (BURST_FRAMES + 1),
-        frame(9) * (BURST_FRAMES + 1),
-        frame(1, b"x") * (BURST_FRAMES + 1),
-        frame(2) * (BURST_FRAMES + 1),
-        frame(1, fin=False) + frame(0, fin=False) * MAX_FRAGMENTS,
-        frame(1, b"x" * 4000) * (BURST_BYTES // 4000 + 1),
+        frame(Opcode.PONG) * too_many,
+        frame(Opcode.PING) * too_many,
+        frame(Opcode.TEXT, b"x") * too_many,
+        frame(Opcode.BINARY) * too_many,
+        frame(Opcode.TEXT, fin=False) + frame(Opcode.CONT, fin=False) * MAX_FRAGMENTS,
+        frame(Opcode.TEXT, b"x" * 4000) * (int(BYTES.burst) // 4000 + 1),
     )
     async with hub.client() as client:
         thread = (await start(client, QUIET))["thread_id"]

@@ -14,6 +14,7 @@ import uvloop
 from websockets.asyncio.client import ClientConnection
 from websockets.frames import Frame, Opcode
 
+from server.domain.rates import Rate
 from server.domain.streams.topic import STEP_BYTES
 from server.http.connection import HIGH_WATER_BYTES
 from server.http.protocols import hub_config
@@ -171,7 +172,7 @@ async def test_pings_of_who_does_not_read_cost_no_memory(database: str, on_loop:
         async with hub_and_face(database, 5) as (hub, face):
             # Enough for the pings, which would be cut off otherwise.
             config = hub_config(face.server.config)
-            config.burst_bytes, config.burst_frames = 64 << 20, 1 << 20
+            config.bytes_rate = config.frames_rate = Rate(64 << 20, 64 << 20)
             async with hub.client() as client:
                 started = await start(client, "[[replay:short_run silent=10]]")
             async with stuck_socket(face, started["thread_id"], hub.token()) as opened:

@@ -132,7 +132,7 @@ async def test_a_caller_has_so_many_streams_over_all_faces_and_replicas(replicas
             pass
 
 
-async def test_a_share_link_counts_for_its_maker(replicas: list[RunningHub]) -> None:
+async def test_a_share_link_counts_for_its_maker_and_does_not_keep_it_out(replicas: list[RunningHub]) -> None:
     one, two = replicas
     async with one.client() as client:
         started = await start(client, QUIET)
@@ -140,13 +140,19 @@ async def test_a_share_link_counts_for_its_maker(replicas: list[RunningHub]) -> 
         secrets = [(await client.call("POST", shares, {}))["secret"] for _ in range(3)]
     thread = started["thread_id"]
     async with AsyncExitStack() as streams:
-        for hub, token in ((one, one.token()), (two, secrets[0]), (one, secrets[1])):
-            await streams.enter_async_context(socket(hub.http, thread, token, "ideo.v1"))
-        for token in (secrets[2], one.token()):
+
+        async def is_refused(token: str) -> None:
             status, _, told = await upgrade(
                 two.http, f"/api/ws/refinements/{thread}", {"Authorization": f"Bearer {token}"}
             )
             assert (status, told["code"]) == (429, "limit_reached")
+
+        for hub, token in ((two, secrets[0]), (one, secrets[1])):
+            await streams.enter_async_context(socket(hub.http, thread, token, "ideo.v1"))
+        await is_refused(secrets[2])
+        # A part of its streams is the maker's alone.
+        await streams.enter_async_context(socket(one.http, thread, one.token(), "ideo.v1"))
+        await is_refused(one.token())
 
 
 async def test_links_grants_and_tickets_count_as_creations(database: str) -> None:

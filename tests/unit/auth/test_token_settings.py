@@ -9,7 +9,7 @@ import pytest
 from server.adapters import create_verifier
 from server.auth.keyset import KeySet
 from server.auth.tokens import SharedSecret
-from server.settings.settings import SettingsError, load
+from server.settings.loading import SettingsError, load
 from tests.support.tokens import SECRET
 
 JWKS: dict[str, Any] = {"jwks_url": "https://login.example.com/jwks"}

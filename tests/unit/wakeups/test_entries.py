@@ -50,32 +50,6 @@ def test_contiguous_segments_come_back_as_one(
     assert head == JournalHead(at - 1, epoch, 1, terminal)
 
 
-@given(ROWS, st.data())
-def test_an_entry_that_was_cut_or_misses_a_field_is_a_hint(
-    rows: list[tuple[bytes, bytes]], data: st.DataObject
-) -> None:
-    fields, last_seq = entry(segment(1, rows))
-    name = data.draw(st.sampled_from(sorted(fields)))
-    if name in (b"b", b"r") and fields[name]:
-        cut = data.draw(st.integers(0, len(fields[name]) - 1))
-        assert segment_of({**fields, name: fields[name][:cut]}, last_seq) is None
-    del fields[name]
-    assert segment_of(fields, last_seq) is None
-
-
-@given(ROWS, st.integers(0, 50))
-def test_an_entry_whose_seqs_do_not_fit_its_events_is_a_hint(
-    rows: list[tuple[bytes, bytes]], last_seq: int
-) -> None:
-    fields, right = entry(segment(1, rows))
-    assert (segment_of(fields, last_seq) is not None) == (last_seq == right)
-
-
-@given(st.dictionaries(st.sampled_from([b"v", b"f", b"e", b"t", b"b", b"r", b"x"]), st.binary(max_size=40)))
-def test_no_fields_of_any_shape_raise(fields: dict[bytes, bytes]) -> None:
-    segment_of({b"v": b"2", **fields}, 1)
-
-
 def test_another_version_is_a_hint() -> None:
     fields, last_seq = entry(segment(1, [(b"a", b"")]))
     assert segment_of({**fields, b"v": b"1"}, last_seq) is None

@@ -1,0 +1,104 @@
+"""Who calls, and where the call is counted.
+
+Every method needs a valid token, except those of health and reflection. Only these two services are named
+here, so a new method needs a token too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import grpc.aio
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+
+from ide_orchestrator.v1 import proposal_pb2, refinement_pb2
+from server.auth.authenticator import Authenticator
+from server.domain.model import Principal
+from server.grpc.admission import OF_LINK, OF_LINKS, OF_STRANGER, OF_USER, REFUSED, Counted
+from server.grpc.transport import check_peer
+from server.grpc.unread_calls import Group
+from server.use_cases import READABLE_BY_SHARE_LINK
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+#: Calls, whose request has not arrived, of the callers that are one for the quotas, and of one of them.
+MAX_UNREAD, MAX_UNREAD_OF_ONE = 400, 200
+#: The same for calls that need no token, of all connections and of one.
+_STRANGERS = Group("strangers", 400, 50)
+
+#: Services that anyone may call.
+PUBLIC_SERVICES = frozenset(
+    str(file.services_by_name[name].full_name)
+    for file, name in (
+        (health_pb2.DESCRIPTOR, "Health"),
+        (reflection_pb2.DESCRIPTOR, "ServerReflection"),
+    )
+)
+
+#: The same by the path of a call.
+_READABLE_BY_SHARE_LINK = frozenset(
+    f"/{service.full_name}/{name}"
+    for file in (refinement_pb2.DESCRIPTOR, proposal_pb2.DESCRIPTOR)
+    for service in file.services_by_name.values()
+    for name in READABLE_BY_SHARE_LINK & {method.name for method in service.methods}
+)
+
+_caller: ContextVar[Principal] = ContextVar("caller")
+
+
+def caller() -> Principal:
+    """The caller of the current call."""
+    return _caller.get()
+
+
+def is_public(method: str) -> bool:
+    """Whether anyone may call the method, `/package.Service/Method`."""
+    return method[1:].partition("/")[0] in PUBLIC_SERVICES
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who has to send the request, and with whom its calls are counted: until their request has arrived, and
+    in a second."""
+
+    caller: Hashable
+    unread: Group
+    rates: Counted
+
+
+class Authentication:
+    """Who calls: the peer, by the name in its certificate, then the caller. `peers`: names that may call;
+    empty for all."""
+
+    def __init__(self, authenticator: Authenticator, peers: frozenset[str] = frozenset()) -> None:
+        self._authenticator, self._peers = authenticator, peers
+
+    async def __call__(self, method: str, context: Context) -> Identity:
+        """The caller; a stranger is its connection.
+
+        Raises Unauthenticated, PermissionDenied, KeysUnavailable, DatabaseUnavailable.
+        """
+        check_peer(context.auth_context(), self._peers)
+        if is_public(method):
+            peer = context.peer()
+            return Identity(peer, _STRANGERS, ((peer, OF_STRANGER),))
+        metadata = context.invocation_metadata() or ()
+        headers = [str(value) for key, value in metadata if key == "authorization"]
+        principal = await self._authenticator.authenticate_headers(
+            headers, read_only=method in _READABLE_BY_SHARE_LINK
+        )
+        _caller.set(principal)
+        group = Group(principal.quota_id, MAX_UNREAD, MAX_UNREAD_OF_ONE)
+        if principal.is_share_link:
+            links = ("links", principal.quota_id)
+            return Identity(principal.user_id, group, ((principal.user_id, OF_LINK), (links, OF_LINKS)))
+        return Identity(principal.user_id, group, ((principal.user_id, OF_USER),))
+
+
+def refused(context: Context) -> Counted:
+    """Where a call that is refused is counted."""
+    return ((context.peer(), OF_STRANGER), REFUSED)
