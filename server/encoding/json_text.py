@@ -131,7 +131,9 @@ def byte_pieces(data: bytes, size: int = _PIECE) -> Iterator[bytes]:
     at = 0
     while at < len(data):
         end = at + size
-        while data[end : end + 1] and data[end] & 0xC0 == 0x80:
-            end -= 1
+        # A character has at most three bytes behind its first one; more are not UTF-8, and are cut anywhere.
+        for _ in range(3):
+            if data[end : end + 1] and data[end] & 0xC0 == 0x80:
+                end -= 1
         yield data[at:end]
         at = end

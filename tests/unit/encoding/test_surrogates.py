@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.encoding.json_text import decode_surrogates, replace_surrogates
+from server.encoding.json_text import byte_pieces, decode_surrogates, replace_surrogates
 
 #: Surrogates, and characters of one to four bytes, around the ends of pieces.
 _PARTS = st.lists(
@@ -24,3 +24,8 @@ def test_a_text_in_pieces_is_the_text_at_once(before: int, parts: list[str]) -> 
     assert replace_surrogates(text) == at_once
     data = text.encode("utf-8", "surrogatepass")
     assert decode_surrogates(data) == data.decode("utf-8", "surrogatepass") == text
+
+
+def test_bytes_that_are_not_utf_8_come_in_pieces_all_the_same() -> None:
+    data = b"\x80" * 100
+    assert b"".join(byte_pieces(data, 16)) == data
