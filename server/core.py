@@ -19,6 +19,7 @@ from server.auth.tokens import TokenVerifier
 from server.clock import SystemClock
 from server.db.access import PostgresAccessStore
 from server.db.contents import PostgresContentStore
+from server.db.drafts import PostgresDraftStore
 from server.db.journal import PostgresJournal
 from server.db.pool import open_pool
 from server.db.proposals import PostgresProposalStore
@@ -34,6 +35,8 @@ from server.domain.access.sharing import Sharing
 from server.domain.access.stream_authorization import RECHECK_S, AuthorizationRegistry
 from server.domain.access.tickets import Tickets
 from server.domain.byte_budget import ByteBudget
+from server.domain.drafts.context import JobContext
+from server.domain.drafts.drafts import Drafts
 from server.domain.journal.retention import SWEEP_S as RETENTION_SWEEP_S
 from server.domain.journal.retention import Retention
 from server.domain.outgoing import OutgoingBudget
@@ -70,6 +73,7 @@ class _Stores:
     proposals: PostgresProposalStore
     contents: PostgresContentStore
     workflows: PostgresWorkflowStore
+    drafts: PostgresDraftStore
     access: PostgresAccessStore
     users: PostgresUserStore
     tickets: PostgresTicketStore
@@ -84,6 +88,7 @@ class _Stores:
             PostgresProposalStore(pool, owner=replica, lease_ttl_s=lease_ttl_s),
             PostgresContentStore(pool),
             PostgresWorkflowStore(pool),
+            PostgresDraftStore(pool),
             PostgresAccessStore(pool),
             PostgresUserStore(pool),
             PostgresTicketStore(pool),
@@ -144,6 +149,7 @@ async def open_core(
             runtime=runtime,
             journal=journal,
             runs=stores.runs,
+            drafts=stores.drafts,
             codec=ProtobufCodec(),
             clock=clock,
             on_progress=show_progress,
@@ -230,10 +236,13 @@ def _core(
             observer=context.observer,
             codec=context.codec,
             clock=clock,
+            job_context=JobContext(settings.job_context),
         ),
         proposals=stores.proposals,
         contents=stores.contents,
         workflows=WorkflowService(workflows=stores.workflows, quotas=quotas, clock=clock),
+        drafts=Drafts(store=stores.drafts, quotas=quotas, clock=clock),
+        draft_store=stores.drafts,
         access=stores.access,
         sharing=Sharing(stores.access, quotas),
         authenticator=Authenticator(

@@ -9,6 +9,8 @@ from server.domain.access.cut_offs import CutOffObserver
 from server.domain.access.refused_bytes import RefusedBytes
 from server.domain.access.sharing import AccessStore, Sharing
 from server.domain.access.tickets import Tickets
+from server.domain.drafts.drafts import Drafts
+from server.domain.drafts.store import DraftStore
 from server.domain.outgoing import OutgoingBudget
 from server.domain.proposals.contents import ContentStore
 from server.domain.proposals.store import ProposalStore
@@ -42,6 +44,8 @@ class UseCases:
     access: AccessStore
     sharing: Sharing
     workflows: WorkflowService
+    drafts: Drafts
+    draft_store: DraftStore
     tickets: Tickets
     authenticator: Authenticator
     readers: ReaderObserver

@@ -10,6 +10,7 @@ import inspect
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -111,15 +112,24 @@ Why the hub is built as it is: one page per decision.
 def commands_page() -> str:
     """The page of the commands and their options, in the order of the module."""
     lines = []
-    for command in commands.commands.values():
+    for name, command in named_commands("ideo", commands):
         about = inspect.cleandoc(command.help or "")
         pieces = command.collect_usage_pieces(click.Context(command))
-        usage = " ".join([f"ideo {command.name}", *pieces])
-        lines += [f"\n## ideo {command.name}\n", f"`{usage}`\n", about]
+        lines += [f"\n## {name}\n", f"`{' '.join([name, *pieces])}`\n", about]
         options = [option for option in command.params if isinstance(option, click.Option)]
         lines += ["\n| option | meaning |", "|---|---|"] if options else []
         lines += [option_row(option, command) for option in options]
     return "\n".join([_COMMANDS, *lines]) + "\n" + _ABOUT_COMMANDS
+
+
+def named_commands(name: str, group: click.Group) -> Iterator[tuple[str, click.Command]]:
+    """The commands of a group and of the groups in it, with their full names."""
+    for command in group.commands.values():
+        full = f"{name} {command.name}"
+        if isinstance(command, click.Group):
+            yield from named_commands(full, command)
+        else:
+            yield full, command
 
 
 def option_row(option: click.Option, command: click.Command) -> str:

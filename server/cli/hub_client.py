@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any
 from urllib.parse import quote
@@ -97,12 +97,19 @@ class HubClient:
             await asyncio.sleep(wait_s)
 
     async def call(
-        self, method: str, path: str, body: dict[str, Any] | None = None, *, key: str | None = None
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """Make one JSON call; `key` is its idempotency key. Raises ClientError with the problem's detail."""
-        headers = self._headers if key is None else {**self._headers, "Idempotency-Key": key}
+        named = {} if key is None else {"Idempotency-Key": key}
+        sent = {**self._headers, **named, **(headers or {})}
         try:
-            answer = await self._http.request(method, self._url + path, json=body, headers=headers)
+            answer = await self._http.request(method, self._url + path, json=body, headers=sent)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise ClientError(
                 f"the hub at {self._url} does not answer ({cause_of(error)})", unavailable=True
@@ -115,6 +122,16 @@ class HubClient:
                 f"{self._url} does not answer as the hub does: HTTP {answer.status_code} without JSON"
             )
         return value
+
+    async def read(self, path: str) -> bytes:
+        """The bytes of a file's content. Raises ClientError."""
+        try:
+            answer = await self._http.get(self._url + path, headers=self._headers)
+        except (httpx.HTTPError, UnicodeError) as error:
+            raise ClientError(f"the hub at {self._url} does not answer", unavailable=True) from error
+        if answer.is_error:
+            raise _refusal(answer, _json_object(answer.content) or {}, self._url)
+        return answer.content
 
     async def follow(
         self, thread_id: str, after: int = 0, *, on_retry: OnRetry = lambda why, pause_s: None

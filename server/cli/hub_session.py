@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from server.cli import exit_codes
 from server.cli.environment import read_client_settings
@@ -13,6 +13,8 @@ from server.cli.event_loop import run_command, until_stopped
 from server.cli.exit_codes import CommandError
 from server.cli.hub_client import ClientError, HubClient, open_client
 from server.settings.values import http_address
+
+T = TypeVar("T")
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
@@ -25,16 +27,7 @@ def run_with_hub(
     url, token: those of the environment when None. Raises CommandError without a token or an address that can
     be used, and when the hub refuses or cannot be reached.
     """
-    settings = read_client_settings()
-    address = _address(url, "--url") if url else _address(settings.url, "IDEO_URL")
-    secret = (token or (settings.token.get_secret_value() if settings.token else "")).strip()
-    if not secret:
-        raise CommandError("no token: set IDEO_TOKEN or give --token", exit_code=exit_codes.UNAUTHENTICATED)
-    if not _TOKEN.fullmatch(secret):
-        raise CommandError(
-            "the token has characters that tokens do not have: copy it again",
-            exit_code=exit_codes.UNAUTHENTICATED,
-        )
+    address, secret = _found(url, token)
 
     async def _work() -> int:
         async with open_client(address, secret) as client:
@@ -47,6 +40,38 @@ def run_with_hub(
             raise CommandError(str(error), exit_code=_exit_code(error)) from None
 
     run_command(_until_stopped)
+
+
+def ask_hub(work: Callable[[HubClient], Coroutine[Any, Any, T]], *, within_s: float) -> T | None:
+    """What a question to the hub of the environment gives; None when there is no answer in time, or a
+    refusal.
+
+    For shell completion, which must not fail.
+    """
+
+    async def _work() -> T:
+        async with asyncio.timeout(within_s), open_client(*_found(None, None)) as client:
+            return await work(client)
+
+    try:
+        return asyncio.run(_work())
+    except (CommandError, ClientError, TimeoutError):
+        return None
+
+
+def _found(url: str | None, token: str | None) -> tuple[str, str]:
+    """The hub's address and the token: those of the environment for None. Raises CommandError."""
+    settings = read_client_settings()
+    address = _address(url, "--url") if url else _address(settings.url, "IDEO_URL")
+    secret = (token or (settings.token.get_secret_value() if settings.token else "")).strip()
+    if not secret:
+        raise CommandError("no token: set IDEO_TOKEN or give --token", exit_code=exit_codes.UNAUTHENTICATED)
+    if not _TOKEN.fullmatch(secret):
+        raise CommandError(
+            "the token has characters that tokens do not have: copy it again",
+            exit_code=exit_codes.UNAUTHENTICATED,
+        )
+    return address, secret
 
 
 def _address(text: str, source: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from uuid import UUID
 
 import click
+from click.shell_completion import CompletionItem
 
 from server.cli.failures import Commands
 from server.settings.names import DEBUG
@@ -135,15 +136,19 @@ def token(email: str, ttl: str) -> None:
 # --- Clients of a running hub --------------------------------------------------------------------
 
 
-def client_options(command: Callable[..., None]) -> Callable[..., None]:
+def client_options(json_help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """The options of commands that talk to a running hub."""
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="Print the events as JSON, one per line."),
-        click.option("--url", help="The hub's address.  [default: IDEO_URL or http://127.0.0.1:8080]"),
-        click.option("--token", "bearer", help="The token; IDEO_TOKEN is safer."),
-    ):
-        command = option(command)
-    return command
+
+    def _with_options(command: Callable[..., None]) -> Callable[..., None]:
+        for option in (
+            click.option("--json", "as_json", is_flag=True, help=json_help),
+            click.option("--url", help="The hub's address.  [default: IDEO_URL or http://127.0.0.1:8080]"),
+            click.option("--token", "bearer", help="The token; IDEO_TOKEN is safer."),
+        ):
+            command = option(command)
+        return command
+
+    return _with_options
 
 
 @main.command()
@@ -153,7 +158,7 @@ def client_options(command: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option("--file", "context_file_path", help="The file that the prompt is about.")
 @click.option("--lines", "context_selection", help="The lines that the prompt is about: `lines 10-25`.")
-@client_options
+@client_options("Print the events as JSON, one per line.")
 def refine(
     prompt: str,
     workflow_id: UUID | None,
@@ -179,9 +184,76 @@ def refine(
 @main.command()
 @click.argument("thread_id", metavar="THREAD", type=click.UUID)
 @click.option("--after", type=click.IntRange(0, 2**63 - 1), default=0, help="The last seq that you have.")
-@client_options
+@client_options("Print the events as JSON, one per line.")
 def watch(thread_id: UUID, after: int, url: str | None, bearer: str | None, as_json: bool) -> None:
     """Show a refinement's past and future events. Exit 0 if it completed."""
     from server.cli import watch as command
 
     command.run(str(thread_id), after=after, url=url, token=bearer, as_json=as_json)
+
+
+# --- Drafts --------------------------------------------------------------------------------------
+
+
+def _complete_draft(context: click.Context, parameter: click.Parameter, text: str) -> list[CompletionItem]:
+    from server.cli import draft as command
+
+    return [CompletionItem(draft_id, help=name) for draft_id, name in command.complete_ids(text)]
+
+
+_DRAFT = click.argument("draft_id", metavar="DRAFT", type=click.UUID, shell_complete=_complete_draft)
+_VERSION = click.IntRange(1, 2**32 - 1)
+
+
+@main.group()
+def draft() -> None:
+    """Show and restore the drafts of your workflows."""
+
+
+@draft.command("ls")
+@client_options("Print the drafts as JSON, one per line.")
+def draft_ls(url: str | None, bearer: str | None, as_json: bool) -> None:
+    """List the drafts of your workflows."""
+    from server.cli import draft as command
+
+    command.ls(url=url, token=bearer, as_json=as_json)
+
+
+@draft.command("show")
+@_DRAFT
+@click.argument("path", required=False)
+@click.option("--version", type=_VERSION, help="The version.  [default: the newest]")
+@client_options("Print the draft, or the file, as JSON on one line.")
+def draft_show(
+    draft_id: UUID,
+    path: str | None,
+    version: int | None,
+    url: str | None,
+    bearer: str | None,
+    as_json: bool,
+) -> None:
+    """List the files of a draft, or print the file at PATH."""
+    from server.cli import draft as command
+
+    command.show(str(draft_id), path, version=version, url=url, token=bearer, as_json=as_json)
+
+
+@draft.command("history")
+@_DRAFT
+@client_options("Print the versions as JSON, one per line.")
+def draft_history(draft_id: UUID, url: str | None, bearer: str | None, as_json: bool) -> None:
+    """List the versions of a draft, newest first."""
+    from server.cli import draft as command
+
+    command.history(str(draft_id), url=url, token=bearer, as_json=as_json)
+
+
+@draft.command("restore")
+@_DRAFT
+@click.argument("version", type=_VERSION)
+@client_options("Print the new version as JSON on one line.")
+def draft_restore(draft_id: UUID, version: int, url: str | None, bearer: str | None, as_json: bool) -> None:
+    """Give a draft the files of VERSION again, as a new version. To undo, restore the version before."""
+    from server.cli import draft as command
+
+    command.restore(str(draft_id), version, url=url, token=bearer, as_json=as_json)

@@ -1,4 +1,4 @@
-"""The files of proposals in PostgreSQL, and their contents by their hash.
+"""Contents in PostgreSQL by their hash, one copy of each, and the files of proposals.
 
 SQL (ADR 0003): a part of a value is read without the rest of it.
 """
@@ -25,21 +25,25 @@ from server.domain.proposals.files import File
 
 _READ = """
 SELECT substring(c.content FROM $4 FOR $5) AS data, octet_length(c.content) AS size_bytes
-FROM proposal_contents c
-JOIN proposal_callers a ON a.proposal_id = c.proposal_id AND a.caller_id = $1
-WHERE c.proposal_id = $2 AND c.sha256 = $3
+FROM proposal_hashes h JOIN contents c ON c.sha256 = h.sha256
+JOIN proposal_callers a ON a.proposal_id = h.proposal_id AND a.caller_id = $1
+WHERE h.proposal_id = $2 AND h.sha256 = $3
 """
 
 #: The files of a proposal without contents: an earlier release finished it.
 _EARLIER = """
 SELECT p.generated_files FROM proposals p
 JOIN proposal_callers a ON a.proposal_id = p.id AND a.caller_id = $1
-WHERE p.id = $2 AND NOT EXISTS (SELECT FROM proposal_contents c WHERE c.proposal_id = p.id)
+WHERE p.id = $2 AND NOT EXISTS (SELECT FROM proposal_hashes h WHERE h.proposal_id = p.id)
 """
 
 _ADD = """
-INSERT INTO proposal_contents (proposal_id, sha256, content)
-SELECT $1, * FROM unnest($2::bytea[], $3::bytea[]) ON CONFLICT DO NOTHING
+INSERT INTO contents (sha256, content) SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT DO NOTHING
+"""
+
+_NAME = """
+INSERT INTO proposal_hashes (proposal_id, sha256)
+SELECT $1, * FROM unnest($2::bytea[]) ON CONFLICT DO NOTHING
 """
 
 #: The files of a proposal. The lines of a text are read only where its content is not stored by its hash: as
@@ -48,8 +52,8 @@ _READ_FILES = """
 SELECT f.key AS name, f.value - 'content' AS form, c.content,
   CASE WHEN c.content IS NULL THEN f.value END AS whole
 FROM proposals p CROSS JOIN LATERAL jsonb_each(p.generated_files) AS f
-LEFT JOIN proposal_contents c
-  ON c.proposal_id = p.id AND c.sha256 = decode(f.value ->> 'sha256', 'hex')
+LEFT JOIN proposal_hashes h ON h.proposal_id = p.id AND h.sha256 = decode(f.value ->> 'sha256', 'hex')
+LEFT JOIN contents c ON c.sha256 = h.sha256
 WHERE p.id = $1
 """
 
@@ -58,7 +62,8 @@ WHERE p.id = $1
 SIZE_OF_FILES = """
 SELECT coalesce(pg_column_size(p.rejections), 0) + coalesce(
   pg_column_size(p.generated_files)
-    + (SELECT sum(octet_length(c.content)) FROM proposal_contents c WHERE c.proposal_id = p.id)::bigint,
+    + (SELECT sum(octet_length(c.content)) FROM proposal_hashes h JOIN contents c ON c.sha256 = h.sha256
+       WHERE h.proposal_id = p.id)::bigint,
   octet_length(p.generated_files::text), 0)
 FROM proposals p JOIN proposal_callers a ON a.proposal_id = p.id AND a.caller_id = $1
 WHERE p.id = $2
@@ -77,24 +82,36 @@ _MAX_OFFSET = (1 << 31) - 2
 
 
 async def add_contents(
-    connection: Any, proposal_id: UUID, contents: Mapping[str, bytes], *, timeout_s: float = FILES_S
-) -> None:
-    """Store the contents of a proposal's files by their hashes (hex), on a connection or a pool.
+    connection: Any, contents: Mapping[str, bytes], *, timeout_s: float = FILES_S
+) -> Sequence[bytes]:
+    """Store contents by their hashes (hex), on a connection or a pool; those that are there stay. Returns the
+    hashes.
 
+    In the order of the hashes: otherwise two transactions with the same contents could wait for each other.
     Split into several statements: the driver encodes all arguments of one without yielding to the event loop.
     """
     hashes: list[bytes] = []
+    begun = size_bytes = 0
     values: list[bytes] = []
-    size_bytes = 0
-    for sha256, content in contents.items():
+    for sha256 in sorted(contents):
         hashes.append(bytes.fromhex(sha256))
-        values.append(content)
-        size_bytes += len(content)
-        if len(hashes) == _STATEMENT_FILES or size_bytes >= _STATEMENT_BYTES:
-            await connection.execute(_ADD, proposal_id, hashes, values, timeout=timeout_s)
-            hashes, values, size_bytes = [], [], 0
+        values.append(contents[sha256])
+        size_bytes += len(contents[sha256])
+        if len(values) == _STATEMENT_FILES or size_bytes >= _STATEMENT_BYTES:
+            await connection.execute(_ADD, hashes[begun:], values, timeout=timeout_s)
+            begun, size_bytes, values = len(hashes), 0, []
+    if values:
+        await connection.execute(_ADD, hashes[begun:], values, timeout=timeout_s)
+    return hashes
+
+
+async def add_proposal_contents(
+    connection: Any, proposal_id: UUID, contents: Mapping[str, bytes], *, timeout_s: float = FILES_S
+) -> None:
+    """Store the contents of a proposal's files by their hashes (hex), on a connection or a pool."""
+    hashes = await add_contents(connection, contents, timeout_s=timeout_s)
     if hashes:
-        await connection.execute(_ADD, proposal_id, hashes, values, timeout=timeout_s)
+        await connection.execute(_NAME, proposal_id, hashes, timeout=timeout_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +172,7 @@ class PostgresContentStore(ContentStore):
             stored = await self._pool.fetchval(_EARLIER, principal.user_id, proposal_id)
             if stored is not None:
                 contents = await REQUESTS.run(_contents_of, stored)
-                await add_contents(self._pool, proposal_id, contents)
+                await add_proposal_contents(self._pool, proposal_id, contents)
 
 
 def _contents_of(stored: str | None) -> dict[str, bytes]:

@@ -1,4 +1,5 @@
-"""Page tokens: the position of the last item in a list that is ordered by (created_at, id), newest first.
+"""Page tokens: the position of the last item in a list that is ordered by (created_at, id), newest first, or
+in the list of a draft's versions.
 
 To callers they are opaque. A token contains the kind of its list, so that other lists refuse it.
 """
@@ -18,6 +19,9 @@ from server.domain.model import Page
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAYOUT = struct.Struct(">cq16s")
+#: The byte of the lists of versions: for each, its draft and a version.
+_VERSIONS = b"v"
+_VERSION_LAYOUT = struct.Struct(">cI16s")
 #: Microseconds of the first and the last moment of the calendar.
 _FIRST, _LAST = (
     (moment.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
@@ -33,16 +37,35 @@ def page_token(kind: bytes, created_at: datetime, item_id: UUID) -> str:
 
 def page_place(kind: bytes, token: str) -> tuple[datetime, UUID]:
     """The position that a token names. Raises InvalidArgument for a token that the list never issued."""
+    microseconds, item = _unpacked(_LAYOUT, kind, token)
+    # A time outside the calendar is before every item or after every item.
+    microseconds = min(max(microseconds, _FIRST), _LAST)
+    return _EPOCH + timedelta(microseconds=microseconds), UUID(bytes=item)
+
+
+def version_token(draft_id: UUID, version: int) -> str:
+    """The token of the position after a version, in the list of a draft's versions."""
+    return _text(_VERSION_LAYOUT.pack(_VERSIONS, version, draft_id.bytes))
+
+
+def version_place(draft_id: UUID, token: str) -> int:
+    """The version that a token names. Raises InvalidArgument for a token that the list never issued."""
+    version, item = _unpacked(_VERSION_LAYOUT, _VERSIONS, token)
+    if item != draft_id.bytes:
+        raise InvalidArgument({"cursor": "is not a cursor of this list"})
+    return int(version)
+
+
+def _unpacked(layout: struct.Struct, kind: bytes, token: str) -> tuple[Any, Any]:
+    """The two values of a token of the list. Raises InvalidArgument."""
     try:
         packed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-        found, microseconds, item = _LAYOUT.unpack(packed)
+        found, first, second = layout.unpack(packed)
     except (binascii.Error, ValueError, struct.error):
         found, packed = b"", b""
     if found != kind or _text(packed) != token:
         raise InvalidArgument({"cursor": "is not a cursor of this list"})
-    # A time outside the calendar is before every item or after every item.
-    microseconds = min(max(microseconds, _FIRST), _LAST)
-    return _EPOCH + timedelta(microseconds=microseconds), UUID(bytes=item)
+    return first, second
 
 
 def page_of(items: Sequence[Any], *, kind: bytes, limit: int) -> Page:

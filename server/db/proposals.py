@@ -117,6 +117,7 @@ class PostgresProposalStore(ProposalStore):
         draft_id: UUID,
         first_event: bytes,
         now: datetime,
+        base_version: int | None = None,
         key: IdempotencyKey | None = None,
         max_active_runs: int = 0,
     ) -> Lease | EarlierStart:
@@ -133,6 +134,7 @@ class PostgresProposalStore(ProposalStore):
                     draft_id=draft_id,
                     first_event=first_event,
                     now=now,
+                    base_version=base_version,
                     key=key,
                     owner=self._owner,
                     lease_ttl=self._ttl,

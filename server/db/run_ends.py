@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from server.db.contents import add_contents
+from server.db.contents import add_proposal_contents
 from server.db.errors import database_errors
 from server.db.file_json import StoredFiles
 from server.db.runs import ACTIVE_STATUSES
@@ -109,7 +109,7 @@ class RunEnd:
                     self.failure.message if self.failure else None,
                     timeout=timeout_s,
                 )
-                await add_contents(connection, proposal_id, self.contents, timeout_s=timeout_s)
+                await add_proposal_contents(connection, proposal_id, self.contents, timeout_s=timeout_s)
                 crash_point("end_of_finish")
         return True
 

@@ -61,6 +61,11 @@ UPDATE proposals p SET status = 'awaiting_input' FROM run
 WHERE p.id = run.proposal_id AND p.status IN ('processing', 'awaiting_input') RETURNING true
 """
 
+_BASE_INCLUDED = """
+UPDATE proposals p SET includes_base = true FROM runs r
+WHERE r.thread_id = $1 AND r.fence = $2 AND p.id = r.proposal_id RETURNING true
+"""
+
 _RENEW = f"""
 WITH held AS (
   SELECT r.thread_id FROM runs r JOIN unnest($1::uuid[], $2::bigint[]) AS l(thread_id, fence)
@@ -119,6 +124,13 @@ class PostgresRunStore(RunStore):
     async def await_input(self, lease: Lease) -> None:
         with database_errors():
             done = await self._pool.fetchval(_AWAIT_INPUT, lease.thread_id, lease.fence)
+        if not done:
+            raise LeaseLost
+
+    @override
+    async def note_base_included(self, lease: Lease) -> None:
+        with database_errors():
+            done = await self._pool.fetchval(_BASE_INCLUDED, lease.thread_id, lease.fence)
         if not done:
             raise LeaseLost
 

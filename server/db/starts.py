@@ -34,7 +34,7 @@ WITH expired AS (
 ), proposal AS (
   INSERT INTO proposals (id, draft_id, thread_id, user_prompt, context_file_path, context_selection,
     created_at, created_by_user_id, base_version)
-  SELECT $1, d.id, $3::uuid::text, $4, $5, $6, $7, $8, d.version FROM drafts d
+  SELECT $1, d.id, $3::uuid::text, $4, $5, $6, $7, $8, coalesce($19, d.version) FROM drafts d
   WHERE d.id = $2 AND ($15::text IS NULL OR EXISTS (SELECT FROM named))
   RETURNING id
 ), access AS (
@@ -82,6 +82,7 @@ async def insert_start(
     draft_id: UUID,
     first_event: bytes,
     now: datetime,
+    base_version: int | None,
     key: IdempotencyKey | None,
     owner: str,
     lease_ttl: timedelta,
@@ -108,5 +109,6 @@ async def insert_start(
         key.key if key else None,
         key.request_sha256 if key else None,
         NOT_ACCEPTED_REASONS,
+        base_version,
     )
     return stored is not None

@@ -1,7 +1,7 @@
 """The tables that stores query with Piccolo. The migrations create them; a test compares the two.
 
-Tables that only SQL uses (runs, events, idempotency_keys, tickets, quotas, replicas, wakeup_key) have no
-class here (ADR 0003). Constraints, indexes and triggers are in the migrations alone. All times are
+Tables and views that only SQL uses, such as runs, events, contents and draft_callers, have no class here
+(ADR 0003). Constraints, indexes and triggers are in the migrations alone. All times are
 `timestamptz`.
 
 Piccolo knows primary keys of one column only. Where a key has more, `primary_key=True` marks the first, and
@@ -47,7 +47,8 @@ class Users(Table, tablename="users", db=ENGINE):
 
 
 class Workflows(Table, tablename="workflows", db=ENGINE):
-    """Agents under refinement. `agent_definition`: the definition that the runtime runs."""
+    """Agents under refinement. `agent_definition`: the definition that the runtime runs. `locked_at`,
+    `archived_at`: since when it may not be changed."""
 
     id = UUID(primary_key=True, default=UUID4())
     name = Text(default=None)
@@ -57,6 +58,8 @@ class Workflows(Table, tablename="workflows", db=ENGINE):
         LazyTableReference("Drafts", module_path=__name__), null=True, default=None
     )
     created_at = Timestamptz(default=TimestamptzNow())
+    locked_at = Timestamptz(null=True, default=None)
+    archived_at = Timestamptz(null=True, default=None)
 
 
 class Drafts(Table, tablename="drafts", db=ENGINE):
@@ -71,27 +74,15 @@ class Drafts(Table, tablename="drafts", db=ENGINE):
 
 
 class DraftVersions(Table, tablename="draft_versions", db=ENGINE):
-    """A version of a draft, and the proposal it came from, if any. Key: (draft_id, version)."""
+    """A version of a draft, and the proposal it came from, or the version that it restored, if any. Key:
+    (draft_id, version)."""
 
     draft_id = ForeignKey(Drafts, null=False, default=None, primary_key=True)
     version = Integer(default=None)
     created_at = Timestamptz(default=TimestamptzNow())
     created_by_user_id = ForeignKey(Users, null=False, default=None)
     proposal_id = UUID(null=True, default=None)
-
-
-class DraftFiles(Table, tablename="draft_files", db=ENGINE):
-    """The files that a version changed. Key: (draft_id, version, path).
-
-    The content of a path at version v is in its row with the highest version up to v. `content`: the text in
-    UTF-8, null if the version deleted the file.
-    """
-
-    draft_id = UUID(primary_key=True, default=None)
-    version = Integer(default=None)
-    path = Text(default=None)
-    content = Bytea(null=True, default=None)
-    deleted = Boolean(default=False)
+    restored_version = Integer(null=True, default=None)
 
 
 class Proposals(Table, tablename="proposals", db=ENGINE):
@@ -99,7 +90,8 @@ class Proposals(Table, tablename="proposals", db=ENGINE):
 
     generated_files, rejections: see `server.db.file_json`. rejected_files: the rejections of a proposal that
     the first release finished. base_version: the version of the draft that the run started from.
-    failure_reason: a stable code; failure_message: a sentence for people.
+    includes_base: whether the run worked on that version's files. failure_reason: a stable code;
+    failure_message: a sentence for people.
     """
 
     id = UUID(primary_key=True, default=UUID4())
@@ -121,6 +113,7 @@ class Proposals(Table, tablename="proposals", db=ENGINE):
     base_version = Integer(default=1)
     rejected_files = JSONB(null=True, default=None)
     rejections = JSONB(null=True, default=None)
+    includes_base = Boolean(default=False)
 
 
 class ProposalAccess(Table, tablename="proposal_access", db=ENGINE):
@@ -165,7 +158,6 @@ TABLES: tuple[type[Table], ...] = (
     Workflows,
     Drafts,
     DraftVersions,
-    DraftFiles,
     Proposals,
     ProposalAccess,
     ShareLinks,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,28 +12,35 @@ import asyncpg
 from piccolo.columns.combination import Or
 from typing_extensions import override
 
+from server.db.draft_files import add_draft_files, read_draft_files
 from server.db.engine import piccolo_connection
 from server.db.errors import database_errors
 from server.db.page_tokens import page_of, page_place
-from server.db.tables import DraftFiles, Drafts, DraftVersions, Workflows
-from server.domain.model import CreateWorkflow, Page, Principal, Workflow
+from server.db.tables import Drafts, DraftVersions, Workflows
+from server.domain.drafts.changes import first_version
+from server.domain.drafts.draft import DraftFile
+from server.domain.model import CreateWorkflow, Page, Principal, UpdateWorkflow, Workflow
 from server.domain.outgoing import Reservation
 from server.domain.workflows import WorkflowStore
 
 #: The byte of this list in page tokens.
 _LIST = b"w"
 
-#: In SQL, with an array for each column, because a statement can have at most 32,767 parameters.
-_ADD_FILES = """
-INSERT INTO draft_files (draft_id, version, path, content)
-SELECT $1, $2, f.path, f.content FROM unnest($3::text[], $4::bytea[]) AS f (path, content)
-"""
-
-
 _SIZE = """
-SELECT octet_length(w.agent_definition::text) + coalesce(
-  (SELECT sum(octet_length(content)) FROM draft_files WHERE draft_id = w.current_draft_id), 0)::bigint
-FROM workflows w WHERE w.id = $2 AND w.owner_user_id = $1
+SELECT octet_length(w.agent_definition::text) + (
+  SELECT coalesce(sum(octet_length(c.content)), 0) FROM (
+    SELECT DISTINCT ON (path) sha256 FROM draft_version_files f
+    WHERE f.draft_id = d.id AND f.version <= d.version ORDER BY path, version DESC
+  ) t JOIN contents c ON c.sha256 = t.sha256)::bigint
+FROM workflows w JOIN drafts d ON d.id = w.current_draft_id WHERE w.id = $2 AND w.owner_user_id = $1
+"""
+#: What is so already keeps its time.
+_UPDATE = """
+UPDATE workflows SET
+  locked_at = CASE WHEN $3 THEN coalesce(locked_at, $5) WHEN NOT $3 THEN NULL ELSE locked_at END,
+  archived_at = CASE WHEN $4 THEN coalesce(archived_at, $5) WHEN NOT $4 THEN NULL ELSE archived_at END
+WHERE id = $2 AND owner_user_id = $1
+RETURNING id, name, owner_user_id, current_draft_id, created_at, locked_at, archived_at
 """
 #: How many times its bytes a workflow takes: its definition as values is the largest part.
 _COPIES = 6
@@ -81,8 +89,7 @@ class PostgresWorkflowStore(WorkflowStore):
                     draft_id=draft_id, version=1, created_at=now, created_by_user_id=principal.user_id
                 )
             )
-            contents = [text.encode() for text in command.files.values()]
-            await connection.execute(_ADD_FILES, draft_id, 1, list(command.files), contents)
+            await add_draft_files(connection, draft_id, 1, first_version(command.files))
         return Workflow(
             id=workflow_id,
             name=command.name,
@@ -101,7 +108,7 @@ class PostgresWorkflowStore(WorkflowStore):
             with database_errors():
                 size = await self._pool.fetchval(_SIZE, principal.user_id, workflow_id)
             await reservation.resize((size or 0) * _COPIES)
-        async with piccolo_connection(self._pool):
+        async with piccolo_connection(self._pool) as connection:
             row = (
                 await Workflows.select(
                     *Workflows.all_columns(), Workflows.current_draft_id.version.as_alias("draft_version")
@@ -111,8 +118,20 @@ class PostgresWorkflowStore(WorkflowStore):
             )
             if row is None:
                 return None
-            files = await _files(row["current_draft_id"], row["draft_version"])
+            files = await read_draft_files(
+                connection, row["current_draft_id"], row["draft_version"], contents=True
+            )
         return _workflow(row, files)
+
+    @override
+    async def update(
+        self, principal: Principal, workflow_id: UUID, command: UpdateWorkflow, *, now: datetime
+    ) -> Workflow | None:
+        with database_errors():
+            row = await self._pool.fetchrow(
+                _UPDATE, principal.user_id, workflow_id, command.locked, command.archived, now
+            )
+        return None if row is None else _workflow(dict(row), {})
 
     @override
     async def list(
@@ -139,19 +158,8 @@ class PostgresWorkflowStore(WorkflowStore):
         return page_of([_workflow(row, {}) for row in rows], kind=_LIST, limit=limit)
 
 
-async def _files(draft_id: UUID, version: int) -> dict[str, str]:
-    """The files of a draft at a version: for each path, the newest row up to that version."""
-    rows = (
-        await DraftFiles.select(DraftFiles.path, DraftFiles.content, DraftFiles.deleted)
-        .where(DraftFiles.draft_id == draft_id, DraftFiles.version <= version)
-        .distinct(on=[DraftFiles.path])
-        .order_by(DraftFiles.path)
-        .order_by(DraftFiles.version, ascending=False)
-    )
-    return {row["path"]: row["content"].decode() for row in rows if not row["deleted"]}
-
-
-def _workflow(row: dict[str, Any], files: dict[str, str]) -> Workflow:
+def _workflow(row: dict[str, Any], files: Mapping[str, DraftFile]) -> Workflow:
+    texts = {path: file.text for path, file in files.items()}
     return Workflow(
         id=row["id"],
         name=row["name"],
@@ -159,5 +167,9 @@ def _workflow(row: dict[str, Any], files: dict[str, str]) -> Workflow:
         agent_definition=json.loads(row.get("agent_definition", "{}")),
         current_draft_id=row["current_draft_id"],
         created_at=row["created_at"],
-        files=files,
+        # A proposal's file that is not text has no place here: a reader of the draft gets it.
+        files={path: text for path, text in texts.items() if text is not None},
+        draft_version=row.get("draft_version", 1),
+        locked=row["locked_at"] is not None,
+        archived=row["archived_at"] is not None,
     )

@@ -7,6 +7,8 @@
     ├── NotFound             it does not exist, or the caller may not see it
     ├── Conflict             the state does not allow it
     ├── KeyReused            the idempotency key belongs to another request
+    ├── EtagRequired         a write does not say which version it changes
+    ├── EtagMismatch         what is written has changed since it was read
     ├── CursorOutOfRange     the cursor is below the floor or above the end
     ├── Unprocessable        well-formed, but cannot be executed
     ├── TooLarge             a body or message above its limit
@@ -85,6 +87,22 @@ class KeyReused(HubError):
 
     def __init__(self) -> None:
         super().__init__("this idempotency key was used for another request: use a new one")
+
+
+class EtagRequired(HubError):
+    """A write that needs the etag of what it changes does not have one."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this write needs the etag of what it changes: in `If-Match` over HTTP, in `etag` over gRPC"
+        )
+
+
+class EtagMismatch(HubError):
+    """A write has the etag of an earlier version. `what`: the resource's kind."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the {what} has changed since it was read: read it again, then decide")
 
 
 class CursorOutOfRange(HubError):

@@ -109,7 +109,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """The subject of refinements. `agent_definition` and `files` (path to text) are empty in lists."""
+    """The subject of refinements. `agent_definition` and `files` (path to text) are empty in lists.
+
+    draft_version: the version of the draft that the files are of; 1 in lists. A workflow that is locked or
+    archived is not refined, and its draft is not changed.
+    """
 
     id: UUID
     name: str
@@ -118,6 +122,9 @@ class Workflow:
     current_draft_id: UUID
     created_at: datetime
     files: Mapping[str, str] = field(default_factory=dict)
+    draft_version: int = 1
+    locked: bool = False
+    archived: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +150,8 @@ class Proposal:
 
     A share link is not shown who created and who resolved it. `files`, their marks of `portability`, and
     `rejected_files` that are not among them (`server.domain.proposals.partition`) are empty before the
-    terminal status and in lists.
+    terminal status and in lists. base_version: the version of the draft that the run started from.
+    includes_base: whether the run worked on that version's files: one of them that is gone was deleted.
     """
 
     id: UUID
@@ -161,6 +169,8 @@ class Proposal:
     resolved_at: datetime | None = None
     failure: Failure | None = None
     file_count: int = 0
+    base_version: int = 1
+    includes_base: bool = False
     files: Mapping[str, File] = field(default_factory=dict)
     portability: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     rejected_files: tuple[RejectedFile, ...] = ()
@@ -200,3 +210,11 @@ class CreateWorkflow:
     name: str
     agent_definition: Mapping[str, Any]
     files: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateWorkflow:
+    """The command to lock or archive a workflow, or to undo that; None leaves it as it is."""
+
+    locked: bool | None = None
+    archived: bool | None = None

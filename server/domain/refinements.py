@@ -15,7 +15,10 @@ from server.domain.access.sharing import AccessStore
 from server.domain.access.stream_authorization import AuthorizationRegistry
 from server.domain.clock import Clock
 from server.domain.crash_points import crash_point
+from server.domain.drafts.context import JobContext, check_selection, with_context
+from server.domain.drafts.draft import DraftVersion
 from server.domain.errors import (
+    Conflict,
     CursorOutOfRange,
     DatabaseUnavailable,
     InvalidArgument,
@@ -67,7 +70,9 @@ class Refinements:
         observer: RunObserver,
         codec: EventCodec,
         clock: Clock,
+        job_context: JobContext = JobContext.BOTH,
     ) -> None:
+        self._job_context = job_context
         self._proposals, self._access = proposals, access
         self._workflows, self._runs = workflows, runs
         self._runner, self._broadcaster, self._codec = runner, broadcaster, codec
@@ -85,8 +90,9 @@ class Refinements:
         can be started. Raises KeyReused for another command, Conflict while the first start is in progress.
         DatabaseUnavailable: the run may be stored, and under way.
 
-        Raises NotFound for a workflow that is not the principal's, and LimitReached. If the runtime does not
-        accept the run, the proposal is stored as failed and the runtime's error is raised with its id:
+        Raises NotFound for a workflow that is not the principal's, Conflict for one that is locked or
+        archived, Unprocessable for lines that the file does not have, and LimitReached. If the runtime does
+        not accept the run, the proposal is stored as failed and the runtime's error is raised with its id:
         InvokeUncertain if the runtime may have the run nevertheless. While the breaker is open,
         RuntimeUnavailable is raised and nothing is stored. If the caller disconnects meanwhile, the run
         continues.
@@ -101,6 +107,7 @@ class Refinements:
             earlier = await self._proposals.find_earlier_start(principal, idempotency_key)
             if earlier is not None and not earlier.key_reusable:
                 return answer_to_repeat(earlier, command)
+        _check(workflow, command)
         self._runner.check_runtime()
         await self._quotas.count_creation(principal.quota_id)
         now = self._clock.now()
@@ -114,6 +121,7 @@ class Refinements:
             proposal_id=proposal_id,
             invocation=invocation,
             draft_id=workflow.current_draft_id,
+            base_version=workflow.draft_version,
             first_event=self._codec.encode(Event(1, 1, now, started)),
             now=now,
             key=idempotency_key,
@@ -133,7 +141,7 @@ class Refinements:
         return Started(started_refinement(thread_id, proposal_id, workflow.id, now))
 
     def _invocation(self, workflow: Workflow, command: StartRefinement) -> Invocation:
-        """The runtime's job.
+        """The runtime's job, still without the files of the draft.
 
         Prompt, file and selection are in both `input_payload` and `agent_definition`: the published runtime
         reads only the latter.
@@ -143,14 +151,21 @@ class Refinements:
             context["context_file_path"] = command.context_file_path
         if command.context_selection is not None:
             context["context_selection"] = command.context_selection
+        prompt, text = command.user_prompt, _context_text(workflow, command)
+        if text is not None and command.context_file_path and self._job_context.has_lines:
+            prompt = with_context(prompt, command.context_file_path, command.context_selection, text)
+        draft = None
+        if workflow.files and self._job_context.has_files:
+            draft = DraftVersion(workflow.current_draft_id, workflow.draft_version)
         traceparent = self._observer.traceparent()
         return Invocation(
             # A trace id has 16 bytes, like a UUID.
             trace_id=UUID(traceparent.split("-")[1]) if traceparent else uuid4(),
             traceparent=traceparent,
             job_id=uuid4(),
-            agent_definition={**workflow.agent_definition, "user_request": command.user_prompt, **context},
-            input_payload={"messages": [{"role": "user", "content": command.user_prompt}], **context},
+            agent_definition={**workflow.agent_definition, "user_request": prompt, **context},
+            input_payload={"messages": [{"role": "user", "content": prompt}], **context},
+            draft=draft,
         )
 
     async def get(self, principal: Principal, thread_id: UUID) -> Refinement:
@@ -265,3 +280,19 @@ class Refinements:
             return await read_page(subscription, limit=limit, wait_s=wait_s)
         finally:
             subscription.close()
+
+
+def _check(workflow: Workflow, command: StartRefinement) -> None:
+    """Check that the workflow may be refined, and that its file has the lines that the request is about."""
+    if workflow.archived or workflow.locked:
+        word = "archived" if workflow.archived else "locked"
+        raise Conflict(f"the workflow is {word}: it cannot be refined")
+    text = _context_text(workflow, command)
+    if text is not None and command.context_selection is not None:
+        check_selection(command.context_selection, text)
+
+
+def _context_text(workflow: Workflow, command: StartRefinement) -> str | None:
+    """The text of the file that the request is about; None when the draft does not have it: the agent may be
+    asked for a new one."""
+    return workflow.files.get(command.context_file_path or "")

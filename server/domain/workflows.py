@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from server.domain.access.quotas import Quotas
 from server.domain.clock import Clock
 from server.domain.errors import NotFound
-from server.domain.model import CreateWorkflow, Page, Principal, Workflow
+from server.domain.model import CreateWorkflow, Page, Principal, UpdateWorkflow, Workflow
 from server.domain.outgoing import Reservation
 
 
@@ -33,6 +33,12 @@ class WorkflowStore(Protocol):
     ) -> Workflow | None:
         """The workflow with its files, read once the reservation has room for it; None when it does not exist
         or is not the principal's."""
+        ...
+
+    async def update(
+        self, principal: Principal, workflow_id: UUID, command: UpdateWorkflow, *, now: datetime
+    ) -> Workflow | None:
+        """Lock or archive the workflow, or undo that; returned as in a list. None as with `get`."""
         ...
 
     async def list(
@@ -69,6 +75,14 @@ class WorkflowService:
     ) -> Workflow:
         """The workflow with its current files. Raises NotFound, also for another user's workflow."""
         workflow = await self._workflows.get(principal, workflow_id, reservation)
+        if workflow is None:
+            raise NotFound("no such workflow")
+        return workflow
+
+    async def update(self, principal: Principal, workflow_id: UUID, command: UpdateWorkflow) -> Workflow:
+        """Lock or archive the workflow, or undo that: it is then without definition and files. Raises
+        NotFound, also for another user's workflow."""
+        workflow = await self._workflows.update(principal, workflow_id, command, now=self._clock.now())
         if workflow is None:
             raise NotFound("no such workflow")
         return workflow

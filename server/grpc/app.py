@@ -8,14 +8,16 @@ import grpc.aio
 from grpc_reflection.v1alpha import reflection
 from opentelemetry.instrumentation.grpc import aio_server_interceptor
 
-from ide_orchestrator.v1 import access_pb2, proposal_pb2, refinement_pb2, workflow_pb2
+from ide_orchestrator.v1 import access_pb2, draft_pb2, proposal_pb2, refinement_pb2, workflow_pb2
 from ide_orchestrator.v1.access_pb2_grpc import add_AccessServiceServicer_to_server
+from ide_orchestrator.v1.draft_pb2_grpc import add_DraftServiceServicer_to_server
 from ide_orchestrator.v1.proposal_pb2_grpc import add_ProposalServiceServicer_to_server
 from ide_orchestrator.v1.refinement_pb2_grpc import add_RefinementServiceServicer_to_server
 from ide_orchestrator.v1.workflow_pb2_grpc import add_WorkflowServiceServicer_to_server
 from server.grpc.admission import MAX_WAIT_S, MAX_WAITING, Admission
 from server.grpc.answers import Answers
 from server.grpc.authentication import PUBLIC_SERVICES, Authentication
+from server.grpc.draft_servicer import DraftServicer
 from server.grpc.event_reads import EventReads
 from server.grpc.health import Health
 from server.grpc.interceptors import AsGeneratorInterceptor, CallInterceptor
@@ -29,7 +31,9 @@ from server.use_cases import UseCases
 #: Full names of the contract's services.
 SERVICES = tuple(
     str(service.full_name)
-    for file in (each.DESCRIPTOR for each in (refinement_pb2, proposal_pb2, access_pb2, workflow_pb2))
+    for file in (
+        each.DESCRIPTOR for each in (refinement_pb2, proposal_pb2, access_pb2, workflow_pb2, draft_pb2)
+    )
     for service in file.services_by_name.values()
 )
 
@@ -170,6 +174,8 @@ def create_grpc_server(
     add_AccessServiceServicer_to_server(AccessServicer(use_cases.access, use_cases.sharing), server)
     workflows = WorkflowServicer(use_cases.workflows, use_cases.refused_bytes)
     add_WorkflowServiceServicer_to_server(workflows, server)
+    drafts = DraftServicer(use_cases.drafts, use_cases.draft_store, writer)
+    add_DraftServiceServicer_to_server(drafts, server)
     health = Health(SERVICES, writer)
     health.add_to(server)
     if dev:

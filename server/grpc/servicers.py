@@ -42,7 +42,13 @@ from server.wire.validation import (
     sha256_or_not_found,
     uuid_or_not_found,
 )
-from server.wire.workflows import create_workflow, workflow_message, workflows_message
+from server.wire.workflows import (
+    create_workflow,
+    fit_workflow,
+    update_workflow,
+    workflow_message,
+    workflows_message,
+)
 
 #: Large requests of all callers that are read at a time or wait for it: parsed, they take many times their
 #: size.
@@ -207,7 +213,15 @@ class WorkflowServicer(WorkflowServiceServicer):
         """Contract: GetWorkflow."""
         workflow_id = uuid_or_not_found(request.workflow_id, "workflow")
         workflow = await self._workflows.get(caller(), workflow_id, reserved())
-        return m.GetWorkflowResponse(workflow=await REQUESTS.run(workflow_message, workflow))
+        return await REQUESTS.run(fit_workflow, workflow)
+
+    async def UpdateWorkflow(
+        self, request: m.UpdateWorkflowRequest, context: Context
+    ) -> m.UpdateWorkflowResponse:
+        """Contract: UpdateWorkflow."""
+        workflow_id = uuid_or_not_found(request.workflow_id, "workflow")
+        workflow = await self._workflows.update(caller(), workflow_id, update_workflow(request))
+        return m.UpdateWorkflowResponse(workflow=workflow_message(workflow))
 
     async def ListWorkflows(
         self, request: m.ListWorkflowsRequest, context: Context

@@ -36,6 +36,7 @@ _READABLE_BY_SHARE_LINK = frozenset(name[0].lower() + name[1:] for name in READA
 
 _RESOURCES = {
     "workflow_id": "workflow",
+    "draft_id": "draft",
     "proposal_id": "proposal",
     "thread_id": "refinement",
     "user_id": "user",

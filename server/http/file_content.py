@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from litestar import Response
+from litestar.openapi import ResponseSpec
 from litestar.types import Receive, Scope, Send
 
-from server.domain.outgoing import Reservation
-from server.domain.proposals.contents import ContentPiece
+from server.domain.outgoing import WAIT_S, Reservation
+from server.domain.proposals.contents import PIECE_BYTES, ContentPiece
 from server.http.connection import ClientGone, Pace, connection_of
 from server.http.errors import log, place_of, range_not_satisfiable
+from server.http.json_io import HubRequest
 from server.http.methods import HEAD_ONLY
 from server.http.pieces import send_pieces
+from server.use_cases import UseCases
+
+#: The answers of a route that sends a content, for the document.
+CONTENT_RESPONSES = {
+    status: ResponseSpec(
+        bytes, description=text, media_type="application/octet-stream", generate_examples=False
+    )
+    for status, text in (
+        (200, "The bytes of the content"),
+        (206, "The bytes that `Range` asks for: one range"),
+    )
+}
 
 #: One range of bytes: from a first to a last, from a first to the end, or so many at the end.
 _RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18}))", re.ASCII)
@@ -39,6 +53,33 @@ def byte_range(headers: Mapping[str, str], size: int, etag: str) -> range | None
     if not asked:
         raise range_not_satisfiable(size)
     return asked
+
+
+async def content_answer(
+    request: HubRequest,
+    use_cases: UseCases,
+    read: Callable[..., AsyncIterator[ContentPiece]],
+    sha256: str,
+) -> Response[Any]:
+    """The answer with a content, or the range of it that the request asks for.
+
+    read: gives the pieces, from `offset` on. Raises as it does, LimitReached, and HttpError of 416.
+    """
+    pieces, etag = read(), f'"{sha256}"'
+    reservation = Reservation(use_cases.outgoing, request.user.memory_id, wait_s=WAIT_S)
+    try:
+        await reservation.resize(PIECE_BYTES)
+        first = await anext(pieces)
+        # A range is one of a GET (RFC 9110 section 14.2).
+        is_head = HEAD_ONLY in (request.scope.get("extensions") or {})
+        asked = None if is_head else byte_range(request.headers, first.size_bytes, etag)
+        if asked is not None and asked.start:
+            pieces = read(offset=asked.start)
+            first = await anext(pieces)
+    except BaseException:
+        reservation.close()
+        raise
+    return FileContent(first, pieces, reservation, etag=etag, asked=asked)
 
 
 class FileContent(Response[None]):

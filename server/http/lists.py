@@ -8,13 +8,14 @@ from urllib.parse import urlencode
 from server.http.json_io import HubRequest
 from server.http.large_answers import JsonText
 from server.http.openapi import header
+from server.wire.drafts import DraftVersionPage
 from server.wire.proposals import ProposalPage
 from server.wire.text import dumps
 from server.wire.workflows import WorkflowPage
 
 LINK = header("Link", 'The next page, as `rel="next"`; absent on the last one.')
 
-P = TypeVar("P", WorkflowPage, ProposalPage)
+P = TypeVar("P", WorkflowPage, ProposalPage, DraftVersionPage)
 
 
 def list_text(request: HubRequest, page: P) -> JsonText:

@@ -8,25 +8,17 @@ from uuid import UUID
 
 from litestar import Response, get
 from litestar.di import NamedDependency
-from litestar.openapi import ResponseSpec
 from litestar.params import FromPath
 
-from server.domain.outgoing import WAIT_S, Reservation
-from server.domain.proposals.contents import PIECE_BYTES, read_pieces
+from server.domain.outgoing import Reservation
+from server.domain.proposals.contents import read_pieces
 from server.http.dependencies import Cases, query_dependency
-from server.http.file_content import FileContent, byte_range
+from server.http.file_content import CONTENT_RESPONSES, content_answer
 from server.http.json_io import HubRequest, JsonResponse
 from server.http.large_answers import JsonText, LargeAnswer
 from server.http.lists import LINK, list_text
-from server.http.methods import HEAD_ONLY
 from server.http.openapi import header, operation
 from server.wire.proposals import Proposal, ProposalPage, ProposalsQuery, proposal_json_parts
-
-
-def _content(description: str) -> ResponseSpec:
-    return ResponseSpec(
-        bytes, description=description, media_type="application/octet-stream", generate_examples=False
-    )
 
 
 @get(
@@ -82,10 +74,7 @@ async def get_proposal(
         "proposals",
         (404, 416, 429),
         response_headers=[header("ETag", "The SHA-256 of the content, in quotes")],
-        responses={
-            200: _content("The bytes of the content"),
-            206: _content("The bytes that `Range` asks for: one range"),
-        },
+        responses=CONTENT_RESPONSES,
     ),
 )
 async def read_file(
@@ -94,21 +83,7 @@ async def read_file(
     """The content of a file of a proposal, or of one that the proposal rejects. It is addressed by its
     SHA-256, because a rejected path may not fit into an address."""
     read = partial(read_pieces, use_cases.contents, request.user, proposal_id, sha256.lower())
-    pieces, etag = read(), f'"{sha256.lower()}"'
-    reservation = Reservation(use_cases.outgoing, request.user.memory_id, wait_s=WAIT_S)
-    try:
-        await reservation.resize(PIECE_BYTES)
-        first = await anext(pieces)
-        # A range is one of a GET (RFC 9110 section 14.2).
-        is_head = HEAD_ONLY in (request.scope.get("extensions") or {})
-        asked = None if is_head else byte_range(request.headers, first.size_bytes, etag)
-        if asked is not None and asked.start:
-            pieces = read(offset=asked.start)
-            first = await anext(pieces)
-    except BaseException:
-        reservation.close()
-        raise
-    return FileContent(first, pieces, reservation, etag=etag, asked=asked)
+    return await content_answer(request, use_cases, read, sha256.lower())
 
 
 PROPOSAL_ROUTES = [list_proposals, get_proposal, read_file]

@@ -7,6 +7,7 @@ public routes (`server.http.authentication`).
 from __future__ import annotations
 
 from server.http.access_routes import ACCESS_ROUTES
+from server.http.draft_routes import DRAFT_ROUTES
 from server.http.probes import health, legacy_health, metrics, ready
 from server.http.proposal_routes import PROPOSAL_ROUTES
 from server.http.public_pages import PUBLIC_PAGES
@@ -16,6 +17,7 @@ from server.http.workflow_routes import WORKFLOW_ROUTES
 
 ROUTES = (
     *WORKFLOW_ROUTES,
+    *DRAFT_ROUTES,
     *PROPOSAL_ROUTES,
     *ACCESS_ROUTES,
     *REFINEMENT_ROUTES,

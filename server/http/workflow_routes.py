@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from litestar import get, post
+from litestar import get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from server.domain.off_loop import REQUESTS
 from server.domain.outgoing import Reservation
 from server.http.dependencies import Cases, query_dependency
-from server.http.json_io import MAX_WORKFLOW_BYTES, HubRequest, JsonResponse
+from server.http.json_io import MAX_BODY_BYTES, MAX_WORKFLOW_BYTES, HubRequest, JsonResponse
 from server.http.large_answers import JsonText, LargeAnswer
 from server.http.lists import LINK, list_text
 from server.http.openapi import header, operation
 from server.wire.addresses import workflow_url
 from server.wire.text import dumps
-from server.wire.workflows import CreateWorkflowRequest, Workflow, WorkflowPage, WorkflowsQuery
+from server.wire.workflows import (
+    CreateWorkflowRequest,
+    UpdateWorkflowRequest,
+    Workflow,
+    WorkflowPage,
+    WorkflowsQuery,
+)
 
 
 @post(
@@ -82,4 +88,25 @@ async def get_workflow(
     return LargeAnswer(request, use_cases, read)
 
 
-WORKFLOW_ROUTES = [create_workflow, list_workflows, get_workflow]
+@patch(
+    "/api/workflows/{workflow_id:str}",
+    **operation(
+        "updateWorkflow",
+        "workflows",
+        (400, 404, 413),
+        response_description="The workflow, without its definition and files",
+        request_max_body_size=MAX_BODY_BYTES,
+    ),
+)
+async def update_workflow(
+    request: HubRequest,
+    use_cases: Cases,
+    workflow_id: FromPath[UUID],
+    data: JSONBody[UpdateWorkflowRequest],
+) -> JsonResponse[Workflow]:
+    """Lock or archive a workflow, or undo that: it is then not refined, and its draft is not changed."""
+    workflow = await use_cases.workflows.update(request.user, workflow_id, data.command())
+    return JsonResponse(Workflow.of(workflow))
+
+
+WORKFLOW_ROUTES = [create_workflow, list_workflows, get_workflow, update_workflow]

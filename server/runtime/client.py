@@ -120,13 +120,13 @@ class DeepagentsRuntime:
     async def invoke(self, invocation: Invocation) -> str:
         """Start a job. Returns the thread's id. Raises RuntimeUnavailable, RuntimeRefused."""
         ids = {"job_id": str(invocation.job_id), "trace_id": str(invocation.trace_id)}
-        job = dump(
-            {
-                **ids,
-                "agent_definition": invocation.agent_definition,
-                "input_payload": invocation.input_payload,
-            }
-        )
+        form = {
+            **ids,
+            "agent_definition": invocation.agent_definition,
+            "input_payload": invocation.input_payload,
+        }
+        # With the files of a draft it may be large.
+        job = dump(form) if invocation.draft is None else await RUNS.run(dump, form)
         with self.breaker.attempt():
             with _tracer.start_as_current_span(
                 "deepagents_runtime.invoke", kind=SpanKind.CLIENT, attributes=ids

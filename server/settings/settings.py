@@ -78,6 +78,10 @@ class Settings(BaseSettings):
     runtime_events_url: RedisUrl | None = Field(None, alias="IDEO_RUNTIME_EVENTS_URL")
     """`redis://` or `rediss://` address of the server to which the runtime publishes its frames; the hub
     then reads frames there and not from the runtime's WebSocket (ADR 0013)"""
+    job_context: Literal["files", "prompt", "both"] = Field("both", alias="IDEO_JOB_CONTEXT")
+    """how a job brings the draft to the runtime: `files`, all files in `input_payload.files`; `prompt`, the
+    file or the lines that the request is about, behind the prompt; `both`. The published runtime reads the
+    prompt alone (ADR 0033)"""
     lease_ttl_s: Seconds = Field(15.0, alias="IDEO_LEASE_TTL_S")
     """seconds after which another replica may take over the run of a replica that died; at least 12, except
     with `IDEO_ENV=dev`"""

@@ -71,7 +71,9 @@ def _omit_contents(event: m.Event, excess: int) -> None:
         omit_contents(event.state_update.files, excess)
 
 
-def omit_contents(files: Iterable[m.FileChange] | Iterable[m.GeneratedFile], excess: int) -> None:
+def omit_contents(
+    files: Iterable[m.FileChange] | Iterable[m.GeneratedFile] | Iterable[m.DraftFile], excess: int
+) -> None:
     """Leave out the contents of files, the largest first, until `excess` bytes are saved."""
     sized = [(max(len(file.text), len(file.binary)), file) for file in files]
     for characters, file in sorted(sized, key=lambda pair: pair[0], reverse=True):

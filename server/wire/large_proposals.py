@@ -71,12 +71,16 @@ def _omit_large_members(proposal: m.Proposal) -> None:
 
 
 def _drop_last_entries(proposal: m.Proposal) -> None:
-    excess = proposal.ByteSize() - MAX_RESPONSE_BYTES
     for entries, least in ((proposal.rejected_files, 0), (proposal.generated_files, 1)):
-        kept = len(entries)
-        least = min(least, kept)
-        while kept > least and excess > 0:
-            kept -= 1
-            # At least two more for its key and its length.
-            excess -= entries[kept].ByteSize() + 2
-        del entries[kept:]
+        drop_last(entries, proposal.ByteSize() - MAX_RESPONSE_BYTES, least=least)
+
+
+def drop_last(entries: Any, excess: int, *, least: int) -> None:
+    """Remove last entries of a message's repeated field until `excess` bytes are saved; `least` stay."""
+    kept = len(entries)
+    least = min(least, kept)
+    while kept > least and excess > 0:
+        kept -= 1
+        # At least two more for its key and its length.
+        excess -= entries[kept].ByteSize() + 2
+    del entries[kept:]

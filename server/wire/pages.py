@@ -11,10 +11,11 @@ from server.wire.validation import DIGITS, QueryModel
 
 MAX_PAGE, DEFAULT_PAGE = 200, 50
 
-#: What page tokens look like: base64url of 25 bytes, the first of which names the list.
+#: What page tokens look like: base64url of 25 bytes, or 21 for versions, the first of which names the list.
 _CURSOR = "^{}[A-Za-z0-9_-]{{31}}[AQgw]$"
 WORKFLOWS_CURSOR = {"pattern": _CURSOR.format("d[w-z0-9_-]")}
 PROPOSALS_CURSOR = {"pattern": _CURSOR.format("c[A-P]")}
+VERSIONS_CURSOR = {"pattern": "^d[g-v][A-Za-z0-9_-]{26}$"}
 CURSOR_TEXT = "`next_cursor` of the previous page; opaque."
 #: The contract's names of a page's members.
 PAGE_NAMES = {"limit": "page_size", "cursor": "page_token"}
@@ -34,6 +35,8 @@ class PageQuery(QueryModel):
         return self.limit or DEFAULT_PAGE
 
 
-def page_values(request: m.ListWorkflowsRequest | m.ListProposalsRequest) -> dict[str, object]:
+def page_values(
+    request: m.ListWorkflowsRequest | m.ListProposalsRequest | m.ListDraftVersionsRequest,
+) -> dict[str, object]:
     """The members of a `PageQuery` in a message."""
     return {"limit": request.page_size, "cursor": request.page_token or None}

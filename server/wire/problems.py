@@ -130,6 +130,22 @@ PROBLEMS: dict[type[errors.HubError], Problem] = {
         "Unprocessable Entity",
         _REFUSED,
     ),
+    errors.EtagRequired: Problem(
+        _R.PROBLEM_REASON_ETAG_REQUIRED,
+        code_pb2.INVALID_ARGUMENT,
+        428,
+        "Etag required",
+        "Precondition Required",
+        _REFUSED,
+    ),
+    errors.EtagMismatch: Problem(
+        _R.PROBLEM_REASON_ETAG_MISMATCH,
+        code_pb2.ABORTED,
+        412,
+        "Etag mismatch",
+        "Precondition Failed",
+        _REFUSED,
+    ),
     errors.CursorOutOfRange: Problem(
         _R.PROBLEM_REASON_CURSOR_OUT_OF_RANGE,
         code_pb2.OUT_OF_RANGE,

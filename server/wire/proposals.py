@@ -81,6 +81,8 @@ def proposal_message(proposal: model.Proposal, omitted: Collection[str] = ()) ->
         user_prompt=replace_surrogates(proposal.user_prompt),
         file_count=proposal.file_count,
         created_by_user_id=str(proposal.created_by_user_id or ""),
+        base_version=proposal.base_version,
+        includes_base=proposal.includes_base,
     )
     if proposal.context_file_path is not None:
         message.context_file_path = replace_surrogates(proposal.context_file_path)
@@ -171,7 +173,9 @@ class RejectedFile(msgspec.Struct):
 
 class Proposal(msgspec.Struct):
     """The result of a refinement. `generated_files` and `rejected_files` are null until the run is over, and
-    in lists; `created_by_user_id` and `resolved_by_user_id` for a share link."""
+    in lists; `created_by_user_id` and `resolved_by_user_id` for a share link. `base_version` is the draft's
+    version that the run started from. With `includes_base` the run worked on its files: those that are
+    neither generated nor rejected were deleted."""
 
     id: UUID
     draft_id: UUID
@@ -190,6 +194,8 @@ class Proposal(msgspec.Struct):
     resolved_by_user_id: UUID | None
     resolved_at: datetime | None
     failure: Failure | None
+    base_version: int
+    includes_base: bool
 
     @classmethod
     def of(cls, proposal: model.Proposal, *, listed: bool = False) -> Self:

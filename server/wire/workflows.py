@@ -14,8 +14,10 @@ from server.domain import model
 from server.domain.errors import InvalidArgument, Unprocessable
 from server.domain.proposals.paths import strict_fault
 from server.encoding.event_batch import read_varint
+from server.encoding.json_text import replace_surrogates
 from server.wire import messages as m
 from server.wire.definition import DEFAULT_DEFINITION, MAX_BYTES, definition_error, definition_of
+from server.wire.large_proposals import MAX_RESPONSE_BYTES, drop_last
 from server.wire.pages import CURSOR_TEXT, WORKFLOWS_CURSOR, PageQuery
 from server.wire.text import model_of, set_time
 from server.wire.validation import (
@@ -42,7 +44,8 @@ _LENGTH_DELIMITED = 2
 # --- Requests --------------------------------------------------------------------------------
 
 
-def _path_error(path: object) -> str | None:
+def path_error(path: object) -> str | None:
+    """What is wrong with a path of a request; None if nothing."""
     if not isinstance(path, str):
         return "must be a string"
     if not path.strip():
@@ -74,7 +77,7 @@ def _validate_files(value: object) -> dict[str, str]:
 
 def _file_error(path: object, text: object, files: Mapping[str, str]) -> str | None:
     """What is wrong with a file that comes after `files`, with `{}` for its index; None if nothing."""
-    wrong = _path_error(path) or ("is a duplicate" if path in files else None)
+    wrong = path_error(path) or ("is a duplicate" if path in files else None)
     if wrong is not None:
         return f"the path of file {{}} {wrong}"
     wrong = character_error(text) if isinstance(text, str) else "must be a string"
@@ -82,6 +85,18 @@ def _file_error(path: object, text: object, files: Mapping[str, str]) -> str | N
 
 
 _Text = Annotated[str, Field(json_schema_extra=STORABLE_PATTERN)]
+#: Texts by path, of a request that writes files.
+FilesByPath = Annotated[
+    dict[str, str],
+    PlainValidator(_validate_files, json_schema_input_type=dict[str, _Text] | None),
+    Field(
+        description="Path, starting with `/`, to text.",
+        json_schema_extra={
+            "maxProperties": MAX_FILES,
+            "propertyNames": {"pattern": "^/[^\\u0000]*$", "maxLength": MAX_PATH},
+        },
+    ),
+]
 
 
 class CreateWorkflowRequest(RequestModel):
@@ -101,17 +116,7 @@ class CreateWorkflowRequest(RequestModel):
     agent_definition: Annotated[
         dict[str, Any] | None, Field(description="For the runtime. By default, one agent that edits files.")
     ] = None
-    files: Annotated[
-        dict[str, str],
-        PlainValidator(_validate_files, json_schema_input_type=dict[str, _Text] | None),
-        Field(
-            description="Path, starting with `/`, to text.",
-            json_schema_extra={
-                "maxProperties": MAX_FILES,
-                "propertyNames": {"pattern": "^/[^\\u0000]*$", "maxLength": MAX_PATH},
-            },
-        ),
-    ] = Field(default_factory=dict)
+    files: FilesByPath = Field(default_factory=dict)
 
     def command(self) -> model.CreateWorkflow:
         """The command. Raises Unprocessable for a definition that cannot be stored, and for a path that is
@@ -125,6 +130,19 @@ class CreateWorkflowRequest(RequestModel):
             index = list(self.files).index(fault[0])
             raise Unprocessable({"files": f"the path of file {index} is not portable: {fault[1]}"})
         return model.CreateWorkflow(self.name, definition, self.files)
+
+
+class UpdateWorkflowRequest(RequestModel):
+    """What is to become of a workflow. What is left out stays as it is."""
+
+    locked: Annotated[bool | None, Field(description="Whether it is to be locked.")] = None
+    archived: Annotated[bool | None, Field(description="Whether it is to be archived.")] = None
+
+    def command(self) -> model.UpdateWorkflow:
+        """The command. Raises InvalidArgument when it changes nothing."""
+        if self.locked is None and self.archived is None:
+            raise InvalidArgument({"locked": "is missing: say whether to lock or to archive"})
+        return model.UpdateWorkflow(self.locked, self.archived)
 
 
 class WorkflowsQuery(PageQuery):
@@ -161,6 +179,12 @@ def create_workflow(request: m.CreateWorkflowRequest) -> model.CreateWorkflow:
     return CreateWorkflowRequest.model_validate(values).command()
 
 
+def update_workflow(request: m.UpdateWorkflowRequest) -> model.UpdateWorkflow:
+    """The command of a message. Raises InvalidArgument."""
+    values = {name: getattr(request, name) for name in ("locked", "archived") if request.HasField(name)}
+    return UpdateWorkflowRequest.model_validate(values).command()
+
+
 # --- Messages --------------------------------------------------------------------------------
 
 
@@ -171,13 +195,30 @@ def workflow_message(workflow: model.Workflow) -> m.Workflow:
         name=workflow.name,
         owner_user_id=str(workflow.owner_user_id),
         current_draft_id=str(workflow.current_draft_id),
+        locked=workflow.locked,
+        archived=workflow.archived,
     )
     if workflow.agent_definition:
         message.agent_definition.update(dict(workflow.agent_definition))
     set_time(message.create_time, workflow.created_at)
     for path in sorted(workflow.files):
-        message.files.add(path=path, text=workflow.files[path])
+        message.files.add(path=path, text=replace_surrogates(workflow.files[path]))
     return message
+
+
+def fit_workflow(workflow: model.Workflow) -> m.GetWorkflowResponse:
+    """The response with a workflow: texts are left out, the largest first, and then last files, so that it
+    fits."""
+    message = workflow_message(workflow)
+    excess = message.ByteSize() - MAX_RESPONSE_BYTES
+    for file in sorted(message.files, key=lambda file: len(file.text), reverse=True):
+        if excess <= 0 or not file.text:
+            break
+        excess -= len(file.text.encode())
+        file.ClearField("text")
+        file.content_omitted = True
+    drop_last(message.files, message.ByteSize() - MAX_RESPONSE_BYTES, least=0)
+    return m.GetWorkflowResponse(workflow=message)
 
 
 def workflows_message(page: model.Page) -> m.ListWorkflowsResponse:
@@ -191,8 +232,9 @@ def workflows_message(page: model.Page) -> m.ListWorkflowsResponse:
 
 
 class Workflow(msgspec.Struct):
-    """What refinements change. `files` maps path to text. In lists, `agent_definition` is null and `files` is
-    empty."""
+    """What refinements change. `files` maps path to text; a file that is not text is only in the draft. In
+    lists, `agent_definition` is null and `files` is empty. One that is `locked` or `archived` is not
+    changed."""
 
     id: UUID
     name: str
@@ -201,6 +243,8 @@ class Workflow(msgspec.Struct):
     current_draft_id: UUID
     created_at: datetime
     files: dict[str, str]
+    locked: bool
+    archived: bool
 
     @classmethod
     def of(cls, workflow: model.Workflow) -> Self:

@@ -24,7 +24,9 @@ SQL_TABLES = {
     "tickets",
     "quotas",
     "replicas",
-    "proposal_contents",
+    "contents",
+    "draft_version_files",
+    "proposal_hashes",
     "wakeup_key",
 }
 #: Columns that nothing reads or writes: no class has them, and the schema keeps them.

@@ -13,10 +13,13 @@ from uuid import UUID
 import pytest
 
 from server.core import open_core
-from server.domain.errors import RuntimeRefused, RuntimeUnavailable
+from server.domain.drafts.changes import UpdateDraft
+from server.domain.drafts.draft import IfMatch
+from server.domain.errors import Conflict, RuntimeRefused, RuntimeUnavailable, Unprocessable
 from server.domain.journal.events import Discontinuity, Event, InputRequested, StateUpdate, Terminal, Token
-from server.domain.model import Proposal, ProposalStatus, StartRefinement
+from server.domain.model import CreateWorkflow, Proposal, ProposalStatus, StartRefinement
 from server.settings.loading import load
+from server.wire.definition import DEFAULT_DEFINITION
 from tests.support.driven import Driven, driven, verdict
 from tests.support.runtime import (
     CLOSE,
@@ -453,6 +456,93 @@ async def test_the_job_has_the_prompt_at_both_places_where_runtimes_read_it(hub:
     assert job["agent_definition"]["user_request"] == "do it"
     assert job["input_payload"]["context_file_path"] == "/THE_CAST/a.md"
     UUID(job["trace_id"])
+
+
+async def a_drafted_workflow(on: ScriptedHub, **texts: str) -> UUID:
+    """A workflow of the hub's user whose draft has the files."""
+    named = {f"/{name}": text for name, text in texts.items()}
+    return (await on.core.workflows.create(on.user, CreateWorkflow("w", DEFAULT_DEFINITION, named))).id
+
+
+@pytest.mark.parametrize("job_context", ["files", "prompt", "both"])
+async def test_a_job_brings_the_draft_as_the_setting_says(hub: Opener, job_context: str) -> None:
+    async with hub(ScriptedRuntime([[END]]), job_context=job_context) as on:
+        workflow = await a_drafted_workflow(on, a="one\ntwo\n", b="x")
+        command = StartRefinement(workflow, "do it", "/a", "line 2")
+        started = (await on.core.refinements.start(on.user, command)).refinement
+        proposal, _ = await on.outcome(started)
+        stored = await on.core.pool.fetchval("SELECT invocation ->> 'input_payload' FROM runs")
+    job = on.script.jobs[0]
+    prompt = job["agent_definition"]["user_request"]
+    assert job["input_payload"]["messages"] == [{"role": "user", "content": prompt}]
+    if job_context == "files":
+        assert prompt == "do it"
+    else:
+        assert prompt.startswith("do it\n\n")
+        assert "line 2 of the file `/a`:\n\n```\ntwo\n```" in prompt
+    if job_context == "prompt":
+        assert "files" not in job["input_payload"]
+    else:
+        assert {path: file["content"] for path, file in job["input_payload"]["files"].items()} == {
+            "/a": ["one", "two", ""],
+            "/b": ["x"],
+        }
+    # One copy of each content: the stored job names the version.
+    assert "files" not in json.loads(stored)
+    assert (proposal.user_prompt, proposal.base_version) == ("do it", 1)
+
+
+async def test_lines_that_the_file_does_not_have_start_nothing(hub: Opener) -> None:
+    async with hub(ScriptedRuntime([[END]])) as on:
+        workflow = await a_drafted_workflow(on, a="one\ntwo\n")
+        with pytest.raises(Unprocessable):
+            await on.core.refinements.start(on.user, StartRefinement(workflow, "x", "/a", "lines 2-3"))
+        assert (await on.core.proposals.list(on.user, limit=5)).items == ()
+        for path in (None, "/new.md"):
+            await on.core.refinements.start(on.user, StartRefinement(workflow, "x", path, "lines 2-3"))
+
+
+@pytest.mark.parametrize("state", ["locked", "archived"])
+async def test_a_locked_or_archived_workflow_is_not_refined(hub: Opener, pool: Any, state: str) -> None:
+    async with hub(ScriptedRuntime([[END]])) as on:
+        await pool.execute(f"UPDATE workflows SET {state}_at = now()")
+        with pytest.raises(Conflict):
+            await on.start()
+        assert on.script.jobs == []
+
+
+async def test_a_run_starts_from_the_newest_version_of_the_draft_and_keeps_it(hub: Opener) -> None:
+    async with hub(ScriptedRuntime([[END]])) as on:
+        workflow = await a_drafted_workflow(on, a="1")
+        draft = (await on.core.workflows.get(on.user, workflow)).current_draft_id
+        for text in ("2", "3"):
+            command = UpdateDraft({"/a": text})
+            any_version = IfMatch(any_version=True)
+            await on.core.drafts.update(on.user, draft, command, if_match=any_version)
+        started = (await on.core.refinements.start(on.user, StartRefinement(workflow, "x"))).refinement
+        proposal, _ = await on.outcome(started)
+    assert on.script.jobs[0]["input_payload"]["files"]["/a"]["content"] == ["3"]
+    assert proposal.base_version == 3
+
+
+async def test_a_run_that_shows_the_files_that_it_was_given_works_on_them(hub: Opener) -> None:
+    stream = [files_frame(a="1", b="2"), token_frame("x"), files_frame(a="1", c="3"), END]
+    async with hub(ScriptedRuntime([stream])) as on:
+        workflow = await a_drafted_workflow(on, a="1", b="2")
+        started = (await on.core.refinements.start(on.user, StartRefinement(workflow, "x"))).refinement
+        proposal, _ = await on.outcome(started)
+    assert proposal.includes_base
+    assert set(proposal.files) == {"/a", "/c"}
+
+
+async def test_a_run_whose_runtime_takes_no_files_deletes_none(hub: Opener) -> None:
+    stream = [token_frame("x"), files_frame(a="1"), files_frame(a="other"), END]
+    async with hub(ScriptedRuntime([stream])) as on:
+        workflow = await a_drafted_workflow(on, a="1", b="2")
+        started = (await on.core.refinements.start(on.user, StartRefinement(workflow, "x"))).refinement
+        proposal, _ = await on.outcome(started)
+    assert not proposal.includes_base
+    assert set(proposal.files) == {"/a"}
 
 
 @pytest.mark.parametrize("status", [400, 422, 500, 503])

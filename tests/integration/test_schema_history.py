@@ -24,16 +24,24 @@ RELEASED = [
     "2026-11-26T11:30:00:000000",
     "2026-11-26T13:00:00:000000",
     "2026-11-26T13:30:00:000000",
+    "2026-11-27T01:00:00:000000",
+    "2026-11-27T01:30:00:000000",
 ]
+#: Views that were tables.
+VIEWS = {"draft_files", "proposal_contents"}
 #: Tables whose rows are not kept.
 PASSING = {"quotas", "replicas", "migration"}
 
 
 async def rows_of(dsn: str) -> dict[str, list[dict[str, Any]]]:
-    """Every row of every table, by table."""
+    """Every row of every table, and of every view that was one, by name."""
     connection = await asyncpg.connect(dsn)
     try:
-        names = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        names = await connection.fetch(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'public' "
+            "UNION SELECT viewname FROM pg_views WHERE viewname = ANY($1)",
+            list(VIEWS),
+        )
         found = {}
         for name in sorted({row["tablename"] for row in names} - PASSING):
             rows = await connection.fetch(f"SELECT to_jsonb(t)::text AS row FROM {name} t ORDER BY 1")

@@ -29,21 +29,21 @@ class ContentPiece:
 
 
 class ContentStore(Protocol):
-    """The contents of all files of proposals, those that a proposal rejects among them."""
+    """The contents of what holds files: of proposals, with those that they reject, or of drafts."""
 
     async def read_content(
-        self, principal: Principal, proposal_id: UUID, sha256: str, *, offset: int, max_bytes: int
+        self, principal: Principal, holder_id: UUID, sha256: str, /, *, offset: int, max_bytes: int
     ) -> ContentPiece:
         """At most `max_bytes` of the content with the hash `sha256` (lower-case hex), from `offset` on.
 
         The piece is empty at the content's end and after it. Raises NotFound when the principal may not see
-        the proposal or it has no such content, DatabaseUnavailable.
+        the holder or it has no such content, DatabaseUnavailable.
         """
         ...
 
 
 async def read_pieces(
-    store: ContentStore, principal: Principal, proposal_id: UUID, sha256: str, *, offset: int = 0
+    store: ContentStore, principal: Principal, holder_id: UUID, sha256: str, *, offset: int = 0
 ) -> AsyncIterator[ContentPiece]:
     """The content from `offset` to its end: at least one piece, which may be empty.
 
@@ -51,7 +51,7 @@ async def read_pieces(
     `ContentStore.read_content`, and InvalidArgument for an offset after the end.
     """
     while True:
-        piece = await store.read_content(principal, proposal_id, sha256, offset=offset, max_bytes=PIECE_BYTES)
+        piece = await store.read_content(principal, holder_id, sha256, offset=offset, max_bytes=PIECE_BYTES)
         if offset > piece.size_bytes:
             raise InvalidArgument({"offset": f"must be at most {piece.size_bytes}, the size of the content"})
         yield piece

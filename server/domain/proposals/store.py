@@ -52,13 +52,15 @@ class ProposalStore(Protocol):
         draft_id: UUID,
         first_event: bytes,
         now: datetime,
+        base_version: int | None = None,
         key: IdempotencyKey | None = None,
         max_active_runs: int = 0,
     ) -> Lease | EarlierStart:
         """Store proposal, access, run, event 1 and key in one transaction; this replica gets the run's lease.
 
-        If the key belongs to an earlier start, returns that start and stores nothing. A key is reusable after
-        24 hours, or when the runtime did not accept its run. Raises LimitReached when the principal has
+        base_version: the version of the draft that the run starts from, by default the newest. If the key
+        belongs to an earlier start, returns that start and stores nothing. A key is reusable after 24 hours,
+        or when the runtime did not accept its run. Raises LimitReached when the principal has
         `max_active_runs` runs that have not ended; 0 for no limit.
         """
         ...

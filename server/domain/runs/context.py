@@ -10,6 +10,7 @@ from uuid import UUID
 
 from server.domain.byte_budget import ByteBudget
 from server.domain.clock import Clock
+from server.domain.drafts.store import DraftFilesStore
 from server.domain.journal.journal import EventCodec, Journal
 from server.domain.retry import retry_while_unavailable
 from server.domain.runs.lease import RunStore
@@ -32,6 +33,7 @@ class RunContext:
     runtime: Runtime
     journal: Journal
     runs: RunStore
+    drafts: DraftFilesStore
     codec: EventCodec
     clock: Clock
     on_progress: Callable[[UUID, str], None]

@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from server.domain.crash_points import crash_point
 from server.domain.errors import DatabaseUnavailable, HubError, LeaseLost, RuntimeUnavailable, ShuttingDown
 from server.domain.runs.actions import Verdict
+from server.domain.runs.base_files import works_on_base
 from server.domain.runs.context import RunContext
 from server.domain.runs.lease import Lease
 from server.domain.runs.run_recorder import RunRecorder
@@ -130,9 +131,25 @@ class RunDriver:
     async def _finish(self, verdict: Verdict) -> None:
         crash_point("before_finish")
         async with self._starter_leaving():
+            if self.lease.invocation.draft is not None:
+                await self._note_base()
             await self._recorder.finish(verdict)
         self._fail_start(self._invoke_error or RuntimeUnavailable(verdict.message))
         self._context.observer.finished(self.lease, verdict.outcome, verdict.reason, self._age_s())
+
+    async def _note_base(self) -> None:
+        """Record whether the run worked on the draft's files. Raises LeaseLost."""
+        await self._recorder.flush()
+        try:
+            if await works_on_base(self._context, self.lease):
+                await self._context.retry_while_unavailable(
+                    lambda: self._context.runs.note_base_included(self.lease)
+                )
+        except LeaseLost:
+            raise
+        except Exception as fault:
+            # The run ends all the same, and deletes nothing.
+            self._context.observer.faulted(self.lease, fault)
 
     @asynccontextmanager
     async def _starter_leaving(self) -> AsyncIterator[None]:

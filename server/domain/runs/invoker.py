@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from server.domain.crash_points import crash_point
 from server.domain.errors import HubError, RuntimeRefused, RuntimeUnavailable
 from server.domain.model import FailureReason
+from server.domain.runs.base_files import with_files
 from server.domain.runs.context import RunContext
 from server.domain.runs.lease import Lease
 from server.domain.runs.status import RunStatus
@@ -81,9 +82,11 @@ class Invoker:
     async def _post(self) -> Invoked | InvokeFailed:
         """Send the job, until the runtime has it or has not."""
         runtime = self._context.runtime
+        async with self._storing():
+            job = await with_files(self._context, self._lease.invocation)
         while True:
             try:
-                thread_id = await runtime.invoke(self._lease.invocation)
+                thread_id = await runtime.invoke(job)
             except RuntimeRefused as error:
                 return InvokeFailed(FailureReason.RUNTIME_REFUSED, error)
             except RuntimeUnavailable as error:

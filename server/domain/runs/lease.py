@@ -93,6 +93,10 @@ class RunStore(Protocol):
         """
         ...
 
+    async def note_base_included(self, lease: Lease) -> None:
+        """Record that the run worked on the files of its draft. Raises LeaseLost."""
+        ...
+
     async def request_cancel(self, thread_id: UUID) -> None:
         """Record that the run is to be cancelled; its owner sees it at its next renewal."""
         ...

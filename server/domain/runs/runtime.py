@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 from uuid import UUID
 
+from server.domain.drafts.draft import DraftVersion
 from server.domain.journal.events import EventKind, Token
 from server.domain.proposals.files import File, FileSet
 
@@ -17,7 +18,7 @@ class Invocation:
     """A job for the runtime (its `JobRequest`).
 
     agent_definition: not empty. traceparent: the trace of the run (W3C), empty for none; not part of the
-    job.
+    job. draft: the version whose files the job brings with it; they are added when it is sent.
     """
 
     trace_id: UUID
@@ -25,6 +26,7 @@ class Invocation:
     agent_definition: Mapping[str, Any]
     input_payload: Mapping[str, Any]
     traceparent: str = ""
+    draft: DraftVersion | None = None
 
 
 @dataclass(frozen=True, slots=True)

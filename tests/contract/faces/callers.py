@@ -11,6 +11,7 @@ import grpc.aio
 import httpx
 from google.protobuf.json_format import ParseDict
 
+from ide_orchestrator.v1 import draft_pb2 as drafts
 from ide_orchestrator.v1 import proposal_pb2 as proposals
 from ide_orchestrator.v1 import refinement_pb2 as refinements
 from ide_orchestrator.v1 import workflow_pb2 as workflows
@@ -69,12 +70,17 @@ _ROUTES = {
     "create_workflow": ("POST", "/api/workflows"),
     "get_workflow": ("GET", "/api/workflows/{workflow_id}"),
     "list_workflows": ("GET", "/api/workflows"),
+    "update_workflow": ("PATCH", "/api/workflows/{workflow_id}"),
     "start": ("POST", "/api/workflows/{workflow_id}/refinements"),
     "get": ("GET", "/api/refinements/{thread_id}"),
     "cancel": ("POST", "/api/refinements/{thread_id}/cancel"),
     "list_events": ("GET", "/api/refinements/{thread_id}/events"),
     "get_proposal": ("GET", "/api/proposals/{proposal_id}"),
     "list_proposals": ("GET", "/api/proposals"),
+    "get_draft": ("GET", "/api/drafts/{draft_id}"),
+    "update_draft": ("PUT", "/api/drafts/{draft_id}"),
+    "list_draft_versions": ("GET", "/api/drafts/{draft_id}/versions"),
+    "restore_draft_version": ("POST", "/api/drafts/{draft_id}/restore"),
 }
 #: What HTTP calls otherwise than gRPC, in the words of gRPC.
 _FIELDS = {"Idempotency-Key": "request_id"}
@@ -84,11 +90,17 @@ async def _over_http(http: httpx.AsyncClient, name: str, given: Mapping[str, Any
     rest = dict(given)
     method, path = _ROUTES[name]
     ids = {
-        key: rest.pop(key, "") for key in ("workflow_id", "thread_id", "proposal_id") if f"{{{key}}}" in path
+        key: rest.pop(key, "")
+        for key in ("workflow_id", "thread_id", "proposal_id", "draft_id")
+        if f"{{{key}}}" in path
     }
     if "page_token" in rest:
         rest["cursor"] = rest.pop("page_token")
-    headers = {"Idempotency-Key": rest.pop("request_id")} if "request_id" in rest else {}
+    headers = {
+        header: rest.pop(name)
+        for name, header in (("request_id", "Idempotency-Key"), ("etag", "If-Match"))
+        if name in rest
+    }
     sent: dict[str, Any] = {"params": rest} if method == "GET" else {} if name == "cancel" else {"json": rest}
     answer = await http.request(method, path.format(**ids), headers=headers, **sent)
     body = answer.json()
@@ -99,10 +111,14 @@ async def _over_http(http: httpx.AsyncClient, name: str, given: Mapping[str, Any
         if "fields" in body:
             fields = frozenset(_FIELDS.get(named, named) for named in body["fields"])
         return Outcome(code=body["code"], fields=fields)
-    if name == "start":
+    if name in ("start", "update_draft", "restore_draft_version"):
         body["replayed"] = "idempotency-replayed" in answer.headers
     if name in ("list_workflows", "list_proposals"):
         return Outcome({"count": len(body["items"])})
+    if name == "list_draft_versions":
+        return Outcome({"versions": [draft["version"] for draft in body["items"]]})
+    if name == "get_draft":
+        body["files"] = {path: file.get("text") for path, file in body["files"].items()}
     if name == "list_events":
         return Outcome({**body, "seqs": [event["seq"] for event in body["items"]]})
     if name == "get_proposal":
@@ -115,24 +131,34 @@ _METHODS: dict[str, tuple[str, str, Any]] = {
     "create_workflow": ("WorkflowService", "CreateWorkflow", workflows),
     "get_workflow": ("WorkflowService", "GetWorkflow", workflows),
     "list_workflows": ("WorkflowService", "ListWorkflows", workflows),
+    "update_workflow": ("WorkflowService", "UpdateWorkflow", workflows),
     "start": ("RefinementService", "StartRefinement", refinements),
     "get": ("RefinementService", "GetRefinement", refinements),
     "cancel": ("RefinementService", "CancelRefinement", refinements),
     "list_events": ("RefinementService", "ListEvents", refinements),
     "get_proposal": ("ProposalService", "GetProposal", proposals),
     "list_proposals": ("ProposalService", "ListProposals", proposals),
+    "get_draft": ("DraftService", "GetDraft", drafts),
+    "update_draft": ("DraftService", "UpdateDraft", drafts),
+    "list_draft_versions": ("DraftService", "ListDraftVersions", drafts),
+    "restore_draft_version": ("DraftService", "RestoreDraftVersion", drafts),
 }
 #: What cases call otherwise than gRPC.
 _NAMES = {"after": "after_seq", "wait": "wait_seconds"}
+#: The same for lists, whose pages have one name for a page's size over HTTP.
+_PAGED = {"limit": "page_size"}
 
 
 async def _over_grpc(
     channel: grpc.aio.Channel, metadata: Any, name: str, given: Mapping[str, Any]
 ) -> Outcome:
     service, method, module = _METHODS[name]
-    rest = {_NAMES.get(key, key): value for key, value in given.items()}
-    if name == "create_workflow":
+    names = _NAMES | (_PAGED if name == "list_draft_versions" else {})
+    rest = {names.get(key, key): value for key, value in given.items()}
+    if name in ("create_workflow", "update_draft"):
         rest["files"] = [{"path": path, "text": text} for path, text in rest.pop("files", {}).items()]
+    if "view" in rest:
+        rest["view"] = f"DRAFT_VIEW_{rest['view'].upper()}"
     if name == "list_proposals" and "status" in rest:
         rest["status"] = f"PROPOSAL_STATUS_{rest['status'].upper()}"
     request: Any = ParseDict(rest, getattr(module, f"{method}Request")())
@@ -150,14 +176,23 @@ async def _over_grpc(
 
 def _value(name: str, answer: dict[str, Any]) -> dict[str, Any]:
     """An answer in the form that HTTP gives it."""
-    if name in ("create_workflow", "get_workflow"):
+    if name in ("create_workflow", "get_workflow", "update_workflow"):
         workflow = answer["workflow"]
         return {
+            "locked": False,
+            "archived": False,
             **workflow,
             "files": {file["path"]: file.get("text", "") for file in workflow.get("files", ())},
         }
     if name in ("list_workflows", "list_proposals"):
         return {"count": len(answer.get(name.removeprefix("list_"), ()))}
+    if name == "list_draft_versions":
+        return {"versions": [draft["version"] for draft in answer.get("drafts", ())]}
+    if "draft" in answer:
+        draft = answer["draft"]
+        texts = {file["path"]: file.get("text") for file in draft.get("files", ())}
+        replayed = answer.get("replayed", False)
+        return {"restored_version": 0, **draft, "files": texts, "replayed": replayed}
     if name == "list_events":
         seqs = [event["seq"] for event in answer.get("events", ())]
         return {**answer.get("position", {}), "complete": answer.get("complete", False), "seqs": seqs}

@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed
 
 from ide_orchestrator.v1 import (
     access_pb2_grpc,
+    draft_pb2_grpc,
     proposal_pb2_grpc,
     refinement_pb2_grpc,
     workflow_pb2_grpc,
@@ -42,6 +43,9 @@ TABLE: dict[str, tuple[str, ...]] = {
     "ticket": (OK, OK, OK, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
     "act": (OK, OK, DENIED, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
     "manage": (OK, DENIED, DENIED, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
+    # Who may see a proposal may see its draft, and who may act on it may change it. A link shows the
+    # proposal.
+    "draft": (OK, OK, OK, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
     # A workflow belongs to its owner alone, also when others see a proposal of it.
     "workflow": (OK, HIDDEN, HIDDEN, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
     # The grant that the caller was given.
@@ -61,6 +65,8 @@ class Environment:
     proposal: str
     workflow: str
     sha256: str
+    draft: str
+    draft_sha256: str
     channel: grpc.aio.Channel
 
     def http(self, who: str) -> httpx.AsyncClient:
@@ -89,6 +95,10 @@ async def environment(database: str) -> AsyncIterator[Environment]:
             file = next(iter(proposal["generated_files"].values()))
             sha256 = hashlib.sha256("\n".join(file["content"]).encode()).hexdigest()
             workflow = (await client.call("GET", "/api/workflows"))["items"][0]["id"]
+            draft = f"/api/drafts/{proposal['draft_id']}"
+            written = await client.call("PUT", draft, {"files": {"/a": "1"}}, headers={"If-Match": "*"})
+            assert written["version"] == 2
+            draft_sha256 = (await client.call("GET", draft))["files"]["/a"]["sha256"]
         for email in emails.values():
             async with hub.client(email) as client:
                 await client.call("GET", "/api/proposals")
@@ -97,7 +107,16 @@ async def environment(database: str) -> AsyncIterator[Environment]:
         users = {who: ids[email] for who, email in emails.items()}
         async with grpc.aio.insecure_channel(hub.grpc) as channel:
             made = Environment(
-                hub, tokens, users, started["thread_id"], started["proposal_id"], workflow, sha256, channel
+                hub,
+                tokens,
+                users,
+                started["thread_id"],
+                started["proposal_id"],
+                workflow,
+                sha256,
+                proposal["draft_id"],
+                draft_sha256,
+                channel,
             )
             async with made.http("owner") as owner:
                 for who, access_type in (("editor", "editor"), ("viewer", "viewer"), ("disabled", "owner")):
@@ -127,7 +146,7 @@ async def environment(database: str) -> AsyncIterator[Environment]:
 Call = Callable[[Environment, str], Awaitable[str]]
 
 
-def rest(method: str, path: str, body: Any = None, *, listed: bool = False) -> Call:
+def rest(method: str, path: str, body: Any = None, *, listed: bool = False, if_match: str = "") -> Call:
     """A verb over HTTP."""
 
     async def _call(environment: Environment, who: str) -> str:
@@ -138,10 +157,13 @@ def rest(method: str, path: str, body: Any = None, *, listed: bool = False) -> C
             viewer=environment.users["viewer"],
             nobody=environment.users["stranger"],
             sha256=environment.sha256,
+            draft=environment.draft,
+            draft_sha256=environment.draft_sha256,
         )
         named = json.loads(json.dumps(body).replace("{thread}", environment.thread))
         async with environment.http(who) as client:
-            answer = await client.request(method, address, json=named)
+            headers = {"If-Match": if_match} if if_match else {}
+            answer = await client.request(method, address, json=named, headers=headers)
         if answer.is_success:
             return HIDDEN if listed and not answer.json()["items"] else OK
         return str(problem(answer)["code"])
@@ -158,7 +180,8 @@ def rpc(stub: Any, method: str, *, listed: str = "", **fields: Any) -> Call:
             "thread_id": environment.thread,
             "workflow_id": environment.workflow,
             "user_id": environment.users["stranger"],
-            "sha256": environment.sha256,
+            "sha256": environment.draft_sha256 if "Draft" in method else environment.sha256,
+            "draft_id": environment.draft,
         }
         kind = getattr(m, f"{method}Request")
         named = {name: ids[name] for name in kind.DESCRIPTOR.fields_by_name if name in ids and not listed}
@@ -215,6 +238,7 @@ async def _sse(environment: Environment, who: str) -> str:
 
 _PROPOSALS, _REFINEMENTS = proposal_pb2_grpc.ProposalServiceStub, refinement_pb2_grpc.RefinementServiceStub
 _WORKFLOWS, _ACCESS = workflow_pb2_grpc.WorkflowServiceStub, access_pb2_grpc.AccessServiceStub
+_DRAFTS = draft_pb2_grpc.DraftServiceStub
 
 #: Every verb on every transport that has it, with its kind.
 VERBS: dict[str, tuple[str, Call]] = {
@@ -261,8 +285,29 @@ VERBS: dict[str, tuple[str, Call]] = {
         "manage",
         rpc(_ACCESS, "RevokeShareLink", link_id="00000000-0000-4000-8000-000000000000"),
     ),
+    "REST GetDraft": ("draft", rest("GET", "/api/drafts/{draft}")),
+    "gRPC GetDraft": ("draft", rpc(_DRAFTS, "GetDraft")),
+    "REST ListDraftVersions": ("draft", rest("GET", "/api/drafts/{draft}/versions")),
+    "gRPC ListDraftVersions": ("draft", rpc(_DRAFTS, "ListDraftVersions")),
+    "REST ReadDraftFile": ("draft", rest("GET", "/api/drafts/{draft}/files/{draft_sha256}")),
+    "gRPC ReadDraftFile": ("draft", rpc(_DRAFTS, "ReadDraftFile")),
+    "REST UpdateDraft": (
+        "act",
+        rest("PUT", "/api/drafts/{draft}", {"files": {"/a": "2"}}, if_match="*"),
+    ),
+    "gRPC UpdateDraft": (
+        "act",
+        rpc(_DRAFTS, "UpdateDraft", files=[m.SpecFile(path="/a", text="3")], etag="*"),
+    ),
+    "REST RestoreDraftVersion": (
+        "act",
+        rest("POST", "/api/drafts/{draft}/restore", {"version": 2}, if_match="*"),
+    ),
+    "gRPC RestoreDraftVersion": ("act", rpc(_DRAFTS, "RestoreDraftVersion", version=1, etag="*")),
     "REST GetWorkflow": ("workflow", rest("GET", "/api/workflows/{workflow}")),
     "gRPC GetWorkflow": ("workflow", rpc(_WORKFLOWS, "GetWorkflow")),
+    "REST UpdateWorkflow": ("workflow", rest("PATCH", "/api/workflows/{workflow}", {"locked": False})),
+    "gRPC UpdateWorkflow": ("workflow", rpc(_WORKFLOWS, "UpdateWorkflow", archived=False)),
     "REST StartRefinement": (
         "workflow",
         rest("POST", "/api/workflows/{workflow}/refinements", {"user_prompt": "[[replay:short_run]]"}),
@@ -304,7 +349,7 @@ def test_every_method_of_the_contract_and_every_route_is_in_the_table() -> None:
     named = {name.split()[1] for name in VERBS if name.startswith("gRPC")}
     methods = {
         method.name
-        for service in ("Proposal", "Refinement", "Workflow", "Access")
+        for service in ("Proposal", "Refinement", "Workflow", "Access", "Draft")
         for method in m.Event.DESCRIPTOR.file.pool.FindServiceByName(
             f"ide_orchestrator.v1.{service}Service"
         ).methods

@@ -163,7 +163,7 @@ async def test_a_proposal_that_an_earlier_release_finished_has_its_contents_too(
     pool = reader.hub.core.pool
     files = {"/a": File(b"text\n"), "/b": File(b"\xff", is_text=False), "/c": File(b"\0\xed\xa0\x80")}
     async with pool.acquire() as connection, connection.transaction():
-        await connection.execute("DELETE FROM proposal_contents")
+        await connection.execute("DELETE FROM proposal_hashes")
         await connection.execute(
             "UPDATE proposals SET generated_files = $2::jsonb WHERE id = $1",
             UUID(reader.proposal),

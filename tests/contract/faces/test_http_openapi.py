@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import AsyncIterator, Iterator
 from importlib.metadata import version
 from typing import Any
@@ -20,6 +21,17 @@ ABSENT = "00000000-0000-4000-8000-000000000000"
 METHODS = {"get", "post", "put", "delete", "patch"}
 #: Headers that mean something to a client of this interface.
 SHOWN = {"location", "link", "retry-after", "idempotency-replayed", "etag"}
+#: Operations that take a body.
+WITH_BODIES = {
+    "createWorkflow",
+    "updateWorkflow",
+    "updateDraft",
+    "restoreDraftVersion",
+    "startRefinement",
+    "createTicket",
+    "grantAccess",
+    "createShareLink",
+}
 CODES = {"internal", *(row.code for row in PROBLEMS.values()), *HTTP_ONLY}
 
 
@@ -97,10 +109,7 @@ async def test_the_document_is_well_formed(http: httpx.AsyncClient) -> None:
         for status, answer in operation["responses"].items():
             assert status.isdigit(), case
             assert answer["description"], case
-        assert ("requestBody" in operation) == (
-            operation["operationId"]
-            in ("createWorkflow", "startRefinement", "createTicket", "grantAccess", "createShareLink")
-        )
+        assert ("requestBody" in operation) == (operation["operationId"] in WITH_BODIES)
 
 
 async def test_every_route_is_in_it_with_what_it_may_answer(http: httpx.AsyncClient) -> None:
@@ -124,7 +133,7 @@ async def test_every_route_is_in_it_with_what_it_may_answer(http: httpx.AsyncCli
         assert statuses >= {"401", "500", "503"}, case
         # A ticket's thread is named in the body.
         assert ("404" in statuses) == ("{" in path or operation["operationId"] == "createTicket"), case
-        assert ("413" in statuses) == (method in ("post", "put")), case
+        assert ("413" in statuses) == (method in ("patch", "post", "put")), case
         for status, answer in operation["responses"].items():
             if int(status) < 400:
                 continue
@@ -153,7 +162,13 @@ async def test_answers_have_the_members_that_it_says(hub: RunningHub, http: http
     bob_id = await hub.core.pool.fetchval("SELECT id::text FROM users WHERE email = 'bob@example.com'")
     link = (await http.post(f"/api/proposals/{started['proposal_id']}/shares", json={})).json()
     workflow = (await http.get("/api/workflows")).json()["items"][0]["id"]
+    draft = f"/api/drafts/{proposal['draft_id']}"
+    await http.put(draft, json={"files": {"/a": "1"}}, headers={"If-Match": "*"})
+    written = hashlib.sha256(b"1").hexdigest()
     names = {
+        # Before the others: another content than the proposal's.
+        "/drafts/{draft_id}/files/{sha256}": f"/drafts/{proposal['draft_id']}/files/{written}",
+        "{draft_id}": proposal["draft_id"],
         "{user_id}": bob_id,
         "{link_id}": link["id"],
         "{workflow_id}": workflow,
@@ -167,12 +182,17 @@ async def test_answers_have_the_members_that_it_says(hub: RunningHub, http: http
         "createTicket": {"thread_id": started["thread_id"]},
         "grantAccess": {"access_type": "editor"},
         "createShareLink": {"after_seq": 1},
+        "updateWorkflow": {"locked": False},
+        "updateDraft": {"files": {"/a": "2"}},
+        "restoreDraftVersion": {"version": 1},
     }
+    assert bodies.keys() == WITH_BODIES
     for path, method, operation in operations(document):
         address = path
         for name, value in names.items():
             address = address.replace(name, value)
-        answer = await http.request(method, address, json=bodies.get(operation["operationId"]))
+        body = bodies.get(operation["operationId"])
+        answer = await http.request(method, address, json=body, headers={"If-Match": "*"})
         case = f"{method} {path}"
         assert str(answer.status_code) in operation["responses"], case
         assert answer.status_code < 300, case
@@ -186,7 +206,7 @@ async def test_answers_have_the_members_that_it_says(hub: RunningHub, http: http
             check(document, said(operation, answer.status_code, "application/json"), answer.json(), case)
 
         if "{" in path:
-            for name in names:
+            for name in re.findall(r"\{\w+\}", path):
                 path = path.replace(name, ABSENT)
             refused = await http.request(method, path, json=bodies.get(operation["operationId"]))
             assert refused.status_code == 404

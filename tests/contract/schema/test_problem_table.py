@@ -34,6 +34,8 @@ EXAMPLES: list[HubError] = [
     errors.NotFound("no such proposal"),
     errors.Conflict("it is over"),
     errors.KeyReused(),
+    errors.EtagRequired(),
+    errors.EtagMismatch("draft"),
     errors.CursorOutOfRange(9, 3, 7),
     errors.Unprocessable({"context_selection": "is not a range"}),
     errors.TooLarge("too large"),

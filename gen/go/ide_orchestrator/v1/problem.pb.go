@@ -69,6 +69,10 @@ const (
 	// The runtime did not answer a start: it may have taken the run or not. HTTP 503, UNKNOWN; each further
 	// attempt may start another run.
 	ProblemReason_PROBLEM_REASON_INVOKE_UNCERTAIN ProblemReason = 18
+	// A write does not have the etag of what it changes. HTTP 428, INVALID_ARGUMENT.
+	ProblemReason_PROBLEM_REASON_ETAG_REQUIRED ProblemReason = 19
+	// What is written has changed since it was read. HTTP 412, ABORTED; read it again, then decide.
+	ProblemReason_PROBLEM_REASON_ETAG_MISMATCH ProblemReason = 20
 )
 
 // Enum value maps for ProblemReason.
@@ -93,6 +97,8 @@ var (
 		16: "PROBLEM_REASON_LIMIT_REACHED",
 		17: "PROBLEM_REASON_READER_TOO_SLOW",
 		18: "PROBLEM_REASON_INVOKE_UNCERTAIN",
+		19: "PROBLEM_REASON_ETAG_REQUIRED",
+		20: "PROBLEM_REASON_ETAG_MISMATCH",
 	}
 	ProblemReason_value = map[string]int32{
 		"PROBLEM_REASON_UNSPECIFIED":          0,
@@ -114,6 +120,8 @@ var (
 		"PROBLEM_REASON_LIMIT_REACHED":        16,
 		"PROBLEM_REASON_READER_TOO_SLOW":      17,
 		"PROBLEM_REASON_INVOKE_UNCERTAIN":     18,
+		"PROBLEM_REASON_ETAG_REQUIRED":        19,
+		"PROBLEM_REASON_ETAG_MISMATCH":        20,
 	}
 )
 
@@ -148,7 +156,7 @@ var File_ide_orchestrator_v1_problem_proto protoreflect.FileDescriptor
 
 const file_ide_orchestrator_v1_problem_proto_rawDesc = "" +
 	"\n" +
-	"!ide_orchestrator/v1/problem.proto\x12\x13ide_orchestrator.v1*\xa4\x05\n" +
+	"!ide_orchestrator/v1/problem.proto\x12\x13ide_orchestrator.v1*\xe8\x05\n" +
 	"\rProblemReason\x12\x1e\n" +
 	"\x1aPROBLEM_REASON_UNSPECIFIED\x10\x00\x12#\n" +
 	"\x1fPROBLEM_REASON_INVALID_ARGUMENT\x10\x01\x12\"\n" +
@@ -169,7 +177,9 @@ const file_ide_orchestrator_v1_problem_proto_rawDesc = "" +
 	"\x1fPROBLEM_REASON_KEYS_UNAVAILABLE\x10\x0f\x12 \n" +
 	"\x1cPROBLEM_REASON_LIMIT_REACHED\x10\x10\x12\"\n" +
 	"\x1ePROBLEM_REASON_READER_TOO_SLOW\x10\x11\x12#\n" +
-	"\x1fPROBLEM_REASON_INVOKE_UNCERTAIN\x10\x12B\xe5\x01\n" +
+	"\x1fPROBLEM_REASON_INVOKE_UNCERTAIN\x10\x12\x12 \n" +
+	"\x1cPROBLEM_REASON_ETAG_REQUIRED\x10\x13\x12 \n" +
+	"\x1cPROBLEM_REASON_ETAG_MISMATCH\x10\x14B\xe5\x01\n" +
 	"\x17com.ide_orchestrator.v1B\fProblemProtoP\x01ZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1\xa2\x02\x03IXX\xaa\x02\x12IdeOrchestrator.V1\xca\x02\x12IdeOrchestrator\\V1\xe2\x02\x1eIdeOrchestrator\\V1\\GPBMetadata\xea\x02\x13IdeOrchestrator::V1b\x06proto3"
 
 var (

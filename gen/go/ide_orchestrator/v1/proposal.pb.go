@@ -62,6 +62,12 @@ type Proposal struct {
 	// Files that the run produced and that are not among `generated_files`, because writing them could do harm
 	// or because they cannot be read, in path order; empty before the terminal status, and in lists.
 	RejectedFiles []*RejectedFile `protobuf:"bytes,17,rep,name=rejected_files,json=rejectedFiles,proto3" json:"rejected_files,omitempty"`
+	// The version of the draft that the run started from.
+	BaseVersion uint32 `protobuf:"varint,18,opt,name=base_version,json=baseVersion,proto3" json:"base_version,omitempty"`
+	// True when the run worked on the files of that version: those that it did not change are among
+	// `generated_files`, and it deleted those that are neither there nor among `rejected_files`. False when it did
+	// not get them, or before the terminal status: then a file that is not there stays in the draft.
+	IncludesBase  bool `protobuf:"varint,25,opt,name=includes_base,json=includesBase,proto3" json:"includes_base,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -213,6 +219,20 @@ func (x *Proposal) GetRejectedFiles() []*RejectedFile {
 		return x.RejectedFiles
 	}
 	return nil
+}
+
+func (x *Proposal) GetBaseVersion() uint32 {
+	if x != nil {
+		return x.BaseVersion
+	}
+	return 0
+}
+
+func (x *Proposal) GetIncludesBase() bool {
+	if x != nil {
+		return x.IncludesBase
+	}
+	return false
 }
 
 // A file that the run produced and the proposal leaves out. ReadFile reads its content.
@@ -831,7 +851,7 @@ var File_ide_orchestrator_v1_proposal_proto protoreflect.FileDescriptor
 
 const file_ide_orchestrator_v1_proposal_proto_rawDesc = "" +
 	"\n" +
-	"\"ide_orchestrator/v1/proposal.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$ide_orchestrator/v1/refinement.proto\"\x84\a\n" +
+	"\"ide_orchestrator/v1/proposal.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$ide_orchestrator/v1/refinement.proto\"\xcc\a\n" +
 	"\bProposal\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x19\n" +
 	"\bdraft_id\x18\x02 \x01(\tR\adraftId\x12\x1f\n" +
@@ -854,7 +874,9 @@ const file_ide_orchestrator_v1_proposal_proto_rawDesc = "" +
 	"\x13resolved_by_user_id\x18\x0e \x01(\tH\x02R\x10resolvedByUserId\x88\x01\x01\x12=\n" +
 	"\fresolve_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\vresolveTime\x126\n" +
 	"\afailure\x18\x10 \x01(\v2\x1c.ide_orchestrator.v1.FailureR\afailure\x12H\n" +
-	"\x0erejected_files\x18\x11 \x03(\v2!.ide_orchestrator.v1.RejectedFileR\rrejectedFilesB\x14\n" +
+	"\x0erejected_files\x18\x11 \x03(\v2!.ide_orchestrator.v1.RejectedFileR\rrejectedFiles\x12!\n" +
+	"\fbase_version\x18\x12 \x01(\rR\vbaseVersion\x12#\n" +
+	"\rincludes_base\x18\x19 \x01(\bR\fincludesBaseB\x14\n" +
 	"\x12_context_file_pathB\x14\n" +
 	"\x12_context_selectionB\x16\n" +
 	"\x14_resolved_by_user_id\"q\n" +

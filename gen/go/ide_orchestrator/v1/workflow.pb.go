@@ -40,8 +40,12 @@ type Workflow struct {
 	CurrentDraftId string `protobuf:"bytes,5,opt,name=current_draft_id,json=currentDraftId,proto3" json:"current_draft_id,omitempty"`
 	// When it was created (UTC).
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// The current draft's files, in path order; empty in lists.
-	Files         []*SpecFile `protobuf:"bytes,7,rep,name=files,proto3" json:"files,omitempty"`
+	// The current draft's text files, in path order; empty in lists. GetDraft reads the others, too.
+	Files []*SpecFile `protobuf:"bytes,7,rep,name=files,proto3" json:"files,omitempty"`
+	// Whether it is locked: then it is not refined, and its draft is not changed.
+	Locked bool `protobuf:"varint,8,opt,name=locked,proto3" json:"locked,omitempty"`
+	// Whether it is archived; the same then holds.
+	Archived      bool `protobuf:"varint,9,opt,name=archived,proto3" json:"archived,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -125,15 +129,32 @@ func (x *Workflow) GetFiles() []*SpecFile {
 	return nil
 }
 
+func (x *Workflow) GetLocked() bool {
+	if x != nil {
+		return x.Locked
+	}
+	return false
+}
+
+func (x *Workflow) GetArchived() bool {
+	if x != nil {
+		return x.Archived
+	}
+	return false
+}
+
 // A spec file of a draft.
 type SpecFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The path; starts with `/`.
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
 	// The text.
-	Text          string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	// True when the text was left out because the response would be too large: GetDraft and ReadDraftFile read it.
+	// Not in requests.
+	ContentOmitted bool `protobuf:"varint,3,opt,name=content_omitted,json=contentOmitted,proto3" json:"content_omitted,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *SpecFile) Reset() {
@@ -178,6 +199,13 @@ func (x *SpecFile) GetText() string {
 		return x.Text
 	}
 	return ""
+}
+
+func (x *SpecFile) GetContentOmitted() bool {
+	if x != nil {
+		return x.ContentOmitted
+	}
+	return false
 }
 
 // Request of CreateWorkflow.
@@ -494,11 +522,121 @@ func (x *ListWorkflowsResponse) GetNextPageToken() string {
 	return ""
 }
 
+// Request of UpdateWorkflow. At least one of the fields besides the id is present.
+type UpdateWorkflowRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The workflow (UUID).
+	WorkflowId string `protobuf:"bytes,1,opt,name=workflow_id,json=workflowId,proto3" json:"workflow_id,omitempty"`
+	// Whether it is to be locked; absent to leave that as it is.
+	Locked *bool `protobuf:"varint,2,opt,name=locked,proto3,oneof" json:"locked,omitempty"`
+	// Whether it is to be archived; absent to leave that as it is.
+	Archived      *bool `protobuf:"varint,3,opt,name=archived,proto3,oneof" json:"archived,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateWorkflowRequest) Reset() {
+	*x = UpdateWorkflowRequest{}
+	mi := &file_ide_orchestrator_v1_workflow_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateWorkflowRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateWorkflowRequest) ProtoMessage() {}
+
+func (x *UpdateWorkflowRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_workflow_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateWorkflowRequest.ProtoReflect.Descriptor instead.
+func (*UpdateWorkflowRequest) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_workflow_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *UpdateWorkflowRequest) GetWorkflowId() string {
+	if x != nil {
+		return x.WorkflowId
+	}
+	return ""
+}
+
+func (x *UpdateWorkflowRequest) GetLocked() bool {
+	if x != nil && x.Locked != nil {
+		return *x.Locked
+	}
+	return false
+}
+
+func (x *UpdateWorkflowRequest) GetArchived() bool {
+	if x != nil && x.Archived != nil {
+		return *x.Archived
+	}
+	return false
+}
+
+// Response of UpdateWorkflow.
+type UpdateWorkflowResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The workflow, without its definition and files.
+	Workflow      *Workflow `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateWorkflowResponse) Reset() {
+	*x = UpdateWorkflowResponse{}
+	mi := &file_ide_orchestrator_v1_workflow_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateWorkflowResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateWorkflowResponse) ProtoMessage() {}
+
+func (x *UpdateWorkflowResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_workflow_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateWorkflowResponse.ProtoReflect.Descriptor instead.
+func (*UpdateWorkflowResponse) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_workflow_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *UpdateWorkflowResponse) GetWorkflow() *Workflow {
+	if x != nil {
+		return x.Workflow
+	}
+	return nil
+}
+
 var File_ide_orchestrator_v1_workflow_proto protoreflect.FileDescriptor
 
 const file_ide_orchestrator_v1_workflow_proto_rawDesc = "" +
 	"\n" +
-	"\"ide_orchestrator/v1/workflow.proto\x12\x13ide_orchestrator.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb2\x02\n" +
+	"\"ide_orchestrator/v1/workflow.proto\x12\x13ide_orchestrator.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe6\x02\n" +
 	"\bWorkflow\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\"\n" +
@@ -507,10 +645,13 @@ const file_ide_orchestrator_v1_workflow_proto_rawDesc = "" +
 	"\x10current_draft_id\x18\x05 \x01(\tR\x0ecurrentDraftId\x12;\n" +
 	"\vcreate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x123\n" +
-	"\x05files\x18\a \x03(\v2\x1d.ide_orchestrator.v1.SpecFileR\x05files\"2\n" +
+	"\x05files\x18\a \x03(\v2\x1d.ide_orchestrator.v1.SpecFileR\x05files\x12\x16\n" +
+	"\x06locked\x18\b \x01(\bR\x06locked\x12\x1a\n" +
+	"\barchived\x18\t \x01(\bR\barchived\"[\n" +
 	"\bSpecFile\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
-	"\x04text\x18\x02 \x01(\tR\x04text\"\xa4\x01\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\x12'\n" +
+	"\x0fcontent_omitted\x18\x03 \x01(\bR\x0econtentOmitted\"\xa4\x01\n" +
 	"\x15CreateWorkflowRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12B\n" +
 	"\x10agent_definition\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x0fagentDefinition\x123\n" +
@@ -528,11 +669,21 @@ const file_ide_orchestrator_v1_workflow_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"|\n" +
 	"\x15ListWorkflowsResponse\x12;\n" +
 	"\tworkflows\x18\x01 \x03(\v2\x1d.ide_orchestrator.v1.WorkflowR\tworkflows\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xc6\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x8e\x01\n" +
+	"\x15UpdateWorkflowRequest\x12\x1f\n" +
+	"\vworkflow_id\x18\x01 \x01(\tR\n" +
+	"workflowId\x12\x1b\n" +
+	"\x06locked\x18\x02 \x01(\bH\x00R\x06locked\x88\x01\x01\x12\x1f\n" +
+	"\barchived\x18\x03 \x01(\bH\x01R\barchived\x88\x01\x01B\t\n" +
+	"\a_lockedB\v\n" +
+	"\t_archived\"S\n" +
+	"\x16UpdateWorkflowResponse\x129\n" +
+	"\bworkflow\x18\x01 \x01(\v2\x1d.ide_orchestrator.v1.WorkflowR\bworkflow2\xb1\x03\n" +
 	"\x0fWorkflowService\x12i\n" +
 	"\x0eCreateWorkflow\x12*.ide_orchestrator.v1.CreateWorkflowRequest\x1a+.ide_orchestrator.v1.CreateWorkflowResponse\x12`\n" +
 	"\vGetWorkflow\x12'.ide_orchestrator.v1.GetWorkflowRequest\x1a(.ide_orchestrator.v1.GetWorkflowResponse\x12f\n" +
-	"\rListWorkflows\x12).ide_orchestrator.v1.ListWorkflowsRequest\x1a*.ide_orchestrator.v1.ListWorkflowsResponseB\xe6\x01\n" +
+	"\rListWorkflows\x12).ide_orchestrator.v1.ListWorkflowsRequest\x1a*.ide_orchestrator.v1.ListWorkflowsResponse\x12i\n" +
+	"\x0eUpdateWorkflow\x12*.ide_orchestrator.v1.UpdateWorkflowRequest\x1a+.ide_orchestrator.v1.UpdateWorkflowResponseB\xe6\x01\n" +
 	"\x17com.ide_orchestrator.v1B\rWorkflowProtoP\x01ZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1\xa2\x02\x03IXX\xaa\x02\x12IdeOrchestrator.V1\xca\x02\x12IdeOrchestrator\\V1\xe2\x02\x1eIdeOrchestrator\\V1\\GPBMetadata\xea\x02\x13IdeOrchestrator::V1b\x06proto3"
 
 var (
@@ -547,7 +698,7 @@ func file_ide_orchestrator_v1_workflow_proto_rawDescGZIP() []byte {
 	return file_ide_orchestrator_v1_workflow_proto_rawDescData
 }
 
-var file_ide_orchestrator_v1_workflow_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_ide_orchestrator_v1_workflow_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_ide_orchestrator_v1_workflow_proto_goTypes = []any{
 	(*Workflow)(nil),               // 0: ide_orchestrator.v1.Workflow
 	(*SpecFile)(nil),               // 1: ide_orchestrator.v1.SpecFile
@@ -557,29 +708,34 @@ var file_ide_orchestrator_v1_workflow_proto_goTypes = []any{
 	(*GetWorkflowResponse)(nil),    // 5: ide_orchestrator.v1.GetWorkflowResponse
 	(*ListWorkflowsRequest)(nil),   // 6: ide_orchestrator.v1.ListWorkflowsRequest
 	(*ListWorkflowsResponse)(nil),  // 7: ide_orchestrator.v1.ListWorkflowsResponse
-	(*structpb.Struct)(nil),        // 8: google.protobuf.Struct
-	(*timestamppb.Timestamp)(nil),  // 9: google.protobuf.Timestamp
+	(*UpdateWorkflowRequest)(nil),  // 8: ide_orchestrator.v1.UpdateWorkflowRequest
+	(*UpdateWorkflowResponse)(nil), // 9: ide_orchestrator.v1.UpdateWorkflowResponse
+	(*structpb.Struct)(nil),        // 10: google.protobuf.Struct
+	(*timestamppb.Timestamp)(nil),  // 11: google.protobuf.Timestamp
 }
 var file_ide_orchestrator_v1_workflow_proto_depIdxs = []int32{
-	8,  // 0: ide_orchestrator.v1.Workflow.agent_definition:type_name -> google.protobuf.Struct
-	9,  // 1: ide_orchestrator.v1.Workflow.create_time:type_name -> google.protobuf.Timestamp
+	10, // 0: ide_orchestrator.v1.Workflow.agent_definition:type_name -> google.protobuf.Struct
+	11, // 1: ide_orchestrator.v1.Workflow.create_time:type_name -> google.protobuf.Timestamp
 	1,  // 2: ide_orchestrator.v1.Workflow.files:type_name -> ide_orchestrator.v1.SpecFile
-	8,  // 3: ide_orchestrator.v1.CreateWorkflowRequest.agent_definition:type_name -> google.protobuf.Struct
+	10, // 3: ide_orchestrator.v1.CreateWorkflowRequest.agent_definition:type_name -> google.protobuf.Struct
 	1,  // 4: ide_orchestrator.v1.CreateWorkflowRequest.files:type_name -> ide_orchestrator.v1.SpecFile
 	0,  // 5: ide_orchestrator.v1.CreateWorkflowResponse.workflow:type_name -> ide_orchestrator.v1.Workflow
 	0,  // 6: ide_orchestrator.v1.GetWorkflowResponse.workflow:type_name -> ide_orchestrator.v1.Workflow
 	0,  // 7: ide_orchestrator.v1.ListWorkflowsResponse.workflows:type_name -> ide_orchestrator.v1.Workflow
-	2,  // 8: ide_orchestrator.v1.WorkflowService.CreateWorkflow:input_type -> ide_orchestrator.v1.CreateWorkflowRequest
-	4,  // 9: ide_orchestrator.v1.WorkflowService.GetWorkflow:input_type -> ide_orchestrator.v1.GetWorkflowRequest
-	6,  // 10: ide_orchestrator.v1.WorkflowService.ListWorkflows:input_type -> ide_orchestrator.v1.ListWorkflowsRequest
-	3,  // 11: ide_orchestrator.v1.WorkflowService.CreateWorkflow:output_type -> ide_orchestrator.v1.CreateWorkflowResponse
-	5,  // 12: ide_orchestrator.v1.WorkflowService.GetWorkflow:output_type -> ide_orchestrator.v1.GetWorkflowResponse
-	7,  // 13: ide_orchestrator.v1.WorkflowService.ListWorkflows:output_type -> ide_orchestrator.v1.ListWorkflowsResponse
-	11, // [11:14] is the sub-list for method output_type
-	8,  // [8:11] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	0,  // 8: ide_orchestrator.v1.UpdateWorkflowResponse.workflow:type_name -> ide_orchestrator.v1.Workflow
+	2,  // 9: ide_orchestrator.v1.WorkflowService.CreateWorkflow:input_type -> ide_orchestrator.v1.CreateWorkflowRequest
+	4,  // 10: ide_orchestrator.v1.WorkflowService.GetWorkflow:input_type -> ide_orchestrator.v1.GetWorkflowRequest
+	6,  // 11: ide_orchestrator.v1.WorkflowService.ListWorkflows:input_type -> ide_orchestrator.v1.ListWorkflowsRequest
+	8,  // 12: ide_orchestrator.v1.WorkflowService.UpdateWorkflow:input_type -> ide_orchestrator.v1.UpdateWorkflowRequest
+	3,  // 13: ide_orchestrator.v1.WorkflowService.CreateWorkflow:output_type -> ide_orchestrator.v1.CreateWorkflowResponse
+	5,  // 14: ide_orchestrator.v1.WorkflowService.GetWorkflow:output_type -> ide_orchestrator.v1.GetWorkflowResponse
+	7,  // 15: ide_orchestrator.v1.WorkflowService.ListWorkflows:output_type -> ide_orchestrator.v1.ListWorkflowsResponse
+	9,  // 16: ide_orchestrator.v1.WorkflowService.UpdateWorkflow:output_type -> ide_orchestrator.v1.UpdateWorkflowResponse
+	13, // [13:17] is the sub-list for method output_type
+	9,  // [9:13] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_ide_orchestrator_v1_workflow_proto_init() }
@@ -587,13 +743,14 @@ func file_ide_orchestrator_v1_workflow_proto_init() {
 	if File_ide_orchestrator_v1_workflow_proto != nil {
 		return
 	}
+	file_ide_orchestrator_v1_workflow_proto_msgTypes[8].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ide_orchestrator_v1_workflow_proto_rawDesc), len(file_ide_orchestrator_v1_workflow_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

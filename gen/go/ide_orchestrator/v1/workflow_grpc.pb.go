@@ -24,21 +24,25 @@ const (
 	WorkflowService_CreateWorkflow_FullMethodName = "/ide_orchestrator.v1.WorkflowService/CreateWorkflow"
 	WorkflowService_GetWorkflow_FullMethodName    = "/ide_orchestrator.v1.WorkflowService/GetWorkflow"
 	WorkflowService_ListWorkflows_FullMethodName  = "/ide_orchestrator.v1.WorkflowService/ListWorkflows"
+	WorkflowService_UpdateWorkflow_FullMethodName = "/ide_orchestrator.v1.WorkflowService/UpdateWorkflow"
 )
 
 // WorkflowServiceClient is the client API for WorkflowService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Creates and reads workflows.
+// Creates, reads, locks and archives workflows.
 type WorkflowServiceClient interface {
 	// Creates a workflow with its first draft. INVALID_ARGUMENT: a field is invalid.
 	CreateWorkflow(ctx context.Context, in *CreateWorkflowRequest, opts ...grpc.CallOption) (*CreateWorkflowResponse, error)
-	// Reads a workflow with its current draft's files, which fit a client's default limit of 4 MiB. NOT_FOUND: it
-	// does not exist, or is another user's.
+	// Reads a workflow with its current draft's files. The response fits a client's default limit of 4 MiB: when the
+	// files are too large together, the largest texts are left out, and then the last files: GetDraft reads them all.
+	// NOT_FOUND: it does not exist, or is another user's.
 	GetWorkflow(ctx context.Context, in *GetWorkflowRequest, opts ...grpc.CallOption) (*GetWorkflowResponse, error)
 	// Lists the caller's workflows without their definitions and files, newest first.
 	ListWorkflows(ctx context.Context, in *ListWorkflowsRequest, opts ...grpc.CallOption) (*ListWorkflowsResponse, error)
+	// Locks or archives a workflow, or undoes that. Idempotent. NOT_FOUND: it does not exist, or is another user's.
+	UpdateWorkflow(ctx context.Context, in *UpdateWorkflowRequest, opts ...grpc.CallOption) (*UpdateWorkflowResponse, error)
 }
 
 type workflowServiceClient struct {
@@ -79,19 +83,32 @@ func (c *workflowServiceClient) ListWorkflows(ctx context.Context, in *ListWorkf
 	return out, nil
 }
 
+func (c *workflowServiceClient) UpdateWorkflow(ctx context.Context, in *UpdateWorkflowRequest, opts ...grpc.CallOption) (*UpdateWorkflowResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdateWorkflowResponse)
+	err := c.cc.Invoke(ctx, WorkflowService_UpdateWorkflow_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // WorkflowServiceServer is the server API for WorkflowService service.
 // All implementations must embed UnimplementedWorkflowServiceServer
 // for forward compatibility.
 //
-// Creates and reads workflows.
+// Creates, reads, locks and archives workflows.
 type WorkflowServiceServer interface {
 	// Creates a workflow with its first draft. INVALID_ARGUMENT: a field is invalid.
 	CreateWorkflow(context.Context, *CreateWorkflowRequest) (*CreateWorkflowResponse, error)
-	// Reads a workflow with its current draft's files, which fit a client's default limit of 4 MiB. NOT_FOUND: it
-	// does not exist, or is another user's.
+	// Reads a workflow with its current draft's files. The response fits a client's default limit of 4 MiB: when the
+	// files are too large together, the largest texts are left out, and then the last files: GetDraft reads them all.
+	// NOT_FOUND: it does not exist, or is another user's.
 	GetWorkflow(context.Context, *GetWorkflowRequest) (*GetWorkflowResponse, error)
 	// Lists the caller's workflows without their definitions and files, newest first.
 	ListWorkflows(context.Context, *ListWorkflowsRequest) (*ListWorkflowsResponse, error)
+	// Locks or archives a workflow, or undoes that. Idempotent. NOT_FOUND: it does not exist, or is another user's.
+	UpdateWorkflow(context.Context, *UpdateWorkflowRequest) (*UpdateWorkflowResponse, error)
 	mustEmbedUnimplementedWorkflowServiceServer()
 }
 
@@ -110,6 +127,9 @@ func (UnimplementedWorkflowServiceServer) GetWorkflow(context.Context, *GetWorkf
 }
 func (UnimplementedWorkflowServiceServer) ListWorkflows(context.Context, *ListWorkflowsRequest) (*ListWorkflowsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListWorkflows not implemented")
+}
+func (UnimplementedWorkflowServiceServer) UpdateWorkflow(context.Context, *UpdateWorkflowRequest) (*UpdateWorkflowResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateWorkflow not implemented")
 }
 func (UnimplementedWorkflowServiceServer) mustEmbedUnimplementedWorkflowServiceServer() {}
 func (UnimplementedWorkflowServiceServer) testEmbeddedByValue()                         {}
@@ -186,6 +206,24 @@ func _WorkflowService_ListWorkflows_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _WorkflowService_UpdateWorkflow_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateWorkflowRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkflowServiceServer).UpdateWorkflow(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WorkflowService_UpdateWorkflow_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkflowServiceServer).UpdateWorkflow(ctx, req.(*UpdateWorkflowRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // WorkflowService_ServiceDesc is the grpc.ServiceDesc for WorkflowService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -204,6 +242,10 @@ var WorkflowService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListWorkflows",
 			Handler:    _WorkflowService_ListWorkflows_Handler,
+		},
+		{
+			MethodName: "UpdateWorkflow",
+			Handler:    _WorkflowService_UpdateWorkflow_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -64,6 +64,10 @@ class _ProblemReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Problem
     """The runtime did not answer a start: it may have taken the run or not. HTTP 503, UNKNOWN; each further
     attempt may start another run.
     """
+    PROBLEM_REASON_ETAG_REQUIRED: _ProblemReason.ValueType  # 19
+    """A write does not have the etag of what it changes. HTTP 428, INVALID_ARGUMENT."""
+    PROBLEM_REASON_ETAG_MISMATCH: _ProblemReason.ValueType  # 20
+    """What is written has changed since it was read. HTTP 412, ABORTED; read it again, then decide."""
 
 class ProblemReason(_ProblemReason, metaclass=_ProblemReasonEnumTypeWrapper):
     """Why a call failed. The value's name in lower case without the prefix is the `reason` of
@@ -113,4 +117,8 @@ PROBLEM_REASON_INVOKE_UNCERTAIN: ProblemReason.ValueType  # 18
 """The runtime did not answer a start: it may have taken the run or not. HTTP 503, UNKNOWN; each further
 attempt may start another run.
 """
+PROBLEM_REASON_ETAG_REQUIRED: ProblemReason.ValueType  # 19
+"""A write does not have the etag of what it changes. HTTP 428, INVALID_ARGUMENT."""
+PROBLEM_REASON_ETAG_MISMATCH: ProblemReason.ValueType  # 20
+"""What is written has changed since it was read. HTTP 412, ABORTED; read it again, then decide."""
 Global___ProblemReason: _TypeAlias = ProblemReason  # noqa: Y015

@@ -43,6 +43,8 @@ class Proposal(_message.Message):
     RESOLVE_TIME_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     REJECTED_FILES_FIELD_NUMBER: _builtins.int
+    BASE_VERSION_FIELD_NUMBER: _builtins.int
+    INCLUDES_BASE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The proposal's id (UUID)."""
     draft_id: _builtins.str
@@ -65,6 +67,13 @@ class Proposal(_message.Message):
     """The user who started the refinement (UUID); empty for a share link."""
     resolved_by_user_id: _builtins.str
     """The user who accepted or rejected it (UUID); absent before that, and for a share link."""
+    base_version: _builtins.int
+    """The version of the draft that the run started from."""
+    includes_base: _builtins.bool
+    """True when the run worked on the files of that version: those that it did not change are among
+    `generated_files`, and it deleted those that are neither there nor among `rejected_files`. False when it did
+    not get them, or before the terminal status: then a file that is not there stays in the draft.
+    """
     @_builtins.property
     def generated_files(self) -> _containers.RepeatedCompositeFieldContainer[Global___GeneratedFile]:
         """The files, in path order; empty before the terminal status, and in lists."""
@@ -111,10 +120,12 @@ class Proposal(_message.Message):
         resolve_time: _timestamp_pb2.Timestamp | None = ...,
         failure: _refinement_pb2.Failure | None = ...,
         rejected_files: _abc.Iterable[Global___RejectedFile] | None = ...,
+        base_version: _builtins.int = ...,
+        includes_base: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_context_file_path", b"_context_file_path", "_context_selection", b"_context_selection", "_resolved_by_user_id", b"_resolved_by_user_id", "complete_time", b"complete_time", "context_file_path", b"context_file_path", "context_selection", b"context_selection", "create_time", b"create_time", "failure", b"failure", "resolve_time", b"resolve_time", "resolved_by_user_id", b"resolved_by_user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_file_path", b"_context_file_path", "_context_selection", b"_context_selection", "_resolved_by_user_id", b"_resolved_by_user_id", "complete_time", b"complete_time", "context_file_path", b"context_file_path", "context_selection", b"context_selection", "create_time", b"create_time", "created_by_user_id", b"created_by_user_id", "draft_id", b"draft_id", "failure", b"failure", "file_count", b"file_count", "generated_files", b"generated_files", "id", b"id", "rejected_files", b"rejected_files", "resolve_time", b"resolve_time", "resolved_by_user_id", b"resolved_by_user_id", "status", b"status", "thread_id", b"thread_id", "user_prompt", b"user_prompt", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_file_path", b"_context_file_path", "_context_selection", b"_context_selection", "_resolved_by_user_id", b"_resolved_by_user_id", "base_version", b"base_version", "complete_time", b"complete_time", "context_file_path", b"context_file_path", "context_selection", b"context_selection", "create_time", b"create_time", "created_by_user_id", b"created_by_user_id", "draft_id", b"draft_id", "failure", b"failure", "file_count", b"file_count", "generated_files", b"generated_files", "id", b"id", "includes_base", b"includes_base", "rejected_files", b"rejected_files", "resolve_time", b"resolve_time", "resolved_by_user_id", b"resolved_by_user_id", "status", b"status", "thread_id", b"thread_id", "user_prompt", b"user_prompt", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__context_file_path: _TypeAlias = _typing.Literal["context_file_path"]  # noqa: Y015
     _WhichOneofArgType__context_file_path: _TypeAlias = _typing.Literal["_context_file_path", b"_context_file_path"]  # noqa: Y015

@@ -33,6 +33,8 @@ class Workflow(_message.Message):
     CURRENT_DRAFT_ID_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
+    LOCKED_FIELD_NUMBER: _builtins.int
+    ARCHIVED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The workflow's id (UUID)."""
     name: _builtins.str
@@ -41,6 +43,10 @@ class Workflow(_message.Message):
     """The owner (UUID)."""
     current_draft_id: _builtins.str
     """The draft that refinements start from (UUID)."""
+    locked: _builtins.bool
+    """Whether it is locked: then it is not refined, and its draft is not changed."""
+    archived: _builtins.bool
+    """Whether it is archived; the same then holds."""
     @_builtins.property
     def agent_definition(self) -> _struct_pb2.Struct:
         """The definition from which the runtime builds the agent; never empty, but absent in lists."""
@@ -51,7 +57,7 @@ class Workflow(_message.Message):
 
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpecFile]:
-        """The current draft's files, in path order; empty in lists."""
+        """The current draft's text files, in path order; empty in lists. GetDraft reads the others, too."""
 
     def __init__(
         self,
@@ -63,10 +69,12 @@ class Workflow(_message.Message):
         current_draft_id: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         files: _abc.Iterable[Global___SpecFile] | None = ...,
+        locked: _builtins.bool = ...,
+        archived: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["agent_definition", b"agent_definition", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_definition", b"agent_definition", "create_time", b"create_time", "current_draft_id", b"current_draft_id", "files", b"files", "id", b"id", "name", b"name", "owner_user_id", b"owner_user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_definition", b"agent_definition", "archived", b"archived", "create_time", b"create_time", "current_draft_id", b"current_draft_id", "files", b"files", "id", b"id", "locked", b"locked", "name", b"name", "owner_user_id", b"owner_user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -80,19 +88,25 @@ class SpecFile(_message.Message):
 
     PATH_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    CONTENT_OMITTED_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """The path; starts with `/`."""
     text: _builtins.str
     """The text."""
+    content_omitted: _builtins.bool
+    """True when the text was left out because the response would be too large: GetDraft and ReadDraftFile read it.
+    Not in requests.
+    """
     def __init__(
         self,
         *,
         path: _builtins.str = ...,
         text: _builtins.str = ...,
+        content_omitted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_omitted", b"content_omitted", "path", b"path", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -259,3 +273,64 @@ class ListWorkflowsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListWorkflowsResponse: _TypeAlias = ListWorkflowsResponse  # noqa: Y015
+
+@_typing.final
+class UpdateWorkflowRequest(_message.Message):
+    """Request of UpdateWorkflow. At least one of the fields besides the id is present."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKFLOW_ID_FIELD_NUMBER: _builtins.int
+    LOCKED_FIELD_NUMBER: _builtins.int
+    ARCHIVED_FIELD_NUMBER: _builtins.int
+    workflow_id: _builtins.str
+    """The workflow (UUID)."""
+    locked: _builtins.bool
+    """Whether it is to be locked; absent to leave that as it is."""
+    archived: _builtins.bool
+    """Whether it is to be archived; absent to leave that as it is."""
+    def __init__(
+        self,
+        *,
+        workflow_id: _builtins.str = ...,
+        locked: _builtins.bool | None = ...,
+        archived: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_archived", b"_archived", "_locked", b"_locked", "archived", b"archived", "locked", b"locked"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_archived", b"_archived", "_locked", b"_locked", "archived", b"archived", "locked", b"locked", "workflow_id", b"workflow_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__archived: _TypeAlias = _typing.Literal["archived"]  # noqa: Y015
+    _WhichOneofArgType__archived: _TypeAlias = _typing.Literal["_archived", b"_archived"]  # noqa: Y015
+    _WhichOneofReturnType__locked: _TypeAlias = _typing.Literal["locked"]  # noqa: Y015
+    _WhichOneofArgType__locked: _TypeAlias = _typing.Literal["_locked", b"_locked"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__archived) -> _WhichOneofReturnType__archived | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__locked) -> _WhichOneofReturnType__locked | None: ...
+
+Global___UpdateWorkflowRequest: _TypeAlias = UpdateWorkflowRequest  # noqa: Y015
+
+@_typing.final
+class UpdateWorkflowResponse(_message.Message):
+    """Response of UpdateWorkflow."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKFLOW_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def workflow(self) -> Global___Workflow:
+        """The workflow, without its definition and files."""
+
+    def __init__(
+        self,
+        *,
+        workflow: Global___Workflow | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["workflow", b"workflow"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["workflow", b"workflow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateWorkflowResponse: _TypeAlias = UpdateWorkflowResponse  # noqa: Y015

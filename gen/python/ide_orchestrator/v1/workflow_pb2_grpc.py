@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class WorkflowServiceStub:
-    """Creates and reads workflows.
+    """Creates, reads, locks and archives workflows.
     """
 
     def __init__(self, channel):
@@ -50,10 +50,15 @@ class WorkflowServiceStub:
                 request_serializer=ide__orchestrator_dot_v1_dot_workflow__pb2.ListWorkflowsRequest.SerializeToString,
                 response_deserializer=ide__orchestrator_dot_v1_dot_workflow__pb2.ListWorkflowsResponse.FromString,
                 _registered_method=True)
+        self.UpdateWorkflow = channel.unary_unary(
+                '/ide_orchestrator.v1.WorkflowService/UpdateWorkflow',
+                request_serializer=ide__orchestrator_dot_v1_dot_workflow__pb2.UpdateWorkflowRequest.SerializeToString,
+                response_deserializer=ide__orchestrator_dot_v1_dot_workflow__pb2.UpdateWorkflowResponse.FromString,
+                _registered_method=True)
 
 
 class WorkflowServiceServicer:
-    """Creates and reads workflows.
+    """Creates, reads, locks and archives workflows.
     """
 
     def CreateWorkflow(self, request, context):
@@ -64,8 +69,9 @@ class WorkflowServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetWorkflow(self, request, context):
-        """Reads a workflow with its current draft's files, which fit a client's default limit of 4 MiB. NOT_FOUND: it
-        does not exist, or is another user's.
+        """Reads a workflow with its current draft's files. The response fits a client's default limit of 4 MiB: when the
+        files are too large together, the largest texts are left out, and then the last files: GetDraft reads them all.
+        NOT_FOUND: it does not exist, or is another user's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -73,6 +79,13 @@ class WorkflowServiceServicer:
 
     def ListWorkflows(self, request, context):
         """Lists the caller's workflows without their definitions and files, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateWorkflow(self, request, context):
+        """Locks or archives a workflow, or undoes that. Idempotent. NOT_FOUND: it does not exist, or is another user's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,6 +109,11 @@ def add_WorkflowServiceServicer_to_server(servicer, server):
                     request_deserializer=ide__orchestrator_dot_v1_dot_workflow__pb2.ListWorkflowsRequest.FromString,
                     response_serializer=ide__orchestrator_dot_v1_dot_workflow__pb2.ListWorkflowsResponse.SerializeToString,
             ),
+            'UpdateWorkflow': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateWorkflow,
+                    request_deserializer=ide__orchestrator_dot_v1_dot_workflow__pb2.UpdateWorkflowRequest.FromString,
+                    response_serializer=ide__orchestrator_dot_v1_dot_workflow__pb2.UpdateWorkflowResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'ide_orchestrator.v1.WorkflowService', rpc_method_handlers)
@@ -105,7 +123,7 @@ def add_WorkflowServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WorkflowService:
-    """Creates and reads workflows.
+    """Creates, reads, locks and archives workflows.
     """
 
     @staticmethod
@@ -179,6 +197,33 @@ class WorkflowService:
             '/ide_orchestrator.v1.WorkflowService/ListWorkflows',
             ide__orchestrator_dot_v1_dot_workflow__pb2.ListWorkflowsRequest.SerializeToString,
             ide__orchestrator_dot_v1_dot_workflow__pb2.ListWorkflowsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateWorkflow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ide_orchestrator.v1.WorkflowService/UpdateWorkflow',
+            ide__orchestrator_dot_v1_dot_workflow__pb2.UpdateWorkflowRequest.SerializeToString,
+            ide__orchestrator_dot_v1_dot_workflow__pb2.UpdateWorkflowResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class WorkflowServiceStub:
-    """Creates and reads workflows."""
+    """Creates, reads, locks and archives workflows."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -36,28 +36,34 @@ class WorkflowServiceStub:
     CreateWorkflow: _grpc.UnaryUnaryMultiCallable[_workflow_pb2.CreateWorkflowRequest, _workflow_pb2.CreateWorkflowResponse]
     """Creates a workflow with its first draft. INVALID_ARGUMENT: a field is invalid."""
     GetWorkflow: _grpc.UnaryUnaryMultiCallable[_workflow_pb2.GetWorkflowRequest, _workflow_pb2.GetWorkflowResponse]
-    """Reads a workflow with its current draft's files, which fit a client's default limit of 4 MiB. NOT_FOUND: it
-    does not exist, or is another user's.
+    """Reads a workflow with its current draft's files. The response fits a client's default limit of 4 MiB: when the
+    files are too large together, the largest texts are left out, and then the last files: GetDraft reads them all.
+    NOT_FOUND: it does not exist, or is another user's.
     """
     ListWorkflows: _grpc.UnaryUnaryMultiCallable[_workflow_pb2.ListWorkflowsRequest, _workflow_pb2.ListWorkflowsResponse]
     """Lists the caller's workflows without their definitions and files, newest first."""
+    UpdateWorkflow: _grpc.UnaryUnaryMultiCallable[_workflow_pb2.UpdateWorkflowRequest, _workflow_pb2.UpdateWorkflowResponse]
+    """Locks or archives a workflow, or undoes that. Idempotent. NOT_FOUND: it does not exist, or is another user's."""
 
 @_typing.type_check_only
 class WorkflowServiceAsyncStub(WorkflowServiceStub):
-    """Creates and reads workflows."""
+    """Creates, reads, locks and archives workflows."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateWorkflow: _aio.UnaryUnaryMultiCallable[_workflow_pb2.CreateWorkflowRequest, _workflow_pb2.CreateWorkflowResponse]  # type: ignore[assignment]
     """Creates a workflow with its first draft. INVALID_ARGUMENT: a field is invalid."""
     GetWorkflow: _aio.UnaryUnaryMultiCallable[_workflow_pb2.GetWorkflowRequest, _workflow_pb2.GetWorkflowResponse]  # type: ignore[assignment]
-    """Reads a workflow with its current draft's files, which fit a client's default limit of 4 MiB. NOT_FOUND: it
-    does not exist, or is another user's.
+    """Reads a workflow with its current draft's files. The response fits a client's default limit of 4 MiB: when the
+    files are too large together, the largest texts are left out, and then the last files: GetDraft reads them all.
+    NOT_FOUND: it does not exist, or is another user's.
     """
     ListWorkflows: _aio.UnaryUnaryMultiCallable[_workflow_pb2.ListWorkflowsRequest, _workflow_pb2.ListWorkflowsResponse]  # type: ignore[assignment]
     """Lists the caller's workflows without their definitions and files, newest first."""
+    UpdateWorkflow: _aio.UnaryUnaryMultiCallable[_workflow_pb2.UpdateWorkflowRequest, _workflow_pb2.UpdateWorkflowResponse]  # type: ignore[assignment]
+    """Locks or archives a workflow, or undoes that. Idempotent. NOT_FOUND: it does not exist, or is another user's."""
 
 class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Creates and reads workflows."""
+    """Creates, reads, locks and archives workflows."""
 
     @_abc_1.abstractmethod
     def CreateWorkflow(
@@ -73,8 +79,9 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _workflow_pb2.GetWorkflowRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_workflow_pb2.GetWorkflowResponse, _abc.Awaitable[_workflow_pb2.GetWorkflowResponse]]:
-        """Reads a workflow with its current draft's files, which fit a client's default limit of 4 MiB. NOT_FOUND: it
-        does not exist, or is another user's.
+        """Reads a workflow with its current draft's files. The response fits a client's default limit of 4 MiB: when the
+        files are too large together, the largest texts are left out, and then the last files: GetDraft reads them all.
+        NOT_FOUND: it does not exist, or is another user's.
         """
 
     @_abc_1.abstractmethod
@@ -84,5 +91,13 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_workflow_pb2.ListWorkflowsResponse, _abc.Awaitable[_workflow_pb2.ListWorkflowsResponse]]:
         """Lists the caller's workflows without their definitions and files, newest first."""
+
+    @_abc_1.abstractmethod
+    def UpdateWorkflow(
+        self,
+        request: _workflow_pb2.UpdateWorkflowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_workflow_pb2.UpdateWorkflowResponse, _abc.Awaitable[_workflow_pb2.UpdateWorkflowResponse]]:
+        """Locks or archives a workflow, or undoes that. Idempotent. NOT_FOUND: it does not exist, or is another user's."""
 
 def add_WorkflowServiceServicer_to_server(servicer: WorkflowServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

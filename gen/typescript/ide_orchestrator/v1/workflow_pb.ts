@@ -14,7 +14,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file ide_orchestrator/v1/workflow.proto.
  */
 export const file_ide_orchestrator_v1_workflow: GenFile = /*@__PURE__*/
-  fileDesc("CiJpZGVfb3JjaGVzdHJhdG9yL3YxL3dvcmtmbG93LnByb3RvEhNpZGVfb3JjaGVzdHJhdG9yLnYxIucBCghXb3JrZmxvdxIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEhUKDW93bmVyX3VzZXJfaWQYAyABKAkSMQoQYWdlbnRfZGVmaW5pdGlvbhgEIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSGAoQY3VycmVudF9kcmFmdF9pZBgFIAEoCRIvCgtjcmVhdGVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoFZmlsZXMYByADKAsyHS5pZGVfb3JjaGVzdHJhdG9yLnYxLlNwZWNGaWxlIiYKCFNwZWNGaWxlEgwKBHBhdGgYASABKAkSDAoEdGV4dBgCIAEoCSKGAQoVQ3JlYXRlV29ya2Zsb3dSZXF1ZXN0EgwKBG5hbWUYASABKAkSMQoQYWdlbnRfZGVmaW5pdGlvbhgCIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSLAoFZmlsZXMYAyADKAsyHS5pZGVfb3JjaGVzdHJhdG9yLnYxLlNwZWNGaWxlIkkKFkNyZWF0ZVdvcmtmbG93UmVzcG9uc2USLwoId29ya2Zsb3cYASABKAsyHS5pZGVfb3JjaGVzdHJhdG9yLnYxLldvcmtmbG93IikKEkdldFdvcmtmbG93UmVxdWVzdBITCgt3b3JrZmxvd19pZBgBIAEoCSJGChNHZXRXb3JrZmxvd1Jlc3BvbnNlEi8KCHdvcmtmbG93GAEgASgLMh0uaWRlX29yY2hlc3RyYXRvci52MS5Xb3JrZmxvdyI9ChRMaXN0V29ya2Zsb3dzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCSJiChVMaXN0V29ya2Zsb3dzUmVzcG9uc2USMAoJd29ya2Zsb3dzGAEgAygLMh0uaWRlX29yY2hlc3RyYXRvci52MS5Xb3JrZmxvdxIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkyxgIKD1dvcmtmbG93U2VydmljZRJpCg5DcmVhdGVXb3JrZmxvdxIqLmlkZV9vcmNoZXN0cmF0b3IudjEuQ3JlYXRlV29ya2Zsb3dSZXF1ZXN0GisuaWRlX29yY2hlc3RyYXRvci52MS5DcmVhdGVXb3JrZmxvd1Jlc3BvbnNlEmAKC0dldFdvcmtmbG93EicuaWRlX29yY2hlc3RyYXRvci52MS5HZXRXb3JrZmxvd1JlcXVlc3QaKC5pZGVfb3JjaGVzdHJhdG9yLnYxLkdldFdvcmtmbG93UmVzcG9uc2USZgoNTGlzdFdvcmtmbG93cxIpLmlkZV9vcmNoZXN0cmF0b3IudjEuTGlzdFdvcmtmbG93c1JlcXVlc3QaKi5pZGVfb3JjaGVzdHJhdG9yLnYxLkxpc3RXb3JrZmxvd3NSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_struct, file_google_protobuf_timestamp]);
+  fileDesc("CiJpZGVfb3JjaGVzdHJhdG9yL3YxL3dvcmtmbG93LnByb3RvEhNpZGVfb3JjaGVzdHJhdG9yLnYxIokCCghXb3JrZmxvdxIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEhUKDW93bmVyX3VzZXJfaWQYAyABKAkSMQoQYWdlbnRfZGVmaW5pdGlvbhgEIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSGAoQY3VycmVudF9kcmFmdF9pZBgFIAEoCRIvCgtjcmVhdGVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoFZmlsZXMYByADKAsyHS5pZGVfb3JjaGVzdHJhdG9yLnYxLlNwZWNGaWxlEg4KBmxvY2tlZBgIIAEoCBIQCghhcmNoaXZlZBgJIAEoCCI/CghTcGVjRmlsZRIMCgRwYXRoGAEgASgJEgwKBHRleHQYAiABKAkSFwoPY29udGVudF9vbWl0dGVkGAMgASgIIoYBChVDcmVhdGVXb3JrZmxvd1JlcXVlc3QSDAoEbmFtZRgBIAEoCRIxChBhZ2VudF9kZWZpbml0aW9uGAIgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIsCgVmaWxlcxgDIAMoCzIdLmlkZV9vcmNoZXN0cmF0b3IudjEuU3BlY0ZpbGUiSQoWQ3JlYXRlV29ya2Zsb3dSZXNwb25zZRIvCgh3b3JrZmxvdxgBIAEoCzIdLmlkZV9vcmNoZXN0cmF0b3IudjEuV29ya2Zsb3ciKQoSR2V0V29ya2Zsb3dSZXF1ZXN0EhMKC3dvcmtmbG93X2lkGAEgASgJIkYKE0dldFdvcmtmbG93UmVzcG9uc2USLwoId29ya2Zsb3cYASABKAsyHS5pZGVfb3JjaGVzdHJhdG9yLnYxLldvcmtmbG93Ij0KFExpc3RXb3JrZmxvd3NSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJImIKFUxpc3RXb3JrZmxvd3NSZXNwb25zZRIwCgl3b3JrZmxvd3MYASADKAsyHS5pZGVfb3JjaGVzdHJhdG9yLnYxLldvcmtmbG93EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJwChVVcGRhdGVXb3JrZmxvd1JlcXVlc3QSEwoLd29ya2Zsb3dfaWQYASABKAkSEwoGbG9ja2VkGAIgASgISACIAQESFQoIYXJjaGl2ZWQYAyABKAhIAYgBAUIJCgdfbG9ja2VkQgsKCV9hcmNoaXZlZCJJChZVcGRhdGVXb3JrZmxvd1Jlc3BvbnNlEi8KCHdvcmtmbG93GAEgASgLMh0uaWRlX29yY2hlc3RyYXRvci52MS5Xb3JrZmxvdzKxAwoPV29ya2Zsb3dTZXJ2aWNlEmkKDkNyZWF0ZVdvcmtmbG93EiouaWRlX29yY2hlc3RyYXRvci52MS5DcmVhdGVXb3JrZmxvd1JlcXVlc3QaKy5pZGVfb3JjaGVzdHJhdG9yLnYxLkNyZWF0ZVdvcmtmbG93UmVzcG9uc2USYAoLR2V0V29ya2Zsb3cSJy5pZGVfb3JjaGVzdHJhdG9yLnYxLkdldFdvcmtmbG93UmVxdWVzdBooLmlkZV9vcmNoZXN0cmF0b3IudjEuR2V0V29ya2Zsb3dSZXNwb25zZRJmCg1MaXN0V29ya2Zsb3dzEikuaWRlX29yY2hlc3RyYXRvci52MS5MaXN0V29ya2Zsb3dzUmVxdWVzdBoqLmlkZV9vcmNoZXN0cmF0b3IudjEuTGlzdFdvcmtmbG93c1Jlc3BvbnNlEmkKDlVwZGF0ZVdvcmtmbG93EiouaWRlX29yY2hlc3RyYXRvci52MS5VcGRhdGVXb3JrZmxvd1JlcXVlc3QaKy5pZGVfb3JjaGVzdHJhdG9yLnYxLlVwZGF0ZVdvcmtmbG93UmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_struct, file_google_protobuf_timestamp]);
 
 /**
  * A user's workflow: an agent definition and a draft of its spec files.
@@ -65,11 +65,25 @@ export type Workflow = Message<"ide_orchestrator.v1.Workflow"> & {
   createTime?: Timestamp | undefined;
 
   /**
-   * The current draft's files, in path order; empty in lists.
+   * The current draft's text files, in path order; empty in lists. GetDraft reads the others, too.
    *
    * @generated from field: repeated ide_orchestrator.v1.SpecFile files = 7;
    */
   files: SpecFile[];
+
+  /**
+   * Whether it is locked: then it is not refined, and its draft is not changed.
+   *
+   * @generated from field: bool locked = 8;
+   */
+  locked: boolean;
+
+  /**
+   * Whether it is archived; the same then holds.
+   *
+   * @generated from field: bool archived = 9;
+   */
+  archived: boolean;
 };
 
 /**
@@ -98,6 +112,14 @@ export type SpecFile = Message<"ide_orchestrator.v1.SpecFile"> & {
    * @generated from field: string text = 2;
    */
   text: string;
+
+  /**
+   * True when the text was left out because the response would be too large: GetDraft and ReadDraftFile read it.
+   * Not in requests.
+   *
+   * @generated from field: bool content_omitted = 3;
+   */
+  contentOmitted: boolean;
 };
 
 /**
@@ -264,7 +286,63 @@ export const ListWorkflowsResponseSchema: GenMessage<ListWorkflowsResponse> = /*
   messageDesc(file_ide_orchestrator_v1_workflow, 7);
 
 /**
- * Creates and reads workflows.
+ * Request of UpdateWorkflow. At least one of the fields besides the id is present.
+ *
+ * @generated from message ide_orchestrator.v1.UpdateWorkflowRequest
+ */
+export type UpdateWorkflowRequest = Message<"ide_orchestrator.v1.UpdateWorkflowRequest"> & {
+  /**
+   * The workflow (UUID).
+   *
+   * @generated from field: string workflow_id = 1;
+   */
+  workflowId: string;
+
+  /**
+   * Whether it is to be locked; absent to leave that as it is.
+   *
+   * @generated from field: optional bool locked = 2;
+   */
+  locked?: boolean | undefined;
+
+  /**
+   * Whether it is to be archived; absent to leave that as it is.
+   *
+   * @generated from field: optional bool archived = 3;
+   */
+  archived?: boolean | undefined;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.UpdateWorkflowRequest.
+ * Use `create(UpdateWorkflowRequestSchema)` to create a new message.
+ */
+export const UpdateWorkflowRequestSchema: GenMessage<UpdateWorkflowRequest> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_workflow, 8);
+
+/**
+ * Response of UpdateWorkflow.
+ *
+ * @generated from message ide_orchestrator.v1.UpdateWorkflowResponse
+ */
+export type UpdateWorkflowResponse = Message<"ide_orchestrator.v1.UpdateWorkflowResponse"> & {
+  /**
+   * The workflow, without its definition and files.
+   *
+   * @generated from field: ide_orchestrator.v1.Workflow workflow = 1;
+   */
+  workflow?: Workflow | undefined;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.UpdateWorkflowResponse.
+ * Use `create(UpdateWorkflowResponseSchema)` to create a new message.
+ */
+export const UpdateWorkflowResponseSchema: GenMessage<UpdateWorkflowResponse> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_workflow, 9);
+
+/**
+ * Creates, reads, locks and archives workflows.
  *
  * @generated from service ide_orchestrator.v1.WorkflowService
  */
@@ -280,8 +358,9 @@ export const WorkflowService: GenService<{
     output: typeof CreateWorkflowResponseSchema;
   },
   /**
-   * Reads a workflow with its current draft's files, which fit a client's default limit of 4 MiB. NOT_FOUND: it
-   * does not exist, or is another user's.
+   * Reads a workflow with its current draft's files. The response fits a client's default limit of 4 MiB: when the
+   * files are too large together, the largest texts are left out, and then the last files: GetDraft reads them all.
+   * NOT_FOUND: it does not exist, or is another user's.
    *
    * @generated from rpc ide_orchestrator.v1.WorkflowService.GetWorkflow
    */
@@ -299,6 +378,16 @@ export const WorkflowService: GenService<{
     methodKind: "unary";
     input: typeof ListWorkflowsRequestSchema;
     output: typeof ListWorkflowsResponseSchema;
+  },
+  /**
+   * Locks or archives a workflow, or undoes that. Idempotent. NOT_FOUND: it does not exist, or is another user's.
+   *
+   * @generated from rpc ide_orchestrator.v1.WorkflowService.UpdateWorkflow
+   */
+  updateWorkflow: {
+    methodKind: "unary";
+    input: typeof UpdateWorkflowRequestSchema;
+    output: typeof UpdateWorkflowResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_ide_orchestrator_v1_workflow, 0);

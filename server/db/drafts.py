@@ -1,0 +1,270 @@
+"""Drafts and their versions in PostgreSQL.
+
+The view `draft_callers` decides who may see and change a draft: a draft that the caller may not see and one
+that does not exist have the same result. SQL, because each statement depends on the caller or takes locks
+(ADR 0003).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+from weakref import WeakValueDictionary
+
+import asyncpg
+from typing_extensions import override
+
+from server.db.draft_files import add_draft_files, read_draft_files, size_of_draft_files
+from server.db.errors import database_errors
+from server.db.page_tokens import version_place, version_token
+from server.db.pool import ACQUIRE_S
+from server.domain.drafts.changes import Changes
+from server.domain.drafts.draft import Draft, DraftFile, DraftVersion, etag_of
+from server.domain.drafts.store import DraftEdit, DraftStore, EarlierChange
+from server.domain.errors import KeyReused, NotFound, PermissionDenied
+from server.domain.model import IdempotencyKey, Page, Principal
+from server.domain.outgoing import Reservation
+from server.domain.proposals.contents import ContentPiece
+
+#: The largest number of a version that a column holds; there is none above.
+_MAX_VERSION = (1 << 31) - 1
+#: How many times its bytes a draft takes: as rows, as files, as an answer.
+_COPIES = 3
+#: No content is larger: PostgreSQL's values are below 1 GiB.
+_MAX_OFFSET = (1 << 31) - 2
+
+_VERSION = """
+SELECT d.id, d.workflow_id, v.version, d.version AS latest_version, n.created_at AS latest_created_at,
+  v.created_at, v.created_by_user_id, v.proposal_id, coalesce(v.restored_version, 0) AS restored_version
+FROM drafts d JOIN draft_versions n ON n.draft_id = d.id AND n.version = d.version
+"""
+
+_VISIBLE = "EXISTS (SELECT FROM draft_callers a WHERE a.draft_id = d.id AND a.caller_id = $2)"
+
+_GET = f"""
+{_VERSION} LEFT JOIN draft_versions v ON v.draft_id = d.id AND v.version = coalesce($3, d.version)
+WHERE d.id = $1 AND {_VISIBLE}
+"""
+
+_PAGE = f"""
+{_VERSION} JOIN draft_versions v ON v.draft_id = d.id AND v.version <= least(d.version, $3)
+WHERE d.id = $1 AND {_VISIBLE} ORDER BY v.version DESC LIMIT $4
+"""
+
+_CONTENT = f"""
+SELECT substring(c.content FROM $4 FOR $5) AS data, octet_length(c.content) AS size_bytes
+FROM drafts d JOIN contents c ON c.sha256 = $3
+WHERE d.id = $1 AND {_VISIBLE}
+  AND EXISTS (SELECT FROM draft_version_files f WHERE f.draft_id = d.id AND f.sha256 = $3)
+"""  # noqa: S608 - only constants
+
+_MAY_WRITE = """
+SELECT bool_or(access_type <> 'viewer') FROM draft_callers WHERE draft_id = $1 AND caller_id = $2
+"""
+
+#: Starts of runs refer to the draft meanwhile, and the workflow is neither locked nor archived.
+_LOCK = """ SELECT d.version, CASE WHEN w.archived_at IS NOT NULL THEN 'archived' WHEN w.locked_at IS NOT NULL
+THEN 'locked' END AS frozen FROM drafts d JOIN workflows w ON w.id = d.workflow_id WHERE d.id = $1 FOR NO KEY
+UPDATE OF d FOR SHARE OF w
+"""
+
+_EARLIER = """
+SELECT request_sha256, draft_id, draft_version FROM idempotency_keys
+WHERE user_id = $1 AND route = $2 AND key = $3 AND expires_at >= now()
+"""
+
+_ADD_VERSION = """
+INSERT INTO draft_versions (draft_id, version, created_at, created_by_user_id, restored_version)
+VALUES ($1, $2, $3, $4, $5)
+"""
+
+_SET_VERSION = """
+UPDATE drafts SET version = $2, updated_at = $3, updated_by_user_id = $4 WHERE id = $1
+"""
+
+_NAME = """
+INSERT INTO idempotency_keys AS k (user_id, route, key, request_sha256, draft_id, draft_version, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, now() + interval '24 hours')
+ON CONFLICT (user_id, route, key) DO UPDATE SET request_sha256 = $4, draft_id = $5, draft_version = $6,
+  created_at = now(), expires_at = now() + interval '24 hours'
+WHERE k.expires_at < now() RETURNING true
+"""
+
+
+class PostgresDraftStore(DraftStore):
+    """The drafts of all workflows."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+        #: Held by this process's writer of a draft: the others wait without a connection.
+        self._writing: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
+
+    @override
+    async def get(
+        self,
+        principal: Principal,
+        draft_id: UUID,
+        version: int | None = None,
+        *,
+        files: bool = True,
+        contents: bool = True,
+        reservation: Reservation | None = None,
+    ) -> Draft:
+        with database_errors():
+            async with self._pool.acquire() as connection:
+                draft = await _draft(connection, principal, draft_id, version)
+                if not files:
+                    return draft
+                if contents and reservation is not None:
+                    size = await size_of_draft_files(connection, draft_id, draft.version)
+            if contents and reservation is not None:
+                # Not while a connection is held: others may need it to give back what they have reserved.
+                await reservation.resize(size * _COPIES)
+            found = await read_draft_files(self._pool, draft_id, draft.version, contents=contents)
+        return replace(draft, files=found)
+
+    @override
+    async def files_of(
+        self, version: DraftVersion, *, max_bytes: int, contents: bool
+    ) -> Mapping[str, DraftFile]:
+        named = (version.draft_id, version.version)
+        with database_errors():
+            async with self._pool.acquire() as connection:
+                if await size_of_draft_files(connection, *named) > max_bytes:
+                    return {}
+                return await read_draft_files(connection, *named, contents=contents)
+
+    @override
+    async def versions(self, principal: Principal, draft_id: UUID, *, limit: int, token: str | None) -> Page:
+        below = _MAX_VERSION if token is None else version_place(draft_id, token) - 1
+        with database_errors():
+            rows = await self._pool.fetch(
+                _PAGE, draft_id, principal.user_id, min(below, _MAX_VERSION), limit + 1
+            )
+            if not rows:
+                await _draft(self._pool, principal, draft_id, None)
+        drafts = tuple(map(_draft_of, rows[:limit]))
+        more = len(rows) > limit
+        return Page(drafts, version_token(draft_id, drafts[-1].version) if more else None)
+
+    @override
+    async def read_content(
+        self, principal: Principal, draft_id: UUID, sha256: str, *, offset: int, max_bytes: int
+    ) -> ContentPiece:
+        place = min(offset, _MAX_OFFSET)
+        hashed = bytes.fromhex(sha256)
+        with database_errors():
+            row = await self._pool.fetchrow(
+                _CONTENT, draft_id, principal.user_id, hashed, place + 1, max_bytes
+            )
+        if row is None:
+            raise NotFound("no such file")
+        return ContentPiece(row["data"], place, row["size_bytes"])
+
+    @override
+    @asynccontextmanager
+    async def editing(self, principal: Principal, draft_id: UUID) -> AsyncIterator[DraftEdit]:
+        # Held by a name until the end: the dictionary alone does not keep it.
+        writing = self._writing.setdefault(draft_id, asyncio.Lock())
+        with database_errors():
+            async with asyncio.timeout(ACQUIRE_S):
+                await writing.acquire()
+        try:
+            with database_errors():
+                async with (
+                    self._pool.acquire() as connection,
+                    connection.transaction(isolation="read_committed"),
+                ):
+                    yield await open_edit(connection, principal, draft_id)
+        finally:
+            writing.release()
+
+
+async def open_edit(connection: Any, principal: Principal, draft_id: UUID) -> DraftEdit:
+    """Lock the draft in the connection's transaction. Raises as `DraftStore.editing`."""
+    # Before the lock: those who may not write the draft hold nobody up.
+    may_write = await connection.fetchval(_MAY_WRITE, draft_id, principal.user_id)
+    if may_write is None:
+        raise NotFound("no such draft")
+    if not may_write:
+        raise PermissionDenied("only an owner or editor may change a draft")
+    version, frozen = await connection.fetchrow(_LOCK, draft_id)
+    draft = await _draft(connection, principal, draft_id, version)
+    files = await read_draft_files(connection, draft_id, version)
+    return _Edit(connection, principal, replace(draft, files=files), frozen)
+
+
+class _Edit(DraftEdit):
+    """A transaction that holds the lock of a draft."""
+
+    def __init__(self, connection: Any, principal: Principal, draft: Draft, frozen: str | None) -> None:
+        self._connection, self._principal = connection, principal
+        self._draft, self._frozen = draft, frozen
+
+    @property
+    @override
+    def draft(self) -> Draft:
+        return self._draft
+
+    @property
+    @override
+    def frozen(self) -> str | None:
+        return self._frozen
+
+    @override
+    async def earlier(self, key: IdempotencyKey) -> EarlierChange | None:
+        row = await self._connection.fetchrow(_EARLIER, self._principal.user_id, key.route, key.key)
+        if row is None:
+            return None
+        if row["draft_id"] != self._draft.id:
+            raise KeyReused
+        draft = await _draft(self._connection, self._principal, row["draft_id"], row["draft_version"])
+        return EarlierChange(row["request_sha256"], draft)
+
+    @override
+    async def files_at(self, version: int) -> Mapping[str, DraftFile]:
+        await _draft(self._connection, self._principal, self._draft.id, version)
+        return await read_draft_files(self._connection, self._draft.id, version)
+
+    @override
+    async def add_version(
+        self,
+        changes: Changes,
+        *,
+        now: datetime,
+        key: IdempotencyKey | None = None,
+        restored_version: int = 0,
+    ) -> Draft:
+        draft_id, user_id, version = self._draft.id, self._principal.user_id, self._draft.version + 1
+        execute = self._connection.execute
+        await execute(_ADD_VERSION, draft_id, version, now, user_id, restored_version or None)
+        await add_draft_files(self._connection, draft_id, version, changes)
+        await execute(_SET_VERSION, draft_id, version, now, user_id)
+        if key is not None:
+            names = (user_id, key.route, key.key, key.request_sha256, draft_id, version)
+            if not await self._connection.fetchval(_NAME, *names):
+                # A change of another draft was committed under it meanwhile.
+                raise KeyReused
+        return await _draft(self._connection, self._principal, draft_id, version)
+
+
+async def _draft(connection: Any, principal: Principal, draft_id: UUID, version: int | None) -> Draft:
+    """The draft at a version without files, on a connection or a pool. Raises NotFound."""
+    wanted = version if version is None else min(version, _MAX_VERSION)
+    row = await connection.fetchrow(_GET, draft_id, principal.user_id, wanted)
+    if row is None:
+        raise NotFound("no such draft")
+    if row["version"] is None:
+        raise NotFound("no such version")
+    return _draft_of(row)
+
+
+def _draft_of(row: Mapping[str, Any]) -> Draft:
+    values = dict(row)
+    latest_created_at = values.pop("latest_created_at")
+    return Draft(**values, etag=etag_of(row["id"], row["latest_version"], latest_created_at))

@@ -1,0 +1,82 @@
+"""What a change makes of a draft's files: which files it may write, and what differs then. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from server.domain.drafts.draft import DraftFile
+from server.domain.errors import Unprocessable
+from server.domain.proposals.partition import MAX_FILES, MAX_FILES_BYTES
+from server.domain.proposals.paths import neighbour_marks, strict_fault
+
+#: Maximum number of a draft's files and of their bytes: what a proposal may have fits a draft.
+MAX_DRAFT_FILES, MAX_DRAFT_BYTES = MAX_FILES, MAX_FILES_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateDraft:
+    """The command to write files, whole, and to delete others; its fields are already validated."""
+
+    files: Mapping[str, str]
+    deleted_paths: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What differs between two versions: hashes (hex) by path, None for a deleted file; and new contents by
+    their hashes."""
+
+    hashes: Mapping[str, str | None] = field(default_factory=dict)
+    contents: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def first_version(files: Mapping[str, str]) -> Changes:
+    """What the first version of a draft has: texts by path."""
+    contents = {path: text.encode() for path, text in files.items()}
+    hashes = {path: hashlib.sha256(content).hexdigest() for path, content in contents.items()}
+    return Changes(hashes, {hashes[path]: content for path, content in contents.items()})
+
+
+def updated(before: Mapping[str, DraftFile], hashes: Mapping[str, str], command: UpdateDraft) -> Changes:
+    """What a command changes. `hashes`: those of the texts that it writes, by path.
+
+    Raises Unprocessable for a path to delete that the draft does not have, for a new path that is not valid
+    on every system, or not beside the other files, and for more files, or bytes, than a draft may have.
+    """
+    for index, path in enumerate(command.deleted_paths):
+        if path not in before:
+            raise Unprocessable({"deleted_paths": f"path {index} is not a file of the draft"})
+    changed: dict[str, str | None] = {
+        path: sha256 for path, sha256 in hashes.items() if path not in before or before[path].sha256 != sha256
+    }
+    contents = {hashes[path]: command.files[path].encode() for path in changed}
+    changed |= dict.fromkeys(command.deleted_paths)
+    sizes = {path: file.size_bytes for path, file in before.items() if path not in command.deleted_paths}
+    _check_names(list(command.files), [path for path in command.files if path not in before], sizes)
+    sizes |= {path: len(command.files[path].encode()) for path in hashes}
+    if len(sizes) > MAX_DRAFT_FILES:
+        raise Unprocessable({"files": f"the draft would have more than {MAX_DRAFT_FILES} files"})
+    if sum(sizes.values()) > MAX_DRAFT_BYTES:
+        raise Unprocessable({"files": f"the draft would have more than {MAX_DRAFT_BYTES} bytes"})
+    return Changes(changed, contents)
+
+
+def restored(before: Mapping[str, DraftFile], earlier: Mapping[str, DraftFile]) -> Changes:
+    """What gives a draft the files of an earlier version again."""
+    wanted = {path: file.sha256 for path, file in earlier.items()}
+    paths = sorted(before.keys() | wanted.keys())
+    found = {path: before[path].sha256 if path in before else None for path in paths}
+    return Changes({path: wanted.get(path) for path in paths if found[path] != wanted.get(path)})
+
+
+def _check_names(written: Sequence[str], new: Sequence[str], kept: Mapping[str, int]) -> None:
+    """Check the names of new files: a file that is there may be written, whatever its name."""
+    fault = strict_fault(new)
+    if fault is None:
+        marks = neighbour_marks(sorted({*kept, *written}))
+        fault = next(((path, min(marks[path]).value) for path in sorted(new) if path in marks), None)
+    if fault is not None:
+        index = written.index(fault[0])
+        raise Unprocessable({"files": f"the path of file {index} is not portable: {fault[1]}"})

@@ -1,0 +1,130 @@
+"""The use cases of drafts: read, change, list the versions, restore one.
+
+A caller that may not see a draft gets the same answer as for one that does not exist.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from server.domain.access.quotas import Quotas
+from server.domain.clock import Clock
+from server.domain.drafts.changes import Changes, UpdateDraft, restored, updated
+from server.domain.drafts.draft import Draft, IfMatch
+from server.domain.drafts.store import DraftEdit, DraftStore
+from server.domain.errors import Conflict, EtagMismatch, EtagRequired, KeyReused
+from server.domain.model import IdempotencyKey, Principal
+from server.domain.off_loop import REQUESTS
+
+#: The routes of writes on every face, for idempotency keys.
+UPDATE_ROUTE, RESTORE_ROUTE = "update_draft", "restore_draft_version"
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenDraft:
+    """A draft as a write left it, without files. `replayed`: an earlier request with the same key wrote
+    it."""
+
+    draft: Draft
+    replayed: bool = False
+
+
+class Drafts:
+    """Writes of drafts. Reads are the store's (`DraftStore`)."""
+
+    def __init__(self, *, store: DraftStore, quotas: Quotas, clock: Clock) -> None:
+        self._store, self._quotas, self._clock = store, quotas, clock
+
+    async def update(
+        self,
+        principal: Principal,
+        draft_id: UUID,
+        command: UpdateDraft,
+        *,
+        if_match: IfMatch | None,
+        key: str | None = None,
+    ) -> WrittenDraft:
+        """Write and delete files, as one new version; none when nothing differs.
+
+        The same command with the same key writes once. Raises NotFound, PermissionDenied; LimitReached;
+        Conflict for a workflow that is locked or archived; KeyReused for another command with the key;
+        EtagRequired without `if_match`, EtagMismatch when the draft's etag is another; Unprocessable as
+        `updated`.
+        """
+        request = [str(draft_id), dict(command.files), list(command.deleted_paths)]
+        hashes, digest = await REQUESTS.run(_hashed, command, request)
+
+        async def _plan(edit: DraftEdit) -> Changes:
+            return await REQUESTS.run(updated, edit.draft.files, hashes, command)
+
+        named = None if key is None else IdempotencyKey(UPDATE_ROUTE, key, digest)
+        return await self._write(principal, draft_id, _plan, if_match=if_match, key=named)
+
+    async def restore(
+        self,
+        principal: Principal,
+        draft_id: UUID,
+        version: int,
+        *,
+        if_match: IfMatch | None,
+        key: str | None = None,
+    ) -> WrittenDraft:
+        """Give the draft the files of an earlier version again, as a new version; none when nothing differs.
+
+        Raises as `update`, and NotFound when there is no such version.
+        """
+        digest = hashlib.sha256(json.dumps([str(draft_id), version]).encode()).digest()
+
+        async def _plan(edit: DraftEdit) -> Changes:
+            return restored(edit.draft.files, await edit.files_at(version))
+
+        named = None if key is None else IdempotencyKey(RESTORE_ROUTE, key, digest)
+        return await self._write(
+            principal, draft_id, _plan, if_match=if_match, key=named, restored_version=version
+        )
+
+    async def _write(
+        self,
+        principal: Principal,
+        draft_id: UUID,
+        plan: Callable[[DraftEdit], Awaitable[Changes]],
+        *,
+        if_match: IfMatch | None,
+        key: IdempotencyKey | None,
+        restored_version: int = 0,
+    ) -> WrittenDraft:
+        await self._quotas.count_creation(principal.quota_id)
+        async with self._store.editing(principal, draft_id) as edit:
+            earlier = None if key is None else await edit.earlier(key)
+            if earlier is not None:
+                if key is None or earlier.request_sha256 != key.request_sha256:
+                    raise KeyReused
+                return WrittenDraft(earlier.draft, replayed=True)
+            if if_match is None:
+                raise EtagRequired
+            if edit.frozen is not None:
+                raise Conflict(f"the workflow is {edit.frozen}: its draft cannot be changed")
+            if not if_match.matches(edit.draft.etag):
+                raise EtagMismatch("draft")
+            changes = await plan(edit)
+            if not changes.hashes:
+                return WrittenDraft(_without_files(edit.draft))
+            return WrittenDraft(
+                await edit.add_version(
+                    changes, now=self._clock.now(), key=key, restored_version=restored_version
+                )
+            )
+
+
+def _hashed(command: UpdateDraft, request: object) -> tuple[dict[str, str], bytes]:
+    """The hashes of the texts that a command writes, by path, and the digest of the request."""
+    hashes = {path: hashlib.sha256(text.encode()).hexdigest() for path, text in command.files.items()}
+    return hashes, hashlib.sha256(json.dumps(request, sort_keys=True).encode()).digest()
+
+
+def _without_files(draft: Draft) -> Draft:
+    return replace(draft, files={})

@@ -1,0 +1,218 @@
+"""Drafts: read, change, list the versions, restore one; the contents of their files."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any
+from uuid import UUID
+
+from litestar import Response, get, post, put
+from litestar.di import NamedDependency
+from litestar.openapi import ResponseSpec
+from litestar.params import FromPath, HeaderParameter, JSONBody
+
+from server.domain.drafts.drafts import WrittenDraft
+from server.domain.outgoing import Reservation
+from server.domain.proposals.contents import read_pieces
+from server.http.dependencies import Cases, query_dependency
+from server.http.file_content import CONTENT_RESPONSES, content_answer
+from server.http.json_io import MAX_BODY_BYTES, MAX_WORKFLOW_BYTES, HubRequest, JsonResponse
+from server.http.large_answers import JsonText, LargeAnswer
+from server.http.lists import LINK, list_text
+from server.http.openapi import header, operation
+from server.wire.drafts import (
+    Draft,
+    DraftQuery,
+    DraftVersionPage,
+    DraftVersionsQuery,
+    RestoreDraftVersionRequest,
+    UpdateDraftRequest,
+    draft_json_parts,
+)
+from server.wire.etags import if_match, none_match, quoted
+from server.wire.validation import idempotency_key
+
+_ETAG = header("ETag", "The etag of the draft's newest version: for `If-Match` and `If-None-Match`.")
+_REPLAYED = header("Idempotency-Replayed", "`true` when an earlier request with this key wrote it.")
+
+IfMatchHeader = Annotated[
+    str | None,
+    HeaderParameter(
+        name="If-Match",
+        description="The draft's etag. Needed: 428 without it, 412 when the draft's is another.",
+    ),
+]
+KeyHeader = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Idempotency-Key",
+        description="Names the request: sent again with the same key, it writes nothing twice. Valid for "
+        "24 hours.",
+        schema_extra={"pattern": "^[!-~]{1,255}$"},
+    ),
+]
+
+
+@get(
+    "/api/drafts/{draft_id:str}",
+    **operation(
+        "getDraft",
+        "drafts",
+        (400, 404, 429),
+        response_description="The draft",
+        dependencies=query_dependency(DraftQuery),
+        response_headers=[_ETAG],
+        responses={304: ResponseSpec(None, description="The draft still has the etag of `If-None-Match`")},
+    ),
+)
+async def get_draft(
+    request: HubRequest,
+    use_cases: Cases,
+    draft_id: FromPath[UUID],
+    params: NamedDependency[DraftQuery],
+    if_none_match: Annotated[
+        str | None,
+        HeaderParameter(
+            name="If-None-Match", description="An etag that the caller has: 304 if it is the draft's."
+        ),
+    ] = None,
+) -> Response[Any]:
+    """A draft with its files, at its newest version or at the one that is asked for."""
+    version = params.version or None
+    if if_none_match is not None:
+        known = await use_cases.draft_store.get(request.user, draft_id, version, files=False)
+        if none_match(_joined(request, "if-none-match"), known.etag):
+            return Response(None, status_code=304, headers={"ETag": quoted(known.etag)})
+
+    async def read(reservation: Reservation) -> JsonText:
+        draft = await use_cases.draft_store.get(
+            request.user, draft_id, version, contents=params.view == "full", reservation=reservation
+        )
+        return JsonText(draft_json_parts(draft), {"ETag": quoted(draft.etag)})
+
+    return LargeAnswer(request, use_cases, read)
+
+
+@put(
+    "/api/drafts/{draft_id:str}",
+    **operation(
+        "updateDraft",
+        "drafts",
+        (400, 403, 404, 409, 412, 413, 422, 428, 429),
+        response_description="The version that was made, without files",
+        request_max_body_size=MAX_WORKFLOW_BYTES,
+        response_headers=[_ETAG, _REPLAYED],
+    ),
+)
+async def update_draft(
+    request: HubRequest,
+    use_cases: Cases,
+    draft_id: FromPath[UUID],
+    data: JSONBody[UpdateDraftRequest],
+    etags: IfMatchHeader = None,
+    key: KeyHeader = None,
+) -> JsonResponse[Draft]:
+    """Write and delete files of a draft, as one new version. Files that are not named stay."""
+    command = data.command()
+    written = await use_cases.drafts.update(
+        request.user,
+        draft_id,
+        command,
+        if_match=if_match(_joined(request, "if-match")),
+        key=idempotency_key(_joined(request, "idempotency-key"), "Idempotency-Key"),
+    )
+    return _answer(written)
+
+
+@get(
+    "/api/drafts/{draft_id:str}/versions",
+    **operation(
+        "listDraftVersions",
+        "drafts",
+        (400, 404, 429),
+        response_description="A page of versions",
+        dependencies=query_dependency(DraftVersionsQuery),
+        response_headers=[LINK],
+    ),
+)
+async def list_draft_versions(
+    request: HubRequest,
+    use_cases: Cases,
+    draft_id: FromPath[UUID],
+    params: NamedDependency[DraftVersionsQuery],
+) -> JsonResponse[DraftVersionPage]:
+    """A draft's versions without files, newest first."""
+
+    async def read(reservation: Reservation) -> JsonText:
+        page = await use_cases.draft_store.versions(
+            request.user, draft_id, limit=params.size, token=params.cursor
+        )
+        return list_text(request, DraftVersionPage.of(page))
+
+    return LargeAnswer(request, use_cases, read)
+
+
+@post(
+    "/api/drafts/{draft_id:str}/restore",
+    **operation(
+        "restoreDraftVersion",
+        "drafts",
+        (400, 403, 404, 409, 412, 413, 422, 428, 429),
+        response_description="The version that was made, without files",
+        status_code=200,
+        request_max_body_size=MAX_BODY_BYTES,
+        response_headers=[_ETAG, _REPLAYED],
+    ),
+)
+async def restore_draft_version(
+    request: HubRequest,
+    use_cases: Cases,
+    draft_id: FromPath[UUID],
+    data: JSONBody[RestoreDraftVersionRequest],
+    etags: IfMatchHeader = None,
+    key: KeyHeader = None,
+) -> JsonResponse[Draft]:
+    """Give a draft the files of an earlier version again, as a new version: to undo is to restore the version
+    before."""
+    written = await use_cases.drafts.restore(
+        request.user,
+        draft_id,
+        data.version,
+        if_match=if_match(_joined(request, "if-match")),
+        key=idempotency_key(_joined(request, "idempotency-key"), "Idempotency-Key"),
+    )
+    return _answer(written)
+
+
+@get(
+    "/api/drafts/{draft_id:str}/files/{sha256:str}",
+    **operation(
+        "readDraftFile",
+        "drafts",
+        (404, 416, 429),
+        response_headers=[header("ETag", "The SHA-256 of the content, in quotes")],
+        responses=CONTENT_RESPONSES,
+    ),
+)
+async def read_draft_file(
+    request: HubRequest, use_cases: Cases, draft_id: FromPath[UUID], sha256: FromPath[str]
+) -> Response[Any]:
+    """The content of a file of a draft, of any of its versions, by its SHA-256."""
+    read = partial(read_pieces, use_cases.draft_store, request.user, draft_id, sha256.lower())
+    return await content_answer(request, use_cases, read, sha256.lower())
+
+
+def _joined(request: HubRequest, name: str) -> str | None:
+    """The values of a header as one list; None without any."""
+    values = request.headers.getall(name, [])
+    return ", ".join(values) if values else None
+
+
+def _answer(written: WrittenDraft) -> JsonResponse[Draft]:
+    headers = {"ETag": quoted(written.draft.etag)}
+    if written.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return JsonResponse(Draft.of(written.draft), headers=headers)
+
+
+DRAFT_ROUTES = [get_draft, update_draft, list_draft_versions, restore_draft_version, read_draft_file]
