@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, NoReturn
 
 import uvloop
@@ -13,6 +16,9 @@ import uvloop
 from server.cli import exit_codes
 from server.cli.exit_codes import CommandError
 from server.domain.errors import DatabaseUnavailable
+
+#: Seconds that the event loop has to close.
+LEAVE_S = 2.0
 
 
 def run_command(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> NoReturn:
@@ -32,7 +38,10 @@ def run_command(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> No
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            sys.exit(runner.run(_with_signals()))
+            code = runner.run(_with_signals())
+            with _leaving(code):
+                runner.close()
+        sys.exit(code)
     except DatabaseUnavailable as error:
         raise _unavailable(error) from None
     except BrokenPipeError:
@@ -45,6 +54,22 @@ def run_command(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> No
     finally:
         # The loop leaves a handler behind that would end the interpreter's last steps with a traceback.
         signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def _leaving(code: int) -> Iterator[None]:
+    """Exit with the code when the block takes longer than LEAVE_S.
+
+    The work is done. A loop that is closed waits for its threads: for a host name that is looked up, for as
+    long as the name service is silent.
+    """
+    leave = threading.Timer(LEAVE_S, os._exit, (code,))
+    leave.daemon = True
+    leave.start()
+    try:
+        yield
+    finally:
+        leave.cancel()
 
 
 def _unavailable(error: DatabaseUnavailable) -> CommandError:

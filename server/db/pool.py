@@ -22,11 +22,11 @@ from server.db.connections import connect_to
 from server.db.connector import Connector
 from server.db.errors import database_errors
 
-#: Seconds for which a use of the pool may last, then CANCEL_S to cancel its statement: callers are refused
-#: before the 5 s are over after which many of them would give up.
-USE_S = 4.0
+#: Seconds for which a use of the pool may last, then CANCEL_S to cancel its statement. Callers are refused
+#: within 5 s, also hundreds of them on a machine that is busy.
+USE_S = 3.5
 #: Seconds to wait for a connection that is free, or to make one, and to give one back.
-ACQUIRE_S = 3.0
+ACQUIRE_S = 2.5
 #: Seconds that the server has to confirm that it cancelled a statement which got no answer in time.
 CANCEL_S = 0.5
 #: Seconds for which one connection is made, of each host; what waits for it may leave earlier.

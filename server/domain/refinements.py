@@ -50,7 +50,7 @@ from server.domain.streams.subscription import Subscription
 from server.domain.workflows import WorkflowStore
 
 #: Seconds for the end of a cancelled run with the answer about it, and for that answer.
-CANCEL_S, ANSWER_S = 4.5, 1.0
+CANCEL_S, ANSWER_S = 4.0, 1.0
 
 
 class Refinements:

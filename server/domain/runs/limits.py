@@ -46,7 +46,7 @@ class RunLimits:
     #: Time in which a closing replica hands all of its runs over, also where the database does not answer.
     max_close_s: float = 6.0
     #: Time that a starter waits for one write of the database; the run itself waits on.
-    starter_s: float = 4.0
+    starter_s: float = 3.5
     #: Takeovers of a run that got no further between them that do not fail it; one more does.
     max_takeovers: int = 5
     #: Time for which a run must be driven after a takeover to have got further, although it was quiet.
