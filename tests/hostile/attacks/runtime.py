@@ -12,6 +12,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from websockets.exceptions import InvalidState
+
 from server.replay.directives import find_directive
 from server.replay.recording import Recording, read_recordings
 from server.replay.runs import Run
@@ -72,7 +74,10 @@ class RecordedRuntime(Runtime):
                 await stream.send(text.encode())
             return
         for number, frame in enumerate(run):
-            await stream.send(frame)
+            try:
+                await stream.send(frame)
+            except InvalidState:
+                return  # the hub has closed it
             if number % 64 == 0 or len(frame) > _LONG:
                 await asyncio.sleep(0)
         self._ended.add(stream.thread_id)
