@@ -50,7 +50,7 @@ class MergeConflict:
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """The files in path order. With conflicts they are not to be stored: such a file is then the draft's.
+    """The files in path order. With conflicts they are not to be stored: those in conflict are missing.
 
     merged_paths: those whose content is neither the draft's nor the proposal's, and those that were resolved.
     unused: paths of resolved files that no conflict has.
@@ -85,8 +85,9 @@ class _Entry:
     proposal: _Side
 
     def conflict(self, kind: ConflictKind, places: tuple[ConflictPlace, ...] = ()) -> MergeConflict:
-        """Both sides changed it."""
-        path = self.draft.path if self.proposal.file is None else self.proposal.path
+        """Both sides changed it. Its path is where it would be: the new one, if a side renamed it."""
+        in_draft = self.proposal.file is None or self.proposal.path == self.base.path
+        path = self.draft.path if in_draft and self.draft.file is not None else self.proposal.path
         return MergeConflict(path, kind, self.base.file, self.draft.file, self.proposal.file, places)
 
 
@@ -106,7 +107,7 @@ def merge_files(
     for entry in _entries(base, draft, proposal):
         outcome = _merge(entry, strategy)
         if isinstance(outcome, MergeConflict):
-            placed.refuse(outcome, entry.draft)
+            placed.refuse(outcome)
         else:
             placed.put(outcome, entry)
     return placed.result()
@@ -197,28 +198,28 @@ class _Placed:
         path, file = side.path, side.file
         if file is None or path in self._used:
             return
-        known = self._files.setdefault(path, file)
+        known = self._files.get(path, file)
         if known.content != file.content or path in self._conflicts:
             draft, proposal = self._draft.get(path), self._proposal.get(path)
-            self.refuse(MergeConflict(path, ConflictKind.BOTH_ADDED, None, draft, proposal), entry.draft)
-        elif file.content not in [each.file.content for each in (entry.draft, entry.proposal) if each.file]:
+            self.refuse(MergeConflict(path, ConflictKind.BOTH_ADDED, None, draft, proposal))
+            return
+        self._files[path] = file
+        if file.content not in [each.file.content for each in (entry.draft, entry.proposal) if each.file]:
             self._merged.add(path)
 
-    def refuse(self, conflict: MergeConflict, draft: _Side) -> None:
-        """A file is in conflict: its resolution comes to its path, or the draft's file stays where it is."""
+    def refuse(self, conflict: MergeConflict) -> None:
+        """A file is in conflict: its resolution comes to its path, or nothing."""
         path = conflict.path
-        if path in self._resolved:
-            self._used.add(path)
-            self._conflicts.pop(path, None)
-            self._files.pop(path, None)
-            file = self._resolved[path]
-            if file is not None:
-                self._files[path] = file
-                self._merged.add(path)
+        self._files.pop(path, None)
+        self._merged.discard(path)
+        if path not in self._resolved:
+            self._conflicts.setdefault(path, conflict)
             return
-        self._conflicts.setdefault(path, conflict)
-        if draft.file is not None:
-            self._files.setdefault(draft.path, draft.file)
+        self._used.add(path)
+        file = self._resolved[path]
+        if file is not None:
+            self._files[path] = file
+            self._merged.add(path)
 
     def result(self) -> Merge:
         """The merge of all entries."""

@@ -1,7 +1,7 @@
 """Three texts become one, line by line: what one side changed is taken, and what both changed is a conflict.
 
 Changes that touch each other are a conflict, too: people decide which of them comes first. The
-result is that of `git merge-file` where both match the same lines (ADR 0032).
+result is that of `git merge-file` where both match the same lines (ADR 0034).
 """
 
 from __future__ import annotations

@@ -1,11 +1,9 @@
-"""Which lines of two texts correspond: the shortest edit, with bounded work (ADR 0032).
+"""Which lines of two texts correspond: the longest common subsequence, with bounded work (ADR 0034).
 
-The lines that both sides have are matched by Myers' algorithm in its form with linear memory: a search from
-both ends meets in the middle, and both halves are searched in the same way. When the ends are too far apart,
-the lines that each side has exactly once divide the texts first; when there are none, the search goes on from
-the place that it has reached. The result is then correct, but may not be the shortest.
-
-All of it is Python that any other thread can interrupt: nothing holds the event loop.
+The lines that both sides have are matched by rapidfuzz, the only library that the domain uses: it only
+computes. A call of it holds the interpreter, so it gets only as much as takes a few milliseconds. What is
+larger is divided first by the lines that each side has exactly once; when there are none, it is matched
+within windows. The result is then correct, but may not be the longest.
 """
 
 from __future__ import annotations
@@ -15,16 +13,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-#: Greatest number of edits on each side of a search: twice as many lines may differ in one place before the
-#: search falls back. Its cost grows with the square.
-MAX_EDITS, MIN_EDITS = 128, 12
-#: Steps that the searches of one pair of texts take together, about a second's work: the more lines there
-#: are, the fewer edits a search may take.
-_MAX_STEPS = 3_000_000
+from rapidfuzz.distance import LCSseq
+
+#: Pairs of lines that are compared in one call at most: 4 ms, and 4 MB of memory.
+_MAX_PAIRS = 32_000_000
 #: How often lines that each side has once divide a part of a part: each time costs as much as all lines.
 _MAX_DIVISIONS = 8
-#: Lines in which a search goes on when nothing divides them, for each edit that it may take.
-_WINDOW = 8
+#: Lines of each side in a window.
+_WINDOW = 4_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +67,14 @@ _Piece = tuple[Sequence[int], Sequence[int], int]
 def match_lines(base: Sequence[int], target: Sequence[int]) -> list[int]:
     """For each line of the base the index of the equal line of the target that it corresponds to, or -1.
 
-    Lines are numbers that are equal for equal lines.
+    Lines are numbers from 0 that are equal for equal lines.
     """
     partners = [-1] * len(base)
-    steps = _MAX_STEPS // max(1, len(base) + len(target))
-    max_edits = max(MIN_EDITS, min(MAX_EDITS, steps))
     pieces: list[_Piece] = [(range(len(base)), range(len(target)), _MAX_DIVISIONS)]
     while pieces:
         piece = _trim(base, target, pieces.pop(), partners)
         if piece is not None:
-            pieces.extend(_divide(base, target, piece, partners, max_edits))
+            pieces.extend(_match_or_divide(base, target, piece, partners))
     return partners
 
 
@@ -112,19 +106,17 @@ def _without_ends(
     return ours[first:last], theirs[first:other_last]
 
 
-def _divide(
-    base: Sequence[int], target: Sequence[int], piece: _Piece, partners: list[int], max_edits: int
+def _match_or_divide(
+    base: Sequence[int], target: Sequence[int], piece: _Piece, partners: list[int]
 ) -> list[_Piece]:
-    """The pieces that a piece consists of."""
+    """The pieces that a piece consists of, if it is too large to be matched at once."""
     ours, theirs, divisions = piece
     one, other = [base[i] for i in ours], [target[j] for j in theirs]
-    middle = _middle(one, other, max_edits)
-    if middle is not None:
-        x, y = middle
-        return [(ours[:x], theirs[:y], divisions), (ours[x:], theirs[y:], divisions)]
-    anchors = _anchors(one, other) if divisions else []
+    anchors = _anchors(one, other) if divisions and len(one) * len(other) > _MAX_PAIRS else []
     if not anchors:
-        return _steps(one, other, piece, max_edits)
+        for i, j in _common(one, other):
+            partners[ours[i]] = theirs[j]
+        return []
     pieces: list[_Piece] = []
     x = y = 0
     for i, j in anchors:
@@ -135,21 +127,18 @@ def _divide(
     return pieces
 
 
-def _steps(one: Sequence[int], other: Sequence[int], piece: _Piece, max_edits: int) -> list[_Piece]:
-    """A piece that nothing divides, as far as a search within a window gets each time."""
-    ours, theirs, _ = piece
-    window = _WINDOW * max_edits
-    pieces: list[_Piece] = []
+def _common(one: Sequence[int], other: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """The indexes of the lines that correspond, in order."""
     x = y = 0
+    window = _WINDOW if len(one) * len(other) > _MAX_PAIRS else max(len(one), len(other))
     while x < len(one) and y < len(other):
-        first, second = x, y
-        while x < len(one) and y < len(other) and one[x] == other[y]:
-            x, y = x + 1, y + 1
-        if x < len(one) and y < len(other):
-            more_x, more_y = _furthest(one[x : x + window], other[y : y + window], max_edits)
-            x, y = x + more_x, y + more_y
-        pieces.append((ours[first:x], theirs[second:y], 0))
-    return pieces
+        blocks = LCSseq.opcodes(one[x : x + window], other[y : y + window]).as_matching_blocks()
+        pairs = [(block.a + n, block.b + n) for block in blocks for n in range(block.size)]
+        if x + window < len(one) or y + window < len(other):
+            # The end of a window says nothing about the lines after it.
+            pairs = [(i, j) for i, j in pairs if i + j < window] or pairs[:1]
+        yield from ((x + i, y + j) for i, j in pairs)
+        x, y = (x + pairs[-1][0] + 1, y + pairs[-1][1] + 1) if pairs else (x, y + window)
 
 
 def _anchors(one: Sequence[int], other: Sequence[int]) -> list[tuple[int, int]]:
@@ -175,72 +164,3 @@ def _anchors(one: Sequence[int], other: Sequence[int]) -> list[tuple[int, int]]:
         chain.append(pairs[index])
         index = before[index]
     return chain[::-1]
-
-
-def _middle(one: Sequence[int], other: Sequence[int], max_edits: int) -> tuple[int, int] | None:
-    """A place on a shortest way through both sequences, which differ at both ends: how many lines of each are
-    before it. None when it takes too many edits."""
-    n, m = len(one), len(other)
-    delta = n - m
-    limit = min(max_edits, (n + m + 1) // 2)
-    # Of several shortest ways, the order of the diagonals decides; this one finds the same as git mostly.
-    forward = _Search(one, other, limit, descending=True)
-    backward = _Search(one[::-1], other[::-1], limit, descending=False)
-    for edits in range(limit + 1):
-        k = forward.extend(edits, backward.reach if delta % 2 else None)
-        if k is not None:
-            return forward.reach[k], forward.reach[k] - k
-        k = backward.extend(edits, None if delta % 2 else forward.reach)
-        if k is not None:
-            return n - backward.reach[k], m - backward.reach[k] + k
-    return None
-
-
-def _furthest(one: Sequence[int], other: Sequence[int], max_edits: int) -> tuple[int, int]:
-    """The furthest place that a search from the start reaches: how many lines of each are before it."""
-    limit = min(max_edits, len(one) + len(other))
-    search = _Search(one, other, limit, descending=True)
-    for edits in range(limit + 1):
-        search.extend(edits, None)
-    reached = ((k, search.reach[k]) for k in range(-limit, limit + 1) if search.reach[k] >= max(0, k))
-    k, x = max(reached, key=lambda place: 2 * place[1] - place[0])
-    return x, x - k
-
-
-class _Search:
-    """The search from one end. A diagonal k has the places with k more lines of `one` than of `other` before
-    them; reach: the furthest place on each, as the number of lines of `one` (-1: none yet). A negative
-    index counts from the list's end.
-    """
-
-    def __init__(self, one: Sequence[int], other: Sequence[int], limit: int, *, descending: bool) -> None:
-        self._one, self._other, self._descending = one, other, descending
-        self.reach = [-1] * (2 * limit + 3)
-        self.reach[1] = 0
-        #: The diagonals that the next extension has, every second one, and those that are worth a search:
-        #: once a sequence's end is reached on a diagonal, those beyond it are behind.
-        self._low = self._high = 0
-        self._lowest, self._highest = -len(other), len(one)
-
-    def extend(self, edits: int, opposite: list[int] | None) -> int | None:
-        """Go one edit further on each diagonal. The diagonal on which the search from the other end, whose
-        reach is `opposite`, is met; None if it is not."""
-        one, other, reach = self._one, self._other, self.reach
-        n, m = len(one), len(other)
-        diagonals = range(self._low, self._high + 1, 2)
-        for k in reversed(diagonals) if self._descending else diagonals:
-            x = reach[k + 1] if reach[k - 1] < reach[k + 1] else reach[k - 1] + 1
-            y = x - k
-            while x < n and y < m and one[x] == other[y]:
-                x += 1
-                y += 1
-            reach[k] = x
-            if opposite is not None and -edits <= n - m - k <= edits and x + opposite[n - m - k] >= n:
-                return k
-            if y >= m:
-                self._lowest = max(self._lowest, k + 1)
-            if x >= n:
-                self._highest = min(self._highest, k - 1)
-        self._low += -1 if self._low > self._lowest else 1
-        self._high += 1 if self._high < self._highest else -1
-        return None

@@ -76,8 +76,8 @@ def hunk_lines(change: FileChange, index: int, context_lines: int = CONTEXT_LINE
     """The lines of one of the change's hunks as it is shown alone: each after a space, `-` or `+`, with
     its line feed if it has one.
 
-    A line between two hunks is shown with one of them only, with the upper one first. How many lines there
-    are is in the hunk's place.
+    A line between two hunks is shown with one of them only, with the upper one first. The hunk's place has
+    their number.
     """
     hunk, base = change.hunks[index], change.base_content
     start = lines_before(base, hunk.place.base_offset, context_lines)
