@@ -60,7 +60,7 @@ async def call_raw(channel: grpc.aio.Channel, method: str, streams: bool, metada
 
 def test_the_contract_has_the_methods_that_are_walked() -> None:
     assert {service.full_name for service in CONTRACT} == set(SERVICES)
-    assert len(METHODS) == 19
+    assert len(METHODS) == 25
     assert sum(streams for _, streams in METHODS) == 3
 
 
@@ -151,7 +151,7 @@ async def test_health_needs_no_token_and_says_when_the_replica_drains(hub: GrpcH
             for name in names
         ]
 
-    assert await states() == [SERVING] * 5
+    assert await states() == [SERVING] * (1 + len(SERVICES))
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await health.Check(health_pb2.HealthCheckRequest(service="other"))  # type: ignore[misc]
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
@@ -160,7 +160,7 @@ async def test_health_needs_no_token_and_says_when_the_replica_drains(hub: GrpcH
     assert (await watched.read()).status == SERVING  # type: ignore[attr-defined]
     await hub.face.drain()
     assert (await watched.read()).status == NOT_SERVING  # type: ignore[attr-defined]
-    assert await states() == [NOT_SERVING] * 5
+    assert await states() == [NOT_SERVING] * (1 + len(SERVICES))
     watched.cancel()
     # What is under way and who did not look yet is still served.
     assert await hub.caller().workflow()

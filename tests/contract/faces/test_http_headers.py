@@ -33,7 +33,7 @@ async def test_a_method_that_an_address_has_not_is_answered_with_those_that_it_h
 ) -> None:
     for method, path, allowed in (
         ("DELETE", "/api/workflows", {"GET", "HEAD", "POST", "OPTIONS"}),
-        ("PUT", f"/api/workflows/{ABSENT}", {"GET", "HEAD", "OPTIONS"}),
+        ("PUT", f"/api/workflows/{ABSENT}", {"GET", "HEAD", "PATCH", "OPTIONS"}),
         ("GET", f"/api/workflows/{ABSENT}/refinements", {"POST", "OPTIONS"}),
         ("GET", f"/api/refinements/{ABSENT}/cancel", {"POST", "OPTIONS"}),
         ("POST", f"/api/ws/refinements/{ABSENT}", {"GET", "HEAD", "OPTIONS"}),
