@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from server.db.errors import database_errors
 from server.db.file_json import file_from_json, files_from_jsonb, unescape_name
+from server.db.pool import ACQUIRE_S
 from server.domain.errors import NotFound
 from server.domain.model import Principal
 from server.domain.off_loop import REQUESTS
@@ -74,6 +75,8 @@ FILES_COPIES = 2
 #: Seconds for a statement that reads or writes all files of a proposal. Few files take the time of any use of
 #: the pool; so their readers learn as soon as others of a database that does not answer.
 FILES_S = 10.0
+#: Seconds for a use of the pool that has such a statement.
+FILES_USE_S = ACQUIRE_S + FILES_S
 _FEW_FILES_BYTES = 32 << 20
 #: Files of one statement that stores contents, and their bytes, the last one's excepted.
 _STATEMENT_FILES, _STATEMENT_BYTES = 1_000, 4 << 20

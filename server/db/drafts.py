@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 import asyncpg
 from typing_extensions import override
 
+from server.db.contents import FILES_USE_S
 from server.db.draft_files import add_draft_files, read_draft_files, size_of_draft_files
 from server.db.errors import database_errors
 from server.db.page_tokens import version_place, version_token
@@ -134,7 +135,7 @@ class PostgresDraftStore(DraftStore):
     ) -> Mapping[str, DraftFile]:
         named = (version.draft_id, version.version)
         with database_errors():
-            async with self._pool.acquire() as connection:
+            async with self._pool.acquire(limit_s=FILES_USE_S) as connection:
                 if await size_of_draft_files(connection, *named) > max_bytes:
                     return {}
                 return await read_draft_files(connection, *named, contents=contents)
@@ -177,7 +178,7 @@ class PostgresDraftStore(DraftStore):
         try:
             with database_errors():
                 async with (
-                    self._pool.acquire() as connection,
+                    self._pool.acquire(limit_s=FILES_USE_S) as connection,
                     connection.transaction(isolation="read_committed"),
                 ):
                     yield await open_edit(connection, principal, draft_id)

@@ -12,6 +12,7 @@ import asyncpg
 from piccolo.columns.combination import Or
 from typing_extensions import override
 
+from server.db.contents import FILES_USE_S
 from server.db.draft_files import add_draft_files, read_draft_files
 from server.db.engine import piccolo_connection
 from server.db.errors import database_errors
@@ -64,7 +65,10 @@ class PostgresWorkflowStore(WorkflowStore):
         draft_id: UUID,
         now: datetime,
     ) -> Workflow:
-        async with piccolo_connection(self._pool) as connection, connection.transaction():
+        async with (
+            piccolo_connection(self._pool, limit_s=FILES_USE_S) as connection,
+            connection.transaction(),
+        ):
             await Workflows.insert(
                 Workflows(
                     id=workflow_id,
@@ -108,7 +112,7 @@ class PostgresWorkflowStore(WorkflowStore):
             with database_errors():
                 size = await self._pool.fetchval(_SIZE, principal.user_id, workflow_id)
             await reservation.resize((size or 0) * _COPIES)
-        async with piccolo_connection(self._pool) as connection:
+        async with piccolo_connection(self._pool, limit_s=FILES_USE_S) as connection:
             row = (
                 await Workflows.select(
                     *Workflows.all_columns(), Workflows.current_draft_id.version.as_alias("draft_version")
