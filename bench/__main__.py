@@ -36,7 +36,7 @@ async def measure(*, quick: bool) -> list[Table]:
             through = await measure_through(environment, loads, rounds=4)
             stored = await measure_stored(environment, runs=5)
             fanout = await measure_fanout(environment, [1, 10, 100])
-            review = measure_review([case for case in CASES if not case.startswith("10 ")], rounds=5)
+            review = measure_review([case for case in CASES if not case.startswith("10 ")], rounds=3)
     return [*through, stored, fanout, review]
 
 

@@ -55,6 +55,26 @@ def test_all_hunks_make_the_target_and_none_make_the_base(base: bytes, target: b
         )
 
 
+@given(TEXTS, TEXTS)
+def test_no_hunk_could_be_shown_further_down_or_be_one_with_the_hunk_above(
+    base: bytes, target: bytes
+) -> None:
+    hunks = compare(base, target)
+    for index, hunk in enumerate(hunks):
+        if hunk.removed and hunk.added:
+            continue
+        lines = split_lines(hunk.removed or hunk.added)
+        following = hunks[index + 1].place.base_offset if index + 1 < len(hunks) else len(base)
+        after = split_lines(base[hunk.place.base_end : following])
+        # There is a line below it, which is not its first one, or the text ends.
+        assert lines[0] != after[0] if after else following == len(base)
+        if index:
+            before = split_lines(base[hunks[index - 1].place.base_end : hunk.place.base_offset])
+            # To move up to the hunk above, each line would have to be the last one of those that move.
+            moving = before + lines
+            assert any(moving[at] != moving[at + len(lines)] for at in range(len(before)))
+
+
 @given(TEXTS, TEXTS, st.data())
 def test_some_hunks_neither_lose_nor_invent_a_line(base: bytes, target: bytes, data: st.DataObject) -> None:
     hunks = compare(base, target)

@@ -150,6 +150,11 @@ def test_files_that_no_folder_holds_beside_another_are_left_out_and_named() -> N
     assert patch.left_out == ("/a/b", "/c/d", "/e/f", "a")
 
 
+def test_a_name_with_a_space_ends_with_a_tab_for_programs_that_would_cut_it_off() -> None:
+    text = b"".join(make_patch({"/a b": File(b"1\n")}, {"/a b": File(b"2\n")}).text())
+    assert b"--- a/a b\t\n+++ b/a b\t\n@@ -1 +1 @@\n-1\n+2\n" in text
+
+
 def test_a_patch_of_equal_files_is_empty() -> None:
     files = {"/a": File(b"x")}
     assert b"".join(make_patch(files, dict(files)).text()) == b""
