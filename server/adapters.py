@@ -1,7 +1,7 @@
 """The adapters and limits that the settings ask for.
 
-Those that need Redis' client are imported where they are made: that takes a sixth of a start, and most hubs
-need none.
+Adapters that need the Redis client are imported only when they are used: the import takes a sixth of the
+start-up time, and most hubs do not need it.
 """
 
 from __future__ import annotations

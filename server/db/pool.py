@@ -85,9 +85,9 @@ class _Acquired(PoolAcquireContext):  # type: ignore[misc] # the driver has no t
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc] # the driver has no types
-    """A connection that is given back as it is: no statement of the hub leaves anything in its session, and a
-    transaction that is still open is rolled back all the same. To have the server reset it would take another
-    round trip for each use, each commit of the journal among them."""
+    """A connection that returns to the pool without a reset: the hub leaves nothing in its session, and the
+    driver still rolls back an open transaction. A reset would cost another round trip after each use, such as
+    each commit of the journal."""
 
     def get_reset_query(self) -> str:
         """Nothing: the driver sends no statement then."""

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 #: Protobuf key of field 1 with wire type 2: `EventBatch.events`.
 EVENT_KEY = 0x0A
+#: Wire types of a protobuf field.
+VARINT, DELIMITED = 0, 2
 
 
 def varint(number: int) -> bytes:
@@ -24,6 +26,11 @@ def varint(number: int) -> bytes:
         number >>= 7
     out.append(number)
     return bytes(out)
+
+
+def field_key(number: int, wire_type: int) -> bytes:
+    """The protobuf key of a field."""
+    return varint(number << 3 | wire_type)
 
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:

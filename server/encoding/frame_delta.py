@@ -170,8 +170,8 @@ class DeltaContext:
     def encode_similar_tokens(
         self, frames: Sequence[bytes], texts: Sequence[bytes], around: tuple[bytes, bytes]
     ) -> tuple[list[bytes], list[bytes]]:
-        """The digests and the deltas of token frames that are `around` with a text between, as the last token
-        frame is. No text has DEFLATE_FROM_BYTES."""
+        """The digests and deltas of token frames that have the same bytes `around` their text as the last one.
+        Each text is shorter than DEFLATE_FROM_BYTES."""
         before, after = around
         head, tail = len(before), len(after)
         heads = [varint(head + same) + varint(tail) for same in (0, 1)]

@@ -1,6 +1,6 @@
-"""The texts of token frames that differ in nothing else, read without reading the frames.
+"""The texts of token frames that differ only in their text, found without parsing the frames.
 
-Most frames of a run are such: the pieces of one message, each printed with the same metadata.
+Most frames of a run are of this kind: pieces of one message, each printed with the same metadata.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ _TEXT = re.compile(rb"(?:[^'\"\\\x00-\x1f]++|" + re.escape(_LINE_FEED) + b"|" + 
 def similar_texts(
     frames: Sequence[bytes | OversizedFrame], start: int, around: tuple[bytes, bytes]
 ) -> tuple[list[bytes], list[bytes]]:
-    """The texts of the frames from `start` on that are only `around` with a text between, up to the first
-    that is another, or whose text is long or has other escapes: as they are in the frame, and as they are
-    meant."""
+    """The texts of the frames from `start` on, as they stand in the frame and as they are meant.
+
+    Stops at the first frame that does not have the bytes `around` its text, or whose text is long or has
+    other escapes.
+    """
     before, after = around
     head, tail = len(before), len(after)
     printed: list[bytes] = []

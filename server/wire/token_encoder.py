@@ -1,7 +1,7 @@
-"""Serialised events of tokens that differ in their text alone: put together from bytes that they share.
+"""Serialised events of tokens that differ only in their text, assembled from the bytes they share.
 
-A message object for each token would take three times as long. The bytes are those that the library gives,
-which writes fields in the order of their numbers.
+A message object for each token would take three times as long. The result is the same as the library's, which
+writes fields in the order of their numbers.
 """
 
 from __future__ import annotations
@@ -15,24 +15,16 @@ from typing_extensions import override
 
 from server.domain.journal.events import Token
 from server.domain.journal.journal import TokenEncoder
-from server.encoding.event_batch import varint
+from server.encoding.event_batch import DELIMITED, VARINT, field_key, varint
 from server.wire import messages as m
 from server.wire.conversation import write_token
 from server.wire.text import set_time
 
-_LENGTH_DELIMITED = 2
-
-
-def _key(number: int, wire_type: int = 0) -> bytes:
-    return varint(number << 3 | wire_type)
-
-
 _EVENT = m.Event.DESCRIPTOR.fields_by_name
 _TEXT = m.Token.DESCRIPTOR.fields_by_name["text"].number
-_SEQ_KEY, _EPOCH_KEY = _key(_EVENT["seq"].number), _key(_EVENT["epoch"].number)
-_TIME_KEY = _key(_EVENT["create_time"].number, _LENGTH_DELIMITED)
-_TOKEN_KEY = _key(_EVENT["token"].number, _LENGTH_DELIMITED)
-_TEXT_KEY = _key(_TEXT, _LENGTH_DELIMITED)
+_SEQ_KEY, _EPOCH_KEY = (field_key(_EVENT[name].number, VARINT) for name in ("seq", "epoch"))
+_TIME_KEY, _TOKEN_KEY = (field_key(_EVENT[name].number, DELIMITED) for name in ("create_time", "token"))
+_TEXT_KEY = field_key(_TEXT, DELIMITED)
 assert [field.name for field in m.Event.DESCRIPTOR.fields[:3]] == ["seq", "epoch", "create_time"]
 
 

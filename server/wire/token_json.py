@@ -1,7 +1,7 @@
-"""Proto-JSON of token events, put together from what the tokens of a message share.
+"""Proto-JSON of token events, assembled from what the tokens of a message share.
 
-Most events are tokens that differ in seq, time and text from the one before. The library makes each into a
-message, a dictionary and text, which takes five times as long.
+Most events are tokens that differ from the one before only in seq, time and text. The library turns each of
+them into a message, a dictionary and then text, which takes five times as long.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from google.protobuf.json_format import MessageToDict
 
-from server.encoding.event_batch import read_varint
+from server.encoding.event_batch import DELIMITED, VARINT, field_key, read_varint
 from server.wire import messages as m
 from server.wire.text import dumps, get_time, rfc3339
 
@@ -18,19 +18,13 @@ from server.wire.text import dumps, get_time, rfc3339
 _MAX_KEPT = 512
 #: Longest surroundings that are kept. Longer ones have arguments of tool calls, which do not come twice.
 _MAX_AROUND_BYTES = 1024
-_VARINT, _DELIMITED = 0, 2
 
-
-def _first_byte(number: int, wire_type: int) -> int:
-    """The key of a field with a number below 16, which is one byte."""
-    return number << 3 | wire_type
-
-
+# Each of these keys is one byte: the numbers are below 16.
 _EVENT, _TOKEN = m.Event.DESCRIPTOR.fields_by_name, m.Token.DESCRIPTOR.fields_by_name
-_SEQ, _EPOCH = (_first_byte(_EVENT[name].number, _VARINT) for name in ("seq", "epoch"))
-_TIME, _KIND = (_first_byte(_EVENT[name].number, _DELIMITED) for name in ("create_time", "token"))
-_ID, _TEXT = (_first_byte(_TOKEN[name].number, _DELIMITED) for name in ("message_id", "text"))
-_ROLE = _first_byte(_TOKEN["role"].number, _VARINT)
+_SEQ, _EPOCH = (field_key(_EVENT[name].number, VARINT)[0] for name in ("seq", "epoch"))
+_TIME, _KIND = (field_key(_EVENT[name].number, DELIMITED)[0] for name in ("create_time", "token"))
+_ID, _TEXT = (field_key(_TOKEN[name].number, DELIMITED)[0] for name in ("message_id", "text"))
+_ROLE = field_key(_TOKEN["role"].number, VARINT)[0]
 
 
 def token_event_json(event: bytes) -> bytes | None:

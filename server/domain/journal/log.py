@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from server.domain.byte_budget import ByteBudget
@@ -126,11 +126,11 @@ class JournalLog:
         self._check_lease()
         self._put(delimited_event(event), delimited_delta(delta), 1, epoch)
 
-    def put_all(self, events: Iterable[bytes], deltas: Iterable[bytes], count: int, *, epoch: int) -> None:
-        """Queue the next `count` events, few and small ones, to be committed together. Raises LeaseLost."""
+    def put_all(self, events: Sequence[bytes], deltas: Sequence[bytes], *, epoch: int) -> None:
+        """Queue the next events, few and small ones, to be committed together. Raises LeaseLost."""
         self._check_lease()
         self._put(
-            b"".join(map(delimited_event, events)), b"".join(map(delimited_delta, deltas)), count, epoch
+            b"".join(map(delimited_event, events)), b"".join(map(delimited_delta, deltas)), len(events), epoch
         )
 
     def _put(self, event_entries: bytes, delta_entries: bytes, count: int, epoch: int) -> None:

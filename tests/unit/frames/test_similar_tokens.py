@@ -15,6 +15,7 @@ from server.encoding.frame_delta import DeltaContext, Encoding, digest_of
 from server.frames.interpreter import Interpreter
 from server.wire.codec import ProtobufCodec
 from tests.support.recordings import NAMES, frames
+from tests.unit.frames import printed_messages
 
 CODEC = ProtobufCodec()
 TIME = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
@@ -27,7 +28,7 @@ def token_frame(text: str, *, message_id: str = "run--1", node: str = "agent") -
         f"(AIMessageChunk(content={text!r}, additional_kwargs={{}}, response_metadata={{}}, "
         f"id={message_id!r}), {{'langgraph_step': 3, 'langgraph_node': {node!r}}})"
     )
-    return json.dumps({"event_type": "on_llm_stream", "data": {"raw_event": printed}}).encode()
+    return printed_messages.token_frame(printed)
 
 
 def one_by_one(sent: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
