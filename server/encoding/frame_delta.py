@@ -170,7 +170,7 @@ class DeltaContext:
     def encode_similar_tokens(
         self, frames: Sequence[bytes], texts: Sequence[bytes], around: tuple[bytes, bytes]
     ) -> tuple[list[bytes], list[bytes]]:
-        """The digests and deltas of token frames that have the same bytes `around` their text as the last one.
+        """The digests and deltas of token frames with the same bytes `around` their text as the last one.
         Each text is shorter than DEFLATE_FROM_BYTES."""
         before, after = around
         head, tail = len(before), len(after)
