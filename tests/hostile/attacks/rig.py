@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -38,7 +39,7 @@ class Rig:
     """What all attacks share. `before_s`, `attack_s`: seconds without and with the attack. `tries`: how often
     an attack is measured until it meets the bars of time, each time with a hub of its own: what is the hub's
     comes again, what is the machine's does not. `lease_s`: a hub that cannot renew its leases for so long
-    loses its runs to the other replica."""
+    loses its runs to the other replica. `idle`: whether the attacker runs only when nothing else does."""
 
     postgres: Postgres
     before_s: float
@@ -46,6 +47,7 @@ class Rig:
     folder: Path
     tries: int = 1
     lease_s: int = LEASE_S
+    idle: bool = True
     #: DSNs of databases with stored runs, and the runs, by the names of the runs.
     stored: dict[tuple[str, ...], tuple[str, Mapping[str, StoredRun]]] = field(default_factory=dict)
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -82,7 +84,7 @@ class Rig:
             await asyncio.sleep(self.before_s)
             owners = await _owner_changes(dsn)
             meter, attacked = Meter(hub.pid, log), time.monotonic()
-            held, said = await _attack(attack, aim)
+            held, said = await _attack(attack, aim, idle=self.idle)
             usage = meter.usage()
         # The calls that were waiting have ended now, and count.
         ended = time.monotonic()
@@ -193,10 +195,10 @@ async def _owner_changes(dsn: str) -> int:
         await connection.close()
 
 
-async def _attack(attack: Attack, aim: Aim) -> tuple[bool, str]:
+async def _attack(attack: Attack, aim: Aim, *, idle: bool) -> tuple[bool, str]:
     """Whether the hub held, in the attacker's eyes, and what became of the attack."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.hostile.attacks.attacker", attack.name),
+        *(sys.executable, "-m", "tests.hostile.attacks.attacker", attack.name, *(["idle"] if idle else [])),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         cwd=ROOT,
@@ -211,7 +213,7 @@ async def _attack(attack: Attack, aim: Aim) -> tuple[bool, str]:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    text = output.decode().strip().split("\n")[-1]
-    if text.startswith("held "):
-        return True, text.removeprefix("held ")
-    return False, text.removeprefix("not held ") or f"the attacker ended with {process.returncode}"
+    if process.returncode:
+        return False, f"the attacker ended with {process.returncode}"
+    held, said = json.loads(output)
+    return bool(held), str(said)
