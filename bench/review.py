@@ -35,7 +35,7 @@ _NAMES = ("base", "draft", "proposal")
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What an operation took. memory_mib: what it had allocated at most; 0 for git, which is not watched."""
+    """What an operation took. memory_mib: its peak of allocated memory; 0 for git, which is not measured."""
 
     seconds: float
     cpu_s: float
@@ -123,7 +123,7 @@ def take(case: str, operation: str) -> Cost:
     cpu, began = time.process_time(), time.perf_counter()
     result = OPERATIONS[operation](sides)
     seconds, used = time.perf_counter() - began, time.process_time() - cpu
-    # Once more: to be watched makes it slower.
+    # Once more, because tracing makes it slower.
     sides = CASES[case]()
     tracemalloc.start()
     OPERATIONS[operation](sides)

@@ -101,8 +101,8 @@ def restore(draft_id: str, version: int, *, url: str | None, token: str | None, 
 
 
 def complete_ids(incomplete: str) -> list[tuple[str, str]]:
-    """The caller's drafts whose ids begin so, each with its workflow's name; none when there is no token, or
-    the hub does not answer in time."""
+    """The caller's drafts whose ids begin with the text, each with its workflow's name; none without a token,
+    or when the hub does not answer in time."""
 
     async def _first_page(client: HubClient) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = member(await client.call("GET", "/api/workflows?limit=200"), "items")

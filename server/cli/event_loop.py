@@ -60,7 +60,7 @@ def run_command(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> No
 def _leaving(code: int) -> Iterator[None]:
     """Exit with the code when the block takes longer than LEAVE_S.
 
-    The work is done. A loop that is closed waits for its threads: for a host name that is looked up, for as
+    The work is done. But a loop waits for its threads before it closes: for one that looks up a host name, as
     long as the name service is silent.
     """
     leave = threading.Timer(LEAVE_S, os._exit, (code,))

@@ -108,15 +108,8 @@ class HubClient:
         """Make one JSON call; `key` is its idempotency key. Raises ClientError with the problem's detail."""
         named = {} if key is None else {"Idempotency-Key": key}
         sent = {**self._headers, **named, **(headers or {})}
-        try:
-            answer = await self._http.request(method, self._url + path, json=body, headers=sent)
-        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-            raise ClientError(
-                f"the hub at {self._url} does not answer ({cause_of(error)})", unavailable=True
-            ) from error
+        answer = await self._send(method, path, body, sent)
         value = _json_object(answer.content)
-        if answer.is_error:
-            raise _refusal(answer, value or {}, self._url)
         if value is None:
             raise ClientError(
                 f"{self._url} does not answer as the hub does: HTTP {answer.status_code} without JSON"
@@ -125,13 +118,20 @@ class HubClient:
 
     async def read(self, path: str) -> bytes:
         """The bytes of a file's content. Raises ClientError."""
+        return (await self._send("GET", path, None, self._headers)).content
+
+    async def _send(
+        self, method: str, path: str, body: dict[str, Any] | None, headers: Mapping[str, str]
+    ) -> httpx.Response:
         try:
-            answer = await self._http.get(self._url + path, headers=self._headers)
-        except (httpx.HTTPError, UnicodeError) as error:
-            raise ClientError(f"the hub at {self._url} does not answer", unavailable=True) from error
+            answer = await self._http.request(method, self._url + path, json=body, headers=headers)
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+            raise ClientError(
+                f"the hub at {self._url} does not answer ({cause_of(error)})", unavailable=True
+            ) from error
         if answer.is_error:
             raise _refusal(answer, _json_object(answer.content) or {}, self._url)
-        return answer.content
+        return answer
 
     async def follow(
         self, thread_id: str, after: int = 0, *, on_retry: OnRetry = lambda why, pause_s: None

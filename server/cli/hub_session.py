@@ -43,8 +43,7 @@ def run_with_hub(
 
 
 def ask_hub(work: Callable[[HubClient], Coroutine[Any, Any, T]], *, within_s: float) -> T | None:
-    """What a question to the hub of the environment gives; None when there is no answer in time, or a
-    refusal.
+    """What `work` gets from the hub of the environment; None when that does not answer in time, or refuses.
 
     For shell completion, which must not fail.
     """

@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -72,8 +73,8 @@ WHERE p.id = $2
 #: How many times these bytes they take: as rows, and as files.
 FILES_COPIES = 2
 
-#: Seconds for a statement that reads or writes all files of a proposal. Few files take the time of any use of
-#: the pool; so their readers learn as soon as others of a database that does not answer.
+#: Seconds for a statement that reads or writes all files of a proposal. Few files get the time of any use of
+#: the pool, so that their readers learn as soon as others that the database does not answer.
 FILES_S = 10.0
 #: Seconds for a use of the pool that has such a statement.
 FILES_USE_S = ACQUIRE_S + FILES_S
@@ -146,6 +147,22 @@ def _files_of(rows: Sequence[Mapping[str, Any]]) -> StoredProposalFiles:
     return StoredProposalFiles(files, portability)
 
 
+async def read_piece(
+    pool: asyncpg.Pool, statement: str, one: UUID, other: UUID, sha256: str, offset: int, max_bytes: int
+) -> ContentPiece:
+    """The piece of a content from `offset` on, by a statement that decides who may read it.
+
+    Its parameters are two ids, the hash, the place of the first byte, from 1, and the number of bytes. Raises
+    NotFound, DatabaseUnavailable.
+    """
+    place = min(offset, _MAX_OFFSET)
+    with database_errors():
+        row = await pool.fetchrow(statement, one, other, bytes.fromhex(sha256), place + 1, max_bytes)
+    if row is None:
+        raise NotFound("no such file")
+    return ContentPiece(row["data"], place, row["size_bytes"])
+
+
 class PostgresContentStore(ContentStore):
     """The contents of all proposals."""
 
@@ -158,16 +175,15 @@ class PostgresContentStore(ContentStore):
     async def read_content(
         self, principal: Principal, proposal_id: UUID, sha256: str, *, offset: int, max_bytes: int
     ) -> ContentPiece:
-        place = min(offset, _MAX_OFFSET)
-        arguments = (principal.user_id, proposal_id, bytes.fromhex(sha256), place + 1, max_bytes)
-        with database_errors():
-            row = await self._pool.fetchrow(_READ, *arguments)
-            if row is None:
+        read = partial(
+            read_piece, self._pool, _READ, principal.user_id, proposal_id, sha256, offset, max_bytes
+        )
+        try:
+            return await read()
+        except NotFound:
+            with database_errors():
                 await self._add_earlier(principal, proposal_id)
-                row = await self._pool.fetchrow(_READ, *arguments)
-        if row is None:
-            raise NotFound("no such file")
-        return ContentPiece(row["data"], place, row["size_bytes"])
+        return await read()
 
     async def _add_earlier(self, principal: Principal, proposal_id: UUID) -> None:
         """Store the contents of a proposal that an earlier release finished."""

@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 import asyncpg
 from typing_extensions import override
 
-from server.db.contents import FILES_USE_S
+from server.db.contents import FILES_USE_S, read_piece
 from server.db.draft_files import add_draft_files, read_draft_files, size_of_draft_files
 from server.db.errors import database_errors
 from server.db.page_tokens import version_place, version_token
@@ -36,8 +36,6 @@ from server.domain.proposals.contents import ContentPiece
 _MAX_VERSION = (1 << 31) - 1
 #: How many times its bytes a draft takes: as rows, as files, as an answer.
 _COPIES = 3
-#: No content is larger: PostgreSQL's values are below 1 GiB.
-_MAX_OFFSET = (1 << 31) - 2
 
 _VERSION = """
 SELECT d.id, d.workflow_id, v.version, d.version AS latest_version, n.created_at AS latest_created_at,
@@ -68,10 +66,12 @@ _MAY_WRITE = """
 SELECT bool_or(access_type <> 'viewer') FROM draft_callers WHERE draft_id = $1 AND caller_id = $2
 """
 
-#: Starts of runs refer to the draft meanwhile, and the workflow is neither locked nor archived.
-_LOCK = """ SELECT d.version, CASE WHEN w.archived_at IS NOT NULL THEN 'archived' WHEN w.locked_at IS NOT NULL
-THEN 'locked' END AS frozen FROM drafts d JOIN workflows w ON w.id = d.workflow_id WHERE d.id = $1 FOR NO KEY
-UPDATE OF d FOR SHARE OF w
+#: Until the transaction ends, runs of the draft may start, but nobody locks or archives its workflow.
+_LOCK = """
+SELECT d.version, CASE WHEN w.archived_at IS NOT NULL THEN 'archived'
+  WHEN w.locked_at IS NOT NULL THEN 'locked' END AS frozen
+FROM drafts d JOIN workflows w ON w.id = d.workflow_id WHERE d.id = $1
+FOR NO KEY UPDATE OF d FOR SHARE OF w
 """
 
 _EARLIER = """
@@ -102,7 +102,7 @@ class PostgresDraftStore(DraftStore):
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
-        #: Held by this process's writer of a draft: the others wait without a connection.
+        #: A lock for each draft that this process writes: other writers wait without taking a connection.
         self._writing: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 
     @override
@@ -157,20 +157,12 @@ class PostgresDraftStore(DraftStore):
     async def read_content(
         self, principal: Principal, draft_id: UUID, sha256: str, *, offset: int, max_bytes: int
     ) -> ContentPiece:
-        place = min(offset, _MAX_OFFSET)
-        hashed = bytes.fromhex(sha256)
-        with database_errors():
-            row = await self._pool.fetchrow(
-                _CONTENT, draft_id, principal.user_id, hashed, place + 1, max_bytes
-            )
-        if row is None:
-            raise NotFound("no such file")
-        return ContentPiece(row["data"], place, row["size_bytes"])
+        return await read_piece(self._pool, _CONTENT, draft_id, principal.user_id, sha256, offset, max_bytes)
 
     @override
     @asynccontextmanager
     async def editing(self, principal: Principal, draft_id: UUID) -> AsyncIterator[DraftEdit]:
-        # Held by a name until the end: the dictionary alone does not keep it.
+        # The dictionary's reference is weak: this one keeps the lock alive until it is released.
         writing = self._writing.setdefault(draft_id, asyncio.Lock())
         with database_errors():
             async with asyncio.timeout(ACQUIRE_S):

@@ -35,7 +35,7 @@ SELECT octet_length(w.agent_definition::text) + (
   ) t JOIN contents c ON c.sha256 = t.sha256)::bigint
 FROM workflows w JOIN drafts d ON d.id = w.current_draft_id WHERE w.id = $2 AND w.owner_user_id = $1
 """
-#: What is so already keeps its time.
+#: What is locked or archived already keeps its time.
 _UPDATE = """
 UPDATE workflows SET
   locked_at = CASE WHEN $3 THEN coalesce(locked_at, $5) WHEN NOT $3 THEN NULL ELSE locked_at END,

@@ -80,7 +80,7 @@ class WorkflowService:
         return workflow
 
     async def update(self, principal: Principal, workflow_id: UUID, command: UpdateWorkflow) -> Workflow:
-        """Lock or archive the workflow, or undo that: it is then without definition and files. Raises
+        """Lock or archive the workflow, or undo that. Returns it without definition and files. Raises
         NotFound, also for another user's workflow."""
         workflow = await self._workflows.update(principal, workflow_id, command, now=self._clock.now())
         if workflow is None:

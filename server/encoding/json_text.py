@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -124,6 +125,13 @@ def decode_surrogates(data: bytes) -> str:
         return data.decode()
     except UnicodeDecodeError:
         return "".join([piece.decode("utf-8", "surrogatepass") for piece in byte_pieces(data)])
+
+
+def base64_pieces(data: bytes, size: int) -> Iterator[bytes]:
+    """Base64 of the data, in pieces that are made as they are asked for, of `size` bytes of the data each: a
+    multiple of three, so that they join."""
+    for at in range(0, len(data), size):
+        yield base64.b64encode(data[at : at + size])
 
 
 def byte_pieces(data: bytes, size: int = _PIECE) -> Iterator[bytes]:

@@ -81,7 +81,7 @@ async def get_draft(
     version = params.version or None
     if if_none_match is not None:
         known = await use_cases.draft_store.get(request.user, draft_id, version, files=False)
-        if none_match(_joined(request, "if-none-match"), known.etag):
+        if none_match(request.joined_header("if-none-match"), known.etag):
             return Response(None, status_code=304, headers={"ETag": quoted(known.etag)})
 
     async def read(reservation: Reservation) -> JsonText:
@@ -118,8 +118,8 @@ async def update_draft(
         request.user,
         draft_id,
         command,
-        if_match=if_match(_joined(request, "if-match")),
-        key=idempotency_key(_joined(request, "idempotency-key"), "Idempotency-Key"),
+        if_match=if_match(request.joined_header("if-match")),
+        key=idempotency_key(request.joined_header("idempotency-key"), "Idempotency-Key"),
     )
     return _answer(written)
 
@@ -178,8 +178,8 @@ async def restore_draft_version(
         request.user,
         draft_id,
         data.version,
-        if_match=if_match(_joined(request, "if-match")),
-        key=idempotency_key(_joined(request, "idempotency-key"), "Idempotency-Key"),
+        if_match=if_match(request.joined_header("if-match")),
+        key=idempotency_key(request.joined_header("idempotency-key"), "Idempotency-Key"),
     )
     return _answer(written)
 
@@ -200,12 +200,6 @@ async def read_draft_file(
     """The content of a file of a draft, of any of its versions, by its SHA-256."""
     read = partial(read_pieces, use_cases.draft_store, request.user, draft_id, sha256.lower())
     return await content_answer(request, use_cases, read, sha256.lower())
-
-
-def _joined(request: HubRequest, name: str) -> str | None:
-    """The values of a header as one list; None without any."""
-    values = request.headers.getall(name, [])
-    return ", ".join(values) if values else None
 
 
 def _answer(written: WrittenDraft) -> JsonResponse[Draft]:

@@ -17,7 +17,7 @@ from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
 from server.domain.streams.subscription import Subscription
 from server.http.connection import ClientGone, Pace, SlowReader, connection_of
 from server.http.errors import log, place_of
-from server.http.methods import HEAD_ONLY
+from server.http.methods import is_head
 from server.http.pieces import joined, send_pieces
 from server.wire.server_sent_events import ServerSentEvents
 
@@ -69,7 +69,7 @@ class EventStream(Response[None]):
                 await send({"type": "http.response.start", "status": 204, "headers": []})
             else:
                 await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
-                if HEAD_ONLY not in (scope.get("extensions") or {}):
+                if not is_head(scope):
                     await self._stream(subscription, scope, send)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         # Before ClientGone, its base class: a slow reader is still connected.

@@ -15,9 +15,10 @@ from server.domain.proposals.contents import PIECE_BYTES, ContentPiece
 from server.http.connection import ClientGone, Pace, connection_of
 from server.http.errors import log, place_of, range_not_satisfiable
 from server.http.json_io import HubRequest
-from server.http.methods import HEAD_ONLY
+from server.http.methods import is_head
 from server.http.pieces import send_pieces
 from server.use_cases import UseCases
+from server.wire.etags import quoted
 
 #: The answers of a route that sends a content, for the document.
 CONTENT_RESPONSES = {
@@ -63,16 +64,15 @@ async def content_answer(
 ) -> Response[Any]:
     """The answer with a content, or the range of it that the request asks for.
 
-    read: gives the pieces, from `offset` on. Raises as it does, LimitReached, and HttpError of 416.
+    read: gives the pieces, from `offset` on. Raises what it raises, LimitReached, and HttpError of 416.
     """
-    pieces, etag = read(), f'"{sha256}"'
+    pieces, etag = read(), quoted(sha256)
     reservation = Reservation(use_cases.outgoing, request.user.memory_id, wait_s=WAIT_S)
     try:
         await reservation.resize(PIECE_BYTES)
         first = await anext(pieces)
         # A range is one of a GET (RFC 9110 section 14.2).
-        is_head = HEAD_ONLY in (request.scope.get("extensions") or {})
-        asked = None if is_head else byte_range(request.headers, first.size_bytes, etag)
+        asked = None if is_head(request.scope) else byte_range(request.headers, first.size_bytes, etag)
         if asked is not None and asked.start:
             pieces = read(offset=asked.start)
             first = await anext(pieces)
@@ -120,7 +120,7 @@ class FileContent(Response[None]):
         await send({"type": "http.response.start", "status": status, "headers": encoded})
         connection_of(scope).reservation = self._reservation  # type: ignore[arg-type]
         try:
-            if HEAD_ONLY in (scope.get("extensions") or {}):
+            if is_head(scope):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
             else:
                 await self._send_pieces(asked.stop, scope, send)

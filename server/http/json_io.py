@@ -59,6 +59,11 @@ def parse_large_json(raw: bytes) -> object:
 class HubRequest(Request[Principal, Any, Any]):
     """A request with a JSON body, whatever its content type. `user` is the caller (`Authenticate`)."""
 
+    def joined_header(self, name: str) -> str | None:
+        """The values of a header as one list; None without any."""
+        values = self.headers.getall(name, [])
+        return ", ".join(values) if values else None
+
     async def body(self) -> bytes:
         """The body. Raises InvalidArgument when the client cut it off; nobody gets that answer."""
         try:

@@ -12,7 +12,7 @@ from server.domain.outgoing import WAIT_S, Reservation
 from server.http.connection import ClientGone, Pace, SlowReader, connection_of
 from server.http.errors import log
 from server.http.json_io import HubRequest, JsonResponse
-from server.http.methods import HEAD_ONLY
+from server.http.methods import is_head
 from server.http.pieces import joined, send_pieces
 from server.use_cases import UseCases
 
@@ -30,7 +30,8 @@ class JsonText:
 class LargeAnswer(JsonResponse[T]):
     """Reads what it sends when it is sent, so that an error before the first byte is answered as a problem.
 
-    read: raises LimitReached when there is no room. Its reservation is released after the answer was sent.
+    read: makes the answer; raises LimitReached when there is no room. Its reservation is released once the
+    answer is sent.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class LargeAnswer(JsonResponse[T]):
             headers["transfer-encoding"] = "chunked"
         encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": 200, "headers": encoded})
-        if HEAD_ONLY not in (scope.get("extensions") or {}):
+        if not is_head(scope):
             pace = Pace(connection)
             for part in joined([text] if isinstance(text, bytes) else text):
                 await send_pieces(part, send, connection, pace)

@@ -9,7 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 #: Key in `scope["extensions"]` of a HEAD request that is answered as a GET: a stream ends after its headers.
-HEAD_ONLY = "ideo.head"
+_HEAD_ONLY = "ideo.head"
 
 
 def allowed_methods(routes: Iterable[HTTPRouteHandler]) -> dict[str, str]:
@@ -27,12 +27,17 @@ def allow(methods: Iterable[str]) -> str:
     return ", ".join(sorted(found | {"HEAD"} if "GET" in found else found))
 
 
+def is_head(scope: Scope) -> bool:
+    """Whether a request that is answered as a GET was a HEAD."""
+    return _HEAD_ONLY in (scope.get("extensions") or {})
+
+
 def with_head(app: ASGIApp) -> ASGIApp:
     """Answer HEAD as GET (RFC 9110 section 9.3.2). The server leaves the body out."""
 
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP and scope["method"] == "HEAD":
-            extensions = {**(scope.get("extensions") or {}), HEAD_ONLY: {}}
+            extensions = {**(scope.get("extensions") or {}), _HEAD_ONLY: {}}
             scope = {**scope, "method": "GET", "extensions": extensions}
         await app(scope, receive, send)
 

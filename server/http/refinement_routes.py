@@ -63,8 +63,7 @@ async def start_refinement(
     """Start a refinement of the workflow's files; answered once the runtime accepted it."""
     command = data.command(workflow_id)
     # Repeated headers are joined into one list, which is not a valid key.
-    keys = request.headers.getall("idempotency-key", [])
-    checked_key = idempotency_key(", ".join(keys) if keys else key, "Idempotency-Key")
+    checked_key = idempotency_key(request.joined_header("idempotency-key"), "Idempotency-Key")
     started = await use_cases.refinements.start(request.user, command, key=checked_key)
     headers = {"Location": proposal_url(started.refinement.proposal_id)}
     if started.replayed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
@@ -17,7 +16,13 @@ from server.domain.drafts.drafts import WrittenDraft
 from server.domain.errors import InvalidArgument
 from server.domain.model import Page
 from server.domain.proposals.contents import ContentPiece
-from server.encoding.json_text import byte_pieces, decode_surrogates, dump, replace_surrogates
+from server.encoding.json_text import (
+    base64_pieces,
+    byte_pieces,
+    decode_surrogates,
+    dump,
+    replace_surrogates,
+)
 from server.wire import messages as m
 from server.wire.large_events import omit_contents
 from server.wire.large_proposals import MAX_RESPONSE_BYTES, drop_last
@@ -131,7 +136,7 @@ def _fill_file(target: m.DraftFile, file: domain.DraftFile) -> None:
     text = file.text
     if text is not None:
         target.text = replace_surrogates(text)
-        target.sanitized = target.text is not text and target.text != text
+        target.sanitized = target.text != text
     elif file.content is not None:
         target.binary = file.content
 
@@ -244,8 +249,7 @@ def _content_parts(file: domain.DraftFile) -> Iterator[bytes]:
             yield dump(decode_surrogates(part))[1:-1]
     else:
         yield b',"base64":"'
-        for at in range(0, len(file.content), _PART_BYTES):
-            yield base64.b64encode(file.content[at : at + _PART_BYTES])
+        yield from base64_pieces(file.content, _PART_BYTES)
     yield b'"'
 
 

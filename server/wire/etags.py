@@ -28,7 +28,7 @@ def if_match(text: str | None) -> IfMatch | None:
 
 
 def none_match(text: str | None, etag: str) -> bool:
-    """Whether a read with this `If-None-Match` has the resource with the etag already."""
+    """Whether the sender of this `If-None-Match` already has the resource with the etag."""
     if not text:
         return False
     return text.strip() == "*" or any(each == etag for _, each in _tags(text))

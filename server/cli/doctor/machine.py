@@ -68,7 +68,7 @@ async def check_ports(settings: Settings, dsn: str) -> Finding:
 async def _hub_serves(settings: Settings) -> bool:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:
-        # Over http alone: the certificates of authorities, which httpx would load, are not needed.
+        # Plain http: the CA certificates, which httpx would load, are not needed.
         bare = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False, verify=bare) as client:
             answer = await client.get(f"http://{host}:{settings.http_port}/healthz")

@@ -33,7 +33,7 @@ class Changes:
 
 
 def first_version(files: Mapping[str, str]) -> Changes:
-    """What the first version of a draft has: texts by path."""
+    """The changes of a draft's first version, from its texts by path."""
     contents = {path: text.encode() for path, text in files.items()}
     hashes = {path: hashlib.sha256(content).hexdigest() for path, content in contents.items()}
     return Changes(hashes, {hashes[path]: content for path, content in contents.items()})
@@ -64,7 +64,7 @@ def updated(before: Mapping[str, DraftFile], hashes: Mapping[str, str], command:
 
 
 def restored(before: Mapping[str, DraftFile], earlier: Mapping[str, DraftFile]) -> Changes:
-    """What gives a draft the files of an earlier version again."""
+    """The changes that give a draft the files of an earlier version again."""
     wanted = {path: file.sha256 for path, file in earlier.items()}
     paths = sorted(before.keys() | wanted.keys())
     found = {path: before[path].sha256 if path in before else None for path in paths}

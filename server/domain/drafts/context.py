@@ -6,6 +6,7 @@ import re
 from enum import Enum
 
 from server.domain.errors import Unprocessable
+from server.domain.proposals.files import text_bytes
 
 #: Maximum bytes of the lines that a prompt repeats: as many as a prompt may have characters. The rest of a
 #: longer file is left out, and the prompt says so.
@@ -69,7 +70,7 @@ def _bounds(selection: str) -> tuple[int, int]:
 
 def _cut(text: str) -> str:
     """The text up to `MAX_CONTEXT_BYTES`, up to the end of a line if it has one there."""
-    encoded = text.encode("utf-8", "surrogatepass")
+    encoded = text_bytes(text)
     if len(encoded) <= MAX_CONTEXT_BYTES:
         return text
     kept = encoded[:MAX_CONTEXT_BYTES].decode("utf-8", "ignore")

@@ -9,6 +9,8 @@ from datetime import datetime
 from functools import cached_property
 from uuid import UUID
 
+from server.encoding.json_text import decode_surrogates
+
 #: Hexadecimal digits of an etag's digest: 64 bits tell the few versions apart that may have had one number.
 _ETAG_DIGITS = 16
 
@@ -37,8 +39,14 @@ class DraftFile:
 
     @cached_property
     def text(self) -> str | None:
-        """The content as text; None when it is not text in UTF-8, or was not read."""
-        return None if self.content is None else text_of(self.content)
+        """The content as text, with the lone surrogates that it holds as WTF-8; None when it is not text, or
+        was not read."""
+        if self.content is None:
+            return None
+        try:
+            return decode_surrogates(self.content)
+        except UnicodeDecodeError:
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +67,6 @@ class Draft:
     proposal_id: UUID | None = None
     restored_version: int = 0
     files: Mapping[str, DraftFile] = field(default_factory=dict)
-
-
-def text_of(content: bytes) -> str | None:
-    """The content as text, with the lone surrogates that it holds as WTF-8; None when it is not text."""
-    try:
-        return content.decode("utf-8", "surrogatepass")
-    except UnicodeDecodeError:
-        return None
 
 
 def etag_of(draft_id: UUID, version: int, created_at: datetime) -> str:

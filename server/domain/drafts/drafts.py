@@ -99,9 +99,8 @@ class Drafts:
     ) -> WrittenDraft:
         await self._quotas.count_creation(principal.quota_id)
         async with self._store.editing(principal, draft_id) as edit:
-            earlier = None if key is None else await edit.earlier(key)
-            if earlier is not None:
-                if key is None or earlier.request_sha256 != key.request_sha256:
+            if key is not None and (earlier := await edit.earlier(key)) is not None:
+                if earlier.request_sha256 != key.request_sha256:
                     raise KeyReused
                 return WrittenDraft(earlier.draft, replayed=True)
             if if_match is None:
@@ -112,7 +111,7 @@ class Drafts:
                 raise EtagMismatch("draft")
             changes = await plan(edit)
             if not changes.hashes:
-                return WrittenDraft(_without_files(edit.draft))
+                return WrittenDraft(replace(edit.draft, files={}))
             return WrittenDraft(
                 await edit.add_version(
                     changes, now=self._clock.now(), key=key, restored_version=restored_version
@@ -124,7 +123,3 @@ def _hashed(command: UpdateDraft, request: object) -> tuple[dict[str, str], byte
     """The hashes of the texts that a command writes, by path, and the digest of the request."""
     hashes = {path: hashlib.sha256(text.encode()).hexdigest() for path, text in command.files.items()}
     return hashes, hashlib.sha256(json.dumps(request, sort_keys=True).encode()).digest()
-
-
-def _without_files(draft: Draft) -> Draft:
-    return replace(draft, files={})

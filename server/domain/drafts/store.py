@@ -73,8 +73,8 @@ class DraftFilesStore(Protocol):
 class DraftStore(DraftFilesStore, Protocol):
     """Drafts. A caller sees only what it may see.
 
-    The owner of a draft's workflow may read and write it. So may who has access to one of its proposals, as
-    far as that goes: viewers read, editors and owners also write.
+    The owner of a draft's workflow may read and write it. So may anyone with access to one of its
+    proposals, as far as that access goes: viewers read, editors and owners also write.
     """
 
     async def get(

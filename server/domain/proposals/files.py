@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from server.encoding.json_text import (
+    base64_pieces,
     byte_pieces,
     decode_surrogates,
     dump,
@@ -94,8 +95,7 @@ class File:
                 yield escape_lines(decode_surrogates(part))
             yield b'"]'
         else:
-            for at in range(0, len(self.content), _PART_BYTES):
-                yield base64.b64encode(self.content[at : at + _PART_BYTES])
+            yield from base64_pieces(self.content, _PART_BYTES)
             yield b'"],"encoding":"base64"'
 
     def legacy_json(self) -> bytes:

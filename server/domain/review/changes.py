@@ -1,4 +1,4 @@
-"""What makes one set of files of another: a change for each file that differs, with its hunks."""
+"""How one set of files differs from another: a change for each file that differs, with its hunks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from functools import cached_property
 from server.domain.proposals.files import File
 from server.domain.proposals.paths import Portability, portability_marks
 from server.domain.review.hunks import Hunk, compare
+from server.domain.review.lines import has_lines
 from server.domain.review.renames import find_renames
 
 
@@ -45,20 +46,18 @@ class FileChange:
 
     @property
     def base_content(self) -> bytes:
-        """The base's bytes; none of a file that is not there."""
+        """The base's bytes; none if the file is not there."""
         return self.base.content if self.base else b""
 
     @property
     def target_content(self) -> bytes:
-        """The target's bytes; none of a file that is not there."""
+        """The target's bytes; none if the file is not there."""
         return self.target.content if self.target else b""
 
     @cached_property
     def is_text(self) -> bool:
-        """Whether all that there is of it is text, so that it has hunks. U+0000 is in no text that tools
-        compare by lines."""
-        files = [file for file in (self.base, self.target) if file is not None]
-        return all(file.is_text and b"\0" not in file.content for file in files)
+        """Whether all that there is of it is text, so that it has hunks."""
+        return all(has_lines(file) for file in (self.base, self.target) if file is not None)
 
     @cached_property
     def hunks(self) -> tuple[Hunk, ...]:

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from server.domain.proposals.files import File
 from server.domain.review.line_merge import ConflictPlace, merge_texts
+from server.domain.review.lines import has_lines
 from server.domain.review.renames import find_renames
 
 
@@ -175,7 +176,7 @@ def _merged_content(base: File | None, draft: File, proposal: File) -> bytes | t
         return draft.content
     if draft.content == before:
         return proposal.content
-    if not all(each.is_text and b"\0" not in each.content for each in (base, draft, proposal) if each):
+    if not all(has_lines(each) for each in (base, draft, proposal) if each):
         return ()
     merged = merge_texts(before, draft.content, proposal.content)
     return merged.conflicts or merged.content

@@ -198,7 +198,7 @@ def _joined(one: Range, other: Range) -> Range:
 
 
 def compare(base: bytes, target: bytes) -> tuple[Hunk, ...]:
-    """The hunks that make the target of the base, in order."""
+    """The hunks that turn the base into the target, in order."""
     places = differing_ranges(base, target)
     keys = [_key(base, target, place) for place in places]
     numbers, counts = Counter[bytes](), Counter(keys)

@@ -24,7 +24,7 @@ class Lines:
 
 @dataclass(frozen=True, slots=True)
 class ConflictPlace:
-    """A place that both sides changed, and not to the same: its lines in each of the three texts."""
+    """A place that the sides changed in different ways: its lines in each of the three texts."""
 
     base: Lines
     draft: Lines
@@ -58,7 +58,8 @@ def merge_texts(base: bytes, draft: bytes, proposal: bytes) -> MergedText:
     lines = _Position(0, 0, 0)
     for region in _regions(differing_ranges(base, draft), differing_ranges(base, proposal)):
         between = base[at : region.start]
-        lines = lines.after(count_lines(between), count_lines(between), count_lines(between))
+        equal_lines = count_lines(between)
+        lines = lines.after(equal_lines, equal_lines, equal_lines)
         ours = _side(base, draft, region.draft, region)
         theirs = _side(base, proposal, region.proposal, region)
         original = base[region.start : region.end]

@@ -6,8 +6,15 @@ The lines of a text joined are the text: nothing is normalised, and nothing is l
 
 from __future__ import annotations
 
+from server.domain.proposals.files import File
+
 #: Bytes that are compared in one call: the interpreter can switch threads between two calls.
 _PIECE_BYTES = 256 << 10
+
+
+def has_lines(file: File) -> bool:
+    """Whether the file is compared by lines. U+0000 is in no text that tools compare so."""
+    return file.is_text and b"\0" not in file.content
 
 
 def split_lines(text: bytes) -> list[bytes]:

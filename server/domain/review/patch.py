@@ -1,4 +1,4 @@
-"""Changes as a patch in git's format: `git apply` makes exactly the target's files of the base's with it.
+"""Changes as a patch in git's format: with it, `git apply` turns the base's files into exactly the target's.
 
 Texts are unified diffs, everything else is a binary patch. A patch names files of a folder: a path is without
 its slash at the start and without empty segments there.
@@ -10,9 +10,9 @@ import base64
 import hashlib
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from server.domain.proposals.files import File
+from server.domain.proposals.files import File, text_bytes
 from server.domain.review.changes import ChangeKind, FileChange, diff_files
 from server.domain.review.unified import unified_hunks
 
@@ -34,7 +34,7 @@ class Patch:
     """
 
     changes: tuple[FileChange, ...]
-    left_out: tuple[str, ...] = field(default=())
+    left_out: tuple[str, ...] = ()
 
     def text(self) -> Iterator[bytes]:
         """The patch, in parts of a file's size at most."""
@@ -47,7 +47,7 @@ class Patch:
 
 
 def make_patch(base: Mapping[str, File], target: Mapping[str, File]) -> Patch:
-    """The patch that makes the target's files of the base's."""
+    """The patch that turns the base's files into the target's."""
     before, lost = _as_files(base)
     after, also_lost = _as_files(target)
     return Patch(diff_files(before, after), tuple(sorted({*lost, *also_lost})))
@@ -132,7 +132,7 @@ def _encoded(packed: bytes) -> bytes:
 
 def _quoted(prefix: bytes, path: str) -> bytes:
     """The path as git writes it: in quotation marks, with escapes, when it has bytes that are not plain."""
-    name = prefix + path.encode("utf-8", "surrogatepass")
+    name = prefix + text_bytes(path)
     if all(0x20 <= byte < 0x7F and byte not in _ESCAPES for byte in name):
         return name
     escaped = (

@@ -58,7 +58,8 @@ def _is_comparable(file: File) -> bool:
 def _similar_files(
     deleted: Mapping[str, File], added: Mapping[str, File]
 ) -> Iterator[tuple[float, str, str]]:
-    """How similar two files are, as a negative number, with the new and the old path, where it is enough."""
+    """How similar two files are, as a negative number, with the new and the old path, for those that are
+    similar enough."""
     if len(deleted) * len(added) > MAX_PAIRS:
         return
     pairs = [
