@@ -1,11 +1,12 @@
 """How the pool connects: soon after an outage, directly or through a transaction pooler.
 
 A caller that waits for a connection leaves when its own time is over. Its attempt goes on, and the next
-caller has it: so a server is reached that is slow to connect to, or is the third of the address.
+caller gets it, so that even a server that is slow to connect to, or the third host of the address, is
+reached.
 
 A transaction pooler (pgbouncer) gives each transaction another session of the server. So nothing may be
-kept in a session: neither prepared statements nor settings. A pooler is noticed by itself: it refuses a
-setting at the start of a connection, or shows a process id that is not that of the server's session.
+kept in a session: neither prepared statements nor settings. A pooler need not be announced: it refuses a
+setting at the start of a connection, or reports a process id that is not that of the server's session.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The pool of connections that all stores of a process share.
 
-Whatever the database does, nobody waits long for it: a use of the pool ends within `USE_S`, with the wait for
-a connection, all of its statements and the end of its transaction. What may take longer says how long.
+Whatever the database does, nobody waits long for it: a use of the pool ends within `USE_S`, including the
+wait for a connection, all of its statements and the end of its transaction. What may take longer says how
+long.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ USE_S = 3.5
 ACQUIRE_S = 2.5
 #: Seconds that the server has to confirm that it cancelled a statement which got no answer in time.
 CANCEL_S = 0.5
-#: Seconds for which one connection is made, of each host; what waits for it may leave earlier.
+#: Seconds to connect to each host; who waits for the connection may leave earlier.
 CONNECT_S = 3.0
 #: Statements of one connection, and seconds for which it may be idle, until it is replaced.
 MAX_QUERIES, MAX_IDLE_S = 50_000, 300.0

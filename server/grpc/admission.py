@@ -51,10 +51,10 @@ class Admission:
             wait_s = self._max_wait_s
         else:
             wait_s = max((self._buckets.take(key, rate, 1, now) for key, rate in counted), default=0.0)
-        if wait_s:
-            refused |= self._waiting >= MAX_WAITING
-            if self._waiting < MAX_WAITING:
-                await self._wait(wait_s)
+        if wait_s and self._waiting >= MAX_WAITING:
+            refused = True
+        elif wait_s:
+            await self._wait(wait_s)
         if refused:
             self._observer.on_cut_off(CALLS)
             raise LimitReached("too many calls in a short time", retry_after_s=1)

@@ -59,8 +59,7 @@ class JsonEventEncoder:
     async def segment(self, segment: Segment) -> AsyncIterator[Piece]:
         """The message with the segment's events."""
         await rendering.prepare_jsons(segment)
-        await segment.prepare(Form.JSON, _json_message)
-        yield segment.cached(Form.JSON, _json_message), segment.last_seq
+        yield await segment.prepared(Form.JSON, _json_message), segment.last_seq
 
     def heartbeat(self, step: Heartbeat) -> bytes:
         """A heartbeat, made once for all readers."""

@@ -80,8 +80,8 @@ class Settings(BaseSettings):
     then reads frames there and not from the runtime's WebSocket (ADR 0013)"""
     job_context: Literal["files", "prompt", "both"] = Field("both", alias="IDEO_JOB_CONTEXT")
     """how a job brings the draft to the runtime: `files`, all files in `input_payload.files`; `prompt`, the
-    file or the lines that the request is about, behind the prompt; `both`. The published runtime reads the
-    prompt alone (ADR 0033)"""
+    file or the lines that the request is about, after the prompt; `both`. The published runtime reads only
+    the prompt (ADR 0033)"""
     lease_ttl_s: Seconds = Field(15.0, alias="IDEO_LEASE_TTL_S")
     """seconds after which another replica may take over the run of a replica that died; at least 12, except
     with `IDEO_ENV=dev`"""
@@ -152,8 +152,8 @@ class Settings(BaseSettings):
     max_creates_per_minute: int = Field(120, alias="IDEO_MAX_CREATES_PER_MINUTE", ge=0, le=1_000_000)
     """maximum number of refinements, workflows, grants, links and tickets of one caller a minute; as above"""
     max_streams: int = Field(500, alias="IDEO_MAX_STREAMS", ge=0, le=1_000_000)
-    """maximum number of one caller's open streams, with those by the caller's share links, which have four
-    fifths of them at most; as above"""
+    """maximum number of one caller's open streams, including those by the caller's share links, which may
+    have at most four fifths of them; as above"""
 
     # --- Streams ---------------------------------------------------------------------------------
 

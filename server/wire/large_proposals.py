@@ -23,10 +23,11 @@ def left_out(files: Mapping[str, File], offset: int) -> set[str]:
     `offset`: they need not be copied into the message first."""
     paths = sorted(files)
     omitted, size = set(paths[:offset]), 0
-    largest_first = sorted(paths[offset:], key=lambda path: _characters(files[path]), reverse=True)
+    characters = {path: _characters(files[path]) for path in paths[offset:]}
+    largest_first = sorted(characters, key=characters.__getitem__, reverse=True)
     for path in reversed(largest_first):
         size += len(files[path].content)
-        if size > MAX_RESPONSE_BYTES and _characters(files[path]) >= MIN_OMITTED:
+        if size > MAX_RESPONSE_BYTES and characters[path] >= MIN_OMITTED:
             omitted.add(path)
     return omitted
 

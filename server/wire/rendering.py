@@ -72,9 +72,7 @@ async def _large_segment_responses(segment: Segment, max_event_bytes: int) -> li
         batches = _batches(events, min(max_event_bytes, MAX_EVENT_BYTES))
         return [b"".join([_BATCH_KEY, varint(len(batch)), batch]) for batch in batches]
 
-    key = (_large_segment_responses, max_event_bytes)
-    await segment.prepare(key, made)
-    return segment.cached(key, made)
+    return await segment.prepared((_large_segment_responses, max_event_bytes), made)
 
 
 def _batches(events: Sequence[bytes], max_bytes: int) -> Iterator[bytes]:

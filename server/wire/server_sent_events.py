@@ -30,8 +30,7 @@ class ServerSentEvents:
     async def segment(self, segment: Segment) -> bytes:
         """The segment's events: id the seq, data the JSON."""
         await prepare_jsons(segment)
-        await segment.prepare(self, self._segment)
-        return segment.cached(self, self._segment)
+        return await segment.prepared(self, self._segment)
 
     def _segment(self, segment: Segment) -> bytes:
         parts = []

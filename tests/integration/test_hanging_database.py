@@ -223,7 +223,7 @@ async def test_a_starter_does_not_wait_for_the_database_and_its_run_goes_on(data
 
 
 async def test_the_state_of_the_schema_is_not_waited_for(database: str) -> None:
-    """Which a hub asks for when it starts."""
+    """A hub asks for it when it starts."""
     blocker = await asyncpg.connect(database)
     try:
         async with blocker.transaction():

@@ -1,8 +1,8 @@
 """Quotas: how much one caller may do at a time, on all replicas together (ADR 0018).
 
 1. A caller has a limited number of active runs, of creations per minute and of open streams. A caller at its
-   limit learns when to try again. Other callers are not affected. Share links count as who made them, and
-   leave a part of the streams to that user: who got a link cannot keep its maker out.
+   limit learns when to try again. Other callers are not affected. Share links count as the user who made
+   them, and leave a part of the streams to that user: those who have a link cannot lock its maker out.
 2. Each quota is checked where it is counted, in one statement of the store: two replicas together never
    admit more than one would. The streams of a dead replica stop counting once it is known to be dead.
 3. A quota of 0 means no limit.

@@ -39,7 +39,7 @@ class RetentionStore(Protocol):
 
     async def remove(self, older_than: timedelta, piece: Piece) -> int | None:
         """Delete a piece of the events of runs that ended longer ago than that, the oldest runs and events
-        first. Returns how many journals have nothing left by that; None when nothing was due.
+        first. Returns how many journals have nothing left after that; None when nothing was due.
 
         Several replicas may do so at once. Raises DatabaseUnavailable; nothing of the piece is deleted then.
         """
@@ -49,7 +49,7 @@ class RetentionStore(Protocol):
 class Retention:
     """Removes journals `keep` after the end of their run; 0 keeps all.
 
-    `on_removed` is called after each piece, with the number of journals that are gone by it.
+    `on_removed` is called after each piece, with the number of journals that it emptied.
     """
 
     def __init__(self, store: RetentionStore, keep: timedelta, *, on_removed: Callable[[int], None]) -> None:

@@ -172,14 +172,16 @@ class Segment:
             whole._grow(sum(len(made[at - missing[0]]) + _OBJECT_BYTES for at in missing))
         return kept[start:end]  # type: ignore[return-value]
 
-    async def prepare(self, key: object, render: Callable[[Segment], Any]) -> None:
-        """Have `render(self)` for `cached`. That of a large segment is made beside the event loop."""
-        if len(self.batch) > SMALL_BYTES and key not in self._renderings:
-            made = await self._made(key, render)
-            self.cached(key, lambda _: made)
+    async def prepared(self, key: object, render: Callable[[Segment], T]) -> T:
+        """As `cached`, but that of a large segment is made beside the event loop."""
+        if len(self.batch) <= SMALL_BYTES or key in self._renderings:
+            return self.cached(key, render)
+        made = await self._made(key, render)
+        return self.cached(key, lambda _: made)
 
     async def prepare_each(self, key: object, render: Callable[[Segment], list[bytes]]) -> None:
-        """The same for `cached_each`, for all parts of the segment that this one is a part of."""
+        """Have what `cached_each` gives, for all parts of the segment that this one is a part of. That of a
+        large segment is made beside the event loop."""
         whole = self._part_of or self
         if len(self.batch) > SMALL_BYTES and whole._is_incomplete(key):
             made = await whole._made(key, render)

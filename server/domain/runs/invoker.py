@@ -47,7 +47,7 @@ class InvokeFailed:
 
 
 class Invoker:
-    """The invoke of one run under one lease. `storing`: open while the database is waited for."""
+    """The invoke of one run under one lease. `storing`: entered while it waits for the database."""
 
     def __init__(
         self, context: RunContext, lease: Lease, storing: Callable[[], AbstractAsyncContextManager[None]]

@@ -18,12 +18,13 @@ from server.domain.streams.shared_memory import SharedMemory
 STATE_EVERY_BYTES = 64 << 10
 #: Larger files are not kept in a state.
 MAX_KEPT_FILE_BYTES = 64 << 10
-#: What copies so many bytes takes a few milliseconds: in the loop. A larger state is advanced beside it.
+#: To copy so many bytes takes a few milliseconds, and is done in the loop. A larger state is advanced beside
+#: it.
 IN_LOOP_BYTES = 1 << 20
 
 
 class LegacyReader(Protocol):
-    """One who reads the frames, as they need it."""
+    """A reader of legacy frames: what making them needs of it."""
 
     async def read_when_available(
         self, after: int, *, max_segment_bytes: int | None = None

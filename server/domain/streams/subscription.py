@@ -106,7 +106,7 @@ class Subscription:
         (`server.domain.journal.retention`), LimitReached when there was no room for them.
         """
         reservation = self._reservation
-        used = reservation.asked_bytes if reservation is not None else 0
+        used = self.reserved_bytes
         reserved = SMALL_STEP_BYTES
         while True:
             segments, size = await self._available(reserved)

@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from server.domain.journal.events import Event, FileChange, StateUpdate
@@ -126,6 +127,15 @@ async def test_readers_that_do_not_read_share_what_their_caller_may_have_and_oth
     assert large.outgoing.used_bytes == 0
 
 
+async def _stop_reading(slow: ClientConnection, large: Large) -> None:
+    """Read nothing until the hub has closed the stream, then what was sent before."""
+    slow.transport.pause_reading()
+    await until(lambda: not large.hub.core.broadcaster.readers)
+    slow.transport.resume_reading()
+    with suppress(ConnectionClosed):
+        await slow.recv()
+
+
 async def test_a_reader_that_stops_in_the_middle_of_a_message_is_closed_with_the_cursor_before_it(
     database: str,
 ) -> None:
@@ -136,11 +146,7 @@ async def test_a_reader_that_stops_in_the_middle_of_a_message_is_closed_with_the
             large.face.http, large.thread, large.hub.token(), "ideo.v1", query=query, max_queue=1
         ) as slow:
             assert "hello" in json.loads(await slow.recv())
-            slow.transport.pause_reading()
-            await until(lambda: not large.hub.core.broadcaster.readers)
-            slow.transport.resume_reading()
-            with suppress(ConnectionClosed):
-                await slow.recv()
+            await _stop_reading(slow, large)
         assert (slow.close_code, slow.close_reason) == (4408, f"after={after}")
         async with socket(large.face.http, large.thread, large.hub.token(), "ideo.v1", query=query) as again:
             await again.recv()
@@ -187,11 +193,7 @@ async def test_a_legacy_reader_that_stops_in_the_middle_of_a_frame_is_closed_wit
     async with large_run(database, deadline_s=0.3) as large:
         query = f"?after={large.last_seq - 1}"
         async with socket(large.face.http, large.thread, large.hub.token(), query=query, max_queue=1) as slow:
-            slow.transport.pause_reading()
-            await until(lambda: not large.hub.core.broadcaster.readers)
-            slow.transport.resume_reading()
-            with suppress(ConnectionClosed):
-                await slow.recv()
+            await _stop_reading(slow, large)
         assert (slow.close_code, slow.close_reason) == (4408, f"after={large.last_seq - 1}")
 
 

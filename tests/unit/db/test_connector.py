@@ -48,18 +48,23 @@ def _asked(connector: Connector) -> asyncio.Task[_Connection]:
     return asyncio.create_task(connector(server_settings={}, statement_cache_size=0))
 
 
+async def _left(connector: Connector) -> None:
+    """Ask for a connection, and leave before there is one."""
+    asked = _asked(connector)
+    await turns()
+    asked.cancel()
+    await turns()
+
+
 async def test_an_attempt_goes_on_for_the_next_one_when_who_asked_has_left() -> None:
     server = _Server()
     connector = Connector(pooled=True, connect=server.connect)
-    first = _asked(connector)
-    await turns()
-    first.cancel()
-    await turns()
-    second = _asked(connector)
+    await _left(connector)
+    asked = _asked(connector)
     await turns()
     assert len(server.attempts) == 2
     server.answer(0)
-    assert (await second).number == 0
+    assert (await asked).number == 0
     # The attempt that is not needed any more is given up.
     await turns()
     assert server.attempts[1].cancelled()
@@ -78,10 +83,7 @@ async def test_an_attempt_without_an_answer_gets_another_one_beside_it() -> None
 async def test_a_refusal_is_not_kept_back_by_an_attempt_that_was_left() -> None:
     server = _Server()
     connector = Connector(pooled=True, connect=server.connect)
-    left = _asked(connector)
-    await turns()
-    left.cancel()
-    await turns()
+    await _left(connector)
     asked = _asked(connector)
     await turns()
     server.attempts[1].set_exception(ConnectionRefusedError())
@@ -92,10 +94,7 @@ async def test_a_refusal_is_not_kept_back_by_an_attempt_that_was_left() -> None:
 async def test_a_connection_that_nobody_waits_for_any_more_is_dropped() -> None:
     server = _Server()
     connector = Connector(pooled=True, connect=server.connect)
-    left = _asked(connector)
-    await turns()
-    left.cancel()
-    await turns()
+    await _left(connector)
     made = server.answer(0)
     await turns()
     connector.close()
@@ -106,10 +105,7 @@ async def test_a_connection_that_nobody_waits_for_any_more_is_dropped() -> None:
 async def test_a_left_attempt_that_fails_is_not_what_the_next_one_gets() -> None:
     server = _Server()
     connector = Connector(pooled=True, connect=server.connect)
-    left = _asked(connector)
-    await turns()
-    left.cancel()
-    await turns()
+    await _left(connector)
     server.attempts[0].set_exception(TimeoutError())
     asked = _asked(connector)
     await turns()

@@ -109,7 +109,7 @@ async def test_a_large_segment_is_rendered_once_beside_the_event_loop() -> None:
         return shared.batch[:10]
 
     segment = segment_of([Event(1, 1, NOW, Token(text="a" * 200_000))])
-    first, second, third = (asyncio.create_task(segment.prepare("key", render)) for _ in range(3))
+    first, second, third = (asyncio.create_task(segment.prepared("key", render)) for _ in range(3))
     await asyncio.sleep(0)
     first.cancel()
     await asyncio.gather(first, second, third, return_exceptions=True)
