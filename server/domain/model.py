@@ -53,8 +53,8 @@ class Principal:
 
     @property
     def memory_id(self) -> Hashable:
-        """Whose share of the memory counts what is read for the caller: all share links of a user have one of
-        their own, so that what their readers do not take leaves the user's."""
+        """Whose share of the memory is used by what is read for the caller. All share links of a user have a
+        share of their own, so that what their readers leave unread does not use up the user's."""
         return ("links", self.quota_id) if self.is_share_link else self.quota_id
 
     @property
