@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import sys
+import shlex
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest_asyncio
 
 from tests.support.hub import RunningHub, running_hub
+from tests.support.terminals import in_shell
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
@@ -25,17 +23,7 @@ async def hub(database: str) -> AsyncIterator[RunningHub]:
 async def ideo(hub: RunningHub, *arguments: str, **environment: str) -> tuple[int, str, str]:
     """A command's exit code, its output and its messages."""
     given = {"IDEO_URL": hub.http, "IDEO_TOKEN": hub.token(), **environment}
-    process = await asyncio.create_subprocess_exec(
-        # By its name, from which shell completion takes that of its variable.
-        str(Path(sys.executable).parent / "ideo"),
-        *arguments,
-        env={**os.environ, **given},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    output, messages = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, output.decode(), messages.decode()
+    return await in_shell(shlex.join(("ideo", *arguments)), environment=given)
 
 
 async def test_drafts_are_listed_shown_and_restored(hub: RunningHub) -> None:

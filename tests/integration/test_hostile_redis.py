@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ from server.wakeups.redis import RedisWakeups
 from server.wakeups.redis_reader import SHARED_STREAM, stream_of
 from tests.integration.replicas import Replica, read_events, replica
 from tests.support.hand_clock import until
+from tests.support.processes import memory_mib
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.servers import tcp_server
 
@@ -226,15 +228,9 @@ async def grows_little() -> AsyncIterator[None]:
     """Ensures that the process's memory grows by less than MAX_MIB at any time in the block."""
     # The highest figure begins anew (Linux).
     Path("/proc/self/clear_refs").write_text("5")
-    before = memory_kib("VmRSS")
+    before = memory_mib(os.getpid(), "VmRSS")
     yield
-    assert memory_kib("VmHWM") - before < MAX_MIB << 10
-
-
-def memory_kib(name: str) -> int:
-    """A figure of this process's memory, in KiB."""
-    status = Path("/proc/self/status").read_text()
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(f"{name}:"))
+    assert memory_mib(os.getpid(), "VmHWM") - before < MAX_MIB
 
 
 async def _goes_on_at(database: str, url: str) -> None:

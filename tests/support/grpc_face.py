@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from ide_orchestrator.v1.draft_pb2_grpc import DraftServiceStub
 from ide_orchestrator.v1.proposal_pb2_grpc import ProposalServiceStub
 from ide_orchestrator.v1.refinement_pb2_grpc import RefinementServiceStub
 from ide_orchestrator.v1.workflow_pb2_grpc import WorkflowServiceStub
@@ -36,6 +37,7 @@ class Caller:
         self.refinements: Any = RefinementServiceStub(channel)
         self.proposals: Any = ProposalServiceStub(channel)
         self.workflows: Any = WorkflowServiceStub(channel)
+        self.drafts: Any = DraftServiceStub(channel)
 
     async def workflow(self) -> str:
         """The id of a new workflow."""

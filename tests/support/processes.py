@@ -79,6 +79,12 @@ class Process:
             return await self._process.wait()
 
 
+def memory_mib(pid: int, figure: str) -> float:
+    """A figure of a process's memory (Linux): `VmRSS` is what it has, `VmHWM` the most that it had."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) / 1024 for line in status.split("\n") if line.startswith(f"{figure}:"))
+
+
 def clean_environment(more: Mapping[str, str]) -> dict[str, str]:
     """This process's environment without the hub's settings, and with `more`."""
     ours = ("IDEO_", "DATABASE_", "DEEPAGENTS_")

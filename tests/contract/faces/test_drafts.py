@@ -11,10 +11,11 @@ import grpc.aio
 import httpx
 import pytest
 
-from ide_orchestrator.v1 import draft_pb2_grpc, workflow_pb2_grpc
 from server.wire import messages as m
+from tests.support.grpc_face import Caller
 from tests.support.http_face import problem
 from tests.support.hub import RunningHub, running_hub
+from tests.support.tokens import bearer
 
 FILES = {"/a.md": "# A\r\n", "/empty": "", "/é.md": 'quote " and \\ and \u2028'}
 #: A client's default.
@@ -29,19 +30,11 @@ class Author:
     workflow: str
     draft: str
     client: httpx.AsyncClient
-    channel: grpc.aio.Channel
+    caller: Caller
 
     @property
     def path(self) -> str:
         return f"/api/drafts/{self.draft}"
-
-    @property
-    def metadata(self) -> tuple[tuple[str, str], ...]:
-        return (("authorization", f"Bearer {self.hub.token()}"),)
-
-    @property
-    def stub(self) -> Any:
-        return draft_pb2_grpc.DraftServiceStub(self.channel)
 
     async def put(self, body: dict[str, Any], etag: str = "*", **headers: str) -> httpx.Response:
         return await self.client.put(self.path, json=body, headers={"If-Match": etag, **headers})
@@ -52,20 +45,20 @@ class Author:
 
     async def grpc_draft(self, **fields: Any) -> m.GetDraftResponse:
         request = m.GetDraftRequest(draft_id=self.draft, **fields)
-        answer: m.GetDraftResponse = await self.stub.GetDraft(request, metadata=self.metadata)
+        answer: m.GetDraftResponse = await self.caller.drafts.GetDraft(request, metadata=self.caller.metadata)
         return answer
 
 
 @pytest.fixture
 async def author(database: str) -> AsyncIterator[Author]:
     async with running_hub(database, max_creates_per_minute=0) as hub:
-        headers = {"Authorization": f"Bearer {hub.token()}"}
+        token = hub.token()
         async with (
-            httpx.AsyncClient(base_url=hub.http, headers=headers, trust_env=False, timeout=60) as http,
+            httpx.AsyncClient(base_url=hub.http, headers=bearer(token), trust_env=False, timeout=60) as http,
             grpc.aio.insecure_channel(hub.grpc) as channel,
         ):
             made = (await http.post("/api/workflows", json={"name": "w", "files": FILES})).json()
-            yield Author(hub, made["id"], made["current_draft_id"], http, channel)
+            yield Author(hub, made["id"], made["current_draft_id"], http, Caller(channel, token))
 
 
 async def test_a_draft_is_the_same_on_both_faces(author: Author) -> None:
@@ -98,7 +91,7 @@ async def test_a_reader_with_the_etag_gets_304_until_the_draft_changes(author: A
     # The answer about an earlier version says which is the newest, so it changes with that.
     answer = await author.client.get(f"{author.path}?version=1", headers={"If-None-Match": etag})
     assert (answer.status_code, answer.json()["latest_version"]) == (200, 2)
-    other = {"Authorization": f"Bearer {author.hub.token('eve@example.com')}", "If-None-Match": "*"}
+    other = bearer(author.hub.token("eve@example.com")) | {"If-None-Match": "*"}
     assert (await author.client.get(author.path, headers=other)).status_code == 404
 
 
@@ -151,16 +144,15 @@ async def test_a_large_draft_fits_a_clients_default_limit_and_is_read_whole(auth
     assert 3 <= len(omitted) < 6
     for file in omitted:
         request = m.ReadDraftFileRequest(draft_id=author.draft, sha256=file.sha256)
-        call = author.stub.ReadDraftFile(request, metadata=author.metadata)
+        call = author.caller.drafts.ReadDraftFile(request, metadata=author.caller.metadata)
         content = b"".join([piece.data async for piece in call])
         assert content.decode() == large[file.path]
     basic = (await author.grpc_draft(view=m.DraftView.DRAFT_VIEW_BASIC)).draft
     assert [(file.path, file.WhichOneof("content"), file.content_omitted) for file in basic.files] == [
         (path, None, False) for path in sorted(FILES | large)
     ]
-    workflows: Any = workflow_pb2_grpc.WorkflowServiceStub(author.channel)
-    read = await workflows.GetWorkflow(
-        m.GetWorkflowRequest(workflow_id=author.workflow), metadata=author.metadata
+    read = await author.caller.workflows.GetWorkflow(
+        m.GetWorkflowRequest(workflow_id=author.workflow), metadata=author.caller.metadata
     )
     assert read.ByteSize() < MAX_MESSAGE_BYTES
     assert sum(file.content_omitted for file in read.workflow.files) >= 3

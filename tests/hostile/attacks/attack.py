@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -56,6 +60,27 @@ class Aim:
         value: dict[str, Any] = json.loads(text)
         stored = {name: StoredRun(**run) for name, run in value.pop("stored").items()}
         return cls(**value, stored=stored)
+
+
+async def ask_on(
+    connections: int, seconds: float, ask: Callable[[], Awaitable[httpx.Response]]
+) -> Counter[int]:
+    """Ask on so many connections again and again until time is over, and count the statuses."""
+    counts: Counter[int] = Counter()
+    until = time.monotonic() + seconds
+
+    async def one() -> None:
+        while time.monotonic() < until:
+            with suppress(httpx.HTTPError):
+                counts[(await ask()).status_code] += 1
+
+    await asyncio.gather(*(one() for _ in range(connections)))
+    return counts
+
+
+def told(counts: Counter[Any]) -> str:
+    """How often each was counted, the most frequent first."""
+    return ", ".join(f"{count} x {what}" for what, count in counts.most_common())
 
 
 #: Attacks for so long, and tells what became of it. Raises NotHeld.

@@ -15,7 +15,7 @@ import httpx
 
 from server.wire import messages as m
 from tests.hostile.attacks.sockets import head, place
-from tests.support.client import Client, StreamEnded
+from tests.support.client import Address, Client, StreamEnded
 from tests.support.grpc_face import Caller
 from tests.support.tokens import bearer, token
 
@@ -56,31 +56,23 @@ class Calls:
         return Calls(chosen, [each for each in self.probes if since <= each.ended_at < until])
 
 
-@dataclass(frozen=True)
-class Address:
-    """Where the hub is."""
-
-    http: str
-    grpc: str
-
-
 @asynccontextmanager
-async def bystander(http: str, grpc_address: str) -> AsyncIterator[Calls]:
+async def bystander(hub: Address) -> AsyncIterator[Calls]:
     """Call all the time, until the block ends. Calls that last are waited for."""
     calls, stop = Calls(), asyncio.Event()
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(
-            httpx.AsyncClient(base_url=http, trust_env=False, timeout=MAX_CALL_S)
+            httpx.AsyncClient(base_url=hub.http, trust_env=False, timeout=MAX_CALL_S)
         )
-        channel = await stack.enter_async_context(grpc.aio.insecure_channel(grpc_address))
-        steps = await _steps(client, channel, Address(http, grpc_address))
+        channel = await stack.enter_async_context(grpc.aio.insecure_channel(hub.grpc))
+        steps = await _steps(client, channel, hub)
         running = [
             asyncio.create_task(
                 _repeat(step, calls.of[name], PAUSE_S if name in STREAMS else READ_PAUSE_S, stop)
             )
             for name, step in steps.items()
         ]
-        running.append(asyncio.create_task(_probe(http, calls.probes, stop)))
+        running.append(asyncio.create_task(_repeat(_probe(hub), calls.probes, PROBE_S, stop)))
         try:
             yield calls
         finally:
@@ -89,7 +81,7 @@ async def bystander(http: str, grpc_address: str) -> AsyncIterator[Calls]:
 
 
 async def _steps(
-    http: httpx.AsyncClient, channel: grpc.aio.Channel, address: Address
+    http: httpx.AsyncClient, channel: grpc.aio.Channel, hub: Address
 ) -> dict[str, Callable[[], Awaitable[None]]]:
     tokens = [token(f"other{number}@example.com") for number in range(USERS)]
     workflows = []
@@ -113,7 +105,7 @@ async def _steps(
             path, job = f"/api/workflows/{workflow}/refinements", {"user_prompt": "go on"}
             started = await http.post(path, json=job, headers=bearer(user))
             thread_id = started.raise_for_status().json()["thread_id"]
-            async for _ in Client(address, user, quiet_s=MAX_CALL_S).follow(way, thread_id):
+            async for _ in Client(hub, user, quiet_s=MAX_CALL_S).follow(way, thread_id):
                 pass
 
         return follow
@@ -149,11 +141,11 @@ def _text(failure: Exception) -> str:
     return str(failure) or type(failure).__name__
 
 
-async def _probe(http: str, probes: list[Call], stop: asyncio.Event) -> None:
-    """Ask for /healthz on a connection of its own, again and again. Each probe opens one, as a kubelet's."""
+def _probe(hub: Address) -> Callable[[], Awaitable[None]]:
+    """Asks for /healthz on a new connection each time, as a kubelet does."""
 
     async def ask() -> None:
-        reader, writer = await asyncio.open_connection(*place(http))
+        reader, writer = await asyncio.open_connection(*place(hub.http))
         try:
             writer.write(head("/healthz", more=["Connection: close"]))
             status = (await reader.read(1 << 16))[9:12]
@@ -162,12 +154,4 @@ async def _probe(http: str, probes: list[Call], stop: asyncio.Event) -> None:
         finally:
             writer.transport.abort()
 
-    while not stop.is_set():
-        began, error = time.monotonic(), ""
-        try:
-            async with asyncio.timeout(MAX_CALL_S):
-                await ask()
-        except (StreamEnded, OSError) as failure:
-            error = _text(failure)
-        probes.append(Call(time.monotonic(), time.monotonic() - began, error))
-        await asyncio.sleep(PROBE_S)
+    return ask

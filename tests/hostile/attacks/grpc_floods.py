@@ -13,7 +13,7 @@ from google.protobuf.struct_pb2 import ListValue, NullValue, Struct, Value
 
 from server.wire import messages as m
 from tests.hostile.attacks import http2
-from tests.hostile.attacks.attack import Aim, Family
+from tests.hostile.attacks.attack import Aim, Family, told
 from tests.hostile.attacks.http2 import Connection, connection, frame, message
 from tests.hostile.attacks.sockets import silent
 
@@ -64,7 +64,7 @@ async def grpc_calls_of_a_link(aim: Aim) -> str:
 
 @FAMILY.attack()
 async def grpc_forged_tokens(aim: Aim) -> str:
-    """A stranger's calls with tokens that are none."""
+    """A stranger's calls with forged tokens."""
     return await _hold(aim, http2.LIST_PROPOSALS, "x.y.z", message(b""), ends=True)
 
 
@@ -76,7 +76,7 @@ async def grpc_unknown_methods(aim: Aim) -> str:
 
 @FAMILY.attack()
 async def grpc_health_watches(aim: Aim) -> str:
-    """A stranger's watches of the health."""
+    """A stranger's health watches."""
     return await _hold(aim, http2.HEALTH_WATCH, data=message(b""), ends=True)
 
 
@@ -203,7 +203,7 @@ async def grpc_churn(aim: Aim) -> str:
 @FAMILY.attack()
 async def grpc_silent(aim: Aim) -> str:
     """1,000 connections that say nothing, and 1,000 that say hello and make no call."""
-    hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(http2.SETTINGS)
+    hello = http2.PREFACE + frame(http2.SETTINGS)
     found = await asyncio.gather(
         *(silent(aim.grpc, first, count=1000, seconds=aim.seconds) for first in (b"", hello))
     )
@@ -235,4 +235,4 @@ async def grpc_definitions(aim: Aim) -> str:
     async with grpc.aio.insecure_channel(aim.grpc) as channel:
         create: Any = channel.unary_unary(f"{http2.SERVICE}WorkflowService/CreateWorkflow")
         await asyncio.gather(*(one(create, bodies[number % 2]) for number in range(3)))
-    return ", ".join(f"{count} x {code}" for code, count in codes.most_common())
+    return told(codes)

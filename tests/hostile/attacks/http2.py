@@ -12,7 +12,7 @@ from tests.hostile.attacks.sockets import place
 
 DATA, HEADERS, PRIORITY, RESET, SETTINGS, PUSH, PING, GOAWAY, WINDOW, CONTINUATION = range(10)
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _INITIAL_WINDOW = 4
 _MAX_FRAME = 16384
 
@@ -152,7 +152,7 @@ async def connection(address: str, *, window: int = 65535) -> AsyncIterator[Conn
     """A connection. `window`: bytes that the hub may send for each call, of which none is ever given back."""
     reader, writer = await asyncio.open_connection(*place(address))
     made = Connection(reader, writer)
-    made.write(_PREFACE + frame(SETTINGS, 0, 0, struct.pack("!HI", _INITIAL_WINDOW, window)))
+    made.write(PREFACE + frame(SETTINGS, 0, 0, struct.pack("!HI", _INITIAL_WINDOW, window)))
     made.write(frame(WINDOW, 0, 0, struct.pack("!I", 1 << 30)))
     reading = asyncio.ensure_future(made.read())
     try:

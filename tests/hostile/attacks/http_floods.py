@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
 
-import httpx
+from websockets.frames import Opcode
 
-from tests.hostile.attacks.attack import Aim, Family, NotHeld
+from tests.hostile.attacks.attack import Aim, Family, NotHeld, ask_on, told
 from tests.hostile.attacks.sockets import (
     Flood,
     event_stream,
     frame,
     head,
-    opened,
+    holding,
     place,
     silent,
     stopped,
@@ -25,7 +22,6 @@ from tests.hostile.attacks.sockets import (
 )
 
 FAMILY = Family("floods over HTTP and WebSocket")
-CONTINUATION, TEXT, BINARY, PING, PONG = 0, 1, 2, 9, 10
 #: Sockets of a flood.
 SOCKETS = 4
 #: The most that a body may have where a definition is taken, less the form around it (bytes).
@@ -42,67 +38,59 @@ async def _socket_flood(aim: Aim, unit: bytes, begun: bytes = b"") -> str:
 @FAMILY.attack()
 async def ws_continuations(aim: Aim) -> str:
     """A share link's WebSockets send empty continuation frames without end."""
-    return await _socket_flood(aim, frame(CONTINUATION, final=False), frame(TEXT, final=False))
+    return await _socket_flood(aim, frame(Opcode.CONT, final=False), frame(Opcode.TEXT, final=False))
 
 
 @FAMILY.attack()
 async def ws_pings(aim: Aim) -> str:
     """A share link's WebSockets send pings without end."""
-    return await _socket_flood(aim, frame(PING))
+    return await _socket_flood(aim, frame(Opcode.PING))
 
 
 @FAMILY.attack()
 async def ws_texts(aim: Aim) -> str:
     """A share link's WebSockets send messages of one byte without end."""
-    return await _socket_flood(aim, frame(TEXT, b"x"))
+    return await _socket_flood(aim, frame(Opcode.TEXT, b"x"))
 
 
 @FAMILY.attack()
 async def ws_large_messages(aim: Aim) -> str:
     """A share link's WebSockets send messages of 4 KiB without end."""
-    return await _socket_flood(aim, frame(BINARY, b"x" * 4000))
+    return await _socket_flood(aim, frame(Opcode.BINARY, b"x" * 4000))
 
 
 @FAMILY.attack()
 async def ws_tokens(aim: Aim) -> str:
-    """A share link's WebSockets send new tokens that are none, without end."""
-    return await _socket_flood(aim, frame(TEXT, b'{"type": "auth", "token": "a.b.c"}'))
+    """A share link's WebSockets send invalid tokens without end."""
+    return await _socket_flood(aim, frame(Opcode.TEXT, b'{"type": "auth", "token": "a.b.c"}'))
 
 
 @FAMILY.attack()
 async def ws_bursts(aim: Aim) -> str:
     """50 WebSockets of a share link send 10,000 pongs each, all at once, every second."""
-    held = [await opened(aim.http, upgrade(aim.thread_id, aim.link)) for _ in range(50)]
-    await asyncio.sleep(0.5)
-    refused = 0
-    for _ in range(max(1, int(aim.seconds))):
-        for each in held:
-            if each is not None:
+    burst, refused = frame(Opcode.PONG) * 10_000, 0
+    async with holding(aim.http, [upgrade(aim.thread_id, aim.link)] * 50) as made:
+        await asyncio.sleep(0.5)
+        for _ in range(max(1, int(aim.seconds))):
+            for each in made:
                 try:
-                    each.send(frame(PONG) * 10_000)
+                    each.send(burst)
                 except OSError:
                     refused += 1
-        await asyncio.sleep(1)
-    for each in held:
-        if each is not None:
-            each.close()
+            await asyncio.sleep(1)
     return f"{refused} bursts were not taken"
 
 
 @FAMILY.attack()
 async def ws_below_the_limit(aim: Aim) -> str:
     """50 WebSockets of a share link send 30 frames a second each, just what each may send."""
-    held = [await opened(aim.http, upgrade(aim.thread_id, aim.link)) for _ in range(50)]
-    until = asyncio.get_running_loop().time() + aim.seconds
-    while asyncio.get_running_loop().time() < until:
-        for each in held:
-            if each is not None:
+    async with holding(aim.http, [upgrade(aim.thread_id, aim.link)] * 50) as made:
+        pong, until = frame(Opcode.PONG), time.monotonic() + aim.seconds
+        while time.monotonic() < until:
+            for each in made:
                 with suppress(OSError):
-                    each.send(frame(PONG))
-        await asyncio.sleep(0.033)
-    for each in held:
-        if each is not None:
-            each.close()
+                    each.send(pong)
+            await asyncio.sleep(0.033)
     return "50 sockets"
 
 
@@ -209,9 +197,8 @@ async def http_silent(aim: Aim) -> str:
 @FAMILY.attack(settings={"IDEO_MAX_CONNECTIONS": "120"})
 async def http_connections(aim: Aim) -> str:
     """Twice as many silent connections as the port has places, opened again every two seconds."""
-    until = asyncio.get_running_loop().time() + aim.seconds
-    found = ""
-    while (left_s := until - asyncio.get_running_loop().time()) > 0:
+    until, found = time.monotonic() + aim.seconds, ""
+    while (left_s := until - time.monotonic()) > 0:
         found = await silent(aim.http, b"", count=240, seconds=min(left_s, 2.0))
     return found
 
@@ -220,26 +207,7 @@ async def http_connections(aim: Aim) -> str:
 async def http_readiness(aim: Aim) -> str:
     """Strangers ask for the readiness on 50 connections, without end."""
     async with aim.client("") as http:
-        return _told(await _repeat(aim, 50, lambda: http.get("/readyz")))
-
-
-async def _repeat(aim: Aim, at_once: int, ask: Callable[[], Awaitable[httpx.Response]]) -> Counter[int]:
-    """Ask again and again, and count the answers."""
-    counts: Counter[int] = Counter()
-    until = asyncio.get_running_loop().time() + aim.seconds
-
-    async def one() -> None:
-        while asyncio.get_running_loop().time() < until:
-            with suppress(httpx.HTTPError):
-                counts[(await ask()).status_code] += 1
-
-    await asyncio.gather(*(one() for _ in range(at_once)))
-    return counts
-
-
-def _told(counts: Counter[Any]) -> str:
-    """Statuses, the most frequent first."""
-    return ", ".join(f"{count} x {status}" for status, count in counts.most_common())
+        return told(await ask_on(50, aim.seconds, lambda: http.get("/readyz")))
 
 
 def _definition(unit: bytes) -> bytes:
@@ -257,9 +225,9 @@ async def http_definitions(aim: Aim) -> str:
     bodies.append(b'{"name": "w", ' + members + b"}")
     sent = iter(range(10_000))
     async with aim.client() as http:
-        return _told(
-            await _repeat(
-                aim, 4, lambda: http.post("/api/workflows", content=bodies[next(sent) % len(bodies)])
+        return told(
+            await ask_on(
+                4, aim.seconds, lambda: http.post("/api/workflows", content=bodies[next(sent) % len(bodies)])
             )
         )
 
@@ -269,8 +237,10 @@ async def http_paths(aim: Aim) -> str:
     """Four connections send workflows with 500 files in folders of great depth."""
     files = {"/" + "a/" * 480 + f"f{number}": "x" for number in range(500)}
     async with aim.client() as http:
-        return _told(
-            await _repeat(aim, 4, lambda: http.post("/api/workflows", json={"name": "w", "files": files}))
+        return told(
+            await ask_on(
+                4, aim.seconds, lambda: http.post("/api/workflows", json={"name": "w", "files": files})
+            )
         )
 
 
@@ -279,7 +249,7 @@ async def http_starts(aim: Aim) -> str:
     """An account starts refinements on 50 connections, as fast as it can."""
     path, job = f"/api/workflows/{aim.workflow_id}/refinements", {"user_prompt": "go on"}
     async with aim.client() as http:
-        found = await _repeat(aim, 50, lambda: http.post(path, json=job))
+        found = await ask_on(50, aim.seconds, lambda: http.post(path, json=job))
     if sum(count for status, count in found.items() if status < 300) > MAX_STARTS:
-        raise NotHeld(f"more than {MAX_STARTS} were started: {_told(found)}")
-    return _told(found)
+        raise NotHeld(f"more than {MAX_STARTS} were started: {told(found)}")
+    return told(found)

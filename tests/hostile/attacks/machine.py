@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
+from tests.support.processes import memory_mib
+
 _HELD = re.compile(rb"event_loop_held.* cpu_seconds=([\d.]+)")
 
 
@@ -46,8 +48,7 @@ class Meter:
 
 def _peak_mib(pid: int) -> float:
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
-        return next(int(line.split()[1]) / 1024 for line in status.split("\n") if line.startswith("VmHWM"))
+        return memory_mib(pid, "VmHWM")
     except (OSError, StopIteration):
         return float("inf")
 

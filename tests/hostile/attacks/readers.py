@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
+from itertools import cycle
 
 import httpx
 from google.protobuf.message import Message
@@ -16,7 +17,7 @@ from tests.hostile.attacks import http2
 from tests.hostile.attacks.attack import Aim, Family
 from tests.hostile.attacks.frames import play
 from tests.hostile.attacks.http2 import connection, message
-from tests.hostile.attacks.sockets import event_stream, head, opened, stopped, upgrade
+from tests.hostile.attacks.sockets import SMALL_BUFFER, event_stream, head, holding, stopped, upgrade
 from tests.support.client import Client, StreamEnded
 
 FAMILY = Family("readers that stop, and many that read")
@@ -170,7 +171,7 @@ async def stopped_pieces(aim: Aim) -> str:
 
 @FAMILY.attack(reads=("large", "mebibytes"))
 async def slow_readers(aim: Aim) -> str:
-    """60 readers, in every form, take 40 KiB each two seconds."""
+    """60 readers, in every form, take 40 KiB every two seconds."""
     large, small = aim.stored["large"], aim.stored["mebibytes"]
     forms: list[Callable[[int], bytes]] = [
         lambda after: upgrade(large.thread_id, aim.token, "ideo.v1", after),
@@ -179,20 +180,14 @@ async def slow_readers(aim: Aim) -> str:
         lambda after: event_stream(large.thread_id, aim.token, after),
         lambda _: head(f"/api/proposals/{small.proposal_id}", aim.token),
     ]
-    held = [
-        await opened(aim.http, forms[number % len(forms)](after), buffer=2048)
-        for number, after in enumerate(_afters(aim, "large", 60))
-    ]
-    until = time.monotonic() + aim.seconds
-    while time.monotonic() < until:
-        for each in held:
-            if each is not None:
+    requests = [form(after) for form, after in zip(cycle(forms), _afters(aim, "large", 60), strict=False)]
+    async with holding(aim.http, requests, buffer=SMALL_BUFFER) as made:
+        until = time.monotonic() + aim.seconds
+        while time.monotonic() < until:
+            for each in made:
                 with suppress(OSError):
                     each.recv(SLOW_BYTES)
-        await asyncio.sleep(SLOW_S)
-    for each in held:
-        if each is not None:
-            each.close()
+            await asyncio.sleep(SLOW_S)
     return "60 readers"
 
 

@@ -108,7 +108,7 @@ HOSTILE: Mapping[str, tuple[str, Callable[[], list[bytes]]]] = {
         "an interrupt whose value is 5 million empty lists",
         lambda: [_raw_state("__interrupt__", _lists(b"[],", LARGE))],
     ),
-    "not-json": ("15 MiB that are no JSON", lambda: [b'{"event_type": "x", "data": {"a": "' + b"z" * LARGE]),
+    "not-json": ("15 MiB that are not JSON", lambda: [b'{"event_type": "x", "data": {"a": "' + b"z" * LARGE]),
 }
 
 

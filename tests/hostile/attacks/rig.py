@@ -13,15 +13,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import asyncpg
-import httpx
 
+from server.cli.hub_client import open_client
 from tests.hostile.attacks.attack import Aim, Attack, StoredRun
 from tests.hostile.attacks.bystander import bystander
 from tests.hostile.attacks.machine import Meter
 from tests.hostile.attacks.measured import Measured, measured
+from tests.support.hub import a_workflow, start
 from tests.support.postgres import Postgres, running_postgres
 from tests.support.processes import ROOT, UNLIMITED, Process, clean_environment, hub_environment, running
-from tests.support.tokens import bearer, token
+from tests.support.tokens import token
 
 #: Seconds of a lease in the campaign: a third of the default, because an attack lasts for less than that.
 LEASE_S = 5
@@ -78,7 +79,7 @@ class Rig:
         http, grpc = hub.addresses["HTTP"], hub.addresses["gRPC"]
         aim = await _aim(http, grpc, self.attack_s, stored)
         await _live_runs(http)
-        async with bystander(http, grpc) as calls:
+        async with bystander(aim) as calls:
             await asyncio.sleep(WARM_UP_S)
             began = time.monotonic()
             await asyncio.sleep(self.before_s)
@@ -133,54 +134,42 @@ async def runtime_process(plays: Iterable[str]) -> AsyncIterator[str]:
         yield process.addresses["runtime"]
 
 
-def _client(http: str, credential: str) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=http, headers=bearer(credential), trust_env=False, timeout=60)
-
-
-async def _start(client: httpx.AsyncClient, directive: str, workflow_id: str = "") -> dict[str, str]:
-    if not workflow_id:
-        made = await client.post("/api/workflows", json={"name": "w"})
-        workflow_id = made.raise_for_status().json()["id"]
-    job = {"user_prompt": f"go on [[replay:{directive}]]"}
-    started = await client.post(f"/api/workflows/{workflow_id}/refinements", json=job)
-    return {**started.raise_for_status().json(), "workflow_id": workflow_id}
-
-
 async def _aim(http: str, grpc: str, seconds: float, stored: Mapping[str, StoredRun]) -> Aim:
     """The attacker's account, with a live run and a link to it."""
     credential = token(ATTACKER)
-    async with _client(http, credential) as client:
-        run = await _start(client, "short_run silent=20")
-        shared = await client.post(f"/api/proposals/{run['proposal_id']}/shares", json={})
+    async with open_client(http, credential) as client:
+        workflow_id = await a_workflow(client)
+        run = await start(client, "go on [[replay:short_run silent=20]]", workflow_id)
+        shared = await client.call("POST", f"/api/proposals/{run['proposal_id']}/shares", {})
         return Aim(
             http,
             grpc,
             seconds,
             credential,
-            run["workflow_id"],
+            workflow_id,
             run["thread_id"],
             run["proposal_id"],
-            shared.raise_for_status().json()["secret"],
+            shared["secret"],
             stored,
         )
 
 
 async def _live_runs(http: str) -> None:
     """Runs of another user, which last longer than any attack."""
-    async with _client(http, token("carl@example.com")) as client:
+    async with open_client(http, token("carl@example.com")) as client:
         for _ in range(LIVE_RUNS):
-            await _start(client, "long_run speed=1")
+            await start(client, "go on [[replay:long_run speed=1]]")
 
 
 async def _store(http: str, name: str) -> StoredRun:
     """Run a recording to its end."""
-    async with _client(http, token(ATTACKER)) as client:
-        run = await _start(client, name)
+    async with open_client(http, token(ATTACKER)) as client:
+        run = await start(client, f"go on [[replay:{name}]]")
         path = f"/api/refinements/{run['thread_id']}"
         async with asyncio.timeout(180):
-            while (found := (await client.get(path)).raise_for_status().json())["status"] == "processing":
+            while (found := await client.call("GET", path))["status"] == "processing":
                 await asyncio.sleep(0.3)
-        proposal = (await client.get(f"/api/proposals/{run['proposal_id']}")).raise_for_status().json()
+        proposal = await client.call("GET", f"/api/proposals/{run['proposal_id']}")
         assert found["status"] == "completed", found
         sha256 = min(file["sha256"] for file in proposal["generated_files"].values())
         return StoredRun(run["thread_id"], run["proposal_id"], int(found["last_seq"]), sha256)

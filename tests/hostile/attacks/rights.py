@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from itertools import cycle
 from uuid import uuid4
 
 import httpx
 
-from tests.hostile.attacks.attack import Aim, Family, NotHeld
-from tests.hostile.attacks.sockets import head, opened, upgrade
+from tests.hostile.attacks.attack import Aim, Family, NotHeld, ask_on, told
+from tests.hostile.attacks.sockets import head, holding, upgrade
 from tests.support.client import Client, StreamEnded
 from tests.support.tokens import token
 
@@ -32,50 +34,39 @@ async def rights_streams_by_links(aim: Aim) -> str:
             (await http.post(f"/api/proposals/{aim.proposal_id}/shares", json={})).json()["secret"]
             for _ in range(LINKS)
         ]
-    held = [
-        await opened(aim.http, upgrade(aim.thread_id, secret)) for secret in secrets for _ in range(SOCKETS)
-    ]
-    await asyncio.sleep(min(aim.seconds, 3))
+    requests = [upgrade(aim.thread_id, secret) for secret in secrets for _ in range(SOCKETS)]
     answers: Counter[str] = Counter()
-    for each in held:
-        if each is not None:
+    async with holding(aim.http, requests) as made:
+        await asyncio.sleep(min(aim.seconds, 3))
+        for each in made:
             with suppress(OSError):
                 answers[each.recv(100)[9:12].decode("latin-1")] += 1
-            each.close()
-    found = ", ".join(f"{count} x {status}" for status, count in answers.most_common())
     if answers["101"] > MAX_STREAMS:
         raise NotHeld(f"{answers['101']} streams, though {MAX_STREAMS} are allowed")
-    return found
+    return told(answers)
 
 
 @FAMILY.attack()
 async def rights_creates(aim: Aim) -> str:
     """An account makes links, tickets and grants on eight connections, as fast as it can."""
-    base, until = f"/api/proposals/{aim.proposal_id}", time.monotonic() + aim.seconds
-    made: Counter[int] = Counter()
+    base = f"/api/proposals/{aim.proposal_id}"
     async with aim.client() as http:
-        asks = (
-            lambda: http.post(f"{base}/shares", json={}),
-            lambda: http.post("/api/ws/tickets", json={"thread_id": aim.thread_id}),
-            lambda: http.put(f"{base}/access/{uuid4()}", json={"access_type": "viewer"}),
+        asks: Iterator[Callable[[], Awaitable[httpx.Response]]] = cycle(
+            (
+                lambda: http.post(f"{base}/shares", json={}),
+                lambda: http.post("/api/ws/tickets", json={"thread_id": aim.thread_id}),
+                lambda: http.put(f"{base}/access/{uuid4()}", json={"access_type": "viewer"}),
+            )
         )
-
-        async def one(number: int) -> None:
-            while time.monotonic() < until:
-                with suppress(httpx.HTTPError):
-                    made[(await asks[number % 3]()).status_code] += 1
-                    number += 1
-
-        await asyncio.gather(*(one(number) for number in range(8)))
-    found = ", ".join(f"{count} x {status}" for status, count in made.most_common())
+        made = await ask_on(8, aim.seconds, lambda: next(asks)())
     if sum(count for status, count in made.items() if status < 300) > MAX_CREATES:
-        raise NotHeld(f"more than {MAX_CREATES} were made: {found}")
-    return found
+        raise NotHeld(f"more than {MAX_CREATES} were made: {told(made)}")
+    return told(made)
 
 
 @FAMILY.attack()
 async def rights_guesses(aim: Aim) -> str:
-    """Sixteen connections try tokens and links that are none, over HTTP and as WebSockets."""
+    """Sixteen connections try invalid tokens and links, over HTTP and as WebSockets."""
     until, answers = time.monotonic() + aim.seconds, Counter[int]()
 
     async def one(number: int) -> None:
@@ -85,9 +76,8 @@ async def rights_guesses(aim: Aim) -> str:
                 with suppress(httpx.HTTPError):
                     for _ in range(50):
                         answers[(await http.get(f"/api/proposals/{aim.proposal_id}")).status_code] += 1
-            if (socket := await opened(aim.http, upgrade(aim.thread_id, credential))) is not None:
+            async with holding(aim.http, [upgrade(aim.thread_id, credential)]):
                 await asyncio.sleep(0.05)
-                socket.close()
 
     await asyncio.gather(*(one(number) for number in range(16)))
     if answers.keys() - {401}:
@@ -166,10 +156,7 @@ async def rights_refused_upgrades(aim: Aim) -> str:
         head("/api/ws/refinements/x", ""),
     ]
     while time.monotonic() < until:
-        held = [await opened(aim.http, requests[number % 3]) for number in range(50)]
-        await asyncio.sleep(0.02)
-        for each in held:
-            if each is not None:
-                each.close()
-        sent += len(held)
+        async with holding(aim.http, [requests[number % 3] for number in range(50)]):
+            await asyncio.sleep(0.02)
+        sent += 50
     return f"{sent} upgrades"

@@ -6,9 +6,11 @@ import asyncio
 import socket
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+
+from websockets.frames import Frame, Opcode
 
 #: Bytes that are written at a time.
 BLOCK = 1 << 16
@@ -47,12 +49,9 @@ def event_stream(thread_id: str, token: str, after: int = 0) -> bytes:
     return head(path, token, more=["Accept: text/event-stream"])
 
 
-def frame(opcode: int, data: bytes = b"", *, final: bool = True) -> bytes:
-    """A client's WebSocket frame of less than 64 KiB, masked with zeros."""
-    size = bytes([0x80 | len(data)])
-    if len(data) > 125:
-        size = b"\xfe" + len(data).to_bytes(2, "big")
-    return bytes([(0x80 if final else 0) | opcode]) + size + b"\0\0\0\0" + data
+def frame(opcode: Opcode, data: bytes = b"", *, final: bool = True) -> bytes:
+    """A client's WebSocket frame."""
+    return Frame(opcode, data, final).serialize(mask=True)
 
 
 @dataclass
@@ -149,13 +148,23 @@ async def opened(address: str, first: bytes, *, buffer: int = 0) -> socket.socke
     return made
 
 
+@asynccontextmanager
+async def holding(
+    address: str, requests: Sequence[bytes], *, buffer: int = 0
+) -> AsyncIterator[list[socket.socket]]:
+    """Connections as `opened` makes them, one for each request; those that there are."""
+    made = [each for first in requests if (each := await opened(address, first, buffer=buffer)) is not None]
+    try:
+        yield made
+    finally:
+        for each in made:
+            each.close()
+
+
 async def stopped(address: str, requests: Sequence[bytes], seconds: float) -> str:
     """Ask, and read nothing."""
-    held = [await opened(address, each, buffer=SMALL_BUFFER) for each in requests]
-    await asyncio.sleep(seconds)
-    for each in held:
-        if each is not None:
-            each.close()
+    async with holding(address, requests, buffer=SMALL_BUFFER):
+        await asyncio.sleep(seconds)
     return f"{len(requests)} asked and not read"
 
 
