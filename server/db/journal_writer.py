@@ -18,9 +18,9 @@ import logging
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 
-import asyncpg
-
+from server.db.dedicated_connection import DedicatedConnection
 from server.db.errors import database_errors
+from server.db.pool import BoundedPool
 from server.db.runs import ACTIVE_STATUSES
 from server.domain.clock import Clock
 from server.domain.crash_points import crash_point
@@ -67,7 +67,7 @@ class JournalWriter:
 
     def __init__(
         self,
-        pool: asyncpg.Pool,
+        pool: BoundedPool,
         clock: Clock,
         ready: ReadyLogs,
         *,
@@ -76,16 +76,21 @@ class JournalWriter:
         on_commit_time: Callable[[float, float], None],
     ) -> None:
         self._pool, self._clock, self._ready = pool, clock, ready
+        #: For `write_forever` alone.
+        self._connection = DedicatedConnection(pool)
         self._lease_ttl = lease_ttl
         self._on_commit, self._on_commit_time = on_commit, on_commit_time
 
     async def write_forever(self) -> None:
         """Commit until cancelled."""
-        while True:
-            await self._ready.wait()
-            batches = self._ready.next_batches(COMMIT_BYTES)
-            if batches:
-                await self._commit(batches)
+        try:
+            while True:
+                await self._ready.wait()
+                batches = self._ready.next_batches(COMMIT_BYTES)
+                if batches:
+                    await self._commit(batches)
+        finally:
+            self._connection.close()
 
     async def _commit(self, batches: list[Batch]) -> None:
         """Commit the batches. A batch that cannot be committed loses its lease; the others do not."""
@@ -119,7 +124,9 @@ class JournalWriter:
         crash_point("before_append")
         began = self._clock.monotonic()
         with database_errors():
-            rows = await self._pool.fetch(_APPEND, *_columns(batches), self._lease_ttl, timeout=APPEND_S)
+            rows = await self._connection.fetch(
+                _APPEND, *_columns(batches), self._lease_ttl, timeout=APPEND_S
+            )
         now = self._clock.monotonic()
         self._on_commit_time(now - began, now - min(batch.put_at for batch in batches))
         crash_point("after_append")

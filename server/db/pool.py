@@ -115,6 +115,16 @@ class BoundedPool(asyncpg.Pool):  # type: ignore[misc] # the driver has no types
         """
         return _Acquired(self, ACQUIRE_S if timeout is None else timeout, limit_s)
 
+    async def connect(self) -> asyncpg.Connection:
+        """A connection like those of the pool, which the caller keeps and closes. Raises TimeoutError."""
+        async with asyncio.timeout(ACQUIRE_S):
+            return await self._get_new_connection()
+
+    @property
+    def generation(self) -> int:
+        """Changes when what is idle may be dead."""
+        return int(self._generation)
+
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
         """As in asyncpg; a `timeout` is the statement's alone."""
         async with self.acquire(limit_s=_limit_s(timeout)) as connection:

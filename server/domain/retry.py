@@ -44,11 +44,12 @@ async def retry_while_unavailable(
     jitter: Callable[[], float] = random.random,
 ) -> T:
     """The result of `call`, which is repeated while it raises DatabaseUnavailable."""
-    backoff = Backoff(first_s, max_s, jitter=jitter)
+    backoff: Backoff | None = None
     while True:
         try:
             return await call()
         except DatabaseUnavailable:
+            backoff = backoff or Backoff(first_s, max_s, jitter=jitter)
             await clock.sleep(backoff.next_pause_s())
 
 

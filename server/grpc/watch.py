@@ -71,6 +71,10 @@ class WatchStreams:
                 case ReconnectElsewhere(after_s):
                     await self._writer.write(context, rendering.reconnect(after_s), reserved())
                 case list() as segments:
+                    single = rendering.single_response(segments, max_event_bytes)
+                    if single is not None:
+                        await self._writer.write(context, single, reserved())
+                        continue
                     async for message in rendering.event_batch_responses(segments, max_event_bytes):
                         await self._writer.write(context, message, reserved())
                 case None:

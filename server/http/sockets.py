@@ -202,6 +202,12 @@ class _Stream:
                     assert_never(other)
 
     async def _write_segments(self, segments: list[Segment]) -> None:
+        if len(segments) == 1:
+            # At the live end, all readers but the first find what to write.
+            made = segments[0].made(self.encoder.form)
+            if made is not None and len(made) <= MAX_SHARED_WRITE_BYTES:
+                await self._write_joined([made], segments[0].last_seq)
+                return
         waiting: list[bytes] = []
         size = 0
         last_seq = self.sent

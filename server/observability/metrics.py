@@ -40,7 +40,7 @@ GAUGES = {
     "wakeups_healthy": "1 while wake-ups from other replicas arrive, 0 while the hub only polls",
     "database_connections": "Connections to PostgreSQL",
     "database_connections_idle": "Idle connections to PostgreSQL",
-    "database_connections_limit": "Maximum of connections to PostgreSQL (IDEO_DATABASE_MAX_CONNECTIONS)",
+    "database_connections_limit": "Maximum of connections in the pool (IDEO_DATABASE_MAX_CONNECTIONS)",
 }
 
 #: HTTP statuses of the runtime that have separate series; `none` means no answer.

@@ -57,6 +57,14 @@ async def event_batch_responses(segments: Sequence[Segment], max_event_bytes: in
         yield _response(together)
 
 
+def single_response(segments: Sequence[Segment], max_event_bytes: int) -> bytes | None:
+    """The response of `event_batch_responses` if it is the only one, as usual at the live end, else None."""
+    size = 0
+    for segment in segments:
+        size += len(segment.batch)
+    return _response(segments) if size <= min(max_event_bytes, MAX_EVENT_BYTES) else None
+
+
 def _response(segments: Sequence[Segment]) -> bytes:
     if len(segments) == 1:
         return event_batch_response(segments[0])

@@ -16,6 +16,7 @@ from websockets.asyncio.client import ClientConnection
 from ide_orchestrator.v1.refinement_pb2_grpc import RefinementServiceStub
 from ide_orchestrator.v1.workflow_pb2_grpc import WorkflowServiceStub
 from server.db import migrate
+from server.db.dedicated_connection import DedicatedConnection
 from server.db.pool import ACQUIRE_S, CANCEL_S, USE_S, open_pool
 from server.db.users import PostgresUserStore
 from server.domain.errors import DatabaseUnavailable
@@ -267,3 +268,33 @@ async def test_what_a_store_does_after_an_outage_succeeds_at_once(database: str)
         assert seconds < 1 + BUSY_S
         async with pool.acquire() as connection:
             assert await connection.fetchval("SELECT count(*) FROM users WHERE subject = 'eve'") == 1
+
+
+async def test_a_kept_connection_is_replaced_once_it_or_all_idle_ones_may_be_dead(database: str) -> None:
+    async with through_a_proxy(database) as (dsn, between), open_pool(dsn) as pool:
+        kept = DedicatedConnection(pool)
+
+        async def pid() -> int:
+            (row,) = await kept.fetch("SELECT pg_backend_pid() AS pid", timeout=5)
+            return int(row["pid"])
+
+        first = await pid()
+        assert await pid() == first
+        between.open.clear()
+        with pytest.raises(TimeoutError):
+            await kept.fetch("SELECT 1", timeout=0.1)
+        between.open.set()
+        second = await pid()
+        assert second != first
+        # Closed by the server.
+        await pool.fetchval("SELECT pg_terminate_backend($1, 5000)", second)
+        third = await pid()
+        assert third not in (first, second)
+        # Another user of the pool lost its connection, and nobody was answered since.
+        between.open.clear()
+        with pytest.raises(TimeoutError):
+            async with pool.acquire(limit_s=0.1) as connection:
+                await connection.fetchval("SELECT 1")
+        between.open.set()
+        assert await pid() != third
+        kept.close()

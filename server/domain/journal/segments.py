@@ -152,6 +152,10 @@ class Segment:
             self._grow(sum(len(part) for part in parts if isinstance(part, bytes)))
         return self._renderings[key]  # type: ignore[no-any-return]
 
+    def made(self, key: object) -> Any:
+        """What `cached` or `prepared` has made for this key; None if it has not."""
+        return self._renderings.get(key)
+
     def cached_each(self, key: object, render: Callable[[Segment], list[bytes]]) -> list[bytes]:
         """`render(self)`, which has an entry for each event, computed once and then shared, also with other
         parts of the same segment."""

@@ -65,14 +65,15 @@ class Subscription:
         memory. Safe to cancel: the next call returns what this one did not. Raises Unauthenticated,
         PermissionDenied when the reader may no longer follow, CursorOutOfRange, DatabaseUnavailable.
         """
-        if self._reservation is not None:
+        if self._reservation is not None and self._reservation.asked_bytes:
             self._reservation.close()
         while True:
             if self.authorization is not None:
                 self.authorization.check()
-            self._check_rewound()
+            if self._rewinds != self.topic.rewinds:
+                self._check_rewound()
             if self.cursor < self.topic.head.last_seq:
-                segments = await self.available()
+                segments = self._small_step() or await self.available()
                 if segments:
                     return segments
             if self.complete:
@@ -86,10 +87,21 @@ class Subscription:
                 return Heartbeat(self.topic.head.last_seq, self.topic.progress)
             await self.topic.wait()
 
+    def _small_step(self) -> list[Segment] | None:
+        """The next segments of the window if they need no reservation: the usual step at the live end."""
+        segments = self.topic.segments_after(self.cursor)
+        if not segments:
+            return None
+        size = 0
+        for segment in segments:
+            size += len(segment.batch) + len(segment.delta_batch)
+        if size > SMALL_STEP_BYTES:
+            return None
+        self.cursor = segments[-1].last_seq
+        return segments
+
     def _check_rewound(self) -> None:
         """Raises CursorOutOfRange when the database has lost events that this reader has."""
-        if self._rewinds == self.topic.rewinds:
-            return
         self._rewinds = self.topic.rewinds
         head = self.topic.head
         if self.cursor > head.last_seq:

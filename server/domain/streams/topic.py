@@ -152,6 +152,10 @@ class Topic:
         window = self._window
         if not window or window[0].first_seq > seq + 1 or window[-1].last_seq <= seq:
             return None
+        newest = window[-1]
+        if newest.first_seq == seq + 1:
+            newest.recently_read = True
+            return [newest]
         # Readers are near the end: search from there.
         start = len(window) - 1
         while start > 0 and window[start].first_seq > seq + 1:

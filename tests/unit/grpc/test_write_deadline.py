@@ -1,0 +1,70 @@
+"""The deadline that all writes share."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from server.grpc.write_deadline import WriteDeadline
+
+
+async def test_a_write_that_ends_in_time_is_not_disturbed() -> None:
+    deadline = WriteDeadline(0.05)
+    await asyncio.gather(*(deadline.limit(asyncio.sleep(0.01)) for _ in range(20)))
+    # Beyond the first deadline: what ended is no longer timed.
+    await asyncio.gather(*(deadline.limit(asyncio.sleep(0.04)) for _ in range(20)))
+    await asyncio.sleep(0.05)
+
+
+async def test_each_write_has_its_own_deadline() -> None:
+    deadline, loop = WriteDeadline(0.1), asyncio.get_running_loop()
+
+    async def seconds(after_s: float) -> float:
+        await asyncio.sleep(after_s)
+        began = loop.time()
+        with pytest.raises(TimeoutError):
+            await deadline.limit(asyncio.Event().wait())  # type: ignore[arg-type]
+        return loop.time() - began
+
+    took = await asyncio.gather(*(seconds(at / 50) for at in range(8)))
+    assert min(took) >= 0.09
+    assert max(took) < 1
+
+
+async def test_a_write_that_is_cancelled_by_its_caller_stays_cancelled() -> None:
+    deadline = WriteDeadline(0.01)
+    began = asyncio.Event()
+
+    async def write() -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(deadline.limit(write()))
+    await began.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_caller_that_is_cancelled_at_the_deadline_stays_cancelled() -> None:
+    deadline = WriteDeadline(0.01)
+
+    async def write() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            # As a disconnect that comes at the same moment.
+            task.cancel()
+
+    task = asyncio.create_task(deadline.limit(write()))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_an_error_of_a_write_is_raised() -> None:
+    async def fail() -> None:
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        await WriteDeadline(1).limit(fail())
