@@ -11,8 +11,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, NoReturn
 
-import uvloop
-
+from server.addresses.host_names import HubLoop
 from server.cli import exit_codes
 from server.cli.exit_codes import CommandError
 from server.domain.errors import DatabaseUnavailable
@@ -37,7 +36,7 @@ def run_command(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> No
         return await work(stop)
 
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=HubLoop) as runner:
             code = runner.run(_with_signals())
             with _leaving(code):
                 runner.close()
@@ -60,8 +59,7 @@ def run_command(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> No
 def _leaving(code: int) -> Iterator[None]:
     """Exit with the code when the block takes longer than LEAVE_S.
 
-    The work is done. But a loop waits for its threads before it closes: for one that looks up a host name, as
-    long as the name service is silent.
+    The work is done. But a loop waits for its threads before it closes.
     """
     leave = threading.Timer(LEAVE_S, os._exit, (code,))
     leave.daemon = True

@@ -17,8 +17,9 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from ide_orchestrator.v1 import proposal_pb2, refinement_pb2
 from server.auth.authenticator import Authenticator
+from server.domain.access.turns import REFUSED, Counted, counted_with
 from server.domain.model import Principal
-from server.grpc.admission import OF_LINK, OF_LINKS, OF_STRANGER, OF_USER, REFUSED, Counted
+from server.grpc.admission import OF_STRANGER
 from server.grpc.transport import check_peer
 from server.grpc.unread_calls import Group
 from server.use_cases import READABLE_BY_SHARE_LINK
@@ -93,12 +94,9 @@ class Authentication:
         )
         _caller.set(principal)
         group = Group(principal.quota_id, MAX_UNREAD, MAX_UNREAD_OF_ONE)
-        if principal.is_share_link:
-            links = ("links", principal.quota_id)
-            return Identity(principal.user_id, group, ((principal.user_id, OF_LINK), (links, OF_LINKS)))
-        return Identity(principal.user_id, group, ((principal.user_id, OF_USER),))
+        return Identity(principal.user_id, group, counted_with(principal))
 
 
 def refused(context: Context) -> Counted:
     """Where a call that is refused is counted."""
-    return ((context.peer(), OF_STRANGER), REFUSED)
+    return ((context.peer(), OF_STRANGER), *REFUSED)

@@ -22,6 +22,7 @@ from server.http.methods import allowed_methods, with_head
 from server.http.openapi import openapi_document
 from server.http.options import HttpOptions
 from server.http.probes import Probes
+from server.http.request_turns import RequestTurns
 from server.http.routes import ROUTES
 from server.http.sockets import RefinementSocket
 from server.use_cases import UseCases
@@ -51,7 +52,8 @@ def create_http_app(use_cases: UseCases, probes: Probes, options: HttpOptions) -
         """Refuse a request that does not ask for an upgrade."""
         raise upgrade_required()
 
-    refinement_socket = RefinementSocket(use_cases, options)
+    turns = RequestTurns(use_cases.cut_offs)
+    refinement_socket = RefinementSocket(use_cases, turns, options)
 
     @websocket("/api/ws/refinements/{thread_id:str}")
     async def follow(socket: WebSocket[Any, Any, Any], thread_id: FromPath[str]) -> None:
@@ -60,7 +62,7 @@ def create_http_app(use_cases: UseCases, probes: Probes, options: HttpOptions) -
 
     app = Litestar(
         [*ROUTES, openapi, socket_only, follow],
-        guards=[Authenticate(use_cases, query_token=options.query_token), check_ids],
+        guards=[Authenticate(use_cases, turns, query_token=options.query_token), check_ids],
         dependencies={
             "use_cases": Provide(lambda: use_cases, sync_to_thread=False),
             "probes": Provide(lambda: probes, sync_to_thread=False),

@@ -13,6 +13,7 @@ from litestar.handlers import BaseRouteHandler
 from server.domain.model import Principal
 from server.http.eventstream import wants_event_stream
 from server.http.openapi import EVENT_STREAM
+from server.http.request_turns import RequestTurns
 from server.http.stream_callers import StreamCallers
 from server.use_cases import READABLE_BY_SHARE_LINK, UseCases
 from server.wire.validation import sha256_or_not_found, uuid_or_not_found
@@ -50,15 +51,18 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 class Authenticate:
     """The guard that authenticates the caller, who is `request.user` from then on."""
 
-    def __init__(self, use_cases: UseCases, *, query_token: bool) -> None:
-        self._authenticator = use_cases.authenticator
+    def __init__(self, use_cases: UseCases, turns: RequestTurns, *, query_token: bool) -> None:
+        self._authenticator, self._turns = use_cases.authenticator, turns
         self._stream_callers = StreamCallers(use_cases, query_token=query_token)
 
     async def __call__(self, connection: Connection, handler: BaseRouteHandler) -> None:
-        """Raises Unauthenticated, PermissionDenied, NotFound, KeysUnavailable, DatabaseUnavailable."""
+        """Raises Unauthenticated, PermissionDenied, NotFound, KeysUnavailable, DatabaseUnavailable, and as
+        `RequestTurns.identified`."""
         if is_public(connection):
             return
-        connection.scope["user"] = await self._caller(connection, handler)
+        connection.scope["user"] = await self._turns.identified(
+            connection.scope, self._caller(connection, handler)
+        )
 
     async def _caller(self, connection: Connection, handler: BaseRouteHandler) -> Principal:
         if handler.opt.get(EVENT_STREAM) and wants_event_stream(connection.headers):

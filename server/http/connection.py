@@ -107,6 +107,11 @@ class Connection:
         finally:
             self._task = None
 
+    async def pause(self, seconds: float) -> None:
+        """Wait so long. Raises as `streaming`."""
+        with self.streaming():
+            await asyncio.sleep(seconds)
+
     def lost(self) -> None:
         """Called by the protocol when the client is gone."""
         if self.reservation is not None:

@@ -38,6 +38,7 @@ from server.http.errors import log, log_internal_error, place_of, refuse_upgrade
 from server.http.event_encoders import Encoder, encoder_of
 from server.http.handshake import form_of
 from server.http.options import HttpOptions
+from server.http.request_turns import RequestTurns
 from server.http.stream_callers import FORBIDDEN, StreamCallers, query_of
 from server.http.token_refresh import TokenRefresh
 from server.http.websocket_frames import close_frame, frames_of
@@ -64,8 +65,8 @@ _TEMPLATE = "/api/ws/refinements/{thread_id}"
 class RefinementSocket:
     """The handler of the address's WebSockets."""
 
-    def __init__(self, use_cases: UseCases, options: HttpOptions) -> None:
-        self._use_cases, self._options = use_cases, options
+    def __init__(self, use_cases: UseCases, turns: RequestTurns, options: HttpOptions) -> None:
+        self._use_cases, self._turns, self._options = use_cases, turns, options
         self._callers = StreamCallers(use_cases, query_token=options.query_token)
 
     async def serve(self, thread_id: str, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,7 +106,10 @@ class RefinementSocket:
             log_refused_origin(trace_id=trace_id, dev=self._options.dev)
             raise PermissionDenied(ORIGIN_REFUSED)
         offered: list[str] = list(scope["subprotocols"])  # type: ignore[typeddict-item]
-        principal = await self._callers.of_socket(thread_id, scope, offered)
+        principal = await self._turns.identified(
+            scope,
+            self._callers.of_socket(thread_id, scope, offered),
+        )
         reservation = Reservation(use_cases.outgoing, principal.memory_id)
         connection_of(scope).reservation = reservation  # type: ignore[arg-type]
         after = cursor(query_of(scope).get("after", [None])[0])

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -18,6 +18,15 @@ from tests.support.tokens import bearer
 
 class NotHeld(Exception):
     """The hub allowed what it must refuse. The text says what."""
+
+
+class Outcome(NamedTuple):
+    """What became of an attack. `held`: whether the hub refused what it must. `cpu_s`: what the attacker had
+    of a processor."""
+
+    held: bool
+    said: str
+    cpu_s: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 """The attacker, as a process: `python -m tests.hostile.attacks.attacker NAME [idle]`, with its aim as JSON on
-standard input. Prints the result as JSON: whether the hub held, and what happened.
+standard input. Prints the result as JSON (`Outcome`).
 
 With `idle` it runs only when nothing else needs the processor: where latencies are measured, the attacker
 must not take the time of the hub and of the other user. Elsewhere, beside other work, it would hardly run.
@@ -11,8 +11,9 @@ import asyncio
 import json
 import os
 import sys
+import time
 
-from tests.hostile.attacks.attack import Aim, NotHeld
+from tests.hostile.attacks.attack import Aim, NotHeld, Outcome
 from tests.hostile.attacks.catalogue import ATTACKS
 
 
@@ -22,10 +23,10 @@ def main() -> None:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     attack, aim = ATTACKS[sys.argv[1]], Aim.from_json(sys.stdin.read())
     try:
-        result = True, asyncio.run(attack.run(aim))
+        held, said = True, asyncio.run(attack.run(aim))
     except NotHeld as broken:
-        result = False, str(broken)
-    print(json.dumps(result))
+        held, said = False, str(broken)
+    print(json.dumps(Outcome(held, said, time.process_time())))
 
 
 if __name__ == "__main__":

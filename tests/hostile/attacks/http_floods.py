@@ -83,15 +83,15 @@ async def ws_bursts(aim: Aim) -> str:
 
 @FAMILY.attack()
 async def ws_below_the_limit(aim: Aim) -> str:
-    """50 WebSockets of a share link send 30 frames a second each, just what each may send."""
-    async with holding(aim.http, [upgrade(aim.thread_id, aim.link)] * 50) as made:
+    """200 WebSockets of a share link send 4 frames a second each, just what each may send."""
+    async with holding(aim.http, [upgrade(aim.thread_id, aim.link)] * 200) as made:
         pong, until = frame(Opcode.PONG), time.monotonic() + aim.seconds
         while time.monotonic() < until:
             for each in made:
                 with suppress(OSError):
                     each.send(pong)
-            await asyncio.sleep(0.033)
-    return "50 sockets"
+            await asyncio.sleep(0.26)
+    return f"{len(made)} sockets"
 
 
 async def _churn(aim: Aim, first: bytes) -> str:
@@ -201,6 +201,13 @@ async def http_connections(aim: Aim) -> str:
     while (left_s := until - time.monotonic()) > 0:
         found = await silent(aim.http, b"", count=240, seconds=min(left_s, 2.0))
     return found
+
+
+@FAMILY.attack()
+async def http_lists(aim: Aim) -> str:
+    """An account lists its proposals on 50 connections, without end."""
+    async with aim.client() as http:
+        return told(await ask_on(50, aim.seconds, lambda: http.get("/api/proposals")))
 
 
 @FAMILY.attack()

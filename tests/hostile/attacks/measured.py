@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from bench.figures import Table
 from tests.hostile.attacks.bystander import TRANSPORTS, Call, Calls
+from tests.hostile.attacks.first_release import FIRST_RELEASE
 from tests.hostile.attacks.machine import Usage
 
 #: The bars: another user's p99 with the attack by that without, the longest answer of /healthz, the memory of
@@ -40,7 +41,8 @@ class Transport:
 
 @dataclass(frozen=True)
 class Measured:
-    """An attack and what it cost. `said`: what became of it. `broken`: what the hub allowed and must not."""
+    """An attack and what it cost. `attacker_share`: what the attacker had of one processor. `said`: what
+    became of it. `broken`: what the hub allowed and must not."""
 
     name: str
     transports: Sequence[Transport]
@@ -49,6 +51,7 @@ class Measured:
     probe_s: float
     usage: Usage
     owner_changes: int
+    attacker_share: float
     said: str
     broken: str = ""
 
@@ -101,7 +104,9 @@ class Measured:
             _ms(self.usage.loop_s),
             str(self.owner_changes),
             "no" if self.missed else "yes",
+            f"{self.attacker_share:.0%}",
             f"{self.usage.others_share:.0%}",
+            FIRST_RELEASE.get(self.name, ""),
         ]
 
 
@@ -112,6 +117,7 @@ def measured(
     *,
     usage: Usage,
     owner_changes: int,
+    attacker_share: float,
     said: str,
     broken: str = "",
 ) -> Measured:
@@ -126,6 +132,7 @@ def measured(
         max((each.seconds for each in during.probes), default=float("inf")),
         usage,
         owner_changes,
+        attacker_share,
         said,
         broken,
     )
@@ -143,9 +150,9 @@ def _ms(seconds: float) -> str:
 
 
 def table(rows: Sequence[Measured]) -> str:
-    """The table of a campaign. The p99 is that of the transport that suffered most; `others` is what other
-    processes than the campaign's had of the machine."""
+    """The table of a campaign. The p99 is that of the transport that suffered most; `attacker` is what the
+    attacker had of one processor, `others` what processes that are not the campaign's had of the machine."""
     p99 = ["p99 without, ms", "with, ms", "ratio"]
     heads = ["attack", "transport", *p99, "/healthz max, ms", "memory max, MiB", "loop max, ms"]
-    heads += ["owner changes", "held", "others"]
+    heads += ["owner changes", "held", "attacker", "others", "first release"]
     return str(Table("Attacks", heads, [row.cells for row in rows]))

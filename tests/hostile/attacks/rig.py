@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import asyncpg
 
 from server.cli.hub_client import open_client
-from tests.hostile.attacks.attack import Aim, Attack, StoredRun
+from tests.hostile.attacks.attack import Aim, Attack, Outcome, StoredRun
 from tests.hostile.attacks.bystander import bystander
 from tests.hostile.attacks.machine import Meter
 from tests.hostile.attacks.measured import Measured, measured
@@ -85,8 +85,8 @@ class Rig:
             await asyncio.sleep(self.before_s)
             owners = await _owner_changes(dsn)
             meter, attacked = Meter(hub.pid, log), time.monotonic()
-            held, said = await _attack(attack, aim, idle=self.idle)
-            usage = meter.usage()
+            outcome = await _attack(attack, aim, idle=self.idle)
+            usage, lasted_s = meter.usage(), time.monotonic() - attacked
         # The calls that were waiting have ended now, and count.
         ended = time.monotonic()
         return measured(
@@ -95,8 +95,9 @@ class Rig:
             calls.between(attacked, ended),
             usage=usage,
             owner_changes=await _owner_changes(dsn) - owners,
-            said=said,
-            broken="" if held else said,
+            attacker_share=outcome.cpu_s / lasted_s,
+            said=outcome.said,
+            broken="" if outcome.held else outcome.said,
         )
 
     async def _stored(self, names: tuple[str, ...]) -> tuple[str, Mapping[str, StoredRun]]:
@@ -184,8 +185,8 @@ async def _owner_changes(dsn: str) -> int:
         await connection.close()
 
 
-async def _attack(attack: Attack, aim: Aim, *, idle: bool) -> tuple[bool, str]:
-    """Whether the hub held, in the attacker's eyes, and what became of the attack."""
+async def _attack(attack: Attack, aim: Aim, *, idle: bool) -> Outcome:
+    """What became of the attack, in the attacker's eyes."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.hostile.attacks.attacker", attack.name, *(["idle"] if idle else [])),
         stdin=asyncio.subprocess.PIPE,
@@ -197,12 +198,11 @@ async def _attack(attack: Attack, aim: Aim, *, idle: bool) -> tuple[bool, str]:
         async with asyncio.timeout(aim.seconds + SPARE_S):
             output, _ = await process.communicate(aim.as_json().encode())
     except TimeoutError:
-        return False, "the attacker did not come to its end"
+        return Outcome(False, "the attacker did not come to its end")
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
     if process.returncode:
-        return False, f"the attacker ended with {process.returncode}"
-    held, said = json.loads(output)
-    return bool(held), str(said)
+        return Outcome(False, f"the attacker ended with {process.returncode}")
+    return Outcome(*json.loads(output))

@@ -1,0 +1,47 @@
+"""When a request goes on: those of one caller, and all that are refused, wait for their turn (ADR 0018)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+from litestar.types import Scope
+
+from server.domain.access.cut_offs import CutOffObserver
+from server.domain.access.turns import REFUSED, Counted, Turns, counted_with
+from server.domain.errors import ClientTooSlow, PermissionDenied, Unauthenticated
+from server.domain.model import Principal
+from server.http.connection import ClientGone, connection_of
+
+#: The longest wait in seconds: less than those who wait for an answer give it.
+MAX_WAIT_S = 5.0
+#: Requests that wait: a tenth of the connections that a port has by default.
+MAX_WAITING = 1_000
+
+
+class RequestTurns:
+    """The turns of the requests and upgrades of one HTTP face."""
+
+    def __init__(self, observer: CutOffObserver) -> None:
+        self._turns = Turns(observer, max_wait_s=MAX_WAIT_S, max_waiting=MAX_WAITING)
+
+    async def identified(self, scope: Scope, identify: Awaitable[Principal]) -> Principal:
+        """The caller, once it is the request's turn.
+
+        Raises as `identify`, LimitReached, ClientTooSlow when the client leaves meanwhile, ShuttingDown.
+        """
+        try:
+            caller = await identify
+        except (Unauthenticated, PermissionDenied):
+            await self._turn(scope, REFUSED)
+            raise
+        await self._turn(scope, counted_with(caller))
+        return caller
+
+    async def _turn(self, scope: Scope, counted: Counted) -> None:
+        async def pause(seconds: float) -> None:
+            try:
+                await connection_of(scope).pause(seconds)  # type: ignore[arg-type]
+            except ClientGone:
+                raise ClientTooSlow("the client left before its turn") from None
+
+        await self._turns.turn(counted, pause=pause)

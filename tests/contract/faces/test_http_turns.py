@@ -1,0 +1,65 @@
+"""Requests of one caller, and requests that are refused, wait for their turn when there are many."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import httpx
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from server.domain.access.turns import OF_USER, REFUSED
+from server.domain.rates import Rate
+from tests.support.http_face import socket
+from tests.support.hub import RunningHub, running_hub
+from tests.support.tokens import bearer
+
+
+@pytest.fixture
+async def hub(database: str) -> AsyncIterator[RunningHub]:
+    async with running_hub(database) as running:
+        yield running
+
+
+def in_a_second(rate: Rate) -> int:
+    """So many calls take a second at least, however fast the machine is."""
+    return int(rate.burst + rate.per_s)
+
+
+async def test_a_user_makes_so_many_requests_in_a_second(hub: RunningHub) -> None:
+    async with httpx.AsyncClient(base_url=hub.http, trust_env=False, timeout=60) as http:
+        headers = bearer(hub.token())
+        # From now on the hub knows the user.
+        await http.get("/api/proposals/no-id", headers=headers)
+        began = time.monotonic()
+        # What needs no database: that many queries at once may be refused on a busy machine.
+        asks = [http.get("/api/proposals/no-id", headers=headers) for _ in range(in_a_second(OF_USER))]
+        answers = Counter(answer.status_code for answer in await asyncio.gather(*asks))
+    assert time.monotonic() - began >= 1
+    assert answers == {404: in_a_second(OF_USER)}
+
+
+async def test_so_many_requests_and_upgrades_are_refused_in_a_second(hub: RunningHub) -> None:
+    ((_, rate),) = REFUSED
+
+    async def upgraded() -> int:
+        try:
+            async with socket(hub.http, str(uuid4()), "a.b.c"):
+                return 101
+        except InvalidStatus as refused:
+            return refused.response.status_code
+
+    async with httpx.AsyncClient(base_url=hub.http, trust_env=False, timeout=60) as http:
+
+        async def asked() -> int:
+            return (await http.get("/api/proposals")).status_code
+
+        began = time.monotonic()
+        asks = [asked() if number % 2 else upgraded() for number in range(in_a_second(rate))]
+        answers = Counter(await asyncio.gather(*asks))
+    assert time.monotonic() - began >= 1
+    assert answers == {401: in_a_second(rate)}
