@@ -36,14 +36,18 @@ $(VENV)/hostile.installed: $(VENV)/test.installed
 	$(call step,Installing what the hostile campaign needs,$(INSTALL) --group hostile)
 	@touch $@
 
+$(VENV)/bench.installed: $(VENV)/test.installed
+	$(call step,Installing what the peers need,$(INSTALL) --group bench)
+	@touch $@
+
 run: $(VENV)/run.installed ## Starts everything and shows a refinement (ONCE=1: stops after it)
 	@ideo dev $(if $(ONCE),--once)
 
 test: setup ## Runs every check and every test
 	@poe --quiet test
 
-bench: setup ## Runs every measurement
-	@poe --quiet bench
+bench: $(VENV)/bench.installed ## Measures the hub beside its peers, and writes docs/performance.md (QUICK=1 TABLES="relay pace": prints only)
+	@poe --quiet bench $(TABLES) $(if $(QUICK),--quick) $(if $(QUICK)$(TABLES),,--write)
 
 faults: setup ## Runs the full fault campaign (PARTS="crashes mix" MINUTES=30 SEED=1)
 	@poe --quiet faults $(PARTS) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))

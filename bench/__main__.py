@@ -1,4 +1,4 @@
-"""`python -m bench [--quick] [--json]`: every measurement, as tables or as JSON. See README.md.
+"""`python -m bench [TABLE ...] [--quick] [--json] [--write]`: every measurement. See README.md.
 
 Exit 1, with the reason, when a stream was not complete: there is no figure then.
 """
@@ -8,51 +8,73 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from bench.environment import NoFigure, open_environment
-from bench.fanout import measure_fanout
+from bench.environment import Environment, NoFigure, open_environment
+from bench.fanout import measure_backlog, measure_live
 from bench.figures import Table
-from bench.review import CASES, measure_review
+from bench.pace import measure_pace
+from bench.page import PAGE, write_page
+from bench.relay import measure_relay, measure_states
+from bench.review import measure_review
 from bench.stored import measure_stored
-from bench.through import Load, measure_through
-from tests.support.processes import StartFailed
+from tests.support.processes import ROOT, StartFailed
+
+MEASUREMENTS: Mapping[str, Callable[..., Awaitable[list[Table]]]] = {
+    "relay": measure_relay,
+    "pace": measure_pace,
+    "states": measure_states,
+    "backlog": measure_backlog,
+    "live": measure_live,
+    "stored": measure_stored,
+    "review": measure_review,
+}
 
 
-async def measure(*, quick: bool) -> list[Table]:
-    """Every table. Raises NoFigure."""
+async def measure(environment: Environment, names: Sequence[str], *, quick: bool) -> list[Table]:
+    """The tables of those measurements. Raises NoFigure."""
+    tables = []
+    for name in names:
+        print(f"bench: {name}", file=sys.stderr, flush=True)
+        tables += await MEASUREMENTS[name](environment, quick=quick)
+    return tables
+
+
+async def run(names: Sequence[str], *, quick: bool, peers: bool) -> tuple[Environment, list[Table]]:
+    """The measurements, and where they were taken."""
     async with open_environment() as environment:
-        if quick:
-            through = await measure_through(environment, [Load("one short run", "short_run", 1, 1)], rounds=1)
-            stored = await measure_stored(environment, runs=1)
-            fanout = await measure_fanout(environment, [1, 3], "short_run")
-            review = measure_review(["10 files of 200 lines"], rounds=1)
-        else:
-            loads = [
-                Load("20 runs in a row", "long_run", 20, 1),
-                Load("20 runs, 5 at once", "long_run", 20, 5),
-            ]
-            through = await measure_through(environment, loads, rounds=4)
-            stored = await measure_stored(environment, runs=5)
-            fanout = await measure_fanout(environment, [1, 10, 100])
-            review = measure_review([case for case in CASES if not case.startswith("10 ")], rounds=3)
-    return [*through, stored, fanout, review]
+        if peers:
+            await environment.start_peers()
+        return environment, await measure(environment, names, quick=quick)
 
 
 def main() -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="bench", description="Measure the hub beside a plain proxy.")
+    parser = argparse.ArgumentParser(prog="bench", description="Measure the hub beside its peers.")
+    parser.add_argument(
+        "tables", nargs="*", metavar="TABLE", help=f"of {', '.join(MEASUREMENTS)}; all by default"
+    )
     parser.add_argument("--quick", action="store_true", help="only see that everything runs")
+    parser.add_argument("--no-peers", action="store_true", help="measure the hub alone")
+    parser.add_argument("--write", action="store_true", help=f"also write {PAGE.relative_to(ROOT)}")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     arguments = parser.parse_args()
+    if unknown := set(arguments.tables) - MEASUREMENTS.keys():
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    names = arguments.tables or list(MEASUREMENTS)
     try:
-        tables = asyncio.run(measure(quick=arguments.quick))
+        environment, tables = asyncio.run(run(names, quick=arguments.quick, peers=not arguments.no_peers))
     except (NoFigure, StartFailed) as refusal:
         print(f"bench: no figure: {refusal}", file=sys.stderr)
         return 1
+    for name, why in environment.absent.items():
+        print(f"bench: without {name}: {why}", file=sys.stderr)
+    if arguments.write:
+        write_page(environment, tables, quick=arguments.quick)
     if arguments.json:
-        print(json.dumps({"cores": os.cpu_count(), "tables": [table.json() for table in tables]}, indent=1))
+        found = {"absent": environment.absent, "versions": environment.versions}
+        print(json.dumps({**found, "tables": [table.json() for table in tables]}, indent=1))
     else:
         print("\n\n".join(str(table) for table in tables))
     return 0

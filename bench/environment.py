@@ -1,4 +1,4 @@
-"""The environment: PostgreSQL, runtime, hub and proxy, each a process of its own on the loopback."""
+"""The environment: PostgreSQL, runtime, hub and peers, each a process of its own on the loopback."""
 
 from __future__ import annotations
 
@@ -8,95 +8,157 @@ import dataclasses
 import json
 import sys
 import tempfile
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import asyncpg
 import httpx
 import psutil  # type: ignore[import-untyped]
 
-from bench.readers import Addresses
-from bench.reading import Job, Reading
+from bench.machine import on_other_cores, on_target_core
+from bench.peers.catalogue import PEERS, Absent, started
+from bench.reading import Addresses, Job, Reading, Target
 from server.db.migrate import up
 from server.embedded_postgres.server import embedded
-from tests.support.processes import (
-    ROOT,
-    UNLIMITED,
-    clean_environment,
-    hub_environment,
-    replay_process,
-    running,
-)
+from tests.support.processes import ROOT, UNLIMITED, Process, clean_environment, hub_environment, running
 from tests.support.tokens import bearer, token
 
-READ_S = 120.0
+READ_S = 300.0
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 class NoFigure(Exception):
     """A figure cannot be given; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Environment:
-    """What is measured, running."""
+    """What is measured, running. `absent` says why a peer is not, `versions` what those that run are."""
 
-    addresses: Addresses
+    stack: contextlib.AsyncExitStack
+    folder: Path
     dsn: str
-    hub: psutil.Process
-    proxy: psutil.Process
-    postmaster: psutil.Process
+    postgres_version: str
+    addresses: Addresses
+    hub: Process
+    peers: dict[str, tuple[str, int]] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
 
-    def cpu_of(self, target: str) -> float:
-        """CPU seconds that the target's own process has used, user and system."""
-        times = (self.proxy if target == "proxy" else self.hub).cpu_times()
-        return float(times.user + times.system)
+    @property
+    def runtime(self) -> str:
+        """The runtime's address."""
+        return self.addresses.runtime
 
-    def postgres_cpu(self) -> float:
-        """CPU seconds of PostgreSQL, all of its processes, those that are gone included."""
-        own = self.postmaster.cpu_times()
-        total = own.user + own.system + own.children_user + own.children_system
-        for child in self.postmaster.children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                times = child.cpu_times()
-                total += times.user + times.system
-        return float(total)
+    async def start_peers(self) -> None:
+        """Start all that can be had."""
+        for number, peer in enumerate(PEERS.values()):
+            try:
+                self.peers[peer.name] = await self.stack.enter_async_context(
+                    started(peer, self.runtime, self.folder / f"peer-{number}")
+                )
+                self.versions[peer.name] = await asyncio.to_thread(peer.version)
+            except Absent as absent:
+                self.absent[peer.name] = str(absent)
 
-    async def read(
-        self, target: str, directive: str, *, runs: int = 1, at_once: int = 1, readers: int = 1
-    ) -> Reading:
-        """Have a process of its own read runs. Raises NoFigure."""
-        job = Job(target, directive, runs, at_once, readers, self.addresses)
+    def hub_socket(self, form: str, hub: Process | None = None) -> Target:
+        """The hub's WebSocket in one of its forms: legacy, json or proto."""
+        hub = hub or self.hub
+        subprotocol = {"legacy": None, "json": "ideo.v1", "proto": "ideo.v1.proto"}[form]
+        path = "/api/ws/refinements/{thread}"
+        name = f"hub {subprotocol or 'legacy'}"
+        return Target(name, form, hub.addresses["HTTP"], path, hub.pid, subprotocol, through_hub=True)
+
+    def hub_grpc(self) -> Target:
+        """The hub's WatchRefinement."""
+        return Target("hub gRPC", "proto", self.hub.addresses["gRPC"], "", self.hub.pid, through_hub=True)
+
+    def relays(self, path: str = "/stream/{thread}", *, only: Sequence[str] = tuple(PEERS)) -> list[Target]:
+        """Those of the named peers that run. nginx has no rooms: each follower has a stream of its own."""
+        return [
+            Target(name, "frames", *_at(self.peers[name], "/stream/{thread}" if name == "nginx" else path))
+            for name in only
+            if name in self.peers
+        ]
+
+    def direct(self) -> Target:
+        """The runtime itself, without anything between."""
+        address = self.runtime.rpartition("/")[0]
+        return Target("direct", "frames", address, "/stream/{thread}", 0)
+
+    async def read(self, target: Target, *loads: str, **more: Any) -> Reading:
+        """Have a process of its own read runs of the loads; more: fields of Job. Raises NoFigure."""
+        job = Job(target, self.addresses, loads, **more)
+        return Reading(**await run_module("bench.reading", dataclasses.asdict(job), target.name))
+
+
+def _at(peer: tuple[str, int], path: str) -> tuple[str, str, int]:
+    address, pid = peer
+    return address, path, pid
+
+
+async def run_module(module: str, job: object, name: str) -> dict[str, Any]:
+    """What a module prints for a job, both JSON, in a process of its own. Raises NoFigure, with the name."""
+    with on_other_cores():
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "bench.reading", json.dumps(dataclasses.asdict(job))),
+            *("-m", module, json.dumps(job)),
             cwd=ROOT,
             env=clean_environment({}),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        try:
-            async with asyncio.timeout(READ_S):
-                out, wrong = await process.communicate()
-        except TimeoutError:
-            raise NoFigure(f"{target}: not read within {READ_S:.0f} s") from None
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        if process.returncode:
-            raise NoFigure(f"{target}: {wrong.decode().strip()[-400:]}")
-        return Reading(**json.loads(out))
+    try:
+        async with asyncio.timeout(READ_S):
+            out, wrong = await process.communicate()
+    except TimeoutError:
+        raise NoFigure(f"{name}: not read within {READ_S:.0f} s") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        raise NoFigure(f"{name}: {wrong.decode().strip()[-400:]}")
+    result: dict[str, Any] = json.loads(out)
+    return result
 
 
-async def _postmaster(dsn: str) -> psutil.Process:
+async def in_turn(
+    names: Sequence[T], rounds: int, take: Callable[[T], Awaitable[S]], *, warm_up: bool = True
+) -> list[list[S]]:
+    """Samples of each, in the order of `names`, taken round by round, so that what the machine does
+    meanwhile meets all alike; another one begins each round. The first round warms up and does not count."""
+    taken: list[list[S]] = [[] for _ in names]
+    for number in range(rounds + warm_up):
+        for step in range(len(names)):
+            which = (number + step) % len(names)
+            sample = await take(names[which])
+            if number >= warm_up:
+                taken[which].append(sample)
+    return taken
+
+
+def by_name(
+    targets: Sequence[Target], taken: Sequence[Sequence[T]], figure: Callable[[T], float]
+) -> dict[str, list[float]]:
+    """A figure of each target's samples."""
+    return {target.name: [figure(each) for each in some] for target, some in zip(targets, taken, strict=True)}
+
+
+async def _postgres(dsn: str) -> tuple[int, str]:
+    """PostgreSQL's first process, and its version."""
     connection = await asyncpg.connect(dsn)
     try:
         parent = psutil.Process(await connection.fetchval("SELECT pg_backend_pid()")).parent()
+        version = await connection.fetchval("SHOW server_version")
     finally:
         await connection.close()
     assert parent is not None
-    return parent
+    return int(parent.pid), str(version)
 
 
 async def _workflow(http_address: str, user: str) -> str:
@@ -111,28 +173,37 @@ async def _workflow(http_address: str, user: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def open_environment() -> AsyncIterator[Environment]:
-    """Everything, started; PostgreSQL as it comes (it waits for the disk), in a folder of its own."""
+async def open_hub(dsn: str, runtime: str, log: Path, **settings: str) -> AsyncIterator[Process]:
+    """A hub on the measured core, with default settings except limits: one user does it all."""
+    environment = hub_environment(
+        dsn,
+        runtime,
+        **{**UNLIMITED, "IDEO_RUNTIME_PROFILE": "full", "IDEO_MAX_CONNECTIONS": "20000", **settings},
+    )
+    del environment["IDEO_LEASE_TTL_S"]  # as it is by default
     async with contextlib.AsyncExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ideo-bench-"))
-        dsn = await stack.enter_async_context(embedded(Path(folder) / "postgres"))
-        await up(dsn)
-        postmaster = await _postmaster(dsn)
-        log = Path(folder) / "log"
-        runtime = await stack.enter_async_context(replay_process())
-        proxy = await stack.enter_async_context(
-            running(runtime, module="bench.proxy", environment={}, log=log)
-        )
-        await proxy.serving("proxy")
-        # One user does it all; streams are counted as in production, with a higher limit.
-        settings = {**UNLIMITED, "IDEO_MAX_STREAMS": "100000", "IDEO_RUNTIME_PROFILE": "full"}
-        environment = hub_environment(dsn, runtime, **settings)
-        del environment["IDEO_LEASE_TTL_S"]  # as it is by default
-        hub = await stack.enter_async_context(running("serve", environment=environment, log=log))
+        with on_target_core():
+            hub = await stack.enter_async_context(running("serve", environment=environment, log=log))
         await hub.serving("HTTP", "gRPC")
-        user = token("bench@example.com")
-        http_address, grpc_address = hub.addresses["HTTP"], hub.addresses["gRPC"]
-        workflow_id = await _workflow(http_address, user)
-        addresses = Addresses(proxy.addresses["proxy"], http_address, grpc_address, user, workflow_id)
-        processes = psutil.Process(hub.pid), psutil.Process(proxy.pid)
-        yield Environment(addresses, dsn, *processes, postmaster)
+        yield hub
+
+
+@contextlib.asynccontextmanager
+async def open_environment() -> AsyncIterator[Environment]:
+    """PostgreSQL as it comes (it waits for the disk), the runtime and the hub, started; no peers yet."""
+    async with contextlib.AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ideo-bench-")))
+        with on_other_cores():
+            dsn = await stack.enter_async_context(embedded(folder / "postgres"))
+            runtime = await stack.enter_async_context(
+                running(module="bench.runtime", environment={}, log=folder / "log")
+            )
+        await up(dsn)
+        await runtime.serving("runtime")
+        address = runtime.addresses["runtime"]
+        hub = await stack.enter_async_context(open_hub(dsn, address, folder / "log"))
+        user = token("bench@example.com", minutes=600)
+        workflow_id = await _workflow(hub.addresses["HTTP"], user)
+        pid, version = await _postgres(dsn)
+        addresses = Addresses(address, hub.addresses["HTTP"], user, workflow_id, pid)
+        yield Environment(stack, folder, dsn, version, addresses, hub)

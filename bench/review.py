@@ -1,4 +1,4 @@
-"""Measurement D: comparing, patching and merging sets of files, beside git with the same files.
+"""`review`: comparing, patching and merging sets of files, beside git with the same files.
 
 Each figure is taken in a process of its own: `python -m bench.review CASE OPERATION` prints one as JSON.
 git reads the files from a repository, into which they were written before.
@@ -6,6 +6,7 @@ git reads the files from a repository, into which they were written before.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -21,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 
-from bench.environment import NoFigure
+from bench.environment import Environment, NoFigure
 from bench.figures import Stats, Table
 from server.domain.proposals.files import File
 from server.domain.review.changes import diff_files, statistics
@@ -185,8 +186,13 @@ class Repository:
         return hashlib.sha256("\n".join(entries).encode()).hexdigest()
 
 
-def measure_review(cases: Sequence[str], rounds: int) -> Table:
+async def measure_review(_environment: Environment, *, quick: bool) -> list[Table]:
     """A row for each case and operation. Raises NoFigure when git and the hub do not agree."""
+    cases = [case for case in CASES if case.startswith("10 ") == quick]
+    return [await asyncio.to_thread(_table, cases, 1 if quick else 3)]
+
+
+def _table(cases: Sequence[str], rounds: int) -> Table:
     has_git = shutil.which("git") is not None
     rows: list[list[str | Stats]] = []
     for case in cases:
@@ -209,7 +215,7 @@ def measure_review(cases: Sequence[str], rounds: int) -> Table:
                     ]
                 )
     heads = ["operation", "ms", "CPU ms", "memory MiB", "git ms", "git CPU ms"]
-    return Table("D. Review of sets of files, beside git", heads, rows)
+    return Table("Review of sets of files, beside git", heads, rows)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Measurement B: what a run's journal takes in the database, beside what the runtime sent and its contents.
+"""`stored`: what a run's journal takes in the database, beside what the runtime sent and its contents.
 
 Distinct contents are what a run has to keep at the least: each version of a file, each message and
 each token's text, counted once, as UTF-8. State frames repeat them all the time.
@@ -15,9 +15,6 @@ from bench.figures import Stats, Table
 from server.domain.journal.events import StateUpdate, Token
 from server.frames.interpreter import Interpreter
 from server.replay.recording import Recording, read_recordings
-
-#: Through this target the runs are read.
-TARGET = "hub ideo.v1.proto"
 
 _SIZES = """
 SELECT count(*) AS rows, sum(pg_column_size(batch) + pg_column_size(residues)) AS columns,
@@ -49,14 +46,15 @@ def distinct_bytes(recording: Recording) -> int:
     )
 
 
-async def measure_stored(environment: Environment, runs: int) -> Table:
-    """A row for each recording, from `runs` runs of it. Raises NoFigure."""
+async def measure_stored(environment: Environment, *, quick: bool) -> list[Table]:
+    """A row for each recording, from a few runs of it. Raises NoFigure."""
+    runs = 1 if quick else 5
     rows: list[list[str | Stats]] = []
     connection = await asyncpg.connect(environment.dsn)
     try:
         for name, recording in read_recordings().items():
             before, seen = await _relation_bytes(connection), await _threads(connection)
-            await environment.read(TARGET, name, runs=runs, at_once=min(runs, 5))
+            await environment.read(environment.hub_socket("proto"), name, runs=runs)
             threads = list(await _threads(connection) - seen)
             sizes = await connection.fetchrow(_SIZES, threads)
             grown = await _relation_bytes(connection) - before
@@ -79,8 +77,8 @@ async def measure_stored(environment: Environment, runs: int) -> Table:
             )
     finally:
         await connection.close()
-    return Table(
-        f"B. A run's journal in bytes, mean of {runs} runs",
+    table = Table(
+        f"A run's journal in bytes, mean of {runs} runs",
         [
             "recording",
             "frames",
@@ -95,6 +93,7 @@ async def measure_stored(environment: Environment, runs: int) -> Table:
         ],
         rows,
     )
+    return [table]
 
 
 async def _threads(connection: asyncpg.Connection) -> set[UUID]:

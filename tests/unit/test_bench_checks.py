@@ -6,8 +6,11 @@ import json
 
 import pytest
 
-from bench.figures import Stats, Table
+from bench.capture import messages_of
+from bench.figures import Stats, Table, ratios
+from bench.loads import load
 from bench.readers import Incomplete, check_frames, check_json, check_legacy, check_proto
+from bench.runtime import frame_of
 from ide_orchestrator.v1.refinement_pb2 import WatchRefinementResponse
 
 FRAMES = ('{"event_type":"a"}', '{"event_type":"b"}', '{"event_type":"end"}')
@@ -56,3 +59,35 @@ def test_a_table_shows_median_and_spread() -> None:
     table = Table("T", ["target", "rate"], [["a", Stats.of([1.0, 1234.0, 2.5])]])
     assert str(table).splitlines()[-1] == "| a      | 2.50 (1.00–1,234) |"
     assert table.json()["rows"] == [["a", {"median": 2.5, "min": 1.0, "max": 1234.0}]]
+
+
+def test_a_followers_bytes_become_its_messages_whatever_their_sizes() -> None:
+    texts = [b"", b"a" * 125, b"b" * 126, b"c" * 65_535, b"d" * 65_536]
+    stream = b"".join(frame_of(text) for text in texts)
+    pong, close = b"\x8a\x00", b"\x88\x02\x03\xe8"
+    assert [message for message, _ in messages_of(pong + stream + close)] == texts
+    assert [message for message, _ in messages_of(stream[:-1])] == texts[:-1]
+    assert messages_of(b"\x01\x01a\x00\x01b\x80\x01c") == [(b"abc", 9)]
+
+
+@pytest.mark.parametrize(("name", "frames"), [("tokens-3", 4), ("states-text-2", 3), ("states-lines-2", 3)])
+def test_a_load_has_the_frames_that_its_name_says_and_ends(name: str, frames: int) -> None:
+    found = [json.loads(frame) for frame in load(name).frames]
+    assert len(found) == frames
+    assert found[-1]["event_type"] == "end"
+
+
+def test_state_loads_have_20_files_in_125_kb_in_both_shapes() -> None:
+    for name, shape in (("states-text-2", str), ("states-lines-2", list)):
+        first, second, _ = load(name).frames
+        assert 120_000 < len(first) < 145_000
+        files = [json.loads(frame)["data"]["files"] for frame in (first, second)]
+        assert len(files[0]) == 20
+        assert all(isinstance(file["content"], shape) for file in files[0].values())
+        assert sum(files[0][path] != files[1][path] for path in files[0]) == 1
+
+
+def test_ratios_compare_samples_of_the_same_round() -> None:
+    samples = {"a": [2.0, 9.0], "b": [1.0, 3.0]}
+    assert ratios(samples, "a", "b") == Stats(2.5, 2.0, 3.0)
+    assert ratios(samples, "a", "absent") == "-"

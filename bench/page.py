@@ -1,0 +1,70 @@
+"""docs/performance.md: the tables, with machine, versions and date, and what each peer does not do."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.environment import Environment
+from bench.figures import Table
+from bench.machine import description
+from bench.peers.catalogue import PEERS
+from tests.support.processes import ROOT
+
+PAGE = ROOT / "docs" / "performance.md"
+
+_INTRODUCTION = """# Performance
+
+Written by `make bench`; how it measures is in `bench/README.md`. Hub and peers take turns, round by round,
+with the same frames. A cell is the median of the rounds, with the minimum and maximum in parentheses; a ratio
+(÷) compares figures of the same round. Only ratios carry over to another machine. CPU is that of the measured
+process alone. Each event of every stream was there, once and in order; otherwise there would be no figure.
+"""
+_QUICK = "\n**A quick run: it shows that everything runs, and its figures mean nothing.**\n"
+
+
+def write_page(environment: Environment, tables: Sequence[Table], *, quick: bool, path: Path = PAGE) -> None:
+    """Write the page."""
+    path.write_text(page(environment, tables, quick=quick))
+
+
+def page(environment: Environment, tables: Sequence[Table], *, quick: bool) -> str:
+    """Its text."""
+    parts = [
+        _INTRODUCTION,
+        _QUICK if quick else "",
+        "\n## Where\n\n",
+        *(f"- {line}\n" for line in _where(environment)),
+    ]
+    parts += ["\n## Peers\n\n| peer | version | what it does not do |\n|---|---|---|\n"]
+    for name, peer in PEERS.items():
+        version = environment.versions.get(name)
+        why = environment.absent.get(name, "left out")
+        parts.append(f"| {name} | {version or f'absent: {why}'} | {peer.does_not} |\n")
+    parts += [f"\n## {table.title}\n\n{table.grid()}\n{_note(table)}" for table in tables]
+    return "".join(parts)
+
+
+def _note(table: Table) -> str:
+    return f"\n{table.note}\n" if table.note else ""
+
+
+def _where(environment: Environment) -> list[str]:
+    packages = ("uvloop", "uvicorn", "websockets", "grpcio", "asyncpg", "protobuf")
+    pinned = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
+    return [
+        f"{datetime.now(UTC):%Y-%m-%d}, commit {_commit()}",
+        description(),
+        f"Python {platform.python_version()}, {pinned}, PostgreSQL {environment.postgres_version}",
+    ]
+
+
+def _commit() -> str:
+    """The commit that is measured, with a mark when files differ from it."""
+    command = ["git", "describe", "--always", "--dirty=, changed since"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
