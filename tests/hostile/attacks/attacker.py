@@ -1,8 +1,8 @@
-"""The attacker, as a process: `python -m tests.hostile.attacks.attacker NAME [idle]`, with its aim as JSON on
+"""The attacker, as a process: `python -m tests.hostile.attacks.attacker NAME [nice]`, with its aim as JSON on
 standard input. Prints the result as JSON (`Outcome`).
 
-With `idle` it runs only when nothing else needs the processor: where latencies are measured, the attacker
-must not take the time of the hub and of the other user. Elsewhere, beside other work, it would hardly run.
+With `nice` it has the lowest priority: where latencies are measured, the attacker, which elsewhere has a
+machine of its own, must not take the time of the hub and of the other user.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from tests.hostile.attacks.catalogue import ATTACKS
 
 def main() -> None:
     """Attack."""
-    if "idle" in sys.argv[2:] and hasattr(os, "SCHED_IDLE"):
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    if "nice" in sys.argv[2:]:
+        os.nice(19)
     attack, aim = ATTACKS[sys.argv[1]], Aim.from_json(sys.stdin.read())
     try:
         held, said = True, asyncio.run(attack.run(aim))

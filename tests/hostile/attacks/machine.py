@@ -17,12 +17,13 @@ _HELD = re.compile(rb"event_loop_held.* cpu_seconds=([\d.]+)")
 
 @dataclass(frozen=True)
 class Usage:
-    """What a hub process used: the peak of its memory in MiB, and the longest computation that held its event
-    loop, in seconds of processor time (0 if none was logged). `others_share`: the part of the machine that
-    processes had which are none of the campaign's."""
+    """What a hub process used: the peak of its memory in MiB, the longest computation that held its event
+    loop, in seconds of processor time (0 if none was logged), and its share of one processor.
+    `others_share`: the part of the machine that processes had which are none of the campaign's."""
 
     memory_mib: float
     loop_s: float
+    cpu_share: float
     others_share: float
 
 
@@ -33,17 +34,23 @@ class Meter:
         self._pid, self._log = pid, log
         self._logged = log.stat().st_size
         self._began, self._busy_s, self._own_s = time.monotonic(), _busy_s(), _own_s()
+        self._cpu_s = _cpu_s(pid)
         # The peak begins again.
         Path(f"/proc/{pid}/clear_refs").write_text("5")
 
     def usage(self) -> Usage:
         """What it used so far. Without end if the process has ended."""
-        seconds = (time.monotonic() - self._began) * (os.cpu_count() or 1)
+        seconds = time.monotonic() - self._began
         others_s = (_busy_s() - self._busy_s) - (_own_s() - self._own_s)
         with self._log.open("rb") as log:
             log.seek(self._logged)
             held = [float(found) for found in _HELD.findall(log.read())]
-        return Usage(_peak_mib(self._pid), max(held, default=0.0), max(others_s, 0.0) / seconds)
+        return Usage(
+            _peak_mib(self._pid),
+            max(held, default=0.0),
+            (_cpu_s(self._pid) - self._cpu_s) / seconds,
+            max(others_s, 0.0) / seconds / (os.cpu_count() or 1),
+        )
 
 
 def _peak_mib(pid: int) -> float:
@@ -51,6 +58,14 @@ def _peak_mib(pid: int) -> float:
         return memory_mib(pid, "VmHWM")
     except (OSError, StopIteration):
         return float("inf")
+
+
+def _cpu_s(pid: int) -> float:
+    """Seconds of all processors that a process had; none if it has ended."""
+    try:
+        return float(sum(psutil.Process(pid).cpu_times()[:2]))
+    except psutil.Error:
+        return 0.0
 
 
 def _busy_s() -> float:

@@ -104,6 +104,7 @@ class Measured:
             _ms(self.usage.loop_s),
             str(self.owner_changes),
             "no" if self.missed else "yes",
+            f"{self.usage.cpu_share:.0%}",
             f"{self.attacker_share:.0%}",
             f"{self.usage.others_share:.0%}",
             FIRST_RELEASE.get(self.name, ""),
@@ -150,9 +151,9 @@ def _ms(seconds: float) -> str:
 
 
 def table(rows: Sequence[Measured]) -> str:
-    """The table of a campaign. The p99 is that of the transport that suffered most; `attacker` is what the
-    attacker had of one processor, `others` what processes that are not the campaign's had of the machine."""
+    """The table of a campaign. The p99 is that of the transport that suffered most; `hub` and `attacker` are
+    what these had of one processor, `others` what processes outside the campaign had of the machine."""
     p99 = ["p99 without, ms", "with, ms", "ratio"]
     heads = ["attack", "transport", *p99, "/healthz max, ms", "memory max, MiB", "loop max, ms"]
-    heads += ["owner changes", "held", "attacker", "others", "first release"]
+    heads += ["owner changes", "held", "hub", "attacker", "others", "first release"]
     return str(Table("Attacks", heads, [row.cells for row in rows]))

@@ -40,7 +40,7 @@ class Rig:
     """What all attacks share. `before_s`, `attack_s`: seconds without and with the attack. `tries`: how often
     an attack is measured until it meets the bars of time, each time with a hub of its own: what is the hub's
     comes again, what is the machine's does not. `lease_s`: a hub that cannot renew its leases for so long
-    loses its runs to the other replica. `idle`: whether the attacker runs only when nothing else does."""
+    loses its runs to the other replica. `nice`: whether the attacker has the lowest priority."""
 
     postgres: Postgres
     before_s: float
@@ -48,7 +48,7 @@ class Rig:
     folder: Path
     tries: int = 1
     lease_s: int = LEASE_S
-    idle: bool = True
+    nice: bool = True
     #: DSNs of databases with stored runs, and the runs, by the names of the runs.
     stored: dict[tuple[str, ...], tuple[str, Mapping[str, StoredRun]]] = field(default_factory=dict)
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -85,7 +85,7 @@ class Rig:
             await asyncio.sleep(self.before_s)
             owners = await _owner_changes(dsn)
             meter, attacked = Meter(hub.pid, log), time.monotonic()
-            outcome = await _attack(attack, aim, idle=self.idle)
+            outcome = await _attack(attack, aim, nice=self.nice)
             usage, lasted_s = meter.usage(), time.monotonic() - attacked
         # The calls that were waiting have ended now, and count.
         ended = time.monotonic()
@@ -185,10 +185,10 @@ async def _owner_changes(dsn: str) -> int:
         await connection.close()
 
 
-async def _attack(attack: Attack, aim: Aim, *, idle: bool) -> Outcome:
+async def _attack(attack: Attack, aim: Aim, *, nice: bool) -> Outcome:
     """What became of the attack, in the attacker's eyes."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.hostile.attacks.attacker", attack.name, *(["idle"] if idle else [])),
+        *(sys.executable, "-m", "tests.hostile.attacks.attacker", attack.name, *(["nice"] if nice else [])),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         cwd=ROOT,
