@@ -79,8 +79,11 @@ def is_public(connection: Connection) -> bool:
     return connection.scope["path_template"] in PUBLIC or connection.scope.get("method") == "OPTIONS"
 
 
-def check_ids(connection: Connection, handler: BaseRouteHandler) -> None:
-    """The guard that checks the ids and hashes in the address. Raises NotFound for what is not one."""
+async def check_ids(connection: Connection, handler: BaseRouteHandler) -> None:
+    """The guard that checks the ids and hashes in the address. Raises NotFound for what is not one.
+
+    Litestar would call a plain function in a thread.
+    """
     if is_public(connection):
         return
     for name, value in connection.path_params.items():

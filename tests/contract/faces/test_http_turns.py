@@ -1,8 +1,10 @@
-"""Requests of one caller, and requests that are refused, wait for their turn when there are many."""
+"""Requests of one caller, and requests that are refused, wait for their turn when there are many; none waits
+for a thread."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -63,3 +65,16 @@ async def test_so_many_requests_and_upgrades_are_refused_in_a_second(hub: Runnin
         answers = Counter(await asyncio.gather(*asks))
     assert time.monotonic() - began >= 1
     assert answers == {401: in_a_second(rate)}
+
+
+async def test_no_request_waits_for_a_thread(hub: RunningHub) -> None:
+    """Litestar calls functions that are not coroutines in threads, which costs as much as the rest of a small
+    request."""
+    before = set(threading.enumerate())
+    async with httpx.AsyncClient(base_url=hub.http, trust_env=False, timeout=30) as http:
+        for path in ("/healthz", "/readyz", "/api/proposals", f"/api/proposals/{uuid4()}"):
+            for headers in ({}, bearer(hub.token())):
+                await http.get(path, headers=headers)
+        await http.post("/api/workflows", json={"name": "w"}, headers=bearer(hub.token()))
+    started = {thread.name for thread in set(threading.enumerate()) - before}
+    assert not [name for name in started if name.startswith("asyncio")]
