@@ -53,7 +53,7 @@ class DeepagentsRuntime:
     """deepagents-runtime over HTTP and WebSocket. Implements `Runtime`; one per process.
 
     base_url: http or https, with or without the `/deepagents-runtime` suffix. Raises ValueError for
-    another scheme. The limits are in seconds and bytes: `connect_s` to reach the runtime, `read_s`
+    another scheme. The limits are in seconds and bytes: `connect_s` to find and reach the runtime, `read_s`
     between two pieces of an answer, `total_s` for a whole call, `handshake_s` to open a stream, which a
     runtime that is busy with a run does late. All calls and the opening of a stream go through `breaker`.
     `on_answer` is called with the endpoint and status of each answer, None when there is none.
@@ -66,7 +66,7 @@ class DeepagentsRuntime:
         self,
         base_url: str,
         *,
-        connect_s: float = 5.0,
+        connect_s: float = 4.0,
         read_s: float = 30.0,
         total_s: float = 60.0,
         handshake_s: float = 60.0,
