@@ -134,7 +134,8 @@ async def read_files(pool: asyncpg.Pool, proposal_id: UUID, size_bytes: int | No
     few = size_bytes is not None and size_bytes <= _FEW_FILES_BYTES
     with database_errors():
         rows = await pool.fetch(_READ_FILES, proposal_id, timeout=None if few else FILES_S)
-    return await REQUESTS.run(_files_of, rows)
+    sizes = (len(row["content"] or b"") + len(row["whole"] or row["form"]) for row in rows)
+    return await REQUESTS.run_unless_small(sizes, _files_of, rows)
 
 
 def _files_of(rows: Sequence[Mapping[str, Any]]) -> StoredProposalFiles:

@@ -162,7 +162,7 @@ class PostgresJournal(Journal):
         failure: Failure | None,
     ) -> None:
         await log.flush()
-        stored = await RUNS.run(StoredFiles.of, files)
+        stored = await RUNS.run_unless_small(files.sizes, StoredFiles.of, files)
         event_entry, delta_entry = delimited_event(event), delimited_delta(delta)
         end = RunEnd(log, log.committed, event_entry, delta_entry, outcome, stored, files.contents, failure)
 

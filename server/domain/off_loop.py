@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -23,6 +23,8 @@ T = TypeVar("T")
 SWITCH_S = 0.001
 #: Bytes of input that are worked on in the loop itself: what takes a few milliseconds at most.
 SMALL_BYTES = 64 << 10
+#: As how many bytes a part counts besides its own: what each one costs, however small it is.
+PART_BYTES = 512
 
 
 class OffLoop:
@@ -35,6 +37,18 @@ class OffLoop:
         """The function's result. When the call is cancelled, the function still runs to its end."""
         call = partial(function, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._executor, _without_collections, call)
+
+    async def run_unless_small(
+        self, sizes: Iterable[int], function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """As `run`, but in the loop itself if what the function works on is small: it does not wait in line
+        for somebody's large one. sizes: in bytes, of the parts; summed up as far as they are small."""
+        left = SMALL_BYTES
+        for size in sizes:
+            left -= size + PART_BYTES
+            if left < 0:
+                return await self.run(function, *args, **kwargs)
+        return function(*args, **kwargs)
 
 
 def _without_collections(function: Callable[[], T]) -> T:

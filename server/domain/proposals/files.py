@@ -75,6 +75,12 @@ class File:
         return hashlib.sha256(self.content).hexdigest()
 
     @property
+    def size_bytes(self) -> int:
+        """Bytes of its content and its other members."""
+        members = (*self.times.values(), *self.extra, *self.extra.values())
+        return len(self.content) + sum(map(len, members))
+
+    @property
     def times(self) -> dict[str, str]:
         """The times that the runtime sent, by the name of their member."""
         times = {"created_at": self.created_at, "modified_at": self.modified_at}
@@ -185,3 +191,9 @@ class FileSet:
     by_path: Mapping[str, File] = field(default_factory=dict)
     seen: bool = False
     unread: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def sizes(self) -> Iterator[int]:
+        """Bytes of each file with its path."""
+        yield from (len(path) + file.size_bytes for path, file in self.by_path.items())
+        yield from (len(path) + len(text) for path, text in self.unread.items())

@@ -44,6 +44,12 @@ class ProposalFiles:
     rejected: tuple[RejectedFile, ...] = ()
     contents: Mapping[str, bytes] = field(default_factory=dict)
 
+    @property
+    def sizes(self) -> Iterator[int]:
+        """Bytes of each file with its path, also of the rejected ones."""
+        yield from (len(path) + file.size_bytes for path, file in self.kept.items())
+        yield from (len(each.path) + (each.size_bytes or 0) for each in self.rejected)
+
 
 def partition_files(
     files: FileSet, *, max_files: int = MAX_FILES, max_bytes: int = MAX_FILES_BYTES

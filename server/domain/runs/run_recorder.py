@@ -203,7 +203,8 @@ class RunRecorder:
 
     async def finish(self, verdict: Verdict) -> None:
         """Commit terminal event, files and status together. Raises LeaseLost."""
-        files = await RUNS.run(partition_files, self._interpreter.files)
+        found = self._interpreter.files
+        files = await RUNS.run_unless_small(found.sizes, partition_files, found)
         terminal = Terminal(verdict.outcome, verdict.reason, verdict.message, len(files.kept))
         completed = verdict.outcome is Outcome.COMPLETED
         await self._context.journal.finish(

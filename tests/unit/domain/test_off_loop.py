@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from server.domain.off_loop import OffLoop, to_the_end
+from server.domain.off_loop import PART_BYTES, SMALL_BYTES, OffLoop, to_the_end
 from tests.support.hand_clock import until
 
 #: Seconds that a test waits for another thread at most.
@@ -26,6 +26,24 @@ async def test_the_loop_goes_on_during_a_computation() -> None:
     await until(asked.is_set)
     answered.set()
     assert await computing
+
+
+async def test_what_is_small_does_not_wait_for_what_is_large() -> None:
+    beside, ended = OffLoop("test"), threading.Event()
+    large = asyncio.ensure_future(beside.run_unless_small([SMALL_BYTES], ended.wait, WITHIN_S))
+    await asyncio.sleep(0)
+    here = threading.get_ident()
+    assert await beside.run_unless_small([], threading.get_ident) == here
+    assert await beside.run_unless_small([SMALL_BYTES // 2, 0], threading.get_ident) == here
+    assert not large.done()
+    ended.set()
+    assert await large
+
+
+async def test_many_small_parts_are_large_and_not_all_looked_at() -> None:
+    parts = iter([0] * SMALL_BYTES)
+    assert await OffLoop("test").run_unless_small(parts, threading.get_ident) != threading.get_ident()
+    assert len(list(parts)) > SMALL_BYTES - 2 * SMALL_BYTES // PART_BYTES
 
 
 async def test_one_computation_at_a_time_without_the_collector() -> None:
