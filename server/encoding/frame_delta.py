@@ -79,12 +79,16 @@ def _encode(old: bytes, new: bytes, near_head: int, near_tail: int) -> tuple[byt
     whole = new.startswith(old) or old.startswith(new)
     head = shorter if whole else _common_head(old, new, shorter, near_head)
     tail = _common_tail(old, new, shorter - head, near_tail)
-    inserted = new[head : len(new) - tail]
-    deflated = len(inserted) >= DEFLATE_FROM_BYTES
-    if deflated:
-        deflate = zlib.compressobj(wbits=_RAW, memLevel=_MEMORY_LEVEL, zdict=old[-_DICTIONARY_BYTES:])
-        inserted = deflate.compress(inserted) + deflate.flush()
-    return varint(head) + varint(tail) + varint(len(inserted) << 1 | deflated) + inserted, head, tail
+    return varint(head) + varint(tail) + _insertion(old, new[head : len(new) - tail]), head, tail
+
+
+def _insertion(old: bytes, inserted: bytes) -> bytes:
+    """An insertion with its length."""
+    if len(inserted) < DEFLATE_FROM_BYTES:
+        return varint(len(inserted) << 1) + inserted
+    deflate = zlib.compressobj(wbits=_RAW, memLevel=_MEMORY_LEVEL, zdict=old[-_DICTIONARY_BYTES:])
+    deflated = deflate.compress(inserted) + deflate.flush()
+    return varint(len(deflated) << 1 | 1) + deflated
 
 
 # Both compare in C. They begin around the expected place, or else halve, and the XOR of a few bytes shows the
@@ -157,6 +161,10 @@ class DeltaContext:
         self.token = b""
         #: Lengths of the last token delta's head and tail; those of the next one are about the same.
         self._head = self._tail = 0
+        #: The parts of the last similar tokens, and how deltas begin with 0, 1 or 2 more bytes of a head.
+        self._parts: Sequence[bytes] = ()
+        self._around_bytes = 0
+        self._around: list[bytes] = []
         self.skeleton = b""
         self.messages = b""
 
@@ -168,27 +176,38 @@ class DeltaContext:
         return _TOKEN + frame_digest(frame) + delta
 
     def encode_similar_tokens(
-        self, frames: Sequence[bytes], texts: Sequence[bytes], around: tuple[bytes, bytes]
+        self, frames: Sequence[bytes], literals: Sequence[bytes], parts: Sequence[bytes]
     ) -> tuple[list[bytes], list[bytes]]:
-        """The digests and deltas of token frames with the same bytes `around` their text as the last one.
-        Each text is shorter than DEFLATE_FROM_BYTES."""
-        before, after = around
-        head, tail = len(before), len(after)
-        heads = [varint(head + same) + varint(tail) for same in (0, 1)]
-        last = self.token[head : len(self.token) - tail][:1]
+        """The digests and deltas of token frames that are `parts` with a literal between them, as the last
+        token frame is. literals: those of the frames."""
+        head, tail = len(parts[0]), len(parts[-1])
+        alone = len(parts) == 2
+        if parts is not self._parts:
+            self._parts, self._around_bytes = parts, sum(map(len, parts))
+            # The quotes are the same as a rule, and most texts begin with a space.
+            self._around = [varint(head + same) + varint(tail + min(same, 1)) for same in (0, 1, 2)]
+        around = self._around
         digests: list[bytes] = []
         deltas: list[bytes] = []
-        for frame, text in zip(frames, texts, strict=True):
+        old = self.token
+        size_bytes = (len(old) - self._around_bytes) // (len(parts) - 1)
+        last = old[head : head + size_bytes]
+        for frame, literal in zip(frames, literals, strict=True):
             digest = blake2b(frame, digest_size=DIGEST_BYTES).digest()
             digests.append(digest)
-            first = text[:1]
-            # Most texts begin with a space, so that the common head is longer.
-            if first == last and first:
-                deltas.append(_TOKEN + digest + heads[1] + varint(len(text) - 1 << 1) + text[1:])
+            same = quotes = 0
+            if literal[:1] == last[:1] and literal[-1:] == last[-1:]:
+                quotes = 1
+                same = 2 if literal[1:2] == last[1:2] and len(literal) > 2 < len(last) else 1
+            inserted = literal[same : len(literal) - quotes]
+            if not alone:
+                inserted = frame[head + same : len(frame) - tail - quotes]
+            if len(inserted) < DEFLATE_FROM_BYTES:
+                deltas.append(_TOKEN + digest + around[same] + varint(len(inserted) << 1) + inserted)
             else:
-                deltas.append(_TOKEN + digest + heads[0] + varint(len(text) << 1) + text)
-            last = first
-        self.token, self._head, self._tail = frames[-1], head, tail
+                deltas.append(_TOKEN + digest + around[same] + _insertion(old, inserted))
+            last, old = literal, frame
+        self.token, self._head, self._tail = old, head, tail
         return digests, deltas
 
     def encode_state(self, frame: bytes, skeleton: bytes, messages: bytes | None) -> bytes:

@@ -37,7 +37,6 @@ from server.frames.input_requests import InputRequests
 from server.frames.message_list import MessageList
 from server.frames.poller import is_poll_summary, progress_text
 from server.frames.run_files import RunFiles
-from server.frames.similar_tokens import similar_texts
 from server.frames.todos import TodoList
 from server.frames.tokens import TokenReader
 
@@ -71,9 +70,10 @@ class Interpreter:
 
     def interpret(self, frame: bytes) -> Interpretation:
         """The meaning of the next frame."""
-        token = self._tokens.same(frame)
-        if token is not None:
-            return Interpretation((token,), self._deltas.encode_token(frame))
+        similar = self._tokens.similar(self._deltas.token, (frame,), 0)
+        if similar is not None:
+            form, _, (text,) = similar
+            return Interpretation((form.token_with(text),), self._deltas.encode_token(frame))
         if not raw_json.is_utf8(frame):
             return self._uninterpreted(frame, "", FrameReason.MALFORMED)
         if structure.is_too_complex(frame):
@@ -88,15 +88,13 @@ class Interpreter:
 
     def similar_tokens(self, frames: Sequence[bytes | OversizedFrame], start: int) -> SimilarTokens | None:
         """The next frames, as far as each is the token frame before it with another text."""
-        around = self._tokens.around(self._deltas.token)
-        if around is None:
+        similar = self._tokens.similar(self._deltas.token, frames, start)
+        if similar is None:
             return None
-        inserted, texts = similar_texts(frames, start, around)
-        if not texts:
-            return None
+        form, literals, texts = similar
         taken: Any = frames[start : start + len(texts)]
-        digests, deltas = self._deltas.encode_similar_tokens(taken, inserted, around)
-        return SimilarTokens(self._tokens.last, texts, digests, deltas)
+        digests, deltas = self._deltas.encode_similar_tokens(taken, literals, form.parts)
+        return SimilarTokens(form.token, form.place, texts, digests, deltas)
 
     def _interpret_object(self, frame: bytes, top: dict[str, bytes], *, proper: bool) -> Interpretation:
         """The meaning of a frame that is a JSON object. proper: the frame is proper JSON as it is."""
@@ -115,7 +113,7 @@ class Interpreter:
             return self._state(frame, top, data)
         token = None
         if event_type == "on_llm_stream" or part == "messages":
-            token = self._token(top, data)
+            token = self._tokens.read(frame, top, data, proper=proper)
         if token is None:
             known = event_type is not None and data is not None
             reason = FrameReason.UNKNOWN_TYPE if known else FrameReason.MALFORMED
@@ -124,16 +122,8 @@ class Interpreter:
             if request is None:
                 return meaning
             return replace(meaning, kinds=(*meaning.kinds, InputRequested(request)))
-        self._tokens.note(frame, token)
         text = None if proper else raw_json.object_text(top)
         return Interpretation((token,), self._deltas.encode_token(frame, text))
-
-    def _token(self, top: dict[str, bytes], data: dict[str, bytes] | None) -> Token | None:
-        """The token of a frame, whose data are an object, or a list of a message and its metadata."""
-        if data is not None:
-            return self._tokens.read(data)
-        pair = raw_json.items(top["data"]) if "data" in top else None
-        return self._tokens.read_pair(pair) if pair is not None else None
 
     def restore(self, kind: EventKind, delta: bytes) -> None:
         """Apply a journalled event, in order."""

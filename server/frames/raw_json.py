@@ -88,6 +88,14 @@ def string(text: bytes | None) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def strict_string(text: bytes) -> str | None:
+    """The value of a JSON string; None when the text is not one, or not proper JSON."""
+    try:
+        return _STRING.decode(text)
+    except _REFUSALS:
+        return None
+
+
 def lenient_value(text: bytes) -> Any:
     """The value of the text, read leniently; None also when it is not JSON or nested too deeply."""
     try:

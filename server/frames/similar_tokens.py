@@ -1,52 +1,162 @@
-"""The texts of token frames that differ only in their text, found without parsing the frames.
+"""Token frames that are the one before them with another text, read without being parsed.
 
-Most frames of a run are of this kind: pieces of one message, each printed with the same metadata.
+Most frames of a run are of this kind: pieces of one message, each with the same members and metadata. The
+text stands in the frame as a string literal, of JSON or in printed form, and in some frames more than once: a
+piece of a tool call is also printed as an invalid call.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import assert_never, cast
 
+from server.domain.journal.content import Thinking
+from server.domain.journal.events import TextPlace, Token
 from server.domain.runs.runtime import OversizedFrame
-from server.encoding.frame_delta import DEFLATE_FROM_BYTES
 from server.frames import raw_json
+from server.frames.printed import Unreadable
+from server.frames.string_literals import string
 
-#: Text whose JSON text, literal and value are all the same bytes.
-PLAIN = rb"[^'\"\\\x00-\x1f]*+"
-#: The same with line feeds, which are escaped in the literal and in JSON, and double quotes, in JSON alone.
-_LINE_FEED, _QUOTE = rb"\\n", rb"\""
-_TEXT = re.compile(rb"(?:[^'\"\\\x00-\x1f]++|" + re.escape(_LINE_FEED) + b"|" + re.escape(_QUOTE) + b")*+")
+#: Longer texts, as they stand in the frame, are left to the parser.
+_MAX_TEXT_BYTES = 4096
+#: Larger frames are not like the next one.
+_MAX_FRAME_BYTES = 64 << 10
+#: More places than any frame has its text in.
+_MAX_PLACES = 8
+#: Literals whose text is the bytes between the quotes.
+_PLAIN_PRINTED = re.compile(rb"'[^'\"\\\x00-\x1f]*+'")
+_PLAIN_JSON = re.compile(rb"\"[^\"\\\x00-\x1f]*+\"")
+#: A text that shows whether all of a place is read as one string: it has what ends strings, calls and lists.
+_PROBE = "'\\\"\n\t, )]}, {x='"
 
 
-def similar_texts(
-    frames: Sequence[bytes | OversizedFrame], start: int, around: tuple[bytes, bytes]
-) -> tuple[list[bytes], list[bytes]]:
-    """The texts of the frames from `start` on, as they stand in the frame and as they are meant.
+@dataclass(frozen=True, slots=True)
+class TokenForm:
+    """A token frame without its text.
 
-    Stops at the first frame that does not have the bytes `around` its text, or whose text is long or has
-    other escapes.
+    parts: the bytes around the places where the text stands, as a literal with its quotes; `around_bytes` of
+    them together. printed: the literal is in printed form, inside a JSON string. token, place: the token
+    without its text, and where it has one.
     """
-    before, after = around
-    head, tail = len(before), len(after)
-    printed: list[bytes] = []
-    meant: list[bytes] = []
-    for index in range(start, len(frames)):
-        frame = frames[index]
-        if (
-            not isinstance(frame, bytes)
-            or not head <= len(frame) - tail < head + DEFLATE_FROM_BYTES
-            or not frame.startswith(before)
-            or not frame.endswith(after)
-        ):
-            break
-        text = value = frame[head : len(frame) - tail]
-        if _TEXT.fullmatch(text) is None:
-            break
-        if b"\\" in text:
-            value = text.replace(_LINE_FEED, b"\n").replace(_QUOTE, b'"')
-        if not raw_json.is_utf8(text):
-            break
-        printed.append(text)
-        meant.append(value)
-    return printed, meant
+
+    parts: tuple[bytes, ...]
+    around_bytes: int
+    printed: bool
+    token: Token
+    place: TextPlace
+
+    def is_read_by(self, read: Callable[[bytes], Token | None]) -> bool:
+        """Whether frames of this form have the form's token with their own text. `read` gives the token of a
+        frame. It is asked about one whose text could not be read if anything but the text depended on it."""
+        probe = _literal(_PROBE, printed=self.printed).join(self.parts)
+        return read(probe) == _with_text(self.token, self.place, _PROBE)
+
+    def token_with(self, text: bytes) -> Token:
+        """The token of a frame with this text."""
+        return _with_text(self.token, self.place, text.decode())
+
+    def texts(self, frames: Sequence[bytes | OversizedFrame], start: int) -> tuple[list[bytes], list[bytes]]:
+        """The literals and the texts, in UTF-8, of the frames from `start` on, up to one that is not of this
+        form or must be left to the parser."""
+        parts, around_bytes = self.parts, self.around_bytes
+        head, places = len(parts[0]), len(parts) - 1
+        plain = _PLAIN_PRINTED if self.printed else _PLAIN_JSON
+        literals: list[bytes] = []
+        texts: list[bytes] = []
+        for index in range(start, len(frames)):
+            frame = frames[index]
+            if not isinstance(frame, bytes):
+                break
+            size_bytes = (len(frame) - around_bytes) // places
+            literal = frame[head : head + size_bytes]
+            if not 2 <= size_bytes <= _MAX_TEXT_BYTES or literal.join(parts) != frame:
+                break
+            if plain.fullmatch(literal) is not None and (literal.isascii() or raw_json.is_utf8(literal)):
+                text: bytes | None = literal[1:-1]
+            else:
+                text = self._unescaped(literal)
+            # Without a text, a frame may be something else than a piece of it.
+            if text is None or not (text or self.place is TextPlace.TEXT):
+                break
+            literals.append(literal)
+            texts.append(text)
+        return literals, texts
+
+    def _unescaped(self, literal: bytes) -> bytes | None:
+        value = raw_json.strict_string(b'"' + literal + b'"' if self.printed else literal)
+        if value is None:
+            return None
+        try:
+            return (string(value) if self.printed else value).encode()
+        except (Unreadable, UnicodeEncodeError):
+            return None
+
+
+def form_of(frame: bytes, token: Token) -> TokenForm | None:
+    """What is probably the form of a frame of proper JSON that has this token; None when there is none."""
+    place = _place(token)
+    if place is None or token.last or token.uninterpreted or len(frame) > _MAX_FRAME_BYTES:
+        return None
+    text = _text_of(token, place)
+    for printed in (True, False):
+        for ascii_only in (False,) if text.isascii() else (False, True):
+            literal = _literal(text, printed=printed, ascii_only=ascii_only)
+            parts = tuple(frame.split(literal, _MAX_PLACES))
+            if len(parts) > 1:
+                # Its own text may be one that the codec has to replace.
+                return TokenForm(parts, sum(map(len, parts)), printed, _with_text(token, place, ""), place)
+    return None
+
+
+def _literal(text: str, *, printed: bool, ascii_only: bool = True) -> bytes:
+    """The text as it stands in a frame."""
+    written = json.dumps(repr(text) if printed else text, ensure_ascii=ascii_only)
+    return (written[1:-1] if printed else written).encode("utf-8", "ignore")
+
+
+def _place(token: Token) -> TextPlace | None:
+    """Where the token has the text that differs from piece to piece; None when it has none, or several."""
+    if token.tool_calls:
+        piece = token.tool_calls[0]
+        # With a name alone, each piece is a call of its own.
+        more = len(token.tool_calls) == 1 and piece.arguments and (piece.id or not piece.name)
+        return TextPlace.ARGUMENTS if more else None
+    if token.text:
+        return TextPlace.TEXT
+    return TextPlace.THOUGHTS if len(token.parts) == 1 and _thoughts(token) else None
+
+
+def _thoughts(token: Token) -> str:
+    """The text of its first part, if that has thoughts."""
+    kind = token.parts[0].kind
+    return kind.text if isinstance(kind, Thinking) else ""
+
+
+def _text_of(token: Token, place: TextPlace) -> str:
+    match place:
+        case TextPlace.TEXT:
+            return token.text
+        case TextPlace.ARGUMENTS:
+            return token.tool_calls[0].arguments
+        case TextPlace.THOUGHTS:
+            return _thoughts(token)
+        case other:
+            assert_never(other)
+
+
+def _with_text(token: Token, place: TextPlace, text: str) -> Token:
+    """The token with another text in the place where it has one."""
+    match place:
+        case TextPlace.TEXT:
+            return replace(token, text=text)
+        case TextPlace.ARGUMENTS:
+            return replace(token, tool_calls=(replace(token.tool_calls[0], arguments=text),))
+        case TextPlace.THOUGHTS:
+            part = token.parts[0]
+            thoughts = replace(cast(Thinking, part.kind), text=text)
+            return replace(token, parts=(replace(part, kind=thoughts),))
+        case other:
+            assert_never(other)

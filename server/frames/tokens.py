@@ -1,33 +1,28 @@
-"""Token frames: the printed form of a piece of a message, and of the graph's metadata about it.
+"""Token frames: a piece of a message and the graph's metadata about it, as JSON or in printed form.
 
-The pieces of one message differ in a few characters. Two caches make reading them cheap: the bytes around
-the text of the last piece (a frame with the same surroundings is read without decoding), and the tokens
-read from the text after a piece's content, by that text.
+The pieces of one message differ in a few characters. Two caches make reading them cheap: the form of the last
+frame, which the next one often has (`server.frames.similar_tokens`), and the tokens read from the text after
+a printed piece's content, by that text.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from server.domain.journal.events import InvalidToolCall, Token, ToolCall, ToolCallPiece
+from server.domain.runs.runtime import OversizedFrame
 from server.frames import literals, nameless, printed, raw_json, structure
 from server.frames.call_indexes import CallIndexes
 from server.frames.messages import MEMBERS, json_members, printed_members, read_message
-from server.frames.similar_tokens import PLAIN, similar_texts
+from server.frames.similar_tokens import TokenForm, form_of
 from server.frames.string_literals import optional_string, string
 
 #: A piece up to its content, when that is a string: the class name and the literal.
 _HEAD = re.compile(rf"\((\w+)\(content=({printed.STRING})(?=[,)])", re.DOTALL)
 
-_FRAME = re.compile(
-    rb"([^\\]*\"raw_event\"\s*:\s*\"\(\w+\(content=')(" + PLAIN + rb")('(?:, |\)).*)", re.DOTALL
-)
-
-#: Larger frames are not like the next one, and the pattern takes long for them.
-_MAX_NOTED_BYTES = 64 << 10
 #: Texts after the content that are cached; a run needs a few at a time.
 _MAX_CACHED = 64
 #: The members of a piece that are read. A piece of a message repeats its tool calls beside their chunks.
@@ -44,74 +39,108 @@ class TokenReader:
     """Reads the token frames of a run. Only the indexes of tool calls depend on the frames before."""
 
     def __init__(self) -> None:
-        self._before = b""
-        self._after = b""
-        #: The last token that was noted.
-        self.last = Token()
+        #: What is probably the form of the last frame, and the reader that shows whether it is, until that
+        #: was asked: most forms of pieces of tool calls do not come again.
+        self._form: TokenForm | None = None
+        #: That frame.
+        self._last = b""
+        self._probe: Callable[[bytes], Token | None] | None = None
         self._metadata = self._node = self._namespace = ""
         self._rests: dict[tuple[str, str], _Piece] = {}
         self._calls = CallIndexes()
-
-    def same(self, frame: bytes) -> Token | None:
-        """The token of a frame that differs only in its text from the last one noted; otherwise None."""
-        if not self._before:
-            return None
-        texts = similar_texts([frame], 0, (self._before, self._after))[1]
-        return _with(self.last, texts[0].decode()) if texts else None
-
-    def around(self, frame: bytes) -> tuple[bytes, bytes] | None:
-        """What is around the text of a frame, if it is the same as of the last one noted; otherwise None."""
-        before, after = self._before, self._after
-        size_bytes = len(before) + len(after)
-        around_it = len(frame) >= size_bytes and frame.startswith(before) and frame.endswith(after)
-        return (before, after) if before and around_it else None
-
-    def note(self, frame: bytes, token: Token) -> None:
-        """Cache the surroundings of a frame whose token `read` returned."""
-        if token.tool_calls or token.last or len(frame) > _MAX_NOTED_BYTES:
-            return
-        around = _FRAME.fullmatch(frame)
-        # With two such members, the content could come from one and the rest from the other.
-        if (
-            around is None
-            or frame.count(b"raw_event") != 1
-            or around[2] != token.text.encode("utf-8", "replace")
-        ):
-            return
-        self._before, self._after, self.last = around[1], around[3], token
 
     def restore(self, token: Token) -> None:
         """Apply a journalled token, in order."""
         self._calls.restore(token)
 
-    def read(self, data: Mapping[str, bytes]) -> Token | None:
-        """The token in a frame's data; None when the data has neither a message nor text."""
+    def read(
+        self, frame: bytes, top: Mapping[str, bytes], data: Mapping[str, bytes] | None, *, proper: bool
+    ) -> Token | None:
+        """The token of the next frame; None when its data are neither a message nor text. top, data: the
+        members of the frame, and of its data if they are an object. proper: the frame is proper JSON."""
+        piece = self._piece_in(top["data"], data) if "data" in top else None
+        if piece is None:
+            return None
+        token = self._numbered(piece)
+        # Also if there is none: the number of a tool call depends on the frames since it was given.
+        self._form, self._last = form_of(frame, token) if proper else None, frame
+        self._probe = None
+        if self._form is not None:
+            self._probe = lambda probe: self._like(probe, top, piece, token)
+        return token
+
+    def similar(
+        self, last: bytes, frames: Sequence[bytes | OversizedFrame], start: int
+    ) -> tuple[TokenForm, list[bytes], list[bytes]] | None:
+        """The form, the literals and the texts of the frames from `start` on, as far as they have the form of
+        the `last` token frame, if that is the one that was read last; None when the first has not."""
+        form = self._form
+        if form is None or last is not self._last:
+            return None
+        literals, texts = form.texts(frames, start)
+        if not texts:
+            return None
+        if self._probe is not None:
+            probe, self._probe = self._probe, None
+            if not form.is_read_by(probe):
+                self._form = None
+                return None
+        self._last = cast(bytes, frames[start + len(texts) - 1])
+        return form, literals, texts
+
+    def _like(self, frame: bytes, top: Mapping[str, bytes], piece: _Piece, token: Token) -> Token | None:
+        """The token of a frame with the same members but its data, and the same tool calls but their
+        arguments; None for another. top, piece, token: the members to compare with, and what they mean."""
+        found = raw_json.strict_members(frame) or {}
+        raw = found.pop("data", b"")
+        like = self._piece_in(raw, raw_json.members(raw))
+        if like is None or {**found, "data": b""} != {**top, "data": b""}:
+            return None
+        without_number, chunks = like
+        if [chunk | {"args": ""} for chunk in chunks] != [chunk | {"args": ""} for chunk in piece[1]]:
+            return None
+        arguments = [chunk.get("args") for chunk in chunks]
+        calls = (
+            replace(call, arguments=text if isinstance(text, str) else "")
+            for call, text in zip(token.tool_calls, arguments, strict=True)
+        )
+        return _with(without_number, without_number.text, tuple(calls))
+
+    def _piece_in(self, raw: bytes, data: Mapping[str, bytes] | None) -> _Piece | None:
+        """The piece that a frame's data are: an object, or a list of a message and its metadata. None when
+        they are neither."""
+        if data is not None:
+            return self._piece_of(data)
+        pair = raw_json.items(raw)
+        return self._pair(pair) if pair is not None else None
+
+    def _piece_of(self, data: Mapping[str, bytes]) -> _Piece | None:
         raw = raw_json.string(data.get("raw_event"))
         if raw is not None:
             try:
-                return self._numbered(self._piece(raw))
+                return self._printed(raw)
             except printed.Unreadable:
-                return Token(text=raw, uninterpreted=True)
+                return Token(text=raw, uninterpreted=True), []
         pair = raw_json.items(data["raw_event"]) if "raw_event" in data else None
-        token = self.read_pair(pair) if pair is not None else None
-        if token is None and data.keys() >= {"content"} and ("type" in data or "role" in data):
-            token = self.read_pair([raw_json.object_text(dict(data))])
-        if token is not None:
-            return token
+        piece = self._pair(pair) if pair is not None else None
+        if piece is None and data.keys() >= {"content"} and ("type" in data or "role" in data):
+            piece = self._pair([raw_json.object_text(dict(data))])
+        if piece is not None:
+            return piece
         for key in ("content", "text", "messages"):
             text = raw_json.string(data.get(key))
             if text is not None:
-                return Token(text=text, uninterpreted=True)
+                return Token(text=text, uninterpreted=True), []
         return None
 
-    def read_pair(self, pair: list[bytes]) -> Token | None:
-        """The token of a message and, behind it, the graph's metadata, as JSON, perhaps as a pair behind a
+    def _pair(self, pair: list[bytes]) -> _Piece | None:
+        """The piece of a message and, behind it, the graph's metadata, as JSON, perhaps as a pair behind a
         namespace; None when it is none."""
         inner = raw_json.items(pair[-1]) if len(pair) > 1 and pair[0][:1] == b"[" else None
         if inner and inner[0][:1] == b"{":
-            token = self.read_pair(inner)
+            piece = self._pair(inner)
             names = _joined(raw_json.lenient_value(pair[0]))
-            return token and replace(token, namespace=token.namespace or names)
+            return piece and (replace(piece[0], namespace=piece[0].namespace or names), piece[1])
         values = [raw_json.lenient_value(item) for item in pair[:2]]
         metadata = values[1] if len(values) == 2 and isinstance(values[1], dict) else {}
         if not values or not isinstance(values[0], dict):
@@ -120,7 +149,7 @@ class TokenReader:
         node = metadata.get("langgraph_node")
         try:
             word, members = json_members(values[0])
-            piece = _token(
+            return _token(
                 word,
                 members,
                 node=node if isinstance(node, str) else "",
@@ -128,7 +157,6 @@ class TokenReader:
             )
         except printed.Unreadable:
             return None
-        return self._numbered(piece)
 
     def _numbered(self, piece: _Piece) -> Token:
         token, chunks = piece
@@ -137,7 +165,7 @@ class TokenReader:
         calls = self._calls.number(token.message_id, chunks, last=token.last)
         return _with(token, token.text, calls) if calls else token
 
-    def _piece(self, raw: str) -> _Piece:
+    def _printed(self, raw: str) -> _Piece:
         if structure.are_printed_messages_too_complex(raw):
             raise printed.Unreadable
         head = _HEAD.match(raw)

@@ -1,4 +1,4 @@
-"""Serialised events of tokens that differ only in their text, assembled from the bytes they share.
+"""Serialised events of tokens that differ only in one text, assembled from the bytes they share.
 
 A message object for each token would take three times as long. The result is the same as the library's, which
 writes fields in the order of their numbers.
@@ -7,13 +7,13 @@ writes fields in the order of their numbers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
+from google.protobuf.message import Message
 from typing_extensions import override
 
-from server.domain.journal.events import Token
+from server.domain.journal.events import TextPlace, Token
 from server.domain.journal.journal import TokenEncoder
 from server.encoding.event_batch import DELIMITED, VARINT, field_key, varint
 from server.wire import messages as m
@@ -21,10 +21,8 @@ from server.wire.conversation import write_token
 from server.wire.text import set_time
 
 _EVENT = m.Event.DESCRIPTOR.fields_by_name
-_TEXT = m.Token.DESCRIPTOR.fields_by_name["text"].number
 _SEQ_KEY, _EPOCH_KEY = (field_key(_EVENT[name].number, VARINT) for name in ("seq", "epoch"))
 _TIME_KEY, _TOKEN_KEY = (field_key(_EVENT[name].number, DELIMITED) for name in ("create_time", "token"))
-_TEXT_KEY = field_key(_TEXT, DELIMITED)
 assert [field.name for field in m.Event.DESCRIPTOR.fields[:3]] == ["seq", "epoch", "create_time"]
 
 
@@ -33,37 +31,62 @@ class SplicingTokenEncoder(TokenEncoder):
 
     def __init__(self) -> None:
         self._token: Token | None = None
-        #: The token's bytes before and after its text.
-        self._before = self._after = b""
+        #: The key of the text, and the bytes around it.
+        self._text_key = b""
+        #: The messages that the text is in, from the innermost one on: each with the bytes before and after
+        #: what is in it, and its own key.
+        self._around: list[tuple[bytes, bytes, bytes]] = []
 
     @override
     def encode(
-        self, first_seq: int, epoch: int, time: datetime, token: Token, texts: Sequence[bytes]
+        self,
+        first_seq: int,
+        epoch: int,
+        time: datetime,
+        token: Token,
+        place: TextPlace,
+        texts: Sequence[bytes],
     ) -> list[bytes]:
         if token is not self._token:
-            self._prepare(token)
+            self._prepare(token, place)
         timestamp = m.Timestamp()
         set_time(timestamp, time)
         moment = timestamp.SerializeToString()
-        shared = _EPOCH_KEY + varint(epoch) + _TIME_KEY + varint(len(moment)) + moment + _TOKEN_KEY
-        before, after = self._before, self._after
-        around_bytes = len(before) + len(after)
+        shared = _EPOCH_KEY + varint(epoch) + _TIME_KEY + varint(len(moment)) + moment
         events: list[bytes] = []
         for seq, text in enumerate(texts, first_seq):
             # A field without a value is not written.
-            field = _TEXT_KEY + varint(len(text)) + text if text else b""
-            size = varint(around_bytes + len(field))
-            events.append(_SEQ_KEY + varint(seq) + shared + size + before + field + after)
+            field = self._text_key + varint(len(text)) + text if text else b""
+            for before, after, key in self._around:
+                field = key + varint(len(before) + len(field) + len(after)) + before + field + after
+            events.append(_SEQ_KEY + varint(seq) + shared + field)
         return events
 
-    def _prepare(self, token: Token) -> None:
+    def _prepare(self, token: Token, place: TextPlace) -> None:
         self._token = token
-        whole = m.Token()
-        write_token(whole, replace(token, text=""))
-        before = m.Token()
-        before.CopyFrom(whole)
-        for name, field in m.Token.DESCRIPTOR.fields_by_name.items():
-            if field.number > _TEXT:
-                before.ClearField(cast(Any, name))
-        self._before = before.SerializeToString(deterministic=True)
-        self._after = whole.SerializeToString(deterministic=True)[len(self._before) :]
+        message: Any = m.Token()
+        write_token(message, token)
+        key = _TOKEN_KEY
+        self._around = []
+        for name in place.value:
+            field = message.DESCRIPTOR.fields_by_name[name]
+            self._around.insert(0, (*_without(message, name), key))
+            key = field_key(field.number, DELIMITED)
+            inner = getattr(message, name)
+            message = inner[0] if field.is_repeated else inner
+        self._text_key = key
+
+
+def _without(message: Message, name: str) -> tuple[bytes, bytes]:
+    """The message's bytes before and after a field, which are those of the fields with lower and with higher
+    numbers."""
+    rest = type(message)()
+    rest.CopyFrom(message)
+    rest.ClearField(name)
+    whole = rest.SerializeToString(deterministic=True)
+    number = message.DESCRIPTOR.fields_by_name[name].number
+    for field, _ in rest.ListFields():
+        if field.number > number:
+            rest.ClearField(field.name)
+    before = rest.SerializeToString(deterministic=True)
+    return before, whole[len(before) :]

@@ -155,6 +155,17 @@ class Token:
     namespace: str = ""
 
 
+class TextPlace(Enum):
+    """Where a token has the text that differs from piece to piece."""
+
+    #: In `text`.
+    TEXT = ("text",)
+    #: In the arguments of its piece of a tool call; it has no other.
+    ARGUMENTS = ("tool_calls", "arguments")
+    #: In the thoughts that are its only part.
+    THOUGHTS = ("parts", "thinking", "text")
+
+
 class FrameReason(Enum):
     """Why a frame was kept without interpretation (contract: UpstreamFrameReason)."""
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Protocol, TypeAlias
 from uuid import UUID
 
-from server.domain.journal.events import Event, Outcome, Token
+from server.domain.journal.events import Event, Outcome, TextPlace, Token
 from server.domain.journal.log import JournalLog
 from server.domain.journal.segments import Segment
 from server.domain.model import Failure
@@ -32,10 +32,16 @@ class TokenEncoder(Protocol):
     """Encodes tokens of one run that differ in their text alone."""
 
     def encode(
-        self, first_seq: int, epoch: int, time: datetime, token: Token, texts: Sequence[bytes]
+        self,
+        first_seq: int,
+        epoch: int,
+        time: datetime,
+        token: Token,
+        place: TextPlace,
+        texts: Sequence[bytes],
     ) -> list[bytes]:
-        """The serialised events of tokens that are `token` with these texts, which are UTF-8: from
-        `first_seq` on, each as `EventCodec.encode` gives it."""
+        """The serialised events of tokens that are `token` with these texts in this place, which are UTF-8:
+        from `first_seq` on, each as `EventCodec.encode` gives it."""
         ...
 
 

@@ -127,7 +127,9 @@ class RunRecorder:
         if tokens is None:
             return 0, False
         first_seq, now = self._log.last_seq + 1, self._context.clock.now()
-        events = self._token_encoder.encode(first_seq, self.epoch, now, tokens.token, tokens.texts)
+        events = self._token_encoder.encode(
+            first_seq, self.epoch, now, tokens.token, tokens.place, tokens.texts
+        )
         self._log.put_all(events, tokens.deltas, epoch=self.epoch)
         self.digests += tokens.digests
         return len(events), not self._digests_before.issuperset(tokens.digests)

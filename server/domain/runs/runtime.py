@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias
 from uuid import UUID
 
 from server.domain.drafts.draft import DraftVersion
-from server.domain.journal.events import EventKind, Token
+from server.domain.journal.events import EventKind, TextPlace, Token
 from server.domain.proposals.files import File, FileSet
 
 
@@ -151,10 +151,12 @@ class Interpretation:
 class SimilarTokens:
     """Frames that are the token frame before them with another text.
 
-    token: that one's. texts: each frame's text in UTF-8. digests, deltas: each frame's.
+    token, place: the token without its text, and where it has one. texts: each frame's text in UTF-8.
+    digests, deltas: each frame's.
     """
 
     token: Token
+    place: TextPlace
     texts: Sequence[bytes]
     digests: Sequence[bytes]
     deltas: Sequence[bytes]

@@ -1,17 +1,18 @@
-"""Token frames that differ in their text alone: taken together, they mean what each means by itself."""
+"""Token frames that differ in their text alone: taken together, they mean what each means to the parser."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.domain.journal.events import Event, Token
-from server.encoding.frame_delta import DeltaContext, Encoding, digest_of
+from server.domain.journal.events import Event, Token, UpstreamFrame
+from server.encoding.frame_delta import DeltaContext, Encoding, digest_of, frame_digest
 from server.frames.interpreter import Interpreter
 from server.wire.codec import ProtobufCodec
 from tests.support.recordings import NAMES, frames
@@ -31,16 +32,16 @@ def token_frame(text: str, *, message_id: str = "run--1", node: str = "agent") -
     return printed_messages.token_frame(printed)
 
 
-def one_by_one(sent: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
-    """The events of the frames, and the frames again from their deltas."""
+def parsed(sent: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """The events of the frames, each read by the parser, and the frames' digests."""
     interpreter, events = Interpreter(), list[bytes]()
-    deltas: list[bytes] = []
-    for frame in sent:
-        meaning = interpreter.interpret(frame)
-        for kind in meaning.kinds:
+    for number, frame in enumerate(sent):
+        # With another end than the frame before, it cannot be similar to it.
+        for kind in interpreter.interpret(frame + b" " * (number % 2)).kinds:
+            if isinstance(kind, UpstreamFrame):
+                kind = replace(kind, body=frame)
             events.append(CODEC.encode(Event(len(events) + 1, EPOCH, TIME, kind)))
-        deltas.append(meaning.delta)
-    return events, [digest_of(delta) or b"" for delta in deltas]
+    return events, [frame_digest(frame) for frame in sent]
 
 
 def together(
@@ -60,7 +61,9 @@ def together(
         while start < end:
             tokens = interpreter.similar_tokens(sent[:end], start)
             if tokens is not None:
-                events += encoder.encode(len(events) + 1, EPOCH, TIME, tokens.token, tokens.texts)
+                events += encoder.encode(
+                    len(events) + 1, EPOCH, TIME, tokens.token, tokens.place, tokens.texts
+                )
                 digests += tokens.digests
                 deltas += tokens.deltas
                 similar += len(tokens.texts)
@@ -84,13 +87,13 @@ def tokens_again(deltas: Sequence[bytes]) -> list[bytes]:
 
 @pytest.mark.parametrize("sizes", [(1,), (2, 3), (64,), (10_000,)])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_recording_means_the_same_together_and_one_by_one(name: str, sizes: tuple[int, ...]) -> None:
+def test_a_recording_means_the_same_together_and_to_the_parser(name: str, sizes: tuple[int, ...]) -> None:
     sent = frames(name)
     events, digests, deltas, similar = together(sent, sizes)
-    assert (events, digests) == one_by_one(sent)
+    assert (events, digests) == parsed(sent)
     sent_tokens = [frame for frame in sent if b'"on_llm_stream"' in frame]
     assert tokens_again(deltas) == sent_tokens
-    # The pieces of tool calls have other differences than in their text.
+    # Most pieces of its tool calls are long, and come one at a time.
     assert similar > len(sent_tokens) * (0.9 if name == "long_run" else 0.2)
 
 
@@ -107,21 +110,21 @@ TEXTS = st.one_of(
     st.lists(st.tuples(TEXTS, st.sampled_from(["run--1", "run--2", "it's"])), max_size=12),
     st.lists(st.integers(1, 5), min_size=1, max_size=3),
 )
-def test_any_tokens_mean_the_same_together_and_one_by_one(
+def test_any_tokens_mean_the_same_together_and_to_the_parser(
     pieces: list[tuple[str, str]], sizes: list[int]
 ) -> None:
     sent = [token_frame(" first")] + [token_frame(text, message_id=message_id) for text, message_id in pieces]
     events, digests, deltas, _ = together(sent, sizes)
-    assert (events, digests) == one_by_one(sent)
+    assert (events, digests) == parsed(sent)
     assert tokens_again(deltas) == sent
 
 
 @given(st.lists(st.binary(max_size=8), max_size=4))
-def test_any_bytes_between_mean_the_same_together_and_one_by_one(texts: list[bytes]) -> None:
+def test_any_bytes_between_mean_the_same_together_and_to_the_parser(texts: list[bytes]) -> None:
     before, _, after = token_frame("TEXT").partition(b"TEXT")
     sent = [token_frame(" first")] + [before + text + after for text in texts]
     events, digests, _, _ = together(sent, [len(sent)])
-    assert (events, digests) == one_by_one(sent)
+    assert (events, digests) == parsed(sent)
 
 
 def test_line_feeds_and_double_quotes_are_similar_texts() -> None:
@@ -132,3 +135,147 @@ def test_line_feeds_and_double_quotes_are_similar_texts() -> None:
     assert similar == len(texts) - 1
     read = [CODEC.decode(event).kind for event in events]
     assert [kind.text for kind in read if isinstance(kind, Token)] == texts
+
+
+METADATA = {"langgraph_node": "model", "langgraph_checkpoint_ns": "model:1"}
+
+
+def message(content: object, **members: object) -> dict[str, object]:
+    """The members of a piece of a message."""
+    return {"content": content, "additional_kwargs": {}, "id": "run--1", "tool_calls": [], **members}
+
+
+def call_piece(text: str, *, index: int | None = 0, call_id: str | None = None) -> dict[str, object]:
+    """A piece of a tool call whose arguments are not JSON by themselves, as the framework gives it."""
+    call = {"name": None, "args": text, "id": call_id}
+    invalid = [{**call, "error": None, "type": "invalid_tool_call"}]
+    chunks = [{**call, "index": index, "type": "tool_call_chunk"}]
+    return message("", invalid_tool_calls=invalid, tool_call_chunks=chunks)
+
+
+def json_delta(text: str) -> dict[str, object]:
+    """A piece of a tool call with the provider's own block beside it."""
+    block = {"partial_json": text, "type": "input_json_delta", "index": 1}
+    return {**call_piece(text, index=1), "content": [block]}
+
+
+#: What each text may come in, and whether an empty one is similar to the others.
+SHAPES: dict[str, tuple[Callable[[str], dict[str, object]], bool]] = {
+    "text": (lambda text: message(text), True),
+    "block": (lambda text: message([{"type": "text", "text": text, "index": 0}]), True),
+    "call": (lambda text: call_piece(text), False),
+    "call without a number": (lambda text: call_piece(text, index=None), False),
+    "call with its id": (lambda text: call_piece(text, index=None, call_id="c1"), False),
+    "provider's block": (json_delta, False),
+    "thoughts": (lambda text: message([{"type": "thinking", "thinking": text, "index": 0}]), False),
+    "thoughts beside": (lambda text: message("", additional_kwargs={"reasoning_content": text}), False),
+}
+
+
+def printed_frame(members: Mapping[str, object]) -> bytes:
+    """A piece in printed form."""
+    arguments = ", ".join(f"{name}={value!r}" for name, value in members.items())
+    return printed_messages.token_frame(f"(AIMessageChunk({arguments}), {METADATA!r})")
+
+
+def listed_frame(members: Mapping[str, object]) -> bytes:
+    """A piece as JSON, as a list with its metadata."""
+    pair = [{"type": "AIMessageChunk", **members}, METADATA]
+    return json.dumps(
+        {"event_type": "on_llm_stream", "data": {"raw_event": pair}}, ensure_ascii=False
+    ).encode("utf-8", "replace")
+
+
+def pair_frame(members: Mapping[str, object]) -> bytes:
+    """A piece as a part of the framework's own stream."""
+    pair = [{"type": "AIMessageChunk", **members}, METADATA]
+    return json.dumps({"type": "messages", "ns": [], "data": pair}, separators=(",", ":")).encode()
+
+
+FORMS = {"printed": printed_frame, "listed": listed_frame, "pair": pair_frame}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_pieces_of_every_shape_are_similar(shape: str, form: str) -> None:
+    make, empty = SHAPES[shape]
+    texts = [
+        " first",
+        " second",
+        "\n",
+        'name: "x"',
+        "it's",
+        'it\'s "it"',
+        "\\n",
+        "é",
+        " " * 200,
+        *[""] * empty,
+    ]
+    sent = [FORMS[form](make(text)) for text in texts]
+    events, digests, deltas, similar = together(sent, [3])
+    assert (events, digests) == parsed(sent)
+    assert tokens_again(deltas) == sent
+    assert similar == len(texts) - 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(
+    st.lists(st.tuples(TEXTS, st.sampled_from([*SHAPES, "call", "call"])), max_size=12),
+    st.lists(st.integers(1, 5), min_size=1, max_size=3),
+)
+def test_pieces_of_any_shapes_mean_the_same_together_and_to_the_parser(
+    form: str, pieces: list[tuple[str, str]], sizes: list[int]
+) -> None:
+    sent = [FORMS[form](SHAPES[shape][0](text)) for text, shape in pieces for text in (text, text + "x")]
+    events, digests, deltas, _ = together(sent, sizes)
+    assert (events, digests) == parsed(sent)
+    assert tokens_again(deltas) == sent
+
+
+def test_the_number_of_a_call_is_the_one_that_the_frames_before_give_it() -> None:
+    begin = [{"name": "f", "args": "", "id": "c2", "index": None}]
+    pieces = [call_piece(text, index=None) for text in (" a", " b", " name", " c")]
+    other = message("", tool_call_chunks=begin)
+    # The text of one piece is that of another member, so that its form is not seen.
+    hidden = {**call_piece("model", index=None)}
+    sent = [printed_frame(piece) for piece in (*pieces[:2], other, hidden, *pieces[2:], other, *pieces)]
+    events, digests, _, _ = together(sent, [len(sent)])
+    assert (events, digests) == parsed(sent)
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        # Elsewhere, the same text decides what kind of a frame it is.
+        b'{"event_type":%s,"data":{"raw_event":[{"type":"ai","content":%s},{}]}}',
+        b'{"event_type":"on_llm_stream","data":{"raw_event":[{"type":%s,"content":%s},{}]}}',
+        b'{"event_type":"on_llm_stream","data":{"raw_event":[{"type":"ai","content":%s},{"langgraph_node":%s}]}}',
+        b'{"event_type":"on_llm_stream","data":{"raw_event":[{"type":"ai","content":"",%s:"y","id":%s},{}]}}',
+        # The text is not that of a message.
+        b'{"event_type":"on_llm_stream","data":{"raw_event":%s,"x":%s}}',
+    ],
+)
+def test_a_text_that_means_something_else_as_well_is_left_to_the_parser(around: bytes) -> None:
+    texts = [
+        "on_llm_stream",
+        "end",
+        "error",
+        "ai",
+        "human",
+        "content",
+        "(AIMessageChunk(content='x'), {})",
+        " a",
+    ]
+    sent = [around % ((json.dumps(text).encode(),) * around.count(b"%s")) for text in texts]
+    events, _, _, similar = together(sent, [len(sent)])
+    assert similar == 0
+    assert events == parsed(sent)[0]
+
+
+def test_a_text_inside_another_string_is_left_to_the_parser() -> None:
+    before = "(AIMessageChunk(content=%s, response_metadata={'quoted': \"say %s\"}, id='m'), {})"
+    texts = [" a", " b", 'c", d']
+    sent = [printed_messages.token_frame(before % (repr(text), repr(text))) for text in texts]
+    events, digests, _, similar = together(sent, [len(sent)])
+    assert (events, digests) == parsed(sent)
+    assert similar == 0
