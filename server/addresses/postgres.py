@@ -137,11 +137,10 @@ def _query_parameters(query: str) -> dict[str, str]:
                 "has a parameter without a value behind its question mark, "
                 "or a question mark in its password, which is %3F there"
             )
-        name = _decoded(name)
+        # As in libpq; any other value of `ssl` is refused with the parameters that do not exist.
+        name, value = ("sslmode", "require") if pair == "ssl=true" else (_decoded(name), _decoded(value))
         if value:
-            given[ALIASES.get(name, name)] = _decoded(value)
-    if given.pop("ssl", None) == "true":
-        given["sslmode"] = "require"
+            given[ALIASES.get(name, name)] = value
     return given
 
 

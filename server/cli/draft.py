@@ -25,7 +25,7 @@ def ls(*, url: str | None, token: str | None, as_json: bool) -> NoReturn:
                 "workflow_id": member(workflow, "id"),
                 "name": member(workflow, "name"),
             }
-            _print(json_line(draft) if as_json else f"{draft['draft_id']}  {printable(draft['name'])}")
+            _print(json_line(draft) if as_json else f"{draft['draft_id']}  {draft['name']}")
         return 0
 
     run_with_hub(_ls, url=url, token=token)
@@ -52,10 +52,10 @@ def show(
             else:
                 _print(f"version {draft['version']} of {draft['latest_version']}")
                 for name, file in files.items():
-                    _print(f"{file['size_bytes']:>10}  {file['sha256'][:12]}  {printable(name)}")
+                    _print(f"{file['size_bytes']:>10}  {file['sha256'][:12]}  {name}")
             return 0
         if path not in files:
-            raise ClientError(f"version {draft['version']} has no file {printable(path)}")
+            raise ClientError(f"version {draft['version']} has no file {path}")
         if as_json:
             _print(json_line({"path": path, **files[path]}))
         else:
@@ -101,15 +101,18 @@ def restore(draft_id: str, version: int, *, url: str | None, token: str | None, 
 
 
 def complete_ids(incomplete: str) -> list[tuple[str, str]]:
-    """The caller's drafts whose ids begin with the text, each with its workflow's name; none without a token,
-    or when the hub does not answer in time."""
+    """The caller's drafts whose ids begin with the text, each with its workflow's name, as they may be
+    shown; none without a token, or when the hub does not answer in time."""
 
     async def _first_page(client: HubClient) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = member(await client.call("GET", "/api/workflows?limit=200"), "items")
         return items
 
     workflows = ask_hub(_first_page, within_s=COMPLETION_S) or []
-    found = [(str(workflow["current_draft_id"]), str(workflow["name"])) for workflow in workflows]
+    found = [
+        (printable(str(workflow["current_draft_id"])), printable(str(workflow["name"])))
+        for workflow in workflows
+    ]
     return [(draft_id, name) for draft_id, name in found if draft_id.startswith(incomplete)]
 
 
@@ -148,4 +151,5 @@ def _print_content(content: bytes) -> None:
 
 
 def _print(line: str) -> None:
-    sys.stdout.write(line + "\n")
+    """Print a line of texts that come from the hub."""
+    sys.stdout.write(printable(line) + "\n")

@@ -217,6 +217,43 @@ async def test_no_text_of_a_hub_steers_the_terminal() -> None:
             assert "[red]x[/]" in errors
 
 
+async def test_nothing_in_a_hubs_drafts_steers_the_terminal_or_the_shells_completion() -> None:
+    evil = "no \x1b[2J\nplain\nrm \u202eabc"
+    draft = {"version": evil, "latest_version": evil, "files": {evil: {"size_bytes": 1, "sha256": evil}}}
+    version = {
+        "version": evil,
+        "created_at": evil,
+        "created_by_user_id": evil,
+        "restored_version": 0,
+        "proposal_id": evil,
+    }
+    workflow = {"id": THREAD, "current_draft_id": THREAD, "name": evil}
+
+    async def answerer(head: bytes, request: bytes, writer: asyncio.StreamWriter) -> bytes:
+        if b"/api/workflows" in head:
+            return answer(200, json.dumps({"items": [workflow], "next_cursor": None}).encode())
+        if b"/versions" in head:
+            return answer(200, json.dumps({"items": [version], "next_cursor": None}).encode())
+        return answer(200, json.dumps(draft).encode())
+
+    completion = {"_IDEO_COMPLETE": "zsh_complete", "COMP_WORDS": "ideo draft show ", "COMP_CWORD": "3"}
+    async with http_server(answerer) as url:
+        environment = {"IDEO_URL": url, "IDEO_TOKEN": "t"}
+        # In the completion for zsh, an item is three lines: its kind, its value, its help.
+        for command, more, lines in (
+            ("draft ls", {}, 1),
+            (f"draft history {THREAD}", {}, 1),
+            (f"draft show {THREAD}", {}, 2),
+            ("", completion, 3),
+        ):
+            code, output, errors = await in_shell(f"ideo {command}", environment={**environment, **more})
+            assert (code, errors) == (0, ""), command
+            shown = output.splitlines()
+            assert len(shown) == lines, command
+            assert "no \\x1b[2J\\nplain\\nrm \\u202eabc" in shown[-1], command
+            assert all(line.isascii() and line.isprintable() for line in shown), command
+
+
 async def test_the_grpc_port_is_not_taken_for_the_hubs_http_port(database: str) -> None:
     async with (
         replay_process() as runtime,

@@ -217,8 +217,22 @@ def test_tls_with_the_roots_of_the_system_checks_names() -> None:
     assert context.check_hostname
 
 
-def test_ssl_true_means_that_it_is_required() -> None:
-    assert parse_address("postgresql://h/hub?ssl=true").parameters["sslmode"] == "require"
+@pytest.mark.parametrize(
+    ("query", "mode"),
+    [
+        ("ssl=true", "require"),
+        ("ssl=true&sslmode=verify-full", "verify-full"),
+        ("sslmode=verify-full&ssl=true", "require"),
+    ],
+)
+def test_ssl_true_stands_for_an_sslmode_whose_last_value_counts(query: str, mode: str) -> None:
+    assert parse_address(f"postgresql://h/hub?{query}").parameters["sslmode"] == mode
+
+
+@pytest.mark.parametrize("value", ["1", "require", "verify-full", "false", "True"])
+def test_another_value_of_ssl_is_refused_rather_than_ignored(value: str) -> None:
+    with pytest.raises(AddressError, match="do not have: ssl;"):
+        parse_address(f"postgresql://h/hub?ssl={value}")
 
 
 def test_the_name_of_the_application_is_the_addresss() -> None:
