@@ -14,10 +14,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from bench.environment import Environment, NoFigure, open_environment
 from bench.fanout import measure_backlog, measure_live
 from bench.figures import Table
+from bench.hold import measure_hold
+from bench.idle import measure_idle
+from bench.journal import measure_journal
+from bench.many import measure_many
 from bench.pace import measure_pace
 from bench.page import PAGE, write_page
 from bench.relay import measure_relay, measure_states
 from bench.review import measure_review
+from bench.slow import measure_slow
 from bench.stored import measure_stored
 from tests.support.processes import ROOT, StartFailed
 
@@ -27,6 +32,11 @@ MEASUREMENTS: Mapping[str, Callable[..., Awaitable[list[Table]]]] = {
     "states": measure_states,
     "backlog": measure_backlog,
     "live": measure_live,
+    "idle": measure_idle,
+    "slow": measure_slow,
+    "hold": measure_hold,
+    "many": measure_many,
+    "journal": measure_journal,
     "stored": measure_stored,
     "review": measure_review,
 }
@@ -65,8 +75,8 @@ def main() -> int:
     names = arguments.tables or list(MEASUREMENTS)
     try:
         environment, tables = asyncio.run(run(names, quick=arguments.quick, peers=not arguments.no_peers))
-    except (NoFigure, StartFailed) as refusal:
-        print(f"bench: no figure: {refusal}", file=sys.stderr)
+    except (NoFigure, StartFailed, TimeoutError, OSError) as refusal:
+        print(f"bench: no figure: {str(refusal) or type(refusal).__name__}", file=sys.stderr)
         return 1
     for name, why in environment.absent.items():
         print(f"bench: without {name}: {why}", file=sys.stderr)

@@ -17,11 +17,12 @@ import asyncpg
 import httpx
 import psutil  # type: ignore[import-untyped]
 
+from bench.followers import Addresses, Job, Target
 from bench.machine import on_other_cores, on_target_core
 from bench.peers.catalogue import PEERS, Absent, started
-from bench.reading import Addresses, Job, Reading, Target
+from bench.reading import Reading
 from server.db.migrate import up
-from server.embedded_postgres.server import embedded
+from server.embedded_postgres.server import DATABASE, embedded
 from tests.support.processes import ROOT, UNLIMITED, Process, clean_environment, hub_environment, running
 from tests.support.tokens import bearer, token
 
@@ -78,32 +79,41 @@ class Environment:
         return Target("hub gRPC", "proto", self.hub.addresses["gRPC"], "", self.hub.pid, through_hub=True)
 
     def relays(self, path: str = "/stream/{thread}", *, only: Sequence[str] = tuple(PEERS)) -> list[Target]:
-        """Those of the named peers that run. nginx has no rooms: each follower has a stream of its own."""
-        return [
-            Target(name, "frames", *_at(self.peers[name], "/stream/{thread}" if name == "nginx" else path))
-            for name in only
-            if name in self.peers
-        ]
+        """Those of the named peers that run."""
+        return [self.relay(name, self.peers[name], path) for name in only if name in self.peers]
+
+    @staticmethod
+    def relay(name: str, peer: tuple[str, int], path: str) -> Target:
+        """A peer at an address. nginx has no rooms: each follower has a stream of its own."""
+        address, pid = peer
+        return Target(name, "frames", address, "/stream/{thread}" if name == "nginx" else path, pid)
 
     def direct(self) -> Target:
         """The runtime itself, without anything between."""
         address = self.runtime.rpartition("/")[0]
         return Target("direct", "frames", address, "/stream/{thread}", 0)
 
+    async def create_database(self, name: str) -> str:
+        """Another database, with the hub's tables, for what must not meet the hub's runs; its DSN."""
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            await connection.execute(f"CREATE DATABASE {name}")
+        finally:
+            await connection.close()
+        dsn = self.dsn.replace(f"/{DATABASE}?", f"/{name}?")
+        await up(dsn)
+        return dsn
+
     async def read(self, target: Target, *loads: str, **more: Any) -> Reading:
         """Have a process of its own read runs of the loads; more: fields of Job. Raises NoFigure."""
-        job = Job(target, self.addresses, loads, **more)
-        return Reading(**await run_module("bench.reading", dataclasses.asdict(job), target.name))
+        job = Job(target, more.pop("at", self.addresses), loads, **more)
+        return Reading.of_json(await run_module("bench.reading", dataclasses.asdict(job), target.name))
 
 
-def _at(peer: tuple[str, int], path: str) -> tuple[str, str, int]:
-    address, pid = peer
-    return address, path, pid
-
-
-async def run_module(module: str, job: object, name: str) -> dict[str, Any]:
-    """What a module prints for a job, both JSON, in a process of its own. Raises NoFigure, with the name."""
-    with on_other_cores():
+async def run_module(module: str, job: object, name: str, *, measured: bool = False) -> dict[str, Any]:
+    """What a module prints for a job, both JSON, in a process of its own. measured: it is not a reader, but
+    what is measured. Raises NoFigure, with the name."""
+    with on_target_core() if measured else on_other_cores():
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", module, json.dumps(job)),
@@ -161,7 +171,8 @@ async def _postgres(dsn: str) -> tuple[int, str]:
     return int(parent.pid), str(version)
 
 
-async def _workflow(http_address: str, user: str) -> str:
+async def create_workflow(http_address: str, user: str) -> str:
+    """A user's new workflow on a hub; its id."""
     async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
         answer = await http.post(
             f"{http_address}/api/workflows",
@@ -203,7 +214,7 @@ async def open_environment() -> AsyncIterator[Environment]:
         address = runtime.addresses["runtime"]
         hub = await stack.enter_async_context(open_hub(dsn, address, folder / "log"))
         user = token("bench@example.com", minutes=600)
-        workflow_id = await _workflow(hub.addresses["HTTP"], user)
+        workflow_id = await create_workflow(hub.addresses["HTTP"], user)
         pid, version = await _postgres(dsn)
         addresses = Addresses(address, hub.addresses["HTTP"], user, workflow_id, pid)
         yield Environment(stack, folder, dsn, version, addresses, hub)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.environment import Environment, by_name, in_turn
 from bench.figures import Stats, Table, ratios
-from bench.reading import Target
+from bench.followers import Target
 
 TO = ("Go", "Bun")
 
@@ -45,7 +45,7 @@ async def _table(
         lambda target: environment.read(target, load, followers=followers, frames_per_s=frames_per_s),
         warm_up=False,
     )
-    cpu = by_name(targets, taken, lambda each: each.cpu_s / each.events * 1e6)
+    cpu = by_name(targets, taken, lambda each: each.cpu_us)
     rows = [
         [
             target.name,
@@ -53,7 +53,7 @@ async def _table(
             Stats.of(cpu[target.name]),
             *(ratios(cpu, target.name, to) for to in TO),
             *(
-                [Stats.of([each.p50_ms for each in some]), Stats.of([each.p99_ms for each in some])]
+                [Stats.of([each.late.p50_ms for each in some]), Stats.of([each.late.p99_ms for each in some])]
                 if frames_per_s
                 else []
             ),

@@ -26,19 +26,17 @@ async def measure_pace(environment: Environment, *, quick: bool) -> list[Table]:
         lambda target: environment.read(target, load, runs=runs, frames_per_s=float(per_s)),
         warm_up=False,
     )
-    cpu = by_name(targets, taken, lambda each: each.cpu_s / each.events * 1e6)
-    p50 = by_name(targets, taken, lambda each: each.p50_ms)
+    cpu = by_name(targets, taken, lambda each: each.cpu_us)
+    p50 = by_name(targets, taken, lambda each: each.late.p50_ms)
     rows = [
         [
             target.name,
             Stats.of(cpu[target.name]) if target.pid else "-",
             *(ratios(cpu, target.name, to) if target.pid else "-" for to in ("nginx", "Go")),
-            Stats.of([each.postgres_cpu_s / each.events * 1e6 for each in some])
-            if target.through_hub
-            else "-",
+            Stats.of([each.postgres_us for each in some]) if target.through_hub else "-",
             Stats.of(p50[target.name]),
             differences(p50, target.name, "direct"),
-            Stats.of([each.p99_ms for each in some]),
+            Stats.of([each.late.p99_ms for each in some]),
         ]
         for target, some in zip(targets, taken, strict=True)
     ]

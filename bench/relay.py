@@ -7,7 +7,8 @@ from functools import partial
 
 from bench.environment import Environment, by_name, in_turn
 from bench.figures import Stats, Table, ratios
-from bench.reading import Reading, Target
+from bench.followers import Target
+from bench.reading import Reading
 
 TO = ("Go", "FastAPI")
 
@@ -47,7 +48,7 @@ def _table(
     title: str, targets: Sequence[Target], taken: Sequence[Sequence[Reading]], cpu_to: Sequence[str]
 ) -> Table:
     rate = by_name(targets, taken, lambda each: each.events / each.seconds)
-    cpu = by_name(targets, taken, lambda each: each.cpu_s / each.events * 1e6)
+    cpu = by_name(targets, taken, lambda each: each.cpu_us)
     rows = [
         [
             target.name,
@@ -55,9 +56,7 @@ def _table(
             *(ratios(rate, target.name, to) for to in TO),
             Stats.of(cpu[target.name]),
             *(ratios(cpu, target.name, to) for to in cpu_to),
-            Stats.of([each.postgres_cpu_s / each.events * 1e6 for each in some])
-            if target.through_hub
-            else "-",
+            Stats.of([each.postgres_us for each in some]) if target.through_hub else "-",
             Stats.of([each.total_events / each.messages for each in some]),
         ]
         for target, some in zip(targets, taken, strict=True)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.machine import on_target_core
-from tests.support.processes import ROOT, Process, clean_environment
+from tests.support.processes import ROOT, Process, StartFailed, clean_environment
 from tests.support.servers import free_port
 
 SOURCES = ROOT / "bench" / "peers"
@@ -88,7 +88,7 @@ def node_folder(name: str) -> Path:
     npm, built = _tool("npm"), BUILT / name
     if _is_older(built / "installed", SOURCES / name):
         shutil.copytree(SOURCES / name, built, dirs_exist_ok=True)
-        _run(npm, "ci", "--no-audit", "--no-fund", folder=built)
+        _run(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", folder=built)
         (built / "installed").touch()
     return built
 
@@ -102,9 +102,11 @@ def _node(runtime: str, _folder: Path) -> tuple[Sequence[str], int]:
 
 
 def _bun_program() -> str:
-    folder = node_folder("bun")
-    # Its installation links this to the build for the machine.
-    return str(folder / "node_modules" / "bun" / "bin" / "bun.exe")
+    # npm installs the package with the machine's build alone; the scripts of packages do not run.
+    builds = sorted((node_folder("bun") / "node_modules" / "@oven").glob("bun-*/bin/bun"))
+    if not builds:
+        raise Absent("Bun has no build for this machine")
+    return str(builds[0])
 
 
 def _bun(runtime: str, _folder: Path) -> tuple[Sequence[str], int]:
@@ -184,24 +186,32 @@ async def started(peer: Peer, runtime: str, folder: Path) -> AsyncIterator[tuple
     """A peer that serves: its address and its process. Raises Absent."""
     os.mkdir(folder)
     command, port = await asyncio.to_thread(peer.command, runtime, folder)
-    process = await _start(command)
+    process = await _start(command, folder / "log")
     try:
         if port:
             await _accepts(port, process)
             process.addresses["peer"] = f"http://127.0.0.1:{port}"
         else:
-            await process.serving("peer")
+            await _serving(process)
         yield process.addresses["peer"], process.pid
     finally:
         await process.kill()
 
 
-async def _start(command: Sequence[str]) -> Process:
-    with on_target_core():
+async def _start(command: Sequence[str], log: Path) -> Process:
+    errors = await asyncio.to_thread(log.open, "ab")
+    with errors, on_target_core():
         child = await asyncio.create_subprocess_exec(
-            *command, stdout=asyncio.subprocess.PIPE, cwd=ROOT, env=clean_environment({})
+            *command, stdout=asyncio.subprocess.PIPE, stderr=errors, cwd=ROOT, env=clean_environment({})
         )
-    return Process(child, None)
+    return Process(child, log)
+
+
+async def _serving(process: Process) -> None:
+    try:
+        await process.serving("peer")
+    except StartFailed as failed:
+        raise Absent(str(failed)) from None
 
 
 async def _accepts(port: int, process: Process) -> None:
