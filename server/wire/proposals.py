@@ -11,7 +11,7 @@ import msgspec
 from pydantic import Field
 
 from server.domain import model
-from server.domain.model import ProposalStatus
+from server.domain.model import ProposalStatus, Resolution
 from server.domain.proposals.contents import ContentPiece
 from server.domain.proposals.files import File as DomainFile
 from server.domain.proposals.partition import RejectedFile as DomainRejectedFile
@@ -27,6 +27,9 @@ STATUS_NUMBERS = {
 }
 #: The domain's status by the contract's number; the unspecified one has none.
 STATUS_BY_NUMBER = {int(number): status for status, number in STATUS_NUMBERS.items()}
+_RESOLUTION_NUMBERS: dict[Resolution | None, m.Resolution.ValueType] = {
+    resolution: m.Resolution.Value(f"RESOLUTION_{resolution.name}") for resolution in Resolution
+}
 #: How many characters of a rejected path are shown: it may have any length.
 MAX_REJECTED_CHARS = 1024
 
@@ -83,7 +86,17 @@ def proposal_message(proposal: model.Proposal, omitted: Collection[str] = ()) ->
         created_by_user_id=str(proposal.created_by_user_id or ""),
         base_version=proposal.base_version,
         includes_base=proposal.includes_base,
+        resolution=_RESOLUTION_NUMBERS.get(proposal.resolution, m.RESOLUTION_UNSPECIFIED),
+        resolution_comment=proposal.resolution_comment or "",
+        result_version=proposal.result_version or 0,
+        etag=proposal.etag,
+        superseded=proposal.superseded,
+        stale=proposal.stale,
     )
+    if proposal.revises_proposal_id is not None:
+        message.revises_proposal_id = str(proposal.revises_proposal_id)
+    if proposal.revised_by_proposal_id is not None:
+        message.revised_by_proposal_id = str(proposal.revised_by_proposal_id)
     if proposal.context_file_path is not None:
         message.context_file_path = replace_surrogates(proposal.context_file_path)
     if proposal.context_selection is not None:
@@ -173,9 +186,12 @@ class RejectedFile(msgspec.Struct):
 
 class Proposal(msgspec.Struct):
     """The result of a refinement. `generated_files` and `rejected_files` are null until the run is over, and
-    in lists; `created_by_user_id` and `resolved_by_user_id` for a share link. `base_version` is the draft's
-    version that the run started from. With `includes_base` the run worked on its files: those that are
-    neither generated nor rejected were deleted."""
+    in lists; `created_by_user_id`, `resolved_by_user_id`, `resolution_comment` and the ids of other proposals
+    for a share link. `base_version` is the draft's version that the run started from. With `includes_base`
+    the run worked on its files: those that are neither generated nor rejected were deleted. `result_version`
+    is the draft's version that accepting it made. `etag` changes with everything that is decided about it.
+    While it awaits review, it is `superseded` when another proposal revises it, and `stale` when the draft
+    has changed since its run started."""
 
     id: UUID
     draft_id: UUID
@@ -196,6 +212,14 @@ class Proposal(msgspec.Struct):
     failure: Failure | None
     base_version: int
     includes_base: bool
+    resolution: Resolution | None
+    resolution_comment: str | None
+    result_version: int | None
+    etag: str
+    revises_proposal_id: UUID | None
+    revised_by_proposal_id: UUID | None
+    superseded: bool
+    stale: bool
 
     @classmethod
     def of(cls, proposal: model.Proposal, *, listed: bool = False) -> Self:

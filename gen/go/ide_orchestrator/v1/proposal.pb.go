@@ -181,7 +181,7 @@ type Proposal struct {
 	// The version of the draft that accepting it made; 0 when it made none.
 	ResultVersion uint32 `protobuf:"varint,21,opt,name=result_version,json=resultVersion,proto3" json:"result_version,omitempty"`
 	// Changes with everything that is decided about it, and at the end of its run. `etag` of a decision, and the
-	// header `ETag` over HTTP. Opaque; empty for a share link.
+	// header `ETag` over HTTP. Opaque.
 	Etag string `protobuf:"bytes,22,opt,name=etag,proto3" json:"etag,omitempty"`
 	// The proposal that this one revises (UUID); absent when it revises none, and for a share link.
 	RevisesProposalId *string `protobuf:"bytes,23,opt,name=revises_proposal_id,json=revisesProposalId,proto3,oneof" json:"revises_proposal_id,omitempty"`

@@ -139,7 +139,7 @@ class Proposal(_message.Message):
     """The version of the draft that accepting it made; 0 when it made none."""
     etag: _builtins.str
     """Changes with everything that is decided about it, and at the end of its run. `etag` of a decision, and the
-    header `ETag` over HTTP. Opaque; empty for a share link.
+    header `ETag` over HTTP. Opaque.
     """
     revises_proposal_id: _builtins.str
     """The proposal that this one revises (UUID); absent when it revises none, and for a share link."""

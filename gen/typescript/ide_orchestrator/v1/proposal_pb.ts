@@ -183,7 +183,7 @@ export type Proposal = Message<"ide_orchestrator.v1.Proposal"> & {
 
   /**
    * Changes with everything that is decided about it, and at the end of its run. `etag` of a decision, and the
-   * header `ETag` over HTTP. Opaque; empty for a share link.
+   * header `ETag` over HTTP. Opaque.
    *
    * @generated from field: string etag = 22;
    */

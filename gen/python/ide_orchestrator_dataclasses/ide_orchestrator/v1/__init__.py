@@ -3144,7 +3144,7 @@ class Proposal(betterproto2.Message):
     etag: "str" = betterproto2.field(22, betterproto2.TYPE_STRING)
     """
     Changes with everything that is decided about it, and at the end of its run. `etag` of a decision, and the
-    header `ETag` over HTTP. Opaque; empty for a share link.
+    header `ETag` over HTTP. Opaque.
     """
 
     revises_proposal_id: "str | None" = betterproto2.field(23, betterproto2.TYPE_STRING, optional=True)
