@@ -24,6 +24,7 @@ from server.db.errors import database_errors
 from server.db.file_json import rejected_from_jsonb
 from server.db.idempotency import find_earlier_start
 from server.db.page_tokens import page_of, page_place
+from server.db.revisions import add_revision
 from server.db.starts import check_active_runs, insert_start
 from server.db.tables import Proposals
 from server.domain.errors import NotFound
@@ -36,6 +37,7 @@ from server.domain.model import (
     ProposalStatus,
     Refinement,
     Resolution,
+    Revision,
     StartRefinement,
 )
 from server.domain.outgoing import Reservation
@@ -141,6 +143,7 @@ class PostgresProposalStore(ProposalStore):
         base_version: int | None = None,
         key: IdempotencyKey | None = None,
         max_active_runs: int = 0,
+        revision: Revision | None = None,
     ) -> Lease | EarlierStart:
         with database_errors():
             async with self._pool.acquire() as connection, connection.transaction():
@@ -160,6 +163,8 @@ class PostgresProposalStore(ProposalStore):
                     owner=self._owner,
                     lease_ttl=self._ttl,
                 )
+                if stored and revision is not None:
+                    await add_revision(connection, proposal_id, revision, now=now)
         if not stored:
             earlier = await self.find_earlier_start(principal, key) if key else None
             if earlier is None:

@@ -26,13 +26,14 @@ from server.db.drafts import PostgresDraftStore, open_edit, read_draft
 from server.db.errors import database_errors
 from server.db.file_json import escape_name, unescape_name
 from server.db.proposals import read_proposal
+from server.db.revisions import read_requests, read_workflow_of
 from server.domain.drafts.draft import DraftFile
 from server.domain.drafts.store import DraftEdit
 from server.domain.errors import KeyReused, NotFound, PermissionDenied
 from server.domain.model import IdempotencyKey, Principal, Proposal, Resolution
 from server.domain.outgoing import Reservation
 from server.domain.review.decisions import Decision, FileDecision
-from server.domain.review.store import ReviewEdit, ReviewFiles, ReviewStore
+from server.domain.review.store import ReviewEdit, ReviewFiles, ReviewStore, Rounds
 
 _MAY_DECIDE = """
 SELECT p.draft_id, a.access_type <> 'viewer' AS may_decide
@@ -124,6 +125,12 @@ class PostgresReviewStore(ReviewStore):
             decisions,
             _filled(rejected, contents),
         )
+
+    @override
+    async def rounds(self, proposal: Proposal, most: int) -> Rounds:
+        with database_errors():
+            workflow = await read_workflow_of(self._pool, proposal.draft_id)
+            return Rounds(workflow, await read_requests(self._pool, proposal.id, most))
 
     @override
     @asynccontextmanager

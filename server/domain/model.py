@@ -6,7 +6,7 @@ Times are UTC-aware. A thread id is the run's id: the hub chooses it, and the ru
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum, StrEnum
 from typing import Any
@@ -200,6 +200,10 @@ class Proposal:
         at = "" if self.reviewed_at is None else f"{self.reviewed_at.timestamp():.6f}"
         return strong_etag(self.review_number, self.id, self.status.value, self.review_number, at)
 
+    def without_files(self) -> Proposal:
+        """The same as in a list."""
+        return replace(self, files={}, portability={}, rejected_files=())
+
     @property
     def awaits_review(self) -> bool:
         """Whether it can be accepted or rejected."""
@@ -232,6 +236,16 @@ class StartRefinement:
     user_prompt: str
     context_file_path: str | None = None
     context_selection: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What a refinement revises. prompt: what the agent is asked. keep_decisions: whether its proposal starts
+    with the decisions of the revised one."""
+
+    proposal_id: UUID
+    prompt: str
+    keep_decisions: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 import msgspec
@@ -14,13 +14,14 @@ from server.domain import model
 from server.domain.model import ProposalStatus, Resolution
 from server.domain.proposals.contents import ContentPiece
 from server.domain.proposals.files import File as DomainFile
+from server.domain.proposals.partition import MAX_SHOWN_CHARS
 from server.domain.proposals.partition import RejectedFile as DomainRejectedFile
 from server.encoding.json_text import dump, replace_surrogates
 from server.wire import messages as m
 from server.wire.files import fill_content
 from server.wire.pages import CURSOR_TEXT, PAGE_NAMES, PROPOSALS_CURSOR, PageQuery, page_values
 from server.wire.text import dumps, model_of, set_time
-from server.wire.validation import UUID_TEXT, renamed_fields
+from server.wire.validation import UUID_TEXT, QueryModel, renamed_fields
 
 STATUS_NUMBERS = {
     status: m.ProposalStatus.Value(f"PROPOSAL_STATUS_{status.name}") for status in ProposalStatus
@@ -30,8 +31,6 @@ STATUS_BY_NUMBER = {int(number): status for status, number in STATUS_NUMBERS.ite
 _RESOLUTION_NUMBERS: dict[Resolution | None, m.Resolution.ValueType] = {
     resolution: m.Resolution.Value(f"RESOLUTION_{resolution.name}") for resolution in Resolution
 }
-#: How many characters of a rejected path are shown: it may have any length.
-MAX_REJECTED_CHARS = 1024
 
 
 # --- Requests --------------------------------------------------------------------------------
@@ -66,10 +65,6 @@ def proposals_query(request: m.ListProposalsRequest) -> ProposalsQuery:
 def failure_message(failure: model.Failure) -> m.Failure:
     """Why a run did not complete (contract: Failure)."""
     return m.Failure(reason=replace_surrogates(failure.reason), message=replace_surrogates(failure.message))
-
-
-def _shown_path(rejected: DomainRejectedFile) -> str:
-    return rejected.path[:MAX_REJECTED_CHARS]
 
 
 def proposal_message(proposal: model.Proposal, omitted: Collection[str] = ()) -> m.Proposal:
@@ -108,7 +103,7 @@ def proposal_message(proposal: model.Proposal, omitted: Collection[str] = ()) ->
         fill_content(file, proposal.files[path], omitted=path in omitted)
     for rejected in proposal.rejected_files:
         message.rejected_files.add(
-            path=replace_surrogates(_shown_path(rejected)),
+            path=rejected.shown_path,
             reason=rejected.reason,
             sha256=rejected.sha256 or "",
             size_bytes=rejected.size_bytes or 0,
@@ -122,6 +117,15 @@ def proposal_message(proposal: model.Proposal, omitted: Collection[str] = ()) ->
         set_time(message.resolve_time, proposal.resolved_at)
     if proposal.failure is not None:
         message.failure.CopyFrom(failure_message(proposal.failure))
+    return message
+
+
+def basic_proposal(proposal: model.Proposal) -> m.Proposal:
+    """The same without the contents of the files and the runtime's other members."""
+    message = proposal_message(proposal, proposal.files)
+    for file in message.generated_files:
+        file.content_omitted = False
+        file.ClearField("extra")
     return message
 
 
@@ -155,13 +159,13 @@ class Failure(msgspec.Struct):
 
 
 class File(msgspec.Struct, omit_defaults=True):
-    """A generated file. `content` is its lines, or one line of base64: `encoding` says so. `sha256` and
-    `size_bytes` are those of its bytes. `portability` says why some systems cannot store it, or cannot keep
-    it apart from another. `extra` has the runtime's other members."""
+    """A generated file. `content` is its lines, or one line of base64: `encoding` says so; it is absent with
+    `view=basic`. `sha256` and `size_bytes` are those of its bytes. `portability` says why some systems cannot
+    store it, or cannot keep it apart from another. `extra` has the runtime's other members."""
 
-    content: list[str]
     sha256: str
     size_bytes: int
+    content: list[str] = []
     encoding: str | None = None
     created_at: str | None = None
     modified_at: str | None = None
@@ -181,7 +185,8 @@ class RejectedFile(msgspec.Struct):
     @classmethod
     def of(cls, rejected: DomainRejectedFile) -> Self:
         """The JSON of a record."""
-        return cls(_shown_path(rejected), rejected.reason, rejected.sha256, rejected.size_bytes)
+        path = rejected.path[:MAX_SHOWN_CHARS]
+        return cls(path, rejected.reason, rejected.sha256, rejected.size_bytes)
 
 
 class Proposal(msgspec.Struct):
@@ -236,7 +241,16 @@ class Proposal(msgspec.Struct):
         )
 
 
-def proposal_json_parts(proposal: model.Proposal) -> Iterator[bytes]:
+class ProposalQuery(QueryModel):
+    """How much of a proposal is returned."""
+
+    view: Annotated[
+        Literal["basic", "full"],
+        Field(description="`basic`: the files without their contents and the runtime's other members."),
+    ] = "full"
+
+
+def proposal_json_parts(proposal: model.Proposal, *, contents: bool = True) -> Iterator[bytes]:
     """The JSON text of a proposal with its files, in parts that are made as they are asked for.
 
     The files are written as text, not as models: a model of a file with many short lines takes many times its
@@ -252,19 +266,24 @@ def proposal_json_parts(proposal: model.Proposal) -> Iterator[bytes]:
     comma = b""
     for path in sorted(proposal.files):
         yield comma + dump(path) + b":{"
-        yield from _file_json_parts(proposal.files[path], proposal.portability.get(path, ()))
+        yield from _file_json_parts(
+            proposal.files[path], proposal.portability.get(path, ()), contents=contents
+        )
         yield b"}"
         comma = b","
     yield b"}" + after
 
 
-def _file_json_parts(file: DomainFile, portability: Sequence[str]) -> Iterator[bytes]:
+def _file_json_parts(file: DomainFile, portability: Sequence[str], *, contents: bool) -> Iterator[bytes]:
     """The members of a `File` as JSON text."""
-    yield from file.content_json_parts()
     described: dict[str, Any] = {**file.times, "sha256": file.sha256, "size_bytes": len(file.content)}
     if portability:
         described["portability"] = portability
-    yield b"".join(b"," + dump(name) + b":" + dump(value) for name, value in described.items())
+    yield dump(described)[1:-1]
+    if not contents:
+        return
+    yield b","
+    yield from file.content_json_parts()
     if file.extra:
         extra = b",".join(dump(name) + b":" + text.encode() for name, text in file.extra.items())
         yield b',"extra":{' + extra + b"}"

@@ -156,20 +156,20 @@ def decide(files: ReviewFiles, commands: Iterable[DecideFile]) -> dict[str, File
     """
     comparison = compare(files, DiffBase.STARTED_FROM)
     changes = {change.path: change for change in comparison.changes}
-    rejected = {each.path: each for each in comparison.rejected}
+    rejected = {each.shown_path: each for each in reversed(comparison.rejected)}
     decided: dict[str, FileDecision] = {}
     for index, command in enumerate(commands):
-        change = changes.get(command.path)
-        known = decided.get(command.path, comparison.decisions.get(command.path, FileDecision()))
+        path, change = command.path, changes.get(command.path)
         if change is not None:
             _check_change(index, command, change)
             sha256 = change.target.sha256 if change.target else None
-        elif command.path in rejected:
-            sha256 = rejected[command.path].sha256
+        elif path in rejected:
+            path, sha256 = rejected[path].path, rejected[path].sha256
             _check_rejected(index, command, sha256)
         else:
             raise InvalidArgument({"decisions": f"decision {index} is about a file that does not differ"})
-        decided[command.path] = known.decide(
+        known = decided.get(path, comparison.decisions.get(path, FileDecision()))
+        decided[path] = known.decide(
             command.hunk_ids, command.decision, new_path=command.new_path, sha256=sha256
         )
     return decided

@@ -5,15 +5,24 @@ A caller that may not see a proposal gets the same answer as for one that does n
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from uuid import UUID
 
 from server.domain.errors import Conflict, InvalidArgument
 from server.domain.model import Principal
 from server.domain.off_loop import REVIEWS
 from server.domain.outgoing import Reservation
-from server.domain.review.comparison import Comparison, DiffBase, Sides, compare, sides, sides_of_proposals
-from server.domain.review.patch import Patch, make_patch
+from server.domain.review.comparison import Comparison, DiffBase, compare, sides, sides_of_proposals
+from server.domain.review.patch import make_patch
 from server.domain.review.store import ReviewFiles, ReviewStore
+
+
+@dataclass(frozen=True, slots=True)
+class PatchText:
+    """A patch, and the paths of files that it cannot have (`server.domain.review.patch.Patch`)."""
+
+    text: bytes
+    left_out: tuple[str, ...]
 
 
 class Comparisons:
@@ -47,10 +56,14 @@ class Comparisons:
         base: DiffBase = DiffBase.STARTED_FROM,
         other_id: UUID | None = None,
         reservation: Reservation | None = None,
-    ) -> Patch:
+    ) -> PatchText:
         """The same comparison as a patch. Raises as `compare`."""
         files, other = await self._read(principal, proposal_id, base, other_id, reservation)
-        return await REVIEWS.run(_patch, files, base, other)
+        patch = await REVIEWS.run(_patch, files, base, other)
+        if reservation is not None:
+            # The files are no longer needed.
+            await reservation.resize(len(patch.text))
+        return patch
 
     async def _read(
         self,
@@ -80,6 +93,7 @@ def check_over(files: ReviewFiles) -> None:
         raise Conflict("the run is not over: there is nothing to compare yet")
 
 
-def _patch(files: ReviewFiles, base: DiffBase, other: ReviewFiles | None) -> Patch:
-    compared: Sides = sides(files, base) if other is None else sides_of_proposals(other, files)
-    return make_patch(compared.before, compared.after)
+def _patch(files: ReviewFiles, base: DiffBase, other: ReviewFiles | None) -> PatchText:
+    compared = sides(files, base) if other is None else sides_of_proposals(other, files)
+    patch = make_patch(compared.before, compared.after)
+    return PatchText(b"".join(patch.text()), patch.left_out)

@@ -5,7 +5,7 @@ All methods that reach the database raise DatabaseUnavailable while it cannot be
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,7 +14,7 @@ from uuid import UUID
 
 from server.domain.drafts.draft import Draft, DraftFile
 from server.domain.drafts.store import DraftEdit
-from server.domain.model import IdempotencyKey, Principal, Proposal, Resolution
+from server.domain.model import IdempotencyKey, Principal, Proposal, Resolution, Workflow
 from server.domain.outgoing import Reservation
 from server.domain.review.decisions import FileDecision
 
@@ -33,6 +33,14 @@ class ReviewFiles:
     draft: Draft
     decisions: Mapping[str, FileDecision] = field(default_factory=dict)
     rejected: Mapping[str, DraftFile] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """A proposal's workflow, without files, and the requests up to the proposal's own, oldest first."""
+
+    workflow: Workflow
+    requests: Sequence[str]
 
 
 class ReviewEdit(Protocol):
@@ -92,6 +100,10 @@ class ReviewStore(Protocol):
 
         Raises NotFound when it does not exist or the principal may not see it and its draft.
         """
+        ...
+
+    async def rounds(self, proposal: Proposal, most: int) -> Rounds:
+        """The workflow, and the last requests, of a proposal that the caller may decide about."""
         ...
 
     def reviewing(

@@ -29,11 +29,12 @@ GRPC_VERSION: str
 class ReviewServiceStub:
     """Reviews proposals: compares them, decides about them, and brings them into the draft. Everybody with access to
     the proposal may compare; owners and editors also decide. NOT_FOUND: the proposal does not exist, or the caller
-    may not see it. FAILED_PRECONDITION (`conflict`): its run is not completed.
+    may not see it. FAILED_PRECONDITION (`conflict`): its run is not over.
 
     Decisions need the proposal's `etag`. INVALID_ARGUMENT (`etag_required`): they have none. ABORTED
     (`etag_mismatch`): something else was decided since it was read. PERMISSION_DENIED: the caller may only read it.
-    FAILED_PRECONDITION (`conflict`): it was accepted or rejected before, or its workflow is locked or archived.
+    FAILED_PRECONDITION (`conflict`): its run did not complete, it was accepted or rejected before, or its workflow is
+    locked or archived.
     """
 
     @_typing.overload
@@ -68,11 +69,12 @@ class ReviewServiceStub:
 class ReviewServiceAsyncStub(ReviewServiceStub):
     """Reviews proposals: compares them, decides about them, and brings them into the draft. Everybody with access to
     the proposal may compare; owners and editors also decide. NOT_FOUND: the proposal does not exist, or the caller
-    may not see it. FAILED_PRECONDITION (`conflict`): its run is not completed.
+    may not see it. FAILED_PRECONDITION (`conflict`): its run is not over.
 
     Decisions need the proposal's `etag`. INVALID_ARGUMENT (`etag_required`): they have none. ABORTED
     (`etag_mismatch`): something else was decided since it was read. PERMISSION_DENIED: the caller may only read it.
-    FAILED_PRECONDITION (`conflict`): it was accepted or rejected before, or its workflow is locked or archived.
+    FAILED_PRECONDITION (`conflict`): its run did not complete, it was accepted or rejected before, or its workflow is
+    locked or archived.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -103,11 +105,12 @@ class ReviewServiceAsyncStub(ReviewServiceStub):
 class ReviewServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reviews proposals: compares them, decides about them, and brings them into the draft. Everybody with access to
     the proposal may compare; owners and editors also decide. NOT_FOUND: the proposal does not exist, or the caller
-    may not see it. FAILED_PRECONDITION (`conflict`): its run is not completed.
+    may not see it. FAILED_PRECONDITION (`conflict`): its run is not over.
 
     Decisions need the proposal's `etag`. INVALID_ARGUMENT (`etag_required`): they have none. ABORTED
     (`etag_mismatch`): something else was decided since it was read. PERMISSION_DENIED: the caller may only read it.
-    FAILED_PRECONDITION (`conflict`): it was accepted or rejected before, or its workflow is locked or archived.
+    FAILED_PRECONDITION (`conflict`): its run did not complete, it was accepted or rejected before, or its workflow is
+    locked or archived.
     """
 
     @_abc_1.abstractmethod

@@ -1380,11 +1380,12 @@ export const ConflictKindSchema: GenEnum<ConflictKind> = /*@__PURE__*/
 /**
  * Reviews proposals: compares them, decides about them, and brings them into the draft. Everybody with access to
  * the proposal may compare; owners and editors also decide. NOT_FOUND: the proposal does not exist, or the caller
- * may not see it. FAILED_PRECONDITION (`conflict`): its run is not completed.
+ * may not see it. FAILED_PRECONDITION (`conflict`): its run is not over.
  *
  * Decisions need the proposal's `etag`. INVALID_ARGUMENT (`etag_required`): they have none. ABORTED
  * (`etag_mismatch`): something else was decided since it was read. PERMISSION_DENIED: the caller may only read it.
- * FAILED_PRECONDITION (`conflict`): it was accepted or rejected before, or its workflow is locked or archived.
+ * FAILED_PRECONDITION (`conflict`): its run did not complete, it was accepted or rejected before, or its workflow is
+ * locked or archived.
  *
  * @generated from service ide_orchestrator.v1.ReviewService
  */
