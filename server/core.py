@@ -25,6 +25,7 @@ from server.db.pool import open_pool
 from server.db.proposals import PostgresProposalStore
 from server.db.quotas import PostgresQuotaStore
 from server.db.retention import PostgresRetentionStore
+from server.db.reviews import PostgresReviewStore
 from server.db.runs import PostgresRunStore
 from server.db.tickets import PostgresTicketStore
 from server.db.users import PostgresUserStore
@@ -42,6 +43,9 @@ from server.domain.journal.retention import Retention
 from server.domain.outgoing import OutgoingBudget
 from server.domain.refinements import Refinements
 from server.domain.retry import every
+from server.domain.review.comparisons import Comparisons
+from server.domain.review.reviews import Reviews
+from server.domain.review.revisions import Revisions
 from server.domain.runs.context import RunContext
 from server.domain.runs.observer import RunObservers
 from server.domain.runs.registry import RunRegistry
@@ -74,6 +78,7 @@ class _Stores:
     contents: PostgresContentStore
     workflows: PostgresWorkflowStore
     drafts: PostgresDraftStore
+    reviews: PostgresReviewStore
     access: PostgresAccessStore
     users: PostgresUserStore
     tickets: PostgresTicketStore
@@ -83,12 +88,14 @@ class _Stores:
     @classmethod
     def on(cls, pool: asyncpg.Pool, *, replica: str, lease_ttl_s: float) -> _Stores:
         """The stores on a pool. `replica` owns the leases that they acquire."""
+        drafts = PostgresDraftStore(pool)
         return cls(
             PostgresRunStore(pool, owner=replica, lease_ttl_s=lease_ttl_s),
             PostgresProposalStore(pool, owner=replica, lease_ttl_s=lease_ttl_s),
             PostgresContentStore(pool),
             PostgresWorkflowStore(pool),
-            PostgresDraftStore(pool),
+            drafts,
+            PostgresReviewStore(pool, drafts),
             PostgresAccessStore(pool),
             PostgresUserStore(pool),
             PostgresTicketStore(pool),
@@ -218,31 +225,35 @@ def _core(
         # It is stopped after the runs, which it serves to their end.
         watch_task(writer),
     )
+    refinements = Refinements(
+        proposals=stores.proposals,
+        access=stores.access,
+        workflows=stores.workflows,
+        runs=stores.runs,
+        runner=runner,
+        broadcaster=broadcaster,
+        authorizations=authorizations,
+        quotas=quotas,
+        observer=context.observer,
+        codec=context.codec,
+        clock=clock,
+        job_context=JobContext(settings.job_context),
+    )
     return Core(
         pool=pool,
         journal=journal,
         broadcaster=broadcaster,
         runner=runner,
         runtime=runtime,
-        refinements=Refinements(
-            proposals=stores.proposals,
-            access=stores.access,
-            workflows=stores.workflows,
-            runs=stores.runs,
-            runner=runner,
-            broadcaster=broadcaster,
-            authorizations=authorizations,
-            quotas=quotas,
-            observer=context.observer,
-            codec=context.codec,
-            clock=clock,
-            job_context=JobContext(settings.job_context),
-        ),
+        refinements=refinements,
         proposals=stores.proposals,
         contents=stores.contents,
         workflows=WorkflowService(workflows=stores.workflows, quotas=quotas, clock=clock),
         drafts=Drafts(store=stores.drafts, quotas=quotas, clock=clock),
         draft_store=stores.drafts,
+        comparisons=Comparisons(stores.reviews),
+        reviews=Reviews(store=stores.reviews, quotas=quotas, clock=clock),
+        revisions=Revisions(store=stores.reviews, refinements=refinements),
         access=stores.access,
         sharing=Sharing(stores.access, quotas),
         authenticator=Authenticator(

@@ -15,6 +15,9 @@ from server.domain.outgoing import OutgoingBudget
 from server.domain.proposals.contents import ContentStore
 from server.domain.proposals.store import ProposalStore
 from server.domain.refinements import Refinements
+from server.domain.review.comparisons import Comparisons
+from server.domain.review.reviews import Reviews
+from server.domain.review.revisions import Revisions
 from server.domain.streams.observer import ReaderObserver
 from server.domain.workflows import WorkflowService
 
@@ -46,6 +49,9 @@ class UseCases:
     workflows: WorkflowService
     drafts: Drafts
     draft_store: DraftStore
+    comparisons: Comparisons
+    reviews: Reviews
+    revisions: Revisions
     tickets: Tickets
     authenticator: Authenticator
     readers: ReaderObserver

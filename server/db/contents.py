@@ -32,6 +32,8 @@ JOIN proposal_callers a ON a.proposal_id = h.proposal_id AND a.caller_id = $1
 WHERE h.proposal_id = $2 AND h.sha256 = $3
 """
 
+_READ_ALL = "SELECT encode(sha256, 'hex') AS sha256, content FROM contents WHERE sha256 = ANY($1::bytea[])"
+
 #: The files of a proposal without contents: an earlier release finished it.
 _EARLIER = """
 SELECT p.generated_files FROM proposals p
@@ -146,6 +148,12 @@ def _files_of(rows: Sequence[Mapping[str, Any]]) -> StoredProposalFiles:
         if "portability" in form:
             portability[path] = tuple(form["portability"])
     return StoredProposalFiles(files, portability)
+
+
+async def read_contents(pool: asyncpg.Pool, hashes: Sequence[str]) -> dict[str, bytes]:
+    """Contents by their hashes (hex), for a caller who may see what has them."""
+    rows = await pool.fetch(_READ_ALL, [bytes.fromhex(sha256) for sha256 in hashes], timeout=FILES_S)
+    return {row["sha256"]: row["content"] for row in rows}
 
 
 async def read_piece(

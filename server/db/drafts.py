@@ -80,8 +80,8 @@ WHERE user_id = $1 AND route = $2 AND key = $3 AND expires_at >= now()
 """
 
 _ADD_VERSION = """
-INSERT INTO draft_versions (draft_id, version, created_at, created_by_user_id, restored_version)
-VALUES ($1, $2, $3, $4, $5)
+INSERT INTO draft_versions (draft_id, version, created_at, created_by_user_id, restored_version, proposal_id)
+VALUES ($1, $2, $3, $4, $5, $6)
 """
 
 _SET_VERSION = """
@@ -118,7 +118,7 @@ class PostgresDraftStore(DraftStore):
     ) -> Draft:
         with database_errors():
             async with self._pool.acquire() as connection:
-                draft = await _draft(connection, principal, draft_id, version)
+                draft = await read_draft(connection, principal, draft_id, version)
                 if not files:
                     return draft
                 if contents and reservation is not None:
@@ -148,7 +148,7 @@ class PostgresDraftStore(DraftStore):
                 _PAGE, draft_id, principal.user_id, min(below, _MAX_VERSION), limit + 1
             )
             if not rows:
-                await _draft(self._pool, principal, draft_id, None)
+                await read_draft(self._pool, principal, draft_id, None)
         drafts = tuple(map(_draft_of, rows[:limit]))
         more = len(rows) > limit
         return Page(drafts, version_token(draft_id, drafts[-1].version) if more else None)
@@ -162,6 +162,12 @@ class PostgresDraftStore(DraftStore):
     @override
     @asynccontextmanager
     async def editing(self, principal: Principal, draft_id: UUID) -> AsyncIterator[DraftEdit]:
+        async with self.transaction(draft_id) as connection:
+            yield await open_edit(connection, principal, draft_id)
+
+    @asynccontextmanager
+    async def transaction(self, draft_id: UUID) -> AsyncIterator[Any]:
+        """The connection of a transaction that is to lock the draft. Raises DatabaseUnavailable."""
         # The dictionary's reference is weak: this one keeps the lock alive until it is released.
         writing = self._writing.setdefault(draft_id, asyncio.Lock())
         with database_errors():
@@ -173,7 +179,7 @@ class PostgresDraftStore(DraftStore):
                     self._pool.acquire(limit_s=FILES_USE_S) as connection,
                     connection.transaction(isolation="read_committed"),
                 ):
-                    yield await open_edit(connection, principal, draft_id)
+                    yield connection
         finally:
             writing.release()
 
@@ -187,7 +193,7 @@ async def open_edit(connection: Any, principal: Principal, draft_id: UUID) -> Dr
     if not may_write:
         raise PermissionDenied("only an owner or editor may change a draft")
     version, frozen = await connection.fetchrow(_LOCK, draft_id)
-    draft = await _draft(connection, principal, draft_id, version)
+    draft = await read_draft(connection, principal, draft_id, version)
     files = await read_draft_files(connection, draft_id, version)
     return _Edit(connection, principal, replace(draft, files=files), frozen)
 
@@ -216,12 +222,12 @@ class _Edit(DraftEdit):
             return None
         if row["draft_id"] != self._draft.id:
             raise KeyReused
-        draft = await _draft(self._connection, self._principal, row["draft_id"], row["draft_version"])
+        draft = await read_draft(self._connection, self._principal, row["draft_id"], row["draft_version"])
         return EarlierChange(row["request_sha256"], draft)
 
     @override
     async def files_at(self, version: int) -> Mapping[str, DraftFile]:
-        await _draft(self._connection, self._principal, self._draft.id, version)
+        await read_draft(self._connection, self._principal, self._draft.id, version)
         return await read_draft_files(self._connection, self._draft.id, version)
 
     @override
@@ -232,10 +238,11 @@ class _Edit(DraftEdit):
         now: datetime,
         key: IdempotencyKey | None = None,
         restored_version: int = 0,
+        proposal_id: UUID | None = None,
     ) -> Draft:
         draft_id, user_id, version = self._draft.id, self._principal.user_id, self._draft.version + 1
         execute = self._connection.execute
-        await execute(_ADD_VERSION, draft_id, version, now, user_id, restored_version or None)
+        await execute(_ADD_VERSION, draft_id, version, now, user_id, restored_version or None, proposal_id)
         await add_draft_files(self._connection, draft_id, version, changes)
         await execute(_SET_VERSION, draft_id, version, now, user_id)
         if key is not None:
@@ -243,10 +250,10 @@ class _Edit(DraftEdit):
             if not await self._connection.fetchval(_NAME, *names):
                 # A change of another draft was committed under it meanwhile.
                 raise KeyReused
-        return await _draft(self._connection, self._principal, draft_id, version)
+        return await read_draft(self._connection, self._principal, draft_id, version)
 
 
-async def _draft(connection: Any, principal: Principal, draft_id: UUID, version: int | None) -> Draft:
+async def read_draft(connection: Any, principal: Principal, draft_id: UUID, version: int | None) -> Draft:
     """The draft at a version without files, on a connection or a pool. Raises NotFound."""
     wanted = version if version is None else min(version, _MAX_VERSION)
     row = await connection.fetchrow(_GET, draft_id, principal.user_id, wanted)

@@ -48,7 +48,7 @@ def files_to_jsonb(files: Mapping[str, File], portability: Mapping[str, Sequence
     """Files with their marks as the text of a jsonb value."""
     marks = portability or {}
     members = (
-        dump(_escape_name(path)) + b":{" + b",".join(_members(file, marks.get(path, ()))) + b"}"
+        dump(escape_name(path)) + b":{" + b",".join(_members(file, marks.get(path, ()))) + b"}"
         for path, file in files.items()
     )
     return "{" + b",".join(members).decode() + "}"
@@ -68,7 +68,7 @@ def _members(file: File, portability: Sequence[str]) -> Iterator[bytes]:
         yield dump(name) + b":" + dump(time)
     yield b'"sha256":' + dump(file.sha256)
     if file.extra:
-        yield b'"extra":' + dump({_escape_name(name): text for name, text in file.extra.items()})
+        yield b'"extra":' + dump({escape_name(name): text for name, text in file.extra.items()})
     if portability:
         yield b'"portability":' + dump(list(portability))
     if escaped:
@@ -102,7 +102,7 @@ def rejected_to_jsonb(rejected: Sequence[RejectedFile]) -> str | None:
     if not rejected:
         return None
     return json.dumps(
-        [[_escape_name(each.path), each.reason, each.sha256, each.size_bytes] for each in rejected]
+        [[escape_name(each.path), each.reason, each.sha256, each.size_bytes] for each in rejected]
     )
 
 
@@ -119,7 +119,8 @@ def unescape_name(text: str) -> str:
     return _unescape(text.removeprefix(PREFIX)) if text.startswith(PREFIX) else text
 
 
-def _escape_name(path: str) -> str:
+def escape_name(path: str) -> str:
+    """A path as text that jsonb can hold; `unescape_name` gives it back."""
     data = text_bytes(path)
     if path.startswith(PREFIX) or not _fits(data):
         return PREFIX + _escape(data)

@@ -3,29 +3,30 @@
 Every query for a caller reads the view `proposal_callers` (`server.db.access`), so that a proposal that the
 caller may not see and one that does not exist have the same result: none.
 
-A single proposal is read with Piccolo's query builder. A start (starts.py), a page of proposals, and the
-refinement, which is read for every reader of events, are SQL (ADR 0003).
+SQL (ADR 0003): the columns of a proposal that depend on other rows are the same wherever it is read: alone,
+in a page or under a lock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import asyncpg
+from piccolo.columns import Column
 from typing_extensions import override
 
-from server.db.contents import FILES_COPIES, SIZE_OF_FILES, StoredProposalFiles, read_files
-from server.db.engine import piccolo_connection
+from server.db.contents import FILES_COPIES, SIZE_OF_FILES, read_files
 from server.db.errors import database_errors
 from server.db.file_json import rejected_from_jsonb
 from server.db.idempotency import find_earlier_start
 from server.db.page_tokens import page_of, page_place
+from server.db.revisions import add_revision
 from server.db.starts import check_active_runs, insert_start
-from server.db.tables import ProposalCallers, Proposals
+from server.db.tables import Proposals
 from server.domain.errors import NotFound
 from server.domain.model import (
     Failure,
@@ -35,6 +36,8 @@ from server.domain.model import (
     Proposal,
     ProposalStatus,
     Refinement,
+    Resolution,
+    Revision,
     StartRefinement,
 )
 from server.domain.outgoing import Reservation
@@ -58,15 +61,30 @@ _REJECTED = (Proposals.rejections, Proposals.rejected_files)
 _FILES = (Proposals.generated_files, *_REJECTED)
 #: The columns that are read for every proposal: all others, and the workflow of its draft.
 _COLUMNS = Proposals.all_columns(exclude=_FILES)
-_WORKFLOW_ID = Proposals.draft_id.workflow_id.as_alias("workflow_id")
+
+
+def _names(columns: Iterable[Column]) -> str:
+    return ", ".join(f"p.{column._meta.db_column_name}" for column in columns)
+
+
 #: The fields of a proposal that are columns of the same name and value.
 _PLAIN_FIELDS = {field.name for field in fields(Proposal)} - {
-    *("status", "failure"),
+    *("status", "resolution", "failure"),
     *("files", "portability", "rejected_files"),
 }
 
-#: The fields that name users, as a share link is shown them.
-_NO_USERS = {"created_by_user_id": None, "resolved_by_user_id": None}
+#: The fields that show who works on it, as a share link is shown them.
+_FOR_LINKS = {
+    *("created_by_user_id", "resolved_by_user_id", "resolution_comment"),
+    *("revises_proposal_id", "revised_by_proposal_id"),
+}
+
+#: What is read for every proposal, besides its files.
+_SELECTED = f"""
+{_names(_COLUMNS)}, d.workflow_id, d.version AS draft_version,
+  (SELECT n.id FROM proposals n WHERE n.revises_proposal_id = p.id AND n.status NOT IN ('failed', 'cancelled')
+   ORDER BY n.created_at DESC, n.id DESC LIMIT 1) AS revised_by_proposal_id
+"""  # noqa: S608 - only constants
 
 _VISIBLE = """
 FROM proposals p JOIN drafts d ON d.id = p.draft_id
@@ -79,8 +97,9 @@ JOIN proposal_callers a ON a.proposal_id = p.id AND a.caller_id = $1
 _PAGE = f"""
 SELECT * FROM (
   SELECT *, sum(bytes) OVER newest AS size, row_number() OVER newest AS number FROM (
-    SELECT {", ".join(f"p.{column._meta.db_column_name}" for column in _COLUMNS)}, d.workflow_id,
+    SELECT {_SELECTED},
       octet_length(p.user_prompt) + coalesce(octet_length(p.context_file_path), 0)
+        + coalesce(octet_length(p.resolution_comment), 0)
         + coalesce(octet_length(p.failure_message), 0) + {ROW_BYTES} AS bytes
     {_VISIBLE}
     WHERE ($2::uuid IS NULL OR d.workflow_id = $2) AND ($3::text IS NULL OR p.status = $3)
@@ -90,6 +109,10 @@ SELECT * FROM (
 ) AS sized
 WHERE size - bytes < $7 OR number <= 2 ORDER BY number
 """  # noqa: S608 - only constants
+
+_GET = f"""
+SELECT {_SELECTED}, {_names(_REJECTED)} {_VISIBLE} WHERE p.id = $2
+"""
 
 _REFINEMENT = f"""
 SELECT r.thread_id, r.epoch, r.last_seq, r.floor, p.id AS proposal_id, d.workflow_id, p.status, p.created_at,
@@ -120,6 +143,7 @@ class PostgresProposalStore(ProposalStore):
         base_version: int | None = None,
         key: IdempotencyKey | None = None,
         max_active_runs: int = 0,
+        revision: Revision | None = None,
     ) -> Lease | EarlierStart:
         with database_errors():
             async with self._pool.acquire() as connection, connection.transaction():
@@ -139,6 +163,8 @@ class PostgresProposalStore(ProposalStore):
                     owner=self._owner,
                     lease_ttl=self._ttl,
                 )
+                if stored and revision is not None:
+                    await add_revision(connection, proposal_id, revision, now=now)
         if not stored:
             earlier = await self.find_earlier_start(principal, key) if key else None
             if earlier is None:
@@ -190,20 +216,12 @@ class PostgresProposalStore(ProposalStore):
             with database_errors():
                 size = await self._pool.fetchval(SIZE_OF_FILES, principal.user_id, proposal_id) or 0
             await reservation.resize(size * FILES_COPIES)
-        visible = ProposalCallers.select(ProposalCallers.proposal_id).where(
-            ProposalCallers.caller_id == principal.user_id
-        )
-        query = Proposals.select(*_COLUMNS, _WORKFLOW_ID, *_REJECTED).where(
-            Proposals.id == proposal_id, Proposals.id.is_in(visible)
-        )
-        async with piccolo_connection(self._pool):
-            row = await query.first()
-        if row is None:
-            raise NotFound("no such proposal")
-        if not row["file_count"]:
-            return _proposal(principal, row)
+        with database_errors():
+            proposal = await read_proposal(self._pool, principal, proposal_id)
+        if not proposal.file_count:
+            return proposal
         files = await read_files(self._pool, proposal_id, size)
-        return _proposal(principal, row, files)
+        return replace(proposal, files=files.by_path, portability=files.portability)
 
     @override
     async def list(
@@ -235,19 +253,23 @@ def _failure(row: Any) -> Failure | None:
     return None if reason is None else Failure(reason, row["failure_message"] or "")
 
 
-def _proposal(
-    principal: Principal, row: Mapping[str, Any], files: StoredProposalFiles | None = None
-) -> Proposal:
-    """A proposal as it is shown to the principal, from its row and its files."""
-    found = files or StoredProposalFiles()
+async def read_proposal(connection: Any, principal: Principal, proposal_id: UUID) -> Proposal:
+    """The proposal without its files, on a connection or a pool. Raises NotFound."""
+    row = await connection.fetchrow(_GET, principal.user_id, proposal_id)
+    if row is None:
+        raise NotFound("no such proposal")
+    return _proposal(principal, row)
+
+
+def _proposal(principal: Principal, row: Mapping[str, Any]) -> Proposal:
+    """A proposal without its files, as it is shown to the principal, from its row."""
     values: dict[str, Any] = {name: row[name] for name in _PLAIN_FIELDS}
     if principal.is_share_link:
-        values |= _NO_USERS
+        values |= dict.fromkeys(_FOR_LINKS)
     return Proposal(
         **values,
         status=ProposalStatus(row["status"]),
+        resolution=None if row["resolution"] is None else Resolution(row["resolution"]),
         failure=_failure(row),
-        files=found.by_path,
-        portability=found.portability,
         rejected_files=rejected_from_jsonb(row.get("rejections") or row.get("rejected_files")),
     )

@@ -91,7 +91,9 @@ class Proposals(Table, tablename="proposals", db=ENGINE):
     generated_files, rejections: see `server.db.file_json`. rejected_files: the rejections of a proposal that
     the first release finished. base_version: the version of the draft that the run started from.
     includes_base: whether the run worked on that version's files. failure_reason: a stable code;
-    failure_message: a sentence for people.
+    failure_message: a sentence for people. resolution, resolution_comment, result_version: what was decided,
+    why, and the version of the draft that came of it. review_number, reviewed_at: how many changes there were
+    of what is decided, and when the last one was. revises_proposal_id: the proposal that it revises.
     """
 
     id = UUID(primary_key=True, default=UUID4())
@@ -114,6 +116,14 @@ class Proposals(Table, tablename="proposals", db=ENGINE):
     rejected_files = JSONB(null=True, default=None)
     rejections = JSONB(null=True, default=None)
     includes_base = Boolean(default=False)
+    resolution = Text(null=True, default=None)
+    resolution_comment = Text(null=True, default=None)
+    result_version = Integer(null=True, default=None)
+    review_number = Integer(default=0)
+    reviewed_at = Timestamptz(null=True, default=None)
+    revises_proposal_id: ForeignKey[Any] = ForeignKey(
+        LazyTableReference("Proposals", module_path=__name__), null=True, default=None
+    )
 
 
 class ProposalAccess(Table, tablename="proposal_access", db=ENGINE):

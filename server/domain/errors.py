@@ -9,6 +9,7 @@
     ├── KeyReused            the idempotency key belongs to another request
     ├── EtagRequired         a write does not say which version it changes
     ├── EtagMismatch         what is written has changed since it was read
+    ├── DraftMoved           the draft has other changes of the files that a proposal changes
     ├── CursorOutOfRange     the cursor is below the floor or above the end
     ├── Unprocessable        well-formed, but cannot be executed
     ├── TooLarge             a body or message above its limit
@@ -26,7 +27,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from uuid import UUID
+
+if TYPE_CHECKING:
+    from server.domain.review.file_merge import MergeConflict
 
 
 class HubError(Exception):
@@ -103,6 +109,23 @@ class EtagMismatch(HubError):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"the {what} has changed since it was read: read it again, then decide")
+
+
+class DraftMoved(HubError):
+    """A proposal's changes cannot come into the draft: `conflicts` names the files that both sides changed.
+
+    base_version: the version of the draft that the run started from. draft_version, draft_etag: the newest
+    one's.
+    """
+
+    def __init__(
+        self, conflicts: Sequence[MergeConflict], *, base_version: int, draft_version: int, draft_etag: str
+    ) -> None:
+        super().__init__(
+            "the draft has other changes of the same files: merge them, or say what each is to be"
+        )
+        self.conflicts = conflicts
+        self.base_version, self.draft_version, self.draft_etag = base_version, draft_version, draft_etag
 
 
 class CursorOutOfRange(HubError):

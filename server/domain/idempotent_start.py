@@ -50,16 +50,14 @@ def _digest(command: StartRefinement) -> bytes:
     return sha256(json.dumps([str(command.workflow_id), command.user_prompt, *context]).encode()).digest()
 
 
-def answer_to_repeat(earlier: EarlierStart, command: StartRefinement) -> Started:
+def answer_to_repeat(earlier: EarlierStart, key: IdempotencyKey, workflow_id: UUID) -> Started:
     """The answer to a repeated request. Raises KeyReused, Conflict."""
-    if earlier.request_sha256 != _digest(command):
+    if earlier.request_sha256 != key.request_sha256:
         raise KeyReused
     if not earlier.accepted:
         message = "the first request with this idempotency key is still in progress"
         conflict = Conflict(message, retry_after_s=IN_FLIGHT_RETRY_S)
         conflict.proposal_id = earlier.proposal_id
         raise conflict
-    first = started_refinement(
-        earlier.thread_id, earlier.proposal_id, command.workflow_id, earlier.created_at
-    )
+    first = started_refinement(earlier.thread_id, earlier.proposal_id, workflow_id, earlier.created_at)
     return Started(first, replayed=True)

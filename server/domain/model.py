@@ -6,12 +6,13 @@ Times are UTC-aware. A thread id is the run's id: the hub chooses it, and the ru
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum, StrEnum
 from typing import Any
 from uuid import UUID
 
+from server.domain.etags import strong_etag
 from server.domain.proposals.files import File
 from server.domain.proposals.partition import RejectedFile
 
@@ -144,14 +145,24 @@ class Refinement:
     traceparent: str = ""
 
 
+class Resolution(Enum):
+    """What was decided about a proposal; the value is the word in the database and over HTTP."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+
+
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """The result of a refinement.
 
-    A share link is not shown who created and who resolved it. `files`, their marks of `portability`, and
-    `rejected_files` that are not among them (`server.domain.proposals.partition`) are empty before the
+    A share link is not shown who created and who resolved it, and why. `files`, their marks of `portability`,
+    and `rejected_files` that are not among them (`server.domain.proposals.partition`) are empty before the
     terminal status and in lists. base_version: the version of the draft that the run started from.
     includes_base: whether the run worked on that version's files: one of them that is gone was deleted.
+    draft_version: the draft's newest version. result_version: the one that accepting the proposal made.
+    review_number: counts what was decided, at last at reviewed_at. revised_by_proposal_id: the newest
+    proposal that revises this one and has not failed.
     """
 
     id: UUID
@@ -171,9 +182,42 @@ class Proposal:
     file_count: int = 0
     base_version: int = 1
     includes_base: bool = False
+    draft_version: int = 1
+    resolution: Resolution | None = None
+    resolution_comment: str | None = None
+    result_version: int | None = None
+    review_number: int = 0
+    reviewed_at: datetime | None = None
+    revises_proposal_id: UUID | None = None
+    revised_by_proposal_id: UUID | None = None
     files: Mapping[str, File] = field(default_factory=dict)
     portability: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     rejected_files: tuple[RejectedFile, ...] = ()
+
+    @property
+    def etag(self) -> str:
+        """The strong etag of what is decided about it; also the end of its run changes it."""
+        at = "" if self.reviewed_at is None else f"{self.reviewed_at.timestamp():.6f}"
+        return strong_etag(self.review_number, self.id, self.status.value, self.review_number, at)
+
+    def without_files(self) -> Proposal:
+        """The same as in a list."""
+        return replace(self, files={}, portability={}, rejected_files=())
+
+    @property
+    def awaits_review(self) -> bool:
+        """Whether it can be accepted or rejected."""
+        return self.status is ProposalStatus.COMPLETED and self.resolution is None
+
+    @property
+    def superseded(self) -> bool:
+        """Whether it awaits review while another proposal revises it."""
+        return self.awaits_review and self.revised_by_proposal_id is not None
+
+    @property
+    def stale(self) -> bool:
+        """Whether it awaits review and the draft has changed since its run started."""
+        return self.awaits_review and self.draft_version != self.base_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +236,16 @@ class StartRefinement:
     user_prompt: str
     context_file_path: str | None = None
     context_selection: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What a refinement revises. prompt: what the agent is asked. keep_decisions: whether its proposal starts
+    with the decisions of the revised one."""
+
+    proposal_id: UUID
+    prompt: str
+    keep_decisions: bool = False
 
 
 @dataclass(frozen=True, slots=True)

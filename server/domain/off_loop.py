@@ -63,9 +63,11 @@ def _without_collections(function: Callable[[], T]) -> T:
         gc.enable()
 
 
-#: What runs send and leave behind, and what callers send.
+#: What runs send and leave behind, what callers send, and what reviewers compare and merge: the latter may
+#: take seconds, in which requests go on.
 RUNS = OffLoop("runs")
 REQUESTS = OffLoop("requests")
+REVIEWS = OffLoop("reviews")
 
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack
-from typing import Any
 from uuid import UUID, uuid4
 
 from server.domain.access.quotas import Quotas
@@ -15,10 +14,8 @@ from server.domain.access.sharing import AccessStore
 from server.domain.access.stream_authorization import AuthorizationRegistry
 from server.domain.clock import Clock
 from server.domain.crash_points import crash_point
-from server.domain.drafts.context import JobContext, check_selection, with_context
-from server.domain.drafts.draft import DraftVersion
+from server.domain.drafts.context import JobContext
 from server.domain.errors import (
-    Conflict,
     CursorOutOfRange,
     DatabaseUnavailable,
     InvalidArgument,
@@ -30,20 +27,22 @@ from server.domain.errors import (
     ShuttingDown,
 )
 from server.domain.idempotent_start import Started, answer_to_repeat, key_for, started_refinement
+from server.domain.jobs import check_refinable, job_for
 from server.domain.journal.events import Event, RunStarted
 from server.domain.journal.journal import EventCodec
 from server.domain.model import (
+    IdempotencyKey,
     Principal,
     Refinement,
+    Revision,
     StartRefinement,
     Workflow,
 )
 from server.domain.outgoing import Reservation
 from server.domain.proposals.store import EarlierStart, ProposalStore
-from server.domain.runs.lease import RunStore
+from server.domain.runs.lease import Lease, RunStore
 from server.domain.runs.observer import RunObserver
 from server.domain.runs.runner import Runner
-from server.domain.runs.runtime import Invocation
 from server.domain.streams.broadcaster import Broadcaster
 from server.domain.streams.pages import EventPage, read_page
 from server.domain.streams.subscription import Subscription
@@ -102,17 +101,40 @@ class Refinements:
         workflow = await self._workflows.get(principal, command.workflow_id)
         if workflow is None:
             raise NotFound("no such workflow")
-        idempotency_key = None if key is None else key_for(command, key)
-        if idempotency_key is not None:
-            earlier = await self._proposals.find_earlier_start(principal, idempotency_key)
-            if earlier is not None and not earlier.key_reusable:
-                return answer_to_repeat(earlier, command)
-        _check(workflow, command)
+        named = None if key is None else key_for(command, key)
+        repeated = await self.repeated(principal, workflow.id, named)
+        return repeated or await self.start_on(principal, workflow, command, key=named)
+
+    async def repeated(
+        self, principal: Principal, workflow_id: UUID, key: IdempotencyKey | None
+    ) -> Started | None:
+        """The answer to a request that was carried out before; None when it was not. Raises KeyReused for
+        another request with the key, Conflict while the first is in progress."""
+        earlier = None if key is None else await self._proposals.find_earlier_start(principal, key)
+        if key is None or earlier is None or earlier.key_reusable:
+            return None
+        return answer_to_repeat(earlier, key, workflow_id)
+
+    async def start_on(
+        self,
+        principal: Principal,
+        workflow: Workflow,
+        command: StartRefinement,
+        *,
+        key: IdempotencyKey | None,
+        revision: Revision | None = None,
+    ) -> Started:
+        """As `start`, on the version of the draft whose files the workflow has. revision: the proposal that
+        this one revises."""
+        if not self.accepting:
+            raise ShuttingDown
+        check_refinable(workflow, command)
         self._runner.check_runtime()
         await self._quotas.count_creation(principal.quota_id)
         now = self._clock.now()
         proposal_id = uuid4()
-        invocation = self._invocation(workflow, command)
+        prompt = command.user_prompt if revision is None else revision.prompt
+        invocation = job_for(workflow, command, prompt, self._job_context, self._observer.traceparent())
         thread_id = invocation.job_id
         started = RunStarted(thread_id, proposal_id, workflow.id)
         stored = await self._proposals.start(
@@ -124,11 +146,13 @@ class Refinements:
             base_version=workflow.draft_version,
             first_event=self._codec.encode(Event(1, 1, now, started)),
             now=now,
-            key=idempotency_key,
+            key=key,
             max_active_runs=self._quotas.limits.max_active_runs,
+            revision=revision,
         )
-        if isinstance(stored, EarlierStart):
-            return answer_to_repeat(stored, command)
+        if isinstance(stored, EarlierStart) and key is not None:
+            return answer_to_repeat(stored, key, workflow.id)
+        assert isinstance(stored, Lease)  # only a key belongs to an earlier start
         crash_point("started")
         try:
             await asyncio.shield(self._runner.drive(stored))
@@ -139,34 +163,6 @@ class Refinements:
             error.proposal_id = proposal_id
             raise error from None
         return Started(started_refinement(thread_id, proposal_id, workflow.id, now))
-
-    def _invocation(self, workflow: Workflow, command: StartRefinement) -> Invocation:
-        """The runtime's job, still without the files of the draft.
-
-        Prompt, file and selection are in both `input_payload` and `agent_definition`: the published runtime
-        reads only the latter.
-        """
-        context: dict[str, Any] = {}
-        if command.context_file_path is not None:
-            context["context_file_path"] = command.context_file_path
-        if command.context_selection is not None:
-            context["context_selection"] = command.context_selection
-        prompt, text = command.user_prompt, _context_text(workflow, command)
-        if text is not None and command.context_file_path and self._job_context.has_lines:
-            prompt = with_context(prompt, command.context_file_path, command.context_selection, text)
-        draft = None
-        if workflow.files and self._job_context.has_files:
-            draft = DraftVersion(workflow.current_draft_id, workflow.draft_version)
-        traceparent = self._observer.traceparent()
-        return Invocation(
-            # A trace id has 16 bytes, like a UUID.
-            trace_id=UUID(traceparent.split("-")[1]) if traceparent else uuid4(),
-            traceparent=traceparent,
-            job_id=uuid4(),
-            agent_definition={**workflow.agent_definition, "user_request": prompt, **context},
-            input_payload={"messages": [{"role": "user", "content": prompt}], **context},
-            draft=draft,
-        )
 
     async def get(self, principal: Principal, thread_id: UUID) -> Refinement:
         """The state of the refinement. Raises NotFound."""
@@ -280,19 +276,3 @@ class Refinements:
             return await read_page(subscription, limit=limit, wait_s=wait_s)
         finally:
             subscription.close()
-
-
-def _check(workflow: Workflow, command: StartRefinement) -> None:
-    """Check that the workflow may be refined, and that its file has the lines that the request is about."""
-    if workflow.archived or workflow.locked:
-        word = "archived" if workflow.archived else "locked"
-        raise Conflict(f"the workflow is {word}: it cannot be refined")
-    text = _context_text(workflow, command)
-    if text is not None and command.context_selection is not None:
-        check_selection(command.context_selection, text)
-
-
-def _context_text(workflow: Workflow, command: StartRefinement) -> str | None:
-    """The text of the file that the request is about; None when the draft does not have it: the agent may be
-    asked for a new one."""
-    return workflow.files.get(command.context_file_path or "")

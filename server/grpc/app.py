@@ -13,6 +13,7 @@ from ide_orchestrator.v1.access_pb2_grpc import add_AccessServiceServicer_to_ser
 from ide_orchestrator.v1.draft_pb2_grpc import add_DraftServiceServicer_to_server
 from ide_orchestrator.v1.proposal_pb2_grpc import add_ProposalServiceServicer_to_server
 from ide_orchestrator.v1.refinement_pb2_grpc import add_RefinementServiceServicer_to_server
+from ide_orchestrator.v1.review_pb2_grpc import add_ReviewServiceServicer_to_server
 from ide_orchestrator.v1.workflow_pb2_grpc import add_WorkflowServiceServicer_to_server
 from server.grpc.admission import MAX_WAIT_S, MAX_WAITING, Admission
 from server.grpc.answers import Answers
@@ -22,6 +23,7 @@ from server.grpc.event_reads import EventReads
 from server.grpc.health import Health
 from server.grpc.interceptors import AsGeneratorInterceptor, CallInterceptor
 from server.grpc.public_streams import PublicStreams
+from server.grpc.review_servicer import ReviewServicer
 from server.grpc.servicers import AccessServicer, ProposalServicer, RefinementServicer, WorkflowServicer
 from server.grpc.unread_calls import REQUEST_DEADLINE_S, UnreadCalls
 from server.grpc.watch import WatchStreams
@@ -176,6 +178,8 @@ def create_grpc_server(
     add_WorkflowServiceServicer_to_server(workflows, server)
     drafts = DraftServicer(use_cases.drafts, use_cases.draft_store, writer)
     add_DraftServiceServicer_to_server(drafts, server)
+    reviews = ReviewServicer(use_cases.comparisons, use_cases.reviews, use_cases.revisions, writer)
+    add_ReviewServiceServicer_to_server(reviews, server)
     health = Health(SERVICES, writer)
     health.add_to(server)
     if dev:

@@ -33,7 +33,13 @@ from server.wire.access import (
 from server.wire.large_events import event_limit
 from server.wire.large_proposals import fit_proposal, left_out
 from server.wire.pages import PAGE_NAMES, PageQuery, page_values
-from server.wire.proposals import content_piece, proposal_message, proposals_message, proposals_query
+from server.wire.proposals import (
+    basic_proposal,
+    content_piece,
+    proposal_message,
+    proposals_message,
+    proposals_query,
+)
 from server.wire.refinements import events_query, hello_message, refinement_message, start_refinement
 from server.wire.rendering import fitting_batch
 from server.wire.validation import (
@@ -129,7 +135,11 @@ async def _events_page(page: EventPage, max_event_bytes: int) -> bytes:
     return b"".join([*batches, rest.SerializeToString()])
 
 
-def _proposal_answer(proposal: model.Proposal, offset: int) -> m.GetProposalResponse:
+def _proposal_answer(
+    proposal: model.Proposal, offset: int, view: m.ProposalView.ValueType
+) -> m.GetProposalResponse:
+    if view == m.PROPOSAL_VIEW_BASIC:
+        return fit_proposal(basic_proposal(proposal), offset)
     return fit_proposal(proposal_message(proposal, left_out(proposal.files, offset)), offset)
 
 
@@ -143,7 +153,7 @@ class ProposalServicer(ProposalServiceServicer):
         """Contract: GetProposal."""
         proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
         proposal = await self._proposals.get(caller(), proposal_id, reserved())
-        return await REQUESTS.run(_proposal_answer, proposal, request.file_offset)
+        return await REQUESTS.run(_proposal_answer, proposal, request.file_offset, request.view)
 
     async def ListProposals(
         self, request: m.ListProposalsRequest, context: Context

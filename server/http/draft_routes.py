@@ -20,6 +20,14 @@ from server.http.json_io import MAX_BODY_BYTES, MAX_WORKFLOW_BYTES, HubRequest, 
 from server.http.large_answers import JsonText, LargeAnswer
 from server.http.lists import LINK, list_text
 from server.http.openapi import header, operation
+from server.http.preconditions import (
+    REPLAYED,
+    IfMatchHeader,
+    KeyHeader,
+    headers_of_write,
+    if_match,
+    request_key,
+)
 from server.wire.drafts import (
     Draft,
     DraftQuery,
@@ -29,28 +37,9 @@ from server.wire.drafts import (
     UpdateDraftRequest,
     draft_json_parts,
 )
-from server.wire.etags import if_match, none_match, quoted
-from server.wire.validation import idempotency_key
+from server.wire.etags import none_match, quoted
 
 _ETAG = header("ETag", "The etag of the draft's newest version: for `If-Match` and `If-None-Match`.")
-_REPLAYED = header("Idempotency-Replayed", "`true` when an earlier request with this key wrote it.")
-
-IfMatchHeader = Annotated[
-    str | None,
-    HeaderParameter(
-        name="If-Match",
-        description="The draft's etag. Needed: 428 without it, 412 when the draft's is another.",
-    ),
-]
-KeyHeader = Annotated[
-    str | None,
-    HeaderParameter(
-        name="Idempotency-Key",
-        description="Names the request: sent again with the same key, it writes nothing twice. Valid for "
-        "24 hours.",
-        schema_extra={"pattern": "^[!-~]{1,255}$"},
-    ),
-]
 
 
 @get(
@@ -101,7 +90,7 @@ async def get_draft(
         (400, 403, 404, 409, 412, 413, 422, 428, 429),
         response_description="The version that was made, without files",
         request_max_body_size=MAX_WORKFLOW_BYTES,
-        response_headers=[_ETAG, _REPLAYED],
+        response_headers=[_ETAG, REPLAYED],
     ),
 )
 async def update_draft(
@@ -118,8 +107,8 @@ async def update_draft(
         request.user,
         draft_id,
         command,
-        if_match=if_match(request.joined_header("if-match")),
-        key=idempotency_key(request.joined_header("idempotency-key"), "Idempotency-Key"),
+        if_match=if_match(request),
+        key=request_key(request),
     )
     return _answer(written)
 
@@ -161,7 +150,7 @@ async def list_draft_versions(
         response_description="The version that was made, without files",
         status_code=200,
         request_max_body_size=MAX_BODY_BYTES,
-        response_headers=[_ETAG, _REPLAYED],
+        response_headers=[_ETAG, REPLAYED],
     ),
 )
 async def restore_draft_version(
@@ -178,8 +167,8 @@ async def restore_draft_version(
         request.user,
         draft_id,
         data.version,
-        if_match=if_match(request.joined_header("if-match")),
-        key=idempotency_key(request.joined_header("idempotency-key"), "Idempotency-Key"),
+        if_match=if_match(request),
+        key=request_key(request),
     )
     return _answer(written)
 
@@ -203,9 +192,7 @@ async def read_draft_file(
 
 
 def _answer(written: WrittenDraft) -> JsonResponse[Draft]:
-    headers = {"ETag": quoted(written.draft.etag)}
-    if written.replayed:
-        headers["Idempotency-Replayed"] = "true"
+    headers = headers_of_write(written.draft.etag, replayed=written.replayed)
     return JsonResponse(Draft.of(written.draft), headers=headers)
 
 

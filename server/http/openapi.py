@@ -23,6 +23,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from server.http.dependencies import FromQuery
 from server.http.errors import HTTP_ONLY
 from server.http.json_io import HubRequest
+from server.wire.conflicts import MergeConflict
 from server.wire.problem_details import MEDIA_TYPE
 from server.wire.problems import INTERNAL, PROBLEMS
 from server.wire.text import dumps
@@ -53,6 +54,17 @@ class CursorProblem(Problem):
 
     floor: int
     last_seq: int
+
+
+class MovedProblem(Problem):
+    """For `draft_moved`: `conflicts` are the files that the draft and the proposal changed in different ways,
+    the first of `conflict_count` that fit. `draft_etag` is that of the draft's newest version."""
+
+    base_version: int | None = None
+    draft_version: int | None = None
+    draft_etag: str | None = None
+    conflicts: list[MergeConflict] = []
+    conflict_count: int | None = None
 
 
 class StartProblem(Problem):
@@ -103,6 +115,8 @@ _PROBLEM_HEADERS: dict[str, dict[str, Any]] = {
 }
 #: Key in a route's `opt`: it also answers with server-sent events.
 EVENT_STREAM = "event_stream"
+#: The same for a patch.
+PATCH_TEXT = "patch_text"
 
 
 def problems(statuses: tuple[int, ...]) -> dict[int, ResponseSpec]:
@@ -191,6 +205,8 @@ def _complete(operation: dict[str, Any], handler: HTTPRouteHandler) -> None:
     if handler.opt.get(EVENT_STREAM):
         operation["responses"]["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
         operation["security"] = [*operation["security"], {"ticket": []}]
+    if handler.opt.get(PATCH_TEXT):
+        operation["responses"]["200"]["content"]["text/x-patch"] = {"schema": {"type": "string"}}
     params = (handler.dependencies or {}).get("params")
     if isinstance(params, Provide) and isinstance(params.dependency, FromQuery):
         operation.setdefault("parameters", []).extend(_parameters(params.dependency.model))

@@ -18,7 +18,14 @@ from server.http.json_io import HubRequest, JsonResponse
 from server.http.large_answers import JsonText, LargeAnswer
 from server.http.lists import LINK, list_text
 from server.http.openapi import header, operation
-from server.wire.proposals import Proposal, ProposalPage, ProposalsQuery, proposal_json_parts
+from server.wire.etags import quoted
+from server.wire.proposals import (
+    Proposal,
+    ProposalPage,
+    ProposalQuery,
+    ProposalsQuery,
+    proposal_json_parts,
+)
 
 
 @get(
@@ -53,16 +60,27 @@ async def list_proposals(
 
 @get(
     "/api/proposals/{proposal_id:str}",
-    **operation("getProposal", "proposals", (404, 429), response_description="The proposal"),
+    **operation(
+        "getProposal",
+        "proposals",
+        (400, 404, 429),
+        response_description="The proposal",
+        dependencies=query_dependency(ProposalQuery),
+        response_headers=[header("ETag", "The etag of the proposal: for `If-Match` of a decision.")],
+    ),
 )
 async def get_proposal(
-    request: HubRequest, use_cases: Cases, proposal_id: FromPath[UUID]
+    request: HubRequest,
+    use_cases: Cases,
+    proposal_id: FromPath[UUID],
+    params: NamedDependency[ProposalQuery],
 ) -> JsonResponse[Proposal]:
     """A proposal, with its files once the run is over."""
 
     async def read(reservation: Reservation) -> JsonText:
         proposal = await use_cases.proposals.get(request.user, proposal_id, reservation)
-        return JsonText(proposal_json_parts(proposal))
+        parts = proposal_json_parts(proposal, contents=params.view == "full")
+        return JsonText(parts, {"ETag": quoted(proposal.etag)})
 
     return LargeAnswer(request, use_cases, read)
 

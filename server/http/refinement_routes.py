@@ -10,12 +10,14 @@ from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
+from server.domain.idempotent_start import Started
 from server.domain.outgoing import Reservation
 from server.http.dependencies import Cases, query_dependency
 from server.http.eventstream import EventStream, wants_event_stream
 from server.http.json_io import MAX_BODY_BYTES, HubRequest, JsonResponse
 from server.http.large_answers import JsonText, LargeAnswer
 from server.http.openapi import EVENT_STREAM, header, operation
+from server.http.preconditions import REPLAYED, KeyHeader, request_key
 from server.wire.addresses import proposal_url
 from server.wire.refinements import (
     CreateTicketRequest,
@@ -27,7 +29,7 @@ from server.wire.refinements import (
 )
 from server.wire.rendering import EventPage, events_page_json
 from server.wire.server_sent_events import NAMED, UNNAMED
-from server.wire.validation import MAX_SEQ, cursor, idempotency_key, uuid_or_not_found
+from server.wire.validation import MAX_SEQ, cursor, uuid_or_not_found
 
 
 @post(
@@ -41,7 +43,7 @@ from server.wire.validation import MAX_SEQ, cursor, idempotency_key, uuid_or_not
         request_max_body_size=MAX_BODY_BYTES,
         response_headers=[
             header("Location", "The address of the proposal."),
-            header("Idempotency-Replayed", "`true` when an earlier request with this key started it."),
+            REPLAYED,
         ],
     ),
 )
@@ -50,21 +52,16 @@ async def start_refinement(
     use_cases: Cases,
     workflow_id: FromPath[UUID],
     data: JSONBody[StartRefinementRequest],
-    key: Annotated[
-        str | None,
-        HeaderParameter(
-            name="Idempotency-Key",
-            description="Names the request: sent again with the same key, it starts nothing twice. Valid for "
-            "24 hours.",
-            schema_extra={"pattern": "^[!-~]{1,255}$"},
-        ),
-    ] = None,
+    key: KeyHeader = None,
 ) -> JsonResponse[StartedRefinement]:
     """Start a refinement of the workflow's files; answered once the runtime accepted it."""
     command = data.command(workflow_id)
-    # Repeated headers are joined into one list, which is not a valid key.
-    checked_key = idempotency_key(request.joined_header("idempotency-key"), "Idempotency-Key")
-    started = await use_cases.refinements.start(request.user, command, key=checked_key)
+    started = await use_cases.refinements.start(request.user, command, key=request_key(request))
+    return started_answer(started)
+
+
+def started_answer(started: Started) -> JsonResponse[StartedRefinement]:
+    """The answer about a refinement that was started."""
     headers = {"Location": proposal_url(started.refinement.proposal_id)}
     if started.replayed:
         headers["Idempotency-Replayed"] = "true"

@@ -12,6 +12,7 @@ from server.http.probes import health, legacy_health, metrics, ready
 from server.http.proposal_routes import PROPOSAL_ROUTES
 from server.http.public_pages import PUBLIC_PAGES
 from server.http.refinement_routes import REFINEMENT_ROUTES
+from server.http.review_routes import REVIEW_ROUTES
 from server.http.user_routes import USER_ROUTES
 from server.http.workflow_routes import WORKFLOW_ROUTES
 
@@ -19,6 +20,7 @@ ROUTES = (
     *WORKFLOW_ROUTES,
     *DRAFT_ROUTES,
     *PROPOSAL_ROUTES,
+    *REVIEW_ROUTES,
     *ACCESS_ROUTES,
     *REFINEMENT_ROUTES,
     *USER_ROUTES,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from server.domain.drafts.draft import IfMatch
+from server.domain.etags import IfMatch
 
 #: An entity tag of a list, weak or strong; also without its quotes, as the JSON has it.
 _TAG = re.compile(r'\s*(?P<weak>W/)?(?:"(?P<quoted>[^"]*)"|(?P<bare>[^\s",]+))\s*(?:,|$)')
@@ -23,7 +23,7 @@ def if_match(text: str | None) -> IfMatch | None:
     if not text or not text.strip():
         return None
     if text.strip() == "*":
-        return IfMatch(any_version=True)
+        return IfMatch(any_state=True)
     return IfMatch(frozenset(etag for weak, etag in _tags(text) if not weak))
 
 

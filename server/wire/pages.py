@@ -36,7 +36,10 @@ class PageQuery(QueryModel):
 
 
 def page_values(
-    request: m.ListWorkflowsRequest | m.ListProposalsRequest | m.ListDraftVersionsRequest,
+    request: m.ListWorkflowsRequest
+    | m.ListProposalsRequest
+    | m.ListDraftVersionsRequest
+    | m.DiffProposalRequest,
 ) -> dict[str, object]:
     """The members of a `PageQuery` in a message."""
     return {"limit": request.page_size, "cursor": request.page_token or None}

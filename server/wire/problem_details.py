@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from server.domain import errors
 from server.encoding.json_text import replace_surrogates
 from server.wire.addresses import problem_url
+from server.wire.conflicts import draft_moved_members, draft_moved_message
 from server.wire.problems import problem_of
 
 #: The `domain` of google.rpc.ErrorInfo.
@@ -33,7 +35,7 @@ def problem_json(error: BaseException, *, instance: str, trace_id: str) -> dict[
 
     instance: the request's path, without its query. Members beyond the RFC's: code, trace_id, error;
     fields of a wrong request; floor and last_seq for a cursor outside the journal; proposal_id of a start
-    that failed or is in progress.
+    that failed or is in progress; the conflicts of a draft that has moved.
     """
     problem = problem_of(error)
     details: dict[str, Any] = {
@@ -50,6 +52,8 @@ def problem_json(error: BaseException, *, instance: str, trace_id: str) -> dict[
         details["fields"] = {
             replace_surrogates(name): replace_surrogates(wrong) for name, wrong in error.fields.items()
         }
+    if isinstance(error, errors.DraftMoved):
+        details |= draft_moved_members(error)
     return details | _members(error)
 
 
@@ -64,15 +68,15 @@ def _members(error: BaseException) -> dict[str, int | str]:
 
 
 def grpc_status(error: BaseException, *, trace_id: str) -> status_pb2.Status:
-    """The status of an error with google.rpc.ErrorInfo and RequestInfo, and BadRequest or RetryInfo where
-    they apply.
+    """The status of an error with google.rpc.ErrorInfo and RequestInfo, and BadRequest, RetryInfo or
+    DraftMoved where they apply.
 
     ErrorInfo's reason is the `code` of the same error over HTTP, and its metadata has the other members. The
     trace id is RequestInfo's `request_id`.
     """
     problem = problem_of(error)
     info = error_details_pb2.ErrorInfo(reason=problem.code, domain=DOMAIN)
-    details = [info, error_details_pb2.RequestInfo(request_id=trace_id)]
+    details: list[Message] = [info, error_details_pb2.RequestInfo(request_id=trace_id)]
     info.metadata.update({name: str(value) for name, value in _members(error).items()})
     if isinstance(error, errors.InvalidArgument):
         violations = error_details_pb2.BadRequest()
@@ -85,6 +89,8 @@ def grpc_status(error: BaseException, *, trace_id: str) -> status_pb2.Status:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.seconds = error.retry_after_s
         details.append(retry)
+    if isinstance(error, errors.DraftMoved):
+        details.append(draft_moved_message(error))
     message = detail_of(error).encode()[:MAX_MESSAGE_BYTES].decode(errors="ignore")
     status = status_pb2.Status(code=problem.grpc, message=message)
     for detail in details:

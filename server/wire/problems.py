@@ -146,6 +146,14 @@ PROBLEMS: dict[type[errors.HubError], Problem] = {
         "Precondition Failed",
         _REFUSED,
     ),
+    errors.DraftMoved: Problem(
+        _R.PROBLEM_REASON_DRAFT_MOVED,
+        code_pb2.ABORTED,
+        409,
+        "Draft moved",
+        "Conflict",
+        _REFUSED,
+    ),
     errors.CursorOutOfRange: Problem(
         _R.PROBLEM_REASON_CURSOR_OUT_OF_RANGE,
         code_pb2.OUT_OF_RANGE,

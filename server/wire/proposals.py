@@ -4,31 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 import msgspec
 from pydantic import Field
 
 from server.domain import model
-from server.domain.model import ProposalStatus
+from server.domain.model import ProposalStatus, Resolution
 from server.domain.proposals.contents import ContentPiece
 from server.domain.proposals.files import File as DomainFile
+from server.domain.proposals.partition import MAX_SHOWN_CHARS
 from server.domain.proposals.partition import RejectedFile as DomainRejectedFile
 from server.encoding.json_text import dump, replace_surrogates
 from server.wire import messages as m
 from server.wire.files import fill_content
 from server.wire.pages import CURSOR_TEXT, PAGE_NAMES, PROPOSALS_CURSOR, PageQuery, page_values
 from server.wire.text import dumps, model_of, set_time
-from server.wire.validation import UUID_TEXT, renamed_fields
+from server.wire.validation import UUID_TEXT, QueryModel, renamed_fields
 
 STATUS_NUMBERS = {
     status: m.ProposalStatus.Value(f"PROPOSAL_STATUS_{status.name}") for status in ProposalStatus
 }
 #: The domain's status by the contract's number; the unspecified one has none.
 STATUS_BY_NUMBER = {int(number): status for status, number in STATUS_NUMBERS.items()}
-#: How many characters of a rejected path are shown: it may have any length.
-MAX_REJECTED_CHARS = 1024
+_RESOLUTION_NUMBERS: dict[Resolution | None, m.Resolution.ValueType] = {
+    resolution: m.Resolution.Value(f"RESOLUTION_{resolution.name}") for resolution in Resolution
+}
 
 
 # --- Requests --------------------------------------------------------------------------------
@@ -65,10 +67,6 @@ def failure_message(failure: model.Failure) -> m.Failure:
     return m.Failure(reason=replace_surrogates(failure.reason), message=replace_surrogates(failure.message))
 
 
-def _shown_path(rejected: DomainRejectedFile) -> str:
-    return rejected.path[:MAX_REJECTED_CHARS]
-
-
 def proposal_message(proposal: model.Proposal, omitted: Collection[str] = ()) -> m.Proposal:
     """A proposal with the files that the record has, in path order (contract: Proposal). omitted: paths of
     files whose content is left out."""
@@ -83,7 +81,17 @@ def proposal_message(proposal: model.Proposal, omitted: Collection[str] = ()) ->
         created_by_user_id=str(proposal.created_by_user_id or ""),
         base_version=proposal.base_version,
         includes_base=proposal.includes_base,
+        resolution=_RESOLUTION_NUMBERS.get(proposal.resolution, m.RESOLUTION_UNSPECIFIED),
+        resolution_comment=proposal.resolution_comment or "",
+        result_version=proposal.result_version or 0,
+        etag=proposal.etag,
+        superseded=proposal.superseded,
+        stale=proposal.stale,
     )
+    if proposal.revises_proposal_id is not None:
+        message.revises_proposal_id = str(proposal.revises_proposal_id)
+    if proposal.revised_by_proposal_id is not None:
+        message.revised_by_proposal_id = str(proposal.revised_by_proposal_id)
     if proposal.context_file_path is not None:
         message.context_file_path = replace_surrogates(proposal.context_file_path)
     if proposal.context_selection is not None:
@@ -95,7 +103,7 @@ def proposal_message(proposal: model.Proposal, omitted: Collection[str] = ()) ->
         fill_content(file, proposal.files[path], omitted=path in omitted)
     for rejected in proposal.rejected_files:
         message.rejected_files.add(
-            path=replace_surrogates(_shown_path(rejected)),
+            path=rejected.shown_path,
             reason=rejected.reason,
             sha256=rejected.sha256 or "",
             size_bytes=rejected.size_bytes or 0,
@@ -109,6 +117,15 @@ def proposal_message(proposal: model.Proposal, omitted: Collection[str] = ()) ->
         set_time(message.resolve_time, proposal.resolved_at)
     if proposal.failure is not None:
         message.failure.CopyFrom(failure_message(proposal.failure))
+    return message
+
+
+def basic_proposal(proposal: model.Proposal) -> m.Proposal:
+    """The same without the contents of the files and the runtime's other members."""
+    message = proposal_message(proposal, proposal.files)
+    for file in message.generated_files:
+        file.content_omitted = False
+        file.ClearField("extra")
     return message
 
 
@@ -142,13 +159,13 @@ class Failure(msgspec.Struct):
 
 
 class File(msgspec.Struct, omit_defaults=True):
-    """A generated file. `content` is its lines, or one line of base64: `encoding` says so. `sha256` and
-    `size_bytes` are those of its bytes. `portability` says why some systems cannot store it, or cannot keep
-    it apart from another. `extra` has the runtime's other members."""
+    """A generated file. `content` is its lines, or one line of base64: `encoding` says so; it is absent with
+    `view=basic`. `sha256` and `size_bytes` are those of its bytes. `portability` says why some systems cannot
+    store it, or cannot keep it apart from another. `extra` has the runtime's other members."""
 
-    content: list[str]
     sha256: str
     size_bytes: int
+    content: list[str] = []
     encoding: str | None = None
     created_at: str | None = None
     modified_at: str | None = None
@@ -168,14 +185,18 @@ class RejectedFile(msgspec.Struct):
     @classmethod
     def of(cls, rejected: DomainRejectedFile) -> Self:
         """The JSON of a record."""
-        return cls(_shown_path(rejected), rejected.reason, rejected.sha256, rejected.size_bytes)
+        path = rejected.path[:MAX_SHOWN_CHARS]
+        return cls(path, rejected.reason, rejected.sha256, rejected.size_bytes)
 
 
 class Proposal(msgspec.Struct):
     """The result of a refinement. `generated_files` and `rejected_files` are null until the run is over, and
-    in lists; `created_by_user_id` and `resolved_by_user_id` for a share link. `base_version` is the draft's
-    version that the run started from. With `includes_base` the run worked on its files: those that are
-    neither generated nor rejected were deleted."""
+    in lists; `created_by_user_id`, `resolved_by_user_id`, `resolution_comment` and the ids of other proposals
+    for a share link. `base_version` is the draft's version that the run started from. With `includes_base`
+    the run worked on its files: those that are neither generated nor rejected were deleted. `result_version`
+    is the draft's version that accepting it made. `etag` changes with everything that is decided about it.
+    While it awaits review, it is `superseded` when another proposal revises it, and `stale` when the draft
+    has changed since its run started."""
 
     id: UUID
     draft_id: UUID
@@ -196,6 +217,14 @@ class Proposal(msgspec.Struct):
     failure: Failure | None
     base_version: int
     includes_base: bool
+    resolution: Resolution | None
+    resolution_comment: str | None
+    result_version: int | None
+    etag: str
+    revises_proposal_id: UUID | None
+    revised_by_proposal_id: UUID | None
+    superseded: bool
+    stale: bool
 
     @classmethod
     def of(cls, proposal: model.Proposal, *, listed: bool = False) -> Self:
@@ -212,7 +241,16 @@ class Proposal(msgspec.Struct):
         )
 
 
-def proposal_json_parts(proposal: model.Proposal) -> Iterator[bytes]:
+class ProposalQuery(QueryModel):
+    """How much of a proposal is returned."""
+
+    view: Annotated[
+        Literal["basic", "full"],
+        Field(description="`basic`: the files without their contents and the runtime's other members."),
+    ] = "full"
+
+
+def proposal_json_parts(proposal: model.Proposal, *, contents: bool = True) -> Iterator[bytes]:
     """The JSON text of a proposal with its files, in parts that are made as they are asked for.
 
     The files are written as text, not as models: a model of a file with many short lines takes many times its
@@ -228,19 +266,24 @@ def proposal_json_parts(proposal: model.Proposal) -> Iterator[bytes]:
     comma = b""
     for path in sorted(proposal.files):
         yield comma + dump(path) + b":{"
-        yield from _file_json_parts(proposal.files[path], proposal.portability.get(path, ()))
+        yield from _file_json_parts(
+            proposal.files[path], proposal.portability.get(path, ()), contents=contents
+        )
         yield b"}"
         comma = b","
     yield b"}" + after
 
 
-def _file_json_parts(file: DomainFile, portability: Sequence[str]) -> Iterator[bytes]:
+def _file_json_parts(file: DomainFile, portability: Sequence[str], *, contents: bool) -> Iterator[bytes]:
     """The members of a `File` as JSON text."""
-    yield from file.content_json_parts()
     described: dict[str, Any] = {**file.times, "sha256": file.sha256, "size_bytes": len(file.content)}
     if portability:
         described["portability"] = portability
-    yield b"".join(b"," + dump(name) + b":" + dump(value) for name, value in described.items())
+    yield dump(described)[1:-1]
+    if not contents:
+        return
+    yield b","
+    yield from file.content_json_parts()
     if file.extra:
         extra = b",".join(dump(name) + b":" + text.encode() for name, text in file.extra.items())
         yield b',"extra":{' + extra + b"}"

@@ -26,6 +26,9 @@ SLOW_RATE = 25.0
 #: Points that are reached when a run is taken over, and when a replica is stopped.
 _AT_TAKEOVER = frozenset({"taken_over", "restored"})
 _AT_STOP = frozenset({"draining", "handing_over"})
+#: Points that no run passes: somebody accepts its proposal there (`acceptances.py`).
+AT_ACCEPT = ("before_accept", "in_accept", "end_of_accept", "accepted")
+_IN_RUNS = [point for point in POINTS if point not in AT_ACCEPT]
 #: Points that are passed with every frame or commit.
 _OFTEN = frozenset({"frame_recorded", "before_append", "after_append"})
 #: Points that are reached when the runtime's stream breaks.
@@ -54,7 +57,7 @@ def every_crash() -> list[Crash]:
     """Each point with each persona that may reach it. A persona that fits both profiles is tried under
     one at a point and under the other at the next."""
     found: list[Crash] = []
-    for place, point in enumerate(POINTS):
+    for place, point in enumerate(_IN_RUNS):
         for number, persona in enumerate(PERSONAS):
             if point == "awaiting_input" and not persona.asks:
                 continue
@@ -70,7 +73,7 @@ def sampled_crashes(personas: Sequence[Persona]) -> list[Crash]:
     """Each point with each of a few personas."""
     asks = next(persona for persona in PERSONAS if persona.asks)
     found = []
-    for point in POINTS:
+    for point in _IN_RUNS:
         for persona in [asks] if point == "awaiting_input" else personas:
             profile: Profile = "full" if persona.fits("full") and point != "discontinuity" else "none"
             nth = 9 if point in _OFTEN else 1

@@ -19,6 +19,7 @@ from server.domain.errors import DatabaseUnavailable
 #: Tables that only SQL uses.
 SQL_TABLES = {
     "runs",
+    "proposal_decisions",
     "events",
     "idempotency_keys",
     "tickets",

@@ -16,7 +16,7 @@ from server.db.drafts import PostgresDraftStore
 from server.db.quotas import PostgresQuotaStore
 from server.domain.access.quotas import QuotaLimits, Quotas
 from server.domain.drafts.changes import UpdateDraft
-from server.domain.drafts.draft import Draft, DraftVersion, IfMatch
+from server.domain.drafts.draft import Draft, DraftVersion
 from server.domain.drafts.drafts import Drafts
 from server.domain.errors import (
     Conflict,
@@ -28,11 +28,12 @@ from server.domain.errors import (
     PermissionDenied,
     Unprocessable,
 )
+from server.domain.etags import IfMatch
 from server.domain.model import Principal
 from server.domain.proposals.contents import read_pieces
 from tests.support.stored import a_run, a_user, a_workflow
 
-ANY = IfMatch(any_version=True)
+ANY = IfMatch(any_state=True)
 
 
 class Editor:

@@ -14,8 +14,8 @@ import pytest
 
 from server.core import open_core
 from server.domain.drafts.changes import UpdateDraft
-from server.domain.drafts.draft import IfMatch
 from server.domain.errors import Conflict, RuntimeRefused, RuntimeUnavailable, Unprocessable
+from server.domain.etags import IfMatch
 from server.domain.journal.events import Discontinuity, Event, InputRequested, StateUpdate, Terminal, Token
 from server.domain.model import CreateWorkflow, Proposal, ProposalStatus, StartRefinement
 from server.settings.loading import load
@@ -517,8 +517,8 @@ async def test_a_run_starts_from_the_newest_version_of_the_draft_and_keeps_it(hu
         draft = (await on.core.workflows.get(on.user, workflow)).current_draft_id
         for text in ("2", "3"):
             command = UpdateDraft({"/a": text})
-            any_version = IfMatch(any_version=True)
-            await on.core.drafts.update(on.user, draft, command, if_match=any_version)
+            any_state = IfMatch(any_state=True)
+            await on.core.drafts.update(on.user, draft, command, if_match=any_state)
         started = (await on.core.refinements.start(on.user, StartRefinement(workflow, "x"))).refinement
         proposal, _ = await on.outcome(started)
     assert on.script.jobs[0]["input_payload"]["files"]["/a"]["content"] == ["3"]

@@ -16,6 +16,7 @@ from grpc_status import rpc_status
 from ide_orchestrator.v1.draft_pb2_grpc import DraftServiceStub
 from ide_orchestrator.v1.proposal_pb2_grpc import ProposalServiceStub
 from ide_orchestrator.v1.refinement_pb2_grpc import RefinementServiceStub
+from ide_orchestrator.v1.review_pb2_grpc import ReviewServiceStub
 from ide_orchestrator.v1.workflow_pb2_grpc import WorkflowServiceStub
 from server.core import open_core
 from server.grpc.app import GrpcFace, GrpcLimits, create_grpc_server
@@ -38,6 +39,7 @@ class Caller:
         self.proposals: Any = ProposalServiceStub(channel)
         self.workflows: Any = WorkflowServiceStub(channel)
         self.drafts: Any = DraftServiceStub(channel)
+        self.reviews: Any = ReviewServiceStub(channel)
 
     async def workflow(self) -> str:
         """The id of a new workflow."""
@@ -114,6 +116,7 @@ class Refusal:
     metadata: dict[str, str]
     fields: tuple[str, ...]
     retry_after_s: int | None
+    moved: m.DraftMoved | None = None
 
 
 def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
@@ -135,6 +138,7 @@ def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
         dict(info.metadata),
         tuple(violation.field for violation in bad.field_violations) if bad else (),
         retry.retry_delay.seconds if retry else None,
+        _detail(status, m.DraftMoved),
     )
 
 

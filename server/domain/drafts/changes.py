@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from server.domain.drafts.draft import DraftFile
 from server.domain.errors import Unprocessable
+from server.domain.proposals.files import File
 from server.domain.proposals.partition import MAX_FILES, MAX_FILES_BYTES
 from server.domain.proposals.paths import neighbour_marks, strict_fault
 
@@ -54,12 +55,12 @@ def updated(before: Mapping[str, DraftFile], hashes: Mapping[str, str], command:
     contents = {hashes[path]: command.files[path].encode() for path in changed}
     changed |= dict.fromkeys(command.deleted_paths)
     sizes = {path: file.size_bytes for path, file in before.items() if path not in command.deleted_paths}
-    _check_names(list(command.files), [path for path in command.files if path not in before], sizes)
+    written = list(command.files)
+    # A file that is there may be written, whatever its name.
+    for path, fault in name_faults(command.files.keys() - before.keys(), {*sizes, *written}).items():
+        raise Unprocessable({"files": f"the path of file {written.index(path)} is not portable: {fault}"})
     sizes |= {path: len(command.files[path].encode()) for path in hashes}
-    if len(sizes) > MAX_DRAFT_FILES:
-        raise Unprocessable({"files": f"the draft would have more than {MAX_DRAFT_FILES} files"})
-    if sum(sizes.values()) > MAX_DRAFT_BYTES:
-        raise Unprocessable({"files": f"the draft would have more than {MAX_DRAFT_BYTES} bytes"})
+    _check_size(sizes.values())
     return Changes(changed, contents)
 
 
@@ -71,12 +72,36 @@ def restored(before: Mapping[str, DraftFile], earlier: Mapping[str, DraftFile]) 
     return Changes({path: wanted.get(path) for path in paths if found[path] != wanted.get(path)})
 
 
-def _check_names(written: Sequence[str], new: Sequence[str], kept: Mapping[str, int]) -> None:
-    """Check the names of new files: a file that is there may be written, whatever its name."""
-    fault = strict_fault(new)
-    if fault is None:
-        marks = neighbour_marks(sorted({*kept, *written}))
-        fault = next(((path, min(marks[path]).value) for path in sorted(new) if path in marks), None)
-    if fault is not None:
-        index = written.index(fault[0])
-        raise Unprocessable({"files": f"the path of file {index} is not portable: {fault[1]}"})
+def accepted(before: Mapping[str, DraftFile], after: Mapping[str, File]) -> Changes:
+    """The changes that give a draft these files. Raises Unprocessable as `updated`, names excepted."""
+    _check_size([len(file.content) for file in after.values()])
+    hashes: dict[str, str | None] = {
+        path: file.sha256
+        for path, file in after.items()
+        if path not in before or before[path].sha256 != file.sha256
+    }
+    contents = {file.sha256: file.content for path, file in after.items() if path in hashes}
+    hashes |= dict.fromkeys(before.keys() - after.keys())
+    return Changes({path: hashes[path] for path in sorted(hashes)}, contents)
+
+
+def name_faults(new: Iterable[str], kept: Iterable[str]) -> dict[str, str]:
+    """What is wrong with the names of new files: the code by path, in path order, of those that are not
+    absolute, not valid on every system, or not beside the other files. What is there keeps its name."""
+    paths = sorted(new)
+    marks = neighbour_marks(sorted({*paths, *kept}))
+    faults = {}
+    for path in paths:
+        fault = strict_fault([path])
+        if fault is not None:
+            faults[path] = fault[1]
+        elif path in marks:
+            faults[path] = min(marks[path]).value
+    return faults
+
+
+def _check_size(sizes: Collection[int]) -> None:
+    if len(sizes) > MAX_DRAFT_FILES:
+        raise Unprocessable({"files": f"the draft would have more than {MAX_DRAFT_FILES} files"})
+    if sum(sizes) > MAX_DRAFT_BYTES:
+        raise Unprocessable({"files": f"the draft would have more than {MAX_DRAFT_BYTES} bytes"})

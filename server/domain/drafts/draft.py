@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from uuid import UUID
 
+from server.domain.etags import strong_etag
 from server.encoding.json_text import decode_surrogates
-
-#: Hexadecimal digits of an etag's digest: 64 bits tell the few versions apart that may have had one number.
-_ETAG_DIGITS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +67,5 @@ class Draft:
 
 
 def etag_of(draft_id: UUID, version: int, created_at: datetime) -> str:
-    """The strong etag of a draft whose newest version is this one.
-
-    The time is a part of it: a database that lost commits counts on from an earlier version, and then another
-    version has the same number.
-    """
-    text = f"{draft_id} {version} {created_at.timestamp():.6f}"
-    return f"{version}-{hashlib.sha256(text.encode()).hexdigest()[:_ETAG_DIGITS]}"
-
-
-@dataclass(frozen=True, slots=True)
-class IfMatch:
-    """The etags of which a write needs one to be the draft's. any_version: whichever the draft's is."""
-
-    etags: frozenset[str] = frozenset()
-    any_version: bool = False
-
-    def matches(self, etag: str) -> bool:
-        """Whether the draft with this etag may be written."""
-        return self.any_version or etag in self.etags
+    """The strong etag of a draft whose newest version is this one."""
+    return strong_etag(version, draft_id, version, f"{created_at.timestamp():.6f}")

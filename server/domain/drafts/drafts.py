@@ -14,9 +14,10 @@ from uuid import UUID
 from server.domain.access.quotas import Quotas
 from server.domain.clock import Clock
 from server.domain.drafts.changes import Changes, UpdateDraft, restored, updated
-from server.domain.drafts.draft import Draft, IfMatch
+from server.domain.drafts.draft import Draft
 from server.domain.drafts.store import DraftEdit, DraftStore
 from server.domain.errors import Conflict, EtagMismatch, EtagRequired, KeyReused
+from server.domain.etags import IfMatch
 from server.domain.model import IdempotencyKey, Principal
 from server.domain.off_loop import REQUESTS
 

@@ -55,8 +55,10 @@ class DraftEdit(Protocol):
         now: datetime,
         key: IdempotencyKey | None = None,
         restored_version: int = 0,
+        proposal_id: UUID | None = None,
     ) -> Draft:
-        """Add a version, which is committed with the transaction. Returns it without files."""
+        """Add a version, which is committed with the transaction. Returns it without files. proposal_id: the
+        proposal that it comes from."""
         ...
 
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 
 from server.domain.proposals.files import File, FileSet
 from server.domain.proposals.paths import Portability, Rejection, portability_marks, rejection_of
-from server.encoding.json_text import dump
+from server.encoding.json_text import dump, replace_surrogates
 
 #: Maximum number of files in one proposal, and of bytes in all of them together.
 MAX_FILES, MAX_FILES_BYTES = 5_000, 64 << 20
 #: Maximum number of rejected files that are listed one by one.
 MAX_REJECTED = 5_000
+#: How many characters of a rejected path are shown: it may have any length.
+MAX_SHOWN_CHARS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,11 @@ class RejectedFile:
     reason: str
     sha256: str | None = None
     size_bytes: int | None = None
+
+    @property
+    def shown_path(self) -> str:
+        """The path as callers get it, and name the file by it."""
+        return replace_surrogates(self.path[:MAX_SHOWN_CHARS])
 
 
 @dataclass(frozen=True, slots=True)

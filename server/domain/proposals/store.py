@@ -17,6 +17,7 @@ from server.domain.model import (
     Proposal,
     ProposalStatus,
     Refinement,
+    Revision,
     StartRefinement,
 )
 from server.domain.outgoing import Reservation
@@ -55,13 +56,15 @@ class ProposalStore(Protocol):
         base_version: int | None = None,
         key: IdempotencyKey | None = None,
         max_active_runs: int = 0,
+        revision: Revision | None = None,
     ) -> Lease | EarlierStart:
         """Store proposal, access, run, event 1 and key in one transaction; this replica gets the run's lease.
 
         base_version: the version of the draft that the run starts from, by default the newest. If the key
         belongs to an earlier start, returns that start and stores nothing. A key is reusable after 24 hours,
         or when the runtime did not accept its run. Raises LimitReached when the principal has
-        `max_active_runs` runs that have not ended; 0 for no limit.
+        `max_active_runs` runs that have not ended; 0 for no limit. revision: the proposal that the new one
+        revises; who has access to that has the same to the new one.
         """
         ...
 

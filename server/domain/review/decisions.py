@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from server.domain.errors import InvalidArgument
+from server.domain.errors import Unprocessable
 from server.domain.proposals.files import File
-from server.domain.proposals.paths import rejection_of
 from server.domain.review.changes import ChangeKind, FileChange
 from server.domain.review.hunks import Hunk, apply_hunks
 
@@ -26,10 +25,15 @@ class FileDecision:
 
     What is not decided counts as accepted. A decision about a hunk goes before the one about its file,
     whichever came later: a hunk that was rejected stays out until that is taken back.
+
+    new_path: the path that a file which is accepted gets; None for its own. sha256: the content of the target
+    that the decision about the file is about, None for a deleted file.
     """
 
     decision: Decision | None = None
     hunks: Mapping[str, Decision] = field(default_factory=dict)
+    new_path: str | None = None
+    sha256: str | None = None
 
     def takes(self, hunk: Hunk) -> bool:
         """Whether the hunk comes in."""
@@ -40,11 +44,28 @@ class FileDecision:
         """Whether the change comes in, as far as nothing is decided about its hunks."""
         return self.decision is not Decision.REJECTED
 
-    def decide(self, hunk_ids: Iterable[str], decision: Decision | None) -> FileDecision:
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is decided."""
+        return self.decision is None and not self.hunks
+
+    def about(self, sha256: str | None) -> FileDecision:
+        """What holds for a file whose content is this one: what is decided about another content as a whole
+        does not. Hunks are named by what they are."""
+        return self if self.sha256 == sha256 else FileDecision(hunks=self.hunks)
+
+    def decide(
+        self,
+        hunk_ids: Iterable[str],
+        decision: Decision | None,
+        *,
+        new_path: str | None = None,
+        sha256: str | None = None,
+    ) -> FileDecision:
         """With the decision about these hunks, or about the file if none are named; None takes one back."""
         ids = tuple(hunk_ids)
         if not ids:
-            return replace(self, decision=decision)
+            return FileDecision(decision, self.hunks, new_path, sha256 if decision else None)
         hunks = {hunk_id: known for hunk_id, known in self.hunks.items() if hunk_id not in ids}
         if decision is not None:
             hunks |= dict.fromkeys(ids, decision)
@@ -54,33 +75,24 @@ class FileDecision:
 _UNDECIDED = FileDecision()
 
 
-def check_decisions(changes: Iterable[FileChange], decisions: Mapping[str, FileDecision]) -> None:
-    """Raises InvalidArgument for a decision about a file that does not differ, or a hunk of another file."""
-    by_path = {change.path: change for change in changes}
-    for path, decision in decisions.items():
-        change = by_path.get(path)
-        if change is None:
-            raise InvalidArgument({"decisions": f"{path!a}: this file does not differ"})
-        unknown = set(decision.hunks) - {hunk.id for hunk in change.hunks} if decision.hunks else ()
-        if unknown:
-            raise InvalidArgument({"decisions": f"{path!a}: it has no hunk {min(unknown)!a}"})
-
-
 def apply_decisions(
     base: Mapping[str, File], changes: Iterable[FileChange], decisions: Mapping[str, FileDecision]
 ) -> dict[str, File]:
     """The base with the changes that come in, in path order.
 
     A file that is added or deleted is one hunk: it comes in, or goes, as a whole. A renamed file that is
-    rejected keeps its old path, with those of its hunks that are accepted.
+    rejected keeps its old path, with those of its hunks that are accepted. Raises Unprocessable for a new
+    path that another file has.
     """
-    files = dict(base)
+    changes = tuple(changes)
+    gone = {change.base_path for change in changes}
+    files = {path: file for path, file in base.items() if path not in gone}
     for change in changes:
-        decision = decisions.get(change.path, _UNDECIDED)
-        files.pop(change.base_path, None)
-        decided = _decided_file(change, decision)
+        decided = _decided_file(change, decisions.get(change.path, _UNDECIDED))
         if decided is not None:
             path, file = decided
+            if path in files:
+                raise Unprocessable({"decisions": f"two files would have the path {path!a}"})
             files[path] = file
     return dict(sorted(files.items()))
 
@@ -91,9 +103,10 @@ def _decided_file(change: FileChange, decision: FileDecision) -> tuple[str, File
     if base is None or target is None:
         taken = decision.takes(change.hunks[0]) if decision.hunks and change.hunks else decision.takes_file
         file = target if taken else base
-        return None if file is None else (change.path, file)
+        path = (decision.new_path or change.path) if file is target else change.path
+        return None if file is None else (path, file)
     renamed = change.kind is ChangeKind.RENAMED and decision.takes_file
-    path = change.path if renamed else change.base_path
+    path = (decision.new_path or change.path) if renamed else change.base_path
     if not decision.hunks or not change.hunks:
         return path, target if decision.takes_file else base
     content = apply_hunks(base.content, filter(decision.takes, change.hunks))
@@ -108,17 +121,11 @@ def bring_in(
     """The files with those of the rejected ones that get a new path, in path order.
 
     rejected: the files that a proposal rejects, by their path. new_paths: the new path by the rejected one.
-    Raises InvalidArgument for a file that is not rejected, and a new path that is dangerous or taken.
+    Raises Unprocessable for a new path that another file has.
     """
     result = dict(files)
     for path, new_path in new_paths.items():
-        file = rejected.get(path)
-        if file is None:
-            raise InvalidArgument({"new_path": f"{path!a} is not a rejected file"})
-        reason = rejection_of(new_path)
-        if reason is not None:
-            raise InvalidArgument({"new_path": f"{new_path!a}: no file may have this path ({reason.value})"})
         if new_path in result:
-            raise InvalidArgument({"new_path": f"{new_path!a}: another file has this path"})
-        result[new_path] = file
+            raise Unprocessable({"decisions": f"two files would have the path {new_path!a}"})
+        result[new_path] = rejected[path]
     return dict(sorted(result.items()))

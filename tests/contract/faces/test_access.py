@@ -22,6 +22,7 @@ from ide_orchestrator.v1 import (
     draft_pb2_grpc,
     proposal_pb2_grpc,
     refinement_pb2_grpc,
+    review_pb2_grpc,
     workflow_pb2_grpc,
 )
 from server.http.openapi import openapi_document
@@ -201,6 +202,19 @@ def rpc(stub: Any, method: str, *, listed: str = "", **fields: Any) -> Call:
     return _call
 
 
+def undone(call: Call) -> Call:
+    """A verb that decides about the proposal, which awaits review again after it, for the next caller."""
+
+    async def _call(environment: Environment, who: str) -> str:
+        answer = await call(environment, who)
+        await environment.hub.core.pool.execute(
+            "UPDATE proposals SET resolution = NULL, resolved_at = NULL, resolved_by_user_id = NULL"
+        )
+        return answer
+
+    return _call
+
+
 def opened(*protocols: str, by: str) -> Call:
     """Following by WebSocket, with the token in each place that it may be in."""
 
@@ -238,7 +252,7 @@ async def _sse(environment: Environment, who: str) -> str:
 
 _PROPOSALS, _REFINEMENTS = proposal_pb2_grpc.ProposalServiceStub, refinement_pb2_grpc.RefinementServiceStub
 _WORKFLOWS, _ACCESS = workflow_pb2_grpc.WorkflowServiceStub, access_pb2_grpc.AccessServiceStub
-_DRAFTS = draft_pb2_grpc.DraftServiceStub
+_DRAFTS, _REVIEWS = draft_pb2_grpc.DraftServiceStub, review_pb2_grpc.ReviewServiceStub
 
 #: Every verb on every transport that has it, with its kind.
 VERBS: dict[str, tuple[str, Call]] = {
@@ -304,6 +318,55 @@ VERBS: dict[str, tuple[str, Call]] = {
         rest("POST", "/api/drafts/{draft}/restore", {"version": 2}, if_match="*"),
     ),
     "gRPC RestoreDraftVersion": ("act", rpc(_DRAFTS, "RestoreDraftVersion", version=1, etag="*")),
+    # To compare is to see the draft, too.
+    "REST DiffProposal": ("draft", rest("GET", "/api/proposals/{proposal}/diff")),
+    "gRPC DiffProposal": ("draft", rpc(_REVIEWS, "DiffProposal")),
+    "gRPC ReadPatch": ("draft", rpc(_REVIEWS, "ReadPatch")),
+    "REST SetDecisions": (
+        "act",
+        rest(
+            "PATCH",
+            "/api/proposals/{proposal}/decisions",
+            {"decisions": [{"path": "/definition.json", "decision": None}]},
+            if_match="*",
+        ),
+    ),
+    "gRPC SetDecisions": (
+        "act",
+        rpc(
+            _REVIEWS,
+            "SetDecisions",
+            etag="*",
+            decisions=[m.FileDecision(path="/definition.json", decision=m.DECISION_ACCEPTED)],
+        ),
+    ),
+    "REST AcceptProposal": (
+        "act",
+        undone(rest("POST", "/api/proposals/{proposal}/accept", {}, if_match="*")),
+    ),
+    "REST ApproveProposal": (
+        "act",
+        undone(rest("POST", "/api/proposals/{proposal}/approve", {}, if_match="*")),
+    ),
+    "gRPC AcceptProposal": ("act", undone(rpc(_REVIEWS, "AcceptProposal", etag="*"))),
+    "REST RejectProposal": (
+        "act",
+        undone(rest("POST", "/api/proposals/{proposal}/reject", {}, if_match="*")),
+    ),
+    "gRPC RejectProposal": ("act", undone(rpc(_REVIEWS, "RejectProposal", etag="*"))),
+    "REST ReviseProposal": (
+        "act",
+        rest(
+            "POST",
+            "/api/proposals/{proposal}/revise",
+            {"user_prompt": "[[replay:short_run]]"},
+            if_match="*",
+        ),
+    ),
+    "gRPC ReviseProposal": (
+        "act",
+        rpc(_REVIEWS, "ReviseProposal", etag="*", user_prompt="[[replay:short_run]]"),
+    ),
     "REST GetWorkflow": ("workflow", rest("GET", "/api/workflows/{workflow}")),
     "gRPC GetWorkflow": ("workflow", rpc(_WORKFLOWS, "GetWorkflow")),
     "REST UpdateWorkflow": ("workflow", rest("PATCH", "/api/workflows/{workflow}", {"locked": False})),
@@ -349,7 +412,7 @@ def test_every_method_of_the_contract_and_every_route_is_in_the_table() -> None:
     named = {name.split()[1] for name in VERBS if name.startswith("gRPC")}
     methods = {
         method.name
-        for service in ("Proposal", "Refinement", "Workflow", "Access", "Draft")
+        for service in ("Proposal", "Refinement", "Workflow", "Access", "Draft", "Review")
         for method in m.Event.DESCRIPTOR.file.pool.FindServiceByName(
             f"ide_orchestrator.v1.{service}Service"
         ).methods

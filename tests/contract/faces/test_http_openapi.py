@@ -23,14 +23,19 @@ METHODS = {"get", "post", "put", "delete", "patch"}
 SHOWN = {"location", "link", "retry-after", "idempotency-replayed", "etag"}
 #: Operations that take a body.
 WITH_BODIES = {
-    "createWorkflow",
-    "updateWorkflow",
-    "updateDraft",
-    "restoreDraftVersion",
-    "startRefinement",
-    "createTicket",
-    "grantAccess",
+    "acceptProposal",
+    "approveProposal",
     "createShareLink",
+    "createTicket",
+    "createWorkflow",
+    "grantAccess",
+    "rejectProposal",
+    "restoreDraftVersion",
+    "reviseProposal",
+    "setDecisions",
+    "startRefinement",
+    "updateDraft",
+    "updateWorkflow",
 }
 CODES = {"internal", *(row.code for row in PROBLEMS.values()), *HTTP_ONLY}
 
@@ -185,6 +190,11 @@ async def test_answers_have_the_members_that_it_says(hub: RunningHub, http: http
         "updateWorkflow": {"locked": False},
         "updateDraft": {"files": {"/a": "2"}},
         "restoreDraftVersion": {"version": 1},
+        "setDecisions": {"decisions": [{"path": "/definition.json", "decision": "accepted"}]},
+        "acceptProposal": {"strategy": "three_way"},
+        "approveProposal": {},
+        "rejectProposal": {"comment": "no"},
+        "reviseProposal": {"user_prompt": "[[replay:short_run]]"},
     }
     assert bodies.keys() == WITH_BODIES
     for path, method, operation in operations(document):
@@ -192,6 +202,8 @@ async def test_answers_have_the_members_that_it_says(hub: RunningHub, http: http
         for name, value in names.items():
             address = address.replace(name, value)
         body = bodies.get(operation["operationId"])
+        # A proposal is decided about once.
+        await hub.core.pool.execute("UPDATE proposals SET resolution = NULL")
         answer = await http.request(method, address, json=body, headers={"If-Match": "*"})
         case = f"{method} {path}"
         assert str(answer.status_code) in operation["responses"], case

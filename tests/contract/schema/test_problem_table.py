@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from uuid import UUID
@@ -10,8 +12,12 @@ from google.rpc import code_pb2, error_details_pb2
 
 from server.domain import errors
 from server.domain.errors import HubError
+from server.domain.proposals.files import File
+from server.domain.review.file_merge import ConflictKind, MergeConflict
+from server.domain.review.line_merge import ConflictPlace, Lines
 from server.http.errors import HTTP_ONLY
 from server.wire import messages as m
+from server.wire.conflicts import fit_conflicts
 from server.wire.problem_details import grpc_status, problem_json
 from server.wire.problems import (
     CLOSE_DONE,
@@ -21,11 +27,16 @@ from server.wire.problems import (
     Problem,
     problem_of,
 )
+from server.wire.text import dumps
 
 ROWS = [*PROBLEMS.values(), INTERNAL]
 ROOT = Path(__file__).parents[3]
 PROTO = ROOT / "proto" / "ide_orchestrator" / "v1" / "problem.proto"
 REFERENCE = ROOT / "docs" / "reference"
+
+FILES = {name: File(name.encode()) for name in ("base", "draft", "proposal")}
+PLACE = ConflictPlace(*(Lines(index, 1, name.encode()) for index, name in enumerate(FILES)))
+CONFLICT = MergeConflict("/a", ConflictKind.BOTH_MODIFIED, **FILES, places=(PLACE,))
 
 EXAMPLES: list[HubError] = [
     errors.InvalidArgument({"user_prompt": "is missing", "colour\ud800": "is not a field of this request"}),
@@ -36,6 +47,7 @@ EXAMPLES: list[HubError] = [
     errors.KeyReused(),
     errors.EtagRequired(),
     errors.EtagMismatch("draft"),
+    errors.DraftMoved([CONFLICT], base_version=1, draft_version=3, draft_etag="3-e"),
     errors.CursorOutOfRange(9, 3, 7),
     errors.Unprocessable({"context_selection": "is not a range"}),
     errors.TooLarge("too large"),
@@ -141,6 +153,44 @@ def test_wrong_fields_are_named_on_both_sides() -> None:
 def test_a_cursor_problem_gives_the_bounds_of_the_journal() -> None:
     problem = problem_json(errors.CursorOutOfRange(9, 3, 7), instance="", trace_id="")
     assert (problem["floor"], problem["last_seq"], problem["status"]) == (3, 7, 410)
+
+
+def test_a_draft_that_has_moved_is_told_with_its_conflicts() -> None:
+    error = errors.DraftMoved([CONFLICT] * 9, base_version=1, draft_version=3, draft_etag="3-e")
+    problem = json.loads(dumps(problem_json(error, instance="", trace_id="")))
+    assert (problem["base_version"], problem["draft_version"], problem["draft_etag"]) == (1, 3, "3-e")
+    assert (problem["conflict_count"], len(problem["conflicts"])) == (9, 9)
+    conflict = problem["conflicts"][0]
+    texts = {side: (each["first_line"], each["text"]) for side, each in conflict["places"][0].items()}
+    assert texts == {"base": (1, "base"), "draft": (2, "draft"), "proposal": (3, "proposal")}
+    assert (conflict["path"], conflict["kind"], conflict["truncated"]) == ("/a", "both_modified", False)
+    told = m.DraftMoved()
+    assert grpc_status(error, trace_id="").details[2].Unpack(told)
+    assert (told.draft_etag, told.conflict_count) == ("3-e", 9)
+    assert [each.path for each in told.conflicts] == ["/a"] * len(told.conflicts)
+    assert told.conflicts[0].draft_sha256 == conflict["draft_sha256"] == FILES["draft"].sha256
+
+
+def test_the_status_of_a_draft_that_has_moved_fits_the_metadata_of_clients() -> None:
+    long = replace(CONFLICT, path="/" + "ä" * 511, places=(PLACE,) * 1000)
+    status = grpc_status(
+        errors.DraftMoved([long] * 5000, base_version=1, draft_version=3, draft_etag="3-" + "e" * 16),
+        trace_id="0" * 32,
+    )
+    assert 4 * len(status.SerializeToString()) / 3 < 7 << 10
+    told = m.DraftMoved()
+    assert status.details[2].Unpack(told)
+    assert (told.conflict_count, told.conflicts[0].truncated) == (5000, True)
+
+
+def test_the_conflicts_of_an_answer_are_bounded_and_their_paths_come_first() -> None:
+    huge = ConflictPlace(*(Lines(0, 1, b"x" * 1_000) for _ in range(3)))
+    conflicts = [replace(CONFLICT, places=(huge,) * 10)] * 10
+    shown = fit_conflicts(conflicts, 40_000)
+    assert [each.path for each in shown] == ["/a"] * 10
+    assert [len(each.places) for each in shown] == [10, 1, *[0] * 8]
+    assert [each.truncated for each in shown] == [False, *[True] * 9]
+    assert len(dumps(shown)) < 40_000
 
 
 def test_the_proposal_of_a_failed_start_is_named_on_both_sides() -> None:

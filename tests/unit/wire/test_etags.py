@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.domain.drafts.draft import IfMatch
+from server.domain.etags import IfMatch
 from server.wire.etags import if_match, none_match, quoted
 
 ETAG = "7-0123456789abcdef"

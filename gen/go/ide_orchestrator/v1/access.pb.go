@@ -32,7 +32,7 @@ const (
 	AccessType_ACCESS_TYPE_UNSPECIFIED AccessType = 0
 	// Everything, including granting and revoking access.
 	AccessType_ACCESS_TYPE_OWNER AccessType = 1
-	// Read, and cancel the run.
+	// Read, cancel the run, and decide about the proposal.
 	AccessType_ACCESS_TYPE_EDITOR AccessType = 2
 	// Read.
 	AccessType_ACCESS_TYPE_VIEWER AccessType = 3

@@ -73,6 +73,9 @@ const (
 	ProblemReason_PROBLEM_REASON_ETAG_REQUIRED ProblemReason = 19
 	// What is written has changed since it was read. HTTP 412, ABORTED; read it again, then decide.
 	ProblemReason_PROBLEM_REASON_ETAG_MISMATCH ProblemReason = 20
+	// The draft has other changes of the files that a proposal changes; the details name them. HTTP 409, ABORTED;
+	// merge, or resolve the conflicts.
+	ProblemReason_PROBLEM_REASON_DRAFT_MOVED ProblemReason = 21
 )
 
 // Enum value maps for ProblemReason.
@@ -99,6 +102,7 @@ var (
 		18: "PROBLEM_REASON_INVOKE_UNCERTAIN",
 		19: "PROBLEM_REASON_ETAG_REQUIRED",
 		20: "PROBLEM_REASON_ETAG_MISMATCH",
+		21: "PROBLEM_REASON_DRAFT_MOVED",
 	}
 	ProblemReason_value = map[string]int32{
 		"PROBLEM_REASON_UNSPECIFIED":          0,
@@ -122,6 +126,7 @@ var (
 		"PROBLEM_REASON_INVOKE_UNCERTAIN":     18,
 		"PROBLEM_REASON_ETAG_REQUIRED":        19,
 		"PROBLEM_REASON_ETAG_MISMATCH":        20,
+		"PROBLEM_REASON_DRAFT_MOVED":          21,
 	}
 )
 
@@ -156,7 +161,7 @@ var File_ide_orchestrator_v1_problem_proto protoreflect.FileDescriptor
 
 const file_ide_orchestrator_v1_problem_proto_rawDesc = "" +
 	"\n" +
-	"!ide_orchestrator/v1/problem.proto\x12\x13ide_orchestrator.v1*\xe8\x05\n" +
+	"!ide_orchestrator/v1/problem.proto\x12\x13ide_orchestrator.v1*\x88\x06\n" +
 	"\rProblemReason\x12\x1e\n" +
 	"\x1aPROBLEM_REASON_UNSPECIFIED\x10\x00\x12#\n" +
 	"\x1fPROBLEM_REASON_INVALID_ARGUMENT\x10\x01\x12\"\n" +
@@ -179,7 +184,8 @@ const file_ide_orchestrator_v1_problem_proto_rawDesc = "" +
 	"\x1ePROBLEM_REASON_READER_TOO_SLOW\x10\x11\x12#\n" +
 	"\x1fPROBLEM_REASON_INVOKE_UNCERTAIN\x10\x12\x12 \n" +
 	"\x1cPROBLEM_REASON_ETAG_REQUIRED\x10\x13\x12 \n" +
-	"\x1cPROBLEM_REASON_ETAG_MISMATCH\x10\x14B\xe5\x01\n" +
+	"\x1cPROBLEM_REASON_ETAG_MISMATCH\x10\x14\x12\x1e\n" +
+	"\x1aPROBLEM_REASON_DRAFT_MOVED\x10\x15B\xe5\x01\n" +
 	"\x17com.ide_orchestrator.v1B\fProblemProtoP\x01ZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1\xa2\x02\x03IXX\xaa\x02\x12IdeOrchestrator.V1\xca\x02\x12IdeOrchestrator\\V1\xe2\x02\x1eIdeOrchestrator\\V1\\GPBMetadata\xea\x02\x13IdeOrchestrator::V1b\x06proto3"
 
 var (

@@ -24,6 +24,112 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// What was decided about a proposal.
+type Resolution int32
+
+const (
+	// Nothing yet.
+	Resolution_RESOLUTION_UNSPECIFIED Resolution = 0
+	// It came into the draft, whole or in part.
+	Resolution_RESOLUTION_ACCEPTED Resolution = 1
+	// It was turned down.
+	Resolution_RESOLUTION_REJECTED Resolution = 2
+)
+
+// Enum value maps for Resolution.
+var (
+	Resolution_name = map[int32]string{
+		0: "RESOLUTION_UNSPECIFIED",
+		1: "RESOLUTION_ACCEPTED",
+		2: "RESOLUTION_REJECTED",
+	}
+	Resolution_value = map[string]int32{
+		"RESOLUTION_UNSPECIFIED": 0,
+		"RESOLUTION_ACCEPTED":    1,
+		"RESOLUTION_REJECTED":    2,
+	}
+)
+
+func (x Resolution) Enum() *Resolution {
+	p := new(Resolution)
+	*p = x
+	return p
+}
+
+func (x Resolution) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Resolution) Descriptor() protoreflect.EnumDescriptor {
+	return file_ide_orchestrator_v1_proposal_proto_enumTypes[0].Descriptor()
+}
+
+func (Resolution) Type() protoreflect.EnumType {
+	return &file_ide_orchestrator_v1_proposal_proto_enumTypes[0]
+}
+
+func (x Resolution) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Resolution.Descriptor instead.
+func (Resolution) EnumDescriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_proposal_proto_rawDescGZIP(), []int{0}
+}
+
+// How much of a proposal is returned.
+type ProposalView int32
+
+const (
+	// Everything.
+	ProposalView_PROPOSAL_VIEW_UNSPECIFIED ProposalView = 0
+	// The files without their contents and the runtime's other members.
+	ProposalView_PROPOSAL_VIEW_BASIC ProposalView = 1
+	// Everything.
+	ProposalView_PROPOSAL_VIEW_FULL ProposalView = 2
+)
+
+// Enum value maps for ProposalView.
+var (
+	ProposalView_name = map[int32]string{
+		0: "PROPOSAL_VIEW_UNSPECIFIED",
+		1: "PROPOSAL_VIEW_BASIC",
+		2: "PROPOSAL_VIEW_FULL",
+	}
+	ProposalView_value = map[string]int32{
+		"PROPOSAL_VIEW_UNSPECIFIED": 0,
+		"PROPOSAL_VIEW_BASIC":       1,
+		"PROPOSAL_VIEW_FULL":        2,
+	}
+)
+
+func (x ProposalView) Enum() *ProposalView {
+	p := new(ProposalView)
+	*p = x
+	return p
+}
+
+func (x ProposalView) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ProposalView) Descriptor() protoreflect.EnumDescriptor {
+	return file_ide_orchestrator_v1_proposal_proto_enumTypes[1].Descriptor()
+}
+
+func (ProposalView) Type() protoreflect.EnumType {
+	return &file_ide_orchestrator_v1_proposal_proto_enumTypes[1]
+}
+
+func (x ProposalView) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ProposalView.Descriptor instead.
+func (ProposalView) EnumDescriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_proposal_proto_rawDescGZIP(), []int{1}
+}
+
 // The result of a refinement.
 type Proposal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -67,7 +173,25 @@ type Proposal struct {
 	// True when the run worked on the files of that version: those that it did not change are among
 	// `generated_files`, and it deleted those that are neither there nor among `rejected_files`. False when it did
 	// not get them, or before the terminal status: then a file that is not there stays in the draft.
-	IncludesBase  bool `protobuf:"varint,25,opt,name=includes_base,json=includesBase,proto3" json:"includes_base,omitempty"`
+	IncludesBase bool `protobuf:"varint,25,opt,name=includes_base,json=includesBase,proto3" json:"includes_base,omitempty"`
+	// What was decided about it; unspecified before that.
+	Resolution Resolution `protobuf:"varint,19,opt,name=resolution,proto3,enum=ide_orchestrator.v1.Resolution" json:"resolution,omitempty"`
+	// What the user who accepted or rejected it had to say; empty for nothing, and for a share link.
+	ResolutionComment string `protobuf:"bytes,20,opt,name=resolution_comment,json=resolutionComment,proto3" json:"resolution_comment,omitempty"`
+	// The version of the draft that accepting it made; 0 when it made none.
+	ResultVersion uint32 `protobuf:"varint,21,opt,name=result_version,json=resultVersion,proto3" json:"result_version,omitempty"`
+	// Changes with everything that is decided about it, and at the end of its run. `etag` of a decision, and the
+	// header `ETag` over HTTP. Opaque.
+	Etag string `protobuf:"bytes,22,opt,name=etag,proto3" json:"etag,omitempty"`
+	// The proposal that this one revises (UUID); absent when it revises none, and for a share link.
+	RevisesProposalId *string `protobuf:"bytes,23,opt,name=revises_proposal_id,json=revisesProposalId,proto3,oneof" json:"revises_proposal_id,omitempty"`
+	// The newest proposal that revises this one (UUID) and whose run neither failed nor was cancelled; absent when
+	// there is none, and for a share link.
+	RevisedByProposalId *string `protobuf:"bytes,24,opt,name=revised_by_proposal_id,json=revisedByProposalId,proto3,oneof" json:"revised_by_proposal_id,omitempty"`
+	// True when it awaits review and another proposal revises it. It may be accepted nevertheless.
+	Superseded bool `protobuf:"varint,26,opt,name=superseded,proto3" json:"superseded,omitempty"`
+	// True when it awaits review and the draft has changed since its run started: accepting it may need a merge.
+	Stale         bool `protobuf:"varint,27,opt,name=stale,proto3" json:"stale,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -235,6 +359,62 @@ func (x *Proposal) GetIncludesBase() bool {
 	return false
 }
 
+func (x *Proposal) GetResolution() Resolution {
+	if x != nil {
+		return x.Resolution
+	}
+	return Resolution_RESOLUTION_UNSPECIFIED
+}
+
+func (x *Proposal) GetResolutionComment() string {
+	if x != nil {
+		return x.ResolutionComment
+	}
+	return ""
+}
+
+func (x *Proposal) GetResultVersion() uint32 {
+	if x != nil {
+		return x.ResultVersion
+	}
+	return 0
+}
+
+func (x *Proposal) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *Proposal) GetRevisesProposalId() string {
+	if x != nil && x.RevisesProposalId != nil {
+		return *x.RevisesProposalId
+	}
+	return ""
+}
+
+func (x *Proposal) GetRevisedByProposalId() string {
+	if x != nil && x.RevisedByProposalId != nil {
+		return *x.RevisedByProposalId
+	}
+	return ""
+}
+
+func (x *Proposal) GetSuperseded() bool {
+	if x != nil {
+		return x.Superseded
+	}
+	return false
+}
+
+func (x *Proposal) GetStale() bool {
+	if x != nil {
+		return x.Stale
+	}
+	return false
+}
+
 // A file that the run produced and the proposal leaves out. ReadFile reads its content.
 type RejectedFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -314,7 +494,7 @@ type GeneratedFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The path, exactly as the runtime spells it.
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	// The content; absent when it was left out (`content_omitted`).
+	// The content; absent when it was not asked for, or left out (`content_omitted`).
 	//
 	// Types that are valid to be assigned to Content:
 	//
@@ -486,7 +666,9 @@ type GetProposalRequest struct {
 	ProposalId string `protobuf:"bytes,1,opt,name=proposal_id,json=proposalId,proto3" json:"proposal_id,omitempty"`
 	// How many entries to skip of `generated_files` and `rejected_files`, in this order: `next_file_offset` of
 	// the previous response, or 0.
-	FileOffset    uint32 `protobuf:"varint,2,opt,name=file_offset,json=fileOffset,proto3" json:"file_offset,omitempty"`
+	FileOffset uint32 `protobuf:"varint,2,opt,name=file_offset,json=fileOffset,proto3" json:"file_offset,omitempty"`
+	// How much of it to return.
+	View          ProposalView `protobuf:"varint,3,opt,name=view,proto3,enum=ide_orchestrator.v1.ProposalView" json:"view,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -533,6 +715,13 @@ func (x *GetProposalRequest) GetFileOffset() uint32 {
 		return x.FileOffset
 	}
 	return 0
+}
+
+func (x *GetProposalRequest) GetView() ProposalView {
+	if x != nil {
+		return x.View
+	}
+	return ProposalView_PROPOSAL_VIEW_UNSPECIFIED
 }
 
 // Response of GetProposal.
@@ -851,7 +1040,8 @@ var File_ide_orchestrator_v1_proposal_proto protoreflect.FileDescriptor
 
 const file_ide_orchestrator_v1_proposal_proto_rawDesc = "" +
 	"\n" +
-	"\"ide_orchestrator/v1/proposal.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$ide_orchestrator/v1/refinement.proto\"\xcc\a\n" +
+	"\"ide_orchestrator/v1/proposal.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$ide_orchestrator/v1/refinement.proto\"\xcf\n" +
+	"\n" +
 	"\bProposal\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x19\n" +
 	"\bdraft_id\x18\x02 \x01(\tR\adraftId\x12\x1f\n" +
@@ -876,10 +1066,24 @@ const file_ide_orchestrator_v1_proposal_proto_rawDesc = "" +
 	"\afailure\x18\x10 \x01(\v2\x1c.ide_orchestrator.v1.FailureR\afailure\x12H\n" +
 	"\x0erejected_files\x18\x11 \x03(\v2!.ide_orchestrator.v1.RejectedFileR\rrejectedFiles\x12!\n" +
 	"\fbase_version\x18\x12 \x01(\rR\vbaseVersion\x12#\n" +
-	"\rincludes_base\x18\x19 \x01(\bR\fincludesBaseB\x14\n" +
+	"\rincludes_base\x18\x19 \x01(\bR\fincludesBase\x12?\n" +
+	"\n" +
+	"resolution\x18\x13 \x01(\x0e2\x1f.ide_orchestrator.v1.ResolutionR\n" +
+	"resolution\x12-\n" +
+	"\x12resolution_comment\x18\x14 \x01(\tR\x11resolutionComment\x12%\n" +
+	"\x0eresult_version\x18\x15 \x01(\rR\rresultVersion\x12\x12\n" +
+	"\x04etag\x18\x16 \x01(\tR\x04etag\x123\n" +
+	"\x13revises_proposal_id\x18\x17 \x01(\tH\x03R\x11revisesProposalId\x88\x01\x01\x128\n" +
+	"\x16revised_by_proposal_id\x18\x18 \x01(\tH\x04R\x13revisedByProposalId\x88\x01\x01\x12\x1e\n" +
+	"\n" +
+	"superseded\x18\x1a \x01(\bR\n" +
+	"superseded\x12\x14\n" +
+	"\x05stale\x18\x1b \x01(\bR\x05staleB\x14\n" +
 	"\x12_context_file_pathB\x14\n" +
 	"\x12_context_selectionB\x16\n" +
-	"\x14_resolved_by_user_id\"q\n" +
+	"\x14_resolved_by_user_idB\x16\n" +
+	"\x14_revises_proposal_idB\x19\n" +
+	"\x17_revised_by_proposal_id\"q\n" +
 	"\fRejectedFile\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
@@ -906,12 +1110,13 @@ const file_ide_orchestrator_v1_proposal_proto_rawDesc = "" +
 	"ExtraEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\t\n" +
-	"\acontent\"V\n" +
+	"\acontent\"\x8d\x01\n" +
 	"\x12GetProposalRequest\x12\x1f\n" +
 	"\vproposal_id\x18\x01 \x01(\tR\n" +
 	"proposalId\x12\x1f\n" +
 	"\vfile_offset\x18\x02 \x01(\rR\n" +
-	"fileOffset\"z\n" +
+	"fileOffset\x125\n" +
+	"\x04view\x18\x03 \x01(\x0e2!.ide_orchestrator.v1.ProposalViewR\x04view\"z\n" +
 	"\x13GetProposalResponse\x129\n" +
 	"\bproposal\x18\x01 \x01(\v2\x1d.ide_orchestrator.v1.ProposalR\bproposal\x12(\n" +
 	"\x10next_file_offset\x18\x02 \x01(\rR\x0enextFileOffset\"\xb0\x01\n" +
@@ -934,7 +1139,16 @@ const file_ide_orchestrator_v1_proposal_proto_rawDesc = "" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x1d\n" +
 	"\n" +
-	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes2\xb6\x02\n" +
+	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes*Z\n" +
+	"\n" +
+	"Resolution\x12\x1a\n" +
+	"\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13RESOLUTION_ACCEPTED\x10\x01\x12\x17\n" +
+	"\x13RESOLUTION_REJECTED\x10\x02*^\n" +
+	"\fProposalView\x12\x1d\n" +
+	"\x19PROPOSAL_VIEW_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13PROPOSAL_VIEW_BASIC\x10\x01\x12\x16\n" +
+	"\x12PROPOSAL_VIEW_FULL\x10\x022\xb6\x02\n" +
 	"\x0fProposalService\x12`\n" +
 	"\vGetProposal\x12'.ide_orchestrator.v1.GetProposalRequest\x1a(.ide_orchestrator.v1.GetProposalResponse\x12f\n" +
 	"\rListProposals\x12).ide_orchestrator.v1.ListProposalsRequest\x1a*.ide_orchestrator.v1.ListProposalsResponse\x12Y\n" +
@@ -953,45 +1167,50 @@ func file_ide_orchestrator_v1_proposal_proto_rawDescGZIP() []byte {
 	return file_ide_orchestrator_v1_proposal_proto_rawDescData
 }
 
+var file_ide_orchestrator_v1_proposal_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_ide_orchestrator_v1_proposal_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_ide_orchestrator_v1_proposal_proto_goTypes = []any{
-	(*Proposal)(nil),              // 0: ide_orchestrator.v1.Proposal
-	(*RejectedFile)(nil),          // 1: ide_orchestrator.v1.RejectedFile
-	(*GeneratedFile)(nil),         // 2: ide_orchestrator.v1.GeneratedFile
-	(*GetProposalRequest)(nil),    // 3: ide_orchestrator.v1.GetProposalRequest
-	(*GetProposalResponse)(nil),   // 4: ide_orchestrator.v1.GetProposalResponse
-	(*ListProposalsRequest)(nil),  // 5: ide_orchestrator.v1.ListProposalsRequest
-	(*ListProposalsResponse)(nil), // 6: ide_orchestrator.v1.ListProposalsResponse
-	(*ReadFileRequest)(nil),       // 7: ide_orchestrator.v1.ReadFileRequest
-	(*ReadFileResponse)(nil),      // 8: ide_orchestrator.v1.ReadFileResponse
-	nil,                           // 9: ide_orchestrator.v1.GeneratedFile.ExtraEntry
-	(ProposalStatus)(0),           // 10: ide_orchestrator.v1.ProposalStatus
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
-	(*Failure)(nil),               // 12: ide_orchestrator.v1.Failure
+	(Resolution)(0),               // 0: ide_orchestrator.v1.Resolution
+	(ProposalView)(0),             // 1: ide_orchestrator.v1.ProposalView
+	(*Proposal)(nil),              // 2: ide_orchestrator.v1.Proposal
+	(*RejectedFile)(nil),          // 3: ide_orchestrator.v1.RejectedFile
+	(*GeneratedFile)(nil),         // 4: ide_orchestrator.v1.GeneratedFile
+	(*GetProposalRequest)(nil),    // 5: ide_orchestrator.v1.GetProposalRequest
+	(*GetProposalResponse)(nil),   // 6: ide_orchestrator.v1.GetProposalResponse
+	(*ListProposalsRequest)(nil),  // 7: ide_orchestrator.v1.ListProposalsRequest
+	(*ListProposalsResponse)(nil), // 8: ide_orchestrator.v1.ListProposalsResponse
+	(*ReadFileRequest)(nil),       // 9: ide_orchestrator.v1.ReadFileRequest
+	(*ReadFileResponse)(nil),      // 10: ide_orchestrator.v1.ReadFileResponse
+	nil,                           // 11: ide_orchestrator.v1.GeneratedFile.ExtraEntry
+	(ProposalStatus)(0),           // 12: ide_orchestrator.v1.ProposalStatus
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(*Failure)(nil),               // 14: ide_orchestrator.v1.Failure
 }
 var file_ide_orchestrator_v1_proposal_proto_depIdxs = []int32{
-	10, // 0: ide_orchestrator.v1.Proposal.status:type_name -> ide_orchestrator.v1.ProposalStatus
-	2,  // 1: ide_orchestrator.v1.Proposal.generated_files:type_name -> ide_orchestrator.v1.GeneratedFile
-	11, // 2: ide_orchestrator.v1.Proposal.create_time:type_name -> google.protobuf.Timestamp
-	11, // 3: ide_orchestrator.v1.Proposal.complete_time:type_name -> google.protobuf.Timestamp
-	11, // 4: ide_orchestrator.v1.Proposal.resolve_time:type_name -> google.protobuf.Timestamp
-	12, // 5: ide_orchestrator.v1.Proposal.failure:type_name -> ide_orchestrator.v1.Failure
-	1,  // 6: ide_orchestrator.v1.Proposal.rejected_files:type_name -> ide_orchestrator.v1.RejectedFile
-	9,  // 7: ide_orchestrator.v1.GeneratedFile.extra:type_name -> ide_orchestrator.v1.GeneratedFile.ExtraEntry
-	0,  // 8: ide_orchestrator.v1.GetProposalResponse.proposal:type_name -> ide_orchestrator.v1.Proposal
-	10, // 9: ide_orchestrator.v1.ListProposalsRequest.status:type_name -> ide_orchestrator.v1.ProposalStatus
-	0,  // 10: ide_orchestrator.v1.ListProposalsResponse.proposals:type_name -> ide_orchestrator.v1.Proposal
-	3,  // 11: ide_orchestrator.v1.ProposalService.GetProposal:input_type -> ide_orchestrator.v1.GetProposalRequest
-	5,  // 12: ide_orchestrator.v1.ProposalService.ListProposals:input_type -> ide_orchestrator.v1.ListProposalsRequest
-	7,  // 13: ide_orchestrator.v1.ProposalService.ReadFile:input_type -> ide_orchestrator.v1.ReadFileRequest
-	4,  // 14: ide_orchestrator.v1.ProposalService.GetProposal:output_type -> ide_orchestrator.v1.GetProposalResponse
-	6,  // 15: ide_orchestrator.v1.ProposalService.ListProposals:output_type -> ide_orchestrator.v1.ListProposalsResponse
-	8,  // 16: ide_orchestrator.v1.ProposalService.ReadFile:output_type -> ide_orchestrator.v1.ReadFileResponse
-	14, // [14:17] is the sub-list for method output_type
-	11, // [11:14] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	12, // 0: ide_orchestrator.v1.Proposal.status:type_name -> ide_orchestrator.v1.ProposalStatus
+	4,  // 1: ide_orchestrator.v1.Proposal.generated_files:type_name -> ide_orchestrator.v1.GeneratedFile
+	13, // 2: ide_orchestrator.v1.Proposal.create_time:type_name -> google.protobuf.Timestamp
+	13, // 3: ide_orchestrator.v1.Proposal.complete_time:type_name -> google.protobuf.Timestamp
+	13, // 4: ide_orchestrator.v1.Proposal.resolve_time:type_name -> google.protobuf.Timestamp
+	14, // 5: ide_orchestrator.v1.Proposal.failure:type_name -> ide_orchestrator.v1.Failure
+	3,  // 6: ide_orchestrator.v1.Proposal.rejected_files:type_name -> ide_orchestrator.v1.RejectedFile
+	0,  // 7: ide_orchestrator.v1.Proposal.resolution:type_name -> ide_orchestrator.v1.Resolution
+	11, // 8: ide_orchestrator.v1.GeneratedFile.extra:type_name -> ide_orchestrator.v1.GeneratedFile.ExtraEntry
+	1,  // 9: ide_orchestrator.v1.GetProposalRequest.view:type_name -> ide_orchestrator.v1.ProposalView
+	2,  // 10: ide_orchestrator.v1.GetProposalResponse.proposal:type_name -> ide_orchestrator.v1.Proposal
+	12, // 11: ide_orchestrator.v1.ListProposalsRequest.status:type_name -> ide_orchestrator.v1.ProposalStatus
+	2,  // 12: ide_orchestrator.v1.ListProposalsResponse.proposals:type_name -> ide_orchestrator.v1.Proposal
+	5,  // 13: ide_orchestrator.v1.ProposalService.GetProposal:input_type -> ide_orchestrator.v1.GetProposalRequest
+	7,  // 14: ide_orchestrator.v1.ProposalService.ListProposals:input_type -> ide_orchestrator.v1.ListProposalsRequest
+	9,  // 15: ide_orchestrator.v1.ProposalService.ReadFile:input_type -> ide_orchestrator.v1.ReadFileRequest
+	6,  // 16: ide_orchestrator.v1.ProposalService.GetProposal:output_type -> ide_orchestrator.v1.GetProposalResponse
+	8,  // 17: ide_orchestrator.v1.ProposalService.ListProposals:output_type -> ide_orchestrator.v1.ListProposalsResponse
+	10, // 18: ide_orchestrator.v1.ProposalService.ReadFile:output_type -> ide_orchestrator.v1.ReadFileResponse
+	16, // [16:19] is the sub-list for method output_type
+	13, // [13:16] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_ide_orchestrator_v1_proposal_proto_init() }
@@ -1010,13 +1229,14 @@ func file_ide_orchestrator_v1_proposal_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ide_orchestrator_v1_proposal_proto_rawDesc), len(file_ide_orchestrator_v1_proposal_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      2,
 			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_ide_orchestrator_v1_proposal_proto_goTypes,
 		DependencyIndexes: file_ide_orchestrator_v1_proposal_proto_depIdxs,
+		EnumInfos:         file_ide_orchestrator_v1_proposal_proto_enumTypes,
 		MessageInfos:      file_ide_orchestrator_v1_proposal_proto_msgTypes,
 	}.Build()
 	File_ide_orchestrator_v1_proposal_proto = out.File

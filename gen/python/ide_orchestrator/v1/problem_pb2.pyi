@@ -68,6 +68,10 @@ class _ProblemReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Problem
     """A write does not have the etag of what it changes. HTTP 428, INVALID_ARGUMENT."""
     PROBLEM_REASON_ETAG_MISMATCH: _ProblemReason.ValueType  # 20
     """What is written has changed since it was read. HTTP 412, ABORTED; read it again, then decide."""
+    PROBLEM_REASON_DRAFT_MOVED: _ProblemReason.ValueType  # 21
+    """The draft has other changes of the files that a proposal changes; the details name them. HTTP 409, ABORTED;
+    merge, or resolve the conflicts.
+    """
 
 class ProblemReason(_ProblemReason, metaclass=_ProblemReasonEnumTypeWrapper):
     """Why a call failed. The value's name in lower case without the prefix is the `reason` of
@@ -121,4 +125,8 @@ PROBLEM_REASON_ETAG_REQUIRED: ProblemReason.ValueType  # 19
 """A write does not have the etag of what it changes. HTTP 428, INVALID_ARGUMENT."""
 PROBLEM_REASON_ETAG_MISMATCH: ProblemReason.ValueType  # 20
 """What is written has changed since it was read. HTTP 412, ABORTED; read it again, then decide."""
+PROBLEM_REASON_DRAFT_MOVED: ProblemReason.ValueType  # 21
+"""The draft has other changes of the files that a proposal changes; the details name them. HTTP 409, ABORTED;
+merge, or resolve the conflicts.
+"""
 Global___ProblemReason: _TypeAlias = ProblemReason  # noqa: Y015

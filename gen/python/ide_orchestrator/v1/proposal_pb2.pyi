@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from ide_orchestrator.v1 import refinement_pb2 as _refinement_pb2
 import builtins as _builtins
 import sys
@@ -19,6 +20,54 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Resolution:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ResolutionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Resolution.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RESOLUTION_UNSPECIFIED: _Resolution.ValueType  # 0
+    """Nothing yet."""
+    RESOLUTION_ACCEPTED: _Resolution.ValueType  # 1
+    """It came into the draft, whole or in part."""
+    RESOLUTION_REJECTED: _Resolution.ValueType  # 2
+    """It was turned down."""
+
+class Resolution(_Resolution, metaclass=_ResolutionEnumTypeWrapper):
+    """What was decided about a proposal."""
+
+RESOLUTION_UNSPECIFIED: Resolution.ValueType  # 0
+"""Nothing yet."""
+RESOLUTION_ACCEPTED: Resolution.ValueType  # 1
+"""It came into the draft, whole or in part."""
+RESOLUTION_REJECTED: Resolution.ValueType  # 2
+"""It was turned down."""
+Global___Resolution: _TypeAlias = Resolution  # noqa: Y015
+
+class _ProposalView:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ProposalViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ProposalView.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PROPOSAL_VIEW_UNSPECIFIED: _ProposalView.ValueType  # 0
+    """Everything."""
+    PROPOSAL_VIEW_BASIC: _ProposalView.ValueType  # 1
+    """The files without their contents and the runtime's other members."""
+    PROPOSAL_VIEW_FULL: _ProposalView.ValueType  # 2
+    """Everything."""
+
+class ProposalView(_ProposalView, metaclass=_ProposalViewEnumTypeWrapper):
+    """How much of a proposal is returned."""
+
+PROPOSAL_VIEW_UNSPECIFIED: ProposalView.ValueType  # 0
+"""Everything."""
+PROPOSAL_VIEW_BASIC: ProposalView.ValueType  # 1
+"""The files without their contents and the runtime's other members."""
+PROPOSAL_VIEW_FULL: ProposalView.ValueType  # 2
+"""Everything."""
+Global___ProposalView: _TypeAlias = ProposalView  # noqa: Y015
 
 @_typing.final
 class Proposal(_message.Message):
@@ -45,6 +94,14 @@ class Proposal(_message.Message):
     REJECTED_FILES_FIELD_NUMBER: _builtins.int
     BASE_VERSION_FIELD_NUMBER: _builtins.int
     INCLUDES_BASE_FIELD_NUMBER: _builtins.int
+    RESOLUTION_FIELD_NUMBER: _builtins.int
+    RESOLUTION_COMMENT_FIELD_NUMBER: _builtins.int
+    RESULT_VERSION_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REVISES_PROPOSAL_ID_FIELD_NUMBER: _builtins.int
+    REVISED_BY_PROPOSAL_ID_FIELD_NUMBER: _builtins.int
+    SUPERSEDED_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The proposal's id (UUID)."""
     draft_id: _builtins.str
@@ -74,6 +131,26 @@ class Proposal(_message.Message):
     `generated_files`, and it deleted those that are neither there nor among `rejected_files`. False when it did
     not get them, or before the terminal status: then a file that is not there stays in the draft.
     """
+    resolution: Global___Resolution.ValueType
+    """What was decided about it; unspecified before that."""
+    resolution_comment: _builtins.str
+    """What the user who accepted or rejected it had to say; empty for nothing, and for a share link."""
+    result_version: _builtins.int
+    """The version of the draft that accepting it made; 0 when it made none."""
+    etag: _builtins.str
+    """Changes with everything that is decided about it, and at the end of its run. `etag` of a decision, and the
+    header `ETag` over HTTP. Opaque.
+    """
+    revises_proposal_id: _builtins.str
+    """The proposal that this one revises (UUID); absent when it revises none, and for a share link."""
+    revised_by_proposal_id: _builtins.str
+    """The newest proposal that revises this one (UUID) and whose run neither failed nor was cancelled; absent when
+    there is none, and for a share link.
+    """
+    superseded: _builtins.bool
+    """True when it awaits review and another proposal revises it. It may be accepted nevertheless."""
+    stale: _builtins.bool
+    """True when it awaits review and the draft has changed since its run started: accepting it may need a merge."""
     @_builtins.property
     def generated_files(self) -> _containers.RepeatedCompositeFieldContainer[Global___GeneratedFile]:
         """The files, in path order; empty before the terminal status, and in lists."""
@@ -122,10 +199,18 @@ class Proposal(_message.Message):
         rejected_files: _abc.Iterable[Global___RejectedFile] | None = ...,
         base_version: _builtins.int = ...,
         includes_base: _builtins.bool = ...,
+        resolution: Global___Resolution.ValueType = ...,
+        resolution_comment: _builtins.str = ...,
+        result_version: _builtins.int = ...,
+        etag: _builtins.str = ...,
+        revises_proposal_id: _builtins.str | None = ...,
+        revised_by_proposal_id: _builtins.str | None = ...,
+        superseded: _builtins.bool = ...,
+        stale: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_context_file_path", b"_context_file_path", "_context_selection", b"_context_selection", "_resolved_by_user_id", b"_resolved_by_user_id", "complete_time", b"complete_time", "context_file_path", b"context_file_path", "context_selection", b"context_selection", "create_time", b"create_time", "failure", b"failure", "resolve_time", b"resolve_time", "resolved_by_user_id", b"resolved_by_user_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_context_file_path", b"_context_file_path", "_context_selection", b"_context_selection", "_resolved_by_user_id", b"_resolved_by_user_id", "_revised_by_proposal_id", b"_revised_by_proposal_id", "_revises_proposal_id", b"_revises_proposal_id", "complete_time", b"complete_time", "context_file_path", b"context_file_path", "context_selection", b"context_selection", "create_time", b"create_time", "failure", b"failure", "resolve_time", b"resolve_time", "resolved_by_user_id", b"resolved_by_user_id", "revised_by_proposal_id", b"revised_by_proposal_id", "revises_proposal_id", b"revises_proposal_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_file_path", b"_context_file_path", "_context_selection", b"_context_selection", "_resolved_by_user_id", b"_resolved_by_user_id", "base_version", b"base_version", "complete_time", b"complete_time", "context_file_path", b"context_file_path", "context_selection", b"context_selection", "create_time", b"create_time", "created_by_user_id", b"created_by_user_id", "draft_id", b"draft_id", "failure", b"failure", "file_count", b"file_count", "generated_files", b"generated_files", "id", b"id", "includes_base", b"includes_base", "rejected_files", b"rejected_files", "resolve_time", b"resolve_time", "resolved_by_user_id", b"resolved_by_user_id", "status", b"status", "thread_id", b"thread_id", "user_prompt", b"user_prompt", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_file_path", b"_context_file_path", "_context_selection", b"_context_selection", "_resolved_by_user_id", b"_resolved_by_user_id", "_revised_by_proposal_id", b"_revised_by_proposal_id", "_revises_proposal_id", b"_revises_proposal_id", "base_version", b"base_version", "complete_time", b"complete_time", "context_file_path", b"context_file_path", "context_selection", b"context_selection", "create_time", b"create_time", "created_by_user_id", b"created_by_user_id", "draft_id", b"draft_id", "etag", b"etag", "failure", b"failure", "file_count", b"file_count", "generated_files", b"generated_files", "id", b"id", "includes_base", b"includes_base", "rejected_files", b"rejected_files", "resolution", b"resolution", "resolution_comment", b"resolution_comment", "resolve_time", b"resolve_time", "resolved_by_user_id", b"resolved_by_user_id", "result_version", b"result_version", "revised_by_proposal_id", b"revised_by_proposal_id", "revises_proposal_id", b"revises_proposal_id", "stale", b"stale", "status", b"status", "superseded", b"superseded", "thread_id", b"thread_id", "user_prompt", b"user_prompt", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__context_file_path: _TypeAlias = _typing.Literal["context_file_path"]  # noqa: Y015
     _WhichOneofArgType__context_file_path: _TypeAlias = _typing.Literal["_context_file_path", b"_context_file_path"]  # noqa: Y015
@@ -133,12 +218,20 @@ class Proposal(_message.Message):
     _WhichOneofArgType__context_selection: _TypeAlias = _typing.Literal["_context_selection", b"_context_selection"]  # noqa: Y015
     _WhichOneofReturnType__resolved_by_user_id: _TypeAlias = _typing.Literal["resolved_by_user_id"]  # noqa: Y015
     _WhichOneofArgType__resolved_by_user_id: _TypeAlias = _typing.Literal["_resolved_by_user_id", b"_resolved_by_user_id"]  # noqa: Y015
+    _WhichOneofReturnType__revised_by_proposal_id: _TypeAlias = _typing.Literal["revised_by_proposal_id"]  # noqa: Y015
+    _WhichOneofArgType__revised_by_proposal_id: _TypeAlias = _typing.Literal["_revised_by_proposal_id", b"_revised_by_proposal_id"]  # noqa: Y015
+    _WhichOneofReturnType__revises_proposal_id: _TypeAlias = _typing.Literal["revises_proposal_id"]  # noqa: Y015
+    _WhichOneofArgType__revises_proposal_id: _TypeAlias = _typing.Literal["_revises_proposal_id", b"_revises_proposal_id"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__context_file_path) -> _WhichOneofReturnType__context_file_path | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__context_selection) -> _WhichOneofReturnType__context_selection | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__resolved_by_user_id) -> _WhichOneofReturnType__resolved_by_user_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__revised_by_proposal_id) -> _WhichOneofReturnType__revised_by_proposal_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__revises_proposal_id) -> _WhichOneofReturnType__revises_proposal_id | None: ...
 
 Global___Proposal: _TypeAlias = Proposal  # noqa: Y015
 
@@ -278,21 +371,25 @@ class GetProposalRequest(_message.Message):
 
     PROPOSAL_ID_FIELD_NUMBER: _builtins.int
     FILE_OFFSET_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     proposal_id: _builtins.str
     """The proposal (UUID)."""
     file_offset: _builtins.int
     """How many entries to skip of `generated_files` and `rejected_files`, in this order: `next_file_offset` of
     the previous response, or 0.
     """
+    view: Global___ProposalView.ValueType
+    """How much of it to return."""
     def __init__(
         self,
         *,
         proposal_id: _builtins.str = ...,
         file_offset: _builtins.int = ...,
+        view: Global___ProposalView.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_offset", b"file_offset", "proposal_id", b"proposal_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_offset", b"file_offset", "proposal_id", b"proposal_id", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

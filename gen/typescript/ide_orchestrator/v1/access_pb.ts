@@ -483,7 +483,7 @@ export enum AccessType {
   OWNER = 1,
 
   /**
-   * Read, and cancel the run.
+   * Read, cancel the run, and decide about the proposal.
    *
    * @generated from enum value: ACCESS_TYPE_EDITOR = 2;
    */

@@ -4,8 +4,8 @@
 
 // Proposals: the files that a refinement produced, awaiting review.
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Failure, ProposalStatus } from "./refinement_pb.js";
@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file ide_orchestrator/v1/proposal.proto.
  */
 export const file_ide_orchestrator_v1_proposal: GenFile = /*@__PURE__*/
-  fileDesc("CiJpZGVfb3JjaGVzdHJhdG9yL3YxL3Byb3Bvc2FsLnByb3RvEhNpZGVfb3JjaGVzdHJhdG9yLnYxItoFCghQcm9wb3NhbBIKCgJpZBgBIAEoCRIQCghkcmFmdF9pZBgCIAEoCRITCgt3b3JrZmxvd19pZBgDIAEoCRIRCgl0aHJlYWRfaWQYBCABKAkSMwoGc3RhdHVzGAUgASgOMiMuaWRlX29yY2hlc3RyYXRvci52MS5Qcm9wb3NhbFN0YXR1cxITCgt1c2VyX3Byb21wdBgGIAEoCRIeChFjb250ZXh0X2ZpbGVfcGF0aBgHIAEoCUgAiAEBEh4KEWNvbnRleHRfc2VsZWN0aW9uGAggASgJSAGIAQESOwoPZ2VuZXJhdGVkX2ZpbGVzGAkgAygLMiIuaWRlX29yY2hlc3RyYXRvci52MS5HZW5lcmF0ZWRGaWxlEhIKCmZpbGVfY291bnQYCiABKA0SLwoLY3JlYXRlX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDWNvbXBsZXRlX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhoKEmNyZWF0ZWRfYnlfdXNlcl9pZBgNIAEoCRIgChNyZXNvbHZlZF9ieV91c2VyX2lkGA4gASgJSAKIAQESMAoMcmVzb2x2ZV90aW1lGA8gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCgdmYWlsdXJlGBAgASgLMhwuaWRlX29yY2hlc3RyYXRvci52MS5GYWlsdXJlEjkKDnJlamVjdGVkX2ZpbGVzGBEgAygLMiEuaWRlX29yY2hlc3RyYXRvci52MS5SZWplY3RlZEZpbGUSFAoMYmFzZV92ZXJzaW9uGBIgASgNEhUKDWluY2x1ZGVzX2Jhc2UYGSABKAhCFAoSX2NvbnRleHRfZmlsZV9wYXRoQhQKEl9jb250ZXh0X3NlbGVjdGlvbkIWChRfcmVzb2x2ZWRfYnlfdXNlcl9pZCJQCgxSZWplY3RlZEZpbGUSDAoEcGF0aBgBIAEoCRIOCgZyZWFzb24YAiABKAkSDgoGc2hhMjU2GAMgASgJEhIKCnNpemVfYnl0ZXMYBCABKAQixAIKDUdlbmVyYXRlZEZpbGUSDAoEcGF0aBgBIAEoCRIOCgR0ZXh0GAIgASgJSAASEAoGYmluYXJ5GAMgASgMSAASDgoGc2hhMjU2GAQgASgJEhIKCnNpemVfYnl0ZXMYBSABKAQSEgoKY3JlYXRlZF9hdBgGIAEoCRITCgttb2RpZmllZF9hdBgHIAEoCRIRCglzYW5pdGl6ZWQYCCABKAgSFwoPY29udGVudF9vbWl0dGVkGAogASgIEhMKC3BvcnRhYmlsaXR5GAsgAygJEjwKBWV4dHJhGAwgAygLMi0uaWRlX29yY2hlc3RyYXRvci52MS5HZW5lcmF0ZWRGaWxlLkV4dHJhRW50cnkaLAoKRXh0cmFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQgkKB2NvbnRlbnQiPgoSR2V0UHJvcG9zYWxSZXF1ZXN0EhMKC3Byb3Bvc2FsX2lkGAEgASgJEhMKC2ZpbGVfb2Zmc2V0GAIgASgNImAKE0dldFByb3Bvc2FsUmVzcG9uc2USLwoIcHJvcG9zYWwYASABKAsyHS5pZGVfb3JjaGVzdHJhdG9yLnYxLlByb3Bvc2FsEhgKEG5leHRfZmlsZV9vZmZzZXQYAiABKA0ihwEKFExpc3RQcm9wb3NhbHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJEhMKC3dvcmtmbG93X2lkGAMgASgJEjMKBnN0YXR1cxgEIAEoDjIjLmlkZV9vcmNoZXN0cmF0b3IudjEuUHJvcG9zYWxTdGF0dXMiYgoVTGlzdFByb3Bvc2Fsc1Jlc3BvbnNlEjAKCXByb3Bvc2FscxgBIAMoCzIdLmlkZV9vcmNoZXN0cmF0b3IudjEuUHJvcG9zYWwSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIkYKD1JlYWRGaWxlUmVxdWVzdBITCgtwcm9wb3NhbF9pZBgBIAEoCRIOCgZzaGEyNTYYAiABKAkSDgoGb2Zmc2V0GAMgASgEIkQKEFJlYWRGaWxlUmVzcG9uc2USDAoEZGF0YRgBIAEoDBIOCgZvZmZzZXQYAiABKAQSEgoKc2l6ZV9ieXRlcxgDIAEoBDK2AgoPUHJvcG9zYWxTZXJ2aWNlEmAKC0dldFByb3Bvc2FsEicuaWRlX29yY2hlc3RyYXRvci52MS5HZXRQcm9wb3NhbFJlcXVlc3QaKC5pZGVfb3JjaGVzdHJhdG9yLnYxLkdldFByb3Bvc2FsUmVzcG9uc2USZgoNTGlzdFByb3Bvc2FscxIpLmlkZV9vcmNoZXN0cmF0b3IudjEuTGlzdFByb3Bvc2Fsc1JlcXVlc3QaKi5pZGVfb3JjaGVzdHJhdG9yLnYxLkxpc3RQcm9wb3NhbHNSZXNwb25zZRJZCghSZWFkRmlsZRIkLmlkZV9vcmNoZXN0cmF0b3IudjEuUmVhZEZpbGVSZXF1ZXN0GiUuaWRlX29yY2hlc3RyYXRvci52MS5SZWFkRmlsZVJlc3BvbnNlMAFiBnByb3RvMw", [file_google_protobuf_timestamp, file_ide_orchestrator_v1_refinement]);
+  fileDesc("CiJpZGVfb3JjaGVzdHJhdG9yL3YxL3Byb3Bvc2FsLnByb3RvEhNpZGVfb3JjaGVzdHJhdG9yLnYxIu4HCghQcm9wb3NhbBIKCgJpZBgBIAEoCRIQCghkcmFmdF9pZBgCIAEoCRITCgt3b3JrZmxvd19pZBgDIAEoCRIRCgl0aHJlYWRfaWQYBCABKAkSMwoGc3RhdHVzGAUgASgOMiMuaWRlX29yY2hlc3RyYXRvci52MS5Qcm9wb3NhbFN0YXR1cxITCgt1c2VyX3Byb21wdBgGIAEoCRIeChFjb250ZXh0X2ZpbGVfcGF0aBgHIAEoCUgAiAEBEh4KEWNvbnRleHRfc2VsZWN0aW9uGAggASgJSAGIAQESOwoPZ2VuZXJhdGVkX2ZpbGVzGAkgAygLMiIuaWRlX29yY2hlc3RyYXRvci52MS5HZW5lcmF0ZWRGaWxlEhIKCmZpbGVfY291bnQYCiABKA0SLwoLY3JlYXRlX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDWNvbXBsZXRlX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhoKEmNyZWF0ZWRfYnlfdXNlcl9pZBgNIAEoCRIgChNyZXNvbHZlZF9ieV91c2VyX2lkGA4gASgJSAKIAQESMAoMcmVzb2x2ZV90aW1lGA8gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCgdmYWlsdXJlGBAgASgLMhwuaWRlX29yY2hlc3RyYXRvci52MS5GYWlsdXJlEjkKDnJlamVjdGVkX2ZpbGVzGBEgAygLMiEuaWRlX29yY2hlc3RyYXRvci52MS5SZWplY3RlZEZpbGUSFAoMYmFzZV92ZXJzaW9uGBIgASgNEhUKDWluY2x1ZGVzX2Jhc2UYGSABKAgSMwoKcmVzb2x1dGlvbhgTIAEoDjIfLmlkZV9vcmNoZXN0cmF0b3IudjEuUmVzb2x1dGlvbhIaChJyZXNvbHV0aW9uX2NvbW1lbnQYFCABKAkSFgoOcmVzdWx0X3ZlcnNpb24YFSABKA0SDAoEZXRhZxgWIAEoCRIgChNyZXZpc2VzX3Byb3Bvc2FsX2lkGBcgASgJSAOIAQESIwoWcmV2aXNlZF9ieV9wcm9wb3NhbF9pZBgYIAEoCUgEiAEBEhIKCnN1cGVyc2VkZWQYGiABKAgSDQoFc3RhbGUYGyABKAhCFAoSX2NvbnRleHRfZmlsZV9wYXRoQhQKEl9jb250ZXh0X3NlbGVjdGlvbkIWChRfcmVzb2x2ZWRfYnlfdXNlcl9pZEIWChRfcmV2aXNlc19wcm9wb3NhbF9pZEIZChdfcmV2aXNlZF9ieV9wcm9wb3NhbF9pZCJQCgxSZWplY3RlZEZpbGUSDAoEcGF0aBgBIAEoCRIOCgZyZWFzb24YAiABKAkSDgoGc2hhMjU2GAMgASgJEhIKCnNpemVfYnl0ZXMYBCABKAQixAIKDUdlbmVyYXRlZEZpbGUSDAoEcGF0aBgBIAEoCRIOCgR0ZXh0GAIgASgJSAASEAoGYmluYXJ5GAMgASgMSAASDgoGc2hhMjU2GAQgASgJEhIKCnNpemVfYnl0ZXMYBSABKAQSEgoKY3JlYXRlZF9hdBgGIAEoCRITCgttb2RpZmllZF9hdBgHIAEoCRIRCglzYW5pdGl6ZWQYCCABKAgSFwoPY29udGVudF9vbWl0dGVkGAogASgIEhMKC3BvcnRhYmlsaXR5GAsgAygJEjwKBWV4dHJhGAwgAygLMi0uaWRlX29yY2hlc3RyYXRvci52MS5HZW5lcmF0ZWRGaWxlLkV4dHJhRW50cnkaLAoKRXh0cmFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQgkKB2NvbnRlbnQibwoSR2V0UHJvcG9zYWxSZXF1ZXN0EhMKC3Byb3Bvc2FsX2lkGAEgASgJEhMKC2ZpbGVfb2Zmc2V0GAIgASgNEi8KBHZpZXcYAyABKA4yIS5pZGVfb3JjaGVzdHJhdG9yLnYxLlByb3Bvc2FsVmlldyJgChNHZXRQcm9wb3NhbFJlc3BvbnNlEi8KCHByb3Bvc2FsGAEgASgLMh0uaWRlX29yY2hlc3RyYXRvci52MS5Qcm9wb3NhbBIYChBuZXh0X2ZpbGVfb2Zmc2V0GAIgASgNIocBChRMaXN0UHJvcG9zYWxzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCRITCgt3b3JrZmxvd19pZBgDIAEoCRIzCgZzdGF0dXMYBCABKA4yIy5pZGVfb3JjaGVzdHJhdG9yLnYxLlByb3Bvc2FsU3RhdHVzImIKFUxpc3RQcm9wb3NhbHNSZXNwb25zZRIwCglwcm9wb3NhbHMYASADKAsyHS5pZGVfb3JjaGVzdHJhdG9yLnYxLlByb3Bvc2FsEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJGCg9SZWFkRmlsZVJlcXVlc3QSEwoLcHJvcG9zYWxfaWQYASABKAkSDgoGc2hhMjU2GAIgASgJEg4KBm9mZnNldBgDIAEoBCJEChBSZWFkRmlsZVJlc3BvbnNlEgwKBGRhdGEYASABKAwSDgoGb2Zmc2V0GAIgASgEEhIKCnNpemVfYnl0ZXMYAyABKAQqWgoKUmVzb2x1dGlvbhIaChZSRVNPTFVUSU9OX1VOU1BFQ0lGSUVEEAASFwoTUkVTT0xVVElPTl9BQ0NFUFRFRBABEhcKE1JFU09MVVRJT05fUkVKRUNURUQQAipeCgxQcm9wb3NhbFZpZXcSHQoZUFJPUE9TQUxfVklFV19VTlNQRUNJRklFRBAAEhcKE1BST1BPU0FMX1ZJRVdfQkFTSUMQARIWChJQUk9QT1NBTF9WSUVXX0ZVTEwQAjK2AgoPUHJvcG9zYWxTZXJ2aWNlEmAKC0dldFByb3Bvc2FsEicuaWRlX29yY2hlc3RyYXRvci52MS5HZXRQcm9wb3NhbFJlcXVlc3QaKC5pZGVfb3JjaGVzdHJhdG9yLnYxLkdldFByb3Bvc2FsUmVzcG9uc2USZgoNTGlzdFByb3Bvc2FscxIpLmlkZV9vcmNoZXN0cmF0b3IudjEuTGlzdFByb3Bvc2Fsc1JlcXVlc3QaKi5pZGVfb3JjaGVzdHJhdG9yLnYxLkxpc3RQcm9wb3NhbHNSZXNwb25zZRJZCghSZWFkRmlsZRIkLmlkZV9vcmNoZXN0cmF0b3IudjEuUmVhZEZpbGVSZXF1ZXN0GiUuaWRlX29yY2hlc3RyYXRvci52MS5SZWFkRmlsZVJlc3BvbnNlMAFiBnByb3RvMw", [file_google_protobuf_timestamp, file_ide_orchestrator_v1_refinement]);
 
 /**
  * The result of a refinement.
@@ -159,6 +159,64 @@ export type Proposal = Message<"ide_orchestrator.v1.Proposal"> & {
    * @generated from field: bool includes_base = 25;
    */
   includesBase: boolean;
+
+  /**
+   * What was decided about it; unspecified before that.
+   *
+   * @generated from field: ide_orchestrator.v1.Resolution resolution = 19;
+   */
+  resolution: Resolution;
+
+  /**
+   * What the user who accepted or rejected it had to say; empty for nothing, and for a share link.
+   *
+   * @generated from field: string resolution_comment = 20;
+   */
+  resolutionComment: string;
+
+  /**
+   * The version of the draft that accepting it made; 0 when it made none.
+   *
+   * @generated from field: uint32 result_version = 21;
+   */
+  resultVersion: number;
+
+  /**
+   * Changes with everything that is decided about it, and at the end of its run. `etag` of a decision, and the
+   * header `ETag` over HTTP. Opaque.
+   *
+   * @generated from field: string etag = 22;
+   */
+  etag: string;
+
+  /**
+   * The proposal that this one revises (UUID); absent when it revises none, and for a share link.
+   *
+   * @generated from field: optional string revises_proposal_id = 23;
+   */
+  revisesProposalId?: string | undefined;
+
+  /**
+   * The newest proposal that revises this one (UUID) and whose run neither failed nor was cancelled; absent when
+   * there is none, and for a share link.
+   *
+   * @generated from field: optional string revised_by_proposal_id = 24;
+   */
+  revisedByProposalId?: string | undefined;
+
+  /**
+   * True when it awaits review and another proposal revises it. It may be accepted nevertheless.
+   *
+   * @generated from field: bool superseded = 26;
+   */
+  superseded: boolean;
+
+  /**
+   * True when it awaits review and the draft has changed since its run started: accepting it may need a merge.
+   *
+   * @generated from field: bool stale = 27;
+   */
+  stale: boolean;
 };
 
 /**
@@ -225,7 +283,7 @@ export type GeneratedFile = Message<"ide_orchestrator.v1.GeneratedFile"> & {
   path: string;
 
   /**
-   * The content; absent when it was left out (`content_omitted`).
+   * The content; absent when it was not asked for, or left out (`content_omitted`).
    *
    * @generated from oneof ide_orchestrator.v1.GeneratedFile.content
    */
@@ -333,6 +391,13 @@ export type GetProposalRequest = Message<"ide_orchestrator.v1.GetProposalRequest
    * @generated from field: uint32 file_offset = 2;
    */
   fileOffset: number;
+
+  /**
+   * How much of it to return.
+   *
+   * @generated from field: ide_orchestrator.v1.ProposalView view = 3;
+   */
+  view: ProposalView;
 };
 
 /**
@@ -510,6 +575,74 @@ export type ReadFileResponse = Message<"ide_orchestrator.v1.ReadFileResponse"> &
  */
 export const ReadFileResponseSchema: GenMessage<ReadFileResponse> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_proposal, 8);
+
+/**
+ * What was decided about a proposal.
+ *
+ * @generated from enum ide_orchestrator.v1.Resolution
+ */
+export enum Resolution {
+  /**
+   * Nothing yet.
+   *
+   * @generated from enum value: RESOLUTION_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * It came into the draft, whole or in part.
+   *
+   * @generated from enum value: RESOLUTION_ACCEPTED = 1;
+   */
+  ACCEPTED = 1,
+
+  /**
+   * It was turned down.
+   *
+   * @generated from enum value: RESOLUTION_REJECTED = 2;
+   */
+  REJECTED = 2,
+}
+
+/**
+ * Describes the enum ide_orchestrator.v1.Resolution.
+ */
+export const ResolutionSchema: GenEnum<Resolution> = /*@__PURE__*/
+  enumDesc(file_ide_orchestrator_v1_proposal, 0);
+
+/**
+ * How much of a proposal is returned.
+ *
+ * @generated from enum ide_orchestrator.v1.ProposalView
+ */
+export enum ProposalView {
+  /**
+   * Everything.
+   *
+   * @generated from enum value: PROPOSAL_VIEW_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The files without their contents and the runtime's other members.
+   *
+   * @generated from enum value: PROPOSAL_VIEW_BASIC = 1;
+   */
+  BASIC = 1,
+
+  /**
+   * Everything.
+   *
+   * @generated from enum value: PROPOSAL_VIEW_FULL = 2;
+   */
+  FULL = 2,
+}
+
+/**
+ * Describes the enum ide_orchestrator.v1.ProposalView.
+ */
+export const ProposalViewSchema: GenEnum<ProposalView> = /*@__PURE__*/
+  enumDesc(file_ide_orchestrator_v1_proposal, 1);
 
 /**
  * Reads proposals and their files.

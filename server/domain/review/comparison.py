@@ -1,0 +1,202 @@
+"""A proposal compared with the draft or with another proposal, and what is decided about it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from server.domain.drafts.changes import name_faults
+from server.domain.drafts.draft import DraftFile
+from server.domain.drafts.given import proposed_changes
+from server.domain.errors import InvalidArgument, Unprocessable
+from server.domain.model import Proposal
+from server.domain.proposals.files import File
+from server.domain.proposals.partition import RejectedFile
+from server.domain.review.changes import ChangeKind, FileChange, diff_files
+from server.domain.review.decisions import Decision, FileDecision
+from server.domain.review.store import ReviewFiles
+
+
+class DiffBase(StrEnum):
+    """What a proposal is compared with; the value is the word over HTTP.
+
+    STARTED_FROM: the version of the draft that its run started from. DRAFT: the newest one.
+    """
+
+    STARTED_FROM = "started_from"
+    DRAFT = "draft"
+
+
+@dataclass(frozen=True, slots=True)
+class DecideFile:
+    """The command to decide about a file, or about hunks of it; its fields are already validated."""
+
+    path: str
+    decision: Decision | None
+    hunk_ids: tuple[str, ...] = ()
+    new_path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What differs, and what is decided about it.
+
+    base_version: the version of the draft that it is compared with; None with another proposal. rejected: the
+    files that the proposal rejects. decisions: those that hold, by path. faulty_names: new files that need a
+    new path to come in. changed_in_draft: the files that the draft has changed otherwise.
+    """
+
+    proposal: Proposal
+    changes: tuple[FileChange, ...]
+    base_version: int | None = None
+    rejected: tuple[RejectedFile, ...] = ()
+    decisions: Mapping[str, FileDecision] = field(default_factory=dict)
+    faulty_names: Collection[str] = ()
+    changed_in_draft: Collection[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The files that are compared."""
+
+    before: Mapping[str, File]
+    after: Mapping[str, File]
+
+
+def file_of(file: DraftFile) -> File:
+    """A draft's file, whose content was read, as it is compared."""
+    return File(file.content or b"", is_text=file.text is not None)
+
+
+def base_files(files: ReviewFiles) -> dict[str, File]:
+    """The files of the version that the run started from."""
+    return {path: file_of(file) for path, file in files.base.items()}
+
+
+def draft_files(files: ReviewFiles) -> dict[str, File]:
+    """The files of the newest version, whose contents were read."""
+    return {path: file_of(file) for path, file in files.draft.files.items()}
+
+
+def with_changes(files: ReviewFiles, before: Mapping[str, File]) -> dict[str, File]:
+    """The files with what the proposal changes in the version that its run started from."""
+    proposal = files.proposal
+    changes = proposed_changes(
+        {path: file.sha256 for path, file in files.base.items()},
+        {path: file.sha256 for path, file in proposal.files.items()},
+        {rejected.path for rejected in proposal.rejected_files},
+        includes_base=proposal.includes_base,
+    )
+    after = {path: file for path, file in before.items() if path not in changes}
+    after |= {path: proposal.files[path] for path, sha256 in changes.items() if sha256 is not None}
+    return dict(sorted(after.items()))
+
+
+def sides(files: ReviewFiles, base: DiffBase) -> Sides:
+    """What is compared with a version of the draft. With the newest one, only files that the proposal changes
+    differ."""
+    before = base_files(files) if base is DiffBase.STARTED_FROM else draft_files(files)
+    return Sides(before, with_changes(files, before))
+
+
+def sides_of_proposals(other: ReviewFiles, files: ReviewFiles) -> Sides:
+    """What is compared with another proposal."""
+    return Sides(with_changes(other, base_files(other)), with_changes(files, base_files(files)))
+
+
+def compare(files: ReviewFiles, base: DiffBase, other: ReviewFiles | None = None) -> Comparison:
+    """The comparison with a version of the draft, or with another proposal."""
+    if other is not None:
+        compared = sides_of_proposals(other, files)
+        return Comparison(files.proposal, diff_files(compared.before, compared.after))
+    compared = sides(files, base)
+    changes = diff_files(compared.before, compared.after)
+    new = {change.path for change in changes if change.kind in (ChangeKind.ADDED, ChangeKind.RENAMED)}
+    return Comparison(
+        files.proposal,
+        changes,
+        files.draft.version if base is DiffBase.DRAFT else files.proposal.base_version,
+        files.proposal.rejected_files,
+        holding(changes, files),
+        name_faults(new, compared.before.keys()),
+        _changed_in_draft(changes, files),
+    )
+
+
+def _changed_in_draft(changes: Iterable[FileChange], files: ReviewFiles) -> set[str]:
+    """The paths of changes whose file is neither in the draft as it was at the start, nor as proposed."""
+    found = set()
+    for change in changes:
+        before, now = (
+            each[change.base_path].sha256 if change.base_path in each else None
+            for each in (files.base, files.draft.files)
+        )
+        target = change.target.sha256 if change.target else None
+        if now not in (before, target) or (change.old_path and change.path in files.draft.files):
+            found.add(change.path)
+    return found
+
+
+def holding(changes: Iterable[FileChange], files: ReviewFiles) -> dict[str, FileDecision]:
+    """The decisions that hold: a decision about a file as a whole holds for the content that it is about."""
+    contents = {change.path: change.target.sha256 if change.target else None for change in changes}
+    contents |= {rejected.path: rejected.sha256 for rejected in files.proposal.rejected_files}
+    found = {
+        path: decision.about(contents[path]) for path, decision in files.decisions.items() if path in contents
+    }
+    return {path: decision for path, decision in found.items() if not decision.is_empty}
+
+
+def decide(files: ReviewFiles, commands: Iterable[DecideFile]) -> dict[str, FileDecision]:
+    """What is decided, after these commands, about the files that they name.
+
+    Raises InvalidArgument for a file that does not differ, and for a hunk that it does not have;
+    Unprocessable for a new path that is not valid on every system, or of a file that is not new.
+    """
+    comparison = compare(files, DiffBase.STARTED_FROM)
+    changes = {change.path: change for change in comparison.changes}
+    rejected = {each.shown_path: each for each in reversed(comparison.rejected)}
+    decided: dict[str, FileDecision] = {}
+    for index, command in enumerate(commands):
+        path, change = command.path, changes.get(command.path)
+        if change is not None:
+            _check_change(index, command, change)
+            sha256 = change.target.sha256 if change.target else None
+        elif path in rejected:
+            path, sha256 = rejected[path].path, rejected[path].sha256
+            _check_rejected(index, command, sha256)
+        else:
+            raise InvalidArgument({"decisions": f"decision {index} is about a file that does not differ"})
+        known = decided.get(path, comparison.decisions.get(path, FileDecision()))
+        decided[path] = known.decide(
+            command.hunk_ids, command.decision, new_path=command.new_path, sha256=sha256
+        )
+    return decided
+
+
+def _check_change(index: int, command: DecideFile, change: FileChange) -> None:
+    if not {hunk.id for hunk in change.hunks}.issuperset(command.hunk_ids):
+        raise InvalidArgument({"decisions": f"decision {index} is about a hunk that the file does not have"})
+    if command.new_path is not None:
+        if change.kind not in (ChangeKind.ADDED, ChangeKind.RENAMED):
+            raise Unprocessable({"decisions": f"decision {index} gives a new path to a file that is not new"})
+        _check_new_path(index, command.new_path)
+
+
+def _check_rejected(index: int, command: DecideFile, sha256: str | None) -> None:
+    if command.hunk_ids:
+        raise InvalidArgument({"decisions": f"decision {index} is about a hunk that the file does not have"})
+    if command.decision is Decision.ACCEPTED and command.new_path is None:
+        raise Unprocessable(
+            {"decisions": f"decision {index} accepts a file that needs a new path, and gives none"}
+        )
+    if command.new_path is not None:
+        if sha256 is None:
+            raise Unprocessable({"decisions": f"the content of the file of decision {index} is not stored"})
+        _check_new_path(index, command.new_path)
+
+
+def _check_new_path(index: int, path: str) -> None:
+    for fault in name_faults([path], ()).values():
+        raise Unprocessable({"decisions": f"the new path of decision {index} is not portable: {fault}"})

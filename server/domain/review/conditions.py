@@ -1,0 +1,62 @@
+"""Whether something may be decided about a proposal, and whether it was already."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from uuid import UUID
+
+from server.domain.errors import Conflict, EtagMismatch, EtagRequired, KeyReused
+from server.domain.etags import IfMatch
+from server.domain.model import IdempotencyKey, ProposalStatus
+from server.domain.review.acceptance import AcceptProposal
+from server.domain.review.store import ReviewEdit
+
+#: The routes of decisions on every face, for idempotency keys.
+ACCEPT_ROUTE, REJECT_ROUTE = "accept_proposal", "reject_proposal"
+
+
+def check_undecided(edit: ReviewEdit, if_match: IfMatch | None) -> None:
+    """Check that something may be decided now. Raises EtagRequired, Conflict, EtagMismatch."""
+    proposal = edit.proposal
+    if if_match is None:
+        raise EtagRequired
+    if edit.frozen is not None:
+        raise Conflict(f"the workflow is {edit.frozen}: nothing is decided about its proposals")
+    if proposal.resolution is not None:
+        raise Conflict(f"the proposal was {proposal.resolution.value} before")
+    if proposal.status is not ProposalStatus.COMPLETED:
+        state = "did not complete" if proposal.status.terminal else "is not over"
+        raise Conflict(f"the run {state}: nothing is decided about its proposal")
+    if not if_match.matches(proposal.etag):
+        raise EtagMismatch("proposal")
+
+
+async def is_repeat(edit: ReviewEdit, key: IdempotencyKey | None) -> bool:
+    """Whether the request was carried out before. Raises KeyReused."""
+    digest = None if key is None else await edit.earlier(key)
+    if key is None or digest is None:
+        return False
+    if digest != key.request_sha256:
+        raise KeyReused
+    return True
+
+
+def accept_key(key: str, proposal_id: UUID, command: AcceptProposal) -> IdempotencyKey:
+    """The idempotency key of accepting a proposal."""
+    resolved = {
+        path: [choice.__class__.__name__, choice and str(choice)] for path, choice in command.resolved.items()
+    }
+    request = [str(proposal_id), command.strategy.value, resolved, command.draft_etag, command.comment]
+    return request_key(ACCEPT_ROUTE, key, request)
+
+
+def request_key(route: str, key: str, request: object) -> IdempotencyKey:
+    """The idempotency key of a request, which is a JSON value."""
+    text = json.dumps(request, sort_keys=True)
+    return IdempotencyKey(route, key, hashlib.sha256(text.encode()).digest())
+
+
+def too_busy() -> Conflict:
+    """The error after several plans that were out of date once they were ready."""
+    return Conflict("the draft or the decisions change too often: try again", retry_after_s=1)

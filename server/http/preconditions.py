@@ -1,0 +1,50 @@
+"""Headers of writes that are made for one state of something, and once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from litestar.params import HeaderParameter
+
+from server.domain.etags import IfMatch
+from server.http.json_io import HubRequest
+from server.http.openapi import header
+from server.wire import etags
+from server.wire.validation import idempotency_key
+
+REPLAYED = header("Idempotency-Replayed", "`true` when an earlier request with this key did it.")
+
+IfMatchHeader = Annotated[
+    str | None,
+    HeaderParameter(
+        name="If-Match",
+        description="The etag of what is written. Needed: 428 without it, 412 when it has another.",
+    ),
+]
+KeyHeader = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Idempotency-Key",
+        description="Names the request: sent again with the same key, it does nothing twice. Valid for "
+        "24 hours.",
+        schema_extra={"pattern": "^[!-~]{1,255}$"},
+    ),
+]
+
+
+def if_match(request: HubRequest) -> IfMatch | None:
+    """The etags of which a write needs one to be the resource's; None when the request has none."""
+    return etags.if_match(request.joined_header("if-match"))
+
+
+def request_key(request: HubRequest) -> str | None:
+    """The idempotency key; None without one. Raises InvalidArgument.
+
+    Repeated headers are joined into one list, which is not a valid key.
+    """
+    return idempotency_key(request.joined_header("idempotency-key"), "Idempotency-Key")
+
+
+def headers_of_write(etag: str, *, replayed: bool = False) -> dict[str, str]:
+    """The headers of a write's answer."""
+    return {"ETag": etags.quoted(etag)} | ({"Idempotency-Replayed": "true"} if replayed else {})

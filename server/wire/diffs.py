@@ -1,0 +1,291 @@
+"""Comparisons of proposals on the wire: the query, the JSON, and the contract's messages of the same."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Collection, Iterator
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+from pydantic import Field
+
+from server.domain.errors import InvalidArgument
+from server.domain.proposals.partition import RejectedFile
+from server.domain.review import hunks as domain
+from server.domain.review.changes import ChangeKind, FileChange, statistics
+from server.domain.review.comparison import Comparison, DiffBase
+from server.domain.review.decisions import Decision, FileDecision
+from server.domain.review.unified import CONTEXT_LINES, MAX_CONTEXT_LINES, hunk_lines
+from server.encoding.json_text import decode_surrogates, replace_surrogates
+from server.wire.pages import CURSOR_TEXT, PageQuery
+from server.wire.text import model_of
+from server.wire.validation import DIGITS, MAX_PATH, UUID_TEXT
+
+#: Bytes of a page: clients accept messages of 4 MiB by default.
+MAX_PAGE_BYTES = 3 << 20
+#: Bytes of a file besides its paths, of a hunk besides its lines, and of a line besides its text.
+_FILE_BYTES, _HUNK_BYTES, _LINE_BYTES = 384, 96, 8
+_NO_LINE_FEED = "\\ No newline at end of file"
+#: The first byte of a cursor, by whether it names a file that the proposal rejects.
+_CURSOR_BYTES = {False: b"f", True: b"r"}
+#: What a cursor looks like: base64url of one of these bytes and a path.
+DIFF_CURSOR = {"pattern": "^[Zc][A-Za-z0-9_-]+$", "maxLength": 8192}
+
+
+class DiffQuery(PageQuery):
+    """What a proposal is compared with, and which page of the comparison."""
+
+    base: Annotated[
+        DiffBase,
+        Field(
+            strict=False,
+            description="`started_from`: the version of the draft that the run started from; decisions name "
+            "hunks of this comparison. `draft`: the newest version.",
+        ),
+    ] = DiffBase.STARTED_FROM
+    other_proposal_id: Annotated[
+        Annotated[UUID, UUID_TEXT] | None,
+        Field(description="Another proposal of the same draft to compare it with instead."),
+    ] = None
+    path: Annotated[str | None, Field(max_length=MAX_PATH, description="Only this file.")] = None
+    context: Annotated[
+        int, Field(ge=0, le=MAX_CONTEXT_LINES, description="Lines around each hunk."), DIGITS
+    ] = CONTEXT_LINES
+    cursor: Annotated[str | None, Field(description=CURSOR_TEXT, json_schema_extra=DIFF_CURSOR)] = None
+
+
+class Hunk(msgspec.Struct):
+    """Lines that differ. `id` names the hunk in decisions, in each comparison in which its lines, and those
+    of the base around it, are the same. `lines` are those of a unified diff: each begins with a space, `-` or
+    `+`. The line numbers are those of the lines that differ, from 1; of none, the line that they would be
+    before. `truncated`: the lines were left out, because the answer would be too large."""
+
+    id: str
+    base_first_line: int
+    base_line_count: int
+    first_line: int
+    line_count: int
+    lines: list[str]
+    truncated: bool
+    decision: Decision | None
+
+
+class FileDiff(msgspec.Struct):
+    """How a file differs. A hash is null where there is no file. A `binary` file has no hunks, and neither
+    has one that the proposal rejects. `truncated`: lines or hunks were left out, which the patch has.
+    `new_path` is the path that a decision gives the file. One that `needs_new_path` comes in only under such
+    a path: the proposal rejects it (`rejection` says why), or its path is not valid on every system.
+    `changed_in_draft`: the draft has other changes of the file since the run started."""
+
+    path: str
+    old_path: str | None
+    kind: ChangeKind
+    base_sha256: str | None
+    sha256: str | None
+    base_size_bytes: int
+    size_bytes: int
+    binary: bool
+    added_lines: int
+    removed_lines: int
+    hunks: list[Hunk]
+    truncated: bool
+    decision: Decision | None
+    new_path: str | None
+    needs_new_path: bool
+    portability: list[str]
+    rejection: str | None
+    changed_in_draft: bool
+
+
+class DiffStatistics(msgspec.Struct):
+    """How much differs, without the files that the proposal rejects."""
+
+    added_files: int
+    modified_files: int
+    deleted_files: int
+    renamed_files: int
+    added_lines: int
+    removed_lines: int
+
+
+class DiffPage(msgspec.Struct):
+    """A page of files that differ, and of those that the proposal rejects, in path order. `etag` is the
+    proposal's with these decisions. `base_version` is the version of the draft that it is compared with; null
+    when it is compared with another proposal. `statistics` are those of all pages, on the first one."""
+
+    items: list[FileDiff]
+    next_cursor: str | None
+    etag: str
+    base_version: int | None
+    statistics: DiffStatistics | None
+
+
+def diff_page(comparison: Comparison, query: DiffQuery, paths: Collection[str] | None = None) -> DiffPage:
+    """The page of a comparison. Takes as long as the comparison of its files, and of all for the first page.
+
+    paths: only files with these; None for all. Raises InvalidArgument for a cursor that no page gave.
+    """
+    after = _place(query.cursor)
+    wanted = [
+        entry
+        for entry in _entries(comparison)
+        if (after is None or _key(entry) > after) and (paths is None or _shown_path(entry) in paths)
+    ]
+    files: list[FileDiff] = []
+    left = MAX_PAGE_BYTES
+    for entry in wanted[: query.size]:
+        file = _file_diff(comparison, entry, query.context, MAX_PAGE_BYTES)
+        left -= _size(file)
+        if left < 0 and files:
+            break
+        files.append(file)
+    more = len(files) < len(wanted)
+    return DiffPage(
+        files,
+        _cursor(wanted[len(files) - 1]) if more else None,
+        comparison.proposal.etag,
+        comparison.base_version,
+        _statistics(comparison) if query.cursor is None else None,
+    )
+
+
+_Entry = FileChange | RejectedFile
+
+
+def _entries(comparison: Comparison) -> list[_Entry]:
+    return sorted([*comparison.changes, *comparison.rejected], key=_key)
+
+
+def _key(entry: _Entry) -> tuple[str, bool]:
+    return _shown_path(entry), isinstance(entry, RejectedFile)
+
+
+def _shown_path(entry: _Entry) -> str:
+    return entry.shown_path if isinstance(entry, RejectedFile) else replace_surrogates(entry.path)
+
+
+def _cursor(entry: _Entry) -> str:
+    path, rejected = _key(entry)
+    packed = _CURSOR_BYTES[rejected] + path.encode()
+    return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+
+
+def _place(cursor: str | None) -> tuple[str, bool] | None:
+    if cursor is None:
+        return None
+    try:
+        packed = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        rejected = {value: key for key, value in _CURSOR_BYTES.items()}[packed[:1]]
+        return packed[1:].decode(), rejected
+    except (binascii.Error, ValueError, KeyError):
+        raise InvalidArgument({"cursor": "is not a cursor of this list"}) from None
+
+
+def _statistics(comparison: Comparison) -> DiffStatistics:
+    found = statistics(comparison.changes)
+    return model_of(
+        DiffStatistics,
+        found,
+        added_files=found.added,
+        modified_files=found.modified,
+        deleted_files=found.deleted,
+        renamed_files=found.renamed,
+    )
+
+
+def _file_diff(comparison: Comparison, entry: _Entry, context: int, max_bytes: int) -> FileDiff:
+    decision = comparison.decisions.get(entry.path, FileDecision())
+    if isinstance(entry, RejectedFile):
+        return _rejected_diff(entry, decision)
+    added, removed = entry.line_counts
+    hunks = list(_hunks(entry, decision, context, max_bytes))
+    return FileDiff(
+        path=_shown_path(entry),
+        old_path=None if entry.old_path is None else replace_surrogates(entry.old_path),
+        kind=entry.kind,
+        base_sha256=entry.base.sha256 if entry.base else None,
+        sha256=entry.target.sha256 if entry.target else None,
+        base_size_bytes=len(entry.base_content),
+        size_bytes=len(entry.target_content),
+        binary=not entry.is_text,
+        added_lines=added,
+        removed_lines=removed,
+        hunks=hunks,
+        truncated=len(hunks) < len(entry.hunks) or any(hunk.truncated for hunk in hunks),
+        decision=decision.decision,
+        new_path=decision.new_path,
+        needs_new_path=entry.path in comparison.faulty_names,
+        portability=[mark.value for mark in entry.portability],
+        rejection=None,
+        changed_in_draft=entry.path in comparison.changed_in_draft,
+    )
+
+
+def _rejected_diff(rejected: RejectedFile, decision: FileDecision) -> FileDiff:
+    return FileDiff(
+        path=rejected.shown_path,
+        old_path=None,
+        kind=ChangeKind.ADDED,
+        base_sha256=None,
+        sha256=rejected.sha256,
+        base_size_bytes=0,
+        size_bytes=rejected.size_bytes or 0,
+        binary=False,
+        added_lines=0,
+        removed_lines=0,
+        hunks=[],
+        truncated=False,
+        decision=decision.decision,
+        new_path=decision.new_path,
+        needs_new_path=True,
+        portability=[],
+        rejection=rejected.reason,
+        changed_in_draft=False,
+    )
+
+
+def _hunks(change: FileChange, decision: FileDecision, context: int, max_bytes: int) -> Iterator[Hunk]:
+    """The hunks in about so many bytes: the lines of those that do not fit are left out, then the rest."""
+    for index, hunk in enumerate(change.hunks):
+        max_bytes -= _HUNK_BYTES
+        if max_bytes < 0:
+            return
+        lines = _lines(change, index, context) if len(hunk.removed) + len(hunk.added) <= max_bytes else []
+        size = sum(len(line.encode()) + _LINE_BYTES for line in lines)
+        if size > max_bytes:
+            lines, size = [], 0
+        max_bytes -= size
+        yield _hunk(hunk, lines, decision)
+
+
+def _hunk(hunk: domain.Hunk, lines: list[str], decision: FileDecision) -> Hunk:
+    place = hunk.place
+    return Hunk(
+        hunk.id,
+        place.base_line + 1,
+        place.base_line_count,
+        place.line + 1,
+        place.line_count,
+        lines,
+        not lines,
+        decision.hunks.get(hunk.id),
+    )
+
+
+def _lines(change: FileChange, index: int, context: int) -> list[str]:
+    lines = []
+    for line in hunk_lines(change, index, context):
+        lines.append(replace_surrogates(decode_surrogates(line.removesuffix(b"\n"))))
+        if not line.endswith(b"\n"):
+            lines.append(_NO_LINE_FEED)
+    return lines
+
+
+def _size(file: FileDiff) -> int:
+    names = [file.path, file.old_path or "", file.new_path or "", *file.portability]
+    size = _FILE_BYTES + sum(len(name.encode()) for name in names)
+    for hunk in file.hunks:
+        size += _HUNK_BYTES + sum(len(line.encode()) + _LINE_BYTES for line in hunk.lines)
+    return size

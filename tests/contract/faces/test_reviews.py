@@ -1,0 +1,245 @@
+"""Reviews over HTTP and gRPC: one corpus, and the same outcome of each step on both."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import grpc.aio
+import httpx
+import pytest_asyncio
+
+from server.domain.model import Principal, Workflow
+from server.domain.proposals.files import File
+from server.wire import messages as m
+from tests.contract.faces.callers import Outcome
+from tests.contract.faces.review_callers import over_grpc, over_http
+from tests.support.grpc_face import Caller
+from tests.support.http_face import problem
+from tests.support.hub import RunningHub, running_hub
+from tests.support.proposed import a_proposal
+from tests.support.tokens import bearer
+
+CASES = json.loads((Path(__file__).parent / "review_cases.json").read_text())
+FACES = ("http", "grpc")
+
+
+@dataclass
+class Reviewer:
+    """A user with a workflow and a proposal of it, and the ways to call."""
+
+    hub: RunningHub
+    http: httpx.AsyncClient
+    caller: Caller
+    workflow: str = ""
+    draft: str = ""
+    proposal: str = ""
+
+    async def prepare(self, case: Mapping[str, Any]) -> None:
+        """A workflow with the case's draft, a proposal of it, and later edits of the draft."""
+        body = {"name": "w", "files": case["draft"]}
+        made = (await self.http.post("/api/workflows", json=body)).json()
+        self.workflow, self.draft = made["id"], made["current_draft_id"]
+        files = {path: File(text.encode()) for path, text in case["proposed"].items()}
+        self.proposal = await self.propose(files)
+        if "edits" in case:
+            await self.call("write", {"files": case["edits"]})
+
+    async def propose(self, files: Mapping[str, File]) -> str:
+        user_id = await self.hub.core.pool.fetchval(
+            "SELECT owner_user_id FROM workflows WHERE id = $1", UUID(self.workflow)
+        )
+        principal = Principal(user_id, "ann")
+        workflow = await self.hub.core.workflows.get(principal, UUID(self.workflow))
+        assert isinstance(workflow, Workflow)
+        return str(await a_proposal(self.hub.core.pool, principal, workflow, files))
+
+    async def call(self, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """A step that is not a review, over HTTP."""
+        path = f"/api/drafts/{self.draft}"
+        if name == "lock":
+            answer = await self.http.patch(f"/api/workflows/{self.workflow}", json=given)
+        elif name == "write":
+            answer = await self.http.put(path, json=given, headers={"If-Match": "*"})
+        elif name == "restore":
+            answer = await self.http.post(f"{path}/restore", json=given, headers={"If-Match": "*"})
+        else:
+            answer = await self.http.get(path)
+        body: dict[str, Any] = answer.raise_for_status().json()
+        if name == "files":
+            return {path: file["text"] for path, file in body["files"].items()}
+        return body
+
+    async def etag(self) -> str:
+        answer = await self.http.get(f"/api/proposals/{self.proposal}?view=basic")
+        assert answer.headers["etag"] == f'"{answer.json()["etag"]}"'
+        return str(answer.json()["etag"])
+
+    async def step(self, face: str, step: Mapping[str, Any]) -> Outcome:
+        given = dict(await self._put_in(step.get("with", {})))
+        if step["call"] in ("decide", "accept", "reject", "revise"):
+            given.setdefault("etag", await self.etag())
+        if "request_id" in given:
+            # Both faces share one set of keys.
+            given["request_id"] = f"{given['request_id']}-{face}"
+        if face == "http":
+            return await over_http(self.http, self.proposal, step["call"], given)
+        return await over_grpc(self.caller, self.proposal, step["call"], given)
+
+    async def _put_in(self, value: Any) -> Any:
+        """The value with what cases may name."""
+        if isinstance(value, dict):
+            return {key: await self._put_in(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [await self._put_in(each) for each in value]
+        if value == "$draft_etag":
+            return (await self.http.get(f"/api/drafts/{self.draft}?view=basic")).json()["etag"]
+        if isinstance(value, str) and value.startswith("$repeat:"):
+            text, _, times = value.removeprefix("$repeat:").partition("*")
+            return text * int(times)
+        if isinstance(value, str) and value.startswith("$hunk:"):
+            _, path, index = value.split(":")
+            compared = await over_http(self.http, self.proposal, "diff", {})
+            return compared.value["ids"][path][int(index)]
+        return value
+
+
+@pytest_asyncio.fixture
+async def reviewer(database: str) -> AsyncIterator[Reviewer]:
+    async with running_hub(database, max_creates_per_minute=0) as hub:
+        token = hub.token()
+        async with (
+            httpx.AsyncClient(base_url=hub.http, headers=bearer(token), trust_env=False, timeout=60) as http,
+            grpc.aio.insecure_channel(hub.grpc) as channel,
+        ):
+            yield Reviewer(hub, http, Caller(channel, token))
+
+
+async def test_every_step_of_every_case_has_the_same_outcome_on_both_faces(reviewer: Reviewer) -> None:
+    wrong: list[str] = []
+    for case in CASES:
+        outcomes: dict[str, list[Outcome]] = {face: [] for face in FACES}
+        for face in FACES:
+            await reviewer.prepare(case)
+            for number, step in enumerate(case["steps"]):
+                name = f"{case['name']}, step {number} ({step['call']}) over {face}"
+                if step["call"] in ("files", "restore", "lock"):
+                    found = await reviewer.call(step["call"], step.get("with", {}))
+                    if step.get("gives", found) != found:
+                        wrong.append(f"{name}: {found}")
+                    continue
+                outcome = await reviewer.step(face, step)
+                outcomes[face].append(outcome)
+                gives = dict(step.get("gives", {}))
+                fields = frozenset(gives.pop("fields")) if "fields" in gives else None
+                code = gives.pop("code", None)
+                difference = Outcome(gives, code, fields).difference(outcome)
+                if difference:
+                    wrong.append(f"{name}: {difference}")
+        for number, (one, other) in enumerate(zip(*outcomes.values(), strict=True)):
+            if (one.value, one.code) != (other.value, other.code):
+                wrong.append(f"{case['name']}, review {number}: {one} and {other}")
+    assert not wrong, "\n".join(wrong)
+
+
+async def test_the_patch_is_the_same_on_both_faces_and_git_applies_it(
+    reviewer: Reviewer, tmp_path: Path
+) -> None:
+    draft = {"/a.md": "1\n2\r\n3", "/gone.md": "x", "/s p.md": "y\n"}
+    proposed = {"/a.md": "1\ntwo\r\n3\n", "/s p.md": "y\n", "/new/b.md": "é"}
+    await reviewer.prepare({"draft": draft, "proposed": proposed})
+    path = f"/api/proposals/{reviewer.proposal}/diff"
+    answer = await reviewer.http.get(path, headers={"Accept": "text/x-patch"})
+    assert answer.headers["content-type"] == "text/x-patch"
+    assert answer.headers["left-out-files"] == "0"
+    request = m.ReadPatchRequest(proposal_id=reviewer.proposal)
+    stream = reviewer.caller.reviews.ReadPatch(request, metadata=reviewer.caller.metadata)
+    pieces = [piece.data async for piece in stream]
+    assert b"".join(pieces) == answer.content
+    for name, text in draft.items():
+        (tmp_path / name[1:]).write_bytes(text.encode())
+    git = await asyncio.create_subprocess_exec(
+        "git", "apply", cwd=tmp_path, stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    _, errors = await git.communicate(answer.content)
+    assert git.returncode == 0, errors
+    found = [each for each in tmp_path.rglob("*") if each.is_file()]
+    files = {f"/{each.relative_to(tmp_path)}": each.read_bytes() for each in found}
+    assert files == {name: text.encode() for name, text in proposed.items()}
+
+
+async def test_pages_of_a_comparison_are_bounded_in_files_and_in_bytes(reviewer: Reviewer) -> None:
+    proposed = {f"/{number:03}.md": File(b"x\n" * 60_000) for number in range(40)}
+    await reviewer.prepare({"draft": {}, "proposed": {}})
+    reviewer.proposal = await reviewer.propose(proposed)
+    seen: list[str] = []
+    path: str | None = f"/api/proposals/{reviewer.proposal}/diff?limit=200"
+    while path:
+        answer = await reviewer.http.get(path)
+        assert answer.status_code == 200, answer.text
+        assert len(answer.content) < 5 << 20
+        seen += [item["path"] for item in answer.json()["items"]]
+        assert (answer.json()["statistics"] is None) == (len(seen) > len(answer.json()["items"]))
+        path = answer.links["next"]["url"] if "next" in answer.links else None
+    assert seen == sorted(proposed)
+    token, counted = "", 0
+    while counted < len(proposed):
+        request = m.DiffProposalRequest(proposal_id=reviewer.proposal, page_size=15, page_token=token)
+        page = await reviewer.caller.reviews.DiffProposal(request, metadata=reviewer.caller.metadata)
+        assert page.ByteSize() < 4 << 20
+        assert 1 <= len(page.files) <= 15
+        counted, token = counted + len(page.files), page.next_page_token
+    assert not token
+
+
+async def test_what_is_too_large_for_a_page_is_left_out_and_in_the_patch(reviewer: Reviewer) -> None:
+    await reviewer.prepare({"draft": {"/b.md": "1\n"}, "proposed": {}})
+    line = b"x" * (4 << 20)
+    reviewer.proposal = await reviewer.propose(
+        {"/a.md": File(line), "/b.md": File(b"2\n"), "/c.bin": File(b"\0\xff", is_text=False)}
+    )
+    path = f"/api/proposals/{reviewer.proposal}/diff"
+    items = (await reviewer.http.get(path)).json()["items"]
+    shown = {item["path"]: item for item in items}
+    assert shown["/a.md"]["truncated"]
+    assert shown["/a.md"]["hunks"][0]["lines"] == []
+    assert not shown["/b.md"]["truncated"]
+    assert (shown["/c.bin"]["binary"], shown["/c.bin"]["hunks"]) == (True, [])
+    patch = await reviewer.http.get(path, headers={"Accept": "text/x-patch"})
+    assert b"+" + line in patch.content
+
+
+async def test_a_decision_without_if_match_is_428_and_with_another_etag_412(reviewer: Reviewer) -> None:
+    await reviewer.prepare({"draft": {"/a.md": "1"}, "proposed": {"/a.md": "2"}})
+    path = f"/api/proposals/{reviewer.proposal}"
+    for verb in ("accept", "approve", "reject"):
+        missing = await reviewer.http.post(f"{path}/{verb}")
+        assert (missing.status_code, problem(missing)["code"]) == (428, "etag_required")
+        other = await reviewer.http.post(f"{path}/{verb}", headers={"If-Match": '"0-x"'})
+        assert (other.status_code, problem(other)["code"]) == (412, "etag_mismatch")
+    etag = await reviewer.etag()
+    accepted = await reviewer.http.post(f"{path}/approve", headers={"If-Match": f'"{etag}"'})
+    assert (accepted.status_code, accepted.json()["draft"]["version"]) == (200, 2)
+    assert accepted.headers["etag"] == f'"{accepted.json()["proposal"]["etag"]}"' != f'"{etag}"'
+
+
+async def test_the_basic_view_has_hashes_and_sizes_and_no_contents(reviewer: Reviewer) -> None:
+    await reviewer.prepare({"draft": {}, "proposed": {"/a.md": "1\n", "/é.md": "2"}})
+    path = f"/api/proposals/{reviewer.proposal}"
+    full = (await reviewer.http.get(path)).json()
+    basic = (await reviewer.http.get(f"{path}?view=basic")).json()
+    assert full["generated_files"]["/a.md"].pop("content") == ["1", ""]
+    assert full["generated_files"]["/é.md"].pop("content") == ["2"]
+    assert basic == full
+    request = m.GetProposalRequest(proposal_id=reviewer.proposal, view=m.PROPOSAL_VIEW_BASIC)
+    answer = await reviewer.caller.proposals.GetProposal(request, metadata=reviewer.caller.metadata)
+    files = {file.path: file for file in answer.proposal.generated_files}
+    assert {path: file.sha256 for path, file in files.items()} == {
+        path: file["sha256"] for path, file in basic["generated_files"].items()
+    }
+    assert not any(file.WhichOneof("content") or file.content_omitted for file in files.values())
