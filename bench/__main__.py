@@ -1,6 +1,6 @@
 """`python -m bench [TABLE ...] [--quick] [--json] [--write]`: every measurement. See README.md.
 
-Exit 1, with the reason, when a stream was not complete: there is no figure then.
+Exit 1, with the reason, when a stream was not complete: that measurement has no figures then.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from bench.catchup import measure_catchup
 from bench.environment import Environment, NoFigure, open_environment
 from bench.fanout import measure_backlog, measure_live
 from bench.figures import Table
@@ -22,6 +23,7 @@ from bench.pace import measure_pace
 from bench.page import PAGE, write_page
 from bench.relay import measure_relay, measure_states
 from bench.review import measure_review
+from bench.rpc import measure_grpc
 from bench.slow import measure_slow
 from bench.stored import measure_stored
 from tests.support.processes import ROOT, StartFailed
@@ -37,26 +39,34 @@ MEASUREMENTS: Mapping[str, Callable[..., Awaitable[list[Table]]]] = {
     "hold": measure_hold,
     "many": measure_many,
     "journal": measure_journal,
+    "grpc": measure_grpc,
+    "catchup": measure_catchup,
     "stored": measure_stored,
     "review": measure_review,
 }
 
 
-async def measure(environment: Environment, names: Sequence[str], *, quick: bool) -> list[Table]:
-    """The tables of those measurements. Raises NoFigure."""
-    tables = []
+async def measure(
+    environment: Environment, names: Sequence[str], *, quick: bool
+) -> tuple[list[Table], list[str]]:
+    """The tables of those measurements, and why some have none."""
+    tables, failures = [], []
     for name in names:
         print(f"bench: {name}", file=sys.stderr, flush=True)
-        tables += await MEASUREMENTS[name](environment, quick=quick)
-    return tables
+        try:
+            tables += await MEASUREMENTS[name](environment, quick=quick)
+        except (NoFigure, StartFailed, TimeoutError, OSError) as error:
+            failures.append(f"{name}: no figure: {str(error) or type(error).__name__}")
+            print(f"bench: {failures[-1]}", file=sys.stderr, flush=True)
+    return tables, failures
 
 
-async def run(names: Sequence[str], *, quick: bool, peers: bool) -> tuple[Environment, list[Table]]:
-    """The measurements, and where they were taken."""
-    async with open_environment() as environment:
-        if peers:
-            await environment.start_peers()
-        return environment, await measure(environment, names, quick=quick)
+async def run(
+    names: Sequence[str], *, quick: bool, peers: bool
+) -> tuple[Environment, list[Table], list[str]]:
+    """Where the measurements were taken, their tables, and why some have none."""
+    async with open_environment(with_peers=peers) as environment:
+        return environment, *(await measure(environment, names, quick=quick))
 
 
 def main() -> int:
@@ -73,21 +83,19 @@ def main() -> int:
     if unknown := set(arguments.tables) - MEASUREMENTS.keys():
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     names = arguments.tables or list(MEASUREMENTS)
-    try:
-        environment, tables = asyncio.run(run(names, quick=arguments.quick, peers=not arguments.no_peers))
-    except (NoFigure, StartFailed, TimeoutError, OSError) as refusal:
-        print(f"bench: no figure: {str(refusal) or type(refusal).__name__}", file=sys.stderr)
-        return 1
+    environment, tables, failures = asyncio.run(
+        run(names, quick=arguments.quick, peers=not arguments.no_peers)
+    )
     for name, why in environment.absent.items():
         print(f"bench: without {name}: {why}", file=sys.stderr)
     if arguments.write:
-        write_page(environment, tables, quick=arguments.quick)
+        write_page(environment, tables, failures, quick=arguments.quick)
     if arguments.json:
         found = {"absent": environment.absent, "versions": environment.versions}
         print(json.dumps({**found, "tables": [table.json() for table in tables]}, indent=1))
     else:
         print("\n\n".join(str(table) for table in tables))
-    return 0
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

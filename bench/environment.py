@@ -19,7 +19,7 @@ import psutil  # type: ignore[import-untyped]
 
 from bench.followers import Addresses, Job, Target
 from bench.machine import on_other_cores, on_target_core
-from bench.peers.catalogue import PEERS, Absent, started
+from bench.peers.catalogue import PEERS, Absent, Peer, started
 from bench.reading import Reading
 from server.db.migrate import up
 from server.embedded_postgres.server import DATABASE, embedded
@@ -46,6 +46,7 @@ class Environment:
     postgres_version: str
     addresses: Addresses
     hub: Process
+    with_peers: bool
     peers: dict[str, tuple[str, int]] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -55,16 +56,24 @@ class Environment:
         """The runtime's address."""
         return self.addresses.runtime
 
-    async def start_peers(self) -> None:
+    async def start_relays(self) -> None:
         """Start all that can be had."""
-        for number, peer in enumerate(PEERS.values()):
-            try:
-                self.peers[peer.name] = await self.stack.enter_async_context(
-                    started(peer, self.runtime, self.folder / f"peer-{number}")
-                )
-                self.versions[peer.name] = await asyncio.to_thread(peer.version)
-            except Absent as absent:
-                self.absent[peer.name] = str(absent)
+        for name, peer in PEERS.items():
+            if found := await self.start_peer(peer, self.runtime):
+                self.peers[name] = found
+
+    async def start_peer(self, peer: Peer, source: str) -> tuple[str, int] | None:
+        """Start a peer on what it serves: its address and its process. None when it cannot be had."""
+        if not self.with_peers:
+            return None
+        folder = self.folder / peer.name
+        try:
+            found = await self.stack.enter_async_context(started(peer, source, folder))
+            self.versions[peer.name] = await asyncio.to_thread(peer.version)
+        except Absent as absent:
+            self.absent[peer.name] = str(absent)
+            return None
+        return found
 
     def hub_socket(self, form: str, hub: Process | None = None) -> Target:
         """The hub's WebSocket in one of its forms: legacy, json or proto."""
@@ -110,13 +119,15 @@ class Environment:
         return Reading.of_json(await run_module("bench.reading", dataclasses.asdict(job), target.name))
 
 
-async def run_module(module: str, job: object, name: str, *, measured: bool = False) -> dict[str, Any]:
-    """What a module prints for a job, both JSON, in a process of its own. measured: it is not a reader, but
-    what is measured. Raises NoFigure, with the name."""
+async def run_module(
+    module: str, job: object, name: str, *more: str, measured: bool = False
+) -> dict[str, Any]:
+    """What a module prints for a job, both JSON, in a process of its own. more: further arguments.
+    measured: it is not a reader, but what is measured. Raises NoFigure, with the name."""
     with on_target_core() if measured else on_other_cores():
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", module, json.dumps(job)),
+            *("-m", module, json.dumps(job), *more),
             cwd=ROOT,
             env=clean_environment({}),
             stdout=asyncio.subprocess.PIPE,
@@ -200,8 +211,8 @@ async def open_hub(dsn: str, runtime: str, log: Path, **settings: str) -> AsyncI
 
 
 @contextlib.asynccontextmanager
-async def open_environment() -> AsyncIterator[Environment]:
-    """PostgreSQL as it comes (it waits for the disk), the runtime and the hub, started; no peers yet."""
+async def open_environment(*, with_peers: bool) -> AsyncIterator[Environment]:
+    """PostgreSQL as it comes (it waits for the disk), the runtime, the hub, and the peers that are relays."""
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ideo-bench-")))
         with on_other_cores():
@@ -217,4 +228,6 @@ async def open_environment() -> AsyncIterator[Environment]:
         workflow_id = await create_workflow(hub.addresses["HTTP"], user)
         pid, version = await _postgres(dsn)
         addresses = Addresses(address, hub.addresses["HTTP"], user, workflow_id, pid)
-        yield Environment(stack, folder, dsn, version, addresses, hub)
+        environment = Environment(stack, folder, dsn, version, addresses, hub, with_peers)
+        await environment.start_relays()
+        yield environment

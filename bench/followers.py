@@ -21,7 +21,7 @@ from tests.support.tokens import bearer
 _AT_ONCE = 50
 #: Runs that are started at a time: each needs a connection of the hub's to the database.
 _STARTS = 5
-_CHANNEL = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1))
+CHANNEL = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,7 @@ class Readers:
                 capture = await follow(url, token if target.through_hub else "", target.subprotocol)
                 self._captures.append(capture)
                 return Follower(capture)
-            channel = grpc.aio.insecure_channel(target.address, options=_CHANNEL)
+            channel = grpc.aio.insecure_channel(target.address, options=CHANNEL)
             self._channels.append(channel)
             await channel.channel_ready()
             follower = Follower()

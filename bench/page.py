@@ -7,12 +7,11 @@ import platform
 import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 from bench.environment import Environment
 from bench.figures import Table
 from bench.machine import description
-from bench.peers.catalogue import PEERS
+from bench.peers.catalogue import EVERY_PEER
 from tests.support.processes import ROOT
 
 PAGE = ROOT / "docs" / "performance.md"
@@ -27,13 +26,14 @@ process alone. Each event of every stream was there, once and in order; otherwis
 _QUICK = "\n**A quick run: it shows that everything runs, and its figures mean nothing.**\n"
 
 
-def write_page(environment: Environment, tables: Sequence[Table], *, quick: bool, path: Path = PAGE) -> None:
-    """Write the page."""
-    path.write_text(page(environment, tables, quick=quick))
+def write_page(
+    environment: Environment, tables: Sequence[Table], failures: Sequence[str], *, quick: bool
+) -> None:
+    """Write the page. failures: why some measurements have no figures."""
+    PAGE.write_text(_page(environment, tables, failures, quick=quick))
 
 
-def page(environment: Environment, tables: Sequence[Table], *, quick: bool) -> str:
-    """Its text."""
+def _page(environment: Environment, tables: Sequence[Table], failures: Sequence[str], *, quick: bool) -> str:
     parts = [
         _INTRODUCTION,
         _QUICK if quick else "",
@@ -41,11 +41,13 @@ def page(environment: Environment, tables: Sequence[Table], *, quick: bool) -> s
         *(f"- {line}\n" for line in _where(environment)),
     ]
     parts += ["\n## Peers\n\n| peer | version | what it does not do |\n|---|---|---|\n"]
-    for name, peer in PEERS.items():
+    for peer in EVERY_PEER:
+        name = peer.name
         version = environment.versions.get(name)
         why = environment.absent.get(name, "left out")
         parts.append(f"| {name} | {version or f'absent: {why}'} | {peer.does_not} |\n")
     parts += [f"\n## {table.title}\n\n{table.grid()}\n{_note(table)}" for table in tables]
+    parts += [f"\n**{failure}**\n" for failure in failures]
     return "".join(parts)
 
 

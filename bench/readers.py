@@ -87,6 +87,13 @@ CHECKS: Mapping[str, Callable[[Sequence[Message], Sequence[str]], int]] = {
     "json": check_json,
     "proto": check_proto,
 }
+
+
+def events_of(form: str, message: bytes) -> Sequence[tuple[int, bool]]:
+    """The seqs of the typed events that a message brings, and whether each is the terminal one."""
+    return _json_events(message) if form == "json" else _proto_events(message)
+
+
 #: How many events a message brings, by form.
 _COUNTS: Mapping[str, Callable[[bytes], int]] = {
     "frames": lambda _: 1,

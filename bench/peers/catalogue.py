@@ -181,6 +181,30 @@ PEERS: Mapping[str, Peer] = {
 }
 
 
+DURABLE = Peer(
+    "Durable Streams",
+    "the protocol's reference server, on files, read over HTTP from an offset: no frames, no users",
+    lambda _, folder: ([_tool("node"), str(node_folder("durable") / "server.js"), str(folder)], 0),
+    lambda: f"@durable-streams/server {_package('durable', '@durable-streams/server')}",
+)
+
+
+GRPC_AIO = Peer(
+    "grpc.aio",
+    "sends a run's events from memory, one in each message: no users, no journal, no cursor, no database",
+    lambda file, _: ([sys.executable, "-m", "bench.peers.grpc_aio.server", file], 0),
+    lambda: _pinned("grpcio", "protobuf"),
+)
+GRPC_GO = Peer(
+    "grpc-go",
+    "the same",
+    lambda file, _: ([go_program("grpcserve"), file], 0),
+    lambda: f"{_run(_tool('go'), 'version', folder=ROOT).split()[2]}, google.golang.org/grpc 1.85.0",
+)
+#: All of them.
+EVERY_PEER = (*PEERS.values(), GRPC_AIO, GRPC_GO, DURABLE)
+
+
 @asynccontextmanager
 async def started(peer: Peer, runtime: str, folder: Path) -> AsyncIterator[tuple[str, int]]:
     """A peer that serves: its address and its process. Raises Absent."""

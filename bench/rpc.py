@@ -1,0 +1,178 @@
+"""`grpc`: gRPC beside grpc.aio and grpc-go with one event in each message, and beside the hub's WebSocket.
+
+`python -m bench.rpc JOB` prints what one process of clients needed, as JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import grpc.aio
+import uvloop
+
+from bench.environment import Environment, in_turn, run_module
+from bench.figures import Stats, Table, ratios
+from bench.followers import CHANNEL
+from bench.machine import cpu_seconds
+from bench.peers.catalogue import GRPC_AIO, GRPC_GO
+from bench.prepared import Prepared, prepare
+from bench.readers import Incomplete, check_proto
+from ide_orchestrator.v1.refinement_pb2 import GetRefinementRequest
+from tests.support.client import grpc_messages
+
+_HUB = "hub gRPC"
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Watchers of a thread of so many events, each on a connection of its own; or calls of GetRefinement."""
+
+    address: str
+    pid: int
+    token: str
+    thread: str
+    events: int
+    watchers: int = 0
+    calls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Events or calls in a second, and the server's CPU for one."""
+
+    per_s: float
+    cpu_us: float
+
+
+async def measure_grpc(environment: Environment, *, quick: bool) -> list[Table]:
+    """Reading what is there, reading what comes, and a call. Raises NoFigure."""
+    run = await prepare(environment, "tokens-200" if quick else "tokens-2000")
+    servers = {_HUB: (environment.hub.addresses["gRPC"], environment.hub.pid)}
+    for peer in (GRPC_AIO, GRPC_GO):
+        if found := await environment.start_peer(peer, str(run.file)):
+            servers[peer.name] = found
+    rounds = 1 if quick else 4
+    return [
+        await _served(environment, servers, run, rounds, watchers=2 if quick else 20),
+        await _served(environment, servers, run, rounds, calls=200 if quick else 3000),
+        await _live(environment, rounds, quick=quick),
+    ]
+
+
+async def _served(
+    environment: Environment,
+    servers: dict[str, tuple[str, int]],
+    run: Prepared,
+    rounds: int,
+    *,
+    watchers: int = 0,
+    calls: int = 0,
+) -> Table:
+    async def take(name: str) -> Served:
+        token = environment.addresses.token
+        job = Job(*servers[name], token, run.thread, run.events, watchers, calls)
+        return Served(**await run_module("bench.rpc", dataclasses.asdict(job), name))
+
+    taken = dict(zip(servers, await in_turn(list(servers), rounds, take), strict=True))
+    rate = {name: [each.per_s for each in some] for name, some in taken.items()}
+    cpu = {name: [each.cpu_us for each in some] for name, some in taken.items()}
+    rows = [
+        [
+            name,
+            Stats.of(rate[name]),
+            ratios(rate, name, GRPC_AIO.name),
+            Stats.of(cpu[name]),
+            ratios(cpu, name, GRPC_AIO.name),
+        ]
+        for name in servers
+    ]
+    what, title = ("event", f"gRPC: {watchers} watchers of a run that has ended, {run.events:,} events")
+    note = "The reader is written in Python: it is the limit of the rate of grpc-go, but not of its CPU."
+    if calls:
+        what, title, note = "call", f"gRPC: GetRefinement, {_AT_ONCE} calls at a time", ""
+    to = f"÷ {GRPC_AIO.name}"
+    return Table(title, ["", f"{what}s/s", to, f"CPU µs a{'n' * (not calls)} {what}", to], rows, note)
+
+
+async def _live(environment: Environment, rounds: int, *, quick: bool) -> Table:
+    """One run at a pace to many followers, over gRPC and over the WebSocket."""
+    followers, frames, per_s = (20, 20, 20.0) if quick else (200, 100, 20.0)
+    targets = [environment.hub_socket("proto"), environment.hub_grpc()]
+    taken = await in_turn(
+        targets,
+        rounds,
+        lambda target: environment.read(target, f"tokens-{frames}", followers=followers, frames_per_s=per_s),
+        warm_up=False,
+    )
+    cpu = {t.name: [each.cpu_us for each in some] for t, some in zip(targets, taken, strict=True)}
+    rows = [
+        [
+            target.name,
+            Stats.of(cpu[target.name]),
+            ratios(cpu, target.name, targets[0].name),
+            Stats.of([each.late.p50_ms for each in some]),
+            Stats.of([each.late.p99_ms for each in some]),
+        ]
+        for target, some in zip(targets, taken, strict=True)
+    ]
+    heads = ["", "CPU µs a delivery", "÷ WebSocket", "p50 ms", "p99 ms"]
+    return Table(f"One run of {per_s:.0f} frames a second to {followers} followers, live", heads, rows)
+
+
+async def _watch(job: Job) -> Served:
+    """Raises Incomplete."""
+    channels = [grpc.aio.insecure_channel(job.address, options=CHANNEL) for _ in range(job.watchers)]
+    await asyncio.gather(*(channel.channel_ready() for channel in channels))
+
+    async def read(channel: grpc.aio.Channel) -> list[bytes]:
+        return [message async for message in grpc_messages(channel, job.token, job.thread)]
+
+    began, cpu = time.perf_counter(), cpu_seconds(job.pid)
+    streams = await asyncio.gather(*map(read, channels))
+    seconds, used = time.perf_counter() - began, cpu_seconds(job.pid) - cpu
+    if any(check_proto(stream, ()) != job.events for stream in streams):
+        raise Incomplete(f"a stream has not {job.events} events")
+    events = job.events * job.watchers
+    return Served(events / seconds, used / events * 1e6)
+
+
+async def _call(job: Job) -> Served:
+    request = GetRefinementRequest(thread_id=job.thread).SerializeToString()
+    metadata = (("authorization", f"Bearer {job.token}"),)
+    async with grpc.aio.insecure_channel(job.address, options=CHANNEL) as channel:
+        get: Any = channel.unary_unary("/ide_orchestrator.v1.RefinementService/GetRefinement")
+        await get(request, metadata=metadata)
+
+        async def caller() -> None:
+            for _ in range(job.calls // _AT_ONCE):
+                await get(request, metadata=metadata)
+
+        began, cpu = time.perf_counter(), cpu_seconds(job.pid)
+        await asyncio.gather(*(caller() for _ in range(_AT_ONCE)))
+        seconds, used = time.perf_counter() - began, cpu_seconds(job.pid) - cpu
+    calls = job.calls // _AT_ONCE * _AT_ONCE
+    return Served(calls / seconds, used / calls * 1e6)
+
+
+def main(text: str) -> int:
+    """Print the result; 1 and the reason when it is void."""
+    job = Job(**json.loads(text))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            result = runner.run(_call(job) if job.calls else _watch(job))
+    except (Incomplete, grpc.aio.AioRpcError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(dataclasses.asdict(result)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
