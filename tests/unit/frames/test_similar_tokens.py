@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -125,6 +126,24 @@ def test_any_bytes_between_mean_the_same_together_and_to_the_parser(texts: list[
     sent = [token_frame(" first")] + [before + text + after for text in texts]
     events, digests, _, _ = together(sent, [len(sent)])
     assert (events, digests) == parsed(sent)
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity"])
+@pytest.mark.parametrize("sizes", [(1,), (10_000,)])
+def test_each_token_frame_with_a_number_that_json_does_not_have_is_given_again_as_proper_json(
+    number: bytes, sizes: tuple[int, ...]
+) -> None:
+    sent = [token_frame(text) for text in (" first", " second", " third", " fourth")]
+    sent[1:3] = [frame.removesuffix(b"}") + b', "score": ' + number + b"}" for frame in sent[1:3]]
+    events, _, deltas, _ = together(sent, sizes)
+    assert [kind.text for event in events if isinstance(kind := CODEC.decode(event).kind, Token)] == [
+        " first",
+        " second",
+        " third",
+        " fourth",
+    ]
+    for again in tokens_again(deltas)[1:3]:
+        assert msgspec.json.decode(again)["score"] == number.decode()
 
 
 def test_line_feeds_and_double_quotes_are_similar_texts() -> None:
