@@ -256,7 +256,7 @@ def test_the_number_of_a_call_is_the_one_that_the_frames_before_give_it() -> Non
     pieces = [call_piece(text, index=None) for text in (" a", " b", " name", " c")]
     other = message("", tool_call_chunks=begin)
     # The text of one piece is that of another member, so that its form is not seen.
-    hidden = {**call_piece("model", index=None)}
+    hidden = call_piece("model", index=None)
     sent = [printed_frame(piece) for piece in (*pieces[:2], other, hidden, *pieces[2:], other, *pieces)]
     events, digests, _, _ = together(sent, [len(sent)])
     assert (events, digests) == parsed(sent)
@@ -298,3 +298,26 @@ def test_a_text_inside_another_string_is_left_to_the_parser() -> None:
     events, digests, _, similar = together(sent, [len(sent)])
     assert (events, digests) == parsed(sent)
     assert similar == 0
+
+
+def test_a_text_with_a_lone_surrogate_marks_its_own_event_alone() -> None:
+    sent = [token_frame(text) for text in ("\ud800", " a", " b", "\ud800", " c")]
+    events, digests, _, similar = together(sent, [len(sent)])
+    assert (events, digests) == parsed(sent)
+    assert similar == 3
+    read = [CODEC.decode(event).kind for event in events]
+    assert [isinstance(kind, Token) and kind.uninterpreted for kind in read] == [
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]
+
+
+def test_a_frame_that_is_not_proper_json_is_kept_as_json() -> None:
+    sent = [token_frame(text).replace(b"{", b'{"at":NaN,', 1) for text in (" a", " b", " c")]
+    events, digests, deltas, similar = together(sent, [len(sent)])
+    assert (events, digests) == parsed(sent)
+    assert similar == 0
+    assert [json.loads(text)["at"] for text in tokens_again(deltas)] == ["NaN"] * 3
