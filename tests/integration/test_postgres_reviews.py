@@ -406,16 +406,20 @@ async def test_of_two_who_accept_one_wins_each_time(pool: Any) -> None:
         assert await ann.versions() == before + 1
 
 
-async def test_accepting_and_writing_at_the_same_time_loses_neither(pool: Any) -> None:
-    ann = await a_reviewer(pool, a=LINES)
+async def test_what_is_written_while_a_proposal_is_accepted_is_merged(pool: Any) -> None:
+    merged = 0
     for number in range(20):
-        base = (await ann.contents())["/a"] or b""
-        proposed = base.decode().replace("1\n", f"1.{number}\n", 1)
-        proposal_id = await ann.propose({**text_files(a=proposed)}, includes_base=False)
-        await asyncio.gather(ann.accept(proposal_id), ann.write(**{f"b{number}": str(number)}))
-        contents = await ann.contents()
-        assert contents["/a"] == proposed.encode()
-        assert contents[f"/b{number}"] == str(number).encode()
+        ann = await a_reviewer(pool, a=LINES)
+        proposal_id = await ann.propose(text_files(a=LINES.replace("1", f"one {number}")))
+        edited = LINES.replace("7", f"seven {number}")
+        accepted, _ = await asyncio.gather(ann.accept(proposal_id), ann.write(a=edited))
+        version = accepted.draft.version
+        # The version before is the first one, or the edit.
+        before = (await ann.contents(version - 1))["/a"] or b""
+        merged += before == edited.encode()
+        expected = before.replace(b"1", f"one {number}".encode(), 1)
+        assert (await ann.contents(version))["/a"] == expected
+    assert merged, "the edits never came before"
 
 
 NAMES = st.sampled_from("abcd")
