@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from bench.environment import Environment, NoFigure, open_environment
 from bench.fanout import measure_backlog, measure_live
 from bench.figures import Table
+from bench.file_history import measure_file_history
 from bench.hold import measure_hold
 from bench.idle import measure_idle
 from bench.journal import measure_journal
@@ -39,6 +40,7 @@ MEASUREMENTS: Mapping[str, Callable[..., Awaitable[list[Table]]]] = {
     "journal": measure_journal,
     "stored": measure_stored,
     "review": measure_review,
+    "history": measure_file_history,
 }
 
 
