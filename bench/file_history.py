@@ -152,7 +152,7 @@ async def measure_file_history(environment: Environment, *, quick: bool) -> list
     headers = bearer(addresses.token)
     try:
         async with httpx.AsyncClient(
-            base_url=addresses.http, headers=headers, timeout=120, trust_env=False
+            base_url=environment.hub.addresses["HTTP"], headers=headers, timeout=120, trust_env=False
         ) as http:
             thread_id = await connection.fetchval(
                 "SELECT thread_id FROM runs ORDER BY created_at DESC LIMIT 1"
