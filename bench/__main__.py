@@ -15,6 +15,7 @@ from bench.catchup import measure_catchup
 from bench.environment import Environment, NoFigure, open_environment
 from bench.fanout import measure_backlog, measure_live
 from bench.figures import Table
+from bench.file_history import measure_file_history
 from bench.hold import measure_hold
 from bench.idle import measure_idle
 from bench.journal import measure_journal
@@ -43,6 +44,7 @@ MEASUREMENTS: Mapping[str, Callable[..., Awaitable[list[Table]]]] = {
     "catchup": measure_catchup,
     "stored": measure_stored,
     "review": measure_review,
+    "history": measure_file_history,
 }
 
 

@@ -20,6 +20,7 @@ from server.clock import SystemClock
 from server.db.access import PostgresAccessStore
 from server.db.contents import PostgresContentStore
 from server.db.drafts import PostgresDraftStore
+from server.db.file_index import PostgresFileIndexStore
 from server.db.journal import PostgresJournal
 from server.db.pool import open_pool
 from server.db.proposals import PostgresProposalStore
@@ -38,6 +39,7 @@ from server.domain.access.tickets import Tickets
 from server.domain.byte_budget import ByteBudget
 from server.domain.drafts.context import JobContext
 from server.domain.drafts.drafts import Drafts
+from server.domain.file_history.file_history import FileHistory
 from server.domain.journal.retention import SWEEP_S as RETENTION_SWEEP_S
 from server.domain.journal.retention import Retention
 from server.domain.outgoing import OutgoingBudget
@@ -79,6 +81,7 @@ class _Stores:
     workflows: PostgresWorkflowStore
     drafts: PostgresDraftStore
     reviews: PostgresReviewStore
+    file_index: PostgresFileIndexStore
     access: PostgresAccessStore
     users: PostgresUserStore
     tickets: PostgresTicketStore
@@ -96,6 +99,7 @@ class _Stores:
             PostgresWorkflowStore(pool),
             drafts,
             PostgresReviewStore(pool, drafts),
+            PostgresFileIndexStore(pool),
             PostgresAccessStore(pool),
             PostgresUserStore(pool),
             PostgresTicketStore(pool),
@@ -246,6 +250,13 @@ def _core(
         runner=runner,
         runtime=runtime,
         refinements=refinements,
+        file_history=FileHistory(
+            proposals=stores.proposals,
+            index=stores.file_index,
+            journal=journal,
+            codec=context.codec,
+            memory=broadcaster.memory,
+        ),
         proposals=stores.proposals,
         contents=stores.contents,
         workflows=WorkflowService(workflows=stores.workflows, quotas=quotas, clock=clock),

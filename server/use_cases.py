@@ -11,6 +11,7 @@ from server.domain.access.sharing import AccessStore, Sharing
 from server.domain.access.tickets import Tickets
 from server.domain.drafts.drafts import Drafts
 from server.domain.drafts.store import DraftStore
+from server.domain.file_history.file_history import FileHistory
 from server.domain.outgoing import OutgoingBudget
 from server.domain.proposals.contents import ContentStore
 from server.domain.proposals.store import ProposalStore
@@ -32,6 +33,9 @@ READABLE_BY_SHARE_LINK = frozenset(
         "ListEvents",
         "ReadEvent",
         "WatchRefinement",
+        "ListFilesAt",
+        "ReadRefinementFile",
+        "BlameFile",
     }
 )
 
@@ -42,6 +46,7 @@ class UseCases:
     `cut_offs` clients that are cut off; `outgoing` bounds what is read for callers and not yet sent."""
 
     refinements: Refinements
+    file_history: FileHistory
     proposals: ProposalStore
     contents: ContentStore
     access: AccessStore

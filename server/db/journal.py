@@ -36,16 +36,18 @@ from server.encoding.event_batch import delimited_delta, delimited_event
 #: Bytes of the rows that a finished run's journal is compacted into.
 COMPACTED_BYTES = 256 << 10
 
-_COMPACT = f"""
+#: Rewrites the rows of a journal, $1, as few large ones.
+COMPACT = f"""
 WITH old AS (
   DELETE FROM events WHERE thread_id = $1 RETURNING *
 ), placed AS (
   SELECT *, (sum(length(batch) + length(residues)) OVER (ORDER BY first_seq)) / {COMPACTED_BYTES} AS pack
   FROM old
 )
-INSERT INTO events (thread_id, first_seq, last_seq, batch, residues, terminal)
+INSERT INTO events (thread_id, first_seq, last_seq, batch, residues, terminal, file_changes)
 SELECT thread_id, min(first_seq), max(last_seq), string_agg(batch, ''::bytea ORDER BY first_seq),
-  string_agg(residues, ''::bytea ORDER BY first_seq), bool_or(terminal)
+  string_agg(residues, ''::bytea ORDER BY first_seq), bool_or(terminal),
+  CASE WHEN bool_and(file_changes IS NOT NULL) THEN string_agg(file_changes, ''::bytea ORDER BY first_seq) END
 FROM placed GROUP BY thread_id, pack
 """  # noqa: S608 - only constants
 
@@ -226,7 +228,7 @@ class PostgresJournal(Journal):
         Readers see either form. Best effort: a journal that is not compacted is only larger.
         """
         with contextlib.suppress(DatabaseUnavailable), database_errors():
-            await self._pool.execute(_COMPACT, thread_id, timeout=FINISH_S)
+            await self._pool.execute(COMPACT, thread_id, timeout=FINISH_S)
 
     # --- Reading -----------------------------------------------------------------------------
 

@@ -41,17 +41,19 @@ RETRY_FIRST_S, MAX_RETRY_S = 0.05, 1.0
 
 _APPEND = f"""
 WITH input AS (
-  SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::int[], $4::int[], $5::int[], $6::bytea[], $7::bytea[])
-    AS i(thread_id, fence, base, last, epoch, batch, residues)
+  SELECT * FROM unnest(
+    $1::uuid[], $2::bigint[], $3::int[], $4::int[], $5::int[], $6::bytea[], $7::bytea[], $8::bytea[]
+  ) AS i(thread_id, fence, base, last, epoch, batch, residues, file_changes)
 ), moved AS (
-  UPDATE runs r SET last_seq = i.last, epoch = i.epoch, lease_until = now() + $8::interval
+  UPDATE runs r SET last_seq = i.last, epoch = i.epoch, lease_until = now() + $9::interval
   FROM input i
   WHERE r.thread_id = i.thread_id AND r.fence = i.fence AND r.last_seq = i.base
     AND r.status IN {ACTIVE_STATUSES}
   RETURNING r.thread_id, r.fence
 ), added AS (
-  INSERT INTO events (thread_id, first_seq, last_seq, batch, residues)
-  SELECT i.thread_id, i.base + 1, i.last, i.batch, i.residues FROM input i JOIN moved USING (thread_id, fence)
+  INSERT INTO events (thread_id, first_seq, last_seq, batch, residues, file_changes)
+  SELECT i.thread_id, i.base + 1, i.last, i.batch, i.residues, i.file_changes
+  FROM input i JOIN moved USING (thread_id, fence)
 )
 SELECT thread_id, fence FROM moved
 """  # noqa: S608 - only constants
@@ -231,4 +233,5 @@ def _columns(batches: list[Batch]) -> tuple[list[object], ...]:
         [batch.epoch for batch in batches],
         [batch.event_bytes for batch in batches],
         [batch.delta_bytes for batch in batches],
+        [batch.file_changes for batch in batches],
     )

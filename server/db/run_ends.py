@@ -38,8 +38,8 @@ RETURNING proposal_id
 """  # noqa: S608 - only constants
 
 _FINISH_EVENT = """
-INSERT INTO events (thread_id, first_seq, last_seq, batch, residues, terminal)
-VALUES ($1, $2, $2, $3, $4, true)
+INSERT INTO events (thread_id, first_seq, last_seq, batch, residues, terminal, file_changes)
+VALUES ($1, $2, $2, $3, $4, true, '')
 """
 
 _FINISH_PROPOSAL = """

@@ -45,8 +45,8 @@ WITH expired AS (
   INSERT INTO runs (thread_id, proposal_id, owner, lease_until, last_seq, trace_id, invocation)
   SELECT $3, id, $9, now() + $10::interval, 1, $11, $12::jsonb FROM proposal
 ), event AS (
-  INSERT INTO events (thread_id, first_seq, last_seq, batch, residues)
-  SELECT $3, 1, 1, $13, $14 FROM proposal
+  INSERT INTO events (thread_id, first_seq, last_seq, batch, residues, file_changes)
+  SELECT $3, 1, 1, $13, $14, '' FROM proposal
 )
 SELECT id FROM proposal
 """

@@ -23,8 +23,9 @@ from server.grpc.event_reads import EventReads
 from server.grpc.health import Health
 from server.grpc.interceptors import AsGeneratorInterceptor, CallInterceptor
 from server.grpc.public_streams import PublicStreams
+from server.grpc.refinement_servicer import RefinementServicer
 from server.grpc.review_servicer import ReviewServicer
-from server.grpc.servicers import AccessServicer, ProposalServicer, RefinementServicer, WorkflowServicer
+from server.grpc.servicers import AccessServicer, ProposalServicer, WorkflowServicer
 from server.grpc.unread_calls import REQUEST_DEADLINE_S, UnreadCalls
 from server.grpc.watch import WatchStreams
 from server.grpc.writing import MessageWriter
@@ -167,7 +168,11 @@ def create_grpc_server(
     )
     watches = WatchStreams(use_cases.refinements, writer)
     refinements = RefinementServicer(
-        use_cases.refinements, watches, EventReads(use_cases.refinements, writer)
+        use_cases.refinements,
+        use_cases.file_history,
+        watches,
+        EventReads(use_cases.refinements, writer),
+        writer,
     )
     add_RefinementServiceServicer_to_server(refinements, server)
     add_ProposalServiceServicer_to_server(

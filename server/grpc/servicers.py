@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ide_orchestrator.v1.access_pb2_grpc import AccessServiceServicer
 from ide_orchestrator.v1.proposal_pb2_grpc import ProposalServiceServicer
-from ide_orchestrator.v1.refinement_pb2_grpc import RefinementServiceServicer
 from ide_orchestrator.v1.workflow_pb2_grpc import WorkflowServiceServicer
 from server.domain import model
 from server.domain.access.refused_bytes import RefusedBytes
@@ -13,13 +12,9 @@ from server.domain.errors import ClientTooSlow, HubError, LimitReached
 from server.domain.off_loop import REQUESTS, SMALL_BYTES
 from server.domain.proposals.contents import PIECE_BYTES, ContentStore, read_pieces
 from server.domain.proposals.store import ProposalStore
-from server.domain.refinements import Refinements
-from server.domain.streams.pages import EventPage
 from server.domain.workflows import WorkflowService
 from server.grpc.answers import reserved
 from server.grpc.authentication import Context, caller
-from server.grpc.event_reads import EventReads
-from server.grpc.watch import WatchStreams
 from server.grpc.writing import MessageWriter
 from server.wire import messages as m
 from server.wire.access import (
@@ -30,7 +25,6 @@ from server.wire.access import (
     share_link_message,
     share_links_message,
 )
-from server.wire.large_events import event_limit
 from server.wire.large_proposals import fit_proposal, left_out
 from server.wire.pages import PAGE_NAMES, PageQuery, page_values
 from server.wire.proposals import (
@@ -40,14 +34,7 @@ from server.wire.proposals import (
     proposals_message,
     proposals_query,
 )
-from server.wire.refinements import events_query, hello_message, refinement_message, start_refinement
-from server.wire.rendering import fitting_batch
-from server.wire.validation import (
-    idempotency_key,
-    renamed_fields,
-    sha256_or_not_found,
-    uuid_or_not_found,
-)
+from server.wire.validation import renamed_fields, sha256_or_not_found, uuid_or_not_found
 from server.wire.workflows import (
     create_workflow,
     fit_workflow,
@@ -59,80 +46,6 @@ from server.wire.workflows import (
 #: Large requests of all callers that are read at a time or wait for it: parsed, they take many times their
 #: size.
 MAX_LARGE_REQUESTS = 2
-
-
-class RefinementServicer(RefinementServiceServicer):
-    """Start, follow and cancel refinements (contract: RefinementService)."""
-
-    def __init__(self, refinements: Refinements, watches: WatchStreams, reads: EventReads) -> None:
-        self._refinements, self._watches, self._reads = refinements, watches, reads
-
-    async def StartRefinement(
-        self, request: m.StartRefinementRequest, context: Context
-    ) -> m.StartRefinementResponse:
-        """Contract: StartRefinement."""
-        command = start_refinement(request)
-        key = idempotency_key(request.request_id or None, "request_id")
-        started = await self._refinements.start(caller(), command, key=key)
-        return m.StartRefinementResponse(
-            refinement=refinement_message(started.refinement), replayed=started.replayed
-        )
-
-    async def GetRefinement(
-        self, request: m.GetRefinementRequest, context: Context
-    ) -> m.GetRefinementResponse:
-        """Contract: GetRefinement."""
-        thread_id = uuid_or_not_found(request.thread_id, "refinement")
-        refinement = await self._refinements.get(caller(), thread_id)
-        return m.GetRefinementResponse(refinement=refinement_message(refinement))
-
-    async def WatchRefinement(  # type: ignore[override]
-        self, request: m.WatchRefinementRequest, context: Context
-    ) -> None:
-        """Contract: WatchRefinement. Writes serialised messages itself."""
-        thread_id = uuid_or_not_found(request.thread_id, "refinement")
-        max_event_bytes = event_limit(request.max_event_bytes)
-        await self._watches.watch(caller(), thread_id, request.after_seq, max_event_bytes, context)
-
-    async def CancelRefinement(
-        self, request: m.CancelRefinementRequest, context: Context
-    ) -> m.CancelRefinementResponse:
-        """Contract: CancelRefinement."""
-        thread_id = uuid_or_not_found(request.thread_id, "refinement")
-        refinement = await self._refinements.cancel(caller(), thread_id)
-        return m.CancelRefinementResponse(refinement=refinement_message(refinement))
-
-    async def ListEvents(  # type: ignore[override]
-        self, request: m.ListEventsRequest, context: Context
-    ) -> bytes:
-        """Contract: ListEvents. Returns the serialised answer."""
-        thread_id = uuid_or_not_found(request.thread_id, "refinement")
-        query, max_event_bytes = events_query(request), event_limit(request.max_event_bytes)
-        page = await self._refinements.page(
-            caller(),
-            thread_id,
-            after=query.after,
-            limit=query.size,
-            wait_s=query.wait,
-            reservation=reserved(),
-        )
-        return await _events_page(page, max_event_bytes)
-
-    async def ReadEvent(  # type: ignore[override]
-        self, request: m.ReadEventRequest, context: Context
-    ) -> None:
-        """Contract: ReadEvent. Writes serialised messages itself."""
-        await self._reads.read(caller(), request, context)
-
-
-async def _events_page(page: EventPage, max_event_bytes: int) -> bytes:
-    """The serialised `ListEventsResponse`.
-
-    Its field 1 is that of `EventBatch`, so a segment's batch is a part of it, unchanged.
-    """
-    batches = [await fitting_batch(segment, max_event_bytes) for segment in page.segments]
-    rest = m.ListEventsResponse(position=hello_message(page.head), complete=page.complete)
-    return b"".join([*batches, rest.SerializeToString()])
 
 
 def _proposal_answer(

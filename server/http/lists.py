@@ -11,6 +11,7 @@ from server.http.large_answers import JsonText
 from server.http.openapi import header
 from server.wire.diffs import DiffPage
 from server.wire.drafts import DraftVersionPage
+from server.wire.file_history import FileAtPage
 from server.wire.proposals import ProposalPage
 from server.wire.text import dumps
 from server.wire.workflows import WorkflowPage
@@ -19,7 +20,7 @@ LINK = header("Link", 'The next page, as `rel="next"`; absent on the last one.')
 
 _NO_HEADERS: Mapping[str, str] = {}
 
-P = TypeVar("P", WorkflowPage, ProposalPage, DraftVersionPage, DiffPage)
+P = TypeVar("P", WorkflowPage, ProposalPage, DraftVersionPage, DiffPage, FileAtPage)
 
 
 def list_text(request: HubRequest, page: P, headers: Mapping[str, str] = _NO_HEADERS) -> JsonText:

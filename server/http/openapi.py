@@ -231,7 +231,8 @@ def _parameters(model: type[QueryModel]) -> Iterator[dict[str, Any]]:
             found |= schema["$defs"][reference.rpartition("/")[2]]
         if found.get("default", ...) is None:
             del found["default"]
-        yield {"name": name, "in": "query", "required": False, "schema": _untitled(found)}
+        required = name in schema.get("required", ())
+        yield {"name": name, "in": "query", "required": required, "schema": _untitled(found)}
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from server.http.access_routes import ACCESS_ROUTES
 from server.http.draft_routes import DRAFT_ROUTES
+from server.http.file_history_routes import FILE_HISTORY_ROUTES
 from server.http.probes import health, legacy_health, metrics, ready
 from server.http.proposal_routes import PROPOSAL_ROUTES
 from server.http.public_pages import PUBLIC_PAGES
@@ -23,6 +24,7 @@ ROUTES = (
     *REVIEW_ROUTES,
     *ACCESS_ROUTES,
     *REFINEMENT_ROUTES,
+    *FILE_HISTORY_ROUTES,
     *USER_ROUTES,
     *PUBLIC_PAGES,
     health,

@@ -16,6 +16,7 @@ from server.clock import SystemClock
 from server.db.journal import PostgresJournal
 from server.domain.errors import CursorOutOfRange, NotFound
 from server.domain.journal.events import Event, EventKind, Outcome, RunStarted, Terminal, Token
+from server.domain.journal.file_index import index_entries
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.log import JournalLog
 from server.domain.journal.segments import Segment
@@ -48,7 +49,7 @@ class StartedRun:
 
     def put(self, kind: EventKind, delta: bytes = b"") -> None:
         event = Event(self.log.last_seq + 1, 1, NOON, kind)
-        self.log.put(CODEC.encode(event), delta, epoch=1)
+        self.log.put(CODEC.encode(event), delta, epoch=1, file_changes=index_entries(event))
 
     async def poll(self) -> None:
         """Read what is new."""

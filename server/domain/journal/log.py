@@ -67,14 +67,16 @@ class Batch:
     last: int
     event_bytes: bytes
     delta_bytes: bytes
+    #: Entries of the index of changed files (`file_index`); empty when no event changes a file.
+    file_changes: bytes
     epoch: int
     #: When the oldest of the events was put, in seconds of the clock's `monotonic`.
     put_at: float
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of events and deltas."""
-        return len(self.event_bytes) + len(self.delta_bytes)
+        """Bytes of what is stored."""
+        return len(self.event_bytes) + len(self.delta_bytes) + len(self.file_changes)
 
     @property
     def settled(self) -> bool:
@@ -115,15 +117,23 @@ class JournalLog:
         self._finished = False
         #: Entries of events and of deltas, how many events they are, and their epoch.
         self._queue: deque[tuple[bytes, bytes, int, int]] = deque()
+        #: Seq and index entries of the queued events that change files: few of all.
+        self._file_changes: deque[tuple[int, bytes]] = deque()
         self._changed = asyncio.Event()
         #: When the oldest queued event was put, or was left over by the batch before.
         self._put_at = 0.0
 
     # --- For the run -------------------------------------------------------------------------
 
-    def put(self, event: bytes, delta: bytes, *, epoch: int) -> None:
-        """Queue event `last_seq + 1` for the next commit. Raises LeaseLost."""
+    def put(self, event: bytes, delta: bytes, *, epoch: int, file_changes: bytes = b"") -> None:
+        """Queue event `last_seq + 1` for the next commit, with its entries of the index of changed files.
+
+        Raises LeaseLost.
+        """
         self._check_lease()
+        if file_changes:
+            self._file_changes.append((self.last_seq + 1, file_changes))
+            self._queued(len(file_changes))
         self._put(delimited_event(event), delimited_delta(delta), 1, epoch)
 
     def put_all(self, events: Sequence[bytes], deltas: Sequence[bytes], *, epoch: int) -> None:
@@ -186,7 +196,22 @@ class JournalLog:
             last += count
             epoch = epoch_then
         put_at, self._put_at = self._put_at, self._clock.monotonic()
-        return Batch(self, self.committed, last, b"".join(all_events), b"".join(all_deltas), epoch, put_at)
+        return Batch(
+            self,
+            self.committed,
+            last,
+            b"".join(all_events),
+            b"".join(all_deltas),
+            self._next_file_changes(last),
+            epoch,
+            put_at,
+        )
+
+    def _next_file_changes(self, last: int) -> bytes:
+        entries: list[bytes] = []
+        while self._file_changes and self._file_changes[0][0] <= last:
+            entries.append(self._file_changes.popleft()[1])
+        return b"".join(entries)
 
     def mark_committed(self, batch: Batch) -> None:
         """Take the batch off the queued bytes: it is committed."""
@@ -195,7 +220,14 @@ class JournalLog:
         if not self.lost:
             self._unqueued(batch.size_bytes)
             self._recent.add(
-                Recent(batch.base, batch.last, batch.event_bytes, batch.delta_bytes, batch.epoch)
+                Recent(
+                    batch.base,
+                    batch.last,
+                    batch.event_bytes,
+                    batch.delta_bytes,
+                    batch.file_changes,
+                    batch.epoch,
+                )
             )
         self._wake_waiters()
 
@@ -216,6 +248,7 @@ class JournalLog:
             recent.last,
             recent.event_bytes,
             recent.delta_bytes,
+            recent.file_changes,
             recent.epoch,
             self._clock.monotonic(),
         )
@@ -234,6 +267,7 @@ class JournalLog:
         """Drop what is queued: the lease is lost, or nobody drives the run under it any more."""
         self.lost = True
         self._queue.clear()
+        self._file_changes.clear()
         if not self._finished:
             self.forget()
         self._unqueued(self.queued_bytes)

@@ -26,12 +26,13 @@ class Recent:
     last: int
     event_bytes: bytes
     delta_bytes: bytes
+    file_changes: bytes
     epoch: int
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of events and deltas."""
-        return len(self.event_bytes) + len(self.delta_bytes)
+        """Bytes of what is stored."""
+        return len(self.event_bytes) + len(self.delta_bytes) + len(self.file_changes)
 
 
 class RecentBudget:
@@ -69,6 +70,7 @@ class RecentCommits:
             commits[-1].last,
             b"".join(commit.event_bytes for commit in commits),
             b"".join(commit.delta_bytes for commit in commits),
+            b"".join(commit.file_changes for commit in commits),
             commits[-1].epoch,
         )
 

@@ -17,6 +17,7 @@ from server.domain.journal.events import (
     Terminal,
     UpstreamFrame,
 )
+from server.domain.journal.file_index import index_entries
 from server.domain.journal.journal import JournalIncomplete
 from server.domain.journal.segments import Segment
 from server.domain.model import Failure
@@ -220,14 +221,16 @@ class RunRecorder:
 
     def _put(self, kind: EventKind, delta: bytes = b"", error: UpstreamError | None = None) -> None:
         self._note(kind, delta, error)
-        self._log.put(self._encoded(self._event(kind)), delta, epoch=self.epoch)
+        event = self._event(kind)
+        self._log.put(self._encoded(event), delta, epoch=self.epoch, file_changes=index_entries(event))
 
     async def _put_large(
         self, kind: EventKind, delta: bytes = b"", error: UpstreamError | None = None
     ) -> None:
-        encoded = await RUNS.run(self._encoded, self._event(kind))
+        event = self._event(kind)
+        encoded, file_changes = await RUNS.run(lambda: (self._encoded(event), index_entries(event)))
         self._note(kind, delta, error)
-        self._log.put(encoded, delta, epoch=self.epoch)
+        self._log.put(encoded, delta, epoch=self.epoch, file_changes=file_changes)
 
     def _note_shown(self, meaning: Interpretation) -> None:
         self._files_shown = self._files_shown or meaning.shows_files

@@ -60,14 +60,14 @@ class Broadcaster:
         """is_local: whether the journal writer of this process commits a thread's events.
 
         max_window_bytes: bound for the window of one thread. max_shared_bytes: bound for all that readers
-        share: the windows of all threads, what is read from journals, and all renderings of these.
+        share (`memory`): the windows of all threads, what is read from journals, and all renderings of these.
         poll_s, woken_poll_s: seconds between two polls, while wake-ups do not arrive and while they do.
         jitter: numbers from 0 to 1, which spread the readers of a replica that shuts down.
         """
         self._journal = journal
         self._clock, self._is_local, self._wakeups = clock, is_local, wakeups
         self._max_window_bytes = max_window_bytes
-        self._memory = SharedMemory(max_shared_bytes)
+        self.memory = SharedMemory(max_shared_bytes)
         self._poll_s, self._woken_poll_s = poll_s, woken_poll_s
         self._jitter = jitter
         #: Seconds over which readers are asked to leave; None until `drain`.
@@ -90,7 +90,7 @@ class Broadcaster:
     @property
     def shared_bytes(self) -> int:
         """Bytes that readers share: windows, what was read from journals, and renderings."""
-        return self._memory.used_bytes
+        return self.memory.used_bytes
 
     @property
     def readers(self) -> int:
@@ -151,7 +151,7 @@ class Broadcaster:
         )
 
     def _topic(self, thread_id: UUID) -> Topic:
-        return Topic(thread_id, self._journal, self._memory, max_window_bytes=self._max_window_bytes)
+        return Topic(thread_id, self._journal, self.memory, max_window_bytes=self._max_window_bytes)
 
     def _leave(self, topic: Topic) -> None:
         """Remove a reader; a topic without readers is dropped, or set aside if its thread has ended."""

@@ -75,6 +75,8 @@ _ROUTES = {
     "get": ("GET", "/api/refinements/{thread_id}"),
     "cancel": ("POST", "/api/refinements/{thread_id}/cancel"),
     "list_events": ("GET", "/api/refinements/{thread_id}/events"),
+    "list_files_at": ("GET", "/api/refinements/{thread_id}/files"),
+    "blame_file": ("GET", "/api/refinements/{thread_id}/blame"),
     "get_proposal": ("GET", "/api/proposals/{proposal_id}"),
     "list_proposals": ("GET", "/api/proposals"),
     "get_draft": ("GET", "/api/drafts/{draft_id}"),
@@ -119,6 +121,11 @@ async def _over_http(http: httpx.AsyncClient, name: str, given: Mapping[str, Any
         return Outcome({"versions": [draft["version"] for draft in body["items"]]})
     if name == "get_draft":
         body["files"] = {path: file.get("text") for path, file in body["files"].items()}
+    if name == "list_files_at":
+        files = [_file_at(file) for file in body["items"]]
+        return Outcome({"seq": body["seq"], "files": files, "next": body["next_cursor"] or ""})
+    if name == "blame_file":
+        return Outcome({**body, "ranges": [_range(part) for part in body["ranges"]]})
     if name == "list_events":
         return Outcome({**body, "seqs": [event["seq"] for event in body["items"]]})
     if name == "get_proposal":
@@ -136,6 +143,8 @@ _METHODS: dict[str, tuple[str, str, Any]] = {
     "get": ("RefinementService", "GetRefinement", refinements),
     "cancel": ("RefinementService", "CancelRefinement", refinements),
     "list_events": ("RefinementService", "ListEvents", refinements),
+    "list_files_at": ("RefinementService", "ListFilesAt", refinements),
+    "blame_file": ("RefinementService", "BlameFile", refinements),
     "get_proposal": ("ProposalService", "GetProposal", proposals),
     "list_proposals": ("ProposalService", "ListProposals", proposals),
     "get_draft": ("DraftService", "GetDraft", drafts),
@@ -153,7 +162,7 @@ async def _over_grpc(
     channel: grpc.aio.Channel, metadata: Any, name: str, given: Mapping[str, Any]
 ) -> Outcome:
     service, method, module = _METHODS[name]
-    names = _NAMES | (_PAGED if name == "list_draft_versions" else {})
+    names = _NAMES | (_PAGED if name in ("list_draft_versions", "list_files_at") else {})
     rest = {names.get(key, key): value for key, value in given.items()}
     if name in ("create_workflow", "update_draft"):
         rest["files"] = [{"path": path, "text": text} for path, text in rest.pop("files", {}).items()]
@@ -188,6 +197,11 @@ def _value(name: str, answer: dict[str, Any]) -> dict[str, Any]:
         return {"count": len(answer.get(name.removeprefix("list_"), ()))}
     if name == "list_draft_versions":
         return {"versions": [draft["version"] for draft in answer.get("drafts", ())]}
+    if name == "list_files_at":
+        files = [_file_at(file) for file in answer.get("files", ())]
+        return {"seq": answer["seq"], "files": files, "next": answer.get("next_page_token", "")}
+    if name == "blame_file":
+        return {"truncated": False, **answer, "ranges": [_range(part) for part in answer.get("ranges", ())]}
     if "draft" in answer:
         draft = answer["draft"]
         texts = {file["path"]: file.get("text") for file in draft.get("files", ())}
@@ -202,6 +216,14 @@ def _value(name: str, answer: dict[str, Any]) -> dict[str, Any]:
         return {**proposal, "status": _word(proposal["status"]), "files": files}
     refinement = answer["refinement"]
     return {**refinement, "status": _word(refinement["status"]), "replayed": answer.get("replayed", False)}
+
+
+def _file_at(file: Mapping[str, Any]) -> list[Any]:
+    return [file["path"], int(file["size_bytes"]), file["seq"], file.get("tool_call_id") or ""]
+
+
+def _range(part: Mapping[str, Any]) -> list[Any]:
+    return [part["first_line"], part["line_count"], part["seq"], part.get("tool_call_id") or ""]
 
 
 def _word(status: str) -> str:

@@ -40,7 +40,7 @@ def a_log(ready: ReadyLogs, *, max_queued_bytes: int = 1 << 20, clock: HandClock
 
 
 def a_commit(base: int, last: int) -> Recent:
-    return Recent(base, last, b"e" * (last - base), b"d" * (last - base), 1)
+    return Recent(base, last, b"e" * (last - base), b"d" * (last - base), b"", 1)
 
 
 def test_recent_commits_give_what_follows_the_end_of_one_of_them() -> None:
@@ -173,3 +173,24 @@ def test_the_terminal_event_moves_the_end_though_it_was_never_queued() -> None:
     log = a_log(ReadyLogs())
     log.mark_finished()
     assert (log.committed, log.last_seq) == (2, 2)
+
+
+@given(st.lists(st.sampled_from([b"", b"change of a file"]), max_size=20), st.integers(1, 60))
+def test_entries_of_changed_files_are_in_the_batch_of_their_event_and_written_again_with_it(
+    entries: list[bytes], max_bytes: int
+) -> None:
+    ready = ReadyLogs()
+    log = a_log(ready)
+    for number, entry in enumerate(entries):
+        log.put(b"%d" % number, b"", epoch=1, file_changes=entry and b"%d " % number + entry)
+    assert log.queued_bytes >= sum(map(len, entries))
+    while log.has_pending:
+        batch = log.next_batch(max_bytes)
+        numbers = range(batch.base - 1, batch.last - 1)
+        expected = b"".join(b"%d " % number + entries[number] for number in numbers if entries[number])
+        assert batch.file_changes == expected
+        log.mark_committed(batch)
+        again = log.committed_after(batch.base)
+        assert again is not None
+        assert again.file_changes == expected
+    assert log.queued_bytes == 0

@@ -4,7 +4,7 @@
 // 	protoc        (unknown)
 // source: ide_orchestrator/v1/refinement.proto
 
-// Refinements: start one, follow its events from any cursor, cancel it.
+// Refinements: start one, follow its events from any cursor, cancel it, read its files as they were.
 
 package ideorchestratorv1
 
@@ -1284,6 +1284,631 @@ func (x *ReadEventResponse) GetSizeBytes() uint64 {
 	return 0
 }
 
+// Request of ListFilesAt.
+type ListFilesAtRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The thread (UUID).
+	ThreadId string `protobuf:"bytes,1,opt,name=thread_id,json=threadId,proto3" json:"thread_id,omitempty"`
+	// The event after which the files are listed; 0 for the newest.
+	Seq uint32 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	// Only the file at this path; empty for all files.
+	Path string `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`
+	// Maximum number of files to return: 1 to 1,000; 0 means 100.
+	PageSize uint32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// `next_page_token` of the previous page; empty for the first. Opaque. All pages are after the same event:
+	// `seq` is 0, or the one of the first page.
+	PageToken     string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListFilesAtRequest) Reset() {
+	*x = ListFilesAtRequest{}
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListFilesAtRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListFilesAtRequest) ProtoMessage() {}
+
+func (x *ListFilesAtRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListFilesAtRequest.ProtoReflect.Descriptor instead.
+func (*ListFilesAtRequest) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ListFilesAtRequest) GetThreadId() string {
+	if x != nil {
+		return x.ThreadId
+	}
+	return ""
+}
+
+func (x *ListFilesAtRequest) GetSeq() uint32 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *ListFilesAtRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ListFilesAtRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListFilesAtRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Response of ListFilesAt.
+type ListFilesAtResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The files, in path order.
+	Files []*FileAt `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"`
+	// `page_token` for the next page; empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// The event after which these are the files.
+	Seq           uint32 `protobuf:"varint,3,opt,name=seq,proto3" json:"seq,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListFilesAtResponse) Reset() {
+	*x = ListFilesAtResponse{}
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListFilesAtResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListFilesAtResponse) ProtoMessage() {}
+
+func (x *ListFilesAtResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListFilesAtResponse.ProtoReflect.Descriptor instead.
+func (*ListFilesAtResponse) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ListFilesAtResponse) GetFiles() []*FileAt {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+func (x *ListFilesAtResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListFilesAtResponse) GetSeq() uint32 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+// A file as it was after an event.
+type FileAt struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The path, as the runtime spells it.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// SHA-256 of the content (text as UTF-8) in lower-case hex: `sha256` of ReadRefinementFileRequest.
+	Sha256 string `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// Size of the content in bytes.
+	SizeBytes uint64 `protobuf:"varint,3,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	// True when the file is not text: it has no lines.
+	Binary bool `protobuf:"varint,4,opt,name=binary,proto3" json:"binary,omitempty"`
+	// The event that wrote the file last; 0 when it is before the cursor of the caller's share link.
+	Seq uint32 `protobuf:"varint,5,opt,name=seq,proto3" json:"seq,omitempty"`
+	// When that event was made (UTC); absent when `seq` is 0.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// The tool call that wrote it, as far as the event shows: the only call that it answers, or the one whose answer
+	// names the path. Empty when that is not known, and for files that the runtime had at the start.
+	ToolCallId    string `protobuf:"bytes,7,opt,name=tool_call_id,json=toolCallId,proto3" json:"tool_call_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FileAt) Reset() {
+	*x = FileAt{}
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FileAt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FileAt) ProtoMessage() {}
+
+func (x *FileAt) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FileAt.ProtoReflect.Descriptor instead.
+func (*FileAt) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *FileAt) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *FileAt) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *FileAt) GetSizeBytes() uint64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+func (x *FileAt) GetBinary() bool {
+	if x != nil {
+		return x.Binary
+	}
+	return false
+}
+
+func (x *FileAt) GetSeq() uint32 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *FileAt) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *FileAt) GetToolCallId() string {
+	if x != nil {
+		return x.ToolCallId
+	}
+	return ""
+}
+
+// Request of ReadRefinementFile.
+type ReadRefinementFileRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The thread (UUID).
+	ThreadId string `protobuf:"bytes,1,opt,name=thread_id,json=threadId,proto3" json:"thread_id,omitempty"`
+	// SHA-256 of the content in hex: `sha256` of a FileAt, or of a FileChange.
+	Sha256 string `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// First byte to read, from 0; the content's size reads nothing.
+	Offset        uint64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadRefinementFileRequest) Reset() {
+	*x = ReadRefinementFileRequest{}
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadRefinementFileRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadRefinementFileRequest) ProtoMessage() {}
+
+func (x *ReadRefinementFileRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadRefinementFileRequest.ProtoReflect.Descriptor instead.
+func (*ReadRefinementFileRequest) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ReadRefinementFileRequest) GetThreadId() string {
+	if x != nil {
+		return x.ThreadId
+	}
+	return ""
+}
+
+func (x *ReadRefinementFileRequest) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *ReadRefinementFileRequest) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+// Response of ReadRefinementFile: the next piece. A stream has at least one, and ends with the content's last
+// byte.
+type ReadRefinementFileResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The bytes from `offset` on, at most 1 MiB; empty only when nothing is left.
+	Data []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	// Position of the first of these bytes in the content, from 0.
+	Offset uint64 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
+	// Size of the whole content in bytes.
+	SizeBytes     uint64 `protobuf:"varint,3,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadRefinementFileResponse) Reset() {
+	*x = ReadRefinementFileResponse{}
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadRefinementFileResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadRefinementFileResponse) ProtoMessage() {}
+
+func (x *ReadRefinementFileResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadRefinementFileResponse.ProtoReflect.Descriptor instead.
+func (*ReadRefinementFileResponse) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ReadRefinementFileResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *ReadRefinementFileResponse) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *ReadRefinementFileResponse) GetSizeBytes() uint64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+// Request of BlameFile.
+type BlameFileRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The thread (UUID).
+	ThreadId string `protobuf:"bytes,1,opt,name=thread_id,json=threadId,proto3" json:"thread_id,omitempty"`
+	// The path of the file, as ListFilesAt has it: at most 1,024 characters.
+	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	// The event after which the file is looked at; 0 for the newest.
+	Seq uint32 `protobuf:"varint,3,opt,name=seq,proto3" json:"seq,omitempty"`
+	// The first line that is asked for, from 1; 0 means 1. `next_line` of the previous response goes on.
+	FirstLine     uint32 `protobuf:"varint,4,opt,name=first_line,json=firstLine,proto3" json:"first_line,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BlameFileRequest) Reset() {
+	*x = BlameFileRequest{}
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BlameFileRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BlameFileRequest) ProtoMessage() {}
+
+func (x *BlameFileRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BlameFileRequest.ProtoReflect.Descriptor instead.
+func (*BlameFileRequest) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *BlameFileRequest) GetThreadId() string {
+	if x != nil {
+		return x.ThreadId
+	}
+	return ""
+}
+
+func (x *BlameFileRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *BlameFileRequest) GetSeq() uint32 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *BlameFileRequest) GetFirstLine() uint32 {
+	if x != nil {
+		return x.FirstLine
+	}
+	return 0
+}
+
+// Response of BlameFile.
+type BlameFileResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The file.
+	File *FileAt `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"`
+	// The event after which these are its lines.
+	Seq uint32 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	// Number of lines of the whole file.
+	LineCount uint32 `protobuf:"varint,3,opt,name=line_count,json=lineCount,proto3" json:"line_count,omitempty"`
+	// The lines from `first_line` on, without gaps, in order: at most 8,000 ranges.
+	Ranges []*BlameRange `protobuf:"bytes,4,rep,name=ranges,proto3" json:"ranges,omitempty"`
+	// `first_line` of the next request, when more ranges follow; otherwise 0.
+	NextLine uint32 `protobuf:"varint,5,opt,name=next_line,json=nextLine,proto3" json:"next_line,omitempty"`
+	// True when the file has changed so often that not all of its versions were looked at. Lines that are as old as
+	// the oldest of these are said to be of its event, and may be older.
+	Truncated     bool `protobuf:"varint,6,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BlameFileResponse) Reset() {
+	*x = BlameFileResponse{}
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BlameFileResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BlameFileResponse) ProtoMessage() {}
+
+func (x *BlameFileResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BlameFileResponse.ProtoReflect.Descriptor instead.
+func (*BlameFileResponse) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *BlameFileResponse) GetFile() *FileAt {
+	if x != nil {
+		return x.File
+	}
+	return nil
+}
+
+func (x *BlameFileResponse) GetSeq() uint32 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *BlameFileResponse) GetLineCount() uint32 {
+	if x != nil {
+		return x.LineCount
+	}
+	return 0
+}
+
+func (x *BlameFileResponse) GetRanges() []*BlameRange {
+	if x != nil {
+		return x.Ranges
+	}
+	return nil
+}
+
+func (x *BlameFileResponse) GetNextLine() uint32 {
+	if x != nil {
+		return x.NextLine
+	}
+	return 0
+}
+
+func (x *BlameFileResponse) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
+}
+
+// Consecutive lines that one event wrote.
+type BlameRange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The first line, from 1.
+	FirstLine uint32 `protobuf:"varint,1,opt,name=first_line,json=firstLine,proto3" json:"first_line,omitempty"`
+	// How many lines.
+	LineCount uint32 `protobuf:"varint,2,opt,name=line_count,json=lineCount,proto3" json:"line_count,omitempty"`
+	// The event; 0 when it is before the cursor of the caller's share link. Lines that the runtime had at the start
+	// are of the first event that shows them.
+	Seq uint32 `protobuf:"varint,3,opt,name=seq,proto3" json:"seq,omitempty"`
+	// When it was made (UTC); absent when `seq` is 0.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// The tool call, as for FileAt.
+	ToolCallId    string `protobuf:"bytes,5,opt,name=tool_call_id,json=toolCallId,proto3" json:"tool_call_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BlameRange) Reset() {
+	*x = BlameRange{}
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BlameRange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BlameRange) ProtoMessage() {}
+
+func (x *BlameRange) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BlameRange.ProtoReflect.Descriptor instead.
+func (*BlameRange) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *BlameRange) GetFirstLine() uint32 {
+	if x != nil {
+		return x.FirstLine
+	}
+	return 0
+}
+
+func (x *BlameRange) GetLineCount() uint32 {
+	if x != nil {
+		return x.LineCount
+	}
+	return 0
+}
+
+func (x *BlameRange) GetSeq() uint32 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *BlameRange) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *BlameRange) GetToolCallId() string {
+	if x != nil {
+		return x.ToolCallId
+	}
+	return ""
+}
+
 var File_ide_orchestrator_v1_refinement_proto protoreflect.FileDescriptor
 
 const file_ide_orchestrator_v1_refinement_proto_rawDesc = "" +
@@ -1377,14 +2002,70 @@ const file_ide_orchestrator_v1_refinement_proto_rawDesc = "" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x1d\n" +
 	"\n" +
-	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes*\xcf\x01\n" +
+	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes\"\x93\x01\n" +
+	"\x12ListFilesAtRequest\x12\x1b\n" +
+	"\tthread_id\x18\x01 \x01(\tR\bthreadId\x12\x10\n" +
+	"\x03seq\x18\x02 \x01(\rR\x03seq\x12\x12\n" +
+	"\x04path\x18\x03 \x01(\tR\x04path\x12\x1b\n" +
+	"\tpage_size\x18\x04 \x01(\rR\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x05 \x01(\tR\tpageToken\"\x82\x01\n" +
+	"\x13ListFilesAtResponse\x121\n" +
+	"\x05files\x18\x01 \x03(\v2\x1b.ide_orchestrator.v1.FileAtR\x05files\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x10\n" +
+	"\x03seq\x18\x03 \x01(\rR\x03seq\"\xdc\x01\n" +
+	"\x06FileAt\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
+	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes\x12\x16\n" +
+	"\x06binary\x18\x04 \x01(\bR\x06binary\x12\x10\n" +
+	"\x03seq\x18\x05 \x01(\rR\x03seq\x12;\n" +
+	"\vcreate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12 \n" +
+	"\ftool_call_id\x18\a \x01(\tR\n" +
+	"toolCallId\"h\n" +
+	"\x19ReadRefinementFileRequest\x12\x1b\n" +
+	"\tthread_id\x18\x01 \x01(\tR\bthreadId\x12\x16\n" +
+	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x16\n" +
+	"\x06offset\x18\x03 \x01(\x04R\x06offset\"g\n" +
+	"\x1aReadRefinementFileResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12\x16\n" +
+	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes\"t\n" +
+	"\x10BlameFileRequest\x12\x1b\n" +
+	"\tthread_id\x18\x01 \x01(\tR\bthreadId\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\x12\x10\n" +
+	"\x03seq\x18\x03 \x01(\rR\x03seq\x12\x1d\n" +
+	"\n" +
+	"first_line\x18\x04 \x01(\rR\tfirstLine\"\xe9\x01\n" +
+	"\x11BlameFileResponse\x12/\n" +
+	"\x04file\x18\x01 \x01(\v2\x1b.ide_orchestrator.v1.FileAtR\x04file\x12\x10\n" +
+	"\x03seq\x18\x02 \x01(\rR\x03seq\x12\x1d\n" +
+	"\n" +
+	"line_count\x18\x03 \x01(\rR\tlineCount\x127\n" +
+	"\x06ranges\x18\x04 \x03(\v2\x1f.ide_orchestrator.v1.BlameRangeR\x06ranges\x12\x1b\n" +
+	"\tnext_line\x18\x05 \x01(\rR\bnextLine\x12\x1c\n" +
+	"\ttruncated\x18\x06 \x01(\bR\ttruncated\"\xbb\x01\n" +
+	"\n" +
+	"BlameRange\x12\x1d\n" +
+	"\n" +
+	"first_line\x18\x01 \x01(\rR\tfirstLine\x12\x1d\n" +
+	"\n" +
+	"line_count\x18\x02 \x01(\rR\tlineCount\x12\x10\n" +
+	"\x03seq\x18\x03 \x01(\rR\x03seq\x12;\n" +
+	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12 \n" +
+	"\ftool_call_id\x18\x05 \x01(\tR\n" +
+	"toolCallId*\xcf\x01\n" +
 	"\x0eProposalStatus\x12\x1f\n" +
 	"\x1bPROPOSAL_STATUS_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aPROPOSAL_STATUS_PROCESSING\x10\x01\x12\x1d\n" +
 	"\x19PROPOSAL_STATUS_COMPLETED\x10\x02\x12\x1a\n" +
 	"\x16PROPOSAL_STATUS_FAILED\x10\x03\x12\x1d\n" +
 	"\x19PROPOSAL_STATUS_CANCELLED\x10\x04\x12\"\n" +
-	"\x1ePROPOSAL_STATUS_AWAITING_INPUT\x10\x052\x87\x05\n" +
+	"\x1ePROPOSAL_STATUS_AWAITING_INPUT\x10\x052\xbe\a\n" +
 	"\x11RefinementService\x12l\n" +
 	"\x0fStartRefinement\x12+.ide_orchestrator.v1.StartRefinementRequest\x1a,.ide_orchestrator.v1.StartRefinementResponse\x12f\n" +
 	"\rGetRefinement\x12).ide_orchestrator.v1.GetRefinementRequest\x1a*.ide_orchestrator.v1.GetRefinementResponse\x12n\n" +
@@ -1392,7 +2073,10 @@ const file_ide_orchestrator_v1_refinement_proto_rawDesc = "" +
 	"\x10CancelRefinement\x12,.ide_orchestrator.v1.CancelRefinementRequest\x1a-.ide_orchestrator.v1.CancelRefinementResponse\x12]\n" +
 	"\n" +
 	"ListEvents\x12&.ide_orchestrator.v1.ListEventsRequest\x1a'.ide_orchestrator.v1.ListEventsResponse\x12\\\n" +
-	"\tReadEvent\x12%.ide_orchestrator.v1.ReadEventRequest\x1a&.ide_orchestrator.v1.ReadEventResponse0\x01B\xe8\x01\n" +
+	"\tReadEvent\x12%.ide_orchestrator.v1.ReadEventRequest\x1a&.ide_orchestrator.v1.ReadEventResponse0\x01\x12`\n" +
+	"\vListFilesAt\x12'.ide_orchestrator.v1.ListFilesAtRequest\x1a(.ide_orchestrator.v1.ListFilesAtResponse\x12w\n" +
+	"\x12ReadRefinementFile\x12..ide_orchestrator.v1.ReadRefinementFileRequest\x1a/.ide_orchestrator.v1.ReadRefinementFileResponse0\x01\x12Z\n" +
+	"\tBlameFile\x12%.ide_orchestrator.v1.BlameFileRequest\x1a&.ide_orchestrator.v1.BlameFileResponseB\xe8\x01\n" +
 	"\x17com.ide_orchestrator.v1B\x0fRefinementProtoP\x01ZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1\xa2\x02\x03IXX\xaa\x02\x12IdeOrchestrator.V1\xca\x02\x12IdeOrchestrator\\V1\xe2\x02\x1eIdeOrchestrator\\V1\\GPBMetadata\xea\x02\x13IdeOrchestrator::V1b\x06proto3"
 
 var (
@@ -1408,34 +2092,42 @@ func file_ide_orchestrator_v1_refinement_proto_rawDescGZIP() []byte {
 }
 
 var file_ide_orchestrator_v1_refinement_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_ide_orchestrator_v1_refinement_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_ide_orchestrator_v1_refinement_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_ide_orchestrator_v1_refinement_proto_goTypes = []any{
-	(ProposalStatus)(0),              // 0: ide_orchestrator.v1.ProposalStatus
-	(*Refinement)(nil),               // 1: ide_orchestrator.v1.Refinement
-	(*Failure)(nil),                  // 2: ide_orchestrator.v1.Failure
-	(*StartRefinementRequest)(nil),   // 3: ide_orchestrator.v1.StartRefinementRequest
-	(*StartRefinementResponse)(nil),  // 4: ide_orchestrator.v1.StartRefinementResponse
-	(*GetRefinementRequest)(nil),     // 5: ide_orchestrator.v1.GetRefinementRequest
-	(*GetRefinementResponse)(nil),    // 6: ide_orchestrator.v1.GetRefinementResponse
-	(*WatchRefinementRequest)(nil),   // 7: ide_orchestrator.v1.WatchRefinementRequest
-	(*WatchRefinementResponse)(nil),  // 8: ide_orchestrator.v1.WatchRefinementResponse
-	(*Hello)(nil),                    // 9: ide_orchestrator.v1.Hello
-	(*EventBatch)(nil),               // 10: ide_orchestrator.v1.EventBatch
-	(*Heartbeat)(nil),                // 11: ide_orchestrator.v1.Heartbeat
-	(*Reconnect)(nil),                // 12: ide_orchestrator.v1.Reconnect
-	(*CancelRefinementRequest)(nil),  // 13: ide_orchestrator.v1.CancelRefinementRequest
-	(*CancelRefinementResponse)(nil), // 14: ide_orchestrator.v1.CancelRefinementResponse
-	(*ListEventsRequest)(nil),        // 15: ide_orchestrator.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),       // 16: ide_orchestrator.v1.ListEventsResponse
-	(*ReadEventRequest)(nil),         // 17: ide_orchestrator.v1.ReadEventRequest
-	(*ReadEventResponse)(nil),        // 18: ide_orchestrator.v1.ReadEventResponse
-	(*timestamppb.Timestamp)(nil),    // 19: google.protobuf.Timestamp
-	(*Event)(nil),                    // 20: ide_orchestrator.v1.Event
+	(ProposalStatus)(0),                // 0: ide_orchestrator.v1.ProposalStatus
+	(*Refinement)(nil),                 // 1: ide_orchestrator.v1.Refinement
+	(*Failure)(nil),                    // 2: ide_orchestrator.v1.Failure
+	(*StartRefinementRequest)(nil),     // 3: ide_orchestrator.v1.StartRefinementRequest
+	(*StartRefinementResponse)(nil),    // 4: ide_orchestrator.v1.StartRefinementResponse
+	(*GetRefinementRequest)(nil),       // 5: ide_orchestrator.v1.GetRefinementRequest
+	(*GetRefinementResponse)(nil),      // 6: ide_orchestrator.v1.GetRefinementResponse
+	(*WatchRefinementRequest)(nil),     // 7: ide_orchestrator.v1.WatchRefinementRequest
+	(*WatchRefinementResponse)(nil),    // 8: ide_orchestrator.v1.WatchRefinementResponse
+	(*Hello)(nil),                      // 9: ide_orchestrator.v1.Hello
+	(*EventBatch)(nil),                 // 10: ide_orchestrator.v1.EventBatch
+	(*Heartbeat)(nil),                  // 11: ide_orchestrator.v1.Heartbeat
+	(*Reconnect)(nil),                  // 12: ide_orchestrator.v1.Reconnect
+	(*CancelRefinementRequest)(nil),    // 13: ide_orchestrator.v1.CancelRefinementRequest
+	(*CancelRefinementResponse)(nil),   // 14: ide_orchestrator.v1.CancelRefinementResponse
+	(*ListEventsRequest)(nil),          // 15: ide_orchestrator.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),         // 16: ide_orchestrator.v1.ListEventsResponse
+	(*ReadEventRequest)(nil),           // 17: ide_orchestrator.v1.ReadEventRequest
+	(*ReadEventResponse)(nil),          // 18: ide_orchestrator.v1.ReadEventResponse
+	(*ListFilesAtRequest)(nil),         // 19: ide_orchestrator.v1.ListFilesAtRequest
+	(*ListFilesAtResponse)(nil),        // 20: ide_orchestrator.v1.ListFilesAtResponse
+	(*FileAt)(nil),                     // 21: ide_orchestrator.v1.FileAt
+	(*ReadRefinementFileRequest)(nil),  // 22: ide_orchestrator.v1.ReadRefinementFileRequest
+	(*ReadRefinementFileResponse)(nil), // 23: ide_orchestrator.v1.ReadRefinementFileResponse
+	(*BlameFileRequest)(nil),           // 24: ide_orchestrator.v1.BlameFileRequest
+	(*BlameFileResponse)(nil),          // 25: ide_orchestrator.v1.BlameFileResponse
+	(*BlameRange)(nil),                 // 26: ide_orchestrator.v1.BlameRange
+	(*timestamppb.Timestamp)(nil),      // 27: google.protobuf.Timestamp
+	(*Event)(nil),                      // 28: ide_orchestrator.v1.Event
 }
 var file_ide_orchestrator_v1_refinement_proto_depIdxs = []int32{
 	0,  // 0: ide_orchestrator.v1.Refinement.status:type_name -> ide_orchestrator.v1.ProposalStatus
-	19, // 1: ide_orchestrator.v1.Refinement.create_time:type_name -> google.protobuf.Timestamp
-	19, // 2: ide_orchestrator.v1.Refinement.complete_time:type_name -> google.protobuf.Timestamp
+	27, // 1: ide_orchestrator.v1.Refinement.create_time:type_name -> google.protobuf.Timestamp
+	27, // 2: ide_orchestrator.v1.Refinement.complete_time:type_name -> google.protobuf.Timestamp
 	2,  // 3: ide_orchestrator.v1.Refinement.failure:type_name -> ide_orchestrator.v1.Failure
 	1,  // 4: ide_orchestrator.v1.StartRefinementResponse.refinement:type_name -> ide_orchestrator.v1.Refinement
 	1,  // 5: ide_orchestrator.v1.GetRefinementResponse.refinement:type_name -> ide_orchestrator.v1.Refinement
@@ -1443,27 +2135,38 @@ var file_ide_orchestrator_v1_refinement_proto_depIdxs = []int32{
 	10, // 7: ide_orchestrator.v1.WatchRefinementResponse.batch:type_name -> ide_orchestrator.v1.EventBatch
 	11, // 8: ide_orchestrator.v1.WatchRefinementResponse.heartbeat:type_name -> ide_orchestrator.v1.Heartbeat
 	12, // 9: ide_orchestrator.v1.WatchRefinementResponse.reconnect:type_name -> ide_orchestrator.v1.Reconnect
-	20, // 10: ide_orchestrator.v1.EventBatch.events:type_name -> ide_orchestrator.v1.Event
+	28, // 10: ide_orchestrator.v1.EventBatch.events:type_name -> ide_orchestrator.v1.Event
 	1,  // 11: ide_orchestrator.v1.CancelRefinementResponse.refinement:type_name -> ide_orchestrator.v1.Refinement
-	20, // 12: ide_orchestrator.v1.ListEventsResponse.events:type_name -> ide_orchestrator.v1.Event
+	28, // 12: ide_orchestrator.v1.ListEventsResponse.events:type_name -> ide_orchestrator.v1.Event
 	9,  // 13: ide_orchestrator.v1.ListEventsResponse.position:type_name -> ide_orchestrator.v1.Hello
-	3,  // 14: ide_orchestrator.v1.RefinementService.StartRefinement:input_type -> ide_orchestrator.v1.StartRefinementRequest
-	5,  // 15: ide_orchestrator.v1.RefinementService.GetRefinement:input_type -> ide_orchestrator.v1.GetRefinementRequest
-	7,  // 16: ide_orchestrator.v1.RefinementService.WatchRefinement:input_type -> ide_orchestrator.v1.WatchRefinementRequest
-	13, // 17: ide_orchestrator.v1.RefinementService.CancelRefinement:input_type -> ide_orchestrator.v1.CancelRefinementRequest
-	15, // 18: ide_orchestrator.v1.RefinementService.ListEvents:input_type -> ide_orchestrator.v1.ListEventsRequest
-	17, // 19: ide_orchestrator.v1.RefinementService.ReadEvent:input_type -> ide_orchestrator.v1.ReadEventRequest
-	4,  // 20: ide_orchestrator.v1.RefinementService.StartRefinement:output_type -> ide_orchestrator.v1.StartRefinementResponse
-	6,  // 21: ide_orchestrator.v1.RefinementService.GetRefinement:output_type -> ide_orchestrator.v1.GetRefinementResponse
-	8,  // 22: ide_orchestrator.v1.RefinementService.WatchRefinement:output_type -> ide_orchestrator.v1.WatchRefinementResponse
-	14, // 23: ide_orchestrator.v1.RefinementService.CancelRefinement:output_type -> ide_orchestrator.v1.CancelRefinementResponse
-	16, // 24: ide_orchestrator.v1.RefinementService.ListEvents:output_type -> ide_orchestrator.v1.ListEventsResponse
-	18, // 25: ide_orchestrator.v1.RefinementService.ReadEvent:output_type -> ide_orchestrator.v1.ReadEventResponse
-	20, // [20:26] is the sub-list for method output_type
-	14, // [14:20] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	21, // 14: ide_orchestrator.v1.ListFilesAtResponse.files:type_name -> ide_orchestrator.v1.FileAt
+	27, // 15: ide_orchestrator.v1.FileAt.create_time:type_name -> google.protobuf.Timestamp
+	21, // 16: ide_orchestrator.v1.BlameFileResponse.file:type_name -> ide_orchestrator.v1.FileAt
+	26, // 17: ide_orchestrator.v1.BlameFileResponse.ranges:type_name -> ide_orchestrator.v1.BlameRange
+	27, // 18: ide_orchestrator.v1.BlameRange.create_time:type_name -> google.protobuf.Timestamp
+	3,  // 19: ide_orchestrator.v1.RefinementService.StartRefinement:input_type -> ide_orchestrator.v1.StartRefinementRequest
+	5,  // 20: ide_orchestrator.v1.RefinementService.GetRefinement:input_type -> ide_orchestrator.v1.GetRefinementRequest
+	7,  // 21: ide_orchestrator.v1.RefinementService.WatchRefinement:input_type -> ide_orchestrator.v1.WatchRefinementRequest
+	13, // 22: ide_orchestrator.v1.RefinementService.CancelRefinement:input_type -> ide_orchestrator.v1.CancelRefinementRequest
+	15, // 23: ide_orchestrator.v1.RefinementService.ListEvents:input_type -> ide_orchestrator.v1.ListEventsRequest
+	17, // 24: ide_orchestrator.v1.RefinementService.ReadEvent:input_type -> ide_orchestrator.v1.ReadEventRequest
+	19, // 25: ide_orchestrator.v1.RefinementService.ListFilesAt:input_type -> ide_orchestrator.v1.ListFilesAtRequest
+	22, // 26: ide_orchestrator.v1.RefinementService.ReadRefinementFile:input_type -> ide_orchestrator.v1.ReadRefinementFileRequest
+	24, // 27: ide_orchestrator.v1.RefinementService.BlameFile:input_type -> ide_orchestrator.v1.BlameFileRequest
+	4,  // 28: ide_orchestrator.v1.RefinementService.StartRefinement:output_type -> ide_orchestrator.v1.StartRefinementResponse
+	6,  // 29: ide_orchestrator.v1.RefinementService.GetRefinement:output_type -> ide_orchestrator.v1.GetRefinementResponse
+	8,  // 30: ide_orchestrator.v1.RefinementService.WatchRefinement:output_type -> ide_orchestrator.v1.WatchRefinementResponse
+	14, // 31: ide_orchestrator.v1.RefinementService.CancelRefinement:output_type -> ide_orchestrator.v1.CancelRefinementResponse
+	16, // 32: ide_orchestrator.v1.RefinementService.ListEvents:output_type -> ide_orchestrator.v1.ListEventsResponse
+	18, // 33: ide_orchestrator.v1.RefinementService.ReadEvent:output_type -> ide_orchestrator.v1.ReadEventResponse
+	20, // 34: ide_orchestrator.v1.RefinementService.ListFilesAt:output_type -> ide_orchestrator.v1.ListFilesAtResponse
+	23, // 35: ide_orchestrator.v1.RefinementService.ReadRefinementFile:output_type -> ide_orchestrator.v1.ReadRefinementFileResponse
+	25, // 36: ide_orchestrator.v1.RefinementService.BlameFile:output_type -> ide_orchestrator.v1.BlameFileResponse
+	28, // [28:37] is the sub-list for method output_type
+	19, // [19:28] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_ide_orchestrator_v1_refinement_proto_init() }
@@ -1485,7 +2188,7 @@ func file_ide_orchestrator_v1_refinement_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ide_orchestrator_v1_refinement_proto_rawDesc), len(file_ide_orchestrator_v1_refinement_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   18,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

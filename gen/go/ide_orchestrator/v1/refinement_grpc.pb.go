@@ -4,7 +4,7 @@
 // - protoc             (unknown)
 // source: ide_orchestrator/v1/refinement.proto
 
-// Refinements: start one, follow its events from any cursor, cancel it.
+// Refinements: start one, follow its events from any cursor, cancel it, read its files as they were.
 
 package ideorchestratorv1
 
@@ -21,12 +21,15 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	RefinementService_StartRefinement_FullMethodName  = "/ide_orchestrator.v1.RefinementService/StartRefinement"
-	RefinementService_GetRefinement_FullMethodName    = "/ide_orchestrator.v1.RefinementService/GetRefinement"
-	RefinementService_WatchRefinement_FullMethodName  = "/ide_orchestrator.v1.RefinementService/WatchRefinement"
-	RefinementService_CancelRefinement_FullMethodName = "/ide_orchestrator.v1.RefinementService/CancelRefinement"
-	RefinementService_ListEvents_FullMethodName       = "/ide_orchestrator.v1.RefinementService/ListEvents"
-	RefinementService_ReadEvent_FullMethodName        = "/ide_orchestrator.v1.RefinementService/ReadEvent"
+	RefinementService_StartRefinement_FullMethodName    = "/ide_orchestrator.v1.RefinementService/StartRefinement"
+	RefinementService_GetRefinement_FullMethodName      = "/ide_orchestrator.v1.RefinementService/GetRefinement"
+	RefinementService_WatchRefinement_FullMethodName    = "/ide_orchestrator.v1.RefinementService/WatchRefinement"
+	RefinementService_CancelRefinement_FullMethodName   = "/ide_orchestrator.v1.RefinementService/CancelRefinement"
+	RefinementService_ListEvents_FullMethodName         = "/ide_orchestrator.v1.RefinementService/ListEvents"
+	RefinementService_ReadEvent_FullMethodName          = "/ide_orchestrator.v1.RefinementService/ReadEvent"
+	RefinementService_ListFilesAt_FullMethodName        = "/ide_orchestrator.v1.RefinementService/ListFilesAt"
+	RefinementService_ReadRefinementFile_FullMethodName = "/ide_orchestrator.v1.RefinementService/ReadRefinementFile"
+	RefinementService_BlameFile_FullMethodName          = "/ide_orchestrator.v1.RefinementService/BlameFile"
 )
 
 // RefinementServiceClient is the client API for RefinementService service.
@@ -58,6 +61,20 @@ type RefinementServiceClient interface {
 	// thread does not exist, or the caller may not see it. OUT_OF_RANGE: the event was removed or does not exist
 	// yet. INVALID_ARGUMENT: `offset` is past its end. RESOURCE_EXHAUSTED: the caller reads too many at a time.
 	ReadEvent(ctx context.Context, in *ReadEventRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadEventResponse], error)
+	// Lists the files as they were after an event, without their contents. What it costs grows with the changes
+	// of files up to then, not with the events between them. A page has at most about 2 MiB, so it may have fewer
+	// files than `page_size`. NOT_FOUND: the thread does not exist, the caller may not see it, or the event is
+	// before the cursor of the caller's share link. OUT_OF_RANGE: the event does not exist yet, or the thread's
+	// events were removed.
+	ListFilesAt(ctx context.Context, in *ListFilesAtRequest, opts ...grpc.CallOption) (*ListFilesAtResponse, error)
+	// Reads a content that a file has after any event, in pieces. NOT_FOUND: also when no file has this content, or
+	// had it. OUT_OF_RANGE: the thread's events were removed; ProposalService.ReadFile has the result's contents.
+	ReadRefinementFile(ctx context.Context, in *ReadRefinementFileRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadRefinementFileResponse], error)
+	// Says which events wrote the lines of a text file as it was after an event. A line ends with a line feed; one
+	// that was deleted and came back is of the event that brought it back, as is each line of a file that was.
+	// NOT_FOUND, OUT_OF_RANGE: as for ListFilesAt; NOT_FOUND also when there was no such file. INVALID_ARGUMENT
+	// (`unprocessable`): the file is binary, or has no line `first_line`.
+	BlameFile(ctx context.Context, in *BlameFileRequest, opts ...grpc.CallOption) (*BlameFileResponse, error)
 }
 
 type refinementServiceClient struct {
@@ -146,6 +163,45 @@ func (c *refinementServiceClient) ReadEvent(ctx context.Context, in *ReadEventRe
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RefinementService_ReadEventClient = grpc.ServerStreamingClient[ReadEventResponse]
 
+func (c *refinementServiceClient) ListFilesAt(ctx context.Context, in *ListFilesAtRequest, opts ...grpc.CallOption) (*ListFilesAtResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListFilesAtResponse)
+	err := c.cc.Invoke(ctx, RefinementService_ListFilesAt_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *refinementServiceClient) ReadRefinementFile(ctx context.Context, in *ReadRefinementFileRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadRefinementFileResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &RefinementService_ServiceDesc.Streams[2], RefinementService_ReadRefinementFile_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReadRefinementFileRequest, ReadRefinementFileResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RefinementService_ReadRefinementFileClient = grpc.ServerStreamingClient[ReadRefinementFileResponse]
+
+func (c *refinementServiceClient) BlameFile(ctx context.Context, in *BlameFileRequest, opts ...grpc.CallOption) (*BlameFileResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(BlameFileResponse)
+	err := c.cc.Invoke(ctx, RefinementService_BlameFile_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RefinementServiceServer is the server API for RefinementService service.
 // All implementations must embed UnimplementedRefinementServiceServer
 // for forward compatibility.
@@ -175,6 +231,20 @@ type RefinementServiceServer interface {
 	// thread does not exist, or the caller may not see it. OUT_OF_RANGE: the event was removed or does not exist
 	// yet. INVALID_ARGUMENT: `offset` is past its end. RESOURCE_EXHAUSTED: the caller reads too many at a time.
 	ReadEvent(*ReadEventRequest, grpc.ServerStreamingServer[ReadEventResponse]) error
+	// Lists the files as they were after an event, without their contents. What it costs grows with the changes
+	// of files up to then, not with the events between them. A page has at most about 2 MiB, so it may have fewer
+	// files than `page_size`. NOT_FOUND: the thread does not exist, the caller may not see it, or the event is
+	// before the cursor of the caller's share link. OUT_OF_RANGE: the event does not exist yet, or the thread's
+	// events were removed.
+	ListFilesAt(context.Context, *ListFilesAtRequest) (*ListFilesAtResponse, error)
+	// Reads a content that a file has after any event, in pieces. NOT_FOUND: also when no file has this content, or
+	// had it. OUT_OF_RANGE: the thread's events were removed; ProposalService.ReadFile has the result's contents.
+	ReadRefinementFile(*ReadRefinementFileRequest, grpc.ServerStreamingServer[ReadRefinementFileResponse]) error
+	// Says which events wrote the lines of a text file as it was after an event. A line ends with a line feed; one
+	// that was deleted and came back is of the event that brought it back, as is each line of a file that was.
+	// NOT_FOUND, OUT_OF_RANGE: as for ListFilesAt; NOT_FOUND also when there was no such file. INVALID_ARGUMENT
+	// (`unprocessable`): the file is binary, or has no line `first_line`.
+	BlameFile(context.Context, *BlameFileRequest) (*BlameFileResponse, error)
 	mustEmbedUnimplementedRefinementServiceServer()
 }
 
@@ -202,6 +272,15 @@ func (UnimplementedRefinementServiceServer) ListEvents(context.Context, *ListEve
 }
 func (UnimplementedRefinementServiceServer) ReadEvent(*ReadEventRequest, grpc.ServerStreamingServer[ReadEventResponse]) error {
 	return status.Error(codes.Unimplemented, "method ReadEvent not implemented")
+}
+func (UnimplementedRefinementServiceServer) ListFilesAt(context.Context, *ListFilesAtRequest) (*ListFilesAtResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListFilesAt not implemented")
+}
+func (UnimplementedRefinementServiceServer) ReadRefinementFile(*ReadRefinementFileRequest, grpc.ServerStreamingServer[ReadRefinementFileResponse]) error {
+	return status.Error(codes.Unimplemented, "method ReadRefinementFile not implemented")
+}
+func (UnimplementedRefinementServiceServer) BlameFile(context.Context, *BlameFileRequest) (*BlameFileResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method BlameFile not implemented")
 }
 func (UnimplementedRefinementServiceServer) mustEmbedUnimplementedRefinementServiceServer() {}
 func (UnimplementedRefinementServiceServer) testEmbeddedByValue()                           {}
@@ -318,6 +397,53 @@ func _RefinementService_ReadEvent_Handler(srv interface{}, stream grpc.ServerStr
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RefinementService_ReadEventServer = grpc.ServerStreamingServer[ReadEventResponse]
 
+func _RefinementService_ListFilesAt_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListFilesAtRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RefinementServiceServer).ListFilesAt(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RefinementService_ListFilesAt_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RefinementServiceServer).ListFilesAt(ctx, req.(*ListFilesAtRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RefinementService_ReadRefinementFile_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ReadRefinementFileRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(RefinementServiceServer).ReadRefinementFile(m, &grpc.GenericServerStream[ReadRefinementFileRequest, ReadRefinementFileResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RefinementService_ReadRefinementFileServer = grpc.ServerStreamingServer[ReadRefinementFileResponse]
+
+func _RefinementService_BlameFile_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(BlameFileRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RefinementServiceServer).BlameFile(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RefinementService_BlameFile_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RefinementServiceServer).BlameFile(ctx, req.(*BlameFileRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RefinementService_ServiceDesc is the grpc.ServiceDesc for RefinementService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -341,6 +467,14 @@ var RefinementService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "ListEvents",
 			Handler:    _RefinementService_ListEvents_Handler,
 		},
+		{
+			MethodName: "ListFilesAt",
+			Handler:    _RefinementService_ListFilesAt_Handler,
+		},
+		{
+			MethodName: "BlameFile",
+			Handler:    _RefinementService_BlameFile_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -351,6 +485,11 @@ var RefinementService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ReadEvent",
 			Handler:       _RefinementService_ReadEvent_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ReadRefinementFile",
+			Handler:       _RefinementService_ReadRefinementFile_Handler,
 			ServerStreams: true,
 		},
 	},

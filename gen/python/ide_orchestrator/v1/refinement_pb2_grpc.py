@@ -65,6 +65,21 @@ class RefinementServiceStub:
                 request_serializer=ide__orchestrator_dot_v1_dot_refinement__pb2.ReadEventRequest.SerializeToString,
                 response_deserializer=ide__orchestrator_dot_v1_dot_refinement__pb2.ReadEventResponse.FromString,
                 _registered_method=True)
+        self.ListFilesAt = channel.unary_unary(
+                '/ide_orchestrator.v1.RefinementService/ListFilesAt',
+                request_serializer=ide__orchestrator_dot_v1_dot_refinement__pb2.ListFilesAtRequest.SerializeToString,
+                response_deserializer=ide__orchestrator_dot_v1_dot_refinement__pb2.ListFilesAtResponse.FromString,
+                _registered_method=True)
+        self.ReadRefinementFile = channel.unary_stream(
+                '/ide_orchestrator.v1.RefinementService/ReadRefinementFile',
+                request_serializer=ide__orchestrator_dot_v1_dot_refinement__pb2.ReadRefinementFileRequest.SerializeToString,
+                response_deserializer=ide__orchestrator_dot_v1_dot_refinement__pb2.ReadRefinementFileResponse.FromString,
+                _registered_method=True)
+        self.BlameFile = channel.unary_unary(
+                '/ide_orchestrator.v1.RefinementService/BlameFile',
+                request_serializer=ide__orchestrator_dot_v1_dot_refinement__pb2.BlameFileRequest.SerializeToString,
+                response_deserializer=ide__orchestrator_dot_v1_dot_refinement__pb2.BlameFileResponse.FromString,
+                _registered_method=True)
 
 
 class RefinementServiceServicer:
@@ -124,6 +139,35 @@ class RefinementServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListFilesAt(self, request, context):
+        """Lists the files as they were after an event, without their contents. What it costs grows with the changes
+        of files up to then, not with the events between them. A page has at most about 2 MiB, so it may have fewer
+        files than `page_size`. NOT_FOUND: the thread does not exist, the caller may not see it, or the event is
+        before the cursor of the caller's share link. OUT_OF_RANGE: the event does not exist yet, or the thread's
+        events were removed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadRefinementFile(self, request, context):
+        """Reads a content that a file has after any event, in pieces. NOT_FOUND: also when no file has this content, or
+        had it. OUT_OF_RANGE: the thread's events were removed; ProposalService.ReadFile has the result's contents.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BlameFile(self, request, context):
+        """Says which events wrote the lines of a text file as it was after an event. A line ends with a line feed; one
+        that was deleted and came back is of the event that brought it back, as is each line of a file that was.
+        NOT_FOUND, OUT_OF_RANGE: as for ListFilesAt; NOT_FOUND also when there was no such file. INVALID_ARGUMENT
+        (`unprocessable`): the file is binary, or has no line `first_line`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RefinementServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -156,6 +200,21 @@ def add_RefinementServiceServicer_to_server(servicer, server):
                     servicer.ReadEvent,
                     request_deserializer=ide__orchestrator_dot_v1_dot_refinement__pb2.ReadEventRequest.FromString,
                     response_serializer=ide__orchestrator_dot_v1_dot_refinement__pb2.ReadEventResponse.SerializeToString,
+            ),
+            'ListFilesAt': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFilesAt,
+                    request_deserializer=ide__orchestrator_dot_v1_dot_refinement__pb2.ListFilesAtRequest.FromString,
+                    response_serializer=ide__orchestrator_dot_v1_dot_refinement__pb2.ListFilesAtResponse.SerializeToString,
+            ),
+            'ReadRefinementFile': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadRefinementFile,
+                    request_deserializer=ide__orchestrator_dot_v1_dot_refinement__pb2.ReadRefinementFileRequest.FromString,
+                    response_serializer=ide__orchestrator_dot_v1_dot_refinement__pb2.ReadRefinementFileResponse.SerializeToString,
+            ),
+            'BlameFile': grpc.unary_unary_rpc_method_handler(
+                    servicer.BlameFile,
+                    request_deserializer=ide__orchestrator_dot_v1_dot_refinement__pb2.BlameFileRequest.FromString,
+                    response_serializer=ide__orchestrator_dot_v1_dot_refinement__pb2.BlameFileResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -321,6 +380,87 @@ class RefinementService:
             '/ide_orchestrator.v1.RefinementService/ReadEvent',
             ide__orchestrator_dot_v1_dot_refinement__pb2.ReadEventRequest.SerializeToString,
             ide__orchestrator_dot_v1_dot_refinement__pb2.ReadEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFilesAt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ide_orchestrator.v1.RefinementService/ListFilesAt',
+            ide__orchestrator_dot_v1_dot_refinement__pb2.ListFilesAtRequest.SerializeToString,
+            ide__orchestrator_dot_v1_dot_refinement__pb2.ListFilesAtResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadRefinementFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ide_orchestrator.v1.RefinementService/ReadRefinementFile',
+            ide__orchestrator_dot_v1_dot_refinement__pb2.ReadRefinementFileRequest.SerializeToString,
+            ide__orchestrator_dot_v1_dot_refinement__pb2.ReadRefinementFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BlameFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ide_orchestrator.v1.RefinementService/BlameFile',
+            ide__orchestrator_dot_v1_dot_refinement__pb2.BlameFileRequest.SerializeToString,
+            ide__orchestrator_dot_v1_dot_refinement__pb2.BlameFileResponse.FromString,
             options,
             channel_credentials,
             insecure,

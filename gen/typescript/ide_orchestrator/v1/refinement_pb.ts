@@ -2,7 +2,7 @@
 // @generated from file ide_orchestrator/v1/refinement.proto (package ide_orchestrator.v1, syntax proto3)
 /* eslint-disable */
 
-// Refinements: start one, follow its events from any cursor, cancel it.
+// Refinements: start one, follow its events from any cursor, cancel it, read its files as they were.
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file ide_orchestrator/v1/refinement.proto.
  */
 export const file_ide_orchestrator_v1_refinement: GenFile = /*@__PURE__*/
-  fileDesc("CiRpZGVfb3JjaGVzdHJhdG9yL3YxL3JlZmluZW1lbnQucHJvdG8SE2lkZV9vcmNoZXN0cmF0b3IudjEiwQIKClJlZmluZW1lbnQSEQoJdGhyZWFkX2lkGAEgASgJEhMKC3Byb3Bvc2FsX2lkGAIgASgJEhMKC3dvcmtmbG93X2lkGAMgASgJEjMKBnN0YXR1cxgEIAEoDjIjLmlkZV9vcmNoZXN0cmF0b3IudjEuUHJvcG9zYWxTdGF0dXMSDQoFZXBvY2gYBSABKA0SEAoIbGFzdF9zZXEYBiABKA0SDQoFZmxvb3IYByABKA0SLwoLY3JlYXRlX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDWNvbXBsZXRlX3RpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi0KB2ZhaWx1cmUYCiABKAsyHC5pZGVfb3JjaGVzdHJhdG9yLnYxLkZhaWx1cmUiKgoHRmFpbHVyZRIOCgZyZWFzb24YASABKAkSDwoHbWVzc2FnZRgCIAEoCSLCAQoWU3RhcnRSZWZpbmVtZW50UmVxdWVzdBITCgt3b3JrZmxvd19pZBgBIAEoCRITCgt1c2VyX3Byb21wdBgCIAEoCRIeChFjb250ZXh0X2ZpbGVfcGF0aBgDIAEoCUgAiAEBEh4KEWNvbnRleHRfc2VsZWN0aW9uGAQgASgJSAGIAQESEgoKcmVxdWVzdF9pZBgFIAEoCUIUChJfY29udGV4dF9maWxlX3BhdGhCFAoSX2NvbnRleHRfc2VsZWN0aW9uImAKF1N0YXJ0UmVmaW5lbWVudFJlc3BvbnNlEjMKCnJlZmluZW1lbnQYASABKAsyHy5pZGVfb3JjaGVzdHJhdG9yLnYxLlJlZmluZW1lbnQSEAoIcmVwbGF5ZWQYAiABKAgiKQoUR2V0UmVmaW5lbWVudFJlcXVlc3QSEQoJdGhyZWFkX2lkGAEgASgJIkwKFUdldFJlZmluZW1lbnRSZXNwb25zZRIzCgpyZWZpbmVtZW50GAEgASgLMh8uaWRlX29yY2hlc3RyYXRvci52MS5SZWZpbmVtZW50IlcKFldhdGNoUmVmaW5lbWVudFJlcXVlc3QSEQoJdGhyZWFkX2lkGAEgASgJEhEKCWFmdGVyX3NlcRgCIAEoDRIXCg9tYXhfZXZlbnRfYnl0ZXMYAyABKA0i6gEKF1dhdGNoUmVmaW5lbWVudFJlc3BvbnNlEisKBWhlbGxvGAEgASgLMhouaWRlX29yY2hlc3RyYXRvci52MS5IZWxsb0gAEjAKBWJhdGNoGAIgASgLMh8uaWRlX29yY2hlc3RyYXRvci52MS5FdmVudEJhdGNoSAASMwoJaGVhcnRiZWF0GAMgASgLMh4uaWRlX29yY2hlc3RyYXRvci52MS5IZWFydGJlYXRIABIzCglyZWNvbm5lY3QYBCABKAsyHi5pZGVfb3JjaGVzdHJhdG9yLnYxLlJlY29ubmVjdEgAQgYKBGtpbmQiSgoFSGVsbG8SDQoFZXBvY2gYASABKA0SEAoIbGFzdF9zZXEYAiABKA0SDQoFZmxvb3IYAyABKA0SEQoJcmVjb3ZlcmVkGAQgASgIIjgKCkV2ZW50QmF0Y2gSKgoGZXZlbnRzGAEgAygLMhouaWRlX29yY2hlc3RyYXRvci52MS5FdmVudCIvCglIZWFydGJlYXQSEAoIbGFzdF9zZXEYASABKA0SEAoIcHJvZ3Jlc3MYAiABKAkiHQoJUmVjb25uZWN0EhAKCGFmdGVyX21zGAEgASgNIiwKF0NhbmNlbFJlZmluZW1lbnRSZXF1ZXN0EhEKCXRocmVhZF9pZBgBIAEoCSJPChhDYW5jZWxSZWZpbmVtZW50UmVzcG9uc2USMwoKcmVmaW5lbWVudBgBIAEoCzIfLmlkZV9vcmNoZXN0cmF0b3IudjEuUmVmaW5lbWVudCJ3ChFMaXN0RXZlbnRzUmVxdWVzdBIRCgl0aHJlYWRfaWQYASABKAkSEQoJYWZ0ZXJfc2VxGAIgASgNEg0KBWxpbWl0GAMgASgNEhQKDHdhaXRfc2Vjb25kcxgEIAEoDRIXCg9tYXhfZXZlbnRfYnl0ZXMYBSABKA0igAEKEkxpc3RFdmVudHNSZXNwb25zZRIqCgZldmVudHMYASADKAsyGi5pZGVfb3JjaGVzdHJhdG9yLnYxLkV2ZW50EiwKCHBvc2l0aW9uGAIgASgLMhouaWRlX29yY2hlc3RyYXRvci52MS5IZWxsbxIQCghjb21wbGV0ZRgDIAEoCCJCChBSZWFkRXZlbnRSZXF1ZXN0EhEKCXRocmVhZF9pZBgBIAEoCRILCgNzZXEYAiABKA0SDgoGb2Zmc2V0GAMgASgEIkUKEVJlYWRFdmVudFJlc3BvbnNlEgwKBGRhdGEYASABKAwSDgoGb2Zmc2V0GAIgASgEEhIKCnNpemVfYnl0ZXMYAyABKAQqzwEKDlByb3Bvc2FsU3RhdHVzEh8KG1BST1BPU0FMX1NUQVRVU19VTlNQRUNJRklFRBAAEh4KGlBST1BPU0FMX1NUQVRVU19QUk9DRVNTSU5HEAESHQoZUFJPUE9TQUxfU1RBVFVTX0NPTVBMRVRFRBACEhoKFlBST1BPU0FMX1NUQVRVU19GQUlMRUQQAxIdChlQUk9QT1NBTF9TVEFUVVNfQ0FOQ0VMTEVEEAQSIgoeUFJPUE9TQUxfU1RBVFVTX0FXQUlUSU5HX0lOUFVUEAUyhwUKEVJlZmluZW1lbnRTZXJ2aWNlEmwKD1N0YXJ0UmVmaW5lbWVudBIrLmlkZV9vcmNoZXN0cmF0b3IudjEuU3RhcnRSZWZpbmVtZW50UmVxdWVzdBosLmlkZV9vcmNoZXN0cmF0b3IudjEuU3RhcnRSZWZpbmVtZW50UmVzcG9uc2USZgoNR2V0UmVmaW5lbWVudBIpLmlkZV9vcmNoZXN0cmF0b3IudjEuR2V0UmVmaW5lbWVudFJlcXVlc3QaKi5pZGVfb3JjaGVzdHJhdG9yLnYxLkdldFJlZmluZW1lbnRSZXNwb25zZRJuCg9XYXRjaFJlZmluZW1lbnQSKy5pZGVfb3JjaGVzdHJhdG9yLnYxLldhdGNoUmVmaW5lbWVudFJlcXVlc3QaLC5pZGVfb3JjaGVzdHJhdG9yLnYxLldhdGNoUmVmaW5lbWVudFJlc3BvbnNlMAESbwoQQ2FuY2VsUmVmaW5lbWVudBIsLmlkZV9vcmNoZXN0cmF0b3IudjEuQ2FuY2VsUmVmaW5lbWVudFJlcXVlc3QaLS5pZGVfb3JjaGVzdHJhdG9yLnYxLkNhbmNlbFJlZmluZW1lbnRSZXNwb25zZRJdCgpMaXN0RXZlbnRzEiYuaWRlX29yY2hlc3RyYXRvci52MS5MaXN0RXZlbnRzUmVxdWVzdBonLmlkZV9vcmNoZXN0cmF0b3IudjEuTGlzdEV2ZW50c1Jlc3BvbnNlElwKCVJlYWRFdmVudBIlLmlkZV9vcmNoZXN0cmF0b3IudjEuUmVhZEV2ZW50UmVxdWVzdBomLmlkZV9vcmNoZXN0cmF0b3IudjEuUmVhZEV2ZW50UmVzcG9uc2UwAWIGcHJvdG8z", [file_google_protobuf_timestamp, file_ide_orchestrator_v1_event]);
+  fileDesc("CiRpZGVfb3JjaGVzdHJhdG9yL3YxL3JlZmluZW1lbnQucHJvdG8SE2lkZV9vcmNoZXN0cmF0b3IudjEiwQIKClJlZmluZW1lbnQSEQoJdGhyZWFkX2lkGAEgASgJEhMKC3Byb3Bvc2FsX2lkGAIgASgJEhMKC3dvcmtmbG93X2lkGAMgASgJEjMKBnN0YXR1cxgEIAEoDjIjLmlkZV9vcmNoZXN0cmF0b3IudjEuUHJvcG9zYWxTdGF0dXMSDQoFZXBvY2gYBSABKA0SEAoIbGFzdF9zZXEYBiABKA0SDQoFZmxvb3IYByABKA0SLwoLY3JlYXRlX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDWNvbXBsZXRlX3RpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi0KB2ZhaWx1cmUYCiABKAsyHC5pZGVfb3JjaGVzdHJhdG9yLnYxLkZhaWx1cmUiKgoHRmFpbHVyZRIOCgZyZWFzb24YASABKAkSDwoHbWVzc2FnZRgCIAEoCSLCAQoWU3RhcnRSZWZpbmVtZW50UmVxdWVzdBITCgt3b3JrZmxvd19pZBgBIAEoCRITCgt1c2VyX3Byb21wdBgCIAEoCRIeChFjb250ZXh0X2ZpbGVfcGF0aBgDIAEoCUgAiAEBEh4KEWNvbnRleHRfc2VsZWN0aW9uGAQgASgJSAGIAQESEgoKcmVxdWVzdF9pZBgFIAEoCUIUChJfY29udGV4dF9maWxlX3BhdGhCFAoSX2NvbnRleHRfc2VsZWN0aW9uImAKF1N0YXJ0UmVmaW5lbWVudFJlc3BvbnNlEjMKCnJlZmluZW1lbnQYASABKAsyHy5pZGVfb3JjaGVzdHJhdG9yLnYxLlJlZmluZW1lbnQSEAoIcmVwbGF5ZWQYAiABKAgiKQoUR2V0UmVmaW5lbWVudFJlcXVlc3QSEQoJdGhyZWFkX2lkGAEgASgJIkwKFUdldFJlZmluZW1lbnRSZXNwb25zZRIzCgpyZWZpbmVtZW50GAEgASgLMh8uaWRlX29yY2hlc3RyYXRvci52MS5SZWZpbmVtZW50IlcKFldhdGNoUmVmaW5lbWVudFJlcXVlc3QSEQoJdGhyZWFkX2lkGAEgASgJEhEKCWFmdGVyX3NlcRgCIAEoDRIXCg9tYXhfZXZlbnRfYnl0ZXMYAyABKA0i6gEKF1dhdGNoUmVmaW5lbWVudFJlc3BvbnNlEisKBWhlbGxvGAEgASgLMhouaWRlX29yY2hlc3RyYXRvci52MS5IZWxsb0gAEjAKBWJhdGNoGAIgASgLMh8uaWRlX29yY2hlc3RyYXRvci52MS5FdmVudEJhdGNoSAASMwoJaGVhcnRiZWF0GAMgASgLMh4uaWRlX29yY2hlc3RyYXRvci52MS5IZWFydGJlYXRIABIzCglyZWNvbm5lY3QYBCABKAsyHi5pZGVfb3JjaGVzdHJhdG9yLnYxLlJlY29ubmVjdEgAQgYKBGtpbmQiSgoFSGVsbG8SDQoFZXBvY2gYASABKA0SEAoIbGFzdF9zZXEYAiABKA0SDQoFZmxvb3IYAyABKA0SEQoJcmVjb3ZlcmVkGAQgASgIIjgKCkV2ZW50QmF0Y2gSKgoGZXZlbnRzGAEgAygLMhouaWRlX29yY2hlc3RyYXRvci52MS5FdmVudCIvCglIZWFydGJlYXQSEAoIbGFzdF9zZXEYASABKA0SEAoIcHJvZ3Jlc3MYAiABKAkiHQoJUmVjb25uZWN0EhAKCGFmdGVyX21zGAEgASgNIiwKF0NhbmNlbFJlZmluZW1lbnRSZXF1ZXN0EhEKCXRocmVhZF9pZBgBIAEoCSJPChhDYW5jZWxSZWZpbmVtZW50UmVzcG9uc2USMwoKcmVmaW5lbWVudBgBIAEoCzIfLmlkZV9vcmNoZXN0cmF0b3IudjEuUmVmaW5lbWVudCJ3ChFMaXN0RXZlbnRzUmVxdWVzdBIRCgl0aHJlYWRfaWQYASABKAkSEQoJYWZ0ZXJfc2VxGAIgASgNEg0KBWxpbWl0GAMgASgNEhQKDHdhaXRfc2Vjb25kcxgEIAEoDRIXCg9tYXhfZXZlbnRfYnl0ZXMYBSABKA0igAEKEkxpc3RFdmVudHNSZXNwb25zZRIqCgZldmVudHMYASADKAsyGi5pZGVfb3JjaGVzdHJhdG9yLnYxLkV2ZW50EiwKCHBvc2l0aW9uGAIgASgLMhouaWRlX29yY2hlc3RyYXRvci52MS5IZWxsbxIQCghjb21wbGV0ZRgDIAEoCCJCChBSZWFkRXZlbnRSZXF1ZXN0EhEKCXRocmVhZF9pZBgBIAEoCRILCgNzZXEYAiABKA0SDgoGb2Zmc2V0GAMgASgEIkUKEVJlYWRFdmVudFJlc3BvbnNlEgwKBGRhdGEYASABKAwSDgoGb2Zmc2V0GAIgASgEEhIKCnNpemVfYnl0ZXMYAyABKAQiaQoSTGlzdEZpbGVzQXRSZXF1ZXN0EhEKCXRocmVhZF9pZBgBIAEoCRILCgNzZXEYAiABKA0SDAoEcGF0aBgDIAEoCRIRCglwYWdlX3NpemUYBCABKA0SEgoKcGFnZV90b2tlbhgFIAEoCSJnChNMaXN0RmlsZXNBdFJlc3BvbnNlEioKBWZpbGVzGAEgAygLMhsuaWRlX29yY2hlc3RyYXRvci52MS5GaWxlQXQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEgsKA3NlcRgDIAEoDSKeAQoGRmlsZUF0EgwKBHBhdGgYASABKAkSDgoGc2hhMjU2GAIgASgJEhIKCnNpemVfYnl0ZXMYAyABKAQSDgoGYmluYXJ5GAQgASgIEgsKA3NlcRgFIAEoDRIvCgtjcmVhdGVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFAoMdG9vbF9jYWxsX2lkGAcgASgJIk4KGVJlYWRSZWZpbmVtZW50RmlsZVJlcXVlc3QSEQoJdGhyZWFkX2lkGAEgASgJEg4KBnNoYTI1NhgCIAEoCRIOCgZvZmZzZXQYAyABKAQiTgoaUmVhZFJlZmluZW1lbnRGaWxlUmVzcG9uc2USDAoEZGF0YRgBIAEoDBIOCgZvZmZzZXQYAiABKAQSEgoKc2l6ZV9ieXRlcxgDIAEoBCJUChBCbGFtZUZpbGVSZXF1ZXN0EhEKCXRocmVhZF9pZBgBIAEoCRIMCgRwYXRoGAIgASgJEgsKA3NlcRgDIAEoDRISCgpmaXJzdF9saW5lGAQgASgNIrYBChFCbGFtZUZpbGVSZXNwb25zZRIpCgRmaWxlGAEgASgLMhsuaWRlX29yY2hlc3RyYXRvci52MS5GaWxlQXQSCwoDc2VxGAIgASgNEhIKCmxpbmVfY291bnQYAyABKA0SLwoGcmFuZ2VzGAQgAygLMh8uaWRlX29yY2hlc3RyYXRvci52MS5CbGFtZVJhbmdlEhEKCW5leHRfbGluZRgFIAEoDRIRCgl0cnVuY2F0ZWQYBiABKAgiiAEKCkJsYW1lUmFuZ2USEgoKZmlyc3RfbGluZRgBIAEoDRISCgpsaW5lX2NvdW50GAIgASgNEgsKA3NlcRgDIAEoDRIvCgtjcmVhdGVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFAoMdG9vbF9jYWxsX2lkGAUgASgJKs8BCg5Qcm9wb3NhbFN0YXR1cxIfChtQUk9QT1NBTF9TVEFUVVNfVU5TUEVDSUZJRUQQABIeChpQUk9QT1NBTF9TVEFUVVNfUFJPQ0VTU0lORxABEh0KGVBST1BPU0FMX1NUQVRVU19DT01QTEVURUQQAhIaChZQUk9QT1NBTF9TVEFUVVNfRkFJTEVEEAMSHQoZUFJPUE9TQUxfU1RBVFVTX0NBTkNFTExFRBAEEiIKHlBST1BPU0FMX1NUQVRVU19BV0FJVElOR19JTlBVVBAFMr4HChFSZWZpbmVtZW50U2VydmljZRJsCg9TdGFydFJlZmluZW1lbnQSKy5pZGVfb3JjaGVzdHJhdG9yLnYxLlN0YXJ0UmVmaW5lbWVudFJlcXVlc3QaLC5pZGVfb3JjaGVzdHJhdG9yLnYxLlN0YXJ0UmVmaW5lbWVudFJlc3BvbnNlEmYKDUdldFJlZmluZW1lbnQSKS5pZGVfb3JjaGVzdHJhdG9yLnYxLkdldFJlZmluZW1lbnRSZXF1ZXN0GiouaWRlX29yY2hlc3RyYXRvci52MS5HZXRSZWZpbmVtZW50UmVzcG9uc2USbgoPV2F0Y2hSZWZpbmVtZW50EisuaWRlX29yY2hlc3RyYXRvci52MS5XYXRjaFJlZmluZW1lbnRSZXF1ZXN0GiwuaWRlX29yY2hlc3RyYXRvci52MS5XYXRjaFJlZmluZW1lbnRSZXNwb25zZTABEm8KEENhbmNlbFJlZmluZW1lbnQSLC5pZGVfb3JjaGVzdHJhdG9yLnYxLkNhbmNlbFJlZmluZW1lbnRSZXF1ZXN0Gi0uaWRlX29yY2hlc3RyYXRvci52MS5DYW5jZWxSZWZpbmVtZW50UmVzcG9uc2USXQoKTGlzdEV2ZW50cxImLmlkZV9vcmNoZXN0cmF0b3IudjEuTGlzdEV2ZW50c1JlcXVlc3QaJy5pZGVfb3JjaGVzdHJhdG9yLnYxLkxpc3RFdmVudHNSZXNwb25zZRJcCglSZWFkRXZlbnQSJS5pZGVfb3JjaGVzdHJhdG9yLnYxLlJlYWRFdmVudFJlcXVlc3QaJi5pZGVfb3JjaGVzdHJhdG9yLnYxLlJlYWRFdmVudFJlc3BvbnNlMAESYAoLTGlzdEZpbGVzQXQSJy5pZGVfb3JjaGVzdHJhdG9yLnYxLkxpc3RGaWxlc0F0UmVxdWVzdBooLmlkZV9vcmNoZXN0cmF0b3IudjEuTGlzdEZpbGVzQXRSZXNwb25zZRJ3ChJSZWFkUmVmaW5lbWVudEZpbGUSLi5pZGVfb3JjaGVzdHJhdG9yLnYxLlJlYWRSZWZpbmVtZW50RmlsZVJlcXVlc3QaLy5pZGVfb3JjaGVzdHJhdG9yLnYxLlJlYWRSZWZpbmVtZW50RmlsZVJlc3BvbnNlMAESWgoJQmxhbWVGaWxlEiUuaWRlX29yY2hlc3RyYXRvci52MS5CbGFtZUZpbGVSZXF1ZXN0GiYuaWRlX29yY2hlc3RyYXRvci52MS5CbGFtZUZpbGVSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_timestamp, file_ide_orchestrator_v1_event]);
 
 /**
  * A user's request to change a workflow's spec files, and the run that carries it out.
@@ -659,6 +659,375 @@ export const ReadEventResponseSchema: GenMessage<ReadEventResponse> = /*@__PURE_
   messageDesc(file_ide_orchestrator_v1_refinement, 17);
 
 /**
+ * Request of ListFilesAt.
+ *
+ * @generated from message ide_orchestrator.v1.ListFilesAtRequest
+ */
+export type ListFilesAtRequest = Message<"ide_orchestrator.v1.ListFilesAtRequest"> & {
+  /**
+   * The thread (UUID).
+   *
+   * @generated from field: string thread_id = 1;
+   */
+  threadId: string;
+
+  /**
+   * The event after which the files are listed; 0 for the newest.
+   *
+   * @generated from field: uint32 seq = 2;
+   */
+  seq: number;
+
+  /**
+   * Only the file at this path; empty for all files.
+   *
+   * @generated from field: string path = 3;
+   */
+  path: string;
+
+  /**
+   * Maximum number of files to return: 1 to 1,000; 0 means 100.
+   *
+   * @generated from field: uint32 page_size = 4;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the previous page; empty for the first. Opaque. All pages are after the same event:
+   * `seq` is 0, or the one of the first page.
+   *
+   * @generated from field: string page_token = 5;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.ListFilesAtRequest.
+ * Use `create(ListFilesAtRequestSchema)` to create a new message.
+ */
+export const ListFilesAtRequestSchema: GenMessage<ListFilesAtRequest> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_refinement, 18);
+
+/**
+ * Response of ListFilesAt.
+ *
+ * @generated from message ide_orchestrator.v1.ListFilesAtResponse
+ */
+export type ListFilesAtResponse = Message<"ide_orchestrator.v1.ListFilesAtResponse"> & {
+  /**
+   * The files, in path order.
+   *
+   * @generated from field: repeated ide_orchestrator.v1.FileAt files = 1;
+   */
+  files: FileAt[];
+
+  /**
+   * `page_token` for the next page; empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+
+  /**
+   * The event after which these are the files.
+   *
+   * @generated from field: uint32 seq = 3;
+   */
+  seq: number;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.ListFilesAtResponse.
+ * Use `create(ListFilesAtResponseSchema)` to create a new message.
+ */
+export const ListFilesAtResponseSchema: GenMessage<ListFilesAtResponse> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_refinement, 19);
+
+/**
+ * A file as it was after an event.
+ *
+ * @generated from message ide_orchestrator.v1.FileAt
+ */
+export type FileAt = Message<"ide_orchestrator.v1.FileAt"> & {
+  /**
+   * The path, as the runtime spells it.
+   *
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * SHA-256 of the content (text as UTF-8) in lower-case hex: `sha256` of ReadRefinementFileRequest.
+   *
+   * @generated from field: string sha256 = 2;
+   */
+  sha256: string;
+
+  /**
+   * Size of the content in bytes.
+   *
+   * @generated from field: uint64 size_bytes = 3;
+   */
+  sizeBytes: bigint;
+
+  /**
+   * True when the file is not text: it has no lines.
+   *
+   * @generated from field: bool binary = 4;
+   */
+  binary: boolean;
+
+  /**
+   * The event that wrote the file last; 0 when it is before the cursor of the caller's share link.
+   *
+   * @generated from field: uint32 seq = 5;
+   */
+  seq: number;
+
+  /**
+   * When that event was made (UTC); absent when `seq` is 0.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 6;
+   */
+  createTime?: Timestamp | undefined;
+
+  /**
+   * The tool call that wrote it, as far as the event shows: the only call that it answers, or the one whose answer
+   * names the path. Empty when that is not known, and for files that the runtime had at the start.
+   *
+   * @generated from field: string tool_call_id = 7;
+   */
+  toolCallId: string;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.FileAt.
+ * Use `create(FileAtSchema)` to create a new message.
+ */
+export const FileAtSchema: GenMessage<FileAt> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_refinement, 20);
+
+/**
+ * Request of ReadRefinementFile.
+ *
+ * @generated from message ide_orchestrator.v1.ReadRefinementFileRequest
+ */
+export type ReadRefinementFileRequest = Message<"ide_orchestrator.v1.ReadRefinementFileRequest"> & {
+  /**
+   * The thread (UUID).
+   *
+   * @generated from field: string thread_id = 1;
+   */
+  threadId: string;
+
+  /**
+   * SHA-256 of the content in hex: `sha256` of a FileAt, or of a FileChange.
+   *
+   * @generated from field: string sha256 = 2;
+   */
+  sha256: string;
+
+  /**
+   * First byte to read, from 0; the content's size reads nothing.
+   *
+   * @generated from field: uint64 offset = 3;
+   */
+  offset: bigint;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.ReadRefinementFileRequest.
+ * Use `create(ReadRefinementFileRequestSchema)` to create a new message.
+ */
+export const ReadRefinementFileRequestSchema: GenMessage<ReadRefinementFileRequest> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_refinement, 21);
+
+/**
+ * Response of ReadRefinementFile: the next piece. A stream has at least one, and ends with the content's last
+ * byte.
+ *
+ * @generated from message ide_orchestrator.v1.ReadRefinementFileResponse
+ */
+export type ReadRefinementFileResponse = Message<"ide_orchestrator.v1.ReadRefinementFileResponse"> & {
+  /**
+   * The bytes from `offset` on, at most 1 MiB; empty only when nothing is left.
+   *
+   * @generated from field: bytes data = 1;
+   */
+  data: Uint8Array;
+
+  /**
+   * Position of the first of these bytes in the content, from 0.
+   *
+   * @generated from field: uint64 offset = 2;
+   */
+  offset: bigint;
+
+  /**
+   * Size of the whole content in bytes.
+   *
+   * @generated from field: uint64 size_bytes = 3;
+   */
+  sizeBytes: bigint;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.ReadRefinementFileResponse.
+ * Use `create(ReadRefinementFileResponseSchema)` to create a new message.
+ */
+export const ReadRefinementFileResponseSchema: GenMessage<ReadRefinementFileResponse> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_refinement, 22);
+
+/**
+ * Request of BlameFile.
+ *
+ * @generated from message ide_orchestrator.v1.BlameFileRequest
+ */
+export type BlameFileRequest = Message<"ide_orchestrator.v1.BlameFileRequest"> & {
+  /**
+   * The thread (UUID).
+   *
+   * @generated from field: string thread_id = 1;
+   */
+  threadId: string;
+
+  /**
+   * The path of the file, as ListFilesAt has it: at most 1,024 characters.
+   *
+   * @generated from field: string path = 2;
+   */
+  path: string;
+
+  /**
+   * The event after which the file is looked at; 0 for the newest.
+   *
+   * @generated from field: uint32 seq = 3;
+   */
+  seq: number;
+
+  /**
+   * The first line that is asked for, from 1; 0 means 1. `next_line` of the previous response goes on.
+   *
+   * @generated from field: uint32 first_line = 4;
+   */
+  firstLine: number;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.BlameFileRequest.
+ * Use `create(BlameFileRequestSchema)` to create a new message.
+ */
+export const BlameFileRequestSchema: GenMessage<BlameFileRequest> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_refinement, 23);
+
+/**
+ * Response of BlameFile.
+ *
+ * @generated from message ide_orchestrator.v1.BlameFileResponse
+ */
+export type BlameFileResponse = Message<"ide_orchestrator.v1.BlameFileResponse"> & {
+  /**
+   * The file.
+   *
+   * @generated from field: ide_orchestrator.v1.FileAt file = 1;
+   */
+  file?: FileAt | undefined;
+
+  /**
+   * The event after which these are its lines.
+   *
+   * @generated from field: uint32 seq = 2;
+   */
+  seq: number;
+
+  /**
+   * Number of lines of the whole file.
+   *
+   * @generated from field: uint32 line_count = 3;
+   */
+  lineCount: number;
+
+  /**
+   * The lines from `first_line` on, without gaps, in order: at most 8,000 ranges.
+   *
+   * @generated from field: repeated ide_orchestrator.v1.BlameRange ranges = 4;
+   */
+  ranges: BlameRange[];
+
+  /**
+   * `first_line` of the next request, when more ranges follow; otherwise 0.
+   *
+   * @generated from field: uint32 next_line = 5;
+   */
+  nextLine: number;
+
+  /**
+   * True when the file has changed so often that not all of its versions were looked at. Lines that are as old as
+   * the oldest of these are said to be of its event, and may be older.
+   *
+   * @generated from field: bool truncated = 6;
+   */
+  truncated: boolean;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.BlameFileResponse.
+ * Use `create(BlameFileResponseSchema)` to create a new message.
+ */
+export const BlameFileResponseSchema: GenMessage<BlameFileResponse> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_refinement, 24);
+
+/**
+ * Consecutive lines that one event wrote.
+ *
+ * @generated from message ide_orchestrator.v1.BlameRange
+ */
+export type BlameRange = Message<"ide_orchestrator.v1.BlameRange"> & {
+  /**
+   * The first line, from 1.
+   *
+   * @generated from field: uint32 first_line = 1;
+   */
+  firstLine: number;
+
+  /**
+   * How many lines.
+   *
+   * @generated from field: uint32 line_count = 2;
+   */
+  lineCount: number;
+
+  /**
+   * The event; 0 when it is before the cursor of the caller's share link. Lines that the runtime had at the start
+   * are of the first event that shows them.
+   *
+   * @generated from field: uint32 seq = 3;
+   */
+  seq: number;
+
+  /**
+   * When it was made (UTC); absent when `seq` is 0.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 4;
+   */
+  createTime?: Timestamp | undefined;
+
+  /**
+   * The tool call, as for FileAt.
+   *
+   * @generated from field: string tool_call_id = 5;
+   */
+  toolCallId: string;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.BlameRange.
+ * Use `create(BlameRangeSchema)` to create a new message.
+ */
+export const BlameRangeSchema: GenMessage<BlameRange> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_refinement, 25);
+
+/**
  * The status of a refinement and of its proposal.
  *
  * @generated from enum ide_orchestrator.v1.ProposalStatus
@@ -789,6 +1158,44 @@ export const RefinementService: GenService<{
     methodKind: "server_streaming";
     input: typeof ReadEventRequestSchema;
     output: typeof ReadEventResponseSchema;
+  },
+  /**
+   * Lists the files as they were after an event, without their contents. What it costs grows with the changes
+   * of files up to then, not with the events between them. A page has at most about 2 MiB, so it may have fewer
+   * files than `page_size`. NOT_FOUND: the thread does not exist, the caller may not see it, or the event is
+   * before the cursor of the caller's share link. OUT_OF_RANGE: the event does not exist yet, or the thread's
+   * events were removed.
+   *
+   * @generated from rpc ide_orchestrator.v1.RefinementService.ListFilesAt
+   */
+  listFilesAt: {
+    methodKind: "unary";
+    input: typeof ListFilesAtRequestSchema;
+    output: typeof ListFilesAtResponseSchema;
+  },
+  /**
+   * Reads a content that a file has after any event, in pieces. NOT_FOUND: also when no file has this content, or
+   * had it. OUT_OF_RANGE: the thread's events were removed; ProposalService.ReadFile has the result's contents.
+   *
+   * @generated from rpc ide_orchestrator.v1.RefinementService.ReadRefinementFile
+   */
+  readRefinementFile: {
+    methodKind: "server_streaming";
+    input: typeof ReadRefinementFileRequestSchema;
+    output: typeof ReadRefinementFileResponseSchema;
+  },
+  /**
+   * Says which events wrote the lines of a text file as it was after an event. A line ends with a line feed; one
+   * that was deleted and came back is of the event that brought it back, as is each line of a file that was.
+   * NOT_FOUND, OUT_OF_RANGE: as for ListFilesAt; NOT_FOUND also when there was no such file. INVALID_ARGUMENT
+   * (`unprocessable`): the file is binary, or has no line `first_line`.
+   *
+   * @generated from rpc ide_orchestrator.v1.RefinementService.BlameFile
+   */
+  blameFile: {
+    methodKind: "unary";
+    input: typeof BlameFileRequestSchema;
+    output: typeof BlameFileResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_ide_orchestrator_v1_refinement, 0);

@@ -10,6 +10,9 @@ __all__ = (
     "AcceptProposalResponse",
     "AccessType",
     "AgentMessage",
+    "BlameFileRequest",
+    "BlameFileResponse",
+    "BlameRange",
     "CancelRefinementRequest",
     "CancelRefinementResponse",
     "Citation",
@@ -36,6 +39,7 @@ __all__ = (
     "Event",
     "EventBatch",
     "Failure",
+    "FileAt",
     "FileChange",
     "FileChangeKind",
     "FileDecision",
@@ -61,6 +65,8 @@ __all__ = (
     "ListDraftVersionsResponse",
     "ListEventsRequest",
     "ListEventsResponse",
+    "ListFilesAtRequest",
+    "ListFilesAtResponse",
     "ListGrantsRequest",
     "ListGrantsResponse",
     "ListProposalsRequest",
@@ -89,6 +95,8 @@ __all__ = (
     "ReadFileResponse",
     "ReadPatchRequest",
     "ReadPatchResponse",
+    "ReadRefinementFileRequest",
+    "ReadRefinementFileResponse",
     "Reconnect",
     "Refinement",
     "Refusal",
@@ -1244,6 +1252,115 @@ default_message_pool.register_message("ide_orchestrator.v1", "AgentMessage", Age
 
 
 @dataclass(eq=False, repr=False)
+class BlameFileRequest(betterproto2.Message):
+    """
+    Request of BlameFile.
+    """
+
+    thread_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The thread (UUID).
+    """
+
+    path: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The path of the file, as ListFilesAt has it: at most 1,024 characters.
+    """
+
+    seq: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
+    """
+    The event after which the file is looked at; 0 for the newest.
+    """
+
+    first_line: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
+    """
+    The first line that is asked for, from 1; 0 means 1. `next_line` of the previous response goes on.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "BlameFileRequest", BlameFileRequest)
+
+
+@dataclass(eq=False, repr=False)
+class BlameFileResponse(betterproto2.Message):
+    """
+    Response of BlameFile.
+    """
+
+    file: "FileAt | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The file.
+    """
+
+    seq: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    The event after which these are its lines.
+    """
+
+    line_count: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
+    """
+    Number of lines of the whole file.
+    """
+
+    ranges: "list[BlameRange]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    The lines from `first_line` on, without gaps, in order: at most 8,000 ranges.
+    """
+
+    next_line: "int" = betterproto2.field(5, betterproto2.TYPE_UINT32)
+    """
+    `first_line` of the next request, when more ranges follow; otherwise 0.
+    """
+
+    truncated: "bool" = betterproto2.field(6, betterproto2.TYPE_BOOL)
+    """
+    True when the file has changed so often that not all of its versions were looked at. Lines that are as old as
+    the oldest of these are said to be of its event, and may be older.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "BlameFileResponse", BlameFileResponse)
+
+
+@dataclass(eq=False, repr=False)
+class BlameRange(betterproto2.Message):
+    """
+    Consecutive lines that one event wrote.
+    """
+
+    first_line: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
+    """
+    The first line, from 1.
+    """
+
+    line_count: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    How many lines.
+    """
+
+    seq: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
+    """
+    The event; 0 when it is before the cursor of the caller's share link. Lines that the runtime had at the start
+    are of the first event that shows them.
+    """
+
+    create_time: "datetime.datetime | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, unwrap=lambda: __google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When it was made (UTC); absent when `seq` is 0.
+    """
+
+    tool_call_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    The tool call, as for FileAt.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "BlameRange", BlameRange)
+
+
+@dataclass(eq=False, repr=False)
 class CancelRefinementRequest(betterproto2.Message):
     """
     Request of CancelRefinement.
@@ -1935,6 +2052,54 @@ class Failure(betterproto2.Message):
 
 
 default_message_pool.register_message("ide_orchestrator.v1", "Failure", Failure)
+
+
+@dataclass(eq=False, repr=False)
+class FileAt(betterproto2.Message):
+    """
+    A file as it was after an event.
+    """
+
+    path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The path, as the runtime spells it.
+    """
+
+    sha256: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    SHA-256 of the content (text as UTF-8) in lower-case hex: `sha256` of ReadRefinementFileRequest.
+    """
+
+    size_bytes: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+    """
+    Size of the content in bytes.
+    """
+
+    binary: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+    """
+    True when the file is not text: it has no lines.
+    """
+
+    seq: "int" = betterproto2.field(5, betterproto2.TYPE_UINT32)
+    """
+    The event that wrote the file last; 0 when it is before the cursor of the caller's share link.
+    """
+
+    create_time: "datetime.datetime | None" = betterproto2.field(
+        6, betterproto2.TYPE_MESSAGE, unwrap=lambda: __google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When that event was made (UTC); absent when `seq` is 0.
+    """
+
+    tool_call_id: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    """
+    The tool call that wrote it, as far as the event shows: the only call that it answers, or the one whose answer
+    names the path. Empty when that is not known, and for files that the runtime had at the start.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "FileAt", FileAt)
 
 
 @dataclass(eq=False, repr=False)
@@ -2727,6 +2892,67 @@ default_message_pool.register_message("ide_orchestrator.v1", "ListEventsResponse
 
 
 @dataclass(eq=False, repr=False)
+class ListFilesAtRequest(betterproto2.Message):
+    """
+    Request of ListFilesAt.
+    """
+
+    thread_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The thread (UUID).
+    """
+
+    seq: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    The event after which the files are listed; 0 for the newest.
+    """
+
+    path: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Only the file at this path; empty for all files.
+    """
+
+    page_size: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
+    """
+    Maximum number of files to return: 1 to 1,000; 0 means 100.
+    """
+
+    page_token: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    `next_page_token` of the previous page; empty for the first. Opaque. All pages are after the same event:
+    `seq` is 0, or the one of the first page.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "ListFilesAtRequest", ListFilesAtRequest)
+
+
+@dataclass(eq=False, repr=False)
+class ListFilesAtResponse(betterproto2.Message):
+    """
+    Response of ListFilesAt.
+    """
+
+    files: "list[FileAt]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    The files, in path order.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    `page_token` for the next page; empty on the last page.
+    """
+
+    seq: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
+    """
+    The event after which these are the files.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "ListFilesAtResponse", ListFilesAtResponse)
+
+
+@dataclass(eq=False, repr=False)
 class ListGrantsRequest(betterproto2.Message):
     """
     Request of ListGrants.
@@ -3366,6 +3592,61 @@ class ReadPatchResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("ide_orchestrator.v1", "ReadPatchResponse", ReadPatchResponse)
+
+
+@dataclass(eq=False, repr=False)
+class ReadRefinementFileRequest(betterproto2.Message):
+    """
+    Request of ReadRefinementFile.
+    """
+
+    thread_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The thread (UUID).
+    """
+
+    sha256: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    SHA-256 of the content in hex: `sha256` of a FileAt, or of a FileChange.
+    """
+
+    offset: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+    """
+    First byte to read, from 0; the content's size reads nothing.
+    """
+
+
+default_message_pool.register_message(
+    "ide_orchestrator.v1", "ReadRefinementFileRequest", ReadRefinementFileRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ReadRefinementFileResponse(betterproto2.Message):
+    """
+    Response of ReadRefinementFile: the next piece. A stream has at least one, and ends with the content's last
+    byte.
+    """
+
+    data: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
+    """
+    The bytes from `offset` on, at most 1 MiB; empty only when nothing is left.
+    """
+
+    offset: "int" = betterproto2.field(2, betterproto2.TYPE_UINT64)
+    """
+    Position of the first of these bytes in the content, from 0.
+    """
+
+    size_bytes: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+    """
+    Size of the whole content in bytes.
+    """
+
+
+default_message_pool.register_message(
+    "ide_orchestrator.v1", "ReadRefinementFileResponse", ReadRefinementFileResponse
+)
 
 
 @dataclass(eq=False, repr=False)

@@ -1,0 +1,239 @@
+"""The files of a refinement as they were after any of its events: the tree, a content, and blame.
+
+A caller may see them as far as it may follow the refinement. For a share link with a cursor, what its hidden
+events wrote is there, as the files that it begins with, and is not said to be of any event.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from typing_extensions import override
+
+from server.domain.errors import CursorOutOfRange, NotFound, Unprocessable
+from server.domain.file_history.blame import BlameRange, LineBlame
+from server.domain.file_history.contents import MAX_SMALL_BYTES, KeptContents, VersionReader
+from server.domain.file_history.index import FileIndex
+from server.domain.file_history.store import FileIndexStore
+from server.domain.file_history.versions import FileVersions, Tree
+from server.domain.journal.file_index import IndexedChange
+from server.domain.journal.journal import EventCodec, JournalReader, SegmentTooLarge
+from server.domain.model import Principal, Refinement
+from server.domain.off_loop import REQUESTS
+from server.domain.outgoing import Reservation
+from server.domain.proposals.contents import ContentPiece, ContentStore
+from server.domain.proposals.store import ProposalStore
+from server.domain.review.lines import count_lines
+from server.domain.streams.shared_memory import SharedMemory
+
+#: Bytes of a page of files, unless its only one has more.
+MAX_PAGE_BYTES = 2 << 20
+#: Ranges of one answer: 3 MiB, with the longest ids of tool calls.
+MAX_RANGES = 8_000
+#: Bytes of the journal that blame reads at most, which takes seconds: lines that are older are said to be of
+#: the oldest version that it reached.
+MAX_BLAMED_BYTES = 256 << 20
+#: Rows of the journal that it reads at most.
+MAX_BLAMED_ROWS = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class FilesAt:
+    """A page of the files after the event `seq`, in path order. next_offset: the number of files before the
+    next page; None on the last."""
+
+    seq: int
+    files: Sequence[IndexedChange]
+    next_offset: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """The ranges of a file's lines after the event `seq`, and the change that the file is of.
+
+    next_line: the first line, from 0, of the next answer; None when all lines to the end are here. complete:
+    whether the changes were looked at as far back as needed.
+    """
+
+    seq: int
+    version: IndexedChange
+    line_count: int
+    ranges: Sequence[BlameRange]
+    next_line: int | None
+    complete: bool
+
+
+class FileHistory(ContentStore):
+    """Reads the files of refinements as they were. max_blamed_bytes: of the journal, for one blame."""
+
+    def __init__(
+        self,
+        *,
+        proposals: ProposalStore,
+        index: FileIndexStore,
+        journal: JournalReader,
+        codec: EventCodec,
+        memory: SharedMemory,
+        max_blamed_bytes: int = MAX_BLAMED_BYTES,
+    ) -> None:
+        self._proposals, self._journal, self._codec, self._memory = proposals, journal, codec, memory
+        self._index = FileIndex(index, codec)
+        self._kept = KeptContents(memory)
+        self._max_blamed_bytes = max_blamed_bytes
+
+    async def files_at(
+        self,
+        principal: Principal,
+        thread_id: UUID,
+        seq: int,
+        *,
+        path: str | None = None,
+        offset: int = 0,
+        limit: int,
+        reservation: Reservation,
+    ) -> FilesAt:
+        """A page of the files after the event `seq`, from the `offset`-th on; 0 for the newest event. With a
+        path, only that file.
+
+        Raises NotFound, also for an event that a share link hides, CursorOutOfRange for an event that does
+        not exist yet and for a journal whose events are removed, LimitReached, DatabaseUnavailable.
+        """
+        seq = await self._seq(principal, thread_id, seq)
+        tree = Tree(path)
+        await self._index.each_change(thread_id, seq, tree.take)
+        await reservation.resize(tree.size_bytes)
+        files, more = await REQUESTS.run(tree.page, offset, limit, MAX_PAGE_BYTES)
+        shown = [_shown(principal, file) for file in files]
+        return FilesAt(seq, shown, offset + len(files) if more else None)
+
+    @override
+    async def read_content(
+        self, principal: Principal, thread_id: UUID, sha256: str, /, *, offset: int, max_bytes: int
+    ) -> ContentPiece:
+        """As `ContentStore.read_content`: contents that files of the refinement have, or had.
+
+        Also raises CursorOutOfRange for a journal whose events are removed.
+        """
+        seq = await self._seq(principal, thread_id, 0)
+        content = self._kept.get(thread_id, sha256, principal.after_seq)
+        if content is None:
+            change = await self._change_to(thread_id, sha256, seq, principal.after_seq)
+            content = await self._content(thread_id, change, principal.after_seq)
+        return ContentPiece(content[offset : offset + max_bytes], offset, len(content))
+
+    async def blame(
+        self,
+        principal: Principal,
+        thread_id: UUID,
+        path: str,
+        seq: int,
+        *,
+        lines_before: int = 0,
+        reservation: Reservation,
+    ) -> Blame:
+        """Which events wrote the lines of a text as it is after the event `seq`, without the first
+        `lines_before`; 0 for the newest event. At most MAX_RANGES.
+
+        Raises as `files_at`; NotFound also when there is no such file then, Unprocessable for a file without
+        these lines: one that is binary, or that has no more.
+        """
+        seq = await self._seq(principal, thread_id, seq)
+        history = FileVersions(path)
+        await self._index.each_change(thread_id, seq, history.take)
+        versions = history.newest_first(principal.after_seq)
+        if not versions:
+            raise NotFound("no such file")
+        newest = versions[0]
+        if not newest.is_text:
+            raise Unprocessable({"path": "is a binary file: it has no lines"})
+        reader = VersionReader(self._journal, self._codec, thread_id, reservation)
+        text = await reader.read(newest)
+        line_count = await REQUESTS.run(count_lines, text)
+        if lines_before and lines_before >= line_count:
+            raise Unprocessable({"first_line": f"must be at most {line_count}, the number of lines"})
+        blame = LineBlame(lines_before, line_count - lines_before)
+        complete = await self._go_back(blame, versions, text, reader)
+        ranges = await REQUESTS.run(blame.ranges)
+        next_line = ranges[MAX_RANGES].first_line if len(ranges) > MAX_RANGES else None
+        shown = [
+            BlameRange(part.first_line, part.line_count, _shown(principal, part.change))
+            for part in ranges[:MAX_RANGES]
+        ]
+        return Blame(seq, _shown(principal, newest), line_count, shown, next_line, complete)
+
+    async def _go_back(
+        self, blame: LineBlame, versions: Sequence[IndexedChange], text: bytes, reader: VersionReader
+    ) -> bool:
+        """Find the change of each line. Returns whether no limit was reached before."""
+        reached, complete = versions[0], True
+        for before in versions[1:]:
+            if blame.complete:
+                break
+            if reader.read_bytes >= self._max_blamed_bytes or reader.read_rows >= MAX_BLAMED_ROWS:
+                complete = False
+                break
+            # A version that is not text has no lines.
+            older = await reader.read(before) if before.is_text else b""
+            await REQUESTS.run(blame.go_back, reached, text, older)
+            reached, text = before, older
+        blame.stop(reached)
+        return complete
+
+    async def _seq(self, principal: Principal, thread_id: UUID, seq: int) -> int:
+        """The event that is asked for, which the caller may see."""
+        refinement = await self._refinement(principal, thread_id)
+        if seq > refinement.last_seq or refinement.floor > 1:
+            raise CursorOutOfRange(seq, refinement.floor, refinement.last_seq)
+        seq = seq or refinement.last_seq
+        if seq <= principal.after_seq:
+            raise NotFound("no such event")
+        return seq
+
+    async def _refinement(self, principal: Principal, thread_id: UUID) -> Refinement:
+        refinement = await self._proposals.refinement(principal, thread_id)
+        if refinement is None:
+            raise NotFound("no such refinement")
+        return refinement
+
+    async def _change_to(self, thread_id: UUID, sha256: str, seq: int, after_seq: int) -> IndexedChange:
+        """A change to a content that a file has after `after_seq`. Raises NotFound when there is none."""
+        found: list[IndexedChange] = []
+        before: dict[str, IndexedChange] = {}
+
+        def take(change: IndexedChange) -> None:
+            if change.seq <= after_seq:
+                before[change.path] = change
+            elif change.sha256 == sha256:
+                found[:] = [change]
+
+        await self._index.each_change(thread_id, seq, take)
+        found += [change for change in before.values() if change.sha256 == sha256]
+        if not found:
+            raise NotFound("no such file")
+        return found[0]
+
+    async def _content(self, thread_id: UUID, change: IndexedChange, after_seq: int) -> bytes:
+        """The content that a change left behind, kept for those who read its next piece. Large ones are read
+        one at a time."""
+        async with contextlib.AsyncExitStack() as stack:
+            reader = VersionReader(self._journal, self._codec, thread_id, max_bytes=MAX_SMALL_BYTES)
+            try:
+                content = await reader.read(change)
+            except SegmentTooLarge:
+                await stack.enter_async_context(self._memory.large)
+                kept = self._kept.get(thread_id, change.sha256, after_seq)
+                if kept is not None:
+                    return kept
+                content = await VersionReader(self._journal, self._codec, thread_id).read(change)
+            self._kept.add(thread_id, change.sha256, after_seq, content)
+            return content
+
+
+def _shown(principal: Principal, change: IndexedChange) -> IndexedChange:
+    """The change as the caller sees it: a hidden event's has neither seq, time nor tool call."""
+    if change.seq > principal.after_seq:
+        return change
+    return change.hidden()

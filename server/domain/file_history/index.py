@@ -1,0 +1,72 @@
+"""The changes of a thread's files, read from the index without the events between them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from uuid import UUID
+
+from server.domain.errors import CursorOutOfRange, DatabaseUnavailable
+from server.domain.file_history.store import FileIndexStore, IndexedSegment
+from server.domain.journal.file_index import IndexedChange, index_entries, read_index
+from server.domain.journal.journal import EventCodec
+from server.domain.off_loop import REQUESTS, SMALL_BYTES
+from server.encoding.event_batch import event_ends, split_events
+
+#: Bytes of one read of the index, unless a single segment's are more.
+READ_BYTES = 1 << 20
+
+
+class FileIndex:
+    """Reads the index. Entries that are missing, of segments that an earlier release stored, are made, and
+    stored for the next reader."""
+
+    def __init__(self, store: FileIndexStore, codec: EventCodec) -> None:
+        self._store, self._codec = store, codec
+
+    async def each_change(self, thread_id: UUID, up_to: int, take: Callable[[IndexedChange], None]) -> None:
+        """Call `take`, beside the event loop, with each change of a file up to seq `up_to`, in order.
+
+        Raises CursorOutOfRange when events were removed, DatabaseUnavailable.
+        """
+        after = 0
+        while True:
+            segments, floor = await self._store.read(thread_id, after, up_to, max_bytes=READ_BYTES)
+            # The floor only grows: what was read before is whole, too.
+            if floor > 1:
+                raise CursorOutOfRange(after, floor, up_to)
+            if not segments:
+                return
+            segments = await self._with_entries(thread_id, segments)
+            entries = b"".join(segment.entries or b"" for segment in segments)
+            if len(entries) <= SMALL_BYTES:
+                _take_each(entries, after, up_to, take)
+            else:
+                await REQUESTS.run(_take_each, entries, after, up_to, take)
+            after = segments[-1].last_seq
+
+    async def _with_entries(
+        self, thread_id: UUID, segments: Sequence[IndexedSegment]
+    ) -> Sequence[IndexedSegment]:
+        """The segments with entries. Those that had none are stored, too: it is only faster with them."""
+        if all(segment.entries is not None for segment in segments):
+            return segments
+        completed = await REQUESTS.run(lambda: [self._completed(segment) for segment in segments])
+        made = [now for now, before in zip(completed, segments, strict=True) if now is not before]
+        with contextlib.suppress(DatabaseUnavailable):
+            await self._store.add(thread_id, made)
+        return completed
+
+    def _completed(self, segment: IndexedSegment) -> IndexedSegment:
+        if segment.entries is not None:
+            return segment
+        events = split_events(segment.batch, event_ends(segment.batch))
+        entries = b"".join(index_entries(self._codec.decode(event)) for event in events)
+        return replace(segment, entries=entries, batch=b"")
+
+
+def _take_each(entries: bytes, after: int, up_to: int, take: Callable[[IndexedChange], None]) -> None:
+    for change in read_index(entries):
+        if after < change.seq <= up_to:
+            take(change)
