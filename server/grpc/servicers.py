@@ -25,12 +25,10 @@ from server.wire.access import (
     share_link_message,
     share_links_message,
 )
-from server.wire.large_proposals import fit_proposal, left_out
+from server.wire.large_proposals import proposal_response
 from server.wire.pages import PAGE_NAMES, PageQuery, page_values
 from server.wire.proposals import (
-    basic_proposal,
     content_piece,
-    proposal_message,
     proposals_message,
     proposals_query,
 )
@@ -48,14 +46,6 @@ from server.wire.workflows import (
 MAX_LARGE_REQUESTS = 2
 
 
-def _proposal_answer(
-    proposal: model.Proposal, offset: int, view: m.ProposalView.ValueType
-) -> m.GetProposalResponse:
-    if view == m.PROPOSAL_VIEW_BASIC:
-        return fit_proposal(basic_proposal(proposal), offset)
-    return fit_proposal(proposal_message(proposal, left_out(proposal.files, offset)), offset)
-
-
 class ProposalServicer(ProposalServiceServicer):
     """Read proposals (contract: ProposalService)."""
 
@@ -66,7 +56,7 @@ class ProposalServicer(ProposalServiceServicer):
         """Contract: GetProposal."""
         proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
         proposal = await self._proposals.get(caller(), proposal_id, reserved())
-        return await REQUESTS.run(_proposal_answer, proposal, request.file_offset, request.view)
+        return await REQUESTS.run(proposal_response, proposal, request.file_offset, request.view)
 
     async def ListProposals(
         self, request: m.ListProposalsRequest, context: Context

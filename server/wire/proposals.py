@@ -120,15 +120,6 @@ def proposal_message(proposal: model.Proposal, omitted: Collection[str] = ()) ->
     return message
 
 
-def basic_proposal(proposal: model.Proposal) -> m.Proposal:
-    """The same without the contents of the files and the runtime's other members."""
-    message = proposal_message(proposal, proposal.files)
-    for file in message.generated_files:
-        file.content_omitted = False
-        file.ClearField("extra")
-    return message
-
-
 def content_piece(piece: ContentPiece) -> bytes:
     """A piece of a file's content, serialised (contract: ReadFileResponse)."""
     return m.ReadFileResponse(
