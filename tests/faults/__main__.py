@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from tests.faults.acceptances import every_acceptance
 from tests.faults.crashes import crash_case, every_crash
 from tests.faults.mix import random_mix
 from tests.faults.outages import database_loses_commits, database_outage, database_way
@@ -75,6 +76,11 @@ async def crashes(environment: Environment, options: Options) -> list[Result]:
 
     await asyncio.gather(*(one(number) for number in range(len(cases))))
     return [total]
+
+
+async def acceptances(environment: Environment, options: Options) -> list[Result]:
+    """Each point of an acceptance, 13 times."""
+    return [await every_acceptance(environment, times=13)]
 
 
 async def upstream(environment: Environment, options: Options) -> list[Result]:
@@ -190,6 +196,7 @@ def merged(results: list[Result]) -> list[Result]:
 PARTS: dict[str, Callable[[Environment, Options], Awaitable[list[Result]]]] = {
     "personas": personas,
     "crashes": crashes,
+    "acceptances": acceptances,
     "upstream": upstream,
     "ownership": ownership,
     "takeovers": takeovers,

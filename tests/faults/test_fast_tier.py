@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.faults.crashes import crash_case, sampled_crashes
+from tests.faults.acceptances import every_acceptance
+from tests.faults.crashes import AT_ACCEPT, crash_case, sampled_crashes
 from tests.faults.outages import database_loses_commits, database_outage
 from tests.faults.ownership import owner_killed, owner_paused, owner_stopped
 from tests.faults.personas import HONEST, LIVE, PERSONAS, Cut, Persona, Profile
@@ -63,6 +64,15 @@ async def test_a_crash_at_any_point_loses_nothing(environment: Environment) -> N
     await asyncio.gather(*(one(number) for number in range(len(cases))))
     report([total])
     assert total.tried == len(cases), as_table([total])
+
+
+@pytest.mark.timeout(300)
+async def test_a_crash_while_a_proposal_is_accepted_makes_one_version_or_none(
+    environment: Environment,
+) -> None:
+    total = await every_acceptance(environment)
+    report([total])
+    assert total.tried == len(AT_ACCEPT), as_table([total])
 
 
 async def test_a_cut_on_the_way_to_the_runtime_loses_nothing_unmarked(environment: Environment) -> None:
