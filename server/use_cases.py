@@ -9,6 +9,7 @@ from server.domain.access.cut_offs import CutOffObserver
 from server.domain.access.refused_bytes import RefusedBytes
 from server.domain.access.sharing import AccessStore, Sharing
 from server.domain.access.tickets import Tickets
+from server.domain.access.users import Directory
 from server.domain.drafts.drafts import Drafts
 from server.domain.drafts.store import DraftStore
 from server.domain.outgoing import OutgoingBudget
@@ -46,6 +47,7 @@ class UseCases:
     contents: ContentStore
     access: AccessStore
     sharing: Sharing
+    directory: Directory
     workflows: WorkflowService
     drafts: Drafts
     draft_store: DraftStore

@@ -14,6 +14,7 @@ from google.protobuf.json_format import ParseDict
 from ide_orchestrator.v1 import draft_pb2 as drafts
 from ide_orchestrator.v1 import proposal_pb2 as proposals
 from ide_orchestrator.v1 import refinement_pb2 as refinements
+from ide_orchestrator.v1 import user_pb2 as users
 from ide_orchestrator.v1 import workflow_pb2 as workflows
 from tests.support.client import Address
 from tests.support.grpc_face import refusal_of
@@ -81,6 +82,8 @@ _ROUTES = {
     "update_draft": ("PUT", "/api/drafts/{draft_id}"),
     "list_draft_versions": ("GET", "/api/drafts/{draft_id}/versions"),
     "restore_draft_version": ("POST", "/api/drafts/{draft_id}/restore"),
+    "get_me": ("GET", "/api/me"),
+    "find_users": ("GET", "/api/users"),
 }
 #: What HTTP calls otherwise than gRPC, in the words of gRPC.
 _FIELDS = {"Idempotency-Key": "request_id"}
@@ -115,6 +118,8 @@ async def _over_http(http: httpx.AsyncClient, name: str, given: Mapping[str, Any
         body["replayed"] = "idempotency-replayed" in answer.headers
     if name in ("list_workflows", "list_proposals"):
         return Outcome({"count": len(body["items"])})
+    if name == "find_users":
+        return Outcome({"emails": [user["email"] for user in body["items"]]})
     if name == "list_draft_versions":
         return Outcome({"versions": [draft["version"] for draft in body["items"]]})
     if name == "get_draft":
@@ -142,6 +147,8 @@ _METHODS: dict[str, tuple[str, str, Any]] = {
     "update_draft": ("DraftService", "UpdateDraft", drafts),
     "list_draft_versions": ("DraftService", "ListDraftVersions", drafts),
     "restore_draft_version": ("DraftService", "RestoreDraftVersion", drafts),
+    "get_me": ("UserService", "GetMe", users),
+    "find_users": ("UserService", "FindUsers", users),
 }
 #: What cases call otherwise than gRPC.
 _NAMES = {"after": "after_seq", "wait": "wait_seconds"}
@@ -186,6 +193,10 @@ def _value(name: str, answer: dict[str, Any]) -> dict[str, Any]:
         }
     if name in ("list_workflows", "list_proposals"):
         return {"count": len(answer.get(name.removeprefix("list_"), ()))}
+    if name == "get_me":
+        return dict(answer["user"])
+    if name == "find_users":
+        return {"emails": [user["email"] for user in answer.get("users", ())]}
     if name == "list_draft_versions":
         return {"versions": [draft["version"] for draft in answer.get("drafts", ())]}
     if "draft" in answer:

@@ -171,6 +171,7 @@ async def test_answers_have_the_members_that_it_says(hub: RunningHub, http: http
     await http.put(draft, json={"files": {"/a": "1"}}, headers={"If-Match": "*"})
     written = hashlib.sha256(b"1").hexdigest()
     names = {
+        "/api/users": "/api/users?email=ann@example.com",
         # Before the others: another content than the proposal's.
         "/drafts/{draft_id}/files/{sha256}": f"/drafts/{proposal['draft_id']}/files/{written}",
         "{draft_id}": proposal["draft_id"],
