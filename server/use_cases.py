@@ -29,6 +29,7 @@ READABLE_BY_SHARE_LINK = frozenset(
         "GetProposal",
         "ListProposals",
         "ReadFile",
+        "ReadArchive",
         "GetRefinement",
         "ListEvents",
         "ReadEvent",

@@ -19,7 +19,7 @@ import asyncpg
 from piccolo.columns import Column
 from typing_extensions import override
 
-from server.db.contents import FILES_COPIES, SIZE_OF_FILES, read_files
+from server.db.contents import FILES_COPIES, SIZE_OF_FILES, SIZE_OF_LISTING, list_files, read_files
 from server.db.errors import database_errors
 from server.db.file_json import rejected_from_jsonb
 from server.db.idempotency import find_earlier_start
@@ -41,7 +41,7 @@ from server.domain.model import (
     StartRefinement,
 )
 from server.domain.outgoing import Reservation
-from server.domain.proposals.store import EarlierStart, ProposalStore
+from server.domain.proposals.store import SEARCHED_CHARS, EarlierStart, ProposalStore
 from server.domain.runs.lease import Lease
 from server.domain.runs.runtime import Invocation
 from server.domain.runs.status import RunStatus
@@ -70,7 +70,7 @@ def _names(columns: Iterable[Column]) -> str:
 #: The fields of a proposal that are columns of the same name and value.
 _PLAIN_FIELDS = {field.name for field in fields(Proposal)} - {
     *("status", "resolution", "failure"),
-    *("files", "portability", "rejected_files"),
+    *("files", "listed_files", "portability", "rejected_files"),
 }
 
 #: The fields that show who works on it, as a share link is shown them.
@@ -104,6 +104,8 @@ SELECT * FROM (
     {_VISIBLE}
     WHERE ($2::uuid IS NULL OR d.workflow_id = $2) AND ($3::text IS NULL OR p.status = $3)
       AND ($4::timestamptz IS NULL OR (p.created_at, p.id) < ($4, $5::uuid))
+      AND ($8::text IS NULL OR strpos(lower(left(p.user_prompt, {SEARCHED_CHARS})), lower($8)) > 0
+        OR strpos(lower(p.context_file_path), lower($8)) > 0)
     ORDER BY p.created_at DESC, p.id DESC LIMIT $6
   ) AS page WINDOW newest AS (ORDER BY created_at DESC, id DESC)
 ) AS sized
@@ -209,19 +211,28 @@ class PostgresProposalStore(ProposalStore):
 
     @override
     async def get(
-        self, principal: Principal, proposal_id: UUID, reservation: Reservation | None = None
+        self,
+        principal: Principal,
+        proposal_id: UUID,
+        reservation: Reservation | None = None,
+        *,
+        contents: bool = True,
     ) -> Proposal:
         size: int | None = None
         if reservation is not None:
+            statement = SIZE_OF_FILES if contents else SIZE_OF_LISTING
             with database_errors():
-                size = await self._pool.fetchval(SIZE_OF_FILES, principal.user_id, proposal_id) or 0
+                size = await self._pool.fetchval(statement, principal.user_id, proposal_id) or 0
             await reservation.resize(size * FILES_COPIES)
         with database_errors():
             proposal = await read_proposal(self._pool, principal, proposal_id)
         if not proposal.file_count:
             return proposal
-        files = await read_files(self._pool, proposal_id, size)
-        return replace(proposal, files=files.by_path, portability=files.portability)
+        read = read_files if contents else list_files
+        files = await read(self._pool, proposal_id, size)
+        return replace(
+            proposal, files=files.by_path, listed_files=files.listed, portability=files.portability
+        )
 
     @override
     async def list(
@@ -232,18 +243,19 @@ class PostgresProposalStore(ProposalStore):
         token: str | None = None,
         workflow_id: UUID | None = None,
         status: ProposalStatus | None = None,
+        text: str | None = None,
         reservation: Reservation | None = None,
     ) -> Page:
         before, before_id = page_place(_LIST, token) if token is not None else (None, None)
         word = status.value if status is not None else None
         arguments = (principal.user_id, workflow_id, word, before, before_id, limit + 1)
         with database_errors():
-            rows = await self._pool.fetch(_PAGE, *arguments, _SMALL_PAGE_BYTES)
+            rows = await self._pool.fetch(_PAGE, *arguments, _SMALL_PAGE_BYTES, text)
         if any(row["size"] > _SMALL_PAGE_BYTES for row in rows):
             if reservation is not None:
                 await reservation.resize(MAX_PAGE_BYTES * _PAGE_COPIES)
             with database_errors():
-                rows = await self._pool.fetch(_PAGE, *arguments, MAX_PAGE_BYTES)
+                rows = await self._pool.fetch(_PAGE, *arguments, MAX_PAGE_BYTES, text)
         fitting = max(sum(row["size"] <= MAX_PAGE_BYTES for row in rows), 1)
         return page_of([_proposal(principal, row) for row in rows], kind=_LIST, limit=min(limit, fitting))
 

@@ -31,9 +31,10 @@ from server.grpc.draft_servicer import DraftServicer
 from server.grpc.event_reads import EventReads
 from server.grpc.health import Health
 from server.grpc.interceptors import AsGeneratorInterceptor, CallInterceptor
+from server.grpc.proposal_servicer import ProposalServicer
 from server.grpc.public_streams import PublicStreams
 from server.grpc.review_servicer import ReviewServicer
-from server.grpc.servicers import AccessServicer, ProposalServicer, RefinementServicer, WorkflowServicer
+from server.grpc.servicers import AccessServicer, RefinementServicer, WorkflowServicer
 from server.grpc.unread_calls import REQUEST_DEADLINE_S, UnreadCalls
 from server.grpc.user_servicer import UserServicer
 from server.grpc.watch import WatchStreams

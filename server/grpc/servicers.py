@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from ide_orchestrator.v1.access_pb2_grpc import AccessServiceServicer
-from ide_orchestrator.v1.proposal_pb2_grpc import ProposalServiceServicer
 from ide_orchestrator.v1.refinement_pb2_grpc import RefinementServiceServicer
 from ide_orchestrator.v1.workflow_pb2_grpc import WorkflowServiceServicer
 from server.domain import model
 from server.domain.access.refused_bytes import RefusedBytes
 from server.domain.access.sharing import AccessStore, Sharing
-from server.domain.errors import ClientTooSlow, HubError, LimitReached
+from server.domain.errors import HubError, LimitReached
 from server.domain.off_loop import REQUESTS, SMALL_BYTES
-from server.domain.proposals.contents import PIECE_BYTES, ContentStore, read_pieces
-from server.domain.proposals.store import ProposalStore
 from server.domain.refinements import Refinements
 from server.domain.streams.pages import EventPage
 from server.domain.workflows import WorkflowService
@@ -20,7 +17,6 @@ from server.grpc.answers import reserved
 from server.grpc.authentication import Context, caller
 from server.grpc.event_reads import EventReads
 from server.grpc.watch import WatchStreams
-from server.grpc.writing import MessageWriter
 from server.wire import messages as m
 from server.wire.access import (
     create_share_link,
@@ -31,21 +27,12 @@ from server.wire.access import (
     share_links_message,
 )
 from server.wire.large_events import event_limit
-from server.wire.large_proposals import fit_proposal, left_out
 from server.wire.pages import PAGE_NAMES, PageQuery, page_values
-from server.wire.proposals import (
-    basic_proposal,
-    content_piece,
-    proposal_message,
-    proposals_message,
-    proposals_query,
-)
 from server.wire.refinements import events_query, hello_message, refinement_message, start_refinement
 from server.wire.rendering import fitting_batch
 from server.wire.validation import (
     idempotency_key,
     renamed_fields,
-    sha256_or_not_found,
     uuid_or_not_found,
 )
 from server.wire.workflows import (
@@ -133,58 +120,6 @@ async def _events_page(page: EventPage, max_event_bytes: int) -> bytes:
     batches = [await fitting_batch(segment, max_event_bytes) for segment in page.segments]
     rest = m.ListEventsResponse(position=hello_message(page.head), complete=page.complete)
     return b"".join([*batches, rest.SerializeToString()])
-
-
-def _proposal_answer(
-    proposal: model.Proposal, offset: int, view: m.ProposalView.ValueType
-) -> m.GetProposalResponse:
-    if view == m.PROPOSAL_VIEW_BASIC:
-        return fit_proposal(basic_proposal(proposal), offset)
-    return fit_proposal(proposal_message(proposal, left_out(proposal.files, offset)), offset)
-
-
-class ProposalServicer(ProposalServiceServicer):
-    """Read proposals (contract: ProposalService)."""
-
-    def __init__(self, proposals: ProposalStore, contents: ContentStore, writer: MessageWriter) -> None:
-        self._proposals, self._contents, self._writer = proposals, contents, writer
-
-    async def GetProposal(self, request: m.GetProposalRequest, context: Context) -> m.GetProposalResponse:
-        """Contract: GetProposal."""
-        proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
-        proposal = await self._proposals.get(caller(), proposal_id, reserved())
-        return await REQUESTS.run(_proposal_answer, proposal, request.file_offset, request.view)
-
-    async def ListProposals(
-        self, request: m.ListProposalsRequest, context: Context
-    ) -> m.ListProposalsResponse:
-        """Contract: ListProposals."""
-        query = proposals_query(request)
-        with renamed_fields(PAGE_NAMES):
-            page = await self._proposals.list(
-                caller(),
-                limit=query.size,
-                token=query.cursor,
-                workflow_id=query.workflow_id,
-                status=query.status,
-                reservation=reserved(),
-            )
-        return proposals_message(page)
-
-    async def ReadFile(  # type: ignore[override]
-        self, request: m.ReadFileRequest, context: Context
-    ) -> None:
-        """Contract: ReadFile. Writes serialised messages itself."""
-        proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
-        sha256 = sha256_or_not_found(request.sha256, "file")
-        await reserved().resize(2 * PIECE_BYTES)
-        try:
-            async for piece in read_pieces(
-                self._contents, caller(), proposal_id, sha256, offset=request.offset
-            ):
-                await self._writer.write(context, content_piece(piece), reserved())
-        except ClientTooSlow as slow:
-            await self._writer.abort(context, slow, proposal_id=str(proposal_id))
 
 
 class WorkflowServicer(WorkflowServiceServicer):

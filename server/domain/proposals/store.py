@@ -24,6 +24,10 @@ from server.domain.outgoing import Reservation
 from server.domain.runs.lease import Lease
 from server.domain.runs.runtime import Invocation
 
+#: Characters of each request that are searched for a text. Requests may have 64 KiB, and a search reads those
+#: of all proposals of a caller.
+SEARCHED_CHARS = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class EarlierStart:
@@ -77,9 +81,15 @@ class ProposalStore(Protocol):
         ...
 
     async def get(
-        self, principal: Principal, proposal_id: UUID, reservation: Reservation | None = None
+        self,
+        principal: Principal,
+        proposal_id: UUID,
+        reservation: Reservation | None = None,
+        *,
+        contents: bool = True,
     ) -> Proposal:
-        """The proposal with its files, read once the reservation has room for them.
+        """The proposal with its files, or with its `listed_files` alone, read once the reservation has room
+        for them.
 
         Raises NotFound when it does not exist or the principal may not see it.
         """
@@ -93,10 +103,12 @@ class ProposalStore(Protocol):
         token: str | None = None,
         workflow_id: UUID | None = None,
         status: ProposalStatus | None = None,
+        text: str | None = None,
         reservation: Reservation | None = None,
     ) -> Page:
         """Proposals that the principal may see, without files, newest first: at most `limit`, and fewer when
-        these would be more than about 3 MiB.
+        these would be more than about 3 MiB. text: what the first SEARCHED_CHARS of the request, or the path
+        of its file, have in upper or lower case.
 
         Raises InvalidArgument for a token that this list did not issue.
         """

@@ -128,6 +128,7 @@ async def _over_http(http: httpx.AsyncClient, name: str, given: Mapping[str, Any
         return Outcome({**body, "seqs": [event["seq"] for event in body["items"]]})
     if name == "get_proposal":
         body["files"] = sorted(body["generated_files"])
+        body["contents"] = any("content" in file for file in body["generated_files"].values())
     return Outcome(body)
 
 
@@ -160,12 +161,13 @@ async def _over_grpc(
     channel: grpc.aio.Channel, metadata: Any, name: str, given: Mapping[str, Any]
 ) -> Outcome:
     service, method, module = _METHODS[name]
-    names = _NAMES | (_PAGED if name == "list_draft_versions" else {})
+    names = _NAMES | (_PAGED if name in ("list_draft_versions", "list_proposals") else {})
     rest = {names.get(key, key): value for key, value in given.items()}
     if name in ("create_workflow", "update_draft"):
         rest["files"] = [{"path": path, "text": text} for path, text in rest.pop("files", {}).items()]
     if "view" in rest:
-        rest["view"] = f"DRAFT_VIEW_{rest['view'].upper()}"
+        kind = name.removeprefix("get_").upper()
+        rest["view"] = f"{kind}_VIEW_{rest['view'].upper()}"
     if name == "list_proposals" and "status" in rest:
         rest["status"] = f"PROPOSAL_STATUS_{rest['status'].upper()}"
     request: Any = ParseDict(rest, getattr(module, f"{method}Request")())
@@ -209,8 +211,10 @@ def _value(name: str, answer: dict[str, Any]) -> dict[str, Any]:
         return {**answer.get("position", {}), "complete": answer.get("complete", False), "seqs": seqs}
     if name == "get_proposal":
         proposal = answer["proposal"]
-        files = sorted(file["path"] for file in proposal.get("generated_files", ()))
-        return {**proposal, "status": _word(proposal["status"]), "files": files}
+        generated = proposal.get("generated_files", ())
+        files = sorted(file["path"] for file in generated)
+        contents = any("text" in file or "binary" in file for file in generated)
+        return {**proposal, "status": _word(proposal["status"]), "files": files, "contents": contents}
     refinement = answer["refinement"]
     return {**refinement, "status": _word(refinement["status"]), "replayed": answer.get("replayed", False)}
 

@@ -262,6 +262,8 @@ VERBS: dict[str, tuple[str, Call]] = {
     "gRPC GetProposal": ("read", rpc(_PROPOSALS, "GetProposal")),
     "REST ListProposals": ("listed", rest("GET", "/api/proposals", listed=True)),
     "gRPC ListProposals": ("listed", rpc(_PROPOSALS, "ListProposals", listed="proposals")),
+    "REST ReadArchive": ("read", rest("GET", "/api/proposals/{proposal}/archive")),
+    "gRPC ReadArchive": ("read", rpc(_PROPOSALS, "ReadArchive")),
     "REST ReadFile": ("read", rest("GET", "/api/proposals/{proposal}/files/{sha256}")),
     "gRPC ReadFile": ("read", rpc(_PROPOSALS, "ReadFile")),
     "REST GetRefinement": ("read", rest("GET", "/api/refinements/{thread}")),

@@ -13,7 +13,7 @@ from server.domain.model import CreateWorkflow, ProposalStatus, StartRefinement,
 from server.wire import messages as m
 from server.wire.definition import DEFAULT_DEFINITION, MAX_DEPTH
 from server.wire.pages import PageQuery, page_values
-from server.wire.proposals import ProposalsQuery, proposals_query
+from server.wire.proposal_queries import ProposalsQuery, proposals_query
 from server.wire.refinements import EventsQuery, StartRefinementRequest, events_query
 from server.wire.refinements import start_refinement as start_from_message
 from server.wire.validation import cursor, uuid_or_not_found

@@ -85,6 +85,8 @@ __all__ = (
     "Proposal",
     "ProposalStatus",
     "ProposalView",
+    "ReadArchiveRequest",
+    "ReadArchiveResponse",
     "ReadDraftFileRequest",
     "ReadDraftFileResponse",
     "ReadEventRequest",
@@ -2847,6 +2849,12 @@ class ListProposalsRequest(betterproto2.Message):
     Only proposals of this status; unspecified for all.
     """
 
+    text: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    Only proposals that have this text, in upper or lower case, in the first 1,000 characters of the request or in
+    the path of the file that it is about; at most 200 characters, empty for all.
+    """
+
 
 default_message_pool.register_message("ide_orchestrator.v1", "ListProposalsRequest", ListProposalsRequest)
 
@@ -3232,6 +3240,36 @@ class Proposal(betterproto2.Message):
 
 
 default_message_pool.register_message("ide_orchestrator.v1", "Proposal", Proposal)
+
+
+@dataclass(eq=False, repr=False)
+class ReadArchiveRequest(betterproto2.Message):
+    """
+    Request of ReadArchive.
+    """
+
+    proposal_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The proposal (UUID).
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "ReadArchiveRequest", ReadArchiveRequest)
+
+
+@dataclass(eq=False, repr=False)
+class ReadArchiveResponse(betterproto2.Message):
+    """
+    Response of ReadArchive: the next piece.
+    """
+
+    data: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
+    """
+    The next bytes: at least one, and at most about 1 MiB.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "ReadArchiveResponse", ReadArchiveResponse)
 
 
 @dataclass(eq=False, repr=False)
