@@ -50,9 +50,7 @@ class ProposalServicer(ProposalServiceServicer):
                 caller(),
                 limit=query.size,
                 token=query.cursor,
-                workflow_id=query.workflow_id,
-                status=query.status,
-                text=query.text,
+                only=query.filter,
                 reservation=reserved(),
             )
         return proposals_message(page)

@@ -47,9 +47,7 @@ async def list_proposals(
             request.user,
             limit=params.size,
             token=params.cursor,
-            workflow_id=params.workflow_id,
-            status=params.status,
-            text=params.text or None,
+            only=params.filter,
             reservation=reservation,
         )
         return list_text(request, ProposalPage.of(page))

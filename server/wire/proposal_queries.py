@@ -7,15 +7,18 @@ from uuid import UUID
 
 from pydantic import Field
 
-from server.domain.model import ProposalStatus
-from server.domain.proposals.store import SEARCHED_CHARS
+from server.domain.errors import InvalidArgument
+from server.domain.model import ProposalStatus, Resolution
+from server.domain.proposals.store import SEARCHED_CHARS, ProposalFilter
 from server.wire import messages as m
 from server.wire.pages import CURSOR_TEXT, PAGE_NAMES, PROPOSALS_CURSOR, PageQuery, page_values
-from server.wire.proposals import STATUS_BY_NUMBER
+from server.wire.proposals import RESOLUTION_NUMBERS, STATUS_BY_NUMBER
 from server.wire.validation import STORABLE, UUID_TEXT, QueryModel, renamed_fields
 
 #: Longest text that proposals are searched for.
 MAX_SEARCH = 200
+
+_RESOLUTION_WORDS = {int(number): each.value for each, number in RESOLUTION_NUMBERS.items() if each}
 
 
 class ProposalsQuery(PageQuery):
@@ -28,6 +31,10 @@ class ProposalsQuery(PageQuery):
     status: Annotated[
         ProposalStatus | None, Field(strict=False, description="Only those in this status.")
     ] = None
+    resolution: Annotated[
+        Literal["accepted", "rejected", "none"] | None,
+        Field(description="Only those about which this was decided; `none`: neither."),
+    ] = None
     text: Annotated[
         str | None,
         Field(
@@ -37,6 +44,18 @@ class ProposalsQuery(PageQuery):
         ),
         STORABLE,
     ] = None
+
+    @property
+    def filter(self) -> ProposalFilter:
+        """Which proposals the page is of."""
+        unresolved = self.resolution == "none"
+        return ProposalFilter(
+            workflow_id=self.workflow_id,
+            status=self.status,
+            resolution=Resolution(self.resolution) if self.resolution and not unresolved else None,
+            unresolved=unresolved,
+            text=self.text or None,
+        )
 
 
 class ProposalQuery(QueryModel):
@@ -55,6 +74,12 @@ def proposals_query(request: m.ListProposalsRequest) -> ProposalsQuery:
         values["workflow_id"] = request.workflow_id
     if request.status:
         values["status"] = STATUS_BY_NUMBER.get(request.status, "unknown")
+    if request.resolution and request.unresolved:
+        raise InvalidArgument({"unresolved": "excludes `resolution`"})
+    if request.resolution:
+        values["resolution"] = _RESOLUTION_WORDS.get(request.resolution, "unknown")
+    if request.unresolved:
+        values["resolution"] = "none"
     if request.text:
         values["text"] = request.text
     with renamed_fields(PAGE_NAMES):

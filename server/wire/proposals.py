@@ -26,7 +26,7 @@ STATUS_NUMBERS = {
 }
 #: The domain's status by the contract's number; the unspecified one has none.
 STATUS_BY_NUMBER = {int(number): status for status, number in STATUS_NUMBERS.items()}
-_RESOLUTION_NUMBERS: dict[Resolution | None, m.Resolution.ValueType] = {
+RESOLUTION_NUMBERS: dict[Resolution | None, m.Resolution.ValueType] = {
     resolution: m.Resolution.Value(f"RESOLUTION_{resolution.name}") for resolution in Resolution
 }
 
@@ -53,7 +53,7 @@ def proposal_message(proposal: model.Proposal, omitted: Collection[str] = ()) ->
         created_by_user_id=str(proposal.created_by_user_id or ""),
         base_version=proposal.base_version,
         includes_base=proposal.includes_base,
-        resolution=_RESOLUTION_NUMBERS.get(proposal.resolution, m.RESOLUTION_UNSPECIFIED),
+        resolution=RESOLUTION_NUMBERS.get(proposal.resolution, m.RESOLUTION_UNSPECIFIED),
         resolution_comment=proposal.resolution_comment or "",
         result_version=proposal.result_version or 0,
         etag=proposal.etag,

@@ -17,6 +17,7 @@ from server.domain.model import (
     Proposal,
     ProposalStatus,
     Refinement,
+    Resolution,
     Revision,
     StartRefinement,
 )
@@ -42,6 +43,24 @@ class EarlierStart:
     created_at: datetime
     accepted: bool
     key_reusable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalFilter:
+    """Which proposals a list has; None for all.
+
+    unresolved: only those that were neither accepted nor rejected. text: what the first SEARCHED_CHARS of the
+    request, or the path of its file, have in upper or lower case.
+    """
+
+    workflow_id: UUID | None = None
+    status: ProposalStatus | None = None
+    resolution: Resolution | None = None
+    unresolved: bool = False
+    text: str | None = None
+
+
+ALL = ProposalFilter()
 
 
 class ProposalStore(Protocol):
@@ -101,14 +120,11 @@ class ProposalStore(Protocol):
         *,
         limit: int,
         token: str | None = None,
-        workflow_id: UUID | None = None,
-        status: ProposalStatus | None = None,
-        text: str | None = None,
+        only: ProposalFilter = ALL,
         reservation: Reservation | None = None,
     ) -> Page:
         """Proposals that the principal may see, without files, newest first: at most `limit`, and fewer when
-        these would be more than about 3 MiB. text: what the first SEARCHED_CHARS of the request, or the path
-        of its file, have in upper or lower case.
+        these would be more than about 3 MiB.
 
         Raises InvalidArgument for a token that this list did not issue.
         """

@@ -170,6 +170,9 @@ async def _over_grpc(
         rest["view"] = f"{kind}_VIEW_{rest['view'].upper()}"
     if name == "list_proposals" and "status" in rest:
         rest["status"] = f"PROPOSAL_STATUS_{rest['status'].upper()}"
+    if name == "list_proposals" and "resolution" in rest:
+        resolution = f"RESOLUTION_{rest.pop('resolution').upper()}"
+        rest |= {"unresolved": True} if resolution == "RESOLUTION_NONE" else {"resolution": resolution}
     request: Any = ParseDict(rest, getattr(module, f"{method}Request")())
     call: Any = channel.unary_unary(
         f"/ide_orchestrator.v1.{service}/{method}",

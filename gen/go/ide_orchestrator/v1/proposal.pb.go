@@ -793,7 +793,11 @@ type ListProposalsRequest struct {
 	Status ProposalStatus `protobuf:"varint,4,opt,name=status,proto3,enum=ide_orchestrator.v1.ProposalStatus" json:"status,omitempty"`
 	// Only proposals that have this text, in upper or lower case, in the first 1,000 characters of the request or in
 	// the path of the file that it is about; at most 200 characters, empty for all.
-	Text          string `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`
+	Text string `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`
+	// Only proposals about which this was decided; unspecified for all.
+	Resolution Resolution `protobuf:"varint,6,opt,name=resolution,proto3,enum=ide_orchestrator.v1.Resolution" json:"resolution,omitempty"`
+	// True: only proposals that were neither accepted nor rejected.
+	Unresolved    bool `protobuf:"varint,7,opt,name=unresolved,proto3" json:"unresolved,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -861,6 +865,20 @@ func (x *ListProposalsRequest) GetText() string {
 		return x.Text
 	}
 	return ""
+}
+
+func (x *ListProposalsRequest) GetResolution() Resolution {
+	if x != nil {
+		return x.Resolution
+	}
+	return Resolution_RESOLUTION_UNSPECIFIED
+}
+
+func (x *ListProposalsRequest) GetUnresolved() bool {
+	if x != nil {
+		return x.Unresolved
+	}
+	return false
 }
 
 // Response of ListProposals.
@@ -1221,7 +1239,7 @@ const file_ide_orchestrator_v1_proposal_proto_rawDesc = "" +
 	"\x04view\x18\x03 \x01(\x0e2!.ide_orchestrator.v1.ProposalViewR\x04view\"z\n" +
 	"\x13GetProposalResponse\x129\n" +
 	"\bproposal\x18\x01 \x01(\v2\x1d.ide_orchestrator.v1.ProposalR\bproposal\x12(\n" +
-	"\x10next_file_offset\x18\x02 \x01(\rR\x0enextFileOffset\"\xc4\x01\n" +
+	"\x10next_file_offset\x18\x02 \x01(\rR\x0enextFileOffset\"\xa5\x02\n" +
 	"\x14ListProposalsRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
@@ -1229,7 +1247,13 @@ const file_ide_orchestrator_v1_proposal_proto_rawDesc = "" +
 	"\vworkflow_id\x18\x03 \x01(\tR\n" +
 	"workflowId\x12;\n" +
 	"\x06status\x18\x04 \x01(\x0e2#.ide_orchestrator.v1.ProposalStatusR\x06status\x12\x12\n" +
-	"\x04text\x18\x05 \x01(\tR\x04text\"|\n" +
+	"\x04text\x18\x05 \x01(\tR\x04text\x12?\n" +
+	"\n" +
+	"resolution\x18\x06 \x01(\x0e2\x1f.ide_orchestrator.v1.ResolutionR\n" +
+	"resolution\x12\x1e\n" +
+	"\n" +
+	"unresolved\x18\a \x01(\bR\n" +
+	"unresolved\"|\n" +
 	"\x15ListProposalsResponse\x12;\n" +
 	"\tproposals\x18\x01 \x03(\v2\x1d.ide_orchestrator.v1.ProposalR\tproposals\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"b\n" +
@@ -1310,20 +1334,21 @@ var file_ide_orchestrator_v1_proposal_proto_depIdxs = []int32{
 	1,  // 9: ide_orchestrator.v1.GetProposalRequest.view:type_name -> ide_orchestrator.v1.ProposalView
 	2,  // 10: ide_orchestrator.v1.GetProposalResponse.proposal:type_name -> ide_orchestrator.v1.Proposal
 	14, // 11: ide_orchestrator.v1.ListProposalsRequest.status:type_name -> ide_orchestrator.v1.ProposalStatus
-	2,  // 12: ide_orchestrator.v1.ListProposalsResponse.proposals:type_name -> ide_orchestrator.v1.Proposal
-	5,  // 13: ide_orchestrator.v1.ProposalService.GetProposal:input_type -> ide_orchestrator.v1.GetProposalRequest
-	7,  // 14: ide_orchestrator.v1.ProposalService.ListProposals:input_type -> ide_orchestrator.v1.ListProposalsRequest
-	9,  // 15: ide_orchestrator.v1.ProposalService.ReadFile:input_type -> ide_orchestrator.v1.ReadFileRequest
-	11, // 16: ide_orchestrator.v1.ProposalService.ReadArchive:input_type -> ide_orchestrator.v1.ReadArchiveRequest
-	6,  // 17: ide_orchestrator.v1.ProposalService.GetProposal:output_type -> ide_orchestrator.v1.GetProposalResponse
-	8,  // 18: ide_orchestrator.v1.ProposalService.ListProposals:output_type -> ide_orchestrator.v1.ListProposalsResponse
-	10, // 19: ide_orchestrator.v1.ProposalService.ReadFile:output_type -> ide_orchestrator.v1.ReadFileResponse
-	12, // 20: ide_orchestrator.v1.ProposalService.ReadArchive:output_type -> ide_orchestrator.v1.ReadArchiveResponse
-	17, // [17:21] is the sub-list for method output_type
-	13, // [13:17] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	0,  // 12: ide_orchestrator.v1.ListProposalsRequest.resolution:type_name -> ide_orchestrator.v1.Resolution
+	2,  // 13: ide_orchestrator.v1.ListProposalsResponse.proposals:type_name -> ide_orchestrator.v1.Proposal
+	5,  // 14: ide_orchestrator.v1.ProposalService.GetProposal:input_type -> ide_orchestrator.v1.GetProposalRequest
+	7,  // 15: ide_orchestrator.v1.ProposalService.ListProposals:input_type -> ide_orchestrator.v1.ListProposalsRequest
+	9,  // 16: ide_orchestrator.v1.ProposalService.ReadFile:input_type -> ide_orchestrator.v1.ReadFileRequest
+	11, // 17: ide_orchestrator.v1.ProposalService.ReadArchive:input_type -> ide_orchestrator.v1.ReadArchiveRequest
+	6,  // 18: ide_orchestrator.v1.ProposalService.GetProposal:output_type -> ide_orchestrator.v1.GetProposalResponse
+	8,  // 19: ide_orchestrator.v1.ProposalService.ListProposals:output_type -> ide_orchestrator.v1.ListProposalsResponse
+	10, // 20: ide_orchestrator.v1.ProposalService.ReadFile:output_type -> ide_orchestrator.v1.ReadFileResponse
+	12, // 21: ide_orchestrator.v1.ProposalService.ReadArchive:output_type -> ide_orchestrator.v1.ReadArchiveResponse
+	18, // [18:22] is the sub-list for method output_type
+	14, // [14:18] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_ide_orchestrator_v1_proposal_proto_init() }

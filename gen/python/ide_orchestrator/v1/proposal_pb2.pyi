@@ -434,6 +434,8 @@ class ListProposalsRequest(_message.Message):
     WORKFLOW_ID_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    RESOLUTION_FIELD_NUMBER: _builtins.int
+    UNRESOLVED_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Maximum number of proposals to return: 1 to 200; 0 means 50. Fewer are returned when these would be more
     than about 3 MiB.
@@ -448,6 +450,10 @@ class ListProposalsRequest(_message.Message):
     """Only proposals that have this text, in upper or lower case, in the first 1,000 characters of the request or in
     the path of the file that it is about; at most 200 characters, empty for all.
     """
+    resolution: Global___Resolution.ValueType
+    """Only proposals about which this was decided; unspecified for all."""
+    unresolved: _builtins.bool
+    """True: only proposals that were neither accepted nor rejected."""
     def __init__(
         self,
         *,
@@ -456,10 +462,12 @@ class ListProposalsRequest(_message.Message):
         workflow_id: _builtins.str = ...,
         status: _refinement_pb2.ProposalStatus.ValueType = ...,
         text: _builtins.str = ...,
+        resolution: Global___Resolution.ValueType = ...,
+        unresolved: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "status", b"status", "text", b"text", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "resolution", b"resolution", "status", b"status", "text", b"text", "unresolved", b"unresolved", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

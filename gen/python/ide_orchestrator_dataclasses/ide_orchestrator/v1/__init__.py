@@ -2855,6 +2855,18 @@ class ListProposalsRequest(betterproto2.Message):
     the path of the file that it is about; at most 200 characters, empty for all.
     """
 
+    resolution: "Resolution" = betterproto2.field(
+        6, betterproto2.TYPE_ENUM, default_factory=lambda: Resolution(0)
+    )
+    """
+    Only proposals about which this was decided; unspecified for all.
+    """
+
+    unresolved: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
+    """
+    True: only proposals that were neither accepted nor rejected.
+    """
+
 
 default_message_pool.register_message("ide_orchestrator.v1", "ListProposalsRequest", ListProposalsRequest)
 
