@@ -11,10 +11,14 @@ from server.cli import exit_codes
 from server.cli.environment import read_client_settings
 from server.cli.event_loop import leaving, run_command, until_stopped
 from server.cli.exit_codes import CommandError
-from server.cli.hub_client import ClientError, HubClient, open_client
+from server.cli.hub_answers import ClientError
+from server.cli.hub_client import HubClient, open_client
 from server.settings.values import http_address
 
 T = TypeVar("T")
+
+#: Seconds that the shell waits for ids to complete.
+COMPLETION_S = 2.0
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
