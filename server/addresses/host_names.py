@@ -34,7 +34,7 @@ class HostNames:
         self._running: dict[_Query, asyncio.Future[Addresses]] = {}
 
     async def addresses(self, *query: Any) -> Addresses:
-        """The answer to a query. Raises socket.gaierror, UnicodeError for what is no name."""
+        """The answer to a query. Raises socket.gaierror, UnicodeError for what is not a name."""
         answer = self._running.get(query)
         if answer is None:
             if len(self._running) >= MAX_LOOKUPS:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, TypeVar
 
+from server.addresses.host_names import HubLoop
 from server.cli import exit_codes
 from server.cli.environment import read_client_settings
 from server.cli.event_loop import leaving, run_command, until_stopped
@@ -57,7 +58,7 @@ def ask_hub(work: Callable[[HubClient], Coroutine[Any, Any, T]], *, within_s: fl
         async with asyncio.timeout(within_s), open_client(*_found(None, None)) as client:
             return await work(client)
 
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=HubLoop) as runner:
         try:
             return runner.run(_work())
         except (CommandError, ClientError, TimeoutError):
