@@ -36,6 +36,7 @@ from server.domain.access.refused_bytes import RefusedBytes
 from server.domain.access.sharing import Sharing
 from server.domain.access.stream_authorization import RECHECK_S, AuthorizationRegistry
 from server.domain.access.tickets import Tickets
+from server.domain.access.users import Directory
 from server.domain.byte_budget import ByteBudget
 from server.domain.drafts.context import JobContext
 from server.domain.drafts.drafts import Drafts
@@ -267,6 +268,7 @@ def _core(
         revisions=Revisions(store=stores.reviews, refinements=refinements),
         access=stores.access,
         sharing=Sharing(stores.access, quotas),
+        directory=Directory(stores.users, settings.directory_domains),
         authenticator=Authenticator(
             verifier=verifier, users=stores.users, links=stores.access, clock=clock, observer=metrics
         ),

@@ -9,6 +9,7 @@ from server.domain.access.cut_offs import CutOffObserver
 from server.domain.access.refused_bytes import RefusedBytes
 from server.domain.access.sharing import AccessStore, Sharing
 from server.domain.access.tickets import Tickets
+from server.domain.access.users import Directory
 from server.domain.drafts.drafts import Drafts
 from server.domain.drafts.store import DraftStore
 from server.domain.file_history.file_history import FileHistory
@@ -29,6 +30,7 @@ READABLE_BY_SHARE_LINK = frozenset(
         "GetProposal",
         "ListProposals",
         "ReadFile",
+        "ReadArchive",
         "GetRefinement",
         "ListEvents",
         "ReadEvent",
@@ -51,6 +53,7 @@ class UseCases:
     contents: ContentStore
     access: AccessStore
     sharing: Sharing
+    directory: Directory
     workflows: WorkflowService
     drafts: Drafts
     draft_store: DraftStore

@@ -30,7 +30,7 @@ DOCS = ROOT / "docs"
 _COMMANDS = """# Commands
 
 The command is `ideo`, or `ide-orchestrator`. Every command has `--help`. Written from `server/cli/main.py`
-by `tools/docs.py`.
+and the modules of its groups by `tools/docs.py`.
 """
 _ABOUT_COMMANDS = r"""
 ## Exit codes
@@ -38,7 +38,7 @@ _ABOUT_COMMANDS = r"""
 | code | meaning |
 |---|---|
 | 0 | success |
-| 1 | something failed; for `refine`, `watch` and `dev --once`: the run did not complete |
+| 1 | something failed: the run did not complete, or the proposal did not, or would not, come in |
 | 2 | wrong arguments or settings |
 | 4 | no token, or one that the hub does not accept |
 | 5 | the hub or the database cannot be reached |
@@ -46,7 +46,7 @@ _ABOUT_COMMANDS = r"""
 
 Messages for people are on standard error and begin with `ideo:`. What a command is asked for is on standard
 output, with `--json` one JSON text per line. Text of models, files and users is shown with escapes where a
-terminal would obey it.
+terminal would obey it. Colours are for terminals alone, and not with `NO_COLOR`.
 
 ## Shell completion
 
@@ -68,7 +68,7 @@ Written from `server/settings/settings.py` by `tools/docs.py`.
 _CLIENT_SETTINGS = """
 ## Commands that talk to a running hub
 
-`ideo refine` and `ideo watch` also read:
+`ideo refine`, `watch`, `draft`, `proposal` and `user` also read:
 
 """
 _SOURCES = """
@@ -115,11 +115,18 @@ def commands_page() -> str:
     for name, command in named_commands("ideo", commands):
         about = inspect.cleandoc(command.help or "")
         pieces = command.collect_usage_pieces(click.Context(command))
-        lines += [f"\n## {name}\n", f"`{' '.join([name, *pieces])}`\n", about]
+        lines += [f"\n## {name}\n", f"`{' '.join([name, *pieces])}`\n", about, *example_lines(command)]
         options = [option for option in command.params if isinstance(option, click.Option)]
         lines += ["\n| option | meaning |", "|---|---|"] if options else []
         lines += [option_row(option, command) for option in options]
     return "\n".join([_COMMANDS, *lines]) + "\n" + _ABOUT_COMMANDS
+
+
+def example_lines(command: click.Command) -> Iterator[str]:
+    """The examples at the end of a command's help, as a block to copy."""
+    lines = inspect.cleandoc(command.epilog or "").splitlines()[2:]
+    if lines:
+        yield "\n".join(("\n```sh", *map(str.strip, lines), "```"))
 
 
 def named_commands(name: str, group: click.Group) -> Iterator[tuple[str, click.Command]]:

@@ -23,7 +23,8 @@ from server.cli.database import embedded_dir, open_database
 from server.cli.environment import read_settings
 from server.cli.event_loop import ending_when_cancelled, run_command, serve_until_stopped, until_stopped
 from server.cli.exit_codes import CommandError, notice
-from server.cli.hub_client import ClientError, HubClient, open_client
+from server.cli.hub_answers import ClientError
+from server.cli.hub_client import HubClient, open_client
 from server.cli.printable import printable
 from server.cli.refine import refine
 from server.cli.terminal import markup, open_console, show_files

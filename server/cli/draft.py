@@ -1,31 +1,32 @@
-"""`ideo draft`: a workflow's drafts in the terminal: list them, show files, list versions, restore one."""
+"""`ideo draft`: a workflow's drafts in the terminal: list, show, change and restore them."""
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from typing import Any, NoReturn
 from urllib.parse import quote
-from uuid import uuid4
 
-from server.cli.hub_client import ClientError, HubClient, member
-from server.cli.hub_session import ask_hub, run_with_hub
-from server.cli.printable import json_line, printable
+from server.cli.hub_answers import ClientError, member
+from server.cli.hub_client import HubClient
+from server.cli.hub_session import COMPLETION_S, ask_hub, run_with_hub
+from server.cli.local_files import read_text
+from server.cli.printable import json_line, print_content, print_line, printable
 
-#: Seconds that the shell waits for ids to complete.
-COMPLETION_S = 2.0
+#: Items of a page, and of those that the shell completes.
+PAGE = 200
 
 
 def ls(*, url: str | None, token: str | None, as_json: bool) -> NoReturn:
     """List the drafts of the caller's workflows, the newest workflow first."""
 
     async def _ls(client: HubClient) -> int:
-        for workflow in await _items(client, "/api/workflows"):
+        async for workflow in client.items("/api/workflows", limit=PAGE):
             draft = {
                 "draft_id": member(workflow, "current_draft_id"),
                 "workflow_id": member(workflow, "id"),
                 "name": member(workflow, "name"),
             }
-            _print(json_line(draft) if as_json else f"{draft['draft_id']}  {draft['name']}")
+            print_line(json_line(draft) if as_json else f"{draft['draft_id']}  {draft['name']}")
         return 0
 
     run_with_hub(_ls, url=url, token=token)
@@ -48,19 +49,19 @@ def show(
         files: dict[str, dict[str, Any]] = member(draft, "files")
         if path is None:
             if as_json:
-                _print(json_line(draft))
+                print_line(json_line(draft))
             else:
-                _print(f"version {draft['version']} of {draft['latest_version']}")
+                print_line(f"version {draft['version']} of {draft['latest_version']}")
                 for name, file in files.items():
-                    _print(f"{file['size_bytes']:>10}  {file['sha256'][:12]}  {name}")
+                    print_line(f"{file['size_bytes']:>10}  {file['sha256'][:12]}  {name}")
             return 0
         if path not in files:
             raise ClientError(f"version {draft['version']} has no file {path}")
         if as_json:
-            _print(json_line({"path": path, **files[path]}))
+            print_line(json_line({"path": path, **files[path]}))
         else:
             sha256 = files[path]["sha256"]
-            _print_content(await client.read(f"{_address(draft_id)}/files/{sha256}"))
+            print_content(await client.read(f"{_address(draft_id)}/files/{sha256}"))
         return 0
 
     run_with_hub(_show, url=url, token=token)
@@ -70,11 +71,69 @@ def history(draft_id: str, *, url: str | None, token: str | None, as_json: bool)
     """List the versions of a draft, newest first."""
 
     async def _history(client: HubClient) -> int:
-        for draft in await _items(client, f"{_address(draft_id)}/versions"):
-            _print(json_line(draft) if as_json else _described(draft))
+        async for draft in client.items(f"{_address(draft_id)}/versions", limit=PAGE):
+            print_line(json_line(draft) if as_json else _described(draft))
         return 0
 
     run_with_hub(_history, url=url, token=token)
+
+
+def put(
+    draft_id: str,
+    path: str,
+    file: str,
+    *,
+    version: int | None,
+    url: str | None,
+    token: str | None,
+    as_json: bool,
+) -> NoReturn:
+    """Write a file of this machine, or standard input for `-`, into a draft, as a new version.
+
+    version: the newest version that is changed; None for any. Raises CommandError when the file is not text.
+    """
+    body = {"files": {path: read_text(file)}}
+    _write(draft_id, body, version=version, url=url, token=token, as_json=as_json)
+
+
+def rm(
+    draft_id: str,
+    paths: Sequence[str],
+    *,
+    version: int | None,
+    url: str | None,
+    token: str | None,
+    as_json: bool,
+) -> NoReturn:
+    """Delete files of a draft, as one new version. version: as in `put`."""
+    body = {"deleted_paths": list(paths)}
+    _write(draft_id, body, version=version, url=url, token=token, as_json=as_json)
+
+
+def _write(
+    draft_id: str,
+    body: dict[str, Any],
+    *,
+    version: int | None,
+    url: str | None,
+    token: str | None,
+    as_json: bool,
+) -> NoReturn:
+    async def _update(client: HubClient) -> int:
+        now = await client.call("GET", f"{_address(draft_id)}?view=basic")
+        if version not in (None, member(now, "version")):
+            raise ClientError(f"the draft is at version {now['version']}: apply your change to that one")
+        etag = {"If-Match": f'"{member(now, "etag")}"'}
+        made = await client.call_once("PUT", _address(draft_id), body, etag)
+        if as_json:
+            print_line(json_line(made))
+        elif member(made, "version") == now["version"]:
+            print_line(f"version {made['version']} has these files already: nothing to write")
+        else:
+            print_line(_described(made))
+        return 0
+
+    run_with_hub(_update, url=url, token=token)
 
 
 def restore(draft_id: str, version: int, *, url: str | None, token: str | None, as_json: bool) -> NoReturn:
@@ -82,19 +141,20 @@ def restore(draft_id: str, version: int, *, url: str | None, token: str | None, 
 
     async def _restore(client: HubClient) -> int:
         now = await client.call("GET", f"{_address(draft_id)}?view=basic")
-        made = await client.call(
+        made = await client.call_once(
             "POST",
             f"{_address(draft_id)}/restore",
             {"version": version},
-            key=str(uuid4()),
-            headers={"If-Match": f'"{member(now, "etag")}"'},
+            {"If-Match": f'"{member(now, "etag")}"'},
         )
         if as_json:
-            _print(json_line(made))
+            print_line(json_line(made))
         elif member(made, "version") == now["version"]:
-            _print(f"version {made['version']} has the same files as version {version}: nothing to restore")
+            print_line(
+                f"version {made['version']} has the same files as version {version}: nothing to restore"
+            )
         else:
-            _print(_described(made))
+            print_line(_described(made))
         return 0
 
     run_with_hub(_restore, url=url, token=token)
@@ -105,7 +165,9 @@ def complete_ids(incomplete: str) -> list[tuple[str, str]]:
     shown; none without a token, or when the hub does not answer in time."""
 
     async def _first_page(client: HubClient) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = member(await client.call("GET", "/api/workflows?limit=200"), "items")
+        items: list[dict[str, Any]] = member(
+            await client.call("GET", f"/api/workflows?limit={PAGE}"), "items"
+        )
         return items
 
     workflows = ask_hub(_first_page, within_s=COMPLETION_S) or []
@@ -120,18 +182,6 @@ def _address(draft_id: str) -> str:
     return f"/api/drafts/{quote(draft_id, safe='')}"
 
 
-async def _items(client: HubClient, path: str) -> list[dict[str, Any]]:
-    """The items of all pages of a list."""
-    found: list[dict[str, Any]] = []
-    cursor = ""
-    while True:
-        page = await client.call("GET", f"{path}?limit=200{cursor}")
-        found += member(page, "items")
-        if page.get("next_cursor") is None:
-            return found
-        cursor = f"&cursor={quote(str(page['next_cursor']), safe='')}"
-
-
 def _described(draft: dict[str, Any]) -> str:
     origin = ""
     if draft["restored_version"]:
@@ -139,17 +189,3 @@ def _described(draft: dict[str, Any]) -> str:
     elif draft["proposal_id"]:
         origin = f"  from proposal {draft['proposal_id']}"
     return f"version {draft['version']}  {draft['created_at']}  by {draft['created_by_user_id']}{origin}"
-
-
-def _print_content(content: bytes) -> None:
-    """Print a file: as it is into a file or a pipe, and in a terminal without what that would obey."""
-    if sys.stdout.isatty():
-        sys.stdout.write(printable(content.decode(errors="replace"), lines=True))
-    else:
-        sys.stdout.buffer.write(content)
-    sys.stdout.flush()
-
-
-def _print(line: str) -> None:
-    """Print a line of texts that come from the hub."""
-    sys.stdout.write(printable(line) + "\n")

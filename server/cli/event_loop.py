@@ -38,7 +38,7 @@ def run_command(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> No
     try:
         with asyncio.Runner(loop_factory=HubLoop) as runner:
             code = runner.run(_with_signals())
-            with _leaving(code):
+            with leaving(code):
                 runner.close()
         sys.exit(code)
     except DatabaseUnavailable as error:
@@ -56,7 +56,7 @@ def run_command(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> No
 
 
 @contextlib.contextmanager
-def _leaving(code: int) -> Iterator[None]:
+def leaving(code: int) -> Iterator[None]:
     """Exit with the code when the block takes longer than LEAVE_S.
 
     The work is done. But a loop waits for its threads before it closes.

@@ -6,18 +6,24 @@ It follows over the WebSocket with subprotocol `ideo.v1`, and reconnects with it
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 from uuid import uuid4
 
 import httpx
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
+from server.cli.hub_answers import (
+    TEMPORARY_STATUSES,
+    ClientError,
+    cause_of,
+    json_object,
+    member,
+    refusal_of,
+)
 from server.domain.retry import Backoff
 from server.wire.problems import INTERNAL, PROBLEMS
 
@@ -26,8 +32,6 @@ from server.wire.problems import INTERNAL, PROBLEMS
 RESUMABLE_CLOSE_CODES = frozenset(
     {1001, 1006} | {row.close.code for row in (*PROBLEMS.values(), INTERNAL) if row.close.resumable}
 )
-#: HTTP statuses of proxies that may be temporary.
-_TEMPORARY_STATUSES = (429, 502, 503, 504)
 #: Seconds before the first retry; the pause doubles up to the maximum.
 FIRST_RETRY_S, MAX_RETRY_S = 0.2, 5.0
 #: Number of connections in a row without a message after which following fails.
@@ -35,32 +39,6 @@ MAX_CONNECTION_FAILURES = 20
 #: Seconds for which a start is retried. The run of a replica that died is taken over within 20.
 START_TIMEOUT_S = 30.0
 MAX_MESSAGE_BYTES = 64 << 20
-
-
-class ClientError(Exception):
-    """The hub refused a request, or cannot be reached.
-
-    unavailable: a later attempt may succeed, after `retry_after_s` seconds. status: the HTTP status, 0
-    without an answer. code: the problem's code, empty when the answer has none.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        unavailable: bool = False,
-        status: int = 0,
-        code: str = "",
-        retry_after_s: int = 0,
-    ) -> None:
-        super().__init__(message)
-        self.unavailable, self.status, self.code = unavailable, status, code
-        self.retry_after_s = retry_after_s
-
-    @property
-    def may_have_succeeded(self) -> bool:
-        """Whether the request may have succeeded, or may still succeed. Not when the runtime failed it."""
-        return self.unavailable and not self.code.startswith("runtime_")
 
 
 #: What a caller learns of a connection that ended: why, and the seconds until the next one.
@@ -81,15 +59,20 @@ class HubClient:
 
     async def start(self, workflow_id: str, body: dict[str, Any]) -> dict[str, Any]:
         """Start a refinement exactly once, even when answers are lost. Raises ClientError."""
-        path, key = (
-            f"/api/workflows/{quote(workflow_id, safe='', errors='replace')}/refinements",
-            str(uuid4()),
+        return await self.call_once(
+            "POST", f"/api/workflows/{quote(workflow_id, safe='', errors='replace')}/refinements", body
         )
+
+    async def call_once(
+        self, method: str, path: str, body: dict[str, Any], headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Make a JSON call that does its work once, even when answers are lost. Raises ClientError."""
+        key = str(uuid4())
         now = asyncio.get_running_loop().time
         deadline, backoff = now() + START_TIMEOUT_S, Backoff(FIRST_RETRY_S, MAX_RETRY_S)
         while True:
             try:
-                return await self.call("POST", path, body, key=key)
+                return await self.call(method, path, body, key=key, headers=headers)
             except ClientError as error:
                 wait_s = max(backoff.next_pause_s(), error.retry_after_s)
                 if not error.may_have_succeeded or now() + wait_s > deadline:
@@ -109,12 +92,38 @@ class HubClient:
         named = {} if key is None else {"Idempotency-Key": key}
         sent = {**self._headers, **named, **(headers or {})}
         answer = await self._send(method, path, body, sent)
-        value = _json_object(answer.content)
+        value = json_object(answer.content)
         if value is None:
             raise ClientError(
                 f"{self._url} does not answer as the hub does: HTTP {answer.status_code} without JSON"
             )
         return value
+
+    async def items(self, path: str, /, **query: Any) -> AsyncGenerator[dict[str, Any], None]:
+        """The items of all pages of a list. query: its members; those that are None are left out. Raises
+        ClientError."""
+        asked = {name: value for name, value in query.items() if value is not None}
+        while True:
+            page = await self.call("GET", f"{path}?{urlencode(asked, errors='replace')}")
+            for item in member(page, "items"):
+                yield item
+            if page.get("next_cursor") is None:
+                return
+            asked["cursor"] = str(page["next_cursor"])
+
+    async def pieces(
+        self, path: str, headers: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """The bytes of an answer as they arrive. Raises ClientError, also when they end too early."""
+        sent = {**self._headers, **(headers or {})}
+        try:
+            async with self._http.stream("GET", self._url + path, headers=sent) as answer:
+                if answer.is_error:
+                    raise refusal_of(answer, json_object(await answer.aread()) or {}, self._url)
+                async for piece in answer.aiter_bytes():
+                    yield piece
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+            raise self._unavailable(error) from error
 
     async def read(self, path: str) -> bytes:
         """The bytes of a file's content. Raises ClientError."""
@@ -126,12 +135,13 @@ class HubClient:
         try:
             answer = await self._http.request(method, self._url + path, json=body, headers=headers)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-            raise ClientError(
-                f"the hub at {self._url} does not answer ({cause_of(error)})", unavailable=True
-            ) from error
+            raise self._unavailable(error) from error
         if answer.is_error:
-            raise _refusal(answer, _json_object(answer.content) or {}, self._url)
+            raise refusal_of(answer, json_object(answer.content) or {}, self._url)
         return answer
+
+    def _unavailable(self, error: Exception) -> ClientError:
+        return ClientError(f"the hub at {self._url} does not answer ({cause_of(error)})", unavailable=True)
 
     async def follow(
         self, thread_id: str, after: int = 0, *, on_retry: OnRetry = lambda why, pause_s: None
@@ -190,7 +200,7 @@ class HubClient:
             ) as socket:
                 leave_at: float | None = None
                 async for text in socket:
-                    message = _json_object(text)
+                    message = json_object(text)
                     if message is None:
                         raise ClientError(f"{self._url} does not send events as the hub does")
                     yield message
@@ -208,9 +218,9 @@ def _connection_errors(url: str) -> Iterator[None]:
         yield
     except InvalidStatus as error:
         answer = error.response
-        problem = _json_object(answer.body or b"") or {}
+        problem = json_object(answer.body or b"") or {}
         status, detail = answer.status_code, problem.get("detail") or problem.get("title")
-        if status == 503 or (status in _TEMPORARY_STATUSES and "code" not in problem):
+        if status == 503 or (status in TEMPORARY_STATUSES and "code" not in problem):
             raise _ConnectionLost(f"answers HTTP {status}") from error
         if not detail:
             raise ClientError(f"{url} is not the hub: it answers HTTP {status}", status=status) from error
@@ -227,50 +237,6 @@ def _connection_errors(url: str) -> Iterator[None]:
         raise _ConnectionLost(f"ended the stream ({code})" if closed.rcvd else "cut the stream") from closed
     except (OSError, UnicodeError) as error:
         raise _ConnectionLost(f"does not answer ({cause_of(error)})") from error
-
-
-def cause_of(error: BaseException) -> str:
-    """Why a connection could not be made, in the words of the operating system where it has some."""
-    root = error
-    while root.__cause__ or root.__context__:
-        root = root.__cause__ or root.__context__ or root
-        if isinstance(root, OSError) and root.strerror:
-            break
-    text = root.strerror if isinstance(root, OSError) else None
-    return text or type(error).__name__
-
-
-def member(answer: dict[str, Any], name: str) -> Any:
-    """A member of the hub's answer. Raises ClientError when another server answered, without it."""
-    try:
-        return answer[name]
-    except KeyError:
-        raise ClientError(f"the answer is not the hub's: it has no {name}") from None
-
-
-def _refusal(answer: httpx.Response, problem: dict[str, Any], url: str) -> ClientError:
-    """The error for an HTTP answer of 400 or above, whose body is a problem document at best."""
-    code, retry_after = str(problem.get("code", "")), answer.headers.get("retry-after")
-    # An answer without a code comes from a proxy, not from the hub.
-    from_proxy = not code and answer.status_code in _TEMPORARY_STATUSES
-    detail = problem.get("detail") or problem.get("title")
-    message = f"{answer.status_code}: {detail}" if detail else f"{url} answers HTTP {answer.status_code}"
-    return ClientError(
-        message if code or from_proxy else f"{message}; is it the hub's address?",
-        unavailable=retry_after is not None or from_proxy,
-        status=answer.status_code,
-        code=code,
-        retry_after_s=int(retry_after) if re.fullmatch("[0-9]{1,6}", retry_after or "") else 0,
-    )
-
-
-def _json_object(body: bytes | bytearray | str) -> dict[str, Any] | None:
-    """The JSON object in a body; None when it holds anything else."""
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 @asynccontextmanager

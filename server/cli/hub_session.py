@@ -7,14 +7,19 @@ import re
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, TypeVar
 
+from server.addresses.host_names import HubLoop
 from server.cli import exit_codes
 from server.cli.environment import read_client_settings
-from server.cli.event_loop import run_command, until_stopped
+from server.cli.event_loop import leaving, run_command, until_stopped
 from server.cli.exit_codes import CommandError
-from server.cli.hub_client import ClientError, HubClient, open_client
+from server.cli.hub_answers import ClientError
+from server.cli.hub_client import HubClient, open_client
 from server.settings.values import http_address
 
 T = TypeVar("T")
+
+#: Seconds that the shell waits for ids to complete.
+COMPLETION_S = 2.0
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
@@ -45,17 +50,22 @@ def run_with_hub(
 def ask_hub(work: Callable[[HubClient], Coroutine[Any, Any, T]], *, within_s: float) -> T | None:
     """What `work` gets from the hub of the environment; None when that does not answer in time, or refuses.
 
-    For shell completion, which must not fail.
+    For shell completion, which must neither fail nor wait: when nothing came of it and the loop cannot be
+    closed, the process exits with 0.
     """
 
     async def _work() -> T:
         async with asyncio.timeout(within_s), open_client(*_found(None, None)) as client:
             return await work(client)
 
-    try:
-        return asyncio.run(_work())
-    except (CommandError, ClientError, TimeoutError):
-        return None
+    with asyncio.Runner(loop_factory=HubLoop) as runner:
+        try:
+            return runner.run(_work())
+        except (CommandError, ClientError, TimeoutError):
+            return None
+        finally:
+            with leaving(0):
+                runner.close()
 
 
 def _found(url: str | None, token: str | None) -> tuple[str, str]:

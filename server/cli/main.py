@@ -1,21 +1,23 @@
 """The command line `ide-orchestrator` (`ideo` for short): its commands and their options.
 
 A command's module is imported when the command runs, so that help and shell completion answer at once.
-The exit codes are in exit_codes.py.
-
+The groups of commands about one noun are in modules of their own. The exit codes are in exit_codes.py.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
 import click
-from click.shell_completion import CompletionItem
 
+from server.cli.draft_commands import draft
 from server.cli.failures import Commands
+from server.cli.options import client_options
+from server.cli.proposal_commands import proposal
+from server.cli.review_commands import accept, decide, reject, revise
+from server.cli.user_commands import user
 from server.settings.names import DEBUG
 
 #: The end of `ideo --help`. The mark keeps the lines as they are.
@@ -136,21 +138,6 @@ def token(email: str, ttl: str) -> None:
 # --- Clients of a running hub --------------------------------------------------------------------
 
 
-def client_options(json_help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The options of commands that talk to a running hub."""
-
-    def _with_options(command: Callable[..., None]) -> Callable[..., None]:
-        for option in (
-            click.option("--json", "as_json", is_flag=True, help=json_help),
-            click.option("--url", help="The hub's address.  [default: IDEO_URL or http://127.0.0.1:8080]"),
-            click.option("--token", "bearer", help="The token; IDEO_TOKEN is safer."),
-        ):
-            command = option(command)
-        return command
-
-    return _with_options
-
-
 @main.command()
 @click.argument("prompt")
 @click.option(
@@ -192,68 +179,7 @@ def watch(thread_id: UUID, after: int, url: str | None, bearer: str | None, as_j
     command.run(str(thread_id), after=after, url=url, token=bearer, as_json=as_json)
 
 
-# --- Drafts --------------------------------------------------------------------------------------
-
-
-def _complete_draft(context: click.Context, parameter: click.Parameter, text: str) -> list[CompletionItem]:
-    from server.cli import draft as command
-
-    return [CompletionItem(draft_id, help=name) for draft_id, name in command.complete_ids(text)]
-
-
-_DRAFT = click.argument("draft_id", metavar="DRAFT", type=click.UUID, shell_complete=_complete_draft)
-_VERSION = click.IntRange(1, 2**32 - 1)
-
-
-@main.group()
-def draft() -> None:
-    """Show and restore the drafts of your workflows."""
-
-
-@draft.command("ls")
-@client_options("Print the drafts as JSON, one per line.")
-def draft_ls(url: str | None, bearer: str | None, as_json: bool) -> None:
-    """List the drafts of your workflows."""
-    from server.cli import draft as command
-
-    command.ls(url=url, token=bearer, as_json=as_json)
-
-
-@draft.command("show")
-@_DRAFT
-@click.argument("path", required=False)
-@click.option("--version", type=_VERSION, help="The version.  [default: the newest]")
-@client_options("Print the draft, or the file, as JSON on one line.")
-def draft_show(
-    draft_id: UUID,
-    path: str | None,
-    version: int | None,
-    url: str | None,
-    bearer: str | None,
-    as_json: bool,
-) -> None:
-    """List the files of a draft, or print the file at PATH."""
-    from server.cli import draft as command
-
-    command.show(str(draft_id), path, version=version, url=url, token=bearer, as_json=as_json)
-
-
-@draft.command("history")
-@_DRAFT
-@client_options("Print the versions as JSON, one per line.")
-def draft_history(draft_id: UUID, url: str | None, bearer: str | None, as_json: bool) -> None:
-    """List the versions of a draft, newest first."""
-    from server.cli import draft as command
-
-    command.history(str(draft_id), url=url, token=bearer, as_json=as_json)
-
-
-@draft.command("restore")
-@_DRAFT
-@click.argument("version", type=_VERSION)
-@client_options("Print the new version as JSON on one line.")
-def draft_restore(draft_id: UUID, version: int, url: str | None, bearer: str | None, as_json: bool) -> None:
-    """Give a draft the files of VERSION again, as a new version. To undo, restore the version before."""
-    from server.cli import draft as command
-
-    command.restore(str(draft_id), version, url=url, token=bearer, as_json=as_json)
+for deciding in (decide, accept, reject, revise):
+    proposal.add_command(deciding)
+for group in (draft, proposal, user):
+    main.add_command(group)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import unicodedata
 from functools import lru_cache
 from typing import Any
@@ -46,6 +47,20 @@ def _shown(character: str) -> str:
     # A space of any width is not printable for Python, and harmless.
     seen = character.isprintable() or unicodedata.category(character) == "Zs"
     return character if seen and character not in _INVISIBLE else ascii(character)[1:-1]
+
+
+def print_line(line: str) -> None:
+    """Print a line, whose texts may come from the hub, without what a terminal would obey."""
+    sys.stdout.write(printable(line) + "\n")
+
+
+def print_content(content: bytes) -> None:
+    """Print a file: as it is into a file or a pipe, and in a terminal without what that would obey."""
+    if sys.stdout.isatty():
+        sys.stdout.write(printable(content.decode(errors="replace"), lines=True))
+    else:
+        sys.stdout.buffer.write(content)
+    sys.stdout.flush()
 
 
 def without_credentials(text: str) -> str:

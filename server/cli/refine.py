@@ -8,7 +8,8 @@ from urllib.parse import quote
 from rich.console import Console
 
 from server.cli import exit_codes
-from server.cli.hub_client import ClientError, HubClient, member
+from server.cli.hub_answers import ClientError, member
+from server.cli.hub_client import HubClient
 from server.cli.hub_session import run_with_hub
 from server.cli.terminal import open_console, show_files
 from server.cli.watch import show_events
@@ -46,6 +47,22 @@ async def refine(
     Raises ClientError.
     """
     started = await client.start(workflow_id, request)
+    return await show_refinement(client, started, console=console, as_json=as_json, resume_at=resume_at)
+
+
+async def show_refinement(
+    client: HubClient,
+    started: dict[str, Any],
+    *,
+    console: Console,
+    as_json: bool = False,
+    resume_at: str | None = None,
+) -> dict[str, Any]:
+    """Show a refinement live that was started with this answer, and return its proposal. `resume_at`: see
+    `show_events`.
+
+    Raises ClientError.
+    """
     thread_id, proposal_id = str(member(started, "thread_id")), str(member(started, "proposal_id"))
     await show_events(client, thread_id, after=0, console=console, as_json=as_json, resume_at=resume_at)
     return await client.call("GET", f"/api/proposals/{quote(proposal_id, safe='')}")

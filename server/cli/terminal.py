@@ -163,8 +163,9 @@ def show_files(proposal: dict[str, Any], console: Console) -> None:
     """List the files of a proposal, what is not portable about them, and the files that it rejects."""
     for path, file in (proposal.get("generated_files") or {}).items():
         marks = "".join(f", {word(mark)}" for mark in file.get("portability", ()))
-        lines = len(file.get("content", ()))
-        console.print(f"  {markup(path)} [dim]({lines} lines{marks})[/]")
+        lines = file.get("content")
+        size = f"{file.get('size_bytes', 0)} bytes" if lines is None else f"{len(lines)} lines"
+        console.print(f"  {markup(path)} [dim]({markup(size)}{marks})[/]")
     for rejected in proposal.get("rejected_files") or ():
         path, reason = markup(rejected["path"]), word(rejected["reason"])
         console.print(f"  {path} [dim](not among the files: {reason})[/]")

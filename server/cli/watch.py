@@ -14,7 +14,8 @@ from rich.console import Console
 
 from server.cli import exit_codes
 from server.cli.exit_codes import notice
-from server.cli.hub_client import ClientError, HubClient
+from server.cli.hub_answers import ClientError
+from server.cli.hub_client import HubClient
 from server.cli.hub_session import run_with_hub
 from server.cli.printable import json_line
 from server.cli.terminal import RefinementView, open_console

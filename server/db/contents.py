@@ -17,13 +17,18 @@ import asyncpg
 from typing_extensions import override
 
 from server.db.errors import database_errors
-from server.db.file_json import file_from_json, files_from_jsonb, unescape_name
+from server.db.file_json import (
+    file_from_json,
+    files_from_jsonb,
+    listed_file_from_json,
+    unescape_name,
+)
 from server.db.pool import ACQUIRE_S
 from server.domain.errors import NotFound
 from server.domain.model import Principal
 from server.domain.off_loop import REQUESTS
 from server.domain.proposals.contents import ContentPiece, ContentStore
-from server.domain.proposals.files import File
+from server.domain.proposals.files import File, ListedFile
 
 _READ = """
 SELECT substring(c.content FROM $4 FOR $5) AS data, octet_length(c.content) AS size_bytes
@@ -61,6 +66,16 @@ LEFT JOIN contents c ON c.sha256 = h.sha256
 WHERE p.id = $1
 """
 
+#: The same without the contents.
+_LIST_FILES = """
+SELECT f.key AS name, f.value - 'content' - 'extra' AS form, octet_length(c.content) AS size_bytes,
+  CASE WHEN c.content IS NULL THEN f.value END AS whole
+FROM proposals p CROSS JOIN LATERAL jsonb_each(p.generated_files) AS f
+LEFT JOIN proposal_hashes h ON h.proposal_id = p.id AND h.sha256 = decode(f.value ->> 'sha256', 'hex')
+LEFT JOIN contents c ON c.sha256 = h.sha256
+WHERE p.id = $1
+"""
+
 #: Bytes of a proposal's files, without reading them: of the contents, and of the rest about as it is stored.
 #: Files without contents are those of an earlier release; they are stored compressed.
 SIZE_OF_FILES = """
@@ -69,6 +84,15 @@ SELECT coalesce(pg_column_size(p.rejections), 0) + coalesce(
     + (SELECT sum(octet_length(c.content)) FROM proposal_hashes h JOIN contents c ON c.sha256 = h.sha256
        WHERE h.proposal_id = p.id)::bigint,
   octet_length(p.generated_files::text), 0)
+FROM proposals p JOIN proposal_callers a ON a.proposal_id = p.id AND a.caller_id = $1
+WHERE p.id = $2
+"""
+#: The same without the contents: of each file a path of at most 1 KiB, hash, times and marks. Files without
+#: contents are read whole.
+SIZE_OF_LISTING = """
+SELECT coalesce(pg_column_size(p.rejections), 0) + p.file_count * 2048
+  + CASE WHEN EXISTS (SELECT FROM proposal_hashes h WHERE h.proposal_id = p.id) THEN 0
+      ELSE coalesce(octet_length(p.generated_files::text), 0) END
 FROM proposals p JOIN proposal_callers a ON a.proposal_id = p.id AND a.caller_id = $1
 WHERE p.id = $2
 """
@@ -122,9 +146,11 @@ async def add_proposal_contents(
 
 @dataclass(frozen=True, slots=True)
 class StoredProposalFiles:
-    """The files of a proposal, and the marks of portability of those that have any."""
+    """The files of a proposal, or these without contents, and the marks of portability of those that have
+    any."""
 
     by_path: Mapping[str, File] = field(default_factory=dict)
+    listed: Mapping[str, ListedFile] = field(default_factory=dict)
     portability: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -133,21 +159,54 @@ async def read_files(pool: asyncpg.Pool, proposal_id: UUID, size_bytes: int | No
 
     Raises DatabaseUnavailable.
     """
-    few = size_bytes is not None and size_bytes <= _FEW_FILES_BYTES
-    with database_errors():
-        rows = await pool.fetch(_READ_FILES, proposal_id, timeout=None if few else FILES_S)
+    rows = await _fetch_files(pool, _READ_FILES, proposal_id, size_bytes)
     sizes = (len(row["content"] or b"") + len(row["whole"] or row["form"]) for row in rows)
     return await REQUESTS.run_unless_small(sizes, _files_of, rows)
 
 
+async def list_files(pool: asyncpg.Pool, proposal_id: UUID, size_bytes: int | None) -> StoredProposalFiles:
+    """The same without contents: as `listed`."""
+    rows = await _fetch_files(pool, _LIST_FILES, proposal_id, size_bytes)
+    return await REQUESTS.run(_listed_files_of, rows)
+
+
+async def _fetch_files(
+    pool: asyncpg.Pool, statement: str, proposal_id: UUID, size_bytes: int | None
+) -> Sequence[Mapping[str, Any]]:
+    few = size_bytes is not None and size_bytes <= _FEW_FILES_BYTES
+    with database_errors():
+        rows: Sequence[Mapping[str, Any]] = await pool.fetch(
+            statement, proposal_id, timeout=None if few else FILES_S
+        )
+    return rows
+
+
 def _files_of(rows: Sequence[Mapping[str, Any]]) -> StoredProposalFiles:
-    files, portability = {}, {}
+    files = {}
+    portability: dict[str, tuple[str, ...]] = {}
     for row in rows:
-        path, form = unescape_name(row["name"]), json.loads(row["whole"] or row["form"])
+        path, form = _path_and_form(row)
         files[path] = file_from_json(form, row["content"])
-        if "portability" in form:
-            portability[path] = tuple(form["portability"])
-    return StoredProposalFiles(files, portability)
+        portability |= _marks(path, form)
+    return StoredProposalFiles(files, portability=portability)
+
+
+def _listed_files_of(rows: Sequence[Mapping[str, Any]]) -> StoredProposalFiles:
+    listed = {}
+    portability: dict[str, tuple[str, ...]] = {}
+    for row in rows:
+        path, form = _path_and_form(row)
+        listed[path] = listed_file_from_json(form, row["size_bytes"])
+        portability |= _marks(path, form)
+    return StoredProposalFiles(listed=listed, portability=portability)
+
+
+def _path_and_form(row: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    return unescape_name(row["name"]), json.loads(row["whole"] or row["form"])
+
+
+def _marks(path: str, form: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    return {path: tuple(form["portability"])} if "portability" in form else {}
 
 
 async def read_contents(pool: asyncpg.Pool, hashes: Sequence[str]) -> dict[str, bytes]:

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from server.domain.proposals.files import File, text_bytes
+from server.domain.proposals.files import File, ListedFile, text_bytes
 from server.domain.proposals.partition import ProposalFiles, RejectedFile
 from server.encoding.json_text import dump
 
@@ -94,6 +94,15 @@ def file_from_json(form: Mapping[str, Any], content: bytes | None = None) -> Fil
     )
     extra = {unescape_name(name): text for name, text in form.get("extra", {}).items()}
     return File(content, not binary or "content" in escaped, created_at, modified_at, extra)
+
+
+def listed_file_from_json(form: Mapping[str, Any], size_bytes: int | None) -> ListedFile:
+    """The file of a stored form without its content. size_bytes: None for a form with a content, which has no
+    hash."""
+    if size_bytes is None:
+        return ListedFile.of(file_from_json(form))
+    file = file_from_json(form, b"")
+    return ListedFile(form["sha256"], size_bytes, file.created_at, file.modified_at)
 
 
 def rejected_to_jsonb(rejected: Sequence[RejectedFile]) -> str | None:

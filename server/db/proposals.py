@@ -19,7 +19,7 @@ import asyncpg
 from piccolo.columns import Column
 from typing_extensions import override
 
-from server.db.contents import FILES_COPIES, SIZE_OF_FILES, read_files
+from server.db.contents import FILES_COPIES, SIZE_OF_FILES, SIZE_OF_LISTING, list_files, read_files
 from server.db.errors import database_errors
 from server.db.file_json import rejected_from_jsonb
 from server.db.idempotency import find_earlier_start
@@ -41,7 +41,7 @@ from server.domain.model import (
     StartRefinement,
 )
 from server.domain.outgoing import Reservation
-from server.domain.proposals.store import EarlierStart, ProposalStore
+from server.domain.proposals.store import ALL, SEARCHED_CHARS, EarlierStart, ProposalFilter, ProposalStore
 from server.domain.runs.lease import Lease
 from server.domain.runs.runtime import Invocation
 from server.domain.runs.status import RunStatus
@@ -70,7 +70,7 @@ def _names(columns: Iterable[Column]) -> str:
 #: The fields of a proposal that are columns of the same name and value.
 _PLAIN_FIELDS = {field.name for field in fields(Proposal)} - {
     *("status", "resolution", "failure"),
-    *("files", "portability", "rejected_files"),
+    *("files", "listed_files", "portability", "rejected_files"),
 }
 
 #: The fields that show who works on it, as a share link is shown them.
@@ -91,9 +91,12 @@ FROM proposals p JOIN drafts d ON d.id = p.draft_id
 JOIN proposal_callers a ON a.proposal_id = p.id AND a.caller_id = $1
 """
 
+#: Stands for no resolution.
+_UNRESOLVED = "none"
+
 #: In SQL for its plan: the optional conditions keep PostgreSQL from a generic plan that reads all proposals,
 #: newest first, for a caller that may see few of them. `size` is the sum of the sizes up to a row; rows after
-#: the first that is beyond $7 are not sent, except the second, which shows that there is another page.
+#: the first that is beyond $5 are not sent, except the second, which shows that there is another page.
 _PAGE = f"""
 SELECT * FROM (
   SELECT *, sum(bytes) OVER newest AS size, row_number() OVER newest AS number FROM (
@@ -102,12 +105,15 @@ SELECT * FROM (
         + coalesce(octet_length(p.resolution_comment), 0)
         + coalesce(octet_length(p.failure_message), 0) + {ROW_BYTES} AS bytes
     {_VISIBLE}
-    WHERE ($2::uuid IS NULL OR d.workflow_id = $2) AND ($3::text IS NULL OR p.status = $3)
-      AND ($4::timestamptz IS NULL OR (p.created_at, p.id) < ($4, $5::uuid))
-    ORDER BY p.created_at DESC, p.id DESC LIMIT $6
+    WHERE ($2::timestamptz IS NULL OR (p.created_at, p.id) < ($2, $3::uuid))
+      AND ($6::uuid IS NULL OR d.workflow_id = $6) AND ($7::text IS NULL OR p.status = $7)
+      AND ($8::text IS NULL OR coalesce(p.resolution, '{_UNRESOLVED}') = $8)
+      AND ($9::text IS NULL OR strpos(lower(left(p.user_prompt, {SEARCHED_CHARS})), lower($9)) > 0
+        OR strpos(lower(p.context_file_path), lower($9)) > 0)
+    ORDER BY p.created_at DESC, p.id DESC LIMIT $4
   ) AS page WINDOW newest AS (ORDER BY created_at DESC, id DESC)
 ) AS sized
-WHERE size - bytes < $7 OR number <= 2 ORDER BY number
+WHERE size - bytes < $5 OR number <= 2 ORDER BY number
 """  # noqa: S608 - only constants
 
 _GET = f"""
@@ -209,19 +215,28 @@ class PostgresProposalStore(ProposalStore):
 
     @override
     async def get(
-        self, principal: Principal, proposal_id: UUID, reservation: Reservation | None = None
+        self,
+        principal: Principal,
+        proposal_id: UUID,
+        reservation: Reservation | None = None,
+        *,
+        contents: bool = True,
     ) -> Proposal:
         size: int | None = None
         if reservation is not None:
+            statement = SIZE_OF_FILES if contents else SIZE_OF_LISTING
             with database_errors():
-                size = await self._pool.fetchval(SIZE_OF_FILES, principal.user_id, proposal_id) or 0
+                size = await self._pool.fetchval(statement, principal.user_id, proposal_id) or 0
             await reservation.resize(size * FILES_COPIES)
         with database_errors():
             proposal = await read_proposal(self._pool, principal, proposal_id)
         if not proposal.file_count:
             return proposal
-        files = await read_files(self._pool, proposal_id, size)
-        return replace(proposal, files=files.by_path, portability=files.portability)
+        read = read_files if contents else list_files
+        files = await read(self._pool, proposal_id, size)
+        return replace(
+            proposal, files=files.by_path, listed_files=files.listed, portability=files.portability
+        )
 
     @override
     async def list(
@@ -230,22 +245,28 @@ class PostgresProposalStore(ProposalStore):
         *,
         limit: int,
         token: str | None = None,
-        workflow_id: UUID | None = None,
-        status: ProposalStatus | None = None,
+        only: ProposalFilter = ALL,
         reservation: Reservation | None = None,
     ) -> Page:
         before, before_id = page_place(_LIST, token) if token is not None else (None, None)
-        word = status.value if status is not None else None
-        arguments = (principal.user_id, workflow_id, word, before, before_id, limit + 1)
+        place = (principal.user_id, before, before_id, limit + 1)
+        filters = (only.workflow_id, only.status and only.status.value, _resolution(only), only.text)
         with database_errors():
-            rows = await self._pool.fetch(_PAGE, *arguments, _SMALL_PAGE_BYTES)
+            rows = await self._pool.fetch(_PAGE, *place, _SMALL_PAGE_BYTES, *filters)
         if any(row["size"] > _SMALL_PAGE_BYTES for row in rows):
             if reservation is not None:
                 await reservation.resize(MAX_PAGE_BYTES * _PAGE_COPIES)
             with database_errors():
-                rows = await self._pool.fetch(_PAGE, *arguments, MAX_PAGE_BYTES)
+                rows = await self._pool.fetch(_PAGE, *place, MAX_PAGE_BYTES, *filters)
         fitting = max(sum(row["size"] <= MAX_PAGE_BYTES for row in rows), 1)
         return page_of([_proposal(principal, row) for row in rows], kind=_LIST, limit=min(limit, fitting))
+
+
+def _resolution(only: ProposalFilter) -> str | None:
+    """What the filter asks for, in the words of the page's statement."""
+    if only.unresolved:
+        return _UNRESOLVED
+    return only.resolution and only.resolution.value
 
 
 def _failure(row: Any) -> Failure | None:

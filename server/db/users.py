@@ -1,8 +1,9 @@
-"""The people and services that have called, with Piccolo's queries."""
+"""The people and services that have called, with Piccolo's queries; SQL for what depends on the caller."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,14 +13,27 @@ import asyncpg
 from typing_extensions import override
 
 from server.db.engine import piccolo_connection
+from server.db.errors import database_errors
 from server.db.tables import Users
 from server.domain.access.refusals import DISABLED, OTHER_ISSUER
-from server.domain.access.users import TokenClaims, UserStore
+from server.domain.access.users import MAX_FOUND, TokenClaims, User, UserStore
 from server.domain.errors import PermissionDenied
 from server.domain.model import Principal
 
 #: How long a check of a user is valid. A user who is disabled meanwhile is refused after that time.
 TRUSTED_FOR = timedelta(seconds=30)
+
+#: An owner of a proposal sees the address of who accepted a grant of it, or started its refinement: as in
+#: `server.db.access`.
+_FIND = """
+SELECT u.id, u.email FROM users u
+WHERE lower(u.email) = lower($2) AND u.disabled_at IS NULL AND ($3 OR u.id = $1 OR EXISTS (
+  SELECT FROM proposal_access mine JOIN proposal_access theirs ON theirs.proposal_id = mine.proposal_id
+  JOIN proposals p ON p.id = mine.proposal_id
+  WHERE mine.user_id = $1 AND mine.access_type = 'owner' AND theirs.user_id = u.id
+    AND (theirs.accepted_at IS NOT NULL OR p.created_by_user_id = u.id)))
+ORDER BY u.created_at, u.id LIMIT $4
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +67,12 @@ class PostgresUserStore(UserStore):
         else:
             self._known.move_to_end(key)
         return Principal(known.user_id, claims.subject, claims.email, claims.expires_at)
+
+    @override
+    async def find_by_email(self, by: Principal, email: str, *, anybody: bool) -> Sequence[User]:
+        with database_errors():
+            rows = await self._pool.fetch(_FIND, by.user_id, email, anybody, MAX_FOUND)
+        return [User(row["id"], row["email"]) for row in rows]
 
     async def _check(self, claims: TokenClaims, now: datetime) -> _Known:
         """The user in the database, with the token's email. Raises PermissionDenied."""

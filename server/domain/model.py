@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from server.domain.etags import strong_etag
-from server.domain.proposals.files import File
+from server.domain.proposals.files import File, ListedFile
 from server.domain.proposals.partition import RejectedFile
 
 
@@ -156,13 +156,13 @@ class Resolution(Enum):
 class Proposal:
     """The result of a refinement.
 
-    A share link is not shown who created and who resolved it, and why. `files`, their marks of `portability`,
-    and `rejected_files` that are not among them (`server.domain.proposals.partition`) are empty before the
-    terminal status and in lists. base_version: the version of the draft that the run started from.
-    includes_base: whether the run worked on that version's files: one of them that is gone was deleted.
-    draft_version: the draft's newest version. result_version: the one that accepting the proposal made.
-    review_number: counts what was decided, at last at reviewed_at. revised_by_proposal_id: the newest
-    proposal that revises this one and has not failed.
+    A share link is not shown who created and who resolved it, and why. `files`, or `listed_files` when
+    contents were not asked for, their marks of `portability`, and `rejected_files` that are not among them
+    (`server.domain.proposals.partition`) are empty before the terminal status and in lists. base_version: the
+    version of the draft that the run started from. includes_base: whether the run worked on that version's
+    files: one of them that is gone was deleted. draft_version: the draft's newest version. result_version:
+    the one that accepting the proposal made. review_number: counts what was decided, at last at reviewed_at.
+    revised_by_proposal_id: the newest proposal that revises this one and has not failed.
     """
 
     id: UUID
@@ -191,6 +191,7 @@ class Proposal:
     revises_proposal_id: UUID | None = None
     revised_by_proposal_id: UUID | None = None
     files: Mapping[str, File] = field(default_factory=dict)
+    listed_files: Mapping[str, ListedFile] = field(default_factory=dict)
     portability: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     rejected_files: tuple[RejectedFile, ...] = ()
 

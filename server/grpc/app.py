@@ -8,12 +8,21 @@ import grpc.aio
 from grpc_reflection.v1alpha import reflection
 from opentelemetry.instrumentation.grpc import aio_server_interceptor
 
-from ide_orchestrator.v1 import access_pb2, draft_pb2, proposal_pb2, refinement_pb2, workflow_pb2
+from ide_orchestrator.v1 import (
+    access_pb2,
+    draft_pb2,
+    proposal_pb2,
+    refinement_pb2,
+    review_pb2,
+    user_pb2,
+    workflow_pb2,
+)
 from ide_orchestrator.v1.access_pb2_grpc import add_AccessServiceServicer_to_server
 from ide_orchestrator.v1.draft_pb2_grpc import add_DraftServiceServicer_to_server
 from ide_orchestrator.v1.proposal_pb2_grpc import add_ProposalServiceServicer_to_server
 from ide_orchestrator.v1.refinement_pb2_grpc import add_RefinementServiceServicer_to_server
 from ide_orchestrator.v1.review_pb2_grpc import add_ReviewServiceServicer_to_server
+from ide_orchestrator.v1.user_pb2_grpc import add_UserServiceServicer_to_server
 from ide_orchestrator.v1.workflow_pb2_grpc import add_WorkflowServiceServicer_to_server
 from server.grpc.admission import MAX_WAIT_S, MAX_WAITING, Admission
 from server.grpc.answers import Answers
@@ -22,11 +31,13 @@ from server.grpc.draft_servicer import DraftServicer
 from server.grpc.event_reads import EventReads
 from server.grpc.health import Health
 from server.grpc.interceptors import AsGeneratorInterceptor, CallInterceptor
+from server.grpc.proposal_servicer import ProposalServicer
 from server.grpc.public_streams import PublicStreams
 from server.grpc.refinement_servicer import RefinementServicer
 from server.grpc.review_servicer import ReviewServicer
-from server.grpc.servicers import AccessServicer, ProposalServicer, WorkflowServicer
+from server.grpc.servicers import AccessServicer, WorkflowServicer
 from server.grpc.unread_calls import REQUEST_DEADLINE_S, UnreadCalls
+from server.grpc.user_servicer import UserServicer
 from server.grpc.watch import WatchStreams
 from server.grpc.writing import MessageWriter
 from server.use_cases import UseCases
@@ -35,7 +46,16 @@ from server.use_cases import UseCases
 SERVICES = tuple(
     str(service.full_name)
     for file in (
-        each.DESCRIPTOR for each in (refinement_pb2, proposal_pb2, access_pb2, workflow_pb2, draft_pb2)
+        each.DESCRIPTOR
+        for each in (
+            refinement_pb2,
+            proposal_pb2,
+            access_pb2,
+            workflow_pb2,
+            draft_pb2,
+            review_pb2,
+            user_pb2,
+        )
     )
     for service in file.services_by_name.values()
 )
@@ -185,6 +205,7 @@ def create_grpc_server(
     add_DraftServiceServicer_to_server(drafts, server)
     reviews = ReviewServicer(use_cases.comparisons, use_cases.reviews, use_cases.revisions, writer)
     add_ReviewServiceServicer_to_server(reviews, server)
+    add_UserServiceServicer_to_server(UserServicer(use_cases.directory), server)
     health = Health(SERVICES, writer)
     health.add_to(server)
     if dev:

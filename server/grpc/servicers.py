@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from ide_orchestrator.v1.access_pb2_grpc import AccessServiceServicer
-from ide_orchestrator.v1.proposal_pb2_grpc import ProposalServiceServicer
 from ide_orchestrator.v1.workflow_pb2_grpc import WorkflowServiceServicer
 from server.domain import model
 from server.domain.access.refused_bytes import RefusedBytes
 from server.domain.access.sharing import AccessStore, Sharing
-from server.domain.errors import ClientTooSlow, HubError, LimitReached
+from server.domain.errors import HubError, LimitReached
 from server.domain.off_loop import REQUESTS, SMALL_BYTES
-from server.domain.proposals.contents import PIECE_BYTES, ContentStore, read_pieces
-from server.domain.proposals.store import ProposalStore
 from server.domain.workflows import WorkflowService
 from server.grpc.answers import reserved
 from server.grpc.authentication import Context, caller
-from server.grpc.writing import MessageWriter
 from server.wire import messages as m
 from server.wire.access import (
     create_share_link,
@@ -25,14 +21,8 @@ from server.wire.access import (
     share_link_message,
     share_links_message,
 )
-from server.wire.large_proposals import proposal_response
 from server.wire.pages import PAGE_NAMES, PageQuery, page_values
-from server.wire.proposals import (
-    content_piece,
-    proposals_message,
-    proposals_query,
-)
-from server.wire.validation import renamed_fields, sha256_or_not_found, uuid_or_not_found
+from server.wire.validation import renamed_fields, uuid_or_not_found
 from server.wire.workflows import (
     create_workflow,
     fit_workflow,
@@ -44,50 +34,6 @@ from server.wire.workflows import (
 #: Large requests of all callers that are read at a time or wait for it: parsed, they take many times their
 #: size.
 MAX_LARGE_REQUESTS = 2
-
-
-class ProposalServicer(ProposalServiceServicer):
-    """Read proposals (contract: ProposalService)."""
-
-    def __init__(self, proposals: ProposalStore, contents: ContentStore, writer: MessageWriter) -> None:
-        self._proposals, self._contents, self._writer = proposals, contents, writer
-
-    async def GetProposal(self, request: m.GetProposalRequest, context: Context) -> m.GetProposalResponse:
-        """Contract: GetProposal."""
-        proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
-        proposal = await self._proposals.get(caller(), proposal_id, reserved())
-        return await REQUESTS.run(proposal_response, proposal, request.file_offset, request.view)
-
-    async def ListProposals(
-        self, request: m.ListProposalsRequest, context: Context
-    ) -> m.ListProposalsResponse:
-        """Contract: ListProposals."""
-        query = proposals_query(request)
-        with renamed_fields(PAGE_NAMES):
-            page = await self._proposals.list(
-                caller(),
-                limit=query.size,
-                token=query.cursor,
-                workflow_id=query.workflow_id,
-                status=query.status,
-                reservation=reserved(),
-            )
-        return proposals_message(page)
-
-    async def ReadFile(  # type: ignore[override]
-        self, request: m.ReadFileRequest, context: Context
-    ) -> None:
-        """Contract: ReadFile. Writes serialised messages itself."""
-        proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
-        sha256 = sha256_or_not_found(request.sha256, "file")
-        await reserved().resize(2 * PIECE_BYTES)
-        try:
-            async for piece in read_pieces(
-                self._contents, caller(), proposal_id, sha256, offset=request.offset
-            ):
-                await self._writer.write(context, content_piece(piece), reserved())
-        except ClientTooSlow as slow:
-            await self._writer.abort(context, slow, proposal_id=str(proposal_id))
 
 
 class WorkflowServicer(WorkflowServiceServicer):

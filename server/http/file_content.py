@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Any
 
 from litestar import Response
 from litestar.openapi import ResponseSpec
-from litestar.types import Receive, Scope, Send
 
 from server.domain.outgoing import WAIT_S, Reservation
 from server.domain.proposals.contents import PIECE_BYTES, ContentPiece
-from server.http.connection import ClientGone, Pace, connection_of
-from server.http.errors import log, place_of, range_not_satisfiable
+from server.http.errors import range_not_satisfiable
 from server.http.json_io import HubRequest
 from server.http.methods import is_head
-from server.http.pieces import send_pieces
+from server.http.streamed_answers import StreamedAnswer
 from server.use_cases import UseCases
 from server.wire.etags import quoted
 
@@ -79,67 +77,29 @@ async def content_answer(
     except BaseException:
         reservation.close()
         raise
-    return FileContent(first, pieces, reservation, etag=etag, asked=asked)
+    size = first.size_bytes
+    sent = range(size) if asked is None else asked
+    headers = {
+        "content-type": "application/octet-stream",
+        "content-disposition": "attachment",
+        "content-length": str(len(sent)),
+        "accept-ranges": "bytes",
+        "etag": etag,
+    }
+    if asked is not None:
+        headers["content-range"] = f"bytes {asked.start}-{asked.stop - 1}/{size}"
+    body = _until(sent.stop, first, pieces)
+    return StreamedAnswer(body, reservation, headers, status=200 if asked is None else 206)
 
 
-class FileContent(Response[None]):
-    """Sends pieces as they are read. first: the first of the content's bytes that are asked for; `rest`
-    gives those that follow it."""
-
-    def __init__(
-        self,
-        first: ContentPiece,
-        rest: AsyncIterator[ContentPiece],
-        reservation: Reservation,
-        *,
-        etag: str,
-        asked: range | None,
-    ) -> None:
-        super().__init__(None)
-        self._first, self._rest, self._reservation = first, rest, reservation
-        self._etag, self._asked = etag, asked
-
-    def to_asgi_response(self, *args: Any, **kwargs: Any) -> Any:
-        """The ASGI application that sends it."""
-        return self._send
-
-    async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
-        size = self._first.size_bytes
-        asked = range(size) if self._asked is None else self._asked
-        headers = {
-            "content-type": "application/octet-stream",
-            "content-disposition": "attachment",
-            "content-length": str(len(asked)),
-            "accept-ranges": "bytes",
-            "etag": self._etag,
-        }
-        if self._asked is not None:
-            headers["content-range"] = f"bytes {asked.start}-{asked.stop - 1}/{size}"
-        status = 200 if self._asked is None else 206
-        encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
-        await send({"type": "http.response.start", "status": status, "headers": encoded})
-        connection_of(scope).reservation = self._reservation  # type: ignore[arg-type]
-        try:
-            if is_head(scope):
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
-            else:
-                await self._send_pieces(asked.stop, scope, send)
-        except (ClientGone, OSError):
-            connection_of(scope).abort()  # type: ignore[arg-type]
-        except Exception as error:
-            log.error("file_content_failed", error=type(error).__name__, where=place_of(error))
-            # Aborted, so that the client does not take this for the end of the content.
-            connection_of(scope).abort()  # type: ignore[arg-type]
-        finally:
-            self._reservation.close()
-
-    async def _send_pieces(self, end: int, scope: Scope, send: Send) -> None:
-        connection = connection_of(scope)  # type: ignore[arg-type]
-        pace = Pace(connection)
-        piece: ContentPiece | None = self._first
-        while piece is not None:
-            await send_pieces(piece.data[: end - piece.offset], send, connection, pace)
-            if piece.end >= end or isinstance(connection.ended, ClientGone):
-                break
-            piece = await anext(self._rest, None)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+async def _until(
+    end: int, first: ContentPiece, rest: AsyncIterator[ContentPiece]
+) -> AsyncGenerator[bytes, None]:
+    """The bytes of the pieces before the offset `end`. first: the first piece; `rest` gives those that follow
+    it."""
+    piece: ContentPiece | None = first
+    while piece is not None:
+        yield piece.data[: end - piece.offset]
+        if piece.end >= end:
+            return
+        piece = await anext(rest, None)

@@ -1,4 +1,4 @@
-"""Proposals: list, read; the contents of their files."""
+"""Proposals: list, read; the contents of their files, one by one or as an archive."""
 
 from __future__ import annotations
 
@@ -8,24 +8,22 @@ from uuid import UUID
 
 from litestar import Response, get
 from litestar.di import NamedDependency
+from litestar.openapi import ResponseSpec
 from litestar.params import FromPath
 
-from server.domain.outgoing import Reservation
-from server.domain.proposals.contents import read_pieces
+from server.domain.outgoing import WAIT_S, Reservation
+from server.domain.proposals.archive import archive_pieces
+from server.domain.proposals.contents import PIECE_BYTES, read_pieces
 from server.http.dependencies import Cases, query_dependency
 from server.http.file_content import CONTENT_RESPONSES, content_answer
 from server.http.json_io import HubRequest, JsonResponse
 from server.http.large_answers import JsonText, LargeAnswer
 from server.http.lists import LINK, list_text
 from server.http.openapi import header, operation
+from server.http.streamed_answers import StreamedAnswer
 from server.wire.etags import quoted
-from server.wire.proposals import (
-    Proposal,
-    ProposalPage,
-    ProposalQuery,
-    ProposalsQuery,
-    proposal_json_parts,
-)
+from server.wire.proposal_queries import ProposalQuery, ProposalsQuery
+from server.wire.proposals import Proposal, ProposalPage, proposal_json_parts
 
 
 @get(
@@ -49,8 +47,7 @@ async def list_proposals(
             request.user,
             limit=params.size,
             token=params.cursor,
-            workflow_id=params.workflow_id,
-            status=params.status,
+            only=params.filter,
             reservation=reservation,
         )
         return list_text(request, ProposalPage.of(page))
@@ -78,9 +75,10 @@ async def get_proposal(
     """A proposal, with its files once the run is over."""
 
     async def read(reservation: Reservation) -> JsonText:
-        proposal = await use_cases.proposals.get(request.user, proposal_id, reservation)
-        parts = proposal_json_parts(proposal, contents=params.view == "full")
-        return JsonText(parts, {"ETag": quoted(proposal.etag)})
+        proposal = await use_cases.proposals.get(
+            request.user, proposal_id, reservation, contents=params.view == "full"
+        )
+        return JsonText(proposal_json_parts(proposal), {"ETag": quoted(proposal.etag)})
 
     return LargeAnswer(request, use_cases, read)
 
@@ -104,4 +102,36 @@ async def read_file(
     return await content_answer(request, use_cases, read, sha256.lower())
 
 
-PROPOSAL_ROUTES = [list_proposals, get_proposal, read_file]
+@get(
+    "/api/proposals/{proposal_id:str}/archive",
+    **operation(
+        "readArchive",
+        "proposals",
+        (404, 409, 429),
+        responses={
+            200: ResponseSpec(
+                bytes, description="The archive", media_type="application/zip", generate_examples=False
+            )
+        },
+    ),
+)
+async def read_archive(request: HubRequest, use_cases: Cases, proposal_id: FromPath[UUID]) -> Response[Any]:
+    """The generated files as a zip archive, whose names all lead into the folder that it is unpacked in. Its
+    comment names the files that some systems cannot store or keep apart, and those that are not in it because
+    no folder holds them beside another."""
+    reservation = Reservation(use_cases.outgoing, request.user.memory_id, wait_s=WAIT_S)
+    try:
+        proposal = await use_cases.proposals.get(request.user, proposal_id, reservation, contents=False)
+        pieces = archive_pieces(use_cases.contents, request.user, proposal)
+        await reservation.resize(2 * PIECE_BYTES)
+    except BaseException:
+        reservation.close()
+        raise
+    headers = {
+        "content-type": "application/zip",
+        "content-disposition": f'attachment; filename="proposal-{proposal_id}.zip"',
+    }
+    return StreamedAnswer(pieces, reservation, headers)
+
+
+PROPOSAL_ROUTES = [list_proposals, get_proposal, read_file, read_archive]

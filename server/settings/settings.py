@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from server.settings.values import (
     CrashPoint,
+    Domains,
     Headers,
     Host,
     HttpUrl,
@@ -147,6 +148,10 @@ class Settings(BaseSettings):
     query_token: bool = Field(True, alias="IDEO_QUERY_TOKEN")
     """whether the address of a WebSocket or of server-sent events may hold a token, as `?token=`; tickets and
     headers always work (ADR 0016)"""
+    directory_domains: Domains = Field((), alias="IDEO_DIRECTORY_DOMAINS")
+    """comma-separated domains of e-mail addresses, those of your own organisations: callers whose verified
+    address has one of them find users of the same domain by address, to grant them access. Never a domain
+    where anybody gets an address (ADR 0017)"""
     max_active_runs: int = Field(50, alias="IDEO_MAX_ACTIVE_RUNS", ge=0, le=1_000_000)
     """maximum number of one caller's runs that have not ended, over all replicas; beyond it the answer is
     429 with `Retry-After`. `0`: no limit (ADR 0018)"""

@@ -22,6 +22,7 @@ _HOST_NAME = re.compile(
     r"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?\.)*+(?!\d+\.?\Z)[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?\.?",
     re.IGNORECASE,
 )
+_DOMAIN = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 _HEADER = re.compile(r"\s*[!#$%&'*+.^_`|~0-9A-Za-z-]+\s*=\s*[\x21-\x7e]*( +[\x21-\x7e]+)*\s*")
 
 
@@ -126,6 +127,12 @@ def _origins(value: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(_origin(part.rstrip("/")) for part in value)
 
 
+def _domains(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(_DOMAIN.fullmatch(domain) for domain in value):
+        raise ValueError("must be whole domains such as example.com, without `@` or `*`")
+    return value
+
+
 Host = Annotated[str, AfterValidator(_host)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 CrashPoint = Annotated[str, Field(pattern=r"^[a-z_]+(:[1-9][0-9]*)?$"), AfterValidator(_crash_point)]
@@ -138,4 +145,5 @@ Headers = Annotated[SecretStr, AfterValidator(_headers)]
 SharedKey = Annotated[SecretStr, AfterValidator(_secret)]
 #: Comma-separated in the environment.
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_list)]
+Domains = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_list), AfterValidator(_domains)]
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_list), AfterValidator(_origins)]

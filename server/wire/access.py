@@ -13,7 +13,6 @@ from pydantic import Field
 from server.domain.access import sharing
 from server.domain.access.sharing import MAX_SHARE_LIFETIME, SHARE_LIFETIME, AccessType
 from server.domain.errors import InvalidArgument
-from server.domain.model import Principal
 from server.encoding.json_text import replace_surrogates
 from server.wire import messages as m
 from server.wire.addresses import events_url, proposal_url, websocket_url
@@ -120,18 +119,6 @@ def share_links_message(links: Sequence[sharing.ShareLink]) -> m.ListShareLinksR
 
 
 # --- JSON ------------------------------------------------------------------------------------
-
-
-class Me(msgspec.Struct):
-    """The caller. `email`: the token's, null if it has none that its issuer verified."""
-
-    user_id: UUID
-    email: str | None
-
-    @classmethod
-    def of(cls, caller: Principal) -> Self:
-        """The JSON of a caller."""
-        return cls(caller.user_id, caller.email)
 
 
 class Grant(msgspec.Struct):

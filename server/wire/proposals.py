@@ -1,62 +1,34 @@
-"""Proposals on the wire: the query that lists them, the contract's message, the JSON of the HTTP face."""
+"""Proposals on the wire: the contract's message, the JSON of the HTTP face."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 from uuid import UUID
 
 import msgspec
-from pydantic import Field
 
 from server.domain import model
 from server.domain.model import ProposalStatus, Resolution
 from server.domain.proposals.contents import ContentPiece
 from server.domain.proposals.files import File as DomainFile
+from server.domain.proposals.files import ListedFile
 from server.domain.proposals.partition import MAX_SHOWN_CHARS
 from server.domain.proposals.partition import RejectedFile as DomainRejectedFile
 from server.encoding.json_text import dump, replace_surrogates
 from server.wire import messages as m
 from server.wire.files import fill_content
-from server.wire.pages import CURSOR_TEXT, PAGE_NAMES, PROPOSALS_CURSOR, PageQuery, page_values
 from server.wire.text import dumps, model_of, set_time
-from server.wire.validation import UUID_TEXT, QueryModel, renamed_fields
 
 STATUS_NUMBERS = {
     status: m.ProposalStatus.Value(f"PROPOSAL_STATUS_{status.name}") for status in ProposalStatus
 }
 #: The domain's status by the contract's number; the unspecified one has none.
 STATUS_BY_NUMBER = {int(number): status for status, number in STATUS_NUMBERS.items()}
-_RESOLUTION_NUMBERS: dict[Resolution | None, m.Resolution.ValueType] = {
+RESOLUTION_NUMBERS: dict[Resolution | None, m.Resolution.ValueType] = {
     resolution: m.Resolution.Value(f"RESOLUTION_{resolution.name}") for resolution in Resolution
 }
-
-
-# --- Requests --------------------------------------------------------------------------------
-
-
-class ProposalsQuery(PageQuery):
-    """Which page of which proposals."""
-
-    cursor: Annotated[str | None, Field(description=CURSOR_TEXT, json_schema_extra=PROPOSALS_CURSOR)] = None
-    workflow_id: Annotated[
-        Annotated[UUID, UUID_TEXT] | None, Field(description="Only those of this workflow.")
-    ] = None
-    status: Annotated[
-        ProposalStatus | None, Field(strict=False, description="Only those in this status.")
-    ] = None
-
-
-def proposals_query(request: m.ListProposalsRequest) -> ProposalsQuery:
-    """The query of a message. Raises InvalidArgument."""
-    values = page_values(request)
-    if request.workflow_id:
-        values["workflow_id"] = request.workflow_id
-    if request.status:
-        values["status"] = STATUS_BY_NUMBER.get(request.status, "unknown")
-    with renamed_fields(PAGE_NAMES):
-        return ProposalsQuery.model_validate(values)
 
 
 # --- Messages --------------------------------------------------------------------------------
@@ -81,7 +53,7 @@ def proposal_message(proposal: model.Proposal, omitted: Collection[str] = ()) ->
         created_by_user_id=str(proposal.created_by_user_id or ""),
         base_version=proposal.base_version,
         includes_base=proposal.includes_base,
-        resolution=_RESOLUTION_NUMBERS.get(proposal.resolution, m.RESOLUTION_UNSPECIFIED),
+        resolution=RESOLUTION_NUMBERS.get(proposal.resolution, m.RESOLUTION_UNSPECIFIED),
         resolution_comment=proposal.resolution_comment or "",
         result_version=proposal.result_version or 0,
         etag=proposal.etag,
@@ -101,6 +73,16 @@ def proposal_message(proposal: model.Proposal, omitted: Collection[str] = ()) ->
             path=replace_surrogates(path), portability=proposal.portability.get(path, ())
         )
         fill_content(file, proposal.files[path], omitted=path in omitted)
+    for path in sorted(proposal.listed_files):
+        listed = proposal.listed_files[path]
+        message.generated_files.add(
+            path=replace_surrogates(path),
+            sha256=listed.sha256,
+            size_bytes=listed.size_bytes,
+            created_at=replace_surrogates(listed.created_at or ""),
+            modified_at=replace_surrogates(listed.modified_at or ""),
+            portability=proposal.portability.get(path, ()),
+        )
     for rejected in proposal.rejected_files:
         message.rejected_files.add(
             path=rejected.shown_path,
@@ -150,13 +132,14 @@ class Failure(msgspec.Struct):
 
 
 class File(msgspec.Struct, omit_defaults=True):
-    """A generated file. `content` is its lines, or one line of base64: `encoding` says so; it is absent with
-    `view=basic`. `sha256` and `size_bytes` are those of its bytes. `portability` says why some systems cannot
-    store it, or cannot keep it apart from another. `extra` has the runtime's other members."""
+    """A generated file. `content` is its lines, or one line of base64: `encoding` says so. With `view=basic`
+    it is absent, and so is `extra`, which has the runtime's other members. `sha256` and `size_bytes` are
+    those of its bytes. `portability` says why some systems cannot store it, or cannot keep it apart from
+    another."""
 
     sha256: str
     size_bytes: int
-    content: list[str] = []
+    content: list[str] | None = None
     encoding: str | None = None
     created_at: str | None = None
     modified_at: str | None = None
@@ -232,16 +215,7 @@ class Proposal(msgspec.Struct):
         )
 
 
-class ProposalQuery(QueryModel):
-    """How much of a proposal is returned."""
-
-    view: Annotated[
-        Literal["basic", "full"],
-        Field(description="`basic`: the files without their contents and the runtime's other members."),
-    ] = "full"
-
-
-def proposal_json_parts(proposal: model.Proposal, *, contents: bool = True) -> Iterator[bytes]:
+def proposal_json_parts(proposal: model.Proposal) -> Iterator[bytes]:
     """The JSON text of a proposal with its files, in parts that are made as they are asked for.
 
     The files are written as text, not as models: a model of a file with many short lines takes many times its
@@ -255,29 +229,33 @@ def proposal_json_parts(proposal: model.Proposal, *, contents: bool = True) -> I
     before, _, after = text.partition(b'"generated_files":null')
     yield before + b'"generated_files":{'
     comma = b""
-    for path in sorted(proposal.files):
+    for path in sorted(proposal.files or proposal.listed_files):
         yield comma + dump(path) + b":{"
-        yield from _file_json_parts(
-            proposal.files[path], proposal.portability.get(path, ()), contents=contents
-        )
+        marks = proposal.portability.get(path, ())
+        if path in proposal.files:
+            yield from _file_json_parts(proposal.files[path], marks)
+        else:
+            yield _described_json(proposal.listed_files[path], marks)
         yield b"}"
         comma = b","
     yield b"}" + after
 
 
-def _file_json_parts(file: DomainFile, portability: Sequence[str], *, contents: bool) -> Iterator[bytes]:
+def _file_json_parts(file: DomainFile, portability: Sequence[str]) -> Iterator[bytes]:
     """The members of a `File` as JSON text."""
-    described: dict[str, Any] = {**file.times, "sha256": file.sha256, "size_bytes": len(file.content)}
-    if portability:
-        described["portability"] = portability
-    yield dump(described)[1:-1]
-    if not contents:
-        return
-    yield b","
+    yield _described_json(ListedFile.of(file), portability) + b","
     yield from file.content_json_parts()
     if file.extra:
         extra = b",".join(dump(name) + b":" + text.encode() for name, text in file.extra.items())
         yield b',"extra":{' + extra + b"}"
+
+
+def _described_json(file: ListedFile, portability: Sequence[str]) -> bytes:
+    """The members of a `File` without its content as JSON text."""
+    described: dict[str, Any] = {**file.times, "sha256": file.sha256, "size_bytes": file.size_bytes}
+    if portability:
+        described["portability"] = portability
+    return dump(described)[1:-1]
 
 
 class ProposalPage(msgspec.Struct):

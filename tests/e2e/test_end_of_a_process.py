@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from server.cli.event_loop import LEAVE_S
 from tests.support.processes import ROOT, clean_environment
 
@@ -22,15 +24,28 @@ run_command(work)
 """
 
 
-def test_a_thread_that_is_stuck_does_not_keep_a_command_whose_work_is_done() -> None:
+#: The same, in a shell's completion.
+COMPLETION_WITH_A_STUCK_THREAD = """
+import asyncio, time
+from server.cli.hub_session import ask_hub
+
+async def work(client):
+    await asyncio.get_running_loop().run_in_executor(None, time.sleep, 60)
+
+ask_hub(work, within_s=0.1)
+"""
+
+
+@pytest.mark.parametrize(("script", "code"), [(WITH_A_STUCK_THREAD, 7), (COMPLETION_WITH_A_STUCK_THREAD, 0)])
+def test_a_thread_that_is_stuck_does_not_keep_a_command_whose_work_is_done(script: str, code: int) -> None:
     began = time.monotonic()
     ended = subprocess.run(
-        [sys.executable, "-c", WITH_A_STUCK_THREAD],
+        [sys.executable, "-c", script],
         cwd=ROOT,
-        env=clean_environment({}),
+        env=clean_environment({"IDEO_TOKEN": "any"}),
         check=False,
         timeout=50,
     )
-    assert ended.returncode == 7
+    assert ended.returncode == code
     # With the time to start an interpreter.
     assert time.monotonic() - began < LEAVE_S + 20

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from server.cli.hub_client import ClientError, open_client
+from server.cli.hub_answers import ClientError
+from server.cli.hub_client import open_client
 from server.domain.crash_points import EXIT_CODE
 from tests.support import tokens
 from tests.support.hub import a_workflow, finished

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 import httpx
 
-from server.cli.hub_client import ClientError
+from server.cli.hub_answers import ClientError
 from tests.hostile.attacks.catalogue import ATTACKS, FAMILIES
 from tests.hostile.attacks.measured import table
 from tests.hostile.attacks.rig import open_rig

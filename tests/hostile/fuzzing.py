@@ -34,7 +34,7 @@ with atheris.instrument_imports(include=["server", "jwt"], enable_loader_overrid
     from server.http.token_refresh import token_of_message
     from server.wire.access import CreateShareLinkRequest, GrantAccessRequest
     from server.wire.codec import ProtobufCodec
-    from server.wire.proposals import ProposalsQuery
+    from server.wire.proposal_queries import ProposalsQuery
     from server.wire.refinements import CreateTicketRequest, EventsQuery, StartRefinementRequest
     from server.wire.validation import cursor
     from server.wire.workflows import CreateWorkflowRequest, WorkflowsQuery

@@ -45,7 +45,7 @@ async def test_stores_raise_unavailable_during_an_outage_and_work_after_it(tmp_p
             calls: list[Callable[[], Awaitable[Any]]] = [
                 lambda: proposals.get(ann, uuid4()),
                 lambda: proposals.refinement(ann, uuid4()),
-                lambda: proposals.list(ann, limit=1, token=None, workflow_id=None, status=None),
+                lambda: proposals.list(ann, limit=1, token=None),
                 lambda: access.access_type(ann, uuid4()),
                 lambda: access.filter_authorized([(uuid4(), uuid4())]),
                 lambda: access.grant(ann, uuid4(), uuid4(), AccessType.VIEWER),

@@ -15,7 +15,8 @@ import grpc.aio
 import httpx
 import pytest
 
-from server.cli.hub_client import ClientError, open_client
+from server.cli.hub_answers import ClientError
+from server.cli.hub_client import open_client
 from server.core import open_core
 from server.db.proposals import PostgresProposalStore
 from server.domain.errors import Conflict, KeyReused, RuntimeRefused, RuntimeUnavailable

@@ -228,7 +228,7 @@ async def test_a_link_authenticates_a_reader_of_its_proposal_until_it_ends(
     assert await proposals.refinement(reader, lease.thread_id) is not None
     with pytest.raises(NotFound):
         await proposals.get(reader, other.proposal_id)
-    page = await proposals.list(reader, limit=10, token=None, workflow_id=None, status=None)
+    page = await proposals.list(reader, limit=10, token=None)
     assert [each.id for each in page.items] == [lease.proposal_id]
     pairs = [(reader.user_id, lease.thread_id), (reader.user_id, other.thread_id)]
     assert await access.filter_authorized(pairs) == set(pairs[:1])

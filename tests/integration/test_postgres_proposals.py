@@ -14,9 +14,10 @@ from server.db.invocations import invocation_from_jsonb
 from server.db.proposals import MAX_PAGE_BYTES, PostgresProposalStore
 from server.domain.errors import InvalidArgument, NotFound
 from server.domain.journal.segments import Segment
-from server.domain.model import Failure, Proposal, ProposalStatus, StartRefinement
+from server.domain.model import Failure, Proposal, ProposalStatus, Resolution, StartRefinement
 from server.domain.proposals.files import File, text_bytes
 from server.domain.proposals.partition import RejectedFile
+from server.domain.proposals.store import SEARCHED_CHARS, ProposalFilter
 from server.domain.runs.status import RunStatus
 from tests.support.stored import NOON, a_run, a_user, a_workflow, an_invocation
 
@@ -126,7 +127,7 @@ async def test_absent_and_foreign_proposals_look_the_same(proposals: Any, pool: 
         with pytest.raises(NotFound):
             await proposals.get(principal, proposal_id)
         assert await proposals.refinement(principal, thread_id) is None
-    page = await proposals.list(bob, limit=10, token=None, workflow_id=None, status=None)
+    page = await proposals.list(bob, limit=10, token=None)
     assert page.items == ()
 
 
@@ -163,7 +164,7 @@ async def test_a_list_is_newest_first_and_its_pages_neither_skip_nor_repeat(
     seen: list[Proposal] = []
     token = None
     while True:
-        page = await proposals.list(ann, limit=3, token=token, workflow_id=None, status=None)
+        page = await proposals.list(ann, limit=3, token=token)
         seen += page.items
         if page.next_token is None:
             break
@@ -173,28 +174,49 @@ async def test_a_list_is_newest_first_and_its_pages_neither_skip_nor_repeat(
     assert [(item.created_at, item.id) for item in seen] == sorted(
         ((item.created_at, item.id) for item in seen), reverse=True
     )
-    exact = await proposals.list(ann, limit=8, token=None, workflow_id=None, status=None)
+    exact = await proposals.list(ann, limit=8, token=None)
     assert (len(exact.items), exact.next_token) == (8, None)
 
 
-async def test_a_list_can_be_limited_to_a_workflow_and_a_status(proposals: Any, pool: Any) -> None:
+async def test_a_list_can_be_limited_by_workflow_status_resolution_and_text(
+    proposals: Any, pool: Any
+) -> None:
     ann = await a_user(pool)
     one, two = await a_workflow(pool, ann), await a_workflow(pool, ann)
-    first, second = await a_run(pool, ann, one), await a_run(pool, ann, two)
-    await pool.execute("UPDATE proposals SET status = 'failed' WHERE id = $1", second.proposal_id)
+    first = await a_run(pool, ann, one, prompt="Add a Search; 100 % \u00c9t\u00e9")
+    second = await a_run(pool, ann, two, prompt="x" * SEARCHED_CHARS + "beyond")
+    await pool.execute(
+        "UPDATE proposals SET status = 'failed', context_file_path = '/Plan.md' WHERE id = $1",
+        second.proposal_id,
+    )
+    await pool.execute(
+        "UPDATE proposals SET resolution = 'accepted', resolved_by_user_id = $2, resolved_at = now() "
+        "WHERE id = $1",
+        first.proposal_id,
+        ann.user_id,
+    )
 
-    async def ids(**given: Any) -> set[Any]:
-        query = {"limit": 10, "token": None, "workflow_id": None, "status": None} | given
-        return {item.id for item in (await proposals.list(ann, **query)).items}
+    async def ids(**only: Any) -> set[Any]:
+        page = await proposals.list(ann, limit=10, only=ProposalFilter(**only))
+        return {item.id for item in page.items}
 
     assert await ids(workflow_id=one.id) == {first.proposal_id}
     assert await ids(status=ProposalStatus.FAILED) == {second.proposal_id}
     assert await ids(workflow_id=one.id, status=ProposalStatus.FAILED) == set()
+    assert await ids(resolution=Resolution.ACCEPTED) == {first.proposal_id}
+    assert await ids(resolution=Resolution.REJECTED) == set()
+    assert await ids(unresolved=True) == {second.proposal_id}
+    for text in ("add a search", "SEARCH; 100 %", "\u00e9T\u00c9"):
+        assert await ids(text=text) == {first.proposal_id}
+    assert await ids(text="plan.MD") == {second.proposal_id}
+    for text in ("s_arch", "add%search", "beyond", "\\"):
+        assert await ids(text=text) == set()
+    assert await ids(text="search", unresolved=True) == set()
 
 
 async def test_a_foreign_page_token_is_an_invalid_argument(proposals: Any, pool: Any) -> None:
     with pytest.raises(InvalidArgument) as refused:
-        await proposals.list(await a_user(pool), limit=3, token="x'; --", workflow_id=None, status=None)
+        await proposals.list(await a_user(pool), limit=3, token="x'; --")
     assert set(refused.value.fields) == {"cursor"}
 
 
@@ -212,7 +234,7 @@ async def test_a_finished_proposal_has_its_files_and_failure(proposals: Any, poo
     found = await proposals.get(ann, lease.proposal_id)
     assert (found.files, found.file_count, found.completed_at) == (files, 3, NOON)
     assert found.failure == Failure("runtime_error", "it broke")
-    page = await proposals.list(ann, limit=1, token=None, workflow_id=None, status=None)
+    page = await proposals.list(ann, limit=1, token=None)
     assert (page.items[0].files, page.items[0].file_count) == ({}, 3)
     refinement = await proposals.refinement(ann, lease.thread_id)
     assert (refinement.failure, refinement.completed_at) == (found.failure, NOON)

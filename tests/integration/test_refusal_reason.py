@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from server.cli.hub_client import ClientError, open_client
+from server.cli.hub_answers import ClientError
+from server.cli.hub_client import open_client
 from tests.support.hub import start
 from tests.support.processes import hub_environment, running
 from tests.support.runtime import Answer, Runtime, serve_runtime

@@ -56,6 +56,13 @@ WRONG = {
         "ftp://kingfisher",
         "null",
     ),
+    "IDEO_DIRECTORY_DOMAINS": (
+        "@kingfisher.example",
+        "*.kingfisher.example",
+        "kingfisher",
+        "ann@kingfisher.example",
+        "ok.example,https://kingfisher.example",
+    ),
     "DEEPAGENTS_RUNTIME_URL": (
         "kingfisher",
         "ftp://kingfisher",

@@ -83,8 +83,7 @@ class File:
     @property
     def times(self) -> dict[str, str]:
         """The times that the runtime sent, by the name of their member."""
-        times = {"created_at": self.created_at, "modified_at": self.modified_at}
-        return {name: time for name, time in times.items() if time is not None}
+        return _times(self.created_at, self.modified_at)
 
     def content_json(self) -> bytes:
         """The members `content` and `encoding` of the legacy form: a list of lines; a binary file's lines are
@@ -122,6 +121,31 @@ class File:
 
 class NotAFile(ValueError):
     """A value of the runtime's file map that is not a file in any known form."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFile:
+    """A file without its content. sha256: of the content, lower-case hex. Times as in `File`."""
+
+    sha256: str
+    size_bytes: int
+    created_at: str | None = None
+    modified_at: str | None = None
+
+    @classmethod
+    def of(cls, file: File) -> ListedFile:
+        """The file without its content."""
+        return cls(file.sha256, len(file.content), file.created_at, file.modified_at)
+
+    @property
+    def times(self) -> dict[str, str]:
+        """As `File.times`."""
+        return _times(self.created_at, self.modified_at)
+
+
+def _times(created_at: str | None, modified_at: str | None) -> dict[str, str]:
+    times = {"created_at": created_at, "modified_at": modified_at}
+    return {name: time for name, time in times.items() if time is not None}
 
 
 def parse_file(value: object) -> File:

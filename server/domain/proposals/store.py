@@ -17,12 +17,17 @@ from server.domain.model import (
     Proposal,
     ProposalStatus,
     Refinement,
+    Resolution,
     Revision,
     StartRefinement,
 )
 from server.domain.outgoing import Reservation
 from server.domain.runs.lease import Lease
 from server.domain.runs.runtime import Invocation
+
+#: Characters of each request that are searched for a text. Requests may have 64 KiB, and a search reads those
+#: of all proposals of a caller.
+SEARCHED_CHARS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,24 @@ class EarlierStart:
     created_at: datetime
     accepted: bool
     key_reusable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalFilter:
+    """Which proposals a list has; None for all.
+
+    unresolved: only those that were neither accepted nor rejected. text: what the first SEARCHED_CHARS of the
+    request, or the path of its file, have in upper or lower case.
+    """
+
+    workflow_id: UUID | None = None
+    status: ProposalStatus | None = None
+    resolution: Resolution | None = None
+    unresolved: bool = False
+    text: str | None = None
+
+
+ALL = ProposalFilter()
 
 
 class ProposalStore(Protocol):
@@ -77,9 +100,15 @@ class ProposalStore(Protocol):
         ...
 
     async def get(
-        self, principal: Principal, proposal_id: UUID, reservation: Reservation | None = None
+        self,
+        principal: Principal,
+        proposal_id: UUID,
+        reservation: Reservation | None = None,
+        *,
+        contents: bool = True,
     ) -> Proposal:
-        """The proposal with its files, read once the reservation has room for them.
+        """The proposal with its files, or with its `listed_files` alone, read once the reservation has room
+        for them.
 
         Raises NotFound when it does not exist or the principal may not see it.
         """
@@ -91,8 +120,7 @@ class ProposalStore(Protocol):
         *,
         limit: int,
         token: str | None = None,
-        workflow_id: UUID | None = None,
-        status: ProposalStatus | None = None,
+        only: ProposalFilter = ALL,
         reservation: Reservation | None = None,
     ) -> Page:
         """Proposals that the principal may see, without files, newest first: at most `limit`, and fewer when

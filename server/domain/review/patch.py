@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from server.domain.proposals.files import File, text_bytes
+from server.domain.proposals.folder import folder_names
 from server.domain.review.changes import ChangeKind, FileChange, diff_files
 from server.domain.review.unified import unified_hunks
 
@@ -54,20 +55,9 @@ def make_patch(base: Mapping[str, File], target: Mapping[str, File]) -> Patch:
 
 
 def _as_files(files: Mapping[str, File]) -> tuple[dict[str, File], list[str]]:
-    """The files by the paths that they have in a folder, and the paths of those that have no place there."""
-    placed: dict[str, File] = {}
-    folders: set[str] = set()
-    lost: list[str] = []
-    for path in sorted(files):
-        segments = [segment for segment in path.split("/") if segment]
-        name = "/".join(segments)
-        above = {"/".join(segments[:count]) for count in range(1, len(segments))}
-        if not name or name in placed or name in folders or not above.isdisjoint(placed):
-            lost.append(path)
-        else:
-            placed[name] = files[path]
-            folders |= above
-    return placed, lost
+    """The files by the names that they have in a folder, and the paths of those that have no place there."""
+    names, lost = folder_names(files)
+    return {name: files[path] for path, name in names.items()}, lost
 
 
 def _header(change: FileChange) -> Iterator[bytes]:

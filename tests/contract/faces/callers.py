@@ -14,6 +14,7 @@ from google.protobuf.json_format import ParseDict
 from ide_orchestrator.v1 import draft_pb2 as drafts
 from ide_orchestrator.v1 import proposal_pb2 as proposals
 from ide_orchestrator.v1 import refinement_pb2 as refinements
+from ide_orchestrator.v1 import user_pb2 as users
 from ide_orchestrator.v1 import workflow_pb2 as workflows
 from tests.support.client import Address
 from tests.support.grpc_face import refusal_of
@@ -83,6 +84,8 @@ _ROUTES = {
     "update_draft": ("PUT", "/api/drafts/{draft_id}"),
     "list_draft_versions": ("GET", "/api/drafts/{draft_id}/versions"),
     "restore_draft_version": ("POST", "/api/drafts/{draft_id}/restore"),
+    "get_me": ("GET", "/api/me"),
+    "find_users": ("GET", "/api/users"),
 }
 #: What HTTP calls otherwise than gRPC, in the words of gRPC.
 _FIELDS = {"Idempotency-Key": "request_id"}
@@ -117,6 +120,8 @@ async def _over_http(http: httpx.AsyncClient, name: str, given: Mapping[str, Any
         body["replayed"] = "idempotency-replayed" in answer.headers
     if name in ("list_workflows", "list_proposals"):
         return Outcome({"count": len(body["items"])})
+    if name == "find_users":
+        return Outcome({"emails": [user["email"] for user in body["items"]]})
     if name == "list_draft_versions":
         return Outcome({"versions": [draft["version"] for draft in body["items"]]})
     if name == "get_draft":
@@ -130,6 +135,7 @@ async def _over_http(http: httpx.AsyncClient, name: str, given: Mapping[str, Any
         return Outcome({**body, "seqs": [event["seq"] for event in body["items"]]})
     if name == "get_proposal":
         body["files"] = sorted(body["generated_files"])
+        body["contents"] = any("content" in file for file in body["generated_files"].values())
     return Outcome(body)
 
 
@@ -151,6 +157,8 @@ _METHODS: dict[str, tuple[str, str, Any]] = {
     "update_draft": ("DraftService", "UpdateDraft", drafts),
     "list_draft_versions": ("DraftService", "ListDraftVersions", drafts),
     "restore_draft_version": ("DraftService", "RestoreDraftVersion", drafts),
+    "get_me": ("UserService", "GetMe", users),
+    "find_users": ("UserService", "FindUsers", users),
 }
 #: What cases call otherwise than gRPC.
 _NAMES = {"after": "after_seq", "wait": "wait_seconds"}
@@ -162,14 +170,19 @@ async def _over_grpc(
     channel: grpc.aio.Channel, metadata: Any, name: str, given: Mapping[str, Any]
 ) -> Outcome:
     service, method, module = _METHODS[name]
-    names = _NAMES | (_PAGED if name in ("list_draft_versions", "list_files_at") else {})
+    paged = ("list_draft_versions", "list_files_at", "list_proposals")
+    names = _NAMES | (_PAGED if name in paged else {})
     rest = {names.get(key, key): value for key, value in given.items()}
     if name in ("create_workflow", "update_draft"):
         rest["files"] = [{"path": path, "text": text} for path, text in rest.pop("files", {}).items()]
     if "view" in rest:
-        rest["view"] = f"DRAFT_VIEW_{rest['view'].upper()}"
+        kind = name.removeprefix("get_").upper()
+        rest["view"] = f"{kind}_VIEW_{rest['view'].upper()}"
     if name == "list_proposals" and "status" in rest:
         rest["status"] = f"PROPOSAL_STATUS_{rest['status'].upper()}"
+    if name == "list_proposals" and "resolution" in rest:
+        resolution = f"RESOLUTION_{rest.pop('resolution').upper()}"
+        rest |= {"unresolved": True} if resolution == "RESOLUTION_NONE" else {"resolution": resolution}
     request: Any = ParseDict(rest, getattr(module, f"{method}Request")())
     call: Any = channel.unary_unary(
         f"/ide_orchestrator.v1.{service}/{method}",
@@ -195,6 +208,10 @@ def _value(name: str, answer: dict[str, Any]) -> dict[str, Any]:
         }
     if name in ("list_workflows", "list_proposals"):
         return {"count": len(answer.get(name.removeprefix("list_"), ()))}
+    if name == "get_me":
+        return dict(answer["user"])
+    if name == "find_users":
+        return {"emails": [user["email"] for user in answer.get("users", ())]}
     if name == "list_draft_versions":
         return {"versions": [draft["version"] for draft in answer.get("drafts", ())]}
     if name == "list_files_at":
@@ -212,8 +229,10 @@ def _value(name: str, answer: dict[str, Any]) -> dict[str, Any]:
         return {**answer.get("position", {}), "complete": answer.get("complete", False), "seqs": seqs}
     if name == "get_proposal":
         proposal = answer["proposal"]
-        files = sorted(file["path"] for file in proposal.get("generated_files", ()))
-        return {**proposal, "status": _word(proposal["status"]), "files": files}
+        generated = proposal.get("generated_files", ())
+        files = sorted(file["path"] for file in generated)
+        contents = any("text" in file or "binary" in file for file in generated)
+        return {**proposal, "status": _word(proposal["status"]), "files": files, "contents": contents}
     refinement = answer["refinement"]
     return {**refinement, "status": _word(refinement["status"]), "replayed": answer.get("replayed", False)}
 

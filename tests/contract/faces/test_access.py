@@ -23,6 +23,7 @@ from ide_orchestrator.v1 import (
     proposal_pb2_grpc,
     refinement_pb2_grpc,
     review_pb2_grpc,
+    user_pb2_grpc,
     workflow_pb2_grpc,
 )
 from server.http.openapi import openapi_document
@@ -253,6 +254,7 @@ async def _sse(environment: Environment, who: str) -> str:
 _PROPOSALS, _REFINEMENTS = proposal_pb2_grpc.ProposalServiceStub, refinement_pb2_grpc.RefinementServiceStub
 _WORKFLOWS, _ACCESS = workflow_pb2_grpc.WorkflowServiceStub, access_pb2_grpc.AccessServiceStub
 _DRAFTS, _REVIEWS = draft_pb2_grpc.DraftServiceStub, review_pb2_grpc.ReviewServiceStub
+_USERS = user_pb2_grpc.UserServiceStub
 
 #: Every verb on every transport that has it, with its kind.
 VERBS: dict[str, tuple[str, Call]] = {
@@ -260,6 +262,8 @@ VERBS: dict[str, tuple[str, Call]] = {
     "gRPC GetProposal": ("read", rpc(_PROPOSALS, "GetProposal")),
     "REST ListProposals": ("listed", rest("GET", "/api/proposals", listed=True)),
     "gRPC ListProposals": ("listed", rpc(_PROPOSALS, "ListProposals", listed="proposals")),
+    "REST ReadArchive": ("read", rest("GET", "/api/proposals/{proposal}/archive")),
+    "gRPC ReadArchive": ("read", rpc(_PROPOSALS, "ReadArchive")),
     "REST ReadFile": ("read", rest("GET", "/api/proposals/{proposal}/files/{sha256}")),
     "gRPC ReadFile": ("read", rpc(_PROPOSALS, "ReadFile")),
     "REST GetRefinement": ("read", rest("GET", "/api/refinements/{thread}")),
@@ -388,6 +392,9 @@ VERBS: dict[str, tuple[str, Call]] = {
     "REST ListWorkflows": ("anyone", rest("GET", "/api/workflows")),
     "gRPC ListWorkflows": ("anyone", rpc(_WORKFLOWS, "ListWorkflows")),
     "REST GetMe": ("anyone", rest("GET", "/api/me")),
+    "gRPC GetMe": ("anyone", rpc(_USERS, "GetMe")),
+    "REST FindUsers": ("anyone", rest("GET", "/api/users?email=owner@example.com")),
+    "gRPC FindUsers": ("anyone", rpc(_USERS, "FindUsers", email="owner@example.com")),
     "REST CreateWorkflow": ("anyone", rest("POST", "/api/workflows", {"name": "w"})),
     "gRPC CreateWorkflow": ("anyone", rpc(_WORKFLOWS, "CreateWorkflow", name="w")),
     # Last, since it changes who may what: the stranger has no access that could be taken away.
@@ -418,7 +425,7 @@ def test_every_method_of_the_contract_and_every_route_is_in_the_table() -> None:
     named = {name.split()[1] for name in VERBS if name.startswith("gRPC")}
     methods = {
         method.name
-        for service in ("Proposal", "Refinement", "Workflow", "Access", "Draft", "Review")
+        for service in ("Proposal", "Refinement", "Workflow", "Access", "Draft", "Review", "User")
         for method in m.Event.DESCRIPTOR.file.pool.FindServiceByName(
             f"ide_orchestrator.v1.{service}Service"
         ).methods

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.domain.errors import InvalidArgument, NotFound, Unprocessable
-from server.domain.model import CreateWorkflow, ProposalStatus, StartRefinement, Workflow
+from server.domain.model import CreateWorkflow, ProposalStatus, Resolution, StartRefinement, Workflow
+from server.domain.proposals.store import ProposalFilter
 from server.wire import messages as m
 from server.wire.definition import DEFAULT_DEFINITION, MAX_DEPTH
 from server.wire.pages import PageQuery, page_values
-from server.wire.proposals import ProposalsQuery, proposals_query
+from server.wire.proposal_queries import ProposalsQuery, proposals_query
 from server.wire.refinements import EventsQuery, StartRefinementRequest, events_query
 from server.wire.refinements import start_refinement as start_from_message
 from server.wire.validation import cursor, uuid_or_not_found
@@ -282,20 +283,30 @@ def test_numbers_above_their_limit_are_named() -> None:
 
 
 def test_proposals_are_filtered_alike_from_both_forms() -> None:
-    query = {"workflow_id": str(WORKFLOW), "status": "failed", "limit": "3"}
+    query = {"workflow_id": str(WORKFLOW), "status": "failed", "text": "a", "limit": "3"}
     message = m.ListProposalsRequest(
-        workflow_id=str(WORKFLOW), status=m.ProposalStatus.PROPOSAL_STATUS_FAILED, page_size=3
+        workflow_id=str(WORKFLOW), status=m.ProposalStatus.PROPOSAL_STATUS_FAILED, text="a", page_size=3
     )
     expected = ProposalsQuery.model_construct(
-        limit=3, cursor=None, workflow_id=WORKFLOW, status=ProposalStatus.FAILED
+        limit=3, cursor=None, workflow_id=WORKFLOW, status=ProposalStatus.FAILED, text="a"
     )
     assert ProposalsQuery.model_validate(query) == proposals_query(message) == expected
+    for word, decided, only in (
+        ("accepted", {"resolution": m.RESOLUTION_ACCEPTED}, ProposalFilter(resolution=Resolution.ACCEPTED)),
+        ("rejected", {"resolution": m.RESOLUTION_REJECTED}, ProposalFilter(resolution=Resolution.REJECTED)),
+        ("none", {"unresolved": True}, ProposalFilter(unresolved=True)),
+    ):
+        assert ProposalsQuery.model_validate({"resolution": word}).filter == only
+        assert proposals_query(m.ListProposalsRequest(**decided)).filter == only  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument) as caught:
+        proposals_query(m.ListProposalsRequest(resolution=m.RESOLUTION_ACCEPTED, unresolved=True))
+    assert set(caught.value.fields) == {"unresolved"}
 
 
 def test_wrong_filters_are_named() -> None:
     with pytest.raises(InvalidArgument) as caught:
-        ProposalsQuery.model_validate({"workflow_id": "x", "status": "x", "limit": "x"})
-    assert set(caught.value.fields) == {"workflow_id", "status", "limit"}
+        ProposalsQuery.model_validate({"workflow_id": "x", "status": "x", "limit": "x", "resolution": "x"})
+    assert set(caught.value.fields) == {"workflow_id", "status", "limit", "resolution"}
 
 
 JSON = st.recursive(

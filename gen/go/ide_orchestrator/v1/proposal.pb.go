@@ -790,7 +790,14 @@ type ListProposalsRequest struct {
 	// Only proposals of this workflow (UUID); empty for all.
 	WorkflowId string `protobuf:"bytes,3,opt,name=workflow_id,json=workflowId,proto3" json:"workflow_id,omitempty"`
 	// Only proposals of this status; unspecified for all.
-	Status        ProposalStatus `protobuf:"varint,4,opt,name=status,proto3,enum=ide_orchestrator.v1.ProposalStatus" json:"status,omitempty"`
+	Status ProposalStatus `protobuf:"varint,4,opt,name=status,proto3,enum=ide_orchestrator.v1.ProposalStatus" json:"status,omitempty"`
+	// Only proposals that have this text, in upper or lower case, in the first 1,000 characters of the request or in
+	// the path of the file that it is about; at most 200 characters, empty for all.
+	Text string `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`
+	// Only proposals about which this was decided; unspecified for all.
+	Resolution Resolution `protobuf:"varint,6,opt,name=resolution,proto3,enum=ide_orchestrator.v1.Resolution" json:"resolution,omitempty"`
+	// True: only proposals that were neither accepted nor rejected.
+	Unresolved    bool `protobuf:"varint,7,opt,name=unresolved,proto3" json:"unresolved,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -851,6 +858,27 @@ func (x *ListProposalsRequest) GetStatus() ProposalStatus {
 		return x.Status
 	}
 	return ProposalStatus_PROPOSAL_STATUS_UNSPECIFIED
+}
+
+func (x *ListProposalsRequest) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *ListProposalsRequest) GetResolution() Resolution {
+	if x != nil {
+		return x.Resolution
+	}
+	return Resolution_RESOLUTION_UNSPECIFIED
+}
+
+func (x *ListProposalsRequest) GetUnresolved() bool {
+	if x != nil {
+		return x.Unresolved
+	}
+	return false
 }
 
 // Response of ListProposals.
@@ -1036,6 +1064,98 @@ func (x *ReadFileResponse) GetSizeBytes() uint64 {
 	return 0
 }
 
+// Request of ReadArchive.
+type ReadArchiveRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The proposal (UUID).
+	ProposalId    string `protobuf:"bytes,1,opt,name=proposal_id,json=proposalId,proto3" json:"proposal_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadArchiveRequest) Reset() {
+	*x = ReadArchiveRequest{}
+	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadArchiveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadArchiveRequest) ProtoMessage() {}
+
+func (x *ReadArchiveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadArchiveRequest.ProtoReflect.Descriptor instead.
+func (*ReadArchiveRequest) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_proposal_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ReadArchiveRequest) GetProposalId() string {
+	if x != nil {
+		return x.ProposalId
+	}
+	return ""
+}
+
+// Response of ReadArchive: the next piece.
+type ReadArchiveResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next bytes: at least one, and at most about 1 MiB.
+	Data          []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadArchiveResponse) Reset() {
+	*x = ReadArchiveResponse{}
+	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadArchiveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadArchiveResponse) ProtoMessage() {}
+
+func (x *ReadArchiveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_proposal_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadArchiveResponse.ProtoReflect.Descriptor instead.
+func (*ReadArchiveResponse) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_proposal_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ReadArchiveResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 var File_ide_orchestrator_v1_proposal_proto protoreflect.FileDescriptor
 
 const file_ide_orchestrator_v1_proposal_proto_rawDesc = "" +
@@ -1119,14 +1239,21 @@ const file_ide_orchestrator_v1_proposal_proto_rawDesc = "" +
 	"\x04view\x18\x03 \x01(\x0e2!.ide_orchestrator.v1.ProposalViewR\x04view\"z\n" +
 	"\x13GetProposalResponse\x129\n" +
 	"\bproposal\x18\x01 \x01(\v2\x1d.ide_orchestrator.v1.ProposalR\bproposal\x12(\n" +
-	"\x10next_file_offset\x18\x02 \x01(\rR\x0enextFileOffset\"\xb0\x01\n" +
+	"\x10next_file_offset\x18\x02 \x01(\rR\x0enextFileOffset\"\xa5\x02\n" +
 	"\x14ListProposalsRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\x12\x1f\n" +
 	"\vworkflow_id\x18\x03 \x01(\tR\n" +
 	"workflowId\x12;\n" +
-	"\x06status\x18\x04 \x01(\x0e2#.ide_orchestrator.v1.ProposalStatusR\x06status\"|\n" +
+	"\x06status\x18\x04 \x01(\x0e2#.ide_orchestrator.v1.ProposalStatusR\x06status\x12\x12\n" +
+	"\x04text\x18\x05 \x01(\tR\x04text\x12?\n" +
+	"\n" +
+	"resolution\x18\x06 \x01(\x0e2\x1f.ide_orchestrator.v1.ResolutionR\n" +
+	"resolution\x12\x1e\n" +
+	"\n" +
+	"unresolved\x18\a \x01(\bR\n" +
+	"unresolved\"|\n" +
 	"\x15ListProposalsResponse\x12;\n" +
 	"\tproposals\x18\x01 \x03(\v2\x1d.ide_orchestrator.v1.ProposalR\tproposals\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"b\n" +
@@ -1139,7 +1266,12 @@ const file_ide_orchestrator_v1_proposal_proto_rawDesc = "" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x1d\n" +
 	"\n" +
-	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes*Z\n" +
+	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes\"5\n" +
+	"\x12ReadArchiveRequest\x12\x1f\n" +
+	"\vproposal_id\x18\x01 \x01(\tR\n" +
+	"proposalId\")\n" +
+	"\x13ReadArchiveResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data*Z\n" +
 	"\n" +
 	"Resolution\x12\x1a\n" +
 	"\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x17\n" +
@@ -1148,11 +1280,12 @@ const file_ide_orchestrator_v1_proposal_proto_rawDesc = "" +
 	"\fProposalView\x12\x1d\n" +
 	"\x19PROPOSAL_VIEW_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13PROPOSAL_VIEW_BASIC\x10\x01\x12\x16\n" +
-	"\x12PROPOSAL_VIEW_FULL\x10\x022\xb6\x02\n" +
+	"\x12PROPOSAL_VIEW_FULL\x10\x022\x9a\x03\n" +
 	"\x0fProposalService\x12`\n" +
 	"\vGetProposal\x12'.ide_orchestrator.v1.GetProposalRequest\x1a(.ide_orchestrator.v1.GetProposalResponse\x12f\n" +
 	"\rListProposals\x12).ide_orchestrator.v1.ListProposalsRequest\x1a*.ide_orchestrator.v1.ListProposalsResponse\x12Y\n" +
-	"\bReadFile\x12$.ide_orchestrator.v1.ReadFileRequest\x1a%.ide_orchestrator.v1.ReadFileResponse0\x01B\xe6\x01\n" +
+	"\bReadFile\x12$.ide_orchestrator.v1.ReadFileRequest\x1a%.ide_orchestrator.v1.ReadFileResponse0\x01\x12b\n" +
+	"\vReadArchive\x12'.ide_orchestrator.v1.ReadArchiveRequest\x1a(.ide_orchestrator.v1.ReadArchiveResponse0\x01B\xe6\x01\n" +
 	"\x17com.ide_orchestrator.v1B\rProposalProtoP\x01ZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1\xa2\x02\x03IXX\xaa\x02\x12IdeOrchestrator.V1\xca\x02\x12IdeOrchestrator\\V1\xe2\x02\x1eIdeOrchestrator\\V1\\GPBMetadata\xea\x02\x13IdeOrchestrator::V1b\x06proto3"
 
 var (
@@ -1168,7 +1301,7 @@ func file_ide_orchestrator_v1_proposal_proto_rawDescGZIP() []byte {
 }
 
 var file_ide_orchestrator_v1_proposal_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_ide_orchestrator_v1_proposal_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_ide_orchestrator_v1_proposal_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_ide_orchestrator_v1_proposal_proto_goTypes = []any{
 	(Resolution)(0),               // 0: ide_orchestrator.v1.Resolution
 	(ProposalView)(0),             // 1: ide_orchestrator.v1.ProposalView
@@ -1181,36 +1314,41 @@ var file_ide_orchestrator_v1_proposal_proto_goTypes = []any{
 	(*ListProposalsResponse)(nil), // 8: ide_orchestrator.v1.ListProposalsResponse
 	(*ReadFileRequest)(nil),       // 9: ide_orchestrator.v1.ReadFileRequest
 	(*ReadFileResponse)(nil),      // 10: ide_orchestrator.v1.ReadFileResponse
-	nil,                           // 11: ide_orchestrator.v1.GeneratedFile.ExtraEntry
-	(ProposalStatus)(0),           // 12: ide_orchestrator.v1.ProposalStatus
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
-	(*Failure)(nil),               // 14: ide_orchestrator.v1.Failure
+	(*ReadArchiveRequest)(nil),    // 11: ide_orchestrator.v1.ReadArchiveRequest
+	(*ReadArchiveResponse)(nil),   // 12: ide_orchestrator.v1.ReadArchiveResponse
+	nil,                           // 13: ide_orchestrator.v1.GeneratedFile.ExtraEntry
+	(ProposalStatus)(0),           // 14: ide_orchestrator.v1.ProposalStatus
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*Failure)(nil),               // 16: ide_orchestrator.v1.Failure
 }
 var file_ide_orchestrator_v1_proposal_proto_depIdxs = []int32{
-	12, // 0: ide_orchestrator.v1.Proposal.status:type_name -> ide_orchestrator.v1.ProposalStatus
+	14, // 0: ide_orchestrator.v1.Proposal.status:type_name -> ide_orchestrator.v1.ProposalStatus
 	4,  // 1: ide_orchestrator.v1.Proposal.generated_files:type_name -> ide_orchestrator.v1.GeneratedFile
-	13, // 2: ide_orchestrator.v1.Proposal.create_time:type_name -> google.protobuf.Timestamp
-	13, // 3: ide_orchestrator.v1.Proposal.complete_time:type_name -> google.protobuf.Timestamp
-	13, // 4: ide_orchestrator.v1.Proposal.resolve_time:type_name -> google.protobuf.Timestamp
-	14, // 5: ide_orchestrator.v1.Proposal.failure:type_name -> ide_orchestrator.v1.Failure
+	15, // 2: ide_orchestrator.v1.Proposal.create_time:type_name -> google.protobuf.Timestamp
+	15, // 3: ide_orchestrator.v1.Proposal.complete_time:type_name -> google.protobuf.Timestamp
+	15, // 4: ide_orchestrator.v1.Proposal.resolve_time:type_name -> google.protobuf.Timestamp
+	16, // 5: ide_orchestrator.v1.Proposal.failure:type_name -> ide_orchestrator.v1.Failure
 	3,  // 6: ide_orchestrator.v1.Proposal.rejected_files:type_name -> ide_orchestrator.v1.RejectedFile
 	0,  // 7: ide_orchestrator.v1.Proposal.resolution:type_name -> ide_orchestrator.v1.Resolution
-	11, // 8: ide_orchestrator.v1.GeneratedFile.extra:type_name -> ide_orchestrator.v1.GeneratedFile.ExtraEntry
+	13, // 8: ide_orchestrator.v1.GeneratedFile.extra:type_name -> ide_orchestrator.v1.GeneratedFile.ExtraEntry
 	1,  // 9: ide_orchestrator.v1.GetProposalRequest.view:type_name -> ide_orchestrator.v1.ProposalView
 	2,  // 10: ide_orchestrator.v1.GetProposalResponse.proposal:type_name -> ide_orchestrator.v1.Proposal
-	12, // 11: ide_orchestrator.v1.ListProposalsRequest.status:type_name -> ide_orchestrator.v1.ProposalStatus
-	2,  // 12: ide_orchestrator.v1.ListProposalsResponse.proposals:type_name -> ide_orchestrator.v1.Proposal
-	5,  // 13: ide_orchestrator.v1.ProposalService.GetProposal:input_type -> ide_orchestrator.v1.GetProposalRequest
-	7,  // 14: ide_orchestrator.v1.ProposalService.ListProposals:input_type -> ide_orchestrator.v1.ListProposalsRequest
-	9,  // 15: ide_orchestrator.v1.ProposalService.ReadFile:input_type -> ide_orchestrator.v1.ReadFileRequest
-	6,  // 16: ide_orchestrator.v1.ProposalService.GetProposal:output_type -> ide_orchestrator.v1.GetProposalResponse
-	8,  // 17: ide_orchestrator.v1.ProposalService.ListProposals:output_type -> ide_orchestrator.v1.ListProposalsResponse
-	10, // 18: ide_orchestrator.v1.ProposalService.ReadFile:output_type -> ide_orchestrator.v1.ReadFileResponse
-	16, // [16:19] is the sub-list for method output_type
-	13, // [13:16] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	14, // 11: ide_orchestrator.v1.ListProposalsRequest.status:type_name -> ide_orchestrator.v1.ProposalStatus
+	0,  // 12: ide_orchestrator.v1.ListProposalsRequest.resolution:type_name -> ide_orchestrator.v1.Resolution
+	2,  // 13: ide_orchestrator.v1.ListProposalsResponse.proposals:type_name -> ide_orchestrator.v1.Proposal
+	5,  // 14: ide_orchestrator.v1.ProposalService.GetProposal:input_type -> ide_orchestrator.v1.GetProposalRequest
+	7,  // 15: ide_orchestrator.v1.ProposalService.ListProposals:input_type -> ide_orchestrator.v1.ListProposalsRequest
+	9,  // 16: ide_orchestrator.v1.ProposalService.ReadFile:input_type -> ide_orchestrator.v1.ReadFileRequest
+	11, // 17: ide_orchestrator.v1.ProposalService.ReadArchive:input_type -> ide_orchestrator.v1.ReadArchiveRequest
+	6,  // 18: ide_orchestrator.v1.ProposalService.GetProposal:output_type -> ide_orchestrator.v1.GetProposalResponse
+	8,  // 19: ide_orchestrator.v1.ProposalService.ListProposals:output_type -> ide_orchestrator.v1.ListProposalsResponse
+	10, // 20: ide_orchestrator.v1.ProposalService.ReadFile:output_type -> ide_orchestrator.v1.ReadFileResponse
+	12, // 21: ide_orchestrator.v1.ProposalService.ReadArchive:output_type -> ide_orchestrator.v1.ReadArchiveResponse
+	18, // [18:22] is the sub-list for method output_type
+	14, // [14:18] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_ide_orchestrator_v1_proposal_proto_init() }
@@ -1230,7 +1368,7 @@ func file_ide_orchestrator_v1_proposal_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ide_orchestrator_v1_proposal_proto_rawDesc), len(file_ide_orchestrator_v1_proposal_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   10,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

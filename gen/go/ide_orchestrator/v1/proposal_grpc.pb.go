@@ -24,6 +24,7 @@ const (
 	ProposalService_GetProposal_FullMethodName   = "/ide_orchestrator.v1.ProposalService/GetProposal"
 	ProposalService_ListProposals_FullMethodName = "/ide_orchestrator.v1.ProposalService/ListProposals"
 	ProposalService_ReadFile_FullMethodName      = "/ide_orchestrator.v1.ProposalService/ReadFile"
+	ProposalService_ReadArchive_FullMethodName   = "/ide_orchestrator.v1.ProposalService/ReadArchive"
 )
 
 // ProposalServiceClient is the client API for ProposalService service.
@@ -41,6 +42,10 @@ type ProposalServiceClient interface {
 	// Reads the content of a file of a proposal, or of one that the proposal rejects, in pieces. NOT_FOUND: the
 	// proposal has no file with this content, or the caller may not see it.
 	ReadFile(ctx context.Context, in *ReadFileRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadFileResponse], error)
+	// Reads the generated files as a zip archive, in pieces. Its names all lead into the folder that it is unpacked
+	// in. Its comment names the files that some systems cannot store or keep apart, and those that are not in it
+	// because no folder holds them beside another. FAILED_PRECONDITION (`conflict`): the run is not over.
+	ReadArchive(ctx context.Context, in *ReadArchiveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadArchiveResponse], error)
 }
 
 type proposalServiceClient struct {
@@ -90,6 +95,25 @@ func (c *proposalServiceClient) ReadFile(ctx context.Context, in *ReadFileReques
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ProposalService_ReadFileClient = grpc.ServerStreamingClient[ReadFileResponse]
 
+func (c *proposalServiceClient) ReadArchive(ctx context.Context, in *ReadArchiveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadArchiveResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ProposalService_ServiceDesc.Streams[1], ProposalService_ReadArchive_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReadArchiveRequest, ReadArchiveResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ProposalService_ReadArchiveClient = grpc.ServerStreamingClient[ReadArchiveResponse]
+
 // ProposalServiceServer is the server API for ProposalService service.
 // All implementations must embed UnimplementedProposalServiceServer
 // for forward compatibility.
@@ -105,6 +129,10 @@ type ProposalServiceServer interface {
 	// Reads the content of a file of a proposal, or of one that the proposal rejects, in pieces. NOT_FOUND: the
 	// proposal has no file with this content, or the caller may not see it.
 	ReadFile(*ReadFileRequest, grpc.ServerStreamingServer[ReadFileResponse]) error
+	// Reads the generated files as a zip archive, in pieces. Its names all lead into the folder that it is unpacked
+	// in. Its comment names the files that some systems cannot store or keep apart, and those that are not in it
+	// because no folder holds them beside another. FAILED_PRECONDITION (`conflict`): the run is not over.
+	ReadArchive(*ReadArchiveRequest, grpc.ServerStreamingServer[ReadArchiveResponse]) error
 	mustEmbedUnimplementedProposalServiceServer()
 }
 
@@ -123,6 +151,9 @@ func (UnimplementedProposalServiceServer) ListProposals(context.Context, *ListPr
 }
 func (UnimplementedProposalServiceServer) ReadFile(*ReadFileRequest, grpc.ServerStreamingServer[ReadFileResponse]) error {
 	return status.Error(codes.Unimplemented, "method ReadFile not implemented")
+}
+func (UnimplementedProposalServiceServer) ReadArchive(*ReadArchiveRequest, grpc.ServerStreamingServer[ReadArchiveResponse]) error {
+	return status.Error(codes.Unimplemented, "method ReadArchive not implemented")
 }
 func (UnimplementedProposalServiceServer) mustEmbedUnimplementedProposalServiceServer() {}
 func (UnimplementedProposalServiceServer) testEmbeddedByValue()                         {}
@@ -192,6 +223,17 @@ func _ProposalService_ReadFile_Handler(srv interface{}, stream grpc.ServerStream
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ProposalService_ReadFileServer = grpc.ServerStreamingServer[ReadFileResponse]
 
+func _ProposalService_ReadArchive_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ReadArchiveRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ProposalServiceServer).ReadArchive(m, &grpc.GenericServerStream[ReadArchiveRequest, ReadArchiveResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ProposalService_ReadArchiveServer = grpc.ServerStreamingServer[ReadArchiveResponse]
+
 // ProposalService_ServiceDesc is the grpc.ServiceDesc for ProposalService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -212,6 +254,11 @@ var ProposalService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ReadFile",
 			Handler:       _ProposalService_ReadFile_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ReadArchive",
+			Handler:       _ProposalService_ReadArchive_Handler,
 			ServerStreams: true,
 		},
 	},

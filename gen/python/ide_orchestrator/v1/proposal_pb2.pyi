@@ -433,6 +433,9 @@ class ListProposalsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     WORKFLOW_ID_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    RESOLUTION_FIELD_NUMBER: _builtins.int
+    UNRESOLVED_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Maximum number of proposals to return: 1 to 200; 0 means 50. Fewer are returned when these would be more
     than about 3 MiB.
@@ -443,6 +446,14 @@ class ListProposalsRequest(_message.Message):
     """Only proposals of this workflow (UUID); empty for all."""
     status: _refinement_pb2.ProposalStatus.ValueType
     """Only proposals of this status; unspecified for all."""
+    text: _builtins.str
+    """Only proposals that have this text, in upper or lower case, in the first 1,000 characters of the request or in
+    the path of the file that it is about; at most 200 characters, empty for all.
+    """
+    resolution: Global___Resolution.ValueType
+    """Only proposals about which this was decided; unspecified for all."""
+    unresolved: _builtins.bool
+    """True: only proposals that were neither accepted nor rejected."""
     def __init__(
         self,
         *,
@@ -450,10 +461,13 @@ class ListProposalsRequest(_message.Message):
         page_token: _builtins.str = ...,
         workflow_id: _builtins.str = ...,
         status: _refinement_pb2.ProposalStatus.ValueType = ...,
+        text: _builtins.str = ...,
+        resolution: Global___Resolution.ValueType = ...,
+        unresolved: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "status", b"status", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "resolution", b"resolution", "status", b"status", "text", b"text", "unresolved", b"unresolved", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -546,3 +560,47 @@ class ReadFileResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReadFileResponse: _TypeAlias = ReadFileResponse  # noqa: Y015
+
+@_typing.final
+class ReadArchiveRequest(_message.Message):
+    """Request of ReadArchive."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSAL_ID_FIELD_NUMBER: _builtins.int
+    proposal_id: _builtins.str
+    """The proposal (UUID)."""
+    def __init__(
+        self,
+        *,
+        proposal_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposal_id", b"proposal_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadArchiveRequest: _TypeAlias = ReadArchiveRequest  # noqa: Y015
+
+@_typing.final
+class ReadArchiveResponse(_message.Message):
+    """Response of ReadArchive: the next piece."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """The next bytes: at least one, and at most about 1 MiB."""
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadArchiveResponse: _TypeAlias = ReadArchiveResponse  # noqa: Y015

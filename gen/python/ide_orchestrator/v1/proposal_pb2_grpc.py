@@ -50,6 +50,11 @@ class ProposalServiceStub:
                 request_serializer=ide__orchestrator_dot_v1_dot_proposal__pb2.ReadFileRequest.SerializeToString,
                 response_deserializer=ide__orchestrator_dot_v1_dot_proposal__pb2.ReadFileResponse.FromString,
                 _registered_method=True)
+        self.ReadArchive = channel.unary_stream(
+                '/ide_orchestrator.v1.ProposalService/ReadArchive',
+                request_serializer=ide__orchestrator_dot_v1_dot_proposal__pb2.ReadArchiveRequest.SerializeToString,
+                response_deserializer=ide__orchestrator_dot_v1_dot_proposal__pb2.ReadArchiveResponse.FromString,
+                _registered_method=True)
 
 
 class ProposalServiceServicer:
@@ -80,6 +85,15 @@ class ProposalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadArchive(self, request, context):
+        """Reads the generated files as a zip archive, in pieces. Its names all lead into the folder that it is unpacked
+        in. Its comment names the files that some systems cannot store or keep apart, and those that are not in it
+        because no folder holds them beside another. FAILED_PRECONDITION (`conflict`): the run is not over.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ProposalServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -97,6 +111,11 @@ def add_ProposalServiceServicer_to_server(servicer, server):
                     servicer.ReadFile,
                     request_deserializer=ide__orchestrator_dot_v1_dot_proposal__pb2.ReadFileRequest.FromString,
                     response_serializer=ide__orchestrator_dot_v1_dot_proposal__pb2.ReadFileResponse.SerializeToString,
+            ),
+            'ReadArchive': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadArchive,
+                    request_deserializer=ide__orchestrator_dot_v1_dot_proposal__pb2.ReadArchiveRequest.FromString,
+                    response_serializer=ide__orchestrator_dot_v1_dot_proposal__pb2.ReadArchiveResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -181,6 +200,33 @@ class ProposalService:
             '/ide_orchestrator.v1.ProposalService/ReadFile',
             ide__orchestrator_dot_v1_dot_proposal__pb2.ReadFileRequest.SerializeToString,
             ide__orchestrator_dot_v1_dot_proposal__pb2.ReadFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadArchive(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ide_orchestrator.v1.ProposalService/ReadArchive',
+            ide__orchestrator_dot_v1_dot_proposal__pb2.ReadArchiveRequest.SerializeToString,
+            ide__orchestrator_dot_v1_dot_proposal__pb2.ReadArchiveResponse.FromString,
             options,
             channel_credentials,
             insecure,

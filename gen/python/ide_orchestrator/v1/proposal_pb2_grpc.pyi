@@ -44,6 +44,11 @@ class ProposalServiceStub:
     """Reads the content of a file of a proposal, or of one that the proposal rejects, in pieces. NOT_FOUND: the
     proposal has no file with this content, or the caller may not see it.
     """
+    ReadArchive: _grpc.UnaryStreamMultiCallable[_proposal_pb2.ReadArchiveRequest, _proposal_pb2.ReadArchiveResponse]
+    """Reads the generated files as a zip archive, in pieces. Its names all lead into the folder that it is unpacked
+    in. Its comment names the files that some systems cannot store or keep apart, and those that are not in it
+    because no folder holds them beside another. FAILED_PRECONDITION (`conflict`): the run is not over.
+    """
 
 @_typing.type_check_only
 class ProposalServiceAsyncStub(ProposalServiceStub):
@@ -60,6 +65,11 @@ class ProposalServiceAsyncStub(ProposalServiceStub):
     ReadFile: _aio.UnaryStreamMultiCallable[_proposal_pb2.ReadFileRequest, _proposal_pb2.ReadFileResponse]  # type: ignore[assignment]
     """Reads the content of a file of a proposal, or of one that the proposal rejects, in pieces. NOT_FOUND: the
     proposal has no file with this content, or the caller may not see it.
+    """
+    ReadArchive: _aio.UnaryStreamMultiCallable[_proposal_pb2.ReadArchiveRequest, _proposal_pb2.ReadArchiveResponse]  # type: ignore[assignment]
+    """Reads the generated files as a zip archive, in pieces. Its names all lead into the folder that it is unpacked
+    in. Its comment names the files that some systems cannot store or keep apart, and those that are not in it
+    because no folder holds them beside another. FAILED_PRECONDITION (`conflict`): the run is not over.
     """
 
 class ProposalServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -92,6 +102,17 @@ class ProposalServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_proposal_pb2.ReadFileResponse], _abc.AsyncIterator[_proposal_pb2.ReadFileResponse]]:
         """Reads the content of a file of a proposal, or of one that the proposal rejects, in pieces. NOT_FOUND: the
         proposal has no file with this content, or the caller may not see it.
+        """
+
+    @_abc_1.abstractmethod
+    def ReadArchive(
+        self,
+        request: _proposal_pb2.ReadArchiveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_proposal_pb2.ReadArchiveResponse], _abc.AsyncIterator[_proposal_pb2.ReadArchiveResponse]]:
+        """Reads the generated files as a zip archive, in pieces. Its names all lead into the folder that it is unpacked
+        in. Its comment names the files that some systems cannot store or keep apart, and those that are not in it
+        because no folder holds them beside another. FAILED_PRECONDITION (`conflict`): the run is not over.
         """
 
 def add_ProposalServiceServicer_to_server(servicer: ProposalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

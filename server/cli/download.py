@@ -1,0 +1,70 @@
+"""`ideo proposal download`: a proposal's files as an archive, or what it changes as a patch, into a file."""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+from pathlib import Path
+from typing import NoReturn
+
+from server.cli.exit_codes import CommandError, notice
+from server.cli.hub_answers import ClientError
+from server.cli.hub_client import HubClient
+from server.cli.hub_session import run_with_hub
+from server.cli.local_files import save
+from server.cli.printable import json_line, print_line
+from server.cli.proposal import address
+
+#: Lines of an archive's comment that are shown.
+_SHOWN_LINES = 10
+
+
+def run(
+    proposal_id: str,
+    *,
+    patch: bool,
+    output: str | None,
+    force: bool,
+    url: str | None,
+    token: str | None,
+    as_json: bool,
+) -> NoReturn:
+    """Write the archive or the patch to a file, which is there only when it is whole; `-` is standard output.
+
+    Raises CommandError for a file that is there, except with `force`.
+    """
+    target = Path(output or f"proposal-{proposal_id}.{'patch' if patch else 'zip'}")
+    if output != "-" and target.exists() and not force:
+        raise CommandError(f"{target} is there already: choose another --output, or --force")
+
+    async def _download(client: HubClient) -> int:
+        if patch:
+            pieces = client.pieces(f"{address(proposal_id)}/diff", {"Accept": "text/x-patch"})
+        else:
+            pieces = client.pieces(f"{address(proposal_id)}/archive")
+        if output == "-":
+            async for piece in pieces:
+                sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+            return 0
+        size_bytes = await save(pieces, target)
+        if not patch:
+            _show_comment(target)
+        found = {"file": str(target), "size_bytes": size_bytes}
+        print_line(json_line(found) if as_json else f"{target}  {size_bytes} bytes")
+        return 0
+
+    run_with_hub(_download, url=url, token=token)
+
+
+def _show_comment(target: Path) -> None:
+    """Say what the archive says about its names. Raises ClientError when it is none."""
+    try:
+        with zipfile.ZipFile(target) as archive:
+            lines = archive.comment.decode("ascii", "backslashreplace").splitlines()
+    except zipfile.BadZipFile:
+        raise ClientError(f"{target} is not an archive as the hub makes it") from None
+    for line in lines[:_SHOWN_LINES]:
+        notice(line)
+    if len(lines) > _SHOWN_LINES:
+        notice(f"and {len(lines) - _SHOWN_LINES} more, in the archive's comment: unzip -z {target}")

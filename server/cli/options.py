@@ -1,0 +1,30 @@
+"""What commands that call a running hub share: their options, and the examples in their help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+
+#: Completes nothing: the argument is a file of this machine, which the shell completes.
+A_FILE = click.Path(exists=True, dir_okay=False, allow_dash=True)
+
+
+def client_options(json_help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The options of commands that talk to a running hub."""
+
+    def _with_options(command: Callable[..., None]) -> Callable[..., None]:
+        for option in (
+            click.option("--json", "as_json", is_flag=True, help=json_help),
+            click.option("--url", help="The hub's address.  [default: IDEO_URL or http://127.0.0.1:8080]"),
+            click.option("--token", "bearer", help="The token; IDEO_TOKEN is safer."),
+        ):
+            command = option(command)
+        return command
+
+    return _with_options
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help: lines to paste. The mark keeps them as they are."""
+    return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))

@@ -1,0 +1,137 @@
+"""`ideo proposal ls` and `show`: proposals in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+from urllib.parse import quote
+
+from server.cli.hub_answers import ClientError, member
+from server.cli.hub_client import HubClient
+from server.cli.hub_session import COMPLETION_S, ask_hub, run_with_hub
+from server.cli.printable import json_line, print_content, print_line, printable
+
+#: Proposals of a page, and of those that the shell completes.
+PAGE = 200
+#: Characters of a request that a list shows.
+_PROMPT_CHARS = 60
+
+
+def ls(only: Mapping[str, Any], *, limit: int, url: str | None, token: str | None, as_json: bool) -> NoReturn:
+    """List at most `limit` proposals, newest first. only: members of the list's query, None for all."""
+
+    async def _ls(client: HubClient) -> int:
+        left = limit
+        async for proposal in client.items("/api/proposals", **only, limit=min(limit, PAGE)):
+            print_line(json_line(proposal) if as_json else _listed(proposal))
+            left -= 1
+            if not left:
+                break
+        return 0
+
+    run_with_hub(_ls, url=url, token=token)
+
+
+def show(
+    proposal_id: str, path: str | None, *, url: str | None, token: str | None, as_json: bool
+) -> NoReturn:
+    """Show a proposal and list its files, or print one of them as it is."""
+
+    async def _show(client: HubClient) -> int:
+        proposal = await read(client, proposal_id)
+        if path is not None:
+            entry = _entry(proposal, path)
+            if as_json:
+                print_line(json_line(entry))
+            else:
+                print_content(await client.read(f"{address(proposal_id)}/files/{entry['sha256']}"))
+        elif as_json:
+            print_line(json_line(proposal))
+        else:
+            _show_proposal(proposal)
+        return 0
+
+    run_with_hub(_show, url=url, token=token)
+
+
+def complete_ids(incomplete: str) -> list[tuple[str, str]]:
+    """The newest proposals whose ids begin with the text, each with its request; none without a token, or
+    when the hub does not answer in time."""
+
+    async def _first_page(client: HubClient) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = member(
+            await client.call("GET", f"/api/proposals?limit={PAGE}"), "items"
+        )
+        return items
+
+    proposals = ask_hub(_first_page, within_s=COMPLETION_S) or []
+    found = [(str(member(each, "id")), _prompt(each)) for each in proposals]
+    return [(proposal_id, prompt) for proposal_id, prompt in found if proposal_id.startswith(incomplete)]
+
+
+def address(proposal_id: str) -> str:
+    """Where the hub has a proposal."""
+    return f"/api/proposals/{quote(proposal_id, safe='')}"
+
+
+async def read(client: HubClient, proposal_id: str) -> dict[str, Any]:
+    """A proposal without contents. Raises ClientError."""
+    return await client.call("GET", f"{address(proposal_id)}?view=basic")
+
+
+def described(proposal: Mapping[str, Any]) -> str:
+    """What became of a proposal, in a word or a few."""
+    words = [str(proposal.get("resolution") or member(proposal, "status")).replace("_", " ")]
+    words += [word for word in ("superseded", "stale") if proposal.get(word)]
+    return ", ".join(words)
+
+
+def _prompt(proposal: Mapping[str, Any]) -> str:
+    text = " ".join(str(member(proposal, "user_prompt")).split())
+    shown = text if len(text) <= _PROMPT_CHARS else text[: _PROMPT_CHARS - 1] + "…"
+    return printable(shown)
+
+
+def _listed(proposal: Mapping[str, Any]) -> str:
+    at = str(member(proposal, "created_at"))[:16].replace("T", " ")
+    files = f"{member(proposal, 'file_count'):>4} files"
+    return f"{member(proposal, 'id')}  {at}  {described(proposal):<10}  {files}  {_prompt(proposal)}"
+
+
+def _entry(proposal: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The entry of a file, or of one that the proposal rejects. Raises ClientError."""
+    file = (member(proposal, "generated_files") or {}).get(path)
+    if file is not None:
+        return {"path": path, **file}
+    for rejected in member(proposal, "rejected_files") or ():
+        if rejected["path"] == path and rejected["sha256"]:
+            return dict(rejected)
+    raise ClientError(f"the proposal has no file {printable(path)}")
+
+
+def _show_proposal(proposal: dict[str, Any]) -> None:
+    # Here, so that printing a file or JSON starts without rich.
+    from server.cli.terminal import markup, open_console, show_files
+
+    console = open_console()
+
+    def line(name: str, value: object) -> None:
+        if value not in (None, ""):
+            console.print(f"[dim]{name:<10}[/] {markup(value)}")
+
+    line("request", member(proposal, "user_prompt"))
+    line("status", described(proposal))
+    line("comment", proposal.get("resolution_comment"))
+    line(
+        "created",
+        f"{member(proposal, 'created_at')} from version {proposal['base_version']} of the draft",
+    )
+    line("resolved", proposal.get("resolved_at"))
+    line("result", proposal.get("result_version") and f"version {proposal['result_version']} of the draft")
+    line("draft", member(proposal, "draft_id"))
+    line("thread", member(proposal, "thread_id"))
+    line("revises", proposal.get("revises_proposal_id"))
+    line("revised by", proposal.get("revised_by_proposal_id"))
+    failure = proposal.get("failure")
+    line("failure", failure and f"{failure['reason']}: {failure['message']}")
+    show_files(proposal, console)

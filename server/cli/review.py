@@ -1,0 +1,117 @@
+"""`ideo proposal decide`, `reject` and `revise`: decisions about a proposal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from server.cli import exit_codes
+from server.cli.hub_answers import ClientError, member
+from server.cli.hub_client import HubClient
+from server.cli.hub_session import run_with_hub
+from server.cli.printable import json_line, print_line, printable
+from server.cli.proposal import address, described, read
+
+
+def decide(
+    proposal_id: str,
+    decision: str,
+    paths: Sequence[str],
+    *,
+    hunks: Sequence[str],
+    new_path: str | None,
+    url: str | None,
+    token: str | None,
+    as_json: bool,
+) -> NoReturn:
+    """Decide about files, or about hunks of the only one; `none` takes a decision back. hunks: starts of ids.
+
+    Raises ClientError for a start that no hunk, or more than one, has.
+    """
+
+    async def _decide(client: HubClient) -> int:
+        etag = await if_match(client, proposal_id)
+        found = await _hunk_ids(client, proposal_id, paths[0], hunks) if hunks else []
+        decisions = [
+            {
+                "path": path,
+                "decision": None if decision == "none" else decision,
+                "hunk_ids": found,
+                "new_path": new_path,
+            }
+            for path in paths
+        ]
+        proposal = await client.call(
+            "PATCH", f"{address(proposal_id)}/decisions", {"decisions": decisions}, headers=etag
+        )
+        what = f"{len(found)} hunks" if found else f"{len(paths)} files"
+        verb = "not decided" if decision == "none" else decision
+        print_line(json_line(proposal) if as_json else f"{what} {verb}")
+        return 0
+
+    run_with_hub(_decide, url=url, token=token)
+
+
+def reject(proposal_id: str, comment: str, *, url: str | None, token: str | None, as_json: bool) -> NoReturn:
+    """Turn a proposal down."""
+
+    async def _reject(client: HubClient) -> int:
+        etag = await if_match(client, proposal_id)
+        proposal = await client.call_once(
+            "POST", f"{address(proposal_id)}/reject", {"comment": comment}, etag
+        )
+        print_line(json_line(proposal) if as_json else described(proposal))
+        return 0
+
+    run_with_hub(_reject, url=url, token=token)
+
+
+def revise(
+    proposal_id: str,
+    prompt: str,
+    *,
+    keep_decisions: bool,
+    url: str | None,
+    token: str | None,
+    as_json: bool,
+) -> NoReturn:
+    """Start the next round, show it live, and list its files."""
+    # Here, so that the other commands start without rich.
+    from server.cli.refine import show_refinement
+    from server.cli.terminal import open_console, show_files
+
+    console = open_console()
+
+    async def _revise(client: HubClient) -> int:
+        etag = await if_match(client, proposal_id)
+        body = {"user_prompt": prompt, "keep_decisions": keep_decisions}
+        started = await client.call_once("POST", f"{address(proposal_id)}/revise", body, etag)
+        proposal = await show_refinement(
+            client, started, console=console, as_json=as_json, resume_at=url or ""
+        )
+        if not as_json:
+            show_files(proposal, console)
+        return 0 if member(proposal, "status") == "completed" else exit_codes.FAILED
+
+    run_with_hub(_revise, url=url, token=token)
+
+
+async def if_match(client: HubClient, proposal_id: str) -> Mapping[str, str]:
+    """The header with which the proposal is changed as it is now: another decision meanwhile is not lost."""
+    proposal = await read(client, proposal_id)
+    return {"If-Match": f'"{member(proposal, "etag")}"'}
+
+
+async def _hunk_ids(client: HubClient, proposal_id: str, path: str, starts: Sequence[str]) -> list[str]:
+    """The ids of hunks of a file, by what they begin with. Raises ClientError."""
+    ids: list[Any] = []
+    async for file in client.items(f"{address(proposal_id)}/diff", path=path, context=0):
+        ids += [str(hunk["id"]) for hunk in member(file, "hunks")]
+    found = []
+    for start in starts:
+        alike = [hunk_id for hunk_id in ids if hunk_id.startswith(start)]
+        if len(alike) != 1:
+            many = f"{len(alike)} hunks begin" if alike else "no hunk begins"
+            raise ClientError(f"{printable(path)}: {many} with {printable(start)}")
+        found += alike
+    return found

@@ -1,0 +1,113 @@
+"""A proposal's files as a zip archive, made while it is sent: only a few pieces of it are in memory."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import AsyncGenerator, Sequence
+from datetime import datetime
+from typing import Any
+
+from typing_extensions import override
+
+from server.domain.errors import Conflict
+from server.domain.model import Principal, Proposal
+from server.domain.off_loop import REQUESTS, SMALL_BYTES
+from server.domain.proposals.contents import ContentStore, read_pieces
+from server.domain.proposals.folder import folder_names
+
+#: Longest comment: the format's own.
+MAX_COMMENT_BYTES = 65_535
+#: The first and the last second that an entry's time can have, two apart.
+_FIRST, _LAST = (1980, 1, 1, 0, 0, 0), (2107, 12, 31, 23, 59, 58)
+#: A plain file that its owner may write and everybody may read.
+_MODE = 0o100644 << 16
+
+
+class _Parts(io.RawIOBase):
+    """Where the archive is written: bytes that have not been sent yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts: list[bytes] = []
+        self.size_bytes = 0
+
+    @override
+    def writable(self) -> bool:
+        return True
+
+    @override
+    def write(self, data: Any, /) -> int:
+        self._parts.append(bytes(data))
+        self.size_bytes += len(data)
+        return len(data)
+
+    def take(self) -> bytes:
+        """What was written since the last call."""
+        taken = b"".join(self._parts)
+        self._parts.clear()
+        self.size_bytes = 0
+        return taken
+
+
+def archive_pieces(
+    store: ContentStore, principal: Principal, proposal: Proposal
+) -> AsyncGenerator[bytes, None]:
+    """The archive of a proposal that was read with `listed_files`: pieces of at most about 1 MiB, none of
+    them empty. Raises Conflict before the terminal status.
+
+    Its comment names the files that have marks of portability, and those that are not in it. Each content is
+    read when its turn comes, with the rights that the principal has then; that raises as
+    `ContentStore.read_content`.
+    """
+    if not proposal.status.terminal:
+        raise Conflict("the run is not over: its proposal has no files yet")
+    return _pieces(store, principal, proposal)
+
+
+async def _pieces(
+    store: ContentStore, principal: Principal, proposal: Proposal
+) -> AsyncGenerator[bytes, None]:
+    names, lost = folder_names(proposal.listed_files)
+    at = proposal.completed_at or proposal.created_at
+    parts = _Parts()
+    archive = zipfile.ZipFile(parts, "w")
+    archive.comment = archive_comment(proposal, lost)
+    for path, name in names.items():
+        with archive.open(_entry(name, at), "w") as entry:
+            async for piece in read_pieces(store, principal, proposal.id, proposal.listed_files[path].sha256):
+                if len(piece.data) > SMALL_BYTES:
+                    await REQUESTS.run(entry.write, piece.data)
+                else:
+                    entry.write(piece.data)
+                if parts.size_bytes > SMALL_BYTES:
+                    yield parts.take()
+    await REQUESTS.run(archive.close)
+    yield parts.take()
+
+
+def _entry(name: str, at: datetime) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name, min(max(at.timetuple()[:6], _FIRST), _LAST))
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = _MODE
+    return entry
+
+
+def archive_comment(proposal: Proposal, lost: Sequence[str]) -> bytes:
+    """What somebody who unpacks the archive should know about its names: a line of ASCII for each file, as
+    many as fit. Paths are as in a Python string, because programs show a comment as it is."""
+    lines = [f"{path!a}: not in the archive, no folder holds it beside another file" for path in lost]
+    lines += [
+        f"{path!a}: not for every system ({', '.join(marks)})"
+        for path, marks in sorted(proposal.portability.items())
+        if path not in lost
+    ]
+    kept: list[str] = []
+    room = MAX_COMMENT_BYTES - len(f"and {len(lines)} more files")
+    for line in lines:
+        room -= len(line) + 1
+        if room < 0:
+            kept.append(f"and {len(lines) - len(kept)} more files")
+            break
+        kept.append(line)
+    return "\n".join(kept).encode("ascii")

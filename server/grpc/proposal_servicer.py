@@ -1,0 +1,87 @@
+"""The methods of proposals: check the fields, call the use case, make the answer."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+
+from ide_orchestrator.v1.proposal_pb2_grpc import ProposalServiceServicer
+from server.domain import model
+from server.domain.errors import ClientTooSlow
+from server.domain.off_loop import REQUESTS
+from server.domain.proposals.archive import archive_pieces
+from server.domain.proposals.contents import PIECE_BYTES, ContentStore, read_pieces
+from server.domain.proposals.store import ProposalStore
+from server.grpc.answers import reserved
+from server.grpc.authentication import Context, caller
+from server.grpc.writing import MessageWriter
+from server.wire import messages as m
+from server.wire.large_proposals import fit_proposal, left_out
+from server.wire.pages import PAGE_NAMES
+from server.wire.proposal_queries import proposals_query
+from server.wire.proposals import content_piece, proposal_message, proposals_message
+from server.wire.validation import renamed_fields, sha256_or_not_found, uuid_or_not_found
+
+
+def _proposal_answer(proposal: model.Proposal, offset: int) -> m.GetProposalResponse:
+    return fit_proposal(proposal_message(proposal, left_out(proposal.files, offset)), offset)
+
+
+class ProposalServicer(ProposalServiceServicer):
+    """Read proposals (contract: ProposalService)."""
+
+    def __init__(self, proposals: ProposalStore, contents: ContentStore, writer: MessageWriter) -> None:
+        self._proposals, self._contents, self._writer = proposals, contents, writer
+
+    async def GetProposal(self, request: m.GetProposalRequest, context: Context) -> m.GetProposalResponse:
+        """Contract: GetProposal."""
+        proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
+        proposal = await self._proposals.get(
+            caller(), proposal_id, reserved(), contents=request.view != m.ProposalView.PROPOSAL_VIEW_BASIC
+        )
+        return await REQUESTS.run(_proposal_answer, proposal, request.file_offset)
+
+    async def ListProposals(
+        self, request: m.ListProposalsRequest, context: Context
+    ) -> m.ListProposalsResponse:
+        """Contract: ListProposals."""
+        query = proposals_query(request)
+        with renamed_fields(PAGE_NAMES):
+            page = await self._proposals.list(
+                caller(),
+                limit=query.size,
+                token=query.cursor,
+                only=query.filter,
+                reservation=reserved(),
+            )
+        return proposals_message(page)
+
+    async def ReadFile(  # type: ignore[override]
+        self, request: m.ReadFileRequest, context: Context
+    ) -> None:
+        """Contract: ReadFile. Writes serialised messages itself."""
+        proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
+        sha256 = sha256_or_not_found(request.sha256, "file")
+        await reserved().resize(2 * PIECE_BYTES)
+        try:
+            async for piece in read_pieces(
+                self._contents, caller(), proposal_id, sha256, offset=request.offset
+            ):
+                await self._writer.write(context, content_piece(piece), reserved())
+        except ClientTooSlow as slow:
+            await self._writer.abort(context, slow, proposal_id=str(proposal_id))
+
+    async def ReadArchive(  # type: ignore[override]
+        self, request: m.ReadArchiveRequest, context: Context
+    ) -> None:
+        """Contract: ReadArchive. Writes serialised messages itself."""
+        proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
+        proposal = await self._proposals.get(caller(), proposal_id, reserved(), contents=False)
+        pieces = archive_pieces(self._contents, caller(), proposal)
+        await reserved().resize(2 * PIECE_BYTES)
+        try:
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    message = m.ReadArchiveResponse(data=piece).SerializeToString()
+                    await self._writer.write(context, message, reserved())
+        except ClientTooSlow as slow:
+            await self._writer.abort(context, slow, proposal_id=str(proposal_id))

@@ -1,0 +1,134 @@
+"""A proposal's files as an archive, on both faces."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import httpx
+import pytest
+
+from ide_orchestrator.v1 import proposal_pb2_grpc
+from server.wire import messages as m
+from tests.support.grpc_face import refusal_of
+from tests.support.http_face import problem
+from tests.support.hub import RunningHub, finished, running_hub, start
+from tests.support.tokens import bearer
+
+LARGE = "".join(f"line {number}\n" for number in range(300_000))
+#: Each path with its name in the archive; None for those that are not in it.
+FILES: dict[str, tuple[Any, str | None]] = {
+    "/large.txt": (LARGE, "large.txt"),
+    "/empty": ("", "empty"),
+    "/bytes": ({"content": "AP+A", "encoding": "base64"}, "bytes"),
+    "/crlf\u00e9 \U0001f600.md": ("a\r\nb", "crlf\u00e9 \U0001f600.md"),
+    "relative/a.md": ("r", "relative/a.md"),
+    "/A.md": ("upper", "A.md"),
+    "/a.md": ("lower", "a.md"),
+    "/CON.txt": ("device", "CON.txt"),
+    "/d/x": ("below", None),
+    "/d": ("above", "d"),
+    "/x//y": ("an empty segment", "x/y"),
+    "/x/y": ("the same without", None),
+    "~/home": ("home", "~/home"),
+    "c:/drive": ("drive", "c:/drive"),
+    "/../../evil": ("outside", None),
+    "/.git/hooks/post-checkout": ("#!/bin/sh", None),
+    "/back\\slash": ("b", None),
+}
+
+
+async def archives(hub: RunningHub, proposal: str) -> list[bytes]:
+    """The archive over HTTP, and over gRPC."""
+    async with (
+        httpx.AsyncClient(base_url=hub.http, headers=bearer(hub.token()), trust_env=False) as http,
+        grpc.aio.insecure_channel(hub.grpc) as channel,
+    ):
+        answer = await http.get(f"/api/proposals/{proposal}/archive")
+        assert answer.headers["content-disposition"] == f'attachment; filename="proposal-{proposal}.zip"'
+        assert (answer.headers["content-type"], answer.headers["x-content-type-options"]) == (
+            "application/zip",
+            "nosniff",
+        )
+        head = await http.head(f"/api/proposals/{proposal}/archive")
+        assert (head.status_code, head.content) == (200, b"")
+        stub: Any = proposal_pb2_grpc.ProposalServiceStub(channel)
+        call = stub.ReadArchive(
+            m.ReadArchiveRequest(proposal_id=proposal),
+            metadata=(("authorization", f"Bearer {hub.token()}"),),
+        )
+        pieces = [piece.data async for piece in call]
+    assert all(0 < len(piece) < 2 << 20 for piece in pieces)
+    return [answer.content, b"".join(pieces)]
+
+
+async def test_an_archive_has_exactly_the_files_and_leads_nowhere_else(database: str, tmp_path: Path) -> None:
+    files = {path: content for path, (content, _) in FILES.items()}
+    frame = {"event_type": "on_state_update", "data": {"files": files}}
+    (tmp_path / "names.jsonl").write_text(f'{json.dumps(frame)}\n{{"event_type":"end","data":{{}}}}\n')
+    async with running_hub(database, recordings=tmp_path) as hub:
+        async with hub.client() as client:
+            proposal = (await finished(client, await start(client, "[[replay:names]]")))["id"]
+        over_http, over_grpc = await archives(hub, proposal)
+    assert over_http == over_grpc
+    archive = zipfile.ZipFile(io.BytesIO(over_http))
+    assert archive.testzip() is None
+    expected = {
+        name: b"\x00\xff\x80" if isinstance(content, dict) else content.encode()
+        for content, name in FILES.values()
+        if name is not None
+    }
+    assert {name: archive.read(name) for name in archive.namelist()} == expected
+    folder = tmp_path / "unpacked"
+    archive.extractall(folder)
+    written = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    assert {name: path.read_bytes() for name, path in written.items()} == expected
+    assert all(entry.external_attr >> 16 == 0o100644 for entry in archive.infolist())
+    lines = archive.comment.decode("ascii").splitlines()
+    assert {line for line in lines if "not in the archive" in line} == {
+        "'/d/x': not in the archive, no folder holds it beside another file",
+        "'/x/y': not in the archive, no folder holds it beside another file",
+    }
+    for line in (
+        "'/A.md': not for every system (collision)",
+        "'/a.md': not for every system (collision)",
+        "'/CON.txt': not for every system (device_name)",
+        "'c:/drive': not for every system (colon)",
+        "'~/home': not for every system (home_folder)",
+    ):
+        assert line in lines
+
+
+async def test_a_run_that_is_not_over_has_no_archive(database: str) -> None:
+    async with running_hub(database) as hub, hub.client() as client:
+        started = await start(client, "[[replay:short_run silent=10]]")
+        async with (
+            httpx.AsyncClient(base_url=hub.http, headers=bearer(hub.token()), trust_env=False) as http,
+            grpc.aio.insecure_channel(hub.grpc) as channel,
+        ):
+            answer = await http.get(f"/api/proposals/{started['proposal_id']}/archive")
+            assert (answer.status_code, problem(answer)["code"]) == (409, "conflict")
+            stub: Any = proposal_pb2_grpc.ProposalServiceStub(channel)
+            request = m.ReadArchiveRequest(proposal_id=started["proposal_id"])
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                async for _ in stub.ReadArchive(
+                    request, metadata=(("authorization", f"Bearer {hub.token()}"),)
+                ):
+                    pass
+            assert refusal_of(refused.value).reason == "conflict"
+
+
+async def test_a_proposal_without_files_is_an_empty_archive(database: str) -> None:
+    async with running_hub(database) as hub:
+        async with hub.client() as client:
+            proposal = await finished(client, await start(client, "[[replay:error_mid_stream]]"))
+        assert proposal["status"] == "failed"
+        for data in await archives(hub, proposal["id"]):
+            archive = zipfile.ZipFile(io.BytesIO(data))
+            assert archive.namelist() == sorted(
+                path.removeprefix("/") for path in proposal["generated_files"]
+            )
