@@ -8,12 +8,21 @@ import grpc.aio
 from grpc_reflection.v1alpha import reflection
 from opentelemetry.instrumentation.grpc import aio_server_interceptor
 
-from ide_orchestrator.v1 import access_pb2, draft_pb2, proposal_pb2, refinement_pb2, workflow_pb2
+from ide_orchestrator.v1 import (
+    access_pb2,
+    draft_pb2,
+    proposal_pb2,
+    refinement_pb2,
+    review_pb2,
+    webhook_pb2,
+    workflow_pb2,
+)
 from ide_orchestrator.v1.access_pb2_grpc import add_AccessServiceServicer_to_server
 from ide_orchestrator.v1.draft_pb2_grpc import add_DraftServiceServicer_to_server
 from ide_orchestrator.v1.proposal_pb2_grpc import add_ProposalServiceServicer_to_server
 from ide_orchestrator.v1.refinement_pb2_grpc import add_RefinementServiceServicer_to_server
 from ide_orchestrator.v1.review_pb2_grpc import add_ReviewServiceServicer_to_server
+from ide_orchestrator.v1.webhook_pb2_grpc import add_WebhookServiceServicer_to_server
 from ide_orchestrator.v1.workflow_pb2_grpc import add_WorkflowServiceServicer_to_server
 from server.grpc.admission import MAX_WAIT_S, MAX_WAITING, Admission
 from server.grpc.answers import Answers
@@ -27,6 +36,7 @@ from server.grpc.review_servicer import ReviewServicer
 from server.grpc.servicers import AccessServicer, ProposalServicer, RefinementServicer, WorkflowServicer
 from server.grpc.unread_calls import REQUEST_DEADLINE_S, UnreadCalls
 from server.grpc.watch import WatchStreams
+from server.grpc.webhook_servicer import WebhookServicer
 from server.grpc.writing import MessageWriter
 from server.use_cases import UseCases
 
@@ -34,7 +44,11 @@ from server.use_cases import UseCases
 SERVICES = tuple(
     str(service.full_name)
     for file in (
-        each.DESCRIPTOR for each in (refinement_pb2, proposal_pb2, access_pb2, workflow_pb2, draft_pb2)
+        each.DESCRIPTOR
+        for each in (
+            *(refinement_pb2, proposal_pb2, review_pb2, access_pb2, workflow_pb2, draft_pb2),
+            webhook_pb2,
+        )
     )
     for service in file.services_by_name.values()
 )
@@ -180,6 +194,8 @@ def create_grpc_server(
     add_DraftServiceServicer_to_server(drafts, server)
     reviews = ReviewServicer(use_cases.comparisons, use_cases.reviews, use_cases.revisions, writer)
     add_ReviewServiceServicer_to_server(reviews, server)
+    webhooks = WebhookServicer(use_cases.webhooks, use_cases.webhook_store)
+    add_WebhookServiceServicer_to_server(webhooks, server)
     health = Health(SERVICES, writer)
     health.add_to(server)
     if dev:

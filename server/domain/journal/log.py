@@ -16,6 +16,7 @@ from server.domain.clock import Clock
 from server.domain.errors import LeaseLost
 from server.domain.journal.recent import Recent, RecentCommits
 from server.domain.runs.lease import Lease
+from server.domain.webhooks.events import OutboxEvent
 from server.encoding.event_batch import delimited_delta, delimited_event
 
 
@@ -70,6 +71,8 @@ class Batch:
     epoch: int
     #: When the oldest of the events was put, in seconds of the clock's `monotonic`.
     put_at: float
+    #: What is to be stored in the outbox with them.
+    outbox: tuple[OutboxEvent, ...] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -115,15 +118,20 @@ class JournalLog:
         self._finished = False
         #: Entries of events and of deltas, how many events they are, and their epoch.
         self._queue: deque[tuple[bytes, bytes, int, int]] = deque()
+        #: What goes into the outbox, with the seq of the event that it goes with.
+        self._outbox: deque[tuple[int, OutboxEvent]] = deque()
         self._changed = asyncio.Event()
         #: When the oldest queued event was put, or was left over by the batch before.
         self._put_at = 0.0
 
     # --- For the run -------------------------------------------------------------------------
 
-    def put(self, event: bytes, delta: bytes, *, epoch: int) -> None:
-        """Queue event `last_seq + 1` for the next commit. Raises LeaseLost."""
+    def put(self, event: bytes, delta: bytes, *, epoch: int, outbox: OutboxEvent | None = None) -> None:
+        """Queue event `last_seq + 1` for the next commit, which also stores what goes into the outbox with
+        it. Raises LeaseLost."""
         self._check_lease()
+        if outbox is not None:
+            self._outbox.append((self.last_seq + 1, outbox))
         self._put(delimited_event(event), delimited_delta(delta), 1, epoch)
 
     def put_all(self, events: Sequence[bytes], deltas: Sequence[bytes], *, epoch: int) -> None:
@@ -186,7 +194,11 @@ class JournalLog:
             last += count
             epoch = epoch_then
         put_at, self._put_at = self._put_at, self._clock.monotonic()
-        return Batch(self, self.committed, last, b"".join(all_events), b"".join(all_deltas), epoch, put_at)
+        outbox: list[OutboxEvent] = []
+        while self._outbox and self._outbox[0][0] <= last:
+            outbox.append(self._outbox.popleft()[1])
+        events, deltas = b"".join(all_events), b"".join(all_deltas)
+        return Batch(self, self.committed, last, events, deltas, epoch, put_at, tuple(outbox))
 
     def mark_committed(self, batch: Batch) -> None:
         """Take the batch off the queued bytes: it is committed."""
@@ -195,7 +207,9 @@ class JournalLog:
         if not self.lost:
             self._unqueued(batch.size_bytes)
             self._recent.add(
-                Recent(batch.base, batch.last, batch.event_bytes, batch.delta_bytes, batch.epoch)
+                Recent(
+                    batch.base, batch.last, batch.event_bytes, batch.delta_bytes, batch.epoch, batch.outbox
+                )
             )
         self._wake_waiters()
 
@@ -218,6 +232,7 @@ class JournalLog:
             recent.delta_bytes,
             recent.epoch,
             self._clock.monotonic(),
+            recent.outbox,
         )
 
     def mark_finished(self) -> None:
@@ -234,6 +249,7 @@ class JournalLog:
         """Drop what is queued: the lease is lost, or nobody drives the run under it any more."""
         self.lost = True
         self._queue.clear()
+        self._outbox.clear()
         if not self._finished:
             self.forget()
         self._unqueued(self.queued_bytes)

@@ -12,6 +12,7 @@ from server.domain.journal.events import (
     Event,
     EventKind,
     FrameReason,
+    InputRequested,
     Outcome,
     StateUpdate,
     Terminal,
@@ -27,6 +28,7 @@ from server.domain.runs.actions import JournalFacts, Verdict
 from server.domain.runs.context import RunContext
 from server.domain.runs.lease import Lease
 from server.domain.runs.runtime import Interpretation, OversizedFrame, UpstreamError
+from server.domain.webhooks.events import OutboxEvent, input_requested
 from server.encoding.frame_delta import digest_of
 
 #: Bytes of one read of the journal.
@@ -220,14 +222,22 @@ class RunRecorder:
 
     def _put(self, kind: EventKind, delta: bytes = b"", error: UpstreamError | None = None) -> None:
         self._note(kind, delta, error)
-        self._log.put(self._encoded(self._event(kind)), delta, epoch=self.epoch)
+        self._log.put(
+            self._encoded(self._event(kind)), delta, epoch=self.epoch, outbox=self._outbox_event(kind)
+        )
 
     async def _put_large(
         self, kind: EventKind, delta: bytes = b"", error: UpstreamError | None = None
     ) -> None:
         encoded = await RUNS.run(self._encoded, self._event(kind))
         self._note(kind, delta, error)
-        self._log.put(encoded, delta, epoch=self.epoch)
+        self._log.put(encoded, delta, epoch=self.epoch, outbox=self._outbox_event(kind))
+
+    def _outbox_event(self, kind: EventKind) -> OutboxEvent | None:
+        """What webhooks report of the next event."""
+        if not isinstance(kind, InputRequested):
+            return None
+        return input_requested(self._lease.proposal_id, seq=self._log.last_seq + 1)
 
     def _note_shown(self, meaning: Interpretation) -> None:
         self._files_shown = self._files_shown or meaning.shows_files
