@@ -30,6 +30,8 @@ from server.db.reviews import PostgresReviewStore
 from server.db.runs import PostgresRunStore
 from server.db.tickets import PostgresTicketStore
 from server.db.users import PostgresUserStore
+from server.db.webhook_deliveries import PostgresDeliveryStore
+from server.db.webhooks import PostgresWebhookStore
 from server.db.workflows import PostgresWorkflowStore
 from server.domain.access.quotas import SYNC_S, Quotas
 from server.domain.access.refused_bytes import RefusedBytes
@@ -55,6 +57,10 @@ from server.domain.runs.registry import RunRegistry
 from server.domain.runs.runner import Runner
 from server.domain.streams.broadcaster import PROGRESS_S, Broadcaster
 from server.domain.streams.wakeups import Wakeups
+from server.domain.webhooks.delivery import SWEEP_S as DELIVERIES_SWEEP_S
+from server.domain.webhooks.delivery import Deliveries
+from server.domain.webhooks.targets import AllowedHosts
+from server.domain.webhooks.webhooks import Webhooks
 from server.domain.workflows import WorkflowService
 from server.frames.interpreter import Interpreter
 from server.lifecycle import (
@@ -69,7 +75,9 @@ from server.observability.traces import RunTraces
 from server.runtime.client import DeepagentsRuntime
 from server.settings.settings import Settings
 from server.supervision import supervise_all
+from server.webhooks.sender import HttpSender
 from server.wire.codec import ProtobufCodec
+from server.wire.webhooks import EVENT_MEDIA_TYPE, cloud_event
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +96,8 @@ class _Stores:
     tickets: PostgresTicketStore
     quotas: PostgresQuotaStore
     retention: PostgresRetentionStore
+    webhooks: PostgresWebhookStore
+    deliveries: PostgresDeliveryStore
 
     @classmethod
     def on(cls, pool: asyncpg.Pool, *, replica: str, lease_ttl_s: float) -> _Stores:
@@ -106,6 +116,8 @@ class _Stores:
             PostgresTicketStore(pool),
             PostgresQuotaStore(pool, replica=replica),
             PostgresRetentionStore(pool),
+            PostgresWebhookStore(pool),
+            PostgresDeliveryStore(pool),
         )
 
 
@@ -170,6 +182,8 @@ async def open_core(
             budget=budget,
             observer=RunObservers(RunLog(), metrics, *((RunTraces(),) if settings.traces else ())),
         )
+        allowed_hosts = AllowedHosts(settings.webhook_allowed_hosts)
+        sender = await stack.enter_async_context(HttpSender(allowed_hosts, media_type=EVENT_MEDIA_TYPE))
         runner = Runner(context, registry, on_released=wakeups.on_released)
         stack.push_async_callback(runner.close)
         core = _core(
@@ -184,6 +198,8 @@ async def open_core(
             runtime=runtime,
             wakeups=wakeups,
             metrics=metrics,
+            allowed_hosts=allowed_hosts,
+            deliveries=Deliveries(stores.deliveries, sender, cloud_event, clock, metrics),
         )
         stack.push_async_callback(stop_task, core.background)
         # The background begins, so that each of its parts is awaited even when the hub stops at once.
@@ -205,6 +221,8 @@ def _core(
     journal: PostgresJournal,
     writer: asyncio.Task[None],
     runtime: DeepagentsRuntime,
+    allowed_hosts: AllowedHosts,
+    deliveries: Deliveries,
 ) -> Core:
     """The use cases on the open parts, and the background tasks."""
     context, clock = runner.context, runner.context.clock
@@ -223,6 +241,8 @@ def _core(
             "quotas": lambda: every(SYNC_S, quotas.sync, clock, immediately=True),
             "lost commits": journal.restore_forever,
             "retention": lambda: every(RETENTION_SWEEP_S, retention.sweep, clock),
+            "webhooks": deliveries.deliver_forever,
+            "sweeps of deliveries": lambda: every(DELIVERIES_SWEEP_S, deliveries.sweep, clock),
             "renewal of leases": runner.keep_leases_forever,
             "takeovers": runner.sweep_forever,
         },
@@ -266,6 +286,8 @@ def _core(
         comparisons=Comparisons(stores.reviews),
         reviews=Reviews(store=stores.reviews, quotas=quotas, clock=clock),
         revisions=Revisions(store=stores.reviews, refinements=refinements),
+        webhooks=Webhooks(store=stores.webhooks, quotas=quotas, clock=clock, allowed_hosts=allowed_hosts),
+        webhook_store=stores.webhooks,
         access=stores.access,
         sharing=Sharing(stores.access, quotas),
         directory=Directory(stores.users, settings.directory_domains),
@@ -283,4 +305,5 @@ def _core(
         outgoing=OutgoingBudget(),
         metrics=metrics,
         retention=retention,
+        deliveries=deliveries,
     )

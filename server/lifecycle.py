@@ -16,6 +16,7 @@ from server.domain.journal.retention import Retention
 from server.domain.runs.runner import Runner
 from server.domain.streams.broadcaster import Broadcaster
 from server.domain.streams.wakeups import Wakeups
+from server.domain.webhooks.delivery import Deliveries
 from server.grpc.app import GrpcFace
 from server.http.server import HubServer
 from server.observability.metrics import Metrics
@@ -42,6 +43,7 @@ class Core(UseCases):
     quotas: Quotas
     metrics: Metrics
     retention: Retention
+    deliveries: Deliveries
     #: Hints between replicas. While it is not `healthy`, replicas only poll more often.
     wakeups: Wakeups
     #: Runs until it is cancelled, or raises the failure of a part of the hub.

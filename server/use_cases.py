@@ -21,6 +21,8 @@ from server.domain.review.comparisons import Comparisons
 from server.domain.review.reviews import Reviews
 from server.domain.review.revisions import Revisions
 from server.domain.streams.observer import ReaderObserver
+from server.domain.webhooks.store import WebhookStore
+from server.domain.webhooks.webhooks import Webhooks
 from server.domain.workflows import WorkflowService
 
 #: Methods of the contract that a share link's secret is enough for: they only read one proposal or its
@@ -60,6 +62,8 @@ class UseCases:
     comparisons: Comparisons
     reviews: Reviews
     revisions: Revisions
+    webhooks: Webhooks
+    webhook_store: WebhookStore
     tickets: Tickets
     authenticator: Authenticator
     readers: ReaderObserver

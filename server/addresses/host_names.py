@@ -22,22 +22,25 @@ Addresses: TypeAlias = list[tuple[Any, ...]]
 #: The arguments of `socket.getaddrinfo`.
 _Query: TypeAlias = tuple[Any, ...]
 
-#: Lookups at a time. The names come from the settings: they are few.
+#: Lookups at a time, by default. The names come from the settings: they are few.
 MAX_LOOKUPS = 32
 
 
 class HostNames:
-    """The lookups of one event loop. `look_up`: as `socket.getaddrinfo`, which blocks its thread."""
+    """The lookups of one event loop, so many at a time. `look_up`: as `socket.getaddrinfo`, which blocks its
+    thread."""
 
-    def __init__(self, look_up: Callable[..., Addresses] = socket.getaddrinfo) -> None:
-        self._look_up = look_up
+    def __init__(
+        self, look_up: Callable[..., Addresses] = socket.getaddrinfo, *, max_lookups: int = MAX_LOOKUPS
+    ) -> None:
+        self._look_up, self._max_lookups = look_up, max_lookups
         self._running: dict[_Query, asyncio.Future[Addresses]] = {}
 
     async def addresses(self, *query: Any) -> Addresses:
         """The answer to a query. Raises socket.gaierror, UnicodeError for what cannot be a name."""
         answer = self._running.get(query)
         if answer is None:
-            if len(self._running) >= MAX_LOOKUPS:
+            if len(self._running) >= self._max_lookups:
                 raise socket.gaierror(socket.EAI_AGAIN, "too many host names are being looked up")
             answer = self._start(query)
         # Who leaves does not take the answer from the others.

@@ -17,9 +17,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from uuid import UUID
 
 from server.db.dedicated_connection import DedicatedConnection
 from server.db.errors import database_errors
+from server.db.outbox import ADD_EVENTS, data_of
 from server.db.pool import BoundedPool
 from server.db.runs import ACTIVE_STATUSES
 from server.domain.clock import Clock
@@ -29,6 +31,7 @@ from server.domain.journal.journal import CommitListener, JournalHead
 from server.domain.journal.log import Batch, JournalLog, ReadyLogs
 from server.domain.journal.segments import Segment
 from server.domain.retry import Backoff
+from server.domain.webhooks.events import OutboxEvent
 
 _logger = logging.getLogger(__name__)
 
@@ -57,6 +60,17 @@ WITH input AS (
 )
 SELECT thread_id, fence FROM moved
 """  # noqa: S608 - only constants
+
+_OUTBOX_EVENTS = """
+SELECT o.id, o.type, o.proposal_id, o.data
+FROM unnest($9::uuid[], $10::bigint[], $11::uuid[], $12::text[], $13::uuid[], $14::jsonb[])
+  AS o(thread_id, fence, id, type, proposal_id, data) JOIN moved USING (thread_id, fence)
+"""
+#: The same, where some of the events are also reported: the outbox gets those of the runs that moved.
+_APPEND_WITH_OUTBOX = _APPEND.replace(
+    "\nSELECT thread_id, fence FROM moved",
+    f", reported AS ({ADD_EVENTS.format(_OUTBOX_EVENTS)})\nSELECT thread_id, fence FROM moved",
+)
 
 _POSITIONS = f"""
 SELECT thread_id, fence, last_seq FROM runs
@@ -125,14 +139,10 @@ class JournalWriter:
         """Send the batches once. Returns those that the database did not accept."""
         crash_point("before_append")
         began = self._clock.monotonic()
-        with database_errors():
-            rows = await self._connection.fetch(
-                _APPEND, *_columns(batches), self._lease_ttl, timeout=APPEND_S
-            )
+        moved = await self._send(batches, self._connection)
         now = self._clock.monotonic()
         self._on_commit_time(now - began, now - min(batch.put_at for batch in batches))
         crash_point("after_append")
-        moved = {(row["thread_id"], row["fence"]) for row in rows}
         refused: list[Batch] = []
         for batch in batches:
             if (batch.log.thread_id, batch.log.fence) in moved:
@@ -140,6 +150,21 @@ class JournalWriter:
             else:
                 refused.append(batch)
         return refused
+
+    async def _send(
+        self, batches: list[Batch], database: BoundedPool | DedicatedConnection
+    ) -> set[tuple[UUID, int]]:
+        """Execute the statement once. Returns the runs, with their fences, whose batches were committed."""
+        arguments = (*_columns(batches), self._lease_ttl)
+        reported = [(batch.log, event) for batch in batches for event in batch.outbox]
+        with database_errors():
+            if reported:
+                rows = await database.fetch(
+                    _APPEND_WITH_OUTBOX, *arguments, *_outbox_columns(reported), timeout=APPEND_S
+                )
+            else:
+                rows = await database.fetch(_APPEND, *arguments, timeout=APPEND_S)
+        return {(row["thread_id"], row["fence"]) for row in rows}
 
     async def _reconcile(self, batches: list[Batch]) -> list[Batch]:
         """Find out which of the batches were committed. Returns those to send again."""
@@ -195,9 +220,7 @@ class JournalWriter:
         """Commit again what readers already have. Returns the batches that were committed."""
         if not batches:
             return []
-        with database_errors():
-            rows = await self._pool.fetch(_APPEND, *_columns(batches), self._lease_ttl, timeout=APPEND_S)
-        moved = {(row["thread_id"], row["fence"]) for row in rows}
+        moved = await self._send(batches, self._pool)
         written = [batch for batch in batches if (batch.log.thread_id, batch.log.fence) in moved]
         for batch in written:
             _logger.warning("lost_commits_written_again: seq %d to %d", batch.base + 1, batch.last)
@@ -234,4 +257,16 @@ def _columns(batches: list[Batch]) -> tuple[list[object], ...]:
         [batch.event_bytes for batch in batches],
         [batch.delta_bytes for batch in batches],
         [batch.file_changes for batch in batches],
+    )
+
+
+def _outbox_columns(reported: list[tuple[JournalLog, OutboxEvent]]) -> tuple[list[object], ...]:
+    """What goes into the outbox, as the columns of the append statement."""
+    return (
+        [log.thread_id for log, _ in reported],
+        [log.fence for log, _ in reported],
+        [event.id for _, event in reported],
+        [event.type.value for _, event in reported],
+        [event.proposal_id for _, event in reported],
+        [data_of(event) for _, event in reported],
     )

@@ -25,6 +25,7 @@ from server.db.draft_files import read_draft_files
 from server.db.drafts import PostgresDraftStore, open_edit, read_draft
 from server.db.errors import database_errors
 from server.db.file_json import escape_name, unescape_name
+from server.db.outbox import add_to_outbox
 from server.db.proposals import read_proposal
 from server.db.revisions import read_requests, read_workflow_of
 from server.domain.drafts.draft import DraftFile
@@ -34,6 +35,7 @@ from server.domain.model import IdempotencyKey, Principal, Proposal, Resolution
 from server.domain.outgoing import Reservation
 from server.domain.review.decisions import Decision, FileDecision
 from server.domain.review.store import ReviewEdit, ReviewFiles, ReviewStore, Rounds
+from server.domain.webhooks.events import proposal_resolved
 
 _MAY_DECIDE = """
 SELECT p.draft_id, a.access_type <> 'viewer' AS may_decide
@@ -262,6 +264,10 @@ class _Edit(ReviewEdit):
         proposal_id, user_id = self._proposal.id, self._principal.user_id
         await self._connection.execute(
             _RESOLVE, proposal_id, resolution.value, comment, result_version, user_id, now
+        )
+        await add_to_outbox(
+            self._connection,
+            proposal_resolved(proposal_id, resolution=resolution.value, draft_version=result_version or 0),
         )
         if key is not None:
             names = (user_id, key.route, key.key, key.request_sha256, proposal_id)

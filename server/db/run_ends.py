@@ -1,4 +1,5 @@
-"""The end of a run in PostgreSQL: files, status and terminal event in one transaction, any number of times.
+"""The end of a run in PostgreSQL: files, status, terminal event and outbox in one transaction, any number of
+times.
 
 Ends that were committed a moment ago are kept, to be committed again where a database lost them (ADR 0028).
 """
@@ -14,13 +15,15 @@ import asyncpg
 from server.db.contents import add_proposal_contents
 from server.db.errors import database_errors
 from server.db.file_json import StoredFiles
+from server.db.outbox import add_to_outbox
 from server.db.runs import ACTIVE_STATUSES
 from server.domain.clock import Clock
 from server.domain.crash_points import crash_point
 from server.domain.journal.events import Outcome
 from server.domain.journal.log import JournalLog
 from server.domain.journal.recent import KEEP_S
-from server.domain.model import Failure
+from server.domain.model import Failure, ProposalStatus
+from server.domain.webhooks.events import run_finished
 
 #: Seconds for a statement that writes a whole run's files, or moves its whole journal.
 FINISH_S = 30.0
@@ -96,8 +99,8 @@ class RunEnd:
                     )
                     return row is not None and tuple(row) == (log.fence, self.base + 1, outcome)
                 crash_point("in_finish")
-                event = (log.thread_id, self.base + 1, self.event, self.delta)
-                await connection.execute(_FINISH_EVENT, *event, timeout=timeout_s)
+                terminal = (log.thread_id, self.base + 1, self.event, self.delta)
+                await connection.execute(_FINISH_EVENT, *terminal, timeout=timeout_s)
                 await connection.execute(
                     _FINISH_PROPOSAL,
                     proposal_id,
@@ -110,6 +113,14 @@ class RunEnd:
                     timeout=timeout_s,
                 )
                 await add_proposal_contents(connection, proposal_id, self.contents, timeout_s=timeout_s)
+                event = run_finished(
+                    proposal_id,
+                    seq=self.base + 1,
+                    status=ProposalStatus(outcome),
+                    failure=self.failure,
+                    file_count=self.files.count,
+                )
+                await add_to_outbox(connection, event, timeout_s=timeout_s)
                 crash_point("end_of_finish")
         return True
 

@@ -36,6 +36,8 @@ POINTS = {
     "in_accept": "inside the accepting transaction: the draft's version is written, the proposal is not",
     "end_of_accept": "inside the accepting transaction: all is written, nothing is committed",
     "accepted": "the acceptance is committed; the caller does not know",
+    "webhook_claimed": "deliveries of webhooks are claimed; nothing was sent",
+    "webhook_sent": "a receiver answered; that is not recorded",
     "taken_over": "a run was taken over; it is not driven yet",
     "restored": "a run that was taken over has read its journal",
     "draining": "the hub begins to drain",

@@ -15,6 +15,7 @@ from ide_orchestrator.v1 import (
     refinement_pb2,
     review_pb2,
     user_pb2,
+    webhook_pb2,
     workflow_pb2,
 )
 from ide_orchestrator.v1.access_pb2_grpc import add_AccessServiceServicer_to_server
@@ -23,6 +24,7 @@ from ide_orchestrator.v1.proposal_pb2_grpc import add_ProposalServiceServicer_to
 from ide_orchestrator.v1.refinement_pb2_grpc import add_RefinementServiceServicer_to_server
 from ide_orchestrator.v1.review_pb2_grpc import add_ReviewServiceServicer_to_server
 from ide_orchestrator.v1.user_pb2_grpc import add_UserServiceServicer_to_server
+from ide_orchestrator.v1.webhook_pb2_grpc import add_WebhookServiceServicer_to_server
 from ide_orchestrator.v1.workflow_pb2_grpc import add_WorkflowServiceServicer_to_server
 from server.grpc.admission import MAX_WAIT_S, MAX_WAITING, Admission
 from server.grpc.answers import Answers
@@ -39,6 +41,7 @@ from server.grpc.servicers import AccessServicer, WorkflowServicer
 from server.grpc.unread_calls import REQUEST_DEADLINE_S, UnreadCalls
 from server.grpc.user_servicer import UserServicer
 from server.grpc.watch import WatchStreams
+from server.grpc.webhook_servicer import WebhookServicer
 from server.grpc.writing import MessageWriter
 from server.use_cases import UseCases
 
@@ -48,13 +51,8 @@ SERVICES = tuple(
     for file in (
         each.DESCRIPTOR
         for each in (
-            refinement_pb2,
-            proposal_pb2,
-            access_pb2,
-            workflow_pb2,
-            draft_pb2,
-            review_pb2,
-            user_pb2,
+            *(refinement_pb2, proposal_pb2, review_pb2, access_pb2, workflow_pb2, draft_pb2),
+            *(user_pb2, webhook_pb2),
         )
     )
     for service in file.services_by_name.values()
@@ -206,6 +204,8 @@ def create_grpc_server(
     reviews = ReviewServicer(use_cases.comparisons, use_cases.reviews, use_cases.revisions, writer)
     add_ReviewServiceServicer_to_server(reviews, server)
     add_UserServiceServicer_to_server(UserServicer(use_cases.directory), server)
+    webhooks = WebhookServicer(use_cases.webhooks, use_cases.webhook_store)
+    add_WebhookServiceServicer_to_server(webhooks, server)
     health = Health(SERVICES, writer)
     health.add_to(server)
     if dev:

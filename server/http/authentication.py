@@ -42,6 +42,8 @@ _RESOURCES = {
     "thread_id": "refinement",
     "user_id": "user",
     "link_id": "link",
+    "webhook_id": "webhook",
+    "delivery_id": "delivery",
 }
 _CONTENTS = {"sha256": "file"}
 

@@ -14,13 +14,23 @@ from server.wire.drafts import DraftVersionPage
 from server.wire.file_history import FileAtPage
 from server.wire.proposals import ProposalPage
 from server.wire.text import dumps
+from server.wire.webhooks import WebhookDeliveryPage, WebhookPage
 from server.wire.workflows import WorkflowPage
 
 LINK = header("Link", 'The next page, as `rel="next"`; absent on the last one.')
 
 _NO_HEADERS: Mapping[str, str] = {}
 
-P = TypeVar("P", WorkflowPage, ProposalPage, DraftVersionPage, DiffPage, FileAtPage)
+P = TypeVar(
+    "P",
+    WorkflowPage,
+    ProposalPage,
+    DraftVersionPage,
+    DiffPage,
+    FileAtPage,
+    WebhookPage,
+    WebhookDeliveryPage,
+)
 
 
 def list_text(request: HubRequest, page: P, headers: Mapping[str, str] = _NO_HEADERS) -> JsonText:

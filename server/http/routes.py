@@ -15,6 +15,7 @@ from server.http.public_pages import PUBLIC_PAGES
 from server.http.refinement_routes import REFINEMENT_ROUTES
 from server.http.review_routes import REVIEW_ROUTES
 from server.http.user_routes import USER_ROUTES
+from server.http.webhook_routes import WEBHOOK_ROUTES
 from server.http.workflow_routes import WORKFLOW_ROUTES
 
 ROUTES = (
@@ -25,6 +26,7 @@ ROUTES = (
     *ACCESS_ROUTES,
     *REFINEMENT_ROUTES,
     *FILE_HISTORY_ROUTES,
+    *WEBHOOK_ROUTES,
     *USER_ROUTES,
     *PUBLIC_PAGES,
     health,

@@ -35,11 +35,12 @@ _SECRET_NAMES = re.compile(
 )
 #: Stands for a removed value.
 REDACTED = "[redacted]"
-#: Secrets inside texts, each with its replacement: JWTs, share links, credentials in headers and addresses,
-#: and secret parameters of queries.
+#: Secrets inside texts, each with its replacement: JWTs, those of share links and webhooks, credentials in
+#: headers and addresses, and secret parameters of queries.
 _SECRETS = (
     (re.compile(r"eyJ[A-Za-z0-9_-]{8,}(\.[A-Za-z0-9_-]*){0,2}"), REDACTED),
     (re.compile(r"ideo_share_[A-Za-z0-9_-]+"), REDACTED),
+    (re.compile(r"whsec_[A-Za-z0-9+/=-]+"), REDACTED),
     (re.compile(r"(?i)\b(bearer|basic)[ .]+[^\s,;\"']+"), rf"\1 {REDACTED}"),
     # Up to the last @: a password that is not encoded may have a slash, or another @.
     (re.compile(r"(?<=://)[^\s\"']*(?=@)"), REDACTED),

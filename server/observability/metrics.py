@@ -23,6 +23,8 @@ from server.domain.journal.events import DiscontinuityReason, FrameReason, Outco
 from server.domain.runs.lease import Lease
 from server.domain.runs.observer import RunObserver
 from server.domain.streams.observer import FORMS, TRANSPORTS
+from server.domain.webhooks.delivery import ATTEMPT_FAILURES, DeliveryObserver
+from server.domain.webhooks.store import Claim
 
 PREFIX = "ide_orchestrator_"
 
@@ -81,6 +83,12 @@ COUNTERS: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
         "Streams and answers that were ended because their client read too slowly or answered no ping",
         {"transport": TRANSPORTS},
     ),
+    "webhook_attempts_total": (
+        "Calls of webhooks by result: `delivered`, or why they failed",
+        {"result": ("delivered", *ATTEMPT_FAILURES)},
+    ),
+    "webhook_deliveries_given_up_total": ("Deliveries of webhooks that are not tried any more", {}),
+    "webhooks_disabled_total": ("Webhooks that were disabled because their receiver failed or is gone", {}),
 }
 
 _SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -93,6 +101,11 @@ HISTOGRAMS: dict[str, tuple[str, dict[str, tuple[str, ...]], tuple[float, ...]]]
     ),
     "journal_commit_seconds": ("Duration of a commit to the journal", {}, _SHORT),
     "ingest_lag_seconds": ("Time from a frame's arrival to the commit of its events", {}, _SHORT),
+    "webhook_lag_seconds": (
+        "Time from an event to its delivery by a webhook",
+        {},
+        (0.1, 0.5, 1, 2, 5, 15, 60, 300, 3600, 14400, 86400),
+    ),
     "event_loop_delay_seconds": (
         "Lateness of a timer that is due 20 times a second: for how long something held the event loop",
         {},
@@ -107,7 +120,7 @@ SOCKETS = (
 )
 
 
-class Metrics(RunObserver):
+class Metrics(RunObserver, DeliveryObserver):
     """Counts what happens on this replica."""
 
     def __init__(self) -> None:
@@ -183,6 +196,24 @@ class Metrics(RunObserver):
         self.sockets[key] -= 1
         if not self.sockets[key]:
             del self.sockets[key]
+
+    # --- Webhooks --------------------------------------------------------------------------------
+
+    def attempted(self, claim: Claim, failure: str, http_status: int, lag_s: float) -> None:
+        """A webhook was called."""
+        self._counters["webhook_attempts_total"].labels(failure or "delivered").inc()
+        if not failure:
+            self._histograms["webhook_lag_seconds"].observe(lag_s)
+
+    def gave_up(self, count: int) -> None:
+        """Deliveries will not be tried any more."""
+        self._counters["webhook_deliveries_given_up_total"].inc(count)
+
+    def disabled(self, claim: Claim) -> None:
+        """A webhook was disabled."""
+        self._counters["webhooks_disabled_total"].inc()
+
+    # --- Callers ---------------------------------------------------------------------------------
 
     def on_refused(self, presented: str, reason: str) -> None:
         """A caller was not authenticated."""

@@ -20,6 +20,7 @@ from server.settings.values import (
     Port,
     PostgresUrl,
     ReadableFile,
+    Receivers,
     RedisUrl,
     Seconds,
     SharedKey,
@@ -156,10 +157,16 @@ class Settings(BaseSettings):
     """maximum number of one caller's runs that have not ended, over all replicas; beyond it the answer is
     429 with `Retry-After`. `0`: no limit (ADR 0018)"""
     max_creates_per_minute: int = Field(120, alias="IDEO_MAX_CREATES_PER_MINUTE", ge=0, le=1_000_000)
-    """maximum number of refinements, workflows, grants, links and tickets of one caller a minute; as above"""
+    """maximum number of refinements, workflows, grants, links, tickets and webhooks of one caller a minute;
+    as above"""
     max_streams: int = Field(500, alias="IDEO_MAX_STREAMS", ge=0, le=1_000_000)
     """maximum number of one caller's open streams, including those by the caller's share links, which may
     have at most four fifths of them; as above"""
+
+    webhook_allowed_hosts: Receivers = Field((), alias="IDEO_WEBHOOK_ALLOWED_HOSTS")
+    """comma-separated host names, `*.name` for all names below one, addresses and networks
+    (`hooks.internal,*.svc.cluster.local,10.8.0.0/16`) that webhooks may call although they are private, and
+    also by `http://`; otherwise webhooks call public addresses by `https://` (ADR 0037)"""
 
     # --- Streams ---------------------------------------------------------------------------------
 

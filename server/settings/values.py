@@ -15,6 +15,7 @@ from pydantic_settings import NoDecode
 from server.addresses.postgres import parse_address
 from server.addresses.redis import check_redis_address
 from server.domain.crash_points import POINTS
+from server.domain.webhooks.targets import AllowedHosts
 
 _PLAIN = re.compile(r"[\x21-\x7e\xa1-\U0010ffff]*")
 #: A host name; one whose last label is a number would be an address.
@@ -133,6 +134,11 @@ def _domains(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _receivers(value: tuple[str, ...]) -> tuple[str, ...]:
+    AllowedHosts(value)
+    return value
+
+
 Host = Annotated[str, AfterValidator(_host)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 CrashPoint = Annotated[str, Field(pattern=r"^[a-z_]+(:[1-9][0-9]*)?$"), AfterValidator(_crash_point)]
@@ -146,4 +152,5 @@ SharedKey = Annotated[SecretStr, AfterValidator(_secret)]
 #: Comma-separated in the environment.
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_list)]
 Domains = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_list), AfterValidator(_domains)]
+Receivers = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_list), AfterValidator(_receivers)]
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_list), AfterValidator(_origins)]

@@ -25,6 +25,11 @@ def workflow_url(workflow_id: UUID) -> str:
     return f"/api/workflows/{workflow_id}"
 
 
+def webhook_url(webhook_id: UUID) -> str:
+    """Where its owner reads a webhook; the `Location` of a creation."""
+    return f"/api/webhooks/{webhook_id}"
+
+
 def problem_url(code: str) -> str:
     """Where a kind of problem is explained; the `type` of its problem details."""
     return f"/problems/{code}"

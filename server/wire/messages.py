@@ -19,4 +19,5 @@ from ide_orchestrator.v1.proposal_pb2 import *
 from ide_orchestrator.v1.refinement_pb2 import *
 from ide_orchestrator.v1.review_pb2 import *
 from ide_orchestrator.v1.user_pb2 import *
+from ide_orchestrator.v1.webhook_pb2 import *
 from ide_orchestrator.v1.workflow_pb2 import *

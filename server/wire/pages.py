@@ -15,6 +15,8 @@ MAX_PAGE, DEFAULT_PAGE = 200, 50
 _CURSOR = "^{}[A-Za-z0-9_-]{{31}}[AQgw]$"
 WORKFLOWS_CURSOR = {"pattern": _CURSOR.format("d[w-z0-9_-]")}
 PROPOSALS_CURSOR = {"pattern": _CURSOR.format("c[A-P]")}
+WEBHOOKS_CURSOR = {"pattern": _CURSOR.format("a[A-P]")}
+DELIVERIES_CURSOR = {"pattern": _CURSOR.format("Z[A-P]")}
 VERSIONS_CURSOR = {"pattern": "^d[g-v][A-Za-z0-9_-]{26}$"}
 CURSOR_TEXT = "`next_cursor` of the previous page; opaque."
 #: The contract's names of a page's members.
@@ -39,7 +41,9 @@ def page_values(
     request: m.ListWorkflowsRequest
     | m.ListProposalsRequest
     | m.ListDraftVersionsRequest
-    | m.DiffProposalRequest,
+    | m.DiffProposalRequest
+    | m.ListWebhooksRequest
+    | m.ListWebhookDeliveriesRequest,
 ) -> dict[str, object]:
     """The members of a `PageQuery` in a message."""
     return {"limit": request.page_size, "cursor": request.page_token or None}

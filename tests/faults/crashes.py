@@ -29,6 +29,8 @@ _AT_STOP = frozenset({"draining", "handing_over"})
 #: Points that no run passes: somebody accepts its proposal there (`acceptances.py`).
 AT_ACCEPT = ("before_accept", "in_accept", "end_of_accept", "accepted")
 _IN_RUNS = [point for point in POINTS if point not in AT_ACCEPT]
+#: Points that are reached when a webhook is called, which any replica may do.
+_AT_REPORT = frozenset({"webhook_claimed", "webhook_sent"})
 #: Points that are passed with every frame or commit.
 _OFTEN = frozenset({"frame_recorded", "before_append", "after_append"})
 #: Points that are reached when the runtime's stream breaks.
@@ -98,6 +100,11 @@ async def crash_case(environment: Environment, crash: Crash, ways: Sequence[str]
             await rig.replicas["A"].kill()
             died_at = await _death(rig, "C", run, max_duration_s + 15)
             await rig.start("B")
+        elif crash.point in _AT_REPORT:
+            await rig.start("A", IDEO_CRASH_POINT=armed)
+            run = await rig.run(persona, via="A", ways=ways)
+            died_at = await _death(rig, "A", run, max_duration_s + 15, late_s=10)
+            await rig.start("B")
         else:
             await asyncio.gather(rig.start("A", IDEO_CRASH_POINT=armed), rig.start("B"))
             run = await rig.run(persona, via="A", ways=ways)
@@ -126,15 +133,16 @@ async def _seen(run: Run, seq: int) -> None:
                 await asyncio.sleep(0.02)
 
 
-async def _death(rig: Rig, name: str, run: Run, within_s: float) -> float | None:
-    """When the replica died at its point; None when the run was over before it came there."""
+async def _death(rig: Rig, name: str, run: Run, within_s: float, *, late_s: float = 0.5) -> float | None:
+    """When the replica died at its point; None when the run was over before it came there. late_s: for how
+    long after the run's end it may come there."""
     gone = asyncio.ensure_future(rig.replicas[name].gone())
     over = asyncio.ensure_future(asyncio.wait(run.tasks))
     both: set[asyncio.Future[Any]] = {gone, over}
     await asyncio.wait(both, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
     if not gone.done():
         # The last points come right after the end.
-        await asyncio.wait({gone}, timeout=0.5)
+        await asyncio.wait({gone}, timeout=late_s)
     if gone.done() and gone.result() == EXIT_CODE:
         return time.monotonic()
     gone.cancel()

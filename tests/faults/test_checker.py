@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -18,8 +19,10 @@ from tests.faults.rig.history import (
     History,
     Journal,
     JournalEvent,
+    Report,
     Truth,
     Write,
+    reportable,
 )
 
 
@@ -67,7 +70,14 @@ def honest(random_: random.Random, *, exact: bool) -> History:
     )
     history.gets = [Get(end + n, "B", "completed", dict(files)) for n in range(3)]
     history.writes = _writes(random_, journal)
+    history.reports = _reports(random_, journal)
     return history
+
+
+def _reports(random_: random.Random, journal: Journal) -> list[Report]:
+    """Each fact once or more, under its id."""
+    facts = [Report(f"id{seq}", kind, seq) for kind, seq in reportable(journal)]
+    return [report for report in facts for _ in range(random_.randint(1, 3))]
 
 
 def _client(random_: random.Random, journal: Journal, *, legacy: bool) -> Client:
@@ -162,6 +172,7 @@ def renumber(history: History, start: int = 0) -> None:
     history.clients.clear()
     history.gets.clear()
     history.writes.clear()
+    history.reports = _reports(random.Random(0), journal)
 
 
 def _frames_of_last_epoch(history: History) -> list[int]:
@@ -293,6 +304,18 @@ def takeover_that_moves_the_journal(history: History) -> None:
     )
 
 
+def report_nothing(history: History) -> None:
+    history.reports.clear()
+
+
+def report_under_another_id(history: History) -> None:
+    history.reports.append(replace(history.reports[0], id="another"))
+
+
+def report_what_is_not_there(history: History) -> None:
+    history.reports.append(Report("id", "input.requested", 1))
+
+
 DEFECTS: dict[Callable[[History], None], set[str]] = {
     drop_for_a_client: {"lost"},
     duplicate_for_a_client: {"duplicated"},
@@ -323,6 +346,9 @@ DEFECTS: dict[Callable[[History], None], set[str]] = {
     old_fence_comes_back: {"fence"},
     write_after_the_end: {"terminal"},
     takeover_that_moves_the_journal: {"fence"},
+    report_nothing: {"unreported"},
+    report_under_another_id: {"duplicated"},
+    report_what_is_not_there: {"report"},
 }
 
 

@@ -22,7 +22,7 @@ jwt, canary = %(jwt)r, %(canary)r
 ours.info("said", token=canary, user_prompt=canary, authorization=canary, generated_files={"/a": canary},
           nested={"password": canary, "fine": "kept"}, listed=[f"Bearer {canary}"], content=[canary])
 ours.warning("said", why=f"wss://h/api?token={canary}&x=1 {jwt} bearer.{jwt} Basic {canary}")
-ours.warning("said", why=f"Bearer {canary}, ideo_share_{canary}")
+ours.warning("said", why=f"Bearer {canary}, ideo_share_{canary}, whsec_{canary}")
 theirs.warning("connect to postgresql://ann:%%s@db/x failed", canary)
 theirs.error("GET /api/ws?ticket=%%s HTTP/1.1", canary)
 ours.info("a\r\nb\x1b[31mc\u2028d\x00e", why='one\n{"event": "forged"}')

@@ -29,6 +29,8 @@ SQL_TABLES = {
     "draft_version_files",
     "proposal_hashes",
     "wakeup_key",
+    "webhooks",
+    "webhook_deliveries",
 }
 #: Columns that nothing reads or writes: no class has them, and the schema keeps them.
 UNUSED = {"users": {"display_name", "is_service"}}

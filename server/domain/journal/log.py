@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from server.domain.byte_budget import ByteBudget
 from server.domain.clock import Clock
 from server.domain.errors import LeaseLost
 from server.domain.journal.recent import Recent, RecentCommits
 from server.domain.runs.lease import Lease
+from server.domain.webhooks.events import OutboxEvent
 from server.encoding.event_batch import delimited_delta, delimited_event
+
+T = TypeVar("T")
 
 
 class ReadyLogs:
@@ -72,6 +76,8 @@ class Batch:
     epoch: int
     #: When the oldest of the events was put, in seconds of the clock's `monotonic`.
     put_at: float
+    #: What is to be stored in the outbox with them.
+    outbox: tuple[OutboxEvent, ...] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -119,14 +125,25 @@ class JournalLog:
         self._queue: deque[tuple[bytes, bytes, int, int]] = deque()
         #: Seq and index entries of the queued events that change files: few of all.
         self._file_changes: deque[tuple[int, bytes]] = deque()
+        #: What goes into the outbox, with the seq of the event that it goes with.
+        self._outbox: deque[tuple[int, OutboxEvent]] = deque()
         self._changed = asyncio.Event()
         #: When the oldest queued event was put, or was left over by the batch before.
         self._put_at = 0.0
 
     # --- For the run -------------------------------------------------------------------------
 
-    def put(self, event: bytes, delta: bytes, *, epoch: int, file_changes: bytes = b"") -> None:
-        """Queue event `last_seq + 1` for the next commit, with its entries of the index of changed files.
+    def put(
+        self,
+        event: bytes,
+        delta: bytes,
+        *,
+        epoch: int,
+        file_changes: bytes = b"",
+        outbox: OutboxEvent | None = None,
+    ) -> None:
+        """Queue event `last_seq + 1` for the next commit, with its entries of the index of changed files, and
+        with what goes into the outbox.
 
         Raises LeaseLost.
         """
@@ -134,6 +151,8 @@ class JournalLog:
         if file_changes:
             self._file_changes.append((self.last_seq + 1, file_changes))
             self._queued(len(file_changes))
+        if outbox is not None:
+            self._outbox.append((self.last_seq + 1, outbox))
         self._put(delimited_event(event), delimited_delta(delta), 1, epoch)
 
     def put_all(self, events: Sequence[bytes], deltas: Sequence[bytes], *, epoch: int) -> None:
@@ -196,22 +215,18 @@ class JournalLog:
             last += count
             epoch = epoch_then
         put_at, self._put_at = self._put_at, self._clock.monotonic()
+        file_changes: list[bytes] = list(_taken(self._file_changes, last))
         return Batch(
             self,
             self.committed,
             last,
             b"".join(all_events),
             b"".join(all_deltas),
-            self._next_file_changes(last),
+            b"".join(file_changes),
             epoch,
             put_at,
+            tuple(_taken(self._outbox, last)),
         )
-
-    def _next_file_changes(self, last: int) -> bytes:
-        entries: list[bytes] = []
-        while self._file_changes and self._file_changes[0][0] <= last:
-            entries.append(self._file_changes.popleft()[1])
-        return b"".join(entries)
 
     def mark_committed(self, batch: Batch) -> None:
         """Take the batch off the queued bytes: it is committed."""
@@ -227,6 +242,7 @@ class JournalLog:
                     batch.delta_bytes,
                     batch.file_changes,
                     batch.epoch,
+                    batch.outbox,
                 )
             )
         self._wake_waiters()
@@ -251,6 +267,7 @@ class JournalLog:
             recent.file_changes,
             recent.epoch,
             self._clock.monotonic(),
+            recent.outbox,
         )
 
     def mark_finished(self) -> None:
@@ -268,6 +285,7 @@ class JournalLog:
         self.lost = True
         self._queue.clear()
         self._file_changes.clear()
+        self._outbox.clear()
         if not self._finished:
             self.forget()
         self._unqueued(self.queued_bytes)
@@ -284,3 +302,9 @@ class JournalLog:
     def _wake_waiters(self) -> None:
         self._changed.set()
         self._changed.clear()
+
+
+def _taken(queue: deque[tuple[int, T]], last: int) -> Iterator[T]:
+    """What is queued with the events up to `last`, taken off the queue."""
+    while queue and queue[0][0] <= last:
+        yield queue.popleft()[1]

@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from server.domain.clock import Clock
+from server.domain.webhooks.events import OutboxEvent
 
 #: Seconds for which events are kept, and bytes that all runs of a process keep at most.
 KEEP_S, MAX_BYTES = 30.0, 16 << 20
@@ -20,7 +21,7 @@ RESTORE_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Recent:
-    """Consecutive committed events: `base + 1` to `last`."""
+    """Consecutive committed events: `base + 1` to `last`. outbox: what was reported with them."""
 
     base: int
     last: int
@@ -28,6 +29,7 @@ class Recent:
     delta_bytes: bytes
     file_changes: bytes
     epoch: int
+    outbox: tuple[OutboxEvent, ...] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -72,6 +74,7 @@ class RecentCommits:
             b"".join(commit.delta_bytes for commit in commits),
             b"".join(commit.file_changes for commit in commits),
             commits[-1].epoch,
+            tuple(event for commit in commits for event in commit.outbox),
         )
 
     def clear(self) -> None:

@@ -12,6 +12,7 @@ from server.domain.journal.events import (
     Event,
     EventKind,
     FrameReason,
+    InputRequested,
     Outcome,
     StateUpdate,
     Terminal,
@@ -28,6 +29,7 @@ from server.domain.runs.actions import JournalFacts, Verdict
 from server.domain.runs.context import RunContext
 from server.domain.runs.lease import Lease
 from server.domain.runs.runtime import Interpretation, OversizedFrame, UpstreamError
+from server.domain.webhooks.events import OutboxEvent, input_requested
 from server.encoding.frame_delta import digest_of
 
 #: Bytes of one read of the journal.
@@ -222,7 +224,13 @@ class RunRecorder:
     def _put(self, kind: EventKind, delta: bytes = b"", error: UpstreamError | None = None) -> None:
         self._note(kind, delta, error)
         event = self._event(kind)
-        self._log.put(self._encoded(event), delta, epoch=self.epoch, file_changes=index_entries(event))
+        self._log.put(
+            self._encoded(event),
+            delta,
+            epoch=self.epoch,
+            file_changes=index_entries(event),
+            outbox=self._outbox_event(kind),
+        )
 
     async def _put_large(
         self, kind: EventKind, delta: bytes = b"", error: UpstreamError | None = None
@@ -230,7 +238,15 @@ class RunRecorder:
         event = self._event(kind)
         encoded, file_changes = await RUNS.run(lambda: (self._encoded(event), index_entries(event)))
         self._note(kind, delta, error)
-        self._log.put(encoded, delta, epoch=self.epoch, file_changes=file_changes)
+        self._log.put(
+            encoded, delta, epoch=self.epoch, file_changes=file_changes, outbox=self._outbox_event(kind)
+        )
+
+    def _outbox_event(self, kind: EventKind) -> OutboxEvent | None:
+        """What webhooks report of the next event."""
+        if not isinstance(kind, InputRequested):
+            return None
+        return input_requested(self._lease.proposal_id, seq=self._log.last_seq + 1)
 
     def _note_shown(self, meaning: Interpretation) -> None:
         self._files_shown = self._files_shown or meaning.shows_files

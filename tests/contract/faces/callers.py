@@ -15,6 +15,7 @@ from ide_orchestrator.v1 import draft_pb2 as drafts
 from ide_orchestrator.v1 import proposal_pb2 as proposals
 from ide_orchestrator.v1 import refinement_pb2 as refinements
 from ide_orchestrator.v1 import user_pb2 as users
+from ide_orchestrator.v1 import webhook_pb2 as webhooks
 from ide_orchestrator.v1 import workflow_pb2 as workflows
 from tests.support.client import Address
 from tests.support.grpc_face import refusal_of
@@ -86,9 +87,19 @@ _ROUTES = {
     "restore_draft_version": ("POST", "/api/drafts/{draft_id}/restore"),
     "get_me": ("GET", "/api/me"),
     "find_users": ("GET", "/api/users"),
+    "create_webhook": ("POST", "/api/webhooks"),
+    "get_webhook": ("GET", "/api/webhooks/{webhook_id}"),
+    "list_webhooks": ("GET", "/api/webhooks"),
+    "update_webhook": ("PATCH", "/api/webhooks/{webhook_id}"),
+    "delete_webhook": ("DELETE", "/api/webhooks/{webhook_id}"),
+    "rotate_webhook_secret": ("POST", "/api/webhooks/{webhook_id}/rotate"),
+    "list_webhook_deliveries": ("GET", "/api/webhooks/{webhook_id}/deliveries"),
+    "redeliver_webhook": ("POST", "/api/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver"),
 }
+#: Those that have no body over HTTP.
+_BODILESS = ("cancel", "delete_webhook", "redeliver_webhook")
 #: What HTTP calls otherwise than gRPC, in the words of gRPC.
-_FIELDS = {"Idempotency-Key": "request_id"}
+_FIELDS = {"Idempotency-Key": "request_id", "overlap_s": "overlap_seconds"}
 
 
 async def _over_http(http: httpx.AsyncClient, name: str, given: Mapping[str, Any]) -> Outcome:
@@ -96,7 +107,7 @@ async def _over_http(http: httpx.AsyncClient, name: str, given: Mapping[str, Any
     method, path = _ROUTES[name]
     ids = {
         key: rest.pop(key, "")
-        for key in ("workflow_id", "thread_id", "proposal_id", "draft_id")
+        for key in ("workflow_id", "thread_id", "proposal_id", "draft_id", "webhook_id", "delivery_id")
         if f"{{{key}}}" in path
     }
     if "page_token" in rest:
@@ -106,9 +117,11 @@ async def _over_http(http: httpx.AsyncClient, name: str, given: Mapping[str, Any
         for name, header in (("request_id", "Idempotency-Key"), ("etag", "If-Match"))
         if name in rest
     }
-    sent: dict[str, Any] = {"params": rest} if method == "GET" else {} if name == "cancel" else {"json": rest}
+    sent: dict[str, Any] = (
+        {"params": rest} if method == "GET" else {} if name in _BODILESS else {"json": rest}
+    )
     answer = await http.request(method, path.format(**ids), headers=headers, **sent)
-    body = answer.json()
+    body = answer.json() if answer.content else {}
     if answer.is_error:
         assert answer.headers["content-type"].startswith("application/problem+json")
         assert body["status"] == answer.status_code
@@ -116,12 +129,15 @@ async def _over_http(http: httpx.AsyncClient, name: str, given: Mapping[str, Any
         if "fields" in body:
             fields = frozenset(_FIELDS.get(named, named) for named in body["fields"])
         return Outcome(code=body["code"], fields=fields)
-    if name in ("start", "update_draft", "restore_draft_version"):
+    if name in ("start", "update_draft", "restore_draft_version", "create_webhook", "rotate_webhook_secret"):
         body["replayed"] = "idempotency-replayed" in answer.headers
-    if name in ("list_workflows", "list_proposals"):
+    if name in ("list_workflows", "list_proposals", "list_webhooks", "list_webhook_deliveries"):
         return Outcome({"count": len(body["items"])})
     if name == "find_users":
         return Outcome({"emails": [user["email"] for user in body["items"]]})
+    if "target_url" in body:
+        body["disabled_reason"] = body["disabled_reason"] or ""
+        body["shows_secret"] = body["secret"] is not None
     if name == "list_draft_versions":
         return Outcome({"versions": [draft["version"] for draft in body["items"]]})
     if name == "get_draft":
@@ -159,19 +175,33 @@ _METHODS: dict[str, tuple[str, str, Any]] = {
     "restore_draft_version": ("DraftService", "RestoreDraftVersion", drafts),
     "get_me": ("UserService", "GetMe", users),
     "find_users": ("UserService", "FindUsers", users),
+    "create_webhook": ("WebhookService", "CreateWebhook", webhooks),
+    "get_webhook": ("WebhookService", "GetWebhook", webhooks),
+    "list_webhooks": ("WebhookService", "ListWebhooks", webhooks),
+    "update_webhook": ("WebhookService", "UpdateWebhook", webhooks),
+    "delete_webhook": ("WebhookService", "DeleteWebhook", webhooks),
+    "rotate_webhook_secret": ("WebhookService", "RotateWebhookSecret", webhooks),
+    "list_webhook_deliveries": ("WebhookService", "ListWebhookDeliveries", webhooks),
+    "redeliver_webhook": ("WebhookService", "RedeliverWebhook", webhooks),
 }
 #: What cases call otherwise than gRPC.
-_NAMES = {"after": "after_seq", "wait": "wait_seconds"}
+_NAMES = {"after": "after_seq", "wait": "wait_seconds", "overlap_s": "overlap_seconds"}
 #: The same for lists, whose pages have one name for a page's size over HTTP.
 _PAGED = {"limit": "page_size"}
+_PAGED_CALLS = (
+    "list_draft_versions",
+    "list_files_at",
+    "list_proposals",
+    "list_webhooks",
+    "list_webhook_deliveries",
+)
 
 
 async def _over_grpc(
     channel: grpc.aio.Channel, metadata: Any, name: str, given: Mapping[str, Any]
 ) -> Outcome:
     service, method, module = _METHODS[name]
-    paged = ("list_draft_versions", "list_files_at", "list_proposals")
-    names = _NAMES | (_PAGED if name in paged else {})
+    names = _NAMES | (_PAGED if name in _PAGED_CALLS else {})
     rest = {names.get(key, key): value for key, value in given.items()}
     if name in ("create_workflow", "update_draft"):
         rest["files"] = [{"path": path, "text": text} for path, text in rest.pop("files", {}).items()]
@@ -206,12 +236,23 @@ def _value(name: str, answer: dict[str, Any]) -> dict[str, Any]:
             **workflow,
             "files": {file["path"]: file.get("text", "") for file in workflow.get("files", ())},
         }
-    if name in ("list_workflows", "list_proposals"):
-        return {"count": len(answer.get(name.removeprefix("list_"), ()))}
     if name == "get_me":
         return dict(answer["user"])
     if name == "find_users":
         return {"emails": [user["email"] for user in answer.get("users", ())]}
+    if name in ("list_workflows", "list_proposals", "list_webhooks", "list_webhook_deliveries"):
+        items = {"list_webhook_deliveries": "deliveries"}.get(name, name.removeprefix("list_"))
+        return {"count": len(answer.get(items, ()))}
+    if "webhook" in answer:
+        webhook = answer["webhook"]
+        defaults = {"enabled": False, "disabled_reason": "", "workflow_id": None}
+        shown = {"shows_secret": "secret" in webhook, "replayed": answer.get("replayed", False)}
+        return {**defaults, **webhook, **shown}
+    if "delivery" in answer:
+        status = answer["delivery"]["status"].removeprefix("WEBHOOK_DELIVERY_STATUS_").lower()
+        return {**answer["delivery"], "status": status}
+    if not answer:
+        return {}
     if name == "list_draft_versions":
         return {"versions": [draft["version"] for draft in answer.get("drafts", ())]}
     if name == "list_files_at":

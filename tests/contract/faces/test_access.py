@@ -24,6 +24,7 @@ from ide_orchestrator.v1 import (
     refinement_pb2_grpc,
     review_pb2_grpc,
     user_pb2_grpc,
+    webhook_pb2_grpc,
     workflow_pb2_grpc,
 )
 from server.http.openapi import openapi_document
@@ -50,6 +51,9 @@ TABLE: dict[str, tuple[str, ...]] = {
     "draft": (OK, OK, OK, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
     # A workflow belongs to its owner alone, also when others see a proposal of it.
     "workflow": (OK, HIDDEN, HIDDEN, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
+    # A webhook belongs to the user or service that made it. One about a workflow is made by the workflow's
+    # owner: others have webhooks of their own for the proposals that they may see.
+    "webhook": (OK, HIDDEN, HIDDEN, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
     # The grant that the caller was given.
     "own": (OK, OK, OK, HIDDEN, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
     "anyone": (OK, OK, OK, OK, DENIED, DENIED, DENIED, UNKNOWN, UNKNOWN),
@@ -69,6 +73,8 @@ class Environment:
     sha256: str
     draft: str
     draft_sha256: str
+    webhook: str
+    delivery: str
     channel: grpc.aio.Channel
 
     def http(self, who: str) -> httpx.AsyncClient:
@@ -88,10 +94,13 @@ class Environment:
 
 @pytest.fixture
 async def environment(database: str) -> AsyncIterator[Environment]:
-    async with running_hub(database, heartbeat_s=0.1) as hub:
+    async with running_hub(database, heartbeat_s=0.1, webhook_allowed_hosts=("127.0.0.1",)) as hub:
         emails = {who: f"{who}@example.com" for who in ("owner", "editor", "viewer", "stranger", "disabled")}
         tokens: dict[str, str | None] = {who: hub.token(email) for who, email in emails.items()}
         async with hub.client(emails["owner"]) as client:
+            # Nobody listens there.
+            hook = {"target_url": "http://127.0.0.1:9", "event_types": ["run.finished"]}
+            webhook = (await client.call("POST", "/api/webhooks", hook))["id"]
             started = await start(client, "[[replay:short_run]]")
             proposal = await finished(client, started)
             file = next(iter(proposal["generated_files"].values()))
@@ -101,6 +110,8 @@ async def environment(database: str) -> AsyncIterator[Environment]:
             written = await client.call("PUT", draft, {"files": {"/a": "1"}}, headers={"If-Match": "*"})
             assert written["version"] == 2
             draft_sha256 = (await client.call("GET", draft))["files"]["/a"]["sha256"]
+            deliveries = await client.call("GET", f"/api/webhooks/{webhook}/deliveries")
+            delivery = deliveries["items"][0]["id"]
         for email in emails.values():
             async with hub.client(email) as client:
                 await client.call("GET", "/api/proposals")
@@ -118,6 +129,8 @@ async def environment(database: str) -> AsyncIterator[Environment]:
                 sha256,
                 proposal["draft_id"],
                 draft_sha256,
+                webhook,
+                delivery,
                 channel,
             )
             async with made.http("owner") as owner:
@@ -161,8 +174,11 @@ def rest(method: str, path: str, body: Any = None, *, listed: bool = False, if_m
             sha256=environment.sha256,
             draft=environment.draft,
             draft_sha256=environment.draft_sha256,
+            webhook=environment.webhook,
+            delivery=environment.delivery,
         )
-        named = json.loads(json.dumps(body).replace("{thread}", environment.thread))
+        text = json.dumps(body).replace("{thread}", environment.thread)
+        named = json.loads(text.replace("{workflow}", environment.workflow))
         async with environment.http(who) as client:
             headers = {"If-Match": if_match} if if_match else {}
             answer = await client.request(method, address, json=named, headers=headers)
@@ -173,8 +189,10 @@ def rest(method: str, path: str, body: Any = None, *, listed: bool = False, if_m
     return _call
 
 
-def rpc(stub: Any, method: str, *, listed: str = "", **fields: Any) -> Call:
-    """A verb over gRPC."""
+def rpc(
+    stub: Any, method: str, *, listed: str = "", of: tuple[str, ...] | None = None, **fields: Any
+) -> Call:
+    """A verb over gRPC. of: the ids that it names; by default those that it can."""
 
     async def _call(environment: Environment, who: str) -> str:
         ids = {
@@ -184,9 +202,12 @@ def rpc(stub: Any, method: str, *, listed: str = "", **fields: Any) -> Call:
             "user_id": environment.users["stranger"],
             "sha256": environment.draft_sha256 if "Draft" in method else environment.sha256,
             "draft_id": environment.draft,
+            "webhook_id": environment.webhook,
+            "delivery_id": environment.delivery,
         }
         kind = getattr(m, f"{method}Request")
-        named = {name: ids[name] for name in kind.DESCRIPTOR.fields_by_name if name in ids and not listed}
+        wanted = kind.DESCRIPTOR.fields_by_name if of is None else of
+        named = {name: ids[name] for name in wanted if name in ids and not listed}
         call = getattr(stub(environment.channel), method)(
             kind(**named | fields), metadata=environment.metadata(who)
         )
@@ -255,6 +276,8 @@ _PROPOSALS, _REFINEMENTS = proposal_pb2_grpc.ProposalServiceStub, refinement_pb2
 _WORKFLOWS, _ACCESS = workflow_pb2_grpc.WorkflowServiceStub, access_pb2_grpc.AccessServiceStub
 _DRAFTS, _REVIEWS = draft_pb2_grpc.DraftServiceStub, review_pb2_grpc.ReviewServiceStub
 _USERS = user_pb2_grpc.UserServiceStub
+_WEBHOOKS = webhook_pb2_grpc.WebhookServiceStub
+_RECEIVER = "https://receiver.example/hook"
 
 #: Every verb on every transport that has it, with its kind.
 VERBS: dict[str, tuple[str, Call]] = {
@@ -389,6 +412,31 @@ VERBS: dict[str, tuple[str, Call]] = {
         "workflow",
         rpc(_REFINEMENTS, "StartRefinement", user_prompt="[[replay:short_run]]"),
     ),
+    "REST CreateWebhook of a workflow": (
+        "webhook",
+        rest("POST", "/api/webhooks", {"target_url": _RECEIVER, "workflow_id": "{workflow}"}),
+    ),
+    "gRPC CreateWebhook of a workflow": (
+        "webhook",
+        rpc(_WEBHOOKS, "CreateWebhook", of=("workflow_id",), target_url=_RECEIVER),
+    ),
+    "REST GetWebhook": ("webhook", rest("GET", "/api/webhooks/{webhook}")),
+    "gRPC GetWebhook": ("webhook", rpc(_WEBHOOKS, "GetWebhook")),
+    "REST UpdateWebhook": ("webhook", rest("PATCH", "/api/webhooks/{webhook}", {"enabled": True})),
+    "gRPC UpdateWebhook": ("webhook", rpc(_WEBHOOKS, "UpdateWebhook", enabled=True)),
+    "REST RotateWebhookSecret": ("webhook", rest("POST", "/api/webhooks/{webhook}/rotate", {})),
+    "gRPC RotateWebhookSecret": ("webhook", rpc(_WEBHOOKS, "RotateWebhookSecret")),
+    "REST ListWebhookDeliveries": ("webhook", rest("GET", "/api/webhooks/{webhook}/deliveries")),
+    "gRPC ListWebhookDeliveries": ("webhook", rpc(_WEBHOOKS, "ListWebhookDeliveries")),
+    "REST RedeliverWebhook": (
+        "webhook",
+        rest("POST", "/api/webhooks/{webhook}/deliveries/{delivery}/redeliver"),
+    ),
+    "gRPC RedeliverWebhook": ("webhook", rpc(_WEBHOOKS, "RedeliverWebhook")),
+    "REST CreateWebhook": ("anyone", rest("POST", "/api/webhooks", {"target_url": _RECEIVER})),
+    "gRPC CreateWebhook": ("anyone", rpc(_WEBHOOKS, "CreateWebhook", of=(), target_url=_RECEIVER)),
+    "REST ListWebhooks": ("anyone", rest("GET", "/api/webhooks")),
+    "gRPC ListWebhooks": ("anyone", rpc(_WEBHOOKS, "ListWebhooks")),
     "REST ListWorkflows": ("anyone", rest("GET", "/api/workflows")),
     "gRPC ListWorkflows": ("anyone", rpc(_WORKFLOWS, "ListWorkflows")),
     "REST GetMe": ("anyone", rest("GET", "/api/me")),
@@ -397,7 +445,10 @@ VERBS: dict[str, tuple[str, Call]] = {
     "gRPC FindUsers": ("anyone", rpc(_USERS, "FindUsers", email="owner@example.com")),
     "REST CreateWorkflow": ("anyone", rest("POST", "/api/workflows", {"name": "w"})),
     "gRPC CreateWorkflow": ("anyone", rpc(_WORKFLOWS, "CreateWorkflow", name="w")),
-    # Last, since it changes who may what: the stranger has no access that could be taken away.
+    # Last, since they change who may what, and what is there.
+    "REST DeleteWebhook": ("webhook", rest("DELETE", "/api/webhooks/{webhook}")),
+    "gRPC DeleteWebhook of none": ("webhook", rpc(_WEBHOOKS, "DeleteWebhook")),
+    # The stranger has no access that could be taken away.
     "REST RevokeAccess": ("manage", rest("DELETE", "/api/proposals/{proposal}/access/{nobody}")),
     "gRPC RevokeAccess": ("manage", rpc(_ACCESS, "RevokeAccess")),
 }
@@ -406,6 +457,7 @@ VERBS: dict[str, tuple[str, Call]] = {
 _NOTHING_THERE = {
     "REST RevokeShareLink of none",
     "gRPC RevokeShareLink of none",
+    "gRPC DeleteWebhook of none",
 }
 
 
@@ -425,7 +477,7 @@ def test_every_method_of_the_contract_and_every_route_is_in_the_table() -> None:
     named = {name.split()[1] for name in VERBS if name.startswith("gRPC")}
     methods = {
         method.name
-        for service in ("Proposal", "Refinement", "Workflow", "Access", "Draft", "Review", "User")
+        for service in ("Proposal", "Refinement", "Workflow", "Access", "Draft", "Review", "User", "Webhook")
         for method in m.Event.DESCRIPTOR.file.pool.FindServiceByName(
             f"ide_orchestrator.v1.{service}Service"
         ).methods

@@ -19,7 +19,7 @@ WATCHED = "short_run"
 
 @pytest_asyncio.fixture
 async def hub(database: str) -> AsyncIterator[RunningHub]:
-    async with running_hub(database) as running:
+    async with running_hub(database, webhook_allowed_hosts=("localhost",)) as running:
         yield running
 
 
@@ -41,13 +41,19 @@ async def _known(hub: RunningHub) -> dict[str, str]:
         made = await client.call(
             "POST", "/api/workflows", {"name": "demo", "files": {"/THE_SPEC/a.md": "# A\n"}}
         )
+        # Nobody listens there.
+        hook = {"target_url": "http://localhost:9", "event_types": ["run.finished"]}
+        webhook = await client.call("POST", "/api/webhooks", hook)
         started = await start(client, f"[[replay:{WATCHED}]]", made["id"])
         await finished(client, started)
+        told = await client.call("GET", f"/api/webhooks/{webhook['id']}/deliveries")
     return {
         "$workflow": made["id"],
         "$draft": made["current_draft_id"],
         "$thread": started["thread_id"],
         "$proposal": started["proposal_id"],
+        "$webhook": webhook["id"],
+        "$delivery": told["items"][0]["id"],
         "$nothing": "00000000-0000-4000-8000-000000000000",
         "$owner": hub.token(),
         "$stranger": hub.token("eve@example.com"),

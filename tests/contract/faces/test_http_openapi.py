@@ -36,6 +36,9 @@ WITH_BODIES = {
     "startRefinement",
     "updateDraft",
     "updateWorkflow",
+    "createWebhook",
+    "updateWebhook",
+    "rotateWebhookSecret",
 }
 CODES = {"internal", *(row.code for row in PROBLEMS.values()), *HTTP_ONLY}
 
@@ -138,8 +141,9 @@ async def test_every_route_is_in_it_with_what_it_may_answer(http: httpx.AsyncCli
         tickets = [{"ticket": []}] if operation["operationId"] == "listEvents" else []
         assert operation["security"] == [{"bearer": []}, *tickets], case
         assert statuses >= {"401", "500", "503"}, case
-        # A ticket's thread is named in the body.
-        assert ("404" in statuses) == ("{" in path or operation["operationId"] == "createTicket"), case
+        # A ticket's thread and a webhook's workflow are named in the body.
+        names_other = "{" in path or operation["operationId"] in ("createTicket", "createWebhook")
+        assert ("404" in statuses) == names_other, case
         assert ("413" in statuses) == (method in ("patch", "post", "put")), case
         for status, answer in operation["responses"].items():
             if int(status) < 400:
@@ -172,6 +176,14 @@ async def test_answers_have_the_members_that_it_says(hub: RunningHub, http: http
     draft = f"/api/drafts/{proposal['draft_id']}"
     await http.put(draft, json={"files": {"/a": "1"}}, headers={"If-Match": "*"})
     written = hashlib.sha256(b"1").hexdigest()
+    receiver = {"target_url": "https://receiver.example/"}
+    webhook, doomed = [(await http.post("/api/webhooks", json=receiver)).json()["id"] for _ in range(2)]
+    delivery = await hub.core.pool.fetchval(
+        "INSERT INTO webhook_deliveries (webhook_id, event_id, event_type, proposal_id, data) "
+        "VALUES ($1, gen_random_uuid(), 'run.finished', $2, '{}') RETURNING event_id::text",
+        webhook,
+        started["proposal_id"],
+    )
     names = {
         "/api/users": "/api/users?email=ann@example.com",
         # Before the others: another content than the proposal's.
@@ -179,6 +191,8 @@ async def test_answers_have_the_members_that_it_says(hub: RunningHub, http: http
         "{draft_id}": proposal["draft_id"],
         "{user_id}": bob_id,
         "{link_id}": link["id"],
+        "{webhook_id}": webhook,
+        "{delivery_id}": delivery,
         "{workflow_id}": workflow,
         "{thread_id}": started["thread_id"],
         "{proposal_id}": started["proposal_id"],
@@ -198,12 +212,17 @@ async def test_answers_have_the_members_that_it_says(hub: RunningHub, http: http
         "approveProposal": {},
         "rejectProposal": {"comment": "no"},
         "reviseProposal": {"user_prompt": "[[replay:short_run]]"},
+        "createWebhook": receiver,
+        "updateWebhook": {"event_types": ["run.finished"]},
+        "rotateWebhookSecret": {},
     }
     assert bodies.keys() == WITH_BODIES
     for path, method, operation in operations(document):
         address = path
         for name, value in names.items():
             address = address.replace(name, value)
+        if operation["operationId"] == "deleteWebhook":
+            address = address.replace(webhook, doomed)
         body = bodies.get(operation["operationId"])
         # A proposal is decided about once.
         await hub.core.pool.execute("UPDATE proposals SET resolution = NULL")

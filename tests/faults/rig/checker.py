@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.faults.rig.history import TERMINAL, Client, Connection, History, Journal, Truth, Unit
+from tests.faults.rig.history import TERMINAL, Client, Connection, History, Journal, Truth, Unit, reportable
 
 #: Outcomes after which everything that the runtime published must be in the journal, or marked.
 _TOLD_ALL = frozenset({("completed", ""), ("failed", "upstream_error")})
@@ -21,7 +21,7 @@ class Violation:
     """A broken promise.
 
     rule: `lost`, `duplicated`, `order`, `rewritten`, `unfinished`, `refused`, `hello`, `get`,
-    `zombie`, `fence`, `epoch`, `terminal`, `verdict`, `files`, `hole`, `invoke`.
+    `zombie`, `fence`, `epoch`, `terminal`, `verdict`, `files`, `hole`, `invoke`, `unreported`, `report`.
     """
 
     rule: str
@@ -40,6 +40,7 @@ def check(history: History) -> list[Violation]:
         *(_client(client, history.journal) for client in history.clients),
         _hellos(history),
         _gets(history),
+        _reports(history),
     ):
         found.extend(Violation(rule, detail, history.name) for rule, detail in part)
     return found
@@ -296,3 +297,17 @@ def _gets(history: History) -> Found:
             yield "get", f"{get.replica} said {get.status} after {journal.outcome}"
         elif get.files != journal.files:
             yield "get", f"{get.replica} gave other files than are stored"
+
+
+def _reports(history: History) -> Found:
+    """Each fact of the journal is reported under one id, and nothing else is."""
+    facts = reportable(history.journal)
+    for fact in facts:
+        ids = {report.id for report in history.reports if (report.type, report.seq) == fact}
+        if not ids:
+            yield "unreported", f"{fact[0]} of seq {fact[1]}"
+        elif len(ids) > 1:
+            yield "duplicated", f"{fact[0]} of seq {fact[1]} was reported under {len(ids)} ids"
+    for report in history.reports:
+        if (report.type, report.seq) not in facts:
+            yield "report", f"{report.type} of seq {report.seq}, which the journal does not have"

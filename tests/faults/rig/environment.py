@@ -22,7 +22,7 @@ import httpx
 
 from tests.faults.personas import Persona, Profile
 from tests.faults.rig.checker import Violation, check, units_checked
-from tests.faults.rig.history import TERMINAL, Get, History, JournalEvent
+from tests.faults.rig.history import TERMINAL, Get, History, Journal, JournalEvent, Report, reportable
 from tests.faults.rig.observe import RECORD_WRITES, read_journal, read_truth, read_writes
 from tests.faults.rig.recorder import Recorder
 from tests.faults.rig.replicas import Address, Replica
@@ -31,6 +31,7 @@ from tests.faults.scripts import digests_of
 from tests.support.hand_clock import retried
 from tests.support.postgres import DATABASE_ERRORS, Postgres, running_postgres
 from tests.support.processes import UNLIMITED, hub_environment, running
+from tests.support.receiver import Receiver, receiver
 from tests.support.tokens import bearer, token
 
 #: No waiting for the disk: the machine does not lose power here. Commits are commits all the same: a
@@ -42,6 +43,8 @@ _DATABASE = {
     "max_connections": "400",
     "shared_buffers": "64MB",
 }
+#: Seconds in which all is reported: after a crash, the claim of an attempt must end first.
+REPORTED_S = 45.0
 #: What makes faults short: see docs/reference/faults.md.
 QUICK = {"IDEO_LEASE_TTL_S": "2", "IDEO_RUN_IDLE_S": "2", "IDEO_EMPTY_RESULT_GRACE_S": "2"}
 
@@ -122,8 +125,11 @@ class Rig:
         profile: Profile,
         settings: Mapping[str, str],
         socket_dir: Path | None,
+        receiver: Receiver,
     ) -> None:
         self.environment, self.profile = environment, profile
+        #: What the webhook of all runs calls, and its secret.
+        self._receiver, self._secret = receiver, ""
         self._dsn = dsn
         self._name = urlsplit(dsn).path.removeprefix("/")
         hub_dsn = environment.database.dsn(self._name, replica="WRITER", socket_dir=socket_dir)
@@ -133,7 +139,7 @@ class Rig:
         self._workflow = ""
         self._settings = (
             hub_environment(hub_dsn, environment.runtime)
-            | {"IDEO_RUNTIME_PROFILE": profile}
+            | {"IDEO_RUNTIME_PROFILE": profile, "IDEO_WEBHOOK_ALLOWED_HOSTS": "127.0.0.1"}
             | UNLIMITED
             | dict(settings)
         )
@@ -161,8 +167,11 @@ class Rig:
                 await connection.close()
 
     async def make_workflow(self, via: str) -> None:
-        """The workflow of all runs."""
-        made = await self.http.post(f"{self.replicas[via].address.http}/api/workflows", json={"name": "rig"})
+        """The workflow of all runs, and the webhook that reports them."""
+        address = self.replicas[via].address.http
+        hook = await self.http.post(f"{address}/api/webhooks", json={"target_url": self._receiver.url})
+        self._secret = hook.raise_for_status().json()["secret"]
+        made = await self.http.post(f"{address}/api/workflows", json={"name": "rig"})
         self._workflow = made.raise_for_status().json()["id"]
 
     async def run(self, persona: Persona, *, via: str, ways: Sequence[str]) -> Run:
@@ -271,15 +280,17 @@ class Rig:
         for replica in self.replicas.values():
             writers.update(replica.writers)
         async with self._connection() as connection:
+            journal = await read_journal(connection, run.thread_id)
             history = History(
                 f"{run.persona.name} ({self.profile})",
                 run.persona.exact(self.profile),
                 run.persona.verdicts | more_verdicts,
-                await read_journal(connection, run.thread_id),
+                journal,
                 await read_truth(self.http, self.environment.runtime, run.thread_id),
                 [recorder.client for recorder in run.recorders],
                 run.gets,
                 await read_writes(connection, run.thread_id, writers),
+                await self._reports(run, journal),
             )
         run.events = history.journal.events
         found = check(history)
@@ -289,6 +300,24 @@ class Rig:
         result.discontinuities = sum(event.kind == "discontinuity" for event in history.journal.events)
         result.violations += found
         return result
+
+    async def _reports(self, run: Run, journal: Journal) -> list[Report]:
+        """What the webhook reported of a run, once that is all or its time is over."""
+        deadline = time.monotonic() + REPORTED_S
+        while True:
+            events = [
+                call.verified(self._secret)
+                for call in self._receiver.calls
+                if call.event["data"]["thread_id"] == run.thread_id and "seq" in call.event["data"]
+            ]
+            reports = [
+                Report(event["id"], event["type"].removeprefix("com.bizmatters.ide."), event["data"]["seq"])
+                for event in events
+            ]
+            complete = reportable(journal) <= {(report.type, report.seq) for report in reports}
+            if complete or time.monotonic() > deadline:
+                return reports
+            await asyncio.sleep(0.1)
 
     def recoveries(self, since: float) -> list[float]:
         """For each run that was not over at `since`: how long its clients waited for the next event."""
@@ -311,8 +340,8 @@ async def open_rig(
     environment: Environment, profile: Profile, *, socket_dir: Path | None = None, **settings: str
 ) -> AsyncIterator[Rig]:
     """A rig on a fresh database, with no replica yet. `socket_dir`: where the hubs find PostgreSQL."""
-    async with environment.database.fresh(migrated=True) as dsn:
-        rig = Rig(environment, dsn, profile, {**QUICK, **settings}, socket_dir)
+    async with environment.database.fresh(migrated=True) as dsn, receiver() as listening:
+        rig = Rig(environment, dsn, profile, {**QUICK, **settings}, socket_dir, listening)
         try:
             yield rig
         finally:

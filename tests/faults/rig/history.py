@@ -49,6 +49,12 @@ class Journal:
         return [(event.seq, event.sha256) for event in self.events]
 
 
+def reportable(journal: Journal) -> set[tuple[str, int]]:
+    """What a webhook is to report of a journal: the type of each event with its seq."""
+    types = {"terminal": "run.finished", "input_requested": "input.requested"}
+    return {(types[event.kind], event.seq) for event in journal.events if event.kind in types}
+
+
 @dataclass(slots=True)
 class Write:
     """One change of a run's row: who wrote (a process), and what stood there before and after."""
@@ -96,6 +102,15 @@ class Get:
     files: FileDigests
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A call of the webhook: the event's id and type, and the seq of the journal that it names."""
+
+    id: str
+    type: str
+    seq: int
+
+
 @dataclass(slots=True)
 class Truth:
     """What the runtime really did: invokes, the frames of the newest execution, what it sent on each
@@ -122,3 +137,4 @@ class History:
     clients: list[Client] = field(default_factory=list)
     gets: list[Get] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)

@@ -10,7 +10,7 @@ from typing import Any
 from tests.faults.rig.checker import Violation
 
 #: Rules that mean that something was lost, or came twice.
-LOST = frozenset({"lost", "hole", "unfinished"})
+LOST = frozenset({"lost", "hole", "unfinished", "unreported"})
 DUPLICATED = frozenset({"duplicated"})
 _HEAD = (
     "fault",

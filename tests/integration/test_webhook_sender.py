@@ -1,0 +1,203 @@
+"""The calls of webhooks: which addresses they reach, and how they fail."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.domain.webhooks.delivery import PLACES, SendFailed
+from server.domain.webhooks.targets import AllowedHosts, parse_target
+from server.webhooks.sender import HttpSender
+from tests.support.certificates import Authority, write
+from tests.support.receiver import receiver
+from tests.support.servers import answer, free_port, read_request, tcp_server
+
+LOOPBACK = ("127.0.0.0/8",)
+
+
+@asynccontextmanager
+async def a_sender(allowed: tuple[str, ...] = LOOPBACK, **options: Any) -> AsyncIterator[HttpSender]:
+    async with HttpSender(AllowedHosts(allowed), media_type="text/plain", **options) as made:
+        yield made
+
+
+async def failure(sender: HttpSender, url: str) -> str:
+    """How a call fails."""
+    with pytest.raises(SendFailed) as failed:
+        await sender.send(parse_target(url), {}, b"body")
+    return failed.value.failure
+
+
+async def test_a_call_is_a_post_to_the_path_and_query_with_the_named_host() -> None:
+    async with receiver(201) as listening, a_sender() as sender:
+        port = listening.url.rpartition(":")[2]
+        url = f"http://localhost:{port}/a/b%20c?x=1&y=%C3%A9"
+        assert await sender.send(parse_target(url), {"webhook-id": "1"}, b"body") == 201
+    [call] = listening.calls
+    assert (call.path, call.body) == ("/a/b%20c?x=1&y=%C3%A9", b"body")
+    expected = {
+        "host": f"localhost:{port}",
+        "webhook-id": "1",
+        "content-length": "4",
+        "content-type": "text/plain",
+    }
+    assert {name: call.headers[name] for name in expected} == expected
+    assert call.headers["user-agent"].startswith("ide-orchestrator/")
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "[::ffff:127.0.0.1]"])
+async def test_what_listens_on_the_hubs_own_machine_is_not_reached(host: str) -> None:
+    """Also by a name that is looked up: what is checked is where the connection goes."""
+    async with receiver() as listening, a_sender(()) as sender:
+        port = listening.url.rpartition(":")[2]
+        for scheme in ("http", "https"):
+            assert await failure(sender, f"{scheme}://{host}:{port}/") == "address"
+    assert listening.calls == []
+
+
+async def test_an_allowed_name_leads_nowhere_but_to_itself() -> None:
+    async with receiver() as listening, a_sender(("localhost",)) as sender:
+        port = listening.url.rpartition(":")[2]
+        assert await sender.send(parse_target(f"http://localhost:{port}"), {}, b"") == 204
+        assert await failure(sender, f"http://127.0.0.1:{port}") == "address"
+    assert len(listening.calls) == 1
+
+
+async def test_a_name_that_nobody_knows_has_no_address() -> None:
+    async with a_sender(("receiver.invalid",)) as sender:
+        assert await failure(sender, "https://receiver.invalid/") == "address"
+
+
+async def test_a_redirect_is_an_answer() -> None:
+    async with receiver() as elsewhere, receiver(302) as listening, a_sender() as sender:
+        listening.headers["location"] = elsewhere.url
+        assert await sender.send(parse_target(listening.url), {}, b"") == 302
+    assert elsewhere.calls == []
+
+
+async def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with receiver() as proxy, receiver() as listening, a_sender() as sender:
+        for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "https_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        assert await sender.send(parse_target(listening.url), {}, b"") == 204
+    assert proxy.calls == []
+
+
+async def test_a_receiver_that_does_not_listen_or_hangs_up_is_no_connection() -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"I am no HTTP server\r\n\r\n")
+        await writer.drain()
+
+    async with tcp_server(hang_up) as one, tcp_server(babble) as two, a_sender() as sender:
+        for port in (one, two, free_port()):
+            assert await failure(sender, f"http://127.0.0.1:{port}") == "connection"
+
+
+async def test_a_receiver_that_does_not_answer_in_time_is_left() -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """An answer that never ends, a byte at a time."""
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+        while True:
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.05)
+
+    async with tcp_server(silent) as one, tcp_server(trickle) as two, a_sender(call_s=0.5) as sender:
+        for port in (one, two):
+            assert await failure(sender, f"http://127.0.0.1:{port}") == "timeout"
+
+
+async def test_of_a_large_answer_only_the_beginning_is_read() -> None:
+    sent = 0
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        while True:
+            writer.write(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
+            sent += 0x10000
+            await writer.drain()
+
+    async with tcp_server(flood) as port, a_sender() as sender:
+        assert await sender.send(parse_target(f"http://127.0.0.1:{port}"), {}, b"") == 200
+    assert sent < 64 << 20
+
+
+async def test_a_certificate_must_be_valid_for_the_name(tmp_path: Path) -> None:
+    authority = Authority()
+    trusting = ssl.create_default_context(cadata=authority.pem.decode())
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(answer(204, b""))
+        await writer.drain()
+        writer.close()
+
+    async def outcome(*names: str, expired: bool = False, by: ssl.SSLContext | None = trusting) -> int | str:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*write(tmp_path, authority.pair(*names, expired=expired)))
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+        async with server, a_sender(tls=by) as sender:
+            port = server.sockets[0].getsockname()[1]
+            try:
+                return await sender.send(parse_target(f"https://localhost:{port}/"), {}, b"")
+            except SendFailed as failed:
+                return failed.failure
+
+    assert await outcome("localhost") == 204
+    assert await outcome("other.example") == "tls"
+    assert await outcome("127.0.0.1") == "tls"
+    assert await outcome("localhost", expired=True) == "tls"
+    assert await outcome("localhost", by=None) == "tls"
+
+
+async def test_a_name_is_called_at_its_permitted_addresses_alone_and_looked_up_once() -> None:
+    """What a resolver says next, once an address is checked, does not matter."""
+    answers = [["10.0.0.1", "169.254.169.254", "127.0.0.1"], ["10.0.0.1"]]
+
+    def look_up(host: str, port: int, *query: Any) -> list[Any]:
+        return [(0, 0, 0, "", (address, port)) for address in answers.pop(0)]
+
+    async with receiver() as listening, a_sender(look_up=look_up) as sender:
+        url = f"http://rebinding.example:{listening.url.rpartition(':')[2]}"
+        assert await sender.send(parse_target(url), {}, b"") == 204
+        assert len(answers) == 1
+
+
+async def test_names_that_take_long_hold_up_no_other_call() -> None:
+    """As many as there are places, each resolved by a server that does not answer."""
+    released = threading.Event()
+
+    def look_up(host: str, port: int, *query: Any) -> list[Any]:
+        if host.endswith(".slow.example"):
+            released.wait(20)
+        return [(0, 0, 0, "", ("127.0.0.1", port))]
+
+    async with receiver() as listening, a_sender(look_up=look_up) as sender:
+        port = listening.url.rpartition(":")[2]
+        slow = [
+            sender.send(parse_target(f"http://{number}.slow.example:{port}"), {}, b"")
+            for number in range(PLACES)
+        ]
+        waiting = asyncio.gather(*slow)
+        await asyncio.sleep(0)
+        assert await sender.send(parse_target(f"http://quick.example:{port}"), {}, b"") == 204
+        assert not waiting.done()
+        released.set()
+        assert set(await waiting) == {204}
