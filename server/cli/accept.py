@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 from urllib.parse import quote
@@ -87,16 +88,13 @@ def _show(accepted: Mapping[str, Any], *, dry_run: bool) -> None:
 def _show_conflicts(found: Mapping[str, Any]) -> None:
     """Show the conflicts of an answer or a problem, with the three texts of each place."""
     for conflict in found["conflicts"]:
-        print_line(
-            f"conflict in {printable(str(conflict['path']))}: {str(conflict['kind']).replace('_', ' ')}"
-        )
+        print_line(f"conflict in {conflict['path']}: {str(conflict['kind']).replace('_', ' ')}")
         for place in conflict["places"]:
             for mark, side in zip(("|||||||", "<<<<<<<", ">>>>>>>"), _SIDES, strict=True):
                 text = place[side]
                 print_line(f"{mark} {side}, line {text['first_line']}")
                 shown = printable(str(text["text"]), lines=True)
-                if shown:
-                    print_line(shown.removesuffix("\n"))
+                sys.stdout.write(shown if not shown or shown.endswith("\n") else f"{shown}\n")
         if conflict["truncated"]:
             print_line("(places left out)")
     left_out = found["conflict_count"] - len(found["conflicts"])

@@ -9,7 +9,7 @@ from server.cli.exit_codes import notice
 from server.cli.hub_answers import member
 from server.cli.hub_client import HubClient
 from server.cli.hub_session import run_with_hub
-from server.cli.printable import json_line, print_line, printable
+from server.cli.printable import json_line, print_line
 
 
 def me(*, url: str | None, token: str | None, as_json: bool) -> NoReturn:
@@ -41,4 +41,4 @@ def find(email: str, *, url: str | None, token: str | None, as_json: bool) -> No
 
 def _print_user(user: dict[str, Any], *, as_json: bool) -> None:
     user_id, email = str(member(user, "user_id")), member(user, "email") or ""
-    print_line(json_line(user) if as_json else f"{printable(user_id)}  {printable(email)}".rstrip())
+    print_line(json_line(user) if as_json else f"{user_id}  {email}".rstrip())

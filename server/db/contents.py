@@ -167,7 +167,8 @@ async def read_files(pool: asyncpg.Pool, proposal_id: UUID, size_bytes: int | No
 async def list_files(pool: asyncpg.Pool, proposal_id: UUID, size_bytes: int | None) -> StoredProposalFiles:
     """The same without contents: as `listed`."""
     rows = await _fetch_files(pool, _LIST_FILES, proposal_id, size_bytes)
-    return await REQUESTS.run(_listed_files_of, rows)
+    sizes = (len(row["whole"] or row["form"]) for row in rows)
+    return await REQUESTS.run_unless_small(sizes, _listed_files_of, rows)
 
 
 async def _fetch_files(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import aclosing
 
 from ide_orchestrator.v1.proposal_pb2_grpc import ProposalServiceServicer
-from server.domain import model
 from server.domain.errors import ClientTooSlow
 from server.domain.off_loop import REQUESTS
 from server.domain.proposals.archive import archive_pieces
@@ -15,15 +14,11 @@ from server.grpc.answers import reserved
 from server.grpc.authentication import Context, caller
 from server.grpc.writing import MessageWriter
 from server.wire import messages as m
-from server.wire.large_proposals import fit_proposal, left_out
+from server.wire.large_proposals import proposal_response
 from server.wire.pages import PAGE_NAMES
 from server.wire.proposal_queries import proposals_query
-from server.wire.proposals import content_piece, proposal_message, proposals_message
+from server.wire.proposals import content_piece, proposals_message
 from server.wire.validation import renamed_fields, sha256_or_not_found, uuid_or_not_found
-
-
-def _proposal_answer(proposal: model.Proposal, offset: int) -> m.GetProposalResponse:
-    return fit_proposal(proposal_message(proposal, left_out(proposal.files, offset)), offset)
 
 
 class ProposalServicer(ProposalServiceServicer):
@@ -38,7 +33,7 @@ class ProposalServicer(ProposalServiceServicer):
         proposal = await self._proposals.get(
             caller(), proposal_id, reserved(), contents=request.view != m.ProposalView.PROPOSAL_VIEW_BASIC
         )
-        return await REQUESTS.run(_proposal_answer, proposal, request.file_offset)
+        return await REQUESTS.run(proposal_response, proposal, request.file_offset)
 
     async def ListProposals(
         self, request: m.ListProposalsRequest, context: Context

@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from server.domain import model
 from server.domain.errors import InvalidArgument
 from server.domain.proposals.files import File
 from server.encoding.json_text import decode_surrogates, replace_surrogates
 from server.wire import messages as m
 from server.wire.large_events import MIN_OMITTED, omit_contents
+from server.wire.proposals import proposal_message
 
 #: Largest response in bytes, so that it fits a client's default limit of 4 MiB.
 MAX_RESPONSE_BYTES = 3 << 20
 #: A file that is larger without its content loses all members but these.
 _MAX_MEMBERS_BYTES = 64 << 10
 _KEPT = frozenset({"path", "sha256", "size_bytes", "sanitized", "portability"})
+
+
+def proposal_response(proposal: model.Proposal, offset: int) -> m.GetProposalResponse:
+    """The response with a proposal from an entry on. Raises InvalidArgument as `fit_proposal`."""
+    return fit_proposal(proposal_message(proposal, left_out(proposal.files, offset)), offset)
 
 
 def left_out(files: Mapping[str, File], offset: int) -> set[str]:

@@ -21,6 +21,8 @@ ABSENT = "00000000-0000-4000-8000-000000000000"
 METHODS = {"get", "post", "put", "delete", "patch"}
 #: Headers that mean something to a client of this interface.
 SHOWN = {"location", "link", "retry-after", "idempotency-replayed", "etag"}
+#: The members that a query must have, with a value.
+NEEDED = {"blameFile": {"path": "/definition.json"}, "findUsers": {"email": "ann@example.com"}}
 #: Operations that take a body.
 WITH_BODIES = {
     "acceptProposal",
@@ -112,8 +114,7 @@ async def test_the_document_is_well_formed(http: httpx.AsyncClient) -> None:
         assert len(names) == len(set(names)), case
         for each in operation.get("parameters", ()):
             assert each["schema"], case
-            # Blame is of a file.
-            needed = each["in"] == "path" or (operation["operationId"], each["name"]) == ("blameFile", "path")
+            needed = each["in"] == "path" or each["name"] in NEEDED.get(operation["operationId"], ())
             assert each["required"] is needed, case
         assert operation["summary"], case
         for status, answer in operation["responses"].items():
@@ -185,7 +186,6 @@ async def test_answers_have_the_members_that_it_says(hub: RunningHub, http: http
         started["proposal_id"],
     )
     names = {
-        "/api/users": "/api/users?email=ann@example.com",
         # Before the others: another content than the proposal's.
         "/drafts/{draft_id}/files/{sha256}": f"/drafts/{proposal['draft_id']}/files/{written}",
         "{draft_id}": proposal["draft_id"],
@@ -226,7 +226,7 @@ async def test_answers_have_the_members_that_it_says(hub: RunningHub, http: http
         body = bodies.get(operation["operationId"])
         # A proposal is decided about once.
         await hub.core.pool.execute("UPDATE proposals SET resolution = NULL")
-        query = {"path": "/definition.json"} if operation["operationId"] == "blameFile" else {}
+        query = NEEDED.get(operation["operationId"], {})
         answer = await http.request(method, address, params=query, json=body, headers={"If-Match": "*"})
         case = f"{method} {path}"
         assert str(answer.status_code) in operation["responses"], case
