@@ -63,7 +63,7 @@ SELECT thread_id, fence FROM moved
 
 _OUTBOX_EVENTS = """
 SELECT o.id, o.type, o.proposal_id, o.data
-FROM unnest($9::uuid[], $10::bigint[], $11::uuid[], $12::text[], $13::uuid[], $14::jsonb[])
+FROM unnest($10::uuid[], $11::bigint[], $12::uuid[], $13::text[], $14::uuid[], $15::jsonb[])
   AS o(thread_id, fence, id, type, proposal_id, data) JOIN moved USING (thread_id, fence)
 """
 #: The same, where some of the events are also reported: the outbox gets those of the runs that moved.
