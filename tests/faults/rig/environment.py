@@ -130,6 +130,8 @@ class Rig:
         self.environment, self.profile = environment, profile
         #: What the webhook of all runs calls, and its secret.
         self._receiver, self._secret = receiver, ""
+        #: Held while these are made: runs start at the same time.
+        self._making = asyncio.Lock()
         self._dsn = dsn
         self._name = urlsplit(dsn).path.removeprefix("/")
         hub_dsn = environment.database.dsn(self._name, replica="WRITER", socket_dir=socket_dir)
@@ -169,10 +171,11 @@ class Rig:
     async def make_workflow(self, via: str) -> None:
         """The workflow of all runs, and the webhook that reports them."""
         address = self.replicas[via].address.http
-        hook = await self.http.post(f"{address}/api/webhooks", json={"target_url": self._receiver.url})
-        self._secret = hook.raise_for_status().json()["secret"]
         made = await self.http.post(f"{address}/api/workflows", json={"name": "rig"})
         self._workflow = made.raise_for_status().json()["id"]
+        asked = {"target_url": self._receiver.url, "workflow_id": self._workflow}
+        hook = await self.http.post(f"{address}/api/webhooks", json=asked)
+        self._secret = hook.raise_for_status().json()["secret"]
 
     async def run(self, persona: Persona, *, via: str, ways: Sequence[str]) -> Run:
         """Start a run on a replica and follow it in each of the ways.
@@ -180,8 +183,9 @@ class Rig:
         When no answer comes, because the replica died, the run is looked up: a client with an
         idempotency key would get it. Raises NotStarted when there is none.
         """
-        if not self._workflow:
-            await self.make_workflow(via)
+        async with self._making:
+            if not self._workflow:
+                await self.make_workflow(via)
         prompt, answered = await self.start_run(persona, via=via)
         proposal = await self._proposal_of(prompt)
         if proposal is None:
