@@ -50,10 +50,13 @@ async def test_a_stopping_replica_hands_runs_over_and_sends_its_readers_away(dat
                 await read_until(here, started["thread_id"], "batch")
                 stopping = asyncio.create_task(leaving.stop())
                 stopped_at = time.monotonic()
-                seen = await reading
-                assert "reconnect" in seen[-1]
-                assert seen[-1]["reconnect"].get("after_ms", 0) <= 3000
-                ready = await probe.get(f"{leaving.addresses['HTTP']}/readyz")
+                # Before its readers have left: then it ends.
+                async with asyncio.timeout(10):
+                    while True:
+                        ready = await probe.get(f"{leaving.addresses['HTTP']}/readyz")
+                        if ready.status_code != 200:
+                            break
+                        await asyncio.sleep(0.02)
                 workflow = "00000000-0000-4000-8000-000000000000"
                 refused = await probe.post(
                     f"{leaving.addresses['HTTP']}/api/workflows/{workflow}/refinements",
@@ -62,6 +65,9 @@ async def test_a_stopping_replica_hands_runs_over_and_sends_its_readers_away(dat
                 )
                 assert (ready.status_code, refused.status_code) == (503, 503)
                 assert "draining" in ready.text
+                seen = await reading
+                assert "reconnect" in seen[-1]
+                assert seen[-1]["reconnect"].get("after_ms", 0) <= 3000
                 # The lease lasts ten minutes: only the hand-over lets the other replica go on.
                 after = seqs(seen)[-1] if seqs(seen) else 0
                 rest: list[dict[str, Any]] = []
