@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
-from urllib.parse import quote
 
-from server.cli import exit_codes
-from server.cli.hub_answers import ClientError, member
+from server.cli import draft, exit_codes
+from server.cli.hub_answers import ClientError, if_match, member
 from server.cli.hub_client import HubClient
 from server.cli.hub_session import run_with_hub
 from server.cli.local_files import read_text
@@ -45,14 +44,13 @@ def run(
 
     async def _accept(client: HubClient) -> int:
         proposal = await read(client, proposal_id)
-        headers = {"If-Match": f'"{member(proposal, "etag")}"'}
         if files:
-            draft = f"/api/drafts/{quote(str(member(proposal, 'draft_id')), safe='')}"
-            body["draft_etag"] = member(await client.call("GET", f"{draft}?view=basic"), "etag")
+            newest = await draft.read(client, str(member(proposal, "draft_id")))
+            body["draft_etag"] = member(newest, "etag")
             body["resolved_files"] = files
         where = f"{address(proposal_id)}/accept" + ("?validate_only=true" if dry_run else "")
         try:
-            accepted = await client.call_once("POST", where, body, headers)
+            accepted = await client.call_once("POST", where, body, if_match(proposal))
         except ClientError as error:
             if error.code != "draft_moved":
                 raise

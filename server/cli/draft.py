@@ -6,14 +6,11 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 from urllib.parse import quote
 
-from server.cli.hub_answers import ClientError, member
-from server.cli.hub_client import HubClient
-from server.cli.hub_session import COMPLETION_S, ask_hub, run_with_hub
+from server.cli.hub_answers import ClientError, if_match, member
+from server.cli.hub_client import PAGE, HubClient
+from server.cli.hub_session import ids_beginning_with, run_with_hub
 from server.cli.local_files import read_text
-from server.cli.printable import json_line, print_content, print_line, printable
-
-#: Items of a page, and of those that the shell completes.
-PAGE = 200
+from server.cli.printable import json_line, print_content, print_line
 
 
 def ls(*, url: str | None, token: str | None, as_json: bool) -> NoReturn:
@@ -120,17 +117,11 @@ def _write(
     as_json: bool,
 ) -> NoReturn:
     async def _update(client: HubClient) -> int:
-        now = await client.call("GET", f"{_address(draft_id)}?view=basic")
+        now = await read(client, draft_id)
         if version not in (None, member(now, "version")):
             raise ClientError(f"the draft is at version {now['version']}: apply your change to that one")
-        etag = {"If-Match": f'"{member(now, "etag")}"'}
-        made = await client.call_once("PUT", _address(draft_id), body, etag)
-        if as_json:
-            print_line(json_line(made))
-        elif member(made, "version") == now["version"]:
-            print_line(f"version {made['version']} has these files already: nothing to write")
-        else:
-            print_line(_described(made))
+        made = await client.call_once("PUT", _address(draft_id), body, if_match(now))
+        _show_made(made, now, "has these files already: nothing to write", as_json=as_json)
         return 0
 
     run_with_hub(_update, url=url, token=token)
@@ -140,46 +131,43 @@ def restore(draft_id: str, version: int, *, url: str | None, token: str | None, 
     """Give a draft the files of an earlier version again, as a new version."""
 
     async def _restore(client: HubClient) -> int:
-        now = await client.call("GET", f"{_address(draft_id)}?view=basic")
-        made = await client.call_once(
-            "POST",
-            f"{_address(draft_id)}/restore",
-            {"version": version},
-            {"If-Match": f'"{member(now, "etag")}"'},
-        )
-        if as_json:
-            print_line(json_line(made))
-        elif member(made, "version") == now["version"]:
-            print_line(
-                f"version {made['version']} has the same files as version {version}: nothing to restore"
-            )
-        else:
-            print_line(_described(made))
+        now = await read(client, draft_id)
+        where = f"{_address(draft_id)}/restore"
+        made = await client.call_once("POST", where, {"version": version}, if_match(now))
+        unchanged = f"has the same files as version {version}: nothing to restore"
+        _show_made(made, now, unchanged, as_json=as_json)
         return 0
 
     run_with_hub(_restore, url=url, token=token)
 
 
 def complete_ids(incomplete: str) -> list[tuple[str, str]]:
-    """The caller's drafts whose ids begin with the text, each with its workflow's name, as they may be
-    shown; none without a token, or when the hub does not answer in time."""
+    """The caller's drafts whose ids begin with the text, each with its workflow's name: see
+    `ids_beginning_with`."""
+    return ids_beginning_with(
+        incomplete,
+        "/api/workflows",
+        lambda workflow: (str(member(workflow, "current_draft_id")), str(member(workflow, "name"))),
+    )
 
-    async def _first_page(client: HubClient) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = member(
-            await client.call("GET", f"/api/workflows?limit={PAGE}"), "items"
-        )
-        return items
 
-    workflows = ask_hub(_first_page, within_s=COMPLETION_S) or []
-    found = [
-        (printable(str(workflow["current_draft_id"])), printable(str(workflow["name"])))
-        for workflow in workflows
-    ]
-    return [(draft_id, name) for draft_id, name in found if draft_id.startswith(incomplete)]
+async def read(client: HubClient, draft_id: str) -> dict[str, Any]:
+    """The newest version of a draft, without contents. Raises ClientError."""
+    return await client.call("GET", f"{_address(draft_id)}?view=basic")
 
 
 def _address(draft_id: str) -> str:
     return f"/api/drafts/{quote(draft_id, safe='')}"
+
+
+def _show_made(made: dict[str, Any], before: dict[str, Any], unchanged: str, *, as_json: bool) -> None:
+    """Show the version that a change made. unchanged: what to say of it when it is the one before."""
+    if as_json:
+        print_line(json_line(made))
+    elif member(made, "version") == before["version"]:
+        print_line(f"version {made['version']} {unchanged}")
+    else:
+        print_line(_described(made))
 
 
 def _described(draft: dict[str, Any]) -> str:

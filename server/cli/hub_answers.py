@@ -1,4 +1,4 @@
-"""What the hub answers, as its client reads it: members, refusals, and why there is no answer."""
+"""Reading the hub's answers: their members, the errors for refusals, and why no answer came."""
 
 from __future__ import annotations
 
@@ -58,6 +58,11 @@ def member(answer: Mapping[str, Any], name: str) -> Any:
         return answer[name]
     except KeyError:
         raise ClientError(f"the answer is not the hub's: it has no {name}") from None
+
+
+def if_match(found: Mapping[str, Any]) -> dict[str, str]:
+    """The header that changes a resource only if it is still as the hub answered. Raises ClientError."""
+    return {"If-Match": f'"{member(found, "etag")}"'}
 
 
 def refusal_of(answer: httpx.Response, problem: dict[str, Any], url: str) -> ClientError:

@@ -39,7 +39,8 @@ MAX_CONNECTION_FAILURES = 20
 #: Seconds for which a start is retried. The run of a replica that died is taken over within 20.
 START_TIMEOUT_S = 30.0
 MAX_MESSAGE_BYTES = 64 << 20
-
+#: Items on a page of a long list.
+PAGE = 200
 
 #: What a caller learns of a connection that ended: why, and the seconds until the next one.
 OnRetry = Callable[[str, float], None]

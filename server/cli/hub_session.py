@@ -1,4 +1,5 @@
-"""What commands that call a running hub share: its address, the token, the exit code of a refusal."""
+"""What commands that call a running hub share: its address, the token, the exit code of a refusal, and the
+completion of ids."""
 
 from __future__ import annotations
 
@@ -12,8 +13,9 @@ from server.cli import exit_codes
 from server.cli.environment import read_client_settings
 from server.cli.event_loop import leaving, run_command, until_stopped
 from server.cli.exit_codes import CommandError
-from server.cli.hub_answers import ClientError
-from server.cli.hub_client import HubClient, open_client
+from server.cli.hub_answers import ClientError, member
+from server.cli.hub_client import PAGE, HubClient, open_client
+from server.cli.printable import printable
 from server.settings.values import http_address
 
 T = TypeVar("T")
@@ -45,6 +47,21 @@ def run_with_hub(
             raise CommandError(str(error), exit_code=_exit_code(error)) from None
 
     run_command(_until_stopped)
+
+
+def ids_beginning_with(
+    incomplete: str, path: str, shown: Callable[[dict[str, Any]], tuple[str, str]]
+) -> list[tuple[str, str]]:
+    """The ids on the first page of a list that begin with the text, each with what it stands for, as they may
+    be shown; none without a token, or when the hub does not answer in time. shown: both for an item."""
+
+    async def _first_page(client: HubClient) -> list[tuple[str, str]]:
+        page = await client.call("GET", f"{path}?limit={PAGE}")
+        return [shown(item) for item in member(page, "items")]
+
+    items = ask_hub(_first_page, within_s=COMPLETION_S) or []
+    found = [(printable(item_id), printable(text)) for item_id, text in items]
+    return [(item_id, text) for item_id, text in found if item_id.startswith(incomplete)]
 
 
 def ask_hub(work: Callable[[HubClient], Coroutine[Any, Any, T]], *, within_s: float) -> T | None:

@@ -7,12 +7,10 @@ from typing import Any, NoReturn
 from urllib.parse import quote
 
 from server.cli.hub_answers import ClientError, member
-from server.cli.hub_client import HubClient
-from server.cli.hub_session import COMPLETION_S, ask_hub, run_with_hub
+from server.cli.hub_client import PAGE, HubClient
+from server.cli.hub_session import ids_beginning_with, run_with_hub
 from server.cli.printable import json_line, print_content, print_line, printable
 
-#: Proposals of a page, and of those that the shell completes.
-PAGE = 200
 #: Characters of a request that a list shows.
 _PROMPT_CHARS = 60
 
@@ -55,18 +53,10 @@ def show(
 
 
 def complete_ids(incomplete: str) -> list[tuple[str, str]]:
-    """The newest proposals whose ids begin with the text, each with its request; none without a token, or
-    when the hub does not answer in time."""
-
-    async def _first_page(client: HubClient) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = member(
-            await client.call("GET", f"/api/proposals?limit={PAGE}"), "items"
-        )
-        return items
-
-    proposals = ask_hub(_first_page, within_s=COMPLETION_S) or []
-    found = [(str(member(each, "id")), _prompt(each)) for each in proposals]
-    return [(proposal_id, prompt) for proposal_id, prompt in found if proposal_id.startswith(incomplete)]
+    """The newest proposals whose ids begin with the text, each with its request: see `ids_beginning_with`."""
+    return ids_beginning_with(
+        incomplete, "/api/proposals", lambda proposal: (str(member(proposal, "id")), _prompt(proposal))
+    )
 
 
 def address(proposal_id: str) -> str:

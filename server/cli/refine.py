@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any, NoReturn
-from urllib.parse import quote
 
 from rich.console import Console
 
@@ -11,6 +10,7 @@ from server.cli import exit_codes
 from server.cli.hub_answers import ClientError, member
 from server.cli.hub_client import HubClient
 from server.cli.hub_session import run_with_hub
+from server.cli.proposal import address
 from server.cli.terminal import open_console, show_files
 from server.cli.watch import show_events
 
@@ -65,7 +65,7 @@ async def show_refinement(
     """
     thread_id, proposal_id = str(member(started, "thread_id")), str(member(started, "proposal_id"))
     await show_events(client, thread_id, after=0, console=console, as_json=as_json, resume_at=resume_at)
-    return await client.call("GET", f"/api/proposals/{quote(proposal_id, safe='')}")
+    return await client.call("GET", address(proposal_id))
 
 
 async def _newest_workflow(client: HubClient) -> str:

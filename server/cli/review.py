@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from server.cli import exit_codes
-from server.cli.hub_answers import ClientError, member
+from server.cli.hub_answers import ClientError, if_match, member
 from server.cli.hub_client import HubClient
 from server.cli.hub_session import run_with_hub
 from server.cli.printable import json_line, print_line, printable
@@ -30,7 +30,7 @@ def decide(
     """
 
     async def _decide(client: HubClient) -> int:
-        etag = await if_match(client, proposal_id)
+        etag = if_match(await read(client, proposal_id))
         found = await _hunk_ids(client, proposal_id, paths[0], hunks) if hunks else []
         decisions = [
             {
@@ -56,7 +56,7 @@ def reject(proposal_id: str, comment: str, *, url: str | None, token: str | None
     """Turn a proposal down."""
 
     async def _reject(client: HubClient) -> int:
-        etag = await if_match(client, proposal_id)
+        etag = if_match(await read(client, proposal_id))
         proposal = await client.call_once(
             "POST", f"{address(proposal_id)}/reject", {"comment": comment}, etag
         )
@@ -83,7 +83,7 @@ def revise(
     console = open_console()
 
     async def _revise(client: HubClient) -> int:
-        etag = await if_match(client, proposal_id)
+        etag = if_match(await read(client, proposal_id))
         body = {"user_prompt": prompt, "keep_decisions": keep_decisions}
         started = await client.call_once("POST", f"{address(proposal_id)}/revise", body, etag)
         proposal = await show_refinement(
@@ -94,12 +94,6 @@ def revise(
         return 0 if member(proposal, "status") == "completed" else exit_codes.FAILED
 
     run_with_hub(_revise, url=url, token=token)
-
-
-async def if_match(client: HubClient, proposal_id: str) -> Mapping[str, str]:
-    """The header with which the proposal is changed as it is now: another decision meanwhile is not lost."""
-    proposal = await read(client, proposal_id)
-    return {"If-Match": f'"{member(proposal, "etag")}"'}
 
 
 async def _hunk_ids(client: HubClient, proposal_id: str, path: str, starts: Sequence[str]) -> list[str]:
