@@ -11,7 +11,7 @@ from server.cli.hub_answers import ClientError, if_match, member
 from server.cli.hub_client import HubClient
 from server.cli.hub_session import run_with_hub
 from server.cli.local_files import read_text
-from server.cli.printable import json_line, print_line, printable
+from server.cli.printable import json_line, print_line, printable, words
 from server.cli.proposal import address, read
 
 _SIDES = ("base", "draft", "proposal")
@@ -86,7 +86,7 @@ def _show(accepted: Mapping[str, Any], *, dry_run: bool) -> None:
 def _show_conflicts(found: Mapping[str, Any]) -> None:
     """Show the conflicts of an answer or a problem, with the three texts of each place."""
     for conflict in found["conflicts"]:
-        print_line(f"conflict in {conflict['path']}: {str(conflict['kind']).replace('_', ' ')}")
+        print_line(f"conflict in {conflict['path']}: {words(conflict['kind'])}")
         for place in conflict["places"]:
             for mark, side in zip(("|||||||", "<<<<<<<", ">>>>>>>"), _SIDES, strict=True):
                 text = place[side]

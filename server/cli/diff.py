@@ -16,7 +16,7 @@ import click
 from server.cli.hub_answers import member
 from server.cli.hub_client import HubClient
 from server.cli.hub_session import run_with_hub
-from server.cli.printable import json_line, print_line, printable
+from server.cli.printable import json_line, print_line, printable, words
 from server.cli.proposal import address
 
 #: Digits of a hunk's id that are shown: enough to tell the hunks of a file apart.
@@ -79,9 +79,9 @@ def file_lines(file: Mapping[str, Any], *, hunks: bool) -> Iterator[tuple[str, d
 def _marks(file: Mapping[str, Any]) -> Iterator[str]:
     """What else is to be known about a file, in words."""
     if file["rejection"]:
-        yield f"not among the files: {_words(file['rejection'])}"
+        yield f"not among the files: {words(file['rejection'])}"
     if file["decision"]:
-        yield _words(file["decision"])
+        yield words(file["decision"])
     if file["new_path"]:
         yield f"as {printable(str(file['new_path']))}"
     elif file["needs_new_path"]:
@@ -90,11 +90,7 @@ def _marks(file: Mapping[str, Any]) -> Iterator[str]:
         yield "changed in the draft, too"
     if file["binary"]:
         yield f"binary, {file['base_size_bytes']} to {file['size_bytes']} bytes"
-    yield from map(_words, file["portability"])
-
-
-def _words(code: object) -> str:
-    return printable(str(code).replace("_", " "))
+    yield from map(words, file["portability"])
 
 
 def _hunk_lines(hunk: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -103,7 +99,7 @@ def _hunk_lines(hunk: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
     context = sum(line.startswith(" ") for line in lines)
     base = _range(hunk["base_first_line"] - before, hunk["base_line_count"] + context)
     target = _range(hunk["first_line"] - before, hunk["line_count"] + context)
-    decision = f"  {_words(hunk['decision'])}" if hunk["decision"] else ""
+    decision = f"  {words(hunk['decision'])}" if hunk["decision"] else ""
     yield f"@@ -{base} +{target} @@ {printable(str(hunk['id']))[:SHOWN_ID]}{decision}", {"fg": "cyan"}
     for line in lines:
         colour = _LINES.get(line[:1])

@@ -49,6 +49,11 @@ def _shown(character: str) -> str:
     return character if seen and character not in _INVISIBLE else ascii(character)[1:-1]
 
 
+def words(code: object) -> str:
+    """A code of the contract, such as `dot_segment`, as words."""
+    return printable(str(code).replace("_", " "))
+
+
 def print_line(line: str) -> None:
     """Print a line, whose texts may come from the hub, without what a terminal would obey."""
     sys.stdout.write(printable(line) + "\n")

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from server.cli.hub_answers import ClientError, member
 from server.cli.hub_client import PAGE, HubClient
 from server.cli.hub_session import ids_beginning_with, run_with_hub
-from server.cli.printable import json_line, print_content, print_line, printable
+from server.cli.printable import json_line, print_content, print_line, printable, words
 
 #: Characters of a request that a list shows.
 _PROMPT_CHARS = 60
@@ -71,9 +71,9 @@ async def read(client: HubClient, proposal_id: str) -> dict[str, Any]:
 
 def described(proposal: Mapping[str, Any]) -> str:
     """What became of a proposal, in a word or a few."""
-    words = [str(proposal.get("resolution") or member(proposal, "status")).replace("_", " ")]
-    words += [word for word in ("superseded", "stale") if proposal.get(word)]
-    return ", ".join(words)
+    found = [words(proposal.get("resolution") or member(proposal, "status"))]
+    found += [mark for mark in ("superseded", "stale") if proposal.get(mark)]
+    return ", ".join(found)
 
 
 def _prompt(proposal: Mapping[str, Any]) -> str:

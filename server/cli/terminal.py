@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from server.cli.printable import printable
+from server.cli.printable import printable, words
 
 _FILE_MARKS = {
     "FILE_CHANGE_KIND_ADDED": "[green]+[/]",
@@ -162,15 +162,10 @@ RENDERERS: Mapping[str, Callable[[RefinementView, dict[str, Any]], None]] = {
 def show_files(proposal: dict[str, Any], console: Console) -> None:
     """List the files of a proposal, what is not portable about them, and the files that it rejects."""
     for path, file in (proposal.get("generated_files") or {}).items():
-        marks = "".join(f", {word(mark)}" for mark in file.get("portability", ()))
+        marks = "".join(f", {markup(words(mark))}" for mark in file.get("portability", ()))
         lines = file.get("content")
         size = f"{file.get('size_bytes', 0)} bytes" if lines is None else f"{len(lines)} lines"
         console.print(f"  {markup(path)} [dim]({markup(size)}{marks})[/]")
     for rejected in proposal.get("rejected_files") or ():
-        path, reason = markup(rejected["path"]), word(rejected["reason"])
+        path, reason = markup(rejected["path"]), markup(words(rejected["reason"]))
         console.print(f"  {path} [dim](not among the files: {reason})[/]")
-
-
-def word(code: str) -> str:
-    """A code of the contract, such as `dot_segment`, as words."""
-    return markup(code.replace("_", " "))
