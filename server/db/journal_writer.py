@@ -42,7 +42,7 @@ APPEND_S = 10.0
 #: Pauses between attempts while the database is away, in seconds.
 RETRY_FIRST_S, MAX_RETRY_S = 0.05, 1.0
 
-_APPEND = f"""
+_WRITES = f"""
 WITH input AS (
   SELECT * FROM unnest(
     $1::uuid[], $2::bigint[], $3::int[], $4::int[], $5::int[], $6::bytea[], $7::bytea[], $8::bytea[]
@@ -57,9 +57,9 @@ WITH input AS (
   INSERT INTO events (thread_id, first_seq, last_seq, batch, residues, file_changes)
   SELECT i.thread_id, i.base + 1, i.last, i.batch, i.residues, i.file_changes
   FROM input i JOIN moved USING (thread_id, fence)
-)
-SELECT thread_id, fence FROM moved
-"""  # noqa: S608 - only constants
+)"""  # noqa: S608 - only constants
+_SELECT_MOVED = "\nSELECT thread_id, fence FROM moved"
+_APPEND = _WRITES + _SELECT_MOVED
 
 _OUTBOX_EVENTS = """
 SELECT o.id, o.type, o.proposal_id, o.data
@@ -67,10 +67,7 @@ FROM unnest($10::uuid[], $11::bigint[], $12::uuid[], $13::text[], $14::uuid[], $
   AS o(thread_id, fence, id, type, proposal_id, data) JOIN moved USING (thread_id, fence)
 """
 #: The same, where some of the events are also reported: the outbox gets those of the runs that moved.
-_APPEND_WITH_OUTBOX = _APPEND.replace(
-    "\nSELECT thread_id, fence FROM moved",
-    f", reported AS ({ADD_EVENTS.format(_OUTBOX_EVENTS)})\nSELECT thread_id, fence FROM moved",
-)
+_APPEND_WITH_OUTBOX = f"{_WRITES}, reported AS ({ADD_EVENTS.format(_OUTBOX_EVENTS)}){_SELECT_MOVED}"
 
 _POSITIONS = f"""
 SELECT thread_id, fence, last_seq FROM runs
@@ -156,14 +153,13 @@ class JournalWriter:
     ) -> set[tuple[UUID, int]]:
         """Execute the statement once. Returns the runs, with their fences, whose batches were committed."""
         arguments = (*_columns(batches), self._lease_ttl)
+        statement = _APPEND
         reported = [(batch.log, event) for batch in batches for event in batch.outbox]
+        if reported:
+            statement = _APPEND_WITH_OUTBOX
+            arguments += _outbox_columns(reported)
         with database_errors():
-            if reported:
-                rows = await database.fetch(
-                    _APPEND_WITH_OUTBOX, *arguments, *_outbox_columns(reported), timeout=APPEND_S
-                )
-            else:
-                rows = await database.fetch(_APPEND, *arguments, timeout=APPEND_S)
+            rows = await database.fetch(statement, *arguments, timeout=APPEND_S)
         return {(row["thread_id"], row["fence"]) for row in rows}
 
     async def _reconcile(self, batches: list[Batch]) -> list[Batch]:
