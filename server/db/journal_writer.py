@@ -154,7 +154,7 @@ class JournalWriter:
         """Execute the statement once. Returns the runs, with their fences, whose batches were committed."""
         arguments = (*_columns(batches), self._lease_ttl)
         statement = _APPEND
-        reported = [(batch.log, event) for batch in batches for event in batch.outbox]
+        reported = [(batch.log, event) for batch in batches for event in batch.commit.outbox]
         if reported:
             statement = _APPEND_WITH_OUTBOX
             arguments += _outbox_columns(reported)
@@ -170,11 +170,11 @@ class JournalWriter:
         again: list[Batch] = []
         behind: list[tuple[Batch, Batch]] = []
         for batch in batches:
-            position = positions.get(batch.log.thread_id)
-            lost = _lost_by_database(batch.log, batch.base, position)
-            if position == (batch.log.fence, batch.last):
+            position, commit = positions.get(batch.log.thread_id), batch.commit
+            lost = _lost_by_database(batch.log, commit.base, position)
+            if position == (batch.log.fence, commit.last):
                 self._mark_committed(batch)
-            elif position == (batch.log.fence, batch.base):
+            elif position == (batch.log.fence, commit.base):
                 again.append(batch)
             elif lost is not None:
                 behind.append((batch, lost))
@@ -219,14 +219,16 @@ class JournalWriter:
         moved = await self._send(batches, self._pool)
         written = [batch for batch in batches if (batch.log.thread_id, batch.log.fence) in moved]
         for batch in written:
-            _logger.warning("lost_commits_written_again: seq %d to %d", batch.base + 1, batch.last)
+            commit = batch.commit
+            _logger.warning("lost_commits_written_again: seq %d to %d", commit.base + 1, commit.last)
         return written
 
     def _mark_committed(self, batch: Batch) -> None:
         batch.log.mark_committed(batch)
-        segment = Segment(batch.base + 1, batch.last, batch.event_bytes, batch.delta_bytes)
+        commit = batch.commit
+        segment = Segment(commit.base + 1, commit.last, commit.event_bytes, commit.delta_bytes)
         # The floor is 1: retention removes events of ended runs alone.
-        head = JournalHead(last_seq=batch.last, epoch=batch.epoch, floor=1, terminal=False)
+        head = JournalHead(last_seq=commit.last, epoch=commit.epoch, floor=1, terminal=False)
         try:
             self._on_commit(batch.log.thread_id, segment, head)
         except Exception:
@@ -244,15 +246,16 @@ def _lost_by_database(log: JournalLog, known: int, position: tuple[int, int] | N
 
 def _columns(batches: list[Batch]) -> tuple[list[object], ...]:
     """The batches as the columns of the append statement."""
+    commits = [batch.commit for batch in batches]
     return (
         [batch.log.thread_id for batch in batches],
         [batch.log.fence for batch in batches],
-        [batch.base for batch in batches],
-        [batch.last for batch in batches],
-        [batch.epoch for batch in batches],
-        [batch.event_bytes for batch in batches],
-        [batch.delta_bytes for batch in batches],
-        [batch.file_changes for batch in batches],
+        [commit.base for commit in commits],
+        [commit.last for commit in commits],
+        [commit.epoch for commit in commits],
+        [commit.event_bytes for commit in commits],
+        [commit.delta_bytes for commit in commits],
+        [commit.file_changes for commit in commits],
     )
 
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 from server.domain.byte_budget import ByteBudget
 from server.domain.clock import Clock
 from server.domain.errors import LeaseLost
-from server.domain.journal.recent import Recent, RecentCommits
+from server.domain.journal.recent import Commit, RecentCommits
 from server.domain.runs.lease import Lease
 from server.domain.webhooks.events import OutboxEvent
 from server.encoding.event_batch import delimited_delta, delimited_event
@@ -52,7 +52,7 @@ class ReadyLogs:
                 continue
             batch = log.next_batch(left)
             batches.append(batch)
-            left -= batch.size_bytes
+            left -= batch.commit.size_bytes
             if log.has_pending:
                 self._logs[log] = None
             if left <= 0:
@@ -64,30 +64,17 @@ class ReadyLogs:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The part of one commit that comes from one run: events `base + 1` to `last`."""
+    """Events that the writer takes off a log, to be committed with those of other logs."""
 
     log: JournalLog
-    base: int
-    last: int
-    event_bytes: bytes
-    delta_bytes: bytes
-    #: Entries of the index of changed files (`file_index`); empty when no event changes a file.
-    file_changes: bytes
-    epoch: int
+    commit: Commit
     #: When the oldest of the events was put, in seconds of the clock's `monotonic`.
     put_at: float
-    #: What is to be stored in the outbox with them.
-    outbox: tuple[OutboxEvent, ...] = ()
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of what is stored."""
-        return len(self.event_bytes) + len(self.delta_bytes) + len(self.file_changes)
 
     @property
     def settled(self) -> bool:
         """Whether it was committed, or its log lost the lease."""
-        return self.log.lost or self.log.committed >= self.last
+        return self.log.lost or self.log.committed >= self.commit.last
 
 
 class JournalLog:
@@ -216,35 +203,25 @@ class JournalLog:
             epoch = epoch_then
         put_at, self._put_at = self._put_at, self._clock.monotonic()
         file_changes: list[bytes] = list(_taken(self._file_changes, last))
-        return Batch(
-            self,
+        commit = Commit(
             self.committed,
             last,
             b"".join(all_events),
             b"".join(all_deltas),
             b"".join(file_changes),
             epoch,
-            put_at,
             tuple(_taken(self._outbox, last)),
         )
+        return Batch(self, commit, put_at)
 
     def mark_committed(self, batch: Batch) -> None:
         """Take the batch off the queued bytes: it is committed."""
-        self.committed = batch.last
-        self.epoch = batch.epoch
+        commit = batch.commit
+        self.committed = commit.last
+        self.epoch = commit.epoch
         if not self.lost:
-            self._unqueued(batch.size_bytes)
-            self._recent.add(
-                Recent(
-                    batch.base,
-                    batch.last,
-                    batch.event_bytes,
-                    batch.delta_bytes,
-                    batch.file_changes,
-                    batch.epoch,
-                    batch.outbox,
-                )
-            )
+            self._unqueued(commit.size_bytes)
+            self._recent.add(commit)
         self._wake_waiters()
 
     @property
@@ -255,20 +232,8 @@ class JournalLog:
     def committed_after(self, seq: int) -> Batch | None:
         """What was committed after `seq`, without the terminal event, to be written again where a database
         lost it; None when not all of it is kept, or nothing was."""
-        recent = self._recent.after(seq)
-        if recent is None:
-            return None
-        return Batch(
-            self,
-            recent.base,
-            recent.last,
-            recent.event_bytes,
-            recent.delta_bytes,
-            recent.file_changes,
-            recent.epoch,
-            self._clock.monotonic(),
-            recent.outbox,
-        )
+        commit = self._recent.after(seq)
+        return None if commit is None else Batch(self, commit, self._clock.monotonic())
 
     def mark_finished(self) -> None:
         """Count the terminal event, which is committed after all others and is never queued."""

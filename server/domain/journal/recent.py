@@ -20,8 +20,12 @@ RESTORE_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Recent:
-    """Consecutive committed events: `base + 1` to `last`. outbox: what was reported with them."""
+class Commit:
+    """Consecutive events of a run that are committed together: `base + 1` to `last`.
+
+    file_changes: entries of the index of changed files (`file_index`); empty when no event changes a file.
+    epoch: that of the last event. outbox: what is stored in the outbox with them.
+    """
 
     base: int
     last: int
@@ -50,9 +54,9 @@ class RecentCommits:
 
     def __init__(self, clock: Clock, budget: RecentBudget) -> None:
         self._clock, self._budget = clock, budget
-        self._commits: deque[tuple[float, Recent]] = deque()
+        self._commits: deque[tuple[float, Commit]] = deque()
 
-    def add(self, commit: Recent) -> None:
+    def add(self, commit: Commit) -> None:
         """Keep a commit, which continues the one before; drop those that are too old or too many."""
         now = self._clock.monotonic()
         self._commits.append((now, commit))
@@ -62,12 +66,12 @@ class RecentCommits:
         ):
             self._drop_oldest()
 
-    def after(self, seq: int) -> Recent | None:
+    def after(self, seq: int) -> Commit | None:
         """All events after `seq` as one; None when not all of them are kept."""
         commits = [commit for _, commit in self._commits if commit.base >= seq]
         if not commits or commits[0].base != seq:
             return None
-        return Recent(
+        return Commit(
             seq,
             commits[-1].last,
             b"".join(commit.event_bytes for commit in commits),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from server.domain.byte_budget import ByteBudget
 from server.domain.errors import LeaseLost
 from server.domain.journal.log import JournalLog, ReadyLogs
-from server.domain.journal.recent import KEEP_S, Recent, RecentBudget, RecentCommits
+from server.domain.journal.recent import KEEP_S, Commit, RecentBudget, RecentCommits
 from server.domain.runs.lease import Lease
 from server.domain.runs.runtime import Invocation
 from server.domain.runs.status import RunStatus
@@ -39,8 +39,8 @@ def a_log(ready: ReadyLogs, *, max_queued_bytes: int = 1 << 20, clock: HandClock
     )
 
 
-def a_commit(base: int, last: int) -> Recent:
-    return Recent(base, last, b"e" * (last - base), b"d" * (last - base), b"", 1)
+def a_commit(base: int, last: int) -> Commit:
+    return Commit(base, last, b"e" * (last - base), b"d" * (last - base), b"", 1)
 
 
 def test_recent_commits_give_what_follows_the_end_of_one_of_them() -> None:
@@ -86,15 +86,15 @@ def test_batches_bring_every_event_once_in_order_within_the_bound(
     while batches := ready.next_batches(max_bytes):
         assert len({batch.log for batch in batches}) == len(batches)
         # Only the last batch may go beyond the bound, and only by its first event.
-        assert sum(batch.size_bytes for batch in batches[:-1]) < max_bytes
+        assert sum(batch.commit.size_bytes for batch in batches[:-1]) < max_bytes
         for batch in batches:
-            assert batch.base == batch.log.committed
+            assert batch.commit.base == batch.log.committed
             events, deltas = (
-                split_events(batch.event_bytes, event_ends(batch.event_bytes)),
-                split_deltas(batch.delta_bytes),
+                split_events(batch.commit.event_bytes, event_ends(batch.commit.event_bytes)),
+                split_deltas(batch.commit.delta_bytes),
             )
-            assert batch.last - batch.base == len(events) == len(deltas) > 0
-            assert len(events) == 1 or batch.size_bytes <= max_bytes
+            assert batch.commit.last - batch.commit.base == len(events) == len(deltas) > 0
+            assert len(events) == 1 or batch.commit.size_bytes <= max_bytes
             committed[batch.log] += zip(events, deltas, strict=True)
             batch.log.mark_committed(batch)
     for number, log in enumerate(logs):
@@ -120,7 +120,7 @@ def test_a_batch_has_the_epoch_of_its_last_event_and_the_time_of_its_first() -> 
     clock.move(3)
     log.put(b"b", b"", epoch=2)
     (batch,) = ready.next_batches(1000)
-    assert (batch.epoch, batch.put_at) == (2, 0.0)
+    assert (batch.commit.epoch, batch.put_at) == (2, 0.0)
     log.mark_committed(batch)
     assert log.epoch == 2
 
@@ -186,11 +186,11 @@ def test_entries_of_changed_files_are_in_the_batch_of_their_event_and_written_ag
     assert log.queued_bytes >= sum(map(len, entries))
     while log.has_pending:
         batch = log.next_batch(max_bytes)
-        numbers = range(batch.base - 1, batch.last - 1)
+        numbers = range(batch.commit.base - 1, batch.commit.last - 1)
         expected = b"".join(b"%d " % number + entries[number] for number in numbers if entries[number])
-        assert batch.file_changes == expected
+        assert batch.commit.file_changes == expected
         log.mark_committed(batch)
-        again = log.committed_after(batch.base)
+        again = log.committed_after(batch.commit.base)
         assert again is not None
-        assert again.file_changes == expected
+        assert again.commit.file_changes == expected
     assert log.queued_bytes == 0
