@@ -214,7 +214,7 @@ class RunRecorder:
         completed = verdict.outcome is Outcome.COMPLETED
         await self._context.journal.finish(
             self._log,
-            self._encoded(self._event(terminal)),
+            self._context.codec.encode(self._event(terminal)),
             verdict.delta,
             outcome=verdict.outcome,
             files=files,
@@ -222,24 +222,21 @@ class RunRecorder:
         )
 
     def _put(self, kind: EventKind, delta: bytes = b"", error: UpstreamError | None = None) -> None:
-        self._note(kind, delta, error)
-        event = self._event(kind)
-        self._log.put(
-            self._encoded(event),
-            delta,
-            epoch=self.epoch,
-            file_changes=index_entries(event),
-            outbox=self._outbox_event(kind),
-        )
+        self._queue(kind, self._encoded(self._event(kind)), delta, error)
 
     async def _put_large(
         self, kind: EventKind, delta: bytes = b"", error: UpstreamError | None = None
     ) -> None:
-        event = self._event(kind)
-        encoded, file_changes = await RUNS.run(lambda: (self._encoded(event), index_entries(event)))
+        encoded = await RUNS.run(self._encoded, self._event(kind))
+        self._queue(kind, encoded, delta, error)
+
+    def _queue(
+        self, kind: EventKind, encoded: tuple[bytes, bytes], delta: bytes, error: UpstreamError | None
+    ) -> None:
         self._note(kind, delta, error)
+        event, file_changes = encoded
         self._log.put(
-            encoded, delta, epoch=self.epoch, file_changes=file_changes, outbox=self._outbox_event(kind)
+            event, delta, epoch=self.epoch, file_changes=file_changes, outbox=self._outbox_event(kind)
         )
 
     def _outbox_event(self, kind: EventKind) -> OutboxEvent | None:
@@ -276,5 +273,6 @@ class RunRecorder:
     def _event(self, kind: EventKind) -> Event:
         return Event(self._log.last_seq + 1, self.epoch, self._context.clock.now(), kind)
 
-    def _encoded(self, event: Event) -> bytes:
-        return self._context.codec.encode(event)
+    def _encoded(self, event: Event) -> tuple[bytes, bytes]:
+        """The serialised event, and its entries of the index of changed files."""
+        return self._context.codec.encode(event), index_entries(event)
