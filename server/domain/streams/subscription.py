@@ -90,12 +90,7 @@ class Subscription:
     def _small_step(self) -> list[Segment] | None:
         """The next segments of the window if they need no reservation: the usual step at the live end."""
         segments = self.topic.segments_after(self.cursor)
-        if not segments:
-            return None
-        size = 0
-        for segment in segments:
-            size += len(segment.batch) + len(segment.delta_batch)
-        if size > SMALL_STEP_BYTES:
+        if not segments or _size_bytes(segments) > SMALL_STEP_BYTES:
             return None
         self.cursor = segments[-1].last_seq
         return segments
@@ -149,7 +144,7 @@ class Subscription:
             if self.cursor < self.topic.head.last_seq and not (read and read[0].first_seq <= self.cursor + 1):
                 await self._ensure_retained(self.cursor)
             segments = [segment.after(self.cursor) for segment in read]
-        return segments, sum(len(segment.batch) + len(segment.delta_batch) for segment in segments)
+        return segments, _size_bytes(segments)
 
     def legacy_pieces(
         self, segment: Segment, codec: EventCodec, framing: Framing
@@ -205,3 +200,11 @@ class Subscription:
         if not self._closed:
             self._closed = True
             self._on_close()
+
+
+def _size_bytes(segments: Sequence[Segment]) -> int:
+    """Bytes of events and deltas."""
+    size = 0
+    for segment in segments:
+        size += len(segment.batch) + len(segment.delta_batch)
+    return size
