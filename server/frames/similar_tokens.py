@@ -29,6 +29,8 @@ _MAX_PLACES = 8
 #: Literals whose text is the bytes between the quotes.
 _PLAIN_PRINTED = re.compile(rb"'[^'\"\\\x00-\x1f]*+'")
 _PLAIN_JSON = re.compile(rb"\"[^\"\\\x00-\x1f]*+\"")
+#: `json.dumps` makes an encoder for each text that is not to be in ASCII.
+_WRITE_ASCII, _WRITE = json.JSONEncoder().encode, json.JSONEncoder(ensure_ascii=False).encode
 #: A text that shows whether all of a place is read as one string: it has what ends strings, calls and lists.
 _PROBE = "'\\\"\n\t, )]}, {x='"
 
@@ -38,8 +40,8 @@ class TokenForm:
     """A token frame without its text.
 
     parts: the bytes around the places where the text stands, as a literal with its quotes; `around_bytes` of
-    them together. printed: the literal is in printed form, inside a JSON string. token, place: the token
-    without its text, and where it has one.
+    them together. printed: the literal is in printed form, inside a JSON string. token: that of the frame,
+    without its text once the form is confirmed. place: where a token of this form has its text.
     """
 
     parts: tuple[bytes, ...]
@@ -48,11 +50,15 @@ class TokenForm:
     token: Token
     place: TextPlace
 
-    def is_read_by(self, read: Callable[[bytes], Token | None]) -> bool:
-        """Whether frames of this form have the form's token with their own text. `read` gives the token of a
-        frame. It is asked about one whose text could not be read if anything but the text depended on it."""
+    def confirmed_by(self, read: Callable[[bytes], Token | None]) -> TokenForm | None:
+        """The confirmed form if frames of it have its token with their own text; otherwise None. `read` gives
+        the token of a frame. It is asked about one whose text could not be read if anything but the text
+        depended on it."""
         probe = _literal(_PROBE, printed=self.printed).join(self.parts)
-        return read(probe) == _with_text(self.token, self.place, _PROBE)
+        if read(probe) != _with_text(self.token, self.place, _PROBE):
+            return None
+        # Its own text may be one that the codec has to replace.
+        return replace(self, token=_with_text(self.token, self.place, ""))
 
     def token_with(self, text: bytes) -> Token:
         """The token of a frame with this text."""
@@ -96,7 +102,8 @@ class TokenForm:
 
 
 def form_of(frame: bytes, token: Token) -> TokenForm | None:
-    """What is probably the form of a frame of proper JSON that has this token; None when there is none."""
+    """What is probably the form of a frame of proper JSON that has this token, not confirmed yet; None when
+    there is none."""
     place = _place(token)
     if place is None or token.last or token.uninterpreted or len(frame) > _MAX_FRAME_BYTES:
         return None
@@ -106,14 +113,14 @@ def form_of(frame: bytes, token: Token) -> TokenForm | None:
             literal = _literal(text, printed=printed, ascii_only=ascii_only)
             parts = tuple(frame.split(literal, _MAX_PLACES))
             if len(parts) > 1:
-                # Its own text may be one that the codec has to replace.
-                return TokenForm(parts, sum(map(len, parts)), printed, _with_text(token, place, ""), place)
+                return TokenForm(parts, sum(map(len, parts)), printed, token, place)
     return None
 
 
 def _literal(text: str, *, printed: bool, ascii_only: bool = True) -> bytes:
     """The text as it stands in a frame."""
-    written = json.dumps(repr(text) if printed else text, ensure_ascii=ascii_only)
+    write = _WRITE_ASCII if ascii_only else _WRITE
+    written = write(repr(text) if printed else text)
     return (written[1:-1] if printed else written).encode("utf-8", "ignore")
 
 

@@ -82,8 +82,8 @@ class TokenReader:
             return None
         if self._probe is not None:
             probe, self._probe = self._probe, None
-            if not form.is_read_by(probe):
-                self._form = None
+            form = self._form = form.confirmed_by(probe)
+            if form is None:
                 return None
         self._last = cast(bytes, frames[start + len(texts) - 1])
         return form, literals, texts
