@@ -1,8 +1,8 @@
 """Looking up host names so that one which gets no answer delays no other.
 
 uvloop looks names up in two threads that all names share: while the name service is silent about the
-runtime's host, nobody could connect to the database's. Here each name has a thread of its own, and those who
-ask for a name that is being looked up already wait for the same answer.
+runtime's host, nobody could connect to the database's. Here each name has a thread of its own, and all who
+ask for the same name wait for the same lookup.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ MAX_LOOKUPS = 32
 
 
 class HostNames:
-    """The lookups of one event loop, so many at a time. `look_up`: as `socket.getaddrinfo`, which blocks its
-    thread."""
+    """The lookups of one event loop, at most `max_lookups` at a time. `look_up`: a function such as
+    `socket.getaddrinfo`, which blocks its thread."""
 
     def __init__(
         self, look_up: Callable[..., Addresses] = socket.getaddrinfo, *, max_lookups: int = MAX_LOOKUPS
@@ -43,7 +43,7 @@ class HostNames:
             if len(self._running) >= self._max_lookups:
                 raise socket.gaierror(socket.EAI_AGAIN, "too many host names are being looked up")
             answer = self._start(query)
-        # Who leaves does not take the answer from the others.
+        # A caller that is cancelled does not cancel the lookup, for which others may wait.
         return await asyncio.shield(answer)
 
     def _start(self, query: _Query) -> asyncio.Future[Addresses]:
@@ -69,7 +69,7 @@ class HostNames:
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(end, found)
 
-        # A daemon: the process does not wait for it.
+        # A daemon thread: the process does not wait for it at its end.
         threading.Thread(target=look_up, name="host-name", daemon=True).start()
         return answer
 

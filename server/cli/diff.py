@@ -1,7 +1,7 @@
 """`ideo proposal diff`: what a proposal changes, in the terminal.
 
-Lines come from files of models and people: what a terminal would obey is shown as an escape. Not with rich,
-which would make spaces of the tabs.
+Lines come from files that models and people write: what a terminal would obey is shown as an escape. Not with
+rich, which would turn tabs into spaces.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def file_lines(file: Mapping[str, Any], *, hunks: bool) -> Iterator[tuple[str, d
 
 
 def _marks(file: Mapping[str, Any]) -> Iterator[str]:
-    """What else is to be known about a file, in words."""
+    """What else there is to know about a file, in words."""
     if file["rejection"]:
         yield f"not among the files: {words(file['rejection'])}"
     if file["decision"]:

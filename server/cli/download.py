@@ -29,9 +29,9 @@ def run(
     token: str | None,
     as_json: bool,
 ) -> NoReturn:
-    """Write the archive or the patch to a file, which is there only when it is whole; `-` is standard output.
+    """Write the archive or the patch to a file, which exists only once it is whole; `-` is standard output.
 
-    Raises CommandError for a file that is there, except with `force`.
+    Raises CommandError when the file exists already, except with `force`.
     """
     target = Path(output or f"proposal-{proposal_id}.{'patch' if patch else 'zip'}")
     if output != "-" and target.exists() and not force:
@@ -58,7 +58,7 @@ def run(
 
 
 def _show_comment(target: Path) -> None:
-    """Say what the archive says about its names. Raises ClientError when it is none."""
+    """Show what the archive's comment says about its names. Raises ClientError when it is not an archive."""
     try:
         with zipfile.ZipFile(target) as archive:
             lines = archive.comment.decode("ascii", "backslashreplace").splitlines()

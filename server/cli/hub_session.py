@@ -52,8 +52,8 @@ def run_with_hub(
 def ids_beginning_with(
     incomplete: str, path: str, shown: Callable[[dict[str, Any]], tuple[str, str]]
 ) -> list[tuple[str, str]]:
-    """The ids on the first page of a list that begin with the text, each with what it stands for, as they may
-    be shown; none without a token, or when the hub does not answer in time. shown: both for an item."""
+    """The ids on the first page of a list that begin with the text, each with a description; none without a
+    token, or when the hub does not answer in time. shown: the id and the description of an item."""
 
     async def _first_page(client: HubClient) -> list[tuple[str, str]]:
         page = await client.call("GET", f"{path}?limit={PAGE}")

@@ -23,7 +23,7 @@ def read_text(file: str) -> str:
 
 
 async def save(pieces: AsyncIterator[bytes], target: Path) -> int:
-    """Write the pieces into a file, which is there only once it is whole. Returns their bytes.
+    """Write the pieces into a file, which exists only once it is whole. Returns their bytes.
 
     Raises what the pieces raise, OSError.
     """
@@ -33,7 +33,7 @@ async def save(pieces: AsyncIterator[bytes], target: Path) -> int:
             async for piece in pieces:
                 size_bytes += file.write(piece)
             file.flush()
-            # A temporary file is for its user alone; this one is for those who may read the user's new files.
+            # A temporary file is readable by its user alone; this one gets the permissions of any new file.
             mask = os.umask(0)
             os.umask(mask)
             os.fchmod(file.fileno(), 0o666 & ~mask)

@@ -1,4 +1,4 @@
-"""`ideo user`: who the caller is, and whom it finds."""
+"""`ideo user`: who the caller is, and the users whom it may find."""
 
 from __future__ import annotations
 
