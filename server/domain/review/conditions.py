@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from uuid import UUID
 
 from server.domain.errors import Conflict, EtagMismatch, EtagRequired, KeyReused
@@ -48,13 +46,7 @@ def accept_key(key: str, proposal_id: UUID, command: AcceptProposal) -> Idempote
         path: [choice.__class__.__name__, choice and str(choice)] for path, choice in command.resolved.items()
     }
     request = [str(proposal_id), command.strategy.value, resolved, command.draft_etag, command.comment]
-    return request_key(ACCEPT_ROUTE, key, request)
-
-
-def request_key(route: str, key: str, request: object) -> IdempotencyKey:
-    """The idempotency key of a request, which is a JSON value."""
-    text = json.dumps(request, sort_keys=True)
-    return IdempotencyKey(route, key, hashlib.sha256(text.encode()).digest())
+    return IdempotencyKey.of(ACCEPT_ROUTE, key, request)
 
 
 def too_busy() -> Conflict:

@@ -25,7 +25,6 @@ from server.domain.review.conditions import (
     accept_key,
     check_undecided,
     is_repeat,
-    request_key,
     too_busy,
 )
 from server.domain.review.decisions import FileDecision
@@ -194,7 +193,8 @@ class Reviews:
     ) -> Reviewed:
         """Turn the proposal down. Raises as `decide`, and KeyReused for another command with the key."""
         await self._quotas.count_creation(principal.quota_id)
-        named = None if key is None else request_key(REJECT_ROUTE, key, [str(proposal_id), comment])
+        request = [str(proposal_id), comment]
+        named = None if key is None else IdempotencyKey.of(REJECT_ROUTE, key, request)
         async with self._store.reviewing(principal, proposal_id) as edit:
             if await is_repeat(edit, named):
                 return Reviewed(edit.proposal, replayed=True)

@@ -7,8 +7,6 @@ of those who may see its proposal, and that is checked again when it is reported
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID, uuid4
@@ -96,6 +94,4 @@ class Webhooks:
 
 
 def _named(route: str, key: str | None, request: object) -> IdempotencyKey | None:
-    if key is None:
-        return None
-    return IdempotencyKey(route, key, hashlib.sha256(json.dumps(request).encode()).digest())
+    return None if key is None else IdempotencyKey.of(route, key, request)
