@@ -15,7 +15,7 @@ from server.domain.clock import Clock
 from server.domain.drafts.changes import Changes, UpdateDraft, restored, updated
 from server.domain.drafts.draft import Draft
 from server.domain.drafts.store import DraftEdit, DraftStore
-from server.domain.errors import Conflict, EtagMismatch, EtagRequired, KeyReused
+from server.domain.errors import Conflict, EtagMismatch, EtagRequired
 from server.domain.etags import IfMatch
 from server.domain.model import IdempotencyKey, Principal
 from server.domain.off_loop import REQUESTS
@@ -96,10 +96,9 @@ class Drafts:
     ) -> WrittenDraft:
         await self._quotas.count_creation(principal.quota_id)
         async with self._store.editing(principal, draft_id) as edit:
-            if key is not None and (earlier := await edit.earlier(key)) is not None:
-                if earlier.request_sha256 != key.request_sha256:
-                    raise KeyReused
-                return WrittenDraft(earlier.draft, replayed=True)
+            earlier = await edit.earlier(key)
+            if earlier is not None:
+                return WrittenDraft(earlier, replayed=True)
             if if_match is None:
                 raise EtagRequired
             if edit.frozen is not None:

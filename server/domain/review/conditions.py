@@ -1,10 +1,10 @@
-"""Whether something may be decided about a proposal, and whether it was already."""
+"""Whether something may be decided about a proposal, and the keys of what is."""
 
 from __future__ import annotations
 
 from uuid import UUID
 
-from server.domain.errors import Conflict, EtagMismatch, EtagRequired, KeyReused
+from server.domain.errors import Conflict, EtagMismatch, EtagRequired
 from server.domain.etags import IfMatch
 from server.domain.model import IdempotencyKey, ProposalStatus
 from server.domain.review.acceptance import AcceptProposal
@@ -28,16 +28,6 @@ def check_undecided(edit: ReviewEdit, if_match: IfMatch | None) -> None:
         raise Conflict(f"the run {state}: nothing is decided about its proposal")
     if not if_match.matches(proposal.etag):
         raise EtagMismatch("proposal")
-
-
-async def is_repeat(edit: ReviewEdit, key: IdempotencyKey | None) -> bool:
-    """Whether the request was carried out before. Raises KeyReused."""
-    digest = None if key is None else await edit.earlier(key)
-    if key is None or digest is None:
-        return False
-    if digest != key.request_sha256:
-        raise KeyReused
-    return True
 
 
 def accept_key(key: str, proposal_id: UUID, command: AcceptProposal) -> IdempotencyKey:

@@ -24,7 +24,6 @@ from server.domain.review.conditions import (
     REJECT_ROUTE,
     accept_key,
     check_undecided,
-    is_repeat,
     too_busy,
 )
 from server.domain.review.decisions import FileDecision
@@ -118,7 +117,7 @@ class Reviews:
         named = None if key is None or validate_only else accept_key(key, proposal_id, command)
         for _ in range(_MAX_PLANS):
             async with self._store.reviewing(principal, proposal_id) as edit:
-                replayed = await is_repeat(edit, named)
+                replayed = await edit.is_repeat(named)
                 if not replayed:
                     check_undecided(edit, if_match)
             files = await self._store.read(
@@ -162,7 +161,7 @@ class Reviews:
         """Carry out the plan; None when it is out of date."""
         proposal, plan = planned.proposal, planned.acceptance
         async with self._store.reviewing(principal, proposal.id, with_draft=True) as edit:
-            if await is_repeat(edit, key):
+            if await edit.is_repeat(key):
                 return Accepted(edit.proposal, replace(edit.draft.draft, files={}), replayed=True)
             check_undecided(edit, if_match)
             if edit.proposal.etag != proposal.etag or edit.draft.draft.etag != planned.draft.etag:
@@ -196,7 +195,7 @@ class Reviews:
         request = [str(proposal_id), comment]
         named = None if key is None else IdempotencyKey.of(REJECT_ROUTE, key, request)
         async with self._store.reviewing(principal, proposal_id) as edit:
-            if await is_repeat(edit, named):
+            if await edit.is_repeat(named):
                 return Reviewed(edit.proposal, replayed=True)
             check_undecided(edit, if_match)
             return Reviewed(

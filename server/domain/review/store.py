@@ -61,9 +61,9 @@ class ReviewEdit(Protocol):
         """The draft, which nobody else changes: of a transaction that was opened for that."""
         ...
 
-    async def earlier(self, key: IdempotencyKey) -> bytes | None:
-        """The digest of the request that the key belongs to; None when it may be used. Raises KeyReused when
-        that was about another proposal."""
+    async def is_repeat(self, key: IdempotencyKey | None) -> bool:
+        """Whether the request with this key was carried out before; False without a key. Raises KeyReused
+        when the key belongs to another request."""
         ...
 
     async def set_decisions(self, decisions: Mapping[str, FileDecision], *, now: datetime) -> Proposal:
@@ -79,7 +79,7 @@ class ReviewEdit(Protocol):
         result_version: int | None = None,
         key: IdempotencyKey | None = None,
     ) -> Proposal:
-        """Accept or reject the proposal. Returns it as it is then."""
+        """Accept or reject the proposal. Returns it as it is then. Raises KeyReused as `is_repeat`."""
         ...
 
 
