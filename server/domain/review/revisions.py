@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from server.domain.drafts.context import MAX_CONTEXT_BYTES
+from server.domain.drafts.draft import texts_of
 from server.domain.errors import Conflict, EtagMismatch, EtagRequired
 from server.domain.etags import IfMatch
 from server.domain.idempotent_start import Started
@@ -66,12 +67,7 @@ class Revisions:
         files = await self._store.read(principal, proposal_id, reservation=reservation)
         rounds = await self._store.rounds(proposal, MAX_REQUESTS)
         prompt = await REVIEWS.run(revision_prompt, rounds.requests, command.user_prompt, files)
-        texts = {path: file.text for path, file in files.base.items()}
-        workflow = replace(
-            rounds.workflow,
-            files={path: text for path, text in texts.items() if text is not None},
-            draft_version=proposal.base_version,
-        )
+        workflow = replace(rounds.workflow, files=texts_of(files.base), draft_version=proposal.base_version)
         start = StartRefinement(
             workflow.id, command.user_prompt, proposal.context_file_path, proposal.context_selection
         )
