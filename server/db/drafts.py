@@ -63,17 +63,21 @@ WHERE d.id = $1 AND {_VISIBLE}
   AND EXISTS (SELECT FROM draft_version_files f WHERE f.draft_id = d.id AND f.sha256 = $3)
 """  # noqa: S608 - only constants
 
+#: Why a workflow `w` may not be changed.
+FROZEN = """
+CASE WHEN w.archived_at IS NOT NULL THEN 'archived' WHEN w.locked_at IS NOT NULL THEN 'locked' END
+"""
+
 _MAY_WRITE = """
 SELECT bool_or(access_type <> 'viewer') FROM draft_callers WHERE draft_id = $1 AND caller_id = $2
 """
 
 #: Until the transaction ends, runs of the draft may start, but nobody locks or archives its workflow.
-_LOCK = """
-SELECT d.version, CASE WHEN w.archived_at IS NOT NULL THEN 'archived'
-  WHEN w.locked_at IS NOT NULL THEN 'locked' END AS frozen
+_LOCK = f"""
+SELECT d.version, {FROZEN} AS frozen
 FROM drafts d JOIN workflows w ON w.id = d.workflow_id WHERE d.id = $1
 FOR NO KEY UPDATE OF d FOR SHARE OF w
-"""
+"""  # noqa: S608 - only constants
 
 _ADD_VERSION = """
 INSERT INTO draft_versions (draft_id, version, created_at, created_by_user_id, restored_version, proposal_id)

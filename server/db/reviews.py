@@ -22,7 +22,7 @@ from typing_extensions import override
 
 from server.db.contents import FILES_COPIES, FILES_USE_S, SIZE_OF_FILES, read_contents, read_files
 from server.db.draft_files import read_draft_files
-from server.db.drafts import PostgresDraftStore, open_edit, read_draft
+from server.db.drafts import FROZEN, PostgresDraftStore, open_edit, read_draft
 from server.db.errors import database_errors
 from server.db.file_json import escape_name, unescape_name
 from server.db.idempotency import Written, find_written, store_key
@@ -44,10 +44,9 @@ FROM proposals p JOIN proposal_callers a ON a.proposal_id = p.id AND a.caller_id
 """
 
 #: Until the transaction ends, nobody locks or archives the workflow.
-_LOCK_WORKFLOW = """
-SELECT CASE WHEN w.archived_at IS NOT NULL THEN 'archived' WHEN w.locked_at IS NOT NULL THEN 'locked' END
-FROM drafts d JOIN workflows w ON w.id = d.workflow_id WHERE d.id = $1 FOR SHARE OF w
-"""
+_LOCK_WORKFLOW = f"""
+SELECT {FROZEN} FROM drafts d JOIN workflows w ON w.id = d.workflow_id WHERE d.id = $1 FOR SHARE OF w
+"""  # noqa: S608 - only constants
 
 _LOCK = "SELECT FROM proposals WHERE id = $1 FOR NO KEY UPDATE"
 
