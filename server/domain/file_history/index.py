@@ -11,7 +11,7 @@ from server.domain.errors import CursorOutOfRange, DatabaseUnavailable
 from server.domain.file_history.store import FileIndexStore, IndexedSegment
 from server.domain.journal.file_index import IndexedChange, index_entries, read_index
 from server.domain.journal.journal import EventCodec
-from server.domain.off_loop import REQUESTS, SMALL_BYTES
+from server.domain.off_loop import REQUESTS
 from server.encoding.event_batch import event_ends, split_events
 
 #: Bytes of one read of the index, unless a single segment's are more.
@@ -40,10 +40,7 @@ class FileIndex:
                 return
             segments = await self._with_entries(thread_id, segments)
             entries = b"".join(segment.entries or b"" for segment in segments)
-            if len(entries) <= SMALL_BYTES:
-                _take_each(entries, after, up_to, take)
-            else:
-                await REQUESTS.run(_take_each, entries, after, up_to, take)
+            await REQUESTS.run_unless_small([len(entries)], _take_each, entries, after, up_to, take)
             after = segments[-1].last_seq
 
     async def _with_entries(
