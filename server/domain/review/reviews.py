@@ -28,7 +28,7 @@ from server.domain.review.conditions import (
 )
 from server.domain.review.decisions import FileDecision
 from server.domain.review.file_merge import MergeConflict
-from server.domain.review.store import ReviewFiles, ReviewStore
+from server.domain.review.store import ReviewEdit, ReviewFiles, ReviewStore
 
 #: How many times something is planned anew because the draft or the decisions changed meanwhile.
 _MAX_PLANS = 5
@@ -120,11 +120,12 @@ class Reviews:
                 replayed = await edit.is_repeat(named)
                 if not replayed:
                     check_undecided(edit, if_match)
-            files = await self._store.read(
-                principal, proposal_id, draft_contents=not replayed, reservation=reservation
-            )
             if replayed:
-                return Accepted(files.proposal, replace(files.draft, files={}), replayed=True)
+                async with self._store.reviewing(principal, proposal_id, with_draft=True) as edit:
+                    return _repeated(edit)
+            files = await self._store.read(
+                principal, proposal_id, draft_contents=True, reservation=reservation
+            )
             plan = await self._plan(files, command)
             planned = Accepted(
                 files.proposal, replace(files.draft, files={}), plan, frozenset(files.draft.files)
@@ -162,7 +163,7 @@ class Reviews:
         proposal, plan = planned.proposal, planned.acceptance
         async with self._store.reviewing(principal, proposal.id, with_draft=True) as edit:
             if await edit.is_repeat(key):
-                return Accepted(edit.proposal, replace(edit.draft.draft, files={}), replayed=True)
+                return _repeated(edit)
             check_undecided(edit, if_match)
             if edit.proposal.etag != proposal.etag or edit.draft.draft.etag != planned.draft.etag:
                 return None
@@ -201,3 +202,8 @@ class Reviews:
             return Reviewed(
                 await edit.resolve(Resolution.REJECTED, comment=comment, now=self._clock.now(), key=named)
             )
+
+
+def _repeated(edit: ReviewEdit) -> Accepted:
+    """The answer to a request that was carried out before."""
+    return Accepted(edit.proposal, replace(edit.draft.draft, files={}), replayed=True)
