@@ -46,7 +46,7 @@ class FileIndex:
     async def _with_entries(
         self, thread_id: UUID, segments: Sequence[IndexedSegment]
     ) -> Sequence[IndexedSegment]:
-        """The segments with entries. Those that had none are stored, too: it is only faster with them."""
+        """The segments with entries. Those that were missing are also stored, which only saves time."""
         if all(segment.entries is not None for segment in segments):
             return segments
         completed = await REQUESTS.run(lambda: [self._completed(segment) for segment in segments])

@@ -30,7 +30,7 @@ from server.domain.review.decisions import FileDecision
 from server.domain.review.file_merge import MergeConflict
 from server.domain.review.store import ReviewEdit, ReviewFiles, ReviewStore
 
-#: How many times something is planned anew because the draft or the decisions changed meanwhile.
+#: Maximum number of plans of one request: the draft or the decisions may change before one is carried out.
 _MAX_PLANS = 5
 
 
@@ -58,7 +58,7 @@ class Accepted:
 
     @property
     def conflicts(self) -> Sequence[MergeConflict]:
-        """What would stop it."""
+        """The conflicts that keep it from being accepted."""
         return self.acceptance.conflicts if self.acceptance else ()
 
 

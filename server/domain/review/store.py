@@ -24,8 +24,8 @@ class ReviewFiles:
     """A proposal with its files, and what it is compared and merged with.
 
     base: the files of the version that its run started from. draft: the newest version, whose files have
-    contents if they were asked for. decisions: by path, also those that hold no longer. rejected: the files
-    that the proposal rejects and a decision brings in, by path; only with the draft's contents.
+    contents if they were asked for. decisions: by path, including those that no longer apply. rejected: the
+    files that the proposal rejects and a decision brings in, by path; only with the draft's contents.
     """
 
     proposal: Proposal

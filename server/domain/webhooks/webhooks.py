@@ -69,8 +69,8 @@ class Webhooks:
     async def rotate(
         self, principal: Principal, webhook_id: UUID, overlap: timedelta, *, key: str | None = None
     ) -> WrittenWebhook:
-        """Make a new secret; the one before signs, too, for the time of the overlap. Raises LimitReached;
-        KeyReused, NotFound."""
+        """Make a new secret; the previous one also signs during the overlap. Raises LimitReached; KeyReused,
+        NotFound."""
         await self._quotas.count_creation(principal.quota_id)
         request = [str(webhook_id), overlap.total_seconds()]
         return await self._store.rotate(
