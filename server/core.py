@@ -63,11 +63,7 @@ from server.domain.webhooks.targets import AllowedHosts
 from server.domain.webhooks.webhooks import Webhooks
 from server.domain.workflows import WorkflowService
 from server.frames.interpreter import Interpreter
-from server.lifecycle import (
-    Core,
-    stop_task,
-    watch_task,
-)
+from server.lifecycle import Core, stop_task, watch_task
 from server.observability.logs import RunLog
 from server.observability.loop_watch import LoopWatch
 from server.observability.metrics import Metrics

@@ -55,25 +55,27 @@ INSERT INTO proposal_hashes (proposal_id, sha256)
 SELECT $1, * FROM unnest($2::bytea[]) ON CONFLICT DO NOTHING
 """
 
-#: The files of a proposal. The lines of a text are read only where its content is not stored by its hash: as
-#: one value it is read much faster.
-_READ_FILES = """
-SELECT f.key AS name, f.value - 'content' AS form, c.content,
-  CASE WHEN c.content IS NULL THEN f.value END AS whole
+#: The files of a proposal, with their contents as far as they are stored by their hash.
+_FILES = """
 FROM proposals p CROSS JOIN LATERAL jsonb_each(p.generated_files) AS f
 LEFT JOIN proposal_hashes h ON h.proposal_id = p.id AND h.sha256 = decode(f.value ->> 'sha256', 'hex')
 LEFT JOIN contents c ON c.sha256 = h.sha256
 WHERE p.id = $1
 """
 
+#: The lines of a text are read only where its content is not stored by its hash: as one value it is read much
+#: faster.
+_READ_FILES = f"""
+SELECT f.key AS name, f.value - 'content' AS form, c.content,
+  CASE WHEN c.content IS NULL THEN f.value END AS whole
+{_FILES}
+"""
+
 #: The same without the contents.
-_LIST_FILES = """
+_LIST_FILES = f"""
 SELECT f.key AS name, f.value - 'content' - 'extra' AS form, octet_length(c.content) AS size_bytes,
   CASE WHEN c.content IS NULL THEN f.value END AS whole
-FROM proposals p CROSS JOIN LATERAL jsonb_each(p.generated_files) AS f
-LEFT JOIN proposal_hashes h ON h.proposal_id = p.id AND h.sha256 = decode(f.value ->> 'sha256', 'hex')
-LEFT JOIN contents c ON c.sha256 = h.sha256
-WHERE p.id = $1
+{_FILES}
 """
 
 #: Bytes of a proposal's files, without reading them: of the contents, and of the rest about as it is stored.

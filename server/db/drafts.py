@@ -22,12 +22,13 @@ from typing_extensions import override
 from server.db.contents import FILES_USE_S, read_piece
 from server.db.draft_files import add_draft_files, read_draft_files, size_of_draft_files
 from server.db.errors import database_errors
+from server.db.idempotency import Written, find_written, store_key
 from server.db.page_tokens import version_place, version_token
 from server.db.pool import ACQUIRE_S
 from server.domain.drafts.changes import Changes
 from server.domain.drafts.draft import Draft, DraftFile, DraftVersion, etag_of
-from server.domain.drafts.store import DraftEdit, DraftStore, EarlierChange
-from server.domain.errors import KeyReused, NotFound, PermissionDenied
+from server.domain.drafts.store import DraftEdit, DraftStore
+from server.domain.errors import NotFound, PermissionDenied
 from server.domain.model import IdempotencyKey, Page, Principal
 from server.domain.outgoing import Reservation
 from server.domain.proposals.contents import ContentPiece
@@ -62,22 +63,21 @@ WHERE d.id = $1 AND {_VISIBLE}
   AND EXISTS (SELECT FROM draft_version_files f WHERE f.draft_id = d.id AND f.sha256 = $3)
 """  # noqa: S608 - only constants
 
+#: Why a workflow `w` may not be changed.
+FROZEN = """
+CASE WHEN w.archived_at IS NOT NULL THEN 'archived' WHEN w.locked_at IS NOT NULL THEN 'locked' END
+"""
+
 _MAY_WRITE = """
 SELECT bool_or(access_type <> 'viewer') FROM draft_callers WHERE draft_id = $1 AND caller_id = $2
 """
 
 #: Until the transaction ends, runs of the draft may start, but nobody locks or archives its workflow.
-_LOCK = """
-SELECT d.version, CASE WHEN w.archived_at IS NOT NULL THEN 'archived'
-  WHEN w.locked_at IS NOT NULL THEN 'locked' END AS frozen
+_LOCK = f"""
+SELECT d.version, {FROZEN} AS frozen
 FROM drafts d JOIN workflows w ON w.id = d.workflow_id WHERE d.id = $1
 FOR NO KEY UPDATE OF d FOR SHARE OF w
-"""
-
-_EARLIER = """
-SELECT request_sha256, draft_id, draft_version FROM idempotency_keys
-WHERE user_id = $1 AND route = $2 AND key = $3 AND expires_at >= now()
-"""
+"""  # noqa: S608 - only constants
 
 _ADD_VERSION = """
 INSERT INTO draft_versions (draft_id, version, created_at, created_by_user_id, restored_version, proposal_id)
@@ -86,14 +86,6 @@ VALUES ($1, $2, $3, $4, $5, $6)
 
 _SET_VERSION = """
 UPDATE drafts SET version = $2, updated_at = $3, updated_by_user_id = $4 WHERE id = $1
-"""
-
-_NAME = """
-INSERT INTO idempotency_keys AS k (user_id, route, key, request_sha256, draft_id, draft_version, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, now() + interval '24 hours')
-ON CONFLICT (user_id, route, key) DO UPDATE SET request_sha256 = $4, draft_id = $5, draft_version = $6,
-  created_at = now(), expires_at = now() + interval '24 hours'
-WHERE k.expires_at < now() RETURNING true
 """
 
 
@@ -216,14 +208,11 @@ class _Edit(DraftEdit):
         return self._frozen
 
     @override
-    async def earlier(self, key: IdempotencyKey) -> EarlierChange | None:
-        row = await self._connection.fetchrow(_EARLIER, self._principal.user_id, key.route, key.key)
-        if row is None:
+    async def earlier(self, key: IdempotencyKey | None) -> Draft | None:
+        written = await find_written(self._connection, self._principal.user_id, key)
+        if written is None:
             return None
-        if row["draft_id"] != self._draft.id:
-            raise KeyReused
-        draft = await read_draft(self._connection, self._principal, row["draft_id"], row["draft_version"])
-        return EarlierChange(row["request_sha256"], draft)
+        return await read_draft(self._connection, self._principal, self._draft.id, written.draft_version)
 
     @override
     async def files_at(self, version: int) -> Mapping[str, DraftFile]:
@@ -245,11 +234,7 @@ class _Edit(DraftEdit):
         await execute(_ADD_VERSION, draft_id, version, now, user_id, restored_version or None, proposal_id)
         await add_draft_files(self._connection, draft_id, version, changes)
         await execute(_SET_VERSION, draft_id, version, now, user_id)
-        if key is not None:
-            names = (user_id, key.route, key.key, key.request_sha256, draft_id, version)
-            if not await self._connection.fetchval(_NAME, *names):
-                # A change of another draft was committed under it meanwhile.
-                raise KeyReused
+        await store_key(self._connection, user_id, key, Written(draft_id=draft_id, draft_version=version))
         return await read_draft(self._connection, self._principal, draft_id, version)
 
 

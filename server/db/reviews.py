@@ -22,15 +22,16 @@ from typing_extensions import override
 
 from server.db.contents import FILES_COPIES, FILES_USE_S, SIZE_OF_FILES, read_contents, read_files
 from server.db.draft_files import read_draft_files
-from server.db.drafts import PostgresDraftStore, open_edit, read_draft
+from server.db.drafts import FROZEN, PostgresDraftStore, open_edit, read_draft
 from server.db.errors import database_errors
 from server.db.file_json import escape_name, unescape_name
+from server.db.idempotency import Written, find_written, store_key
 from server.db.outbox import add_to_outbox
 from server.db.proposals import read_proposal
 from server.db.revisions import read_requests, read_workflow_of
 from server.domain.drafts.draft import DraftFile
 from server.domain.drafts.store import DraftEdit
-from server.domain.errors import KeyReused, NotFound, PermissionDenied
+from server.domain.errors import NotFound, PermissionDenied
 from server.domain.model import IdempotencyKey, Principal, Proposal, Resolution
 from server.domain.outgoing import Reservation
 from server.domain.review.decisions import Decision, FileDecision
@@ -43,10 +44,9 @@ FROM proposals p JOIN proposal_callers a ON a.proposal_id = p.id AND a.caller_id
 """
 
 #: Until the transaction ends, nobody locks or archives the workflow.
-_LOCK_WORKFLOW = """
-SELECT CASE WHEN w.archived_at IS NOT NULL THEN 'archived' WHEN w.locked_at IS NOT NULL THEN 'locked' END
-FROM drafts d JOIN workflows w ON w.id = d.workflow_id WHERE d.id = $1 FOR SHARE OF w
-"""
+_LOCK_WORKFLOW = f"""
+SELECT {FROZEN} FROM drafts d JOIN workflows w ON w.id = d.workflow_id WHERE d.id = $1 FOR SHARE OF w
+"""  # noqa: S608 - only constants
 
 _LOCK = "SELECT FROM proposals WHERE id = $1 FOR NO KEY UPDATE"
 
@@ -70,19 +70,6 @@ _RESOLVE = """
 UPDATE proposals SET resolution = $2, resolution_comment = nullif($3, ''), result_version = $4,
   resolved_by_user_id = $5, resolved_at = $6
 WHERE id = $1
-"""
-
-_EARLIER = """
-SELECT request_sha256, proposal_id FROM idempotency_keys
-WHERE user_id = $1 AND route = $2 AND key = $3 AND expires_at >= now()
-"""
-
-_NAME = """
-INSERT INTO idempotency_keys AS k (user_id, route, key, request_sha256, proposal_id, expires_at)
-VALUES ($1, $2, $3, $4, $5, now() + interval '24 hours')
-ON CONFLICT (user_id, route, key) DO UPDATE SET request_sha256 = $4, proposal_id = $5,
-  created_at = now(), expires_at = now() + interval '24 hours'
-WHERE k.expires_at < now() RETURNING true
 """
 
 
@@ -227,14 +214,8 @@ class _Edit(ReviewEdit):
         return self._draft
 
     @override
-    async def earlier(self, key: IdempotencyKey) -> bytes | None:
-        row = await self._connection.fetchrow(_EARLIER, self._principal.user_id, key.route, key.key)
-        if row is None:
-            return None
-        if row["proposal_id"] != self._proposal.id:
-            raise KeyReused
-        digest: bytes = row["request_sha256"]
-        return digest
+    async def is_repeat(self, key: IdempotencyKey | None) -> bool:
+        return await find_written(self._connection, self._principal.user_id, key) is not None
 
     @override
     async def set_decisions(self, decisions: Mapping[str, FileDecision], *, now: datetime) -> Proposal:
@@ -269,11 +250,7 @@ class _Edit(ReviewEdit):
             self._connection,
             proposal_resolved(proposal_id, resolution=resolution.value, draft_version=result_version or 0),
         )
-        if key is not None:
-            names = (user_id, key.route, key.key, key.request_sha256, proposal_id)
-            if not await self._connection.fetchval(_NAME, *names):
-                # A decision about another proposal was committed under it meanwhile.
-                raise KeyReused
+        await store_key(self._connection, user_id, key, Written(proposal_id=proposal_id))
         return await self._counted(now)
 
     async def _counted(self, now: datetime) -> Proposal:

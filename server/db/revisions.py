@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from server.db.workflows import workflow_of
 from server.domain.model import Revision, Workflow
 
 _LINK = "UPDATE proposals SET revises_proposal_id = $2 WHERE id = $1"
@@ -36,8 +36,8 @@ SELECT user_prompt FROM rounds ORDER BY number DESC
 """
 
 _WORKFLOW = """
-SELECT w.id, w.name, w.owner_user_id, w.agent_definition, d.id AS current_draft_id, w.created_at,
-  w.locked_at IS NOT NULL AS locked, w.archived_at IS NOT NULL AS archived
+SELECT w.id, w.name, w.owner_user_id, w.agent_definition, d.id AS current_draft_id, w.created_at, w.locked_at,
+  w.archived_at
 FROM drafts d JOIN workflows w ON w.id = d.workflow_id WHERE d.id = $1
 """
 
@@ -58,5 +58,4 @@ async def read_requests(connection: Any, proposal_id: UUID, most: int) -> list[s
 
 async def read_workflow_of(connection: Any, draft_id: UUID) -> Workflow:
     """The workflow of a draft without files, for a caller who may see the draft."""
-    values = dict(await connection.fetchrow(_WORKFLOW, draft_id))
-    return Workflow(**{**values, "agent_definition": json.loads(values["agent_definition"])})
+    return workflow_of(await connection.fetchrow(_WORKFLOW, draft_id))

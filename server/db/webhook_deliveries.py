@@ -1,4 +1,4 @@
-"""The deliveries of webhooks in PostgreSQL, as those see them who make the calls.
+"""The deliveries of webhooks in PostgreSQL, as the senders see them.
 
 A delivery that is claimed is due again when its lease ends: a replica that dies holds nothing. SQL (ADR
 0003): the statements lock what they choose, and skip what another replica has locked.

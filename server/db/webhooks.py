@@ -7,7 +7,6 @@ Secrets are read only to sign, and by the request that makes one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -16,8 +15,9 @@ import asyncpg
 from typing_extensions import override
 
 from server.db.errors import database_errors
+from server.db.idempotency import Written, find_written, store_key
 from server.db.page_tokens import page_of, page_place
-from server.domain.errors import Conflict, KeyReused, NotFound
+from server.domain.errors import Conflict, NotFound
 from server.domain.model import IdempotencyKey, Page, Principal
 from server.domain.webhooks.events import EventType
 from server.domain.webhooks.store import WebhookStore, WrittenWebhook
@@ -31,7 +31,8 @@ WHEN previous_secret_expires_at > now() THEN previous_secret_expires_at END AS p
 created_at
 """
 
-_GET = f"SELECT {_COLUMNS} FROM webhooks WHERE owner_user_id = $1 AND id = $2"  # noqa: S608 - only constants
+_NAMED = "FROM webhooks WHERE owner_user_id = $1 AND id = $2"
+_GET, _GET_WITH_SECRET = f"SELECT {_COLUMNS} {_NAMED}", f"SELECT {_COLUMNS}, secret {_NAMED}"
 
 _PAGE = f"""
 SELECT {_COLUMNS} FROM webhooks
@@ -44,7 +45,7 @@ _LOCK_OWNER = "SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE"
 
 _CREATE = f"""
 INSERT INTO webhooks (id, owner_user_id, workflow_id, target_url, event_types, secret, created_at)
-VALUES ($2, $1, $3, $4, $5, $6, $7) RETURNING {_COLUMNS}
+VALUES ($2, $1, $3, $4, $5, $6, $7) RETURNING {_COLUMNS}, secret
 """  # noqa: S608 - only constants
 
 #: What is enabled, or called elsewhere, counts as sound.
@@ -59,8 +60,10 @@ UPDATE webhooks SET target_url = coalesce($3, target_url),
 WHERE owner_user_id = $1 AND id = $2 RETURNING {_COLUMNS}
 """  # noqa: S608 - only constants
 
+#: Its keys may then be used for others.
 _DELETE = """
 WITH gone AS (DELETE FROM webhooks WHERE owner_user_id = $1 AND id = $2 RETURNING id),
+  unnamed AS (DELETE FROM idempotency_keys k USING gone WHERE k.user_id = $1 AND k.webhook_id = gone.id),
   undelivered AS (DELETE FROM webhook_deliveries d USING gone WHERE d.webhook_id = gone.id)
 SELECT id FROM gone
 """
@@ -68,22 +71,8 @@ SELECT id FROM gone
 _ROTATE = f"""
 UPDATE webhooks SET secret = $3, previous_secret = CASE WHEN $4 > interval '0' THEN secret END,
   previous_secret_expires_at = CASE WHEN $4 > interval '0' THEN now() + $4 END
-WHERE owner_user_id = $1 AND id = $2 RETURNING {_COLUMNS}
+WHERE owner_user_id = $1 AND id = $2 RETURNING {_COLUMNS}, secret
 """  # noqa: S608 - only constants
-
-_EARLIER = f"""
-SELECT k.request_sha256, h.* FROM idempotency_keys k
-JOIN (SELECT {_COLUMNS}, secret FROM webhooks) h ON h.id = k.webhook_id
-WHERE k.user_id = $1 AND k.route = $2 AND k.key = $3 AND k.expires_at >= now()
-"""  # noqa: S608 - only constants
-
-#: Callers hold a lock, and have found no earlier request.
-_NAME = """
-INSERT INTO idempotency_keys (user_id, route, key, request_sha256, webhook_id, expires_at)
-VALUES ($1, $2, $3, $4, $5, now() + interval '24 hours')
-ON CONFLICT (user_id, route, key) DO UPDATE SET request_sha256 = $4, webhook_id = $5,
-  created_at = now(), expires_at = now() + interval '24 hours'
-"""
 
 _DELIVERY = """
 event_id AS id, event_type, proposal_id, attempts, http_status, failure, created_at, next_attempt_at,
@@ -143,8 +132,8 @@ class PostgresWebhookStore(WebhookStore):
                     secret,
                     now,
                 )
-                await _name(connection, owner, key, webhook_id)
-        return WrittenWebhook(_webhook(row, secret))
+                await store_key(connection, owner, key, Written(webhook_id=webhook_id))
+        return WrittenWebhook(_webhook(row))
 
     @override
     async def get(self, principal: Principal, webhook_id: UUID) -> Webhook:
@@ -195,8 +184,8 @@ class PostgresWebhookStore(WebhookStore):
                 if earlier is not None:
                     return earlier
                 row = await connection.fetchrow(_ROTATE, owner, webhook_id, secret, overlap)
-                await _name(connection, owner, key, webhook_id)
-        return WrittenWebhook(_webhook(row, secret))
+                await store_key(connection, owner, key, Written(webhook_id=webhook_id))
+        return WrittenWebhook(_webhook(row))
 
     @override
     async def deliveries(
@@ -221,30 +210,20 @@ class PostgresWebhookStore(WebhookStore):
 
 
 async def _earlier(connection: Any, owner: UUID, key: IdempotencyKey | None) -> WrittenWebhook | None:
-    """The webhook that the key belongs to; None when it may be used. Raises KeyReused."""
-    if key is None:
+    """The webhook that the key belongs to; None when it may be used. Raises as `find_written`, and NotFound
+    for a webhook that is deleted at this moment."""
+    written = await find_written(connection, owner, key)
+    if written is None:
         return None
-    row = await connection.fetchrow(_EARLIER, owner, key.route, key.key)
-    if row is None:
-        return None
-    values = dict(row)
-    secret = values.pop("secret")
-    if values.pop("request_sha256") != key.request_sha256:
-        raise KeyReused
-    return WrittenWebhook(_webhook(values, secret), replayed=True)
+    row = await connection.fetchrow(_GET_WITH_SECRET, owner, written.webhook_id)
+    return WrittenWebhook(_webhook(row), replayed=True)
 
 
-async def _name(connection: Any, owner: UUID, key: IdempotencyKey | None, webhook_id: UUID) -> None:
-    if key is not None:
-        await connection.execute(_NAME, owner, key.route, key.key, key.request_sha256, webhook_id)
-
-
-def _webhook(row: Mapping[str, Any] | None, secret: bytes | None = None) -> Webhook:
-    """The webhook of a row. Raises NotFound without one."""
+def _webhook(row: Mapping[str, Any] | None) -> Webhook:
+    """The webhook of a row, with its secret if that was read. Raises NotFound without a row."""
     if row is None:
         raise NotFound("no such webhook")
-    webhook = Webhook(**{**row, "event_types": tuple(map(EventType, row["event_types"]))})
-    return replace(webhook, secret=secret)
+    return Webhook(**{**row, "event_types": tuple(map(EventType, row["event_types"]))})
 
 
 def _delivery(row: Mapping[str, Any]) -> Delivery:

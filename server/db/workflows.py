@@ -19,7 +19,7 @@ from server.db.errors import database_errors
 from server.db.page_tokens import page_of, page_place
 from server.db.tables import Drafts, DraftVersions, Workflows
 from server.domain.drafts.changes import first_version
-from server.domain.drafts.draft import DraftFile
+from server.domain.drafts.draft import DraftFile, texts_of
 from server.domain.model import CreateWorkflow, Page, Principal, UpdateWorkflow, Workflow
 from server.domain.outgoing import Reservation
 from server.domain.workflows import WorkflowStore
@@ -125,7 +125,7 @@ class PostgresWorkflowStore(WorkflowStore):
             files = await read_draft_files(
                 connection, row["current_draft_id"], row["draft_version"], contents=True
             )
-        return _workflow(row, files)
+        return workflow_of(row, files)
 
     @override
     async def update(
@@ -135,7 +135,7 @@ class PostgresWorkflowStore(WorkflowStore):
             row = await self._pool.fetchrow(
                 _UPDATE, principal.user_id, workflow_id, command.locked, command.archived, now
             )
-        return None if row is None else _workflow(dict(row), {})
+        return None if row is None else workflow_of(row)
 
     @override
     async def list(
@@ -159,11 +159,11 @@ class PostgresWorkflowStore(WorkflowStore):
             )
         async with piccolo_connection(self._pool):
             rows = await query.order_by(Workflows.created_at, Workflows.id, ascending=False).limit(limit + 1)
-        return page_of([_workflow(row, {}) for row in rows], kind=_LIST, limit=limit)
+        return page_of([workflow_of(row) for row in rows], kind=_LIST, limit=limit)
 
 
-def _workflow(row: dict[str, Any], files: Mapping[str, DraftFile]) -> Workflow:
-    texts = {path: file.text for path, file in files.items()}
+def workflow_of(row: Mapping[str, Any], files: Mapping[str, DraftFile] | None = None) -> Workflow:
+    """The workflow of a row."""
     return Workflow(
         id=row["id"],
         name=row["name"],
@@ -172,7 +172,7 @@ def _workflow(row: dict[str, Any], files: Mapping[str, DraftFile]) -> Workflow:
         current_draft_id=row["current_draft_id"],
         created_at=row["created_at"],
         # A proposal's file that is not text has no place here: a reader of the draft gets it.
-        files={path: text for path, text in texts.items() if text is not None},
+        files=texts_of(files or {}),
         draft_version=row.get("draft_version", 1),
         locked=row["locked_at"] is not None,
         archived=row["archived_at"] is not None,

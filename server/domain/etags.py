@@ -1,4 +1,4 @@
-"""Etags: which state of something a write was made for."""
+"""Etags: the state of a resource that a write is made for."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def strong_etag(number: int, *parts: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class IfMatch:
-    """The etags of which a write needs one to be the resource's. any_state: whichever the resource's is."""
+    """The etags of a write: the resource must have one of them. any_state: any etag will do."""
 
     etags: frozenset[str] = frozenset()
     any_state: bool = False

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
 from uuid import UUID
 
 from server.domain.errors import Conflict, KeyReused
@@ -42,12 +40,8 @@ def started_refinement(thread_id: UUID, proposal_id: UUID, workflow_id: UUID, at
 
 def key_for(command: StartRefinement, key: str) -> IdempotencyKey:
     """The idempotency key of a start."""
-    return IdempotencyKey(START_ROUTE, key, _digest(command))
-
-
-def _digest(command: StartRefinement) -> bytes:
     context = [command.context_file_path, command.context_selection]
-    return sha256(json.dumps([str(command.workflow_id), command.user_prompt, *context]).encode()).digest()
+    return IdempotencyKey.of(START_ROUTE, key, [str(command.workflow_id), command.user_prompt, *context])
 
 
 def answer_to_repeat(earlier: EarlierStart, key: IdempotencyKey, workflow_id: UUID) -> Started:

@@ -5,6 +5,8 @@ Times are UTC-aware. A thread id is the run's id: the hub chooses it, and the ru
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -256,6 +258,12 @@ class IdempotencyKey:
     route: str
     key: str
     request_sha256: bytes
+
+    @classmethod
+    def of(cls, route: str, key: str, request: object) -> IdempotencyKey:
+        """The key of a request, which is a JSON value."""
+        text = json.dumps(request, sort_keys=True)
+        return cls(route, key, hashlib.sha256(text.encode()).digest())
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ T = TypeVar("T")
 SWITCH_S = 0.001
 #: Bytes of input that are worked on in the loop itself: what takes a few milliseconds at most.
 SMALL_BYTES = 64 << 10
-#: As how many bytes a part counts besides its own: what each one costs, however small it is.
+#: Bytes for which a part counts besides its own: what each one costs, however small it is.
 PART_BYTES = 512
 
 
@@ -41,8 +41,8 @@ class OffLoop:
     async def run_unless_small(
         self, sizes: Iterable[int], function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """As `run`, but in the loop itself if what the function works on is small: it does not wait in line
-        for somebody's large one. sizes: in bytes, of the parts; summed up as far as they are small."""
+        """As `run`, but in the loop itself if the function's input is small, so that it does not wait behind
+        a large one. sizes: bytes of the input's parts; read only until they are too many."""
         left = SMALL_BYTES
         for size in sizes:
             left -= size + PART_BYTES

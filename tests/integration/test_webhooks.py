@@ -262,6 +262,26 @@ async def test_both_secrets_sign_during_the_overlap_of_a_rotation_and_one_after_
     assert len({webhook["secret"], rotated["secret"], at_once["secret"]}) == 3
 
 
+async def test_a_key_makes_one_webhook_and_one_secret_until_the_webhook_is_deleted(told: Told) -> None:
+    def create(**fields: Any) -> Any:
+        body = {"target_url": told.receiver.url} | fields
+        return told.client.call("POST", "/api/webhooks", body, key="k")
+
+    made = await create()
+    assert await create() == made
+    path = f"/api/webhooks/{made['id']}"
+    rotated = await told.client.call("POST", f"{path}/rotate", {}, key="k")
+    assert await told.client.call("POST", f"{path}/rotate", {}, key="k") == rotated
+    with pytest.raises(ClientError, match="used for another request"):
+        await create(event_types=["run.finished"])
+    other = await told.webhook()
+    with pytest.raises(ClientError, match="used for another request"):
+        await told.client.call("POST", f"/api/webhooks/{other['id']}/rotate", {}, key="k")
+    async with httpx.AsyncClient(headers=bearer(told.hub.token()), trust_env=False) as http:
+        assert (await http.delete(told.hub.http + path)).status_code == 204
+    assert (await create(event_types=["run.finished"]))["id"] != made["id"]
+
+
 async def test_a_redirect_is_not_followed(told: Told) -> None:
     async with receiver() as elsewhere:
         told.receiver.status = 307

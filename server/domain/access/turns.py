@@ -1,4 +1,4 @@
-"""When a call goes on: how many one may begin in a second, over each face (ADR 0018).
+"""When a call may proceed: how many calls a caller may begin per second, on each face (ADR 0018).
 
 A call that is refused at once costs its client nothing: it makes the next one, and everybody's calls wait in
 one line for the event loop. A call that waits for its turn keeps its client waiting: a flood waits for

@@ -37,7 +37,7 @@ class UserStore(Protocol):
     """The people and services that have called."""
 
     async def ensure_user(self, claims: TokenClaims, now: datetime) -> Principal:
-        """The user of a token. The first call stores one, with an id that nothing tells.
+        """The user of a token. The first call stores one, with an id that nobody can compute.
 
         Also stores the token's email if it has one. A recent check is reused, without a query. Raises
         PermissionDenied for a disabled user, and for a subject that another issuer's user has.
@@ -45,7 +45,7 @@ class UserStore(Protocol):
         ...
 
     async def find_by_email(self, by: Principal, email: str, *, anybody: bool) -> Sequence[User]:
-        """At most MAX_FOUND users with this e-mail address, in upper or lower case, oldest first; disabled
+        """At most MAX_FOUND users with this e-mail address, ignoring case, oldest first; disabled
         ones are left out.
 
         anybody: whether to return all of them. Otherwise only the caller, and users whose address the caller

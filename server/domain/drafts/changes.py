@@ -66,23 +66,22 @@ def updated(before: Mapping[str, DraftFile], hashes: Mapping[str, str], command:
 
 def restored(before: Mapping[str, DraftFile], earlier: Mapping[str, DraftFile]) -> Changes:
     """The changes that give a draft the files of an earlier version again."""
-    wanted = {path: file.sha256 for path, file in earlier.items()}
-    paths = sorted(before.keys() | wanted.keys())
-    found = {path: before[path].sha256 if path in before else None for path in paths}
-    return Changes({path: wanted.get(path) for path in paths if found[path] != wanted.get(path)})
+    return Changes(_differing(before, {path: file.sha256 for path, file in earlier.items()}))
 
 
 def accepted(before: Mapping[str, DraftFile], after: Mapping[str, File]) -> Changes:
     """The changes that give a draft these files. Raises Unprocessable as `updated`, names excepted."""
     _check_size([len(file.content) for file in after.values()])
-    hashes: dict[str, str | None] = {
-        path: file.sha256
-        for path, file in after.items()
-        if path not in before or before[path].sha256 != file.sha256
-    }
+    hashes = _differing(before, {path: file.sha256 for path, file in after.items()})
     contents = {file.sha256: file.content for path, file in after.items() if path in hashes}
-    hashes |= dict.fromkeys(before.keys() - after.keys())
-    return Changes({path: hashes[path] for path in sorted(hashes)}, contents)
+    return Changes(hashes, contents)
+
+
+def _differing(before: Mapping[str, DraftFile], wanted: Mapping[str, str]) -> dict[str, str | None]:
+    """The wanted hashes that differ, in path order; None for a file that is to be deleted."""
+    found = {path: file.sha256 for path, file in before.items()}
+    paths = sorted(found.keys() | wanted.keys())
+    return {path: wanted.get(path) for path in paths if found.get(path) != wanted.get(path)}
 
 
 def name_faults(new: Iterable[str], kept: Iterable[str]) -> dict[str, str]:

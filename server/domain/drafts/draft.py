@@ -66,6 +66,11 @@ class Draft:
     files: Mapping[str, DraftFile] = field(default_factory=dict)
 
 
+def texts_of(files: Mapping[str, DraftFile]) -> dict[str, str]:
+    """The texts of files whose contents were read, by path; files that are not text are left out."""
+    return {path: file.text for path, file in files.items() if file.text is not None}
+
+
 def etag_of(draft_id: UUID, version: int, created_at: datetime) -> str:
     """The strong etag of a draft whose newest version is this one."""
     return strong_etag(version, draft_id, version, f"{created_at.timestamp():.6f}")

@@ -6,7 +6,6 @@ A caller that may not see a draft gets the same answer as for one that does not 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from uuid import UUID
@@ -16,7 +15,7 @@ from server.domain.clock import Clock
 from server.domain.drafts.changes import Changes, UpdateDraft, restored, updated
 from server.domain.drafts.draft import Draft
 from server.domain.drafts.store import DraftEdit, DraftStore
-from server.domain.errors import Conflict, EtagMismatch, EtagRequired, KeyReused
+from server.domain.errors import Conflict, EtagMismatch, EtagRequired
 from server.domain.etags import IfMatch
 from server.domain.model import IdempotencyKey, Principal
 from server.domain.off_loop import REQUESTS
@@ -56,13 +55,11 @@ class Drafts:
         EtagRequired without `if_match`, EtagMismatch when the draft's etag is another; Unprocessable as
         `updated`.
         """
-        request = [str(draft_id), dict(command.files), list(command.deleted_paths)]
-        hashes, digest = await REQUESTS.run(_hashed, command, request)
+        hashes, named = await REQUESTS.run(_hashed, draft_id, command, key)
 
         async def _plan(edit: DraftEdit) -> Changes:
             return await REQUESTS.run(updated, edit.draft.files, hashes, command)
 
-        named = None if key is None else IdempotencyKey(UPDATE_ROUTE, key, digest)
         return await self._write(principal, draft_id, _plan, if_match=if_match, key=named)
 
     async def restore(
@@ -78,12 +75,11 @@ class Drafts:
 
         Raises as `update`, and NotFound when there is no such version.
         """
-        digest = hashlib.sha256(json.dumps([str(draft_id), version]).encode()).digest()
 
         async def _plan(edit: DraftEdit) -> Changes:
             return restored(edit.draft.files, await edit.files_at(version))
 
-        named = None if key is None else IdempotencyKey(RESTORE_ROUTE, key, digest)
+        named = None if key is None else IdempotencyKey.of(RESTORE_ROUTE, key, [str(draft_id), version])
         return await self._write(
             principal, draft_id, _plan, if_match=if_match, key=named, restored_version=version
         )
@@ -100,10 +96,9 @@ class Drafts:
     ) -> WrittenDraft:
         await self._quotas.count_creation(principal.quota_id)
         async with self._store.editing(principal, draft_id) as edit:
-            if key is not None and (earlier := await edit.earlier(key)) is not None:
-                if earlier.request_sha256 != key.request_sha256:
-                    raise KeyReused
-                return WrittenDraft(earlier.draft, replayed=True)
+            earlier = await edit.earlier(key)
+            if earlier is not None:
+                return WrittenDraft(earlier, replayed=True)
             if if_match is None:
                 raise EtagRequired
             if edit.frozen is not None:
@@ -120,7 +115,10 @@ class Drafts:
             )
 
 
-def _hashed(command: UpdateDraft, request: object) -> tuple[dict[str, str], bytes]:
-    """The hashes of the texts that a command writes, by path, and the digest of the request."""
+def _hashed(
+    draft_id: UUID, command: UpdateDraft, key: str | None
+) -> tuple[dict[str, str], IdempotencyKey | None]:
+    """The hashes of the texts that a command writes, by path, and the idempotency key of the request."""
     hashes = {path: hashlib.sha256(text.encode()).hexdigest() for path, text in command.files.items()}
-    return hashes, hashlib.sha256(json.dumps(request, sort_keys=True).encode()).digest()
+    request = [str(draft_id), dict(command.files), list(command.deleted_paths)]
+    return hashes, None if key is None else IdempotencyKey.of(UPDATE_ROUTE, key, request)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -17,14 +16,6 @@ from server.domain.drafts.draft import Draft, DraftFile, DraftVersion
 from server.domain.model import IdempotencyKey, Page, Principal
 from server.domain.outgoing import Reservation
 from server.domain.proposals.contents import ContentPiece
-
-
-@dataclass(frozen=True, slots=True)
-class EarlierChange:
-    """The change that an idempotency key belongs to. draft: without files, at the version that it made."""
-
-    request_sha256: bytes
-    draft: Draft
 
 
 class DraftEdit(Protocol):
@@ -40,8 +31,9 @@ class DraftEdit(Protocol):
         """Why the workflow may not be changed: `locked` or `archived`; None when it may."""
         ...
 
-    async def earlier(self, key: IdempotencyKey) -> EarlierChange | None:
-        """The change that the key belongs to; None when it may be used."""
+    async def earlier(self, key: IdempotencyKey | None) -> Draft | None:
+        """The draft, without files, at the version that the request with this key made; None when there is no
+        key, or it may be used. Raises KeyReused when it belongs to another request."""
         ...
 
     async def files_at(self, version: int) -> Mapping[str, DraftFile]:
@@ -58,7 +50,7 @@ class DraftEdit(Protocol):
         proposal_id: UUID | None = None,
     ) -> Draft:
         """Add a version, which is committed with the transaction. Returns it without files. proposal_id: the
-        proposal that it comes from."""
+        proposal that it comes from. Raises KeyReused as `earlier`."""
         ...
 
 

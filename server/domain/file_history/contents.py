@@ -13,7 +13,7 @@ from server.domain.off_loop import REQUESTS
 from server.domain.outgoing import Reservation
 from server.domain.streams.shared_memory import SharedMemory
 
-#: A segment of so many bytes is read at once; of larger ones, as much as there is room for.
+#: A segment of up to so many bytes is read at once, a larger one when there is room for it.
 MAX_SMALL_BYTES = 1 << 20
 #: How many times its bytes a segment takes while a content is read from it: itself, the message, the files,
 #: and the lines of two contents.

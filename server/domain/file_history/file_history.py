@@ -1,7 +1,7 @@
 """The files of a refinement as they were after any of its events: the tree, a content, and blame.
 
-A caller may see them as far as it may follow the refinement. For a share link with a cursor, what its hidden
-events wrote is there, as the files that it begins with, and is not said to be of any event.
+A caller may see them as far as it may follow the refinement. For a share link with a cursor, the files that
+the hidden events wrote are those that it starts with; no event is named for them.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from server.domain.streams.shared_memory import SharedMemory
 MAX_PAGE_BYTES = 2 << 20
 #: Ranges of one answer: 3 MiB, with the longest ids of tool calls.
 MAX_RANGES = 8_000
-#: Bytes of the journal that blame reads at most, which takes seconds: lines that are older are said to be of
-#: the oldest version that it reached.
+#: Maximum bytes of the journal that blame reads, which takes seconds: older lines are attributed to the
+#: oldest version that it reached.
 MAX_BLAMED_BYTES = 256 << 20
-#: Rows of the journal that it reads at most.
+#: Maximum rows of the journal that it reads.
 MAX_BLAMED_ROWS = 4_000
 
 

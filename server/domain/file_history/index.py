@@ -11,7 +11,7 @@ from server.domain.errors import CursorOutOfRange, DatabaseUnavailable
 from server.domain.file_history.store import FileIndexStore, IndexedSegment
 from server.domain.journal.file_index import IndexedChange, index_entries, read_index
 from server.domain.journal.journal import EventCodec
-from server.domain.off_loop import REQUESTS, SMALL_BYTES
+from server.domain.off_loop import REQUESTS
 from server.encoding.event_batch import event_ends, split_events
 
 #: Bytes of one read of the index, unless a single segment's are more.
@@ -40,16 +40,13 @@ class FileIndex:
                 return
             segments = await self._with_entries(thread_id, segments)
             entries = b"".join(segment.entries or b"" for segment in segments)
-            if len(entries) <= SMALL_BYTES:
-                _take_each(entries, after, up_to, take)
-            else:
-                await REQUESTS.run(_take_each, entries, after, up_to, take)
+            await REQUESTS.run_unless_small([len(entries)], _take_each, entries, after, up_to, take)
             after = segments[-1].last_seq
 
     async def _with_entries(
         self, thread_id: UUID, segments: Sequence[IndexedSegment]
     ) -> Sequence[IndexedSegment]:
-        """The segments with entries. Those that had none are stored, too: it is only faster with them."""
+        """The segments with entries. Those that were missing are also stored, which only saves time."""
         if all(segment.entries is not None for segment in segments):
             return segments
         completed = await REQUESTS.run(lambda: [self._completed(segment) for segment in segments])

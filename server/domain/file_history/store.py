@@ -18,11 +18,6 @@ class IndexedSegment:
     entries: bytes | None
     batch: bytes
 
-    @property
-    def size_bytes(self) -> int:
-        """Bytes that were read."""
-        return len(self.batch) + len(self.entries or b"")
-
 
 class FileIndexStore(Protocol):
     """The entries of all threads' segments. Raises DatabaseUnavailable."""

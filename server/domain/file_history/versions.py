@@ -14,7 +14,7 @@ _SHOWN_BYTES = 250
 
 
 def is_shown_as(path: str, shown: str) -> bool:
-    """Whether callers see the path as that. They cannot name lone surrogates, which they see as U+FFFD."""
+    """Whether callers see `path` as `shown`. They cannot name lone surrogates, which they see as U+FFFD."""
     return path == shown or replace_surrogates(path) == shown
 
 

@@ -76,10 +76,7 @@ async def _pieces(
     for path, name in names.items():
         with archive.open(_entry(name, at), "w") as entry:
             async for piece in read_pieces(store, principal, proposal.id, proposal.listed_files[path].sha256):
-                if len(piece.data) > SMALL_BYTES:
-                    await REQUESTS.run(entry.write, piece.data)
-                else:
-                    entry.write(piece.data)
+                await REQUESTS.run_unless_small([len(piece.data)], entry.write, piece.data)
                 if parts.size_bytes > SMALL_BYTES:
                     yield parts.take()
     await REQUESTS.run(archive.close)

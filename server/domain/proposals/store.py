@@ -49,8 +49,8 @@ class EarlierStart:
 class ProposalFilter:
     """Which proposals a list has; None for all.
 
-    unresolved: only those that were neither accepted nor rejected. text: what the first SEARCHED_CHARS of the
-    request, or the path of its file, have in upper or lower case.
+    unresolved: only those that were neither accepted nor rejected. text: must occur, ignoring case, in the
+    first SEARCHED_CHARS of the request or in the path of its file.
     """
 
     workflow_id: UUID | None = None

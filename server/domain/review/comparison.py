@@ -43,8 +43,8 @@ class Comparison:
     """What differs, and what is decided about it.
 
     base_version: the version of the draft that it is compared with; None with another proposal. rejected: the
-    files that the proposal rejects. decisions: those that hold, by path. faulty_names: new files that need a
-    new path to come in. changed_in_draft: the files that the draft has changed otherwise.
+    files that the proposal rejects. decisions: those that apply, by path. faulty_names: new files that need a
+    new path to come in. changed_in_draft: the files that the draft has changed in another way.
     """
 
     proposal: Proposal
@@ -139,7 +139,7 @@ def _changed_in_draft(changes: Iterable[FileChange], files: ReviewFiles) -> set[
 
 
 def holding(changes: Iterable[FileChange], files: ReviewFiles) -> dict[str, FileDecision]:
-    """The decisions that hold: a decision about a file as a whole holds for the content that it is about."""
+    """The decisions that apply: one about a whole file applies only to the content that it was made for."""
     contents = {change.path: change.target.sha256 if change.target else None for change in changes}
     contents |= {rejected.path: rejected.sha256 for rejected in files.proposal.rejected_files}
     found = {

@@ -1,12 +1,10 @@
-"""Whether something may be decided about a proposal, and whether it was already."""
+"""Whether something may be decided about a proposal, and the keys of what is."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from uuid import UUID
 
-from server.domain.errors import Conflict, EtagMismatch, EtagRequired, KeyReused
+from server.domain.errors import Conflict, EtagMismatch, EtagRequired
 from server.domain.etags import IfMatch
 from server.domain.model import IdempotencyKey, ProposalStatus
 from server.domain.review.acceptance import AcceptProposal
@@ -32,29 +30,13 @@ def check_undecided(edit: ReviewEdit, if_match: IfMatch | None) -> None:
         raise EtagMismatch("proposal")
 
 
-async def is_repeat(edit: ReviewEdit, key: IdempotencyKey | None) -> bool:
-    """Whether the request was carried out before. Raises KeyReused."""
-    digest = None if key is None else await edit.earlier(key)
-    if key is None or digest is None:
-        return False
-    if digest != key.request_sha256:
-        raise KeyReused
-    return True
-
-
 def accept_key(key: str, proposal_id: UUID, command: AcceptProposal) -> IdempotencyKey:
     """The idempotency key of accepting a proposal."""
     resolved = {
         path: [choice.__class__.__name__, choice and str(choice)] for path, choice in command.resolved.items()
     }
     request = [str(proposal_id), command.strategy.value, resolved, command.draft_etag, command.comment]
-    return request_key(ACCEPT_ROUTE, key, request)
-
-
-def request_key(route: str, key: str, request: object) -> IdempotencyKey:
-    """The idempotency key of a request, which is a JSON value."""
-    text = json.dumps(request, sort_keys=True)
-    return IdempotencyKey(route, key, hashlib.sha256(text.encode()).digest())
+    return IdempotencyKey.of(ACCEPT_ROUTE, key, request)
 
 
 def too_busy() -> Conflict:

@@ -50,8 +50,8 @@ class FileDecision:
         return self.decision is None and not self.hunks
 
     def about(self, sha256: str | None) -> FileDecision:
-        """What holds for a file whose content is this one: what is decided about another content as a whole
-        does not. Hunks are named by what they are."""
+        """What applies to a file with this content: a decision about the whole file does not apply to other
+        content. Decisions about hunks do, because a hunk's id is made from what it changes."""
         return self if self.sha256 == sha256 else FileDecision(hunks=self.hunks)
 
     def decide(

@@ -13,7 +13,7 @@ _PIECE_BYTES = 256 << 10
 
 
 def has_lines(file: File) -> bool:
-    """Whether the file is compared by lines. U+0000 is in no text that tools compare so."""
+    """Whether the file is compared by lines. Tools take a file with U+0000 for a binary one."""
     return file.is_text and b"\0" not in file.content
 
 

@@ -24,15 +24,13 @@ from server.domain.review.conditions import (
     REJECT_ROUTE,
     accept_key,
     check_undecided,
-    is_repeat,
-    request_key,
     too_busy,
 )
 from server.domain.review.decisions import FileDecision
 from server.domain.review.file_merge import MergeConflict
-from server.domain.review.store import ReviewFiles, ReviewStore
+from server.domain.review.store import ReviewEdit, ReviewFiles, ReviewStore
 
-#: How many times something is planned anew because the draft or the decisions changed meanwhile.
+#: Maximum number of plans of one request: the draft or the decisions may change before one is carried out.
 _MAX_PLANS = 5
 
 
@@ -60,7 +58,7 @@ class Accepted:
 
     @property
     def conflicts(self) -> Sequence[MergeConflict]:
-        """What would stop it."""
+        """The conflicts that keep it from being accepted."""
         return self.acceptance.conflicts if self.acceptance else ()
 
 
@@ -119,14 +117,15 @@ class Reviews:
         named = None if key is None or validate_only else accept_key(key, proposal_id, command)
         for _ in range(_MAX_PLANS):
             async with self._store.reviewing(principal, proposal_id) as edit:
-                replayed = await is_repeat(edit, named)
+                replayed = await edit.is_repeat(named)
                 if not replayed:
                     check_undecided(edit, if_match)
-            files = await self._store.read(
-                principal, proposal_id, draft_contents=not replayed, reservation=reservation
-            )
             if replayed:
-                return Accepted(files.proposal, replace(files.draft, files={}), replayed=True)
+                async with self._store.reviewing(principal, proposal_id, with_draft=True) as edit:
+                    return _repeated(edit)
+            files = await self._store.read(
+                principal, proposal_id, draft_contents=True, reservation=reservation
+            )
             plan = await self._plan(files, command)
             planned = Accepted(
                 files.proposal, replace(files.draft, files={}), plan, frozenset(files.draft.files)
@@ -163,8 +162,8 @@ class Reviews:
         """Carry out the plan; None when it is out of date."""
         proposal, plan = planned.proposal, planned.acceptance
         async with self._store.reviewing(principal, proposal.id, with_draft=True) as edit:
-            if await is_repeat(edit, key):
-                return Accepted(edit.proposal, replace(edit.draft.draft, files={}), replayed=True)
+            if await edit.is_repeat(key):
+                return _repeated(edit)
             check_undecided(edit, if_match)
             if edit.proposal.etag != proposal.etag or edit.draft.draft.etag != planned.draft.etag:
                 return None
@@ -194,11 +193,17 @@ class Reviews:
     ) -> Reviewed:
         """Turn the proposal down. Raises as `decide`, and KeyReused for another command with the key."""
         await self._quotas.count_creation(principal.quota_id)
-        named = None if key is None else request_key(REJECT_ROUTE, key, [str(proposal_id), comment])
+        request = [str(proposal_id), comment]
+        named = None if key is None else IdempotencyKey.of(REJECT_ROUTE, key, request)
         async with self._store.reviewing(principal, proposal_id) as edit:
-            if await is_repeat(edit, named):
+            if await edit.is_repeat(named):
                 return Reviewed(edit.proposal, replayed=True)
             check_undecided(edit, if_match)
             return Reviewed(
                 await edit.resolve(Resolution.REJECTED, comment=comment, now=self._clock.now(), key=named)
             )
+
+
+def _repeated(edit: ReviewEdit) -> Accepted:
+    """The answer to a request that was carried out before."""
+    return Accepted(edit.proposal, replace(edit.draft.draft, files={}), replayed=True)

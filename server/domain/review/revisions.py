@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from server.domain.drafts.context import MAX_CONTEXT_BYTES
+from server.domain.drafts.draft import texts_of
 from server.domain.errors import Conflict, EtagMismatch, EtagRequired
 from server.domain.etags import IfMatch
 from server.domain.idempotent_start import Started
-from server.domain.model import Principal, Resolution, Revision, StartRefinement
+from server.domain.model import IdempotencyKey, Principal, Resolution, Revision, StartRefinement
 from server.domain.off_loop import REVIEWS
 from server.domain.outgoing import Reservation
 from server.domain.refinements import Refinements
 from server.domain.review.comparison import DiffBase, sides
-from server.domain.review.conditions import request_key
 from server.domain.review.patch import make_patch
 from server.domain.review.store import ReviewEdit, ReviewFiles, ReviewStore
 from server.encoding.json_text import decode_surrogates, replace_surrogates
@@ -57,7 +57,7 @@ class Revisions:
         errors as `Refinements.start`.
         """
         request = [str(proposal_id), command.user_prompt, command.keep_decisions]
-        named = None if key is None else request_key(REVISE_ROUTE, key, request)
+        named = None if key is None else IdempotencyKey.of(REVISE_ROUTE, key, request)
         async with self._store.reviewing(principal, proposal_id) as edit:
             proposal = edit.proposal
         repeated = await self._refinements.repeated(principal, proposal.workflow_id, named)
@@ -67,12 +67,7 @@ class Revisions:
         files = await self._store.read(principal, proposal_id, reservation=reservation)
         rounds = await self._store.rounds(proposal, MAX_REQUESTS)
         prompt = await REVIEWS.run(revision_prompt, rounds.requests, command.user_prompt, files)
-        texts = {path: file.text for path, file in files.base.items()}
-        workflow = replace(
-            rounds.workflow,
-            files={path: text for path, text in texts.items() if text is not None},
-            draft_version=proposal.base_version,
-        )
+        workflow = replace(rounds.workflow, files=texts_of(files.base), draft_version=proposal.base_version)
         start = StartRefinement(
             workflow.id, command.user_prompt, proposal.context_file_path, proposal.context_selection
         )

@@ -24,8 +24,8 @@ class ReviewFiles:
     """A proposal with its files, and what it is compared and merged with.
 
     base: the files of the version that its run started from. draft: the newest version, whose files have
-    contents if they were asked for. decisions: by path, also those that hold no longer. rejected: the files
-    that the proposal rejects and a decision brings in, by path; only with the draft's contents.
+    contents if they were asked for. decisions: by path, including those that no longer apply. rejected: the
+    files that the proposal rejects and a decision brings in, by path; only with the draft's contents.
     """
 
     proposal: Proposal
@@ -61,9 +61,9 @@ class ReviewEdit(Protocol):
         """The draft, which nobody else changes: of a transaction that was opened for that."""
         ...
 
-    async def earlier(self, key: IdempotencyKey) -> bytes | None:
-        """The digest of the request that the key belongs to; None when it may be used. Raises KeyReused when
-        that was about another proposal."""
+    async def is_repeat(self, key: IdempotencyKey | None) -> bool:
+        """Whether the request with this key was carried out before; False without a key. Raises KeyReused
+        when the key belongs to another request."""
         ...
 
     async def set_decisions(self, decisions: Mapping[str, FileDecision], *, now: datetime) -> Proposal:
@@ -79,7 +79,7 @@ class ReviewEdit(Protocol):
         result_version: int | None = None,
         key: IdempotencyKey | None = None,
     ) -> Proposal:
-        """Accept or reject the proposal. Returns it as it is then."""
+        """Accept or reject the proposal. Returns it as it is then. Raises KeyReused as `is_repeat`."""
         ...
 
 

@@ -1,7 +1,8 @@
 """The calls of webhooks: claim what is due, sign it, send it, record what became of it.
 
-Each replica makes so many calls at a time, and few to one receiver. A receiver that fails is called by one
-attempt at a time, in places that such receivers share: those that answer have theirs for themselves.
+Each replica makes a limited number of calls at a time, and only a few to one receiver. A failing receiver
+gets one attempt at a time, and failing receivers have places of their own, so that the others need not wait
+for them.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ from server.domain.webhooks.targets import BadTarget, Target, parse_target
 ATTEMPT_FAILURES = ("status", "timeout", "connection", "tls", "address")
 #: The same, and why a delivery can end without one.
 FAILURES = (*ATTEMPT_FAILURES, "not_permitted", "expired")
-#: Calls at a time of one replica: to receivers that answer, and to those whose last attempt failed.
+#: Concurrent calls of one replica: to receivers that answer, and to those whose last attempt failed.
 PLACES, FAILING_PLACES = 64, 16
-#: Calls at a time of one replica to one receiver.
+#: Concurrent calls of one replica to one receiver.
 MAX_PER_WEBHOOK = 4
 #: Seconds between two looks for what is due, when nothing is being sent.
 POLL_S = 1.0
 #: Seconds for which a claim lasts: longer than an attempt, which has 15 s, and its recording take.
 LEASE_S = 20.0
-#: Seconds between two sweeps of what is over.
+#: Seconds between two sweeps of old deliveries.
 SWEEP_S = 600.0
 
 _GONE = 410
@@ -66,7 +67,7 @@ class DeliveryObserver:
         delivered."""
 
     def gave_up(self, count: int) -> None:
-        """So many deliveries will not be tried any more."""
+        """This many deliveries will not be tried again."""
 
     def disabled(self, claim: Claim) -> None:
         """The claim's webhook was disabled, because its receiver failed for too long or is gone."""
@@ -100,7 +101,7 @@ class Deliveries:
             await self._stop()
 
     async def sweep(self) -> None:
-        """Remove what has been over for long. Raises DatabaseUnavailable."""
+        """Give up and remove old deliveries. Raises DatabaseUnavailable."""
         self._observer.gave_up(await self._store.sweep())
 
     async def _begin_due(self) -> None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-#: A delivery is tried for so long: over a weekend that nobody works.
+#: How long a delivery is tried: longer than a weekend on which nobody works.
 GIVE_UP_AFTER = timedelta(days=3)
-#: A webhook none of whose calls succeeds for so long is disabled.
+#: How long a webhook's calls may all fail before it is disabled.
 DISABLE_AFTER = timedelta(days=3)
-#: For how long deliveries are listed after they happened.
+#: How long deliveries are listed.
 KEEP_FOR = timedelta(days=30)
 
 #: The first and the longest pause between two attempts of a delivery, in seconds.
 FIRST_PAUSE_S, MAX_PAUSE_S = 5.0, 4 * 3600.0
-#: The first and the longest time for which a webhook rests after an attempt that failed, in seconds. Shorter
-#: than a delivery's pauses: one that answers again is found out soon, and gets what waits.
+#: The first and the longest time for which a webhook rests after a failed attempt, in seconds. Shorter than a
+#: delivery's pauses: a receiver that answers again is noticed soon, and gets what is waiting for it.
 FIRST_REST_S, MAX_REST_S = 1.0, 300.0
 
 

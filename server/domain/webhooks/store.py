@@ -1,4 +1,4 @@
-"""The stores of webhooks: one for their owners, one for those who make the calls.
+"""The stores of webhooks: one for their owners, one for the senders.
 
 All methods that reach the database raise DatabaseUnavailable while it cannot be reached. Times are the
 stores' own.
@@ -71,7 +71,7 @@ class WebhookStore(Protocol):
         overlap: timedelta,
         key: IdempotencyKey | None = None,
     ) -> WrittenWebhook:
-        """Replace its secret; the one before signs, too, for the time of the overlap. Raises KeyReused."""
+        """Replace its secret; the previous one also signs during the overlap. Raises KeyReused."""
         ...
 
     async def deliveries(
@@ -122,7 +122,7 @@ class AttemptFailed:
 
 
 class DeliveryStore(Protocol):
-    """The outbox, as those see it who make the calls. Several replicas share the work."""
+    """The outbox, as the senders see it. Several replicas share the work."""
 
     async def claim(
         self, *, failing: bool, limit: int, busy: Mapping[UUID, int], max_per_webhook: int, lease_s: float
@@ -139,8 +139,8 @@ class DeliveryStore(Protocol):
         ...
 
     async def mark_failed(self, claim: Claim, failed: AttemptFailed) -> bool:
-        """The attempt failed. Returns whether its webhook is disabled for that. Does nothing to a delivery
-        that another attempt has got further."""
+        """The attempt failed. Returns whether this disables its webhook. Does nothing when a later attempt
+        was made, or the delivery is over."""
         ...
 
     async def give_up(self, claim: Claim, failure: str) -> None:
@@ -152,6 +152,6 @@ class DeliveryStore(Protocol):
         ...
 
     async def sweep(self) -> int:
-        """Give up what could not be tried for too long, and remove what has been over for long. Returns how
-        many were given up."""
+        """Give up deliveries whose time is over, and remove those that ended long ago. Returns how many were
+        given up."""
         ...

@@ -7,8 +7,6 @@ of those who may see its proposal, and that is checked again when it is reported
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID, uuid4
@@ -71,8 +69,8 @@ class Webhooks:
     async def rotate(
         self, principal: Principal, webhook_id: UUID, overlap: timedelta, *, key: str | None = None
     ) -> WrittenWebhook:
-        """Make a new secret; the one before signs, too, for the time of the overlap. Raises LimitReached;
-        KeyReused, NotFound."""
+        """Make a new secret; the previous one also signs during the overlap. Raises LimitReached; KeyReused,
+        NotFound."""
         await self._quotas.count_creation(principal.quota_id)
         request = [str(webhook_id), overlap.total_seconds()]
         return await self._store.rotate(
@@ -96,6 +94,4 @@ class Webhooks:
 
 
 def _named(route: str, key: str | None, request: object) -> IdempotencyKey | None:
-    if key is None:
-        return None
-    return IdempotencyKey(route, key, hashlib.sha256(json.dumps(request).encode()).digest())
+    return None if key is None else IdempotencyKey.of(route, key, request)
