@@ -13,6 +13,7 @@ from server.cli.proposal_commands import STATUSES
 from server.domain.model import ProposalStatus
 from tests.support.commands import Ideo, commands
 from tests.support.hub import RunningHub, a_workflow, finished, running_hub, start
+from tests.support.recordings import write_recording
 from tests.support.terminals import in_shell, in_terminal
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
@@ -28,8 +29,7 @@ FILES = {
 async def hub(database: str, tmp_path: Path) -> AsyncIterator[RunningHub]:
     recordings = tmp_path / "recordings"
     recordings.mkdir()
-    frame = {"event_type": "on_state_update", "data": {"files": FILES}}
-    (recordings / "names.jsonl").write_text(f'{json.dumps(frame)}\n{{"event_type":"end","data":{{}}}}\n')
+    write_recording(recordings, "names", FILES)
     async with running_hub(database, recordings=recordings, directory_domains=("example.com",)) as running:
         yield running
 

@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from tests.support.commands import Ideo, commands
 from tests.support.hub import RunningHub, finished, running_hub, start
+from tests.support.recordings import write_recording
 from tests.support.terminals import in_shell, in_terminal
 
 LINES = [f"line {number}\n" for number in range(1, 31)]
@@ -62,8 +63,7 @@ class Reviewer:
 
 @pytest_asyncio.fixture
 async def reviewer(database: str, tmp_path: Path) -> AsyncIterator[Reviewer]:
-    frame = {"event_type": "on_state_update", "data": {"files": FILES}}
-    (tmp_path / "plan.jsonl").write_text(f'{json.dumps(frame)}\n{{"event_type":"end","data":{{}}}}\n')
+    write_recording(tmp_path, "plan", FILES)
     async with running_hub(database, recordings=tmp_path) as hub:
         async with hub.client() as client:
             body = {"name": "w", "files": {"/plan.md": "".join(LINES)}}

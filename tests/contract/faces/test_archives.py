@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from server.wire import messages as m
 from tests.support.grpc_face import refusal_of
 from tests.support.http_face import problem
 from tests.support.hub import RunningHub, finished, running_hub, start
+from tests.support.recordings import write_recording
 from tests.support.tokens import bearer
 
 LARGE = "".join(f"line {number}\n" for number in range(300_000))
@@ -68,8 +68,7 @@ async def archives(hub: RunningHub, proposal: str) -> list[bytes]:
 
 async def test_an_archive_has_exactly_the_files_and_leads_nowhere_else(database: str, tmp_path: Path) -> None:
     files = {path: content for path, (content, _) in FILES.items()}
-    frame = {"event_type": "on_state_update", "data": {"files": files}}
-    (tmp_path / "names.jsonl").write_text(f'{json.dumps(frame)}\n{{"event_type":"end","data":{{}}}}\n')
+    write_recording(tmp_path, "names", files)
     async with running_hub(database, recordings=tmp_path) as hub:
         async with hub.client() as client:
             proposal = (await finished(client, await start(client, "[[replay:names]]")))["id"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from server.wire import messages as m
 from tests.support.grpc_face import refusal_of
 from tests.support.http_face import problem
 from tests.support.hub import RunningHub, finished, running_hub, start
+from tests.support.recordings import write_recording
 
 #: Several pieces, the last one short; no two of them alike.
 LARGE = b"".join(f"line {number}\n".encode() for number in range(300_000))
@@ -53,8 +53,7 @@ class Reader:
 
 @pytest.fixture
 async def reader(database: str, tmp_path: Path) -> AsyncIterator[Reader]:
-    frame = {"event_type": "on_state_update", "data": {"files": FILES}}
-    (tmp_path / "contents.jsonl").write_text(f'{json.dumps(frame)}\n{{"event_type":"end","data":{{}}}}\n')
+    write_recording(tmp_path, "contents", FILES)
     async with running_hub(database, recordings=tmp_path) as hub:
         async with hub.client() as client:
             started = await start(client, "[[replay:contents]]")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from server.wire import messages as m
 from tests.support.grpc_face import Caller, refusal_of
 from tests.support.http_face import problem
 from tests.support.hub import RunningHub, finished, running_hub, start
+from tests.support.recordings import write_recording
 from tests.support.tokens import bearer
 
 #: Nearly as large as the largest frame; no two pieces alike.
@@ -65,9 +65,7 @@ class Reader:
 
 @pytest.fixture
 async def reader(database: str, tmp_path: Path) -> AsyncIterator[Reader]:
-    frames = [{"event_type": "on_state_update", "data": {"files": files}} for files in STATES]
-    frames.append({"event_type": "end", "data": {}})
-    (tmp_path / "states.jsonl").write_text("\n".join(map(json.dumps, frames)) + "\n")
+    write_recording(tmp_path, "states", *STATES)
     async with running_hub(database, recordings=tmp_path) as hub:
         async with hub.client() as client:
             started = await start(client, "[[replay:states]]")
