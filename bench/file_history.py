@@ -22,8 +22,8 @@ from uuid import UUID
 import asyncpg
 import httpx
 
-from bench.environment import Environment, NoFigure
-from bench.figures import Stats, Table
+from bench.environment import Environment
+from bench.figures import NoFigure, Stats, Table
 from bench.machine import cpu_seconds
 from server.db.journal import COMPACT
 from server.domain.journal.events import (

@@ -22,8 +22,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 
-from bench.environment import Environment, NoFigure
-from bench.figures import Stats, Table
+from bench.environment import Environment
+from bench.figures import NoFigure, Stats, Table
 from server.domain.proposals.files import File
 from server.domain.review.changes import diff_files, statistics
 from server.domain.review.file_merge import MergeStrategy, merge_files
