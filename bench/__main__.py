@@ -12,9 +12,9 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from bench.catchup import measure_catchup
-from bench.environment import Environment, NoFigure, open_environment
+from bench.environment import Environment, open_environment
 from bench.fanout import measure_backlog, measure_live
-from bench.figures import Table
+from bench.figures import NoFigure, Table
 from bench.file_history import measure_file_history
 from bench.hold import measure_hold
 from bench.idle import measure_idle

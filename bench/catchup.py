@@ -16,13 +16,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
-import uvloop
 from google.protobuf.json_format import MessageToDict
 
 from bench.capture import follow
-from bench.environment import Environment, in_turn, run_module
+from bench.environment import Environment, by_name, in_turn
 from bench.figures import Stats, Table, ratios
 from bench.followers import Target
+from bench.jobs import answer, run_module
 from bench.machine import cpu_seconds
 from bench.peers.catalogue import DURABLE
 from bench.prepared import prepare, read_events
@@ -73,18 +73,17 @@ async def measure_catchup(environment: Environment, *, quick: bool) -> list[Tabl
         ]
 
     taken = await in_turn(targets, 1 if quick else 4, take, warm_up=False)
-    names = [target.name for target in targets]
-    rate = {n: [both[1].events_per_s for both in some] for n, some in zip(names, taken, strict=True)}
+    rate = by_name(targets, taken, lambda both: both[1].events_per_s)
     rows = [
         [
-            name,
+            target.name,
             *(Stats.of([both[which].last_ms for both in some]) for which in (0, 1)),
             Stats.of([both[1].last_ms / both[0].last_ms for both in some]),
-            Stats.of(rate[name]),
-            ratios(rate, name, DURABLE.name),
+            Stats.of(rate[target.name]),
+            ratios(rate, target.name, DURABLE.name),
             Stats.of([both[1].cpu_us for both in some]),
         ]
-        for name, some in zip(names, taken, strict=True)
+        for target, some in zip(targets, taken, strict=True)
     ]
     heads = ["", *(f"last {_LAST} of {count:,}: first ms" for count in (short, long)), "ratio"]
     heads += [f"all {long:,}: events/s", f"÷ {DURABLE.name}", "CPU µs an event"]
@@ -155,19 +154,6 @@ async def _catch_up(job: Job) -> CaughtUp:
     return CaughtUp(1000 * firsts[_TIMES // 2], job.events / lasts[_REPLAYS // 2], cpu_us)
 
 
-def main(text: str) -> int:
-    """Print the result; 1 and the reason when it is void."""
-    given = json.loads(text)
-    job = Job(**{**given, "target": Target(**given["target"])})
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            result = runner.run(_catch_up(job))
-    except (Incomplete, httpx.HTTPError, OSError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(dataclasses.asdict(result)))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    given = json.loads(sys.argv[1])
+    sys.exit(answer(_catch_up(Job(**{**given, "target": Target(**given["target"])}))))

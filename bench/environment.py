@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import json
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,22 +16,17 @@ import httpx
 import psutil  # type: ignore[import-untyped]
 
 from bench.followers import Addresses, Job, Target
+from bench.jobs import run_module
 from bench.machine import on_other_cores, on_target_core
 from bench.peers.catalogue import PEERS, Absent, Peer, started
 from bench.reading import Reading
 from server.db.migrate import up
 from server.embedded_postgres.server import DATABASE, embedded
-from tests.support.processes import ROOT, UNLIMITED, Process, clean_environment, hub_environment, running
+from tests.support.processes import UNLIMITED, Process, hub_environment, running
 from tests.support.tokens import bearer, token
-
-READ_S = 300.0
 
 S = TypeVar("S")
 T = TypeVar("T")
-
-
-class NoFigure(Exception):
-    """A figure cannot be given; the text says why."""
 
 
 @dataclass
@@ -117,35 +110,6 @@ class Environment:
         """Have a process of its own read runs of the loads; more: fields of Job. Raises NoFigure."""
         job = Job(target, more.pop("at", self.addresses), loads, **more)
         return Reading.of_json(await run_module("bench.reading", dataclasses.asdict(job), target.name))
-
-
-async def run_module(
-    module: str, job: object, name: str, *more: str, measured: bool = False
-) -> dict[str, Any]:
-    """What a module prints for a job, both JSON, in a process of its own. more: further arguments.
-    measured: it is not a reader, but what is measured. Raises NoFigure, with the name."""
-    with on_target_core() if measured else on_other_cores():
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", module, json.dumps(job), *more),
-            cwd=ROOT,
-            env=clean_environment({}),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-    try:
-        async with asyncio.timeout(READ_S):
-            out, wrong = await process.communicate()
-    except TimeoutError:
-        raise NoFigure(f"{name}: not read within {READ_S:.0f} s") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        raise NoFigure(f"{name}: {wrong.decode().strip()[-400:]}")
-    result: dict[str, Any] = json.loads(out)
-    return result
 
 
 async def in_turn(

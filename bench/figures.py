@@ -9,6 +9,10 @@ from operator import sub, truediv
 from typing import Any
 
 
+class NoFigure(Exception):
+    """A figure cannot be given; the text says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stats:
     """A figure taken several times."""

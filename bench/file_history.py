@@ -6,9 +6,7 @@ the journal leaves it, in rows of a few events; then its rows are joined, as at 
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -22,8 +20,9 @@ from uuid import UUID
 import asyncpg
 import httpx
 
-from bench.environment import Environment, NoFigure
-from bench.figures import Stats, Table
+from bench.environment import Environment
+from bench.figures import NoFigure, Stats, Table
+from bench.git import Repository
 from bench.machine import cpu_seconds
 from server.db.journal import COMPACT
 from server.domain.journal.events import (
@@ -198,25 +197,14 @@ def _git_blame(run: LongRun, blame: dict[str, Any]) -> str | Stats:
     if shutil.which("git") is None:
         return "-"
     with tempfile.TemporaryDirectory() as folder:
-        environment = {"PATH": os.environ["PATH"], "HOME": folder, "GIT_CONFIG_NOSYSTEM": "1"}
-        for who in ("AUTHOR", "COMMITTER"):
-            environment |= {f"GIT_{who}_NAME": "bench", f"GIT_{who}_EMAIL": "bench@localhost"}
-
-        def git(*arguments: str) -> str:
-            done = subprocess.run(
-                ["git", *arguments], cwd=folder, env=environment, capture_output=True, check=True
-            )
-            return done.stdout.decode()
-
-        git("init", "--quiet")
+        repository = Repository(Path(folder))
         for number, text in enumerate(_versions(run)):
             (Path(folder) / "large.md").write_bytes(text)
-            git("add", "--all")
-            git("commit", "--quiet", "--message", str(number))
+            repository.commit(str(number))
         times = []
         for _ in range(3):
             began = time.perf_counter()
-            out = git("blame", "--porcelain", "large.md")
+            out = repository.git("blame", "--porcelain", "large.md").decode()
             times.append(1000 * (time.perf_counter() - began))
     distance = run.events // run.changes
     owners: dict[str, int] = {}

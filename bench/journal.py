@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from bench.environment import Environment, in_turn, run_module
+from bench.environment import Environment, in_turn
 from bench.figures import Stats, Table, ratios
+from bench.jobs import run_module
 from bench.journaling import Committed, Job
 
 _INSERTS, _JOURNAL = "one INSERT each, one connection", "the hub's journal"

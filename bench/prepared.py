@@ -19,8 +19,9 @@ import httpx
 import uvloop
 from google.protobuf.proto import parse_length_prefixed, serialize_length_prefixed
 
-from bench.environment import Environment, run_module
+from bench.environment import Environment
 from bench.followers import Job, Readers, job_of
+from bench.jobs import run_module
 from ide_orchestrator.v1.event_pb2 import Event
 from ide_orchestrator.v1.refinement_pb2 import EventBatch, WatchRefinementResponse
 

@@ -8,9 +8,7 @@ checked after they have stopped.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import gc
-import json
 import statistics
 import sys
 import time
@@ -19,14 +17,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import grpc.aio
 import httpx
-import uvloop
 
 from bench.followers import Follower, Job, Readers, job_of
+from bench.jobs import answer
 from bench.loads import load
 from bench.machine import cpu_seconds, resident_kib, tree_cpu_seconds
-from bench.readers import CHECKS, Incomplete, arrivals
+from bench.readers import CHECKS, arrivals
 
 #: Seconds that followers have to catch up where one never reads.
 PATIENCE_S = 10.0
@@ -166,17 +163,5 @@ class Taken:
         return self.messages, self.events, self.cut_off
 
 
-def main(text: str) -> int:
-    """Print the reading; 1 and the reason when it is void."""
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, suppress(asyncio.CancelledError):
-            reading = runner.run(read_all(job_of(text)))
-    except (Incomplete, httpx.HTTPError, grpc.aio.AioRpcError, OSError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(dataclasses.asdict(reading)))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(answer(read_all(job_of(sys.argv[1]))))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
 import resource
 import shutil
 import subprocess
@@ -22,8 +21,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 
-from bench.environment import Environment, NoFigure
-from bench.figures import Stats, Table
+from bench.environment import Environment
+from bench.figures import NoFigure, Stats, Table
+from bench.git import Repository
 from server.domain.proposals.files import File
 from server.domain.review.changes import diff_files, statistics
 from server.domain.review.file_merge import MergeStrategy, merge_files
@@ -138,38 +138,25 @@ def _take_apart(case: str, operation: str) -> Cost:
     return Cost(**json.loads(done.stdout))
 
 
-class Repository:
-    """The sides of a case in a repository."""
+class Branches:
+    """The sides of a case in a repository, each on a branch of its own."""
 
     def __init__(self, folder: Path, sides: Sides) -> None:
-        self._folder = folder
-        self._environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "GIT_CONFIG_NOSYSTEM": "1"}
-        for who in ("AUTHOR", "COMMITTER"):
-            self._environment |= {f"GIT_{who}_NAME": "bench", f"GIT_{who}_EMAIL": "bench@localhost"}
-        self._git("init", "--quiet", "--initial-branch=base")
+        self._repository = Repository(folder, branch="base")
         for name, files in zip(_NAMES, sides, strict=True):
             if name != "base":
-                self._git("checkout", "--quiet", "-b", name, "base")
+                self._repository.git("checkout", "--quiet", "-b", name, "base")
             for path, file in files.items():
                 target = folder / path.removeprefix("/")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(file.content)
-            self._git("add", "--all")
-            self._git("commit", "--quiet", "--allow-empty", "--message", name)
-
-    def _git(self, *arguments: str) -> bytes:
-        done = subprocess.run(
-            ["git", *arguments], cwd=self._folder, env=self._environment, capture_output=True
-        )
-        if done.returncode:
-            raise NoFigure(f"git {arguments[0]}: {done.stderr.decode()}")
-        return done.stdout
+            self._repository.commit(name)
 
     def take(self, operation: str) -> Cost:
         """The cost of an operation by git. Raises NoFigure."""
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         began = time.perf_counter()
-        out = self._git(*_GIT[operation])
+        out = self._repository.git(*_GIT[operation])
         seconds = time.perf_counter() - began
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -181,7 +168,8 @@ class Repository:
         if operation == "diff":
             counts = [line.split("\t")[:2] for line in out.splitlines()]
             return f"{sum(int(added) for added, _ in counts)} {sum(int(removed) for _, removed in counts)}"
-        listed = self._git("ls-tree", "-r", "--format=%(objectname) %(path)", out.strip()).decode()
+        tree = ("ls-tree", "-r", "--format=%(objectname) %(path)", out.strip())
+        listed = self._repository.git(*tree).decode()
         entries = sorted(listed.splitlines(), key=lambda entry: entry.partition(" ")[2])
         return hashlib.sha256("\n".join(entries).encode()).hexdigest()
 
@@ -197,10 +185,10 @@ def _table(cases: Sequence[str], rounds: int) -> Table:
     rows: list[list[str | Stats]] = []
     for case in cases:
         with tempfile.TemporaryDirectory() as folder:
-            repository = Repository(Path(folder), CASES[case]()) if has_git else None
+            branches = Branches(Path(folder), CASES[case]()) if has_git else None
             for operation in OPERATIONS:
                 ours = [_take_apart(case, operation) for _ in range(rounds)]
-                theirs = [repository.take(operation) for _ in range(rounds)] if repository else []
+                theirs = [branches.take(operation) for _ in range(rounds)] if branches else []
                 results = {cost.result for cost in (*ours, *theirs)}
                 if len(results) != 1:
                     raise NoFigure(f"{operation} of {case}: {' and '.join(sorted(results))}")

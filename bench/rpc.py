@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc.aio
-import uvloop
 
-from bench.environment import Environment, in_turn, run_module
+from bench.environment import Environment, by_name, in_turn
 from bench.figures import Stats, Table, ratios
 from bench.followers import CHANNEL
+from bench.jobs import answer, run_module
 from bench.machine import cpu_seconds
 from bench.peers.catalogue import GRPC_AIO, GRPC_GO
 from bench.prepared import Prepared, prepare
@@ -111,7 +111,7 @@ async def _live(environment: Environment, rounds: int, *, quick: bool) -> Table:
         lambda target: environment.read(target, f"tokens-{frames}", followers=followers, frames_per_s=per_s),
         warm_up=False,
     )
-    cpu = {t.name: [each.cpu_us for each in some] for t, some in zip(targets, taken, strict=True)}
+    cpu = by_name(targets, taken, lambda each: each.cpu_us)
     rows = [
         [
             target.name,
@@ -161,18 +161,6 @@ async def _call(job: Job) -> Served:
     return Served(calls / seconds, used / calls * 1e6)
 
 
-def main(text: str) -> int:
-    """Print the result; 1 and the reason when it is void."""
-    job = Job(**json.loads(text))
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            result = runner.run(_call(job) if job.calls else _watch(job))
-    except (Incomplete, grpc.aio.AioRpcError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(dataclasses.asdict(result)))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    given = Job(**json.loads(sys.argv[1]))
+    sys.exit(answer(_call(given) if given.calls else _watch(given)))

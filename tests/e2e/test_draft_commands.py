@@ -22,7 +22,7 @@ async def hub(database: str) -> AsyncIterator[RunningHub]:
 
 @pytest_asyncio.fixture
 async def ideo(hub: RunningHub, tmp_path: Path) -> AsyncIterator[Ideo]:
-    async with commands(tmp_path, {"IDEO_URL": hub.http, "IDEO_TOKEN": hub.token()}) as ours:
+    async with commands(tmp_path, hub.ideo_settings) as ours:
         yield ours.ideo
 
 

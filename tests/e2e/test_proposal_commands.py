@@ -13,6 +13,7 @@ from server.cli.proposal_commands import STATUSES
 from server.domain.model import ProposalStatus
 from tests.support.commands import Ideo, commands
 from tests.support.hub import RunningHub, a_workflow, finished, running_hub, start
+from tests.support.recordings import write_recording
 from tests.support.terminals import in_shell, in_terminal
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
@@ -28,16 +29,14 @@ FILES = {
 async def hub(database: str, tmp_path: Path) -> AsyncIterator[RunningHub]:
     recordings = tmp_path / "recordings"
     recordings.mkdir()
-    frame = {"event_type": "on_state_update", "data": {"files": FILES}}
-    (recordings / "names.jsonl").write_text(f'{json.dumps(frame)}\n{{"event_type":"end","data":{{}}}}\n')
+    write_recording(recordings, "names", FILES)
     async with running_hub(database, recordings=recordings, directory_domains=("example.com",)) as running:
         yield running
 
 
 @pytest_asyncio.fixture
 async def ideo(hub: RunningHub, tmp_path: Path) -> AsyncIterator[Ideo]:
-    environment = {"IDEO_URL": hub.http, "IDEO_TOKEN": hub.token()}
-    async with commands(tmp_path / "recordings", environment) as ours:
+    async with commands(tmp_path / "recordings", hub.ideo_settings) as ours:
         yield ours.ideo
 
 
@@ -92,9 +91,8 @@ async def test_a_proposal_is_shown_and_no_terminal_obeys_it(hub: RunningHub, ide
     # Into a pipe as it is, and in a terminal with escapes.
     assert (await ideo("proposal", "show", proposal, "/plan.md"))[1] == FILES["/plan.md"]
     assert (await ideo("proposal", "show", proposal, "/../evil\x1b.md"))[1] == "outside"
-    environment = {"IDEO_URL": hub.http, "IDEO_TOKEN": hub.token()}
     async with in_terminal(
-        "ideo", "proposal", "show", proposal, "/plan.md", environment=environment
+        "ideo", "proposal", "show", proposal, "/plan.md", environment=hub.ideo_settings
     ) as shown:
         await shown.shows("\\x1b[2Jgone")
         assert await shown.ended() == 0
@@ -125,8 +123,7 @@ async def test_an_archive_is_there_only_when_it_is_whole_and_replaces_nothing(
     assert (code, json.loads(output)) == (0, {"file": made.name, "size_bytes": size})
     assert made.stat().st_size == size
     line = f"ideo proposal download {proposal} -o - > piped.zip"
-    given = {"IDEO_URL": hub.http, "IDEO_TOKEN": hub.token()}
-    assert (await in_shell(line, environment=given, cwd=tmp_path))[0] == 0
+    assert (await in_shell(line, environment=hub.ideo_settings, cwd=tmp_path))[0] == 0
     assert (tmp_path / "piped.zip").read_bytes() == made.read_bytes()
     code, _, _ = await ideo("proposal", "download", UNKNOWN, cwd=tmp_path)
     assert code == 1

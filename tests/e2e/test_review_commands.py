@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from tests.support.commands import Ideo, commands
 from tests.support.hub import RunningHub, finished, running_hub, start
+from tests.support.recordings import write_recording
 from tests.support.terminals import in_shell, in_terminal
 
 LINES = [f"line {number}\n" for number in range(1, 31)]
@@ -33,10 +34,6 @@ class Reviewer:
     workflow: str
     draft: str
     ideo: Ideo
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {"IDEO_URL": self.hub.http, "IDEO_TOKEN": self.hub.token()}
 
     async def read(self, *arguments: str) -> Any:
         """The JSON of a command that succeeds."""
@@ -62,14 +59,12 @@ class Reviewer:
 
 @pytest_asyncio.fixture
 async def reviewer(database: str, tmp_path: Path) -> AsyncIterator[Reviewer]:
-    frame = {"event_type": "on_state_update", "data": {"files": FILES}}
-    (tmp_path / "plan.jsonl").write_text(f'{json.dumps(frame)}\n{{"event_type":"end","data":{{}}}}\n')
+    write_recording(tmp_path, "plan", FILES)
     async with running_hub(database, recordings=tmp_path) as hub:
         async with hub.client() as client:
             body = {"name": "w", "files": {"/plan.md": "".join(LINES)}}
             made = await client.call("POST", "/api/workflows", body)
-        environment = {"IDEO_URL": hub.http, "IDEO_TOKEN": hub.token()}
-        async with commands(tmp_path, environment) as ours:
+        async with commands(tmp_path, hub.ideo_settings) as ours:
             yield Reviewer(hub, made["id"], made["current_draft_id"], ours.ideo)
 
 
@@ -94,12 +89,12 @@ async def test_a_diff_is_shown_in_colours_where_there_are_any_and_obeyed_nowhere
     files = {each["path"]: each for each in map(json.loads, output.splitlines())}
     assert (len(files["/plan.md"]["hunks"]), files.keys()) == (2, set(FILES))
     command = ("ideo", "proposal", "diff", proposal)
-    async with in_terminal(*command, environment=reviewer.environment) as shown:
+    async with in_terminal(*command, environment=reviewer.hub.ideo_settings) as shown:
         await shown.shows("+twenty-fifth")
         assert await shown.ended() == 0
         assert "\x1b[32m+twenty-fifth\x1b[0m" in shown.text
         assert "\x1b[2J" not in shown.text
-    async with in_terminal(*command, environment={**reviewer.environment, "NO_COLOR": "1"}) as shown:
+    async with in_terminal(*command, environment={**reviewer.hub.ideo_settings, "NO_COLOR": "1"}) as shown:
         await shown.shows("+twenty-fifth")
         assert await shown.ended() == 0
         assert "\x1b[3" not in shown.text
@@ -193,7 +188,7 @@ async def test_a_patch_makes_what_a_proposal_changes(reviewer: Reviewer, tmp_pat
     (folder / "plan.md").write_text("".join(LINES))
     download = f"ideo proposal download {proposal} --patch -o ../made.patch"
     line = f"{download} && git apply --whitespace=nowarn ../made.patch"
-    code, _, messages = await in_shell(line, environment=reviewer.environment, cwd=folder)
+    code, _, messages = await in_shell(line, environment=reviewer.hub.ideo_settings, cwd=folder)
     assert (code, messages) == (0, "")
     assert {path.name: path.read_bytes().decode() for path in folder.iterdir()} == {
         "plan.md": FILES["/plan.md"],

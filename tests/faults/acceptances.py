@@ -9,8 +9,9 @@ import httpx
 from server.domain.crash_points import EXIT_CODE
 from tests.faults.crashes import AT_ACCEPT
 from tests.faults.personas import HONEST
-from tests.faults.rig.environment import Environment, Run, open_rig
+from tests.faults.rig.environment import Environment, open_rig
 from tests.faults.rig.report import Result
+from tests.faults.rig.run import Run
 
 #: What there is of an acceptance: the resolution, its version, and the versions that came of proposals.
 _STATE = """

@@ -12,8 +12,9 @@ from typing import Any
 
 from server.domain.crash_points import EXIT_CODE, POINTS
 from tests.faults.personas import PERSONAS, Persona, Profile
-from tests.faults.rig.environment import Environment, Rig, Run, open_rig
+from tests.faults.rig.environment import Environment, Rig, open_rig
 from tests.faults.rig.report import Result
+from tests.faults.rig.run import Run
 
 #: The longest run of these cases, and of those that only this bound can end.
 LONGEST_S = 40

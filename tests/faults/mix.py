@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
 
 from tests.faults.personas import PERSONAS, Profile
-from tests.faults.rig.environment import Environment, NotStarted, Rig, Run, open_rig
+from tests.faults.rig.environment import Environment, NotStarted, Rig, open_rig
 from tests.faults.rig.report import Result
+from tests.faults.rig.run import Run
 from tests.support.proxy import How, Proxy, proxy
 
 #: VerdictRules that are right besides a persona's own, when any way may break at any time.

@@ -13,8 +13,9 @@ from statistics import median
 from websockets.asyncio.client import connect
 
 from tests.faults.personas import HONEST
-from tests.faults.rig.environment import Environment, Rig, Run, open_rig
+from tests.faults.rig.environment import Environment, Rig, open_rig
 from tests.faults.rig.report import Result
+from tests.faults.rig.run import Run
 
 #: Frames a second, seconds of a part, and how many pairs of parts are measured: the machine has moods.
 RATE = 10.0

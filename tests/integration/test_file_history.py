@@ -23,7 +23,7 @@ from server.domain.proposals.contents import read_pieces
 from server.domain.proposals.files import File
 from server.domain.review.lines import split_lines
 from server.domain.streams.shared_memory import SharedMemory
-from tests.integration.test_broadcaster import CODEC, StartedRun, started_run
+from tests.integration.started_run import CODEC, StartedRun, started_run
 from tests.support.hub import RunningHub, finished, running_hub, start
 from tests.support.recordings import NAMES, content_of, frames
 

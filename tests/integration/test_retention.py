@@ -23,7 +23,7 @@ from server.domain.journal.retention import Piece, Retention
 from server.domain.streams.broadcaster import Broadcaster
 from server.wire import messages as m
 from server.wire.codec import ProtobufCodec
-from tests.integration.test_broadcaster import lines
+from tests.integration.started_run import lines
 from tests.support.grpc_face import refusal_of
 from tests.support.http_face import problem, socket, upgrade
 from tests.support.hub import RunningHub, a_workflow, finished, running_hub, start

@@ -17,7 +17,7 @@ from server.domain.streams.subscription import Subscription
 from server.frames.interpreter import Interpreter
 from server.wire.rendering import event_jsons
 from tests.integration.replicas import RecordingReader
-from tests.integration.test_broadcaster import CODEC, StartedRun, lines, read_all, read_pieces, started_run
+from tests.integration.started_run import CODEC, StartedRun, lines, read_all, read_pieces, started_run
 from tests.support.hand_clock import HandClock, until
 
 

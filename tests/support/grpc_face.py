@@ -17,6 +17,7 @@ from ide_orchestrator.v1.draft_pb2_grpc import DraftServiceStub
 from ide_orchestrator.v1.proposal_pb2_grpc import ProposalServiceStub
 from ide_orchestrator.v1.refinement_pb2_grpc import RefinementServiceStub
 from ide_orchestrator.v1.review_pb2_grpc import ReviewServiceStub
+from ide_orchestrator.v1.user_pb2_grpc import UserServiceStub
 from ide_orchestrator.v1.workflow_pb2_grpc import WorkflowServiceStub
 from server.core import open_core
 from server.grpc.app import GrpcFace, GrpcLimits, create_grpc_server
@@ -40,6 +41,7 @@ class Caller:
         self.workflows: Any = WorkflowServiceStub(channel)
         self.drafts: Any = DraftServiceStub(channel)
         self.reviews: Any = ReviewServiceStub(channel)
+        self.users: Any = UserServiceStub(channel)
 
     async def workflow(self) -> str:
         """The id of a new workflow."""

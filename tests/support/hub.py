@@ -39,6 +39,11 @@ class RunningHub:
         """A token; with `minutes` below zero one that has expired."""
         return token(email, minutes=minutes)
 
+    @property
+    def ideo_settings(self) -> dict[str, str]:
+        """What `ideo` needs to call the hub."""
+        return {"IDEO_URL": self.http, "IDEO_TOKEN": self.token()}
+
     @asynccontextmanager
     async def client(self, email: str = "ann@example.com") -> AsyncIterator[HubClient]:
         """A client with a token of the user's."""

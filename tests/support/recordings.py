@@ -1,4 +1,5 @@
-"""The recorded runs that ship with the replay runtime, and what is known about them and their files."""
+"""The recorded runs that ship with the replay runtime, what is known about them and their files, and
+recordings that tests write."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from server.replay.recording import SHIPPED
+from tests.support.runtime import state_frame
 
 NAMES = ("short_run", "long_run", "error_mid_stream")
 
@@ -27,6 +29,12 @@ def expected(name: str) -> dict[str, Any]:
     path = Path(__file__).parent.parent / "data" / "frames" / "expected.json"
     found: dict[str, Any] = json.loads(path.read_bytes())[f"{name}.jsonl"]
     return found
+
+
+def write_recording(folder: Path, name: str, *states: Mapping[str, Any]) -> None:
+    """A recording whose state frames have these files, one after the other, and that then ends."""
+    sent = [*(state_frame(files=files) for files in states), {"event_type": "end", "data": {}}]
+    (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(frame)}\n" for frame in sent))
 
 
 def content_of(file: Mapping[str, Any]) -> bytes:

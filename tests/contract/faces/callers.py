@@ -18,7 +18,8 @@ from ide_orchestrator.v1 import user_pb2 as users
 from ide_orchestrator.v1 import webhook_pb2 as webhooks
 from ide_orchestrator.v1 import workflow_pb2 as workflows
 from tests.support.client import Address
-from tests.support.grpc_face import refusal_of
+from tests.support.grpc_face import Caller, refusal_of
+from tests.support.hub import RunningHub
 from tests.support.stream_items import as_json
 from tests.support.tokens import bearer
 
@@ -50,6 +51,19 @@ class Outcome:
             key: other.value.get(key) for key, value in self.value.items() if other.value.get(key) != value
         }
         return f"{wrong}, not {dict(self.value)}" if wrong else ""
+
+
+@asynccontextmanager
+async def both_faces(
+    hub: RunningHub, email: str = "ann@example.com"
+) -> AsyncIterator[tuple[httpx.AsyncClient, Caller]]:
+    """A user's ways to call a hub: over HTTP and over gRPC."""
+    token = hub.token(email)
+    async with (
+        httpx.AsyncClient(base_url=hub.http, headers=bearer(token), trust_env=False, timeout=60) as http,
+        grpc.aio.insecure_channel(hub.grpc) as channel,
+    ):
+        yield http, Caller(channel, token)
 
 
 @asynccontextmanager

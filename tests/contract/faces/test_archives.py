@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import grpc.aio
-import httpx
 import pytest
 
-from ide_orchestrator.v1 import proposal_pb2_grpc
 from server.wire import messages as m
+from tests.contract.faces.callers import both_faces
 from tests.support.grpc_face import refusal_of
 from tests.support.http_face import problem
 from tests.support.hub import RunningHub, finished, running_hub, start
-from tests.support.tokens import bearer
+from tests.support.recordings import write_recording
 
 LARGE = "".join(f"line {number}\n" for number in range(300_000))
 #: Each path with its name in the archive; None for those that are not in it.
@@ -44,10 +42,7 @@ FILES: dict[str, tuple[Any, str | None]] = {
 
 async def archives(hub: RunningHub, proposal: str) -> list[bytes]:
     """The archive over HTTP, and over gRPC."""
-    async with (
-        httpx.AsyncClient(base_url=hub.http, headers=bearer(hub.token()), trust_env=False) as http,
-        grpc.aio.insecure_channel(hub.grpc) as channel,
-    ):
+    async with both_faces(hub) as (http, caller):
         answer = await http.get(f"/api/proposals/{proposal}/archive")
         assert answer.headers["content-disposition"] == f'attachment; filename="proposal-{proposal}.zip"'
         assert (answer.headers["content-type"], answer.headers["x-content-type-options"]) == (
@@ -56,11 +51,8 @@ async def archives(hub: RunningHub, proposal: str) -> list[bytes]:
         )
         head = await http.head(f"/api/proposals/{proposal}/archive")
         assert (head.status_code, head.content) == (200, b"")
-        stub: Any = proposal_pb2_grpc.ProposalServiceStub(channel)
-        call = stub.ReadArchive(
-            m.ReadArchiveRequest(proposal_id=proposal),
-            metadata=(("authorization", f"Bearer {hub.token()}"),),
-        )
+        request = m.ReadArchiveRequest(proposal_id=proposal)
+        call = caller.proposals.ReadArchive(request, metadata=caller.metadata)
         pieces = [piece.data async for piece in call]
     assert all(0 < len(piece) < 2 << 20 for piece in pieces)
     return [answer.content, b"".join(pieces)]
@@ -68,8 +60,7 @@ async def archives(hub: RunningHub, proposal: str) -> list[bytes]:
 
 async def test_an_archive_has_exactly_the_files_and_leads_nowhere_else(database: str, tmp_path: Path) -> None:
     files = {path: content for path, (content, _) in FILES.items()}
-    frame = {"event_type": "on_state_update", "data": {"files": files}}
-    (tmp_path / "names.jsonl").write_text(f'{json.dumps(frame)}\n{{"event_type":"end","data":{{}}}}\n')
+    write_recording(tmp_path, "names", files)
     async with running_hub(database, recordings=tmp_path) as hub:
         async with hub.client() as client:
             proposal = (await finished(client, await start(client, "[[replay:names]]")))["id"]
@@ -106,18 +97,12 @@ async def test_an_archive_has_exactly_the_files_and_leads_nowhere_else(database:
 async def test_a_run_that_is_not_over_has_no_archive(database: str) -> None:
     async with running_hub(database) as hub, hub.client() as client:
         started = await start(client, "[[replay:short_run silent=10]]")
-        async with (
-            httpx.AsyncClient(base_url=hub.http, headers=bearer(hub.token()), trust_env=False) as http,
-            grpc.aio.insecure_channel(hub.grpc) as channel,
-        ):
+        async with both_faces(hub) as (http, caller):
             answer = await http.get(f"/api/proposals/{started['proposal_id']}/archive")
             assert (answer.status_code, problem(answer)["code"]) == (409, "conflict")
-            stub: Any = proposal_pb2_grpc.ProposalServiceStub(channel)
             request = m.ReadArchiveRequest(proposal_id=started["proposal_id"])
             with pytest.raises(grpc.aio.AioRpcError) as refused:
-                async for _ in stub.ReadArchive(
-                    request, metadata=(("authorization", f"Bearer {hub.token()}"),)
-                ):
+                async for _ in caller.proposals.ReadArchive(request, metadata=caller.metadata):
                     pass
             assert refusal_of(refused.value).reason == "conflict"
 

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from server.wire import messages as m
+from tests.contract.faces.callers import both_faces
 from tests.support.grpc_face import Caller
 from tests.support.http_face import problem
 from tests.support.hub import RunningHub, running_hub
@@ -51,14 +52,12 @@ class Author:
 
 @pytest.fixture
 async def author(database: str) -> AsyncIterator[Author]:
-    async with running_hub(database, max_creates_per_minute=0) as hub:
-        token = hub.token()
-        async with (
-            httpx.AsyncClient(base_url=hub.http, headers=bearer(token), trust_env=False, timeout=60) as http,
-            grpc.aio.insecure_channel(hub.grpc) as channel,
-        ):
-            made = (await http.post("/api/workflows", json={"name": "w", "files": FILES})).json()
-            yield Author(hub, made["id"], made["current_draft_id"], http, Caller(channel, token))
+    async with (
+        running_hub(database, max_creates_per_minute=0) as hub,
+        both_faces(hub) as (http, caller),
+    ):
+        made = (await http.post("/api/workflows", json={"name": "w", "files": FILES})).json()
+        yield Author(hub, made["id"], made["current_draft_id"], http, caller)
 
 
 async def test_a_draft_is_the_same_on_both_faces(author: Author) -> None:

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import grpc.aio
 import httpx
 import pytest
 
-from ide_orchestrator.v1 import proposal_pb2_grpc
 from server.db.file_json import files_to_jsonb
 from server.domain.proposals.contents import PIECE_BYTES
 from server.domain.proposals.files import File
 from server.wire import messages as m
-from tests.support.grpc_face import refusal_of
+from tests.contract.faces.callers import both_faces
+from tests.support.grpc_face import Caller, refusal_of
 from tests.support.http_face import problem
 from tests.support.hub import RunningHub, finished, running_hub, start
+from tests.support.recordings import write_recording
 
 #: Several pieces, the last one short; no two of them alike.
 LARGE = b"".join(f"line {number}\n".encode() for number in range(300_000))
@@ -39,7 +38,7 @@ class Reader:
     hub: RunningHub
     proposal: str
     client: httpx.AsyncClient
-    stub: Any
+    caller: Caller
 
     async def get(self, content_hash: str, **headers: str) -> httpx.Response:
         path = f"/api/proposals/{self.proposal}/files/{content_hash}"
@@ -47,25 +46,19 @@ class Reader:
 
     async def pieces(self, content_hash: str, offset: int = 0) -> list[m.ReadFileResponse]:
         request = m.ReadFileRequest(proposal_id=self.proposal, sha256=content_hash, offset=offset)
-        call = self.stub.ReadFile(request, metadata=(("authorization", f"Bearer {self.hub.token()}"),))
+        call = self.caller.proposals.ReadFile(request, metadata=self.caller.metadata)
         return [piece async for piece in call]
 
 
 @pytest.fixture
 async def reader(database: str, tmp_path: Path) -> AsyncIterator[Reader]:
-    frame = {"event_type": "on_state_update", "data": {"files": FILES}}
-    (tmp_path / "contents.jsonl").write_text(f'{json.dumps(frame)}\n{{"event_type":"end","data":{{}}}}\n')
+    write_recording(tmp_path, "contents", FILES)
     async with running_hub(database, recordings=tmp_path) as hub:
         async with hub.client() as client:
             started = await start(client, "[[replay:contents]]")
             await finished(client, started)
-        headers = {"Authorization": f"Bearer {hub.token()}"}
-        async with (
-            httpx.AsyncClient(base_url=hub.http, headers=headers, trust_env=False, timeout=30) as http,
-            grpc.aio.insecure_channel(hub.grpc) as channel,
-        ):
-            stub = proposal_pb2_grpc.ProposalServiceStub(channel)
-            yield Reader(hub, started["proposal_id"], http, stub)
+        async with both_faces(hub) as (http, caller):
+            yield Reader(hub, started["proposal_id"], http, caller)
 
 
 @pytest.mark.parametrize("content", [LARGE, b"", b"\x00\xff\x80"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,11 @@ import httpx
 import pytest
 
 from server.wire import messages as m
+from tests.contract.faces.callers import both_faces
 from tests.support.grpc_face import Caller, refusal_of
 from tests.support.http_face import problem
 from tests.support.hub import RunningHub, finished, running_hub, start
-from tests.support.tokens import bearer
+from tests.support.recordings import write_recording
 
 #: Nearly as large as the largest frame; no two pieces alike.
 LARGE = b"".join(b"line %d\n" % number for number in range(1_200_000))
@@ -65,19 +65,13 @@ class Reader:
 
 @pytest.fixture
 async def reader(database: str, tmp_path: Path) -> AsyncIterator[Reader]:
-    frames = [{"event_type": "on_state_update", "data": {"files": files}} for files in STATES]
-    frames.append({"event_type": "end", "data": {}})
-    (tmp_path / "states.jsonl").write_text("\n".join(map(json.dumps, frames)) + "\n")
+    write_recording(tmp_path, "states", *STATES)
     async with running_hub(database, recordings=tmp_path) as hub:
         async with hub.client() as client:
             started = await start(client, "[[replay:states]]")
             await finished(client, started)
-        token = hub.token()
-        async with (
-            httpx.AsyncClient(base_url=hub.http, headers=bearer(token), trust_env=False, timeout=60) as http,
-            grpc.aio.insecure_channel(hub.grpc) as channel,
-        ):
-            yield Reader(hub, started["thread_id"], http, Caller(channel, token))
+        async with both_faces(hub) as (http, caller):
+            yield Reader(hub, started["thread_id"], http, caller)
 
 
 async def test_the_files_after_each_event_are_the_same_on_both_faces(reader: Reader) -> None:

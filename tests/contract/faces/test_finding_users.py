@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import grpc.aio
-
-from ide_orchestrator.v1.user_pb2_grpc import UserServiceStub
 from server.wire import messages as m
+from tests.contract.faces.callers import both_faces
 from tests.support.hub import RunningHub, finished, running_hub, start
 
 ANN, BOB, EVE, STRANGER = "ann@firm.example", "bob@firm.example", "eve@other.example", "zoe@free.example"
@@ -15,11 +11,10 @@ ANN, BOB, EVE, STRANGER = "ann@firm.example", "bob@firm.example", "eve@other.exa
 
 async def found(hub: RunningHub, by: str, email: str) -> list[str]:
     """The ids that a caller finds: the same on both faces."""
-    async with hub.client(by) as client, grpc.aio.insecure_channel(hub.grpc) as channel:
-        told = (await client.call("GET", f"/api/users?email={email}"))["items"]
-        stub: Any = UserServiceStub(channel)
+    async with both_faces(hub, by) as (http, caller):
+        told = (await http.get(f"/api/users?email={email}")).raise_for_status().json()["items"]
         request = m.FindUsersRequest(email=email)
-        answer = await stub.FindUsers(request, metadata=(("authorization", f"Bearer {hub.token(by)}"),))
+        answer = await caller.users.FindUsers(request, metadata=caller.metadata)
     users = [(user.user_id, user.email) for user in answer.users]
     assert [(each["user_id"], each["email"]) for each in told] == users
     return [user_id for user_id, _ in users]

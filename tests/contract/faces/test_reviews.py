@@ -10,20 +10,18 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import grpc.aio
 import httpx
 import pytest_asyncio
 
 from server.domain.model import Principal, Workflow
 from server.domain.proposals.files import File
 from server.wire import messages as m
-from tests.contract.faces.callers import Outcome
+from tests.contract.faces.callers import Outcome, both_faces
 from tests.contract.faces.review_callers import over_grpc, over_http
 from tests.support.grpc_face import Caller
 from tests.support.http_face import problem
 from tests.support.hub import RunningHub, running_hub
 from tests.support.proposed import a_proposal
-from tests.support.tokens import bearer
 
 CASES = json.loads((Path(__file__).parent / "review_cases.json").read_text())
 FACES = ("http", "grpc")
@@ -111,13 +109,11 @@ class Reviewer:
 
 @pytest_asyncio.fixture
 async def reviewer(database: str) -> AsyncIterator[Reviewer]:
-    async with running_hub(database, max_creates_per_minute=0) as hub:
-        token = hub.token()
-        async with (
-            httpx.AsyncClient(base_url=hub.http, headers=bearer(token), trust_env=False, timeout=60) as http,
-            grpc.aio.insecure_channel(hub.grpc) as channel,
-        ):
-            yield Reviewer(hub, http, Caller(channel, token))
+    async with (
+        running_hub(database, max_creates_per_minute=0) as hub,
+        both_faces(hub) as (http, caller),
+    ):
+        yield Reviewer(hub, http, caller)
 
 
 async def test_every_step_of_every_case_has_the_same_outcome_on_both_faces(reviewer: Reviewer) -> None:

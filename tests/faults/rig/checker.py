@@ -5,13 +5,20 @@ Pure. It knows nothing of how the hub works; the rules are the promises (docs/re
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.faults.rig.history import TERMINAL, Client, Connection, History, Journal, Truth, Unit, reportable
+from tests.faults.rig.history import (
+    TERMINAL,
+    Client,
+    Connection,
+    Found,
+    History,
+    Journal,
+    Unit,
+    reportable,
+)
+from tests.faults.rig.upstream_check import check_upstream
 
-#: Outcomes after which everything that the runtime published must be in the journal, or marked.
-_TOLD_ALL = frozenset({("completed", ""), ("failed", "upstream_error")})
 #: Reasons of runs that the hub could not start, as far as it knows.
 _NOT_INVOKED = frozenset({"runtime_unavailable", "invoke_uncertain", "runtime_refused"})
 
@@ -35,7 +42,7 @@ def check(history: History) -> list[Violation]:
     for part in (
         _journal(history.journal),
         _verdict(history),
-        _upstream(history),
+        check_upstream(history),
         _writes(history),
         *(_client(client, history.journal) for client in history.clients),
         _hellos(history),
@@ -49,9 +56,6 @@ def check(history: History) -> list[Violation]:
 def units_checked(history: History) -> int:
     """How many units the clients got, for the report."""
     return sum(len(conn.received) for client in history.clients for conn in client.connections)
-
-
-Found = Iterator[tuple[str, str]]
 
 
 def _journal(journal: Journal) -> Found:
@@ -99,95 +103,6 @@ def _verdict(history: History) -> Found:
             if journal.files.get(path) != truth.files.get(path)
         )
         yield "files", f"{len(wrong)} of {len(truth.files)} files differ: {wrong[:3]}"
-
-
-def _upstream(history: History) -> Found:
-    """The journal against the runtime's frames."""
-    journal, truth = history.journal, history.truth
-    epochs = _by_epoch(journal)
-    exact = history.exact and len(epochs) == 1
-    if history.exact:
-        got = epochs[0]
-        if len(epochs) > 1 and truth.ends and _end_was_sent(truth):
-            yield "hole", f"{len(epochs) - 1} discontinuities where none is allowed"
-            return
-        if got != truth.frames[: len(got)]:
-            at = next((i for i, (a, b) in enumerate(zip(got, truth.frames, strict=False)) if a != b), 0)
-            yield (
-                _how_differs(got, truth.frames),
-                f"the journal leaves the runtime's frames at frame {at + 1}",
-            )
-        # The state decided, because no connection gave the end: what is missing is marked.
-        yield from _epochs(epochs[1:], truth.connections, first=2)
-    else:
-        yield from _epochs(epochs, truth.connections)
-    last = epochs[-1]
-    if (journal.outcome, journal.reason) in _TOLD_ALL and not _reaches_end(last, exact, truth):
-        sent = "sent" if _end_was_sent(truth) else "never sent"
-        yield (
-            "lost",
-            f"the journal ends at frame {len(last)} of {len(truth.frames)} in epoch {len(epochs)}; "
-            f"the runtime's end was {sent}",
-        )
-
-
-def _end_was_sent(truth: Truth) -> bool:
-    return any(truth.frames[-1] in sent for sent in truth.connections)
-
-
-def _reaches_end(got: list[str], exact: bool, truth: Truth) -> bool:
-    """Whether nothing is missing after the last epoch's frames: it reaches the last frame, or the one
-    before an `end` that the runtime never sent to anyone. Without any frame, it is all marked."""
-    if not got:
-        return not exact or not any(truth.connections)
-    if exact:
-        return len(got) >= len(truth.frames) - (not _end_was_sent(truth))
-    return got[-1] == truth.frames[-1] or (got[-1] in truth.frames[-2:] and not _end_was_sent(truth))
-
-
-def _epochs(epochs: list[list[str]], connections: list[list[str]], *, first: int = 1) -> Found:
-    """Each epoch with frames is the beginning of a connection of its own, later than the one before; the
-    very first one, of the first connection on which anything was sent. `first`: the number of epochs[0]."""
-    passed = 0
-    for number, got in enumerate(epochs, first):
-        if not got:
-            continue
-        left = connections[passed:]
-        place = next((n for n, sent in enumerate(left) if got == sent[: len(got)]), None)
-        if place is None:
-            best = max(left, key=lambda sent: _common(got, sent), default=[])
-            at = _common(got, best) + 1
-            yield _how_differs(got, best), f"epoch {number} differs from every connection: at frame {at}"
-            return
-        if number == 1 and any(sent != got[: len(sent)] for sent in left[:place]):
-            yield "lost", "frames of an earlier connection are missing, and nothing says so"
-        passed += place + 1
-
-
-def _by_epoch(journal: Journal) -> list[list[str]]:
-    found: list[list[str]] = [[]]
-    for event in journal.events:
-        if event.kind == "discontinuity":
-            found.append([])
-        elif event.digest is not None:
-            found[-1].append(event.digest)
-    return found
-
-
-def _common(one: list[str], other: list[str]) -> int:
-    count = 0
-    for a, b in zip(one, other, strict=False):
-        if a != b:
-            break
-        count += 1
-    return count
-
-
-def _how_differs(got: list[str], sent: list[str]) -> str:
-    at = _common(got, sent)
-    if at < len(got) and at and got[at] in got[:at] and got[at] not in sent[at:]:
-        return "duplicated"
-    return "lost" if at < len(got) and got[at] in sent[at:] else "hole"
 
 
 def _writes(history: History) -> Found:

@@ -12,9 +12,8 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -22,11 +21,13 @@ import httpx
 
 from tests.faults.personas import Persona, Profile
 from tests.faults.rig.checker import Violation, check, units_checked
-from tests.faults.rig.history import TERMINAL, Get, History, Journal, JournalEvent, Report, reportable
+from tests.faults.rig.history import TERMINAL, Get, History
 from tests.faults.rig.observe import RECORD_WRITES, read_journal, read_truth, read_writes
 from tests.faults.rig.recorder import Recorder
 from tests.faults.rig.replicas import Address, Replica
 from tests.faults.rig.report import Result
+from tests.faults.rig.run import Run
+from tests.faults.rig.webhook import Webhook
 from tests.faults.scripts import digests_of
 from tests.support.hand_clock import retried
 from tests.support.postgres import DATABASE_ERRORS, Postgres, running_postgres
@@ -43,8 +44,6 @@ _DATABASE = {
     "max_connections": "400",
     "shared_buffers": "64MB",
 }
-#: Seconds in which all is reported: after a crash, the claim of an attempt must end first.
-REPORTED_S = 45.0
 #: What makes faults short: see docs/reference/faults.md.
 QUICK = {"IDEO_LEASE_TTL_S": "2", "IDEO_RUN_IDLE_S": "2", "IDEO_EMPTY_RESULT_GRACE_S": "2"}
 
@@ -76,41 +75,6 @@ async def open_environment() -> AsyncIterator[Environment]:
             yield Environment(database, runtime.addresses["runtime"], folder, token(minutes=360))
 
 
-@dataclass
-class Run:
-    """One run with its clients."""
-
-    persona: Persona
-    thread_id: str
-    proposal_id: str
-    recorders: list[Recorder]
-    tasks: list[asyncio.Task[Any]]
-    gets: list[Get] = field(default_factory=list)
-    #: The final journal's, once the run was checked.
-    events: list[JournalEvent] = field(default_factory=list)
-
-    @property
-    def over(self) -> bool:
-        """Whether a client has the last event."""
-        return any(recorder.client.complete for recorder in self.recorders)
-
-    def next_received(self, after: float) -> float | None:
-        """Seconds from `after` until a client had an event that was made later; None when there was none
-        before, or none later. For a run that was checked."""
-        offset = time.time() - time.monotonic()
-        later = [event.seq for event in self.events if event.made_at - offset > after]
-        if not later or not self.events or self.events[0].made_at - offset > after:
-            return None
-        times = [
-            at
-            for recorder in self.recorders
-            for connection in recorder.client.connections
-            for seq, _, at in connection.received
-            if seq >= later[0]
-        ]
-        return min(times) - after if times else None
-
-
 class NotStarted(Exception):
     """The hub stored nothing of a start; the text has its answer."""
 
@@ -128,9 +92,8 @@ class Rig:
         receiver: Receiver,
     ) -> None:
         self.environment, self.profile = environment, profile
-        #: What the webhook of all runs calls, and its secret.
-        self._receiver, self._secret = receiver, ""
-        #: Held while these are made: runs start at the same time.
+        self._webhook = Webhook(receiver)
+        #: Held while the workflow and its webhook are made: runs start at the same time.
         self._making = asyncio.Lock()
         self._dsn = dsn
         self._name = urlsplit(dsn).path.removeprefix("/")
@@ -173,9 +136,7 @@ class Rig:
         address = self.replicas[via].address.http
         made = await self.http.post(f"{address}/api/workflows", json={"name": "rig"})
         self._workflow = made.raise_for_status().json()["id"]
-        asked = {"target_url": self._receiver.url, "workflow_id": self._workflow}
-        hook = await self.http.post(f"{address}/api/webhooks", json=asked)
-        self._secret = hook.raise_for_status().json()["secret"]
+        await self._webhook.create(self.http, address, self._workflow)
 
     async def run(self, persona: Persona, *, via: str, ways: Sequence[str]) -> Run:
         """Start a run on a replica and follow it in each of the ways.
@@ -294,7 +255,7 @@ class Rig:
                 [recorder.client for recorder in run.recorders],
                 run.gets,
                 await read_writes(connection, run.thread_id, writers),
-                await self._reports(run, journal),
+                await self._webhook.reports_of(run.thread_id, journal),
             )
         run.events = history.journal.events
         found = check(history)
@@ -304,24 +265,6 @@ class Rig:
         result.discontinuities = sum(event.kind == "discontinuity" for event in history.journal.events)
         result.violations += found
         return result
-
-    async def _reports(self, run: Run, journal: Journal) -> list[Report]:
-        """What the webhook reported of a run, once that is all or its time is over."""
-        deadline = time.monotonic() + REPORTED_S
-        while True:
-            events = [
-                call.verified(self._secret)
-                for call in self._receiver.calls
-                if call.event["data"]["thread_id"] == run.thread_id and "seq" in call.event["data"]
-            ]
-            reports = [
-                Report(event["id"], event["type"].removeprefix("com.bizmatters.ide."), event["data"]["seq"])
-                for event in events
-            ]
-            complete = reportable(journal) <= {(report.type, report.seq) for report in reports}
-            if complete or time.monotonic() > deadline:
-                return reports
-            await asyncio.sleep(0.1)
 
     def recoveries(self, since: float) -> list[float]:
         """For each run that was not over at `since`: how long its clients waited for the next event."""

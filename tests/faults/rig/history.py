@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tests.faults.scripts import FileDigests
 
 #: A unit that a client got, by its seq and the SHA-256 of its canonical form.
 Unit = tuple[int, str]
+#: What a check finds: rules that are broken (`checker.Violation`), with details.
+Found = Iterator[tuple[str, str]]
 
 TERMINAL = frozenset({"completed", "failed", "cancelled"})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from itertools import cycle
 
 from websockets.frames import Opcode
 
@@ -230,13 +231,9 @@ async def http_definitions(aim: Aim) -> str:
     members = b",".join(b'"k%d":1' % number for number in range(200_000))
     bodies.append(b'{"name": "w", "agent_definition": {"x": {' + members + b"}}}")
     bodies.append(b'{"name": "w", ' + members + b"}")
-    sent = iter(range(10_000))
+    in_turn = cycle(bodies)
     async with aim.client() as http:
-        return told(
-            await ask_on(
-                4, aim.seconds, lambda: http.post("/api/workflows", content=bodies[next(sent) % len(bodies)])
-            )
-        )
+        return told(await ask_on(4, aim.seconds, lambda: http.post("/api/workflows", content=next(in_turn))))
 
 
 @FAMILY.attack()
