@@ -30,7 +30,7 @@ USE_S = 3.5
 ACQUIRE_S = 2.5
 #: Seconds that the server has to confirm that it cancelled a statement which got no answer in time.
 CANCEL_S = 0.5
-#: Seconds to connect to each host; whoever waits for the connection may give up earlier.
+#: Seconds to connect to each host; the caller that waits for the connection may give up earlier.
 CONNECT_S = 3.0
 #: Statements of one connection, and seconds for which it may be idle, until it is replaced.
 MAX_QUERIES, MAX_IDLE_S = 50_000, 300.0

@@ -147,7 +147,7 @@ async def test_a_webhook_tells_its_owner_only_what_the_owner_may_see(told: Told)
         first = await told.run()
         await until(lambda: told.receiver.calls)
         # The service that has a grant gets it, as it would get a stream.
-        started = await start(told.client, "[[replay:short_run silent=60]]")
+        started = await start(told.client, "[[replay:short_run silent=10]]")
         grant = f"/api/proposals/{started['proposal_id']}/access/{me['user_id']}"
         await told.client.call("PUT", grant, {"access_type": "viewer"})
         await told.client.call("POST", f"/api/refinements/{started['thread_id']}/cancel")
