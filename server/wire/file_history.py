@@ -14,7 +14,6 @@ from server.domain.errors import InvalidArgument
 from server.domain.file_history import blame as domain
 from server.domain.file_history.file_history import Blame, FilesAt
 from server.domain.journal.file_index import IndexedChange
-from server.domain.proposals.contents import ContentPiece
 from server.encoding.json_text import replace_surrogates
 from server.wire import messages as m
 from server.wire.pages import CURSOR_TEXT, PAGE_NAMES
@@ -137,13 +136,6 @@ def files_at_message(page: FilesAt) -> m.ListFilesAtResponse:
     return m.ListFilesAtResponse(
         files=map(_file_message, page.files), next_page_token=_next_cursor(page) or "", seq=page.seq
     )
-
-
-def refinement_content_piece(piece: ContentPiece) -> bytes:
-    """A piece of a file's content, serialised (contract: ReadRefinementFileResponse)."""
-    return m.ReadRefinementFileResponse(
-        data=piece.data, offset=piece.offset, size_bytes=piece.size_bytes
-    ).SerializeToString()
 
 
 def blame_message(blame: Blame) -> m.BlameFileResponse:
