@@ -11,8 +11,8 @@ from uuid import UUID
 from litestar import Response
 from litestar.openapi import ResponseSpec
 
-from server.domain.outgoing import WAIT_S, Reservation
 from server.domain.proposals.contents import PIECE_BYTES, ContentPiece, ContentStore, read_pieces
+from server.http.dependencies import answer_reservation
 from server.http.errors import range_not_satisfiable
 from server.http.json_io import HubRequest
 from server.http.methods import is_head
@@ -68,7 +68,7 @@ async def content_answer(
     sha256 = sha256.lower()
     read = partial(read_pieces, store, request.user, holder_id, sha256)
     pieces, etag = read(), quoted(sha256)
-    reservation = Reservation(use_cases.outgoing, request.user.memory_id, wait_s=WAIT_S)
+    reservation = answer_reservation(request, use_cases)
     try:
         await reservation.resize(PIECE_BYTES)
         first = await anext(pieces)

@@ -10,10 +10,10 @@ from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath
 
-from server.domain.outgoing import WAIT_S, Reservation
+from server.domain.outgoing import Reservation
 from server.domain.proposals.archive import archive_pieces
 from server.domain.proposals.contents import PIECE_BYTES
-from server.http.dependencies import Cases, query_dependency
+from server.http.dependencies import Cases, answer_reservation, query_dependency
 from server.http.file_content import CONTENT_HEADERS, CONTENT_RESPONSES, content_answer
 from server.http.json_io import HubRequest, JsonResponse
 from server.http.large_answers import JsonText, LargeAnswer
@@ -117,7 +117,7 @@ async def read_archive(request: HubRequest, use_cases: Cases, proposal_id: FromP
     """The generated files as a zip archive, whose names all lead into the folder that it is unpacked in. Its
     comment names the files that some systems cannot store or keep apart, and those that are not in it because
     no folder holds them beside another."""
-    reservation = Reservation(use_cases.outgoing, request.user.memory_id, wait_s=WAIT_S)
+    reservation = answer_reservation(request, use_cases)
     try:
         proposal = await use_cases.proposals.get(request.user, proposal_id, reservation, contents=False)
         pieces = archive_pieces(use_cases.contents, request.user, proposal)
