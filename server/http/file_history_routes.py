@@ -67,7 +67,7 @@ async def list_files_at(
 async def read_refinement_file(
     request: HubRequest, use_cases: Cases, thread_id: FromPath[UUID], sha256: FromPath[str]
 ) -> Response[Any]:
-    """A content that a file of the refinement has after any event, by its SHA-256."""
+    """The content that a file of the refinement had after any event, by its SHA-256."""
     return await content_answer(request, use_cases, use_cases.file_history, thread_id, sha256)
 
 

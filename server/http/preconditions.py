@@ -1,4 +1,4 @@
-"""Headers of writes that are made for one state of something, and once."""
+"""Headers of writes that need a certain state of what they write, or that are done only once."""
 
 from __future__ import annotations
 

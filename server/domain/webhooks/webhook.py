@@ -11,7 +11,7 @@ from server.domain.webhooks.events import EventType
 
 #: Maximum number of webhooks of one owner: each event of a proposal is stored once for each that reports it.
 MAX_WEBHOOKS = 50
-#: For how long the secret before signs, too, after a rotation: by default, and at most.
+#: For how long the previous secret also signs after a rotation: by default, and at most.
 OVERLAP, MAX_OVERLAP = timedelta(days=1), timedelta(days=7)
 
 
