@@ -38,7 +38,7 @@ _ABOUT_COMMANDS = r"""
 | code | meaning |
 |---|---|
 | 0 | success |
-| 1 | something failed: the run did not complete, or the proposal did not, or would not, come in |
+| 1 | something failed: the run did not complete, or the proposal was not, or would not be, accepted |
 | 2 | wrong arguments or settings |
 | 4 | no token, or one that the hub does not accept |
 | 5 | the hub or the database cannot be reached |
@@ -46,7 +46,7 @@ _ABOUT_COMMANDS = r"""
 
 Messages for people are on standard error and begin with `ideo:`. What a command is asked for is on standard
 output, with `--json` one JSON text per line. Text of models, files and users is shown with escapes where a
-terminal would obey it. Colours are for terminals alone, and not with `NO_COLOR`.
+terminal would obey it. Colours appear only on terminals, and never with `NO_COLOR`.
 
 ## Shell completion
 

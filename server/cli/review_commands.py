@@ -38,8 +38,8 @@ def decide(
 ) -> None:
     """Decide about files of a proposal, or about hunks of one; none takes a decision back.
 
-    What is rejected stays out when the proposal is accepted, all else comes in. A file that the proposal
-    rejects comes in only when it is accepted with a new path.
+    Accepting the proposal brings in everything that is not rejected. A file that the proposal itself rejects
+    comes in only if it is accepted with a new path.
     """
     from server.cli import review as command
 

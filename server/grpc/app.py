@@ -45,17 +45,19 @@ from server.grpc.webhook_servicer import WebhookServicer
 from server.grpc.writing import MessageWriter
 from server.use_cases import UseCases
 
+_FILES = (
+    refinement_pb2,
+    proposal_pb2,
+    review_pb2,
+    access_pb2,
+    workflow_pb2,
+    draft_pb2,
+    user_pb2,
+    webhook_pb2,
+)
 #: Full names of the contract's services.
 SERVICES = tuple(
-    str(service.full_name)
-    for file in (
-        each.DESCRIPTOR
-        for each in (
-            *(refinement_pb2, proposal_pb2, review_pb2, access_pb2, workflow_pb2, draft_pb2),
-            *(user_pb2, webhook_pb2),
-        )
-    )
-    for service in file.services_by_name.values()
+    str(service.full_name) for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()
 )
 
 

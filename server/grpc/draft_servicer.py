@@ -5,15 +5,13 @@ from __future__ import annotations
 from ide_orchestrator.v1.draft_pb2_grpc import DraftServiceServicer
 from server.domain.drafts.drafts import Drafts
 from server.domain.drafts.store import DraftStore
-from server.domain.errors import ClientTooSlow
 from server.domain.off_loop import REQUESTS
-from server.domain.proposals.contents import PIECE_BYTES, read_pieces
 from server.grpc.answers import reserved
 from server.grpc.authentication import Context, caller
+from server.grpc.content_reads import write_content
 from server.grpc.writing import MessageWriter
 from server.wire import messages as m
 from server.wire.drafts import (
-    draft_content_piece,
     drafts_message,
     fit_draft,
     restored_message,
@@ -23,12 +21,7 @@ from server.wire.drafts import (
 )
 from server.wire.etags import if_match
 from server.wire.pages import PAGE_NAMES, PageQuery, page_values
-from server.wire.validation import (
-    idempotency_key,
-    renamed_fields,
-    sha256_or_not_found,
-    uuid_or_not_found,
-)
+from server.wire.validation import idempotency_key, renamed_fields, uuid_or_not_found
 
 
 class DraftServicer(DraftServiceServicer):
@@ -85,10 +78,12 @@ class DraftServicer(DraftServiceServicer):
     ) -> None:
         """Contract: ReadDraftFile. Writes serialised messages itself."""
         draft_id = uuid_or_not_found(request.draft_id, "draft")
-        sha256 = sha256_or_not_found(request.sha256, "file")
-        await reserved().resize(2 * PIECE_BYTES)
-        try:
-            async for piece in read_pieces(self._store, caller(), draft_id, sha256, offset=request.offset):
-                await self._writer.write(context, draft_content_piece(piece), reserved())
-        except ClientTooSlow as slow:
-            await self._writer.abort(context, slow, draft_id=str(draft_id))
+        await write_content(
+            self._writer,
+            context,
+            self._store,
+            draft_id,
+            request,
+            m.ReadDraftFileResponse,
+            draft_id=str(draft_id),
+        )

@@ -5,20 +5,20 @@ from __future__ import annotations
 from contextlib import aclosing
 
 from ide_orchestrator.v1.proposal_pb2_grpc import ProposalServiceServicer
-from server.domain.errors import ClientTooSlow
 from server.domain.off_loop import REQUESTS
 from server.domain.proposals.archive import archive_pieces
-from server.domain.proposals.contents import PIECE_BYTES, ContentStore, read_pieces
+from server.domain.proposals.contents import PIECE_BYTES, ContentStore
 from server.domain.proposals.store import ProposalStore
 from server.grpc.answers import reserved
 from server.grpc.authentication import Context, caller
+from server.grpc.content_reads import write_content
 from server.grpc.writing import MessageWriter
 from server.wire import messages as m
 from server.wire.large_proposals import proposal_response
 from server.wire.pages import PAGE_NAMES
 from server.wire.proposal_queries import proposals_query
-from server.wire.proposals import content_piece, proposals_message
-from server.wire.validation import renamed_fields, sha256_or_not_found, uuid_or_not_found
+from server.wire.proposals import proposals_message
+from server.wire.validation import renamed_fields, uuid_or_not_found
 
 
 class ProposalServicer(ProposalServiceServicer):
@@ -55,15 +55,15 @@ class ProposalServicer(ProposalServiceServicer):
     ) -> None:
         """Contract: ReadFile. Writes serialised messages itself."""
         proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
-        sha256 = sha256_or_not_found(request.sha256, "file")
-        await reserved().resize(2 * PIECE_BYTES)
-        try:
-            async for piece in read_pieces(
-                self._contents, caller(), proposal_id, sha256, offset=request.offset
-            ):
-                await self._writer.write(context, content_piece(piece), reserved())
-        except ClientTooSlow as slow:
-            await self._writer.abort(context, slow, proposal_id=str(proposal_id))
+        await write_content(
+            self._writer,
+            context,
+            self._contents,
+            proposal_id,
+            request,
+            m.ReadFileResponse,
+            proposal_id=str(proposal_id),
+        )
 
     async def ReadArchive(  # type: ignore[override]
         self, request: m.ReadArchiveRequest, context: Context
@@ -73,10 +73,7 @@ class ProposalServicer(ProposalServiceServicer):
         proposal = await self._proposals.get(caller(), proposal_id, reserved(), contents=False)
         pieces = archive_pieces(self._contents, caller(), proposal)
         await reserved().resize(2 * PIECE_BYTES)
-        try:
-            async with aclosing(pieces):
-                async for piece in pieces:
-                    message = m.ReadArchiveResponse(data=piece).SerializeToString()
-                    await self._writer.write(context, message, reserved())
-        except ClientTooSlow as slow:
-            await self._writer.abort(context, slow, proposal_id=str(proposal_id))
+        async with self._writer.abort_if_slow(context, proposal_id=str(proposal_id)), aclosing(pieces):
+            async for piece in pieces:
+                message = m.ReadArchiveResponse(data=piece).SerializeToString()
+                await self._writer.write(context, message, reserved())

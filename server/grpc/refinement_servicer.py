@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 from ide_orchestrator.v1.refinement_pb2_grpc import RefinementServiceServicer
-from server.domain.errors import ClientTooSlow
 from server.domain.file_history.file_history import FileHistory
 from server.domain.off_loop import REQUESTS
-from server.domain.proposals.contents import PIECE_BYTES, read_pieces
 from server.domain.refinements import Refinements
 from server.domain.streams.pages import EventPage
 from server.grpc.answers import reserved
 from server.grpc.authentication import Context, caller
+from server.grpc.content_reads import write_content
 from server.grpc.event_reads import EventReads
 from server.grpc.watch import WatchStreams
 from server.grpc.writing import MessageWriter
 from server.wire import messages as m
-from server.wire.file_history import (
-    blame_message,
-    blame_query,
-    files_at_message,
-    files_at_query,
-    refinement_content_piece,
-)
+from server.wire.file_history import blame_message, blame_query, files_at_message, files_at_query
 from server.wire.large_events import event_limit
 from server.wire.pages import PAGE_NAMES
 from server.wire.refinements import events_query, hello_message, refinement_message, start_refinement
 from server.wire.rendering import fitting_batch
-from server.wire.validation import (
-    idempotency_key,
-    renamed_fields,
-    sha256_or_not_found,
-    uuid_or_not_found,
-)
+from server.wire.validation import idempotency_key, renamed_fields, uuid_or_not_found
 
 
 class RefinementServicer(RefinementServiceServicer):
@@ -128,15 +116,15 @@ class RefinementServicer(RefinementServiceServicer):
     ) -> None:
         """Contract: ReadRefinementFile. Writes serialised messages itself."""
         thread_id = uuid_or_not_found(request.thread_id, "refinement")
-        sha256 = sha256_or_not_found(request.sha256, "file")
-        await reserved().resize(2 * PIECE_BYTES)
-        try:
-            async for piece in read_pieces(
-                self._file_history, caller(), thread_id, sha256, offset=request.offset
-            ):
-                await self._writer.write(context, refinement_content_piece(piece), reserved())
-        except ClientTooSlow as slow:
-            await self._writer.abort(context, slow, thread_id=str(thread_id))
+        await write_content(
+            self._writer,
+            context,
+            self._file_history,
+            thread_id,
+            request,
+            m.ReadRefinementFileResponse,
+            thread_id=str(thread_id),
+        )
 
     async def BlameFile(self, request: m.BlameFileRequest, context: Context) -> m.BlameFileResponse:
         """Contract: BlameFile."""

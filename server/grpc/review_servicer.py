@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ide_orchestrator.v1.review_pb2_grpc import ReviewServiceServicer
-from server.domain.errors import ClientTooSlow
 from server.domain.off_loop import REVIEWS
 from server.domain.review.comparison import Comparison
 from server.domain.review.comparisons import Comparisons
@@ -62,11 +61,9 @@ class ReviewServicer(ReviewServiceServicer):
         patch = await self._comparisons.patch(
             caller(), proposal_id, base=base, other_id=other_id, reservation=reserved()
         )
-        try:
+        async with self._writer.abort_if_slow(context, proposal_id=str(proposal_id)):
             for piece in patch_pieces(patch.text, len(patch.left_out)):
                 await self._writer.write(context, piece, reserved())
-        except ClientTooSlow as slow:
-            await self._writer.abort(context, slow, proposal_id=str(proposal_id))
 
     async def SetDecisions(self, request: m.SetDecisionsRequest, context: Context) -> m.SetDecisionsResponse:
         """Contract: SetDecisions."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 
 import grpc.aio
 import structlog
@@ -53,6 +54,14 @@ class MessageWriter:
         except grpc.aio.InternalError:
             # The reader has left: its handler is about to be cancelled.
             raise asyncio.CancelledError from None
+
+    @contextlib.asynccontextmanager
+    async def abort_if_slow(self, context: Context, **ids: str) -> AsyncIterator[None]:
+        """End the call if its reader is too slow in the block. ids: what it reads."""
+        try:
+            yield
+        except ClientTooSlow as slow:
+            await self.abort(context, slow, **ids)
 
     async def abort(self, context: Context, slow: ClientTooSlow, **ids: str) -> None:
         """Log, count and end the call of a slow reader, after freeing what it held. ids: what it read.

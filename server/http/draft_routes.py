@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -13,9 +12,8 @@ from litestar.params import FromPath, HeaderParameter, JSONBody
 
 from server.domain.drafts.drafts import WrittenDraft
 from server.domain.outgoing import Reservation
-from server.domain.proposals.contents import read_pieces
 from server.http.dependencies import Cases, query_dependency
-from server.http.file_content import CONTENT_RESPONSES, content_answer
+from server.http.file_content import CONTENT_HEADERS, CONTENT_RESPONSES, content_answer
 from server.http.json_io import MAX_BODY_BYTES, MAX_WORKFLOW_BYTES, HubRequest, JsonResponse
 from server.http.large_answers import JsonText, LargeAnswer
 from server.http.lists import LINK, list_text
@@ -179,7 +177,7 @@ async def restore_draft_version(
         "readDraftFile",
         "drafts",
         (404, 416, 429),
-        response_headers=[header("ETag", "The SHA-256 of the content, in quotes")],
+        response_headers=CONTENT_HEADERS,
         responses=CONTENT_RESPONSES,
     ),
 )
@@ -187,8 +185,7 @@ async def read_draft_file(
     request: HubRequest, use_cases: Cases, draft_id: FromPath[UUID], sha256: FromPath[str]
 ) -> Response[Any]:
     """The content of a file of a draft, of any of its versions, by its SHA-256."""
-    read = partial(read_pieces, use_cases.draft_store, request.user, draft_id, sha256.lower())
-    return await content_answer(request, use_cases, read, sha256.lower())
+    return await content_answer(request, use_cases, use_cases.draft_store, draft_id, sha256)
 
 
 def _answer(written: WrittenDraft) -> JsonResponse[Draft]:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from functools import partial
 from typing import Any
+from uuid import UUID
 
 from litestar import Response
 from litestar.openapi import ResponseSpec
 
-from server.domain.outgoing import WAIT_S, Reservation
-from server.domain.proposals.contents import PIECE_BYTES, ContentPiece
+from server.domain.proposals.contents import PIECE_BYTES, ContentPiece, ContentStore, read_pieces
+from server.http.dependencies import answer_reservation
 from server.http.errors import range_not_satisfiable
 from server.http.json_io import HubRequest
 from server.http.methods import is_head
+from server.http.openapi import header
 from server.http.streamed_answers import StreamedAnswer
 from server.use_cases import UseCases
 from server.wire.etags import quoted
 
-#: The answers of a route that sends a content, for the document.
+#: The headers and the answers of a route that sends a content, for the document.
+CONTENT_HEADERS = [header("ETag", "The SHA-256 of the content, in quotes")]
 CONTENT_RESPONSES = {
     status: ResponseSpec(
         bytes, description=text, media_type="application/octet-stream", generate_examples=False
@@ -55,17 +59,16 @@ def byte_range(headers: Mapping[str, str], size: int, etag: str) -> range | None
 
 
 async def content_answer(
-    request: HubRequest,
-    use_cases: UseCases,
-    read: Callable[..., AsyncIterator[ContentPiece]],
-    sha256: str,
+    request: HubRequest, use_cases: UseCases, store: ContentStore, holder_id: UUID, sha256: str
 ) -> Response[Any]:
-    """The answer with a content, or the range of it that the request asks for.
+    """The answer with a content of what holds files, or the range of it that the request asks for.
 
-    read: gives the pieces, from `offset` on. Raises what it raises, LimitReached, and HttpError of 416.
+    sha256: in hex, also in upper case. Raises as `read_pieces`, LimitReached, and HttpError of 416.
     """
+    sha256 = sha256.lower()
+    read = partial(read_pieces, store, request.user, holder_id, sha256)
     pieces, etag = read(), quoted(sha256)
-    reservation = Reservation(use_cases.outgoing, request.user.memory_id, wait_s=WAIT_S)
+    reservation = answer_reservation(request, use_cases)
     try:
         await reservation.resize(PIECE_BYTES)
         first = await anext(pieces)

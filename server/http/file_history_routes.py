@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -13,13 +12,12 @@ from litestar.params import FromPath
 from server.domain.file_history.file_history import Blame
 from server.domain.off_loop import REQUESTS
 from server.domain.outgoing import Reservation
-from server.domain.proposals.contents import read_pieces
 from server.http.dependencies import Cases, query_dependency
-from server.http.file_content import CONTENT_RESPONSES, content_answer
+from server.http.file_content import CONTENT_HEADERS, CONTENT_RESPONSES, content_answer
 from server.http.json_io import HubRequest, JsonResponse
 from server.http.large_answers import JsonText, LargeAnswer
 from server.http.lists import LINK, list_text
-from server.http.openapi import header, operation
+from server.http.openapi import operation
 from server.wire.file_history import BlameQuery, FileAtPage, FileBlame, FilesAtQuery
 from server.wire.text import dumps
 
@@ -62,16 +60,15 @@ async def list_files_at(
         "readRefinementFile",
         "refinements",
         (404, 410, 416, 429),
-        response_headers=[header("ETag", "The SHA-256 of the content, in quotes")],
+        response_headers=CONTENT_HEADERS,
         responses=CONTENT_RESPONSES,
     ),
 )
 async def read_refinement_file(
     request: HubRequest, use_cases: Cases, thread_id: FromPath[UUID], sha256: FromPath[str]
 ) -> Response[Any]:
-    """A content that a file of the refinement has after any event, by its SHA-256."""
-    read = partial(read_pieces, use_cases.file_history, request.user, thread_id, sha256.lower())
-    return await content_answer(request, use_cases, read, sha256.lower())
+    """The content that a file of the refinement had after any event, by its SHA-256."""
+    return await content_answer(request, use_cases, use_cases.file_history, thread_id, sha256)
 
 
 @get(

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 from litestar.types import Receive, Scope, Send
 
-from server.domain.outgoing import WAIT_S, Reservation
+from server.domain.outgoing import Reservation
 from server.http.connection import ClientGone, Pace, SlowReader, connection_of
+from server.http.dependencies import answer_reservation
 from server.http.errors import log
 from server.http.json_io import HubRequest, JsonResponse
 from server.http.methods import is_head
@@ -38,7 +39,7 @@ class LargeAnswer(JsonResponse[T]):
         self, request: HubRequest, use_cases: UseCases, read: Callable[[Reservation], Awaitable[JsonText]]
     ) -> None:
         super().__init__(None)  # type: ignore[arg-type]
-        self._reservation = Reservation(use_cases.outgoing, request.user.memory_id, wait_s=WAIT_S)
+        self._reservation = answer_reservation(request, use_cases)
         self._readers, self._read = use_cases.readers, read
 
     def to_asgi_response(self, *args: Any, **kwargs: Any) -> Any:

@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Protocol
 from urllib.parse import urlencode
 
 from server.http.json_io import HubRequest
 from server.http.large_answers import JsonText
 from server.http.openapi import header
-from server.wire.diffs import DiffPage
-from server.wire.drafts import DraftVersionPage
-from server.wire.file_history import FileAtPage
-from server.wire.proposals import ProposalPage
 from server.wire.text import dumps
-from server.wire.webhooks import WebhookDeliveryPage, WebhookPage
-from server.wire.workflows import WorkflowPage
 
 LINK = header("Link", 'The next page, as `rel="next"`; absent on the last one.')
 
 _NO_HEADERS: Mapping[str, str] = {}
 
-P = TypeVar(
-    "P",
-    WorkflowPage,
-    ProposalPage,
-    DraftVersionPage,
-    DiffPage,
-    FileAtPage,
-    WebhookPage,
-    WebhookDeliveryPage,
-)
+
+class JsonPage(Protocol):
+    """A page as a model of JSON. `next_cursor` is None on the last page."""
+
+    next_cursor: str | None
 
 
-def list_text(request: HubRequest, page: P, headers: Mapping[str, str] = _NO_HEADERS) -> JsonText:
+def list_text(request: HubRequest, page: JsonPage, headers: Mapping[str, str] = _NO_HEADERS) -> JsonText:
     """A page, with the address of the next one in `Link`, and other headers."""
     headers = dict(headers)
     if page.next_cursor is not None:

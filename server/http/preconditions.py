@@ -1,4 +1,4 @@
-"""Headers of writes that are made for one state of something, and once."""
+"""Headers of writes that need a certain state of what they write, or that are done only once."""
 
 from __future__ import annotations
 
@@ -47,4 +47,9 @@ def request_key(request: HubRequest) -> str | None:
 
 def headers_of_write(etag: str, *, replayed: bool = False) -> dict[str, str]:
     """The headers of a write's answer."""
-    return {"ETag": etags.quoted(etag)} | ({"Idempotency-Replayed": "true"} if replayed else {})
+    return {"ETag": etags.quoted(etag)} | headers_of_replay(replayed)
+
+
+def headers_of_replay(replayed: bool) -> dict[str, str]:
+    """The headers that say whether an earlier request with the same key did it."""
+    return {"Idempotency-Replayed": "true"} if replayed else {}

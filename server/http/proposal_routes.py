@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -11,11 +10,11 @@ from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath
 
-from server.domain.outgoing import WAIT_S, Reservation
+from server.domain.outgoing import Reservation
 from server.domain.proposals.archive import archive_pieces
-from server.domain.proposals.contents import PIECE_BYTES, read_pieces
-from server.http.dependencies import Cases, query_dependency
-from server.http.file_content import CONTENT_RESPONSES, content_answer
+from server.domain.proposals.contents import PIECE_BYTES
+from server.http.dependencies import Cases, answer_reservation, query_dependency
+from server.http.file_content import CONTENT_HEADERS, CONTENT_RESPONSES, content_answer
 from server.http.json_io import HubRequest, JsonResponse
 from server.http.large_answers import JsonText, LargeAnswer
 from server.http.lists import LINK, list_text
@@ -89,7 +88,7 @@ async def get_proposal(
         "readFile",
         "proposals",
         (404, 416, 429),
-        response_headers=[header("ETag", "The SHA-256 of the content, in quotes")],
+        response_headers=CONTENT_HEADERS,
         responses=CONTENT_RESPONSES,
     ),
 )
@@ -98,8 +97,7 @@ async def read_file(
 ) -> Response[Any]:
     """The content of a file of a proposal, or of one that the proposal rejects. It is addressed by its
     SHA-256, because a rejected path may not fit into an address."""
-    read = partial(read_pieces, use_cases.contents, request.user, proposal_id, sha256.lower())
-    return await content_answer(request, use_cases, read, sha256.lower())
+    return await content_answer(request, use_cases, use_cases.contents, proposal_id, sha256)
 
 
 @get(
@@ -119,7 +117,7 @@ async def read_archive(request: HubRequest, use_cases: Cases, proposal_id: FromP
     """The generated files as a zip archive, whose names all lead into the folder that it is unpacked in. Its
     comment names the files that some systems cannot store or keep apart, and those that are not in it because
     no folder holds them beside another."""
-    reservation = Reservation(use_cases.outgoing, request.user.memory_id, wait_s=WAIT_S)
+    reservation = answer_reservation(request, use_cases)
     try:
         proposal = await use_cases.proposals.get(request.user, proposal_id, reservation, contents=False)
         pieces = archive_pieces(use_cases.contents, request.user, proposal)

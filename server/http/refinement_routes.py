@@ -17,7 +17,7 @@ from server.http.eventstream import EventStream, wants_event_stream
 from server.http.json_io import MAX_BODY_BYTES, HubRequest, JsonResponse
 from server.http.large_answers import JsonText, LargeAnswer
 from server.http.openapi import EVENT_STREAM, header, operation
-from server.http.preconditions import REPLAYED, KeyHeader, request_key
+from server.http.preconditions import REPLAYED, KeyHeader, headers_of_replay, request_key
 from server.wire.addresses import proposal_url
 from server.wire.refinements import (
     CreateTicketRequest,
@@ -62,9 +62,7 @@ async def start_refinement(
 
 def started_answer(started: Started) -> JsonResponse[StartedRefinement]:
     """The answer about a refinement that was started."""
-    headers = {"Location": proposal_url(started.refinement.proposal_id)}
-    if started.replayed:
-        headers["Idempotency-Replayed"] = "true"
+    headers = {"Location": proposal_url(started.refinement.proposal_id)} | headers_of_replay(started.replayed)
     return JsonResponse(StartedRefinement.of(started.refinement), headers=headers)
 
 

@@ -12,7 +12,7 @@ from server.domain.errors import ClientTooSlow, PermissionDenied, Unauthenticate
 from server.domain.model import Principal
 from server.http.connection import ClientGone, connection_of
 
-#: The longest wait in seconds: less than those who wait for an answer give it.
+#: The longest wait in seconds: less than clients usually wait for an answer.
 MAX_WAIT_S = 5.0
 #: Requests that wait: a tenth of the connections that a port has by default.
 MAX_WAITING = 1_000

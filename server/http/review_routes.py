@@ -11,8 +11,8 @@ from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody
 
 from server.domain.off_loop import REVIEWS
-from server.domain.outgoing import WAIT_S, Reservation
-from server.http.dependencies import Cases, query_dependency
+from server.domain.outgoing import Reservation
+from server.http.dependencies import Cases, answer_reservation, query_dependency
 from server.http.json_io import (
     MAX_BODY_BYTES,
     MAX_WORKFLOW_BYTES,
@@ -122,7 +122,7 @@ async def set_decisions(
 ) -> JsonResponse[Proposal]:
     """Decide about files of a proposal, or about hunks of them: all of it or nothing. What is not named stays
     as it was."""
-    with _reservation(request, use_cases) as reservation:
+    with answer_reservation(request, use_cases) as reservation:
         proposal = await use_cases.reviews.decide(
             request.user, proposal_id, data.decisions, if_match=if_match(request), reservation=reservation
         )
@@ -178,7 +178,7 @@ async def _accept(
     params: AcceptQuery,
     data: AcceptProposalRequest,
 ) -> JsonResponse[AcceptedProposal]:
-    with _reservation(request, use_cases) as reservation:
+    with answer_reservation(request, use_cases) as reservation:
         accepted = await use_cases.reviews.accept(
             request.user,
             proposal_id,
@@ -242,7 +242,7 @@ async def revise_proposal(
 ) -> JsonResponse[StartedRefinement]:
     """Start the next round: a refinement from the same version of the draft, with what is to be done
     better."""
-    with _reservation(request, use_cases) as reservation:
+    with answer_reservation(request, use_cases) as reservation:
         started = await use_cases.revisions.revise(
             request.user,
             proposal_id,
@@ -252,10 +252,6 @@ async def revise_proposal(
             reservation=reservation,
         )
     return started_answer(started)
-
-
-def _reservation(request: HubRequest, use_cases: UseCases) -> Reservation:
-    return Reservation(use_cases.outgoing, request.user.memory_id, wait_s=WAIT_S)
 
 
 REVIEW_ROUTES = [

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
 from uuid import UUID
 
 from litestar import delete, get, patch, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, HeaderParameter, JSONBody
+from litestar.params import FromPath, JSONBody
 
 from server.domain.outgoing import Reservation
 from server.domain.webhooks.store import WrittenWebhook
@@ -16,8 +15,8 @@ from server.http.json_io import MAX_BODY_BYTES, HubRequest, JsonResponse
 from server.http.large_answers import JsonText, LargeAnswer
 from server.http.lists import LINK, list_text
 from server.http.openapi import header, operation
+from server.http.preconditions import REPLAYED, KeyHeader, headers_of_replay, request_key
 from server.wire.addresses import webhook_url
-from server.wire.validation import idempotency_key
 from server.wire.webhooks import (
     CreateWebhookRequest,
     DeliveriesQuery,
@@ -30,18 +29,6 @@ from server.wire.webhooks import (
     WebhooksQuery,
 )
 
-_REPLAYED = header("Idempotency-Replayed", "`true` when an earlier request with this key did it.")
-
-KeyHeader = Annotated[
-    str | None,
-    HeaderParameter(
-        name="Idempotency-Key",
-        description="Names the request: sent again with the same key, it does nothing twice, and is "
-        "answered with the same secret. Valid for 24 hours.",
-        schema_extra={"pattern": "^[!-~]{1,255}$"},
-    ),
-]
-
 
 @post(
     "/api/webhooks",
@@ -51,14 +38,15 @@ KeyHeader = Annotated[
         (400, 404, 409, 413, 422, 429),
         response_description="The webhook, with its secret",
         request_max_body_size=MAX_BODY_BYTES,
-        response_headers=[header("Location", "The address of the webhook."), _REPLAYED],
+        response_headers=[header("Location", "The address of the webhook."), REPLAYED],
     ),
 )
 async def create_webhook(
     request: HubRequest, use_cases: Cases, data: JSONBody[CreateWebhookRequest], key: KeyHeader = None
 ) -> JsonResponse[Webhook]:
-    """Create a webhook: the hub then reports what happens to the proposals that you may see."""
-    written = await use_cases.webhooks.create(request.user, data.command(), key=_key(request))
+    """Create a webhook: the hub then reports what happens to the proposals that you may see. The same request
+    with the same key is answered with the same secret."""
+    written = await use_cases.webhooks.create(request.user, data.command(), key=request_key(request))
     return _answer(written, {"Location": webhook_url(written.webhook.id)})
 
 
@@ -132,7 +120,7 @@ async def delete_webhook(request: HubRequest, use_cases: Cases, webhook_id: From
         response_description="The webhook, with its new secret",
         status_code=200,
         request_max_body_size=MAX_BODY_BYTES,
-        response_headers=[_REPLAYED],
+        response_headers=[REPLAYED],
     ),
 )
 async def rotate_webhook_secret(
@@ -142,9 +130,10 @@ async def rotate_webhook_secret(
     data: JSONBody[RotateWebhookSecretRequest],
     key: KeyHeader = None,
 ) -> JsonResponse[Webhook]:
-    """Make a new secret. For a while, calls are also signed with the secret before."""
+    """Make a new secret. For a while, calls are also signed with the previous one. The same request with the
+    same key is answered with the same secret."""
     return _answer(
-        await use_cases.webhooks.rotate(request.user, webhook_id, data.overlap, key=_key(request)), {}
+        await use_cases.webhooks.rotate(request.user, webhook_id, data.overlap, key=request_key(request)), {}
     )
 
 
@@ -195,13 +184,8 @@ async def redeliver_webhook(
     return JsonResponse(WebhookDelivery.of(delivery))
 
 
-def _key(request: HubRequest) -> str | None:
-    return idempotency_key(request.joined_header("idempotency-key"), "Idempotency-Key")
-
-
 def _answer(written: WrittenWebhook, headers: dict[str, str]) -> JsonResponse[Webhook]:
-    if written.replayed:
-        headers["Idempotency-Replayed"] = "true"
+    headers = headers | headers_of_replay(written.replayed)
     return JsonResponse(Webhook.of(written.webhook), headers=headers)
 
 

@@ -87,7 +87,7 @@ COUNTERS: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
         "Calls of webhooks by result: `delivered`, or why they failed",
         {"result": ("delivered", *ATTEMPT_FAILURES)},
     ),
-    "webhook_deliveries_given_up_total": ("Deliveries of webhooks that are not tried any more", {}),
+    "webhook_deliveries_given_up_total": ("Deliveries of webhooks that are no longer tried", {}),
     "webhooks_disabled_total": ("Webhooks that were disabled because their receiver failed or is gone", {}),
 }
 

@@ -15,7 +15,6 @@ from server.domain.drafts.changes import UpdateDraft
 from server.domain.drafts.drafts import WrittenDraft
 from server.domain.errors import InvalidArgument
 from server.domain.model import Page
-from server.domain.proposals.contents import ContentPiece
 from server.encoding.json_text import (
     base64_pieces,
     byte_pieces,
@@ -165,13 +164,6 @@ def drafts_message(page: Page) -> m.ListDraftVersionsResponse:
     return m.ListDraftVersionsResponse(
         drafts=map(draft_message, page.items), next_page_token=page.next_token or ""
     )
-
-
-def draft_content_piece(piece: ContentPiece) -> bytes:
-    """A piece of a file's content, serialised (contract: ReadDraftFileResponse)."""
-    return m.ReadDraftFileResponse(
-        data=piece.data, offset=piece.offset, size_bytes=piece.size_bytes
-    ).SerializeToString()
 
 
 def updated_message(written: WrittenDraft) -> m.UpdateDraftResponse:

@@ -14,10 +14,9 @@ from server.domain.errors import InvalidArgument
 from server.domain.file_history import blame as domain
 from server.domain.file_history.file_history import Blame, FilesAt
 from server.domain.journal.file_index import IndexedChange
-from server.domain.proposals.contents import ContentPiece
 from server.encoding.json_text import replace_surrogates
 from server.wire import messages as m
-from server.wire.pages import CURSOR_TEXT, PAGE_NAMES
+from server.wire.pages import CURSOR_TEXT, PAGE_NAMES, page_values
 from server.wire.text import set_time
 from server.wire.validation import DIGITS, MAX_PATH, MAX_SEQ, QueryModel, field_error, renamed_fields
 
@@ -91,12 +90,7 @@ class BlameQuery(QueryModel):
 
 def files_at_query(request: m.ListFilesAtRequest) -> FilesAtQuery:
     """The query of a message. Raises InvalidArgument."""
-    values: dict[str, object] = {
-        "seq": request.seq,
-        "path": request.path,
-        "limit": request.page_size,
-        "cursor": request.page_token or None,
-    }
+    values = page_values(request) | {"seq": request.seq, "path": request.path}
     with renamed_fields(PAGE_NAMES):
         return FilesAtQuery.model_validate(values)
 
@@ -137,13 +131,6 @@ def files_at_message(page: FilesAt) -> m.ListFilesAtResponse:
     return m.ListFilesAtResponse(
         files=map(_file_message, page.files), next_page_token=_next_cursor(page) or "", seq=page.seq
     )
-
-
-def refinement_content_piece(piece: ContentPiece) -> bytes:
-    """A piece of a file's content, serialised (contract: ReadRefinementFileResponse)."""
-    return m.ReadRefinementFileResponse(
-        data=piece.data, offset=piece.offset, size_bytes=piece.size_bytes
-    ).SerializeToString()
 
 
 def blame_message(blame: Blame) -> m.BlameFileResponse:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from pydantic import Field
 
-from server.wire import messages as m
 from server.wire.validation import DIGITS, QueryModel
 
 MAX_PAGE, DEFAULT_PAGE = 200, 50
@@ -37,13 +36,13 @@ class PageQuery(QueryModel):
         return self.limit or DEFAULT_PAGE
 
 
-def page_values(
-    request: m.ListWorkflowsRequest
-    | m.ListProposalsRequest
-    | m.ListDraftVersionsRequest
-    | m.DiffProposalRequest
-    | m.ListWebhooksRequest
-    | m.ListWebhookDeliveriesRequest,
-) -> dict[str, object]:
+class PageRequest(Protocol):
+    """A message that requests a page."""
+
+    page_size: int
+    page_token: str
+
+
+def page_values(request: PageRequest) -> dict[str, object]:
     """The members of a `PageQuery` in a message."""
     return {"limit": request.page_size, "cursor": request.page_token or None}

@@ -11,7 +11,6 @@ import msgspec
 
 from server.domain import model
 from server.domain.model import ProposalStatus, Resolution
-from server.domain.proposals.contents import ContentPiece
 from server.domain.proposals.files import File as DomainFile
 from server.domain.proposals.files import ListedFile
 from server.domain.proposals.partition import MAX_SHOWN_CHARS
@@ -100,13 +99,6 @@ def proposal_message(proposal: model.Proposal, omitted: Collection[str] = ()) ->
     if proposal.failure is not None:
         message.failure.CopyFrom(failure_message(proposal.failure))
     return message
-
-
-def content_piece(piece: ContentPiece) -> bytes:
-    """A piece of a file's content, serialised (contract: ReadFileResponse)."""
-    return m.ReadFileResponse(
-        data=piece.data, offset=piece.offset, size_bytes=piece.size_bytes
-    ).SerializeToString()
 
 
 def proposals_message(page: model.Page) -> m.ListProposalsResponse:

@@ -59,11 +59,7 @@ MAX_PATHS = 500
 def diff_query(request: m.DiffProposalRequest) -> DiffQuery:
     """The query of a message. Raises InvalidArgument."""
     context = request.context_lines if request.HasField("context_lines") else CONTEXT_LINES
-    values = page_values(request) | {
-        "base": _BASES.get(request.base, _UNKNOWN),
-        "other_proposal_id": request.other_proposal_id or None,
-        "context": context,
-    }
+    values = page_values(request) | _compared_with(request) | {"context": context}
     with renamed_fields(PAGE_NAMES | {"context": "context_lines"}):
         return DiffQuery.model_validate(values)
 
@@ -77,13 +73,15 @@ def diff_paths(request: m.DiffProposalRequest) -> frozenset[str] | None:
 
 def patch_query(request: m.ReadPatchRequest) -> tuple[DiffBase, UUID | None]:
     """What a message asks to compare with. Raises InvalidArgument."""
-    query = DiffQuery.model_validate(
-        {
-            "base": _BASES.get(request.base, _UNKNOWN),
-            "other_proposal_id": request.other_proposal_id or None,
-        }
-    )
+    query = DiffQuery.model_validate(_compared_with(request))
     return query.base, query.other_proposal_id
+
+
+def _compared_with(request: m.DiffProposalRequest | m.ReadPatchRequest) -> dict[str, object]:
+    return {
+        "base": _BASES.get(request.base, _UNKNOWN),
+        "other_proposal_id": request.other_proposal_id or None,
+    }
 
 
 def set_decisions(request: m.SetDecisionsRequest) -> tuple[DecideFile, ...]:

@@ -64,7 +64,7 @@ class CreateWebhookRequest(RequestModel):
     event_types: Annotated[EventTypes, Field(description="What to report; empty for everything.")] = ()
     workflow_id: Annotated[
         Annotated[UUID, UUID_TEXT] | None,
-        Field(description="A workflow of the caller's; null for all proposals that the caller may see."),
+        Field(description="One of the caller's workflows; null for all proposals that the caller may see."),
     ] = None
 
     def command(self) -> CreateWebhook:
@@ -73,7 +73,7 @@ class CreateWebhookRequest(RequestModel):
 
 
 class UpdateWebhookRequest(RequestModel):
-    """What is to become of a webhook. What is left out stays as it is."""
+    """Changes of a webhook. What is left out stays as it is."""
 
     target_url: Annotated[_Url | None, Field(description="The address to call.")] = None
     event_types: Annotated[EventTypes, Field(description="What to report from now on.")] = ()
@@ -87,11 +87,11 @@ class UpdateWebhookRequest(RequestModel):
 
 
 class RotateWebhookSecretRequest(RequestModel):
-    """For how long the secret before is to sign, too."""
+    """For how long the previous secret also signs."""
 
     overlap_s: Annotated[
         Annotated[int, Field(ge=0, le=MAX_OVERLAP_S), WHOLE_NUMBER] | None,
-        Field(description="Seconds for which calls are also signed with the secret before."),
+        Field(description="Seconds for which calls are also signed with the previous secret."),
     ] = DEFAULT_OVERLAP_S
 
     @property

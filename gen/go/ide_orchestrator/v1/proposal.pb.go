@@ -176,12 +176,12 @@ type Proposal struct {
 	IncludesBase bool `protobuf:"varint,25,opt,name=includes_base,json=includesBase,proto3" json:"includes_base,omitempty"`
 	// What was decided about it; unspecified before that.
 	Resolution Resolution `protobuf:"varint,19,opt,name=resolution,proto3,enum=ide_orchestrator.v1.Resolution" json:"resolution,omitempty"`
-	// What the user who accepted or rejected it had to say; empty for nothing, and for a share link.
+	// The comment of the user who accepted or rejected it; empty without one, and for a share link.
 	ResolutionComment string `protobuf:"bytes,20,opt,name=resolution_comment,json=resolutionComment,proto3" json:"resolution_comment,omitempty"`
 	// The version of the draft that accepting it made; 0 when it made none.
 	ResultVersion uint32 `protobuf:"varint,21,opt,name=result_version,json=resultVersion,proto3" json:"result_version,omitempty"`
-	// Changes with everything that is decided about it, and at the end of its run. `etag` of a decision, and the
-	// header `ETag` over HTTP. Opaque.
+	// Changes with every decision about it, and at the end of its run. `etag` of a decision, and the header `ETag`
+	// over HTTP. Opaque.
 	Etag string `protobuf:"bytes,22,opt,name=etag,proto3" json:"etag,omitempty"`
 	// The proposal that this one revises (UUID); absent when it revises none, and for a share link.
 	RevisesProposalId *string `protobuf:"bytes,23,opt,name=revises_proposal_id,json=revisesProposalId,proto3,oneof" json:"revises_proposal_id,omitempty"`

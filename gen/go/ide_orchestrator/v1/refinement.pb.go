@@ -1374,7 +1374,7 @@ type ListFilesAtResponse struct {
 	Files []*FileAt `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"`
 	// `page_token` for the next page; empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
-	// The event after which these are the files.
+	// The event after which the files were like this.
 	Seq           uint32 `protobuf:"varint,3,opt,name=seq,proto3" json:"seq,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1670,7 +1670,7 @@ type BlameFileRequest struct {
 	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
 	// The event after which the file is looked at; 0 for the newest.
 	Seq uint32 `protobuf:"varint,3,opt,name=seq,proto3" json:"seq,omitempty"`
-	// The first line that is asked for, from 1; 0 means 1. `next_line` of the previous response goes on.
+	// The first line to return, from 1; 0 means 1. `next_line` of the previous response gets the lines that follow.
 	FirstLine     uint32 `protobuf:"varint,4,opt,name=first_line,json=firstLine,proto3" json:"first_line,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1739,7 +1739,7 @@ type BlameFileResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The file.
 	File *FileAt `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"`
-	// The event after which these are its lines.
+	// The event after which its lines were like this.
 	Seq uint32 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
 	// Number of lines of the whole file.
 	LineCount uint32 `protobuf:"varint,3,opt,name=line_count,json=lineCount,proto3" json:"line_count,omitempty"`
@@ -1748,7 +1748,7 @@ type BlameFileResponse struct {
 	// `first_line` of the next request, when more ranges follow; otherwise 0.
 	NextLine uint32 `protobuf:"varint,5,opt,name=next_line,json=nextLine,proto3" json:"next_line,omitempty"`
 	// True when the file has changed so often that not all of its versions were looked at. Lines that are as old as
-	// the oldest of these are said to be of its event, and may be older.
+	// the oldest of these are attributed to its event, but may be older.
 	Truncated     bool `protobuf:"varint,6,opt,name=truncated,proto3" json:"truncated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1834,7 +1834,7 @@ type BlameRange struct {
 	// How many lines.
 	LineCount uint32 `protobuf:"varint,2,opt,name=line_count,json=lineCount,proto3" json:"line_count,omitempty"`
 	// The event; 0 when it is before the cursor of the caller's share link. Lines that the runtime had at the start
-	// are of the first event that shows them.
+	// belong to the first event that shows them.
 	Seq uint32 `protobuf:"varint,3,opt,name=seq,proto3" json:"seq,omitempty"`
 	// When it was made (UTC); absent when `seq` is 0.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`

@@ -61,17 +61,17 @@ type RefinementServiceClient interface {
 	// thread does not exist, or the caller may not see it. OUT_OF_RANGE: the event was removed or does not exist
 	// yet. INVALID_ARGUMENT: `offset` is past its end. RESOURCE_EXHAUSTED: the caller reads too many at a time.
 	ReadEvent(ctx context.Context, in *ReadEventRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadEventResponse], error)
-	// Lists the files as they were after an event, without their contents. What it costs grows with the changes
-	// of files up to then, not with the events between them. A page has at most about 2 MiB, so it may have fewer
+	// Lists the files as they were after an event, without their contents. Its cost grows with the number of file
+	// changes up to then, not with the number of events. A page has at most about 2 MiB, so it may have fewer
 	// files than `page_size`. NOT_FOUND: the thread does not exist, the caller may not see it, or the event is
 	// before the cursor of the caller's share link. OUT_OF_RANGE: the event does not exist yet, or the thread's
 	// events were removed.
 	ListFilesAt(ctx context.Context, in *ListFilesAtRequest, opts ...grpc.CallOption) (*ListFilesAtResponse, error)
-	// Reads a content that a file has after any event, in pieces. NOT_FOUND: also when no file has this content, or
-	// had it. OUT_OF_RANGE: the thread's events were removed; ProposalService.ReadFile has the result's contents.
+	// Reads the content that a file had after any event, in pieces. NOT_FOUND: also when no file has, or had, this
+	// content. OUT_OF_RANGE: the thread's events were removed; ProposalService.ReadFile has the result's contents.
 	ReadRefinementFile(ctx context.Context, in *ReadRefinementFileRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadRefinementFileResponse], error)
 	// Says which events wrote the lines of a text file as it was after an event. A line ends with a line feed; one
-	// that was deleted and came back is of the event that brought it back, as is each line of a file that was.
+	// that was deleted and came back belongs to the event that brought it back, and so do all lines of such a file.
 	// NOT_FOUND, OUT_OF_RANGE: as for ListFilesAt; NOT_FOUND also when there was no such file. INVALID_ARGUMENT
 	// (`unprocessable`): the file is binary, or has no line `first_line`.
 	BlameFile(ctx context.Context, in *BlameFileRequest, opts ...grpc.CallOption) (*BlameFileResponse, error)
@@ -231,17 +231,17 @@ type RefinementServiceServer interface {
 	// thread does not exist, or the caller may not see it. OUT_OF_RANGE: the event was removed or does not exist
 	// yet. INVALID_ARGUMENT: `offset` is past its end. RESOURCE_EXHAUSTED: the caller reads too many at a time.
 	ReadEvent(*ReadEventRequest, grpc.ServerStreamingServer[ReadEventResponse]) error
-	// Lists the files as they were after an event, without their contents. What it costs grows with the changes
-	// of files up to then, not with the events between them. A page has at most about 2 MiB, so it may have fewer
+	// Lists the files as they were after an event, without their contents. Its cost grows with the number of file
+	// changes up to then, not with the number of events. A page has at most about 2 MiB, so it may have fewer
 	// files than `page_size`. NOT_FOUND: the thread does not exist, the caller may not see it, or the event is
 	// before the cursor of the caller's share link. OUT_OF_RANGE: the event does not exist yet, or the thread's
 	// events were removed.
 	ListFilesAt(context.Context, *ListFilesAtRequest) (*ListFilesAtResponse, error)
-	// Reads a content that a file has after any event, in pieces. NOT_FOUND: also when no file has this content, or
-	// had it. OUT_OF_RANGE: the thread's events were removed; ProposalService.ReadFile has the result's contents.
+	// Reads the content that a file had after any event, in pieces. NOT_FOUND: also when no file has, or had, this
+	// content. OUT_OF_RANGE: the thread's events were removed; ProposalService.ReadFile has the result's contents.
 	ReadRefinementFile(*ReadRefinementFileRequest, grpc.ServerStreamingServer[ReadRefinementFileResponse]) error
 	// Says which events wrote the lines of a text file as it was after an event. A line ends with a line feed; one
-	// that was deleted and came back is of the event that brought it back, as is each line of a file that was.
+	// that was deleted and came back belongs to the event that brought it back, and so do all lines of such a file.
 	// NOT_FOUND, OUT_OF_RANGE: as for ListFilesAt; NOT_FOUND also when there was no such file. INVALID_ARGUMENT
 	// (`unprocessable`): the file is binary, or has no line `first_line`.
 	BlameFile(context.Context, *BlameFileRequest) (*BlameFileResponse, error)

@@ -129,7 +129,7 @@ func (DiffBase) EnumDescriptor() ([]byte, []int) {
 	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{1}
 }
 
-// What becomes of a file.
+// What happens to a file.
 type DiffKind int32
 
 const (
@@ -253,7 +253,7 @@ const (
 	MergeSide_MERGE_SIDE_BASE MergeSide = 1
 	// The file in the draft.
 	MergeSide_MERGE_SIDE_DRAFT MergeSide = 2
-	// The file in the proposal, without the hunks that are rejected.
+	// The file in the proposal, without its rejected hunks.
 	MergeSide_MERGE_SIDE_PROPOSAL MergeSide = 3
 )
 
@@ -308,7 +308,7 @@ const (
 	ConflictKind_CONFLICT_KIND_UNSPECIFIED ConflictKind = 0
 	// Both sides changed it.
 	ConflictKind_CONFLICT_KIND_BOTH_MODIFIED ConflictKind = 1
-	// Both sides have another file at the path.
+	// Each side added a different file at the path.
 	ConflictKind_CONFLICT_KIND_BOTH_ADDED ConflictKind = 2
 	// The sides gave it different paths.
 	ConflictKind_CONFLICT_KIND_BOTH_RENAMED ConflictKind = 3
@@ -559,9 +559,9 @@ type DiffStatistics struct {
 	DeletedFiles uint32 `protobuf:"varint,3,opt,name=deleted_files,json=deletedFiles,proto3" json:"deleted_files,omitempty"`
 	// Files that have another path.
 	RenamedFiles uint32 `protobuf:"varint,4,opt,name=renamed_files,json=renamedFiles,proto3" json:"renamed_files,omitempty"`
-	// Lines that come in.
+	// Lines that are added.
 	AddedLines uint32 `protobuf:"varint,5,opt,name=added_lines,json=addedLines,proto3" json:"added_lines,omitempty"`
-	// Lines that go.
+	// Lines that are removed.
 	RemovedLines  uint32 `protobuf:"varint,6,opt,name=removed_lines,json=removedLines,proto3" json:"removed_lines,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -644,35 +644,35 @@ type FileDiff struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The path in the proposal, or that of a deleted file.
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	// The path before; empty unless the file was renamed.
+	// The path in the base; empty unless the file was renamed.
 	OldPath string `protobuf:"bytes,2,opt,name=old_path,json=oldPath,proto3" json:"old_path,omitempty"`
-	// What becomes of it.
+	// What happens to it.
 	Kind DiffKind `protobuf:"varint,3,opt,name=kind,proto3,enum=ide_orchestrator.v1.DiffKind" json:"kind,omitempty"`
-	// SHA-256 of the content before in lower-case hex; empty when the file is new. ReadDraftFile reads the content.
+	// SHA-256 of the base's content, in lower-case hex; empty when the file is new. ReadDraftFile reads the content.
 	BaseSha256 string `protobuf:"bytes,4,opt,name=base_sha256,json=baseSha256,proto3" json:"base_sha256,omitempty"`
-	// SHA-256 of the content in the proposal in lower-case hex; empty when the file was deleted. ReadFile reads the
+	// SHA-256 of the proposal's content, in lower-case hex; empty when the file was deleted. ReadFile reads the
 	// content.
 	Sha256 string `protobuf:"bytes,5,opt,name=sha256,proto3" json:"sha256,omitempty"`
-	// Size of the content before in bytes.
+	// Size of the base's content in bytes.
 	BaseSizeBytes uint64 `protobuf:"varint,6,opt,name=base_size_bytes,json=baseSizeBytes,proto3" json:"base_size_bytes,omitempty"`
-	// Size of the content in the proposal in bytes.
+	// Size of the proposal's content in bytes.
 	SizeBytes uint64 `protobuf:"varint,7,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
-	// True when it is not text, before or in the proposal, so that it has no hunks.
+	// True when it is not text, in the base or in the proposal, so that it has no hunks.
 	Binary bool `protobuf:"varint,8,opt,name=binary,proto3" json:"binary,omitempty"`
-	// Lines that come in.
+	// Lines that are added.
 	AddedLines uint32 `protobuf:"varint,9,opt,name=added_lines,json=addedLines,proto3" json:"added_lines,omitempty"`
-	// Lines that go.
+	// Lines that are removed.
 	RemovedLines uint32 `protobuf:"varint,10,opt,name=removed_lines,json=removedLines,proto3" json:"removed_lines,omitempty"`
 	// The hunks, in order.
 	Hunks []*Hunk `protobuf:"bytes,11,rep,name=hunks,proto3" json:"hunks,omitempty"`
 	// True when lines, or hunks, were left out because the response would be too large. ReadPatch has them.
 	Truncated bool `protobuf:"varint,12,opt,name=truncated,proto3" json:"truncated,omitempty"`
-	// What is decided about the file as a whole. A decision about a hunk goes before it.
+	// What is decided about the file as a whole. A decision about a hunk takes precedence.
 	Decision Decision `protobuf:"varint,13,opt,name=decision,proto3,enum=ide_orchestrator.v1.Decision" json:"decision,omitempty"`
 	// The path that a decision gives it; empty when it keeps its own.
 	NewPath string `protobuf:"bytes,14,opt,name=new_path,json=newPath,proto3" json:"new_path,omitempty"`
 	// True when it comes in only under a new path that a decision gives it: the proposal rejects it, or its path is
-	// not valid on every system. As the latter, it must be rejected or get a new path before the proposal is
+	// not valid on every system. In the second case, it must be rejected or get a new path before the proposal is
 	// accepted.
 	NeedsNewPath bool `protobuf:"varint,15,opt,name=needs_new_path,json=needsNewPath,proto3" json:"needs_new_path,omitempty"`
 	// Why some systems cannot store the file, or cannot keep it apart from another of the proposal: stable codes, as
@@ -842,26 +842,26 @@ func (x *FileDiff) GetChangedInDraft() bool {
 	return false
 }
 
-// Lines that differ: one run of lines that go, come, or both.
+// Lines that differ: one run of lines that are removed, added, or both.
 type Hunk struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Names the hunk: the same in each comparison in which its lines, and those of the base around it, are the same.
 	// Opaque.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// The first of its lines before, from 1; when it has none there, the line that the new ones come before.
+	// The first of its lines in the base, from 1; when it has none, the line that the new ones come before.
 	BaseFirstLine uint32 `protobuf:"varint,2,opt,name=base_first_line,json=baseFirstLine,proto3" json:"base_first_line,omitempty"`
-	// How many lines go.
+	// How many lines are removed.
 	BaseLineCount uint32 `protobuf:"varint,3,opt,name=base_line_count,json=baseLineCount,proto3" json:"base_line_count,omitempty"`
-	// The first of its lines in the proposal, from 1; when it has none there, the line that the old ones were before.
+	// The first of its lines in the proposal, from 1; when it has none, the line that the removed ones came before.
 	FirstLine uint32 `protobuf:"varint,4,opt,name=first_line,json=firstLine,proto3" json:"first_line,omitempty"`
-	// How many lines come in.
+	// How many lines are added.
 	LineCount uint32 `protobuf:"varint,5,opt,name=line_count,json=lineCount,proto3" json:"line_count,omitempty"`
 	// The lines as in a unified diff, with lines around them: each begins with a space, `-` or `+`, and has no line
 	// feed. `\ No newline at end of file` follows a line that has none in the file, either.
 	Lines []string `protobuf:"bytes,6,rep,name=lines,proto3" json:"lines,omitempty"`
 	// True when lines were left out.
 	Truncated bool `protobuf:"varint,7,opt,name=truncated,proto3" json:"truncated,omitempty"`
-	// What is decided about it; unspecified: what is decided about the file.
+	// What is decided about it; when unspecified, the decision about the file applies.
 	Decision      Decision `protobuf:"varint,8,opt,name=decision,proto3,enum=ide_orchestrator.v1.Decision" json:"decision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1264,8 +1264,7 @@ type AcceptProposalRequest struct {
 	ProposalId string `protobuf:"bytes,1,opt,name=proposal_id,json=proposalId,proto3" json:"proposal_id,omitempty"`
 	// The proposal's `etag`; needed. Over HTTP it is the header `If-Match`.
 	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
-	// The draft's etag; empty for whichever it is. Needed with `resolved_files`: they are for conflicts with that
-	// draft.
+	// The draft's etag; empty for any. Needed with `resolved_files`: they are for conflicts with that draft.
 	DraftEtag string `protobuf:"bytes,3,opt,name=draft_etag,json=draftEtag,proto3" json:"draft_etag,omitempty"`
 	// What to do with files that were changed in the draft since the run started.
 	Strategy MergeStrategy `protobuf:"varint,4,opt,name=strategy,proto3,enum=ide_orchestrator.v1.MergeStrategy" json:"strategy,omitempty"`
@@ -1488,12 +1487,12 @@ type AcceptProposalResponse struct {
 	// The draft without files: at the version that was made. When nothing differs there is no new version; then, and
 	// with `validate_only`, at its newest version.
 	Draft *Draft `protobuf:"bytes,2,opt,name=draft,proto3" json:"draft,omitempty"`
-	// What differs in the draft, in path order; the first of them, if they would be more than about 2 MiB. Empty for a
+	// What differs in the draft, in path order; only the first ones if all would be more than about 2 MiB. Empty for a
 	// repeated request.
 	Changes []*DraftChange `protobuf:"bytes,3,rep,name=changes,proto3" json:"changes,omitempty"`
 	// How many there are.
 	ChangeCount uint32 `protobuf:"varint,4,opt,name=change_count,json=changeCount,proto3" json:"change_count,omitempty"`
-	// With `validate_only`: what would stop it, as in DraftMoved; the first of them, if they would be too large.
+	// With `validate_only`: what would stop it, as in DraftMoved; only the first ones if all would be too large.
 	Conflicts []*MergeConflict `protobuf:"bytes,5,rep,name=conflicts,proto3" json:"conflicts,omitempty"`
 	// How many there are.
 	ConflictCount uint32 `protobuf:"varint,6,opt,name=conflict_count,json=conflictCount,proto3" json:"conflict_count,omitempty"`
@@ -1587,9 +1586,9 @@ type DraftChange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The path.
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	// What becomes of it: it is added, modified or deleted.
+	// What happens to it: it is added, modified or deleted.
 	Kind DiffKind `protobuf:"varint,2,opt,name=kind,proto3,enum=ide_orchestrator.v1.DiffKind" json:"kind,omitempty"`
-	// SHA-256 of the new content in lower-case hex; empty when the file is deleted.
+	// SHA-256 of the new content, in lower-case hex; empty when the file is deleted.
 	Sha256 string `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	// True when the content is neither the draft's nor the proposal's: it was merged, or handed in.
 	Merged        bool `protobuf:"varint,4,opt,name=merged,proto3" json:"merged,omitempty"`
@@ -1664,8 +1663,8 @@ type DraftMoved struct {
 	DraftVersion uint32 `protobuf:"varint,2,opt,name=draft_version,json=draftVersion,proto3" json:"draft_version,omitempty"`
 	// Its etag, for `draft_etag` together with `resolved_files`.
 	DraftEtag string `protobuf:"bytes,3,opt,name=draft_etag,json=draftEtag,proto3" json:"draft_etag,omitempty"`
-	// The first conflicts in path order, as far as they fit the answer. In a status, which has room for little, they
-	// are without their places: ask with `validate_only` for all of them.
+	// The first conflicts in path order, as far as they fit the answer. A status has little room, so there they lack
+	// their places: use `validate_only` to get all of them.
 	Conflicts []*MergeConflict `protobuf:"bytes,4,rep,name=conflicts,proto3" json:"conflicts,omitempty"`
 	// How many there are.
 	ConflictCount uint32 `protobuf:"varint,5,opt,name=conflict_count,json=conflictCount,proto3" json:"conflict_count,omitempty"`
@@ -1745,12 +1744,12 @@ type MergeConflict struct {
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
 	// Why it cannot be merged.
 	Kind ConflictKind `protobuf:"varint,2,opt,name=kind,proto3,enum=ide_orchestrator.v1.ConflictKind" json:"kind,omitempty"`
-	// SHA-256 of the content that both sides started from in lower-case hex; empty when there was no file.
+	// SHA-256 of the content that both sides started from, in lower-case hex; empty if the file did not exist then.
 	BaseSha256 string `protobuf:"bytes,3,opt,name=base_sha256,json=baseSha256,proto3" json:"base_sha256,omitempty"`
-	// SHA-256 of the content in the draft in lower-case hex; empty when there is no file.
+	// SHA-256 of the draft's content, in lower-case hex; empty if the draft has no such file.
 	DraftSha256 string `protobuf:"bytes,4,opt,name=draft_sha256,json=draftSha256,proto3" json:"draft_sha256,omitempty"`
-	// SHA-256 of the content in the proposal, without the hunks that are rejected, in lower-case hex; empty when there
-	// is no file.
+	// SHA-256 of the proposal's content without its rejected hunks, in lower-case hex; empty if the proposal has no
+	// such file.
 	ProposalSha256 string `protobuf:"bytes,5,opt,name=proposal_sha256,json=proposalSha256,proto3" json:"proposal_sha256,omitempty"`
 	// The places that both sides changed, in order; none with MERGE_STRATEGY_REFUSE, and for what is not text.
 	Places []*ConflictPlace `protobuf:"bytes,6,rep,name=places,proto3" json:"places,omitempty"`

@@ -59,8 +59,8 @@ type ReviewServiceClient interface {
 	RejectProposal(ctx context.Context, in *RejectProposalRequest, opts ...grpc.CallOption) (*RejectProposalResponse, error)
 	// Starts the next round: a refinement from the same version of the draft, with what is to be done better. Its
 	// proposal names this one in `revises_proposal_id`. This one stays open: it may still be accepted, as when the
-	// next round fails. FAILED_PRECONDITION (`conflict`): its run is not over, or it was accepted. Other errors as
-	// StartRefinement.
+	// next round fails. FAILED_PRECONDITION (`conflict`): its run is not over, or it was accepted. Other errors are
+	// those of StartRefinement.
 	ReviseProposal(ctx context.Context, in *ReviseProposalRequest, opts ...grpc.CallOption) (*ReviseProposalResponse, error)
 }
 
@@ -171,8 +171,8 @@ type ReviewServiceServer interface {
 	RejectProposal(context.Context, *RejectProposalRequest) (*RejectProposalResponse, error)
 	// Starts the next round: a refinement from the same version of the draft, with what is to be done better. Its
 	// proposal names this one in `revises_proposal_id`. This one stays open: it may still be accepted, as when the
-	// next round fails. FAILED_PRECONDITION (`conflict`): its run is not over, or it was accepted. Other errors as
-	// StartRefinement.
+	// next round fails. FAILED_PRECONDITION (`conflict`): its run is not over, or it was accepted. Other errors are
+	// those of StartRefinement.
 	ReviseProposal(context.Context, *ReviseProposalRequest) (*ReviseProposalResponse, error)
 	mustEmbedUnimplementedReviewServiceServer()
 }

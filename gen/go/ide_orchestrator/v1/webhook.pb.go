@@ -24,7 +24,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// How far a delivery is.
+// The state of a delivery.
 type WebhookDeliveryStatus int32
 
 const (
@@ -34,7 +34,7 @@ const (
 	WebhookDeliveryStatus_WEBHOOK_DELIVERY_STATUS_WAITING WebhookDeliveryStatus = 1
 	// The receiver answered with a status from 200 to 299.
 	WebhookDeliveryStatus_WEBHOOK_DELIVERY_STATUS_DELIVERED WebhookDeliveryStatus = 2
-	// It is not tried any more, unless it is redelivered.
+	// It is no longer tried, unless it is redelivered.
 	WebhookDeliveryStatus_WEBHOOK_DELIVERY_STATUS_GIVEN_UP WebhookDeliveryStatus = 3
 )
 
@@ -105,7 +105,7 @@ type Webhook struct {
 	FailingSince *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=failing_since,json=failingSince,proto3" json:"failing_since,omitempty"`
 	// The secret that signs, beginning with `whsec_`. Present only in the response that created or rotated it.
 	Secret *string `protobuf:"bytes,9,opt,name=secret,proto3,oneof" json:"secret,omitempty"`
-	// Until when calls are also signed with the secret before (UTC); absent when they are not.
+	// Until when calls are also signed with the previous secret (UTC); absent when they are not.
 	PreviousSecretExpireTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=previous_secret_expire_time,json=previousSecretExpireTime,proto3" json:"previous_secret_expire_time,omitempty"`
 	// When it was created (UTC).
 	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
@@ -229,7 +229,7 @@ type WebhookDelivery struct {
 	EventType string `protobuf:"bytes,2,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`
 	// The proposal that it is about (UUID).
 	ProposalId string `protobuf:"bytes,3,opt,name=proposal_id,json=proposalId,proto3" json:"proposal_id,omitempty"`
-	// How far it is.
+	// Its state.
 	Status WebhookDeliveryStatus `protobuf:"varint,4,opt,name=status,proto3,enum=ide_orchestrator.v1.WebhookDeliveryStatus" json:"status,omitempty"`
 	// How many attempts were made.
 	AttemptCount uint32 `protobuf:"varint,5,opt,name=attempt_count,json=attemptCount,proto3" json:"attempt_count,omitempty"`
@@ -237,7 +237,7 @@ type WebhookDelivery struct {
 	HttpStatus uint32 `protobuf:"varint,6,opt,name=http_status,json=httpStatus,proto3" json:"http_status,omitempty"`
 	// Why the last attempt failed: `status` (the answer's status was not 200 to 299), `timeout`, `connection`, `tls`,
 	// `address` (the host has no address that may be called). Of a delivery that was given up also `not_permitted` (the
-	// webhook's owner may not see the proposal any more) and `expired` (it could not be tried for 3 days). Empty when
+	// webhook's owner may no longer see the proposal) and `expired` (it could not be tried for 3 days). Empty when
 	// none failed.
 	Failure string `protobuf:"bytes,7,opt,name=failure,proto3" json:"failure,omitempty"`
 	// When it happened (UTC).
@@ -358,7 +358,7 @@ type CreateWebhookRequest struct {
 	TargetUrl string `protobuf:"bytes,1,opt,name=target_url,json=targetUrl,proto3" json:"target_url,omitempty"`
 	// What to report: `run.finished`, `input.requested`, `proposal.resolved`; empty for all of these.
 	EventTypes []string `protobuf:"bytes,2,rep,name=event_types,json=eventTypes,proto3" json:"event_types,omitempty"`
-	// A workflow of the caller's whose proposals it is to be about (UUID); absent for all that the caller may see.
+	// One of the caller's workflows, whose proposals it is to be about (UUID); absent for all that the caller may see.
 	WorkflowId *string `protobuf:"bytes,3,opt,name=workflow_id,json=workflowId,proto3,oneof" json:"workflow_id,omitempty"`
 	// Idempotency key of the request, as in StartRefinementRequest: the same request with the same key creates one
 	// webhook, and is answered with the same secret.
@@ -889,7 +889,8 @@ type RotateWebhookSecretRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The webhook (UUID).
 	WebhookId string `protobuf:"bytes,1,opt,name=webhook_id,json=webhookId,proto3" json:"webhook_id,omitempty"`
-	// Seconds for which the secret before signs, too: 0 to 604,800 (a week); absent means 86,400 (a day).
+	// Seconds for which calls are also signed with the previous secret: 0 to 604,800 (a week); absent means 86,400 (a
+	// day).
 	OverlapSeconds *uint32 `protobuf:"varint,2,opt,name=overlap_seconds,json=overlapSeconds,proto3,oneof" json:"overlap_seconds,omitempty"`
 	// Idempotency key of the request, as in CreateWebhookRequest.
 	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`

@@ -35,14 +35,15 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Manages webhooks. Each belongs to the user or service that created it. NOT_FOUND: it does not exist, or is
-// another's.
+// Manages webhooks. Each belongs to the user or service that created it. NOT_FOUND: it does not exist, or belongs
+// to somebody else.
 //
-// A delivery is tried at once and then in growing intervals for 3 days, and each event is reported at least once: a
-// receiver uses `webhook-id` to ignore what it knows. Deliveries are not ordered.
+// A delivery is tried at once and then at growing intervals for 3 days, and each event is reported at least once: a
+// receiver uses `webhook-id` to ignore what it already has. Deliveries are not ordered.
 type WebhookServiceClient interface {
 	// Creates a webhook, and returns its secret. INVALID_ARGUMENT: a field is invalid, or the address may not be
-	// called. NOT_FOUND: the workflow does not exist, or is another's. FAILED_PRECONDITION: the caller has 50.
+	// called. NOT_FOUND: the workflow does not exist, or belongs to somebody else. FAILED_PRECONDITION: the caller has
+	// 50.
 	CreateWebhook(ctx context.Context, in *CreateWebhookRequest, opts ...grpc.CallOption) (*CreateWebhookResponse, error)
 	// Reads a webhook.
 	GetWebhook(ctx context.Context, in *GetWebhookRequest, opts ...grpc.CallOption) (*GetWebhookResponse, error)
@@ -52,7 +53,7 @@ type WebhookServiceClient interface {
 	UpdateWebhook(ctx context.Context, in *UpdateWebhookRequest, opts ...grpc.CallOption) (*UpdateWebhookResponse, error)
 	// Deletes a webhook with its deliveries.
 	DeleteWebhook(ctx context.Context, in *DeleteWebhookRequest, opts ...grpc.CallOption) (*DeleteWebhookResponse, error)
-	// Makes a new secret, and returns it. For a while, calls are also signed with the secret before.
+	// Makes a new secret, and returns it. For a while, calls are also signed with the previous one.
 	RotateWebhookSecret(ctx context.Context, in *RotateWebhookSecretRequest, opts ...grpc.CallOption) (*RotateWebhookSecretResponse, error)
 	// Lists a webhook's deliveries of the last 30 days, newest first.
 	ListWebhookDeliveries(ctx context.Context, in *ListWebhookDeliveriesRequest, opts ...grpc.CallOption) (*ListWebhookDeliveriesResponse, error)
@@ -153,14 +154,15 @@ func (c *webhookServiceClient) RedeliverWebhook(ctx context.Context, in *Redeliv
 // All implementations must embed UnimplementedWebhookServiceServer
 // for forward compatibility.
 //
-// Manages webhooks. Each belongs to the user or service that created it. NOT_FOUND: it does not exist, or is
-// another's.
+// Manages webhooks. Each belongs to the user or service that created it. NOT_FOUND: it does not exist, or belongs
+// to somebody else.
 //
-// A delivery is tried at once and then in growing intervals for 3 days, and each event is reported at least once: a
-// receiver uses `webhook-id` to ignore what it knows. Deliveries are not ordered.
+// A delivery is tried at once and then at growing intervals for 3 days, and each event is reported at least once: a
+// receiver uses `webhook-id` to ignore what it already has. Deliveries are not ordered.
 type WebhookServiceServer interface {
 	// Creates a webhook, and returns its secret. INVALID_ARGUMENT: a field is invalid, or the address may not be
-	// called. NOT_FOUND: the workflow does not exist, or is another's. FAILED_PRECONDITION: the caller has 50.
+	// called. NOT_FOUND: the workflow does not exist, or belongs to somebody else. FAILED_PRECONDITION: the caller has
+	// 50.
 	CreateWebhook(context.Context, *CreateWebhookRequest) (*CreateWebhookResponse, error)
 	// Reads a webhook.
 	GetWebhook(context.Context, *GetWebhookRequest) (*GetWebhookResponse, error)
@@ -170,7 +172,7 @@ type WebhookServiceServer interface {
 	UpdateWebhook(context.Context, *UpdateWebhookRequest) (*UpdateWebhookResponse, error)
 	// Deletes a webhook with its deliveries.
 	DeleteWebhook(context.Context, *DeleteWebhookRequest) (*DeleteWebhookResponse, error)
-	// Makes a new secret, and returns it. For a while, calls are also signed with the secret before.
+	// Makes a new secret, and returns it. For a while, calls are also signed with the previous one.
 	RotateWebhookSecret(context.Context, *RotateWebhookSecretRequest) (*RotateWebhookSecretResponse, error)
 	// Lists a webhook's deliveries of the last 30 days, newest first.
 	ListWebhookDeliveries(context.Context, *ListWebhookDeliveriesRequest) (*ListWebhookDeliveriesResponse, error)

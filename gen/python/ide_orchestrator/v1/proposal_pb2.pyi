@@ -134,12 +134,12 @@ class Proposal(_message.Message):
     resolution: Global___Resolution.ValueType
     """What was decided about it; unspecified before that."""
     resolution_comment: _builtins.str
-    """What the user who accepted or rejected it had to say; empty for nothing, and for a share link."""
+    """The comment of the user who accepted or rejected it; empty without one, and for a share link."""
     result_version: _builtins.int
     """The version of the draft that accepting it made; 0 when it made none."""
     etag: _builtins.str
-    """Changes with everything that is decided about it, and at the end of its run. `etag` of a decision, and the
-    header `ETag` over HTTP. Opaque.
+    """Changes with every decision about it, and at the end of its run. `etag` of a decision, and the header `ETag`
+    over HTTP. Opaque.
     """
     revises_proposal_id: _builtins.str
     """The proposal that this one revises (UUID); absent when it revises none, and for a share link."""

@@ -696,7 +696,7 @@ class ListFilesAtResponse(_message.Message):
     next_page_token: _builtins.str
     """`page_token` for the next page; empty on the last page."""
     seq: _builtins.int
-    """The event after which these are the files."""
+    """The event after which the files were like this."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileAt]:
         """The files, in path order."""
@@ -845,7 +845,7 @@ class BlameFileRequest(_message.Message):
     seq: _builtins.int
     """The event after which the file is looked at; 0 for the newest."""
     first_line: _builtins.int
-    """The first line that is asked for, from 1; 0 means 1. `next_line` of the previous response goes on."""
+    """The first line to return, from 1; 0 means 1. `next_line` of the previous response gets the lines that follow."""
     def __init__(
         self,
         *,
@@ -875,14 +875,14 @@ class BlameFileResponse(_message.Message):
     NEXT_LINE_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
-    """The event after which these are its lines."""
+    """The event after which its lines were like this."""
     line_count: _builtins.int
     """Number of lines of the whole file."""
     next_line: _builtins.int
     """`first_line` of the next request, when more ranges follow; otherwise 0."""
     truncated: _builtins.bool
     """True when the file has changed so often that not all of its versions were looked at. Lines that are as old as
-    the oldest of these are said to be of its event, and may be older.
+    the oldest of these are attributed to its event, but may be older.
     """
     @_builtins.property
     def file(self) -> Global___FileAt:
@@ -927,7 +927,7 @@ class BlameRange(_message.Message):
     """How many lines."""
     seq: _builtins.int
     """The event; 0 when it is before the cursor of the caller's share link. Lines that the runtime had at the start
-    are of the first event that shows them.
+    belong to the first event that shows them.
     """
     tool_call_id: _builtins.str
     """The tool call, as for FileAt."""

@@ -140,8 +140,8 @@ class RefinementServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListFilesAt(self, request, context):
-        """Lists the files as they were after an event, without their contents. What it costs grows with the changes
-        of files up to then, not with the events between them. A page has at most about 2 MiB, so it may have fewer
+        """Lists the files as they were after an event, without their contents. Its cost grows with the number of file
+        changes up to then, not with the number of events. A page has at most about 2 MiB, so it may have fewer
         files than `page_size`. NOT_FOUND: the thread does not exist, the caller may not see it, or the event is
         before the cursor of the caller's share link. OUT_OF_RANGE: the event does not exist yet, or the thread's
         events were removed.
@@ -151,8 +151,8 @@ class RefinementServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReadRefinementFile(self, request, context):
-        """Reads a content that a file has after any event, in pieces. NOT_FOUND: also when no file has this content, or
-        had it. OUT_OF_RANGE: the thread's events were removed; ProposalService.ReadFile has the result's contents.
+        """Reads the content that a file had after any event, in pieces. NOT_FOUND: also when no file has, or had, this
+        content. OUT_OF_RANGE: the thread's events were removed; ProposalService.ReadFile has the result's contents.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -160,7 +160,7 @@ class RefinementServiceServicer:
 
     def BlameFile(self, request, context):
         """Says which events wrote the lines of a text file as it was after an event. A line ends with a line feed; one
-        that was deleted and came back is of the event that brought it back, as is each line of a file that was.
+        that was deleted and came back belongs to the event that brought it back, and so do all lines of such a file.
         NOT_FOUND, OUT_OF_RANGE: as for ListFilesAt; NOT_FOUND also when there was no such file. INVALID_ARGUMENT
         (`unprocessable`): the file is binary, or has no line `first_line`.
         """

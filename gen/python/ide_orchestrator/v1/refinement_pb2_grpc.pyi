@@ -61,19 +61,19 @@ class RefinementServiceStub:
     yet. INVALID_ARGUMENT: `offset` is past its end. RESOURCE_EXHAUSTED: the caller reads too many at a time.
     """
     ListFilesAt: _grpc.UnaryUnaryMultiCallable[_refinement_pb2.ListFilesAtRequest, _refinement_pb2.ListFilesAtResponse]
-    """Lists the files as they were after an event, without their contents. What it costs grows with the changes
-    of files up to then, not with the events between them. A page has at most about 2 MiB, so it may have fewer
+    """Lists the files as they were after an event, without their contents. Its cost grows with the number of file
+    changes up to then, not with the number of events. A page has at most about 2 MiB, so it may have fewer
     files than `page_size`. NOT_FOUND: the thread does not exist, the caller may not see it, or the event is
     before the cursor of the caller's share link. OUT_OF_RANGE: the event does not exist yet, or the thread's
     events were removed.
     """
     ReadRefinementFile: _grpc.UnaryStreamMultiCallable[_refinement_pb2.ReadRefinementFileRequest, _refinement_pb2.ReadRefinementFileResponse]
-    """Reads a content that a file has after any event, in pieces. NOT_FOUND: also when no file has this content, or
-    had it. OUT_OF_RANGE: the thread's events were removed; ProposalService.ReadFile has the result's contents.
+    """Reads the content that a file had after any event, in pieces. NOT_FOUND: also when no file has, or had, this
+    content. OUT_OF_RANGE: the thread's events were removed; ProposalService.ReadFile has the result's contents.
     """
     BlameFile: _grpc.UnaryUnaryMultiCallable[_refinement_pb2.BlameFileRequest, _refinement_pb2.BlameFileResponse]
     """Says which events wrote the lines of a text file as it was after an event. A line ends with a line feed; one
-    that was deleted and came back is of the event that brought it back, as is each line of a file that was.
+    that was deleted and came back belongs to the event that brought it back, and so do all lines of such a file.
     NOT_FOUND, OUT_OF_RANGE: as for ListFilesAt; NOT_FOUND also when there was no such file. INVALID_ARGUMENT
     (`unprocessable`): the file is binary, or has no line `first_line`.
     """
@@ -111,19 +111,19 @@ class RefinementServiceAsyncStub(RefinementServiceStub):
     yet. INVALID_ARGUMENT: `offset` is past its end. RESOURCE_EXHAUSTED: the caller reads too many at a time.
     """
     ListFilesAt: _aio.UnaryUnaryMultiCallable[_refinement_pb2.ListFilesAtRequest, _refinement_pb2.ListFilesAtResponse]  # type: ignore[assignment]
-    """Lists the files as they were after an event, without their contents. What it costs grows with the changes
-    of files up to then, not with the events between them. A page has at most about 2 MiB, so it may have fewer
+    """Lists the files as they were after an event, without their contents. Its cost grows with the number of file
+    changes up to then, not with the number of events. A page has at most about 2 MiB, so it may have fewer
     files than `page_size`. NOT_FOUND: the thread does not exist, the caller may not see it, or the event is
     before the cursor of the caller's share link. OUT_OF_RANGE: the event does not exist yet, or the thread's
     events were removed.
     """
     ReadRefinementFile: _aio.UnaryStreamMultiCallable[_refinement_pb2.ReadRefinementFileRequest, _refinement_pb2.ReadRefinementFileResponse]  # type: ignore[assignment]
-    """Reads a content that a file has after any event, in pieces. NOT_FOUND: also when no file has this content, or
-    had it. OUT_OF_RANGE: the thread's events were removed; ProposalService.ReadFile has the result's contents.
+    """Reads the content that a file had after any event, in pieces. NOT_FOUND: also when no file has, or had, this
+    content. OUT_OF_RANGE: the thread's events were removed; ProposalService.ReadFile has the result's contents.
     """
     BlameFile: _aio.UnaryUnaryMultiCallable[_refinement_pb2.BlameFileRequest, _refinement_pb2.BlameFileResponse]  # type: ignore[assignment]
     """Says which events wrote the lines of a text file as it was after an event. A line ends with a line feed; one
-    that was deleted and came back is of the event that brought it back, as is each line of a file that was.
+    that was deleted and came back belongs to the event that brought it back, and so do all lines of such a file.
     NOT_FOUND, OUT_OF_RANGE: as for ListFilesAt; NOT_FOUND also when there was no such file. INVALID_ARGUMENT
     (`unprocessable`): the file is binary, or has no line `first_line`.
     """
@@ -200,8 +200,8 @@ class RefinementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _refinement_pb2.ListFilesAtRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_refinement_pb2.ListFilesAtResponse, _abc.Awaitable[_refinement_pb2.ListFilesAtResponse]]:
-        """Lists the files as they were after an event, without their contents. What it costs grows with the changes
-        of files up to then, not with the events between them. A page has at most about 2 MiB, so it may have fewer
+        """Lists the files as they were after an event, without their contents. Its cost grows with the number of file
+        changes up to then, not with the number of events. A page has at most about 2 MiB, so it may have fewer
         files than `page_size`. NOT_FOUND: the thread does not exist, the caller may not see it, or the event is
         before the cursor of the caller's share link. OUT_OF_RANGE: the event does not exist yet, or the thread's
         events were removed.
@@ -213,8 +213,8 @@ class RefinementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _refinement_pb2.ReadRefinementFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_refinement_pb2.ReadRefinementFileResponse], _abc.AsyncIterator[_refinement_pb2.ReadRefinementFileResponse]]:
-        """Reads a content that a file has after any event, in pieces. NOT_FOUND: also when no file has this content, or
-        had it. OUT_OF_RANGE: the thread's events were removed; ProposalService.ReadFile has the result's contents.
+        """Reads the content that a file had after any event, in pieces. NOT_FOUND: also when no file has, or had, this
+        content. OUT_OF_RANGE: the thread's events were removed; ProposalService.ReadFile has the result's contents.
         """
 
     @_abc_1.abstractmethod
@@ -224,7 +224,7 @@ class RefinementServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_refinement_pb2.BlameFileResponse, _abc.Awaitable[_refinement_pb2.BlameFileResponse]]:
         """Says which events wrote the lines of a text file as it was after an event. A line ends with a line feed; one
-        that was deleted and came back is of the event that brought it back, as is each line of a file that was.
+        that was deleted and came back belongs to the event that brought it back, and so do all lines of such a file.
         NOT_FOUND, OUT_OF_RANGE: as for ListFilesAt; NOT_FOUND also when there was no such file. INVALID_ARGUMENT
         (`unprocessable`): the file is binary, or has no line `first_line`.
         """

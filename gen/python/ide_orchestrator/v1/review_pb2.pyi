@@ -88,7 +88,7 @@ class _DiffKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DiffKind.Val
     """It has another path, and may have another content."""
 
 class DiffKind(_DiffKind, metaclass=_DiffKindEnumTypeWrapper):
-    """What becomes of a file."""
+    """What happens to a file."""
 
 DIFF_KIND_UNSPECIFIED: DiffKind.ValueType  # 0
 """Unknown to this version."""
@@ -139,7 +139,7 @@ class _MergeSideEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MergeSide.V
     MERGE_SIDE_DRAFT: _MergeSide.ValueType  # 2
     """The file in the draft."""
     MERGE_SIDE_PROPOSAL: _MergeSide.ValueType  # 3
-    """The file in the proposal, without the hunks that are rejected."""
+    """The file in the proposal, without its rejected hunks."""
 
 class MergeSide(_MergeSide, metaclass=_MergeSideEnumTypeWrapper):
     """One of the three texts of a merge."""
@@ -151,7 +151,7 @@ MERGE_SIDE_BASE: MergeSide.ValueType  # 1
 MERGE_SIDE_DRAFT: MergeSide.ValueType  # 2
 """The file in the draft."""
 MERGE_SIDE_PROPOSAL: MergeSide.ValueType  # 3
-"""The file in the proposal, without the hunks that are rejected."""
+"""The file in the proposal, without its rejected hunks."""
 Global___MergeSide: _TypeAlias = MergeSide  # noqa: Y015
 
 class _ConflictKind:
@@ -165,7 +165,7 @@ class _ConflictKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Conflict
     CONFLICT_KIND_BOTH_MODIFIED: _ConflictKind.ValueType  # 1
     """Both sides changed it."""
     CONFLICT_KIND_BOTH_ADDED: _ConflictKind.ValueType  # 2
-    """Both sides have another file at the path."""
+    """Each side added a different file at the path."""
     CONFLICT_KIND_BOTH_RENAMED: _ConflictKind.ValueType  # 3
     """The sides gave it different paths."""
     CONFLICT_KIND_DELETED_IN_DRAFT: _ConflictKind.ValueType  # 4
@@ -181,7 +181,7 @@ CONFLICT_KIND_UNSPECIFIED: ConflictKind.ValueType  # 0
 CONFLICT_KIND_BOTH_MODIFIED: ConflictKind.ValueType  # 1
 """Both sides changed it."""
 CONFLICT_KIND_BOTH_ADDED: ConflictKind.ValueType  # 2
-"""Both sides have another file at the path."""
+"""Each side added a different file at the path."""
 CONFLICT_KIND_BOTH_RENAMED: ConflictKind.ValueType  # 3
 """The sides gave it different paths."""
 CONFLICT_KIND_DELETED_IN_DRAFT: ConflictKind.ValueType  # 4
@@ -305,9 +305,9 @@ class DiffStatistics(_message.Message):
     renamed_files: _builtins.int
     """Files that have another path."""
     added_lines: _builtins.int
-    """Lines that come in."""
+    """Lines that are added."""
     removed_lines: _builtins.int
-    """Lines that go."""
+    """Lines that are removed."""
     def __init__(
         self,
         *,
@@ -353,34 +353,34 @@ class FileDiff(_message.Message):
     path: _builtins.str
     """The path in the proposal, or that of a deleted file."""
     old_path: _builtins.str
-    """The path before; empty unless the file was renamed."""
+    """The path in the base; empty unless the file was renamed."""
     kind: Global___DiffKind.ValueType
-    """What becomes of it."""
+    """What happens to it."""
     base_sha256: _builtins.str
-    """SHA-256 of the content before in lower-case hex; empty when the file is new. ReadDraftFile reads the content."""
+    """SHA-256 of the base's content, in lower-case hex; empty when the file is new. ReadDraftFile reads the content."""
     sha256: _builtins.str
-    """SHA-256 of the content in the proposal in lower-case hex; empty when the file was deleted. ReadFile reads the
+    """SHA-256 of the proposal's content, in lower-case hex; empty when the file was deleted. ReadFile reads the
     content.
     """
     base_size_bytes: _builtins.int
-    """Size of the content before in bytes."""
+    """Size of the base's content in bytes."""
     size_bytes: _builtins.int
-    """Size of the content in the proposal in bytes."""
+    """Size of the proposal's content in bytes."""
     binary: _builtins.bool
-    """True when it is not text, before or in the proposal, so that it has no hunks."""
+    """True when it is not text, in the base or in the proposal, so that it has no hunks."""
     added_lines: _builtins.int
-    """Lines that come in."""
+    """Lines that are added."""
     removed_lines: _builtins.int
-    """Lines that go."""
+    """Lines that are removed."""
     truncated: _builtins.bool
     """True when lines, or hunks, were left out because the response would be too large. ReadPatch has them."""
     decision: Global___Decision.ValueType
-    """What is decided about the file as a whole. A decision about a hunk goes before it."""
+    """What is decided about the file as a whole. A decision about a hunk takes precedence."""
     new_path: _builtins.str
     """The path that a decision gives it; empty when it keeps its own."""
     needs_new_path: _builtins.bool
     """True when it comes in only under a new path that a decision gives it: the proposal rejects it, or its path is
-    not valid on every system. As the latter, it must be rejected or get a new path before the proposal is
+    not valid on every system. In the second case, it must be rejected or get a new path before the proposal is
     accepted.
     """
     rejection: _builtins.str
@@ -429,7 +429,7 @@ Global___FileDiff: _TypeAlias = FileDiff  # noqa: Y015
 
 @_typing.final
 class Hunk(_message.Message):
-    """Lines that differ: one run of lines that go, come, or both."""
+    """Lines that differ: one run of lines that are removed, added, or both."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -446,17 +446,17 @@ class Hunk(_message.Message):
     Opaque.
     """
     base_first_line: _builtins.int
-    """The first of its lines before, from 1; when it has none there, the line that the new ones come before."""
+    """The first of its lines in the base, from 1; when it has none, the line that the new ones come before."""
     base_line_count: _builtins.int
-    """How many lines go."""
+    """How many lines are removed."""
     first_line: _builtins.int
-    """The first of its lines in the proposal, from 1; when it has none there, the line that the old ones were before."""
+    """The first of its lines in the proposal, from 1; when it has none, the line that the removed ones came before."""
     line_count: _builtins.int
-    """How many lines come in."""
+    """How many lines are added."""
     truncated: _builtins.bool
     """True when lines were left out."""
     decision: Global___Decision.ValueType
-    """What is decided about it; unspecified: what is decided about the file."""
+    """What is decided about it; when unspecified, the decision about the file applies."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The lines as in a unified diff, with lines around them: each begins with a space, `-` or `+`, and has no line
@@ -654,9 +654,7 @@ class AcceptProposalRequest(_message.Message):
     etag: _builtins.str
     """The proposal's `etag`; needed. Over HTTP it is the header `If-Match`."""
     draft_etag: _builtins.str
-    """The draft's etag; empty for whichever it is. Needed with `resolved_files`: they are for conflicts with that
-    draft.
-    """
+    """The draft's etag; empty for any. Needed with `resolved_files`: they are for conflicts with that draft."""
     strategy: Global___MergeStrategy.ValueType
     """What to do with files that were changed in the draft since the run started."""
     validate_only: _builtins.bool
@@ -756,13 +754,13 @@ class AcceptProposalResponse(_message.Message):
 
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___DraftChange]:
-        """What differs in the draft, in path order; the first of them, if they would be more than about 2 MiB. Empty for a
+        """What differs in the draft, in path order; only the first ones if all would be more than about 2 MiB. Empty for a
         repeated request.
         """
 
     @_builtins.property
     def conflicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___MergeConflict]:
-        """With `validate_only`: what would stop it, as in DraftMoved; the first of them, if they would be too large."""
+        """With `validate_only`: what would stop it, as in DraftMoved; only the first ones if all would be too large."""
 
     def __init__(
         self,
@@ -796,9 +794,9 @@ class DraftChange(_message.Message):
     path: _builtins.str
     """The path."""
     kind: Global___DiffKind.ValueType
-    """What becomes of it: it is added, modified or deleted."""
+    """What happens to it: it is added, modified or deleted."""
     sha256: _builtins.str
-    """SHA-256 of the new content in lower-case hex; empty when the file is deleted."""
+    """SHA-256 of the new content, in lower-case hex; empty when the file is deleted."""
     merged: _builtins.bool
     """True when the content is neither the draft's nor the proposal's: it was merged, or handed in."""
     def __init__(
@@ -838,8 +836,8 @@ class DraftMoved(_message.Message):
     """How many there are."""
     @_builtins.property
     def conflicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___MergeConflict]:
-        """The first conflicts in path order, as far as they fit the answer. In a status, which has room for little, they
-        are without their places: ask with `validate_only` for all of them.
+        """The first conflicts in path order, as far as they fit the answer. A status has little room, so there they lack
+        their places: use `validate_only` to get all of them.
         """
 
     def __init__(
@@ -877,12 +875,12 @@ class MergeConflict(_message.Message):
     kind: Global___ConflictKind.ValueType
     """Why it cannot be merged."""
     base_sha256: _builtins.str
-    """SHA-256 of the content that both sides started from in lower-case hex; empty when there was no file."""
+    """SHA-256 of the content that both sides started from, in lower-case hex; empty if the file did not exist then."""
     draft_sha256: _builtins.str
-    """SHA-256 of the content in the draft in lower-case hex; empty when there is no file."""
+    """SHA-256 of the draft's content, in lower-case hex; empty if the draft has no such file."""
     proposal_sha256: _builtins.str
-    """SHA-256 of the content in the proposal, without the hunks that are rejected, in lower-case hex; empty when there
-    is no file.
+    """SHA-256 of the proposal's content without its rejected hunks, in lower-case hex; empty if the proposal has no
+    such file.
     """
     truncated: _builtins.bool
     """True when places, or texts of them, were left out because the answer would be too large."""

@@ -128,8 +128,8 @@ class ReviewServiceServicer:
     def ReviseProposal(self, request, context):
         """Starts the next round: a refinement from the same version of the draft, with what is to be done better. Its
         proposal names this one in `revises_proposal_id`. This one stays open: it may still be accepted, as when the
-        next round fails. FAILED_PRECONDITION (`conflict`): its run is not over, or it was accepted. Other errors as
-        StartRefinement.
+        next round fails. FAILED_PRECONDITION (`conflict`): its run is not over, or it was accepted. Other errors are
+        those of StartRefinement.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

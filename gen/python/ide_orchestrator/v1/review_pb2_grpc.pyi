@@ -61,8 +61,8 @@ class ReviewServiceStub:
     ReviseProposal: _grpc.UnaryUnaryMultiCallable[_review_pb2.ReviseProposalRequest, _review_pb2.ReviseProposalResponse]
     """Starts the next round: a refinement from the same version of the draft, with what is to be done better. Its
     proposal names this one in `revises_proposal_id`. This one stays open: it may still be accepted, as when the
-    next round fails. FAILED_PRECONDITION (`conflict`): its run is not over, or it was accepted. Other errors as
-    StartRefinement.
+    next round fails. FAILED_PRECONDITION (`conflict`): its run is not over, or it was accepted. Other errors are
+    those of StartRefinement.
     """
 
 @_typing.type_check_only
@@ -98,8 +98,8 @@ class ReviewServiceAsyncStub(ReviewServiceStub):
     ReviseProposal: _aio.UnaryUnaryMultiCallable[_review_pb2.ReviseProposalRequest, _review_pb2.ReviseProposalResponse]  # type: ignore[assignment]
     """Starts the next round: a refinement from the same version of the draft, with what is to be done better. Its
     proposal names this one in `revises_proposal_id`. This one stays open: it may still be accepted, as when the
-    next round fails. FAILED_PRECONDITION (`conflict`): its run is not over, or it was accepted. Other errors as
-    StartRefinement.
+    next round fails. FAILED_PRECONDITION (`conflict`): its run is not over, or it was accepted. Other errors are
+    those of StartRefinement.
     """
 
 class ReviewServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -168,8 +168,8 @@ class ReviewServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_review_pb2.ReviseProposalResponse, _abc.Awaitable[_review_pb2.ReviseProposalResponse]]:
         """Starts the next round: a refinement from the same version of the draft, with what is to be done better. Its
         proposal names this one in `revises_proposal_id`. This one stays open: it may still be accepted, as when the
-        next round fails. FAILED_PRECONDITION (`conflict`): its run is not over, or it was accepted. Other errors as
-        StartRefinement.
+        next round fails. FAILED_PRECONDITION (`conflict`): its run is not over, or it was accepted. Other errors are
+        those of StartRefinement.
         """
 
 def add_ReviewServiceServicer_to_server(servicer: ReviewServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

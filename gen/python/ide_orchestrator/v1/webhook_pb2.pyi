@@ -33,10 +33,10 @@ class _WebhookDeliveryStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[
     WEBHOOK_DELIVERY_STATUS_DELIVERED: _WebhookDeliveryStatus.ValueType  # 2
     """The receiver answered with a status from 200 to 299."""
     WEBHOOK_DELIVERY_STATUS_GIVEN_UP: _WebhookDeliveryStatus.ValueType  # 3
-    """It is not tried any more, unless it is redelivered."""
+    """It is no longer tried, unless it is redelivered."""
 
 class WebhookDeliveryStatus(_WebhookDeliveryStatus, metaclass=_WebhookDeliveryStatusEnumTypeWrapper):
-    """How far a delivery is."""
+    """The state of a delivery."""
 
 WEBHOOK_DELIVERY_STATUS_UNSPECIFIED: WebhookDeliveryStatus.ValueType  # 0
 """Unknown to this version."""
@@ -45,7 +45,7 @@ WEBHOOK_DELIVERY_STATUS_WAITING: WebhookDeliveryStatus.ValueType  # 1
 WEBHOOK_DELIVERY_STATUS_DELIVERED: WebhookDeliveryStatus.ValueType  # 2
 """The receiver answered with a status from 200 to 299."""
 WEBHOOK_DELIVERY_STATUS_GIVEN_UP: WebhookDeliveryStatus.ValueType  # 3
-"""It is not tried any more, unless it is redelivered."""
+"""It is no longer tried, unless it is redelivered."""
 Global___WebhookDeliveryStatus: _TypeAlias = WebhookDeliveryStatus  # noqa: Y015
 
 @_typing.final
@@ -94,7 +94,7 @@ class Webhook(_message.Message):
 
     @_builtins.property
     def previous_secret_expire_time(self) -> _timestamp_pb2.Timestamp:
-        """Until when calls are also signed with the secret before (UTC); absent when they are not."""
+        """Until when calls are also signed with the previous secret (UTC); absent when they are not."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -153,7 +153,7 @@ class WebhookDelivery(_message.Message):
     proposal_id: _builtins.str
     """The proposal that it is about (UUID)."""
     status: Global___WebhookDeliveryStatus.ValueType
-    """How far it is."""
+    """Its state."""
     attempt_count: _builtins.int
     """How many attempts were made."""
     http_status: _builtins.int
@@ -161,7 +161,7 @@ class WebhookDelivery(_message.Message):
     failure: _builtins.str
     """Why the last attempt failed: `status` (the answer's status was not 200 to 299), `timeout`, `connection`, `tls`,
     `address` (the host has no address that may be called). Of a delivery that was given up also `not_permitted` (the
-    webhook's owner may not see the proposal any more) and `expired` (it could not be tried for 3 days). Empty when
+    webhook's owner may no longer see the proposal) and `expired` (it could not be tried for 3 days). Empty when
     none failed.
     """
     @_builtins.property
@@ -213,7 +213,7 @@ class CreateWebhookRequest(_message.Message):
     addresses, and `http://`, only where the operator allows them.
     """
     workflow_id: _builtins.str
-    """A workflow of the caller's whose proposals it is to be about (UUID); absent for all that the caller may see."""
+    """One of the caller's workflows, whose proposals it is to be about (UUID); absent for all that the caller may see."""
     request_id: _builtins.str
     """Idempotency key of the request, as in StartRefinementRequest: the same request with the same key creates one
     webhook, and is answered with the same secret.
@@ -486,7 +486,9 @@ class RotateWebhookSecretRequest(_message.Message):
     webhook_id: _builtins.str
     """The webhook (UUID)."""
     overlap_seconds: _builtins.int
-    """Seconds for which the secret before signs, too: 0 to 604,800 (a week); absent means 86,400 (a day)."""
+    """Seconds for which calls are also signed with the previous secret: 0 to 604,800 (a week); absent means 86,400 (a
+    day).
+    """
     request_id: _builtins.str
     """Idempotency key of the request, as in CreateWebhookRequest."""
     def __init__(

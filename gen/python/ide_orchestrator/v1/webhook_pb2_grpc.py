@@ -26,11 +26,11 @@ if _version_not_supported:
 
 
 class WebhookServiceStub:
-    """Manages webhooks. Each belongs to the user or service that created it. NOT_FOUND: it does not exist, or is
-    another's.
+    """Manages webhooks. Each belongs to the user or service that created it. NOT_FOUND: it does not exist, or belongs
+    to somebody else.
 
-    A delivery is tried at once and then in growing intervals for 3 days, and each event is reported at least once: a
-    receiver uses `webhook-id` to ignore what it knows. Deliveries are not ordered.
+    A delivery is tried at once and then at growing intervals for 3 days, and each event is reported at least once: a
+    receiver uses `webhook-id` to ignore what it already has. Deliveries are not ordered.
     """
 
     def __init__(self, channel):
@@ -82,16 +82,17 @@ class WebhookServiceStub:
 
 
 class WebhookServiceServicer:
-    """Manages webhooks. Each belongs to the user or service that created it. NOT_FOUND: it does not exist, or is
-    another's.
+    """Manages webhooks. Each belongs to the user or service that created it. NOT_FOUND: it does not exist, or belongs
+    to somebody else.
 
-    A delivery is tried at once and then in growing intervals for 3 days, and each event is reported at least once: a
-    receiver uses `webhook-id` to ignore what it knows. Deliveries are not ordered.
+    A delivery is tried at once and then at growing intervals for 3 days, and each event is reported at least once: a
+    receiver uses `webhook-id` to ignore what it already has. Deliveries are not ordered.
     """
 
     def CreateWebhook(self, request, context):
         """Creates a webhook, and returns its secret. INVALID_ARGUMENT: a field is invalid, or the address may not be
-        called. NOT_FOUND: the workflow does not exist, or is another's. FAILED_PRECONDITION: the caller has 50.
+        called. NOT_FOUND: the workflow does not exist, or belongs to somebody else. FAILED_PRECONDITION: the caller has
+        50.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,7 +127,7 @@ class WebhookServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RotateWebhookSecret(self, request, context):
-        """Makes a new secret, and returns it. For a while, calls are also signed with the secret before.
+        """Makes a new secret, and returns it. For a while, calls are also signed with the previous one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -199,11 +200,11 @@ def add_WebhookServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WebhookService:
-    """Manages webhooks. Each belongs to the user or service that created it. NOT_FOUND: it does not exist, or is
-    another's.
+    """Manages webhooks. Each belongs to the user or service that created it. NOT_FOUND: it does not exist, or belongs
+    to somebody else.
 
-    A delivery is tried at once and then in growing intervals for 3 days, and each event is reported at least once: a
-    receiver uses `webhook-id` to ignore what it knows. Deliveries are not ordered.
+    A delivery is tried at once and then at growing intervals for 3 days, and each event is reported at least once: a
+    receiver uses `webhook-id` to ignore what it already has. Deliveries are not ordered.
     """
 
     @staticmethod

@@ -27,11 +27,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class WebhookServiceStub:
-    """Manages webhooks. Each belongs to the user or service that created it. NOT_FOUND: it does not exist, or is
-    another's.
+    """Manages webhooks. Each belongs to the user or service that created it. NOT_FOUND: it does not exist, or belongs
+    to somebody else.
 
-    A delivery is tried at once and then in growing intervals for 3 days, and each event is reported at least once: a
-    receiver uses `webhook-id` to ignore what it knows. Deliveries are not ordered.
+    A delivery is tried at once and then at growing intervals for 3 days, and each event is reported at least once: a
+    receiver uses `webhook-id` to ignore what it already has. Deliveries are not ordered.
     """
 
     @_typing.overload
@@ -40,7 +40,8 @@ class WebhookServiceStub:
     def __new__(cls, channel: _aio.Channel) -> WebhookServiceAsyncStub: ...
     CreateWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_pb2.CreateWebhookRequest, _webhook_pb2.CreateWebhookResponse]
     """Creates a webhook, and returns its secret. INVALID_ARGUMENT: a field is invalid, or the address may not be
-    called. NOT_FOUND: the workflow does not exist, or is another's. FAILED_PRECONDITION: the caller has 50.
+    called. NOT_FOUND: the workflow does not exist, or belongs to somebody else. FAILED_PRECONDITION: the caller has
+    50.
     """
     GetWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_pb2.GetWebhookRequest, _webhook_pb2.GetWebhookResponse]
     """Reads a webhook."""
@@ -51,7 +52,7 @@ class WebhookServiceStub:
     DeleteWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_pb2.DeleteWebhookRequest, _webhook_pb2.DeleteWebhookResponse]
     """Deletes a webhook with its deliveries."""
     RotateWebhookSecret: _grpc.UnaryUnaryMultiCallable[_webhook_pb2.RotateWebhookSecretRequest, _webhook_pb2.RotateWebhookSecretResponse]
-    """Makes a new secret, and returns it. For a while, calls are also signed with the secret before."""
+    """Makes a new secret, and returns it. For a while, calls are also signed with the previous one."""
     ListWebhookDeliveries: _grpc.UnaryUnaryMultiCallable[_webhook_pb2.ListWebhookDeliveriesRequest, _webhook_pb2.ListWebhookDeliveriesResponse]
     """Lists a webhook's deliveries of the last 30 days, newest first."""
     RedeliverWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_pb2.RedeliverWebhookRequest, _webhook_pb2.RedeliverWebhookResponse]
@@ -61,17 +62,18 @@ class WebhookServiceStub:
 
 @_typing.type_check_only
 class WebhookServiceAsyncStub(WebhookServiceStub):
-    """Manages webhooks. Each belongs to the user or service that created it. NOT_FOUND: it does not exist, or is
-    another's.
+    """Manages webhooks. Each belongs to the user or service that created it. NOT_FOUND: it does not exist, or belongs
+    to somebody else.
 
-    A delivery is tried at once and then in growing intervals for 3 days, and each event is reported at least once: a
-    receiver uses `webhook-id` to ignore what it knows. Deliveries are not ordered.
+    A delivery is tried at once and then at growing intervals for 3 days, and each event is reported at least once: a
+    receiver uses `webhook-id` to ignore what it already has. Deliveries are not ordered.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateWebhook: _aio.UnaryUnaryMultiCallable[_webhook_pb2.CreateWebhookRequest, _webhook_pb2.CreateWebhookResponse]  # type: ignore[assignment]
     """Creates a webhook, and returns its secret. INVALID_ARGUMENT: a field is invalid, or the address may not be
-    called. NOT_FOUND: the workflow does not exist, or is another's. FAILED_PRECONDITION: the caller has 50.
+    called. NOT_FOUND: the workflow does not exist, or belongs to somebody else. FAILED_PRECONDITION: the caller has
+    50.
     """
     GetWebhook: _aio.UnaryUnaryMultiCallable[_webhook_pb2.GetWebhookRequest, _webhook_pb2.GetWebhookResponse]  # type: ignore[assignment]
     """Reads a webhook."""
@@ -82,7 +84,7 @@ class WebhookServiceAsyncStub(WebhookServiceStub):
     DeleteWebhook: _aio.UnaryUnaryMultiCallable[_webhook_pb2.DeleteWebhookRequest, _webhook_pb2.DeleteWebhookResponse]  # type: ignore[assignment]
     """Deletes a webhook with its deliveries."""
     RotateWebhookSecret: _aio.UnaryUnaryMultiCallable[_webhook_pb2.RotateWebhookSecretRequest, _webhook_pb2.RotateWebhookSecretResponse]  # type: ignore[assignment]
-    """Makes a new secret, and returns it. For a while, calls are also signed with the secret before."""
+    """Makes a new secret, and returns it. For a while, calls are also signed with the previous one."""
     ListWebhookDeliveries: _aio.UnaryUnaryMultiCallable[_webhook_pb2.ListWebhookDeliveriesRequest, _webhook_pb2.ListWebhookDeliveriesResponse]  # type: ignore[assignment]
     """Lists a webhook's deliveries of the last 30 days, newest first."""
     RedeliverWebhook: _aio.UnaryUnaryMultiCallable[_webhook_pb2.RedeliverWebhookRequest, _webhook_pb2.RedeliverWebhookResponse]  # type: ignore[assignment]
@@ -91,11 +93,11 @@ class WebhookServiceAsyncStub(WebhookServiceStub):
     """
 
 class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Manages webhooks. Each belongs to the user or service that created it. NOT_FOUND: it does not exist, or is
-    another's.
+    """Manages webhooks. Each belongs to the user or service that created it. NOT_FOUND: it does not exist, or belongs
+    to somebody else.
 
-    A delivery is tried at once and then in growing intervals for 3 days, and each event is reported at least once: a
-    receiver uses `webhook-id` to ignore what it knows. Deliveries are not ordered.
+    A delivery is tried at once and then at growing intervals for 3 days, and each event is reported at least once: a
+    receiver uses `webhook-id` to ignore what it already has. Deliveries are not ordered.
     """
 
     @_abc_1.abstractmethod
@@ -105,7 +107,8 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_webhook_pb2.CreateWebhookResponse, _abc.Awaitable[_webhook_pb2.CreateWebhookResponse]]:
         """Creates a webhook, and returns its secret. INVALID_ARGUMENT: a field is invalid, or the address may not be
-        called. NOT_FOUND: the workflow does not exist, or is another's. FAILED_PRECONDITION: the caller has 50.
+        called. NOT_FOUND: the workflow does not exist, or belongs to somebody else. FAILED_PRECONDITION: the caller has
+        50.
         """
 
     @_abc_1.abstractmethod
@@ -146,7 +149,7 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _webhook_pb2.RotateWebhookSecretRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_webhook_pb2.RotateWebhookSecretResponse, _abc.Awaitable[_webhook_pb2.RotateWebhookSecretResponse]]:
-        """Makes a new secret, and returns it. For a while, calls are also signed with the secret before."""
+        """Makes a new secret, and returns it. For a while, calls are also signed with the previous one."""
 
     @_abc_1.abstractmethod
     def ListWebhookDeliveries(

@@ -168,7 +168,7 @@ export type Proposal = Message<"ide_orchestrator.v1.Proposal"> & {
   resolution: Resolution;
 
   /**
-   * What the user who accepted or rejected it had to say; empty for nothing, and for a share link.
+   * The comment of the user who accepted or rejected it; empty without one, and for a share link.
    *
    * @generated from field: string resolution_comment = 20;
    */
@@ -182,8 +182,8 @@ export type Proposal = Message<"ide_orchestrator.v1.Proposal"> & {
   resultVersion: number;
 
   /**
-   * Changes with everything that is decided about it, and at the end of its run. `etag` of a decision, and the
-   * header `ETag` over HTTP. Opaque.
+   * Changes with every decision about it, and at the end of its run. `etag` of a decision, and the header `ETag`
+   * over HTTP. Opaque.
    *
    * @generated from field: string etag = 22;
    */

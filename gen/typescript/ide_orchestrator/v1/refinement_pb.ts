@@ -729,7 +729,7 @@ export type ListFilesAtResponse = Message<"ide_orchestrator.v1.ListFilesAtRespon
   nextPageToken: string;
 
   /**
-   * The event after which these are the files.
+   * The event after which the files were like this.
    *
    * @generated from field: uint32 seq = 3;
    */
@@ -906,7 +906,7 @@ export type BlameFileRequest = Message<"ide_orchestrator.v1.BlameFileRequest"> &
   seq: number;
 
   /**
-   * The first line that is asked for, from 1; 0 means 1. `next_line` of the previous response goes on.
+   * The first line to return, from 1; 0 means 1. `next_line` of the previous response gets the lines that follow.
    *
    * @generated from field: uint32 first_line = 4;
    */
@@ -934,7 +934,7 @@ export type BlameFileResponse = Message<"ide_orchestrator.v1.BlameFileResponse">
   file?: FileAt | undefined;
 
   /**
-   * The event after which these are its lines.
+   * The event after which its lines were like this.
    *
    * @generated from field: uint32 seq = 2;
    */
@@ -963,7 +963,7 @@ export type BlameFileResponse = Message<"ide_orchestrator.v1.BlameFileResponse">
 
   /**
    * True when the file has changed so often that not all of its versions were looked at. Lines that are as old as
-   * the oldest of these are said to be of its event, and may be older.
+   * the oldest of these are attributed to its event, but may be older.
    *
    * @generated from field: bool truncated = 6;
    */
@@ -999,7 +999,7 @@ export type BlameRange = Message<"ide_orchestrator.v1.BlameRange"> & {
 
   /**
    * The event; 0 when it is before the cursor of the caller's share link. Lines that the runtime had at the start
-   * are of the first event that shows them.
+   * belong to the first event that shows them.
    *
    * @generated from field: uint32 seq = 3;
    */
@@ -1160,8 +1160,8 @@ export const RefinementService: GenService<{
     output: typeof ReadEventResponseSchema;
   },
   /**
-   * Lists the files as they were after an event, without their contents. What it costs grows with the changes
-   * of files up to then, not with the events between them. A page has at most about 2 MiB, so it may have fewer
+   * Lists the files as they were after an event, without their contents. Its cost grows with the number of file
+   * changes up to then, not with the number of events. A page has at most about 2 MiB, so it may have fewer
    * files than `page_size`. NOT_FOUND: the thread does not exist, the caller may not see it, or the event is
    * before the cursor of the caller's share link. OUT_OF_RANGE: the event does not exist yet, or the thread's
    * events were removed.
@@ -1174,8 +1174,8 @@ export const RefinementService: GenService<{
     output: typeof ListFilesAtResponseSchema;
   },
   /**
-   * Reads a content that a file has after any event, in pieces. NOT_FOUND: also when no file has this content, or
-   * had it. OUT_OF_RANGE: the thread's events were removed; ProposalService.ReadFile has the result's contents.
+   * Reads the content that a file had after any event, in pieces. NOT_FOUND: also when no file has, or had, this
+   * content. OUT_OF_RANGE: the thread's events were removed; ProposalService.ReadFile has the result's contents.
    *
    * @generated from rpc ide_orchestrator.v1.RefinementService.ReadRefinementFile
    */
@@ -1186,7 +1186,7 @@ export const RefinementService: GenService<{
   },
   /**
    * Says which events wrote the lines of a text file as it was after an event. A line ends with a line feed; one
-   * that was deleted and came back is of the event that brought it back, as is each line of a file that was.
+   * that was deleted and came back belongs to the event that brought it back, and so do all lines of such a file.
    * NOT_FOUND, OUT_OF_RANGE: as for ListFilesAt; NOT_FOUND also when there was no such file. INVALID_ARGUMENT
    * (`unprocessable`): the file is binary, or has no line `first_line`.
    *

@@ -168,14 +168,14 @@ export type DiffStatistics = Message<"ide_orchestrator.v1.DiffStatistics"> & {
   renamedFiles: number;
 
   /**
-   * Lines that come in.
+   * Lines that are added.
    *
    * @generated from field: uint32 added_lines = 5;
    */
   addedLines: number;
 
   /**
-   * Lines that go.
+   * Lines that are removed.
    *
    * @generated from field: uint32 removed_lines = 6;
    */
@@ -203,28 +203,28 @@ export type FileDiff = Message<"ide_orchestrator.v1.FileDiff"> & {
   path: string;
 
   /**
-   * The path before; empty unless the file was renamed.
+   * The path in the base; empty unless the file was renamed.
    *
    * @generated from field: string old_path = 2;
    */
   oldPath: string;
 
   /**
-   * What becomes of it.
+   * What happens to it.
    *
    * @generated from field: ide_orchestrator.v1.DiffKind kind = 3;
    */
   kind: DiffKind;
 
   /**
-   * SHA-256 of the content before in lower-case hex; empty when the file is new. ReadDraftFile reads the content.
+   * SHA-256 of the base's content, in lower-case hex; empty when the file is new. ReadDraftFile reads the content.
    *
    * @generated from field: string base_sha256 = 4;
    */
   baseSha256: string;
 
   /**
-   * SHA-256 of the content in the proposal in lower-case hex; empty when the file was deleted. ReadFile reads the
+   * SHA-256 of the proposal's content, in lower-case hex; empty when the file was deleted. ReadFile reads the
    * content.
    *
    * @generated from field: string sha256 = 5;
@@ -232,35 +232,35 @@ export type FileDiff = Message<"ide_orchestrator.v1.FileDiff"> & {
   sha256: string;
 
   /**
-   * Size of the content before in bytes.
+   * Size of the base's content in bytes.
    *
    * @generated from field: uint64 base_size_bytes = 6;
    */
   baseSizeBytes: bigint;
 
   /**
-   * Size of the content in the proposal in bytes.
+   * Size of the proposal's content in bytes.
    *
    * @generated from field: uint64 size_bytes = 7;
    */
   sizeBytes: bigint;
 
   /**
-   * True when it is not text, before or in the proposal, so that it has no hunks.
+   * True when it is not text, in the base or in the proposal, so that it has no hunks.
    *
    * @generated from field: bool binary = 8;
    */
   binary: boolean;
 
   /**
-   * Lines that come in.
+   * Lines that are added.
    *
    * @generated from field: uint32 added_lines = 9;
    */
   addedLines: number;
 
   /**
-   * Lines that go.
+   * Lines that are removed.
    *
    * @generated from field: uint32 removed_lines = 10;
    */
@@ -281,7 +281,7 @@ export type FileDiff = Message<"ide_orchestrator.v1.FileDiff"> & {
   truncated: boolean;
 
   /**
-   * What is decided about the file as a whole. A decision about a hunk goes before it.
+   * What is decided about the file as a whole. A decision about a hunk takes precedence.
    *
    * @generated from field: ide_orchestrator.v1.Decision decision = 13;
    */
@@ -296,7 +296,7 @@ export type FileDiff = Message<"ide_orchestrator.v1.FileDiff"> & {
 
   /**
    * True when it comes in only under a new path that a decision gives it: the proposal rejects it, or its path is
-   * not valid on every system. As the latter, it must be rejected or get a new path before the proposal is
+   * not valid on every system. In the second case, it must be rejected or get a new path before the proposal is
    * accepted.
    *
    * @generated from field: bool needs_new_path = 15;
@@ -334,7 +334,7 @@ export const FileDiffSchema: GenMessage<FileDiff> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_review, 3);
 
 /**
- * Lines that differ: one run of lines that go, come, or both.
+ * Lines that differ: one run of lines that are removed, added, or both.
  *
  * @generated from message ide_orchestrator.v1.Hunk
  */
@@ -348,28 +348,28 @@ export type Hunk = Message<"ide_orchestrator.v1.Hunk"> & {
   id: string;
 
   /**
-   * The first of its lines before, from 1; when it has none there, the line that the new ones come before.
+   * The first of its lines in the base, from 1; when it has none, the line that the new ones come before.
    *
    * @generated from field: uint32 base_first_line = 2;
    */
   baseFirstLine: number;
 
   /**
-   * How many lines go.
+   * How many lines are removed.
    *
    * @generated from field: uint32 base_line_count = 3;
    */
   baseLineCount: number;
 
   /**
-   * The first of its lines in the proposal, from 1; when it has none there, the line that the old ones were before.
+   * The first of its lines in the proposal, from 1; when it has none, the line that the removed ones came before.
    *
    * @generated from field: uint32 first_line = 4;
    */
   firstLine: number;
 
   /**
-   * How many lines come in.
+   * How many lines are added.
    *
    * @generated from field: uint32 line_count = 5;
    */
@@ -391,7 +391,7 @@ export type Hunk = Message<"ide_orchestrator.v1.Hunk"> & {
   truncated: boolean;
 
   /**
-   * What is decided about it; unspecified: what is decided about the file.
+   * What is decided about it; when unspecified, the decision about the file applies.
    *
    * @generated from field: ide_orchestrator.v1.Decision decision = 8;
    */
@@ -589,8 +589,7 @@ export type AcceptProposalRequest = Message<"ide_orchestrator.v1.AcceptProposalR
   etag: string;
 
   /**
-   * The draft's etag; empty for whichever it is. Needed with `resolved_files`: they are for conflicts with that
-   * draft.
+   * The draft's etag; empty for any. Needed with `resolved_files`: they are for conflicts with that draft.
    *
    * @generated from field: string draft_etag = 3;
    */
@@ -713,7 +712,7 @@ export type AcceptProposalResponse = Message<"ide_orchestrator.v1.AcceptProposal
   draft?: Draft | undefined;
 
   /**
-   * What differs in the draft, in path order; the first of them, if they would be more than about 2 MiB. Empty for a
+   * What differs in the draft, in path order; only the first ones if all would be more than about 2 MiB. Empty for a
    * repeated request.
    *
    * @generated from field: repeated ide_orchestrator.v1.DraftChange changes = 3;
@@ -728,7 +727,7 @@ export type AcceptProposalResponse = Message<"ide_orchestrator.v1.AcceptProposal
   changeCount: number;
 
   /**
-   * With `validate_only`: what would stop it, as in DraftMoved; the first of them, if they would be too large.
+   * With `validate_only`: what would stop it, as in DraftMoved; only the first ones if all would be too large.
    *
    * @generated from field: repeated ide_orchestrator.v1.MergeConflict conflicts = 5;
    */
@@ -770,14 +769,14 @@ export type DraftChange = Message<"ide_orchestrator.v1.DraftChange"> & {
   path: string;
 
   /**
-   * What becomes of it: it is added, modified or deleted.
+   * What happens to it: it is added, modified or deleted.
    *
    * @generated from field: ide_orchestrator.v1.DiffKind kind = 2;
    */
   kind: DiffKind;
 
   /**
-   * SHA-256 of the new content in lower-case hex; empty when the file is deleted.
+   * SHA-256 of the new content, in lower-case hex; empty when the file is deleted.
    *
    * @generated from field: string sha256 = 3;
    */
@@ -826,8 +825,8 @@ export type DraftMoved = Message<"ide_orchestrator.v1.DraftMoved"> & {
   draftEtag: string;
 
   /**
-   * The first conflicts in path order, as far as they fit the answer. In a status, which has room for little, they
-   * are without their places: ask with `validate_only` for all of them.
+   * The first conflicts in path order, as far as they fit the answer. A status has little room, so there they lack
+   * their places: use `validate_only` to get all of them.
    *
    * @generated from field: repeated ide_orchestrator.v1.MergeConflict conflicts = 4;
    */
@@ -869,22 +868,22 @@ export type MergeConflict = Message<"ide_orchestrator.v1.MergeConflict"> & {
   kind: ConflictKind;
 
   /**
-   * SHA-256 of the content that both sides started from in lower-case hex; empty when there was no file.
+   * SHA-256 of the content that both sides started from, in lower-case hex; empty if the file did not exist then.
    *
    * @generated from field: string base_sha256 = 3;
    */
   baseSha256: string;
 
   /**
-   * SHA-256 of the content in the draft in lower-case hex; empty when there is no file.
+   * SHA-256 of the draft's content, in lower-case hex; empty if the draft has no such file.
    *
    * @generated from field: string draft_sha256 = 4;
    */
   draftSha256: string;
 
   /**
-   * SHA-256 of the content in the proposal, without the hunks that are rejected, in lower-case hex; empty when there
-   * is no file.
+   * SHA-256 of the proposal's content without its rejected hunks, in lower-case hex; empty if the proposal has no
+   * such file.
    *
    * @generated from field: string proposal_sha256 = 5;
    */
@@ -1200,7 +1199,7 @@ export const DiffBaseSchema: GenEnum<DiffBase> = /*@__PURE__*/
   enumDesc(file_ide_orchestrator_v1_review, 1);
 
 /**
- * What becomes of a file.
+ * What happens to a file.
  *
  * @generated from enum ide_orchestrator.v1.DiffKind
  */
@@ -1309,7 +1308,7 @@ export enum MergeSide {
   DRAFT = 2,
 
   /**
-   * The file in the proposal, without the hunks that are rejected.
+   * The file in the proposal, without its rejected hunks.
    *
    * @generated from enum value: MERGE_SIDE_PROPOSAL = 3;
    */
@@ -1343,7 +1342,7 @@ export enum ConflictKind {
   BOTH_MODIFIED = 1,
 
   /**
-   * Both sides have another file at the path.
+   * Each side added a different file at the path.
    *
    * @generated from enum value: CONFLICT_KIND_BOTH_ADDED = 2;
    */
@@ -1448,8 +1447,8 @@ export const ReviewService: GenService<{
   /**
    * Starts the next round: a refinement from the same version of the draft, with what is to be done better. Its
    * proposal names this one in `revises_proposal_id`. This one stays open: it may still be accepted, as when the
-   * next round fails. FAILED_PRECONDITION (`conflict`): its run is not over, or it was accepted. Other errors as
-   * StartRefinement.
+   * next round fails. FAILED_PRECONDITION (`conflict`): its run is not over, or it was accepted. Other errors are
+   * those of StartRefinement.
    *
    * @generated from rpc ide_orchestrator.v1.ReviewService.ReviseProposal
    */

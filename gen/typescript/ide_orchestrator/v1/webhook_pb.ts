@@ -89,7 +89,7 @@ export type Webhook = Message<"ide_orchestrator.v1.Webhook"> & {
   secret?: string | undefined;
 
   /**
-   * Until when calls are also signed with the secret before (UTC); absent when they are not.
+   * Until when calls are also signed with the previous secret (UTC); absent when they are not.
    *
    * @generated from field: google.protobuf.Timestamp previous_secret_expire_time = 10;
    */
@@ -138,7 +138,7 @@ export type WebhookDelivery = Message<"ide_orchestrator.v1.WebhookDelivery"> & {
   proposalId: string;
 
   /**
-   * How far it is.
+   * Its state.
    *
    * @generated from field: ide_orchestrator.v1.WebhookDeliveryStatus status = 4;
    */
@@ -161,7 +161,7 @@ export type WebhookDelivery = Message<"ide_orchestrator.v1.WebhookDelivery"> & {
   /**
    * Why the last attempt failed: `status` (the answer's status was not 200 to 299), `timeout`, `connection`, `tls`,
    * `address` (the host has no address that may be called). Of a delivery that was given up also `not_permitted` (the
-   * webhook's owner may not see the proposal any more) and `expired` (it could not be tried for 3 days). Empty when
+   * webhook's owner may no longer see the proposal) and `expired` (it could not be tried for 3 days). Empty when
    * none failed.
    *
    * @generated from field: string failure = 7;
@@ -219,7 +219,7 @@ export type CreateWebhookRequest = Message<"ide_orchestrator.v1.CreateWebhookReq
   eventTypes: string[];
 
   /**
-   * A workflow of the caller's whose proposals it is to be about (UUID); absent for all that the caller may see.
+   * One of the caller's workflows, whose proposals it is to be about (UUID); absent for all that the caller may see.
    *
    * @generated from field: optional string workflow_id = 3;
    */
@@ -480,7 +480,8 @@ export type RotateWebhookSecretRequest = Message<"ide_orchestrator.v1.RotateWebh
   webhookId: string;
 
   /**
-   * Seconds for which the secret before signs, too: 0 to 604,800 (a week); absent means 86,400 (a day).
+   * Seconds for which calls are also signed with the previous secret: 0 to 604,800 (a week); absent means 86,400 (a
+   * day).
    *
    * @generated from field: optional uint32 overlap_seconds = 2;
    */
@@ -642,7 +643,7 @@ export const RedeliverWebhookResponseSchema: GenMessage<RedeliverWebhookResponse
   messageDesc(file_ide_orchestrator_v1_webhook, 17);
 
 /**
- * How far a delivery is.
+ * The state of a delivery.
  *
  * @generated from enum ide_orchestrator.v1.WebhookDeliveryStatus
  */
@@ -669,7 +670,7 @@ export enum WebhookDeliveryStatus {
   DELIVERED = 2,
 
   /**
-   * It is not tried any more, unless it is redelivered.
+   * It is no longer tried, unless it is redelivered.
    *
    * @generated from enum value: WEBHOOK_DELIVERY_STATUS_GIVEN_UP = 3;
    */
@@ -683,18 +684,19 @@ export const WebhookDeliveryStatusSchema: GenEnum<WebhookDeliveryStatus> = /*@__
   enumDesc(file_ide_orchestrator_v1_webhook, 0);
 
 /**
- * Manages webhooks. Each belongs to the user or service that created it. NOT_FOUND: it does not exist, or is
- * another's.
+ * Manages webhooks. Each belongs to the user or service that created it. NOT_FOUND: it does not exist, or belongs
+ * to somebody else.
  *
- * A delivery is tried at once and then in growing intervals for 3 days, and each event is reported at least once: a
- * receiver uses `webhook-id` to ignore what it knows. Deliveries are not ordered.
+ * A delivery is tried at once and then at growing intervals for 3 days, and each event is reported at least once: a
+ * receiver uses `webhook-id` to ignore what it already has. Deliveries are not ordered.
  *
  * @generated from service ide_orchestrator.v1.WebhookService
  */
 export const WebhookService: GenService<{
   /**
    * Creates a webhook, and returns its secret. INVALID_ARGUMENT: a field is invalid, or the address may not be
-   * called. NOT_FOUND: the workflow does not exist, or is another's. FAILED_PRECONDITION: the caller has 50.
+   * called. NOT_FOUND: the workflow does not exist, or belongs to somebody else. FAILED_PRECONDITION: the caller has
+   * 50.
    *
    * @generated from rpc ide_orchestrator.v1.WebhookService.CreateWebhook
    */
@@ -744,7 +746,7 @@ export const WebhookService: GenService<{
     output: typeof DeleteWebhookResponseSchema;
   },
   /**
-   * Makes a new secret, and returns it. For a while, calls are also signed with the secret before.
+   * Makes a new secret, and returns it. For a while, calls are also signed with the previous one.
    *
    * @generated from rpc ide_orchestrator.v1.WebhookService.RotateWebhookSecret
    */

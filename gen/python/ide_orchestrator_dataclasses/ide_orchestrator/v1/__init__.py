@@ -242,7 +242,7 @@ class ConflictKind(betterproto2.Enum):
 
     BOTH_ADDED = 2
     """
-    Both sides have another file at the path.
+    Each side added a different file at the path.
     """
 
     BOTH_RENAMED = 3
@@ -359,7 +359,7 @@ class DiffBase(betterproto2.Enum):
 
 class DiffKind(betterproto2.Enum):
     """
-    What becomes of a file.
+    What happens to a file.
     """
 
     UNSPECIFIED = 0
@@ -555,7 +555,7 @@ class MergeSide(betterproto2.Enum):
 
     PROPOSAL = 3
     """
-    The file in the proposal, without the hunks that are rejected.
+    The file in the proposal, without its rejected hunks.
     """
 
     @classmethod
@@ -1076,7 +1076,7 @@ class UpstreamFrameReason(betterproto2.Enum):
 
 class WebhookDeliveryStatus(betterproto2.Enum):
     """
-    How far a delivery is.
+    The state of a delivery.
     """
 
     UNSPECIFIED = 0
@@ -1096,7 +1096,7 @@ class WebhookDeliveryStatus(betterproto2.Enum):
 
     GIVEN_UP = 3
     """
-    It is not tried any more, unless it is redelivered.
+    It is no longer tried, unless it is redelivered.
     """
 
     @classmethod
@@ -1166,8 +1166,7 @@ class AcceptProposalRequest(betterproto2.Message):
 
     draft_etag: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The draft's etag; empty for whichever it is. Needed with `resolved_files`: they are for conflicts with that
-    draft.
+    The draft's etag; empty for any. Needed with `resolved_files`: they are for conflicts with that draft.
     """
 
     strategy: "MergeStrategy" = betterproto2.field(
@@ -1220,7 +1219,7 @@ class AcceptProposalResponse(betterproto2.Message):
 
     changes: "list[DraftChange]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    What differs in the draft, in path order; the first of them, if they would be more than about 2 MiB. Empty for a
+    What differs in the draft, in path order; only the first ones if all would be more than about 2 MiB. Empty for a
     repeated request.
     """
 
@@ -1231,7 +1230,7 @@ class AcceptProposalResponse(betterproto2.Message):
 
     conflicts: "list[MergeConflict]" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    With `validate_only`: what would stop it, as in DraftMoved; the first of them, if they would be too large.
+    With `validate_only`: what would stop it, as in DraftMoved; only the first ones if all would be too large.
     """
 
     conflict_count: "int" = betterproto2.field(6, betterproto2.TYPE_UINT32)
@@ -1344,7 +1343,7 @@ class BlameFileRequest(betterproto2.Message):
 
     first_line: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
     """
-    The first line that is asked for, from 1; 0 means 1. `next_line` of the previous response goes on.
+    The first line to return, from 1; 0 means 1. `next_line` of the previous response gets the lines that follow.
     """
 
 
@@ -1364,7 +1363,7 @@ class BlameFileResponse(betterproto2.Message):
 
     seq: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
     """
-    The event after which these are its lines.
+    The event after which its lines were like this.
     """
 
     line_count: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
@@ -1385,7 +1384,7 @@ class BlameFileResponse(betterproto2.Message):
     truncated: "bool" = betterproto2.field(6, betterproto2.TYPE_BOOL)
     """
     True when the file has changed so often that not all of its versions were looked at. Lines that are as old as
-    the oldest of these are said to be of its event, and may be older.
+    the oldest of these are attributed to its event, but may be older.
     """
 
 
@@ -1411,7 +1410,7 @@ class BlameRange(betterproto2.Message):
     seq: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
     """
     The event; 0 when it is before the cursor of the caller's share link. Lines that the runtime had at the start
-    are of the first event that shows them.
+    belong to the first event that shows them.
     """
 
     create_time: "datetime.datetime | None" = betterproto2.field(
@@ -1651,7 +1650,7 @@ class CreateWebhookRequest(betterproto2.Message):
 
     workflow_id: "str | None" = betterproto2.field(3, betterproto2.TYPE_STRING, optional=True)
     """
-    A workflow of the caller's whose proposals it is to be about (UUID); absent for all that the caller may see.
+    One of the caller's workflows, whose proposals it is to be about (UUID); absent for all that the caller may see.
     """
 
     request_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
@@ -1864,12 +1863,12 @@ class DiffStatistics(betterproto2.Message):
 
     added_lines: "int" = betterproto2.field(5, betterproto2.TYPE_UINT32)
     """
-    Lines that come in.
+    Lines that are added.
     """
 
     removed_lines: "int" = betterproto2.field(6, betterproto2.TYPE_UINT32)
     """
-    Lines that go.
+    Lines that are removed.
     """
 
 
@@ -1969,12 +1968,12 @@ class DraftChange(betterproto2.Message):
 
     kind: "DiffKind" = betterproto2.field(2, betterproto2.TYPE_ENUM, default_factory=lambda: DiffKind(0))
     """
-    What becomes of it: it is added, modified or deleted.
+    What happens to it: it is added, modified or deleted.
     """
 
     sha256: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    SHA-256 of the new content in lower-case hex; empty when the file is deleted.
+    SHA-256 of the new content, in lower-case hex; empty when the file is deleted.
     """
 
     merged: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
@@ -2064,8 +2063,8 @@ class DraftMoved(betterproto2.Message):
 
     conflicts: "list[MergeConflict]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    The first conflicts in path order, as far as they fit the answer. In a status, which has room for little, they
-    are without their places: ask with `validate_only` for all of them.
+    The first conflicts in path order, as far as they fit the answer. A status has little room, so there they lack
+    their places: use `validate_only` to get all of them.
     """
 
     conflict_count: "int" = betterproto2.field(5, betterproto2.TYPE_UINT32)
@@ -2376,48 +2375,48 @@ class FileDiff(betterproto2.Message):
 
     old_path: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The path before; empty unless the file was renamed.
+    The path in the base; empty unless the file was renamed.
     """
 
     kind: "DiffKind" = betterproto2.field(3, betterproto2.TYPE_ENUM, default_factory=lambda: DiffKind(0))
     """
-    What becomes of it.
+    What happens to it.
     """
 
     base_sha256: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    SHA-256 of the content before in lower-case hex; empty when the file is new. ReadDraftFile reads the content.
+    SHA-256 of the base's content, in lower-case hex; empty when the file is new. ReadDraftFile reads the content.
     """
 
     sha256: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    SHA-256 of the content in the proposal in lower-case hex; empty when the file was deleted. ReadFile reads the
+    SHA-256 of the proposal's content, in lower-case hex; empty when the file was deleted. ReadFile reads the
     content.
     """
 
     base_size_bytes: "int" = betterproto2.field(6, betterproto2.TYPE_UINT64)
     """
-    Size of the content before in bytes.
+    Size of the base's content in bytes.
     """
 
     size_bytes: "int" = betterproto2.field(7, betterproto2.TYPE_UINT64)
     """
-    Size of the content in the proposal in bytes.
+    Size of the proposal's content in bytes.
     """
 
     binary: "bool" = betterproto2.field(8, betterproto2.TYPE_BOOL)
     """
-    True when it is not text, before or in the proposal, so that it has no hunks.
+    True when it is not text, in the base or in the proposal, so that it has no hunks.
     """
 
     added_lines: "int" = betterproto2.field(9, betterproto2.TYPE_UINT32)
     """
-    Lines that come in.
+    Lines that are added.
     """
 
     removed_lines: "int" = betterproto2.field(10, betterproto2.TYPE_UINT32)
     """
-    Lines that go.
+    Lines that are removed.
     """
 
     hunks: "list[Hunk]" = betterproto2.field(11, betterproto2.TYPE_MESSAGE, repeated=True)
@@ -2432,7 +2431,7 @@ class FileDiff(betterproto2.Message):
 
     decision: "Decision" = betterproto2.field(13, betterproto2.TYPE_ENUM, default_factory=lambda: Decision(0))
     """
-    What is decided about the file as a whole. A decision about a hunk goes before it.
+    What is decided about the file as a whole. A decision about a hunk takes precedence.
     """
 
     new_path: "str" = betterproto2.field(14, betterproto2.TYPE_STRING)
@@ -2443,7 +2442,7 @@ class FileDiff(betterproto2.Message):
     needs_new_path: "bool" = betterproto2.field(15, betterproto2.TYPE_BOOL)
     """
     True when it comes in only under a new path that a decision gives it: the proposal rejects it, or its path is
-    not valid on every system. As the latter, it must be rejected or get a new path before the proposal is
+    not valid on every system. In the second case, it must be rejected or get a new path before the proposal is
     accepted.
     """
 
@@ -2923,7 +2922,7 @@ default_message_pool.register_message("ide_orchestrator.v1", "Hello", Hello)
 @dataclass(eq=False, repr=False)
 class Hunk(betterproto2.Message):
     """
-    Lines that differ: one run of lines that go, come, or both.
+    Lines that differ: one run of lines that are removed, added, or both.
     """
 
     id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -2934,22 +2933,22 @@ class Hunk(betterproto2.Message):
 
     base_first_line: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
     """
-    The first of its lines before, from 1; when it has none there, the line that the new ones come before.
+    The first of its lines in the base, from 1; when it has none, the line that the new ones come before.
     """
 
     base_line_count: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
     """
-    How many lines go.
+    How many lines are removed.
     """
 
     first_line: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
     """
-    The first of its lines in the proposal, from 1; when it has none there, the line that the old ones were before.
+    The first of its lines in the proposal, from 1; when it has none, the line that the removed ones came before.
     """
 
     line_count: "int" = betterproto2.field(5, betterproto2.TYPE_UINT32)
     """
-    How many lines come in.
+    How many lines are added.
     """
 
     lines: "list[str]" = betterproto2.field(6, betterproto2.TYPE_STRING, repeated=True)
@@ -2965,7 +2964,7 @@ class Hunk(betterproto2.Message):
 
     decision: "Decision" = betterproto2.field(8, betterproto2.TYPE_ENUM, default_factory=lambda: Decision(0))
     """
-    What is decided about it; unspecified: what is decided about the file.
+    What is decided about it; when unspecified, the decision about the file applies.
     """
 
 
@@ -3181,7 +3180,7 @@ class ListFilesAtResponse(betterproto2.Message):
 
     seq: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
     """
-    The event after which these are the files.
+    The event after which the files were like this.
     """
 
 
@@ -3513,18 +3512,18 @@ class MergeConflict(betterproto2.Message):
 
     base_sha256: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    SHA-256 of the content that both sides started from in lower-case hex; empty when there was no file.
+    SHA-256 of the content that both sides started from, in lower-case hex; empty if the file did not exist then.
     """
 
     draft_sha256: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    SHA-256 of the content in the draft in lower-case hex; empty when there is no file.
+    SHA-256 of the draft's content, in lower-case hex; empty if the draft has no such file.
     """
 
     proposal_sha256: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    SHA-256 of the content in the proposal, without the hunks that are rejected, in lower-case hex; empty when there
-    is no file.
+    SHA-256 of the proposal's content without its rejected hunks, in lower-case hex; empty if the proposal has no
+    such file.
     """
 
     places: "list[ConflictPlace]" = betterproto2.field(6, betterproto2.TYPE_MESSAGE, repeated=True)
@@ -3702,7 +3701,7 @@ class Proposal(betterproto2.Message):
 
     resolution_comment: "str" = betterproto2.field(20, betterproto2.TYPE_STRING)
     """
-    What the user who accepted or rejected it had to say; empty for nothing, and for a share link.
+    The comment of the user who accepted or rejected it; empty without one, and for a share link.
     """
 
     result_version: "int" = betterproto2.field(21, betterproto2.TYPE_UINT32)
@@ -3712,8 +3711,8 @@ class Proposal(betterproto2.Message):
 
     etag: "str" = betterproto2.field(22, betterproto2.TYPE_STRING)
     """
-    Changes with everything that is decided about it, and at the end of its run. `etag` of a decision, and the
-    header `ETag` over HTTP. Opaque.
+    Changes with every decision about it, and at the end of its run. `etag` of a decision, and the header `ETag`
+    over HTTP. Opaque.
     """
 
     revises_proposal_id: "str | None" = betterproto2.field(23, betterproto2.TYPE_STRING, optional=True)
@@ -4462,7 +4461,8 @@ class RotateWebhookSecretRequest(betterproto2.Message):
 
     overlap_seconds: "int | None" = betterproto2.field(2, betterproto2.TYPE_UINT32, optional=True)
     """
-    Seconds for which the secret before signs, too: 0 to 604,800 (a week); absent means 86,400 (a day).
+    Seconds for which calls are also signed with the previous secret: 0 to 604,800 (a week); absent means 86,400 (a
+    day).
     """
 
     request_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
@@ -5431,7 +5431,7 @@ class Webhook(betterproto2.Message):
         10, betterproto2.TYPE_MESSAGE, unwrap=lambda: __google__protobuf__.Timestamp, optional=True
     )
     """
-    Until when calls are also signed with the secret before (UTC); absent when they are not.
+    Until when calls are also signed with the previous secret (UTC); absent when they are not.
     """
 
     create_time: "datetime.datetime | None" = betterproto2.field(
@@ -5470,7 +5470,7 @@ class WebhookDelivery(betterproto2.Message):
         4, betterproto2.TYPE_ENUM, default_factory=lambda: WebhookDeliveryStatus(0)
     )
     """
-    How far it is.
+    Its state.
     """
 
     attempt_count: "int" = betterproto2.field(5, betterproto2.TYPE_UINT32)
@@ -5487,7 +5487,7 @@ class WebhookDelivery(betterproto2.Message):
     """
     Why the last attempt failed: `status` (the answer's status was not 200 to 299), `timeout`, `connection`, `tls`,
     `address` (the host has no address that may be called). Of a delivery that was given up also `not_permitted` (the
-    webhook's owner may not see the proposal any more) and `expired` (it could not be tried for 3 days). Empty when
+    webhook's owner may no longer see the proposal) and `expired` (it could not be tried for 3 days). Empty when
     none failed.
     """
 

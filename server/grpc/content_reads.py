@@ -1,0 +1,34 @@
+"""The contents of files in pieces: of proposals, of drafts, and of refinements after any event."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from server.domain.proposals.contents import PIECE_BYTES, ContentStore, read_pieces
+from server.grpc.answers import reserved
+from server.grpc.authentication import Context, caller
+from server.grpc.writing import MessageWriter
+from server.wire import messages as m
+from server.wire.validation import sha256_or_not_found
+
+
+async def write_content(
+    writer: MessageWriter,
+    context: Context,
+    store: ContentStore,
+    holder_id: UUID,
+    request: m.ReadFileRequest | m.ReadDraftFileRequest | m.ReadRefinementFileRequest,
+    response: type[m.ReadFileResponse | m.ReadDraftFileResponse | m.ReadRefinementFileResponse],
+    **ids: str,
+) -> None:
+    """Write the content that a request asks for. Each piece is read once the reader took the one before.
+
+    response: the message of a piece. ids: what a slow reader is logged with. Raises as `read_pieces`, and
+    LimitReached.
+    """
+    sha256 = sha256_or_not_found(request.sha256, "file")
+    await reserved().resize(2 * PIECE_BYTES)
+    async with writer.abort_if_slow(context, **ids):
+        async for piece in read_pieces(store, caller(), holder_id, sha256, offset=request.offset):
+            message = response(data=piece.data, offset=piece.offset, size_bytes=piece.size_bytes)
+            await writer.write(context, message.SerializeToString(), reserved())
