@@ -19,24 +19,33 @@ _PIECE = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class Form(Generic[AnyStr]):
-    """The marks of a form of text. token: a short string, a quote, or one of the marks. insides: what may
-    follow a quote up to the next one of its kind."""
+    """The marks of a form of text. string: a complete one. whole: complete strings and what is between them.
+    braces: the marks that say to which object a member belongs. insides: what may follow a quote up to the
+    next one of its kind. letter: any character that is no mark."""
 
     comma: AnyStr
     colon: AnyStr
     openings: tuple[AnyStr, ...]
     closings: tuple[AnyStr, ...]
-    token: re.Pattern[AnyStr]
+    string: re.Pattern[AnyStr]
+    whole: re.Pattern[AnyStr]
+    braces: re.Pattern[AnyStr]
     insides: Mapping[AnyStr, re.Pattern[AnyStr]]
+    letter: AnyStr
 
+
+_INSIDE = rb'[^"\\]*+(?:\\.[^"\\]*+)*+'
 
 JSON = Form(
     b",",
     b":",
     (b"[", b"{"),
     (b"]", b"}"),
-    re.compile(rb'"[^"\\]{0,256}+"|["\[\]{},:]'),
-    {b'"': re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)},
+    re.compile(b'"%b"' % _INSIDE, re.DOTALL),
+    re.compile(b'(?:[^"]++|"%b")*+' % _INSIDE, re.DOTALL),
+    re.compile(rb"[\[\]{}:]"),
+    {b'"': re.compile(_INSIDE, re.DOTALL)},
+    b"x",
 )
 
 
@@ -46,49 +55,54 @@ def exceeds(text: AnyStr, form: Form[AnyStr], *, max_values: int, max_members: i
     if len(text) <= _MIN_CHARS:
         return False
     # Most texts have fewer marks than that, those inside of strings included.
-    marks = text.count(form.comma)
-    for opening in form.openings:
-        marks += text.count(opening)
-    if marks <= max_values and text.count(form.colon) <= max_members:
+    if _values(text, form) <= max_values and text.count(form.colon) <= max_members:
         return False
-    values, members, outer = 0, 0, list[int]()
-    for mark in _tokens(text, form):
-        if mark == form.comma:
-            values += 1
-        elif mark == form.colon:
-            members += 1
-        elif mark in form.openings:
-            values += 1
-            outer.append(members)
-            members = 0
-        elif mark in form.closings:
-            members = outer.pop() if outer else 0
-        if values > max_values or members > max_members:
+    values = members = 0
+    for piece in _outside_strings(text, form):
+        values += _values(piece, form)
+        members += piece.count(form.colon)
+        if values > max_values:
             return True
+    return members > max_members and _has_object_above(max_members, text, form)
+
+
+def _values(text: AnyStr, form: Form[AnyStr]) -> int:
+    return text.count(form.comma) + sum(map(text.count, form.openings))
+
+
+def _has_object_above(max_members: int, text: AnyStr, form: Form[AnyStr]) -> bool:
+    """Whether one object has more members than that."""
+    members, outer = 0, list[int]()
+    for piece in _outside_strings(text, form):
+        for mark in form.braces.findall(piece):
+            if mark == form.colon:
+                members += 1
+                if members > max_members:
+                    return True
+            elif mark in form.openings:
+                outer.append(members)
+                members = 0
+            else:
+                members = outer.pop() if outer else 0
     return False
 
 
-def _tokens(text: AnyStr, form: Form[AnyStr]) -> Iterator[AnyStr]:
-    """The marks that are not inside of strings, and short strings. A quote without a second one stands for
-    itself."""
+def _outside_strings(text: AnyStr, form: Form[AnyStr]) -> Iterator[AnyStr]:
+    """The text without its strings, in pieces. A quote without a second one stands for itself."""
     at = 0
-    unpaired = set[AnyStr]()
     while at < len(text):
-        found = form.token.search(text, at, at + _PIECE)
-        if found is None:
-            at += _PIECE
+        whole = form.whole.match(text, at, at + _PIECE)
+        if whole is not None and whole.end() > at:
+            yield form.string.sub(form.letter, whole[0])
+            at = whole.end()
             continue
-        token, at = found[0], found.end()
-        inside = form.insides.get(token)
-        if inside is None:
-            yield token
-        elif token not in unpaired:
-            end = _string_end(text, at, token, inside)
-            if end is None:
-                # Nor have the quotes behind it, all of which are escaped.
-                unpaired.add(token)
-            else:
-                at = end
+        quote = text[at : at + 1]
+        end = _string_end(text, at + 1, quote, form.insides[quote])
+        if end is None:
+            # Nor have the quotes behind it, all of which are escaped.
+            text, at = text[at:].replace(quote, form.letter), 0
+        else:
+            at = end
 
 
 def _string_end(text: AnyStr, at: int, quote: AnyStr, inside: re.Pattern[AnyStr]) -> int | None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from server.domain.journal.events import FrameReason, StateUpdate, Token, UpstreamFrame
+from server.encoding.structure import JSON, exceeds
 from server.frames import structure
 from server.frames.interpreter import Interpreter
 from server.frames.message_list import MessageList
@@ -122,3 +126,41 @@ def test_a_list_of_too_many_messages_is_one_text() -> None:
     [change] = kind.messages
     assert change.message.uninterpreted
     assert json.loads(change.message.text) == listed
+
+
+@given(
+    part=st.text(alphabet=r'[]{}:,"\a', min_size=1, max_size=40),
+    end=st.text(alphabet=r'[]{}:,"\a', max_size=40),
+    max_values=st.integers(0, 60_000),
+    max_members=st.integers(0, 10_000),
+)
+def test_values_and_members_are_counted_outside_of_strings(
+    part: str, end: str, max_values: int, max_members: int
+) -> None:
+    text = part * (70_000 // len(part)) + end
+    values, members = _counted(text)
+    expected = values > max_values or members > max_members
+    assert exceeds(text.encode(), JSON, max_values=max_values, max_members=max_members) is expected
+
+
+def _counted(text: str) -> tuple[int, int]:
+    """The values of a text, and the members of its largest object; character by character."""
+    values = members = most = at = 0
+    outer = list[int]()
+    while at < len(text):
+        char, at = text[at], at + 1
+        if char == '"' and (string := re.match(r'(?:[^"\\]|\\.)*"', text[at:])):
+            at += string.end()
+        elif char == '"':
+            text, at = text[at:].replace('"', "a"), 0
+        elif char in ",[{":
+            values += 1
+        if char in "[{":
+            outer.append(members)
+            members = 0
+        elif char in "]}":
+            members = outer.pop() if outer else 0
+        elif char == ":":
+            members += 1
+            most = max(most, members)
+    return values, most
