@@ -21,7 +21,7 @@ _PIECE = 64 << 10
 class Form(Generic[AnyStr]):
     """The marks of a form of text. string: a complete one. whole: complete strings and what is between them.
     braces: the marks that say to which object a member belongs. insides: what may follow a quote up to the
-    next one of its kind. letter: any character that is no mark."""
+    next one of its kind. letter: stands for a string that was removed."""
 
     comma: AnyStr
     colon: AnyStr

@@ -6,6 +6,7 @@
 3. The rest of a request that is answered already is read and dropped, so that its client, which may still be
    sending, receives the answer and can use the connection again.
 4. Streams learn when their client is gone.
+5. The first request of a new connection waits for its turn, unless it is a probe.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ class HubHttpProtocol(HttpToolsProtocol):
     #: Bytes of the request, and bytes that came during an answer.
     _request_bytes = _unread_bytes = 0
     _pieces = 0
+    #: The first bytes of the connection, until it is its turn; then None.
+    _first_bytes: bytes | None = b""
     #: Whether there are too many connections: only probes are answered.
     _guest = False
     #: Whether nothing more is read.
@@ -72,6 +75,7 @@ class HubHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         self._arrived()
         hub_config(self.config).places.leave(self)
+        hub_config(self.config).pace.leave(self)
         if self._unsent is not None:
             self._unsent.cancel()
         self.stream.lost()
@@ -80,12 +84,34 @@ class HubHttpProtocol(HttpToolsProtocol):
         """Other connections need the place of this one, which has sent no request."""
         self._too_many()
 
+    def begin(self) -> None:
+        """It is this connection's turn: its first request is read."""
+        first_bytes, self._first_bytes = self._first_bytes, None
+        if first_bytes is not None and not self.transport.is_closing():
+            self.flow.resume_reading()
+            self.data_received(first_bytes)
+
+    def refuse(self) -> None:
+        """Too many new connections wait for their turn."""
+        self._first_bytes = None
+        hub_config(self.config).on_cut_off(CONNECTIONS)
+        self._refuse(LimitReached("too many connections in a short time", retry_after_s=1))
+
     # --- What arrives ----------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         """Bytes arrived."""
         if self._cut:
             return
+        if self._first_bytes is not None:
+            waits, self._first_bytes = bool(self._first_bytes), self._first_bytes + data
+            if waits:
+                if len(self._first_bytes) > MAX_HEAD_BYTES:
+                    self.flow.pause_reading()
+                return
+            if not self._guest and not _is_probe(data) and not hub_config(self.config).pace.enter(self):
+                return
+            self._first_bytes = None
         if self._in_request:
             self._request_bytes += len(data)
             if self._in_head and self._request_bytes > MAX_HEAD_BYTES:
@@ -247,3 +273,9 @@ class HubHttpProtocol(HttpToolsProtocol):
         """The server stops: the current answer is the last, and a stream ends itself."""
         super().shutdown()
         self.stream.stop()
+
+
+def _is_probe(first_bytes: bytes) -> bool:
+    """Whether a connection begins with a probe."""
+    method, _, rest = first_bytes[:256].partition(b" ")
+    return method in (b"GET", b"HEAD") and rest.partition(b" ")[0].partition(b"?")[0] in PROBES

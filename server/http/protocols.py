@@ -28,6 +28,7 @@ from server.http.connection import (
     SEND_DEADLINE_S,
     Connection,
 )
+from server.http.connection_pace import ConnectionPace
 from server.http.connection_places import ConnectionPlaces
 from server.http.intake import BYTES, FRAMES, MAX_FRAGMENTS, SLICE_BYTES
 from server.wire.problem_details import MEDIA_TYPE, problem_json
@@ -54,6 +55,7 @@ class HubConfig(Config):
     #: What a WebSocket's client may send.
     bytes_rate, frames_rate = BYTES, FRAMES
     places: ConnectionPlaces
+    pace: ConnectionPace
     on_cut_off: Callable[[str], None]
 
 

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 import uvicorn
 from litestar import Litestar
 
+from server.domain.rates import Rate
 from server.http.connection import SEND_DEADLINE_S
+from server.http.connection_pace import NEW_CONNECTIONS, ConnectionPace
 from server.http.connection_places import ConnectionPlaces
 from server.http.http_protocol import HubHttpProtocol
 from server.http.protocols import (
@@ -40,6 +42,7 @@ def uvicorn_config(
     head_deadline_s: float = HEAD_DEADLINE_S,
     body_deadline_s: float = BODY_DEADLINE_S,
     max_connections: int = MAX_CONNECTIONS,
+    new_connections: Rate = NEW_CONNECTIONS,
     on_cut_off: Callable[[str], None] = lambda reason: None,
 ) -> uvicorn.Config:
     """The configuration of a `HubServer`; `serve` takes the sockets.
@@ -49,6 +52,7 @@ def uvicorn_config(
     send_deadline_s: how long a stream's client may take nothing before its connection is cut.
     head_deadline_s, body_deadline_s: how long a request's head, and then its body, may take to arrive.
     max_connections: concurrent connections; `server.http.connection_places` decides about further ones.
+    new_connections: connections whose first request is read, a second (`server.http.connection_pace`).
     on_cut_off: called with the reason (`server.domain.access.cut_offs`) when a client is cut off.
     """
     config = HubConfig(
@@ -74,7 +78,8 @@ def uvicorn_config(
     )
     config.send_deadline_s = send_deadline_s
     config.head_deadline_s, config.body_deadline_s = head_deadline_s, body_deadline_s
-    config.places, config.on_cut_off = ConnectionPlaces(max_connections), on_cut_off
+    config.places, config.pace = ConnectionPlaces(max_connections), ConnectionPace(new_connections)
+    config.on_cut_off = on_cut_off
     return config
 
 

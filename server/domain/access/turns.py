@@ -19,12 +19,13 @@ from server.domain.rates import Rate, TokenBuckets
 #: With whom a call is counted, and how many calls each of these may begin.
 Counted: TypeAlias = Sequence[tuple[Hashable, Rate]]
 
-#: Calls of a user. When a replica drains, all streams of a client come back at once: 500 in two seconds.
-OF_USER = Rate(burst=100, per_s=200)
+#: Calls of a user. When a replica drains, all streams of a client come back at once: 500 in 2.5 seconds. What
+#: begins at once is a page's first calls; a longer burst would be work that everybody else waits for.
+OF_USER = Rate(burst=20, per_s=200)
 #: Calls of a share link, and of all share links of one user.
-OF_LINK, OF_LINKS = Rate(burst=50, per_s=50), Rate(burst=100, per_s=100)
+OF_LINK, OF_LINKS = Rate(burst=10, per_s=50), Rate(burst=20, per_s=100)
 #: All calls that are refused because their caller is not known, or may not call.
-REFUSED: Counted = (("refused", Rate(burst=100, per_s=50)),)
+REFUSED: Counted = (("refused", Rate(burst=20, per_s=50)),)
 #: Callers that are remembered.
 MAX_CALLERS = 20_000
 

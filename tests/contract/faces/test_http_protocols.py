@@ -44,6 +44,8 @@ OWN = {
     "_look_again",
     "_check_unsent",
     "make_room",
+    "begin",
+    "refuse",
 }
 
 

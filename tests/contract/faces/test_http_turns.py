@@ -16,7 +16,7 @@ from websockets.exceptions import InvalidStatus
 
 from server.domain.access.turns import OF_USER, REFUSED
 from server.domain.rates import Rate
-from tests.support.http_face import socket
+from tests.support.http_face import http_face, socket
 from tests.support.hub import RunningHub, running_hub
 from tests.support.tokens import bearer
 
@@ -65,6 +65,32 @@ async def test_so_many_requests_and_upgrades_are_refused_in_a_second(hub: Runnin
         answers = Counter(await asyncio.gather(*asks))
     assert time.monotonic() - began >= 1
     assert answers == {401: in_a_second(rate)}
+
+
+async def test_a_new_connection_waits_for_its_turn_unless_it_is_a_probe(hub: RunningHub) -> None:
+    request = b"GET /api/proposals HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with http_face(hub.core, new_connections=Rate(burst=0, per_s=0.01)) as face:
+        host, _, port = face.http.removeprefix("http://").rpartition(":")
+        first, waiting = [await asyncio.open_connection(host, int(port)) for _ in range(2)]
+        try:
+            # The first one begins; later requests of a connection do not wait.
+            for _ in range(2):
+                first[1].write(request)
+                assert (await first[0].readuntil(b"\r\n\r\n"))[9:12] == b"401"
+                await first[0].readuntil(b"}")
+            for piece in (request[:20], request[20:]):
+                waiting[1].write(piece)
+            async with httpx.AsyncClient(base_url=face.http, trust_env=False) as http:
+                assert (await http.get("/healthz")).status_code == 200
+                assert (await http.get("/readyz?verbose")).status_code == 200
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await waiting[0].read(1)
+        finally:
+            for _, writer in (first, waiting):
+                writer.close()
+        # One that leaves while it waits is gone at once.
+        await face.until_connections(0)
 
 
 async def test_no_request_waits_for_a_thread(hub: RunningHub) -> None:
