@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from tests.contract.faces.callers import Outcome, both_faces
 from tests.contract.faces.review_callers import Subject, over_grpc, over_http
 from tests.contract.faces.review_commands import over_commands
 from tests.support.commands import Ideo, commands
+from tests.support.git import applied, contents, needs_git
 from tests.support.grpc_face import Caller
 from tests.support.http_face import problem
 from tests.support.hub import RunningHub, running_hub
@@ -51,8 +50,7 @@ class Reviewer:
         body = {"name": "w", "files": case["draft"]}
         made = (await self.http.post("/api/workflows", json=body)).json()
         self.workflow, self.draft = made["id"], made["current_draft_id"]
-        files = {path: File(text.encode()) for path, text in case["proposed"].items()}
-        self.proposal = await self.propose(files)
+        self.proposal = await self.propose(files_of(case["proposed"]))
         if "edits" in case:
             await self.call("write", {"files": case["edits"]})
 
@@ -118,6 +116,11 @@ class Reviewer:
         return value
 
 
+def files_of(texts: Mapping[str, str]) -> dict[str, File]:
+    """Files by their paths."""
+    return {path: File(text.encode()) for path, text in texts.items()}
+
+
 @pytest_asyncio.fixture
 async def reviewer(database: str, tmp_path: Path) -> AsyncIterator[Reviewer]:
     async with (
@@ -169,6 +172,7 @@ def _expected(step: Mapping[str, Any], outcome: Outcome, face: str) -> Outcome:
     return Outcome(gives, code, fields)
 
 
+@needs_git
 async def test_the_patch_of_a_draft_is_the_same_on_both_faces_and_makes_one_version_of_another(
     reviewer: Reviewer, tmp_path: Path
 ) -> None:
@@ -187,28 +191,11 @@ async def test_the_patch_of_a_draft_is_the_same_on_both_faces_and_makes_one_vers
         request = m.ReadDraftPatchRequest(draft_id=reviewer.draft, **versions)
         stream = reviewer.caller.reviews.ReadDraftPatch(request, metadata=reviewer.caller.metadata)
         assert b"".join([piece.data async for piece in stream]) == answer.content
-        assert await applied(tmp_path / str(number), before, answer.content) == after
+        made = applied(tmp_path / str(number), files_of(before), answer.content)
+        assert made == contents(files_of(after))
 
 
-async def applied(folder: Path, files: Mapping[str, str], patch: bytes) -> dict[str, str]:
-    """What git makes of the files with the patch."""
-    for name, text in files.items():
-        (folder / name[1:]).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name[1:]).write_bytes(text.encode())
-    folder.mkdir(exist_ok=True)
-    git = await asyncio.create_subprocess_exec(
-        *("git", "apply", "--whitespace=nowarn"),
-        cwd=folder,
-        env={"PATH": os.environ["PATH"], "GIT_CEILING_DIRECTORIES": str(folder.parent)},
-        stdin=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    _, errors = await git.communicate(patch)
-    assert git.returncode == 0, errors
-    found = [each for each in folder.rglob("*") if each.is_file()]
-    return {f"/{each.relative_to(folder)}": each.read_bytes().decode() for each in found}
-
-
+@needs_git
 async def test_the_patch_is_the_same_on_both_faces_and_git_applies_it(
     reviewer: Reviewer, tmp_path: Path
 ) -> None:
@@ -223,7 +210,8 @@ async def test_the_patch_is_the_same_on_both_faces_and_git_applies_it(
     stream = reviewer.caller.reviews.ReadPatch(request, metadata=reviewer.caller.metadata)
     pieces = [piece.data async for piece in stream]
     assert b"".join(pieces) == answer.content
-    assert await applied(tmp_path / "files", draft, answer.content) == proposed
+    made = applied(tmp_path / "files", files_of(draft), answer.content)
+    assert made == contents(files_of(proposed))
 
 
 async def test_pages_of_a_comparison_are_bounded_in_files_and_in_bytes(reviewer: Reviewer) -> None:
