@@ -99,7 +99,7 @@ class DraftServicer(DraftServiceServicer):
             self._writer,
             context,
             self._store,
-            ArchivedFiles.of_draft(draft),
+            await REQUESTS.run(ArchivedFiles.of_draft, draft),
             m.ReadDraftArchiveResponse,
             draft_id=str(draft_id),
         )

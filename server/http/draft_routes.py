@@ -12,6 +12,7 @@ from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
 from server.domain.drafts.drafts import WrittenDraft
+from server.domain.off_loop import REQUESTS
 from server.domain.outgoing import Reservation
 from server.domain.proposals.archive import ArchivedFiles
 from server.http.archive_answers import ARCHIVE_RESPONSES, archive_answer
@@ -215,7 +216,8 @@ async def read_draft_archive(
         draft = await use_cases.draft_store.get(
             request.user, draft_id, params.version or None, contents=False
         )
-        return ArchivedFiles.of_draft(draft), f"draft-{draft_id}-version-{draft.version}"
+        files = await REQUESTS.run(ArchivedFiles.of_draft, draft)
+        return files, f"draft-{draft_id}-version-{draft.version}"
 
     return await archive_answer(request, use_cases, use_cases.draft_store, read)
 

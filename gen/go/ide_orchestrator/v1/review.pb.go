@@ -1177,7 +1177,8 @@ func (x *DiffDraftRequest) GetPageToken() string {
 // Response of DiffDraft.
 type DiffDraftResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The files that differ, in path order, with `version` in place of the proposal. Nothing is decided about them.
+	// The files that differ, in path order. What FileDiff says of the proposal is that of `version`: ReadDraftFile
+	// reads both contents. Nothing is decided about them.
 	Files []*FileDiff `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"`
 	// `page_token` for the next page; empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`

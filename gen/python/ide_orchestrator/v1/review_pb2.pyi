@@ -615,7 +615,9 @@ class DiffDraftResponse(_message.Message):
     """The version that is shown."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileDiff]:
-        """The files that differ, in path order, with `version` in place of the proposal. Nothing is decided about them."""
+        """The files that differ, in path order. What FileDiff says of the proposal is that of `version`: ReadDraftFile
+        reads both contents. Nothing is decided about them.
+        """
 
     @_builtins.property
     def statistics(self) -> Global___DiffStatistics:

@@ -540,7 +540,8 @@ export const DiffDraftRequestSchema: GenMessage<DiffDraftRequest> = /*@__PURE__*
  */
 export type DiffDraftResponse = Message<"ide_orchestrator.v1.DiffDraftResponse"> & {
   /**
-   * The files that differ, in path order, with `version` in place of the proposal. Nothing is decided about them.
+   * The files that differ, in path order. What FileDiff says of the proposal is that of `version`: ReadDraftFile
+   * reads both contents. Nothing is decided about them.
    *
    * @generated from field: repeated ide_orchestrator.v1.FileDiff files = 1;
    */

@@ -1814,7 +1814,8 @@ class DiffDraftResponse(betterproto2.Message):
 
     files: "list[FileDiff]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    The files that differ, in path order, with `version` in place of the proposal. Nothing is decided about them.
+    The files that differ, in path order. What FileDiff says of the proposal is that of `version`: ReadDraftFile
+    reads both contents. Nothing is decided about them.
     """
 
     next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
