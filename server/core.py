@@ -279,7 +279,7 @@ def _core(
         workflows=WorkflowService(workflows=stores.workflows, quotas=quotas, clock=clock),
         drafts=Drafts(store=stores.drafts, quotas=quotas, clock=clock),
         draft_store=stores.drafts,
-        comparisons=Comparisons(stores.reviews),
+        comparisons=Comparisons(stores.reviews, stores.drafts),
         reviews=Reviews(store=stores.reviews, quotas=quotas, clock=clock),
         revisions=Revisions(store=stores.reviews, refinements=refinements),
         webhooks=Webhooks(store=stores.webhooks, quotas=quotas, clock=clock, allowed_hosts=allowed_hosts),

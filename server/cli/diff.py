@@ -1,4 +1,4 @@
-"""`ideo proposal diff`: what a proposal changes, in the terminal.
+"""`ideo proposal diff` and `ideo draft diff`: what a proposal, or a version of a draft, changes.
 
 Lines come from files that models and people write: what a terminal would obey is shown as an escape. Not with
 rich, which would turn tabs into spaces.
@@ -13,11 +13,11 @@ from typing import Any, NoReturn
 
 import click
 
+from server.cli import draft, proposal
 from server.cli.hub_answers import member
 from server.cli.hub_client import HubClient
 from server.cli.hub_session import run_with_hub
 from server.cli.printable import json_line, print_line, printable, words
-from server.cli.proposal import address
 
 #: Digits of a hunk's id that are shown: enough to tell the hunks of a file apart.
 SHOWN_ID = 12
@@ -27,7 +27,7 @@ _KINDS = {"added": "green", "modified": "yellow", "deleted": "red", "renamed": "
 _LINES = {"+": "green", "-": "red"}
 
 
-def run(
+def of_proposal(
     proposal_id: str,
     asked: Mapping[str, Any],
     *,
@@ -40,16 +40,43 @@ def run(
     how much of each differs."""
 
     async def _diff(client: HubClient) -> int:
-        coloured = has_colours()
-        async for file in client.items(f"{address(proposal_id)}/diff", **asked, limit=_PAGE):
-            if as_json:
-                print_line(json_line(file))
-                continue
-            for line, style in file_lines(file, hunks=not stat):
-                sys.stdout.write((click.style(line, **style) if coloured and style else line) + "\n")
+        await _show(client, proposal.address(proposal_id), asked, stat=stat, as_json=as_json)
         return 0
 
     run_with_hub(_diff, url=url, token=token)
+
+
+def of_draft(
+    draft_id: str,
+    asked: Mapping[str, Any],
+    *,
+    stat: bool,
+    url: str | None,
+    token: str | None,
+    as_json: bool,
+) -> NoReturn:
+    """Show the files that differ between two versions. asked, stat: as of `of_proposal`."""
+
+    async def _diff(client: HubClient) -> int:
+        # All pages are of the version that is the newest now.
+        version = asked["version"] or await draft.newest_version(client, draft_id)
+        named = {**asked, "version": version}
+        await _show(client, draft.address(draft_id), named, stat=stat, as_json=as_json)
+        return 0
+
+    run_with_hub(_diff, url=url, token=token)
+
+
+async def _show(
+    client: HubClient, address: str, asked: Mapping[str, Any], *, stat: bool, as_json: bool
+) -> None:
+    coloured = has_colours()
+    async for file in client.items(f"{address}/diff", **asked, limit=_PAGE):
+        if as_json:
+            print_line(json_line(file))
+            continue
+        for line, style in file_lines(file, hunks=not stat):
+            sys.stdout.write((click.style(line, **style) if coloured and style else line) + "\n")
 
 
 def has_colours() -> bool:
@@ -73,7 +100,7 @@ def file_lines(file: Mapping[str, Any], *, hunks: bool) -> Iterator[tuple[str, d
     for hunk in file["hunks"]:
         yield from _hunk_lines(hunk)
     if file["truncated"]:
-        yield "(too large to be shown whole: `ideo proposal download --patch` has all of it)", {"dim": True}
+        yield "(too large to be shown whole: `download --patch` has all of it)", {"dim": True}
 
 
 def _marks(file: Mapping[str, Any]) -> Iterator[str]:

@@ -1,11 +1,14 @@
-"""`ideo proposal download`: a proposal's files as an archive, or what it changes as a patch, into a file."""
+"""`ideo proposal download` and `ideo draft download`: the files of a proposal, or of a version of a draft, as
+an archive, or what it changes as a patch, into a file."""
 
 from __future__ import annotations
 
 import sys
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import urlencode
 
 from server.cli.exit_codes import CommandError, notice
 from server.cli.hub_answers import ClientError
@@ -13,14 +16,15 @@ from server.cli.hub_client import HubClient
 from server.cli.hub_session import run_with_hub
 from server.cli.local_files import save
 from server.cli.printable import json_line, print_line
-from server.cli.proposal import address
 
 #: Lines of an archive's comment that are shown.
 _SHOWN_LINES = 10
 
 
 def run(
-    proposal_id: str,
+    address: str,
+    asked: Mapping[str, int | None],
+    name: str,
     *,
     patch: bool,
     output: str | None,
@@ -31,17 +35,19 @@ def run(
 ) -> NoReturn:
     """Write the archive or the patch to a file, which exists only once it is whole; `-` is standard output.
 
-    Raises CommandError when the file exists already, except with `force`.
+    address: of the proposal or draft. asked: members of the query, None for the default. name: of the file
+    without its ending. Raises CommandError when the file exists already, except with `force`.
     """
-    target = Path(output or f"proposal-{proposal_id}.{'patch' if patch else 'zip'}")
+    target = Path(output or f"{name}.{'patch' if patch else 'zip'}")
     if output != "-" and target.exists() and not force:
         raise CommandError(f"{target} is there already: choose another --output, or --force")
+    query = urlencode({member: value for member, value in asked.items() if value is not None})
 
     async def _download(client: HubClient) -> int:
         if patch:
-            pieces = client.pieces(f"{address(proposal_id)}/diff", {"Accept": "text/x-patch"})
+            pieces = client.pieces(f"{address}/diff?{query}", {"Accept": "text/x-patch"})
         else:
-            pieces = client.pieces(f"{address(proposal_id)}/archive")
+            pieces = client.pieces(f"{address}/archive?{query}")
         if output == "-":
             async for piece in pieces:
                 sys.stdout.buffer.write(piece)

@@ -1,4 +1,5 @@
-"""`ideo draft`: a workflow's drafts in the terminal: list, show, change and restore them."""
+"""`ideo draft`: a workflow's drafts in the terminal: list, show, change and restore them. The commands `diff`
+and `download` have modules of their own."""
 
 from __future__ import annotations
 
@@ -42,7 +43,7 @@ def show(
 
     async def _show(client: HubClient) -> int:
         view = "full" if as_json and path is not None else "basic"
-        draft = await client.call("GET", f"{_address(draft_id)}?version={version or 0}&view={view}")
+        draft = await client.call("GET", f"{address(draft_id)}?version={version or 0}&view={view}")
         files: dict[str, dict[str, Any]] = member(draft, "files")
         if path is None:
             if as_json:
@@ -58,7 +59,7 @@ def show(
             print_line(json_line({"path": path, **files[path]}))
         else:
             sha256 = files[path]["sha256"]
-            print_content(await client.read(f"{_address(draft_id)}/files/{sha256}"))
+            print_content(await client.read(f"{address(draft_id)}/files/{sha256}"))
         return 0
 
     run_with_hub(_show, url=url, token=token)
@@ -68,7 +69,7 @@ def history(draft_id: str, *, url: str | None, token: str | None, as_json: bool)
     """List the versions of a draft, newest first."""
 
     async def _history(client: HubClient) -> int:
-        async for draft in client.items(f"{_address(draft_id)}/versions", limit=PAGE):
+        async for draft in client.items(f"{address(draft_id)}/versions", limit=PAGE):
             print_line(json_line(draft) if as_json else _described(draft))
         return 0
 
@@ -120,7 +121,7 @@ def _write(
         now = await read(client, draft_id)
         if version not in (None, member(now, "version")):
             raise ClientError(f"the draft is at version {now['version']}: apply your change to that one")
-        made = await client.call_once("PUT", _address(draft_id), body, if_match(now))
+        made = await client.call_once("PUT", address(draft_id), body, if_match(now))
         _show_made(made, now, "has these files already: nothing to write", as_json=as_json)
         return 0
 
@@ -132,7 +133,7 @@ def restore(draft_id: str, version: int, *, url: str | None, token: str | None, 
 
     async def _restore(client: HubClient) -> int:
         now = await read(client, draft_id)
-        where = f"{_address(draft_id)}/restore"
+        where = f"{address(draft_id)}/restore"
         made = await client.call_once("POST", where, {"version": version}, if_match(now))
         unchanged = f"has the same files as version {version}: nothing to restore"
         _show_made(made, now, unchanged, as_json=as_json)
@@ -153,10 +154,17 @@ def complete_ids(incomplete: str) -> list[tuple[str, str]]:
 
 async def read(client: HubClient, draft_id: str) -> dict[str, Any]:
     """The newest version of a draft, without contents. Raises ClientError."""
-    return await client.call("GET", f"{_address(draft_id)}?view=basic")
+    return await client.call("GET", f"{address(draft_id)}?view=basic")
 
 
-def _address(draft_id: str) -> str:
+async def newest_version(client: HubClient, draft_id: str) -> int:
+    """The number of a draft's newest version. Raises ClientError."""
+    page = await client.call("GET", f"{address(draft_id)}/versions?limit=1")
+    return int(member(page, "items")[0]["version"])
+
+
+def address(draft_id: str) -> str:
+    """Where the hub has a draft."""
     return f"/api/drafts/{quote(draft_id, safe='')}"
 
 

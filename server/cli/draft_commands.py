@@ -7,7 +7,7 @@ from uuid import UUID
 import click
 from click.shell_completion import CompletionItem
 
-from server.cli.options import A_FILE, client_options, examples
+from server.cli.options import A_FILE, client_options, diff_options, download_options, examples
 
 
 def _complete_draft(context: click.Context, parameter: click.Parameter, text: str) -> list[CompletionItem]:
@@ -18,7 +18,11 @@ def _complete_draft(context: click.Context, parameter: click.Parameter, text: st
 
 _DRAFT = click.argument("draft_id", metavar="DRAFT", type=click.UUID, shell_complete=_complete_draft)
 _VERSION = click.IntRange(1, 2**32 - 1)
+_OF_VERSION = click.option("--version", type=_VERSION, help="The version.  [default: the newest]")
 _BASE = click.option(
+    "--base", type=_VERSION, help="The version to compare it with.  [default: the one before]"
+)
+_CHANGED = click.option(
     "--version",
     type=_VERSION,
     help="The version that you changed: refuse when there is a newer one.  [default: any]",
@@ -27,7 +31,7 @@ _BASE = click.option(
 
 @click.group()
 def draft() -> None:
-    """Show, change and restore the drafts of your workflows."""
+    """Show, compare, change, restore and download the drafts of your workflows."""
 
 
 @draft.command("ls", epilog=examples("ideo draft ls", "ideo draft ls --json | jq -r .draft_id"))
@@ -45,7 +49,7 @@ def draft_ls(url: str | None, bearer: str | None, as_json: bool) -> None:
 )
 @_DRAFT
 @click.argument("path", required=False)
-@click.option("--version", type=_VERSION, help="The version.  [default: the newest]")
+@_OF_VERSION
 @client_options("Print the draft, or the file, as JSON on one line.")
 def draft_show(
     draft_id: UUID,
@@ -72,6 +76,82 @@ def draft_history(draft_id: UUID, url: str | None, bearer: str | None, as_json: 
 
 
 @draft.command(
+    "diff",
+    epilog=examples(
+        "ideo draft diff $DRAFT                           # what the newest version changed",
+        "ideo draft diff $DRAFT /plan.md --base 2 | less -R",
+        "ideo draft diff $DRAFT --version 1 --base 4      # what restoring version 1 would change",
+    ),
+)
+@_DRAFT
+@click.argument("path", required=False)
+@_OF_VERSION
+@_BASE
+@diff_options
+@client_options("Print the files that differ as JSON, one per line.")
+def draft_diff(
+    draft_id: UUID,
+    path: str | None,
+    version: int | None,
+    base: int | None,
+    context: int,
+    stat: bool,
+    url: str | None,
+    bearer: str | None,
+    as_json: bool,
+) -> None:
+    """Show how a version of a draft differs from the one before it, or from another one."""
+    from server.cli import diff as command
+
+    asked = {"path": path, "version": version, "base_version": base, "context": context}
+    command.of_draft(str(draft_id), asked, stat=stat, url=url, token=bearer, as_json=as_json)
+
+
+@draft.command(
+    "download",
+    epilog=examples(
+        "ideo draft download $DRAFT",
+        "ideo draft download $DRAFT --version 2 --output - > files.zip",
+        "ideo draft download $DRAFT --patch --base 2 --output - | git apply --check",
+    ),
+)
+@_DRAFT
+@_OF_VERSION
+@click.option("--patch", is_flag=True, help="What it changes, in git's format, instead of a zip archive.")
+@_BASE
+@download_options("draft-DRAFT")
+@client_options("Print the file's name and size as JSON on one line.")
+def draft_download(
+    draft_id: UUID,
+    version: int | None,
+    patch: bool,
+    base: int | None,
+    output: str | None,
+    force: bool,
+    url: str | None,
+    bearer: str | None,
+    as_json: bool,
+) -> None:
+    """Download the files of a draft as a zip archive, or what a version of it changes as a patch."""
+    from server.cli import download as command
+    from server.cli.draft import address
+
+    if base is not None and not patch:
+        raise click.UsageError("--base is for --patch")
+    command.run(
+        address(str(draft_id)),
+        {"version": version, "base_version": base},
+        f"draft-{draft_id}",
+        patch=patch,
+        output=output,
+        force=force,
+        url=url,
+        token=bearer,
+        as_json=as_json,
+    )
+
+
+@draft.command(
     "put",
     epilog=examples(
         "ideo draft put $DRAFT /plan.md plan.md", "echo '# Plan' | ideo draft put $DRAFT /plan.md --version 3"
@@ -80,7 +160,7 @@ def draft_history(draft_id: UUID, url: str | None, bearer: str | None, as_json: 
 @_DRAFT
 @click.argument("path")
 @click.argument("file", type=A_FILE, default="-")
-@_BASE
+@_CHANGED
 @client_options("Print the new version as JSON on one line.")
 def draft_put(
     draft_id: UUID,
@@ -100,7 +180,7 @@ def draft_put(
 @draft.command("rm", epilog=examples("ideo draft rm $DRAFT /old.md /older.md"))
 @_DRAFT
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@_BASE
+@_CHANGED
 @client_options("Print the new version as JSON on one line.")
 def draft_rm(
     draft_id: UUID,

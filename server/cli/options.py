@@ -25,6 +25,31 @@ def client_options(json_help: str) -> Callable[[Callable[..., None]], Callable[.
     return _with_options
 
 
+def diff_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of commands that show a comparison."""
+    command = click.option("--stat", is_flag=True, help="Only the files and how much of them differs.")(
+        command
+    )
+    return click.option(
+        "--context", type=click.IntRange(0, 20), default=3, show_default=True, help="Lines around each hunk."
+    )(command)
+
+
+def download_options(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The options of commands that download an archive or a patch. name: of the file, without its ending."""
+
+    def _with_options(command: Callable[..., None]) -> Callable[..., None]:
+        command = click.option("--force", "-f", is_flag=True, help="Replace a file that is there.")(command)
+        return click.option(
+            "--output",
+            "-o",
+            type=click.Path(dir_okay=False, allow_dash=True),
+            help=f"The file to write; - is standard output.  [default: {name}.zip or .patch]",
+        )(command)
+
+    return _with_options
+
+
 def examples(*lines: str) -> str:
     """The end of a command's help: lines to paste. The mark keeps them as they are."""
     return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))

@@ -8,7 +8,7 @@ from uuid import UUID
 import click
 from click.shell_completion import CompletionItem
 
-from server.cli.options import client_options, examples
+from server.cli.options import client_options, diff_options, download_options, examples
 
 #: Words of `ProposalStatus`, which are not imported here: help is to answer at once. A test compares them.
 STATUSES = ("processing", "awaiting_input", "completed", "failed", "cancelled")
@@ -86,13 +86,7 @@ def proposal_show(
 )
 @PROPOSAL
 @click.option("--patch", is_flag=True, help="A patch in git's format, instead of a zip archive.")
-@click.option(
-    "--output",
-    "-o",
-    type=click.Path(dir_okay=False, allow_dash=True),
-    help="The file to write; - is standard output.  [default: proposal-PROPOSAL.zip or .patch]",
-)
-@click.option("--force", "-f", is_flag=True, help="Replace a file that is there.")
+@download_options("proposal-PROPOSAL")
 @client_options("Print the file's name and size as JSON on one line.")
 def proposal_download(
     proposal_id: UUID,
@@ -105,9 +99,18 @@ def proposal_download(
 ) -> None:
     """Download the files of a proposal as a zip archive, or what it changes as a patch."""
     from server.cli import download as command
+    from server.cli.proposal import address
 
     command.run(
-        str(proposal_id), patch=patch, output=output, force=force, url=url, token=bearer, as_json=as_json
+        address(str(proposal_id)),
+        {},
+        f"proposal-{proposal_id}",
+        patch=patch,
+        output=output,
+        force=force,
+        url=url,
+        token=bearer,
+        as_json=as_json,
     )
 
 
@@ -123,10 +126,7 @@ def proposal_download(
 @click.argument("path", required=False)
 @click.option("--draft", "draft", is_flag=True, help="Compare with the newest version of the draft.")
 @click.option("--other", type=click.UUID, help="Compare with another proposal (UUID) of the draft.")
-@click.option(
-    "--context", type=click.IntRange(0, 20), default=3, show_default=True, help="Lines around each hunk."
-)
-@click.option("--stat", is_flag=True, help="Only the files and how much of them differs.")
+@diff_options
 @client_options("Print the files that differ as JSON, one per line.")
 def proposal_diff(
     proposal_id: UUID,
@@ -148,4 +148,4 @@ def proposal_diff(
     if draft and other is not None:
         raise click.UsageError("--draft excludes --other")
     asked = {"path": path, "base": "draft" if draft else None, "other_proposal_id": other, "context": context}
-    command.run(str(proposal_id), asked, stat=stat, url=url, token=bearer, as_json=as_json)
+    command.of_proposal(str(proposal_id), asked, stat=stat, url=url, token=bearer, as_json=as_json)

@@ -7,6 +7,7 @@ array for each column, because a statement can have at most 32,767 parameters (A
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -44,6 +45,11 @@ async def read_draft_files(
     """The files of a draft at a version, in path order, on a connection or a pool."""
     rows = await connection.fetch(_SELECT, draft_id, version, contents, timeout=FILES_S)
     return {row["path"]: DraftFile(**row) for row in rows}
+
+
+def with_contents(files: Mapping[str, DraftFile], contents: Mapping[str, bytes]) -> dict[str, DraftFile]:
+    """The files with their contents. contents: by hash (hex)."""
+    return {path: replace(file, content=contents[file.sha256]) for path, file in files.items()}
 
 
 async def size_of_draft_files(connection: Any, draft_id: UUID, version: int) -> int:

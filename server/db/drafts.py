@@ -19,8 +19,8 @@ from weakref import WeakValueDictionary
 import asyncpg
 from typing_extensions import override
 
-from server.db.contents import FILES_USE_S, read_piece
-from server.db.draft_files import add_draft_files, read_draft_files, size_of_draft_files
+from server.db.contents import FILES_COPIES, FILES_USE_S, read_contents, read_piece
+from server.db.draft_files import add_draft_files, read_draft_files, size_of_draft_files, with_contents
 from server.db.errors import database_errors
 from server.db.idempotency import Written, find_written, store_key
 from server.db.page_tokens import version_place, version_token
@@ -120,6 +120,33 @@ class PostgresDraftStore(DraftStore):
                 await reservation.resize(size * _COPIES)
             found = await read_draft_files(self._pool, draft_id, draft.version, contents=contents)
         return replace(draft, files=found)
+
+    @override
+    async def pair(
+        self,
+        principal: Principal,
+        draft_id: UUID,
+        version: int | None = None,
+        base_version: int | None = None,
+        *,
+        reservation: Reservation | None = None,
+    ) -> tuple[Draft | None, Draft]:
+        with database_errors():
+            async with self._pool.acquire(limit_s=FILES_USE_S) as connection:
+                draft = await read_draft(connection, principal, draft_id, version)
+                number = base_version or draft.version - 1
+                base = await read_draft(connection, principal, draft_id, number) if number else None
+                files = await read_draft_files(connection, draft_id, draft.version)
+                base_files = await read_draft_files(connection, draft_id, number)
+            # A content that both have is read once.
+            sizes = {file.sha256: file.size_bytes for file in (*files.values(), *base_files.values())}
+            if reservation is not None:
+                # Not while a connection is held, as above.
+                await reservation.resize(sum(sizes.values()) * FILES_COPIES)
+            contents = await read_contents(self._pool, list(sizes))
+        if base is not None:
+            base = replace(base, files=with_contents(base_files, contents))
+        return base, replace(draft, files=with_contents(files, contents))
 
     @override
     async def files_of(

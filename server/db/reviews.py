@@ -21,7 +21,7 @@ import asyncpg
 from typing_extensions import override
 
 from server.db.contents import FILES_COPIES, FILES_USE_S, SIZE_OF_FILES, read_contents, read_files
-from server.db.draft_files import read_draft_files
+from server.db.draft_files import read_draft_files, with_contents
 from server.db.drafts import FROZEN, PostgresDraftStore, open_edit, read_draft
 from server.db.errors import database_errors
 from server.db.file_json import escape_name, unescape_name
@@ -109,10 +109,10 @@ class PostgresReviewStore(ReviewStore):
             proposal = replace(proposal, files=files.by_path, portability=files.portability)
         return ReviewFiles(
             proposal,
-            _filled(base, contents),
-            replace(draft, files=_filled(newest, contents) if draft_contents else newest),
+            with_contents(base, contents),
+            replace(draft, files=with_contents(newest, contents) if draft_contents else newest),
             decisions,
-            _filled(rejected, contents),
+            with_contents(rejected, contents),
         )
 
     @override
@@ -176,10 +176,6 @@ def _brought_in(proposal: Proposal, decisions: Mapping[str, FileDecision]) -> di
         for each in proposal.rejected_files
         if each.sha256 is not None and each.path in decisions and decisions[each.path].new_path is not None
     }
-
-
-def _filled(files: Mapping[str, DraftFile], contents: Mapping[str, bytes]) -> dict[str, DraftFile]:
-    return {path: replace(file, content=contents[file.sha256]) for path, file in files.items()}
 
 
 class _Edit(ReviewEdit):

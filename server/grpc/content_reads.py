@@ -1,9 +1,12 @@
-"""The contents of files in pieces: of proposals, of drafts, and of refinements after any event."""
+"""The contents of files, and archives of them, in pieces: of proposals, of drafts, and of refinements after
+any event."""
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from uuid import UUID
 
+from server.domain.proposals.archive import ArchivedFiles, archive_pieces
 from server.domain.proposals.contents import PIECE_BYTES, ContentStore, read_pieces
 from server.grpc.answers import reserved
 from server.grpc.authentication import Context, caller
@@ -32,3 +35,20 @@ async def write_content(
         async for piece in read_pieces(store, caller(), holder_id, sha256, offset=request.offset):
             message = response(data=piece.data, offset=piece.offset, size_bytes=piece.size_bytes)
             await writer.write(context, message.SerializeToString(), reserved())
+
+
+async def write_archive(
+    writer: MessageWriter,
+    context: Context,
+    store: ContentStore,
+    files: ArchivedFiles,
+    response: type[m.ReadArchiveResponse | m.ReadDraftArchiveResponse],
+    **ids: str,
+) -> None:
+    """Write the archive of the files. response, ids: as of `write_content`. Raises as `archive_pieces`, and
+    LimitReached."""
+    await reserved().resize(2 * PIECE_BYTES)
+    pieces = archive_pieces(store, caller(), files)
+    async with writer.abort_if_slow(context, **ids), aclosing(pieces):
+        async for piece in pieces:
+            await writer.write(context, response(data=piece).SerializeToString(), reserved())

@@ -6,9 +6,10 @@ from ide_orchestrator.v1.draft_pb2_grpc import DraftServiceServicer
 from server.domain.drafts.drafts import Drafts
 from server.domain.drafts.store import DraftStore
 from server.domain.off_loop import REQUESTS
+from server.domain.proposals.archive import ArchivedFiles
 from server.grpc.answers import reserved
 from server.grpc.authentication import Context, caller
-from server.grpc.content_reads import write_content
+from server.grpc.content_reads import write_archive, write_content
 from server.grpc.writing import MessageWriter
 from server.wire import messages as m
 from server.wire.drafts import (
@@ -85,5 +86,20 @@ class DraftServicer(DraftServiceServicer):
             draft_id,
             request,
             m.ReadDraftFileResponse,
+            draft_id=str(draft_id),
+        )
+
+    async def ReadDraftArchive(  # type: ignore[override]
+        self, request: m.ReadDraftArchiveRequest, context: Context
+    ) -> None:
+        """Contract: ReadDraftArchive. Writes serialised messages itself."""
+        draft_id = uuid_or_not_found(request.draft_id, "draft")
+        draft = await self._store.get(caller(), draft_id, request.version or None, contents=False)
+        await write_archive(
+            self._writer,
+            context,
+            self._store,
+            await REQUESTS.run(ArchivedFiles.of_draft, draft),
+            m.ReadDraftArchiveResponse,
             draft_id=str(draft_id),
         )

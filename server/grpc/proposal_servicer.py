@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
-
 from ide_orchestrator.v1.proposal_pb2_grpc import ProposalServiceServicer
 from server.domain.off_loop import REQUESTS
-from server.domain.proposals.archive import archive_pieces
-from server.domain.proposals.contents import PIECE_BYTES, ContentStore
+from server.domain.proposals.archive import ArchivedFiles
+from server.domain.proposals.contents import ContentStore
 from server.domain.proposals.store import ProposalStore
 from server.grpc.answers import reserved
 from server.grpc.authentication import Context, caller
-from server.grpc.content_reads import write_content
+from server.grpc.content_reads import write_archive, write_content
 from server.grpc.writing import MessageWriter
 from server.wire import messages as m
 from server.wire.large_proposals import proposal_response
@@ -71,9 +69,11 @@ class ProposalServicer(ProposalServiceServicer):
         """Contract: ReadArchive. Writes serialised messages itself."""
         proposal_id = uuid_or_not_found(request.proposal_id, "proposal")
         proposal = await self._proposals.get(caller(), proposal_id, reserved(), contents=False)
-        pieces = archive_pieces(self._contents, caller(), proposal)
-        await reserved().resize(2 * PIECE_BYTES)
-        async with self._writer.abort_if_slow(context, proposal_id=str(proposal_id)), aclosing(pieces):
-            async for piece in pieces:
-                message = m.ReadArchiveResponse(data=piece).SerializeToString()
-                await self._writer.write(context, message, reserved())
+        await write_archive(
+            self._writer,
+            context,
+            self._contents,
+            ArchivedFiles.of_proposal(proposal),
+            m.ReadArchiveResponse,
+            proposal_id=str(proposal_id),
+        )

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from ide_orchestrator.v1.review_pb2_grpc import ReviewServiceServicer
 from server.domain.off_loop import REVIEWS
-from server.domain.review.comparison import Comparison
-from server.domain.review.comparisons import Comparisons
+from server.domain.review.comparisons import Comparisons, PatchText
 from server.domain.review.reviews import Reviews
 from server.domain.review.revisions import Revisions
 from server.grpc.answers import reserved
 from server.grpc.authentication import Context, caller
 from server.grpc.writing import MessageWriter
 from server.wire import messages as m
-from server.wire.diffs import DiffQuery, diff_page
+from server.wire.diffs import diff_page, draft_diff_page
 from server.wire.etags import if_match
 from server.wire.pages import PAGE_NAMES
 from server.wire.proposals import proposal_message
@@ -20,9 +19,12 @@ from server.wire.refinements import refinement_message
 from server.wire.review_messages import (
     accept_proposal,
     accepted_message,
+    compared_versions,
     diff_message,
     diff_paths,
     diff_query,
+    draft_diff_message,
+    draft_diff_query,
     patch_pieces,
     patch_query,
     rejected_message,
@@ -50,7 +52,8 @@ class ReviewServicer(ReviewServiceServicer):
             caller(), proposal_id, base=query.base, other_id=query.other_proposal_id, reservation=reserved()
         )
         with renamed_fields(PAGE_NAMES):
-            return await REVIEWS.run(_page_message, comparison, query, paths)
+            page = await REVIEWS.run(diff_page, comparison, query, paths)
+        return await REVIEWS.run(diff_message, page)
 
     async def ReadPatch(  # type: ignore[override]
         self, request: m.ReadPatchRequest, context: Context
@@ -61,9 +64,28 @@ class ReviewServicer(ReviewServiceServicer):
         patch = await self._comparisons.patch(
             caller(), proposal_id, base=base, other_id=other_id, reservation=reserved()
         )
-        async with self._writer.abort_if_slow(context, proposal_id=str(proposal_id)):
-            for piece in patch_pieces(patch.text, len(patch.left_out)):
-                await self._writer.write(context, piece, reserved())
+        await self._write_patch(context, patch, m.ReadPatchResponse, proposal_id=str(proposal_id))
+
+    async def DiffDraft(self, request: m.DiffDraftRequest, context: Context) -> m.DiffDraftResponse:
+        """Contract: DiffDraft."""
+        draft_id = uuid_or_not_found(request.draft_id, "draft")
+        query, paths = draft_diff_query(request), diff_paths(request)
+        comparison = await self._comparisons.compare_versions(
+            caller(), draft_id, **compared_versions(request), reservation=reserved()
+        )
+        with renamed_fields(PAGE_NAMES):
+            page = await REVIEWS.run(draft_diff_page, comparison, query, paths)
+        return await REVIEWS.run(draft_diff_message, page)
+
+    async def ReadDraftPatch(  # type: ignore[override]
+        self, request: m.ReadDraftPatchRequest, context: Context
+    ) -> None:
+        """Contract: ReadDraftPatch. Writes serialised messages itself."""
+        draft_id = uuid_or_not_found(request.draft_id, "draft")
+        patch = await self._comparisons.patch_of_versions(
+            caller(), draft_id, **compared_versions(request), reservation=reserved()
+        )
+        await self._write_patch(context, patch, m.ReadDraftPatchResponse, draft_id=str(draft_id))
 
     async def SetDecisions(self, request: m.SetDecisionsRequest, context: Context) -> m.SetDecisionsResponse:
         """Contract: SetDecisions."""
@@ -124,8 +146,13 @@ class ReviewServicer(ReviewServiceServicer):
             refinement=refinement_message(started.refinement), replayed=started.replayed
         )
 
-
-def _page_message(
-    comparison: Comparison, query: DiffQuery, paths: frozenset[str] | None
-) -> m.DiffProposalResponse:
-    return diff_message(diff_page(comparison, query, paths))
+    async def _write_patch(
+        self,
+        context: Context,
+        patch: PatchText,
+        response: type[m.ReadPatchResponse | m.ReadDraftPatchResponse],
+        **ids: str,
+    ) -> None:
+        async with self._writer.abort_if_slow(context, **ids):
+            for piece in patch_pieces(patch.text, len(patch.left_out), response):
+                await self._writer.write(context, piece, reserved())

@@ -1,4 +1,5 @@
-"""Drafts: read, change, list the versions, restore one; the contents of their files."""
+"""Drafts: read, change, list the versions, restore one; the contents of their files, one by one or as an
+archive."""
 
 from __future__ import annotations
 
@@ -11,7 +12,10 @@ from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
 from server.domain.drafts.drafts import WrittenDraft
+from server.domain.off_loop import REQUESTS
 from server.domain.outgoing import Reservation
+from server.domain.proposals.archive import ArchivedFiles
+from server.http.archive_answers import ARCHIVE_RESPONSES, archive_answer
 from server.http.dependencies import Cases, query_dependency
 from server.http.file_content import CONTENT_HEADERS, CONTENT_RESPONSES, content_answer
 from server.http.json_io import MAX_BODY_BYTES, MAX_WORKFLOW_BYTES, HubRequest, JsonResponse
@@ -30,6 +34,7 @@ from server.wire.drafts import (
     Draft,
     DraftQuery,
     DraftVersionPage,
+    DraftVersionQuery,
     DraftVersionsQuery,
     RestoreDraftVersionRequest,
     UpdateDraftRequest,
@@ -188,9 +193,45 @@ async def read_draft_file(
     return await content_answer(request, use_cases, use_cases.draft_store, draft_id, sha256)
 
 
+@get(
+    "/api/drafts/{draft_id:str}/archive",
+    **operation(
+        "readDraftArchive",
+        "drafts",
+        (400, 404, 429),
+        dependencies=query_dependency(DraftVersionQuery),
+        responses=ARCHIVE_RESPONSES,
+    ),
+)
+async def read_draft_archive(
+    request: HubRequest,
+    use_cases: Cases,
+    draft_id: FromPath[UUID],
+    params: NamedDependency[DraftVersionQuery],
+) -> Response[Any]:
+    """The files of a draft as a zip archive like a proposal's, at its newest version or at the one that is
+    asked for."""
+
+    async def read(_reservation: Reservation) -> tuple[ArchivedFiles, str]:
+        draft = await use_cases.draft_store.get(
+            request.user, draft_id, params.version or None, contents=False
+        )
+        files = await REQUESTS.run(ArchivedFiles.of_draft, draft)
+        return files, f"draft-{draft_id}-version-{draft.version}"
+
+    return await archive_answer(request, use_cases, use_cases.draft_store, read)
+
+
 def _answer(written: WrittenDraft) -> JsonResponse[Draft]:
     headers = headers_of_write(written.draft.etag, replayed=written.replayed)
     return JsonResponse(Draft.of(written.draft), headers=headers)
 
 
-DRAFT_ROUTES = [get_draft, update_draft, list_draft_versions, restore_draft_version, read_draft_file]
+DRAFT_ROUTES = [
+    get_draft,
+    update_draft,
+    list_draft_versions,
+    restore_draft_version,
+    read_draft_file,
+    read_draft_archive,
+]

@@ -7,19 +7,17 @@ from uuid import UUID
 
 from litestar import Response, get
 from litestar.di import NamedDependency
-from litestar.openapi import ResponseSpec
 from litestar.params import FromPath
 
 from server.domain.outgoing import Reservation
-from server.domain.proposals.archive import archive_pieces
-from server.domain.proposals.contents import PIECE_BYTES
-from server.http.dependencies import Cases, answer_reservation, query_dependency
+from server.domain.proposals.archive import ArchivedFiles
+from server.http.archive_answers import ARCHIVE_RESPONSES, archive_answer
+from server.http.dependencies import Cases, query_dependency
 from server.http.file_content import CONTENT_HEADERS, CONTENT_RESPONSES, content_answer
 from server.http.json_io import HubRequest, JsonResponse
 from server.http.large_answers import JsonText, LargeAnswer
 from server.http.lists import LINK, list_text
 from server.http.openapi import header, operation
-from server.http.streamed_answers import StreamedAnswer
 from server.wire.etags import quoted
 from server.wire.proposal_queries import ProposalQuery, ProposalsQuery
 from server.wire.proposals import Proposal, ProposalPage, proposal_json_parts
@@ -106,30 +104,19 @@ async def read_file(
         "readArchive",
         "proposals",
         (404, 409, 429),
-        responses={
-            200: ResponseSpec(
-                bytes, description="The archive", media_type="application/zip", generate_examples=False
-            )
-        },
+        responses=ARCHIVE_RESPONSES,
     ),
 )
 async def read_archive(request: HubRequest, use_cases: Cases, proposal_id: FromPath[UUID]) -> Response[Any]:
     """The generated files as a zip archive, whose names all lead into the folder that it is unpacked in. Its
     comment names the files that some systems cannot store or keep apart, and those that are not in it because
     no folder holds them beside another."""
-    reservation = answer_reservation(request, use_cases)
-    try:
+
+    async def read(reservation: Reservation) -> tuple[ArchivedFiles, str]:
         proposal = await use_cases.proposals.get(request.user, proposal_id, reservation, contents=False)
-        pieces = archive_pieces(use_cases.contents, request.user, proposal)
-        await reservation.resize(2 * PIECE_BYTES)
-    except BaseException:
-        reservation.close()
-        raise
-    headers = {
-        "content-type": "application/zip",
-        "content-disposition": f'attachment; filename="proposal-{proposal_id}.zip"',
-    }
-    return StreamedAnswer(pieces, reservation, headers)
+        return ArchivedFiles.of_proposal(proposal), f"proposal-{proposal_id}"
+
+    return await archive_answer(request, use_cases, use_cases.contents, read)
 
 
 PROPOSAL_ROUTES = [list_proposals, get_proposal, read_file, read_archive]

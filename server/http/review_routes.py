@@ -1,17 +1,15 @@
-"""Reviews: compare a proposal, decide about it, accept, reject or revise it."""
+"""Reviews: decide about a proposal, accept, reject or revise it. Comparisons are in `comparison_routes`."""
 
 from __future__ import annotations
 
 from typing import Any
 from uuid import UUID
 
-from litestar import Response, get, patch, post
+from litestar import patch, post
 from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody
 
-from server.domain.off_loop import REVIEWS
-from server.domain.outgoing import Reservation
 from server.http.dependencies import Cases, answer_reservation, query_dependency
 from server.http.json_io import (
     MAX_BODY_BYTES,
@@ -19,9 +17,7 @@ from server.http.json_io import (
     HubRequest,
     JsonResponse,
 )
-from server.http.large_answers import JsonText, LargeAnswer
-from server.http.lists import LINK, list_text
-from server.http.openapi import PATCH_TEXT, MovedProblem, header, operation
+from server.http.openapi import MovedProblem, header, operation
 from server.http.preconditions import (
     REPLAYED,
     IfMatchHeader,
@@ -32,7 +28,6 @@ from server.http.preconditions import (
 )
 from server.http.refinement_routes import started_answer
 from server.use_cases import UseCases
-from server.wire.diffs import DiffPage, DiffQuery, diff_page
 from server.wire.problem_details import MEDIA_TYPE
 from server.wire.proposals import Proposal
 from server.wire.refinements import StartedRefinement
@@ -45,7 +40,6 @@ from server.wire.reviews import (
     SetDecisionsRequest,
 )
 
-_PATCH_TYPE = "text/x-patch"
 #: What a request without a body says.
 _ACCEPT = AcceptProposalRequest.model_validate({})
 _REJECT = RejectProposalRequest()
@@ -59,47 +53,6 @@ _MOVED = {
         generate_examples=False,
     )
 }
-
-
-@get(
-    "/api/proposals/{proposal_id:str}/diff",
-    **operation(
-        "diffProposal",
-        "reviews",
-        (400, 404, 409, 429),
-        response_description="A page of files that differ",
-        dependencies=query_dependency(DiffQuery),
-        response_headers=[
-            LINK,
-            header("Left-Out-Files", "Of a patch: how many files no folder holds beside another one."),
-        ],
-        opt={PATCH_TEXT: True},
-    ),
-)
-async def diff_proposal(
-    request: HubRequest,
-    use_cases: Cases,
-    proposal_id: FromPath[UUID],
-    params: NamedDependency[DiffQuery],
-) -> Response[DiffPage]:
-    """How a proposal differs from the version of the draft that its run started from, from the newest
-    version, or from another proposal. With `Accept: text/x-patch`: all of it as a patch in git's format."""
-    asked: dict[str, Any] = {"base": params.base, "other_id": params.other_proposal_id}
-
-    async def read_patch(reservation: Reservation) -> JsonText:
-        found = await use_cases.comparisons.patch(request.user, proposal_id, reservation=reservation, **asked)
-        headers = {"content-type": _PATCH_TYPE, "Left-Out-Files": str(len(found.left_out)), "Vary": "Accept"}
-        return JsonText(found.text, headers)
-
-    async def read(reservation: Reservation) -> JsonText:
-        compared = await use_cases.comparisons.compare(
-            request.user, proposal_id, reservation=reservation, **asked
-        )
-        paths = None if params.path is None else {params.path}
-        return list_text(request, await REVIEWS.run(diff_page, compared, params, paths), {"Vary": "Accept"})
-
-    accept = request.joined_header("accept") or ""
-    return LargeAnswer(request, use_cases, read_patch if _PATCH_TYPE in accept.lower() else read)
 
 
 @patch(
@@ -255,7 +208,6 @@ async def revise_proposal(
 
 
 REVIEW_ROUTES = [
-    diff_proposal,
     set_decisions,
     accept_proposal,
     approve_proposal,

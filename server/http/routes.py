@@ -7,6 +7,7 @@ public routes (`server.http.authentication`).
 from __future__ import annotations
 
 from server.http.access_routes import ACCESS_ROUTES
+from server.http.comparison_routes import COMPARISON_ROUTES
 from server.http.draft_routes import DRAFT_ROUTES
 from server.http.file_history_routes import FILE_HISTORY_ROUTES
 from server.http.probes import health, legacy_health, metrics, ready
@@ -22,6 +23,7 @@ ROUTES = (
     *WORKFLOW_ROUTES,
     *DRAFT_ROUTES,
     *PROPOSAL_ROUTES,
+    *COMPARISON_ROUTES,
     *REVIEW_ROUTES,
     *ACCESS_ROUTES,
     *REFINEMENT_ROUTES,

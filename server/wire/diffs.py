@@ -1,27 +1,23 @@
-"""Comparisons of proposals on the wire: the query, the JSON, and the contract's messages of the same."""
+"""Comparisons on the wire: pages of them as JSON."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 from collections.abc import Collection, Iterator
-from typing import Annotated
-from uuid import UUID
 
 import msgspec
-from pydantic import Field
 
 from server.domain.errors import InvalidArgument
 from server.domain.proposals.partition import RejectedFile
 from server.domain.review import hunks as domain
 from server.domain.review.changes import ChangeKind, FileChange, statistics
-from server.domain.review.comparison import Comparison, DiffBase
+from server.domain.review.comparison import Comparison
 from server.domain.review.decisions import Decision, FileDecision
-from server.domain.review.unified import CONTEXT_LINES, MAX_CONTEXT_LINES, hunk_lines
+from server.domain.review.unified import hunk_lines
 from server.encoding.json_text import decode_surrogates, replace_surrogates
-from server.wire.pages import CURSOR_TEXT, PageQuery
+from server.wire.diff_queries import ComparisonQuery
 from server.wire.text import model_of
-from server.wire.validation import DIGITS, MAX_PATH, UUID_TEXT
 
 #: Bytes of a page: clients accept messages of 4 MiB by default.
 MAX_PAGE_BYTES = 3 << 20
@@ -30,30 +26,6 @@ _FILE_BYTES, _HUNK_BYTES, _LINE_BYTES = 384, 96, 8
 _NO_LINE_FEED = "\\ No newline at end of file"
 #: The first byte of a cursor, by whether it names a file that the proposal rejects.
 _CURSOR_BYTES = {False: b"f", True: b"r"}
-#: What a cursor looks like: base64url of one of these bytes and a path.
-DIFF_CURSOR = {"pattern": "^[Zc][A-Za-z0-9_-]+$", "maxLength": 8192}
-
-
-class DiffQuery(PageQuery):
-    """What a proposal is compared with, and which page of the comparison."""
-
-    base: Annotated[
-        DiffBase,
-        Field(
-            strict=False,
-            description="`started_from`: the version of the draft that the run started from; decisions name "
-            "hunks of this comparison. `draft`: the newest version.",
-        ),
-    ] = DiffBase.STARTED_FROM
-    other_proposal_id: Annotated[
-        Annotated[UUID, UUID_TEXT] | None,
-        Field(description="Another proposal of the same draft to compare it with instead."),
-    ] = None
-    path: Annotated[str | None, Field(max_length=MAX_PATH, description="Only this file.")] = None
-    context: Annotated[
-        int, Field(ge=0, le=MAX_CONTEXT_LINES, description="Lines around each hunk."), DIGITS
-    ] = CONTEXT_LINES
-    cursor: Annotated[str | None, Field(description=CURSOR_TEXT, json_schema_extra=DIFF_CURSOR)] = None
 
 
 class Hunk(msgspec.Struct):
@@ -122,7 +94,24 @@ class DiffPage(msgspec.Struct):
     statistics: DiffStatistics | None
 
 
-def diff_page(comparison: Comparison, query: DiffQuery, paths: Collection[str] | None = None) -> DiffPage:
+class DraftDiffPage(DiffPage):
+    """A page of files that differ between two versions of a draft. Nothing is decided about them. `version`
+    is the one that is shown, `base_version` the one that it is compared with; null for the first version,
+    which is compared with no files. `etag` is the draft's."""
+
+    version: int
+
+
+def draft_diff_page(
+    comparison: Comparison, query: ComparisonQuery, paths: Collection[str] | None = None
+) -> DraftDiffPage:
+    """The page of a comparison of two versions of a draft, as `diff_page`."""
+    return model_of(DraftDiffPage, diff_page(comparison, query, paths), version=comparison.version)
+
+
+def diff_page(
+    comparison: Comparison, query: ComparisonQuery, paths: Collection[str] | None = None
+) -> DiffPage:
     """The page of a comparison. Takes as long as the comparison of its files, and of all for the first page.
 
     paths: only files with these; None for all. Raises InvalidArgument for a cursor that no page gave.
@@ -145,7 +134,7 @@ def diff_page(comparison: Comparison, query: DiffQuery, paths: Collection[str] |
     return DiffPage(
         files,
         _cursor(wanted[len(files) - 1]) if more else None,
-        comparison.proposal.etag,
+        comparison.etag,
         comparison.base_version,
         _statistics(comparison) if query.cursor is None else None,
     )

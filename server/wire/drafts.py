@@ -78,10 +78,15 @@ class RestoreDraftVersionRequest(RequestModel):
     version: Annotated[int, Field(ge=1, le=MAX_SEQ, description="The version to restore."), WHOLE_NUMBER]
 
 
-class DraftQuery(QueryModel):
-    """Which version of a draft, and how much of it."""
+class DraftVersionQuery(QueryModel):
+    """Which version of a draft."""
 
     version: Annotated[int, Field(ge=0, le=MAX_SEQ, description="The version; 0 for the newest."), DIGITS] = 0
+
+
+class DraftQuery(DraftVersionQuery):
+    """Which version of a draft, and how much of it."""
+
     view: Annotated[
         Literal["basic", "full"], Field(description="`basic`: the files without their contents.")
     ] = "full"

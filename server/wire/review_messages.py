@@ -16,7 +16,8 @@ from server.domain.review.revisions import ReviseProposal
 from server.domain.review.unified import CONTEXT_LINES
 from server.wire import messages as m
 from server.wire.conflicts import conflict_message
-from server.wire.diffs import DiffPage, DiffQuery, FileDiff, Hunk
+from server.wire.diff_queries import ComparisonQuery, DiffQuery
+from server.wire.diffs import DiffPage, DraftDiffPage, FileDiff, Hunk
 from server.wire.drafts import draft_message
 from server.wire.pages import PAGE_NAMES, page_values
 from server.wire.proposals import proposal_message
@@ -49,6 +50,8 @@ _STRATEGIES = {
 }
 _SIDES = {m.MERGE_SIDE_BASE: "base", m.MERGE_SIDE_DRAFT: "draft", m.MERGE_SIDE_PROPOSAL: "proposal"}
 _UNKNOWN = "unknown"
+#: The contract's names of members of a query.
+_PAGE_NAMES = PAGE_NAMES | {"context": "context_lines"}
 #: Paths that a comparison may be asked for.
 MAX_PATHS = 500
 
@@ -58,13 +61,27 @@ MAX_PATHS = 500
 
 def diff_query(request: m.DiffProposalRequest) -> DiffQuery:
     """The query of a message. Raises InvalidArgument."""
+    with renamed_fields(_PAGE_NAMES):
+        return DiffQuery.model_validate(_page_values(request) | _compared_with(request))
+
+
+def draft_diff_query(request: m.DiffDraftRequest) -> ComparisonQuery:
+    """Which page a message asks for, of the versions of `compared_versions`. Raises InvalidArgument."""
+    with renamed_fields(_PAGE_NAMES):
+        return ComparisonQuery.model_validate(_page_values(request))
+
+
+def compared_versions(request: m.DiffDraftRequest | m.ReadDraftPatchRequest) -> dict[str, int | None]:
+    """The versions of a draft that a message names, as arguments of the use case."""
+    return {"version": request.version or None, "base_version": request.base_version or None}
+
+
+def _page_values(request: m.DiffProposalRequest | m.DiffDraftRequest) -> dict[str, object]:
     context = request.context_lines if request.HasField("context_lines") else CONTEXT_LINES
-    values = page_values(request) | _compared_with(request) | {"context": context}
-    with renamed_fields(PAGE_NAMES | {"context": "context_lines"}):
-        return DiffQuery.model_validate(values)
+    return page_values(request) | {"context": context}
 
 
-def diff_paths(request: m.DiffProposalRequest) -> frozenset[str] | None:
+def diff_paths(request: m.DiffProposalRequest | m.DiffDraftRequest) -> frozenset[str] | None:
     """The paths that a message asks for; None for all. Raises InvalidArgument."""
     if len(request.paths) > MAX_PATHS:
         raise InvalidArgument({"paths": f"must be at most {MAX_PATHS} paths"})
@@ -138,10 +155,27 @@ def diff_message(page: DiffPage) -> m.DiffProposalResponse:
         etag=page.etag,
         base_version=page.base_version or 0,
     )
+    _fill_statistics(message, page)
+    return message
+
+
+def draft_diff_message(page: DraftDiffPage) -> m.DiffDraftResponse:
+    """A page of a comparison of two versions (contract: DiffDraftResponse)."""
+    message = m.DiffDraftResponse(
+        files=map(_file_message, page.items),
+        next_page_token=page.next_cursor or "",
+        etag=page.etag,
+        base_version=page.base_version or 0,
+        version=page.version,
+    )
+    _fill_statistics(message, page)
+    return message
+
+
+def _fill_statistics(message: m.DiffProposalResponse | m.DiffDraftResponse, page: DiffPage) -> None:
     if page.statistics is not None:
         for name in page.statistics.__struct_fields__:
             setattr(message.statistics, name, getattr(page.statistics, name))
-    return message
 
 
 def _file_message(file: FileDiff) -> m.FileDiff:
@@ -180,13 +214,13 @@ def _hunk_message(hunk: Hunk) -> m.Hunk:
     )
 
 
-def patch_pieces(text: bytes, left_out: int) -> list[bytes]:
-    """A patch as serialised pieces (contract: ReadPatchResponse): at least one."""
+def patch_pieces(
+    text: bytes, left_out: int, response: type[m.ReadPatchResponse | m.ReadDraftPatchResponse]
+) -> list[bytes]:
+    """A patch as serialised pieces, at least one. response: the message of a piece."""
     starts = range(0, max(len(text), 1), PIECE_BYTES)
     return [
-        m.ReadPatchResponse(
-            data=text[at : at + PIECE_BYTES], left_out_files=0 if at else left_out
-        ).SerializeToString()
+        response(data=text[at : at + PIECE_BYTES], left_out_files=0 if at else left_out).SerializeToString()
         for at in starts
     ]
 

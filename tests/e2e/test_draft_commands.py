@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest_asyncio
 
 from tests.support.commands import Ideo, commands
 from tests.support.hub import RunningHub, running_hub
+from tests.support.terminals import in_shell, in_terminal
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
@@ -92,3 +94,55 @@ async def test_files_of_a_draft_are_written_and_deleted(hub: RunningHub, ideo: I
         assert (code, output, len(messages.splitlines())) == (1, "", 1), arguments
     assert (await ideo("draft", "put", draft, "/plan.md", str(tmp_path / "none")))[0] == 2
     assert (await ideo("draft", "rm", draft))[0] == 2
+
+
+async def test_versions_of_a_draft_are_compared_and_downloaded(
+    hub: RunningHub, ideo: Ideo, tmp_path: Path
+) -> None:
+    async with hub.client() as client:
+        files = {"/a.md": "1\n2\n3\n", "/b.md": "b\n"}
+        made = await client.call("POST", "/api/workflows", {"name": "w", "files": files})
+        draft = made["current_draft_id"]
+        change = {"files": {"/a.md": "1\ntwo \x1b[2J\n3\n"}, "deleted_paths": ["/b.md"]}
+        await client.call("PUT", f"/api/drafts/{draft}", change, headers={"If-Match": "*"})
+    code, output, messages = await ideo("draft", "diff", draft, "--context", "0")
+    lines = output.splitlines()
+    assert (code, messages, lines[0]) == (0, "", "modified  /a.md  +1 -1")
+    assert lines[1].startswith("@@ -2,1 +2,1 @@ ")
+    assert lines[2:5] == ["-2", "+two \\x1b[2J", "deleted   /b.md  +0 -1"]
+    stat = await ideo("draft", "diff", draft, "/b.md", "--stat", "--version", "1", "--base", "2")
+    assert stat == (0, "added     /b.md  +1 -0\n", "")
+    code, output, _ = await ideo("draft", "diff", draft, "--json")
+    assert [json.loads(line)["path"] for line in output.splitlines()] == ["/a.md", "/b.md"]
+    async with in_terminal("ideo", "draft", "diff", draft, environment=hub.ideo_settings) as shown:
+        await shown.shows("+two")
+        assert await shown.ended() == 0
+        assert "\x1b[32m+two \\x1b[2J\x1b[0m" in shown.text
+        assert "\x1b[2J" not in shown.text
+
+    code, output, messages = await ideo("draft", "download", draft, cwd=tmp_path)
+    assert (code, messages) == (0, "")
+    assert output.startswith(f"draft-{draft}.zip  ")
+    archive = zipfile.ZipFile(tmp_path / f"draft-{draft}.zip")
+    assert {name: archive.read(name) for name in archive.namelist()} == {"a.md": b"1\ntwo \x1b[2J\n3\n"}
+    code, output, _ = await ideo("draft", "download", draft, "--version", "1", "-o", "old.zip", cwd=tmp_path)
+    assert (code, zipfile.ZipFile(tmp_path / "old.zip").namelist()) == (0, ["a.md", "b.md"])
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    download = f"ideo draft download {draft} --patch -o -"
+    line = f"{download} --version 1 | git apply && {download} | git apply && cat a.md && ls"
+    code, output, messages = await in_shell(line, environment=hub.ideo_settings, cwd=folder)
+    assert (code, output, messages) == (0, "1\ntwo \x1b[2J\n3\na.md\n", "")
+    for arguments, expected in (
+        (("diff", UNKNOWN), 1),
+        (("diff", draft, "--version", "3"), 1),
+        (("diff", draft, "--base", "3"), 1),
+        (("diff", draft, "--base", "0"), 2),
+        (("download", draft, "--version", "3"), 1),
+        (("download", draft, "--base", "1"), 2),
+    ):
+        code, output, messages = await ideo("draft", *arguments, cwd=tmp_path)
+        assert (code, output, bool(messages)) == (expected, "", True), arguments
+    for verb in ("diff", "download"):
+        words = {"COMP_WORDS": f"ideo draft {verb} ", "COMP_CWORD": "3"}
+        assert draft in (await ideo(_IDEO_COMPLETE="bash_complete", **words))[1]

@@ -57,7 +57,7 @@ class Reviewer:
         self.store = PostgresDraftStore(pool)
         reviews = PostgresReviewStore(pool, self.store)
         self.reviews = Reviews(store=reviews, quotas=quotas, clock=SystemClock())
-        self.comparisons = Comparisons(reviews)
+        self.comparisons = Comparisons(reviews, self.store)
         self.drafts = Drafts(store=self.store, quotas=quotas, clock=SystemClock())
 
     def for_user(self, user: Principal) -> Reviewer:

@@ -137,6 +137,32 @@ async def test_an_input_request_is_told_when_it_is_journalled_and_without_its_te
         assert len(listening.calls) == 1
 
 
+async def test_the_decision_about_a_proposal_is_told_with_the_version_that_it_made(told: Told) -> None:
+    webhook = await told.webhook(event_types=["proposal.resolved"])
+    for verb, resolution, version in (("reject", "rejected", 0), ("accept", "accepted", 2)):
+        proposal = await told.run()
+        path, key = f"/api/proposals/{proposal['id']}", {"If-Match": "*", "Idempotency-Key": verb}
+        dry = await told.client.call("POST", f"{path}/accept?validate_only=true", {}, headers=key)
+        assert dry["conflict_count"] == 0
+        # Sent again, it is decided and told once.
+        for _ in range(2):
+            await told.client.call("POST", f"{path}/{verb}", {"comment": "secret reason"}, headers=key)
+        await told.delivery(webhook, status="delivered", proposal_id=proposal["id"])
+        call = told.receiver.calls[-1]
+        event = call.verified(webhook["secret"])
+        assert (event["type"], event["subject"]) == ("com.bizmatters.ide.proposal.resolved", proposal["id"])
+        assert event["data"] == {
+            "proposal_id": proposal["id"],
+            "thread_id": proposal["thread_id"],
+            "workflow_id": proposal["workflow_id"],
+            "draft_id": proposal["draft_id"],
+            "resolution": resolution,
+            "draft_version": version,
+        }
+        assert b"secret reason" not in call.body
+    assert len(told.receiver.calls) == 2
+
+
 async def test_a_webhook_tells_its_owner_only_what_the_owner_may_see(told: Told) -> None:
     mine = await told.webhook()
     elsewhere = await told.client.call("POST", "/api/workflows", {"name": "another"})

@@ -88,6 +88,22 @@ class DraftStore(DraftFilesStore, Protocol):
         """
         ...
 
+    async def pair(
+        self,
+        principal: Principal,
+        draft_id: UUID,
+        version: int | None = None,
+        base_version: int | None = None,
+        *,
+        reservation: Reservation | None = None,
+    ) -> tuple[Draft | None, Draft]:
+        """Two versions to compare, with contents: the base, by default the version before the other one, and
+        the version, by default the newest. The base is None if there is no version before.
+
+        Raises as `get`.
+        """
+        ...
+
     async def versions(self, principal: Principal, draft_id: UUID, *, limit: int, token: str | None) -> Page:
         """The versions without files, newest first. Raises NotFound; InvalidArgument for a token that this
         list did not issue."""

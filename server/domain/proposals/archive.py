@@ -1,20 +1,24 @@
-"""A proposal's files as a zip archive, made while it is sent: only a few pieces of it are in memory."""
+"""Files of a proposal or a draft as a zip archive, made while it is sent: only a few pieces are in memory."""
 
 from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from typing_extensions import override
 
+from server.domain.drafts.draft import Draft
 from server.domain.errors import Conflict
 from server.domain.model import Principal, Proposal
 from server.domain.off_loop import REQUESTS, SMALL_BYTES
 from server.domain.proposals.contents import ContentStore, read_pieces
 from server.domain.proposals.folder import folder_names
+from server.domain.proposals.paths import portability_marks
 
 #: Longest comment: the format's own.
 MAX_COMMENT_BYTES = 65_535
@@ -22,6 +26,34 @@ MAX_COMMENT_BYTES = 65_535
 _FIRST, _LAST = (1980, 1, 1, 0, 0, 0), (2107, 12, 31, 23, 59, 58)
 #: A plain file that its owner may write and everybody may read.
 _MODE = 0o100644 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedFiles:
+    """The files of an archive.
+
+    holder_id: the proposal or draft that has the contents. hashes: SHA-256 of each content (hex), by path.
+    at: the time of every entry. portability: the marks of paths that have some.
+    """
+
+    holder_id: UUID
+    hashes: Mapping[str, str]
+    at: datetime
+    portability: Mapping[str, Sequence[str]]
+
+    @classmethod
+    def of_proposal(cls, proposal: Proposal) -> ArchivedFiles:
+        """Those of a proposal that was read with `listed_files`. Raises Conflict while its run goes on."""
+        if not proposal.status.terminal:
+            raise Conflict("the run is not over: its proposal has no files yet")
+        hashes = {path: file.sha256 for path, file in proposal.listed_files.items()}
+        return cls(proposal.id, hashes, proposal.completed_at or proposal.created_at, proposal.portability)
+
+    @classmethod
+    def of_draft(cls, draft: Draft) -> ArchivedFiles:
+        """Those of a draft at a version."""
+        hashes = {path: file.sha256 for path, file in draft.files.items()}
+        return cls(draft.id, hashes, draft.created_at, portability_marks(sorted(hashes)))
 
 
 class _Parts(io.RawIOBase):
@@ -50,32 +82,22 @@ class _Parts(io.RawIOBase):
         return taken
 
 
-def archive_pieces(
-    store: ContentStore, principal: Principal, proposal: Proposal
+async def archive_pieces(
+    store: ContentStore, principal: Principal, files: ArchivedFiles
 ) -> AsyncGenerator[bytes, None]:
-    """The archive of a proposal that was read with `listed_files`: pieces of at most about 1 MiB, none of
-    them empty. Raises Conflict before the terminal status.
+    """The archive: pieces of at most about 1 MiB, none of them empty.
 
     Its comment names the files that have marks of portability, and those that are not in it. Each content is
     read when its turn comes, with the rights that the principal has then; that raises as
     `ContentStore.read_content`.
     """
-    if not proposal.status.terminal:
-        raise Conflict("the run is not over: its proposal has no files yet")
-    return _pieces(store, principal, proposal)
-
-
-async def _pieces(
-    store: ContentStore, principal: Principal, proposal: Proposal
-) -> AsyncGenerator[bytes, None]:
-    names, lost = folder_names(proposal.listed_files)
-    at = proposal.completed_at or proposal.created_at
+    names, lost = folder_names(files.hashes)
     parts = _Parts()
     archive = zipfile.ZipFile(parts, "w")
-    archive.comment = archive_comment(proposal, lost)
+    archive.comment = archive_comment(files.portability, lost)
     for path, name in names.items():
-        with archive.open(_entry(name, at), "w") as entry:
-            async for piece in read_pieces(store, principal, proposal.id, proposal.listed_files[path].sha256):
+        with archive.open(_entry(name, files.at), "w") as entry:
+            async for piece in read_pieces(store, principal, files.holder_id, files.hashes[path]):
                 await REQUESTS.run_unless_small([len(piece.data)], entry.write, piece.data)
                 if parts.size_bytes > SMALL_BYTES:
                     yield parts.take()
@@ -90,13 +112,13 @@ def _entry(name: str, at: datetime) -> zipfile.ZipInfo:
     return entry
 
 
-def archive_comment(proposal: Proposal, lost: Sequence[str]) -> bytes:
+def archive_comment(portability: Mapping[str, Sequence[str]], lost: Sequence[str]) -> bytes:
     """What somebody who unpacks the archive should know about its names: a line of ASCII for each file, as
     many as fit. Paths are as in a Python string, because programs show a comment as it is."""
     lines = [f"{path!a}: not in the archive, no folder holds it beside another file" for path in lost]
     lines += [
         f"{path!a}: not for every system ({', '.join(marks)})"
-        for path, marks in sorted(proposal.portability.items())
+        for path, marks in sorted(portability.items())
         if path not in lost
     ]
     kept: list[str] = []

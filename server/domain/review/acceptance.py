@@ -55,7 +55,7 @@ def plan_acceptance(files: ReviewFiles, command: AcceptProposal) -> Acceptance:
     is not valid on every system, and for more files, or bytes, than a draft may have.
     """
     base = base_files(files)
-    draft = draft_files(files)
+    draft = draft_files(files.draft)
     decided = _decided(files, base)
     merge = merge_files(base, draft, decided, command.strategy)
     if command.resolved:

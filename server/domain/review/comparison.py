@@ -1,4 +1,5 @@
-"""A proposal compared with the draft or with another proposal, and what is decided about it. Pure."""
+"""A proposal compared with the draft or with another proposal, and what is decided about it; versions of a
+draft compared. Pure."""
 
 from __future__ import annotations
 
@@ -7,10 +8,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from server.domain.drafts.changes import name_faults
-from server.domain.drafts.draft import DraftFile
+from server.domain.drafts.draft import Draft, DraftFile
 from server.domain.drafts.given import proposed_changes
 from server.domain.errors import InvalidArgument, Unprocessable
-from server.domain.model import Proposal
 from server.domain.proposals.files import File
 from server.domain.proposals.partition import RejectedFile
 from server.domain.review.changes import ChangeKind, FileChange, diff_files
@@ -42,14 +42,17 @@ class DecideFile:
 class Comparison:
     """What differs, and what is decided about it.
 
-    base_version: the version of the draft that it is compared with; None with another proposal. rejected: the
-    files that the proposal rejects. decisions: those that apply, by path. faulty_names: new files that need a
-    new path to come in. changed_in_draft: the files that the draft has changed in another way.
+    etag: of the proposal, or of the draft whose versions are compared. base_version: the version of the draft
+    that is compared with; None with another proposal or with no files. version: the version that is compared;
+    None for a proposal. rejected: the files that the proposal rejects. decisions: those that apply, by path.
+    faulty_names: new files that need a new path to come in. changed_in_draft: the files that the draft has
+    changed in another way.
     """
 
-    proposal: Proposal
+    etag: str
     changes: tuple[FileChange, ...]
     base_version: int | None = None
+    version: int | None = None
     rejected: tuple[RejectedFile, ...] = ()
     decisions: Mapping[str, FileDecision] = field(default_factory=dict)
     faulty_names: Collection[str] = ()
@@ -74,9 +77,9 @@ def base_files(files: ReviewFiles) -> dict[str, File]:
     return {path: file_of(file) for path, file in files.base.items()}
 
 
-def draft_files(files: ReviewFiles) -> dict[str, File]:
-    """The files of the newest version, whose contents were read."""
-    return {path: file_of(file) for path, file in files.draft.files.items()}
+def draft_files(draft: Draft) -> dict[str, File]:
+    """The files of a version, whose contents were read."""
+    return {path: file_of(file) for path, file in draft.files.items()}
 
 
 def with_changes(files: ReviewFiles, before: Mapping[str, File]) -> dict[str, File]:
@@ -96,7 +99,7 @@ def with_changes(files: ReviewFiles, before: Mapping[str, File]) -> dict[str, Fi
 def sides(files: ReviewFiles, base: DiffBase) -> Sides:
     """What is compared with a version of the draft. With the newest one, only files that the proposal changes
     differ."""
-    before = base_files(files) if base is DiffBase.STARTED_FROM else draft_files(files)
+    before = base_files(files) if base is DiffBase.STARTED_FROM else draft_files(files.draft)
     return Sides(before, with_changes(files, before))
 
 
@@ -105,22 +108,38 @@ def sides_of_proposals(other: ReviewFiles, files: ReviewFiles) -> Sides:
     return Sides(with_changes(other, base_files(other)), with_changes(files, base_files(files)))
 
 
+def sides_of_versions(base: Draft | None, draft: Draft) -> Sides:
+    """What is compared of two versions of a draft. base: None for no files."""
+    return Sides({} if base is None else draft_files(base), draft_files(draft))
+
+
+def compare_versions(base: Draft | None, draft: Draft) -> Comparison:
+    """The comparison of two versions of a draft. base: None for no files."""
+    compared = sides_of_versions(base, draft)
+    return Comparison(
+        draft.etag,
+        diff_files(compared.before, compared.after),
+        None if base is None else base.version,
+        draft.version,
+    )
+
+
 def compare(files: ReviewFiles, base: DiffBase, other: ReviewFiles | None = None) -> Comparison:
     """The comparison with a version of the draft, or with another proposal."""
     if other is not None:
         compared = sides_of_proposals(other, files)
-        return Comparison(files.proposal, diff_files(compared.before, compared.after))
+        return Comparison(files.proposal.etag, diff_files(compared.before, compared.after))
     compared = sides(files, base)
     changes = diff_files(compared.before, compared.after)
     new = {change.path for change in changes if change.kind in (ChangeKind.ADDED, ChangeKind.RENAMED)}
     return Comparison(
-        files.proposal,
+        files.proposal.etag,
         changes,
         files.draft.version if base is DiffBase.DRAFT else files.proposal.base_version,
-        files.proposal.rejected_files,
-        holding(changes, files),
-        name_faults(new, compared.before.keys()),
-        _changed_in_draft(changes, files),
+        rejected=files.proposal.rejected_files,
+        decisions=holding(changes, files),
+        faulty_names=name_faults(new, compared.before.keys()),
+        changed_in_draft=_changed_in_draft(changes, files),
     )
 
 

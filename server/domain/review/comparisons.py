@@ -1,18 +1,30 @@
-"""The use cases that compare proposals.
+"""The use cases that compare proposals, and versions of drafts.
 
-A caller that may not see a proposal gets the same answer as for one that does not exist.
+A caller that may not see a proposal or a draft gets the same answer as for one that does not exist.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
+from server.domain.drafts.store import DraftStore
 from server.domain.errors import Conflict, InvalidArgument
 from server.domain.model import Principal
 from server.domain.off_loop import REVIEWS
 from server.domain.outgoing import Reservation
-from server.domain.review.comparison import Comparison, DiffBase, compare, sides, sides_of_proposals
+from server.domain.review.comparison import (
+    Comparison,
+    DiffBase,
+    Sides,
+    compare,
+    compare_versions,
+    sides,
+    sides_of_proposals,
+    sides_of_versions,
+)
 from server.domain.review.patch import make_patch
 from server.domain.review.store import ReviewFiles, ReviewStore
 
@@ -26,10 +38,10 @@ class PatchText:
 
 
 class Comparisons:
-    """Comparisons of proposals."""
+    """Comparisons of proposals, and of versions of drafts."""
 
-    def __init__(self, store: ReviewStore) -> None:
-        self._store = store
+    def __init__(self, store: ReviewStore, drafts: DraftStore) -> None:
+        self._store, self._drafts = store, drafts
 
     async def compare(
         self,
@@ -59,11 +71,43 @@ class Comparisons:
     ) -> PatchText:
         """The same comparison as a patch. Raises as `compare`."""
         files, other = await self._read(principal, proposal_id, base, other_id, reservation)
-        patch = await REVIEWS.run(_patch, files, base, other)
-        if reservation is not None:
-            # The files are no longer needed.
-            await reservation.resize(len(patch.text))
-        return patch
+        if other is None:
+            return await _patch_of(reservation, sides, files, base)
+        return await _patch_of(reservation, sides_of_proposals, other, files)
+
+    async def compare_versions(
+        self,
+        principal: Principal,
+        draft_id: UUID,
+        *,
+        version: int | None = None,
+        base_version: int | None = None,
+        reservation: Reservation | None = None,
+    ) -> Comparison:
+        """A version of a draft, by default the newest, compared with another one, by default the one before;
+        the first version with no files.
+
+        Raises NotFound, also for a version that does not exist; LimitReached.
+        """
+        base, draft = await self._drafts.pair(
+            principal, draft_id, version, base_version, reservation=reservation
+        )
+        return await REVIEWS.run(compare_versions, base, draft)
+
+    async def patch_of_versions(
+        self,
+        principal: Principal,
+        draft_id: UUID,
+        *,
+        version: int | None = None,
+        base_version: int | None = None,
+        reservation: Reservation | None = None,
+    ) -> PatchText:
+        """The same comparison as a patch. Raises as `compare_versions`."""
+        base, draft = await self._drafts.pair(
+            principal, draft_id, version, base_version, reservation=reservation
+        )
+        return await _patch_of(reservation, sides_of_versions, base, draft)
 
     async def _read(
         self,
@@ -93,7 +137,18 @@ def check_over(files: ReviewFiles) -> None:
         raise Conflict("the run is not over: there is nothing to compare yet")
 
 
-def _patch(files: ReviewFiles, base: DiffBase, other: ReviewFiles | None) -> PatchText:
-    compared = sides(files, base) if other is None else sides_of_proposals(other, files)
-    patch = make_patch(compared.before, compared.after)
-    return PatchText(b"".join(patch.text()), patch.left_out)
+async def _patch_of(
+    reservation: Reservation | None, find_sides: Callable[..., Sides], *given: Any
+) -> PatchText:
+    """The patch between the sides that `find_sides` gives. Only its bytes stay reserved: the files are no
+    longer needed."""
+
+    def make() -> PatchText:
+        compared = find_sides(*given)
+        patch = make_patch(compared.before, compared.after)
+        return PatchText(b"".join(patch.text()), patch.left_out)
+
+    patch = await REVIEWS.run(make)
+    if reservation is not None:
+        await reservation.resize(len(patch.text))
+    return patch

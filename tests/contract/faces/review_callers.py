@@ -1,8 +1,9 @@
-"""Each face as a reviewer: it makes the steps that cases name, and gives outcomes that can be compared."""
+"""HTTP and gRPC as reviewers: they make the steps that cases name, and give outcomes that can be compared."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import grpc.aio
@@ -23,6 +24,8 @@ _ROUTES = {
 }
 _METHODS = {
     "diff": "DiffProposal",
+    "diff_draft": "DiffDraft",
+    "restore": "RestoreDraftVersion",
     "decide": "SetDecisions",
     "accept": "AcceptProposal",
     "reject": "RejectProposal",
@@ -30,9 +33,19 @@ _METHODS = {
 }
 
 
-async def over_http(http: httpx.AsyncClient, proposal: str, name: str, given: Mapping[str, Any]) -> Outcome:
+@dataclass(frozen=True)
+class Subject:
+    """What is reviewed: the ids of a proposal and of its draft."""
+
+    proposal: str
+    draft: str
+
+
+async def over_http(
+    http: httpx.AsyncClient, subject: Subject, name: str, given: Mapping[str, Any]
+) -> Outcome:
     """A step over HTTP."""
-    rest, path = dict(given), f"/api/proposals/{proposal}"
+    rest, path = dict(given), f"/api/proposals/{subject.proposal}"
     headers = {
         header: rest.pop(field)
         for field, header in (("request_id", "Idempotency-Key"), ("etag", "If-Match"))
@@ -40,10 +53,13 @@ async def over_http(http: httpx.AsyncClient, proposal: str, name: str, given: Ma
     }
     if name == "get":
         answer = await http.get(f"{path}?view=basic")
-    elif name == "diff":
+    elif name in ("diff", "diff_draft"):
         renamed = {"page_token": "cursor", "page_size": "limit"}
         query = {renamed.get(key, key): value for key, value in rest.items()}
-        answer = await http.get(f"{path}/diff", params=query)
+        compared = path if name == "diff" else f"/api/drafts/{subject.draft}"
+        answer = await http.get(f"{compared}/diff", params=query)
+    elif name == "restore":
+        answer = await http.post(f"/api/drafts/{subject.draft}/restore", json=rest, headers=headers)
     else:
         method, verb = _ROUTES[name]
         dry = "?validate_only=true" if rest.pop("validate_only", False) else ""
@@ -51,37 +67,46 @@ async def over_http(http: httpx.AsyncClient, proposal: str, name: str, given: Ma
     body = answer.json()
     if answer.is_error:
         fields = frozenset(_FIELDS.get(each, each) for each in body.get("fields", ()))
-        return Outcome(_moved(body), body["code"], fields)
+        return Outcome(moved(body), body["code"], fields)
     body["replayed"] = "idempotency-replayed" in answer.headers
-    if name == "diff":
-        return Outcome(_differences(body, body["items"]))
+    if name in ("diff", "diff_draft"):
+        return Outcome(differences(body, body["items"]))
+    if name == "restore":
+        return Outcome(restored(body))
     if name == "revise":
         return Outcome({"status": body["status"], "replayed": body["replayed"]})
-    return Outcome(_reviewed(body))
+    return Outcome(reviewed(body))
 
 
-async def over_grpc(caller: Caller, proposal: str, name: str, given: Mapping[str, Any]) -> Outcome:
+async def over_grpc(caller: Caller, subject: Subject, name: str, given: Mapping[str, Any]) -> Outcome:
     """A step over gRPC."""
     if name == "get":
-        request: Any = m.GetProposalRequest(proposal_id=proposal, view=m.PROPOSAL_VIEW_BASIC)
+        request: Any = m.GetProposalRequest(proposal_id=subject.proposal, view=m.PROPOSAL_VIEW_BASIC)
         call = caller.proposals.GetProposal
     else:
         method = _METHODS[name]
-        request = ParseDict(_message(given), getattr(m, f"{method}Request")(proposal_id=proposal))
-        call = getattr(caller.reviews, method)
+        service = caller.drafts if name == "restore" else caller.reviews
+        request, call = getattr(m, f"{method}Request")(), getattr(service, method)
+        if name in ("diff_draft", "restore"):
+            request.draft_id = subject.draft
+        else:
+            request.proposal_id = subject.proposal
+        ParseDict(_message(given), request)
     try:
         answer = await call(request, metadata=caller.metadata)
     except grpc.aio.AioRpcError as error:
         refusal = refusal_of(error)
         fields = frozenset(refusal.fields)
-        return Outcome(_moved(_json(refusal.moved) if refusal.moved else {}), refusal.reason, fields)
+        return Outcome(moved(_json(refusal.moved) if refusal.moved else {}), refusal.reason, fields)
     body = _json(answer)
-    if name == "diff":
-        return Outcome(_differences(body, body["files"]))
+    if name in ("diff", "diff_draft"):
+        return Outcome(differences(body, body["files"]))
+    if name == "restore":
+        return Outcome(restored(body["draft"]))
     if name == "revise":
         status = body["refinement"]["status"].removeprefix("PROPOSAL_STATUS_").lower()
         return Outcome({"status": status, "replayed": body["replayed"]})
-    return Outcome(_reviewed(body if "draft" in body else body["proposal"] | body))
+    return Outcome(reviewed(body if "draft" in body else body["proposal"] | body))
 
 
 def _message(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,7 +154,7 @@ def _word(value: str | None) -> str | None:
     return None if word in ("", "unspecified") else word
 
 
-def _differences(body: Mapping[str, Any], items: list[dict[str, Any]]) -> dict[str, Any]:
+def differences(body: Mapping[str, Any], items: list[dict[str, Any]]) -> dict[str, Any]:
     """What a page shows."""
     statistics = body.get("statistics") or {}
     files = [item for item in items if not item["rejection"]]
@@ -157,11 +182,12 @@ def _differences(body: Mapping[str, Any], items: list[dict[str, Any]]) -> dict[s
         "rejections": {item["path"]: item["rejection"] for item in items if item["rejection"]},
         "statistics": {name: int(value) for name, value in statistics.items()},
         "base_version": int(body["base_version"] or 0),
+        **({"version": body["version"]} if "version" in body else {}),
         "more": bool(body.get("next_cursor") or body.get("next_page_token")),
     }
 
 
-def _reviewed(body: Mapping[str, Any]) -> dict[str, Any]:
+def reviewed(body: Mapping[str, Any]) -> dict[str, Any]:
     """What an answer about a decision says."""
     proposal = body.get("proposal", body)
     value = {
@@ -188,7 +214,12 @@ def _reviewed(body: Mapping[str, Any]) -> dict[str, Any]:
     return value
 
 
-def _moved(body: Mapping[str, Any]) -> dict[str, Any]:
+def restored(draft: Mapping[str, Any]) -> dict[str, Any]:
+    """What an answer about a restored version says."""
+    return {name: draft[name] for name in ("version", "latest_version", "restored_version")}
+
+
+def moved(body: Mapping[str, Any]) -> dict[str, Any]:
     """What an error says about a draft that has moved."""
     if not body.get("draft_etag"):
         return {}

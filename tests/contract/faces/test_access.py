@@ -338,6 +338,11 @@ VERBS: dict[str, tuple[str, Call]] = {
     "gRPC ListDraftVersions": ("draft", rpc(_DRAFTS, "ListDraftVersions")),
     "REST ReadDraftFile": ("draft", rest("GET", "/api/drafts/{draft}/files/{draft_sha256}")),
     "gRPC ReadDraftFile": ("draft", rpc(_DRAFTS, "ReadDraftFile")),
+    "REST ReadDraftArchive": ("draft", rest("GET", "/api/drafts/{draft}/archive")),
+    "gRPC ReadDraftArchive": ("draft", rpc(_DRAFTS, "ReadDraftArchive")),
+    "REST DiffDraft": ("draft", rest("GET", "/api/drafts/{draft}/diff")),
+    "gRPC DiffDraft": ("draft", rpc(_REVIEWS, "DiffDraft")),
+    "gRPC ReadDraftPatch": ("draft", rpc(_REVIEWS, "ReadDraftPatch")),
     "REST UpdateDraft": (
         "act",
         rest("PUT", "/api/drafts/{draft}", {"files": {"/a": "2"}}, if_match="*"),

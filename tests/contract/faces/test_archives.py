@@ -1,4 +1,4 @@
-"""A proposal's files as an archive, on both faces."""
+"""The files of a proposal, and of a draft, as an archive, on both faces."""
 
 from __future__ import annotations
 
@@ -117,3 +117,39 @@ async def test_a_proposal_without_files_is_an_empty_archive(database: str) -> No
             assert archive.namelist() == sorted(
                 path.removeprefix("/") for path in proposal["generated_files"]
             )
+
+
+async def test_an_archive_of_a_draft_has_exactly_the_files_of_the_version(database: str) -> None:
+    one = {"/large.txt": LARGE[:1_500_000], "/a/é.md": "a\r\nb", "/empty": ""}
+    async with running_hub(database) as hub, both_faces(hub) as (http, caller):
+        made = (await http.post("/api/workflows", json={"name": "w", "files": one})).json()
+        draft, path = made["current_draft_id"], f"/api/drafts/{made['current_draft_id']}"
+        change = {"files": {"/b.md": "b"}, "deleted_paths": ["/large.txt"]}
+        assert (await http.put(path, json=change, headers={"If-Match": "*"})).is_success
+        two = {"/a/é.md": "a\r\nb", "/b.md": "b", "/empty": ""}
+        for version, files in ((1, one), (2, two), (0, two)):
+            answer = await http.get(f"{path}/archive?version={version}")
+            name = f"draft-{draft}-version-{version or 2}.zip"
+            assert answer.headers["content-disposition"] == f'attachment; filename="{name}"'
+            assert answer.headers["content-type"] == "application/zip"
+            request = m.ReadDraftArchiveRequest(draft_id=draft, version=version)
+            call = caller.drafts.ReadDraftArchive(request, metadata=caller.metadata)
+            assert b"".join([piece.data async for piece in call]) == answer.content
+            archive = zipfile.ZipFile(io.BytesIO(answer.content))
+            found = {f"/{each}": archive.read(each).decode() for each in archive.namelist()}
+            assert found == files
+        missing = await http.get(f"{path}/archive?version=3")
+        assert (missing.status_code, problem(missing)["code"]) == (404, "not_found")
+
+
+async def test_an_archive_of_a_draft_says_which_names_some_systems_cannot_tell_apart(database: str) -> None:
+    async with running_hub(database) as hub, both_faces(hub) as (http, _):
+        made = (await http.post("/api/workflows", json={"name": "w", "files": {"/a": "1", "/b": "2"}})).json()
+        # As a proposal of an earlier release could bring it in.
+        await hub.core.pool.execute("UPDATE draft_version_files SET path = '/A' WHERE path = '/b'")
+        answer = await http.get(f"/api/drafts/{made['current_draft_id']}/archive")
+        comment = zipfile.ZipFile(io.BytesIO(answer.content)).comment.decode()
+    assert comment.splitlines() == [
+        "'/A': not for every system (collision)",
+        "'/a': not for every system (collision)",
+    ]

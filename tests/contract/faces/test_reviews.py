@@ -1,8 +1,7 @@
-"""Reviews over HTTP and gRPC: one corpus, and the same outcome of each step on both."""
+"""Reviews over HTTP, over gRPC and by command line: one corpus, and the same outcome of each step."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -16,15 +15,21 @@ import pytest_asyncio
 from server.domain.model import Principal, Workflow
 from server.domain.proposals.files import File
 from server.wire import messages as m
+from server.wire.problems import PROBLEMS
 from tests.contract.faces.callers import Outcome, both_faces
-from tests.contract.faces.review_callers import over_grpc, over_http
+from tests.contract.faces.review_callers import Subject, over_grpc, over_http
+from tests.contract.faces.review_commands import over_commands
+from tests.support.commands import Ideo, commands
+from tests.support.git import applied, contents, needs_git
 from tests.support.grpc_face import Caller
 from tests.support.http_face import problem
 from tests.support.hub import RunningHub, running_hub
 from tests.support.proposed import a_proposal
 
 CASES = json.loads((Path(__file__).parent / "review_cases.json").read_text())
-FACES = ("http", "grpc")
+FACES = ("http", "grpc", "commands")
+#: The HTTP status of each code: what a command tells of a refusal.
+STATUSES = {row.code: str(row.http) for row in PROBLEMS.values()}
 
 
 @dataclass
@@ -34,6 +39,8 @@ class Reviewer:
     hub: RunningHub
     http: httpx.AsyncClient
     caller: Caller
+    ideo: Ideo
+    folder: Path
     workflow: str = ""
     draft: str = ""
     proposal: str = ""
@@ -43,8 +50,7 @@ class Reviewer:
         body = {"name": "w", "files": case["draft"]}
         made = (await self.http.post("/api/workflows", json=body)).json()
         self.workflow, self.draft = made["id"], made["current_draft_id"]
-        files = {path: File(text.encode()) for path, text in case["proposed"].items()}
-        self.proposal = await self.propose(files)
+        self.proposal = await self.propose(files_of(case["proposed"]))
         if "edits" in case:
             await self.call("write", {"files": case["edits"]})
 
@@ -64,8 +70,6 @@ class Reviewer:
             answer = await self.http.patch(f"/api/workflows/{self.workflow}", json=given)
         elif name == "write":
             answer = await self.http.put(path, json=given, headers={"If-Match": "*"})
-        elif name == "restore":
-            answer = await self.http.post(f"{path}/restore", json=given, headers={"If-Match": "*"})
         else:
             answer = await self.http.get(path)
         body: dict[str, Any] = answer.raise_for_status().json()
@@ -80,14 +84,19 @@ class Reviewer:
 
     async def step(self, face: str, step: Mapping[str, Any]) -> Outcome:
         given = dict(await self._put_in(step.get("with", {})))
+        subject = Subject(self.proposal, self.draft)
+        if face == "commands":
+            return await over_commands(self.ideo, self.folder, subject, step["call"], given)
         if step["call"] in ("decide", "accept", "reject", "revise"):
             given.setdefault("etag", await self.etag())
+        if step["call"] == "restore":
+            given.setdefault("etag", "*")
         if "request_id" in given:
             # Both faces share one set of keys.
             given["request_id"] = f"{given['request_id']}-{face}"
         if face == "http":
-            return await over_http(self.http, self.proposal, step["call"], given)
-        return await over_grpc(self.caller, self.proposal, step["call"], given)
+            return await over_http(self.http, subject, step["call"], given)
+        return await over_grpc(self.caller, subject, step["call"], given)
 
     async def _put_in(self, value: Any) -> Any:
         """The value with what cases may name."""
@@ -102,47 +111,91 @@ class Reviewer:
             return text * int(times)
         if isinstance(value, str) and value.startswith("$hunk:"):
             _, path, index = value.split(":")
-            compared = await over_http(self.http, self.proposal, "diff", {})
+            compared = await over_http(self.http, Subject(self.proposal, self.draft), "diff", {})
             return compared.value["ids"][path][int(index)]
         return value
 
 
+def files_of(texts: Mapping[str, str]) -> dict[str, File]:
+    """Files by their paths."""
+    return {path: File(text.encode()) for path, text in texts.items()}
+
+
 @pytest_asyncio.fixture
-async def reviewer(database: str) -> AsyncIterator[Reviewer]:
+async def reviewer(database: str, tmp_path: Path) -> AsyncIterator[Reviewer]:
     async with (
         running_hub(database, max_creates_per_minute=0) as hub,
         both_faces(hub) as (http, caller),
+        commands(tmp_path, hub.ideo_settings) as ours,
     ):
-        yield Reviewer(hub, http, caller)
+        yield Reviewer(hub, http, caller, ours.ideo, tmp_path)
 
 
-async def test_every_step_of_every_case_has_the_same_outcome_on_both_faces(reviewer: Reviewer) -> None:
+async def test_every_step_of_every_case_has_the_same_outcome_on_every_face(reviewer: Reviewer) -> None:
     wrong: list[str] = []
     for case in CASES:
-        outcomes: dict[str, list[Outcome]] = {face: [] for face in FACES}
+        outcomes: dict[tuple[str, int], Outcome] = {}
         for face in FACES:
             await reviewer.prepare(case)
             for number, step in enumerate(case["steps"]):
                 name = f"{case['name']}, step {number} ({step['call']}) over {face}"
-                if step["call"] in ("files", "restore", "lock"):
+                if face == "commands" and step.get("requests_only"):
+                    continue
+                if step["call"] in ("files", "lock"):
                     found = await reviewer.call(step["call"], step.get("with", {}))
                     if step.get("gives", found) != found:
                         wrong.append(f"{name}: {found}")
                     continue
                 outcome = await reviewer.step(face, step)
-                outcomes[face].append(outcome)
-                gives = dict(step.get("gives", {}))
-                fields = frozenset(gives.pop("fields")) if "fields" in gives else None
-                code = gives.pop("code", None)
-                difference = Outcome(gives, code, fields).difference(outcome)
+                outcomes[face, number] = outcome
+                difference = _expected(step, outcome, face).difference(outcome)
                 if difference:
                     wrong.append(f"{name}: {difference}")
-        for number, (one, other) in enumerate(zip(*outcomes.values(), strict=True)):
-            if (one.value, one.code) != (other.value, other.code):
-                wrong.append(f"{case['name']}, review {number}: {one} and {other}")
+        for (face, number), outcome in outcomes.items():
+            first = outcomes["http", number]
+            if face == "commands":
+                shown = {key: first.value.get(key) for key in outcome.value}
+                first = Outcome(shown, first.code and STATUSES[first.code])
+            if (first.value, first.code) != (outcome.value, outcome.code):
+                wrong.append(f"{case['name']}, step {number} over {face}: {outcome}, over HTTP {first}")
     assert not wrong, "\n".join(wrong)
 
 
+def _expected(step: Mapping[str, Any], outcome: Outcome, face: str) -> Outcome:
+    """What the corpus says of a step; of a command, what it shows of that."""
+    gives = dict(step.get("gives", {}))
+    fields = frozenset(gives.pop("fields")) if "fields" in gives else None
+    code = gives.pop("code", None)
+    if face == "commands":
+        shown = {key: value for key, value in gives.items() if key in outcome.value}
+        return Outcome(shown, code and STATUSES[code])
+    return Outcome(gives, code, fields)
+
+
+@needs_git
+async def test_the_patch_of_a_draft_is_the_same_on_both_faces_and_makes_one_version_of_another(
+    reviewer: Reviewer, tmp_path: Path
+) -> None:
+    one = {"/a.md": "1\n2\r\n3", "/gone.md": "x", "/s p.md": "y\n"}
+    await reviewer.prepare({"draft": one, "proposed": {}})
+    change = {"files": {"/a.md": "1\ntwo\r\n3\n", "/new/b.md": "é"}, "deleted_paths": ["/gone.md"]}
+    await reviewer.call("write", change)
+    two = {"/a.md": "1\ntwo\r\n3\n", "/new/b.md": "é", "/s p.md": "y\n"}
+    for number, (before, after, versions) in enumerate(
+        [({}, one, {"version": 1}), (one, two, {}), (two, one, {"version": 1, "base_version": 2})]
+    ):
+        answer = await reviewer.http.get(
+            f"/api/drafts/{reviewer.draft}/diff", params=versions, headers={"Accept": "text/x-patch"}
+        )
+        assert (answer.headers["content-type"], answer.headers["left-out-files"]) == ("text/x-patch", "0")
+        request = m.ReadDraftPatchRequest(draft_id=reviewer.draft, **versions)
+        stream = reviewer.caller.reviews.ReadDraftPatch(request, metadata=reviewer.caller.metadata)
+        assert b"".join([piece.data async for piece in stream]) == answer.content
+        made = applied(tmp_path / str(number), files_of(before), answer.content)
+        assert made == contents(files_of(after))
+
+
+@needs_git
 async def test_the_patch_is_the_same_on_both_faces_and_git_applies_it(
     reviewer: Reviewer, tmp_path: Path
 ) -> None:
@@ -157,16 +210,8 @@ async def test_the_patch_is_the_same_on_both_faces_and_git_applies_it(
     stream = reviewer.caller.reviews.ReadPatch(request, metadata=reviewer.caller.metadata)
     pieces = [piece.data async for piece in stream]
     assert b"".join(pieces) == answer.content
-    for name, text in draft.items():
-        (tmp_path / name[1:]).write_bytes(text.encode())
-    git = await asyncio.create_subprocess_exec(
-        "git", "apply", cwd=tmp_path, stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    _, errors = await git.communicate(answer.content)
-    assert git.returncode == 0, errors
-    found = [each for each in tmp_path.rglob("*") if each.is_file()]
-    files = {f"/{each.relative_to(tmp_path)}": each.read_bytes() for each in found}
-    assert files == {name: text.encode() for name, text in proposed.items()}
+    made = applied(tmp_path / "files", files_of(draft), answer.content)
+    assert made == contents(files_of(proposed))
 
 
 async def test_pages_of_a_comparison_are_bounded_in_files_and_in_bytes(reviewer: Reviewer) -> None:

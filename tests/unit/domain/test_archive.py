@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import UTC, datetime
-from uuid import UUID
-
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.domain.model import Proposal, ProposalStatus
 from server.domain.proposals.archive import MAX_COMMENT_BYTES, archive_comment
 from server.domain.proposals.folder import folder_names
 
 PATHS = st.lists(st.text(alphabet="a/", max_size=6), unique=True, max_size=8)
-PROPOSAL = Proposal(
-    UUID(int=1), UUID(int=2), UUID(int=3), "t", ProposalStatus.COMPLETED, "p", datetime.now(UTC), None
-)
 
 
 @given(PATHS)
@@ -31,7 +23,7 @@ def test_every_path_has_a_name_of_its_own_or_is_lost(paths: list[str]) -> None:
 
 
 def test_a_comment_is_ascii_on_one_line_for_each_file() -> None:
-    marked = replace(PROPOSAL, portability={"/\u202egpj.\x1b[2J": ("deceptive_character",)})
+    marked = {"/\u202egpj.\x1b[2J": ("deceptive_character",)}
     assert archive_comment(marked, []) == (
         rb"'/\u202egpj.\x1b[2J': not for every system (deceptive_character)"
     )
@@ -39,7 +31,7 @@ def test_a_comment_is_ascii_on_one_line_for_each_file() -> None:
 
 def test_a_comment_says_how_many_files_it_has_no_room_for() -> None:
     marks = {f"/{number:0100}": ("collision",) for number in range(1000)}
-    comment = archive_comment(replace(PROPOSAL, portability=marks), [])
+    comment = archive_comment(marks, [])
     assert MAX_COMMENT_BYTES - 200 < len(comment) <= MAX_COMMENT_BYTES
     lines = comment.decode().splitlines()
     assert lines[-1] == f"and {1000 - len(lines) + 1} more files"

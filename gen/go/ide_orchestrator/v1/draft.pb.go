@@ -988,6 +988,107 @@ func (x *ReadDraftFileResponse) GetSizeBytes() uint64 {
 	return 0
 }
 
+// Request of ReadDraftArchive.
+type ReadDraftArchiveRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The draft (UUID).
+	DraftId string `protobuf:"bytes,1,opt,name=draft_id,json=draftId,proto3" json:"draft_id,omitempty"`
+	// The version; 0 for the newest.
+	Version       uint32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadDraftArchiveRequest) Reset() {
+	*x = ReadDraftArchiveRequest{}
+	mi := &file_ide_orchestrator_v1_draft_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadDraftArchiveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadDraftArchiveRequest) ProtoMessage() {}
+
+func (x *ReadDraftArchiveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_draft_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadDraftArchiveRequest.ProtoReflect.Descriptor instead.
+func (*ReadDraftArchiveRequest) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_draft_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ReadDraftArchiveRequest) GetDraftId() string {
+	if x != nil {
+		return x.DraftId
+	}
+	return ""
+}
+
+func (x *ReadDraftArchiveRequest) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// Response of ReadDraftArchive: the next piece.
+type ReadDraftArchiveResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next bytes: at least one, and at most about 1 MiB.
+	Data          []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadDraftArchiveResponse) Reset() {
+	*x = ReadDraftArchiveResponse{}
+	mi := &file_ide_orchestrator_v1_draft_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadDraftArchiveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadDraftArchiveResponse) ProtoMessage() {}
+
+func (x *ReadDraftArchiveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_draft_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadDraftArchiveResponse.ProtoReflect.Descriptor instead.
+func (*ReadDraftArchiveResponse) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_draft_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ReadDraftArchiveResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 var File_ide_orchestrator_v1_draft_proto protoreflect.FileDescriptor
 
 const file_ide_orchestrator_v1_draft_proto_rawDesc = "" +
@@ -1065,17 +1166,23 @@ const file_ide_orchestrator_v1_draft_proto_rawDesc = "" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x1d\n" +
 	"\n" +
-	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes*R\n" +
+	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes\"N\n" +
+	"\x17ReadDraftArchiveRequest\x12\x19\n" +
+	"\bdraft_id\x18\x01 \x01(\tR\adraftId\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\".\n" +
+	"\x18ReadDraftArchiveResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data*R\n" +
 	"\tDraftView\x12\x1a\n" +
 	"\x16DRAFT_VIEW_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10DRAFT_VIEW_BASIC\x10\x01\x12\x13\n" +
-	"\x0fDRAFT_VIEW_FULL\x10\x022\xa1\x04\n" +
+	"\x0fDRAFT_VIEW_FULL\x10\x022\x94\x05\n" +
 	"\fDraftService\x12W\n" +
 	"\bGetDraft\x12$.ide_orchestrator.v1.GetDraftRequest\x1a%.ide_orchestrator.v1.GetDraftResponse\x12`\n" +
 	"\vUpdateDraft\x12'.ide_orchestrator.v1.UpdateDraftRequest\x1a(.ide_orchestrator.v1.UpdateDraftResponse\x12r\n" +
 	"\x11ListDraftVersions\x12-.ide_orchestrator.v1.ListDraftVersionsRequest\x1a..ide_orchestrator.v1.ListDraftVersionsResponse\x12x\n" +
 	"\x13RestoreDraftVersion\x12/.ide_orchestrator.v1.RestoreDraftVersionRequest\x1a0.ide_orchestrator.v1.RestoreDraftVersionResponse\x12h\n" +
-	"\rReadDraftFile\x12).ide_orchestrator.v1.ReadDraftFileRequest\x1a*.ide_orchestrator.v1.ReadDraftFileResponse0\x01B\xe3\x01\n" +
+	"\rReadDraftFile\x12).ide_orchestrator.v1.ReadDraftFileRequest\x1a*.ide_orchestrator.v1.ReadDraftFileResponse0\x01\x12q\n" +
+	"\x10ReadDraftArchive\x12,.ide_orchestrator.v1.ReadDraftArchiveRequest\x1a-.ide_orchestrator.v1.ReadDraftArchiveResponse0\x01B\xe3\x01\n" +
 	"\x17com.ide_orchestrator.v1B\n" +
 	"DraftProtoP\x01ZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1\xa2\x02\x03IXX\xaa\x02\x12IdeOrchestrator.V1\xca\x02\x12IdeOrchestrator\\V1\xe2\x02\x1eIdeOrchestrator\\V1\\GPBMetadata\xea\x02\x13IdeOrchestrator::V1b\x06proto3"
 
@@ -1092,7 +1199,7 @@ func file_ide_orchestrator_v1_draft_proto_rawDescGZIP() []byte {
 }
 
 var file_ide_orchestrator_v1_draft_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_ide_orchestrator_v1_draft_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_ide_orchestrator_v1_draft_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_ide_orchestrator_v1_draft_proto_goTypes = []any{
 	(DraftView)(0),                      // 0: ide_orchestrator.v1.DraftView
 	(*Draft)(nil),                       // 1: ide_orchestrator.v1.Draft
@@ -1107,16 +1214,18 @@ var file_ide_orchestrator_v1_draft_proto_goTypes = []any{
 	(*RestoreDraftVersionResponse)(nil), // 10: ide_orchestrator.v1.RestoreDraftVersionResponse
 	(*ReadDraftFileRequest)(nil),        // 11: ide_orchestrator.v1.ReadDraftFileRequest
 	(*ReadDraftFileResponse)(nil),       // 12: ide_orchestrator.v1.ReadDraftFileResponse
-	(*timestamppb.Timestamp)(nil),       // 13: google.protobuf.Timestamp
-	(*SpecFile)(nil),                    // 14: ide_orchestrator.v1.SpecFile
+	(*ReadDraftArchiveRequest)(nil),     // 13: ide_orchestrator.v1.ReadDraftArchiveRequest
+	(*ReadDraftArchiveResponse)(nil),    // 14: ide_orchestrator.v1.ReadDraftArchiveResponse
+	(*timestamppb.Timestamp)(nil),       // 15: google.protobuf.Timestamp
+	(*SpecFile)(nil),                    // 16: ide_orchestrator.v1.SpecFile
 }
 var file_ide_orchestrator_v1_draft_proto_depIdxs = []int32{
-	13, // 0: ide_orchestrator.v1.Draft.create_time:type_name -> google.protobuf.Timestamp
+	15, // 0: ide_orchestrator.v1.Draft.create_time:type_name -> google.protobuf.Timestamp
 	2,  // 1: ide_orchestrator.v1.Draft.files:type_name -> ide_orchestrator.v1.DraftFile
-	13, // 2: ide_orchestrator.v1.DraftFile.modify_time:type_name -> google.protobuf.Timestamp
+	15, // 2: ide_orchestrator.v1.DraftFile.modify_time:type_name -> google.protobuf.Timestamp
 	0,  // 3: ide_orchestrator.v1.GetDraftRequest.view:type_name -> ide_orchestrator.v1.DraftView
 	1,  // 4: ide_orchestrator.v1.GetDraftResponse.draft:type_name -> ide_orchestrator.v1.Draft
-	14, // 5: ide_orchestrator.v1.UpdateDraftRequest.files:type_name -> ide_orchestrator.v1.SpecFile
+	16, // 5: ide_orchestrator.v1.UpdateDraftRequest.files:type_name -> ide_orchestrator.v1.SpecFile
 	1,  // 6: ide_orchestrator.v1.UpdateDraftResponse.draft:type_name -> ide_orchestrator.v1.Draft
 	1,  // 7: ide_orchestrator.v1.ListDraftVersionsResponse.drafts:type_name -> ide_orchestrator.v1.Draft
 	1,  // 8: ide_orchestrator.v1.RestoreDraftVersionResponse.draft:type_name -> ide_orchestrator.v1.Draft
@@ -1125,13 +1234,15 @@ var file_ide_orchestrator_v1_draft_proto_depIdxs = []int32{
 	7,  // 11: ide_orchestrator.v1.DraftService.ListDraftVersions:input_type -> ide_orchestrator.v1.ListDraftVersionsRequest
 	9,  // 12: ide_orchestrator.v1.DraftService.RestoreDraftVersion:input_type -> ide_orchestrator.v1.RestoreDraftVersionRequest
 	11, // 13: ide_orchestrator.v1.DraftService.ReadDraftFile:input_type -> ide_orchestrator.v1.ReadDraftFileRequest
-	4,  // 14: ide_orchestrator.v1.DraftService.GetDraft:output_type -> ide_orchestrator.v1.GetDraftResponse
-	6,  // 15: ide_orchestrator.v1.DraftService.UpdateDraft:output_type -> ide_orchestrator.v1.UpdateDraftResponse
-	8,  // 16: ide_orchestrator.v1.DraftService.ListDraftVersions:output_type -> ide_orchestrator.v1.ListDraftVersionsResponse
-	10, // 17: ide_orchestrator.v1.DraftService.RestoreDraftVersion:output_type -> ide_orchestrator.v1.RestoreDraftVersionResponse
-	12, // 18: ide_orchestrator.v1.DraftService.ReadDraftFile:output_type -> ide_orchestrator.v1.ReadDraftFileResponse
-	14, // [14:19] is the sub-list for method output_type
-	9,  // [9:14] is the sub-list for method input_type
+	13, // 14: ide_orchestrator.v1.DraftService.ReadDraftArchive:input_type -> ide_orchestrator.v1.ReadDraftArchiveRequest
+	4,  // 15: ide_orchestrator.v1.DraftService.GetDraft:output_type -> ide_orchestrator.v1.GetDraftResponse
+	6,  // 16: ide_orchestrator.v1.DraftService.UpdateDraft:output_type -> ide_orchestrator.v1.UpdateDraftResponse
+	8,  // 17: ide_orchestrator.v1.DraftService.ListDraftVersions:output_type -> ide_orchestrator.v1.ListDraftVersionsResponse
+	10, // 18: ide_orchestrator.v1.DraftService.RestoreDraftVersion:output_type -> ide_orchestrator.v1.RestoreDraftVersionResponse
+	12, // 19: ide_orchestrator.v1.DraftService.ReadDraftFile:output_type -> ide_orchestrator.v1.ReadDraftFileResponse
+	14, // 20: ide_orchestrator.v1.DraftService.ReadDraftArchive:output_type -> ide_orchestrator.v1.ReadDraftArchiveResponse
+	15, // [15:21] is the sub-list for method output_type
+	9,  // [9:15] is the sub-list for method input_type
 	9,  // [9:9] is the sub-list for extension type_name
 	9,  // [9:9] is the sub-list for extension extendee
 	0,  // [0:9] is the sub-list for field type_name
@@ -1154,7 +1265,7 @@ func file_ide_orchestrator_v1_draft_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ide_orchestrator_v1_draft_proto_rawDesc), len(file_ide_orchestrator_v1_draft_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   12,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

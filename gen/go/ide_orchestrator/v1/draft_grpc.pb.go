@@ -26,6 +26,7 @@ const (
 	DraftService_ListDraftVersions_FullMethodName   = "/ide_orchestrator.v1.DraftService/ListDraftVersions"
 	DraftService_RestoreDraftVersion_FullMethodName = "/ide_orchestrator.v1.DraftService/RestoreDraftVersion"
 	DraftService_ReadDraftFile_FullMethodName       = "/ide_orchestrator.v1.DraftService/ReadDraftFile"
+	DraftService_ReadDraftArchive_FullMethodName    = "/ide_orchestrator.v1.DraftService/ReadDraftArchive"
 )
 
 // DraftServiceClient is the client API for DraftService service.
@@ -55,6 +56,9 @@ type DraftServiceClient interface {
 	RestoreDraftVersion(ctx context.Context, in *RestoreDraftVersionRequest, opts ...grpc.CallOption) (*RestoreDraftVersionResponse, error)
 	// Reads the content of a file of any version, in pieces. NOT_FOUND: also when no version has this content.
 	ReadDraftFile(ctx context.Context, in *ReadDraftFileRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadDraftFileResponse], error)
+	// Reads the files of a version as a zip archive, in pieces: as ReadArchive does for a proposal. NOT_FOUND: also
+	// when there is no such version.
+	ReadDraftArchive(ctx context.Context, in *ReadDraftArchiveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadDraftArchiveResponse], error)
 }
 
 type draftServiceClient struct {
@@ -124,6 +128,25 @@ func (c *draftServiceClient) ReadDraftFile(ctx context.Context, in *ReadDraftFil
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type DraftService_ReadDraftFileClient = grpc.ServerStreamingClient[ReadDraftFileResponse]
 
+func (c *draftServiceClient) ReadDraftArchive(ctx context.Context, in *ReadDraftArchiveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadDraftArchiveResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &DraftService_ServiceDesc.Streams[1], DraftService_ReadDraftArchive_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReadDraftArchiveRequest, ReadDraftArchiveResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type DraftService_ReadDraftArchiveClient = grpc.ServerStreamingClient[ReadDraftArchiveResponse]
+
 // DraftServiceServer is the server API for DraftService service.
 // All implementations must embed UnimplementedDraftServiceServer
 // for forward compatibility.
@@ -151,6 +174,9 @@ type DraftServiceServer interface {
 	RestoreDraftVersion(context.Context, *RestoreDraftVersionRequest) (*RestoreDraftVersionResponse, error)
 	// Reads the content of a file of any version, in pieces. NOT_FOUND: also when no version has this content.
 	ReadDraftFile(*ReadDraftFileRequest, grpc.ServerStreamingServer[ReadDraftFileResponse]) error
+	// Reads the files of a version as a zip archive, in pieces: as ReadArchive does for a proposal. NOT_FOUND: also
+	// when there is no such version.
+	ReadDraftArchive(*ReadDraftArchiveRequest, grpc.ServerStreamingServer[ReadDraftArchiveResponse]) error
 	mustEmbedUnimplementedDraftServiceServer()
 }
 
@@ -175,6 +201,9 @@ func (UnimplementedDraftServiceServer) RestoreDraftVersion(context.Context, *Res
 }
 func (UnimplementedDraftServiceServer) ReadDraftFile(*ReadDraftFileRequest, grpc.ServerStreamingServer[ReadDraftFileResponse]) error {
 	return status.Error(codes.Unimplemented, "method ReadDraftFile not implemented")
+}
+func (UnimplementedDraftServiceServer) ReadDraftArchive(*ReadDraftArchiveRequest, grpc.ServerStreamingServer[ReadDraftArchiveResponse]) error {
+	return status.Error(codes.Unimplemented, "method ReadDraftArchive not implemented")
 }
 func (UnimplementedDraftServiceServer) mustEmbedUnimplementedDraftServiceServer() {}
 func (UnimplementedDraftServiceServer) testEmbeddedByValue()                      {}
@@ -280,6 +309,17 @@ func _DraftService_ReadDraftFile_Handler(srv interface{}, stream grpc.ServerStre
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type DraftService_ReadDraftFileServer = grpc.ServerStreamingServer[ReadDraftFileResponse]
 
+func _DraftService_ReadDraftArchive_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ReadDraftArchiveRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(DraftServiceServer).ReadDraftArchive(m, &grpc.GenericServerStream[ReadDraftArchiveRequest, ReadDraftArchiveResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type DraftService_ReadDraftArchiveServer = grpc.ServerStreamingServer[ReadDraftArchiveResponse]
+
 // DraftService_ServiceDesc is the grpc.ServiceDesc for DraftService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -308,6 +348,11 @@ var DraftService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ReadDraftFile",
 			Handler:       _DraftService_ReadDraftFile_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ReadDraftArchive",
+			Handler:       _DraftService_ReadDraftArchive_Handler,
 			ServerStreams: true,
 		},
 	},

@@ -1073,6 +1073,319 @@ func (x *ReadPatchResponse) GetLeftOutFiles() uint32 {
 	return 0
 }
 
+// Request of DiffDraft.
+type DiffDraftRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The draft (UUID).
+	DraftId string `protobuf:"bytes,1,opt,name=draft_id,json=draftId,proto3" json:"draft_id,omitempty"`
+	// The version to show; 0 for the newest. Name it for all pages, so that they are of the same one.
+	Version uint32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// The version to compare it with; 0 for the one before it. The first version is compared with no files.
+	BaseVersion uint32 `protobuf:"varint,3,opt,name=base_version,json=baseVersion,proto3" json:"base_version,omitempty"`
+	// Only these paths, at most 500; empty for all.
+	Paths []string `protobuf:"bytes,4,rep,name=paths,proto3" json:"paths,omitempty"`
+	// Lines to show around each hunk: 0 to 20; absent means 3.
+	ContextLines *uint32 `protobuf:"varint,5,opt,name=context_lines,json=contextLines,proto3,oneof" json:"context_lines,omitempty"`
+	// Maximum number of files to return: 1 to 200; 0 means 50. Fewer are returned when these would be more than
+	// about 3 MiB.
+	PageSize uint32 `protobuf:"varint,6,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// `next_page_token` of the previous page; empty for the first. Opaque.
+	PageToken     string `protobuf:"bytes,7,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiffDraftRequest) Reset() {
+	*x = DiffDraftRequest{}
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiffDraftRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiffDraftRequest) ProtoMessage() {}
+
+func (x *DiffDraftRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiffDraftRequest.ProtoReflect.Descriptor instead.
+func (*DiffDraftRequest) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *DiffDraftRequest) GetDraftId() string {
+	if x != nil {
+		return x.DraftId
+	}
+	return ""
+}
+
+func (x *DiffDraftRequest) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *DiffDraftRequest) GetBaseVersion() uint32 {
+	if x != nil {
+		return x.BaseVersion
+	}
+	return 0
+}
+
+func (x *DiffDraftRequest) GetPaths() []string {
+	if x != nil {
+		return x.Paths
+	}
+	return nil
+}
+
+func (x *DiffDraftRequest) GetContextLines() uint32 {
+	if x != nil && x.ContextLines != nil {
+		return *x.ContextLines
+	}
+	return 0
+}
+
+func (x *DiffDraftRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *DiffDraftRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Response of DiffDraft.
+type DiffDraftResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The files that differ, in path order. What FileDiff says of the proposal is that of `version`: ReadDraftFile
+	// reads both contents. Nothing is decided about them.
+	Files []*FileDiff `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"`
+	// `page_token` for the next page; empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// The etag of the draft's newest version.
+	Etag string `protobuf:"bytes,3,opt,name=etag,proto3" json:"etag,omitempty"`
+	// The version that it is compared with; 0 when it is the first and is compared with no files.
+	BaseVersion uint32 `protobuf:"varint,4,opt,name=base_version,json=baseVersion,proto3" json:"base_version,omitempty"`
+	// What all pages together show; absent on later pages.
+	Statistics *DiffStatistics `protobuf:"bytes,5,opt,name=statistics,proto3" json:"statistics,omitempty"`
+	// The version that is shown.
+	Version       uint32 `protobuf:"varint,6,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiffDraftResponse) Reset() {
+	*x = DiffDraftResponse{}
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiffDraftResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiffDraftResponse) ProtoMessage() {}
+
+func (x *DiffDraftResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiffDraftResponse.ProtoReflect.Descriptor instead.
+func (*DiffDraftResponse) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *DiffDraftResponse) GetFiles() []*FileDiff {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+func (x *DiffDraftResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *DiffDraftResponse) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *DiffDraftResponse) GetBaseVersion() uint32 {
+	if x != nil {
+		return x.BaseVersion
+	}
+	return 0
+}
+
+func (x *DiffDraftResponse) GetStatistics() *DiffStatistics {
+	if x != nil {
+		return x.Statistics
+	}
+	return nil
+}
+
+func (x *DiffDraftResponse) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// Request of ReadDraftPatch.
+type ReadDraftPatchRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The draft (UUID).
+	DraftId string `protobuf:"bytes,1,opt,name=draft_id,json=draftId,proto3" json:"draft_id,omitempty"`
+	// The version that the patch makes; 0 for the newest.
+	Version uint32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// The version that the patch applies to; 0 for the one before it. The first version is made of no files.
+	BaseVersion   uint32 `protobuf:"varint,3,opt,name=base_version,json=baseVersion,proto3" json:"base_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadDraftPatchRequest) Reset() {
+	*x = ReadDraftPatchRequest{}
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadDraftPatchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadDraftPatchRequest) ProtoMessage() {}
+
+func (x *ReadDraftPatchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadDraftPatchRequest.ProtoReflect.Descriptor instead.
+func (*ReadDraftPatchRequest) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ReadDraftPatchRequest) GetDraftId() string {
+	if x != nil {
+		return x.DraftId
+	}
+	return ""
+}
+
+func (x *ReadDraftPatchRequest) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *ReadDraftPatchRequest) GetBaseVersion() uint32 {
+	if x != nil {
+		return x.BaseVersion
+	}
+	return 0
+}
+
+// Response of ReadDraftPatch: the next piece. A stream has at least one.
+type ReadDraftPatchResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The bytes: at most 1 MiB; empty only when nothing differs.
+	Data []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	// How many files the patch leaves out, because no folder holds them beside another file of the same version. In
+	// the first piece.
+	LeftOutFiles  uint32 `protobuf:"varint,2,opt,name=left_out_files,json=leftOutFiles,proto3" json:"left_out_files,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadDraftPatchResponse) Reset() {
+	*x = ReadDraftPatchResponse{}
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadDraftPatchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadDraftPatchResponse) ProtoMessage() {}
+
+func (x *ReadDraftPatchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadDraftPatchResponse.ProtoReflect.Descriptor instead.
+func (*ReadDraftPatchResponse) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ReadDraftPatchResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *ReadDraftPatchResponse) GetLeftOutFiles() uint32 {
+	if x != nil {
+		return x.LeftOutFiles
+	}
+	return 0
+}
+
 // Request of SetDecisions.
 type SetDecisionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1088,7 +1401,7 @@ type SetDecisionsRequest struct {
 
 func (x *SetDecisionsRequest) Reset() {
 	*x = SetDecisionsRequest{}
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[7]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1100,7 +1413,7 @@ func (x *SetDecisionsRequest) String() string {
 func (*SetDecisionsRequest) ProtoMessage() {}
 
 func (x *SetDecisionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[7]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1113,7 +1426,7 @@ func (x *SetDecisionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDecisionsRequest.ProtoReflect.Descriptor instead.
 func (*SetDecisionsRequest) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{7}
+	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SetDecisionsRequest) GetProposalId() string {
@@ -1155,7 +1468,7 @@ type FileDecision struct {
 
 func (x *FileDecision) Reset() {
 	*x = FileDecision{}
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[8]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1167,7 +1480,7 @@ func (x *FileDecision) String() string {
 func (*FileDecision) ProtoMessage() {}
 
 func (x *FileDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[8]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1180,7 +1493,7 @@ func (x *FileDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileDecision.ProtoReflect.Descriptor instead.
 func (*FileDecision) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{8}
+	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *FileDecision) GetPath() string {
@@ -1222,7 +1535,7 @@ type SetDecisionsResponse struct {
 
 func (x *SetDecisionsResponse) Reset() {
 	*x = SetDecisionsResponse{}
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[9]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1234,7 +1547,7 @@ func (x *SetDecisionsResponse) String() string {
 func (*SetDecisionsResponse) ProtoMessage() {}
 
 func (x *SetDecisionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[9]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1247,7 +1560,7 @@ func (x *SetDecisionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDecisionsResponse.ProtoReflect.Descriptor instead.
 func (*SetDecisionsResponse) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{9}
+	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SetDecisionsResponse) GetProposal() *Proposal {
@@ -1282,7 +1595,7 @@ type AcceptProposalRequest struct {
 
 func (x *AcceptProposalRequest) Reset() {
 	*x = AcceptProposalRequest{}
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[10]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1294,7 +1607,7 @@ func (x *AcceptProposalRequest) String() string {
 func (*AcceptProposalRequest) ProtoMessage() {}
 
 func (x *AcceptProposalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[10]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1307,7 +1620,7 @@ func (x *AcceptProposalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptProposalRequest.ProtoReflect.Descriptor instead.
 func (*AcceptProposalRequest) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{10}
+	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AcceptProposalRequest) GetProposalId() string {
@@ -1385,7 +1698,7 @@ type ResolvedFile struct {
 
 func (x *ResolvedFile) Reset() {
 	*x = ResolvedFile{}
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[11]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1397,7 +1710,7 @@ func (x *ResolvedFile) String() string {
 func (*ResolvedFile) ProtoMessage() {}
 
 func (x *ResolvedFile) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[11]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1410,7 +1723,7 @@ func (x *ResolvedFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolvedFile.ProtoReflect.Descriptor instead.
 func (*ResolvedFile) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{11}
+	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ResolvedFile) GetPath() string {
@@ -1504,7 +1817,7 @@ type AcceptProposalResponse struct {
 
 func (x *AcceptProposalResponse) Reset() {
 	*x = AcceptProposalResponse{}
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[12]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1516,7 +1829,7 @@ func (x *AcceptProposalResponse) String() string {
 func (*AcceptProposalResponse) ProtoMessage() {}
 
 func (x *AcceptProposalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[12]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1529,7 +1842,7 @@ func (x *AcceptProposalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptProposalResponse.ProtoReflect.Descriptor instead.
 func (*AcceptProposalResponse) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{12}
+	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AcceptProposalResponse) GetProposal() *Proposal {
@@ -1598,7 +1911,7 @@ type DraftChange struct {
 
 func (x *DraftChange) Reset() {
 	*x = DraftChange{}
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[13]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1610,7 +1923,7 @@ func (x *DraftChange) String() string {
 func (*DraftChange) ProtoMessage() {}
 
 func (x *DraftChange) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[13]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1623,7 +1936,7 @@ func (x *DraftChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DraftChange.ProtoReflect.Descriptor instead.
 func (*DraftChange) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{13}
+	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DraftChange) GetPath() string {
@@ -1674,7 +1987,7 @@ type DraftMoved struct {
 
 func (x *DraftMoved) Reset() {
 	*x = DraftMoved{}
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[14]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1686,7 +1999,7 @@ func (x *DraftMoved) String() string {
 func (*DraftMoved) ProtoMessage() {}
 
 func (x *DraftMoved) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[14]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1699,7 +2012,7 @@ func (x *DraftMoved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DraftMoved.ProtoReflect.Descriptor instead.
 func (*DraftMoved) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{14}
+	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DraftMoved) GetBaseVersion() uint32 {
@@ -1761,7 +2074,7 @@ type MergeConflict struct {
 
 func (x *MergeConflict) Reset() {
 	*x = MergeConflict{}
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[15]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1773,7 +2086,7 @@ func (x *MergeConflict) String() string {
 func (*MergeConflict) ProtoMessage() {}
 
 func (x *MergeConflict) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[15]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1786,7 +2099,7 @@ func (x *MergeConflict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MergeConflict.ProtoReflect.Descriptor instead.
 func (*MergeConflict) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{15}
+	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *MergeConflict) GetPath() string {
@@ -1853,7 +2166,7 @@ type ConflictPlace struct {
 
 func (x *ConflictPlace) Reset() {
 	*x = ConflictPlace{}
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[16]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1865,7 +2178,7 @@ func (x *ConflictPlace) String() string {
 func (*ConflictPlace) ProtoMessage() {}
 
 func (x *ConflictPlace) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[16]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1878,7 +2191,7 @@ func (x *ConflictPlace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConflictPlace.ProtoReflect.Descriptor instead.
 func (*ConflictPlace) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{16}
+	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ConflictPlace) GetBase() *TextRange {
@@ -1917,7 +2230,7 @@ type TextRange struct {
 
 func (x *TextRange) Reset() {
 	*x = TextRange{}
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[17]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1929,7 +2242,7 @@ func (x *TextRange) String() string {
 func (*TextRange) ProtoMessage() {}
 
 func (x *TextRange) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[17]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1942,7 +2255,7 @@ func (x *TextRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TextRange.ProtoReflect.Descriptor instead.
 func (*TextRange) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{17}
+	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *TextRange) GetFirstLine() uint32 {
@@ -1983,7 +2296,7 @@ type RejectProposalRequest struct {
 
 func (x *RejectProposalRequest) Reset() {
 	*x = RejectProposalRequest{}
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[18]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1995,7 +2308,7 @@ func (x *RejectProposalRequest) String() string {
 func (*RejectProposalRequest) ProtoMessage() {}
 
 func (x *RejectProposalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[18]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2008,7 +2321,7 @@ func (x *RejectProposalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectProposalRequest.ProtoReflect.Descriptor instead.
 func (*RejectProposalRequest) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{18}
+	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RejectProposalRequest) GetProposalId() string {
@@ -2052,7 +2365,7 @@ type RejectProposalResponse struct {
 
 func (x *RejectProposalResponse) Reset() {
 	*x = RejectProposalResponse{}
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[19]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2064,7 +2377,7 @@ func (x *RejectProposalResponse) String() string {
 func (*RejectProposalResponse) ProtoMessage() {}
 
 func (x *RejectProposalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[19]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2077,7 +2390,7 @@ func (x *RejectProposalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectProposalResponse.ProtoReflect.Descriptor instead.
 func (*RejectProposalResponse) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{19}
+	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RejectProposalResponse) GetProposal() *Proposal {
@@ -2115,7 +2428,7 @@ type ReviseProposalRequest struct {
 
 func (x *ReviseProposalRequest) Reset() {
 	*x = ReviseProposalRequest{}
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[20]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2127,7 +2440,7 @@ func (x *ReviseProposalRequest) String() string {
 func (*ReviseProposalRequest) ProtoMessage() {}
 
 func (x *ReviseProposalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[20]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2140,7 +2453,7 @@ func (x *ReviseProposalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReviseProposalRequest.ProtoReflect.Descriptor instead.
 func (*ReviseProposalRequest) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{20}
+	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ReviseProposalRequest) GetProposalId() string {
@@ -2191,7 +2504,7 @@ type ReviseProposalResponse struct {
 
 func (x *ReviseProposalResponse) Reset() {
 	*x = ReviseProposalResponse{}
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[21]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2203,7 +2516,7 @@ func (x *ReviseProposalResponse) String() string {
 func (*ReviseProposalResponse) ProtoMessage() {}
 
 func (x *ReviseProposalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[21]
+	mi := &file_ide_orchestrator_v1_review_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2216,7 +2529,7 @@ func (x *ReviseProposalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReviseProposalResponse.ProtoReflect.Descriptor instead.
 func (*ReviseProposalResponse) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{21}
+	return file_ide_orchestrator_v1_review_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ReviseProposalResponse) GetRefinement() *Refinement {
@@ -2306,6 +2619,32 @@ const file_ide_orchestrator_v1_review_proto_rawDesc = "" +
 	"\x04base\x18\x02 \x01(\x0e2\x1d.ide_orchestrator.v1.DiffBaseR\x04base\x12*\n" +
 	"\x11other_proposal_id\x18\x03 \x01(\tR\x0fotherProposalId\"M\n" +
 	"\x11ReadPatchResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12$\n" +
+	"\x0eleft_out_files\x18\x02 \x01(\rR\fleftOutFiles\"\xf8\x01\n" +
+	"\x10DiffDraftRequest\x12\x19\n" +
+	"\bdraft_id\x18\x01 \x01(\tR\adraftId\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\x12!\n" +
+	"\fbase_version\x18\x03 \x01(\rR\vbaseVersion\x12\x14\n" +
+	"\x05paths\x18\x04 \x03(\tR\x05paths\x12(\n" +
+	"\rcontext_lines\x18\x05 \x01(\rH\x00R\fcontextLines\x88\x01\x01\x12\x1b\n" +
+	"\tpage_size\x18\x06 \x01(\rR\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\a \x01(\tR\tpageTokenB\x10\n" +
+	"\x0e_context_lines\"\x86\x02\n" +
+	"\x11DiffDraftResponse\x123\n" +
+	"\x05files\x18\x01 \x03(\v2\x1d.ide_orchestrator.v1.FileDiffR\x05files\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x12\n" +
+	"\x04etag\x18\x03 \x01(\tR\x04etag\x12!\n" +
+	"\fbase_version\x18\x04 \x01(\rR\vbaseVersion\x12C\n" +
+	"\n" +
+	"statistics\x18\x05 \x01(\v2#.ide_orchestrator.v1.DiffStatisticsR\n" +
+	"statistics\x12\x18\n" +
+	"\aversion\x18\x06 \x01(\rR\aversion\"o\n" +
+	"\x15ReadDraftPatchRequest\x12\x19\n" +
+	"\bdraft_id\x18\x01 \x01(\tR\adraftId\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\x12!\n" +
+	"\fbase_version\x18\x03 \x01(\rR\vbaseVersion\"R\n" +
+	"\x16ReadDraftPatchResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12$\n" +
 	"\x0eleft_out_files\x18\x02 \x01(\rR\fleftOutFiles\"\x8b\x01\n" +
 	"\x13SetDecisionsRequest\x12\x1f\n" +
@@ -2431,10 +2770,12 @@ const file_ide_orchestrator_v1_review_proto_rawDesc = "" +
 	"\x18CONFLICT_KIND_BOTH_ADDED\x10\x02\x12\x1e\n" +
 	"\x1aCONFLICT_KIND_BOTH_RENAMED\x10\x03\x12\"\n" +
 	"\x1eCONFLICT_KIND_DELETED_IN_DRAFT\x10\x04\x12%\n" +
-	"!CONFLICT_KIND_DELETED_IN_PROPOSAL\x10\x052\xf8\x04\n" +
+	"!CONFLICT_KIND_DELETED_IN_PROPOSAL\x10\x052\xc1\x06\n" +
 	"\rReviewService\x12c\n" +
 	"\fDiffProposal\x12(.ide_orchestrator.v1.DiffProposalRequest\x1a).ide_orchestrator.v1.DiffProposalResponse\x12\\\n" +
-	"\tReadPatch\x12%.ide_orchestrator.v1.ReadPatchRequest\x1a&.ide_orchestrator.v1.ReadPatchResponse0\x01\x12c\n" +
+	"\tReadPatch\x12%.ide_orchestrator.v1.ReadPatchRequest\x1a&.ide_orchestrator.v1.ReadPatchResponse0\x01\x12Z\n" +
+	"\tDiffDraft\x12%.ide_orchestrator.v1.DiffDraftRequest\x1a&.ide_orchestrator.v1.DiffDraftResponse\x12k\n" +
+	"\x0eReadDraftPatch\x12*.ide_orchestrator.v1.ReadDraftPatchRequest\x1a+.ide_orchestrator.v1.ReadDraftPatchResponse0\x01\x12c\n" +
 	"\fSetDecisions\x12(.ide_orchestrator.v1.SetDecisionsRequest\x1a).ide_orchestrator.v1.SetDecisionsResponse\x12i\n" +
 	"\x0eAcceptProposal\x12*.ide_orchestrator.v1.AcceptProposalRequest\x1a+.ide_orchestrator.v1.AcceptProposalResponse\x12i\n" +
 	"\x0eRejectProposal\x12*.ide_orchestrator.v1.RejectProposalRequest\x1a+.ide_orchestrator.v1.RejectProposalResponse\x12i\n" +
@@ -2454,7 +2795,7 @@ func file_ide_orchestrator_v1_review_proto_rawDescGZIP() []byte {
 }
 
 var file_ide_orchestrator_v1_review_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_ide_orchestrator_v1_review_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_ide_orchestrator_v1_review_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_ide_orchestrator_v1_review_proto_goTypes = []any{
 	(Decision)(0),                  // 0: ide_orchestrator.v1.Decision
 	(DiffBase)(0),                  // 1: ide_orchestrator.v1.DiffBase
@@ -2469,24 +2810,28 @@ var file_ide_orchestrator_v1_review_proto_goTypes = []any{
 	(*Hunk)(nil),                   // 10: ide_orchestrator.v1.Hunk
 	(*ReadPatchRequest)(nil),       // 11: ide_orchestrator.v1.ReadPatchRequest
 	(*ReadPatchResponse)(nil),      // 12: ide_orchestrator.v1.ReadPatchResponse
-	(*SetDecisionsRequest)(nil),    // 13: ide_orchestrator.v1.SetDecisionsRequest
-	(*FileDecision)(nil),           // 14: ide_orchestrator.v1.FileDecision
-	(*SetDecisionsResponse)(nil),   // 15: ide_orchestrator.v1.SetDecisionsResponse
-	(*AcceptProposalRequest)(nil),  // 16: ide_orchestrator.v1.AcceptProposalRequest
-	(*ResolvedFile)(nil),           // 17: ide_orchestrator.v1.ResolvedFile
-	(*AcceptProposalResponse)(nil), // 18: ide_orchestrator.v1.AcceptProposalResponse
-	(*DraftChange)(nil),            // 19: ide_orchestrator.v1.DraftChange
-	(*DraftMoved)(nil),             // 20: ide_orchestrator.v1.DraftMoved
-	(*MergeConflict)(nil),          // 21: ide_orchestrator.v1.MergeConflict
-	(*ConflictPlace)(nil),          // 22: ide_orchestrator.v1.ConflictPlace
-	(*TextRange)(nil),              // 23: ide_orchestrator.v1.TextRange
-	(*RejectProposalRequest)(nil),  // 24: ide_orchestrator.v1.RejectProposalRequest
-	(*RejectProposalResponse)(nil), // 25: ide_orchestrator.v1.RejectProposalResponse
-	(*ReviseProposalRequest)(nil),  // 26: ide_orchestrator.v1.ReviseProposalRequest
-	(*ReviseProposalResponse)(nil), // 27: ide_orchestrator.v1.ReviseProposalResponse
-	(*Proposal)(nil),               // 28: ide_orchestrator.v1.Proposal
-	(*Draft)(nil),                  // 29: ide_orchestrator.v1.Draft
-	(*Refinement)(nil),             // 30: ide_orchestrator.v1.Refinement
+	(*DiffDraftRequest)(nil),       // 13: ide_orchestrator.v1.DiffDraftRequest
+	(*DiffDraftResponse)(nil),      // 14: ide_orchestrator.v1.DiffDraftResponse
+	(*ReadDraftPatchRequest)(nil),  // 15: ide_orchestrator.v1.ReadDraftPatchRequest
+	(*ReadDraftPatchResponse)(nil), // 16: ide_orchestrator.v1.ReadDraftPatchResponse
+	(*SetDecisionsRequest)(nil),    // 17: ide_orchestrator.v1.SetDecisionsRequest
+	(*FileDecision)(nil),           // 18: ide_orchestrator.v1.FileDecision
+	(*SetDecisionsResponse)(nil),   // 19: ide_orchestrator.v1.SetDecisionsResponse
+	(*AcceptProposalRequest)(nil),  // 20: ide_orchestrator.v1.AcceptProposalRequest
+	(*ResolvedFile)(nil),           // 21: ide_orchestrator.v1.ResolvedFile
+	(*AcceptProposalResponse)(nil), // 22: ide_orchestrator.v1.AcceptProposalResponse
+	(*DraftChange)(nil),            // 23: ide_orchestrator.v1.DraftChange
+	(*DraftMoved)(nil),             // 24: ide_orchestrator.v1.DraftMoved
+	(*MergeConflict)(nil),          // 25: ide_orchestrator.v1.MergeConflict
+	(*ConflictPlace)(nil),          // 26: ide_orchestrator.v1.ConflictPlace
+	(*TextRange)(nil),              // 27: ide_orchestrator.v1.TextRange
+	(*RejectProposalRequest)(nil),  // 28: ide_orchestrator.v1.RejectProposalRequest
+	(*RejectProposalResponse)(nil), // 29: ide_orchestrator.v1.RejectProposalResponse
+	(*ReviseProposalRequest)(nil),  // 30: ide_orchestrator.v1.ReviseProposalRequest
+	(*ReviseProposalResponse)(nil), // 31: ide_orchestrator.v1.ReviseProposalResponse
+	(*Proposal)(nil),               // 32: ide_orchestrator.v1.Proposal
+	(*Draft)(nil),                  // 33: ide_orchestrator.v1.Draft
+	(*Refinement)(nil),             // 34: ide_orchestrator.v1.Refinement
 }
 var file_ide_orchestrator_v1_review_proto_depIdxs = []int32{
 	1,  // 0: ide_orchestrator.v1.DiffProposalRequest.base:type_name -> ide_orchestrator.v1.DiffBase
@@ -2497,42 +2842,48 @@ var file_ide_orchestrator_v1_review_proto_depIdxs = []int32{
 	0,  // 5: ide_orchestrator.v1.FileDiff.decision:type_name -> ide_orchestrator.v1.Decision
 	0,  // 6: ide_orchestrator.v1.Hunk.decision:type_name -> ide_orchestrator.v1.Decision
 	1,  // 7: ide_orchestrator.v1.ReadPatchRequest.base:type_name -> ide_orchestrator.v1.DiffBase
-	14, // 8: ide_orchestrator.v1.SetDecisionsRequest.decisions:type_name -> ide_orchestrator.v1.FileDecision
-	0,  // 9: ide_orchestrator.v1.FileDecision.decision:type_name -> ide_orchestrator.v1.Decision
-	28, // 10: ide_orchestrator.v1.SetDecisionsResponse.proposal:type_name -> ide_orchestrator.v1.Proposal
-	3,  // 11: ide_orchestrator.v1.AcceptProposalRequest.strategy:type_name -> ide_orchestrator.v1.MergeStrategy
-	17, // 12: ide_orchestrator.v1.AcceptProposalRequest.resolved_files:type_name -> ide_orchestrator.v1.ResolvedFile
-	4,  // 13: ide_orchestrator.v1.ResolvedFile.side:type_name -> ide_orchestrator.v1.MergeSide
-	28, // 14: ide_orchestrator.v1.AcceptProposalResponse.proposal:type_name -> ide_orchestrator.v1.Proposal
-	29, // 15: ide_orchestrator.v1.AcceptProposalResponse.draft:type_name -> ide_orchestrator.v1.Draft
-	19, // 16: ide_orchestrator.v1.AcceptProposalResponse.changes:type_name -> ide_orchestrator.v1.DraftChange
-	21, // 17: ide_orchestrator.v1.AcceptProposalResponse.conflicts:type_name -> ide_orchestrator.v1.MergeConflict
-	2,  // 18: ide_orchestrator.v1.DraftChange.kind:type_name -> ide_orchestrator.v1.DiffKind
-	21, // 19: ide_orchestrator.v1.DraftMoved.conflicts:type_name -> ide_orchestrator.v1.MergeConflict
-	5,  // 20: ide_orchestrator.v1.MergeConflict.kind:type_name -> ide_orchestrator.v1.ConflictKind
-	22, // 21: ide_orchestrator.v1.MergeConflict.places:type_name -> ide_orchestrator.v1.ConflictPlace
-	23, // 22: ide_orchestrator.v1.ConflictPlace.base:type_name -> ide_orchestrator.v1.TextRange
-	23, // 23: ide_orchestrator.v1.ConflictPlace.draft:type_name -> ide_orchestrator.v1.TextRange
-	23, // 24: ide_orchestrator.v1.ConflictPlace.proposal:type_name -> ide_orchestrator.v1.TextRange
-	28, // 25: ide_orchestrator.v1.RejectProposalResponse.proposal:type_name -> ide_orchestrator.v1.Proposal
-	30, // 26: ide_orchestrator.v1.ReviseProposalResponse.refinement:type_name -> ide_orchestrator.v1.Refinement
-	6,  // 27: ide_orchestrator.v1.ReviewService.DiffProposal:input_type -> ide_orchestrator.v1.DiffProposalRequest
-	11, // 28: ide_orchestrator.v1.ReviewService.ReadPatch:input_type -> ide_orchestrator.v1.ReadPatchRequest
-	13, // 29: ide_orchestrator.v1.ReviewService.SetDecisions:input_type -> ide_orchestrator.v1.SetDecisionsRequest
-	16, // 30: ide_orchestrator.v1.ReviewService.AcceptProposal:input_type -> ide_orchestrator.v1.AcceptProposalRequest
-	24, // 31: ide_orchestrator.v1.ReviewService.RejectProposal:input_type -> ide_orchestrator.v1.RejectProposalRequest
-	26, // 32: ide_orchestrator.v1.ReviewService.ReviseProposal:input_type -> ide_orchestrator.v1.ReviseProposalRequest
-	7,  // 33: ide_orchestrator.v1.ReviewService.DiffProposal:output_type -> ide_orchestrator.v1.DiffProposalResponse
-	12, // 34: ide_orchestrator.v1.ReviewService.ReadPatch:output_type -> ide_orchestrator.v1.ReadPatchResponse
-	15, // 35: ide_orchestrator.v1.ReviewService.SetDecisions:output_type -> ide_orchestrator.v1.SetDecisionsResponse
-	18, // 36: ide_orchestrator.v1.ReviewService.AcceptProposal:output_type -> ide_orchestrator.v1.AcceptProposalResponse
-	25, // 37: ide_orchestrator.v1.ReviewService.RejectProposal:output_type -> ide_orchestrator.v1.RejectProposalResponse
-	27, // 38: ide_orchestrator.v1.ReviewService.ReviseProposal:output_type -> ide_orchestrator.v1.ReviseProposalResponse
-	33, // [33:39] is the sub-list for method output_type
-	27, // [27:33] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	9,  // 8: ide_orchestrator.v1.DiffDraftResponse.files:type_name -> ide_orchestrator.v1.FileDiff
+	8,  // 9: ide_orchestrator.v1.DiffDraftResponse.statistics:type_name -> ide_orchestrator.v1.DiffStatistics
+	18, // 10: ide_orchestrator.v1.SetDecisionsRequest.decisions:type_name -> ide_orchestrator.v1.FileDecision
+	0,  // 11: ide_orchestrator.v1.FileDecision.decision:type_name -> ide_orchestrator.v1.Decision
+	32, // 12: ide_orchestrator.v1.SetDecisionsResponse.proposal:type_name -> ide_orchestrator.v1.Proposal
+	3,  // 13: ide_orchestrator.v1.AcceptProposalRequest.strategy:type_name -> ide_orchestrator.v1.MergeStrategy
+	21, // 14: ide_orchestrator.v1.AcceptProposalRequest.resolved_files:type_name -> ide_orchestrator.v1.ResolvedFile
+	4,  // 15: ide_orchestrator.v1.ResolvedFile.side:type_name -> ide_orchestrator.v1.MergeSide
+	32, // 16: ide_orchestrator.v1.AcceptProposalResponse.proposal:type_name -> ide_orchestrator.v1.Proposal
+	33, // 17: ide_orchestrator.v1.AcceptProposalResponse.draft:type_name -> ide_orchestrator.v1.Draft
+	23, // 18: ide_orchestrator.v1.AcceptProposalResponse.changes:type_name -> ide_orchestrator.v1.DraftChange
+	25, // 19: ide_orchestrator.v1.AcceptProposalResponse.conflicts:type_name -> ide_orchestrator.v1.MergeConflict
+	2,  // 20: ide_orchestrator.v1.DraftChange.kind:type_name -> ide_orchestrator.v1.DiffKind
+	25, // 21: ide_orchestrator.v1.DraftMoved.conflicts:type_name -> ide_orchestrator.v1.MergeConflict
+	5,  // 22: ide_orchestrator.v1.MergeConflict.kind:type_name -> ide_orchestrator.v1.ConflictKind
+	26, // 23: ide_orchestrator.v1.MergeConflict.places:type_name -> ide_orchestrator.v1.ConflictPlace
+	27, // 24: ide_orchestrator.v1.ConflictPlace.base:type_name -> ide_orchestrator.v1.TextRange
+	27, // 25: ide_orchestrator.v1.ConflictPlace.draft:type_name -> ide_orchestrator.v1.TextRange
+	27, // 26: ide_orchestrator.v1.ConflictPlace.proposal:type_name -> ide_orchestrator.v1.TextRange
+	32, // 27: ide_orchestrator.v1.RejectProposalResponse.proposal:type_name -> ide_orchestrator.v1.Proposal
+	34, // 28: ide_orchestrator.v1.ReviseProposalResponse.refinement:type_name -> ide_orchestrator.v1.Refinement
+	6,  // 29: ide_orchestrator.v1.ReviewService.DiffProposal:input_type -> ide_orchestrator.v1.DiffProposalRequest
+	11, // 30: ide_orchestrator.v1.ReviewService.ReadPatch:input_type -> ide_orchestrator.v1.ReadPatchRequest
+	13, // 31: ide_orchestrator.v1.ReviewService.DiffDraft:input_type -> ide_orchestrator.v1.DiffDraftRequest
+	15, // 32: ide_orchestrator.v1.ReviewService.ReadDraftPatch:input_type -> ide_orchestrator.v1.ReadDraftPatchRequest
+	17, // 33: ide_orchestrator.v1.ReviewService.SetDecisions:input_type -> ide_orchestrator.v1.SetDecisionsRequest
+	20, // 34: ide_orchestrator.v1.ReviewService.AcceptProposal:input_type -> ide_orchestrator.v1.AcceptProposalRequest
+	28, // 35: ide_orchestrator.v1.ReviewService.RejectProposal:input_type -> ide_orchestrator.v1.RejectProposalRequest
+	30, // 36: ide_orchestrator.v1.ReviewService.ReviseProposal:input_type -> ide_orchestrator.v1.ReviseProposalRequest
+	7,  // 37: ide_orchestrator.v1.ReviewService.DiffProposal:output_type -> ide_orchestrator.v1.DiffProposalResponse
+	12, // 38: ide_orchestrator.v1.ReviewService.ReadPatch:output_type -> ide_orchestrator.v1.ReadPatchResponse
+	14, // 39: ide_orchestrator.v1.ReviewService.DiffDraft:output_type -> ide_orchestrator.v1.DiffDraftResponse
+	16, // 40: ide_orchestrator.v1.ReviewService.ReadDraftPatch:output_type -> ide_orchestrator.v1.ReadDraftPatchResponse
+	19, // 41: ide_orchestrator.v1.ReviewService.SetDecisions:output_type -> ide_orchestrator.v1.SetDecisionsResponse
+	22, // 42: ide_orchestrator.v1.ReviewService.AcceptProposal:output_type -> ide_orchestrator.v1.AcceptProposalResponse
+	29, // 43: ide_orchestrator.v1.ReviewService.RejectProposal:output_type -> ide_orchestrator.v1.RejectProposalResponse
+	31, // 44: ide_orchestrator.v1.ReviewService.ReviseProposal:output_type -> ide_orchestrator.v1.ReviseProposalResponse
+	37, // [37:45] is the sub-list for method output_type
+	29, // [29:37] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_ide_orchestrator_v1_review_proto_init() }
@@ -2544,7 +2895,8 @@ func file_ide_orchestrator_v1_review_proto_init() {
 	file_ide_orchestrator_v1_proposal_proto_init()
 	file_ide_orchestrator_v1_refinement_proto_init()
 	file_ide_orchestrator_v1_review_proto_msgTypes[0].OneofWrappers = []any{}
-	file_ide_orchestrator_v1_review_proto_msgTypes[11].OneofWrappers = []any{
+	file_ide_orchestrator_v1_review_proto_msgTypes[7].OneofWrappers = []any{}
+	file_ide_orchestrator_v1_review_proto_msgTypes[15].OneofWrappers = []any{
 		(*ResolvedFile_Text)(nil),
 		(*ResolvedFile_Side)(nil),
 		(*ResolvedFile_Deleted)(nil),
@@ -2555,7 +2907,7 @@ func file_ide_orchestrator_v1_review_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ide_orchestrator_v1_review_proto_rawDesc), len(file_ide_orchestrator_v1_review_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   22,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

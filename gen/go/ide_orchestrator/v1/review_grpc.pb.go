@@ -23,6 +23,8 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	ReviewService_DiffProposal_FullMethodName   = "/ide_orchestrator.v1.ReviewService/DiffProposal"
 	ReviewService_ReadPatch_FullMethodName      = "/ide_orchestrator.v1.ReviewService/ReadPatch"
+	ReviewService_DiffDraft_FullMethodName      = "/ide_orchestrator.v1.ReviewService/DiffDraft"
+	ReviewService_ReadDraftPatch_FullMethodName = "/ide_orchestrator.v1.ReviewService/ReadDraftPatch"
 	ReviewService_SetDecisions_FullMethodName   = "/ide_orchestrator.v1.ReviewService/SetDecisions"
 	ReviewService_AcceptProposal_FullMethodName = "/ide_orchestrator.v1.ReviewService/AcceptProposal"
 	ReviewService_RejectProposal_FullMethodName = "/ide_orchestrator.v1.ReviewService/RejectProposal"
@@ -41,11 +43,18 @@ const (
 // (`etag_mismatch`): something else was decided since it was read. PERMISSION_DENIED: the caller may only read it.
 // FAILED_PRECONDITION (`conflict`): its run did not complete, it was accepted or rejected before, or its workflow is
 // locked or archived.
+//
+// Versions of a draft are compared in the same form, for everybody who may read the draft.
 type ReviewServiceClient interface {
 	// Compares a proposal's files, in path order, a page at a time. A page has at most about 3 MiB.
 	DiffProposal(ctx context.Context, in *DiffProposalRequest, opts ...grpc.CallOption) (*DiffProposalResponse, error)
 	// Reads the same comparison as one patch in git's format, in pieces.
 	ReadPatch(ctx context.Context, in *ReadPatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadPatchResponse], error)
+	// Compares two versions of a draft, in path order, a page at a time, as DiffProposal does. NOT_FOUND: the draft
+	// does not exist or has no such version, or the caller may not see it.
+	DiffDraft(ctx context.Context, in *DiffDraftRequest, opts ...grpc.CallOption) (*DiffDraftResponse, error)
+	// Reads the same comparison as one patch in git's format, in pieces.
+	ReadDraftPatch(ctx context.Context, in *ReadDraftPatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadDraftPatchResponse], error)
 	// Decides about files, or hunks of them; what is not named stays as it was. Decisions are the proposal's: all
 	// reviewers see and change the same ones. INVALID_ARGUMENT: a path or hunk does not differ from the version that
 	// the run started from.
@@ -101,6 +110,35 @@ func (c *reviewServiceClient) ReadPatch(ctx context.Context, in *ReadPatchReques
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ReviewService_ReadPatchClient = grpc.ServerStreamingClient[ReadPatchResponse]
 
+func (c *reviewServiceClient) DiffDraft(ctx context.Context, in *DiffDraftRequest, opts ...grpc.CallOption) (*DiffDraftResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DiffDraftResponse)
+	err := c.cc.Invoke(ctx, ReviewService_DiffDraft_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *reviewServiceClient) ReadDraftPatch(ctx context.Context, in *ReadDraftPatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadDraftPatchResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ReviewService_ServiceDesc.Streams[1], ReviewService_ReadDraftPatch_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReadDraftPatchRequest, ReadDraftPatchResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ReviewService_ReadDraftPatchClient = grpc.ServerStreamingClient[ReadDraftPatchResponse]
+
 func (c *reviewServiceClient) SetDecisions(ctx context.Context, in *SetDecisionsRequest, opts ...grpc.CallOption) (*SetDecisionsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(SetDecisionsResponse)
@@ -153,11 +191,18 @@ func (c *reviewServiceClient) ReviseProposal(ctx context.Context, in *ReviseProp
 // (`etag_mismatch`): something else was decided since it was read. PERMISSION_DENIED: the caller may only read it.
 // FAILED_PRECONDITION (`conflict`): its run did not complete, it was accepted or rejected before, or its workflow is
 // locked or archived.
+//
+// Versions of a draft are compared in the same form, for everybody who may read the draft.
 type ReviewServiceServer interface {
 	// Compares a proposal's files, in path order, a page at a time. A page has at most about 3 MiB.
 	DiffProposal(context.Context, *DiffProposalRequest) (*DiffProposalResponse, error)
 	// Reads the same comparison as one patch in git's format, in pieces.
 	ReadPatch(*ReadPatchRequest, grpc.ServerStreamingServer[ReadPatchResponse]) error
+	// Compares two versions of a draft, in path order, a page at a time, as DiffProposal does. NOT_FOUND: the draft
+	// does not exist or has no such version, or the caller may not see it.
+	DiffDraft(context.Context, *DiffDraftRequest) (*DiffDraftResponse, error)
+	// Reads the same comparison as one patch in git's format, in pieces.
+	ReadDraftPatch(*ReadDraftPatchRequest, grpc.ServerStreamingServer[ReadDraftPatchResponse]) error
 	// Decides about files, or hunks of them; what is not named stays as it was. Decisions are the proposal's: all
 	// reviewers see and change the same ones. INVALID_ARGUMENT: a path or hunk does not differ from the version that
 	// the run started from.
@@ -189,6 +234,12 @@ func (UnimplementedReviewServiceServer) DiffProposal(context.Context, *DiffPropo
 }
 func (UnimplementedReviewServiceServer) ReadPatch(*ReadPatchRequest, grpc.ServerStreamingServer[ReadPatchResponse]) error {
 	return status.Error(codes.Unimplemented, "method ReadPatch not implemented")
+}
+func (UnimplementedReviewServiceServer) DiffDraft(context.Context, *DiffDraftRequest) (*DiffDraftResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DiffDraft not implemented")
+}
+func (UnimplementedReviewServiceServer) ReadDraftPatch(*ReadDraftPatchRequest, grpc.ServerStreamingServer[ReadDraftPatchResponse]) error {
+	return status.Error(codes.Unimplemented, "method ReadDraftPatch not implemented")
 }
 func (UnimplementedReviewServiceServer) SetDecisions(context.Context, *SetDecisionsRequest) (*SetDecisionsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SetDecisions not implemented")
@@ -251,6 +302,35 @@ func _ReviewService_ReadPatch_Handler(srv interface{}, stream grpc.ServerStream)
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ReviewService_ReadPatchServer = grpc.ServerStreamingServer[ReadPatchResponse]
+
+func _ReviewService_DiffDraft_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DiffDraftRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ReviewServiceServer).DiffDraft(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ReviewService_DiffDraft_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ReviewServiceServer).DiffDraft(ctx, req.(*DiffDraftRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ReviewService_ReadDraftPatch_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ReadDraftPatchRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ReviewServiceServer).ReadDraftPatch(m, &grpc.GenericServerStream[ReadDraftPatchRequest, ReadDraftPatchResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ReviewService_ReadDraftPatchServer = grpc.ServerStreamingServer[ReadDraftPatchResponse]
 
 func _ReviewService_SetDecisions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(SetDecisionsRequest)
@@ -336,6 +416,10 @@ var ReviewService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _ReviewService_DiffProposal_Handler,
 		},
 		{
+			MethodName: "DiffDraft",
+			Handler:    _ReviewService_DiffDraft_Handler,
+		},
+		{
 			MethodName: "SetDecisions",
 			Handler:    _ReviewService_SetDecisions_Handler,
 		},
@@ -356,6 +440,11 @@ var ReviewService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ReadPatch",
 			Handler:       _ReviewService_ReadPatch_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ReadDraftPatch",
+			Handler:       _ReviewService_ReadDraftPatch_Handler,
 			ServerStreams: true,
 		},
 	},

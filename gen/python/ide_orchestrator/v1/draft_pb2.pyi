@@ -480,3 +480,51 @@ class ReadDraftFileResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReadDraftFileResponse: _TypeAlias = ReadDraftFileResponse  # noqa: Y015
+
+@_typing.final
+class ReadDraftArchiveRequest(_message.Message):
+    """Request of ReadDraftArchive."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRAFT_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    draft_id: _builtins.str
+    """The draft (UUID)."""
+    version: _builtins.int
+    """The version; 0 for the newest."""
+    def __init__(
+        self,
+        *,
+        draft_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draft_id", b"draft_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadDraftArchiveRequest: _TypeAlias = ReadDraftArchiveRequest  # noqa: Y015
+
+@_typing.final
+class ReadDraftArchiveResponse(_message.Message):
+    """Response of ReadDraftArchive: the next piece."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """The next bytes: at least one, and at most about 1 MiB."""
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadDraftArchiveResponse: _TypeAlias = ReadDraftArchiveResponse  # noqa: Y015

@@ -66,6 +66,11 @@ class DraftServiceStub:
                 request_serializer=ide__orchestrator_dot_v1_dot_draft__pb2.ReadDraftFileRequest.SerializeToString,
                 response_deserializer=ide__orchestrator_dot_v1_dot_draft__pb2.ReadDraftFileResponse.FromString,
                 _registered_method=True)
+        self.ReadDraftArchive = channel.unary_stream(
+                '/ide_orchestrator.v1.DraftService/ReadDraftArchive',
+                request_serializer=ide__orchestrator_dot_v1_dot_draft__pb2.ReadDraftArchiveRequest.SerializeToString,
+                response_deserializer=ide__orchestrator_dot_v1_dot_draft__pb2.ReadDraftArchiveResponse.FromString,
+                _registered_method=True)
 
 
 class DraftServiceServicer:
@@ -118,6 +123,14 @@ class DraftServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadDraftArchive(self, request, context):
+        """Reads the files of a version as a zip archive, in pieces: as ReadArchive does for a proposal. NOT_FOUND: also
+        when there is no such version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DraftServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -145,6 +158,11 @@ def add_DraftServiceServicer_to_server(servicer, server):
                     servicer.ReadDraftFile,
                     request_deserializer=ide__orchestrator_dot_v1_dot_draft__pb2.ReadDraftFileRequest.FromString,
                     response_serializer=ide__orchestrator_dot_v1_dot_draft__pb2.ReadDraftFileResponse.SerializeToString,
+            ),
+            'ReadDraftArchive': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadDraftArchive,
+                    request_deserializer=ide__orchestrator_dot_v1_dot_draft__pb2.ReadDraftArchiveRequest.FromString,
+                    response_serializer=ide__orchestrator_dot_v1_dot_draft__pb2.ReadDraftArchiveResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -289,6 +307,33 @@ class DraftService:
             '/ide_orchestrator.v1.DraftService/ReadDraftFile',
             ide__orchestrator_dot_v1_dot_draft__pb2.ReadDraftFileRequest.SerializeToString,
             ide__orchestrator_dot_v1_dot_draft__pb2.ReadDraftFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadDraftArchive(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ide_orchestrator.v1.DraftService/ReadDraftArchive',
+            ide__orchestrator_dot_v1_dot_draft__pb2.ReadDraftArchiveRequest.SerializeToString,
+            ide__orchestrator_dot_v1_dot_draft__pb2.ReadDraftArchiveResponse.FromString,
             options,
             channel_credentials,
             insecure,

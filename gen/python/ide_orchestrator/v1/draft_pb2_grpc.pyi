@@ -58,6 +58,10 @@ class DraftServiceStub:
     """
     ReadDraftFile: _grpc.UnaryStreamMultiCallable[_draft_pb2.ReadDraftFileRequest, _draft_pb2.ReadDraftFileResponse]
     """Reads the content of a file of any version, in pieces. NOT_FOUND: also when no version has this content."""
+    ReadDraftArchive: _grpc.UnaryStreamMultiCallable[_draft_pb2.ReadDraftArchiveRequest, _draft_pb2.ReadDraftArchiveResponse]
+    """Reads the files of a version as a zip archive, in pieces: as ReadArchive does for a proposal. NOT_FOUND: also
+    when there is no such version.
+    """
 
 @_typing.type_check_only
 class DraftServiceAsyncStub(DraftServiceStub):
@@ -89,6 +93,10 @@ class DraftServiceAsyncStub(DraftServiceStub):
     """
     ReadDraftFile: _aio.UnaryStreamMultiCallable[_draft_pb2.ReadDraftFileRequest, _draft_pb2.ReadDraftFileResponse]  # type: ignore[assignment]
     """Reads the content of a file of any version, in pieces. NOT_FOUND: also when no version has this content."""
+    ReadDraftArchive: _aio.UnaryStreamMultiCallable[_draft_pb2.ReadDraftArchiveRequest, _draft_pb2.ReadDraftArchiveResponse]  # type: ignore[assignment]
+    """Reads the files of a version as a zip archive, in pieces: as ReadArchive does for a proposal. NOT_FOUND: also
+    when there is no such version.
+    """
 
 class DraftServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reads and writes drafts. The owner of the workflow may do both, and so may those who have access to one of its
@@ -147,5 +155,15 @@ class DraftServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_draft_pb2.ReadDraftFileResponse], _abc.AsyncIterator[_draft_pb2.ReadDraftFileResponse]]:
         """Reads the content of a file of any version, in pieces. NOT_FOUND: also when no version has this content."""
+
+    @_abc_1.abstractmethod
+    def ReadDraftArchive(
+        self,
+        request: _draft_pb2.ReadDraftArchiveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_draft_pb2.ReadDraftArchiveResponse], _abc.AsyncIterator[_draft_pb2.ReadDraftArchiveResponse]]:
+        """Reads the files of a version as a zip archive, in pieces: as ReadArchive does for a proposal. NOT_FOUND: also
+        when there is no such version.
+        """
 
 def add_DraftServiceServicer_to_server(servicer: DraftServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -542,6 +542,164 @@ class ReadPatchResponse(_message.Message):
 Global___ReadPatchResponse: _TypeAlias = ReadPatchResponse  # noqa: Y015
 
 @_typing.final
+class DiffDraftRequest(_message.Message):
+    """Request of DiffDraft."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRAFT_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    BASE_VERSION_FIELD_NUMBER: _builtins.int
+    PATHS_FIELD_NUMBER: _builtins.int
+    CONTEXT_LINES_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    draft_id: _builtins.str
+    """The draft (UUID)."""
+    version: _builtins.int
+    """The version to show; 0 for the newest. Name it for all pages, so that they are of the same one."""
+    base_version: _builtins.int
+    """The version to compare it with; 0 for the one before it. The first version is compared with no files."""
+    context_lines: _builtins.int
+    """Lines to show around each hunk: 0 to 20; absent means 3."""
+    page_size: _builtins.int
+    """Maximum number of files to return: 1 to 200; 0 means 50. Fewer are returned when these would be more than
+    about 3 MiB.
+    """
+    page_token: _builtins.str
+    """`next_page_token` of the previous page; empty for the first. Opaque."""
+    @_builtins.property
+    def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only these paths, at most 500; empty for all."""
+
+    def __init__(
+        self,
+        *,
+        draft_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        base_version: _builtins.int = ...,
+        paths: _abc.Iterable[_builtins.str] | None = ...,
+        context_lines: _builtins.int | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_context_lines", b"_context_lines", "context_lines", b"context_lines"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_lines", b"_context_lines", "base_version", b"base_version", "context_lines", b"context_lines", "draft_id", b"draft_id", "page_size", b"page_size", "page_token", b"page_token", "paths", b"paths", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__context_lines: _TypeAlias = _typing.Literal["context_lines"]  # noqa: Y015
+    _WhichOneofArgType__context_lines: _TypeAlias = _typing.Literal["_context_lines", b"_context_lines"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__context_lines) -> _WhichOneofReturnType__context_lines | None: ...
+
+Global___DiffDraftRequest: _TypeAlias = DiffDraftRequest  # noqa: Y015
+
+@_typing.final
+class DiffDraftResponse(_message.Message):
+    """Response of DiffDraft."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    BASE_VERSION_FIELD_NUMBER: _builtins.int
+    STATISTICS_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """`page_token` for the next page; empty on the last page."""
+    etag: _builtins.str
+    """The etag of the draft's newest version."""
+    base_version: _builtins.int
+    """The version that it is compared with; 0 when it is the first and is compared with no files."""
+    version: _builtins.int
+    """The version that is shown."""
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileDiff]:
+        """The files that differ, in path order. What FileDiff says of the proposal is that of `version`: ReadDraftFile
+        reads both contents. Nothing is decided about them.
+        """
+
+    @_builtins.property
+    def statistics(self) -> Global___DiffStatistics:
+        """What all pages together show; absent on later pages."""
+
+    def __init__(
+        self,
+        *,
+        files: _abc.Iterable[Global___FileDiff] | None = ...,
+        next_page_token: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        base_version: _builtins.int = ...,
+        statistics: Global___DiffStatistics | None = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["statistics", b"statistics"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_version", b"base_version", "etag", b"etag", "files", b"files", "next_page_token", b"next_page_token", "statistics", b"statistics", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiffDraftResponse: _TypeAlias = DiffDraftResponse  # noqa: Y015
+
+@_typing.final
+class ReadDraftPatchRequest(_message.Message):
+    """Request of ReadDraftPatch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRAFT_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    BASE_VERSION_FIELD_NUMBER: _builtins.int
+    draft_id: _builtins.str
+    """The draft (UUID)."""
+    version: _builtins.int
+    """The version that the patch makes; 0 for the newest."""
+    base_version: _builtins.int
+    """The version that the patch applies to; 0 for the one before it. The first version is made of no files."""
+    def __init__(
+        self,
+        *,
+        draft_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        base_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_version", b"base_version", "draft_id", b"draft_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadDraftPatchRequest: _TypeAlias = ReadDraftPatchRequest  # noqa: Y015
+
+@_typing.final
+class ReadDraftPatchResponse(_message.Message):
+    """Response of ReadDraftPatch: the next piece. A stream has at least one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FILES_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """The bytes: at most 1 MiB; empty only when nothing differs."""
+    left_out_files: _builtins.int
+    """How many files the patch leaves out, because no folder holds them beside another file of the same version. In
+    the first piece.
+    """
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+        left_out_files: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "left_out_files", b"left_out_files"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadDraftPatchResponse: _TypeAlias = ReadDraftPatchResponse  # noqa: Y015
+
+@_typing.final
 class SetDecisionsRequest(_message.Message):
     """Request of SetDecisions."""
 

@@ -34,6 +34,8 @@ class ReviewServiceStub:
     (`etag_mismatch`): something else was decided since it was read. PERMISSION_DENIED: the caller may only read it.
     FAILED_PRECONDITION (`conflict`): its run did not complete, it was accepted or rejected before, or its workflow is
     locked or archived.
+
+    Versions of a draft are compared in the same form, for everybody who may read the draft.
     """
 
     def __init__(self, channel):
@@ -51,6 +53,16 @@ class ReviewServiceStub:
                 '/ide_orchestrator.v1.ReviewService/ReadPatch',
                 request_serializer=ide__orchestrator_dot_v1_dot_review__pb2.ReadPatchRequest.SerializeToString,
                 response_deserializer=ide__orchestrator_dot_v1_dot_review__pb2.ReadPatchResponse.FromString,
+                _registered_method=True)
+        self.DiffDraft = channel.unary_unary(
+                '/ide_orchestrator.v1.ReviewService/DiffDraft',
+                request_serializer=ide__orchestrator_dot_v1_dot_review__pb2.DiffDraftRequest.SerializeToString,
+                response_deserializer=ide__orchestrator_dot_v1_dot_review__pb2.DiffDraftResponse.FromString,
+                _registered_method=True)
+        self.ReadDraftPatch = channel.unary_stream(
+                '/ide_orchestrator.v1.ReviewService/ReadDraftPatch',
+                request_serializer=ide__orchestrator_dot_v1_dot_review__pb2.ReadDraftPatchRequest.SerializeToString,
+                response_deserializer=ide__orchestrator_dot_v1_dot_review__pb2.ReadDraftPatchResponse.FromString,
                 _registered_method=True)
         self.SetDecisions = channel.unary_unary(
                 '/ide_orchestrator.v1.ReviewService/SetDecisions',
@@ -83,6 +95,8 @@ class ReviewServiceServicer:
     (`etag_mismatch`): something else was decided since it was read. PERMISSION_DENIED: the caller may only read it.
     FAILED_PRECONDITION (`conflict`): its run did not complete, it was accepted or rejected before, or its workflow is
     locked or archived.
+
+    Versions of a draft are compared in the same form, for everybody who may read the draft.
     """
 
     def DiffProposal(self, request, context):
@@ -93,6 +107,21 @@ class ReviewServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReadPatch(self, request, context):
+        """Reads the same comparison as one patch in git's format, in pieces.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiffDraft(self, request, context):
+        """Compares two versions of a draft, in path order, a page at a time, as DiffProposal does. NOT_FOUND: the draft
+        does not exist or has no such version, or the caller may not see it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadDraftPatch(self, request, context):
         """Reads the same comparison as one patch in git's format, in pieces.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -148,6 +177,16 @@ def add_ReviewServiceServicer_to_server(servicer, server):
                     request_deserializer=ide__orchestrator_dot_v1_dot_review__pb2.ReadPatchRequest.FromString,
                     response_serializer=ide__orchestrator_dot_v1_dot_review__pb2.ReadPatchResponse.SerializeToString,
             ),
+            'DiffDraft': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiffDraft,
+                    request_deserializer=ide__orchestrator_dot_v1_dot_review__pb2.DiffDraftRequest.FromString,
+                    response_serializer=ide__orchestrator_dot_v1_dot_review__pb2.DiffDraftResponse.SerializeToString,
+            ),
+            'ReadDraftPatch': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadDraftPatch,
+                    request_deserializer=ide__orchestrator_dot_v1_dot_review__pb2.ReadDraftPatchRequest.FromString,
+                    response_serializer=ide__orchestrator_dot_v1_dot_review__pb2.ReadDraftPatchResponse.SerializeToString,
+            ),
             'SetDecisions': grpc.unary_unary_rpc_method_handler(
                     servicer.SetDecisions,
                     request_deserializer=ide__orchestrator_dot_v1_dot_review__pb2.SetDecisionsRequest.FromString,
@@ -185,6 +224,8 @@ class ReviewService:
     (`etag_mismatch`): something else was decided since it was read. PERMISSION_DENIED: the caller may only read it.
     FAILED_PRECONDITION (`conflict`): its run did not complete, it was accepted or rejected before, or its workflow is
     locked or archived.
+
+    Versions of a draft are compared in the same form, for everybody who may read the draft.
     """
 
     @staticmethod
@@ -231,6 +272,60 @@ class ReviewService:
             '/ide_orchestrator.v1.ReviewService/ReadPatch',
             ide__orchestrator_dot_v1_dot_review__pb2.ReadPatchRequest.SerializeToString,
             ide__orchestrator_dot_v1_dot_review__pb2.ReadPatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiffDraft(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ide_orchestrator.v1.ReviewService/DiffDraft',
+            ide__orchestrator_dot_v1_dot_review__pb2.DiffDraftRequest.SerializeToString,
+            ide__orchestrator_dot_v1_dot_review__pb2.DiffDraftResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadDraftPatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ide_orchestrator.v1.ReviewService/ReadDraftPatch',
+            ide__orchestrator_dot_v1_dot_review__pb2.ReadDraftPatchRequest.SerializeToString,
+            ide__orchestrator_dot_v1_dot_review__pb2.ReadDraftPatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,8 @@ class ReviewServiceStub:
     (`etag_mismatch`): something else was decided since it was read. PERMISSION_DENIED: the caller may only read it.
     FAILED_PRECONDITION (`conflict`): its run did not complete, it was accepted or rejected before, or its workflow is
     locked or archived.
+
+    Versions of a draft are compared in the same form, for everybody who may read the draft.
     """
 
     @_typing.overload
@@ -44,6 +46,12 @@ class ReviewServiceStub:
     DiffProposal: _grpc.UnaryUnaryMultiCallable[_review_pb2.DiffProposalRequest, _review_pb2.DiffProposalResponse]
     """Compares a proposal's files, in path order, a page at a time. A page has at most about 3 MiB."""
     ReadPatch: _grpc.UnaryStreamMultiCallable[_review_pb2.ReadPatchRequest, _review_pb2.ReadPatchResponse]
+    """Reads the same comparison as one patch in git's format, in pieces."""
+    DiffDraft: _grpc.UnaryUnaryMultiCallable[_review_pb2.DiffDraftRequest, _review_pb2.DiffDraftResponse]
+    """Compares two versions of a draft, in path order, a page at a time, as DiffProposal does. NOT_FOUND: the draft
+    does not exist or has no such version, or the caller may not see it.
+    """
+    ReadDraftPatch: _grpc.UnaryStreamMultiCallable[_review_pb2.ReadDraftPatchRequest, _review_pb2.ReadDraftPatchResponse]
     """Reads the same comparison as one patch in git's format, in pieces."""
     SetDecisions: _grpc.UnaryUnaryMultiCallable[_review_pb2.SetDecisionsRequest, _review_pb2.SetDecisionsResponse]
     """Decides about files, or hunks of them; what is not named stays as it was. Decisions are the proposal's: all
@@ -75,12 +83,20 @@ class ReviewServiceAsyncStub(ReviewServiceStub):
     (`etag_mismatch`): something else was decided since it was read. PERMISSION_DENIED: the caller may only read it.
     FAILED_PRECONDITION (`conflict`): its run did not complete, it was accepted or rejected before, or its workflow is
     locked or archived.
+
+    Versions of a draft are compared in the same form, for everybody who may read the draft.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     DiffProposal: _aio.UnaryUnaryMultiCallable[_review_pb2.DiffProposalRequest, _review_pb2.DiffProposalResponse]  # type: ignore[assignment]
     """Compares a proposal's files, in path order, a page at a time. A page has at most about 3 MiB."""
     ReadPatch: _aio.UnaryStreamMultiCallable[_review_pb2.ReadPatchRequest, _review_pb2.ReadPatchResponse]  # type: ignore[assignment]
+    """Reads the same comparison as one patch in git's format, in pieces."""
+    DiffDraft: _aio.UnaryUnaryMultiCallable[_review_pb2.DiffDraftRequest, _review_pb2.DiffDraftResponse]  # type: ignore[assignment]
+    """Compares two versions of a draft, in path order, a page at a time, as DiffProposal does. NOT_FOUND: the draft
+    does not exist or has no such version, or the caller may not see it.
+    """
+    ReadDraftPatch: _aio.UnaryStreamMultiCallable[_review_pb2.ReadDraftPatchRequest, _review_pb2.ReadDraftPatchResponse]  # type: ignore[assignment]
     """Reads the same comparison as one patch in git's format, in pieces."""
     SetDecisions: _aio.UnaryUnaryMultiCallable[_review_pb2.SetDecisionsRequest, _review_pb2.SetDecisionsResponse]  # type: ignore[assignment]
     """Decides about files, or hunks of them; what is not named stays as it was. Decisions are the proposal's: all
@@ -111,6 +127,8 @@ class ReviewServiceServicer(metaclass=_abc_1.ABCMeta):
     (`etag_mismatch`): something else was decided since it was read. PERMISSION_DENIED: the caller may only read it.
     FAILED_PRECONDITION (`conflict`): its run did not complete, it was accepted or rejected before, or its workflow is
     locked or archived.
+
+    Versions of a draft are compared in the same form, for everybody who may read the draft.
     """
 
     @_abc_1.abstractmethod
@@ -127,6 +145,24 @@ class ReviewServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _review_pb2.ReadPatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_review_pb2.ReadPatchResponse], _abc.AsyncIterator[_review_pb2.ReadPatchResponse]]:
+        """Reads the same comparison as one patch in git's format, in pieces."""
+
+    @_abc_1.abstractmethod
+    def DiffDraft(
+        self,
+        request: _review_pb2.DiffDraftRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_review_pb2.DiffDraftResponse, _abc.Awaitable[_review_pb2.DiffDraftResponse]]:
+        """Compares two versions of a draft, in path order, a page at a time, as DiffProposal does. NOT_FOUND: the draft
+        does not exist or has no such version, or the caller may not see it.
+        """
+
+    @_abc_1.abstractmethod
+    def ReadDraftPatch(
+        self,
+        request: _review_pb2.ReadDraftPatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_review_pb2.ReadDraftPatchResponse], _abc.AsyncIterator[_review_pb2.ReadDraftPatchResponse]]:
         """Reads the same comparison as one patch in git's format, in pieces."""
 
     @_abc_1.abstractmethod

@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file ide_orchestrator/v1/review.proto.
  */
 export const file_ide_orchestrator_v1_review: GenFile = /*@__PURE__*/
-  fileDesc("CiBpZGVfb3JjaGVzdHJhdG9yL3YxL3Jldmlldy5wcm90bxITaWRlX29yY2hlc3RyYXRvci52MSLWAQoTRGlmZlByb3Bvc2FsUmVxdWVzdBITCgtwcm9wb3NhbF9pZBgBIAEoCRIrCgRiYXNlGAIgASgOMh0uaWRlX29yY2hlc3RyYXRvci52MS5EaWZmQmFzZRIZChFvdGhlcl9wcm9wb3NhbF9pZBgDIAEoCRINCgVwYXRocxgEIAMoCRIaCg1jb250ZXh0X2xpbmVzGAUgASgNSACIAQESEQoJcGFnZV9zaXplGAYgASgNEhIKCnBhZ2VfdG9rZW4YByABKAlCEAoOX2NvbnRleHRfbGluZXMiugEKFERpZmZQcm9wb3NhbFJlc3BvbnNlEiwKBWZpbGVzGAEgAygLMh0uaWRlX29yY2hlc3RyYXRvci52MS5GaWxlRGlmZhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSDAoEZXRhZxgDIAEoCRIUCgxiYXNlX3ZlcnNpb24YBCABKA0SNwoKc3RhdGlzdGljcxgFIAEoCzIjLmlkZV9vcmNoZXN0cmF0b3IudjEuRGlmZlN0YXRpc3RpY3MilwEKDkRpZmZTdGF0aXN0aWNzEhMKC2FkZGVkX2ZpbGVzGAEgASgNEhYKDm1vZGlmaWVkX2ZpbGVzGAIgASgNEhUKDWRlbGV0ZWRfZmlsZXMYAyABKA0SFQoNcmVuYW1lZF9maWxlcxgEIAEoDRITCgthZGRlZF9saW5lcxgFIAEoDRIVCg1yZW1vdmVkX2xpbmVzGAYgASgNIr8DCghGaWxlRGlmZhIMCgRwYXRoGAEgASgJEhAKCG9sZF9wYXRoGAIgASgJEisKBGtpbmQYAyABKA4yHS5pZGVfb3JjaGVzdHJhdG9yLnYxLkRpZmZLaW5kEhMKC2Jhc2Vfc2hhMjU2GAQgASgJEg4KBnNoYTI1NhgFIAEoCRIXCg9iYXNlX3NpemVfYnl0ZXMYBiABKAQSEgoKc2l6ZV9ieXRlcxgHIAEoBBIOCgZiaW5hcnkYCCABKAgSEwoLYWRkZWRfbGluZXMYCSABKA0SFQoNcmVtb3ZlZF9saW5lcxgKIAEoDRIoCgVodW5rcxgLIAMoCzIZLmlkZV9vcmNoZXN0cmF0b3IudjEuSHVuaxIRCgl0cnVuY2F0ZWQYDCABKAgSLwoIZGVjaXNpb24YDSABKA4yHS5pZGVfb3JjaGVzdHJhdG9yLnYxLkRlY2lzaW9uEhAKCG5ld19wYXRoGA4gASgJEhYKDm5lZWRzX25ld19wYXRoGA8gASgIEhMKC3BvcnRhYmlsaXR5GBAgAygJEhEKCXJlamVjdGlvbhgRIAEoCRIYChBjaGFuZ2VkX2luX2RyYWZ0GBIgASgIIr8BCgRIdW5rEgoKAmlkGAEgASgJEhcKD2Jhc2VfZmlyc3RfbGluZRgCIAEoDRIXCg9iYXNlX2xpbmVfY291bnQYAyABKA0SEgoKZmlyc3RfbGluZRgEIAEoDRISCgpsaW5lX2NvdW50GAUgASgNEg0KBWxpbmVzGAYgAygJEhEKCXRydW5jYXRlZBgHIAEoCBIvCghkZWNpc2lvbhgIIAEoDjIdLmlkZV9vcmNoZXN0cmF0b3IudjEuRGVjaXNpb24ibwoQUmVhZFBhdGNoUmVxdWVzdBITCgtwcm9wb3NhbF9pZBgBIAEoCRIrCgRiYXNlGAIgASgOMh0uaWRlX29yY2hlc3RyYXRvci52MS5EaWZmQmFzZRIZChFvdGhlcl9wcm9wb3NhbF9pZBgDIAEoCSI5ChFSZWFkUGF0Y2hSZXNwb25zZRIMCgRkYXRhGAEgASgMEhYKDmxlZnRfb3V0X2ZpbGVzGAIgASgNIm4KE1NldERlY2lzaW9uc1JlcXVlc3QSEwoLcHJvcG9zYWxfaWQYASABKAkSDAoEZXRhZxgCIAEoCRI0CglkZWNpc2lvbnMYAyADKAsyIS5pZGVfb3JjaGVzdHJhdG9yLnYxLkZpbGVEZWNpc2lvbiJxCgxGaWxlRGVjaXNpb24SDAoEcGF0aBgBIAEoCRIQCghodW5rX2lkcxgCIAMoCRIvCghkZWNpc2lvbhgDIAEoDjIdLmlkZV9vcmNoZXN0cmF0b3IudjEuRGVjaXNpb24SEAoIbmV3X3BhdGgYBCABKAkiRwoUU2V0RGVjaXNpb25zUmVzcG9uc2USLwoIcHJvcG9zYWwYASABKAsyHS5pZGVfb3JjaGVzdHJhdG9yLnYxLlByb3Bvc2FsIvsBChVBY2NlcHRQcm9wb3NhbFJlcXVlc3QSEwoLcHJvcG9zYWxfaWQYASABKAkSDAoEZXRhZxgCIAEoCRISCgpkcmFmdF9ldGFnGAMgASgJEjQKCHN0cmF0ZWd5GAQgASgOMiIuaWRlX29yY2hlc3RyYXRvci52MS5NZXJnZVN0cmF0ZWd5EjkKDnJlc29sdmVkX2ZpbGVzGAUgAygLMiEuaWRlX29yY2hlc3RyYXRvci52MS5SZXNvbHZlZEZpbGUSFQoNdmFsaWRhdGVfb25seRgGIAEoCBIPCgdjb21tZW50GAcgASgJEhIKCnJlcXVlc3RfaWQYCCABKAkiegoMUmVzb2x2ZWRGaWxlEgwKBHBhdGgYASABKAkSDgoEdGV4dBgCIAEoCUgAEi4KBHNpZGUYAyABKA4yHi5pZGVfb3JjaGVzdHJhdG9yLnYxLk1lcmdlU2lkZUgAEhEKB2RlbGV0ZWQYBCABKAhIAEIJCgdjb250ZW50Ip4CChZBY2NlcHRQcm9wb3NhbFJlc3BvbnNlEi8KCHByb3Bvc2FsGAEgASgLMh0uaWRlX29yY2hlc3RyYXRvci52MS5Qcm9wb3NhbBIpCgVkcmFmdBgCIAEoCzIaLmlkZV9vcmNoZXN0cmF0b3IudjEuRHJhZnQSMQoHY2hhbmdlcxgDIAMoCzIgLmlkZV9vcmNoZXN0cmF0b3IudjEuRHJhZnRDaGFuZ2USFAoMY2hhbmdlX2NvdW50GAQgASgNEjUKCWNvbmZsaWN0cxgFIAMoCzIiLmlkZV9vcmNoZXN0cmF0b3IudjEuTWVyZ2VDb25mbGljdBIWCg5jb25mbGljdF9jb3VudBgGIAEoDRIQCghyZXBsYXllZBgHIAEoCCJoCgtEcmFmdENoYW5nZRIMCgRwYXRoGAEgASgJEisKBGtpbmQYAiABKA4yHS5pZGVfb3JjaGVzdHJhdG9yLnYxLkRpZmZLaW5kEg4KBnNoYTI1NhgDIAEoCRIOCgZtZXJnZWQYBCABKAginAEKCkRyYWZ0TW92ZWQSFAoMYmFzZV92ZXJzaW9uGAEgASgNEhUKDWRyYWZ0X3ZlcnNpb24YAiABKA0SEgoKZHJhZnRfZXRhZxgDIAEoCRI1Cgljb25mbGljdHMYBCADKAsyIi5pZGVfb3JjaGVzdHJhdG9yLnYxLk1lcmdlQ29uZmxpY3QSFgoOY29uZmxpY3RfY291bnQYBSABKA0i2QEKDU1lcmdlQ29uZmxpY3QSDAoEcGF0aBgBIAEoCRIvCgRraW5kGAIgASgOMiEuaWRlX29yY2hlc3RyYXRvci52MS5Db25mbGljdEtpbmQSEwoLYmFzZV9zaGEyNTYYAyABKAkSFAoMZHJhZnRfc2hhMjU2GAQgASgJEhcKD3Byb3Bvc2FsX3NoYTI1NhgFIAEoCRIyCgZwbGFjZXMYBiADKAsyIi5pZGVfb3JjaGVzdHJhdG9yLnYxLkNvbmZsaWN0UGxhY2USEQoJdHJ1bmNhdGVkGAcgASgIIp4BCg1Db25mbGljdFBsYWNlEiwKBGJhc2UYASABKAsyHi5pZGVfb3JjaGVzdHJhdG9yLnYxLlRleHRSYW5nZRItCgVkcmFmdBgCIAEoCzIeLmlkZV9vcmNoZXN0cmF0b3IudjEuVGV4dFJhbmdlEjAKCHByb3Bvc2FsGAMgASgLMh4uaWRlX29yY2hlc3RyYXRvci52MS5UZXh0UmFuZ2UiQQoJVGV4dFJhbmdlEhIKCmZpcnN0X2xpbmUYASABKA0SEgoKbGluZV9jb3VudBgCIAEoDRIMCgR0ZXh0GAMgASgJIl8KFVJlamVjdFByb3Bvc2FsUmVxdWVzdBITCgtwcm9wb3NhbF9pZBgBIAEoCRIMCgRldGFnGAIgASgJEg8KB2NvbW1lbnQYAyABKAkSEgoKcmVxdWVzdF9pZBgEIAEoCSJbChZSZWplY3RQcm9wb3NhbFJlc3BvbnNlEi8KCHByb3Bvc2FsGAEgASgLMh0uaWRlX29yY2hlc3RyYXRvci52MS5Qcm9wb3NhbBIQCghyZXBsYXllZBgCIAEoCCJ7ChVSZXZpc2VQcm9wb3NhbFJlcXVlc3QSEwoLcHJvcG9zYWxfaWQYASABKAkSDAoEZXRhZxgCIAEoCRITCgt1c2VyX3Byb21wdBgDIAEoCRIWCg5rZWVwX2RlY2lzaW9ucxgEIAEoCBISCgpyZXF1ZXN0X2lkGAUgASgJIl8KFlJldmlzZVByb3Bvc2FsUmVzcG9uc2USMwoKcmVmaW5lbWVudBgBIAEoCzIfLmlkZV9vcmNoZXN0cmF0b3IudjEuUmVmaW5lbWVudBIQCghyZXBsYXllZBgCIAEoCCpSCghEZWNpc2lvbhIYChRERUNJU0lPTl9VTlNQRUNJRklFRBAAEhUKEURFQ0lTSU9OX0FDQ0VQVEVEEAESFQoRREVDSVNJT05fUkVKRUNURUQQAipWCghEaWZmQmFzZRIZChVESUZGX0JBU0VfVU5TUEVDSUZJRUQQABIaChZESUZGX0JBU0VfU1RBUlRFRF9GUk9NEAESEwoPRElGRl9CQVNFX0RSQUZUEAIqgAEKCERpZmZLaW5kEhkKFURJRkZfS0lORF9VTlNQRUNJRklFRBAAEhMKD0RJRkZfS0lORF9BRERFRBABEhYKEkRJRkZfS0lORF9NT0RJRklFRBACEhUKEURJRkZfS0lORF9ERUxFVEVEEAMSFQoRRElGRl9LSU5EX1JFTkFNRUQQBCpoCg1NZXJnZVN0cmF0ZWd5Eh4KGk1FUkdFX1NUUkFURUdZX1VOU1BFQ0lGSUVEEAASGQoVTUVSR0VfU1RSQVRFR1lfUkVGVVNFEAESHAoYTUVSR0VfU1RSQVRFR1lfVEhSRUVfV0FZEAIqawoJTWVyZ2VTaWRlEhoKFk1FUkdFX1NJREVfVU5TUEVDSUZJRUQQABITCg9NRVJHRV9TSURFX0JBU0UQARIUChBNRVJHRV9TSURFX0RSQUZUEAISFwoTTUVSR0VfU0lERV9QUk9QT1NBTBADKtcBCgxDb25mbGljdEtpbmQSHQoZQ09ORkxJQ1RfS0lORF9VTlNQRUNJRklFRBAAEh8KG0NPTkZMSUNUX0tJTkRfQk9USF9NT0RJRklFRBABEhwKGENPTkZMSUNUX0tJTkRfQk9USF9BRERFRBACEh4KGkNPTkZMSUNUX0tJTkRfQk9USF9SRU5BTUVEEAMSIgoeQ09ORkxJQ1RfS0lORF9ERUxFVEVEX0lOX0RSQUZUEAQSJQohQ09ORkxJQ1RfS0lORF9ERUxFVEVEX0lOX1BST1BPU0FMEAUy+AQKDVJldmlld1NlcnZpY2USYwoMRGlmZlByb3Bvc2FsEiguaWRlX29yY2hlc3RyYXRvci52MS5EaWZmUHJvcG9zYWxSZXF1ZXN0GikuaWRlX29yY2hlc3RyYXRvci52MS5EaWZmUHJvcG9zYWxSZXNwb25zZRJcCglSZWFkUGF0Y2gSJS5pZGVfb3JjaGVzdHJhdG9yLnYxLlJlYWRQYXRjaFJlcXVlc3QaJi5pZGVfb3JjaGVzdHJhdG9yLnYxLlJlYWRQYXRjaFJlc3BvbnNlMAESYwoMU2V0RGVjaXNpb25zEiguaWRlX29yY2hlc3RyYXRvci52MS5TZXREZWNpc2lvbnNSZXF1ZXN0GikuaWRlX29yY2hlc3RyYXRvci52MS5TZXREZWNpc2lvbnNSZXNwb25zZRJpCg5BY2NlcHRQcm9wb3NhbBIqLmlkZV9vcmNoZXN0cmF0b3IudjEuQWNjZXB0UHJvcG9zYWxSZXF1ZXN0GisuaWRlX29yY2hlc3RyYXRvci52MS5BY2NlcHRQcm9wb3NhbFJlc3BvbnNlEmkKDlJlamVjdFByb3Bvc2FsEiouaWRlX29yY2hlc3RyYXRvci52MS5SZWplY3RQcm9wb3NhbFJlcXVlc3QaKy5pZGVfb3JjaGVzdHJhdG9yLnYxLlJlamVjdFByb3Bvc2FsUmVzcG9uc2USaQoOUmV2aXNlUHJvcG9zYWwSKi5pZGVfb3JjaGVzdHJhdG9yLnYxLlJldmlzZVByb3Bvc2FsUmVxdWVzdBorLmlkZV9vcmNoZXN0cmF0b3IudjEuUmV2aXNlUHJvcG9zYWxSZXNwb25zZWIGcHJvdG8z", [file_ide_orchestrator_v1_draft, file_ide_orchestrator_v1_proposal, file_ide_orchestrator_v1_refinement]);
+  fileDesc("CiBpZGVfb3JjaGVzdHJhdG9yL3YxL3Jldmlldy5wcm90bxITaWRlX29yY2hlc3RyYXRvci52MSLWAQoTRGlmZlByb3Bvc2FsUmVxdWVzdBITCgtwcm9wb3NhbF9pZBgBIAEoCRIrCgRiYXNlGAIgASgOMh0uaWRlX29yY2hlc3RyYXRvci52MS5EaWZmQmFzZRIZChFvdGhlcl9wcm9wb3NhbF9pZBgDIAEoCRINCgVwYXRocxgEIAMoCRIaCg1jb250ZXh0X2xpbmVzGAUgASgNSACIAQESEQoJcGFnZV9zaXplGAYgASgNEhIKCnBhZ2VfdG9rZW4YByABKAlCEAoOX2NvbnRleHRfbGluZXMiugEKFERpZmZQcm9wb3NhbFJlc3BvbnNlEiwKBWZpbGVzGAEgAygLMh0uaWRlX29yY2hlc3RyYXRvci52MS5GaWxlRGlmZhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSDAoEZXRhZxgDIAEoCRIUCgxiYXNlX3ZlcnNpb24YBCABKA0SNwoKc3RhdGlzdGljcxgFIAEoCzIjLmlkZV9vcmNoZXN0cmF0b3IudjEuRGlmZlN0YXRpc3RpY3MilwEKDkRpZmZTdGF0aXN0aWNzEhMKC2FkZGVkX2ZpbGVzGAEgASgNEhYKDm1vZGlmaWVkX2ZpbGVzGAIgASgNEhUKDWRlbGV0ZWRfZmlsZXMYAyABKA0SFQoNcmVuYW1lZF9maWxlcxgEIAEoDRITCgthZGRlZF9saW5lcxgFIAEoDRIVCg1yZW1vdmVkX2xpbmVzGAYgASgNIr8DCghGaWxlRGlmZhIMCgRwYXRoGAEgASgJEhAKCG9sZF9wYXRoGAIgASgJEisKBGtpbmQYAyABKA4yHS5pZGVfb3JjaGVzdHJhdG9yLnYxLkRpZmZLaW5kEhMKC2Jhc2Vfc2hhMjU2GAQgASgJEg4KBnNoYTI1NhgFIAEoCRIXCg9iYXNlX3NpemVfYnl0ZXMYBiABKAQSEgoKc2l6ZV9ieXRlcxgHIAEoBBIOCgZiaW5hcnkYCCABKAgSEwoLYWRkZWRfbGluZXMYCSABKA0SFQoNcmVtb3ZlZF9saW5lcxgKIAEoDRIoCgVodW5rcxgLIAMoCzIZLmlkZV9vcmNoZXN0cmF0b3IudjEuSHVuaxIRCgl0cnVuY2F0ZWQYDCABKAgSLwoIZGVjaXNpb24YDSABKA4yHS5pZGVfb3JjaGVzdHJhdG9yLnYxLkRlY2lzaW9uEhAKCG5ld19wYXRoGA4gASgJEhYKDm5lZWRzX25ld19wYXRoGA8gASgIEhMKC3BvcnRhYmlsaXR5GBAgAygJEhEKCXJlamVjdGlvbhgRIAEoCRIYChBjaGFuZ2VkX2luX2RyYWZ0GBIgASgIIr8BCgRIdW5rEgoKAmlkGAEgASgJEhcKD2Jhc2VfZmlyc3RfbGluZRgCIAEoDRIXCg9iYXNlX2xpbmVfY291bnQYAyABKA0SEgoKZmlyc3RfbGluZRgEIAEoDRISCgpsaW5lX2NvdW50GAUgASgNEg0KBWxpbmVzGAYgAygJEhEKCXRydW5jYXRlZBgHIAEoCBIvCghkZWNpc2lvbhgIIAEoDjIdLmlkZV9vcmNoZXN0cmF0b3IudjEuRGVjaXNpb24ibwoQUmVhZFBhdGNoUmVxdWVzdBITCgtwcm9wb3NhbF9pZBgBIAEoCRIrCgRiYXNlGAIgASgOMh0uaWRlX29yY2hlc3RyYXRvci52MS5EaWZmQmFzZRIZChFvdGhlcl9wcm9wb3NhbF9pZBgDIAEoCSI5ChFSZWFkUGF0Y2hSZXNwb25zZRIMCgRkYXRhGAEgASgMEhYKDmxlZnRfb3V0X2ZpbGVzGAIgASgNIq8BChBEaWZmRHJhZnRSZXF1ZXN0EhAKCGRyYWZ0X2lkGAEgASgJEg8KB3ZlcnNpb24YAiABKA0SFAoMYmFzZV92ZXJzaW9uGAMgASgNEg0KBXBhdGhzGAQgAygJEhoKDWNvbnRleHRfbGluZXMYBSABKA1IAIgBARIRCglwYWdlX3NpemUYBiABKA0SEgoKcGFnZV90b2tlbhgHIAEoCUIQCg5fY29udGV4dF9saW5lcyLIAQoRRGlmZkRyYWZ0UmVzcG9uc2USLAoFZmlsZXMYASADKAsyHS5pZGVfb3JjaGVzdHJhdG9yLnYxLkZpbGVEaWZmEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIMCgRldGFnGAMgASgJEhQKDGJhc2VfdmVyc2lvbhgEIAEoDRI3CgpzdGF0aXN0aWNzGAUgASgLMiMuaWRlX29yY2hlc3RyYXRvci52MS5EaWZmU3RhdGlzdGljcxIPCgd2ZXJzaW9uGAYgASgNIlAKFVJlYWREcmFmdFBhdGNoUmVxdWVzdBIQCghkcmFmdF9pZBgBIAEoCRIPCgd2ZXJzaW9uGAIgASgNEhQKDGJhc2VfdmVyc2lvbhgDIAEoDSI+ChZSZWFkRHJhZnRQYXRjaFJlc3BvbnNlEgwKBGRhdGEYASABKAwSFgoObGVmdF9vdXRfZmlsZXMYAiABKA0ibgoTU2V0RGVjaXNpb25zUmVxdWVzdBITCgtwcm9wb3NhbF9pZBgBIAEoCRIMCgRldGFnGAIgASgJEjQKCWRlY2lzaW9ucxgDIAMoCzIhLmlkZV9vcmNoZXN0cmF0b3IudjEuRmlsZURlY2lzaW9uInEKDEZpbGVEZWNpc2lvbhIMCgRwYXRoGAEgASgJEhAKCGh1bmtfaWRzGAIgAygJEi8KCGRlY2lzaW9uGAMgASgOMh0uaWRlX29yY2hlc3RyYXRvci52MS5EZWNpc2lvbhIQCghuZXdfcGF0aBgEIAEoCSJHChRTZXREZWNpc2lvbnNSZXNwb25zZRIvCghwcm9wb3NhbBgBIAEoCzIdLmlkZV9vcmNoZXN0cmF0b3IudjEuUHJvcG9zYWwi+wEKFUFjY2VwdFByb3Bvc2FsUmVxdWVzdBITCgtwcm9wb3NhbF9pZBgBIAEoCRIMCgRldGFnGAIgASgJEhIKCmRyYWZ0X2V0YWcYAyABKAkSNAoIc3RyYXRlZ3kYBCABKA4yIi5pZGVfb3JjaGVzdHJhdG9yLnYxLk1lcmdlU3RyYXRlZ3kSOQoOcmVzb2x2ZWRfZmlsZXMYBSADKAsyIS5pZGVfb3JjaGVzdHJhdG9yLnYxLlJlc29sdmVkRmlsZRIVCg12YWxpZGF0ZV9vbmx5GAYgASgIEg8KB2NvbW1lbnQYByABKAkSEgoKcmVxdWVzdF9pZBgIIAEoCSJ6CgxSZXNvbHZlZEZpbGUSDAoEcGF0aBgBIAEoCRIOCgR0ZXh0GAIgASgJSAASLgoEc2lkZRgDIAEoDjIeLmlkZV9vcmNoZXN0cmF0b3IudjEuTWVyZ2VTaWRlSAASEQoHZGVsZXRlZBgEIAEoCEgAQgkKB2NvbnRlbnQingIKFkFjY2VwdFByb3Bvc2FsUmVzcG9uc2USLwoIcHJvcG9zYWwYASABKAsyHS5pZGVfb3JjaGVzdHJhdG9yLnYxLlByb3Bvc2FsEikKBWRyYWZ0GAIgASgLMhouaWRlX29yY2hlc3RyYXRvci52MS5EcmFmdBIxCgdjaGFuZ2VzGAMgAygLMiAuaWRlX29yY2hlc3RyYXRvci52MS5EcmFmdENoYW5nZRIUCgxjaGFuZ2VfY291bnQYBCABKA0SNQoJY29uZmxpY3RzGAUgAygLMiIuaWRlX29yY2hlc3RyYXRvci52MS5NZXJnZUNvbmZsaWN0EhYKDmNvbmZsaWN0X2NvdW50GAYgASgNEhAKCHJlcGxheWVkGAcgASgIImgKC0RyYWZ0Q2hhbmdlEgwKBHBhdGgYASABKAkSKwoEa2luZBgCIAEoDjIdLmlkZV9vcmNoZXN0cmF0b3IudjEuRGlmZktpbmQSDgoGc2hhMjU2GAMgASgJEg4KBm1lcmdlZBgEIAEoCCKcAQoKRHJhZnRNb3ZlZBIUCgxiYXNlX3ZlcnNpb24YASABKA0SFQoNZHJhZnRfdmVyc2lvbhgCIAEoDRISCgpkcmFmdF9ldGFnGAMgASgJEjUKCWNvbmZsaWN0cxgEIAMoCzIiLmlkZV9vcmNoZXN0cmF0b3IudjEuTWVyZ2VDb25mbGljdBIWCg5jb25mbGljdF9jb3VudBgFIAEoDSLZAQoNTWVyZ2VDb25mbGljdBIMCgRwYXRoGAEgASgJEi8KBGtpbmQYAiABKA4yIS5pZGVfb3JjaGVzdHJhdG9yLnYxLkNvbmZsaWN0S2luZBITCgtiYXNlX3NoYTI1NhgDIAEoCRIUCgxkcmFmdF9zaGEyNTYYBCABKAkSFwoPcHJvcG9zYWxfc2hhMjU2GAUgASgJEjIKBnBsYWNlcxgGIAMoCzIiLmlkZV9vcmNoZXN0cmF0b3IudjEuQ29uZmxpY3RQbGFjZRIRCgl0cnVuY2F0ZWQYByABKAgingEKDUNvbmZsaWN0UGxhY2USLAoEYmFzZRgBIAEoCzIeLmlkZV9vcmNoZXN0cmF0b3IudjEuVGV4dFJhbmdlEi0KBWRyYWZ0GAIgASgLMh4uaWRlX29yY2hlc3RyYXRvci52MS5UZXh0UmFuZ2USMAoIcHJvcG9zYWwYAyABKAsyHi5pZGVfb3JjaGVzdHJhdG9yLnYxLlRleHRSYW5nZSJBCglUZXh0UmFuZ2USEgoKZmlyc3RfbGluZRgBIAEoDRISCgpsaW5lX2NvdW50GAIgASgNEgwKBHRleHQYAyABKAkiXwoVUmVqZWN0UHJvcG9zYWxSZXF1ZXN0EhMKC3Byb3Bvc2FsX2lkGAEgASgJEgwKBGV0YWcYAiABKAkSDwoHY29tbWVudBgDIAEoCRISCgpyZXF1ZXN0X2lkGAQgASgJIlsKFlJlamVjdFByb3Bvc2FsUmVzcG9uc2USLwoIcHJvcG9zYWwYASABKAsyHS5pZGVfb3JjaGVzdHJhdG9yLnYxLlByb3Bvc2FsEhAKCHJlcGxheWVkGAIgASgIInsKFVJldmlzZVByb3Bvc2FsUmVxdWVzdBITCgtwcm9wb3NhbF9pZBgBIAEoCRIMCgRldGFnGAIgASgJEhMKC3VzZXJfcHJvbXB0GAMgASgJEhYKDmtlZXBfZGVjaXNpb25zGAQgASgIEhIKCnJlcXVlc3RfaWQYBSABKAkiXwoWUmV2aXNlUHJvcG9zYWxSZXNwb25zZRIzCgpyZWZpbmVtZW50GAEgASgLMh8uaWRlX29yY2hlc3RyYXRvci52MS5SZWZpbmVtZW50EhAKCHJlcGxheWVkGAIgASgIKlIKCERlY2lzaW9uEhgKFERFQ0lTSU9OX1VOU1BFQ0lGSUVEEAASFQoRREVDSVNJT05fQUNDRVBURUQQARIVChFERUNJU0lPTl9SRUpFQ1RFRBACKlYKCERpZmZCYXNlEhkKFURJRkZfQkFTRV9VTlNQRUNJRklFRBAAEhoKFkRJRkZfQkFTRV9TVEFSVEVEX0ZST00QARITCg9ESUZGX0JBU0VfRFJBRlQQAiqAAQoIRGlmZktpbmQSGQoVRElGRl9LSU5EX1VOU1BFQ0lGSUVEEAASEwoPRElGRl9LSU5EX0FEREVEEAESFgoSRElGRl9LSU5EX01PRElGSUVEEAISFQoRRElGRl9LSU5EX0RFTEVURUQQAxIVChFESUZGX0tJTkRfUkVOQU1FRBAEKmgKDU1lcmdlU3RyYXRlZ3kSHgoaTUVSR0VfU1RSQVRFR1lfVU5TUEVDSUZJRUQQABIZChVNRVJHRV9TVFJBVEVHWV9SRUZVU0UQARIcChhNRVJHRV9TVFJBVEVHWV9USFJFRV9XQVkQAiprCglNZXJnZVNpZGUSGgoWTUVSR0VfU0lERV9VTlNQRUNJRklFRBAAEhMKD01FUkdFX1NJREVfQkFTRRABEhQKEE1FUkdFX1NJREVfRFJBRlQQAhIXChNNRVJHRV9TSURFX1BST1BPU0FMEAMq1wEKDENvbmZsaWN0S2luZBIdChlDT05GTElDVF9LSU5EX1VOU1BFQ0lGSUVEEAASHwobQ09ORkxJQ1RfS0lORF9CT1RIX01PRElGSUVEEAESHAoYQ09ORkxJQ1RfS0lORF9CT1RIX0FEREVEEAISHgoaQ09ORkxJQ1RfS0lORF9CT1RIX1JFTkFNRUQQAxIiCh5DT05GTElDVF9LSU5EX0RFTEVURURfSU5fRFJBRlQQBBIlCiFDT05GTElDVF9LSU5EX0RFTEVURURfSU5fUFJPUE9TQUwQBTLBBgoNUmV2aWV3U2VydmljZRJjCgxEaWZmUHJvcG9zYWwSKC5pZGVfb3JjaGVzdHJhdG9yLnYxLkRpZmZQcm9wb3NhbFJlcXVlc3QaKS5pZGVfb3JjaGVzdHJhdG9yLnYxLkRpZmZQcm9wb3NhbFJlc3BvbnNlElwKCVJlYWRQYXRjaBIlLmlkZV9vcmNoZXN0cmF0b3IudjEuUmVhZFBhdGNoUmVxdWVzdBomLmlkZV9vcmNoZXN0cmF0b3IudjEuUmVhZFBhdGNoUmVzcG9uc2UwARJaCglEaWZmRHJhZnQSJS5pZGVfb3JjaGVzdHJhdG9yLnYxLkRpZmZEcmFmdFJlcXVlc3QaJi5pZGVfb3JjaGVzdHJhdG9yLnYxLkRpZmZEcmFmdFJlc3BvbnNlEmsKDlJlYWREcmFmdFBhdGNoEiouaWRlX29yY2hlc3RyYXRvci52MS5SZWFkRHJhZnRQYXRjaFJlcXVlc3QaKy5pZGVfb3JjaGVzdHJhdG9yLnYxLlJlYWREcmFmdFBhdGNoUmVzcG9uc2UwARJjCgxTZXREZWNpc2lvbnMSKC5pZGVfb3JjaGVzdHJhdG9yLnYxLlNldERlY2lzaW9uc1JlcXVlc3QaKS5pZGVfb3JjaGVzdHJhdG9yLnYxLlNldERlY2lzaW9uc1Jlc3BvbnNlEmkKDkFjY2VwdFByb3Bvc2FsEiouaWRlX29yY2hlc3RyYXRvci52MS5BY2NlcHRQcm9wb3NhbFJlcXVlc3QaKy5pZGVfb3JjaGVzdHJhdG9yLnYxLkFjY2VwdFByb3Bvc2FsUmVzcG9uc2USaQoOUmVqZWN0UHJvcG9zYWwSKi5pZGVfb3JjaGVzdHJhdG9yLnYxLlJlamVjdFByb3Bvc2FsUmVxdWVzdBorLmlkZV9vcmNoZXN0cmF0b3IudjEuUmVqZWN0UHJvcG9zYWxSZXNwb25zZRJpCg5SZXZpc2VQcm9wb3NhbBIqLmlkZV9vcmNoZXN0cmF0b3IudjEuUmV2aXNlUHJvcG9zYWxSZXF1ZXN0GisuaWRlX29yY2hlc3RyYXRvci52MS5SZXZpc2VQcm9wb3NhbFJlc3BvbnNlYgZwcm90bzM", [file_ide_orchestrator_v1_draft, file_ide_orchestrator_v1_proposal, file_ide_orchestrator_v1_refinement]);
 
 /**
  * Request of DiffProposal.
@@ -470,6 +470,191 @@ export const ReadPatchResponseSchema: GenMessage<ReadPatchResponse> = /*@__PURE_
   messageDesc(file_ide_orchestrator_v1_review, 6);
 
 /**
+ * Request of DiffDraft.
+ *
+ * @generated from message ide_orchestrator.v1.DiffDraftRequest
+ */
+export type DiffDraftRequest = Message<"ide_orchestrator.v1.DiffDraftRequest"> & {
+  /**
+   * The draft (UUID).
+   *
+   * @generated from field: string draft_id = 1;
+   */
+  draftId: string;
+
+  /**
+   * The version to show; 0 for the newest. Name it for all pages, so that they are of the same one.
+   *
+   * @generated from field: uint32 version = 2;
+   */
+  version: number;
+
+  /**
+   * The version to compare it with; 0 for the one before it. The first version is compared with no files.
+   *
+   * @generated from field: uint32 base_version = 3;
+   */
+  baseVersion: number;
+
+  /**
+   * Only these paths, at most 500; empty for all.
+   *
+   * @generated from field: repeated string paths = 4;
+   */
+  paths: string[];
+
+  /**
+   * Lines to show around each hunk: 0 to 20; absent means 3.
+   *
+   * @generated from field: optional uint32 context_lines = 5;
+   */
+  contextLines?: number | undefined;
+
+  /**
+   * Maximum number of files to return: 1 to 200; 0 means 50. Fewer are returned when these would be more than
+   * about 3 MiB.
+   *
+   * @generated from field: uint32 page_size = 6;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the previous page; empty for the first. Opaque.
+   *
+   * @generated from field: string page_token = 7;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.DiffDraftRequest.
+ * Use `create(DiffDraftRequestSchema)` to create a new message.
+ */
+export const DiffDraftRequestSchema: GenMessage<DiffDraftRequest> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_review, 7);
+
+/**
+ * Response of DiffDraft.
+ *
+ * @generated from message ide_orchestrator.v1.DiffDraftResponse
+ */
+export type DiffDraftResponse = Message<"ide_orchestrator.v1.DiffDraftResponse"> & {
+  /**
+   * The files that differ, in path order. What FileDiff says of the proposal is that of `version`: ReadDraftFile
+   * reads both contents. Nothing is decided about them.
+   *
+   * @generated from field: repeated ide_orchestrator.v1.FileDiff files = 1;
+   */
+  files: FileDiff[];
+
+  /**
+   * `page_token` for the next page; empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+
+  /**
+   * The etag of the draft's newest version.
+   *
+   * @generated from field: string etag = 3;
+   */
+  etag: string;
+
+  /**
+   * The version that it is compared with; 0 when it is the first and is compared with no files.
+   *
+   * @generated from field: uint32 base_version = 4;
+   */
+  baseVersion: number;
+
+  /**
+   * What all pages together show; absent on later pages.
+   *
+   * @generated from field: ide_orchestrator.v1.DiffStatistics statistics = 5;
+   */
+  statistics?: DiffStatistics | undefined;
+
+  /**
+   * The version that is shown.
+   *
+   * @generated from field: uint32 version = 6;
+   */
+  version: number;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.DiffDraftResponse.
+ * Use `create(DiffDraftResponseSchema)` to create a new message.
+ */
+export const DiffDraftResponseSchema: GenMessage<DiffDraftResponse> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_review, 8);
+
+/**
+ * Request of ReadDraftPatch.
+ *
+ * @generated from message ide_orchestrator.v1.ReadDraftPatchRequest
+ */
+export type ReadDraftPatchRequest = Message<"ide_orchestrator.v1.ReadDraftPatchRequest"> & {
+  /**
+   * The draft (UUID).
+   *
+   * @generated from field: string draft_id = 1;
+   */
+  draftId: string;
+
+  /**
+   * The version that the patch makes; 0 for the newest.
+   *
+   * @generated from field: uint32 version = 2;
+   */
+  version: number;
+
+  /**
+   * The version that the patch applies to; 0 for the one before it. The first version is made of no files.
+   *
+   * @generated from field: uint32 base_version = 3;
+   */
+  baseVersion: number;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.ReadDraftPatchRequest.
+ * Use `create(ReadDraftPatchRequestSchema)` to create a new message.
+ */
+export const ReadDraftPatchRequestSchema: GenMessage<ReadDraftPatchRequest> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_review, 9);
+
+/**
+ * Response of ReadDraftPatch: the next piece. A stream has at least one.
+ *
+ * @generated from message ide_orchestrator.v1.ReadDraftPatchResponse
+ */
+export type ReadDraftPatchResponse = Message<"ide_orchestrator.v1.ReadDraftPatchResponse"> & {
+  /**
+   * The bytes: at most 1 MiB; empty only when nothing differs.
+   *
+   * @generated from field: bytes data = 1;
+   */
+  data: Uint8Array;
+
+  /**
+   * How many files the patch leaves out, because no folder holds them beside another file of the same version. In
+   * the first piece.
+   *
+   * @generated from field: uint32 left_out_files = 2;
+   */
+  leftOutFiles: number;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.ReadDraftPatchResponse.
+ * Use `create(ReadDraftPatchResponseSchema)` to create a new message.
+ */
+export const ReadDraftPatchResponseSchema: GenMessage<ReadDraftPatchResponse> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_review, 10);
+
+/**
  * Request of SetDecisions.
  *
  * @generated from message ide_orchestrator.v1.SetDecisionsRequest
@@ -502,7 +687,7 @@ export type SetDecisionsRequest = Message<"ide_orchestrator.v1.SetDecisionsReque
  * Use `create(SetDecisionsRequestSchema)` to create a new message.
  */
 export const SetDecisionsRequestSchema: GenMessage<SetDecisionsRequest> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_review, 7);
+  messageDesc(file_ide_orchestrator_v1_review, 11);
 
 /**
  * A decision about a file as a whole, or about some of its hunks.
@@ -545,7 +730,7 @@ export type FileDecision = Message<"ide_orchestrator.v1.FileDecision"> & {
  * Use `create(FileDecisionSchema)` to create a new message.
  */
 export const FileDecisionSchema: GenMessage<FileDecision> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_review, 8);
+  messageDesc(file_ide_orchestrator_v1_review, 12);
 
 /**
  * Response of SetDecisions.
@@ -566,7 +751,7 @@ export type SetDecisionsResponse = Message<"ide_orchestrator.v1.SetDecisionsResp
  * Use `create(SetDecisionsResponseSchema)` to create a new message.
  */
 export const SetDecisionsResponseSchema: GenMessage<SetDecisionsResponse> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_review, 9);
+  messageDesc(file_ide_orchestrator_v1_review, 13);
 
 /**
  * Request of AcceptProposal.
@@ -636,7 +821,7 @@ export type AcceptProposalRequest = Message<"ide_orchestrator.v1.AcceptProposalR
  * Use `create(AcceptProposalRequestSchema)` to create a new message.
  */
 export const AcceptProposalRequestSchema: GenMessage<AcceptProposalRequest> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_review, 10);
+  messageDesc(file_ide_orchestrator_v1_review, 14);
 
 /**
  * What to use for a file in conflict.
@@ -688,7 +873,7 @@ export type ResolvedFile = Message<"ide_orchestrator.v1.ResolvedFile"> & {
  * Use `create(ResolvedFileSchema)` to create a new message.
  */
 export const ResolvedFileSchema: GenMessage<ResolvedFile> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_review, 11);
+  messageDesc(file_ide_orchestrator_v1_review, 15);
 
 /**
  * Response of AcceptProposal.
@@ -753,7 +938,7 @@ export type AcceptProposalResponse = Message<"ide_orchestrator.v1.AcceptProposal
  * Use `create(AcceptProposalResponseSchema)` to create a new message.
  */
 export const AcceptProposalResponseSchema: GenMessage<AcceptProposalResponse> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_review, 12);
+  messageDesc(file_ide_orchestrator_v1_review, 16);
 
 /**
  * A file of the draft that accepting a proposal writes or deletes.
@@ -795,7 +980,7 @@ export type DraftChange = Message<"ide_orchestrator.v1.DraftChange"> & {
  * Use `create(DraftChangeSchema)` to create a new message.
  */
 export const DraftChangeSchema: GenMessage<DraftChange> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_review, 13);
+  messageDesc(file_ide_orchestrator_v1_review, 17);
 
 /**
  * Detail of the error `draft_moved`. Over HTTP its fields are members of the problem.
@@ -845,7 +1030,7 @@ export type DraftMoved = Message<"ide_orchestrator.v1.DraftMoved"> & {
  * Use `create(DraftMovedSchema)` to create a new message.
  */
 export const DraftMovedSchema: GenMessage<DraftMoved> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_review, 14);
+  messageDesc(file_ide_orchestrator_v1_review, 18);
 
 /**
  * A file that both sides changed.
@@ -909,7 +1094,7 @@ export type MergeConflict = Message<"ide_orchestrator.v1.MergeConflict"> & {
  * Use `create(MergeConflictSchema)` to create a new message.
  */
 export const MergeConflictSchema: GenMessage<MergeConflict> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_review, 15);
+  messageDesc(file_ide_orchestrator_v1_review, 19);
 
 /**
  * A place that both sides changed in different ways: its lines in each of the three texts.
@@ -944,7 +1129,7 @@ export type ConflictPlace = Message<"ide_orchestrator.v1.ConflictPlace"> & {
  * Use `create(ConflictPlaceSchema)` to create a new message.
  */
 export const ConflictPlaceSchema: GenMessage<ConflictPlace> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_review, 16);
+  messageDesc(file_ide_orchestrator_v1_review, 20);
 
 /**
  * Lines of a text.
@@ -979,7 +1164,7 @@ export type TextRange = Message<"ide_orchestrator.v1.TextRange"> & {
  * Use `create(TextRangeSchema)` to create a new message.
  */
 export const TextRangeSchema: GenMessage<TextRange> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_review, 17);
+  messageDesc(file_ide_orchestrator_v1_review, 21);
 
 /**
  * Request of RejectProposal.
@@ -1021,7 +1206,7 @@ export type RejectProposalRequest = Message<"ide_orchestrator.v1.RejectProposalR
  * Use `create(RejectProposalRequestSchema)` to create a new message.
  */
 export const RejectProposalRequestSchema: GenMessage<RejectProposalRequest> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_review, 18);
+  messageDesc(file_ide_orchestrator_v1_review, 22);
 
 /**
  * Response of RejectProposal.
@@ -1049,7 +1234,7 @@ export type RejectProposalResponse = Message<"ide_orchestrator.v1.RejectProposal
  * Use `create(RejectProposalResponseSchema)` to create a new message.
  */
 export const RejectProposalResponseSchema: GenMessage<RejectProposalResponse> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_review, 19);
+  messageDesc(file_ide_orchestrator_v1_review, 23);
 
 /**
  * Request of ReviseProposal.
@@ -1100,7 +1285,7 @@ export type ReviseProposalRequest = Message<"ide_orchestrator.v1.ReviseProposalR
  * Use `create(ReviseProposalRequestSchema)` to create a new message.
  */
 export const ReviseProposalRequestSchema: GenMessage<ReviseProposalRequest> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_review, 20);
+  messageDesc(file_ide_orchestrator_v1_review, 24);
 
 /**
  * Response of ReviseProposal.
@@ -1128,7 +1313,7 @@ export type ReviseProposalResponse = Message<"ide_orchestrator.v1.ReviseProposal
  * Use `create(ReviseProposalResponseSchema)` to create a new message.
  */
 export const ReviseProposalResponseSchema: GenMessage<ReviseProposalResponse> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_review, 21);
+  messageDesc(file_ide_orchestrator_v1_review, 25);
 
 /**
  * What is decided about a file or a hunk.
@@ -1386,6 +1571,8 @@ export const ConflictKindSchema: GenEnum<ConflictKind> = /*@__PURE__*/
  * FAILED_PRECONDITION (`conflict`): its run did not complete, it was accepted or rejected before, or its workflow is
  * locked or archived.
  *
+ * Versions of a draft are compared in the same form, for everybody who may read the draft.
+ *
  * @generated from service ide_orchestrator.v1.ReviewService
  */
 export const ReviewService: GenService<{
@@ -1408,6 +1595,27 @@ export const ReviewService: GenService<{
     methodKind: "server_streaming";
     input: typeof ReadPatchRequestSchema;
     output: typeof ReadPatchResponseSchema;
+  },
+  /**
+   * Compares two versions of a draft, in path order, a page at a time, as DiffProposal does. NOT_FOUND: the draft
+   * does not exist or has no such version, or the caller may not see it.
+   *
+   * @generated from rpc ide_orchestrator.v1.ReviewService.DiffDraft
+   */
+  diffDraft: {
+    methodKind: "unary";
+    input: typeof DiffDraftRequestSchema;
+    output: typeof DiffDraftResponseSchema;
+  },
+  /**
+   * Reads the same comparison as one patch in git's format, in pieces.
+   *
+   * @generated from rpc ide_orchestrator.v1.ReviewService.ReadDraftPatch
+   */
+  readDraftPatch: {
+    methodKind: "server_streaming";
+    input: typeof ReadDraftPatchRequestSchema;
+    output: typeof ReadDraftPatchResponseSchema;
   },
   /**
    * Decides about files, or hunks of them; what is not named stays as it was. Decisions are the proposal's: all

@@ -7,6 +7,7 @@ from hypothesis import given
 
 from server.domain.proposals.files import File
 from server.domain.review.file_merge import ConflictKind, Merge, MergeStrategy, merge_files
+from server.domain.review.lines import split_lines
 from tests.unit.domain.review.texts import FILE_SETS
 
 REFUSE, THREE_WAY = MergeStrategy.REFUSE, MergeStrategy.THREE_WAY
@@ -56,6 +57,20 @@ def test_no_content_of_a_side_is_lost_without_a_conflict(
     assert set(contents(merge).values()) <= {
         file.content for side in (base, draft, proposal) for file in side.values()
     }
+
+
+@given(FILE_SETS, FILE_SETS, FILE_SETS)
+def test_no_line_that_a_side_brought_in_is_lost_without_a_conflict(
+    base: dict[str, File], draft: dict[str, File], proposal: dict[str, File]
+) -> None:
+    merge = merge_files(base, draft, proposal, THREE_WAY)
+    if merge.conflicts:
+        return
+    before, ours, theirs, result = (
+        {line for file in side.values() for line in split_lines(file.content)}
+        for side in (base, draft, proposal, merge.files)
+    )
+    assert (ours | theirs) - before <= result <= before | ours | theirs
 
 
 @given(FILE_SETS, FILE_SETS, FILE_SETS)

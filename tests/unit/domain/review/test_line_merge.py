@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from pathlib import Path
 from random import Random
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 
+from server.domain.review.hunks import differing_ranges
 from server.domain.review.line_merge import MergedText, merge_texts
 from server.domain.review.lines import split_lines
-from tests.unit.domain.review.git import git, needs_git
+from tests.support.git import git, needs_git
 from tests.unit.domain.review.texts import TEXTS, triple
 
-#: Random triples that are merged by git, too. `TRIPLES=2000` is the whole measure: see the ADR.
+#: Random triples that are merged by git, too. `poe merges` takes 2,000: see the ADR.
 TRIPLES = int(os.environ.get("TRIPLES", "60"))
 
 
@@ -96,8 +98,48 @@ def test_git_merges_random_texts_in_the_same_way(tmp_path: Path) -> None:
         f"the places of conflicts are the same in {same_places}"
     )
     assert len(different) <= TRIPLES // 200, different
+    for base, *sides in different:
+        edits = [edits_of_git_and_ours(tmp_path, base, side) for side in sides]
+        # Several edits exist: git takes another one of a side, and none that is shorter.
+        assert any(theirs != ours for theirs, ours in edits), (base, sides)
+        assert all(_size(theirs) >= _size(ours) for theirs, ours in edits), (base, sides)
     # Among equal lines, several shortest edits exist: git may show another one.
     assert same_places >= 0.9 * TRIPLES
+
+
+#: A difference: its first line in the base and in the side, from 0, with how many lines there are of each.
+Edit = tuple[int, int, int, int]
+
+
+def edits_of_git_and_ours(folder: Path, base: bytes, side: bytes) -> tuple[list[Edit], list[Edit]]:
+    """The differences between two texts: as a merge by git finds them, and as ours does."""
+    (folder / "base").write_bytes(base)
+    (folder / "side").write_bytes(side)
+    plain = ("--no-index", "--unified=0", "--diff-algorithm=myers", "--no-indent-heuristic", "--no-color")
+    shown = git(folder, "diff", *plain, "base", "side").stdout.decode()
+    theirs = []
+    for found in re.finditer(r"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@", shown, re.MULTILINE):
+        first, count, line, new = (1 if number is None else int(number) for number in found.groups())
+        # Of no lines, git tells the line before.
+        theirs.append((first - bool(count), count, line - bool(new), new))
+    ours = [
+        (each.base_line, each.base_line_count, each.line, each.line_count)
+        for each in differing_ranges(base, side)
+    ]
+    return theirs, ours
+
+
+def _size(edits: list[Edit]) -> int:
+    return sum(removed + added for _, removed, _, added in edits)
+
+
+@needs_git
+@given(base=TEXTS, side=TEXTS)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_edit_is_longer_than_that_of_git(tmp_path: Path, base: bytes, side: bytes) -> None:
+    theirs, ours = edits_of_git_and_ours(tmp_path, base, side)
+    assert _size(theirs) >= _size(ours)
+    assert bool(theirs) == bool(ours) == (base != side)
 
 
 def marked_places(text: bytes) -> list[tuple[bytes, bytes, bytes]]:

@@ -11,8 +11,8 @@ import pytest
 
 from server.domain.proposals.files import File, parse_file
 from server.domain.review.patch import make_patch
+from tests.support.git import contents, git, needs_git, read, write
 from tests.support.recordings import NAMES, frames
-from tests.unit.domain.review.git import contents, git, needs_git, read, write
 from tests.unit.domain.review.texts import edited, random_text
 
 #: Names that are quoted, that look like parts of a patch, or that some system cannot store.

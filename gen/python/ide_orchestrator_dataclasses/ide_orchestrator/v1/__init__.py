@@ -29,6 +29,8 @@ __all__ = (
     "DeleteWebhookRequest",
     "DeleteWebhookResponse",
     "DiffBase",
+    "DiffDraftRequest",
+    "DiffDraftResponse",
     "DiffKind",
     "DiffProposalRequest",
     "DiffProposalResponse",
@@ -103,8 +105,12 @@ __all__ = (
     "ProposalView",
     "ReadArchiveRequest",
     "ReadArchiveResponse",
+    "ReadDraftArchiveRequest",
+    "ReadDraftArchiveResponse",
     "ReadDraftFileRequest",
     "ReadDraftFileResponse",
+    "ReadDraftPatchRequest",
+    "ReadDraftPatchResponse",
     "ReadEventRequest",
     "ReadEventResponse",
     "ReadFileRequest",
@@ -1752,6 +1758,93 @@ class DeleteWebhookResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("ide_orchestrator.v1", "DeleteWebhookResponse", DeleteWebhookResponse)
+
+
+@dataclass(eq=False, repr=False)
+class DiffDraftRequest(betterproto2.Message):
+    """
+    Request of DiffDraft.
+    """
+
+    draft_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The draft (UUID).
+    """
+
+    version: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    The version to show; 0 for the newest. Name it for all pages, so that they are of the same one.
+    """
+
+    base_version: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
+    """
+    The version to compare it with; 0 for the one before it. The first version is compared with no files.
+    """
+
+    paths: "list[str]" = betterproto2.field(4, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Only these paths, at most 500; empty for all.
+    """
+
+    context_lines: "int | None" = betterproto2.field(5, betterproto2.TYPE_UINT32, optional=True)
+    """
+    Lines to show around each hunk: 0 to 20; absent means 3.
+    """
+
+    page_size: "int" = betterproto2.field(6, betterproto2.TYPE_UINT32)
+    """
+    Maximum number of files to return: 1 to 200; 0 means 50. Fewer are returned when these would be more than
+    about 3 MiB.
+    """
+
+    page_token: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    """
+    `next_page_token` of the previous page; empty for the first. Opaque.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "DiffDraftRequest", DiffDraftRequest)
+
+
+@dataclass(eq=False, repr=False)
+class DiffDraftResponse(betterproto2.Message):
+    """
+    Response of DiffDraft.
+    """
+
+    files: "list[FileDiff]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    The files that differ, in path order. What FileDiff says of the proposal is that of `version`: ReadDraftFile
+    reads both contents. Nothing is decided about them.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    `page_token` for the next page; empty on the last page.
+    """
+
+    etag: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The etag of the draft's newest version.
+    """
+
+    base_version: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
+    """
+    The version that it is compared with; 0 when it is the first and is compared with no files.
+    """
+
+    statistics: "DiffStatistics | None" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    What all pages together show; absent on later pages.
+    """
+
+    version: "int" = betterproto2.field(6, betterproto2.TYPE_UINT32)
+    """
+    The version that is shown.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "DiffDraftResponse", DiffDraftResponse)
 
 
 @dataclass(eq=False, repr=False)
@@ -3771,6 +3864,45 @@ default_message_pool.register_message("ide_orchestrator.v1", "ReadArchiveRespons
 
 
 @dataclass(eq=False, repr=False)
+class ReadDraftArchiveRequest(betterproto2.Message):
+    """
+    Request of ReadDraftArchive.
+    """
+
+    draft_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The draft (UUID).
+    """
+
+    version: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    The version; 0 for the newest.
+    """
+
+
+default_message_pool.register_message(
+    "ide_orchestrator.v1", "ReadDraftArchiveRequest", ReadDraftArchiveRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ReadDraftArchiveResponse(betterproto2.Message):
+    """
+    Response of ReadDraftArchive: the next piece.
+    """
+
+    data: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
+    """
+    The next bytes: at least one, and at most about 1 MiB.
+    """
+
+
+default_message_pool.register_message(
+    "ide_orchestrator.v1", "ReadDraftArchiveResponse", ReadDraftArchiveResponse
+)
+
+
+@dataclass(eq=False, repr=False)
 class ReadDraftFileRequest(betterproto2.Message):
     """
     Request of ReadDraftFile.
@@ -3818,6 +3950,52 @@ class ReadDraftFileResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("ide_orchestrator.v1", "ReadDraftFileResponse", ReadDraftFileResponse)
+
+
+@dataclass(eq=False, repr=False)
+class ReadDraftPatchRequest(betterproto2.Message):
+    """
+    Request of ReadDraftPatch.
+    """
+
+    draft_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The draft (UUID).
+    """
+
+    version: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    The version that the patch makes; 0 for the newest.
+    """
+
+    base_version: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
+    """
+    The version that the patch applies to; 0 for the one before it. The first version is made of no files.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "ReadDraftPatchRequest", ReadDraftPatchRequest)
+
+
+@dataclass(eq=False, repr=False)
+class ReadDraftPatchResponse(betterproto2.Message):
+    """
+    Response of ReadDraftPatch: the next piece. A stream has at least one.
+    """
+
+    data: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
+    """
+    The bytes: at most 1 MiB; empty only when nothing differs.
+    """
+
+    left_out_files: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    How many files the patch leaves out, because no folder holds them beside another file of the same version. In
+    the first piece.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "ReadDraftPatchResponse", ReadDraftPatchResponse)
 
 
 @dataclass(eq=False, repr=False)

@@ -44,3 +44,12 @@ def read(folder: Path) -> dict[str, bytes]:
 def contents(files: Mapping[str, File]) -> dict[str, bytes]:
     """The same of files that were not written."""
     return {path.removeprefix("/"): file.content for path, file in files.items()}
+
+
+def applied(folder: Path, files: Mapping[str, File], patch: bytes) -> dict[str, bytes]:
+    """What git makes of the files with the patch: contents by the names in the folder."""
+    write(folder, files)
+    if patch:
+        done = git(folder, "apply", "--whitespace=nowarn", stdin=patch)
+        assert (done.returncode, done.stderr) == (0, b"")
+    return read(folder)

@@ -1,0 +1,44 @@
+"""Zip archives as answers, made while they are sent."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from litestar import Response
+from litestar.openapi import ResponseSpec
+
+from server.domain.outgoing import Reservation
+from server.domain.proposals.archive import ArchivedFiles, archive_pieces
+from server.domain.proposals.contents import PIECE_BYTES, ContentStore
+from server.http.dependencies import answer_reservation
+from server.http.json_io import HubRequest
+from server.http.streamed_answers import StreamedAnswer
+from server.use_cases import UseCases
+
+#: The answers of a route that sends an archive, for the document.
+ARCHIVE_RESPONSES = {
+    200: ResponseSpec(bytes, description="The archive", media_type="application/zip", generate_examples=False)
+}
+
+
+async def archive_answer(
+    request: HubRequest,
+    use_cases: UseCases,
+    store: ContentStore,
+    read: Callable[[Reservation], Awaitable[tuple[ArchivedFiles, str]]],
+) -> Response[Any]:
+    """The answer with an archive. read: gives its files and its name without the ending. Raises as `read`,
+    and LimitReached."""
+    reservation = answer_reservation(request, use_cases)
+    try:
+        files, name = await read(reservation)
+        await reservation.resize(2 * PIECE_BYTES)
+    except BaseException:
+        reservation.close()
+        raise
+    headers = {
+        "content-type": "application/zip",
+        "content-disposition": f'attachment; filename="{name}.zip"',
+    }
+    return StreamedAnswer(archive_pieces(store, request.user, files), reservation, headers)
