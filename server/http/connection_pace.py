@@ -14,7 +14,7 @@ from typing import Protocol
 from server.domain.rates import Rate, TokenBucket
 
 #: New connections whose first request is read: a third of what a processor can answer.
-NEW_CONNECTIONS = Rate(burst=10, per_s=400)
+NEW_CONNECTIONS = Rate(burst=10, per_s=300)
 #: Connections that may wait. One more is refused.
 MAX_WAITING = 1_000
 
