@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from server.domain.access.refusals import DISABLED, OTHER_ISSUER
 from server.domain.access.users import MAX_FOUND, TokenClaims, User, UserStore
 from server.domain.errors import PermissionDenied
 from server.domain.model import Principal
+from server.domain.single_flight import single_flight
 
 #: How long a check of a user is valid. A user who is disabled meanwhile is refused after that time.
 TRUSTED_FOR = timedelta(seconds=30)
@@ -53,6 +55,8 @@ class PostgresUserStore(UserStore):
         self._max_remembered = max_remembered
         #: The users by issuer and subject, in order of their last calls.
         self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
+        #: Checks that are running, by what they check: a user's first calls often come at the same time.
+        self._checks: dict[tuple[str, str, str | None], asyncio.Task[_Known]] = {}
 
     @override
     async def ensure_user(self, claims: TokenClaims, now: datetime) -> Principal:
@@ -60,7 +64,9 @@ class PostgresUserStore(UserStore):
         known = self._known.get(key)
         if known is None or not _is_valid(known, claims, now):
             self._known.pop(key, None)
-            known = await self._check(claims, now)
+            known = await single_flight(
+                self._checks, (*key, claims.email), lambda: self._check(claims, now), name="user check"
+            )
             self._known[key] = known
             while len(self._known) > self._max_remembered:
                 self._known.popitem(last=False)

@@ -8,8 +8,10 @@ from datetime import timedelta
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
+import asyncpg
 import pytest
 
+from server.db.pool import open_pool
 from server.db.users import TRUSTED_FOR, PostgresUserStore
 from server.domain.errors import PermissionDenied
 from tests.support.stored import NOON, some_claims
@@ -20,6 +22,36 @@ async def test_the_first_calls_of_a_user_may_come_at_the_same_time(pool: Any) ->
         claims = some_claims(f"ann-{uuid4()}", "ann@example.com")
         calls = (PostgresUserStore(pool).ensure_user(claims, NOON) for _ in range(10))
         assert len({caller.user_id for caller in await asyncio.gather(*calls)}) == 1
+
+
+async def test_calls_of_one_user_at_the_same_time_occupy_one_connection(database: str) -> None:
+    ann = some_claims("ann", "ann@example.com")
+    blocker = await asyncpg.connect(database)
+    try:
+        async with open_pool(database, max_size=2) as pool, asyncio.timeout(20):
+            users, lock = PostgresUserStore(pool), blocker.transaction()
+            await lock.start()
+            await blocker.execute("LOCK TABLE users")
+            calls = [asyncio.create_task(users.ensure_user(ann, NOON)) for _ in range(20)]
+            while not await blocker.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                await asyncio.sleep(0.01)
+            assert await pool.fetchval("SELECT 1") == 1
+            calls.pop(0).cancel()
+            await lock.rollback()
+            assert len({caller.user_id for caller in await asyncio.gather(*calls)}) == 1
+    finally:
+        await blocker.close()
+
+
+async def test_calls_that_are_refused_at_the_same_time_do_not_refuse_the_next_one(pool: Any) -> None:
+    ann = some_claims("ann")
+    await PostgresUserStore(pool).ensure_user(ann, NOON)
+    await pool.execute("UPDATE users SET disabled_at = now()")
+    users = PostgresUserStore(pool)
+    refused = await asyncio.gather(*(users.ensure_user(ann, NOON) for _ in range(5)), return_exceptions=True)
+    assert [type(error) for error in refused] == [PermissionDenied] * 5
+    await pool.execute("UPDATE users SET disabled_at = NULL")
+    await users.ensure_user(ann, NOON)
 
 
 async def test_the_id_of_a_new_user_cannot_be_computed(pool: Any) -> None:

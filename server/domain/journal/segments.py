@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from server.domain.off_loop import REQUESTS, SMALL_BYTES
+from server.domain.single_flight import single_flight
 from server.encoding.event_batch import delta_ends, event_ends, read_varint, split_deltas, split_events
 
 T = TypeVar("T")
@@ -202,18 +203,7 @@ class Segment:
 
     async def _made(self, key: object, render: Callable[[Segment], T]) -> T:
         """`render(self)`, made beside the event loop, once for all who wait for it."""
-        making = self._making.get(key)
-        if making is None:
-            making = self._making[key] = asyncio.create_task(REQUESTS.run(render, self), name="rendering")
-
-            def forget(done: asyncio.Task[Any]) -> None:
-                del self._making[key]
-                # Its error is seen there, also when all who waited for it have left.
-                done.cancelled() or done.exception()
-
-            making.add_done_callback(forget)
-        # Not cancelled with this reader: others wait for it.
-        return await asyncio.shield(making)
+        return await single_flight(self._making, key, lambda: REQUESTS.run(render, self), name="rendering")
 
     def _grow(self, size: int) -> None:
         self.size_bytes += size
