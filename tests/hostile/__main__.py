@@ -21,11 +21,10 @@ from tests.hostile.attacks.measured import table
 from tests.hostile.attacks.rig import open_rig
 from tests.hostile.autobahn import EXCEPTIONS, run_autobahn
 from tests.hostile.browser import run_payloads
+from tests.hostile.fuzz_targets import TARGETS
 from tests.hostile.target import open_target
 from tests.support.processes import StartFailed
 
-#: Readers of hostile bytes that are fuzzed (tests/hostile/fuzzing.py).
-FUZZED = ("frames", "tokens", "paths", "client", "bodies", "cursors")
 #: Measurements of an attack that misses a bar of time, until it meets it.
 TRIES = 2
 _HERE = Path(__file__).parent
@@ -68,7 +67,7 @@ async def fuzz(options: Options) -> list[Outcome]:
     """Every reader of hostile bytes, guided by coverage."""
     outcomes = []
     with TemporaryDirectory(prefix="fuzz-") as made:
-        for target in FUZZED:
+        for target in TARGETS:
             outcome = Outcome(f"fuzzed: {target}")
             code, output = await _output(
                 *(sys.executable, "-m", "tests.hostile.fuzzing", target, str(options.seconds)),

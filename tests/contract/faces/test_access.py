@@ -7,7 +7,8 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -35,6 +36,8 @@ from tests.support.hand_clock import until
 from tests.support.http_face import problem, socket, upgrade
 from tests.support.hub import RunningHub, finished, running_hub, start
 
+#: The files of the contract.
+CONTRACT = sorted((Path(__file__).parents[3] / "proto/ide_orchestrator/v1").glob("*.proto"))
 OK, DENIED, HIDDEN, UNKNOWN = "ok", "permission_denied", "not_found", "unauthenticated"
 #: Columns of the table. `withdrawn`: a share link that was. `nobody`: no token. `forged`: signed by others.
 CALLERS = ("owner", "editor", "viewer", "stranger", "disabled", "link", "withdrawn", "nobody", "forged")
@@ -76,6 +79,8 @@ class Environment:
     webhook: str
     delivery: str
     channel: grpc.aio.Channel
+    #: What callers were told by each refusal, without what differs for every call.
+    refusals: list[object] = field(default_factory=list)
 
     def http(self, who: str) -> httpx.AsyncClient:
         """An HTTP client of a caller's."""
@@ -184,7 +189,9 @@ def rest(method: str, path: str, body: Any = None, *, listed: bool = False, if_m
             answer = await client.request(method, address, json=named, headers=headers)
         if answer.is_success:
             return HIDDEN if listed and not answer.json()["items"] else OK
-        return str(problem(answer)["code"])
+        refusal = problem(answer)
+        environment.refusals.append({**refusal, "trace_id": "", "instance": ""})
+        return str(refusal["code"])
 
     return _call
 
@@ -218,7 +225,9 @@ def rpc(
                 return OK
             answer = await call
         except grpc.aio.AioRpcError as error:
-            return refusal_of(error).reason
+            refusal = refusal_of(error)
+            environment.refusals.append(replace(refusal, trace_id=""))
+            return refusal.reason
         return HIDDEN if listed and not getattr(answer, listed) else OK
 
     return _call
@@ -269,7 +278,9 @@ async def _sse(environment: Environment, who: str) -> str:
     if answer.status_code == 200:
         assert '"terminal"' in answer.text
         return OK
-    return str(problem(answer)["code"])
+    refusal = problem(answer)
+    environment.refusals.append({**refusal, "trace_id": "", "instance": ""})
+    return str(refusal["code"])
 
 
 _PROPOSALS, _REFINEMENTS = proposal_pb2_grpc.ProposalServiceStub, refinement_pb2_grpc.RefinementServiceStub
@@ -478,14 +489,32 @@ async def test_every_caller_is_answered_by_the_table_on_every_transport(environm
     assert found == expected
 
 
+async def test_a_stranger_is_told_the_same_of_what_is_foreign_and_of_what_is_absent(
+    environment: Environment,
+) -> None:
+    nothing = "00000000-0000-4000-8000-000000000000"
+    absent = replace(
+        environment,
+        refusals=[],
+        users=dict.fromkeys(environment.users, nothing),
+        **dict.fromkeys(("thread", "proposal", "workflow", "draft", "webhook", "delivery"), nothing),
+    )
+    hidden = {name: call for name, (kind, call) in VERBS.items() if TABLE[kind][3] == HIDDEN}
+    for name, call in hidden.items():
+        assert await call(environment, "stranger") == await call(absent, "stranger") == HIDDEN, name
+    assert len(environment.refusals) > 60
+    assert str(environment.refusals) == str(absent.refusals)
+
+
 def test_every_method_of_the_contract_and_every_route_is_in_the_table() -> None:
     named = {name.split()[1] for name in VERBS if name.startswith("gRPC")}
+    folder = Path(m.Event.DESCRIPTOR.file.name).parent
+    files = [m.Event.DESCRIPTOR.file.pool.FindFileByName(str(folder / path.name)) for path in CONTRACT]
     methods = {
         method.name
-        for service in ("Proposal", "Refinement", "Workflow", "Access", "Draft", "Review", "User", "Webhook")
-        for method in m.Event.DESCRIPTOR.file.pool.FindServiceByName(
-            f"ide_orchestrator.v1.{service}Service"
-        ).methods
+        for file in files
+        for service in file.services_by_name.values()
+        for method in service.methods
     }
     assert named == methods
     named = {name.split()[1].lower() for name in VERBS if name.startswith("REST")}

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.domain.journal.events import Event, Token, UpstreamFrame
-from server.encoding.frame_delta import DeltaContext, Encoding, digest_of, frame_digest
-from server.frames.interpreter import Interpreter
-from server.wire.codec import ProtobufCodec
+from server.domain.journal.events import Token
 from tests.support.recordings import NAMES, frames
 from tests.unit.frames import printed_messages
-
-CODEC = ProtobufCodec()
-TIME = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
-EPOCH = 3
+from tests.unit.frames.similar_frames import CODEC, parsed, together, tokens_again
 
 
 def token_frame(text: str, *, message_id: str = "run--1", node: str = "agent") -> bytes:
@@ -31,59 +23,6 @@ def token_frame(text: str, *, message_id: str = "run--1", node: str = "agent") -
         f"id={message_id!r}), {{'langgraph_step': 3, 'langgraph_node': {node!r}}})"
     )
     return printed_messages.token_frame(printed)
-
-
-def parsed(sent: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
-    """The events of the frames, each read by the parser, and the frames' digests."""
-    interpreter, events = Interpreter(), list[bytes]()
-    for number, frame in enumerate(sent):
-        # With another end than the frame before, it cannot be similar to it.
-        for kind in interpreter.interpret(frame + b" " * (number % 2)).kinds:
-            if isinstance(kind, UpstreamFrame):
-                kind = replace(kind, body=frame)
-            events.append(CODEC.encode(Event(len(events) + 1, EPOCH, TIME, kind)))
-    return events, [frame_digest(frame) for frame in sent]
-
-
-def together(
-    sent: Sequence[bytes], sizes: Sequence[int]
-) -> tuple[list[bytes], list[bytes], list[bytes], int]:
-    """The same with the frames taken so many at a time; the deltas, too, and how many frames were taken
-    as similar."""
-    interpreter, encoder = Interpreter(), CODEC.token_encoder()
-    events: list[bytes] = []
-    digests: list[bytes] = []
-    deltas: list[bytes] = []
-    similar = start = 0
-    turn = 0
-    while start < len(sent):
-        end = min(start + sizes[turn % len(sizes)], len(sent))
-        turn += 1
-        while start < end:
-            tokens = interpreter.similar_tokens(sent[:end], start)
-            if tokens is not None:
-                events += encoder.encode(
-                    len(events) + 1, EPOCH, TIME, tokens.token, tokens.place, tokens.texts
-                )
-                digests += tokens.digests
-                deltas += tokens.deltas
-                similar += len(tokens.texts)
-                start += len(tokens.texts)
-                continue
-            meaning = interpreter.interpret(sent[start])
-            for kind in meaning.kinds:
-                events.append(CODEC.encode(Event(len(events) + 1, EPOCH, TIME, kind)))
-            digests.append(digest_of(meaning.delta) or b"")
-            deltas.append(meaning.delta)
-            start += 1
-    return events, digests, deltas, similar
-
-
-def tokens_again(deltas: Sequence[bytes]) -> list[bytes]:
-    """The token frames of deltas."""
-    context = DeltaContext()
-    read = [context.decode(delta) for delta in deltas if delta]
-    return [text for encoding, text in read if encoding is Encoding.TOKEN]
 
 
 @pytest.mark.parametrize("sizes", [(1,), (2, 3), (64,), (10_000,)])

@@ -1,0 +1,159 @@
+"""What the runtime sends: frames, and the WebSocket that they come over."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from websockets.client import ClientProtocol
+from websockets.frames import DATA_OPCODES, Frame
+from websockets.protocol import State
+from websockets.uri import parse_uri
+
+from server.domain.journal.events import Event
+from server.domain.journal.frame_reconstruction import FrameReconstructor
+from server.domain.runs.runtime import OversizedFrame, StreamClosed
+from server.frames.interpreter import Interpreter
+from server.replay.recording import SHIPPED
+from server.runtime.websocket import WebSocketFrames
+from server.wire.codec import ProtobufCodec
+from tests.hostile.fuzz_targets.target import MAX_INPUT, Target
+from tests.unit.frames.similar_frames import parsed, together
+
+#: Where a line of `similar_frames` puts the texts of the lines after it.
+_PLACE = b"TEXT"
+#: Largest message that the hub's reader takes here, in bytes.
+_MAX_MESSAGE = 2048
+_CODEC = ProtobufCodec()
+_NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+_LOOP = asyncio.new_event_loop()
+
+
+def frames(data: bytes) -> None:
+    """The runtime's frames, one a line: read, encoded, given back, and none raises."""
+    interpreter, reconstructor, seq = Interpreter(), FrameReconstructor(), 0
+    for frame in data.split(b"\n"):
+        meaning = interpreter.interpret(frame)
+        for index, kind in enumerate(meaning.kinds or ((None,) if meaning.delta else ())):
+            seq += 1
+            if kind is not None:
+                event = Event(seq, 1, _NOON, kind)
+                assert _CODEC.decode(_CODEC.encode(event)).seq == seq
+            for sent in reconstructor.frames_for(seq, b"" if index else meaning.delta, kind):
+                assert json.loads(sent)["seq"] == seq
+
+
+def similar_frames(data: bytes) -> None:
+    """Frames that differ in a text: a frame, and a line for each text. They mean the same together as each
+    does alone."""
+    form, *texts = data.split(b"\n")
+    sent = [form.replace(_PLACE, text) for text in (b" first", b" second", *texts)]
+    alone, alone_digests = parsed(sent)
+    events, digests, _, _ = together(sent, [len(sent)])
+    assert events == alone
+    # Frames that are kept in another form have none.
+    assert all(each in (b"", other) for each, other in zip(digests, alone_digests, strict=True))
+
+
+class _NoSocket:
+    """The writing side of a connection, which nobody reads."""
+
+    transport: Any
+
+    def __init__(self) -> None:
+        self.transport = self
+
+    def get_extra_info(self, name: str) -> None:
+        """No socket."""
+
+    def is_closing(self) -> bool:
+        """No."""
+        return False
+
+    def get_write_buffer_size(self) -> int:
+        """Nothing waits."""
+        return 0
+
+    def write(self, data: bytes) -> None:
+        """Drop it."""
+
+
+async def _hubs_messages(data: bytes) -> list[bytes | None]:
+    """The messages that the hub's reader finds, up to the end; None for one that is too large."""
+
+    async def admit(size: int) -> None:
+        assert 0 <= size <= _MAX_MESSAGE
+
+    reader, writer = asyncio.StreamReader(), _NoSocket()
+    reader.feed_data(data)
+    reader.feed_eof()
+    messages: list[bytes | None] = []
+    opened = WebSocketFrames(reader, writer, max_frame_bytes=_MAX_MESSAGE, admit=admit)  # type: ignore[arg-type]
+    try:
+        with suppress(StreamClosed):
+            async for some in opened:
+                messages += [None if isinstance(each, OversizedFrame) else each for each in some]
+    finally:
+        opened._pinging.cancel()
+    return messages
+
+
+def _librarys_messages(data: bytes) -> list[bytes | None]:
+    """The same by the library's parser, which ends at the first message that is too large."""
+    protocol = ClientProtocol(parse_uri("ws://runtime/"), state=State.OPEN, max_size=_MAX_MESSAGE)
+    protocol.receive_data(data)
+    messages: list[bytes | None] = []
+    parts = b""
+    for event in protocol.events_received():
+        if isinstance(event, Frame) and event.opcode in DATA_OPCODES:
+            parts += bytes(event.data)
+            if event.fin:
+                messages.append(parts)
+                parts = b""
+    return messages
+
+
+def websocket(data: bytes) -> None:
+    """A WebSocket's frames: whatever a library reads of them, the hub's own reader reads, too."""
+    expected, found = _librarys_messages(data), _LOOP.run_until_complete(_hubs_messages(data))
+    assert found[: len(expected)] == expected
+
+
+def _recorded() -> list[bytes]:
+    lines = [
+        line
+        for file in sorted(SHIPPED.glob("*.jsonl"))
+        for line in file.read_bytes().split(b"\n")[:400:20]
+        if len(line) < MAX_INPUT
+    ]
+    return [*lines, b"\n".join(lines[:3])]
+
+
+_TEXTS = b'\n and\n\\n\n\\"x\\"\n\\\\\n\\u00e9\n\\ud800\n\'\n'
+_SIMILAR = [
+    b'{"event_type":"on_llm_stream","data":{"raw_event":"(AIMessageChunk(content=\'TEXT\', '
+    b"additional_kwargs={}, response_metadata={}, id='run--1'), {'langgraph_node': 'agent'})\"}}",
+    b'{"type":"messages","ns":[],"data":[{"type":"AIMessageChunk","content":"TEXT","id":"m"},{}]}',
+    b'{"event_type":"on_llm_stream","data":{"raw_event":[{"type":"AIMessageChunk","content":"","id":"m",'
+    b'"tool_call_chunks":[{"name":null,"args":"TEXT","id":null,"index":0,"type":"tool_call_chunk"}],'
+    b'"invalid_tool_calls":[{"name":null,"args":"TEXT","id":null,"error":null}]},{}]}}',
+    b'{"event_type":"on_llm_stream","data":{"raw_event":[{"type":"AIMessageChunk","id":"m","content":'
+    b'[{"type":"input_json_delta","partial_json":"TEXT","index":1}],"tool_call_chunks":'
+    b'[{"name":null,"args":"TEXT","id":null,"index":1}]},{"langgraph_node":"model"}]}}',
+]
+
+TARGETS = {
+    "frames": Target(frames, _recorded()),
+    "similar_frames": Target(similar_frames, [form + _TEXTS for form in _SIMILAR]),
+    "websocket": Target(
+        websocket,
+        [
+            b"\x81\x05hello\x82\x03abc\x89\x02hi\x88\x02\x03\xe8",
+            b"\x01\x03Hel\x89\x00\x80\x02lo\x81\x7e\x00\x80" + b"x" * 128 + b"\x8a\x00",
+            b"\x81\x7e\x08\x01" + b"x" * 2049 + b"\x81\x7f\x00\x00\x00\x00\x00\x00\x00\x01y",
+        ],
+    ),
+}
