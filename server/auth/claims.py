@@ -6,8 +6,10 @@ already trusted. A token never brings a key: `jku`, `jwk`, `x5u` and `x5c` are i
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from base64 import urlsafe_b64decode
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeGuard
@@ -49,7 +51,8 @@ def header_of(token: str) -> Header:
     if not _COMPACT.fullmatch(token):
         raise invalid() from None
     try:
-        header = jwt.get_unverified_header(token)
+        jwt.get_unverified_header(token)  # checks the form of all parts
+        header = _json_object(token.partition(".")[0])
     except (jwt.InvalidTokenError, ValueError, RecursionError):
         raise invalid() from None
     # A critical extension must be understood (RFC 7515 section 4.1.11), and none is here.
@@ -79,7 +82,7 @@ def claims_of(
     that names others is refused (RFC 7519 section 4.1.3). Raises Unauthenticated.
     """
     try:
-        claims: Mapping[str, Any] = jwt.decode(
+        jwt.decode(
             token,
             key,
             algorithms=[algorithm],
@@ -95,6 +98,7 @@ def claims_of(
                 "verify_iat": False,
             },
         )
+        claims: Mapping[str, Any] = _json_object(token.split(".")[1])
     except (jwt.PyJWTError, ValueError, RecursionError):
         raise invalid() from None
     for name, named, expected in (
@@ -113,6 +117,30 @@ def claims_of(
     if not is_subject(subject):
         raise Unauthenticated("the token has no valid subject")
     return TokenClaims(subject, issuer, _email(claims), expires_at)
+
+
+def _json_object(part: str) -> dict[str, Any]:
+    """The JSON object of a part of a token, in UTF-8 (RFC 8725 section 3.7).
+
+    Another reader of the token must not find other values in it: PyJWT guesses the encoding, and takes the
+    last one of several members with the same name. Raises ValueError, RecursionError.
+    """
+    text = urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode()
+    value = json.loads(text, object_pairs_hook=_unique_members, parse_constant=_refuse_constant)
+    if not isinstance(value, dict):
+        raise ValueError("it is not an object")
+    return value
+
+
+def _unique_members(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("a member occurs twice")
+    return members
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError("JSON has no such number")
 
 
 def _audiences(value: object) -> list[object]:

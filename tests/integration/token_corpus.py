@@ -120,6 +120,8 @@ def valid(now: datetime) -> dict[str, str]:
     spaced = json.dumps(by.claims(now), indent=4)
     head = {"alg": "ES256", "kid": "ec-1"}
     tokens["claims with white space"] = compact(head, spaced, _signs("ec-1"))
+    unescaped = json.dumps(by.claims(now, name="安娜 Müller 😀"), ensure_ascii=False)
+    tokens["claims in UTF-8 without escapes"] = compact(head, unescaped, _signs("ec-1"))
     return tokens
 
 
@@ -131,6 +133,7 @@ def forged(now: datetime) -> dict[str, str]:
         **_wrong_keys(now),
         **_wrong_headers(now),
         **_wrong_claims(now),
+        **_wrong_encodings(now),
         **_wrong_signatures(now),
         **_wrong_forms(now),
     }
@@ -270,6 +273,9 @@ def _wrong_headers(now: datetime) -> dict[str, str]:
         "header no JSON": "{alg:ES256}",
         "header deep": '{"alg":"ES256","kid":"ec-1","a":' + deep + "}",
         "header with the second alg none": '{"alg":"ES256","alg":"none","kid":"ec-1"}',
+        "header with the first alg none": '{"alg":"none","alg":"ES256","kid":"ec-1"}',
+        "header with two kids": '{"alg":"ES256","kid":"rsa-1","kid":"ec-1"}',
+        "header with NaN": '{"alg":"ES256","kid":"ec-1","a":NaN}',
         "header with a large number": '{"alg":"ES256","kid":"ec-1","a":' + "9" * 4400 + "}",
     }.items():
         tokens[name] = compact(text, claims, _signs("ec-1"))
@@ -317,15 +323,38 @@ def _wrong_claims(now: datetime) -> dict[str, str]:
         "claims a string": '"ann"',
         "claims null": "null",
         "claims no JSON": good,
-        "claims not UTF-8": "\x00\x01",
         "claims deep": good + ', "a": ' + deep + "}",
         "claims with a large number": good + ', "a": ' + "9" * 4400 + "}",
         "exp NaN": json.dumps(by.claims(now, exp=float("nan"))),
         "exp Infinity": json.dumps(by.claims(now, exp=float("inf"))),
         "nbf NaN": json.dumps(by.claims(now, nbf=float("nan"))),
+        "another claim NaN": json.dumps(by.claims(now, more=float("nan"))),
         "second exp past": good + ', "exp": 1}',
+        "second exp like the first": good + f', "exp": {at + 3600}}}',
+        "second sub": good + ', "sub": "eve"}',
+        "a member twice, within a claim": good + ', "realm": {"a": 1, "a": 2}}',
+        "nested token": by.token("ec-1", now),
+        "nested token as a string": json.dumps(by.token("ec-1", now)),
     }.items():
         tokens[name] = compact({"alg": "ES256", "kid": "ec-1"}, text, _signs("ec-1"))
+    return tokens
+
+
+def _wrong_encodings(now: datetime) -> dict[str, str]:
+    """Headers and claims that are JSON, but not in UTF-8."""
+    header = json.dumps({"alg": "ES256", "kid": "ec-1"})
+    claims = json.dumps(issuer().claims(now, name="é"), ensure_ascii=False)
+    tokens = {}
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-8-sig"):
+        tokens[f"header in {encoding}"] = compact(header.encode(encoding), claims, _signs("ec-1"))
+        tokens[f"claims in {encoding}"] = compact(header, claims.encode(encoding), _signs("ec-1"))
+    for name, wrong in {
+        "Latin-1": b"\xe9",
+        "a surrogate": b"\xed\xa0\x80",
+        "too long a form": b"\xc0\xaf",
+    }.items():
+        bytes_ = claims.encode().replace("é".encode(), wrong)
+        tokens[f"claims with {name}"] = compact(header, bytes_, _signs("ec-1"))
     return tokens
 
 

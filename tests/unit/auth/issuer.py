@@ -59,10 +59,10 @@ def public_jwk(key: Private, **members: Any) -> dict[str, Any]:
     return {**made, **members}
 
 
-def compact(header: Mapping[str, Any] | str, claims: Any, sign: Callable[[bytes], bytes]) -> str:
-    """A token of any header and claims (texts are taken as they are), signed by `sign`."""
-    head = header if isinstance(header, str) else json.dumps(header)
-    body = claims if isinstance(claims, str) else json.dumps(claims)
+def compact(header: Mapping[str, Any] | str | bytes, claims: Any, sign: Callable[[bytes], bytes]) -> str:
+    """A token of any header and claims (texts and bytes are taken as they are), signed by `sign`."""
+    head = header if isinstance(header, str | bytes) else json.dumps(header)
+    body = claims if isinstance(claims, str | bytes) else json.dumps(claims)
     signed = f"{b64(head)}.{b64(body)}"
     return f"{signed}.{b64(sign(signed.encode()))}"
 
