@@ -79,7 +79,7 @@ class Environment:
     webhook: str
     delivery: str
     channel: grpc.aio.Channel
-    #: What callers were told by each refusal, without what differs for every call.
+    #: The refusals that callers received, without what differs for every call.
     refusals: list[object] = field(default_factory=list)
 
     def http(self, who: str) -> httpx.AsyncClient:
@@ -489,7 +489,7 @@ async def test_every_caller_is_answered_by_the_table_on_every_transport(environm
     assert found == expected
 
 
-async def test_a_stranger_is_told_the_same_of_what_is_foreign_and_of_what_is_absent(
+async def test_a_stranger_gets_the_same_answer_for_what_is_foreign_and_what_is_absent(
     environment: Environment,
 ) -> None:
     nothing = "00000000-0000-4000-8000-000000000000"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 
 import httpx
@@ -258,6 +259,44 @@ async def test_every_answer_is_data_for_its_caller_alone(hub: RunningHub, http: 
         assert told["cross-origin-resource-policy"] == "same-site"
         assert "server" not in told
         assert "set-cookie" not in told
+
+
+async def test_headers_of_proxies_change_no_answer(http: httpx.AsyncClient) -> None:
+    pretended = {
+        "X-Forwarded-For": "127.0.0.1",
+        "X-Forwarded-Host": "evil.example",
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Prefix": "/evil",
+        "Forwarded": "for=127.0.0.1;host=evil.example;proto=https",
+        "X-Real-IP": "127.0.0.1",
+        "X-Original-URL": "/metrics",
+        "X-Rewrite-URL": "/metrics",
+        "X-HTTP-Method-Override": "DELETE",
+    }
+    for _ in range(2):
+        await http.post("/api/workflows", json={"name": "w"})
+    for method, path in (
+        ("GET", "/"),
+        ("GET", "/api/workflows?limit=1"),
+        ("GET", f"/api/proposals/{ABSENT}"),
+        ("DELETE", "/api/workflows"),
+    ):
+        answers = [await http.request(method, path, headers=headers) for headers in ({}, pretended)]
+        told = [
+            (
+                answer.status_code,
+                {
+                    name: value
+                    for name, value in answer.headers.items()
+                    if name not in ("date", "traceparent")
+                },
+                re.sub(r'"trace_id":"[^"]*"', "", answer.text),
+            )
+            for answer in answers
+        ]
+        assert told[0] == told[1], path
+    created = await http.post("/api/workflows", json={"name": "w"}, headers=pretended)
+    assert created.headers["location"].startswith("/api/workflows/")
 
 
 async def test_a_problem_carries_the_callers_trace(http: httpx.AsyncClient) -> None:

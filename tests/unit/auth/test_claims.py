@@ -31,6 +31,13 @@ async def test_what_is_issued_is_accepted() -> None:
         assert verifier.ready
 
 
+def test_a_short_shared_key_is_refused() -> None:
+    SharedSecret("x" * 32)
+    for short in ("", "x" * 31):
+        with pytest.raises(ValueError, match="at least 32 bytes"):
+            SharedSecret(short)
+
+
 async def test_issuer_and_audience_are_required_where_they_are_set() -> None:
     verifier = SharedSecret(SECRET, "me", "hub")
     assert (await verifier.verify(shared(iss="me", aud="hub"))).subject == "ann"

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import pkgutil
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import Any
 from uuid import UUID
 
@@ -8,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server import wire
 from server.domain.errors import InvalidArgument, NotFound, Unprocessable
 from server.domain.model import CreateWorkflow, ProposalStatus, Resolution, StartRefinement, Workflow
 from server.domain.proposals.store import ProposalFilter
@@ -17,7 +20,7 @@ from server.wire.pages import PageQuery, page_values
 from server.wire.proposal_queries import ProposalsQuery, proposals_query
 from server.wire.refinements import EventsQuery, StartRefinementRequest, events_query
 from server.wire.refinements import start_refinement as start_from_message
-from server.wire.validation import cursor, uuid_or_not_found
+from server.wire.validation import QueryModel, RequestModel, cursor, uuid_or_not_found
 from server.wire.workflows import MAX_FILES, MAX_FILES_BYTES, CreateWorkflowRequest, workflow_message
 from server.wire.workflows import create_workflow as workflow_from_message
 
@@ -112,6 +115,17 @@ def test_values_are_never_repeated_in_the_text() -> None:
     with pytest.raises(InvalidArgument) as caught:
         start({"user_prompt": "secret\0", "context_selection": "secret", "x": "secret"})
     assert "secret" not in str(caught.value)
+
+
+def test_every_body_refuses_members_that_it_does_not_have() -> None:
+    for module in pkgutil.iter_modules(wire.__path__):
+        import_module(f"server.wire.{module.name}")
+    bodies = [each for each in RequestModel.__subclasses__() if each is not QueryModel]
+    assert len(bodies) > 15
+    for body in bodies:
+        with pytest.raises(InvalidArgument) as caught:
+            body.model_validate({"owner_user_id": "x"})
+        assert "owner_user_id" in caught.value.fields, body
 
 
 def test_a_hundred_thousand_unknown_fields_are_not_all_repeated() -> None:
