@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -36,6 +37,10 @@ LINGER_S = 1.0
 #: Seconds within which a connection too many must ask, and after which a refused client may try again.
 GUEST_DEADLINE_S, CONNECTIONS_RETRY_S = 1.0, 5
 
+# uvicorn warns of each request that is not valid HTTP: strangers could fill the log.
+_errors_only = logging.getLogger("server.http.uvicorn.requests")
+_errors_only.setLevel(logging.ERROR)
+
 
 class HubHttpProtocol(HttpToolsProtocol):
     """One connection of a client."""
@@ -59,6 +64,7 @@ class HubHttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client connected."""
+        self.logger = _errors_only
         super().connection_made(transport)
         config, flow = hub_config(self.config), self.flow
         self.stream = Connection(
