@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -271,10 +272,13 @@ def opened(*protocols: str, by: str) -> Call:
     return _call
 
 
-async def _sse(environment: Environment, who: str) -> str:
-    async with environment.http(who) as client:
+async def _sse(environment: Environment, who: str, *, in_address: bool = False) -> str:
+    token = environment.tokens[who]
+    # `nobody` sends no header.
+    async with environment.http("nobody" if in_address else who) as client:
         url = f"/api/refinements/{environment.thread}/events"
-        answer = await client.get(url, headers={"Accept": "text/event-stream"})
+        query = {"token": token} if in_address and token is not None else {}
+        answer = await client.get(url, params=query, headers={"Accept": "text/event-stream"})
     if answer.status_code == 200:
         assert '"terminal"' in answer.text
         return OK
@@ -311,6 +315,7 @@ VERBS: dict[str, tuple[str, Call]] = {
     "REST BlameFile": ("read", rest("GET", "/api/refinements/{thread}/blame?path=/definition.json")),
     "gRPC BlameFile": ("read", rpc(_REFINEMENTS, "BlameFile", path="/definition.json")),
     "SSE follow": ("read", _sse),
+    "SSE follow, token in the query": ("read", partial(_sse, in_address=True)),
     "gRPC WatchRefinement": ("read", rpc(_REFINEMENTS, "WatchRefinement")),
     "gRPC ReadEvent": ("read", rpc(_REFINEMENTS, "ReadEvent", seq=1)),
     "WebSocket, token in the query": ("read", opened(by="query")),
