@@ -126,7 +126,7 @@ def _json_object(part: str) -> dict[str, Any]:
     last one of several members with the same name. Raises ValueError, RecursionError.
     """
     text = urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode()
-    value = json.loads(text, object_pairs_hook=_unique_members, parse_constant=_refuse_constant)
+    value = _STRICT.decode(text)
     if not isinstance(value, dict):
         raise ValueError("it is not an object")
     return value
@@ -141,6 +141,9 @@ def _unique_members(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError("JSON has no such number")
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_unique_members, parse_constant=_refuse_constant)
 
 
 def _audiences(value: object) -> list[object]:

@@ -17,6 +17,7 @@ from server.http.origins import Origins
 from server.http.token_refresh import token_of_message
 from server.wire import (
     access,
+    diff_queries,
     diffs,
     drafts,
     etags,
@@ -69,7 +70,8 @@ _QUERIES: list[Callable[[Any], object]] = [
     refinements.EventsQuery.model_validate,
     drafts.DraftQuery.model_validate,
     drafts.DraftVersionsQuery.model_validate,
-    diffs.DiffQuery.model_validate,
+    diff_queries.DiffQuery.model_validate,
+    diff_queries.DraftDiffQuery.model_validate,
     lambda query: file_history.FilesAtQuery.model_validate(query).place(),
     lambda query: file_history.BlameQuery.model_validate(query).lines_before,
     users.UsersQuery.model_validate,
@@ -107,6 +109,8 @@ _MESSAGES: list[tuple[Any, Callable[[Any], object]]] = [
     (m.BlameFileRequest, file_history.blame_query),
     (m.DiffProposalRequest, review_messages.diff_query),
     (m.DiffProposalRequest, review_messages.diff_paths),
+    (m.DiffDraftRequest, review_messages.draft_diff_query),
+    (m.ReadDraftPatchRequest, review_messages.compared_versions),
     (m.ReadPatchRequest, review_messages.patch_query),
     (m.SetDecisionsRequest, review_messages.set_decisions),
     (m.AcceptProposalRequest, review_messages.accept_proposal),
