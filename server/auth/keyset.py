@@ -17,6 +17,7 @@ import structlog
 
 from server.auth.claims import Header, claims_of, header_of, invalid
 from server.auth.jwks import ALGORITHMS, BadKeySet, Key, key_for, keys_in
+from server.auth.verified_tokens import VerifiedTokens
 from server.domain.access.users import TokenClaims
 from server.domain.clock import Clock
 from server.domain.errors import KeysUnavailable
@@ -52,6 +53,7 @@ class KeySet:
         self._clock, self._fetch_s = clock, fetch_s
         self._client: httpx.AsyncClient | None = None
         self._keys: tuple[Key, ...] = ()
+        self._verified = VerifiedTokens()
         self._fetching: asyncio.Task[None] | None = None
         #: Monotonic times of the last fetch that succeeded, that ended, and that an unknown kid caused.
         self._fetched_at = self._ended_at = self._unknown_kid_at = -math.inf
@@ -90,18 +92,22 @@ class KeySet:
 
         Raises Unauthenticated; KeysUnavailable when the token's key is unknown and the issuer is unreachable.
         """
-        header = header_of(token)
-        if header.algorithm not in ALGORITHMS:
-            raise invalid() from None
-        key = await self._key(header)
-        return claims_of(
-            token,
-            key.jwk,
-            key.algorithm,
-            issuer=self._issuer,
-            audience=self._audience,
-            now=self._clock.now(),
-        )
+        claims = self._verified.find(token, self._keys, self._clock.now()) if self.ready else None
+        if claims is None:
+            header = header_of(token)
+            if header.algorithm not in ALGORITHMS:
+                raise invalid() from None
+            key = await self._key(header)
+            claims = claims_of(
+                token,
+                key.jwk,
+                key.algorithm,
+                issuer=self._issuer,
+                audience=self._audience,
+                now=self._clock.now(),
+            )
+            self._verified.add(token, self._keys, claims)
+        return claims
 
     async def _key(self, header: Header) -> Key:
         while self.ready:

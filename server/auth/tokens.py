@@ -6,13 +6,14 @@ Development tokens are issued and verified here, so the hub accepts what `ideo t
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import jwt
 
 from server.auth.claims import claims_of, header_of, invalid
+from server.auth.verified_tokens import VerifiedTokens
 from server.domain.access.users import TokenClaims
 
 #: Shortest HS256 key, in bytes (RFC 7518 section 3.2).
@@ -49,6 +50,7 @@ class SharedSecret:
     secret: str
     issuer: str | None = None
     audience: str | None = None
+    _verified: VerifiedTokens = field(default_factory=VerifiedTokens, init=False, compare=False)
 
     def __post_init__(self) -> None:
         """Raise ValueError for a key that is too short."""
@@ -69,19 +71,24 @@ class SharedSecret:
 
     async def verify(self, token: str) -> TokenClaims:
         """What the token says. Raises Unauthenticated."""
-        if header_of(token).algorithm != _ALGORITHM:
-            raise invalid() from None
-        return claims_of(
-            token,
-            self.secret,
-            _ALGORITHM,
-            issuer=self.issuer or ISSUER,
-            audience=self.audience or AUDIENCE,
-            optional=frozenset(
-                name for name, value in (("iss", self.issuer), ("aud", self.audience)) if value is None
-            ),
-            now=datetime.now(UTC),
-        )
+        now = datetime.now(UTC)
+        claims = self._verified.find(token, self.secret, now)
+        if claims is None:
+            if header_of(token).algorithm != _ALGORITHM:
+                raise invalid() from None
+            claims = claims_of(
+                token,
+                self.secret,
+                _ALGORITHM,
+                issuer=self.issuer or ISSUER,
+                audience=self.audience or AUDIENCE,
+                optional=frozenset(
+                    name for name, value in (("iss", self.issuer), ("aud", self.audience)) if value is None
+                ),
+                now=now,
+            )
+            self._verified.add(token, self.secret, claims)
+        return claims
 
     def issue(self, *, email: str, lifetime: timedelta, now: datetime) -> str:
         """A token for a development user, whose email is also the subject."""

@@ -115,6 +115,15 @@ class BoundedPool(asyncpg.Pool):  # type: ignore[misc] # the driver has no types
         """
         return _Acquired(self, ACQUIRE_S if timeout is None else timeout, limit_s)
 
+    async def release(self, connection: Any, *, timeout: float | None = None) -> None:
+        """As in asyncpg, but without a task when there is nothing to wait for, which is usual."""
+        raw = connection._con
+        if raw is None or raw.is_closed() or raw.is_in_transaction() or raw._protocol._is_cancelling():
+            await super().release(connection, timeout=timeout)
+            return
+        raw._on_release()
+        await connection._holder.release(ACQUIRE_S if timeout is None else timeout)
+
     async def connect(self) -> asyncpg.Connection:
         """A connection like those of the pool, which the caller keeps and closes. Raises TimeoutError."""
         async with asyncio.timeout(ACQUIRE_S):

@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import AnyStr, Generic
 
-#: Shorter texts cannot have enough values to matter.
-_MIN_CHARS = 64 << 10
 #: Characters that are searched in one call, during which no other thread runs.
 _PIECE = 64 << 10
 
@@ -52,7 +50,8 @@ JSON = Form(
 def exceeds(text: AnyStr, form: Form[AnyStr], *, max_values: int, max_members: int) -> bool:
     """Whether a text has more values than that, or one of its objects more members. A string is one value,
     whatever it contains."""
-    if len(text) <= _MIN_CHARS:
+    # Each of them takes a character at least.
+    if len(text) <= min(max_values, max_members):
         return False
     # Most texts have fewer marks than that, those inside of strings included.
     if _values(text, form) <= max_values and text.count(form.colon) <= max_members:

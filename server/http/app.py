@@ -14,7 +14,7 @@ from litestar.params import FromPath
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.domain.errors import NotFound
-from server.http.authentication import Authenticate, check_ids
+from server.http.authentication import Authenticate
 from server.http.cors import with_cors
 from server.http.errors import problem_response, refuse_upgrade, upgrade_required
 from server.http.json_io import REFUSED_BYTES, HubRequest, JsonResponse
@@ -62,7 +62,7 @@ def create_http_app(use_cases: UseCases, probes: Probes, options: HttpOptions) -
 
     app = Litestar(
         [*ROUTES, openapi, socket_only, follow],
-        guards=[Authenticate(use_cases, turns, query_token=options.query_token), check_ids],
+        guards=[Authenticate(use_cases, turns, query_token=options.query_token)],
         dependencies={
             "use_cases": Provide(lambda: use_cases, sync_to_thread=False),
             "probes": Provide(lambda: probes, sync_to_thread=False),

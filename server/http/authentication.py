@@ -1,4 +1,4 @@
-"""Authentication of HTTP requests, by guards of the whole application: a route cannot forget them.
+"""Authentication of HTTP requests, by a guard of the whole application: a route cannot forget it.
 
 WebSockets authenticate before their upgrade, with more kinds of credentials (`server.http.sockets`).
 """
@@ -51,7 +51,11 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 
 
 class Authenticate:
-    """The guard that authenticates the caller, who is `request.user` from then on."""
+    """The guard that authenticates the caller, who is `request.user` from then on, and checks the ids and
+    hashes in the address.
+
+    It is one guard because Litestar copies the route's handler for each.
+    """
 
     def __init__(self, use_cases: UseCases, turns: RequestTurns, *, query_token: bool) -> None:
         self._authenticator, self._turns = use_cases.authenticator, turns
@@ -65,6 +69,7 @@ class Authenticate:
         connection.scope["user"] = await self._turns.identified(
             connection.scope, self._caller(connection, handler)
         )
+        _check_ids(connection)
 
     async def _caller(self, connection: Connection, handler: BaseRouteHandler) -> Principal:
         if handler.opt.get(EVENT_STREAM) and wants_event_stream(connection.headers):
@@ -81,13 +86,8 @@ def is_public(connection: Connection) -> bool:
     return connection.scope["path_template"] in PUBLIC or connection.scope.get("method") == "OPTIONS"
 
 
-async def check_ids(connection: Connection, handler: BaseRouteHandler) -> None:
-    """The guard that checks the ids and hashes in the address. Raises NotFound for what is not one.
-
-    Litestar would call a plain function in a thread.
-    """
-    if is_public(connection):
-        return
+def _check_ids(connection: Connection) -> None:
+    """Raise NotFound if the address has an id or a hash that is not one."""
     for name, value in connection.path_params.items():
         if name in _RESOURCES:
             uuid_or_not_found(value, _RESOURCES[name])

@@ -1,7 +1,7 @@
 """All routes.
 
-Two guards of the application check that a request has a token, and UUIDs in its address, except for the
-public routes (`server.http.authentication`).
+A guard of the application checks that a request has a token, and UUIDs in its address, except for the public
+routes (`server.http.authentication`).
 """
 
 from __future__ import annotations

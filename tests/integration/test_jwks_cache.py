@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from server.auth.keyset import COOLDOWN_S, KEEP_S, MAX_RESPONSE_BYTES, REFRESH_S, KeySet
+from server.domain.access.stream_authorization import LEEWAY
 from server.domain.errors import KeysUnavailable, Unauthenticated
 from tests.support.hand_clock import HandClock, until
 from tests.unit.auth.issuer import (
@@ -140,6 +141,44 @@ async def test_keys_without_a_successful_fetch_for_a_day_are_not_used(
     clock.move(COOLDOWN_S)
     await until(lambda: keys.ready)
     await keys.verify(by.token(OLD, clock.now()))
+
+
+async def test_a_token_that_was_accepted_is_refused_once_it_has_expired(
+    keys: KeySet, by: Issuer, clock: HandClock
+) -> None:
+    token = by.token(OLD, clock.now(), exp=int(clock.now().timestamp()) + 60)
+    accepted = await keys.verify(token)
+    assert await keys.verify(token) == accepted
+    clock.move(60 + LEEWAY.total_seconds() - 1)
+    await keys.verify(token)
+    clock.move(1)
+    assert await _refused(keys, token) is Unauthenticated
+
+
+@pytest.mark.parametrize("kid", [NEW, OLD], ids=["withdrawn", "another key under its kid"])
+async def test_a_token_that_was_accepted_is_refused_once_its_key_is_replaced(
+    keys: KeySet, by: Issuer, server: JwksServer, clock: HandClock, kid: str
+) -> None:
+    token = by.token(OLD, clock.now())
+    await keys.verify(token)
+    by.keys[kid] = new_ec()
+    by.published = [public_jwk(by.keys[kid], kid=kid)]
+    server.behave = answer(by.document())
+    asked = len(server.paths)
+    clock.move(REFRESH_S)
+    await until(lambda: len(server.paths) > asked)
+    await keys.verify(by.token(kid, clock.now()))
+    assert await _refused(keys, token) is Unauthenticated
+
+
+async def test_a_token_that_was_accepted_is_refused_once_the_keys_are_too_old(
+    keys: KeySet, by: Issuer, server: JwksServer, clock: HandClock
+) -> None:
+    token = by.token(OLD, clock.now(), exp=int(clock.now().timestamp() + 2 * KEEP_S))
+    await keys.verify(token)
+    await server.down()
+    clock.move(KEEP_S)
+    assert await _refused(keys, token) is KeysUnavailable
 
 
 async def test_a_thousand_unknown_kids_cause_one_fetch_in_thirty_seconds(
