@@ -54,13 +54,13 @@ def reviews(data: bytes) -> None:
 
 
 def patches(data: bytes) -> None:
-    """Patches of two sets of files, a name and a content on two lines: no name begins a line of its own."""
+    """Patches of two sets of files, a name and a content on two lines: no name begins a line of its own. A
+    carriage return stands for a line feed."""
     sides: tuple[dict[str, File], dict[str, File]] = ({}, {})
     lines = data.split(b"\n")
     for number, (name, content) in enumerate(zip(lines[::2], lines[1::2], strict=False)):
-        sides[number % 2][text_of(name)] = File(content.replace(b"\r", b"\n"))
-    kept = [partition_files(FileSet(side)).kept for side in sides]
-    patch = make_patch(*kept)
+        sides[number % 2][text_of(name.replace(b"\r", b"\n"))] = File(content.replace(b"\r", b"\n"))
+    patch = make_patch(*sides)
     for part in patch.text():
         for line in part.split(b"\n"):
             assert line[:1] in b" +-" or _HEADERS.match(line), line
@@ -81,6 +81,7 @@ TARGETS = {
         patches,
         [
             b"/a b\nx\ry\n/a b\nx\rz\n",
+            b"/a\r*** b\nx\n/c\n\n",
             b'/"q"\t\n1\n/\xc3\xa9\n1\n/b\n\xff\xfe\n/b\n\xff\n',
             b"/a\n1\n/a/b\n1\n",
         ],
