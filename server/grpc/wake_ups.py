@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -21,7 +22,10 @@ def reading_all_wake_ups(fd: Any, callback: Callable[..., Any]) -> Callable[...,
     return functools.partial(_read_and_call, fd, callback)
 
 
-def _read_and_call(wake_ups: Any, handle_events: Callable[[], None]) -> None:
+def _read_and_call(wake_ups: socket.socket, handle_events: Callable[[], None]) -> None:
+    # grpc reads the last byte itself. To find none would cost it an exception in every turn.
     with suppress(BlockingIOError):
-        wake_ups.recv(65536)
+        surplus = len(wake_ups.recv(4096, socket.MSG_PEEK)) - 1
+        if surplus > 0:
+            wake_ups.recv(surplus)
     handle_events()
