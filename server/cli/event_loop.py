@@ -15,9 +15,18 @@ from server.addresses.host_names import HubLoop
 from server.cli import exit_codes
 from server.cli.exit_codes import CommandError
 from server.domain.errors import DatabaseUnavailable
+from server.grpc.wake_ups import reading_all_wake_ups
 
 #: Seconds that the event loop has to close.
 LEAVE_S = 2.0
+
+
+class CommandLoop(HubLoop):
+    """The event loop of a command, which reads at once all that grpc wakes it with."""
+
+    def add_reader(self, fd: Any, callback: Callable[..., Any], *args: Any) -> None:  # type: ignore[override]
+        """As asyncio's."""
+        super().add_reader(fd, reading_all_wake_ups(fd, callback), *args)
 
 
 def run_command(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> NoReturn:
@@ -36,7 +45,7 @@ def run_command(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> No
         return await work(stop)
 
     try:
-        with asyncio.Runner(loop_factory=HubLoop) as runner:
+        with asyncio.Runner(loop_factory=CommandLoop) as runner:
             code = runner.run(_with_signals())
             with leaving(code):
                 runner.close()

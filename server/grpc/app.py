@@ -31,6 +31,7 @@ from server.grpc.answers import Answers
 from server.grpc.authentication import PUBLIC_SERVICES, Authentication
 from server.grpc.draft_servicer import DraftServicer
 from server.grpc.event_reads import EventReads
+from server.grpc.fair_server import MAX_PENDING, fair_server
 from server.grpc.health import Health
 from server.grpc.interceptors import AsGeneratorInterceptor, CallInterceptor
 from server.grpc.proposal_servicer import ProposalServicer
@@ -134,10 +135,10 @@ def server_options(limits: GrpcLimits, *, reuse_port: bool) -> list[tuple[str, i
         ("grpc.max_allowed_incoming_connections", limits.max_connections),
         ("grpc.server_handshake_timeout_ms", round(limits.handshake_s * 1000)),
         ("grpc.max_connection_idle_ms", round(limits.connection_idle_s * 1000)),
-        # By default grpc refuses some of the calls that wait for the loop when there are a thousand of them,
-        # other callers' too. They are few once a flood waits for its turn.
-        ("grpc.server.max_pending_requests", MAX_WAITING),
-        ("grpc.server.max_pending_requests_hard_limit", 2 * MAX_WAITING),
+        # By default grpc refuses some of the calls that it has not handed out when there are a thousand of
+        # them, other callers' too.
+        ("grpc.server.max_pending_requests", MAX_PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * MAX_PENDING),
         # Identity alone: a message may not grow when it is read.
         ("grpc.compression_enabled_algorithms_bitset", 1),
         # With its probe, grpc takes up to the largest message of each call before anybody reads it; without,
@@ -172,7 +173,7 @@ def create_grpc_server(
     names of the certificates that may call, empty for all. traced: with a span for each call.
     """
     writer = MessageWriter(use_cases.readers, write_s=limits.write_s)
-    server = grpc.aio.server(
+    server = fair_server(
         interceptors=(
             *((_tracing(), AsGeneratorInterceptor()) if traced else ()),
             CallInterceptor(

@@ -1,0 +1,31 @@
+"""How grpc wakes the event loop. Does not import grpc: the loop is the same for commands without it."""
+
+from __future__ import annotations
+
+import functools
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+
+def reading_all_wake_ups(fd: Any, callback: Callable[..., Any]) -> Callable[..., Any]:
+    """The callback of a loop's reader; that of grpc's completion queue first reads all that woke the loop.
+
+    The queue writes one byte for each event, and grpc reads one byte in each turn of the loop. When a flood
+    has filled the socket between them, with 278 bytes, the queue waits for each byte to be read: then one
+    event is handled in a turn, and all calls share these.
+    """
+    queue = getattr(getattr(callback, "func", None), "__self__", None)
+    if type(queue).__name__ != "PollerCompletionQueue":
+        return callback
+    return functools.partial(_read_and_call, fd, callback)
+
+
+def _read_and_call(wake_ups: socket.socket, handle_events: Callable[[], None]) -> None:
+    # grpc reads the last byte itself. To find none would cost it an exception in every turn.
+    with suppress(BlockingIOError):
+        surplus = len(wake_ups.recv(4096, socket.MSG_PEEK)) - 1
+        if surplus > 0:
+            wake_ups.recv(surplus)
+    handle_events()

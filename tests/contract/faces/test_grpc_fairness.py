@@ -1,0 +1,113 @@
+"""How many calls of other connections a gRPC call waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from typing import Any
+
+import grpc
+import pytest
+
+from server.cli.event_loop import CommandLoop
+from server.grpc.app import DEFAULT_LIMITS, server_options
+from server.grpc.fair_server import MAX_QUEUED, REQUESTED, ConnectionQueues, fair_server
+from tests.hostile.attacks.http2 import ACK, END_HEADERS, HEADERS, PING, PREFACE, SETTINGS, fields, frame
+
+CONNECTIONS, CALLS = 3, 500
+
+
+def test_each_connection_has_its_turn() -> None:
+    queues = ConnectionQueues()
+    for call in ("a1", "a2", "a3", "b1", "b2"):
+        queues.put(call[0], call)
+    assert [queues.take() for _ in range(3)] == ["a1", "b1", "a2"]
+    queues.put("c", "c1")
+    assert [queues.take() for _ in range(len(queues))] == ["b2", "a3", "c1"]
+    with pytest.raises(KeyError):
+        queues.take()
+
+
+def make_calls(port: int, stack: ExitStack, count: int) -> int:
+    """Make calls on a connection, and wait until the server has taken note of them. Returns its own port."""
+    connection = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+    hello = PREFACE + frame(SETTINGS) + frame(SETTINGS, ACK)
+    calls = [frame(HEADERS, END_HEADERS, 2 * number + 1, fields("/s.S/M")) for number in range(count)]
+    connection.sendall(hello + b"".join(calls) + frame(PING, 0, 0, b"received"))
+    stream = connection.makefile("rb")
+    while True:
+        length, kind, flags = struct.unpack("!3sBB4x", stream.read(9))
+        stream.read(int.from_bytes(length))
+        if kind == PING and flags & ACK:
+            return int(connection.getsockname()[1])
+
+
+class Server:
+    """A server of one method. `begun`: the connections of its calls, in the order in which they begin."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self._changed = asyncio.Event()
+        self.server = fair_server(options=server_options(DEFAULT_LIMITS, reuse_port=False))
+        handler: Any = grpc.stream_unary_rpc_method_handler(self._handle)
+        self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("s.S", {"M": handler}),))
+        self.port = self.server.add_insecure_port("127.0.0.1:0")
+
+    async def _handle(self, _: object, context: Any) -> bytes:
+        self.begun.append(context.peer())
+        self._changed.set()
+        return b""
+
+    async def have_begun(self, count: int) -> None:
+        """Wait for so many calls."""
+        async with asyncio.timeout(30):
+            while len(self.begun) < count:
+                self._changed.clear()
+                await self._changed.wait()
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    """Run a test on the event loop of the hub."""
+
+    async def within_time() -> None:
+        async with asyncio.timeout(60):
+            await test()
+
+    with asyncio.Runner(loop_factory=CommandLoop) as runner:
+        runner.run(within_time())
+
+
+def test_a_call_does_not_wait_for_all_that_other_connections_have_sent() -> None:
+    assert CONNECTIONS * CALLS > 4 * REQUESTED
+
+    async def test() -> None:
+        served = Server()
+        await served.server.start()
+        # The loop stands still while the calls arrive.
+        with ExitStack() as stack:
+            for _ in range(CONNECTIONS):
+                make_calls(served.port, stack, CALLS)
+            own = make_calls(served.port, stack, 1)
+            await served.have_begun(CONNECTIONS * CALLS + 1)
+        await served.server.stop(None)
+        place = next(place for place, peer in enumerate(served.begun) if peer.endswith(f":{own}"))
+        assert place < 150, f"{place} of {len(served.begun)} calls began before"
+
+    run(test)
+
+
+def test_a_server_that_stops_ends_the_calls_that_it_has_not_accepted() -> None:
+    async def test() -> None:
+        served = Server()
+        await served.server.start()
+        with ExitStack() as stack:
+            for _ in range(MAX_QUEUED // 1000 + 1):
+                make_calls(served.port, stack, 1000)
+            await served.have_begun(REQUESTED)
+            await served.server.stop(None)
+        assert len(served.begun) < MAX_QUEUED
+
+    run(test)
