@@ -33,8 +33,6 @@ from server.domain.retry import Backoff, retry_while_unavailable
 from server.domain.runs.lease import Lease
 from server.encoding.event_batch import delimited_delta, delimited_event
 
-#: Bytes of files and events from which on runs end one at a time.
-LARGE_END_BYTES = 1 << 20
 #: Bytes of the rows that a finished run's journal is compacted into.
 COMPACTED_BYTES = 256 << 10
 
@@ -101,8 +99,6 @@ class PostgresJournal(Journal):
         self._queues = CommitQueues()
         self._logs: weakref.WeakSet[JournalLog] = weakref.WeakSet()
         self._listeners: list[CommitListener] = []
-        #: Held by a large end: it takes several times the bytes of its files, and a connection for seconds.
-        self._ending = asyncio.Lock()
         self._recent_budget = RecentBudget()
         self._recent_ends = RecentEnds(clock)
 
@@ -177,21 +173,6 @@ class PostgresJournal(Journal):
         failure: Failure | None,
     ) -> None:
         await log.flush()
-        large = log.put_bytes + sum(files.sizes) > LARGE_END_BYTES
-        async with self._ending if large else contextlib.nullcontext():
-            await self._finish(log, event, delta, outcome=outcome, files=files, failure=failure)
-
-    async def _finish(
-        self,
-        log: JournalLog,
-        event: bytes,
-        delta: bytes,
-        *,
-        outcome: Outcome,
-        files: ProposalFiles,
-        failure: Failure | None,
-    ) -> None:
-        """As `finish`, of a log that is flushed."""
         stored = await RUNS.run_unless_small(files.sizes, StoredFiles.of, files)
         event_entry, delta_entry = delimited_event(event), delimited_delta(delta)
         end = RunEnd(log, log.committed, event_entry, delta_entry, outcome, stored, files.contents, failure)

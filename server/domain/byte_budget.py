@@ -10,7 +10,8 @@ from server.domain.off_loop import SMALL_BYTES
 
 #: Default bound, in bytes.
 MAX_QUEUED_BYTES = 128 << 20
-#: One part of so many is kept free for small reservations: by default enough for those of 500 runs.
+#: One part of so many is kept free for small reservations, by default enough for those of 500 runs. As much
+#: may be kept.
 _PARTS = 4
 
 _Places: TypeAlias = deque[tuple[int, asyncio.Future[None]]]
@@ -24,7 +25,10 @@ class ByteBudget:
     otherwise the tokens of every run would wait for the large frames of one. While a large one waits, small
     ones overtake it with `max_bytes` in all.
 
-    max_bytes: the bound for `reserve`. One reservation above it is granted when nothing else is in use.
+    A quarter may be in use for as long as a run lasts (`keep`): nobody waits for that to become free.
+
+    max_bytes: the bound for `reserve`. One reservation above it is granted when nothing is in use but what is
+    kept.
     """
 
     def __init__(self, max_bytes: int = MAX_QUEUED_BYTES) -> None:
@@ -33,8 +37,8 @@ class ByteBudget:
         self._small, self._large = _Places(), _Places()
         #: Bytes of small reservations that were granted since the first large one waits.
         self._overtaken_bytes = 0
-        #: Bytes in use.
-        self.used_bytes = 0
+        #: Bytes in use, and those of them that are kept.
+        self.used_bytes = self._kept_bytes = 0
 
     def reserve_now(self, size_bytes: int) -> bool:
         """Take so many bytes into use if they are free and no equal waits. Returns whether it did."""
@@ -65,6 +69,19 @@ class ByteBudget:
         """Take so many bytes into use at once, also above the bound: they exist already."""
         self.used_bytes += size_bytes
 
+    def keep(self, size_bytes: int) -> bool:
+        """Take so many bytes into use that exist already, if as many may be kept. Returns whether it did."""
+        if self._kept_bytes + size_bytes > self._max_bytes // _PARTS:
+            return False
+        self._kept_bytes += size_bytes
+        self.add(size_bytes)
+        return True
+
+    def release_kept(self, size_bytes: int) -> None:
+        """Give back so many bytes that were kept."""
+        self._kept_bytes -= size_bytes
+        self.release(size_bytes)
+
     def release(self, size_bytes: int) -> None:
         """Give so many bytes back."""
         self.used_bytes -= size_bytes
@@ -80,7 +97,7 @@ class ByteBudget:
             return False
         else:
             max_bytes = self._max_bytes
-        return not self.used_bytes or self.used_bytes + size_bytes <= max_bytes
+        return self.used_bytes == self._kept_bytes or self.used_bytes + size_bytes <= max_bytes
 
     def _take(self, size_bytes: int) -> None:
         self.used_bytes += size_bytes

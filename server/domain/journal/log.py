@@ -22,7 +22,6 @@ from server.encoding.event_batch import delimited_delta, delimited_event
 
 T = TypeVar("T")
 
-
 #: Largest commit in bytes, unless a single event is larger.
 COMMIT_BYTES = 256 << 10
 
@@ -63,19 +62,16 @@ class ReadyLogs:
 
 
 class CommitQueues:
-    """The logs of a process, by what they have to commit next.
-
-    An event above `COMMIT_BYTES` is alone in its commit, which may take seconds. So these have a writer of
-    their own: the events of other runs do not wait for them.
-    """
+    """The logs of a process, by what they have to commit next. An event above `COMMIT_BYTES` is alone in its
+    commit, which may take seconds: with a writer of their own, these do not keep the events of other runs
+    waiting."""
 
     def __init__(self) -> None:
         self.small, self.large = ReadyLogs(), ReadyLogs()
 
     def add(self, log: JournalLog) -> None:
         """Add a log that has something to commit."""
-        queue = self.large if log.next_event_bytes > COMMIT_BYTES else self.small
-        queue.add(log)
+        (self.large if log.next_event_bytes > COMMIT_BYTES else self.small).add(log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,12 +203,10 @@ class JournalLog:
     @property
     def next_event_bytes(self) -> int:
         """Bytes of the next event to commit, or of the next few small ones."""
-        events, deltas, _, _ = self._queue[0]
-        return len(events) + len(deltas)
+        return sum(map(len, self._queue[0][:2]))
 
     def next_batch(self, max_bytes: int) -> Batch:
-        """The next events to commit: as many as fit, at least one. Until `mark_committed`, there is no other
-        batch."""
+        """The next events to commit: as many as fit, at least one. The next batch waits for their commit."""
         self._committing = True
         all_events: list[bytes] = []
         all_deltas: list[bytes] = []

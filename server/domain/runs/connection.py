@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 from server.domain.byte_budget import ByteBudget
 from server.domain.crash_points import crash_point
@@ -13,7 +13,7 @@ from server.domain.journal.events import DiscontinuityReason
 from server.domain.off_loop import SMALL_BYTES, to_the_end
 from server.domain.runs.actions import Action, LeaveConnection
 from server.domain.runs.alignment import Alignment
-from server.domain.runs.context import RunContext
+from server.domain.runs.context import LARGE_BYTES, RunContext
 from server.domain.runs.lease import Lease
 from server.domain.runs.listening import ListeningClock
 from server.domain.runs.run_recorder import RunRecorder
@@ -167,9 +167,10 @@ class Connection:
 
     async def _journal_large(self, frame: bytes) -> Interpretation:
         """Journal a large frame. Not to be cancelled: the interpreter would be ahead of the journal."""
-        meaning = await self._recorder.interpret_large(frame)
-        if self._on_meaning(meaning, frame):
-            await self._recorder.record_large(meaning)
+        async with self._context.large_frames if len(frame) > LARGE_BYTES else nullcontext():
+            meaning = await self._recorder.interpret_large(frame)
+            if self._on_meaning(meaning, frame):
+                await self._recorder.record_large(meaning)
         return meaning
 
     def _on_meaning(self, meaning: Interpretation, frame: bytes) -> bool:

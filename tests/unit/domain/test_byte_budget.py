@@ -94,6 +94,21 @@ async def test_a_reservation_above_the_bound_is_granted_when_it_is_alone() -> No
     assert budget.used_bytes == 1000
 
 
+async def test_a_quarter_may_be_kept_and_no_reservation_waits_for_that_alone() -> None:
+    budget = ByteBudget(100)
+    assert budget.keep(20)
+    assert not budget.keep(6)
+    assert budget.keep(5)
+    assert budget.reserve_now(75)
+    waiting = asyncio.ensure_future(budget.reserve(100))
+    await turns()
+    assert not waiting.done()
+    budget.release(75)
+    await waiting
+    budget.release_kept(25)
+    assert budget.used_bytes == 100
+
+
 async def test_what_exists_already_counts_without_waiting() -> None:
     budget = ByteBudget(100)
     budget.add(500)
