@@ -186,7 +186,8 @@ class RunRecorder:
         await to_the_end(self._adopt(files, complete=complete, after_gap=after_gap))
 
     async def _adopt(self, files: Mapping[str, File], *, complete: bool, after_gap: bool) -> None:
-        async with self._context.large_frames:
+        large = sum(len(file.content) for file in files.values()) > LARGE_BYTES
+        async with self._context.large_frames if large else nullcontext():
             kinds = await RUNS.run(self._interpreter.adopt, files, complete=complete)
             if kinds and after_gap:
                 self.put_discontinuity(DiscontinuityReason.RECONNECTED)
