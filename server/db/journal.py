@@ -1,4 +1,4 @@
-"""The journal in PostgreSQL: reading, the end of a run, and the writer of this process (`journal_writer`)."""
+"""The journal in PostgreSQL: reading, the end of a run, and this process's writers (`journal_writer`)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from server.domain.crash_points import crash_point
 from server.domain.errors import DatabaseUnavailable, LeaseLost
 from server.domain.journal.events import Outcome
 from server.domain.journal.journal import CommitListener, Journal, JournalHead, SegmentTooLarge
-from server.domain.journal.log import JournalLog, ReadyLogs
+from server.domain.journal.log import CommitQueues, JournalLog, ReadyLogs
 from server.domain.journal.recent import RESTORE_S, RecentBudget, RecentCommits
 from server.domain.journal.segments import Segment
 from server.domain.model import Failure
@@ -76,7 +76,7 @@ _ANY_SIZE = 1 << 62
 
 
 class PostgresJournal(Journal):
-    """The journals of all threads, with the writer of this process."""
+    """The journals of all threads, with the writers of this process."""
 
     def __init__(
         self,
@@ -96,33 +96,42 @@ class PostgresJournal(Journal):
         self._pool, self._clock = pool, clock
         self._max_queued_bytes = max_queued_bytes
         self._budget = budget or ByteBudget()
-        self._ready = ReadyLogs()
+        self._queues = CommitQueues()
         self._logs: weakref.WeakSet[JournalLog] = weakref.WeakSet()
         self._listeners: list[CommitListener] = []
         self._recent_budget = RecentBudget()
         self._recent_ends = RecentEnds(clock)
-        self._writer = JournalWriter(
-            pool,
-            clock,
-            self._ready,
-            lease_ttl=timedelta(seconds=lease_ttl_s),
-            on_commit=self._publish,
-            on_commit_time=on_commit_time,
-        )
+
+        def writer(queue: ReadyLogs) -> JournalWriter:
+            return JournalWriter(
+                pool,
+                clock,
+                queue,
+                lease_ttl=timedelta(seconds=lease_ttl_s),
+                on_commit=self._publish,
+                on_commit_time=on_commit_time,
+            )
+
+        self._writer, self._large_writer = writer(self._queues.small), writer(self._queues.large)
 
     @contextlib.asynccontextmanager
     async def writing(self) -> AsyncIterator[asyncio.Task[None]]:
-        """Run the writer until the block ends; events that are still queued then are dropped.
+        """Run the writers until the block ends; events that are still queued then are dropped.
 
-        Yields the writer's task. It ends before the block only because of a fault; then nothing is committed
+        Yields their task. It ends before the block only because of a fault; then nothing is committed
         any more.
         """
-        writer = asyncio.create_task(self._writer.write_forever(), name="journal writer")
+        writer = asyncio.create_task(self._write_forever(), name="journal writer")
         try:
             yield writer
         finally:
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
+
+    async def _write_forever(self) -> None:
+        async with asyncio.TaskGroup() as writers:
+            writers.create_task(self._writer.write_forever())
+            writers.create_task(self._large_writer.write_forever())
 
     @override
     def subscribe(self, listener: CommitListener) -> None:
@@ -136,7 +145,7 @@ class PostgresJournal(Journal):
     def open(self, lease: Lease) -> JournalLog:
         log = JournalLog(
             lease,
-            self._ready,
+            self._queues,
             self._clock,
             max_queued_bytes=self._max_queued_bytes,
             budget=self._budget,

@@ -1,4 +1,4 @@
-"""The writer of the journal: one per process, group commit without a timer.
+"""A writer of the journal: group commit without a timer. A process has two: one for large events alone.
 
 1. Only committed segments are published.
 2. Each commit takes the events of all runs that arrived during the previous one, up to a limit.
@@ -35,8 +35,6 @@ from server.domain.webhooks.events import OutboxEvent
 
 _logger = logging.getLogger(__name__)
 
-#: Largest commit in bytes, unless a single event is larger.
-COMMIT_BYTES = 256 << 10
 #: Seconds for one commit: a single event may be large.
 APPEND_S = 10.0
 #: Pauses between attempts while the database is away, in seconds.
@@ -76,7 +74,7 @@ WHERE thread_id = ANY($1::uuid[]) AND status IN {ACTIVE_STATUSES}
 
 
 class JournalWriter:
-    """Commits what the logs of this process hold."""
+    """Commits what the logs in a queue hold."""
 
     def __init__(
         self,
@@ -99,7 +97,7 @@ class JournalWriter:
         try:
             while True:
                 await self._ready.wait()
-                batches = self._ready.next_batches(COMMIT_BYTES)
+                batches = self._ready.next_batches()
                 if batches:
                     await self._commit(batches)
         finally:

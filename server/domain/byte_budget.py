@@ -4,44 +4,64 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import TypeAlias
+
+from server.domain.off_loop import SMALL_BYTES
 
 #: Default bound, in bytes.
 MAX_QUEUED_BYTES = 128 << 20
+#: One part of so many is kept free for small reservations, by default enough for those of 500 runs. As much
+#: may be kept.
+_PARTS = 4
+
+_Places: TypeAlias = deque[tuple[int, asyncio.Future[None]]]
 
 
 class ByteBudget:
-    """Bytes that are in use, and a first-come-first-served queue for those that are not free.
+    """Bytes that are in use, and two queues for those that are not free: of small reservations, up to
+    `SMALL_BYTES`, and of large ones.
 
-    max_bytes: the bound for `reserve`. One reservation above it is granted when nothing else is in use.
+    A small one does not wait behind large ones, which leave a quarter of the budget to the small ones:
+    otherwise the tokens of every run would wait for the large frames of one. While a large one waits, small
+    ones overtake it with `max_bytes` in all.
+
+    A quarter may be in use for as long as a run lasts (`keep`): nobody waits for that to become free.
+
+    max_bytes: the bound for `reserve`. One reservation above it is granted when nothing is in use but what is
+    kept.
     """
 
     def __init__(self, max_bytes: int = MAX_QUEUED_BYTES) -> None:
         self._max_bytes = max_bytes
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-        #: Bytes in use.
-        self.used_bytes = 0
+        self._max_large_bytes = max_bytes - max_bytes // _PARTS
+        self._small, self._large = _Places(), _Places()
+        #: Bytes of small reservations that were granted since the first large one waits.
+        self._overtaken_bytes = 0
+        #: Bytes in use, and those of them that are kept.
+        self.used_bytes = self._kept_bytes = 0
 
     def reserve_now(self, size_bytes: int) -> bool:
-        """Take so many bytes into use if they are free and nobody waits. Returns whether it did."""
-        free = not self._waiting and self._fits(size_bytes)
+        """Take so many bytes into use if they are free and no equal waits. Returns whether it did."""
+        free = not self._queue(size_bytes) and self._fits(size_bytes)
         if free:
-            self.used_bytes += size_bytes
+            self._take(size_bytes)
         return free
 
     async def reserve(self, size_bytes: int) -> None:
-        """Take so many bytes into use, once they are free and all earlier reservations are granted."""
+        """Take so many bytes into use, once they are free and it is this reservation's turn."""
         if self.reserve_now(size_bytes):
             return
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         place = (size_bytes, granted)
-        self._waiting.append(place)
+        queue = self._queue(size_bytes)
+        queue.append(place)
         try:
             await granted
         except asyncio.CancelledError:
             if granted.done() and not granted.cancelled():
                 self.release(size_bytes)
             else:
-                self._waiting.remove(place)
+                queue.remove(place)
                 self._grant()
             raise
 
@@ -49,20 +69,53 @@ class ByteBudget:
         """Take so many bytes into use at once, also above the bound: they exist already."""
         self.used_bytes += size_bytes
 
+    def keep(self, size_bytes: int) -> bool:
+        """Take so many bytes into use that exist already, if as many may be kept. Returns whether it did."""
+        if self._kept_bytes + size_bytes > self._max_bytes // _PARTS:
+            return False
+        self._kept_bytes += size_bytes
+        self.add(size_bytes)
+        return True
+
+    def release_kept(self, size_bytes: int) -> None:
+        """Give back so many bytes that were kept."""
+        self._kept_bytes -= size_bytes
+        self.release(size_bytes)
+
     def release(self, size_bytes: int) -> None:
         """Give so many bytes back."""
         self.used_bytes -= size_bytes
         self._grant()
 
+    def _queue(self, size_bytes: int) -> _Places:
+        return self._small if size_bytes <= SMALL_BYTES else self._large
+
     def _fits(self, size_bytes: int) -> bool:
-        return not self.used_bytes or self.used_bytes + size_bytes <= self._max_bytes
+        if size_bytes > SMALL_BYTES:
+            max_bytes = self._max_large_bytes
+        elif self._large and self._overtaken_bytes + size_bytes > self._max_bytes:
+            return False
+        else:
+            max_bytes = self._max_bytes
+        return self.used_bytes == self._kept_bytes or self.used_bytes + size_bytes <= max_bytes
+
+    def _take(self, size_bytes: int) -> None:
+        self.used_bytes += size_bytes
+        if size_bytes > SMALL_BYTES or not self._large:
+            self._overtaken_bytes = 0
+        else:
+            self._overtaken_bytes += size_bytes
 
     def _grant(self) -> None:
-        while self._waiting:
-            size_bytes, granted = self._waiting[0]
-            if not self._fits(size_bytes):
-                return
-            self._waiting.popleft()
-            if not granted.cancelled():
-                self.used_bytes += size_bytes
-                granted.set_result(None)
+        while self._grant_first(self._small) or self._grant_first(self._large):
+            pass
+
+    def _grant_first(self, queue: _Places) -> bool:
+        """Grant the first reservation of a queue if there is room. Returns whether it left the queue."""
+        if not queue or not self._fits(queue[0][0]):
+            return False
+        size_bytes, granted = queue.popleft()
+        if not granted.cancelled():
+            self._take(size_bytes)
+            granted.set_result(None)
+        return True

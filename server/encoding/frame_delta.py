@@ -219,6 +219,16 @@ class DeltaContext:
             self.messages = messages
         return delta
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the texts."""
+        return len(self.token) + len(self.skeleton) + len(self.messages)
+
+    def forget(self) -> None:
+        """Drop the texts. The next delta of each kind has all of its frame's text: a difference without head
+        and tail, which says the same whatever text comes before it."""
+        self.token = self.skeleton = self.messages = b""
+
     def encode_event_body(self, frame: bytes) -> bytes:
         """The delta of a frame whose event holds the frame itself."""
         return _EVENT_BODY + frame_digest(frame)

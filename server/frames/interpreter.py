@@ -55,8 +55,39 @@ class Interpreter:
 
     @property
     def files(self) -> FileSet:
-        """The files as of the last frame."""
+        """The files as of the last frame that are kept."""
         return self._files.current
+
+    @property
+    def released_files(self) -> Mapping[str, int]:
+        """The other files: the seqs of the events that have them, by path."""
+        return self._files.released
+
+    @property
+    def has_files(self) -> bool:
+        """Whether there is a file, or an entry of a file map that is not one."""
+        return self._files.any
+
+    @property
+    def files_seen(self) -> bool:
+        """Whether a frame had a file map."""
+        return self._files.seen
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of what is kept of the frames so far and need not be."""
+        return self._files.size_bytes + self._messages.size_bytes + self._deltas.size_bytes
+
+    def release_files(self, seq: int, kind: EventKind) -> None:
+        """Keep only digests of the files of the last event, whose seq this is."""
+        if isinstance(kind, StateUpdate):
+            self._files.release(seq, kind.files)
+
+    def forget_frames(self) -> None:
+        """Drop what saves work and space when the next frames are like the last ones."""
+        self._messages.forget()
+        self._deltas.forget()
+        self._tokens.forget()
 
     @property
     def files_unread(self) -> bool:
@@ -142,9 +173,9 @@ class Interpreter:
                 self._files.restore_unread(kind.unread_files)
             self._files.restore(kind.files)
 
-    def adopt(self, files: Mapping[str, File]) -> tuple[EventKind, ...]:
+    def adopt(self, files: Mapping[str, File], *, complete: bool = True) -> tuple[EventKind, ...]:
         """Apply the files of a state answer. Returns the events that record the change."""
-        changes, unread = self._files.adopt(files)
+        changes, unread = self._files.adopt(files, complete=complete)
         if not changes and not unread:
             return ()
         count = len(self._messages.messages)

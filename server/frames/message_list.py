@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
 
 from server.domain.journal.events import AgentMessage, MessageChange
 from server.frames import raw_json, structure
@@ -13,6 +14,20 @@ from server.frames.printed_list import Items, items
 MAX_MESSAGES = 100_000
 
 
+class _Digest(str):
+    """Stands for a message, or a source, that is no longer kept."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, value: AgentMessage | str) -> _Digest:
+        """The digest of a message or a source; a digest is its own."""
+        if isinstance(value, cls):
+            return value
+        text = value if isinstance(value, str) else repr(value)
+        return cls(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest())
+
+
 class MessageList:
     """The message list of a run, read from the `messages` value of each state frame as JSON text.
 
@@ -21,7 +36,7 @@ class MessageList:
     """
 
     def __init__(self) -> None:
-        self.messages: list[AgentMessage] = []
+        self.messages: Sequence[AgentMessage | _Digest] = ()
         self._raw = b""
         self._sources: list[str] = []
         self._read: Callable[[str], AgentMessage] = as_text
@@ -29,6 +44,8 @@ class MessageList:
         self._regular = False
         #: Characters of such a list, and its marks (`structure.marks`).
         self._chars = self._marks = 0
+        #: About the bytes of the sources and of the messages.
+        self.size_bytes = 0
 
     @staticmethod
     def covers(raw: bytes, polled: bool) -> bool:
@@ -49,18 +66,19 @@ class MessageList:
             first, read, (found, text) = len(self._sources), from_printed, added
         same = self._read is read
         sources = self._sources[:first] + found.texts
-        messages, changes = self.messages[:first], []
+        messages, changes = list(self.messages[:first]), []
         for index in range(first, len(sources)):
             old = self.messages[index] if index < len(self.messages) else None
-            if old is not None and same and self._sources[index] == sources[index]:
+            if old is not None and same and _is_same(self._sources[index], sources[index]):
                 messages.append(old)
                 continue
             call = found.calls[index - first] if found.calls else None
             message = read(sources[index]) if call is None else from_printed(sources[index], call)
             messages.append(message)
-            if message != old:
+            if old is None or not _is_same(old, message):
                 changes.append(MessageChange(index, message))
         self._raw, self._read, self._sources, self.messages = raw, read, sources, messages
+        self.size_bytes = 2 * len(raw)
         self._regular = found.calls is not None
         if added is None:
             self._chars = self._marks = 0
@@ -68,6 +86,13 @@ class MessageList:
             self._chars += len(text)
             self._marks += structure.marks(text)
         return tuple(changes)
+
+    def forget(self) -> None:
+        """Drop the value, its messages and their sources; digests tell what is the same in the next value."""
+        self._raw = b""
+        self._sources = list(map(_Digest.of, self._sources))
+        self.messages = list(map(_Digest.of, self.messages))
+        self.size_bytes = 0
 
     def _extended(self, raw: bytes) -> tuple[Items, str] | None:
         """The items that `raw` adds to the last printed list, and their text; None when it does not extend
@@ -89,6 +114,11 @@ class MessageList:
         tells: what is read must not depend on how the list grew."""
         chars, marks = self._chars + len(added), self._marks + structure.marks(added)
         return chars > structure.MAX_PRINTED_CHARS or marks > structure.MAX_MEMBERS
+
+
+def _is_same(known: AgentMessage | str, value: AgentMessage | str) -> bool:
+    """Whether a message, or a source, is the one that was there before."""
+    return known == (_Digest.of(value) if isinstance(known, _Digest) else value)
 
 
 def _items(raw: bytes) -> tuple[Callable[[str], AgentMessage], Items, str]:

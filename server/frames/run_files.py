@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Self
 
 from server.domain.journal.events import FileChange, UnreadFile
 from server.domain.proposals.files import File, FileSet, NotAFile
@@ -10,14 +13,40 @@ from server.encoding.frame_delta import FILES_PLACEHOLDER, MEMBERS_PLACEHOLDER
 from server.encoding.json_text import dump
 from server.frames.file_maps import read_file
 
+#: Contents of fewer bytes are kept in any case: what takes their place is not much smaller.
+MIN_RELEASED_BYTES = 1 << 10
+
+
+class _Digest(bytes):
+    """Stands for a text that is no longer kept."""
+
+    @classmethod
+    def of(cls, text: bytes) -> Self:
+        """That of a text."""
+        return cls(blake2b(text, digest_size=32).digest())
+
+
+@dataclass(frozen=True, slots=True)
+class _Released:
+    """A file that is no longer kept: event `seq` of the journal has it. digest: of all of the file."""
+
+    seq: int
+    digest: bytes
+
+    @classmethod
+    def of(cls, file: File, seq: int) -> _Released:
+        return cls(seq, _digest_of(file))
+
 
 class RunFiles:
     """The files of a run, and the entries of its file map that are not files."""
 
     def __init__(self) -> None:
-        self._files: dict[str, File] = {}
+        self._files: dict[str, File | _Released] = {}
         #: The last JSON text of each file, so that an unchanged file is not read again.
         self._texts: dict[str, bytes] = {}
+        #: Bytes of the contents and of the texts.
+        self._content_bytes = self._text_bytes = 0
         self._unread: dict[str, bytes] = {}
         self._seen = False
         #: Whether the last value was not a file map.
@@ -25,8 +54,41 @@ class RunFiles:
 
     @property
     def current(self) -> FileSet:
-        """The files as of the last frame."""
-        return FileSet(dict(self._files), self._seen, dict(self._unread))
+        """The files as of the last frame, without those that were released."""
+        files = {path: file for path, file in self._files.items() if isinstance(file, File)}
+        return FileSet(files, self._seen, dict(self._unread))
+
+    @property
+    def released(self) -> dict[str, int]:
+        """The paths of the files that were released, and the seqs of the events that have them."""
+        return {path: file.seq for path, file in self._files.items() if isinstance(file, _Released)}
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a file, or an entry that is not one."""
+        return bool(self._files or self._unread)
+
+    @property
+    def seen(self) -> bool:
+        """Whether a file map was read."""
+        return self._seen
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the contents and JSON texts that are kept."""
+        return self._content_bytes + self._text_bytes
+
+    def release(self, seq: int, changes: Iterable[FileChange]) -> None:
+        """Keep only digests of files that event `seq` of the journal has: these changes of it."""
+        for path, file in ((change.path, change.file) for change in changes):
+            if file is None or len(file.content) < MIN_RELEASED_BYTES or self._files.get(path) is not file:
+                continue
+            self._files[path] = _Released.of(file, seq)
+            self._content_bytes -= len(file.content)
+            text = self._texts.get(path)
+            if text is not None and not isinstance(text, _Digest):
+                self._texts[path] = _Digest.of(text)
+                self._text_bytes += len(self._texts[path]) - len(text)
 
     @property
     def partly_unread(self) -> bool:
@@ -40,10 +102,14 @@ class RunFiles:
     def read(self, entries: Mapping[str, bytes]) -> tuple[tuple[FileChange, ...], tuple[UnreadFile, ...]]:
         """Apply a whole file map: the changes, and the new entries that are not files."""
         self._seen, self._map_unread = True, False
-        files: dict[str, File] = {}
+        files: dict[str, File | _Released] = {}
         unread: dict[str, bytes] = {}
+        texts: dict[str, bytes] = {}
         for path, text in entries.items():
-            if text == self._texts.get(path):
+            known = self._texts.get(path)
+            released = isinstance(known, _Digest) or isinstance(self._files.get(path), _Released)
+            texts[path] = _Digest.of(text) if released else text
+            if texts[path] == known:
                 files[path] = self._files[path]
             elif text != b"null":
                 try:
@@ -51,14 +117,22 @@ class RunFiles:
                 except NotAFile:
                     unread[path] = text
         changes = self._difference(files, unread.keys())
-        self._texts = {path: entries[path] for path in files}
+        self._texts = {path: texts[path] for path in files}
+        self._text_bytes = sum(map(len, self._texts.values()))
         return changes, self._note_unread(unread)
 
-    def adopt(self, files: Mapping[str, File]) -> tuple[tuple[FileChange, ...], tuple[UnreadFile, ...]]:
-        """Apply the files of a state answer: as `read`."""
+    def adopt(
+        self, files: Mapping[str, File], *, complete: bool
+    ) -> tuple[tuple[FileChange, ...], tuple[UnreadFile, ...]]:
+        """Apply the files of a state answer: as `read`. complete: there are no others."""
         self._seen = True
         unread = {path: file.content for path, file in files.items() if file.unreadable}
-        readable = {path: file for path, file in files.items() if not file.unreadable}
+        readable: dict[str, File | _Released] = {
+            path: file for path, file in files.items() if not file.unreadable
+        }
+        if not complete:
+            readable = {**{path: file for path, file in self._files.items() if path not in files}, **readable}
+            unread = {**{path: text for path, text in self._unread.items() if path not in files}, **unread}
         return self._difference(readable, unread.keys()), self._note_unread(unread)
 
     def restore(self, changes: Collection[FileChange]) -> None:
@@ -92,21 +166,39 @@ class RunFiles:
             if known.get(path) != text
         )
 
-    def _difference(self, files: Mapping[str, File], unread: Collection[str]) -> tuple[FileChange, ...]:
+    def _difference(
+        self, files: Mapping[str, File | _Released], unread: Collection[str]
+    ) -> tuple[FileChange, ...]:
         """Replace the files by `files`. Returns the changes in path order. Files at `unread` paths stay."""
         changes, known = [], self._files
         paths = [path for path in files.keys() | known.keys() if files.get(path) is not known.get(path)]
         for path in sorted(paths):
             old, new = known.get(path), files.get(path)
-            if old == new or (new is None and path in unread):
+            # One that was released is in `files` only if it is the same.
+            assert not isinstance(new, _Released)
+            if _is_same(old, new) or (new is None and path in unread):
                 continue
             self._put(path, new)
             changes.append(FileChange(path, new, added=old is None))
         return tuple(changes)
 
     def _put(self, path: str, file: File | None) -> None:
-        self._texts.pop(path, None)
-        if file is None:
-            self._files.pop(path, None)
-        else:
+        self._text_bytes -= len(self._texts.pop(path, b""))
+        old = self._files.pop(path, None) if file is None else self._files.get(path)
+        if isinstance(old, File):
+            self._content_bytes -= len(old.content)
+        if file is not None:
             self._files[path] = file
+            self._content_bytes += len(file.content)
+
+
+def _is_same(old: File | _Released | None, new: File | None) -> bool:
+    if isinstance(old, _Released):
+        return new is not None and old.digest == _digest_of(new)
+    return old == new
+
+
+def _digest_of(file: File) -> bytes:
+    """A digest of all that a file has."""
+    members = [file.sha256, file.is_text, file.times, dict(file.extra), file.unreadable]
+    return _Digest.of(dump(members))

@@ -69,6 +69,11 @@ class TokenReader:
             self._probe = lambda probe: self._like(probe, top, piece, token)
         return token
 
+    def forget(self) -> None:
+        """Drop what only saves work: the last frame, and what printed messages have in common."""
+        self._form, self._last, self._probe = None, b"", None
+        self._rests.clear()
+
     def similar(
         self, last: bytes, frames: Sequence[bytes | OversizedFrame], start: int
     ) -> tuple[TokenForm, list[bytes], list[bytes]] | None:

@@ -72,6 +72,20 @@ async def test_all_runs_together_hold_no_more_than_the_process_may_and_lose_noth
     assert (runtime.connections, runtime.asked) == (4, 0)
 
 
+async def test_a_frame_whose_events_wait_takes_no_room_of_its_own(database: str, pool: Any) -> None:
+    texts = [letter * (9 * MIB) for letter in "abcdef"]
+    runtime = ScriptedRuntime([[*map(token_frame, texts), files_frame(a="1"), END]])
+    async with serve_runtime(runtime) as url, driven(url, database, pool) as on:
+        budget, journal = on.core.runner.context.budget, on.core.journal
+        started = await on.start()
+        async with no_commits(database):
+            # An event, and the frame that the next one is compared with.
+            await until(lambda: journal.queued_bytes > 9 * MIB and budget.used_bytes < 20 * MIB)
+        proposal, events = await on.outcome(started)
+    assert verdict(proposal) == ("completed", None, {"/a": "1"})
+    assert [event.kind.text for event in events if isinstance(event.kind, Token)] == texts
+
+
 async def test_a_channel_is_held_back_as_well(database: str, pool: Any, tmp_path: Path) -> None:
     texts = [str(number % 10) * MIB for number in range(25)]
     async with redis_server(tmp_path) as redis:

@@ -3,9 +3,11 @@ them."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,8 +21,10 @@ from server.domain.journal.events import (
     UpstreamFrame,
 )
 from server.domain.off_loop import SMALL_BYTES
+from server.frames.interpreter import Interpreter
 from server.frames.structure import MAX_MEMBERS
 from tests.support.driven import Driven, driven, verdict
+from tests.support.hand_clock import until
 from tests.support.runtime import (
     CLOSE,
     END,
@@ -32,7 +36,7 @@ from tests.support.runtime import (
     token_frame,
 )
 
-LARGE = "a" * SMALL_BYTES
+LARGE, MIB = "a" * SMALL_BYTES, 1 << 20
 
 
 @pytest.fixture
@@ -97,6 +101,38 @@ async def test_a_run_that_is_cancelled_among_large_frames_has_the_files_of_its_j
         change.path for event in events if isinstance(event.kind, StateUpdate) for change in event.kind.files
     }
     assert proposal.files.keys() == shown
+
+
+async def test_files_for_which_there_is_no_room_are_read_from_the_journal_at_the_end(hub: Any) -> None:
+    mebibytes = {f"f{number}": str(number) * MIB for number in range(5)}
+    frames = [
+        files_frame(**mebibytes, small="1"),
+        files_frame(**mebibytes, small="2"),
+        files_frame(**mebibytes | {"f0": "x" * MIB}, small="2"),
+        END,
+    ]
+    async with hub(ScriptedRuntime([frames] * 4), max_total_queue_mib=32) as on:
+        context, interpreters = on.core.runner.context, list[Interpreter]()
+
+        def interpreter() -> Interpreter:
+            interpreters.append(Interpreter())
+            return interpreters[-1]
+
+        on.core.runner.context = replace(context, interpreter=interpreter)
+        budget = context.budget
+        outcomes = await asyncio.gather(*[on.outcome(await on.start()) for _ in range(4)])
+        await until(lambda: budget.used_bytes == 0)
+    # A quarter of the budget has room for the files of one run, and not for those of four.
+    assert any(each.released_files for each in interpreters)
+    for proposal, events in outcomes:
+        last = {f"/{name}": text for name, text in (mebibytes | {"f0": "x" * MIB, "small": "2"}).items()}
+        assert verdict(proposal) == ("completed", None, last)
+        changed = [
+            [change.path for change in event.kind.files]
+            for event in events
+            if isinstance(event.kind, StateUpdate)
+        ]
+        assert changed == [["/f0", "/f1", "/f2", "/f3", "/f4", "/small"], ["/small"], ["/f0"]]
 
 
 async def test_large_frames_are_found_again_when_the_stream_repeats_them(hub: Any) -> None:

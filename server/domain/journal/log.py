@@ -1,7 +1,7 @@
-"""The log of one leased run: a passive queue of events between the run and the writer of the journal.
+"""The log of one leased run: a passive queue of events between the run and the writers of the journal.
 
-The run puts events in and waits; the writer takes batches out and marks them committed or lost. A log
-calls nobody: it only announces itself in `ReadyLogs`, where the writer looks for work.
+The run puts events in and waits; a writer takes batches out and marks them committed or lost. A log
+calls nobody: it only announces itself in `CommitQueues`, where the writers look for work.
 """
 
 from __future__ import annotations
@@ -22,9 +22,13 @@ from server.encoding.event_batch import delimited_delta, delimited_event
 
 T = TypeVar("T")
 
+#: Largest commit in bytes, unless a single event is larger.
+COMMIT_BYTES = 256 << 10
+
 
 class ReadyLogs:
-    """The logs that have something to commit, oldest first."""
+    """The logs that have something to commit, oldest first. A log is here until a batch is taken off it, and
+    again once that is committed."""
 
     def __init__(self) -> None:
         self._logs: dict[JournalLog, None] = {}
@@ -39,11 +43,8 @@ class ReadyLogs:
         """Wait until there is a log."""
         await self._filled.wait()
 
-    def next_batches(self, max_bytes: int) -> list[Batch]:
-        """Batches from each log in turn, up to `max_bytes` in total; a single larger event counts as one.
-
-        A log that still has events goes to the end of the queue.
-        """
+    def next_batches(self, max_bytes: int = COMMIT_BYTES) -> list[Batch]:
+        """Batches from each log in turn, up to `max_bytes` in total; a single larger event counts as one."""
         batches: list[Batch] = []
         left = max_bytes
         for log in list(self._logs):
@@ -53,13 +54,24 @@ class ReadyLogs:
             batch = log.next_batch(left)
             batches.append(batch)
             left -= batch.commit.size_bytes
-            if log.has_pending:
-                self._logs[log] = None
             if left <= 0:
                 break
         if not self._logs:
             self._filled.clear()
         return batches
+
+
+class CommitQueues:
+    """The logs of a process, by what they have to commit next. An event above `COMMIT_BYTES` is alone in its
+    commit, which may take seconds: with a writer of their own, these do not keep the events of other runs
+    waiting."""
+
+    def __init__(self) -> None:
+        self.small, self.large = ReadyLogs(), ReadyLogs()
+
+    def add(self, log: JournalLog) -> None:
+        """Add a log that has something to commit."""
+        (self.large if log.next_event_bytes > COMMIT_BYTES else self.small).add(log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +95,7 @@ class JournalLog:
     def __init__(
         self,
         lease: Lease,
-        ready: ReadyLogs,
+        queues: CommitQueues,
         clock: Clock,
         *,
         max_queued_bytes: int,
@@ -100,11 +112,13 @@ class JournalLog:
         self.last_seq = lease.last_seq
         #: Epoch of the last committed event.
         self.epoch = lease.epoch
-        #: Bytes that were put and are not committed.
-        self.queued_bytes = 0
+        #: Bytes that were put, and those of them that are not committed.
+        self.put_bytes = self.queued_bytes = 0
         self._max_queued_bytes = max_queued_bytes
         self._budget = budget
-        self._ready = ready
+        self._queues = queues
+        #: Whether a batch is being committed: the next one continues it.
+        self._committing = False
         self._clock = clock
         self._recent = recent
         self._finished = False
@@ -155,7 +169,8 @@ class JournalLog:
         self._queue.append((event_entries, delta_entries, count, epoch))
         self._queued(len(event_entries) + len(delta_entries))
         self.last_seq += count
-        self._ready.add(self)
+        if not self._committing:
+            self._queues.add(self)
 
     @property
     def is_full(self) -> bool:
@@ -185,8 +200,14 @@ class JournalLog:
         """Whether there is something to commit."""
         return bool(self._queue) and not self.lost
 
+    @property
+    def next_event_bytes(self) -> int:
+        """Bytes of the next event to commit, or of the next few small ones."""
+        return sum(map(len, self._queue[0][:2]))
+
     def next_batch(self, max_bytes: int) -> Batch:
-        """The next events to commit: as many as fit, at least one."""
+        """The next events to commit: as many as fit, at least one. The next batch waits for their commit."""
+        self._committing = True
         all_events: list[bytes] = []
         all_deltas: list[bytes] = []
         size = 0
@@ -219,9 +240,12 @@ class JournalLog:
         commit = batch.commit
         self.committed = commit.last
         self.epoch = commit.epoch
+        self._committing = False
         if not self.lost:
             self._unqueued(commit.size_bytes)
             self._recent.add(commit)
+        if self.has_pending:
+            self._queues.add(self)
         self._wake_waiters()
 
     @property
@@ -257,6 +281,7 @@ class JournalLog:
         self._wake_waiters()
 
     def _queued(self, size_bytes: int) -> None:
+        self.put_bytes += size_bytes
         self.queued_bytes += size_bytes
         self._budget.add(size_bytes)
 

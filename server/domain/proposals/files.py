@@ -61,7 +61,7 @@ class File:
         """The text, exactly; may hold lone surrogates. Only for `is_text`."""
         return decode_surrogates(self.content)
 
-    @cached_property
+    @property
     def sanitized_text(self) -> tuple[str, bool]:
         """The text with lone surrogates replaced by U+FFFD, and whether any was."""
         try:

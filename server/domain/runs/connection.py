@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 from server.domain.byte_budget import ByteBudget
 from server.domain.crash_points import crash_point
@@ -13,7 +13,7 @@ from server.domain.journal.events import DiscontinuityReason
 from server.domain.off_loop import SMALL_BYTES, to_the_end
 from server.domain.runs.actions import Action, LeaveConnection
 from server.domain.runs.alignment import Alignment
-from server.domain.runs.context import RunContext
+from server.domain.runs.context import LARGE_BYTES, RunContext
 from server.domain.runs.lease import Lease
 from server.domain.runs.listening import ListeningClock
 from server.domain.runs.run_recorder import RunRecorder
@@ -91,7 +91,10 @@ class Connection:
                 async for together in frames:
                     ended = self.ended
                     await self._on_frames(together)
+                    # What waits for capacity are its events alone.
+                    del together
                     self._room.give_back()
+                    await self._wait_for_capacity()
                     if self.ended and not ended:
                         # The runtime may send more, and closes when it likes; a channel stays open.
                         limit_s = self._context.limits.after_end_s
@@ -114,23 +117,24 @@ class Connection:
         """Journal frames that came together."""
         at = 0
         while at < len(frames):
-            count = await self._on_similar_tokens(frames, at) if self._alignment.over else 0
+            count = self._on_similar_tokens(frames, at) if self._alignment.over else 0
             if not count:
                 count = 1
                 await self._on_frame(frames[at])
             at += count
+            if at < len(frames):
+                await self._wait_for_capacity()
             self._handled += count
             if self._handled >= TURN_FRAMES:
                 self._handled = 0
                 await asyncio.sleep(0)
 
-    async def _on_similar_tokens(self, frames: Sequence[bytes | OversizedFrame], start: int) -> int:
+    def _on_similar_tokens(self, frames: Sequence[bytes | OversizedFrame], start: int) -> int:
         """Journal the frames from `start` on that `RunRecorder.record_similar_tokens` takes; how many."""
         count, is_new = self._recorder.record_similar_tokens(frames, start)
         if count:
             self._rules.heard(self._clock.now())
             self._rules.frame(_TOKEN, is_new=is_new)
-            await self._wait_for_capacity()
             crash_point("frame_recorded", count)
         return count
 
@@ -151,7 +155,6 @@ class Connection:
                 meaning = await to_the_end(self._journal_large(frame))
         if meaning.progress is not None:
             return
-        await self._wait_for_capacity()
         crash_point("frame_recorded")
         if meaning.end and not self.ended:
             self._end = meaning.delta
@@ -164,9 +167,10 @@ class Connection:
 
     async def _journal_large(self, frame: bytes) -> Interpretation:
         """Journal a large frame. Not to be cancelled: the interpreter would be ahead of the journal."""
-        meaning = await self._recorder.interpret_large(frame)
-        if self._on_meaning(meaning, frame):
-            await self._recorder.record_large(meaning)
+        async with self._context.large_frames if len(frame) > LARGE_BYTES else nullcontext():
+            meaning = await self._recorder.interpret_large(frame)
+            if self._on_meaning(meaning, frame):
+                await self._recorder.record_large(meaning)
         return meaning
 
     def _on_meaning(self, meaning: Interpretation, frame: bytes) -> bool:

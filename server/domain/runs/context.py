@@ -20,6 +20,9 @@ from server.domain.runs.runtime import FrameInterpreter, Runtime
 
 T = TypeVar("T")
 
+#: Bytes of a frame, of a state, or of what a run ends with, from which on there is one at a time.
+LARGE_BYTES = 1 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
@@ -27,7 +30,10 @@ class RunContext:
 
     on_progress: called with a thread and the text of a progress frame, which is not journalled.
     interpreter: makes the interpreter of one run. restores: held while a run reads its journal. budget: what
-    frames that are read and events that are not committed take together.
+    frames that are read, events that are not committed and the files of runs take together. large_frames:
+    held while a frame or a state above `LARGE_BYTES` is interpreted and its events are queued, which takes
+    ten times its bytes. large_ends: held by a run that ends with more than that in its files or its journal:
+    its end takes several times their bytes, and a connection to the database for seconds.
     """
 
     runtime: Runtime
@@ -42,6 +48,8 @@ class RunContext:
     budget: ByteBudget
     observer: RunObserver
     restores: asyncio.Semaphore = field(init=False)
+    large_frames: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
+    large_ends: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "restores", asyncio.Semaphore(self.limits.max_restores))

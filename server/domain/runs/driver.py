@@ -56,6 +56,7 @@ class RunDriver:
         except LeaseLost:
             self._fail_start(RuntimeUnavailable("another replica took the run over"))
         finally:
+            self._recorder.close()
             self._fail_start(ShuttingDown())
 
     @property

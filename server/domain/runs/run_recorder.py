@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
 from server.domain.crash_points import crash_point
 from server.domain.journal.events import (
@@ -26,8 +27,10 @@ from server.domain.off_loop import RUNS, SMALL_BYTES, to_the_end
 from server.domain.proposals.files import File
 from server.domain.proposals.partition import partition_files
 from server.domain.runs.actions import JournalFacts, Verdict
-from server.domain.runs.context import RunContext
+from server.domain.runs.context import LARGE_BYTES, RunContext
+from server.domain.runs.interpreter_memory import InterpreterMemory
 from server.domain.runs.lease import Lease
+from server.domain.runs.released_files import all_files
 from server.domain.runs.runtime import Interpretation, OversizedFrame, UpstreamError
 from server.domain.webhooks.events import OutboxEvent, input_requested
 from server.encoding.frame_delta import digest_of
@@ -45,6 +48,7 @@ class RunRecorder:
         self._interpreter = context.interpreter()
         self._token_encoder = context.codec.token_encoder()
         self._restored_seq = 0
+        self._memory = InterpreterMemory(context.budget, self._interpreter)
         #: Grows with each discontinuity.
         self.epoch = lease.epoch
         #: Digests of the frames journalled in this epoch, to align a replay with.
@@ -64,11 +68,10 @@ class RunRecorder:
         return self._facts_before or self._facts()
 
     def _facts(self) -> JournalFacts:
-        files = self._interpreter.files
         return JournalFacts(
             epoch=self.epoch,
-            has_files=bool(files.by_path or files.unread),
-            files_seen=files.seen,
+            has_files=self._interpreter.has_files,
+            files_seen=self._interpreter.files_seen,
             files_unread=self._interpreter.files_unread,
             awaiting_input=self._interpreter.awaiting_input,
             error=self._error,
@@ -97,14 +100,18 @@ class RunRecorder:
                 else:
                     await to_the_end(RUNS.run(self._restore, segment))
                 self._restored_seq = segment.last_seq
+        self._memory.count_restored()
 
     def _restore(self, segment: Segment) -> None:
-        for event, delta in zip(segment.events(), segment.deltas(), strict=True):
+        for seq, event, delta in segment.entries_after(self._restored_seq):
             kind = self._context.codec.decode(event).kind
             if isinstance(kind, Discontinuity):
                 self.digests.clear()
             self._note(kind, delta, self._reported_by(kind))
             self._interpreter.restore(kind, delta)
+            if len(event) > SMALL_BYTES:
+                # Runs that are taken over together would keep more than the budget.
+                self._interpreter.release_files(seq, kind)
 
     def interpret(self, frame: bytes) -> Interpretation:
         """What the next frame means; `record` journals it."""
@@ -174,19 +181,18 @@ class RunRecorder:
         an unreadable one; otherwise those at other paths stay. after_gap: a discontinuity comes before them,
         if they differ.
         """
-        known = self._interpreter.files
-        partly_read = bool(known.unread) and self.facts.files_known
-        if not complete or partly_read or all(file.unreadable for file in files.values()):
-            unread = {path: File(text, unreadable=True) for path, text in known.unread.items()}
-            files = {**known.by_path, **unread, **files}
-        await to_the_end(self._adopt(files, after_gap=after_gap))
+        partly_read = bool(self._interpreter.files.unread) and self.facts.files_known
+        complete = complete and not partly_read and not all(file.unreadable for file in files.values())
+        await to_the_end(self._adopt(files, complete=complete, after_gap=after_gap))
 
-    async def _adopt(self, files: Mapping[str, File], *, after_gap: bool) -> None:
-        kinds = await RUNS.run(self._interpreter.adopt, files)
-        if kinds and after_gap:
-            self.put_discontinuity(DiscontinuityReason.RECONNECTED)
-        for kind in kinds:
-            await self._put_large(kind)
+    async def _adopt(self, files: Mapping[str, File], *, complete: bool, after_gap: bool) -> None:
+        large = sum(len(file.content) for file in files.values()) > LARGE_BYTES
+        async with self._context.large_frames if large else nullcontext():
+            kinds = await RUNS.run(self._interpreter.adopt, files, complete=complete)
+            if kinds and after_gap:
+                self.put_discontinuity(DiscontinuityReason.RECONNECTED)
+            for kind in kinds:
+                await self._put_large(kind)
 
     def put_discontinuity(self, reason: DiscontinuityReason) -> None:
         """Journal that the events before and after may not join up: a new epoch begins."""
@@ -206,9 +212,18 @@ class RunRecorder:
         """Drop what is not committed: nothing more is written under this lease."""
         self._log.mark_lost()
 
+    def close(self) -> None:
+        """Give back what the run has in use of the budget: no more frames come."""
+        self._memory.close()
+
     async def finish(self, verdict: Verdict) -> None:
         """Commit terminal event, files and status together. Raises LeaseLost."""
-        found = self._interpreter.files
+        large = self._interpreter.size_bytes + self._log.put_bytes > LARGE_BYTES
+        async with self._context.large_ends if large or self._interpreter.released_files else nullcontext():
+            await self._finish(verdict)
+
+    async def _finish(self, verdict: Verdict) -> None:
+        found = await all_files(self._context, self._log, self._interpreter)
         files = await RUNS.run_unless_small(found.sizes, partition_files, found)
         terminal = Terminal(verdict.outcome, verdict.reason, verdict.message, len(files.kept))
         completed = verdict.outcome is Outcome.COMPLETED
@@ -229,6 +244,7 @@ class RunRecorder:
     ) -> None:
         encoded = await RUNS.run(self._encoded, self._event(kind))
         self._queue(kind, encoded, delta, error)
+        await self._memory.shrink_to_budget(self._log.last_seq, kind)
 
     def _queue(
         self, kind: EventKind, encoded: tuple[bytes, bytes], delta: bytes, error: UpstreamError | None

@@ -167,7 +167,27 @@ class FrameInterpreter(Protocol):
 
     @property
     def files(self) -> FileSet:
-        """The files as of the last frame."""
+        """The files as of the last frame, without those that were released."""
+        ...
+
+    @property
+    def released_files(self) -> Mapping[str, int]:
+        """The files that were released: the seqs of the events that have them, by path."""
+        ...
+
+    @property
+    def has_files(self) -> bool:
+        """Whether there is a file, or an entry of a file map that is not one."""
+        ...
+
+    @property
+    def files_seen(self) -> bool:
+        """Whether a frame had a file map."""
+        ...
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of what is kept of the frames so far and need not be."""
         ...
 
     @property
@@ -193,6 +213,16 @@ class FrameInterpreter(Protocol):
         """Apply an event that was journalled before, in order, to continue after it."""
         ...
 
-    def adopt(self, files: Mapping[str, File]) -> tuple[EventKind, ...]:
-        """Take the files of a state answer. Returns the events that record the change."""
+    def release_files(self, seq: int, kind: EventKind) -> None:
+        """Keep only digests of the files of the last event, whose seq this is."""
+        ...
+
+    def forget_frames(self) -> None:
+        """Drop what saves work and space when the next frames are like the last ones. Not between events that
+        are restored."""
+        ...
+
+    def adopt(self, files: Mapping[str, File], *, complete: bool) -> tuple[EventKind, ...]:
+        """Take the files of a state answer. complete: there are no others; otherwise those at other paths
+        stay. Returns the events that record the change."""
         ...

@@ -40,8 +40,7 @@ async def _run_once(http: httpx.AsyncClient, aim: Aim, name: str, until: float) 
     status = "processing"
     while status not in ENDED and time.monotonic() < until:
         await asyncio.sleep(0.2)
-        listed = (await http.get("/api/proposals?limit=20")).json()["items"]
-        status = next(each["status"] for each in listed if each["id"] == started["proposal_id"])
+        status = (await http.get(f"/api/refinements/{started['thread_id']}")).json()["status"]
     return status
 
 

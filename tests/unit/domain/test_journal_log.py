@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from server.domain.byte_budget import ByteBudget
 from server.domain.errors import LeaseLost
-from server.domain.journal.log import JournalLog, ReadyLogs
+from server.domain.journal.log import COMMIT_BYTES, CommitQueues, JournalLog
 from server.domain.journal.recent import KEEP_S, Commit, RecentBudget, RecentCommits
 from server.domain.runs.lease import Lease
 from server.domain.runs.runtime import Invocation
@@ -27,11 +27,13 @@ def a_lease(*, last_seq: int = 1) -> Lease:
     )
 
 
-def a_log(ready: ReadyLogs, *, max_queued_bytes: int = 1 << 20, clock: HandClock | None = None) -> JournalLog:
+def a_log(
+    queues: CommitQueues, *, max_queued_bytes: int = 1 << 20, clock: HandClock | None = None
+) -> JournalLog:
     clock = clock or HandClock()
     return JournalLog(
         a_lease(),
-        ready,
+        queues,
         clock,
         max_queued_bytes=max_queued_bytes,
         budget=ByteBudget(),
@@ -78,12 +80,12 @@ def test_recent_commits_are_dropped_by_age_and_by_the_bytes_of_all_runs_oldest_f
 def test_batches_bring_every_event_once_in_order_within_the_bound(
     puts: list[tuple[int, bytes, bytes]], max_bytes: int
 ) -> None:
-    ready = ReadyLogs()
-    logs = [a_log(ready) for _ in range(3)]
+    queues = CommitQueues()
+    logs = [a_log(queues) for _ in range(3)]
     for number, event, delta in puts:
         logs[number].put(event, delta, epoch=1)
     committed: dict[JournalLog, list[tuple[bytes, bytes]]] = {log: [] for log in logs}
-    while batches := ready.next_batches(max_bytes):
+    while batches := queues.small.next_batches(max_bytes):
         assert len({batch.log for batch in batches}) == len(batches)
         # Only the last batch may go beyond the bound, and only by its first event.
         assert sum(batch.commit.size_bytes for batch in batches[:-1]) < max_bytes
@@ -103,44 +105,72 @@ def test_batches_bring_every_event_once_in_order_within_the_bound(
 
 
 def test_the_log_that_waits_longest_comes_first() -> None:
-    ready = ReadyLogs()
-    first, second = a_log(ready), a_log(ready)
+    queues = CommitQueues()
+    first, second = a_log(queues), a_log(queues)
     for log in (first, second, first):
         log.put(b"event", b"", epoch=1)
-    (batch,) = ready.next_batches(1)
+    (batch,) = queues.small.next_batches(1)
     assert batch.log is first
-    # What is left of it goes to the end of the line.
-    assert [batch.log for batch in ready.next_batches(1000)] == [second, first]
+    # What is left of it comes once this is committed, and goes to the end of the line.
+    first.mark_committed(batch)
+    assert [batch.log for batch in queues.small.next_batches(1000)] == [second, first]
+
+
+def test_a_run_has_one_batch_at_a_time() -> None:
+    queues = CommitQueues()
+    log = a_log(queues)
+    log.put(b"event", b"", epoch=1)
+    (batch,) = queues.small.next_batches()
+    log.put(b"next", b"", epoch=1)
+    log.put(b"l" * COMMIT_BYTES, b"", epoch=1)
+    assert queues.small.next_batches() == queues.large.next_batches() == []
+    log.mark_committed(batch)
+    (batch,) = queues.small.next_batches()
+    assert batch.commit.last == batch.commit.base + 1 == log.last_seq - 1
+
+
+def test_the_events_of_other_runs_do_not_wait_for_a_large_one_and_those_of_its_own_run_do() -> None:
+    queues = CommitQueues()
+    log, other = a_log(queues), a_log(queues)
+    log.put(b"l" * COMMIT_BYTES, b"", epoch=1)
+    log.put(b"small", b"", epoch=1)
+    other.put(b"small", b"", epoch=1)
+    (large,) = queues.large.next_batches()
+    assert (large.log, large.commit.last) == (log, log.last_seq - 1)
+    assert [batch.log for batch in queues.small.next_batches()] == [other]
+    log.mark_committed(large)
+    assert queues.large.next_batches() == []
+    assert [batch.log for batch in queues.small.next_batches()] == [log]
 
 
 def test_a_batch_has_the_epoch_of_its_last_event_and_the_time_of_its_first() -> None:
-    ready, clock = ReadyLogs(), HandClock()
-    log = a_log(ready, clock=clock)
+    queues, clock = CommitQueues(), HandClock()
+    log = a_log(queues, clock=clock)
     log.put(b"a", b"", epoch=1)
     clock.move(3)
     log.put(b"b", b"", epoch=2)
-    (batch,) = ready.next_batches(1000)
+    (batch,) = queues.small.next_batches(1000)
     assert (batch.commit.epoch, batch.put_at) == (2, 0.0)
     log.mark_committed(batch)
     assert log.epoch == 2
 
 
 async def test_a_run_waits_while_much_is_queued_and_until_all_is_committed() -> None:
-    ready = ReadyLogs()
-    log = a_log(ready, max_queued_bytes=10)
+    queues = CommitQueues()
+    log = a_log(queues, max_queued_bytes=10)
     log.put(b"x" * 20, b"", epoch=1)
     capacity, flushed = asyncio.ensure_future(log.wait_for_capacity()), asyncio.ensure_future(log.flush())
     await asyncio.sleep(0)
     assert not capacity.done()
     assert not flushed.done()
-    (batch,) = ready.next_batches(1000)
+    (batch,) = queues.small.next_batches(1000)
     log.mark_committed(batch)
     await asyncio.gather(capacity, flushed)
 
 
 async def test_a_lost_lease_ends_every_wait_and_drops_what_is_queued() -> None:
-    ready = ReadyLogs()
-    log = a_log(ready, max_queued_bytes=10)
+    queues = CommitQueues()
+    log = a_log(queues, max_queued_bytes=10)
     log.put(b"x" * 20, b"", epoch=1)
     waits = [asyncio.ensure_future(log.wait_for_capacity()), asyncio.ensure_future(log.flush())]
     await asyncio.sleep(0)
@@ -149,28 +179,28 @@ async def test_a_lost_lease_ends_every_wait_and_drops_what_is_queued() -> None:
         with pytest.raises(LeaseLost):
             await wait
     assert log.queued_bytes == 0
-    assert ready.next_batches(1000) == []
+    assert queues.small.next_batches(1000) == []
     with pytest.raises(LeaseLost):
         await log.flush()
 
 
 async def test_the_writer_waits_until_a_log_has_something() -> None:
-    ready = ReadyLogs()
-    log = a_log(ready)
-    waiting = asyncio.ensure_future(ready.wait())
+    queues = CommitQueues()
+    log = a_log(queues)
+    waiting = asyncio.ensure_future(queues.small.wait())
     await asyncio.sleep(0)
     assert not waiting.done()
     log.put(b"event", b"", epoch=1)
     await waiting
-    ready.next_batches(1000)
-    again = asyncio.ensure_future(ready.wait())
+    queues.small.next_batches(1000)
+    again = asyncio.ensure_future(queues.small.wait())
     await asyncio.sleep(0)
     assert not again.done()
     again.cancel()
 
 
 def test_the_terminal_event_moves_the_end_though_it_was_never_queued() -> None:
-    log = a_log(ReadyLogs())
+    log = a_log(CommitQueues())
     log.mark_finished()
     assert (log.committed, log.last_seq) == (2, 2)
 
@@ -179,8 +209,8 @@ def test_the_terminal_event_moves_the_end_though_it_was_never_queued() -> None:
 def test_entries_of_changed_files_are_in_the_batch_of_their_event_and_written_again_with_it(
     entries: list[bytes], max_bytes: int
 ) -> None:
-    ready = ReadyLogs()
-    log = a_log(ready)
+    queues = CommitQueues()
+    log = a_log(queues)
     for number, entry in enumerate(entries):
         log.put(b"%d" % number, b"", epoch=1, file_changes=entry and b"%d " % number + entry)
     assert log.queued_bytes >= sum(map(len, entries))

@@ -1,0 +1,48 @@
+"""What the interpreter of a run keeps in memory, as a part of the budget of the process."""
+
+from __future__ import annotations
+
+from server.domain.byte_budget import ByteBudget
+from server.domain.journal.events import EventKind
+from server.domain.off_loop import RUNS
+from server.domain.runs.runtime import FrameInterpreter
+
+
+class InterpreterMemory:
+    """The memory of one interpreter. Where the budget has no room for it, the interpreter keeps less."""
+
+    def __init__(self, budget: ByteBudget, interpreter: FrameInterpreter) -> None:
+        self._budget, self._interpreter = budget, interpreter
+        #: Bytes in use of the budget.
+        self._kept_bytes = 0
+
+    async def shrink_to_budget(self, seq: int, kind: EventKind) -> None:
+        """Count what the interpreter keeps since the last event, `seq` of the journal, or release it."""
+        if not self._count():
+            await RUNS.run(self._release, seq, kind)
+            self._count()
+
+    def count_restored(self) -> None:
+        """Count what the interpreter keeps once all events are restored, or release it."""
+        if not self._count():
+            self._interpreter.forget_frames()
+            self._count()
+
+    def close(self) -> None:
+        """Give all bytes back: no more frames come."""
+        kept_bytes, self._kept_bytes = self._kept_bytes, 0
+        self._budget.release_kept(kept_bytes)
+
+    def _count(self) -> bool:
+        """Take what the interpreter keeps into use. Returns whether there is room for it."""
+        size_bytes = self._interpreter.size_bytes
+        if size_bytes < self._kept_bytes:
+            self._budget.release_kept(self._kept_bytes - size_bytes)
+        elif not self._budget.keep(size_bytes - self._kept_bytes):
+            return False
+        self._kept_bytes = size_bytes
+        return True
+
+    def _release(self, seq: int, kind: EventKind) -> None:
+        self._interpreter.release_files(seq, kind)
+        self._interpreter.forget_frames()
