@@ -40,6 +40,7 @@ from server.domain.access.stream_authorization import RECHECK_S, AuthorizationRe
 from server.domain.access.tickets import Tickets
 from server.domain.access.users import Directory
 from server.domain.byte_budget import ByteBudget
+from server.domain.drafts.busy import WhenBusy
 from server.domain.drafts.context import JobContext
 from server.domain.drafts.drafts import Drafts
 from server.domain.file_history.file_history import FileHistory
@@ -181,6 +182,7 @@ async def open_core(
         allowed_hosts = AllowedHosts(settings.webhook_allowed_hosts)
         sender = await stack.enter_async_context(HttpSender(allowed_hosts, media_type=EVENT_MEDIA_TYPE))
         runner = Runner(context, registry, on_released=wakeups.on_released)
+        journal.on_queue = runner.sweep_soon
         stack.push_async_callback(runner.close)
         core = _core(
             settings,
@@ -259,6 +261,7 @@ def _core(
         codec=context.codec,
         clock=clock,
         job_context=JobContext(settings.job_context),
+        when_busy=WhenBusy(settings.when_busy),
     )
     return Core(
         pool=pool,

@@ -222,6 +222,8 @@ async def _over_grpc(
     if "view" in rest:
         kind = name.removeprefix("get_").upper()
         rest["view"] = f"{kind}_VIEW_{rest['view'].upper()}"
+    if "when_busy" in rest:
+        rest["when_busy"] = f"WHEN_BUSY_{rest['when_busy'].upper()}"
     if name == "list_proposals" and "status" in rest:
         rest["status"] = f"PROPOSAL_STATUS_{rest['status'].upper()}"
     if name == "list_proposals" and "resolution" in rest:

@@ -173,6 +173,7 @@ __all__ = (
     "Webhook",
     "WebhookDelivery",
     "WebhookDeliveryStatus",
+    "WhenBusy",
     "Workflow",
 )
 
@@ -835,6 +836,12 @@ class ProblemReason(betterproto2.Enum):
     merge, or resolve the conflicts.
     """
 
+    DRAFT_BUSY = 22
+    """
+    Another refinement of the draft is not over. HTTP 409, FAILED_PRECONDITION; wait for its end, or start with
+    another `when_busy`.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -860,6 +867,7 @@ class ProblemReason(betterproto2.Enum):
             19: "PROBLEM_REASON_ETAG_REQUIRED",
             20: "PROBLEM_REASON_ETAG_MISMATCH",
             21: "PROBLEM_REASON_DRAFT_MOVED",
+            22: "PROBLEM_REASON_DRAFT_BUSY",
         }
 
     @classmethod
@@ -887,6 +895,7 @@ class ProblemReason(betterproto2.Enum):
             "PROBLEM_REASON_ETAG_REQUIRED": 19,
             "PROBLEM_REASON_ETAG_MISMATCH": 20,
             "PROBLEM_REASON_DRAFT_MOVED": 21,
+            "PROBLEM_REASON_DRAFT_BUSY": 22,
         }
 
 
@@ -925,6 +934,12 @@ class ProposalStatus(betterproto2.Enum):
     The agent asked a person and is waiting; the run fails when no answer comes in time.
     """
 
+    QUEUED = 6
+    """
+    The run begins by itself when the other refinements of its draft that it waits for are over. Only for callers
+    that ask for it (`WHEN_BUSY_ENQUEUE`), unless the server's default does.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -934,6 +949,7 @@ class ProposalStatus(betterproto2.Enum):
             3: "PROPOSAL_STATUS_FAILED",
             4: "PROPOSAL_STATUS_CANCELLED",
             5: "PROPOSAL_STATUS_AWAITING_INPUT",
+            6: "PROPOSAL_STATUS_QUEUED",
         }
 
     @classmethod
@@ -945,6 +961,7 @@ class ProposalStatus(betterproto2.Enum):
             "PROPOSAL_STATUS_FAILED": 3,
             "PROPOSAL_STATUS_CANCELLED": 4,
             "PROPOSAL_STATUS_AWAITING_INPUT": 5,
+            "PROPOSAL_STATUS_QUEUED": 6,
         }
 
 
@@ -1121,6 +1138,59 @@ class WebhookDeliveryStatus(betterproto2.Enum):
             "WEBHOOK_DELIVERY_STATUS_WAITING": 1,
             "WEBHOOK_DELIVERY_STATUS_DELIVERED": 2,
             "WEBHOOK_DELIVERY_STATUS_GIVEN_UP": 3,
+        }
+
+
+class WhenBusy(betterproto2.Enum):
+    """
+    What a start does while another refinement of the same draft is not over.
+    """
+
+    UNSPECIFIED = 0
+    """
+    The server's default, which is WHEN_BUSY_PARALLEL unless the operator chooses another.
+    """
+
+    PARALLEL = 1
+    """
+    Starts the run beside the others.
+    """
+
+    REFUSE = 2
+    """
+    Starts nothing: FAILED_PRECONDITION (`draft_busy`).
+    """
+
+    ENQUEUE = 3
+    """
+    Queues the run: it begins when the refinements that are there before it are over, on the version of the draft
+    that is the newest now. Until then its thread has no events.
+    """
+
+    SUPERSEDE = 4
+    """
+    Cancels the others, queued ones too, and starts the run. PERMISSION_DENIED: the caller may not cancel one of
+    them.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "WHEN_BUSY_UNSPECIFIED",
+            1: "WHEN_BUSY_PARALLEL",
+            2: "WHEN_BUSY_REFUSE",
+            3: "WHEN_BUSY_ENQUEUE",
+            4: "WHEN_BUSY_SUPERSEDE",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "WHEN_BUSY_UNSPECIFIED": 0,
+            "WHEN_BUSY_PARALLEL": 1,
+            "WHEN_BUSY_REFUSE": 2,
+            "WHEN_BUSY_ENQUEUE": 3,
+            "WHEN_BUSY_SUPERSEDE": 4,
         }
 
 
@@ -3829,6 +3899,12 @@ class Proposal(betterproto2.Message):
     True when it awaits review and the draft has changed since its run started: accepting it may need a merge.
     """
 
+    waits_for_proposal_id: "str | None" = betterproto2.field(28, betterproto2.TYPE_STRING, optional=True)
+    """
+    While it is queued: the proposal of the same draft whose refinement is over before its run begins (UUID);
+    absent otherwise, and for a share link.
+    """
+
 
 default_message_pool.register_message("ide_orchestrator.v1", "Proposal", Proposal)
 
@@ -4316,6 +4392,12 @@ class Refinement(betterproto2.Message):
     Why it did not complete; present when the status is FAILED or CANCELLED.
     """
 
+    waits_for_proposal_id: "str | None" = betterproto2.field(11, betterproto2.TYPE_STRING, optional=True)
+    """
+    While it is queued: the proposal of the same draft whose refinement is over before its run begins (UUID);
+    absent otherwise, and for a share link.
+    """
+
 
 default_message_pool.register_message("ide_orchestrator.v1", "Refinement", Refinement)
 
@@ -4534,6 +4616,11 @@ class ReviseProposalRequest(betterproto2.Message):
     request_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
     Idempotency key of the request, as in StartRefinementRequest.
+    """
+
+    when_busy: "WhenBusy" = betterproto2.field(6, betterproto2.TYPE_ENUM, default_factory=lambda: WhenBusy(0))
+    """
+    As in StartRefinementRequest.
     """
 
 
@@ -4908,6 +4995,11 @@ class StartRefinementRequest(betterproto2.Message):
     (`key_reused`). While the first request is still being processed: FAILED_PRECONDITION with RetryInfo.
     When the runtime did not accept the run (the three errors of StartRefinement above), the same request
     with the same key starts a new run: send it again when a person decides so, or after UNAVAILABLE.
+    """
+
+    when_busy: "WhenBusy" = betterproto2.field(6, betterproto2.TYPE_ENUM, default_factory=lambda: WhenBusy(0))
+    """
+    What to do while another refinement of the draft is queued, runs or awaits input.
     """
 
 
