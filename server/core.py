@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.metadata import version
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -56,6 +57,7 @@ from server.domain.runs.context import RunContext
 from server.domain.runs.observer import RunObservers
 from server.domain.runs.registry import RunRegistry
 from server.domain.runs.runner import Runner
+from server.domain.server_info import Feature, ServerInfo
 from server.domain.streams.broadcaster import PROGRESS_S, Broadcaster
 from server.domain.streams.wakeups import Wakeups
 from server.domain.webhooks.delivery import SWEEP_S as DELIVERIES_SWEEP_S
@@ -206,6 +208,14 @@ async def open_core(
         yield core
 
 
+def _server_info(settings: Settings) -> ServerInfo:
+    features = set(Feature)
+    if not settings.directory_domains:
+        features.discard(Feature.USER_SEARCH)
+    when_busy = WhenBusy(settings.when_busy)
+    return ServerInfo(version("ide-orchestrator"), features, when_busy, quota_limits(settings))
+
+
 def _core(
     settings: Settings,
     *,
@@ -295,6 +305,7 @@ def _core(
         ),
         authorizations=authorizations,
         quotas=quotas,
+        server_info=_server_info(settings),
         tickets=Tickets(store=stores.tickets, proposals=stores.proposals, quotas=quotas),
         background=asyncio.create_task(background, name="background"),
         wakeups=wakeups,

@@ -46,7 +46,8 @@ _SELECTION_PATTERN = "^(line [1-9][0-9]*|lines [1-9][0-9]*-[1-9][0-9]*)?$"
 _UUID_PATTERN = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
 
-_WHEN_BUSY = {int(m.WhenBusy.Value(f"WHEN_BUSY_{each.name}")): each for each in WhenBusy}
+WHEN_BUSY_NUMBERS = {each: m.WhenBusy.Value(f"WHEN_BUSY_{each.name}") for each in WhenBusy}
+_WHEN_BUSY = {int(number): each for each, number in WHEN_BUSY_NUMBERS.items()}
 
 
 # --- Requests --------------------------------------------------------------------------------
