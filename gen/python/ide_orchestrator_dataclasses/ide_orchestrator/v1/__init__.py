@@ -73,6 +73,7 @@ __all__ = (
     "Heartbeat",
     "Hello",
     "Hunk",
+    "InputAction",
     "InputRequested",
     "InvalidToolCall",
     "ListDraftVersionsRequest",
@@ -3166,6 +3167,37 @@ default_message_pool.register_message("ide_orchestrator.v1", "Hunk", Hunk)
 
 
 @dataclass(eq=False, repr=False)
+class InputAction(betterproto2.Message):
+    """
+    A tool call that the agent does not make before a person has decided about it.
+    """
+
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The tool's name.
+    """
+
+    arguments: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The arguments as JSON text.
+    """
+
+    description: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    A description for the person; may be empty.
+    """
+
+    allowed_decisions: "list[str]" = betterproto2.field(4, betterproto2.TYPE_STRING, repeated=True)
+    """
+    The decisions that the runtime would take, in its words, such as `approve`, `edit` and `reject`; may be empty.
+    Whether an answer can be given at all: `features` of GetServerInfo.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "InputAction", InputAction)
+
+
+@dataclass(eq=False, repr=False)
 class InputRequested(betterproto2.Message):
     """
     The agent stopped and asks a person.
@@ -3174,6 +3206,17 @@ class InputRequested(betterproto2.Message):
     request: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
     The questions, in the runtime's printed form.
+    """
+
+    input_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The runtime's id of the question; empty when it has none, or asks several at a time.
+    """
+
+    actions: "list[InputAction]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    The tool calls that a person is to decide about, in the runtime's order, as far as they could be read; empty for
+    a question of another form.
     """
 
 
