@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.metadata import version
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -40,6 +41,7 @@ from server.domain.access.stream_authorization import RECHECK_S, AuthorizationRe
 from server.domain.access.tickets import Tickets
 from server.domain.access.users import Directory
 from server.domain.byte_budget import ByteBudget
+from server.domain.drafts.busy import WhenBusy
 from server.domain.drafts.context import JobContext
 from server.domain.drafts.drafts import Drafts
 from server.domain.file_history.file_history import FileHistory
@@ -55,6 +57,7 @@ from server.domain.runs.context import RunContext
 from server.domain.runs.observer import RunObservers
 from server.domain.runs.registry import RunRegistry
 from server.domain.runs.runner import Runner
+from server.domain.server_info import Feature, ServerInfo
 from server.domain.streams.broadcaster import PROGRESS_S, Broadcaster
 from server.domain.streams.wakeups import Wakeups
 from server.domain.webhooks.delivery import SWEEP_S as DELIVERIES_SWEEP_S
@@ -181,6 +184,7 @@ async def open_core(
         allowed_hosts = AllowedHosts(settings.webhook_allowed_hosts)
         sender = await stack.enter_async_context(HttpSender(allowed_hosts, media_type=EVENT_MEDIA_TYPE))
         runner = Runner(context, registry, on_released=wakeups.on_released)
+        journal.on_queue = runner.sweep_soon
         stack.push_async_callback(runner.close)
         core = _core(
             settings,
@@ -202,6 +206,14 @@ async def open_core(
         await asyncio.sleep(0)
         await stack.enter_async_context(LoopWatch(metrics.loop_ticked).watching())
         yield core
+
+
+def _server_info(settings: Settings) -> ServerInfo:
+    features = set(Feature)
+    if not settings.directory_domains:
+        features.discard(Feature.USER_SEARCH)
+    when_busy = WhenBusy(settings.when_busy)
+    return ServerInfo(version("ide-orchestrator"), features, when_busy, quota_limits(settings))
 
 
 def _core(
@@ -259,6 +271,7 @@ def _core(
         codec=context.codec,
         clock=clock,
         job_context=JobContext(settings.job_context),
+        when_busy=WhenBusy(settings.when_busy),
     )
     return Core(
         pool=pool,
@@ -292,6 +305,7 @@ def _core(
         ),
         authorizations=authorizations,
         quotas=quotas,
+        server_info=_server_info(settings),
         tickets=Tickets(store=stores.tickets, proposals=stores.proposals, quotas=quotas),
         background=asyncio.create_task(background, name="background"),
         wakeups=wakeups,

@@ -20,6 +20,7 @@ from server.domain.refinements import Refinements
 from server.domain.review.comparisons import Comparisons
 from server.domain.review.reviews import Reviews
 from server.domain.review.revisions import Revisions
+from server.domain.server_info import ServerInfo
 from server.domain.streams.observer import ReaderObserver
 from server.domain.webhooks.store import WebhookStore
 from server.domain.webhooks.webhooks import Webhooks
@@ -65,6 +66,7 @@ class UseCases:
     webhooks: Webhooks
     webhook_store: WebhookStore
     tickets: Tickets
+    server_info: ServerInfo
     authenticator: Authenticator
     readers: ReaderObserver
     cut_offs: CutOffObserver

@@ -14,7 +14,7 @@ import click
 
 from server.cli.draft_commands import draft
 from server.cli.failures import Commands
-from server.cli.options import client_options
+from server.cli.options import client_options, when_busy_option
 from server.cli.proposal_commands import proposal
 from server.cli.review_commands import accept, decide, reject, revise
 from server.cli.user_commands import user
@@ -145,12 +145,14 @@ def token(email: str, ttl: str) -> None:
 )
 @click.option("--file", "context_file_path", help="The file that the prompt is about.")
 @click.option("--lines", "context_selection", help="The lines that the prompt is about: `lines 10-25`.")
+@when_busy_option
 @client_options("Print the events as JSON, one per line.")
 def refine(
     prompt: str,
     workflow_id: UUID | None,
     context_file_path: str | None,
     context_selection: str | None,
+    when_busy: str | None,
     url: str | None,
     bearer: str | None,
     as_json: bool,
@@ -162,6 +164,7 @@ def refine(
         "user_prompt": prompt,
         "context_file_path": context_file_path,
         "context_selection": context_selection,
+        "when_busy": when_busy,
     }
     given = {name: value for name, value in request.items() if value is not None}
     workflow = None if workflow_id is None else str(workflow_id)

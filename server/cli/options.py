@@ -50,6 +50,14 @@ def download_options(name: str) -> Callable[[Callable[..., None]], Callable[...,
     return _with_options
 
 
+when_busy_option = click.option(
+    "--when-busy",
+    type=click.Choice(("parallel", "refuse", "enqueue", "supersede")),
+    help="While another refinement of the draft is not over: start beside it, refuse, wait for its end, or "
+    "cancel it.  [default: the hub's]",
+)
+
+
 def examples(*lines: str) -> str:
     """The end of a command's help: lines to paste. The mark keeps them as they are."""
     return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))

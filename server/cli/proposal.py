@@ -85,7 +85,9 @@ def _prompt(proposal: Mapping[str, Any]) -> str:
 def _listed(proposal: Mapping[str, Any]) -> str:
     at = str(member(proposal, "created_at"))[:16].replace("T", " ")
     files = f"{member(proposal, 'file_count'):>4} files"
-    return f"{member(proposal, 'id')}  {at}  {described(proposal):<10}  {files}  {_prompt(proposal)}"
+    line = f"{member(proposal, 'id')}  {at}  {described(proposal):<10}  {files}  {_prompt(proposal)}"
+    before = proposal.get("waits_for_proposal_id")
+    return f"{line}  (waits for {before})" if before else line
 
 
 def _entry(proposal: Mapping[str, Any], path: str) -> dict[str, Any]:
@@ -120,6 +122,7 @@ def _show_proposal(proposal: dict[str, Any]) -> None:
     line("result", proposal.get("result_version") and f"version {proposal['result_version']} of the draft")
     line("draft", member(proposal, "draft_id"))
     line("thread", member(proposal, "thread_id"))
+    line("waits for", proposal.get("waits_for_proposal_id"))
     line("revises", proposal.get("revises_proposal_id"))
     line("revised by", proposal.get("revised_by_proposal_id"))
     failure = proposal.get("failure")

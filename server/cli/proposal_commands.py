@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 from server.cli.options import client_options, diff_options, download_options, examples
 
 #: Words of `ProposalStatus`, which are not imported here: help is to answer at once. A test compares them.
-STATUSES = ("processing", "awaiting_input", "completed", "failed", "cancelled")
+STATUSES = ("queued", "processing", "awaiting_input", "completed", "failed", "cancelled")
 
 
 def _complete_proposal(context: click.Context, parameter: click.Parameter, text: str) -> list[CompletionItem]:

@@ -67,13 +67,7 @@ def reject(proposal_id: str, comment: str, *, url: str | None, token: str | None
 
 
 def revise(
-    proposal_id: str,
-    prompt: str,
-    *,
-    keep_decisions: bool,
-    url: str | None,
-    token: str | None,
-    as_json: bool,
+    proposal_id: str, request: dict[str, Any], *, url: str | None, token: str | None, as_json: bool
 ) -> NoReturn:
     """Start the next round, show it live, and list its files."""
     # Here, so that the other commands start without rich.
@@ -84,8 +78,7 @@ def revise(
 
     async def _revise(client: HubClient) -> int:
         etag = if_match(await read(client, proposal_id))
-        body = {"user_prompt": prompt, "keep_decisions": keep_decisions}
-        started = await client.call_once("POST", f"{address(proposal_id)}/revise", body, etag)
+        started = await client.call_once("POST", f"{address(proposal_id)}/revise", request, etag)
         proposal = await show_refinement(
             client, started, console=console, as_json=as_json, resume_at=url or ""
         )

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import click
 
-from server.cli.options import client_options, examples
+from server.cli.options import client_options, examples, when_busy_option
 from server.cli.proposal_commands import PROPOSAL
 
 _COMMENT = click.option("--comment", "-m", default="", help="Why, for others who see the proposal.")
@@ -132,13 +132,21 @@ def reject(proposal_id: UUID, comment: str, url: str | None, bearer: str | None,
 @PROPOSAL
 @click.argument("prompt")
 @click.option("--keep-decisions", is_flag=True, help="Start the next round with what was decided in this.")
+@when_busy_option
 @client_options("Print the events as JSON, one per line.")
 def revise(
-    proposal_id: UUID, prompt: str, keep_decisions: bool, url: str | None, bearer: str | None, as_json: bool
+    proposal_id: UUID,
+    prompt: str,
+    keep_decisions: bool,
+    when_busy: str | None,
+    url: str | None,
+    bearer: str | None,
+    as_json: bool,
 ) -> None:
     """Ask for what is to be done better, and show the next round live. Exit 0 if it completed."""
     from server.cli import review as command
 
-    command.revise(
-        str(proposal_id), prompt, keep_decisions=keep_decisions, url=url, token=bearer, as_json=as_json
-    )
+    request = {"user_prompt": prompt, "keep_decisions": keep_decisions}
+    if when_busy is not None:
+        request["when_busy"] = when_busy
+    command.revise(str(proposal_id), request, url=url, token=bearer, as_json=as_json)

@@ -133,8 +133,12 @@ class RefinementView:
     def _upstream_frame(self, _frame: dict[str, Any]) -> None:
         """Show nothing: the frame is for programs."""
 
-    def _input_requested(self, _request: dict[str, Any]) -> None:
+    def _input_requested(self, request: dict[str, Any]) -> None:
         self._line("[yellow]the agent asks for input[/]")
+        for action in request.get("actions", ()):
+            allowed = ", ".join(map(markup, action.get("allowed_decisions", ())))
+            name, description = markup(action.get("name", "")), markup(action.get("description", ""))
+            self._line(f"  {name} ({allowed}): {description}")
 
     def _discontinuity(self, _mark: dict[str, Any]) -> None:
         self._line("[yellow]the connection to the runtime was lost; text may be missing here[/]")

@@ -10,8 +10,6 @@ from dataclasses import astuple, dataclass
 from typing import Any
 from uuid import UUID
 
-import asyncpg
-
 from server.db.errors import database_errors
 from server.domain.errors import KeyReused
 from server.domain.model import NOT_ACCEPTED, IdempotencyKey, Principal
@@ -22,10 +20,11 @@ NOT_ACCEPTED_REASONS = [reason.value for reason in NOT_ACCEPTED]
 
 _EARLIER_START = """
 SELECT k.request_sha256, k.thread_id, r.proposal_id, p.created_at,
-  r.status NOT IN ('pending', 'invoking') AND NOT n.not_accepted AS accepted,
-  k.expires_at < now() OR n.not_accepted AS key_reusable
+  r.status NOT IN ('pending', 'invoking') AND NOT n.not_accepted OR n.queued AS accepted,
+  k.expires_at < now() OR n.not_accepted AND NOT n.queued AS key_reusable, n.queued
 FROM idempotency_keys k JOIN runs r ON r.thread_id = k.thread_id JOIN proposals p ON p.id = r.proposal_id,
-  LATERAL (SELECT p.failure_reason IS NOT NULL AND p.failure_reason = ANY($4::text[]) AS not_accepted) n
+  LATERAL (SELECT p.failure_reason IS NOT NULL AND p.failure_reason = ANY($4::text[]) AS not_accepted,
+    p.queue_number IS NOT NULL AS queued) n
 WHERE k.user_id = $1 AND k.route = $2 AND k.key = $3
 """
 
@@ -55,14 +54,16 @@ class Written:
 
 
 async def find_earlier_start(
-    pool: asyncpg.Pool, principal: Principal, key: IdempotencyKey
+    connection: Any, principal: Principal, key: IdempotencyKey
 ) -> EarlierStart | None:
     """The start that the principal's key belongs to, or belonged to; None when the key was never used.
 
-    Raises DatabaseUnavailable.
+    Reads it on a connection or a pool. Raises DatabaseUnavailable.
     """
     with database_errors():
-        row = await pool.fetchrow(_EARLIER_START, principal.user_id, key.route, key.key, NOT_ACCEPTED_REASONS)
+        row = await connection.fetchrow(
+            _EARLIER_START, principal.user_id, key.route, key.key, NOT_ACCEPTED_REASONS
+        )
     return None if row is None else EarlierStart(**row)
 
 

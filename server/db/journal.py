@@ -16,7 +16,7 @@ from server.db.errors import database_errors
 from server.db.file_json import StoredFiles
 from server.db.journal_writer import MAX_RETRY_S, RETRY_FIRST_S, JournalWriter
 from server.db.run_ends import FINISH_S, MAX_FINISH_S, RecentEnds, RunEnd
-from server.db.runs import ACTIVE_STATUSES
+from server.db.runs import ENDED_STATUSES
 from server.domain.byte_budget import ByteBudget
 from server.domain.clock import Clock
 from server.domain.crash_points import crash_point
@@ -52,7 +52,7 @@ FROM placed GROUP BY thread_id, pack
 """  # noqa: S608 - only constants
 
 _HEADS = f"""
-SELECT thread_id, last_seq, epoch, floor, status NOT IN {ACTIVE_STATUSES} AS terminal
+SELECT thread_id, last_seq, epoch, floor, status IN {ENDED_STATUSES} AS terminal
 FROM runs WHERE thread_id = ANY($1::uuid[])
 """  # noqa: S608 - only constants
 
@@ -94,6 +94,8 @@ class PostgresJournal(Journal):
         queue counts in `budget`.
         """
         self._pool, self._clock = pool, clock
+        #: Called when a run has ended for which others are queued.
+        self.on_queue: Callable[[], None] = lambda: None
         self._max_queued_bytes = max_queued_bytes
         self._budget = budget or ByteBudget()
         self._queues = CommitQueues()
@@ -175,7 +177,17 @@ class PostgresJournal(Journal):
         await log.flush()
         stored = await RUNS.run_unless_small(files.sizes, StoredFiles.of, files)
         event_entry, delta_entry = delimited_event(event), delimited_delta(delta)
-        end = RunEnd(log, log.committed, event_entry, delta_entry, outcome, stored, files.contents, failure)
+        end = RunEnd(
+            log,
+            log.committed,
+            event_entry,
+            delta_entry,
+            outcome,
+            stored,
+            files.contents,
+            failure,
+            on_queue=self.on_queue,
+        )
 
         timeout_s = FINISH_S
 

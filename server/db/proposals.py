@@ -3,45 +3,47 @@
 Every query for a caller reads the view `proposal_callers` (`server.db.access`), so that a proposal that the
 caller may not see and one that does not exist have the same result: none.
 
-SQL (ADR 0003): the columns of a proposal that depend on other rows are the same wherever it is read: alone,
-in a page or under a lock.
+SQL (ADR 0003): what is read of a proposal is in `server.db.proposal_rows`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import asyncpg
-from piccolo.columns import Column
 from typing_extensions import override
 
+from server.db.busy_drafts import WAITS_FOR, find_others, lock_draft, supersede
 from server.db.contents import FILES_COPIES, SIZE_OF_FILES, SIZE_OF_LISTING, list_files, read_files
 from server.db.errors import database_errors
-from server.db.file_json import rejected_from_jsonb
 from server.db.idempotency import find_earlier_start
 from server.db.page_tokens import page_of, page_place
+from server.db.proposal_rows import SELECTED, VISIBLE, failure_of, proposal_of, read_proposal
 from server.db.revisions import add_revision
 from server.db.starts import check_active_runs, insert_start
-from server.db.tables import Proposals
+from server.domain.drafts.busy import WhenBusy
 from server.domain.errors import NotFound
 from server.domain.model import (
-    Failure,
     IdempotencyKey,
     Page,
     Principal,
     Proposal,
     ProposalStatus,
     Refinement,
-    Resolution,
     Revision,
     StartRefinement,
 )
 from server.domain.outgoing import Reservation
-from server.domain.proposals.store import ALL, SEARCHED_CHARS, EarlierStart, ProposalFilter, ProposalStore
+from server.domain.proposals.store import (
+    ALL,
+    SEARCHED_CHARS,
+    EarlierStart,
+    ProposalFilter,
+    ProposalStore,
+    StoredStart,
+)
 from server.domain.runs.lease import Lease
 from server.domain.runs.runtime import Invocation
 from server.domain.runs.status import RunStatus
@@ -56,41 +58,6 @@ MAX_PAGE_BYTES, ROW_BYTES = 3 << 20, 512
 #: no reservation.
 _PAGE_COPIES, _SMALL_PAGE_BYTES = 3, 128 << 10
 
-#: The columns that are read only for a single proposal: its files.
-_REJECTED = (Proposals.rejections, Proposals.rejected_files)
-_FILES = (Proposals.generated_files, *_REJECTED)
-#: The columns that are read for every proposal: all others, and the workflow of its draft.
-_COLUMNS = Proposals.all_columns(exclude=_FILES)
-
-
-def _names(columns: Iterable[Column]) -> str:
-    return ", ".join(f"p.{column._meta.db_column_name}" for column in columns)
-
-
-#: The fields of a proposal that are columns of the same name and value.
-_PLAIN_FIELDS = {field.name for field in fields(Proposal)} - {
-    *("status", "resolution", "failure"),
-    *("files", "listed_files", "portability", "rejected_files"),
-}
-
-#: The fields that show who works on it, as a share link is shown them.
-_FOR_LINKS = {
-    *("created_by_user_id", "resolved_by_user_id", "resolution_comment"),
-    *("revises_proposal_id", "revised_by_proposal_id"),
-}
-
-#: What is read for every proposal, besides its files.
-_SELECTED = f"""
-{_names(_COLUMNS)}, d.workflow_id, d.version AS draft_version,
-  (SELECT n.id FROM proposals n WHERE n.revises_proposal_id = p.id AND n.status NOT IN ('failed', 'cancelled')
-   ORDER BY n.created_at DESC, n.id DESC LIMIT 1) AS revised_by_proposal_id
-"""  # noqa: S608 - only constants
-
-_VISIBLE = """
-FROM proposals p JOIN drafts d ON d.id = p.draft_id
-JOIN proposal_callers a ON a.proposal_id = p.id AND a.caller_id = $1
-"""
-
 #: Stands for no resolution.
 _UNRESOLVED = "none"
 
@@ -100,11 +67,11 @@ _UNRESOLVED = "none"
 _PAGE = f"""
 SELECT * FROM (
   SELECT *, sum(bytes) OVER newest AS size, row_number() OVER newest AS number FROM (
-    SELECT {_SELECTED},
+    SELECT {SELECTED},
       octet_length(p.user_prompt) + coalesce(octet_length(p.context_file_path), 0)
         + coalesce(octet_length(p.resolution_comment), 0)
         + coalesce(octet_length(p.failure_message), 0) + {ROW_BYTES} AS bytes
-    {_VISIBLE}
+    {VISIBLE}
     WHERE ($2::timestamptz IS NULL OR (p.created_at, p.id) < ($2, $3::uuid))
       AND ($6::uuid IS NULL OR d.workflow_id = $6) AND ($7::text IS NULL OR p.status = $7)
       AND ($8::text IS NULL OR coalesce(p.resolution, '{_UNRESOLVED}') = $8)
@@ -116,14 +83,11 @@ SELECT * FROM (
 WHERE size - bytes < $5 OR number <= 2 ORDER BY number
 """  # noqa: S608 - only constants
 
-_GET = f"""
-SELECT {_SELECTED}, {_names(_REJECTED)} {_VISIBLE} WHERE p.id = $2
-"""
-
 _REFINEMENT = f"""
 SELECT r.thread_id, r.epoch, r.last_seq, r.floor, p.id AS proposal_id, d.workflow_id, p.status, p.created_at,
-  p.completed_at, p.failure_reason, p.failure_message, r.invocation ->> 'traceparent' AS traceparent
-{_VISIBLE} JOIN runs r ON r.proposal_id = p.id WHERE r.thread_id = $2
+  p.completed_at, p.failure_reason, p.failure_message,
+  {WAITS_FOR} AS waits_for_proposal_id, r.invocation ->> 'traceparent' AS traceparent
+{VISIBLE} JOIN runs r ON r.proposal_id = p.id WHERE r.thread_id = $2
 """
 
 
@@ -150,11 +114,20 @@ class PostgresProposalStore(ProposalStore):
         key: IdempotencyKey | None = None,
         max_active_runs: int = 0,
         revision: Revision | None = None,
-    ) -> Lease | EarlierStart:
+        when_busy: WhenBusy = WhenBusy.PARALLEL,
+    ) -> StoredStart | EarlierStart:
+        queued, others = False, list[UUID]()
         with database_errors():
             async with self._pool.acquire() as connection, connection.transaction():
                 if max_active_runs:
                     await check_active_runs(connection, principal, max_active_runs)
+                if when_busy is not WhenBusy.PARALLEL:
+                    await lock_draft(connection, draft_id)
+                    earlier = await find_earlier_start(connection, principal, key) if key else None
+                    if earlier is not None and not earlier.key_reusable:
+                        return earlier
+                    others = await find_others(connection, principal, draft_id, when_busy)
+                    queued = bool(others) and when_busy is WhenBusy.ENQUEUE
                 stored = await insert_start(
                     connection,
                     principal,
@@ -168,15 +141,20 @@ class PostgresProposalStore(ProposalStore):
                     key=key,
                     owner=self._owner,
                     lease_ttl=self._ttl,
+                    queued=queued,
                 )
                 if stored and revision is not None:
                     await add_revision(connection, proposal_id, revision, now=now)
+                if stored and others and not queued:
+                    await supersede(connection, others)
         if not stored:
             earlier = await self.find_earlier_start(principal, key) if key else None
             if earlier is None:
                 raise NotFound("no such workflow")
             return earlier
-        return Lease(
+        if queued:
+            return StoredStart(None)
+        lease = Lease(
             thread_id=invocation.job_id,
             fence=1,
             status=RunStatus.PENDING,
@@ -188,6 +166,7 @@ class PostgresProposalStore(ProposalStore):
             proposal_id=proposal_id,
             workflow_id=command.workflow_id,
         )
+        return StoredStart(lease, superseded=others)
 
     @override
     async def find_earlier_start(self, principal: Principal, key: IdempotencyKey) -> EarlierStart | None:
@@ -209,7 +188,8 @@ class PostgresProposalStore(ProposalStore):
             floor=row["floor"],
             created_at=row["created_at"],
             completed_at=row["completed_at"],
-            failure=_failure(row),
+            failure=failure_of(row),
+            waits_for_proposal_id=None if principal.is_share_link else row["waits_for_proposal_id"],
             traceparent=row["traceparent"] or "",
         )
 
@@ -259,7 +239,7 @@ class PostgresProposalStore(ProposalStore):
             with database_errors():
                 rows = await self._pool.fetch(_PAGE, *place, MAX_PAGE_BYTES, *filters)
         fitting = max(sum(row["size"] <= MAX_PAGE_BYTES for row in rows), 1)
-        return page_of([_proposal(principal, row) for row in rows], kind=_LIST, limit=min(limit, fitting))
+        return page_of([proposal_of(principal, row) for row in rows], kind=_LIST, limit=min(limit, fitting))
 
 
 def _resolution(only: ProposalFilter) -> str | None:
@@ -267,30 +247,3 @@ def _resolution(only: ProposalFilter) -> str | None:
     if only.unresolved:
         return _UNRESOLVED
     return only.resolution and only.resolution.value
-
-
-def _failure(row: Any) -> Failure | None:
-    reason = row["failure_reason"]
-    return None if reason is None else Failure(reason, row["failure_message"] or "")
-
-
-async def read_proposal(connection: Any, principal: Principal, proposal_id: UUID) -> Proposal:
-    """The proposal without its files, on a connection or a pool. Raises NotFound."""
-    row = await connection.fetchrow(_GET, principal.user_id, proposal_id)
-    if row is None:
-        raise NotFound("no such proposal")
-    return _proposal(principal, row)
-
-
-def _proposal(principal: Principal, row: Mapping[str, Any]) -> Proposal:
-    """A proposal without its files, as it is shown to the principal, from its row."""
-    values: dict[str, Any] = {name: row[name] for name in _PLAIN_FIELDS}
-    if principal.is_share_link:
-        values |= dict.fromkeys(_FOR_LINKS)
-    return Proposal(
-        **values,
-        status=ProposalStatus(row["status"]),
-        resolution=None if row["resolution"] is None else Resolution(row["resolution"]),
-        failure=_failure(row),
-        rejected_files=rejected_from_jsonb(row.get("rejections") or row.get("rejected_files")),
-    )

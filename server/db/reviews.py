@@ -27,7 +27,7 @@ from server.db.errors import database_errors
 from server.db.file_json import escape_name, unescape_name
 from server.db.idempotency import Written, find_written, store_key
 from server.db.outbox import add_to_outbox
-from server.db.proposals import read_proposal
+from server.db.proposal_rows import read_proposal
 from server.db.revisions import read_requests, read_workflow_of
 from server.domain.drafts.draft import DraftFile
 from server.domain.drafts.store import DraftEdit

@@ -7,7 +7,7 @@ Ends that were committed a moment ago are kept, to be committed again where a da
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -49,6 +49,8 @@ _FINISH_PROPOSAL = """
 UPDATE proposals SET status = $2, generated_files = $3::jsonb, file_count = $4, rejections = $5::jsonb,
   failure_reason = $6, failure_message = $7, completed_at = now()
 WHERE id = $1
+RETURNING EXISTS (
+  SELECT FROM proposals n WHERE n.draft_id = proposals.draft_id AND n.status = 'queued' AND n.id <> $1)
 """
 
 #: Runs that are active, though their end was committed under the same fence.
@@ -71,6 +73,8 @@ class RunEnd:
     files: StoredFiles
     contents: Mapping[str, bytes]
     failure: Failure | None
+    #: Called when other runs are queued that may begin.
+    on_queue: Callable[[], None]
 
     @property
     def size_bytes(self) -> int:
@@ -101,7 +105,7 @@ class RunEnd:
                 crash_point("in_finish")
                 terminal = (log.thread_id, self.base + 1, self.event, self.delta)
                 await connection.execute(_FINISH_EVENT, *terminal, timeout=timeout_s)
-                await connection.execute(
+                others_queued = await connection.fetchval(
                     _FINISH_PROPOSAL,
                     proposal_id,
                     outcome,
@@ -122,6 +126,8 @@ class RunEnd:
                 )
                 await add_to_outbox(connection, event, timeout_s=timeout_s)
                 crash_point("end_of_finish")
+        if others_queued:
+            self.on_queue()
         return True
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -19,35 +20,58 @@ from server.domain.errors import LeaseLost
 from server.domain.runs.lease import Lease, RunStore
 from server.domain.runs.status import RunStatus
 
-#: The statuses of runs that have not ended, as an SQL list.
+#: The statuses of runs that somebody drives, or should, as an SQL list.
 ACTIVE_STATUSES = "('pending', 'invoking', 'running')"
+#: The statuses of runs that have ended.
+ENDED_STATUSES = "('completed', 'failed', 'cancelled')"
 
 #: Seconds within which a claim is answered, or takes nothing.
 CLAIM_S = 5.0
+
+#: True of a queued run of the proposal `p` that may begin: the other runs of its draft are over, or come
+#: after it in the queue.
+_MAY_BEGIN = """
+NOT EXISTS (
+  SELECT FROM proposals b WHERE b.draft_id = p.draft_id AND b.id <> p.id
+    AND (b.status IN ('processing', 'awaiting_input')
+      OR b.status = 'queued' AND b.queue_number < p.queue_number))
+"""
 
 #: Far cheaper than a claim, which locks rows.
 _FIND_EXPIRED = f"""
 SELECT clock_timestamp() WHERE EXISTS (
   SELECT FROM runs WHERE status IN {ACTIVE_STATUSES} AND (lease_until IS NULL OR lease_until < now())
-    AND thread_id <> ALL($1::uuid[]))
+    AND thread_id <> ALL($1::uuid[])
+) OR EXISTS (
+  SELECT FROM runs r JOIN proposals p ON p.id = r.proposal_id WHERE r.status = 'queued' AND {_MAY_BEGIN})
 """  # noqa: S608 - only constants
 
 _CLAIM_EXPIRED = f"""
-WITH due AS (
+WITH expired AS (
   SELECT thread_id FROM runs
   WHERE status IN {ACTIVE_STATUSES} AND (lease_until IS NULL OR lease_until < now())
     AND thread_id <> ALL($4::uuid[])
     -- A server that hung executes the statement when nobody waits for it any more.
     AND clock_timestamp() < $5::timestamptz + $6::interval
   ORDER BY lease_until NULLS FIRST LIMIT $1 FOR UPDATE SKIP LOCKED
+), queued AS (
+  SELECT r.thread_id FROM runs r JOIN proposals p ON p.id = r.proposal_id
+  WHERE r.status = 'queued' AND {_MAY_BEGIN} AND clock_timestamp() < $5::timestamptz + $6::interval
+  ORDER BY p.queue_number LIMIT $1 FOR UPDATE OF r SKIP LOCKED
+), due AS (
+  SELECT thread_id, false AS dequeued FROM expired UNION ALL SELECT thread_id, true FROM queued
 ), taken AS (
   UPDATE runs r SET owner = $2, fence = r.fence + 1, lease_until = now() + $3::interval,
+    status = CASE WHEN due.dequeued THEN 'pending' ELSE r.status END,
+    created_at = CASE WHEN due.dequeued THEN now() ELSE r.created_at END,
     -- A lease without an owner was released: no replica died while it drove the run.
     takeovers = CASE WHEN r.last_seq > r.takeover_seq THEN 1 WHEN r.owner IS NULL
       THEN greatest(r.takeovers, 1) ELSE r.takeovers + 1 END,
     takeover_seq = r.last_seq
   FROM due WHERE r.thread_id = due.thread_id
-  RETURNING r.*
+  RETURNING r.*, due.dequeued
+), begun AS (
+  UPDATE proposals p SET status = 'processing' FROM taken WHERE p.id = taken.proposal_id AND taken.dequeued
 )
 SELECT taken.*, d.workflow_id, extract(epoch FROM now() - taken.created_at)::float8 AS age_s FROM taken
 JOIN proposals p ON p.id = taken.proposal_id JOIN drafts d ON d.id = p.draft_id
@@ -77,6 +101,13 @@ WITH held AS (
 UPDATE runs r SET lease_until = now() + $3::interval,
   takeovers = CASE WHEN r.thread_id = ANY($4::uuid[]) THEN 0 ELSE r.takeovers END
 FROM held WHERE r.thread_id = held.thread_id
+"""  # noqa: S608 - only constants
+
+_REQUEST_CANCELS = f"""
+UPDATE runs SET cancel_requested_at = coalesce(cancel_requested_at, now()),
+  -- Nobody has a lease on a queued run: it can be taken over at once.
+  status = CASE WHEN status = 'queued' THEN 'pending' ELSE status END
+WHERE thread_id = ANY($1::uuid[]) AND status NOT IN {ENDED_STATUSES}
 """  # noqa: S608 - only constants
 
 _RELEASE = f"""
@@ -182,6 +213,8 @@ class PostgresRunStore(RunStore):
                 workflow_id=row["workflow_id"],
                 takeovers=row["takeovers"],
                 chosen_thread_id=row["runtime_thread_id"],
+                dequeued=row["dequeued"],
+                cancelled=row["cancel_requested_at"] is not None,
             )
             for row in rows
         ]
@@ -189,8 +222,9 @@ class PostgresRunStore(RunStore):
     @override
     async def request_cancel(self, thread_id: UUID) -> None:
         with database_errors():
-            await self._pool.execute(
-                f"UPDATE runs SET cancel_requested_at = coalesce(cancel_requested_at, now()) "  # noqa: S608
-                f"WHERE thread_id = $1 AND status IN {ACTIVE_STATUSES}",
-                thread_id,
-            )
+            await request_cancels(self._pool, [thread_id])
+
+
+async def request_cancels(connection: Any, thread_ids: Sequence[UUID]) -> None:
+    """Record that the runs are to be cancelled, on a connection or a pool."""
+    await connection.execute(_REQUEST_CANCELS, thread_ids)

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from server.db.busy_drafts import UNFINISHED
 from server.db.idempotency import NOT_ACCEPTED_REASONS
 from server.db.invocations import invocation_to_jsonb
 from server.domain.access.quotas import RUNS_RETRY_S
@@ -29,12 +30,14 @@ WITH expired AS (
     SET request_sha256 = $17, thread_id = $3, created_at = now(), expires_at = now() + interval '24 hours'
     WHERE k.expires_at < now() OR EXISTS (
       SELECT FROM runs r JOIN proposals p ON p.id = r.proposal_id
-      WHERE r.thread_id = k.thread_id AND p.failure_reason = ANY($18::text[]))
+      WHERE r.thread_id = k.thread_id AND p.failure_reason = ANY($18::text[]) AND p.queue_number IS NULL)
   RETURNING 1
 ), proposal AS (
   INSERT INTO proposals (id, draft_id, thread_id, user_prompt, context_file_path, context_selection,
-    created_at, created_by_user_id, base_version)
-  SELECT $1, d.id, $3::uuid::text, $4, $5, $6, $7, $8, coalesce($19, d.version) FROM drafts d
+    created_at, created_by_user_id, base_version, status, queue_number)
+  SELECT $1, d.id, $3::uuid::text, $4, $5, $6, $7, $8, coalesce($19, d.version),
+    CASE WHEN $20 THEN 'queued' ELSE 'processing' END, CASE WHEN $20 THEN nextval('queue_numbers') END
+  FROM drafts d
   WHERE d.id = $2 AND ($15::text IS NULL OR EXISTS (SELECT FROM named))
   RETURNING id
 ), access AS (
@@ -42,11 +45,13 @@ WITH expired AS (
   SELECT id, $8, 'owner', $7 FROM proposal
 ), run AS (
   -- created_at is the database's time, by which a run's age is judged.
-  INSERT INTO runs (thread_id, proposal_id, owner, lease_until, last_seq, trace_id, invocation)
-  SELECT $3, id, $9, now() + $10::interval, 1, $11, $12::jsonb FROM proposal
+  INSERT INTO runs (thread_id, proposal_id, owner, lease_until, last_seq, trace_id, invocation, status)
+  SELECT $3, id, CASE WHEN NOT $20 THEN $9 END, CASE WHEN NOT $20 THEN now() + $10::interval END,
+    CASE WHEN $20 THEN 0 ELSE 1 END, $11, $12::jsonb, CASE WHEN $20 THEN 'queued' ELSE 'pending' END
+  FROM proposal
 ), event AS (
   INSERT INTO events (thread_id, first_seq, last_seq, batch, residues, file_changes)
-  SELECT $3, 1, 1, $13, $14, '' FROM proposal
+  SELECT $3, 1, 1, $13, $14, '' FROM proposal WHERE NOT $20
 )
 SELECT id FROM proposal
 """
@@ -54,9 +59,9 @@ SELECT id FROM proposal
 #: Starts of one caller run one at a time: two that count concurrently would find the same number of runs.
 _LOCK_STARTS = "SELECT pg_advisory_xact_lock(hashtextextended('start ' || $1::uuid::text, 0))"
 
-_COUNT_ACTIVE = """
-SELECT count(*) FROM proposals WHERE created_by_user_id = $1 AND status IN ('processing', 'awaiting_input')
-"""
+_COUNT_ACTIVE = f"""
+SELECT count(*) FROM proposals WHERE created_by_user_id = $1 AND status IN {UNFINISHED}
+"""  # noqa: S608 - only constants
 
 
 async def check_active_runs(connection: Any, principal: Principal, max_active_runs: int) -> None:
@@ -86,9 +91,10 @@ async def insert_start(
     key: IdempotencyKey | None,
     owner: str,
     lease_ttl: timedelta,
+    queued: bool,
 ) -> bool:
-    """Store the rows, with `owner` holding the run's lease. Returns False, and stores nothing, when there is
-    no such draft, or the key belongs to an earlier start."""
+    """Store the rows, with `owner` holding the run's lease unless it is queued. Returns False, and stores
+    nothing, when there is no such draft, or the key belongs to an earlier start."""
     stored = await connection.fetchval(
         _START,
         proposal_id,
@@ -110,5 +116,6 @@ async def insert_start(
         key.request_sha256 if key else None,
         NOT_ACCEPTED_REASONS,
         base_version,
+        queued,
     )
     return stored is not None

@@ -15,6 +15,7 @@ from typing import Any
 from piccolo.columns import (
     JSONB,
     UUID,
+    BigInt,
     Boolean,
     Bytea,
     ForeignKey,
@@ -88,12 +89,13 @@ class DraftVersions(Table, tablename="draft_versions", db=ENGINE):
 class Proposals(Table, tablename="proposals", db=ENGINE):
     """The result of a refinement.
 
-    generated_files, rejections: see `server.db.file_json`. rejected_files: the rejections of a proposal that
-    the first release finished. base_version: the version of the draft that the run started from.
+    generated_files, rejections: see `server.db.file_json`. rejected_files: the rejections of a proposal
+    that the first release finished. base_version: the version of the draft that the run started from.
     includes_base: whether the run worked on that version's files. failure_reason: a stable code;
-    failure_message: a sentence for people. resolution, resolution_comment, result_version: what was decided,
-    why, and the version of the draft that came of it. review_number, reviewed_at: how many changes there were
-    of what is decided, and when the last one was. revises_proposal_id: the proposal that it revises.
+    failure_message: a sentence for people. resolution, resolution_comment, result_version: what was
+    decided, why, and the version of the draft that came of it. queue_number: its place in the queue of
+    its draft, if it was queued. review_number, reviewed_at: how many changes there were of what is
+    decided, and when the last one was. revises_proposal_id: the proposal that it revises.
     """
 
     id = UUID(primary_key=True, default=UUID4())
@@ -124,6 +126,7 @@ class Proposals(Table, tablename="proposals", db=ENGINE):
     revises_proposal_id: ForeignKey[Any] = ForeignKey(
         LazyTableReference("Proposals", module_path=__name__), null=True, default=None
     )
+    queue_number = BigInt(null=True, default=None)
 
 
 class ProposalAccess(Table, tablename="proposal_access", db=ENGINE):

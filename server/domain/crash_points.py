@@ -15,6 +15,9 @@ EXIT_CODE = 137
 #: Every point, in the order in which a run passes them, with what has happened there.
 POINTS = {
     "started": "proposal, run and event 1 are committed; the run is not driven yet",
+    "queued": "proposal and run are committed, and wait for others; the caller does not know",
+    "in_supersede": "inside the transaction of a start: its rows are written, no other run is cancelled yet",
+    "dequeued": "a queued run may begin, and this replica has its lease; it is not driven yet",
     "before_invoking": "the attempt is not recorded yet",
     "after_invoking": "the attempt is recorded; nothing was posted",
     "after_post": "the runtime took the job; `running` is not recorded yet",

@@ -6,6 +6,7 @@
     ├── PermissionDenied     the caller may see it, but not do this to it
     ├── NotFound             it does not exist, or the caller may not see it
     ├── Conflict             the state does not allow it
+    │   └── DraftBusy        another refinement of the draft is not over
     ├── KeyReused            the idempotency key belongs to another request
     ├── EtagRequired         a write does not say which version it changes
     ├── EtagMismatch         what is written has changed since it was read
@@ -86,6 +87,16 @@ class NotFound(HubError):
 
 class Conflict(HubError):
     """The resource's state does not allow the call."""
+
+
+class DraftBusy(Conflict):
+    """Another refinement of the draft is not over. `other`: its proposal, if the caller may see it."""
+
+    def __init__(self, other: UUID | None = None) -> None:
+        which = "another refinement" if other is None else f"the refinement of proposal {other}"
+        super().__init__(
+            f"{which} of the draft is not over: wait for its end, enqueue this one or supersede it"
+        )
 
 
 class KeyReused(HubError):

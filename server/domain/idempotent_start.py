@@ -24,15 +24,17 @@ class Started:
     replayed: bool = False
 
 
-def started_refinement(thread_id: UUID, proposal_id: UUID, workflow_id: UUID, at: datetime) -> Refinement:
+def started_refinement(
+    thread_id: UUID, proposal_id: UUID, workflow_id: UUID, at: datetime, *, queued: bool = False
+) -> Refinement:
     """The refinement as it was just after its start, whatever has happened since."""
     return Refinement(
         thread_id=thread_id,
         proposal_id=proposal_id,
         workflow_id=workflow_id,
-        status=ProposalStatus.PROCESSING,
+        status=ProposalStatus.QUEUED if queued else ProposalStatus.PROCESSING,
         epoch=1,
-        last_seq=1,
+        last_seq=0 if queued else 1,
         floor=1,
         created_at=at,
     )
@@ -41,7 +43,10 @@ def started_refinement(thread_id: UUID, proposal_id: UUID, workflow_id: UUID, at
 def key_for(command: StartRefinement, key: str) -> IdempotencyKey:
     """The idempotency key of a start."""
     context = [command.context_file_path, command.context_selection]
-    return IdempotencyKey.of(START_ROUTE, key, [str(command.workflow_id), command.user_prompt, *context])
+    request = [str(command.workflow_id), command.user_prompt, *context]
+    if command.when_busy is not None:
+        request.append(command.when_busy.value)
+    return IdempotencyKey.of(START_ROUTE, key, request)
 
 
 def answer_to_repeat(earlier: EarlierStart, key: IdempotencyKey, workflow_id: UUID) -> Started:
@@ -53,5 +58,7 @@ def answer_to_repeat(earlier: EarlierStart, key: IdempotencyKey, workflow_id: UU
         conflict = Conflict(message, retry_after_s=IN_FLIGHT_RETRY_S)
         conflict.proposal_id = earlier.proposal_id
         raise conflict
-    first = started_refinement(earlier.thread_id, earlier.proposal_id, workflow_id, earlier.created_at)
+    first = started_refinement(
+        earlier.thread_id, earlier.proposal_id, workflow_id, earlier.created_at, queued=earlier.queued
+    )
     return Started(first, replayed=True)

@@ -14,6 +14,7 @@ from enum import Enum, StrEnum
 from typing import Any
 from uuid import UUID
 
+from server.domain.drafts.busy import WhenBusy
 from server.domain.etags import strong_etag
 from server.domain.proposals.files import File, ListedFile
 from server.domain.proposals.partition import RejectedFile
@@ -22,6 +23,7 @@ from server.domain.proposals.partition import RejectedFile
 class ProposalStatus(Enum):
     """The state of a proposal; the value is the word in the database and over HTTP."""
 
+    QUEUED = "queued"
     PROCESSING = "processing"
     AWAITING_INPUT = "awaiting_input"
     COMPLETED = "completed"
@@ -31,7 +33,7 @@ class ProposalStatus(Enum):
     @property
     def terminal(self) -> bool:
         """Whether the status is final."""
-        return self not in (ProposalStatus.PROCESSING, ProposalStatus.AWAITING_INPUT)
+        return self in (ProposalStatus.COMPLETED, ProposalStatus.FAILED, ProposalStatus.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,8 @@ class Workflow:
 
 @dataclass(frozen=True, slots=True)
 class Refinement:
-    """A request and its run. `traceparent`: the trace that the run belongs to (W3C)."""
+    """A request and its run. `traceparent`: the trace that the run belongs to (W3C). waits_for_proposal_id:
+    while it is queued, the proposal whose refinement is over before its run begins."""
 
     thread_id: UUID
     proposal_id: UUID
@@ -145,6 +148,7 @@ class Refinement:
     completed_at: datetime | None = None
     failure: Failure | None = None
     traceparent: str = ""
+    waits_for_proposal_id: UUID | None = None
 
 
 class Resolution(Enum):
@@ -165,6 +169,7 @@ class Proposal:
     files: one of them that is gone was deleted. draft_version: the draft's newest version. result_version:
     the one that accepting the proposal made. review_number: counts what was decided, at last at reviewed_at.
     revised_by_proposal_id: the newest proposal that revises this one and has not failed.
+    waits_for_proposal_id: see `Refinement`.
     """
 
     id: UUID
@@ -192,6 +197,7 @@ class Proposal:
     reviewed_at: datetime | None = None
     revises_proposal_id: UUID | None = None
     revised_by_proposal_id: UUID | None = None
+    waits_for_proposal_id: UUID | None = None
     files: Mapping[str, File] = field(default_factory=dict)
     listed_files: Mapping[str, ListedFile] = field(default_factory=dict)
     portability: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -233,12 +239,14 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class StartRefinement:
-    """The command to start a refinement; its fields are already validated."""
+    """The command to start a refinement; its fields are already validated. when_busy: None for the hub's
+    default."""
 
     workflow_id: UUID
     user_prompt: str
     context_file_path: str | None = None
     context_selection: str | None = None
+    when_busy: WhenBusy | None = None
 
 
 @dataclass(frozen=True, slots=True)

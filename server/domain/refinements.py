@@ -14,6 +14,7 @@ from server.domain.access.sharing import AccessStore
 from server.domain.access.stream_authorization import AuthorizationRegistry
 from server.domain.clock import Clock
 from server.domain.crash_points import crash_point
+from server.domain.drafts.busy import WhenBusy
 from server.domain.drafts.context import JobContext
 from server.domain.errors import (
     CursorOutOfRange,
@@ -33,14 +34,15 @@ from server.domain.journal.journal import EventCodec
 from server.domain.model import (
     IdempotencyKey,
     Principal,
+    ProposalStatus,
     Refinement,
     Revision,
     StartRefinement,
     Workflow,
 )
 from server.domain.outgoing import Reservation
-from server.domain.proposals.store import EarlierStart, ProposalStore
-from server.domain.runs.lease import Lease, RunStore
+from server.domain.proposals.store import EarlierStart, ProposalStore, StoredStart
+from server.domain.runs.lease import RunStore
 from server.domain.runs.observer import RunObserver
 from server.domain.runs.runner import Runner
 from server.domain.streams.broadcaster import Broadcaster
@@ -70,8 +72,9 @@ class Refinements:
         codec: EventCodec,
         clock: Clock,
         job_context: JobContext = JobContext.BOTH,
+        when_busy: WhenBusy = WhenBusy.PARALLEL,
     ) -> None:
-        self._job_context = job_context
+        self._job_context, self._when_busy = job_context, when_busy
         self._proposals, self._access = proposals, access
         self._workflows, self._runs = workflows, runs
         self._runner, self._broadcaster, self._codec = runner, broadcaster, codec
@@ -89,12 +92,15 @@ class Refinements:
         can be started. Raises KeyReused for another command, Conflict while the first start is in progress.
         DatabaseUnavailable: the run may be stored, and under way.
 
+        While another refinement of the draft is not over, `command.when_busy` says what happens: a queued run
+        begins by itself, on the version of the draft that is the newest now, and superseded ones end soon.
+
         Raises NotFound for a workflow that is not the principal's, Conflict for one that is locked or
-        archived, Unprocessable for lines that the file does not have, and LimitReached. If the runtime does
-        not accept the run, the proposal is stored as failed and the runtime's error is raised with its id:
-        InvokeUncertain if the runtime may have the run nevertheless. While the breaker is open,
-        RuntimeUnavailable is raised and nothing is stored. If the caller disconnects meanwhile, the run
-        continues.
+        archived, DraftBusy, Unprocessable for lines that the file does not have, and LimitReached. If the
+        runtime does not accept the run, the proposal is stored as failed and the runtime's error is
+        raised with its id: InvokeUncertain if the runtime may have the run nevertheless. While the
+        breaker is open, RuntimeUnavailable is raised and nothing is stored. If the caller disconnects
+        meanwhile, the run continues.
         """
         if not self.accepting:
             raise ShuttingDown
@@ -149,13 +155,20 @@ class Refinements:
             key=key,
             max_active_runs=self._quotas.limits.max_active_runs,
             revision=revision,
+            when_busy=command.when_busy or self._when_busy,
         )
         if isinstance(stored, EarlierStart) and key is not None:
             return answer_to_repeat(stored, key, workflow.id)
-        assert isinstance(stored, Lease)  # only a key belongs to an earlier start
+        assert isinstance(stored, StoredStart)  # only a key belongs to an earlier start
+        if stored.lease is None:
+            crash_point("queued")
+            # What it waits for may be over by now.
+            self._runner.sweep_soon()
+            return Started(started_refinement(thread_id, proposal_id, workflow.id, now, queued=True))
         crash_point("started")
+        self._runner.cancel_soon(stored.superseded)
         try:
-            await asyncio.shield(self._runner.drive(stored))
+            await asyncio.shield(self._runner.drive(stored.lease))
         except (RuntimeRefused, RuntimeUnavailable) as error:
             if isinstance(error, RuntimeUnavailable) and error.sent:
                 error = InvokeUncertain(error.message)
@@ -186,6 +199,8 @@ class Refinements:
         await self._runs.request_cancel(thread_id)
         try:
             async with asyncio.timeout(CANCEL_S):
+                if refinement.status is ProposalStatus.QUEUED:
+                    await self._runner.sweep()
                 if self._runner.cancel(thread_id):
                     await self._runner.wait(thread_id, CANCEL_S - ANSWER_S)
                 return await self.get(principal, thread_id)

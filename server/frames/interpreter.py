@@ -14,7 +14,6 @@ from server.domain.journal.events import (
     EventKind,
     FileChange,
     FrameReason,
-    InputRequested,
     MessageChange,
     StateUpdate,
     Todo,
@@ -36,6 +35,7 @@ from server.frames.file_maps import file_entries
 from server.frames.input_requests import InputRequests
 from server.frames.message_list import MessageList
 from server.frames.poller import is_poll_summary, progress_text
+from server.frames.questions import read_request
 from server.frames.run_files import RunFiles
 from server.frames.todos import TodoList
 from server.frames.tokens import TokenReader
@@ -152,7 +152,7 @@ class Interpreter:
             request = self._requests.read_other(top, data)
             if request is None:
                 return meaning
-            return replace(meaning, kinds=(*meaning.kinds, InputRequested(request)))
+            return replace(meaning, kinds=(*meaning.kinds, read_request(request)))
         text = None if proper else raw_json.object_text(top)
         return Interpretation((token,), self._deltas.encode_token(frame, text))
 
@@ -225,7 +225,7 @@ class Interpreter:
         )
         kinds: tuple[EventKind, ...] = (update,)
         if request is not None:
-            kinds += (InputRequested(request),)
+            kinds += (read_request(request),)
         shows_files = files is not None and not polled
         return Interpretation(kinds, delta, polled=polled, shows_files=shows_files)
 

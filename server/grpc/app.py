@@ -11,6 +11,7 @@ from opentelemetry.instrumentation.grpc import aio_server_interceptor
 from ide_orchestrator.v1 import (
     access_pb2,
     draft_pb2,
+    info_pb2,
     proposal_pb2,
     refinement_pb2,
     review_pb2,
@@ -20,6 +21,7 @@ from ide_orchestrator.v1 import (
 )
 from ide_orchestrator.v1.access_pb2_grpc import add_AccessServiceServicer_to_server
 from ide_orchestrator.v1.draft_pb2_grpc import add_DraftServiceServicer_to_server
+from ide_orchestrator.v1.info_pb2_grpc import add_InfoServiceServicer_to_server
 from ide_orchestrator.v1.proposal_pb2_grpc import add_ProposalServiceServicer_to_server
 from ide_orchestrator.v1.refinement_pb2_grpc import add_RefinementServiceServicer_to_server
 from ide_orchestrator.v1.review_pb2_grpc import add_ReviewServiceServicer_to_server
@@ -33,6 +35,7 @@ from server.grpc.draft_servicer import DraftServicer
 from server.grpc.event_reads import EventReads
 from server.grpc.fair_server import MAX_PENDING, fair_server
 from server.grpc.health import Health
+from server.grpc.info_servicer import InfoServicer
 from server.grpc.interceptors import AsGeneratorInterceptor, CallInterceptor
 from server.grpc.proposal_servicer import ProposalServicer
 from server.grpc.public_streams import PublicStreams
@@ -54,6 +57,7 @@ _FILES = (
     workflow_pb2,
     draft_pb2,
     user_pb2,
+    info_pb2,
     webhook_pb2,
 )
 #: Full names of the contract's services.
@@ -207,6 +211,7 @@ def create_grpc_server(
     reviews = ReviewServicer(use_cases.comparisons, use_cases.reviews, use_cases.revisions, writer)
     add_ReviewServiceServicer_to_server(reviews, server)
     add_UserServiceServicer_to_server(UserServicer(use_cases.directory), server)
+    add_InfoServiceServicer_to_server(InfoServicer(use_cases.server_info), server)
     webhooks = WebhookServicer(use_cases.webhooks, use_cases.webhook_store)
     add_WebhookServiceServicer_to_server(webhooks, server)
     health = Health(SERVICES, writer)

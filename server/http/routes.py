@@ -10,6 +10,7 @@ from server.http.access_routes import ACCESS_ROUTES
 from server.http.comparison_routes import COMPARISON_ROUTES
 from server.http.draft_routes import DRAFT_ROUTES
 from server.http.file_history_routes import FILE_HISTORY_ROUTES
+from server.http.info_routes import INFO_ROUTES
 from server.http.probes import health, legacy_health, metrics, ready
 from server.http.proposal_routes import PROPOSAL_ROUTES
 from server.http.public_pages import PUBLIC_PAGES
@@ -30,6 +31,7 @@ ROUTES = (
     *FILE_HISTORY_ROUTES,
     *WEBHOOK_ROUTES,
     *USER_ROUTES,
+    *INFO_ROUTES,
     *PUBLIC_PAGES,
     health,
     legacy_health,

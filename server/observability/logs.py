@@ -178,6 +178,14 @@ class RunLog(RunObserver):
             trace_id=lease.invocation.trace_id.hex,
         )
 
+    def dequeued(self, lease: Lease) -> None:
+        """A queued run begins."""
+        self._log.info(
+            "queued_run_begins",
+            thread_id=str(lease.thread_id),
+            trace_id=lease.invocation.trace_id.hex,
+        )
+
     def faulted(self, lease: Lease, fault: BaseException) -> None:
         """An error in the hub ended the run."""
         self._log.error(

@@ -20,6 +20,7 @@ from server.domain.journal.events import (
     Event,
     EventKind,
     FrameReason,
+    InputAction,
     InputRequested,
     MessageChange,
     Outcome,
@@ -136,8 +137,17 @@ def _write_upstream_frame(event: m.Event, kind: UpstreamFrame) -> None:
 
 
 def _write_input_requested(event: m.Event, kind: InputRequested) -> None:
-    event.input_requested.SetInParent()
-    event.input_requested.request = replace_surrogates(kind.request)
+    requested = event.input_requested
+    requested.SetInParent()
+    requested.request = replace_surrogates(kind.request)
+    requested.input_id = replace_surrogates(kind.input_id)
+    for action in kind.actions:
+        requested.actions.add(
+            name=replace_surrogates(action.name),
+            arguments=replace_surrogates(action.arguments),
+            description=replace_surrogates(action.description),
+            allowed_decisions=map(replace_surrogates, action.allowed_decisions),
+        )
 
 
 def _write_discontinuity(event: m.Event, kind: Discontinuity) -> None:
@@ -165,7 +175,7 @@ def _read_kind(event: m.Event) -> EventKind:
         case "run_started":
             return _read_run_started(event.run_started)
         case "input_requested":
-            return InputRequested(event.input_requested.request)
+            return _read_input_requested(event.input_requested)
         case "discontinuity":
             return _read_discontinuity(event.discontinuity)
         case "terminal":
@@ -174,6 +184,14 @@ def _read_kind(event: m.Event) -> EventKind:
             raise ValueError(f"event {event.seq} is of a kind that this version does not know")
         case other:
             assert_never(other)
+
+
+def _read_input_requested(requested: m.InputRequested) -> InputRequested:
+    actions = [
+        InputAction(action.name, action.arguments, action.description, tuple(action.allowed_decisions))
+        for action in requested.actions
+    ]
+    return InputRequested(requested.request, requested.input_id, tuple(actions))
 
 
 def _read_run_started(started: m.RunStarted) -> RunStarted:

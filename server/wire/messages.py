@@ -14,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp as Timestamp
 from ide_orchestrator.v1.access_pb2 import *
 from ide_orchestrator.v1.draft_pb2 import *
 from ide_orchestrator.v1.event_pb2 import *
+from ide_orchestrator.v1.info_pb2 import *
 from ide_orchestrator.v1.problem_pb2 import *
 from ide_orchestrator.v1.proposal_pb2 import *
 from ide_orchestrator.v1.refinement_pb2 import *

@@ -122,6 +122,14 @@ PROBLEMS: dict[type[errors.HubError], Problem] = {
         "Conflict",
         _REFUSED,
     ),
+    errors.DraftBusy: Problem(
+        _R.PROBLEM_REASON_DRAFT_BUSY,
+        code_pb2.FAILED_PRECONDITION,
+        409,
+        "Draft busy",
+        "Conflict",
+        _REFUSED,
+    ),
     errors.KeyReused: Problem(
         _R.PROBLEM_REASON_KEY_REUSED,
         code_pb2.INVALID_ARGUMENT,

@@ -63,6 +63,8 @@ def proposal_message(proposal: model.Proposal, omitted: Collection[str] = ()) ->
         message.revises_proposal_id = str(proposal.revises_proposal_id)
     if proposal.revised_by_proposal_id is not None:
         message.revised_by_proposal_id = str(proposal.revised_by_proposal_id)
+    if proposal.waits_for_proposal_id is not None:
+        message.waits_for_proposal_id = str(proposal.waits_for_proposal_id)
     if proposal.context_file_path is not None:
         message.context_file_path = replace_surrogates(proposal.context_file_path)
     if proposal.context_selection is not None:
@@ -162,7 +164,8 @@ class Proposal(msgspec.Struct):
     the run worked on its files: those that are neither generated nor rejected were deleted. `result_version`
     is the draft's version that accepting it made. `etag` changes with everything that is decided about it.
     While it awaits review, it is `superseded` when another proposal revises it, and `stale` when the draft
-    has changed since its run started."""
+    has changed since its run started. While it is queued, it waits for the run of
+    `waits_for_proposal_id`."""
 
     id: UUID
     draft_id: UUID
@@ -189,6 +192,7 @@ class Proposal(msgspec.Struct):
     etag: str
     revises_proposal_id: UUID | None
     revised_by_proposal_id: UUID | None
+    waits_for_proposal_id: UUID | None
     superseded: bool
     stale: bool
 

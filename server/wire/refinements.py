@@ -12,7 +12,8 @@ from pydantic import AfterValidator, Field
 
 from server.domain import model
 from server.domain.access import tickets
-from server.domain.errors import Unprocessable
+from server.domain.drafts.busy import WhenBusy
+from server.domain.errors import InvalidArgument, Unprocessable
 from server.domain.journal.journal import JournalHead
 from server.domain.model import ProposalStatus
 from server.wire import messages as m
@@ -45,6 +46,10 @@ _SELECTION_PATTERN = "^(line [1-9][0-9]*|lines [1-9][0-9]*-[1-9][0-9]*)?$"
 _UUID_PATTERN = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
 
+WHEN_BUSY_NUMBERS = {each: m.WhenBusy.Value(f"WHEN_BUSY_{each.name}") for each in WhenBusy}
+_WHEN_BUSY = {int(number): each for each, number in WHEN_BUSY_NUMBERS.items()}
+
+
 # --- Requests --------------------------------------------------------------------------------
 
 
@@ -52,6 +57,17 @@ def _check_selection(text: str) -> str:
     if text and not _SELECTION.fullmatch(text):
         raise field_error("must be `lines A-B` or `line A`")
     return text
+
+
+#: The field of requests that start a run.
+WhenBusyField = Annotated[
+    WhenBusy | None,
+    Field(
+        strict=False,
+        description="What to do while another refinement of the draft is not over: start beside it, refuse "
+        "with 409, wait until it is over, or cancel it. Default: as the server is set up, or `parallel`.",
+    ),
+]
 
 
 class StartRefinementRequest(RequestModel):
@@ -82,6 +98,7 @@ class StartRefinementRequest(RequestModel):
         | None,
         Field(description="The lines selected in it: `lines 10-25` or `line 7`."),
     ] = None
+    when_busy: WhenBusyField = None
 
     def command(self, workflow_id: UUID) -> model.StartRefinement:
         """The command. Raises Unprocessable for a selection such as `lines 25-10`."""
@@ -92,7 +109,11 @@ class StartRefinementRequest(RequestModel):
                 wrong = "is not a range: lines count from 1, and the first must not be after the last"
                 raise Unprocessable({"context_selection": wrong})
         return model.StartRefinement(
-            workflow_id, self.user_prompt, self.context_file_path or None, self.context_selection or None
+            workflow_id,
+            self.user_prompt,
+            self.context_file_path or None,
+            self.context_selection or None,
+            self.when_busy,
         )
 
 
@@ -146,7 +167,15 @@ def start_refinement(request: m.StartRefinementRequest) -> model.StartRefinement
     workflow_id = uuid_or_not_found(request.workflow_id, "workflow")
     names = ("user_prompt", "context_file_path", "context_selection")
     values = {name: getattr(request, name) for name in names}
+    values["when_busy"] = when_busy_of(request.when_busy)
     return StartRefinementRequest.model_validate(values).command(workflow_id)
+
+
+def when_busy_of(number: int) -> WhenBusy | None:
+    """What a message says to do with a busy draft; None for the default. Raises InvalidArgument."""
+    if number and number not in _WHEN_BUSY:
+        raise InvalidArgument({"when_busy": "is not known to this version"})
+    return _WHEN_BUSY.get(number)
 
 
 def events_query(request: m.ListEventsRequest) -> EventsQuery:
@@ -180,6 +209,8 @@ def refinement_message(refinement: model.Refinement) -> m.Refinement:
         set_time(message.complete_time, refinement.completed_at)
     if refinement.failure is not None:
         message.failure.CopyFrom(failure_message(refinement.failure))
+    if refinement.waits_for_proposal_id is not None:
+        message.waits_for_proposal_id = str(refinement.waits_for_proposal_id)
     return message
 
 
@@ -187,11 +218,11 @@ def refinement_message(refinement: model.Refinement) -> m.Refinement:
 
 
 class StartedRefinement(msgspec.Struct):
-    """A refinement that was started."""
+    """A refinement that was started, or queued."""
 
     proposal_id: UUID
     thread_id: UUID
-    status: Literal["processing"]
+    status: Literal["processing", "queued"]
     websocket_url: str
     created_at: datetime
 
@@ -202,7 +233,8 @@ class StartedRefinement(msgspec.Struct):
 
 
 class Refinement(msgspec.Struct):
-    """A request and the run that carries it out."""
+    """A request and the run that carries it out. While it is queued, it waits for that of
+    `waits_for_proposal_id`."""
 
     thread_id: UUID
     proposal_id: UUID
@@ -214,6 +246,7 @@ class Refinement(msgspec.Struct):
     created_at: datetime
     completed_at: datetime | None
     failure: Failure | None
+    waits_for_proposal_id: UUID | None
     websocket_url: str
     events_url: str
 

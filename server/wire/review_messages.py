@@ -21,6 +21,7 @@ from server.wire.diffs import DiffPage, DraftDiffPage, FileDiff, Hunk
 from server.wire.drafts import draft_message
 from server.wire.pages import PAGE_NAMES, page_values
 from server.wire.proposals import proposal_message
+from server.wire.refinements import when_busy_of
 from server.wire.reviews import (
     AcceptedProposal,
     AcceptProposalRequest,
@@ -140,7 +141,11 @@ def rejection_comment(request: m.RejectProposalRequest) -> str:
 
 def revise_proposal(request: m.ReviseProposalRequest) -> ReviseProposal:
     """The command of a message. Raises InvalidArgument."""
-    values = {"user_prompt": request.user_prompt, "keep_decisions": request.keep_decisions}
+    values = {
+        "user_prompt": request.user_prompt,
+        "keep_decisions": request.keep_decisions,
+        "when_busy": when_busy_of(request.when_busy),
+    }
     return ReviseProposalRequest.model_validate(values).command()
 
 

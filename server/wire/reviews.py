@@ -20,7 +20,7 @@ from server.encoding.json_text import replace_surrogates
 from server.wire.conflicts import MAX_RESPONSE_BYTES, MergeConflict, fit_conflicts
 from server.wire.drafts import Draft
 from server.wire.proposals import Proposal
-from server.wire.refinements import MAX_PROMPT
+from server.wire.refinements import MAX_PROMPT, WhenBusyField
 from server.wire.validation import (
     MAX_PATH,
     NOT_BLANK,
@@ -209,10 +209,11 @@ class ReviseProposalRequest(RequestModel):
     keep_decisions: Annotated[
         bool, Field(description="Whether the next proposal starts with the decisions of this one.")
     ] = False
+    when_busy: WhenBusyField = None
 
     def command(self) -> ReviseProposal:
         """The command."""
-        return ReviseProposal(self.user_prompt, self.keep_decisions)
+        return ReviseProposal(self.user_prompt, self.keep_decisions, self.when_busy)
 
 
 class AcceptQuery(QueryModel):

@@ -144,3 +144,22 @@ async def test_users_are_shown_and_found(hub: RunningHub, ideo: Ideo) -> None:
     assert (code, output, len(messages.splitlines())) == (1, "", 1)
     code, _, messages = await ideo("user", "find", "")
     assert (code, len(messages.splitlines())) == (1, 1)
+
+
+async def test_a_start_on_a_busy_draft_does_what_the_option_says(hub: RunningHub, ideo: Ideo) -> None:
+    async with hub.client() as client:
+        workflow = await a_workflow(client)
+        before = await start(client, "[[replay:names speed=0.001]]", workflow)
+        waiting = {"user_prompt": "[[replay:names]]", "when_busy": "enqueue"}
+        queued = await client.call("POST", f"/api/workflows/{workflow}/refinements", waiting)
+    code, output, _ = await ideo("proposal", "ls", "--status", "queued")
+    assert code == 0
+    assert output.startswith(queued["proposal_id"])
+    assert output.rstrip().endswith(f"(waits for {before['proposal_id']})")
+    on_it = ("refine", "[[replay:names]]", "--workflow", workflow, "--when-busy")
+    code, _, error = await ideo(*on_it, "refuse")
+    assert (code, "is not over" in error) == (1, True)
+    code, output, _ = await ideo(*on_it, "supersede")
+    assert (code, "completed" in output) == (0, True)
+    code, output, _ = await ideo(*on_it, "enqueue")
+    assert (code, "completed" in output) == (0, True)

@@ -16,6 +16,7 @@ from tests.faults.mix import random_mix
 from tests.faults.outages import database_loses_commits, database_outage, database_way
 from tests.faults.ownership import owner_killed, owner_paused, owner_stopped, rolling_restart
 from tests.faults.personas import HONEST, PERSONAS, Cut, Persona, Profile
+from tests.faults.queued_starts import every_busy_start
 from tests.faults.rig.environment import Environment, open_environment, open_rig
 from tests.faults.rig.report import Result, as_json, as_table
 from tests.faults.stalls import database_hangs, only_replica_paused
@@ -81,6 +82,11 @@ async def crashes(environment: Environment, options: Options) -> list[Result]:
 async def acceptances(environment: Environment, options: Options) -> list[Result]:
     """Each point of an acceptance, 13 times."""
     return [await every_acceptance(environment, times=13)]
+
+
+async def queued(environment: Environment, options: Options) -> list[Result]:
+    """Each point of a start on a busy draft, and the end of a replica for whose run others wait."""
+    return [await every_busy_start(environment, ttl_s=TTL_S)]
 
 
 async def upstream(environment: Environment, options: Options) -> list[Result]:
@@ -197,6 +203,7 @@ PARTS: dict[str, Callable[[Environment, Options], Awaitable[list[Result]]]] = {
     "personas": personas,
     "crashes": crashes,
     "acceptances": acceptances,
+    "queued": queued,
     "upstream": upstream,
     "ownership": ownership,
     "takeovers": takeovers,

@@ -29,7 +29,9 @@ _AT_TAKEOVER = frozenset({"taken_over", "restored"})
 _AT_STOP = frozenset({"draining", "handing_over"})
 #: Points that no run passes: somebody accepts its proposal there (`acceptances.py`).
 AT_ACCEPT = ("before_accept", "in_accept", "end_of_accept", "accepted")
-_IN_RUNS = [point for point in POINTS if point not in AT_ACCEPT]
+#: The same: a start comes to a busy draft (`queued_starts.py`).
+AT_BUSY = ("queued", "in_supersede", "dequeued")
+_IN_RUNS = [point for point in POINTS if point not in AT_ACCEPT + AT_BUSY]
 #: Points that are reached when a webhook is called, which any replica may do.
 _AT_REPORT = frozenset({"webhook_claimed", "webhook_sent"})
 #: Points that are passed with every frame or commit.

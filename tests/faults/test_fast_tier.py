@@ -15,6 +15,7 @@ from tests.faults.crashes import AT_ACCEPT, crash_case, sampled_crashes
 from tests.faults.outages import database_loses_commits, database_outage
 from tests.faults.ownership import owner_killed, owner_paused, owner_stopped
 from tests.faults.personas import HONEST, LIVE, PERSONAS, Cut, Persona, Profile
+from tests.faults.queued_starts import every_busy_start
 from tests.faults.rig.environment import Environment, open_rig
 from tests.faults.rig.report import Result, as_table
 from tests.faults.stalls import database_hangs, only_replica_paused
@@ -73,6 +74,13 @@ async def test_a_crash_while_a_proposal_is_accepted_makes_one_version_or_none(
     total = await every_acceptance(environment)
     report([total])
     assert total.tried == len(AT_ACCEPT), as_table([total])
+
+
+@pytest.mark.timeout(300)
+async def test_a_crash_while_runs_are_queued_begins_each_once_and_in_order(environment: Environment) -> None:
+    total = await every_busy_start(environment, ttl_s=TTL_S)
+    report([total])
+    assert total.tried == 9, as_table([total])
 
 
 async def test_a_cut_on_the_way_to_the_runtime_loses_nothing_unmarked(environment: Environment) -> None:

@@ -51,7 +51,7 @@ async def _starter(pool: Any, user: Principal) -> Callable[[str], Awaitable[Leas
     proposals = PostgresProposalStore(pool, owner="r", lease_ttl_s=60)
 
     async def start(key: str) -> Lease | EarlierStart:
-        return await proposals.start(
+        stored = await proposals.start(
             user,
             StartRefinement(workflow.id, "x"),
             proposal_id=uuid4(),
@@ -61,6 +61,10 @@ async def _starter(pool: Any, user: Principal) -> Callable[[str], Awaitable[Leas
             now=NOON,
             key=IdempotencyKey("start_refinement", key, sha256(b"x").digest()),
         )
+        if isinstance(stored, EarlierStart):
+            return stored
+        assert stored.lease is not None
+        return stored.lease
 
     return start
 

@@ -31,7 +31,7 @@ async def test_a_start_stores_proposal_access_run_and_event_one(proposals: Any, 
     ann = await a_user(pool)
     workflow = await a_workflow(pool, ann)
     invocation, proposal_id = an_invocation(), uuid4()
-    lease = await proposals.start(
+    stored = await proposals.start(
         ann,
         StartRefinement(workflow.id, "do it", "/a.md", "lines 1-2"),
         proposal_id=proposal_id,
@@ -40,6 +40,7 @@ async def test_a_start_stores_proposal_access_run_and_event_one(proposals: Any, 
         first_event=b"started",
         now=NOON,
     )
+    lease = stored.lease
     assert lease.thread_id == invocation.job_id
     assert (lease.fence, lease.status, lease.last_seq, lease.attempt) == (1, RunStatus.PENDING, 1, 0)
     assert (lease.proposal_id, lease.workflow_id) == (proposal_id, workflow.id)

@@ -13,6 +13,7 @@ from server.db.users import PostgresUserStore
 from server.db.workflows import PostgresWorkflowStore
 from server.domain.access.users import TokenClaims
 from server.domain.model import CreateWorkflow, Principal, StartRefinement, Workflow
+from server.domain.proposals.store import StoredStart
 from server.domain.runs.lease import Lease
 from server.domain.runs.runtime import Invocation
 from server.domain.runs.status import RunStatus
@@ -61,7 +62,7 @@ async def a_run(
     prompt: str = "do it",
 ) -> Lease:
     """A started run with event 1, and the lease on it."""
-    lease = await PostgresProposalStore(pool, owner=owner, lease_ttl_s=lease_ttl_s).start(
+    stored = await PostgresProposalStore(pool, owner=owner, lease_ttl_s=lease_ttl_s).start(
         principal,
         StartRefinement(workflow.id, prompt),
         proposal_id=uuid4(),
@@ -70,8 +71,9 @@ async def a_run(
         first_event=first_event,
         now=NOON + timedelta(minutes=minute),
     )
-    assert isinstance(lease, Lease)
-    return lease
+    assert isinstance(stored, StoredStart)
+    assert stored.lease is not None
+    return stored.lease
 
 
 async def a_running_run(pool: Any, *, owner: str = "replica-1") -> Lease:

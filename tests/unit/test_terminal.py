@@ -51,6 +51,11 @@ def test_every_kind_of_event_of_the_contract_has_a_rendering() -> None:
         {"state_update": {"todos": {"items": [{"content": EVIL}]}, "files": [{"path": EVIL}]}},
         {"upstream_frame": {"text": EVIL}},
         {"input_requested": {"request": EVIL}},
+        {
+            "input_requested": {
+                "actions": [{"name": EVIL, "description": EVIL, "allowed_decisions": [EVIL]}],
+            }
+        },
         {"discontinuity": {}},
         {"terminal": {"outcome": "OUTCOME_FAILED", "message": EVIL}},
     ],

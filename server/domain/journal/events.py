@@ -187,10 +187,24 @@ class UpstreamFrame:
 
 
 @dataclass(frozen=True, slots=True)
+class InputAction:
+    """A tool call that a person is to decide about. arguments: JSON text. allowed_decisions: in the runtime's
+    words."""
+
+    name: str
+    arguments: str
+    description: str = ""
+    allowed_decisions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class InputRequested:
-    """The agent waits for an answer; `request` is the runtime's printed form."""
+    """The agent waits for an answer. request: the runtime's printed form. input_id, actions: the runtime's id
+    of the question and what it asks, as far as that could be read."""
 
     request: str
+    input_id: str = ""
+    actions: tuple[InputAction, ...] = ()
 
 
 class DiscontinuityReason(Enum):

@@ -5,11 +5,13 @@ All methods that reach the database raise DatabaseUnavailable while it cannot be
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from server.domain.drafts.busy import WhenBusy
 from server.domain.model import (
     IdempotencyKey,
     Page,
@@ -34,7 +36,8 @@ SEARCHED_CHARS = 1000
 class EarlierStart:
     """The start that an idempotency key belongs to.
 
-    accepted: the runtime accepted the run. key_reusable: the key may be used for another start.
+    accepted: the runtime accepted the run, or it was queued. key_reusable: the key may be used for another
+    start. queued: it was queued at first.
     """
 
     request_sha256: bytes
@@ -43,6 +46,16 @@ class EarlierStart:
     created_at: datetime
     accepted: bool
     key_reusable: bool
+    queued: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStart:
+    """A start that was stored. lease: on its run; None when it is queued. superseded: the threads of the runs
+    that are to be cancelled for it."""
+
+    lease: Lease | None
+    superseded: Sequence[UUID] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +93,19 @@ class ProposalStore(Protocol):
         key: IdempotencyKey | None = None,
         max_active_runs: int = 0,
         revision: Revision | None = None,
-    ) -> Lease | EarlierStart:
+        when_busy: WhenBusy = WhenBusy.PARALLEL,
+    ) -> StoredStart | EarlierStart:
         """Store proposal, access, run, event 1 and key in one transaction; this replica gets the run's lease.
+        A run that is queued gets its event 1 when it begins.
 
         base_version: the version of the draft that the run starts from, by default the newest. If the key
         belongs to an earlier start, returns that start and stores nothing. A key is reusable after 24 hours,
         or when the runtime did not accept its run. Raises LimitReached when the principal has
         `max_active_runs` runs that have not ended; 0 for no limit. revision: the proposal that the new one
         revises; who has access to that has the same to the new one.
+
+        when_busy: what to do while another refinement of the draft is not over. Raises DraftBusy if it is to
+        refuse, PermissionDenied if the principal may not cancel one that it is to supersede.
         """
         ...
 

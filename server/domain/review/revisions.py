@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+from server.domain.drafts.busy import WhenBusy
 from server.domain.drafts.context import MAX_CONTEXT_BYTES
 from server.domain.drafts.draft import texts_of
 from server.domain.errors import Conflict, EtagMismatch, EtagRequired
@@ -28,10 +29,11 @@ MAX_REQUESTS = 5
 
 @dataclass(frozen=True, slots=True)
 class ReviseProposal:
-    """The command to revise a proposal; its fields are already validated."""
+    """The command to revise a proposal; its fields are already validated. when_busy: as for a start."""
 
     user_prompt: str
     keep_decisions: bool = False
+    when_busy: WhenBusy | None = None
 
 
 class Revisions:
@@ -57,6 +59,8 @@ class Revisions:
         errors as `Refinements.start`.
         """
         request = [str(proposal_id), command.user_prompt, command.keep_decisions]
+        if command.when_busy is not None:
+            request.append(command.when_busy.value)
         named = None if key is None else IdempotencyKey.of(REVISE_ROUTE, key, request)
         async with self._store.reviewing(principal, proposal_id) as edit:
             proposal = edit.proposal
@@ -69,7 +73,11 @@ class Revisions:
         prompt = await REVIEWS.run(revision_prompt, rounds.requests, command.user_prompt, files)
         workflow = replace(rounds.workflow, files=texts_of(files.base), draft_version=proposal.base_version)
         start = StartRefinement(
-            workflow.id, command.user_prompt, proposal.context_file_path, proposal.context_selection
+            workflow.id,
+            command.user_prompt,
+            proposal.context_file_path,
+            proposal.context_selection,
+            command.when_busy,
         )
         revision = Revision(proposal_id, prompt, command.keep_decisions)
         return await self._refinements.start_on(principal, workflow, start, key=named, revision=revision)

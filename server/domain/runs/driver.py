@@ -21,6 +21,7 @@ from server.domain.runs.base_files import works_on_base
 from server.domain.runs.context import RunContext
 from server.domain.runs.lease import Lease
 from server.domain.runs.run_recorder import RunRecorder
+from server.domain.runs.status import RunStatus
 from server.domain.runs.upstream import UpstreamSession
 from server.domain.runs.verdict import CANCELLED, INTERNAL_FAULT, crash_loop, failed, overdue
 
@@ -77,10 +78,13 @@ class RunDriver:
     async def _verdict(self) -> Verdict:
         """Drive the run until its end is clear, it is cancelled or its time is over."""
         limits = self._context.limits
+        self._recorder.begin()
         verdict = crash_loop(self.lease.takeovers, limits)
         if verdict is not None:
             # Not even restored: that may be what kills every replica that tries.
             return verdict
+        if self.lease.cancelled and self.lease.status is RunStatus.PENDING:
+            return CANCELLED
         work = asyncio.ensure_future(self._work())
         cancel = asyncio.ensure_future(self.cancelled.wait())
         restored = asyncio.ensure_future(self._restored.wait())

@@ -21,7 +21,8 @@ class Lease:
 
     fence: makes a stale holder's writes fail. age_s: seconds from the run's start to the grant of the lease,
     by the database's clock. takeovers: takeovers since the run last got any further. chosen_thread_id: the
-    runtime's id of the thread, when it chose another than the job's.
+    runtime's id of the thread, when it chose another than the job's. dequeued: the run was queued until now.
+    cancelled: it is to be cancelled.
     """
 
     thread_id: UUID
@@ -36,6 +37,8 @@ class Lease:
     workflow_id: UUID
     takeovers: int = 0
     chosen_thread_id: str | None = None
+    dequeued: bool = False
+    cancelled: bool = False
 
     @property
     def runtime_thread_id(self) -> str:
@@ -44,8 +47,8 @@ class Lease:
 
     @property
     def fresh(self) -> bool:
-        """Whether the journal holds nothing but the event of the run's start."""
-        return self.last_seq == 1
+        """Whether the journal holds at most the event of the run's start."""
+        return self.last_seq <= 1
 
 
 class RunStore(Protocol):
@@ -80,13 +83,14 @@ class RunStore(Protocol):
         ...
 
     async def find_expired(self, driven: Collection[UUID]) -> datetime | None:
-        """The database's time if there is a run whose lease has expired, besides those driven here."""
+        """The database's time if there is a run whose lease has expired, besides those driven here, or a
+        queued run that may begin."""
         ...
 
     async def claim_expired(
         self, limit: int, *, found_at: datetime, driven: Collection[UUID] = ()
     ) -> Sequence[Lease]:
-        """Take over at most `limit` of the runs that `find_expired` found, with a higher fence.
+        """Take over at most `limit` of the runs that `find_expired` found of each kind, with a higher fence.
 
         found_at: its answer. A claim that the database executes much later takes nothing: the caller has
         given up, and the owners may only have waited for the same database.
@@ -98,5 +102,6 @@ class RunStore(Protocol):
         ...
 
     async def request_cancel(self, thread_id: UUID) -> None:
-        """Record that the run is to be cancelled; its owner sees it at its next renewal."""
+        """Record that the run is to be cancelled; its owner sees it at its next renewal. A queued one may be
+        taken over for that at once."""
         ...

@@ -25,6 +25,9 @@ class RunObserver:
     def taken_over(self, lease: Lease) -> None:
         """A run was taken over from a replica that released it or died."""
 
+    def dequeued(self, lease: Lease) -> None:
+        """A queued run begins."""
+
     def faulted(self, lease: Lease, fault: BaseException) -> None:
         """A fault of the hub ended the run."""
 
@@ -68,6 +71,7 @@ class RunObservers(RunObserver):
     finished = _each(RunObserver.finished)
     lost_upstream = _each(RunObserver.lost_upstream)
     taken_over = _each(RunObserver.taken_over)
+    dequeued = _each(RunObserver.dequeued)
     faulted = _each(RunObserver.faulted)
     discontinued = _each(RunObserver.discontinued)
     uninterpreted = _each(RunObserver.uninterpreted)

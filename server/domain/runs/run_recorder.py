@@ -15,6 +15,7 @@ from server.domain.journal.events import (
     FrameReason,
     InputRequested,
     Outcome,
+    RunStarted,
     StateUpdate,
     Terminal,
     UpstreamFrame,
@@ -78,6 +79,12 @@ class RunRecorder:
             state_shown=self._state_shown,
             files_shown=self._files_shown,
         )
+
+    def begin(self) -> None:
+        """Journal the start of a run that was queued, unless it is journalled. Raises LeaseLost."""
+        if not self._lease.last_seq:
+            lease = self._lease
+            self._put(RunStarted(lease.thread_id, lease.proposal_id, lease.workflow_id))
 
     async def restore(self) -> None:
         """Read what the journal has already, to continue after it; nothing when the lease is fresh.

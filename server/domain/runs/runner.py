@@ -78,6 +78,13 @@ class Runner:
         driver.cancelled.set()
         return True
 
+    def cancel_soon(self, thread_ids: Sequence[UUID]) -> None:
+        """End runs whose cancel is recorded, as far as this replica can: others see it when they renew."""
+        for thread_id in thread_ids:
+            if not self.cancel(thread_id):
+                # It may have been queued.
+                self.sweep_soon()
+
     async def wait(self, thread_id: UUID, within_s: float | None = None) -> None:
         """Wait until this replica no longer drives the run, or until `within_s` have passed."""
         task = self._tasks.get(thread_id)
@@ -126,7 +133,7 @@ class Runner:
     # --- Takeovers ---------------------------------------------------------------------------
 
     def sweep_soon(self) -> None:
-        """Sweep at once: another replica has released runs."""
+        """Sweep at once: another replica has released runs, or a queued one may begin."""
         self._sweep_due.set()
 
     async def sweep_forever(self) -> None:
@@ -146,7 +153,8 @@ class Runner:
             self._sweep_due.clear()
 
     async def sweep(self) -> None:
-        """Take over all runs that nobody drives; none once this replica shuts down."""
+        """Take over all runs that nobody drives, and begin those queued ones that may; none once this replica
+        shuts down."""
         limits, clock = self.context.limits, self.context.clock
         while not self._closing:
             found_at = await self.context.runs.find_expired(self._drivers)
@@ -173,8 +181,12 @@ class Runner:
                 # It began while the run was claimed.
                 self._drop(earlier)
                 await self.wait(lease.thread_id)
-            self.context.observer.taken_over(lease)
-            crash_point("taken_over")
+            if lease.dequeued:
+                self.context.observer.dequeued(lease)
+                crash_point("dequeued")
+            else:
+                self.context.observer.taken_over(lease)
+                crash_point("taken_over")
             self.drive(lease)
 
     # --- The end of the replica --------------------------------------------------------------

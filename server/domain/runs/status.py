@@ -1,10 +1,12 @@
 """The states of a run.
 
-    pending ──► invoking ──► running ──► completed
-       │           │  ▲         │  ├───► failed
-       │           └──┘         │  └───► cancelled
-       └───────────┴────────────┘ (failed or cancelled from any of the three)
+    queued ──► pending ──► invoking ──► running ──► completed
+                  │           │  ▲         │  ├───► failed
+                  │           └──┘         │  └───► cancelled
+                  └───────────┴────────────┘ (failed or cancelled from any of the three)
 
+`queued`: it waits for other runs of its draft, and nobody has a lease on it. One that is cancelled becomes
+`pending` first, and nothing is invoked.
 `invoking` is committed, with its attempt's number, before the runtime is called; it may follow itself, as
 the next attempt. A terminal state never changes: the database refuses it.
 """
@@ -17,6 +19,7 @@ from enum import Enum
 class RunStatus(Enum):
     """The state of a run; the value is the word in the database."""
 
+    QUEUED = "queued"
     PENDING = "pending"
     INVOKING = "invoking"
     RUNNING = "running"

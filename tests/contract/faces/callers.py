@@ -12,6 +12,7 @@ import httpx
 from google.protobuf.json_format import ParseDict
 
 from ide_orchestrator.v1 import draft_pb2 as drafts
+from ide_orchestrator.v1 import info_pb2 as info
 from ide_orchestrator.v1 import proposal_pb2 as proposals
 from ide_orchestrator.v1 import refinement_pb2 as refinements
 from ide_orchestrator.v1 import user_pb2 as users
@@ -99,6 +100,7 @@ _ROUTES = {
     "update_draft": ("PUT", "/api/drafts/{draft_id}"),
     "list_draft_versions": ("GET", "/api/drafts/{draft_id}/versions"),
     "restore_draft_version": ("POST", "/api/drafts/{draft_id}/restore"),
+    "get_server_info": ("GET", "/api/info"),
     "get_me": ("GET", "/api/me"),
     "find_users": ("GET", "/api/users"),
     "create_webhook": ("POST", "/api/webhooks"),
@@ -187,6 +189,7 @@ _METHODS: dict[str, tuple[str, str, Any]] = {
     "update_draft": ("DraftService", "UpdateDraft", drafts),
     "list_draft_versions": ("DraftService", "ListDraftVersions", drafts),
     "restore_draft_version": ("DraftService", "RestoreDraftVersion", drafts),
+    "get_server_info": ("InfoService", "GetServerInfo", info),
     "get_me": ("UserService", "GetMe", users),
     "find_users": ("UserService", "FindUsers", users),
     "create_webhook": ("WebhookService", "CreateWebhook", webhooks),
@@ -222,6 +225,8 @@ async def _over_grpc(
     if "view" in rest:
         kind = name.removeprefix("get_").upper()
         rest["view"] = f"{kind}_VIEW_{rest['view'].upper()}"
+    if "when_busy" in rest:
+        rest["when_busy"] = f"WHEN_BUSY_{rest['when_busy'].upper()}"
     if name == "list_proposals" and "status" in rest:
         rest["status"] = f"PROPOSAL_STATUS_{rest['status'].upper()}"
     if name == "list_proposals" and "resolution" in rest:
@@ -250,6 +255,9 @@ def _value(name: str, answer: dict[str, Any]) -> dict[str, Any]:
             **workflow,
             "files": {file["path"]: file.get("text", "") for file in workflow.get("files", ())},
         }
+    if name == "get_server_info":
+        told = answer["info"]
+        return {**told, "when_busy": told["when_busy"].removeprefix("WHEN_BUSY_").lower()}
     if name == "get_me":
         return dict(answer["user"])
     if name == "find_users":

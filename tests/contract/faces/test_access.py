@@ -22,6 +22,7 @@ from websockets.exceptions import ConnectionClosed
 from ide_orchestrator.v1 import (
     access_pb2_grpc,
     draft_pb2_grpc,
+    info_pb2_grpc,
     proposal_pb2_grpc,
     refinement_pb2_grpc,
     review_pb2_grpc,
@@ -291,6 +292,7 @@ _PROPOSALS, _REFINEMENTS = proposal_pb2_grpc.ProposalServiceStub, refinement_pb2
 _WORKFLOWS, _ACCESS = workflow_pb2_grpc.WorkflowServiceStub, access_pb2_grpc.AccessServiceStub
 _DRAFTS, _REVIEWS = draft_pb2_grpc.DraftServiceStub, review_pb2_grpc.ReviewServiceStub
 _USERS = user_pb2_grpc.UserServiceStub
+_INFO = info_pb2_grpc.InfoServiceStub
 _WEBHOOKS = webhook_pb2_grpc.WebhookServiceStub
 _RECEIVER = "https://receiver.example/hook"
 
@@ -462,6 +464,8 @@ VERBS: dict[str, tuple[str, Call]] = {
     "gRPC ListWorkflows": ("anyone", rpc(_WORKFLOWS, "ListWorkflows")),
     "REST GetMe": ("anyone", rest("GET", "/api/me")),
     "gRPC GetMe": ("anyone", rpc(_USERS, "GetMe")),
+    "REST GetServerInfo": ("anyone", rest("GET", "/api/info")),
+    "gRPC GetServerInfo": ("anyone", rpc(_INFO, "GetServerInfo")),
     "REST FindUsers": ("anyone", rest("GET", "/api/users?email=owner@example.com")),
     "gRPC FindUsers": ("anyone", rpc(_USERS, "FindUsers", email="owner@example.com")),
     "REST CreateWorkflow": ("anyone", rest("POST", "/api/workflows", {"name": "w"})),

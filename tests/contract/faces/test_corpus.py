@@ -36,7 +36,7 @@ def _put_in(value: Any, known: dict[str, str]) -> Any:
 
 
 async def _known(hub: RunningHub) -> dict[str, str]:
-    """What cases may name: a workflow of the owner's with one finished refinement."""
+    """What cases may name: a workflow of the owner's with one finished refinement, and one with a run."""
     async with hub.client() as client:
         made = await client.call(
             "POST", "/api/workflows", {"name": "demo", "files": {"/THE_SPEC/a.md": "# A\n"}}
@@ -46,9 +46,12 @@ async def _known(hub: RunningHub) -> dict[str, str]:
         webhook = await client.call("POST", "/api/webhooks", hook)
         started = await start(client, f"[[replay:{WATCHED}]]", made["id"])
         await finished(client, started)
+        busy = await client.call("POST", "/api/workflows", {"name": "busy"})
+        await start(client, "[[replay:long_run speed=0.01]]", busy["id"])
         told = await client.call("GET", f"/api/webhooks/{webhook['id']}/deliveries")
     return {
         "$workflow": made["id"],
+        "$busy": busy["id"],
         "$draft": made["current_draft_id"],
         "$thread": started["thread_id"],
         "$proposal": started["proposal_id"],

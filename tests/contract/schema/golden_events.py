@@ -29,6 +29,7 @@ from server.domain.journal.events import (
     EventKind,
     FileChange,
     FrameReason,
+    InputAction,
     InputRequested,
     InvalidToolCall,
     MessageChange,
@@ -193,6 +194,19 @@ LATER: dict[str, Event] = {
         Token(parts=(ContentPart(Media("file", file_id="file_1"), extra='{"filename":"a.pdf"}'),)),
     ),
     "upstream_frame_too_complex": Event(105, 1, START, UpstreamFrame("", FrameReason.TOO_COMPLEX, b"{}")),
+    "input_requested_actions": Event(
+        106,
+        1,
+        START,
+        InputRequested(
+            "[Interrupt(...)]",
+            "i1",
+            (
+                InputAction("write_file", '{"path": "/a.md"}', "Write it?", ("approve", "reject")),
+                InputAction("ls", "{}"),
+            ),
+        ),
+    ),
 }
 EVENTS |= EXACT | LATER
 

@@ -44,6 +44,7 @@ EXAMPLES: list[HubError] = [
     errors.PermissionDenied("only an owner may"),
     errors.NotFound("no such proposal"),
     errors.Conflict("it is over"),
+    errors.DraftBusy(),
     errors.KeyReused(),
     errors.EtagRequired(),
     errors.EtagMismatch("draft"),

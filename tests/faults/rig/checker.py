@@ -114,7 +114,9 @@ def _writes(history: History) -> Found:
         if before < fence or after < before:
             yield "fence", f"fence {before} to {after} after {fence}"
         fence = max(fence, after)
-        moved = write.last_seq[0] != write.last_seq[1] or write.status[0] != write.status[1]
+        # A queued run has no owner: it begins with a takeover, and any process may cancel it.
+        begins = write.status == ("queued", "pending")
+        moved = write.last_seq[0] != write.last_seq[1] or (write.status[0] != write.status[1] and not begins)
         if over and (moved or before != after):
             yield "terminal", f"{write.writer} changed a run that was over"
         over = over or write.status[1] in TERMINAL

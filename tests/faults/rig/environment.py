@@ -138,7 +138,9 @@ class Rig:
         self._workflow = made.raise_for_status().json()["id"]
         await self._webhook.create(self.http, address, self._workflow)
 
-    async def run(self, persona: Persona, *, via: str, ways: Sequence[str]) -> Run:
+    async def run(
+        self, persona: Persona, *, via: str, ways: Sequence[str], when_busy: str | None = None
+    ) -> Run:
         """Start a run on a replica and follow it in each of the ways.
 
         When no answer comes, because the replica died, the run is looked up: a client with an
@@ -147,7 +149,7 @@ class Rig:
         async with self._making:
             if not self._workflow:
                 await self.make_workflow(via)
-        prompt, answered = await self.start_run(persona, via=via)
+        prompt, answered = await self.start_run(persona, via=via, when_busy=when_busy)
         proposal = await self._proposal_of(prompt)
         if proposal is None:
             raise NotStarted(f"the hub answered {answered}")
@@ -162,13 +164,13 @@ class Rig:
         self.runs.append(run)
         return run
 
-    async def start_run(self, persona: Persona, *, via: str) -> tuple[str, str]:
+    async def start_run(self, persona: Persona, *, via: str, when_busy: str | None = None) -> tuple[str, str]:
         """Start a run on a replica; its prompt, and what the hub answered."""
         prompt = f"{persona.prompt} {next(_numbers)}"
         url = f"{self.replicas[via].address.http}/api/workflows/{self._workflow}/refinements"
         answered = "nothing"
         with contextlib.suppress(httpx.HTTPError):
-            answer = await self.http.post(url, json={"user_prompt": prompt})
+            answer = await self.http.post(url, json={"user_prompt": prompt, "when_busy": when_busy})
             answered = f"{answer.status_code} {answer.text[:200]}"
         return prompt, answered
 

@@ -290,7 +290,7 @@ def test_an_interrupt_asks_for_input_once_and_stays_open_whatever_state_follows(
 ) -> None:
     asked = frame("on_state_update", messages="[]", __interrupt__="(Interrupt(value={}, id='1'),)")
     kinds = interpreter.interpret(asked).kinds
-    assert kinds[1:] == (InputRequested("(Interrupt(value={}, id='1'),)"),)
+    assert kinds[1:] == (InputRequested("(Interrupt(value={}, id='1'),)", "1"),)
     assert interpreter.awaiting_input
     assert len(interpreter.interpret(asked).kinds) == 1
     assert interpreter.awaiting_input
@@ -304,7 +304,7 @@ def test_another_interrupt_is_another_request(interpreter: Interpreter) -> None:
     for number in "12":
         asked = f"(Interrupt(value={{}}, id='{number}'),)"
         kinds = interpreter.interpret(frame("on_state_update", messages="[]", __interrupt__=asked)).kinds
-        assert kinds[1:] == (InputRequested(asked),)
+        assert kinds[1:] == (InputRequested(asked, number),)
 
 
 def test_a_pollers_summary_does_not_withdraw_a_request(interpreter: Interpreter) -> None:
@@ -332,7 +332,9 @@ def restored_from(*frames: bytes) -> tuple[Interpreter, Interpreter]:
 @pytest.mark.parametrize("event_type", ["on_state_update", "on_updates", "on_event", "on_chain_end"])
 def test_a_frame_with_an_interrupt_asks_for_input_whatever_its_type(event_type: str, value: Any) -> None:
     asked = frame(event_type, __interrupt__=value)
-    request = InputRequested(value if isinstance(value, str) else json.dumps(value))
+    request = InputRequested(
+        value if isinstance(value, str) else json.dumps(value), "1" if value == QUESTION else ""
+    )
     assert Interpreter().interpret(asked).kinds[1:] == (request,)
     for interpreter in restored_from(asked):
         assert interpreter.awaiting_input

@@ -85,7 +85,7 @@ def test_a_stream_part_of_the_agent_is_its_state() -> None:
     update, request = meaning.kinds
     assert isinstance(update, StateUpdate)
     assert [change.message.text for change in update.messages] == ["hi"]
-    assert request == InputRequested(json.dumps(interrupt))
+    assert request == InputRequested(json.dumps(interrupt), "1")
     restored.restore(update, meaning.delta)
     restored.restore(request, b"")
     assert restored.files == steady.files

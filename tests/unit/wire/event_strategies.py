@@ -24,6 +24,7 @@ from server.domain.journal.events import (
     EventKind,
     FileChange,
     FrameReason,
+    InputAction,
     InputRequested,
     InvalidToolCall,
     MessageChange,
@@ -135,7 +136,7 @@ def kinds(
         st.builds(
             UpstreamFrame, text, st.sampled_from(FrameReason), st.binary(max_size=20) | text.map(text_bytes)
         ),
-        st.builds(InputRequested, text),
+        st.builds(InputRequested, text, text, _few(st.builds(InputAction, text, text, text, _few(text)))),
         st.builds(Discontinuity, st.sampled_from(DiscontinuityReason)),
         st.builds(Terminal, st.sampled_from(Outcome), text, text, number),
     )

@@ -82,6 +82,7 @@ def test_a_refinement_as_json() -> None:
         "created_at": "2026-01-02T03:04:05Z",
         "completed_at": "2026-01-02T03:04:06.500Z",
         "failure": {"reason": "upstream_error", "message": "no"},
+        "waits_for_proposal_id": None,
         "websocket_url": f"/api/ws/refinements/{ID[1]}",
         "events_url": f"/api/refinements/{ID[1]}/events",
     }

@@ -2439,7 +2439,12 @@ func (*UpstreamFrame_Binary) isUpstreamFrame_Body() {}
 type InputRequested struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The questions, in the runtime's printed form.
-	Request       string `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
+	Request string `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
+	// The runtime's id of the question; empty when it has none, or asks several at a time.
+	InputId string `protobuf:"bytes,2,opt,name=input_id,json=inputId,proto3" json:"input_id,omitempty"`
+	// The tool calls that a person is to decide about, in the runtime's order, as far as they could be read; empty for
+	// a question of another form.
+	Actions       []*InputAction `protobuf:"bytes,3,rep,name=actions,proto3" json:"actions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2481,6 +2486,94 @@ func (x *InputRequested) GetRequest() string {
 	return ""
 }
 
+func (x *InputRequested) GetInputId() string {
+	if x != nil {
+		return x.InputId
+	}
+	return ""
+}
+
+func (x *InputRequested) GetActions() []*InputAction {
+	if x != nil {
+		return x.Actions
+	}
+	return nil
+}
+
+// A tool call that the agent does not make before a person has decided about it.
+type InputAction struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tool's name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The arguments as JSON text.
+	Arguments string `protobuf:"bytes,2,opt,name=arguments,proto3" json:"arguments,omitempty"`
+	// A description for the person; may be empty.
+	Description string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
+	// The decisions that the runtime would take, in its words, such as `approve`, `edit` and `reject`; may be empty.
+	// Whether an answer can be given at all: `features` of GetServerInfo.
+	AllowedDecisions []string `protobuf:"bytes,4,rep,name=allowed_decisions,json=allowedDecisions,proto3" json:"allowed_decisions,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *InputAction) Reset() {
+	*x = InputAction{}
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InputAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InputAction) ProtoMessage() {}
+
+func (x *InputAction) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InputAction.ProtoReflect.Descriptor instead.
+func (*InputAction) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *InputAction) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *InputAction) GetArguments() string {
+	if x != nil {
+		return x.Arguments
+	}
+	return ""
+}
+
+func (x *InputAction) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *InputAction) GetAllowedDecisions() []string {
+	if x != nil {
+		return x.AllowedDecisions
+	}
+	return nil
+}
+
 // Frames of the runtime may be missing or repeated between the events before this one and those after it.
 type Discontinuity struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2492,7 +2585,7 @@ type Discontinuity struct {
 
 func (x *Discontinuity) Reset() {
 	*x = Discontinuity{}
-	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[24]
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2504,7 +2597,7 @@ func (x *Discontinuity) String() string {
 func (*Discontinuity) ProtoMessage() {}
 
 func (x *Discontinuity) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[24]
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2517,7 +2610,7 @@ func (x *Discontinuity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Discontinuity.ProtoReflect.Descriptor instead.
 func (*Discontinuity) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{24}
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Discontinuity) GetReason() DiscontinuityReason {
@@ -2544,7 +2637,7 @@ type Terminal struct {
 
 func (x *Terminal) Reset() {
 	*x = Terminal{}
-	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[25]
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2556,7 +2649,7 @@ func (x *Terminal) String() string {
 func (*Terminal) ProtoMessage() {}
 
 func (x *Terminal) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[25]
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2569,7 +2662,7 @@ func (x *Terminal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Terminal.ProtoReflect.Descriptor instead.
 func (*Terminal) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{25}
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Terminal) GetOutcome() Outcome {
@@ -2778,9 +2871,16 @@ const file_ide_orchestrator_v1_event_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\x0e2(.ide_orchestrator.v1.UpstreamFrameReasonR\x06reason\x12\x14\n" +
 	"\x04text\x18\x03 \x01(\tH\x00R\x04text\x12\x18\n" +
 	"\x06binary\x18\x04 \x01(\fH\x00R\x06binaryB\x06\n" +
-	"\x04body\"*\n" +
+	"\x04body\"\x81\x01\n" +
 	"\x0eInputRequested\x12\x18\n" +
-	"\arequest\x18\x01 \x01(\tR\arequest\"Q\n" +
+	"\arequest\x18\x01 \x01(\tR\arequest\x12\x19\n" +
+	"\binput_id\x18\x02 \x01(\tR\ainputId\x12:\n" +
+	"\aactions\x18\x03 \x03(\v2 .ide_orchestrator.v1.InputActionR\aactions\"\x8e\x01\n" +
+	"\vInputAction\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
+	"\targuments\x18\x02 \x01(\tR\targuments\x12 \n" +
+	"\vdescription\x18\x03 \x01(\tR\vdescription\x12+\n" +
+	"\x11allowed_decisions\x18\x04 \x03(\tR\x10allowedDecisions\"Q\n" +
 	"\rDiscontinuity\x12@\n" +
 	"\x06reason\x18\x01 \x01(\x0e2(.ide_orchestrator.v1.DiscontinuityReasonR\x06reason\"\x93\x01\n" +
 	"\bTerminal\x126\n" +
@@ -2833,7 +2933,7 @@ func file_ide_orchestrator_v1_event_proto_rawDescGZIP() []byte {
 }
 
 var file_ide_orchestrator_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_ide_orchestrator_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_ide_orchestrator_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_ide_orchestrator_v1_event_proto_goTypes = []any{
 	(MessageRole)(0),              // 0: ide_orchestrator.v1.MessageRole
 	(FileChangeKind)(0),           // 1: ide_orchestrator.v1.FileChangeKind
@@ -2864,25 +2964,26 @@ var file_ide_orchestrator_v1_event_proto_goTypes = []any{
 	(*ToolCallPiece)(nil),         // 26: ide_orchestrator.v1.ToolCallPiece
 	(*UpstreamFrame)(nil),         // 27: ide_orchestrator.v1.UpstreamFrame
 	(*InputRequested)(nil),        // 28: ide_orchestrator.v1.InputRequested
-	(*Discontinuity)(nil),         // 29: ide_orchestrator.v1.Discontinuity
-	(*Terminal)(nil),              // 30: ide_orchestrator.v1.Terminal
-	nil,                           // 31: ide_orchestrator.v1.StateUpdate.ExtraEntry
-	nil,                           // 32: ide_orchestrator.v1.FileChange.ExtraEntry
-	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
+	(*InputAction)(nil),           // 29: ide_orchestrator.v1.InputAction
+	(*Discontinuity)(nil),         // 30: ide_orchestrator.v1.Discontinuity
+	(*Terminal)(nil),              // 31: ide_orchestrator.v1.Terminal
+	nil,                           // 32: ide_orchestrator.v1.StateUpdate.ExtraEntry
+	nil,                           // 33: ide_orchestrator.v1.FileChange.ExtraEntry
+	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
 }
 var file_ide_orchestrator_v1_event_proto_depIdxs = []int32{
-	33, // 0: ide_orchestrator.v1.Event.create_time:type_name -> google.protobuf.Timestamp
+	34, // 0: ide_orchestrator.v1.Event.create_time:type_name -> google.protobuf.Timestamp
 	6,  // 1: ide_orchestrator.v1.Event.run_started:type_name -> ide_orchestrator.v1.RunStarted
 	7,  // 2: ide_orchestrator.v1.Event.state_update:type_name -> ide_orchestrator.v1.StateUpdate
 	25, // 3: ide_orchestrator.v1.Event.token:type_name -> ide_orchestrator.v1.Token
 	27, // 4: ide_orchestrator.v1.Event.upstream_frame:type_name -> ide_orchestrator.v1.UpstreamFrame
 	28, // 5: ide_orchestrator.v1.Event.input_requested:type_name -> ide_orchestrator.v1.InputRequested
-	29, // 6: ide_orchestrator.v1.Event.discontinuity:type_name -> ide_orchestrator.v1.Discontinuity
-	30, // 7: ide_orchestrator.v1.Event.terminal:type_name -> ide_orchestrator.v1.Terminal
+	30, // 6: ide_orchestrator.v1.Event.discontinuity:type_name -> ide_orchestrator.v1.Discontinuity
+	31, // 7: ide_orchestrator.v1.Event.terminal:type_name -> ide_orchestrator.v1.Terminal
 	8,  // 8: ide_orchestrator.v1.StateUpdate.messages:type_name -> ide_orchestrator.v1.MessageChange
 	21, // 9: ide_orchestrator.v1.StateUpdate.todos:type_name -> ide_orchestrator.v1.TodoList
 	23, // 10: ide_orchestrator.v1.StateUpdate.files:type_name -> ide_orchestrator.v1.FileChange
-	31, // 11: ide_orchestrator.v1.StateUpdate.extra:type_name -> ide_orchestrator.v1.StateUpdate.ExtraEntry
+	32, // 11: ide_orchestrator.v1.StateUpdate.extra:type_name -> ide_orchestrator.v1.StateUpdate.ExtraEntry
 	24, // 12: ide_orchestrator.v1.StateUpdate.unread_files:type_name -> ide_orchestrator.v1.UnreadFile
 	9,  // 13: ide_orchestrator.v1.MessageChange.message:type_name -> ide_orchestrator.v1.AgentMessage
 	0,  // 14: ide_orchestrator.v1.AgentMessage.role:type_name -> ide_orchestrator.v1.MessageRole
@@ -2899,18 +3000,19 @@ var file_ide_orchestrator_v1_event_proto_depIdxs = []int32{
 	20, // 25: ide_orchestrator.v1.ContentPart.other:type_name -> ide_orchestrator.v1.OtherContent
 	22, // 26: ide_orchestrator.v1.TodoList.items:type_name -> ide_orchestrator.v1.Todo
 	1,  // 27: ide_orchestrator.v1.FileChange.kind:type_name -> ide_orchestrator.v1.FileChangeKind
-	32, // 28: ide_orchestrator.v1.FileChange.extra:type_name -> ide_orchestrator.v1.FileChange.ExtraEntry
+	33, // 28: ide_orchestrator.v1.FileChange.extra:type_name -> ide_orchestrator.v1.FileChange.ExtraEntry
 	0,  // 29: ide_orchestrator.v1.Token.role:type_name -> ide_orchestrator.v1.MessageRole
 	26, // 30: ide_orchestrator.v1.Token.tool_calls:type_name -> ide_orchestrator.v1.ToolCallPiece
 	13, // 31: ide_orchestrator.v1.Token.parts:type_name -> ide_orchestrator.v1.ContentPart
 	2,  // 32: ide_orchestrator.v1.UpstreamFrame.reason:type_name -> ide_orchestrator.v1.UpstreamFrameReason
-	3,  // 33: ide_orchestrator.v1.Discontinuity.reason:type_name -> ide_orchestrator.v1.DiscontinuityReason
-	4,  // 34: ide_orchestrator.v1.Terminal.outcome:type_name -> ide_orchestrator.v1.Outcome
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	29, // 33: ide_orchestrator.v1.InputRequested.actions:type_name -> ide_orchestrator.v1.InputAction
+	3,  // 34: ide_orchestrator.v1.Discontinuity.reason:type_name -> ide_orchestrator.v1.DiscontinuityReason
+	4,  // 35: ide_orchestrator.v1.Terminal.outcome:type_name -> ide_orchestrator.v1.Outcome
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_ide_orchestrator_v1_event_proto_init() }
@@ -2950,7 +3052,7 @@ func file_ide_orchestrator_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ide_orchestrator_v1_event_proto_rawDesc), len(file_ide_orchestrator_v1_event_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   28,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

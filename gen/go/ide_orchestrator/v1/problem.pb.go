@@ -76,6 +76,9 @@ const (
 	// The draft has other changes of the files that a proposal changes; the details name them. HTTP 409, ABORTED;
 	// merge, or resolve the conflicts.
 	ProblemReason_PROBLEM_REASON_DRAFT_MOVED ProblemReason = 21
+	// Another refinement of the draft is not over. HTTP 409, FAILED_PRECONDITION; wait for its end, or start with
+	// another `when_busy`.
+	ProblemReason_PROBLEM_REASON_DRAFT_BUSY ProblemReason = 22
 )
 
 // Enum value maps for ProblemReason.
@@ -103,6 +106,7 @@ var (
 		19: "PROBLEM_REASON_ETAG_REQUIRED",
 		20: "PROBLEM_REASON_ETAG_MISMATCH",
 		21: "PROBLEM_REASON_DRAFT_MOVED",
+		22: "PROBLEM_REASON_DRAFT_BUSY",
 	}
 	ProblemReason_value = map[string]int32{
 		"PROBLEM_REASON_UNSPECIFIED":          0,
@@ -127,6 +131,7 @@ var (
 		"PROBLEM_REASON_ETAG_REQUIRED":        19,
 		"PROBLEM_REASON_ETAG_MISMATCH":        20,
 		"PROBLEM_REASON_DRAFT_MOVED":          21,
+		"PROBLEM_REASON_DRAFT_BUSY":           22,
 	}
 )
 
@@ -161,7 +166,7 @@ var File_ide_orchestrator_v1_problem_proto protoreflect.FileDescriptor
 
 const file_ide_orchestrator_v1_problem_proto_rawDesc = "" +
 	"\n" +
-	"!ide_orchestrator/v1/problem.proto\x12\x13ide_orchestrator.v1*\x88\x06\n" +
+	"!ide_orchestrator/v1/problem.proto\x12\x13ide_orchestrator.v1*\xa7\x06\n" +
 	"\rProblemReason\x12\x1e\n" +
 	"\x1aPROBLEM_REASON_UNSPECIFIED\x10\x00\x12#\n" +
 	"\x1fPROBLEM_REASON_INVALID_ARGUMENT\x10\x01\x12\"\n" +
@@ -185,7 +190,8 @@ const file_ide_orchestrator_v1_problem_proto_rawDesc = "" +
 	"\x1fPROBLEM_REASON_INVOKE_UNCERTAIN\x10\x12\x12 \n" +
 	"\x1cPROBLEM_REASON_ETAG_REQUIRED\x10\x13\x12 \n" +
 	"\x1cPROBLEM_REASON_ETAG_MISMATCH\x10\x14\x12\x1e\n" +
-	"\x1aPROBLEM_REASON_DRAFT_MOVED\x10\x15B\xe5\x01\n" +
+	"\x1aPROBLEM_REASON_DRAFT_MOVED\x10\x15\x12\x1d\n" +
+	"\x19PROBLEM_REASON_DRAFT_BUSY\x10\x16B\xe5\x01\n" +
 	"\x17com.ide_orchestrator.v1B\fProblemProtoP\x01ZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1\xa2\x02\x03IXX\xaa\x02\x12IdeOrchestrator.V1\xca\x02\x12IdeOrchestrator\\V1\xe2\x02\x1eIdeOrchestrator\\V1\\GPBMetadata\xea\x02\x13IdeOrchestrator::V1b\x06proto3"
 
 var (

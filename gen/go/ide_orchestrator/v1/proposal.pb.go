@@ -191,9 +191,12 @@ type Proposal struct {
 	// True when it awaits review and another proposal revises it. It may be accepted nevertheless.
 	Superseded bool `protobuf:"varint,26,opt,name=superseded,proto3" json:"superseded,omitempty"`
 	// True when it awaits review and the draft has changed since its run started: accepting it may need a merge.
-	Stale         bool `protobuf:"varint,27,opt,name=stale,proto3" json:"stale,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Stale bool `protobuf:"varint,27,opt,name=stale,proto3" json:"stale,omitempty"`
+	// While it is queued: the proposal of the same draft whose refinement is over before its run begins (UUID);
+	// absent otherwise, and for a share link.
+	WaitsForProposalId *string `protobuf:"bytes,28,opt,name=waits_for_proposal_id,json=waitsForProposalId,proto3,oneof" json:"waits_for_proposal_id,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Proposal) Reset() {
@@ -413,6 +416,13 @@ func (x *Proposal) GetStale() bool {
 		return x.Stale
 	}
 	return false
+}
+
+func (x *Proposal) GetWaitsForProposalId() string {
+	if x != nil && x.WaitsForProposalId != nil {
+		return *x.WaitsForProposalId
+	}
+	return ""
 }
 
 // A file that the run produced and the proposal leaves out. ReadFile reads its content.
@@ -1160,8 +1170,7 @@ var File_ide_orchestrator_v1_proposal_proto protoreflect.FileDescriptor
 
 const file_ide_orchestrator_v1_proposal_proto_rawDesc = "" +
 	"\n" +
-	"\"ide_orchestrator/v1/proposal.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$ide_orchestrator/v1/refinement.proto\"\xcf\n" +
-	"\n" +
+	"\"ide_orchestrator/v1/proposal.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$ide_orchestrator/v1/refinement.proto\"\xa1\v\n" +
 	"\bProposal\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x19\n" +
 	"\bdraft_id\x18\x02 \x01(\tR\adraftId\x12\x1f\n" +
@@ -1198,12 +1207,14 @@ const file_ide_orchestrator_v1_proposal_proto_rawDesc = "" +
 	"\n" +
 	"superseded\x18\x1a \x01(\bR\n" +
 	"superseded\x12\x14\n" +
-	"\x05stale\x18\x1b \x01(\bR\x05staleB\x14\n" +
+	"\x05stale\x18\x1b \x01(\bR\x05stale\x126\n" +
+	"\x15waits_for_proposal_id\x18\x1c \x01(\tH\x05R\x12waitsForProposalId\x88\x01\x01B\x14\n" +
 	"\x12_context_file_pathB\x14\n" +
 	"\x12_context_selectionB\x16\n" +
 	"\x14_resolved_by_user_idB\x16\n" +
 	"\x14_revises_proposal_idB\x19\n" +
-	"\x17_revised_by_proposal_id\"q\n" +
+	"\x17_revised_by_proposal_idB\x18\n" +
+	"\x16_waits_for_proposal_id\"q\n" +
 	"\fRejectedFile\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +

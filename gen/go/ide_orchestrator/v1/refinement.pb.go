@@ -40,6 +40,9 @@ const (
 	ProposalStatus_PROPOSAL_STATUS_CANCELLED ProposalStatus = 4
 	// The agent asked a person and is waiting; the run fails when no answer comes in time.
 	ProposalStatus_PROPOSAL_STATUS_AWAITING_INPUT ProposalStatus = 5
+	// The run begins by itself when the other refinements of its draft that it waits for are over. Only for callers
+	// that ask for it (`WHEN_BUSY_ENQUEUE`), unless the server's default does.
+	ProposalStatus_PROPOSAL_STATUS_QUEUED ProposalStatus = 6
 )
 
 // Enum value maps for ProposalStatus.
@@ -51,6 +54,7 @@ var (
 		3: "PROPOSAL_STATUS_FAILED",
 		4: "PROPOSAL_STATUS_CANCELLED",
 		5: "PROPOSAL_STATUS_AWAITING_INPUT",
+		6: "PROPOSAL_STATUS_QUEUED",
 	}
 	ProposalStatus_value = map[string]int32{
 		"PROPOSAL_STATUS_UNSPECIFIED":    0,
@@ -59,6 +63,7 @@ var (
 		"PROPOSAL_STATUS_FAILED":         3,
 		"PROPOSAL_STATUS_CANCELLED":      4,
 		"PROPOSAL_STATUS_AWAITING_INPUT": 5,
+		"PROPOSAL_STATUS_QUEUED":         6,
 	}
 )
 
@@ -89,6 +94,69 @@ func (ProposalStatus) EnumDescriptor() ([]byte, []int) {
 	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{0}
 }
 
+// What a start does while another refinement of the same draft is not over.
+type WhenBusy int32
+
+const (
+	// The server's default, which is WHEN_BUSY_PARALLEL unless the operator chooses another.
+	WhenBusy_WHEN_BUSY_UNSPECIFIED WhenBusy = 0
+	// Starts the run beside the others.
+	WhenBusy_WHEN_BUSY_PARALLEL WhenBusy = 1
+	// Starts nothing: FAILED_PRECONDITION (`draft_busy`).
+	WhenBusy_WHEN_BUSY_REFUSE WhenBusy = 2
+	// Queues the run: it begins when the refinements that are there before it are over, on the version of the draft
+	// that is the newest now. Until then its thread has no events.
+	WhenBusy_WHEN_BUSY_ENQUEUE WhenBusy = 3
+	// Cancels the others, queued ones too, and starts the run. PERMISSION_DENIED: the caller may not cancel one of
+	// them.
+	WhenBusy_WHEN_BUSY_SUPERSEDE WhenBusy = 4
+)
+
+// Enum value maps for WhenBusy.
+var (
+	WhenBusy_name = map[int32]string{
+		0: "WHEN_BUSY_UNSPECIFIED",
+		1: "WHEN_BUSY_PARALLEL",
+		2: "WHEN_BUSY_REFUSE",
+		3: "WHEN_BUSY_ENQUEUE",
+		4: "WHEN_BUSY_SUPERSEDE",
+	}
+	WhenBusy_value = map[string]int32{
+		"WHEN_BUSY_UNSPECIFIED": 0,
+		"WHEN_BUSY_PARALLEL":    1,
+		"WHEN_BUSY_REFUSE":      2,
+		"WHEN_BUSY_ENQUEUE":     3,
+		"WHEN_BUSY_SUPERSEDE":   4,
+	}
+)
+
+func (x WhenBusy) Enum() *WhenBusy {
+	p := new(WhenBusy)
+	*p = x
+	return p
+}
+
+func (x WhenBusy) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (WhenBusy) Descriptor() protoreflect.EnumDescriptor {
+	return file_ide_orchestrator_v1_refinement_proto_enumTypes[1].Descriptor()
+}
+
+func (WhenBusy) Type() protoreflect.EnumType {
+	return &file_ide_orchestrator_v1_refinement_proto_enumTypes[1]
+}
+
+func (x WhenBusy) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use WhenBusy.Descriptor instead.
+func (WhenBusy) EnumDescriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{1}
+}
+
 // A user's request to change a workflow's spec files, and the run that carries it out.
 type Refinement struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -111,9 +179,12 @@ type Refinement struct {
 	// When it reached its terminal status (UTC); absent before that.
 	CompleteTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=complete_time,json=completeTime,proto3" json:"complete_time,omitempty"`
 	// Why it did not complete; present when the status is FAILED or CANCELLED.
-	Failure       *Failure `protobuf:"bytes,10,opt,name=failure,proto3" json:"failure,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Failure *Failure `protobuf:"bytes,10,opt,name=failure,proto3" json:"failure,omitempty"`
+	// While it is queued: the proposal of the same draft whose refinement is over before its run begins (UUID);
+	// absent otherwise, and for a share link.
+	WaitsForProposalId *string `protobuf:"bytes,11,opt,name=waits_for_proposal_id,json=waitsForProposalId,proto3,oneof" json:"waits_for_proposal_id,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Refinement) Reset() {
@@ -216,6 +287,13 @@ func (x *Refinement) GetFailure() *Failure {
 	return nil
 }
 
+func (x *Refinement) GetWaitsForProposalId() string {
+	if x != nil && x.WaitsForProposalId != nil {
+		return *x.WaitsForProposalId
+	}
+	return ""
+}
+
 // Why a run did not complete.
 type Failure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -290,7 +368,9 @@ type StartRefinementRequest struct {
 	// (`key_reused`). While the first request is still being processed: FAILED_PRECONDITION with RetryInfo.
 	// When the runtime did not accept the run (the three errors of StartRefinement above), the same request
 	// with the same key starts a new run: send it again when a person decides so, or after UNAVAILABLE.
-	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// What to do while another refinement of the draft is queued, runs or awaits input.
+	WhenBusy      WhenBusy `protobuf:"varint,6,opt,name=when_busy,json=whenBusy,proto3,enum=ide_orchestrator.v1.WhenBusy" json:"when_busy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -358,6 +438,13 @@ func (x *StartRefinementRequest) GetRequestId() string {
 		return x.RequestId
 	}
 	return ""
+}
+
+func (x *StartRefinementRequest) GetWhenBusy() WhenBusy {
+	if x != nil {
+		return x.WhenBusy
+	}
+	return WhenBusy_WHEN_BUSY_UNSPECIFIED
 }
 
 // Response of StartRefinement.
@@ -1913,7 +2000,7 @@ var File_ide_orchestrator_v1_refinement_proto protoreflect.FileDescriptor
 
 const file_ide_orchestrator_v1_refinement_proto_rawDesc = "" +
 	"\n" +
-	"$ide_orchestrator/v1/refinement.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fide_orchestrator/v1/event.proto\"\xa5\x03\n" +
+	"$ide_orchestrator/v1/refinement.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fide_orchestrator/v1/event.proto\"\xf7\x03\n" +
 	"\n" +
 	"Refinement\x12\x1b\n" +
 	"\tthread_id\x18\x01 \x01(\tR\bthreadId\x12\x1f\n" +
@@ -1929,10 +2016,12 @@ const file_ide_orchestrator_v1_refinement_proto_rawDesc = "" +
 	"createTime\x12?\n" +
 	"\rcomplete_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\fcompleteTime\x126\n" +
 	"\afailure\x18\n" +
-	" \x01(\v2\x1c.ide_orchestrator.v1.FailureR\afailure\";\n" +
+	" \x01(\v2\x1c.ide_orchestrator.v1.FailureR\afailure\x126\n" +
+	"\x15waits_for_proposal_id\x18\v \x01(\tH\x00R\x12waitsForProposalId\x88\x01\x01B\x18\n" +
+	"\x16_waits_for_proposal_id\";\n" +
 	"\aFailure\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage\"\x88\x02\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"\xc4\x02\n" +
 	"\x16StartRefinementRequest\x12\x1f\n" +
 	"\vworkflow_id\x18\x01 \x01(\tR\n" +
 	"workflowId\x12\x1f\n" +
@@ -1941,7 +2030,8 @@ const file_ide_orchestrator_v1_refinement_proto_rawDesc = "" +
 	"\x11context_file_path\x18\x03 \x01(\tH\x00R\x0fcontextFilePath\x88\x01\x01\x120\n" +
 	"\x11context_selection\x18\x04 \x01(\tH\x01R\x10contextSelection\x88\x01\x01\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tR\trequestIdB\x14\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\x12:\n" +
+	"\twhen_busy\x18\x06 \x01(\x0e2\x1d.ide_orchestrator.v1.WhenBusyR\bwhenBusyB\x14\n" +
 	"\x12_context_file_pathB\x14\n" +
 	"\x12_context_selection\"v\n" +
 	"\x17StartRefinementResponse\x12?\n" +
@@ -2058,14 +2148,21 @@ const file_ide_orchestrator_v1_refinement_proto_rawDesc = "" +
 	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12 \n" +
 	"\ftool_call_id\x18\x05 \x01(\tR\n" +
-	"toolCallId*\xcf\x01\n" +
+	"toolCallId*\xeb\x01\n" +
 	"\x0eProposalStatus\x12\x1f\n" +
 	"\x1bPROPOSAL_STATUS_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aPROPOSAL_STATUS_PROCESSING\x10\x01\x12\x1d\n" +
 	"\x19PROPOSAL_STATUS_COMPLETED\x10\x02\x12\x1a\n" +
 	"\x16PROPOSAL_STATUS_FAILED\x10\x03\x12\x1d\n" +
 	"\x19PROPOSAL_STATUS_CANCELLED\x10\x04\x12\"\n" +
-	"\x1ePROPOSAL_STATUS_AWAITING_INPUT\x10\x052\xbe\a\n" +
+	"\x1ePROPOSAL_STATUS_AWAITING_INPUT\x10\x05\x12\x1a\n" +
+	"\x16PROPOSAL_STATUS_QUEUED\x10\x06*\x83\x01\n" +
+	"\bWhenBusy\x12\x19\n" +
+	"\x15WHEN_BUSY_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12WHEN_BUSY_PARALLEL\x10\x01\x12\x14\n" +
+	"\x10WHEN_BUSY_REFUSE\x10\x02\x12\x15\n" +
+	"\x11WHEN_BUSY_ENQUEUE\x10\x03\x12\x17\n" +
+	"\x13WHEN_BUSY_SUPERSEDE\x10\x042\xbe\a\n" +
 	"\x11RefinementService\x12l\n" +
 	"\x0fStartRefinement\x12+.ide_orchestrator.v1.StartRefinementRequest\x1a,.ide_orchestrator.v1.StartRefinementResponse\x12f\n" +
 	"\rGetRefinement\x12).ide_orchestrator.v1.GetRefinementRequest\x1a*.ide_orchestrator.v1.GetRefinementResponse\x12n\n" +
@@ -2091,82 +2188,84 @@ func file_ide_orchestrator_v1_refinement_proto_rawDescGZIP() []byte {
 	return file_ide_orchestrator_v1_refinement_proto_rawDescData
 }
 
-var file_ide_orchestrator_v1_refinement_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_ide_orchestrator_v1_refinement_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_ide_orchestrator_v1_refinement_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_ide_orchestrator_v1_refinement_proto_goTypes = []any{
 	(ProposalStatus)(0),                // 0: ide_orchestrator.v1.ProposalStatus
-	(*Refinement)(nil),                 // 1: ide_orchestrator.v1.Refinement
-	(*Failure)(nil),                    // 2: ide_orchestrator.v1.Failure
-	(*StartRefinementRequest)(nil),     // 3: ide_orchestrator.v1.StartRefinementRequest
-	(*StartRefinementResponse)(nil),    // 4: ide_orchestrator.v1.StartRefinementResponse
-	(*GetRefinementRequest)(nil),       // 5: ide_orchestrator.v1.GetRefinementRequest
-	(*GetRefinementResponse)(nil),      // 6: ide_orchestrator.v1.GetRefinementResponse
-	(*WatchRefinementRequest)(nil),     // 7: ide_orchestrator.v1.WatchRefinementRequest
-	(*WatchRefinementResponse)(nil),    // 8: ide_orchestrator.v1.WatchRefinementResponse
-	(*Hello)(nil),                      // 9: ide_orchestrator.v1.Hello
-	(*EventBatch)(nil),                 // 10: ide_orchestrator.v1.EventBatch
-	(*Heartbeat)(nil),                  // 11: ide_orchestrator.v1.Heartbeat
-	(*Reconnect)(nil),                  // 12: ide_orchestrator.v1.Reconnect
-	(*CancelRefinementRequest)(nil),    // 13: ide_orchestrator.v1.CancelRefinementRequest
-	(*CancelRefinementResponse)(nil),   // 14: ide_orchestrator.v1.CancelRefinementResponse
-	(*ListEventsRequest)(nil),          // 15: ide_orchestrator.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),         // 16: ide_orchestrator.v1.ListEventsResponse
-	(*ReadEventRequest)(nil),           // 17: ide_orchestrator.v1.ReadEventRequest
-	(*ReadEventResponse)(nil),          // 18: ide_orchestrator.v1.ReadEventResponse
-	(*ListFilesAtRequest)(nil),         // 19: ide_orchestrator.v1.ListFilesAtRequest
-	(*ListFilesAtResponse)(nil),        // 20: ide_orchestrator.v1.ListFilesAtResponse
-	(*FileAt)(nil),                     // 21: ide_orchestrator.v1.FileAt
-	(*ReadRefinementFileRequest)(nil),  // 22: ide_orchestrator.v1.ReadRefinementFileRequest
-	(*ReadRefinementFileResponse)(nil), // 23: ide_orchestrator.v1.ReadRefinementFileResponse
-	(*BlameFileRequest)(nil),           // 24: ide_orchestrator.v1.BlameFileRequest
-	(*BlameFileResponse)(nil),          // 25: ide_orchestrator.v1.BlameFileResponse
-	(*BlameRange)(nil),                 // 26: ide_orchestrator.v1.BlameRange
-	(*timestamppb.Timestamp)(nil),      // 27: google.protobuf.Timestamp
-	(*Event)(nil),                      // 28: ide_orchestrator.v1.Event
+	(WhenBusy)(0),                      // 1: ide_orchestrator.v1.WhenBusy
+	(*Refinement)(nil),                 // 2: ide_orchestrator.v1.Refinement
+	(*Failure)(nil),                    // 3: ide_orchestrator.v1.Failure
+	(*StartRefinementRequest)(nil),     // 4: ide_orchestrator.v1.StartRefinementRequest
+	(*StartRefinementResponse)(nil),    // 5: ide_orchestrator.v1.StartRefinementResponse
+	(*GetRefinementRequest)(nil),       // 6: ide_orchestrator.v1.GetRefinementRequest
+	(*GetRefinementResponse)(nil),      // 7: ide_orchestrator.v1.GetRefinementResponse
+	(*WatchRefinementRequest)(nil),     // 8: ide_orchestrator.v1.WatchRefinementRequest
+	(*WatchRefinementResponse)(nil),    // 9: ide_orchestrator.v1.WatchRefinementResponse
+	(*Hello)(nil),                      // 10: ide_orchestrator.v1.Hello
+	(*EventBatch)(nil),                 // 11: ide_orchestrator.v1.EventBatch
+	(*Heartbeat)(nil),                  // 12: ide_orchestrator.v1.Heartbeat
+	(*Reconnect)(nil),                  // 13: ide_orchestrator.v1.Reconnect
+	(*CancelRefinementRequest)(nil),    // 14: ide_orchestrator.v1.CancelRefinementRequest
+	(*CancelRefinementResponse)(nil),   // 15: ide_orchestrator.v1.CancelRefinementResponse
+	(*ListEventsRequest)(nil),          // 16: ide_orchestrator.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),         // 17: ide_orchestrator.v1.ListEventsResponse
+	(*ReadEventRequest)(nil),           // 18: ide_orchestrator.v1.ReadEventRequest
+	(*ReadEventResponse)(nil),          // 19: ide_orchestrator.v1.ReadEventResponse
+	(*ListFilesAtRequest)(nil),         // 20: ide_orchestrator.v1.ListFilesAtRequest
+	(*ListFilesAtResponse)(nil),        // 21: ide_orchestrator.v1.ListFilesAtResponse
+	(*FileAt)(nil),                     // 22: ide_orchestrator.v1.FileAt
+	(*ReadRefinementFileRequest)(nil),  // 23: ide_orchestrator.v1.ReadRefinementFileRequest
+	(*ReadRefinementFileResponse)(nil), // 24: ide_orchestrator.v1.ReadRefinementFileResponse
+	(*BlameFileRequest)(nil),           // 25: ide_orchestrator.v1.BlameFileRequest
+	(*BlameFileResponse)(nil),          // 26: ide_orchestrator.v1.BlameFileResponse
+	(*BlameRange)(nil),                 // 27: ide_orchestrator.v1.BlameRange
+	(*timestamppb.Timestamp)(nil),      // 28: google.protobuf.Timestamp
+	(*Event)(nil),                      // 29: ide_orchestrator.v1.Event
 }
 var file_ide_orchestrator_v1_refinement_proto_depIdxs = []int32{
 	0,  // 0: ide_orchestrator.v1.Refinement.status:type_name -> ide_orchestrator.v1.ProposalStatus
-	27, // 1: ide_orchestrator.v1.Refinement.create_time:type_name -> google.protobuf.Timestamp
-	27, // 2: ide_orchestrator.v1.Refinement.complete_time:type_name -> google.protobuf.Timestamp
-	2,  // 3: ide_orchestrator.v1.Refinement.failure:type_name -> ide_orchestrator.v1.Failure
-	1,  // 4: ide_orchestrator.v1.StartRefinementResponse.refinement:type_name -> ide_orchestrator.v1.Refinement
-	1,  // 5: ide_orchestrator.v1.GetRefinementResponse.refinement:type_name -> ide_orchestrator.v1.Refinement
-	9,  // 6: ide_orchestrator.v1.WatchRefinementResponse.hello:type_name -> ide_orchestrator.v1.Hello
-	10, // 7: ide_orchestrator.v1.WatchRefinementResponse.batch:type_name -> ide_orchestrator.v1.EventBatch
-	11, // 8: ide_orchestrator.v1.WatchRefinementResponse.heartbeat:type_name -> ide_orchestrator.v1.Heartbeat
-	12, // 9: ide_orchestrator.v1.WatchRefinementResponse.reconnect:type_name -> ide_orchestrator.v1.Reconnect
-	28, // 10: ide_orchestrator.v1.EventBatch.events:type_name -> ide_orchestrator.v1.Event
-	1,  // 11: ide_orchestrator.v1.CancelRefinementResponse.refinement:type_name -> ide_orchestrator.v1.Refinement
-	28, // 12: ide_orchestrator.v1.ListEventsResponse.events:type_name -> ide_orchestrator.v1.Event
-	9,  // 13: ide_orchestrator.v1.ListEventsResponse.position:type_name -> ide_orchestrator.v1.Hello
-	21, // 14: ide_orchestrator.v1.ListFilesAtResponse.files:type_name -> ide_orchestrator.v1.FileAt
-	27, // 15: ide_orchestrator.v1.FileAt.create_time:type_name -> google.protobuf.Timestamp
-	21, // 16: ide_orchestrator.v1.BlameFileResponse.file:type_name -> ide_orchestrator.v1.FileAt
-	26, // 17: ide_orchestrator.v1.BlameFileResponse.ranges:type_name -> ide_orchestrator.v1.BlameRange
-	27, // 18: ide_orchestrator.v1.BlameRange.create_time:type_name -> google.protobuf.Timestamp
-	3,  // 19: ide_orchestrator.v1.RefinementService.StartRefinement:input_type -> ide_orchestrator.v1.StartRefinementRequest
-	5,  // 20: ide_orchestrator.v1.RefinementService.GetRefinement:input_type -> ide_orchestrator.v1.GetRefinementRequest
-	7,  // 21: ide_orchestrator.v1.RefinementService.WatchRefinement:input_type -> ide_orchestrator.v1.WatchRefinementRequest
-	13, // 22: ide_orchestrator.v1.RefinementService.CancelRefinement:input_type -> ide_orchestrator.v1.CancelRefinementRequest
-	15, // 23: ide_orchestrator.v1.RefinementService.ListEvents:input_type -> ide_orchestrator.v1.ListEventsRequest
-	17, // 24: ide_orchestrator.v1.RefinementService.ReadEvent:input_type -> ide_orchestrator.v1.ReadEventRequest
-	19, // 25: ide_orchestrator.v1.RefinementService.ListFilesAt:input_type -> ide_orchestrator.v1.ListFilesAtRequest
-	22, // 26: ide_orchestrator.v1.RefinementService.ReadRefinementFile:input_type -> ide_orchestrator.v1.ReadRefinementFileRequest
-	24, // 27: ide_orchestrator.v1.RefinementService.BlameFile:input_type -> ide_orchestrator.v1.BlameFileRequest
-	4,  // 28: ide_orchestrator.v1.RefinementService.StartRefinement:output_type -> ide_orchestrator.v1.StartRefinementResponse
-	6,  // 29: ide_orchestrator.v1.RefinementService.GetRefinement:output_type -> ide_orchestrator.v1.GetRefinementResponse
-	8,  // 30: ide_orchestrator.v1.RefinementService.WatchRefinement:output_type -> ide_orchestrator.v1.WatchRefinementResponse
-	14, // 31: ide_orchestrator.v1.RefinementService.CancelRefinement:output_type -> ide_orchestrator.v1.CancelRefinementResponse
-	16, // 32: ide_orchestrator.v1.RefinementService.ListEvents:output_type -> ide_orchestrator.v1.ListEventsResponse
-	18, // 33: ide_orchestrator.v1.RefinementService.ReadEvent:output_type -> ide_orchestrator.v1.ReadEventResponse
-	20, // 34: ide_orchestrator.v1.RefinementService.ListFilesAt:output_type -> ide_orchestrator.v1.ListFilesAtResponse
-	23, // 35: ide_orchestrator.v1.RefinementService.ReadRefinementFile:output_type -> ide_orchestrator.v1.ReadRefinementFileResponse
-	25, // 36: ide_orchestrator.v1.RefinementService.BlameFile:output_type -> ide_orchestrator.v1.BlameFileResponse
-	28, // [28:37] is the sub-list for method output_type
-	19, // [19:28] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	28, // 1: ide_orchestrator.v1.Refinement.create_time:type_name -> google.protobuf.Timestamp
+	28, // 2: ide_orchestrator.v1.Refinement.complete_time:type_name -> google.protobuf.Timestamp
+	3,  // 3: ide_orchestrator.v1.Refinement.failure:type_name -> ide_orchestrator.v1.Failure
+	1,  // 4: ide_orchestrator.v1.StartRefinementRequest.when_busy:type_name -> ide_orchestrator.v1.WhenBusy
+	2,  // 5: ide_orchestrator.v1.StartRefinementResponse.refinement:type_name -> ide_orchestrator.v1.Refinement
+	2,  // 6: ide_orchestrator.v1.GetRefinementResponse.refinement:type_name -> ide_orchestrator.v1.Refinement
+	10, // 7: ide_orchestrator.v1.WatchRefinementResponse.hello:type_name -> ide_orchestrator.v1.Hello
+	11, // 8: ide_orchestrator.v1.WatchRefinementResponse.batch:type_name -> ide_orchestrator.v1.EventBatch
+	12, // 9: ide_orchestrator.v1.WatchRefinementResponse.heartbeat:type_name -> ide_orchestrator.v1.Heartbeat
+	13, // 10: ide_orchestrator.v1.WatchRefinementResponse.reconnect:type_name -> ide_orchestrator.v1.Reconnect
+	29, // 11: ide_orchestrator.v1.EventBatch.events:type_name -> ide_orchestrator.v1.Event
+	2,  // 12: ide_orchestrator.v1.CancelRefinementResponse.refinement:type_name -> ide_orchestrator.v1.Refinement
+	29, // 13: ide_orchestrator.v1.ListEventsResponse.events:type_name -> ide_orchestrator.v1.Event
+	10, // 14: ide_orchestrator.v1.ListEventsResponse.position:type_name -> ide_orchestrator.v1.Hello
+	22, // 15: ide_orchestrator.v1.ListFilesAtResponse.files:type_name -> ide_orchestrator.v1.FileAt
+	28, // 16: ide_orchestrator.v1.FileAt.create_time:type_name -> google.protobuf.Timestamp
+	22, // 17: ide_orchestrator.v1.BlameFileResponse.file:type_name -> ide_orchestrator.v1.FileAt
+	27, // 18: ide_orchestrator.v1.BlameFileResponse.ranges:type_name -> ide_orchestrator.v1.BlameRange
+	28, // 19: ide_orchestrator.v1.BlameRange.create_time:type_name -> google.protobuf.Timestamp
+	4,  // 20: ide_orchestrator.v1.RefinementService.StartRefinement:input_type -> ide_orchestrator.v1.StartRefinementRequest
+	6,  // 21: ide_orchestrator.v1.RefinementService.GetRefinement:input_type -> ide_orchestrator.v1.GetRefinementRequest
+	8,  // 22: ide_orchestrator.v1.RefinementService.WatchRefinement:input_type -> ide_orchestrator.v1.WatchRefinementRequest
+	14, // 23: ide_orchestrator.v1.RefinementService.CancelRefinement:input_type -> ide_orchestrator.v1.CancelRefinementRequest
+	16, // 24: ide_orchestrator.v1.RefinementService.ListEvents:input_type -> ide_orchestrator.v1.ListEventsRequest
+	18, // 25: ide_orchestrator.v1.RefinementService.ReadEvent:input_type -> ide_orchestrator.v1.ReadEventRequest
+	20, // 26: ide_orchestrator.v1.RefinementService.ListFilesAt:input_type -> ide_orchestrator.v1.ListFilesAtRequest
+	23, // 27: ide_orchestrator.v1.RefinementService.ReadRefinementFile:input_type -> ide_orchestrator.v1.ReadRefinementFileRequest
+	25, // 28: ide_orchestrator.v1.RefinementService.BlameFile:input_type -> ide_orchestrator.v1.BlameFileRequest
+	5,  // 29: ide_orchestrator.v1.RefinementService.StartRefinement:output_type -> ide_orchestrator.v1.StartRefinementResponse
+	7,  // 30: ide_orchestrator.v1.RefinementService.GetRefinement:output_type -> ide_orchestrator.v1.GetRefinementResponse
+	9,  // 31: ide_orchestrator.v1.RefinementService.WatchRefinement:output_type -> ide_orchestrator.v1.WatchRefinementResponse
+	15, // 32: ide_orchestrator.v1.RefinementService.CancelRefinement:output_type -> ide_orchestrator.v1.CancelRefinementResponse
+	17, // 33: ide_orchestrator.v1.RefinementService.ListEvents:output_type -> ide_orchestrator.v1.ListEventsResponse
+	19, // 34: ide_orchestrator.v1.RefinementService.ReadEvent:output_type -> ide_orchestrator.v1.ReadEventResponse
+	21, // 35: ide_orchestrator.v1.RefinementService.ListFilesAt:output_type -> ide_orchestrator.v1.ListFilesAtResponse
+	24, // 36: ide_orchestrator.v1.RefinementService.ReadRefinementFile:output_type -> ide_orchestrator.v1.ReadRefinementFileResponse
+	26, // 37: ide_orchestrator.v1.RefinementService.BlameFile:output_type -> ide_orchestrator.v1.BlameFileResponse
+	29, // [29:38] is the sub-list for method output_type
+	20, // [20:29] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_ide_orchestrator_v1_refinement_proto_init() }
@@ -2175,6 +2274,7 @@ func file_ide_orchestrator_v1_refinement_proto_init() {
 		return
 	}
 	file_ide_orchestrator_v1_event_proto_init()
+	file_ide_orchestrator_v1_refinement_proto_msgTypes[0].OneofWrappers = []any{}
 	file_ide_orchestrator_v1_refinement_proto_msgTypes[2].OneofWrappers = []any{}
 	file_ide_orchestrator_v1_refinement_proto_msgTypes[7].OneofWrappers = []any{
 		(*WatchRefinementResponse_Hello)(nil),
@@ -2187,7 +2287,7 @@ func file_ide_orchestrator_v1_refinement_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ide_orchestrator_v1_refinement_proto_rawDesc), len(file_ide_orchestrator_v1_refinement_proto_rawDesc)),
-			NumEnums:      1,
+			NumEnums:      2,
 			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,

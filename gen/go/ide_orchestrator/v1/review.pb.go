@@ -2421,7 +2421,9 @@ type ReviseProposalRequest struct {
 	// for the next proposal where that has the same hunk, or a file with the same path and content.
 	KeepDecisions bool `protobuf:"varint,4,opt,name=keep_decisions,json=keepDecisions,proto3" json:"keep_decisions,omitempty"`
 	// Idempotency key of the request, as in StartRefinementRequest.
-	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// As in StartRefinementRequest.
+	WhenBusy      WhenBusy `protobuf:"varint,6,opt,name=when_busy,json=whenBusy,proto3,enum=ide_orchestrator.v1.WhenBusy" json:"when_busy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2489,6 +2491,13 @@ func (x *ReviseProposalRequest) GetRequestId() string {
 		return x.RequestId
 	}
 	return ""
+}
+
+func (x *ReviseProposalRequest) GetWhenBusy() WhenBusy {
+	if x != nil {
+		return x.WhenBusy
+	}
+	return WhenBusy_WHEN_BUSY_UNSPECIFIED
 }
 
 // Response of ReviseProposal.
@@ -2726,7 +2735,7 @@ const file_ide_orchestrator_v1_review_proto_rawDesc = "" +
 	"request_id\x18\x04 \x01(\tR\trequestId\"o\n" +
 	"\x16RejectProposalResponse\x129\n" +
 	"\bproposal\x18\x01 \x01(\v2\x1d.ide_orchestrator.v1.ProposalR\bproposal\x12\x1a\n" +
-	"\breplayed\x18\x02 \x01(\bR\breplayed\"\xb3\x01\n" +
+	"\breplayed\x18\x02 \x01(\bR\breplayed\"\xef\x01\n" +
 	"\x15ReviseProposalRequest\x12\x1f\n" +
 	"\vproposal_id\x18\x01 \x01(\tR\n" +
 	"proposalId\x12\x12\n" +
@@ -2735,7 +2744,8 @@ const file_ide_orchestrator_v1_review_proto_rawDesc = "" +
 	"userPrompt\x12%\n" +
 	"\x0ekeep_decisions\x18\x04 \x01(\bR\rkeepDecisions\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tR\trequestId\"u\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\x12:\n" +
+	"\twhen_busy\x18\x06 \x01(\x0e2\x1d.ide_orchestrator.v1.WhenBusyR\bwhenBusy\"u\n" +
 	"\x16ReviseProposalResponse\x12?\n" +
 	"\n" +
 	"refinement\x18\x01 \x01(\v2\x1f.ide_orchestrator.v1.RefinementR\n" +
@@ -2831,7 +2841,8 @@ var file_ide_orchestrator_v1_review_proto_goTypes = []any{
 	(*ReviseProposalResponse)(nil), // 31: ide_orchestrator.v1.ReviseProposalResponse
 	(*Proposal)(nil),               // 32: ide_orchestrator.v1.Proposal
 	(*Draft)(nil),                  // 33: ide_orchestrator.v1.Draft
-	(*Refinement)(nil),             // 34: ide_orchestrator.v1.Refinement
+	(WhenBusy)(0),                  // 34: ide_orchestrator.v1.WhenBusy
+	(*Refinement)(nil),             // 35: ide_orchestrator.v1.Refinement
 }
 var file_ide_orchestrator_v1_review_proto_depIdxs = []int32{
 	1,  // 0: ide_orchestrator.v1.DiffProposalRequest.base:type_name -> ide_orchestrator.v1.DiffBase
@@ -2862,28 +2873,29 @@ var file_ide_orchestrator_v1_review_proto_depIdxs = []int32{
 	27, // 25: ide_orchestrator.v1.ConflictPlace.draft:type_name -> ide_orchestrator.v1.TextRange
 	27, // 26: ide_orchestrator.v1.ConflictPlace.proposal:type_name -> ide_orchestrator.v1.TextRange
 	32, // 27: ide_orchestrator.v1.RejectProposalResponse.proposal:type_name -> ide_orchestrator.v1.Proposal
-	34, // 28: ide_orchestrator.v1.ReviseProposalResponse.refinement:type_name -> ide_orchestrator.v1.Refinement
-	6,  // 29: ide_orchestrator.v1.ReviewService.DiffProposal:input_type -> ide_orchestrator.v1.DiffProposalRequest
-	11, // 30: ide_orchestrator.v1.ReviewService.ReadPatch:input_type -> ide_orchestrator.v1.ReadPatchRequest
-	13, // 31: ide_orchestrator.v1.ReviewService.DiffDraft:input_type -> ide_orchestrator.v1.DiffDraftRequest
-	15, // 32: ide_orchestrator.v1.ReviewService.ReadDraftPatch:input_type -> ide_orchestrator.v1.ReadDraftPatchRequest
-	17, // 33: ide_orchestrator.v1.ReviewService.SetDecisions:input_type -> ide_orchestrator.v1.SetDecisionsRequest
-	20, // 34: ide_orchestrator.v1.ReviewService.AcceptProposal:input_type -> ide_orchestrator.v1.AcceptProposalRequest
-	28, // 35: ide_orchestrator.v1.ReviewService.RejectProposal:input_type -> ide_orchestrator.v1.RejectProposalRequest
-	30, // 36: ide_orchestrator.v1.ReviewService.ReviseProposal:input_type -> ide_orchestrator.v1.ReviseProposalRequest
-	7,  // 37: ide_orchestrator.v1.ReviewService.DiffProposal:output_type -> ide_orchestrator.v1.DiffProposalResponse
-	12, // 38: ide_orchestrator.v1.ReviewService.ReadPatch:output_type -> ide_orchestrator.v1.ReadPatchResponse
-	14, // 39: ide_orchestrator.v1.ReviewService.DiffDraft:output_type -> ide_orchestrator.v1.DiffDraftResponse
-	16, // 40: ide_orchestrator.v1.ReviewService.ReadDraftPatch:output_type -> ide_orchestrator.v1.ReadDraftPatchResponse
-	19, // 41: ide_orchestrator.v1.ReviewService.SetDecisions:output_type -> ide_orchestrator.v1.SetDecisionsResponse
-	22, // 42: ide_orchestrator.v1.ReviewService.AcceptProposal:output_type -> ide_orchestrator.v1.AcceptProposalResponse
-	29, // 43: ide_orchestrator.v1.ReviewService.RejectProposal:output_type -> ide_orchestrator.v1.RejectProposalResponse
-	31, // 44: ide_orchestrator.v1.ReviewService.ReviseProposal:output_type -> ide_orchestrator.v1.ReviseProposalResponse
-	37, // [37:45] is the sub-list for method output_type
-	29, // [29:37] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	34, // 28: ide_orchestrator.v1.ReviseProposalRequest.when_busy:type_name -> ide_orchestrator.v1.WhenBusy
+	35, // 29: ide_orchestrator.v1.ReviseProposalResponse.refinement:type_name -> ide_orchestrator.v1.Refinement
+	6,  // 30: ide_orchestrator.v1.ReviewService.DiffProposal:input_type -> ide_orchestrator.v1.DiffProposalRequest
+	11, // 31: ide_orchestrator.v1.ReviewService.ReadPatch:input_type -> ide_orchestrator.v1.ReadPatchRequest
+	13, // 32: ide_orchestrator.v1.ReviewService.DiffDraft:input_type -> ide_orchestrator.v1.DiffDraftRequest
+	15, // 33: ide_orchestrator.v1.ReviewService.ReadDraftPatch:input_type -> ide_orchestrator.v1.ReadDraftPatchRequest
+	17, // 34: ide_orchestrator.v1.ReviewService.SetDecisions:input_type -> ide_orchestrator.v1.SetDecisionsRequest
+	20, // 35: ide_orchestrator.v1.ReviewService.AcceptProposal:input_type -> ide_orchestrator.v1.AcceptProposalRequest
+	28, // 36: ide_orchestrator.v1.ReviewService.RejectProposal:input_type -> ide_orchestrator.v1.RejectProposalRequest
+	30, // 37: ide_orchestrator.v1.ReviewService.ReviseProposal:input_type -> ide_orchestrator.v1.ReviseProposalRequest
+	7,  // 38: ide_orchestrator.v1.ReviewService.DiffProposal:output_type -> ide_orchestrator.v1.DiffProposalResponse
+	12, // 39: ide_orchestrator.v1.ReviewService.ReadPatch:output_type -> ide_orchestrator.v1.ReadPatchResponse
+	14, // 40: ide_orchestrator.v1.ReviewService.DiffDraft:output_type -> ide_orchestrator.v1.DiffDraftResponse
+	16, // 41: ide_orchestrator.v1.ReviewService.ReadDraftPatch:output_type -> ide_orchestrator.v1.ReadDraftPatchResponse
+	19, // 42: ide_orchestrator.v1.ReviewService.SetDecisions:output_type -> ide_orchestrator.v1.SetDecisionsResponse
+	22, // 43: ide_orchestrator.v1.ReviewService.AcceptProposal:output_type -> ide_orchestrator.v1.AcceptProposalResponse
+	29, // 44: ide_orchestrator.v1.ReviewService.RejectProposal:output_type -> ide_orchestrator.v1.RejectProposalResponse
+	31, // 45: ide_orchestrator.v1.ReviewService.ReviseProposal:output_type -> ide_orchestrator.v1.ReviseProposalResponse
+	38, // [38:46] is the sub-list for method output_type
+	30, // [30:38] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_ide_orchestrator_v1_review_proto_init() }

@@ -1193,20 +1193,70 @@ class InputRequested(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUEST_FIELD_NUMBER: _builtins.int
+    INPUT_ID_FIELD_NUMBER: _builtins.int
+    ACTIONS_FIELD_NUMBER: _builtins.int
     request: _builtins.str
     """The questions, in the runtime's printed form."""
+    input_id: _builtins.str
+    """The runtime's id of the question; empty when it has none, or asks several at a time."""
+    @_builtins.property
+    def actions(self) -> _containers.RepeatedCompositeFieldContainer[Global___InputAction]:
+        """The tool calls that a person is to decide about, in the runtime's order, as far as they could be read; empty for
+        a question of another form.
+        """
+
     def __init__(
         self,
         *,
         request: _builtins.str = ...,
+        input_id: _builtins.str = ...,
+        actions: _abc.Iterable[Global___InputAction] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "input_id", b"input_id", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InputRequested: _TypeAlias = InputRequested  # noqa: Y015
+
+@_typing.final
+class InputAction(_message.Message):
+    """A tool call that the agent does not make before a person has decided about it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    ALLOWED_DECISIONS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The tool's name."""
+    arguments: _builtins.str
+    """The arguments as JSON text."""
+    description: _builtins.str
+    """A description for the person; may be empty."""
+    @_builtins.property
+    def allowed_decisions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The decisions that the runtime would take, in its words, such as `approve`, `edit` and `reject`; may be empty.
+        Whether an answer can be given at all: `features` of GetServerInfo.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        arguments: _builtins.str = ...,
+        description: _builtins.str = ...,
+        allowed_decisions: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_decisions", b"allowed_decisions", "arguments", b"arguments", "description", b"description", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InputAction: _TypeAlias = InputAction  # noqa: Y015
 
 @_typing.final
 class Discontinuity(_message.Message):

@@ -72,6 +72,10 @@ class _ProblemReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Problem
     """The draft has other changes of the files that a proposal changes; the details name them. HTTP 409, ABORTED;
     merge, or resolve the conflicts.
     """
+    PROBLEM_REASON_DRAFT_BUSY: _ProblemReason.ValueType  # 22
+    """Another refinement of the draft is not over. HTTP 409, FAILED_PRECONDITION; wait for its end, or start with
+    another `when_busy`.
+    """
 
 class ProblemReason(_ProblemReason, metaclass=_ProblemReasonEnumTypeWrapper):
     """Why a call failed. The value's name in lower case without the prefix is the `reason` of
@@ -128,5 +132,9 @@ PROBLEM_REASON_ETAG_MISMATCH: ProblemReason.ValueType  # 20
 PROBLEM_REASON_DRAFT_MOVED: ProblemReason.ValueType  # 21
 """The draft has other changes of the files that a proposal changes; the details name them. HTTP 409, ABORTED;
 merge, or resolve the conflicts.
+"""
+PROBLEM_REASON_DRAFT_BUSY: ProblemReason.ValueType  # 22
+"""Another refinement of the draft is not over. HTTP 409, FAILED_PRECONDITION; wait for its end, or start with
+another `when_busy`.
 """
 Global___ProblemReason: _TypeAlias = ProblemReason  # noqa: Y015

@@ -102,6 +102,7 @@ class Proposal(_message.Message):
     REVISED_BY_PROPOSAL_ID_FIELD_NUMBER: _builtins.int
     SUPERSEDED_FIELD_NUMBER: _builtins.int
     STALE_FIELD_NUMBER: _builtins.int
+    WAITS_FOR_PROPOSAL_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The proposal's id (UUID)."""
     draft_id: _builtins.str
@@ -151,6 +152,10 @@ class Proposal(_message.Message):
     """True when it awaits review and another proposal revises it. It may be accepted nevertheless."""
     stale: _builtins.bool
     """True when it awaits review and the draft has changed since its run started: accepting it may need a merge."""
+    waits_for_proposal_id: _builtins.str
+    """While it is queued: the proposal of the same draft whose refinement is over before its run begins (UUID);
+    absent otherwise, and for a share link.
+    """
     @_builtins.property
     def generated_files(self) -> _containers.RepeatedCompositeFieldContainer[Global___GeneratedFile]:
         """The files, in path order; empty before the terminal status, and in lists."""
@@ -207,10 +212,11 @@ class Proposal(_message.Message):
         revised_by_proposal_id: _builtins.str | None = ...,
         superseded: _builtins.bool = ...,
         stale: _builtins.bool = ...,
+        waits_for_proposal_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_context_file_path", b"_context_file_path", "_context_selection", b"_context_selection", "_resolved_by_user_id", b"_resolved_by_user_id", "_revised_by_proposal_id", b"_revised_by_proposal_id", "_revises_proposal_id", b"_revises_proposal_id", "complete_time", b"complete_time", "context_file_path", b"context_file_path", "context_selection", b"context_selection", "create_time", b"create_time", "failure", b"failure", "resolve_time", b"resolve_time", "resolved_by_user_id", b"resolved_by_user_id", "revised_by_proposal_id", b"revised_by_proposal_id", "revises_proposal_id", b"revises_proposal_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_context_file_path", b"_context_file_path", "_context_selection", b"_context_selection", "_resolved_by_user_id", b"_resolved_by_user_id", "_revised_by_proposal_id", b"_revised_by_proposal_id", "_revises_proposal_id", b"_revises_proposal_id", "_waits_for_proposal_id", b"_waits_for_proposal_id", "complete_time", b"complete_time", "context_file_path", b"context_file_path", "context_selection", b"context_selection", "create_time", b"create_time", "failure", b"failure", "resolve_time", b"resolve_time", "resolved_by_user_id", b"resolved_by_user_id", "revised_by_proposal_id", b"revised_by_proposal_id", "revises_proposal_id", b"revises_proposal_id", "waits_for_proposal_id", b"waits_for_proposal_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_file_path", b"_context_file_path", "_context_selection", b"_context_selection", "_resolved_by_user_id", b"_resolved_by_user_id", "_revised_by_proposal_id", b"_revised_by_proposal_id", "_revises_proposal_id", b"_revises_proposal_id", "base_version", b"base_version", "complete_time", b"complete_time", "context_file_path", b"context_file_path", "context_selection", b"context_selection", "create_time", b"create_time", "created_by_user_id", b"created_by_user_id", "draft_id", b"draft_id", "etag", b"etag", "failure", b"failure", "file_count", b"file_count", "generated_files", b"generated_files", "id", b"id", "includes_base", b"includes_base", "rejected_files", b"rejected_files", "resolution", b"resolution", "resolution_comment", b"resolution_comment", "resolve_time", b"resolve_time", "resolved_by_user_id", b"resolved_by_user_id", "result_version", b"result_version", "revised_by_proposal_id", b"revised_by_proposal_id", "revises_proposal_id", b"revises_proposal_id", "stale", b"stale", "status", b"status", "superseded", b"superseded", "thread_id", b"thread_id", "user_prompt", b"user_prompt", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_file_path", b"_context_file_path", "_context_selection", b"_context_selection", "_resolved_by_user_id", b"_resolved_by_user_id", "_revised_by_proposal_id", b"_revised_by_proposal_id", "_revises_proposal_id", b"_revises_proposal_id", "_waits_for_proposal_id", b"_waits_for_proposal_id", "base_version", b"base_version", "complete_time", b"complete_time", "context_file_path", b"context_file_path", "context_selection", b"context_selection", "create_time", b"create_time", "created_by_user_id", b"created_by_user_id", "draft_id", b"draft_id", "etag", b"etag", "failure", b"failure", "file_count", b"file_count", "generated_files", b"generated_files", "id", b"id", "includes_base", b"includes_base", "rejected_files", b"rejected_files", "resolution", b"resolution", "resolution_comment", b"resolution_comment", "resolve_time", b"resolve_time", "resolved_by_user_id", b"resolved_by_user_id", "result_version", b"result_version", "revised_by_proposal_id", b"revised_by_proposal_id", "revises_proposal_id", b"revises_proposal_id", "stale", b"stale", "status", b"status", "superseded", b"superseded", "thread_id", b"thread_id", "user_prompt", b"user_prompt", "waits_for_proposal_id", b"waits_for_proposal_id", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__context_file_path: _TypeAlias = _typing.Literal["context_file_path"]  # noqa: Y015
     _WhichOneofArgType__context_file_path: _TypeAlias = _typing.Literal["_context_file_path", b"_context_file_path"]  # noqa: Y015
@@ -222,6 +228,8 @@ class Proposal(_message.Message):
     _WhichOneofArgType__revised_by_proposal_id: _TypeAlias = _typing.Literal["_revised_by_proposal_id", b"_revised_by_proposal_id"]  # noqa: Y015
     _WhichOneofReturnType__revises_proposal_id: _TypeAlias = _typing.Literal["revises_proposal_id"]  # noqa: Y015
     _WhichOneofArgType__revises_proposal_id: _TypeAlias = _typing.Literal["_revises_proposal_id", b"_revises_proposal_id"]  # noqa: Y015
+    _WhichOneofReturnType__waits_for_proposal_id: _TypeAlias = _typing.Literal["waits_for_proposal_id"]  # noqa: Y015
+    _WhichOneofArgType__waits_for_proposal_id: _TypeAlias = _typing.Literal["_waits_for_proposal_id", b"_waits_for_proposal_id"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__context_file_path) -> _WhichOneofReturnType__context_file_path | None: ...
     @_typing.overload
@@ -232,6 +240,8 @@ class Proposal(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__revised_by_proposal_id) -> _WhichOneofReturnType__revised_by_proposal_id | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__revises_proposal_id) -> _WhichOneofReturnType__revises_proposal_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__waits_for_proposal_id) -> _WhichOneofReturnType__waits_for_proposal_id | None: ...
 
 Global___Proposal: _TypeAlias = Proposal  # noqa: Y015
 

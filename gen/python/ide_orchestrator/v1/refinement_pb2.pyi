@@ -39,6 +39,10 @@ class _ProposalStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Propos
     """A user cancelled the run. Terminal."""
     PROPOSAL_STATUS_AWAITING_INPUT: _ProposalStatus.ValueType  # 5
     """The agent asked a person and is waiting; the run fails when no answer comes in time."""
+    PROPOSAL_STATUS_QUEUED: _ProposalStatus.ValueType  # 6
+    """The run begins by itself when the other refinements of its draft that it waits for are over. Only for callers
+    that ask for it (`WHEN_BUSY_ENQUEUE`), unless the server's default does.
+    """
 
 class ProposalStatus(_ProposalStatus, metaclass=_ProposalStatusEnumTypeWrapper):
     """The status of a refinement and of its proposal."""
@@ -55,7 +59,51 @@ PROPOSAL_STATUS_CANCELLED: ProposalStatus.ValueType  # 4
 """A user cancelled the run. Terminal."""
 PROPOSAL_STATUS_AWAITING_INPUT: ProposalStatus.ValueType  # 5
 """The agent asked a person and is waiting; the run fails when no answer comes in time."""
+PROPOSAL_STATUS_QUEUED: ProposalStatus.ValueType  # 6
+"""The run begins by itself when the other refinements of its draft that it waits for are over. Only for callers
+that ask for it (`WHEN_BUSY_ENQUEUE`), unless the server's default does.
+"""
 Global___ProposalStatus: _TypeAlias = ProposalStatus  # noqa: Y015
+
+class _WhenBusy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WhenBusyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WhenBusy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WHEN_BUSY_UNSPECIFIED: _WhenBusy.ValueType  # 0
+    """The server's default, which is WHEN_BUSY_PARALLEL unless the operator chooses another."""
+    WHEN_BUSY_PARALLEL: _WhenBusy.ValueType  # 1
+    """Starts the run beside the others."""
+    WHEN_BUSY_REFUSE: _WhenBusy.ValueType  # 2
+    """Starts nothing: FAILED_PRECONDITION (`draft_busy`)."""
+    WHEN_BUSY_ENQUEUE: _WhenBusy.ValueType  # 3
+    """Queues the run: it begins when the refinements that are there before it are over, on the version of the draft
+    that is the newest now. Until then its thread has no events.
+    """
+    WHEN_BUSY_SUPERSEDE: _WhenBusy.ValueType  # 4
+    """Cancels the others, queued ones too, and starts the run. PERMISSION_DENIED: the caller may not cancel one of
+    them.
+    """
+
+class WhenBusy(_WhenBusy, metaclass=_WhenBusyEnumTypeWrapper):
+    """What a start does while another refinement of the same draft is not over."""
+
+WHEN_BUSY_UNSPECIFIED: WhenBusy.ValueType  # 0
+"""The server's default, which is WHEN_BUSY_PARALLEL unless the operator chooses another."""
+WHEN_BUSY_PARALLEL: WhenBusy.ValueType  # 1
+"""Starts the run beside the others."""
+WHEN_BUSY_REFUSE: WhenBusy.ValueType  # 2
+"""Starts nothing: FAILED_PRECONDITION (`draft_busy`)."""
+WHEN_BUSY_ENQUEUE: WhenBusy.ValueType  # 3
+"""Queues the run: it begins when the refinements that are there before it are over, on the version of the draft
+that is the newest now. Until then its thread has no events.
+"""
+WHEN_BUSY_SUPERSEDE: WhenBusy.ValueType  # 4
+"""Cancels the others, queued ones too, and starts the run. PERMISSION_DENIED: the caller may not cancel one of
+them.
+"""
+Global___WhenBusy: _TypeAlias = WhenBusy  # noqa: Y015
 
 @_typing.final
 class Refinement(_message.Message):
@@ -73,6 +121,7 @@ class Refinement(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     COMPLETE_TIME_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    WAITS_FOR_PROPOSAL_ID_FIELD_NUMBER: _builtins.int
     thread_id: _builtins.str
     """The runtime's thread that carries out the refinement (UUID); the key for following its events."""
     proposal_id: _builtins.str
@@ -87,6 +136,10 @@ class Refinement(_message.Message):
     """The highest seq in the journal; 0 when the journal is empty."""
     floor: _builtins.int
     """The lowest seq that can still be read; 1 when nothing was removed."""
+    waits_for_proposal_id: _builtins.str
+    """While it is queued: the proposal of the same draft whose refinement is over before its run begins (UUID);
+    absent otherwise, and for a share link.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the refinement was started (UTC)."""
@@ -112,12 +165,15 @@ class Refinement(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         complete_time: _timestamp_pb2.Timestamp | None = ...,
         failure: Global___Failure | None = ...,
+        waits_for_proposal_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["complete_time", b"complete_time", "create_time", b"create_time", "failure", b"failure"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_waits_for_proposal_id", b"_waits_for_proposal_id", "complete_time", b"complete_time", "create_time", b"create_time", "failure", b"failure", "waits_for_proposal_id", b"waits_for_proposal_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete_time", b"complete_time", "create_time", b"create_time", "epoch", b"epoch", "failure", b"failure", "floor", b"floor", "last_seq", b"last_seq", "proposal_id", b"proposal_id", "status", b"status", "thread_id", b"thread_id", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_waits_for_proposal_id", b"_waits_for_proposal_id", "complete_time", b"complete_time", "create_time", b"create_time", "epoch", b"epoch", "failure", b"failure", "floor", b"floor", "last_seq", b"last_seq", "proposal_id", b"proposal_id", "status", b"status", "thread_id", b"thread_id", "waits_for_proposal_id", b"waits_for_proposal_id", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__waits_for_proposal_id: _TypeAlias = _typing.Literal["waits_for_proposal_id"]  # noqa: Y015
+    _WhichOneofArgType__waits_for_proposal_id: _TypeAlias = _typing.Literal["_waits_for_proposal_id", b"_waits_for_proposal_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__waits_for_proposal_id) -> _WhichOneofReturnType__waits_for_proposal_id | None: ...
 
 Global___Refinement: _TypeAlias = Refinement  # noqa: Y015
 
@@ -158,6 +214,7 @@ class StartRefinementRequest(_message.Message):
     CONTEXT_FILE_PATH_FIELD_NUMBER: _builtins.int
     CONTEXT_SELECTION_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    WHEN_BUSY_FIELD_NUMBER: _builtins.int
     workflow_id: _builtins.str
     """The workflow to refine (UUID)."""
     user_prompt: _builtins.str
@@ -178,6 +235,8 @@ class StartRefinementRequest(_message.Message):
     When the runtime did not accept the run (the three errors of StartRefinement above), the same request
     with the same key starts a new run: send it again when a person decides so, or after UNAVAILABLE.
     """
+    when_busy: Global___WhenBusy.ValueType
+    """What to do while another refinement of the draft is queued, runs or awaits input."""
     def __init__(
         self,
         *,
@@ -186,10 +245,11 @@ class StartRefinementRequest(_message.Message):
         context_file_path: _builtins.str | None = ...,
         context_selection: _builtins.str | None = ...,
         request_id: _builtins.str = ...,
+        when_busy: Global___WhenBusy.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_context_file_path", b"_context_file_path", "_context_selection", b"_context_selection", "context_file_path", b"context_file_path", "context_selection", b"context_selection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_file_path", b"_context_file_path", "_context_selection", b"_context_selection", "context_file_path", b"context_file_path", "context_selection", b"context_selection", "request_id", b"request_id", "user_prompt", b"user_prompt", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_file_path", b"_context_file_path", "_context_selection", b"_context_selection", "context_file_path", b"context_file_path", "context_selection", b"context_selection", "request_id", b"request_id", "user_prompt", b"user_prompt", "when_busy", b"when_busy", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__context_file_path: _TypeAlias = _typing.Literal["context_file_path"]  # noqa: Y015
     _WhichOneofArgType__context_file_path: _TypeAlias = _typing.Literal["_context_file_path", b"_context_file_path"]  # noqa: Y015

@@ -1204,6 +1204,7 @@ class ReviseProposalRequest(_message.Message):
     USER_PROMPT_FIELD_NUMBER: _builtins.int
     KEEP_DECISIONS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    WHEN_BUSY_FIELD_NUMBER: _builtins.int
     proposal_id: _builtins.str
     """The proposal (UUID)."""
     etag: _builtins.str
@@ -1218,6 +1219,8 @@ class ReviseProposalRequest(_message.Message):
     """
     request_id: _builtins.str
     """Idempotency key of the request, as in StartRefinementRequest."""
+    when_busy: _refinement_pb2.WhenBusy.ValueType
+    """As in StartRefinementRequest."""
     def __init__(
         self,
         *,
@@ -1226,10 +1229,11 @@ class ReviseProposalRequest(_message.Message):
         user_prompt: _builtins.str = ...,
         keep_decisions: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        when_busy: _refinement_pb2.WhenBusy.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "keep_decisions", b"keep_decisions", "proposal_id", b"proposal_id", "request_id", b"request_id", "user_prompt", b"user_prompt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "keep_decisions", b"keep_decisions", "proposal_id", b"proposal_id", "request_id", b"request_id", "user_prompt", b"user_prompt", "when_busy", b"when_busy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,68 @@
+"""Refinements of one draft at the same time: which there are, and which of them a queued one waits for.
+
+SQL (ADR 0003): a draft is locked while it is decided what becomes of a start.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from server.db.runs import request_cancels
+from server.domain.crash_points import crash_point
+from server.domain.drafts.busy import WhenBusy
+from server.domain.errors import DraftBusy, PermissionDenied
+from server.domain.model import Principal
+
+#: Statuses of proposals whose refinement is not over, as an SQL list.
+UNFINISHED = "('queued', 'processing', 'awaiting_input')"
+
+#: The proposal that `p`, if it is queued, waits for: the one before it in the queue of its draft, or the
+#: newest that is not queued.
+WAITS_FOR = f"""
+CASE WHEN p.status = 'queued' THEN (
+  SELECT b.id FROM proposals b
+  WHERE b.draft_id = p.draft_id AND b.id <> p.id AND b.status IN {UNFINISHED}
+    AND (b.status <> 'queued' OR b.queue_number < p.queue_number)
+  ORDER BY b.status = 'queued' DESC, b.queue_number DESC NULLS LAST, b.created_at DESC LIMIT 1
+) END
+"""  # noqa: S608 - only constants
+
+#: Starts that ask what to do with a busy draft decide one at a time. Starts beside other runs do not.
+_LOCK_DRAFT = "SELECT pg_advisory_xact_lock(hashtextextended('draft ' || $1::uuid::text, 0))"
+
+_OTHERS = f"""
+SELECT p.id AS proposal_id, r.thread_id, a.access_type FROM proposals p
+JOIN runs r ON r.proposal_id = p.id
+LEFT JOIN proposal_callers a ON a.proposal_id = p.id AND a.caller_id = $2
+WHERE p.draft_id = $1 AND p.status IN {UNFINISHED} ORDER BY p.created_at DESC, p.id
+"""  # noqa: S608 - only constants
+
+
+async def lock_draft(connection: Any, draft_id: UUID) -> None:
+    """Let no other start decide about the draft before the transaction ends."""
+    await connection.execute(_LOCK_DRAFT, draft_id)
+
+
+async def find_others(
+    connection: Any, principal: Principal, draft_id: UUID, when_busy: WhenBusy
+) -> list[UUID]:
+    """The threads of the draft's refinements that are not over, newest first.
+
+    Raises DraftBusy if these are to refuse the start, PermissionDenied if the principal may not cancel those
+    that it is to supersede.
+    """
+    others = await connection.fetch(_OTHERS, draft_id, principal.user_id)
+    if others and when_busy is WhenBusy.REFUSE:
+        raise DraftBusy(next((row["proposal_id"] for row in others if row["access_type"]), None))
+    if when_busy is WhenBusy.SUPERSEDE and any(
+        row["access_type"] not in ("owner", "editor") for row in others
+    ):
+        raise PermissionDenied("only an owner or editor of all refinements of the draft may supersede them")
+    return [row["thread_id"] for row in others]
+
+
+async def supersede(connection: Any, thread_ids: list[UUID]) -> None:
+    """Record that the runs are to be cancelled, in the transaction that stores their successor."""
+    crash_point("in_supersede")
+    await request_cancels(connection, thread_ids)

@@ -1,0 +1,19 @@
+"""Busy drafts: what becomes of a refinement of a draft that another one has not finished with (ADR 0038)."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class WhenBusy(Enum):
+    """What a start does while another refinement of the draft is queued, runs or awaits input. The value is
+    the word in settings and over HTTP."""
+
+    #: Starts its run beside the others.
+    PARALLEL = "parallel"
+    #: Starts nothing.
+    REFUSE = "refuse"
+    #: Starts its run when all that were there before it are over.
+    ENQUEUE = "enqueue"
+    #: Cancels the others, and starts its run.
+    SUPERSEDE = "supersede"

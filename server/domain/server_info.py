@@ -1,0 +1,34 @@
+"""The server as clients see it before they call: its version, its features and the limits of one caller."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+
+from server.domain.access.quotas import QuotaLimits
+from server.domain.drafts.busy import WhenBusy
+
+
+class Feature(StrEnum):
+    """What a server may offer. Clients rely on the values.
+
+    The published runtime cannot continue a run that has asked a person, so there is no call for the answer,
+    and no feature that promises one.
+    """
+
+    DRAFT_QUEUE = "draft_queue"
+    FILE_HISTORY = "file_history"
+    REVIEWS = "reviews"
+    USER_SEARCH = "user_search"
+    WEBHOOKS = "webhooks"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """A server. when_busy: what a start does that does not say what to do while its draft is busy."""
+
+    version: str
+    features: Collection[Feature]
+    when_busy: WhenBusy
+    limits: QuotaLimits
