@@ -6,11 +6,12 @@ other request has no actions, and is shown as the runtime prints it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from server.domain.journal.events import InputAction, InputRequested
-from server.frames import literals, printed, printed_objects, raw_json
+from server.encoding.json_text import load
+from server.frames import literals, printed, printed_objects
 from server.frames.printed import Unreadable
 
 #: Characters of a request that is read: one with a whole file as an argument. A larger one is only kept.
@@ -28,17 +29,21 @@ def read_request(request: str) -> InputRequested:
 
 def _interrupts(request: str) -> list[dict[str, Any]]:
     """The interrupts of a request in JSON, or in Python's printed form; none when it cannot be read."""
-    if raw_json.items(request.encode(errors="surrogatepass")) is not None:
-        found = raw_json.lenient_value(request.encode(errors="surrogatepass"))
-    elif request.startswith(("[", "(")):
-        try:
-            texts, end = printed.parts(request)
-        except Unreadable:
-            return []
-        found = [printed_objects.members(text) for text in texts] if end == len(request) else []
-    else:
+    try:
+        found = load(request)
+    except (ValueError, RecursionError):
+        found = _printed_items(request)
+    return _dicts(found)
+
+
+def _printed_items(request: str) -> list[Any]:
+    if not request.startswith(("[", "(")):
         return []
-    return [each for each in found if isinstance(each, dict)]
+    try:
+        texts, end = printed.parts(request)
+    except Unreadable:
+        return []
+    return list(map(printed_objects.members, texts)) if end == len(request) else []
 
 
 def _actions(value: Any) -> list[InputAction]:
@@ -71,7 +76,7 @@ def _list(value: Any) -> Sequence[Any]:
     return value if isinstance(value, list) else ()
 
 
-def _dicts(value: Any) -> list[Mapping[str, Any]]:
+def _dicts(value: Any) -> list[dict[str, Any]]:
     return [each for each in _list(value) if isinstance(each, dict)]
 
 

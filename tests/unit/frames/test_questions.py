@@ -64,11 +64,18 @@ def test_several_interrupts_have_their_actions_and_no_single_id() -> None:
         "\ud800",
         "[" * 100_000,
         '["a", 1, null]',
+        '["\ud800"]',
         '{"value": {"action_requests": [{"name": "ls"}]}}',
     ],
 )
 def test_a_request_of_another_form_has_no_actions(text: str) -> None:
     assert read_request(text) == InputRequested(text)
+
+
+def test_a_request_with_lone_surrogates_is_read() -> None:
+    action = {"name": "ls", "args": {"path": "/\ud800"}, "description": "\ud800?"}
+    text = json.dumps([{"value": {"action_requests": [action]}, "id": "i1"}], ensure_ascii=False)
+    assert read_request(text).actions == (InputAction("ls", r'{"path": "/\ud800"}', "\ud800?"),)
 
 
 def test_members_that_are_not_texts_are_empty() -> None:
