@@ -8,8 +8,6 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from server.db.runs import request_cancels
-from server.domain.crash_points import crash_point
 from server.domain.drafts.busy import WhenBusy
 from server.domain.errors import DraftBusy, PermissionDenied
 from server.domain.model import Principal
@@ -17,16 +15,25 @@ from server.domain.model import Principal
 #: Statuses of proposals whose refinement is not over, as an SQL list.
 UNFINISHED = "('queued', 'processing', 'awaiting_input')"
 
-#: The proposal that `p`, if it is queued, waits for: the one before it in the queue of its draft, or the
+#: The proposals `b` that must be over before the queued proposal `p` begins: those of its draft that are not
+#: queued, or are ahead of it in the queue.
+_BEFORE = f"""
+FROM proposals b
+WHERE b.draft_id = p.draft_id AND b.id <> p.id AND b.status IN {UNFINISHED}
+  AND (b.status <> 'queued' OR b.queue_number < p.queue_number)
+"""
+
+#: True of a queued run of the proposal `p` that may begin.
+MAY_BEGIN = f"NOT EXISTS (SELECT {_BEFORE})"
+
+#: The proposal that `p` waits for, if it is queued: the one right ahead of it in the queue, or else the
 #: newest that is not queued.
 WAITS_FOR = f"""
 CASE WHEN p.status = 'queued' THEN (
-  SELECT b.id FROM proposals b
-  WHERE b.draft_id = p.draft_id AND b.id <> p.id AND b.status IN {UNFINISHED}
-    AND (b.status <> 'queued' OR b.queue_number < p.queue_number)
+  SELECT b.id {_BEFORE}
   ORDER BY b.status = 'queued' DESC, b.queue_number DESC NULLS LAST, b.created_at DESC LIMIT 1
 ) END
-"""  # noqa: S608 - only constants
+"""
 
 #: Starts that ask what to do with a busy draft decide one at a time. Starts beside other runs do not.
 _LOCK_DRAFT = "SELECT pg_advisory_xact_lock(hashtextextended('draft ' || $1::uuid::text, 0))"
@@ -60,9 +67,3 @@ async def find_others(
     ):
         raise PermissionDenied("only an owner or editor of all refinements of the draft may supersede them")
     return [row["thread_id"] for row in others]
-
-
-async def supersede(connection: Any, thread_ids: list[UUID]) -> None:
-    """Record that the runs are to be cancelled, in the transaction that stores their successor."""
-    crash_point("in_supersede")
-    await request_cancels(connection, thread_ids)

@@ -15,14 +15,16 @@ from uuid import UUID
 import asyncpg
 from typing_extensions import override
 
-from server.db.busy_drafts import WAITS_FOR, find_others, lock_draft, supersede
+from server.db.busy_drafts import WAITS_FOR, find_others, lock_draft
 from server.db.contents import FILES_COPIES, SIZE_OF_FILES, SIZE_OF_LISTING, list_files, read_files
 from server.db.errors import database_errors
 from server.db.idempotency import find_earlier_start
 from server.db.page_tokens import page_of, page_place
 from server.db.proposal_rows import SELECTED, VISIBLE, failure_of, proposal_of, read_proposal
 from server.db.revisions import add_revision
+from server.db.runs import request_cancels
 from server.db.starts import check_active_runs, insert_start
+from server.domain.crash_points import crash_point
 from server.domain.drafts.busy import WhenBusy
 from server.domain.errors import NotFound
 from server.domain.model import (
@@ -146,7 +148,8 @@ class PostgresProposalStore(ProposalStore):
                 if stored and revision is not None:
                     await add_revision(connection, proposal_id, revision, now=now)
                 if stored and others and not queued:
-                    await supersede(connection, others)
+                    crash_point("in_supersede")
+                    await request_cancels(connection, others)
         if not stored:
             earlier = await self.find_earlier_start(principal, key) if key else None
             if earlier is None:

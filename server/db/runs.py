@@ -14,6 +14,7 @@ from uuid import UUID
 import asyncpg
 from typing_extensions import override
 
+from server.db.busy_drafts import MAY_BEGIN
 from server.db.errors import database_errors
 from server.db.invocations import invocation_from_jsonb
 from server.domain.errors import LeaseLost
@@ -28,22 +29,13 @@ ENDED_STATUSES = "('completed', 'failed', 'cancelled')"
 #: Seconds within which a claim is answered, or takes nothing.
 CLAIM_S = 5.0
 
-#: True of a queued run of the proposal `p` that may begin: the other runs of its draft are over, or come
-#: after it in the queue.
-_MAY_BEGIN = """
-NOT EXISTS (
-  SELECT FROM proposals b WHERE b.draft_id = p.draft_id AND b.id <> p.id
-    AND (b.status IN ('processing', 'awaiting_input')
-      OR b.status = 'queued' AND b.queue_number < p.queue_number))
-"""
-
 #: Far cheaper than a claim, which locks rows.
 _FIND_EXPIRED = f"""
 SELECT clock_timestamp() WHERE EXISTS (
   SELECT FROM runs WHERE status IN {ACTIVE_STATUSES} AND (lease_until IS NULL OR lease_until < now())
     AND thread_id <> ALL($1::uuid[])
 ) OR EXISTS (
-  SELECT FROM runs r JOIN proposals p ON p.id = r.proposal_id WHERE r.status = 'queued' AND {_MAY_BEGIN})
+  SELECT FROM runs r JOIN proposals p ON p.id = r.proposal_id WHERE r.status = 'queued' AND {MAY_BEGIN})
 """  # noqa: S608 - only constants
 
 _CLAIM_EXPIRED = f"""
@@ -56,7 +48,7 @@ WITH expired AS (
   ORDER BY lease_until NULLS FIRST LIMIT $1 FOR UPDATE SKIP LOCKED
 ), queued AS (
   SELECT r.thread_id FROM runs r JOIN proposals p ON p.id = r.proposal_id
-  WHERE r.status = 'queued' AND {_MAY_BEGIN} AND clock_timestamp() < $5::timestamptz + $6::interval
+  WHERE r.status = 'queued' AND {MAY_BEGIN} AND clock_timestamp() < $5::timestamptz + $6::interval
   ORDER BY p.queue_number LIMIT $1 FOR UPDATE OF r SKIP LOCKED
 ), due AS (
   SELECT thread_id, false AS dequeued FROM expired UNION ALL SELECT thread_id, true FROM queued
