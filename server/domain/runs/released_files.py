@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
@@ -21,10 +22,12 @@ async def all_files(context: RunContext, log: JournalLog, interpreter: FrameInte
 
     Waits while the database is away. Raises LeaseLost.
     """
-    kept, released = interpreter.files, interpreter.released_files
+    kept = interpreter.files
     files = dict(kept.by_path)
-    for seq in sorted(set(released.values())):
-        paths = {path for path, at in released.items() if at == seq}
+    paths_by_seq = defaultdict[int, set[str]](set)
+    for path, seq in interpreter.released_files.items():
+        paths_by_seq[seq].add(path)
+    for seq, paths in sorted(paths_by_seq.items()):
         segment = await _segment_with(context, log, seq)
         files |= await RUNS.run(_files_of, context, segment, seq, paths)
     return replace(kept, by_path=files)
