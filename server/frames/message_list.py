@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from hashlib import blake2b
 
 from server.domain.journal.events import AgentMessage, MessageChange
@@ -36,7 +36,7 @@ class MessageList:
     """
 
     def __init__(self) -> None:
-        self.messages: Sequence[AgentMessage | _Digest] = ()
+        self.messages: list[AgentMessage | _Digest] = []
         self._raw = b""
         self._sources: list[str] = []
         self._read: Callable[[str], AgentMessage] = as_text
@@ -66,7 +66,7 @@ class MessageList:
             first, read, (found, text) = len(self._sources), from_printed, added
         same = self._read is read
         sources = self._sources[:first] + found.texts
-        messages, changes = list(self.messages[:first]), []
+        messages, changes = self.messages[:first], []
         for index in range(first, len(sources)):
             old = self.messages[index] if index < len(self.messages) else None
             if old is not None and same and _is_same(self._sources[index], sources[index]):
