@@ -16,7 +16,7 @@ MAX_TOKENS = 10_000
 
 
 class VerifiedTokens:
-    """What tokens say that were verified with the current keys.
+    """The claims of tokens that were verified with the current keys.
 
     Only valid tokens are remembered, so nobody can fill it without a key. `keys`: what the tokens were
     verified with, an object that is replaced when the keys change.
@@ -28,7 +28,7 @@ class VerifiedTokens:
         self._claims: dict[bytes, TokenClaims] = {}
 
     def find(self, token: str, keys: object, now: datetime) -> TokenClaims | None:
-        """What the token says; None if it must be verified: it is not known, or has expired."""
+        """The token's claims; None if it must be verified, because it is unknown or has expired."""
         if keys is not self._keys:
             return None
         claims = self._claims.get(_digest(token))
@@ -37,7 +37,7 @@ class VerifiedTokens:
         return claims
 
     def add(self, token: str, keys: object, claims: TokenClaims) -> None:
-        """Remember what a token says that was verified with `keys`."""
+        """Remember the claims of a token that was verified with `keys`."""
         if keys is not self._keys:
             self._keys, self._claims = keys, {}
         while len(self._claims) >= self._max_tokens:

@@ -1,6 +1,6 @@
 """Refinements of one draft at the same time: which there are, and which of them a queued one waits for.
 
-SQL (ADR 0003): a draft is locked while it is decided what becomes of a start.
+SQL (ADR 0003): a start that asks locks the draft while it decides.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ async def find_others(
 ) -> list[UUID]:
     """The threads of the draft's refinements that are not over, newest first.
 
-    Raises DraftBusy if these are to refuse the start, PermissionDenied if the principal may not cancel those
-    that it is to supersede.
+    Raises DraftBusy if there are some and the start is to be refused, PermissionDenied if it is to supersede
+    one that the principal may not cancel.
     """
     others = await connection.fetch(_OTHERS, draft_id, principal.user_id)
     if others and when_busy is WhenBusy.REFUSE:

@@ -94,7 +94,7 @@ class PostgresJournal(Journal):
         queue counts in `budget`.
         """
         self._pool, self._clock = pool, clock
-        #: Called when a run has ended for which others are queued.
+        #: Called when a run has ended and others of its draft are queued.
         self.on_queue: Callable[[], None] = lambda: None
         self._max_queued_bytes = max_queued_bytes
         self._budget = budget or ByteBudget()

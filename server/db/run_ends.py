@@ -73,7 +73,7 @@ class RunEnd:
     files: StoredFiles
     contents: Mapping[str, bytes]
     failure: Failure | None
-    #: Called when other runs are queued that may begin.
+    #: Called after the commit if other runs of its draft are queued.
     on_queue: Callable[[], None]
 
     @property

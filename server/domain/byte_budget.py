@@ -10,38 +10,38 @@ from server.domain.off_loop import SMALL_BYTES
 
 #: Default bound, in bytes.
 MAX_QUEUED_BYTES = 128 << 20
-#: One part of so many is kept free for small reservations, by default enough for those of 500 runs. As much
-#: may be kept.
+#: The budget has so many equal parts. Large reservations leave one to the small ones, by default enough for
+#: those of 500 runs; one may be kept.
 _PARTS = 4
 
 _Places: TypeAlias = deque[tuple[int, asyncio.Future[None]]]
 
 
 class ByteBudget:
-    """Bytes that are in use, and two queues for those that are not free: of small reservations, up to
-    `SMALL_BYTES`, and of large ones.
+    """Bytes that are in use, and two queues of reservations that wait: small ones, up to `SMALL_BYTES`, and
+    large ones.
 
-    A small one does not wait behind large ones, which leave a quarter of the budget to the small ones:
-    otherwise the tokens of every run would wait for the large frames of one. While a large one waits, small
-    ones overtake it with `max_bytes` in all.
+    Small reservations do not wait behind large ones, which leave a quarter of the budget to them: otherwise
+    the tokens of every run would wait for the large frames of one. While a large reservation waits, small
+    ones may overtake it, up to `max_bytes` in total.
 
-    A quarter may be in use for as long as a run lasts (`keep`): nobody waits for that to become free.
+    Up to a quarter may be kept for as long as a run lasts (`keep`): no reservation waits for that alone.
 
-    max_bytes: the bound for `reserve`. One reservation above it is granted when nothing is in use but what is
-    kept.
+    max_bytes: the bound for `reserve`. A larger reservation is granted when only kept bytes are in use.
     """
 
     def __init__(self, max_bytes: int = MAX_QUEUED_BYTES) -> None:
         self._max_bytes = max_bytes
         self._max_large_bytes = max_bytes - max_bytes // _PARTS
         self._small, self._large = _Places(), _Places()
-        #: Bytes of small reservations that were granted since the first large one waits.
+        #: Bytes of small reservations that were granted since the first large one began to wait.
         self._overtaken_bytes = 0
         #: Bytes in use, and those of them that are kept.
         self.used_bytes = self._kept_bytes = 0
 
     def reserve_now(self, size_bytes: int) -> bool:
-        """Take so many bytes into use if they are free and no equal waits. Returns whether it did."""
+        """Take so many bytes into use if they are free and no reservation of its kind waits. Returns whether
+        it did."""
         free = not self._queue(size_bytes) and self._fits(size_bytes)
         if free:
             self._take(size_bytes)
@@ -70,7 +70,7 @@ class ByteBudget:
         self.used_bytes += size_bytes
 
     def keep(self, size_bytes: int) -> bool:
-        """Take so many bytes into use that exist already, if as many may be kept. Returns whether it did."""
+        """Take bytes into use that exist already, unless too many would be kept. Returns whether it did."""
         if self._kept_bytes + size_bytes > self._max_bytes // _PARTS:
             return False
         self._kept_bytes += size_bytes

@@ -1,4 +1,4 @@
-"""The server as clients see it before they call: its version, its features and the limits of one caller."""
+"""What clients can ask before they use the server: its version, its features and the limits of one caller."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Feature(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """A server. when_busy: what a start does that does not say what to do while its draft is busy."""
+    """A server. when_busy: the default for starts that do not say what to do while their draft is busy."""
 
     version: str
     features: Collection[Feature]

@@ -75,7 +75,7 @@ class Interpreter:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of what is kept of the frames so far and need not be."""
+        """Bytes of earlier frames that are kept and could be released."""
         return self._files.size_bytes + self._messages.size_bytes + self._deltas.size_bytes
 
     def release_files(self, seq: int, kind: EventKind) -> None:

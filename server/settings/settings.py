@@ -88,9 +88,9 @@ class Settings(BaseSettings):
     when_busy: Literal["parallel", "refuse", "enqueue", "supersede"] = Field(
         "parallel", alias="IDEO_WHEN_BUSY"
     )
-    """what a start that does not say does while another refinement of the draft is not over: `parallel`, it
-    starts beside it; `refuse`, it is refused with 409; `enqueue`, it waits; `supersede`, it cancels the other
-    one (ADR 0038)"""
+    """what a start does by default while another refinement of the draft is not over: `parallel`, it starts
+    beside it; `refuse`, it is refused with 409; `enqueue`, it waits; `supersede`, it cancels the other one
+    (ADR 0038)"""
     lease_ttl_s: Seconds = Field(15.0, alias="IDEO_LEASE_TTL_S")
     """seconds after which another replica may take over the run of a replica that died; at least 12, except
     with `IDEO_ENV=dev`"""

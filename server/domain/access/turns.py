@@ -19,8 +19,8 @@ from server.domain.rates import Rate, TokenBuckets
 #: With whom a call is counted, and how many calls each of these may begin.
 Counted: TypeAlias = Sequence[tuple[Hashable, Rate]]
 
-#: Calls of a user. When a replica drains, all streams of a client come back at once: 500 in 2.5 seconds. What
-#: begins at once is a page's first calls; a longer burst would be work that everybody else waits for.
+#: Calls of a user. When a replica drains, all streams of a client come back at once: 500 in 2.5 seconds.
+#: The burst is for the first calls of a page; everybody else would wait for the work of a longer one.
 OF_USER = Rate(burst=20, per_s=200)
 #: Calls of a share link, and of all share links of one user.
 OF_LINK, OF_LINKS = Rate(burst=10, per_s=50), Rate(burst=20, per_s=100)

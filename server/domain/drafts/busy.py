@@ -1,4 +1,4 @@
-"""Busy drafts: what becomes of a refinement of a draft that another one has not finished with (ADR 0038)."""
+"""Busy drafts: what a start does while another refinement of its draft is not over (ADR 0038)."""
 
 from __future__ import annotations
 

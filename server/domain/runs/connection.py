@@ -91,7 +91,7 @@ class Connection:
                 async for together in frames:
                     ended = self.ended
                     await self._on_frames(together)
-                    # What waits for capacity are its events alone.
+                    # Only their events wait for capacity.
                     del together
                     self._room.give_back()
                     await self._wait_for_capacity()

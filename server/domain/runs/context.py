@@ -20,7 +20,7 @@ from server.domain.runs.runtime import FrameInterpreter, Runtime
 
 T = TypeVar("T")
 
-#: Bytes of a frame, of a state, or of what a run ends with, from which on there is one at a time.
+#: Frames, states and ends of runs with more bytes than this are handled one at a time.
 LARGE_BYTES = 1 << 20
 
 

@@ -1,4 +1,4 @@
-"""What the interpreter of a run keeps in memory, as a part of the budget of the process."""
+"""The memory of a run's interpreter, counted in the budget of the process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from server.domain.runs.runtime import FrameInterpreter
 
 
 class InterpreterMemory:
-    """The memory of one interpreter. Where the budget has no room for it, the interpreter keeps less."""
+    """The memory of one interpreter, which releases what it can if the budget has no room."""
 
     def __init__(self, budget: ByteBudget, interpreter: FrameInterpreter) -> None:
         self._budget, self._interpreter = budget, interpreter
@@ -17,7 +17,7 @@ class InterpreterMemory:
         self._kept_bytes = 0
 
     async def shrink_to_budget(self, seq: int, kind: EventKind) -> None:
-        """Count what the interpreter keeps since the last event, `seq` of the journal, or release it."""
+        """Count what the interpreter keeps after the last event, or release it. seq: of that event."""
         if not self._count():
             await RUNS.run(self._release, seq, kind)
             self._count()

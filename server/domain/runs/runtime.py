@@ -187,7 +187,7 @@ class FrameInterpreter(Protocol):
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of what is kept of the frames so far and need not be."""
+        """Bytes of earlier frames that are kept and could be released."""
         ...
 
     @property
