@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 from uuid import UUID
 
 from server.domain.drafts.store import DraftStore
@@ -72,8 +72,8 @@ class Comparisons:
         """The same comparison as a patch. Raises as `compare`."""
         files, other = await self._read(principal, proposal_id, base, other_id, reservation)
         if other is None:
-            return await _patch_of(reservation, sides, files, base)
-        return await _patch_of(reservation, sides_of_proposals, other, files)
+            return await _patch_of(partial(sides, files, base), reservation)
+        return await _patch_of(partial(sides_of_proposals, other, files), reservation)
 
     async def compare_versions(
         self,
@@ -107,7 +107,7 @@ class Comparisons:
         base, draft = await self._drafts.pair(
             principal, draft_id, version, base_version, reservation=reservation
         )
-        return await _patch_of(reservation, sides_of_versions, base, draft)
+        return await _patch_of(partial(sides_of_versions, base, draft), reservation)
 
     async def _read(
         self,
@@ -137,14 +137,12 @@ def check_over(files: ReviewFiles) -> None:
         raise Conflict("the run is not over: there is nothing to compare yet")
 
 
-async def _patch_of(
-    reservation: Reservation | None, find_sides: Callable[..., Sides], *given: Any
-) -> PatchText:
+async def _patch_of(find_sides: Callable[[], Sides], reservation: Reservation | None) -> PatchText:
     """The patch between the sides that `find_sides` gives. Only its bytes stay reserved: the files are no
     longer needed."""
 
     def make() -> PatchText:
-        compared = find_sides(*given)
+        compared = find_sides()
         patch = make_patch(compared.before, compared.after)
         return PatchText(b"".join(patch.text()), patch.left_out)
 
