@@ -10,14 +10,13 @@ from server.domain.journal.frame_reconstruction import FrameReconstructor
 from server.domain.proposals.files import File
 from server.frames.interpreter import Interpreter
 from server.frames.run_files import MIN_RELEASED_BYTES
-from tests.support.runtime import token_frame
+from tests.support.runtime import state_frame, token_frame
 
 LARGE, OTHER = "a" * MIN_RELEASED_BYTES, "b" * MIN_RELEASED_BYTES
 
 
 def a_state(files: dict[str, Any], messages: Any) -> bytes:
-    data = {"files": files, "messages": messages, "todos": [], "more": LARGE}
-    return json.dumps({"event_type": "on_state_update", "data": data}).encode()
+    return json.dumps(state_frame(files=files, messages=messages, todos=[], more=LARGE)).encode()
 
 
 def message(text: str, number: int) -> dict[str, Any]:
