@@ -39,8 +39,9 @@ CASE WHEN p.status = 'queued' THEN (
 _LOCK_DRAFT = "SELECT pg_advisory_xact_lock(hashtextextended('draft ' || $1::uuid::text, 0))"
 
 _OTHERS = f"""
-SELECT p.id AS proposal_id, r.thread_id, a.access_type FROM proposals p
-JOIN runs r ON r.proposal_id = p.id
+SELECT p.id AS proposal_id, r.thread_id, a.caller_id IS NOT NULL AS may_see,
+  coalesce(a.access_type <> 'viewer', false) AS may_cancel
+FROM proposals p JOIN runs r ON r.proposal_id = p.id
 LEFT JOIN proposal_callers a ON a.proposal_id = p.id AND a.caller_id = $2
 WHERE p.draft_id = $1 AND p.status IN {UNFINISHED} ORDER BY p.created_at DESC, p.id
 """  # noqa: S608 - only constants
@@ -61,9 +62,7 @@ async def find_others(
     """
     others = await connection.fetch(_OTHERS, draft_id, principal.user_id)
     if others and when_busy is WhenBusy.REFUSE:
-        raise DraftBusy(next((row["proposal_id"] for row in others if row["access_type"]), None))
-    if when_busy is WhenBusy.SUPERSEDE and any(
-        row["access_type"] not in ("owner", "editor") for row in others
-    ):
+        raise DraftBusy(next((row["proposal_id"] for row in others if row["may_see"]), None))
+    if when_busy is WhenBusy.SUPERSEDE and not all(row["may_cancel"] for row in others):
         raise PermissionDenied("only an owner or editor of all refinements of the draft may supersede them")
     return [row["thread_id"] for row in others]

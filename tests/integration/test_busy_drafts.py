@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from server.db.busy_drafts import find_others
 from server.domain.drafts.busy import WhenBusy
-from server.domain.errors import DraftBusy, LimitReached
+from server.domain.errors import DraftBusy, LimitReached, PermissionDenied
 from server.domain.idempotent_start import Started
 from server.domain.journal.events import RunStarted, Terminal
 from server.domain.model import CreateWorkflow, Principal, ProposalStatus, Refinement, StartRefinement
@@ -22,6 +23,7 @@ from tests.support.driven import Driven, driven
 from tests.support.hand_clock import until
 from tests.support.hub import running_hub, start
 from tests.support.runtime import END, Answer, Runtime, Stream, files, serve_runtime, state_frame
+from tests.support.stored import a_run, a_user, a_workflow
 
 
 @dataclass
@@ -274,6 +276,31 @@ async def test_a_superseding_run_begins_and_all_others_of_the_draft_are_cancelle
         assert on.runtime.jobs == ["a", "b", "e"]
         on.runtime.end_run("e")
         await on.comes_to(new, ProposalStatus.COMPLETED)
+
+
+@pytest.mark.parametrize("access_type", [None, "viewer", "editor"])
+async def test_a_refusal_names_what_the_caller_may_see_and_only_editors_supersede(
+    pool: Any, access_type: str | None
+) -> None:
+    ann, bob = await a_user(pool), await a_user(pool, "bob")
+    workflow = await a_workflow(pool, ann)
+    lease = await a_run(pool, ann, workflow)
+    if access_type is not None:
+        await pool.execute(
+            "INSERT INTO proposal_access (proposal_id, user_id, access_type) VALUES ($1, $2, $3)",
+            lease.proposal_id,
+            bob.user_id,
+            access_type,
+        )
+    with pytest.raises(DraftBusy) as refused:
+        await find_others(pool, bob, workflow.current_draft_id, WhenBusy.REFUSE)
+    assert (str(lease.proposal_id) in refused.value.message) == (access_type is not None)
+    if access_type == "editor":
+        superseded = await find_others(pool, bob, workflow.current_draft_id, WhenBusy.SUPERSEDE)
+        assert superseded == [lease.thread_id]
+    else:
+        with pytest.raises(PermissionDenied):
+            await find_others(pool, bob, workflow.current_draft_id, WhenBusy.SUPERSEDE)
 
 
 async def test_a_free_draft_has_nothing_to_supersede_or_to_wait_for(rig: Any) -> None:
