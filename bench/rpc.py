@@ -173,7 +173,7 @@ async def _call(job: Job) -> Served:
 
         async def caller() -> None:
             for _ in range(job.calls // _AT_ONCE):
-                await asyncio.gather(*(get(request, metadata=next(callers)) for _ in job.tokens))
+                await get(request, metadata=next(callers))
 
         began, cpu = time.perf_counter(), cpu_seconds(job.pid)
         await asyncio.gather(*(caller() for _ in range(_AT_ONCE)))
