@@ -22,11 +22,14 @@ from bench.journal import measure_journal
 from bench.many import measure_many
 from bench.pace import measure_pace
 from bench.page import PAGE, write_page
+from bench.proposals import measure_proposals
 from bench.relay import measure_relay, measure_states
 from bench.review import measure_review
 from bench.rpc import measure_grpc
 from bench.slow import measure_slow
 from bench.stored import measure_stored
+from bench.webhooks import measure_webhooks
+from server.cli.hub_answers import ClientError
 from tests.support.processes import ROOT, StartFailed
 
 MEASUREMENTS: Mapping[str, Callable[..., Awaitable[list[Table]]]] = {
@@ -44,7 +47,9 @@ MEASUREMENTS: Mapping[str, Callable[..., Awaitable[list[Table]]]] = {
     "catchup": measure_catchup,
     "stored": measure_stored,
     "review": measure_review,
+    "proposals": measure_proposals,
     "history": measure_file_history,
+    "webhooks": measure_webhooks,
 }
 
 
@@ -57,7 +62,7 @@ async def measure(
         print(f"bench: {name}", file=sys.stderr, flush=True)
         try:
             tables += await MEASUREMENTS[name](environment, quick=quick)
-        except (NoFigure, StartFailed, TimeoutError, OSError) as error:
+        except (NoFigure, ClientError, StartFailed, TimeoutError, OSError) as error:
             failures.append(f"{name}: no figure: {str(error) or type(error).__name__}")
             print(f"bench: {failures[-1]}", file=sys.stderr, flush=True)
     return tables, failures

@@ -160,11 +160,18 @@ async def create_workflow(http_address: str, user: str) -> str:
 
 @contextlib.asynccontextmanager
 async def open_hub(dsn: str, runtime: str, log: Path, **settings: str) -> AsyncIterator[Process]:
-    """A hub on the measured core, with default settings except limits: one user does it all."""
+    """A hub on the measured core, with default settings, except for limits, because one user does it all, and
+    for the webhooks that it may call."""
     environment = hub_environment(
         dsn,
         runtime,
-        **{**UNLIMITED, "IDEO_RUNTIME_PROFILE": "full", "IDEO_MAX_CONNECTIONS": "20000", **settings},
+        **{
+            **UNLIMITED,
+            "IDEO_RUNTIME_PROFILE": "full",
+            "IDEO_MAX_CONNECTIONS": "20000",
+            "IDEO_WEBHOOK_ALLOWED_HOSTS": "127.0.0.1",
+            **settings,
+        },
     )
     del environment["IDEO_LEASE_TTL_S"]  # as it is by default
     async with contextlib.AsyncExitStack() as stack:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,12 +17,12 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-import httpx
 
+from bench.costs import HEADS, Cost, cells, measured
 from bench.environment import Environment
 from bench.figures import NoFigure, Stats, Table
 from bench.git import Repository
-from bench.machine import cpu_seconds
+from server.cli.hub_client import PAGE, HubClient, open_client
 from server.db.journal import COMPACT
 from server.domain.journal.events import (
     AgentMessage,
@@ -38,7 +37,6 @@ from server.domain.journal.file_index import index_entries
 from server.domain.proposals.files import File
 from server.encoding.event_batch import delimited_delta, delimited_event
 from server.wire.codec import ProtobufCodec
-from tests.support.tokens import bearer
 
 #: The file whose lines are blamed.
 PATH = "/large.md"
@@ -71,6 +69,12 @@ def _versions(run: LongRun) -> Iterator[bytes]:
         lines[at : at + len(new)] = new
 
 
+def _changes(run: LongRun, seq: int, version: bytes) -> tuple[FileChange, ...]:
+    """The files that an event changes: the large one, and one of 50 small ones."""
+    small = f"/small_{seq * run.changes // run.events % 50}.md"
+    return FileChange(PATH, File(version)), FileChange(small, File(b"%d\n" % seq))
+
+
 def _events(run: LongRun) -> Iterator[Event]:
     distance = run.events // run.changes
     versions = _versions(run)
@@ -79,10 +83,7 @@ def _events(run: LongRun) -> Iterator[Event]:
             yield Event(seq, 1, _TIME, Token(message_id="m", role=Role.AI, text=f"word {seq} "))
             continue
         call = AgentMessage(role=Role.TOOL, text=f"Updated file {PATH}", tool_call_id=f"call_{seq}")
-        files = (
-            FileChange(PATH, File(next(versions))),
-            FileChange(f"/small_{seq // distance % 50}.md", File(b"%d\n" % seq)),
-        )
+        files = _changes(run, seq, next(versions))
         yield Event(seq, 1, _TIME, StateUpdate((MessageChange(0, call),), 1, files=files))
 
 
@@ -110,113 +111,124 @@ async def _write(connection: asyncpg.Connection, thread_id: UUID, run: LongRun) 
     await connection.execute("ANALYZE events")
 
 
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """A client of the hub, and the thread that it reads."""
-
-    http: httpx.AsyncClient
-    thread_id: UUID
-    hub_cpu: Callable[[], float]
-
-    async def get(self, path: str) -> dict[str, Any]:
-        """An answer. Raises NoFigure."""
-        answer = await self.http.get(f"/api/refinements/{self.thread_id}/{path}")
-        if answer.status_code != 200:
-            raise NoFigure(f"{path}: {answer.text}")
-        return dict(answer.json())
-
-    async def timed(
-        self, path: str, rounds: int, before: Callable[[], Awaitable[object]] | None = None
-    ) -> tuple[Stats, Stats, dict[str, Any]]:
-        """Milliseconds of the call, and of the hub's CPU, and the answer. before: called before each."""
-        times, cpu = [], []
-        answer: dict[str, Any] = {}
-        for _ in range(rounds):
-            if before is not None:
-                await before()
-            began, used = time.perf_counter(), self.hub_cpu()
-            answer = await self.get(path)
-            times.append(1000 * (time.perf_counter() - began))
-            cpu.append(1000 * (self.hub_cpu() - used))
-        return Stats.of(times), Stats.of(cpu), answer
-
-
 async def measure_file_history(environment: Environment, *, quick: bool) -> list[Table]:
     """Rows for the tree and for blame, of a run that goes on and of one that has ended. Raises NoFigure."""
     run, rounds = (LongRun(1_000, 100, 5), 1) if quick else (LongRun(100_000, 10_000, 200), 5)
     await environment.read(environment.hub_socket("proto"), "short_run")
     rows: list[list[str | Stats]] = []
+    hub = environment.hub
     connection = await asyncpg.connect(environment.dsn)
-    addresses = environment.addresses
-    headers = bearer(addresses.token)
     try:
-        async with httpx.AsyncClient(
-            base_url=environment.hub.addresses["HTTP"], headers=headers, timeout=120, trust_env=False
-        ) as http:
+        async with open_client(hub.addresses["HTTP"], environment.addresses.token) as client:
             thread_id = await connection.fetchval(
                 "SELECT thread_id FROM runs ORDER BY created_at DESC LIMIT 1"
             )
-            reader = Reader(http, thread_id, lambda: cpu_seconds(environment.hub.pid))
-            await _write(connection, thread_id, run)
-            rows += await _measured(reader, connection, run, "in rows of 5 events", rounds)
-            await connection.execute(COMPACT, thread_id)
-            await connection.execute("ANALYZE events")
-            rows += await _measured(reader, connection, run, "in joined rows", rounds)
+            with tempfile.TemporaryDirectory() as folder:
+                git = GitHistory(Path(folder), run) if shutil.which("git") else None
+                reader = Reader(client, hub.pid, connection, thread_id, git, rounds)
+                await _write(connection, thread_id, run)
+                rows += await _measured(reader, run, "in rows of 5 events")
+                await connection.execute(COMPACT, thread_id)
+                await connection.execute("ANALYZE events")
+                rows += await _measured(reader, run, "in joined rows")
     finally:
         await connection.close()
-    heads = ["operation", "ms", "hub CPU ms", "without index ms", "git ms"]
+    heads = ["operation", *HEADS, "without index ms", "git ms"]
     title = f"Files as they were, in a journal of {run.events:,} events with {run.changes} changes"
     return [Table(title, heads, rows)]
 
 
-async def _measured(
-    reader: Reader, connection: asyncpg.Connection, run: LongRun, form: str, rounds: int
-) -> list[list[str | Stats]]:
-    async def forget() -> None:
-        await connection.execute(
-            "UPDATE events SET file_changes = NULL WHERE thread_id = $1", reader.thread_id
-        )
-
+async def _measured(reader: Reader, run: LongRun, form: str) -> list[list[str | Stats]]:
     rows: list[list[str | Stats]] = []
     for seq in (run.events // 100, run.events // 2, run.events):
-        path = f"files?seq={seq}"
-        times, cpu, listed = await reader.timed(path, rounds)
-        slow, _, same = await reader.timed(path, 1, forget) if seq == run.events else (None, None, listed)
-        if same != listed:
-            raise NoFigure("the tree differs without the index")
-        rows.append([f"tree after event {seq:,}, {form}", times, cpu, slow or "-", "-"])
-    times, cpu, blame = await reader.timed(f"blame?path={PATH}", rounds)
+        path = f"files?seq={seq}&limit={PAGE}"
+        costs, listed = await reader.read(path)
+        slow = await reader.ms_without_index(path, listed) if seq == run.events else "-"
+        theirs = reader.git.tree_ms(seq, listed, reader.rounds) if reader.git else "-"
+        rows.append([f"tree after event {seq:,}, {form}", *costs, slow, theirs])
+    costs, blame = await reader.read(f"blame?path={PATH}")
     if sum(part["line_count"] for part in blame["ranges"]) != blame["line_count"]:
         raise NoFigure("blame left lines out")
-    rows.append([f"blame of {blame['line_count']:,} lines, {form}", times, cpu, "-", _git_blame(run, blame)])
+    theirs = reader.git.blame_ms(blame, reader.rounds) if reader.git else "-"
+    rows.append([f"blame of {blame['line_count']:,} lines, {form}", *costs, "-", theirs])
     return rows
 
 
-def _git_blame(run: LongRun, blame: dict[str, Any]) -> str | Stats:
-    """Milliseconds of git for the same file and versions. Raises NoFigure when it has other ranges."""
-    if shutil.which("git") is None:
-        return "-"
-    with tempfile.TemporaryDirectory() as folder:
-        repository = Repository(Path(folder))
-        for number, text in enumerate(_versions(run)):
-            (Path(folder) / "large.md").write_bytes(text)
-            repository.commit(str(number))
-        times = []
-        for _ in range(3):
-            began = time.perf_counter()
-            out = repository.git("blame", "--porcelain", "large.md").decode()
-            times.append(1000 * (time.perf_counter() - began))
-    distance = run.events // run.changes
-    owners: dict[str, int] = {}
-    commit, theirs = "", []
-    for line in out.splitlines():
-        if line.startswith("\t"):
-            theirs.append(commit)
-        elif line.startswith("summary "):
-            owners[commit] = (int(line.removeprefix("summary ")) + 1) * distance
-        elif len(line.split(" ")[0]) == 40:
-            commit = line.split(" ")[0]
-    ours = [part["seq"] for part in blame["ranges"] for _ in range(part["line_count"])]
-    if ours != [owners[each] for each in theirs]:
-        raise NoFigure("blame differs from git's")
-    return Stats.of(times)
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A reader of a thread's files over HTTP, `rounds` times each."""
+
+    client: HubClient
+    hub_pid: int
+    connection: asyncpg.Connection
+    thread_id: UUID
+    git: GitHistory | None
+    rounds: int
+
+    async def read(self, path: str) -> tuple[list[str | Stats], dict[str, Any]]:
+        """The cells of reads of a path, and what was read."""
+        taken = [await self._once(path) for _ in range(self.rounds)]
+        return cells([cost for cost, _ in taken]), taken[-1][1]
+
+    async def ms_without_index(self, path: str, listed: dict[str, Any]) -> Stats:
+        """Milliseconds of one read of rows of an earlier release. Raises NoFigure if it differs."""
+        await self.connection.execute(
+            "UPDATE events SET file_changes = NULL WHERE thread_id = $1", self.thread_id
+        )
+        cost, same = await self._once(path)
+        if same != listed:
+            raise NoFigure("the tree differs without the index")
+        return Stats.of([cost.ms])
+
+    async def _once(self, path: str) -> tuple[Cost, dict[str, Any]]:
+        call = self.client.call("GET", f"/api/refinements/{self.thread_id}/{path}")
+        return await measured(self.hub_pid, call)
+
+
+class GitHistory:
+    """The same versions of the files in a repository, with a commit for each change."""
+
+    def __init__(self, folder: Path, run: LongRun) -> None:
+        self._repository = Repository(folder)
+        #: The event of each commit, by its number.
+        self._distance = run.events // run.changes
+        for number, text in enumerate(_versions(run), start=1):
+            seq = number * self._distance
+            for change in _changes(run, seq, text):
+                assert change.file is not None
+                (folder / change.path.removeprefix("/")).write_bytes(change.file.content)
+            self._repository.commit(str(seq))
+            self._repository.git("tag", str(seq))
+
+    def tree_ms(self, seq: int, listed: dict[str, Any], rounds: int) -> Stats | str:
+        """Milliseconds for the same tree. Raises NoFigure when it differs."""
+        changed = seq // self._distance * self._distance
+        if not changed:
+            return "-"
+        command = ("ls-tree", "-r", "--format=/%(path) %(objectsize)", str(changed))
+        times, out = self._timed(command, rounds)
+        ours = sorted(f"{file['path']} {file['size_bytes']}" for file in listed["items"])
+        if ours != sorted(out.splitlines()):
+            raise NoFigure("the tree differs from git's")
+        return times
+
+    def blame_ms(self, blame: dict[str, Any], rounds: int) -> Stats:
+        """Milliseconds for the same file. Raises NoFigure when the lines are of other events."""
+        times, out = self._timed(("blame", "--porcelain", PATH.removeprefix("/")), rounds)
+        seqs: dict[str, int] = {}
+        commit, theirs = "", []
+        for line in out.splitlines():
+            if line.startswith("\t"):
+                theirs.append(commit)
+            elif line.startswith("summary "):
+                seqs[commit] = int(line.removeprefix("summary "))
+            elif len(line.split(" ")[0]) == 40:
+                commit = line.split(" ")[0]
+        ours = [part["seq"] for part in blame["ranges"] for _ in range(part["line_count"])]
+        if ours != [seqs[each] for each in theirs]:
+            raise NoFigure("blame differs from git's")
+        return times
+
+    def _timed(self, command: Sequence[str], rounds: int) -> tuple[Stats, str]:
+        taken = [self._repository.timed(*command) for _ in range(rounds)]
+        return Stats.of([ms for ms, _ in taken]), taken[-1][1].decode()

@@ -36,6 +36,11 @@ def resident_kib(pid: int) -> int:
     return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
 
 
+def reset_peak_memory(pid: int) -> None:
+    """Make a process's peak of memory, `VmHWM`, begin again with what it has now (Linux)."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
 @contextlib.contextmanager
 def on_target_core() -> Iterator[None]:
     """Processes that start in the block have the last core: those that are measured."""

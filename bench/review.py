@@ -97,10 +97,10 @@ def _patch(sides: Sides) -> str:
 
 def _merge(sides: Sides) -> str:
     merge = merge_files(*sides, MergeStrategy.THREE_WAY)
-    return "conflict" if merge.conflicts else _tree(merge.files)
+    return "conflict" if merge.conflicts else tree_hash(merge.files)
 
 
-def _tree(files: Mapping[str, File]) -> str:
+def tree_hash(files: Mapping[str, File]) -> str:
     """One hash for all files, by those that git gives their contents."""
     entries = []
     for path, file in sorted(files.items()):
@@ -115,6 +115,7 @@ _GIT = {
     "diff": ("diff", "--numstat", "base", "proposal"),
     "patch": ("diff", "--binary", "--full-index", "base", "proposal"),
     "merge": ("merge-tree", "--write-tree", "draft", "proposal"),
+    "accept": ("merge", "--quiet", "--no-edit", "proposal"),
 }
 
 
@@ -162,13 +163,21 @@ class Branches:
         used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         return Cost(seconds, used, 0.0, self._result(operation, out.decode()))
 
+    def accept(self) -> Cost:
+        """The cost of merging the proposal into the draft, which is checked out; undone afterwards."""
+        self._repository.git("checkout", "--quiet", "draft")
+        cost = self.take("accept")
+        self._repository.git("reset", "--quiet", "--hard", "HEAD~1")
+        return cost
+
     def _result(self, operation: str, out: str) -> str:
         if operation == "patch":
             return str(bool(out))
         if operation == "diff":
             counts = [line.split("\t")[:2] for line in out.splitlines()]
             return f"{sum(int(added) for added, _ in counts)} {sum(int(removed) for _, removed in counts)}"
-        tree = ("ls-tree", "-r", "--format=%(objectname) %(path)", out.strip())
+        merged = out.strip() if operation == "merge" else "HEAD"
+        tree = ("ls-tree", "-r", "--format=%(objectname) %(path)", merged)
         listed = self._repository.git(*tree).decode()
         entries = sorted(listed.splitlines(), key=lambda entry: entry.partition(" ")[2])
         return hashlib.sha256("\n".join(entries).encode()).hexdigest()

@@ -30,7 +30,9 @@ async def tables(*names: str) -> list[dict[str, Any]]:
 @pytest.mark.timeout(300)  # a process for each part
 async def test_a_quick_bench_gives_figures_of_the_hub_without_peers() -> None:
     # Those that begin with a hub of their own are left to `make bench QUICK=1`.
-    for table in await tables("relay", "pace", "slow", "journal", "stored", "review"):
+    for table in await tables(
+        "relay", "pace", "slow", "journal", "stored", "review", "proposals", "webhooks"
+    ):
         assert table["rows"]
         for row in table["rows"]:
             assert len(row) == len(table["columns"])
