@@ -26,6 +26,8 @@ from grpc.aio._server import Server, _augment_channel_arguments
 
 #: Calls that are requested of the core at a time. All may arrive in one turn of the loop: some 3 ms.
 REQUESTED = 256
+#: Calls that are accepted in one turn of the loop. The work of all of them follows in the next one.
+ACCEPTED = 8
 #: Calls that wait to be accepted, some 16 KB each. Further ones stay in the core, which refuses what exceeds
 #: `MAX_PENDING`, and all that exceeds twice as many.
 MAX_QUEUED = MAX_PENDING = 4_000
@@ -67,9 +69,13 @@ class _InTurn(cygrpc.AioServer):  # type: ignore[misc]  # the library has no typ
     def __init__(self, loop: asyncio.AbstractEventLoop, *arguments: Any) -> None:
         super().__init__(loop, *arguments)
         self._event_loop, self._queues = loop, ConnectionQueues()
-        self._arrived, self._has_room = asyncio.Event(), asyncio.Event()
+        self._arrived = asyncio.Event()
+        #: Requests that are not made again until a call is taken.
+        self._paused: deque[asyncio.Future[None]] = deque()
         self._requests: list[asyncio.Task[None]] = []
         self._failure: BaseException | None = None
+        #: Calls accepted since the loop last had a turn.
+        self._accepted = 0
 
     async def _request_call(self) -> object:
         """The call that is accepted next. Raises what grpc raises when the server stops."""
@@ -77,13 +83,18 @@ class _InTurn(cygrpc.AioServer):  # type: ignore[misc]  # the library has no typ
             self._requests = [self._event_loop.create_task(self._request_calls()) for _ in range(REQUESTED)]
             for each in self._requests:
                 each.add_done_callback(self._end)
+        if self._accepted == ACCEPTED:
+            self._accepted = 0
+            await asyncio.sleep(0)
         while not self._queues:
             if self._failure is not None:
                 raise self._failure
             self._arrived.clear()
             await self._arrived.wait()
-        self._has_room.set()
-        return self._queues.take()
+        self._accepted += 1
+        call = self._queues.take()
+        self._resume(1)
+        return call
 
     async def _request_calls(self) -> None:
         while True:
@@ -95,9 +106,10 @@ class _InTurn(cygrpc.AioServer):  # type: ignore[misc]  # the library has no typ
                 raise
             self._queues.put(cygrpc._ServicerContext(call, None, None, self._event_loop).peer(), call)
             self._arrived.set()
-            while len(self._queues) >= MAX_QUEUED:
-                self._has_room.clear()
-                await self._has_room.wait()
+            if len(self._queues) >= MAX_QUEUED:
+                paused: asyncio.Future[None] = self._event_loop.create_future()
+                self._paused.append(paused)
+                await paused
 
     async def _start_shutting_down(self) -> None:
         await super()._start_shutting_down()
@@ -112,7 +124,13 @@ class _InTurn(cygrpc.AioServer):  # type: ignore[misc]  # the library has no typ
     def _drop_calls(self) -> None:
         """Accept no call any more. The core ends those that wait, once nothing refers to them."""
         self._queues.clear()
-        self._has_room.set()
+        self._resume(len(self._paused))
+
+    def _resume(self, count: int) -> None:
+        for _ in range(min(count, len(self._paused))):
+            paused = self._paused.popleft()
+            if not paused.done():
+                paused.set_result(None)
 
 
 class _FairServer(Server):
