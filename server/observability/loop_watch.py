@@ -26,9 +26,6 @@ TICK_S, HELD_S = 0.05, 0.1
 #: At most one entry in so many seconds.
 ENTRY_S = 1.0
 
-#: New objects, and smaller collections, after which the garbage collector looks at each of its generations.
-#: With Python's own figures, thousands of waiting calls are traversed several times a second.
-_COLLECTIONS = (20_000, 20, 50)
 #: Bytes from which on a buffer is mapped on its own, and returned to the system when it is freed. The C
 #: library's own limit grows with what was freed, so that a large frame leaves holes in the heap.
 _MAPPED_BYTES = 1 << 20
@@ -46,7 +43,6 @@ def settle_interpreter() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*_COLLECTIONS)
     sys.setswitchinterval(SWITCH_S)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
