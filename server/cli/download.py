@@ -1,5 +1,4 @@
-"""`ideo proposal download` and `ideo draft download`: the files of a proposal, or of a version of a draft, as
-an archive, or what it changes as a patch, into a file."""
+"""`ideo proposal download` and `ideo draft download`: write an archive or a patch to a file."""
 
 from __future__ import annotations
 
@@ -8,7 +7,6 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import urlencode
 
 from server.cli.exit_codes import CommandError, notice
 from server.cli.hub_answers import ClientError
@@ -41,13 +39,12 @@ def run(
     target = Path(output or f"{name}.{'patch' if patch else 'zip'}")
     if output != "-" and target.exists() and not force:
         raise CommandError(f"{target} is there already: choose another --output, or --force")
-    query = urlencode({member: value for member, value in asked.items() if value is not None})
 
     async def _download(client: HubClient) -> int:
         if patch:
-            pieces = client.pieces(f"{address}/diff?{query}", {"Accept": "text/x-patch"})
+            pieces = client.pieces(f"{address}/diff", {"Accept": "text/x-patch"}, **asked)
         else:
-            pieces = client.pieces(f"{address}/archive?{query}")
+            pieces = client.pieces(f"{address}/archive", **asked)
         if output == "-":
             async for piece in pieces:
                 sys.stdout.buffer.write(piece)

@@ -103,22 +103,22 @@ class HubClient:
     async def items(self, path: str, /, **query: Any) -> AsyncGenerator[dict[str, Any], None]:
         """The items of all pages of a list. query: its members; those that are None are left out. Raises
         ClientError."""
-        asked = {name: value for name, value in query.items() if value is not None}
         while True:
-            page = await self.call("GET", f"{path}?{urlencode(asked, errors='replace')}")
+            page = await self.call("GET", _with_query(path, query))
             for item in member(page, "items"):
                 yield item
             if page.get("next_cursor") is None:
                 return
-            asked["cursor"] = str(page["next_cursor"])
+            query["cursor"] = str(page["next_cursor"])
 
     async def pieces(
-        self, path: str, headers: Mapping[str, str] | None = None
+        self, path: str, headers: Mapping[str, str] | None = None, /, **query: Any
     ) -> AsyncGenerator[bytes, None]:
-        """The bytes of an answer as they arrive. Raises ClientError, also when they end too early."""
-        sent = {**self._headers, **(headers or {})}
+        """The bytes of an answer as they arrive. query: as of `items`. Raises ClientError, also when they end
+        too early."""
+        sent, url = {**self._headers, **(headers or {})}, self._url + _with_query(path, query)
         try:
-            async with self._http.stream("GET", self._url + path, headers=sent) as answer:
+            async with self._http.stream("GET", url, headers=sent) as answer:
                 if answer.is_error:
                     raise refusal_of(answer, json_object(await answer.aread()) or {}, self._url)
                 async for piece in answer.aiter_bytes():
@@ -210,6 +210,11 @@ class HubClient:
                     if leave_at is not None and now() >= leave_at:
                         return
         raise _ConnectionLost("ended the stream")
+
+
+def _with_query(path: str, query: Mapping[str, Any]) -> str:
+    asked = {name: value for name, value in query.items() if value is not None}
+    return f"{path}?{urlencode(asked, errors='replace')}" if asked else path
 
 
 @contextmanager

@@ -53,8 +53,8 @@ def download_options(name: str) -> Callable[[Callable[..., None]], Callable[...,
 when_busy_option = click.option(
     "--when-busy",
     type=click.Choice(("parallel", "refuse", "enqueue", "supersede")),
-    help="While another refinement of the draft is not over: start beside it, refuse, wait for its end, or "
-    "cancel it.  [default: the hub's]",
+    help="If another refinement of the draft has not ended: start alongside it, refuse, wait until it has, "
+    "or cancel it.  [default: the hub's]",
 )
 
 

@@ -11,7 +11,6 @@ from server.grpc.answers import reserved
 from server.grpc.authentication import Context, caller
 from server.grpc.writing import MessageWriter
 from server.wire import messages as m
-from server.wire.diffs import diff_page, draft_diff_page
 from server.wire.etags import if_match
 from server.wire.pages import PAGE_NAMES
 from server.wire.proposals import proposal_message
@@ -52,8 +51,7 @@ class ReviewServicer(ReviewServiceServicer):
             caller(), proposal_id, base=query.base, other_id=query.other_proposal_id, reservation=reserved()
         )
         with renamed_fields(PAGE_NAMES):
-            page = await REVIEWS.run(diff_page, comparison, query, paths)
-        return await REVIEWS.run(diff_message, page)
+            return await REVIEWS.run(diff_message, comparison, query, paths)
 
     async def ReadPatch(  # type: ignore[override]
         self, request: m.ReadPatchRequest, context: Context
@@ -74,8 +72,7 @@ class ReviewServicer(ReviewServiceServicer):
             caller(), draft_id, **compared_versions(request), reservation=reserved()
         )
         with renamed_fields(PAGE_NAMES):
-            page = await REVIEWS.run(draft_diff_page, comparison, query, paths)
-        return await REVIEWS.run(draft_diff_message, page)
+            return await REVIEWS.run(draft_diff_message, comparison, query, paths)
 
     async def ReadDraftPatch(  # type: ignore[override]
         self, request: m.ReadDraftPatchRequest, context: Context

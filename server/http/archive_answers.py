@@ -1,4 +1,4 @@
-"""Zip archives as answers, made while they are sent."""
+"""Answers with a zip archive, which is made while it is sent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from server.http.json_io import HubRequest
 from server.http.streamed_answers import StreamedAnswer
 from server.use_cases import UseCases
 
-#: The answers of a route that sends an archive, for the document.
+#: The responses of a route that sends an archive, for the OpenAPI document.
 ARCHIVE_RESPONSES = {
     200: ResponseSpec(bytes, description="The archive", media_type="application/zip", generate_examples=False)
 }
@@ -28,8 +28,8 @@ async def archive_answer(
     store: ContentStore,
     read: Callable[[Reservation], Awaitable[tuple[ArchivedFiles, str]]],
 ) -> Response[Any]:
-    """The answer with an archive. read: gives its files and its name without the ending. Raises as `read`,
-    and LimitReached."""
+    """The answer with an archive. read: returns its files, and its name without the extension. Raises as
+    `read`, and LimitReached."""
     reservation = answer_reservation(request, use_cases)
     try:
         files, name = await read(reservation)

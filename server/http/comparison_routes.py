@@ -70,8 +70,8 @@ async def diff_draft(
     draft_id: FromPath[UUID],
     params: NamedDependency[DraftDiffQuery],
 ) -> Response[DraftDiffPage]:
-    """How a version of a draft differs from another one, by default from the one before it; the first version
-    from no files. With `Accept: text/x-patch`: all of it as a patch in git's format."""
+    """How a version of a draft differs from another one, by default from the one before it. The first version
+    is compared with no files. With `Accept: text/x-patch`: all of it as a patch in git's format."""
     sides = {"version": params.version or None, "base_version": params.base_version or None}
 
     def patch(reservation: Reservation) -> Awaitable[PatchText]:
@@ -95,7 +95,7 @@ def _answer(
     compare: Callable[[Reservation], Awaitable[Comparison]],
     page_of: Callable[[Comparison, ComparisonQuery, set[str] | None], Page],
 ) -> Response[Page]:
-    """The answer with a patch, or with a page of the comparison, as the request accepts."""
+    """The answer: a patch if the request accepts one, otherwise a page of the comparison."""
 
     async def read_patch(reservation: Reservation) -> JsonText:
         found = await patch(reservation)

@@ -1,9 +1,9 @@
-"""When the first request of a new connection is read: so many a second (ADR 0018).
+"""A limit on how many new connections per second have their first request read (ADR 0018).
 
-Without a pace, a thousand clients that connect at once are a thousand requests in one turn of the event loop,
-and every stream waits for all of them. A client that leaves while it waits costs almost nothing. The newest
-and the oldest connection are next by turns: a client that comes during a burst does not wait for all of it,
-and one that waits is not overtaken for ever.
+Without it, a thousand clients that connect at once are a thousand requests in one turn of the event loop, and
+every stream waits for all of them. A client that leaves while it waits costs almost nothing. The newest and
+the oldest waiting connection take turns: a client that comes during a burst does not wait for all of it, and
+none is overtaken forever.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Protocol
 
 from server.domain.rates import Rate, TokenBucket
 
-#: New connections whose first request is read: a third of what a processor can answer.
+#: First requests that are read: a third of what a processor can answer.
 NEW_CONNECTIONS = Rate(burst=10, per_s=300)
 #: Connections that may wait. One more is refused.
 MAX_WAITING = 1_000
@@ -56,7 +56,7 @@ class ConnectionPace:
         return False
 
     def leave(self, connection: Beginner) -> None:
-        """The connection is gone. It took nothing from the rate."""
+        """The connection is gone. If it still waited, it took nothing from the rate."""
         self._waiting.pop(connection, None)
 
     def _wait(self, now: float) -> None:

@@ -209,8 +209,7 @@ async def read_draft_archive(
     draft_id: FromPath[UUID],
     params: NamedDependency[DraftVersionQuery],
 ) -> Response[Any]:
-    """The files of a draft as a zip archive like a proposal's, at its newest version or at the one that is
-    asked for."""
+    """The files of a version of a draft, by default the newest, as a zip archive like a proposal's."""
 
     async def read(_reservation: Reservation) -> tuple[ArchivedFiles, str]:
         draft = await use_cases.draft_store.get(

@@ -107,17 +107,8 @@ class HubHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes arrived."""
-        if self._cut:
+        if self._cut or not self._has_turn(data):
             return
-        if self._first_bytes is not None:
-            waits, self._first_bytes = bool(self._first_bytes), self._first_bytes + data
-            if waits:
-                if len(self._first_bytes) > MAX_HEAD_BYTES:
-                    self.flow.pause_reading()
-                return
-            if not self._guest and not _is_probe(data) and not hub_config(self.config).pace.enter(self):
-                return
-            self._first_bytes = None
         if self._in_request:
             self._request_bytes += len(data)
             if self._in_head and self._request_bytes > MAX_HEAD_BYTES:
@@ -135,6 +126,20 @@ class HubHttpProtocol(HttpToolsProtocol):
             # Blank lines do not begin a request, and no other time runs.
             self._expect_within(hub_config(self.config).head_deadline_s)
         super().data_received(data)
+
+    def _has_turn(self, data: bytes) -> bool:
+        """Whether bytes that arrived may be read now. Otherwise they are kept until `begin`."""
+        if self._first_bytes is None:
+            return True
+        waits, self._first_bytes = bool(self._first_bytes), self._first_bytes + data
+        if waits:
+            if len(self._first_bytes) > MAX_HEAD_BYTES:
+                self.flow.pause_reading()
+            return False
+        if self._guest or _is_probe(data) or hub_config(self.config).pace.enter(self):
+            self._first_bytes = None
+            return True
+        return False
 
     @property
     def _answering(self) -> bool:

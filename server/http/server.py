@@ -52,7 +52,7 @@ def uvicorn_config(
     send_deadline_s: how long a stream's client may take nothing before its connection is cut.
     head_deadline_s, body_deadline_s: how long a request's head, and then its body, may take to arrive.
     max_connections: concurrent connections; `server.http.connection_places` decides about further ones.
-    new_connections: connections whose first request is read, a second (`server.http.connection_pace`).
+    new_connections: how fast first requests of new connections are read (`server.http.connection_pace`).
     on_cut_off: called with the reason (`server.domain.access.cut_offs`) when a client is cut off.
     """
     config = HubConfig(

@@ -51,8 +51,8 @@ class DraftDiffQuery(ComparisonQuery):
         Field(
             ge=0,
             le=MAX_SEQ,
-            description="The version to show; 0 for the newest. Name it for all pages, so that they are of "
-            "the same one.",
+            description="The version to show; 0 for the newest. Name it for every page, so that all of them "
+            "show the same one.",
         ),
         DIGITS,
     ] = 0

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field
 from server.domain import model
 from server.domain.access import tickets
 from server.domain.drafts.busy import WhenBusy
-from server.domain.errors import InvalidArgument, Unprocessable
+from server.domain.errors import Unprocessable
 from server.domain.journal.journal import JournalHead
 from server.domain.model import ProposalStatus
 from server.wire import messages as m
@@ -47,7 +47,11 @@ _UUID_PATTERN = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
 
 WHEN_BUSY_NUMBERS = {each: m.WhenBusy.Value(f"WHEN_BUSY_{each.name}") for each in WhenBusy}
-_WHEN_BUSY = {int(number): each for each, number in WHEN_BUSY_NUMBERS.items()}
+#: What a message's number asks for; None for the default.
+WHEN_BUSY_BY_NUMBER: dict[int, WhenBusy | None] = {
+    m.WHEN_BUSY_UNSPECIFIED: None,
+    **{int(number): each for each, number in WHEN_BUSY_NUMBERS.items()},
+}
 
 
 # --- Requests --------------------------------------------------------------------------------
@@ -64,8 +68,9 @@ WhenBusyField = Annotated[
     WhenBusy | None,
     Field(
         strict=False,
-        description="What to do while another refinement of the draft is not over: start beside it, refuse "
-        "with 409, wait until it is over, or cancel it. Default: as the server is set up, or `parallel`.",
+        description="What to do if another refinement of the draft has not ended: start alongside it, refuse "
+        "with 409, wait until it has ended, or cancel it. Default: the server's, which is `parallel` unless "
+        "the operator chooses another.",
     ),
 ]
 
@@ -167,15 +172,8 @@ def start_refinement(request: m.StartRefinementRequest) -> model.StartRefinement
     workflow_id = uuid_or_not_found(request.workflow_id, "workflow")
     names = ("user_prompt", "context_file_path", "context_selection")
     values = {name: getattr(request, name) for name in names}
-    values["when_busy"] = when_busy_of(request.when_busy)
+    values["when_busy"] = WHEN_BUSY_BY_NUMBER.get(request.when_busy, "unknown")
     return StartRefinementRequest.model_validate(values).command(workflow_id)
-
-
-def when_busy_of(number: int) -> WhenBusy | None:
-    """What a message says to do with a busy draft; None for the default. Raises InvalidArgument."""
-    if number and number not in _WHEN_BUSY:
-        raise InvalidArgument({"when_busy": "is not known to this version"})
-    return _WHEN_BUSY.get(number)
 
 
 def events_query(request: m.ListEventsRequest) -> EventsQuery:
@@ -233,7 +231,7 @@ class StartedRefinement(msgspec.Struct):
 
 
 class Refinement(msgspec.Struct):
-    """A request and the run that carries it out. While it is queued, it waits for that of
+    """A request and the run that carries it out. While it is queued, it waits for the run of
     `waits_for_proposal_id`."""
 
     thread_id: UUID

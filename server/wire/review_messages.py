@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
@@ -10,18 +11,18 @@ from server.domain.proposals.contents import PIECE_BYTES
 from server.domain.review import reviews as domain
 from server.domain.review.acceptance import AcceptProposal
 from server.domain.review.changes import ChangeKind
-from server.domain.review.comparison import DecideFile, DiffBase
+from server.domain.review.comparison import Comparison, DecideFile, DiffBase
 from server.domain.review.decisions import Decision
 from server.domain.review.revisions import ReviseProposal
 from server.domain.review.unified import CONTEXT_LINES
 from server.wire import messages as m
 from server.wire.conflicts import conflict_message
 from server.wire.diff_queries import ComparisonQuery, DiffQuery
-from server.wire.diffs import DiffPage, DraftDiffPage, FileDiff, Hunk
+from server.wire.diffs import DiffPage, FileDiff, Hunk, diff_page, draft_diff_page
 from server.wire.drafts import draft_message
 from server.wire.pages import PAGE_NAMES, page_values
 from server.wire.proposals import proposal_message
-from server.wire.refinements import when_busy_of
+from server.wire.refinements import WHEN_BUSY_BY_NUMBER
 from server.wire.reviews import (
     AcceptedProposal,
     AcceptProposalRequest,
@@ -144,7 +145,7 @@ def revise_proposal(request: m.ReviseProposalRequest) -> ReviseProposal:
     values = {
         "user_prompt": request.user_prompt,
         "keep_decisions": request.keep_decisions,
-        "when_busy": when_busy_of(request.when_busy),
+        "when_busy": WHEN_BUSY_BY_NUMBER.get(request.when_busy, _UNKNOWN),
     }
     return ReviseProposalRequest.model_validate(values).command()
 
@@ -152,32 +153,30 @@ def revise_proposal(request: m.ReviseProposalRequest) -> ReviseProposal:
 # --- Messages --------------------------------------------------------------------------------
 
 
-def diff_message(page: DiffPage) -> m.DiffProposalResponse:
-    """A page of a comparison (contract: DiffProposalResponse)."""
-    message = m.DiffProposalResponse(
-        files=map(_file_message, page.items),
-        next_page_token=page.next_cursor or "",
-        etag=page.etag,
-        base_version=page.base_version or 0,
-    )
-    _fill_statistics(message, page)
+def diff_message(
+    comparison: Comparison, query: ComparisonQuery, paths: Collection[str] | None
+) -> m.DiffProposalResponse:
+    """The page of a comparison (contract: DiffProposalResponse). Arguments and errors as of `diff_page`."""
+    message = m.DiffProposalResponse()
+    _fill_page(message, diff_page(comparison, query, paths))
     return message
 
 
-def draft_diff_message(page: DraftDiffPage) -> m.DiffDraftResponse:
-    """A page of a comparison of two versions (contract: DiffDraftResponse)."""
-    message = m.DiffDraftResponse(
-        files=map(_file_message, page.items),
-        next_page_token=page.next_cursor or "",
-        etag=page.etag,
-        base_version=page.base_version or 0,
-        version=page.version,
-    )
-    _fill_statistics(message, page)
+def draft_diff_message(
+    comparison: Comparison, query: ComparisonQuery, paths: Collection[str] | None
+) -> m.DiffDraftResponse:
+    """The page of a comparison of two versions (contract: DiffDraftResponse), as `diff_message`."""
+    page = draft_diff_page(comparison, query, paths)
+    message = m.DiffDraftResponse(version=page.version)
+    _fill_page(message, page)
     return message
 
 
-def _fill_statistics(message: m.DiffProposalResponse | m.DiffDraftResponse, page: DiffPage) -> None:
+def _fill_page(message: m.DiffProposalResponse | m.DiffDraftResponse, page: DiffPage) -> None:
+    message.files.extend(map(_file_message, page.items))
+    message.next_page_token = page.next_cursor or ""
+    message.etag = page.etag
+    message.base_version = page.base_version or 0
     if page.statistics is not None:
         for name in page.statistics.__struct_fields__:
             setattr(message.statistics, name, getattr(page.statistics, name))

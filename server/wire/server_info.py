@@ -25,8 +25,8 @@ class ServerLimits(msgspec.Struct):
 
 
 class ServerInfo(msgspec.Struct):
-    """A server. Without `input_replies` among the `features`, the questions of an agent cannot be answered.
-    `when_busy`: what a start does that does not say. Ignore features that are unknown."""
+    """A server. Without `input_replies` among the `features`, an agent's questions cannot be answered. Ignore
+    unknown features. `when_busy`: what a start without one does while its draft is busy."""
 
     server_version: str
     features: list[str]
@@ -35,7 +35,7 @@ class ServerInfo(msgspec.Struct):
 
     @classmethod
     def of(cls, info: domain.ServerInfo) -> Self:
-        """The JSON of a record."""
+        """The JSON of a server."""
         quotas = info.limits
         limits = ServerLimits(
             max_prompt_characters=MAX_PROMPT,

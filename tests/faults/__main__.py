@@ -85,7 +85,7 @@ async def acceptances(environment: Environment, options: Options) -> list[Result
 
 
 async def queued(environment: Environment, options: Options) -> list[Result]:
-    """Each point of a start on a busy draft, and the end of a replica for whose run others wait."""
+    """Each point of a start on a busy draft, and the death of the replica whose run others wait for."""
     return [await every_busy_start(environment, ttl_s=TTL_S)]
 
 

@@ -29,7 +29,7 @@ _AT_TAKEOVER = frozenset({"taken_over", "restored"})
 _AT_STOP = frozenset({"draining", "handing_over"})
 #: Points that no run passes: somebody accepts its proposal there (`acceptances.py`).
 AT_ACCEPT = ("before_accept", "in_accept", "end_of_accept", "accepted")
-#: The same: a start comes to a busy draft (`queued_starts.py`).
+#: The same: these are reached by starts on a busy draft (`queued_starts.py`).
 AT_BUSY = ("queued", "in_supersede", "dequeued")
 _IN_RUNS = [point for point in POINTS if point not in AT_ACCEPT + AT_BUSY]
 #: Points that are reached when a webhook is called, which any replica may do.

@@ -1,4 +1,4 @@
-"""A replica dies while a start comes to a busy draft, or while a queued run waits for one of its runs."""
+"""A replica dies during a start on a busy draft, or while a queued run waits for one of its runs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.faults.rig.run import Run
 from tests.support.client import WAYS
 
 FAULT = "crash while runs are queued"
-#: How a run may end that another one supersedes.
+#: How a superseded run may end.
 _CANCELLED = frozenset({("cancelled", "cancelled")})
-#: Seconds of the run that others wait for.
+#: Duration of the run that others wait for, in seconds.
 _BEFORE_S = 4.0
 
-#: Runs of whose draft another one was under way when they began.
+#: Runs that began while another one was under way; all are of one draft.
 _OVERLAPS = """
 SELECT count(*) FROM runs a JOIN runs b ON a.thread_id <> b.thread_id
   AND a.created_at BETWEEN b.created_at AND b.finished_at
@@ -26,7 +26,7 @@ SELECT count(*) FROM runs a JOIN runs b ON a.thread_id <> b.thread_id
 
 
 async def owner_of_predecessor_killed(environment: Environment, *, queued: int, ttl_s: float) -> Result:
-    """kill -9 of the replica that drives the run for which others wait: each begins once, one at a time."""
+    """kill -9 of the replica whose run the others wait for: each of them begins once, one at a time."""
     async with open_rig(environment, "full", IDEO_LEASE_TTL_S=str(ttl_s)) as rig:
         await rig.start("A", "B")
         await _run(rig, 0, via="A")
@@ -41,7 +41,7 @@ async def owner_of_predecessor_killed(environment: Environment, *, queued: int, 
 
 
 async def busy_start_case(environment: Environment, point: str, *, ttl_s: float) -> Result:
-    """Die at a point of a start on a busy draft, or of a queued run's beginning; others go on."""
+    """Die at a point of a start on a busy draft, or where a queued run begins; the other replica goes on."""
     result = Result(FAULT)
     async with open_rig(environment, "full", IDEO_LEASE_TTL_S=str(ttl_s)) as rig:
         await rig.start("A", IDEO_CRASH_POINT=point)
@@ -94,7 +94,7 @@ async def _check_order(rig: Rig, result: Result) -> None:
 
 
 async def every_busy_start(environment: Environment, *, ttl_s: float) -> Result:
-    """Each point of a start on a busy draft, and the end of the replica that others wait for."""
+    """Each point of a start on a busy draft, and the death of the replica whose run others wait for."""
     total = await owner_of_predecessor_killed(environment, queued=2, ttl_s=ttl_s)
     for point in AT_BUSY:
         total.add(await busy_start_case(environment, point, ttl_s=ttl_s))

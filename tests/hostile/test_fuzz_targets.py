@@ -1,4 +1,4 @@
-"""What the fuzzer begins with is read without a fault."""
+"""The fuzzer's first inputs are read without a fault."""
 
 from __future__ import annotations
 

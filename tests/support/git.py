@@ -1,4 +1,4 @@
-"""The real git, beside which patches and merges are tried. Tests that need it are skipped without it."""
+"""The real git, to compare patches and merges with. Tests that need it are skipped if it is not installed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not i
 
 
 def git(folder: Path, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """What git says in the folder, without anybody's settings."""
+    """Run git in the folder, with no user's settings."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "LC_ALL": "C"}
     environment |= {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
     environment["GIT_CEILING_DIRECTORIES"] = str(folder.parent)
@@ -26,7 +26,7 @@ def git(folder: Path, *arguments: str, stdin: bytes = b"") -> subprocess.Complet
 
 
 def write(folder: Path, files: Mapping[str, File]) -> None:
-    """The files below the folder."""
+    """Make the folder, with these files."""
     folder.mkdir()
     for path, file in files.items():
         target = folder / path.removeprefix("/")
@@ -35,19 +35,19 @@ def write(folder: Path, files: Mapping[str, File]) -> None:
 
 
 def read(folder: Path) -> dict[str, bytes]:
-    """The contents of the files below the folder."""
+    """The contents of all files in the folder, by path."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
     }
 
 
 def contents(files: Mapping[str, File]) -> dict[str, bytes]:
-    """The same of files that were not written."""
+    """What `read` returns after these files were written."""
     return {path.removeprefix("/"): file.content for path, file in files.items()}
 
 
 def applied(folder: Path, files: Mapping[str, File], patch: bytes) -> dict[str, bytes]:
-    """What git makes of the files with the patch: contents by the names in the folder."""
+    """Write the files, apply the patch with git, and return what `read` finds."""
     write(folder, files)
     if patch:
         done = git(folder, "apply", "--whitespace=nowarn", stdin=patch)

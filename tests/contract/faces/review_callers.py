@@ -1,4 +1,4 @@
-"""HTTP and gRPC as reviewers: they make the steps that cases name, and give outcomes that can be compared."""
+"""Reviews over HTTP and gRPC: each takes the steps of the cases and returns outcomes that can be compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line as a reviewer: it makes the steps that cases name, and gives outcomes to be compared."""
+"""Reviews by command line: the steps of the cases as commands, and their outcomes as those of the APIs."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from tests.contract.faces.callers import Outcome
 from tests.contract.faces.review_callers import Subject, differences, moved, restored, reviewed
 from tests.support.commands import Ideo
 
-#: What a list of files, a line for each, does not say of a comparison.
+#: Fields of a comparison that the command, which prints a line for each file, does not show.
 _OF_PAGES = ("statistics", "base_version", "more")
 
 
 async def over_commands(
     ideo: Ideo, folder: Path, subject: Subject, name: str, given: Mapping[str, Any]
 ) -> Outcome:
-    """A step by command line. folder: for files that commands read.
+    """A step by command line. folder: where to write the files that commands read.
 
-    The code of a refusal is its HTTP status, 400 when the command itself refuses.
+    The code of a refusal is its HTTP status; 400 if the command itself refuses.
     """
     if name == "decide":
-        # A command is about files of which the same is decided: one for each decision.
+        # A command makes one decision, about any number of files.
         decisions = given["decisions"] or [{"decision": "rejected", "path": None}]
         commands = [_decide(subject.proposal, decision) for decision in decisions]
     else:
@@ -46,7 +46,7 @@ def _value(name: str, lines: list[dict[str, Any]]) -> dict[str, Any]:
         return {key: value for key, value in found.items() if key not in _OF_PAGES}
     if name == "restore":
         return restored(lines[0])
-    # A revision is shown live: its events.
+    # A revision is shown live, so the lines are events.
     return {} if name == "revise" else reviewed(lines[0])
 
 

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -33,13 +32,12 @@ from ide_orchestrator.v1 import (
 from server.http.openapi import openapi_document
 from server.http.routes import ROUTES
 from server.wire import messages as m
+from tests.contract.faces.test_grpc_access import CONTRACT
 from tests.support.grpc_face import refusal_of
 from tests.support.hand_clock import until
 from tests.support.http_face import problem, socket, upgrade
 from tests.support.hub import RunningHub, finished, running_hub, start
 
-#: The files of the contract.
-CONTRACT = sorted((Path(__file__).parents[3] / "proto/ide_orchestrator/v1").glob("*.proto"))
 OK, DENIED, HIDDEN, UNKNOWN = "ok", "permission_denied", "not_found", "unauthenticated"
 #: Columns of the table. `withdrawn`: a share link that was. `nobody`: no token. `forged`: signed by others.
 CALLERS = ("owner", "editor", "viewer", "stranger", "disabled", "link", "withdrawn", "nobody", "forged")
@@ -97,6 +95,12 @@ class Environment:
         """A caller's metadata."""
         token = self.tokens[who]
         return (("authorization", f"Bearer {token}"),) if token is not None else ()
+
+    def refused(self, answer: httpx.Response) -> str:
+        """Note a refusal over HTTP. Returns its code."""
+        refusal = problem(answer)
+        self.refusals.append({**refusal, "trace_id": "", "instance": ""})
+        return str(refusal["code"])
 
 
 @pytest.fixture
@@ -191,9 +195,7 @@ def rest(method: str, path: str, body: Any = None, *, listed: bool = False, if_m
             answer = await client.request(method, address, json=named, headers=headers)
         if answer.is_success:
             return HIDDEN if listed and not answer.json()["items"] else OK
-        refusal = problem(answer)
-        environment.refusals.append({**refusal, "trace_id": "", "instance": ""})
-        return str(refusal["code"])
+        return environment.refused(answer)
 
     return _call
 
@@ -283,9 +285,7 @@ async def _sse(environment: Environment, who: str, *, in_address: bool = False) 
     if answer.status_code == 200:
         assert '"terminal"' in answer.text
         return OK
-    refusal = problem(answer)
-    environment.refusals.append({**refusal, "trace_id": "", "instance": ""})
-    return str(refusal["code"])
+    return environment.refused(answer)
 
 
 _PROPOSALS, _REFINEMENTS = proposal_pb2_grpc.ProposalServiceStub, refinement_pb2_grpc.RefinementServiceStub
@@ -517,15 +517,7 @@ async def test_a_stranger_gets_the_same_answer_for_what_is_foreign_and_what_is_a
 
 def test_every_method_of_the_contract_and_every_route_is_in_the_table() -> None:
     named = {name.split()[1] for name in VERBS if name.startswith("gRPC")}
-    folder = Path(m.Event.DESCRIPTOR.file.name).parent
-    files = [m.Event.DESCRIPTOR.file.pool.FindFileByName(str(folder / path.name)) for path in CONTRACT]
-    methods = {
-        method.name
-        for file in files
-        for service in file.services_by_name.values()
-        for method in service.methods
-    }
-    assert named == methods
+    assert named == {method.name for service in CONTRACT for method in service.methods}
     named = {name.split()[1].lower() for name in VERBS if name.startswith("REST")}
     document = json.loads(openapi_document(ROUTES))
     operations = [each for path in document["paths"].values() for each in path.values()]

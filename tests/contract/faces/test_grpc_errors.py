@@ -85,6 +85,7 @@ async def test_a_wrong_start_is_refused_naming_each_field(hub: GrpcHub) -> None:
         ({"user_prompt": " \n"}, "invalid_argument", ("user_prompt",)),
         ({"user_prompt": "x" * 65_537}, "invalid_argument", ("user_prompt",)),
         ({"user_prompt": "a\0b"}, "invalid_argument", ("user_prompt",)),
+        ({"when_busy": 99}, "invalid_argument", ("when_busy",)),
         ({"context_file_path": "/" + "x" * 1024}, "invalid_argument", ("context_file_path",)),
         ({"context_selection": "the end"}, "invalid_argument", ("context_selection",)),
         ({"context_selection": "lines 1-"}, "invalid_argument", ("context_selection",)),

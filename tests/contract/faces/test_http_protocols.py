@@ -36,6 +36,7 @@ OWN = {
     "_refuse_upgrade",
     "_refuse_flood",
     "_expect_within",
+    "_has_turn",
     "_arrived",
     "_too_slow",
     "_too_many",

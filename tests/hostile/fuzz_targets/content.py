@@ -1,4 +1,4 @@
-"""Names and contents of files: those of a run, and their comparisons, merges and patches."""
+"""Fuzz targets for names and contents of files: a run's files, comparisons, merges and patches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from server.domain.review.line_merge import merge_texts
 from server.domain.review.patch import make_patch
 from tests.hostile.fuzz_targets.target import Target, text_of
 
-#: Lines of a patch that begin with none of the marks of a text's lines.
+#: Lines of a patch that are not lines of a text.
 _HEADERS = re.compile(
     rb"diff --git |new file mode 100644$|deleted file mode 100644$|similarity index \d+%$|rename (from|to) |"
     rb"index [0-9a-f]{40}\.\.[0-9a-f]{40}( 100644)?$|@@ -\d+(,\d+)? \+\d+(,\d+)? @@|"

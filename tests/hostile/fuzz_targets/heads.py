@@ -1,4 +1,4 @@
-"""The bytes of requests over HTTP/1.1."""
+"""Fuzz target for the bytes of requests over HTTP/1.1."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class _Client(asyncio.Transport):
 
 
 async def _requests(pieces: list[bytes]) -> list[tuple[str, bytes, list[Any], bytes]]:
-    """The requests that an application gets of what a client sends in these pieces."""
+    """The requests that an application receives from a client that sends these pieces."""
     asked: list[tuple[str, bytes, list[Any], bytes]] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -89,8 +89,8 @@ async def _requests(pieces: list[bytes]) -> list[tuple[str, bytes, list[Any], by
 
 
 def heads(data: bytes) -> None:
-    """Requests over HTTP/1.1: an application gets the same ones in whatever pieces they arrive. The first
-    byte says how large these are."""
+    """Requests over HTTP/1.1: an application receives the same ones whatever pieces they arrive in. The first
+    byte sets the size of the pieces."""
     size, sent = 1 + (data[0] if data else 0), data[1:]
     pieces = [sent[start : start + size] for start in range(0, len(sent), size)]
     assert _LOOP.run_until_complete(_requests(pieces)) == _LOOP.run_until_complete(_requests([sent]))

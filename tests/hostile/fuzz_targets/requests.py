@@ -1,4 +1,4 @@
-"""What callers send: bodies, queries, headers, messages of both faces, cursors."""
+"""Fuzz targets for what callers send: bodies, queries, headers, gRPC and WebSocket messages, cursors."""
 
 from __future__ import annotations
 

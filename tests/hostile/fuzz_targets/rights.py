@@ -1,4 +1,4 @@
-"""What decides about rights: tokens, and the addresses that webhooks call."""
+"""Fuzz targets for what grants rights: tokens, and the addresses that webhooks call."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def tokens(data: bytes) -> None:
 
 
 def targets(data: bytes) -> None:
-    """Addresses of webhooks: what may be called has a public host and TLS, and is the same read again."""
+    """Addresses of webhooks: one that may be called has a public host and TLS, and means the same when it is
+    written again."""
     try:
         target = parse_target(text_of(data))
     except BadTarget:

@@ -1,4 +1,4 @@
-"""What the runtime sends: frames, and the WebSocket that they come over."""
+"""Fuzz targets for what the runtime sends: frames, and the bytes of its WebSocket."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def frames(data: bytes) -> None:
 
 
 def similar_frames(data: bytes) -> None:
-    """Frames that differ in a text: a frame, and a line for each text. They mean the same together as each
-    does alone."""
+    """Frames that differ in one text: a frame, then a line for each text. Read together, they mean the same
+    as each read alone."""
     form, *texts = data.split(b"\n")
     sent = [form.replace(_PLACE, text) for text in (b" first", b" second", *texts)]
     alone, alone_digests = parsed(sent)
@@ -102,7 +102,7 @@ async def _hubs_messages(data: bytes) -> list[bytes | None]:
 
 
 def _librarys_messages(data: bytes) -> list[bytes | None]:
-    """The same by the library's parser, which ends at the first message that is too large."""
+    """The messages that the library's parser finds; it stops at the first one that is too large."""
     protocol = ClientProtocol(parse_uri("ws://runtime/"), state=State.OPEN, max_size=_MAX_MESSAGE)
     protocol.receive_data(data)
     messages: list[bytes | None] = []
@@ -117,7 +117,7 @@ def _librarys_messages(data: bytes) -> list[bytes | None]:
 
 
 def websocket(data: bytes) -> None:
-    """A WebSocket's frames: whatever a library reads of them, the hub's own reader reads, too."""
+    """A WebSocket's frames: the hub's own reader finds every message that a library finds."""
     expected, found = _librarys_messages(data), _LOOP.run_until_complete(_hubs_messages(data))
     assert found[: len(expected)] == expected
 

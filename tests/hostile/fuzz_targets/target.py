@@ -13,7 +13,7 @@ MAX_INPUT = 8192
 class Target:
     """A reader to fuzz.
 
-    read: reads an input, and raises for what must not happen. seeds: the inputs to begin with.
+    read: reads an input, and raises if something happens that must not. seeds: the first inputs.
     """
 
     read: Callable[[bytes], None]
@@ -21,7 +21,7 @@ class Target:
 
 
 def text_of(data: bytes) -> str:
-    """The input as text, with lone surrogates where it has some."""
+    """The input as text, including any lone surrogates."""
     try:
         return data.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:

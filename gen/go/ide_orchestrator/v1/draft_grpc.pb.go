@@ -56,7 +56,7 @@ type DraftServiceClient interface {
 	RestoreDraftVersion(ctx context.Context, in *RestoreDraftVersionRequest, opts ...grpc.CallOption) (*RestoreDraftVersionResponse, error)
 	// Reads the content of a file of any version, in pieces. NOT_FOUND: also when no version has this content.
 	ReadDraftFile(ctx context.Context, in *ReadDraftFileRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadDraftFileResponse], error)
-	// Reads the files of a version as a zip archive, in pieces: as ReadArchive does for a proposal. NOT_FOUND: also
+	// Reads the files of a version as a zip archive, in pieces, as ReadArchive does for a proposal. NOT_FOUND: also
 	// when there is no such version.
 	ReadDraftArchive(ctx context.Context, in *ReadDraftArchiveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadDraftArchiveResponse], error)
 }
@@ -174,7 +174,7 @@ type DraftServiceServer interface {
 	RestoreDraftVersion(context.Context, *RestoreDraftVersionRequest) (*RestoreDraftVersionResponse, error)
 	// Reads the content of a file of any version, in pieces. NOT_FOUND: also when no version has this content.
 	ReadDraftFile(*ReadDraftFileRequest, grpc.ServerStreamingServer[ReadDraftFileResponse]) error
-	// Reads the files of a version as a zip archive, in pieces: as ReadArchive does for a proposal. NOT_FOUND: also
+	// Reads the files of a version as a zip archive, in pieces, as ReadArchive does for a proposal. NOT_FOUND: also
 	// when there is no such version.
 	ReadDraftArchive(*ReadDraftArchiveRequest, grpc.ServerStreamingServer[ReadDraftArchiveResponse]) error
 	mustEmbedUnimplementedDraftServiceServer()

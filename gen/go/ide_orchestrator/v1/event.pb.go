@@ -2440,10 +2440,10 @@ type InputRequested struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The questions, in the runtime's printed form.
 	Request string `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
-	// The runtime's id of the question; empty when it has none, or asks several at a time.
+	// The runtime's id of the question; empty if it has none, or if several are asked at once.
 	InputId string `protobuf:"bytes,2,opt,name=input_id,json=inputId,proto3" json:"input_id,omitempty"`
-	// The tool calls that a person is to decide about, in the runtime's order, as far as they could be read; empty for
-	// a question of another form.
+	// The tool calls that a person is asked to decide on, in the runtime's order, as far as they could be read; empty
+	// if the question has another form.
 	Actions       []*InputAction `protobuf:"bytes,3,rep,name=actions,proto3" json:"actions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2500,7 +2500,7 @@ func (x *InputRequested) GetActions() []*InputAction {
 	return nil
 }
 
-// A tool call that the agent does not make before a person has decided about it.
+// A tool call that the agent makes only after a person has decided on it.
 type InputAction struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The tool's name.
@@ -2509,8 +2509,8 @@ type InputAction struct {
 	Arguments string `protobuf:"bytes,2,opt,name=arguments,proto3" json:"arguments,omitempty"`
 	// A description for the person; may be empty.
 	Description string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
-	// The decisions that the runtime would take, in its words, such as `approve`, `edit` and `reject`; may be empty.
-	// Whether an answer can be given at all: `features` of GetServerInfo.
+	// The decisions that the runtime accepts, in its own words, such as `approve`, `edit` and `reject`; may be empty.
+	// `features` of GetServerInfo says whether the server can pass on an answer.
 	AllowedDecisions []string `protobuf:"bytes,4,rep,name=allowed_decisions,json=allowedDecisions,proto3" json:"allowed_decisions,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache

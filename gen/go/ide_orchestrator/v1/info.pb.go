@@ -106,17 +106,17 @@ func (x *GetServerInfoResponse) GetInfo() *ServerInfo {
 	return nil
 }
 
-// A server, and what its callers may ask of it.
+// A server: its version, its features and its limits.
 type ServerInfo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The version of the server's release.
 	ServerVersion string `protobuf:"bytes,1,opt,name=server_version,json=serverVersion,proto3" json:"server_version,omitempty"`
 	// What the server offers, as stable names in alphabetical order: `draft_queue` (`when_busy` of a start),
-	// `file_history`, `reviews`, `user_search` (users of a domain find each other), `webhooks`. Without
-	// `input_replies`, the questions of an agent cannot be answered: cancel the run, or let its time end it. Ignore
-	// names that are unknown.
+	// `file_history`, `reviews`, `user_search` (users of a domain can find each other), `webhooks`. Without
+	// `input_replies`, an agent's questions cannot be answered: cancel the run, or let it time out. Ignore unknown
+	// names.
 	Features []string `protobuf:"bytes,2,rep,name=features,proto3" json:"features,omitempty"`
-	// What a start does that does not say what to do while its draft is busy.
+	// What a start without `when_busy` does while its draft is busy.
 	WhenBusy WhenBusy `protobuf:"varint,3,opt,name=when_busy,json=whenBusy,proto3,enum=ide_orchestrator.v1.WhenBusy" json:"when_busy,omitempty"`
 	// The limits.
 	Limits        *ServerLimits `protobuf:"bytes,4,opt,name=limits,proto3" json:"limits,omitempty"`
@@ -182,7 +182,7 @@ func (x *ServerInfo) GetLimits() *ServerLimits {
 	return nil
 }
 
-// Limits of requests and of one caller. More is refused.
+// Limits of requests and of one caller. What exceeds them is refused.
 type ServerLimits struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Characters of a prompt.
@@ -191,7 +191,7 @@ type ServerLimits struct {
 	MaxPageSize uint32 `protobuf:"varint,2,opt,name=max_page_size,json=maxPageSize,proto3" json:"max_page_size,omitempty"`
 	// Events of a page of events.
 	MaxEventsPageSize uint32 `protobuf:"varint,3,opt,name=max_events_page_size,json=maxEventsPageSize,proto3" json:"max_events_page_size,omitempty"`
-	// Refinements of one caller that are not over; 0 for no limit.
+	// Refinements of one caller that have not ended; 0 for no limit.
 	MaxActiveRuns uint32 `protobuf:"varint,4,opt,name=max_active_runs,json=maxActiveRuns,proto3" json:"max_active_runs,omitempty"`
 	// Workflows, refinements and other resources that one caller may create in a minute; 0 for no limit.
 	MaxCreatesPerMinute uint32 `protobuf:"varint,5,opt,name=max_creates_per_minute,json=maxCreatesPerMinute,proto3" json:"max_creates_per_minute,omitempty"`

@@ -28,7 +28,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Describes the server, so that clients need not find out by calls that fail.
+// Describes the server, so that clients do not have to find out from calls that fail.
 type InfoServiceClient interface {
 	// The server's version, its features, and the limits of one caller.
 	GetServerInfo(ctx context.Context, in *GetServerInfoRequest, opts ...grpc.CallOption) (*GetServerInfoResponse, error)
@@ -56,7 +56,7 @@ func (c *infoServiceClient) GetServerInfo(ctx context.Context, in *GetServerInfo
 // All implementations must embed UnimplementedInfoServiceServer
 // for forward compatibility.
 //
-// Describes the server, so that clients need not find out by calls that fail.
+// Describes the server, so that clients do not have to find out from calls that fail.
 type InfoServiceServer interface {
 	// The server's version, its features, and the limits of one caller.
 	GetServerInfo(context.Context, *GetServerInfoRequest) (*GetServerInfoResponse, error)

@@ -76,7 +76,7 @@ const (
 	// The draft has other changes of the files that a proposal changes; the details name them. HTTP 409, ABORTED;
 	// merge, or resolve the conflicts.
 	ProblemReason_PROBLEM_REASON_DRAFT_MOVED ProblemReason = 21
-	// Another refinement of the draft is not over. HTTP 409, FAILED_PRECONDITION; wait for its end, or start with
+	// Another refinement of the draft has not ended. HTTP 409, FAILED_PRECONDITION; wait until it has, or start with
 	// another `when_busy`.
 	ProblemReason_PROBLEM_REASON_DRAFT_BUSY ProblemReason = 22
 )

@@ -192,7 +192,7 @@ type Proposal struct {
 	Superseded bool `protobuf:"varint,26,opt,name=superseded,proto3" json:"superseded,omitempty"`
 	// True when it awaits review and the draft has changed since its run started: accepting it may need a merge.
 	Stale bool `protobuf:"varint,27,opt,name=stale,proto3" json:"stale,omitempty"`
-	// While it is queued: the proposal of the same draft whose refinement is over before its run begins (UUID);
+	// While it is queued: the proposal (UUID) of the same draft whose refinement must end before its run begins;
 	// absent otherwise, and for a share link.
 	WaitsForProposalId *string `protobuf:"bytes,28,opt,name=waits_for_proposal_id,json=waitsForProposalId,proto3,oneof" json:"waits_for_proposal_id,omitempty"`
 	unknownFields      protoimpl.UnknownFields

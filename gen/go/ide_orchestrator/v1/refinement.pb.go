@@ -40,8 +40,8 @@ const (
 	ProposalStatus_PROPOSAL_STATUS_CANCELLED ProposalStatus = 4
 	// The agent asked a person and is waiting; the run fails when no answer comes in time.
 	ProposalStatus_PROPOSAL_STATUS_AWAITING_INPUT ProposalStatus = 5
-	// The run begins by itself when the other refinements of its draft that it waits for are over. Only for callers
-	// that ask for it (`WHEN_BUSY_ENQUEUE`), unless the server's default does.
+	// The run begins by itself once the refinements of its draft that it waits for have ended. Only after a start with
+	// WHEN_BUSY_ENQUEUE, unless that is the server's default.
 	ProposalStatus_PROPOSAL_STATUS_QUEUED ProposalStatus = 6
 )
 
@@ -94,21 +94,21 @@ func (ProposalStatus) EnumDescriptor() ([]byte, []int) {
 	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{0}
 }
 
-// What a start does while another refinement of the same draft is not over.
+// What a start does if another refinement of the same draft has not ended.
 type WhenBusy int32
 
 const (
 	// The server's default, which is WHEN_BUSY_PARALLEL unless the operator chooses another.
 	WhenBusy_WHEN_BUSY_UNSPECIFIED WhenBusy = 0
-	// Starts the run beside the others.
+	// Starts the run alongside the others.
 	WhenBusy_WHEN_BUSY_PARALLEL WhenBusy = 1
 	// Starts nothing: FAILED_PRECONDITION (`draft_busy`).
 	WhenBusy_WHEN_BUSY_REFUSE WhenBusy = 2
-	// Queues the run: it begins when the refinements that are there before it are over, on the version of the draft
-	// that is the newest now. Until then its thread has no events.
+	// Queues the run: it begins once the refinements before it have ended, from the version of the draft that is the
+	// newest when it is queued. Until then its thread has no events.
 	WhenBusy_WHEN_BUSY_ENQUEUE WhenBusy = 3
-	// Cancels the others, queued ones too, and starts the run. PERMISSION_DENIED: the caller may not cancel one of
-	// them.
+	// Cancels the others, including queued ones, and starts the run. PERMISSION_DENIED: the caller may not cancel one
+	// of them.
 	WhenBusy_WHEN_BUSY_SUPERSEDE WhenBusy = 4
 )
 
@@ -180,7 +180,7 @@ type Refinement struct {
 	CompleteTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=complete_time,json=completeTime,proto3" json:"complete_time,omitempty"`
 	// Why it did not complete; present when the status is FAILED or CANCELLED.
 	Failure *Failure `protobuf:"bytes,10,opt,name=failure,proto3" json:"failure,omitempty"`
-	// While it is queued: the proposal of the same draft whose refinement is over before its run begins (UUID);
+	// While it is queued: the proposal (UUID) of the same draft whose refinement must end before its run begins;
 	// absent otherwise, and for a share link.
 	WaitsForProposalId *string `protobuf:"bytes,11,opt,name=waits_for_proposal_id,json=waitsForProposalId,proto3,oneof" json:"waits_for_proposal_id,omitempty"`
 	unknownFields      protoimpl.UnknownFields

@@ -38,8 +38,8 @@ const (
 //
 // Starts, follows and cancels refinements.
 type RefinementServiceClient interface {
-	// Stores the request, starts the run on the runtime and returns once the runtime has accepted it, or the run is
-	// queued (`when_busy`).
+	// Stores the request, starts the run on the runtime and returns once the runtime has accepted it, or queues the
+	// run (`when_busy`).
 	// NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is invalid. FAILED_PRECONDITION: the runtime
 	// refused the run (`runtime_refused`). UNKNOWN: the runtime did not answer, and may have taken the run or
 	// not (`invoke_uncertain`). UNAVAILABLE: the runtime did not get the run (`runtime_unavailable`). When the
@@ -209,8 +209,8 @@ func (c *refinementServiceClient) BlameFile(ctx context.Context, in *BlameFileRe
 //
 // Starts, follows and cancels refinements.
 type RefinementServiceServer interface {
-	// Stores the request, starts the run on the runtime and returns once the runtime has accepted it, or the run is
-	// queued (`when_busy`).
+	// Stores the request, starts the run on the runtime and returns once the runtime has accepted it, or queues the
+	// run (`when_busy`).
 	// NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is invalid. FAILED_PRECONDITION: the runtime
 	// refused the run (`runtime_refused`). UNKNOWN: the runtime did not answer, and may have taken the run or
 	// not (`invoke_uncertain`). UNAVAILABLE: the runtime did not get the run (`runtime_unavailable`). When the

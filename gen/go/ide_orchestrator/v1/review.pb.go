@@ -1078,7 +1078,7 @@ type DiffDraftRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The draft (UUID).
 	DraftId string `protobuf:"bytes,1,opt,name=draft_id,json=draftId,proto3" json:"draft_id,omitempty"`
-	// The version to show; 0 for the newest. Name it for all pages, so that they are of the same one.
+	// The version to show; 0 for the newest. Name it for every page, so that all of them show the same one.
 	Version uint32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	// The version to compare it with; 0 for the one before it. The first version is compared with no files.
 	BaseVersion uint32 `protobuf:"varint,3,opt,name=base_version,json=baseVersion,proto3" json:"base_version,omitempty"`
@@ -1177,14 +1177,14 @@ func (x *DiffDraftRequest) GetPageToken() string {
 // Response of DiffDraft.
 type DiffDraftResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The files that differ, in path order. What FileDiff says of the proposal is that of `version`: ReadDraftFile
-	// reads both contents. Nothing is decided about them.
+	// The files that differ, in path order. Where FileDiff says proposal, `version` is meant; ReadDraftFile reads the
+	// contents of both versions. The files have no decisions.
 	Files []*FileDiff `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"`
 	// `page_token` for the next page; empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	// The etag of the draft's newest version.
 	Etag string `protobuf:"bytes,3,opt,name=etag,proto3" json:"etag,omitempty"`
-	// The version that it is compared with; 0 when it is the first and is compared with no files.
+	// The version that it is compared with; 0 for the first version, which is compared with no files.
 	BaseVersion uint32 `protobuf:"varint,4,opt,name=base_version,json=baseVersion,proto3" json:"base_version,omitempty"`
 	// What all pages together show; absent on later pages.
 	Statistics *DiffStatistics `protobuf:"bytes,5,opt,name=statistics,proto3" json:"statistics,omitempty"`
@@ -1271,9 +1271,10 @@ type ReadDraftPatchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The draft (UUID).
 	DraftId string `protobuf:"bytes,1,opt,name=draft_id,json=draftId,proto3" json:"draft_id,omitempty"`
-	// The version that the patch makes; 0 for the newest.
+	// The version that the patch leads to; 0 for the newest.
 	Version uint32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
-	// The version that the patch applies to; 0 for the one before it. The first version is made of no files.
+	// The version that the patch applies to; 0 for the one before it. The patch of the first version applies to no
+	// files.
 	BaseVersion   uint32 `protobuf:"varint,3,opt,name=base_version,json=baseVersion,proto3" json:"base_version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

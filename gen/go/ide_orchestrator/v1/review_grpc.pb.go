@@ -44,7 +44,7 @@ const (
 // FAILED_PRECONDITION (`conflict`): its run did not complete, it was accepted or rejected before, or its workflow is
 // locked or archived.
 //
-// Versions of a draft are compared in the same form, for everybody who may read the draft.
+// Versions of a draft are compared in the same form, for everyone who may read the draft.
 type ReviewServiceClient interface {
 	// Compares a proposal's files, in path order, a page at a time. A page has at most about 3 MiB.
 	DiffProposal(ctx context.Context, in *DiffProposalRequest, opts ...grpc.CallOption) (*DiffProposalResponse, error)
@@ -192,7 +192,7 @@ func (c *reviewServiceClient) ReviseProposal(ctx context.Context, in *ReviseProp
 // FAILED_PRECONDITION (`conflict`): its run did not complete, it was accepted or rejected before, or its workflow is
 // locked or archived.
 //
-// Versions of a draft are compared in the same form, for everybody who may read the draft.
+// Versions of a draft are compared in the same form, for everyone who may read the draft.
 type ReviewServiceServer interface {
 	// Compares a proposal's files, in path order, a page at a time. A page has at most about 3 MiB.
 	DiffProposal(context.Context, *DiffProposalRequest) (*DiffProposalResponse, error)

@@ -124,7 +124,7 @@ class DraftServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReadDraftArchive(self, request, context):
-        """Reads the files of a version as a zip archive, in pieces: as ReadArchive does for a proposal. NOT_FOUND: also
+        """Reads the files of a version as a zip archive, in pieces, as ReadArchive does for a proposal. NOT_FOUND: also
         when there is no such version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -59,7 +59,7 @@ class DraftServiceStub:
     ReadDraftFile: _grpc.UnaryStreamMultiCallable[_draft_pb2.ReadDraftFileRequest, _draft_pb2.ReadDraftFileResponse]
     """Reads the content of a file of any version, in pieces. NOT_FOUND: also when no version has this content."""
     ReadDraftArchive: _grpc.UnaryStreamMultiCallable[_draft_pb2.ReadDraftArchiveRequest, _draft_pb2.ReadDraftArchiveResponse]
-    """Reads the files of a version as a zip archive, in pieces: as ReadArchive does for a proposal. NOT_FOUND: also
+    """Reads the files of a version as a zip archive, in pieces, as ReadArchive does for a proposal. NOT_FOUND: also
     when there is no such version.
     """
 
@@ -94,7 +94,7 @@ class DraftServiceAsyncStub(DraftServiceStub):
     ReadDraftFile: _aio.UnaryStreamMultiCallable[_draft_pb2.ReadDraftFileRequest, _draft_pb2.ReadDraftFileResponse]  # type: ignore[assignment]
     """Reads the content of a file of any version, in pieces. NOT_FOUND: also when no version has this content."""
     ReadDraftArchive: _aio.UnaryStreamMultiCallable[_draft_pb2.ReadDraftArchiveRequest, _draft_pb2.ReadDraftArchiveResponse]  # type: ignore[assignment]
-    """Reads the files of a version as a zip archive, in pieces: as ReadArchive does for a proposal. NOT_FOUND: also
+    """Reads the files of a version as a zip archive, in pieces, as ReadArchive does for a proposal. NOT_FOUND: also
     when there is no such version.
     """
 
@@ -162,7 +162,7 @@ class DraftServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _draft_pb2.ReadDraftArchiveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_draft_pb2.ReadDraftArchiveResponse], _abc.AsyncIterator[_draft_pb2.ReadDraftArchiveResponse]]:
-        """Reads the files of a version as a zip archive, in pieces: as ReadArchive does for a proposal. NOT_FOUND: also
+        """Reads the files of a version as a zip archive, in pieces, as ReadArchive does for a proposal. NOT_FOUND: also
         when there is no such version.
         """
 

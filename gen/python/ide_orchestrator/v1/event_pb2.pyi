@@ -1198,11 +1198,11 @@ class InputRequested(_message.Message):
     request: _builtins.str
     """The questions, in the runtime's printed form."""
     input_id: _builtins.str
-    """The runtime's id of the question; empty when it has none, or asks several at a time."""
+    """The runtime's id of the question; empty if it has none, or if several are asked at once."""
     @_builtins.property
     def actions(self) -> _containers.RepeatedCompositeFieldContainer[Global___InputAction]:
-        """The tool calls that a person is to decide about, in the runtime's order, as far as they could be read; empty for
-        a question of another form.
+        """The tool calls that a person is asked to decide on, in the runtime's order, as far as they could be read; empty
+        if the question has another form.
         """
 
     def __init__(
@@ -1222,7 +1222,7 @@ Global___InputRequested: _TypeAlias = InputRequested  # noqa: Y015
 
 @_typing.final
 class InputAction(_message.Message):
-    """A tool call that the agent does not make before a person has decided about it."""
+    """A tool call that the agent makes only after a person has decided on it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1238,8 +1238,8 @@ class InputAction(_message.Message):
     """A description for the person; may be empty."""
     @_builtins.property
     def allowed_decisions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The decisions that the runtime would take, in its words, such as `approve`, `edit` and `reject`; may be empty.
-        Whether an answer can be given at all: `features` of GetServerInfo.
+        """The decisions that the runtime accepts, in its own words, such as `approve`, `edit` and `reject`; may be empty.
+        `features` of GetServerInfo says whether the server can pass on an answer.
         """
 
     def __init__(

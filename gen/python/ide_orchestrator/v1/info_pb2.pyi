@@ -62,7 +62,7 @@ Global___GetServerInfoResponse: _TypeAlias = GetServerInfoResponse  # noqa: Y015
 
 @_typing.final
 class ServerInfo(_message.Message):
-    """A server, and what its callers may ask of it."""
+    """A server: its version, its features and its limits."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -73,13 +73,13 @@ class ServerInfo(_message.Message):
     server_version: _builtins.str
     """The version of the server's release."""
     when_busy: _refinement_pb2.WhenBusy.ValueType
-    """What a start does that does not say what to do while its draft is busy."""
+    """What a start without `when_busy` does while its draft is busy."""
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What the server offers, as stable names in alphabetical order: `draft_queue` (`when_busy` of a start),
-        `file_history`, `reviews`, `user_search` (users of a domain find each other), `webhooks`. Without
-        `input_replies`, the questions of an agent cannot be answered: cancel the run, or let its time end it. Ignore
-        names that are unknown.
+        `file_history`, `reviews`, `user_search` (users of a domain can find each other), `webhooks`. Without
+        `input_replies`, an agent's questions cannot be answered: cancel the run, or let it time out. Ignore unknown
+        names.
         """
 
     @_builtins.property
@@ -104,7 +104,7 @@ Global___ServerInfo: _TypeAlias = ServerInfo  # noqa: Y015
 
 @_typing.final
 class ServerLimits(_message.Message):
-    """Limits of requests and of one caller. More is refused."""
+    """Limits of requests and of one caller. What exceeds them is refused."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -121,7 +121,7 @@ class ServerLimits(_message.Message):
     max_events_page_size: _builtins.int
     """Events of a page of events."""
     max_active_runs: _builtins.int
-    """Refinements of one caller that are not over; 0 for no limit."""
+    """Refinements of one caller that have not ended; 0 for no limit."""
     max_creates_per_minute: _builtins.int
     """Workflows, refinements and other resources that one caller may create in a minute; 0 for no limit."""
     max_streams: _builtins.int

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class InfoServiceStub:
-    """Describes the server, so that clients need not find out by calls that fail.
+    """Describes the server, so that clients do not have to find out from calls that fail.
     """
 
     def __init__(self, channel):
@@ -43,7 +43,7 @@ class InfoServiceStub:
 
 
 class InfoServiceServicer:
-    """Describes the server, so that clients need not find out by calls that fail.
+    """Describes the server, so that clients do not have to find out from calls that fail.
     """
 
     def GetServerInfo(self, request, context):
@@ -70,7 +70,7 @@ def add_InfoServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class InfoService:
-    """Describes the server, so that clients need not find out by calls that fail.
+    """Describes the server, so that clients do not have to find out from calls that fail.
     """
 
     @staticmethod

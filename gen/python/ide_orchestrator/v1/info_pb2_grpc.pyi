@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class InfoServiceStub:
-    """Describes the server, so that clients need not find out by calls that fail."""
+    """Describes the server, so that clients do not have to find out from calls that fail."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -38,14 +38,14 @@ class InfoServiceStub:
 
 @_typing.type_check_only
 class InfoServiceAsyncStub(InfoServiceStub):
-    """Describes the server, so that clients need not find out by calls that fail."""
+    """Describes the server, so that clients do not have to find out from calls that fail."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetServerInfo: _aio.UnaryUnaryMultiCallable[_info_pb2.GetServerInfoRequest, _info_pb2.GetServerInfoResponse]  # type: ignore[assignment]
     """The server's version, its features, and the limits of one caller."""
 
 class InfoServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Describes the server, so that clients need not find out by calls that fail."""
+    """Describes the server, so that clients do not have to find out from calls that fail."""
 
     @_abc_1.abstractmethod
     def GetServerInfo(

@@ -73,7 +73,7 @@ class _ProblemReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Problem
     merge, or resolve the conflicts.
     """
     PROBLEM_REASON_DRAFT_BUSY: _ProblemReason.ValueType  # 22
-    """Another refinement of the draft is not over. HTTP 409, FAILED_PRECONDITION; wait for its end, or start with
+    """Another refinement of the draft has not ended. HTTP 409, FAILED_PRECONDITION; wait until it has, or start with
     another `when_busy`.
     """
 
@@ -134,7 +134,7 @@ PROBLEM_REASON_DRAFT_MOVED: ProblemReason.ValueType  # 21
 merge, or resolve the conflicts.
 """
 PROBLEM_REASON_DRAFT_BUSY: ProblemReason.ValueType  # 22
-"""Another refinement of the draft is not over. HTTP 409, FAILED_PRECONDITION; wait for its end, or start with
+"""Another refinement of the draft has not ended. HTTP 409, FAILED_PRECONDITION; wait until it has, or start with
 another `when_busy`.
 """
 Global___ProblemReason: _TypeAlias = ProblemReason  # noqa: Y015

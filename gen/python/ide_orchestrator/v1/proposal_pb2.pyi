@@ -153,7 +153,7 @@ class Proposal(_message.Message):
     stale: _builtins.bool
     """True when it awaits review and the draft has changed since its run started: accepting it may need a merge."""
     waits_for_proposal_id: _builtins.str
-    """While it is queued: the proposal of the same draft whose refinement is over before its run begins (UUID);
+    """While it is queued: the proposal (UUID) of the same draft whose refinement must end before its run begins;
     absent otherwise, and for a share link.
     """
     @_builtins.property

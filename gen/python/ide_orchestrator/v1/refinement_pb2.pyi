@@ -40,8 +40,8 @@ class _ProposalStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Propos
     PROPOSAL_STATUS_AWAITING_INPUT: _ProposalStatus.ValueType  # 5
     """The agent asked a person and is waiting; the run fails when no answer comes in time."""
     PROPOSAL_STATUS_QUEUED: _ProposalStatus.ValueType  # 6
-    """The run begins by itself when the other refinements of its draft that it waits for are over. Only for callers
-    that ask for it (`WHEN_BUSY_ENQUEUE`), unless the server's default does.
+    """The run begins by itself once the refinements of its draft that it waits for have ended. Only after a start with
+    WHEN_BUSY_ENQUEUE, unless that is the server's default.
     """
 
 class ProposalStatus(_ProposalStatus, metaclass=_ProposalStatusEnumTypeWrapper):
@@ -60,8 +60,8 @@ PROPOSAL_STATUS_CANCELLED: ProposalStatus.ValueType  # 4
 PROPOSAL_STATUS_AWAITING_INPUT: ProposalStatus.ValueType  # 5
 """The agent asked a person and is waiting; the run fails when no answer comes in time."""
 PROPOSAL_STATUS_QUEUED: ProposalStatus.ValueType  # 6
-"""The run begins by itself when the other refinements of its draft that it waits for are over. Only for callers
-that ask for it (`WHEN_BUSY_ENQUEUE`), unless the server's default does.
+"""The run begins by itself once the refinements of its draft that it waits for have ended. Only after a start with
+WHEN_BUSY_ENQUEUE, unless that is the server's default.
 """
 Global___ProposalStatus: _TypeAlias = ProposalStatus  # noqa: Y015
 
@@ -74,34 +74,34 @@ class _WhenBusyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WhenBusy.Val
     WHEN_BUSY_UNSPECIFIED: _WhenBusy.ValueType  # 0
     """The server's default, which is WHEN_BUSY_PARALLEL unless the operator chooses another."""
     WHEN_BUSY_PARALLEL: _WhenBusy.ValueType  # 1
-    """Starts the run beside the others."""
+    """Starts the run alongside the others."""
     WHEN_BUSY_REFUSE: _WhenBusy.ValueType  # 2
     """Starts nothing: FAILED_PRECONDITION (`draft_busy`)."""
     WHEN_BUSY_ENQUEUE: _WhenBusy.ValueType  # 3
-    """Queues the run: it begins when the refinements that are there before it are over, on the version of the draft
-    that is the newest now. Until then its thread has no events.
+    """Queues the run: it begins once the refinements before it have ended, from the version of the draft that is the
+    newest when it is queued. Until then its thread has no events.
     """
     WHEN_BUSY_SUPERSEDE: _WhenBusy.ValueType  # 4
-    """Cancels the others, queued ones too, and starts the run. PERMISSION_DENIED: the caller may not cancel one of
-    them.
+    """Cancels the others, including queued ones, and starts the run. PERMISSION_DENIED: the caller may not cancel one
+    of them.
     """
 
 class WhenBusy(_WhenBusy, metaclass=_WhenBusyEnumTypeWrapper):
-    """What a start does while another refinement of the same draft is not over."""
+    """What a start does if another refinement of the same draft has not ended."""
 
 WHEN_BUSY_UNSPECIFIED: WhenBusy.ValueType  # 0
 """The server's default, which is WHEN_BUSY_PARALLEL unless the operator chooses another."""
 WHEN_BUSY_PARALLEL: WhenBusy.ValueType  # 1
-"""Starts the run beside the others."""
+"""Starts the run alongside the others."""
 WHEN_BUSY_REFUSE: WhenBusy.ValueType  # 2
 """Starts nothing: FAILED_PRECONDITION (`draft_busy`)."""
 WHEN_BUSY_ENQUEUE: WhenBusy.ValueType  # 3
-"""Queues the run: it begins when the refinements that are there before it are over, on the version of the draft
-that is the newest now. Until then its thread has no events.
+"""Queues the run: it begins once the refinements before it have ended, from the version of the draft that is the
+newest when it is queued. Until then its thread has no events.
 """
 WHEN_BUSY_SUPERSEDE: WhenBusy.ValueType  # 4
-"""Cancels the others, queued ones too, and starts the run. PERMISSION_DENIED: the caller may not cancel one of
-them.
+"""Cancels the others, including queued ones, and starts the run. PERMISSION_DENIED: the caller may not cancel one
+of them.
 """
 Global___WhenBusy: _TypeAlias = WhenBusy  # noqa: Y015
 
@@ -137,7 +137,7 @@ class Refinement(_message.Message):
     floor: _builtins.int
     """The lowest seq that can still be read; 1 when nothing was removed."""
     waits_for_proposal_id: _builtins.str
-    """While it is queued: the proposal of the same draft whose refinement is over before its run begins (UUID);
+    """While it is queued: the proposal (UUID) of the same draft whose refinement must end before its run begins;
     absent otherwise, and for a share link.
     """
     @_builtins.property

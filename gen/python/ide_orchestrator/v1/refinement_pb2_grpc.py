@@ -87,8 +87,8 @@ class RefinementServiceServicer:
     """
 
     def StartRefinement(self, request, context):
-        """Stores the request, starts the run on the runtime and returns once the runtime has accepted it, or the run is
-        queued (`when_busy`).
+        """Stores the request, starts the run on the runtime and returns once the runtime has accepted it, or queues the
+        run (`when_busy`).
         NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is invalid. FAILED_PRECONDITION: the runtime
         refused the run (`runtime_refused`). UNKNOWN: the runtime did not answer, and may have taken the run or
         not (`invoke_uncertain`). UNAVAILABLE: the runtime did not get the run (`runtime_unavailable`). When the

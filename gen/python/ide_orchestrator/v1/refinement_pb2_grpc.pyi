@@ -34,8 +34,8 @@ class RefinementServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RefinementServiceAsyncStub: ...
     StartRefinement: _grpc.UnaryUnaryMultiCallable[_refinement_pb2.StartRefinementRequest, _refinement_pb2.StartRefinementResponse]
-    """Stores the request, starts the run on the runtime and returns once the runtime has accepted it, or the run is
-    queued (`when_busy`).
+    """Stores the request, starts the run on the runtime and returns once the runtime has accepted it, or queues the
+    run (`when_busy`).
     NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is invalid. FAILED_PRECONDITION: the runtime
     refused the run (`runtime_refused`). UNKNOWN: the runtime did not answer, and may have taken the run or
     not (`invoke_uncertain`). UNAVAILABLE: the runtime did not get the run (`runtime_unavailable`). When the
@@ -85,8 +85,8 @@ class RefinementServiceAsyncStub(RefinementServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartRefinement: _aio.UnaryUnaryMultiCallable[_refinement_pb2.StartRefinementRequest, _refinement_pb2.StartRefinementResponse]  # type: ignore[assignment]
-    """Stores the request, starts the run on the runtime and returns once the runtime has accepted it, or the run is
-    queued (`when_busy`).
+    """Stores the request, starts the run on the runtime and returns once the runtime has accepted it, or queues the
+    run (`when_busy`).
     NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is invalid. FAILED_PRECONDITION: the runtime
     refused the run (`runtime_refused`). UNKNOWN: the runtime did not answer, and may have taken the run or
     not (`invoke_uncertain`). UNAVAILABLE: the runtime did not get the run (`runtime_unavailable`). When the
@@ -139,8 +139,8 @@ class RefinementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _refinement_pb2.StartRefinementRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_refinement_pb2.StartRefinementResponse, _abc.Awaitable[_refinement_pb2.StartRefinementResponse]]:
-        """Stores the request, starts the run on the runtime and returns once the runtime has accepted it, or the run is
-        queued (`when_busy`).
+        """Stores the request, starts the run on the runtime and returns once the runtime has accepted it, or queues the
+        run (`when_busy`).
         NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is invalid. FAILED_PRECONDITION: the runtime
         refused the run (`runtime_refused`). UNKNOWN: the runtime did not answer, and may have taken the run or
         not (`invoke_uncertain`). UNAVAILABLE: the runtime did not get the run (`runtime_unavailable`). When the

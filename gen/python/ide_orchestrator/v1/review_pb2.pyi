@@ -557,7 +557,7 @@ class DiffDraftRequest(_message.Message):
     draft_id: _builtins.str
     """The draft (UUID)."""
     version: _builtins.int
-    """The version to show; 0 for the newest. Name it for all pages, so that they are of the same one."""
+    """The version to show; 0 for the newest. Name it for every page, so that all of them show the same one."""
     base_version: _builtins.int
     """The version to compare it with; 0 for the one before it. The first version is compared with no files."""
     context_lines: _builtins.int
@@ -610,13 +610,13 @@ class DiffDraftResponse(_message.Message):
     etag: _builtins.str
     """The etag of the draft's newest version."""
     base_version: _builtins.int
-    """The version that it is compared with; 0 when it is the first and is compared with no files."""
+    """The version that it is compared with; 0 for the first version, which is compared with no files."""
     version: _builtins.int
     """The version that is shown."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileDiff]:
-        """The files that differ, in path order. What FileDiff says of the proposal is that of `version`: ReadDraftFile
-        reads both contents. Nothing is decided about them.
+        """The files that differ, in path order. Where FileDiff says proposal, `version` is meant; ReadDraftFile reads the
+        contents of both versions. The files have no decisions.
         """
 
     @_builtins.property
@@ -653,9 +653,11 @@ class ReadDraftPatchRequest(_message.Message):
     draft_id: _builtins.str
     """The draft (UUID)."""
     version: _builtins.int
-    """The version that the patch makes; 0 for the newest."""
+    """The version that the patch leads to; 0 for the newest."""
     base_version: _builtins.int
-    """The version that the patch applies to; 0 for the one before it. The first version is made of no files."""
+    """The version that the patch applies to; 0 for the one before it. The patch of the first version applies to no
+    files.
+    """
     def __init__(
         self,
         *,

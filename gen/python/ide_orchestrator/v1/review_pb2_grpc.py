@@ -35,7 +35,7 @@ class ReviewServiceStub:
     FAILED_PRECONDITION (`conflict`): its run did not complete, it was accepted or rejected before, or its workflow is
     locked or archived.
 
-    Versions of a draft are compared in the same form, for everybody who may read the draft.
+    Versions of a draft are compared in the same form, for everyone who may read the draft.
     """
 
     def __init__(self, channel):
@@ -96,7 +96,7 @@ class ReviewServiceServicer:
     FAILED_PRECONDITION (`conflict`): its run did not complete, it was accepted or rejected before, or its workflow is
     locked or archived.
 
-    Versions of a draft are compared in the same form, for everybody who may read the draft.
+    Versions of a draft are compared in the same form, for everyone who may read the draft.
     """
 
     def DiffProposal(self, request, context):
@@ -225,7 +225,7 @@ class ReviewService:
     FAILED_PRECONDITION (`conflict`): its run did not complete, it was accepted or rejected before, or its workflow is
     locked or archived.
 
-    Versions of a draft are compared in the same form, for everybody who may read the draft.
+    Versions of a draft are compared in the same form, for everyone who may read the draft.
     """
 
     @staticmethod

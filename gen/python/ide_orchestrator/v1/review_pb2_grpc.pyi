@@ -36,7 +36,7 @@ class ReviewServiceStub:
     FAILED_PRECONDITION (`conflict`): its run did not complete, it was accepted or rejected before, or its workflow is
     locked or archived.
 
-    Versions of a draft are compared in the same form, for everybody who may read the draft.
+    Versions of a draft are compared in the same form, for everyone who may read the draft.
     """
 
     @_typing.overload
@@ -84,7 +84,7 @@ class ReviewServiceAsyncStub(ReviewServiceStub):
     FAILED_PRECONDITION (`conflict`): its run did not complete, it was accepted or rejected before, or its workflow is
     locked or archived.
 
-    Versions of a draft are compared in the same form, for everybody who may read the draft.
+    Versions of a draft are compared in the same form, for everyone who may read the draft.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -128,7 +128,7 @@ class ReviewServiceServicer(metaclass=_abc_1.ABCMeta):
     FAILED_PRECONDITION (`conflict`): its run did not complete, it was accepted or rejected before, or its workflow is
     locked or archived.
 
-    Versions of a draft are compared in the same form, for everybody who may read the draft.
+    Versions of a draft are compared in the same form, for everyone who may read the draft.
     """
 
     @_abc_1.abstractmethod

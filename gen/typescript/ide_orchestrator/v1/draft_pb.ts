@@ -685,7 +685,7 @@ export const DraftService: GenService<{
     output: typeof ReadDraftFileResponseSchema;
   },
   /**
-   * Reads the files of a version as a zip archive, in pieces: as ReadArchive does for a proposal. NOT_FOUND: also
+   * Reads the files of a version as a zip archive, in pieces, as ReadArchive does for a proposal. NOT_FOUND: also
    * when there is no such version.
    *
    * @generated from rpc ide_orchestrator.v1.DraftService.ReadDraftArchive

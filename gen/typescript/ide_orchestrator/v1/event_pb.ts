@@ -1223,15 +1223,15 @@ export type InputRequested = Message<"ide_orchestrator.v1.InputRequested"> & {
   request: string;
 
   /**
-   * The runtime's id of the question; empty when it has none, or asks several at a time.
+   * The runtime's id of the question; empty if it has none, or if several are asked at once.
    *
    * @generated from field: string input_id = 2;
    */
   inputId: string;
 
   /**
-   * The tool calls that a person is to decide about, in the runtime's order, as far as they could be read; empty for
-   * a question of another form.
+   * The tool calls that a person is asked to decide on, in the runtime's order, as far as they could be read; empty
+   * if the question has another form.
    *
    * @generated from field: repeated ide_orchestrator.v1.InputAction actions = 3;
    */
@@ -1246,7 +1246,7 @@ export const InputRequestedSchema: GenMessage<InputRequested> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_event, 23);
 
 /**
- * A tool call that the agent does not make before a person has decided about it.
+ * A tool call that the agent makes only after a person has decided on it.
  *
  * @generated from message ide_orchestrator.v1.InputAction
  */
@@ -1273,8 +1273,8 @@ export type InputAction = Message<"ide_orchestrator.v1.InputAction"> & {
   description: string;
 
   /**
-   * The decisions that the runtime would take, in its words, such as `approve`, `edit` and `reject`; may be empty.
-   * Whether an answer can be given at all: `features` of GetServerInfo.
+   * The decisions that the runtime accepts, in its own words, such as `approve`, `edit` and `reject`; may be empty.
+   * `features` of GetServerInfo says whether the server can pass on an answer.
    *
    * @generated from field: repeated string allowed_decisions = 4;
    */

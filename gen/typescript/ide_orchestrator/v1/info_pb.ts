@@ -53,7 +53,7 @@ export const GetServerInfoResponseSchema: GenMessage<GetServerInfoResponse> = /*
   messageDesc(file_ide_orchestrator_v1_info, 1);
 
 /**
- * A server, and what its callers may ask of it.
+ * A server: its version, its features and its limits.
  *
  * @generated from message ide_orchestrator.v1.ServerInfo
  */
@@ -67,16 +67,16 @@ export type ServerInfo = Message<"ide_orchestrator.v1.ServerInfo"> & {
 
   /**
    * What the server offers, as stable names in alphabetical order: `draft_queue` (`when_busy` of a start),
-   * `file_history`, `reviews`, `user_search` (users of a domain find each other), `webhooks`. Without
-   * `input_replies`, the questions of an agent cannot be answered: cancel the run, or let its time end it. Ignore
-   * names that are unknown.
+   * `file_history`, `reviews`, `user_search` (users of a domain can find each other), `webhooks`. Without
+   * `input_replies`, an agent's questions cannot be answered: cancel the run, or let it time out. Ignore unknown
+   * names.
    *
    * @generated from field: repeated string features = 2;
    */
   features: string[];
 
   /**
-   * What a start does that does not say what to do while its draft is busy.
+   * What a start without `when_busy` does while its draft is busy.
    *
    * @generated from field: ide_orchestrator.v1.WhenBusy when_busy = 3;
    */
@@ -98,7 +98,7 @@ export const ServerInfoSchema: GenMessage<ServerInfo> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_info, 2);
 
 /**
- * Limits of requests and of one caller. More is refused.
+ * Limits of requests and of one caller. What exceeds them is refused.
  *
  * @generated from message ide_orchestrator.v1.ServerLimits
  */
@@ -125,7 +125,7 @@ export type ServerLimits = Message<"ide_orchestrator.v1.ServerLimits"> & {
   maxEventsPageSize: number;
 
   /**
-   * Refinements of one caller that are not over; 0 for no limit.
+   * Refinements of one caller that have not ended; 0 for no limit.
    *
    * @generated from field: uint32 max_active_runs = 4;
    */
@@ -154,7 +154,7 @@ export const ServerLimitsSchema: GenMessage<ServerLimits> = /*@__PURE__*/
   messageDesc(file_ide_orchestrator_v1_info, 3);
 
 /**
- * Describes the server, so that clients need not find out by calls that fail.
+ * Describes the server, so that clients do not have to find out from calls that fail.
  *
  * @generated from service ide_orchestrator.v1.InfoService
  */

@@ -179,7 +179,7 @@ export enum ProblemReason {
   DRAFT_MOVED = 21,
 
   /**
-   * Another refinement of the draft is not over. HTTP 409, FAILED_PRECONDITION; wait for its end, or start with
+   * Another refinement of the draft has not ended. HTTP 409, FAILED_PRECONDITION; wait until it has, or start with
    * another `when_busy`.
    *
    * @generated from enum value: PROBLEM_REASON_DRAFT_BUSY = 22;

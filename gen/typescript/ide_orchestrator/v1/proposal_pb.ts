@@ -219,7 +219,7 @@ export type Proposal = Message<"ide_orchestrator.v1.Proposal"> & {
   stale: boolean;
 
   /**
-   * While it is queued: the proposal of the same draft whose refinement is over before its run begins (UUID);
+   * While it is queued: the proposal (UUID) of the same draft whose refinement must end before its run begins;
    * absent otherwise, and for a share link.
    *
    * @generated from field: optional string waits_for_proposal_id = 28;

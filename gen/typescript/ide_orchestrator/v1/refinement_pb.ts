@@ -95,7 +95,7 @@ export type Refinement = Message<"ide_orchestrator.v1.Refinement"> & {
   failure?: Failure | undefined;
 
   /**
-   * While it is queued: the proposal of the same draft whose refinement is over before its run begins (UUID);
+   * While it is queued: the proposal (UUID) of the same draft whose refinement must end before its run begins;
    * absent otherwise, and for a share link.
    *
    * @generated from field: optional string waits_for_proposal_id = 11;
@@ -1091,8 +1091,8 @@ export enum ProposalStatus {
   AWAITING_INPUT = 5,
 
   /**
-   * The run begins by itself when the other refinements of its draft that it waits for are over. Only for callers
-   * that ask for it (`WHEN_BUSY_ENQUEUE`), unless the server's default does.
+   * The run begins by itself once the refinements of its draft that it waits for have ended. Only after a start with
+   * WHEN_BUSY_ENQUEUE, unless that is the server's default.
    *
    * @generated from enum value: PROPOSAL_STATUS_QUEUED = 6;
    */
@@ -1106,7 +1106,7 @@ export const ProposalStatusSchema: GenEnum<ProposalStatus> = /*@__PURE__*/
   enumDesc(file_ide_orchestrator_v1_refinement, 0);
 
 /**
- * What a start does while another refinement of the same draft is not over.
+ * What a start does if another refinement of the same draft has not ended.
  *
  * @generated from enum ide_orchestrator.v1.WhenBusy
  */
@@ -1119,7 +1119,7 @@ export enum WhenBusy {
   UNSPECIFIED = 0,
 
   /**
-   * Starts the run beside the others.
+   * Starts the run alongside the others.
    *
    * @generated from enum value: WHEN_BUSY_PARALLEL = 1;
    */
@@ -1133,16 +1133,16 @@ export enum WhenBusy {
   REFUSE = 2,
 
   /**
-   * Queues the run: it begins when the refinements that are there before it are over, on the version of the draft
-   * that is the newest now. Until then its thread has no events.
+   * Queues the run: it begins once the refinements before it have ended, from the version of the draft that is the
+   * newest when it is queued. Until then its thread has no events.
    *
    * @generated from enum value: WHEN_BUSY_ENQUEUE = 3;
    */
   ENQUEUE = 3,
 
   /**
-   * Cancels the others, queued ones too, and starts the run. PERMISSION_DENIED: the caller may not cancel one of
-   * them.
+   * Cancels the others, including queued ones, and starts the run. PERMISSION_DENIED: the caller may not cancel one
+   * of them.
    *
    * @generated from enum value: WHEN_BUSY_SUPERSEDE = 4;
    */
@@ -1162,8 +1162,8 @@ export const WhenBusySchema: GenEnum<WhenBusy> = /*@__PURE__*/
  */
 export const RefinementService: GenService<{
   /**
-   * Stores the request, starts the run on the runtime and returns once the runtime has accepted it, or the run is
-   * queued (`when_busy`).
+   * Stores the request, starts the run on the runtime and returns once the runtime has accepted it, or queues the
+   * run (`when_busy`).
    * NOT_FOUND: no such workflow. INVALID_ARGUMENT: a field is invalid. FAILED_PRECONDITION: the runtime
    * refused the run (`runtime_refused`). UNKNOWN: the runtime did not answer, and may have taken the run or
    * not (`invoke_uncertain`). UNAVAILABLE: the runtime did not get the run (`runtime_unavailable`). When the

@@ -483,7 +483,7 @@ export type DiffDraftRequest = Message<"ide_orchestrator.v1.DiffDraftRequest"> &
   draftId: string;
 
   /**
-   * The version to show; 0 for the newest. Name it for all pages, so that they are of the same one.
+   * The version to show; 0 for the newest. Name it for every page, so that all of them show the same one.
    *
    * @generated from field: uint32 version = 2;
    */
@@ -540,8 +540,8 @@ export const DiffDraftRequestSchema: GenMessage<DiffDraftRequest> = /*@__PURE__*
  */
 export type DiffDraftResponse = Message<"ide_orchestrator.v1.DiffDraftResponse"> & {
   /**
-   * The files that differ, in path order. What FileDiff says of the proposal is that of `version`: ReadDraftFile
-   * reads both contents. Nothing is decided about them.
+   * The files that differ, in path order. Where FileDiff says proposal, `version` is meant; ReadDraftFile reads the
+   * contents of both versions. The files have no decisions.
    *
    * @generated from field: repeated ide_orchestrator.v1.FileDiff files = 1;
    */
@@ -562,7 +562,7 @@ export type DiffDraftResponse = Message<"ide_orchestrator.v1.DiffDraftResponse">
   etag: string;
 
   /**
-   * The version that it is compared with; 0 when it is the first and is compared with no files.
+   * The version that it is compared with; 0 for the first version, which is compared with no files.
    *
    * @generated from field: uint32 base_version = 4;
    */
@@ -604,14 +604,15 @@ export type ReadDraftPatchRequest = Message<"ide_orchestrator.v1.ReadDraftPatchR
   draftId: string;
 
   /**
-   * The version that the patch makes; 0 for the newest.
+   * The version that the patch leads to; 0 for the newest.
    *
    * @generated from field: uint32 version = 2;
    */
   version: number;
 
   /**
-   * The version that the patch applies to; 0 for the one before it. The first version is made of no files.
+   * The version that the patch applies to; 0 for the one before it. The patch of the first version applies to no
+   * files.
    *
    * @generated from field: uint32 base_version = 3;
    */
@@ -1578,7 +1579,7 @@ export const ConflictKindSchema: GenEnum<ConflictKind> = /*@__PURE__*/
  * FAILED_PRECONDITION (`conflict`): its run did not complete, it was accepted or rejected before, or its workflow is
  * locked or archived.
  *
- * Versions of a draft are compared in the same form, for everybody who may read the draft.
+ * Versions of a draft are compared in the same form, for everyone who may read the draft.
  *
  * @generated from service ide_orchestrator.v1.ReviewService
  */

@@ -843,7 +843,7 @@ class ProblemReason(betterproto2.Enum):
 
     DRAFT_BUSY = 22
     """
-    Another refinement of the draft is not over. HTTP 409, FAILED_PRECONDITION; wait for its end, or start with
+    Another refinement of the draft has not ended. HTTP 409, FAILED_PRECONDITION; wait until it has, or start with
     another `when_busy`.
     """
 
@@ -941,8 +941,8 @@ class ProposalStatus(betterproto2.Enum):
 
     QUEUED = 6
     """
-    The run begins by itself when the other refinements of its draft that it waits for are over. Only for callers
-    that ask for it (`WHEN_BUSY_ENQUEUE`), unless the server's default does.
+    The run begins by itself once the refinements of its draft that it waits for have ended. Only after a start with
+    WHEN_BUSY_ENQUEUE, unless that is the server's default.
     """
 
     @classmethod
@@ -1148,7 +1148,7 @@ class WebhookDeliveryStatus(betterproto2.Enum):
 
 class WhenBusy(betterproto2.Enum):
     """
-    What a start does while another refinement of the same draft is not over.
+    What a start does if another refinement of the same draft has not ended.
     """
 
     UNSPECIFIED = 0
@@ -1158,7 +1158,7 @@ class WhenBusy(betterproto2.Enum):
 
     PARALLEL = 1
     """
-    Starts the run beside the others.
+    Starts the run alongside the others.
     """
 
     REFUSE = 2
@@ -1168,14 +1168,14 @@ class WhenBusy(betterproto2.Enum):
 
     ENQUEUE = 3
     """
-    Queues the run: it begins when the refinements that are there before it are over, on the version of the draft
-    that is the newest now. Until then its thread has no events.
+    Queues the run: it begins once the refinements before it have ended, from the version of the draft that is the
+    newest when it is queued. Until then its thread has no events.
     """
 
     SUPERSEDE = 4
     """
-    Cancels the others, queued ones too, and starts the run. PERMISSION_DENIED: the caller may not cancel one of
-    them.
+    Cancels the others, including queued ones, and starts the run. PERMISSION_DENIED: the caller may not cancel one
+    of them.
     """
 
     @classmethod
@@ -1848,7 +1848,7 @@ class DiffDraftRequest(betterproto2.Message):
 
     version: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
     """
-    The version to show; 0 for the newest. Name it for all pages, so that they are of the same one.
+    The version to show; 0 for the newest. Name it for every page, so that all of them show the same one.
     """
 
     base_version: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
@@ -1889,8 +1889,8 @@ class DiffDraftResponse(betterproto2.Message):
 
     files: "list[FileDiff]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    The files that differ, in path order. What FileDiff says of the proposal is that of `version`: ReadDraftFile
-    reads both contents. Nothing is decided about them.
+    The files that differ, in path order. Where FileDiff says proposal, `version` is meant; ReadDraftFile reads the
+    contents of both versions. The files have no decisions.
     """
 
     next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -1905,7 +1905,7 @@ class DiffDraftResponse(betterproto2.Message):
 
     base_version: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
     """
-    The version that it is compared with; 0 when it is the first and is compared with no files.
+    The version that it is compared with; 0 for the first version, which is compared with no files.
     """
 
     statistics: "DiffStatistics | None" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, optional=True)
@@ -3169,7 +3169,7 @@ default_message_pool.register_message("ide_orchestrator.v1", "Hunk", Hunk)
 @dataclass(eq=False, repr=False)
 class InputAction(betterproto2.Message):
     """
-    A tool call that the agent does not make before a person has decided about it.
+    A tool call that the agent makes only after a person has decided on it.
     """
 
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -3189,8 +3189,8 @@ class InputAction(betterproto2.Message):
 
     allowed_decisions: "list[str]" = betterproto2.field(4, betterproto2.TYPE_STRING, repeated=True)
     """
-    The decisions that the runtime would take, in its words, such as `approve`, `edit` and `reject`; may be empty.
-    Whether an answer can be given at all: `features` of GetServerInfo.
+    The decisions that the runtime accepts, in its own words, such as `approve`, `edit` and `reject`; may be empty.
+    `features` of GetServerInfo says whether the server can pass on an answer.
     """
 
 
@@ -3210,13 +3210,13 @@ class InputRequested(betterproto2.Message):
 
     input_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The runtime's id of the question; empty when it has none, or asks several at a time.
+    The runtime's id of the question; empty if it has none, or if several are asked at once.
     """
 
     actions: "list[InputAction]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    The tool calls that a person is to decide about, in the runtime's order, as far as they could be read; empty for
-    a question of another form.
+    The tool calls that a person is asked to decide on, in the runtime's order, as far as they could be read; empty
+    if the question has another form.
     """
 
 
@@ -3975,7 +3975,7 @@ class Proposal(betterproto2.Message):
 
     waits_for_proposal_id: "str | None" = betterproto2.field(28, betterproto2.TYPE_STRING, optional=True)
     """
-    While it is queued: the proposal of the same draft whose refinement is over before its run begins (UUID);
+    While it is queued: the proposal (UUID) of the same draft whose refinement must end before its run begins;
     absent otherwise, and for a share link.
     """
 
@@ -4115,12 +4115,13 @@ class ReadDraftPatchRequest(betterproto2.Message):
 
     version: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
     """
-    The version that the patch makes; 0 for the newest.
+    The version that the patch leads to; 0 for the newest.
     """
 
     base_version: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
     """
-    The version that the patch applies to; 0 for the one before it. The first version is made of no files.
+    The version that the patch applies to; 0 for the one before it. The patch of the first version applies to no
+    files.
     """
 
 
@@ -4468,7 +4469,7 @@ class Refinement(betterproto2.Message):
 
     waits_for_proposal_id: "str | None" = betterproto2.field(11, betterproto2.TYPE_STRING, optional=True)
     """
-    While it is queued: the proposal of the same draft whose refinement is over before its run begins (UUID);
+    While it is queued: the proposal (UUID) of the same draft whose refinement must end before its run begins;
     absent otherwise, and for a share link.
     """
 
@@ -4865,7 +4866,7 @@ default_message_pool.register_message("ide_orchestrator.v1", "RunStarted", RunSt
 @dataclass(eq=False, repr=False)
 class ServerInfo(betterproto2.Message):
     """
-    A server, and what its callers may ask of it.
+    A server: its version, its features and its limits.
     """
 
     server_version: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -4876,14 +4877,14 @@ class ServerInfo(betterproto2.Message):
     features: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
     """
     What the server offers, as stable names in alphabetical order: `draft_queue` (`when_busy` of a start),
-    `file_history`, `reviews`, `user_search` (users of a domain find each other), `webhooks`. Without
-    `input_replies`, the questions of an agent cannot be answered: cancel the run, or let its time end it. Ignore
-    names that are unknown.
+    `file_history`, `reviews`, `user_search` (users of a domain can find each other), `webhooks`. Without
+    `input_replies`, an agent's questions cannot be answered: cancel the run, or let it time out. Ignore unknown
+    names.
     """
 
     when_busy: "WhenBusy" = betterproto2.field(3, betterproto2.TYPE_ENUM, default_factory=lambda: WhenBusy(0))
     """
-    What a start does that does not say what to do while its draft is busy.
+    What a start without `when_busy` does while its draft is busy.
     """
 
     limits: "ServerLimits | None" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, optional=True)
@@ -4898,7 +4899,7 @@ default_message_pool.register_message("ide_orchestrator.v1", "ServerInfo", Serve
 @dataclass(eq=False, repr=False)
 class ServerLimits(betterproto2.Message):
     """
-    Limits of requests and of one caller. More is refused.
+    Limits of requests and of one caller. What exceeds them is refused.
     """
 
     max_prompt_characters: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
@@ -4918,7 +4919,7 @@ class ServerLimits(betterproto2.Message):
 
     max_active_runs: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
     """
-    Refinements of one caller that are not over; 0 for no limit.
+    Refinements of one caller that have not ended; 0 for no limit.
     """
 
     max_creates_per_minute: "int" = betterproto2.field(5, betterproto2.TYPE_UINT32)
