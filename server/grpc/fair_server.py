@@ -105,6 +105,8 @@ class _InTurn(cygrpc.AioServer):  # type: ignore[misc]  # the library has no typ
                     continue
                 raise
             self._queues.put(cygrpc._ServicerContext(call, None, None, self._event_loop).peer(), call)
+            # It has its message, of up to 4 MiB, for as long as anything refers to it.
+            del call
             self._arrived.set()
             if len(self._queues) >= MAX_QUEUED:
                 paused: asyncio.Future[None] = self._event_loop.create_future()
