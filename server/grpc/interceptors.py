@@ -123,19 +123,24 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         serialise: Any = handler.response_serializer
         public_stream = handler.response_streaming and is_public(method)
 
+        async def answered(context: Context) -> bytes | None:
+            async with self._admitted(method, context) as who:
+                raw = await self._unread.request(context.read, who.caller, who.unread)
+                request = _parsed(parse, raw)
+                with self._public_streams.place(who.caller) if public_stream else nullcontext():
+                    answer = await call(request, context)
+            # A stream has written its messages itself.
+            return answer if answer is None or isinstance(answer, bytes) else serialise(answer)
+
         async def guarded(_: object, context: Context) -> bytes | None:
             try:
-                async with self._admitted(method, context) as who:
-                    raw = await self._unread.request(context.read, who.caller, who.unread)
-                    request = _parsed(parse, raw)
-                    with self._public_streams.place(who.caller) if public_stream else nullcontext():
-                        answer = await call(request, context)
-                # A stream has written its messages itself.
-                return answer if answer is None or isinstance(answer, bytes) else serialise(answer)
+                return await answered(context)
             except grpc.aio.BaseError:
                 raise
             except Exception as error:
-                await _abort(context, error, method)
+                failure = error
+            # Not in the handler above, which would make the failure the context of what abort raises.
+            await _abort(context, failure, method)
 
         return guarded
 
@@ -174,5 +179,8 @@ async def _abort(context: Context, error: Exception, method: str) -> NoReturn:
     trace_id = call_trace_id(context)
     if not isinstance(error, HubError):
         log.error("grpc_call_failed", method=method, trace_id=trace_id, exc_info=error)
+    # The call keeps what abort raises, and with it these frames, until the garbage collector finds the cycle.
+    # The frames of the failure have the request, of up to 4 MiB.
+    error.__traceback__ = error.__context__ = None
     await context.abort_with_status(rpc_status.to_status(grpc_status(error, trace_id=trace_id)))
     raise AssertionError("abort raises")
