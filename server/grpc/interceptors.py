@@ -140,7 +140,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             except Exception as error:
                 failure = error
             # Not in the handler above, which would make the failure the context of what abort raises.
-            await _abort(context, failure, method)
+            return await _abort(context, failure, method)
 
         return guarded
 
