@@ -12,7 +12,7 @@ from server.domain.drafts.busy import WhenBusy
 from server.domain.errors import DraftBusy, PermissionDenied
 from server.domain.model import Principal
 
-#: Statuses of proposals whose refinement is not over, as an SQL list.
+#: Statuses of proposals whose refinement has not ended, as an SQL list.
 UNFINISHED = "('queued', 'processing', 'awaiting_input')"
 
 #: The proposals `b` that must be over before the queued proposal `p` begins: those of its draft that are not

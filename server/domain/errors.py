@@ -6,7 +6,7 @@
     ├── PermissionDenied     the caller may see it, but not do this to it
     ├── NotFound             it does not exist, or the caller may not see it
     ├── Conflict             the state does not allow it
-    │   └── DraftBusy        another refinement of the draft is not over
+    │   └── DraftBusy        another refinement of the draft has not ended
     ├── KeyReused            the idempotency key belongs to another request
     ├── EtagRequired         a write does not say which version it changes
     ├── EtagMismatch         what is written has changed since it was read
@@ -90,12 +90,12 @@ class Conflict(HubError):
 
 
 class DraftBusy(Conflict):
-    """Another refinement of the draft is not over. `other`: its proposal, if the caller may see it."""
+    """Another refinement of the draft has not ended. `other`: its proposal, if the caller may see it."""
 
     def __init__(self, other: UUID | None = None) -> None:
         which = "another refinement" if other is None else f"the refinement of proposal {other}"
         super().__init__(
-            f"{which} of the draft is not over: wait for its end, enqueue this one or supersede it"
+            f"{which} of the draft has not ended: wait for it, enqueue this one or supersede it"
         )
 
 

@@ -92,7 +92,7 @@ class Refinements:
         can be started. Raises KeyReused for another command, Conflict while the first start is in progress.
         DatabaseUnavailable: the run may be stored, and under way.
 
-        While another refinement of the draft is not over, `command.when_busy` says what happens: a queued run
+        While another refinement of the draft has not ended, `command.when_busy` says what happens: a queued run
         begins by itself, on the version of the draft that is the newest now, and superseded ones end soon.
 
         Raises NotFound for a workflow that is not the principal's, Conflict for one that is locked or

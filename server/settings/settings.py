@@ -88,7 +88,7 @@ class Settings(BaseSettings):
     when_busy: Literal["parallel", "refuse", "enqueue", "supersede"] = Field(
         "parallel", alias="IDEO_WHEN_BUSY"
     )
-    """what a start does by default while another refinement of the draft is not over: `parallel`, it starts
+    """what a start does by default while another refinement of the draft has not ended: `parallel`, it starts
     beside it; `refuse`, it is refused with 409; `enqueue`, it waits; `supersede`, it cancels the other one
     (ADR 0038)"""
     lease_ttl_s: Seconds = Field(15.0, alias="IDEO_LEASE_TTL_S")

@@ -158,7 +158,7 @@ async def test_a_start_on_a_busy_draft_does_what_the_option_says(hub: RunningHub
     assert output.rstrip().endswith(f"(waits for {before['proposal_id']})")
     on_it = ("refine", "[[replay:names]]", "--workflow", workflow, "--when-busy")
     code, _, error = await ideo(*on_it, "refuse")
-    assert (code, "is not over" in error) == (1, True)
+    assert (code, "has not ended" in error) == (1, True)
     code, output, _ = await ideo(*on_it, "supersede")
     assert (code, "completed" in output) == (0, True)
     code, output, _ = await ideo(*on_it, "enqueue")

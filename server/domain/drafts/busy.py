@@ -1,4 +1,4 @@
-"""Busy drafts: what a start does while another refinement of its draft is not over (ADR 0038)."""
+"""Busy drafts: what a start does while another refinement of its draft has not ended (ADR 0038)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class WhenBusy(Enum):
     PARALLEL = "parallel"
     #: Starts nothing.
     REFUSE = "refuse"
-    #: Starts its run when all that were there before it are over.
+    #: Starts its run once all earlier ones have ended.
     ENQUEUE = "enqueue"
     #: Cancels the others, and starts its run.
     SUPERSEDE = "supersede"
