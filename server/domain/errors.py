@@ -94,9 +94,7 @@ class DraftBusy(Conflict):
 
     def __init__(self, other: UUID | None = None) -> None:
         which = "another refinement" if other is None else f"the refinement of proposal {other}"
-        super().__init__(
-            f"{which} of the draft has not ended: wait for it, enqueue this one or supersede it"
-        )
+        super().__init__(f"{which} of the draft has not ended: wait for it, enqueue this one or supersede it")
 
 
 class KeyReused(HubError):
