@@ -169,7 +169,7 @@ def address(draft_id: str) -> str:
 
 
 def _show_made(made: dict[str, Any], before: dict[str, Any], unchanged: str, *, as_json: bool) -> None:
-    """Show the version that a change made. unchanged: what to say of it when it is the one before."""
+    """Show the version that a change made. unchanged: what follows its number if it is not a new one."""
     if as_json:
         print_line(json_line(made))
     elif member(made, "version") == before["version"]:

@@ -1,6 +1,6 @@
 """Refinements of one draft at the same time: which there are, and which of them a queued one waits for.
 
-SQL (ADR 0003): a start that asks locks the draft while it decides.
+SQL (ADR 0003): a start that may not simply run beside others locks the draft while it decides.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from server.domain.model import Principal
 #: Statuses of proposals whose refinement has not ended, as an SQL list.
 UNFINISHED = "('queued', 'processing', 'awaiting_input')"
 
-#: The proposals `b` that must be over before the queued proposal `p` begins: those of its draft that are not
-#: queued, or are ahead of it in the queue.
+#: The proposals `b` whose refinements must end before that of the queued proposal `p` begins: those of its
+#: draft that are not queued, or are ahead of it in the queue.
 _BEFORE = f"""
 FROM proposals b
 WHERE b.draft_id = p.draft_id AND b.id <> p.id AND b.status IN {UNFINISHED}
   AND (b.status <> 'queued' OR b.queue_number < p.queue_number)
 """
 
-#: True of a queued run of the proposal `p` that may begin.
+#: Whether the queued run of the proposal `p` may begin.
 MAY_BEGIN = f"NOT EXISTS (SELECT {_BEFORE})"
 
 #: The proposal that `p` waits for, if it is queued: the one right ahead of it in the queue, or else the
@@ -35,7 +35,7 @@ CASE WHEN p.status = 'queued' THEN (
 ) END
 """
 
-#: Starts that ask what to do with a busy draft decide one at a time. Starts beside other runs do not.
+#: Starts that refuse, enqueue or supersede decide about a draft one at a time. Parallel starts do not wait.
 _LOCK_DRAFT = "SELECT pg_advisory_xact_lock(hashtextextended('draft ' || $1::uuid::text, 0))"
 
 _OTHERS = f"""
@@ -55,7 +55,7 @@ async def lock_draft(connection: Any, draft_id: UUID) -> None:
 async def find_others(
     connection: Any, principal: Principal, draft_id: UUID, when_busy: WhenBusy
 ) -> list[UUID]:
-    """The threads of the draft's refinements that are not over, newest first.
+    """The threads of the draft's refinements that have not ended, newest first.
 
     Raises DraftBusy if there are some and the start is to be refused, PermissionDenied if it is to supersede
     one that the principal may not cancel.

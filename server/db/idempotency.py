@@ -68,7 +68,7 @@ async def find_earlier_start(
 
 
 async def find_written(connection: Any, user_id: UUID, key: IdempotencyKey | None) -> Written | None:
-    """What the request with this key wrote; None when there is no key, or it may be used.
+    """What an earlier request wrote under this key; None without a key, or if the key is still free.
 
     Raises KeyReused when the key belongs to another request.
     """

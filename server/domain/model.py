@@ -135,7 +135,7 @@ class Workflow:
 @dataclass(frozen=True, slots=True)
 class Refinement:
     """A request and its run. `traceparent`: the trace that the run belongs to (W3C). waits_for_proposal_id:
-    while it is queued, the proposal whose refinement is over before its run begins."""
+    while it is queued, the proposal whose refinement must end before its run begins."""
 
     thread_id: UUID
     proposal_id: UUID

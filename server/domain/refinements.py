@@ -162,7 +162,7 @@ class Refinements:
         assert isinstance(stored, StoredStart)  # only a key belongs to an earlier start
         if stored.lease is None:
             crash_point("queued")
-            # What it waits for may be over by now.
+            # The refinement that it waits for may have ended by now.
             self._runner.sweep_soon()
             return Started(started_refinement(thread_id, proposal_id, workflow.id, now, queued=True))
         crash_point("started")

@@ -26,7 +26,8 @@ class Feature(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """A server. when_busy: the default for starts that do not say what to do while their draft is busy."""
+    """A server. when_busy: what a start does by default while another refinement of its draft has not
+    ended."""
 
     version: str
     features: Collection[Feature]

@@ -1,4 +1,4 @@
-"""Work that several callers ask for at the same time, and that is done once for all of them."""
+"""Concurrent calls for the same result, which is computed once for all of them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 async def single_flight(
     running: dict[K, asyncio.Task[T]], key: K, work: Callable[[], Coroutine[Any, Any, T]], *, name: str
 ) -> T:
-    """The result of `work`, which runs once for all who ask for `key` while it runs.
+    """The result of `work`, which runs once for all concurrent calls with the same key.
 
-    running: the caller's tasks by their keys; each is removed when it ends. name: of the task. Raises what
-    the work raises, to all who wait for it. A caller that is cancelled does not cancel it.
+    running: the tasks of these calls by key; each is removed when it ends. name: of the task. Every call
+    raises what the work raises. Cancelling a call does not cancel the work.
     """
     task = running.get(key)
     if task is None:
@@ -24,7 +24,7 @@ async def single_flight(
 
         def forget(done: asyncio.Task[T]) -> None:
             del running[key]
-            # All who waited for it may have left: its error is not reported as never retrieved.
+            # If all calls were cancelled, its error is not reported as never retrieved.
             done.cancelled() or done.exception()
 
         task.add_done_callback(forget)

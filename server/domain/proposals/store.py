@@ -104,8 +104,8 @@ class ProposalStore(Protocol):
         `max_active_runs` runs that have not ended; 0 for no limit. revision: the proposal that the new one
         revises; who has access to that has the same to the new one.
 
-        when_busy: what to do while another refinement of the draft is not over. Raises DraftBusy if it is to
-        refuse, PermissionDenied if the principal may not cancel one that it is to supersede.
+        when_busy: what to do while another refinement of the draft has not ended. Raises DraftBusy if it is
+        to refuse, PermissionDenied if the principal may not cancel one that it is to supersede.
         """
         ...
 

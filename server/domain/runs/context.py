@@ -29,11 +29,11 @@ class RunContext:
     """The ports, limits and listeners of a run.
 
     on_progress: called with a thread and the text of a progress frame, which is not journalled.
-    interpreter: makes the interpreter of one run. restores: held while a run reads its journal. budget: what
-    frames that are read, events that are not committed and the files of runs take together. large_frames:
-    held while a frame or a state above `LARGE_BYTES` is interpreted and its events are queued, which takes
-    ten times its bytes. large_ends: held by a run that ends with more than that in its files or its journal:
-    its end takes several times their bytes, and a connection to the database for seconds.
+    interpreter: makes the interpreter of one run. restores: held while a run reads its journal. budget: the
+    memory that frames, uncommitted events and the files of all runs share. large_frames: held while a frame
+    or a state above `LARGE_BYTES` is interpreted and its events are queued, which needs ten times as much
+    memory as its size. large_ends: held while a run ends whose files or journal are larger than that, which
+    needs several times as much memory, and a database connection for seconds.
     """
 
     runtime: Runtime

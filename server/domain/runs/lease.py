@@ -102,6 +102,6 @@ class RunStore(Protocol):
         ...
 
     async def request_cancel(self, thread_id: UUID) -> None:
-        """Record that the run is to be cancelled; its owner sees it at its next renewal. A queued one may be
-        taken over for that at once."""
+        """Record that the run is to be cancelled. Its owner sees it at its next renewal; a queued run,
+        which has no owner, may be taken over and ended at once."""
         ...
