@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import sys
+from asyncio.subprocess import PIPE
 from collections.abc import Coroutine
 from typing import Any
 
@@ -21,20 +22,29 @@ from tests.support.processes import ROOT, clean_environment
 READ_S = 300.0
 
 
+async def start_module(
+    module: str, job: object, *more: str, stdin: int | None = None, stderr: int | None = None
+) -> asyncio.subprocess.Process:
+    """A module in a process of its own, with a job as JSON; its output can be read. more: further arguments.
+    stdin, stderr: as of `asyncio.create_subprocess_exec`."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", module, json.dumps(job), *more),
+        cwd=ROOT,
+        env=clean_environment({}),
+        stdin=stdin,
+        stdout=PIPE,
+        stderr=stderr,
+    )
+
+
 async def run_module(
     module: str, job: object, name: str, *more: str, measured: bool = False
 ) -> dict[str, Any]:
     """What a module prints for a job, both JSON, in a process of its own. more: further arguments.
     measured: it is not a reader, but what is measured. Raises NoFigure, with the name."""
     with on_target_core() if measured else on_other_cores():
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", module, json.dumps(job), *more),
-            cwd=ROOT,
-            env=clean_environment({}),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        process = await start_module(module, job, *more, stderr=PIPE)
     try:
         async with asyncio.timeout(READ_S):
             out, wrong = await process.communicate()

@@ -7,31 +7,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import json
 import resource
 import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 
 import httpx
 import uvloop
 
 from bench.followers import Job, Readers, job_of
+from bench.jobs import start_module
 from bench.machine import on_other_cores
-from tests.support.processes import ROOT, clean_environment
 
 
 @contextlib.asynccontextmanager
 async def waiting(job: Job) -> AsyncIterator[None]:
     """Have a process of its own hold them."""
     with on_other_cores():
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "bench.waiting", json.dumps(dataclasses.asdict(job))),
-            cwd=ROOT,
-            env=clean_environment({}),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
+        process = await start_module("bench.waiting", dataclasses.asdict(job), stdin=PIPE)
     assert process.stdin is not None
     assert process.stdout is not None
     try:
