@@ -17,8 +17,8 @@ from server.cli.exit_codes import CommandError
 from server.compose import StartError, check_ports, open_hub
 from server.db import migrate
 from server.lifecycle import Hub
+from server.observability.interpreter import settled_interpreter
 from server.observability.logs import configure_logging
-from server.observability.loop_watch import settle_interpreter
 from server.settings.loading import SettingsError
 
 
@@ -42,7 +42,7 @@ def run(*, embedded_database: bool) -> NoReturn:
                 await migrate.up(dsn)
             opening = open_hub(settings, dsn=dsn, runtime_url=settings.runtime_url or "", verifier=verifier)
             hub = await stack.enter_async_context(opening)
-            settle_interpreter()
+            await stack.enter_async_context(settled_interpreter())
             click.echo(f"HTTP {hub.http_address}")
             click.echo(f"gRPC {hub.grpc_address}")
             return await ending_when_cancelled(failure(hub))

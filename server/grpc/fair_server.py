@@ -27,7 +27,7 @@ from grpc.aio._server import Server, _augment_channel_arguments
 #: Calls that are requested of the core at a time. All may arrive in one turn of the loop: some 3 ms.
 REQUESTED = 256
 #: Calls that are accepted in one turn of the loop. The work of all of them follows in the next one.
-ACCEPTED = 8
+ACCEPTED = 4
 #: Calls that wait to be accepted, some 16 KB each. Further ones stay in the core, which refuses what exceeds
 #: `MAX_PENDING`, and all that exceeds twice as many.
 MAX_QUEUED = MAX_PENDING = 4_000

@@ -7,8 +7,6 @@ measures how late it is; a thread looks, when the timer is late, at what the loo
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import gc
 import sys
 import threading
 import time
@@ -18,35 +16,13 @@ from types import FrameType
 
 import structlog
 
-from server.domain.off_loop import SWITCH_S
-
 #: Seconds between two ticks of the timer, and the lateness from which an entry is logged: a promise of
 #: docs/architecture.md.
 TICK_S, HELD_S = 0.05, 0.1
 #: At most one entry in so many seconds.
 ENTRY_S = 1.0
 
-#: Bytes from which on a buffer is mapped on its own, and returned to the system when it is freed. The C
-#: library's own limit grows with what was freed, so that a large frame leaves holes in the heap.
-_MAPPED_BYTES = 1 << 20
-#: The C library's number of that option (glibc, `M_MMAP_THRESHOLD`).
-_MMAP_THRESHOLD = -3
-
 _PACKAGE = "server."
-
-
-def settle_interpreter() -> None:
-    """Reduce the interpreter's own pauses and memory; call this once everything is imported and open.
-
-    The garbage collector traverses all live objects, and a computing thread holds the interpreter for a
-    while: see `server.domain.off_loop`.
-    """
-    gc.collect()
-    gc.freeze()
-    sys.setswitchinterval(SWITCH_S)
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_MMAP_THRESHOLD, _MAPPED_BYTES)
 
 
 class LoopWatch:
