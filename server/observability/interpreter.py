@@ -1,9 +1,9 @@
 """The interpreter's own pauses and memory.
 
 A full collection of the garbage collector traverses all objects. With 6,000 waiting gRPC calls it takes 0.2
-to 0.4 s, nothing else runs meanwhile, and by default there are many while the calls arrive. Almost all objects
-are freed with their last reference, and need no collection. Collections of young objects, which take about a
-millisecond, stay as they are.
+to 0.4 s, nothing else runs meanwhile, and by default there are many while the calls arrive. Almost all
+objects are freed with their last reference, and need no collection. Collections of young objects, which take
+about a millisecond, stay as they are.
 """
 
 from __future__ import annotations
