@@ -2,13 +2,15 @@
 
 A thread does not compute faster. It lets the loop go on between the interpreter's switches, so that no other
 run, reader or probe waits for the computation. With several threads at once, the loop would get a smaller
-share of the interpreter.
+share of the interpreter. Even one thread that computes all the time slows the loop down: each time the loop
+waits for data, it has to wait for the interpreter again. Therefore the thread for what runs send takes rests.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -25,18 +27,23 @@ SWITCH_S = 0.001
 SMALL_BYTES = 64 << 10
 #: Bytes for which a part counts besides its own: what each one costs, however small it is.
 PART_BYTES = 512
+#: A computation is followed by a rest if it took so long; the rest is so many times as long as it waited for
+#: the interpreter, up to the longest rest, in seconds. In an idle hub it does not wait, and there is no rest.
+LONG_S, REST_FACTOR, MAX_REST_S = 0.005, 10, 0.5
 
 
 class OffLoop:
-    """A thread for the long computations of one kind."""
+    """A thread for the long computations of one kind. rests: whether it leaves the interpreter to the loop
+    for a while after a computation that had to compete for it."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, rests: bool = False) -> None:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._rests, self._rests_until = rests, 0.0
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """The function's result. When the call is cancelled, the function still runs to its end."""
         call = partial(function, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._executor, _without_collections, call)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._compute, call)
 
     async def run_unless_small(
         self, sizes: Iterable[int], function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
@@ -49,6 +56,24 @@ class OffLoop:
             if left < 0:
                 return await self.run(function, *args, **kwargs)
         return function(*args, **kwargs)
+
+    def _compute(self, function: Callable[[], T]) -> T:
+        if not self._rests:
+            return _without_collections(function)
+        time.sleep(max(self._rests_until - time.monotonic(), 0.0))
+        began, began_cpu_s = time.monotonic(), time.thread_time()
+        try:
+            return _without_collections(function)
+        finally:
+            ended = time.monotonic()
+            self._rests_until = ended + rest_s(ended - began, time.thread_time() - began_cpu_s)
+
+
+def rest_s(seconds: float, cpu_s: float) -> float:
+    """The rest after a computation of so many seconds, in which it had the processor for `cpu_s`."""
+    if seconds < LONG_S:
+        return 0.0
+    return min(REST_FACTOR * max(seconds - cpu_s, 0.0), MAX_REST_S)
 
 
 def _without_collections(function: Callable[[], T]) -> T:
@@ -65,7 +90,7 @@ def _without_collections(function: Callable[[], T]) -> T:
 
 #: What runs send and leave behind, what callers send, and what reviewers compare and merge: the latter may
 #: take seconds, in which requests go on.
-RUNS = OffLoop("runs")
+RUNS = OffLoop("runs", rests=True)
 REQUESTS = OffLoop("requests")
 REVIEWS = OffLoop("reviews")
 

@@ -5,10 +5,20 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
 
 import pytest
 
-from server.domain.off_loop import PART_BYTES, SMALL_BYTES, OffLoop, to_the_end
+from server.domain.off_loop import (
+    LONG_S,
+    MAX_REST_S,
+    PART_BYTES,
+    REST_FACTOR,
+    SMALL_BYTES,
+    OffLoop,
+    rest_s,
+    to_the_end,
+)
 from tests.support.hand_clock import until
 
 #: Seconds that a test waits for another thread at most.
@@ -99,3 +109,30 @@ async def test_a_timeout_around_work_that_goes_to_its_end_is_a_timeout() -> None
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await to_the_end(work())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "cpu_s", "rest"),
+    [
+        (LONG_S * 0.9, 0.0, 0.0),
+        (0.02, 0.02, 0.0),
+        (0.02, 0.03, 0.0),
+        (0.02, 0.01, 0.01 * REST_FACTOR),
+        (1.0, 0.0, MAX_REST_S),
+    ],
+)
+def test_a_rest_is_as_long_as_the_competition_for_the_interpreter(
+    seconds: float, cpu_s: float, rest: float
+) -> None:
+    assert rest_s(seconds, cpu_s) == pytest.approx(rest)
+
+
+async def test_a_thread_that_rests_does_so_before_the_next_computation() -> None:
+    waited_s = 2 * LONG_S
+    for rests in (True, False):
+        beside = OffLoop("test", rests=rests)
+        # It waits for something else than the processor.
+        await beside.run(threading.Event().wait, waited_s)
+        ended = time.monotonic()
+        rested = await beside.run(time.monotonic) - ended >= waited_s * REST_FACTOR * 0.8
+        assert rested is rests
