@@ -19,9 +19,11 @@ import asyncpg
 from asyncpg.pool import PoolAcquireContext
 
 from server.addresses.postgres import parse_address
+from server.db.connection_turns import ConnectionTurns
 from server.db.connections import connect_to
 from server.db.connector import Connector
 from server.db.errors import database_errors
+from server.domain.access.turns import on_behalf_of
 
 #: Seconds for which a use of the pool may last, then CANCEL_S to cancel its statement. Callers are refused
 #: within 5 s, also hundreds of them on a machine that is busy.
@@ -46,6 +48,7 @@ class _Acquired(PoolAcquireContext):  # type: ignore[misc] # the driver has no t
     def __init__(self, pool: BoundedPool, acquire_s: float, limit_s: float | None) -> None:
         super().__init__(pool, acquire_s)
         self._limit = asyncio.timeout(limit_s)
+        self._acquire_s = acquire_s
         self._drop: asyncio.TimerHandle | None = None
         self._raw: asyncpg.Connection | None = None
         self._began_at = 0.0
@@ -55,7 +58,7 @@ class _Acquired(PoolAcquireContext):  # type: ignore[misc] # the driver has no t
         self._began_at = loop.time()
         await self._limit.__aenter__()
         try:
-            connection = await super().__aenter__()
+            connection = await self._connection()
         except BaseException:
             await self._limit.__aexit__(*sys.exc_info())
             raise
@@ -64,6 +67,17 @@ class _Acquired(PoolAcquireContext):  # type: ignore[misc] # the driver has no t
         if ends_at is not None:
             self._drop = loop.call_at(ends_at + CANCEL_S, self._raw.terminate)
         return connection
+
+    async def _connection(self) -> Any:
+        turns = self.pool.turns
+        if not turns.take_now():
+            async with asyncio.timeout(self._acquire_s):
+                await turns.take(on_behalf_of.get())
+        try:
+            return await super().__aenter__()
+        except BaseException:
+            turns.give_back()
+            raise
 
     async def __aexit__(self, *exc: Any) -> None:
         unanswered = isinstance(exc[1], TimeoutError | asyncio.CancelledError)
@@ -80,6 +94,7 @@ class _Acquired(PoolAcquireContext):  # type: ignore[misc] # the driver has no t
                 self.pool.on_answered()
             await super().__aexit__(*exc)
         finally:
+            self.pool.turns.give_back()
             if self._drop is not None:
                 self._drop.cancel()
             await self._limit.__aexit__(*exc)
@@ -100,6 +115,7 @@ class BoundedPool(asyncpg.Pool):  # type: ignore[misc] # the driver has no types
 
     def __init__(self, *, connect: Connector, **options: Any) -> None:
         super().__init__(connect=connect, **options)
+        self.turns = ConnectionTurns(options["max_size"])
         self._connector = connect
         self._answered_at = 0.0
 

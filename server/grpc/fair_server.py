@@ -16,13 +16,15 @@ version is pinned; `tests/contract/faces/test_grpc_fairness.py` fails when they 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, cast
 
 import grpc.aio
 from grpc._cython import cygrpc
 from grpc.aio._server import Server, _augment_channel_arguments
+
+from server.domain.round_robin import RoundRobin
 
 #: Calls that are requested of the core at a time. All may arrive in one turn of the loop: some 3 ms.
 REQUESTED = 256
@@ -33,42 +35,13 @@ ACCEPTED = 4
 MAX_QUEUED = MAX_PENDING = 4_000
 
 
-class ConnectionQueues:
-    """Calls that wait to be accepted, by connection. Taking one ends the turn of its connection."""
-
-    def __init__(self) -> None:
-        self._queues: OrderedDict[str, deque[object]] = OrderedDict()
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
-
-    def put(self, connection: str, call: object) -> None:
-        """Add a call."""
-        self._queues.setdefault(connection, deque()).append(call)
-        self._count += 1
-
-    def take(self) -> object:
-        """Remove the oldest call of the connection whose turn it is. Raises KeyError when there is none."""
-        connection, calls = self._queues.popitem(last=False)
-        call = calls.popleft()
-        if calls:
-            self._queues[connection] = calls
-        self._count -= 1
-        return call
-
-    def clear(self) -> None:
-        """Remove all calls."""
-        self._queues.clear()
-        self._count = 0
-
-
 class _InTurn(cygrpc.AioServer):  # type: ignore[misc]  # the library has no types
     """grpc.aio's server, which accepts what `_request_call` returns, one call after the other."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *arguments: Any) -> None:
         super().__init__(loop, *arguments)
-        self._event_loop, self._queues = loop, ConnectionQueues()
+        self._event_loop = loop
+        self._queues: RoundRobin[object] = RoundRobin()
         self._arrived = asyncio.Event()
         #: Requests that are not made again until a call is taken.
         self._paused: deque[asyncio.Future[None]] = deque()

@@ -29,6 +29,8 @@ MAX_REQUEST_BYTES = 4 << 20
 MAX_PIECES = 16_384
 #: Bytes that a client may send while it waits for an answer.
 MAX_UNREAD_BYTES = 64 << 10
+#: Bytes of blank lines before a request, and after the last one.
+MAX_BLANK_BYTES = 1 << 10
 #: Requests that may wait behind the one that is being answered. Browsers and libraries send none.
 MAX_PIPELINED = 16
 #: Seconds for which the answer to a request that is not read any more can be taken, before the connection is
@@ -49,8 +51,8 @@ class HubHttpProtocol(HttpToolsProtocol):
     _head: HeadSize
     #: Whether a request's head, or any part of a request, is arriving.
     _in_head = _in_request = False
-    #: Bytes of the request, and bytes that came during an answer.
-    _request_bytes = _unread_bytes = 0
+    #: Bytes of the request, bytes that came during an answer, and bytes since then that began no request.
+    _request_bytes = _unread_bytes = _blank_bytes = 0
     _pieces = 0
     #: The first bytes of the connection, until it is its turn; then None.
     _first_bytes: bytes | None = b""
@@ -122,10 +124,14 @@ class HubHttpProtocol(HttpToolsProtocol):
             if self._unread_bytes > MAX_UNREAD_BYTES:
                 self._cut_off(FLOOD)
                 return
-        if self._deadline is None and not self._answering:
-            # Blank lines do not begin a request, and no other time runs.
-            self._expect_within(hub_config(self.config).head_deadline_s)
+        elif not self._in_request:
+            self._blank_bytes += len(data)
+            if self._deadline is None:
+                # Blank lines do not begin a request, and no other time runs.
+                self._expect_within(hub_config(self.config).head_deadline_s)
         super().data_received(data)
+        if self._blank_bytes > MAX_BLANK_BYTES:
+            self._cut_off(FLOOD)
 
     def _has_turn(self, data: bytes) -> bool:
         """Whether bytes that arrived may be read now. Otherwise they are kept until `begin`."""
@@ -152,7 +158,7 @@ class HubHttpProtocol(HttpToolsProtocol):
         if self._deadline is None:
             self._expect_within(hub_config(self.config).head_deadline_s)
         self._in_head = self._in_request = True
-        self._request_bytes, self._pieces, self._head = 0, 0, HeadSize()
+        self._request_bytes, self._blank_bytes, self._pieces, self._head = 0, 0, 0, HeadSize()
         self.scope["extensions"] = {EXTENSION: self.stream}  # type: ignore[dict-item]
 
     def on_url(self, url: bytes) -> None:

@@ -6,7 +6,9 @@ import asyncio
 
 import pytest
 
+from server.db.connection_turns import ConnectionTurns
 from server.db.pool import open_pool
+from server.domain.access.turns import on_behalf_of
 
 
 async def test_a_transaction_that_is_left_open_is_rolled_back_before_the_next_use(database: str) -> None:
@@ -28,3 +30,32 @@ async def test_uses_that_are_cancelled_at_any_turn_leave_the_connection_to_the_n
             with pytest.raises(asyncio.CancelledError):
                 await use
             assert await pool.fetchval("SELECT 1") == 1
+
+
+async def test_callers_take_turns_when_all_connections_are_in_use(database: str) -> None:
+    served: list[str] = []
+    async with open_pool(database, max_size=1) as pool:
+
+        async def use(caller: str) -> None:
+            on_behalf_of.set(caller)
+            async with pool.acquire():
+                served.append(caller)
+                await asyncio.sleep(0)
+
+        # Tasks begin in this order; each has the context variable for itself.
+        await asyncio.gather(*map(use, ("a", "a", "a", "b", "a", "c")))
+    assert served == ["a", "a", "b", "c", "a", "a"]
+
+
+async def test_a_connection_that_is_given_to_a_caller_who_leaves_goes_to_the_next_one() -> None:
+    turns = ConnectionTurns(1)
+    assert turns.take_now()
+    leaving, staying = (asyncio.ensure_future(turns.take(caller)) for caller in ("a", "b"))
+    await asyncio.sleep(0)
+    turns.give_back()
+    leaving.cancel()
+    await asyncio.wait({leaving})
+    await staying
+    assert not turns.take_now()
+    turns.give_back()
+    assert turns.take_now()

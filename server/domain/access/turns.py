@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextvars import ContextVar
 from typing import TypeAlias
 
 from server.domain.access.cut_offs import CALLS, CutOffObserver
@@ -28,6 +29,9 @@ OF_LINK, OF_LINKS = Rate(burst=10, per_s=50), Rate(burst=20, per_s=100)
 REFUSED: Counted = (("refused", Rate(burst=20, per_s=50)),)
 #: Callers that are remembered.
 MAX_CALLERS = 20_000
+#: For whom the current task works: a call's first key, such as the caller's id. None is the hub itself. What
+#: a call starts, such as a run, works for its caller, too.
+on_behalf_of: ContextVar[Hashable] = ContextVar("on_behalf_of", default=None)
 
 
 def counted_with(caller: Principal) -> Counted:
@@ -51,6 +55,8 @@ class Turns:
     ) -> None:
         """Wait for a call's turn, by `pause`, which may raise when the client is gone. Raises LimitReached
         after the longest wait, and when too many wait."""
+        if counted:
+            on_behalf_of.set(counted[0][0])
         now = asyncio.get_running_loop().time()
         refused = any(self._buckets.over_s(key, now) > self._max_wait_s for key, _ in counted)
         if refused:

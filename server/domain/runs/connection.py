@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
+from server.domain.access.turns import on_behalf_of
 from server.domain.byte_budget import ByteBudget
 from server.domain.crash_points import crash_point
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
@@ -16,12 +17,11 @@ from server.domain.runs.alignment import Alignment
 from server.domain.runs.context import LARGE_BYTES, RunContext
 from server.domain.runs.lease import Lease
 from server.domain.runs.listening import ListeningClock
+from server.domain.runs.loop_turns import TURN_FRAMES
 from server.domain.runs.run_recorder import RunRecorder
 from server.domain.runs.runtime import Frames, Interpretation, OversizedFrame, StreamClosed
 from server.domain.runs.verdict import VerdictRules
 
-#: Frames handled before other work gets a turn.
-TURN_FRAMES = 64
 #: What a token frame means for the verdict.
 _TOKEN = Interpretation()
 
@@ -60,8 +60,6 @@ class Connection:
     ) -> None:
         self._context, self._lease, self._recorder = context, lease, recorder
         self._rules, self._clock, self._room = rules, clock, room
-        #: Frames since other work had a turn.
-        self._handled = 0
         #: The delta of its `end`.
         self._end: bytes | None = None
         rules.connecting(clock.now())
@@ -115,8 +113,11 @@ class Connection:
 
     async def _on_frames(self, frames: Sequence[bytes | OversizedFrame]) -> None:
         """Journal frames that came together."""
-        at = 0
+        at = granted = 0
         while at < len(frames):
+            if at >= granted:
+                granted = min(at + TURN_FRAMES, len(frames))
+                await self._context.turns.take(on_behalf_of.get(), granted - at)
             count = self._on_similar_tokens(frames, at) if self._alignment.over else 0
             if not count:
                 count = 1
@@ -124,10 +125,6 @@ class Connection:
             at += count
             if at < len(frames):
                 await self._wait_for_capacity()
-            self._handled += count
-            if self._handled >= TURN_FRAMES:
-                self._handled = 0
-                await asyncio.sleep(0)
 
     def _on_similar_tokens(self, frames: Sequence[bytes | OversizedFrame], start: int) -> int:
         """Journal the frames from `start` on that `RunRecorder.record_similar_tokens` takes; how many."""

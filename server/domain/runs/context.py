@@ -15,6 +15,7 @@ from server.domain.journal.journal import EventCodec, Journal
 from server.domain.retry import retry_while_unavailable
 from server.domain.runs.lease import RunStore
 from server.domain.runs.limits import RunLimits
+from server.domain.runs.loop_turns import LoopTurns
 from server.domain.runs.observer import RunObserver
 from server.domain.runs.runtime import FrameInterpreter, Runtime
 
@@ -50,6 +51,7 @@ class RunContext:
     restores: asyncio.Semaphore = field(init=False)
     large_frames: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     large_ends: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
+    turns: LoopTurns = field(init=False, default_factory=LoopTurns)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "restores", asyncio.Semaphore(self.limits.max_restores))

@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from server.domain.access.turns import on_behalf_of
 from server.domain.crash_points import crash_point
 from server.domain.errors import DatabaseUnavailable, HubError, LeaseLost, RuntimeUnavailable, ShuttingDown
 from server.domain.runs.actions import Verdict
@@ -51,6 +52,9 @@ class RunDriver:
 
     async def run(self) -> None:
         """Drive the run to its end, or until the lease is lost."""
+        if on_behalf_of.get() is None:
+            # No call started it here: it was taken over, or queued.
+            on_behalf_of.set(self.lease.workflow_id)
         try:
             with self._context.observer.driving(self.lease):
                 await self._finish(await self._verdict())

@@ -10,25 +10,13 @@ from contextlib import ExitStack
 from typing import Any
 
 import grpc
-import pytest
 
 from server.cli.event_loop import CommandLoop
 from server.grpc.app import DEFAULT_LIMITS, server_options
-from server.grpc.fair_server import MAX_QUEUED, REQUESTED, ConnectionQueues, fair_server
+from server.grpc.fair_server import MAX_QUEUED, REQUESTED, fair_server
 from tests.hostile.attacks.http2 import ACK, END_HEADERS, HEADERS, PING, PREFACE, SETTINGS, fields, frame
 
 CONNECTIONS, CALLS = 3, 500
-
-
-def test_each_connection_has_its_turn() -> None:
-    queues = ConnectionQueues()
-    for call in ("a1", "a2", "a3", "b1", "b2"):
-        queues.put(call[0], call)
-    assert [queues.take() for _ in range(3)] == ["a1", "b1", "a2"]
-    queues.put("c", "c1")
-    assert [queues.take() for _ in range(len(queues))] == ["b2", "a3", "c1"]
-    with pytest.raises(KeyError):
-        queues.take()
 
 
 def make_calls(port: int, stack: ExitStack, count: int) -> int:

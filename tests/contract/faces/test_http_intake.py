@@ -11,7 +11,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
-from server.http.http_protocol import MAX_PIPELINED, MAX_UNREAD_BYTES
+from server.http.http_protocol import MAX_BLANK_BYTES, MAX_PIPELINED, MAX_UNREAD_BYTES
 from server.http.intake import BYTES, FRAMES, MAX_FRAGMENTS
 from server.http.request_head import MAX_HEADERS
 from tests.support.http_face import HttpFace, http_face, socket
@@ -160,6 +160,23 @@ async def test_blank_lines_do_not_keep_a_connection(face: HttpFace, reasons: lis
                 sending.cancel()
                 await asyncio.gather(sending, return_exceptions=True)
     assert reasons == ["late_request"] * 2
+
+
+async def test_many_blank_lines_behind_an_answer_end_the_connection(
+    face: HttpFace, reasons: list[str]
+) -> None:
+    async with connected(face) as client:
+        await client.send(HEALTH)
+        await client.until_answer(b"}")
+        await client.send(b"\r\n" * (MAX_BLANK_BYTES // 2))
+        client.answer = b""
+        await client.send(HEALTH)
+        await client.until_answer(b"}")
+        assert reasons == []
+        client.answer = b""
+        await client.send(b"\r\n" * (MAX_BLANK_BYTES // 2 + 1))
+        assert await client.until_end() == b""
+    assert reasons == ["flood"]
 
 
 async def test_a_chunked_body_that_does_not_come_to_its_end_is_given_up(

@@ -1,0 +1,39 @@
+"""Items that wait, of which the groups take turns: a group with many does not keep the others waiting."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class RoundRobin(Generic[T]):
+    """The items, by group, such as a caller or a connection."""
+
+    def __init__(self) -> None:
+        self._groups: OrderedDict[Hashable, deque[T]] = OrderedDict()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def put(self, group: Hashable, item: T) -> None:
+        """Add an item."""
+        self._groups.setdefault(group, deque()).append(item)
+        self._count += 1
+
+    def take(self) -> T:
+        """Remove the oldest item of the group whose turn it is. Raises KeyError when there is none."""
+        group, items = self._groups.popitem(last=False)
+        item = items.popleft()
+        if items:
+            self._groups[group] = items
+        self._count -= 1
+        return item
+
+    def clear(self) -> None:
+        """Remove all items."""
+        self._groups.clear()
+        self._count = 0
