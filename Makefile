@@ -25,7 +25,7 @@ $(VENV)/run.installed: pyproject.toml requirements.lock tools/uv.py
 	$(call step,Making $(VENV) with $$($(PYTHON) --version),$(PYTHON) -m venv --clear $(VENV))
 	$(call step,Installing the pinned pip,$(UV) --require-hashes --constraints requirements.lock --group installer)
 	$(call step,Installing what running needs,$(INSTALL) --extra embedded)
-	$(call step,Installing the hub,$(UV) --no-deps --build-constraints requirements.lock --require-build-hashes --editable . && $(BIN)/python -m compileall -q server gen/python)
+	$(call step,Installing the hub,$(UV) --no-deps --build-constraints requirements.lock --require-build-hashes --editable . && $(BIN)/python -m compileall -q server gen/python clients/python)
 	@touch $@
 
 $(VENV)/test.installed: $(VENV)/run.installed

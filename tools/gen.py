@@ -105,6 +105,7 @@ def generate_python(out: Path) -> None:
     outputs += [f"--python_betterproto2_out=client_generation=none,server_generation=none:{dataclasses}"]
     protos = sorted(path.relative_to(PROTO).as_posix() for path in PROTO.rglob("*.proto"))
     run([sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={PROTO}", *outputs, *protos])
+    (out / "ide_orchestrator" / "v1" / "py.typed").touch()
     for services in out.rglob("*_pb2_grpc.py"):
         if "Stub" not in services.read_text():
             services.unlink()

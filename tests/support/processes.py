@@ -89,7 +89,7 @@ def clean_environment(more: Mapping[str, str]) -> dict[str, str]:
     """This process's environment without the hub's settings, and with `more`."""
     ours = ("IDEO_", "DATABASE_", "DEEPAGENTS_")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return {**clean, "PYTHONPATH": f"{ROOT}:{ROOT / 'gen/python'}", **more}
+    return {**clean, "PYTHONPATH": f"{ROOT}:{ROOT / 'gen/python'}:{ROOT / 'clients/python'}", **more}
 
 
 async def spawn(*arguments: str, environment: Mapping[str, str], log: Path | None = None) -> Process:

@@ -14,6 +14,7 @@ from typing import Any
 import uvicorn
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
 
 #: A port of 127.0.0.1, or the path of a Unix socket.
 Place = int | Path
@@ -105,10 +106,18 @@ async def stream_server(
     script: Callable[[ServerConnection], Awaitable[None]],
     *,
     refuse: Callable[[ServerConnection, Request], Response | None] | None = None,
+    subprotocol: str | None = None,
 ) -> AsyncIterator[str]:
     """A WebSocket server on a free port; its http address. `refuse` may answer the handshake."""
     async with serve(
-        script, "127.0.0.1", 0, process_request=refuse, max_size=None, compression=None, close_timeout=0.2
+        script,
+        "127.0.0.1",
+        0,
+        process_request=refuse,
+        subprotocols=[Subprotocol(subprotocol)] if subprotocol else None,
+        max_size=None,
+        compression=None,
+        close_timeout=0.2,
     ) as server:
         yield f"http://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
 

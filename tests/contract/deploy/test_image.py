@@ -218,7 +218,6 @@ def test_the_wheel_has_the_hub_its_stubs_and_recordings_and_no_tests(wheel: Path
     assert {top for top in tops if not top.endswith(".dist-info")} == {
         "server",
         "ide_orchestrator",
-        "ide_orchestrator_dataclasses",
     }
     assert "ide_orchestrator/v1/refinement_pb2.py" in names
     assert any(name.startswith("server/replay/recordings/") and name.endswith(".jsonl") for name in names)

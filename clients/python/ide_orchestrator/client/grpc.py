@@ -1,0 +1,212 @@
+"""The hub over gRPC: every call of the contract, and refinements followed across restarts.
+
+Needs the extra `grpc`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from ide_orchestrator.client import following
+from ide_orchestrator.client.following import OnRetry, events_of
+from ide_orchestrator.client.grpc_errors import error_of
+from ide_orchestrator.client.http_calls import request_key
+from ide_orchestrator.client.retrying import MAX_PAUSE_S, Credentials, Token, repeated
+from ide_orchestrator.v1.access_pb2_grpc import AccessServiceStub
+from ide_orchestrator.v1.draft_pb2_grpc import DraftServiceStub
+from ide_orchestrator.v1.event_pb2 import Event
+from ide_orchestrator.v1.info_pb2_grpc import InfoServiceStub
+from ide_orchestrator.v1.proposal_pb2_grpc import ProposalServiceStub
+from ide_orchestrator.v1.refinement_pb2 import (
+    ReadEventRequest,
+    ReadEventResponse,
+    Refinement,
+    StartRefinementRequest,
+    WatchRefinementRequest,
+    WatchRefinementResponse,
+)
+from ide_orchestrator.v1.refinement_pb2_grpc import RefinementServiceStub
+from ide_orchestrator.v1.review_pb2_grpc import ReviewServiceStub
+from ide_orchestrator.v1.user_pb2_grpc import UserServiceStub
+from ide_orchestrator.v1.webhook_pb2_grpc import WebhookServiceStub
+from ide_orchestrator.v1.workflow_pb2_grpc import WorkflowServiceStub
+
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+
+#: Seconds for a call. A start waits for the runtime.
+CALL_S = 90.0
+_OPTIONS = (
+    # A connection whose pings have no answer is dead, and its calls fail. The hub allows a ping every 10 s.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # The channel's own pauses; calls fail at once in between. By default they grow to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 2_000),
+    ("grpc.max_reconnect_backoff_ms", int(MAX_PAUSE_S * 1000)),
+)
+
+
+class GrpcHub:
+    """A client of one hub over gRPC, for one token. An asynchronous context manager, which closes its
+    channel.
+
+    target: the hub's address, as `ide.example.com:50051`. token: as of `Hub`. credentials: of a secure
+    channel; None for a port without TLS. The services' stubs are attributes; `call` and `read` send the token
+    with them, and raise HubError.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        token: Token,
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        options: Sequence[tuple[str, Any]] = (),
+        silence_s: float = following.SILENCE_S,
+    ) -> None:
+        self._target, self._tls, self._options = target, credentials, (*_OPTIONS, *options)
+        self._credentials, self._silence_s = Credentials(token), silence_s
+        self.channel = self._new_channel()
+        self.workflows = WorkflowServiceStub(self.channel)
+        self.drafts = DraftServiceStub(self.channel)
+        self.refinements = RefinementServiceStub(self.channel)
+        self.proposals = ProposalServiceStub(self.channel)
+        self.reviews = ReviewServiceStub(self.channel)
+        self.access = AccessServiceStub(self.channel)
+        self.users = UserServiceStub(self.channel)
+        self.webhooks = WebhookServiceStub(self.channel)
+        self.info = InfoServiceStub(self.channel)
+
+    async def __aenter__(self) -> GrpcHub:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the channel, and cancel the calls on it."""
+        await self.channel.close()
+
+    async def call(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        *,
+        timeout: float = CALL_S,
+    ) -> Response:
+        """Make a call of a stub's method; timeout in seconds. Raises HubError.
+
+        A request that has a `request_id` gets one unless it is set. It then takes effect once, and is
+        repeated for up to 30 s while the hub is unavailable.
+        """
+        once = "request_id" in request.DESCRIPTOR.fields_by_name
+        if once:
+            named: Any = request
+            named.request_id = request_key(named.request_id)
+
+        async def _attempt(token: str) -> Response:
+            try:
+                return await method(request, metadata=_metadata(token), timeout=timeout)
+            except grpc.aio.AioRpcError as error:
+                raise error_of(error) from error
+
+        if once:
+            return await repeated(lambda: self._credentials.with_token(_attempt))
+        return await self._credentials.with_token(_attempt)
+
+    async def read(
+        self, method: grpc.aio.UnaryStreamMultiCallable[Request, Response], request: Request
+    ) -> AsyncGenerator[Response, None]:
+        """The responses of a streaming method, such as ReadFile and ReadArchive. Raises HubError."""
+        call = method(request, metadata=_metadata(await self._credentials.token()))
+        try:
+            async for response in call:
+                yield response
+        except grpc.aio.AioRpcError as error:
+            raise error_of(error) from error
+        finally:
+            call.cancel()
+
+    async def items(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        field: str,
+    ) -> AsyncGenerator[Any, None]:
+        """The items of all pages of a list, which are read one after the other.
+
+        field: the items' field of the response, such as `proposals`. Raises HubError.
+        """
+        asked: Any = type(request).FromString(request.SerializeToString())
+        while True:
+            page: Any = await self.call(method, asked)
+            for item in getattr(page, field):
+                yield item
+            if not page.next_page_token:
+                return
+            asked.page_token = page.next_page_token
+
+    async def start(self, workflow_id: str, user_prompt: str, **more: Any) -> Refinement:
+        """Start one refinement, even if responses are lost. more: other fields of StartRefinementRequest."""
+        request = StartRefinementRequest(workflow_id=workflow_id, user_prompt=user_prompt, **more)
+        return (await self.call(self.refinements.StartRefinement, request)).refinement
+
+    def follow(self, thread_id: str, after: int = 0) -> AsyncGenerator[Event, None]:
+        """As `follow` of `Hub`."""
+        return events_of(self.watch(thread_id, after))
+
+    def watch(
+        self, thread_id: str, after: int = 0, *, on_retry: OnRetry | None = None
+    ) -> AsyncGenerator[WatchRefinementResponse, None]:
+        """As `watch` of `Hub`."""
+        return following.watch(
+            lambda cursor: self._connect(thread_id, cursor),
+            after,
+            self._credentials,
+            silence_s=self._silence_s,
+            on_retry=on_retry,
+        )
+
+    async def _connect(self, thread_id: str, after: int) -> AsyncGenerator[WatchRefinementResponse, None]:
+        """The messages of one call, with whole events: those above a client's default limit are read apart.
+
+        Its connection is its own: a dead one is not used again.
+        """
+        request = WatchRefinementRequest(thread_id=thread_id, after_seq=after)
+        async with self._new_channel(("grpc.use_local_subchannel_pool", 1)) as channel:
+            refinements = RefinementServiceStub(channel)
+            async with aclosing(self.read(refinements.WatchRefinement, request)) as messages:
+                async for message in messages:
+                    for event in message.batch.events:
+                        if event.omitted_bytes:
+                            asked = ReadEventRequest(thread_id=thread_id, seq=event.seq)
+                            event.ParseFromString(await self._whole(refinements.ReadEvent, asked))
+                    yield message
+
+    async def _whole(
+        self,
+        method: grpc.aio.UnaryStreamMultiCallable[ReadEventRequest, ReadEventResponse],
+        request: ReadEventRequest,
+    ) -> bytes:
+        async with aclosing(self.read(method, request)) as pieces:
+            return b"".join([piece.data async for piece in pieces])
+
+    def _new_channel(self, *more: tuple[str, Any]) -> grpc.aio.Channel:
+        options = (*self._options, *more)
+        if self._tls is None:
+            return grpc.aio.insecure_channel(self._target, options=options)
+        return grpc.aio.secure_channel(self._target, self._tls, options=options)
+
+
+def _metadata(token: str) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {token}"),)

@@ -1,0 +1,170 @@
+"""Calls of the HTTP interface: JSON, lists, downloads."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from ssl import SSLContext
+from types import TracebackType
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
+from uuid import uuid4
+
+import httpx
+
+from ide_orchestrator.client.errors import Fault, Unavailable, cause_of
+from ide_orchestrator.client.responses import json_object, problem_of
+from ide_orchestrator.client.retrying import Credentials, Token, repeated
+
+Self = TypeVar("Self", bound="HttpCalls")
+
+#: Items on a page of a list.
+PAGE = 200
+#: Seconds for a connection, and for each part of a response. A start waits for the runtime.
+_TIMEOUT = httpx.Timeout(60, connect=5)
+
+
+class HttpCalls:
+    """Makes calls to one hub with one token.
+
+    url: the hub's, such as `https://ide.example.com`. token: a token, or what returns a valid one; also the
+    secret of a share link. ssl: for certificates of an authority of one's own. trust_env: whether proxies are
+    taken from the environment.
+    """
+
+    def __init__(
+        self, url: str, token: Token, *, ssl: SSLContext | None = None, trust_env: bool = True
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._credentials = Credentials(token)
+        self._ssl, self._trust_env = ssl, trust_env
+        # Loading the authorities' certificates takes longer than a call, and http: needs none.
+        verify: SSLContext | bool = ssl or not url.startswith("http:")
+        self._http = httpx.AsyncClient(trust_env=trust_env, verify=verify, timeout=_TIMEOUT)
+
+    async def __aenter__(self: Self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        key: str | None = None,
+        etag: str | None = None,
+        query: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Make one call, and return the JSON object of the response.
+
+        key: an idempotency key; the call is then repeated while it fails temporarily, for up to 30 s. etag:
+        of what the call changes. query: values that are None are left out. Raises HubError.
+        """
+        headers = {} if key is None else {"Idempotency-Key": key}
+        if etag is not None:
+            headers["If-Match"] = f'"{etag}"'
+
+        async def _attempt() -> httpx.Response:
+            return await self._send(method, with_query(path, query or {}), body, headers)
+
+        response = await (_attempt() if key is None else repeated(_attempt))
+        value = json_object(response.content)
+        if value is None:
+            raise Fault(
+                f"{self.url} does not answer as the hub does: HTTP {response.status_code} without JSON"
+            )
+        return value
+
+    async def items(self, path: str, /, **query: Any) -> AsyncGenerator[Any, None]:
+        """The items of all pages of a list, which are read one after the other. query: as in `call`. Raises
+        HubError."""
+        while True:
+            page = await self.call("GET", path, query=query)
+            if "items" not in page:
+                raise Fault(f"{self.url} does not answer as the hub does: a page without items")
+            for item in page["items"]:
+                yield item
+            if page.get("next_cursor") is None:
+                return
+            query["cursor"] = page["next_cursor"]
+
+    async def read(self, path: str) -> bytes:
+        """The bytes of a response. Raises HubError."""
+        return (await self._send("GET", path, None, {})).content
+
+    async def pieces(self, path: str, accept: str = "*/*", /, **query: Any) -> AsyncGenerator[bytes, None]:
+        """The bytes of a response as they arrive. query: as in `call`. Raises HubError, also when they end
+        too early."""
+        url = self.url + with_query(path, query)
+        response = await self._credentials.with_token(lambda token: self._open(url, accept, token))
+        try:
+            async for piece in response.aiter_bytes():
+                yield piece
+        except httpx.HTTPError as error:
+            raise self._unavailable(error) from error
+        finally:
+            await response.aclose()
+
+    async def _open(self, url: str, accept: str, token: str) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {token}", "Accept": accept}
+        try:
+            response = await self._http.send(
+                self._http.build_request("GET", url, headers=headers), stream=True
+            )
+            if response.is_error:
+                raise problem_of(response.status_code, response.headers, await response.aread(), self.url)
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+            raise self._unavailable(error) from error
+        return response
+
+    async def _send(
+        self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]
+    ) -> httpx.Response:
+        async def _attempt(token: str) -> httpx.Response:
+            sent = {"Authorization": f"Bearer {token}", **headers}
+            try:
+                response = await self._http.request(method, self.url + path, json=body, headers=sent)
+            except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+                raise self._unavailable(error) from error
+            if response.is_error:
+                raise problem_of(response.status_code, response.headers, response.content, self.url)
+            return response
+
+        return await self._credentials.with_token(_attempt)
+
+    def _unavailable(self, error: Exception) -> Unavailable:
+        return Unavailable(f"the hub at {self.url} does not answer ({cause_of(error)})")
+
+
+def with_query(path: str, query: Mapping[str, Any]) -> str:
+    """The path with the values that are not None."""
+    asked = present(query)
+    return f"{path}?{urlencode(asked, doseq=True, errors='replace')}" if asked else path
+
+
+def address(kind: str, resource_id: str) -> str:
+    """Where the hub has a resource; kind: such as `proposals`."""
+    return f"/api/{kind}/{quote(resource_id, safe='', errors='replace')}"
+
+
+def present(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The members that are not None."""
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def request_key(request_id: str | None) -> str:
+    """The idempotency key of a call: the caller's, or a new one."""
+    return request_id or str(uuid4())
+
+
+def view(contents: bool) -> str:
+    """How much of a resource is asked for."""
+    return "full" if contents else "basic"
