@@ -1039,8 +1039,7 @@ const file_ide_orchestrator_v1_access_proto_rawDesc = "" +
 	"\fRevokeAccess\x12(.ide_orchestrator.v1.RevokeAccessRequest\x1a).ide_orchestrator.v1.RevokeAccessResponse\x12i\n" +
 	"\x0eListShareLinks\x12*.ide_orchestrator.v1.ListShareLinksRequest\x1a+.ide_orchestrator.v1.ListShareLinksResponse\x12l\n" +
 	"\x0fCreateShareLink\x12+.ide_orchestrator.v1.CreateShareLinkRequest\x1a,.ide_orchestrator.v1.CreateShareLinkResponse\x12l\n" +
-	"\x0fRevokeShareLink\x12+.ide_orchestrator.v1.RevokeShareLinkRequest\x1a,.ide_orchestrator.v1.RevokeShareLinkResponseB\xe4\x01\n" +
-	"\x17com.ide_orchestrator.v1B\vAccessProtoP\x01ZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1\xa2\x02\x03IXX\xaa\x02\x12IdeOrchestrator.V1\xca\x02\x12IdeOrchestrator\\V1\xe2\x02\x1eIdeOrchestrator\\V1\\GPBMetadata\xea\x02\x13IdeOrchestrator::V1b\x06proto3"
+	"\x0fRevokeShareLink\x12+.ide_orchestrator.v1.RevokeShareLinkRequest\x1a,.ide_orchestrator.v1.RevokeShareLinkResponseBUZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3"
 
 var (
 	file_ide_orchestrator_v1_access_proto_rawDescOnce sync.Once

@@ -1182,9 +1182,7 @@ const file_ide_orchestrator_v1_draft_proto_rawDesc = "" +
 	"\x11ListDraftVersions\x12-.ide_orchestrator.v1.ListDraftVersionsRequest\x1a..ide_orchestrator.v1.ListDraftVersionsResponse\x12x\n" +
 	"\x13RestoreDraftVersion\x12/.ide_orchestrator.v1.RestoreDraftVersionRequest\x1a0.ide_orchestrator.v1.RestoreDraftVersionResponse\x12h\n" +
 	"\rReadDraftFile\x12).ide_orchestrator.v1.ReadDraftFileRequest\x1a*.ide_orchestrator.v1.ReadDraftFileResponse0\x01\x12q\n" +
-	"\x10ReadDraftArchive\x12,.ide_orchestrator.v1.ReadDraftArchiveRequest\x1a-.ide_orchestrator.v1.ReadDraftArchiveResponse0\x01B\xe3\x01\n" +
-	"\x17com.ide_orchestrator.v1B\n" +
-	"DraftProtoP\x01ZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1\xa2\x02\x03IXX\xaa\x02\x12IdeOrchestrator.V1\xca\x02\x12IdeOrchestrator\\V1\xe2\x02\x1eIdeOrchestrator\\V1\\GPBMetadata\xea\x02\x13IdeOrchestrator::V1b\x06proto3"
+	"\x10ReadDraftArchive\x12,.ide_orchestrator.v1.ReadDraftArchiveRequest\x1a-.ide_orchestrator.v1.ReadDraftArchiveResponse0\x01BUZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3"
 
 var (
 	file_ide_orchestrator_v1_draft_proto_rawDescOnce sync.Once

@@ -296,8 +296,7 @@ const file_ide_orchestrator_v1_info_proto_rawDesc = "" +
 	"\vmax_streams\x18\x06 \x01(\rR\n" +
 	"maxStreams2u\n" +
 	"\vInfoService\x12f\n" +
-	"\rGetServerInfo\x12).ide_orchestrator.v1.GetServerInfoRequest\x1a*.ide_orchestrator.v1.GetServerInfoResponseB\xe2\x01\n" +
-	"\x17com.ide_orchestrator.v1B\tInfoProtoP\x01ZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1\xa2\x02\x03IXX\xaa\x02\x12IdeOrchestrator.V1\xca\x02\x12IdeOrchestrator\\V1\xe2\x02\x1eIdeOrchestrator\\V1\\GPBMetadata\xea\x02\x13IdeOrchestrator::V1b\x06proto3"
+	"\rGetServerInfo\x12).ide_orchestrator.v1.GetServerInfoRequest\x1a*.ide_orchestrator.v1.GetServerInfoResponseBUZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3"
 
 var (
 	file_ide_orchestrator_v1_info_proto_rawDescOnce sync.Once

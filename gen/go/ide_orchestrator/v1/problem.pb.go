@@ -191,8 +191,7 @@ const file_ide_orchestrator_v1_problem_proto_rawDesc = "" +
 	"\x1cPROBLEM_REASON_ETAG_REQUIRED\x10\x13\x12 \n" +
 	"\x1cPROBLEM_REASON_ETAG_MISMATCH\x10\x14\x12\x1e\n" +
 	"\x1aPROBLEM_REASON_DRAFT_MOVED\x10\x15\x12\x1d\n" +
-	"\x19PROBLEM_REASON_DRAFT_BUSY\x10\x16B\xe5\x01\n" +
-	"\x17com.ide_orchestrator.v1B\fProblemProtoP\x01ZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1\xa2\x02\x03IXX\xaa\x02\x12IdeOrchestrator.V1\xca\x02\x12IdeOrchestrator\\V1\xe2\x02\x1eIdeOrchestrator\\V1\\GPBMetadata\xea\x02\x13IdeOrchestrator::V1b\x06proto3"
+	"\x19PROBLEM_REASON_DRAFT_BUSY\x10\x16BUZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3"
 
 var (
 	file_ide_orchestrator_v1_problem_proto_rawDescOnce sync.Once

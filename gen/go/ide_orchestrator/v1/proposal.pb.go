@@ -1296,8 +1296,7 @@ const file_ide_orchestrator_v1_proposal_proto_rawDesc = "" +
 	"\vGetProposal\x12'.ide_orchestrator.v1.GetProposalRequest\x1a(.ide_orchestrator.v1.GetProposalResponse\x12f\n" +
 	"\rListProposals\x12).ide_orchestrator.v1.ListProposalsRequest\x1a*.ide_orchestrator.v1.ListProposalsResponse\x12Y\n" +
 	"\bReadFile\x12$.ide_orchestrator.v1.ReadFileRequest\x1a%.ide_orchestrator.v1.ReadFileResponse0\x01\x12b\n" +
-	"\vReadArchive\x12'.ide_orchestrator.v1.ReadArchiveRequest\x1a(.ide_orchestrator.v1.ReadArchiveResponse0\x01B\xe6\x01\n" +
-	"\x17com.ide_orchestrator.v1B\rProposalProtoP\x01ZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1\xa2\x02\x03IXX\xaa\x02\x12IdeOrchestrator.V1\xca\x02\x12IdeOrchestrator\\V1\xe2\x02\x1eIdeOrchestrator\\V1\\GPBMetadata\xea\x02\x13IdeOrchestrator::V1b\x06proto3"
+	"\vReadArchive\x12'.ide_orchestrator.v1.ReadArchiveRequest\x1a(.ide_orchestrator.v1.ReadArchiveResponse0\x01BUZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3"
 
 var (
 	file_ide_orchestrator_v1_proposal_proto_rawDescOnce sync.Once

@@ -2173,8 +2173,7 @@ const file_ide_orchestrator_v1_refinement_proto_rawDesc = "" +
 	"\tReadEvent\x12%.ide_orchestrator.v1.ReadEventRequest\x1a&.ide_orchestrator.v1.ReadEventResponse0\x01\x12`\n" +
 	"\vListFilesAt\x12'.ide_orchestrator.v1.ListFilesAtRequest\x1a(.ide_orchestrator.v1.ListFilesAtResponse\x12w\n" +
 	"\x12ReadRefinementFile\x12..ide_orchestrator.v1.ReadRefinementFileRequest\x1a/.ide_orchestrator.v1.ReadRefinementFileResponse0\x01\x12Z\n" +
-	"\tBlameFile\x12%.ide_orchestrator.v1.BlameFileRequest\x1a&.ide_orchestrator.v1.BlameFileResponseB\xe8\x01\n" +
-	"\x17com.ide_orchestrator.v1B\x0fRefinementProtoP\x01ZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1\xa2\x02\x03IXX\xaa\x02\x12IdeOrchestrator.V1\xca\x02\x12IdeOrchestrator\\V1\xe2\x02\x1eIdeOrchestrator\\V1\\GPBMetadata\xea\x02\x13IdeOrchestrator::V1b\x06proto3"
+	"\tBlameFile\x12%.ide_orchestrator.v1.BlameFileRequest\x1a&.ide_orchestrator.v1.BlameFileResponseBUZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3"
 
 var (
 	file_ide_orchestrator_v1_refinement_proto_rawDescOnce sync.Once

@@ -2790,8 +2790,7 @@ const file_ide_orchestrator_v1_review_proto_rawDesc = "" +
 	"\fSetDecisions\x12(.ide_orchestrator.v1.SetDecisionsRequest\x1a).ide_orchestrator.v1.SetDecisionsResponse\x12i\n" +
 	"\x0eAcceptProposal\x12*.ide_orchestrator.v1.AcceptProposalRequest\x1a+.ide_orchestrator.v1.AcceptProposalResponse\x12i\n" +
 	"\x0eRejectProposal\x12*.ide_orchestrator.v1.RejectProposalRequest\x1a+.ide_orchestrator.v1.RejectProposalResponse\x12i\n" +
-	"\x0eReviseProposal\x12*.ide_orchestrator.v1.ReviseProposalRequest\x1a+.ide_orchestrator.v1.ReviseProposalResponseB\xe4\x01\n" +
-	"\x17com.ide_orchestrator.v1B\vReviewProtoP\x01ZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1\xa2\x02\x03IXX\xaa\x02\x12IdeOrchestrator.V1\xca\x02\x12IdeOrchestrator\\V1\xe2\x02\x1eIdeOrchestrator\\V1\\GPBMetadata\xea\x02\x13IdeOrchestrator::V1b\x06proto3"
+	"\x0eReviseProposal\x12*.ide_orchestrator.v1.ReviseProposalRequest\x1a+.ide_orchestrator.v1.ReviseProposalResponseBUZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3"
 
 var (
 	file_ide_orchestrator_v1_review_proto_rawDescOnce sync.Once

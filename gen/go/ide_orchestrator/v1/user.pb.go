@@ -272,8 +272,7 @@ const file_ide_orchestrator_v1_user_proto_rawDesc = "" +
 	"\x05users\x18\x01 \x03(\v2\x19.ide_orchestrator.v1.UserR\x05users2\xb9\x01\n" +
 	"\vUserService\x12N\n" +
 	"\x05GetMe\x12!.ide_orchestrator.v1.GetMeRequest\x1a\".ide_orchestrator.v1.GetMeResponse\x12Z\n" +
-	"\tFindUsers\x12%.ide_orchestrator.v1.FindUsersRequest\x1a&.ide_orchestrator.v1.FindUsersResponseB\xe2\x01\n" +
-	"\x17com.ide_orchestrator.v1B\tUserProtoP\x01ZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1\xa2\x02\x03IXX\xaa\x02\x12IdeOrchestrator.V1\xca\x02\x12IdeOrchestrator\\V1\xe2\x02\x1eIdeOrchestrator\\V1\\GPBMetadata\xea\x02\x13IdeOrchestrator::V1b\x06proto3"
+	"\tFindUsers\x12%.ide_orchestrator.v1.FindUsersRequest\x1a&.ide_orchestrator.v1.FindUsersResponseBUZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3"
 
 var (
 	file_ide_orchestrator_v1_user_proto_rawDescOnce sync.Once

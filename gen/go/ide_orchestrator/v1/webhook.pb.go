@@ -1348,8 +1348,7 @@ const file_ide_orchestrator_v1_webhook_proto_rawDesc = "" +
 	"\rDeleteWebhook\x12).ide_orchestrator.v1.DeleteWebhookRequest\x1a*.ide_orchestrator.v1.DeleteWebhookResponse\x12x\n" +
 	"\x13RotateWebhookSecret\x12/.ide_orchestrator.v1.RotateWebhookSecretRequest\x1a0.ide_orchestrator.v1.RotateWebhookSecretResponse\x12~\n" +
 	"\x15ListWebhookDeliveries\x121.ide_orchestrator.v1.ListWebhookDeliveriesRequest\x1a2.ide_orchestrator.v1.ListWebhookDeliveriesResponse\x12o\n" +
-	"\x10RedeliverWebhook\x12,.ide_orchestrator.v1.RedeliverWebhookRequest\x1a-.ide_orchestrator.v1.RedeliverWebhookResponseB\xe5\x01\n" +
-	"\x17com.ide_orchestrator.v1B\fWebhookProtoP\x01ZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1\xa2\x02\x03IXX\xaa\x02\x12IdeOrchestrator.V1\xca\x02\x12IdeOrchestrator\\V1\xe2\x02\x1eIdeOrchestrator\\V1\\GPBMetadata\xea\x02\x13IdeOrchestrator::V1b\x06proto3"
+	"\x10RedeliverWebhook\x12,.ide_orchestrator.v1.RedeliverWebhookRequest\x1a-.ide_orchestrator.v1.RedeliverWebhookResponseBUZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3"
 
 var (
 	file_ide_orchestrator_v1_webhook_proto_rawDescOnce sync.Once

@@ -683,8 +683,7 @@ const file_ide_orchestrator_v1_workflow_proto_rawDesc = "" +
 	"\x0eCreateWorkflow\x12*.ide_orchestrator.v1.CreateWorkflowRequest\x1a+.ide_orchestrator.v1.CreateWorkflowResponse\x12`\n" +
 	"\vGetWorkflow\x12'.ide_orchestrator.v1.GetWorkflowRequest\x1a(.ide_orchestrator.v1.GetWorkflowResponse\x12f\n" +
 	"\rListWorkflows\x12).ide_orchestrator.v1.ListWorkflowsRequest\x1a*.ide_orchestrator.v1.ListWorkflowsResponse\x12i\n" +
-	"\x0eUpdateWorkflow\x12*.ide_orchestrator.v1.UpdateWorkflowRequest\x1a+.ide_orchestrator.v1.UpdateWorkflowResponseB\xe6\x01\n" +
-	"\x17com.ide_orchestrator.v1B\rWorkflowProtoP\x01ZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1\xa2\x02\x03IXX\xaa\x02\x12IdeOrchestrator.V1\xca\x02\x12IdeOrchestrator\\V1\xe2\x02\x1eIdeOrchestrator\\V1\\GPBMetadata\xea\x02\x13IdeOrchestrator::V1b\x06proto3"
+	"\x0eUpdateWorkflow\x12*.ide_orchestrator.v1.UpdateWorkflowRequest\x1a+.ide_orchestrator.v1.UpdateWorkflowResponseBUZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3"
 
 var (
 	file_ide_orchestrator_v1_workflow_proto_rawDescOnce sync.Once
