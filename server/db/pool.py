@@ -47,25 +47,26 @@ class _Acquired(PoolAcquireContext):  # type: ignore[misc] # the driver has no t
 
     def __init__(self, pool: BoundedPool, acquire_s: float, limit_s: float | None) -> None:
         super().__init__(pool, acquire_s)
-        self._limit = asyncio.timeout(limit_s)
-        self._acquire_s = acquire_s
-        self._drop: asyncio.TimerHandle | None = None
+        self._acquire_s, self._limit_s, self._limit = acquire_s, limit_s, asyncio.timeout(None)
+        #: Ends the block, and then, after CANCEL_S, the connection.
+        self._timer: asyncio.TimerHandle | None = None
         self._raw: asyncpg.Connection | None = None
         self._began_at = 0.0
+        self._ended = False
 
     async def __aenter__(self) -> Any:
         loop = asyncio.get_running_loop()
         self._began_at = loop.time()
         await self._limit.__aenter__()
+        if self._limit_s is not None:
+            self._timer = loop.call_at(self._began_at + self._limit_s, self._end, loop)
         try:
             connection = await self._connection()
         except BaseException:
+            self._stop_timer()
             await self._limit.__aexit__(*sys.exc_info())
             raise
         self._raw = connection._con
-        ends_at = self._limit.when()
-        if ends_at is not None:
-            self._drop = loop.call_at(ends_at + CANCEL_S, self._raw.terminate)
         return connection
 
     async def _connection(self) -> Any:
@@ -81,6 +82,7 @@ class _Acquired(PoolAcquireContext):  # type: ignore[misc] # the driver has no t
 
     async def __aexit__(self, *exc: Any) -> None:
         unanswered = isinstance(exc[1], TimeoutError | asyncio.CancelledError)
+        self._ended = True
         try:
             if not self._limit.expired():
                 # What the block did is done, however long it takes to give the connection back.
@@ -95,9 +97,19 @@ class _Acquired(PoolAcquireContext):  # type: ignore[misc] # the driver has no t
             await super().__aexit__(*exc)
         finally:
             self.pool.turns.give_back()
-            if self._drop is not None:
-                self._drop.cancel()
+            self._stop_timer()
             await self._limit.__aexit__(*exc)
+
+    def _end(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        if not self._ended:
+            self._limit.reschedule(loop.time())
+        if self._raw is not None:
+            self._timer = loop.call_later(CANCEL_S, self._raw.terminate)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc] # the driver has no types
@@ -108,6 +120,13 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc] # the driver has no
     def get_reset_query(self) -> str:
         """Nothing: the driver sends no statement then."""
         return ""
+
+    async def reset(self, *, timeout: float | None = None) -> None:
+        """As in asyncpg, but without a timer when there is no transaction to roll back."""
+        if self.is_in_transaction() or self._top_xact is not None:
+            await super().reset(timeout=timeout)
+        else:
+            await self._reset()
 
 
 class BoundedPool(asyncpg.Pool):  # type: ignore[misc] # the driver has no types
@@ -130,6 +149,17 @@ class BoundedPool(asyncpg.Pool):  # type: ignore[misc] # the driver has no types
         Waits `timeout` for the connection, ACQUIRE_S by default. Raises TimeoutError, also in the block.
         """
         return _Acquired(self, ACQUIRE_S if timeout is None else timeout, limit_s)
+
+    async def _acquire(self, timeout: float | None) -> Any:
+        """As in asyncpg, but without a timer when a connection is idle, which is usual."""
+        if self._closing or self._queue.empty():
+            return await super()._acquire(timeout)
+        holder = self._queue.get_nowait()
+        if holder.is_connected() and holder._generation == self._generation:
+            holder._timeout = timeout
+            return await holder.acquire()
+        self._queue.put_nowait(holder)
+        return await super()._acquire(timeout)
 
     async def release(self, connection: Any, *, timeout: float | None = None) -> None:
         """As in asyncpg, but without a task when there is nothing to wait for, which is usual."""

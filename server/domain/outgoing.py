@@ -78,7 +78,8 @@ class OutgoingBudget:
         self._used_by[caller] -= size_bytes
         if not self._used_by[caller]:
             del self._used_by[caller]
-        self._grant()
+        if self._waiting:
+            self._grant()
 
     def _grant(self) -> None:
         # The caller that uses least comes first.

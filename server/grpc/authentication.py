@@ -83,7 +83,8 @@ class Authentication:
 
         Raises Unauthenticated, PermissionDenied, KeysUnavailable, DatabaseUnavailable.
         """
-        check_peer(context.auth_context(), self._peers)
+        if self._peers:
+            check_peer(context.auth_context(), self._peers)
         if is_public(method):
             peer = context.peer()
             return Identity(peer, _STRANGERS, ((peer, OF_STRANGER),))

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
@@ -79,6 +79,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     ) -> None:
         self._identify, self._admission = identify, admission
         self._unread, self._public_streams = unread, public_streams
+        #: Handlers by method, made at its first call.
+        self._handlers: dict[str, Handler] = {}
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -88,32 +90,33 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         An unknown method is UNIMPLEMENTED, with or without a token: tools try several versions of reflection,
         and need this answer.
         """
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            with suppress(LimitReached):
-                await self._admission.turn(UNKNOWN_METHODS)
-            return None
         method = handler_call_details.method
+        handler = self._handlers.get(method)
+        if handler is None:
+            found = await continuation(handler_call_details)
+            if found is None:
+                with suppress(LimitReached):
+                    await self._admission.turn(UNKNOWN_METHODS)
+                return None
+            handler = self._handlers[method] = self._surrounded(found, method)
+        return handler
+
+    def _surrounded(self, handler: Handler, method: str) -> Handler:
         if handler.request_streaming:
             return self._exchange(handler, method)
         if handler.response_streaming:
             return grpc.stream_stream_rpc_method_handler(self._call(handler, method))
         return grpc.stream_unary_rpc_method_handler(self._call(handler, method))
 
-    @asynccontextmanager
-    async def _admitted(self, method: str, context: Context) -> AsyncIterator[Identity]:
-        """Who calls, once it is the call's turn; it is counted until the block ends.
-
-        Raises as `identify`, and LimitReached.
-        """
+    async def _identified(self, method: str, context: Context) -> Identity:
+        """Who calls, once it is the call's turn. Raises as `identify`, and LimitReached."""
         try:
             who = await self._identify(method, context)
         except (Unauthenticated, PermissionDenied):
             await self._admission.turn(refused(context))
             raise
         await self._admission.turn(who.rates)
-        with self._admission.place():
-            yield who
+        return who
 
     def _call(self, handler: Handler, method: str) -> Callable[[object, Context], Awaitable[bytes | None]]:
         """The behaviour of a method that takes one message."""
@@ -124,7 +127,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         public_stream = handler.response_streaming and is_public(method)
 
         async def answered(context: Context) -> bytes | None:
-            async with self._admitted(method, context) as who:
+            who = await self._identified(method, context)
+            with self._admission.place():
                 raw = await self._unread.request(context.read, who.caller, who.unread)
                 request = _parsed(parse, raw)
                 with self._public_streams.place(who.caller) if public_stream else nullcontext():
@@ -150,10 +154,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         async def guarded(requests: object, context: Context) -> AsyncIterator[object]:
             try:
-                async with self._admitted(method, context) as who:
-                    with self._public_streams.place(who.caller):
-                        async for answer in call(requests, context):
-                            yield answer
+                who = await self._identified(method, context)
+                with self._admission.place(), self._public_streams.place(who.caller):
+                    async for answer in call(requests, context):
+                        yield answer
             except grpc.aio.BaseError:
                 raise
             except Exception as error:

@@ -66,8 +66,6 @@ def check_peer(auth_context: Mapping[str, Iterable[bytes]], peers: frozenset[str
 
     Subject alternative names count; the common name only without them (RFC 9525 no longer uses it).
     """
-    if not peers:
-        return
     names = auth_context.get("x509_subject_alternative_name") or auth_context.get("x509_common_name") or ()
     if peers.isdisjoint(name.decode("utf-8", "replace") for name in names):
         raise PermissionDenied("no name in this peer's certificate is allowed to call")

@@ -13,12 +13,12 @@ call. Here:
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 
 from server.domain.access.cut_offs import LATE_REQUEST, UNREAD_CALLS, CutOffObserver
 from server.domain.errors import ClientTooSlow, InvalidArgument, LimitReached
+from server.grpc.shared_deadline import SharedDeadline
 
 #: Seconds within which a request must arrive.
 REQUEST_DEADLINE_S = 10.0
@@ -41,22 +41,16 @@ class Group:
 class _Calls:
     """Calls in the order of time."""
 
+    __slots__ = ("calls",)
+
     def __init__(self) -> None:
         self.calls: dict[_Call, None] = {}
-
-    def end_oldest(self, now: float, undisturbed_s: float) -> bool:
-        """End the oldest call. Returns False when it has just begun."""
-        oldest = next(iter(self.calls))
-        if now - oldest.since < undisturbed_s:
-            return False
-        oldest.leave()
-        if not oldest.timeout.expired():
-            oldest.timeout.reschedule(now)
-        return True
 
 
 class _Caller(_Calls):
     """One caller's calls, and the places of those whose request is received."""
+
+    __slots__ = ("places",)
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,10 +58,12 @@ class _Caller(_Calls):
 
 
 class _Call:
-    """A call, and where it is counted."""
+    """A call, the task that waits for its request, and where it is counted."""
 
-    def __init__(self, timeout: asyncio.Timeout, since: float, *counted: _Calls) -> None:
-        self.timeout, self.since, self._counted = timeout, since, counted
+    __slots__ = ("_counted", "since", "task")
+
+    def __init__(self, since: float, *counted: _Calls) -> None:
+        self.task, self.since, self._counted = asyncio.current_task(), since, counted
         for each in counted:
             each.calls[self] = None
 
@@ -87,7 +83,8 @@ class UnreadCalls:
         deadline_s: float = REQUEST_DEADLINE_S,
         undisturbed_s: float = UNDISTURBED_S,
     ) -> None:
-        self._observer, self._deadline_s, self._undisturbed_s = observer, deadline_s, undisturbed_s
+        self._observer, self._undisturbed_s = observer, undisturbed_s
+        self._deadline = SharedDeadline(deadline_s)
         self._groups: dict[Hashable, _Calls] = {}
         self._callers: dict[Hashable, _Caller] = {}
         self._received = _Calls()
@@ -98,8 +95,7 @@ class UnreadCalls:
 
         Raises ClientTooSlow, LimitReached, and InvalidArgument when there is none."""
         try:
-            async with asyncio.timeout(self._deadline_s) as timeout:
-                request = await self._request(read, caller, group, timeout)
+            request = await self._deadline.limit(self._request(read, caller, group))
         except TimeoutError:
             self._observer.on_cut_off(LATE_REQUEST)
             raise ClientTooSlow("the request took too long to arrive") from None
@@ -110,26 +106,18 @@ class UnreadCalls:
             raise InvalidArgument({"body": "must be a serialised message of this method's request"})
         return request
 
-    async def _request(
-        self,
-        read: Callable[[], Awaitable[object]],
-        caller: Hashable,
-        group: Group,
-        timeout: asyncio.Timeout,
-    ) -> object:
+    async def _request(self, read: Callable[[], Awaitable[object]], caller: Hashable, group: Group) -> object:
         of_group = self._groups.setdefault(group.key, _Calls())
         of_caller = self._callers.setdefault(caller, _Caller())
         now = asyncio.get_running_loop().time()
         call = None
         try:
             too_many = len(of_caller.calls) >= group.max_of_one
-            if too_many or (
-                len(of_group.calls) >= group.max_calls and not of_group.end_oldest(now, self._undisturbed_s)
-            ):
+            if too_many or (len(of_group.calls) >= group.max_calls and not self._end_oldest(of_group, now)):
                 raise LimitReached("too many calls have not sent their request", retry_after_s=RETRY_S)
-            call = _Call(timeout, now, of_group, of_caller)
-            async with of_caller.places, self._place(timeout):
-                return await read()
+            call = _Call(now, of_group, of_caller)
+            async with of_caller.places:
+                return await self._receive(read)
         finally:
             if call is not None:
                 call.leave()
@@ -138,21 +126,33 @@ class UnreadCalls:
             if not of_caller.calls:
                 self._callers.pop(caller, None)
 
-    @contextlib.asynccontextmanager
-    async def _place(self, timeout: asyncio.Timeout) -> AsyncIterator[None]:
-        """A place among the requests that are received."""
+    async def _receive(self, read: Callable[[], Awaitable[object]]) -> object:
+        """Read the request, in a place among those that are received."""
         now = asyncio.get_running_loop().time
-        while True:
+        # Usually there is one, and no timer is needed.
+        while self._places.locked():
             try:
                 async with asyncio.timeout(self._undisturbed_s):
                     await self._places.acquire()
                 break
             except TimeoutError:
                 if self._received.calls:
-                    self._received.end_oldest(now(), self._undisturbed_s)
-        call = _Call(timeout, now(), self._received)
+                    self._end_oldest(self._received, now())
+        else:
+            await self._places.acquire()
+        call = _Call(now(), self._received)
         try:
-            yield
+            return await read()
         finally:
             call.leave()
             self._places.release()
+
+    def _end_oldest(self, among: _Calls, now: float) -> bool:
+        """End the oldest call. Returns False when it has just begun."""
+        oldest = next(iter(among.calls))
+        if now - oldest.since < self._undisturbed_s:
+            return False
+        oldest.leave()
+        if oldest.task is not None:
+            self._deadline.expire(oldest.task)
+        return True

@@ -15,7 +15,7 @@ from server.domain.outgoing import Reservation
 from server.domain.streams.observer import ReaderObserver
 from server.grpc.authentication import Context
 from server.grpc.interceptors import call_trace_id
-from server.grpc.write_deadline import WriteDeadline
+from server.grpc.shared_deadline import SharedDeadline
 from server.wire.problem_details import grpc_status
 
 #: Messages of at most so many bytes are not counted.
@@ -31,7 +31,7 @@ class MessageWriter:
 
     def __init__(self, readers: ReaderObserver, *, write_s: float) -> None:
         self._readers, self._write_s = readers, write_s
-        self._deadline = WriteDeadline(write_s)
+        self._deadline = SharedDeadline(write_s)
 
     async def write(self, context: Context, message: bytes, reservation: Reservation | None = None) -> None:
         """Send a message, once there is room for it. Raises ClientTooSlow, and CancelledError when the reader

@@ -58,11 +58,13 @@ class Turns:
         if counted:
             on_behalf_of.set(counted[0][0])
         now = asyncio.get_running_loop().time()
-        refused = any(self._buckets.over_s(key, now) > self._max_wait_s for key, _ in counted)
-        if refused:
-            wait_s = self._max_wait_s
-        else:
-            wait_s = max((self._buckets.take(key, rate, 1, now) for key, rate in counted), default=0.0)
+        refused, wait_s = False, 0.0
+        for key, _ in counted:
+            if self._buckets.over_s(key, now) > self._max_wait_s:
+                refused, wait_s = True, self._max_wait_s
+        if not refused:
+            for key, rate in counted:
+                wait_s = max(wait_s, self._buckets.take(key, rate, 1, now))
         if wait_s and self._waiting >= self._max_waiting:
             refused = True
         elif wait_s:

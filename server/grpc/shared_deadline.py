@@ -1,6 +1,6 @@
-"""The deadline of writes: one timer for all that are in progress.
+"""The deadline of many awaitables: one timer for all of them.
 
-A timer for each write would cost as much as the write.
+A timer for each would cost as much as writing a message, or receiving a request.
 """
 
 from __future__ import annotations
@@ -8,34 +8,41 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from math import inf
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
-class WriteDeadline:
-    """Limits each write to the same number of seconds. A task has one write in progress at most."""
+class SharedDeadline:
+    """Limits each awaitable to the same number of seconds. A task waits for one at a time."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        #: By when each write must end, earliest first; -inf once its task is cancelled for it.
+        #: By when each wait must end, earliest first; -inf once its task is cancelled for it.
         self._ends: dict[asyncio.Task[Any], float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    async def limit(self, write: Awaitable[None]) -> None:
-        """Wait for a write. Raises TimeoutError at its deadline."""
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    async def limit(self, awaitable: Awaitable[T]) -> T:
+        """Wait for something. Raises TimeoutError at its deadline."""
+        task = asyncio.current_task()
         assert task is not None
+        loop = task.get_loop()
         cancellations_before = task.cancelling()
         self._ends[task] = ends_at = loop.time() + self._seconds
         if self._timer is None:
             self._timer = loop.call_at(ends_at, self._cancel_overdue, loop)
         try:
-            await write
+            return await awaitable
         except asyncio.CancelledError:
             if self._ends[task] == -inf and task.uncancel() <= cancellations_before:
                 raise TimeoutError from None
             raise
         finally:
             del self._ends[task]
+
+    def expire(self, task: asyncio.Task[Any]) -> None:
+        """End a task's wait in the next turn of the event loop, unless it has ended by then."""
+        task.get_loop().call_soon(self._cancel, task)
 
     def _cancel_overdue(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
@@ -44,6 +51,9 @@ class WriteDeadline:
             if ends_at > now:
                 self._timer = loop.call_at(ends_at, self._cancel_overdue, loop)
                 break
-            if ends_at != -inf:
-                self._ends[task] = -inf
-                task.cancel()
+            self._cancel(task)
+
+    def _cancel(self, task: asyncio.Task[Any]) -> None:
+        if self._ends.get(task, -inf) != -inf:
+            self._ends[task] = -inf
+            task.cancel()

@@ -1,4 +1,4 @@
-"""The deadline that all writes share."""
+"""One deadline for many awaitables."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import asyncio
 
 import pytest
 
-from server.grpc.write_deadline import WriteDeadline
+from server.grpc.shared_deadline import SharedDeadline
 
 
-async def test_a_write_that_ends_in_time_is_not_disturbed() -> None:
-    deadline = WriteDeadline(0.05)
+async def test_a_wait_that_ends_in_time_is_not_disturbed() -> None:
+    deadline = SharedDeadline(0.05)
     await asyncio.gather(*(deadline.limit(asyncio.sleep(0.01)) for _ in range(20)))
     # Beyond the first deadline: what ended is no longer timed.
     await asyncio.gather(*(deadline.limit(asyncio.sleep(0.04)) for _ in range(20)))
     await asyncio.sleep(0.05)
 
 
-async def test_each_write_has_its_own_deadline() -> None:
-    deadline, loop = WriteDeadline(0.1), asyncio.get_running_loop()
+async def test_each_wait_has_its_own_deadline() -> None:
+    deadline, loop = SharedDeadline(0.1), asyncio.get_running_loop()
 
     async def seconds(after_s: float) -> float:
         await asyncio.sleep(after_s)
         began = loop.time()
         with pytest.raises(TimeoutError):
-            await deadline.limit(asyncio.Event().wait())  # type: ignore[arg-type]
+            await deadline.limit(asyncio.Event().wait())
         return loop.time() - began
 
     took = await asyncio.gather(*(seconds(at / 50) for at in range(8)))
@@ -32,8 +32,8 @@ async def test_each_write_has_its_own_deadline() -> None:
     assert max(took) < 1
 
 
-async def test_a_write_that_is_cancelled_by_its_caller_stays_cancelled() -> None:
-    deadline = WriteDeadline(0.01)
+async def test_a_wait_that_is_cancelled_by_its_caller_stays_cancelled() -> None:
+    deadline = SharedDeadline(0.01)
     began = asyncio.Event()
 
     async def write() -> None:
@@ -48,7 +48,7 @@ async def test_a_write_that_is_cancelled_by_its_caller_stays_cancelled() -> None
 
 
 async def test_a_caller_that_is_cancelled_at_the_deadline_stays_cancelled() -> None:
-    deadline = WriteDeadline(0.01)
+    deadline = SharedDeadline(0.01)
 
     async def write() -> None:
         try:
@@ -62,9 +62,24 @@ async def test_a_caller_that_is_cancelled_at_the_deadline_stays_cancelled() -> N
         await task
 
 
-async def test_an_error_of_a_write_is_raised() -> None:
+async def test_an_error_is_raised() -> None:
     async def fail() -> None:
         raise ConnectionResetError
 
     with pytest.raises(ConnectionResetError):
-        await WriteDeadline(1).limit(fail())
+        await SharedDeadline(1).limit(fail())
+
+
+async def test_a_wait_that_expires_ends_alone_and_one_that_has_ended_is_left_alone() -> None:
+    deadline = SharedDeadline(60)
+    first, second, ended = (
+        asyncio.create_task(deadline.limit(wait))
+        for wait in (asyncio.Event().wait(), asyncio.sleep(0.05, "second"), asyncio.sleep(0, "ended"))
+    )
+    assert await ended == "ended"
+    deadline.expire(ended)
+    deadline.expire(first)
+    deadline.expire(first)
+    with pytest.raises(TimeoutError):
+        await first
+    assert await second == "second"
