@@ -17,7 +17,7 @@ from server.domain.runs.alignment import Alignment
 from server.domain.runs.context import LARGE_BYTES, RunContext
 from server.domain.runs.lease import Lease
 from server.domain.runs.listening import ListeningClock
-from server.domain.runs.loop_turns import TURN_FRAMES
+from server.domain.runs.loop_turns import fill_turn
 from server.domain.runs.run_recorder import RunRecorder
 from server.domain.runs.runtime import Frames, Interpretation, OversizedFrame, StreamClosed
 from server.domain.runs.verdict import VerdictRules
@@ -113,11 +113,12 @@ class Connection:
 
     async def _on_frames(self, frames: Sequence[bytes | OversizedFrame]) -> None:
         """Journal frames that came together."""
+        sizes = [0 if isinstance(frame, OversizedFrame) else len(frame) for frame in frames]
         at = granted = 0
         while at < len(frames):
             if at >= granted:
-                granted = min(at + TURN_FRAMES, len(frames))
-                await self._context.turns.take(on_behalf_of.get(), granted - at)
+                granted, size_bytes = fill_turn(sizes, at)
+                await self._context.turns.take(on_behalf_of.get(), size_bytes)
             count = self._on_similar_tokens(frames, at) if self._alignment.over else 0
             if not count:
                 count = 1

@@ -8,41 +8,53 @@ for a few of them, and the others have the next ones. Callers take turns, too.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 from server.domain.round_robin import RoundRobin
 
-#: Frames of all runs that are handled in one turn of the loop: some 2 ms if they are tokens.
-TURN_FRAMES = 64
+#: Bytes of frames of all runs that are handled in one turn of the loop, and bytes for which a frame counts at
+#: least: some 2 ms, whether they are tokens or a state.
+TURN_BYTES, MIN_FRAME_BYTES = 64 << 10, 1 << 10
+
+
+def fill_turn(sizes: Sequence[int], start: int) -> tuple[int, int]:
+    """The end of the frames from `start` on that fill a turn, at least one, and their bytes. sizes: bytes of
+    each frame."""
+    size_bytes = 0
+    for end in range(start, len(sizes)):
+        size_bytes += max(sizes[end], MIN_FRAME_BYTES)
+        if size_bytes >= TURN_BYTES:
+            return end + 1, size_bytes
+    return len(sizes), size_bytes
 
 
 class LoopTurns:
-    """How many frames are handled in one turn of the loop."""
+    """How much is handled in one turn of the loop."""
 
-    def __init__(self, frames: int = TURN_FRAMES) -> None:
-        self._frames = self._left = frames
+    def __init__(self, turn_bytes: int = TURN_BYTES) -> None:
+        self._turn_bytes = self._left = turn_bytes
         self._waiting: RoundRobin[tuple[asyncio.Future[None], int]] = RoundRobin()
         self._scheduled = False
 
-    async def take(self, caller: Hashable, frames: int) -> None:
-        """Wait until so many frames of a caller's run may be handled."""
+    async def take(self, caller: Hashable, size_bytes: int) -> None:
+        """Wait until so many bytes of a caller's run may be handled."""
         if not self._waiting and self._left > 0:
-            self._spend(frames)
+            self._spend(size_bytes)
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.put(caller, (turn, frames))
+        self._waiting.put(caller, (turn, size_bytes))
         await turn
 
-    def _spend(self, frames: int) -> None:
-        self._left -= frames
+    def _spend(self, size_bytes: int) -> None:
+        self._left -= size_bytes
         if not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._next_turn)
 
     def _next_turn(self) -> None:
-        self._scheduled, self._left = False, self._frames
+        self._scheduled, self._left = False, self._turn_bytes
         while self._waiting and self._left > 0:
-            turn, frames = self._waiting.take()
+            turn, size_bytes = self._waiting.take()
             if not turn.done():
-                self._spend(frames)
+                self._spend(size_bytes)
                 turn.set_result(None)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
-from server.domain.runs.loop_turns import LoopTurns
+import pytest
+
+from server.domain.runs.loop_turns import MIN_FRAME_BYTES, TURN_BYTES, LoopTurns, fill_turn
 
 
-async def test_a_turn_is_for_a_few_frames_and_callers_take_turns() -> None:
-    turns, handled = LoopTurns(frames=3), list[str]()
+async def test_a_turn_is_for_a_few_bytes_and_callers_take_turns() -> None:
+    turns, handled = LoopTurns(3), list[str]()
 
-    async def handle(caller: str, frames: int) -> None:
-        await turns.take(caller, frames)
+    async def handle(caller: str, size_bytes: int) -> None:
+        await turns.take(caller, size_bytes)
         handled.append(caller)
 
     async def seen_after(*runs: tuple[str, int]) -> list[list[str]]:
@@ -34,7 +36,7 @@ async def test_a_turn_is_for_a_few_frames_and_callers_take_turns() -> None:
 
 
 async def test_a_run_that_leaves_takes_nothing_from_the_turn() -> None:
-    turns = LoopTurns(frames=1)
+    turns = LoopTurns(1)
     first, leaving, staying = (asyncio.ensure_future(turns.take(caller, 1)) for caller in ("a", "b", "c"))
     await asyncio.sleep(0)
     assert first.done()
@@ -42,3 +44,19 @@ async def test_a_run_that_leaves_takes_nothing_from_the_turn() -> None:
     leaving.cancel()
     await asyncio.wait_for(staying, 5)
     assert leaving.cancelled()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "start", "filled"),
+    [
+        ([0, 5], 0, (2, 2 * MIN_FRAME_BYTES)),
+        ([0, TURN_BYTES, 5], 0, (2, TURN_BYTES + MIN_FRAME_BYTES)),
+        ([9 * TURN_BYTES, 5], 0, (1, 9 * TURN_BYTES)),
+        ([9 * TURN_BYTES, 5], 1, (2, MIN_FRAME_BYTES)),
+        ([1] * 100, 10, (10 + TURN_BYTES // MIN_FRAME_BYTES, TURN_BYTES)),
+    ],
+)
+def test_a_frame_counts_for_a_kibibyte_at_least(
+    sizes: list[int], start: int, filled: tuple[int, int]
+) -> None:
+    assert fill_turn(sizes, start) == filled
