@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
 from hashlib import blake2b
 
 from server.domain.journal.events import AgentMessage, MessageChange
@@ -24,8 +25,29 @@ class _Digest(str):
         """The digest of a message or a source; a digest is its own."""
         if isinstance(value, cls):
             return value
-        text = value if isinstance(value, str) else repr(value)
-        return cls(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest())
+        digest = blake2b(digest_size=32)
+        for text in _texts(value):
+            encoded = text.encode("utf-8", "surrogatepass")
+            digest.update(b"%d " % len(encoded))
+            digest.update(encoded)
+        return cls(digest.hexdigest())
+
+
+def _texts(value: object) -> Iterator[str]:
+    """The texts of a message or one of its fields, one by one: `repr` would hold the interpreter for 0.1 s
+    while it quotes a text of 15 MiB."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, tuple):
+        yield str(len(value))
+        for each in value:
+            yield from _texts(each)
+    elif is_dataclass(value):
+        yield type(value).__name__
+        for field in fields(value):
+            yield from _texts(getattr(value, field.name))
+    else:
+        yield repr(value)
 
 
 class MessageList:
