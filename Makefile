@@ -32,6 +32,10 @@ $(VENV)/test.installed: $(VENV)/run.installed
 	$(call step,Installing what the checks and tests need,$(INSTALL) --all-extras --group dev)
 	@touch $@
 
+$(VENV)/generators.installed: $(VENV)/test.installed
+	$(call step,Installing Node and Go,$(INSTALL) --group generators)
+	@touch $@
+
 $(VENV)/hostile.installed: $(VENV)/test.installed
 	$(call step,Installing what the hostile campaign needs,$(INSTALL) --group hostile)
 	@touch $@

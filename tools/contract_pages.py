@@ -43,15 +43,34 @@ def read_descriptor(proto: Path) -> FileDescriptorProto:
         return FileDescriptorSet.FromString(out.read_bytes()).file[0]
 
 
+class Comments:
+    """The comments of a file of the contract."""
+
+    def __init__(self, file: FileDescriptorProto) -> None:
+        self.places = {tuple(place.path): place for place in file.source_code_info.location}
+
+    def of(self, *path: int) -> str:
+        """The comment on an element, as one line; `path` is its place in the descriptor."""
+        return " ".join(self.places[path].leading_comments.split())
+
+
+def map_entry(field: FieldDescriptorProto, message: DescriptorProto) -> DescriptorProto | None:
+    """The message of a map's keys and values; None for a field that is not a map."""
+    for nested in message.nested_type:
+        if nested.options.map_entry and field.type_name.endswith(f".{message.name}.{nested.name}"):
+            return nested
+    return None
+
+
 def type_of(field: FieldDescriptorProto, message: DescriptorProto, package: str) -> str:
     """A field's type as the contract writes it."""
     kinds = FieldDescriptorProto.Type
     name = field.type_name.removeprefix(f".{package}.").removeprefix(".")
     name = name or kinds.Name(field.type).removeprefix("TYPE_").lower()
-    for nested in message.nested_type:
-        if nested.options.map_entry and field.type_name.endswith(f".{message.name}.{nested.name}"):
-            key, value = (type_of(part, nested, package) for part in nested.field)
-            return f"map<{key}, {value}>"
+    entry = map_entry(field, message)
+    if entry is not None:
+        key, value = (type_of(part, entry, package) for part in entry.field)
+        return f"map<{key}, {value}>"
     if field.proto3_optional:
         return f"optional {name}"
     return f"repeated {name}" if field.label == FieldDescriptorProto.LABEL_REPEATED else name
@@ -72,21 +91,18 @@ def grpc_page() -> str:
 
 def described(file: FileDescriptorProto, *, services: bool = False) -> list[str]:
     """A section for each message and enum of a file of the contract, or for each service, in its order."""
-    places = {tuple(place.path): place for place in file.source_code_info.location}
-
-    def comment(*path: int) -> str:
-        return " ".join(places[path].leading_comments.split())
+    comments = Comments(file)
 
     def rows(titles: str, path: tuple[int, ...], parts: Sequence[tuple[str, str]]) -> list[str]:
         """The rows of a table whose last column is the comment."""
-        found = [f"| `{name}` |{more} {comment(*path, at)} |" for at, (name, more) in enumerate(parts)]
+        found = [f"| `{name}` |{more} {comments.of(*path, at)} |" for at, (name, more) in enumerate(parts)]
         return [titles, "|---" * titles.count(" | ") + "|---|", *found] if found else []
 
     sections: list[tuple[int, list[str]]] = []
 
     def section(name: str, path: tuple[int, ...], table: list[str]) -> None:
-        head = [f"\n## {name}\n", comment(*path), ""]
-        sections.append((places[path].span[0], head + table))
+        head = [f"\n## {name}\n", comments.of(*path), ""]
+        sections.append((comments.places[path].span[0], head + table))
 
     for at, service in enumerate(file.service if services else ()):
         path = (file.SERVICE_FIELD_NUMBER, at)

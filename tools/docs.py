@@ -7,6 +7,7 @@ and fails when a page is stale or a link is broken.
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -19,6 +20,9 @@ import click
 from pydantic import BaseModel
 
 from server.cli.main import main as commands
+from server.http.asyncapi import asyncapi_document
+from server.http.openapi import openapi_document
+from server.http.routes import ROUTES
 from server.observability.metrics import COUNTERS, GAUGES, HISTOGRAMS, PREFIX, SOCKETS
 from server.settings.names import RENAMED
 from server.settings.settings import ClientSettings, Settings
@@ -220,8 +224,15 @@ def pages() -> dict[Path, str]:
         reference / "grpc.md": grpc_page(),
         reference / "metrics.md": metrics_page(),
         reference / "settings.md": settings_page(),
+        reference / "openapi.json": indented(openapi_document(ROUTES)),
+        reference / "asyncapi.json": indented(asyncapi_document()),
         DOCS / "adr" / "index.md": decisions_page(),
     }
+
+
+def indented(document: bytes) -> str:
+    """A JSON document, a member per line."""
+    return json.dumps(json.loads(document), indent=1, ensure_ascii=False) + "\n"
 
 
 def main() -> int:

@@ -162,7 +162,9 @@ class HubClient:
             failures += 1
             why = ""
             try:
-                async with aclosing(self._messages(f"{address}?after={after}")) as messages:
+                async with aclosing(
+                    self._messages(f"{address}?after={after}&max_message_bytes={MAX_MESSAGE_BYTES}")
+                ) as messages:
                     async for message in messages:
                         failures = 0
                         backoff.reset()

@@ -14,10 +14,11 @@ from server.grpc.event_reads import EventReads
 from server.grpc.watch import WatchStreams
 from server.grpc.writing import MessageWriter
 from server.wire import messages as m
+from server.wire.event_queries import events_query
 from server.wire.file_history import blame_message, blame_query, files_at_message, files_at_query
 from server.wire.large_events import event_limit
 from server.wire.pages import PAGE_NAMES
-from server.wire.refinements import events_query, hello_message, refinement_message, start_refinement
+from server.wire.refinements import hello_message, refinement_message, start_refinement
 from server.wire.rendering import fitting_batch
 from server.wire.validation import idempotency_key, renamed_fields, uuid_or_not_found
 

@@ -14,6 +14,7 @@ from litestar.params import FromPath
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.domain.errors import NotFound
+from server.http.asyncapi import asyncapi_document
 from server.http.authentication import Authenticate
 from server.http.cors import with_cors
 from server.http.errors import problem_response, refuse_upgrade, upgrade_required
@@ -40,12 +41,17 @@ _SECURITY_HEADERS = {
 
 def create_http_app(use_cases: UseCases, probes: Probes, options: HttpOptions) -> Litestar:
     """The face. Its streams need the protocols of `server.http.server.uvicorn_config`."""
-    document = openapi_document(ROUTES)
+    openapi_text, asyncapi_text = openapi_document(ROUTES), asyncapi_document()
 
     @get("/openapi.json", include_in_schema=False)
     async def openapi() -> JsonResponse[bytes]:
         """The description of the routes."""
-        return JsonResponse(document)
+        return JsonResponse(openapi_text)
+
+    @get("/asyncapi.json", include_in_schema=False)
+    async def asyncapi() -> JsonResponse[bytes]:
+        """The description of the WebSocket."""
+        return JsonResponse(asyncapi_text)
 
     @get("/api/ws/refinements/{thread_id:str}", include_in_schema=False)
     async def socket_only(thread_id: FromPath[str]) -> None:
@@ -61,14 +67,14 @@ def create_http_app(use_cases: UseCases, probes: Probes, options: HttpOptions) -
         await refinement_socket.serve(thread_id, socket.scope, socket.receive, socket.send)
 
     app = Litestar(
-        [*ROUTES, openapi, socket_only, follow],
+        [*ROUTES, openapi, asyncapi, socket_only, follow],
         guards=[Authenticate(use_cases, turns, query_token=options.query_token)],
         dependencies={
             "use_cases": Provide(lambda: use_cases, sync_to_thread=False),
             "probes": Provide(lambda: probes, sync_to_thread=False),
         },
         exception_handlers={Exception: partial(problem_response, dev=options.dev)},
-        before_send=[partial(_complete_allow, allowed_methods([*ROUTES, openapi, socket_only]))],
+        before_send=[partial(_complete_allow, allowed_methods([*ROUTES, openapi, asyncapi, socket_only]))],
         request_class=HubRequest,
         state=State({REFUSED_BYTES: use_cases.refused_bytes}),
         response_class=JsonResponse,

@@ -13,9 +13,11 @@ from server.domain.proposals.archive import ArchivedFiles, archive_pieces
 from server.domain.proposals.contents import PIECE_BYTES, ContentStore
 from server.http.dependencies import answer_reservation
 from server.http.json_io import HubRequest
+from server.http.openapi import header
 from server.http.streamed_answers import StreamedAnswer
 from server.use_cases import UseCases
 
+ARCHIVE_HEADERS = [header("Content-Disposition", "The name of the file.")]
 #: The responses of a route that sends an archive, for the OpenAPI document.
 ARCHIVE_RESPONSES = {
     200: ResponseSpec(bytes, description="The archive", media_type="application/zip", generate_examples=False)

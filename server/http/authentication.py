@@ -29,6 +29,7 @@ PUBLIC = frozenset(
         "/readyz",
         "/metrics",
         "/openapi.json",
+        "/asyncapi.json",
         "/api/ws/refinements/{thread_id}",
     }
 )

@@ -15,7 +15,7 @@ from server.domain.drafts.drafts import WrittenDraft
 from server.domain.off_loop import REQUESTS
 from server.domain.outgoing import Reservation
 from server.domain.proposals.archive import ArchivedFiles
-from server.http.archive_answers import ARCHIVE_RESPONSES, archive_answer
+from server.http.archive_answers import ARCHIVE_HEADERS, ARCHIVE_RESPONSES, archive_answer
 from server.http.dependencies import Cases, query_dependency
 from server.http.file_content import CONTENT_HEADERS, CONTENT_RESPONSES, content_answer
 from server.http.json_io import MAX_BODY_BYTES, MAX_WORKFLOW_BYTES, HubRequest, JsonResponse
@@ -201,6 +201,7 @@ async def read_draft_file(
         (400, 404, 429),
         dependencies=query_dependency(DraftVersionQuery),
         responses=ARCHIVE_RESPONSES,
+        response_headers=ARCHIVE_HEADERS,
     ),
 )
 async def read_draft_archive(

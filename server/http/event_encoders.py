@@ -17,6 +17,7 @@ from server.encoding.json_text import dump
 from server.http.handshake import Form
 from server.http.websocket_frames import binary_frame, text_frame, text_part
 from server.wire import rendering
+from server.wire.bounded_messages import MAX_HEAD_BYTES, binary_messages, json_messages
 from server.wire.codec import ProtobufCodec
 
 _CODEC = ProtobufCodec()
@@ -52,14 +53,24 @@ class JsonEventEncoder:
 
     form = Form.JSON
 
+    def __init__(self, max_message_bytes: int | None = None) -> None:
+        """max_message_bytes: the size of the largest message; None for no limit."""
+        self._max_bytes = max_message_bytes
+
     def hello(self, head: JournalHead) -> bytes:
         """The first message."""
         return text_frame(rendering.hello_json(head))
 
     async def segment(self, segment: Segment) -> AsyncIterator[Piece]:
-        """The message with the segment's events."""
-        await rendering.prepare_jsons(segment)
-        yield await segment.prepared(Form.JSON, _json_message), segment.last_seq
+        """The message with the segment's events, or several if it is too large."""
+        if self._max_bytes is None or len(segment.batch) <= self._max_bytes:
+            await rendering.prepare_jsons(segment)
+            frames = await segment.prepared(Form.JSON, _json_message)
+            if self._max_bytes is None or len(frames) <= self._max_bytes:
+                yield frames, segment.last_seq
+                return
+        async for message, last_seq in json_messages(segment, self._max_bytes):
+            yield text_frame(message), last_seq
 
     def heartbeat(self, step: Heartbeat) -> bytes:
         """A heartbeat, made once for all readers."""
@@ -79,16 +90,24 @@ class ProtoEventEncoder:
 
     form = Form.PROTO
 
+    def __init__(self, max_message_bytes: int | None = None) -> None:
+        """max_message_bytes: the size of the largest message; None for no limit."""
+        self._max_bytes = max_message_bytes
+
     def hello(self, head: JournalHead) -> bytes:
         """The first message."""
         return binary_frame(rendering.hello(head))
 
     async def segment(self, segment: Segment) -> AsyncIterator[Piece]:
-        """The message with the segment's events."""
-        frames = segment.cached(
-            Form.PROTO, lambda shared: binary_frame(rendering.event_batch_response(shared))
-        )
-        yield frames, segment.last_seq
+        """The message with the segment's events, or several if it is too large."""
+        if self._max_bytes is None or len(segment.batch) + MAX_HEAD_BYTES <= self._max_bytes:
+            frames = segment.cached(
+                Form.PROTO, lambda shared: binary_frame(rendering.event_batch_response(shared))
+            )
+            yield frames, segment.last_seq
+            return
+        async for message, last_seq in binary_messages(segment, self._max_bytes):
+            yield binary_frame(message), last_seq
 
     def heartbeat(self, step: Heartbeat) -> bytes:
         """A heartbeat, made once for all readers."""
@@ -139,14 +158,15 @@ class LegacyFrameEncoder:
 Encoder = JsonEventEncoder | ProtoEventEncoder | LegacyFrameEncoder
 
 
-def encoder_of(form: Form, subscription: Subscription) -> Encoder:
-    """The encoder of a form, for one reader."""
+def encoder_of(form: Form, subscription: Subscription, max_message_bytes: int | None) -> Encoder:
+    """The encoder of a form, for one reader. max_message_bytes: the size of its largest message; None for no
+    limit, which legacy frames never have."""
     match form:
         case Form.LEGACY:
             return LegacyFrameEncoder(subscription)
         case Form.JSON:
-            return JsonEventEncoder()
+            return JsonEventEncoder(max_message_bytes)
         case Form.PROTO:
-            return ProtoEventEncoder()
+            return ProtoEventEncoder(max_message_bytes)
         case other:
             assert_never(other)

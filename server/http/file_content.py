@@ -22,7 +22,12 @@ from server.use_cases import UseCases
 from server.wire.etags import quoted
 
 #: The headers and the answers of a route that sends a content, for the document.
-CONTENT_HEADERS = [header("ETag", "The SHA-256 of the content, in quotes")]
+CONTENT_HEADERS = [
+    header("ETag", "The SHA-256 of the content, in quotes."),
+    header("Accept-Ranges", "`bytes`: a part can be read with `Range`."),
+    header("Content-Range", "Which bytes these are, and how many the content has; of a 206 alone."),
+    header("Content-Disposition", "`attachment`: not for display."),
+]
 CONTENT_RESPONSES = {
     status: ResponseSpec(
         bytes, description=text, media_type="application/octet-stream", generate_examples=False

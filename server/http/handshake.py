@@ -23,12 +23,13 @@ class Form(Enum):
     PROTO = "proto"
 
 
-_FORMS = {LEGACY_PROTOCOL: Form.LEGACY, "ideo.v1": Form.JSON, "ideo.v1.proto": Form.PROTO}
+#: The forms, by their subprotocols.
+FORMS = {LEGACY_PROTOCOL: Form.LEGACY, "ideo.v1": Form.JSON, "ideo.v1.proto": Form.PROTO}
 
 
 def form_of(offered: Sequence[str]) -> tuple[Form, str | None]:
     """The form of the first known subprotocol, and its name; legacy frames and None without one."""
-    return next(((_FORMS[name], name) for name in offered if name in _FORMS), (Form.LEGACY, None))
+    return next(((FORMS[name], name) for name in offered if name in FORMS), (Form.LEGACY, None))
 
 
 def token_of(query_token: str | None, header_token: str | None, offered: Sequence[str]) -> str | None:

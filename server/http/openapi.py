@@ -1,7 +1,7 @@
 """The OpenAPI document (3.1). Litestar makes it from the handlers' types.
 
-Two things are added to it here: the members of queries and headers, from the models that validate them, and
-the constraints of request bodies, which Litestar's schemas lack.
+Three things are added to it here: the members of queries and headers, from the models that validate them; the
+constraints of request bodies, which Litestar's schemas lack; and the schemas of events, from the contract.
 """
 
 from __future__ import annotations
@@ -10,122 +10,33 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import version
 from typing import Any
-from uuid import UUID
 
-import msgspec
 from litestar import Litestar
 from litestar.datastructures import ResponseHeader
 from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler
-from litestar.openapi import OpenAPIConfig, ResponseSpec
+from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 
 from server.http.dependencies import FromQuery
-from server.http.errors import HTTP_ONLY
 from server.http.json_io import HubRequest
-from server.wire.conflicts import MergeConflict
-from server.wire.problem_details import MEDIA_TYPE
-from server.wire.problems import INTERNAL, PROBLEMS
+from server.http.openapi_problems import CODES, PROBLEM_HEADERS, problems
+from server.wire.generated_json import event_schemas
 from server.wire.text import dumps
 from server.wire.validation import QueryModel, RequestModel
 
-
-class Problem(msgspec.Struct):
-    """Problem details (RFC 9457). `code` is stable; `error` is the status in a few words."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    instance: str
-    code: str
-    trace_id: str
-    error: str
-
-
-class FieldProblem(Problem):
-    """`fields` maps the name of each wrong field to what is wrong with it."""
-
-    fields: dict[str, str]
-
-
-class CursorProblem(Problem):
-    """`floor` is the lowest seq that is kept, `last_seq` the highest."""
-
-    floor: int
-    last_seq: int
-
-
-class MovedProblem(Problem):
-    """For `draft_moved`: `conflicts` are the files that the draft and the proposal changed in different ways,
-    the first of `conflict_count` that fit. `draft_etag` is that of the draft's newest version."""
-
-    base_version: int | None = None
-    draft_version: int | None = None
-    draft_etag: str | None = None
-    conflicts: list[MergeConflict] = []
-    conflict_count: int | None = None
-
-
-class StartProblem(Problem):
-    """`proposal_id`: the proposal that a start has stored, if any."""
-
-    proposal_id: UUID | None = None
-
-
-class NotReady(Problem):
-    """`failing` names the checks that fail."""
-
-    failing: list[str]
-
-
-_PROBLEMS: dict[int, tuple[type[Problem], str]] = {
-    400: (FieldProblem, "A field is missing or wrong; `fields` names all of them"),
-    401: (Problem, "No token, or not a valid one"),
-    403: (Problem, "Not allowed"),
-    404: (Problem, "Not found, or not visible to the caller"),
-    409: (StartProblem, "The state does not allow it, or the same request is still being processed"),
-    410: (CursorProblem, "The cursor is outside the journal"),
-    412: (Problem, "What is written has changed since it was read"),
-    413: (Problem, "The body is too large"),
-    416: (Problem, "The range is outside the content"),
-    422: (
-        Problem,
-        "Cannot be processed (`fields`), or the key was used for another request",
-    ),
-    428: (Problem, "The write needs `If-Match`, with the etag of what it changes"),
-    429: (Problem, "A limit of this caller is reached; try again later"),
-    500: (Problem, "Internal error"),
-    502: (StartProblem, "The runtime refused the run"),
-    503: (StartProblem, "The runtime, the database or this replica is not available; try again later"),
-}
-_ALWAYS = (401, 500, 503)
-#: Every `code`: the one table's, and those that exist in HTTP alone.
-_CODES = {INTERNAL.code, *(row.code for row in PROBLEMS.values()), *HTTP_ONLY}
-#: Headers of refusals, with their schemas, by status.
-_RETRY_AFTER = {
-    "Retry-After": {
-        "description": "Seconds after which the same request may succeed; absent if it cannot.",
-        "schema": {"type": "integer", "minimum": 0},
-    }
-}
-_PROBLEM_HEADERS: dict[str, dict[str, Any]] = {
-    "401": {"WWW-Authenticate": {"description": "The scheme to use.", "schema": {"const": "Bearer"}}},
-    **dict.fromkeys(("409", "429", "503"), _RETRY_AFTER),
-}
 #: Key in a route's `opt`: it also answers with server-sent events.
 EVENT_STREAM = "event_stream"
+_EVENT_STREAM = {
+    "type": "string",
+    "description": "Server-sent events. The `data` of `hello` is the JSON of the schema `Hello`, that of "
+    "`heartbeat` of `Heartbeat`, that of `reconnect` of `Reconnect`, and that of all others of `Event`. With "
+    "`names=false` it is that of `Event` or of `WatchRefinementResponse`.",
+}
+#: The same for a page for people.
+HTML = "html"
 #: The same for a patch.
 PATCH_TEXT = "patch_text"
-
-
-def problems(statuses: tuple[int, ...]) -> dict[int, ResponseSpec]:
-    """What a route that needs a token may answer besides success."""
-    return {
-        status: ResponseSpec(model, description=text, media_type=MEDIA_TYPE, generate_examples=False)
-        for status in sorted({*statuses, *_ALWAYS})
-        for model, text in [_PROBLEMS[status]]
-    }
 
 
 def operation(operation_id: str, tag: str, statuses: tuple[int, ...], **others: Any) -> dict[str, Any]:
@@ -155,8 +66,8 @@ def openapi_document(routes: tuple[HTTPRouteHandler, ...]) -> bytes:
     config = OpenAPIConfig(
         title="IDE Orchestrator",
         version=version("ide-orchestrator"),
-        description="Refinements of workflows by an agent, followed live. WebSocket and gRPC have "
-        "contracts of their own.",
+        description="Refinements of workflows by an agent, followed live. `/asyncapi.json` describes the "
+        "WebSocket; gRPC has a contract of its own.",
         use_handler_docstrings=True,
         components=Components(
             security_schemes={
@@ -187,8 +98,10 @@ def openapi_document(routes: tuple[HTTPRouteHandler, ...]) -> bytes:
     for schema in schemas.values():
         if "trace_id" in schema.get("properties", {}):
             schema["properties"]["code"] = {"$ref": "#/components/schemas/ProblemCode"}
-    schemas["ProblemCode"] = {"type": "string", "enum": sorted(_CODES)}
+    schemas["ProblemCode"] = {"type": "string", "enum": sorted(CODES)}
     schemas.update(_body_schemas(routes))
+    schemas["EventPage"]["properties"]["items"]["items"] = {"$ref": "#/components/schemas/Event"}
+    schemas.update(event_schemas())
     return dumps(document)
 
 
@@ -199,12 +112,17 @@ def _complete(operation: dict[str, Any], handler: HTTPRouteHandler) -> None:
         if status == "400" and status not in declared:
             del operation["responses"][status]
     for status, answer in operation["responses"].items():
-        answer.setdefault("headers", {}).update(_headers(status, handler))
+        # Litestar's are in no fixed order.
+        headers = answer.pop("headers", {}) | _headers(status, handler)
+        if headers:
+            answer["headers"] = dict(sorted(headers.items()))
     for parameter in operation.get("parameters", ()):
         parameter["schema"] = _without_null(parameter["schema"])
     if handler.opt.get(EVENT_STREAM):
-        operation["responses"]["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+        operation["responses"]["200"]["content"]["text/event-stream"] = {"schema": _EVENT_STREAM}
         operation["security"] = [*operation["security"], {"ticket": []}]
+    if handler.opt.get(HTML):
+        operation["responses"]["200"]["content"]["text/html"] = {"schema": {"type": "string"}}
     if handler.opt.get(PATCH_TEXT):
         operation["responses"]["200"]["content"]["text/x-patch"] = {"schema": {"type": "string"}}
     params = (handler.dependencies or {}).get("params")
@@ -214,8 +132,8 @@ def _complete(operation: dict[str, Any], handler: HTTPRouteHandler) -> None:
 
 def _headers(status: str, handler: HTTPRouteHandler) -> dict[str, Any]:
     """The headers of an answer. Litestar has those of a success only where it describes the answer itself."""
-    if not status.startswith("2"):
-        return _PROBLEM_HEADERS.get(status, {})
+    if status.startswith(("4", "5")):
+        return PROBLEM_HEADERS.get(status, {})
     return {
         each.name: {"description": each.description, "schema": {"type": "string"}}
         for each in handler.response_headers or ()
@@ -232,7 +150,7 @@ def _parameters(model: type[QueryModel]) -> Iterator[dict[str, Any]]:
         if found.get("default", ...) is None:
             del found["default"]
         required = name in schema.get("required", ())
-        yield {"name": name, "in": "query", "required": required, "schema": _untitled(found)}
+        yield {"name": name, "in": "query", "required": required, "schema": untitled(found)}
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
@@ -250,11 +168,11 @@ def _body_schemas(routes: Iterable[HTTPRouteHandler]) -> Iterator[tuple[str, dic
         if body is not None and issubclass(body.annotation, RequestModel):
             schema = body.annotation.model_json_schema(ref_template="#/components/schemas/{model}")
             yield from schema.pop("$defs", {}).items()
-            yield body.annotation.__name__, _untitled(schema)
+            yield body.annotation.__name__, untitled(schema)
 
 
-def _untitled(schema: dict[str, Any]) -> dict[str, Any]:
+def untitled(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema without pydantic's titles, which repeat the names."""
-    properties = {name: _untitled(each) for name, each in schema.get("properties", {}).items()}
+    properties = {name: untitled(each) for name, each in schema.get("properties", {}).items()}
     kept = {name: value for name, value in schema.items() if name not in ("title", "properties")}
     return kept | ({"properties": properties} if properties else {})

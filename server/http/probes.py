@@ -13,7 +13,7 @@ from litestar.openapi import ResponseSpec
 from litestar.params import SkipValidation
 
 from server.http.errors import not_ready
-from server.http.openapi import NotReady
+from server.http.openapi_problems import NotReady
 from server.wire.problem_details import MEDIA_TYPE
 
 #: The addresses of these routes, as requests have them.

@@ -11,7 +11,7 @@ from litestar.params import FromPath
 
 from server.domain.outgoing import Reservation
 from server.domain.proposals.archive import ArchivedFiles
-from server.http.archive_answers import ARCHIVE_RESPONSES, archive_answer
+from server.http.archive_answers import ARCHIVE_HEADERS, ARCHIVE_RESPONSES, archive_answer
 from server.http.dependencies import Cases, query_dependency
 from server.http.file_content import CONTENT_HEADERS, CONTENT_RESPONSES, content_answer
 from server.http.json_io import HubRequest, JsonResponse
@@ -105,6 +105,7 @@ async def read_file(
         "proposals",
         (404, 409, 429),
         responses=ARCHIVE_RESPONSES,
+        response_headers=ARCHIVE_HEADERS,
     ),
 )
 async def read_archive(request: HubRequest, use_cases: Cases, proposal_id: FromPath[UUID]) -> Response[Any]:

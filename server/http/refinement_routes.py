@@ -19,9 +19,9 @@ from server.http.large_answers import JsonText, LargeAnswer
 from server.http.openapi import EVENT_STREAM, header, operation
 from server.http.preconditions import REPLAYED, KeyHeader, headers_of_replay, request_key
 from server.wire.addresses import proposal_url
+from server.wire.event_queries import EventsQuery
 from server.wire.refinements import (
     CreateTicketRequest,
-    EventsQuery,
     Refinement,
     StartedRefinement,
     StartRefinementRequest,

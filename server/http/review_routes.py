@@ -17,7 +17,8 @@ from server.http.json_io import (
     HubRequest,
     JsonResponse,
 )
-from server.http.openapi import MovedProblem, header, operation
+from server.http.openapi import header, operation
+from server.http.openapi_problems import MovedProblem
 from server.http.preconditions import (
     REPLAYED,
     IfMatchHeader,

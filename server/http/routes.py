@@ -12,6 +12,7 @@ from server.http.draft_routes import DRAFT_ROUTES
 from server.http.file_history_routes import FILE_HISTORY_ROUTES
 from server.http.info_routes import INFO_ROUTES
 from server.http.probes import health, legacy_health, metrics, ready
+from server.http.problem_pages import PROBLEM_PAGES
 from server.http.proposal_routes import PROPOSAL_ROUTES
 from server.http.public_pages import PUBLIC_PAGES
 from server.http.refinement_routes import REFINEMENT_ROUTES
@@ -33,6 +34,7 @@ ROUTES = (
     *USER_ROUTES,
     *INFO_ROUTES,
     *PUBLIC_PAGES,
+    *PROBLEM_PAGES,
     health,
     legacy_health,
     ready,

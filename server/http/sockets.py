@@ -43,6 +43,7 @@ from server.http.stream_callers import FORBIDDEN, StreamCallers, query_of
 from server.http.token_refresh import TokenRefresh
 from server.http.websocket_frames import close_frame, frames_of
 from server.use_cases import UseCases
+from server.wire.event_queries import SocketQuery
 from server.wire.problem_details import detail_of
 from server.wire.problems import (
     CLOSE_DONE,
@@ -52,7 +53,7 @@ from server.wire.problems import (
     problem_of,
 )
 from server.wire.trace_ids import trace_id_of
-from server.wire.validation import cursor, uuid_or_not_found
+from server.wire.validation import uuid_or_not_found
 
 #: Small messages are written together, up to this size.
 _WRITE_BYTES = HIGH_WATER_BYTES
@@ -112,14 +113,14 @@ class RefinementSocket:
         )
         reservation = Reservation(use_cases.outgoing, principal.memory_id)
         connection_of(scope).reservation = reservation  # type: ignore[arg-type]
-        after = cursor(query_of(scope).get("after", [None])[0])
+        query = SocketQuery.model_validate({name: values[0] for name, values in query_of(scope).items()})
         form, subprotocol = form_of(offered)
         try:
             thread = uuid_or_not_found(thread_id, "refinement")
-            subscription = await use_cases.refinements.follow(principal, thread, after, reservation)
+            subscription = await use_cases.refinements.follow(principal, thread, query.after, reservation)
         except NotFound:
             raise PermissionDenied(FORBIDDEN) from None
-        return subprotocol, subscription, encoder_of(form, subscription)
+        return subprotocol, subscription, encoder_of(form, subscription, query.message_limit)
 
     async def _serve(self, stream: _Stream, send: Send, thread_id: str, trace_id: str) -> None:
         """Follow to the end, and close. Raises ClientGone, OSError."""

@@ -21,24 +21,18 @@ from server.wire.addresses import events_url, websocket_url
 from server.wire.proposals import STATUS_NUMBERS, Failure, failure_message
 from server.wire.text import model_of, set_time
 from server.wire.validation import (
-    DIGITS,
     MAX_PATH,
-    MAX_SEQ,
     NOT_BLANK,
     NOT_BLANK_PATTERN,
     STORABLE,
     STORABLE_PATTERN,
-    QueryModel,
     RequestModel,
     field_error,
-    renamed_fields,
     uuid_or_not_found,
 )
 
 MAX_PROMPT = 65_536
 MAX_SELECTION = 64
-MAX_EVENTS, DEFAULT_EVENTS = 1_000, 100
-MAX_WAIT_S = 25
 MAX_ID = 36
 
 _SELECTION = re.compile(r"line (?P<only>[0-9]+)|lines (?P<first>[0-9]+)-(?P<last>[0-9]+)")
@@ -138,35 +132,6 @@ class CreateTicketRequest(RequestModel):
     ]
 
 
-class EventsQuery(QueryModel):
-    """Which events of a thread."""
-
-    after: Annotated[
-        int, Field(ge=0, le=MAX_SEQ, description="The last seq that the caller has."), DIGITS
-    ] = 0
-    limit: Annotated[
-        int, Field(ge=0, le=MAX_EVENTS, description="Maximum number of events; 0 for the default."), DIGITS
-    ] = DEFAULT_EVENTS
-    wait: Annotated[
-        int, Field(ge=0, le=MAX_WAIT_S, description="Seconds to wait for the first event."), DIGITS
-    ] = 0
-
-    names: Annotated[
-        Literal["true", "false"],
-        Field(description="Whether server-sent events have names; `false` for listeners to `message` alone."),
-    ] = "true"
-
-    @property
-    def named(self) -> bool:
-        """Whether server-sent events have names."""
-        return self.names == "true"
-
-    @property
-    def size(self) -> int:
-        """Maximum number of events, at least 1."""
-        return self.limit or DEFAULT_EVENTS
-
-
 def start_refinement(request: m.StartRefinementRequest) -> model.StartRefinement:
     """The command of a message. Raises NotFound, InvalidArgument, Unprocessable."""
     workflow_id = uuid_or_not_found(request.workflow_id, "workflow")
@@ -174,13 +139,6 @@ def start_refinement(request: m.StartRefinementRequest) -> model.StartRefinement
     values = {name: getattr(request, name) for name in names}
     values["when_busy"] = WHEN_BUSY_BY_NUMBER.get(request.when_busy, "unknown")
     return StartRefinementRequest.model_validate(values).command(workflow_id)
-
-
-def events_query(request: m.ListEventsRequest) -> EventsQuery:
-    """The query of a message. Raises InvalidArgument."""
-    values = {"after": request.after_seq, "limit": request.limit, "wait": request.wait_seconds}
-    with renamed_fields({"after": "after_seq", "wait": "wait_seconds"}):
-        return EventsQuery.model_validate(values)
 
 
 # --- Messages --------------------------------------------------------------------------------

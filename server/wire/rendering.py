@@ -6,7 +6,7 @@ page, SSE and the WebSocket subprotocol `ideo.v1`) share one list of proto-JSON 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -27,11 +27,13 @@ from server.wire.token_json import token_event_json
 
 #: Protobuf key of `WatchRefinementResponse.batch` (field 2, length-delimited).
 _BATCH_KEY = b"\x12"
+#: What surrounds the events of a `WatchRefinementResponse` in proto-JSON.
+JSON_HEAD, JSON_TAIL = b'{"batch":{"events":[', b"]}}"
 
 
 def event_batch_response(segment: Segment) -> bytes:
     """The serialised `WatchRefinementResponse` with the segment's events."""
-    return segment.cached(_BATCH_KEY, lambda s: _BATCH_KEY + varint(len(s.batch)) + s.batch)
+    return segment.cached(_BATCH_KEY, lambda s: batch_response(s.batch))
 
 
 async def event_batch_responses(segments: Sequence[Segment], max_event_bytes: int) -> AsyncIterator[bytes]:
@@ -68,8 +70,12 @@ def single_response(segments: Sequence[Segment], max_event_bytes: int) -> bytes 
 def _response(segments: Sequence[Segment]) -> bytes:
     if len(segments) == 1:
         return event_batch_response(segments[0])
-    batch = b"".join([segment.batch for segment in segments])
-    return _BATCH_KEY + varint(len(batch)) + batch
+    return batch_response(b"".join([segment.batch for segment in segments]))
+
+
+def batch_response(batch: bytes) -> bytes:
+    """The serialised `WatchRefinementResponse` of a serialised `EventBatch`."""
+    return b"".join((_BATCH_KEY, varint(len(batch)), batch))
 
 
 async def _large_segment_responses(segment: Segment, max_event_bytes: int) -> list[bytes]:
@@ -77,23 +83,24 @@ async def _large_segment_responses(segment: Segment, max_event_bytes: int) -> li
 
     def made(shared: Segment) -> list[bytes]:
         events = [fit_event(event, max_event_bytes) for event in shared.events()]
-        batches = _batches(events, min(max_event_bytes, MAX_EVENT_BYTES))
-        return [b"".join([_BATCH_KEY, varint(len(batch)), batch]) for batch in batches]
+        groups = grouped(map(delimited_event, events), min(max_event_bytes, MAX_EVENT_BYTES))
+        return [batch_response(b"".join(group)) for group in groups]
 
     return await segment.prepared((_large_segment_responses, max_event_bytes), made)
 
 
-def _batches(events: Sequence[bytes], max_bytes: int) -> Iterator[bytes]:
-    """The events in batches of at most `max_bytes`, or of one event."""
-    entries: list[bytes] = []
+def grouped(entries: Iterable[bytes], max_bytes: int) -> Iterator[list[bytes]]:
+    """Entries in groups of at most `max_bytes`, with a byte between two of them, or of one entry."""
+    group: list[bytes] = []
     size = 0
-    for entry in map(delimited_event, events):
-        if entries and size + len(entry) > max_bytes:
-            yield b"".join(entries)
-            entries, size = [], 0
-        entries.append(entry)
-        size += len(entry)
-    yield b"".join(entries)
+    for entry in entries:
+        if group and size + len(entry) > max_bytes:
+            yield group
+            group, size = [], 0
+        group.append(entry)
+        size += len(entry) + 1
+    if group:
+        yield group
 
 
 async def fitting_batch(segment: Segment, max_event_bytes: int) -> bytes:
@@ -123,7 +130,12 @@ def event_jsons(segment: Segment) -> list[bytes]:
 
 
 def _event_jsons(segment: Segment) -> list[bytes]:
-    return [token_event_json(event) or message_json(m.Event.FromString(event)) for event in segment.events()]
+    return list(map(event_json, segment.events()))
+
+
+def event_json(event: bytes) -> bytes:
+    """The proto-JSON of a serialised event."""
+    return token_event_json(event) or message_json(m.Event.FromString(event))
 
 
 async def prepare_jsons(segment: Segment) -> None:
@@ -133,7 +145,7 @@ async def prepare_jsons(segment: Segment) -> None:
 
 def batch_json_parts(segment: Segment) -> tuple[bytes, bytes, bytes]:
     """The `WatchRefinementResponse` with the segment's events, as proto-JSON, to be joined."""
-    return b'{"batch":{"events":[', b",".join(event_jsons(segment)), b"]}}"
+    return JSON_HEAD, b",".join(event_jsons(segment)), JSON_TAIL
 
 
 # --- Messages without events -------------------------------------------------------------------

@@ -9,8 +9,9 @@ import msgspec
 from server.domain import server_info as domain
 from server.domain.drafts.busy import WhenBusy
 from server.wire import messages as m
+from server.wire.event_queries import MAX_EVENTS
 from server.wire.pages import MAX_PAGE
-from server.wire.refinements import MAX_EVENTS, MAX_PROMPT, WHEN_BUSY_NUMBERS
+from server.wire.refinements import MAX_PROMPT, WHEN_BUSY_NUMBERS
 
 
 class ServerLimits(msgspec.Struct):

@@ -142,7 +142,7 @@ class Client:
 
     async def _socket(self, way: str, thread_id: str, after: int) -> AsyncGenerator[Item, None]:
         messages = socket_messages(
-            f"{self.address.http}/api/ws/refinements/{thread_id}?after={after}",
+            f"{self.address.http}/api/ws/refinements/{thread_id}?after={after}&max_message_bytes=0",
             self.token,
             SUBPROTOCOLS[way],
             open_timeout=self.quiet_s,

@@ -14,13 +14,24 @@ import pytest
 
 from server.http.errors import HTTP_ONLY
 from server.http.routes import ROUTES
+from server.wire import messages as m
 from server.wire.problems import PROBLEMS
 from tests.support.hub import RunningHub, finished, running_hub, start
 
 ABSENT = "00000000-0000-4000-8000-000000000000"
 METHODS = {"get", "post", "put", "delete", "patch"}
 #: Headers that mean something to a client of this interface.
-SHOWN = {"location", "link", "retry-after", "idempotency-replayed", "etag"}
+SHOWN = {
+    "accept-ranges",
+    "content-disposition",
+    "content-range",
+    "etag",
+    "idempotency-replayed",
+    "left-out-files",
+    "link",
+    "location",
+    "retry-after",
+}
 #: The members that a query must have, with a value.
 NEEDED = {"blameFile": {"path": "/definition.json"}, "findUsers": {"email": "ann@example.com"}}
 #: Operations that take a body.
@@ -136,7 +147,7 @@ async def test_every_route_is_in_it_with_what_it_may_answer(http: httpx.AsyncCli
     for path, method, operation in operations(document):
         case = f"{method} {path}"
         statuses = set(operation["responses"])
-        if operation["tags"] == ["health"]:
+        if operation["tags"] in (["health"], ["problems"]):
             assert not operation.get("security"), case
             continue
         tickets = [{"ticket": []}] if operation["operationId"] == "listEvents" else []
@@ -157,10 +168,14 @@ async def test_every_route_is_in_it_with_what_it_may_answer(http: httpx.AsyncCli
             headers = answer.get("headers", {}).keys()
             assert ("Retry-After" in headers) == (status in ("409", "429", "503")), case
             assert ("WWW-Authenticate" in headers) == (status == "401"), case
+            assert ("Content-Range" in headers) == (status == "416"), case
     assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
     events = document["paths"]["/api/refinements/{thread_id}/events"]["get"]
     assert events["responses"]["200"]["content"].keys() == {"application/json", "text/event-stream"}
     assert {each["name"] for each in events["parameters"]} >= {"after", "limit", "wait", "Last-Event-ID"}
+    page = resolved(document, events["responses"]["200"]["content"]["application/json"]["schema"])
+    event = resolved(document, page["properties"]["items"]["items"])
+    assert event["properties"].keys() == {field.name for field in m.Event.DESCRIPTOR.fields}
 
 
 async def test_answers_have_the_members_that_it_says(hub: RunningHub, http: httpx.AsyncClient) -> None:
@@ -190,6 +205,7 @@ async def test_answers_have_the_members_that_it_says(hub: RunningHub, http: http
         "/drafts/{draft_id}/files/{sha256}": f"/drafts/{proposal['draft_id']}/files/{written}",
         "{draft_id}": proposal["draft_id"],
         "{user_id}": bob_id,
+        "{code}": "not_found",
         "{link_id}": link["id"],
         "{webhook_id}": webhook,
         "{delivery_id}": delivery,

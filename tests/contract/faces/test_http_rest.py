@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import json
 import re
 from collections.abc import AsyncIterator
@@ -314,6 +315,7 @@ async def test_only_the_public_routes_answer_without_a_token(hub: RunningHub) ->
         "/readyz",
         "/metrics",
         "/openapi.json",
+        "/asyncapi.json",
         "/api/ws/refinements/{thread_id}",
     } == PUBLIC
 
@@ -409,6 +411,12 @@ async def test_the_type_of_every_problem_leads_to_what_it_means(
         }
         for each in listed:
             assert (await nobody.get(each["type"])).json() == each
+            assert each["meaning"]
+            page = await nobody.get(each["type"], headers={"Accept": "text/html,*/*;q=0.8"})
+            assert page.headers["content-type"] == "text/html; charset=utf-8"
+            assert html.escape(each["meaning"]) in page.text
+        page = await nobody.get("/problems", headers={"Accept": "text/html"})
+        assert re.findall(r'href="([^"]*)"', page.text) == [each["type"] for each in listed]
         absent = await nobody.get("/problems/no_such_code")
         assert (absent.status_code, problem(absent)["code"]) == (404, "not_found")
         assert absent.headers["cache-control"] == "no-store"
@@ -419,7 +427,7 @@ async def test_the_hubs_own_address_is_a_page_with_links_that_work(hub: RunningH
         page = await nobody.get("/")
         assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
         links = re.findall(r'href="([^"]*)"', page.text)
-        assert "/openapi.json" in links
+        assert {"/openapi.json", "/asyncapi.json"} <= set(links)
         for link in links:
             assert (await nobody.get(link)).status_code == 200
 

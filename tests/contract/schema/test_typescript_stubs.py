@@ -5,9 +5,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from tests.contract.schema.golden_events import FOLDER, GOLDEN
+from tests.support.tools import need
 
 ROOT = Path(__file__).parents[3]
 MODULES = ROOT / "tools" / "typescript" / "node_modules"
@@ -30,11 +29,9 @@ def run(command: list[str], cwd: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
-@pytest.mark.skipif(
-    not MODULES.exists(), reason="the TypeScript generator is not installed: run the task gen"
-)
 def test_the_typescript_stubs_compile_strictly_and_read_every_golden_event(tmp_path: Path) -> None:
+    need(shutil.which("node"), "install node")
+    need(MODULES.exists(), "the TypeScript generator is not installed: run the task gen")
     (tmp_path / "node_modules").symlink_to(MODULES)
     (tmp_path / "package.json").write_text('{"type": "module"}')
     shutil.copytree(ROOT / "gen" / "typescript", tmp_path / "sources")

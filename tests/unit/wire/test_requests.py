@@ -16,9 +16,10 @@ from server.domain.model import CreateWorkflow, ProposalStatus, Resolution, Star
 from server.domain.proposals.store import ProposalFilter
 from server.wire import messages as m
 from server.wire.definition import DEFAULT_DEFINITION, MAX_DEPTH
+from server.wire.event_queries import EventsQuery, events_query
 from server.wire.pages import PageQuery, page_values
 from server.wire.proposal_queries import ProposalsQuery, proposals_query
-from server.wire.refinements import EventsQuery, StartRefinementRequest, events_query
+from server.wire.refinements import StartRefinementRequest
 from server.wire.refinements import start_refinement as start_from_message
 from server.wire.validation import QueryModel, RequestModel, cursor, uuid_or_not_found
 from server.wire.workflows import MAX_FILES, MAX_FILES_BYTES, CreateWorkflowRequest, workflow_message

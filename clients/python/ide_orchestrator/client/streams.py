@@ -27,7 +27,7 @@ from ide_orchestrator.client.responses import problem_of
 from ide_orchestrator.v1.event_pb2 import Event
 from ide_orchestrator.v1.refinement_pb2 import WatchRefinementResponse
 
-#: The largest message that is read. The hub's are as large as the largest event, 16 MiB of JSON and more.
+#: The largest message that is read, which the hub learns: as large as the largest event, and more.
 MAX_MESSAGE_BYTES = 64 << 20
 JSON, BINARY = Subprotocol("ideo.v1"), Subprotocol("ideo.v1.proto")
 
@@ -59,7 +59,7 @@ async def over_websocket(
     """
     with _connection_errors(url):
         async with connect(
-            f"ws{url.removeprefix('http')}",
+            f"ws{url.removeprefix('http')}&max_message_bytes={MAX_MESSAGE_BYTES}",
             additional_headers={"Authorization": f"Bearer {token}"},
             subprotocols=[subprotocol],
             max_size=MAX_MESSAGE_BYTES,
