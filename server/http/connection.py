@@ -14,6 +14,8 @@ import struct
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 
+from litestar.types import Send
+
 from server.domain.errors import ShuttingDown
 from server.domain.outgoing import Reservation
 
@@ -45,6 +47,10 @@ class NoPong(SlowReader):
     """The client did not answer a ping in time."""
 
 
+def _ignore(message: bytes) -> None:
+    pass
+
+
 class Connection:
     """A client's connection. writable: whether little data waits to be sent; wait: waits until that is so."""
 
@@ -67,7 +73,10 @@ class Connection:
         #: For what is in memory for the client, and not yet sent.
         self.reservation: Reservation | None = None
         #: Called with each message from a WebSocket's client.
-        self.on_message: Callable[[bytes], None] = lambda message: None
+        self.on_message: Callable[[bytes], None] = _ignore
+        #: What goes on with a WebSocket once the application has opened it and returned: its stream. Called
+        #: with ASGI's `send`.
+        self.after_opening: Callable[[Send], Awaitable[None]] | None = None
 
     @property
     def waiting_bytes(self) -> int:

@@ -47,6 +47,16 @@ _quiet = logging.getLogger("server.http.uvicorn")
 _quiet.setLevel(logging.WARNING)
 
 
+class _DiscardedMessages(asyncio.Queue[Any]):
+    """Messages to an application that has returned. One queue is enough: it stays empty."""
+
+    def put_nowait(self, item: Any) -> None:
+        """Discard a message."""
+
+
+_DISCARDED = _DiscardedMessages()
+
+
 class HubConfig(Config):
     """uvicorn's configuration with limits for clients: see `server.http.server.uvicorn_config`."""
 
@@ -104,11 +114,25 @@ class HubSocketProtocol(WebSocketsSansIOProtocol):
     async def run_asgi(self) -> None:
         """Run the application, and ensure that the connection ends after it."""
         self.scope["extensions"][EXTENSION] = self.stream  # type: ignore[assignment]
+        self.app = self._open_and_follow
         await super().run_asgi()
         if not self.disconnected:
             # The data that still waits has the same deadline as in the stream.
             linger_s = self.close_timeout + hub_config(self.config).send_deadline_s
             self._linger = self.loop.call_later(linger_s, self.stream.abort)
+
+    async def _open_and_follow(self, scope: Any, receive: Any, send: Any) -> None:
+        """Let the application answer the request. If it opens a stream, follow that, and keep nothing of the
+        request."""
+        try:
+            await self.config.loaded_app(scope, receive, send)
+        finally:
+            follow, self.stream.after_opening = self.stream.after_opening, None
+            if follow is not None:
+                del self.request, self.response, self.scope, scope, receive
+                # Nobody receives any more.
+                self.queue = _DISCARDED
+                await follow(send)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import assert_never
 
 from litestar.datastructures import Headers
@@ -71,7 +72,8 @@ class RefinementSocket:
         self._callers = StreamCallers(use_cases, query_token=options.query_token)
 
     async def serve(self, thread_id: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """One socket, from its upgrade request to its close."""
+        """One socket, from its upgrade request until it is open. Its stream then goes on without the request,
+        and all that the application keeps for it: 15 KB a reader."""
         await receive()
         headers = Headers.from_scope(scope)
         trace_id = trace_id_of(headers)
@@ -81,20 +83,28 @@ class RefinementSocket:
             log_internal_error(error, trace_id=trace_id, path_template=_TEMPLATE, dev=self._options.dev)
             await refuse_upgrade(scope, send, error, trace_id=trace_id)
             return
+        connection = connection_of(scope)  # type: ignore[arg-type]
         try:
-            connection = connection_of(scope)  # type: ignore[arg-type]
-            await send(
-                {"type": "websocket.accept", "subprotocol": subprotocol, "headers": []},
-            )
-            self._use_cases.readers.opened(encoder.form.value, subscription.topic.thread_id)
-            try:
-                await self._serve(_Stream(connection, subscription, encoder), send, thread_id, trace_id)
-            finally:
-                self._use_cases.readers.closed(encoder.form.value, subscription.topic.thread_id)
+            await send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
+        except BaseException as error:
+            subscription.close()
+            if isinstance(error, ClientGone | OSError):
+                return
+            raise
+        stream = _Stream(connection, subscription, encoder)
+        connection.after_opening = partial(self._follow, stream, thread_id, trace_id)
+
+    async def _follow(self, stream: _Stream, thread_id: str, trace_id: str, send: Send) -> None:
+        """The stream, to its close."""
+        form, thread = stream.encoder.form.value, stream.subscription.topic.thread_id
+        self._use_cases.readers.opened(form, thread)
+        try:
+            await self._serve(stream, send, thread_id, trace_id)
         except (ClientGone, OSError):
             pass  # ASGI raises an OSError when the connection is lost
         finally:
-            subscription.close()
+            self._use_cases.readers.closed(form, thread)
+            stream.subscription.close()
 
     async def _subscribe(
         self, thread_id: str, scope: Scope, headers: Headers, trace_id: str
@@ -178,7 +188,7 @@ class _Stream:
 
     def __init__(self, connection: Connection, subscription: Subscription, encoder: Encoder) -> None:
         self.connection, self.encoder = connection, encoder
-        self._subscription = subscription
+        self.subscription = subscription
         #: Seq of the last event that was written.
         self.sent = subscription.cursor
         #: Whether more of a message follows, so that no other one may be written.
@@ -187,14 +197,14 @@ class _Stream:
     @property
     def authorization(self) -> StreamAuthorization:
         """The reader's authorization."""
-        assert self._subscription.authorization is not None
-        return self._subscription.authorization
+        assert self.subscription.authorization is not None
+        return self.subscription.authorization
 
     async def follow(self) -> None:
         """Write everything until the terminal event. Raises ClientGone, SlowReader."""
-        await self.write(self.encoder.hello(self._subscription.topic.head))
+        await self.write(self.encoder.hello(self.subscription.topic.head))
         while True:
-            match await self._subscription.step_when_available():
+            match await self.subscription.step_when_available():
                 case Heartbeat() as heartbeat:
                     await self.write(self.encoder.heartbeat(heartbeat))
                 case ReconnectElsewhere() as reconnect:

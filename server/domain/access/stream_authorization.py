@@ -8,8 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol, TypeAlias
 from uuid import UUID
@@ -81,15 +80,15 @@ class AuthorizationRegistry:
     def __len__(self) -> int:
         return len(self._open)
 
-    @contextmanager
-    def admit(self, principal: Principal, thread_id: UUID) -> Iterator[StreamAuthorization]:
-        """The authorization of a reader, rechecked while the context is open."""
+    def admit(self, principal: Principal, thread_id: UUID) -> StreamAuthorization:
+        """The authorization of a reader, rechecked until it is dismissed."""
         authorization = StreamAuthorization(principal, thread_id, self._clock, on_revoked=self._on_revoked)
         self._open.add(authorization)
-        try:
-            yield authorization
-        finally:
-            self._open.discard(authorization)
+        return authorization
+
+    def dismiss(self, authorization: StreamAuthorization) -> None:
+        """Recheck it no longer: its reader is gone."""
+        self._open.discard(authorization)
 
     async def recheck(self) -> None:
         """Revoke the authorizations of callers that lost access. Raises DatabaseUnavailable."""

@@ -33,6 +33,7 @@ READ: list[tuple[ModuleType, str]] = [
 
 #: Methods that uvicorn does not have.
 OWN = {
+    "_open_and_follow",
     "_refuse_upgrade",
     "_refuse_flood",
     "_expect_within",
@@ -91,7 +92,8 @@ async def test_what_is_used_of_uvicorns_connections_is_there(hub: RunningHub, fa
         assert served.logger is protocols._quiet
         assert served.close_timeout == protocols.CLOSE_TIMEOUT_S
         assert (served.handshake_complete, served.disconnected, served.close_timer) == (True, False, None)
-        assert served.scope["extensions"].keys() == {"websocket.http.response", "ideo.connection"}
+        # Of the request nothing is kept.
+        assert not {"scope", "request", "response"} & vars(served).keys()
         assert served.conn.close_sent is None
         assert served.frames == []
 
