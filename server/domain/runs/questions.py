@@ -1,5 +1,4 @@
-"""The questions of a run's agent under one lease: shown, answered by a person, and given to the runtime (ADR
-0039)."""
+"""The questions of a run's agent under one lease: shown, answered, and given to the runtime (ADR 0044)."""
 
 from __future__ import annotations
 
