@@ -49,23 +49,31 @@ WITH expired AS (
     AND clock_timestamp() < $5::timestamptz + $6::interval
   ORDER BY lease_until NULLS FIRST LIMIT $1 FOR UPDATE SKIP LOCKED
 ), queued AS (
-  SELECT r.thread_id FROM runs r JOIN proposals p ON p.id = r.proposal_id
+  SELECT r.thread_id, r.proposal_id FROM runs r JOIN proposals p ON p.id = r.proposal_id
   WHERE r.status = 'queued' AND {MAY_BEGIN} AND clock_timestamp() < $5::timestamptz + $6::interval
   ORDER BY p.queue_number LIMIT $1 FOR UPDATE OF r SKIP LOCKED
 ), due AS (
   SELECT thread_id, false AS dequeued FROM expired UNION ALL SELECT thread_id, true FROM queued
+), newest AS (
+  -- A queued run works on what was accepted while it waited; a revision keeps its base.
+  SELECT q.thread_id, d.version FROM queued q JOIN proposals p ON p.id = q.proposal_id
+  JOIN drafts d ON d.id = p.draft_id WHERE p.revises_proposal_id IS NULL
 ), taken AS (
   UPDATE runs r SET owner = $2, fence = r.fence + 1, lease_until = now() + $3::interval,
     status = CASE WHEN due.dequeued THEN 'pending' ELSE r.status END,
     created_at = CASE WHEN due.dequeued THEN now() ELSE r.created_at END,
+    -- A job without files has no version of the draft: then nothing is set.
+    invocation = CASE WHEN n.version IS NULL THEN r.invocation
+      ELSE jsonb_set(r.invocation, '{{draft,version}}', to_jsonb(n.version)) END,
     -- A lease without an owner was released: no replica died while it drove the run.
     takeovers = CASE WHEN r.last_seq > r.takeover_seq THEN 1 WHEN r.owner IS NULL
       THEN greatest(r.takeovers, 1) ELSE r.takeovers + 1 END,
     takeover_seq = r.last_seq
-  FROM due WHERE r.thread_id = due.thread_id
+  FROM due LEFT JOIN newest n USING (thread_id) WHERE r.thread_id = due.thread_id
   RETURNING r.*, due.dequeued
 ), begun AS (
-  UPDATE proposals p SET status = 'processing' FROM taken WHERE p.id = taken.proposal_id AND taken.dequeued
+  UPDATE proposals p SET status = 'processing', base_version = coalesce(n.version, p.base_version)
+  FROM taken LEFT JOIN newest n USING (thread_id) WHERE p.id = taken.proposal_id AND taken.dequeued
 )
 SELECT taken.*, d.workflow_id, extract(epoch FROM now() - taken.created_at)::float8 AS age_s FROM taken
 JOIN proposals p ON p.id = taken.proposal_id JOIN drafts d ON d.id = p.draft_id

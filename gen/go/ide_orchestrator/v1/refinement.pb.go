@@ -106,7 +106,7 @@ const (
 	// Starts nothing: FAILED_PRECONDITION (`draft_busy`).
 	WhenBusy_WHEN_BUSY_REFUSE WhenBusy = 2
 	// Queues the run: it begins once the refinements before it have ended, from the version of the draft that is the
-	// newest when it is queued. Until then its thread has no events.
+	// newest when it begins. Until then its thread has no events.
 	WhenBusy_WHEN_BUSY_ENQUEUE WhenBusy = 3
 	// Cancels the others, including queued ones, and starts the run. PERMISSION_DENIED: the caller may not cancel one
 	// of them.

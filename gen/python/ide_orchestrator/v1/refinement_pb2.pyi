@@ -81,7 +81,7 @@ class _WhenBusyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WhenBusy.Val
     """Starts nothing: FAILED_PRECONDITION (`draft_busy`)."""
     WHEN_BUSY_ENQUEUE: _WhenBusy.ValueType  # 3
     """Queues the run: it begins once the refinements before it have ended, from the version of the draft that is the
-    newest when it is queued. Until then its thread has no events.
+    newest when it begins. Until then its thread has no events.
     """
     WHEN_BUSY_SUPERSEDE: _WhenBusy.ValueType  # 4
     """Cancels the others, including queued ones, and starts the run. PERMISSION_DENIED: the caller may not cancel one
@@ -99,7 +99,7 @@ WHEN_BUSY_REFUSE: WhenBusy.ValueType  # 2
 """Starts nothing: FAILED_PRECONDITION (`draft_busy`)."""
 WHEN_BUSY_ENQUEUE: WhenBusy.ValueType  # 3
 """Queues the run: it begins once the refinements before it have ended, from the version of the draft that is the
-newest when it is queued. Until then its thread has no events.
+newest when it begins. Until then its thread has no events.
 """
 WHEN_BUSY_SUPERSEDE: WhenBusy.ValueType  # 4
 """Cancels the others, including queued ones, and starts the run. PERMISSION_DENIED: the caller may not cancel one

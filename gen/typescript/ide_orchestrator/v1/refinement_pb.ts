@@ -1241,7 +1241,7 @@ export enum WhenBusy {
 
   /**
    * Queues the run: it begins once the refinements before it have ended, from the version of the draft that is the
-   * newest when it is queued. Until then its thread has no events.
+   * newest when it begins. Until then its thread has no events.
    *
    * @generated from enum value: WHEN_BUSY_ENQUEUE = 3;
    */

@@ -1189,7 +1189,7 @@ class WhenBusy(betterproto2.Enum):
     ENQUEUE = 3
     """
     Queues the run: it begins once the refinements before it have ended, from the version of the draft that is the
-    newest when it is queued. Until then its thread has no events.
+    newest when it begins. Until then its thread has no events.
     """
 
     SUPERSEDE = 4
