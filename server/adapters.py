@@ -55,8 +55,10 @@ def create_runtime(settings: Settings, runtime_url: str, metrics: Metrics) -> De
         from server.runtime.channel import ChannelRuntime
 
         events_url = settings.runtime_events_url.get_secret_value()
-        return ChannelRuntime(runtime_url, events_url, on_answer=metrics.answered)
-    return DeepagentsRuntime(runtime_url, on_answer=metrics.answered)
+        return ChannelRuntime(
+            runtime_url, events_url, can_resume=settings.runtime_can_resume, on_answer=metrics.answered
+        )
+    return DeepagentsRuntime(runtime_url, can_resume=settings.runtime_can_resume, on_answer=metrics.answered)
 
 
 def create_wakeups(settings: Settings, pool: asyncpg.Pool, direct_dsn: str) -> Wakeups:

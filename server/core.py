@@ -26,6 +26,7 @@ from server.db.journal import PostgresJournal
 from server.db.pool import open_pool
 from server.db.proposals import PostgresProposalStore
 from server.db.quotas import PostgresQuotaStore
+from server.db.replies import PostgresReplyStore
 from server.db.retention import PostgresRetentionStore
 from server.db.reviews import PostgresReviewStore
 from server.db.runs import PostgresRunStore
@@ -45,6 +46,7 @@ from server.domain.drafts.busy import WhenBusy
 from server.domain.drafts.context import JobContext
 from server.domain.drafts.drafts import Drafts
 from server.domain.file_history.file_history import FileHistory
+from server.domain.input_replies import InputReplies
 from server.domain.journal.retention import SWEEP_S as RETENTION_SWEEP_S
 from server.domain.journal.retention import Retention
 from server.domain.outgoing import OutgoingBudget
@@ -84,6 +86,7 @@ class _Stores:
     """The hub's stores in PostgreSQL."""
 
     runs: PostgresRunStore
+    replies: PostgresReplyStore
     proposals: PostgresProposalStore
     contents: PostgresContentStore
     workflows: PostgresWorkflowStore
@@ -104,6 +107,7 @@ class _Stores:
         drafts = PostgresDraftStore(pool)
         return cls(
             PostgresRunStore(pool, owner=replica, lease_ttl_s=lease_ttl_s),
+            PostgresReplyStore(pool),
             PostgresProposalStore(pool, owner=replica, lease_ttl_s=lease_ttl_s),
             PostgresContentStore(pool),
             PostgresWorkflowStore(pool),
@@ -212,6 +216,8 @@ def _server_info(settings: Settings) -> ServerInfo:
     features = set(Feature)
     if not settings.directory_domains:
         features.discard(Feature.USER_SEARCH)
+    if not settings.runtime_can_resume:
+        features.discard(Feature.INPUT_REPLIES)
     when_busy = WhenBusy(settings.when_busy)
     return ServerInfo(version("ide-orchestrator"), features, when_busy, quota_limits(settings))
 
@@ -280,6 +286,13 @@ def _core(
         runner=runner,
         runtime=runtime,
         refinements=refinements,
+        input_replies=InputReplies(
+            refinements=refinements,
+            access=stores.access,
+            replies=stores.replies,
+            runner=runner,
+            codec=context.codec,
+        ),
         file_history=FileHistory(
             proposals=stores.proposals,
             index=stores.file_index,

@@ -13,6 +13,7 @@ from server.domain.access.users import Directory
 from server.domain.drafts.drafts import Drafts
 from server.domain.drafts.store import DraftStore
 from server.domain.file_history.file_history import FileHistory
+from server.domain.input_replies import InputReplies
 from server.domain.outgoing import OutgoingBudget
 from server.domain.proposals.contents import ContentStore
 from server.domain.proposals.store import ProposalStore
@@ -51,6 +52,7 @@ class UseCases:
     `cut_offs` clients that are cut off; `outgoing` bounds what is read for callers and not yet sent."""
 
     refinements: Refinements
+    input_replies: InputReplies
     file_history: FileHistory
     proposals: ProposalStore
     contents: ContentStore

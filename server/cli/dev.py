@@ -144,8 +144,10 @@ async def _runtime(
         return settings, settings.runtime_url
     say("Starting a runtime that replays recorded runs")
     address = await stack.enter_async_context(replay_runtime())
-    # Every subscriber gets the whole recording, and no frames are published to a channel.
-    return settings.model_copy(update={"runtime_profile": "full", "runtime_events_url": None}), address
+    # Every subscriber gets the whole recording, no frames are published to a channel, and a recording may go
+    # on with a reply.
+    replayed = {"runtime_profile": "full", "runtime_events_url": None, "runtime_can_resume": True}
+    return settings.model_copy(update=replayed), address
 
 
 async def demo_workflow(client: HubClient) -> str:

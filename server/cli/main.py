@@ -14,7 +14,7 @@ import click
 
 from server.cli.draft_commands import draft
 from server.cli.failures import Commands
-from server.cli.options import client_options, when_busy_option
+from server.cli.options import client_options, examples, when_busy_option
 from server.cli.proposal_commands import proposal
 from server.cli.review_commands import accept, decide, reject, revise
 from server.cli.user_commands import user
@@ -180,6 +180,51 @@ def watch(thread_id: UUID, after: int, url: str | None, bearer: str | None, as_j
     from server.cli import watch as command
 
     command.run(str(thread_id), after=after, url=url, token=bearer, as_json=as_json)
+
+
+@main.command(
+    epilog=examples(
+        "ideo reply $THREAD approve",
+        "ideo reply $THREAD reject -m 'Keep the old plan.'",
+        'ideo reply $THREAD edit --arguments \'{"file_path": "/plan.md", "content": "Shorter."}\'',
+    )
+)
+@click.argument("thread_id", metavar="THREAD", type=click.UUID)
+@click.argument("decisions", metavar="DECISION...", nargs=-1, required=True)
+@click.option(
+    "--seq",
+    type=click.IntRange(1, 2**32 - 1),
+    help="The event with the question.  [default: the last question]",
+)
+@click.option("--arguments", multiple=True, help="With edit: the arguments to use instead, as a JSON object.")
+@click.option("--message", "-m", default="", help="A message to the agent, except with approve and edit.")
+@client_options("Print the refinement as JSON on one line.")
+def reply(
+    thread_id: UUID,
+    decisions: tuple[str, ...],
+    seq: int | None,
+    arguments: tuple[str, ...],
+    message: str,
+    url: str | None,
+    bearer: str | None,
+    as_json: bool,
+) -> None:
+    """Answer the question of a refinement's agent: approve, edit, reject, or another decision that it allows.
+
+    One decision counts for all actions of the question; otherwise there is one for each, in their order.
+    """
+    from server.cli import reply as command
+
+    command.run(
+        str(thread_id),
+        decisions,
+        seq=seq,
+        arguments=arguments,
+        message=message,
+        url=url,
+        token=bearer,
+        as_json=as_json,
+    )
 
 
 for deciding in (decide, accept, reject, revise):

@@ -140,6 +140,10 @@ class RefinementView:
             name, description = markup(action.get("name", "")), markup(action.get("description", ""))
             self._line(f"  {name} ({allowed}): {description}")
 
+    def _input_answered(self, answer: dict[str, Any]) -> None:
+        decisions = ", ".join(map(markup, answer.get("decisions", ())))
+        self._line(f"[yellow]a person has answered[/]: {decisions}")
+
     def _discontinuity(self, _mark: dict[str, Any]) -> None:
         self._line("[yellow]the connection to the runtime was lost; text may be missing here[/]")
 
@@ -158,6 +162,7 @@ RENDERERS: Mapping[str, Callable[[RefinementView, dict[str, Any]], None]] = {
     "state_update": RefinementView._state_update,
     "upstream_frame": RefinementView._upstream_frame,
     "input_requested": RefinementView._input_requested,
+    "input_answered": RefinementView._input_answered,
     "discontinuity": RefinementView._discontinuity,
     "terminal": RefinementView._terminal,
 }

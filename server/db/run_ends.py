@@ -35,7 +35,7 @@ MAX_FILE_BYTES = 16 << 20
 
 _FINISH_RUN = f"""
 UPDATE runs SET last_seq = $3 + 1, epoch = $4, status = $5, finished_at = now(), lease_until = NULL,
-  owner = NULL
+  owner = NULL, reply = NULL
 WHERE thread_id = $1 AND fence = $2 AND last_seq = $3 AND status IN {ACTIVE_STATUSES}
 RETURNING proposal_id
 """  # noqa: S608 - only constants

@@ -17,8 +17,10 @@ from typing_extensions import override
 from server.db.busy_drafts import MAY_BEGIN
 from server.db.errors import database_errors
 from server.db.invocations import invocation_from_jsonb
+from server.db.replies import reply_from_text
 from server.domain.errors import LeaseLost
-from server.domain.runs.lease import Lease, RunStore
+from server.domain.runs.lease import Lease, Renewed, RunStore
+from server.domain.runs.replies import Reply
 from server.domain.runs.status import RunStatus
 
 #: The statuses of runs that somebody drives, or should, as an SQL list.
@@ -47,23 +49,31 @@ WITH expired AS (
     AND clock_timestamp() < $5::timestamptz + $6::interval
   ORDER BY lease_until NULLS FIRST LIMIT $1 FOR UPDATE SKIP LOCKED
 ), queued AS (
-  SELECT r.thread_id FROM runs r JOIN proposals p ON p.id = r.proposal_id
+  SELECT r.thread_id, r.proposal_id FROM runs r JOIN proposals p ON p.id = r.proposal_id
   WHERE r.status = 'queued' AND {MAY_BEGIN} AND clock_timestamp() < $5::timestamptz + $6::interval
   ORDER BY p.queue_number LIMIT $1 FOR UPDATE OF r SKIP LOCKED
 ), due AS (
   SELECT thread_id, false AS dequeued FROM expired UNION ALL SELECT thread_id, true FROM queued
+), newest AS (
+  -- A queued run works on what was accepted while it waited; a revision keeps its base.
+  SELECT q.thread_id, d.version FROM queued q JOIN proposals p ON p.id = q.proposal_id
+  JOIN drafts d ON d.id = p.draft_id WHERE p.revises_proposal_id IS NULL
 ), taken AS (
   UPDATE runs r SET owner = $2, fence = r.fence + 1, lease_until = now() + $3::interval,
     status = CASE WHEN due.dequeued THEN 'pending' ELSE r.status END,
     created_at = CASE WHEN due.dequeued THEN now() ELSE r.created_at END,
+    -- A job without files has no version of the draft: then nothing is set.
+    invocation = CASE WHEN n.version IS NULL THEN r.invocation
+      ELSE jsonb_set(r.invocation, '{{draft,version}}', to_jsonb(n.version)) END,
     -- A lease without an owner was released: no replica died while it drove the run.
     takeovers = CASE WHEN r.last_seq > r.takeover_seq THEN 1 WHEN r.owner IS NULL
       THEN greatest(r.takeovers, 1) ELSE r.takeovers + 1 END,
     takeover_seq = r.last_seq
-  FROM due WHERE r.thread_id = due.thread_id
+  FROM due LEFT JOIN newest n USING (thread_id) WHERE r.thread_id = due.thread_id
   RETURNING r.*, due.dequeued
 ), begun AS (
-  UPDATE proposals p SET status = 'processing' FROM taken WHERE p.id = taken.proposal_id AND taken.dequeued
+  UPDATE proposals p SET status = 'processing', base_version = coalesce(n.version, p.base_version)
+  FROM taken LEFT JOIN newest n USING (thread_id) WHERE p.id = taken.proposal_id AND taken.dequeued
 )
 SELECT taken.*, d.workflow_id, extract(epoch FROM now() - taken.created_at)::float8 AS age_s FROM taken
 JOIN proposals p ON p.id = taken.proposal_id JOIN drafts d ON d.id = p.draft_id
@@ -71,11 +81,18 @@ JOIN proposals p ON p.id = taken.proposal_id JOIN drafts d ON d.id = p.draft_id
 
 _AWAIT_INPUT = """
 WITH run AS (
-  UPDATE runs SET takeovers = 0 WHERE thread_id = $1 AND fence = $2 RETURNING proposal_id
+  UPDATE runs SET takeovers = 0, closed_input_seq = greatest(closed_input_seq, $3::int - 1),
+    reply = CASE WHEN closed_input_seq >= $3::int THEN reply END
+  WHERE thread_id = $1 AND fence = $2
+  RETURNING proposal_id, reply, closed_input_seq >= $3::int AS answered
+), shown AS (
+  UPDATE proposals p SET status = 'awaiting_input' FROM run
+  WHERE p.id = run.proposal_id AND p.status = 'processing' AND NOT run.answered
 )
-UPDATE proposals p SET status = 'awaiting_input' FROM run
-WHERE p.id = run.proposal_id AND p.status IN ('processing', 'awaiting_input') RETURNING true
+SELECT CASE WHEN answered THEN reply END AS reply FROM run
 """
+
+_RESUMED = "UPDATE runs SET reply = NULL WHERE thread_id = $1 AND fence = $2 RETURNING true"
 
 _BASE_INCLUDED = """
 UPDATE proposals p SET includes_base = true FROM runs r
@@ -109,7 +126,7 @@ WHERE r.thread_id = l.thread_id AND r.fence = l.fence AND r.status IN {ACTIVE_ST
 """  # noqa: S608 - only constants
 
 _HELD = """
-SELECT r.thread_id, r.cancel_requested_at IS NOT NULL AS cancel
+SELECT r.thread_id, r.cancel_requested_at IS NOT NULL AS cancelled, r.reply IS NOT NULL AS replied
 FROM runs r JOIN unnest($1::uuid[], $2::bigint[]) AS l(thread_id, fence)
   ON r.thread_id = l.thread_id AND r.fence = l.fence
 """
@@ -144,9 +161,18 @@ class PostgresRunStore(RunStore):
             raise LeaseLost
 
     @override
-    async def await_input(self, lease: Lease) -> None:
+    async def await_input(self, lease: Lease, seq: int) -> Reply | None:
         with database_errors():
-            done = await self._pool.fetchval(_AWAIT_INPUT, lease.thread_id, lease.fence)
+            row = await self._pool.fetchrow(_AWAIT_INPUT, lease.thread_id, lease.fence, seq)
+        if row is None:
+            raise LeaseLost
+        reply = reply_from_text(row["reply"])
+        return reply if reply is not None and reply.seq == seq else None
+
+    @override
+    async def note_resumed(self, lease: Lease) -> None:
+        with database_errors():
+            done = await self._pool.fetchval(_RESUMED, lease.thread_id, lease.fence)
         if not done:
             raise LeaseLost
 
@@ -160,7 +186,7 @@ class PostgresRunStore(RunStore):
     @override
     async def renew(
         self, leases: Sequence[tuple[UUID, int]], *, advanced: Collection[UUID] = ()
-    ) -> Mapping[UUID, bool]:
+    ) -> Mapping[UUID, Renewed]:
         if not leases:
             return {}
         threads, fences = [thread for thread, _ in leases], [fence for _, fence in leases]
@@ -168,7 +194,7 @@ class PostgresRunStore(RunStore):
             async with self._pool.acquire() as connection:
                 await connection.execute(_RENEW, threads, fences, self._ttl, list(advanced))
                 rows = await connection.fetch(_HELD, threads, fences)
-        return {row["thread_id"]: row["cancel"] for row in rows}
+        return {row["thread_id"]: Renewed(row["cancelled"], row["replied"]) for row in rows}
 
     @override
     async def release(self, leases: Sequence[Lease]) -> None:
@@ -207,6 +233,7 @@ class PostgresRunStore(RunStore):
                 chosen_thread_id=row["runtime_thread_id"],
                 dequeued=row["dequeued"],
                 cancelled=row["cancel_requested_at"] is not None,
+                reply=reply_from_text(row["reply"]),
             )
             for row in rows
         ]

@@ -6,7 +6,9 @@
     ├── PermissionDenied     the caller may see it, but not do this to it
     ├── NotFound             it does not exist, or the caller may not see it
     ├── Conflict             the state does not allow it
-    │   └── DraftBusy        another refinement of the draft has not ended
+    │   ├── DraftBusy        another refinement of the draft has not ended
+    │   ├── InputClosed      the question can no longer be answered
+    │   └── ReplyUnsupported the runtime cannot continue a run that has asked a person
     ├── KeyReused            the idempotency key belongs to another request
     ├── EtagRequired         a write does not say which version it changes
     ├── EtagMismatch         what is written has changed since it was read
@@ -95,6 +97,24 @@ class DraftBusy(Conflict):
     def __init__(self, other: UUID | None = None) -> None:
         which = "another refinement" if other is None else f"the refinement of proposal {other}"
         super().__init__(f"{which} of the draft has not ended: wait for it, enqueue this one or supersede it")
+
+
+class InputClosed(Conflict):
+    """The question can no longer be answered: it was, another one took its place, or the run has ended."""
+
+    def __init__(
+        self, message: str = "the question was answered, or another one has taken its place"
+    ) -> None:
+        super().__init__(message)
+
+
+class ReplyUnsupported(Conflict):
+    """The runtime cannot continue a run that has asked a person."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the runtime cannot continue a run with an answer: cancel the run, or let it time out"
+        )
 
 
 class KeyReused(HubError):

@@ -91,6 +91,8 @@ class FailureReason(StrEnum):
     DEADLINE_EXCEEDED = "deadline_exceeded"
     #: The run's time is over, and the agent waits for a person.
     INPUT_NOT_GIVEN = "input_not_given"
+    #: The runtime refused to continue the run with a person's answer.
+    INPUT_REFUSED = "input_refused"
     #: Too many replicas in a row lost the run.
     CRASH_LOOP = "crash_loop"
     #: A fault of the hub.

@@ -95,7 +95,7 @@ class Refinements:
         DatabaseUnavailable: the run may be stored, and under way.
 
         While another refinement of the draft has not ended, `command.when_busy` says what happens: a queued
-        run begins by itself, on the newest version of the draft at this time, and superseded ones end soon.
+        run begins by itself, on the draft's newest version at that time, and superseded ones end soon.
 
         Raises NotFound for a workflow that is not the principal's, Conflict for one that is locked or
         archived, DraftBusy, Unprocessable for lines that the file does not have, and LimitReached. If the

@@ -11,14 +11,12 @@ from server.domain.drafts.busy import WhenBusy
 
 
 class Feature(StrEnum):
-    """What a server may offer. Clients rely on the values.
-
-    The published runtime cannot continue a run that has asked a person, so there is no call for the answer,
-    and no feature that promises one.
-    """
+    """What a server may offer. Clients rely on the values."""
 
     DRAFT_QUEUE = "draft_queue"
     FILE_HISTORY = "file_history"
+    #: Only where the runtime can continue a run that has asked a person: the published one cannot.
+    INPUT_REPLIES = "input_replies"
     REVIEWS = "reviews"
     USER_SEARCH = "user_search"
     WEBHOOKS = "webhooks"

@@ -22,8 +22,12 @@ class InputRequests:
 
     @property
     def open(self) -> bool:
-        """Whether the agent has asked."""
+        """Whether the agent has asked, and nobody has answered."""
         return self._last is not None
+
+    def close(self) -> None:
+        """A person has answered. The same request, when it comes again, is a new one."""
+        self._last = None
 
     def read_state(self, text: bytes) -> str | None:
         """Apply the value of `__interrupt__` in a state: the request if it is a new one."""

@@ -14,6 +14,7 @@ from server.domain.journal.events import (
     EventKind,
     FileChange,
     FrameReason,
+    InputAnswered,
     MessageChange,
     StateUpdate,
     Todo,
@@ -96,7 +97,8 @@ class Interpreter:
 
     @property
     def awaiting_input(self) -> bool:
-        """Whether a frame asked a person for input: no later frame of the run is the answer."""
+        """Whether a frame asked a person for input, and nobody has answered: no frame of the run is the
+        answer."""
         return self._requests.open
 
     def interpret(self, frame: bytes) -> Interpretation:
@@ -172,6 +174,8 @@ class Interpreter:
             else:
                 self._files.restore_unread(kind.unread_files)
             self._files.restore(kind.files)
+        elif isinstance(kind, InputAnswered):
+            self._requests.close()
 
     def adopt(self, files: Mapping[str, File], *, complete: bool = True) -> tuple[EventKind, ...]:
         """Apply the files of a state answer. Returns the events that record the change."""

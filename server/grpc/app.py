@@ -194,6 +194,7 @@ def create_grpc_server(
     watches = WatchStreams(use_cases.refinements, writer)
     refinements = RefinementServicer(
         use_cases.refinements,
+        use_cases.input_replies,
         use_cases.file_history,
         watches,
         EventReads(use_cases.refinements, writer),

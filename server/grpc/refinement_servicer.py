@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ide_orchestrator.v1.refinement_pb2_grpc import RefinementServiceServicer
 from server.domain.file_history.file_history import FileHistory
+from server.domain.input_replies import InputReplies
 from server.domain.off_loop import REQUESTS
 from server.domain.refinements import Refinements
 from server.domain.streams.pages import EventPage
@@ -20,22 +21,25 @@ from server.wire.large_events import event_limit
 from server.wire.pages import PAGE_NAMES
 from server.wire.refinements import hello_message, refinement_message, start_refinement
 from server.wire.rendering import fitting_batch
+from server.wire.replies import reply_to_input
 from server.wire.validation import idempotency_key, renamed_fields, uuid_or_not_found
 
 
 class RefinementServicer(RefinementServiceServicer):
-    """Start, follow and cancel refinements, and read their files as they were (contract:
+    """Start, follow, answer and cancel refinements, and read their files as they were (contract:
     RefinementService)."""
 
     def __init__(
         self,
         refinements: Refinements,
+        input_replies: InputReplies,
         file_history: FileHistory,
         watches: WatchStreams,
         reads: EventReads,
         writer: MessageWriter,
     ) -> None:
-        self._refinements, self._file_history = refinements, file_history
+        self._refinements, self._input_replies = refinements, input_replies
+        self._file_history = file_history
         self._watches, self._reads, self._writer = watches, reads, writer
 
     async def StartRefinement(
@@ -72,6 +76,18 @@ class RefinementServicer(RefinementServiceServicer):
         thread_id = uuid_or_not_found(request.thread_id, "refinement")
         refinement = await self._refinements.cancel(caller(), thread_id)
         return m.CancelRefinementResponse(refinement=refinement_message(refinement))
+
+    async def ReplyToInput(self, request: m.ReplyToInputRequest, context: Context) -> m.ReplyToInputResponse:
+        """Contract: ReplyToInput."""
+        thread_id = uuid_or_not_found(request.thread_id, "refinement")
+        command = reply_to_input(request)
+        key = idempotency_key(request.request_id or None, "request_id")
+        replied = await self._input_replies.reply(
+            caller(), thread_id, command.seq, command.decisions, key=key
+        )
+        return m.ReplyToInputResponse(
+            refinement=refinement_message(replied.refinement), replayed=replied.replayed
+        )
 
     async def ListEvents(  # type: ignore[override]
         self, request: m.ListEventsRequest, context: Context

@@ -1,4 +1,4 @@
-"""Refinements: start, read, cancel, follow."""
+"""Refinements: start, read, cancel, answer, follow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from server.domain.idempotent_start import Started
 from server.domain.outgoing import Reservation
 from server.http.dependencies import Cases, query_dependency
 from server.http.eventstream import EventStream, wants_event_stream
-from server.http.json_io import MAX_BODY_BYTES, HubRequest, JsonResponse
+from server.http.json_io import MAX_BODY_BYTES, MAX_WORKFLOW_BYTES, HubRequest, JsonResponse
 from server.http.large_answers import JsonText, LargeAnswer
 from server.http.openapi import EVENT_STREAM, header, operation
 from server.http.preconditions import REPLAYED, KeyHeader, headers_of_replay, request_key
@@ -28,6 +28,7 @@ from server.wire.refinements import (
     Ticket,
 )
 from server.wire.rendering import EventPage, events_page_json
+from server.wire.replies import ReplyToInputRequest
 from server.wire.server_sent_events import NAMED, UNNAMED
 from server.wire.validation import MAX_SEQ, cursor, uuid_or_not_found
 
@@ -96,6 +97,32 @@ async def cancel_refinement(
     refinement = await use_cases.refinements.cancel(request.user, thread_id)
     status = 200 if refinement.status.terminal else 202
     return JsonResponse(Refinement.of(refinement), status_code=status)
+
+
+@post(
+    "/api/refinements/{thread_id:str}/reply",
+    **operation(
+        "replyToInput",
+        "refinements",
+        (400, 403, 404, 409, 413, 422),
+        response_description="The reply is stored, by this request or by an earlier one with the same key",
+        status_code=202,
+        request_max_body_size=MAX_WORKFLOW_BYTES,
+        response_headers=[REPLAYED],
+    ),
+)
+async def reply_to_input(
+    request: HubRequest,
+    use_cases: Cases,
+    thread_id: FromPath[UUID],
+    data: JSONBody[ReplyToInputRequest],
+    key: KeyHeader = None,
+) -> JsonResponse[Refinement]:
+    """Answer a question of the agent, once. The run then goes on, with the next events of the same thread."""
+    replied = await use_cases.input_replies.reply(
+        request.user, thread_id, data.seq, data.decisions, key=request_key(request)
+    )
+    return JsonResponse(Refinement.of(replied.refinement), headers=headers_of_replay(replied.replayed))
 
 
 @post(
@@ -174,4 +201,11 @@ async def list_events(
     return LargeAnswer(request, use_cases, read)
 
 
-REFINEMENT_ROUTES = [start_refinement, get_refinement, cancel_refinement, create_ticket, list_events]
+REFINEMENT_ROUTES = [
+    start_refinement,
+    get_refinement,
+    cancel_refinement,
+    reply_to_input,
+    create_ticket,
+    list_events,
+]

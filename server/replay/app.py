@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,15 @@ _USUAL = "short_run"
 
 
 class BadJob(ValueError):
-    """The runtime refuses the job. The text says why."""
+    """The runtime refuses the job, or the reply. The text says why."""
+
+
+class UnknownThread(LookupError):
+    """There is no such thread. The text says so."""
+
+
+class NotWaiting(Exception):
+    """The run does not wait for a reply. The text says so."""
 
 
 class ReplayRuntime:
@@ -69,6 +78,28 @@ class ReplayRuntime:
         self._runs[thread_id] = Run(recording, directive, asyncio.get_running_loop().time)
         while len(self._runs) > _MAX_RUNS:
             self._runs.pop(next(iter(self._runs)))
+        return thread_id
+
+    def resume(self, reply: object) -> str:
+        """Continue the run of a thread with a person's reply, whatever that says: once for each `resume_id`.
+        Returns the thread's id. Raises BadJob, UnknownThread; NotWaiting for a run that does not wait for a
+        reply.
+        """
+        if not isinstance(reply, dict) or "resume" not in reply:
+            raise BadJob("a reply must be a JSON object with the member resume")
+        thread_id, resume_id = reply.get("thread_id"), reply.get("resume_id")
+        if not isinstance(thread_id, str) or not isinstance(resume_id, str):
+            raise BadJob("thread_id and resume_id must be strings")
+        run = self._runs.get(thread_id)
+        if run is None:
+            raise UnknownThread(f"Thread {thread_id} not found")
+        if run.resume_id != resume_id:
+            continuation = self._recordings.get(run.recording.continuation)
+            if continuation is None or not run.over:
+                raise NotWaiting("the run does not wait for a reply")
+            self._runs[thread_id] = Run(
+                continuation, replace(run.directive, drop=None, silent=None), run.now, resume_id=resume_id
+            )
         return thread_id
 
     def _recording(self, name: str) -> Recording:
@@ -112,6 +143,14 @@ class ReplayRuntime:
             await socket.send_data(json.dumps(frame))
             await asyncio.sleep(min(self._progress_s, self._unknown_thread_s))
         return self._runs[thread_id]
+
+
+#: What is wrong with a body.
+_UNREADABLE = (BadJob, RecursionError, UnicodeDecodeError, json.JSONDecodeError)
+
+
+def _why(error: Exception) -> str:
+    return str(error) if isinstance(error, BadJob) else "the body is not JSON"
 
 
 def _default(recordings: Mapping[str, Recording], named: str | None) -> str:
@@ -164,9 +203,21 @@ def create_replay_app(
         """Start a run."""
         try:
             thread_id = runtime.invoke(json.loads(await request.body()))
-        except (BadJob, RecursionError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            detail = str(error) if isinstance(error, BadJob) else "the body is not JSON"
-            return Response({"detail": detail}, status_code=422)
+        except _UNREADABLE as error:
+            return Response({"detail": _why(error)}, status_code=422)
+        return Response({"thread_id": thread_id, "status": "started"}, status_code=200)
+
+    @post(f"{PREFIX}/resume")
+    async def resume(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
+        """Continue a run with a person's reply."""
+        try:
+            thread_id = runtime.resume(json.loads(await request.body()))
+        except UnknownThread as error:
+            return Response({"detail": str(error)}, status_code=404)
+        except NotWaiting as error:
+            return Response({"detail": str(error)}, status_code=409)
+        except _UNREADABLE as error:
+            return Response({"detail": _why(error)}, status_code=422)
         return Response({"thread_id": thread_id, "status": "started"}, status_code=200)
 
     @get(f"{PREFIX}/state/{{thread_id:str}}")
@@ -193,7 +244,7 @@ def create_replay_app(
         """Report that jobs are accepted."""
         return {"status": "ready", "services": {"recordings": True}, "timestamp": _now()}
 
-    return Litestar([invoke, state, stream, health, ready], openapi_config=None, logging_config=None)
+    return Litestar([invoke, resume, state, stream, health, ready], openapi_config=None, logging_config=None)
 
 
 async def _send_frames(runtime: ReplayRuntime, thread_id: str, socket: WebSocket[Any, Any, Any]) -> None:

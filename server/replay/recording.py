@@ -1,4 +1,7 @@
-"""Recordings: the frames that a client of the runtime's stream received, one JSON text per line."""
+"""Recordings: the frames that a client of the runtime's stream received, one JSON text per line.
+
+What came after a person had answered the agent of `NAME` is the recording `NAME.2`, then `NAME.3`.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,12 @@ class Recording:
         """Read a `.jsonl` file. It is split at line feeds only, because a frame may contain U+2028."""
         lines = path.read_bytes().decode().split("\n")
         return cls(path.stem, tuple(line for line in lines if line.strip()))
+
+    @property
+    def continuation(self) -> str:
+        """The name of the recording of what came after a person had answered its agent."""
+        stem, _, part = self.name.rpartition(".")
+        return f"{stem}.{int(part) + 1}" if stem and part.isdecimal() else f"{self.name}.2"
 
     @cached_property
     def files(self) -> Sequence[Mapping[str, Any] | None]:

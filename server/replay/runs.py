@@ -18,11 +18,19 @@ class Dropped(Exception):
 
 
 class Run:
-    """A recording that plays from its creation, with or without subscribers."""
+    """A recording that plays from its creation, with or without subscribers. resume_id: that of the reply
+    that it continues with; None for the first recording of a thread."""
 
-    def __init__(self, recording: Recording, directive: Directive, now: Callable[[], float]) -> None:
-        self._recording = recording
-        self._now = now
+    def __init__(
+        self,
+        recording: Recording,
+        directive: Directive,
+        now: Callable[[], float],
+        *,
+        resume_id: str | None = None,
+    ) -> None:
+        self.recording, self.directive, self.now = recording, directive, now
+        self.resume_id = resume_id
         self._started_at = now()
         self._pace = directive.speed * FRAMES_PER_SECOND if directive.speed else None
         self._drop = directive.drop
@@ -36,17 +44,22 @@ class Run:
         """The number of frames that the agent has published so far."""
         if self._pace is None:
             return self._count
-        return min(int((self._now() - self._started_at) * self._pace) + 1, self._count)
+        return min(int((self.now() - self._started_at) * self._pace) + 1, self._count)
+
+    @property
+    def over(self) -> bool:
+        """Whether the agent has published its last frame."""
+        return self.position() == self._count and not self._silent
 
     async def frames(self) -> AsyncIterator[str]:
         """Every frame from the first, each at its time. Raises Dropped. Does not end for a silent run."""
         for index in range(self._count):
             if self._pace is not None:
                 due_at = self._started_at + index / self._pace
-                await asyncio.sleep(max(due_at - self._now(), 0))
+                await asyncio.sleep(max(due_at - self.now(), 0))
             elif index % _FRAMES_PER_TURN == 0:
                 await asyncio.sleep(0)
-            yield self._recording.frames[index]
+            yield self.recording.frames[index]
             if self._drop == index + 1:
                 self._drop = None
                 raise Dropped
@@ -56,15 +69,12 @@ class Run:
     def state(self, thread_id: str) -> dict[str, Any]:
         """The runtime's answer about the thread (its model ExecutionState)."""
         position = self.position()
-        error = self._recording.errors[position - 1]
-        if error is not None:
-            status = "failed"
-        else:
-            status = "completed" if position == self._count and not self._silent else "running"
+        error = self.recording.errors[position - 1]
+        status = "failed" if error is not None else "completed" if self.over else "running"
         return {
             "thread_id": thread_id,
             "status": status,
             "result": {"message": "Execution completed"} if status == "completed" else None,
-            "generated_files": self._recording.files[position - 1],
+            "generated_files": self.recording.files[position - 1],
             "error": error,
         }

@@ -1,4 +1,5 @@
-"""The client of deepagents-runtime's three endpoints: invoke, state and stream."""
+"""The client of deepagents-runtime's endpoints: invoke, state and stream, and resume where the runtime has
+it."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ from opentelemetry.trace import SpanKind
 
 from server.domain.errors import RuntimeRefused, RuntimeUnavailable
 from server.domain.off_loop import RUNS, SMALL_BYTES
+from server.domain.runs.replies import Reply
 from server.domain.runs.runtime import AdmitFrame, Frames, Invocation, RuntimeState, admit_at_once
 from server.encoding.json_text import dump
 from server.frames import raw_json
@@ -73,6 +75,7 @@ class DeepagentsRuntime:
         max_frame_bytes: int = MAX_FRAME_BYTES,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
         breaker: Breaker | None = None,
+        can_resume: bool = False,
         on_answer: Callable[[str, int | None], None] = lambda endpoint, status: None,
     ) -> None:
         scheme, separator, rest = base_url.partition("://")
@@ -83,6 +86,8 @@ class DeepagentsRuntime:
         self._secrets = _secrets_of(base_url)
         self._stream_base = f"{'wss' if scheme == 'https' else 'ws'}://{rest}"
         self.breaker = breaker or Breaker(time.monotonic)
+        #: See `Runtime`. The published runtime cannot.
+        self.can_resume = can_resume
         self._total_s = total_s
         self._on_answer = on_answer
         self._handshake_s = handshake_s
@@ -146,6 +151,20 @@ class DeepagentsRuntime:
                     f"the runtime answered the job without a thread_id that can be used: {error}",
                     status=answer.status,
                 ) from None
+
+    async def resume(self, thread_id: str, reply: Reply) -> None:
+        """Continue a run with a person's reply, as in `Runtime`. Raises as `invoke`."""
+        form = {
+            "thread_id": thread_id,
+            "resume_id": str(reply.id),
+            "interrupt_id": reply.input_id or None,
+            "resume": reply.value,
+        }
+        async with AsyncExitStack() as place:
+            with self.breaker.attempt(thread_id):
+                answer = await self._call("resume", "POST", "/resume", dump(form), place=place)
+        if not answer.ok:
+            raise self._refusal("the runtime refused the reply with HTTP {}", answer)
 
     def _refusal(self, message: str, answer: _Answer) -> RuntimeRefused:
         reason = refusal_reason(answer.body, answer.content_type, self._secrets)

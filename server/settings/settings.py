@@ -81,6 +81,9 @@ class Settings(BaseSettings):
     runtime_events_url: RedisUrl | None = Field(None, alias="IDEO_RUNTIME_EVENTS_URL")
     """`redis://` or `rediss://` address of the server to which the runtime publishes its frames; the hub
     then reads frames there and not from the runtime's WebSocket (ADR 0013)"""
+    runtime_can_resume: bool = Field(False, alias="IDEO_RUNTIME_CAN_RESUME")
+    """whether the runtime continues a run with a person's reply, by `POST …/resume`. The published runtime
+    cannot: then replies are refused, and `GET /api/info` does not have `input_replies` (ADR 0044)"""
     job_context: Literal["files", "prompt", "both"] = Field("both", alias="IDEO_JOB_CONTEXT")
     """how a job brings the draft to the runtime: `files`, all files in `input_payload.files`; `prompt`, the
     file or the lines that the request is about, after the prompt; `both`. The published runtime reads only

@@ -21,6 +21,7 @@ from server.domain.journal.events import (
     EventKind,
     FrameReason,
     InputAction,
+    InputAnswered,
     InputRequested,
     MessageChange,
     Outcome,
@@ -91,6 +92,8 @@ def _write_kind(event: m.Event, kind: EventKind) -> None:
             _write_run_started(event, kind)
         case InputRequested():
             _write_input_requested(event, kind)
+        case InputAnswered():
+            _write_input_answered(event, kind)
         case Discontinuity():
             _write_discontinuity(event, kind)
         case Terminal():
@@ -148,6 +151,16 @@ def _write_input_requested(event: m.Event, kind: InputRequested) -> None:
             description=replace_surrogates(action.description),
             allowed_decisions=map(replace_surrogates, action.allowed_decisions),
         )
+    if kind.expires_at is not None:
+        set_time(requested.expire_time, kind.expires_at)
+
+
+def _write_input_answered(event: m.Event, kind: InputAnswered) -> None:
+    answered = event.input_answered
+    answered.seq = to_uint32(kind.seq)
+    answered.input_id = replace_surrogates(kind.input_id)
+    answered.user_id = str(kind.user_id)
+    answered.decisions.extend(map(replace_surrogates, kind.decisions))
 
 
 def _write_discontinuity(event: m.Event, kind: Discontinuity) -> None:
@@ -176,6 +189,8 @@ def _read_kind(event: m.Event) -> EventKind:
             return _read_run_started(event.run_started)
         case "input_requested":
             return _read_input_requested(event.input_requested)
+        case "input_answered":
+            return _read_input_answered(event.input_answered)
         case "discontinuity":
             return _read_discontinuity(event.discontinuity)
         case "terminal":
@@ -191,7 +206,13 @@ def _read_input_requested(requested: m.InputRequested) -> InputRequested:
         InputAction(action.name, action.arguments, action.description, tuple(action.allowed_decisions))
         for action in requested.actions
     ]
-    return InputRequested(requested.request, requested.input_id, tuple(actions))
+    expires_at = get_time(requested.expire_time) if requested.HasField("expire_time") else None
+    return InputRequested(requested.request, requested.input_id, tuple(actions), expires_at)
+
+
+def _read_input_answered(answered: m.InputAnswered) -> InputAnswered:
+    decisions = tuple(answered.decisions)
+    return InputAnswered(answered.seq, answered.input_id, UUID(answered.user_id), decisions)
 
 
 def _read_run_started(started: m.RunStarted) -> RunStarted:

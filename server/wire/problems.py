@@ -130,6 +130,22 @@ PROBLEMS: dict[type[errors.HubError], Problem] = {
         "Conflict",
         _REFUSED,
     ),
+    errors.InputClosed: Problem(
+        _R.PROBLEM_REASON_INPUT_CLOSED,
+        code_pb2.FAILED_PRECONDITION,
+        409,
+        "Input closed",
+        "Conflict",
+        _REFUSED,
+    ),
+    errors.ReplyUnsupported: Problem(
+        _R.PROBLEM_REASON_REPLY_UNSUPPORTED,
+        code_pb2.FAILED_PRECONDITION,
+        409,
+        "Reply unsupported",
+        "Conflict",
+        _REFUSED,
+    ),
     errors.KeyReused: Problem(
         _R.PROBLEM_REASON_KEY_REUSED,
         code_pb2.INVALID_ARGUMENT,

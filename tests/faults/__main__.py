@@ -17,6 +17,7 @@ from tests.faults.outages import database_loses_commits, database_outage, databa
 from tests.faults.ownership import owner_killed, owner_paused, owner_stopped, rolling_restart
 from tests.faults.personas import HONEST, PERSONAS, Cut, Persona, Profile
 from tests.faults.queued_starts import every_busy_start
+from tests.faults.replies import every_reply
 from tests.faults.rig.environment import Environment, open_environment, open_rig
 from tests.faults.rig.report import Result, as_json, as_table
 from tests.faults.stalls import database_hangs, only_replica_paused
@@ -87,6 +88,11 @@ async def acceptances(environment: Environment, options: Options) -> list[Result
 async def queued(environment: Environment, options: Options) -> list[Result]:
     """Each point of a start on a busy draft, and the death of the replica whose run others wait for."""
     return [await every_busy_start(environment, ttl_s=TTL_S)]
+
+
+async def replies(environment: Environment, options: Options) -> list[Result]:
+    """Each point of a reply to an agent, 5 times."""
+    return [await every_reply(environment, ttl_s=TTL_S, times=5)]
 
 
 async def upstream(environment: Environment, options: Options) -> list[Result]:
@@ -204,6 +210,7 @@ PARTS: dict[str, Callable[[Environment, Options], Awaitable[list[Result]]]] = {
     "crashes": crashes,
     "acceptances": acceptances,
     "queued": queued,
+    "replies": replies,
     "upstream": upstream,
     "ownership": ownership,
     "takeovers": takeovers,

@@ -31,7 +31,9 @@ _AT_STOP = frozenset({"draining", "handing_over"})
 AT_ACCEPT = ("before_accept", "in_accept", "end_of_accept", "accepted")
 #: The same: these are reached by starts on a busy draft (`queued_starts.py`).
 AT_BUSY = ("queued", "in_supersede", "dequeued")
-_IN_RUNS = [point for point in POINTS if point not in AT_ACCEPT + AT_BUSY]
+#: The same: these are reached when a person replies to an agent (`replies.py`).
+AT_REPLY = ("replied", "answered", "resumed")
+_IN_RUNS = [point for point in POINTS if point not in AT_ACCEPT + AT_BUSY + AT_REPLY]
 #: Points that are reached when a webhook is called, which any replica may do.
 _AT_REPORT = frozenset({"webhook_claimed", "webhook_sent"})
 #: Points that are passed with every frame or commit.

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 import pytest
 
 from tests.faults.acceptances import every_acceptance
-from tests.faults.crashes import AT_ACCEPT, crash_case, sampled_crashes
+from tests.faults.crashes import AT_ACCEPT, AT_REPLY, crash_case, sampled_crashes
 from tests.faults.outages import database_loses_commits, database_outage
 from tests.faults.ownership import owner_killed, owner_paused, owner_stopped
 from tests.faults.personas import HONEST, LIVE, PERSONAS, Cut, Persona, Profile
 from tests.faults.queued_starts import every_busy_start
+from tests.faults.replies import every_reply
 from tests.faults.rig.environment import Environment, open_rig
 from tests.faults.rig.report import Result, as_table
 from tests.faults.stalls import database_hangs, only_replica_paused
@@ -81,6 +82,15 @@ async def test_a_crash_while_runs_are_queued_begins_each_once_and_in_order(envir
     total = await every_busy_start(environment, ttl_s=TTL_S)
     report([total])
     assert total.tried == 9, as_table([total])
+
+
+@pytest.mark.timeout(300)
+async def test_a_crash_while_a_person_replies_neither_loses_nor_doubles_the_reply(
+    environment: Environment,
+) -> None:
+    total = await every_reply(environment, ttl_s=TTL_S)
+    report([total])
+    assert total.tried == len(AT_REPLY), as_table([total])
 
 
 async def test_a_cut_on_the_way_to_the_runtime_loses_nothing_unmarked(environment: Environment) -> None:

@@ -13,7 +13,9 @@ import pytest
 
 from server.db.busy_drafts import find_others
 from server.domain.drafts.busy import WhenBusy
+from server.domain.drafts.changes import UpdateDraft
 from server.domain.errors import DraftBusy, LimitReached, PermissionDenied
+from server.domain.etags import IfMatch
 from server.domain.idempotent_start import Started
 from server.domain.journal.events import RunStarted, Terminal
 from server.domain.model import CreateWorkflow, Principal, ProposalStatus, Refinement, StartRefinement
@@ -30,10 +32,11 @@ from tests.support.stored import a_run, a_user, a_workflow
 class Gated(Runtime):
     """Runs each job until the test ends it, and gives it a file.
 
-    jobs: the prompts that came, in order.
+    jobs: the prompts that came, in order. given: the files that came with them.
     """
 
     jobs: list[str] = field(default_factory=list)
+    given: list[dict[str, Any]] = field(default_factory=list)
     refuses: bool = False
     _gates: dict[str, asyncio.Event] = field(default_factory=dict)
     _prompts: dict[str, str] = field(default_factory=dict)
@@ -48,6 +51,7 @@ class Gated(Runtime):
     async def invoke(self, job: dict[str, Any]) -> Answer:
         prompt = job["input_payload"]["messages"][0]["content"]
         self.jobs.append(prompt)
+        self.given.append(job["input_payload"].get("files", {}))
         if self.refuses:
             return 500, {"detail": "no"}
         self._prompts[job["job_id"]] = prompt
@@ -215,6 +219,27 @@ async def test_a_queued_run_begins_as_soon_as_the_one_before_it_is_over(rig: Any
         on.runtime.end_run("a")
         await on.comes_to(second, ProposalStatus.PROCESSING)
         assert (await on.now(first)).status is ProposalStatus.COMPLETED
+
+
+async def test_a_queued_run_begins_from_what_was_accepted_while_it_waited(rig: Any) -> None:
+    async with rig() as on:
+        core = on.one.core
+        made = await core.workflows.create(on.user, CreateWorkflow("w2", DEFAULT_DEFINITION, {"/b": "old"}))
+        on.one.workflow_id = made.id
+        first, second = await on.start("a"), await on.start("b", WhenBusy.ENQUEUE)
+        edit = UpdateDraft({"/b": "new"}, ())
+        await core.drafts.update(on.user, made.current_draft_id, edit, if_match=IfMatch(any_state=True))
+        on.runtime.end_run("a")
+        await on.comes_to(second, ProposalStatus.PROCESSING)
+        on.runtime.end_run("b")
+        await on.comes_to(second, ProposalStatus.COMPLETED)
+        bases = [
+            (await core.proposals.get(on.user, each.refinement.proposal_id)).base_version
+            for each in (first, second)
+        ]
+        assert bases == [1, 2]
+        given = [{path: file["content"] for path, file in job.items()} for job in on.runtime.given]
+        assert given == [{"/b": ["old"]}, {"/b": ["new"]}]
 
 
 @pytest.mark.parametrize("when_busy", [WhenBusy.REFUSE, WhenBusy.ENQUEUE])

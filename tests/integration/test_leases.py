@@ -13,7 +13,7 @@ import pytest
 
 from server.db.runs import CLAIM_S, PostgresRunStore
 from server.domain.errors import LeaseLost
-from server.domain.runs.lease import Lease
+from server.domain.runs.lease import Lease, Renewed
 from server.domain.runs.status import RunStatus
 from tests.support.driven import Driven, driven, verdict
 from tests.support.hand_clock import until
@@ -66,19 +66,24 @@ async def test_a_claim_that_is_executed_late_takes_nothing(pool: Any) -> None:
     assert len(await runs.claim_expired(10, found_at=found_at)) == 1
 
 
-async def test_renewing_returns_which_leases_are_held_and_which_runs_to_cancel(pool: Any) -> None:
-    mine, lost, asked = [await a_running_run(pool) for _ in range(3)]
+async def test_renewing_returns_which_leases_are_held_and_what_came_for_their_runs(pool: Any) -> None:
+    mine, lost, asked, answered = [await a_running_run(pool) for _ in range(4)]
     runs = store(pool)
     await pool.execute("UPDATE runs SET fence = 9 WHERE thread_id = $1", lost.thread_id)
     await runs.request_cancel(asked.thread_id)
-    held = await runs.renew([(lease.thread_id, lease.fence) for lease in (mine, lost, asked)])
-    assert held == {mine.thread_id: False, asked.thread_id: True}
+    await pool.execute("UPDATE runs SET reply = '{}' WHERE thread_id = $1", answered.thread_id)
+    held = await runs.renew([(lease.thread_id, lease.fence) for lease in (mine, lost, asked, answered)])
+    assert held == {
+        mine.thread_id: Renewed(),
+        asked.thread_id: Renewed(cancelled=True),
+        answered.thread_id: Renewed(replied=True),
+    }
 
 
 async def test_a_lease_that_nobody_else_took_is_renewed_after_its_time(pool: Any) -> None:
     lease = await a_running_run(pool)
     await pool.execute("UPDATE runs SET lease_until = now() - interval '1 hour'")
-    assert await store(pool).renew([(lease.thread_id, lease.fence)]) == {lease.thread_id: False}
+    assert await store(pool).renew([(lease.thread_id, lease.fence)]) == {lease.thread_id: Renewed()}
     assert await taken_over(store(pool)) == []
 
 
@@ -88,7 +93,7 @@ async def test_a_lost_lease_cannot_change_the_runs_status(pool: Any) -> None:
     with pytest.raises(LeaseLost):
         await store(pool).set_status(stale, RunStatus.INVOKING, attempt=2)
     with pytest.raises(LeaseLost):
-        await store(pool).await_input(stale)
+        await store(pool).await_input(stale, 1)
 
 
 async def test_the_age_of_a_run_is_the_databases_whatever_the_replicas_clocks_say(pool: Any) -> None:
@@ -154,7 +159,7 @@ async def test_a_run_that_waits_for_a_person_is_not_in_a_crash_loop(pool: Any) -
     for _ in range(8):
         lease = await killed(pool)
         counts.append(lease.takeovers)
-        await store(pool).await_input(lease)
+        await store(pool).await_input(lease, 1)
     assert counts == [1] * 8
 
 

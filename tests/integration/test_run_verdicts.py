@@ -19,7 +19,7 @@ from server.domain.journal.events import (
     Terminal,
     UpstreamFrame,
 )
-from server.domain.model import Proposal, ProposalStatus, Refinement
+from server.domain.model import Refinement
 from tests.support.driven import Driven, driven, verdict
 from tests.support.hand_clock import until
 from tests.support.runtime import (
@@ -64,17 +64,6 @@ async def outcome(script: ScriptedRuntime, database: str, pool: Any, **settings:
     """The proposal and the events of a run that ends."""
     async with on_runtime(script, database, pool) as hubs, hubs.hub(**settings) as on:
         return await on.outcome(await on.start())
-
-
-async def waiting(on: Driven, started: Refinement) -> Proposal:
-    """The proposal, once it shows that the agent waits."""
-    async with asyncio.timeout(20):
-        while True:
-            proposal = await on.core.proposals.get(on.user, started.proposal_id)
-            if proposal.status is ProposalStatus.AWAITING_INPUT:
-                return proposal
-            assert not proposal.status.terminal, verdict(proposal)
-            await asyncio.sleep(0.01)
 
 
 async def journalled(on: Driven, started: Refinement, last_seq: int) -> None:
@@ -150,7 +139,7 @@ async def test_a_question_stays_open_whatever_follows(database: str, pool: Any, 
     script = ScriptedRuntime([[ASKS, *behind]], states=[LIE])
     async with on_runtime(script, database, pool) as hubs, hubs.hub() as on:
         started = await on.start()
-        await waiting(on, started)
+        await on.waiting(started)
         assert (await on.core.refinements.cancel(on.user, started.thread_id)).status.value == "cancelled"
         events = await on.events(started.thread_id)
     assert sum(isinstance(event.kind, InputRequested) for event in events) == 1
@@ -162,13 +151,13 @@ async def test_a_question_outlives_a_restart_of_the_hub(database: str, pool: Any
     async with on_runtime(script, database, pool) as hubs:
         async with hubs.hub() as first:
             started = await first.start()
-            await waiting(first, started)
+            await first.waiting(started)
             before = (await first.core.refinements.get(first.user, started.thread_id)).last_seq
         asked = script.asked
         async with hubs.hub() as second:
             second.user = first.user
             await until(lambda: script.asked > asked)
-            await waiting(second, started)
+            await second.waiting(started)
             after = (await second.core.refinements.get(second.user, started.thread_id)).last_seq
             await second.core.refinements.cancel(second.user, started.thread_id)
             proposal = await second.core.proposals.get(second.user, started.proposal_id)

@@ -11,7 +11,14 @@ from uuid import UUID
 
 from server.core import open_core
 from server.domain.journal.events import Event
-from server.domain.model import CreateWorkflow, Principal, Proposal, Refinement, StartRefinement
+from server.domain.model import (
+    CreateWorkflow,
+    Principal,
+    Proposal,
+    ProposalStatus,
+    Refinement,
+    StartRefinement,
+)
 from server.lifecycle import Core
 from server.settings.loading import load
 from server.wire.codec import ProtobufCodec
@@ -47,6 +54,16 @@ class Driven:
         finally:
             subscription.close()
         return found
+
+    async def waiting(self, started: Refinement) -> Proposal:
+        """The proposal of a refinement, once it shows that the agent waits."""
+        async with asyncio.timeout(20):
+            while True:
+                proposal = await self.core.proposals.get(self.user, started.proposal_id)
+                if proposal.status is ProposalStatus.AWAITING_INPUT:
+                    return proposal
+                assert not proposal.status.terminal, verdict(proposal)
+                await asyncio.sleep(0.01)
 
     async def outcome(self, started: Refinement) -> tuple[Proposal, list[Event]]:
         """The proposal and the events of a refinement, once it is over."""

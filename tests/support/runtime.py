@@ -1,4 +1,4 @@
-"""deepagents-runtime as a test plays it: its three endpoints on a raw socket, so that a connection can be
+"""deepagents-runtime as a test plays it: its endpoints on a raw socket, so that a connection can be
 reset, left half open, or cut within a frame.
 
 What it does is a `Runtime`; `ScriptedRuntime` is the one that most tests need.
@@ -117,8 +117,16 @@ class Runtime:
     """What a runtime does. Each method may raise Disconnect."""
 
     async def invoke(self, job: dict[str, Any]) -> Answer:
-        """Answer a POST."""
+        """Answer the POST of a job."""
         return 200, {"thread_id": job["job_id"], "status": "started"}
+
+    async def resume(self, reply: dict[str, Any]) -> Answer:
+        """Answer a POST that continues a run."""
+        return 404, {"detail": "Not Found"}
+
+    async def post(self, path: str, body: dict[str, Any]) -> Answer:
+        """Answer a POST."""
+        return await (self.resume(body) if path.endswith("/resume") else self.invoke(body))
 
     async def get(self, path: str) -> Answer:
         """Answer a GET."""
@@ -146,7 +154,7 @@ async def serve_runtime(runtime: Runtime, port: Place = 0) -> AsyncIterator[str]
                 await _serve_stream(runtime, Stream(reader, writer, path.rpartition("/")[2], head))
                 return
             status, value = await (
-                runtime.invoke(json.loads(body)) if method == "POST" else runtime.get(path)
+                runtime.post(path, json.loads(body)) if method == "POST" else runtime.get(path)
             )
             writer.write(answer(status, json.dumps(value).encode()))
             await writer.drain()

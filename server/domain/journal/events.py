@@ -200,11 +200,24 @@ class InputAction:
 @dataclass(frozen=True, slots=True)
 class InputRequested:
     """The agent waits for an answer. request: the runtime's printed form. input_id, actions: the runtime's id
-    of the question and what it asks, as far as that could be read."""
+    of the question and what it asks, as far as that could be read. expires_at: when the run fails without an
+    answer; None in events of earlier releases."""
 
     request: str
     input_id: str = ""
     actions: tuple[InputAction, ...] = ()
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InputAnswered:
+    """A person has answered the question in the event `seq`, and the run is about to go on. decisions: in the
+    runtime's words, in the order of the question's actions."""
+
+    seq: int
+    input_id: str
+    user_id: UUID
+    decisions: tuple[str, ...]
 
 
 class DiscontinuityReason(Enum):
@@ -241,7 +254,14 @@ class Terminal:
 
 
 EventKind: TypeAlias = (
-    RunStarted | StateUpdate | Token | UpstreamFrame | InputRequested | Discontinuity | Terminal
+    RunStarted
+    | StateUpdate
+    | Token
+    | UpstreamFrame
+    | InputRequested
+    | InputAnswered
+    | Discontinuity
+    | Terminal
 )
 
 

@@ -16,6 +16,7 @@ from server.domain.journal.events import (
     EventKind,
     FileChange,
     FrameReason,
+    InputAnswered,
     InputRequested,
     Outcome,
     RunStarted,
@@ -189,7 +190,7 @@ class FrameReconstructor:
             case StateUpdate():
                 skeleton = self._skeleton(delta, text) if delta else _OWN_STATE
                 return [list(_joined(self._filled(_skeleton_with_seq(skeleton, seq))))]
-            case Token() | RunStarted() | InputRequested() | Discontinuity() | None:
+            case Token() | RunStarted() | InputRequested() | InputAnswered() | Discontinuity() | None:
                 return [[with_seq(text, seq)]] if delta else []
             case other:
                 assert_never(other)

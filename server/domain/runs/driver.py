@@ -31,7 +31,7 @@ class RunDriver:
     """One run under one lease.
 
     invoked: done when the runtime has the job; raises a HubError when it has not. cancelled: set it to
-    cancel the run.
+    cancel the run. replied: set it when a person has replied to the agent.
     """
 
     def __init__(self, context: RunContext, lease: Lease) -> None:
@@ -39,7 +39,7 @@ class RunDriver:
         self.invoked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # Nobody may be waiting: then only the terminal event reports a failure.
         self.invoked.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self.cancelled = asyncio.Event()
+        self.cancelled, self.replied = asyncio.Event(), asyncio.Event()
         self._context = context
         self._granted_at = context.clock.monotonic()
         #: When the journal was restored.
@@ -113,7 +113,8 @@ class RunDriver:
             self._restored.set()
             if self.lease.takeovers:
                 crash_point("restored")
-            async with UpstreamSession(self._context, self.lease, self._recorder) as upstream:
+            session = UpstreamSession(self._context, self.lease, self._recorder, self.replied)
+            async with session as upstream:
                 failure = await upstream.start(self._starter_leaving)
                 if failure is not None:
                     # The starter learns of it when the terminal event is committed.

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from server.domain.runs.replies import Reply
 from server.domain.runs.runtime import Invocation
 from server.domain.runs.status import RunStatus
 
@@ -22,7 +23,8 @@ class Lease:
     fence: makes a stale holder's writes fail. age_s: seconds from the run's start to the grant of the lease,
     by the database's clock. takeovers: takeovers since the run last got any further. chosen_thread_id: the
     runtime's id of the thread, when it chose another than the job's. dequeued: the run was queued until now.
-    cancelled: it is to be cancelled.
+    cancelled: it is to be cancelled. reply: the last reply to one of its questions, unless the runtime has it
+    for sure.
     """
 
     thread_id: UUID
@@ -39,6 +41,7 @@ class Lease:
     chosen_thread_id: str | None = None
     dequeued: bool = False
     cancelled: bool = False
+    reply: Reply | None = None
 
     @property
     def runtime_thread_id(self) -> str:
@@ -49,6 +52,15 @@ class Lease:
     def fresh(self) -> bool:
         """Whether the journal holds at most the event of the run's start."""
         return self.last_seq <= 1
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """What the owner of a run learns when it renews the lease. cancelled: the run is to be cancelled.
+    replied: a person has replied, and the runtime does not have the reply yet."""
+
+    cancelled: bool = False
+    replied: bool = False
 
 
 class RunStore(Protocol):
@@ -63,17 +75,22 @@ class RunStore(Protocol):
         """
         ...
 
-    async def await_input(self, lease: Lease) -> None:
-        """Show the proposal as awaiting a person's input: the run got further. Raises LeaseLost."""
+    async def await_input(self, lease: Lease, seq: int) -> Reply | None:
+        """The reply to the question in the event `seq`; without one, show the proposal as awaiting a person's
+        input: the run got further. Earlier questions can no longer be answered. Raises LeaseLost."""
+        ...
+
+    async def note_resumed(self, lease: Lease) -> None:
+        """Record that the runtime has the reply, which is then forgotten. Raises LeaseLost."""
         ...
 
     async def renew(
         self, leases: Sequence[tuple[UUID, int]], *, advanced: Collection[UUID] = ()
-    ) -> Mapping[UUID, bool]:
+    ) -> Mapping[UUID, Renewed]:
         """Renew leases, each given as (thread, fence), even after their time: nobody else has taken them.
 
         advanced: the threads of runs that got further, whose takeovers no longer count. Returns the leases
-        still held, each with whether the run is to be cancelled.
+        still held.
         """
         ...
 

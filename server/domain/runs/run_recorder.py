@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
+from datetime import timedelta
 
 from server.domain.crash_points import crash_point
 from server.domain.journal.events import (
@@ -13,6 +15,7 @@ from server.domain.journal.events import (
     Event,
     EventKind,
     FrameReason,
+    InputAnswered,
     InputRequested,
     Outcome,
     RunStarted,
@@ -32,6 +35,7 @@ from server.domain.runs.context import LARGE_BYTES, RunContext
 from server.domain.runs.interpreter_memory import InterpreterMemory
 from server.domain.runs.lease import Lease
 from server.domain.runs.released_files import all_files
+from server.domain.runs.replies import Reply
 from server.domain.runs.runtime import Interpretation, OversizedFrame, UpstreamError
 from server.domain.webhooks.events import OutboxEvent, input_requested
 from server.encoding.frame_delta import digest_of
@@ -60,6 +64,11 @@ class RunRecorder:
         self._state_shown = self._files_shown = False
         #: What the last `error` frame about the run reports, whichever lease it came under.
         self._error: UpstreamError | None = None
+        #: The seqs of the last question, and of the last one that was answered; 0 for none.
+        self.question_seq = self.answered_seq = 0
+        left_s = context.limits.max_duration_s - lease.age_s
+        #: When the run's time is over, by this replica's clock.
+        self._expires_at = context.clock.now() + timedelta(seconds=left_s)
         #: The facts before the frame that is interpreted in a thread.
         self._facts_before: JournalFacts | None = None
 
@@ -112,8 +121,9 @@ class RunRecorder:
     def _restore(self, segment: Segment) -> None:
         for seq, event, delta in segment.entries_after(self._restored_seq):
             kind = self._context.codec.decode(event).kind
-            if isinstance(kind, Discontinuity):
+            if isinstance(kind, Discontinuity | InputAnswered):
                 self.digests.clear()
+            self._note_input(seq, kind)
             self._note(kind, delta, self._reported_by(kind))
             self._interpreter.restore(kind, delta)
             if len(event) > SMALL_BYTES:
@@ -211,6 +221,15 @@ class RunRecorder:
         self._context.observer.discontinued(self._lease, reason)
         crash_point("discontinuity")
 
+    def answer(self, reply: Reply) -> None:
+        """Journal that a person has answered the last question. The runtime's next stream begins with the
+        frames that come after the answer."""
+        kind = InputAnswered(reply.seq, reply.input_id, reply.user_id, reply.decisions)
+        self.digests.clear()
+        self._digests_before = frozenset()
+        self._put(kind)
+        self._interpreter.restore(kind, b"")
+
     async def flush(self) -> None:
         """Wait until everything is committed. Raises LeaseLost."""
         await self._log.flush()
@@ -256,6 +275,7 @@ class RunRecorder:
     def _queue(
         self, kind: EventKind, encoded: tuple[bytes, bytes], delta: bytes, error: UpstreamError | None
     ) -> None:
+        self._note_input(self._log.last_seq + 1, kind)
         self._note(kind, delta, error)
         event, file_changes = encoded
         self._log.put(
@@ -274,6 +294,12 @@ class RunRecorder:
             self._state_shown = self._state_shown or isinstance(kind, StateUpdate)
             if isinstance(kind, UpstreamFrame):
                 self._context.observer.uninterpreted(self._lease, kind.reason)
+
+    def _note_input(self, seq: int, kind: EventKind) -> None:
+        if isinstance(kind, InputRequested):
+            self.question_seq = seq
+        elif isinstance(kind, InputAnswered):
+            self.answered_seq = kind.seq
 
     def _note(self, kind: EventKind, delta: bytes, error: UpstreamError | None) -> None:
         """Remember what the event's frame means for the verdict, and for the alignment of a replay. error:
@@ -294,6 +320,8 @@ class RunRecorder:
         return None
 
     def _event(self, kind: EventKind) -> Event:
+        if isinstance(kind, InputRequested):
+            kind = replace(kind, expires_at=self._expires_at)
         return Event(self._log.last_seq + 1, self.epoch, self._context.clock.now(), kind)
 
     def _encoded(self, event: Event) -> tuple[bytes, bytes]:

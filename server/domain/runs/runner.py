@@ -49,6 +49,11 @@ class Runner:
         """Raise RuntimeUnavailable while a run that is started now would fail for sure."""
         self.context.runtime.check_available()
 
+    @property
+    def can_resume(self) -> bool:
+        """Whether the runtime continues a run with a person's reply."""
+        return self.context.runtime.can_resume
+
     def drive(self, lease: Lease) -> asyncio.Future[None]:
         """Drive a run from now on. The future is done when the runtime has the job, or says why not."""
         driver = RunDriver(self.context, lease)
@@ -77,6 +82,13 @@ class Runner:
             return False
         driver.cancelled.set()
         return True
+
+    def reply(self, thread_id: UUID) -> None:
+        """Continue a run with the reply that is stored, if this replica drives it: another one sees it when
+        it renews."""
+        driver = self._drivers.get(thread_id)
+        if driver is not None:
+            driver.replied.set()
 
     def cancel_soon(self, thread_ids: Sequence[UUID]) -> None:
         """End runs whose cancel is recorded, as far as this replica can: others see it when they renew."""
@@ -109,7 +121,7 @@ class Runner:
             await clock.sleep(pause_s)
 
     async def keep_leases(self) -> None:
-        """Renew the leases of the runs driven here; drop those lost; see cancel requests."""
+        """Renew the leases of the runs driven here; drop those lost; see cancel requests and replies."""
         drivers = dict(self._drivers)
         advanced = [id_ for id_, driver in drivers.items() if driver.on_probation and driver.advanced]
         held = await self.context.runs.renew(
@@ -120,8 +132,11 @@ class Runner:
         for thread_id, driver in drivers.items():
             if thread_id not in held:
                 self._drop(driver)
-            elif held[thread_id]:
+                continue
+            if held[thread_id].cancelled:
                 driver.cancelled.set()
+            if held[thread_id].replied:
+                driver.replied.set()
 
     def _drop(self, driver: RunDriver) -> None:
         """Stop driving a run whose lease is lost; nothing that is queued is sent any more."""

@@ -11,6 +11,7 @@ from uuid import UUID
 from server.domain.drafts.draft import DraftVersion
 from server.domain.journal.events import EventKind, TextPlace, Token
 from server.domain.proposals.files import File, FileSet
+from server.domain.runs.replies import Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,11 @@ class Runtime(Protocol):
         """
         ...
 
+    @property
+    def can_resume(self) -> bool:
+        """Whether `resume` may be called: the operator says so (ADR 0044)."""
+        ...
+
     def check_available(self) -> None:
         """Raise RuntimeUnavailable while calls are refused without being tried."""
         ...
@@ -91,6 +97,14 @@ class Runtime(Protocol):
 
     async def state(self, thread_id: str) -> RuntimeState | None:
         """The state of the thread, None when the runtime does not know it.
+
+        Raises RuntimeUnavailable, RuntimeRefused.
+        """
+        ...
+
+    async def resume(self, thread_id: str, reply: Reply) -> None:
+        """Continue a run that has asked a person. Idempotent by the reply's id. The thread's stream then
+        gives the frames after the reply, as it gave those after the invoke.
 
         Raises RuntimeUnavailable, RuntimeRefused.
         """

@@ -33,6 +33,8 @@ from server.domain.runs.context import RunContext
 from server.domain.runs.invoker import InvokeFailed, Invoker
 from server.domain.runs.lease import Lease
 from server.domain.runs.listening import ListeningClock
+from server.domain.runs.questions import Questions
+from server.domain.runs.replies import Reply
 from server.domain.runs.run_recorder import RunRecorder
 from server.domain.runs.runtime import Frames
 from server.domain.runs.status import RunStatus
@@ -41,9 +43,11 @@ from server.domain.runs.verdict import VerdictRules
 
 
 class UpstreamSession:
-    """One run's session with the runtime. Leaving it closes the connection."""
+    """One run's session with the runtime. Leaving it closes the connection. replied: as for `Questions`."""
 
-    def __init__(self, context: RunContext, lease: Lease, recorder: RunRecorder) -> None:
+    def __init__(
+        self, context: RunContext, lease: Lease, recorder: RunRecorder, replied: asyncio.Event
+    ) -> None:
         self._context, self._lease, self._recorder = context, lease, recorder
         #: The runtime's id of the thread; the job's until the runtime has answered.
         self._thread_id = lease.runtime_thread_id
@@ -56,8 +60,7 @@ class UpstreamSession:
         #: The time of the rules.
         self._clock = ListeningClock(context.clock)
         self._room = FrameRoom(context.budget, self._clock)
-        #: Whether the proposal shows that the agent waits for a person.
-        self._question_shown = False
+        self._questions = Questions(context, lease, recorder, replied)
         self._rules: VerdictRules
 
     async def __aenter__(self) -> UpstreamSession:
@@ -96,12 +99,14 @@ class UpstreamSession:
         )
         return None
 
-    async def _join_channel(self) -> InvokeFailed | None:
+    async def _join_channel(self, *, insist: bool = False) -> InvokeFailed | None:
+        """Join the runtime's channel; why it could not be joined, while a starter waits and unless
+        `insist`."""
         while True:
             try:
                 self._channel_frames = await self._channel.enter_async_context(self._stream())
             except RuntimeUnavailable as error:
-                if not self._lease.takeovers:
+                if not self._lease.takeovers and not insist:
                     return InvokeFailed(FailureReason.RUNTIME_UNAVAILABLE, error)
             else:
                 return None
@@ -113,7 +118,12 @@ class UpstreamSession:
 
     async def verdict(self) -> Verdict:
         """Follow the run until its end is clear, and journal what the verdict adds. Raises LeaseLost."""
-        action = self._rules.start(self._now(), self._recorder.facts)
+        reply = self._questions.undelivered
+        action: Action
+        if reply is not None:
+            action = await self._resume(reply, again=True)
+        else:
+            action = self._rules.start(self._now(), self._recorder.facts)
         while not isinstance(action, Verdict):
             action = await self._carry_out(action)
         # Nothing more is read, and what was being read is journalled.
@@ -200,7 +210,7 @@ class UpstreamSession:
 
     async def _ask(self, question: AskState | AskFiles) -> Action:
         """Ask while the open connection, if there is one, is read; an `end` on it decides first."""
-        await self._show_question()
+        await self._questions.show()
         if self._reading is None:
             return await self._answered(question)
         asked = asyncio.ensure_future(self._answered(question))
@@ -233,23 +243,33 @@ class UpstreamSession:
     # --- A person's input --------------------------------------------------------------------
 
     async def _await_input(self, waiting: AwaitInput) -> Action:
-        """Wait to be cancelled, or for the state to be failed: no more frames come from the runtime."""
+        """Wait for a reply, to be cancelled, or for the state to be failed: no more frames come from the
+        runtime."""
         if waiting.files is not None:
             await self._recorder.adopt(waiting.files, complete=True, after_gap=True)
-        await self._show_question()
-        crash_point("awaiting_input")
         question = AskFiles(AwaitInput(), grace_ends_at=self._now())
         while True:
+            reply = await self._questions.take_reply()
+            if reply is not None:
+                return await self._resume(reply, again=False)
             state = await self._state()
             action = self._rules.answered(question, state, self._now(), self._recorder.facts)
             if not isinstance(action, AwaitInput):
                 return action
-            await self._context.clock.sleep(self._context.limits.waiting_poll_s)
+            await self._questions.wait()
 
-    async def _show_question(self) -> None:
-        """Show that the agent waits, once it has asked."""
-        if self._question_shown or not self._recorder.facts.awaiting_input:
-            return
-        await self._recorder.flush()
-        await self._context.retry_while_unavailable(lambda: self._context.runs.await_input(self._lease))
-        self._question_shown = True
+    async def _resume(self, reply: Reply, *, again: bool) -> Action:
+        """Give the runtime the reply, and follow the run from there. again: the runtime may have it
+        already."""
+        push_only = self._context.runtime.push_only
+        if push_only:
+            await self._join_channel(insist=True)
+        once = await self._questions.deliver(self._thread_id, reply)
+        if isinstance(once, Verdict):
+            return once
+        # A channel that was joined before the reply was first given has missed nothing.
+        from_first_frame = not again and (once or push_only)
+        self._rules = verdict_rules_for(
+            self._context.limits, push_only=push_only, from_first_frame=from_first_frame
+        )
+        return self._rules.start(self._now(), self._recorder.facts)

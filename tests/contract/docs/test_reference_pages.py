@@ -38,7 +38,7 @@ def rows_of(text: str) -> list[str]:
 def names_in(row: str) -> list[str]:
     """The names, or the number, in the first column."""
     cell = row.split("|")[1].strip()
-    return [cell] if cell.isdecimal() else re.findall(r"`(\w+)(?:=\w+)?`", cell)
+    return [cell] if cell.isdecimal() else re.findall(r"`([\w.]+)(?:=\w+)?`", cell)
 
 
 def row_of(page: str, title: str, name: str) -> str:

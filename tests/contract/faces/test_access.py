@@ -250,6 +250,16 @@ def undone(call: Call) -> Call:
     return _call
 
 
+def reaching(code: str, call: Call) -> Call:
+    """A verb that a caller who may use it is refused for another reason, which has this code."""
+
+    async def _call(environment: Environment, who: str) -> str:
+        answer = await call(environment, who)
+        return OK if answer == code else answer
+
+    return _call
+
+
 def opened(*protocols: str, by: str) -> Call:
     """Following by WebSocket, with the token in each place that it may be in."""
 
@@ -294,6 +304,8 @@ _DRAFTS, _REVIEWS = draft_pb2_grpc.DraftServiceStub, review_pb2_grpc.ReviewServi
 _USERS = user_pb2_grpc.UserServiceStub
 _INFO = info_pb2_grpc.InfoServiceStub
 _WEBHOOKS = webhook_pb2_grpc.WebhookServiceStub
+_REPLY_PATH = "/api/refinements/{thread}/reply"
+_REPLY: dict[str, Any] = {"seq": 1, "decisions": [{"decision": "approve"}]}
 _RECEIVER = "https://receiver.example/hook"
 
 #: Every verb on every transport that has it, with its kind.
@@ -326,6 +338,8 @@ VERBS: dict[str, tuple[str, Call]] = {
     "REST CreateTicket": ("ticket", rest("POST", "/api/ws/tickets", {"thread_id": "{thread}"})),
     "REST CancelRefinement": ("act", rest("POST", "/api/refinements/{thread}/cancel")),
     "gRPC CancelRefinement": ("act", rpc(_REFINEMENTS, "CancelRefinement")),
+    "REST ReplyToInput": ("act", reaching("reply_unsupported", rest("POST", _REPLY_PATH, _REPLY))),
+    "gRPC ReplyToInput": ("act", reaching("reply_unsupported", rpc(_REFINEMENTS, "ReplyToInput", **_REPLY))),
     "REST ListGrants": ("manage", rest("GET", "/api/proposals/{proposal}/access")),
     "gRPC ListGrants": ("manage", rpc(_ACCESS, "ListGrants")),
     "REST GrantAccess": (

@@ -19,7 +19,9 @@ WATCHED = "short_run"
 
 @pytest_asyncio.fixture
 async def hub(database: str) -> AsyncIterator[RunningHub]:
-    async with running_hub(database, webhook_allowed_hosts=("localhost",)) as running:
+    async with running_hub(
+        database, webhook_allowed_hosts=("localhost",), runtime_can_resume=True
+    ) as running:
         yield running
 
 

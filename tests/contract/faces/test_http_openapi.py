@@ -43,6 +43,7 @@ WITH_BODIES = {
     "createWorkflow",
     "grantAccess",
     "rejectProposal",
+    "replyToInput",
     "restoreDraftVersion",
     "reviseProposal",
     "setDecisions",
@@ -58,7 +59,7 @@ CODES = {"internal", *(row.code for row in PROBLEMS.values()), *HTTP_ONLY}
 
 @pytest.fixture
 async def hub(database: str) -> AsyncIterator[RunningHub]:
-    async with running_hub(database) as running:
+    async with running_hub(database, runtime_can_resume=True) as running:
         yield running
 
 
@@ -181,6 +182,10 @@ async def test_every_route_is_in_it_with_what_it_may_answer(http: httpx.AsyncCli
 async def test_answers_have_the_members_that_it_says(hub: RunningHub, http: httpx.AsyncClient) -> None:
     document = await read(http)
     async with hub.client() as client:
+        asking = await start(client, "[[replay:approval]]")
+        async for message in client.follow(asking["thread_id"]):
+            if any("input_requested" in event for event in message.get("batch", {}).get("events", ())):
+                break
         started = await start(client, "[[replay:short_run]]")
         proposal = await finished(client, started)
         file = next(iter(proposal["generated_files"].values()))
@@ -203,6 +208,7 @@ async def test_answers_have_the_members_that_it_says(hub: RunningHub, http: http
     names = {
         # Before the others: another content than the proposal's.
         "/drafts/{draft_id}/files/{sha256}": f"/drafts/{proposal['draft_id']}/files/{written}",
+        "/refinements/{thread_id}/reply": f"/refinements/{asking['thread_id']}/reply",
         "{draft_id}": proposal["draft_id"],
         "{user_id}": bob_id,
         "{code}": "not_found",
@@ -227,6 +233,7 @@ async def test_answers_have_the_members_that_it_says(hub: RunningHub, http: http
         "acceptProposal": {"strategy": "three_way"},
         "approveProposal": {},
         "rejectProposal": {"comment": "no"},
+        "replyToInput": {"seq": 13, "decisions": [{"decision": "approve"}]},
         "reviseProposal": {"user_prompt": "[[replay:short_run]]"},
         "createWebhook": receiver,
         "updateWebhook": {"event_types": ["run.finished"]},

@@ -30,6 +30,7 @@ from server.domain.journal.events import (
     FileChange,
     FrameReason,
     InputAction,
+    InputAnswered,
     InputRequested,
     InvalidToolCall,
     MessageChange,
@@ -161,6 +162,7 @@ KINDS: dict[str, EventKind] = {
         ),
         message_count=3,
     ),
+    "input_answered": InputAnswered(106, "i1", UUID(int=7), ("approve", "edit", "reject")),
 }
 
 EVENTS: dict[str, Event] = {
@@ -206,6 +208,9 @@ LATER: dict[str, Event] = {
                 InputAction("ls", "{}"),
             ),
         ),
+    ),
+    "input_requested_expiring": Event(
+        107, 1, START, InputRequested("[Interrupt(...)]", "i1", (), START + timedelta(minutes=30))
     ),
 }
 EVENTS |= EXACT | LATER

@@ -45,6 +45,8 @@ EXAMPLES: list[HubError] = [
     errors.NotFound("no such proposal"),
     errors.Conflict("it is over"),
     errors.DraftBusy(),
+    errors.InputClosed(),
+    errors.ReplyUnsupported(),
     errors.KeyReused(),
     errors.EtagRequired(),
     errors.EtagMismatch("draft"),

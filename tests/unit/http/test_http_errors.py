@@ -64,6 +64,8 @@ def test_every_error_of_the_hub_has_the_status_of_the_table(kind: type[errors.Hu
         errors.InvalidArgument: errors.InvalidArgument({"a": "is wrong"}),
         errors.Unprocessable: errors.Unprocessable({"a": "is wrong"}),
         errors.DraftBusy: errors.DraftBusy(),
+        errors.InputClosed: errors.InputClosed(),
+        errors.ReplyUnsupported: errors.ReplyUnsupported(),
         errors.CursorOutOfRange: errors.CursorOutOfRange(9, 1, 4),
         errors.DraftMoved: errors.DraftMoved([], base_version=1, draft_version=2, draft_etag="2-e"),
         errors.RuntimeRefused: errors.RuntimeRefused("no", status=422),

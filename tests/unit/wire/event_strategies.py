@@ -25,6 +25,7 @@ from server.domain.journal.events import (
     FileChange,
     FrameReason,
     InputAction,
+    InputAnswered,
     InputRequested,
     InvalidToolCall,
     MessageChange,
@@ -136,7 +137,14 @@ def kinds(
         st.builds(
             UpstreamFrame, text, st.sampled_from(FrameReason), st.binary(max_size=20) | text.map(text_bytes)
         ),
-        st.builds(InputRequested, text, text, _few(st.builds(InputAction, text, text, text, _few(text)))),
+        st.builds(
+            InputRequested,
+            text,
+            text,
+            _few(st.builds(InputAction, text, text, text, _few(text))),
+            st.none() | TIMES,
+        ),
+        st.builds(InputAnswered, number, text, st.uuids(), _few(text)),
         st.builds(Discontinuity, st.sampled_from(DiscontinuityReason)),
         st.builds(Terminal, st.sampled_from(Outcome), text, text, number),
     )

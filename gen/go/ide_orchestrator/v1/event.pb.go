@@ -349,6 +349,7 @@ type Event struct {
 	//	*Event_InputRequested
 	//	*Event_Discontinuity
 	//	*Event_Terminal
+	//	*Event_InputAnswered
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -489,6 +490,15 @@ func (x *Event) GetTerminal() *Terminal {
 	return nil
 }
 
+func (x *Event) GetInputAnswered() *InputAnswered {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_InputAnswered); ok {
+			return x.InputAnswered
+		}
+	}
+	return nil
+}
+
 type isEvent_Kind interface {
 	isEvent_Kind()
 }
@@ -528,6 +538,11 @@ type Event_Terminal struct {
 	Terminal *Terminal `protobuf:"bytes,16,opt,name=terminal,proto3,oneof"`
 }
 
+type Event_InputAnswered struct {
+	// A person has answered the agent: the run goes on.
+	InputAnswered *InputAnswered `protobuf:"bytes,17,opt,name=input_answered,json=inputAnswered,proto3,oneof"`
+}
+
 func (*Event_RunStarted) isEvent_Kind() {}
 
 func (*Event_StateUpdate) isEvent_Kind() {}
@@ -541,6 +556,8 @@ func (*Event_InputRequested) isEvent_Kind() {}
 func (*Event_Discontinuity) isEvent_Kind() {}
 
 func (*Event_Terminal) isEvent_Kind() {}
+
+func (*Event_InputAnswered) isEvent_Kind() {}
 
 // The run and its proposal were stored, in one transaction.
 type RunStarted struct {
@@ -2444,7 +2461,9 @@ type InputRequested struct {
 	InputId string `protobuf:"bytes,2,opt,name=input_id,json=inputId,proto3" json:"input_id,omitempty"`
 	// The tool calls that a person is asked to decide on, in the runtime's order, as far as they could be read; empty
 	// if the question has another form.
-	Actions       []*InputAction `protobuf:"bytes,3,rep,name=actions,proto3" json:"actions,omitempty"`
+	Actions []*InputAction `protobuf:"bytes,3,rep,name=actions,proto3" json:"actions,omitempty"`
+	// When the run fails if nobody has answered (UTC); absent in events of earlier releases.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2500,6 +2519,13 @@ func (x *InputRequested) GetActions() []*InputAction {
 	return nil
 }
 
+func (x *InputRequested) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
 // A tool call that the agent makes only after a person has decided on it.
 type InputAction struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2510,7 +2536,7 @@ type InputAction struct {
 	// A description for the person; may be empty.
 	Description string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
 	// The decisions that the runtime accepts, in its own words, such as `approve`, `edit` and `reject`; may be empty.
-	// `features` of GetServerInfo says whether the server can pass on an answer.
+	// `features` of GetServerInfo says whether the server can pass on an answer (`input_replies`).
 	AllowedDecisions []string `protobuf:"bytes,4,rep,name=allowed_decisions,json=allowedDecisions,proto3" json:"allowed_decisions,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
@@ -2574,6 +2600,80 @@ func (x *InputAction) GetAllowedDecisions() []string {
 	return nil
 }
 
+// A person has answered a question, and the runtime is about to continue the run. The edited arguments and the
+// messages of the answer are left out.
+type InputAnswered struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The seq of the `input_requested` event that is answered.
+	Seq uint32 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
+	// The runtime's id of the question, as in InputRequested.
+	InputId string `protobuf:"bytes,2,opt,name=input_id,json=inputId,proto3" json:"input_id,omitempty"`
+	// The user who answered (UUID).
+	UserId string `protobuf:"bytes,3,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// The decisions, in the order of the question's actions.
+	Decisions     []string `protobuf:"bytes,4,rep,name=decisions,proto3" json:"decisions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InputAnswered) Reset() {
+	*x = InputAnswered{}
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InputAnswered) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InputAnswered) ProtoMessage() {}
+
+func (x *InputAnswered) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InputAnswered.ProtoReflect.Descriptor instead.
+func (*InputAnswered) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *InputAnswered) GetSeq() uint32 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *InputAnswered) GetInputId() string {
+	if x != nil {
+		return x.InputId
+	}
+	return ""
+}
+
+func (x *InputAnswered) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *InputAnswered) GetDecisions() []string {
+	if x != nil {
+		return x.Decisions
+	}
+	return nil
+}
+
 // Frames of the runtime may be missing or repeated between the events before this one and those after it.
 type Discontinuity struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2585,7 +2685,7 @@ type Discontinuity struct {
 
 func (x *Discontinuity) Reset() {
 	*x = Discontinuity{}
-	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[25]
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2597,7 +2697,7 @@ func (x *Discontinuity) String() string {
 func (*Discontinuity) ProtoMessage() {}
 
 func (x *Discontinuity) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[25]
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2610,7 +2710,7 @@ func (x *Discontinuity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Discontinuity.ProtoReflect.Descriptor instead.
 func (*Discontinuity) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{25}
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Discontinuity) GetReason() DiscontinuityReason {
@@ -2637,7 +2737,7 @@ type Terminal struct {
 
 func (x *Terminal) Reset() {
 	*x = Terminal{}
-	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[26]
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2649,7 +2749,7 @@ func (x *Terminal) String() string {
 func (*Terminal) ProtoMessage() {}
 
 func (x *Terminal) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[26]
+	mi := &file_ide_orchestrator_v1_event_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2662,7 +2762,7 @@ func (x *Terminal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Terminal.ProtoReflect.Descriptor instead.
 func (*Terminal) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{26}
+	return file_ide_orchestrator_v1_event_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Terminal) GetOutcome() Outcome {
@@ -2697,7 +2797,7 @@ var File_ide_orchestrator_v1_event_proto protoreflect.FileDescriptor
 
 const file_ide_orchestrator_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x1fide_orchestrator/v1/event.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9c\x05\n" +
+	"\x1fide_orchestrator/v1/event.proto\x12\x13ide_orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe9\x05\n" +
 	"\x05Event\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\rR\x03seq\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12;\n" +
@@ -2713,7 +2813,8 @@ const file_ide_orchestrator_v1_event_proto_rawDesc = "" +
 	"\x0eupstream_frame\x18\r \x01(\v2\".ide_orchestrator.v1.UpstreamFrameH\x00R\rupstreamFrame\x12N\n" +
 	"\x0finput_requested\x18\x0e \x01(\v2#.ide_orchestrator.v1.InputRequestedH\x00R\x0einputRequested\x12J\n" +
 	"\rdiscontinuity\x18\x0f \x01(\v2\".ide_orchestrator.v1.DiscontinuityH\x00R\rdiscontinuity\x12;\n" +
-	"\bterminal\x18\x10 \x01(\v2\x1d.ide_orchestrator.v1.TerminalH\x00R\bterminalB\x06\n" +
+	"\bterminal\x18\x10 \x01(\v2\x1d.ide_orchestrator.v1.TerminalH\x00R\bterminal\x12K\n" +
+	"\x0einput_answered\x18\x11 \x01(\v2\".ide_orchestrator.v1.InputAnsweredH\x00R\rinputAnsweredB\x06\n" +
 	"\x04kind\"e\n" +
 	"\n" +
 	"RunStarted\x12\x15\n" +
@@ -2871,16 +2972,23 @@ const file_ide_orchestrator_v1_event_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\x0e2(.ide_orchestrator.v1.UpstreamFrameReasonR\x06reason\x12\x14\n" +
 	"\x04text\x18\x03 \x01(\tH\x00R\x04text\x12\x18\n" +
 	"\x06binary\x18\x04 \x01(\fH\x00R\x06binaryB\x06\n" +
-	"\x04body\"\x81\x01\n" +
+	"\x04body\"\xbe\x01\n" +
 	"\x0eInputRequested\x12\x18\n" +
 	"\arequest\x18\x01 \x01(\tR\arequest\x12\x19\n" +
 	"\binput_id\x18\x02 \x01(\tR\ainputId\x12:\n" +
-	"\aactions\x18\x03 \x03(\v2 .ide_orchestrator.v1.InputActionR\aactions\"\x8e\x01\n" +
+	"\aactions\x18\x03 \x03(\v2 .ide_orchestrator.v1.InputActionR\aactions\x12;\n" +
+	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\"\x8e\x01\n" +
 	"\vInputAction\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\targuments\x18\x02 \x01(\tR\targuments\x12 \n" +
 	"\vdescription\x18\x03 \x01(\tR\vdescription\x12+\n" +
-	"\x11allowed_decisions\x18\x04 \x03(\tR\x10allowedDecisions\"Q\n" +
+	"\x11allowed_decisions\x18\x04 \x03(\tR\x10allowedDecisions\"s\n" +
+	"\rInputAnswered\x12\x10\n" +
+	"\x03seq\x18\x01 \x01(\rR\x03seq\x12\x19\n" +
+	"\binput_id\x18\x02 \x01(\tR\ainputId\x12\x17\n" +
+	"\auser_id\x18\x03 \x01(\tR\x06userId\x12\x1c\n" +
+	"\tdecisions\x18\x04 \x03(\tR\tdecisions\"Q\n" +
 	"\rDiscontinuity\x12@\n" +
 	"\x06reason\x18\x01 \x01(\x0e2(.ide_orchestrator.v1.DiscontinuityReasonR\x06reason\"\x93\x01\n" +
 	"\bTerminal\x126\n" +
@@ -2931,7 +3039,7 @@ func file_ide_orchestrator_v1_event_proto_rawDescGZIP() []byte {
 }
 
 var file_ide_orchestrator_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_ide_orchestrator_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_ide_orchestrator_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_ide_orchestrator_v1_event_proto_goTypes = []any{
 	(MessageRole)(0),              // 0: ide_orchestrator.v1.MessageRole
 	(FileChangeKind)(0),           // 1: ide_orchestrator.v1.FileChangeKind
@@ -2963,54 +3071,57 @@ var file_ide_orchestrator_v1_event_proto_goTypes = []any{
 	(*UpstreamFrame)(nil),         // 27: ide_orchestrator.v1.UpstreamFrame
 	(*InputRequested)(nil),        // 28: ide_orchestrator.v1.InputRequested
 	(*InputAction)(nil),           // 29: ide_orchestrator.v1.InputAction
-	(*Discontinuity)(nil),         // 30: ide_orchestrator.v1.Discontinuity
-	(*Terminal)(nil),              // 31: ide_orchestrator.v1.Terminal
-	nil,                           // 32: ide_orchestrator.v1.StateUpdate.ExtraEntry
-	nil,                           // 33: ide_orchestrator.v1.FileChange.ExtraEntry
-	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
+	(*InputAnswered)(nil),         // 30: ide_orchestrator.v1.InputAnswered
+	(*Discontinuity)(nil),         // 31: ide_orchestrator.v1.Discontinuity
+	(*Terminal)(nil),              // 32: ide_orchestrator.v1.Terminal
+	nil,                           // 33: ide_orchestrator.v1.StateUpdate.ExtraEntry
+	nil,                           // 34: ide_orchestrator.v1.FileChange.ExtraEntry
+	(*timestamppb.Timestamp)(nil), // 35: google.protobuf.Timestamp
 }
 var file_ide_orchestrator_v1_event_proto_depIdxs = []int32{
-	34, // 0: ide_orchestrator.v1.Event.create_time:type_name -> google.protobuf.Timestamp
+	35, // 0: ide_orchestrator.v1.Event.create_time:type_name -> google.protobuf.Timestamp
 	6,  // 1: ide_orchestrator.v1.Event.run_started:type_name -> ide_orchestrator.v1.RunStarted
 	7,  // 2: ide_orchestrator.v1.Event.state_update:type_name -> ide_orchestrator.v1.StateUpdate
 	25, // 3: ide_orchestrator.v1.Event.token:type_name -> ide_orchestrator.v1.Token
 	27, // 4: ide_orchestrator.v1.Event.upstream_frame:type_name -> ide_orchestrator.v1.UpstreamFrame
 	28, // 5: ide_orchestrator.v1.Event.input_requested:type_name -> ide_orchestrator.v1.InputRequested
-	30, // 6: ide_orchestrator.v1.Event.discontinuity:type_name -> ide_orchestrator.v1.Discontinuity
-	31, // 7: ide_orchestrator.v1.Event.terminal:type_name -> ide_orchestrator.v1.Terminal
-	8,  // 8: ide_orchestrator.v1.StateUpdate.messages:type_name -> ide_orchestrator.v1.MessageChange
-	21, // 9: ide_orchestrator.v1.StateUpdate.todos:type_name -> ide_orchestrator.v1.TodoList
-	23, // 10: ide_orchestrator.v1.StateUpdate.files:type_name -> ide_orchestrator.v1.FileChange
-	32, // 11: ide_orchestrator.v1.StateUpdate.extra:type_name -> ide_orchestrator.v1.StateUpdate.ExtraEntry
-	24, // 12: ide_orchestrator.v1.StateUpdate.unread_files:type_name -> ide_orchestrator.v1.UnreadFile
-	9,  // 13: ide_orchestrator.v1.MessageChange.message:type_name -> ide_orchestrator.v1.AgentMessage
-	0,  // 14: ide_orchestrator.v1.AgentMessage.role:type_name -> ide_orchestrator.v1.MessageRole
-	10, // 15: ide_orchestrator.v1.AgentMessage.tool_calls:type_name -> ide_orchestrator.v1.ToolCall
-	13, // 16: ide_orchestrator.v1.AgentMessage.parts:type_name -> ide_orchestrator.v1.ContentPart
-	11, // 17: ide_orchestrator.v1.AgentMessage.invalid_tool_calls:type_name -> ide_orchestrator.v1.InvalidToolCall
-	12, // 18: ide_orchestrator.v1.AgentMessage.usage:type_name -> ide_orchestrator.v1.TokenUsage
-	14, // 19: ide_orchestrator.v1.ContentPart.thinking:type_name -> ide_orchestrator.v1.Thinking
-	15, // 20: ide_orchestrator.v1.ContentPart.media:type_name -> ide_orchestrator.v1.Media
-	16, // 21: ide_orchestrator.v1.ContentPart.server_tool_call:type_name -> ide_orchestrator.v1.ServerToolCall
-	17, // 22: ide_orchestrator.v1.ContentPart.server_tool_result:type_name -> ide_orchestrator.v1.ServerToolResult
-	18, // 23: ide_orchestrator.v1.ContentPart.citation:type_name -> ide_orchestrator.v1.Citation
-	19, // 24: ide_orchestrator.v1.ContentPart.refusal:type_name -> ide_orchestrator.v1.Refusal
-	20, // 25: ide_orchestrator.v1.ContentPart.other:type_name -> ide_orchestrator.v1.OtherContent
-	22, // 26: ide_orchestrator.v1.TodoList.items:type_name -> ide_orchestrator.v1.Todo
-	1,  // 27: ide_orchestrator.v1.FileChange.kind:type_name -> ide_orchestrator.v1.FileChangeKind
-	33, // 28: ide_orchestrator.v1.FileChange.extra:type_name -> ide_orchestrator.v1.FileChange.ExtraEntry
-	0,  // 29: ide_orchestrator.v1.Token.role:type_name -> ide_orchestrator.v1.MessageRole
-	26, // 30: ide_orchestrator.v1.Token.tool_calls:type_name -> ide_orchestrator.v1.ToolCallPiece
-	13, // 31: ide_orchestrator.v1.Token.parts:type_name -> ide_orchestrator.v1.ContentPart
-	2,  // 32: ide_orchestrator.v1.UpstreamFrame.reason:type_name -> ide_orchestrator.v1.UpstreamFrameReason
-	29, // 33: ide_orchestrator.v1.InputRequested.actions:type_name -> ide_orchestrator.v1.InputAction
-	3,  // 34: ide_orchestrator.v1.Discontinuity.reason:type_name -> ide_orchestrator.v1.DiscontinuityReason
-	4,  // 35: ide_orchestrator.v1.Terminal.outcome:type_name -> ide_orchestrator.v1.Outcome
-	36, // [36:36] is the sub-list for method output_type
-	36, // [36:36] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	31, // 6: ide_orchestrator.v1.Event.discontinuity:type_name -> ide_orchestrator.v1.Discontinuity
+	32, // 7: ide_orchestrator.v1.Event.terminal:type_name -> ide_orchestrator.v1.Terminal
+	30, // 8: ide_orchestrator.v1.Event.input_answered:type_name -> ide_orchestrator.v1.InputAnswered
+	8,  // 9: ide_orchestrator.v1.StateUpdate.messages:type_name -> ide_orchestrator.v1.MessageChange
+	21, // 10: ide_orchestrator.v1.StateUpdate.todos:type_name -> ide_orchestrator.v1.TodoList
+	23, // 11: ide_orchestrator.v1.StateUpdate.files:type_name -> ide_orchestrator.v1.FileChange
+	33, // 12: ide_orchestrator.v1.StateUpdate.extra:type_name -> ide_orchestrator.v1.StateUpdate.ExtraEntry
+	24, // 13: ide_orchestrator.v1.StateUpdate.unread_files:type_name -> ide_orchestrator.v1.UnreadFile
+	9,  // 14: ide_orchestrator.v1.MessageChange.message:type_name -> ide_orchestrator.v1.AgentMessage
+	0,  // 15: ide_orchestrator.v1.AgentMessage.role:type_name -> ide_orchestrator.v1.MessageRole
+	10, // 16: ide_orchestrator.v1.AgentMessage.tool_calls:type_name -> ide_orchestrator.v1.ToolCall
+	13, // 17: ide_orchestrator.v1.AgentMessage.parts:type_name -> ide_orchestrator.v1.ContentPart
+	11, // 18: ide_orchestrator.v1.AgentMessage.invalid_tool_calls:type_name -> ide_orchestrator.v1.InvalidToolCall
+	12, // 19: ide_orchestrator.v1.AgentMessage.usage:type_name -> ide_orchestrator.v1.TokenUsage
+	14, // 20: ide_orchestrator.v1.ContentPart.thinking:type_name -> ide_orchestrator.v1.Thinking
+	15, // 21: ide_orchestrator.v1.ContentPart.media:type_name -> ide_orchestrator.v1.Media
+	16, // 22: ide_orchestrator.v1.ContentPart.server_tool_call:type_name -> ide_orchestrator.v1.ServerToolCall
+	17, // 23: ide_orchestrator.v1.ContentPart.server_tool_result:type_name -> ide_orchestrator.v1.ServerToolResult
+	18, // 24: ide_orchestrator.v1.ContentPart.citation:type_name -> ide_orchestrator.v1.Citation
+	19, // 25: ide_orchestrator.v1.ContentPart.refusal:type_name -> ide_orchestrator.v1.Refusal
+	20, // 26: ide_orchestrator.v1.ContentPart.other:type_name -> ide_orchestrator.v1.OtherContent
+	22, // 27: ide_orchestrator.v1.TodoList.items:type_name -> ide_orchestrator.v1.Todo
+	1,  // 28: ide_orchestrator.v1.FileChange.kind:type_name -> ide_orchestrator.v1.FileChangeKind
+	34, // 29: ide_orchestrator.v1.FileChange.extra:type_name -> ide_orchestrator.v1.FileChange.ExtraEntry
+	0,  // 30: ide_orchestrator.v1.Token.role:type_name -> ide_orchestrator.v1.MessageRole
+	26, // 31: ide_orchestrator.v1.Token.tool_calls:type_name -> ide_orchestrator.v1.ToolCallPiece
+	13, // 32: ide_orchestrator.v1.Token.parts:type_name -> ide_orchestrator.v1.ContentPart
+	2,  // 33: ide_orchestrator.v1.UpstreamFrame.reason:type_name -> ide_orchestrator.v1.UpstreamFrameReason
+	29, // 34: ide_orchestrator.v1.InputRequested.actions:type_name -> ide_orchestrator.v1.InputAction
+	35, // 35: ide_orchestrator.v1.InputRequested.expire_time:type_name -> google.protobuf.Timestamp
+	3,  // 36: ide_orchestrator.v1.Discontinuity.reason:type_name -> ide_orchestrator.v1.DiscontinuityReason
+	4,  // 37: ide_orchestrator.v1.Terminal.outcome:type_name -> ide_orchestrator.v1.Outcome
+	38, // [38:38] is the sub-list for method output_type
+	38, // [38:38] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_ide_orchestrator_v1_event_proto_init() }
@@ -3026,6 +3137,7 @@ func file_ide_orchestrator_v1_event_proto_init() {
 		(*Event_InputRequested)(nil),
 		(*Event_Discontinuity)(nil),
 		(*Event_Terminal)(nil),
+		(*Event_InputAnswered)(nil),
 	}
 	file_ide_orchestrator_v1_event_proto_msgTypes[8].OneofWrappers = []any{
 		(*ContentPart_Thinking)(nil),
@@ -3050,7 +3162,7 @@ func file_ide_orchestrator_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ide_orchestrator_v1_event_proto_rawDesc), len(file_ide_orchestrator_v1_event_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   29,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

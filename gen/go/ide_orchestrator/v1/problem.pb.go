@@ -79,6 +79,12 @@ const (
 	// Another refinement of the draft has not ended. HTTP 409, FAILED_PRECONDITION; wait until it has, or start with
 	// another `when_busy`.
 	ProblemReason_PROBLEM_REASON_DRAFT_BUSY ProblemReason = 22
+	// The runtime cannot continue a run that has asked a person. HTTP 409, FAILED_PRECONDITION; cancel the run, or let it
+	// time out.
+	ProblemReason_PROBLEM_REASON_REPLY_UNSUPPORTED ProblemReason = 23
+	// The question can no longer be answered: it was answered, another one took its place, or the run has ended. HTTP
+	// 409, FAILED_PRECONDITION.
+	ProblemReason_PROBLEM_REASON_INPUT_CLOSED ProblemReason = 24
 )
 
 // Enum value maps for ProblemReason.
@@ -107,6 +113,8 @@ var (
 		20: "PROBLEM_REASON_ETAG_MISMATCH",
 		21: "PROBLEM_REASON_DRAFT_MOVED",
 		22: "PROBLEM_REASON_DRAFT_BUSY",
+		23: "PROBLEM_REASON_REPLY_UNSUPPORTED",
+		24: "PROBLEM_REASON_INPUT_CLOSED",
 	}
 	ProblemReason_value = map[string]int32{
 		"PROBLEM_REASON_UNSPECIFIED":          0,
@@ -132,6 +140,8 @@ var (
 		"PROBLEM_REASON_ETAG_MISMATCH":        20,
 		"PROBLEM_REASON_DRAFT_MOVED":          21,
 		"PROBLEM_REASON_DRAFT_BUSY":           22,
+		"PROBLEM_REASON_REPLY_UNSUPPORTED":    23,
+		"PROBLEM_REASON_INPUT_CLOSED":         24,
 	}
 )
 
@@ -166,7 +176,7 @@ var File_ide_orchestrator_v1_problem_proto protoreflect.FileDescriptor
 
 const file_ide_orchestrator_v1_problem_proto_rawDesc = "" +
 	"\n" +
-	"!ide_orchestrator/v1/problem.proto\x12\x13ide_orchestrator.v1*\xa7\x06\n" +
+	"!ide_orchestrator/v1/problem.proto\x12\x13ide_orchestrator.v1*\xee\x06\n" +
 	"\rProblemReason\x12\x1e\n" +
 	"\x1aPROBLEM_REASON_UNSPECIFIED\x10\x00\x12#\n" +
 	"\x1fPROBLEM_REASON_INVALID_ARGUMENT\x10\x01\x12\"\n" +
@@ -191,7 +201,9 @@ const file_ide_orchestrator_v1_problem_proto_rawDesc = "" +
 	"\x1cPROBLEM_REASON_ETAG_REQUIRED\x10\x13\x12 \n" +
 	"\x1cPROBLEM_REASON_ETAG_MISMATCH\x10\x14\x12\x1e\n" +
 	"\x1aPROBLEM_REASON_DRAFT_MOVED\x10\x15\x12\x1d\n" +
-	"\x19PROBLEM_REASON_DRAFT_BUSY\x10\x16BUZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3"
+	"\x19PROBLEM_REASON_DRAFT_BUSY\x10\x16\x12$\n" +
+	" PROBLEM_REASON_REPLY_UNSUPPORTED\x10\x17\x12\x1f\n" +
+	"\x1bPROBLEM_REASON_INPUT_CLOSED\x10\x18BUZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3"
 
 var (
 	file_ide_orchestrator_v1_problem_proto_rawDescOnce sync.Once

@@ -4,7 +4,8 @@
 // 	protoc        (unknown)
 // source: ide_orchestrator/v1/refinement.proto
 
-// Refinements: start one, follow its events from any cursor, cancel it, read its files as they were.
+// Refinements: start one, follow its events from any cursor, answer its agent, cancel it, read its files as they
+// were.
 
 package ideorchestratorv1
 
@@ -105,7 +106,7 @@ const (
 	// Starts nothing: FAILED_PRECONDITION (`draft_busy`).
 	WhenBusy_WHEN_BUSY_REFUSE WhenBusy = 2
 	// Queues the run: it begins once the refinements before it have ended, from the version of the draft that is the
-	// newest when it is queued. Until then its thread has no events.
+	// newest when it begins. Until then its thread has no events.
 	WhenBusy_WHEN_BUSY_ENQUEUE WhenBusy = 3
 	// Cancels the others, including queued ones, and starts the run. PERMISSION_DENIED: the caller may not cancel one
 	// of them.
@@ -1096,6 +1097,199 @@ func (x *CancelRefinementResponse) GetRefinement() *Refinement {
 	return nil
 }
 
+// Request of ReplyToInput.
+type ReplyToInputRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The thread (UUID).
+	ThreadId string `protobuf:"bytes,1,opt,name=thread_id,json=threadId,proto3" json:"thread_id,omitempty"`
+	// The seq of the `input_requested` event with the question.
+	Seq uint32 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	// A decision about each action of the question, in their order.
+	Decisions []*ActionDecision `protobuf:"bytes,3,rep,name=decisions,proto3" json:"decisions,omitempty"`
+	// Idempotency key of the request, as in StartRefinementRequest: the same request with the same key is answered once.
+	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplyToInputRequest) Reset() {
+	*x = ReplyToInputRequest{}
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplyToInputRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplyToInputRequest) ProtoMessage() {}
+
+func (x *ReplyToInputRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplyToInputRequest.ProtoReflect.Descriptor instead.
+func (*ReplyToInputRequest) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ReplyToInputRequest) GetThreadId() string {
+	if x != nil {
+		return x.ThreadId
+	}
+	return ""
+}
+
+func (x *ReplyToInputRequest) GetSeq() uint32 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *ReplyToInputRequest) GetDecisions() []*ActionDecision {
+	if x != nil {
+		return x.Decisions
+	}
+	return nil
+}
+
+func (x *ReplyToInputRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// A decision about an action of a question.
+type ActionDecision struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One of the action's `allowed_decisions`; `approve`, `edit` or `reject` if it has none.
+	Decision string `protobuf:"bytes,1,opt,name=decision,proto3" json:"decision,omitempty"`
+	// With `edit`: the arguments to use instead, whole, as the JSON text of an object; at most 262,144 characters.
+	// Otherwise empty.
+	EditedArguments string `protobuf:"bytes,2,opt,name=edited_arguments,json=editedArguments,proto3" json:"edited_arguments,omitempty"`
+	// A message to the agent, except with `approve` and `edit`: at most 65,536 characters; may be empty.
+	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ActionDecision) Reset() {
+	*x = ActionDecision{}
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActionDecision) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActionDecision) ProtoMessage() {}
+
+func (x *ActionDecision) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActionDecision.ProtoReflect.Descriptor instead.
+func (*ActionDecision) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ActionDecision) GetDecision() string {
+	if x != nil {
+		return x.Decision
+	}
+	return ""
+}
+
+func (x *ActionDecision) GetEditedArguments() string {
+	if x != nil {
+		return x.EditedArguments
+	}
+	return ""
+}
+
+func (x *ActionDecision) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+// Response of ReplyToInput.
+type ReplyToInputResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The refinement after the call.
+	Refinement *Refinement `protobuf:"bytes,1,opt,name=refinement,proto3" json:"refinement,omitempty"`
+	// True when this repeats an earlier request.
+	Replayed      bool `protobuf:"varint,2,opt,name=replayed,proto3" json:"replayed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplyToInputResponse) Reset() {
+	*x = ReplyToInputResponse{}
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplyToInputResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplyToInputResponse) ProtoMessage() {}
+
+func (x *ReplyToInputResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplyToInputResponse.ProtoReflect.Descriptor instead.
+func (*ReplyToInputResponse) Descriptor() ([]byte, []int) {
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ReplyToInputResponse) GetRefinement() *Refinement {
+	if x != nil {
+		return x.Refinement
+	}
+	return nil
+}
+
+func (x *ReplyToInputResponse) GetReplayed() bool {
+	if x != nil {
+		return x.Replayed
+	}
+	return false
+}
+
 // Request of ListEvents.
 type ListEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1116,7 +1310,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[14]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1128,7 +1322,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[14]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1141,7 +1335,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{14}
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListEventsRequest) GetThreadId() string {
@@ -1194,7 +1388,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[15]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1206,7 +1400,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[15]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1219,7 +1413,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{15}
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Event {
@@ -1258,7 +1452,7 @@ type ReadEventRequest struct {
 
 func (x *ReadEventRequest) Reset() {
 	*x = ReadEventRequest{}
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[16]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1270,7 +1464,7 @@ func (x *ReadEventRequest) String() string {
 func (*ReadEventRequest) ProtoMessage() {}
 
 func (x *ReadEventRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[16]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1283,7 +1477,7 @@ func (x *ReadEventRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadEventRequest.ProtoReflect.Descriptor instead.
 func (*ReadEventRequest) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{16}
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReadEventRequest) GetThreadId() string {
@@ -1322,7 +1516,7 @@ type ReadEventResponse struct {
 
 func (x *ReadEventResponse) Reset() {
 	*x = ReadEventResponse{}
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[17]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1334,7 +1528,7 @@ func (x *ReadEventResponse) String() string {
 func (*ReadEventResponse) ProtoMessage() {}
 
 func (x *ReadEventResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[17]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1347,7 +1541,7 @@ func (x *ReadEventResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadEventResponse.ProtoReflect.Descriptor instead.
 func (*ReadEventResponse) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{17}
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReadEventResponse) GetData() []byte {
@@ -1391,7 +1585,7 @@ type ListFilesAtRequest struct {
 
 func (x *ListFilesAtRequest) Reset() {
 	*x = ListFilesAtRequest{}
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[18]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1403,7 +1597,7 @@ func (x *ListFilesAtRequest) String() string {
 func (*ListFilesAtRequest) ProtoMessage() {}
 
 func (x *ListFilesAtRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[18]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1416,7 +1610,7 @@ func (x *ListFilesAtRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFilesAtRequest.ProtoReflect.Descriptor instead.
 func (*ListFilesAtRequest) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{18}
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListFilesAtRequest) GetThreadId() string {
@@ -1469,7 +1663,7 @@ type ListFilesAtResponse struct {
 
 func (x *ListFilesAtResponse) Reset() {
 	*x = ListFilesAtResponse{}
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[19]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1481,7 +1675,7 @@ func (x *ListFilesAtResponse) String() string {
 func (*ListFilesAtResponse) ProtoMessage() {}
 
 func (x *ListFilesAtResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[19]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1494,7 +1688,7 @@ func (x *ListFilesAtResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFilesAtResponse.ProtoReflect.Descriptor instead.
 func (*ListFilesAtResponse) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{19}
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListFilesAtResponse) GetFiles() []*FileAt {
@@ -1542,7 +1736,7 @@ type FileAt struct {
 
 func (x *FileAt) Reset() {
 	*x = FileAt{}
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[20]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1554,7 +1748,7 @@ func (x *FileAt) String() string {
 func (*FileAt) ProtoMessage() {}
 
 func (x *FileAt) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[20]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1567,7 +1761,7 @@ func (x *FileAt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileAt.ProtoReflect.Descriptor instead.
 func (*FileAt) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{20}
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *FileAt) GetPath() string {
@@ -1634,7 +1828,7 @@ type ReadRefinementFileRequest struct {
 
 func (x *ReadRefinementFileRequest) Reset() {
 	*x = ReadRefinementFileRequest{}
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[21]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1646,7 +1840,7 @@ func (x *ReadRefinementFileRequest) String() string {
 func (*ReadRefinementFileRequest) ProtoMessage() {}
 
 func (x *ReadRefinementFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[21]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1659,7 +1853,7 @@ func (x *ReadRefinementFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadRefinementFileRequest.ProtoReflect.Descriptor instead.
 func (*ReadRefinementFileRequest) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{21}
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ReadRefinementFileRequest) GetThreadId() string {
@@ -1699,7 +1893,7 @@ type ReadRefinementFileResponse struct {
 
 func (x *ReadRefinementFileResponse) Reset() {
 	*x = ReadRefinementFileResponse{}
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[22]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1711,7 +1905,7 @@ func (x *ReadRefinementFileResponse) String() string {
 func (*ReadRefinementFileResponse) ProtoMessage() {}
 
 func (x *ReadRefinementFileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[22]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1724,7 +1918,7 @@ func (x *ReadRefinementFileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadRefinementFileResponse.ProtoReflect.Descriptor instead.
 func (*ReadRefinementFileResponse) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{22}
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ReadRefinementFileResponse) GetData() []byte {
@@ -1765,7 +1959,7 @@ type BlameFileRequest struct {
 
 func (x *BlameFileRequest) Reset() {
 	*x = BlameFileRequest{}
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[23]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1777,7 +1971,7 @@ func (x *BlameFileRequest) String() string {
 func (*BlameFileRequest) ProtoMessage() {}
 
 func (x *BlameFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[23]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1790,7 +1984,7 @@ func (x *BlameFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlameFileRequest.ProtoReflect.Descriptor instead.
 func (*BlameFileRequest) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{23}
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *BlameFileRequest) GetThreadId() string {
@@ -1843,7 +2037,7 @@ type BlameFileResponse struct {
 
 func (x *BlameFileResponse) Reset() {
 	*x = BlameFileResponse{}
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[24]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1855,7 +2049,7 @@ func (x *BlameFileResponse) String() string {
 func (*BlameFileResponse) ProtoMessage() {}
 
 func (x *BlameFileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[24]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1868,7 +2062,7 @@ func (x *BlameFileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlameFileResponse.ProtoReflect.Descriptor instead.
 func (*BlameFileResponse) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{24}
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *BlameFileResponse) GetFile() *FileAt {
@@ -1933,7 +2127,7 @@ type BlameRange struct {
 
 func (x *BlameRange) Reset() {
 	*x = BlameRange{}
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[25]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1945,7 +2139,7 @@ func (x *BlameRange) String() string {
 func (*BlameRange) ProtoMessage() {}
 
 func (x *BlameRange) ProtoReflect() protoreflect.Message {
-	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[25]
+	mi := &file_ide_orchestrator_v1_refinement_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1958,7 +2152,7 @@ func (x *BlameRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlameRange.ProtoReflect.Descriptor instead.
 func (*BlameRange) Descriptor() ([]byte, []int) {
-	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{25}
+	return file_ide_orchestrator_v1_refinement_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *BlameRange) GetFirstLine() uint32 {
@@ -2073,7 +2267,22 @@ const file_ide_orchestrator_v1_refinement_proto_rawDesc = "" +
 	"\x18CancelRefinementResponse\x12?\n" +
 	"\n" +
 	"refinement\x18\x01 \x01(\v2\x1f.ide_orchestrator.v1.RefinementR\n" +
-	"refinement\"\xae\x01\n" +
+	"refinement\"\xa6\x01\n" +
+	"\x13ReplyToInputRequest\x12\x1b\n" +
+	"\tthread_id\x18\x01 \x01(\tR\bthreadId\x12\x10\n" +
+	"\x03seq\x18\x02 \x01(\rR\x03seq\x12A\n" +
+	"\tdecisions\x18\x03 \x03(\v2#.ide_orchestrator.v1.ActionDecisionR\tdecisions\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\"q\n" +
+	"\x0eActionDecision\x12\x1a\n" +
+	"\bdecision\x18\x01 \x01(\tR\bdecision\x12)\n" +
+	"\x10edited_arguments\x18\x02 \x01(\tR\x0feditedArguments\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"s\n" +
+	"\x14ReplyToInputResponse\x12?\n" +
+	"\n" +
+	"refinement\x18\x01 \x01(\v2\x1f.ide_orchestrator.v1.RefinementR\n" +
+	"refinement\x12\x1a\n" +
+	"\breplayed\x18\x02 \x01(\bR\breplayed\"\xae\x01\n" +
 	"\x11ListEventsRequest\x12\x1b\n" +
 	"\tthread_id\x18\x01 \x01(\tR\bthreadId\x12\x1b\n" +
 	"\tafter_seq\x18\x02 \x01(\rR\bafterSeq\x12\x14\n" +
@@ -2162,12 +2371,13 @@ const file_ide_orchestrator_v1_refinement_proto_rawDesc = "" +
 	"\x12WHEN_BUSY_PARALLEL\x10\x01\x12\x14\n" +
 	"\x10WHEN_BUSY_REFUSE\x10\x02\x12\x15\n" +
 	"\x11WHEN_BUSY_ENQUEUE\x10\x03\x12\x17\n" +
-	"\x13WHEN_BUSY_SUPERSEDE\x10\x042\xbe\a\n" +
+	"\x13WHEN_BUSY_SUPERSEDE\x10\x042\xa3\b\n" +
 	"\x11RefinementService\x12l\n" +
 	"\x0fStartRefinement\x12+.ide_orchestrator.v1.StartRefinementRequest\x1a,.ide_orchestrator.v1.StartRefinementResponse\x12f\n" +
 	"\rGetRefinement\x12).ide_orchestrator.v1.GetRefinementRequest\x1a*.ide_orchestrator.v1.GetRefinementResponse\x12n\n" +
 	"\x0fWatchRefinement\x12+.ide_orchestrator.v1.WatchRefinementRequest\x1a,.ide_orchestrator.v1.WatchRefinementResponse0\x01\x12o\n" +
-	"\x10CancelRefinement\x12,.ide_orchestrator.v1.CancelRefinementRequest\x1a-.ide_orchestrator.v1.CancelRefinementResponse\x12]\n" +
+	"\x10CancelRefinement\x12,.ide_orchestrator.v1.CancelRefinementRequest\x1a-.ide_orchestrator.v1.CancelRefinementResponse\x12c\n" +
+	"\fReplyToInput\x12(.ide_orchestrator.v1.ReplyToInputRequest\x1a).ide_orchestrator.v1.ReplyToInputResponse\x12]\n" +
 	"\n" +
 	"ListEvents\x12&.ide_orchestrator.v1.ListEventsRequest\x1a'.ide_orchestrator.v1.ListEventsResponse\x12\\\n" +
 	"\tReadEvent\x12%.ide_orchestrator.v1.ReadEventRequest\x1a&.ide_orchestrator.v1.ReadEventResponse0\x01\x12`\n" +
@@ -2188,7 +2398,7 @@ func file_ide_orchestrator_v1_refinement_proto_rawDescGZIP() []byte {
 }
 
 var file_ide_orchestrator_v1_refinement_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_ide_orchestrator_v1_refinement_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_ide_orchestrator_v1_refinement_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_ide_orchestrator_v1_refinement_proto_goTypes = []any{
 	(ProposalStatus)(0),                // 0: ide_orchestrator.v1.ProposalStatus
 	(WhenBusy)(0),                      // 1: ide_orchestrator.v1.WhenBusy
@@ -2206,25 +2416,28 @@ var file_ide_orchestrator_v1_refinement_proto_goTypes = []any{
 	(*Reconnect)(nil),                  // 13: ide_orchestrator.v1.Reconnect
 	(*CancelRefinementRequest)(nil),    // 14: ide_orchestrator.v1.CancelRefinementRequest
 	(*CancelRefinementResponse)(nil),   // 15: ide_orchestrator.v1.CancelRefinementResponse
-	(*ListEventsRequest)(nil),          // 16: ide_orchestrator.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),         // 17: ide_orchestrator.v1.ListEventsResponse
-	(*ReadEventRequest)(nil),           // 18: ide_orchestrator.v1.ReadEventRequest
-	(*ReadEventResponse)(nil),          // 19: ide_orchestrator.v1.ReadEventResponse
-	(*ListFilesAtRequest)(nil),         // 20: ide_orchestrator.v1.ListFilesAtRequest
-	(*ListFilesAtResponse)(nil),        // 21: ide_orchestrator.v1.ListFilesAtResponse
-	(*FileAt)(nil),                     // 22: ide_orchestrator.v1.FileAt
-	(*ReadRefinementFileRequest)(nil),  // 23: ide_orchestrator.v1.ReadRefinementFileRequest
-	(*ReadRefinementFileResponse)(nil), // 24: ide_orchestrator.v1.ReadRefinementFileResponse
-	(*BlameFileRequest)(nil),           // 25: ide_orchestrator.v1.BlameFileRequest
-	(*BlameFileResponse)(nil),          // 26: ide_orchestrator.v1.BlameFileResponse
-	(*BlameRange)(nil),                 // 27: ide_orchestrator.v1.BlameRange
-	(*timestamppb.Timestamp)(nil),      // 28: google.protobuf.Timestamp
-	(*Event)(nil),                      // 29: ide_orchestrator.v1.Event
+	(*ReplyToInputRequest)(nil),        // 16: ide_orchestrator.v1.ReplyToInputRequest
+	(*ActionDecision)(nil),             // 17: ide_orchestrator.v1.ActionDecision
+	(*ReplyToInputResponse)(nil),       // 18: ide_orchestrator.v1.ReplyToInputResponse
+	(*ListEventsRequest)(nil),          // 19: ide_orchestrator.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),         // 20: ide_orchestrator.v1.ListEventsResponse
+	(*ReadEventRequest)(nil),           // 21: ide_orchestrator.v1.ReadEventRequest
+	(*ReadEventResponse)(nil),          // 22: ide_orchestrator.v1.ReadEventResponse
+	(*ListFilesAtRequest)(nil),         // 23: ide_orchestrator.v1.ListFilesAtRequest
+	(*ListFilesAtResponse)(nil),        // 24: ide_orchestrator.v1.ListFilesAtResponse
+	(*FileAt)(nil),                     // 25: ide_orchestrator.v1.FileAt
+	(*ReadRefinementFileRequest)(nil),  // 26: ide_orchestrator.v1.ReadRefinementFileRequest
+	(*ReadRefinementFileResponse)(nil), // 27: ide_orchestrator.v1.ReadRefinementFileResponse
+	(*BlameFileRequest)(nil),           // 28: ide_orchestrator.v1.BlameFileRequest
+	(*BlameFileResponse)(nil),          // 29: ide_orchestrator.v1.BlameFileResponse
+	(*BlameRange)(nil),                 // 30: ide_orchestrator.v1.BlameRange
+	(*timestamppb.Timestamp)(nil),      // 31: google.protobuf.Timestamp
+	(*Event)(nil),                      // 32: ide_orchestrator.v1.Event
 }
 var file_ide_orchestrator_v1_refinement_proto_depIdxs = []int32{
 	0,  // 0: ide_orchestrator.v1.Refinement.status:type_name -> ide_orchestrator.v1.ProposalStatus
-	28, // 1: ide_orchestrator.v1.Refinement.create_time:type_name -> google.protobuf.Timestamp
-	28, // 2: ide_orchestrator.v1.Refinement.complete_time:type_name -> google.protobuf.Timestamp
+	31, // 1: ide_orchestrator.v1.Refinement.create_time:type_name -> google.protobuf.Timestamp
+	31, // 2: ide_orchestrator.v1.Refinement.complete_time:type_name -> google.protobuf.Timestamp
 	3,  // 3: ide_orchestrator.v1.Refinement.failure:type_name -> ide_orchestrator.v1.Failure
 	1,  // 4: ide_orchestrator.v1.StartRefinementRequest.when_busy:type_name -> ide_orchestrator.v1.WhenBusy
 	2,  // 5: ide_orchestrator.v1.StartRefinementResponse.refinement:type_name -> ide_orchestrator.v1.Refinement
@@ -2233,38 +2446,42 @@ var file_ide_orchestrator_v1_refinement_proto_depIdxs = []int32{
 	11, // 8: ide_orchestrator.v1.WatchRefinementResponse.batch:type_name -> ide_orchestrator.v1.EventBatch
 	12, // 9: ide_orchestrator.v1.WatchRefinementResponse.heartbeat:type_name -> ide_orchestrator.v1.Heartbeat
 	13, // 10: ide_orchestrator.v1.WatchRefinementResponse.reconnect:type_name -> ide_orchestrator.v1.Reconnect
-	29, // 11: ide_orchestrator.v1.EventBatch.events:type_name -> ide_orchestrator.v1.Event
+	32, // 11: ide_orchestrator.v1.EventBatch.events:type_name -> ide_orchestrator.v1.Event
 	2,  // 12: ide_orchestrator.v1.CancelRefinementResponse.refinement:type_name -> ide_orchestrator.v1.Refinement
-	29, // 13: ide_orchestrator.v1.ListEventsResponse.events:type_name -> ide_orchestrator.v1.Event
-	10, // 14: ide_orchestrator.v1.ListEventsResponse.position:type_name -> ide_orchestrator.v1.Hello
-	22, // 15: ide_orchestrator.v1.ListFilesAtResponse.files:type_name -> ide_orchestrator.v1.FileAt
-	28, // 16: ide_orchestrator.v1.FileAt.create_time:type_name -> google.protobuf.Timestamp
-	22, // 17: ide_orchestrator.v1.BlameFileResponse.file:type_name -> ide_orchestrator.v1.FileAt
-	27, // 18: ide_orchestrator.v1.BlameFileResponse.ranges:type_name -> ide_orchestrator.v1.BlameRange
-	28, // 19: ide_orchestrator.v1.BlameRange.create_time:type_name -> google.protobuf.Timestamp
-	4,  // 20: ide_orchestrator.v1.RefinementService.StartRefinement:input_type -> ide_orchestrator.v1.StartRefinementRequest
-	6,  // 21: ide_orchestrator.v1.RefinementService.GetRefinement:input_type -> ide_orchestrator.v1.GetRefinementRequest
-	8,  // 22: ide_orchestrator.v1.RefinementService.WatchRefinement:input_type -> ide_orchestrator.v1.WatchRefinementRequest
-	14, // 23: ide_orchestrator.v1.RefinementService.CancelRefinement:input_type -> ide_orchestrator.v1.CancelRefinementRequest
-	16, // 24: ide_orchestrator.v1.RefinementService.ListEvents:input_type -> ide_orchestrator.v1.ListEventsRequest
-	18, // 25: ide_orchestrator.v1.RefinementService.ReadEvent:input_type -> ide_orchestrator.v1.ReadEventRequest
-	20, // 26: ide_orchestrator.v1.RefinementService.ListFilesAt:input_type -> ide_orchestrator.v1.ListFilesAtRequest
-	23, // 27: ide_orchestrator.v1.RefinementService.ReadRefinementFile:input_type -> ide_orchestrator.v1.ReadRefinementFileRequest
-	25, // 28: ide_orchestrator.v1.RefinementService.BlameFile:input_type -> ide_orchestrator.v1.BlameFileRequest
-	5,  // 29: ide_orchestrator.v1.RefinementService.StartRefinement:output_type -> ide_orchestrator.v1.StartRefinementResponse
-	7,  // 30: ide_orchestrator.v1.RefinementService.GetRefinement:output_type -> ide_orchestrator.v1.GetRefinementResponse
-	9,  // 31: ide_orchestrator.v1.RefinementService.WatchRefinement:output_type -> ide_orchestrator.v1.WatchRefinementResponse
-	15, // 32: ide_orchestrator.v1.RefinementService.CancelRefinement:output_type -> ide_orchestrator.v1.CancelRefinementResponse
-	17, // 33: ide_orchestrator.v1.RefinementService.ListEvents:output_type -> ide_orchestrator.v1.ListEventsResponse
-	19, // 34: ide_orchestrator.v1.RefinementService.ReadEvent:output_type -> ide_orchestrator.v1.ReadEventResponse
-	21, // 35: ide_orchestrator.v1.RefinementService.ListFilesAt:output_type -> ide_orchestrator.v1.ListFilesAtResponse
-	24, // 36: ide_orchestrator.v1.RefinementService.ReadRefinementFile:output_type -> ide_orchestrator.v1.ReadRefinementFileResponse
-	26, // 37: ide_orchestrator.v1.RefinementService.BlameFile:output_type -> ide_orchestrator.v1.BlameFileResponse
-	29, // [29:38] is the sub-list for method output_type
-	20, // [20:29] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	17, // 13: ide_orchestrator.v1.ReplyToInputRequest.decisions:type_name -> ide_orchestrator.v1.ActionDecision
+	2,  // 14: ide_orchestrator.v1.ReplyToInputResponse.refinement:type_name -> ide_orchestrator.v1.Refinement
+	32, // 15: ide_orchestrator.v1.ListEventsResponse.events:type_name -> ide_orchestrator.v1.Event
+	10, // 16: ide_orchestrator.v1.ListEventsResponse.position:type_name -> ide_orchestrator.v1.Hello
+	25, // 17: ide_orchestrator.v1.ListFilesAtResponse.files:type_name -> ide_orchestrator.v1.FileAt
+	31, // 18: ide_orchestrator.v1.FileAt.create_time:type_name -> google.protobuf.Timestamp
+	25, // 19: ide_orchestrator.v1.BlameFileResponse.file:type_name -> ide_orchestrator.v1.FileAt
+	30, // 20: ide_orchestrator.v1.BlameFileResponse.ranges:type_name -> ide_orchestrator.v1.BlameRange
+	31, // 21: ide_orchestrator.v1.BlameRange.create_time:type_name -> google.protobuf.Timestamp
+	4,  // 22: ide_orchestrator.v1.RefinementService.StartRefinement:input_type -> ide_orchestrator.v1.StartRefinementRequest
+	6,  // 23: ide_orchestrator.v1.RefinementService.GetRefinement:input_type -> ide_orchestrator.v1.GetRefinementRequest
+	8,  // 24: ide_orchestrator.v1.RefinementService.WatchRefinement:input_type -> ide_orchestrator.v1.WatchRefinementRequest
+	14, // 25: ide_orchestrator.v1.RefinementService.CancelRefinement:input_type -> ide_orchestrator.v1.CancelRefinementRequest
+	16, // 26: ide_orchestrator.v1.RefinementService.ReplyToInput:input_type -> ide_orchestrator.v1.ReplyToInputRequest
+	19, // 27: ide_orchestrator.v1.RefinementService.ListEvents:input_type -> ide_orchestrator.v1.ListEventsRequest
+	21, // 28: ide_orchestrator.v1.RefinementService.ReadEvent:input_type -> ide_orchestrator.v1.ReadEventRequest
+	23, // 29: ide_orchestrator.v1.RefinementService.ListFilesAt:input_type -> ide_orchestrator.v1.ListFilesAtRequest
+	26, // 30: ide_orchestrator.v1.RefinementService.ReadRefinementFile:input_type -> ide_orchestrator.v1.ReadRefinementFileRequest
+	28, // 31: ide_orchestrator.v1.RefinementService.BlameFile:input_type -> ide_orchestrator.v1.BlameFileRequest
+	5,  // 32: ide_orchestrator.v1.RefinementService.StartRefinement:output_type -> ide_orchestrator.v1.StartRefinementResponse
+	7,  // 33: ide_orchestrator.v1.RefinementService.GetRefinement:output_type -> ide_orchestrator.v1.GetRefinementResponse
+	9,  // 34: ide_orchestrator.v1.RefinementService.WatchRefinement:output_type -> ide_orchestrator.v1.WatchRefinementResponse
+	15, // 35: ide_orchestrator.v1.RefinementService.CancelRefinement:output_type -> ide_orchestrator.v1.CancelRefinementResponse
+	18, // 36: ide_orchestrator.v1.RefinementService.ReplyToInput:output_type -> ide_orchestrator.v1.ReplyToInputResponse
+	20, // 37: ide_orchestrator.v1.RefinementService.ListEvents:output_type -> ide_orchestrator.v1.ListEventsResponse
+	22, // 38: ide_orchestrator.v1.RefinementService.ReadEvent:output_type -> ide_orchestrator.v1.ReadEventResponse
+	24, // 39: ide_orchestrator.v1.RefinementService.ListFilesAt:output_type -> ide_orchestrator.v1.ListFilesAtResponse
+	27, // 40: ide_orchestrator.v1.RefinementService.ReadRefinementFile:output_type -> ide_orchestrator.v1.ReadRefinementFileResponse
+	29, // 41: ide_orchestrator.v1.RefinementService.BlameFile:output_type -> ide_orchestrator.v1.BlameFileResponse
+	32, // [32:42] is the sub-list for method output_type
+	22, // [22:32] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_ide_orchestrator_v1_refinement_proto_init() }
@@ -2287,7 +2504,7 @@ func file_ide_orchestrator_v1_refinement_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ide_orchestrator_v1_refinement_proto_rawDesc), len(file_ide_orchestrator_v1_refinement_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   26,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

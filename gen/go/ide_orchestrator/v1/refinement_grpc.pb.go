@@ -4,7 +4,8 @@
 // - protoc             (unknown)
 // source: ide_orchestrator/v1/refinement.proto
 
-// Refinements: start one, follow its events from any cursor, cancel it, read its files as they were.
+// Refinements: start one, follow its events from any cursor, answer its agent, cancel it, read its files as they
+// were.
 
 package ideorchestratorv1
 
@@ -25,6 +26,7 @@ const (
 	RefinementService_GetRefinement_FullMethodName      = "/ide_orchestrator.v1.RefinementService/GetRefinement"
 	RefinementService_WatchRefinement_FullMethodName    = "/ide_orchestrator.v1.RefinementService/WatchRefinement"
 	RefinementService_CancelRefinement_FullMethodName   = "/ide_orchestrator.v1.RefinementService/CancelRefinement"
+	RefinementService_ReplyToInput_FullMethodName       = "/ide_orchestrator.v1.RefinementService/ReplyToInput"
 	RefinementService_ListEvents_FullMethodName         = "/ide_orchestrator.v1.RefinementService/ListEvents"
 	RefinementService_ReadEvent_FullMethodName          = "/ide_orchestrator.v1.RefinementService/ReadEvent"
 	RefinementService_ListFilesAt_FullMethodName        = "/ide_orchestrator.v1.RefinementService/ListFilesAt"
@@ -36,7 +38,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Starts, follows and cancels refinements.
+// Starts, follows, answers and cancels refinements.
 type RefinementServiceClient interface {
 	// Stores the request, starts the run on the runtime and returns once the runtime has accepted it, or queues the
 	// run (`when_busy`).
@@ -54,6 +56,12 @@ type RefinementServiceClient interface {
 	WatchRefinement(ctx context.Context, in *WatchRefinementRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRefinementResponse], error)
 	// Cancels the run. When the run has already ended, changes nothing and returns the refinement.
 	CancelRefinement(ctx context.Context, in *CancelRefinementRequest, opts ...grpc.CallOption) (*CancelRefinementResponse, error)
+	// Answers a question of the agent: the run then goes on, with the next events of the same thread. A question is
+	// answered once. FAILED_PRECONDITION (`reply_unsupported`): the runtime cannot continue a run, and the server does
+	// not have the feature `input_replies`; (`input_closed`): the question was answered, another one took its place,
+	// or the run has ended. NOT_FOUND: also when the event `seq` is not a question. INVALID_ARGUMENT: also for a
+	// decision that the question does not allow.
+	ReplyToInput(ctx context.Context, in *ReplyToInputRequest, opts ...grpc.CallOption) (*ReplyToInputResponse, error)
 	// Reads a page of events. When there is none yet, waits for the first for up to `wait_seconds`. A page has
 	// at most about 3 MiB, so it may have fewer events than `limit`.
 	ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error)
@@ -135,6 +143,16 @@ func (c *refinementServiceClient) CancelRefinement(ctx context.Context, in *Canc
 	return out, nil
 }
 
+func (c *refinementServiceClient) ReplyToInput(ctx context.Context, in *ReplyToInputRequest, opts ...grpc.CallOption) (*ReplyToInputResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReplyToInputResponse)
+	err := c.cc.Invoke(ctx, RefinementService_ReplyToInput_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *refinementServiceClient) ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListEventsResponse)
@@ -207,7 +225,7 @@ func (c *refinementServiceClient) BlameFile(ctx context.Context, in *BlameFileRe
 // All implementations must embed UnimplementedRefinementServiceServer
 // for forward compatibility.
 //
-// Starts, follows and cancels refinements.
+// Starts, follows, answers and cancels refinements.
 type RefinementServiceServer interface {
 	// Stores the request, starts the run on the runtime and returns once the runtime has accepted it, or queues the
 	// run (`when_busy`).
@@ -225,6 +243,12 @@ type RefinementServiceServer interface {
 	WatchRefinement(*WatchRefinementRequest, grpc.ServerStreamingServer[WatchRefinementResponse]) error
 	// Cancels the run. When the run has already ended, changes nothing and returns the refinement.
 	CancelRefinement(context.Context, *CancelRefinementRequest) (*CancelRefinementResponse, error)
+	// Answers a question of the agent: the run then goes on, with the next events of the same thread. A question is
+	// answered once. FAILED_PRECONDITION (`reply_unsupported`): the runtime cannot continue a run, and the server does
+	// not have the feature `input_replies`; (`input_closed`): the question was answered, another one took its place,
+	// or the run has ended. NOT_FOUND: also when the event `seq` is not a question. INVALID_ARGUMENT: also for a
+	// decision that the question does not allow.
+	ReplyToInput(context.Context, *ReplyToInputRequest) (*ReplyToInputResponse, error)
 	// Reads a page of events. When there is none yet, waits for the first for up to `wait_seconds`. A page has
 	// at most about 3 MiB, so it may have fewer events than `limit`.
 	ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error)
@@ -268,6 +292,9 @@ func (UnimplementedRefinementServiceServer) WatchRefinement(*WatchRefinementRequ
 }
 func (UnimplementedRefinementServiceServer) CancelRefinement(context.Context, *CancelRefinementRequest) (*CancelRefinementResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CancelRefinement not implemented")
+}
+func (UnimplementedRefinementServiceServer) ReplyToInput(context.Context, *ReplyToInputRequest) (*ReplyToInputResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReplyToInput not implemented")
 }
 func (UnimplementedRefinementServiceServer) ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListEvents not implemented")
@@ -370,6 +397,24 @@ func _RefinementService_CancelRefinement_Handler(srv interface{}, ctx context.Co
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RefinementService_ReplyToInput_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReplyToInputRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RefinementServiceServer).ReplyToInput(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RefinementService_ReplyToInput_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RefinementServiceServer).ReplyToInput(ctx, req.(*ReplyToInputRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _RefinementService_ListEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListEventsRequest)
 	if err := dec(in); err != nil {
@@ -464,6 +509,10 @@ var RefinementService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CancelRefinement",
 			Handler:    _RefinementService_CancelRefinement_Handler,
+		},
+		{
+			MethodName: "ReplyToInput",
+			Handler:    _RefinementService_ReplyToInput_Handler,
 		},
 		{
 			MethodName: "ListEvents",

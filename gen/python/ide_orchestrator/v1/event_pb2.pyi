@@ -190,6 +190,7 @@ class Event(_message.Message):
     INPUT_REQUESTED_FIELD_NUMBER: _builtins.int
     DISCONTINUITY_FIELD_NUMBER: _builtins.int
     TERMINAL_FIELD_NUMBER: _builtins.int
+    INPUT_ANSWERED_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """Position in the thread's journal: 1, 2, 3… without gaps."""
     epoch: _builtins.int
@@ -236,6 +237,10 @@ class Event(_message.Message):
     def terminal(self) -> Global___Terminal:
         """The run has ended. Exactly one per thread, and always the last event."""
 
+    @_builtins.property
+    def input_answered(self) -> Global___InputAnswered:
+        """A person has answered the agent: the run goes on."""
+
     def __init__(
         self,
         *,
@@ -251,12 +256,13 @@ class Event(_message.Message):
         input_requested: Global___InputRequested | None = ...,
         discontinuity: Global___Discontinuity | None = ...,
         terminal: Global___Terminal | None = ...,
+        input_answered: Global___InputAnswered | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "discontinuity", b"discontinuity", "input_requested", b"input_requested", "kind", b"kind", "run_started", b"run_started", "state_update", b"state_update", "terminal", b"terminal", "token", b"token", "upstream_frame", b"upstream_frame"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "discontinuity", b"discontinuity", "input_answered", b"input_answered", "input_requested", b"input_requested", "kind", b"kind", "run_started", b"run_started", "state_update", b"state_update", "terminal", b"terminal", "token", b"token", "upstream_frame", b"upstream_frame"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "discontinuity", b"discontinuity", "epoch", b"epoch", "input_requested", b"input_requested", "kind", b"kind", "omitted_bytes", b"omitted_bytes", "run_started", b"run_started", "seq", b"seq", "state_update", b"state_update", "terminal", b"terminal", "token", b"token", "truncated", b"truncated", "upstream_frame", b"upstream_frame"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "discontinuity", b"discontinuity", "epoch", b"epoch", "input_answered", b"input_answered", "input_requested", b"input_requested", "kind", b"kind", "omitted_bytes", b"omitted_bytes", "run_started", b"run_started", "seq", b"seq", "state_update", b"state_update", "terminal", b"terminal", "token", b"token", "truncated", b"truncated", "upstream_frame", b"upstream_frame"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["run_started", "state_update", "token", "upstream_frame", "input_requested", "discontinuity", "terminal"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["run_started", "state_update", "token", "upstream_frame", "input_requested", "discontinuity", "terminal", "input_answered"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1195,6 +1201,7 @@ class InputRequested(_message.Message):
     REQUEST_FIELD_NUMBER: _builtins.int
     INPUT_ID_FIELD_NUMBER: _builtins.int
     ACTIONS_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     request: _builtins.str
     """The questions, in the runtime's printed form."""
     input_id: _builtins.str
@@ -1205,16 +1212,21 @@ class InputRequested(_message.Message):
         if the question has another form.
         """
 
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the run fails if nobody has answered (UTC); absent in events of earlier releases."""
+
     def __init__(
         self,
         *,
         request: _builtins.str = ...,
         input_id: _builtins.str = ...,
         actions: _abc.Iterable[Global___InputAction] | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "input_id", b"input_id", "request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "expire_time", b"expire_time", "input_id", b"input_id", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1239,7 +1251,7 @@ class InputAction(_message.Message):
     @_builtins.property
     def allowed_decisions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The decisions that the runtime accepts, in its own words, such as `approve`, `edit` and `reject`; may be empty.
-        `features` of GetServerInfo says whether the server can pass on an answer.
+        `features` of GetServerInfo says whether the server can pass on an answer (`input_replies`).
         """
 
     def __init__(
@@ -1257,6 +1269,44 @@ class InputAction(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InputAction: _TypeAlias = InputAction  # noqa: Y015
+
+@_typing.final
+class InputAnswered(_message.Message):
+    """A person has answered a question, and the runtime is about to continue the run. The edited arguments and the
+    messages of the answer are left out.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQ_FIELD_NUMBER: _builtins.int
+    INPUT_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    seq: _builtins.int
+    """The seq of the `input_requested` event that is answered."""
+    input_id: _builtins.str
+    """The runtime's id of the question, as in InputRequested."""
+    user_id: _builtins.str
+    """The user who answered (UUID)."""
+    @_builtins.property
+    def decisions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The decisions, in the order of the question's actions."""
+
+    def __init__(
+        self,
+        *,
+        seq: _builtins.int = ...,
+        input_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        decisions: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions", "input_id", b"input_id", "seq", b"seq", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InputAnswered: _TypeAlias = InputAnswered  # noqa: Y015
 
 @_typing.final
 class Discontinuity(_message.Message):

@@ -76,6 +76,14 @@ class _ProblemReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Problem
     """Another refinement of the draft has not ended. HTTP 409, FAILED_PRECONDITION; wait until it has, or start with
     another `when_busy`.
     """
+    PROBLEM_REASON_REPLY_UNSUPPORTED: _ProblemReason.ValueType  # 23
+    """The runtime cannot continue a run that has asked a person. HTTP 409, FAILED_PRECONDITION; cancel the run, or let it
+    time out.
+    """
+    PROBLEM_REASON_INPUT_CLOSED: _ProblemReason.ValueType  # 24
+    """The question can no longer be answered: it was answered, another one took its place, or the run has ended. HTTP
+    409, FAILED_PRECONDITION.
+    """
 
 class ProblemReason(_ProblemReason, metaclass=_ProblemReasonEnumTypeWrapper):
     """Why a call failed. The value's name in lower case without the prefix is the `reason` of
@@ -136,5 +144,13 @@ merge, or resolve the conflicts.
 PROBLEM_REASON_DRAFT_BUSY: ProblemReason.ValueType  # 22
 """Another refinement of the draft has not ended. HTTP 409, FAILED_PRECONDITION; wait until it has, or start with
 another `when_busy`.
+"""
+PROBLEM_REASON_REPLY_UNSUPPORTED: ProblemReason.ValueType  # 23
+"""The runtime cannot continue a run that has asked a person. HTTP 409, FAILED_PRECONDITION; cancel the run, or let it
+time out.
+"""
+PROBLEM_REASON_INPUT_CLOSED: ProblemReason.ValueType  # 24
+"""The question can no longer be answered: it was answered, another one took its place, or the run has ended. HTTP
+409, FAILED_PRECONDITION.
 """
 Global___ProblemReason: _TypeAlias = ProblemReason  # noqa: Y015

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class RefinementServiceStub:
-    """Starts, follows and cancels refinements.
+    """Starts, follows, answers and cancels refinements.
     """
 
     def __init__(self, channel):
@@ -54,6 +54,11 @@ class RefinementServiceStub:
                 '/ide_orchestrator.v1.RefinementService/CancelRefinement',
                 request_serializer=ide__orchestrator_dot_v1_dot_refinement__pb2.CancelRefinementRequest.SerializeToString,
                 response_deserializer=ide__orchestrator_dot_v1_dot_refinement__pb2.CancelRefinementResponse.FromString,
+                _registered_method=True)
+        self.ReplyToInput = channel.unary_unary(
+                '/ide_orchestrator.v1.RefinementService/ReplyToInput',
+                request_serializer=ide__orchestrator_dot_v1_dot_refinement__pb2.ReplyToInputRequest.SerializeToString,
+                response_deserializer=ide__orchestrator_dot_v1_dot_refinement__pb2.ReplyToInputResponse.FromString,
                 _registered_method=True)
         self.ListEvents = channel.unary_unary(
                 '/ide_orchestrator.v1.RefinementService/ListEvents',
@@ -83,7 +88,7 @@ class RefinementServiceStub:
 
 
 class RefinementServiceServicer:
-    """Starts, follows and cancels refinements.
+    """Starts, follows, answers and cancels refinements.
     """
 
     def StartRefinement(self, request, context):
@@ -117,6 +122,17 @@ class RefinementServiceServicer:
 
     def CancelRefinement(self, request, context):
         """Cancels the run. When the run has already ended, changes nothing and returns the refinement.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplyToInput(self, request, context):
+        """Answers a question of the agent: the run then goes on, with the next events of the same thread. A question is
+        answered once. FAILED_PRECONDITION (`reply_unsupported`): the runtime cannot continue a run, and the server does
+        not have the feature `input_replies`; (`input_closed`): the question was answered, another one took its place,
+        or the run has ended. NOT_FOUND: also when the event `seq` is not a question. INVALID_ARGUMENT: also for a
+        decision that the question does not allow.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -192,6 +208,11 @@ def add_RefinementServiceServicer_to_server(servicer, server):
                     request_deserializer=ide__orchestrator_dot_v1_dot_refinement__pb2.CancelRefinementRequest.FromString,
                     response_serializer=ide__orchestrator_dot_v1_dot_refinement__pb2.CancelRefinementResponse.SerializeToString,
             ),
+            'ReplyToInput': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplyToInput,
+                    request_deserializer=ide__orchestrator_dot_v1_dot_refinement__pb2.ReplyToInputRequest.FromString,
+                    response_serializer=ide__orchestrator_dot_v1_dot_refinement__pb2.ReplyToInputResponse.SerializeToString,
+            ),
             'ListEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEvents,
                     request_deserializer=ide__orchestrator_dot_v1_dot_refinement__pb2.ListEventsRequest.FromString,
@@ -226,7 +247,7 @@ def add_RefinementServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RefinementService:
-    """Starts, follows and cancels refinements.
+    """Starts, follows, answers and cancels refinements.
     """
 
     @staticmethod
@@ -327,6 +348,33 @@ class RefinementService:
             '/ide_orchestrator.v1.RefinementService/CancelRefinement',
             ide__orchestrator_dot_v1_dot_refinement__pb2.CancelRefinementRequest.SerializeToString,
             ide__orchestrator_dot_v1_dot_refinement__pb2.CancelRefinementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplyToInput(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ide_orchestrator.v1.RefinementService/ReplyToInput',
+            ide__orchestrator_dot_v1_dot_refinement__pb2.ReplyToInputRequest.SerializeToString,
+            ide__orchestrator_dot_v1_dot_refinement__pb2.ReplyToInputResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -2,7 +2,8 @@
 // @generated from file ide_orchestrator/v1/refinement.proto (package ide_orchestrator.v1, syntax proto3)
 /* eslint-disable */
 
-// Refinements: start one, follow its events from any cursor, cancel it, read its files as they were.
+// Refinements: start one, follow its events from any cursor, answer its agent, cancel it, read its files as they
+// were.
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
@@ -16,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file ide_orchestrator/v1/refinement.proto.
  */
 export const file_ide_orchestrator_v1_refinement: GenFile = /*@__PURE__*/
-  fileDesc("CiRpZGVfb3JjaGVzdHJhdG9yL3YxL3JlZmluZW1lbnQucHJvdG8SE2lkZV9vcmNoZXN0cmF0b3IudjEi/wIKClJlZmluZW1lbnQSEQoJdGhyZWFkX2lkGAEgASgJEhMKC3Byb3Bvc2FsX2lkGAIgASgJEhMKC3dvcmtmbG93X2lkGAMgASgJEjMKBnN0YXR1cxgEIAEoDjIjLmlkZV9vcmNoZXN0cmF0b3IudjEuUHJvcG9zYWxTdGF0dXMSDQoFZXBvY2gYBSABKA0SEAoIbGFzdF9zZXEYBiABKA0SDQoFZmxvb3IYByABKA0SLwoLY3JlYXRlX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDWNvbXBsZXRlX3RpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi0KB2ZhaWx1cmUYCiABKAsyHC5pZGVfb3JjaGVzdHJhdG9yLnYxLkZhaWx1cmUSIgoVd2FpdHNfZm9yX3Byb3Bvc2FsX2lkGAsgASgJSACIAQFCGAoWX3dhaXRzX2Zvcl9wcm9wb3NhbF9pZCIqCgdGYWlsdXJlEg4KBnJlYXNvbhgBIAEoCRIPCgdtZXNzYWdlGAIgASgJIvQBChZTdGFydFJlZmluZW1lbnRSZXF1ZXN0EhMKC3dvcmtmbG93X2lkGAEgASgJEhMKC3VzZXJfcHJvbXB0GAIgASgJEh4KEWNvbnRleHRfZmlsZV9wYXRoGAMgASgJSACIAQESHgoRY29udGV4dF9zZWxlY3Rpb24YBCABKAlIAYgBARISCgpyZXF1ZXN0X2lkGAUgASgJEjAKCXdoZW5fYnVzeRgGIAEoDjIdLmlkZV9vcmNoZXN0cmF0b3IudjEuV2hlbkJ1c3lCFAoSX2NvbnRleHRfZmlsZV9wYXRoQhQKEl9jb250ZXh0X3NlbGVjdGlvbiJgChdTdGFydFJlZmluZW1lbnRSZXNwb25zZRIzCgpyZWZpbmVtZW50GAEgASgLMh8uaWRlX29yY2hlc3RyYXRvci52MS5SZWZpbmVtZW50EhAKCHJlcGxheWVkGAIgASgIIikKFEdldFJlZmluZW1lbnRSZXF1ZXN0EhEKCXRocmVhZF9pZBgBIAEoCSJMChVHZXRSZWZpbmVtZW50UmVzcG9uc2USMwoKcmVmaW5lbWVudBgBIAEoCzIfLmlkZV9vcmNoZXN0cmF0b3IudjEuUmVmaW5lbWVudCJXChZXYXRjaFJlZmluZW1lbnRSZXF1ZXN0EhEKCXRocmVhZF9pZBgBIAEoCRIRCglhZnRlcl9zZXEYAiABKA0SFwoPbWF4X2V2ZW50X2J5dGVzGAMgASgNIuoBChdXYXRjaFJlZmluZW1lbnRSZXNwb25zZRIrCgVoZWxsbxgBIAEoCzIaLmlkZV9vcmNoZXN0cmF0b3IudjEuSGVsbG9IABIwCgViYXRjaBgCIAEoCzIfLmlkZV9vcmNoZXN0cmF0b3IudjEuRXZlbnRCYXRjaEgAEjMKCWhlYXJ0YmVhdBgDIAEoCzIeLmlkZV9vcmNoZXN0cmF0b3IudjEuSGVhcnRiZWF0SAASMwoJcmVjb25uZWN0GAQgASgLMh4uaWRlX29yY2hlc3RyYXRvci52MS5SZWNvbm5lY3RIAEIGCgRraW5kIkoKBUhlbGxvEg0KBWVwb2NoGAEgASgNEhAKCGxhc3Rfc2VxGAIgASgNEg0KBWZsb29yGAMgASgNEhEKCXJlY292ZXJlZBgEIAEoCCI4CgpFdmVudEJhdGNoEioKBmV2ZW50cxgBIAMoCzIaLmlkZV9vcmNoZXN0cmF0b3IudjEuRXZlbnQiLwoJSGVhcnRiZWF0EhAKCGxhc3Rfc2VxGAEgASgNEhAKCHByb2dyZXNzGAIgASgJIh0KCVJlY29ubmVjdBIQCghhZnRlcl9tcxgBIAEoDSIsChdDYW5jZWxSZWZpbmVtZW50UmVxdWVzdBIRCgl0aHJlYWRfaWQYASABKAkiTwoYQ2FuY2VsUmVmaW5lbWVudFJlc3BvbnNlEjMKCnJlZmluZW1lbnQYASABKAsyHy5pZGVfb3JjaGVzdHJhdG9yLnYxLlJlZmluZW1lbnQidwoRTGlzdEV2ZW50c1JlcXVlc3QSEQoJdGhyZWFkX2lkGAEgASgJEhEKCWFmdGVyX3NlcRgCIAEoDRINCgVsaW1pdBgDIAEoDRIUCgx3YWl0X3NlY29uZHMYBCABKA0SFwoPbWF4X2V2ZW50X2J5dGVzGAUgASgNIoABChJMaXN0RXZlbnRzUmVzcG9uc2USKgoGZXZlbnRzGAEgAygLMhouaWRlX29yY2hlc3RyYXRvci52MS5FdmVudBIsCghwb3NpdGlvbhgCIAEoCzIaLmlkZV9vcmNoZXN0cmF0b3IudjEuSGVsbG8SEAoIY29tcGxldGUYAyABKAgiQgoQUmVhZEV2ZW50UmVxdWVzdBIRCgl0aHJlYWRfaWQYASABKAkSCwoDc2VxGAIgASgNEg4KBm9mZnNldBgDIAEoBCJFChFSZWFkRXZlbnRSZXNwb25zZRIMCgRkYXRhGAEgASgMEg4KBm9mZnNldBgCIAEoBBISCgpzaXplX2J5dGVzGAMgASgEImkKEkxpc3RGaWxlc0F0UmVxdWVzdBIRCgl0aHJlYWRfaWQYASABKAkSCwoDc2VxGAIgASgNEgwKBHBhdGgYAyABKAkSEQoJcGFnZV9zaXplGAQgASgNEhIKCnBhZ2VfdG9rZW4YBSABKAkiZwoTTGlzdEZpbGVzQXRSZXNwb25zZRIqCgVmaWxlcxgBIAMoCzIbLmlkZV9vcmNoZXN0cmF0b3IudjEuRmlsZUF0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRILCgNzZXEYAyABKA0ingEKBkZpbGVBdBIMCgRwYXRoGAEgASgJEg4KBnNoYTI1NhgCIAEoCRISCgpzaXplX2J5dGVzGAMgASgEEg4KBmJpbmFyeRgEIAEoCBILCgNzZXEYBSABKA0SLwoLY3JlYXRlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhQKDHRvb2xfY2FsbF9pZBgHIAEoCSJOChlSZWFkUmVmaW5lbWVudEZpbGVSZXF1ZXN0EhEKCXRocmVhZF9pZBgBIAEoCRIOCgZzaGEyNTYYAiABKAkSDgoGb2Zmc2V0GAMgASgEIk4KGlJlYWRSZWZpbmVtZW50RmlsZVJlc3BvbnNlEgwKBGRhdGEYASABKAwSDgoGb2Zmc2V0GAIgASgEEhIKCnNpemVfYnl0ZXMYAyABKAQiVAoQQmxhbWVGaWxlUmVxdWVzdBIRCgl0aHJlYWRfaWQYASABKAkSDAoEcGF0aBgCIAEoCRILCgNzZXEYAyABKA0SEgoKZmlyc3RfbGluZRgEIAEoDSK2AQoRQmxhbWVGaWxlUmVzcG9uc2USKQoEZmlsZRgBIAEoCzIbLmlkZV9vcmNoZXN0cmF0b3IudjEuRmlsZUF0EgsKA3NlcRgCIAEoDRISCgpsaW5lX2NvdW50GAMgASgNEi8KBnJhbmdlcxgEIAMoCzIfLmlkZV9vcmNoZXN0cmF0b3IudjEuQmxhbWVSYW5nZRIRCgluZXh0X2xpbmUYBSABKA0SEQoJdHJ1bmNhdGVkGAYgASgIIogBCgpCbGFtZVJhbmdlEhIKCmZpcnN0X2xpbmUYASABKA0SEgoKbGluZV9jb3VudBgCIAEoDRILCgNzZXEYAyABKA0SLwoLY3JlYXRlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhQKDHRvb2xfY2FsbF9pZBgFIAEoCSrrAQoOUHJvcG9zYWxTdGF0dXMSHwobUFJPUE9TQUxfU1RBVFVTX1VOU1BFQ0lGSUVEEAASHgoaUFJPUE9TQUxfU1RBVFVTX1BST0NFU1NJTkcQARIdChlQUk9QT1NBTF9TVEFUVVNfQ09NUExFVEVEEAISGgoWUFJPUE9TQUxfU1RBVFVTX0ZBSUxFRBADEh0KGVBST1BPU0FMX1NUQVRVU19DQU5DRUxMRUQQBBIiCh5QUk9QT1NBTF9TVEFUVVNfQVdBSVRJTkdfSU5QVVQQBRIaChZQUk9QT1NBTF9TVEFUVVNfUVVFVUVEEAYqgwEKCFdoZW5CdXN5EhkKFVdIRU5fQlVTWV9VTlNQRUNJRklFRBAAEhYKEldIRU5fQlVTWV9QQVJBTExFTBABEhQKEFdIRU5fQlVTWV9SRUZVU0UQAhIVChFXSEVOX0JVU1lfRU5RVUVVRRADEhcKE1dIRU5fQlVTWV9TVVBFUlNFREUQBDK+BwoRUmVmaW5lbWVudFNlcnZpY2USbAoPU3RhcnRSZWZpbmVtZW50EisuaWRlX29yY2hlc3RyYXRvci52MS5TdGFydFJlZmluZW1lbnRSZXF1ZXN0GiwuaWRlX29yY2hlc3RyYXRvci52MS5TdGFydFJlZmluZW1lbnRSZXNwb25zZRJmCg1HZXRSZWZpbmVtZW50EikuaWRlX29yY2hlc3RyYXRvci52MS5HZXRSZWZpbmVtZW50UmVxdWVzdBoqLmlkZV9vcmNoZXN0cmF0b3IudjEuR2V0UmVmaW5lbWVudFJlc3BvbnNlEm4KD1dhdGNoUmVmaW5lbWVudBIrLmlkZV9vcmNoZXN0cmF0b3IudjEuV2F0Y2hSZWZpbmVtZW50UmVxdWVzdBosLmlkZV9vcmNoZXN0cmF0b3IudjEuV2F0Y2hSZWZpbmVtZW50UmVzcG9uc2UwARJvChBDYW5jZWxSZWZpbmVtZW50EiwuaWRlX29yY2hlc3RyYXRvci52MS5DYW5jZWxSZWZpbmVtZW50UmVxdWVzdBotLmlkZV9vcmNoZXN0cmF0b3IudjEuQ2FuY2VsUmVmaW5lbWVudFJlc3BvbnNlEl0KCkxpc3RFdmVudHMSJi5pZGVfb3JjaGVzdHJhdG9yLnYxLkxpc3RFdmVudHNSZXF1ZXN0GicuaWRlX29yY2hlc3RyYXRvci52MS5MaXN0RXZlbnRzUmVzcG9uc2USXAoJUmVhZEV2ZW50EiUuaWRlX29yY2hlc3RyYXRvci52MS5SZWFkRXZlbnRSZXF1ZXN0GiYuaWRlX29yY2hlc3RyYXRvci52MS5SZWFkRXZlbnRSZXNwb25zZTABEmAKC0xpc3RGaWxlc0F0EicuaWRlX29yY2hlc3RyYXRvci52MS5MaXN0RmlsZXNBdFJlcXVlc3QaKC5pZGVfb3JjaGVzdHJhdG9yLnYxLkxpc3RGaWxlc0F0UmVzcG9uc2USdwoSUmVhZFJlZmluZW1lbnRGaWxlEi4uaWRlX29yY2hlc3RyYXRvci52MS5SZWFkUmVmaW5lbWVudEZpbGVSZXF1ZXN0Gi8uaWRlX29yY2hlc3RyYXRvci52MS5SZWFkUmVmaW5lbWVudEZpbGVSZXNwb25zZTABEloKCUJsYW1lRmlsZRIlLmlkZV9vcmNoZXN0cmF0b3IudjEuQmxhbWVGaWxlUmVxdWVzdBomLmlkZV9vcmNoZXN0cmF0b3IudjEuQmxhbWVGaWxlUmVzcG9uc2VCVVpTZ2l0aHViLmNvbS9iaXptYXR0ZXJzL2lkZS1vcmNoZXN0cmF0b3IvZ2VuL2dvL2lkZV9vcmNoZXN0cmF0b3IvdjE7aWRlb3JjaGVzdHJhdG9ydjFiBnByb3RvMw", [file_google_protobuf_timestamp, file_ide_orchestrator_v1_event]);
+  fileDesc("CiRpZGVfb3JjaGVzdHJhdG9yL3YxL3JlZmluZW1lbnQucHJvdG8SE2lkZV9vcmNoZXN0cmF0b3IudjEi/wIKClJlZmluZW1lbnQSEQoJdGhyZWFkX2lkGAEgASgJEhMKC3Byb3Bvc2FsX2lkGAIgASgJEhMKC3dvcmtmbG93X2lkGAMgASgJEjMKBnN0YXR1cxgEIAEoDjIjLmlkZV9vcmNoZXN0cmF0b3IudjEuUHJvcG9zYWxTdGF0dXMSDQoFZXBvY2gYBSABKA0SEAoIbGFzdF9zZXEYBiABKA0SDQoFZmxvb3IYByABKA0SLwoLY3JlYXRlX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjEKDWNvbXBsZXRlX3RpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi0KB2ZhaWx1cmUYCiABKAsyHC5pZGVfb3JjaGVzdHJhdG9yLnYxLkZhaWx1cmUSIgoVd2FpdHNfZm9yX3Byb3Bvc2FsX2lkGAsgASgJSACIAQFCGAoWX3dhaXRzX2Zvcl9wcm9wb3NhbF9pZCIqCgdGYWlsdXJlEg4KBnJlYXNvbhgBIAEoCRIPCgdtZXNzYWdlGAIgASgJIvQBChZTdGFydFJlZmluZW1lbnRSZXF1ZXN0EhMKC3dvcmtmbG93X2lkGAEgASgJEhMKC3VzZXJfcHJvbXB0GAIgASgJEh4KEWNvbnRleHRfZmlsZV9wYXRoGAMgASgJSACIAQESHgoRY29udGV4dF9zZWxlY3Rpb24YBCABKAlIAYgBARISCgpyZXF1ZXN0X2lkGAUgASgJEjAKCXdoZW5fYnVzeRgGIAEoDjIdLmlkZV9vcmNoZXN0cmF0b3IudjEuV2hlbkJ1c3lCFAoSX2NvbnRleHRfZmlsZV9wYXRoQhQKEl9jb250ZXh0X3NlbGVjdGlvbiJgChdTdGFydFJlZmluZW1lbnRSZXNwb25zZRIzCgpyZWZpbmVtZW50GAEgASgLMh8uaWRlX29yY2hlc3RyYXRvci52MS5SZWZpbmVtZW50EhAKCHJlcGxheWVkGAIgASgIIikKFEdldFJlZmluZW1lbnRSZXF1ZXN0EhEKCXRocmVhZF9pZBgBIAEoCSJMChVHZXRSZWZpbmVtZW50UmVzcG9uc2USMwoKcmVmaW5lbWVudBgBIAEoCzIfLmlkZV9vcmNoZXN0cmF0b3IudjEuUmVmaW5lbWVudCJXChZXYXRjaFJlZmluZW1lbnRSZXF1ZXN0EhEKCXRocmVhZF9pZBgBIAEoCRIRCglhZnRlcl9zZXEYAiABKA0SFwoPbWF4X2V2ZW50X2J5dGVzGAMgASgNIuoBChdXYXRjaFJlZmluZW1lbnRSZXNwb25zZRIrCgVoZWxsbxgBIAEoCzIaLmlkZV9vcmNoZXN0cmF0b3IudjEuSGVsbG9IABIwCgViYXRjaBgCIAEoCzIfLmlkZV9vcmNoZXN0cmF0b3IudjEuRXZlbnRCYXRjaEgAEjMKCWhlYXJ0YmVhdBgDIAEoCzIeLmlkZV9vcmNoZXN0cmF0b3IudjEuSGVhcnRiZWF0SAASMwoJcmVjb25uZWN0GAQgASgLMh4uaWRlX29yY2hlc3RyYXRvci52MS5SZWNvbm5lY3RIAEIGCgRraW5kIkoKBUhlbGxvEg0KBWVwb2NoGAEgASgNEhAKCGxhc3Rfc2VxGAIgASgNEg0KBWZsb29yGAMgASgNEhEKCXJlY292ZXJlZBgEIAEoCCI4CgpFdmVudEJhdGNoEioKBmV2ZW50cxgBIAMoCzIaLmlkZV9vcmNoZXN0cmF0b3IudjEuRXZlbnQiLwoJSGVhcnRiZWF0EhAKCGxhc3Rfc2VxGAEgASgNEhAKCHByb2dyZXNzGAIgASgJIh0KCVJlY29ubmVjdBIQCghhZnRlcl9tcxgBIAEoDSIsChdDYW5jZWxSZWZpbmVtZW50UmVxdWVzdBIRCgl0aHJlYWRfaWQYASABKAkiTwoYQ2FuY2VsUmVmaW5lbWVudFJlc3BvbnNlEjMKCnJlZmluZW1lbnQYASABKAsyHy5pZGVfb3JjaGVzdHJhdG9yLnYxLlJlZmluZW1lbnQigQEKE1JlcGx5VG9JbnB1dFJlcXVlc3QSEQoJdGhyZWFkX2lkGAEgASgJEgsKA3NlcRgCIAEoDRI2CglkZWNpc2lvbnMYAyADKAsyIy5pZGVfb3JjaGVzdHJhdG9yLnYxLkFjdGlvbkRlY2lzaW9uEhIKCnJlcXVlc3RfaWQYBCABKAkiTQoOQWN0aW9uRGVjaXNpb24SEAoIZGVjaXNpb24YASABKAkSGAoQZWRpdGVkX2FyZ3VtZW50cxgCIAEoCRIPCgdtZXNzYWdlGAMgASgJIl0KFFJlcGx5VG9JbnB1dFJlc3BvbnNlEjMKCnJlZmluZW1lbnQYASABKAsyHy5pZGVfb3JjaGVzdHJhdG9yLnYxLlJlZmluZW1lbnQSEAoIcmVwbGF5ZWQYAiABKAgidwoRTGlzdEV2ZW50c1JlcXVlc3QSEQoJdGhyZWFkX2lkGAEgASgJEhEKCWFmdGVyX3NlcRgCIAEoDRINCgVsaW1pdBgDIAEoDRIUCgx3YWl0X3NlY29uZHMYBCABKA0SFwoPbWF4X2V2ZW50X2J5dGVzGAUgASgNIoABChJMaXN0RXZlbnRzUmVzcG9uc2USKgoGZXZlbnRzGAEgAygLMhouaWRlX29yY2hlc3RyYXRvci52MS5FdmVudBIsCghwb3NpdGlvbhgCIAEoCzIaLmlkZV9vcmNoZXN0cmF0b3IudjEuSGVsbG8SEAoIY29tcGxldGUYAyABKAgiQgoQUmVhZEV2ZW50UmVxdWVzdBIRCgl0aHJlYWRfaWQYASABKAkSCwoDc2VxGAIgASgNEg4KBm9mZnNldBgDIAEoBCJFChFSZWFkRXZlbnRSZXNwb25zZRIMCgRkYXRhGAEgASgMEg4KBm9mZnNldBgCIAEoBBISCgpzaXplX2J5dGVzGAMgASgEImkKEkxpc3RGaWxlc0F0UmVxdWVzdBIRCgl0aHJlYWRfaWQYASABKAkSCwoDc2VxGAIgASgNEgwKBHBhdGgYAyABKAkSEQoJcGFnZV9zaXplGAQgASgNEhIKCnBhZ2VfdG9rZW4YBSABKAkiZwoTTGlzdEZpbGVzQXRSZXNwb25zZRIqCgVmaWxlcxgBIAMoCzIbLmlkZV9vcmNoZXN0cmF0b3IudjEuRmlsZUF0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRILCgNzZXEYAyABKA0ingEKBkZpbGVBdBIMCgRwYXRoGAEgASgJEg4KBnNoYTI1NhgCIAEoCRISCgpzaXplX2J5dGVzGAMgASgEEg4KBmJpbmFyeRgEIAEoCBILCgNzZXEYBSABKA0SLwoLY3JlYXRlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhQKDHRvb2xfY2FsbF9pZBgHIAEoCSJOChlSZWFkUmVmaW5lbWVudEZpbGVSZXF1ZXN0EhEKCXRocmVhZF9pZBgBIAEoCRIOCgZzaGEyNTYYAiABKAkSDgoGb2Zmc2V0GAMgASgEIk4KGlJlYWRSZWZpbmVtZW50RmlsZVJlc3BvbnNlEgwKBGRhdGEYASABKAwSDgoGb2Zmc2V0GAIgASgEEhIKCnNpemVfYnl0ZXMYAyABKAQiVAoQQmxhbWVGaWxlUmVxdWVzdBIRCgl0aHJlYWRfaWQYASABKAkSDAoEcGF0aBgCIAEoCRILCgNzZXEYAyABKA0SEgoKZmlyc3RfbGluZRgEIAEoDSK2AQoRQmxhbWVGaWxlUmVzcG9uc2USKQoEZmlsZRgBIAEoCzIbLmlkZV9vcmNoZXN0cmF0b3IudjEuRmlsZUF0EgsKA3NlcRgCIAEoDRISCgpsaW5lX2NvdW50GAMgASgNEi8KBnJhbmdlcxgEIAMoCzIfLmlkZV9vcmNoZXN0cmF0b3IudjEuQmxhbWVSYW5nZRIRCgluZXh0X2xpbmUYBSABKA0SEQoJdHJ1bmNhdGVkGAYgASgIIogBCgpCbGFtZVJhbmdlEhIKCmZpcnN0X2xpbmUYASABKA0SEgoKbGluZV9jb3VudBgCIAEoDRILCgNzZXEYAyABKA0SLwoLY3JlYXRlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhQKDHRvb2xfY2FsbF9pZBgFIAEoCSrrAQoOUHJvcG9zYWxTdGF0dXMSHwobUFJPUE9TQUxfU1RBVFVTX1VOU1BFQ0lGSUVEEAASHgoaUFJPUE9TQUxfU1RBVFVTX1BST0NFU1NJTkcQARIdChlQUk9QT1NBTF9TVEFUVVNfQ09NUExFVEVEEAISGgoWUFJPUE9TQUxfU1RBVFVTX0ZBSUxFRBADEh0KGVBST1BPU0FMX1NUQVRVU19DQU5DRUxMRUQQBBIiCh5QUk9QT1NBTF9TVEFUVVNfQVdBSVRJTkdfSU5QVVQQBRIaChZQUk9QT1NBTF9TVEFUVVNfUVVFVUVEEAYqgwEKCFdoZW5CdXN5EhkKFVdIRU5fQlVTWV9VTlNQRUNJRklFRBAAEhYKEldIRU5fQlVTWV9QQVJBTExFTBABEhQKEFdIRU5fQlVTWV9SRUZVU0UQAhIVChFXSEVOX0JVU1lfRU5RVUVVRRADEhcKE1dIRU5fQlVTWV9TVVBFUlNFREUQBDKjCAoRUmVmaW5lbWVudFNlcnZpY2USbAoPU3RhcnRSZWZpbmVtZW50EisuaWRlX29yY2hlc3RyYXRvci52MS5TdGFydFJlZmluZW1lbnRSZXF1ZXN0GiwuaWRlX29yY2hlc3RyYXRvci52MS5TdGFydFJlZmluZW1lbnRSZXNwb25zZRJmCg1HZXRSZWZpbmVtZW50EikuaWRlX29yY2hlc3RyYXRvci52MS5HZXRSZWZpbmVtZW50UmVxdWVzdBoqLmlkZV9vcmNoZXN0cmF0b3IudjEuR2V0UmVmaW5lbWVudFJlc3BvbnNlEm4KD1dhdGNoUmVmaW5lbWVudBIrLmlkZV9vcmNoZXN0cmF0b3IudjEuV2F0Y2hSZWZpbmVtZW50UmVxdWVzdBosLmlkZV9vcmNoZXN0cmF0b3IudjEuV2F0Y2hSZWZpbmVtZW50UmVzcG9uc2UwARJvChBDYW5jZWxSZWZpbmVtZW50EiwuaWRlX29yY2hlc3RyYXRvci52MS5DYW5jZWxSZWZpbmVtZW50UmVxdWVzdBotLmlkZV9vcmNoZXN0cmF0b3IudjEuQ2FuY2VsUmVmaW5lbWVudFJlc3BvbnNlEmMKDFJlcGx5VG9JbnB1dBIoLmlkZV9vcmNoZXN0cmF0b3IudjEuUmVwbHlUb0lucHV0UmVxdWVzdBopLmlkZV9vcmNoZXN0cmF0b3IudjEuUmVwbHlUb0lucHV0UmVzcG9uc2USXQoKTGlzdEV2ZW50cxImLmlkZV9vcmNoZXN0cmF0b3IudjEuTGlzdEV2ZW50c1JlcXVlc3QaJy5pZGVfb3JjaGVzdHJhdG9yLnYxLkxpc3RFdmVudHNSZXNwb25zZRJcCglSZWFkRXZlbnQSJS5pZGVfb3JjaGVzdHJhdG9yLnYxLlJlYWRFdmVudFJlcXVlc3QaJi5pZGVfb3JjaGVzdHJhdG9yLnYxLlJlYWRFdmVudFJlc3BvbnNlMAESYAoLTGlzdEZpbGVzQXQSJy5pZGVfb3JjaGVzdHJhdG9yLnYxLkxpc3RGaWxlc0F0UmVxdWVzdBooLmlkZV9vcmNoZXN0cmF0b3IudjEuTGlzdEZpbGVzQXRSZXNwb25zZRJ3ChJSZWFkUmVmaW5lbWVudEZpbGUSLi5pZGVfb3JjaGVzdHJhdG9yLnYxLlJlYWRSZWZpbmVtZW50RmlsZVJlcXVlc3QaLy5pZGVfb3JjaGVzdHJhdG9yLnYxLlJlYWRSZWZpbmVtZW50RmlsZVJlc3BvbnNlMAESWgoJQmxhbWVGaWxlEiUuaWRlX29yY2hlc3RyYXRvci52MS5CbGFtZUZpbGVSZXF1ZXN0GiYuaWRlX29yY2hlc3RyYXRvci52MS5CbGFtZUZpbGVSZXNwb25zZUJVWlNnaXRodWIuY29tL2Jpem1hdHRlcnMvaWRlLW9yY2hlc3RyYXRvci9nZW4vZ28vaWRlX29yY2hlc3RyYXRvci92MTtpZGVvcmNoZXN0cmF0b3J2MWIGcHJvdG8z", [file_google_protobuf_timestamp, file_ide_orchestrator_v1_event]);
 
 /**
  * A user's request to change a workflow's spec files, and the run that carries it out.
@@ -519,6 +520,112 @@ export const CancelRefinementResponseSchema: GenMessage<CancelRefinementResponse
   messageDesc(file_ide_orchestrator_v1_refinement, 13);
 
 /**
+ * Request of ReplyToInput.
+ *
+ * @generated from message ide_orchestrator.v1.ReplyToInputRequest
+ */
+export type ReplyToInputRequest = Message<"ide_orchestrator.v1.ReplyToInputRequest"> & {
+  /**
+   * The thread (UUID).
+   *
+   * @generated from field: string thread_id = 1;
+   */
+  threadId: string;
+
+  /**
+   * The seq of the `input_requested` event with the question.
+   *
+   * @generated from field: uint32 seq = 2;
+   */
+  seq: number;
+
+  /**
+   * A decision about each action of the question, in their order.
+   *
+   * @generated from field: repeated ide_orchestrator.v1.ActionDecision decisions = 3;
+   */
+  decisions: ActionDecision[];
+
+  /**
+   * Idempotency key of the request, as in StartRefinementRequest: the same request with the same key is answered once.
+   *
+   * @generated from field: string request_id = 4;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.ReplyToInputRequest.
+ * Use `create(ReplyToInputRequestSchema)` to create a new message.
+ */
+export const ReplyToInputRequestSchema: GenMessage<ReplyToInputRequest> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_refinement, 14);
+
+/**
+ * A decision about an action of a question.
+ *
+ * @generated from message ide_orchestrator.v1.ActionDecision
+ */
+export type ActionDecision = Message<"ide_orchestrator.v1.ActionDecision"> & {
+  /**
+   * One of the action's `allowed_decisions`; `approve`, `edit` or `reject` if it has none.
+   *
+   * @generated from field: string decision = 1;
+   */
+  decision: string;
+
+  /**
+   * With `edit`: the arguments to use instead, whole, as the JSON text of an object; at most 262,144 characters.
+   * Otherwise empty.
+   *
+   * @generated from field: string edited_arguments = 2;
+   */
+  editedArguments: string;
+
+  /**
+   * A message to the agent, except with `approve` and `edit`: at most 65,536 characters; may be empty.
+   *
+   * @generated from field: string message = 3;
+   */
+  message: string;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.ActionDecision.
+ * Use `create(ActionDecisionSchema)` to create a new message.
+ */
+export const ActionDecisionSchema: GenMessage<ActionDecision> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_refinement, 15);
+
+/**
+ * Response of ReplyToInput.
+ *
+ * @generated from message ide_orchestrator.v1.ReplyToInputResponse
+ */
+export type ReplyToInputResponse = Message<"ide_orchestrator.v1.ReplyToInputResponse"> & {
+  /**
+   * The refinement after the call.
+   *
+   * @generated from field: ide_orchestrator.v1.Refinement refinement = 1;
+   */
+  refinement?: Refinement | undefined;
+
+  /**
+   * True when this repeats an earlier request.
+   *
+   * @generated from field: bool replayed = 2;
+   */
+  replayed: boolean;
+};
+
+/**
+ * Describes the message ide_orchestrator.v1.ReplyToInputResponse.
+ * Use `create(ReplyToInputResponseSchema)` to create a new message.
+ */
+export const ReplyToInputResponseSchema: GenMessage<ReplyToInputResponse> = /*@__PURE__*/
+  messageDesc(file_ide_orchestrator_v1_refinement, 16);
+
+/**
  * Request of ListEvents.
  *
  * @generated from message ide_orchestrator.v1.ListEventsRequest
@@ -566,7 +673,7 @@ export type ListEventsRequest = Message<"ide_orchestrator.v1.ListEventsRequest">
  * Use `create(ListEventsRequestSchema)` to create a new message.
  */
 export const ListEventsRequestSchema: GenMessage<ListEventsRequest> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_refinement, 14);
+  messageDesc(file_ide_orchestrator_v1_refinement, 17);
 
 /**
  * Response of ListEvents.
@@ -601,7 +708,7 @@ export type ListEventsResponse = Message<"ide_orchestrator.v1.ListEventsResponse
  * Use `create(ListEventsResponseSchema)` to create a new message.
  */
 export const ListEventsResponseSchema: GenMessage<ListEventsResponse> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_refinement, 15);
+  messageDesc(file_ide_orchestrator_v1_refinement, 18);
 
 /**
  * Request of ReadEvent.
@@ -636,7 +743,7 @@ export type ReadEventRequest = Message<"ide_orchestrator.v1.ReadEventRequest"> &
  * Use `create(ReadEventRequestSchema)` to create a new message.
  */
 export const ReadEventRequestSchema: GenMessage<ReadEventRequest> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_refinement, 16);
+  messageDesc(file_ide_orchestrator_v1_refinement, 19);
 
 /**
  * A piece of a serialised Event.
@@ -671,7 +778,7 @@ export type ReadEventResponse = Message<"ide_orchestrator.v1.ReadEventResponse">
  * Use `create(ReadEventResponseSchema)` to create a new message.
  */
 export const ReadEventResponseSchema: GenMessage<ReadEventResponse> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_refinement, 17);
+  messageDesc(file_ide_orchestrator_v1_refinement, 20);
 
 /**
  * Request of ListFilesAt.
@@ -721,7 +828,7 @@ export type ListFilesAtRequest = Message<"ide_orchestrator.v1.ListFilesAtRequest
  * Use `create(ListFilesAtRequestSchema)` to create a new message.
  */
 export const ListFilesAtRequestSchema: GenMessage<ListFilesAtRequest> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_refinement, 18);
+  messageDesc(file_ide_orchestrator_v1_refinement, 21);
 
 /**
  * Response of ListFilesAt.
@@ -756,7 +863,7 @@ export type ListFilesAtResponse = Message<"ide_orchestrator.v1.ListFilesAtRespon
  * Use `create(ListFilesAtResponseSchema)` to create a new message.
  */
 export const ListFilesAtResponseSchema: GenMessage<ListFilesAtResponse> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_refinement, 19);
+  messageDesc(file_ide_orchestrator_v1_refinement, 22);
 
 /**
  * A file as it was after an event.
@@ -820,7 +927,7 @@ export type FileAt = Message<"ide_orchestrator.v1.FileAt"> & {
  * Use `create(FileAtSchema)` to create a new message.
  */
 export const FileAtSchema: GenMessage<FileAt> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_refinement, 20);
+  messageDesc(file_ide_orchestrator_v1_refinement, 23);
 
 /**
  * Request of ReadRefinementFile.
@@ -855,7 +962,7 @@ export type ReadRefinementFileRequest = Message<"ide_orchestrator.v1.ReadRefinem
  * Use `create(ReadRefinementFileRequestSchema)` to create a new message.
  */
 export const ReadRefinementFileRequestSchema: GenMessage<ReadRefinementFileRequest> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_refinement, 21);
+  messageDesc(file_ide_orchestrator_v1_refinement, 24);
 
 /**
  * Response of ReadRefinementFile: the next piece. A stream has at least one, and ends with the content's last
@@ -891,7 +998,7 @@ export type ReadRefinementFileResponse = Message<"ide_orchestrator.v1.ReadRefine
  * Use `create(ReadRefinementFileResponseSchema)` to create a new message.
  */
 export const ReadRefinementFileResponseSchema: GenMessage<ReadRefinementFileResponse> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_refinement, 22);
+  messageDesc(file_ide_orchestrator_v1_refinement, 25);
 
 /**
  * Request of BlameFile.
@@ -933,7 +1040,7 @@ export type BlameFileRequest = Message<"ide_orchestrator.v1.BlameFileRequest"> &
  * Use `create(BlameFileRequestSchema)` to create a new message.
  */
 export const BlameFileRequestSchema: GenMessage<BlameFileRequest> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_refinement, 23);
+  messageDesc(file_ide_orchestrator_v1_refinement, 26);
 
 /**
  * Response of BlameFile.
@@ -990,7 +1097,7 @@ export type BlameFileResponse = Message<"ide_orchestrator.v1.BlameFileResponse">
  * Use `create(BlameFileResponseSchema)` to create a new message.
  */
 export const BlameFileResponseSchema: GenMessage<BlameFileResponse> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_refinement, 24);
+  messageDesc(file_ide_orchestrator_v1_refinement, 27);
 
 /**
  * Consecutive lines that one event wrote.
@@ -1040,7 +1147,7 @@ export type BlameRange = Message<"ide_orchestrator.v1.BlameRange"> & {
  * Use `create(BlameRangeSchema)` to create a new message.
  */
 export const BlameRangeSchema: GenMessage<BlameRange> = /*@__PURE__*/
-  messageDesc(file_ide_orchestrator_v1_refinement, 25);
+  messageDesc(file_ide_orchestrator_v1_refinement, 28);
 
 /**
  * The status of a refinement and of its proposal.
@@ -1134,7 +1241,7 @@ export enum WhenBusy {
 
   /**
    * Queues the run: it begins once the refinements before it have ended, from the version of the draft that is the
-   * newest when it is queued. Until then its thread has no events.
+   * newest when it begins. Until then its thread has no events.
    *
    * @generated from enum value: WHEN_BUSY_ENQUEUE = 3;
    */
@@ -1156,7 +1263,7 @@ export const WhenBusySchema: GenEnum<WhenBusy> = /*@__PURE__*/
   enumDesc(file_ide_orchestrator_v1_refinement, 1);
 
 /**
- * Starts, follows and cancels refinements.
+ * Starts, follows, answers and cancels refinements.
  *
  * @generated from service ide_orchestrator.v1.RefinementService
  */
@@ -1208,6 +1315,20 @@ export const RefinementService: GenService<{
     methodKind: "unary";
     input: typeof CancelRefinementRequestSchema;
     output: typeof CancelRefinementResponseSchema;
+  },
+  /**
+   * Answers a question of the agent: the run then goes on, with the next events of the same thread. A question is
+   * answered once. FAILED_PRECONDITION (`reply_unsupported`): the runtime cannot continue a run, and the server does
+   * not have the feature `input_replies`; (`input_closed`): the question was answered, another one took its place,
+   * or the run has ended. NOT_FOUND: also when the event `seq` is not a question. INVALID_ARGUMENT: also for a
+   * decision that the question does not allow.
+   *
+   * @generated from rpc ide_orchestrator.v1.RefinementService.ReplyToInput
+   */
+  replyToInput: {
+    methodKind: "unary";
+    input: typeof ReplyToInputRequestSchema;
+    output: typeof ReplyToInputResponseSchema;
   },
   /**
    * Reads a page of events. When there is none yet, waits for the first for up to `wait_seconds`. A page has

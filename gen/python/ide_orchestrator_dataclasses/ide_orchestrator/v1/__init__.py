@@ -9,6 +9,7 @@ __all__ = (
     "AcceptProposalRequest",
     "AcceptProposalResponse",
     "AccessType",
+    "ActionDecision",
     "AgentMessage",
     "BlameFileRequest",
     "BlameFileResponse",
@@ -74,6 +75,7 @@ __all__ = (
     "Hello",
     "Hunk",
     "InputAction",
+    "InputAnswered",
     "InputRequested",
     "InvalidToolCall",
     "ListDraftVersionsRequest",
@@ -130,6 +132,8 @@ __all__ = (
     "RejectProposalRequest",
     "RejectProposalResponse",
     "RejectedFile",
+    "ReplyToInputRequest",
+    "ReplyToInputResponse",
     "Resolution",
     "ResolvedFile",
     "RestoreDraftVersionRequest",
@@ -847,6 +851,18 @@ class ProblemReason(betterproto2.Enum):
     another `when_busy`.
     """
 
+    REPLY_UNSUPPORTED = 23
+    """
+    The runtime cannot continue a run that has asked a person. HTTP 409, FAILED_PRECONDITION; cancel the run, or let it
+    time out.
+    """
+
+    INPUT_CLOSED = 24
+    """
+    The question can no longer be answered: it was answered, another one took its place, or the run has ended. HTTP
+    409, FAILED_PRECONDITION.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -873,6 +889,8 @@ class ProblemReason(betterproto2.Enum):
             20: "PROBLEM_REASON_ETAG_MISMATCH",
             21: "PROBLEM_REASON_DRAFT_MOVED",
             22: "PROBLEM_REASON_DRAFT_BUSY",
+            23: "PROBLEM_REASON_REPLY_UNSUPPORTED",
+            24: "PROBLEM_REASON_INPUT_CLOSED",
         }
 
     @classmethod
@@ -901,6 +919,8 @@ class ProblemReason(betterproto2.Enum):
             "PROBLEM_REASON_ETAG_MISMATCH": 20,
             "PROBLEM_REASON_DRAFT_MOVED": 21,
             "PROBLEM_REASON_DRAFT_BUSY": 22,
+            "PROBLEM_REASON_REPLY_UNSUPPORTED": 23,
+            "PROBLEM_REASON_INPUT_CLOSED": 24,
         }
 
 
@@ -1169,7 +1189,7 @@ class WhenBusy(betterproto2.Enum):
     ENQUEUE = 3
     """
     Queues the run: it begins once the refinements before it have ended, from the version of the draft that is the
-    newest when it is queued. Until then its thread has no events.
+    newest when it begins. Until then its thread has no events.
     """
 
     SUPERSEDE = 4
@@ -1326,6 +1346,32 @@ class AcceptProposalResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("ide_orchestrator.v1", "AcceptProposalResponse", AcceptProposalResponse)
+
+
+@dataclass(eq=False, repr=False)
+class ActionDecision(betterproto2.Message):
+    """
+    A decision about an action of a question.
+    """
+
+    decision: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    One of the action's `allowed_decisions`; `approve`, `edit` or `reject` if it has none.
+    """
+
+    edited_arguments: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    With `edit`: the arguments to use instead, whole, as the JSON text of an object; at most 262,144 characters.
+    Otherwise empty.
+    """
+
+    message: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    A message to the agent, except with `approve` and `edit`: at most 65,536 characters; may be empty.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "ActionDecision", ActionDecision)
 
 
 @dataclass(eq=False, repr=False)
@@ -2331,6 +2377,13 @@ class Event(betterproto2.Message):
     The run has ended. Exactly one per thread, and always the last event.
     """
 
+    input_answered: "InputAnswered | None" = betterproto2.field(
+        17, betterproto2.TYPE_MESSAGE, optional=True, group="kind"
+    )
+    """
+    A person has answered the agent: the run goes on.
+    """
+
 
 default_message_pool.register_message("ide_orchestrator.v1", "Event", Event)
 
@@ -3190,11 +3243,42 @@ class InputAction(betterproto2.Message):
     allowed_decisions: "list[str]" = betterproto2.field(4, betterproto2.TYPE_STRING, repeated=True)
     """
     The decisions that the runtime accepts, in its own words, such as `approve`, `edit` and `reject`; may be empty.
-    `features` of GetServerInfo says whether the server can pass on an answer.
+    `features` of GetServerInfo says whether the server can pass on an answer (`input_replies`).
     """
 
 
 default_message_pool.register_message("ide_orchestrator.v1", "InputAction", InputAction)
+
+
+@dataclass(eq=False, repr=False)
+class InputAnswered(betterproto2.Message):
+    """
+    A person has answered a question, and the runtime is about to continue the run. The edited arguments and the
+    messages of the answer are left out.
+    """
+
+    seq: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
+    """
+    The seq of the `input_requested` event that is answered.
+    """
+
+    input_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The runtime's id of the question, as in InputRequested.
+    """
+
+    user_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The user who answered (UUID).
+    """
+
+    decisions: "list[str]" = betterproto2.field(4, betterproto2.TYPE_STRING, repeated=True)
+    """
+    The decisions, in the order of the question's actions.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "InputAnswered", InputAnswered)
 
 
 @dataclass(eq=False, repr=False)
@@ -3217,6 +3301,13 @@ class InputRequested(betterproto2.Message):
     """
     The tool calls that a person is asked to decide on, in the runtime's order, as far as they could be read; empty
     if the question has another form.
+    """
+
+    expire_time: "datetime.datetime | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, unwrap=lambda: __google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When the run fails if nobody has answered (UTC); absent in events of earlier releases.
     """
 
 
@@ -4574,6 +4665,56 @@ default_message_pool.register_message("ide_orchestrator.v1", "RejectProposalResp
 
 
 @dataclass(eq=False, repr=False)
+class ReplyToInputRequest(betterproto2.Message):
+    """
+    Request of ReplyToInput.
+    """
+
+    thread_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The thread (UUID).
+    """
+
+    seq: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    The seq of the `input_requested` event with the question.
+    """
+
+    decisions: "list[ActionDecision]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    A decision about each action of the question, in their order.
+    """
+
+    request_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Idempotency key of the request, as in StartRefinementRequest: the same request with the same key is answered once.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "ReplyToInputRequest", ReplyToInputRequest)
+
+
+@dataclass(eq=False, repr=False)
+class ReplyToInputResponse(betterproto2.Message):
+    """
+    Response of ReplyToInput.
+    """
+
+    refinement: "Refinement | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The refinement after the call.
+    """
+
+    replayed: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+    """
+    True when this repeats an earlier request.
+    """
+
+
+default_message_pool.register_message("ide_orchestrator.v1", "ReplyToInputResponse", ReplyToInputResponse)
+
+
+@dataclass(eq=False, repr=False)
 class ResolvedFile(betterproto2.Message):
     """
     What to use for a file in conflict.
@@ -4877,9 +5018,9 @@ class ServerInfo(betterproto2.Message):
     features: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
     """
     What the server offers, as stable names in alphabetical order: `draft_queue` (`when_busy` of a start),
-    `file_history`, `reviews`, `user_search` (users of a domain can find each other), `webhooks`. Without
-    `input_replies`, an agent's questions cannot be answered: cancel the run, or let it time out. Ignore unknown
-    names.
+    `file_history`, `input_replies` (ReplyToInput), `reviews`, `user_search` (users of a domain can find each other),
+    `webhooks`. Without `input_replies`, an agent's questions cannot be answered: cancel the run, or let it time out.
+    Ignore unknown names.
     """
 
     when_busy: "WhenBusy" = betterproto2.field(3, betterproto2.TYPE_ENUM, default_factory=lambda: WhenBusy(0))

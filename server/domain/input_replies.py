@@ -1,0 +1,94 @@
+"""Replies to the questions of agents: who may reply, to which question, and what becomes of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from server.domain.access.sharing import AccessStore
+from server.domain.crash_points import crash_point
+from server.domain.errors import CursorOutOfRange, NotFound, PermissionDenied, ReplyUnsupported
+from server.domain.journal.events import InputRequested
+from server.domain.journal.journal import EventCodec
+from server.domain.model import IdempotencyKey, Principal, Refinement
+from server.domain.refinements import Refinements
+from server.domain.runs.replies import ActionDecision, Reply, ReplyStore, value_of
+from server.domain.runs.runner import Runner
+
+#: The route of a reply on every face: the same key names the same request on all of them.
+REPLY_ROUTE = "reply_to_input"
+
+
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """A refinement after a reply. `replayed`: an earlier request with the same key had replied."""
+
+    refinement: Refinement
+    replayed: bool = False
+
+
+class InputReplies:
+    """The use case of a reply."""
+
+    def __init__(
+        self,
+        *,
+        refinements: Refinements,
+        access: AccessStore,
+        replies: ReplyStore,
+        runner: Runner,
+        codec: EventCodec,
+    ) -> None:
+        self._refinements, self._access, self._replies = refinements, access, replies
+        self._runner, self._codec = runner, codec
+
+    async def reply(
+        self,
+        principal: Principal,
+        thread_id: UUID,
+        seq: int,
+        decisions: Sequence[ActionDecision],
+        *,
+        key: str | None = None,
+    ) -> Replied:
+        """Reply to the question in the event `seq`. The run goes on, on whichever replica drives it: on
+        another one when that replica next renews its lease.
+
+        The same request with the same key replies once. Raises NotFound, also when the event is not a
+        question; PermissionDenied; ReplyUnsupported; InputClosed; KeyReused; InvalidArgument and
+        Unprocessable as `value_of`.
+        """
+        refinement = await self._refinements.get(principal, thread_id)
+        access_type = await self._access.access_type(principal, refinement.proposal_id)
+        if access_type is None or not access_type.can_act:
+            raise PermissionDenied("only an owner or editor may reply to an agent")
+        if not self._runner.can_resume:
+            raise ReplyUnsupported
+        question = await self._question(principal, thread_id, seq)
+        value = value_of(question, decisions)
+        reply = Reply(
+            id=uuid4(),
+            seq=seq,
+            input_id=question.input_id,
+            user_id=principal.user_id,
+            decisions=tuple(each.decision for each in decisions),
+            value=value,
+        )
+        request = [str(thread_id), seq, value]
+        named = None if key is None else IdempotencyKey.of(REPLY_ROUTE, key, request)
+        added = await self._replies.add(principal, thread_id, reply, named)
+        crash_point("replied")
+        self._runner.reply(thread_id)
+        return Replied(await self._refinements.get(principal, thread_id), replayed=not added)
+
+    async def _question(self, principal: Principal, thread_id: UUID, seq: int) -> InputRequested:
+        """The question in an event. Raises NotFound when it is not one."""
+        try:
+            event = await self._refinements.event(principal, thread_id, seq)
+        except CursorOutOfRange:
+            raise NotFound("no such question") from None
+        question = self._codec.decode(event).kind
+        if not isinstance(question, InputRequested):
+            raise NotFound("no such question")
+        return question

@@ -1,0 +1,114 @@
+"""Replies: a person's answers to an agent's questions (ADR 0044).
+
+A question is named by the seq of its event. Its reply is stored once, and is given to the runtime by the
+owner of the run, which may be another replica.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import UUID
+
+from server.domain.errors import InvalidArgument, Unprocessable
+from server.domain.journal.events import InputAction, InputRequested
+from server.domain.model import IdempotencyKey, Principal
+
+#: What may be decided where a question does not say it.
+USUAL_DECISIONS = ("approve", "edit", "reject")
+#: Decisions by which the tool is called: nobody would read a message.
+_CALLS = ("approve", "edit")
+
+
+@dataclass(frozen=True, slots=True)
+class ActionDecision:
+    """A decision about an action of a question, in the runtime's words.
+
+    edited_arguments: with `edit`, the JSON text of the arguments to use instead. message: for the agent.
+    """
+
+    decision: str
+    edited_arguments: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The reply to a question.
+
+    id: the same however often the runtime is given it. seq: the question's. input_id: the runtime's id of the
+    question. decisions: without what belongs to them, as the journal has them. value: what the runtime
+    continues with, as LangGraph's `Command(resume=…)` takes it.
+    """
+
+    id: UUID
+    seq: int
+    input_id: str
+    user_id: UUID
+    decisions: tuple[str, ...]
+    value: Mapping[str, Any]
+
+
+class ReplyStore(Protocol):
+    """Stores replies until the runtime has them."""
+
+    async def add(
+        self, principal: Principal, thread_id: UUID, reply: Reply, key: IdempotencyKey | None
+    ) -> bool:
+        """Store the reply to a question of a run that has not ended, and show the run as processing. Returns
+        False, and stores nothing, for a request that was carried out before.
+
+        Raises InputClosed when the question has a reply, another one took its place, or the run has ended;
+        KeyReused for another request with the key; DatabaseUnavailable.
+        """
+        ...
+
+
+def value_of(question: InputRequested, decisions: Sequence[ActionDecision]) -> Mapping[str, Any]:
+    """What the runtime continues with after these decisions, in the form of LangChain's human-in-the-loop
+    middleware.
+
+    Raises InvalidArgument for decisions that the question does not allow, Unprocessable for a question
+    without actions.
+    """
+    if not question.actions:
+        raise Unprocessable({"seq": "is a question without actions, which cannot be decided on"})
+    if len(decisions) != len(question.actions):
+        raise InvalidArgument({"decisions": f"must be {len(question.actions)}: one for each action"})
+    pairs = enumerate(zip(question.actions, decisions, strict=True))
+    return {"decisions": [_decided(index, action, decision) for index, (action, decision) in pairs]}
+
+
+def _decided(index: int, action: InputAction, decision: ActionDecision) -> dict[str, Any]:
+    word, allowed = decision.decision, action.allowed_decisions or USUAL_DECISIONS
+    if word not in allowed:
+        raise _wrong(index, f"must be one of {', '.join(allowed)}")
+    if bool(decision.edited_arguments) != (word == "edit"):
+        raise _wrong(index, "has edited_arguments if it is edit, and only then")
+    if decision.message and word in _CALLS:
+        raise _wrong(index, f"has no message if it is {word}: the agent would not see it")
+    decided: dict[str, Any] = {"type": word}
+    if word == "edit":
+        decided["edited_action"] = {
+            "name": action.name,
+            "args": _arguments(index, decision.edited_arguments),
+        }
+    if decision.message:
+        decided["message"] = decision.message
+    return decided
+
+
+def _arguments(index: int, text: str) -> dict[str, Any]:
+    try:
+        arguments = json.loads(text)
+    except (ValueError, RecursionError):
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise _wrong(index, "edited_arguments must be the JSON text of an object")
+    return arguments
+
+
+def _wrong(index: int, text: str) -> InvalidArgument:
+    return InvalidArgument({"decisions": f"decision {index}: {text}"})
