@@ -106,7 +106,7 @@ class Hub(WorkflowCalls, ProposalCalls):
             else:
                 url = f"{self.url}{address('ws/refinements', thread_id)}"
                 opened = streams.over_websocket(
-                    with_query(url, {"after": cursor}),
+                    with_query(url, {"max_message_bytes": streams.MAX_MESSAGE_BYTES, "after": cursor}),
                     token,
                     subprotocol=streams.BINARY if transport == "websocket" else streams.JSON,
                     ssl=self._ssl,

@@ -59,7 +59,7 @@ async def over_websocket(
     """
     with _connection_errors(url):
         async with connect(
-            f"ws{url.removeprefix('http')}&max_message_bytes={MAX_MESSAGE_BYTES}",
+            f"ws{url.removeprefix('http')}",
             additional_headers={"Authorization": f"Bearer {token}"},
             subprotocols=[subprotocol],
             max_size=MAX_MESSAGE_BYTES,
