@@ -1,0 +1,33 @@
+import type { HttpClient } from "./http.js";
+import {
+  encode,
+  type CreateWorkflowRequest,
+  type Options,
+  type Query,
+  type UpdateWorkflowRequest,
+  type Workflow,
+} from "./resources.js";
+
+/** Workflows, whose files are refined. */
+export class Workflows {
+  constructor(private readonly http: HttpClient) {}
+
+  create(workflow: CreateWorkflowRequest, { signal }: Options = {}): Promise<Workflow> {
+    return this.http.json("POST", "/api/workflows", { body: workflow, signal });
+  }
+
+  /** A workflow with the text files of its draft's newest version. */
+  get(id: string, { signal }: Options = {}): Promise<Workflow> {
+    return this.http.json("GET", `/api/workflows/${encode(id)}`, { signal });
+  }
+
+  /** The caller's workflows, newest first, without definitions and files. */
+  list(query: Query<"listWorkflows"> = {}, { signal }: Options = {}): AsyncGenerator<Workflow, void, undefined> {
+    return this.http.items("/api/workflows", query, signal);
+  }
+
+  /** Lock or archive a workflow, or undo that. */
+  update(id: string, changes: UpdateWorkflowRequest, { signal }: Options = {}): Promise<Workflow> {
+    return this.http.json("PATCH", `/api/workflows/${encode(id)}`, { body: changes, signal });
+  }
+}
