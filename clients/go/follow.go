@@ -15,10 +15,10 @@ import (
 	pb "github.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1"
 )
 
-// silence: at most 15 s pass without a message; after longer silence the connection is dead.
+// At most 15 s pass without a message: after longer silence the connection is dead.
 const silence = 20 * time.Second
 
-// shareLink begins the secret of a share link. Its reader begins at the cursor of the link.
+// The secret of a share link begins with this. Its reader begins at the cursor of the link.
 const shareLink = "ideo_share_"
 
 // FollowOptions says how a refinement is followed.
@@ -36,9 +36,9 @@ type FollowOptions struct {
 	OnReconnect func(error)
 }
 
-// messages are those of one connection. Next gives io.EOF when the journal has ended.
+// messages are those of one connection. Recv gives io.EOF when the journal has ended.
 type messages interface {
-	Next() (*pb.WatchRefinementResponse, error)
+	Recv() (*pb.WatchRefinementResponse, error)
 }
 
 // Follow gives the events of a refinement after the cursor, each once and in order, then each new one, until the
@@ -82,11 +82,12 @@ type follower struct {
 	threadID string
 	after    uint32
 	options  FollowOptions
+	// started: whether an event was delivered.
+	started bool
 	// heard: whether the last connection brought a message.
 	heard bool
 	// missing is the seq that was missing on an earlier connection.
 	missing uint32
-	started bool
 }
 
 // connection delivers the events of one connection. It returns nil when the journal has ended, or the caller.
@@ -102,7 +103,7 @@ func (f *follower) connection(ctx context.Context, yield func(*pb.Event, error) 
 	}
 	for {
 		timer.Reset(silence)
-		message, err := stream.Next()
+		message, err := stream.Recv()
 		// The time does not run while the caller is busy.
 		timer.Stop()
 		if errors.Is(err, io.EOF) {
@@ -139,8 +140,7 @@ func (f *follower) open(ctx context.Context) (messages, error) {
 	if f.options.WebSocket {
 		return f.client.openWebSocket(ctx, f.threadID, f.after)
 	}
-	stream, err := f.client.Refinements.WatchRefinement(ctx, &pb.WatchRefinementRequest{ThreadId: f.threadID, AfterSeq: f.after})
-	return watch{stream}, err
+	return f.client.Refinements.WatchRefinement(ctx, &pb.WatchRefinementRequest{ThreadId: f.threadID, AfterSeq: f.after})
 }
 
 // check returns an error when an event before seq is missing.
@@ -184,15 +184,6 @@ func (c *Client) token(ctx context.Context) (string, error) {
 	}
 	return c.options.Token(ctx)
 }
-
-// watch has the messages of WatchRefinement.
-type watch struct {
-	stream interface {
-		Recv() (*pb.WatchRefinementResponse, error)
-	}
-}
-
-func (w watch) Next() (*pb.WatchRefinementResponse, error) { return w.stream.Recv() }
 
 // ReadEvent reads one event whole, however large it is. It goes on where a connection broke.
 func (c *Client) ReadEvent(ctx context.Context, threadID string, seq uint32) (*pb.Event, error) {

@@ -44,6 +44,9 @@ type webSocket struct {
 
 // openWebSocket connects. The connection ends with the context.
 func (c *Client) openWebSocket(ctx context.Context, threadID string, after uint32) (messages, error) {
+	if c.options.HTTP == "" {
+		return nil, errors.New("ideo: Options.HTTP is needed to follow over a WebSocket")
+	}
 	token, err := c.token(ctx)
 	if err != nil {
 		return nil, err
@@ -65,7 +68,7 @@ func (c *Client) openWebSocket(ctx context.Context, threadID string, after uint3
 	return webSocket{ctx, socket}, nil
 }
 
-func (w webSocket) Next() (*pb.WatchRefinementResponse, error) {
+func (w webSocket) Recv() (*pb.WatchRefinementResponse, error) {
 	_, data, err := w.socket.Read(w.ctx)
 	if err == nil {
 		message := &pb.WatchRefinementResponse{}

@@ -2223,10 +2223,10 @@ export interface operations {
             /** @description The version that was made, without files */
             200: {
                 headers: {
-                    /** @description `true` when an earlier request with this key did it. */
-                    "Idempotency-Replayed"?: string;
                     /** @description The etag of the draft's newest version: for `If-Match` and `If-None-Match`. */
                     ETag?: string;
+                    /** @description `true` when an earlier request with this key did it. */
+                    "Idempotency-Replayed"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -2461,10 +2461,10 @@ export interface operations {
             /** @description The version that was made, without files */
             200: {
                 headers: {
-                    /** @description `true` when an earlier request with this key did it. */
-                    "Idempotency-Replayed"?: string;
                     /** @description The etag of the draft's newest version: for `If-Match` and `If-None-Match`. */
                     ETag?: string;
+                    /** @description `true` when an earlier request with this key did it. */
+                    "Idempotency-Replayed"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3486,10 +3486,10 @@ export interface operations {
             /** @description The proposal and the draft, with what differs in it */
             200: {
                 headers: {
-                    /** @description `true` when an earlier request with this key did it. */
-                    "Idempotency-Replayed"?: string;
                     /** @description The etag of the proposal: for `If-Match` of a decision. */
                     ETag?: string;
+                    /** @description `true` when an earlier request with this key did it. */
+                    "Idempotency-Replayed"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3639,10 +3639,10 @@ export interface operations {
             /** @description The proposal and the draft, with what differs in it */
             200: {
                 headers: {
-                    /** @description `true` when an earlier request with this key did it. */
-                    "Idempotency-Replayed"?: string;
                     /** @description The etag of the proposal: for `If-Match` of a decision. */
                     ETag?: string;
+                    /** @description `true` when an earlier request with this key did it. */
+                    "Idempotency-Replayed"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3790,10 +3790,10 @@ export interface operations {
             /** @description The proposal without files */
             200: {
                 headers: {
-                    /** @description `true` when an earlier request with this key did it. */
-                    "Idempotency-Replayed"?: string;
                     /** @description The etag of the proposal: for `If-Match` of a decision. */
                     ETag?: string;
+                    /** @description `true` when an earlier request with this key did it. */
+                    "Idempotency-Replayed"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3941,10 +3941,10 @@ export interface operations {
             /** @description The next refinement */
             202: {
                 headers: {
-                    /** @description `true` when an earlier request with this key did it. */
-                    "Idempotency-Replayed"?: string;
                     /** @description The address of the next proposal. */
                     Location?: string;
+                    /** @description `true` when an earlier request with this key did it. */
+                    "Idempotency-Replayed"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -4712,10 +4712,10 @@ export interface operations {
             /** @description Started, by this request or by an earlier one with the same key */
             202: {
                 headers: {
-                    /** @description `true` when an earlier request with this key did it. */
-                    "Idempotency-Replayed"?: string;
                     /** @description The address of the proposal. */
                     Location?: string;
+                    /** @description `true` when an earlier request with this key did it. */
+                    "Idempotency-Replayed"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -5575,10 +5575,10 @@ export interface operations {
             /** @description The webhook, with its secret */
             201: {
                 headers: {
-                    /** @description `true` when an earlier request with this key did it. */
-                    "Idempotency-Replayed"?: string;
                     /** @description The address of the webhook. */
                     Location?: string;
+                    /** @description `true` when an earlier request with this key did it. */
+                    "Idempotency-Replayed"?: string;
                     [name: string]: unknown;
                 };
                 content: {

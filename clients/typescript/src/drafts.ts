@@ -1,14 +1,5 @@
 import { newRequestId, type HttpClient } from "./http.js";
-import {
-  encode,
-  type Draft,
-  type FileDiff,
-  type OnceOptions,
-  type Options,
-  type Query,
-  type UpdateDraftRequest,
-  type Versioned,
-} from "./resources.js";
+import type { Draft, FileDiff, OnceOptions, Options, Query, UpdateDraftRequest, Versioned } from "./resources.js";
 
 /** Drafts: the versions of a workflow's files. */
 export class Drafts {
@@ -16,7 +7,7 @@ export class Drafts {
 
   /** A version of a draft, by default the newest, with its files. */
   get(id: string, query: Query<"getDraft"> = {}, { signal }: Options = {}): Promise<Draft> {
-    return this.http.json("GET", `/api/drafts/${encode(id)}`, { query, signal });
+    return this.http.json("GET", `/api/drafts/${encodeURIComponent(id)}`, { query, signal });
   }
 
   /** Write files. Gives the version that was made, without files; files that are not named stay. */
@@ -25,7 +16,7 @@ export class Drafts {
     changes: UpdateDraftRequest,
     { signal, requestId = newRequestId() }: OnceOptions = {},
   ): Promise<Draft> {
-    return this.http.json("PUT", `/api/drafts/${encode(draft.id)}`, {
+    return this.http.json("PUT", `/api/drafts/${encodeURIComponent(draft.id)}`, {
       body: changes,
       etag: draft.etag,
       requestId,
@@ -39,12 +30,12 @@ export class Drafts {
     query: Query<"listDraftVersions"> = {},
     { signal }: Options = {},
   ): AsyncGenerator<Draft, void, undefined> {
-    return this.http.items(`/api/drafts/${encode(id)}/versions`, query, signal);
+    return this.http.items(`/api/drafts/${encodeURIComponent(id)}/versions`, query, signal);
   }
 
   /** Make a version with the files of an earlier one. */
   restore(draft: Versioned, version: number, { signal, requestId = newRequestId() }: OnceOptions = {}): Promise<Draft> {
-    return this.http.json("POST", `/api/drafts/${encode(draft.id)}/restore`, {
+    return this.http.json("POST", `/api/drafts/${encodeURIComponent(draft.id)}/restore`, {
       body: { version },
       etag: draft.etag,
       requestId,
@@ -58,11 +49,11 @@ export class Drafts {
     query: Query<"diffDraft"> = {},
     { signal }: Options = {},
   ): AsyncGenerator<FileDiff, void, undefined> {
-    return this.http.items(`/api/drafts/${encode(id)}/diff`, query, signal);
+    return this.http.items(`/api/drafts/${encodeURIComponent(id)}/diff`, query, signal);
   }
 
   /** The content of a file of any version. */
   content(id: string, sha256: string, { signal }: Options = {}): Promise<Uint8Array> {
-    return this.http.bytes(`/api/drafts/${encode(id)}/files/${encode(sha256)}`, { signal });
+    return this.http.bytes(`/api/drafts/${encodeURIComponent(id)}/files/${encodeURIComponent(sha256)}`, { signal });
   }
 }

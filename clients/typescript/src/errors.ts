@@ -37,7 +37,7 @@ export class ProblemError extends Error {
     return this.problem?.fields ?? {};
   }
 
-  /** Under which the hub's logs have the call. */
+  /** The trace id, under which the hub's logs have the call. */
   get traceId(): string {
     return this.problem?.trace_id ?? "";
   }

@@ -1,18 +1,17 @@
 import { newRequestId, type HttpClient } from "./http.js";
-import {
-  encode,
-  type AcceptedProposal,
-  type AcceptProposalRequest,
-  type FileDecision,
-  type FileDiff,
-  type OnceOptions,
-  type Options,
-  type Proposal,
-  type Query,
-  type RejectProposalRequest,
-  type ReviseProposalRequest,
-  type StartedRefinement,
-  type Versioned,
+import type {
+  AcceptedProposal,
+  AcceptProposalRequest,
+  FileDecision,
+  FileDiff,
+  OnceOptions,
+  Options,
+  Proposal,
+  Query,
+  RejectProposalRequest,
+  ReviseProposalRequest,
+  StartedRefinement,
+  Versioned,
 } from "./resources.js";
 
 /** Proposals, and what is decided about them. Decisions take the proposal as it was read last: `etag` is checked. */
@@ -21,7 +20,7 @@ export class Proposals {
 
   /** A proposal, with its files once the run has ended; `view: "basic"` leaves contents out. */
   get(id: string, query: Query<"getProposal"> = {}, { signal }: Options = {}): Promise<Proposal> {
-    return this.http.json("GET", `/api/proposals/${encode(id)}`, { query, signal });
+    return this.http.json("GET", `/api/proposals/${encodeURIComponent(id)}`, { query, signal });
   }
 
   /** The proposals that the caller may see, newest first, without files. */
@@ -31,7 +30,7 @@ export class Proposals {
 
   /** The content of one of its files. */
   content(id: string, sha256: string, { signal }: Options = {}): Promise<Uint8Array> {
-    return this.http.bytes(`/api/proposals/${encode(id)}/files/${encode(sha256)}`, { signal });
+    return this.http.bytes(`/api/proposals/${encodeURIComponent(id)}/files/${encodeURIComponent(sha256)}`, { signal });
   }
 
   /** The files that differ from the draft, with their hunks and what is decided, in path order. */
@@ -40,20 +39,23 @@ export class Proposals {
     query: Query<"diffProposal"> = {},
     { signal }: Options = {},
   ): AsyncGenerator<FileDiff, void, undefined> {
-    return this.http.items(`/api/proposals/${encode(id)}/diff`, query, signal);
+    return this.http.items(`/api/proposals/${encodeURIComponent(id)}/diff`, query, signal);
   }
 
   /** The same as one patch in git's format. */
   patch(id: string, query: Query<"diffProposal"> = {}, { signal }: Options = {}): Promise<string> {
     const headers = { Accept: "text/x-patch" };
-    return this.http.call("GET", `/api/proposals/${encode(id)}/diff`, { query, headers, signal }, (answer) =>
-      answer.text(),
+    return this.http.call(
+      "GET",
+      `/api/proposals/${encodeURIComponent(id)}/diff`,
+      { query, headers, signal },
+      (answer) => answer.text(),
     );
   }
 
   /** Decide about files or hunks. Gives the proposal with its new etag, without files. */
   decide(proposal: Versioned, decisions: FileDecision[], { signal }: Options = {}): Promise<Proposal> {
-    return this.http.json("PATCH", `/api/proposals/${encode(proposal.id)}/decisions`, {
+    return this.http.json("PATCH", `/api/proposals/${encodeURIComponent(proposal.id)}/decisions`, {
       body: { decisions },
       etag: proposal.etag,
       signal,
@@ -75,7 +77,7 @@ export class Proposals {
     request: AcceptProposalRequest = {},
     { signal }: Options = {},
   ): Promise<AcceptedProposal> {
-    const path = `/api/proposals/${encode(proposal.id)}/accept`;
+    const path = `/api/proposals/${encodeURIComponent(proposal.id)}/accept`;
     return this.http.json("POST", path, { query: { validate_only: true }, body: request, etag: proposal.etag, signal });
   }
 
@@ -94,7 +96,7 @@ export class Proposals {
     body: object,
     { signal, requestId = newRequestId() }: OnceOptions,
   ): Promise<T> {
-    return this.http.json("POST", `/api/proposals/${encode(proposal.id)}/${verb}`, {
+    return this.http.json("POST", `/api/proposals/${encodeURIComponent(proposal.id)}/${verb}`, {
       body,
       etag: proposal.etag,
       requestId,

@@ -3,14 +3,7 @@ import type { FollowOptions } from "./connection.js";
 import { follow } from "./follow.js";
 import { EventSchema, type Event } from "./gen/ide_orchestrator/v1/event_pb.js";
 import { newRequestId, type HttpClient } from "./http.js";
-import {
-  encode,
-  type OnceOptions,
-  type Options,
-  type Refinement,
-  type StartedRefinement,
-  type StartRefinementRequest,
-} from "./resources.js";
+import type { OnceOptions, Options, Refinement, StartedRefinement, StartRefinementRequest } from "./resources.js";
 
 /** Refinements: the runs of an agent, and their events. */
 export class Refinements {
@@ -22,7 +15,7 @@ export class Refinements {
     request: StartRefinementRequest,
     { signal, requestId = newRequestId() }: OnceOptions = {},
   ): Promise<StartedRefinement> {
-    return this.http.json("POST", `/api/workflows/${encode(workflowId)}/refinements`, {
+    return this.http.json("POST", `/api/workflows/${encodeURIComponent(workflowId)}/refinements`, {
       body: request,
       requestId,
       signal,
@@ -30,11 +23,11 @@ export class Refinements {
   }
 
   get(threadId: string, { signal }: Options = {}): Promise<Refinement> {
-    return this.http.json("GET", `/api/refinements/${encode(threadId)}`, { signal });
+    return this.http.json("GET", `/api/refinements/${encodeURIComponent(threadId)}`, { signal });
   }
 
   cancel(threadId: string, { signal }: Options = {}): Promise<Refinement> {
-    return this.http.json("POST", `/api/refinements/${encode(threadId)}/cancel`, { signal });
+    return this.http.json("POST", `/api/refinements/${encodeURIComponent(threadId)}/cancel`, { signal });
   }
 
   /**
@@ -51,10 +44,14 @@ export class Refinements {
     { after = 0, signal }: { after?: number; signal?: AbortSignal } = {},
   ): AsyncGenerator<Event, void, undefined> {
     for (;;) {
-      const page: { items: JsonValue[] } = await this.http.json("GET", `/api/refinements/${encode(threadId)}/events`, {
-        query: { after, limit: 1000 },
-        signal,
-      });
+      const page: { items: JsonValue[] } = await this.http.json(
+        "GET",
+        `/api/refinements/${encodeURIComponent(threadId)}/events`,
+        {
+          query: { after, limit: 1000 },
+          signal,
+        },
+      );
       if (page.items.length === 0) return;
       for (const item of page.items) {
         const event = fromJson(EventSchema, item, { ignoreUnknownFields: true });

@@ -51,7 +51,3 @@ export interface Versioned {
   id: string;
   etag: string;
 }
-
-export function encode(id: string): string {
-  return encodeURIComponent(id);
-}

@@ -46,7 +46,8 @@ export async function* websocketMessages(
   if (options.ticket === undefined && token?.startsWith(SHARE_PREFIX)) {
     protocols.push(`bearer.${token}`); // no ticket is issued for a share link
   } else {
-    const ticket = await (options.ticket?.() ?? requestTicket(http, threadId, options.signal));
+    const request = { body: { thread_id: threadId }, signal: options.signal };
+    const ticket = await (options.ticket?.() ?? http.json<Ticket>("POST", "/api/ws/tickets", request));
     [path = path] = ticket.websocket_url.split("?");
     query = { ticket: ticket.ticket, after };
   }
@@ -54,12 +55,6 @@ export async function* websocketMessages(
   const socket = new Constructor(http.url(path, query).replace(/^http/, "ws"), protocols);
   socket.binaryType = "arraybuffer";
   yield* new Incoming(socket, http, options, token).messages();
-}
-
-function requestTicket(http: HttpClient, threadId: string, signal: AbortSignal | undefined): Promise<Ticket> {
-  return http
-    .request("POST", "/api/ws/tickets", { body: { thread_id: threadId }, signal })
-    .then((answer) => answer.json());
 }
 
 /** What a socket received and the caller has not yet taken. */

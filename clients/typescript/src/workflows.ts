@@ -1,12 +1,5 @@
 import type { HttpClient } from "./http.js";
-import {
-  encode,
-  type CreateWorkflowRequest,
-  type Options,
-  type Query,
-  type UpdateWorkflowRequest,
-  type Workflow,
-} from "./resources.js";
+import type { CreateWorkflowRequest, Options, Query, UpdateWorkflowRequest, Workflow } from "./resources.js";
 
 /** Workflows, whose files are refined. */
 export class Workflows {
@@ -18,7 +11,7 @@ export class Workflows {
 
   /** A workflow with the text files of its draft's newest version. */
   get(id: string, { signal }: Options = {}): Promise<Workflow> {
-    return this.http.json("GET", `/api/workflows/${encode(id)}`, { signal });
+    return this.http.json("GET", `/api/workflows/${encodeURIComponent(id)}`, { signal });
   }
 
   /** The caller's workflows, newest first, without definitions and files. */
@@ -28,6 +21,6 @@ export class Workflows {
 
   /** Lock or archive a workflow, or undo that. */
   update(id: string, changes: UpdateWorkflowRequest, { signal }: Options = {}): Promise<Workflow> {
-    return this.http.json("PATCH", `/api/workflows/${encode(id)}`, { body: changes, signal });
+    return this.http.json("PATCH", `/api/workflows/${encodeURIComponent(id)}`, { body: changes, signal });
   }
 }

@@ -51,6 +51,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin"
 
 
+async def test_the_rules_of_following_hold() -> None:
+    await output_of(installed("go"), "test", "./...", folder=CLIENT)
+
+
 async def test_the_example_of_the_readme_runs(database: str, project: Path) -> None:
     async with running_hub(database) as hub:
         environment = {"IDEO_GRPC": hub.grpc, "IDEO_TOKEN": hub.token()}
