@@ -30,6 +30,8 @@ from tools.json_schemas import event_schemas, problem_meanings
 ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto"
 TYPESCRIPT = ROOT / "tools" / "typescript"
+#: The description of the HTTP interface, as the task `docs` writes it.
+OPENAPI = ROOT / "docs" / "reference" / "openapi.json"
 #: The generators of the Go stubs.
 GO_GENERATORS = ("protoc-gen-go", "protoc-gen-go-grpc")
 #: In CI every gate compares: one that cannot has failed.
@@ -121,8 +123,10 @@ def generate_python(out: Path) -> None:
 
 
 def generate_typescript(out: Path) -> None:
-    """Messages and services in ECMAScript modules."""
+    """Messages and services in ECMAScript modules, and the types of the HTTP interface."""
     buf_generate("buf.gen.typescript.yaml", out)
+    options = ["--root-types", "--root-types-no-schema-prefix", "--default-non-nullable=false"]
+    run(["openapi-typescript", str(OPENAPI), f"--output={out / 'openapi.ts'}", *options])
 
 
 def generate_go(out: Path) -> None:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.support.hand_clock import until
 from tests.support.hub import running_hub
+from tests.support.programs import ROOT, installed, output_of
 from tests.support.proxy import proxy
 
-ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "howto" / "use-grpc.md"
 MODULES = ROOT / "tools" / "typescript" / "node_modules"
 STUBS_IN_GO = "github.com/bizmatters/ide-orchestrator/gen/go"
@@ -30,52 +28,25 @@ def program(language: str) -> str:
     return found[1]
 
 
-async def run(
-    *command: str, folder: Path, environment: Mapping[str, str] | None = None, within_s: float = 200
-) -> str:
-    """What a command prints. Skips the test when `go` would have to download something."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        cwd=folder,
-        env=os.environ | (environment or {}),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        async with asyncio.timeout(within_s):
-            output = (await process.communicate())[0].decode()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if "module lookup disabled" in output:
-        pytest.skip("the Go modules of the stubs are not on this machine")
-    assert process.returncode == 0, output
-    return output
-
-
 async def python(folder: Path) -> list[str]:
     (folder / "follow.py").write_text(program("python"))
     return [sys.executable, "follow.py"]
 
 
 async def go(folder: Path) -> list[str]:
-    if shutil.which("go") is None:
-        pytest.skip("go is not installed")
+    compiler = installed("go")
     (folder / "follow.go").write_text(program("go"))
     stubs = ROOT / "gen" / "go"
     shutil.copy(stubs / "go.sum", folder)
     module = (stubs / "go.mod").read_text().replace(f"module {STUBS_IN_GO}", "module follow")
     module += f"\nrequire {STUBS_IN_GO} v0.0.0\nreplace {STUBS_IN_GO} => {stubs}\n"
     (folder / "go.mod").write_text(module)
-    offline = {"GOPROXY": "off", "GOFLAGS": "-mod=mod"}
-    await run("go", "build", "-o", "follow", ".", folder=folder, environment=offline)
+    await output_of(compiler, "build", "-o", "follow", ".", folder=folder, GOFLAGS="-mod=mod")
     return ["./follow"]
 
 
 async def typescript(folder: Path) -> list[str]:
-    if shutil.which("node") is None:
-        pytest.skip("node is not installed")
+    node = installed("node")
     if not (MODULES / "@connectrpc").exists():
         pytest.skip("the TypeScript packages are not installed: run the task gen")
     (folder / "node_modules").symlink_to(MODULES)
@@ -92,8 +63,8 @@ async def typescript(folder: Path) -> list[str]:
         "outDir": "out",
     }
     (folder / "tsconfig.json").write_text(json.dumps({"compilerOptions": options, "files": ["follow.ts"]}))
-    await run("node", "node_modules/typescript/bin/tsc", "-p", ".", folder=folder)
-    return ["node", "out/follow.js"]
+    await output_of(node, "node_modules/typescript/bin/tsc", "-p", ".", folder=folder)
+    return [node, "out/follow.js"]
 
 
 @pytest.mark.timeout(400)
@@ -105,7 +76,7 @@ async def test_a_program_of_the_page_gets_every_event_once_over_connections_that
     async with running_hub(database) as hub, proxy(int(hub.grpc.rpartition(":")[2])) as way:
         environment = {"IDEO_GRPC": f"127.0.0.1:{way.place}", "IDEO_TOKEN": hub.token()}
         running = asyncio.ensure_future(
-            run(*command, "x [[replay:short_run speed=3]]", folder=tmp_path, environment=environment)
+            output_of(*command, "x [[replay:short_run speed=3]]", folder=tmp_path, **environment)
         )
         streams = hub.core.broadcaster
         for _ in range(3):

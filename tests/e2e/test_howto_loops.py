@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
-import shutil
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.support.browser import BROWSERS, result_of_page
 from tests.support.hub import RunningHub, running_hub, start
+from tests.support.programs import installed, output_of
 from tests.support.proxy import Proxy, proxy
 
 HOWTO = Path(__file__).parents[2] / "docs" / "howto"
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-NODE = shutil.which("node")
 #: A run of some seconds, so that there is something to break.
 PROMPT = "[[replay:short_run speed=0.3]]"
 ALL = list(range(1, 53))
@@ -30,6 +26,19 @@ ALL = list(range(1, 53))
 def blocks(page: str, language: str) -> list[str]:
     """The code blocks of a page in a language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", (HOWTO / page).read_text(), re.M | re.S)
+
+
+# Tests ask for these before `breaking`: one that is skipped breaks nothing.
+
+
+@pytest.fixture
+def node() -> str:
+    return installed("node")
+
+
+@pytest.fixture
+def browser() -> str:
+    return installed(*BROWSERS)
 
 
 @dataclass
@@ -43,6 +52,11 @@ class Breaking:
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.proxy.place}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a program needs to follow the run."""
+        return {"HUB": self.address, "THREAD": self.thread, "TOKEN": self.hub.token()}
 
 
 @pytest.fixture
@@ -65,24 +79,6 @@ async def _break(way: Proxy) -> None:
             way.break_all(how)  # type: ignore[arg-type]
 
 
-async def output_of(*command: str, **environment: str) -> str:
-    """The output of a command that succeeds."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env={**os.environ, **environment},
-    )
-    try:
-        async with asyncio.timeout(60):
-            output = (await process.communicate())[0].decode()
-    finally:
-        if process.returncode is None:
-            process.kill()
-    assert process.returncode == 0, output
-    return output
-
-
 async def test_the_loop_in_python(breaking: Breaking, tmp_path: Path) -> None:
     loop, use = blocks("follow-from-a-program.md", "python")
     indented = "\n".join(f"    {line}" for line in use.splitlines())
@@ -93,36 +89,24 @@ async def test_the_loop_in_python(breaking: Breaking, tmp_path: Path) -> None:
         "    async def get_token():\n        return os.environ['TOKEN']\n"
         f"{indented}\n\nasyncio.run(main())\n"
     )
-    output = await output_of(
-        sys.executable,
-        str(script),
-        HUB=breaking.address,
-        THREAD=breaking.thread,
-        TOKEN=breaking.hub.token(),
-    )
+    output = await output_of(sys.executable, str(script), **breaking.environment)
     assert [json.loads(line)["seq"] for line in output.splitlines()] == ALL
 
 
-@pytest.mark.skipif(NODE is None, reason="there is no Node")
-async def test_the_loop_with_fetch_in_node(breaking: Breaking, tmp_path: Path) -> None:
-    assert NODE is not None
+async def test_the_loop_with_fetch_in_node(node: str, breaking: Breaking, tmp_path: Path) -> None:
     script = tmp_path / "loop.mjs"
     script.write_text(
         "\n".join(blocks("connect-from-a-browser.md", "js"))
         + "\nconst { HUB, THREAD, TOKEN } = process.env;\n"
         "await followByFetch(HUB, async () => TOKEN, THREAD, ({ seq }) => console.log(seq));\n"
     )
-    output = await output_of(
-        NODE, str(script), HUB=breaking.address, THREAD=breaking.thread, TOKEN=breaking.hub.token()
-    )
+    output = await output_of(node, str(script), **breaking.environment)
     assert [int(line) for line in output.split()] == ALL
 
 
-@pytest.mark.skipif(NODE is None, reason="there is no Node")
 async def test_the_view_of_a_run_has_the_files_and_messages_that_its_drafts_became(
-    breaking: Breaking, tmp_path: Path
+    node: str, breaking: Breaking, tmp_path: Path
 ) -> None:
-    assert NODE is not None
     script = tmp_path / "view.mjs"
     script.write_text(
         "\n".join(blocks("connect-from-a-browser.md", "js") + blocks("show-a-run.md", "js"))
@@ -140,10 +124,7 @@ const differing = [...written].filter(([id, text]) => textOf(id) !== text);
 console.log(JSON.stringify({ files, differing, drafts: view.drafts.size, end: view.end, todos: view.todos }));
 """
     )
-    token = breaking.hub.token()
-    view = json.loads(
-        await output_of(NODE, str(script), HUB=breaking.address, THREAD=breaking.thread, TOKEN=token)
-    )
+    view = json.loads(await output_of(node, str(script), **breaking.environment))
     async with breaking.hub.client() as client:
         refinement = await client.call("GET", f"/api/refinements/{breaking.thread}")
         proposal = await client.call("GET", f"/api/proposals/{refinement['proposal_id']}")
@@ -154,7 +135,7 @@ console.log(JSON.stringify({ files, differing, drafts: view.drafts.size, end: vi
     assert [todo["status"] for todo in view["todos"]] == ["completed", "completed"]
 
 
-@pytest.mark.skipif(BROWSER is None, reason="there is no Chromium")
+@pytest.mark.usefixtures("browser")
 async def test_the_loops_in_a_browser_on_another_origin(breaking: Breaking, tmp_path: Path) -> None:
     given = json.dumps([breaking.address, breaking.hub.token(), breaking.thread])
     script = "\n".join(blocks("connect-from-a-browser.md", "js")) + (
@@ -169,51 +150,6 @@ async def test_the_loops_in_a_browser_on_another_origin(breaking: Breaking, tmp_
         "Promise.all(all).then(after).then(() => found, String).then((body) =>\n"
         '  fetch("/result", { method: "POST", body: JSON.stringify(body) }));\n'
     )
-    async with page_of(script) as (address, result):
-        assert BROWSER is not None
-        browser = await asyncio.create_subprocess_exec(
-            BROWSER,
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            f"--user-data-dir={tmp_path / 'profile'}",
-            address,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        try:
-            async with asyncio.timeout(90):
-                found = await result
-        finally:
-            browser.terminate()
-            await browser.wait()
+    page = f"<!doctype html>\n<script>\n{script}</script>\n"
+    found = await result_of_page(page, tmp_path / "profile")
     assert found == dict.fromkeys(("follow", "followEvents", "followByFetch"), ALL)
-
-
-@asynccontextmanager
-async def page_of(script: str) -> AsyncIterator[tuple[str, asyncio.Future[Any]]]:
-    """A page with a script, and what the script posts to `/result`."""
-    result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    page = f"<!doctype html>\n<script>\n{script}</script>\n".encode()
-
-    async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            length = re.search(r"(?i)content-length: (\d+)", head)
-            if head.startswith("POST /result ") and length is not None and not result.done():
-                result.set_result(json.loads(await reader.readexactly(int(length[1]))))
-            body = page if head.startswith("GET / ") else b""
-            writer.write(
-                b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nConnection: close\r\n"
-                b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
-            )
-            await writer.drain()
-        except (asyncio.IncompleteReadError, OSError):
-            pass  # a connection that the browser opened ahead
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(_serve, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", result

@@ -1,0 +1,91 @@
+package ideo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/coder/websocket"
+	"google.golang.org/protobuf/proto"
+
+	pb "github.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1"
+)
+
+// maxMessageBytes is above the largest event, of 16 MiB of JSON and more.
+const maxMessageBytes = 64 << 20
+
+// finalCloses are codes after which connecting again does not help: what was sent is too large, the request is
+// wrong, or not allowed, or the cursor is outside the journal.
+var finalCloses = []websocket.StatusCode{1009, 4400, 4403, 4404, 4410}
+
+// errConnection: a connection could not be made, or broke.
+var errConnection = errors.New("ideo: the connection was lost")
+
+// CloseError says that the hub closed a stream, and that connecting again would not help.
+type CloseError struct {
+	Code   int
+	Reason string
+}
+
+func (e *CloseError) Error() string {
+	return fmt.Sprintf("ideo: the stream was closed with %d %s", e.Code, e.Reason)
+}
+
+// webSocket has the messages of one connection in the form ideo.v1.proto.
+type webSocket struct {
+	ctx    context.Context
+	socket *websocket.Conn
+}
+
+// openWebSocket connects. The connection ends with the context.
+func (c *Client) openWebSocket(ctx context.Context, threadID string, after uint32) (messages, error) {
+	if c.options.HTTP == "" {
+		return nil, errors.New("ideo: Options.HTTP is needed to follow over a WebSocket")
+	}
+	token, err := c.token(ctx)
+	if err != nil {
+		return nil, err
+	}
+	address := fmt.Sprintf("%s/api/ws/refinements/%s?after=%d", strings.TrimRight(c.options.HTTP, "/"), url.PathEscape(threadID), after)
+	socket, answer, err := websocket.Dial(ctx, address, &websocket.DialOptions{
+		HTTPClient:   c.http,
+		HTTPHeader:   http.Header{"Authorization": {"Bearer " + token}},
+		Subprotocols: []string{"ideo.v1.proto"},
+	})
+	if answer != nil && err != nil {
+		return nil, problemOfAnswer(answer)
+	}
+	if err != nil {
+		return nil, lost(err)
+	}
+	socket.SetReadLimit(maxMessageBytes)
+	context.AfterFunc(ctx, func() { _ = socket.CloseNow() })
+	return webSocket{ctx, socket}, nil
+}
+
+func (w webSocket) Recv() (*pb.WatchRefinementResponse, error) {
+	_, data, err := w.socket.Read(w.ctx)
+	if err == nil {
+		message := &pb.WatchRefinementResponse{}
+		return message, proto.Unmarshal(data, message)
+	}
+	var closed websocket.CloseError
+	if !errors.As(err, &closed) {
+		return nil, lost(err)
+	}
+	if closed.Code == websocket.StatusNormalClosure {
+		return nil, io.EOF
+	}
+	if slices.Contains(finalCloses, closed.Code) {
+		return nil, &CloseError{int(closed.Code), closed.Reason}
+	}
+	return nil, lost(err)
+}
+
+// lost hides what err is: io.EOF, which ends a connection without a close, is not the end of the journal.
+func lost(err error) error { return fmt.Errorf("%w: %v", errConnection, err) }

@@ -1,0 +1,38 @@
+// What the two transports of a stream share.
+
+import type { Ticket } from "./resources.js";
+
+export interface FollowOptions {
+  /** The last seq that the caller has: only later events are delivered. 0 by default, for all. */
+  after?: number;
+  /** Ends the stream: the iterator throws the signal's reason. */
+  signal?: AbortSignal;
+  /** By default a WebSocket where there is one, otherwise server-sent events, which are read with `fetch`. */
+  transport?: "websocket" | "sse";
+  /** The form of a WebSocket's messages: `ideo.v1.proto` by default, or `ideo.v1`. */
+  format?: "binary" | "json";
+  /** Gives a ticket for each connection, on pages that have no token. By default the hub is asked for one. */
+  ticket?: () => Promise<Ticket>;
+  /** The runtime's reports of progress, for people. */
+  onProgress?: (progress: string) => void;
+  /** Called before each further connection, with why the last one ended. */
+  onReconnect?: (error: Error, pauseMs: number) => void;
+}
+
+/** The secret of a share link begins with this. */
+export const SHARE_PREFIX = "ideo_share_";
+/** At most 15 s pass without a message: after longer silence the connection is dead. */
+export const SILENCE_MS = 20_000;
+
+/** A connection ended before the journal did; another one goes on from the cursor. */
+export class ConnectionLost extends Error {
+  override readonly name = "ConnectionLost";
+
+  /** @param code That of a WebSocket's close; 1006 when there was none. */
+  constructor(
+    message: string,
+    readonly code = 1006,
+  ) {
+    super(message);
+  }
+}

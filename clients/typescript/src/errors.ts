@@ -1,0 +1,84 @@
+// What can go wrong in a call or in a stream.
+
+import type { Problem as ProblemDocument, ProblemCode } from "./resources.js";
+
+/** Problem details (RFC 9457), as the hub answers them. Some codes have members of their own. */
+export type Problem = Omit<ProblemDocument, "code"> & {
+  code: ProblemCode | (string & {});
+  fields?: Record<string, string>;
+  [member: string]: unknown;
+};
+
+/** The hub refused a call. */
+export class ProblemError extends Error {
+  override readonly name = "ProblemError";
+
+  /**
+   * @param status The HTTP status.
+   * @param problem The answer's document; undefined when something before the hub answered.
+   * @param retryAfterMs How long to wait before the call may succeed, in milliseconds; undefined when
+   *     repeating it does not help by itself.
+   */
+  constructor(
+    readonly status: number,
+    readonly problem: Problem | undefined,
+    readonly retryAfterMs: number | undefined,
+  ) {
+    super(problem?.detail || problem?.title || `HTTP ${status}`);
+  }
+
+  /** The stable code, such as `not_found`; empty when something before the hub answered. */
+  get code(): Problem["code"] | "" {
+    return this.problem?.code ?? "";
+  }
+
+  /** What is wrong with each invalid field. */
+  get fields(): Record<string, string> {
+    return this.problem?.fields ?? {};
+  }
+
+  /** The trace id, under which the hub's logs have the call. */
+  get traceId(): string {
+    return this.problem?.trace_id ?? "";
+  }
+
+  /** Whether the same call may succeed later. */
+  get temporary(): boolean {
+    if (this.retryAfterMs !== undefined) return true;
+    return this.problem?.code === undefined && [408, 429, 500, 502, 503, 504].includes(this.status);
+  }
+
+  /** The error of an answer that is not a success. */
+  static async of(answer: Response): Promise<ProblemError> {
+    const text = await answer.text().catch(() => "");
+    const seconds = Number(answer.headers.get("Retry-After") ?? NaN);
+    return new ProblemError(answer.status, problemOf(text), Number.isFinite(seconds) ? seconds * 1000 : undefined);
+  }
+}
+
+function problemOf(text: string): Problem | undefined {
+  try {
+    const parsed: unknown = JSON.parse(text);
+    if (parsed !== null && typeof parsed === "object" && "code" in parsed) return parsed as Problem;
+  } catch {
+    // A proxy's page.
+  }
+  return undefined;
+}
+
+/** The hub did not answer: it cannot be reached, the connection broke, or the time for the answer is over. */
+export class UnreachableError extends Error {
+  override readonly name = "UnreachableError";
+}
+
+/** A stream ended, and connecting again would not help. `code` is that of the WebSocket's close. */
+export class StreamClosedError extends Error {
+  override readonly name = "StreamClosedError";
+
+  constructor(
+    readonly code: number,
+    reason: string,
+  ) {
+    super(`the stream was closed with ${code} ${reason}`.trimEnd());
+  }
+}

@@ -1,0 +1,63 @@
+import { fromJson, type JsonValue } from "@bufbuild/protobuf";
+import type { FollowOptions } from "./connection.js";
+import { follow } from "./follow.js";
+import { EventSchema, type Event } from "./gen/ide_orchestrator/v1/event_pb.js";
+import { newRequestId, type HttpClient } from "./http.js";
+import type { OnceOptions, Options, Refinement, StartedRefinement, StartRefinementRequest } from "./resources.js";
+
+/** Refinements: the runs of an agent, and their events. */
+export class Refinements {
+  constructor(private readonly http: HttpClient) {}
+
+  /** Start one run, also when answers are lost: each attempt has the same request id. */
+  start(
+    workflowId: string,
+    request: StartRefinementRequest,
+    { signal, requestId = newRequestId() }: OnceOptions = {},
+  ): Promise<StartedRefinement> {
+    return this.http.json("POST", `/api/workflows/${encodeURIComponent(workflowId)}/refinements`, {
+      body: request,
+      requestId,
+      signal,
+    });
+  }
+
+  get(threadId: string, { signal }: Options = {}): Promise<Refinement> {
+    return this.http.json("GET", `/api/refinements/${encodeURIComponent(threadId)}`, { signal });
+  }
+
+  cancel(threadId: string, { signal }: Options = {}): Promise<Refinement> {
+    return this.http.json("POST", `/api/refinements/${encodeURIComponent(threadId)}/cancel`, { signal });
+  }
+
+  /**
+   * Its events after the cursor, each once and in order, then each new one, until the terminal event. Connects
+   * again whenever a connection breaks. Ending the loop closes the connection.
+   */
+  follow(threadId: string, options: FollowOptions = {}): AsyncGenerator<Event, void, undefined> {
+    return follow(this.http, threadId, options);
+  }
+
+  /** The events that there are now, after the cursor. Each page is read when the one before has been used. */
+  async *events(
+    threadId: string,
+    { after = 0, signal }: { after?: number; signal?: AbortSignal } = {},
+  ): AsyncGenerator<Event, void, undefined> {
+    for (;;) {
+      const page: { items: JsonValue[] } = await this.http.json(
+        "GET",
+        `/api/refinements/${encodeURIComponent(threadId)}/events`,
+        {
+          query: { after, limit: 1000 },
+          signal,
+        },
+      );
+      if (page.items.length === 0) return;
+      for (const item of page.items) {
+        const event = fromJson(EventSchema, item, { ignoreUnknownFields: true });
+        after = event.seq;
+        yield event;
+      }
+    }
+  }
+}

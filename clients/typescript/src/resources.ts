@@ -1,0 +1,53 @@
+// The types of the HTTP interface that this package takes and gives. They are generated from its description.
+
+import type { operations } from "./gen/openapi.js";
+
+export type {
+  AcceptedProposal,
+  AcceptProposalRequest,
+  CreateWorkflowRequest,
+  Draft,
+  DraftFile,
+  Failure,
+  File as ProposalFile,
+  FileDecision,
+  FileDiff,
+  Hunk,
+  MergeConflict,
+  Problem,
+  ProblemCode,
+  Proposal,
+  ProposalStatus,
+  Refinement,
+  RejectedFile,
+  RejectProposalRequest,
+  ReviseProposalRequest,
+  ServerInfo,
+  StartedRefinement,
+  StartRefinementRequest,
+  Ticket,
+  UpdateDraftRequest,
+  UpdateWorkflowRequest,
+  User,
+  Workflow,
+} from "./gen/openapi.js";
+
+/** The query of an operation, without the cursor of its pages. */
+export type Query<Name extends keyof operations> = Omit<NonNullable<operations[Name]["parameters"]["query"]>, "cursor">;
+
+/** Beside the members of a call. */
+export interface Options {
+  signal?: AbortSignal;
+}
+
+/** Of a call that does its work once, however often it is sent. */
+export interface OnceOptions extends Options {
+  /** Idempotency key, to repeat the call in another process; by default the client makes one. */
+  requestId?: string;
+}
+
+/** What was read, with its etag: a write changes nothing if there is a newer one. */
+export interface Versioned {
+  id: string;
+  etag: string;
+}

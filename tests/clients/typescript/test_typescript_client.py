@@ -1,0 +1,171 @@
+"""The npm package of clients/typescript: installed in an empty project, and used with a real hub."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from server.replay.recording import SHIPPED
+from tests.support.browser import result_of_page
+from tests.support.cut_runs import read_cut_run
+from tests.support.hand_clock import until
+from tests.support.hub import running_hub, start
+from tests.support.programs import ROOT, installed, output_of
+from tests.support.recordings import write_recording
+
+CLIENT = ROOT / "clients" / "typescript"
+PROGRAMS = Path(__file__).parent
+WEBSOCKETS = CLIENT / "node_modules" / "ws" / "wrapper.mjs"
+CASES = re.findall(r'^  async "(.*)"\(\)', (PROGRAMS / "cases.mjs").read_text(), re.M)
+WAYS = ("binary", "json", "sse")
+
+
+def readme_example() -> str:
+    """The program of the README."""
+    found = re.search(r"^```js\n(.*?)^```$", (CLIENT / "README.md").read_text(), re.M | re.S)
+    assert found is not None
+    return found[1]
+
+
+async def npm(*arguments: str, folder: Path) -> str:
+    return await output_of(installed("npm"), *arguments, folder=folder)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty project in which the package was installed."""
+    installed("node")
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "package.json").write_text('{"type": "module", "private": true}')
+
+    async def build_and_install() -> None:
+        await npm("ci", "--prefer-offline", "--no-progress", folder=CLIENT)
+        await npm("run", "build", folder=CLIENT)
+        packed = json.loads(await npm("pack", "--json", "--pack-destination", str(folder), folder=CLIENT))
+        began = time.monotonic()
+        await npm("install", "--prefer-offline", "--no-progress", packed[0]["filename"], folder=folder)
+        print(f"installed in an empty project in {time.monotonic() - began:.1f} s")
+
+    asyncio.run(build_and_install())
+    return folder
+
+
+async def test_the_package_installs_alone_with_one_dependency(project: Path) -> None:
+    tree = json.loads(await npm("ls", "--all", "--json", folder=project))
+    package = tree["dependencies"]["@bizmatters/ide-orchestrator"]
+    assert list(package["dependencies"]) == ["@bufbuild/protobuf"]
+
+
+async def test_the_example_of_the_readme_runs_and_its_types_are_right(
+    database: str, project: Path, tmp_path: Path
+) -> None:
+    (project / "example.ts").write_text(readme_example())
+    types = CLIENT / "node_modules" / "@types"
+    options = ["--strict", "--module", "nodenext", "--target", "es2022", "--typeRoots", str(types)]
+    compiler = CLIENT / "node_modules" / "typescript" / "bin" / "tsc"
+    await output_of(
+        installed("node"), str(compiler), *options, "--types", "node", "example.ts", folder=project
+    )
+    async with running_hub(database) as hub:
+        output = await output_of(
+            installed("node"), "example.js", folder=project, within_s=60, **hub.ideo_settings
+        )
+    lines = output.splitlines()
+    assert [int(line.split()[0]) for line in lines[:52]] == list(range(1, 53))
+    assert lines[51] == "52 terminal"
+    assert lines[52:] == [
+        "added /THE_SPEC/constitution.md",
+        "added /definition.json",
+        "accepted as version 2",
+    ]
+
+
+@pytest.mark.timeout(400)
+async def test_each_transport_gives_every_event_once_though_it_is_cut_100_times_and_the_hub_restarts(
+    database: str, project: Path
+) -> None:
+    shutil.copy(PROGRAMS / "follow.mjs", project)
+    command = (installed("node"), str(project / "follow.mjs"))
+    programs = [(command, {"WAY": way, "WS": str(WEBSOCKETS)}) for way in WAYS]
+    readers = await read_cut_run(database, programs)
+    assert len(readers[0].seqs) > 2200
+    for reader in readers:
+        assert reader.seqs == list(range(1, len(readers[0].seqs) + 1))
+    # The same events, whatever the form of their messages.
+    assert len({reader.rest for reader in readers}) == 1
+
+
+@pytest.mark.parametrize(
+    "case", re.findall(r'^  async "(.*)"\(\)', (PROGRAMS / "cases.mjs").read_text(), re.M)
+)
+async def test_the_client_in_node(database: str, project: Path, tmp_path: Path, case: str) -> None:
+    shutil.copy(PROGRAMS / "cases.mjs", project)
+    write_recording(tmp_path, "large", {"/large.md": {"content": "x" * 6_000_000, "encoding": "utf-8"}})
+    shutil.copy(SHIPPED / "short_run.jsonl", tmp_path)
+    async with running_hub(database, recordings=tmp_path, max_active_runs=0) as hub:
+        async with hub.client() as client:
+            large = await start(client, "[[replay:large]]")
+        await output_of(
+            installed("node"),
+            "cases.mjs",
+            case,
+            folder=project,
+            within_s=100,
+            WS=str(WEBSOCKETS),
+            THREAD=large["thread_id"],
+            OTHER_TOKEN=hub.token(minutes=-1 if "rejected" in case else 63 / 60),
+            **hub.ideo_settings,
+        )
+        await until(lambda: not hub.core.broadcaster.readers)
+
+
+async def test_a_page_without_a_bundler_follows_a_run_on_every_transport(
+    database: str, project: Path, tmp_path: Path
+) -> None:
+    modules = project / "node_modules"
+    folders = {
+        "/client/": modules / "@bizmatters" / "ide-orchestrator" / "dist",
+        "/protobuf/": modules / "@bufbuild" / "protobuf" / "dist" / "esm",
+    }
+    imports = {
+        "@bizmatters/ide-orchestrator": "/client/index.js",
+        "@bufbuild/protobuf": "/protobuf/index.js",
+        "@bufbuild/protobuf/codegenv2": "/protobuf/codegenv2/index.js",
+        "@bufbuild/protobuf/wkt": "/protobuf/wkt/index.js",
+    }
+    async with running_hub(database) as hub:
+        async with hub.client() as client:
+            run = await start(client, "[[replay:short_run]]")
+        given = json.dumps([hub.http, hub.token(), run["thread_id"]])
+        script = f"""
+            import {{ Hub }} from "@bizmatters/ide-orchestrator";
+            const [url, token, thread] = {given};
+            const hub = new Hub({{ url, token }});
+            const ways = {{
+              binary: {{ format: "binary" }}, json: {{ format: "json" }}, sse: {{ transport: "sse" }},
+            }};
+            const found = {{}};
+            try {{
+              for (const [name, way] of Object.entries(ways)) {{
+                found[name] = [];
+                for await (const {{ seq }} of hub.refinements.follow(thread, way)) found[name].push(seq);
+              }}
+              // A browser hides the answer to a WebSocket that is refused.
+              for await (const _ of hub.refinements.follow(thread, {{ after: 99 }}));
+            }} catch (error) {{
+              found.refusal = error.code ?? String(error);
+            }}
+            await fetch("/result", {{ method: "POST", body: JSON.stringify(found) }});
+        """
+        page = (
+            f'<!doctype html>\n<script type="importmap">{json.dumps({"imports": imports})}</script>\n'
+            f'<script type="module">{script}</script>\n'
+        )
+        found = await result_of_page(page, tmp_path / "profile", folders)
+    assert found == {way: list(range(1, 53)) for way in WAYS} | {"refusal": "cursor_out_of_range"}
