@@ -30,7 +30,8 @@ def job_for(
     if text is not None and command.context_file_path and job_context.has_lines:
         prompt = with_context(prompt, command.context_file_path, command.context_selection, text)
     draft = None
-    if workflow.files and job_context.has_files:
+    # `files` has the texts alone, and the first version has nothing else; a later one may have other files.
+    if job_context.has_files and (workflow.files or workflow.draft_version > 1):
         draft = DraftVersion(workflow.current_draft_id, workflow.draft_version)
     return Invocation(
         # A trace id has 16 bytes, like a UUID.
