@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from deepagents import create_deep_agent
+from langchain.agents.middleware import InterruptOnConfig
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import InjectedToolCallId, tool
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -43,7 +44,7 @@ def build_agent(
     definition: AgentDefinition, checkpointer: BaseCheckpointSaver[Any]
 ) -> CompiledStateGraph[Any, Any, Any, Any]:
     """The graph of a run."""
-    decisions = {"allowed_decisions": ["approve", "edit", "reject"]}
+    decisions: InterruptOnConfig = {"allowed_decisions": ["approve", "edit", "reject"]}
     return create_deep_agent(
         model=ScriptedModel() if MODEL == "scripted" else MODEL,
         tools=[write_binary_file],

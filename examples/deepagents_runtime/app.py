@@ -5,17 +5,19 @@ Start it with `uvicorn app:app`; README.md says how. Runs are in memory: a resta
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, HTTPException, Response, WebSocket
+from fastapi import APIRouter, FastAPI, HTTPException, Response, WebSocket, WebSocketDisconnect
 from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import BaseModel, Field
 
 from agent import AgentDefinition, build_agent
 from runs import NotWaiting, Run
 
-#: The oldest runs beyond this number are forgotten.
-MAX_RUNS = 1000
+#: The oldest ended runs beyond this number are forgotten. Each state frame repeats all messages and files, so
+#: a run may take many megabytes.
+MAX_RUNS = 100
 
 app = FastAPI(title="deepagents runtime")
 router = APIRouter(prefix="/deepagents-runtime")
@@ -81,10 +83,12 @@ async def stream(socket: WebSocket, thread_id: str) -> None:
     if run is None:
         await socket.send_denial_response(Response(status_code=404))
         return
-    await socket.accept()
-    async for frame in run.frames():
-        await socket.send_text(frame)
-    await socket.close()
+    # A reader that is gone connects again, or not: the run goes on.
+    with suppress(WebSocketDisconnect):
+        await socket.accept()
+        async for frame in run.frames():
+            await socket.send_text(frame)
+        await socket.close()
 
 
 @app.get("/health")

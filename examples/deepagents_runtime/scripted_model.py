@@ -19,6 +19,7 @@ from langchain_core.messages import (
     HumanMessage,
     message_chunk_to_message,
 )
+from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 DEFAULT_STEPS: list[dict[str, Any]] = [
@@ -56,13 +57,9 @@ class ScriptedModel(BaseChatModel):
         for piece in pieces[1:]:
             piece.content = f" {piece.content}"
         for index, (tool, arguments) in enumerate(step.get("calls", [])):
-            call = {
-                "name": tool,
-                "args": json.dumps(arguments),
-                "id": f"call_{turn}_{index}",
-                "index": index,
-                "type": "tool_call_chunk",
-            }
+            call = tool_call_chunk(
+                name=tool, args=json.dumps(arguments), id=f"call_{turn}_{index}", index=index
+            )
             pieces.append(AIMessageChunk(content="", tool_call_chunks=[call]))
         pieces.append(AIMessageChunk(content="", chunk_position="last"))
         for piece in pieces:

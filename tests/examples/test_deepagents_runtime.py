@@ -189,6 +189,17 @@ async def test_an_agent_that_asks_goes_on_as_a_person_decides(
     assert texts(proposal["generated_files"]) == expected
 
 
+async def test_a_question_about_two_calls_takes_a_decision_for_each(client: HubClient) -> None:
+    workflow = await a_workflow(client, agent_definition=ASKS)
+    prompt = script(turn("May I?", write("/a.md", "a\n"), write("/b.md", "b\n")), turn("Thank you."))
+    started = await start(client, prompt, workflow)
+    question = (await events_of(client, started["thread_id"], "input_requested"))[-1]
+    reply = {"seq": question["seq"], "decisions": [{"decision": "reject"}, {"decision": "approve"}]}
+    await client.call("POST", f"/api/refinements/{started['thread_id']}/reply", reply)
+    proposal = await finished(client, started)
+    assert texts(proposal["generated_files"]) == {"/b.md": "b\n"}
+
+
 async def test_a_run_may_ask_again_and_again(client: HubClient) -> None:
     workflow = await a_workflow(client, agent_definition=ASKS)
     files = {f"/{number}.md": f"{number}\n" for number in range(3)}
