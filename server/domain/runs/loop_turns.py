@@ -34,27 +34,25 @@ class LoopTurns:
     def __init__(self, turn_bytes: int = TURN_BYTES) -> None:
         self._turn_bytes = self._left = turn_bytes
         self._waiting: RoundRobin[tuple[asyncio.Future[None], int]] = RoundRobin()
-        self._scheduled = False
 
     async def take(self, caller: Hashable, size_bytes: int) -> None:
         """Wait until so many bytes of a caller's run may be handled."""
         if not self._waiting and self._left > 0:
-            self._spend(size_bytes)
+            # Whether in one turn or in several: to know when one ends would cost a turn of its own.
+            self._left -= size_bytes
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._next_turn)
         self._waiting.put(caller, (turn, size_bytes))
         await turn
 
-    def _spend(self, size_bytes: int) -> None:
-        self._left -= size_bytes
-        if not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._next_turn)
-
     def _next_turn(self) -> None:
-        self._scheduled, self._left = False, self._turn_bytes
+        self._left = self._turn_bytes
         while self._waiting and self._left > 0:
             turn, size_bytes = self._waiting.take()
             if not turn.done():
-                self._spend(size_bytes)
+                self._left -= size_bytes
                 turn.set_result(None)
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._next_turn)
