@@ -10,9 +10,7 @@ from server.cli.hub_answers import ClientError, member
 from server.cli.hub_client import HubClient
 from server.cli.hub_session import run_with_hub
 from server.cli.printable import json_line, print_line, printable
-
-#: Decisions that take none of the messages.
-_CALLS = ("approve", "edit")
+from server.domain.runs.replies import CALLING_DECISIONS
 
 
 def run(
@@ -70,7 +68,7 @@ def _decisions(words: Sequence[str], arguments: list[str], message: str) -> list
         decision = {"decision": word}
         if word == "edit":
             decision["edited_arguments"] = arguments.pop(0)
-        elif message and word not in _CALLS:
+        elif message and word not in CALLING_DECISIONS:
             decision["message"] = message
         decisions.append(decision)
     return decisions

@@ -21,8 +21,8 @@ WITH run AS (
   WHERE thread_id = $1 AND status = 'running' AND closed_input_seq < $2 AND cancel_requested_at IS NULL
   RETURNING proposal_id
 ), shown AS (
-  UPDATE proposals p SET status = 'processing' FROM run WHERE p.id = run.proposal_id AND p.status =
-  'awaiting_input'
+  UPDATE proposals p SET status = 'processing' FROM run
+  WHERE p.id = run.proposal_id AND p.status = 'awaiting_input'
 )
 SELECT proposal_id FROM run
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -19,7 +19,9 @@ from server.domain.model import IdempotencyKey, Principal
 #: What may be decided where a question does not say it.
 USUAL_DECISIONS = ("approve", "edit", "reject")
 #: Decisions by which the tool is called: nobody would read a message.
-_CALLS = ("approve", "edit")
+CALLING_DECISIONS = ("approve", "edit")
+#: Levels of edited arguments: more than any tool has, and few enough to be written as JSON again.
+_MAX_DEPTH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,8 @@ class ActionDecision:
     """
 
     decision: str
-    edited_arguments: str = ""
-    message: str = ""
+    edited_arguments: str = field(default="", repr=False)
+    message: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Reply:
     input_id: str
     user_id: UUID
     decisions: tuple[str, ...]
-    value: Mapping[str, Any]
+    value: Mapping[str, Any] = field(repr=False)
 
 
 class ReplyStore(Protocol):
@@ -87,7 +89,7 @@ def _decided(index: int, action: InputAction, decision: ActionDecision) -> dict[
         raise _wrong(index, f"must be one of {', '.join(allowed)}")
     if bool(decision.edited_arguments) != (word == "edit"):
         raise _wrong(index, "has edited_arguments if it is edit, and only then")
-    if decision.message and word in _CALLS:
+    if decision.message and word in CALLING_DECISIONS:
         raise _wrong(index, f"has no message if it is {word}: the agent would not see it")
     decided: dict[str, Any] = {"type": word}
     if word == "edit":
@@ -103,11 +105,25 @@ def _decided(index: int, action: InputAction, decision: ActionDecision) -> dict[
 def _arguments(index: int, text: str) -> dict[str, Any]:
     try:
         arguments = json.loads(text)
+        # JSON has no NaN, and no infinite number.
+        json.dumps(arguments, allow_nan=False)
     except (ValueError, RecursionError):
         arguments = None
     if not isinstance(arguments, dict):
         raise _wrong(index, "edited_arguments must be the JSON text of an object")
+    if _depth(arguments) > _MAX_DEPTH:
+        raise _wrong(index, f"edited_arguments must have at most {_MAX_DEPTH} levels")
     return arguments
+
+
+def _depth(value: Any) -> int:
+    """How many levels a JSON value has."""
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        inner = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [each for items in inner for each in items if isinstance(each, dict | list)]
+    return depth
 
 
 def _wrong(index: int, text: str) -> InvalidArgument:
