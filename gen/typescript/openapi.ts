@@ -830,6 +830,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/problems": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * ListProblemTypes
+         * @description All kinds of problems.
+         */
+        get: operations["listProblemTypes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/problems/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * GetProblemType
+         * @description What a kind of problem means: the page that its `type` leads to.
+         */
+        get: operations["getProblemType"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/healthz": {
         parameters: {
             query?: never;
@@ -1088,9 +1128,7 @@ export interface components {
         };
         /** EventPage */
         EventPage: {
-            items: {
-                [key: string]: unknown;
-            }[];
+            items: components["schemas"]["Event"][];
             next_cursor: number;
             complete: boolean;
             epoch: number;
@@ -1276,6 +1314,21 @@ export interface components {
             code: components["schemas"]["ProblemCode"];
             trace_id: string;
             error: string;
+        };
+        /** ProblemType */
+        ProblemType: {
+            type: string;
+            title: string;
+            status: number;
+            code: string;
+            meaning: string;
+            grpc_status?: string | null;
+            websocket_close?: number | null;
+            reconnect?: string | null;
+        };
+        /** ProblemTypes */
+        ProblemTypes: {
+            items: components["schemas"]["ProblemType"][];
         };
         /** Proposal */
         Proposal: {
@@ -1688,6 +1741,445 @@ export interface components {
              */
             deleted?: boolean;
         };
+        /** @description A message of the agent's conversation. */
+        AgentMessage: {
+            /** @description The runtime's id of the message; empty when it has none. */
+            id?: string;
+            /** @description The author's role. */
+            role?: components["schemas"]["MessageRole"];
+            /** @description The text: the message's text blocks, joined. Empty for a message that only calls tools. */
+            text?: string;
+            /** @description The tool calls in the message. */
+            tool_calls?: components["schemas"]["ToolCall"][];
+            /** @description The author's name, when the runtime gives one; in a tool's answer, the tool's name. */
+            name?: string;
+            /** @description In a tool's answer: the id of the call that it answers; otherwise empty. */
+            tool_call_id?: string;
+            /** @description True when a part of the message could not be parsed, such as a tool's artifact, or when characters that UTF-8 cannot encode were replaced by U+FFFD in `text`. The other fields hold what could be parsed. If the content itself could not be, `text` is the runtime's printed form of the message and `role` is unspecified. */
+            uninterpreted?: boolean;
+            /** @description The content that is not text, in its order. */
+            parts?: components["schemas"]["ContentPart"][];
+            /** @description Tool calls of the model that the runtime could not parse. */
+            invalid_tool_calls?: components["schemas"]["InvalidToolCall"][];
+            /** @description In a tool's answer: `success` or `error`, as the runtime spells it. Empty when it does not say: then the tool succeeded, as a rule. */
+            status?: string;
+            /** @description The tokens that the model used for the message; absent when the runtime does not say. */
+            usage?: components["schemas"]["TokenUsage"];
+        };
+        /** @description A source of the text. */
+        Citation: {
+            /** @description The source's URL; may be empty. */
+            url?: string;
+            /** @description The source's title; may be empty. */
+            title?: string;
+            /** @description The text that is cited; may be empty. */
+            cited_text?: string;
+            /** @description The whole citation as JSON text, in the provider's form. */
+            json?: string;
+        };
+        /** @description A piece of a message's content that is not text. In tokens it may be a part of a block: join the parts with the same message id and `block`, as text is joined. Has at most one of `thinking`, `media`, `server_tool_call`, `server_tool_result`, `citation`, `refusal`, `other`. */
+        ContentPart: {
+            /** @description Which block of the content it belongs to: the same for all its pieces. Empty when the runtime does not number its blocks. */
+            block?: string;
+            /** @description What the model thought before it answered. */
+            thinking?: components["schemas"]["Thinking"];
+            /** @description An image, sound, video or document. */
+            media?: components["schemas"]["Media"];
+            /** @description A call of a tool that the model's provider runs itself, such as a web search. */
+            server_tool_call?: components["schemas"]["ServerToolCall"];
+            /** @description The result of such a call. */
+            server_tool_result?: components["schemas"]["ServerToolResult"];
+            /** @description A source of the text. */
+            citation?: components["schemas"]["Citation"];
+            /** @description The model refuses to answer. */
+            refusal?: components["schemas"]["Refusal"];
+            /** @description Content of another kind. */
+            other?: components["schemas"]["OtherContent"];
+            /** @description What the block has beside the content, such as a document's name: JSON text of an object with the members that the fields of its kind do not have. Empty when they have everything. */
+            extra?: string;
+        };
+        /** @description Frames of the runtime may be missing or repeated between the events before this one and those after it. */
+        Discontinuity: {
+            /** @description The reason. */
+            reason?: components["schemas"]["DiscontinuityReason"];
+        };
+        /**
+         * @description Why continuity with the runtime's stream is not certain.
+         *     Ignore names that you do not know.
+         *
+         *     - `DISCONTINUITY_REASON_UNSPECIFIED`: Unknown to this version.
+         *     - `DISCONTINUITY_REASON_RECONNECTED`: The connection to the runtime was lost, and the runtime does not repeat earlier frames.
+         *     - `DISCONTINUITY_REASON_REPLAY_DIFFERED`: The runtime repeated earlier frames, but not identically.
+         *     - `DISCONTINUITY_REASON_FRAME_TOO_LARGE`: The runtime sent a frame above 16 MiB, which is missing here; what it sent afterwards follows.
+         * @enum {string}
+         */
+        DiscontinuityReason: "DISCONTINUITY_REASON_UNSPECIFIED" | "DISCONTINUITY_REASON_RECONNECTED" | "DISCONTINUITY_REASON_REPLAY_DIFFERED" | "DISCONTINUITY_REASON_FRAME_TOO_LARGE";
+        /** @description One journalled, numbered fact about a thread. Once delivered, the content of a seq never changes. Has at most one of `run_started`, `state_update`, `token`, `upstream_frame`, `input_requested`, `discontinuity`, `terminal`. */
+        Event: {
+            /** @description Position in the thread's journal: 1, 2, 3… without gaps. */
+            seq: number;
+            /** @description Grows by one at each discontinuity; 1 for a thread that never had one. */
+            epoch: number;
+            /**
+             * Format: date-time
+             * @description When the hub received the frame, or made the event itself (UTC). Clocks of replicas differ: not strictly increasing.
+             */
+            create_time: string;
+            /** @description How many bytes of the serialised event were left out because it is larger than the reader's `max_event_bytes`; 0 for a whole event. ReadEvent reads it whole. */
+            omitted_bytes?: string;
+            /** @description True when more was left out than the contents of files that are marked with `content_omitted`: texts may be cut off, and lists may lack their last elements. */
+            truncated?: boolean;
+            /** @description The run is stored and is about to be sent to the runtime. Always the first event. */
+            run_started?: components["schemas"]["RunStarted"];
+            /** @description The agent's state changed: messages, todos, files. */
+            state_update?: components["schemas"]["StateUpdate"];
+            /** @description A piece of the text or tool calls that the model or a tool is producing. */
+            token?: components["schemas"]["Token"];
+            /** @description A frame of the runtime that has no event kind of its own. */
+            upstream_frame?: components["schemas"]["UpstreamFrame"];
+            /** @description The agent waits for a person's answer. */
+            input_requested?: components["schemas"]["InputRequested"];
+            /** @description Frames of the runtime may be missing between the previous event and the next one. */
+            discontinuity?: components["schemas"]["Discontinuity"];
+            /** @description The run has ended. Exactly one per thread, and always the last event. */
+            terminal?: components["schemas"]["Terminal"];
+        };
+        /** @description One or more events, in order of seq. */
+        EventBatch: {
+            /** @description The events. */
+            events?: components["schemas"]["Event"][];
+        };
+        /** @description A file that changed since the previous state update. Has at most one of `text`, `binary`. */
+        FileChange: {
+            /** @description The path, exactly as the runtime spells it; an opaque key. */
+            path?: string;
+            /** @description How it changed. */
+            kind?: components["schemas"]["FileChangeKind"];
+            /** @description Text, with the runtime's line ends. */
+            text?: string;
+            /** @description The bytes of a file that is not text. */
+            binary?: string;
+            /** @description SHA-256 of the content (text as UTF-8) in lower-case hex; empty when deleted. */
+            sha256?: string;
+            /** @description Size of the content in bytes; 0 when deleted. */
+            size_bytes?: string;
+            /** @description Creation time as the runtime spells it; empty when the runtime gives none. */
+            created_at?: string;
+            /** @description Time of the last change as the runtime spells it; empty when the runtime gives none. */
+            modified_at?: string;
+            /** @description True when characters that UTF-8 cannot encode (lone surrogates) were replaced by U+FFFD. */
+            sanitized?: boolean;
+            /** @description True when the content was left out because the event is larger than the reader's `max_event_bytes`. */
+            content_omitted?: boolean;
+            /** @description The runtime's other members of the file: name to JSON text. */
+            extra?: {
+                [key: string]: string;
+            };
+            /** @description JSON text in ASCII of an object with those of `path`, `text`, `created_at`, `modified_at` and `extra` that the fields above do not have exactly: texts with lone surrogates, and times that are empty texts. Empty when they have everything. */
+            exact?: string;
+        };
+        /**
+         * @description How a file changed.
+         *     Ignore names that you do not know.
+         *
+         *     - `FILE_CHANGE_KIND_UNSPECIFIED`: Unknown to this version.
+         *     - `FILE_CHANGE_KIND_ADDED`: The file is new.
+         *     - `FILE_CHANGE_KIND_MODIFIED`: Its content or its times changed.
+         *     - `FILE_CHANGE_KIND_DELETED`: The file was deleted.
+         * @enum {string}
+         */
+        FileChangeKind: "FILE_CHANGE_KIND_UNSPECIFIED" | "FILE_CHANGE_KIND_ADDED" | "FILE_CHANGE_KIND_MODIFIED" | "FILE_CHANGE_KIND_DELETED";
+        /** @description Keeps the stream alive: at most 15 seconds pass without any message. */
+        Heartbeat: {
+            /** @description The highest seq in the journal. A reader whose last seq is lower has events still to come. */
+            last_seq: number;
+            /** @description The runtime's latest report of progress, for people; empty when there is none. */
+            progress: string;
+        };
+        /** @description The position of the journal when the stream was opened or the page was read. */
+        Hello: {
+            /** @description The current epoch. */
+            epoch: number;
+            /** @description The highest seq in the journal; 0 when the journal is empty. */
+            last_seq: number;
+            /** @description The lowest seq that can still be read; 1 when nothing was removed. */
+            floor: number;
+            /** @description True: every event after the caller's cursor will be delivered. */
+            recovered: boolean;
+        };
+        /** @description A tool call that the agent makes only after a person has decided on it. */
+        InputAction: {
+            /** @description The tool's name. */
+            name?: string;
+            /** @description The arguments as JSON text. */
+            arguments?: string;
+            /** @description A description for the person; may be empty. */
+            description?: string;
+            /** @description The decisions that the runtime accepts, in its own words, such as `approve`, `edit` and `reject`; may be empty. `features` of GetServerInfo says whether the server can pass on an answer. */
+            allowed_decisions?: string[];
+        };
+        /** @description The agent stopped and asks a person. */
+        InputRequested: {
+            /** @description The questions, in the runtime's printed form. */
+            request?: string;
+            /** @description The runtime's id of the question; empty if it has none, or if several are asked at once. */
+            input_id?: string;
+            /** @description The tool calls that a person is asked to decide on, in the runtime's order, as far as they could be read; empty if the question has another form. */
+            actions?: components["schemas"]["InputAction"][];
+        };
+        /** @description A tool call of the model that the runtime could not parse, so that no tool was called. */
+        InvalidToolCall: {
+            /** @description The call's id; empty when the model gave none. */
+            id?: string;
+            /** @description The tool's name; empty when the model gave none. */
+            name?: string;
+            /** @description The arguments as the model wrote them; not JSON, as a rule. */
+            arguments?: string;
+            /** @description What is wrong with them, in the runtime's words; may be empty. */
+            error?: string;
+        };
+        /** @description An image, sound, video or document: in the message, behind a URL, or kept by the provider. */
+        Media: {
+            /** @description `image`, `audio`, `video` or `file`. */
+            kind?: string;
+            /** @description The media type, such as `image/png`; empty when the runtime gives none. */
+            mime_type?: string;
+            /** @description Where it is; empty when it is in the message or kept by the provider. */
+            url?: string;
+            /** @description The provider's id of it; empty when it is elsewhere. */
+            file_id?: string;
+            /** @description The bytes, at most 1 MiB; empty when there are more, and when they are elsewhere. */
+            data?: string;
+            /** @description Size of the bytes that are in the message; 0 when they are elsewhere. */
+            size_bytes?: string;
+            /** @description SHA-256 of the bytes in lower-case hex; empty when they are elsewhere. */
+            sha256?: string;
+        };
+        /** @description One changed position of the agent's message list. */
+        MessageChange: {
+            /** @description Position in the list, from 0. */
+            index?: number;
+            /** @description The message at this position now. */
+            message?: components["schemas"]["AgentMessage"];
+        };
+        /**
+         * @description The role of a message's author.
+         *     Ignore names that you do not know.
+         *
+         *     - `MESSAGE_ROLE_UNSPECIFIED`: Unknown to this version, or not given by the runtime.
+         *     - `MESSAGE_ROLE_HUMAN`: A person.
+         *     - `MESSAGE_ROLE_AI`: The model.
+         *     - `MESSAGE_ROLE_TOOL`: A tool's answer.
+         *     - `MESSAGE_ROLE_SYSTEM`: The instructions given to the model.
+         * @enum {string}
+         */
+        MessageRole: "MESSAGE_ROLE_UNSPECIFIED" | "MESSAGE_ROLE_HUMAN" | "MESSAGE_ROLE_AI" | "MESSAGE_ROLE_TOOL" | "MESSAGE_ROLE_SYSTEM";
+        /** @description Content of a kind that this contract does not name. */
+        OtherContent: {
+            /** @description The kind as the runtime spells it; may be empty. */
+            type?: string;
+            /** @description The content as JSON text. */
+            json?: string;
+        };
+        /**
+         * @description How a run ended.
+         *     Ignore names that you do not know.
+         *
+         *     - `OUTCOME_UNSPECIFIED`: Unknown to this version.
+         *     - `OUTCOME_COMPLETED`: The agent finished; the proposal's files are stored.
+         *     - `OUTCOME_FAILED`: The run failed; the files written so far are stored.
+         *     - `OUTCOME_CANCELLED`: A user cancelled the run; the files written so far are stored.
+         * @enum {string}
+         */
+        Outcome: "OUTCOME_UNSPECIFIED" | "OUTCOME_COMPLETED" | "OUTCOME_FAILED" | "OUTCOME_CANCELLED";
+        /** @description Asks the reader to watch again from its cursor, because this replica is shutting down. The stream goes on until then. Readers are given different delays, so that they do not all connect again at once. */
+        Reconnect: {
+            /** @description How long to wait before watching again, in milliseconds. */
+            after_ms: number;
+        };
+        /** @description The model refuses to answer. */
+        Refusal: {
+            /** @description Its words, or the next characters of them. */
+            text?: string;
+        };
+        /** @description The run and its proposal were stored, in one transaction. */
+        RunStarted: {
+            /** @description The run's id (UUID); the runtime knows it as `job_id`. */
+            run_id?: string;
+            /** @description The proposal that the run fills (UUID). */
+            proposal_id?: string;
+            /** @description The workflow that is being refined (UUID). */
+            workflow_id?: string;
+        };
+        /** @description A call of a tool that the model's provider runs itself. */
+        ServerToolCall: {
+            /** @description The call's id. */
+            id?: string;
+            /** @description The tool's name. */
+            name?: string;
+            /** @description The arguments as JSON text, or its next characters. */
+            arguments?: string;
+        };
+        /** @description The result of a tool that the model's provider ran itself. */
+        ServerToolResult: {
+            /** @description The id of the call. */
+            tool_call_id?: string;
+            /** @description `success` or `error`, as the runtime spells it; empty when it does not say. */
+            status?: string;
+            /** @description The result as JSON text; empty when there is none. */
+            output?: string;
+        };
+        /** @description What changed in the agent's state since the previous state update. */
+        StateUpdate: {
+            /** @description New and changed messages, in order of their index. */
+            messages?: components["schemas"]["MessageChange"][];
+            /** @description Number of messages in the state now. Fewer than before: the list was cut to this length. */
+            message_count?: number;
+            /** @description The whole todo list; absent when it did not change. */
+            todos?: components["schemas"]["TodoList"];
+            /** @description Files that were added, modified or deleted, in path order. */
+            files?: components["schemas"]["FileChange"][];
+            /** @description Other new or changed keys of the runtime's state: key to JSON text. */
+            extra?: {
+                [key: string]: string;
+            };
+            /** @description Entries of the runtime's file map that could not be read as files. */
+            unread_files?: components["schemas"]["UnreadFile"][];
+        };
+        /** @description The run has ended. */
+        Terminal: {
+            /** @description How it ended. */
+            outcome?: components["schemas"]["Outcome"];
+            /** @description Stable code, such as `upstream_error` or `deadline_exceeded`; empty when completed. */
+            reason?: string;
+            /** @description The reason in words, for people; empty when completed. */
+            message?: string;
+            /** @description Number of files in the proposal. */
+            file_count?: number;
+        };
+        /** @description What the model thought before it answered. */
+        Thinking: {
+            /** @description The thoughts, or their next characters. */
+            text?: string;
+            /** @description The provider's signature of the thoughts; empty when there is none. */
+            signature?: string;
+            /** @description The thoughts as the provider encrypted them, when it does not show them; otherwise empty. */
+            redacted?: string;
+        };
+        /** @description One item of a todo list. */
+        Todo: {
+            /** @description What is to be done. */
+            content?: string;
+            /** @description The status as the runtime spells it, such as `pending`, `in_progress` or `completed`; an open set. */
+            status?: string;
+        };
+        /** @description The agent's todo list. */
+        TodoList: {
+            /** @description The items, in the agent's order; may be empty. */
+            items?: components["schemas"]["Todo"][];
+        };
+        /** @description A piece of text or of a tool call while it is being produced. Provisional: the final text is the one in the next state update that has the same message id, and is what the pieces with that id add up to. */
+        Token: {
+            /** @description The id of the message that the piece belongs to; empty when the runtime gives none. */
+            message_id?: string;
+            /** @description The author's role. */
+            role?: components["schemas"]["MessageRole"];
+            /** @description The next characters of the text; may be empty. */
+            text?: string;
+            /** @description Pieces of tool calls. */
+            tool_calls?: components["schemas"]["ToolCallPiece"][];
+            /** @description The graph node that produced it, such as `model` or `tools`; empty when the runtime gives none. */
+            node?: string;
+            /** @description True for the last piece of its message. */
+            last?: boolean;
+            /** @description The author's name, when the runtime gives one; in a tool's answer, the tool's name. */
+            name?: string;
+            /** @description In a tool's answer: the id of the call that it answers; otherwise empty. */
+            tool_call_id?: string;
+            /** @description True when a part of the piece could not be parsed, or when characters that UTF-8 cannot encode were replaced by U+FFFD. If the content itself could not be parsed, `text` is the runtime's printed form of the piece, and `role` is unspecified. */
+            uninterpreted?: boolean;
+            /** @description The content that is not text, in its order. */
+            parts?: components["schemas"]["ContentPart"][];
+            /** @description In a tool's answer: `success` or `error`, as the runtime spells it. Empty when it does not say: then the tool succeeded, as a rule. */
+            status?: string;
+            /** @description The sub-agent that produced it, as LangGraph's checkpoint namespace; empty for the agent itself, whose messages are those of the state. */
+            namespace?: string;
+        };
+        /** @description The tokens that a model used for one message. Counts that the runtime does not give are 0. */
+        TokenUsage: {
+            /** @description Tokens of the input. */
+            input_tokens?: string;
+            /** @description Tokens of the output. */
+            output_tokens?: string;
+            /** @description Their sum, as the runtime gives it. */
+            total_tokens?: string;
+            /** @description Tokens of the input that came from the provider's cache. */
+            cached_input_tokens?: string;
+            /** @description Tokens of the output that the model spent on thinking. */
+            reasoning_tokens?: string;
+        };
+        /** @description A complete call of a tool. */
+        ToolCall: {
+            /** @description The call's id. */
+            id?: string;
+            /** @description The tool's name. */
+            name?: string;
+            /** @description The arguments as JSON text. A value that JSON does not have is a string: the runtime's printed form of it. If the arguments as a whole could not be parsed, this is their printed form, and not JSON. */
+            arguments?: string;
+        };
+        /** @description A piece of a tool call. */
+        ToolCallPiece: {
+            /** @description Which of the message's tool calls it belongs to. Different for different calls of one message, also when the runtime does not number them. */
+            index?: number;
+            /** @description The call's id; empty after the first piece. */
+            id?: string;
+            /** @description The tool's name; empty after the first piece. */
+            name?: string;
+            /** @description The next characters of the arguments' JSON text. */
+            arguments?: string;
+        };
+        /** @description An entry of the runtime's file map that is not a file in any known form. */
+        UnreadFile: {
+            /** @description The entry's key. */
+            path?: string;
+            /** @description The entry's value as JSON text. */
+            json?: string;
+        };
+        /** @description A frame of the runtime that is kept as received. Has at most one of `text`, `binary`. */
+        UpstreamFrame: {
+            /** @description The frame's `event_type`; empty when it has none. */
+            event_type?: string;
+            /** @description Why it has no event kind of its own. */
+            reason?: components["schemas"]["UpstreamFrameReason"];
+            /** @description The frame's text, verbatim; a JSON object unless `reason` is MALFORMED. */
+            text?: string;
+            /** @description The frame's bytes, when they are not UTF-8 text. */
+            binary?: string;
+        };
+        /**
+         * @description Why a frame is kept uninterpreted.
+         *     Ignore names that you do not know.
+         *
+         *     - `UPSTREAM_FRAME_REASON_UNSPECIFIED`: Unknown to this version.
+         *     - `UPSTREAM_FRAME_REASON_UNKNOWN_TYPE`: The hub does not know its `event_type`.
+         *     - `UPSTREAM_FRAME_REASON_MALFORMED`: It is not a JSON object with a string `event_type` and an object `data`.
+         *     - `UPSTREAM_FRAME_REASON_ERROR_REPORT`: The runtime reports an error; the terminal event has the run's outcome.
+         *     - `UPSTREAM_FRAME_REASON_AFTER_END`: It came after the frame that ended the run.
+         *     - `UPSTREAM_FRAME_REASON_TOO_COMPLEX`: It has more values than the hub reads.
+         * @enum {string}
+         */
+        UpstreamFrameReason: "UPSTREAM_FRAME_REASON_UNSPECIFIED" | "UPSTREAM_FRAME_REASON_UNKNOWN_TYPE" | "UPSTREAM_FRAME_REASON_MALFORMED" | "UPSTREAM_FRAME_REASON_ERROR_REPORT" | "UPSTREAM_FRAME_REASON_AFTER_END" | "UPSTREAM_FRAME_REASON_TOO_COMPLEX";
+        /** @description One message of a watch stream, and of the WebSocket subprotocols `ideo.v1` (as proto-JSON) and `ideo.v1.proto` (binary). Has at most one of `hello`, `batch`, `heartbeat`, `reconnect`. */
+        WatchRefinementResponse: {
+            /** @description The position of the journal. Always the first message, and sent once. */
+            hello?: components["schemas"]["Hello"];
+            /** @description The next events. */
+            batch?: components["schemas"]["EventBatch"];
+            /** @description Sent while there are no events. */
+            heartbeat?: components["schemas"]["Heartbeat"];
+            /** @description Asks the reader to connect again, because this replica is shutting down. */
+            reconnect?: components["schemas"]["Reconnect"];
+        };
     };
     responses: never;
     parameters: never;
@@ -1737,6 +2229,8 @@ export type MergeStrategy = components['schemas']['MergeStrategy'];
 export type MovedProblem = components['schemas']['MovedProblem'];
 export type NotReady = components['schemas']['NotReady'];
 export type Problem = components['schemas']['Problem'];
+export type ProblemType = components['schemas']['ProblemType'];
+export type ProblemTypes = components['schemas']['ProblemTypes'];
 export type Proposal = components['schemas']['Proposal'];
 export type ProposalPage = components['schemas']['ProposalPage'];
 export type ProposalStatus = components['schemas']['ProposalStatus'];
@@ -1773,6 +2267,43 @@ export type WorkflowPage = components['schemas']['WorkflowPage'];
 export type ProblemCode = components['schemas']['ProblemCode'];
 export type FileDecision = components['schemas']['FileDecision'];
 export type ResolvedFile = components['schemas']['ResolvedFile'];
+export type AgentMessage = components['schemas']['AgentMessage'];
+export type Citation = components['schemas']['Citation'];
+export type ContentPart = components['schemas']['ContentPart'];
+export type Discontinuity = components['schemas']['Discontinuity'];
+export type DiscontinuityReason = components['schemas']['DiscontinuityReason'];
+export type Event = components['schemas']['Event'];
+export type EventBatch = components['schemas']['EventBatch'];
+export type FileChange = components['schemas']['FileChange'];
+export type FileChangeKind = components['schemas']['FileChangeKind'];
+export type Heartbeat = components['schemas']['Heartbeat'];
+export type Hello = components['schemas']['Hello'];
+export type InputAction = components['schemas']['InputAction'];
+export type InputRequested = components['schemas']['InputRequested'];
+export type InvalidToolCall = components['schemas']['InvalidToolCall'];
+export type Media = components['schemas']['Media'];
+export type MessageChange = components['schemas']['MessageChange'];
+export type MessageRole = components['schemas']['MessageRole'];
+export type OtherContent = components['schemas']['OtherContent'];
+export type Outcome = components['schemas']['Outcome'];
+export type Reconnect = components['schemas']['Reconnect'];
+export type Refusal = components['schemas']['Refusal'];
+export type RunStarted = components['schemas']['RunStarted'];
+export type ServerToolCall = components['schemas']['ServerToolCall'];
+export type ServerToolResult = components['schemas']['ServerToolResult'];
+export type StateUpdate = components['schemas']['StateUpdate'];
+export type Terminal = components['schemas']['Terminal'];
+export type Thinking = components['schemas']['Thinking'];
+export type Todo = components['schemas']['Todo'];
+export type TodoList = components['schemas']['TodoList'];
+export type Token = components['schemas']['Token'];
+export type TokenUsage = components['schemas']['TokenUsage'];
+export type ToolCall = components['schemas']['ToolCall'];
+export type ToolCallPiece = components['schemas']['ToolCallPiece'];
+export type UnreadFile = components['schemas']['UnreadFile'];
+export type UpstreamFrame = components['schemas']['UpstreamFrame'];
+export type UpstreamFrameReason = components['schemas']['UpstreamFrameReason'];
+export type WatchRefinementResponse = components['schemas']['WatchRefinementResponse'];
 export type $defs = Record<string, never>;
 export interface operations {
     listWorkflows: {
@@ -2134,6 +2665,8 @@ export interface operations {
             /** @description The draft still has the etag of `If-None-Match` */
             304: {
                 headers: {
+                    /** @description The etag of the draft's newest version: for `If-Match` and `If-None-Match`. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -2604,7 +3137,13 @@ export interface operations {
             /** @description The bytes of the content */
             200: {
                 headers: {
-                    /** @description The SHA-256 of the content, in quotes */
+                    /** @description `bytes`: a part can be read with `Range`. */
+                    "Accept-Ranges"?: string;
+                    /** @description `attachment`: not for display. */
+                    "Content-Disposition"?: string;
+                    /** @description Which bytes these are, and how many the content has; of a 206 alone. */
+                    "Content-Range"?: string;
+                    /** @description The SHA-256 of the content, in quotes. */
                     ETag?: string;
                     [name: string]: unknown;
                 };
@@ -2615,7 +3154,13 @@ export interface operations {
             /** @description The bytes that `Range` asks for: one range */
             206: {
                 headers: {
-                    /** @description The SHA-256 of the content, in quotes */
+                    /** @description `bytes`: a part can be read with `Range`. */
+                    "Accept-Ranges"?: string;
+                    /** @description `attachment`: not for display. */
+                    "Content-Disposition"?: string;
+                    /** @description Which bytes these are, and how many the content has; of a 206 alone. */
+                    "Content-Range"?: string;
+                    /** @description The SHA-256 of the content, in quotes. */
                     ETag?: string;
                     [name: string]: unknown;
                 };
@@ -2646,6 +3191,8 @@ export interface operations {
             /** @description The range is outside the content */
             416: {
                 headers: {
+                    /** @description How many bytes the content has. */
+                    "Content-Range"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -2701,6 +3248,8 @@ export interface operations {
             /** @description The archive */
             200: {
                 headers: {
+                    /** @description The name of the file. */
+                    "Content-Disposition"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -2950,7 +3499,13 @@ export interface operations {
             /** @description The bytes of the content */
             200: {
                 headers: {
-                    /** @description The SHA-256 of the content, in quotes */
+                    /** @description `bytes`: a part can be read with `Range`. */
+                    "Accept-Ranges"?: string;
+                    /** @description `attachment`: not for display. */
+                    "Content-Disposition"?: string;
+                    /** @description Which bytes these are, and how many the content has; of a 206 alone. */
+                    "Content-Range"?: string;
+                    /** @description The SHA-256 of the content, in quotes. */
                     ETag?: string;
                     [name: string]: unknown;
                 };
@@ -2961,7 +3516,13 @@ export interface operations {
             /** @description The bytes that `Range` asks for: one range */
             206: {
                 headers: {
-                    /** @description The SHA-256 of the content, in quotes */
+                    /** @description `bytes`: a part can be read with `Range`. */
+                    "Accept-Ranges"?: string;
+                    /** @description `attachment`: not for display. */
+                    "Content-Disposition"?: string;
+                    /** @description Which bytes these are, and how many the content has; of a 206 alone. */
+                    "Content-Range"?: string;
+                    /** @description The SHA-256 of the content, in quotes. */
                     ETag?: string;
                     [name: string]: unknown;
                 };
@@ -2992,6 +3553,8 @@ export interface operations {
             /** @description The range is outside the content */
             416: {
                 headers: {
+                    /** @description How many bytes the content has. */
+                    "Content-Range"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3045,6 +3608,8 @@ export interface operations {
             /** @description The archive */
             200: {
                 headers: {
+                    /** @description The name of the file. */
+                    "Content-Disposition"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3136,10 +3701,10 @@ export interface operations {
             /** @description A page of files that differ */
             200: {
                 headers: {
-                    /** @description The next page, as `rel="next"`; absent on the last one. */
-                    Link?: string;
                     /** @description Of a patch: how many files no folder holds beside another one. */
                     "Left-Out-Files"?: string;
+                    /** @description The next page, as `rel="next"`; absent on the last one. */
+                    Link?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3241,10 +3806,10 @@ export interface operations {
             /** @description A page of files that differ */
             200: {
                 headers: {
-                    /** @description The next page, as `rel="next"`; absent on the last one. */
-                    Link?: string;
                     /** @description Of a patch: how many files no folder holds beside another one. */
                     "Left-Out-Files"?: string;
+                    /** @description The next page, as `rel="next"`; absent on the last one. */
+                    Link?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -3941,10 +4506,10 @@ export interface operations {
             /** @description The next refinement */
             202: {
                 headers: {
-                    /** @description The address of the next proposal. */
-                    Location?: string;
                     /** @description `true` when an earlier request with this key did it. */
                     "Idempotency-Replayed"?: string;
+                    /** @description The address of the next proposal. */
+                    Location?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -4712,10 +5277,10 @@ export interface operations {
             /** @description Started, by this request or by an earlier one with the same key */
             202: {
                 headers: {
-                    /** @description The address of the proposal. */
-                    Location?: string;
                     /** @description `true` when an earlier request with this key did it. */
                     "Idempotency-Replayed"?: string;
+                    /** @description The address of the proposal. */
+                    Location?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -5286,7 +5851,13 @@ export interface operations {
             /** @description The bytes of the content */
             200: {
                 headers: {
-                    /** @description The SHA-256 of the content, in quotes */
+                    /** @description `bytes`: a part can be read with `Range`. */
+                    "Accept-Ranges"?: string;
+                    /** @description `attachment`: not for display. */
+                    "Content-Disposition"?: string;
+                    /** @description Which bytes these are, and how many the content has; of a 206 alone. */
+                    "Content-Range"?: string;
+                    /** @description The SHA-256 of the content, in quotes. */
                     ETag?: string;
                     [name: string]: unknown;
                 };
@@ -5297,7 +5868,13 @@ export interface operations {
             /** @description The bytes that `Range` asks for: one range */
             206: {
                 headers: {
-                    /** @description The SHA-256 of the content, in quotes */
+                    /** @description `bytes`: a part can be read with `Range`. */
+                    "Accept-Ranges"?: string;
+                    /** @description `attachment`: not for display. */
+                    "Content-Disposition"?: string;
+                    /** @description Which bytes these are, and how many the content has; of a 206 alone. */
+                    "Content-Range"?: string;
+                    /** @description The SHA-256 of the content, in quotes. */
                     ETag?: string;
                     [name: string]: unknown;
                 };
@@ -5337,6 +5914,8 @@ export interface operations {
             /** @description The range is outside the content */
             416: {
                 headers: {
+                    /** @description How many bytes the content has. */
+                    "Content-Range"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -5575,10 +6154,10 @@ export interface operations {
             /** @description The webhook, with its secret */
             201: {
                 headers: {
-                    /** @description The address of the webhook. */
-                    Location?: string;
                     /** @description `true` when an earlier request with this key did it. */
                     "Idempotency-Replayed"?: string;
+                    /** @description The address of the webhook. */
+                    Location?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -6359,6 +6938,63 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["StartProblem"];
+                };
+            };
+        };
+    };
+    listProblemTypes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description JSON, or a page for `Accept: text/html` */
+            200: {
+                headers: {
+                    /** @description `public`: the answer may be kept for an hour. */
+                    "Cache-Control"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemTypes"];
+                    "text/html": string;
+                };
+            };
+        };
+    };
+    getProblemType: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description JSON, or a page for `Accept: text/html` */
+            200: {
+                headers: {
+                    /** @description `public`: the answer may be kept for an hour. */
+                    "Cache-Control"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemType"];
+                    "text/html": string;
+                };
+            };
+            /** @description Not found, or not visible to the caller */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
