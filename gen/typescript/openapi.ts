@@ -552,6 +552,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/refinements/{thread_id}/reply": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * ReplyToInput
+         * @description Answer a question of the agent, once. The run then goes on, with the next events of the same thread.
+         */
+        post: operations["replyToInput"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/ws/tickets": {
         parameters: {
             query?: never;
@@ -949,6 +969,14 @@ export interface components {
          * @enum {string}
          */
         AccessType: "owner" | "editor" | "viewer";
+        /** ActionDecision */
+        ActionDecision: {
+            decision: string;
+            /** @default  */
+            edited_arguments?: string;
+            /** @default  */
+            message?: string;
+        };
         /** BlameRange */
         BlameRange: {
             first_line: number;
@@ -1050,10 +1078,27 @@ export interface components {
         };
         /**
          * Decision
-         * @description What is decided about a file or a hunk; the value is the public code.
-         * @enum {string}
+         * @description A decision about an action of a question.
          */
-        Decision: "accepted" | "rejected";
+        Decision: {
+            /**
+             * Decision
+             * @description One of the action's `allowed_decisions`; `approve`, `edit` or `reject` if it has none.
+             */
+            decision: string;
+            /**
+             * Edited Arguments
+             * @description With `edit`: the arguments to use instead, whole, as the JSON text of an object.
+             * @default
+             */
+            edited_arguments?: string;
+            /**
+             * Message
+             * @description A message to the agent, except with `approve` and `edit`.
+             * @default
+             */
+            message?: string;
+        };
         /**
          * DeliveryStatus
          * @description How far a delivery is; the value is the word over HTTP.
@@ -1420,6 +1465,13 @@ export interface components {
             sha256: string | null;
             size_bytes: number | null;
         };
+        /** @description A reply to a question of the agent. */
+        ReplyToInputRequest: {
+            /** @description The seq of the `input_requested` event with the question. */
+            seq: number;
+            /** @description A decision about each action of the question, in their order. */
+            decisions: components["schemas"]["Decision"][];
+        };
         /**
          * Resolution
          * @description What was decided about a proposal; the value is the word in the database and over HTTP.
@@ -1688,7 +1740,7 @@ export interface components {
             next_cursor: string | null;
         };
         /** @enum {string} */
-        ProblemCode: "conflict" | "cursor_out_of_range" | "database_unavailable" | "draft_busy" | "draft_moved" | "etag_mismatch" | "etag_required" | "internal" | "invalid_argument" | "invoke_uncertain" | "key_reused" | "keys_unavailable" | "limit_reached" | "method_not_allowed" | "not_found" | "not_ready" | "permission_denied" | "range_not_satisfiable" | "reader_too_slow" | "runtime_refused" | "runtime_unavailable" | "shutting_down" | "too_large" | "unauthenticated" | "unprocessable" | "upgrade_required";
+        ProblemCode: "conflict" | "cursor_out_of_range" | "database_unavailable" | "draft_busy" | "draft_moved" | "etag_mismatch" | "etag_required" | "input_closed" | "internal" | "invalid_argument" | "invoke_uncertain" | "key_reused" | "keys_unavailable" | "limit_reached" | "method_not_allowed" | "not_found" | "not_ready" | "permission_denied" | "range_not_satisfiable" | "reader_too_slow" | "reply_unsupported" | "runtime_refused" | "runtime_unavailable" | "shutting_down" | "too_large" | "unauthenticated" | "unprocessable" | "upgrade_required";
         /**
          * FileDecision
          * @description A decision about a file as a whole, or about some of its hunks; null takes one back.
@@ -1814,7 +1866,7 @@ export interface components {
          * @enum {string}
          */
         DiscontinuityReason: "DISCONTINUITY_REASON_UNSPECIFIED" | "DISCONTINUITY_REASON_RECONNECTED" | "DISCONTINUITY_REASON_REPLAY_DIFFERED" | "DISCONTINUITY_REASON_FRAME_TOO_LARGE";
-        /** @description One journalled, numbered fact about a thread. Once delivered, the content of a seq never changes. Has at most one of `run_started`, `state_update`, `token`, `upstream_frame`, `input_requested`, `discontinuity`, `terminal`. */
+        /** @description One journalled, numbered fact about a thread. Once delivered, the content of a seq never changes. Has at most one of `run_started`, `state_update`, `token`, `upstream_frame`, `input_requested`, `discontinuity`, `terminal`, `input_answered`. */
         Event: {
             /** @description Position in the thread's journal: 1, 2, 3… without gaps. */
             seq: number;
@@ -1843,6 +1895,8 @@ export interface components {
             discontinuity?: components["schemas"]["Discontinuity"];
             /** @description The run has ended. Exactly one per thread, and always the last event. */
             terminal?: components["schemas"]["Terminal"];
+            /** @description A person has answered the agent: the run goes on. */
+            input_answered?: components["schemas"]["InputAnswered"];
         };
         /** @description One or more events, in order of seq. */
         EventBatch: {
@@ -1915,8 +1969,19 @@ export interface components {
             arguments?: string;
             /** @description A description for the person; may be empty. */
             description?: string;
-            /** @description The decisions that the runtime accepts, in its own words, such as `approve`, `edit` and `reject`; may be empty. `features` of GetServerInfo says whether the server can pass on an answer. */
+            /** @description The decisions that the runtime accepts, in its own words, such as `approve`, `edit` and `reject`; may be empty. `features` of GetServerInfo says whether the server can pass on an answer (`input_replies`). */
             allowed_decisions?: string[];
+        };
+        /** @description A person has answered a question, and the runtime is about to continue the run. The edited arguments and the messages of the answer are left out. */
+        InputAnswered: {
+            /** @description The seq of the `input_requested` event that is answered. */
+            seq?: number;
+            /** @description The runtime's id of the question, as in InputRequested. */
+            input_id?: string;
+            /** @description The user who answered (UUID). */
+            user_id?: string;
+            /** @description The decisions, in the order of the question's actions. */
+            decisions?: string[];
         };
         /** @description The agent stopped and asks a person. */
         InputRequested: {
@@ -1926,6 +1991,11 @@ export interface components {
             input_id?: string;
             /** @description The tool calls that a person is asked to decide on, in the runtime's order, as far as they could be read; empty if the question has another form. */
             actions?: components["schemas"]["InputAction"][];
+            /**
+             * Format: date-time
+             * @description When the run fails if nobody has answered (UTC); absent in events of earlier releases.
+             */
+            expire_time?: string;
         };
         /** @description A tool call of the model that the runtime could not parse, so that no tool was called. */
         InvalidToolCall: {
@@ -2190,6 +2260,7 @@ export interface components {
 export type AcceptProposalRequest = components['schemas']['AcceptProposalRequest'];
 export type AcceptedProposal = components['schemas']['AcceptedProposal'];
 export type AccessType = components['schemas']['AccessType'];
+export type ActionDecision = components['schemas']['ActionDecision'];
 export type BlameRange = components['schemas']['BlameRange'];
 export type ChangeKind = components['schemas']['ChangeKind'];
 export type ConflictKind = components['schemas']['ConflictKind'];
@@ -2238,6 +2309,7 @@ export type Ready = components['schemas']['Ready'];
 export type Refinement = components['schemas']['Refinement'];
 export type RejectProposalRequest = components['schemas']['RejectProposalRequest'];
 export type RejectedFile = components['schemas']['RejectedFile'];
+export type ReplyToInputRequest = components['schemas']['ReplyToInputRequest'];
 export type Resolution = components['schemas']['Resolution'];
 export type RestoreDraftVersionRequest = components['schemas']['RestoreDraftVersionRequest'];
 export type ReviseProposalRequest = components['schemas']['ReviseProposalRequest'];
@@ -2279,6 +2351,7 @@ export type FileChangeKind = components['schemas']['FileChangeKind'];
 export type Heartbeat = components['schemas']['Heartbeat'];
 export type Hello = components['schemas']['Hello'];
 export type InputAction = components['schemas']['InputAction'];
+export type InputAnswered = components['schemas']['InputAnswered'];
 export type InputRequested = components['schemas']['InputRequested'];
 export type InvalidToolCall = components['schemas']['InvalidToolCall'];
 export type Media = components['schemas']['Media'];
@@ -5509,6 +5582,124 @@ export interface operations {
             };
             /** @description The body is too large */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The runtime, the database or this replica is not available; try again later */
+            503: {
+                headers: {
+                    /** @description Seconds after which the same request may succeed; absent if it cannot. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["StartProblem"];
+                };
+            };
+        };
+    };
+    replyToInput: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Names the request: sent again with the same key, it does nothing twice. Valid for 24 hours. */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                thread_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReplyToInputRequest"];
+            };
+        };
+        responses: {
+            /** @description The reply is stored, by this request or by an earlier one with the same key */
+            202: {
+                headers: {
+                    /** @description `true` when an earlier request with this key did it. */
+                    "Idempotency-Replayed"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Refinement"];
+                };
+            };
+            /** @description A field is missing or wrong; `fields` names all of them */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["FieldProblem"];
+                };
+            };
+            /** @description No token, or not a valid one */
+            401: {
+                headers: {
+                    /** @description The scheme to use. */
+                    "WWW-Authenticate"?: "Bearer";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found, or not visible to the caller */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The state does not allow it, or the same request is still being processed */
+            409: {
+                headers: {
+                    /** @description Seconds after which the same request may succeed; absent if it cannot. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["StartProblem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be processed (`fields`), or the key was used for another request */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
