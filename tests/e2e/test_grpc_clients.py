@@ -15,6 +15,7 @@ from tests.support.hand_clock import until
 from tests.support.hub import running_hub
 from tests.support.programs import ROOT, installed, output_of
 from tests.support.proxy import proxy
+from tests.support.tools import need
 
 PAGE = ROOT / "docs" / "howto" / "use-grpc.md"
 MODULES = ROOT / "tools" / "typescript" / "node_modules"
@@ -47,8 +48,7 @@ async def go(folder: Path) -> list[str]:
 
 async def typescript(folder: Path) -> list[str]:
     node = installed("node")
-    if not (MODULES / "@connectrpc").exists():
-        pytest.skip("the TypeScript packages are not installed: run the task gen")
+    need((MODULES / "@connectrpc").exists(), "the TypeScript packages are not installed: run the task gen")
     (folder / "node_modules").symlink_to(MODULES)
     (folder / "package.json").write_text('{"type": "module"}')
     (folder / "follow.ts").write_text(program("ts"))
