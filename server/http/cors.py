@@ -51,6 +51,10 @@ _EXPOSED = (
     "Link",
     "Location",
     "Retry-After",
+    "Stream-Closed",
+    "Stream-Cursor",
+    "Stream-Next-Offset",
+    "Stream-Up-To-Date",
     "WWW-Authenticate",
 )
 ORIGIN_REFUSED = "this origin is not allowed: IDEO_ALLOWED_ORIGINS lists those that are"

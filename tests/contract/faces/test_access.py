@@ -307,6 +307,7 @@ _WEBHOOKS = webhook_pb2_grpc.WebhookServiceStub
 _REPLY_PATH = "/api/refinements/{thread}/reply"
 _REPLY: dict[str, Any] = {"seq": 1, "decisions": [{"decision": "approve"}]}
 _RECEIVER = "https://receiver.example/hook"
+_MESSAGES = [{"id": "m", "role": "user", "content": "[[replay:short_run]]"}]
 
 #: Every verb on every transport that has it, with its kind.
 VERBS: dict[str, tuple[str, Call]] = {
@@ -322,6 +323,13 @@ VERBS: dict[str, tuple[str, Call]] = {
     "gRPC GetRefinement": ("read", rpc(_REFINEMENTS, "GetRefinement")),
     "REST ListEvents": ("read", rest("GET", "/api/refinements/{thread}/events")),
     "gRPC ListEvents": ("read", rpc(_REFINEMENTS, "ListEvents")),
+    "REST ReadStream": ("read", rest("GET", "/api/refinements/{thread}/stream")),
+    "long poll of a durable stream": (
+        "read",
+        rest("GET", "/api/refinements/{thread}/stream?offset=-1&live=long-poll"),
+    ),
+    "SSE of a durable stream": ("read", rest("GET", "/api/refinements/{thread}/stream?offset=-1&live=sse")),
+    "end of a durable stream": ("read", rest("GET", "/api/refinements/{thread}/stream?offset=now")),
     "REST ListFilesAt": ("read", rest("GET", "/api/refinements/{thread}/files?seq=30")),
     "gRPC ListFilesAt": ("read", rpc(_REFINEMENTS, "ListFilesAt")),
     "REST ReadRefinementFile": ("read", rest("GET", "/api/refinements/{thread}/files/{sha256}")),
@@ -444,6 +452,12 @@ VERBS: dict[str, tuple[str, Call]] = {
     "REST StartRefinement": (
         "workflow",
         rest("POST", "/api/workflows/{workflow}/refinements", {"user_prompt": "[[replay:short_run]]"}),
+    ),
+    "REST RunAgent": (
+        "workflow",
+        rest(
+            "POST", "/api/workflows/{workflow}/agui", {"threadId": "t", "runId": "r", "messages": _MESSAGES}
+        ),
     ),
     "gRPC StartRefinement": (
         "workflow",
