@@ -27,7 +27,7 @@ STEP = len(FRAMES) // (CUTS + 1)
 
 
 class HandPaced(Runtime):
-    """Plays the recording from its start to whoever connects, as far as the test has released it."""
+    """Plays the recording from its start to each connection, as far as the test has released it."""
 
     def __init__(self) -> None:
         self.released = 0
