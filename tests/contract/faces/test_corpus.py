@@ -20,9 +20,13 @@ WATCHED = "short_run"
 
 @pytest_asyncio.fixture
 async def hub(database: str) -> AsyncIterator[RunningHub]:
-    async with running_hub(
-        database, webhook_allowed_hosts=("localhost",), runtime_can_resume=True
-    ) as running:
+    settings: dict[str, Any] = {
+        # Each case that creates something does so over every face.
+        "max_creates_per_minute": 1_000,
+        "webhook_allowed_hosts": ("localhost",),
+        "runtime_can_resume": True,
+    }
+    async with running_hub(database, **settings) as running:
         yield running
 
 
