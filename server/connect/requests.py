@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from base64 import urlsafe_b64decode
+from base64 import b64decode
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -104,7 +104,7 @@ def message_of_query(query: bytes) -> bytes:
     if parameters.get("base64", b"0") != b"1":
         return message
     try:
-        return urlsafe_b64decode(message + b"=" * (-len(message) % 4))
+        return b64decode(message + b"=" * (-len(message) % 4), altchars=b"-_", validate=True)
     except ValueError:
         raise InvalidArgument({"message": "must be URL-safe base64"}) from None
 

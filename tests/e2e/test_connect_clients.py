@@ -1,5 +1,5 @@
-"""The calls of docs/howto/use-connect.md as they are written there: with curl, and with the clients of pages over
-connections that break."""
+"""The calls of docs/howto/use-connect.md as they are written: with curl, and with the clients of pages, over
+broken connections."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ PAGE = "use-connect.md"
 VARIANTS = {
     "json": ("", ""),
     "binary": ("{ baseUrl,", "{ baseUrl, useBinaryFormat: true,"),
+    "get": ("{ baseUrl,", "{ baseUrl, useHttpGet: true,"),
     "grpc_web": ("createConnectTransport", "createGrpcWebTransport"),
 }
 #: A call that is refused, then the events.
@@ -52,7 +53,7 @@ async def test_the_program_gets_every_event_once_over_connections_that_break(
     node = await compile_typescript(tmp_path, {name: text + USE for name, text in programs.items()})
     async with running_hub(database) as hub, proxy(int(hub.http.rpartition(":")[2])) as way:
         async with hub.client() as client:
-            thread = (await start(client, "[[replay:short_run speed=1]]"))["thread_id"]
+            thread = (await start(client, "[[replay:short_run speed=0.3]]"))["thread_id"]
         environment = {
             "IDEO_DIRECT": hub.http,
             "IDEO_URL": f"http://127.0.0.1:{way.place}",

@@ -208,6 +208,7 @@ async def test_a_wrong_type_or_http_method_is_answered_with_what_is_accepted(
     for method in ("PUT", "DELETE", "PATCH", "OPTIONS", "GET"):
         answer = await http.request(method, CREATE)
         assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert (await http.put(GET)).headers["allow"] == "GET, POST"
     unknown = await http.get(f"{GET}s")
     assert (unknown.status_code, unknown.json()["code"]) == (404, "unimplemented")
 
@@ -237,6 +238,49 @@ async def test_a_request_needs_a_token_before_it_is_read(hub: RunningHub) -> Non
     writer.close()
     assert raw.startswith("http/1.1 401 ")
     assert "www-authenticate: bearer\r\n" in raw
+
+
+async def test_a_method_that_only_reads_is_called_by_get(http: httpx.AsyncClient) -> None:
+    in_base64 = base64.urlsafe_b64encode(PROTO).decode().rstrip("=")
+    for query in (
+        {"connect": "v1", "encoding": "json", "message": JSON.decode()},
+        {"encoding": "json", "base64": "1", "message": base64.urlsafe_b64encode(JSON).decode()},
+        {"encoding": "proto", "base64": "1", "message": in_base64},
+        {"encoding": "proto", "message": PROTO.decode(), "compression": "identity"},
+    ):
+        answer = await http.get(GET, params=query)
+        assert (answer.status_code, told(answer).reason) == (404, "not_found"), query
+    me = await http.get("/ide_orchestrator.v1.UserService/GetMe?encoding=json&message=%7B%7D")
+    assert (me.status_code, me.json()["user"]["email"]) == (200, "ann@example.com")
+    assert me.headers["content-type"] == "application/json"
+    head = await http.head("/ide_orchestrator.v1.UserService/GetMe?encoding=json&message=%7B%7D")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == me.headers["content-length"]
+
+
+@pytest.mark.parametrize(
+    ("query", "wrong"),
+    [
+        ({"message": "{}"}, "encoding"),
+        ({"encoding": "xml", "message": "{}"}, "encoding"),
+        ({"encoding": "json"}, "body"),
+        ({"encoding": "json", "message": "{"}, "body"),
+        ({"encoding": "json", "message": "a", "base64": "1"}, "message"),
+        ({"encoding": "proto", "message": "%%%%", "base64": "1"}, "message"),
+        ({"encoding": "json", "message": "{}", "connect": "v2"}, "connect"),
+        ({str(number): "" for number in range(17)}, "query"),
+    ],
+)
+async def test_a_wrong_get_names_what_is_wrong(
+    http: httpx.AsyncClient, query: dict[str, str], wrong: str
+) -> None:
+    refusal = told(await http.get(GET, params=query))
+    assert (refusal.reason, refusal.fields) == ("invalid_argument", (wrong,))
+
+
+async def test_a_compressed_message_of_a_get_is_refused(http: httpx.AsyncClient) -> None:
+    answer = await http.get(GET, params={"encoding": "json", "message": "{}", "compression": "gzip"})
+    assert (answer.status_code, answer.json()["code"]) == (501, "unimplemented")
 
 
 async def test_unknown_fields_and_both_spellings_of_names_are_accepted(http: httpx.AsyncClient) -> None:
