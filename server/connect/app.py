@@ -61,13 +61,13 @@ class ConnectApp:
         try:
             try:
                 await self._serve(call, headers, scope, receive)
-            except (ClientGone, OSError):
+            except ClientGone:
                 raise
             except Exception as error:
                 await self._fail(call, error, scope["path"])
         except SlowReader:
             end_slow_reader(call, self._readers)
-        except (ClientGone, OSError):
+        except ClientGone:
             connection.abort()
 
     async def _fail(self, call: Call, error: Exception, path: str) -> None:

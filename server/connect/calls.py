@@ -103,7 +103,7 @@ class CallWriter(MessageWriter):
         self._readers = readers
 
     async def write(self, context: Context, message: bytes, reservation: Reservation | None = None) -> None:
-        """As over gRPC."""
+        """Send a message of a stream, once there is room for it. Raises ClientTooSlow."""
         await make_room(message, reservation)
         try:
             await cast(Call, context).write(message)
