@@ -79,7 +79,7 @@ async def _etag(hub: RunningHub, draft_id: str) -> str:
 
 @pytest.mark.parametrize("callers", CALLERS, ids=" and ".join)
 async def test_every_case_has_the_outcome_that_the_corpus_says_on_every_face(
-    hub: RunningHub, callers: tuple[str, str]
+    hub: RunningHub, callers: tuple[str, ...]
 ) -> None:
     known = await _known(hub)
     wrong: list[str] = []
