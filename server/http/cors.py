@@ -26,8 +26,11 @@ _REQUEST_HEADERS = frozenset(
         "authorization",
         "baggage",
         "cache-control",
+        "connect-protocol-version",
+        "connect-timeout-ms",
         "content-language",
         "content-type",
+        "grpc-timeout",
         "idempotency-key",
         "if-match",
         "if-none-match",
@@ -37,7 +40,9 @@ _REQUEST_HEADERS = frozenset(
         "range",
         "traceparent",
         "tracestate",
+        "x-grpc-web",
         "x-requested-with",
+        "x-user-agent",
     }
 )
 #: Headers that a page may read.

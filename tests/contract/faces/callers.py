@@ -21,15 +21,16 @@ from ide_orchestrator.v1 import refinement_pb2 as refinements
 from ide_orchestrator.v1 import user_pb2 as users
 from ide_orchestrator.v1 import webhook_pb2 as webhooks
 from ide_orchestrator.v1 import workflow_pb2 as workflows
-from tests.support.client import Address
+from tests.support.client import CONNECT_WAYS, Address
+from tests.support.connect_channel import connect_channel
 from tests.support.grpc_face import Caller, refusal_of
 from tests.support.hub import RunningHub
 from tests.support.stream_items import as_json
 from tests.support.tokens import bearer
 
 Call = Callable[[str, Mapping[str, Any]], Awaitable["Outcome"]]
-#: The faces with plain calls, and with the Python client.
-CALLERS = (("rest", "grpc"), ("client", "client-grpc"))
+#: The faces with plain calls, with the Python client, and on the HTTP port by Connect and gRPC-Web.
+CALLERS = (("rest", "grpc"), ("client", "client-grpc"), CONNECT_WAYS)
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,10 @@ async def caller(name: str, hub: Address, token: str) -> AsyncIterator[Call]:
             yield lambda call, given: _with_grpc_client(grpc_client, call, given)
     else:
         metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        async with grpc.aio.insecure_channel(hub.grpc) as channel:
+        opened: Any = (
+            grpc.aio.insecure_channel(hub.grpc) if name == "grpc" else connect_channel(hub.http, name)
+        )
+        async with opened as channel:
             yield lambda call, given: _over_grpc(channel, metadata, call, given)
 
 
