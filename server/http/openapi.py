@@ -99,7 +99,11 @@ def openapi_document(routes: tuple[HTTPRouteHandler, ...]) -> bytes:
         if "trace_id" in schema.get("properties", {}):
             schema["properties"]["code"] = {"$ref": "#/components/schemas/ProblemCode"}
     schemas["ProblemCode"] = {"type": "string", "enum": sorted(CODES)}
-    schemas.update(_body_schemas(routes))
+    bodies: dict[str, dict[str, Any]] = {}
+    for name, schema in _body_schemas(routes):
+        if bodies.setdefault(name, schema) != schema:
+            raise ValueError(f"two different models of request bodies are named {name}")
+    schemas.update(bodies)
     schemas["EventPage"]["properties"]["items"]["items"] = {"$ref": "#/components/schemas/Event"}
     schemas.update(event_schemas())
     return dumps(document)
