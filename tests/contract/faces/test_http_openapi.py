@@ -184,7 +184,7 @@ async def test_answers_have_the_members_that_it_says(hub: RunningHub, http: http
     document = await read(http)
     async with hub.client() as client:
         asking = await start(client, "[[replay:approval]]")
-        async for message in client.follow(asking["thread_id"]):
+        async for message in client.messages(asking["thread_id"]):
             if any("input_requested" in event for event in message.get("batch", {}).get("events", ())):
                 break
         started = await start(client, "[[replay:short_run]]")
