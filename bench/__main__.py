@@ -29,7 +29,7 @@ from bench.rpc import measure_grpc
 from bench.slow import measure_slow
 from bench.stored import measure_stored
 from bench.webhooks import measure_webhooks
-from server.cli.hub_answers import ClientError
+from ide_orchestrator.client import HubError
 from tests.support.processes import ROOT, StartFailed
 
 MEASUREMENTS: Mapping[str, Callable[..., Awaitable[list[Table]]]] = {
@@ -62,7 +62,7 @@ async def measure(
         print(f"bench: {name}", file=sys.stderr, flush=True)
         try:
             tables += await MEASUREMENTS[name](environment, quick=quick)
-        except (NoFigure, ClientError, StartFailed, TimeoutError, OSError) as error:
+        except (NoFigure, HubError, StartFailed, TimeoutError, OSError) as error:
             failures.append(f"{name}: no figure: {str(error) or type(error).__name__}")
             print(f"bench: {failures[-1]}", file=sys.stderr, flush=True)
     return tables, failures

@@ -22,7 +22,8 @@ from bench.costs import HEADS, Cost, cells, measured
 from bench.environment import Environment
 from bench.figures import NoFigure, Stats, Table
 from bench.git import Repository
-from server.cli.hub_client import PAGE, HubClient, open_client
+from ide_orchestrator.client.http_calls import PAGE
+from server.cli.hub_client import HubClient, open_client
 from server.db.journal import COMPACT
 from server.domain.journal.events import (
     AgentMessage,

@@ -20,7 +20,8 @@ from bench.figures import NoFigure, Stats, Table
 from bench.git import Repository
 from bench.review import CASES, Branches, Sides, tree_hash
 from bench.stored_proposals import add_proposal, copy_proposal
-from server.cli.hub_client import PAGE, HubClient, open_client
+from ide_orchestrator.client.http_calls import PAGE
+from server.cli.hub_client import HubClient, open_client
 from server.db.pool import open_pool
 from server.domain.proposals.files import File
 from tests.support.tokens import token

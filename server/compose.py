@@ -16,6 +16,7 @@ from server.adapters import tls_files
 from server.addresses import listening
 from server.auth.tokens import TokenVerifier
 from server.clock import SystemClock
+from server.connect.app import ConnectApp
 from server.core import open_core
 from server.db.migrate import status as migration_status
 from server.domain.crash_points import arm
@@ -26,6 +27,7 @@ from server.http.app import create_http_app
 from server.http.options import HttpOptions
 from server.http.origins import Origins
 from server.http.probes import Probes
+from server.http.request_turns import RequestTurns
 from server.http.server import HubServer, listening_socket, uvicorn_config
 from server.lifecycle import (
     DRAIN_S,
@@ -139,10 +141,13 @@ async def open_hub(
         own_origin = (f"http://{host}:{port}",) if settings.dev else ()
         origins = Origins((*settings.allowed_origins, *own_origin), loopback=settings.dev)
         ready = readiness(core)
+        turns = RequestTurns(core.cut_offs)
         app = create_http_app(
             core,
             Probes(ready, _metrics_exporter(core, settings).exposition),
             HttpOptions(origins, query_token=settings.query_token, dev=settings.dev),
+            turns=turns,
+            services=ConnectApp(core, turns, dev=settings.dev),
         )
         http = HubServer(
             uvicorn_config(

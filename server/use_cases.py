@@ -27,8 +27,9 @@ from server.domain.webhooks.store import WebhookStore
 from server.domain.webhooks.webhooks import Webhooks
 from server.domain.workflows import WorkflowService
 
-#: Methods of the contract that a share link's secret is enough for: they only read one proposal or its
-#: refinement. WebSockets, which follow a refinement as WatchRefinement does, accept it too.
+#: Methods of the contract, and one of HTTP alone (ReadStream), that a share link's secret is enough for: they
+#: only read one proposal or its refinement. WebSockets, which follow a refinement as WatchRefinement does,
+#: accept it too.
 READABLE_BY_SHARE_LINK = frozenset(
     {
         "GetProposal",
@@ -39,6 +40,7 @@ READABLE_BY_SHARE_LINK = frozenset(
         "ListEvents",
         "ReadEvent",
         "WatchRefinement",
+        "ReadStream",
         "ListFilesAt",
         "ReadRefinementFile",
         "BlameFile",

@@ -73,7 +73,7 @@ def breaks_of_http(old: Path, new: Path) -> str:
     try:
         program = go_tool("oasdiff")
     except GoToolMissing as missing:
-        raise NotCompared(f"{missing}: python tools/go_tools.py") from None
+        raise NotCompared(f"{missing}: run poe go-tools") from None
     with TemporaryDirectory(prefix="severities-") as folder:
         severities = Path(folder, "severities.txt")
         severities.write_text(SEVERITIES)

@@ -1,8 +1,8 @@
 // Package ideo is a client of the IDE Orchestrator: workflows, drafts, refinements and their events, proposals
 // and reviews.
 //
-// A Client has the generated clients of all services. Beside them it follows refinements over connections that
-// break, reads lists to their end, and tells what an error means.
+// A Client has the generated clients of all services. In addition it follows refinements over connections that
+// break, and reads lists to their end. ProblemOf explains errors.
 package ideo
 
 import (
@@ -58,8 +58,8 @@ type Client struct {
 	http       *http.Client
 }
 
-// New gives a client of the hub whose gRPC port has the address, such as "hub.example.com:443". It connects when
-// it is first used. Close it in the end.
+// New returns a client of the hub whose gRPC port has the address, such as "hub.example.com:443". It connects when
+// it is first used. Close it when it is no longer needed.
 func New(address string, options Options) (*Client, error) {
 	transport := credentials.NewTLS(options.TLS)
 	if options.Plaintext {

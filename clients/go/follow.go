@@ -41,9 +41,9 @@ type messages interface {
 	Recv() (*pb.WatchRefinementResponse, error)
 }
 
-// Follow gives the events of a refinement after the cursor, each once and in order, then each new one, until the
+// Follow yields the events of a refinement after the cursor, each once and in order, then each new one, until the
 // terminal event. It connects again whenever a connection breaks, until the context ends. An error is the last
-// thing that it gives: a Problem when the hub refuses, or the context's.
+// thing that it yields: a Problem when the hub refuses, or the context's.
 func (c *Client) Follow(ctx context.Context, threadID string, options FollowOptions) iter.Seq2[*pb.Event, error] {
 	return func(yield func(*pb.Event, error) bool) {
 		f := follower{client: c, threadID: threadID, after: options.After, options: options}

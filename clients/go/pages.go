@@ -11,27 +11,27 @@ import (
 	pb "github.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1"
 )
 
-// ListWorkflows gives the workflows of all pages, newest first. An error is the last thing that it gives.
+// ListWorkflows yields the workflows of all pages, newest first. An error is the last thing that it yields.
 func (c *Client) ListWorkflows(ctx context.Context, request *pb.ListWorkflowsRequest) iter.Seq2[*pb.Workflow, error] {
 	return items(ctx, request, c.Workflows.ListWorkflows, (*pb.ListWorkflowsResponse).GetWorkflows)
 }
 
-// ListProposals gives the proposals of all pages, newest first.
+// ListProposals yields the proposals of all pages, newest first.
 func (c *Client) ListProposals(ctx context.Context, request *pb.ListProposalsRequest) iter.Seq2[*pb.Proposal, error] {
 	return items(ctx, request, c.Proposals.ListProposals, (*pb.ListProposalsResponse).GetProposals)
 }
 
-// ListDraftVersions gives the versions of all pages, newest first.
+// ListDraftVersions yields the versions of all pages, newest first.
 func (c *Client) ListDraftVersions(ctx context.Context, request *pb.ListDraftVersionsRequest) iter.Seq2[*pb.Draft, error] {
 	return items(ctx, request, c.Drafts.ListDraftVersions, (*pb.ListDraftVersionsResponse).GetDrafts)
 }
 
-// DiffProposal gives the files that differ, of all pages, in path order.
+// DiffProposal yields the files that differ, of all pages, in path order.
 func (c *Client) DiffProposal(ctx context.Context, request *pb.DiffProposalRequest) iter.Seq2[*pb.FileDiff, error] {
 	return items(ctx, request, c.Reviews.DiffProposal, (*pb.DiffProposalResponse).GetFiles)
 }
 
-// DiffDraft gives the files that differ between two versions, of all pages, in path order.
+// DiffDraft yields the files that differ between two versions, of all pages, in path order.
 func (c *Client) DiffDraft(ctx context.Context, request *pb.DiffDraftRequest) iter.Seq2[*pb.FileDiff, error] {
 	return items(ctx, request, c.Reviews.DiffDraft, (*pb.DiffDraftResponse).GetFiles)
 }

@@ -28,7 +28,7 @@ type Problem struct {
 	Fields map[string]string
 	// Metadata belongs to some reasons: "proposal_id"; "floor" and "last_seq".
 	Metadata map[string]string
-	// TraceID is what the hub's logs have the call under.
+	// TraceID finds the call in the hub's logs.
 	TraceID string
 	// RetryAfter is when the call may succeed; zero when repeating it does not help by itself.
 	RetryAfter time.Duration
@@ -43,7 +43,7 @@ func (p *Problem) Error() string {
 	return p.Reason + ": " + p.Detail
 }
 
-// ProblemOf is why the hub refused a call, from the error of any call; nil for other errors.
+// ProblemOf returns why the hub refused a call, given its error; nil for other errors.
 func ProblemOf(err error) *Problem {
 	var problem *Problem
 	if errors.As(err, &problem) {

@@ -51,7 +51,8 @@ func (c *Client) openWebSocket(ctx context.Context, threadID string, after uint3
 	if err != nil {
 		return nil, err
 	}
-	address := fmt.Sprintf("%s/api/ws/refinements/%s?after=%d", strings.TrimRight(c.options.HTTP, "/"), url.PathEscape(threadID), after)
+	// Whole events: a network that needs a WebSocket may not let ReadEvent through.
+	address := fmt.Sprintf("%s/api/ws/refinements/%s?after=%d&max_message_bytes=0", strings.TrimRight(c.options.HTTP, "/"), url.PathEscape(threadID), after)
 	socket, answer, err := websocket.Dial(ctx, address, &websocket.DialOptions{
 		HTTPClient:   c.http,
 		HTTPHeader:   http.Header{"Authorization": {"Bearer " + token}},

@@ -613,6 +613,47 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/refinements/{thread_id}/stream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * ReadStream
+         * @description The refinement's events as a stream of the Durable Streams protocol: the events after an offset, a long
+         *     poll, or server-sent events. HEAD tells where the stream ends.
+         */
+        get: operations["readStream"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/workflows/{workflow_id}/agui": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * RunAgent
+         * @description Start a refinement, or attach to one, and follow it as a run of AG-UI 1.0.
+         */
+        post: operations["runAgent"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/refinements/{thread_id}/files": {
         parameters: {
             query?: never;
@@ -1078,27 +1119,10 @@ export interface components {
         };
         /**
          * Decision
-         * @description A decision about an action of a question.
+         * @description What is decided about a file or a hunk; the value is the public code.
+         * @enum {string}
          */
-        Decision: {
-            /**
-             * Decision
-             * @description One of the action's `allowed_decisions`; `approve`, `edit` or `reject` if it has none.
-             */
-            decision: string;
-            /**
-             * Edited Arguments
-             * @description With `edit`: the arguments to use instead, whole, as the JSON text of an object.
-             * @default
-             */
-            edited_arguments?: string;
-            /**
-             * Message
-             * @description A message to the agent, except with `approve` and `edit`.
-             * @default
-             */
-            message?: string;
-        };
+        Decision: "accepted" | "rejected";
         /**
          * DeliveryStatus
          * @description How far a delivery is; the value is the word over HTTP.
@@ -1470,7 +1494,7 @@ export interface components {
             /** @description The seq of the `input_requested` event with the question. */
             seq: number;
             /** @description A decision about each action of the question, in their order. */
-            decisions: components["schemas"]["Decision"][];
+            decisions: components["schemas"]["ReplyDecision"][];
         };
         /**
          * Resolution
@@ -1505,6 +1529,24 @@ export interface components {
              * @default 86400
              */
             overlap_s?: number | null;
+        };
+        /** @description A run to start, or to attach to. Members that are not named here are accepted and not used. */
+        RunAgentInput: {
+            /** @description The client's conversation; or the `thread_id` of a refinement, to attach to it. */
+            threadId: string;
+            /** @description Names the run: sent again with the same ids, it attaches to what it started. */
+            runId: string;
+            /** @description The conversation. The last user message is the prompt. */
+            messages: {
+                [key: string]: unknown;
+            }[];
+            /**
+             * @description Answers to interrupts: refused with 422. `replyToInput` takes them.
+             * @default null
+             */
+            resume?: {
+                [key: string]: unknown;
+            }[] | null;
         };
         /** ServerInfo */
         ServerInfo: {
@@ -1792,6 +1834,29 @@ export interface components {
              * @default false
              */
             deleted?: boolean;
+        };
+        /**
+         * ReplyDecision
+         * @description A decision about an action of a question.
+         */
+        ReplyDecision: {
+            /**
+             * Decision
+             * @description One of the action's `allowed_decisions`; `approve`, `edit` or `reject` if it has none.
+             */
+            decision: string;
+            /**
+             * Edited Arguments
+             * @description With `edit`: the arguments to use instead, whole, as the JSON text of an object.
+             * @default
+             */
+            edited_arguments?: string;
+            /**
+             * Message
+             * @description A message to the agent, except with `approve` and `edit`.
+             * @default
+             */
+            message?: string;
         };
         /** @description A message of the agent's conversation. */
         AgentMessage: {
@@ -2314,6 +2379,7 @@ export type Resolution = components['schemas']['Resolution'];
 export type RestoreDraftVersionRequest = components['schemas']['RestoreDraftVersionRequest'];
 export type ReviseProposalRequest = components['schemas']['ReviseProposalRequest'];
 export type RotateWebhookSecretRequest = components['schemas']['RotateWebhookSecretRequest'];
+export type RunAgentInput = components['schemas']['RunAgentInput'];
 export type ServerInfo = components['schemas']['ServerInfo'];
 export type ServerLimits = components['schemas']['ServerLimits'];
 export type SetDecisionsRequest = components['schemas']['SetDecisionsRequest'];
@@ -2339,6 +2405,7 @@ export type WorkflowPage = components['schemas']['WorkflowPage'];
 export type ProblemCode = components['schemas']['ProblemCode'];
 export type FileDecision = components['schemas']['FileDecision'];
 export type ResolvedFile = components['schemas']['ResolvedFile'];
+export type ReplyDecision = components['schemas']['ReplyDecision'];
 export type AgentMessage = components['schemas']['AgentMessage'];
 export type Citation = components['schemas']['Citation'];
 export type ContentPart = components['schemas']['ContentPart'];
@@ -5914,6 +5981,284 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The runtime, the database or this replica is not available; try again later */
+            503: {
+                headers: {
+                    /** @description Seconds after which the same request may succeed; absent if it cannot. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["StartProblem"];
+                };
+            };
+        };
+    };
+    readStream: {
+        parameters: {
+            query?: {
+                offset?: string;
+                live?: "long-poll" | "sse";
+                cursor?: string;
+                timeout?: number;
+            };
+            header?: never;
+            path: {
+                thread_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Events; with `live=sse` as server-sent events, with HEAD none */
+            200: {
+                headers: {
+                    /** @description Of this part of the stream, and of whether it has ended. */
+                    ETag?: string;
+                    /** @description `true` if this answer reaches the end, and nothing will follow. */
+                    "Stream-Closed"?: string;
+                    /** @description For the query of the next live read. */
+                    "Stream-Cursor"?: string;
+                    /** @description The offset after this answer. */
+                    "Stream-Next-Offset"?: string;
+                    /** @description `true` if this answer reaches the end of the stream. */
+                    "Stream-Up-To-Date"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    }[];
+                };
+            };
+            /** @description No event came within a long poll, or none will */
+            204: {
+                headers: {
+                    /** @description Of this part of the stream, and of whether it has ended. */
+                    ETag?: string;
+                    /** @description `true` if this answer reaches the end, and nothing will follow. */
+                    "Stream-Closed"?: string;
+                    /** @description For the query of the next live read. */
+                    "Stream-Cursor"?: string;
+                    /** @description The offset after this answer. */
+                    "Stream-Next-Offset"?: string;
+                    /** @description `true` if this answer reaches the end of the stream. */
+                    "Stream-Up-To-Date"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The caller has this part of the stream */
+            304: {
+                headers: {
+                    /** @description Of this part of the stream, and of whether it has ended. */
+                    ETag?: string;
+                    /** @description `true` if this answer reaches the end, and nothing will follow. */
+                    "Stream-Closed"?: string;
+                    /** @description For the query of the next live read. */
+                    "Stream-Cursor"?: string;
+                    /** @description The offset after this answer. */
+                    "Stream-Next-Offset"?: string;
+                    /** @description `true` if this answer reaches the end of the stream. */
+                    "Stream-Up-To-Date"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A field is missing or wrong; `fields` names all of them */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["FieldProblem"];
+                };
+            };
+            /** @description No token, or not a valid one */
+            401: {
+                headers: {
+                    /** @description The scheme to use. */
+                    "WWW-Authenticate"?: "Bearer";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found, or not visible to the caller */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The cursor is outside the journal */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["CursorProblem"];
+                };
+            };
+            /** @description A limit of this caller is reached; try again later */
+            429: {
+                headers: {
+                    /** @description Seconds after which the same request may succeed; absent if it cannot. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The runtime, the database or this replica is not available; try again later */
+            503: {
+                headers: {
+                    /** @description Seconds after which the same request may succeed; absent if it cannot. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["StartProblem"];
+                };
+            };
+        };
+    };
+    runAgent: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The id of the last event that the caller has: those after it follow. */
+                "Last-Event-ID"?: string;
+            };
+            path: {
+                workflow_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RunAgentInput"];
+            };
+        };
+        responses: {
+            /** @description The events of the run, until it ends or asks a person */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description A field is missing or wrong; `fields` names all of them */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["FieldProblem"];
+                };
+            };
+            /** @description No token, or not a valid one */
+            401: {
+                headers: {
+                    /** @description The scheme to use. */
+                    "WWW-Authenticate"?: "Bearer";
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found, or not visible to the caller */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The state does not allow it, or the same request is still being processed */
+            409: {
+                headers: {
+                    /** @description Seconds after which the same request may succeed; absent if it cannot. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["StartProblem"];
+                };
+            };
+            /** @description The cursor is outside the journal */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["CursorProblem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Cannot be processed (`fields`), or the key was used for another request */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A limit of this caller is reached; try again later */
+            429: {
+                headers: {
+                    /** @description Seconds after which the same request may succeed; absent if it cannot. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The runtime refused the run */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["StartProblem"];
                 };
             };
             /** @description The runtime, the database or this replica is not available; try again later */

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
+from ide_orchestrator.client import HubError
+from ide_orchestrator.client.http_calls import if_match, member
 from server.cli import draft, exit_codes
-from server.cli.hub_answers import ClientError, if_match, member
 from server.cli.hub_client import HubClient
 from server.cli.hub_session import run_with_hub
 from server.cli.local_files import read_text
@@ -51,7 +52,7 @@ def run(
         where = f"{address(proposal_id)}/accept" + ("?validate_only=true" if dry_run else "")
         try:
             accepted = await client.call_once("POST", where, body, if_match(proposal))
-        except ClientError as error:
+        except HubError as error:
             if error.code != "draft_moved":
                 raise
             if as_json:

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
+from ide_orchestrator.client import HubError
 from server.auth.secret_file import SecretFileError, create_secret
 from server.auth.tokens import SharedSecret
 from server.cli import exit_codes
@@ -23,7 +24,6 @@ from server.cli.database import embedded_dir, open_database
 from server.cli.environment import read_settings
 from server.cli.event_loop import ending_when_cancelled, run_command, serve_until_stopped, until_stopped
 from server.cli.exit_codes import CommandError, notice
-from server.cli.hub_answers import ClientError
 from server.cli.hub_client import HubClient, open_client
 from server.cli.printable import printable
 from server.cli.refine import refine
@@ -81,7 +81,7 @@ def run(*, once: bool, demo: bool | None, verbose: bool) -> NoReturn:
     async def _until_stopped(stop: asyncio.Event) -> int:
         try:
             return await (until_stopped if once else serve_until_stopped)(_dev(), stop)
-        except (StartError, ClientError) as error:
+        except (StartError, HubError) as error:
             raise CommandError(str(error)) from None
 
     run_command(_until_stopped)
@@ -168,7 +168,7 @@ async def demo_succeeds(demo: Demo, console: Console) -> bool:
     try:
         async with open_client(demo.hub.http_address, demo.token) as client:
             proposal = await refine(client, demo.workflow_id, {"user_prompt": prompt}, console=console)
-    except ClientError as error:
+    except HubError as error:
         notice(f"the demo refinement failed: {error}")
         return False
     console.print(f"proposal {markup(proposal['id'])} is [bold]{markup(proposal['status'])}[/]:")

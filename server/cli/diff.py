@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 
 import click
 
+from ide_orchestrator.client.http_calls import member
 from server.cli import draft, proposal
-from server.cli.hub_answers import member
 from server.cli.hub_client import HubClient
 from server.cli.hub_session import run_with_hub
 from server.cli.printable import json_line, print_line, printable, words

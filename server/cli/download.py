@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from ide_orchestrator.client import Fault
 from server.cli.exit_codes import CommandError, notice
-from server.cli.hub_answers import ClientError
 from server.cli.hub_client import HubClient
 from server.cli.hub_session import run_with_hub
 from server.cli.local_files import save
@@ -61,12 +61,12 @@ def run(
 
 
 def _show_comment(target: Path) -> None:
-    """Show what the archive's comment says about its names. Raises ClientError when it is not an archive."""
+    """Show what the archive's comment says about its names. Raises HubError when it is not an archive."""
     try:
         with zipfile.ZipFile(target) as archive:
             lines = archive.comment.decode("ascii", "backslashreplace").splitlines()
     except zipfile.BadZipFile:
-        raise ClientError(f"{target} is not an archive as the hub makes it") from None
+        raise Fault(f"{target} is not an archive as the hub makes it") from None
     for line in lines[:_SHOWN_LINES]:
         notice(line)
     if len(lines) > _SHOWN_LINES:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 from urllib.parse import quote
 
-from server.cli.hub_answers import ClientError, if_match, member
-from server.cli.hub_client import PAGE, HubClient
+from ide_orchestrator.client import Refused
+from ide_orchestrator.client.http_calls import PAGE, if_match, member
+from server.cli.hub_client import HubClient
 from server.cli.hub_session import ids_beginning_with, run_with_hub
 from server.cli.local_files import read_text
 from server.cli.printable import json_line, print_content, print_line
@@ -54,7 +55,7 @@ def show(
                     print_line(f"{file['size_bytes']:>10}  {file['sha256'][:12]}  {name}")
             return 0
         if path not in files:
-            raise ClientError(f"version {draft['version']} has no file {path}")
+            raise Refused(f"version {draft['version']} has no file {path}")
         if as_json:
             print_line(json_line({"path": path, **files[path]}))
         else:
@@ -120,7 +121,7 @@ def _write(
     async def _update(client: HubClient) -> int:
         now = await read(client, draft_id)
         if version not in (None, member(now, "version")):
-            raise ClientError(f"the draft is at version {now['version']}: apply your change to that one")
+            raise Refused(f"the draft is at version {now['version']}: apply your change to that one")
         made = await client.call_once("PUT", address(draft_id), body, if_match(now))
         _show_made(made, now, "has these files already: nothing to write", as_json=as_json)
         return 0
@@ -153,12 +154,13 @@ def complete_ids(incomplete: str) -> list[tuple[str, str]]:
 
 
 async def read(client: HubClient, draft_id: str) -> dict[str, Any]:
-    """The newest version of a draft, without contents. Raises ClientError."""
-    return await client.call("GET", f"{address(draft_id)}?view=basic")
+    """The newest version of a draft, without contents. Raises HubError."""
+    found: dict[str, Any] = await client.call("GET", f"{address(draft_id)}?view=basic")
+    return found
 
 
 async def newest_version(client: HubClient, draft_id: str) -> int:
-    """The number of a draft's newest version. Raises ClientError."""
+    """The number of a draft's newest version. Raises HubError."""
     page = await client.call("GET", f"{address(draft_id)}/versions?limit=1")
     return int(member(page, "items")[0]["version"])
 

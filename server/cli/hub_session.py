@@ -8,13 +8,14 @@ import re
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, TypeVar
 
+from ide_orchestrator.client import HubError, NotAuthenticated, Unavailable
+from ide_orchestrator.client.http_calls import PAGE, member
 from server.addresses.host_names import HubLoop
 from server.cli import exit_codes
 from server.cli.environment import read_client_settings
 from server.cli.event_loop import leaving, run_command, until_stopped
 from server.cli.exit_codes import CommandError
-from server.cli.hub_answers import ClientError, member
-from server.cli.hub_client import PAGE, HubClient, open_client
+from server.cli.hub_client import HubClient, open_client
 from server.cli.printable import printable
 from server.settings.values import http_address
 
@@ -43,7 +44,7 @@ def run_with_hub(
     async def _until_stopped(stop: asyncio.Event) -> int:
         try:
             return await until_stopped(_work(), stop)
-        except ClientError as error:
+        except HubError as error:
             raise CommandError(str(error), exit_code=_exit_code(error)) from None
 
     run_command(_until_stopped)
@@ -78,7 +79,7 @@ def ask_hub(work: Callable[[HubClient], Coroutine[Any, Any, T]], *, within_s: fl
     with asyncio.Runner(loop_factory=HubLoop) as runner:
         try:
             return runner.run(_work())
-        except (CommandError, ClientError, TimeoutError):
+        except (CommandError, HubError, TimeoutError):
             return None
         finally:
             with leaving(0):
@@ -107,7 +108,7 @@ def _address(text: str, source: str) -> str:
         raise CommandError(f"{source}: {error}", exit_code=exit_codes.USAGE) from None
 
 
-def _exit_code(error: ClientError) -> int:
-    if error.status in (401, 403):
+def _exit_code(error: HubError) -> int:
+    if isinstance(error, NotAuthenticated) or error.status == 403:
         return exit_codes.UNAUTHENTICATED
-    return exit_codes.UNAVAILABLE if error.unavailable else exit_codes.FAILED
+    return exit_codes.UNAVAILABLE if isinstance(error, Unavailable) else exit_codes.FAILED

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 from urllib.parse import quote
 
-from server.cli.hub_answers import ClientError, member
-from server.cli.hub_client import PAGE, HubClient
+from ide_orchestrator.client import Refused
+from ide_orchestrator.client.http_calls import PAGE, member
+from server.cli.hub_client import HubClient
 from server.cli.hub_session import ids_beginning_with, run_with_hub
 from server.cli.printable import json_line, print_content, print_line, printable, words
 
@@ -65,8 +66,9 @@ def address(proposal_id: str) -> str:
 
 
 async def read(client: HubClient, proposal_id: str) -> dict[str, Any]:
-    """A proposal without contents. Raises ClientError."""
-    return await client.call("GET", f"{address(proposal_id)}?view=basic")
+    """A proposal without contents. Raises HubError."""
+    found: dict[str, Any] = await client.call("GET", f"{address(proposal_id)}?view=basic")
+    return found
 
 
 def described(proposal: Mapping[str, Any]) -> str:
@@ -91,14 +93,14 @@ def _listed(proposal: Mapping[str, Any]) -> str:
 
 
 def _entry(proposal: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """The entry of a file, or of one that the proposal rejects. Raises ClientError."""
+    """The entry of a file, or of one that the proposal rejects. Raises HubError."""
     file = (member(proposal, "generated_files") or {}).get(path)
     if file is not None:
         return {"path": path, **file}
     for rejected in member(proposal, "rejected_files") or ():
         if rejected["path"] == path and rejected["sha256"]:
             return dict(rejected)
-    raise ClientError(f"the proposal has no file {printable(path)}")
+    raise Refused(f"the proposal has no file {printable(path)}")
 
 
 def _show_proposal(proposal: dict[str, Any]) -> None:

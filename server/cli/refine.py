@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from rich.console import Console
 
+from ide_orchestrator.client import Refused
+from ide_orchestrator.client.http_calls import member
 from server.cli import exit_codes
-from server.cli.hub_answers import ClientError, member
 from server.cli.hub_client import HubClient
 from server.cli.hub_session import run_with_hub
 from server.cli.proposal import address
@@ -44,15 +46,15 @@ async def refine(
 ) -> dict[str, Any]:
     """Start a refinement, show it live, and return its proposal. `resume_at`: see `show_events`.
 
-    Raises ClientError.
+    Raises HubError.
     """
-    started = await client.start(workflow_id, request)
+    started = await client.start(workflow_id, **request)
     return await show_refinement(client, started, console=console, as_json=as_json, resume_at=resume_at)
 
 
 async def show_refinement(
     client: HubClient,
-    started: dict[str, Any],
+    started: Mapping[str, Any],
     *,
     console: Console,
     as_json: bool = False,
@@ -61,15 +63,16 @@ async def show_refinement(
     """Show a refinement live that was started with this answer, and return its proposal. `resume_at`: see
     `show_events`.
 
-    Raises ClientError.
+    Raises HubError.
     """
     thread_id, proposal_id = str(member(started, "thread_id")), str(member(started, "proposal_id"))
     await show_events(client, thread_id, after=0, console=console, as_json=as_json, resume_at=resume_at)
-    return await client.call("GET", address(proposal_id))
+    proposal: dict[str, Any] = await client.call("GET", address(proposal_id))
+    return proposal
 
 
 async def _newest_workflow(client: HubClient) -> str:
     workflows = member(await client.call("GET", "/api/workflows?limit=1"), "items")
     if not workflows:
-        raise ClientError("you have no workflow: create one with POST /api/workflows")
+        raise Refused("you have no workflow: create one with POST /api/workflows")
     return str(workflows[0]["id"])

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 from urllib.parse import urlencode
 
-from server.cli.hub_answers import ClientError, member
+from ide_orchestrator.client import Refused
+from ide_orchestrator.client.http_calls import member
 from server.cli.hub_client import HubClient
 from server.cli.hub_session import run_with_hub
 from server.cli.printable import json_line, print_line, printable
@@ -41,7 +42,7 @@ def run(
 
 
 async def _question(client: HubClient, thread_id: str, seq: int | None) -> tuple[int, dict[str, Any]]:
-    """The question in an event, or the last one of the thread. Raises ClientError."""
+    """The question in an event, or the last one of the thread. Raises Refused."""
     found: tuple[int, dict[str, Any]] | None = None
     after, complete = 0 if seq is None else seq - 1, False
     while not complete:
@@ -54,15 +55,15 @@ async def _question(client: HubClient, thread_id: str, seq: int | None) -> tuple
         after, complete = page.get("next_cursor") or after, not items or seq is not None
     if found is None:
         where = "the refinement" if seq is None else f"the event {seq}"
-        raise ClientError(f"{where} has no question of the agent")
+        raise Refused(f"{where} has no question of the agent")
     return found
 
 
 def _decisions(words: Sequence[str], arguments: list[str], message: str) -> list[dict[str, str]]:
-    """The decisions of a request. Raises ClientError when there are not as many arguments as decisions to
+    """The decisions of a request. Raises Refused when there are not as many arguments as decisions to
     edit."""
     if words.count("edit") != len(arguments):
-        raise ClientError("each edit needs --arguments, and nothing else does")
+        raise Refused("each edit needs --arguments, and nothing else does")
     decisions = []
     for word in words:
         decision = {"decision": word}

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from ide_orchestrator.client import Refused
+from ide_orchestrator.client.http_calls import if_match, member
 from server.cli import exit_codes
-from server.cli.hub_answers import ClientError, if_match, member
 from server.cli.hub_client import HubClient
 from server.cli.hub_session import run_with_hub
 from server.cli.printable import json_line, print_line, printable
@@ -26,7 +27,7 @@ def decide(
 ) -> NoReturn:
     """Decide about files, or about hunks of the only one; `none` takes a decision back. hunks: starts of ids.
 
-    Raises ClientError for a start that no hunk, or more than one, has.
+    Raises Refused for a start that no hunk, or more than one, has.
     """
 
     async def _decide(client: HubClient) -> int:
@@ -90,7 +91,7 @@ def revise(
 
 
 async def _hunk_ids(client: HubClient, proposal_id: str, path: str, starts: Sequence[str]) -> list[str]:
-    """The ids of hunks of a file, by what they begin with. Raises ClientError."""
+    """The ids of hunks of a file, by what they begin with. Raises HubError."""
     ids: list[Any] = []
     async for file in client.items(f"{address(proposal_id)}/diff", path=path, context=0):
         ids += [str(hunk["id"]) for hunk in member(file, "hunks")]
@@ -99,6 +100,6 @@ async def _hunk_ids(client: HubClient, proposal_id: str, path: str, starts: Sequ
         alike = [hunk_id for hunk_id in ids if hunk_id.startswith(start)]
         if len(alike) != 1:
             many = f"{len(alike)} hunks begin" if alike else "no hunk begins"
-            raise ClientError(f"{printable(path)}: {many} with {printable(start)}")
+            raise Refused(f"{printable(path)}: {many} with {printable(start)}")
         found += alike
     return found

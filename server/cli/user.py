@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
+from ide_orchestrator.client.http_calls import member
 from server.cli import exit_codes
 from server.cli.exit_codes import notice
-from server.cli.hub_answers import member
 from server.cli.hub_client import HubClient
 from server.cli.hub_session import run_with_hub
 from server.cli.printable import json_line, print_line

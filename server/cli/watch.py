@@ -12,9 +12,9 @@ from typing import NoReturn
 
 from rich.console import Console
 
+from ide_orchestrator.client import Fault, HubError, Unavailable
 from server.cli import exit_codes
 from server.cli.exit_codes import notice
-from server.cli.hub_answers import ClientError
 from server.cli.hub_client import HubClient
 from server.cli.hub_session import run_with_hub
 from server.cli.printable import json_line
@@ -42,7 +42,7 @@ async def show_events(
     as_json: bool = False,
     resume_at: str | None = None,
 ) -> bool:
-    """Show a refinement until its terminal event. Returns whether it completed. Raises ClientError.
+    """Show a refinement until its terminal event. Returns whether it completed. Raises HubError.
 
     resume_at: when the command ends earlier, show the command that continues, with this address, unless it is
     empty; None: show nothing.
@@ -50,20 +50,20 @@ async def show_events(
     view = RefinementView(console)
     view.last_seq = after
 
-    def _on_retry(why: str, pause_s: float) -> None:
+    def _on_retry(why: HubError, pause_s: float) -> None:
         view.end_line()
         notice(f"{why}; trying again in {pause_s:.1f} s")
 
     try:
-        async with aclosing(client.follow(thread_id, after, on_retry=_on_retry)) as messages:
+        async with aclosing(client.messages(thread_id, after, on_retry=_on_retry)) as messages:
             async for message in messages:
                 try:
                     _show(message, view, console, as_json=as_json)
                 except (LookupError, TypeError, ValueError, AttributeError):
-                    raise ClientError("the hub sent an event that cannot be read") from None
-    except (asyncio.CancelledError, ClientError) as ended:
+                    raise Fault("the hub sent an event that cannot be read") from None
+    except (asyncio.CancelledError, HubError) as ended:
         view.end_line()
-        refused = isinstance(ended, ClientError) and not ended.unavailable
+        refused = isinstance(ended, HubError) and not isinstance(ended, Unavailable)
         if resume_at is not None and view.terminal is None and not refused:
             notice(f"continue with: {_command(thread_id, view.last_seq, resume_at, as_json=as_json)}")
         raise

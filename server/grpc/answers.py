@@ -16,13 +16,26 @@ from server.domain.outgoing import WAIT_S, OutgoingBudget, Reservation
 from server.grpc.authentication import Context, caller, is_public
 from server.grpc.interceptors import Continuation, Handler
 from server.grpc.writing import MessageWriter
+from server.wire.event_forms import PROTO, MessageForm
 
 _reservation: ContextVar[Reservation] = ContextVar("reservation")
+_form: ContextVar[MessageForm] = ContextVar("form", default=PROTO)
+
+
+def begin_answer(reservation: Reservation, form: MessageForm = PROTO) -> None:
+    """Set the reservation of the current call, and the form of its messages."""
+    _reservation.set(reservation)
+    _form.set(form)
 
 
 def reserved() -> Reservation:
     """The reservation of the current call, for what it reads and sends."""
     return _reservation.get()
+
+
+def message_form() -> MessageForm:
+    """The form of the current call's messages."""
+    return _form.get()
 
 
 class Answers(grpc.aio.ServerInterceptor):
@@ -46,7 +59,7 @@ class Answers(grpc.aio.ServerInterceptor):
             wait_s = None if streaming else WAIT_S
             # A call that its client does not read ends late: until then its last message is in memory.
             with Reservation(self._outgoing, caller().memory_id, wait_s=wait_s) as reservation:
-                _reservation.set(reservation)
+                begin_answer(reservation)
                 answer = await call(request, context)
                 if streaming:
                     return

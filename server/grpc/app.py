@@ -8,62 +8,18 @@ import grpc.aio
 from grpc_reflection.v1alpha import reflection
 from opentelemetry.instrumentation.grpc import aio_server_interceptor
 
-from ide_orchestrator.v1 import (
-    access_pb2,
-    draft_pb2,
-    info_pb2,
-    proposal_pb2,
-    refinement_pb2,
-    review_pb2,
-    user_pb2,
-    webhook_pb2,
-    workflow_pb2,
-)
-from ide_orchestrator.v1.access_pb2_grpc import add_AccessServiceServicer_to_server
-from ide_orchestrator.v1.draft_pb2_grpc import add_DraftServiceServicer_to_server
-from ide_orchestrator.v1.info_pb2_grpc import add_InfoServiceServicer_to_server
-from ide_orchestrator.v1.proposal_pb2_grpc import add_ProposalServiceServicer_to_server
-from ide_orchestrator.v1.refinement_pb2_grpc import add_RefinementServiceServicer_to_server
-from ide_orchestrator.v1.review_pb2_grpc import add_ReviewServiceServicer_to_server
-from ide_orchestrator.v1.user_pb2_grpc import add_UserServiceServicer_to_server
-from ide_orchestrator.v1.webhook_pb2_grpc import add_WebhookServiceServicer_to_server
-from ide_orchestrator.v1.workflow_pb2_grpc import add_WorkflowServiceServicer_to_server
 from server.grpc.admission import MAX_WAIT_S, MAX_WAITING, Admission
 from server.grpc.answers import Answers
 from server.grpc.authentication import PUBLIC_SERVICES, Authentication
-from server.grpc.draft_servicer import DraftServicer
-from server.grpc.event_reads import EventReads
 from server.grpc.fair_server import MAX_PENDING, fair_server
 from server.grpc.health import Health
-from server.grpc.info_servicer import InfoServicer
 from server.grpc.interceptors import AsGeneratorInterceptor, CallInterceptor
-from server.grpc.proposal_servicer import ProposalServicer
 from server.grpc.public_streams import PublicStreams
-from server.grpc.refinement_servicer import RefinementServicer
-from server.grpc.review_servicer import ReviewServicer
-from server.grpc.servicers import AccessServicer, WorkflowServicer
+from server.grpc.services import SERVICES, add_services
 from server.grpc.unread_calls import REQUEST_DEADLINE_S, UnreadCalls
-from server.grpc.user_servicer import UserServicer
 from server.grpc.watch import WatchStreams
-from server.grpc.webhook_servicer import WebhookServicer
-from server.grpc.writing import MessageWriter
+from server.grpc.writing import GrpcWriter
 from server.use_cases import UseCases
-
-_FILES = (
-    refinement_pb2,
-    proposal_pb2,
-    review_pb2,
-    access_pb2,
-    workflow_pb2,
-    draft_pb2,
-    user_pb2,
-    info_pb2,
-    webhook_pb2,
-)
-#: Full names of the contract's services.
-SERVICES = tuple(
-    str(service.full_name) for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +132,7 @@ def create_grpc_server(
     dev: with reflection. limits: grpc itself refuses what exceeds them, with RESOURCE_EXHAUSTED. peers:
     names of the certificates that may call, empty for all. traced: with a span for each call.
     """
-    writer = MessageWriter(use_cases.readers, write_s=limits.write_s)
+    writer = GrpcWriter(use_cases.readers, write_s=limits.write_s)
     server = fair_server(
         interceptors=(
             *((_tracing(), AsGeneratorInterceptor()) if traced else ()),
@@ -191,30 +147,7 @@ def create_grpc_server(
         options=server_options(limits, reuse_port=reuse_port),
         maximum_concurrent_rpcs=limits.max_calls + MAX_WAITING,
     )
-    watches = WatchStreams(use_cases.refinements, writer)
-    refinements = RefinementServicer(
-        use_cases.refinements,
-        use_cases.input_replies,
-        use_cases.file_history,
-        watches,
-        EventReads(use_cases.refinements, writer),
-        writer,
-    )
-    add_RefinementServiceServicer_to_server(refinements, server)
-    add_ProposalServiceServicer_to_server(
-        ProposalServicer(use_cases.proposals, use_cases.contents, writer), server
-    )
-    add_AccessServiceServicer_to_server(AccessServicer(use_cases.access, use_cases.sharing), server)
-    workflows = WorkflowServicer(use_cases.workflows, use_cases.refused_bytes)
-    add_WorkflowServiceServicer_to_server(workflows, server)
-    drafts = DraftServicer(use_cases.drafts, use_cases.draft_store, writer)
-    add_DraftServiceServicer_to_server(drafts, server)
-    reviews = ReviewServicer(use_cases.comparisons, use_cases.reviews, use_cases.revisions, writer)
-    add_ReviewServiceServicer_to_server(reviews, server)
-    add_UserServiceServicer_to_server(UserServicer(use_cases.directory), server)
-    add_InfoServiceServicer_to_server(InfoServicer(use_cases.server_info), server)
-    webhooks = WebhookServicer(use_cases.webhooks, use_cases.webhook_store)
-    add_WebhookServiceServicer_to_server(webhooks, server)
+    watches = add_services(use_cases, writer, server)
     health = Health(SERVICES, writer)
     health.add_to(server)
     if dev:

@@ -56,6 +56,11 @@ def caller() -> Principal:
     return _caller.get()
 
 
+def readable_by_share_link(method: str) -> bool:
+    """Whether a share link's secret is enough for the method, `/package.Service/Method`."""
+    return method in _READABLE_BY_SHARE_LINK
+
+
 def is_public(method: str) -> bool:
     """Whether anyone may call the method, `/package.Service/Method`."""
     return method[1:].partition("/")[0] in PUBLIC_SERVICES
@@ -69,6 +74,13 @@ class Identity:
     caller: Hashable
     unread: Group
     rates: Counted
+
+
+def begin_call(principal: Principal) -> Identity:
+    """Set the caller of the current call."""
+    _caller.set(principal)
+    group = Group(principal.quota_id, MAX_UNREAD, MAX_UNREAD_OF_ONE)
+    return Identity(principal.user_id, group, counted_with(principal))
 
 
 class Authentication:
@@ -91,11 +103,9 @@ class Authentication:
         metadata = context.invocation_metadata() or ()
         headers = [str(value) for key, value in metadata if key == "authorization"]
         principal = await self._authenticator.authenticate_headers(
-            headers, read_only=method in _READABLE_BY_SHARE_LINK
+            headers, read_only=readable_by_share_link(method)
         )
-        _caller.set(principal)
-        group = Group(principal.quota_id, MAX_UNREAD, MAX_UNREAD_OF_ONE)
-        return Identity(principal.user_id, group, counted_with(principal))
+        return begin_call(principal)
 
 
 def refused(context: Context) -> Counted:

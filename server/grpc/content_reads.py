@@ -8,7 +8,7 @@ from uuid import UUID
 
 from server.domain.proposals.archive import ArchivedFiles, archive_pieces
 from server.domain.proposals.contents import PIECE_BYTES, ContentStore, read_pieces
-from server.grpc.answers import reserved
+from server.grpc.answers import message_form, reserved
 from server.grpc.authentication import Context, caller
 from server.grpc.writing import MessageWriter
 from server.wire import messages as m
@@ -34,7 +34,7 @@ async def write_content(
     async with writer.abort_if_slow(context, **ids):
         async for piece in read_pieces(store, caller(), holder_id, sha256, offset=request.offset):
             message = response(data=piece.data, offset=piece.offset, size_bytes=piece.size_bytes)
-            await writer.write(context, message.SerializeToString(), reserved())
+            await writer.write(context, await message_form().message(message), reserved())
 
 
 async def write_archive(
@@ -51,4 +51,5 @@ async def write_archive(
     pieces = archive_pieces(store, caller(), files)
     async with writer.abort_if_slow(context, **ids), aclosing(pieces):
         async for piece in pieces:
-            await writer.write(context, response(data=piece).SerializeToString(), reserved())
+            message = await message_form().message(response(data=piece))
+            await writer.write(context, message, reserved())

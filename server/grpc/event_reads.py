@@ -10,7 +10,7 @@ from uuid import UUID
 from server.domain.errors import ClientTooSlow, InvalidArgument, LimitReached
 from server.domain.model import Principal
 from server.domain.refinements import Refinements
-from server.grpc.answers import reserved
+from server.grpc.answers import message_form, reserved
 from server.grpc.authentication import Context
 from server.grpc.writing import MessageWriter
 from server.wire import messages as m
@@ -52,7 +52,7 @@ class EventReads:
             piece = m.ReadEventResponse(
                 data=event[offset : offset + PIECE_BYTES], offset=offset, size_bytes=len(event)
             )
-            await self._writer.write(context, piece.SerializeToString(), reserved())
+            await self._writer.write(context, await message_form().message(piece), reserved())
 
     @contextmanager
     def _counted(self, caller: UUID) -> Iterator[None]:

@@ -130,7 +130,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             who = await self._identified(method, context)
             with self._admission.place():
                 raw = await self._unread.request(context.read, who.caller, who.unread)
-                request = _parsed(parse, raw)
+                request = parse_request(parse, raw)
                 with self._public_streams.place(who.caller) if public_stream else nullcontext():
                     answer = await call(request, context)
             # A stream has written its messages itself.
@@ -170,7 +170,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         )
 
 
-def _parsed(parse: Callable[[bytes], Any], raw: bytes) -> Any:
+def parse_request(parse: Callable[[bytes], Any], raw: bytes) -> Any:
+    """The message of a request. Raises InvalidArgument."""
     if len(raw) > MAX_DEFINITION_MESSAGE_BYTES:
         check_definition_size(raw)
     try:

@@ -7,8 +7,7 @@ from server.domain.file_history.file_history import FileHistory
 from server.domain.input_replies import InputReplies
 from server.domain.off_loop import REQUESTS
 from server.domain.refinements import Refinements
-from server.domain.streams.pages import EventPage
-from server.grpc.answers import reserved
+from server.grpc.answers import message_form, reserved
 from server.grpc.authentication import Context, caller
 from server.grpc.content_reads import write_content
 from server.grpc.event_reads import EventReads
@@ -19,8 +18,7 @@ from server.wire.event_queries import events_query
 from server.wire.file_history import blame_message, blame_query, files_at_message, files_at_query
 from server.wire.large_events import event_limit
 from server.wire.pages import PAGE_NAMES
-from server.wire.refinements import hello_message, refinement_message, start_refinement
-from server.wire.rendering import fitting_batch
+from server.wire.refinements import refinement_message, start_refinement
 from server.wire.replies import reply_to_input
 from server.wire.validation import idempotency_key, renamed_fields, uuid_or_not_found
 
@@ -103,7 +101,7 @@ class RefinementServicer(RefinementServiceServicer):
             wait_s=query.wait,
             reservation=reserved(),
         )
-        return await _events_page(page, max_event_bytes)
+        return await message_form().page(page, max_event_bytes)
 
     async def ReadEvent(  # type: ignore[override]
         self, request: m.ReadEventRequest, context: Context
@@ -156,13 +154,3 @@ class RefinementServicer(RefinementServiceServicer):
             reservation=reserved(),
         )
         return await REQUESTS.run(blame_message, blame)
-
-
-async def _events_page(page: EventPage, max_event_bytes: int) -> bytes:
-    """The serialised `ListEventsResponse`.
-
-    Its field 1 is that of `EventBatch`, so a segment's batch is a part of it, unchanged.
-    """
-    batches = [await fitting_batch(segment, max_event_bytes) for segment in page.segments]
-    rest = m.ListEventsResponse(position=hello_message(page.head), complete=page.complete)
-    return b"".join([*batches, rest.SerializeToString()])

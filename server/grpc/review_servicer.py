@@ -7,7 +7,7 @@ from server.domain.off_loop import REVIEWS
 from server.domain.review.comparisons import Comparisons, PatchText
 from server.domain.review.reviews import Reviews
 from server.domain.review.revisions import Revisions
-from server.grpc.answers import reserved
+from server.grpc.answers import message_form, reserved
 from server.grpc.authentication import Context, caller
 from server.grpc.writing import MessageWriter
 from server.wire import messages as m
@@ -152,4 +152,4 @@ class ReviewServicer(ReviewServiceServicer):
     ) -> None:
         async with self._writer.abort_if_slow(context, **ids):
             for piece in patch_pieces(patch.text, len(patch.left_out), response):
-                await self._writer.write(context, piece, reserved())
+                await self._writer.write(context, await message_form().message(piece), reserved())

@@ -1,9 +1,10 @@
-"""WatchRefinement: a reader's steps as serialised messages.
+"""WatchRefinement: a reader's steps as messages in the form of its call.
 
 1. One message holds all events of a step: in Python, gRPC costs per message, not per event (ADR 0007). A step
    is bounded (`STEP_BYTES`). Larger events are messages of their own, with parts left out if the reader's
    limit demands it (`server.wire.large_events`).
-2. A segment's bytes are sent as they are in the journal; nothing is built or serialised per reader.
+2. A segment's bytes are sent as they are in the journal, or its JSON as it is for all readers; nothing is
+   built or serialised per reader.
 3. A slow reader, which does not take one message within `write_s`, loses its place at once. Its call ends
    with ABORTED as soon as the reader takes what waits for it, or leaves.
 """
@@ -19,12 +20,11 @@ from server.domain.model import Principal
 from server.domain.refinements import Refinements
 from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
 from server.domain.streams.subscription import Subscription
-from server.grpc.answers import reserved
+from server.grpc.answers import message_form, reserved
 from server.grpc.authentication import Context
 from server.grpc.writing import MessageWriter
-from server.wire import rendering
 
-#: Trailing metadata: seq of the last event that was sent.
+#: Trailing metadata: seq of the last event of the last step that was sent whole.
 LAST_SEQ = "last-seq"
 
 
@@ -63,25 +63,32 @@ class WatchStreams:
             subscription.close()
 
     async def _send(self, subscription: Subscription, max_event_bytes: int, context: Context) -> None:
-        await self._writer.write(context, rendering.hello(subscription.topic.head), reserved())
-        while True:
-            match await subscription.step_when_available():
-                case Heartbeat(last_seq, progress):
-                    await self._writer.write(context, rendering.heartbeat(last_seq, progress), reserved())
-                case ReconnectElsewhere(after_s):
-                    await self._writer.write(context, rendering.reconnect(after_s), reserved())
-                case list() as segments:
-                    single = rendering.single_response(segments, max_event_bytes)
-                    if single is not None:
-                        await self._writer.write(context, single, reserved())
-                        continue
-                    async for message in rendering.event_batch_responses(segments, max_event_bytes):
-                        await self._writer.write(context, message, reserved())
-                case None:
-                    break
-                case other:
-                    assert_never(other)
-        context.set_trailing_metadata(((LAST_SEQ, str(subscription.cursor)),))
+        form = message_form()
+        sent = subscription.cursor
+        try:
+            await self._writer.write(context, form.hello(subscription.topic.head), reserved())
+            while True:
+                # A step moves the cursor before it is written.
+                sent = subscription.cursor
+                match await subscription.step_when_available():
+                    case Heartbeat(last_seq, progress):
+                        await self._writer.write(context, form.heartbeat(last_seq, progress), reserved())
+                    case ReconnectElsewhere(after_s):
+                        await self._writer.write(context, form.reconnect(after_s), reserved())
+                    case list() as segments:
+                        single = form.single(segments, max_event_bytes)
+                        if single is not None:
+                            await self._writer.write(context, single, reserved())
+                            continue
+                        async for message in form.batches(segments, max_event_bytes):
+                            await self._writer.write(context, message, reserved())
+                    case None:
+                        break
+                    case other:
+                        assert_never(other)
+        finally:
+            # gRPC sends it only when the watch succeeds.
+            context.set_trailing_metadata(((LAST_SEQ, str(sent)),))
 
     def end(self) -> None:
         """End every watch, so that its reader continues elsewhere."""

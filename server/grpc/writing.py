@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 
 import grpc.aio
@@ -26,22 +27,43 @@ _COPIES = 2
 log = structlog.stdlib.get_logger("server.grpc")
 
 
-class MessageWriter:
-    """Writes messages to readers. write_s: longest wait until a reader takes one."""
+async def make_room(message: bytes, reservation: Reservation | None) -> None:
+    """Wait until there is room for a message that is about to be written. None: it is small."""
+    if reservation is not None and len(message) > max(reservation.size_bytes, SMALL_BYTES):
+        await reservation.resize(len(message) * _COPIES)
+
+
+class MessageWriter(ABC):
+    """Writes the messages of a transport's streams."""
+
+    @abstractmethod
+    async def write(self, context: Context, message: bytes, reservation: Reservation | None = None) -> None:
+        """Send a message, once there is room for it. Raises ClientTooSlow, and CancelledError when the reader
+        has left. reservation: None for small messages."""
+
+    @abstractmethod
+    async def abort(self, context: Context, slow: ClientTooSlow, **ids: str) -> None:
+        """Log, count and end the call of a slow reader. ids: what it read."""
+
+    @contextlib.asynccontextmanager
+    async def abort_if_slow(self, context: Context, **ids: str) -> AsyncIterator[None]:
+        """End the call if its reader is too slow in the block. ids: what it reads."""
+        try:
+            yield
+        except ClientTooSlow as slow:
+            await self.abort(context, slow, **ids)
+
+
+class GrpcWriter(MessageWriter):
+    """Writes messages to readers over gRPC. write_s: longest wait until a reader takes one."""
 
     def __init__(self, readers: ReaderObserver, *, write_s: float) -> None:
         self._readers, self._write_s = readers, write_s
         self._deadline = SharedDeadline(write_s)
 
     async def write(self, context: Context, message: bytes, reservation: Reservation | None = None) -> None:
-        """Send a message, once there is room for it. Raises ClientTooSlow, and CancelledError when the reader
-        has left.
-
-        A message that the reader did not take stays in memory until the call has ended. reservation: None
-        for small messages.
-        """
-        if reservation is not None and len(message) > max(reservation.size_bytes, SMALL_BYTES):
-            await reservation.resize(len(message) * _COPIES)
+        """Send a message. One that the reader did not take stays in memory until the call has ended."""
+        await make_room(message, reservation)
         try:
             await self._deadline.limit(context.write(message))
         except TimeoutError:
@@ -54,14 +76,6 @@ class MessageWriter:
         except grpc.aio.InternalError:
             # The reader has left: its handler is about to be cancelled.
             raise asyncio.CancelledError from None
-
-    @contextlib.asynccontextmanager
-    async def abort_if_slow(self, context: Context, **ids: str) -> AsyncIterator[None]:
-        """End the call if its reader is too slow in the block. ids: what it reads."""
-        try:
-            yield
-        except ClientTooSlow as slow:
-            await self.abort(context, slow, **ids)
 
     async def abort(self, context: Context, slow: ClientTooSlow, **ids: str) -> None:
         """Log, count and end the call of a slow reader, after freeing what it held. ids: what it read.

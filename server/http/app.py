@@ -29,6 +29,8 @@ from server.http.sockets import RefinementSocket
 from server.use_cases import UseCases
 from server.wire.trace_ids import trace_id_of
 
+#: What the addresses of the contract's services begin with (Connect, gRPC-Web).
+SERVICES_PATH = "/ide_orchestrator.v1."
 #: For every answer: answers are data for their caller alone, never pages.
 _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -39,8 +41,20 @@ _SECURITY_HEADERS = {
 }
 
 
-def create_http_app(use_cases: UseCases, probes: Probes, options: HttpOptions) -> Litestar:
-    """The face. Its streams need the protocols of `server.http.server.uvicorn_config`."""
+def create_http_app(
+    use_cases: UseCases,
+    probes: Probes,
+    options: HttpOptions,
+    *,
+    turns: RequestTurns | None = None,
+    services: ASGIApp | None = None,
+) -> Litestar:
+    """The face. Its streams need the protocols of `server.http.server.uvicorn_config`.
+
+    turns: those of its requests, if others share them. services: what answers at the addresses of the
+    contract's services.
+    """
+    turns = turns or RequestTurns(use_cases.cut_offs)
     openapi_text, asyncapi_text = openapi_document(ROUTES), asyncapi_document()
 
     @get("/openapi.json", include_in_schema=False)
@@ -58,7 +72,6 @@ def create_http_app(use_cases: UseCases, probes: Probes, options: HttpOptions) -
         """Refuse a request that does not ask for an upgrade."""
         raise upgrade_required()
 
-    turns = RequestTurns(use_cases.cut_offs)
     refinement_socket = RefinementSocket(use_cases, turns, options)
 
     @websocket("/api/ws/refinements/{thread_id:str}")
@@ -81,9 +94,20 @@ def create_http_app(use_cases: UseCases, probes: Probes, options: HttpOptions) -
         logging_config=None,
         openapi_config=None,
     )
-    handler = with_cors(with_head(_with_refused_upgrades(app.asgi_handler)), options)
+    handler = _with_refused_upgrades(app.asgi_handler)
+    if services is not None:
+        handler = _with_services(handler, services)
+    handler = with_cors(with_head(handler), options)
     app.asgi_handler = _with_security_headers(handler)
     return app
+
+
+def _with_services(app: ASGIApp, services: ASGIApp) -> ASGIApp:
+    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+        to_service = scope["type"] == ScopeType.HTTP and scope["path"].startswith(SERVICES_PATH)
+        await (services if to_service else app)(scope, receive, send)
+
+    return handle
 
 
 def _with_refused_upgrades(app: ASGIApp) -> ASGIApp:

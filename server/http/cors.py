@@ -26,8 +26,11 @@ _REQUEST_HEADERS = frozenset(
         "authorization",
         "baggage",
         "cache-control",
+        "connect-protocol-version",
+        "connect-timeout-ms",
         "content-language",
         "content-type",
+        "grpc-timeout",
         "idempotency-key",
         "if-match",
         "if-none-match",
@@ -37,7 +40,9 @@ _REQUEST_HEADERS = frozenset(
         "range",
         "traceparent",
         "tracestate",
+        "x-grpc-web",
         "x-requested-with",
+        "x-user-agent",
     }
 )
 #: Headers that a page may read.
@@ -51,6 +56,10 @@ _EXPOSED = (
     "Link",
     "Location",
     "Retry-After",
+    "Stream-Closed",
+    "Stream-Cursor",
+    "Stream-Next-Offset",
+    "Stream-Up-To-Date",
     "WWW-Authenticate",
 )
 ORIGIN_REFUSED = "this origin is not allowed: IDEO_ALLOWED_ORIGINS lists those that are"

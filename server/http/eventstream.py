@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, assert_never
+from typing import Any, Protocol, assert_never
 
 from litestar import Response
 from litestar.datastructures import Headers
@@ -11,15 +12,16 @@ from litestar.datastructures.headers import Accept
 from litestar.types import Receive, Scope, Send
 
 from server.domain.errors import PermissionDenied, ShuttingDown, Unauthenticated
+from server.domain.journal.journal import JournalHead
+from server.domain.journal.segments import Segment
 from server.domain.outgoing import Reservation
 from server.domain.streams.observer import ReaderObserver
-from server.domain.streams.steps import Heartbeat, ReconnectElsewhere
+from server.domain.streams.steps import Heartbeat, ReconnectElsewhere, Step
 from server.domain.streams.subscription import Subscription
 from server.http.connection import ClientGone, Pace, SlowReader, connection_of
 from server.http.errors import log, place_of
 from server.http.methods import is_head
 from server.http.pieces import joined, send_pieces
-from server.wire.server_sent_events import ServerSentEvents
 
 _TYPE = "text/event-stream"
 _HEADERS = [
@@ -35,11 +37,37 @@ def wants_event_stream(headers: Headers) -> bool:
     return Accept(headers.get("accept", "*/*")).best_match(["application/json", _TYPE]) == _TYPE
 
 
+class EventForm(Protocol):
+    """How a thread's events are written for a client."""
+
+    @property
+    def over(self) -> bool:
+        """Whether the client gets nothing more, although the journal may go on."""
+        ...
+
+    def hello(self, head: JournalHead, cursor: int) -> bytes:
+        """The beginning of a stream of the events after `cursor`."""
+        ...
+
+    async def segment(self, segment: Segment, head: JournalHead) -> bytes:
+        """The segment's events. head: where the journal ends now."""
+        ...
+
+    def heartbeat(self, last_seq: int, progress: str) -> bytes:
+        """A heartbeat for a quiet stream."""
+        ...
+
+    def reconnect(self, after_s: float) -> bytes:
+        """The advice to reconnect elsewhere; empty if the form has none."""
+        ...
+
+
 class EventStream(Response[None]):
     """Subscribes when it is sent, so that an error before the first byte is answered as a problem.
 
     resumed: the client reconnected with `Last-Event-ID`. If no event follows, the answer is 204, after which
-    an EventSource does not reconnect. hello_id: the cursor that the first message repeats as its id.
+    an EventSource does not reconnect. max_age_s: seconds after which the stream ends between two events, and
+    the client reconnects.
     """
 
     def __init__(
@@ -47,14 +75,14 @@ class EventStream(Response[None]):
         subscribe: Callable[[Reservation], Awaitable[Subscription]],
         reservation: Reservation,
         *,
-        resumed: bool,
-        hello_id: int | None,
-        form: ServerSentEvents,
+        form: EventForm,
         readers: ReaderObserver,
+        resumed: bool = False,
+        max_age_s: float | None = None,
     ) -> None:
         super().__init__(None)
         self._subscribe, self._reservation = subscribe, reservation
-        self._resumed, self._hello_id = resumed, hello_id
+        self._resumed, self._max_age_s = resumed, max_age_s
         self._form, self._readers = form, readers
 
     def to_asgi_response(self, *args: Any, **kwargs: Any) -> Any:
@@ -85,27 +113,41 @@ class EventStream(Response[None]):
 
     async def _stream(self, subscription: Subscription, scope: Scope, send: Send) -> None:
         connection = connection_of(scope)  # type: ignore[arg-type]
+        form, topic = self._form, subscription.topic
+        deadline = None if self._max_age_s is None else _now() + self._max_age_s
+        in_event = False
 
         async def put(body: bytes) -> None:
+            nonlocal in_event
+            in_event = True
             await send_pieces(body, send, connection, Pace(connection))
+            in_event = False
 
         try:
             with connection.streaming():
-                await put(self._form.hello(subscription.topic.head, self._hello_id))
+                await put(form.hello(topic.head, subscription.cursor))
                 while True:
-                    match await subscription.step_when_available():
+                    match await _step(subscription, deadline):
                         case Heartbeat(last_seq, progress):
-                            await put(self._form.heartbeat(last_seq, progress))
+                            await put(form.heartbeat(last_seq, progress))
                         case ReconnectElsewhere(after_s):
-                            await put(self._form.reconnect(after_s))
+                            await put(form.reconnect(after_s))
+                            if deadline is not None:
+                                deadline = min(deadline, _now() + after_s)
                         case list() as segments:
-                            for body in joined([await self._form.segment(each) for each in segments]):
+                            for body in joined([await form.segment(each, topic.head) for each in segments]):
                                 await put(body)
+                            if form.over:
+                                break
                         case None:
                             break
                         case other:
                             assert_never(other)
         except (ShuttingDown, Unauthenticated, PermissionDenied):
+            if in_event:
+                # Reset, so that the client does not take a part of an event for all of it.
+                connection.abort()
+                raise ClientGone from None
             # A regular end: the client reconnects to another replica, or the answer says why it cannot.
             await connection.drain()
         except ClientGone:  # also SlowReader: `_send` tells them apart
@@ -115,8 +157,23 @@ class EventStream(Response[None]):
                 "event_stream_failed",
                 error=type(error).__name__,
                 where=place_of(error),
-                thread_id=str(subscription.topic.thread_id),
+                thread_id=str(topic.thread_id),
             )
             # Aborted, so that the client does not mistake this for the end of the stream.
             connection.abort()
             raise ClientGone from None
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def _step(subscription: Subscription, deadline: float | None) -> Step:
+    """The subscription's next step; None at the deadline, too."""
+    if deadline is None:
+        return await subscription.step_when_available()
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await subscription.step_when_available()
+    except TimeoutError:
+        return None

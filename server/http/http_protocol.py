@@ -23,8 +23,9 @@ from server.http.probes import PROBES
 from server.http.protocols import hub_config, refusal
 from server.http.request_head import MAX_HEAD_BYTES, SEPARATOR_BYTES, HeadSize, check_head
 
-#: Maximum bytes of one request, with the framing of its chunks and its trailers: more than the largest body.
-MAX_REQUEST_BYTES = 4 << 20
+#: Maximum bytes of one request, with the framing of its chunks and its trailers: more than the largest body,
+#: which is a message of 4 MiB in base64 (`server.connect.requests`).
+MAX_REQUEST_BYTES = 6 << 20
 #: Pieces in which a body may arrive: a call of Python each, which takes a microsecond.
 MAX_PIECES = 16_384
 #: Bytes that a client may send while it waits for an answer.

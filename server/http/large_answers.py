@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -22,23 +23,34 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class JsonText:
-    """JSON text as one, or in parts that are made as they are asked for; and the answer's other headers."""
+    """JSON text as one, or in parts that are made as they are asked for; and the answer's other headers.
 
-    text: bytes | Iterable[bytes]
+    text: None for an answer without a body, whose status says so.
+    """
+
+    text: bytes | Iterable[bytes] | None
     headers: Mapping[str, str] = field(default_factory=dict)
+    status: int = 200
 
 
 class LargeAnswer(JsonResponse[T]):
     """Reads what it sends when it is sent, so that an error before the first byte is answered as a problem.
 
     read: makes the answer; raises LimitReached when there is no room. Its reservation is released once the
-    answer is sent.
+    answer is sent. waits: `read` waits for events, which it no longer does when the client is gone or the
+    server stops.
     """
 
     def __init__(
-        self, request: HubRequest, use_cases: UseCases, read: Callable[[Reservation], Awaitable[JsonText]]
+        self,
+        request: HubRequest,
+        use_cases: UseCases,
+        read: Callable[[Reservation], Awaitable[JsonText]],
+        *,
+        waits: bool = False,
     ) -> None:
         super().__init__(None)  # type: ignore[arg-type]
+        self._waits = waits
         self._reservation = answer_reservation(request, use_cases)
         self._readers, self._read = use_cases.readers, read
 
@@ -51,7 +63,9 @@ class LargeAnswer(JsonResponse[T]):
         connection.reservation = self._reservation
         try:
             with self._reservation:
-                await self._send_text(await self._read(self._reservation), scope, send)
+                with connection.streaming() if self._waits else nullcontext():
+                    answer = await self._read(self._reservation)
+                await self._send_text(answer, scope, send)
         except SlowReader:
             log.info("slow_reader")
             self._readers.on_slow_reader("http")
@@ -63,13 +77,15 @@ class LargeAnswer(JsonResponse[T]):
         connection = connection_of(scope)  # type: ignore[arg-type]
         text = answer.text
         headers = {"content-type": "application/json", **answer.headers}
-        if isinstance(text, bytes):
+        if text is None:
+            del headers["content-type"]
+        elif isinstance(text, bytes):
             headers["content-length"] = str(len(text))
         else:
             headers["transfer-encoding"] = "chunked"
         encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-        await send({"type": "http.response.start", "status": 200, "headers": encoded})
-        if not is_head(scope):
+        await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
+        if text is not None and not is_head(scope):
             pace = Pace(connection)
             for part in joined([text] if isinstance(text, bytes) else text):
                 await send_pieces(part, send, connection, pace)

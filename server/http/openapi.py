@@ -99,9 +99,9 @@ def openapi_document(routes: tuple[HTTPRouteHandler, ...]) -> bytes:
         if "trace_id" in schema.get("properties", {}):
             schema["properties"]["code"] = {"$ref": "#/components/schemas/ProblemCode"}
     schemas["ProblemCode"] = {"type": "string", "enum": sorted(CODES)}
-    schemas.update(_body_schemas(routes))
+    _add(schemas, _body_schemas(routes))
     schemas["EventPage"]["properties"]["items"]["items"] = {"$ref": "#/components/schemas/Event"}
-    schemas.update(event_schemas())
+    _add(schemas, event_schemas().items())
     return dumps(document)
 
 
@@ -169,6 +169,14 @@ def _body_schemas(routes: Iterable[HTTPRouteHandler]) -> Iterator[tuple[str, dic
             schema = body.annotation.model_json_schema(ref_template="#/components/schemas/{model}")
             yield from schema.pop("$defs", {}).items()
             yield body.annotation.__name__, untitled(schema)
+
+
+def _add(schemas: dict[str, Any], others: Iterable[tuple[str, dict[str, Any]]]) -> None:
+    """Add schemas by name. Raises ValueError for a name that another kind of value has: one would be lost."""
+    for name, schema in others:
+        if schemas.get(name, schema).get("type") != schema.get("type"):
+            raise ValueError(f"two schemas of the OpenAPI document are called {name}")
+        schemas[name] = schema
 
 
 def untitled(schema: dict[str, Any]) -> dict[str, Any]:

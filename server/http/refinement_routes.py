@@ -29,7 +29,7 @@ from server.wire.refinements import (
 )
 from server.wire.rendering import EventPage, events_page_json
 from server.wire.replies import ReplyToInputRequest
-from server.wire.server_sent_events import NAMED, UNNAMED
+from server.wire.server_sent_events import ServerSentEvents
 from server.wire.validation import MAX_SEQ, cursor, uuid_or_not_found
 
 
@@ -180,11 +180,10 @@ async def list_events(
         return EventStream(
             lambda reservation: use_cases.refinements.follow(request.user, thread_id, after, reservation),
             Reservation(use_cases.outgoing, request.user.memory_id),
-            resumed=bool(last_event_id),
             # An EventSource that has no event yet must show that it had a connection.
-            hello_id=after if "ticket" in request.query_params else None,
-            form=NAMED if params.named else UNNAMED,
+            form=ServerSentEvents(params.named, hello_has_id="ticket" in request.query_params),
             readers=use_cases.readers,
+            resumed=bool(last_event_id),
         )
 
     async def read(reservation: Reservation) -> JsonText:
@@ -198,7 +197,7 @@ async def list_events(
         )
         return JsonText(await events_page_json(page))
 
-    return LargeAnswer(request, use_cases, read)
+    return LargeAnswer(request, use_cases, read, waits=params.wait > 0)
 
 
 REFINEMENT_ROUTES = [

@@ -7,8 +7,10 @@ routes (`server.http.authentication`).
 from __future__ import annotations
 
 from server.http.access_routes import ACCESS_ROUTES
+from server.http.agui_routes import AGUI_ROUTES
 from server.http.comparison_routes import COMPARISON_ROUTES
 from server.http.draft_routes import DRAFT_ROUTES
+from server.http.durable_streams import DURABLE_STREAM_ROUTES
 from server.http.file_history_routes import FILE_HISTORY_ROUTES
 from server.http.info_routes import INFO_ROUTES
 from server.http.probes import health, legacy_health, metrics, ready
@@ -29,6 +31,8 @@ ROUTES = (
     *REVIEW_ROUTES,
     *ACCESS_ROUTES,
     *REFINEMENT_ROUTES,
+    *DURABLE_STREAM_ROUTES,
+    *AGUI_ROUTES,
     *FILE_HISTORY_ROUTES,
     *WEBHOOK_ROUTES,
     *USER_ROUTES,

@@ -31,7 +31,12 @@ def none_match(text: str | None, etag: str) -> bool:
     """Whether the sender of this `If-None-Match` already has the resource with the etag."""
     if not text:
         return False
-    return text.strip() == "*" or any(each == etag for _, each in _tags(text))
+    return text.strip() == "*" or etag in etags_of(text)
+
+
+def etags_of(text: str) -> list[str]:
+    """The etags of an `If-None-Match`, strong and weak ones."""
+    return [etag for _, etag in _tags(text)]
 
 
 def _tags(text: str) -> list[tuple[bool, str]]:

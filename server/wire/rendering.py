@@ -42,21 +42,30 @@ async def event_batch_responses(segments: Sequence[Segment], max_event_bytes: in
     None is larger than `max_event_bytes`, and one of several events has at most MAX_EVENT_BYTES. The cost is
     per message, not per event, so segments that fit together are sent as one.
     """
-    max_bytes = min(max_event_bytes, MAX_EVENT_BYTES)
+    for together in _fitting_together(segments, max_event_bytes):
+        if _is_large(together[0], max_event_bytes):
+            for response in await _large_segment_responses(together[0], max_event_bytes):
+                yield response
+        else:
+            yield _response(together)
+
+
+def _is_large(segment: Segment, max_event_bytes: int) -> bool:
+    return len(segment.batch) > min(max_event_bytes, MAX_EVENT_BYTES)
+
+
+def _fitting_together(segments: Sequence[Segment], max_event_bytes: int) -> Iterator[list[Segment]]:
+    """The segments in groups that fit into one message; a large one is alone."""
     together: list[Segment] = []
     size = 0
     for segment in segments:
-        if together and size + len(segment.batch) > max_bytes:
-            yield _response(together)
+        if together and size + len(segment.batch) > min(max_event_bytes, MAX_EVENT_BYTES):
+            yield together
             together, size = [], 0
-        if len(segment.batch) > max_bytes:
-            for response in await _large_segment_responses(segment, max_event_bytes):
-                yield response
-        else:
-            together.append(segment)
-            size += len(segment.batch)
+        together.append(segment)
+        size += len(segment.batch)
     if together:
-        yield _response(together)
+        yield together
 
 
 def single_response(segments: Sequence[Segment], max_event_bytes: int) -> bytes | None:
@@ -105,7 +114,7 @@ def grouped(entries: Iterable[bytes], max_bytes: int) -> Iterator[list[bytes]]:
 
 async def fitting_batch(segment: Segment, max_event_bytes: int) -> bytes:
     """The segment's batch, in which events larger than `max_event_bytes` have parts left out."""
-    if len(segment.batch) <= min(max_event_bytes, MAX_EVENT_BYTES):
+    if not _is_large(segment, max_event_bytes):
         return segment.batch
     responses = await _large_segment_responses(segment, max_event_bytes)
     return b"".join([response[read_varint(response, len(_BATCH_KEY))[1] :] for response in responses])
@@ -141,6 +150,36 @@ def event_json(event: bytes) -> bytes:
 async def prepare_jsons(segment: Segment) -> None:
     """Have the JSON of the segment's events. That of large ones is made beside the event loop."""
     await segment.prepare_each(event_jsons, _event_jsons)
+
+
+async def event_batch_jsons(segments: Sequence[Segment], max_event_bytes: int) -> AsyncIterator[bytes]:
+    """As `event_batch_responses`, as proto-JSON, which may be larger than the limit."""
+    for together in _fitting_together(segments, max_event_bytes):
+        if _is_large(together[0], max_event_bytes):
+            for events in await _large_segment_jsons(together[0], max_event_bytes):
+                yield b"".join([JSON_HEAD, events, JSON_TAIL])
+        else:
+            events = b",".join([await fitting_jsons(each, max_event_bytes) for each in together])
+            yield b"".join([JSON_HEAD, events, JSON_TAIL])
+
+
+async def _large_segment_jsons(segment: Segment, max_event_bytes: int) -> list[bytes]:
+    """The events of each of a large segment's responses, as the elements of a JSON list."""
+    responses = await _large_segment_responses(segment, max_event_bytes)
+
+    def made(_: Segment) -> list[bytes]:
+        batches = (m.WatchRefinementResponse.FromString(response).batch for response in responses)
+        return [b",".join(map(message_json, batch.events)) for batch in batches]
+
+    return await segment.prepared((_large_segment_jsons, max_event_bytes), made)
+
+
+async def fitting_jsons(segment: Segment, max_event_bytes: int) -> bytes:
+    """As `fitting_batch`: the segment's events as the elements of a JSON list."""
+    if _is_large(segment, max_event_bytes):
+        return b",".join(await _large_segment_jsons(segment, max_event_bytes))
+    await prepare_jsons(segment)
+    return b",".join(event_jsons(segment))
 
 
 def batch_json_parts(segment: Segment) -> tuple[bytes, bytes, bytes]:

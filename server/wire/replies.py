@@ -17,7 +17,7 @@ MAX_ACTIONS = 100
 MAX_DECISION, MAX_ARGUMENTS = 64, 262_144
 
 
-class Decision(RequestModel):
+class ReplyDecision(RequestModel):
     """A decision about an action of a question."""
 
     decision: Annotated[
@@ -52,7 +52,7 @@ def _validate_decisions(value: object) -> tuple[ActionDecision, ...]:
 
 def _decision(index: int, value: object) -> ActionDecision:
     try:
-        return ActionDecision(**dict(Decision.model_validate(value)))
+        return ActionDecision(**dict(ReplyDecision.model_validate(value)))
     except InvalidArgument as error:
         raise field_error(f"decision {index}: {error.message}") from None
 
@@ -65,7 +65,7 @@ class ReplyToInputRequest(RequestModel):
     ]
     decisions: Annotated[
         tuple[ActionDecision, ...],
-        PlainValidator(_validate_decisions, json_schema_input_type=list[Decision]),
+        PlainValidator(_validate_decisions, json_schema_input_type=list[ReplyDecision]),
         Field(
             description="A decision about each action of the question, in their order.",
             json_schema_extra={"minItems": 1, "maxItems": MAX_ACTIONS},

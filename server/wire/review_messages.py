@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -220,13 +220,10 @@ def _hunk_message(hunk: Hunk) -> m.Hunk:
 
 def patch_pieces(
     text: bytes, left_out: int, response: type[m.ReadPatchResponse | m.ReadDraftPatchResponse]
-) -> list[bytes]:
-    """A patch as serialised pieces, at least one. response: the message of a piece."""
-    starts = range(0, max(len(text), 1), PIECE_BYTES)
-    return [
-        response(data=text[at : at + PIECE_BYTES], left_out_files=0 if at else left_out).SerializeToString()
-        for at in starts
-    ]
+) -> Iterator[m.ReadPatchResponse | m.ReadDraftPatchResponse]:
+    """A patch in pieces, at least one. response: the message of a piece."""
+    for at in range(0, max(len(text), 1), PIECE_BYTES):
+        yield response(data=text[at : at + PIECE_BYTES], left_out_files=0 if at else left_out)
 
 
 def accepted_message(accepted: domain.Accepted) -> m.AcceptProposalResponse:

@@ -7,6 +7,7 @@ passes all of them to `onmessage`, and messages without an event have the form o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from server.domain.journal.journal import JournalHead
 from server.domain.journal.segments import Segment
@@ -23,14 +24,17 @@ from server.wire.rendering import (
 
 @dataclass(frozen=True, slots=True)
 class ServerSentEvents:
-    """The form of a stream. named: whether its events have names."""
+    """The form of a stream. named: whether its events have names. hello_has_id: whether the first message has
+    the reader's cursor as its id."""
 
     named: bool = True
+    hello_has_id: bool = False
+    over: ClassVar[bool] = False
 
-    async def segment(self, segment: Segment) -> bytes:
+    async def segment(self, segment: Segment, head: JournalHead) -> bytes:
         """The segment's events: id the seq, data the JSON."""
         await prepare_jsons(segment)
-        return await segment.prepared(self, self._segment)
+        return await segment.prepared((ServerSentEvents, self.named), self._segment)
 
     def _segment(self, segment: Segment) -> bytes:
         parts = []
@@ -40,9 +44,9 @@ class ServerSentEvents:
             parts.append(b"id: %d\n%bdata: %b\n\n" % (event.seq, name, json))
         return b"".join(parts)
 
-    def hello(self, head: JournalHead, cursor: int | None = None) -> bytes:
-        """The first message of a stream. Its id, if any, is the reader's own cursor."""
-        message_id = b"" if cursor is None else b"id: %d\n" % cursor
+    def hello(self, head: JournalHead, cursor: int) -> bytes:
+        """The first message of a stream."""
+        message_id = b"id: %d\n" % cursor if self.hello_has_id else b""
         return message_id + self._without_event(hello_response(head))
 
     def heartbeat(self, last_seq: int, progress: str = "") -> bytes:
@@ -60,7 +64,3 @@ class ServerSentEvents:
         kind = message.WhichOneof("kind")
         assert kind is not None
         return b"event: %b\ndata: %b\n\n" % (kind.encode(), full_json(getattr(message, kind)))
-
-
-#: The two forms.
-NAMED, UNNAMED = ServerSentEvents(), ServerSentEvents(named=False)

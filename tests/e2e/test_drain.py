@@ -18,7 +18,7 @@ from tests.support.tokens import token
 async def read_until(client: HubClient, thread_id: str, kind: str) -> list[dict[str, Any]]:
     """The stream's messages up to the first of the kind, or to the end."""
     found: list[dict[str, Any]] = []
-    async for message in client.follow(thread_id):
+    async for message in client.messages(thread_id):
         found.append(message)
         if kind in message:
             break
@@ -72,7 +72,7 @@ async def test_a_stopping_replica_hands_runs_over_and_sends_its_readers_away(dat
                 after = seqs(seen)[-1] if seqs(seen) else 0
                 rest: list[dict[str, Any]] = []
                 next_event_s: float | None = None
-                async for message in there.follow(started["thread_id"], after):
+                async for message in there.messages(started["thread_id"], after):
                     rest.append(message)
                     if next_event_s is None and "batch" in message:
                         next_event_s = time.monotonic() - stopped_at
@@ -101,7 +101,7 @@ async def test_a_reader_that_comes_back_by_itself_sees_one_stream_through_a_roll
                 history: list[int] = []
 
                 async def read() -> None:
-                    async for message in client.follow(started["thread_id"]):
+                    async for message in client.messages(started["thread_id"]):
                         history.extend(seqs([message]))
 
                 reading = asyncio.create_task(read())

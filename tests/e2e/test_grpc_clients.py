@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.support.hand_clock import until
 from tests.support.hub import running_hub
 from tests.support.programs import ROOT, installed, output_of
 from tests.support.proxy import proxy
+from tests.support.tools import need
 
 PAGE = ROOT / "docs" / "howto" / "use-grpc.md"
 MODULES = ROOT / "tools" / "typescript" / "node_modules"
@@ -45,13 +47,14 @@ async def go(folder: Path) -> list[str]:
     return ["./follow"]
 
 
-async def typescript(folder: Path) -> list[str]:
+async def compile_typescript(folder: Path, programs: Mapping[str, str]) -> str:
+    """Compile programs, by their names, beside the stubs, into `out`. Returns the path of node."""
     node = installed("node")
-    if not (MODULES / "@connectrpc").exists():
-        pytest.skip("the TypeScript packages are not installed: run the task gen")
+    need((MODULES / "@connectrpc").exists(), "the TypeScript packages are not installed: run the task gen")
     (folder / "node_modules").symlink_to(MODULES)
     (folder / "package.json").write_text('{"type": "module"}')
-    (folder / "follow.ts").write_text(program("ts"))
+    for name, text in programs.items():
+        (folder / f"{name}.ts").write_text(text)
     shutil.copytree(ROOT / "gen" / "typescript" / "ide_orchestrator", folder / "ide_orchestrator")
     options = {
         "strict": True,
@@ -62,9 +65,14 @@ async def typescript(folder: Path) -> list[str]:
         "types": ["node"],
         "outDir": "out",
     }
-    (folder / "tsconfig.json").write_text(json.dumps({"compilerOptions": options, "files": ["follow.ts"]}))
+    files = [f"{name}.ts" for name in programs]
+    (folder / "tsconfig.json").write_text(json.dumps({"compilerOptions": options, "files": files}))
     await output_of(node, "node_modules/typescript/bin/tsc", "-p", ".", folder=folder)
-    return [node, "out/follow.js"]
+    return node
+
+
+async def typescript(folder: Path) -> list[str]:
+    return [await compile_typescript(folder, {"follow": program("ts")}), "out/follow.js"]
 
 
 @pytest.mark.timeout(400)

@@ -20,14 +20,14 @@ from tests.support.tokens import SECRET, token
 
 async def events_of(client: HubClient, thread_id: str, after: int = 0) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    async for message in client.follow(thread_id, after):
+    async for message in client.messages(thread_id, after):
         found.extend(message.get("batch", {}).get("events", ()))
     return found
 
 
 async def first_events(client: HubClient, thread_id: str, count: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    async for message in client.follow(thread_id):
+    async for message in client.messages(thread_id):
         found.extend(message.get("batch", {}).get("events", ()))
         if len(found) >= count:
             return found

@@ -43,7 +43,7 @@ async def watched(client: HubClient, thread_id: str) -> tuple[list[dict[str, Any
     """Every event, and the median time that one took from its making to this reader."""
     events: list[dict[str, Any]] = []
     lags: list[float] = []
-    async for message in client.follow(thread_id):
+    async for message in client.messages(thread_id):
         for event in message.get("batch", {}).get("events", ()):
             events.append(event)
             lags.append((datetime.now(UTC) - datetime.fromisoformat(event["create_time"])).total_seconds())
@@ -86,7 +86,7 @@ async def test_a_run_is_complete_on_both_though_the_streams_server_dies_in_it(
         started = await start(here, "[[replay:short_run speed=3]]")
         readers = [asyncio.create_task(watched(client, started["thread_id"])) for client in (here, there)]
         steps = {10: server.kill, 20: server.start, 30: server.kill, 40: server.start}
-        async for message in here.follow(started["thread_id"]):
+        async for message in here.messages(started["thread_id"]):
             for event in message.get("batch", {}).get("events", ()):
                 if (step := steps.pop(event["seq"], None)) is not None:
                     await step()

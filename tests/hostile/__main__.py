@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 import httpx
 
-from server.cli.hub_answers import ClientError
+from ide_orchestrator.client import HubError
 from tests.hostile.attacks.catalogue import ATTACKS, FAMILIES
 from tests.hostile.attacks.measured import table
 from tests.hostile.attacks.rig import open_rig
@@ -147,7 +147,7 @@ async def attacks(options: Options) -> list[Outcome]:
         for number, name in enumerate(options.attacks, 1):
             try:
                 row = await rig.run(ATTACKS[name])
-            except (StartFailed, TimeoutError, ClientError, httpx.HTTPError) as error:
+            except (StartFailed, TimeoutError, HubError, httpx.HTTPError) as error:
                 outcome.failures.append(f"{name}: not measured: {type(error).__name__} {error}")
                 log(f"{number} of {len(options.attacks)} {outcome.failures[-1]}")
                 continue

@@ -152,7 +152,7 @@ async def test_a_run_of_a_runtime_that_chooses_ids_is_read_by_its_id_and_shown_b
         hub.client() as client,
     ):
         started = await start(client, "[[replay:short_run]]")
-        messages = [message async for message in client.follow(started["thread_id"])]
+        messages = [message async for message in client.messages(started["thread_id"])]
         proposal = await finished(client, started)
         refinement = await client.call("GET", f"/api/refinements/{started['thread_id']}")
     events = [event for message in messages for event in message.get("batch", {}).get("events", ())]
@@ -181,7 +181,7 @@ async def test_after_kill_9_and_a_restart_the_run_continues_by_the_stored_id(
             await hub.serving("HTTP", "gRPC")
             async with open_client(hub.addresses["HTTP"], token()) as client:
                 started = await start(client, "[[replay:short_run speed=1]]")
-                async for message in client.follow(started["thread_id"]):
+                async for message in client.messages(started["thread_id"]):
                     if message.get("batch", {}).get("events", [{"seq": 0}])[-1]["seq"] >= 3:
                         break
             await hub.kill()
@@ -210,7 +210,7 @@ async def test_another_replica_takes_the_run_over_by_the_stored_id(database: str
             ):
                 started = await start(here, "[[replay:short_run speed=1]]", await a_workflow(here))
                 seqs = []
-                async for message in there.follow(started["thread_id"]):
+                async for message in there.messages(started["thread_id"]):
                     seqs += [event["seq"] for event in message.get("batch", {}).get("events", ())]
                     if one.up and len(seqs) >= 3:
                         await one.kill()

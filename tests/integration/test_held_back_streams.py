@@ -175,7 +175,7 @@ async def test_a_process_that_was_paused_reads_what_waits_before_it_judges_the_s
             await hub.serving("HTTP", "gRPC")
             async with open_client(hub.addresses["HTTP"], token()) as client:
                 started = await start(client, "x")
-                async for message in client.follow(started["thread_id"]):
+                async for message in client.messages(started["thread_id"]):
                     if any(event["seq"] == 2 for event in message.get("batch", {}).get("events", ())):
                         break
                 hub.signal(signal.SIGSTOP)

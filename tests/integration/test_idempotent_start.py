@@ -15,7 +15,7 @@ import grpc.aio
 import httpx
 import pytest
 
-from server.cli.hub_answers import ClientError
+from ide_orchestrator.client import HubError, Refused
 from server.cli.hub_client import open_client
 from server.core import open_core
 from server.db.proposals import PostgresProposalStore
@@ -295,7 +295,7 @@ async def test_a_client_whose_response_was_lost_starts_one_run(database: str, po
             return b"" if len(keys) == 1 else answer(got.status_code, got.content)
 
         async with http_server(lossy) as address, open_client(address, hub.token()) as unlucky:
-            started = await unlucky.start(workflow, {"user_prompt": "do it"})
+            started = await unlucky.start(workflow, "do it")
     assert len(keys) == 2
     assert len(set(keys)) == 1
     assert str(await pool.fetchval("SELECT thread_id FROM runs")) == started["thread_id"]
@@ -305,9 +305,9 @@ async def test_a_client_whose_response_was_lost_starts_one_run(database: str, po
 async def test_a_client_does_not_repeat_what_the_runtime_failed(database: str, pool: Any) -> None:
     async with running_hub(database) as hub, hub.client() as client:
         workflow = await a_workflow(client)
-        with pytest.raises(ClientError) as failed:
-            await client.start(workflow, {"user_prompt": "[[replay:no_such_recording]]"})
-    assert (failed.value.code, failed.value.may_have_succeeded) == ("runtime_refused", False)
+        with pytest.raises(HubError) as failed:
+            await client.start(workflow, "[[replay:no_such_recording]]")
+    assert (failed.type, failed.value.code) == (Refused, "runtime_refused")
     assert await _runs(pool) == 1
 
 

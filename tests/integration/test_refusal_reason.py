@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from server.cli.hub_answers import ClientError
+from ide_orchestrator.client import HubError
 from server.cli.hub_client import open_client
 from tests.support.hub import start
 from tests.support.processes import hub_environment, running
@@ -31,7 +31,7 @@ async def test_a_refused_start_says_why_in_the_answer_and_in_the_proposal(
         async with running("serve", environment=environment, log=log) as hub:
             await hub.serving("HTTP", "gRPC")
             async with open_client(hub.addresses["HTTP"], token()) as client:
-                with pytest.raises(ClientError) as refused:
+                with pytest.raises(HubError) as refused:
                     await start(client, "my prompt")
                 [proposal] = (await client.call("GET", "/api/proposals"))["items"]
             await hub.stop()

@@ -12,7 +12,8 @@ import httpx
 import pytest
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from server.cli.hub_client import ClientError, HubClient
+from ide_orchestrator.client import HubError
+from server.cli.hub_client import HubClient
 from tests.support.hand_clock import retried, until
 from tests.support.hub import RunningHub, finished, running_hub, start
 from tests.support.receiver import Receiver, receiver
@@ -264,7 +265,7 @@ async def test_a_delivery_is_made_again_by_hand_under_the_same_id(told: Told) ->
     await told.pass_time("20 days")
     await told.client.call("POST", f"{path}/{delivery['id']}/redeliver")
     await told.delivery(webhook, status="waiting", attempts=3)
-    with pytest.raises(ClientError):
+    with pytest.raises(HubError):
         await told.client.call("POST", f"{path}/{uuid4()}/redeliver")
 
 
@@ -298,10 +299,10 @@ async def test_a_key_makes_one_webhook_and_one_secret_until_the_webhook_is_delet
     path = f"/api/webhooks/{made['id']}"
     rotated = await told.client.call("POST", f"{path}/rotate", {}, key="k")
     assert await told.client.call("POST", f"{path}/rotate", {}, key="k") == rotated
-    with pytest.raises(ClientError, match="used for another request"):
+    with pytest.raises(HubError, match="used for another request"):
         await create(event_types=["run.finished"])
     other = await told.webhook()
-    with pytest.raises(ClientError, match="used for another request"):
+    with pytest.raises(HubError, match="used for another request"):
         await told.client.call("POST", f"/api/webhooks/{other['id']}/rotate", {}, key="k")
     async with httpx.AsyncClient(headers=bearer(told.hub.token()), trust_env=False) as http:
         assert (await http.delete(told.hub.http + path)).status_code == 204

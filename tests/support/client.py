@@ -1,7 +1,7 @@
 """A client of the hub's streams over every transport: what a connection brings, raw and decoded.
 
-Ways: `ws-json`, `ws-proto`, `ws-legacy` (WebSocket with a subprotocol, and without one), `sse`, `grpc`, and
-the long polls `rest` and `grpc-pages`.
+Ways: `ws-json`, `ws-proto`, `ws-legacy` (WebSocket with a subprotocol, and without one), `sse`, `grpc`,
+`connect-json`, `connect-proto`, `grpc-web`, and the long polls `rest` and `grpc-pages`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMes
 
 from ide_orchestrator.v1 import refinement_pb2
 from ide_orchestrator.v1.refinement_pb2_grpc import RefinementServiceStub
+from tests.support.connect_channel import connect_channel
 from tests.support.stream_items import (
     Completed,
     Event,
@@ -33,7 +34,9 @@ from tests.support.tokens import bearer
 
 #: Subprotocols, by way.
 SUBPROTOCOLS: dict[str, str | None] = {"ws-json": "ideo.v1", "ws-proto": "ideo.v1.proto", "ws-legacy": None}
-WAYS = (*SUBPROTOCOLS, "sse", "grpc", "rest", "grpc-pages")
+#: WatchRefinement on the HTTP port.
+CONNECT_WAYS = ("connect-json", "connect-proto", "grpc-web")
+WAYS = (*SUBPROTOCOLS, "sse", "grpc", *CONNECT_WAYS, "rest", "grpc-pages")
 #: Those that bring typed events.
 TYPED_WAYS = tuple(way for way in WAYS if way != "ws-legacy")
 
@@ -120,7 +123,10 @@ class Client:
     async def follow(self, way: str, thread_id: str, after: int = 0) -> AsyncGenerator[Item, None]:
         """What one connection brings after the cursor. Raises StreamEnded, OSError, httpx.HTTPError."""
         stream = {"sse": self._sse, "grpc": self._grpc, "rest": self._rest, "grpc-pages": self._grpc_pages}
-        opened = stream[way](thread_id, after) if way in stream else self._socket(way, thread_id, after)
+        if way in CONNECT_WAYS:
+            opened = self._connect(way, thread_id, after)
+        else:
+            opened = stream[way](thread_id, after) if way in stream else self._socket(way, thread_id, after)
         try:
             async with aclosing(opened):
                 async for item in opened:
@@ -212,6 +218,18 @@ class Client:
             async for message in messages:
                 for item in decode_proto(message):
                     yield item
+
+    async def _connect(self, way: str, thread_id: str, after: int) -> AsyncGenerator[Item, None]:
+        async with connect_channel(self.address.http, way, quiet_s=self.quiet_s) as channel:
+            watch = RefinementServiceStub(channel).WatchRefinement
+            request = refinement_pb2.WatchRefinementRequest(
+                thread_id=thread_id, after_seq=after, max_event_bytes=WHOLE_EVENTS
+            )
+            watched: Any = watch(request, metadata=(("authorization", f"Bearer {self.token}"),))
+            async with aclosing(watched) as messages:
+                async for message in messages:
+                    for item in decode_proto(message.SerializeToString()):
+                        yield item
 
     async def _grpc_pages(self, thread_id: str, after: int) -> AsyncGenerator[Item, None]:
         metadata = (("authorization", f"Bearer {self.token}"),)

@@ -14,10 +14,12 @@ import httpx
 import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 
+from server.connect.app import ConnectApp
 from server.http.app import create_http_app
 from server.http.options import HttpOptions
 from server.http.origins import Origins
 from server.http.probes import Probes
+from server.http.request_turns import RequestTurns
 from server.http.server import listening_socket, uvicorn_config
 from server.lifecycle import Core
 from tests.support.hand_clock import until
@@ -54,10 +56,13 @@ async def http_face(
     core: Core, *, socket_protocol: type[Any] | None = None, **times: Any
 ) -> AsyncIterator[HttpFace]:
     """A second HTTP face over the hub's core, with times of its own (`uvicorn_config`)."""
+    turns = RequestTurns(core.cut_offs)
     app = create_http_app(
         core,
         Probes(_ready, lambda: (b"", "text/plain")),
         HttpOptions(Origins((ORIGIN,)), query_token=True),
+        turns=turns,
+        services=ConnectApp(core, turns),
     )
     config = uvicorn_config(app, drain_s=2, **times)
     if socket_protocol is not None:

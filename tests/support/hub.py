@@ -73,11 +73,14 @@ async def a_workflow(client: HubClient, **fields: Any) -> str:
 async def start(client: HubClient, prompt: str, workflow_id: str | None = None) -> dict[str, Any]:
     """A started refinement: the start's answer."""
     workflow_id = workflow_id or await a_workflow(client)
-    return await client.call("POST", f"/api/workflows/{workflow_id}/refinements", {"user_prompt": prompt})
+    path = f"/api/workflows/{workflow_id}/refinements"
+    started: dict[str, Any] = await client.call("POST", path, {"user_prompt": prompt})
+    return started
 
 
 async def finished(client: HubClient, started: dict[str, Any]) -> dict[str, Any]:
     """The proposal of a refinement, once it is over."""
     async for _ in client.follow(started["thread_id"]):
         pass
-    return await client.call("GET", f"/api/proposals/{started['proposal_id']}")
+    proposal: dict[str, Any] = await client.call("GET", f"/api/proposals/{started['proposal_id']}")
+    return proposal

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
+from tests.support.tools import need
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -18,11 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def installed(*names: str) -> str:
     """The path of the first program that is installed. Skips the test if none is; in CI, fails it."""
     found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        missing = f"{' or '.join(names)} is not installed"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
+    need(found, f"install {' or '.join(names)}")
+    assert found is not None
     return found
 
 

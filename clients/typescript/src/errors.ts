@@ -37,7 +37,7 @@ export class ProblemError extends Error {
     return this.problem?.fields ?? {};
   }
 
-  /** The trace id, under which the hub's logs have the call. */
+  /** The trace id: finds the call in the hub's logs. */
   get traceId(): string {
     return this.problem?.trace_id ?? "";
   }

@@ -3,7 +3,14 @@ import type { FollowOptions } from "./connection.js";
 import { follow } from "./follow.js";
 import { EventSchema, type Event } from "./gen/ide_orchestrator/v1/event_pb.js";
 import { newRequestId, type HttpClient } from "./http.js";
-import type { OnceOptions, Options, Refinement, StartedRefinement, StartRefinementRequest } from "./resources.js";
+import type {
+  OnceOptions,
+  Options,
+  Refinement,
+  ReplyToInputRequest,
+  StartedRefinement,
+  StartRefinementRequest,
+} from "./resources.js";
 
 /** Refinements: the runs of an agent, and their events. */
 export class Refinements {
@@ -28,6 +35,19 @@ export class Refinements {
 
   cancel(threadId: string, { signal }: Options = {}): Promise<Refinement> {
     return this.http.json("POST", `/api/refinements/${encodeURIComponent(threadId)}/cancel`, { signal });
+  }
+
+  /** Answer the agent's question: that of the `input_requested` event with this seq. The run goes on. */
+  reply(
+    threadId: string,
+    request: ReplyToInputRequest,
+    { signal, requestId = newRequestId() }: OnceOptions = {},
+  ): Promise<Refinement> {
+    return this.http.json("POST", `/api/refinements/${encodeURIComponent(threadId)}/reply`, {
+      body: request,
+      requestId,
+      signal,
+    });
   }
 
   /**

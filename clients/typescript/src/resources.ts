@@ -21,6 +21,7 @@ export type {
   Refinement,
   RejectedFile,
   RejectProposalRequest,
+  ReplyToInputRequest,
   ReviseProposalRequest,
   ServerInfo,
   StartedRefinement,

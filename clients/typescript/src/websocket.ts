@@ -42,14 +42,14 @@ export async function* websocketMessages(
   const token = await http.token();
   const protocols = [options.format === "json" ? "ideo.v1" : "ideo.v1.proto"];
   let path = `/api/ws/refinements/${encodeURIComponent(threadId)}`;
-  let query: object = { after };
+  let query: object = { after, max_message_bytes: 0 }; // whole events, however large
   if (options.ticket === undefined && token?.startsWith(SHARE_PREFIX)) {
     protocols.push(`bearer.${token}`); // no ticket is issued for a share link
   } else {
     const request = { body: { thread_id: threadId }, signal: options.signal };
     const ticket = await (options.ticket?.() ?? http.json<Ticket>("POST", "/api/ws/tickets", request));
     [path = path] = ticket.websocket_url.split("?");
-    query = { ticket: ticket.ticket, after };
+    query = { ...query, ticket: ticket.ticket };
   }
   options.signal?.throwIfAborted();
   const socket = new Constructor(http.url(path, query).replace(/^http/, "ws"), protocols);

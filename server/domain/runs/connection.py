@@ -22,6 +22,8 @@ from server.domain.runs.run_recorder import RunRecorder
 from server.domain.runs.runtime import Frames, Interpretation, OversizedFrame, StreamClosed
 from server.domain.runs.verdict import VerdictRules
 
+#: Frames handled before other work gets a turn.
+TURN_FRAMES = 64
 #: What a token frame means for the verdict.
 _TOKEN = Interpretation()
 
@@ -60,6 +62,8 @@ class Connection:
     ) -> None:
         self._context, self._lease, self._recorder = context, lease, recorder
         self._rules, self._clock, self._room = rules, clock, room
+        #: Frames since other work had a turn.
+        self._handled = 0
         #: The delta of its `end`.
         self._end: bytes | None = None
         rules.connecting(clock.now())
@@ -126,6 +130,10 @@ class Connection:
             at += count
             if at < len(frames):
                 await self._wait_for_capacity()
+            self._handled += count
+            if self._handled >= TURN_FRAMES:
+                self._handled = 0
+                await asyncio.sleep(0)
 
     def _on_similar_tokens(self, frames: Sequence[bytes | OversizedFrame], start: int) -> int:
         """Journal the frames from `start` on that `RunRecorder.record_similar_tokens` takes; how many."""

@@ -2,7 +2,7 @@
 
 Runs whose streams are full would each handle 64 KiB of frames in every turn of the loop: with 50 of them a
 turn would take 80 ms, and a request, which needs some ten turns, almost a second. Here a turn of the loop is
-for a few of them, and the others have the next ones. Callers take turns, too.
+for 16 of them, and the others have the next ones. Callers take turns, too.
 """
 
 from __future__ import annotations
@@ -12,18 +12,20 @@ from collections.abc import Hashable, Sequence
 
 from server.domain.round_robin import RoundRobin
 
-#: Bytes of frames of all runs that are handled in one turn of the loop, and bytes for which a frame counts at
-#: least: some 2 ms, whether they are tokens or a state.
-TURN_BYTES, MIN_FRAME_BYTES = 64 << 10, 1 << 10
+#: Bytes of frames of all runs that are handled in one turn of the loop: 25 ms at most, whether they are
+#: tokens or states. Smaller turns would make smaller commits, which cost more.
+TURN_BYTES = 1 << 20
+#: Bytes of one run in a turn, bytes below which frames do not wait, and bytes for which each counts at least.
+RUN_BYTES, SMALL_BYTES, MIN_FRAME_BYTES = 64 << 10, 16 << 10, 1 << 10
 
 
 def fill_turn(sizes: Sequence[int], start: int) -> tuple[int, int]:
-    """The end of the frames from `start` on that fill a turn, at least one, and their bytes. sizes: bytes of
-    each frame."""
+    """The end of the frames from `start` on that a run handles in one turn, at least one, and their bytes.
+    sizes: bytes of each frame."""
     size_bytes = 0
     for end in range(start, len(sizes)):
         size_bytes += max(sizes[end], MIN_FRAME_BYTES)
-        if size_bytes >= TURN_BYTES:
+        if size_bytes >= RUN_BYTES:
             return end + 1, size_bytes
     return len(sizes), size_bytes
 
@@ -37,10 +39,13 @@ class LoopTurns:
         self._scheduled = False
 
     async def take(self, caller: Hashable, size_bytes: int) -> None:
-        """Wait until so many bytes of a caller's run may be handled."""
-        if not self._waiting and self._left > 0:
-            self._spend(size_bytes)
-            return
+        """Wait for a turn in which so many bytes of a caller's run may be handled."""
+        if not self._waiting:
+            if size_bytes < SMALL_BYTES:
+                return
+            if self._left > 0:
+                self._spend(size_bytes)
+                return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.put(caller, (turn, size_bytes))
         await turn

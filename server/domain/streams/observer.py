@@ -6,7 +6,7 @@ from typing import Protocol
 from uuid import UUID
 
 #: The transports of streams, and the forms of a WebSocket's messages.
-TRANSPORTS, FORMS = ("websocket", "sse", "http", "grpc"), ("legacy", "json", "proto")
+TRANSPORTS, FORMS = ("websocket", "sse", "http", "grpc", "connect", "grpc-web"), ("legacy", "json", "proto")
 
 
 class ReaderObserver(Protocol):

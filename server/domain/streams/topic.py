@@ -43,7 +43,8 @@ class Topic:
         self._window: deque[Segment] = deque()
         self._max_window_bytes = max_window_bytes
         self._window_bytes = 0
-        self._wakeup = asyncio.Event()
+        #: One for each reader that waits, and those of readers that have left meanwhile.
+        self._waiting: list[asyncio.Future[None]] = []
 
     def legacy_frames(self, codec: EventCodec) -> LegacyFrames:
         """What readers of legacy frames share."""
@@ -136,12 +137,17 @@ class Topic:
 
     def wake(self) -> None:
         """Wake every waiting reader."""
-        self._wakeup.set()
-        self._wakeup.clear()
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)
 
     async def wait(self) -> None:
         """Wait for the next `wake`."""
-        await self._wakeup.wait()
+        # An asyncio.Event would do the same, and cost each reader a place in a queue that it leaves itself.
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        await waiter
 
     def segments_after(self, seq: int) -> list[Segment] | None:
         """The window's segments after the cursor, up to a step.

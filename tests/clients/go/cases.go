@@ -91,6 +91,16 @@ var cases = map[string]func(){
 			check(len(must(collect(hub.Follow(ctx, run.ThreadId, options)))) == 0, "events after the last one")
 		}
 	},
+	"a share link follows from its own cursor, on every transport": func() {
+		run := start("[[replay:short_run]]")
+		must(collect(hub.Follow(ctx, run.ThreadId, ideo.FollowOptions{})))
+		request := &pb.CreateShareLinkRequest{ProposalId: run.ProposalId, AfterSeq: 10}
+		link := must(hub.Access.CreateShareLink(ctx, request))
+		for _, options := range transport {
+			events := must(collect(open(link.ShareLink.GetSecret()).Follow(ctx, run.ThreadId, options)))
+			check(len(events) == 42 && events[0].Seq == 11, "%d events", len(events))
+		}
+	},
 	"a stream ends with its context, and with the loop": func() {
 		run := start("[[replay:short_run silent=9]]")
 		for _, options := range transport {

@@ -85,6 +85,16 @@ const cases = {
     assert.equal((await collect(hub.refinements.events(thread_id))).length, 52);
   },
 
+  async "a share link follows from its own cursor, on every transport"() {
+    const { thread_id, proposal_id } = await aRun();
+    await collect(hub.refinements.follow(thread_id));
+    const link = await hub.call("POST", `/api/proposals/${proposal_id}/shares`, { body: { after_seq: 10 } });
+    for (const way of ways) {
+      const events = await collect(open({ token: link.secret }).refinements.follow(thread_id, way));
+      assert.deepEqual([events[0].seq, events.length], [11, 42]);
+    }
+  },
+
   async "a missing event is asked for again, and a repeated one is dropped"() {
     const sockets = scripted([
       [1, 3],

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from server import lifecycle
-from server.grpc.app import SERVICES
+from server.grpc.services import SERVICES
 from server.http.routes import ROUTES
 from server.settings.settings import Settings
 from tests.contract.deploy.manifests import DEPLOY, KUBERNETES, built, one

@@ -13,7 +13,12 @@ ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "architecture.md"
 PAGES = [
     ROOT / "README.md",
-    *sorted(page for room in ("bench", "docs", "tests") for page in (ROOT / room).rglob("*.md")),
+    *sorted(
+        page
+        for room in ("bench", "docs", "tests")
+        for page in (ROOT / room).rglob("*.md")
+        if "node_modules" not in page.parts
+    ),
 ]
 
 #: Files are cited with their folder; those of the server without its name.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +11,9 @@ import grpc.aio
 import httpx
 from google.protobuf.json_format import ParseDict
 
+from ide_orchestrator.client import Hub, HubError
+from ide_orchestrator.client.grpc import GrpcHub
+from ide_orchestrator.client.http_calls import with_query
 from ide_orchestrator.v1 import draft_pb2 as drafts
 from ide_orchestrator.v1 import info_pb2 as info
 from ide_orchestrator.v1 import proposal_pb2 as proposals
@@ -18,14 +21,16 @@ from ide_orchestrator.v1 import refinement_pb2 as refinements
 from ide_orchestrator.v1 import user_pb2 as users
 from ide_orchestrator.v1 import webhook_pb2 as webhooks
 from ide_orchestrator.v1 import workflow_pb2 as workflows
-from tests.support.client import Address
+from tests.support.client import CONNECT_WAYS, Address
+from tests.support.connect_channel import connect_channel
 from tests.support.grpc_face import Caller, refusal_of
 from tests.support.hub import RunningHub
 from tests.support.stream_items import as_json
 from tests.support.tokens import bearer
 
 Call = Callable[[str, Mapping[str, Any]], Awaitable["Outcome"]]
-CALLERS = ("rest", "grpc")
+#: The faces with plain calls, with the Python client, and on the HTTP port by Connect and gRPC-Web.
+CALLERS = (("rest", "grpc"), ("client", "client-grpc"), CONNECT_WAYS)
 
 
 @dataclass(frozen=True)
@@ -42,14 +47,17 @@ class Outcome:
         fields = frozenset(gives["fields"]) if "fields" in gives else None
         return cls(gives.get("value", {}), gives.get("code"), fields)
 
-    def difference(self, other: Outcome) -> str:
-        """What another outcome lacks of this one, the expected; empty when it fits."""
+    def difference(self, other: Outcome, ignored: Collection[str] = ()) -> str:
+        """What another outcome lacks of this one, the expected, besides what is ignored; empty when it
+        fits."""
         if self.code != other.code:
             return f"code {other.code} with {dict(other.value)}, not {self.code}"
         if self.fields is not None and self.fields != other.fields:
             return f"fields {sorted(other.fields or ())}, not {sorted(self.fields)}"
         wrong = {
-            key: other.value.get(key) for key, value in self.value.items() if other.value.get(key) != value
+            key: other.value.get(key)
+            for key, value in self.value.items()
+            if other.value.get(key) != value and key not in ignored
         }
         return f"{wrong}, not {dict(self.value)}" if wrong else ""
 
@@ -76,9 +84,18 @@ async def caller(name: str, hub: Address, token: str) -> AsyncIterator[Call]:
             base_url=hub.http, headers=bearer(token), timeout=30, verify=False
         ) as http:
             yield lambda call, given: _over_http(http, call, given)
+    elif name == "client":
+        async with Hub(hub.http, token, trust_env=False) as client:
+            yield lambda call, given: _with_client(client, call, given)
+    elif name == "client-grpc":
+        async with GrpcHub(hub.grpc, token) as grpc_client:
+            yield lambda call, given: _with_grpc_client(grpc_client, call, given)
     else:
         metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        async with grpc.aio.insecure_channel(hub.grpc) as channel:
+        opened: Any = (
+            grpc.aio.insecure_channel(hub.grpc) if name == "grpc" else connect_channel(hub.http, name)
+        )
+        async with opened as channel:
             yield lambda call, given: _over_grpc(channel, metadata, call, given)
 
 
@@ -119,7 +136,29 @@ _BODILESS = ("cancel", "delete_webhook", "redeliver_webhook")
 _FIELDS = {"Idempotency-Key": "request_id", "overlap_s": "overlap_seconds"}
 
 
-async def _over_http(http: httpx.AsyncClient, name: str, given: Mapping[str, Any]) -> Outcome:
+async def _with_client(client: Hub, name: str, given: Mapping[str, Any]) -> Outcome:
+    method, path, sent = _http_request(name, given)
+    try:
+        body = await client.call(
+            method, with_query(path, sent.get("params", {})), sent.get("json"), headers=sent["headers"]
+        )
+    except HubError as error:
+        return _http_refusal(error.problem)
+    return _http_outcome(name, body)
+
+
+async def _with_grpc_client(client: GrpcHub, name: str, given: Mapping[str, Any]) -> Outcome:
+    service, method, request = _grpc_request(name, given)
+    attribute = {"InfoService": "info"}.get(service, f"{service.removesuffix('Service').lower()}s")
+    try:
+        answer = await client.call(getattr(getattr(client, attribute), method), request)
+    except HubError as error:
+        return Outcome(code=error.code, fields=frozenset(error.problem.get("fields", ())))
+    return Outcome(_grpc_value(name, as_json(answer)))
+
+
+def _http_request(name: str, given: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
+    """A call over HTTP: method, path, and the arguments of httpx with headers, query and body."""
     rest = dict(given)
     method, path = _ROUTES[name]
     ids = {
@@ -137,17 +176,32 @@ async def _over_http(http: httpx.AsyncClient, name: str, given: Mapping[str, Any
     sent: dict[str, Any] = (
         {"params": rest} if method == "GET" else {} if name in _BODILESS else {"json": rest}
     )
-    answer = await http.request(method, path.format(**ids), headers=headers, **sent)
+    return method, path.format(**ids), {"headers": headers, **sent}
+
+
+async def _over_http(http: httpx.AsyncClient, name: str, given: Mapping[str, Any]) -> Outcome:
+    method, path, sent = _http_request(name, given)
+    answer = await http.request(method, path, **sent)
     body = answer.json() if answer.content else {}
     if answer.is_error:
         assert answer.headers["content-type"].startswith("application/problem+json")
         assert body["status"] == answer.status_code
-        fields = None
-        if "fields" in body:
-            fields = frozenset(_FIELDS.get(named, named) for named in body["fields"])
-        return Outcome(code=body["code"], fields=fields)
+        return _http_refusal(body)
     if name in ("start", "update_draft", "restore_draft_version", "create_webhook", "rotate_webhook_secret"):
         body["replayed"] = "idempotency-replayed" in answer.headers
+    return _http_outcome(name, body)
+
+
+def _http_refusal(problem: Mapping[str, Any]) -> Outcome:
+    """The outcome of a call that was answered with a problem."""
+    fields = None
+    if "fields" in problem:
+        fields = frozenset(_FIELDS.get(named, named) for named in problem["fields"])
+    return Outcome(code=problem["code"], fields=fields)
+
+
+def _http_outcome(name: str, body: dict[str, Any]) -> Outcome:
+    """The outcome of a call with this JSON as its answer."""
     if name in ("list_workflows", "list_proposals", "list_webhooks", "list_webhook_deliveries"):
         return Outcome({"count": len(body["items"])})
     if name == "find_users":
@@ -216,9 +270,8 @@ _PAGED_CALLS = (
 )
 
 
-async def _over_grpc(
-    channel: grpc.aio.Channel, metadata: Any, name: str, given: Mapping[str, Any]
-) -> Outcome:
+def _grpc_request(name: str, given: Mapping[str, Any]) -> tuple[str, str, Any]:
+    """A call over gRPC: the names of service and method, and the request."""
     service, method, module = _METHODS[name]
     names = _NAMES | (_PAGED if name in _PAGED_CALLS else {})
     rest = {names.get(key, key): value for key, value in given.items()}
@@ -234,20 +287,26 @@ async def _over_grpc(
     if name == "list_proposals" and "resolution" in rest:
         resolution = f"RESOLUTION_{rest.pop('resolution').upper()}"
         rest |= {"unresolved": True} if resolution == "RESOLUTION_NONE" else {"resolution": resolution}
-    request: Any = ParseDict(rest, getattr(module, f"{method}Request")())
+    return service, method, ParseDict(rest, getattr(module, f"{method}Request")())
+
+
+async def _over_grpc(
+    channel: grpc.aio.Channel, metadata: Any, name: str, given: Mapping[str, Any]
+) -> Outcome:
+    service, method, request = _grpc_request(name, given)
     call: Any = channel.unary_unary(
         f"/ide_orchestrator.v1.{service}/{method}",
         request_serializer=type(request).SerializeToString,
-        response_deserializer=getattr(module, f"{method}Response").FromString,
+        response_deserializer=getattr(_METHODS[name][2], f"{method}Response").FromString,
     )
     try:
-        return Outcome(_value(name, as_json(await call(request, metadata=metadata))))
+        return Outcome(_grpc_value(name, as_json(await call(request, metadata=metadata))))
     except grpc.aio.AioRpcError as error:
         refusal = refusal_of(error)
         return Outcome(code=refusal.reason, fields=frozenset(refusal.fields))
 
 
-def _value(name: str, answer: dict[str, Any]) -> dict[str, Any]:
+def _grpc_value(name: str, answer: dict[str, Any]) -> dict[str, Any]:
     """An answer in the form that HTTP gives it."""
     if name in ("create_workflow", "get_workflow", "update_workflow"):
         workflow = answer["workflow"]

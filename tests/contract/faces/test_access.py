@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import cycle
 from typing import Any
 from uuid import uuid4
 
@@ -33,6 +34,8 @@ from server.http.openapi import openapi_document
 from server.http.routes import ROUTES
 from server.wire import messages as m
 from tests.contract.faces.test_grpc_access import CONTRACT
+from tests.support.client import CONNECT_WAYS, events
+from tests.support.connect_channel import connect_channel
 from tests.support.grpc_face import refusal_of
 from tests.support.hand_clock import until
 from tests.support.http_face import problem, socket, upgrade
@@ -223,7 +226,7 @@ def rpc(
             kind(**named | fields), metadata=environment.metadata(who)
         )
         try:
-            if isinstance(call, grpc.aio.UnaryStreamCall):
+            if hasattr(call, "__aiter__"):
                 async for _ in call:
                     pass
                 return OK
@@ -233,6 +236,16 @@ def rpc(
             environment.refusals.append(replace(refusal, trace_id=""))
             return refusal.reason
         return HIDDEN if listed and not getattr(answer, listed) else OK
+
+    return _call
+
+
+def over_http(name: str, call: Call) -> Call:
+    """A verb of gRPC over Connect or gRPC-Web. name: the channel's."""
+
+    async def _call(environment: Environment, who: str) -> str:
+        async with connect_channel(environment.hub.http, name) as channel:
+            return await call(replace(environment, channel=channel), who)
 
     return _call
 
@@ -307,6 +320,7 @@ _WEBHOOKS = webhook_pb2_grpc.WebhookServiceStub
 _REPLY_PATH = "/api/refinements/{thread}/reply"
 _REPLY: dict[str, Any] = {"seq": 1, "decisions": [{"decision": "approve"}]}
 _RECEIVER = "https://receiver.example/hook"
+_MESSAGES = [{"id": "m", "role": "user", "content": "[[replay:short_run]]"}]
 
 #: Every verb on every transport that has it, with its kind.
 VERBS: dict[str, tuple[str, Call]] = {
@@ -322,6 +336,13 @@ VERBS: dict[str, tuple[str, Call]] = {
     "gRPC GetRefinement": ("read", rpc(_REFINEMENTS, "GetRefinement")),
     "REST ListEvents": ("read", rest("GET", "/api/refinements/{thread}/events")),
     "gRPC ListEvents": ("read", rpc(_REFINEMENTS, "ListEvents")),
+    "REST ReadStream": ("read", rest("GET", "/api/refinements/{thread}/stream")),
+    "long poll of a durable stream": (
+        "read",
+        rest("GET", "/api/refinements/{thread}/stream?offset=-1&live=long-poll"),
+    ),
+    "SSE of a durable stream": ("read", rest("GET", "/api/refinements/{thread}/stream?offset=-1&live=sse")),
+    "end of a durable stream": ("read", rest("GET", "/api/refinements/{thread}/stream?offset=now")),
     "REST ListFilesAt": ("read", rest("GET", "/api/refinements/{thread}/files?seq=30")),
     "gRPC ListFilesAt": ("read", rpc(_REFINEMENTS, "ListFilesAt")),
     "REST ReadRefinementFile": ("read", rest("GET", "/api/refinements/{thread}/files/{sha256}")),
@@ -445,6 +466,12 @@ VERBS: dict[str, tuple[str, Call]] = {
         "workflow",
         rest("POST", "/api/workflows/{workflow}/refinements", {"user_prompt": "[[replay:short_run]]"}),
     ),
+    "REST RunAgent": (
+        "workflow",
+        rest(
+            "POST", "/api/workflows/{workflow}/agui", {"threadId": "t", "runId": "r", "messages": _MESSAGES}
+        ),
+    ),
     "gRPC StartRefinement": (
         "workflow",
         rpc(_REFINEMENTS, "StartRefinement", user_prompt="[[replay:short_run]]"),
@@ -492,23 +519,33 @@ VERBS: dict[str, tuple[str, Call]] = {
     "gRPC RevokeAccess": ("manage", rpc(_ACCESS, "RevokeAccess")),
 }
 
+
+def _on_the_http_port() -> dict[str, tuple[str, Call]]:
+    """The verbs, with each of gRPC also over Connect or gRPC-Web, in turn."""
+    channels = cycle((("Connect", "connect-json"), ("gRPC-Web", "grpc-web")))
+    found: dict[str, tuple[str, Call]] = {}
+    for name, (kind, call) in VERBS.items():
+        found[name] = (kind, call)
+        if name.startswith("gRPC "):
+            protocol, channel = next(channels)
+            found[name.replace("gRPC", protocol)] = (kind, over_http(channel, call))
+    return found
+
+
+ALL_VERBS = _on_the_http_port()
 #: Where an owner finds nothing to withdraw.
-_NOTHING_THERE = {
-    "REST RevokeShareLink of none",
-    "gRPC RevokeShareLink of none",
-    "gRPC DeleteWebhook of none",
-}
+_NOTHING_THERE = ("RevokeShareLink of none", "DeleteWebhook of none")
 
 
 async def test_every_caller_is_answered_by_the_table_on_every_transport(environment: Environment) -> None:
     expected, found = {}, {}
-    for name, (kind, call) in VERBS.items():
+    for name, (kind, call) in ALL_VERBS.items():
         for who, told in zip(CALLERS, TABLE[kind], strict=True):
             cell = f"{name} by {who}"
-            expected[cell] = HIDDEN if told == OK and name in _NOTHING_THERE else told
+            expected[cell] = HIDDEN if told == OK and name.endswith(_NOTHING_THERE) else told
             # Users may give up their own access; a caller without any gets an error.
             found[cell] = await call(environment, who)
-    assert len(expected) == len(VERBS) * len(CALLERS) > 300
+    assert len(expected) == len(ALL_VERBS) * len(CALLERS) > 1_000
     assert found == expected
 
 
@@ -522,7 +559,7 @@ async def test_a_stranger_gets_the_same_answer_for_what_is_foreign_and_what_is_a
         users=dict.fromkeys(environment.users, nothing),
         **dict.fromkeys(("thread", "proposal", "workflow", "draft", "webhook", "delivery"), nothing),
     )
-    hidden = {name: call for name, (kind, call) in VERBS.items() if TABLE[kind][3] == HIDDEN}
+    hidden = {name: call for name, (kind, call) in ALL_VERBS.items() if TABLE[kind][3] == HIDDEN}
     for name, call in hidden.items():
         assert await call(environment, "stranger") == await call(absent, "stranger") == HIDDEN, name
     assert len(environment.refusals) > 60
@@ -688,6 +725,9 @@ async def test_a_link_shows_the_events_after_its_cursor_on_every_transport(envir
         m.WatchRefinementRequest(thread_id=environment.thread), metadata=environment.metadata("link")
     )
     found["grpc"] = [event.seq async for response in watched for event in response.batch.events]
+    for name in CONNECT_WAYS:
+        shown = events(name, environment.hub, made.json()["secret"], environment.thread)
+        found[name] = [event["seq"] async for event in shown]
     assert found == dict.fromkeys(found, expected)
 
 

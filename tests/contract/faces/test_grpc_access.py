@@ -18,8 +18,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from ide_orchestrator import v1
 from server.auth.tokens import SharedSecret
-from server.grpc.app import SERVICES, create_grpc_server
+from server.grpc.app import create_grpc_server
 from server.grpc.health import CHECK_INTERVAL_S
+from server.grpc.services import SERVICES
 from server.wire import messages as m
 from tests.support.grpc_face import GrpcHub, open_grpc_hub, refusal_of
 from tests.support.hand_clock import HandClock, until

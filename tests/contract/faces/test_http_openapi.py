@@ -46,6 +46,7 @@ WITH_BODIES = {
     "replyToInput",
     "restoreDraftVersion",
     "reviseProposal",
+    "runAgent",
     "setDecisions",
     "startRefinement",
     "updateDraft",
@@ -183,7 +184,7 @@ async def test_answers_have_the_members_that_it_says(hub: RunningHub, http: http
     document = await read(http)
     async with hub.client() as client:
         asking = await start(client, "[[replay:approval]]")
-        async for message in client.follow(asking["thread_id"]):
+        async for message in client.messages(asking["thread_id"]):
             if any("input_requested" in event for event in message.get("batch", {}).get("events", ())):
                 break
         started = await start(client, "[[replay:short_run]]")
@@ -235,6 +236,11 @@ async def test_answers_have_the_members_that_it_says(hub: RunningHub, http: http
         "rejectProposal": {"comment": "no"},
         "replyToInput": {"seq": 13, "decisions": [{"decision": "approve"}]},
         "reviseProposal": {"user_prompt": "[[replay:short_run]]"},
+        "runAgent": {
+            "threadId": "t",
+            "runId": "r",
+            "messages": [{"role": "user", "content": "[[replay:short_run]]"}],
+        },
         "createWebhook": receiver,
         "updateWebhook": {"event_types": ["run.finished"]},
         "rotateWebhookSecret": {},
@@ -259,8 +265,10 @@ async def test_answers_have_the_members_that_it_says(hub: RunningHub, http: http
         media_types = set(operation["responses"][str(answer.status_code)].get("content", {}))
         if answer.status_code == 204:
             assert "content" not in operation["responses"]["204"], case
-        elif media_types & {"application/octet-stream", "application/zip"}:
-            assert answer.headers["content-type"] in media_types, case
+        elif media_types & {"application/octet-stream", "application/zip", "text/event-stream"} and (
+            "application/json" not in media_types
+        ):
+            assert answer.headers["content-type"].removesuffix("; charset=utf-8") in media_types, case
         else:
             check(document, said(operation, answer.status_code, "application/json"), answer.json(), case)
 

@@ -91,7 +91,7 @@ async def faces(database: str, tmp_path: Path) -> AsyncIterator[Faces]:
 async def waiting(hub: RunningHub, thread_id: str, seq: int) -> None:
     """Wait until the journal has the event."""
     async with hub.client() as client:
-        async for message in client.follow(thread_id):
+        async for message in client.messages(thread_id):
             if any(event["seq"] == seq for event in message.get("batch", {}).get("events", ())):
                 return
 

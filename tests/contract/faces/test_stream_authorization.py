@@ -39,7 +39,7 @@ async def quiet_thread(hub: RunningHub) -> str:
     """A refinement that is under way and says nothing more behind event 11."""
     async with hub.client() as client:
         started = await start(client, QUIET)
-        async for message in client.follow(started["thread_id"]):
+        async for message in client.messages(started["thread_id"]):
             if message.get("batch", {}).get("events", [{}])[-1].get("seq") == 11:
                 return str(started["thread_id"])
     raise AssertionError("the run ended")

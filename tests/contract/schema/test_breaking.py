@@ -32,7 +32,11 @@ GRPC_BREAKS = {
     "a field is repeated": ("refinement", "  uint32 epoch = 5;", "  repeated uint32 epoch = 5;"),
     "a value is removed": ("refinement", "  PROPOSAL_STATUS_QUEUED = 6;", ""),
     "a value is renamed": ("refinement", "  PROPOSAL_STATUS_QUEUED = 6;", "  PROPOSAL_STATUS_WAITING = 6;"),
-    "a call is removed": ("user", "  rpc GetMe(GetMeRequest) returns (GetMeResponse);", ""),
+    "a call is removed": (
+        "access",
+        "  rpc GrantAccess(GrantAccessRequest) returns (GrantAccessResponse);",
+        "",
+    ),
     "a call is renamed": ("user", "rpc GetMe(", "rpc WhoAmI("),
     "a call streams": ("user", "returns (GetMeResponse)", "returns (stream GetMeResponse)"),
     "a service is renamed": ("user", "service UserService", "service PersonService"),

@@ -85,6 +85,8 @@ CLASSES: Mapping[str, type[HubError]] = {
             "not_found",
             "conflict",
             "draft_busy",
+            "reply_unsupported",
+            "input_closed",
             "unprocessable",
             "too_large",
             "runtime_refused",

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from ide_orchestrator.client.errors import Fault, HubError, NotAuthenticated, Unavailable
 from ide_orchestrator.client.retrying import Backoff, Credentials, is_temporary
 from ide_orchestrator.v1.event_pb2 import Event
-from ide_orchestrator.v1.refinement_pb2 import EventBatch, WatchRefinementResponse
+from ide_orchestrator.v1.refinement_pb2 import WatchRefinementResponse
 
 if sys.version_info >= (3, 11):
     from asyncio import timeout
@@ -43,27 +43,21 @@ async def watch(
     Each connection begins with a `hello`. Events come once and in order. Raises HubError when the hub
     refuses, and Unavailable when MAX_FAILURES connections in a row brought nothing.
     """
-    backoff, started = backoff or Backoff(), False
+    cursor, backoff = _Cursor(after), backoff or Backoff()
     lost: HubError | None = None
     while True:
         try:
-            async with aclosing(connect(after)) as messages:
-                while True:
-                    message = await _next(messages, silence_s)
-                    if message is None:
-                        return
-                    if message.HasField("batch"):
-                        _remove_repeated(message.batch, after)
-                        _check(message.batch, after, may_skip=credentials.shared and not started)
-                        if not message.batch.events:
-                            continue
-                        after, started = message.batch.events[-1].seq, True
+            async with aclosing(_while_alive(connect(cursor.seq), silence_s)) as messages:
+                async for message in messages:
+                    if not cursor.advance(message, may_skip=credentials.shared):
+                        continue
                     if not message.HasField("hello"):
                         backoff.reset()
                         lost = None
                     yield message
-                    if message.HasField("batch") and message.batch.events[-1].HasField("terminal"):
+                    if cursor.complete:
                         return
+                return
         except HubError as error:
             # Two tokens that are refused in a row: a third would be, too.
             renewed = credentials.renewable and not isinstance(lost, NotAuthenticated)
@@ -86,32 +80,47 @@ async def events_of(messages: AsyncGenerator[WatchRefinementResponse, None]) -> 
                 yield event
 
 
-async def _next(
+async def _while_alive(
     messages: AsyncGenerator[WatchRefinementResponse, None], silence_s: float
-) -> WatchRefinementResponse | None:
-    """The next message of a connection; None at its end. Raises Unavailable when it is silent."""
-    try:
-        async with timeout(silence_s):
-            return await anext(messages)
-    except StopAsyncIteration:
-        return None
-    except asyncio.TimeoutError:  # another class in Python 3.10
-        raise Unavailable(f"the hub sent nothing for {silence_s:g} s") from None
+) -> AsyncGenerator[WatchRefinementResponse, None]:
+    """The messages of a connection. Raises Unavailable when it is silent for too long."""
+    async with aclosing(messages):
+        while True:
+            try:
+                async with timeout(silence_s):
+                    message = await anext(messages)
+            except StopAsyncIteration:
+                return
+            except asyncio.TimeoutError:  # another class in Python 3.10
+                raise Unavailable(f"the hub sent nothing for {silence_s:g} s") from None
+            yield message
 
 
-def _remove_repeated(batch: EventBatch, after: int) -> None:
-    """Remove the events that the caller has."""
-    if batch.events and batch.events[0].seq <= after:
-        fresh = [event for event in batch.events if event.seq > after]
-        del batch.events[:]
-        batch.events.extend(fresh)
+class _Cursor:
+    """The last seq that the caller has. `complete`: it was the terminal event's."""
 
+    def __init__(self, after: int) -> None:
+        self.seq, self.complete = after, False
+        self._begun = False
 
-def _check(batch: EventBatch, after: int, *, may_skip: bool) -> None:
-    """Raises Fault when an event is missing. may_skip: the first one may have any seq."""
-    if may_skip and batch.events:
-        after = batch.events[0].seq - 1
-    for event in batch.events:
-        after += 1
-        if event.seq != after:
-            raise Fault(f"the hub sent event {event.seq} where {after} was due")
+    def advance(self, message: WatchRefinementResponse, *, may_skip: bool) -> bool:
+        """Count a message's events, and remove those that the caller has. Returns whether anything is left.
+
+        may_skip: the first event of all may have any seq. Raises Fault when an event is missing.
+        """
+        if not message.HasField("batch"):
+            return True
+        events = message.batch.events
+        if events and events[0].seq <= self.seq:
+            fresh = [event for event in events if event.seq > self.seq]
+            del events[:]
+            events.extend(fresh)
+        if not events:
+            return False
+        due = events[0].seq if may_skip and not self._begun else self.seq + 1
+        for seq, event in enumerate(events, due):
+            if event.seq != seq:
+                raise Fault(f"the hub sent event {event.seq} where {seq} was due")
+        self.seq, self._begun = events[-1].seq, True
+        self.complete = events[-1].HasField("terminal")
+        return True

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import grpc
 import grpc.aio
@@ -17,7 +18,6 @@ from google.protobuf.message import Message
 from ide_orchestrator.client import following
 from ide_orchestrator.client.following import OnRetry, events_of
 from ide_orchestrator.client.grpc_errors import error_of
-from ide_orchestrator.client.http_calls import request_key
 from ide_orchestrator.client.retrying import MAX_PAUSE_S, Credentials, Token, repeated
 from ide_orchestrator.v1.access_pb2_grpc import AccessServiceStub
 from ide_orchestrator.v1.draft_pb2_grpc import DraftServiceStub
@@ -112,7 +112,7 @@ class GrpcHub:
         once = "request_id" in request.DESCRIPTOR.fields_by_name
         if once:
             named: Any = request
-            named.request_id = request_key(named.request_id)
+            named.request_id = named.request_id or str(uuid4())
 
         async def _attempt(token: str) -> Response:
             try:

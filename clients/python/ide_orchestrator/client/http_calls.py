@@ -13,7 +13,7 @@ import httpx
 
 from ide_orchestrator.client.errors import Fault, Unavailable, cause_of
 from ide_orchestrator.client.responses import json_object, problem_of
-from ide_orchestrator.client.retrying import Credentials, Token, repeated
+from ide_orchestrator.client.retrying import Credentials, Token, authorization, repeated
 
 Self = TypeVar("Self", bound="HttpCalls")
 
@@ -60,22 +60,16 @@ class HttpCalls:
         body: Mapping[str, Any] | None = None,
         *,
         key: str | None = None,
-        etag: str | None = None,
-        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Any:
-        """Make one call, and return the JSON object of the response.
+        """Make one call, and return the JSON object of the response, which is empty when there is none.
 
-        key: an idempotency key; the call is then repeated while it fails temporarily, for up to 30 s. etag:
-        of what the call changes. query: values that are None are left out. Raises HubError.
+        key: an idempotency key. Raises HubError.
         """
-        headers = {} if key is None else {"Idempotency-Key": key}
-        if etag is not None:
-            headers["If-Match"] = f'"{etag}"'
-
-        async def _attempt() -> httpx.Response:
-            return await self._send(method, with_query(path, query or {}), body, headers)
-
-        response = await (_attempt() if key is None else repeated(_attempt))
+        named = {} if key is None else {"Idempotency-Key": key}
+        response = await self._send(method, path, body, {**named, **(headers or {})})
+        if response.status_code == httpx.codes.NO_CONTENT:
+            return {}
         value = json_object(response.content)
         if value is None:
             raise Fault(
@@ -83,14 +77,30 @@ class HttpCalls:
             )
         return value
 
+    async def call_once(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any],
+        headers: Mapping[str, str] | None = None,
+        *,
+        key: str | None = None,
+    ) -> Any:
+        """Make a call that takes effect once, and repeat it while it fails temporarily, for up to 30 s.
+
+        key: its idempotency key; None for a new one. Raises HubError.
+        """
+        chosen = key or str(uuid4())
+        return await repeated(lambda: self.call(method, path, body, key=chosen, headers=headers))
+
     async def items(self, path: str, /, **query: Any) -> AsyncGenerator[Any, None]:
-        """The items of all pages of a list, which are read one after the other. query: as in `call`. Raises
-        HubError."""
+        """The items of all pages of a list, which are read one after the other.
+
+        query: values that are None are left out. Raises HubError.
+        """
         while True:
-            page = await self.call("GET", path, query=query)
-            if "items" not in page:
-                raise Fault(f"{self.url} does not answer as the hub does: a page without items")
-            for item in page["items"]:
+            page = await self.call("GET", with_query(path, query))
+            for item in member(page, "items"):
                 yield item
             if page.get("next_cursor") is None:
                 return
@@ -100,11 +110,13 @@ class HttpCalls:
         """The bytes of a response. Raises HubError."""
         return (await self._send("GET", path, None, {})).content
 
-    async def pieces(self, path: str, accept: str = "*/*", /, **query: Any) -> AsyncGenerator[bytes, None]:
-        """The bytes of a response as they arrive. query: as in `call`. Raises HubError, also when they end
+    async def pieces(
+        self, path: str, headers: Mapping[str, str] | None = None, /, **query: Any
+    ) -> AsyncGenerator[bytes, None]:
+        """The bytes of a response as they arrive. query: as of `items`. Raises HubError, also when they end
         too early."""
         url = self.url + with_query(path, query)
-        response = await self._credentials.with_token(lambda token: self._open(url, accept, token))
+        response = await self._credentials.with_token(lambda token: self._open(url, headers or {}, token))
         try:
             async for piece in response.aiter_bytes():
                 yield piece
@@ -113,12 +125,10 @@ class HttpCalls:
         finally:
             await response.aclose()
 
-    async def _open(self, url: str, accept: str, token: str) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {token}", "Accept": accept}
+    async def _open(self, url: str, headers: Mapping[str, str], token: str) -> httpx.Response:
+        sent = {**authorization(token), **headers}
         try:
-            response = await self._http.send(
-                self._http.build_request("GET", url, headers=headers), stream=True
-            )
+            response = await self._http.send(self._http.build_request("GET", url, headers=sent), stream=True)
             if response.is_error:
                 raise problem_of(response.status_code, response.headers, await response.aread(), self.url)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
@@ -129,7 +139,7 @@ class HttpCalls:
         self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]
     ) -> httpx.Response:
         async def _attempt(token: str) -> httpx.Response:
-            sent = {"Authorization": f"Bearer {token}", **headers}
+            sent = {**authorization(token), **headers}
             try:
                 response = await self._http.request(method, self.url + path, json=body, headers=sent)
             except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
@@ -146,7 +156,10 @@ class HttpCalls:
 
 def with_query(path: str, query: Mapping[str, Any]) -> str:
     """The path with the values that are not None."""
-    asked = present(query)
+    asked = {
+        name: str(value).lower() if isinstance(value, bool) else value
+        for name, value in present(query).items()
+    }
     return f"{path}?{urlencode(asked, doseq=True, errors='replace')}" if asked else path
 
 
@@ -160,9 +173,20 @@ def present(body: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if value is not None}
 
 
-def request_key(request_id: str | None) -> str:
-    """The idempotency key of a call: the caller's, or a new one."""
-    return request_id or str(uuid4())
+def if_match(resource: Mapping[str, object]) -> dict[str, str]:
+    """The header with which a call changes a resource only if it is still the one that was read.
+
+    Raises Fault for one without an etag, which is not the hub's.
+    """
+    return {"If-Match": f'"{member(resource, "etag")}"'}
+
+
+def member(found: Mapping[str, object], name: str) -> Any:
+    """A member of a response. Raises Fault when it is not there: another server responded."""
+    try:
+        return found[name]
+    except KeyError:
+        raise Fault(f"the answer is not the hub's: it has no {name}") from None
 
 
 def view(contents: bool) -> str:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from ide_orchestrator.client import following, streams
 from ide_orchestrator.client.following import OnRetry, events_of
-from ide_orchestrator.client.http_calls import address, present, request_key, with_query
+from ide_orchestrator.client.http_calls import address, present, with_query
 from ide_orchestrator.client.proposals import ProposalCalls
 from ide_orchestrator.client.resources import FileAt, Refinement, StartedRefinement, Ticket, WhenBusy
 from ide_orchestrator.client.retrying import Token
@@ -61,7 +61,7 @@ class Hub(WorkflowCalls, ProposalCalls):
             "when_busy": when_busy,
         }
         path = f"{address('workflows', workflow_id)}/refinements"
-        started: StartedRefinement = await self.call("POST", path, present(body), key=request_key(request_id))
+        started: StartedRefinement = await self.call_once("POST", path, present(body), key=request_id)
         return started
 
     async def refinement(self, thread_id: str) -> Refinement:

@@ -9,8 +9,8 @@ from ide_orchestrator.client.http_calls import (
     PAGE,
     HttpCalls,
     address,
+    if_match,
     present,
-    request_key,
     view,
     with_query,
 )
@@ -26,14 +26,16 @@ from ide_orchestrator.client.resources import (
     WhenBusy,
 )
 
+_PATCH = {"Accept": "text/x-patch"}
+
 
 class ProposalCalls(HttpCalls):
     """Reads and reviews proposals."""
 
     async def proposal(self, proposal_id: str, *, contents: bool = True) -> Proposal:
         """A proposal with its files."""
-        query = {"view": view(contents)}
-        found: Proposal = await self.call("GET", address("proposals", proposal_id), query=query)
+        path = with_query(address("proposals", proposal_id), {"view": view(contents)})
+        found: Proposal = await self.call("GET", path)
         return found
 
     def proposals(
@@ -67,7 +69,7 @@ class ProposalCalls(HttpCalls):
         self, proposal_id: str, base: Literal["started_from", "draft"] = "started_from"
     ) -> AsyncGenerator[bytes, None]:
         """The comparison as a patch in git's format, in pieces."""
-        return self.pieces(f"{address('proposals', proposal_id)}/diff", "text/x-patch", base=base)
+        return self.pieces(f"{address('proposals', proposal_id)}/diff", _PATCH, base=base)
 
     def diff(
         self,
@@ -86,8 +88,8 @@ class ProposalCalls(HttpCalls):
     async def decide(self, proposal: Proposal, decisions: Sequence[FileDecision]) -> Proposal:
         """Decide about files or hunks, if nobody has decided since the proposal was read. Returns it with its
         new etag."""
-        path = f"{address('proposals', proposal['id'])}/decisions"
-        decided: Proposal = await self.call("PATCH", path, {"decisions": decisions}, etag=proposal["etag"])
+        path, body = f"{address('proposals', proposal['id'])}/decisions", {"decisions": decisions}
+        decided: Proposal = await self.call("PATCH", path, body, headers=if_match(proposal))
         return decided
 
     async def accept(
@@ -114,12 +116,12 @@ class ProposalCalls(HttpCalls):
             "comment": comment,
         }
         path = f"{address('proposals', proposal['id'])}/accept"
-        accepted: AcceptedProposal = await self.call(
+        accepted: AcceptedProposal = await self.call_once(
             "POST",
-            with_query(path, {"validate_only": "true" if validate_only else None}),
+            with_query(path, {"validate_only": validate_only or None}),
             present(body),
-            etag=proposal["etag"],
-            key=request_key(request_id),
+            if_match(proposal),
+            key=request_id,
         )
         return accepted
 
@@ -128,8 +130,8 @@ class ProposalCalls(HttpCalls):
     ) -> Proposal:
         """Turn a proposal down."""
         path = f"{address('proposals', proposal['id'])}/reject"
-        rejected: Proposal = await self.call(
-            "POST", path, {"comment": comment}, etag=proposal["etag"], key=request_key(request_id)
+        rejected: Proposal = await self.call_once(
+            "POST", path, {"comment": comment}, if_match(proposal), key=request_id
         )
         return rejected
 
@@ -145,7 +147,7 @@ class ProposalCalls(HttpCalls):
         """Start the next round, with what is to be done better."""
         body = {"user_prompt": user_prompt, "keep_decisions": keep_decisions, "when_busy": when_busy}
         path = f"{address('proposals', proposal['id'])}/revise"
-        started: StartedRefinement = await self.call(
-            "POST", path, present(body), etag=proposal["etag"], key=request_key(request_id)
+        started: StartedRefinement = await self.call_once(
+            "POST", path, present(body), if_match(proposal), key=request_id
         )
         return started

@@ -88,6 +88,11 @@ class Credentials:
         return await attempt(await self.token())
 
 
+def authorization(token: str) -> dict[str, str]:
+    """The header for a token; none for an empty one, which cannot be sent."""
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
 def is_temporary(error: HubError) -> bool:
     """Whether a stream that ended with this error may be opened again from its cursor."""
     return isinstance(error, Unavailable) or error.code == "internal"

@@ -24,6 +24,7 @@ from ide_orchestrator.client.errors import (
     cause_of,
 )
 from ide_orchestrator.client.responses import problem_of
+from ide_orchestrator.client.retrying import authorization
 from ide_orchestrator.v1.event_pb2 import Event
 from ide_orchestrator.v1.refinement_pb2 import WatchRefinementResponse
 
@@ -60,7 +61,7 @@ async def over_websocket(
     with _connection_errors(url):
         async with connect(
             f"ws{url.removeprefix('http')}",
-            additional_headers={"Authorization": f"Bearer {token}"},
+            additional_headers=authorization(token),
             subprotocols=[subprotocol],
             max_size=MAX_MESSAGE_BYTES,
             compression=None,
@@ -83,7 +84,7 @@ async def over_sse(
 ) -> AsyncGenerator[WatchRefinementResponse, None]:
     """The messages of one stream of server-sent events, until the hub has sent everything. Raises
     HubError."""
-    headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream"}
+    headers = {**authorization(token), "Accept": "text/event-stream"}
     if after:
         headers["Last-Event-ID"] = str(after)
     # The follower notices silence.
@@ -93,7 +94,7 @@ async def over_sse(
             if response.status_code == httpx.codes.NO_CONTENT:
                 return
             if response.is_error:
-                raise problem_of(response.status_code, response.headers, await response.aread(), url)
+                raise problem_of(response.status_code, response.headers, await response.aread(), _host(url))
             if not response.headers.get("content-type", "").startswith("text/event-stream"):
                 raise Fault(f"{_host(url)} is not the hub: it does not answer with server-sent events")
             async for name, data in _server_sent_events(response.aiter_bytes()):
@@ -151,7 +152,7 @@ def _connection_errors(url: str) -> Iterator[None]:
         yield
     except InvalidStatus as error:
         response = error.response
-        raise problem_of(response.status_code, response.headers, response.body or b"", url) from error
+        raise problem_of(response.status_code, response.headers, response.body or b"", _host(url)) from error
     except ConnectionClosed as closed:
         raise _closed(closed, url) from closed
     except (InvalidHandshake, InvalidURI) as error:

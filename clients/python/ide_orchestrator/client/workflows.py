@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
-from ide_orchestrator.client.http_calls import PAGE, HttpCalls, address, present, request_key, view
+from ide_orchestrator.client.http_calls import PAGE, HttpCalls, address, if_match, present, view, with_query
 from ide_orchestrator.client.resources import Draft, Workflow
 
 
@@ -35,7 +35,7 @@ class WorkflowCalls(HttpCalls):
     async def draft(self, draft_id: str, version: int = 0, *, contents: bool = True) -> Draft:
         """A draft at a version; 0 for the newest."""
         query = {"version": version, "view": view(contents)}
-        found: Draft = await self.call("GET", address("drafts", draft_id), query=query)
+        found: Draft = await self.call("GET", with_query(address("drafts", draft_id), query))
         return found
 
     def draft_versions(self, draft_id: str) -> AsyncGenerator[Draft, None]:
@@ -52,14 +52,13 @@ class WorkflowCalls(HttpCalls):
     ) -> Draft:
         """Write and delete files as one new version, if the draft is still the one that was read."""
         body = {"files": files, "deleted_paths": deleted_paths}
-        written: Draft = await self.call(
-            "PUT", address("drafts", draft["id"]), body, etag=draft["etag"], key=request_key(request_id)
-        )
+        path = address("drafts", draft["id"])
+        written: Draft = await self.call_once("PUT", path, body, if_match(draft), key=request_id)
         return written
 
     async def restore_draft(self, draft: Draft, version: int, *, request_id: str | None = None) -> Draft:
         """Make a new version with the files of an earlier one, if the draft is still the one that was
         read."""
         path, body = f"{address('drafts', draft['id'])}/restore", {"version": version}
-        restored: Draft = await self.call("POST", path, body, etag=draft["etag"], key=request_key(request_id))
+        restored: Draft = await self.call_once("POST", path, body, if_match(draft), key=request_id)
         return restored

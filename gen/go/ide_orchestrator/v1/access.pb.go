@@ -1030,14 +1030,14 @@ const file_ide_orchestrator_v1_access_proto_rawDesc = "" +
 	"\x17ACCESS_TYPE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11ACCESS_TYPE_OWNER\x10\x01\x12\x16\n" +
 	"\x12ACCESS_TYPE_EDITOR\x10\x02\x12\x16\n" +
-	"\x12ACCESS_TYPE_VIEWER\x10\x032\xde\x05\n" +
-	"\rAccessService\x12]\n" +
+	"\x12ACCESS_TYPE_VIEWER\x10\x032\xe8\x05\n" +
+	"\rAccessService\x12b\n" +
 	"\n" +
-	"ListGrants\x12&.ide_orchestrator.v1.ListGrantsRequest\x1a'.ide_orchestrator.v1.ListGrantsResponse\x12`\n" +
+	"ListGrants\x12&.ide_orchestrator.v1.ListGrantsRequest\x1a'.ide_orchestrator.v1.ListGrantsResponse\"\x03\x90\x02\x01\x12`\n" +
 	"\vGrantAccess\x12'.ide_orchestrator.v1.GrantAccessRequest\x1a(.ide_orchestrator.v1.GrantAccessResponse\x12`\n" +
 	"\vAcceptGrant\x12'.ide_orchestrator.v1.AcceptGrantRequest\x1a(.ide_orchestrator.v1.AcceptGrantResponse\x12c\n" +
-	"\fRevokeAccess\x12(.ide_orchestrator.v1.RevokeAccessRequest\x1a).ide_orchestrator.v1.RevokeAccessResponse\x12i\n" +
-	"\x0eListShareLinks\x12*.ide_orchestrator.v1.ListShareLinksRequest\x1a+.ide_orchestrator.v1.ListShareLinksResponse\x12l\n" +
+	"\fRevokeAccess\x12(.ide_orchestrator.v1.RevokeAccessRequest\x1a).ide_orchestrator.v1.RevokeAccessResponse\x12n\n" +
+	"\x0eListShareLinks\x12*.ide_orchestrator.v1.ListShareLinksRequest\x1a+.ide_orchestrator.v1.ListShareLinksResponse\"\x03\x90\x02\x01\x12l\n" +
 	"\x0fCreateShareLink\x12+.ide_orchestrator.v1.CreateShareLinkRequest\x1a,.ide_orchestrator.v1.CreateShareLinkResponse\x12l\n" +
 	"\x0fRevokeShareLink\x12+.ide_orchestrator.v1.RevokeShareLinkRequest\x1a,.ide_orchestrator.v1.RevokeShareLinkResponseBUZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3"
 

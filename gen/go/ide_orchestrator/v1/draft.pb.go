@@ -1175,11 +1175,11 @@ const file_ide_orchestrator_v1_draft_proto_rawDesc = "" +
 	"\tDraftView\x12\x1a\n" +
 	"\x16DRAFT_VIEW_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10DRAFT_VIEW_BASIC\x10\x01\x12\x13\n" +
-	"\x0fDRAFT_VIEW_FULL\x10\x022\x94\x05\n" +
-	"\fDraftService\x12W\n" +
-	"\bGetDraft\x12$.ide_orchestrator.v1.GetDraftRequest\x1a%.ide_orchestrator.v1.GetDraftResponse\x12`\n" +
-	"\vUpdateDraft\x12'.ide_orchestrator.v1.UpdateDraftRequest\x1a(.ide_orchestrator.v1.UpdateDraftResponse\x12r\n" +
-	"\x11ListDraftVersions\x12-.ide_orchestrator.v1.ListDraftVersionsRequest\x1a..ide_orchestrator.v1.ListDraftVersionsResponse\x12x\n" +
+	"\x0fDRAFT_VIEW_FULL\x10\x022\x9e\x05\n" +
+	"\fDraftService\x12\\\n" +
+	"\bGetDraft\x12$.ide_orchestrator.v1.GetDraftRequest\x1a%.ide_orchestrator.v1.GetDraftResponse\"\x03\x90\x02\x01\x12`\n" +
+	"\vUpdateDraft\x12'.ide_orchestrator.v1.UpdateDraftRequest\x1a(.ide_orchestrator.v1.UpdateDraftResponse\x12w\n" +
+	"\x11ListDraftVersions\x12-.ide_orchestrator.v1.ListDraftVersionsRequest\x1a..ide_orchestrator.v1.ListDraftVersionsResponse\"\x03\x90\x02\x01\x12x\n" +
 	"\x13RestoreDraftVersion\x12/.ide_orchestrator.v1.RestoreDraftVersionRequest\x1a0.ide_orchestrator.v1.RestoreDraftVersionResponse\x12h\n" +
 	"\rReadDraftFile\x12).ide_orchestrator.v1.ReadDraftFileRequest\x1a*.ide_orchestrator.v1.ReadDraftFileResponse0\x01\x12q\n" +
 	"\x10ReadDraftArchive\x12,.ide_orchestrator.v1.ReadDraftArchiveRequest\x1a-.ide_orchestrator.v1.ReadDraftArchiveResponse0\x01BUZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3"

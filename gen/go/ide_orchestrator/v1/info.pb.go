@@ -294,9 +294,9 @@ const file_ide_orchestrator_v1_info_proto_rawDesc = "" +
 	"\x0fmax_active_runs\x18\x04 \x01(\rR\rmaxActiveRuns\x123\n" +
 	"\x16max_creates_per_minute\x18\x05 \x01(\rR\x13maxCreatesPerMinute\x12\x1f\n" +
 	"\vmax_streams\x18\x06 \x01(\rR\n" +
-	"maxStreams2u\n" +
-	"\vInfoService\x12f\n" +
-	"\rGetServerInfo\x12).ide_orchestrator.v1.GetServerInfoRequest\x1a*.ide_orchestrator.v1.GetServerInfoResponseBUZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3"
+	"maxStreams2z\n" +
+	"\vInfoService\x12k\n" +
+	"\rGetServerInfo\x12).ide_orchestrator.v1.GetServerInfoRequest\x1a*.ide_orchestrator.v1.GetServerInfoResponse\"\x03\x90\x02\x01BUZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3"
 
 var (
 	file_ide_orchestrator_v1_info_proto_rawDescOnce sync.Once

@@ -1291,10 +1291,10 @@ const file_ide_orchestrator_v1_proposal_proto_rawDesc = "" +
 	"\fProposalView\x12\x1d\n" +
 	"\x19PROPOSAL_VIEW_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13PROPOSAL_VIEW_BASIC\x10\x01\x12\x16\n" +
-	"\x12PROPOSAL_VIEW_FULL\x10\x022\x9a\x03\n" +
-	"\x0fProposalService\x12`\n" +
-	"\vGetProposal\x12'.ide_orchestrator.v1.GetProposalRequest\x1a(.ide_orchestrator.v1.GetProposalResponse\x12f\n" +
-	"\rListProposals\x12).ide_orchestrator.v1.ListProposalsRequest\x1a*.ide_orchestrator.v1.ListProposalsResponse\x12Y\n" +
+	"\x12PROPOSAL_VIEW_FULL\x10\x022\xa4\x03\n" +
+	"\x0fProposalService\x12e\n" +
+	"\vGetProposal\x12'.ide_orchestrator.v1.GetProposalRequest\x1a(.ide_orchestrator.v1.GetProposalResponse\"\x03\x90\x02\x01\x12k\n" +
+	"\rListProposals\x12).ide_orchestrator.v1.ListProposalsRequest\x1a*.ide_orchestrator.v1.ListProposalsResponse\"\x03\x90\x02\x01\x12Y\n" +
 	"\bReadFile\x12$.ide_orchestrator.v1.ReadFileRequest\x1a%.ide_orchestrator.v1.ReadFileResponse0\x01\x12b\n" +
 	"\vReadArchive\x12'.ide_orchestrator.v1.ReadArchiveRequest\x1a(.ide_orchestrator.v1.ReadArchiveResponse0\x01BUZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3"
 

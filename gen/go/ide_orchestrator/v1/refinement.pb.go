@@ -2371,19 +2371,19 @@ const file_ide_orchestrator_v1_refinement_proto_rawDesc = "" +
 	"\x12WHEN_BUSY_PARALLEL\x10\x01\x12\x14\n" +
 	"\x10WHEN_BUSY_REFUSE\x10\x02\x12\x15\n" +
 	"\x11WHEN_BUSY_ENQUEUE\x10\x03\x12\x17\n" +
-	"\x13WHEN_BUSY_SUPERSEDE\x10\x042\xa3\b\n" +
+	"\x13WHEN_BUSY_SUPERSEDE\x10\x042\xb7\b\n" +
 	"\x11RefinementService\x12l\n" +
-	"\x0fStartRefinement\x12+.ide_orchestrator.v1.StartRefinementRequest\x1a,.ide_orchestrator.v1.StartRefinementResponse\x12f\n" +
-	"\rGetRefinement\x12).ide_orchestrator.v1.GetRefinementRequest\x1a*.ide_orchestrator.v1.GetRefinementResponse\x12n\n" +
+	"\x0fStartRefinement\x12+.ide_orchestrator.v1.StartRefinementRequest\x1a,.ide_orchestrator.v1.StartRefinementResponse\x12k\n" +
+	"\rGetRefinement\x12).ide_orchestrator.v1.GetRefinementRequest\x1a*.ide_orchestrator.v1.GetRefinementResponse\"\x03\x90\x02\x01\x12n\n" +
 	"\x0fWatchRefinement\x12+.ide_orchestrator.v1.WatchRefinementRequest\x1a,.ide_orchestrator.v1.WatchRefinementResponse0\x01\x12o\n" +
 	"\x10CancelRefinement\x12,.ide_orchestrator.v1.CancelRefinementRequest\x1a-.ide_orchestrator.v1.CancelRefinementResponse\x12c\n" +
-	"\fReplyToInput\x12(.ide_orchestrator.v1.ReplyToInputRequest\x1a).ide_orchestrator.v1.ReplyToInputResponse\x12]\n" +
+	"\fReplyToInput\x12(.ide_orchestrator.v1.ReplyToInputRequest\x1a).ide_orchestrator.v1.ReplyToInputResponse\x12b\n" +
 	"\n" +
-	"ListEvents\x12&.ide_orchestrator.v1.ListEventsRequest\x1a'.ide_orchestrator.v1.ListEventsResponse\x12\\\n" +
-	"\tReadEvent\x12%.ide_orchestrator.v1.ReadEventRequest\x1a&.ide_orchestrator.v1.ReadEventResponse0\x01\x12`\n" +
-	"\vListFilesAt\x12'.ide_orchestrator.v1.ListFilesAtRequest\x1a(.ide_orchestrator.v1.ListFilesAtResponse\x12w\n" +
-	"\x12ReadRefinementFile\x12..ide_orchestrator.v1.ReadRefinementFileRequest\x1a/.ide_orchestrator.v1.ReadRefinementFileResponse0\x01\x12Z\n" +
-	"\tBlameFile\x12%.ide_orchestrator.v1.BlameFileRequest\x1a&.ide_orchestrator.v1.BlameFileResponseBUZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3"
+	"ListEvents\x12&.ide_orchestrator.v1.ListEventsRequest\x1a'.ide_orchestrator.v1.ListEventsResponse\"\x03\x90\x02\x01\x12\\\n" +
+	"\tReadEvent\x12%.ide_orchestrator.v1.ReadEventRequest\x1a&.ide_orchestrator.v1.ReadEventResponse0\x01\x12e\n" +
+	"\vListFilesAt\x12'.ide_orchestrator.v1.ListFilesAtRequest\x1a(.ide_orchestrator.v1.ListFilesAtResponse\"\x03\x90\x02\x01\x12w\n" +
+	"\x12ReadRefinementFile\x12..ide_orchestrator.v1.ReadRefinementFileRequest\x1a/.ide_orchestrator.v1.ReadRefinementFileResponse0\x01\x12_\n" +
+	"\tBlameFile\x12%.ide_orchestrator.v1.BlameFileRequest\x1a&.ide_orchestrator.v1.BlameFileResponse\"\x03\x90\x02\x01BUZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3"
 
 var (
 	file_ide_orchestrator_v1_refinement_proto_rawDescOnce sync.Once

@@ -2781,11 +2781,11 @@ const file_ide_orchestrator_v1_review_proto_rawDesc = "" +
 	"\x18CONFLICT_KIND_BOTH_ADDED\x10\x02\x12\x1e\n" +
 	"\x1aCONFLICT_KIND_BOTH_RENAMED\x10\x03\x12\"\n" +
 	"\x1eCONFLICT_KIND_DELETED_IN_DRAFT\x10\x04\x12%\n" +
-	"!CONFLICT_KIND_DELETED_IN_PROPOSAL\x10\x052\xc1\x06\n" +
-	"\rReviewService\x12c\n" +
-	"\fDiffProposal\x12(.ide_orchestrator.v1.DiffProposalRequest\x1a).ide_orchestrator.v1.DiffProposalResponse\x12\\\n" +
-	"\tReadPatch\x12%.ide_orchestrator.v1.ReadPatchRequest\x1a&.ide_orchestrator.v1.ReadPatchResponse0\x01\x12Z\n" +
-	"\tDiffDraft\x12%.ide_orchestrator.v1.DiffDraftRequest\x1a&.ide_orchestrator.v1.DiffDraftResponse\x12k\n" +
+	"!CONFLICT_KIND_DELETED_IN_PROPOSAL\x10\x052\xcb\x06\n" +
+	"\rReviewService\x12h\n" +
+	"\fDiffProposal\x12(.ide_orchestrator.v1.DiffProposalRequest\x1a).ide_orchestrator.v1.DiffProposalResponse\"\x03\x90\x02\x01\x12\\\n" +
+	"\tReadPatch\x12%.ide_orchestrator.v1.ReadPatchRequest\x1a&.ide_orchestrator.v1.ReadPatchResponse0\x01\x12_\n" +
+	"\tDiffDraft\x12%.ide_orchestrator.v1.DiffDraftRequest\x1a&.ide_orchestrator.v1.DiffDraftResponse\"\x03\x90\x02\x01\x12k\n" +
 	"\x0eReadDraftPatch\x12*.ide_orchestrator.v1.ReadDraftPatchRequest\x1a+.ide_orchestrator.v1.ReadDraftPatchResponse0\x01\x12c\n" +
 	"\fSetDecisions\x12(.ide_orchestrator.v1.SetDecisionsRequest\x1a).ide_orchestrator.v1.SetDecisionsResponse\x12i\n" +
 	"\x0eAcceptProposal\x12*.ide_orchestrator.v1.AcceptProposalRequest\x1a+.ide_orchestrator.v1.AcceptProposalResponse\x12i\n" +

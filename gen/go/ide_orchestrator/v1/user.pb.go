@@ -269,10 +269,10 @@ const file_ide_orchestrator_v1_user_proto_rawDesc = "" +
 	"\x10FindUsersRequest\x12\x14\n" +
 	"\x05email\x18\x01 \x01(\tR\x05email\"D\n" +
 	"\x11FindUsersResponse\x12/\n" +
-	"\x05users\x18\x01 \x03(\v2\x19.ide_orchestrator.v1.UserR\x05users2\xb9\x01\n" +
-	"\vUserService\x12N\n" +
-	"\x05GetMe\x12!.ide_orchestrator.v1.GetMeRequest\x1a\".ide_orchestrator.v1.GetMeResponse\x12Z\n" +
-	"\tFindUsers\x12%.ide_orchestrator.v1.FindUsersRequest\x1a&.ide_orchestrator.v1.FindUsersResponseBUZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3"
+	"\x05users\x18\x01 \x03(\v2\x19.ide_orchestrator.v1.UserR\x05users2\xc3\x01\n" +
+	"\vUserService\x12S\n" +
+	"\x05GetMe\x12!.ide_orchestrator.v1.GetMeRequest\x1a\".ide_orchestrator.v1.GetMeResponse\"\x03\x90\x02\x01\x12_\n" +
+	"\tFindUsers\x12%.ide_orchestrator.v1.FindUsersRequest\x1a&.ide_orchestrator.v1.FindUsersResponse\"\x03\x90\x02\x01BUZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3"
 
 var (
 	file_ide_orchestrator_v1_user_proto_rawDescOnce sync.Once

@@ -1338,16 +1338,16 @@ const file_ide_orchestrator_v1_webhook_proto_rawDesc = "" +
 	"#WEBHOOK_DELIVERY_STATUS_UNSPECIFIED\x10\x00\x12#\n" +
 	"\x1fWEBHOOK_DELIVERY_STATUS_WAITING\x10\x01\x12%\n" +
 	"!WEBHOOK_DELIVERY_STATUS_DELIVERED\x10\x02\x12$\n" +
-	" WEBHOOK_DELIVERY_STATUS_GIVEN_UP\x10\x032\xf7\x06\n" +
+	" WEBHOOK_DELIVERY_STATUS_GIVEN_UP\x10\x032\x87\a\n" +
 	"\x0eWebhookService\x12f\n" +
-	"\rCreateWebhook\x12).ide_orchestrator.v1.CreateWebhookRequest\x1a*.ide_orchestrator.v1.CreateWebhookResponse\x12]\n" +
+	"\rCreateWebhook\x12).ide_orchestrator.v1.CreateWebhookRequest\x1a*.ide_orchestrator.v1.CreateWebhookResponse\x12b\n" +
 	"\n" +
-	"GetWebhook\x12&.ide_orchestrator.v1.GetWebhookRequest\x1a'.ide_orchestrator.v1.GetWebhookResponse\x12c\n" +
-	"\fListWebhooks\x12(.ide_orchestrator.v1.ListWebhooksRequest\x1a).ide_orchestrator.v1.ListWebhooksResponse\x12f\n" +
+	"GetWebhook\x12&.ide_orchestrator.v1.GetWebhookRequest\x1a'.ide_orchestrator.v1.GetWebhookResponse\"\x03\x90\x02\x01\x12h\n" +
+	"\fListWebhooks\x12(.ide_orchestrator.v1.ListWebhooksRequest\x1a).ide_orchestrator.v1.ListWebhooksResponse\"\x03\x90\x02\x01\x12f\n" +
 	"\rUpdateWebhook\x12).ide_orchestrator.v1.UpdateWebhookRequest\x1a*.ide_orchestrator.v1.UpdateWebhookResponse\x12f\n" +
 	"\rDeleteWebhook\x12).ide_orchestrator.v1.DeleteWebhookRequest\x1a*.ide_orchestrator.v1.DeleteWebhookResponse\x12x\n" +
-	"\x13RotateWebhookSecret\x12/.ide_orchestrator.v1.RotateWebhookSecretRequest\x1a0.ide_orchestrator.v1.RotateWebhookSecretResponse\x12~\n" +
-	"\x15ListWebhookDeliveries\x121.ide_orchestrator.v1.ListWebhookDeliveriesRequest\x1a2.ide_orchestrator.v1.ListWebhookDeliveriesResponse\x12o\n" +
+	"\x13RotateWebhookSecret\x12/.ide_orchestrator.v1.RotateWebhookSecretRequest\x1a0.ide_orchestrator.v1.RotateWebhookSecretResponse\x12\x83\x01\n" +
+	"\x15ListWebhookDeliveries\x121.ide_orchestrator.v1.ListWebhookDeliveriesRequest\x1a2.ide_orchestrator.v1.ListWebhookDeliveriesResponse\"\x03\x90\x02\x01\x12o\n" +
 	"\x10RedeliverWebhook\x12,.ide_orchestrator.v1.RedeliverWebhookRequest\x1a-.ide_orchestrator.v1.RedeliverWebhookResponseBUZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3"
 
 var (

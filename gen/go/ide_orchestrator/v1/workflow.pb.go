@@ -678,11 +678,11 @@ const file_ide_orchestrator_v1_workflow_proto_rawDesc = "" +
 	"\a_lockedB\v\n" +
 	"\t_archived\"S\n" +
 	"\x16UpdateWorkflowResponse\x129\n" +
-	"\bworkflow\x18\x01 \x01(\v2\x1d.ide_orchestrator.v1.WorkflowR\bworkflow2\xb1\x03\n" +
+	"\bworkflow\x18\x01 \x01(\v2\x1d.ide_orchestrator.v1.WorkflowR\bworkflow2\xbb\x03\n" +
 	"\x0fWorkflowService\x12i\n" +
-	"\x0eCreateWorkflow\x12*.ide_orchestrator.v1.CreateWorkflowRequest\x1a+.ide_orchestrator.v1.CreateWorkflowResponse\x12`\n" +
-	"\vGetWorkflow\x12'.ide_orchestrator.v1.GetWorkflowRequest\x1a(.ide_orchestrator.v1.GetWorkflowResponse\x12f\n" +
-	"\rListWorkflows\x12).ide_orchestrator.v1.ListWorkflowsRequest\x1a*.ide_orchestrator.v1.ListWorkflowsResponse\x12i\n" +
+	"\x0eCreateWorkflow\x12*.ide_orchestrator.v1.CreateWorkflowRequest\x1a+.ide_orchestrator.v1.CreateWorkflowResponse\x12e\n" +
+	"\vGetWorkflow\x12'.ide_orchestrator.v1.GetWorkflowRequest\x1a(.ide_orchestrator.v1.GetWorkflowResponse\"\x03\x90\x02\x01\x12k\n" +
+	"\rListWorkflows\x12).ide_orchestrator.v1.ListWorkflowsRequest\x1a*.ide_orchestrator.v1.ListWorkflowsResponse\"\x03\x90\x02\x01\x12i\n" +
 	"\x0eUpdateWorkflow\x12*.ide_orchestrator.v1.UpdateWorkflowRequest\x1a+.ide_orchestrator.v1.UpdateWorkflowResponseBUZSgithub.com/bizmatters/ide-orchestrator/gen/go/ide_orchestrator/v1;ideorchestratorv1b\x06proto3"
 
 var (

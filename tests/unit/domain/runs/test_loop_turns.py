@@ -6,14 +6,14 @@ import asyncio
 
 import pytest
 
-from server.domain.runs.loop_turns import MIN_FRAME_BYTES, TURN_BYTES, LoopTurns, fill_turn
+from server.domain.runs.loop_turns import MIN_FRAME_BYTES, RUN_BYTES, SMALL_BYTES, LoopTurns, fill_turn
 
 
 async def test_a_turn_is_for_a_few_bytes_and_callers_take_turns() -> None:
-    turns, handled = LoopTurns(3), list[str]()
+    turns, handled = LoopTurns(3 * SMALL_BYTES), list[str]()
 
-    async def handle(caller: str, size_bytes: int) -> None:
-        await turns.take(caller, size_bytes)
+    async def handle(caller: str, size: int) -> None:
+        await turns.take(caller, size * SMALL_BYTES)
         handled.append(caller)
 
     async def seen_after(*runs: tuple[str, int]) -> list[list[str]]:
@@ -36,8 +36,9 @@ async def test_a_turn_is_for_a_few_bytes_and_callers_take_turns() -> None:
 
 
 async def test_a_run_that_leaves_takes_nothing_from_the_turn() -> None:
-    turns = LoopTurns(1)
-    first, leaving, staying = (asyncio.ensure_future(turns.take(caller, 1)) for caller in ("a", "b", "c"))
+    turns = LoopTurns(SMALL_BYTES)
+    takes = [asyncio.ensure_future(turns.take(caller, SMALL_BYTES)) for caller in ("a", "b", "c")]
+    first, leaving, staying = takes
     await asyncio.sleep(0)
     assert first.done()
     assert not leaving.done()
@@ -46,14 +47,28 @@ async def test_a_run_that_leaves_takes_nothing_from_the_turn() -> None:
     assert leaving.cancelled()
 
 
+async def test_a_few_frames_wait_only_behind_others() -> None:
+    turns = LoopTurns(SMALL_BYTES)
+    for _ in range(100):
+        # It ends at once, without a turn of the loop.
+        with pytest.raises(StopIteration):
+            turns.take("a", SMALL_BYTES - 1).send(None)
+    await turns.take("a", SMALL_BYTES)
+    large = asyncio.ensure_future(turns.take("a", SMALL_BYTES))
+    await asyncio.sleep(0)
+    small = asyncio.ensure_future(turns.take("b", 1))
+    await asyncio.wait({small})
+    assert large.done()
+
+
 @pytest.mark.parametrize(
     ("sizes", "start", "filled"),
     [
         ([0, 5], 0, (2, 2 * MIN_FRAME_BYTES)),
-        ([0, TURN_BYTES, 5], 0, (2, TURN_BYTES + MIN_FRAME_BYTES)),
-        ([9 * TURN_BYTES, 5], 0, (1, 9 * TURN_BYTES)),
-        ([9 * TURN_BYTES, 5], 1, (2, MIN_FRAME_BYTES)),
-        ([1] * 100, 10, (10 + TURN_BYTES // MIN_FRAME_BYTES, TURN_BYTES)),
+        ([0, RUN_BYTES, 5], 0, (2, RUN_BYTES + MIN_FRAME_BYTES)),
+        ([9 * RUN_BYTES, 5], 0, (1, 9 * RUN_BYTES)),
+        ([9 * RUN_BYTES, 5], 1, (2, MIN_FRAME_BYTES)),
+        ([1] * 100, 10, (10 + RUN_BYTES // MIN_FRAME_BYTES, RUN_BYTES)),
     ],
 )
 def test_a_frame_counts_for_a_kibibyte_at_least(

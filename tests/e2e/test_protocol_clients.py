@@ -1,0 +1,86 @@
+"""The published clients of open protocols, in the programs of docs/howto/use-open-protocols.md, over
+connections that break, and a hub that restarts."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.cut_runs import read_cut_run
+from tests.support.hub import a_workflow, running_hub
+from tests.support.node import node_command
+from tests.support.programs import ROOT, output_of
+
+PAGE = ROOT / "docs" / "howto" / "use-open-protocols.md"
+LAST = 2259
+
+
+def program(title: str) -> str:
+    """The program of a section of the page."""
+    section = PAGE.read_text().split(f"\n## {title}\n")[1]
+    found = re.search(r"^```js\n(.*?)^```$", section, re.M | re.S)
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.timeout(400)
+async def test_durable_streams_clients_get_every_event_once_through_a_hundred_cuts_and_a_restart(
+    database: str, tmp_path: Path
+) -> None:
+    command = await node_command(tmp_path, program("Durable Streams"))
+    programs = [(command, {"LIVE": live}) for live in ("sse", "long-poll")]
+    for reader in await read_cut_run(database, programs):
+        assert reader.seqs == list(range(1, LAST + 1))
+        assert f"closed at {LAST:010d}" in reader.rest
+
+
+#: For a program that is given a refinement alone.
+FIND_WORKFLOW = """
+const url = `${process.env.IDEO_URL}/api/refinements/${process.env.THREAD}`;
+const headers = { Authorization: `Bearer ${process.env.IDEO_TOKEN}` };
+process.env.WORKFLOW = (await (await fetch(url, { headers })).json()).workflow_id;
+await import("./agent.mjs");
+"""
+
+
+@pytest.mark.timeout(400)
+async def test_an_ag_ui_client_gets_every_event_once_through_a_hundred_cuts_and_a_restart(
+    database: str, tmp_path: Path
+) -> None:
+    (tmp_path / "agent.mjs").write_text(program("AG-UI"))
+    command = await node_command(tmp_path, FIND_WORKFLOW)
+    (cut,) = await read_cut_run(database, [(command, {})])
+    async with running_hub(database) as hub, hub.client() as client:
+        (proposal,) = (await client.call("GET", "/api/proposals"))["items"]
+        environment = {"IDEO_URL": hub.http, "IDEO_TOKEN": hub.token(), "THREAD": proposal["thread_id"]}
+        *numbers, uncut = (await output_of(*command, **environment)).splitlines()
+    assert len(numbers) > LAST
+    assert cut.seqs == list(range(1, len(numbers) + 1))
+    assert "RUN_FINISHED" in numbers[-1]
+    found, expected = json.loads(cut.rest), json.loads(uncut)
+    # Each client names the prompt as it likes.
+    assert found["messages"].pop(0)["role"] == expected["messages"].pop(0)["role"] == "user"
+    assert found == expected
+    assert len(found["state"]["files"]) == 25
+
+
+async def test_an_ag_ui_client_starts_a_run_and_has_its_messages_and_files(
+    database: str, tmp_path: Path
+) -> None:
+    command = await node_command(tmp_path, program("AG-UI"))
+    async with running_hub(database) as hub, hub.client() as client:
+        environment = {
+            "IDEO_URL": hub.http,
+            "IDEO_TOKEN": hub.token(),
+            "WORKFLOW": await a_workflow(client),
+            "PROMPT": "[[replay:short_run]]",
+        }
+        output = await output_of(*command, **environment)
+    found = json.loads(output.splitlines()[-1])
+    assert len(found["state"]["files"]) == 2
+    roles = [message["role"] for message in found["messages"]]
+    assert roles[0] == "user"
+    assert {"assistant", "tool"} <= set(roles)
