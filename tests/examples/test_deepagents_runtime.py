@@ -73,7 +73,7 @@ async def client(runtime: str, database: str) -> AsyncIterator[HubClient]:
 async def events_of(client: HubClient, thread_id: str, until: str = "terminal") -> list[dict[str, Any]]:
     """The events of a thread up to the first of a kind."""
     events: list[dict[str, Any]] = []
-    async for message in client.follow(thread_id):
+    async for message in client.messages(thread_id):
         for event in message.get("batch", {}).get("events", ()):
             events.append(event)
             if until in event:
@@ -109,7 +109,7 @@ async def test_a_long_run_keeps_every_event_and_file_while_its_stream_is_cut(
     ):
         started = await start(client, script(*turns, turn("Done.")))
         events: list[dict[str, Any]] = []
-        async for message in client.follow(started["thread_id"]):
+        async for message in client.messages(started["thread_id"]):
             events += message.get("batch", {}).get("events", ())
             if len(events) // 400 > way.broken:
                 way.break_all("reset")
@@ -206,7 +206,7 @@ async def test_a_run_may_ask_again_and_again(client: HubClient) -> None:
     turns = [turn("Next.", write(path, text)) for path, text in files.items()]
     started = await start(client, script(*turns, turn("Done.")), workflow)
     asked = 0
-    async for message in client.follow(started["thread_id"]):
+    async for message in client.messages(started["thread_id"]):
         for event in message.get("batch", {}).get("events", ()):
             if "input_requested" in event:
                 asked += 1
