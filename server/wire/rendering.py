@@ -157,10 +157,14 @@ async def event_batch_jsons(segments: Sequence[Segment], max_event_bytes: int) -
     for together in _fitting_together(segments, max_event_bytes):
         if _is_large(together[0], max_event_bytes):
             for events in await _large_segment_jsons(together[0], max_event_bytes):
-                yield b"".join([JSON_HEAD, events, JSON_TAIL])
+                yield batch_json([events])
         else:
-            events = b",".join([await fitting_jsons(each, max_event_bytes) for each in together])
-            yield b"".join([JSON_HEAD, events, JSON_TAIL])
+            yield batch_json([await fitting_jsons(each, max_event_bytes) for each in together])
+
+
+def batch_json(events: Iterable[bytes]) -> bytes:
+    """The `WatchRefinementResponse` with events, as proto-JSON. events: each one, or several with commas."""
+    return b"".join((JSON_HEAD, b",".join(events), JSON_TAIL))
 
 
 async def _large_segment_jsons(segment: Segment, max_event_bytes: int) -> list[bytes]:
