@@ -8,7 +8,6 @@ from typing import Any, Protocol, assert_never
 
 from litestar import Response
 from litestar.datastructures import Headers
-from litestar.datastructures.headers import Accept
 from litestar.types import Receive, Scope, Send
 
 from server.domain.errors import PermissionDenied, ShuttingDown, Unauthenticated
@@ -20,6 +19,7 @@ from server.domain.streams.steps import Heartbeat, ReconnectElsewhere, Step
 from server.domain.streams.subscription import Subscription
 from server.http.connection import ClientGone, Pace, SlowReader, connection_of
 from server.http.errors import log, place_of
+from server.http.json_io import prefers_to_json
 from server.http.methods import is_head
 from server.http.pieces import joined, send_pieces
 
@@ -34,7 +34,7 @@ _HEADERS = [
 
 def wants_event_stream(headers: Headers) -> bool:
     """Whether a request prefers server-sent events to JSON."""
-    return Accept(headers.get("accept", "*/*")).best_match(["application/json", _TYPE]) == _TYPE
+    return prefers_to_json(headers, _TYPE)
 
 
 class EventForm(Protocol):
