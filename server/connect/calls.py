@@ -89,7 +89,7 @@ class Call:
         if self._started:
             return
         self._started = True
-        encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+        encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await self._send({"type": "http.response.start", "status": status, "headers": encoded})
 
     async def _send_body(self, body: bytes) -> None:

@@ -7,13 +7,14 @@ them over gRPC.
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.json_format import MessageToDict
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from server.domain.errors import HubError, Unauthenticated
+from server.http.errors import error_headers
 from server.wire.problem_details import grpc_status
 
 #: Connect's name and HTTP status of each code.
@@ -93,16 +94,11 @@ def connect_error(status: status_pb2.Status) -> dict[str, Any]:
     }
 
 
-def http_of(error: Exception, status: status_pb2.Status) -> tuple[int, dict[str, str]]:
+def http_of(error: Exception, status: status_pb2.Status) -> tuple[int, Mapping[str, str]]:
     """The HTTP status and the headers of an error outside of streams."""
     if isinstance(error, ProtocolError):
         return error.http, error.headers
-    headers: dict[str, str] = {}
-    if isinstance(error, Unauthenticated):
-        headers["www-authenticate"] = "Bearer"
-    if isinstance(error, HubError) and error.retry_after_s is not None:
-        headers["retry-after"] = str(error.retry_after_s)
-    return CODES[status.code][1], headers
+    return CODES[status.code][1], error_headers(error)
 
 
 def _detail(detail: AnyMessage) -> dict[str, Any]:
