@@ -22,7 +22,7 @@ from server.http.openapi import HTML, header
 from server.http.openapi_problems import problems
 from server.wire.addresses import problem_url
 from server.wire.generated_json import problem_meanings
-from server.wire.problems import INTERNAL, PROBLEMS
+from server.wire.problems import ROWS
 
 #: The meanings of the codes that exist only in HTTP.
 _ONLY_HTTP_MEANINGS = {
@@ -66,7 +66,7 @@ def problem_types() -> dict[str, ProblemType]:
             websocket_close=row.close.code,
             reconnect=row.close.advice.value,
         )
-        for row in (*PROBLEMS.values(), INTERNAL)
+        for row in ROWS
     }
     only = {
         code: ProblemType(
