@@ -21,14 +21,12 @@ from server.http.connection import ClientGone, Pace, SlowReader, connection_of
 from server.http.errors import log, place_of
 from server.http.json_io import prefers_to_json
 from server.http.methods import is_head
-from server.http.pieces import joined, send_pieces
+from server.http.pieces import STREAM_HEADERS, joined, send_pieces
 
 _TYPE = "text/event-stream"
 _HEADERS = [
     (b"content-type", f"{_TYPE}; charset=utf-8".encode()),
-    # Clients must see each step at once: no proxy may buffer.
-    (b"cache-control", b"no-store, no-transform"),
-    (b"x-accel-buffering", b"no"),
+    *((name.encode(), value.encode()) for name, value in STREAM_HEADERS.items()),
 ]
 
 
