@@ -120,9 +120,15 @@ async def fitting_batch(segment: Segment, max_event_bytes: int) -> bytes:
     return b"".join([response[read_varint(response, len(_BATCH_KEY))[1] :] for response in responses])
 
 
+def message_dict(message: Message) -> dict[str, Any]:
+    """Proto-JSON with the contract's field names, as a value."""
+    value: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
+    return value
+
+
 def message_json(message: Message) -> bytes:
     """Proto-JSON with the contract's field names, compact."""
-    value = MessageToDict(message, preserving_proto_field_name=True)
+    value = message_dict(message)
     return dumps(value) if message.ByteSize() <= SMALL_BYTES else dumps_in_steps(value)
 
 
