@@ -18,13 +18,10 @@ from server.domain.streams.observer import ReaderObserver
 from server.grpc.authentication import Context
 from server.grpc.writing import MessageWriter, make_room
 from server.http.connection import ClientGone, Connection, Pace, SlowReader
-from server.http.pieces import send_pieces
+from server.http.pieces import STREAM_HEADERS, send_pieces
 from server.wire.text import dumps
 
 log = structlog.stdlib.get_logger("server.connect")
-
-#: Clients must see each message at once: no proxy may buffer, or change anything.
-_STREAM_HEADERS = {"cache-control": "no-store, no-transform", "x-accel-buffering": "no"}
 
 
 class Call:
@@ -34,6 +31,7 @@ class Call:
         self.protocol, self.connection, self._send = protocol, connection, send
         self.trace_id = trace_id
         self._trailers: dict[str, str] = {}
+        #: Whether the answer of a stream has begun.
         self._started = False
         #: Whether a part of a message has been sent, and the rest not yet.
         self._in_message = False
@@ -44,7 +42,7 @@ class Call:
 
     async def write(self, message: bytes) -> None:
         """Send a message of a stream, in the form of the call. Raises SlowReader."""
-        await self._start(HTTPStatus.OK, {"content-type": self.protocol.content_type, **_STREAM_HEADERS})
+        await self._start_stream()
         self._in_message = True
         await self._send_body(self.protocol.message(message))
         self._in_message = False
@@ -72,7 +70,7 @@ class Call:
             await self._answer(http, "application/json", dumps(connect_error(status)), headers)
 
     async def _end(self, status: status_pb2.Status | None) -> None:
-        await self._start(HTTPStatus.OK, {"content-type": self.protocol.content_type, **_STREAM_HEADERS})
+        await self._start_stream()
         body = self.protocol.end(self._trailers, status)
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
@@ -85,11 +83,13 @@ class Call:
         await self._send_body(body)
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
+    async def _start_stream(self) -> None:
+        if not self._started:
+            self._started = True
+            await self._start(HTTPStatus.OK, {"content-type": self.protocol.content_type, **STREAM_HEADERS})
+
     async def _start(self, status: int, headers: Mapping[str, str]) -> None:
-        if self._started:
-            return
-        self._started = True
-        encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+        encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await self._send({"type": "http.response.start", "status": status, "headers": encoded})
 
     async def _send_body(self, body: bytes) -> None:

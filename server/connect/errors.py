@@ -7,14 +7,15 @@ them over gRPC.
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.json_format import MessageToDict
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from server.domain.errors import HubError, Unauthenticated
+from server.http.errors import error_headers
 from server.wire.problem_details import grpc_status
+from server.wire.rendering import message_dict
 
 #: Connect's name and HTTP status of each code.
 CODES = {
@@ -93,23 +94,23 @@ def connect_error(status: status_pb2.Status) -> dict[str, Any]:
     }
 
 
-def http_of(error: Exception, status: status_pb2.Status) -> tuple[int, dict[str, str]]:
+def http_of(error: Exception, status: status_pb2.Status) -> tuple[int, Mapping[str, str]]:
     """The HTTP status and the headers of an error outside of streams."""
     if isinstance(error, ProtocolError):
         return error.http, error.headers
-    headers: dict[str, str] = {}
-    if isinstance(error, Unauthenticated):
-        headers["www-authenticate"] = "Bearer"
-    if isinstance(error, HubError) and error.retry_after_s is not None:
-        headers["retry-after"] = str(error.retry_after_s)
-    return CODES[status.code][1], headers
+    return CODES[status.code][1], error_headers(error)
+
+
+def unpadded_base64(value: bytes) -> str:
+    """A binary value as Connect's JSON has it, and as gRPC-Web's trailers do."""
+    return b64encode(value).decode().rstrip("=")
 
 
 def _detail(detail: AnyMessage) -> dict[str, Any]:
-    shown = MessageToDict(detail, preserving_proto_field_name=True)
+    shown = message_dict(detail)
     shown.pop("@type", None)
     return {
         "type": detail.TypeName(),
-        "value": b64encode(detail.value).decode().rstrip("="),
+        "value": unpadded_base64(detail.value),
         "debug": shown,
     }

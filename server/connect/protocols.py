@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from google.rpc import status_pb2
 
-from server.connect.errors import connect_error
+from server.connect.errors import connect_error, unpadded_base64
 from server.domain.errors import InvalidArgument
 from server.wire.event_forms import JSON, PROTO, MessageForm
 from server.wire.text import dumps
@@ -102,7 +102,7 @@ def _grpc_trailers(trailers: Mapping[str, str], status: status_pb2.Status | None
         **trailers,
         "grpc-status": str(status.code),
         "grpc-message": quote(status.message, safe=_PRINTABLE),
-        "grpc-status-details-bin": b64encode(status.SerializeToString()).decode().rstrip("="),
+        "grpc-status-details-bin": unpadded_base64(status.SerializeToString()),
     }
 
 

@@ -1,4 +1,4 @@
-"""Who gets a connection of the pool next, when many wait: callers take turns (ADR 0018).
+"""Which caller gets the pool's next connection when many wait: they take turns (ADR 0018).
 
 Otherwise a caller who starts 50 refinements at once keeps all others waiting for what these read and write.
 """
@@ -12,7 +12,7 @@ from server.domain.round_robin import RoundRobin
 
 
 class ConnectionTurns:
-    """The connections of a pool, by number only."""
+    """Counts the free connections of a pool, and has the callers that wait for one."""
 
     def __init__(self, connections: int) -> None:
         self._free = connections

@@ -1,4 +1,4 @@
-"""Items that wait, of which the groups take turns: a group with many does not keep the others waiting."""
+"""A queue that serves groups in turn: a group with many items does not keep the others waiting."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class RoundRobin(Generic[T]):
-    """The items, by group, such as a caller or a connection."""
+    """The items of each group. A group is, for example, a caller or a connection."""
 
     def __init__(self) -> None:
         self._groups: OrderedDict[Hashable, deque[T]] = OrderedDict()

@@ -7,13 +7,12 @@ from typing import Any
 
 from server.http.handshake import BEARER_PREFIX, FORMS, Form
 from server.http.openapi import untitled
+from server.wire.addresses import SOCKET_PATH
 from server.wire.event_queries import SocketQuery
 from server.wire.generated_json import event_schemas
-from server.wire.problems import CLOSE_DONE, CLOSE_SLOW_READER, INTERNAL, PROBLEMS, Close
+from server.wire.problems import CLOSE_DONE, CLOSE_SLOW_READER, ROWS, Close
 from server.wire.text import dumps
 
-#: The address of the WebSocket.
-SOCKET_PATH = "/api/ws/refinements/{thread_id}"
 _CHANNEL = {"$ref": "#/channels/refinement"}
 _MESSAGES: dict[Form, dict[str, Any]] = {
     Form.JSON: {
@@ -138,7 +137,7 @@ def _headers() -> dict[str, Any]:
 def _close_codes() -> list[dict[str, Any]]:
     """Each code that the hub closes with, when to reconnect, and the problems that it stands for."""
     problems: dict[Close, list[str]] = {CLOSE_DONE: [], CLOSE_SLOW_READER: []}
-    for row in (*PROBLEMS.values(), INTERNAL):
+    for row in ROWS:
         problems.setdefault(row.close, []).append(row.code)
     return [
         {"code": close.code, "reconnect": close.advice.value, "problems": codes}

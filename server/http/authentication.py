@@ -16,6 +16,7 @@ from server.http.openapi import EVENT_STREAM
 from server.http.request_turns import RequestTurns
 from server.http.stream_callers import StreamCallers
 from server.use_cases import READABLE_BY_SHARE_LINK, UseCases
+from server.wire.addresses import SOCKET_PATH
 from server.wire.validation import sha256_or_not_found, uuid_or_not_found
 
 #: Routes that anyone may call. Every other route needs a valid token.
@@ -30,7 +31,7 @@ PUBLIC = frozenset(
         "/metrics",
         "/openapi.json",
         "/asyncapi.json",
-        "/api/ws/refinements/{thread_id}",
+        SOCKET_PATH,
     }
 )
 #: The same by operation id, which is the method's name with a small letter.

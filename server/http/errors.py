@@ -111,16 +111,23 @@ def to_hub_error(error: Exception) -> Exception:
 
 def error_response(error: Exception, *, instance: str, trace_id: str) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of the answer to an error."""
-    headers = {"Content-Type": MEDIA_TYPE}
+    headers = {"Content-Type": MEDIA_TYPE, **error_headers(error)}
     if isinstance(error, HttpError):
-        headers |= error.headers
         return error.status, headers, dumps(error.json(instance=instance, trace_id=trace_id))
+    body = dumps(problem_json(error, instance=instance, trace_id=trace_id))
+    return problem_of(error).http, headers, body
+
+
+def error_headers(error: Exception) -> Mapping[str, str]:
+    """The headers that an error adds to the answer."""
+    if isinstance(error, HttpError):
+        return error.headers
+    headers: dict[str, str] = {}
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, HubError) and error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
-    body = dumps(problem_json(error, instance=instance, trace_id=trace_id))
-    return problem_of(error).http, headers, body
+    return headers
 
 
 def log_internal_error(error: BaseException, *, trace_id: str, path_template: str, dev: bool) -> None:

@@ -8,7 +8,6 @@ from typing import Any, Protocol, assert_never
 
 from litestar import Response
 from litestar.datastructures import Headers
-from litestar.datastructures.headers import Accept
 from litestar.types import Receive, Scope, Send
 
 from server.domain.errors import PermissionDenied, ShuttingDown, Unauthenticated
@@ -20,21 +19,20 @@ from server.domain.streams.steps import Heartbeat, ReconnectElsewhere, Step
 from server.domain.streams.subscription import Subscription
 from server.http.connection import ClientGone, Pace, SlowReader, connection_of
 from server.http.errors import log, place_of
+from server.http.json_io import prefers_to_json
 from server.http.methods import is_head
-from server.http.pieces import joined, send_pieces
+from server.http.pieces import STREAM_HEADERS, joined, send_pieces
 
 _TYPE = "text/event-stream"
 _HEADERS = [
     (b"content-type", f"{_TYPE}; charset=utf-8".encode()),
-    # Clients must see each step at once: no proxy may buffer.
-    (b"cache-control", b"no-store, no-transform"),
-    (b"x-accel-buffering", b"no"),
+    *((name.encode(), value.encode()) for name, value in STREAM_HEADERS.items()),
 ]
 
 
 def wants_event_stream(headers: Headers) -> bool:
     """Whether a request prefers server-sent events to JSON."""
-    return Accept(headers.get("accept", "*/*")).best_match(["application/json", _TYPE]) == _TYPE
+    return prefers_to_json(headers, _TYPE)
 
 
 class EventForm(Protocol):

@@ -6,15 +6,8 @@ from collections.abc import Mapping
 from html import escape
 
 from litestar import Response
-from litestar.datastructures import Headers
-from litestar.datastructures.headers import Accept
 
 _NO_HEADERS: Mapping[str, str] = {}
-
-
-def wants_html(headers: Headers) -> bool:
-    """Whether a request prefers a page to JSON, as those of a browser's address bar do."""
-    return Accept(headers.get("accept", "*/*")).best_match(["application/json", "text/html"]) == "text/html"
 
 
 def html_page(title: str, body: str, headers: Mapping[str, str] = _NO_HEADERS) -> Response[str]:

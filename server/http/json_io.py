@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from litestar import Request, Response
+from litestar.datastructures import Headers
+from litestar.datastructures.headers import Accept
 from litestar.exceptions import InternalServerException
 
 from server.domain.access.refused_bytes import RefusedBytes
@@ -54,6 +56,11 @@ def parse_large_json(raw: bytes) -> object:
     if exceeds(raw, JSON, max_values=MAX_VALUES, max_members=MAX_VALUES):
         raise InvalidArgument({"body": f"must hold at most {MAX_VALUES} values"})
     return parse_json(raw)
+
+
+def prefers_to_json(headers: Headers, media_type: str) -> bool:
+    """Whether a request prefers an answer of this media type to one in JSON."""
+    return Accept(headers.get("accept", "*/*")).best_match(["application/json", media_type]) == media_type
 
 
 class HubRequest(Request[Principal, Any, Any]):

@@ -11,7 +11,7 @@ from litestar.openapi import ResponseSpec
 from server.http.errors import HTTP_ONLY
 from server.wire.conflicts import MergeConflict
 from server.wire.problem_details import MEDIA_TYPE
-from server.wire.problems import INTERNAL, PROBLEMS
+from server.wire.problems import ROWS
 
 
 class Problem(msgspec.Struct):
@@ -85,7 +85,7 @@ _PROBLEMS: dict[int, tuple[type[Problem], str]] = {
 }
 _ALWAYS = (401, 500, 503)
 #: Every `code`: the one table's, and those that exist in HTTP alone.
-CODES = {INTERNAL.code, *(row.code for row in PROBLEMS.values()), *HTTP_ONLY}
+CODES = {*(row.code for row in ROWS), *HTTP_ONLY}
 #: Headers of refusals, with their schemas, by status.
 _RETRY_AFTER = {
     "Retry-After": {

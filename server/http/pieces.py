@@ -8,6 +8,9 @@ from litestar.types import Send
 
 from server.http.connection import PIECE_BYTES, Connection, Pace
 
+#: Headers of a stream: clients must see each part at once, so no proxy may buffer it, or change anything.
+STREAM_HEADERS = {"cache-control": "no-store, no-transform", "x-accel-buffering": "no"}
+
 
 def joined(parts: Iterable[bytes], size_bytes: int = PIECE_BYTES) -> Iterator[bytes]:
     """The parts, with those that follow each other joined while they have at most so many bytes together."""

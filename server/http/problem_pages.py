@@ -16,13 +16,13 @@ from litestar.params import FromPath
 
 from server.domain.errors import NotFound
 from server.http.errors import HTTP_ONLY
-from server.http.html import html_page, wants_html
-from server.http.json_io import HubRequest, JsonResponse
+from server.http.html import html_page
+from server.http.json_io import HubRequest, JsonResponse, prefers_to_json
 from server.http.openapi import HTML, header
 from server.http.openapi_problems import problems
 from server.wire.addresses import problem_url
 from server.wire.generated_json import problem_meanings
-from server.wire.problems import INTERNAL, PROBLEMS
+from server.wire.problems import ROWS
 
 #: The meanings of the codes that exist only in HTTP.
 _ONLY_HTTP_MEANINGS = {
@@ -66,7 +66,7 @@ def problem_types() -> dict[str, ProblemType]:
             websocket_close=row.close.code,
             reconnect=row.close.advice.value,
         )
-        for row in (*PROBLEMS.values(), INTERNAL)
+        for row in ROWS
     }
     only = {
         code: ProblemType(
@@ -104,7 +104,7 @@ def _described(operation_id: str, model: type[msgspec.Struct], *statuses: int) -
 @get("/problems", **_described("listProblemTypes", ProblemTypes))
 async def list_problem_types(request: HubRequest) -> Response[Any]:
     """All kinds of problems."""
-    if wants_html(request.headers):
+    if prefers_to_json(request.headers, "text/html"):
         items = "".join(
             f'<li><a href="/problems/{kind.code}"><code>{kind.code}</code></a>: {escape(kind.title)}</li>\n'
             for kind in _TYPES.values()
@@ -119,7 +119,7 @@ async def get_problem_type(request: HubRequest, code: FromPath[str]) -> Response
     found = _TYPES.get(code)
     if found is None:
         raise NotFound("there is no such kind of problem")
-    if wants_html(request.headers):
+    if prefers_to_json(request.headers, "text/html"):
         rows = "".join(
             f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>\n"
             for name, value in msgspec.structs.asdict(found).items()

@@ -44,6 +44,7 @@ from server.http.stream_callers import FORBIDDEN, StreamCallers, query_of
 from server.http.token_refresh import TokenRefresh
 from server.http.websocket_frames import close_frame, frames_of
 from server.use_cases import UseCases
+from server.wire.addresses import SOCKET_PATH
 from server.wire.event_queries import SocketQuery
 from server.wire.problem_details import detail_of
 from server.wire.problems import (
@@ -61,7 +62,6 @@ _WRITE_BYTES = HIGH_WATER_BYTES
 #: Up to this size the same bytes go to all readers. What is larger is written frame by frame, each a copy:
 #: a part of a large message that waits to be sent would keep all of it in memory.
 MAX_SHARED_WRITE_BYTES = 128 << 10
-_TEMPLATE = "/api/ws/refinements/{thread_id}"
 
 
 class RefinementSocket:
@@ -80,7 +80,7 @@ class RefinementSocket:
         try:
             subprotocol, subscription, encoder = await self._subscribe(thread_id, scope, headers, trace_id)
         except Exception as error:
-            log_internal_error(error, trace_id=trace_id, path_template=_TEMPLATE, dev=self._options.dev)
+            log_internal_error(error, trace_id=trace_id, path_template=SOCKET_PATH, dev=self._options.dev)
             await refuse_upgrade(scope, send, error, trace_id=trace_id)
             return
         connection = connection_of(scope)  # type: ignore[arg-type]

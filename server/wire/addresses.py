@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from uuid import UUID
 
+#: The template of the WebSocket's address.
+SOCKET_PATH = "/api/ws/refinements/{thread_id}"
+
 
 def websocket_url(thread_id: UUID) -> str:
     """Where a client follows a thread by WebSocket."""
-    return f"/api/ws/refinements/{thread_id}"
+    return SOCKET_PATH.format(thread_id=thread_id)
 
 
 def events_url(thread_id: UUID) -> str:

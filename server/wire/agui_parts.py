@@ -14,7 +14,7 @@ import msgspec
 
 from server.domain.journal.segments import Segment
 from server.wire import messages as m
-from server.wire.rendering import full_json, message_json
+from server.wire.rendering import full_json, message_dict, message_json
 from server.wire.text import dumps, get_time
 
 #: Longest content of a file in the shared state, in bytes. Larger ones are read by their hash.
@@ -213,7 +213,7 @@ def _interrupt(seq: int, asked: m.InputRequested) -> dict[str, Any]:
         "id": asked.input_id or f"input-{seq}",
         "reason": "input_requested",
         "message": asked.request,
-        "metadata": {"seq": seq, "actions": [json.loads(message_json(action)) for action in asked.actions]},
+        "metadata": {"seq": seq, "actions": [message_dict(action) for action in asked.actions]},
     }
 
 

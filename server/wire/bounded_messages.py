@@ -13,7 +13,7 @@ from functools import partial
 from server.domain.journal.segments import Segment
 from server.encoding.event_batch import delimited_event
 from server.wire.large_events import MIN_EVENT_BYTES, fit_event
-from server.wire.rendering import JSON_HEAD, JSON_TAIL, batch_response, event_json, grouped
+from server.wire.rendering import JSON_HEAD, JSON_TAIL, batch_json, batch_response, event_json, grouped
 
 #: What a message has beside its events, at most: keys and lengths in binary.
 MAX_HEAD_BYTES = max(len(JSON_HEAD) + len(JSON_TAIL), 16)
@@ -25,7 +25,7 @@ BoundedMessage = tuple[bytes, int]
 async def json_messages(segment: Segment, max_bytes: int) -> AsyncIterator[BoundedMessage]:
     """The messages as proto-JSON."""
     async for jsons, last_seq in _batches(segment, _fitting_json, max_bytes):
-        yield b"".join((JSON_HEAD, b",".join(jsons), JSON_TAIL)), last_seq
+        yield batch_json(jsons), last_seq
 
 
 async def binary_messages(segment: Segment, max_bytes: int) -> AsyncIterator[BoundedMessage]:

@@ -27,19 +27,20 @@ class MessageForm(Protocol):
         ...
 
     def heartbeat(self, last_seq: int, progress: str) -> bytes:
-        """That of a heartbeat."""
+        """The WatchRefinementResponse of a heartbeat."""
         ...
 
     def reconnect(self, after_s: float) -> bytes:
-        """That of the advice to reconnect elsewhere."""
+        """The WatchRefinementResponse that advises to reconnect elsewhere."""
         ...
 
     def single(self, segments: Sequence[Segment], max_event_bytes: int) -> bytes | None:
-        """That of contiguous segments if it is made at once and the only one, else None."""
+        """The one WatchRefinementResponse of contiguous segments; None if there are several, or if it is not
+        made at once."""
         ...
 
     def batches(self, segments: Sequence[Segment], max_event_bytes: int) -> AsyncIterator[bytes]:
-        """Those of contiguous segments."""
+        """The WatchRefinementResponses of contiguous segments."""
         ...
 
     async def page(self, page: EventPage, max_event_bytes: int) -> bytes:

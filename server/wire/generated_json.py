@@ -1,4 +1,4 @@
-"""What is generated from the contract as JSON, beside its stubs."""
+"""The JSON files that are generated from the contract, beside its stubs."""
 
 from __future__ import annotations
 

@@ -279,6 +279,9 @@ INTERNAL = Problem(
     Close(1011, ReconnectAdvice.AT_ONCE),
 )
 
+#: Every row of the table.
+ROWS = (*PROBLEMS.values(), INTERNAL)
+
 
 def problem_of(error: BaseException) -> Problem:
     """The row of the error's class, else of its nearest ancestor, else INTERNAL."""

@@ -120,9 +120,15 @@ async def fitting_batch(segment: Segment, max_event_bytes: int) -> bytes:
     return b"".join([response[read_varint(response, len(_BATCH_KEY))[1] :] for response in responses])
 
 
+def message_dict(message: Message) -> dict[str, Any]:
+    """Proto-JSON with the contract's field names, as a value."""
+    value: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
+    return value
+
+
 def message_json(message: Message) -> bytes:
     """Proto-JSON with the contract's field names, compact."""
-    value = MessageToDict(message, preserving_proto_field_name=True)
+    value = message_dict(message)
     return dumps(value) if message.ByteSize() <= SMALL_BYTES else dumps_in_steps(value)
 
 
@@ -157,10 +163,14 @@ async def event_batch_jsons(segments: Sequence[Segment], max_event_bytes: int) -
     for together in _fitting_together(segments, max_event_bytes):
         if _is_large(together[0], max_event_bytes):
             for events in await _large_segment_jsons(together[0], max_event_bytes):
-                yield b"".join([JSON_HEAD, events, JSON_TAIL])
+                yield batch_json([events])
         else:
-            events = b",".join([await fitting_jsons(each, max_event_bytes) for each in together])
-            yield b"".join([JSON_HEAD, events, JSON_TAIL])
+            yield batch_json([await fitting_jsons(each, max_event_bytes) for each in together])
+
+
+def batch_json(events: Iterable[bytes]) -> bytes:
+    """The `WatchRefinementResponse` with events, as proto-JSON. events: each one, or several with commas."""
+    return b"".join((JSON_HEAD, b",".join(events), JSON_TAIL))
 
 
 async def _large_segment_jsons(segment: Segment, max_event_bytes: int) -> list[bytes]:

@@ -31,7 +31,7 @@ def fill_turn(sizes: Sequence[int], start: int) -> tuple[int, int]:
 
 
 class LoopTurns:
-    """How much is handled in one turn of the loop."""
+    """Limits how much is handled in one turn of the loop."""
 
     def __init__(self, turn_bytes: int = TURN_BYTES) -> None:
         self._turn_bytes = self._left = turn_bytes

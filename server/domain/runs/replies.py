@@ -16,7 +16,7 @@ from server.domain.errors import InvalidArgument, Unprocessable
 from server.domain.journal.events import InputAction, InputRequested
 from server.domain.model import IdempotencyKey, Principal
 
-#: What may be decided where a question does not say it.
+#: The decisions that are allowed if an action does not list its own.
 USUAL_DECISIONS = ("approve", "edit", "reject")
 #: Decisions by which the tool is called: nobody would read a message.
 CALLING_DECISIONS = ("approve", "edit")
@@ -69,8 +69,8 @@ class ReplyStore(Protocol):
 
 
 def value_of(question: InputRequested, decisions: Sequence[ActionDecision]) -> Mapping[str, Any]:
-    """What the runtime continues with after these decisions, in the form of LangChain's human-in-the-loop
-    middleware.
+    """The value that the runtime continues with after these decisions, in the form of LangChain's
+    human-in-the-loop middleware.
 
     Raises InvalidArgument for decisions that the question does not allow, Unprocessable for a question
     without actions.

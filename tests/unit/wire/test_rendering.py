@@ -17,12 +17,13 @@ from server.wire import messages as m
 from server.wire import rendering
 from server.wire.codec import ProtobufCodec
 from server.wire.large_events import MAX_EVENT_BYTES
-from server.wire.server_sent_events import NAMED, UNNAMED
+from server.wire.server_sent_events import ServerSentEvents
 from server.wire.text import dumps, dumps_in_steps
 from tests.contract.schema.golden_events import EVENTS
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 HEAD = JournalHead(last_seq=0, epoch=1, floor=1, terminal=False)
+NAMED, UNNAMED = ServerSentEvents(), ServerSentEvents(named=False)
 
 
 def segment_of(events: list[Event]) -> Segment:
@@ -58,7 +59,7 @@ def test_the_json_rendering_is_the_same_response() -> None:
 
 
 async def test_each_server_sent_event_has_seq_kind_and_json_on_one_line() -> None:
-    blocks = (await NAMED.segment(SEGMENT)).decode().removesuffix("\n\n").split("\n\n")
+    blocks = (await NAMED.segment(SEGMENT, HEAD)).decode().removesuffix("\n\n").split("\n\n")
     assert len(blocks) == len(EVENTS)
     for block, message in zip(blocks, messages(SEGMENT), strict=True):
         identity, kind, data = block.split("\n")
@@ -68,12 +69,14 @@ async def test_each_server_sent_event_has_seq_kind_and_json_on_one_line() -> Non
 
 
 async def test_without_names_every_message_has_the_form_of_the_json_subprotocol() -> None:
-    blocks = (await UNNAMED.segment(SEGMENT)).decode().removesuffix("\n\n").split("\n\n")
+    blocks = (await UNNAMED.segment(SEGMENT, HEAD)).decode().removesuffix("\n\n").split("\n\n")
     for block, message in zip(blocks, messages(SEGMENT), strict=True):
         identity, data = block.split("\n")
         assert identity == f"id: {message.seq}"
         assert json_format.Parse(data.removeprefix("data: "), m.Event()) == message
-    assert UNNAMED.hello(HEAD, 7) == b"id: 7\ndata: %b\n\n" % rendering.hello_json(HEAD)
+    assert ServerSentEvents(named=False, hello_has_id=True).hello(
+        HEAD, 7
+    ) == b"id: 7\ndata: %b\n\n" % rendering.hello_json(HEAD)
     assert UNNAMED.heartbeat(7) == b"data: %b\n\n" % rendering.heartbeat_json(7)
     assert UNNAMED.reconnect(0.5) == b"retry: 500\ndata: %b\n\n" % rendering.reconnect_json(0.5)
     assert NAMED.reconnect(0.5) == b'retry: 500\nevent: reconnect\ndata: {"after_ms":500}\n\n'
@@ -82,10 +85,11 @@ async def test_without_names_every_message_has_the_form_of_the_json_subprotocol(
 async def test_renderings_are_made_once_and_shared() -> None:
     segment = segment_of([Event(1, 1, NOW, Token(text="a")), Event(2, 1, NOW, Terminal(Outcome.COMPLETED))])
     assert rendering.event_batch_response(segment) is rendering.event_batch_response(segment)
-    for form in (NAMED, UNNAMED):
-        assert await form.segment(segment) is await form.segment(segment)
+    for named in (True, False):
+        first, second = (ServerSentEvents(named, hello_has_id=has_id) for has_id in (True, False))
+        assert await first.segment(segment, HEAD) is await second.segment(segment, HEAD)
     both = zip(rendering.event_jsons(segment), rendering.event_jsons(segment), strict=True)
-    assert all(first is second for first, second in both)
+    assert all(one is other for one, other in both)
 
 
 @pytest.mark.parametrize("text", ["a", "a" * 200_000])
@@ -95,7 +99,7 @@ async def test_a_segment_counts_the_bytes_of_its_renderings(text: str) -> None:
     segment = segment_of(events).observed_by(lambda _, size: told.append(size))
     before = segment.size_bytes
     rendering.event_jsons(segment.after(1))
-    made = [await NAMED.segment(segment), *rendering.event_jsons(segment)]
+    made = [await NAMED.segment(segment, HEAD), *rendering.event_jsons(segment)]
     assert segment.size_bytes - before == sum(told)
     assert sum(map(len, made)) <= sum(told) < sum(map(len, made)) + 1000
 
@@ -139,8 +143,8 @@ def test_hello_and_heartbeat_have_every_number_even_zero() -> None:
 
 def test_signs_of_life_over_sse_move_no_cursor() -> None:
     assert NAMED.heartbeat(7) == b'event: heartbeat\ndata: {"last_seq":7,"progress":""}\n\n'
-    assert NAMED.hello(HEAD).startswith(b"event: hello\ndata: {")
-    assert NAMED.hello(HEAD, 7).startswith(b"id: 7\nevent: hello\ndata: {")
+    assert NAMED.hello(HEAD, 7).startswith(b"event: hello\ndata: {")
+    assert ServerSentEvents(hello_has_id=True).hello(HEAD, 7).startswith(b"id: 7\nevent: hello\ndata: {")
 
 
 async def test_a_page_of_events_has_the_events_the_next_cursor_and_the_head() -> None:
