@@ -1,13 +1,19 @@
-"""Programs in Node.js that use the clients of open protocols, as `tests/node/package-lock.json` pins them."""
+"""Programs in Node.js: in JavaScript with the clients of open protocols, which `tests/node/package-lock.json`
+pins; in TypeScript with the contract's stubs and the packages of `tools/typescript`."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.support.programs import ROOT, installed, output_of
+from tests.support.tools import need
 
 _PACKAGES = ROOT / "tests" / "node"
+_TYPESCRIPT = ROOT / "tools" / "typescript" / "node_modules"
 
 
 async def node_command(folder: Path, program: str) -> tuple[str, str]:
@@ -25,3 +31,29 @@ async def node_command(folder: Path, program: str) -> tuple[str, str]:
     path = folder / "program.mjs"
     path.write_text(program)
     return node, str(path)
+
+
+async def compile_typescript(folder: Path, programs: Mapping[str, str]) -> str:
+    """Compile programs, by their names, beside the stubs, into `out`. Returns the path of node."""
+    node = installed("node")
+    need(
+        (_TYPESCRIPT / "@connectrpc").exists(), "the TypeScript packages are not installed: run the task gen"
+    )
+    (folder / "node_modules").symlink_to(_TYPESCRIPT)
+    (folder / "package.json").write_text('{"type": "module"}')
+    for name, text in programs.items():
+        (folder / f"{name}.ts").write_text(text)
+    shutil.copytree(ROOT / "gen" / "typescript" / "ide_orchestrator", folder / "ide_orchestrator")
+    options = {
+        "strict": True,
+        "skipLibCheck": True,
+        "target": "es2022",
+        "module": "es2022",
+        "moduleResolution": "bundler",
+        "types": ["node"],
+        "outDir": "out",
+    }
+    files = [f"{name}.ts" for name in programs]
+    (folder / "tsconfig.json").write_text(json.dumps({"compilerOptions": options, "files": files}))
+    await output_of(node, "node_modules/typescript/bin/tsc", "-p", ".", folder=folder)
+    return node
