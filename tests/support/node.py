@@ -16,16 +16,25 @@ _PACKAGES = ROOT / "tests" / "node"
 _TYPESCRIPT = ROOT / "tools" / "typescript" / "node_modules"
 
 
+async def install_packages(folder: Path) -> None:
+    """Install what the folder's package-lock.json pins, unless it is installed.
+
+    Skips the test without npm; in CI, fails it.
+    """
+    npm = installed("npm")
+    lock, marker = folder / "package-lock.json", folder / "node_modules" / ".package-lock.json"
+    if not marker.exists() or marker.stat().st_mtime < lock.stat().st_mtime:
+        await output_of(npm, "ci", "--prefer-offline", "--no-progress", folder=folder)
+        await asyncio.to_thread(marker.touch)
+
+
 async def node_command(folder: Path, program: str) -> tuple[str, str]:
     """The command of a program, which is written into `folder`. The packages are installed first, if needed.
 
     Skips the test without Node.js; in CI, fails it.
     """
-    lock, marker = _PACKAGES / "package-lock.json", _PACKAGES / "node_modules" / ".package-lock.json"
-    node, npm = installed("node"), installed("npm")
-    if not marker.exists() or marker.stat().st_mtime < lock.stat().st_mtime:
-        await output_of(npm, "ci", "--no-progress", folder=_PACKAGES)
-        await asyncio.to_thread(marker.touch)
+    node = installed("node")
+    await install_packages(_PACKAGES)
     if not (folder / "node_modules").exists():
         (folder / "node_modules").symlink_to(_PACKAGES / "node_modules")
     path = folder / "program.mjs"
